@@ -1,0 +1,42 @@
+"""Files that are whole or absent: written to a temporary name in the data set's work folder, synced, then renamed."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from schemas.layout import WORK_DIR
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def replacing(out: Path, target: Path) -> Iterator[Path]:
+    """Give a temporary path; on a clean exit what was written there becomes `target`, else it is removed.
+
+    The temporary name tells host and process, so that two workers on the same unit do not meet.
+    """
+    work = out / WORK_DIR
+    work.mkdir(parents=True, exist_ok=True)
+    temporary = work / f"{target.name}.{socket.gethostname()}.{os.getpid()}.tmp"
+    try:
+        yield temporary
+        _sync(temporary)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(temporary, target)
+        _sync(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_whole(out: Path, target: Path, content: bytes) -> None:
+    """Write a small file whole or not at all."""
+    with replacing(out, target) as temporary:
+        temporary.write_bytes(content)

@@ -1,0 +1,84 @@
+"""Everything that decides the bytes of a data set, and nothing else.
+
+Two builds with equal `BuildConfig`, inputs and versions write the same shards. Options that only change speed (workers,
+decoder threads) or what is planned next (`--limit`, `--split`) are not here.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+FITS = ("pad", "squash")
+RECIPES = ("resize",)
+UNITS = ("utterance", "video")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BuildConfig:
+    """Settings of a build, checked on construction and stored in dataset.json.
+
+    source: name of the corpus layout
+    unit: what one sample is: an `utterance` (one file) or a `video` (all its utterances)
+    frames: N, frames sampled from a clip; training uses K + 1 of them
+    min_frames: clips with fewer decodable frames are rejected; None means `frames`
+    size: height and width of the stored frames, pixels
+    recipe: how the crop is placed in the source frame
+    fit: aspect kept with padding, or squashed to the square
+    landmarks: the landmark model that is used, resolved (never `auto`)
+    jpeg_quality: 1 to 100
+    seed: of the order of clips and of the sampled frames
+    clips_per_shard: aim for the mean
+    decode_timeout_s: limit of one ffmpeg process
+    """
+
+    source: str
+    unit: str = "utterance"
+    frames: int = 9
+    min_frames: int | None = None
+    size: int = 256
+    recipe: str = "resize"
+    fit: str = "pad"
+    landmarks: str = "dlib"
+    jpeg_quality: int = 95
+    seed: int = 0
+    clips_per_shard: int = 256
+    decode_timeout_s: float = 300.0
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("unit", UNITS), ("recipe", RECIPES), ("fit", FITS)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} is {getattr(self, name)!r}, must be one of {', '.join(allowed)}")
+        for name, low, high in (
+            ("frames", 1, 999),
+            ("size", 16, 4096),
+            ("jpeg_quality", 1, 100),
+            ("seed", 0, 2**63 - 1),
+            ("clips_per_shard", 1, 1_000_000),
+            ("decode_timeout_s", 1, 86_400),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name} is {getattr(self, name)}, must be between {low} and {high}")
+        if self.min_frames is not None and not 1 <= self.min_frames <= self.frames:
+            raise ValueError(f"min_frames is {self.min_frames}, must be between 1 and frames ({self.frames})")
+
+    @property
+    def fewest_frames(self) -> int:
+        """The least number of decodable frames a clip may have."""
+        return self.frames if self.min_frames is None else self.min_frames
+
+    def to_json(self) -> dict[str, Any]:
+        """A dict that `from_json` turns back into an equal config."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> "BuildConfig":
+        """Inverse of `to_json`. Raises ValueError on fields of another version."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        if set(stored) != known:
+            raise ValueError(f"config fields differ from this version's: {', '.join(sorted(set(stored) ^ known))}")
+        return cls(**stored)
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """One `name: old -> new` line for each entry in which two flat dicts differ."""
+    return [f"{name}: {old.get(name)} -> {new.get(name)}" for name in sorted(old | new) if old.get(name) != new.get(name)]

@@ -1,0 +1,37 @@
+"""Every failure the project expects, one class each; anything else is a bug and stops the run.
+
+    MotionShardsError
+    ├── ConfigError     unusable arguments or an output that cannot be used: exit status 2
+    ├── ClipRejected    one clip is lost, for a known reason: becomes a row of rejections.parquet
+    ├── BuildFailed     the build cannot go on, what is committed stays: exit status 1
+    └── DatasetError    a data set on disk is absent, unfinished or not of this format
+"""
+
+from schemas.reasons import REASONS
+
+
+class MotionShardsError(Exception):
+    """Root of the failures that are told to the user in one line."""
+
+
+class ConfigError(MotionShardsError):
+    """Arguments, input or output that the build cannot work with."""
+
+
+class BuildFailed(MotionShardsError):
+    """The build stopped before all units were committed."""
+
+
+class DatasetError(MotionShardsError):
+    """A data set on disk cannot be read."""
+
+
+class ClipRejected(MotionShardsError):
+    """One clip cannot be built. `reason` is a code of `schemas.reasons`, `detail` is free text for people."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        if reason not in REASONS:
+            raise ValueError(f"unknown reason code {reason!r}")
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail

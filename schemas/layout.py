@@ -1,0 +1,90 @@
+"""Names on disk: paths of a data set, keys of samples, members of a shard.
+
+    OUT/dataset.json, index.parquet, rejections.parquet, README.md
+    OUT/plan/plan-000000.parquet                    clips in order; later files plan what was added later
+    OUT/<split>/<source>-<split>-000000.tar         samples (absent when every clip of the unit was rejected)
+    OUT/<split>/<source>-<split>-000000.parquet     the marker: it exists when the shard is committed
+    OUT/.work/                                      temporary files of a running build
+"""
+
+import hashlib
+import os
+import re
+from pathlib import Path
+from urllib.parse import unquote_to_bytes
+
+DATASET_JSON = "dataset.json"
+INDEX = "index.parquet"
+REJECTIONS = "rejections.parquet"
+CARD = "README.md"
+PLAN_DIR = "plan"
+WORK_DIR = ".work"
+
+META = "meta.json"
+LANDMARKS = "landmarks.npy"
+LANDMARK_SCORES = "landmark_scores.npy"
+
+# A USTAR header holds a path as prefix/name with 155 and 100 bytes. A key is identity/video/clip and the longest member
+# suffix is ".landmark_scores.npy", so these limits always fit.
+_DIRECTORY_PART_BYTES = 76
+_NAME_PART_BYTES = 76
+
+
+# `%` and control characters, and the surrogates by which Python shows bytes that are not UTF-8.
+_UNSAFE_IN_URI = re.compile("[%\x00-\x1f\x7f\udc80-\udcff]")
+_UNSAFE_IN_KEY = re.compile("[%./\\\\\x00-\x1f\x7f\udc80-\udcff]")
+
+
+def _percent(match: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in match[0].encode("utf-8", "surrogateescape"))
+
+
+def path_to_uri(path: str) -> str:
+    """A file path below the input root as text that any parquet reader can hold. Readable names stay as they are."""
+    return _UNSAFE_IN_URI.sub(_percent, path)
+
+
+def uri_to_path(uri: str) -> str:
+    """Inverse of `path_to_uri`."""
+    return os.fsdecode(unquote_to_bytes(uri))
+
+
+def _key_part(name: str, limit: int) -> str:
+    """One component of a key: dots and slashes escaped, shortened with a hash where it would not fit a tar header."""
+    escaped = _UNSAFE_IN_KEY.sub(_percent, name)
+    if len(escaped.encode()) <= limit:
+        return escaped
+    digest = hashlib.sha256(escaped.encode()).hexdigest()[:16]
+    return escaped.encode()[: limit - 17].decode("utf-8", "ignore") + "-" + digest
+
+
+def clip_key(identity: str, video: str, clip: str) -> str:
+    """The key `identity/video/clip`; WebDataset ends a key at the first dot of the last component."""
+    return "/".join(
+        (_key_part(identity, _DIRECTORY_PART_BYTES), _key_part(video, _DIRECTORY_PART_BYTES), _key_part(clip, _NAME_PART_BYTES))
+    )
+
+
+def frame_suffix(number: int) -> str:
+    """Member suffix of stored frame `number`: `000.jpg`."""
+    return f"{number:03d}.jpg"
+
+
+def shard_name(source: str, split: str, number: int) -> str:
+    """`voxceleb2-train-000000`"""
+    return f"{source}-{split}-{number:06d}"
+
+
+def tar_path(out: Path, split: str, name: str) -> Path:
+    """The shard's tar."""
+    return out / split / f"{name}.tar"
+
+
+def marker_path(out: Path, split: str, name: str) -> Path:
+    """The shard's marker."""
+    return out / split / f"{name}.parquet"
+
+
+def plan_path(out: Path, number: int) -> Path:
+    """The plan file of one planning run."""
+    return out / PLAN_DIR / f"plan-{number:06d}.parquet"

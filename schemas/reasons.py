@@ -1,0 +1,28 @@
+"""The reason codes of rejected clips: stage, whether another try can help, and what the user should know."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """`stage` is the step that gave up; `retryable` says that the same input may pass on another try."""
+
+    stage: str
+    retryable: bool
+    meaning: str
+
+
+REASONS = {
+    "unreadable": Reason("read", True, "the file could not be opened: permissions, a broken or looping link, an I/O error"),
+    "not_a_file": Reason("read", False, "the path is a directory or a device"),
+    "empty_file": Reason("read", False, "the file has no bytes"),
+    "not_a_video": Reason("read", False, "no video container: text, HTML, a playlist, or damage at its start"),
+    "no_video_stream": Reason("read", False, "a media file without a video stream"),
+    "corrupt": Reason("decode", False, "the stream is truncated or damaged: ffmpeg reported errors"),
+    "frame_mismatch": Reason("decode", False, "the decoder did not give the frames that were asked for"),
+    "decode_timeout": Reason("decode", True, "ffmpeg ran longer than --decode-timeout"),
+    "decoder_killed": Reason("decode", True, "ffmpeg was killed by a signal, often for want of memory"),
+    "too_few_frames": Reason("sample", False, "fewer decodable frames than --min-frames"),
+    "no_face": Reason("landmarks", False, "no face was found in any sampled frame"),
+    "killed_worker": Reason("worker", True, "the process that built this clip died twice, the second time alone with it"),
+}

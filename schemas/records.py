@@ -1,0 +1,245 @@
+"""What flows between the steps: frozen records that check themselves once.
+
+Frames of reference: `source` pixels are those of the decoded, upright video frame; `crop` pixels are those of the stored
+image. In both x goes right, y down, and the centre of the top left pixel is (0, 0). T counts the sampled frames.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.reasons import REASONS
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+
+
+def _require(ok: bool, message: str) -> None:
+    if not ok:
+        raise ValueError(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of one file.
+
+    uri: path below the input root, as made by `layout.path_to_uri`
+    start_s, end_s: seconds from the first frame of the file, end exclusive; 0 and inf mean the whole file
+    """
+
+    uri: str
+    start_s: float = 0.0
+    end_s: float = float("inf")
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.start_s < self.end_s, f"span of {self.uri}: {self.start_s} to {self.end_s} s is empty")
+
+
+@dataclass(frozen=True, slots=True)
+class ClipSpec:
+    """One clip to build: an utterance, or with `--unit video` all utterances of a video.
+
+    key: `identity/video/clip` with dots escaped, unique in the data set
+    cost: estimated seconds of one core
+    """
+
+    key: str
+    source: str
+    split: str
+    identity: str
+    video: str
+    spans: tuple[Span, ...]
+    cost: float
+
+    def __post_init__(self) -> None:
+        _require(bool(self.key) and "." not in self.key, f"bad key {self.key!r}: empty or with a dot")
+        _require(bool(self.spans), f"clip {self.key} has no spans")
+        _require(self.cost > 0, f"clip {self.key} has the cost {self.cost}")
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """Decoded frames, scaled while decoding.
+
+    rgb: uint8 [T,H,W,3]
+    pts_s: float64 [T], seconds from the first frame of its file, not decreasing within a file
+    source_to_frame: float64 [T,2,3], affine from source pixels to pixels of `rgb`
+    source_size_px: int32 [T,2], width and height of the upright source frame
+    content_px: int32 [T,4], x0 y0 x1 y1 (end exclusive) of the picture inside `rgb`; the rest is padding
+    """
+
+    rgb: NDArray[np.uint8]
+    pts_s: F64
+    source_to_frame: F64
+    source_size_px: NDArray[np.int32]
+    content_px: NDArray[np.int32]
+
+    def __post_init__(self) -> None:
+        t = len(self.rgb)
+        _require(self.rgb.ndim == 4 and self.rgb.shape[3] == 3 and self.rgb.dtype == np.uint8, "rgb is not uint8 [T,H,W,3]")
+        _require(self.pts_s.shape == (t,), f"pts_s has the shape {self.pts_s.shape}, not ({t},)")
+        _require(self.source_to_frame.shape == (t, 2, 3), "source_to_frame is not [T,2,3]")
+        _require(self.source_size_px.shape == (t, 2), "source_size_px is not [T,2]")
+        _require(self.content_px.shape == (t, 4), "content_px is not [T,4]")
+
+    def __len__(self) -> int:
+        return len(self.rgb)
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where and when each stored frame was in its source.
+
+    span: int32 [T], which span of the clip the frame is from
+    index: int32 [T], number of the frame within its file, from 0
+    pts_s: float64 [T], seconds from the first frame of its file
+    source_size_px: int32 [T,2], width and height of the upright source frame
+    content_px: int32 [T,4], x0 y0 x1 y1 (end exclusive) of the picture inside the crop; the rest is padding
+    source_to_crop: float64 [T,2,3], affine from source pixels to crop pixels
+    """
+
+    span: NDArray[np.int32]
+    index: NDArray[np.int32]
+    pts_s: F64
+    source_size_px: NDArray[np.int32]
+    content_px: NDArray[np.int32]
+    source_to_crop: F64
+
+    def __post_init__(self) -> None:
+        t = len(self.span)
+        for name, shape in (("index", ()), ("pts_s", ()), ("source_size_px", (2,)), ("content_px", (4,)), ("source_to_crop", (2, 3))):
+            _require(getattr(self, name).shape == (t, *shape), f"{name} has the shape {getattr(self, name).shape}, not {(t, *shape)}")
+
+    def __len__(self) -> int:
+        return len(self.span)
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """The pixels of a clip at the stored size, uint8 [T,H,W,3], and their placement in the source."""
+
+    rgb: NDArray[np.uint8] = field(repr=False)
+    placement: Placement
+
+    def __post_init__(self) -> None:
+        _require(self.rgb.ndim == 4 and self.rgb.dtype == np.uint8, "rgb is not uint8 [T,H,W,3]")
+        _require(len(self.rgb) == len(self.placement), "pixels and placement differ in length")
+
+    def __len__(self) -> int:
+        return len(self.rgb)
+
+
+@dataclass(frozen=True, slots=True)
+class FaceTrack:
+    """The one face of a clip that is followed through its sampled frames.
+
+    boxes_px: float32 [T,4], x0 y0 x1 y1 in crop pixels, NaN where the face was not found
+    scores: float32 [T], the detector's own confidence, NaN where not found
+    faces: int32 [T], how many faces the detector saw in the frame
+    """
+
+    boxes_px: F32
+    scores: F32
+    faces: NDArray[np.int32]
+
+    def __post_init__(self) -> None:
+        t = len(self.boxes_px)
+        _require(self.boxes_px.shape == (t, 4), "boxes_px is not [T,4]")
+        _require(self.scores.shape == (t,) and self.faces.shape == (t,), "scores and faces are not [T]")
+
+    @property
+    def found(self) -> NDArray[np.bool_]:
+        """bool [T]: the frames in which the face was found."""
+        return ~np.isnan(self.boxes_px).any(axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Landmarks:
+    """68 points a frame in the order of iBUG 300-W.
+
+    points_px: float32 [T,68,2], x y in crop pixels, NaN where there is no face
+    scores: float32 [T,68], 0 to 1; a model without a confidence gives 1 where there is a face, 0 where there is none
+    """
+
+    points_px: F32
+    scores: F32
+
+    def __post_init__(self) -> None:
+        t = len(self.points_px)
+        _require(self.points_px.shape == (t, 68, 2), "points_px is not [T,68,2]")
+        _require(self.scores.shape == (t, 68), "scores is not [T,68]")
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """Measures of each frame, all float32 [T]. NaN where a face is needed and there is none.
+
+    blur: variance of the Laplacian of the grey picture (small is blurred), crop pixels, padding left out
+    brightness: mean grey level of the picture, 0 to 255
+    face_size_px: the longer side of the face box in source pixels
+    faces: faces in the frame
+    yaw_deg, pitch_deg, roll_deg: head pose, see `transforms.extract.quality.pose`
+    """
+
+    blur: F32
+    brightness: F32
+    face_size_px: F32
+    faces: F32
+    yaw_deg: F32
+    pitch_deg: F32
+    roll_deg: F32
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A finished clip: what becomes one sample of a shard. `track` and `landmarks` are None with `--landmarks none`.
+
+    source_frames, duration_s: decodable frames of all spans, and the seconds they cover
+    jpegs: T encoded frames at the stored size
+    """
+
+    spec: ClipSpec
+    source_frames: int
+    duration_s: float
+    placement: Placement = field(repr=False)
+    track: FaceTrack | None
+    landmarks: Landmarks | None
+    quality: Quality
+    jpegs: tuple[bytes, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A planned clip that could not be built. `reason` is a code of `schemas.reasons`."""
+
+    spec: ClipSpec
+    reason: str
+    detail: str = ""
+
+    def __post_init__(self) -> None:
+        _require(self.reason in REASONS, f"unknown reason code {self.reason!r}")
+
+    @property
+    def stage(self) -> str:
+        """The step that gave up."""
+        return REASONS[self.reason].stage
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same input may pass on another try."""
+        return REASONS[self.reason].retryable
+
+
+@dataclass(frozen=True, slots=True)
+class ShardUnit:
+    """The work of one shard: rows [start, stop) of one plan file."""
+
+    plan: str
+    start: int
+    stop: int
+    split: str
+    name: str
+
+    def __len__(self) -> int:
+        return self.stop - self.start

@@ -1,0 +1,81 @@
+"""A clip as the files of one WebDataset sample, and back. No pickle: JPEG, npy and JSON.
+
+    000.jpg … NNN.jpg    frames in time order, RGB
+    landmarks.npy        float32 [N,68,2], crop pixels, NaN rows where no face was found (absent with --landmarks none)
+    landmark_scores.npy  float32 [N,68] (absent with --landmarks none)
+    meta.json            who the clip is, and lists of N for time, place and quality; null where there is no value
+"""
+
+import io
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.layout import LANDMARK_SCORES, LANDMARKS, META, frame_suffix
+from schemas.records import Clip
+from schemas.tables import QUALITY, spec_row
+
+
+def encode_sample(clip: Clip) -> dict[str, bytes]:
+    """The members of a sample by suffix, in the order in which they stand in the tar."""
+    members = {frame_suffix(number): jpeg for number, jpeg in enumerate(clip.jpegs)}
+    if clip.landmarks is not None:
+        members[LANDMARKS] = npy_bytes(clip.landmarks.points_px)
+        members[LANDMARK_SCORES] = npy_bytes(clip.landmarks.scores)
+    members[META] = json.dumps(_meta(clip), ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    return members
+
+
+def npy_bytes(array: NDArray[Any]) -> bytes:
+    """An array as the bytes of a .npy file."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def decode_arrays(members: Mapping[str, bytes]) -> dict[str, Any]:
+    """The arrays and the meta dict of a sample, by suffix without extension; frames stay JPEG bytes for the caller.
+
+    Raises:
+        ValueError: a member is not what its name says
+    """
+    decoded: dict[str, Any] = {}
+    for suffix, content in members.items():
+        name, _, extension = suffix.rpartition(".")
+        if extension == "npy":
+            decoded[name] = np.load(io.BytesIO(content), allow_pickle=False)
+        elif extension == "json":
+            decoded[name] = json.loads(content)
+    return decoded
+
+
+def _meta(clip: Clip) -> dict[str, Any]:
+    place = clip.placement
+    meta = {
+        **spec_row(clip.spec),
+        "source_frames": clip.source_frames,
+        "duration_s": _rounded(clip.duration_s),
+        "span": place.span.tolist(),
+        "frame_index": place.index.tolist(),
+        "pts_s": _rounded(place.pts_s.tolist()),
+        "source_size_px": place.source_size_px.tolist(),
+        "content_px": place.content_px.tolist(),
+        "source_to_crop": _rounded(place.source_to_crop.tolist(), 9),
+        **{name: _rounded(getattr(clip.quality, name).tolist()) for name in QUALITY},
+    }
+    meta["spans"] = [{**span, "end_s": _rounded(span["end_s"])} for span in meta["spans"]]
+    if clip.track is not None:
+        meta["boxes_px"] = _rounded(clip.track.boxes_px.tolist())
+        meta["box_scores"] = _rounded(clip.track.scores.tolist())
+    return meta
+
+
+def _rounded(value: Any, digits: int = 6) -> Any:
+    """Floats of nested lists rounded, NaN and infinity as None: JSON has neither."""
+    if isinstance(value, list):
+        return [_rounded(item, digits) for item in value]
+    return round(value, digits) if math.isfinite(value) else None

@@ -1,0 +1,117 @@
+"""The parquet tables: plan, marker, index, rejections; and how records become rows.
+
+A marker holds the rows of kept and rejected clips of one unit, so both are committed in one rename. `index.parquet` and
+`rejections.parquet` are the kept and the rejected rows of all markers.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from schemas.records import Clip, ClipSpec, Quality, Rejected, Span
+
+QUALITY = tuple(field.name for field in fields(Quality))
+
+_SPAN = pa.struct([("uri", pa.string()), ("start_s", pa.float64()), ("end_s", pa.float64())])
+_WHO = [
+    ("key", pa.string()),
+    ("source", pa.string()),
+    ("split", pa.string()),
+    ("identity", pa.string()),
+    ("video", pa.string()),
+    ("spans", pa.list_(_SPAN)),
+]
+PLAN = pa.schema([*_WHO, ("cost", pa.float32()), ("unit", pa.int32())])
+
+_MEMBER = pa.struct([("suffix", pa.string()), ("offset", pa.int64()), ("size", pa.int64()), ("crc32", pa.uint32())])
+_KEPT = [
+    ("n_frames", pa.int32()),
+    ("source_frames", pa.int64()),
+    ("duration_s", pa.float64()),
+    ("width_px", pa.int32()),
+    ("height_px", pa.int32()),
+    ("members", pa.list_(_MEMBER)),
+    *((name, pa.float32()) for name in QUALITY),
+    ("frame_pts_s", pa.list_(pa.float64())),
+    *((f"frame_{name}", pa.list_(pa.float32())) for name in QUALITY),
+]
+_LOST = [("stage", pa.string()), ("reason", pa.string()), ("detail", pa.string()), ("retryable", pa.bool_())]
+
+INDEX = pa.schema([*_WHO, ("shard", pa.string()), *_KEPT])
+REJECTIONS = pa.schema([*_WHO, ("shard", pa.string()), *_LOST])
+MARKER = pa.schema([*_WHO, ("shard", pa.string()), ("kept", pa.bool_()), *_KEPT, *_LOST])
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file within a shard's tar: its data starts at byte `offset` and has the CRC-32 `crc32` (as zlib computes it)."""
+
+    suffix: str
+    offset: int
+    size: int
+    crc32: int
+
+
+def spec_row(spec: ClipSpec) -> dict[str, Any]:
+    """The columns that tell who a clip is."""
+    return {
+        "key": spec.key,
+        "source": spec.source,
+        "split": spec.split,
+        "identity": spec.identity,
+        "video": spec.video,
+        "spans": [{"uri": s.uri, "start_s": s.start_s, "end_s": s.end_s} for s in spec.spans],
+    }
+
+
+def spec_from_row(row: dict[str, Any]) -> ClipSpec:
+    """The clip of a row of the plan."""
+    who = {name: row[name] for name in ("key", "source", "split", "identity", "video", "cost")}
+    return ClipSpec(spans=tuple(Span(**span) for span in row["spans"]), **who)
+
+
+def _median(values: np.ndarray) -> float | None:
+    """Median over the frames that have the measure; None (not NaN) where none has, so that filters skip the row."""
+    present = values[~np.isnan(values)]
+    return float(np.median(present)) if len(present) else None
+
+
+def clip_row(clip: Clip, shard: str, members: Sequence[Member]) -> dict[str, Any]:
+    """The marker row of a kept clip."""
+    quality = {name: getattr(clip.quality, name) for name in QUALITY}
+    width, height = clip.placement.source_size_px[0]
+    return {
+        **spec_row(clip.spec),
+        "shard": shard,
+        "kept": True,
+        "n_frames": len(clip.jpegs),
+        "source_frames": clip.source_frames,
+        "duration_s": clip.duration_s,
+        "width_px": int(width),
+        "height_px": int(height),
+        "members": [asdict(member) for member in members],
+        **{name: _median(values) for name, values in quality.items()},
+        "frame_pts_s": clip.placement.pts_s,
+        **{f"frame_{name}": values for name, values in quality.items()},
+    }
+
+
+def rejected_row(rejected: Rejected, shard: str) -> dict[str, Any]:
+    """The marker row of a rejected clip."""
+    return {
+        **spec_row(rejected.spec),
+        "shard": shard,
+        "kept": False,
+        "stage": rejected.stage,
+        "reason": rejected.reason,
+        "detail": rejected.detail,
+        "retryable": rejected.retryable,
+    }
+
+
+def table(rows: Iterable[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Rows as a table; columns that a row lacks are null."""
+    return pa.Table.from_pylist(list(rows), schema=schema)

@@ -1,0 +1,1 @@
+"""Pure functions on arrays: `extract` runs at build time, `augment` at training time."""

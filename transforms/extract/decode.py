@@ -1,0 +1,168 @@
+"""Frames of a video by their number, through ffmpeg, exactly and upright.
+
+The header of a video may lie about its frames, so they are counted: first from the packets (no decoding, cheap); and when
+the decoder then gives other frames than the packets promised, by decoding all. Frame numbers count decodable frames in
+the order of presentation; times are those of the container.
+"""
+
+import os
+import re
+import stat
+import subprocess
+from dataclasses import dataclass
+from fractions import Fraction
+
+import ffmpeg
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.errors import ClipRejected
+from schemas.records import Frames
+from transforms.extract.ffmpeg import FfmpegResult, run_ffmpeg, safe_input_options
+
+# swscale's fast paths differ between processors; these flags choose the exact ones, so that bytes do not.
+_SCALER = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
+_SAME_TIME_S = 1e-3
+
+_TIME_BASE = re.compile(r"^\[showinfo@source @ 0x[0-9a-f]+\] \[info\] config in time_base: (\d+)/(\d+)", re.M)
+_SOURCE = re.compile(r"^\[showinfo@source @ 0x[0-9a-f]+\] \[info\] n: *\d+ pts: *(-?\d+|NOPTS) .*? s:(\d+)x(\d+) ", re.M)
+_CONTENT = re.compile(r"^\[showinfo@content @ 0x[0-9a-f]+\] \[info\] n: *\d+ pts: .*? s:(\d+)x(\d+) ", re.M)
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """The decodable frames of a file: float64 [n], seconds as the container counts them, ascending."""
+
+    raw_s: NDArray[np.float64]
+
+    @property
+    def pts_s(self) -> NDArray[np.float64]:
+        """float64 [n], seconds from the first frame."""
+        return self.raw_s - self.raw_s[0] if len(self.raw_s) else self.raw_s
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds from the first frame to the end of the last, which is taken to last as long as a frame does."""
+        if len(self.raw_s) < 2:
+            return 0.0
+        return float((self.raw_s[-1] - self.raw_s[0]) * len(self.raw_s) / (len(self.raw_s) - 1))
+
+
+def check_file(path: str) -> None:
+    """Raise ClipRejected for what is not a readable, regular file with bytes in it."""
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            raise ClipRejected("not_a_file", os.path.basename(path))
+        with open(path, "rb"):
+            pass
+    except OSError as error:
+        raise ClipRejected("unreadable", error.strerror or str(error)) from error
+    if status.st_size == 0:
+        raise ClipRejected("empty_file")
+
+
+def timeline_from_packets(path: str, timeout_s: float) -> Timeline:
+    """The frames that the container's packets promise, without decoding them. Raises ClipRejected."""
+    return _timeline(path, {"c": "copy"}, timeout_s)
+
+
+def timeline_by_decoding(path: str, timeout_s: float) -> Timeline:
+    """The frames that the decoder really gives: slower, for files whose packets are not frames. Raises ClipRejected."""
+    return _timeline(path, {"vf": "scale=16:16", "c": "rawvideo", "fps_mode": "passthrough"}, timeout_s)
+
+
+def _timeline(path: str, options: dict[str, str], timeout_s: float) -> Timeline:
+    source = ffmpeg.input(f"file:{path}", **safe_input_options())
+    result = _run(source["V:0"].output("pipe:1", format="framecrc", **options), timeout_s)
+    lines = result.stdout.decode().splitlines()
+    base = next((Fraction(line.split()[2]) for line in lines if line.startswith("#tb 0:")), Fraction(0))
+    fields = [line.split(",") for line in lines if line and not line.startswith("#")]
+    # A packet that an edit list cuts away is flagged as discarded (0x4) and never becomes a frame.
+    kept = [f[2].strip() for f in fields if not any("F=0x" in x and int(x.split("F=0x")[1], 16) & 4 for x in f[6:])]
+    if any(not re.fullmatch(r"-?\d+", pts) for pts in kept):
+        raise ClipRejected("frame_mismatch", "packets without timestamps")
+    return Timeline(np.sort(np.array([float(int(pts) * base) for pts in kept], np.float64)))
+
+
+def decode(path: str, timeline: Timeline, indices: NDArray[np.int64], size: int, fit: str, timeout_s: float) -> Frames:
+    """Decode the frames `indices` (ascending, of `timeline`) scaled to [size,size].
+
+    fit: `pad` keeps the display aspect and centres the picture on black, `squash` fills the square
+
+    Raises:
+        ClipRejected: corrupt, frame_mismatch, decode_timeout, decoder_killed
+    """
+    picked = "+".join(f"eq(n,{index})" for index in indices)
+    width, height = ("if(gte(dar,1),{0},max(1,round({0}*dar)))", "if(gte(dar,1),max(1,round({0}/dar)),{0})")
+    video = (
+        ffmpeg.input(f"file:{path}", **safe_input_options())["V:0"]
+        .filter("select", picked)
+        .filter("showinfo@source", checksum=0)
+        .filter(
+            "scale",
+            w=width.format(size) if fit == "pad" else size,
+            h=height.format(size) if fit == "pad" else size,
+            flags=_SCALER,
+        )
+        .filter("format", "rgb24")
+        .filter("showinfo@content", checksum=0)
+        .filter("pad", size, size, x="floor((ow-iw)/2)", y="floor((oh-ih)/2)")
+    )
+    output = video.output("pipe:1", format="rawvideo", pix_fmt="rgb24", fps_mode="passthrough", **{"frames:v": len(indices)})
+    return _frames(_run(output, timeout_s), timeline, indices, size)
+
+
+def _frames(result: FfmpegResult, timeline: Timeline, indices: NDArray[np.int64], size: int) -> Frames:
+    """Check that what came out is what was asked for, frame by frame, and give it its times and places."""
+    source, content = _SOURCE.findall(result.log), _CONTENT.findall(result.log)
+    base = _TIME_BASE.search(result.log)
+    count = len(indices)
+    if base is None or not len(source) == len(content) == count or len(result.stdout) != count * size * size * 3:
+        raise ClipRejected("frame_mismatch", f"asked for {count} frames, got {len(result.stdout) / (size * size * 3):g}")
+    times = np.array([float(int(pts) * Fraction(int(base[1]), int(base[2]))) for pts, _, _ in source])
+    if np.abs(times - timeline.raw_s[indices]).max(initial=0) > _SAME_TIME_S:
+        raise ClipRejected("frame_mismatch", "the decoder's frames stand at other times than the packets")
+    source_size = np.array([(int(w), int(h)) for _, w, h in source], np.int32)
+    content_size = np.array([(int(w), int(h)) for w, h in content], np.int32)
+    corner = (size - content_size) // 2
+    return Frames(
+        rgb=np.frombuffer(result.stdout, np.uint8).reshape(count, size, size, 3),
+        pts_s=timeline.pts_s[indices],
+        source_to_frame=resize_affine(source_size, content_size, corner),
+        source_size_px=source_size,
+        content_px=np.concatenate([corner, corner + content_size], axis=1).astype(np.int32),
+    )
+
+
+def resize_affine(
+    source_size: NDArray[np.int32], content_size: NDArray[np.int32], corner: NDArray[np.int32]
+) -> NDArray[np.float64]:
+    """float64 [T,2,3] that takes source pixels to pixels of the resized picture whose top left pixel is at `corner`."""
+    scale = content_size / source_size
+    affine = np.zeros((len(scale), 2, 3))
+    affine[:, [0, 1], [0, 1]] = scale
+    affine[:, :, 2] = 0.5 * scale - 0.5 + corner
+    return affine
+
+
+def _run(output: ffmpeg.nodes.OutputStream, timeout_s: float) -> FfmpegResult:
+    """Run ffmpeg and turn each way to fail into a reason code."""
+    try:
+        result = run_ffmpeg(output.get_args(), timeout_s)
+    except subprocess.TimeoutExpired:
+        raise ClipRejected("decode_timeout", f"longer than {timeout_s:g} s") from None
+    if result.returncode == 0:
+        return result
+    if result.returncode in (-9, -15):
+        raise ClipRejected("decoder_killed", f"signal {-result.returncode}")
+    raise ClipRejected(_failure(result), result.errors() or f"ffmpeg ended with {result.returncode}")
+
+
+def _failure(result: FfmpegResult) -> str:
+    """The reason code of a failed run, from what ffmpeg says and how far it came."""
+    if "matches no streams" in result.log:
+        return "no_video_stream"
+    if re.search(r"^\[info\] Input #0", result.log, re.M) or "moov atom not found" in result.log:
+        return "corrupt"
+    return "not_a_video"

@@ -1,0 +1,88 @@
+"""The seam of face models, and which one a build uses.
+
+A model is added by one line in `MODELS`. Models are loaded once a process, on first use, since a worker builds many shards.
+"""
+
+import functools
+import importlib
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.errors import ConfigError
+from schemas.records import Landmarks
+from transforms.extract.detect import Detections
+
+MODELS = {"dlib": "transforms.extract.landmarks.dlib68:Dlib68"}
+CHOICES = ("auto", "fan", "dlib", "none")
+
+
+class FaceModel(Protocol):
+    """Finds faces and their landmarks in the frames of any number of clips.
+
+    batch_frames: how many frames it wants at once; 1 for models that work frame by frame
+    """
+
+    batch_frames: int
+
+    def detect(self, rgb: NDArray[np.uint8]) -> list[Detections]:
+        """The faces of each of T frames, uint8 [T,H,W,3], best first, boxes in pixels of `rgb`."""
+
+    def landmarks(self, rgb: NDArray[np.uint8], boxes_px: NDArray[np.float32]) -> Landmarks:
+        """Landmarks of the face at `boxes_px` float32 [T,4] in each frame; NaN boxes give NaN points."""
+
+    def provenance(self) -> dict[str, str]:
+        """Versions and hashes that decide the landmarks."""
+
+
+@functools.cache
+def load(name: str) -> FaceModel | None:
+    """The model called `name` in this process; None for `none`."""
+    if name == "none":
+        return None
+    module, _, attribute = MODELS[name].partition(":")
+    model: FaceModel = getattr(importlib.import_module(module), attribute)()
+    return model
+
+
+def resolve(choice: str) -> tuple[str, str]:
+    """The model that `--landmarks choice` means here, and why, for the user and the record.
+
+    Raises:
+        ConfigError: the model cannot run here; the message says what to install
+    """
+    if choice == "auto":
+        return _automatic()
+    if choice == "fan" and "fan" not in MODELS:
+        _require_face_alignment()
+        raise ConfigError("--landmarks fan is not part of this version yet; --landmarks dlib is")
+    return choice, "asked for"
+
+
+def _automatic() -> tuple[str, str]:
+    if not _cuda_device():
+        return "dlib", "no CUDA device"
+    if "fan" not in MODELS:
+        return "dlib", "a CUDA device is there, but fan is not part of this version yet"
+    return "fan", "a CUDA device is there"
+
+
+def _cuda_device() -> bool:
+    """Whether torch sees a CUDA device; torch is only imported where a driver's device file makes it likely."""
+    if not Path("/dev/nvidiactl").exists():
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _require_face_alignment() -> None:
+    try:
+        importlib.import_module("face_alignment")
+    except ImportError as error:
+        raise ConfigError(
+            f"--landmarks fan needs face-alignment and OpenCV, which do not import here ({error}); "
+            "pip install face-alignment, and on Debian: apt install libgl1 libglib2.0-0"
+        ) from error

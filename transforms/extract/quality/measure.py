@@ -1,0 +1,49 @@
+"""All quality measures of a clip's frames. Nothing is thrown away here: thresholds are chosen when reading."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.records import Crop, FaceTrack, Landmarks, Quality
+from transforms.extract.quality.pose import head_pose
+
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+
+
+def measure(crop: Crop, track: FaceTrack | None, landmarks: Landmarks | None) -> Quality:
+    """Quality of each frame; what needs a face is NaN without one."""
+    pictures = [_grey(frame, content) for frame, content in zip(crop.rgb, crop.placement.content_px, strict=True)]
+    missing = np.full(len(crop), np.nan, np.float32)
+    height, width = crop.rgb.shape[1:3]
+    pose = np.stack([missing] * 3, axis=1) if landmarks is None else head_pose(landmarks.points_px, (width, height))
+    return Quality(
+        blur=np.array([laplacian_variance(grey) for grey in pictures], np.float32),
+        brightness=np.array([grey.mean() for grey in pictures], np.float32),
+        face_size_px=missing if track is None else face_size_px(track.boxes_px, crop.placement.source_to_crop),
+        faces=missing if track is None else track.faces.astype(np.float32),
+        yaw_deg=pose[:, 0],
+        pitch_deg=pose[:, 1],
+        roll_deg=pose[:, 2],
+    )
+
+
+def _grey(frame: NDArray[np.uint8], content_px: NDArray[np.int32]) -> NDArray[np.float32]:
+    """The picture without its padding as luma, float32 [H,W], 0 to 255."""
+    x0, y0, x1, y1 = content_px
+    grey: NDArray[np.float32] = frame[y0:y1, x0:x1].astype(np.float32) @ _LUMA
+    return grey
+
+
+def laplacian_variance(grey: NDArray[np.float32]) -> float:
+    """Variance of the 4-neighbour Laplacian, the focus measure of Pech-Pacheco et al., ICPR 2000; 0 for less than 3x3 pixels."""
+    if min(grey.shape) < 3:
+        return 0.0
+    middle = grey[1:-1, 1:-1]
+    laplacian = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * middle
+    return float(laplacian.var())
+
+
+def face_size_px(boxes_px: NDArray[np.float32], source_to_crop: NDArray[np.float64]) -> NDArray[np.float32]:
+    """The longer side of each face box carried back to source pixels, float32 [T]; the crop affines are axis-aligned."""
+    scale = source_to_crop[:, [0, 1], [0, 1]]
+    sides = (boxes_px[:, 2:] - boxes_px[:, :2]) / scale
+    return sides.max(axis=1).astype(np.float32)

@@ -1,0 +1,30 @@
+"""Which frames of a clip are stored: a permutation of its frames that depends on seed and key alone.
+
+The first `count` entries of the permutation are taken, so a larger count contains every smaller one and frames can be
+added to a data set later without changing those it has.
+"""
+
+import hashlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def stable_hash(seed: int, text: str) -> int:
+    """A 64-bit hash of text that is the same on every machine and in every version."""
+    salt = seed.to_bytes(8, "little")
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8, salt=salt).digest(), "little")
+
+
+def sample_indices(n: int, count: int, seed: int, key: str) -> NDArray[np.int64]:
+    """min(n, count) of n frame numbers, int64, ascending.
+
+    Numbers are ranked by SplitMix64 (Steele, Lea and Flood 2014) counted from a hash of seed and key. Unlike numpy's
+    generators, whose streams may change between versions, this order is fixed for ever.
+    """
+    with np.errstate(over="ignore"):
+        z = np.uint64(stable_hash(seed, key)) + (np.arange(1, n + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z ^= z >> np.uint64(31)
+    return np.sort(np.argsort(z, kind="stable")[:count]).astype(np.int64)
