@@ -21,13 +21,15 @@ def _sync(path: Path) -> None:
 def replacing(out: Path, target: Path) -> Iterator[Path]:
     """Give a temporary path; on a clean exit what was written there becomes `target`, else it is removed.
 
-    The temporary name tells host and process, so that two workers on the same unit do not meet.
+    Where nothing was written, nothing appears. The temporary name tells host and process, so that two workers on the same unit do not meet.
     """
     work = out / WORK_DIR
     work.mkdir(parents=True, exist_ok=True)
     temporary = work / f"{target.name}.{socket.gethostname()}.{os.getpid()}.tmp"
     try:
         yield temporary
+        if not temporary.exists():
+            return
         _sync(temporary)
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(temporary, target)

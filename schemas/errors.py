@@ -1,10 +1,10 @@
 """Every failure the project expects, one class each; anything else is a bug and stops the run.
 
-    MotionShardsError
-    ├── ConfigError     unusable arguments or an output that cannot be used: exit status 2
-    ├── ClipRejected    one clip is lost, for a known reason: becomes a row of rejections.parquet
-    ├── BuildFailed     the build cannot go on, what is committed stays: exit status 1
-    └── DatasetError    a data set on disk is absent, unfinished or not of this format
+MotionShardsError
+├── ConfigError     unusable arguments or an output that cannot be used: exit status 2
+├── ClipRejected    one clip is lost, for a known reason: becomes a row of rejections.parquet
+├── BuildFailed     the build cannot go on, what is committed stays: exit status 1
+└── DatasetError    a data set on disk is absent, unfinished or not of this format
 """
 
 from schemas.reasons import REASONS

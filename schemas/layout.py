@@ -1,10 +1,10 @@
 """Names on disk: paths of a data set, keys of samples, members of a shard.
 
-    OUT/dataset.json, index.parquet, rejections.parquet, README.md
-    OUT/plan/plan-000000.parquet                    clips in order; later files plan what was added later
-    OUT/<split>/<source>-<split>-000000.tar         samples (absent when every clip of the unit was rejected)
-    OUT/<split>/<source>-<split>-000000.parquet     the marker: it exists when the shard is committed
-    OUT/.work/                                      temporary files of a running build
+OUT/dataset.json, index.parquet, rejections.parquet, README.md
+OUT/plan/plan-000000.parquet                    clips in order; later files plan what was added later
+OUT/<split>/<source>-<split>-000000.tar         samples (absent when every clip of the unit was rejected)
+OUT/<split>/<source>-<split>-000000.parquet     the marker: it exists when the shard is committed
+OUT/.work/                                      temporary files of a running build
 """
 
 import hashlib

@@ -108,8 +108,16 @@ class Placement:
 
     def __post_init__(self) -> None:
         t = len(self.span)
-        for name, shape in (("index", ()), ("pts_s", ()), ("source_size_px", (2,)), ("content_px", (4,)), ("source_to_crop", (2, 3))):
-            _require(getattr(self, name).shape == (t, *shape), f"{name} has the shape {getattr(self, name).shape}, not {(t, *shape)}")
+        for name, shape in (
+            ("index", ()),
+            ("pts_s", ()),
+            ("source_size_px", (2,)),
+            ("content_px", (4,)),
+            ("source_to_crop", (2, 3)),
+        ):
+            _require(
+                getattr(self, name).shape == (t, *shape), f"{name} has the shape {getattr(self, name).shape}, not {(t, *shape)}"
+            )
 
     def __len__(self) -> int:
         return len(self.span)

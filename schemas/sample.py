@@ -1,9 +1,9 @@
 """A clip as the files of one WebDataset sample, and back. No pickle: JPEG, npy and JSON.
 
-    000.jpg … NNN.jpg    frames in time order, RGB
-    landmarks.npy        float32 [N,68,2], crop pixels, NaN rows where no face was found (absent with --landmarks none)
-    landmark_scores.npy  float32 [N,68] (absent with --landmarks none)
-    meta.json            who the clip is, and lists of N for time, place and quality; null where there is no value
+000.jpg … NNN.jpg    frames in time order, RGB
+landmarks.npy        float32 [N,68,2], crop pixels, NaN rows where no face was found (absent with --landmarks none)
+landmark_scores.npy  float32 [N,68] (absent with --landmarks none)
+meta.json            who the clip is, and lists of N for time, place and quality; null where there is no value
 """
 
 import io

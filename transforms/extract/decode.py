@@ -9,6 +9,7 @@ import os
 import re
 import stat
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -46,6 +47,9 @@ class Timeline:
         if len(self.raw_s) < 2:
             return 0.0
         return float((self.raw_s[-1] - self.raw_s[0]) * len(self.raw_s) / (len(self.raw_s) - 1))
+
+
+ReadTimeline = Callable[[str, float], Timeline]
 
 
 def check_file(path: str) -> None:

@@ -28,7 +28,9 @@ class FfmpegResult:
 
     def errors(self) -> str:
         """The distinct error lines of the log, without the addresses that differ from run to run."""
-        lines = [re.sub(r"@ 0x[0-9a-f]+", "", line) for line in self.log.splitlines() if re.search(r"\[(error|fatal|panic)\]", line)]
+        lines = [
+            re.sub(r"@ 0x[0-9a-f]+", "", line) for line in self.log.splitlines() if re.search(r"\[(error|fatal|panic)\]", line)
+        ]
         return "; ".join(dict.fromkeys(line.strip() for line in lines))[:500]
 
 

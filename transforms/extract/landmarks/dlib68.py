@@ -61,7 +61,8 @@ class Dlib68:
         scores = np.repeat(~np.isnan(points).any(axis=(1, 2)), 68).reshape(-1, 68).astype(np.float32)
         return Landmarks(points, scores)
 
-    def provenance(self) -> dict[str, str]:
+    @staticmethod
+    def provenance() -> dict[str, str]:
         """The version of dlib and the hash of the predictor's file."""
         with data_file().open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()

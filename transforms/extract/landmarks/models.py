@@ -33,18 +33,26 @@ class FaceModel(Protocol):
     def landmarks(self, rgb: NDArray[np.uint8], boxes_px: NDArray[np.float32]) -> Landmarks:
         """Landmarks of the face at `boxes_px` float32 [T,4] in each frame; NaN boxes give NaN points."""
 
-    def provenance(self) -> dict[str, str]:
-        """Versions and hashes that decide the landmarks."""
+    @staticmethod
+    def provenance() -> dict[str, str]:
+        """Versions and hashes that decide the landmarks, without loading the model."""
 
 
 @functools.cache
 def load(name: str) -> FaceModel | None:
     """The model called `name` in this process; None for `none`."""
-    if name == "none":
-        return None
+    return None if name == "none" else _model_class(name)()
+
+
+def provenance(name: str) -> dict[str, str]:
+    """Versions and hashes that decide the landmarks of the model called `name`."""
+    return {} if name == "none" else _model_class(name).provenance()
+
+
+def _model_class(name: str) -> type[FaceModel]:
     module, _, attribute = MODELS[name].partition(":")
-    model: FaceModel = getattr(importlib.import_module(module), attribute)()
-    return model
+    found: type[FaceModel] = getattr(importlib.import_module(module), attribute)
+    return found
 
 
 def resolve(choice: str) -> tuple[str, str]:

@@ -1,4 +1,7 @@
-"""All quality measures of a clip's frames. Nothing is thrown away here: thresholds are chosen when reading."""
+"""All quality measures of a clip's frames. Nothing is thrown away here: thresholds are chosen when reading.
+
+The pixel measures are computed in integers and the pose is rounded, so that no processor's way to add floats shows in a shard.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,7 +9,8 @@ from numpy.typing import NDArray
 from schemas.records import Crop, FaceTrack, Landmarks, Quality
 from transforms.extract.quality.pose import head_pose
 
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+_LUMA = (77, 150, 29)  # of 256: ITU-R BT.601
+_POSE_DIGITS = 2
 
 
 def measure(crop: Crop, track: FaceTrack | None, landmarks: Landmarks | None) -> Quality:
@@ -15,6 +19,7 @@ def measure(crop: Crop, track: FaceTrack | None, landmarks: Landmarks | None) ->
     missing = np.full(len(crop), np.nan, np.float32)
     height, width = crop.rgb.shape[1:3]
     pose = np.stack([missing] * 3, axis=1) if landmarks is None else head_pose(landmarks.points_px, (width, height))
+    pose = pose.round(_POSE_DIGITS)
     return Quality(
         blur=np.array([laplacian_variance(grey) for grey in pictures], np.float32),
         brightness=np.array([grey.mean() for grey in pictures], np.float32),
@@ -26,20 +31,23 @@ def measure(crop: Crop, track: FaceTrack | None, landmarks: Landmarks | None) ->
     )
 
 
-def _grey(frame: NDArray[np.uint8], content_px: NDArray[np.int32]) -> NDArray[np.float32]:
-    """The picture without its padding as luma, float32 [H,W], 0 to 255."""
+def _grey(frame: NDArray[np.uint8], content_px: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The picture without its padding as luma, int32 [H,W], 0 to 255."""
     x0, y0, x1, y1 = content_px
-    grey: NDArray[np.float32] = frame[y0:y1, x0:x1].astype(np.float32) @ _LUMA
-    return grey
+    red, green, blue = (frame[y0:y1, x0:x1, channel].astype(np.int32) for channel in range(3))
+    return (_LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue + 128) >> 8
 
 
-def laplacian_variance(grey: NDArray[np.float32]) -> float:
-    """Variance of the 4-neighbour Laplacian, the focus measure of Pech-Pacheco et al., ICPR 2000; 0 for less than 3x3 pixels."""
+def laplacian_variance(grey: NDArray[np.int32]) -> float:
+    """Variance of the 4-neighbour Laplacian of int32 [H,W], the focus measure of Pech-Pacheco et al., ICPR 2000.
+
+    0 for pictures of less than 3x3 pixels.
+    """
     if min(grey.shape) < 3:
         return 0.0
-    middle = grey[1:-1, 1:-1]
-    laplacian = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * middle
-    return float(laplacian.var())
+    laplacian = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * grey[1:-1, 1:-1]
+    count, total, squares = laplacian.size, int(laplacian.sum(dtype=np.int64)), int((laplacian**2).sum(dtype=np.int64))
+    return (squares * count - total**2) / count**2
 
 
 def face_size_px(boxes_px: NDArray[np.float32], source_to_crop: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -1,0 +1,1 @@
+"""What users hold: build a data set (`dataset.build`), check it (`dataset.verify`), read it (`dataset.index`)."""

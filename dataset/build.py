@@ -1,0 +1,169 @@
+"""The front door: videos in, verified WebDataset shards out.
+
+    python -m dataset.build --source voxceleb2 --input DIR --output OUT
+
+Exit status: 0 done, 1 nothing was kept or the run stopped, 2 unusable arguments, 130 interrupted. What is committed stays, and
+the same command goes on from there.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from pipeline.drive import BuildOrder, Ledger, build
+from pipeline.plan import Wanted
+from pipeline.runners import LOCAL
+from pipeline.sources import SOURCES
+from schemas.config import FITS, UNITS, BuildConfig
+from schemas.errors import BuildFailed, ConfigError
+from schemas.reasons import REASONS
+from transforms.extract.landmarks import models
+
+OK, STOPPED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(UNUSABLE, f"error: {message} (see --help)\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    options, beam_options = _parser().parse_known_args(arguments)
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    try:
+        order, config = _understand(options, beam_options)
+        ledger = build(order, config, _sayer(options))
+    except ConfigError as error:
+        return _end(UNUSABLE, f"error: {error}")
+    except BuildFailed as error:
+        return _end(STOPPED, f"error: {error}. What is committed stays; the same command goes on from there")
+    except OSError as error:
+        return _end(STOPPED, f"error: {error.strerror or error}: {error.filename or options.output}. The same command goes on")
+    except KeyboardInterrupt:
+        return _end(INTERRUPTED, "interrupted. What is committed stays; the same command goes on from there")
+    print(as_json(ledger, order.out) if options.json else as_line(ledger, order.out))
+    return OK if ledger.manifest.counts["kept"] else STOPPED
+
+
+def as_line(ledger: Ledger, out: Path) -> str:
+    """The ledger for people: planned = kept + rejected, and what this run did."""
+    counts = ledger.manifest.counts
+    reasons = ", ".join(f"{reason} {count}" for reason, count in counts["rejected"].items())
+    rejected = f"{sum(counts['rejected'].values())} rejected" + (f" ({reasons})" if reasons else "")
+    frames = ledger.clips_built * ledger.manifest.config.frames
+    rates = f"{ledger.clips_built / ledger.seconds:.1f} clips/s, {frames / ledger.seconds:.0f} frames/s"
+    done = f"built {ledger.clips_built} in {ledger.seconds:.0f} s ({rates})" if ledger.clips_built else "nothing new to build"
+    return f"{counts['planned']} planned = {counts['kept']} kept + {rejected}; {done}; {counts['bytes'] / 1e6:.1f} MB in {out}"
+
+
+def as_json(ledger: Ledger, out: Path) -> str:
+    """The ledger for programs, one JSON object."""
+    report = {
+        **ledger.manifest.counts,
+        "clips_built": ledger.clips_built,
+        "seconds": round(ledger.seconds, 3),
+        "output": str(out),
+    }
+    return json.dumps(report)
+
+
+def _parser() -> argparse.ArgumentParser:
+    defaults = {field.name: field.default for field in dataclasses.fields(BuildConfig)}
+    parser = _Parser(
+        prog="python -m dataset.build",
+        description="Turn a corpus of talking-head videos into WebDataset shards. Unknown options go to Apache Beam.",
+        allow_abbrev=False,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--source", required=True, choices=SOURCES, help="the corpus")
+    parser.add_argument(
+        "--input", type=Path, help="its directory (demo: where the videos are rendered, OUTPUT-videos if not given)"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="where the data set goes")
+    what = parser.add_argument_group("what is built (decides the bytes of the data set)")
+    what.add_argument(
+        "--unit", choices=UNITS, default=defaults["unit"], help="what one sample is; video: frames from all its utterances"
+    )
+    what.add_argument("--frames", type=int, default=defaults["frames"], help="frames a clip, K + 1")
+    what.add_argument("--min-frames", type=int, help="reject clips with fewer frames (default: --frames)")
+    what.add_argument("--size", type=int, default=defaults["size"], help="height and width of the stored frames")
+    what.add_argument("--fit", choices=FITS, default=defaults["fit"], help="keep the aspect with padding, or squash")
+    what.add_argument("--landmarks", choices=models.CHOICES, default="auto", help="auto: fan where CUDA is there, else dlib")
+    what.add_argument("--jpeg-quality", type=int, default=defaults["jpeg_quality"])
+    what.add_argument("--seed", type=int, default=defaults["seed"])
+    what.add_argument("--clips-per-shard", type=int, default=defaults["clips_per_shard"], help="the mean to aim for")
+    what.add_argument("--decode-timeout", type=float, default=defaults["decode_timeout_s"], help="seconds for one ffmpeg process")
+    which = parser.add_argument_group("which clips are planned now")
+    which.add_argument("--split", action="append", choices=("train", "test"), help="only this split (may be given twice)")
+    which.add_argument("--limit", type=int, help="at most so many clips, a random choice that grows with the limit")
+    which.add_argument("--retry", action="append", choices=REASONS, default=[], help="build clips rejected for this reason again")
+    how = parser.add_argument_group("how it runs")
+    how.add_argument("--runner", default=LOCAL, help="local, or the name of a Beam runner")
+    how.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes of the local runner")
+    how.add_argument("--quiet", action="store_true", help="only the last line")
+    how.add_argument("--json", action="store_true", help="the last line as JSON")
+    return parser
+
+
+def _understand(options: argparse.Namespace, beam_options: list[str]) -> tuple[BuildOrder, BuildConfig]:
+    for name, value in (("--workers", options.workers), ("--limit", options.limit)):
+        if value is not None and value < 1:
+            raise ConfigError(f"{name} is {value}, must be at least 1")
+    if options.input is None and options.source != "demo":
+        raise ConfigError(f"--source {options.source} needs --input")
+    landmarks, why = models.resolve(options.landmarks)
+    _sayer(options)(f"landmarks: {landmarks} ({why})")
+    try:
+        config = BuildConfig(
+            source=options.source,
+            unit=options.unit,
+            frames=options.frames,
+            min_frames=options.min_frames,
+            size=options.size,
+            fit=options.fit,
+            landmarks=landmarks,
+            jpeg_quality=options.jpeg_quality,
+            seed=options.seed,
+            clips_per_shard=options.clips_per_shard,
+            decode_timeout_s=options.decode_timeout,
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    order = BuildOrder(
+        root=options.input or options.output.with_name(options.output.name + "-videos"),
+        out=options.output,
+        wanted=Wanted(frozenset(options.split) if options.split else None, options.limit),
+        retry=tuple(options.retry),
+        runner=options.runner,
+        workers=options.workers,
+        beam_options=beam_options,
+        quiet=options.quiet,
+    )
+    return order, config
+
+
+def _sayer(options: argparse.Namespace):  # type: ignore[no-untyped-def]
+    """Prints to stderr, unless told to be quiet."""
+    return (lambda text: None) if options.quiet else (lambda text: print(text, file=sys.stderr, flush=True))
+
+
+def _as_interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _end(status: int, message: str) -> int:
+    print(message, file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

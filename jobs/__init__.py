@@ -1,0 +1,1 @@
+"""Runnable jobs around the data set: training, export, cluster templates."""

@@ -1,0 +1,1 @@
+"""Turns sources into a data set. The only room that knows Beam."""

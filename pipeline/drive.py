@@ -1,0 +1,176 @@
+"""A build from start to end: check, plan, run, finalize."""
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline import plan, runners
+from pipeline.finalize import finalize
+from pipeline.progress import progress
+from pipeline.provenance import provenance
+from pipeline.shard import BuildJob
+from pipeline.sources import SOURCES
+from pipeline.supervise import pending
+from schemas.config import BuildConfig, differences
+from schemas.errors import ConfigError
+from schemas.layout import DATASET_JSON, REJECTIONS, WORK_DIR
+from schemas.manifest import Manifest
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BuildOrder:
+    """What the user asks for, besides the config.
+
+    root, out: input and output directory
+    wanted: which listed clips to plan
+    retry: reason codes whose rejected clips are planned again
+    runner, workers, beam_options: where to run
+    """
+
+    root: Path
+    out: Path
+    wanted: plan.Wanted
+    retry: tuple[str, ...] = ()
+    runner: str = runners.LOCAL
+    workers: int = 1
+    beam_options: Sequence[str] = ()
+    quiet: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """How a run ended: the data set's manifest, what this run built, and how long it took (planning included)."""
+
+    manifest: Manifest
+    clips_built: int
+    seconds: float
+
+
+def build(order: BuildOrder, config: BuildConfig, say: Callable[[str], None]) -> Ledger:
+    """Plan what is new, build what is not committed, and write index and ledger.
+
+    Raises:
+        ConfigError: input, output or options cannot be used; nothing has been changed
+        BuildFailed: the run stopped; what is committed stays and a further run goes on from there
+    """
+    start = time.monotonic()
+    runners.check_options(order.runner, order.beam_options)
+    _make_directory(order.out)
+    with _alone(order.out):
+        shutil.rmtree(order.out / WORK_DIR, ignore_errors=True)  # of a run that was killed
+        manifest = _open(order, config)
+        try:
+            _plan(order, config, say)
+        except ConfigError:
+            _forget(order.out)
+            raise
+        units = plan.units(order.out)
+        left = pending(units, order.out)
+        _run(order, config, manifest, units, left)
+        if left or len(manifest.shards) != len(units):
+            manifest = finalize(order.out, manifest)
+        shutil.rmtree(order.out / WORK_DIR, ignore_errors=True)
+        built = sum(len(unit) for unit in left)
+    return Ledger(manifest, built, time.monotonic() - start)
+
+
+def _make_directory(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / WORK_DIR
+        probe.mkdir(exist_ok=True)
+        (probe / "writable").write_bytes(b"")
+        (probe / "writable").unlink()
+    except OSError as error:
+        raise ConfigError(f"cannot write to --output {out}: {error.strerror}") from error
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """One driver at a time on an output: a lock on the directory itself, which the kernel drops when the process ends."""
+    descriptor = os.open(out, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ConfigError(f"another build is running on {out}") from None
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _open(order: BuildOrder, config: BuildConfig) -> Manifest:
+    """The data set's manifest, new or as it lies there; refuses one that would come out different."""
+    made_with = provenance(config.landmarks)
+    if not (order.out / DATASET_JSON).exists():
+        _refuse_strangers(order.out)
+        manifest = Manifest(config, made_with, str(order.root.resolve()))
+        manifest.write(order.out)
+        return manifest
+    manifest = Manifest.read(order.out)
+    changed = differences(manifest.config.to_json(), config.to_json()) + differences(manifest.provenance, made_with)
+    if changed:
+        raise ConfigError(f"{order.out} holds a data set made differently ({'; '.join(changed)}); choose another --output")
+    return manifest
+
+
+def _refuse_strangers(out: Path) -> None:
+    """A directory with other things in it is not taken over: a typing error should not mix shards into a home directory."""
+    strangers = [entry.name for entry in out.iterdir() if entry.name != WORK_DIR]
+    if strangers:
+        raise ConfigError(f"--output {out} is not empty and holds no data set (there is {sorted(strangers)[0]!r})")
+
+
+def _forget(out: Path) -> None:
+    """Leave nothing behind in an output for which nothing could be planned."""
+    if not plan.plan_files(out):
+        (out / DATASET_JSON).unlink(missing_ok=True)
+        shutil.rmtree(out / WORK_DIR, ignore_errors=True)
+        with suppress(OSError):
+            out.rmdir()
+
+
+def _plan(order: BuildOrder, config: BuildConfig, say: Callable[[str], None]) -> None:
+    """Plan new clips, and rejected ones that are to be tried again."""
+    again = _plan_retries(order, config)
+    if again:
+        say(f"planned again: {again} rejected clips")
+    source = SOURCES[config.source]
+    source.prepare(order.root)
+    if not order.root.is_dir():
+        raise ConfigError(f"--input {order.root} is not a directory")
+    new = plan.plan_new(order.out, source.list_clips(order.root, config.unit), config, order.wanted)
+    if not plan.plan_files(order.out):
+        raise ConfigError(f"no clips of {config.source} below {order.root} (expected {source.expected})")
+    say(f"planned: {new} new clips")
+
+
+def _plan_retries(order: BuildOrder, config: BuildConfig) -> int:
+    path = order.out / REJECTIONS
+    if not order.retry or not path.exists():
+        return 0
+    rejections = pq.read_table(path)
+    chosen = rejections.filter(pc.is_in(rejections["reason"], pc.cast(list(order.retry), "string")))
+    return plan.plan_again(order.out, chosen, config)
+
+
+def _run(order: BuildOrder, config: BuildConfig, manifest: Manifest, units: list[Any], left: list[Any]) -> None:
+    """Build what is left, unless nothing is."""
+    if not left:
+        return
+    total = sum(len(unit) for unit in units)
+    job = BuildJob(order.root.resolve(), order.out.resolve(), config, manifest.provenance["ffmpeg"])
+    bar = progress(total, total - sum(len(unit) for unit in left), quiet=order.quiet)
+    try:
+        runners.run(left, job, order.runner, order.workers, order.beam_options, bar)
+    finally:
+        bar.close()

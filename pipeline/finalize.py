@@ -1,0 +1,132 @@
+"""Markers to data set: index, ledger, manifest and data card, once every planned unit is committed."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.card import data_card
+from pipeline.plan import plan_files, planned_keys, units
+from schemas.atomic import replacing, write_whole
+from schemas.errors import BuildFailed
+from schemas.layout import CARD, INDEX, REJECTIONS, marker_path
+from schemas.manifest import Manifest, ShardEntry
+from schemas.marker import read_marker
+from schemas.records import ShardUnit
+from schemas.tables import INDEX as INDEX_SCHEMA
+from schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
+
+_ROWS_PER_GROUP = 16_384
+
+
+@dataclass(slots=True)
+class _Totals:
+    kept: int = 0
+    frames: int = 0
+    duration_s: float = 0.0
+    rejected: Counter[str] = field(default_factory=Counter)
+    kept_by_split: Counter[str] = field(default_factory=Counter)
+    identities: set[str] = field(default_factory=set)
+
+
+def finalize(out: Path, manifest: Manifest) -> Manifest:
+    """Write index.parquet, rejections.parquet, README.md and, last, the complete dataset.json.
+
+    Raises:
+        BuildFailed: a unit is not committed, or clips were lost on the way
+    """
+    totals, shards = _Totals(), []
+    superseded = _planned_again(out)
+    with (
+        replacing(out, out / INDEX) as index_path,
+        replacing(out, out / REJECTIONS) as rejections_path,
+        _Rows(index_path, INDEX_SCHEMA) as index,
+        _Rows(rejections_path, REJECTIONS_SCHEMA) as rejections,
+    ):
+        for unit, entry, rows in _markers(out):
+            shards.append(entry)
+            kept, lost = rows.filter(rows["kept"]), rows.filter(pc.invert(rows["kept"]))
+            current = [superseded.get(key, unit.plan) == unit.plan for key in lost["key"].to_pylist()]
+            lost = lost.filter(pa.array(current, pa.bool_()))
+            index.add(kept)
+            rejections.add(lost)
+            _count(totals, kept, lost)
+    counts = _counts(out, totals, shards)
+    finished = replace(manifest, complete=True, counts=counts, shards=tuple(shards))
+    write_whole(out, out / CARD, data_card(finished).encode())
+    finished.write(out)
+    return finished
+
+
+def _markers(out: Path) -> Iterator[tuple[ShardUnit, ShardEntry, pa.Table]]:
+    for unit in units(out):
+        path = marker_path(out, unit.split, unit.name)
+        if not path.exists():
+            raise BuildFailed(f"unit {unit.name} is planned but not committed")
+        entry, rows = read_marker(path)
+        if len(rows) != len(unit):
+            raise BuildFailed(f"{path} holds {len(rows)} of {len(unit)} planned clips")
+        yield unit, entry, rows
+
+
+def _planned_again(out: Path) -> dict[str, str]:
+    """For each clip that was planned more than once, the plan file whose outcome counts: the last."""
+    first, *later = plan_files(out)
+    return {key: path.name for path in later for key in pq.read_table(path, columns=["key"])["key"].to_pylist()}
+
+
+def _count(totals: _Totals, kept: pa.Table, lost: pa.Table) -> None:
+    totals.kept += len(kept)
+    totals.frames += pc.sum(kept["n_frames"]).as_py() or 0
+    totals.duration_s += pc.sum(kept["duration_s"]).as_py() or 0.0
+    totals.identities |= set(pc.unique(kept["identity"]).to_pylist())
+    totals.kept_by_split.update(kept["split"].to_pylist())
+    totals.rejected.update(lost["reason"].to_pylist())
+
+
+def _counts(out: Path, totals: _Totals, shards: list[ShardEntry]) -> dict[str, Any]:
+    """The ledger, checked: every planned clip is kept or rejected, none twice."""
+    planned = len(planned_keys(out).unique())
+    if planned != totals.kept + totals.rejected.total():
+        raise BuildFailed(f"{planned} clips planned, but {totals.kept} kept and {totals.rejected.total()} rejected")
+    return {
+        "planned": planned,
+        "kept": totals.kept,
+        "rejected": dict(sorted(totals.rejected.items())),
+        "kept_by_split": dict(sorted(totals.kept_by_split.items())),
+        "identities": len(totals.identities),
+        "frames": totals.frames,
+        "source_hours": round(totals.duration_s / 3600, 3),
+        "bytes": sum(entry.bytes for entry in shards),
+    }
+
+
+class _Rows:
+    """A parquet file written in row groups of a useful size from many small tables, with flat memory."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._writer = pq.ParquetWriter(path, schema, compression="zstd")
+        self._schema = schema
+        self._waiting: list[pa.Table] = []
+
+    def __enter__(self) -> "_Rows":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._flush()
+        self._writer.close()
+
+    def add(self, rows: pa.Table) -> None:
+        self._waiting.append(rows.select(self._schema.names))
+        if sum(map(len, self._waiting)) >= _ROWS_PER_GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._writer.write_table(pa.concat_tables(self._waiting))
+            self._waiting = []

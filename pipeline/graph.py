@@ -1,0 +1,41 @@
+"""The Beam graph: one ParDo over shard units, one leaf.
+
+Pixels never cross a stage, since shuffling them costs more than making them (docs/decisions.md), and no runner's weak spot
+is used: no tagged outputs, no state, no finish_bundle, no side outputs.
+"""
+
+import os
+import signal
+from collections.abc import Iterator, Sequence
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipeline.journal import note_failure
+from pipeline.shard import BuildJob, build_shard
+from schemas.records import ShardUnit
+
+
+class BuildShard(beam.DoFn):  # type: ignore[misc]
+    """Builds a unit and yields its name. Models live in a cache of the process, so bundles share them."""
+
+    def __init__(self, job: BuildJob) -> None:
+        self._job = job
+
+    def process(self, unit: ShardUnit) -> Iterator[str]:
+        """Build one unit; a failure is noted beside the journals, since runners bury it in traces of their own."""
+        try:
+            yield build_shard(unit, self._job).name
+        except MemoryError:
+            # As the kernel would: the clips in hand become suspects, and the supervisor starts again.
+            os.kill(os.getpid(), signal.SIGKILL)
+        except Exception as error:
+            if self._job.journal is not None:
+                note_failure(self._job.journal, error)
+            raise
+
+
+def run_graph(units: Sequence[ShardUnit], job: BuildJob, options: Sequence[str]) -> None:
+    """Build all units on the runner that `options` (Beam's own command line options) name; returns when it is done."""
+    with beam.Pipeline(options=PipelineOptions(list(options))) as pipeline:
+        _ = pipeline | "Units" >> beam.Create(list(units)) | beam.Reshuffle() | "Build" >> beam.ParDo(BuildShard(job))

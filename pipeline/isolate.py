@@ -1,0 +1,56 @@
+"""Building one suspected clip in a process of its own, so that a clip that kills its process takes nothing else along.
+
+python -m pipeline.isolate  < pickled (spec, root, config)  > pickled Clip or Rejected
+"""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from pipeline.clip import build_clip
+from schemas.config import BuildConfig
+from schemas.errors import BuildFailed
+from schemas.records import Clip, ClipSpec, Rejected
+from transforms.extract.landmarks import models
+
+
+def build_alone(spec: ClipSpec, root: Path, config: BuildConfig) -> Clip | Rejected:
+    """Build a clip in a child process; if the child is killed the clip is rejected with `killed_worker`.
+
+    Raises:
+        BuildFailed: the child ended with an error of its own, which is a bug or the machine's fault, not the clip's
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.isolate"], input=pickle.dumps((spec, root, config)), capture_output=True, check=False
+    )
+    if done.returncode < 0:
+        return Rejected(spec, "killed_worker", f"its own process died of signal {-done.returncode}")
+    if done.returncode > 0:
+        raise BuildFailed(f"building {spec.key} alone failed: {done.stderr.decode(errors='replace').strip()[-500:]}")
+    outcome: Clip | Rejected = pickle.loads(done.stdout)
+    return outcome
+
+
+def main() -> None:
+    """The child: build the clip that stands on stdin."""
+    # When memory runs out, the kernel is to take this process and not the worker that waits for it.
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("900")
+    # Libraries may print; only the outcome may reach the pipe.
+    answer = os.dup(1)
+    os.dup2(2, 1)
+    spec, root, config = pickle.load(sys.stdin.buffer)
+    try:
+        outcome = build_clip(spec, root, models.load(config.landmarks), config)
+    except MemoryError:
+        os.kill(os.getpid(), signal.SIGKILL)
+    with open(answer, "wb") as stream:
+        pickle.dump(outcome, stream)
+
+
+if __name__ == "__main__":
+    main()

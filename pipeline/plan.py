@@ -1,0 +1,168 @@
+"""Clips into shard units of equal cost: who is built in which shard, decided once and written down.
+
+Each planning run writes one file, OUT/plan/plan-NNNNNN.parquet. Its rows stand in the order of a seeded hash, so that the
+clips of an identity are spread over the shards; a unit is a range of rows. Later runs plan only what no earlier file holds,
+so shards that are committed never change.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from schemas.atomic import replacing
+from schemas.config import BuildConfig
+from schemas.layout import PLAN_DIR, plan_path, shard_name
+from schemas.records import ClipSpec, ShardUnit, Span
+from schemas.tables import PLAN, spec_from_row
+from transforms.extract.sample import stable_hash
+
+# A small data set is still cut into several shards, or a second worker and a second trainer would have nothing to read.
+_FEWEST_SHARDS = 8
+_SMALLEST_SHARD = 4
+_CHUNK = 65_536
+_ROW_GROUP = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What part of the listing is planned: clips of these splits (None: all), and at most `limit` in hash order."""
+
+    splits: frozenset[str] | None = None
+    limit: int | None = None
+
+
+def plan_new(out: Path, clips: Iterator[ClipSpec], config: BuildConfig, wanted: Wanted) -> int:
+    """Plan the clips that no plan file of `out` holds; returns how many."""
+    listed = _columns(clips, config.seed)
+    if wanted.splits is not None:
+        listed = listed.filter(pc.is_in(listed["split"], pa.array(sorted(wanted.splits), pa.string())))
+    order = np.argsort(listed["hash"].to_numpy(), kind="stable")[: wanted.limit]
+    chosen = listed.take(pa.array(np.sort(order)))
+    new = chosen.filter(pc.invert(pc.is_in(chosen["key"], planned_keys(out).combine_chunks())))
+    return _write(out, new, config)
+
+
+def plan_again(out: Path, rejections: pa.Table, config: BuildConfig) -> int:
+    """Plan rejected clips once more, in shards of their own; the later outcome counts. Returns how many."""
+    rows = rejections.to_pylist()
+    clips = [spec_from_row({**row, "cost": 1.0}) for row in rows]
+    return _write(out, _columns(iter(clips), config.seed), config)
+
+
+def plan_files(out: Path) -> list[Path]:
+    """The plan files in the order in which they were written."""
+    return sorted((out / PLAN_DIR).glob("plan-*.parquet"))
+
+
+def planned_keys(out: Path) -> pa.ChunkedArray:
+    """The keys of all planned clips; one that was planned again stands twice."""
+    columns = [pq.read_table(path, columns=["key"])["key"] for path in plan_files(out)]
+    return pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.string())
+
+
+def units(out: Path) -> list[ShardUnit]:
+    """All units of all plan files, in order."""
+    return [unit for path in plan_files(out) for unit in _units_of(path)]
+
+
+def read_unit(out: Path, unit: ShardUnit) -> list[ClipSpec]:
+    """The clips of a unit; reads only the row groups that hold them."""
+    file = pq.ParquetFile(out / PLAN_DIR / unit.plan, memory_map=True)
+    ends = np.cumsum([file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)])
+    starts = np.concatenate([[0], ends[:-1]])
+    groups = np.flatnonzero((starts < unit.stop) & (ends > unit.start))
+    rows = file.read_row_groups(groups.tolist()).slice(unit.start - int(starts[groups[0]]), len(unit))
+    return [spec_from_row(row) for row in rows.to_pylist()]
+
+
+def _units_of(path: Path) -> Iterator[ShardUnit]:
+    table = pq.read_table(path, columns=["source", "split", "unit"])
+    number = table["unit"].to_numpy()
+    split = table["split"].combine_chunks().dictionary_encode()
+    changed = (np.diff(number) != 0) | (np.diff(split.indices.to_numpy()) != 0)
+    edges = [0, *(np.flatnonzero(changed) + 1).tolist(), len(table)]
+    for start, stop in zip(edges, edges[1:], strict=False):
+        name = shard_name(table["source"][start].as_py(), table["split"][start].as_py(), int(number[start]))
+        yield ShardUnit(path.name, start, stop, table["split"][start].as_py(), name)
+
+
+def _columns(clips: Iterator[ClipSpec], seed: int) -> pa.Table:
+    """The listing as a table of plain columns: a million records as Python objects would take gigabytes."""
+    schema = PLAN.remove(PLAN.get_field_index("unit")).append(pa.field("hash", pa.uint64()))
+    chunks = [
+        pa.RecordBatch.from_arrays(_arrays(chunk, seed), schema=schema) for chunk in iter(lambda: list(islice(clips, _CHUNK)), [])
+    ]
+    return _unique_keys(pa.Table.from_batches(chunks, schema))
+
+
+def _arrays(chunk: list[ClipSpec], seed: int) -> list[pa.Array]:
+    spans = [span for clip in chunk for span in clip.spans]
+    offsets = np.concatenate([[0], np.cumsum([len(clip.spans) for clip in chunk])])
+    return [
+        *(pa.array([getattr(clip, name) for clip in chunk]) for name in ("key", "source", "split", "identity", "video")),
+        pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), _span_array(spans)),
+        pa.array([clip.cost for clip in chunk], pa.float32()),
+        pa.array([stable_hash(seed, clip.key) for clip in chunk], pa.uint64()),
+    ]
+
+
+def _span_array(spans: list[Span]) -> pa.StructArray:
+    fields = {name: pa.array([getattr(span, name) for span in spans]) for name in ("uri", "start_s", "end_s")}
+    return pa.StructArray.from_arrays(list(fields.values()), names=list(fields))
+
+
+def _unique_keys(listed: pa.Table) -> pa.Table:
+    """Two files may ask for one key (the same clip in dev and test): later ones get a mark made of their file's name."""
+    counts = listed["key"].value_counts()
+    if not len(listed) or pc.max(counts.field("counts")).as_py() == 1:
+        return listed
+    repeated = set(counts.filter(pc.greater(counts.field("counts"), 1)).field("values").to_pylist())
+    seen: set[str] = set()
+    keys = listed["key"].to_pylist()
+    for row in np.flatnonzero(pc.is_in(listed["key"], pa.array(sorted(repeated))).to_numpy()):
+        key = keys[row]
+        if key in seen:
+            keys[row] = f"{key}~{stable_hash(0, listed['spans'][int(row)][0]['uri'].as_py()):016x}"
+        seen.add(key)
+    return listed.set_column(0, "key", pa.array(keys))
+
+
+def _write(out: Path, clips: pa.Table, config: BuildConfig) -> int:
+    """Order, cut into units and write one plan file; nothing where there is nothing to plan."""
+    if not len(clips):
+        return 0
+    parts = []
+    for split in sorted(pc.unique(clips["split"]).to_pylist()):
+        part = clips.filter(pc.equal(clips["split"], split))
+        part = part.take(pa.array(np.argsort(part["hash"].to_numpy(), kind="stable")))
+        number = cut(part["cost"].to_numpy().astype(np.float64), config.clips_per_shard) + _next_number(out, split)
+        parts.append(part.drop_columns(["hash"]).append_column("unit", pa.array(number, pa.int32())))
+    path = plan_path(out, len(plan_files(out)))
+    with replacing(out, path) as temporary:
+        pq.write_table(pa.concat_tables(parts).cast(PLAN), temporary, compression="zstd", row_group_size=_ROW_GROUP)
+    return len(clips)
+
+
+def cut(cost: NDArray[np.float64], clips_per_shard: int) -> NDArray[np.int64]:
+    """The unit of each clip, int64 [n], ascending from 0 without gaps, such that all units cost about the same."""
+    few = min(_FEWEST_SHARDS, -(-len(cost) // _SMALLEST_SHARD))
+    count = max(few, -(-len(cost) // clips_per_shard))
+    middle = np.cumsum(cost) - cost / 2
+    number = (middle * (count / cost.sum())).astype(np.int64)
+    return np.unique(number, return_inverse=True)[1].astype(np.int64)
+
+
+def _next_number(out: Path, split: str) -> int:
+    numbers: list[Any] = [-1]
+    for path in plan_files(out):
+        rows = pq.read_table(path, columns=["unit"], filters=[("split", "=", split)])
+        numbers.append(pc.max(rows["unit"]).as_py())
+    return max(number for number in numbers if number is not None) + 1

@@ -1,0 +1,65 @@
+"""What a running build tells its user: a bar on a terminal, a plain line every 30 seconds elsewhere, or nothing."""
+
+import sys
+import time
+
+from tqdm import tqdm
+
+_LINE_EVERY_S = 30.0
+
+
+class Bar:
+    """A tqdm bar with rate and time left."""
+
+    def __init__(self, total: int, done: int) -> None:
+        self._bar = tqdm(total=total, initial=done, unit="clip", smoothing=0.1, dynamic_ncols=True, file=sys.stderr)
+        self._initial = done
+
+    def update(self, clips: int) -> None:
+        """Show `clips` done in this run; fewer than before is shown too, when a killed worker's unit starts again."""
+        self._bar.n = self._initial + clips
+        self._bar.refresh()
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        self._bar.close()
+
+
+class Lines:
+    """A line on stderr now and then, for logs."""
+
+    def __init__(self, total: int, done: int) -> None:
+        self._total, self._initial = total, done
+        self._start = self._last = time.monotonic()
+
+    def update(self, clips: int) -> None:
+        """Print a line when the last one is 30 s old."""
+        now = time.monotonic()
+        if now - self._last < _LINE_EVERY_S:
+            return
+        self._last = now
+        rate = clips / (now - self._start)
+        left = (self._total - self._initial - clips) / rate if rate else float("inf")
+        print(
+            f"{self._initial + clips} of {self._total} clips, {rate:.1f} clips/s, {left:.0f} s left", file=sys.stderr, flush=True
+        )
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class Silent:
+    """Says nothing."""
+
+    def update(self, clips: int) -> None:
+        """Say nothing."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def progress(total: int, done: int, *, quiet: bool) -> Bar | Lines | Silent:
+    """What fits where stderr goes."""
+    if quiet:
+        return Silent()
+    return Bar(total, done) if sys.stderr.isatty() else Lines(total, done)

@@ -1,0 +1,26 @@
+"""What besides the config decides the bytes of a data set: versions of the programs and hashes of the weights."""
+
+import importlib.metadata
+
+from schemas.errors import BuildFailed
+from transforms.extract.ffmpeg import ffmpeg_version
+from transforms.extract.landmarks import models
+
+# Bump when a change of this package changes the bytes it writes.
+PIPELINE_VERSION = "1"
+
+
+def provenance(landmarks: str) -> dict[str, str]:
+    """Name -> version for all that has a say in the bytes."""
+    return {
+        "motionshards_pipeline": PIPELINE_VERSION,
+        "ffmpeg": ffmpeg_version(),
+        **{name: importlib.metadata.version(name) for name in ("simplejpeg", "numpy")},
+        **models.provenance(landmarks),
+    }
+
+
+def check_ffmpeg(expected: str) -> None:
+    """Raise BuildFailed where this machine's ffmpeg is not the one the data set is made with."""
+    if ffmpeg_version() != expected:
+        raise BuildFailed(f"this worker has ffmpeg {ffmpeg_version()}, the data set is made with {expected}")

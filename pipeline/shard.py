@@ -1,0 +1,140 @@
+"""One shard: many clips, decoded ahead by a bounded pool of ffmpeg processes, one tar, then one marker.
+
+A shard is committed when its marker stands. Building it twice is harmless: the bytes are the same.
+"""
+
+import hashlib
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.clip import ReadClip, finish_clips, read_clip
+from pipeline.isolate import build_alone
+from pipeline.journal import Journal
+from pipeline.plan import read_unit
+from pipeline.provenance import check_ffmpeg
+from pipeline.tar import ShardWriter
+from schemas.atomic import replacing
+from schemas.config import BuildConfig
+from schemas.layout import marker_path, tar_path
+from schemas.manifest import ShardEntry
+from schemas.marker import write_marker
+from schemas.records import Clip, ClipSpec, Rejected, ShardUnit
+from schemas.sample import encode_sample
+from schemas.tables import MARKER, clip_row, rejected_row, table
+from transforms.extract.landmarks import models
+
+Outcome = Clip | Rejected
+
+
+@dataclass(frozen=True, slots=True)
+class BuildJob:
+    """What a worker must know besides its unit.
+
+    root, out: where the videos are, where the data set goes
+    ffmpeg: the version that the data set is made with
+    decoders: ffmpeg processes at a time in one worker
+    journal: scratch directory for journals on a supervised machine
+    suspects: clips in the hands of workers that died; each is built in a process of its own
+    """
+
+    root: Path
+    out: Path
+    config: BuildConfig
+    ffmpeg: str
+    decoders: int = 2
+    journal: Path | None = None
+    suspects: frozenset[str] = field(default=frozenset())
+
+
+def build_shard(unit: ShardUnit, job: BuildJob) -> ShardUnit:
+    """Build and commit one unit; at once if it is committed already."""
+    marker = marker_path(job.out, unit.split, unit.name)
+    if marker.exists():
+        return unit
+    check_ffmpeg(job.ffmpeg)
+    journal = Journal(job.journal, unit.name)
+    committed = False
+    try:
+        entry, rows = _write_tar(unit, outcomes(read_unit(job.out, unit), job, journal), job.out, journal)
+        with replacing(job.out, marker) as temporary:
+            write_marker(temporary, entry, table(rows, MARKER))
+        committed = True
+    finally:
+        journal.close(committed=committed)
+    return unit
+
+
+def _write_tar(unit: ShardUnit, built: Iterable[Outcome], out: Path, journal: Journal) -> tuple[ShardEntry, list[dict[str, Any]]]:
+    """Write the samples; gives the shard's entry, with the hash of what lies on disk, and the rows of the marker."""
+    rows = []
+    target = tar_path(out, unit.split, unit.name)
+    target.unlink(missing_ok=True)  # of a run that ended between tar and marker
+    with replacing(out, target) as temporary:
+        with ShardWriter(temporary) as writer:
+            for outcome in built:
+                if isinstance(outcome, Clip):
+                    rows.append(clip_row(outcome, unit.name, writer.add(outcome.spec.key, encode_sample(outcome))))
+                else:
+                    rows.append(rejected_row(outcome, unit.name))
+                journal.done(outcome.spec.key)
+        kept = sum(row["kept"] for row in rows)
+        return ShardEntry(unit.name, unit.split, kept, len(rows) - kept, *_size_and_hash(temporary)), rows
+
+
+def _size_and_hash(path: Path) -> tuple[int, str | None]:
+    if not path.exists():
+        return 0, None
+    with path.open("rb") as stream:
+        return path.stat().st_size, hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def outcomes(specs: list[ClipSpec], job: BuildJob, journal: Journal) -> Iterator[Outcome]:
+    """Every clip's outcome in the order of `specs`. Suspects are built first, one at a time, with nothing else in hand."""
+    alone = {spec.key: _alone(spec, job, journal) for spec in specs if spec.key in job.suspects}
+    model = models.load(job.config.landmarks)
+    batch: list[Outcome | ReadClip] = []
+    for read in _read_ahead(specs, alone, job, journal):
+        batch.append(read)
+        if model is None or sum(len(r.crop) for r in batch if isinstance(r, ReadClip)) >= model.batch_frames:
+            yield from _finished(batch, model, job.config)
+            batch = []
+    yield from _finished(batch, model, job.config)
+
+
+def _alone(spec: ClipSpec, job: BuildJob, journal: Journal) -> Outcome:
+    journal.begin(spec.key)
+    outcome = build_alone(spec, job.root, job.config)
+    journal.done(spec.key)
+    return outcome
+
+
+def _finished(batch: list[Outcome | ReadClip], model: models.FaceModel | None, config: BuildConfig) -> Iterator[Outcome]:
+    """The batch with each clip that was read finished, in order."""
+    done = iter(finish_clips([item for item in batch if isinstance(item, ReadClip)], model, config))
+    for item in batch:
+        yield next(done) if isinstance(item, ReadClip) else item
+
+
+def _read_ahead(
+    specs: list[ClipSpec], alone: dict[str, Outcome], job: BuildJob, journal: Journal
+) -> Iterator[Outcome | ReadClip]:
+    """Read clips in a thread pool, in order, never more than a few ahead of the consumer: frames take memory."""
+
+    def read(spec: ClipSpec) -> Outcome | ReadClip:
+        if spec.key in alone:
+            return alone[spec.key]
+        journal.begin(spec.key)
+        return read_clip(spec, job.root, job.config)
+
+    with ThreadPoolExecutor(job.decoders, thread_name_prefix="decode") as pool:
+        ahead: deque[Future[Outcome | ReadClip]] = deque()
+        for spec in specs:
+            ahead.append(pool.submit(read, spec))
+            if len(ahead) > job.decoders + 1:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()

@@ -1,0 +1,142 @@
+"""The local run: the graph in a child process, started again with what is left whenever a worker is killed.
+
+A clip that a dead worker had in hand is a suspect: in the next run it is built in a process of its own (`isolate`), and if
+that dies too, the clip is rejected. So a clip that kills its process costs one restart, and a worker that was killed from
+outside costs no clip.
+"""
+
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from pipeline.journal import FAILURE, SUSPECTS, WORKER_DIED, finished_clips
+from pipeline.shard import BuildJob
+from schemas.errors import BuildFailed
+from schemas.layout import WORK_DIR, marker_path
+from schemas.records import ShardUnit
+
+_POLL_S = 0.5
+# Deaths in a row that neither commit a shard nor name a new suspect: workers that cannot even start.
+_MOST_IDLE_DEATHS = 12
+
+
+class Progress(Protocol):
+    """Told how many clips of this run are done."""
+
+    def update(self, clips: int) -> None:
+        """`clips` done since the start of the run."""
+
+
+def pending(units: Sequence[ShardUnit], out: Path) -> list[ShardUnit]:
+    """The units that have no marker; one listing a split, not one look-up a unit."""
+    present = {split: _names(out / split) for split in {unit.split for unit in units}}
+    return [unit for unit in units if marker_path(out, unit.split, unit.name).name not in present[unit.split]]
+
+
+def _names(directory: Path) -> set[str]:
+    with suppress(FileNotFoundError):
+        return set(os.listdir(directory))
+    return set()
+
+
+def build_locally(units: Sequence[ShardUnit], job: BuildJob, workers: int, options: Sequence[str], progress: Progress) -> None:
+    """Build all units with `workers` processes.
+
+    Raises:
+        BuildFailed: a unit failed for another reason than its clips; what is committed stays
+    """
+    scratch = Path(tempfile.mkdtemp(prefix="motionshards-"))
+    beam = ["--runner=FnApiRunner", "--direct_running_mode=multi_processing", f"--direct_num_workers={workers}", *options]
+    try:
+        _until_built(units, replace(job, journal=scratch), beam, progress)
+    finally:
+        # A killed worker leaves its temporary files behind.
+        shutil.rmtree(job.out / WORK_DIR, ignore_errors=True)
+    shutil.rmtree(scratch)
+
+
+def _until_built(units: Sequence[ShardUnit], job: BuildJob, beam: list[str], progress: Progress) -> None:
+    idle_deaths = 0
+    while left := pending(units, job.out):
+        status = _run_child(units, left, job, beam, progress)
+        failure = _failure(job, status)
+        still_left = pending(units, job.out)
+        if failure and still_left:
+            raise BuildFailed(failure)
+        named = _read_suspects(job)
+        idle = len(still_left) == len(left) and named <= job.suspects
+        idle_deaths = idle_deaths + 1 if idle else 0
+        if idle_deaths > _MOST_IDLE_DEATHS:
+            raise BuildFailed(f"workers died {idle_deaths} times without getting anywhere; see {_log(job)}")
+        job = replace(job, suspects=job.suspects | named)
+        _forget_journals(job)
+
+
+def _run_child(units: Sequence[ShardUnit], left: list[ShardUnit], job: BuildJob, beam: list[str], progress: Progress) -> int:
+    """One run of the graph over what is left; returns the child's exit status once its whole process group is gone."""
+    sizes = {unit.name: len(unit) for unit in left}
+    before = sum(len(unit) for unit in units) - sum(sizes.values())
+    assert job.journal is not None
+    with _log(job).open("ab") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "pipeline.child"],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        assert child.stdin is not None
+        with suppress(BrokenPipeError):
+            pickle.dump((left, job, beam), child.stdin)
+            child.stdin.flush()
+        while child.poll() is None:
+            committed = sum(sizes.values()) - sum(len(unit) for unit in pending(left, job.out))
+            progress.update(before + committed + finished_clips(job.journal))
+            time.sleep(_POLL_S)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+    return child.returncode
+
+
+def _failure(job: BuildJob, status: int) -> str | None:
+    """Why the build cannot go on; None where the child finished or its death can be mended by another run."""
+    assert job.journal is not None
+    noted = job.journal / FAILURE
+    if noted.exists():
+        return noted.read_text().splitlines()[0]
+    if status in (0, WORKER_DIED) or status < 0:
+        return None
+    return f"the Beam run ended with status {status}; see {_log(job)}"
+
+
+def _read_suspects(job: BuildJob) -> frozenset[str]:
+    assert job.journal is not None
+    try:
+        return frozenset((job.journal / SUSPECTS).read_text().splitlines())
+    except FileNotFoundError:
+        return frozenset()
+
+
+def _forget_journals(job: BuildJob) -> None:
+    assert job.journal is not None
+    for path in job.journal.iterdir():
+        if path != _log(job):
+            path.unlink()
+
+
+def _log(job: BuildJob) -> Path:
+    assert job.journal is not None
+    return job.journal / "beam.log"
