@@ -38,7 +38,6 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     options, beam_options = _parser().parse_known_args(arguments)
-    signal.signal(signal.SIGTERM, _as_interrupt)
     try:
         order, config = _understand(options, beam_options)
         ledger = build(order, config, _sayer(options))
@@ -166,4 +165,7 @@ def _end(status: int, message: str) -> int:
 
 
 if __name__ == "__main__":
+    # Schedulers end jobs with SIGTERM, and shells start background jobs with SIGINT ignored: both are to stop it cleanly.
+    signal.signal(signal.SIGINT, _as_interrupt)
+    signal.signal(signal.SIGTERM, _as_interrupt)
     sys.exit(main())

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -24,6 +23,7 @@ from schemas.config import BuildConfig, differences
 from schemas.errors import ConfigError
 from schemas.layout import DATASET_JSON, REJECTIONS, WORK_DIR
 from schemas.manifest import Manifest
+from schemas.records import ShardUnit
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +48,7 @@ class BuildOrder:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """How a run ended: the data set's manifest, what this run built, and how long it took (planning included)."""
+    """How a run ended: the data set's manifest, and what this run built in how many seconds (planning left out)."""
 
     manifest: Manifest
     clips_built: int
@@ -62,7 +62,6 @@ def build(order: BuildOrder, config: BuildConfig, say: Callable[[str], None]) ->
         ConfigError: input, output or options cannot be used; nothing has been changed
         BuildFailed: the run stopped; what is committed stays and a further run goes on from there
     """
-    start = time.monotonic()
     runners.check_options(order.runner, order.beam_options)
     _make_directory(order.out)
     with _alone(order.out):
@@ -73,14 +72,20 @@ def build(order: BuildOrder, config: BuildConfig, say: Callable[[str], None]) ->
         except ConfigError:
             _forget(order.out)
             raise
-        units = plan.units(order.out)
-        left = pending(units, order.out)
-        _run(order, config, manifest, units, left)
-        if left or len(manifest.shards) != len(units):
-            manifest = finalize(order.out, manifest)
+        ledger = _build_planned(order, config, manifest)
         shutil.rmtree(order.out / WORK_DIR, ignore_errors=True)
-        built = sum(len(unit) for unit in left)
-    return Ledger(manifest, built, time.monotonic() - start)
+    return ledger
+
+
+def _build_planned(order: BuildOrder, config: BuildConfig, manifest: Manifest) -> Ledger:
+    """Build the units without a marker; index and ledger are written anew where they are not of all units."""
+    start = time.monotonic()
+    units = plan.units(order.out)
+    left = pending(units, order.out)
+    _run(order, config, manifest, units, left)
+    if left or len(manifest.shards) != len(units):
+        manifest = finalize(order.out, manifest)
+    return Ledger(manifest, sum(len(unit) for unit in left), time.monotonic() - start)
 
 
 def _make_directory(out: Path) -> None:
@@ -163,7 +168,7 @@ def _plan_retries(order: BuildOrder, config: BuildConfig) -> int:
     return plan.plan_again(order.out, chosen, config)
 
 
-def _run(order: BuildOrder, config: BuildConfig, manifest: Manifest, units: list[Any], left: list[Any]) -> None:
+def _run(order: BuildOrder, config: BuildConfig, manifest: Manifest, units: list[ShardUnit], left: list[ShardUnit]) -> None:
     """Build what is left, unless nothing is."""
     if not left:
         return

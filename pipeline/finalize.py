@@ -76,7 +76,7 @@ def _markers(out: Path) -> Iterator[tuple[ShardUnit, ShardEntry, pa.Table]]:
 
 def _planned_again(out: Path) -> dict[str, str]:
     """For each clip that was planned more than once, the plan file whose outcome counts: the last."""
-    first, *later = plan_files(out)
+    _, *later = plan_files(out)
     return {key: path.name for path in later for key in pq.read_table(path, columns=["key"])["key"].to_pylist()}
 
 

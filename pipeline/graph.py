@@ -16,7 +16,7 @@ from pipeline.shard import BuildJob, build_shard
 from schemas.records import ShardUnit
 
 
-class BuildShard(beam.DoFn):  # type: ignore[misc]
+class BuildShard(beam.DoFn):
     """Builds a unit and yields its name. Models live in a cache of the process, so bundles share them."""
 
     def __init__(self, job: BuildJob) -> None:

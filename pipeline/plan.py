@@ -7,7 +7,7 @@ so shards that are committed never change.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,7 @@ def _units_of(path: Path) -> Iterator[ShardUnit]:
     split = table["split"].combine_chunks().dictionary_encode()
     changed = (np.diff(number) != 0) | (np.diff(split.indices.to_numpy()) != 0)
     edges = [0, *(np.flatnonzero(changed) + 1).tolist(), len(table)]
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in pairwise(edges):
         name = shard_name(table["source"][start].as_py(), table["split"][start].as_py(), int(number[start]))
         yield ShardUnit(path.name, start, stop, table["split"][start].as_py(), name)
 
@@ -165,4 +165,4 @@ def _next_number(out: Path, split: str) -> int:
     for path in plan_files(out):
         rows = pq.read_table(path, columns=["unit"], filters=[("split", "=", split)])
         numbers.append(pc.max(rows["unit"]).as_py())
-    return max(number for number in numbers if number is not None) + 1
+    return int(max(number for number in numbers if number is not None)) + 1

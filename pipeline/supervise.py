@@ -100,7 +100,8 @@ def _run_child(units: Sequence[ShardUnit], left: list[ShardUnit], job: BuildJob,
         with suppress(BrokenPipeError):
             pickle.dump((left, job, beam), child.stdin)
             child.stdin.flush()
-        while child.poll() is None:
+        # Beam tells of a failure when all bundles are through, which may take days; the note is there at once.
+        while child.poll() is None and not (job.journal / FAILURE).exists():
             committed = sum(sizes.values()) - sum(len(unit) for unit in pending(left, job.out))
             progress.update(before + committed + finished_clips(job.journal))
             time.sleep(_POLL_S)

@@ -21,7 +21,8 @@ def _sync(path: Path) -> None:
 def replacing(out: Path, target: Path) -> Iterator[Path]:
     """Give a temporary path; on a clean exit what was written there becomes `target`, else it is removed.
 
-    Where nothing was written, nothing appears. The temporary name tells host and process, so that two workers on the same unit do not meet.
+    Where nothing was written, nothing appears. The temporary name tells host and process, so that two workers on the same
+    unit do not meet.
     """
     work = out / WORK_DIR
     work.mkdir(parents=True, exist_ok=True)
@@ -32,7 +33,7 @@ def replacing(out: Path, target: Path) -> Iterator[Path]:
             return
         _sync(temporary)
         target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(temporary, target)
+        temporary.replace(target)
         _sync(target.parent)
     finally:
         temporary.unlink(missing_ok=True)

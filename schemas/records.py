@@ -159,7 +159,7 @@ class FaceTrack:
     @property
     def found(self) -> NDArray[np.bool_]:
         """bool [T]: the frames in which the face was found."""
-        return ~np.isnan(self.boxes_px).any(axis=1)
+        return np.isfinite(self.boxes_px.sum(axis=1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -225,7 +225,7 @@ def _render_clip(job: tuple[Path, int, int, int], seed: int) -> None:
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         _encode(frames, unfinished)
-        os.replace(unfinished, path)
+        unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
 

@@ -45,7 +45,7 @@ def test_the_tree_has_the_shape_of_voxceleb2(tree: Path) -> None:
     assert all(70 <= len(decode(path)) <= 80 for path in clips_of(tree, "dev"))
 
 
-@pytest.mark.parametrize("identities, in_test", [(1, 0), (2, 1), (3, 1), (4, 2), (6, 2), (9, 2)])
+@pytest.mark.parametrize(("identities", "in_test"), [(1, 0), (2, 1), (3, 1), (4, 2), (6, 2), (9, 2)])
 def test_people_are_split_once_and_for_all(identities: int, in_test: int) -> None:
     people = [(path.relative_to("root").parts[0], who) for path, who, *_ in demo_render._clips(Path("root"), identities, 0)]
     assert len(set(people)) == identities

@@ -78,7 +78,7 @@ def timeline_by_decoding(path: str, timeout_s: float) -> Timeline:
 
 def _timeline(path: str, options: dict[str, str], timeout_s: float) -> Timeline:
     source = ffmpeg.input(f"file:{path}", **safe_input_options())
-    result = _run(source["V:0"].output("pipe:1", format="framecrc", **options), timeout_s)
+    result = _run(path, source["V:0"].output("pipe:1", format="framecrc", **options), timeout_s)
     lines = result.stdout.decode().splitlines()
     base = next((Fraction(line.split()[2]) for line in lines if line.startswith("#tb 0:")), Fraction(0))
     fields = [line.split(",") for line in lines if line and not line.startswith("#")]
@@ -114,7 +114,7 @@ def decode(path: str, timeline: Timeline, indices: NDArray[np.int64], size: int,
         .filter("pad", size, size, x="floor((ow-iw)/2)", y="floor((oh-ih)/2)")
     )
     output = video.output("pipe:1", format="rawvideo", pix_fmt="rgb24", fps_mode="passthrough", **{"frames:v": len(indices)})
-    return _frames(_run(output, timeout_s), timeline, indices, size)
+    return _frames(_run(path, output, timeout_s), timeline, indices, size)
 
 
 def _frames(result: FfmpegResult, timeline: Timeline, indices: NDArray[np.int64], size: int) -> Frames:
@@ -150,7 +150,7 @@ def resize_affine(
     return affine
 
 
-def _run(output: ffmpeg.nodes.OutputStream, timeout_s: float) -> FfmpegResult:
+def _run(path: str, output: ffmpeg.nodes.OutputStream, timeout_s: float) -> FfmpegResult:
     """Run ffmpeg and turn each way to fail into a reason code."""
     try:
         result = run_ffmpeg(output.get_args(), timeout_s)
@@ -160,13 +160,17 @@ def _run(output: ffmpeg.nodes.OutputStream, timeout_s: float) -> FfmpegResult:
         return result
     if result.returncode in (-9, -15):
         raise ClipRejected("decoder_killed", f"signal {-result.returncode}")
-    raise ClipRejected(_failure(result), result.errors() or f"ffmpeg ended with {result.returncode}")
+    # Without the directory: what is written must not depend on where the input lies.
+    said = result.errors().replace(path, os.path.basename(path))
+    raise ClipRejected(_failure(result), said or f"ffmpeg ended with {result.returncode}")
 
 
 def _failure(result: FfmpegResult) -> str:
     """The reason code of a failed run, from what ffmpeg says and how far it came."""
     if "matches no streams" in result.log:
         return "no_video_stream"
+    if "misdetection possible" in result.log:  # nothing but the file's name looks like a video
+        return "not_a_video"
     if re.search(r"^\[info\] Input #0", result.log, re.M) or "moov atom not found" in result.log:
         return "corrupt"
     return "not_a_video"

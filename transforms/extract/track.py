@@ -1,5 +1,7 @@
 """Which of the faces of each frame is the clip's: one path through the detections of the sampled frames."""
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,7 +37,7 @@ def _best_path(detections: list[Detections], expected_px: NDArray[np.float32]) -
         return {}
     total = iou(detections[frames[0]].boxes_px, expected_px[None])[:, 0]
     came_from = []
-    for before, now in zip(frames, frames[1:], strict=False):
+    for before, now in pairwise(frames):
         steps = total[:, None] + iou(detections[before].boxes_px, detections[now].boxes_px)
         came_from.append(steps.argmax(axis=0))
         total = steps.max(axis=0) + iou(detections[now].boxes_px, expected_px[None])[:, 0]

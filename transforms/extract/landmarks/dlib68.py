@@ -56,7 +56,7 @@ class Dlib68:
         points = np.full((len(rgb), 68, 2), np.nan, np.float32)
         for number, (frame, box) in enumerate(zip(rgb, boxes_px, strict=True)):
             if not np.isnan(box).any():
-                parts = self._predictor(frame, dlib.rectangle(*(int(round(float(side))) for side in box))).parts()
+                parts = self._predictor(frame, dlib.rectangle(*(round(float(side)) for side in box))).parts()
                 points[number] = [(part.x, part.y) for part in parts]
         scores = np.repeat(~np.isnan(points).any(axis=(1, 2)), 68).reshape(-1, 68).astype(np.float32)
         return Landmarks(points, scores)
@@ -75,4 +75,5 @@ def _shrink(frame: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
         return frame
     height, width = (side // step * step for side in frame.shape[:2])
     blocks = frame[:height, :width].reshape(height // step, step, width // step, step, 3)
-    return blocks.mean(axis=(1, 3)).round().astype(np.uint8)
+    shrunk: NDArray[np.uint8] = blocks.mean(axis=(1, 3)).round().astype(np.uint8)
+    return shrunk

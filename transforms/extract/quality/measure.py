@@ -54,4 +54,5 @@ def face_size_px(boxes_px: NDArray[np.float32], source_to_crop: NDArray[np.float
     """The longer side of each face box carried back to source pixels, float32 [T]; the crop affines are axis-aligned."""
     scale = source_to_crop[:, [0, 1], [0, 1]]
     sides = (boxes_px[:, 2:] - boxes_px[:, :2]) / scale
-    return sides.max(axis=1).astype(np.float32)
+    longer: NDArray[np.float32] = sides.max(axis=1).astype(np.float32)
+    return longer

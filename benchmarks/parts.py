@@ -1,0 +1,105 @@
+"""The job without the job: CPU time of each step of a clip, one thread, no Beam, no shard.
+
+    python -m benchmarks.parts  < one line of JSON, then a line to start  > "ready", then CPU seconds by step as JSON
+
+CPU time is user and system time of this process and of the ffmpeg processes it has waited for.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import ROOT
+from pipeline.clip import ReadClip, read_clip
+from pipeline.sources import SOURCES
+from schemas.config import BuildConfig
+from schemas.layout import uri_to_path
+from schemas.records import ClipSpec
+from transforms.extract.decode import timeline_from_packets
+from transforms.extract.encode import encode_jpegs
+from transforms.extract.landmarks import models
+from transforms.extract.quality.measure import measure
+from transforms.extract.track import centred_box, track
+
+STEPS = ("timeline", "decode", "detect", "landmarks", "quality", "encode")
+
+
+def cpu_of_parts(root: Path, config: BuildConfig, clips: int, processes: int) -> dict[str, float]:
+    """Mean CPU seconds a clip by step, measured by `processes` fresh processes at a time, each over the same clips."""
+    order = json.dumps({"root": str(root), "config": config.to_json(), "clips": clips})
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT}
+    running = [subprocess.Popen([sys.executable, "-m", "benchmarks.parts"], **pipes) for _ in range(processes)]
+    for process in running:
+        process.stdin.write(order + "\n")
+        process.stdin.flush()
+    for process in running:
+        assert process.stdout.readline() == "ready\n"
+    for process in running:
+        process.stdin.write("start\n")
+        process.stdin.flush()
+    found = [json.loads(process.communicate()[0]) for process in running]
+    return {step: sum(one[step] for one in found) / processes for step in STEPS}
+
+
+def main() -> None:
+    """One measuring process. The first clip is run once before, so that caches are warm and models loaded."""
+    order = json.loads(sys.stdin.readline())
+    config, root = BuildConfig.from_json(order["config"]), Path(order["root"])
+    specs = list(islice(SOURCES[config.source].list_clips(root, config.unit), order["clips"]))
+    _measure(specs[:1], root, config)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    spent = _measure(specs, root, config)
+    print(json.dumps({step: spent[step] / len(specs) for step in STEPS}))
+
+
+def _measure(specs: list[ClipSpec], root: Path, config: BuildConfig) -> dict[str, float]:
+    spent: dict[str, float] = defaultdict(float)
+    for spec in specs:
+        with _timed(spent, "timeline"):
+            for span in spec.spans:
+                timeline_from_packets(str(root / uri_to_path(span.uri)), config.decode_timeout_s)
+        with _timed(spent, "read"):
+            read = read_clip(spec, root, config)
+        if isinstance(read, ReadClip):
+            _finish(read, config, spent)
+    # Reading a clip is its timeline and its decoding; the timeline was read once more, alone, to tell them apart.
+    spent["decode"] = spent["read"] - spent["timeline"]
+    return spent
+
+
+def _finish(read: ReadClip, config: BuildConfig, spent: dict[str, float]) -> None:
+    """The steps of pipeline.clip.finish_clips, one by one."""
+    model, faces, points = models.load(config.landmarks), None, None
+    if model is not None:
+        with _timed(spent, "detect"):
+            faces = track(model.detect(read.crop.rgb), centred_box(config.size))
+        with _timed(spent, "landmarks"):
+            points = model.landmarks(read.crop.rgb, faces.boxes_px)
+    with _timed(spent, "quality"):
+        measure(read.crop, faces, points)
+    with _timed(spent, "encode"):
+        encode_jpegs(read.crop.rgb, config.jpeg_quality)
+
+
+@contextmanager
+def _timed(spent: dict[str, float], step: str) -> Iterator[None]:
+    start = _cpu_s()
+    yield
+    spent[step] += _cpu_s() - start
+
+
+def _cpu_s() -> float:
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+if __name__ == "__main__":
+    main()

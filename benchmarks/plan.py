@@ -1,0 +1,198 @@
+"""Planning a corpus of VoxCeleb2's size: wall time and peak memory.
+
+    python -m benchmarks.plan [--clips 1100000] [--tree 100000]
+
+Each measurement runs in a fresh process. A synthetic listing has the shape of VoxCeleb2: 6,112 identities, 118 of them test,
+and about seven clips a video. With --tree a real tree of tiny files is made, listed and planned, and its time is carried
+over to --clips in proportion: an extrapolation, which the table calls so.
+"""
+
+import argparse
+import cProfile
+import json
+import os
+import pstats
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.report import ROOT, Report, add_options, peak_mib
+from pipeline.plan import Wanted, plan_new, read_unit, units
+from pipeline.sources import voxceleb2
+from schemas.config import BuildConfig
+from schemas.layout import clip_key, path_to_uri
+from schemas.records import ClipSpec, Span
+
+_GOAL_S, _GOAL_MIB = 60.0, 2000 * 1e6 / 2**20
+_IDENTITIES, _TEST_IDENTITIES, _CLIPS_A_VIDEO = 6112, 118, 7.3
+_TINY = b"\0" * 16
+
+
+def synthetic_clips(count: int) -> Iterator[ClipSpec]:
+    """`count` clips as `voxceleb2.list_clips` yields them, made up on the way."""
+    sizes = np.random.default_rng(0).lognormal(12.3, 0.6, count).astype(np.int64).tolist()
+    for size, (half, identity, video, name) in zip(sizes, _names(count), strict=True):
+        yield ClipSpec(
+            key=clip_key(identity, video, name),
+            source="voxceleb2",
+            split=voxceleb2.SPLITS[half],
+            identity=identity,
+            video=video,
+            spans=(Span(path_to_uri(f"{half}/mp4/{identity}/{video}/{name}.mp4")),),
+            cost=0.15 + 1.0e-6 * size,
+        )
+
+
+def _names(count: int) -> Iterator[tuple[str, str, str, str]]:
+    """Half, identity, video and clip of `count` clips, in the order of a listing."""
+    identities = min(_IDENTITIES, max(2, round(count / 180)))
+    videos = max(identities, round(count / _CLIPS_A_VIDEO))
+    first_test = identities - max(1, identities * _TEST_IDENTITIES // _IDENTITIES)
+    for number in range(count):
+        video = number * videos // count  # times an odd number below: names without order, each once
+        identity = video * identities // videos
+        half = "test" if identity >= first_test else "dev"
+        yield half, f"id{identity:05d}", f"{video * 2654435761 % 2**32:08x}vid", f"{number % 1000:05d}"
+
+
+def make_tree(root: Path, count: int) -> None:
+    """`count` tiny files in VoxCeleb2's layout."""
+    made = ""
+    for half, identity, video, name in _names(count):
+        directory = os.path.join(root, half, "mp4", identity, video)
+        if directory != made:
+            Path(directory).mkdir(parents=True)
+            made = directory
+        with open(os.path.join(directory, f"{name}.mp4"), "wb") as stream:
+            stream.write(_TINY)
+
+
+def measure(order: dict[str, Any]) -> dict[str, float]:
+    """Plan what `order` tells, and once more with nothing new; seconds of each step and peak memory of this process."""
+    out, config, wanted = Path(order["out"]), BuildConfig(source="voxceleb2"), Wanted()
+    root, clips = order["tree"], order["clips"]
+    listing = partial(voxceleb2.list_clips, Path(root), "utterance") if root else partial(synthetic_clips, clips)
+    imported_mib = peak_mib()
+    listed_s, _ = _timed(lambda: sum(1 for _ in listing()))
+    plan_s, planned = _timed(lambda: plan_new(out, listing(), config, wanted))
+    units_s, found = _timed(lambda: units(out))
+    unit_s, specs = _timed(lambda: read_unit(out, found[len(found) // 2]))
+    first_mib = peak_mib()
+    again_s, new = _timed(lambda: plan_new(out, listing(), config, wanted))
+    assert planned == clips == sum(len(unit) for unit in found) and new == 0 and specs, (planned, clips, new)
+    return {
+        "listing_s": listed_s,
+        "plan_s": plan_s,
+        "units_s": units_s,
+        "unit_s": unit_s,
+        "again_s": again_s,
+        "total_s": plan_s + units_s + unit_s,
+        "units": len(found),
+        "imported_mib": imported_mib,
+        "peak_mib": first_mib,
+        "peak_again_mib": peak_mib(),
+        "plan_mb": sum(path.stat().st_size for path in (out / "plan").iterdir()) / 1e6,
+    }
+
+
+def _timed(step: Callable[[], Any]) -> tuple[float, Any]:
+    start = time.monotonic()
+    result = step()
+    return time.monotonic() - start, result
+
+
+def measure_fresh(out: Path, clips: int, tree: Path | None = None) -> dict[str, float]:
+    """`measure` in a process of its own."""
+    order = json.dumps({"out": str(out), "clips": clips, "tree": tree and str(tree)})
+    command = [sys.executable, "-m", "benchmarks.plan", "--measure", order]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, check=True)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+def main() -> None:
+    """Measure and report."""
+    options = _parser().parse_args()
+    if options.measure:
+        print(json.dumps(measure(json.loads(options.measure))))
+        return
+    if options.profile:
+        profile(options.clips)
+        return
+    report = Report("benchmarks/plan.py: planning a corpus of VoxCeleb2's size", options)
+    with tempfile.TemporaryDirectory(prefix="motionshards-bench-", dir=options.work) as scratch:
+        figures = _report_listing(report, Path(scratch), options.clips)
+        if options.tree:
+            figures |= _report_tree(report, Path(scratch), options.tree, options.clips)
+    report.finish(figures)
+
+
+def _report_listing(report: Report, work: Path, clips: int) -> dict[str, Any]:
+    found = measure_fresh(work / "listing", clips)
+    report.table(
+        f"A synthetic listing of {clips:,} clips",
+        ("step", "seconds"),
+        [
+            ("making up the listing, within the next", found["listing_s"]),
+            ("plan_new, the listing included", found["plan_s"]),
+            (f"units() ({found['units']:,} units)", found["units_s"]),
+            ("read_unit, one in the middle", found["unit_s"]),
+            ("sum", found["total_s"]),
+            ("plan_new once more, nothing new", found["again_s"]),
+        ],
+    )
+    report.note(
+        f"Peak memory {found['peak_mib']:,.0f} MiB ({found['imported_mib']:.0f} MiB of it after the imports), "
+        f"{found['peak_again_mib']:,.0f} MiB after the second plan; {found['plan_mb']:.1f} MB on disk. "
+        f"The goals are {_GOAL_S:g} s and 2 GB ({_GOAL_MIB:,.0f} MiB) for 1.1 million clips."
+    )
+    figures = {key: found[key] for key in ("total_s", "again_s", "peak_mib", "peak_again_mib")}
+    met = {"goal_s_met": found["total_s"] < _GOAL_S, "goal_mib_met": found["peak_again_mib"] < _GOAL_MIB}
+    return {"clips": clips, **figures, "seconds_of_goal": found["total_s"] / _GOAL_S, **met}
+
+
+def _report_tree(report: Report, work: Path, files: int, clips: int) -> dict[str, Any]:
+    made_s, _ = _timed(lambda: make_tree(work / "tree", files))
+    found = measure_fresh(work / "tree-out", files, work / "tree")
+    factor = clips / files
+    rows = [("list_clips alone", "listing_s"), ("plan_new, list_clips included", "plan_s"), ("once more, nothing new", "again_s")]
+    report.table(
+        f"A real tree of {files:,} tiny files (made in {made_s:.0f} s, so its directories are in the page cache)",
+        ("step", "seconds", f"extrapolated to {clips:,}"),
+        [(name, found[key], found[key] * factor) for name, key in rows],
+    )
+    return {
+        "tree_files": files,
+        "tree_plan_s": found["plan_s"],
+        "tree_plan_s_extrapolated": found["plan_s"] * factor,
+        "tree_goal_s_met": found["plan_s"] * factor < _GOAL_S,
+    }
+
+
+def profile(clips: int) -> None:
+    """Where the time of planning goes, by cProfile, which slows Python code down and so shifts the shares."""
+    with tempfile.TemporaryDirectory(prefix="motionshards-bench-") as scratch, cProfile.Profile() as profiler:
+        plan_new(Path(scratch), synthetic_clips(clips), BuildConfig(source="voxceleb2"), Wanted())
+    pstats.Stats(profiler).sort_stats("tottime").print_stats(25)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.plan", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--clips", type=int, default=1_100_000)
+    parser.add_argument("--tree", type=int, nargs="?", const=100_000, default=0, metavar="N", help="make N real files too")
+    parser.add_argument("--work", type=Path, help="where temporary files go; a real disk for --tree")
+    parser.add_argument("--profile", action="store_true", help="print a profile of plan_new on the listing, nothing else")
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    add_options(parser)
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""What the benchmarks share: where the input is, what the machine is, tables, and the JSON of the last line."""
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.sources import SOURCES
+from transforms.extract.ffmpeg import ffmpeg_version
+
+ROOT = Path(__file__).resolve().parents[1]
+_CORPUS = ROOT.parent / "shared" / "corpus" / "voxceleb2"
+_PACKAGES = ("apache-beam", "dlib-bin", "numpy", "opencv-python", "pyarrow", "simplejpeg")
+
+Rows = Sequence[Sequence[Any]]
+
+
+class Report:
+    """Tables and notes, printed as they come and kept for a Markdown file. The tables are Markdown that reads as text."""
+
+    def __init__(self, title: str, options: argparse.Namespace) -> None:
+        self._results: Path | None = options.results
+        self._lines: list[str] = []
+        self._add(f"# {title}\n\n{options.date}, {machine()}.\n{versions()}.\n")
+
+    def table(self, heading: str, columns: Sequence[str], rows: Rows) -> None:
+        """One table; the first column is text, the others are set to the right."""
+        self._add(f"## {heading}\n\n{markdown_table(columns, rows)}\n")
+
+    def note(self, text: str) -> None:
+        """A paragraph."""
+        self._add(f"{text}\n")
+
+    def finish(self, figures: dict[str, Any]) -> None:
+        """Write the Markdown file where one is asked for, then print the figures as the last line."""
+        line = json.dumps({name: _rounded(value) for name, value in figures.items()})
+        if self._results is not None:
+            self._results.parent.mkdir(parents=True, exist_ok=True)
+            self._results.write_text("\n".join([*self._lines, f"```json\n{line}\n```\n"]), encoding="utf-8")
+        print(line, flush=True)
+
+    def _add(self, text: str) -> None:
+        self._lines.append(text)
+        print(text, flush=True)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of every benchmark."""
+    parser.add_argument("--results", type=Path, help="also write the tables as Markdown to this file")
+    parser.add_argument("--date", default=datetime.date.today().isoformat(), help="the date that stands over them")
+
+
+def markdown_table(columns: Sequence[str], rows: Rows) -> str:
+    """An aligned Markdown table."""
+    cells = [list(columns), *([_text(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[number]) for row in cells) for number in range(len(columns))]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    return "\n".join(_line(row, widths) for row in [cells[0], rule, *cells[1:]])
+
+
+def corpus(given: Path | None, scratch: Path) -> tuple[Path, str]:
+    """A VoxCeleb2-shaped directory and its name: the given one, else the project's test corpus, else rendered videos."""
+    if given is not None:
+        return given.resolve(), given.name
+    if _CORPUS.is_dir():
+        return _CORPUS, "the VoxCeleb2 test corpus"
+    rendered = scratch / "demo-videos"
+    SOURCES["demo"].prepare(rendered)
+    return rendered, "rendered demo videos"
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def machine() -> str:
+    """Cores, processor and system in a few words."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return f"{cores()} cores of {model}, {platform.system()} {platform.release()}"
+
+
+def versions() -> str:
+    """Versions of what does the work."""
+    found = [f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES if _installed(name)]
+    return ", ".join([f"Python {platform.python_version()}", f"ffmpeg {ffmpeg_version()}", *found])
+
+
+def peak_mib(pid: int | str = "self") -> float:
+    """Peak resident memory of a process in MiB (VmHWM); 0 for one that has ended.
+
+    ru_maxrss would do for this process too, but it starts at what the parent had in memory when it started us.
+    """
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM")), 0.0)
+
+
+def _installed(name: str) -> bool:
+    try:
+        return bool(importlib.metadata.version(name))
+    except importlib.metadata.PackageNotFoundError:
+        return False
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first, *others = zip(cells, widths, strict=True)
+    return "| " + " | ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]) + " |"
+
+
+def _text(cell: Any) -> str:
+    if not isinstance(cell, float):
+        return str(cell)
+    return f"{cell:,.0f}" if abs(cell) >= 1000 else f"{cell:.3g}" if abs(cell) < 10 else f"{cell:.1f}"
+
+
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.4g}") if isinstance(value, float) else value

@@ -1,0 +1,109 @@
+"""Peak memory and CPU time of a command and all its descendants, read from /proc while it runs."""
+
+import os
+import threading
+from collections import defaultdict
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import peak_mib
+
+_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+_ROLES = {"sdk_worker_main": "worker", "pipeline.child": "Beam driver", "dataset.build": "front door"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Process:
+    """One line of /proc/PID/stat: parent, and seconds of its own and of the children it has waited for."""
+
+    pid: int
+    parent: int
+    own_s: float
+    children_s: float
+
+
+class Watch:
+    """Samples the tree below a process until the block ends.
+
+    What a process does in the last `interval_s` of its life is missed. Processes count by their role, told from the
+    command line: worker, ffmpeg, Beam driver, front door, other.
+    """
+
+    def __init__(self, pid: int, interval_s: float) -> None:
+        self._pid, self._interval_s = pid, interval_s
+        self._own_s: dict[int, float] = {}
+        self._waited_s: dict[int, float] = {}
+        self.peaks_mib: dict[str, float] = defaultdict(float)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> "Watch":
+        self._machine_s = -busy_s()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._over.set()
+        self._thread.join()
+        self._machine_s += busy_s()
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU seconds of all processes of the tree."""
+        return sum(self._own_s.values()) + sum(self._waited_s.values())
+
+    @property
+    def others_s(self) -> float:
+        """CPU seconds that everything else on the machine took meanwhile, the host included (steal)."""
+        return max(0.0, self._machine_s - self.cpu_s)
+
+    def _run(self) -> None:
+        while not self._over.wait(self._interval_s):
+            for process in _tree(self._pid):
+                self._note(process)
+
+    def _note(self, process: _Process) -> None:
+        """ffmpeg's time is taken from the worker that waits for it, since most of these processes are too short to be seen."""
+        role = _role(process.pid)
+        self.peaks_mib[role] = max(self.peaks_mib[role], peak_mib(process.pid))
+        if role != "ffmpeg":
+            self._own_s[process.pid] = process.own_s
+        if role == "worker":
+            self._waited_s[process.pid] = process.children_s
+
+
+def busy_s() -> float:
+    """CPU seconds of the whole machine since it started, waiting left out."""
+    user, nice, system, _idle, _wait, *others = Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
+    return sum(map(int, (user, nice, system, *others))) * _TICK_S
+
+
+def _tree(pid: int) -> list[_Process]:
+    """The process and all its descendants."""
+    processes = [found for entry in os.listdir("/proc") if entry.isdigit() and (found := _process(entry))]
+    children = defaultdict(list)
+    for process in processes:
+        children[process.parent].append(process)
+    tree = [process for process in processes if process.pid == pid]
+    for process in tree:  # grows while it is walked
+        tree += children[process.pid]
+    return tree
+
+
+def _process(pid: str) -> _Process | None:
+    with suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        user, system, children_user, children_system = (int(ticks) * _TICK_S for ticks in fields[11:15])
+        return _Process(int(pid), int(fields[1]), user + system, children_user + children_system)
+    return None
+
+
+def _role(pid: int) -> str:
+    with suppress(OSError):
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+        if os.path.basename(words[0]).startswith("ffmpeg"):
+            return "ffmpeg"
+        return next((role for mark, role in _ROLES.items() if any(mark in word for word in words)), "other")
+    return "other"

@@ -1,0 +1,162 @@
+"""A finished data set as a table of its clips, and single clips by the byte offsets that the table holds.
+
+    data = Dataset.open(Path("OUT"))
+    rows = data.index(["key", "split", "shard", "members"], where=pc.field("face_size_px") > 120)
+    sample = data.read(rows.slice(0, 1).to_pylist()[0])
+
+For looking up and checking. Training reads whole shards in order.
+"""
+
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset
+import pyarrow.parquet as pq
+import simplejpeg
+from numpy.typing import NDArray
+
+from schemas.errors import DatasetError
+from schemas.layout import INDEX, LANDMARK_SCORES, LANDMARKS, META, tar_path
+from schemas.manifest import Manifest
+from schemas.sample import decode_arrays
+
+_ROWS_AT_A_TIME = 256
+_JPEG = ".jpg"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One clip.
+
+    frames: uint8 [N,H,W,3], RGB, in time order
+    landmarks: float32 [N,68,2], x y in crop pixels, NaN where no face was found; None with `--landmarks none`
+    landmark_scores: float32 [N,68], 0 to 1; None with `--landmarks none`
+    meta: who the clip is, and lists of N for time, place and quality
+    """
+
+    key: str
+    frames: NDArray[np.uint8] = field(repr=False)
+    landmarks: NDArray[np.float32] | None = field(repr=False)
+    landmark_scores: NDArray[np.float32] | None = field(repr=False)
+    meta: dict[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A finished data set on disk. Its length is the number of clips."""
+
+    out: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, out: Path) -> "Dataset":
+        """The data set in the directory `out`.
+
+        Raises:
+            DatasetError: there is none, it is of another format, or its build is unfinished
+        """
+        manifest = Manifest.read(out)
+        if not manifest.complete:
+            raise DatasetError(f"the build of {out} is unfinished; run it again")
+        return cls(out, manifest)
+
+    def index(self, columns: Sequence[str] | None = None, where: Any = None) -> pa.Table:
+        """Rows of the index in its order, all columns or those given. `where` is a pyarrow expression on any columns.
+
+        Raises:
+            DatasetError: the index cannot be read
+        """
+        chosen = None if columns is None else list(columns)
+        return pa.Table.from_batches(self._batches(chosen, where), self._schema(chosen))
+
+    def read(self, row: dict[str, Any]) -> Sample:
+        """The clip of a row of the index, which needs the columns key, split, shard and members.
+
+        Raises:
+            DatasetError: the shard is absent, or a member is not what the index says
+        """
+        path = tar_path(self.out, row["split"], row["shard"])
+        try:
+            with path.open("rb") as stream:
+                return _sample(row["key"], read_members(stream, row["members"]))
+        except OSError as error:
+            raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
+        except ValueError as error:
+            raise DatasetError(f"{path}: {row['key']}: {error}") from error
+
+    def samples(self, where: Any = None) -> Iterator[Sample]:
+        """All clips, or those that `where` selects, in the order of the index; memory does not grow with their number."""
+        for batch in self._batches(["key", "split", "shard", "members"], where):
+            for row in batch.to_pylist():
+                yield self.read(row)
+
+    def __len__(self) -> int:
+        try:
+            return int(pq.read_metadata(self.out / INDEX).num_rows)
+        except (pa.ArrowException, OSError) as error:
+            raise DatasetError(f"{self.out / INDEX} cannot be read: {error}") from error
+
+    def _schema(self, columns: list[str] | None) -> pa.Schema:
+        schema = pq.read_schema(self.out / INDEX).remove_metadata()
+        return schema if columns is None else pa.schema([schema.field(name) for name in columns])
+
+    def _batches(self, columns: list[str] | None, where: Any) -> Iterator[pa.RecordBatch]:
+        path = self.out / INDEX
+        try:
+            table = pyarrow.dataset.dataset(path, format="parquet")
+            yield from table.to_batches(columns=columns, filter=where, batch_size=_ROWS_AT_A_TIME)
+        except (pa.ArrowException, OSError) as error:
+            raise DatasetError(f"{path} cannot be read: {error}") from error
+
+
+def read_members(stream: BinaryIO, members: Sequence[dict[str, Any]]) -> dict[str, bytes]:
+    """The members of a sample by suffix, read from a tar at their offsets.
+
+    Raises:
+        ValueError: the bytes there have another CRC-32 than the index says
+    """
+    return {member["suffix"]: _read_member(stream, member) for member in members}
+
+
+def _read_member(stream: BinaryIO, member: dict[str, Any]) -> bytes:
+    stream.seek(member["offset"])
+    content = stream.read(member["size"])
+    if len(content) != member["size"]:
+        raise ValueError(f"{member['suffix']} is cut short")
+    if zlib.crc32(content) != member["crc32"]:
+        raise ValueError(f"{member['suffix']} is damaged: its crc32 is not that of the index")
+    return content
+
+
+def decode_frames(jpegs: Sequence[bytes]) -> NDArray[np.uint8]:
+    """Frames of one size as uint8 [N,H,W,3], RGB.
+
+    Raises:
+        ValueError: no frames, a damaged one, or one of another size
+    """
+    if not jpegs:
+        raise ValueError("there are no frames")
+    height, width, *_ = simplejpeg.decode_jpeg_header(jpegs[0])
+    frames = np.empty((len(jpegs), height, width, 3), np.uint8)
+    for frame, jpeg in zip(frames, jpegs, strict=True):
+        if simplejpeg.decode_jpeg_header(jpeg)[:2] != (height, width):
+            raise ValueError("frames differ in size")
+        simplejpeg.decode_jpeg(jpeg, "RGB", buffer=frame)
+    return frames
+
+
+def _sample(key: str, members: dict[str, bytes]) -> Sample:
+    arrays = decode_arrays(members)
+    if _stem(META) not in arrays:
+        raise ValueError(f"{META} is missing")
+    frames = decode_frames([content for suffix, content in members.items() if suffix.endswith(_JPEG)])
+    return Sample(key, frames, arrays.get(_stem(LANDMARKS)), arrays.get(_stem(LANDMARK_SCORES)), arrays[_stem(META)])
+
+
+def _stem(suffix: str) -> str:
+    return suffix.rpartition(".")[0]

@@ -1,0 +1,260 @@
+"""Checks a finished data set against everything it says about itself.
+
+    python -m dataset.verify OUT [--fast]
+
+Prints a line for each fault, the place first, and a last line with what was checked. Exit status: 0 nothing is wrong, 1 faults,
+2 unusable arguments, 130 interrupted.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, fields
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from tqdm import tqdm
+
+from dataset.verify_ledger import Plan, check_built, check_conservation, check_counts, read_plan, stray_files
+from dataset.verify_shard import OUTCOMES, ShardClaim, ShardFindings, check_shard
+from dataset.verify_tables import RowsByShard, why
+from schemas.errors import DatasetError
+from schemas.layout import DATASET_JSON, INDEX, REJECTIONS
+from schemas.manifest import Manifest, ShardEntry
+from schemas.tables import INDEX as INDEX_SCHEMA
+from schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
+
+OK, FAULTS, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
+_CORES = len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was found. `shards`, `clips` (kept ones) and `frames` count what was checked."""
+
+    faults: tuple[str, ...]
+    shards: int
+    clips: int
+    frames: int
+
+    def __str__(self) -> str:
+        count = len(self.faults)
+        verdict = f"{count} fault{'' if count == 1 else 's'}" if count else "ok"
+        return f"{self.shards} shards, {self.clips} clips, {self.frames} frames: {verdict}"
+
+
+@dataclass(slots=True)
+class _Run:
+    """A verification under way: how it is done, and what it has seen."""
+
+    out: Path
+    fast: bool
+    workers: int
+    seen: Callable[[int], object]
+    shards: int = 0
+    outcomes: list[pa.Table] = field(default_factory=list)
+
+
+def verify(
+    out: Path,
+    *,
+    fast: bool = False,
+    workers: int = _CORES,
+    say: Callable[[str], object] = lambda fault: None,
+    seen: Callable[[int], object] = lambda clips: None,
+) -> Report:
+    """Check the data set in the directory `out`; damage of whatever kind becomes a fault, never an exception.
+
+    Args:
+        fast: hash and walk the shards, but decode neither frames nor arrays
+        workers: shards that are checked at a time
+        say, seen: told of each fault when it is found, and of clips that are done
+    """
+    run, faults = _Run(out, fast, workers, seen), []
+    for fault in map(_printable, _check(run)):
+        faults.append(fault)
+        say(fault)
+    outcomes = pa.concat_tables([OUTCOMES.empty_table(), *run.outcomes])
+    return Report(tuple(faults), run.shards, pc.sum(outcomes["kept"]).as_py() or 0, pc.sum(outcomes["n_frames"]).as_py() or 0)
+
+
+def _printable(text: str) -> str:
+    """Names in a damaged file can hold anything, and a fault is one line."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
+def _check(run: _Run) -> Iterator[str]:
+    """All faults, as they are found."""
+    try:
+        manifest = _read_manifest(run.out)
+    except DatasetError as error:
+        yield f"{DATASET_JSON}: {error}"
+        return
+    if not manifest.complete:
+        yield f"{DATASET_JSON}: the build is unfinished, run it again"
+        return
+    plan = read_plan(run.out)
+    shards = {entry.name: entry for entry in manifest.shards}
+    yield from plan.faults
+    yield from check_built(plan, shards)
+    yield from _check_shards(run, manifest, plan)
+    yield from _check_ledger(run, manifest, plan)
+    yield from stray_files(run.out, shards, plan)
+
+
+def _read_manifest(out: Path) -> Manifest:
+    path = out / DATASET_JSON
+    if not path.exists():
+        raise DatasetError("is missing: this is no data set, or no build of it has begun")
+    try:
+        manifest = Manifest.read(out)
+        wrong = not isinstance(manifest.shards, tuple) or not all(map(_is_plain, manifest.shards))
+    except (DatasetError, OSError, RecursionError) as error:
+        raise DatasetError(why(error).removeprefix(f"{path} ")) from error
+    if wrong or len({entry.name for entry in manifest.shards}) != len(manifest.shards):
+        raise DatasetError("its list of shards cannot be understood")
+    return manifest
+
+
+def _is_plain(entry: ShardEntry) -> bool:
+    """Whether the fields have their types, and the names are names and not paths."""
+    kinds = {"clips": int, "rejected": int, "bytes": int, "sha256": str | None}
+    typed = all(isinstance(getattr(entry, each.name), kinds.get(each.name, str)) for each in fields(entry))
+    return typed and not any(Path(part).name != part for part in (entry.name, entry.split))
+
+
+def _check_shards(run: _Run, manifest: Manifest, plan: Plan) -> Iterator[str]:
+    """Check shards in a pool of threads, never more than a few ahead; hashing and decoding release the interpreter lock."""
+    with ThreadPoolExecutor(run.workers, thread_name_prefix="verify") as pool:
+        ahead: deque[tuple[ShardEntry, Future[ShardFindings]]] = deque()
+        claims = _Claims(run.out, plan, {entry.name for entry in manifest.shards})
+        try:
+            for entry in manifest.shards:
+                claim = claims.of(entry)
+                ahead.append((entry, pool.submit(check_shard, claim, run.out, manifest.config, fast=run.fast)))
+                if len(ahead) > run.workers + 1:
+                    yield from _noted(run, *ahead.popleft())
+            while ahead:
+                yield from _noted(run, *ahead.popleft())
+        finally:
+            pool.shutdown(cancel_futures=True)
+    yield from claims.faults
+
+
+def _noted(run: _Run, entry: ShardEntry, checked: Future[ShardFindings]) -> list[str]:
+    findings = checked.result()
+    run.shards += 1
+    run.seen(entry.clips + entry.rejected)
+    if findings.outcomes is not None:
+        run.outcomes.append(findings.outcomes)
+    return findings.faults
+
+
+class _Claims:
+    """What plan, index and rejections say about each shard. A file that cannot be read is one fault, and says nothing more."""
+
+    def __init__(self, out: Path, plan: Plan, listed: set[str]) -> None:
+        self.faults: list[str] = []
+        self._plan, self._superseded = plan, plan.superseded(listed)
+        self._tables: dict[str, RowsByShard | None] = {}
+        for name, schema in ((INDEX, INDEX_SCHEMA), (REJECTIONS, REJECTIONS_SCHEMA)):
+            try:
+                self._tables[name] = table = RowsByShard(out / name, schema)
+            except (pa.ArrowException, OSError) as error:
+                self._lose(name, error)
+                continue
+            strange = {shard: rows for shard, rows in table.shards.items() if shard not in listed}
+            self.faults += [f"{name}: holds {rows} rows of a shard {shard!r} that is unknown" for shard, rows in strange.items()]
+
+    def of(self, entry: ShardEntry) -> ShardClaim:
+        unit = self._plan.units.get(entry.name)
+        nothing = pa.array([], pa.string())
+        return ShardClaim(
+            entry,
+            planned=unit.keys if unit and self._plan.readable else None,
+            superseded=self._superseded.get(unit.plan, nothing) if unit else nothing,
+            index=self._rows(INDEX, entry.name),
+            rejections=self._rows(REJECTIONS, entry.name) if self._plan.readable else None,
+        )
+
+    def _rows(self, name: str, shard: str) -> pa.Table | None:
+        table = self._tables[name]
+        try:
+            return None if table is None else table.of(shard)
+        except (pa.ArrowException, OSError) as error:
+            self._lose(name, error)
+            return None
+
+    def _lose(self, name: str, error: Exception) -> None:
+        self._tables[name] = None
+        missing = isinstance(error, FileNotFoundError)
+        self.faults.append(f"{name}: {'is missing' if missing else f'cannot be read: {why(error)}'}")
+
+
+def _check_ledger(run: _Run, manifest: Manifest, plan: Plan) -> Iterator[str]:
+    """Sums over all shards; they say nothing where a marker or a plan file, already told of, cannot be read."""
+    if not plan.readable or len(run.outcomes) != len(manifest.shards):
+        return
+    outcomes = pa.concat_tables([OUTCOMES.empty_table(), *run.outcomes])
+    planned = [plan.units[entry.name] for entry in manifest.shards if entry.name in plan.units]
+    yield from check_conservation(planned, outcomes)
+    yield from check_counts(manifest, planned, outcomes)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(UNUSABLE, f"error: {message} (see --help)\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m dataset.verify", description="Check a data set: hashes, index, frames, arrays, conservation."
+    )
+    parser.add_argument("out", type=Path, metavar="OUT", help="the directory of the data set")
+    parser.add_argument("--fast", action="store_true", help="hash and walk the shards, but decode neither frames nor arrays")
+    parser.add_argument("--workers", type=int, default=_CORES, help="threads (default: the number of cores, %(default)s)")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--json", action="store_true", help="the last line as JSON")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if not options.out.is_dir():
+        parser.error(f"{options.out} is not a directory")
+    if options.workers < 1:
+        parser.error(f"--workers is {options.workers}, must be at least 1")
+    start = time.monotonic()
+    try:
+        report = _verify_aloud(options)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    seconds = round(time.monotonic() - start, 3)
+    told = {each.name: getattr(report, each.name) for each in fields(report)}
+    print(json.dumps({"ok": not report.faults, **told, "seconds": seconds}) if options.json else report)
+    return FAULTS if report.faults else OK
+
+
+def _verify_aloud(options: argparse.Namespace) -> Report:
+    """Print faults as they are found, above a bar where stderr is a terminal."""
+    hidden = options.quiet or not sys.stderr.isatty()
+    with tqdm(unit="clip", disable=hidden, dynamic_ncols=True, file=sys.stderr) as bar:
+        say = partial(tqdm.write, file=sys.stdout)
+        return verify(options.out, fast=options.fast, workers=options.workers, say=say, seen=bar.update)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

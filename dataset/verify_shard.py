@@ -1,0 +1,211 @@
+"""Is one shard what dataset.json, the plan, the index and the ledger say? Faults name the file first."""
+
+import hashlib
+import os
+import tarfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from io import BufferedReader
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dataset.index import read_members
+from dataset.verify_sample import check_row, check_sample
+from dataset.verify_tables import compare_keys, compare_rows, why
+from schemas.config import BuildConfig
+from schemas.errors import DatasetError
+from schemas.layout import INDEX, REJECTIONS, marker_path, tar_path
+from schemas.manifest import ShardEntry
+from schemas.marker import read_marker
+from schemas.tables import INDEX as INDEX_SCHEMA
+from schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
+
+# What the ledger counts, one row a clip; `reason` is null for kept clips.
+OUTCOMES = pa.schema(
+    [
+        ("key", pa.string()),
+        ("split", pa.string()),
+        ("identity", pa.string()),
+        ("kept", pa.bool_()),
+        ("reason", pa.string()),
+        ("n_frames", pa.int32()),
+        ("duration_s", pa.float64()),
+    ]
+)
+_NEVER_NULL = ("key", "source", "split", "identity", "video", "shard", "kept")
+_NEVER_NULL_KEPT = ("n_frames", "source_frames", "duration_s", "members")
+_READ = ("key", "source", "split", "identity", "video", "source_frames", "n_frames", "members")
+
+
+@dataclass(frozen=True, slots=True)
+class ShardClaim:
+    """What is said about a shard elsewhere.
+
+    planned: keys of the unit in order; None where the plan cannot be read
+    superseded: keys whose rejection in this shard no longer counts, as a later plan holds them again
+    index, rejections: its rows of these files; None where they cannot be read
+    """
+
+    entry: ShardEntry
+    planned: pa.Array | None
+    superseded: pa.Array
+    index: pa.Table | None
+    rejections: pa.Table | None
+
+
+@dataclass(slots=True)
+class ShardFindings:
+    """Faults of a shard, and the outcomes that count (schema OUTCOMES); None where the marker cannot tell."""
+
+    faults: list[str] = field(default_factory=list)
+    outcomes: pa.Table | None = None
+
+
+def check_shard(claim: ShardClaim, out: Path, config: BuildConfig, *, fast: bool) -> ShardFindings:
+    """Check marker and tar. Without `fast` every frame and array is decoded."""
+    findings = ShardFindings()
+    marker = marker_path(out, claim.entry.split, claim.entry.name)
+    try:
+        entry, rows = _read_marker(marker)
+    except DatasetError as error:
+        findings.faults.append(f"{marker.relative_to(out)}: {error}")
+        kept = claim.index
+    else:
+        kept, lost = rows.filter(rows["kept"]), _current_rejections(rows, claim)
+        findings.outcomes = _outcomes(kept, lost)
+        findings.faults += [f"{marker.relative_to(out)}: {fault}" for fault in _check_marker(entry, rows, claim)]
+        findings.faults += _check_copies(kept, lost, claim)
+    findings.faults += _check_tar(claim.entry, kept, out, config, fast=fast)
+    return findings
+
+
+def _read_marker(path: Path) -> tuple[ShardEntry, pa.Table]:
+    if not path.exists():
+        raise DatasetError("the marker is missing")
+    try:
+        entry, rows = read_marker(path)
+        rows.validate(full=True)
+    except (DatasetError, pa.ArrowException) as error:
+        raise DatasetError(f"is no readable marker: {why(error.__cause__ or error)}") from error
+    if any(rows[name].null_count for name in _NEVER_NULL) or any(
+        rows.filter(rows["kept"])[name].null_count for name in _NEVER_NULL_KEPT
+    ):
+        raise DatasetError("is no readable marker: columns that are never null hold nulls")
+    return entry, rows
+
+
+def _current_rejections(rows: pa.Table, claim: ShardClaim) -> pa.Table:
+    lost = rows.filter(pc.invert(rows["kept"]))
+    return lost.filter(pc.invert(pc.is_in(lost["key"], claim.superseded)))
+
+
+def _outcomes(kept: pa.Table, lost: pa.Table) -> pa.Table:
+    return pa.concat_tables([kept, lost]).select(OUTCOMES.names).cast(OUTCOMES)
+
+
+def _check_marker(entry: ShardEntry, rows: pa.Table, claim: ShardClaim) -> Iterator[str]:
+    for name in ShardEntry.__dataclass_fields__:
+        here, there = getattr(entry, name), getattr(claim.entry, name)
+        if here != there:
+            yield f"{name} is {here!r}, dataset.json says {there!r}"
+    kept = pc.sum(rows["kept"]).as_py() or 0
+    if (kept, len(rows) - kept) != (claim.entry.clips, claim.entry.rejected):
+        yield (
+            f"holds {kept} kept and {len(rows) - kept} rejected clips, dataset.json says "
+            f"{claim.entry.clips} and {claim.entry.rejected}"
+        )
+    for name, value in (("shard", claim.entry.name), ("split", claim.entry.split)):
+        if not pc.all(pc.equal(rows[name], value), min_count=0).as_py():
+            yield f"holds rows of another {name} than {value}"
+    if claim.planned is not None:
+        yield from compare_keys(rows["key"], claim.planned, "in the plan")
+
+
+def _check_copies(kept: pa.Table, lost: pa.Table, claim: ShardClaim) -> Iterator[str]:
+    """The rows of a marker that stand in index.parquet and rejections.parquet."""
+    for name, copy, rows, schema in (
+        (INDEX, claim.index, kept, INDEX_SCHEMA),
+        (REJECTIONS, claim.rejections, lost, REJECTIONS_SCHEMA),
+    ):
+        if copy is not None:
+            faults = compare_rows(copy, rows.select(schema.names), f"in the marker of {claim.entry.name}")
+            yield from (f"{name}: {fault}" for fault in faults)
+
+
+def _check_tar(entry: ShardEntry, kept: pa.Table | None, out: Path, config: BuildConfig, *, fast: bool) -> list[str]:
+    path = tar_path(out, entry.split, entry.name)
+    if entry.sha256 is None:
+        return [f"{path.relative_to(out)}: there is a tar, but no clip of this shard was kept"] if path.exists() else []
+    try:
+        with path.open("rb") as stream:
+            faults = _check_hash(stream, entry)
+            if kept is not None:
+                faults += _check_content(stream, kept.select(_READ).to_pylist(), config, fast=fast)
+    except OSError as error:
+        faults = ["is missing" if isinstance(error, FileNotFoundError) else f"cannot be read: {why(error)}"]
+    return [f"{path.relative_to(out)}: {fault}" for fault in faults]
+
+
+def _check_hash(stream: BufferedReader, entry: ShardEntry) -> list[str]:
+    size = os.fstat(stream.fileno()).st_size
+    if size != entry.bytes:
+        return [f"has {size} bytes, dataset.json says {entry.bytes}"]
+    found = hashlib.file_digest(stream, "sha256").hexdigest()
+    return [] if found == entry.sha256 else [f"sha256 is {found}, dataset.json says {entry.sha256}"]
+
+
+def _check_content(stream: BufferedReader, rows: list[dict[str, Any]], config: BuildConfig, *, fast: bool) -> list[str]:
+    faults, damaged = _walk(stream, rows)
+    for row in rows:
+        wrong = list(check_row(row, config))
+        if not wrong and not fast and row["key"] not in damaged:
+            content = read_members(stream, row["members"])
+            faults += [f"{row['key']}.{fault}" for fault in check_sample(content, row, config)]
+        faults += [f"{row['key']}: {fault}" for fault in wrong]
+    return faults
+
+
+def _walk(stream: BufferedReader, rows: list[dict[str, Any]]) -> tuple[list[str], set[str]]:
+    """Compare each member of the tar with the index; gives the faults, and the keys of clips that cannot be checked further."""
+    left = {f"{row['key']}.{member['suffix']}": (row["key"], member) for row in rows for member in row["members"]}
+    offsets = [member["offset"] for _, member in left.values()]
+    faults, damaged, strange = [], set(), []
+    if sorted(offsets) != offsets:
+        faults.append("members stand in another order than in the index")
+    try:
+        with tarfile.open(fileobj=_from_start(stream), mode="r:", encoding="utf-8") as tar:
+            for info in tar:
+                key, member = left.pop(info.name, (None, None))
+                if member is None:
+                    strange.append(info.name)
+                elif fault := _member_fault(stream, info, member):
+                    faults.append(f"{info.name}: {fault}")
+                    damaged.add(key)
+    except (tarfile.TarError, ValueError, EOFError) as error:
+        faults.append(f"is no readable tar to its end: {why(error)}")
+    faults += _some(strange, "not in the index") + _some(list(left), "missing from the tar")
+    return faults, damaged | {key for key, _ in left.values()}
+
+
+def _from_start(stream: BufferedReader) -> BufferedReader:
+    stream.seek(0)
+    return stream
+
+
+def _member_fault(stream: BufferedReader, info: tarfile.TarInfo, member: dict[str, Any]) -> str | None:
+    """What is wrong with a member; its content is read only where place and size are right."""
+    if not info.isreg() or (info.offset_data, info.size) != (member["offset"], member["size"]):
+        return f"lies at {info.offset_data} with {info.size} bytes, the index says {member['offset']} with {member['size']}"
+    stream.seek(info.offset_data)
+    return None if zlib.crc32(stream.read(info.size)) == member["crc32"] else "crc32 is not that of the index: it is damaged"
+
+
+def _some(names: list[str], what: str) -> list[str]:
+    """One line for members that are lost or added together, as damage at one place can concern thousands."""
+    if not names:
+        return []
+    return [f"{names[0]}: is {what}"] + ([f"{len(names) - 1} more members are {what}"] if len(names) > 1 else [])

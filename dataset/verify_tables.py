@@ -1,0 +1,122 @@
+"""Reading and comparing the tables of a data set shard by shard, without holding more than a row group of them."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+
+def why(error: BaseException) -> str:
+    """The reason of a failure in one line, without the path that is told anyway."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return (text or type(error).__name__).splitlines()[0]
+
+
+class RowsByShard:
+    """A parquet file with a column `shard`, read one shard at a time.
+
+    Raises:
+        pa.ArrowException, OSError: it cannot be read, or has other columns than `schema`; also from `of`
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._file = pq.ParquetFile(path)
+        self._schema = schema
+        if self._file.schema_arrow.names != schema.names:
+            raise pa.ArrowInvalid("its columns are not those of this format")
+        groups = [self._file.metadata.row_group(number).num_rows for number in range(self._file.num_row_groups)]
+        self._starts = np.concatenate([[0], np.cumsum(groups)]).astype(np.int64)
+        self._runs = _runs(self._file.read(["shard"])["shard"])
+        self._read: tuple[int, pa.Table] = (-1, schema.empty_table())
+
+    @property
+    def shards(self) -> dict[str, int]:
+        """How many rows each shard has."""
+        return {shard: sum(stop - start for start, stop in runs) for shard, runs in self._runs.items()}
+
+    def of(self, shard: str) -> pa.Table:
+        """The rows of a shard; cheap when shards are asked for in the order of the file."""
+        parts = [part for start, stop in self._runs.get(shard, []) for part in self._rows(start, stop)]
+        return pa.concat_tables([self._schema.empty_table(), *parts])
+
+    def _rows(self, start: int, stop: int) -> Iterator[pa.Table]:
+        for number in np.flatnonzero((self._starts[:-1] < stop) & (self._starts[1:] > start)).tolist():
+            first = int(self._starts[number])
+            begin, end = max(start - first, 0), min(stop, int(self._starts[number + 1])) - first
+            yield self._group(number).slice(begin, end - begin)
+
+    def _group(self, number: int) -> pa.Table:
+        if self._read[0] != number:
+            group = self._file.read_row_group(number).cast(self._schema)
+            group.validate(full=True)
+            self._read = (number, group)
+        return self._read[1]
+
+
+def _runs(shard: pa.ChunkedArray) -> dict[str, list[tuple[int, int]]]:
+    """shard -> its ranges of rows; one range each in a file that is right."""
+    coded = pc.fill_null(shard, "").combine_chunks().dictionary_encode()
+    codes = coded.indices.to_numpy()
+    edges = [0, *(np.flatnonzero(np.diff(codes)) + 1).tolist(), len(codes)]
+    runs: dict[str, list[tuple[int, int]]] = {}
+    for start, stop in pairwise(edges):
+        if stop > start:
+            runs.setdefault(coded.dictionary[int(codes[start])].as_py(), []).append((start, stop))
+    return runs
+
+
+def repeated(keys: pa.ChunkedArray) -> pa.Array:
+    """The keys that stand more than once."""
+    counts = pc.value_counts(keys)
+    return counts.field("values").filter(pc.greater(counts.field("counts"), 1))
+
+
+def compare_keys(found: pa.ChunkedArray, expected: Any, where: str) -> Iterator[str]:
+    """A line for each key that is missing, too many or twice, or one for a wrong order; `where` says where `expected` stands."""
+    expected = pa.chunked_array([expected]) if isinstance(expected, pa.Array) else expected
+    if found.equals(expected):
+        return
+    faults = [
+        *(f"{key}: is missing here, but {where}" for key in _without(expected, found)),
+        *(f"{key}: is not {where}" for key in _without(found, expected)),
+        *(f"{key}: stands here more than once" for key in repeated(found).to_pylist()),
+    ]
+    yield from faults or [f"clips stand in another order than {where}"]
+
+
+def _without(keys: pa.ChunkedArray, others: pa.ChunkedArray) -> list[str]:
+    missing: list[str] = pc.unique(keys.filter(pc.invert(pc.is_in(keys, others.combine_chunks())))).to_pylist()
+    return missing
+
+
+def compare_rows(found: pa.Table, expected: pa.Table, where: str) -> Iterator[str]:
+    """Faults of the rows of a shard that should be equal to the last bit; both tables have the same schema."""
+    different = list(compare_keys(found["key"], expected["key"], where))
+    yield from different
+    if different:
+        return
+    for name in found.schema.names:
+        if not _same(found[name].combine_chunks(), expected[name].combine_chunks()):
+            rows = (number for number in range(len(found)) if not _same(_one(found, name, number), _one(expected, name, number)))
+            yield f"{found['key'][next(rows)]}: {name} is not what stands {where}"
+
+
+def _one(table: pa.Table, name: str, row: int) -> pa.Array:
+    return table[name].slice(row, 1).combine_chunks()
+
+
+def _same(first: pa.Array, second: pa.Array) -> bool:
+    """Whether two arrays are equal, NaN being equal to itself, which `Array.equals` denies."""
+    if pa.types.is_list(first.type):
+        return bool(pc.list_value_length(first).equals(pc.list_value_length(second))) and _same(first.flatten(), second.flatten())
+    if pa.types.is_struct(first.type):
+        return all(map(_same, first.flatten(), second.flatten()))
+    if pa.types.is_floating(first.type):
+        bits = pa.int32() if first.type == pa.float32() else pa.int64()
+        first, second = first.view(bits), second.view(bits)
+    return bool(first.equals(second))

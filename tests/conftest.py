@@ -1,0 +1,45 @@
+"""What many tests need: the real corpus where it lies beside the checkout, and small videos made on the spot."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.sources.demo_render import render_demo
+from transforms.extract.ffmpeg import ffmpeg_path
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+MakeVideo = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Path:
+    """The real videos in the official layouts; a user's clone has none."""
+    path = SHARED / "corpus"
+    if not path.is_dir():
+        pytest.skip("the real corpus does not lie beside this checkout")
+    return path
+
+
+@pytest.fixture(scope="session")
+def demo_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight rendered utterances of two people, in VoxCeleb2's layout; read it, do not write into it."""
+    root = tmp_path_factory.mktemp("demo-videos")
+    render_demo(root, identities=2)
+    return root
+
+
+@pytest.fixture
+def make_video(tmp_path: Path) -> MakeVideo:
+    """make_video("a.mp4", *ffmpeg_options, source="testsrc2=...") -> path of a video that ffmpeg's own generator draws."""
+
+    def make(name: str, *options: str, source: str = "testsrc2=size=96x64:rate=25:duration=2") -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        command = [ffmpeg_path(), "-nostdin", "-v", "error", "-y", "-f", "lavfi", "-i", source, *options, f"file:{path}"]
+        subprocess.run(command, check=True)
+        return path
+
+    return make

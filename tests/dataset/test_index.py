@@ -1,0 +1,146 @@
+"""Reading single clips, beside what `webdataset` and Hugging Face `datasets` read from the same shards."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+import pytest
+import simplejpeg
+import webdataset
+
+import dataset.build
+from dataset.index import Dataset
+from schemas.errors import DatasetError
+from schemas.layout import DATASET_JSON, INDEX, tar_path
+
+SIZE = 128
+BAD_CLIP = "test/mp4/id99001/emptyvideo0/00001.mp4"
+
+
+@pytest.fixture(scope="session")
+def built(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of eight kept clips and a rejected one in several shards, made once; copy it before changing it."""
+    root = tmp_path_factory.getbasetemp() / "verify-videos"
+    out = tmp_path_factory.getbasetemp() / "verify-data"
+    if not out.exists():  # test_verify.py uses this fixture too, and pytest would make it twice
+        shutil.copytree(demo_videos, root)
+        (root / BAD_CLIP).parent.mkdir(parents=True)
+        (root / BAD_CLIP).write_bytes(b"")
+        order = ["--source", "voxceleb2", "--input", str(root), "--output", str(out), "--workers", "2", "--quiet"]
+        assert dataset.build.main([*order, "--size", str(SIZE), "--clips-per-shard", "2"]) == 0
+    return out
+
+
+@pytest.fixture
+def copy(built: Path, tmp_path: Path) -> Path:
+    """The data set, free to be damaged."""
+    return Path(shutil.copytree(built, tmp_path / "data"))
+
+
+def test_frames_and_arrays_are_those_that_webdataset_reads(built: Path) -> None:
+    data = Dataset.open(built)
+    ours = {sample.key: sample for sample in data.samples()}
+    tars = sorted(map(str, built.glob("*/*.tar")))
+    theirs = list(webdataset.WebDataset(tars, shardshuffle=False).decode())
+    assert sorted(ours) == sorted(sample["__key__"] for sample in theirs)
+    assert len(data) == len(ours) == 8
+    for sample in theirs:
+        mine = ours[sample["__key__"]]
+        jpegs = [sample[suffix] for suffix in sorted(sample) if suffix.endswith(".jpg")]
+        np.testing.assert_array_equal(mine.frames, [simplejpeg.decode_jpeg(jpeg, "RGB") for jpeg in jpegs])
+        np.testing.assert_array_equal(mine.landmarks, sample["landmarks.npy"])
+        np.testing.assert_array_equal(mine.landmark_scores, sample["landmark_scores.npy"])
+        assert mine.meta == sample["meta.json"]
+
+
+def test_a_sample_has_the_shapes_it_promises(built: Path) -> None:
+    sample = next(Dataset.open(built).samples())
+    assert (sample.frames.shape, sample.frames.dtype) == ((9, SIZE, SIZE, 3), np.uint8)
+    assert sample.landmarks is not None
+    assert sample.landmark_scores is not None
+    assert (sample.landmarks.shape, sample.landmarks.dtype) == ((9, 68, 2), np.float32)
+    assert (sample.landmark_scores.shape, sample.landmark_scores.dtype) == ((9, 68), np.float32)
+    assert len(sample.meta["pts_s"]) == 9
+
+
+def test_where_selects_rows_by_columns_that_need_not_be_read(built: Path) -> None:
+    data = Dataset.open(built)
+    everything = data.index()
+    half = pc.median(everything["brightness"]) if hasattr(pc, "median") else pc.approximate_median(everything["brightness"])
+    some = data.index(["key"], where=pc.field("brightness") > half)
+    assert some.column_names == ["key"]
+    wanted = [row["key"] for row in everything.to_pylist() if row["brightness"] > half.as_py()]
+    assert some["key"].to_pylist() == wanted
+    assert 0 < len(wanted) < len(everything)
+    assert [sample.key for sample in data.samples(pc.field("brightness") > half)] == wanted
+    assert len(data.index(where=pc.field("split") == "no such split")) == 0
+
+
+def test_a_flipped_byte_is_found_when_its_clip_is_read(copy: Path) -> None:
+    row = Dataset.open(copy).index().to_pylist()[0]
+    path = tar_path(copy, row["split"], row["shard"])
+    content = bytearray(path.read_bytes())
+    content[row["members"][3]["offset"] + 1000] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DatasetError, match=r"003\.jpg is damaged"):
+        Dataset.open(copy).read(row)
+
+
+def test_a_short_or_absent_shard_is_a_dataset_error(copy: Path) -> None:
+    row = Dataset.open(copy).index().to_pylist()[0]
+    path = tar_path(copy, row["split"], row["shard"])
+    path.write_bytes(path.read_bytes()[: row["members"][0]["offset"] + 10])
+    with pytest.raises(DatasetError, match="cut short"):
+        Dataset.open(copy).read(row)
+    path.unlink()
+    with pytest.raises(DatasetError, match="No such file"):
+        Dataset.open(copy).read(row)
+
+
+def test_what_is_no_finished_data_set_is_not_opened(copy: Path, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="missing"):
+        Dataset.open(tmp_path)
+    text = (copy / DATASET_JSON).read_text()
+    (copy / DATASET_JSON).write_text(text.replace('"complete": true', '"complete": false'))
+    with pytest.raises(DatasetError, match="unfinished"):
+        Dataset.open(copy)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no parquet at all"])
+def test_an_unreadable_index_is_a_dataset_error(copy: Path, content: bytes | None) -> None:
+    (copy / INDEX).unlink()
+    if content is not None:
+        (copy / INDEX).write_bytes(content)
+    data = Dataset.open(copy)
+    for use in (data.index, data.__len__, lambda: next(data.samples())):
+        with pytest.raises(DatasetError):
+            use()
+
+
+@pytest.fixture(scope="module")
+def hugging_face(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The `datasets` package, imported such that it neither reaches the network nor writes into the home directory."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
+            patch.setenv(name, "1")
+        patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("hf-home")))
+        import datasets
+
+        yield datasets
+
+
+def test_hugging_face_datasets_reads_a_shard(built: Path, tmp_path: Path, hugging_face: Any) -> None:
+    files = {"train": str(built / "train" / "*.tar")}
+    read = hugging_face.load_dataset("webdataset", data_files=files, split="train", cache_dir=str(tmp_path))
+    rows = Dataset.open(built).index(["key"], where=pc.field("split") == "train")
+    assert sorted(read["__key__"]) == sorted(rows["key"].to_pylist())
+    assert read[0]["000.jpg"].size == (SIZE, SIZE)
+    assert read[0]["meta.json"]["key"] == read[0]["__key__"]
+    assert np.shape(read[0]["landmarks.npy"]) == (9, 68, 2)
+
+
+def test_hugging_face_datasets_finds_the_splits_by_the_data_card(built: Path, tmp_path: Path, hugging_face: Any) -> None:
+    read = hugging_face.load_dataset(str(built), cache_dir=str(tmp_path))
+    assert {split: len(rows) for split, rows in read.items()} == Dataset.open(built).manifest.counts["kept_by_split"]

@@ -1,0 +1,184 @@
+"""The local run under fire: killed workers, a clip that kills, an interrupted and a killed driver. Nothing here is mocked."""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+OPTIONS = ["--size", "96", "--clips-per-shard", "6"]
+POISON = "id3-*"
+
+
+@pytest.fixture(scope="module")
+def videos(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """48 clips: the demo's under six names each, so that a build lasts some seconds."""
+    root = tmp_path_factory.mktemp("many")
+    for half in ("dev", "test"):
+        for identity in (demo_videos / half / "mp4").iterdir():
+            for copy in range(6):
+                shutil.copytree(identity, root / half / "mp4" / f"id{copy}-{identity.name[2:]}")
+    return root
+
+
+@pytest.fixture(scope="module")
+def undisturbed(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """sha256 of every shard and marker of a build by one worker that nobody disturbs."""
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    assert start(videos, out, "--workers", "1").wait() == 0
+    return hashes(out)
+
+
+def start(videos: Path, out: Path, *options: str, scratch: Path | None = None) -> subprocess.Popen[str]:
+    """The build as a user starts it."""
+    command = [sys.executable, "-m", "dataset.build", "--source", "voxceleb2", "--input", videos, "--output", out, *OPTIONS]
+    environment = {**os.environ, "TMPDIR": str(scratch or out.parent)}
+    return subprocess.Popen(
+        [*command, "--json", *options], cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def hashes(out: Path) -> dict[str, str]:
+    return {path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(out.glob("t*/*"))}
+
+
+def workers_of(driver: subprocess.Popen[str], module: str = "sdk_worker_main") -> list[psutil.Process]:
+    """The Beam workers below a driver, or the processes that build one clip alone."""
+    found = []
+    try:
+        for process in psutil.Process(driver.pid).children(recursive=True):
+            if module in " ".join(process.cmdline()) and "python" in process.name():
+                found.append(process)
+    except psutil.NoSuchProcess:
+        return []
+    return found
+
+
+def journal_lines(scratch: Path) -> Iterator[tuple[int, list[str]]]:
+    """(pid, lines) of each journal."""
+    for path in scratch.glob("motionshards-*/*.*"):
+        if path.suffix[1:].isdigit() and path.exists():
+            yield int(path.suffix[1:]), path.read_text().splitlines()
+
+
+def wait_for(condition: Callable[[], object], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def test_two_workers_write_the_same_bytes_as_one(videos: Path, undisturbed: dict[str, str], tmp_path: Path) -> None:
+    assert start(videos, tmp_path / "out", "--workers", "2").wait() == 0
+    assert hashes(tmp_path / "out") == undisturbed
+    assert not list(tmp_path.glob("motionshards-*")), "scratch is left behind"
+    assert not (tmp_path / "out" / ".work").exists()
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
+def test_killed_workers_change_no_byte(videos: Path, undisturbed: dict[str, str], tmp_path: Path, kills: int) -> None:
+    """Workers are killed at random moments until `kills` have landed, over as many builds as that takes."""
+    chance = random.Random(kills)
+    landed, builds = 0, 0
+    while landed < kills:
+        out = tmp_path / str(builds) / "out"
+        out.parent.mkdir()
+        driver = start(videos, out, "--workers", "2")
+        while driver.poll() is None and landed < kills:
+            wait_for(lambda d=driver: workers_of(d) or d.poll() is not None, 60)
+            time.sleep(chance.uniform(0, 6))
+            if alive := workers_of(driver):
+                chance.choice(alive).kill()
+                landed += 1
+                time.sleep(0.5)
+        assert driver.wait() == 0, driver.stderr.read()
+        assert hashes(out) == undisturbed
+        builds += 1
+
+
+def test_a_clip_that_kills_its_process_twice_is_rejected_and_nothing_else_is_lost(
+    videos: Path, undisturbed: dict[str, str], tmp_path: Path
+) -> None:
+    """The killer stands in for a clip that crashes the decoder library: whoever has it in hand dies of it, every time."""
+    poison = sorted(p for p in (videos / "dev" / "mp4").glob(f"{POISON}/*/*.mp4"))[0]
+    key = poison.relative_to(videos / "dev" / "mp4").with_suffix("").as_posix()
+    driver = start(videos, tmp_path / "out", "--workers", "2", scratch=tmp_path)
+    deaths: list[str] = []
+    killer = threading.Thread(target=kill_whoever_holds, args=(key, driver, tmp_path, deaths))
+    killer.start()
+    assert driver.wait() == 0, driver.stderr.read()
+    killer.join()
+    assert deaths == ["worker", "alone"]
+    ledger = json.loads(driver.stdout.read().splitlines()[-1])
+    assert (ledger["planned"], ledger["kept"], ledger["rejected"]) == (48, 47, {"killed_worker": 1})
+    lost = pq.read_table(tmp_path / "out" / "rejections.parquet").to_pylist()[0]
+    assert (lost["key"], lost["stage"], lost["retryable"]) == (key, "worker", True)
+    touched = f"train/{lost['shard']}."
+    same = {name for name, sha in hashes(tmp_path / "out").items() if undisturbed[name] == sha}
+    assert same == {name for name in undisturbed if not name.startswith(touched)}
+
+
+def kill_whoever_holds(key: str, driver: subprocess.Popen[str], scratch: Path, deaths: list[str]) -> None:
+    while driver.poll() is None:
+        for pid, lines in journal_lines(scratch):
+            if f"+{key}" in lines and f"-{key}" not in lines and psutil.pid_exists(pid):
+                alone = [child for child in workers_of(driver, "pipeline.isolate") if child.ppid() == pid]
+                victim = alone[0].pid if alone else pid
+                if "alone" not in deaths and not (deaths and not alone):
+                    os.kill(victim, signal.SIGKILL)
+                    deaths.append("alone" if alone else "worker")
+        time.sleep(0.002)
+
+
+def test_ctrl_c_stops_within_five_seconds_and_a_rerun_goes_on(videos: Path, undisturbed: dict[str, str], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    driver = start(videos, out, "--workers", "2")
+    wait_for(lambda: list(out.glob("t*/voxceleb2-*.parquet")), 90)
+    below = psutil.Process(driver.pid).children(recursive=True)
+    asked = time.monotonic()
+    driver.send_signal(signal.SIGINT)
+    assert driver.wait(timeout=5) == 130
+    assert time.monotonic() - asked < 5
+    _, alive = psutil.wait_procs(below, timeout=2)
+    assert not alive
+    assert "goes on from there" in driver.stderr.read()
+    assert not list(out.rglob("*.tmp"))
+    assert set(hashes(out)) < set(undisturbed), "the interrupt came too late to test anything"
+    assert start(videos, out, "--workers", "2").wait() == 0
+    assert hashes(out) == undisturbed
+
+
+def test_nothing_survives_a_killed_driver_and_a_rerun_goes_on(videos: Path, undisturbed: dict[str, str], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    driver = start(videos, out, "--workers", "2")
+    wait_for(lambda: list(out.glob("t*/voxceleb2-*.parquet")), 90)
+    below = psutil.Process(driver.pid).children(recursive=True)
+    driver.kill()
+    _, alive = psutil.wait_procs(below, timeout=5)
+    assert not alive
+    assert start(videos, out, "--workers", "1").wait() == 0
+    assert hashes(out) == undisturbed
+    assert not list(out.rglob("*.tmp"))
+
+
+def test_a_second_driver_on_the_same_output_is_refused(videos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    first = start(videos, out, "--workers", "1")
+    wait_for((out / "plan").exists, 60)
+    second = start(videos, out)
+    assert second.wait() == 2
+    assert "another build is running" in second.stderr.read()
+    first.send_signal(signal.SIGTERM)
+    assert first.wait(timeout=5) == 130
