@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from benchmarks.report import ROOT
 from pipeline.clip import ReadClip, read_clip
@@ -34,18 +33,27 @@ STEPS = ("timeline", "decode", "detect", "landmarks", "quality", "encode")
 def cpu_of_parts(root: Path, config: BuildConfig, clips: int, processes: int) -> dict[str, float]:
     """Mean CPU seconds a clip by step, measured by `processes` fresh processes at a time, each over the same clips."""
     order = json.dumps({"root": str(root), "config": config.to_json(), "clips": clips})
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT}
-    running = [subprocess.Popen([sys.executable, "-m", "benchmarks.parts"], **pipes) for _ in range(processes)]
+    running = [_start() for _ in range(processes)]
     for process in running:
-        process.stdin.write(order + "\n")
-        process.stdin.flush()
+        _tell(process, order)
     for process in running:
+        assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
     for process in running:
-        process.stdin.write("start\n")
-        process.stdin.flush()
+        _tell(process, "start")
     found = [json.loads(process.communicate()[0]) for process in running]
     return {step: sum(one[step] for one in found) / processes for step in STEPS}
+
+
+def _start() -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "benchmarks.parts"]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+
+
+def _tell(process: subprocess.Popen[str], line: str) -> None:
+    assert process.stdin is not None
+    process.stdin.write(line + "\n")
+    process.stdin.flush()
 
 
 def main() -> None:

@@ -26,15 +26,15 @@ def main() -> None:
     detector, predictor = dlib.get_frontal_face_detector(), dlib.shape_predictor(str(data_file()))
     output = Path(order["output"])
     output.mkdir(parents=True)
-    start = time.monotonic()
+    start, cpu_start_s = time.monotonic(), time.process_time()
     for number, path in enumerate(order["videos"]):
         frames = sampled_frames(path, order["frames"], order["size"])
         points = [landmarks(frame, detector, predictor, order["upsample"]) for frame in frames]
         with (output / f"{number:06d}.pkl").open("wb") as stream:
             pickle.dump({"frames": frames, "landmarks": points}, stream)
-    seconds = time.monotonic() - start
+    seconds, cpu_s = time.monotonic() - start, time.process_time() - cpu_start_s
     written = sum(path.stat().st_size for path in output.iterdir())
-    print(json.dumps({"clips": len(order["videos"]), "seconds": seconds, "bytes": written}))
+    print(json.dumps({"clips": len(order["videos"]), "seconds": seconds, "cpu_s": cpu_s, "bytes": written}))
 
 
 def sampled_frames(path: str, count: int, size: int) -> list[Any]:

@@ -9,6 +9,7 @@ For looking up and checking. Training reads whole shards in order.
 
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -26,6 +27,7 @@ from schemas.manifest import Manifest
 from schemas.sample import decode_arrays
 
 _ROWS_AT_A_TIME = 256
+_PLACE = ("key", "split", "shard", "members")
 _JPEG = ".jpg"
 
 
@@ -71,8 +73,8 @@ class Dataset:
         Raises:
             DatasetError: the index cannot be read
         """
-        chosen = None if columns is None else list(columns)
-        return pa.Table.from_batches(self._batches(chosen, where), self._schema(chosen))
+        with _readable(self.out / INDEX) as path:
+            return pyarrow.dataset.dataset(path).to_table(columns=None if columns is None else list(columns), filter=where)
 
     def read(self, row: dict[str, Any]) -> Sample:
         """The clip of a row of the index, which needs the columns key, split, shard and members.
@@ -91,27 +93,27 @@ class Dataset:
 
     def samples(self, where: Any = None) -> Iterator[Sample]:
         """All clips, or those that `where` selects, in the order of the index; memory does not grow with their number."""
-        for batch in self._batches(["key", "split", "shard", "members"], where):
+        for batch in self._batches(where):
             for row in batch.to_pylist():
                 yield self.read(row)
 
     def __len__(self) -> int:
-        try:
-            return int(pq.read_metadata(self.out / INDEX).num_rows)
-        except (pa.ArrowException, OSError) as error:
-            raise DatasetError(f"{self.out / INDEX} cannot be read: {error}") from error
+        with _readable(self.out / INDEX) as path:
+            return int(pq.read_metadata(path).num_rows)
 
-    def _schema(self, columns: list[str] | None) -> pa.Schema:
-        schema = pq.read_schema(self.out / INDEX).remove_metadata()
-        return schema if columns is None else pa.schema([schema.field(name) for name in columns])
+    def _batches(self, where: Any) -> Iterator[pa.RecordBatch]:
+        with _readable(self.out / INDEX) as path:
+            table = pyarrow.dataset.dataset(path)
+            yield from table.to_batches(columns=list(_PLACE), filter=where, batch_size=_ROWS_AT_A_TIME)
 
-    def _batches(self, columns: list[str] | None, where: Any) -> Iterator[pa.RecordBatch]:
-        path = self.out / INDEX
-        try:
-            table = pyarrow.dataset.dataset(path, format="parquet")
-            yield from table.to_batches(columns=columns, filter=where, batch_size=_ROWS_AT_A_TIME)
-        except (pa.ArrowException, OSError) as error:
-            raise DatasetError(f"{path} cannot be read: {error}") from error
+
+@contextmanager
+def _readable(path: Path) -> Iterator[Path]:
+    """Failures of reading the table at `path` become a DatasetError."""
+    try:
+        yield path
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path} cannot be read: {error}") from error
 
 
 def read_members(stream: BinaryIO, members: Sequence[dict[str, Any]]) -> dict[str, bytes]:

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from dataset.verify_ledger import Plan, check_built, check_conservation, check_counts, read_plan, stray_files
 from dataset.verify_shard import OUTCOMES, ShardClaim, ShardFindings, check_shard
-from dataset.verify_tables import RowsByShard, why
+from dataset.verify_tables import UNREADABLE, RowsByShard, why
 from schemas.errors import DatasetError
 from schemas.layout import DATASET_JSON, INDEX, REJECTIONS
 from schemas.manifest import Manifest, ShardEntry
@@ -168,7 +168,7 @@ class _Claims:
         for name, schema in ((INDEX, INDEX_SCHEMA), (REJECTIONS, REJECTIONS_SCHEMA)):
             try:
                 self._tables[name] = table = RowsByShard(out / name, schema)
-            except (pa.ArrowException, OSError) as error:
+            except UNREADABLE as error:
                 self._lose(name, error)
                 continue
             strange = {shard: rows for shard, rows in table.shards.items() if shard not in listed}
@@ -189,7 +189,7 @@ class _Claims:
         table = self._tables[name]
         try:
             return None if table is None else table.of(shard)
-        except (pa.ArrowException, OSError) as error:
+        except UNREADABLE as error:
             self._lose(name, error)
             return None
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dataset.verify_tables import repeated, why
+from dataset.verify_tables import UNREADABLE, repeated, why
 from schemas.layout import INDEX, PLAN_DIR, REJECTIONS, WORK_DIR, marker_path, shard_name, tar_path
 from schemas.manifest import Manifest, ShardEntry
 from schemas.tables import PLAN
@@ -67,7 +67,7 @@ def read_plan(out: Path) -> Plan:
     for path in paths:
         try:
             units = _read_units(path)
-        except (pa.ArrowException, OSError, ValueError) as error:
+        except UNREADABLE as error:
             plan.faults.append(f"{PLAN_DIR}/{path.name}: is no readable plan: {why(error)}")
             continue
         for name, unit in units:

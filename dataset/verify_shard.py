@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from dataset.index import read_members
 from dataset.verify_sample import check_row, check_sample
-from dataset.verify_tables import compare_keys, compare_rows, why
+from dataset.verify_tables import UNREADABLE, compare_keys, compare_rows, why
 from schemas.config import BuildConfig
 from schemas.errors import DatasetError
 from schemas.layout import INDEX, REJECTIONS, marker_path, tar_path
@@ -89,7 +89,7 @@ def _read_marker(path: Path) -> tuple[ShardEntry, pa.Table]:
     try:
         entry, rows = read_marker(path)
         rows.validate(full=True)
-    except (DatasetError, pa.ArrowException) as error:
+    except (DatasetError, *UNREADABLE) as error:
         raise DatasetError(f"is no readable marker: {why(error.__cause__ or error)}") from error
     if any(rows[name].null_count for name in _NEVER_NULL) or any(
         rows.filter(rows["kept"])[name].null_count for name in _NEVER_NULL_KEPT

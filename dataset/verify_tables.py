@@ -11,6 +11,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 
+# What reading a damaged parquet file can end in; pyarrow lets errors of Python's own decoding through.
+UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError, TypeError, MemoryError)
+
+
 def why(error: BaseException) -> str:
     """The reason of a failure in one line, without the path that is told anyway."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
@@ -21,7 +25,7 @@ class RowsByShard:
     """A parquet file with a column `shard`, read one shard at a time.
 
     Raises:
-        pa.ArrowException, OSError: it cannot be read, or has other columns than `schema`; also from `of`
+        one of UNREADABLE: it cannot be read, or has other columns than `schema`; also from `of`
     """
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:

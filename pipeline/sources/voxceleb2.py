@@ -67,7 +67,14 @@ def _entries(directory: Path) -> list[os.DirEntry[str]]:
 
 
 def _directories(directory: Path) -> list[os.DirEntry[str]]:
-    return [entry for entry in _entries(directory) if entry.is_dir()]
+    return [entry for entry in _entries(directory) if _is_directory(entry)]
+
+
+def _is_directory(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads back to itself leads to no directory
+        return False
 
 
 def _videos(directory: Path) -> list[os.DirEntry[str]]:

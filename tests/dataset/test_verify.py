@@ -1,6 +1,7 @@
 """Every kind of damage is told with its place and exit status 1, and an undamaged data set passes."""
 
 import dataclasses
+import io
 import json
 import random
 import shutil
@@ -83,15 +84,11 @@ def rewrite(out: Path, change: Callable[[Files], None]) -> None:
     shutil.rmtree(out / ".work")
 
 
-def jpeg(height: int, colour: str = "RGB") -> bytes:
-    channels = {"RGB": 3, "GRAY": 1}[colour]
-    return bytes(
-        simplejpeg.encode_jpeg(
-            np.zeros((height, SIZE, channels), np.uint8),
-            colorspace=colour,
-            colorsubsampling="444"[:4] if channels == 3 else "Gray",
-        )
-    )
+def jpeg(height: int, colours: str = "RGB") -> bytes:
+    """A black frame that is not as high, or not as colourful, as it should be."""
+    channels, sampling = {"RGB": (3, "444"), "GRAY": (1, "Gray")}[colours]
+    black = np.zeros((height, SIZE, channels), np.uint8)
+    return bytes(simplejpeg.encode_jpeg(black, colorspace=colours, colorsubsampling=sampling))
 
 
 def edit_table(path: Path, change: Callable[[pa.Table], pa.Table]) -> None:
@@ -108,8 +105,6 @@ def edit_array(suffix: str, change: Callable[[Any], Any]) -> Callable[[Files], N
     """A change of one array of a sample."""
 
     def edit(files: Files) -> None:
-        import io
-
         files[suffix] = npy_bytes(change(np.load(io.BytesIO(files[suffix]))))
 
     return edit

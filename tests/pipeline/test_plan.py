@@ -1,0 +1,167 @@
+"""Planning: every clip in one unit, units of equal cost, nothing planned twice, the same plan on any listing order."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline import plan
+from pipeline.plan import Wanted, cut, plan_again, plan_new, planned_keys, read_unit, units
+from schemas.config import BuildConfig
+from schemas.records import ClipSpec, Span
+from schemas.tables import REJECTIONS, spec_row, table
+
+CONFIG = BuildConfig(source="voxceleb2", clips_per_shard=16)
+
+
+def clips(count: int, start: int = 0, seed: int = 0) -> list[ClipSpec]:
+    chance = np.random.default_rng(seed)
+    return [
+        ClipSpec(
+            key=f"id{n % 7}/video{n % 31}/{n:05d}",
+            source="voxceleb2",
+            split="test" if n % 5 == 0 else "train",
+            identity=f"id{n % 7}",
+            video=f"video{n % 31}",
+            spans=(Span(f"{n}.mp4"), Span(f"{n}b.mp4", 1.0, 2.5))[: 1 + n % 2],
+            cost=float(np.float32(chance.uniform(0.1, 0.4))),
+        )
+        for n in range(start, start + count)
+    ]
+
+
+def all_planned(out: Path) -> list[ClipSpec]:
+    return [clip for unit in units(out) for clip in read_unit(out, unit)]
+
+
+def by_key(specs: list[ClipSpec]) -> list[ClipSpec]:
+    return sorted(specs, key=lambda clip: clip.key)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 17, 100, 1000])
+def test_every_clip_stands_in_one_unit_just_as_it_was_listed(tmp_path: Path, count: int) -> None:
+    assert plan_new(tmp_path, iter(clips(count)), CONFIG, Wanted()) == count
+    assert by_key(all_planned(tmp_path)) == by_key(clips(count))
+
+
+def test_units_hold_one_split_and_carry_unique_names(tmp_path: Path) -> None:
+    plan_new(tmp_path, iter(clips(500)), CONFIG, Wanted())
+    plan_new(tmp_path, iter(clips(900)), CONFIG, Wanted())
+    names = [unit.name for unit in units(tmp_path)]
+    assert len(names) == len(set(names))
+    for unit in units(tmp_path):
+        assert {clip.split for clip in read_unit(tmp_path, unit)} == {unit.split}
+        assert unit.name.startswith(f"voxceleb2-{unit.split}-")
+
+
+def test_the_plan_does_not_depend_on_the_order_of_the_listing(tmp_path: Path) -> None:
+    listing = clips(300)
+    shuffled = [listing[n] for n in np.random.default_rng(1).permutation(len(listing))]
+    plan_new(tmp_path / "a", iter(listing), CONFIG, Wanted())
+    plan_new(tmp_path / "b", iter(shuffled), CONFIG, Wanted())
+    assert (tmp_path / "a/plan/plan-000000.parquet").read_bytes() == (tmp_path / "b/plan/plan-000000.parquet").read_bytes()
+
+
+def test_another_seed_gives_another_order(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        plan_new(tmp_path / str(seed), iter(clips(300)), BuildConfig(source="voxceleb2", seed=seed), Wanted())
+    first, second = ([clip.key for clip in all_planned(tmp_path / str(seed))] for seed in (0, 1))
+    assert first != second
+    assert sorted(first) == sorted(second)
+
+
+def test_clips_of_an_identity_are_spread_over_the_shards(tmp_path: Path) -> None:
+    plan_new(tmp_path, iter(clips(2000)), CONFIG, Wanted())
+    train = [unit for unit in units(tmp_path) if unit.split == "train"]
+    where = [n for n, unit in enumerate(train) for clip in read_unit(tmp_path, unit) if clip.identity == "id3"]
+    assert len(set(where)) > 0.8 * len(train)
+
+
+def test_a_second_run_plans_only_what_is_new(tmp_path: Path) -> None:
+    plan_new(tmp_path, iter(clips(100)), CONFIG, Wanted())
+    first = (tmp_path / "plan/plan-000000.parquet").read_bytes()
+    assert plan_new(tmp_path, iter(clips(100)), CONFIG, Wanted()) == 0
+    assert plan_new(tmp_path, iter(clips(130)), CONFIG, Wanted()) == 30
+    assert (tmp_path / "plan/plan-000000.parquet").read_bytes() == first
+    assert Counter(planned_keys(tmp_path).to_pylist()) == Counter(clip.key for clip in clips(130))
+
+
+def test_limit_is_a_random_choice_that_grows(tmp_path: Path) -> None:
+    for limit in (10, 25, 60):
+        plan_new(tmp_path / str(limit), iter(clips(200)), CONFIG, Wanted(limit=limit))
+    chosen = [set(planned_keys(tmp_path / str(limit)).to_pylist()) for limit in (10, 25, 60)]
+    assert [len(keys) for keys in chosen] == [10, 25, 60]
+    assert chosen[0] < chosen[1] < chosen[2]
+    assert len({key.split("/")[0] for key in chosen[2]}) == 7
+
+
+def test_splits_are_chosen_before_the_limit(tmp_path: Path) -> None:
+    assert plan_new(tmp_path, iter(clips(200)), CONFIG, Wanted(frozenset({"test"}), 15)) == 15
+    assert {unit.split for unit in units(tmp_path)} == {"test"}
+
+
+def test_an_empty_listing_plans_nothing(tmp_path: Path) -> None:
+    assert plan_new(tmp_path, iter([]), CONFIG, Wanted()) == 0
+    assert units(tmp_path) == []
+    assert planned_keys(tmp_path).to_pylist() == []
+
+
+def test_the_same_key_twice_keeps_both_clips_apart(tmp_path: Path) -> None:
+    twins = [ClipSpec("id1/v/1", "voxceleb2", split, "id1", "v", (Span(f"{split}.mp4"),), 0.1) for split in ("train", "test")]
+    assert plan_new(tmp_path, iter(twins), CONFIG, Wanted()) == 2
+    planned = {clip.spans[0].uri: clip.key for clip in all_planned(tmp_path)}
+    assert planned["train.mp4"] == "id1/v/1"
+    assert planned["test.mp4"].startswith("id1/v/1~")
+    assert plan_new(tmp_path, iter(twins), CONFIG, Wanted()) == 0
+
+
+def test_planning_again_makes_new_units_for_the_same_keys(tmp_path: Path) -> None:
+    plan_new(tmp_path, iter(clips(50)), CONFIG, Wanted())
+    before = units(tmp_path)
+    rows = table([{**spec_row(clip), "shard": "x"} for clip in clips(3)], REJECTIONS)
+    assert plan_again(tmp_path, rows, CONFIG) == 3
+    assert plan_again(tmp_path, rows.slice(0, 0), CONFIG) == 0
+    added = units(tmp_path)[len(before) :]
+    assert {clip.key for unit in added for clip in read_unit(tmp_path, unit)} == {clip.key for clip in clips(3)}
+    assert not {unit.name for unit in added} & {unit.name for unit in before}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_cut_gives_equal_cost_without_gaps(seed: int) -> None:
+    chance = np.random.default_rng(seed)
+    cost = chance.lognormal(sigma=0.7, size=int(chance.integers(1, 5000)))
+    number = cut(cost, clips_per_shard=int(chance.integers(1, 300)))
+    assert number[0] == 0
+    assert set(np.diff(number)) <= {0, 1}
+    sums = np.bincount(number, weights=cost)
+    assert np.ptp(sums) <= 2 * cost.max() + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"), [(1, 1), (4, 1), (5, 2), (19, 5), (32, 8), (256, 8), (2048, 8), (2049, 9), (25_600, 100)]
+)
+def test_small_sets_are_cut_too(count: int, expected: int) -> None:
+    assert cut(np.ones(count), 256).max() + 1 == expected
+
+
+def test_a_unit_is_read_across_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "_ROW_GROUP", 7)
+    plan_new(tmp_path, iter(clips(100)), CONFIG, Wanted())
+    assert by_key(all_planned(tmp_path)) == by_key(clips(100))
+
+
+def test_listing_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A listing is an iterator and stays one: no more than a chunk of its records lives at a time."""
+    monkeypatch.setattr(plan, "_CHUNK", 10)
+    alive: Counter[str] = Counter()
+
+    def listing() -> Iterator[ClipSpec]:
+        for clip in clips(95):
+            alive["most"] = max(alive["most"], pa.total_allocated_bytes())
+            yield clip
+
+    assert plan_new(tmp_path, listing(), CONFIG, Wanted()) == 95
+    assert alive["most"] > 0, "arrow tables should have been filled while the listing went on"

@@ -1,0 +1,145 @@
+"""A shard: the same bytes however it is built, rejections in the same commit, decoding bounded."""
+
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline import shard
+from pipeline.clip import build_clip
+from pipeline.isolate import build_alone
+from pipeline.journal import Journal, finished_clips, suspects
+from pipeline.plan import Wanted, plan_new, read_unit, units
+from pipeline.shard import BuildJob, build_shard
+from pipeline.sources.voxceleb2 import list_clips
+from schemas.config import BuildConfig
+from schemas.errors import BuildFailed
+from schemas.layout import marker_path, tar_path
+from schemas.marker import read_marker
+from schemas.records import Clip, Rejected, ShardUnit
+from schemas.sample import encode_sample
+from transforms.extract.ffmpeg import ffmpeg_version
+from transforms.extract.landmarks import models
+
+CONFIG = BuildConfig(source="voxceleb2", size=96, frames=3, clips_per_shard=1000)
+
+
+@pytest.fixture
+def job(demo_videos: Path, tmp_path: Path) -> BuildJob:
+    return BuildJob(demo_videos, tmp_path / "out", CONFIG, ffmpeg_version())
+
+
+@pytest.fixture
+def unit(job: BuildJob) -> ShardUnit:
+    plan_new(job.out, list_clips(job.root, "utterance"), CONFIG, Wanted(frozenset({"train"})))
+    return units(job.out)[0]
+
+
+def files(job: BuildJob, unit: ShardUnit) -> tuple[bytes, bytes]:
+    return tar_path(job.out, unit.split, unit.name).read_bytes(), marker_path(job.out, unit.split, unit.name).read_bytes()
+
+
+def rebuilt(job: BuildJob, unit: ShardUnit) -> tuple[bytes, bytes]:
+    marker_path(job.out, unit.split, unit.name).unlink(missing_ok=True)
+    build_shard(unit, job)
+    return files(job, unit)
+
+
+def test_bytes_do_not_depend_on_decoders_suspects_or_repetition(job: BuildJob, unit: ShardUnit) -> None:
+    first = rebuilt(job, unit)
+    assert rebuilt(replace(job, decoders=1), unit) == first
+    assert rebuilt(replace(job, decoders=5), unit) == first
+    everyone = frozenset(spec.key for spec in read_unit(job.out, unit))
+    assert rebuilt(replace(job, suspects=everyone), unit) == first
+
+
+def test_a_committed_unit_is_left_alone(job: BuildJob, unit: ShardUnit) -> None:
+    rebuilt(job, unit)
+    tar = tar_path(job.out, unit.split, unit.name)
+    before = tar.stat()
+    build_shard(unit, job)
+    assert (tar.stat().st_ino, tar.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_a_tar_without_marker_is_written_again(job: BuildJob, unit: ShardUnit) -> None:
+    first = rebuilt(job, unit)
+    tar_path(job.out, unit.split, unit.name).write_bytes(b"of a run that was killed between tar and marker")
+    assert rebuilt(job, unit) == first
+
+
+def test_when_all_clips_are_lost_there_is_a_marker_and_no_tar(job: BuildJob, unit: ShardUnit, tmp_path: Path) -> None:
+    job = replace(job, root=tmp_path / "moved-away")
+    tar_path(job.out, unit.split, unit.name).parent.mkdir()
+    tar_path(job.out, unit.split, unit.name).write_bytes(b"of an earlier try")
+    build_shard(unit, job)
+    assert not tar_path(job.out, unit.split, unit.name).exists()
+    entry, rows = read_marker(marker_path(job.out, unit.split, unit.name))
+    assert (entry.clips, entry.rejected, entry.bytes, entry.sha256) == (0, len(unit), 0, None)
+    assert set(rows["reason"].to_pylist()) == {"unreadable"}
+
+
+def test_a_worker_with_another_ffmpeg_refuses(job: BuildJob, unit: ShardUnit) -> None:
+    with pytest.raises(BuildFailed, match=r"made with 0\.0-other"):
+        build_shard(unit, replace(job, ffmpeg="0.0-other"))
+
+
+def test_decoding_stays_a_few_clips_ahead(job: BuildJob, unit: ShardUnit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames take memory, so no more clips may be read than the pool holds, however slow the consumer is."""
+    begun, consumed, most = [], [], 0
+    guard = threading.Lock()
+    read = shard.read_clip
+
+    def counted(*arguments: object) -> object:
+        nonlocal most
+        with guard:
+            begun.append(1)
+            most = max(most, len(begun) - len(consumed))
+        return read(*arguments)
+
+    monkeypatch.setattr(shard, "read_clip", counted)
+    for _ in shard.outcomes(read_unit(job.out, unit), job, Journal(None, unit.name)):
+        consumed.append(1)
+    assert len(begun) == len(consumed) == len(unit)
+    assert most <= job.decoders + 2
+
+
+def test_a_clip_built_alone_equals_one_built_in_company(job: BuildJob, unit: ShardUnit) -> None:
+    spec = read_unit(job.out, unit)[0]
+    here, alone = build_clip(spec, job.root, models.load("dlib"), CONFIG), build_alone(spec, job.root, CONFIG)
+    assert isinstance(here, Clip)
+    assert isinstance(alone, Clip)
+    assert encode_sample(here) == encode_sample(alone)
+
+
+def test_a_clip_that_is_rejected_alone_keeps_its_reason(job: BuildJob, unit: ShardUnit, tmp_path: Path) -> None:
+    spec = read_unit(job.out, unit)[0]
+    outcome = build_alone(spec, tmp_path, CONFIG)
+    assert isinstance(outcome, Rejected)
+    assert outcome.reason == "unreadable"
+
+
+def test_a_bug_in_the_child_is_not_blamed_on_the_clip(job: BuildJob, unit: ShardUnit) -> None:
+    spec = read_unit(job.out, unit)[0]
+    with pytest.raises(BuildFailed, match="building id"):
+        build_alone(spec, job.root, replace(CONFIG, landmarks="no-such-model"))
+
+
+def test_journals_tell_who_had_what_in_hand(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from pipeline.journal import Journal\n"
+        "j = Journal(Path(sys.argv[1]), 'unit'); [j.begin(k) for k in ('a/b/1', 'a/b/2', 'a/b/3')]; j.done('a/b/2')\n"
+        "import os; os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, tmp_path], check=False, cwd=Path(__file__).parents[2])
+    assert done.returncode == -9
+    living = Journal(tmp_path, "other")
+    living.begin("c/d/1")
+    living.begin("c/d/2")
+    living.done("c/d/2")
+    assert suspects(tmp_path) == {"a/b/1", "a/b/3"}
+    assert finished_clips(tmp_path) == 2
+    living.close(committed=True)
+    assert finished_clips(tmp_path) == 1

@@ -1,0 +1,100 @@
+"""dataset.json: written and read back, and every way in which it can be wrong."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.config import BuildConfig
+from schemas.errors import DatasetError
+from schemas.layout import DATASET_JSON
+from schemas.manifest import FORMAT, FORMAT_VERSION, Manifest, ShardEntry
+
+FULL = Manifest(
+    config=BuildConfig(source="voxceleb2", min_frames=2, decode_timeout_s=12.5),
+    provenance={"ffmpeg": "7.1", "landmark_model": "sha256:00 ☃"},
+    input="/vidéos/with space",
+    complete=True,
+    counts={"planned": 3, "kept": 1, "rejected": {"corrupt": 2}, "frames": 9, "bytes": 12345678901},
+    shards=(
+        ShardEntry("voxceleb2-train-000000", "train", 1, 1, 2048, "ab" * 32),
+        ShardEntry("voxceleb2-test-000000", "test", 0, 1, 0, None),
+    ),
+)
+
+
+@pytest.mark.parametrize("manifest", [FULL, Manifest(BuildConfig(source="s"), {}, "in")], ids=["full", "bare"])
+def test_a_manifest_comes_back_equal(tmp_path: Path, manifest: Manifest) -> None:
+    manifest.write(tmp_path)
+    assert Manifest.read(tmp_path) == manifest
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == [DATASET_JSON]
+
+
+def test_writing_again_replaces_and_equal_manifests_are_equal_bytes(tmp_path: Path) -> None:
+    Manifest(BuildConfig(source="s"), {}, "in").write(tmp_path)
+    FULL.write(tmp_path)
+    first = (tmp_path / DATASET_JSON).read_bytes()
+    Manifest.read(tmp_path).write(tmp_path)
+    assert (tmp_path / DATASET_JSON).read_bytes() == first
+    stored = json.loads(first)
+    assert (stored["format"], stored["format_version"]) == (FORMAT, FORMAT_VERSION)
+    assert "☃".encode() in first  # for people to read
+
+
+def edited(change: dict[str, Any], **without: Any) -> bytes:
+    stored = {"format": FORMAT, "format_version": FORMAT_VERSION, "provenance": {}, "input": "", "shards": []}
+    stored |= {"config": BuildConfig(source="s").to_json(), "complete": False, "counts": {}} | change
+    return json.dumps({name: value for name, value in stored.items() if name not in without}).encode()
+
+
+def test_the_edited_manifest_of_these_tests_is_readable_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / DATASET_JSON).write_bytes(edited({}))
+    assert Manifest.read(tmp_path) == Manifest(BuildConfig(source="s"), {}, "")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'"text"',
+        b"\xff\xfe",
+        b"{}",
+        edited({"format": "other"}),
+        edited({"format_version": 2}),
+        edited({"format_version": "1"}),
+        edited({}, format=1),
+        edited({}, config=1),
+        edited({}, provenance=1),
+        edited({}, shards=1),
+        edited({"surplus": 1}),
+        edited({"config": None}),
+        edited({"config": {"source": "s"}}),
+        edited({"config": BuildConfig(source="s").to_json() | {"size": 1}}),
+        edited({"config": BuildConfig(source="s").to_json() | {"size": "big"}}),
+        edited({"shards": [{"name": "x"}]}),
+        edited({"shards": [1]}),
+        edited({"shards": None}),
+    ],
+    ids=lambda content: content[-45:].decode("latin-1"),
+)
+def test_what_is_no_manifest_is_a_dataset_error_that_names_the_file(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / DATASET_JSON).write_bytes(content)
+    with pytest.raises(DatasetError, match=DATASET_JSON):
+        Manifest.read(tmp_path)
+
+
+def test_a_folder_without_a_manifest_holds_no_data_set(tmp_path: Path) -> None:
+    for out in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(DatasetError, match="no data set"):
+            Manifest.read(out)
+
+
+@pytest.mark.xfail(strict=True, raises=OSError, reason="Manifest.read lets every OSError but FileNotFoundError through")
+def test_what_cannot_be_opened_is_a_dataset_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DatasetError):
+        Manifest.read(tmp_path / "file")

@@ -1,0 +1,56 @@
+"""Reason codes and the failures that carry them."""
+
+import ast
+import pickle
+from pathlib import Path
+
+import pytest
+
+from schemas import errors
+from schemas.reasons import REASONS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_every_reason_says_what_it_means() -> None:
+    for code, reason in REASONS.items():
+        assert code.isidentifier() and code == code.lower()
+        assert reason.stage.isidentifier() and len(reason.meaning) > 10
+        assert not reason.meaning.endswith(".")
+
+
+def test_what_is_damaged_stays_damaged_and_what_was_killed_may_pass() -> None:
+    again = {code for code, reason in REASONS.items() if reason.retryable}
+    assert again == {"unreadable", "decode_timeout", "decoder_killed", "killed_worker"}
+
+
+def test_the_code_knows_no_other_reasons_and_uses_each() -> None:
+    named: set[str] = set()
+    for room in ("transforms", "pipeline"):
+        for path in (ROOT / room).rglob("*.py"):
+            tree = ast.parse(path.read_text())
+            strings = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+            named |= strings & set(REASONS)
+            for node in ast.walk(tree):
+                if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "ClipRejected":
+                    code = node.args[0]
+                    assert not isinstance(code, ast.Constant) or code.value in REASONS, f"{path}: {ast.unparse(node)}"
+    assert named == set(REASONS)
+
+
+@pytest.mark.parametrize("code", ["", "Corrupt", "corrupt ", "no such thing"])
+def test_unknown_codes_are_refused(code: str) -> None:
+    with pytest.raises(ValueError, match="unknown reason"):
+        errors.ClipRejected(code)
+
+
+@pytest.mark.parametrize("code", sorted(REASONS))
+def test_a_rejected_clip_survives_the_way_between_processes(code: str) -> None:
+    back = pickle.loads(pickle.dumps(errors.ClipRejected(code, "détail\n")))
+    assert isinstance(back, errors.ClipRejected) and (back.reason, back.detail) == (code, "détail\n")
+
+
+def test_every_expected_failure_is_one_of_ours() -> None:
+    classes = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)]
+    assert len(classes) == 5 and all(issubclass(kind, errors.MotionShardsError) for kind in classes)
+    assert not any(issubclass(kind, ValueError | OSError) for kind in classes)

@@ -1,0 +1,206 @@
+"""A clip as the files of a sample and as rows of a table, and back."""
+
+import io
+import json
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from schemas import tables
+from schemas.layout import LANDMARK_SCORES, LANDMARKS, META
+from schemas.reasons import REASONS
+from schemas.records import Clip, ClipSpec, FaceTrack, Landmarks, Placement, Quality, Rejected, Span
+from schemas.sample import decode_arrays, encode_sample, npy_bytes
+
+SPEC = ClipSpec(
+    key="id1/vidéo/00%2E1",
+    source="voxceleb2",
+    split="train",
+    identity="id1",
+    video="vidéo",
+    spans=(Span("a/b 1.mp4"), Span("a/ü%FF.mp4", 0.1, 2.25)),
+    cost=0.5,
+)
+
+
+def make_clip(t: int = 4, seed: int = 0, faces: bool = True, missing: tuple[int, ...] = (1,)) -> Clip:
+    """A clip of random arrays; in the frames `missing` no face was found."""
+    rng = np.random.default_rng(seed)
+    boxes, scores = rng.normal(100, 30, (t, 4)).astype(np.float32), rng.random(t).astype(np.float32)
+    points, confidence = rng.normal(100, 30, (t, 68, 2)).astype(np.float32), np.ones((t, 68), np.float32)
+    lost = [number for number in missing if number < t]
+    boxes[lost], scores[lost], points[lost], confidence[lost] = np.nan, np.nan, np.nan, 0
+    quality = {name: rng.random(t).astype(np.float32) * 100 for name in tables.QUALITY}
+    for name in ("face_size_px", "yaw_deg", "pitch_deg", "roll_deg") if faces else tables.QUALITY[2:]:
+        quality[name][lost if faces else slice(None)] = np.nan
+    return Clip(
+        spec=SPEC,
+        source_frames=100,
+        duration_s=4.0,
+        placement=Placement(
+            span=np.sort(rng.integers(0, 2, t)).astype(np.int32),
+            index=np.arange(t, dtype=np.int32) * 3,
+            pts_s=np.arange(t) * 3 / 25,
+            source_size_px=np.tile(np.array([[224, 200]], np.int32), (t, 1)),
+            content_px=np.tile(np.array([[0, 13, 256, 242]], np.int32), (t, 1)),
+            source_to_crop=rng.normal(size=(t, 2, 3)),
+        ),
+        track=FaceTrack(boxes, scores, rng.integers(0, 3, t).astype(np.int32)) if faces else None,
+        landmarks=Landmarks(points, confidence) if faces else None,
+        quality=Quality(**quality),
+        jpegs=tuple(bytes([number]) * 10 for number in range(t)),
+    )
+
+
+def no_literals(constant: str) -> None:
+    raise AssertionError(f"{constant} is not JSON")
+
+
+def test_arrays_come_back_bit_by_bit() -> None:
+    clip = make_clip()
+    decoded = decode_arrays(encode_sample(clip))
+    assert clip.landmarks is not None
+    for name, array in (("landmarks", clip.landmarks.points_px), ("landmark_scores", clip.landmarks.scores)):
+        assert decoded[name].dtype == np.float32
+        np.testing.assert_array_equal(decoded[name], array)
+    assert set(decoded) == {"landmarks", "landmark_scores", "meta"}
+
+
+def test_members_stand_in_a_fixed_order_and_equal_clips_are_equal_bytes() -> None:
+    members = encode_sample(make_clip(12))
+    assert list(members) == [*(f"{n:03d}.jpg" for n in range(12)), LANDMARKS, LANDMARK_SCORES, META]
+    assert [members[f"{n:03d}.jpg"] for n in range(12)] == [bytes([n]) * 10 for n in range(12)]
+    assert members == encode_sample(make_clip(12)) and members != encode_sample(make_clip(12, seed=1))
+
+
+def test_nothing_is_null_but_what_is_missing_and_json_has_no_nan() -> None:
+    clip = make_clip(missing=(0, 3))
+    text = encode_sample(clip)[META].decode()
+    meta = json.loads(text, parse_constant=no_literals)
+    for name in (*tables.QUALITY, "box_scores", "boxes_px"):
+        values = getattr(clip.quality, name, None)
+        values = {"boxes_px": clip.track.boxes_px, "box_scores": clip.track.scores}[name] if values is None else values  # type: ignore[union-attr]
+        back = np.array([np.nan if v is None else v for v in np.array(meta[name], object).ravel()], float).reshape(values.shape)
+        np.testing.assert_allclose(back, values, atol=6e-7)
+    assert meta["boxes_px"][0] == [None] * 4 and meta["yaw_deg"][3] is None and meta["blur"][0] is not None
+
+
+def test_meta_tells_who_where_and_when() -> None:
+    clip = make_clip()
+    meta = decode_arrays(encode_sample(clip))["meta"]
+    assert {name: meta[name] for name in ("key", "source", "split", "identity", "video")} == {
+        name: getattr(SPEC, name) for name in ("key", "source", "split", "identity", "video")
+    }
+    assert meta["spans"] == [
+        {"uri": "a/b 1.mp4", "start_s": 0.0, "end_s": None},
+        {"uri": "a/ü%FF.mp4", "start_s": 0.1, "end_s": 2.25},
+    ]
+    assert (meta["source_frames"], meta["duration_s"]) == (100, 4.0)
+    for name, array in (("span", clip.placement.span), ("frame_index", clip.placement.index)):
+        assert meta[name] == array.tolist()
+    np.testing.assert_allclose(meta["pts_s"], clip.placement.pts_s, atol=1e-6)
+    np.testing.assert_allclose(meta["source_to_crop"], clip.placement.source_to_crop, atol=1e-9)
+    assert meta["source_size_px"] == [[224, 200]] * 4 and meta["content_px"] == [[0, 13, 256, 242]] * 4
+
+
+def test_without_a_model_there_are_no_landmarks_and_no_boxes() -> None:
+    members = encode_sample(make_clip(faces=False))
+    assert list(members) == ["000.jpg", "001.jpg", "002.jpg", "003.jpg", META]
+    meta = json.loads(members[META], parse_constant=no_literals)
+    assert "boxes_px" not in meta and meta["faces"] == meta["yaw_deg"] == [None] * 4
+
+
+@pytest.mark.parametrize("dtype", ["<f4", "<f8", "|u1", "<i8", "|b1"])
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 68, 2)])
+def test_any_plain_array_survives_npy(dtype: str, shape: tuple[int, ...]) -> None:
+    array = (np.random.default_rng(0).random(shape) * 200).astype(dtype)
+    back = decode_arrays({"x.npy": npy_bytes(array)})["x"]
+    assert back.dtype == array.dtype and back.shape == shape
+    np.testing.assert_array_equal(back, array)
+
+
+def test_pickled_arrays_are_neither_written_nor_read() -> None:
+    objects = np.array([{"a": 1}], object)
+    with pytest.raises(ValueError, match="Object arrays"):
+        npy_bytes(objects)
+    buffer = io.BytesIO()
+    np.save(buffer, objects, allow_pickle=True)
+    with pytest.raises(ValueError, match="allow_pickle"):
+        decode_arrays({"x.npy": buffer.getvalue()})
+
+
+@pytest.mark.parametrize("length", [1, 5, 10, 60, 127, 130])
+def test_a_truncated_array_is_a_value_error(length: int) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        decode_arrays({"landmarks.npy": npy_bytes(np.arange(50.0))[:length]})
+
+
+@pytest.mark.xfail(strict=True, reason="np.load raises EOFError on no bytes and takes a zip for an npz; read_array would not")
+def test_what_is_no_npy_is_a_value_error() -> None:
+    archive = io.BytesIO()
+    np.savez(archive, x=np.arange(3))
+    for content in (b"", archive.getvalue(), b"PK\x03\x04 and then nothing"):
+        try:
+            decode_arrays({"landmarks.npy": content})
+        except ValueError:
+            continue
+        except Exception as error:
+            raise AssertionError(f"{content[:10]!r} raised {error!r}") from error
+        raise AssertionError(f"{content[:10]!r} was taken")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"nope"])
+def test_broken_json_is_a_value_error(content: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        decode_arrays({META: content})
+
+
+@pytest.mark.parametrize("spans", [SPEC.spans, SPEC.spans[:1], (Span("x", 1.5, 2.5),) * 3])
+def test_a_spec_comes_back_from_its_row_also_through_a_parquet_file(spans: tuple[Span, ...]) -> None:
+    spec = ClipSpec("k", "s", "test", "i", "v", spans, 0.25)
+    row = {**tables.spec_row(spec), "cost": spec.cost}
+    assert tables.spec_from_row(row) == spec
+    buffer = io.BytesIO()
+    pq.write_table(tables.table([{**row, "unit": 3}], tables.PLAN), buffer)
+    assert [tables.spec_from_row(back) for back in pq.read_table(buffer).to_pylist()] == [spec]
+
+
+def test_the_row_of_a_kept_clip_holds_its_measures() -> None:
+    clip = make_clip(5, missing=(0, 4))
+    members = [tables.Member("000.jpg", 512, 10, 2**32 - 1), tables.Member(META, 2**40, 3, 0)]
+    row = tables.table([tables.clip_row(clip, "s-0", members)], tables.MARKER).to_pylist()[0]
+    assert row["kept"] is True and row["shard"] == "s-0" and row["n_frames"] == 5 and row["source_frames"] == 100
+    assert (row["width_px"], row["height_px"], row["duration_s"]) == (224, 200, 4.0)
+    assert [tables.Member(**member) for member in row["members"]] == members
+    assert row["frame_pts_s"] == clip.placement.pts_s.tolist()
+    for name in tables.QUALITY:
+        values = getattr(clip.quality, name)
+        np.testing.assert_array_equal(np.array(row[f"frame_{name}"], np.float32), values)
+        assert row[name] == np.float32(np.nanmedian(values))
+    assert row["reason"] is row["stage"] is row["retryable"] is None
+
+
+def test_a_measure_that_no_frame_has_is_null_so_that_filters_skip_it() -> None:
+    stored = tables.table([tables.clip_row(make_clip(faces=False), "s", [])], tables.MARKER)
+    assert stored["yaw_deg"].null_count == 1 and stored["blur"].null_count == 0
+    assert stored.filter(pa.compute.greater(stored["yaw_deg"], -1e9)).num_rows == 0
+
+
+@pytest.mark.parametrize("reason", sorted(REASONS))
+def test_the_row_of_a_rejected_clip_holds_why(reason: str) -> None:
+    row = tables.table([tables.rejected_row(Rejected(SPEC, reason, "détail"), "s-0")], tables.MARKER).to_pylist()[0]
+    told = {name: row[name] for name in ("kept", "shard", "stage", "reason", "detail", "retryable")}
+    expected: dict[str, Any] = {"kept": False, "shard": "s-0", "reason": reason, "detail": "détail"}
+    assert told == {**expected, "stage": REASONS[reason].stage, "retryable": REASONS[reason].retryable}
+    assert row["n_frames"] is row["members"] is row["blur"] is None
+
+
+def test_the_marker_has_every_column_of_index_and_rejections() -> None:
+    for part in (tables.INDEX, tables.REJECTIONS):
+        for field in part:
+            assert tables.MARKER.field(field.name).equals(field)
+    row = tables.clip_row(make_clip(), "s", []) | tables.rejected_row(Rejected(SPEC, "corrupt"), "s")
+    assert set(row) == set(tables.MARKER.names)
