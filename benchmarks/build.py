@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from benchmarks.parts import STEPS, cpu_of_parts
+from benchmarks.parts import STEPS, cpu_of_parts, sample
 from benchmarks.report import ROOT, Report, add_options, cores, corpus
 from benchmarks.watch import Watch
 from pipeline.sources.voxceleb2 import list_clips
@@ -46,34 +46,41 @@ class Job:
 
 
 def main() -> None:
-    """Measure all sides and report."""
+    """Measure all sides and report. The other sides are measured before and after the job, since a machine drifts."""
     options = _parser().parse_args()
     report = Report("benchmarks/build.py: the job beside its parts and a plain rewrite", options)
     with tempfile.TemporaryDirectory(prefix="motionshards-bench-", dir=options.work) as scratch:
         work = Path(scratch)
         source, name = corpus(options.input, work)
         root = replicate(source, work / "input", options.copies)
-        job, figures = _beside_parts(report, root, name, work, options)
-        figures |= _beside_plain(report, root, job, work, options)
+        before = _other_sides(source, work, options)
+        one = run_job(root, work / "one", options, _WATCH_TIMED_S, "--limit", "1")
+        job = run_job(root, work / "all", options, _WATCH_TIMED_S)
+        after = _other_sides(source, work, options)
+        sides = {side: {key: (before[side][key] + after[side][key]) / 2 for key in before[side]} for side in before}
+        drift = sum(after["alone"].values()) / sum(before["alone"].values()) - 1
+        report.note(
+            f"Input: {name}, {options.copies} times: {job.clips} clips; {options.workers} workers, {options.size} px, dlib."
+        )
+        report.note(f"The other sides are means of before and after the job; the parts took {drift:+.0%} CPU time after it.")
+        figures = _beside_parts(report, one, job, sides["alone"], sides["busy"])
+        figures |= _beside_plain(report, job, {upsample: sides[f"plain {upsample}"] for upsample in (1, 0)})
         figures |= _memory(report, source, job, work, options)
-    report.finish(figures)
+    report.finish(figures | {"drift": drift})
 
 
-def _beside_parts(report: Report, root: Path, name: str, work: Path, options: argparse.Namespace) -> tuple[Job, dict[str, Any]]:
-    """(a) The job, which runs between two measurements of its parts."""
+def _other_sides(source: Path, work: Path, options: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """The parts, alone and on every core, and the plain rewrite with and without upsampling; each a clip."""
     config = BuildConfig(source="voxceleb2", size=options.size, landmarks="dlib")
-    alone = cpu_of_parts(root, config, options.sample, 1)
-    one = run_job(root, work / "one", options, _WATCH_TIMED_S, "--limit", "1")
-    job = run_job(root, work / "all", options, _WATCH_TIMED_S)
-    busy = cpu_of_parts(root, config, options.sample, cores())
-    report.note(
-        f"Input: {name}, {options.copies} times: {job.clips} clips. Job: {options.workers} workers, {options.size} px, dlib."
-    )
-    return job, _report_parts(report, one, job, alone, busy)
+    return {
+        "alone": cpu_of_parts(source, config, options.sample, 1),
+        "busy": cpu_of_parts(source, config, options.sample, cores()),
+        **{f"plain {upsample}": _run_plain(source, work / "plain", upsample, config, options.sample) for upsample in (1, 0)},
+    }
 
 
-def _report_parts(report: Report, one: Job, job: Job, alone: dict[str, float], busy: dict[str, float]) -> dict[str, Any]:
-    """The CPU time of the parts, and the job beside that time spread over all cores."""
+def _beside_parts(report: Report, one: Job, job: Job, alone: dict[str, float], busy: dict[str, float]) -> dict[str, Any]:
+    """(a) The CPU time of the parts, and the job beside that time spread over all cores."""
     total, total_busy = sum(alone.values()), sum(busy.values())
     report.table(
         "CPU time of a clip by step",
@@ -122,33 +129,31 @@ def _account(one: Job, job: Job, total: float) -> str:
     )
 
 
-def _beside_plain(report: Report, root: Path, job: Job, work: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """(b) The job beside what people do today, on the first clips of the same input."""
-    plain = {upsample: _run_plain(root, work / f"plain-{upsample}", upsample, options) for upsample in (1, 0)}
+def _beside_plain(report: Report, job: Job, plain: dict[int, dict[str, float]]) -> dict[str, Any]:
+    """(b) The job beside what people do today."""
     ours = {
-        "rate": job.clips / job.seconds,
+        "seconds": job.seconds / job.clips,
         "cpu_s": job.watch.cpu_s / job.clips,
         "bytes": job.ledger["bytes"] / job.ledger["kept"],
     }
     sides = {"the whole job, start-up included": ours, "plain, detector(img, 1)": plain[1], "plain, detector(img, 0)": plain[0]}
+    times = {name: side["seconds"] / ours["seconds"] for name, side in sides.items()}
     report.table(
         "(b) The job beside a plain rewrite: one process, every frame by OpenCV, dlib, pickle",
         ("", "clips/s", "job is times as fast", "CPU ms a clip", "KB a clip on disk", "times the job's"),
         [
-            (name, s["rate"], ours["rate"] / s["rate"], s["cpu_s"] * 1e3, s["bytes"] / 1e3, s["bytes"] / ours["bytes"])
+            (name, 1 / s["seconds"], times[name], s["cpu_s"] * 1e3, s["bytes"] / 1e3, s["bytes"] / ours["bytes"])
             for name, s in sides.items()
         ],
     )
-    times = {upsample: ours["rate"] / one["rate"] for upsample, one in plain.items()}
-    report.note(
-        f"The goal is {_TIMES_GOAL:g} times detector(img, 1), as dlib's example calls it. The plain side's loading is not counted."
-    )
+    report.note(f"The goal is {_TIMES_GOAL:g} times detector(img, 1), as dlib's example calls it. Its loading is not counted.")
+    _, upsampled, not_upsampled = times.values()
     return {
-        "times_plain": times[1],
-        "times_plain_no_upsampling": times[0],
+        "times_plain": upsampled,
+        "times_plain_no_upsampling": not_upsampled,
         "times_plain_by_cpu_time": cores() * plain[1]["cpu_s"] / ours["cpu_s"],
         "size_ratio": plain[1]["bytes"] / ours["bytes"],
-        "times_goal_met": times[1] >= _TIMES_GOAL,
+        "times_goal_met": upsampled >= _TIMES_GOAL,
     }
 
 
@@ -191,21 +196,15 @@ def run_job(root: Path, out: Path, options: argparse.Namespace, interval_s: floa
     return Job(json.loads(last_line), seconds, watch)
 
 
-def _run_plain(root: Path, output: Path, upsample: int, options: argparse.Namespace) -> dict[str, float]:
-    """The plain rewrite in a fresh process: clips a second, and bytes a clip."""
-    videos = [str(root / uri_to_path(spec.spans[0].uri)) for spec in islice(list_clips(root, "utterance"), options.plain_clips)]
-    order = {"videos": videos, "frames": BuildConfig(source="voxceleb2").frames, "size": options.size}
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.plain"],
-        input=json.dumps({**order, "upsample": upsample, "output": str(output)}),
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        check=True,
-    )
-    found = json.loads(done.stdout)
+def _run_plain(source: Path, output: Path, upsample: int, config: BuildConfig, clips: int) -> dict[str, float]:
+    """The plain rewrite in a fresh process: seconds, CPU seconds and bytes, each a clip."""
+    videos = [str(source / uri_to_path(spec.spans[0].uri)) for spec in sample(source, config, clips)]
+    order = {"videos": videos, "frames": config.frames, "size": config.size, "upsample": upsample, "output": str(output)}
+    command = [sys.executable, "-m", "benchmarks.plain"]
+    done = subprocess.run(command, input=json.dumps(order), stdout=subprocess.PIPE, text=True, cwd=ROOT, check=True)
     shutil.rmtree(output)
-    return {"rate": found["clips"] / found["seconds"], **{name: found[name] / found["clips"] for name in ("bytes", "cpu_s")}}
+    found = json.loads(done.stdout)
+    return {name: found[name] / found["clips"] for name in ("seconds", "cpu_s", "bytes")}
 
 
 def replicate(source: Path, target: Path, copies: int) -> Path:
@@ -244,8 +243,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--copies", type=int, default=60, help="how often it is replicated; enough to outweigh the start-up")
     parser.add_argument("--size", type=int, default=224, help="of the stored frames")
     parser.add_argument("--workers", type=int, default=cores())
-    parser.add_argument("--sample", type=int, default=57, help="clips over which the parts are measured")
-    parser.add_argument("--plain-clips", type=int, default=19, help="clips that the plain rewrite does")
+    parser.add_argument("--sample", type=int, default=38, help="at most so many different clips for parts and plain rewrite")
     parser.add_argument("--large-clips", type=int, default=8, help="1080p videos to make and build")
     parser.add_argument("--work", type=Path, help="where temporary files go; on the corpus' disk they are hard links")
     add_options(parser)

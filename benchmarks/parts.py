@@ -6,13 +6,13 @@ CPU time is user and system time of this process and of the ffmpeg processes it 
 """
 
 import json
+import random
 import resource
 import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 
 from benchmarks.report import ROOT
@@ -45,6 +45,12 @@ def cpu_of_parts(root: Path, config: BuildConfig, clips: int, processes: int) ->
     return {step: sum(one[step] for one in found) / processes for step in STEPS}
 
 
+def sample(root: Path, config: BuildConfig, clips: int) -> list[ClipSpec]:
+    """All clips below `root`, or as many random ones, always the same."""
+    specs = list(SOURCES[config.source].list_clips(root, config.unit))
+    return specs if len(specs) <= clips else random.Random(0).sample(specs, clips)
+
+
 def _start() -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "benchmarks.parts"]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
@@ -60,7 +66,7 @@ def main() -> None:
     """One measuring process. The first clip is run once before, so that caches are warm and models loaded."""
     order = json.loads(sys.stdin.readline())
     config, root = BuildConfig.from_json(order["config"]), Path(order["root"])
-    specs = list(islice(SOURCES[config.source].list_clips(root, config.unit), order["clips"]))
+    specs = sample(root, config, order["clips"])
     _measure(specs[:1], root, config)
     print("ready", flush=True)
     sys.stdin.readline()

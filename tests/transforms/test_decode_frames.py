@@ -1,0 +1,276 @@
+"""Frames by number equal those of a plain decode of the whole file, at exact times, for every container and codec we know of."""
+
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pipeline.clip import ReadClip, read_clip
+from schemas.config import BuildConfig
+from schemas.errors import ClipRejected
+from schemas.layout import path_to_uri
+from schemas.records import ClipSpec, Rejected, Span
+from transforms.extract.decode import Timeline, decode, timeline_by_decoding, timeline_from_packets
+from transforms.extract.ffmpeg import ffmpeg_path
+
+Make = Callable[..., Path]
+
+X264 = ("-c:v", "libx264", "-preset", "ultrafast")
+SIZE, CONTENT = 48, (0, 8, 48, 40)  # a 96x64 picture in a square of 48
+FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
+LIMIT_S = 60.0
+
+
+def ffmpeg(*arguments: str | Path) -> bytes:
+    command = [ffmpeg_path(), "-nostdin", "-v", "error", "-y", *map(str, arguments)]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+
+
+def plain_decode(path: Path) -> NDArray[np.uint8]:
+    """Every frame as ffmpeg gives them when left alone, scaled with the same flags: uint8 [n, 32, 48, 3]."""
+    scale = f"scale=48:32:flags={FLAGS},format=rgb24"
+    raw = ffmpeg("-i", f"file:{path}", "-map", "0:V:0", "-vf", scale, "-fps_mode", "passthrough", "-f", "rawvideo", "-")
+    return np.frombuffer(raw, np.uint8).reshape(-1, 32, 48, 3)
+
+
+def content(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    x0, y0, x1, y1 = CONTENT
+    return rgb[:, y0:y1, x0:x1]
+
+
+def read(path: Path, frames: int, **more: Any) -> ReadClip | Rejected:
+    """As the pipeline reads a file: by packets, and where these are wrong by decoding."""
+    spec = ClipSpec("i/v/c", "s", "train", "i", "v", (Span(path_to_uri(path.name), **more),), 1.0)
+    return read_clip(spec, path.parent, BuildConfig(source="s", frames=frames, min_frames=1, size=SIZE))
+
+
+def kept(result: ReadClip | Rejected) -> ReadClip:
+    assert isinstance(result, ReadClip), result
+    return result
+
+
+@dataclass(frozen=True)
+class Video:
+    name: str
+    options: tuple[str, ...]
+    times_s: NDArray[np.float64]
+    source: str = "testsrc2=size=96x64:rate=25:duration=1"
+    encoder: str = ""
+
+
+STEADY = np.arange(25) / 25
+WEBM = ("-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-g", "10")
+HEVC = ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=error:bframes=3:keyint=9")
+VFR = "testsrc2=size=96x64:rate=100:duration=0.25,setpts=N*(N+1)/2"
+VIDEOS = {
+    "b-frames": Video("a.mp4", ("-c:v", "libx264", "-bf", "3", "-g", "9"), STEADY),
+    "mkv": Video("a.mkv", ("-c:v", "libx264", "-bf", "2"), STEADY),
+    "mpegts": Video("a.ts", ("-c:v", "libx264", "-bf", "2", "-g", "8"), STEADY),
+    "29.97": Video("a.mp4", X264, np.arange(30) * 1001 / 30000, "testsrc2=size=96x64:rate=30000/1001:duration=1"),
+    "15.79": Video("a.mp4", X264, np.arange(16) / 15.79, "testsrc2=size=96x64:rate=1579/100:duration=1"),
+    "variable rate": Video(
+        "a.mp4",
+        (*X264, "-fps_mode", "passthrough", "-video_track_timescale", "1000"),
+        np.arange(25) * np.arange(1, 26) / 200,
+        VFR,
+    ),
+    "10 bit": Video("a.mp4", (*X264, "-pix_fmt", "yuv420p10le"), STEADY),
+    "full range": Video("a.mp4", (*X264, "-pix_fmt", "yuvj420p"), STEADY),
+    "hevc": Video("a.mp4", HEVC, STEADY, encoder="libx265"),
+    "vp9": Video("a.webm", WEBM, STEADY, encoder="libvpx-vp9"),
+    "mpeg-4 part 2": Video("a.avi", ("-c:v", "mpeg4"), STEADY),
+    "late start": Video("a.mkv", (*X264, "-output_ts_offset", "7"), STEADY),
+    "early start": Video("a.mkv", (*X264, "-output_ts_offset", "-3"), STEADY),
+    "one frame": Video("a.mp4", (*X264, "-frames:v", "1"), STEADY[:1]),
+}
+
+
+@pytest.fixture(scope="module")
+def encoders() -> str:
+    return ffmpeg("-hide_banner", "-encoders").decode()
+
+
+@pytest.fixture(params=VIDEOS, ids=str)
+def video(request: pytest.FixtureRequest, make_video: Make, encoders: str) -> tuple[Path, Video]:
+    chosen = VIDEOS[request.param]
+    if chosen.encoder and f" {chosen.encoder} " not in encoders:
+        pytest.skip(f"this ffmpeg has no {chosen.encoder}")
+    return make_video(chosen.name, *chosen.options, source=chosen.source), chosen
+
+
+def test_frames_by_number_are_those_of_a_plain_decode_at_exact_times(video: tuple[Path, Video]) -> None:
+    path, expected = video
+    pictures, timeline = plain_decode(path), timeline_from_packets(str(path), LIMIT_S)
+    n = len(expected.times_s)
+    assert len(pictures) == len(timeline.raw_s) == n
+    assert len({picture.tobytes() for picture in pictures}) == n, "the frames of this video do not tell them apart"
+    np.testing.assert_allclose(timeline.pts_s, expected.times_s, rtol=0, atol=1e-9 if path.suffix == ".mp4" else 5.1e-4)
+    rng = np.random.default_rng(0)
+    for indices in (np.arange(n), np.array([0]), np.array([n - 1]), np.sort(rng.choice(n, (n + 1) // 2, replace=False))):
+        frames = decode(str(path), timeline, indices, SIZE, "pad", LIMIT_S)
+        np.testing.assert_array_equal(content(frames.rgb), pictures[indices])
+        np.testing.assert_array_equal(frames.pts_s, timeline.pts_s[indices])
+        assert frames.source_size_px.tolist() == [[96, 64]] * len(indices)
+        assert frames.content_px.tolist() == [list(CONTENT)] * len(indices)
+        assert not frames.rgb[:, :8].any() and not frames.rgb[:, 40:].any()
+
+
+def test_decoding_promises_the_same_frames_as_the_packets(video: tuple[Path, Video]) -> None:
+    path, _ = video
+    packets, decoded = timeline_from_packets(str(path), LIMIT_S), timeline_by_decoding(str(path), LIMIT_S)
+    np.testing.assert_array_equal(packets.raw_s, decoded.raw_s)
+
+
+def test_duration_reaches_to_the_end_of_the_last_frame(make_video: Make) -> None:
+    for rate in (10, 25):
+        path = make_video("a.mp4", *X264, source=f"testsrc2=size=32x32:rate={rate}:duration=2")
+        assert timeline_from_packets(str(path), LIMIT_S).duration_s == pytest.approx(2.0)
+    assert Timeline(np.zeros(0)).duration_s == Timeline(np.zeros(1)).duration_s == 0.0
+    assert Timeline(np.zeros(0)).pts_s.shape == (0,)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_times_count_from_the_first_frame_where_sound_starts_earlier(make_video: Make, tmp_path: Path, name: str) -> None:
+    path = make_video("plain.mp4", "-c:v", "libx264", "-bf", "2")
+    sound = ("-f", "lavfi", "-i", "sine=duration=2")
+    ffmpeg(*sound, "-itsoffset", "0.5", "-i", path, "-map", "1:v", "-map", "0:a", "-c:v", "copy", "-c:a", "aac", tmp_path / name)
+    timeline = timeline_from_packets(str(tmp_path / name), LIMIT_S)
+    assert timeline.raw_s[0] == pytest.approx(0.5, abs=0.05)
+    np.testing.assert_allclose(timeline.pts_s, np.arange(50) / 25, atol=5.1e-4)
+    frames = decode(str(tmp_path / name), timeline, np.array([0, 7, 49]), SIZE, "pad", LIMIT_S)
+    np.testing.assert_array_equal(content(frames.rgb), plain_decode(path)[[0, 7, 49]])
+
+
+@pytest.mark.parametrize("start", ["0.1", "0.5", "1.23"])
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv"])
+def test_a_trimmed_remux_has_the_frames_that_a_player_shows(make_video: Make, tmp_path: Path, start: str, name: str) -> None:
+    """In mp4 an edit list cuts away the packets between the key frame and the start."""
+    whole = make_video("whole.mp4", "-c:v", "libx264", "-bf", "2", "-g", "20")
+    ffmpeg("-ss", start, "-i", whole, "-c", "copy", tmp_path / name)
+    pictures = plain_decode(tmp_path / name)
+    assert 10 < len(pictures) < 50
+    clip = kept(read(tmp_path / name, 999))
+    assert clip.source_frames == len(pictures) == len(clip.crop)
+    np.testing.assert_array_equal(content(clip.crop.rgb), pictures)
+
+
+def with_uncoded_frames(avi: Path, numbers: list[int]) -> None:
+    """Overwrite packets of an MPEG-4 video with what says "this frame was not coded": a packet, but no frame."""
+    raw = bytearray(avi.read_bytes())
+    at, packets = raw.index(b"movi") + 4, []
+    while raw[at : at + 4] == b"00dc":
+        length = int.from_bytes(raw[at + 4 : at + 8], "little")
+        packets.append((at + 8, length))
+        at += 8 + length + length % 2
+    for number in numbers:
+        start, length = packets[number]
+        raw[start : start + length] = bytes([0, 0, 1, 0xB6, 0x50, 0x80]).ljust(length, b"\0")
+    avi.write_bytes(raw)
+
+
+def test_a_container_with_more_packets_than_frames_is_counted_by_decoding(make_video: Make) -> None:
+    path = make_video("a.avi", "-c:v", "mpeg4", "-g", "300", "-b:v", "2M", source="testsrc2=size=96x64:rate=25:duration=1")
+    with_uncoded_frames(path, [3, 15])
+    pictures, packets = plain_decode(path), timeline_from_packets(str(path), LIMIT_S)
+    assert (len(packets.raw_s), len(pictures)) == (25, 23)
+    with pytest.raises(ClipRejected) as lost:
+        decode(str(path), packets, np.arange(25), SIZE, "pad", LIMIT_S)
+    assert lost.value.reason == "frame_mismatch"
+    clip = kept(read(path, 999))
+    assert clip.source_frames == len(clip.crop) == 23
+    np.testing.assert_array_equal(content(clip.crop.rgb), pictures)
+
+
+def test_a_frame_is_never_taken_for_its_neighbour_when_packets_lie(make_video: Make) -> None:
+    path = make_video("a.avi", "-c:v", "mpeg4", "-g", "300", "-b:v", "2M", source="testsrc2=size=96x64:rate=25:duration=1")
+    with_uncoded_frames(path, [3, 15])
+    pictures, packets = plain_decode(path), timeline_from_packets(str(path), LIMIT_S)
+    for index in range(25):
+        try:
+            frames = decode(str(path), packets, np.array([index]), SIZE, "pad", LIMIT_S)
+        except ClipRejected as lost:
+            assert lost.reason == "frame_mismatch" and index >= 3
+        else:
+            assert index < 3
+            np.testing.assert_array_equal(content(frames.rgb)[0], pictures[index])
+
+
+@pytest.mark.parametrize("name", ["a.avi", "a.mpg"])
+def test_packets_without_times_are_read_by_decoding(make_video: Make, name: str) -> None:
+    path = make_video(name, "-c:v", "mpeg4" if name == "a.avi" else "mpeg2video", "-bf", "2")
+    pictures = plain_decode(path)
+    clip = kept(read(path, 999))
+    assert clip.source_frames == len(pictures) == 50
+    np.testing.assert_array_equal(content(clip.crop.rgb), pictures)
+    np.testing.assert_allclose(clip.crop.placement.pts_s, np.arange(50) / 25, atol=1e-4)
+    assert clip.duration_s == pytest.approx(2.0)
+
+
+@pytest.mark.xfail(strict=True, reason="framecrc writes NOPTS as the number -2^63, which passes for a time")
+def test_packets_without_times_are_told(make_video: Make) -> None:
+    path = make_video("a.avi", "-c:v", "mpeg4", "-bf", "2")
+    with pytest.raises(ClipRejected) as lost:
+        timeline_from_packets(str(path), LIMIT_S)
+    assert lost.value.reason == "frame_mismatch"
+
+
+@pytest.mark.xfail(strict=True, reason="packets without times stand at -2^63 ticks: a span finds too few frames, or wrong ones")
+def test_a_span_of_a_video_whose_packets_have_no_times_has_its_frames(make_video: Make) -> None:
+    path = make_video("a.mpg", "-c:v", "mpeg2video", "-bf", "2")
+    clip = kept(read(path, 999, start_s=0.5, end_s=1.5))
+    np.testing.assert_allclose(clip.crop.placement.pts_s, np.arange(13, 38) / 25, atol=0.021)
+
+
+@pytest.mark.xfail(strict=True, reason="showinfo writes `pts:1000000` without a space, which _CONTENT asks for")
+@pytest.mark.parametrize("timescale", ["90000", "1000000"])
+def test_times_of_seven_digits_are_read(make_video: Make, timescale: str) -> None:
+    """11 s at the common 90 kHz clock."""
+    long = "testsrc2=size=96x64:rate=2:duration=20"
+    path = make_video("a.mp4", *X264, "-video_track_timescale", timescale, source=long)
+    timeline = timeline_from_packets(str(path), LIMIT_S)
+    frames = decode(str(path), timeline, np.array([0, 20, 39]), SIZE, "pad", LIMIT_S)
+    np.testing.assert_allclose(frames.pts_s, [0, 10, 19.5])
+
+
+@pytest.mark.parametrize(
+    "count",
+    [100, *(pytest.param(n, marks=pytest.mark.xfail(strict=True, reason="a sum of more than 100 eq()")) for n in (101, 999))],
+)
+def test_as_many_frames_as_the_config_allows_are_chosen(make_video: Make, count: int) -> None:
+    path = make_video("a.mkv", "-c:v", "ffv1", source="testsrc2=size=16x16:rate=100:duration=10")
+    timeline = timeline_from_packets(str(path), LIMIT_S)
+    indices = np.sort(np.random.default_rng(0).permutation(1000)[:count])
+    frames = decode(str(path), timeline, indices, 16, "pad", LIMIT_S)
+    np.testing.assert_array_equal(frames.pts_s, timeline.pts_s[indices])
+
+
+def test_a_video_that_changes_its_size_gives_right_frames_or_none(make_video: Make, tmp_path: Path) -> None:
+    small = make_video("small.h264", *X264, source="testsrc2=size=96x64:rate=25:duration=1")
+    large = make_video("large.h264", *X264, source="testsrc2=size=192x128:rate=25:duration=1,negate")
+    (tmp_path / "both.h264").write_bytes(small.read_bytes() + large.read_bytes())
+    path = tmp_path / "both.nut"
+    ffmpeg("-framerate", "25", "-i", tmp_path / "both.h264", "-c", "copy", "-bsf:v", "setts=ts=N*48000", path)
+    pictures, timeline = plain_decode(path), timeline_from_packets(str(path), LIMIT_S)
+    assert len(pictures) == len(timeline.raw_s) == 50
+    for indices in ([0, 7, 24], [3, 28], [30], [24, 25, 26], [0, 49]):
+        try:
+            frames = decode(str(path), timeline, np.array(indices), SIZE, "pad", LIMIT_S)
+        except ClipRejected as lost:
+            assert lost.reason == "frame_mismatch" and max(indices) >= 25
+        else:
+            close = np.abs(content(frames.rgb).astype(int) - pictures[indices]).max()
+            assert close <= 60 and frames.source_size_px[:, 0].tolist() == [96 if i < 25 else 192 for i in indices]
+
+
+def test_every_real_video_has_the_frames_its_packets_promise(corpus: Path) -> None:
+    videos = sorted(corpus.rglob("*.mp4"))
+    assert len(videos) > 20
+    for path in videos[:: len(videos) // 6]:
+        packets, decoded = timeline_from_packets(str(path), LIMIT_S), timeline_by_decoding(str(path), LIMIT_S)
+        np.testing.assert_array_equal(packets.raw_s, decoded.raw_s)
+        assert len(decode(str(path), packets, np.array([0, len(packets.raw_s) - 1]), SIZE, "pad", LIMIT_S)) == 2
