@@ -49,6 +49,8 @@ class Plan:
         for name in self.units:
             if name in listed:
                 files.setdefault(self.units[name].plan, []).append(self.units[name].keys)
+        if len(files) < 2:
+            return {}
         again = repeated(pa.chunked_array([keys for parts in files.values() for keys in parts], pa.string()))
         later, found = pa.array([], pa.string()), {}
         for plan in sorted(files, reverse=True):

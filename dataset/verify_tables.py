@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-
 # What reading a damaged parquet file can end in; pyarrow lets errors of Python's own decoding through.
 UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError, TypeError, MemoryError)
 
@@ -35,7 +34,10 @@ class RowsByShard:
             raise pa.ArrowInvalid("its columns are not those of this format")
         groups = [self._file.metadata.row_group(number).num_rows for number in range(self._file.num_row_groups)]
         self._starts = np.concatenate([[0], np.cumsum(groups)]).astype(np.int64)
-        self._runs = _runs(self._file.read(["shard"])["shard"])
+        self._runs: dict[str, list[tuple[int, int]]] = {}
+        for number, first in enumerate(self._starts[:-1].tolist()):
+            for shard, start, stop in _runs(self._file.read_row_group(number, ["shard"])["shard"]):
+                self._runs.setdefault(shard, []).append((first + start, first + stop))
         self._read: tuple[int, pa.Table] = (-1, schema.empty_table())
 
     @property
@@ -62,16 +64,13 @@ class RowsByShard:
         return self._read[1]
 
 
-def _runs(shard: pa.ChunkedArray) -> dict[str, list[tuple[int, int]]]:
-    """shard -> its ranges of rows; one range each in a file that is right."""
+def _runs(shard: pa.ChunkedArray) -> Iterator[tuple[str, int, int]]:
+    """The ranges of rows that have one shard, in order; a shard has one range in a file that is right."""
     coded = pc.fill_null(shard, "").combine_chunks().dictionary_encode()
     codes = coded.indices.to_numpy()
-    edges = [0, *(np.flatnonzero(np.diff(codes)) + 1).tolist(), len(codes)]
-    runs: dict[str, list[tuple[int, int]]] = {}
-    for start, stop in pairwise(edges):
+    for start, stop in pairwise([0, *(np.flatnonzero(np.diff(codes)) + 1).tolist(), len(codes)]):
         if stop > start:
-            runs.setdefault(coded.dictionary[int(codes[start])].as_py(), []).append((start, stop))
-    return runs
+            yield coded.dictionary[int(codes[start])].as_py(), start, stop
 
 
 def repeated(keys: pa.ChunkedArray) -> pa.Array:

@@ -68,7 +68,7 @@ def build(order: BuildOrder, config: BuildConfig, say: Callable[[str], None]) ->
         shutil.rmtree(order.out / WORK_DIR, ignore_errors=True)  # of a run that was killed
         manifest = _open(order, config)
         try:
-            _plan(order, config, say)
+            _plan(order, config, manifest, say)
         except ConfigError:
             _forget(order.out)
             raise
@@ -144,9 +144,9 @@ def _forget(out: Path) -> None:
             out.rmdir()
 
 
-def _plan(order: BuildOrder, config: BuildConfig, say: Callable[[str], None]) -> None:
+def _plan(order: BuildOrder, config: BuildConfig, manifest: Manifest, say: Callable[[str], None]) -> None:
     """Plan new clips, and rejected ones that are to be tried again."""
-    again = _plan_retries(order, config)
+    again = _plan_retries(order, config, manifest)
     if again:
         say(f"planned again: {again} rejected clips")
     source = SOURCES[config.source]
@@ -159,13 +159,13 @@ def _plan(order: BuildOrder, config: BuildConfig, say: Callable[[str], None]) ->
     say(f"planned: {new} new clips")
 
 
-def _plan_retries(order: BuildOrder, config: BuildConfig) -> int:
+def _plan_retries(order: BuildOrder, config: BuildConfig, manifest: Manifest) -> int:
     path = order.out / REJECTIONS
     if not order.retry or not path.exists():
         return 0
     rejections = pq.read_table(path)
     chosen = rejections.filter(pc.is_in(rejections["reason"], pc.cast(list(order.retry), "string")))
-    return plan.plan_again(order.out, chosen, config)
+    return plan.plan_again(order.out, chosen, config, {entry.name for entry in manifest.shards})
 
 
 def _run(order: BuildOrder, config: BuildConfig, manifest: Manifest, units: list[ShardUnit], left: list[ShardUnit]) -> None:

@@ -56,7 +56,7 @@ def finalize(out: Path, manifest: Manifest) -> Manifest:
             index.add(kept)
             rejections.add(lost)
             _count(totals, kept, lost)
-    counts = _counts(out, totals, shards)
+        counts = _counts(out, totals, shards)  # inside: where clips were lost, the old index stays
     finished = replace(manifest, complete=True, counts=counts, shards=tuple(shards))
     write_whole(out, out / CARD, data_card(finished).encode())
     finished.write(out)
@@ -76,8 +76,14 @@ def _markers(out: Path) -> Iterator[tuple[ShardUnit, ShardEntry, pa.Table]]:
 
 def _planned_again(out: Path) -> dict[str, str]:
     """For each clip that was planned more than once, the plan file whose outcome counts: the last."""
-    _, *later = plan_files(out)
-    return {key: path.name for path in later for key in pq.read_table(path, columns=["key"])["key"].to_pylist()}
+    again: dict[str, str] = {}
+    earlier = pa.chunked_array([], pa.string())
+    for path in plan_files(out):
+        keys = pq.read_table(path, columns=["key"])["key"]
+        twice = keys.filter(pc.is_in(keys, earlier.combine_chunks()))
+        again |= dict.fromkeys(twice.to_pylist(), path.name)
+        earlier = pa.chunked_array([*earlier.chunks, *keys.chunks], pa.string())
+    return again
 
 
 def _count(totals: _Totals, kept: pa.Table, lost: pa.Table) -> None:

@@ -5,7 +5,7 @@ clips of an identity are spread over the shards; a unit is a range of rows. Late
 so shards that are committed never change.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
@@ -50,9 +50,13 @@ def plan_new(out: Path, clips: Iterator[ClipSpec], config: BuildConfig, wanted: 
     return _write(out, new, config)
 
 
-def plan_again(out: Path, rejections: pa.Table, config: BuildConfig) -> int:
-    """Plan rejected clips once more, in shards of their own; the later outcome counts. Returns how many."""
-    rows = rejections.to_pylist()
+def plan_again(out: Path, rejections: pa.Table, config: BuildConfig, built: Set[str]) -> int:
+    """Plan rejected clips once more, in shards of their own; the later outcome counts. Returns how many.
+
+    Clips that an earlier run planned again and did not build yet are left out: their turn comes anyway.
+    """
+    waiting = {clip.key for unit in units(out) if unit.name not in built for clip in read_unit(out, unit)}
+    rows = [row for row in rejections.to_pylist() if row["key"] not in waiting]
     clips = [spec_from_row({**row, "cost": 1.0}) for row in rows]
     return _write(out, _columns(iter(clips), config.seed), config)
 

@@ -90,6 +90,7 @@ def _run_child(units: Sequence[ShardUnit], left: list[ShardUnit], job: BuildJob,
     with _log(job).open("ab") as log:
         child = subprocess.Popen(
             [sys.executable, "-m", "pipeline.child"],
+            env=_environment(),
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
@@ -110,6 +111,12 @@ def _run_child(units: Sequence[ShardUnit], left: list[ShardUnit], job: BuildJob,
             os.killpg(child.pid, signal.SIGKILL)
         child.wait()
     return child.returncode
+
+
+def _environment() -> dict[str, str]:
+    """Ours, and where this package lies: the parent may have found it by its working directory alone."""
+    here = str(Path(__file__).resolve().parents[1])
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))}
 
 
 def _failure(job: BuildJob, status: int) -> str | None:

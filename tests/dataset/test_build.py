@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dataset import build
+from pipeline.plan import plan_again
 from schemas.manifest import Manifest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -121,6 +122,20 @@ def test_retry_builds_rejected_clips_again_and_the_later_outcome_counts(tree: Pa
     counts = Manifest.read(out).counts
     assert counts["planned"] == 10 == counts["kept"] + sum(counts["rejected"].values())
     assert before.items() < shards(out).items()
+
+
+def test_a_retry_that_was_interrupted_is_planned_once(tree: Path, tmp_path: Path) -> None:
+    out, link = tmp_path / "out", tree / "dev/mp4/id90000/later000000/00001.mp4"
+    link.parent.mkdir()
+    link.symlink_to(tmp_path / "comes-later.mp4")
+    assert build.main(arguments(tree, out)) == 0
+    shutil.copy(next(iter((tree / "test").rglob("*.mp4"))), tmp_path / "comes-later.mp4")
+    config = Manifest.read(out).config
+    again = plan_again(out, pq.read_table(out / "rejections.parquet"), config, {e.name for e in Manifest.read(out).shards})
+    assert again == 1, "as a run does that is killed right after planning"
+    assert build.main(arguments(tree, out, "--retry", "unreadable")) == 0
+    assert Manifest.read(out).counts["kept"] == 9
+    assert keys(out, "rejections") == []
 
 
 def test_a_rerun_finishes_an_index_that_was_not_written(tree: Path, tmp_path: Path) -> None:

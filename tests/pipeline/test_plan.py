@@ -122,8 +122,10 @@ def test_planning_again_makes_new_units_for_the_same_keys(tmp_path: Path) -> Non
     plan_new(tmp_path, iter(clips(50)), CONFIG, Wanted())
     before = units(tmp_path)
     rows = table([{**spec_row(clip), "shard": "x"} for clip in clips(3)], REJECTIONS)
-    assert plan_again(tmp_path, rows, CONFIG) == 3
-    assert plan_again(tmp_path, rows.slice(0, 0), CONFIG) == 0
+    built = {unit.name for unit in before}
+    assert plan_again(tmp_path, rows, CONFIG, built) == 3
+    assert plan_again(tmp_path, rows, CONFIG, built) == 0, "they wait to be built"
+    assert plan_again(tmp_path, rows.slice(0, 0), CONFIG, built) == 0
     added = units(tmp_path)[len(before) :]
     assert {clip.key for unit in added for clip in read_unit(tmp_path, unit)} == {clip.key for clip in clips(3)}
     assert not {unit.name for unit in added} & {unit.name for unit in before}

@@ -153,7 +153,7 @@ def test_a_trimmed_remux_has_the_frames_that_a_player_shows(make_video: Make, tm
     whole = make_video("whole.mp4", "-c:v", "libx264", "-bf", "2", "-g", "20")
     ffmpeg("-ss", start, "-i", whole, "-c", "copy", tmp_path / name)
     pictures = plain_decode(tmp_path / name)
-    assert 10 < len(pictures) < 50
+    assert 10 < len(pictures) <= (50 if name.endswith("mkv") else 49)
     clip = kept(read(tmp_path / name, 999))
     assert clip.source_frames == len(pictures) == len(clip.crop)
     np.testing.assert_array_equal(content(clip.crop.rgb), pictures)
@@ -190,14 +190,13 @@ def test_a_frame_is_never_taken_for_its_neighbour_when_packets_lie(make_video: M
     path = make_video("a.avi", "-c:v", "mpeg4", "-g", "300", "-b:v", "2M", source="testsrc2=size=96x64:rate=25:duration=1")
     with_uncoded_frames(path, [3, 15])
     pictures, packets = plain_decode(path), timeline_from_packets(str(path), LIMIT_S)
-    for index in range(25):
-        try:
-            frames = decode(str(path), packets, np.array([index]), SIZE, "pad", LIMIT_S)
-        except ClipRejected as lost:
-            assert lost.reason == "frame_mismatch" and index >= 3
-        else:
-            assert index < 3
-            np.testing.assert_array_equal(content(frames.rgb)[0], pictures[index])
+    for index in (0, 1, 2):
+        frames = decode(str(path), packets, np.array([index]), SIZE, "pad", LIMIT_S)
+        np.testing.assert_array_equal(content(frames.rgb)[0], pictures[index])
+    for index in range(3, 25, 3):
+        with pytest.raises(ClipRejected) as lost:
+            decode(str(path), packets, np.array([index]), SIZE, "pad", LIMIT_S)
+        assert lost.value.reason == "frame_mismatch"
 
 
 @pytest.mark.parametrize("name", ["a.avi", "a.mpg"])
@@ -250,27 +249,33 @@ def test_as_many_frames_as_the_config_allows_are_chosen(make_video: Make, count:
 
 
 def test_a_video_that_changes_its_size_gives_right_frames_or_none(make_video: Make, tmp_path: Path) -> None:
-    small = make_video("small.h264", *X264, source="testsrc2=size=96x64:rate=25:duration=1")
-    large = make_video("large.h264", *X264, source="testsrc2=size=192x128:rate=25:duration=1,negate")
-    (tmp_path / "both.h264").write_bytes(small.read_bytes() + large.read_bytes())
-    path = tmp_path / "both.nut"
-    ffmpeg("-framerate", "25", "-i", tmp_path / "both.h264", "-c", "copy", "-bsf:v", "setts=ts=N*48000", path)
-    pictures, timeline = plain_decode(path), timeline_from_packets(str(path), LIMIT_S)
-    assert len(pictures) == len(timeline.raw_s) == 50
+    make_video("small.mkv", "-c:v", "mjpeg", source="testsrc2=size=96x64:rate=25:duration=1")
+    make_video("large.mkv", "-c:v", "mjpeg", source="testsrc2=size=192x128:rate=25:duration=1,negate")
+    (tmp_path / "list").write_text("ffconcat version 1.0\nfile small.mkv\nfile large.mkv\n")
+    path = tmp_path / "both.mkv"
+    ffmpeg("-f", "concat", "-i", tmp_path / "list", "-c", "copy", path)
+    timeline = timeline_from_packets(str(path), LIMIT_S)
+    assert len(timeline.raw_s) == 50
+    wholes = {96: plain_decode(tmp_path / "small.mkv"), 192: plain_decode(tmp_path / "large.mkv")}
+    given = 0
     for indices in ([0, 7, 24], [3, 28], [30], [24, 25, 26], [0, 49]):
         try:
             frames = decode(str(path), timeline, np.array(indices), SIZE, "pad", LIMIT_S)
         except ClipRejected as lost:
-            assert lost.reason == "frame_mismatch" and max(indices) >= 25
-        else:
-            close = np.abs(content(frames.rgb).astype(int) - pictures[indices]).max()
-            assert close <= 60 and frames.source_size_px[:, 0].tolist() == [96 if i < 25 else 192 for i in indices]
+            reason = lost.reason
+            assert reason == "frame_mismatch" and max(indices) >= 25
+            continue
+        given += 1
+        for index, picture, width in zip(indices, content(frames.rgb), frames.source_size_px[:, 0], strict=True):
+            assert width == (96 if index < 25 else 192)
+            np.testing.assert_array_equal(picture, wholes[width][index % 25])
+    assert given
 
 
 def test_every_real_video_has_the_frames_its_packets_promise(corpus: Path) -> None:
     videos = sorted(corpus.rglob("*.mp4"))
     assert len(videos) > 20
-    for path in videos[:: len(videos) // 6]:
+    for path in videos[:: len(videos) // 3]:
         packets, decoded = timeline_from_packets(str(path), LIMIT_S), timeline_by_decoding(str(path), LIMIT_S)
         np.testing.assert_array_equal(packets.raw_s, decoded.raw_s)
         assert len(decode(str(path), packets, np.array([0, len(packets.raw_s) - 1]), SIZE, "pad", LIMIT_S)) == 2

@@ -1,0 +1,145 @@
+"""Overlap of boxes, and one face followed through a clip."""
+
+import itertools
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from transforms.extract.detect import Detections, iou
+from transforms.extract.track import centred_box, track
+
+EXPECTED = centred_box(256)
+LEFT, RIGHT = (20.0, 60.0, 120.0, 160.0), (140.0, 60.0, 240.0, 160.0)
+
+
+def seen(*faces: tuple[tuple[float, ...], float]) -> Detections:
+    """Detections of (box, score) pairs, best first as a detector gives them."""
+    ordered = sorted(faces, key=lambda face: -face[1])
+    boxes = np.array([box for box, _ in ordered], np.float32).reshape(-1, 4)
+    return Detections(boxes, np.array([score for _, score in ordered], np.float32))
+
+
+def moved(box: tuple[float, ...], x: float, y: float = 0) -> tuple[float, ...]:
+    return (box[0] + x, box[1] + y, box[2] + x, box[3] + y)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        ((0, 0, 2, 2), (0, 0, 2, 2), 1.0),
+        ((0, 0, 2, 2), (1, 0, 3, 2), 1 / 3),
+        ((0, 0, 2, 2), (1, 1, 3, 3), 1 / 7),
+        ((0, 0, 4, 4), (1, 1, 3, 3), 1 / 4),
+        ((0, 0, 2, 2), (2, 0, 4, 2), 0.0),
+        ((0, 0, 2, 2), (2, 2, 4, 4), 0.0),
+        ((0, 0, 2, 2), (5, 5, 6, 6), 0.0),
+        ((0, 0, 2, 2), (3, 0, 5, 2), 0.0),
+        ((-4, -4, -2, -2), (-3, -4, -1, -2), 1 / 3),
+        ((0, 0, 2, 2), (1, 1, 1, 1), 0.0),
+        ((1, 1, 1, 1), (1, 1, 1, 1), 0.0),
+        ((0, 0, 10, 1), (0, 0, 1, 10), 1 / 19),
+    ],
+    ids=str,
+)
+def test_overlap(a: tuple[float, ...], b: tuple[float, ...], expected: float) -> None:
+    assert iou(np.array([a]), np.array([b]))[0, 0] == pytest.approx(expected)
+
+
+def test_overlap_is_symmetric_and_does_not_know_scale_or_place() -> None:
+    rng = np.random.default_rng(0)
+    corner, sides = rng.normal(0, 5, (40, 2)), rng.random((40, 2)) * 8
+    boxes = np.concatenate([corner, corner + sides], axis=1)
+    overlap = iou(boxes, boxes[:30])
+    assert overlap.shape == (40, 30) and overlap.dtype == np.float64
+    np.testing.assert_allclose(overlap[:30], overlap[:30].T)
+    np.testing.assert_allclose(overlap[:30].diagonal(), 1)
+    np.testing.assert_allclose(iou(boxes * 3 + 7, boxes[:30] * 3 + 7), overlap, atol=1e-12)
+    assert overlap.min() == 0 and (overlap > 0).sum() > 60 and overlap.max() <= 1
+
+
+def test_no_boxes_overlap_nothing() -> None:
+    assert iou(np.zeros((0, 4)), np.zeros((3, 4))).shape == (0, 3)
+
+
+def test_the_expected_box_is_the_middle_half() -> None:
+    np.testing.assert_array_equal(centred_box(256), [63.5, 63.5, 191.5, 191.5])
+    assert (centred_box(100)[:2] + centred_box(100)[2:]).tolist() == [99, 99]
+
+
+def test_the_identity_does_not_jump_to_a_face_that_scores_better() -> None:
+    near, other = (70.0, 70.0, 190.0, 190.0), (0.0, 0.0, 60.0, 60.0)
+    frames = [seen((moved(near, 2 * n), 0.5), (other, 2.0 if n % 2 else 0.1)) for n in range(9)]
+    found = track(frames, EXPECTED)
+    np.testing.assert_array_equal(found.boxes_px, [moved(near, 2 * n) for n in range(9)])
+    np.testing.assert_array_equal(found.scores, np.full(9, 0.5, np.float32))
+    assert found.faces.tolist() == [2] * 9
+
+
+def test_between_two_equal_people_one_is_kept() -> None:
+    frames = [seen((LEFT, 1 + n % 2), (RIGHT, 2 - n % 2)) for n in range(10)]
+    assert len({tuple(box) for box in track(frames, EXPECTED).boxes_px.tolist()}) == 1
+
+
+def test_a_frame_in_which_only_the_other_is_seen_does_not_pull_the_identity_over() -> None:
+    frames = [seen((moved(LEFT, 20), 1.0), (RIGHT, 0.9)) for _ in range(7)]
+    frames[3] = seen((RIGHT, 3.0))
+    found = track(frames, EXPECTED)
+    assert found.boxes_px[3].tolist() == list(RIGHT)  # the only one there is
+    assert {tuple(box) for box in np.delete(found.boxes_px, 3, axis=0).tolist()} == {moved(LEFT, 20)}
+
+
+def test_a_face_that_wanders_off_the_centre_is_followed() -> None:
+    start = (64.0, 64.0, 192.0, 192.0)
+    frames = [seen((moved(start, 12 * n), 1.0), (moved(start, -12 * n), 1.1)) for n in range(1, 9)]
+    steps = np.diff(track(frames, EXPECTED).boxes_px[:, 0])
+    assert set(steps.tolist()) in ({12.0}, {-12.0})
+
+
+def test_frames_without_a_face_are_bridged_and_stay_nan() -> None:
+    empty = seen()
+    frames = [
+        empty,
+        seen((LEFT, 1.0)),
+        empty,
+        empty,
+        seen((RIGHT, 1.5), (moved(LEFT, 5), 0.1)),
+        seen((moved(LEFT, 9), 1.0)),
+        empty,
+    ]
+    found = track(frames, EXPECTED)
+    assert found.found.tolist() == [False, True, False, False, True, True, False]
+    assert found.boxes_px[4].tolist() == list(moved(LEFT, 5))
+    assert np.isnan(found.boxes_px[~found.found]).all() and np.isnan(found.scores[~found.found]).all()
+    assert found.faces.tolist() == [0, 1, 0, 0, 2, 1, 0]
+
+
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_a_clip_without_faces_has_an_empty_track(count: int) -> None:
+    found = track([seen()] * count, EXPECTED)
+    assert found.boxes_px.shape == (count, 4) and not found.found.any() and not found.faces.any()
+    assert found.boxes_px.dtype == found.scores.dtype == np.float32 and found.faces.dtype == np.int32
+
+
+def path_score(boxes: list[NDArray[np.float32]]) -> float:
+    """What the module promises to make large: overlap with the expected box, and from frame to frame."""
+    place = sum(iou(box[None], EXPECTED[None])[0, 0] for box in boxes)
+    return float(place + sum(iou(a[None], b[None])[0, 0] for a, b in itertools.pairwise(boxes)))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_other_path_scores_better(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    frames = []
+    for count in rng.integers(0, 4, rng.integers(1, 7)):
+        corner = rng.uniform(0, 150, (count, 2))
+        boxes = np.concatenate([corner, corner + rng.uniform(40, 120, (count, 2))], axis=1).astype(np.float32)
+        frames.append(Detections(boxes, np.sort(rng.random(count).astype(np.float32))[::-1]))
+    found = track(frames, EXPECTED)
+    faces = [frame for frame in frames if len(frame)]
+    assert found.found.tolist() == [len(frame) > 0 for frame in frames]
+    chosen = list(found.boxes_px[found.found])
+    for box, score, frame in zip(chosen, found.scores[found.found], faces, strict=True):
+        assert (score, *box.tolist()) in [(s, *b.tolist()) for b, s in zip(frame.boxes_px, frame.scores, strict=True)]
+    best = max((path_score(list(boxes)) for boxes in itertools.product(*(frame.boxes_px for frame in faces))), default=0.0)
+    assert path_score(chosen) == pytest.approx(best)
