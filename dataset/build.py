@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser
 from pipeline.drive import BuildOrder, Ledger, build
 from pipeline.plan import Wanted
 from pipeline.runners import LOCAL
@@ -25,14 +26,7 @@ from schemas.errors import BuildFailed, ConfigError
 from schemas.reasons import REASONS
 from transforms.extract.landmarks import models
 
-OK, STOPPED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(UNUSABLE, f"error: {message} (see --help)\n")
+OK, STOPPED = 0, 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -77,7 +71,7 @@ def as_json(ledger: Ledger, out: Path) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     defaults = {field.name: field.default for field in dataclasses.fields(BuildConfig)}
-    parser = _Parser(
+    parser = OneLineParser(
         prog="python -m dataset.build",
         description="Turn a corpus of talking-head videos into WebDataset shards. Unknown options go to Apache Beam.",
         allow_abbrev=False,

@@ -17,12 +17,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from tqdm import tqdm
 
+from dataset.commandline import INTERRUPTED, OneLineParser
 from dataset.verify_ledger import Plan, check_built, check_conservation, check_counts, read_plan, stray_files
 from dataset.verify_shard import OUTCOMES, ShardClaim, ShardFindings, check_shard
 from dataset.verify_tables import UNREADABLE, RowsByShard, why
@@ -32,7 +32,7 @@ from schemas.manifest import Manifest, ShardEntry
 from schemas.tables import INDEX as INDEX_SCHEMA
 from schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
 
-OK, FAULTS, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
+OK, FAULTS = 0, 1
 _CORES = len(os.sched_getaffinity(0))
 
 
@@ -209,15 +209,8 @@ def _check_ledger(run: _Run, manifest: Manifest, plan: Plan) -> Iterator[str]:
     yield from check_counts(manifest, planned, outcomes)
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(UNUSABLE, f"error: {message} (see --help)\n")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = OneLineParser(
         prog="python -m dataset.verify", description="Check a data set: hashes, index, frames, arrays, conservation."
     )
     parser.add_argument("out", type=Path, metavar="OUT", help="the directory of the data set")

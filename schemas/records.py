@@ -159,7 +159,8 @@ class FaceTrack:
     @property
     def found(self) -> NDArray[np.bool_]:
         """bool [T]: the frames in which the face was found."""
-        return np.isfinite(self.boxes_px.sum(axis=1))
+        found: NDArray[np.bool_] = np.isfinite(self.boxes_px.sum(axis=1))
+        return found
 
 
 @dataclass(frozen=True, slots=True)

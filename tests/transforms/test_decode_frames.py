@@ -110,6 +110,7 @@ def test_frames_by_number_are_those_of_a_plain_decode_at_exact_times(video: tupl
     assert len(pictures) == len(timeline.raw_s) == n
     assert len({picture.tobytes() for picture in pictures}) == n, "the frames of this video do not tell them apart"
     np.testing.assert_allclose(timeline.pts_s, expected.times_s, rtol=0, atol=1e-9 if path.suffix == ".mp4" else 5.1e-4)
+    np.testing.assert_array_equal(timeline_by_decoding(str(path), LIMIT_S).raw_s, timeline.raw_s)
     rng = np.random.default_rng(0)
     for indices in (np.arange(n), np.array([0]), np.array([n - 1]), np.sort(rng.choice(n, (n + 1) // 2, replace=False))):
         frames = decode(str(path), timeline, indices, SIZE, "pad", LIMIT_S)
@@ -118,12 +119,6 @@ def test_frames_by_number_are_those_of_a_plain_decode_at_exact_times(video: tupl
         assert frames.source_size_px.tolist() == [[96, 64]] * len(indices)
         assert frames.content_px.tolist() == [list(CONTENT)] * len(indices)
         assert not frames.rgb[:, :8].any() and not frames.rgb[:, 40:].any()
-
-
-def test_decoding_promises_the_same_frames_as_the_packets(video: tuple[Path, Video]) -> None:
-    path, _ = video
-    packets, decoded = timeline_from_packets(str(path), LIMIT_S), timeline_by_decoding(str(path), LIMIT_S)
-    np.testing.assert_array_equal(packets.raw_s, decoded.raw_s)
 
 
 def test_duration_reaches_to_the_end_of_the_last_frame(make_video: Make) -> None:

@@ -74,6 +74,15 @@ def port() -> Iterator[Callable[[], bool]]:
         yield knocked
 
 
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """An mp4 of ten frames."""
+    path = tmp_path_factory.mktemp("safety") / "a.mp4"
+    source = ("-f", "lavfi", "-i", "testsrc2=size=32x32:rate=25:duration=0.4")
+    subprocess.run([ffmpeg_path(), "-nostdin", "-v", "error", *source, *X264, str(path)], check=True)
+    return path.read_bytes()
+
+
 def crafted(kind: str, folder: Path, name: str, port: int) -> Path:
     path = folder / name
     path.write_text(CRAFTED[kind].replace("{folder}", str(folder)).replace("{port}", str(port)))
@@ -86,9 +95,10 @@ def decode_two(path: str, timeout_s: float) -> Frames:
 
 @pytest.mark.parametrize("kind", CRAFTED)
 def test_a_playlist_named_as_a_video_opens_neither_file_nor_network(
-    make_video: Make, tmp_path: Path, port: Callable[[], bool], kind: str
+    video: bytes, tmp_path: Path, port: Callable[[], bool], kind: str
 ) -> None:
-    victim = make_video("victim.ts", *X264, source="testsrc2=size=32x32:rate=25:duration=0.4")
+    victim = tmp_path / "victim.ts"
+    victim.write_bytes(video)
     for name in ("a.mp4", "a.m3u8") if kind.startswith("hls") else ("a.mp4",):
         path = str(crafted(kind, tmp_path, name, port.number))  # type: ignore[attr-defined]
         with nobody_opens(victim) as opened:
@@ -145,28 +155,27 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
-def test_no_name_is_more_than_a_name(make_video: Make, tmp_path: Path, name: str) -> None:
-    source = make_video("source.mp4", *X264, source="testsrc2=size=32x32:rate=25:duration=0.4")
-    folder = tmp_path / "below"
-    folder.mkdir()
-    path = source.rename(folder / name)
+def test_no_name_is_more_than_a_name(video: bytes, tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(video)
     check_file(str(path))
     timeline = timeline_from_packets(str(path), 20)
     assert len(timeline.raw_s) == 10
     assert len(decode(str(path), timeline, np.array([2, 9]), 32, "pad", 20)) == 2
-    assert [entry.name for entry in folder.iterdir()] == [name]
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
 
 
 @pytest.mark.xfail(strict=True, raises=UnicodeEncodeError, reason="ffmpeg-python hashes its arguments as strict UTF-8")
-def test_a_name_that_is_not_utf8_is_a_name_too(make_video: Make) -> None:
-    source = make_video("source.mp4", *X264, source="testsrc2=size=32x32:rate=25:duration=0.4")
-    path = source.rename(source.with_name(os.fsdecode(b"caf\xe9.mp4")))
+def test_a_name_that_is_not_utf8_is_a_name_too(video: bytes, tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.mp4")
+    path.write_bytes(video)
     timeline = timeline_from_packets(str(path), 20)
     assert len(decode(str(path), timeline, np.array([2, 9]), 32, "pad", 20)) == 2
 
 
-def test_names_relative_to_the_working_folder_are_names_too(make_video: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = make_video("source.mp4", *X264, source="testsrc2=size=32x32:rate=25:duration=0.4")
-    monkeypatch.chdir(source.parent)
-    source.rename("-version")
+def test_names_relative_to_the_working_folder_are_names_too(
+    video: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "-version").write_bytes(video)
+    monkeypatch.chdir(tmp_path)
     assert len(timeline_from_packets("-version", 20).raw_s) == 10

@@ -81,12 +81,25 @@ def test_between_two_equal_people_one_is_kept() -> None:
     assert len({tuple(box) for box in track(frames, EXPECTED).boxes_px.tolist()}) == 1
 
 
-def test_a_frame_in_which_only_the_other_is_seen_does_not_pull_the_identity_over() -> None:
-    frames = [seen((moved(LEFT, 20), 1.0), (RIGHT, 0.9)) for _ in range(7)]
-    frames[3] = seen((RIGHT, 3.0))
+def test_a_frame_in_which_only_another_is_seen_does_not_pull_the_identity_over() -> None:
+    near, other = (70.0, 70.0, 190.0, 190.0), (0.0, 0.0, 60.0, 60.0)
+    frames = [seen((near, 0.5), (other, 2.0)) for _ in range(9)]
+    frames[4] = seen((other, 2.0))
+    found = track(frames, EXPECTED).boxes_px
+    assert {tuple(box) for box in np.delete(found, 4, axis=0).tolist()} == {near}
+
+
+@pytest.mark.xfail(
+    strict=True, reason="a frame with any face must choose one, so the track jumps, or goes over to the other for good"
+)
+@pytest.mark.parametrize("missed", [(4,), (2, 4, 6)], ids=["once", "three times"])
+def test_a_frame_in_which_only_another_is_seen_has_no_face_of_the_clip(missed: tuple[int, ...]) -> None:
+    """A person in the middle whom the detector misses now and then, and a bystander in the corner whom it always sees."""
+    near, other = (70.0, 70.0, 190.0, 190.0), (0.0, 0.0, 60.0, 60.0)
+    frames = [seen((other, 2.0)) if n in missed else seen((near, 0.5), (other, 2.0)) for n in range(9)]
     found = track(frames, EXPECTED)
-    assert found.boxes_px[3].tolist() == list(RIGHT)  # the only one there is
-    assert {tuple(box) for box in np.delete(found.boxes_px, 3, axis=0).tolist()} == {moved(LEFT, 20)}
+    assert {tuple(box) for box in found.boxes_px[found.found].tolist()} == {near}
+    assert (~found.found).nonzero()[0].tolist() == list(missed)
 
 
 def test_a_face_that_wanders_off_the_centre_is_followed() -> None:
