@@ -146,7 +146,7 @@ def _beside_plain(report: Report, job: Job, plain: dict[int, dict[str, float]]) 
             for name, s in sides.items()
         ],
     )
-    report.note(f"The goal is {_TIMES_GOAL:g} times detector(img, 1), as dlib's example calls it. The plain loads uncounted.")
+    report.note(f"The goal is {_TIMES_GOAL:g} times detector(img, 1), as dlib's example calls it; its start-up is not counted.")
     _, upsampled, not_upsampled = times.values()
     return {
         "times_plain": upsampled,

@@ -7,6 +7,7 @@ OUT/<split>/<source>-<split>-000000.parquet     the marker: it exists when the s
 OUT/.work/                                      temporary files of a running build
 """
 
+import functools
 import hashlib
 import os
 import re
@@ -52,7 +53,7 @@ def uri_to_path(uri: str) -> str:
 def _key_part(name: str, limit: int) -> str:
     """One component of a key: dots and slashes escaped, shortened with a hash where it would not fit a tar header."""
     escaped = _UNSAFE_IN_KEY.sub(_percent, name)
-    if len(escaped.encode()) <= limit:
+    if len(escaped) * 4 <= limit or len(escaped.encode()) <= limit:
         return escaped
     digest = hashlib.sha256(escaped.encode()).hexdigest()[:16]
     return escaped.encode()[: limit - 17].decode("utf-8", "ignore") + "-" + digest
@@ -60,9 +61,13 @@ def _key_part(name: str, limit: int) -> str:
 
 def clip_key(identity: str, video: str, clip: str) -> str:
     """The key `identity/video/clip`; WebDataset ends a key at the first dot of the last component."""
-    return "/".join(
-        (_key_part(identity, _DIRECTORY_PART_BYTES), _key_part(video, _DIRECTORY_PART_BYTES), _key_part(clip, _NAME_PART_BYTES))
-    )
+    return f"{_video_key(identity, video)}/{_key_part(clip, _NAME_PART_BYTES)}"
+
+
+@functools.lru_cache(maxsize=16)
+def _video_key(identity: str, video: str) -> str:
+    """Cached, since the clips of a video are listed one after the other."""
+    return f"{_key_part(identity, _DIRECTORY_PART_BYTES)}/{_key_part(video, _DIRECTORY_PART_BYTES)}"
 
 
 def frame_suffix(number: int) -> str:

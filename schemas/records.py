@@ -33,7 +33,8 @@ class Span:
     end_s: float = float("inf")
 
     def __post_init__(self) -> None:
-        _require(0 <= self.start_s < self.end_s, f"span of {self.uri}: {self.start_s} to {self.end_s} s is empty")
+        if not 0 <= self.start_s < self.end_s:  # no _require: a million spans are made, and their messages are not
+            raise ValueError(f"span of {self.uri}: {self.start_s} to {self.end_s} s is empty")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +54,10 @@ class ClipSpec:
     cost: float
 
     def __post_init__(self) -> None:
-        _require(bool(self.key) and "." not in self.key, f"bad key {self.key!r}: empty or with a dot")
-        _require(bool(self.spans), f"clip {self.key} has no spans")
-        _require(self.cost > 0, f"clip {self.key} has the cost {self.cost}")
+        if not self.key or "." in self.key:
+            raise ValueError(f"bad key {self.key!r}: empty or with a dot")
+        if not self.spans or not self.cost > 0:
+            raise ValueError(f"clip {self.key} has {len(self.spans)} spans and the cost {self.cost}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ import pytest
 from numpy.typing import NDArray
 from skimage import data, transform
 
-from schemas.errors import ConfigError
 from transforms.extract.landmarks import models
 from transforms.extract.landmarks.dlib68 import Dlib68, data_file
 

@@ -4,6 +4,7 @@ The first `count` entries of the permutation are taken, so a larger count contai
 added to a data set later without changing those it has.
 """
 
+import functools
 import hashlib
 
 import numpy as np
@@ -12,8 +13,14 @@ from numpy.typing import NDArray
 
 def stable_hash(seed: int, text: str) -> int:
     """A 64-bit hash of text that is the same on every machine and in every version."""
-    salt = seed.to_bytes(8, "little")
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8, salt=salt).digest(), "little")
+    hasher = _salted(seed).copy()
+    hasher.update(text.encode())
+    return int.from_bytes(hasher.digest(), "little")
+
+
+@functools.cache
+def _salted(seed: int) -> hashlib.blake2b:
+    return hashlib.blake2b(digest_size=8, salt=seed.to_bytes(8, "little"))
 
 
 def sample_indices(n: int, count: int, seed: int, key: str) -> NDArray[np.int64]:
