@@ -48,6 +48,8 @@ class BuildConfig:
         for name, allowed in (("unit", UNITS), ("recipe", RECIPES), ("fit", FITS)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, must be one of {', '.join(allowed)}")
+        if self.landmarks == "auto":
+            raise ValueError("landmarks is 'auto', must be resolved to a model")
         for name, low, high in (
             ("frames", 1, 999),
             ("size", 16, 4096),

@@ -53,7 +53,8 @@ def uri_to_path(uri: str) -> str:
 def _key_part(name: str, limit: int) -> str:
     """One component of a key: dots and slashes escaped, shortened with a hash where it would not fit a tar header."""
     escaped = _UNSAFE_IN_KEY.sub(_percent, name)
-    if len(escaped) * 4 <= limit or len(escaped.encode()) <= limit:
+    # A shortened part is limit - 3 to limit bytes long, so names of that length are shortened too: no two then agree.
+    if len(escaped) * 4 < limit - 3 or len(escaped.encode()) < limit - 3:
         return escaped
     digest = hashlib.sha256(escaped.encode()).hexdigest()[:16]
     return escaped.encode()[: limit - 17].decode("utf-8", "ignore") + "-" + digest

@@ -66,5 +66,5 @@ class Manifest:
             return cls(**stored)
         except FileNotFoundError:
             raise DatasetError(f"{out} holds no data set: {DATASET_JSON} is missing") from None
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
             raise DatasetError(f"{path} cannot be understood: {error}") from error

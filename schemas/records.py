@@ -111,6 +111,7 @@ class Placement:
     def __post_init__(self) -> None:
         t = len(self.span)
         for name, shape in (
+            ("span", ()),
             ("index", ()),
             ("pts_s", ()),
             ("source_size_px", (2,)),

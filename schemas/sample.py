@@ -47,7 +47,7 @@ def decode_arrays(members: Mapping[str, bytes]) -> dict[str, Any]:
     for suffix, content in members.items():
         name, _, extension = suffix.rpartition(".")
         if extension == "npy":
-            decoded[name] = np.load(io.BytesIO(content), allow_pickle=False)
+            decoded[name] = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
         elif extension == "json":
             decoded[name] = json.loads(content)
     return decoded

@@ -70,7 +70,6 @@ def test_values_on_the_edge_are_taken(name: str, value: Any) -> None:
     assert getattr(BuildConfig(source="voxceleb2", **{name: value}), name) == value
 
 
-@pytest.mark.xfail(strict=True, reason="BuildConfig says landmarks is never `auto` but does not check it")
 def test_landmarks_are_never_auto() -> None:
     with pytest.raises(ValueError, match="landmarks"):
         BuildConfig(source="voxceleb2", landmarks="auto")

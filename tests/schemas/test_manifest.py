@@ -93,7 +93,6 @@ def test_a_folder_without_a_manifest_holds_no_data_set(tmp_path: Path) -> None:
             Manifest.read(out)
 
 
-@pytest.mark.xfail(strict=True, raises=OSError, reason="Manifest.read lets every OSError but FileNotFoundError through")
 def test_what_cannot_be_opened_is_a_dataset_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DatasetError):

@@ -138,7 +138,6 @@ def test_a_truncated_array_is_a_value_error(length: int) -> None:
         decode_arrays({"landmarks.npy": npy_bytes(np.arange(50.0))[:length]})
 
 
-@pytest.mark.xfail(strict=True, reason="np.load raises EOFError on no bytes and takes a zip for an npz; read_array would not")
 def test_what_is_no_npy_is_a_value_error() -> None:
     archive = io.BytesIO()
     np.savez(archive, x=np.arange(3))

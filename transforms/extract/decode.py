@@ -25,9 +25,12 @@ from transforms.extract.ffmpeg import FfmpegResult, run_ffmpeg, safe_input_optio
 _SCALER = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 _SAME_TIME_S = 1e-3
 
+_NO_TIME = str(-(2**63))  # as framecrc writes AV_NOPTS_VALUE
+_INPUT = "file:INPUT"
+
 _TIME_BASE = re.compile(r"^\[showinfo@source @ 0x[0-9a-f]+\] \[info\] config in time_base: (\d+)/(\d+)", re.M)
 _SOURCE = re.compile(r"^\[showinfo@source @ 0x[0-9a-f]+\] \[info\] n: *\d+ pts: *(-?\d+|NOPTS) .*? s:(\d+)x(\d+) ", re.M)
-_CONTENT = re.compile(r"^\[showinfo@content @ 0x[0-9a-f]+\] \[info\] n: *\d+ pts: .*? s:(\d+)x(\d+) ", re.M)
+_CONTENT = re.compile(r"^\[showinfo@content @ 0x[0-9a-f]+\] \[info\] n: *\d+ pts: *\S+ .*? s:(\d+)x(\d+) ", re.M)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +80,16 @@ def timeline_by_decoding(path: str, timeout_s: float) -> Timeline:
 
 
 def _timeline(path: str, options: dict[str, str], timeout_s: float) -> Timeline:
-    source = ffmpeg.input(f"file:{path}", **safe_input_options())
+    source = ffmpeg.input(_INPUT, **safe_input_options())
     result = _run(path, source["V:0"].output("pipe:1", format="framecrc", **options), timeout_s)
     lines = result.stdout.decode().splitlines()
     base = next((Fraction(line.split()[2]) for line in lines if line.startswith("#tb 0:")), Fraction(0))
     fields = [line.split(",") for line in lines if line and not line.startswith("#")]
     # A packet that an edit list cuts away is flagged as discarded (0x4) and never becomes a frame.
     kept = [f[2].strip() for f in fields if not any("F=0x" in x and int(x.split("F=0x")[1], 16) & 4 for x in f[6:])]
-    if any(not re.fullmatch(r"-?\d+", pts) for pts in kept):
+    if not kept:
+        raise ClipRejected("corrupt", "no frames")
+    if _NO_TIME in kept:
         raise ClipRejected("frame_mismatch", "packets without timestamps")
     return Timeline(np.sort(np.array([float(int(pts) * base) for pts in kept], np.float64)))
 
@@ -97,10 +102,10 @@ def decode(path: str, timeline: Timeline, indices: NDArray[np.int64], size: int,
     Raises:
         ClipRejected: corrupt, frame_mismatch, decode_timeout, decoder_killed
     """
-    picked = "+".join(f"eq(n,{index})" for index in indices)
+    picked = _any_of([f"eq(n,{index})" for index in indices])
     width, height = ("if(gte(dar,1),{0},max(1,round({0}*dar)))", "if(gte(dar,1),max(1,round({0}/dar)),{0})")
     video = (
-        ffmpeg.input(f"file:{path}", **safe_input_options())["V:0"]
+        ffmpeg.input(_INPUT, **safe_input_options())["V:0"]
         .filter("select", picked)
         .filter("showinfo@source", checksum=0)
         .filter(
@@ -115,6 +120,14 @@ def decode(path: str, timeline: Timeline, indices: NDArray[np.int64], size: int,
     )
     output = video.output("pipe:1", format="rawvideo", pix_fmt="rgb24", fps_mode="passthrough", **{"frames:v": len(indices)})
     return _frames(_run(path, output, timeout_s), timeline, indices, size)
+
+
+def _any_of(terms: list[str]) -> str:
+    """The sum of the terms as a balanced tree: ffmpeg's expressions nest 100 deep at most, and a plain sum nests."""
+    if len(terms) == 1:
+        return terms[0]
+    middle = len(terms) // 2
+    return f"({_any_of(terms[:middle])}+{_any_of(terms[middle:])})"
 
 
 def _frames(result: FfmpegResult, timeline: Timeline, indices: NDArray[np.int64], size: int) -> Frames:
@@ -153,13 +166,17 @@ def resize_affine(
 def _run(path: str, output: ffmpeg.nodes.OutputStream, timeout_s: float) -> FfmpegResult:
     """Run ffmpeg and turn each way to fail into a reason code."""
     try:
-        result = run_ffmpeg(output.get_args(), timeout_s)
+        # The path is put in at the end, since ffmpeg-python cannot take names that are not UTF-8.
+        arguments = [f"file:{path}" if argument == _INPUT else argument for argument in output.get_args()]
+        result = run_ffmpeg(arguments, timeout_s)
     except subprocess.TimeoutExpired:
         raise ClipRejected("decode_timeout", f"longer than {timeout_s:g} s") from None
     if result.returncode == 0:
         return result
-    if result.returncode in (-9, -15):
-        raise ClipRejected("decoder_killed", f"signal {-result.returncode}")
+    # ffmpeg catches polite signals and ends with 255.
+    signals = re.findall(r"received signal (\d+)", result.log) or ["9"] * (result.returncode == -9)
+    if signals:
+        raise ClipRejected("decoder_killed", f"signal {signals[0]}")
     # Without the directory: what is written must not depend on where the input lies.
     said = result.errors().replace(path, os.path.basename(path))
     raise ClipRejected(_failure(result), said or f"ffmpeg ended with {result.returncode}")
