@@ -18,6 +18,7 @@ from pathlib import Path
 from benchmarks.report import ROOT
 from pipeline.clip import ReadClip, read_clip
 from pipeline.sources import SOURCES
+from pipeline.sources.listing import Listing
 from schemas.config import BuildConfig
 from schemas.layout import uri_to_path
 from schemas.records import ClipSpec
@@ -47,7 +48,7 @@ def cpu_of_parts(root: Path, config: BuildConfig, clips: int, processes: int) ->
 
 def sample(root: Path, config: BuildConfig, clips: int) -> list[ClipSpec]:
     """All clips below `root`, or as many random ones, always the same."""
-    specs = list(SOURCES[config.source].list_clips(root, config.unit))
+    specs = list(SOURCES[config.source].list_clips(Listing(root, config.unit)))
     return specs if len(specs) <= clips else random.Random(0).sample(specs, clips)
 
 

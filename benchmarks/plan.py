@@ -24,8 +24,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.report import ROOT, Report, add_options, peak_mib
-from pipeline.plan import Wanted, plan_new, read_unit, units
+from pipeline.hygiene import hygiene
+from pipeline.plan import Wanted, listing_table, plan_new, read_unit, units
 from pipeline.sources import voxceleb2
+from pipeline.sources.listing import Listing
 from schemas.config import BuildConfig
 from schemas.layout import clip_key, path_to_uri
 from schemas.records import ClipSpec, Span
@@ -74,19 +76,26 @@ def make_tree(root: Path, count: int) -> None:
             stream.write(_TINY)
 
 
+def plan_listing(out: Path, clips: Iterator[ClipSpec], config: BuildConfig) -> int:
+    """Plan as the front door does, with the report of what is doubtful."""
+    listed = listing_table(clips, config)
+    hygiene(listed, [])
+    return plan_new(out, listed, config, Wanted())
+
+
 def measure(order: dict[str, Any]) -> dict[str, float]:
     """Plan what `order` tells, and once more with nothing new; seconds of each step and peak memory of this process."""
-    out, config, wanted = Path(order["out"]), BuildConfig(source="voxceleb2"), Wanted()
+    out, config = Path(order["out"]), BuildConfig(source="voxceleb2")
     root, clips = order["tree"], order["clips"]
-    listing = partial(voxceleb2.list_clips, Path(root), "utterance") if root else partial(synthetic_clips, clips)
+    listing = partial(voxceleb2.list_clips, Listing(Path(root))) if root else partial(synthetic_clips, clips)
     imported_mib = peak_mib()
     steps: dict[str, tuple[float, float]] = {}
     _timed(steps, "listing", lambda: sum(1 for _ in listing()))
-    planned = _timed(steps, "plan", lambda: plan_new(out, listing(), config, wanted))
+    planned = _timed(steps, "plan", lambda: plan_listing(out, listing(), config))
     found = _timed(steps, "units", lambda: units(out))
     specs = _timed(steps, "unit", lambda: read_unit(out, found[len(found) // 2]))
     first_mib = peak_mib()
-    new = _timed(steps, "again", lambda: plan_new(out, listing(), config, wanted))
+    new = _timed(steps, "again", lambda: plan_listing(out, listing(), config))
     assert planned == clips == sum(len(unit) for unit in found) and new == 0 and specs, (planned, clips, new)
     steps["total"] = tuple(map(sum, zip(steps["plan"], steps["units"], steps["unit"], strict=True)))  # type: ignore[assignment]
     return {
@@ -187,7 +196,7 @@ def _both(found: dict[str, float], key: str) -> tuple[float, float]:
 def profile(clips: int) -> None:
     """Where the time of planning goes, by cProfile, which slows Python code down and so shifts the shares."""
     with tempfile.TemporaryDirectory(prefix="motionshards-bench-") as scratch, cProfile.Profile() as profiler:
-        plan_new(Path(scratch), synthetic_clips(clips), BuildConfig(source="voxceleb2"), Wanted())
+        plan_listing(Path(scratch), synthetic_clips(clips), BuildConfig(source="voxceleb2"))
     pstats.Stats(profiler).sort_stats("tottime").print_stats(25)
 
 

@@ -21,7 +21,7 @@ from pipeline.drive import BuildOrder, Ledger, build
 from pipeline.plan import Wanted
 from pipeline.runners import LOCAL
 from pipeline.sources import SOURCES
-from schemas.config import FITS, UNITS, BuildConfig
+from schemas.config import FITS, RECIPES, UNITS, BuildConfig
 from schemas.errors import BuildFailed, ConfigError
 from schemas.reasons import REASONS
 from transforms.extract.landmarks import models
@@ -81,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--input", type=Path, help="its directory (demo: where the videos are rendered, OUTPUT-videos if not given)"
     )
+    parser.add_argument("--metadata", type=Path, help="a csv of clips as FOMM's authors write it (voxceleb1, taichi, folder)")
     parser.add_argument("--output", type=Path, required=True, help="where the data set goes")
     what = parser.add_argument_group("what is built (decides the bytes of the data set)")
     what.add_argument(
@@ -89,6 +90,9 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--frames", type=int, default=defaults["frames"], help="frames a clip, K + 1")
     what.add_argument("--min-frames", type=int, help="reject clips with fewer frames (default: --frames)")
     what.add_argument("--size", type=int, default=defaults["size"], help="height and width of the stored frames")
+    what.add_argument(
+        "--recipe", choices=RECIPES, help="how the crop is placed (default: bbox where the source has boxes, else resize)"
+    )
     what.add_argument("--fit", choices=FITS, default=defaults["fit"], help="keep the aspect with padding, or squash")
     what.add_argument("--landmarks", choices=models.CHOICES, default="auto", help="auto: fan where CUDA is there, else dlib")
     what.add_argument("--jpeg-quality", type=int, default=defaults["jpeg_quality"])
@@ -113,6 +117,7 @@ def _understand(options: argparse.Namespace, beam_options: list[str]) -> tuple[B
             raise ConfigError(f"{name} is {value}, must be at least 1")
     if options.input is None and options.source != "demo":
         raise ConfigError(f"--source {options.source} needs --input")
+    root = options.input or options.output.with_name(options.output.name + "-videos")
     landmarks, why = models.resolve(options.landmarks)
     _sayer(options)(f"landmarks: {landmarks} ({why})")
     try:
@@ -122,6 +127,7 @@ def _understand(options: argparse.Namespace, beam_options: list[str]) -> tuple[B
             frames=options.frames,
             min_frames=options.min_frames,
             size=options.size,
+            recipe=options.recipe or SOURCES[options.source].recipe(root),
             fit=options.fit,
             landmarks=landmarks,
             jpeg_quality=options.jpeg_quality,
@@ -132,8 +138,9 @@ def _understand(options: argparse.Namespace, beam_options: list[str]) -> tuple[B
     except ValueError as error:
         raise ConfigError(str(error)) from error
     order = BuildOrder(
-        root=options.input or options.output.with_name(options.output.name + "-videos"),
+        root=root,
         out=options.output,
+        metadata=options.metadata,
         wanted=Wanted(frozenset(options.split) if options.split else None, options.limit),
         retry=tuple(options.retry),
         runner=options.runner,

@@ -4,13 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from pipeline.annotations import annotation
 from schemas.config import BuildConfig
 from schemas.errors import ClipRejected
 from schemas.layout import uri_to_path
-from schemas.records import Clip, ClipSpec, Crop, FaceTrack, Landmarks, Rejected
+from schemas.records import Clip, ClipSpec, Crop, FaceTrack, Landmarks, Rejected, Span
 from transforms.extract import decode
-from transforms.extract.crop import whole_frame
+from transforms.extract.crop import WINDOWS, Window, as_crop
 from transforms.extract.encode import encode_jpegs
 from transforms.extract.landmarks.models import FaceModel
 from transforms.extract.quality.measure import measure
@@ -51,38 +53,60 @@ def build_clip(spec: ClipSpec, root: Path, model: FaceModel | None, config: Buil
 
 
 def _read(spec: ClipSpec, root: Path, config: BuildConfig) -> ReadClip:
-    paths = [str(root / uri_to_path(span.uri)) for span in spec.spans]
-    for path in paths:
-        decode.check_file(path)
+    for span in spec.spans:
+        decode.check_file(str(root / uri_to_path(span.uri)))
     try:
-        return _read_frames(spec, paths, decode.timeline_from_packets, config)
+        return _read_frames(spec, root, decode.timeline_from_packets, config)
     except ClipRejected as lost:
         if lost.reason != "frame_mismatch":
             raise
-    return _read_frames(spec, paths, decode.timeline_by_decoding, config)
+    return _read_frames(spec, root, decode.timeline_by_decoding, config)
 
 
-def _read_frames(spec: ClipSpec, paths: list[str], timeline_of: decode.ReadTimeline, config: BuildConfig) -> ReadClip:
+def _read_frames(spec: ClipSpec, root: Path, timeline_of: decode.ReadTimeline, config: BuildConfig) -> ReadClip:
     """Sample over the frames of all spans laid end to end, then decode those of each file."""
-    timelines = [timeline_of(path, config.decode_timeout_s) for path in paths]
-    inside = [
-        np.flatnonzero((line.pts_s >= span.start_s) & (line.pts_s < span.end_s))
-        for span, line in zip(spec.spans, timelines, strict=True)
-    ]
-    ends = np.cumsum([len(frames) for frames in inside])
+    parts = [_part(span, root, timeline_of, config) for span in spec.spans]
+    ends = np.cumsum([len(part.frames) for part in parts])
     total = int(ends[-1])
     if total < config.fewest_frames:
         raise ClipRejected("too_few_frames", f"{total} of {config.fewest_frames}")
-    picked = np.split(chosen := sample_indices(total, config.frames, config.seed, spec.key), np.searchsorted(chosen, ends[:-1]))
-    parts = []
-    for number, (first, frames, choice) in enumerate(zip(ends - [len(f) for f in inside], inside, picked, strict=True)):
-        if len(choice):
-            indices = frames[choice - first]
-            decoded = decode.decode(paths[number], timelines[number], indices, config.size, config.fit, config.decode_timeout_s)
-            parts.append((number, indices, decoded))
-    share = [len(frames) / max(1, len(line.raw_s)) for frames, line in zip(inside, timelines, strict=True)]
-    duration_s = sum(line.duration_s * part for line, part in zip(timelines, share, strict=True))
-    return ReadClip(spec, whole_frame(parts), total, duration_s)
+    chosen = sample_indices(total, config.frames, config.seed, spec.key)
+    decoded = []
+    for number, (part, end) in enumerate(zip(parts, ends, strict=True)):
+        start = end - len(part.frames)
+        indices = part.frames[chosen[(chosen >= start) & (chosen < end)] - start]
+        if len(indices):
+            frames = decode.decode(
+                part.path, part.timeline, indices, config.size, config.fit, config.decode_timeout_s, part.window
+            )
+            decoded.append((number, indices, frames))
+    return ReadClip(spec, as_crop(decoded), total, sum(part.duration_s for part in parts))
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A span whose file has been looked at: the numbers of its frames, int64 [n], and the window the recipe takes."""
+
+    path: str
+    timeline: decode.Timeline
+    frames: NDArray[np.int64]
+    window: Window | None
+
+    @property
+    def duration_s(self) -> float:
+        return self.timeline.duration_s * len(self.frames) / max(1, len(self.timeline.raw_s))
+
+
+def _part(span: Span, root: Path, timeline_of: decode.ReadTimeline, config: BuildConfig) -> _Part:
+    path = str(root / uri_to_path(span.uri))
+    line = timeline_of(path, config.decode_timeout_s)
+    known = annotation(span, root, line.size_px)
+    window = None
+    if config.recipe in WINDOWS:
+        if known.box_px is None:
+            raise ClipRejected("bad_annotation", f"--recipe {config.recipe} needs a box, and none is annotated")
+        window = WINDOWS[config.recipe](known.box_px, line.size_px)
+    return _Part(path, line, known.frames(line), window)
 
 
 def _faces(crops: list[Crop], model: FaceModel) -> list[tuple[FaceTrack, Landmarks]]:

@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -14,10 +14,12 @@ import pyarrow.parquet as pq
 
 from pipeline import plan, runners
 from pipeline.finalize import finalize
+from pipeline.hygiene import hygiene, summary
 from pipeline.progress import progress
 from pipeline.provenance import provenance
 from pipeline.shard import BuildJob
 from pipeline.sources import SOURCES
+from pipeline.sources.listing import Listing
 from pipeline.supervise import pending
 from schemas.config import BuildConfig, differences
 from schemas.errors import ConfigError
@@ -25,12 +27,15 @@ from schemas.layout import DATASET_JSON, REJECTIONS, WORK_DIR
 from schemas.manifest import Manifest
 from schemas.records import ShardUnit
 
+_MALFORMED_SHOWN = 10
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BuildOrder:
     """What the user asks for, besides the config.
 
     root, out: input and output directory
+    metadata: a csv of clips, for sources that have one
     wanted: which listed clips to plan
     retry: reason codes whose rejected clips are planned again
     runner, workers, beam_options: where to run
@@ -39,6 +44,7 @@ class BuildOrder:
     root: Path
     out: Path
     wanted: plan.Wanted
+    metadata: Path | None = None
     retry: tuple[str, ...] = ()
     runner: str = runners.LOCAL
     workers: int = 1
@@ -68,7 +74,7 @@ def build(order: BuildOrder, config: BuildConfig, say: Callable[[str], None]) ->
         shutil.rmtree(order.out / WORK_DIR, ignore_errors=True)  # of a run that was killed
         manifest = _open(order, config)
         try:
-            _plan(order, config, manifest, say)
+            manifest = _plan(order, config, manifest, say)
         except ConfigError:
             _forget(order.out)
             raise
@@ -144,8 +150,8 @@ def _forget(out: Path) -> None:
             out.rmdir()
 
 
-def _plan(order: BuildOrder, config: BuildConfig, manifest: Manifest, say: Callable[[str], None]) -> None:
-    """Plan new clips, and rejected ones that are to be tried again."""
+def _plan(order: BuildOrder, config: BuildConfig, manifest: Manifest, say: Callable[[str], None]) -> Manifest:
+    """Plan new clips, and rejected ones that are to be tried again; gives the manifest with what is doubtful about the corpus."""
     again = _plan_retries(order, config, manifest)
     if again:
         say(f"planned again: {again} rejected clips")
@@ -153,10 +159,20 @@ def _plan(order: BuildOrder, config: BuildConfig, manifest: Manifest, say: Calla
     source.prepare(order.root)
     if not order.root.is_dir():
         raise ConfigError(f"--input {order.root} is not a directory")
-    new = plan.plan_new(order.out, source.list_clips(order.root, config.unit), config, order.wanted)
+    listing = Listing(order.root, config.unit, order.metadata)
+    listed = plan.listing_table(source.list_clips(listing), config)
+    report = hygiene(listed, listing.malformed)
+    new = plan.plan_new(order.out, listed, config, order.wanted)
     if not plan.plan_files(order.out):
         raise ConfigError(f"no clips of {config.source} below {order.root} (expected {source.expected})")
     say(f"planned: {new} new clips")
+    for line in listing.malformed[:_MALFORMED_SHOWN]:
+        say(f"left out: {line}")
+    if doubts := summary(report):
+        say(f"doubtful in the corpus, and kept: {doubts}")
+    manifest = replace(manifest, hygiene=report)
+    manifest.write(order.out)
+    return manifest
 
 
 def _plan_retries(order: BuildOrder, config: BuildConfig, manifest: Manifest) -> int:

@@ -5,6 +5,7 @@ clips of an identity are spread over the shards; a unit is a range of rows. Late
 so shards that are committed never change.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from itertools import islice, pairwise
@@ -21,7 +22,7 @@ from schemas.atomic import replacing
 from schemas.config import BuildConfig
 from schemas.layout import PLAN_DIR, plan_path, shard_name
 from schemas.records import ClipSpec, ShardUnit, Span
-from schemas.tables import PLAN, spec_from_row
+from schemas.tables import PLAN, SPAN, spec_from_row
 from transforms.extract.sample import stable_hash
 
 # A small data set is still cut into several shards, or a second worker and a second trainer would have nothing to read.
@@ -39,9 +40,13 @@ class Wanted:
     limit: int | None = None
 
 
-def plan_new(out: Path, clips: Iterator[ClipSpec], config: BuildConfig, wanted: Wanted) -> int:
-    """Plan the clips that no plan file of `out` holds; returns how many."""
-    listed = _columns(clips, config.seed)
+def listing_table(clips: Iterator[ClipSpec], config: BuildConfig) -> pa.Table:
+    """A listing as the table that is planned from: the plan's columns without `unit`, and the hash that orders them."""
+    return _columns(clips, config.seed)
+
+
+def plan_new(out: Path, listed: pa.Table, config: BuildConfig, wanted: Wanted) -> int:
+    """Plan the clips of a `listing_table` that no plan file of `out` holds; returns how many."""
     if wanted.splits is not None:
         listed = listed.filter(pc.is_in(listed["split"], pa.array(sorted(wanted.splits), pa.string())))
     order = np.argsort(listed["hash"].to_numpy(), kind="stable")[: wanted.limit]
@@ -119,23 +124,23 @@ def _arrays(chunk: list[ClipSpec], seed: int) -> list[pa.Array]:
 
 
 def _span_array(spans: list[Span]) -> pa.StructArray:
-    fields = {name: pa.array([getattr(span, name) for span in spans]) for name in ("uri", "start_s", "end_s")}
-    return pa.StructArray.from_arrays(list(fields.values()), names=list(fields))
+    columns = [pa.array([getattr(span, field.name) for span in spans], field.type) for field in SPAN]
+    return pa.StructArray.from_arrays(columns, fields=list(SPAN))
 
 
 def _unique_keys(listed: pa.Table) -> pa.Table:
-    """Two files may ask for one key (the same clip in dev and test): later ones get a mark made of their file's name."""
+    """Two clips may ask for one key (the same clip in dev and test, a row that stands twice): later ones are numbered."""
     counts = listed["key"].value_counts()
     if not len(listed) or pc.max(counts.field("counts")).as_py() == 1:
         return listed
     repeated = set(counts.filter(pc.greater(counts.field("counts"), 1)).field("values").to_pylist())
-    seen: set[str] = set()
+    seen: Counter[str] = Counter()
     keys = listed["key"].to_pylist()
     for row in np.flatnonzero(pc.is_in(listed["key"], pa.array(sorted(repeated))).to_numpy()):
         key = keys[row]
-        if key in seen:
-            keys[row] = f"{key}~{stable_hash(0, listed['spans'][int(row)][0]['uri'].as_py()):016x}"
-        seen.add(key)
+        seen[key] += 1
+        if seen[key] > 1:
+            keys[row] = f"{key}~{seen[key]}"
     return listed.set_column(0, "key", pa.array(keys))
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 FITS = ("pad", "squash")
-RECIPES = ("resize",)
+RECIPES = ("resize", "bbox", "fomm-bbox")
 UNITS = ("utterance", "video")
 
 

@@ -22,15 +22,21 @@ def _require(ok: bool, message: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of one file.
+    """A stretch of one file, and where in its frames the annotated face or person is.
 
     uri: path below the input root, as made by `layout.path_to_uri`
     start_s, end_s: seconds from the first frame of the file, end exclusive; 0 and inf mean the whole file
+    box: x0 y0 x1 y1 in pixels of a frame of the size `reference_px`, edges (not centres of pixels); None without annotation
+    reference_px: width and height of the frame that `box` was drawn in
+    track_uri: a VoxCeleb annotation file below the input root, whose boxes and times count instead
     """
 
     uri: str
     start_s: float = 0.0
     end_s: float = float("inf")
+    box: tuple[float, float, float, float] | None = None
+    reference_px: tuple[float, float] | None = None
+    track_uri: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.start_s < self.end_s:  # no _require: a million spans are made, and their messages are not

@@ -65,9 +65,10 @@ def _meta(clip: Clip) -> dict[str, Any]:
         "source_size_px": place.source_size_px.tolist(),
         "content_px": place.content_px.tolist(),
         "source_to_crop": _rounded(place.source_to_crop.tolist(), 9),
-        **{name: _rounded(getattr(clip.quality, name).tolist()) for name in QUALITY},
+        **{name: _rounded(getattr(clip.quality, name).tolist(), 4) for name in QUALITY},
     }
-    meta["spans"] = [{**span, "end_s": _rounded(span["end_s"])} for span in meta["spans"]]
+    present = [{name: value for name, value in span.items() if value is not None} for span in meta["spans"]]
+    meta["spans"] = [{**span, "end_s": _rounded(span["end_s"])} for span in present]
     if clip.track is not None:
         meta["boxes_px"] = _rounded(clip.track.boxes_px.tolist())
         meta["box_scores"] = _rounded(clip.track.scores.tolist())

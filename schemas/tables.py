@@ -15,14 +15,23 @@ from schemas.records import Clip, ClipSpec, Quality, Rejected, Span
 
 QUALITY = tuple(field.name for field in fields(Quality))
 
-_SPAN = pa.struct([("uri", pa.string()), ("start_s", pa.float64()), ("end_s", pa.float64())])
+SPAN = pa.struct(
+    [
+        ("uri", pa.string()),
+        ("start_s", pa.float64()),
+        ("end_s", pa.float64()),
+        ("box", pa.list_(pa.float64())),
+        ("reference_px", pa.list_(pa.float64())),
+        ("track_uri", pa.string()),
+    ]
+)
 _WHO = [
     ("key", pa.string()),
     ("source", pa.string()),
     ("split", pa.string()),
     ("identity", pa.string()),
     ("video", pa.string()),
-    ("spans", pa.list_(_SPAN)),
+    ("spans", pa.list_(SPAN)),
 ]
 PLAN = pa.schema([*_WHO, ("cost", pa.float32()), ("unit", pa.int32())])
 
@@ -63,14 +72,19 @@ def spec_row(spec: ClipSpec) -> dict[str, Any]:
         "split": spec.split,
         "identity": spec.identity,
         "video": spec.video,
-        "spans": [{"uri": s.uri, "start_s": s.start_s, "end_s": s.end_s} for s in spec.spans],
+        "spans": [asdict(span) for span in spec.spans],
     }
 
 
 def spec_from_row(row: dict[str, Any]) -> ClipSpec:
     """The clip of a row of the plan."""
     who = {name: row[name] for name in ("key", "source", "split", "identity", "video", "cost")}
-    return ClipSpec(spans=tuple(Span(**span) for span in row["spans"]), **who)
+    return ClipSpec(spans=tuple(_span(span) for span in row["spans"]), **who)
+
+
+def _span(row: dict[str, Any]) -> Span:
+    box, reference_px = (None if row[name] is None else tuple(row[name]) for name in ("box", "reference_px"))
+    return Span(**{**row, "box": box, "reference_px": reference_px})
 
 
 def _median(values: np.ndarray) -> float | None:

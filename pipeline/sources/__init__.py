@@ -4,8 +4,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.sources import demo, voxceleb2
+from pipeline.sources import demo, fashion, folder, taichi, voxceleb1, voxceleb2
+from pipeline.sources.listing import Listing
 from schemas.records import ClipSpec
+
+
+def _whole_frame(root: Path) -> str:
+    return "resize"
+
+
+def _annotated_box(root: Path) -> str:
+    return "bbox"
 
 
 def _nothing(root: Path) -> None:
@@ -16,17 +25,23 @@ def _nothing(root: Path) -> None:
 class Source:
     """A corpus layout.
 
-    list_clips(root, unit): its clips in a fixed order; raises ConfigError for directories that cannot be listed
+    list_clips(listing): its clips in a fixed order; raises ConfigError for directories that cannot be listed
     expected: the layout in a few words, for the user whose directory holds no clips
+    recipe(root): the crop recipe when the user names none
     prepare(root): makes the files, for sources that are not the user's own
     """
 
-    list_clips: Callable[[Path, str], Iterator[ClipSpec]]
+    list_clips: Callable[[Listing], Iterator[ClipSpec]]
     expected: str
+    recipe: Callable[[Path], str] = _whole_frame
     prepare: Callable[[Path], None] = _nothing
 
 
 SOURCES = {
-    "voxceleb2": Source(voxceleb2.list_clips, voxceleb2.EXPECTED),
-    "demo": Source(demo.list_clips, voxceleb2.EXPECTED, demo.prepare),
+    "voxceleb1": Source(voxceleb1.list_clips, voxceleb1.EXPECTED, recipe=_annotated_box),
+    "voxceleb2": Source(voxceleb2.list_clips, voxceleb2.EXPECTED, recipe=voxceleb2.recipe),
+    "taichi": Source(taichi.list_clips, taichi.EXPECTED, recipe=_annotated_box),
+    "fashion": Source(fashion.list_clips, fashion.EXPECTED),
+    "folder": Source(folder.list_clips, folder.EXPECTED),
+    "demo": Source(demo.list_clips, voxceleb2.EXPECTED, prepare=demo.prepare),
 }

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pipeline.sources import voxceleb2
 from pipeline.sources.demo_render import render_demo
+from pipeline.sources.listing import Listing
 from schemas.records import ClipSpec
 
 
@@ -13,6 +14,6 @@ def prepare(root: Path) -> None:
     render_demo(root)
 
 
-def list_clips(root: Path, unit: str) -> Iterator[ClipSpec]:
+def list_clips(listing: Listing) -> Iterator[ClipSpec]:
     """The rendered clips, listed as VoxCeleb2 is."""
-    return voxceleb2.list_clips(root, unit, source="demo")
+    return voxceleb2.list_clips(listing, source="demo")

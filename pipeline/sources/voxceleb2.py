@@ -1,7 +1,8 @@
 """VoxCeleb2: `{dev,test}/mp4/idNNNNN/<youtube id>/NNNNN.mp4`, faces already cropped to 224x224 at 25 fps.
 
 Also taken: a root without `mp4/`, one half alone, and a tree of identities without `dev` and `test`; there the split comes
-from `vox2_meta.csv` where it lies beside them, else all is training data. Splits are called train and test.
+from `vox2_meta.csv` where it lies beside them, else all is training data. Splits are called train and test. Where there is
+`txt/` and `videos/` instead, the annotations are listed and the videos are the user's own downloads, as for VoxCeleb1.
 """
 
 import csv
@@ -9,32 +10,40 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline.sources import voxceleb_txt
+from pipeline.sources.files import cost_s, directories, entries, size
+from pipeline.sources.listing import Listing
 from schemas.errors import ConfigError
 from schemas.layout import clip_key, path_to_uri
 from schemas.records import ClipSpec, Span
 
 SPLITS = {"dev": "train", "test": "test"}
-EXPECTED = "{dev,test}/mp4/<identity>/<video>/<clip>.mp4"
-
-# Core seconds of a clip, fitted on the corpus of the tests with dlib: a fixed part, and decoding by the byte.
-_COST_FIXED_S = 0.15
-_COST_BYTE_S = 1.0e-6
+EXPECTED = "{dev,test}/mp4/<identity>/<video>/<clip>.mp4, or txt/<identity>/<video>/<clip>.txt and videos/<video>.mp4"
 
 
-def list_clips(root: Path, unit: str, source: str = "voxceleb2") -> Iterator[ClipSpec]:
-    """All clips below `root` in the order of their names; nothing is opened, so a bad file is found when it is built.
+def list_clips(listing: Listing, source: str = "voxceleb2") -> Iterator[ClipSpec]:
+    """All clips below the root in the order of their names; nothing is opened, so a bad file is found when it is built.
 
     Raises:
-        ConfigError: `root` holds no such tree, or a directory in it cannot be listed
+        ConfigError: a directory cannot be listed
     """
+    root = listing.root
     official = _official_splits(root)
+    if (root / "videos").is_dir():
+        yield from voxceleb_txt.list_clips(listing, source, SPLITS, lambda identity: official.get(identity, "train"))
+        return
     for split, top in _tops(root):
-        for identity in _directories(top):
+        for identity in directories(top):
             identity_split = official.get(identity.name, split)
-            for video in _directories(Path(identity)):
+            for video in directories(Path(identity)):
                 files = _videos(Path(video))
                 if files:
-                    yield from _specs(root, source, unit, identity_split, identity.name, video.name, files)
+                    yield from _specs(listing, source, identity_split, identity.name, video.name, files)
+
+
+def recipe(root: Path) -> str:
+    """The official videos are crops already; those of the annotation tree are not."""
+    return "bbox" if (root / "videos").is_dir() else "resize"
 
 
 def _tops(root: Path) -> list[tuple[str, Path]]:
@@ -58,43 +67,17 @@ def _official_splits(root: Path) -> dict[str, str]:
     return {row[who]: SPLITS.get(row[which], "train") for row in rows[1:] if len(row) > max(who, which)}
 
 
-def _entries(directory: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(directory) as entries:
-            return sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
-    except OSError as error:
-        raise ConfigError(f"cannot list {directory}: {error.strerror}") from error
-
-
-def _directories(directory: Path) -> list[os.DirEntry[str]]:
-    return [entry for entry in _entries(directory) if _is_directory(entry)]
-
-
-def _is_directory(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads back to itself leads to no directory
-        return False
-
-
 def _videos(directory: Path) -> list[os.DirEntry[str]]:
     """Whatever is called .mp4, also what is no file: it is planned, and rejected by name, not passed over."""
-    return [entry for entry in _entries(directory) if entry.name.lower().endswith(".mp4")]
-
-
-def _size(entry: os.DirEntry[str]) -> int:
-    try:
-        return entry.stat().st_size
-    except OSError:  # a broken link: building it will tell the reason
-        return 0
+    return [entry for entry in entries(directory) if entry.name.lower().endswith(".mp4")]
 
 
 def _specs(
-    root: Path, source: str, unit: str, split: str, identity: str, video: str, files: list[os.DirEntry[str]]
+    listing: Listing, source: str, split: str, identity: str, video: str, files: list[os.DirEntry[str]]
 ) -> Iterator[ClipSpec]:
-    base = len(os.path.join(root, ""))
-    found = [(file.name[:-4], Span(path_to_uri(file.path[base:])), _size(file)) for file in files]
-    groups = [("video", found)] if unit == "video" else [(one[0], [one]) for one in found]
+    base = len(os.path.join(listing.root, ""))
+    found = [(file.name[:-4], Span(path_to_uri(file.path[base:])), size(file)) for file in files]
+    groups = [("video", found)] if listing.unit == "video" else [(one[0], [one]) for one in found]
     for name, members in groups:
         yield ClipSpec(
             key=clip_key(identity, video, name),
@@ -103,5 +86,5 @@ def _specs(
             identity=identity,
             video=video,
             spans=tuple(span for _, span, _ in members),
-            cost=_COST_FIXED_S + _COST_BYTE_S * sum(size for _, _, size in members),
+            cost=cost_s(sum(bytes_ for _, _, bytes_ in members)),
         )

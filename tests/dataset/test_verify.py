@@ -324,8 +324,12 @@ def planned_more(out: Path) -> str:
     return "id0/extra/1: is missing here, but in the plan"
 
 
+def shard_names(out: Path) -> set[str]:
+    return {entry.name for entry in Manifest.read(out).shards}
+
+
 def planned_later(out: Path) -> str:
-    plan.plan_again(out, pq.read_table(out / REJECTIONS), Manifest.read(out).config)
+    plan.plan_again(out, pq.read_table(out / REJECTIONS), Manifest.read(out).config, shard_names(out))
     (out / ".work").rmdir()
     return "plan/plan-000001.parquet: 1 planned clips"
 
@@ -457,7 +461,7 @@ def test_a_clip_that_was_planned_again_counts_once(
     job = BuildJob(tmp_path / "videos", copy, manifest.config, manifest.provenance["ffmpeg"])
     for content, kept in ((b"", 8), (next(demo_videos.rglob("*.mp4")).read_bytes(), 9)):
         video.write_bytes(content)
-        plan.plan_again(copy, pq.read_table(copy / REJECTIONS), manifest.config)
+        plan.plan_again(copy, pq.read_table(copy / REJECTIONS), manifest.config, shard_names(copy))
         for unit in plan.units(copy):
             build_shard(unit, job)
         assert finalize(copy, manifest).counts["kept"] == kept

@@ -84,7 +84,7 @@ def test_nothing_is_null_but_what_is_missing_and_json_has_no_nan() -> None:
         values = getattr(clip.quality, name, None)
         values = {"boxes_px": clip.track.boxes_px, "box_scores": clip.track.scores}[name] if values is None else values  # type: ignore[union-attr]
         back = np.array([np.nan if v is None else v for v in np.array(meta[name], object).ravel()], float).reshape(values.shape)
-        np.testing.assert_allclose(back, values, atol=6e-7)
+        np.testing.assert_allclose(back, values, atol=6e-5 if name in tables.QUALITY else 6e-7)
     assert meta["boxes_px"][0] == [None] * 4 and meta["yaw_deg"][3] is None and meta["blur"][0] is not None
 
 

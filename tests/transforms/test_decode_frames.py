@@ -125,8 +125,8 @@ def test_duration_reaches_to_the_end_of_the_last_frame(make_video: Make) -> None
     for rate in (10, 25):
         path = make_video("a.mp4", *X264, source=f"testsrc2=size=32x32:rate={rate}:duration=2")
         assert timeline_from_packets(str(path), LIMIT_S).duration_s == pytest.approx(2.0)
-    assert Timeline(np.zeros(0)).duration_s == Timeline(np.zeros(1)).duration_s == 0.0
-    assert Timeline(np.zeros(0)).pts_s.shape == (0,)
+    assert Timeline(np.zeros(0), (96, 64)).duration_s == Timeline(np.zeros(1), (96, 64)).duration_s == 0.0
+    assert Timeline(np.zeros(0), (96, 64)).pts_s.shape == (0,)
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])

@@ -231,7 +231,7 @@ def test_a_decoder_that_takes_too_long_is_ended(fifo: Path, limit_s: float) -> N
     for attempt in (
         lambda: timeline_from_packets(str(fifo), limit_s),
         lambda: timeline_by_decoding(str(fifo), limit_s),
-        lambda: decode(str(fifo), Timeline(np.arange(3) / 25), np.array([0]), 32, "pad", limit_s),
+        lambda: decode(str(fifo), Timeline(np.arange(3) / 25, (96, 64)), np.array([0]), 32, "pad", limit_s),
     ):
         with pytest.raises(ClipRejected) as lost:
             attempt()

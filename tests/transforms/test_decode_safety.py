@@ -90,7 +90,7 @@ def crafted(kind: str, folder: Path, name: str, port: int) -> Path:
 
 
 def decode_two(path: str, timeout_s: float) -> Frames:
-    return decode(path, Timeline(np.arange(10) / 25), np.array([0, 1]), 32, "pad", timeout_s)
+    return decode(path, Timeline(np.arange(10) / 25, (96, 64)), np.array([0, 1]), 32, "pad", timeout_s)
 
 
 @pytest.mark.parametrize("kind", CRAFTED)

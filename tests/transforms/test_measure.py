@@ -12,7 +12,7 @@ from scipy import ndimage
 from skimage import data
 
 from schemas.records import Crop, FaceTrack, Frames, Landmarks, Placement
-from transforms.extract.crop import whole_frame
+from transforms.extract.crop import as_crop
 from transforms.extract.encode import encode_jpegs
 from transforms.extract.quality.measure import face_size_px, laplacian_variance, measure
 
@@ -61,7 +61,7 @@ def spanned(t: int, seed: int) -> Frames:
 def test_the_frames_of_several_spans_become_one_crop_in_order(lengths: tuple[int, ...]) -> None:
     numbers = [np.arange(t) * 10 + s for s, t in enumerate(lengths)]
     parts = [(2 * s, index, spanned(len(index), s)) for s, index in enumerate(numbers)]
-    crop = whole_frame(parts)
+    crop = as_crop(parts)
     assert len(crop) == sum(lengths)
     assert crop.placement.span.tolist() == [2 * s for s, t in enumerate(lengths) for _ in range(t)]
     assert crop.placement.index.tolist() == np.concatenate(numbers).tolist()

@@ -1,16 +1,71 @@
 """Crop recipes: how the stored square is placed in the source frame. The name of the recipe is stored with the data set.
 
-`resize` takes the whole frame. It is done while decoding, so that full-size pixels never leave ffmpeg.
+    resize      the whole frame
+    bbox        the annotated box, grown to a square around its centre, shifted into the frame, padded only where it must be
+    fomm-bbox   the annotated box as it is, cut at the frame and squashed: what the authors of FOMM do
+
+The window of a recipe is whole source pixels, x0 y0 x1 y1 with the end exclusive, and may leave the frame. Cutting and
+scaling are done while decoding, so that full-size pixels never leave ffmpeg.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.errors import ClipRejected
 from schemas.records import Crop, Frames, Placement
 
+Window = tuple[int, int, int, int]
 
-def whole_frame(parts: list[tuple[int, NDArray[np.int64], Frames]]) -> Crop:
-    """The recipe `resize`: frames of one or several spans, each (span number, frame numbers, frames), as one crop."""
+
+def square_window(box_px: NDArray[np.float64], size_px: tuple[int, int]) -> Window:
+    """The recipe `bbox`. box_px: float64 [4], edges x0 y0 x1 y1 in source pixels; size_px: width and height of the frame.
+
+    A square wider than the frame is centred on it on that axis.
+
+    Raises:
+        ClipRejected: bad_annotation, the box is empty or wholly outside the frame
+    """
+    _require_inside(box_px, size_px)
+    side = max(1, round(float((box_px[2:] - box_px[:2]).max())))
+    corner = []
+    for centre, extent in zip((box_px[:2] + box_px[2:]) / 2, size_px, strict=True):
+        start = round(float(centre) - side / 2)
+        corner.append(min(max(start, 0), extent - side) if side <= extent else round((extent - side) / 2))
+    return corner[0], corner[1], corner[0] + side, corner[1] + side
+
+
+def exact_window(box_px: NDArray[np.float64], size_px: tuple[int, int]) -> Window:
+    """The recipe `fomm-bbox`: edges truncated to whole pixels as the authors do, and cut at the frame.
+
+    Raises:
+        ClipRejected: bad_annotation, nothing of the box is left
+    """
+    _require_inside(box_px, size_px)
+    limit = (*size_px, *size_px)
+    x0, y0, x1, y1 = (min(max(int(edge), 0), end) for edge, end in zip(box_px.tolist(), limit, strict=True))
+    if x1 <= x0 or y1 <= y0:
+        raise ClipRejected("bad_annotation", f"no pixel in the box {x0} {y0} {x1} {y1}")
+    return x0, y0, x1, y1
+
+
+WINDOWS: dict[str, Callable[[NDArray[np.float64], tuple[int, int]], Window]] = {
+    "bbox": square_window,
+    "fomm-bbox": exact_window,
+}
+
+
+def _require_inside(box_px: NDArray[np.float64], size_px: tuple[int, int]) -> None:
+    shown = " ".join(f"{edge:g}" for edge in box_px)
+    if not np.isfinite(box_px).all() or (box_px[2:] <= box_px[:2]).any():
+        raise ClipRejected("bad_annotation", f"the box {shown} is empty")
+    if (box_px[2:] <= 0).any() or (box_px[:2] >= size_px).any():
+        raise ClipRejected("bad_annotation", f"the box {shown} is outside the {size_px[0]}x{size_px[1]} frame")
+
+
+def as_crop(parts: list[tuple[int, NDArray[np.int64], Frames]]) -> Crop:
+    """Frames of one or several spans, each (span number, frame numbers, frames), as one crop."""
     frames = [part for _, _, part in parts]
     return Crop(
         rgb=np.concatenate([part.rgb for part in frames]),

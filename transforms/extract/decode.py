@@ -19,14 +19,21 @@ from numpy.typing import NDArray
 
 from schemas.errors import ClipRejected
 from schemas.records import Frames
+from transforms.extract.crop import Window
 from transforms.extract.ffmpeg import FfmpegResult, run_ffmpeg, safe_input_options
 
 # swscale's fast paths differ between processors; these flags choose the exact ones, so that bytes do not.
 _SCALER = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 _SAME_TIME_S = 1e-3
+_HEADER_IS_OFF = 0.005
 
 _NO_TIME = str(-(2**63))  # as framecrc writes AV_NOPTS_VALUE
 _INPUT = "file:INPUT"
+
+_STREAM = re.compile(r"^\[info\]   Stream #0:\d+.*?: Video: (?!.*\(attached pic\)).*?, (\d+)x(\d+)[ ,\[]", re.M)
+_NEXT_STREAM = re.compile(r"^\[info\]   Stream #0:|^\[info\] Output #0", re.M)
+_RATE = re.compile(r" ([\d.]+) fps\b")
+_ROTATION = re.compile(r"^\[info\] +(?:displaymatrix|Display Matrix): rotation of (-?[\d.]+) degrees", re.M)
 
 _TIME_BASE = re.compile(r"^\[showinfo@source @ 0x[0-9a-f]+\] \[info\] config in time_base: (\d+)/(\d+)", re.M)
 _SOURCE = re.compile(r"^\[showinfo@source @ 0x[0-9a-f]+\] \[info\] n: *\d+ pts: *(-?\d+|NOPTS) .*? s:(\d+)x(\d+) ", re.M)
@@ -35,14 +42,32 @@ _CONTENT = re.compile(r"^\[showinfo@content @ 0x[0-9a-f]+\] \[info\] n: *\d+ pts
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """The decodable frames of a file: float64 [n], seconds as the container counts them, ascending."""
+    """The decodable frames of a file.
+
+    raw_s: float64 [n], seconds as the container counts them, ascending
+    size_px: width and height of the upright frame, as the header tells; checked when frames are decoded
+    rate_hz: frames a second, as the header tells, rounded to two digits; None where it does not
+    """
 
     raw_s: NDArray[np.float64]
+    size_px: tuple[int, int]
+    rate_hz: float | None = None
 
     @property
     def pts_s(self) -> NDArray[np.float64]:
         """float64 [n], seconds from the first frame."""
         return self.raw_s - self.raw_s[0] if len(self.raw_s) else self.raw_s
+
+    @property
+    def nominal_s(self) -> NDArray[np.float64]:
+        """float64 [n], frame number over header rate, as tools count that know no timestamps; the true times where those
+        are not evenly spaced or the header is far off."""
+        pts_s, steps = self.pts_s, max(1, len(self.raw_s) - 1)
+        frame_s = float(pts_s[-1]) / steps if len(pts_s) else 0.0
+        even = np.abs(pts_s - np.arange(len(pts_s)) * frame_s).max(initial=0) < frame_s / 2
+        if self.rate_hz is None or not even or abs(self.rate_hz * frame_s - 1) > _HEADER_IS_OFF:
+            return pts_s
+        return np.arange(len(pts_s)) / self.rate_hz
 
     @property
     def duration_s(self) -> float:
@@ -91,24 +116,60 @@ def _timeline(path: str, options: dict[str, str], timeout_s: float) -> Timeline:
         raise ClipRejected("corrupt", "no frames")
     if _NO_TIME in kept:
         raise ClipRejected("frame_mismatch", "packets without timestamps")
-    return Timeline(np.sort(np.array([float(int(pts) * base) for pts in kept], np.float64)))
+    times = np.sort(np.array([float(int(pts) * base) for pts in kept], np.float64))
+    return Timeline(times, *_header(result.log))
 
 
-def decode(path: str, timeline: Timeline, indices: NDArray[np.int64], size: int, fit: str, timeout_s: float) -> Frames:
+def _header(log: str) -> tuple[tuple[int, int], float | None]:
+    """Width and height of the first video stream of the log, turned as its display matrix says, and its frame rate."""
+    stream = _STREAM.search(log)
+    if stream is None:
+        raise ClipRejected("corrupt", "the stream has no size")
+    width, height = int(stream[1]), int(stream[2])
+    following = _NEXT_STREAM.split(log[stream.end() :], maxsplit=1)[0]
+    rotation = _ROTATION.search(following)
+    turned = rotation and round(float(rotation[1]) / 90) % 2
+    rate = _RATE.search(following.partition("\n")[0])
+    return (height, width) if turned else (width, height), float(rate[1]) if rate and float(rate[1]) > 0 else None
+
+
+def decode(
+    path: str,
+    timeline: Timeline,
+    indices: NDArray[np.int64],
+    size: int,
+    fit: str,
+    timeout_s: float,
+    window: Window | None = None,
+) -> Frames:
     """Decode the frames `indices` (ascending, of `timeline`) scaled to [size,size].
 
     fit: `pad` keeps the display aspect and centres the picture on black, `squash` fills the square
+    window: the part of the frame to take, in whole source pixels; black where it leaves the frame. It fills the square.
 
     Raises:
         ClipRejected: corrupt, frame_mismatch, decode_timeout, decoder_killed
     """
     picked = _any_of([f"eq(n,{index})" for index in indices])
+    source = ffmpeg.input(_INPUT, **safe_input_options())["V:0"].filter("select", picked)
+    source = source.filter("showinfo@source", checksum=0)
+    video = _whole(source, size, fit) if window is None else _part(source, size, window, timeline.size_px)
+    output = video.output("pipe:1", format="rawvideo", pix_fmt="rgb24", fps_mode="passthrough", **{"frames:v": len(indices)})
+    rgb, source_size, content_size = _check(_run(path, output, timeout_s), timeline, indices, size)
+    if window is None:
+        corner = (size - content_size) // 2
+        affine, content = resize_affine(source_size, content_size, corner), np.hstack([corner, corner + content_size])
+    else:
+        if (source_size != timeline.size_px).any():
+            raise ClipRejected("frame_mismatch", "frames of another size than the header tells")
+        affine, content = _window_place(window, source_size, size)
+    return Frames(rgb, timeline.pts_s[indices], affine, source_size, content.astype(np.int32))
+
+
+def _whole(video: ffmpeg.nodes.FilterableStream, size: int, fit: str) -> ffmpeg.nodes.FilterableStream:
     width, height = ("if(gte(dar,1),{0},max(1,round({0}*dar)))", "if(gte(dar,1),max(1,round({0}/dar)),{0})")
-    video = (
-        ffmpeg.input(_INPUT, **safe_input_options())["V:0"]
-        .filter("select", picked)
-        .filter("showinfo@source", checksum=0)
-        .filter(
+    return (
+        video.filter(
             "scale",
             w=width.format(size) if fit == "pad" else size,
             h=height.format(size) if fit == "pad" else size,
@@ -118,8 +179,32 @@ def decode(path: str, timeline: Timeline, indices: NDArray[np.int64], size: int,
         .filter("showinfo@content", checksum=0)
         .filter("pad", size, size, x="floor((ow-iw)/2)", y="floor((oh-ih)/2)")
     )
-    output = video.output("pipe:1", format="rawvideo", pix_fmt="rgb24", fps_mode="passthrough", **{"frames:v": len(indices)})
-    return _frames(_run(path, output, timeout_s), timeline, indices, size)
+
+
+def _part(
+    video: ffmpeg.nodes.FilterableStream, size: int, window: Window, frame_px: tuple[int, int]
+) -> ffmpeg.nodes.FilterableStream:
+    """Cut in RGB: cutting frames with halved chroma at odd pixels would move their colours."""
+    x0, y0, x1, y1 = window
+    left, top = max(0, -x0), max(0, -y0)
+    width, height = (max(end, extent) + before for end, extent, before in zip((x1, y1), frame_px, (left, top), strict=True))
+    video = video.filter("scale", w="iw", h="ih", flags=_SCALER).filter("format", "rgb24")
+    if (width, height) != frame_px:
+        video = video.filter("pad", width, height, x=left, y=top)
+    video = video.filter("crop", x1 - x0, y1 - y0, x0 + left, y0 + top)
+    return video.filter("scale", w=size, h=size, flags=_SCALER).filter("showinfo@content", checksum=0)
+
+
+def _window_place(window: Window, source_size: NDArray[np.int32], size: int) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+    """Affine and content box of each frame of a window that fills the square."""
+    low, high = np.array(window[:2]), np.array(window[2:])
+    scale = size / (high - low)
+    affine = np.zeros((len(source_size), 2, 3))
+    affine[:, [0, 1], [0, 1]] = scale
+    affine[:, :, 2] = 0.5 * scale - 0.5 - low * scale
+    first = np.ceil((np.zeros_like(source_size) - low).clip(min=0) * scale)
+    last = np.floor((np.minimum(source_size, high) - low) * scale)
+    return affine, np.hstack([first, last]).astype(np.int32)
 
 
 def _any_of(terms: list[str]) -> str:
@@ -130,8 +215,10 @@ def _any_of(terms: list[str]) -> str:
     return f"({_any_of(terms[:middle])}+{_any_of(terms[middle:])})"
 
 
-def _frames(result: FfmpegResult, timeline: Timeline, indices: NDArray[np.int64], size: int) -> Frames:
-    """Check that what came out is what was asked for, frame by frame, and give it its times and places."""
+def _check(
+    result: FfmpegResult, timeline: Timeline, indices: NDArray[np.int64], size: int
+) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.int32]]:
+    """Check that what came out is what was asked for, frame by frame; gives pixels, source sizes and content sizes."""
     source, content = _SOURCE.findall(result.log), _CONTENT.findall(result.log)
     base = _TIME_BASE.search(result.log)
     count = len(indices)
@@ -142,14 +229,7 @@ def _frames(result: FfmpegResult, timeline: Timeline, indices: NDArray[np.int64]
         raise ClipRejected("frame_mismatch", "the decoder's frames stand at other times than the packets")
     source_size = np.array([(int(w), int(h)) for _, w, h in source], np.int32)
     content_size = np.array([(int(w), int(h)) for w, h in content], np.int32)
-    corner = (size - content_size) // 2
-    return Frames(
-        rgb=np.frombuffer(result.stdout, np.uint8).reshape(count, size, size, 3),
-        pts_s=timeline.pts_s[indices],
-        source_to_frame=resize_affine(source_size, content_size, corner),
-        source_size_px=source_size,
-        content_px=np.concatenate([corner, corner + content_size], axis=1).astype(np.int32),
-    )
+    return np.frombuffer(result.stdout, np.uint8).reshape(count, size, size, 3), source_size, content_size
 
 
 def resize_affine(

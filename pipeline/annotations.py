@@ -1,0 +1,103 @@
+"""Where the annotations say the face is: the box of a span in source pixels, and the frames it is good for.
+
+VoxCeleb's own files have header lines, a blank line, then `FRAME X Y W H` lines, one a frame. FRAME counts frames of 1/25 s
+whatever the video's rate is. Boxes are pixels of a frame scaled to 360 px height (VoxCeleb1) or fractions (VoxCeleb2).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.errors import ClipRejected
+from schemas.layout import uri_to_path
+from schemas.records import Span
+from transforms.extract.decode import Timeline
+
+FRAME_RATE_HZ = 25.0
+_HEIGHT_PX = 360.0
+_SAME_TIME_S = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """What is known of a span.
+
+    start_s, end_s: seconds from the first frame, end exclusive
+    box_px: the box that holds the face throughout, edges x0 y0 x1 y1 in source pixels, float64 [4]; None: not annotated
+    by_number: times were made from frame numbers and the rate in the header, as FOMM's authors do, and are compared so
+    """
+
+    start_s: float
+    end_s: float
+    box_px: NDArray[np.float64] | None = None
+    by_number: bool = False
+
+    def frames(self, line: Timeline) -> NDArray[np.int64]:
+        """Numbers of the frames that belong to the annotation, int64 ascending."""
+        if self.by_number:
+            times, slack = line.nominal_s, 0.0
+        else:
+            times, slack = line.pts_s, _SAME_TIME_S
+        return np.flatnonzero((times >= self.start_s - slack) & (times < self.end_s - slack))
+
+
+def annotation(span: Span, root: Path, size_px: tuple[int, int]) -> Annotation:
+    """What is known of a span whose video has frames of `size_px`.
+
+    A box a frame becomes their union, so that the crop stands still and holds the face in every frame.
+
+    Raises:
+        ClipRejected: bad_annotation, unreadable
+    """
+    if span.track_uri is not None:
+        return _from_track(root / uri_to_path(span.track_uri), size_px)
+    if span.box is None or span.reference_px is None:
+        return Annotation(span.start_s, span.end_s)
+    # Divided twice, as the authors of FOMM do, so that truncation to whole pixels finds the same number.
+    scale = np.array([reference / extent for reference, extent in zip(span.reference_px, size_px, strict=True)])
+    return Annotation(span.start_s, span.end_s, np.array(span.box, np.float64) / np.tile(scale, 2), by_number=True)
+
+
+def _from_track(path: Path, size_px: tuple[int, int]) -> Annotation:
+    frames, boxes, fractions = read_track(path)
+    scale = np.array(size_px, np.float64) if fractions else np.full(2, size_px[1] / _HEIGHT_PX)
+    low, high = boxes[:, :2].min(axis=0) * scale, (boxes[:, :2] + boxes[:, 2:]).max(axis=0) * scale
+    return Annotation(frames[0] / FRAME_RATE_HZ, (frames[-1] + 1) / FRAME_RATE_HZ, np.concatenate([low, high]))
+
+
+def read_track(path: Path) -> tuple[NDArray[np.int64], NDArray[np.float64], bool]:
+    """A VoxCeleb annotation file: frame numbers int64 [n] ascending, boxes float64 [n,4] x y w h, and whether in fractions.
+
+    Raises:
+        ClipRejected: bad_annotation, naming line and field; unreadable
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise ClipRejected("unreadable", f"{path.name}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ClipRejected("bad_annotation", f"{path.name} is not text") from error
+    header = next((n for n, line in enumerate(lines) if line.split() == ["FRAME", "X", "Y", "W", "H"]), None)
+    if header is None:
+        raise ClipRejected("bad_annotation", f"{path.name} has no line FRAME X Y W H")
+    rows = [_row(path, number, line) for number, line in enumerate(lines[header + 1 :], header + 2) if line.strip()]
+    if not rows:
+        raise ClipRejected("bad_annotation", f"{path.name} has no boxes")
+    values = np.array(sorted(rows))
+    fractions = any("." in line for line in lines[header + 1 :])
+    return values[:, 0].astype(np.int64), values[:, 1:], fractions
+
+
+def _row(path: Path, number: int, line: str) -> list[float]:
+    cells = line.split()
+    if len(cells) != 5:
+        raise ClipRejected("bad_annotation", f"{path.name} line {number}: {len(cells)} fields, must be 5")
+    row = []
+    for name, cell in zip(("FRAME", "X", "Y", "W", "H"), cells, strict=True):
+        try:
+            row.append(float(cell))
+        except ValueError:
+            raise ClipRejected("bad_annotation", f"{path.name} line {number}: {name} is {cell[:40]!r}") from None
+    return row

@@ -1,0 +1,84 @@
+"""What is doubtful about a corpus: reported when it is planned, kept unless the user asks otherwise.
+
+Counted over the whole listing, also the part that is not planned now.
+"""
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+_SHOWN = 20
+
+
+def hygiene(listed: pa.Table, malformed: list[str]) -> dict[str, Any]:
+    """The report, a count for each doubt and some of its cases.
+
+    duplicates: clips whose file, time and box stand more than once
+    boxes_outside: clips whose box leaves its reference frame
+    videos_in_both_splits, identities_in_both_splits: leaks between training and test data
+    malformed: lines of annotations that could not be understood and are left out
+    """
+    doubts = {
+        "duplicates": _duplicates(listed),
+        "boxes_outside": _boxes_outside(listed),
+        "videos_in_both_splits": _in_both(listed, "video"),
+        "identities_in_both_splits": _in_both(listed, "identity"),
+        "malformed": malformed,
+    }
+    return {
+        "listed": len(listed),
+        **{name: {"count": len(found), "first": list(found[:_SHOWN])} for name, found in doubts.items()},
+    }
+
+
+def summary(report: dict[str, Any]) -> str:
+    """The report in one line; empty where nothing is doubtful."""
+    found = [
+        f"{name.replace('_', ' ')} {doubt['count']}" for name, doubt in report.items() if name != "listed" and doubt["count"]
+    ]
+    return ", ".join(found)
+
+
+def _flat(listed: pa.Table) -> pa.Table:
+    """One row a span: the clip's key and the span's fields."""
+    spans = listed["spans"].combine_chunks()
+    fields = spans.flatten()
+    columns = {name: fields.field(name) for name in ("uri", "start_s", "end_s", "box", "reference_px", "track_uri")}
+    return pa.table({"key": listed["key"].combine_chunks().take(pc.list_parent_indices(spans)), **columns})
+
+
+def _duplicates(listed: pa.Table) -> list[str]:
+    flat = _flat(listed)
+    edges = {f"edge{n}": _entry(flat["box"], n) for n in range(4)}
+    same = pa.table({**{name: flat[name] for name in ("uri", "start_s", "end_s", "track_uri")}, **edges})
+    same = same.append_column("key", flat["key"])
+    groups = same.group_by(same.column_names[:-1]).aggregate([("key", "count"), ("key", "min")])
+    keys: list[str] = groups.filter(pc.greater(groups["key_count"], 1))["key_min"].to_pylist()
+    return sorted(keys)
+
+
+def _boxes_outside(listed: pa.Table) -> list[str]:
+    flat = _flat(listed)
+    flat = flat.filter(pc.is_valid(flat["box"]))
+    if not len(flat):
+        return []
+    x0, y0, x1, y1 = (_entry(flat["box"], n) for n in range(4))
+    width, height = (_entry(flat["reference_px"], n) for n in range(2))
+    outside = pc.or_(pc.or_(pc.less(x0, 0), pc.less(y0, 0)), pc.or_(pc.greater(x1, width), pc.greater(y1, height)))
+    keys: list[str] = flat["key"].filter(outside).to_pylist()
+    return keys
+
+
+def _entry(lists: pa.ChunkedArray, number: int) -> pa.Array:
+    """Entry `number` of each list, null where there is no list."""
+    whole = lists.combine_chunks()
+    filled = pc.fill_null(whole, pa.scalar([float("nan")] * 4, whole.type))
+    return pc.list_element(filled, number)
+
+
+def _in_both(listed: pa.Table, column: str) -> list[str]:
+    pairs = listed.select([column, "split"]).group_by([column, "split"]).aggregate([])
+    counts = pairs.group_by(column).aggregate([("split", "count")])
+    names: list[str] = sorted(counts.filter(pc.greater(counts["split_count"], 1))[column].to_pylist())
+    return names

@@ -1,0 +1,14 @@
+"""TaiChi-HD: `taichi-metadata.csv` of FOMM's authors and the user's downloads `videos/<video id>.mp4`."""
+
+from collections.abc import Iterator
+
+from pipeline.sources import metadata_csv
+from pipeline.sources.listing import Listing
+from schemas.records import ClipSpec
+
+EXPECTED = "taichi-metadata.csv and videos/<video>.mp4"
+
+
+def list_clips(listing: Listing) -> Iterator[ClipSpec]:
+    """The clips of the csv, in its order."""
+    return metadata_csv.list_clips(listing, "taichi", "taichi-metadata.csv")

@@ -1,0 +1,21 @@
+"""VoxCeleb1: the official annotations `txt/<identity>/<youtube id>/<clip>.txt`, or the metadata csv of FOMM's authors.
+
+There is no official release of the videos: `videos/<youtube id>.mp4` are the user's own downloads. Identities id10270 to
+id10309 are the official test split. A csv is used where one is named or where there is no `txt/`.
+"""
+
+from collections.abc import Iterator
+
+from pipeline.sources import metadata_csv, voxceleb_txt
+from pipeline.sources.listing import Listing
+from schemas.records import ClipSpec
+
+EXPECTED = "txt/<identity>/<video>/<clip>.txt and videos/<video>.mp4, or vox-metadata.csv and videos/<video>.mp4"
+_TEST = {f"id{number}" for number in range(10270, 10310)}
+
+
+def list_clips(listing: Listing) -> Iterator[ClipSpec]:
+    """All clips, in the order of the annotation tree or of the csv."""
+    if listing.metadata is None and (listing.root / "txt").is_dir():
+        return voxceleb_txt.list_clips(listing, "voxceleb1", {}, lambda who: "test" if who in _TEST else "train")
+    return metadata_csv.list_clips(listing, "voxceleb1", "vox-metadata.csv")
