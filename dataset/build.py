@@ -127,7 +127,7 @@ def _understand(options: argparse.Namespace, beam_options: list[str]) -> tuple[B
             frames=options.frames,
             min_frames=options.min_frames,
             size=options.size,
-            recipe=options.recipe or SOURCES[options.source].recipe(root),
+            recipe=options.recipe or _usual_recipe(options.source, root),
             fit=options.fit,
             landmarks=landmarks,
             jpeg_quality=options.jpeg_quality,
@@ -149,6 +149,13 @@ def _understand(options: argparse.Namespace, beam_options: list[str]) -> tuple[B
         quiet=options.quiet,
     )
     return order, config
+
+
+def _usual_recipe(source: str, root: Path) -> str:
+    try:
+        return SOURCES[source].recipe(root)
+    except OSError as error:
+        raise ConfigError(f"cannot read --input {root}: {error.strerror}") from error
 
 
 def _sayer(options: argparse.Namespace):  # type: ignore[no-untyped-def]

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -155,16 +156,11 @@ def _plan(order: BuildOrder, config: BuildConfig, manifest: Manifest, say: Calla
     again = _plan_retries(order, config, manifest)
     if again:
         say(f"planned again: {again} rejected clips")
-    source = SOURCES[config.source]
-    source.prepare(order.root)
-    if not order.root.is_dir():
-        raise ConfigError(f"--input {order.root} is not a directory")
-    listing = Listing(order.root, config.unit, order.metadata)
-    listed = plan.listing_table(source.list_clips(listing), config)
+    listing, listed = _list(order, config)
     report = hygiene(listed, listing.malformed)
     new = plan.plan_new(order.out, listed, config, order.wanted)
     if not plan.plan_files(order.out):
-        raise ConfigError(f"no clips of {config.source} below {order.root} (expected {source.expected})")
+        raise ConfigError(f"no clips of {config.source} below {order.root} (expected {SOURCES[config.source].expected})")
     say(f"planned: {new} new clips")
     for line in listing.malformed[:_MALFORMED_SHOWN]:
         say(f"left out: {line}")
@@ -173,6 +169,19 @@ def _plan(order: BuildOrder, config: BuildConfig, manifest: Manifest, say: Calla
     manifest = replace(manifest, hygiene=report)
     manifest.write(order.out)
     return manifest
+
+
+def _list(order: BuildOrder, config: BuildConfig) -> tuple[Listing, pa.Table]:
+    """The source's clips, as a table to plan from."""
+    source = SOURCES[config.source]
+    source.prepare(order.root)
+    listing = Listing(order.root, config.unit, order.metadata)
+    try:
+        if not order.root.is_dir():
+            raise ConfigError(f"--input {order.root} is not a directory")
+        return listing, plan.listing_table(source.list_clips(listing), config)
+    except PermissionError as error:
+        raise ConfigError(f"cannot read --input {error.filename}: {error.strerror}") from error
 
 
 def _plan_retries(order: BuildOrder, config: BuildConfig, manifest: Manifest) -> int:

@@ -159,11 +159,31 @@ def assert_whole_or_absent(out: Path) -> None:
 def test_an_output_without_rights_is_refused(demo_videos: Path, tmp_path: Path) -> None:
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o555)
+    assert_refused_without_rights(demo_videos, locked / "out", tmp_path, said=str(locked / "out"))
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="as root, setpriv is needed to lose rights")
+def test_an_input_without_rights_is_refused(demo_videos: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out").chmod(0o777)
+    assert_refused_without_rights(demo_videos, tmp_path / "out" / "set", tmp_path, said="cannot list", lock="videos/dev/mp4")
+    assert not (tmp_path / "out" / "set").exists()
+
+
+def assert_refused_without_rights(videos: Path, out: Path, tmp_path: Path, said: str, lock: str | None = None) -> None:
+    tree = Path(shutil.copytree(videos, tmp_path / "videos"))
     for parent in (tmp_path, *tmp_path.parents):
         if parent.stat().st_uid == os.geteuid() and parent != Path("/"):
             parent.chmod(parent.stat().st_mode | 0o055)
+    for path in [tree, *tree.rglob("*")]:
+        path.chmod(0o755)
+    if lock:
+        (tmp_path / lock).chmod(0)
     drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
-    done = subprocess.run([*drop, *command(demo_videos, locked / "out")], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run([*drop, *command(tree, out)], cwd=ROOT, capture_output=True, text=True, check=False)
+    if lock:
+        (tmp_path / lock).chmod(0o755)
     assert done.returncode == 2
     assert "Permission denied" in done.stderr
+    assert said in done.stderr
     assert done.stderr.count("\n") == 1
