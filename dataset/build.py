@@ -22,7 +22,7 @@ from pipeline.plan import Wanted
 from pipeline.runners import LOCAL
 from pipeline.sources import SOURCES
 from schemas.config import FITS, RECIPES, UNITS, BuildConfig
-from schemas.errors import BuildFailed, ConfigError
+from schemas.errors import BuildFailed, ConfigError, DatasetError
 from schemas.reasons import REASONS
 from transforms.extract.landmarks import models
 
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         order, config = _understand(options, beam_options)
         ledger = build(order, config, _sayer(options))
-    except ConfigError as error:
+    except (ConfigError, DatasetError) as error:
         return _end(UNUSABLE, f"error: {error}")
     except BuildFailed as error:
         return _end(STOPPED, f"error: {error}. What is committed stays; the same command goes on from there")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pipeline.shard import BuildJob
 from pipeline.supervise import Progress, build_locally
-from schemas.errors import ConfigError
+from schemas.errors import BuildFailed, ConfigError
 from schemas.records import ShardUnit
 
 LOCAL = "local"
@@ -34,4 +34,8 @@ def run(units: Sequence[ShardUnit], job: BuildJob, runner: str, workers: int, op
     else:
         from pipeline.graph import run_graph
 
-        run_graph(units, job, [f"--runner={runner}", *options])
+        try:
+            run_graph(units, job, [f"--runner={runner}", *options])
+        except Exception as error:  # whatever a runner raises, its own trace says where
+            first = next(iter(str(error).splitlines()), "")
+            raise BuildFailed(f"the runner {runner} failed: {type(error).__name__}: {first}") from error

@@ -224,6 +224,23 @@ def test_any_beam_runner_writes_the_same_bytes(tree: Path, tmp_path: Path) -> No
     assert shards(tmp_path / "beam") == shards(tmp_path / "local")
 
 
+def test_a_damaged_manifest_is_one_line(tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "dataset.json").write_text("{")
+    assert build.main(arguments(tree, out, "--quiet")) == 2
+    told = capsys.readouterr().err
+    assert "dataset.json cannot be understood" in told
+    assert told.count("\n") == 1
+
+
+def test_a_runner_that_is_none_is_one_line(tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert build.main(arguments(tree, tmp_path / "out", "--quiet", "--runner", "NoSuchRunner")) == 1
+    told = capsys.readouterr().err
+    assert "the runner NoSuchRunner failed: ValueError" in told
+    assert told.count("\n") == 1
+
+
 def test_nothing_kept_is_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     clip = tmp_path / "in/id1/video/00001.mp4"
     clip.parent.mkdir(parents=True)
