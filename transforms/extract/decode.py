@@ -25,6 +25,8 @@ from transforms.extract.ffmpeg import FfmpegResult, run_ffmpeg, safe_input_optio
 # swscale's fast paths differ between processors; these flags choose the exact ones, so that bytes do not.
 _SCALER = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 _SAME_TIME_S = 1e-3
+# Seeking costs some decoding before the first frame too, and short clips are most of the work.
+_SEEK_FROM_S, _SEEK_MARGIN_S = 10.0, 1.0
 _HEADER_IS_OFF = 0.005
 
 _NO_TIME = str(-(2**63))  # as framecrc writes AV_NOPTS_VALUE
@@ -147,15 +149,49 @@ def decode(
     fit: `pad` keeps the display aspect and centres the picture on black, `squash` fills the square
     window: the part of the frame to take, in whole source pixels; black where it leaves the frame. It fills the square.
 
+    Frames far into a long file are reached by a seek to the keyframe before them. Where that gives anything but exactly the
+    frames that were asked for, at their times and without an error, the file is decoded from its start.
+
     Raises:
         ClipRejected: corrupt, frame_mismatch, decode_timeout, decoder_killed
     """
-    picked = _any_of([f"eq(n,{index})" for index in indices])
-    source = ffmpeg.input(_INPUT, **safe_input_options())["V:0"].filter("select", picked)
+    start_s = seek_s(timeline, indices)
+    if start_s:
+        try:
+            return decode_from(start_s, path, timeline, indices, size, fit, timeout_s, window)
+        except ClipRejected as lost:
+            if lost.reason not in ("corrupt", "frame_mismatch"):
+                raise
+    return decode_from(0, path, timeline, indices, size, fit, timeout_s, window)
+
+
+def seek_s(timeline: Timeline, indices: NDArray[np.int64]) -> int:
+    """Where decoding begins, whole seconds as the container counts them; 0 for the start of the file."""
+    first_s = float(timeline.raw_s[indices[0]])
+    return int(first_s - _SEEK_MARGIN_S) if first_s > _SEEK_FROM_S else 0
+
+
+def decode_from(
+    start_s: int,
+    path: str,
+    timeline: Timeline,
+    indices: NDArray[np.int64],
+    size: int,
+    fit: str,
+    timeout_s: float,
+    window: Window | None,
+) -> Frames:
+    """`decode` from a second of the file onwards: by frame number from its start, by timestamp after a seek."""
+    gap_s = np.diff(timeline.raw_s).min(initial=_SAME_TIME_S * 2.5)
+    within_s = 0.4 * float(gap_s) if start_s else _SAME_TIME_S
+    times = timeline.raw_s[indices] - start_s
+    terms = [f"lt(abs(t-{time:.6f}),{within_s:.6f})" for time in times] if start_s else [f"eq(n,{i})" for i in indices]
+    options = {**safe_input_options(), **({"ss": start_s} if start_s else {})}
+    source = ffmpeg.input(_INPUT, **options)["V:0"].filter("select", _any_of(terms))
     source = source.filter("showinfo@source", checksum=0)
     video = _whole(source, size, fit) if window is None else _part(source, size, window, timeline.size_px)
     output = video.output("pipe:1", format="rawvideo", pix_fmt="rgb24", fps_mode="passthrough", **{"frames:v": len(indices)})
-    rgb, source_size, content_size = _check(_run(path, output, timeout_s), timeline, indices, size)
+    rgb, source_size, content_size = _check(_run(path, output, timeout_s), times, within_s, size)
     if window is None:
         corner = (size - content_size) // 2
         affine, content = resize_affine(source_size, content_size, corner), np.hstack([corner, corner + content_size])
@@ -216,16 +252,16 @@ def _any_of(terms: list[str]) -> str:
 
 
 def _check(
-    result: FfmpegResult, timeline: Timeline, indices: NDArray[np.int64], size: int
+    result: FfmpegResult, expected_s: NDArray[np.float64], within_s: float, size: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.int32]]:
     """Check that what came out is what was asked for, frame by frame; gives pixels, source sizes and content sizes."""
     source, content = _SOURCE.findall(result.log), _CONTENT.findall(result.log)
     base = _TIME_BASE.search(result.log)
-    count = len(indices)
+    count = len(expected_s)
     if base is None or not len(source) == len(content) == count or len(result.stdout) != count * size * size * 3:
         raise ClipRejected("frame_mismatch", f"asked for {count} frames, got {len(result.stdout) / (size * size * 3):g}")
     times = np.array([float(int(pts) * Fraction(int(base[1]), int(base[2]))) for pts, _, _ in source])
-    if np.abs(times - timeline.raw_s[indices]).max(initial=0) > _SAME_TIME_S:
+    if np.abs(times - expected_s).max(initial=0) > within_s:
         raise ClipRejected("frame_mismatch", "the decoder's frames stand at other times than the packets")
     source_size = np.array([(int(w), int(h)) for _, w, h in source], np.int32)
     content_size = np.array([(int(w), int(h)) for w, h in content], np.int32)
