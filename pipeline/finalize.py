@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from pipeline.card import data_card
 from pipeline.plan import plan_files, planned_keys, units
-from schemas.atomic import replacing, write_whole
+from schemas.atomic import replacing, sync, write_whole
 from schemas.errors import BuildFailed
 from schemas.layout import CARD, INDEX, REJECTIONS, marker_path
 from schemas.manifest import Manifest, ShardEntry
@@ -57,6 +57,8 @@ def finalize(out: Path, manifest: Manifest) -> Manifest:
             rejections.add(lost)
             _count(totals, kept, lost)
         counts = _counts(out, totals, shards)  # inside: where clips were lost, the old index stays
+    for split in {entry.split for entry in shards}:
+        sync(out / split)  # a worker may have been ended between its last rename and its sync
     finished = replace(manifest, complete=True, counts=counts, shards=tuple(shards))
     write_whole(out, out / CARD, data_card(finished).encode())
     finished.write(out)

@@ -25,7 +25,7 @@ from schemas.errors import BuildFailed
 from schemas.layout import WORK_DIR, marker_path
 from schemas.records import ShardUnit
 
-_POLL_S = 0.5
+_POLL_S = 0.2
 # Deaths in a row that neither commit a shard nor name a new suspect: workers that cannot even start.
 _MOST_IDLE_DEATHS = 12
 
@@ -108,8 +108,11 @@ def _run_child(units: Sequence[ShardUnit], left: list[ShardUnit], job: BuildJob,
             child.stdin.flush()
         # Beam tells of a failure when all bundles are through, which may take days; the note is there at once.
         while child.poll() is None and not (job.journal / FAILURE).exists():
-            committed = sum(sizes.values()) - sum(len(unit) for unit in pending(left, job.out))
+            unfinished = pending(left, job.out)
+            committed = sum(sizes.values()) - sum(len(unit) for unit in unfinished)
             progress.update(before + committed + finished_clips(job.journal))
+            if not unfinished:
+                break  # Beam takes seconds to wind down, and has nothing left to do
             time.sleep(_POLL_S)
     finally:
         with suppress(ProcessLookupError):

@@ -9,7 +9,8 @@ from pathlib import Path
 from schemas.layout import WORK_DIR
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have a file, or the names in a directory, on disk before going on."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -31,10 +32,10 @@ def replacing(out: Path, target: Path) -> Iterator[Path]:
         yield temporary
         if not temporary.exists():
             return
-        _sync(temporary)
+        sync(temporary)
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary.replace(target)
-        _sync(target.parent)
+        sync(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
