@@ -23,6 +23,7 @@ from benchmarks.parts import STEPS, cpu_of_parts, sample
 from benchmarks.report import ROOT, Report, add_options, cores, corpus
 from benchmarks.watch import Watch
 from pipeline.sources.listing import Listing
+from pipeline.sources.tree import DirectoryTree
 from pipeline.sources.voxceleb2 import list_clips
 from schemas.config import BuildConfig
 from schemas.layout import uri_to_path
@@ -210,7 +211,7 @@ def _run_plain(source: Path, output: Path, upsample: int, config: BuildConfig, c
 
 def replicate(source: Path, target: Path, copies: int) -> Path:
     """`copies` times the clips of `source` as a VoxCeleb2 tree with other identities; hard links where the disk allows."""
-    for spec in list_clips(Listing(source)):
+    for spec in list_clips(Listing(DirectoryTree(source))):
         path = source / uri_to_path(spec.spans[0].uri)
         half = "test" if spec.split == "test" else "dev"
         for copy in range(copies):
@@ -229,7 +230,7 @@ def _link(path: Path, place: Path) -> None:
 
 def make_1080p(source: Path, target: Path, options: argparse.Namespace) -> Path:
     """Some clips of `source`, their first seconds scaled to 1920x1080, as a VoxCeleb2 tree."""
-    for number, spec in enumerate(islice(list_clips(Listing(source)), options.large_clips)):
+    for number, spec in enumerate(islice(list_clips(Listing(DirectoryTree(source))), options.large_clips)):
         place = target / "dev" / "mp4" / f"id{number:05d}" / spec.video / "00001.mp4"
         place.parent.mkdir(parents=True)
         command = [ffmpeg_path(), "-v", "error", "-nostdin", "-i", str(source / uri_to_path(spec.spans[0].uri)), "-t", "4", "-an"]

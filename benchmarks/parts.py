@@ -19,13 +19,15 @@ from benchmarks.report import ROOT
 from pipeline.clip import ReadClip, read_clip
 from pipeline.sources import SOURCES
 from pipeline.sources.listing import Listing
+from pipeline.sources.tree import DirectoryTree
 from schemas.config import BuildConfig
 from schemas.layout import uri_to_path
 from schemas.records import ClipSpec
-from transforms.extract.decode import timeline_from_packets
 from transforms.extract.encode import encode_jpegs
 from transforms.extract.landmarks import models
+from transforms.extract.media import Media
 from transforms.extract.quality.measure import measure
+from transforms.extract.timeline import timeline_from_packets
 from transforms.extract.track import centred_box, track
 
 STEPS = ("timeline", "decode", "detect", "landmarks", "quality", "encode")
@@ -48,7 +50,7 @@ def cpu_of_parts(root: Path, config: BuildConfig, clips: int, processes: int) ->
 
 def sample(root: Path, config: BuildConfig, clips: int) -> list[ClipSpec]:
     """All clips below `root`, or as many random ones, always the same."""
-    specs = list(SOURCES[config.source].list_clips(Listing(root, config.unit)))
+    specs = list(SOURCES[config.source].list_clips(Listing(DirectoryTree(root), config.unit)))
     return specs if len(specs) <= clips else random.Random(0).sample(specs, clips)
 
 
@@ -80,7 +82,7 @@ def _measure(specs: list[ClipSpec], root: Path, config: BuildConfig) -> dict[str
     for spec in specs:
         with _timed(spent, "timeline"):
             for span in spec.spans:
-                timeline_from_packets(str(root / uri_to_path(span.uri)), config.decode_timeout_s)
+                timeline_from_packets(Media.at(root / uri_to_path(span.uri)), config.decode_timeout_s)
         with _timed(spent, "read"):
             read = read_clip(spec, root, config)
         if isinstance(read, ReadClip):

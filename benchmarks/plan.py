@@ -28,6 +28,7 @@ from pipeline.hygiene import hygiene
 from pipeline.plan import Wanted, listing_table, plan_new, read_unit, units
 from pipeline.sources import voxceleb2
 from pipeline.sources.listing import Listing
+from pipeline.sources.tree import DirectoryTree
 from schemas.config import BuildConfig
 from schemas.layout import clip_key, path_to_uri
 from schemas.records import ClipSpec, Span
@@ -87,7 +88,7 @@ def measure(order: dict[str, Any]) -> dict[str, float]:
     """Plan what `order` tells, and once more with nothing new; seconds of each step and peak memory of this process."""
     out, config = Path(order["out"]), BuildConfig(source="voxceleb2")
     root, clips = order["tree"], order["clips"]
-    listing = partial(voxceleb2.list_clips, Listing(Path(root))) if root else partial(synthetic_clips, clips)
+    listing = partial(voxceleb2.list_clips, Listing(DirectoryTree(Path(root)))) if root else partial(synthetic_clips, clips)
     imported_mib = peak_mib()
     steps: dict[str, tuple[float, float]] = {}
     _timed(steps, "listing", lambda: sum(1 for _ in listing()))

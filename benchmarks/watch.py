@@ -1,4 +1,4 @@
-"""Peak memory and CPU time of a command and all its descendants, read from /proc while it runs."""
+"""Peak memory, CPU time and writing of a command and all its descendants, read from /proc while it runs."""
 
 import os
 import threading
@@ -35,6 +35,7 @@ class Watch:
         self._pid, self._interval_s = pid, interval_s
         self._own_s: dict[int, float] = {}
         self._waited_s: dict[int, float] = {}
+        self._written: dict[int, int] = {}
         self.peaks_mib: dict[str, float] = defaultdict(float)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -55,6 +56,11 @@ class Watch:
         return sum(self._own_s.values()) + sum(self._waited_s.values())
 
     @property
+    def written_bytes(self) -> int:
+        """Bytes that the processes of the tree sent to a disk; files in memory do not count."""
+        return sum(self._written.values())
+
+    @property
     def others_s(self) -> float:
         """CPU seconds that everything else on the machine took meanwhile, the host included (steal)."""
         return max(0.0, self._machine_s - self.cpu_s)
@@ -67,6 +73,7 @@ class Watch:
     def _note(self, process: _Process) -> None:
         """ffmpeg's time is taken from the worker that waits for it, since most of these processes are too short to be seen."""
         role = _role(process.pid)
+        self._written[process.pid] = max(self._written.get(process.pid, 0), _written(process.pid))
         self.peaks_mib[role] = max(self.peaks_mib[role], peak_mib(process.pid))
         if role != "ffmpeg":
             self._own_s[process.pid] = process.own_s
@@ -98,6 +105,13 @@ def _process(pid: str) -> _Process | None:
         user, system, children_user, children_system = (int(ticks) * _TICK_S for ticks in fields[11:15])
         return _Process(int(pid), int(fields[1]), user + system, children_user + children_system)
     return None
+
+
+def _written(pid: int) -> int:
+    with suppress(OSError):
+        lines = Path(f"/proc/{pid}/io").read_text().splitlines()
+        return int(dict(line.split(": ") for line in lines)["write_bytes"])
+    return 0
 
 
 def _role(pid: int) -> str:

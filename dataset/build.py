@@ -18,6 +18,7 @@ from typing import NoReturn
 
 from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser
 from pipeline.drive import BuildOrder, Ledger, build
+from pipeline.input import Input, open_input
 from pipeline.plan import Wanted
 from pipeline.runners import LOCAL
 from pipeline.sources import SOURCES
@@ -79,7 +80,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--source", required=True, choices=SOURCES, help="the corpus")
     parser.add_argument(
-        "--input", type=Path, help="its directory (demo: where the videos are rendered, OUTPUT-videos if not given)"
+        "--input",
+        type=Path,
+        nargs="+",
+        help="its directory, or its archives, read in place: zip or tar, also in parts, of which one is named "
+        "(demo: where the videos are rendered, OUTPUT-videos if not given)",
     )
     parser.add_argument("--metadata", type=Path, help="a csv of clips as FOMM's authors write it (voxceleb1, taichi, folder)")
     parser.add_argument("--output", type=Path, required=True, help="where the data set goes")
@@ -117,7 +122,8 @@ def _understand(options: argparse.Namespace, beam_options: list[str]) -> tuple[B
             raise ConfigError(f"{name} is {value}, must be at least 1")
     if options.input is None and options.source != "demo":
         raise ConfigError(f"--source {options.source} needs --input")
-    root = options.input or options.output.with_name(options.output.name + "-videos")
+    paths = options.input or [options.output.with_name(options.output.name + "-videos")]
+    opened = open_input(paths, SOURCES[options.source].splits)
     landmarks, why = models.resolve(options.landmarks)
     _sayer(options)(f"landmarks: {landmarks} ({why})")
     try:
@@ -127,7 +133,7 @@ def _understand(options: argparse.Namespace, beam_options: list[str]) -> tuple[B
             frames=options.frames,
             min_frames=options.min_frames,
             size=options.size,
-            recipe=options.recipe or _usual_recipe(options.source, root),
+            recipe=options.recipe or _usual_recipe(options.source, opened),
             fit=options.fit,
             landmarks=landmarks,
             jpeg_quality=options.jpeg_quality,
@@ -138,7 +144,7 @@ def _understand(options: argparse.Namespace, beam_options: list[str]) -> tuple[B
     except ValueError as error:
         raise ConfigError(str(error)) from error
     order = BuildOrder(
-        root=root,
+        input=opened,
         out=options.output,
         metadata=options.metadata,
         wanted=Wanted(frozenset(options.split) if options.split else None, options.limit),
@@ -151,11 +157,11 @@ def _understand(options: argparse.Namespace, beam_options: list[str]) -> tuple[B
     return order, config
 
 
-def _usual_recipe(source: str, root: Path) -> str:
+def _usual_recipe(source: str, opened: Input) -> str:
     try:
-        return SOURCES[source].recipe(root)
+        return SOURCES[source].recipe(opened.tree)
     except OSError as error:
-        raise ConfigError(f"cannot read --input {root}: {error.strerror}") from error
+        raise ConfigError(f"cannot read --input {opened.root}: {error.strerror}") from error
 
 
 def _sayer(options: argparse.Namespace):  # type: ignore[no-untyped-def]

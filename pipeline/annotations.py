@@ -4,16 +4,17 @@ VoxCeleb's own files have header lines, a blank line, then `FRAME X Y W H` lines
 whatever the video's rate is. Boxes are pixels of a frame scaled to 360 px height (VoxCeleb1) or fractions (VoxCeleb2).
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.unpack import content
 from schemas.errors import ClipRejected
-from schemas.layout import uri_to_path
 from schemas.records import Span
-from transforms.extract.decode import Timeline
+from transforms.extract.timeline import Timeline
 
 FRAME_RATE_HZ = 25.0
 _HEIGHT_PX = 360.0
@@ -52,7 +53,8 @@ def annotation(span: Span, root: Path, size_px: tuple[int, int]) -> Annotation:
         ClipRejected: bad_annotation, unreadable
     """
     if span.track_uri is not None:
-        return _from_track(root / uri_to_path(span.track_uri), size_px)
+        name = os.path.basename(span.track_uri)
+        return _from_track(name, content(span.track_uri, span.track_packed, root), size_px)
     if span.box is None or span.reference_px is None:
         return Annotation(span.start_s, span.end_s)
     # Divided twice, as the authors of FOMM do, so that truncation to whole pixels finds the same number.
@@ -60,44 +62,42 @@ def annotation(span: Span, root: Path, size_px: tuple[int, int]) -> Annotation:
     return Annotation(span.start_s, span.end_s, np.array(span.box, np.float64) / np.tile(scale, 2), by_number=True)
 
 
-def _from_track(path: Path, size_px: tuple[int, int]) -> Annotation:
-    frames, boxes, fractions = read_track(path)
+def _from_track(name: str, text: bytes, size_px: tuple[int, int]) -> Annotation:
+    frames, boxes, fractions = read_track(name, text)
     scale = np.array(size_px, np.float64) if fractions else np.full(2, size_px[1] / _HEIGHT_PX)
     low, high = boxes[:, :2].min(axis=0) * scale, (boxes[:, :2] + boxes[:, 2:]).max(axis=0) * scale
     return Annotation(frames[0] / FRAME_RATE_HZ, (frames[-1] + 1) / FRAME_RATE_HZ, np.concatenate([low, high]))
 
 
-def read_track(path: Path) -> tuple[NDArray[np.int64], NDArray[np.float64], bool]:
+def read_track(name: str, text: bytes) -> tuple[NDArray[np.int64], NDArray[np.float64], bool]:
     """A VoxCeleb annotation file: frame numbers int64 [n] ascending, boxes float64 [n,4] x y w h, and whether in fractions.
 
     Raises:
-        ClipRejected: bad_annotation, naming line and field; unreadable
+        ClipRejected: bad_annotation, naming line and field
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise ClipRejected("unreadable", f"{path.name}: {error.strerror}") from error
+        lines = text.decode().splitlines()
     except UnicodeDecodeError as error:
-        raise ClipRejected("bad_annotation", f"{path.name} is not text") from error
+        raise ClipRejected("bad_annotation", f"{name} is not text") from error
     header = next((n for n, line in enumerate(lines) if line.split() == ["FRAME", "X", "Y", "W", "H"]), None)
     if header is None:
-        raise ClipRejected("bad_annotation", f"{path.name} has no line FRAME X Y W H")
-    rows = [_row(path, number, line) for number, line in enumerate(lines[header + 1 :], header + 2) if line.strip()]
+        raise ClipRejected("bad_annotation", f"{name} has no line FRAME X Y W H")
+    rows = [_row(name, number, line) for number, line in enumerate(lines[header + 1 :], header + 2) if line.strip()]
     if not rows:
-        raise ClipRejected("bad_annotation", f"{path.name} has no boxes")
+        raise ClipRejected("bad_annotation", f"{name} has no boxes")
     values = np.array(sorted(rows))
     fractions = any("." in line for line in lines[header + 1 :])
     return values[:, 0].astype(np.int64), values[:, 1:], fractions
 
 
-def _row(path: Path, number: int, line: str) -> list[float]:
+def _row(name: str, number: int, line: str) -> list[float]:
     cells = line.split()
     if len(cells) != 5:
-        raise ClipRejected("bad_annotation", f"{path.name} line {number}: {len(cells)} fields, must be 5")
+        raise ClipRejected("bad_annotation", f"{name} line {number}: {len(cells)} fields, must be 5")
     row = []
-    for name, cell in zip(("FRAME", "X", "Y", "W", "H"), cells, strict=True):
+    for column, cell in zip(("FRAME", "X", "Y", "W", "H"), cells, strict=True):
         try:
             row.append(float(cell))
         except ValueError:
-            raise ClipRejected("bad_annotation", f"{path.name} line {number}: {name} is {cell[:40]!r}") from None
+            raise ClipRejected("bad_annotation", f"{name} line {number}: {column} is {cell[:40]!r}") from None
     return row

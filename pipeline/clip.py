@@ -1,5 +1,7 @@
 """The whole life of one clip, without Beam: read (ffmpeg, any thread), then finish (model and encoder, one thread)."""
 
+from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,16 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.annotations import annotation
+from pipeline.unpack import media
 from schemas.config import BuildConfig
 from schemas.errors import ClipRejected
-from schemas.layout import uri_to_path
 from schemas.records import Clip, ClipSpec, Crop, FaceTrack, Landmarks, Rejected, Span
-from transforms.extract import decode
 from transforms.extract.crop import WINDOWS, Window, as_crop
+from transforms.extract.decode import decode
 from transforms.extract.encode import encode_jpegs
 from transforms.extract.landmarks.models import FaceModel
+from transforms.extract.media import Media
 from transforms.extract.quality.measure import measure
 from transforms.extract.sample import sample_indices
+from transforms.extract.timeline import ReadTimeline, Timeline, timeline_by_decoding, timeline_from_packets
 from transforms.extract.track import centred_box, track
 
 
@@ -53,19 +57,24 @@ def build_clip(spec: ClipSpec, root: Path, model: FaceModel | None, config: Buil
 
 
 def _read(spec: ClipSpec, root: Path, config: BuildConfig) -> ReadClip:
-    for span in spec.spans:
-        decode.check_file(str(root / uri_to_path(span.uri)))
-    try:
-        return _read_frames(spec, root, decode.timeline_from_packets, config)
-    except ClipRejected as lost:
-        if lost.reason != "frame_mismatch":
-            raise
-    return _read_frames(spec, root, decode.timeline_by_decoding, config)
+    with ExitStack() as opened:
+        # Several spans may lie in one file, which is then opened, or unpacked, once.
+        files = {span.uri: opened.enter_context(media(span.uri, span.packed, root)) for span in _each_file(spec)}
+        try:
+            return _read_frames(spec, root, files, timeline_from_packets, config)
+        except ClipRejected as lost:
+            if lost.reason != "frame_mismatch":
+                raise
+        return _read_frames(spec, root, files, timeline_by_decoding, config)
 
 
-def _read_frames(spec: ClipSpec, root: Path, timeline_of: decode.ReadTimeline, config: BuildConfig) -> ReadClip:
+def _each_file(spec: ClipSpec) -> Iterable[Span]:
+    return {span.uri: span for span in spec.spans}.values()
+
+
+def _read_frames(spec: ClipSpec, root: Path, files: dict[str, Media], timeline_of: ReadTimeline, config: BuildConfig) -> ReadClip:
     """Sample over the frames of all spans laid end to end, then decode those of each file."""
-    parts = [_part(span, root, timeline_of, config) for span in spec.spans]
+    parts = [_part(span, root, files[span.uri], timeline_of, config) for span in spec.spans]
     ends = np.cumsum([len(part.frames) for part in parts])
     total = int(ends[-1])
     if total < config.fewest_frames:
@@ -76,9 +85,7 @@ def _read_frames(spec: ClipSpec, root: Path, timeline_of: decode.ReadTimeline, c
         start = end - len(part.frames)
         indices = part.frames[chosen[(chosen >= start) & (chosen < end)] - start]
         if len(indices):
-            frames = decode.decode(
-                part.path, part.timeline, indices, config.size, config.fit, config.decode_timeout_s, part.window
-            )
+            frames = decode(part.media, part.timeline, indices, config.size, config.fit, config.decode_timeout_s, part.window)
             decoded.append((number, indices, frames))
     return ReadClip(spec, as_crop(decoded), total, sum(part.duration_s for part in parts))
 
@@ -87,8 +94,8 @@ def _read_frames(spec: ClipSpec, root: Path, timeline_of: decode.ReadTimeline, c
 class _Part:
     """A span whose file has been looked at: the numbers of its frames, int64 [n], and the window the recipe takes."""
 
-    path: str
-    timeline: decode.Timeline
+    media: Media
+    timeline: Timeline
     frames: NDArray[np.int64]
     window: Window | None
 
@@ -97,16 +104,15 @@ class _Part:
         return self.timeline.duration_s * len(self.frames) / max(1, len(self.timeline.raw_s))
 
 
-def _part(span: Span, root: Path, timeline_of: decode.ReadTimeline, config: BuildConfig) -> _Part:
-    path = str(root / uri_to_path(span.uri))
-    line = timeline_of(path, config.decode_timeout_s)
+def _part(span: Span, root: Path, file: Media, timeline_of: ReadTimeline, config: BuildConfig) -> _Part:
+    line = timeline_of(file, config.decode_timeout_s)
     known = annotation(span, root, line.size_px)
     window = None
     if config.recipe in WINDOWS:
         if known.box_px is None:
             raise ClipRejected("bad_annotation", f"--recipe {config.recipe} needs a box, and none is annotated")
         window = WINDOWS[config.recipe](known.box_px, line.size_px)
-    return _Part(path, line, known.frames(line), window)
+    return _Part(file, line, known.frames(line), window)
 
 
 def _faces(crops: list[Crop], model: FaceModel) -> list[tuple[FaceTrack, Landmarks]]:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from pipeline import plan, runners
 from pipeline.finalize import finalize
 from pipeline.hygiene import hygiene, summary
+from pipeline.input import Input, archives_hint, check_archives
 from pipeline.progress import progress
 from pipeline.provenance import provenance
 from pipeline.shard import BuildJob
@@ -35,14 +36,15 @@ _MALFORMED_SHOWN = 10
 class BuildOrder:
     """What the user asks for, besides the config.
 
-    root, out: input and output directory
+    input: the opened input
+    out: the output directory
     metadata: a csv of clips, for sources that have one
     wanted: which listed clips to plan
     retry: reason codes whose rejected clips are planned again
     runner, workers, beam_options: where to run
     """
 
-    root: Path
+    input: Input
     out: Path
     wanted: plan.Wanted
     metadata: Path | None = None
@@ -125,7 +127,7 @@ def _open(order: BuildOrder, config: BuildConfig) -> Manifest:
     made_with = provenance(config.landmarks)
     if not (order.out / DATASET_JSON).exists():
         _refuse_strangers(order.out)
-        manifest = Manifest(config, made_with, str(order.root.resolve()))
+        manifest = Manifest(config, made_with, str(order.input.root.resolve()))
         manifest.write(order.out)
         return manifest
     manifest = Manifest.read(order.out)
@@ -160,13 +162,14 @@ def _plan(order: BuildOrder, config: BuildConfig, manifest: Manifest, say: Calla
     report = hygiene(listed, listing.malformed)
     new = plan.plan_new(order.out, listed, config, order.wanted)
     if not plan.plan_files(order.out):
-        raise ConfigError(f"no clips of {config.source} below {order.root} (expected {SOURCES[config.source].expected})")
+        expected = SOURCES[config.source].expected + archives_hint(order.input)
+        raise ConfigError(f"no clips of {config.source} below {order.input.root} (expected {expected})")
     say(f"planned: {new} new clips")
     for line in listing.malformed[:_MALFORMED_SHOWN]:
         say(f"left out: {line}")
     if doubts := summary(report):
         say(f"doubtful in the corpus, and kept: {doubts}")
-    manifest = replace(manifest, hygiene=report)
+    manifest = replace(manifest, hygiene=report, archives={**manifest.archives, **order.input.archives})
     manifest.write(order.out)
     return manifest
 
@@ -174,11 +177,11 @@ def _plan(order: BuildOrder, config: BuildConfig, manifest: Manifest, say: Calla
 def _list(order: BuildOrder, config: BuildConfig) -> tuple[Listing, pa.Table]:
     """The source's clips, as a table to plan from."""
     source = SOURCES[config.source]
-    source.prepare(order.root)
-    listing = Listing(order.root, config.unit, order.metadata)
+    source.prepare(order.input.root)
+    listing = Listing(order.input.tree, config.unit, order.metadata, list(order.input.refused))
     try:
-        if not order.root.is_dir():
-            raise ConfigError(f"--input {order.root} is not a directory")
+        if not order.input.root.is_dir():
+            raise ConfigError(f"--input {order.input.root} is not a directory")
         return listing, plan.listing_table(source.list_clips(listing), config)
     except PermissionError as error:
         raise ConfigError(f"cannot read --input {error.filename}: {error.strerror}") from error
@@ -197,8 +200,9 @@ def _run(order: BuildOrder, config: BuildConfig, manifest: Manifest, units: list
     """Build what is left, unless nothing is."""
     if not left:
         return
+    check_archives(order.input.root, manifest.archives)
     total = sum(len(unit) for unit in units)
-    job = BuildJob(order.root.resolve(), order.out.resolve(), config, manifest.provenance["ffmpeg"])
+    job = BuildJob(order.input.root.resolve(), order.out.resolve(), config, manifest.provenance["ffmpeg"])
     bar = progress(total, total - sum(len(unit) for unit in left), quiet=order.quiet)
     try:
         runners.run(left, job, order.runner, order.workers, order.beam_options, bar)

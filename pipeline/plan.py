@@ -7,7 +7,7 @@ so shards that are committed never change.
 
 from collections import Counter
 from collections.abc import Iterator, Set
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from transforms.extract.sample import stable_hash
 _FEWEST_SHARDS = 8
 _SMALLEST_SHARD = 4
 _CHUNK = 65_536
+_OFTEN_NULL = ("box", "reference_px", "track_uri", "packed", "track_packed")
 _ROW_GROUP = 4_096
 
 
@@ -124,8 +125,17 @@ def _arrays(chunk: list[ClipSpec], seed: int) -> list[pa.Array]:
 
 
 def _span_array(spans: list[Span]) -> pa.StructArray:
-    columns = [pa.array([getattr(span, field.name) for span in spans], field.type) for field in SPAN]
-    return pa.StructArray.from_arrays(columns, fields=list(SPAN))
+    return pa.StructArray.from_arrays([_span_column(spans, field) for field in SPAN], fields=list(SPAN))
+
+
+def _span_column(spans: list[Span], field: pa.Field) -> pa.Array:
+    """One field of all spans. Most corpora leave most fields empty, and a null column costs next to nothing."""
+    values = [getattr(span, field.name) for span in spans]
+    if field.name not in _OFTEN_NULL or any(value is not None for value in values):
+        if pa.types.is_struct(field.type):
+            values = [None if value is None else asdict(value) for value in values]
+        return pa.array(values, field.type)
+    return pa.nulls(len(values), field.type)
 
 
 def _unique_keys(listed: pa.Table) -> pa.Table:

@@ -33,6 +33,7 @@ class Manifest:
 
     provenance: versions and hashes that decide the bytes
     input: where the videos were read from; informative, not compared
+    archives: uri of each archive that was planned from -> {uri of a part: its bytes}
     hygiene: what is doubtful about the corpus, as the last planning run found it
     complete: all planned units are committed, and index and counts below are theirs
     counts: planned, kept, rejected (by reason), frames, bytes
@@ -42,6 +43,7 @@ class Manifest:
     provenance: dict[str, str]
     input: str
     complete: bool = False
+    archives: dict[str, dict[str, int]] = field(default_factory=dict)
     hygiene: dict[str, Any] = field(default_factory=dict)
     counts: dict[str, Any] = field(default_factory=dict)
     shards: tuple[ShardEntry, ...] = ()

@@ -22,6 +22,11 @@ REASONS = {
     "frame_mismatch": Reason("decode", False, "the decoder did not give the frames that were asked for"),
     "decode_timeout": Reason("decode", True, "ffmpeg ran longer than --decode-timeout"),
     "decoder_killed": Reason("decode", True, "ffmpeg was killed by a signal, often for want of memory"),
+    "bad_member": Reason(
+        "read",
+        False,
+        "the file in the archive cannot be unpacked: it is damaged (its CRC differs), encrypted, or compressed otherwise",
+    ),
     "bad_annotation": Reason("read", False, "the annotation file is malformed, or its box is empty or outside the frame"),
     "too_few_frames": Reason("sample", False, "fewer decodable frames than --min-frames"),
     "no_face": Reason("landmarks", False, "no face was found in any sampled frame"),

@@ -21,14 +21,34 @@ def _require(ok: bool, message: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Packed:
+    """Where a file lies inside an archive.
+
+    archive: path of the archive (of one in parts: of the first) below the input root, as made by `layout.path_to_uri`
+    offset: byte of the whole archive at which the file's local header (zip) or its content (tar) begins
+    stored_bytes, bytes: as it lies in the archive, and unpacked
+    method: `tar`, `stored`, `deflated`, or the name of something that cannot be unpacked
+    crc32: of the unpacked content, None in a tar
+    """
+
+    archive: str
+    offset: int
+    stored_bytes: int
+    bytes: int
+    method: str
+    crc32: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Span:
     """A stretch of one file, and where in its frames the annotated face or person is.
 
-    uri: path below the input root, as made by `layout.path_to_uri`
+    uri: path below the input root, or within the archive, as made by `layout.path_to_uri`
     start_s, end_s: seconds from the first frame of the file, end exclusive; 0 and inf mean the whole file
     box: x0 y0 x1 y1 in pixels of a frame of the size `reference_px`, edges (not centres of pixels); None without annotation
     reference_px: width and height of the frame that `box` was drawn in
-    track_uri: a VoxCeleb annotation file below the input root, whose boxes and times count instead
+    track_uri: a VoxCeleb annotation file, whose boxes and times count instead
+    packed, track_packed: where the two files lie in an archive; None on disk
     """
 
     uri: str
@@ -37,6 +57,8 @@ class Span:
     box: tuple[float, float, float, float] | None = None
     reference_px: tuple[float, float] | None = None
     track_uri: str | None = None
+    packed: Packed | None = None
+    track_packed: Packed | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.start_s < self.end_s:  # no _require: a million spans are made, and their messages are not

@@ -19,6 +19,9 @@ from schemas.layout import LANDMARK_SCORES, LANDMARKS, META, frame_suffix
 from schemas.records import Clip
 from schemas.tables import QUALITY, spec_row
 
+# A sample is the same whether its video was read from an archive or from a tree, so where it lay stands in the index only.
+_IN_INDEX = ("packed", "track_packed")
+
 
 def encode_sample(clip: Clip) -> dict[str, bytes]:
     """The members of a sample by suffix, in the order in which they stand in the tar."""
@@ -67,12 +70,16 @@ def _meta(clip: Clip) -> dict[str, Any]:
         "source_to_crop": _rounded(place.source_to_crop.tolist(), 9),
         **{name: _rounded(getattr(clip.quality, name).tolist(), 4) for name in QUALITY},
     }
-    present = [{name: value for name, value in span.items() if value is not None} for span in meta["spans"]]
-    meta["spans"] = [{**span, "end_s": _rounded(span["end_s"])} for span in present]
+    meta["spans"] = [_span(span) for span in meta["spans"]]
     if clip.track is not None:
         meta["boxes_px"] = _rounded(clip.track.boxes_px.tolist())
         meta["box_scores"] = _rounded(clip.track.scores.tolist())
     return meta
+
+
+def _span(span: dict[str, Any]) -> dict[str, Any]:
+    present = {name: value for name, value in span.items() if value is not None and name not in _IN_INDEX}
+    return {**present, "end_s": _rounded(span["end_s"])}
 
 
 def _rounded(value: Any, digits: int = 6) -> Any:

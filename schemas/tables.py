@@ -11,10 +11,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from schemas.records import Clip, ClipSpec, Quality, Rejected, Span
+from schemas.records import Clip, ClipSpec, Packed, Quality, Rejected, Span
 
 QUALITY = tuple(field.name for field in fields(Quality))
 
+PACKED = pa.struct(
+    [
+        ("archive", pa.string()),
+        ("offset", pa.int64()),
+        ("stored_bytes", pa.int64()),
+        ("bytes", pa.int64()),
+        ("method", pa.string()),
+        ("crc32", pa.uint32()),
+    ]
+)
 SPAN = pa.struct(
     [
         ("uri", pa.string()),
@@ -23,6 +33,8 @@ SPAN = pa.struct(
         ("box", pa.list_(pa.float64())),
         ("reference_px", pa.list_(pa.float64())),
         ("track_uri", pa.string()),
+        ("packed", PACKED),
+        ("track_packed", PACKED),
     ]
 )
 _WHO = [
@@ -84,7 +96,8 @@ def spec_from_row(row: dict[str, Any]) -> ClipSpec:
 
 def _span(row: dict[str, Any]) -> Span:
     box, reference_px = (None if row[name] is None else tuple(row[name]) for name in ("box", "reference_px"))
-    return Span(**{**row, "box": box, "reference_px": reference_px})
+    packed, track_packed = (None if row[name] is None else Packed(**row[name]) for name in ("packed", "track_packed"))
+    return Span(**{**row, "box": box, "reference_px": reference_px, "packed": packed, "track_packed": track_packed})
 
 
 def _median(values: np.ndarray) -> float | None:

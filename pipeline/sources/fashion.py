@@ -7,11 +7,12 @@ dress in a video, so a video is its own identity.
 from collections.abc import Iterator
 from urllib.parse import unquote, urlparse
 
-from pipeline.sources.files import VIDEO_SUFFIXES, cost_s, entries, size, videos_by_id
+from pipeline.sources.files import VIDEO_SUFFIXES, cost_s, video_of, videos_by_id
 from pipeline.sources.listing import Listing
+from pipeline.sources.tree import Entry
 from schemas.errors import ConfigError
-from schemas.layout import clip_key, path_to_uri
-from schemas.records import ClipSpec, Span
+from schemas.layout import clip_key
+from schemas.records import ClipSpec
 
 EXPECTED = "train/*.mp4 and test/*.mp4, or fashion_train.txt, fashion_test.txt and videos/*.mp4"
 SPLITS = ("train", "test")
@@ -21,36 +22,33 @@ def list_clips(listing: Listing) -> Iterator[ClipSpec]:
     """A clip a video: those of the folders, then those that only the lists name, which may not be downloaded."""
     seen: set[str] = set()
     for split in SPLITS:
-        top = listing.root / split
-        for entry in entries(top) if top.is_dir() else []:
+        for entry in listing.tree.entries(split) if listing.tree.is_directory(split) else []:
             if entry.name.lower().endswith(VIDEO_SUFFIXES):
                 name = entry.name.rpartition(".")[0]
                 seen.add(name)
-                yield _spec(split, name, f"{split}/{entry.name}", size(entry))
-    videos = videos_by_id(listing.root)
+                yield _spec(split, name, entry)
+    videos = videos_by_id(listing.tree)
     for split in SPLITS:
         for name in _listed(listing, split):
             if name not in seen:
                 seen.add(name)
-                yield _spec(split, name, *videos.get(name, (f"videos/{name}.mp4", 0)))
+                yield _spec(split, name, video_of(name, videos))
 
 
 def _listed(listing: Listing, split: str) -> Iterator[str]:
     """Names of the videos of a URL list; lines that are no URL of a video are noted."""
-    path = listing.root / f"fashion_{split}.txt"
-    if not path.exists():
-        return
+    path = f"fashion_{split}.txt"
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = (listing.tree.read(path) or b"").decode().splitlines()
+    except UnicodeDecodeError as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
     for number, line in enumerate(lines, 1):
         name, dot, suffix = unquote(urlparse(line.strip()).path).rpartition("/")[2].rpartition(".")
         if name and dot and f".{suffix.lower()}" in VIDEO_SUFFIXES:
             yield name
         elif line.strip():
-            listing.malformed.append(f"{path.name} line {number}: URL is {line.strip()[:80]!r}, must end with a video's name")
+            listing.malformed.append(f"{path} line {number}: URL is {line.strip()[:80]!r}, must end with a video's name")
 
 
-def _spec(split: str, name: str, path: str, size_bytes: int) -> ClipSpec:
-    return ClipSpec(clip_key(name, name, "video"), "fashion", split, name, name, (Span(path_to_uri(path)),), cost_s(size_bytes))
+def _spec(split: str, name: str, file: Entry) -> ClipSpec:
+    return ClipSpec(clip_key(name, name, "video"), "fashion", split, name, name, (file.span(),), cost_s(file.bytes))

@@ -4,15 +4,14 @@
 between it and the file the video; a file that lies at the top is its own identity.
 """
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from pipeline.sources import metadata_csv
-from pipeline.sources.files import VIDEO_SUFFIXES, cost_s, entries, is_directory, size
+from pipeline.sources.files import VIDEO_SUFFIXES, cost_s
 from pipeline.sources.listing import Listing
-from schemas.layout import clip_key, path_to_uri
-from schemas.records import ClipSpec, Span
+from pipeline.sources.tree import Entry, Tree
+from schemas.layout import clip_key
+from schemas.records import ClipSpec
 
 EXPECTED = "any tree of videos"
 SPLITS = ("train", "test")
@@ -23,19 +22,18 @@ def list_clips(listing: Listing) -> Iterator[ClipSpec]:
     if listing.metadata is not None:
         yield from metadata_csv.list_clips(listing, "folder", listing.metadata.name)
         return
-    for entry in _walk(listing.root):
-        relative = Path(entry.path).relative_to(listing.root)
-        parts = [*relative.parts[:-1], relative.stem]
+    for entry in _walk(listing.tree):
+        parts = [*entry.path.split("/")[:-1], entry.name.rpartition(".")[0]]
         split = parts.pop(0) if parts[0] in SPLITS and len(parts) > 1 else "train"
         identity, video = parts[0], "/".join(parts[1:-1]) or parts[0]
         # The suffix is part of the name: a.mp4 and a.mkv may lie side by side.
         key = clip_key(identity, video, entry.name if len(parts) > 1 else "video")
-        yield ClipSpec(key, "folder", split, identity, video, (Span(path_to_uri(str(relative))),), cost_s(size(entry)))
+        yield ClipSpec(key, "folder", split, identity, video, (entry.span(),), cost_s(entry.bytes))
 
 
-def _walk(directory: Path) -> Iterator[os.DirEntry[str]]:
-    for entry in entries(directory):
+def _walk(tree: Tree, path: str = "") -> Iterator[Entry]:
+    for entry in tree.entries(path):
         if entry.name.lower().endswith(VIDEO_SUFFIXES):
             yield entry
-        elif is_directory(entry) and not entry.is_symlink():
-            yield from _walk(Path(entry))
+        elif entry.is_directory and not entry.is_link:
+            yield from _walk(tree, entry.path)

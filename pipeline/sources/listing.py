@@ -3,18 +3,20 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.sources.tree import Tree
+
 
 @dataclass(frozen=True, slots=True)
 class Listing:
     """One listing of a source.
 
-    root: the input directory
+    tree: the input
     unit: `utterance` or `video`
     metadata: a csv of clips that the user named, for sources that have one
     malformed: filled by the source: a line for each annotation that cannot be understood, naming file, line and field
     """
 
-    root: Path
+    tree: Tree
     unit: str = "utterance"
     metadata: Path | None = None
     malformed: list[str] = field(default_factory=list)

@@ -16,6 +16,6 @@ _TEST = {f"id{number}" for number in range(10270, 10310)}
 
 def list_clips(listing: Listing) -> Iterator[ClipSpec]:
     """All clips, in the order of the annotation tree or of the csv."""
-    if listing.metadata is None and (listing.root / "txt").is_dir():
+    if listing.metadata is None and listing.tree.is_directory("txt"):
         return voxceleb_txt.list_clips(listing, "voxceleb1", {}, lambda who: "test" if who in _TEST else "train")
     return metadata_csv.list_clips(listing, "voxceleb1", "vox-metadata.csv")

@@ -6,16 +6,16 @@ from `vox2_meta.csv` where it lies beside them, else all is training data. Split
 """
 
 import csv
-import os
+import io
 from collections.abc import Iterator
-from pathlib import Path
 
 from pipeline.sources import voxceleb_txt
-from pipeline.sources.files import cost_s, directories, entries, size
+from pipeline.sources.files import cost_s
 from pipeline.sources.listing import Listing
+from pipeline.sources.tree import Entry, Tree, directories
 from schemas.errors import ConfigError
-from schemas.layout import clip_key, path_to_uri
-from schemas.records import ClipSpec, Span
+from schemas.layout import clip_key
+from schemas.records import ClipSpec
 
 SPLITS = {"dev": "train", "test": "test"}
 EXPECTED = "{dev,test}/mp4/<identity>/<video>/<clip>.mp4, or txt/<identity>/<video>/<clip>.txt and videos/<video>.mp4"
@@ -27,56 +27,48 @@ def list_clips(listing: Listing, source: str = "voxceleb2") -> Iterator[ClipSpec
     Raises:
         ConfigError: a directory cannot be listed
     """
-    root = listing.root
-    official = _official_splits(root)
-    if (root / "videos").is_dir():
+    tree = listing.tree
+    official = _official_splits(tree)
+    if tree.is_directory("videos"):
         yield from voxceleb_txt.list_clips(listing, source, SPLITS, lambda identity: official.get(identity, "train"))
         return
-    for split, top in _tops(root):
-        for identity in directories(top):
+    for split, top in _tops(tree):
+        for identity in directories(tree, top):
             identity_split = official.get(identity.name, split)
-            for video in directories(Path(identity)):
-                files = _videos(Path(video))
+            for video in directories(tree, identity.path):
+                # Whatever is called .mp4, also what is no file: it is planned, and rejected by name, not passed over.
+                files = [entry for entry in tree.entries(video.path) if entry.name.lower().endswith(".mp4")]
                 if files:
                     yield from _specs(listing, source, identity_split, identity.name, video.name, files)
 
 
-def recipe(root: Path) -> str:
+def recipe(tree: Tree) -> str:
     """The official videos are crops already; those of the annotation tree are not."""
-    return "bbox" if (root / "videos").is_dir() else "resize"
+    return "bbox" if tree.is_directory("videos") else "resize"
 
 
-def _tops(root: Path) -> list[tuple[str, Path]]:
+def _tops(tree: Tree) -> list[tuple[str, str]]:
     """The directories that hold identities, each with its split."""
-    halves = [(split, root / half) for half, split in SPLITS.items() if (root / half).is_dir()]
-    if not halves:
-        halves = [(SPLITS.get(root.name, "train"), root)]
-    return [(split, top / "mp4" if (top / "mp4").is_dir() else top) for split, top in halves]
+    halves = [(split, half) for half, split in SPLITS.items() if tree.is_directory(half)]
+    tops = [(split, f"{half}/mp4" if tree.is_directory(f"{half}/mp4") else half) for split, half in halves]
+    # A root that is one half itself is called so.
+    return tops or [(SPLITS.get(tree.name, "train"), "mp4" if tree.is_directory("mp4") else "")]
 
 
-def _official_splits(root: Path) -> dict[str, str]:
+def _official_splits(tree: Tree) -> dict[str, str]:
     """identity -> split by vox2_meta.csv, whose header cells carry trailing spaces; empty where there is no such file."""
-    path = root / "vox2_meta.csv"
-    if not path.is_file():
+    content = tree.read("vox2_meta.csv")
+    if content is None:
         return {}
-    with path.open(newline="", encoding="utf-8") as stream:
-        rows = [[cell.strip() for cell in row] for row in csv.reader(stream)]
+    rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(content.decode("utf-8", "replace")))]
     if not rows or "VoxCeleb2 ID" not in rows[0] or "Set" not in rows[0]:
-        raise ConfigError(f"{path} has no columns 'VoxCeleb2 ID' and 'Set'")
+        raise ConfigError("vox2_meta.csv has no columns 'VoxCeleb2 ID' and 'Set'")
     who, which = rows[0].index("VoxCeleb2 ID"), rows[0].index("Set")
     return {row[who]: SPLITS.get(row[which], "train") for row in rows[1:] if len(row) > max(who, which)}
 
 
-def _videos(directory: Path) -> list[os.DirEntry[str]]:
-    """Whatever is called .mp4, also what is no file: it is planned, and rejected by name, not passed over."""
-    return [entry for entry in entries(directory) if entry.name.lower().endswith(".mp4")]
-
-
-def _specs(
-    listing: Listing, source: str, split: str, identity: str, video: str, files: list[os.DirEntry[str]]
-) -> Iterator[ClipSpec]:
-    base = len(os.path.join(listing.root, ""))
-    found = [(file.name[:-4], Span(path_to_uri(file.path[base:])), size(file)) for file in files]
+def _specs(listing: Listing, source: str, split: str, identity: str, video: str, files: list[Entry]) -> Iterator[ClipSpec]:
+    found = [(file.name[:-4], file.span(), file.bytes) for file in files]
     groups = [("video", found)] if listing.unit == "video" else [(one[0], [one]) for one in found]
     for name, members in groups:
         yield ClipSpec(

@@ -4,23 +4,23 @@ The annotation files are read when a clip is built, so a tree of a million is li
 not downloaded is planned all the same, and rejected as unreadable: the ledger then tells how much of the corpus is there.
 """
 
-import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from dataclasses import replace
 
-from pipeline.sources.files import cost_s, directories, entries, videos_by_id
+from pipeline.sources.files import cost_s, video_of, videos_by_id
 from pipeline.sources.listing import Listing
-from schemas.layout import clip_key, path_to_uri
-from schemas.records import ClipSpec, Span
+from pipeline.sources.tree import Entry, directories
+from schemas.layout import clip_key
+from schemas.records import ClipSpec
 
 
 def list_clips(listing: Listing, source: str, halves: dict[str, str], split_of: Callable[[str], str]) -> Iterator[ClipSpec]:
     """The annotated clips of `txt/`, or of `<half>/txt/` with that half's split, in the order of their names."""
-    videos = videos_by_id(listing.root)
-    tops = [(split, listing.root / half / "txt") for half, split in halves.items()]
-    for split, top in [("", listing.root / "txt"), *tops]:
-        for identity in directories(top) if top.is_dir() else []:
-            for video in directories(Path(identity)):
+    videos = videos_by_id(listing.tree)
+    tops = [("", "txt"), *((split, f"{half}/txt") for half, split in halves.items())]
+    for split, top in tops:
+        for identity in directories(listing.tree, top) if listing.tree.is_directory(top) else []:
+            for video in directories(listing.tree, identity.path):
                 yield from _specs(listing, source, split or split_of(identity.name), identity.name, video, videos)
 
 
@@ -29,13 +29,13 @@ def _specs(
     source: str,
     split: str,
     identity: str,
-    video: os.DirEntry[str],
-    videos: dict[str, tuple[str, int]],
+    video: Entry,
+    videos: dict[str, Entry],
 ) -> Iterator[ClipSpec]:
-    base = len(os.path.join(listing.root, ""))
-    path, size_bytes = videos.get(video.name, (os.path.join("videos", f"{video.name}.mp4"), 0))
-    files = [entry for entry in entries(Path(video)) if entry.name.endswith(".txt")]
-    spans = [(e.name[:-4], Span(path_to_uri(path), track_uri=path_to_uri(e.path[base:]))) for e in files]
+    file = video_of(video.name, videos)
+    whole = file.span()
+    tracks = [entry for entry in listing.tree.entries(video.path) if entry.name.endswith(".txt")]
+    spans = [(track.name[:-4], replace(whole, track_uri=track.uri, track_packed=track.packed)) for track in tracks]
     if not spans:
         return
     groups = [("video", spans)] if listing.unit == "video" else [(name, [(name, span)]) for name, span in spans]
@@ -48,5 +48,5 @@ def _specs(
             video=video.name,
             spans=tuple(span for _, span in members),
             # Frames are picked from a video of minutes by decoding it up to the last of them.
-            cost=len(members) * cost_s(size_bytes),
+            cost=len(members) * cost_s(file.bytes),
         )

@@ -15,6 +15,7 @@ from pipeline.journal import Journal, finished_clips, suspects
 from pipeline.plan import Wanted, listing_table, plan_new, read_unit, units
 from pipeline.shard import BuildJob, build_shard
 from pipeline.sources.listing import Listing
+from pipeline.sources.tree import DirectoryTree
 from pipeline.sources.voxceleb2 import list_clips
 from schemas.config import BuildConfig
 from schemas.errors import BuildFailed
@@ -35,7 +36,7 @@ def job(demo_videos: Path, tmp_path: Path) -> BuildJob:
 
 @pytest.fixture
 def unit(job: BuildJob) -> ShardUnit:
-    plan_new(job.out, listing_table(list_clips(Listing(job.root)), CONFIG), CONFIG, Wanted(frozenset({"train"})))
+    plan_new(job.out, listing_table(list_clips(Listing(DirectoryTree(job.root))), CONFIG), CONFIG, Wanted(frozenset({"train"})))
     return units(job.out)[0]
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.sources.listing import Listing
+from pipeline.sources.tree import DirectoryTree
 from pipeline.sources.voxceleb2 import list_clips
 from schemas.errors import ConfigError
 from schemas.layout import uri_to_path
@@ -18,13 +19,13 @@ def touch(root: Path, *names: str) -> None:
 
 
 def listed(root: Path, unit: str = "utterance") -> list[tuple[str, str]]:
-    return [(clip.split, clip.key) for clip in list_clips(Listing(root, unit))]
+    return [(clip.split, clip.key) for clip in list_clips(Listing(DirectoryTree(root), unit))]
 
 
 def test_the_official_tree(tmp_path: Path) -> None:
     touch(tmp_path, "dev/mp4/id2/vid/00002.mp4", "dev/mp4/id1/vid/00001.mp4", "test/mp4/id3/vid/00001.mp4", "vox2_meta.txt")
     assert listed(tmp_path) == [("train", "id1/vid/00001"), ("train", "id2/vid/00002"), ("test", "id3/vid/00001")]
-    for clip in list_clips(Listing(tmp_path)):
+    for clip in list_clips(Listing(DirectoryTree(tmp_path))):
         assert (tmp_path / uri_to_path(clip.spans[0].uri)).is_file()
 
 
@@ -69,7 +70,7 @@ def test_only_mp4_at_the_third_level_counts(tmp_path: Path) -> None:
 
 def test_unit_video_joins_the_utterances_of_a_video(tmp_path: Path) -> None:
     touch(tmp_path, *(f"dev/mp4/id1/{video}/{n:05d}.mp4" for video in ("a", "b") for n in (1, 2, 3)))
-    clips = list(list_clips(Listing(tmp_path, "video")))
+    clips = list(list_clips(Listing(DirectoryTree(tmp_path), "video")))
     assert [clip.key for clip in clips] == ["id1/a/video", "id1/b/video"]
     assert [len(clip.spans) for clip in clips] == [3, 3]
 
@@ -77,7 +78,7 @@ def test_unit_video_joins_the_utterances_of_a_video(tmp_path: Path) -> None:
 def test_cost_grows_with_the_file(tmp_path: Path) -> None:
     touch(tmp_path, "dev/mp4/id1/a/00001.mp4", "dev/mp4/id1/b/00001.mp4")
     (tmp_path / "dev/mp4/id1/b/00001.mp4").write_bytes(b"x" * 10_000)
-    small, large = list_clips(Listing(tmp_path))
+    small, large = list_clips(Listing(DirectoryTree(tmp_path)))
     assert small.cost < large.cost
 
 
@@ -89,6 +90,6 @@ def test_links_that_go_round_end(tmp_path: Path) -> None:
 
 
 def test_the_real_corpus(corpus: Path) -> None:
-    clips = list(list_clips(Listing(corpus / "voxceleb2")))
+    clips = list(list_clips(Listing(DirectoryTree(corpus / "voxceleb2"))))
     assert len(clips) == len({clip.key for clip in clips}) == len(list((corpus / "voxceleb2").rglob("*.mp4")))
     assert {clip.identity for clip in clips if clip.split == "test"} == {"id90007", "id90008"}

@@ -9,7 +9,9 @@ from skimage.transform import resize
 
 from schemas.errors import ClipRejected
 from transforms.extract.crop import Window, exact_window, square_window
-from transforms.extract.decode import decode, timeline_from_packets
+from transforms.extract.decode import decode
+from transforms.extract.media import Media
+from transforms.extract.timeline import timeline_from_packets
 
 MakeVideo = Callable[..., Path]
 FRAME = (640, 360)
@@ -77,15 +79,15 @@ def still(make_video: MakeVideo) -> tuple[Path, np.ndarray]:
     path = make_video(
         "still.mkv", "-c:v", "ffv1", "-pix_fmt", "gbrp", "-frames:v", "3", source="testsrc=size=161x97:rate=5:duration=1"
     )
-    line = timeline_from_packets(str(path), 60)
-    picture = decode(str(path), line, np.array([0]), 161, "squash", 60, (0, 0, 161, 161)).rgb[0, :97]
+    line = timeline_from_packets(Media.at(path), 60)
+    picture = decode(Media.at(path), line, np.array([0]), 161, "squash", 60, (0, 0, 161, 161)).rgb[0, :97]
     return path, picture
 
 
 @pytest.mark.parametrize("window", [(0, 0, 64, 64), (33, 21, 97, 85), (97, 33, 161, 97)], ids=str)
 def test_pixels_are_those_of_the_source_where_nothing_is_scaled(still: tuple[Path, np.ndarray], window: Window) -> None:
     path, picture = still
-    frames = decode(str(path), timeline_from_packets(str(path), 60), np.array([0]), 64, "pad", 60, window)
+    frames = decode(Media.at(path), timeline_from_packets(Media.at(path), 60), np.array([0]), 64, "pad", 60, window)
     x0, y0, x1, y1 = window
     np.testing.assert_array_equal(frames.rgb[0], picture[y0:y1, x0:x1])
     np.testing.assert_allclose(frames.source_to_frame[0], [[1, 0, -x0], [0, 1, -y0]])
@@ -94,7 +96,9 @@ def test_pixels_are_those_of_the_source_where_nothing_is_scaled(still: tuple[Pat
 
 def test_what_leaves_the_frame_is_black_and_is_no_content(still: tuple[Path, np.ndarray]) -> None:
     path, picture = still
-    frames = decode(str(path), timeline_from_packets(str(path), 60), np.array([0]), 161, "pad", 60, (-40, -32, 121, 129))
+    frames = decode(
+        Media.at(path), timeline_from_packets(Media.at(path), 60), np.array([0]), 161, "pad", 60, (-40, -32, 121, 129)
+    )
     assert frames.content_px[0].tolist() == [40, 32, 161, 129]
     np.testing.assert_array_equal(frames.rgb[0, 32:129, 40:], picture[:, :121])
     assert not frames.rgb[0, :32].any()
@@ -106,7 +110,7 @@ def test_what_leaves_the_frame_is_black_and_is_no_content(still: tuple[Path, np.
 def test_pixels_are_the_authors_up_to_the_filter(still: tuple[Path, np.ndarray], window: Window) -> None:
     """FOMM's authors cut with numpy and resize with skimage, anti-aliased; another filter may differ at edges alone."""
     path, picture = still
-    ours = decode(str(path), timeline_from_packets(str(path), 60), np.array([0]), 64, "squash", 60, window).rgb[0]
+    ours = decode(Media.at(path), timeline_from_packets(Media.at(path), 60), np.array([0]), 64, "squash", 60, window).rgb[0]
     x0, y0, x1, y1 = window
     theirs = resize(picture[y0:y1, x0:x1], (64, 64), anti_aliasing=True) * 255
     assert np.abs(ours - theirs).mean() < 6
@@ -115,9 +119,9 @@ def test_pixels_are_the_authors_up_to_the_filter(still: tuple[Path, np.ndarray],
 def test_a_marker_lands_where_the_affine_says(make_video: MakeVideo) -> None:
     dot = "color=black:size=320x240:rate=5:duration=1,drawbox=x=150:y=100:w=8:h=8:color=white:t=fill"
     path = make_video("dot.mkv", "-c:v", "ffv1", "-pix_fmt", "gbrp", source=dot)
-    line = timeline_from_packets(str(path), 60)
+    line = timeline_from_packets(Media.at(path), 60)
     for window in [(100, 50, 200, 150), (90, 60, 280, 250), (-30, -20, 290, 300), (130, 90, 190, 120)]:
-        frames = decode(str(path), line, np.array([0, 2]), 256, "pad", 60, window)
+        frames = decode(Media.at(path), line, np.array([0, 2]), 256, "pad", 60, window)
         light = frames.rgb[0].astype(float).sum(axis=2)
         y, x = (np.indices(light.shape) * light).sum(axis=(1, 2)) / light.sum()
         affine = frames.source_to_frame[0]
@@ -134,8 +138,8 @@ def test_a_turned_video_is_cut_upright(make_video: MakeVideo, tmp_path: Path) ->
     )
     turned = tmp_path / "turned.mp4"
     subprocess.run([ffmpeg_path(), "-v", "error", "-display_rotation", "90", "-i", flat, "-c", "copy", turned], check=True)
-    line = timeline_from_packets(str(turned), 60)
+    line = timeline_from_packets(Media.at(turned), 60)
     assert line.size_px == (96, 160)
-    whole = decode(str(turned), line, np.array([1]), 160, "pad", 60).rgb[0, :, 32:128]
-    part = decode(str(turned), line, np.array([1]), 64, "pad", 60, (16, 48, 80, 112)).rgb[0]
+    whole = decode(Media.at(turned), line, np.array([1]), 160, "pad", 60).rgb[0, :, 32:128]
+    part = decode(Media.at(turned), line, np.array([1]), 64, "pad", 60, (16, 48, 80, 112)).rgb[0]
     assert np.abs(part.astype(int) - whole[48:112, 16:80]).mean() < 2

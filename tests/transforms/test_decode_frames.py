@@ -15,8 +15,10 @@ from schemas.config import BuildConfig
 from schemas.errors import ClipRejected
 from schemas.layout import path_to_uri
 from schemas.records import ClipSpec, Rejected, Span
-from transforms.extract.decode import Timeline, decode, timeline_by_decoding, timeline_from_packets
+from transforms.extract.decode import decode
 from transforms.extract.ffmpeg import ffmpeg_path
+from transforms.extract.media import Media
+from transforms.extract.timeline import Timeline, timeline_by_decoding, timeline_from_packets
 
 Make = Callable[..., Path]
 
@@ -105,15 +107,15 @@ def video(request: pytest.FixtureRequest, make_video: Make, encoders: str) -> tu
 
 def test_frames_by_number_are_those_of_a_plain_decode_at_exact_times(video: tuple[Path, Video]) -> None:
     path, expected = video
-    pictures, timeline = plain_decode(path), timeline_from_packets(str(path), LIMIT_S)
+    pictures, timeline = plain_decode(path), timeline_from_packets(Media.at(path), LIMIT_S)
     n = len(expected.times_s)
     assert len(pictures) == len(timeline.raw_s) == n
     assert len({picture.tobytes() for picture in pictures}) == n, "the frames of this video do not tell them apart"
     np.testing.assert_allclose(timeline.pts_s, expected.times_s, rtol=0, atol=1e-9 if path.suffix == ".mp4" else 5.1e-4)
-    np.testing.assert_array_equal(timeline_by_decoding(str(path), LIMIT_S).raw_s, timeline.raw_s)
+    np.testing.assert_array_equal(timeline_by_decoding(Media.at(path), LIMIT_S).raw_s, timeline.raw_s)
     rng = np.random.default_rng(0)
     for indices in (np.arange(n), np.array([0]), np.array([n - 1]), np.sort(rng.choice(n, (n + 1) // 2, replace=False))):
-        frames = decode(str(path), timeline, indices, SIZE, "pad", LIMIT_S)
+        frames = decode(Media.at(path), timeline, indices, SIZE, "pad", LIMIT_S)
         np.testing.assert_array_equal(content(frames.rgb), pictures[indices])
         np.testing.assert_array_equal(frames.pts_s, timeline.pts_s[indices])
         assert frames.source_size_px.tolist() == [[96, 64]] * len(indices)
@@ -124,7 +126,7 @@ def test_frames_by_number_are_those_of_a_plain_decode_at_exact_times(video: tupl
 def test_duration_reaches_to_the_end_of_the_last_frame(make_video: Make) -> None:
     for rate in (10, 25):
         path = make_video("a.mp4", *X264, source=f"testsrc2=size=32x32:rate={rate}:duration=2")
-        assert timeline_from_packets(str(path), LIMIT_S).duration_s == pytest.approx(2.0)
+        assert timeline_from_packets(Media.at(path), LIMIT_S).duration_s == pytest.approx(2.0)
     assert Timeline(np.zeros(0), (96, 64)).duration_s == Timeline(np.zeros(1), (96, 64)).duration_s == 0.0
     assert Timeline(np.zeros(0), (96, 64)).pts_s.shape == (0,)
 
@@ -134,10 +136,10 @@ def test_times_count_from_the_first_frame_where_sound_starts_earlier(make_video:
     path = make_video("plain.mp4", "-c:v", "libx264", "-bf", "2")
     sound = ("-f", "lavfi", "-i", "sine=duration=2")
     ffmpeg(*sound, "-itsoffset", "0.5", "-i", path, "-map", "1:v", "-map", "0:a", "-c:v", "copy", "-c:a", "aac", tmp_path / name)
-    timeline = timeline_from_packets(str(tmp_path / name), LIMIT_S)
+    timeline = timeline_from_packets(Media.at(tmp_path / name), LIMIT_S)
     assert timeline.raw_s[0] == pytest.approx(0.5, abs=0.05)
     np.testing.assert_allclose(timeline.pts_s, np.arange(50) / 25, atol=5.1e-4)
-    frames = decode(str(tmp_path / name), timeline, np.array([0, 7, 49]), SIZE, "pad", LIMIT_S)
+    frames = decode(Media.at(tmp_path / name), timeline, np.array([0, 7, 49]), SIZE, "pad", LIMIT_S)
     np.testing.assert_array_equal(content(frames.rgb), plain_decode(path)[[0, 7, 49]])
 
 
@@ -171,10 +173,10 @@ def with_uncoded_frames(avi: Path, numbers: list[int]) -> None:
 def test_a_container_with_more_packets_than_frames_is_counted_by_decoding(make_video: Make) -> None:
     path = make_video("a.avi", "-c:v", "mpeg4", "-g", "300", "-b:v", "2M", source="testsrc2=size=96x64:rate=25:duration=1")
     with_uncoded_frames(path, [3, 15])
-    pictures, packets = plain_decode(path), timeline_from_packets(str(path), LIMIT_S)
+    pictures, packets = plain_decode(path), timeline_from_packets(Media.at(path), LIMIT_S)
     assert (len(packets.raw_s), len(pictures)) == (25, 23)
     with pytest.raises(ClipRejected) as lost:
-        decode(str(path), packets, np.arange(25), SIZE, "pad", LIMIT_S)
+        decode(Media.at(path), packets, np.arange(25), SIZE, "pad", LIMIT_S)
     assert lost.value.reason == "frame_mismatch"
     clip = kept(read(path, 999))
     assert clip.source_frames == len(clip.crop) == 23
@@ -184,13 +186,13 @@ def test_a_container_with_more_packets_than_frames_is_counted_by_decoding(make_v
 def test_a_frame_is_never_taken_for_its_neighbour_when_packets_lie(make_video: Make) -> None:
     path = make_video("a.avi", "-c:v", "mpeg4", "-g", "300", "-b:v", "2M", source="testsrc2=size=96x64:rate=25:duration=1")
     with_uncoded_frames(path, [3, 15])
-    pictures, packets = plain_decode(path), timeline_from_packets(str(path), LIMIT_S)
+    pictures, packets = plain_decode(path), timeline_from_packets(Media.at(path), LIMIT_S)
     for index in (0, 1, 2):
-        frames = decode(str(path), packets, np.array([index]), SIZE, "pad", LIMIT_S)
+        frames = decode(Media.at(path), packets, np.array([index]), SIZE, "pad", LIMIT_S)
         np.testing.assert_array_equal(content(frames.rgb)[0], pictures[index])
     for index in range(3, 25, 3):
         with pytest.raises(ClipRejected) as lost:
-            decode(str(path), packets, np.array([index]), SIZE, "pad", LIMIT_S)
+            decode(Media.at(path), packets, np.array([index]), SIZE, "pad", LIMIT_S)
         assert lost.value.reason == "frame_mismatch"
 
 
@@ -208,7 +210,7 @@ def test_packets_without_times_are_read_by_decoding(make_video: Make, name: str)
 def test_packets_without_times_are_told(make_video: Make) -> None:
     path = make_video("a.avi", "-c:v", "mpeg4", "-bf", "2")
     with pytest.raises(ClipRejected) as lost:
-        timeline_from_packets(str(path), LIMIT_S)
+        timeline_from_packets(Media.at(path), LIMIT_S)
     assert lost.value.reason == "frame_mismatch"
 
 
@@ -223,8 +225,8 @@ def test_times_of_seven_digits_are_read(make_video: Make, timescale: str) -> Non
     """11 s at the common 90 kHz clock."""
     long = "testsrc2=size=96x64:rate=2:duration=20"
     path = make_video("a.mp4", *X264, "-video_track_timescale", timescale, source=long)
-    timeline = timeline_from_packets(str(path), LIMIT_S)
-    frames = decode(str(path), timeline, np.array([0, 20, 39]), SIZE, "pad", LIMIT_S)
+    timeline = timeline_from_packets(Media.at(path), LIMIT_S)
+    frames = decode(Media.at(path), timeline, np.array([0, 20, 39]), SIZE, "pad", LIMIT_S)
     np.testing.assert_allclose(frames.pts_s, [0, 10, 19.5])
 
 
@@ -234,9 +236,9 @@ def test_times_of_seven_digits_are_read(make_video: Make, timescale: str) -> Non
 )
 def test_as_many_frames_as_the_config_allows_are_chosen(make_video: Make, count: int) -> None:
     path = make_video("a.mkv", "-c:v", "ffv1", source="testsrc2=size=16x16:rate=100:duration=10")
-    timeline = timeline_from_packets(str(path), LIMIT_S)
+    timeline = timeline_from_packets(Media.at(path), LIMIT_S)
     indices = np.sort(np.random.default_rng(0).permutation(1000)[:count])
-    frames = decode(str(path), timeline, indices, 16, "pad", LIMIT_S)
+    frames = decode(Media.at(path), timeline, indices, 16, "pad", LIMIT_S)
     np.testing.assert_array_equal(frames.pts_s, timeline.pts_s[indices])
 
 
@@ -246,13 +248,13 @@ def test_a_video_that_changes_its_size_gives_right_frames_or_none(make_video: Ma
     (tmp_path / "list").write_text("ffconcat version 1.0\nfile small.mkv\nfile large.mkv\n")
     path = tmp_path / "both.mkv"
     ffmpeg("-f", "concat", "-i", tmp_path / "list", "-c", "copy", path)
-    timeline = timeline_from_packets(str(path), LIMIT_S)
+    timeline = timeline_from_packets(Media.at(path), LIMIT_S)
     assert len(timeline.raw_s) == 50
     wholes = {96: plain_decode(tmp_path / "small.mkv"), 192: plain_decode(tmp_path / "large.mkv")}
     given = 0
     for indices in ([0, 7, 24], [3, 28], [30], [24, 25, 26], [0, 49]):
         try:
-            frames = decode(str(path), timeline, np.array(indices), SIZE, "pad", LIMIT_S)
+            frames = decode(Media.at(path), timeline, np.array(indices), SIZE, "pad", LIMIT_S)
         except ClipRejected as lost:
             reason = lost.reason
             assert reason == "frame_mismatch" and max(indices) >= 25
@@ -268,6 +270,6 @@ def test_every_real_video_has_the_frames_its_packets_promise(corpus: Path) -> No
     videos = sorted(corpus.rglob("*.mp4"))
     assert len(videos) > 20
     for path in videos[:: len(videos) // 3]:
-        packets, decoded = timeline_from_packets(str(path), LIMIT_S), timeline_by_decoding(str(path), LIMIT_S)
+        packets, decoded = timeline_from_packets(Media.at(path), LIMIT_S), timeline_by_decoding(Media.at(path), LIMIT_S)
         np.testing.assert_array_equal(packets.raw_s, decoded.raw_s)
-        assert len(decode(str(path), packets, np.array([0, len(packets.raw_s) - 1]), SIZE, "pad", LIMIT_S)) == 2
+        assert len(decode(Media.at(path), packets, np.array([0, len(packets.raw_s) - 1]), SIZE, "pad", LIMIT_S)) == 2

@@ -10,8 +10,10 @@ import pytest
 from numpy.typing import NDArray
 
 from schemas.records import Frames
-from transforms.extract.decode import decode, resize_affine, timeline_from_packets
+from transforms.extract.decode import decode, resize_affine
 from transforms.extract.ffmpeg import ffmpeg_path
+from transforms.extract.media import Media
+from transforms.extract.timeline import timeline_from_packets
 
 Make = Callable[..., Path]
 
@@ -51,8 +53,8 @@ def shown(rgb: NDArray[np.uint8], matrix: tuple[int, ...]) -> NDArray[np.uint8]:
 
 
 def decode_all(path: Path, size: int, fit: str = "pad") -> Frames:
-    timeline = timeline_from_packets(str(path), 60)
-    return decode(str(path), timeline, np.arange(len(timeline.raw_s)), size, fit, 60)
+    timeline = timeline_from_packets(Media.at(path), 60)
+    return decode(Media.at(path), timeline, np.arange(len(timeline.raw_s)), size, fit, 60)
 
 
 def plain_decode(path: Path, width: int, height: int) -> NDArray[np.uint8]:

@@ -15,8 +15,10 @@ import psutil
 import pytest
 
 from schemas.errors import ClipRejected
-from transforms.extract.decode import Timeline, check_file, decode, timeline_by_decoding, timeline_from_packets
+from transforms.extract.decode import decode
 from transforms.extract.ffmpeg import ffmpeg_path
+from transforms.extract.media import Media, check_file
+from transforms.extract.timeline import Timeline, timeline_by_decoding, timeline_from_packets
 
 Make = Callable[..., Path]
 
@@ -42,16 +44,16 @@ def frames_in(path: Path) -> int:
     """The number of frames that can really be had: by packets, and where these lie by decoding."""
     check_file(str(path))
     try:
-        return frames_of(path, timeline_from_packets(str(path), 60))
+        return frames_of(path, timeline_from_packets(Media.at(path), 60))
     except ClipRejected as lost:
         if lost.reason != "frame_mismatch":
             raise
-    return frames_of(path, timeline_by_decoding(str(path), 60))
+    return frames_of(path, timeline_by_decoding(Media.at(path), 60))
 
 
 def frames_of(path: Path, timeline: Timeline) -> int:
     n = len(timeline.raw_s)
-    return len(decode(str(path), timeline, np.arange(n), 32, "pad", 60)) if n else 0
+    return len(decode(Media.at(path), timeline, np.arange(n), 32, "pad", 60)) if n else 0
 
 
 def reason(path: Path) -> str:
@@ -193,7 +195,7 @@ def test_a_file_that_may_not_be_read_is_unreadable(tmp_path: Path) -> None:
     program = """
 import os, sys
 from schemas.errors import ClipRejected
-from transforms.extract.decode import check_file
+from transforms.extract.media import check_file
 if os.getuid() == 0:
     os.setgroups([])
     os.setgid(65534)
@@ -229,9 +231,9 @@ def fifo(tmp_path: Path) -> Path:
 def test_a_decoder_that_takes_too_long_is_ended(fifo: Path, limit_s: float) -> None:
     begun, before = time.monotonic(), set(psutil.Process().children())
     for attempt in (
-        lambda: timeline_from_packets(str(fifo), limit_s),
-        lambda: timeline_by_decoding(str(fifo), limit_s),
-        lambda: decode(str(fifo), Timeline(np.arange(3) / 25, (96, 64)), np.array([0]), 32, "pad", limit_s),
+        lambda: timeline_from_packets(Media.at(fifo), limit_s),
+        lambda: timeline_by_decoding(Media.at(fifo), limit_s),
+        lambda: decode(Media.at(fifo), Timeline(np.arange(3) / 25, (96, 64)), np.array([0]), 32, "pad", limit_s),
     ):
         with pytest.raises(ClipRejected) as lost:
             attempt()
@@ -246,7 +248,7 @@ def reason_after(signum: int, fifo: Path, video: bytes) -> str:
 
     def attempt() -> None:
         try:
-            timeline_by_decoding(str(fifo), 60)
+            timeline_by_decoding(Media.at(fifo), 60)
         except ClipRejected as lost:
             told.append(lost.reason)
 

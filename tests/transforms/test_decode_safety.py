@@ -14,8 +14,10 @@ import pytest
 
 from schemas.errors import ClipRejected
 from schemas.records import Frames
-from transforms.extract.decode import Timeline, check_file, decode, timeline_by_decoding, timeline_from_packets
+from transforms.extract.decode import decode
 from transforms.extract.ffmpeg import ffmpeg_path
+from transforms.extract.media import Media, check_file
+from transforms.extract.timeline import Timeline, timeline_by_decoding, timeline_from_packets
 
 Make = Callable[..., Path]
 
@@ -89,7 +91,7 @@ def crafted(kind: str, folder: Path, name: str, port: int) -> Path:
     return path
 
 
-def decode_two(path: str, timeout_s: float) -> Frames:
+def decode_two(path: Media, timeout_s: float) -> Frames:
     return decode(path, Timeline(np.arange(10) / 25, (96, 64)), np.array([0, 1]), 32, "pad", timeout_s)
 
 
@@ -100,7 +102,7 @@ def test_a_playlist_named_as_a_video_opens_neither_file_nor_network(
     victim = tmp_path / "victim.ts"
     victim.write_bytes(video)
     for name in ("a.mp4", "a.m3u8") if kind.startswith("hls") else ("a.mp4",):
-        path = str(crafted(kind, tmp_path, name, port.number))  # type: ignore[attr-defined]
+        path = Media.at(crafted(kind, tmp_path, name, port.number))  # type: ignore[attr-defined]
         with nobody_opens(victim) as opened:
             for attempt in (timeline_from_packets, timeline_by_decoding, decode_two):
                 with pytest.raises(ClipRejected) as lost:
@@ -159,17 +161,17 @@ def test_no_name_is_more_than_a_name(video: bytes, tmp_path: Path, name: str) ->
     path = tmp_path / name
     path.write_bytes(video)
     check_file(str(path))
-    timeline = timeline_from_packets(str(path), 20)
+    timeline = timeline_from_packets(Media.at(path), 20)
     assert len(timeline.raw_s) == 10
-    assert len(decode(str(path), timeline, np.array([2, 9]), 32, "pad", 20)) == 2
+    assert len(decode(Media.at(path), timeline, np.array([2, 9]), 32, "pad", 20)) == 2
     assert [entry.name for entry in tmp_path.iterdir()] == [name]
 
 
 def test_a_name_that_is_not_utf8_is_a_name_too(video: bytes, tmp_path: Path) -> None:
     path = tmp_path / os.fsdecode(b"caf\xe9.mp4")
     path.write_bytes(video)
-    timeline = timeline_from_packets(str(path), 20)
-    assert len(decode(str(path), timeline, np.array([2, 9]), 32, "pad", 20)) == 2
+    timeline = timeline_from_packets(Media.at(path), 20)
+    assert len(decode(Media.at(path), timeline, np.array([2, 9]), 32, "pad", 20)) == 2
 
 
 def test_names_relative_to_the_working_folder_are_names_too(
@@ -177,4 +179,4 @@ def test_names_relative_to_the_working_folder_are_names_too(
 ) -> None:
     (tmp_path / "-version").write_bytes(video)
     monkeypatch.chdir(tmp_path)
-    assert len(timeline_from_packets("-version", 20).raw_s) == 10
+    assert len(timeline_from_packets(Media.at("-version"), 20).raw_s) == 10

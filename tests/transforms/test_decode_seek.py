@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from transforms.extract.decode import decode, decode_from, seek_s, timeline_by_decoding, timeline_from_packets
+from transforms.extract.decode import decode, decode_from, seek_s
 from transforms.extract.ffmpeg import ffmpeg_path
+from transforms.extract.media import Media
+from transforms.extract.timeline import timeline_by_decoding, timeline_from_packets
 
 MakeVideo = Callable[..., Path]
 LONG = "testsrc2=size=96x64:rate=25:duration=40"
@@ -47,7 +49,7 @@ def test_pixels_are_those_of_decoding_from_the_start(make_video: MakeVideo, kind
     codec = options[options.index("-c:v") + 1]
     if f" {codec} " not in encoders:
         pytest.skip(f"this ffmpeg has no encoder {codec}")
-    path = str(make_video(name, *options, source=LONG))
+    path = Media.at(make_video(name, *options, source=LONG))
     line = (timeline_by_decoding if codec == "mpeg2video" else timeline_from_packets)(path, 60)
     for first in (300, 555, len(line.raw_s) - 9):
         indices = np.array([first, first + 1, first + 5, first + 8])
@@ -59,7 +61,7 @@ def test_pixels_are_those_of_decoding_from_the_start(make_video: MakeVideo, kind
 
 
 def test_a_seek_is_used_and_saves_time(make_video: MakeVideo) -> None:
-    path = str(
+    path = Media.at(
         make_video("a.mp4", "-c:v", "libx264", "-preset", "ultrafast", source="testsrc2=size=640x360:rate=25:duration=120")
     )
     line = timeline_from_packets(path, 60)
@@ -73,5 +75,5 @@ def test_a_seek_is_used_and_saves_time(make_video: MakeVideo) -> None:
 
 
 def test_short_clips_are_decoded_from_their_start(make_video: MakeVideo) -> None:
-    line = timeline_from_packets(str(make_video("a.mp4")), 60)
+    line = timeline_from_packets(Media.at(make_video("a.mp4")), 60)
     assert seek_s(line, np.array([49])) == 0

@@ -1,16 +1,6 @@
-"""Frames of a video by their number, through ffmpeg, exactly and upright.
+"""Frames of a video by their number, through ffmpeg, exactly and upright."""
 
-The header of a video may lie about its frames, so they are counted: first from the packets (no decoding, cheap); and when
-the decoder then gives other frames than the packets promised, by decoding all. Frame numbers count decodable frames in
-the order of presentation; times are those of the container.
-"""
-
-import os
 import re
-import stat
-import subprocess
-from collections.abc import Callable
-from dataclasses import dataclass
 from fractions import Fraction
 
 import ffmpeg
@@ -20,123 +10,23 @@ from numpy.typing import NDArray
 from schemas.errors import ClipRejected
 from schemas.records import Frames
 from transforms.extract.crop import Window
-from transforms.extract.ffmpeg import FfmpegResult, run_ffmpeg, safe_input_options
+from transforms.extract.ffmpeg import FfmpegResult, safe_input_options
+from transforms.extract.media import INPUT, Media, run_on
+from transforms.extract.timeline import Timeline
 
 # swscale's fast paths differ between processors; these flags choose the exact ones, so that bytes do not.
 _SCALER = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 _SAME_TIME_S = 1e-3
 # Seeking costs some decoding before the first frame too, and short clips are most of the work.
 _SEEK_FROM_S, _SEEK_MARGIN_S = 10.0, 1.0
-_HEADER_IS_OFF = 0.005
-
-_NO_TIME = str(-(2**63))  # as framecrc writes AV_NOPTS_VALUE
-_INPUT = "file:INPUT"
-
-_STREAM = re.compile(r"^\[info\]   Stream #0:\d+.*?: Video: (?!.*\(attached pic\)).*?, (\d+)x(\d+)[ ,\[]", re.M)
-_NEXT_STREAM = re.compile(r"^\[info\]   Stream #0:|^\[info\] Output #0", re.M)
-_RATE = re.compile(r" ([\d.]+) fps\b")
-_ROTATION = re.compile(r"^\[info\] +(?:displaymatrix|Display Matrix): rotation of (-?[\d.]+) degrees", re.M)
 
 _TIME_BASE = re.compile(r"^\[showinfo@source @ 0x[0-9a-f]+\] \[info\] config in time_base: (\d+)/(\d+)", re.M)
 _SOURCE = re.compile(r"^\[showinfo@source @ 0x[0-9a-f]+\] \[info\] n: *\d+ pts: *(-?\d+|NOPTS) .*? s:(\d+)x(\d+) ", re.M)
 _CONTENT = re.compile(r"^\[showinfo@content @ 0x[0-9a-f]+\] \[info\] n: *\d+ pts: *\S+ .*? s:(\d+)x(\d+) ", re.M)
 
 
-@dataclass(frozen=True, slots=True)
-class Timeline:
-    """The decodable frames of a file.
-
-    raw_s: float64 [n], seconds as the container counts them, ascending
-    size_px: width and height of the upright frame, as the header tells; checked when frames are decoded
-    rate_hz: frames a second, as the header tells, rounded to two digits; None where it does not
-    """
-
-    raw_s: NDArray[np.float64]
-    size_px: tuple[int, int]
-    rate_hz: float | None = None
-
-    @property
-    def pts_s(self) -> NDArray[np.float64]:
-        """float64 [n], seconds from the first frame."""
-        return self.raw_s - self.raw_s[0] if len(self.raw_s) else self.raw_s
-
-    @property
-    def nominal_s(self) -> NDArray[np.float64]:
-        """float64 [n], frame number over header rate, as tools count that know no timestamps; the true times where those
-        are not evenly spaced or the header is far off."""
-        pts_s, steps = self.pts_s, max(1, len(self.raw_s) - 1)
-        frame_s = float(pts_s[-1]) / steps if len(pts_s) else 0.0
-        even = np.abs(pts_s - np.arange(len(pts_s)) * frame_s).max(initial=0) < frame_s / 2
-        if self.rate_hz is None or not even or abs(self.rate_hz * frame_s - 1) > _HEADER_IS_OFF:
-            return pts_s
-        return np.arange(len(pts_s)) / self.rate_hz
-
-    @property
-    def duration_s(self) -> float:
-        """Seconds from the first frame to the end of the last, which is taken to last as long as a frame does."""
-        if len(self.raw_s) < 2:
-            return 0.0
-        return float((self.raw_s[-1] - self.raw_s[0]) * len(self.raw_s) / (len(self.raw_s) - 1))
-
-
-ReadTimeline = Callable[[str, float], Timeline]
-
-
-def check_file(path: str) -> None:
-    """Raise ClipRejected for what is not a readable, regular file with bytes in it."""
-    try:
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):
-            raise ClipRejected("not_a_file", os.path.basename(path))
-        with open(path, "rb"):
-            pass
-    except OSError as error:
-        raise ClipRejected("unreadable", error.strerror or str(error)) from error
-    if status.st_size == 0:
-        raise ClipRejected("empty_file")
-
-
-def timeline_from_packets(path: str, timeout_s: float) -> Timeline:
-    """The frames that the container's packets promise, without decoding them. Raises ClipRejected."""
-    return _timeline(path, {"c": "copy"}, timeout_s)
-
-
-def timeline_by_decoding(path: str, timeout_s: float) -> Timeline:
-    """The frames that the decoder really gives: slower, for files whose packets are not frames. Raises ClipRejected."""
-    return _timeline(path, {"vf": "scale=16:16", "c": "rawvideo", "fps_mode": "passthrough"}, timeout_s)
-
-
-def _timeline(path: str, options: dict[str, str], timeout_s: float) -> Timeline:
-    source = ffmpeg.input(_INPUT, **safe_input_options())
-    result = _run(path, source["V:0"].output("pipe:1", format="framecrc", **options), timeout_s)
-    lines = result.stdout.decode().splitlines()
-    base = next((Fraction(line.split()[2]) for line in lines if line.startswith("#tb 0:")), Fraction(0))
-    fields = [line.split(",") for line in lines if line and not line.startswith("#")]
-    # A packet that an edit list cuts away is flagged as discarded (0x4) and never becomes a frame.
-    kept = [f[2].strip() for f in fields if not any("F=0x" in x and int(x.split("F=0x")[1], 16) & 4 for x in f[6:])]
-    if not kept:
-        raise ClipRejected("corrupt", "no frames")
-    if _NO_TIME in kept:
-        raise ClipRejected("frame_mismatch", "packets without timestamps")
-    times = np.sort(np.array([float(int(pts) * base) for pts in kept], np.float64))
-    return Timeline(times, *_header(result.log))
-
-
-def _header(log: str) -> tuple[tuple[int, int], float | None]:
-    """Width and height of the first video stream of the log, turned as its display matrix says, and its frame rate."""
-    stream = _STREAM.search(log)
-    if stream is None:
-        raise ClipRejected("corrupt", "the stream has no size")
-    width, height = int(stream[1]), int(stream[2])
-    following = _NEXT_STREAM.split(log[stream.end() :], maxsplit=1)[0]
-    rotation = _ROTATION.search(following)
-    turned = rotation and round(float(rotation[1]) / 90) % 2
-    rate = _RATE.search(following.partition("\n")[0])
-    return (height, width) if turned else (width, height), float(rate[1]) if rate and float(rate[1]) > 0 else None
-
-
 def decode(
-    path: str,
+    media: Media,
     timeline: Timeline,
     indices: NDArray[np.int64],
     size: int,
@@ -158,11 +48,11 @@ def decode(
     start_s = seek_s(timeline, indices)
     if start_s:
         try:
-            return decode_from(start_s, path, timeline, indices, size, fit, timeout_s, window)
+            return decode_from(start_s, media, timeline, indices, size, fit, timeout_s, window)
         except ClipRejected as lost:
             if lost.reason not in ("corrupt", "frame_mismatch"):
                 raise
-    return decode_from(0, path, timeline, indices, size, fit, timeout_s, window)
+    return decode_from(0, media, timeline, indices, size, fit, timeout_s, window)
 
 
 def seek_s(timeline: Timeline, indices: NDArray[np.int64]) -> int:
@@ -173,7 +63,7 @@ def seek_s(timeline: Timeline, indices: NDArray[np.int64]) -> int:
 
 def decode_from(
     start_s: int,
-    path: str,
+    media: Media,
     timeline: Timeline,
     indices: NDArray[np.int64],
     size: int,
@@ -187,11 +77,11 @@ def decode_from(
     times = timeline.raw_s[indices] - start_s
     terms = [f"lt(abs(t-{time:.6f}),{within_s:.6f})" for time in times] if start_s else [f"eq(n,{i})" for i in indices]
     options = {**safe_input_options(), **({"ss": start_s} if start_s else {})}
-    source = ffmpeg.input(_INPUT, **options)["V:0"].filter("select", _any_of(terms))
+    source = ffmpeg.input(INPUT, **options)["V:0"].filter("select", _any_of(terms))
     source = source.filter("showinfo@source", checksum=0)
     video = _whole(source, size, fit) if window is None else _part(source, size, window, timeline.size_px)
     output = video.output("pipe:1", format="rawvideo", pix_fmt="rgb24", fps_mode="passthrough", **{"frames:v": len(indices)})
-    rgb, source_size, content_size = _check(_run(path, output, timeout_s), times, within_s, size)
+    rgb, source_size, content_size = _check(run_on(media, output, timeout_s), times, within_s, size)
     if window is None:
         corner = (size - content_size) // 2
         affine, content = resize_affine(source_size, content_size, corner), np.hstack([corner, corner + content_size])
@@ -277,33 +167,3 @@ def resize_affine(
     affine[:, [0, 1], [0, 1]] = scale
     affine[:, :, 2] = 0.5 * scale - 0.5 + corner
     return affine
-
-
-def _run(path: str, output: ffmpeg.nodes.OutputStream, timeout_s: float) -> FfmpegResult:
-    """Run ffmpeg and turn each way to fail into a reason code."""
-    try:
-        # The path is put in at the end, since ffmpeg-python cannot take names that are not UTF-8.
-        arguments = [f"file:{path}" if argument == _INPUT else argument for argument in output.get_args()]
-        result = run_ffmpeg(arguments, timeout_s)
-    except subprocess.TimeoutExpired:
-        raise ClipRejected("decode_timeout", f"longer than {timeout_s:g} s") from None
-    if result.returncode == 0:
-        return result
-    # ffmpeg catches polite signals and ends with 255.
-    signals = re.findall(r"received signal (\d+)", result.log) or ["9"] * (result.returncode == -9)
-    if signals:
-        raise ClipRejected("decoder_killed", f"signal {signals[0]}")
-    # Without the directory: what is written must not depend on where the input lies.
-    said = result.errors().replace(path, os.path.basename(path))
-    raise ClipRejected(_failure(result), said or f"ffmpeg ended with {result.returncode}")
-
-
-def _failure(result: FfmpegResult) -> str:
-    """The reason code of a failed run, from what ffmpeg says and how far it came."""
-    if "matches no streams" in result.log:
-        return "no_video_stream"
-    if "misdetection possible" in result.log:  # nothing but the file's name looks like a video
-        return "not_a_video"
-    if re.search(r"^\[info\] Input #0", result.log, re.M) or "moov atom not found" in result.log:
-        return "corrupt"
-    return "not_a_video"

@@ -63,16 +63,22 @@ def safe_input_options() -> dict[str, str | int]:
     }
 
 
-def run_ffmpeg(arguments: Sequence[str], timeout_s: float) -> FfmpegResult:
-    """Run one ffmpeg to its end.
+def command(arguments: Sequence[str]) -> list[str]:
+    """ffmpeg with arguments: it logs levels, stops at errors and waits for no key."""
+    return [ffmpeg_path(), "-nostdin", "-hide_banner", "-nostats", "-v", "level+info", "-xerror", *arguments]
+
+
+def run_ffmpeg(arguments: Sequence[str], timeout_s: float, descriptor: int | None = None) -> FfmpegResult:
+    """Run one ffmpeg to its end; it inherits `descriptor`.
 
     Raises:
         subprocess.TimeoutExpired: it ran longer than `timeout_s`; it has been killed.
     """
     done = subprocess.run(
-        [ffmpeg_path(), "-nostdin", "-hide_banner", "-nostats", "-v", "level+info", "-xerror", *arguments],
+        command(arguments),
         stdin=subprocess.DEVNULL,
         capture_output=True,
+        pass_fds=() if descriptor is None else (descriptor,),
         timeout=timeout_s,
         check=False,
     )

@@ -1,0 +1,157 @@
+"""A build from archives in place, beside the same build from the extracted tree.
+
+    python -m benchmarks.archive [--input DIR] [--copies 20] [--rounds 2] [--entries 1100000]
+
+The corpus is replicated as in `benchmarks.build`, and put into a zip in five parts, stored as VoxCeleb2's are. Both sides
+run in turn. What is written to disk is counted by the kernel for each run and all its children.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.build import replicate
+from benchmarks.report import ROOT, Report, add_options, cores, corpus
+from benchmarks.watch import Watch
+from pipeline.input import open_input
+from pipeline.sources import SOURCES, voxceleb2
+from pipeline.sources.listing import Listing
+from pipeline.unpack import content
+
+_PARTS = 5
+_GOAL = 0.95
+_WATCH_S = 0.05
+
+
+def main() -> None:
+    """Measure both sides and report."""
+    options = _parser().parse_args()
+    report = Report("benchmarks/archive.py: archives in place beside the extracted tree", options)
+    with tempfile.TemporaryDirectory(prefix="motionshards-bench-", dir=options.work) as scratch:
+        work = Path(scratch)
+        source, name = corpus(options.input, work)
+        tree = replicate(source, work / "extracted", options.copies)
+        first = make_parts(tree, work)
+        size = sum(path.stat().st_size for path in work.glob("vox2_dev_mp4_part*"))
+        runs: dict[str, list[dict[str, Any]]] = {"extracted": [], "archive": []}
+        for number in range(options.rounds):
+            for side, path in (
+                (("extracted", tree), ("archive", first)) if number % 2 else (("archive", first), ("extracted", tree))
+            ):
+                runs[side].append(run_build(path, work / f"{side}-{number}", options.workers))
+        report.note(f"Input: {name}, {options.copies} times: {runs['archive'][0]['planned']} clips, {size / 1e6:.0f} MB; dlib.")
+        figures = _beside(report, runs, size)
+        figures |= _reading(report, tree, first) | _listing(report, work, options.entries)
+    report.finish(figures)
+
+
+def make_parts(tree: Path, work: Path) -> Path:
+    """The tree as a stored zip in parts; gives the first."""
+    whole = work / "whole.zip"
+    with zipfile.ZipFile(whole, "w", zipfile.ZIP_STORED) as archive:
+        for path in sorted(tree.rglob("*.mp4")):
+            archive.write(path, path.relative_to(tree))
+    step = whole.stat().st_size // _PARTS + 1
+    with whole.open("rb") as stream:
+        for number in range(_PARTS):
+            (work / f"vox2_dev_mp4_parta{'abcde'[number]}").write_bytes(stream.read(step))
+    whole.unlink()
+    return work / "vox2_dev_mp4_partaa"
+
+
+def run_build(path: Path, out: Path, workers: int) -> dict[str, Any]:
+    """The front door on one input: its ledger, and CPU seconds and bytes written of all its processes."""
+    command = [sys.executable, "-m", "dataset.build", "--source", "voxceleb2", "--landmarks", "dlib", "--json", "--quiet"]
+    command += ["--input", str(path), "--output", str(out), "--workers", str(workers)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    with Watch(process.pid, _WATCH_S) as watch:
+        last_line = process.communicate()[0]
+    if process.returncode:
+        raise SystemExit(f"the build ended with status {process.returncode}: {' '.join(command)}")
+    return {**json.loads(last_line), "cpu_s": watch.cpu_s, "written": watch.written_bytes}
+
+
+def _beside(report: Report, runs: dict[str, list[dict[str, Any]]], size: int) -> dict[str, Any]:
+    best = {side: {name: min(run[name] for run in found) for name in ("seconds", "cpu_s")} for side, found in runs.items()}
+    written = {side: found[0]["written"] for side, found in runs.items()}
+    rows = [
+        [side, best[side]["seconds"], best[side]["cpu_s"], runs[side][0]["planned"] / best[side]["seconds"], written[side] / 1e6]
+        for side in runs
+    ]
+    columns = ["read from", "seconds", "CPU seconds", "clips/s", "MB written"]
+    report.table(f"Whole builds, the best of {len(runs['archive'])}", columns, rows)
+    same = len({(run["kept"], run["bytes"]) for found in runs.values() for run in found}) == 1
+    extracted = max(0, written["archive"] - written["extracted"])
+    report.note(
+        f"Written beyond the other side: {extracted / 1e6:.2f} MB of an archive of {size / 1e6:.0f} MB. "
+        f"Both sides keep {runs['archive'][0]['kept']} clips in {runs['archive'][0]['bytes'] / 1e6:.1f} MB of shards."
+    )
+    share = best["extracted"]["seconds"] / best["archive"]["seconds"]
+    return {
+        "throughput_of_extracted": share,
+        "cpu_of_extracted": best["archive"]["cpu_s"] / best["extracted"]["cpu_s"],
+        "extracted_share_of_archive": extracted / size,
+        "same_shards": same,
+        "goal_met": share >= _GOAL and same and extracted < size / 100,
+    }
+
+
+def _reading(report: Report, tree: Path, first: Path) -> dict[str, Any]:
+    """Reading every clip's bytes, without decoding."""
+    rows, rates = [], {}
+    for side, path in (("extracted", tree), ("archive", first)):
+        opened = open_input([path], SOURCES["voxceleb2"].splits)
+        spans = [clip.spans[0] for clip in voxceleb2.list_clips(Listing(opened.tree))]
+        seconds = min(_timed(lambda o=opened, s=spans: [content(x.uri, x.packed, o.root) for x in s]) for _ in range(3))
+        rates[side] = len(spans) / seconds
+        rows.append([side, rates[side]])
+    report.table("Reading alone, one thread, warm cache (with the CRC for the archive)", ["read from", "clips/s"], rows)
+    return {"reading_of_extracted": rates["archive"] / rates["extracted"]}
+
+
+def _timed(action: Callable[[], Any]) -> float:
+    start = time.monotonic()
+    action()
+    return time.monotonic() - start
+
+
+def _listing(report: Report, work: Path, entries: int) -> dict[str, Any]:
+    """Listing a zip of the whole corpus' number of files, in a process of its own."""
+    path = work / "vox2_many.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(entries):
+            archive.writestr(f"dev/mp4/id{number // 180:05d}/video-{number // 8:06d}/{number % 8:05d}.mp4", b"")
+    code = (
+        "import resource, sys, time; from pathlib import Path; from pipeline.input import open_input\n"
+        "start = time.monotonic(); opened = open_input([Path(sys.argv[1])], ('dev', 'test'))\n"
+        "print(time.monotonic() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True, cwd=ROOT, check=True)
+    seconds, peak_mib = map(float, done.stdout.split())
+    report.table("Listing a zip", ["files", "seconds", "peak MiB"], [[entries, seconds, peak_mib]])
+    return {"listing_files": entries, "listing_s": seconds, "listing_peak_mib": peak_mib}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.archive", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--input", type=Path, help="a VoxCeleb2-shaped directory (default: the test corpus, else rendered)")
+    parser.add_argument("--copies", type=int, default=20, help="how often it is replicated")
+    parser.add_argument("--rounds", type=int, default=2, help="runs of each side, in turn")
+    parser.add_argument("--workers", type=int, default=cores())
+    parser.add_argument("--entries", type=int, default=1_100_000, help="files of the zip that is only listed")
+    parser.add_argument("--work", type=Path, help="where temporary files go")
+    add_options(parser)
+    return parser
+
+
+if __name__ == "__main__":
+    os.chdir(ROOT)
+    main()

@@ -1,0 +1,91 @@
+"""What `--input` names, opened: one directory, or archives, or archives that lie in a directory, laid over each other."""
+
+import glob
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.parts import Parts, find_parts, is_archive_name
+from pipeline.sources.archive import ArchiveTree
+from pipeline.sources.tree import DirectoryTree, OverlayTree, Tree
+from schemas.errors import ConfigError
+from schemas.layout import path_to_uri, uri_to_path
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """The files to build from.
+
+    root: the directory below which all paths lie
+    tree: what the sources look at
+    archives: uri of each archive -> {uri of a part: its bytes}
+    refused: a line for each file of an archive that is left out
+    """
+
+    root: Path
+    tree: Tree
+    archives: dict[str, dict[str, int]]
+    refused: tuple[str, ...] = ()
+
+
+def open_input(paths: Sequence[Path], splits: tuple[str, ...]) -> Input:
+    """Find the parts of archives and list them. A directory is not looked into, and need not exist yet.
+
+    splits: directories at the top of a source's layout, see `Source`
+
+    Raises:
+        ConfigError: no such file, more than one directory, archives outside the directory, or see `ArchiveTree`
+    """
+    paths = [found for path in paths for found in _expanded(path)]
+    archives = list(dict.fromkeys(tuple(find_parts(path)) for path in paths if path.is_file()))
+    directories = [path for path in paths if not path.is_file()]
+    if len(directories) > 1:
+        raise ConfigError(f"--input names {len(directories)} directories, must be one: {', '.join(map(str, directories))}")
+    root = directories[0] if directories else Path(os.path.commonpath([parts[0].parent.absolute() for parts in archives]))
+    trees = [_archive(parts, root, splits) for parts in archives]
+    below: list[Tree] = [DirectoryTree(path) for path in directories]
+    tree = OverlayTree([*below, *trees]) if len(below) + len(trees) > 1 else [*below, *trees][0]
+    sizes = {_uri(parts[0], root): {_uri(part, root): part.stat().st_size for part in parts} for parts in archives}
+    return Input(root, tree, sizes, tuple(line for one in trees for line in one.refused))
+
+
+def archives_hint(opened: Input) -> str:
+    """What to say to the user whose directory holds no clips but archives; empty where there are none."""
+    found = [] if opened.archives or not opened.root.is_dir() else sorted(filter(is_archive_name, opened.root.iterdir()))
+    return f"; there is {found[0].name}: archives are read where --input names them" if found else ""
+
+
+def check_archives(root: Path, archives: dict[str, dict[str, int]]) -> None:
+    """Raise ConfigError where an archive that a data set was planned from is no longer what it was, naming the part."""
+    for sizes in archives.values():
+        for uri, size in sizes.items():
+            path = root / uri_to_path(uri)
+            if not path.is_file():
+                raise ConfigError(f"{path} is missing, a part of the archive that this data set was planned from")
+            if path.stat().st_size != size:
+                raise ConfigError(f"{path} has {path.stat().st_size} bytes, the data set was planned from one with {size}")
+
+
+def _expanded(path: Path) -> list[Path]:
+    """A pattern that no shell has expanded, as its matches."""
+    if os.path.lexists(path) or not glob.has_magic(str(path)):
+        return [path]
+    found = sorted(Path(name) for name in glob.iglob(str(path)))  # noqa: PTH207 (Path.glob takes no absolute pattern)
+    if not found:
+        raise ConfigError(f"--input {path} matches no file")
+    return found
+
+
+def _archive(parts: Sequence[Path], root: Path, splits: tuple[str, ...]) -> ArchiveTree:
+    try:
+        return ArchiveTree(_uri(parts[0], root), Parts(parts), splits)
+    except OSError as error:
+        raise ConfigError(f"cannot read {error.filename or parts[0]}: {error.strerror}") from error
+
+
+def _uri(path: Path, root: Path) -> str:
+    try:
+        return path_to_uri(str(path.absolute().relative_to(root.absolute())))
+    except ValueError:
+        raise ConfigError(f"the archive {path} does not lie in --input {root}") from None

@@ -1,0 +1,126 @@
+"""An archive that may be cut into parts, as one run of bytes that is read where it is needed. Nothing is joined on disk."""
+
+import errno
+import io
+import os
+import re
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
+
+from schemas.errors import ConfigError
+
+# vox2_dev_mp4_partaa, clips.zip.aa, clips.zip.001, clips_00
+_PART = re.compile(r"(.*(?:part|[._-]))([a-z]{2}|\d{2,3})")
+
+
+def is_archive_name(path: Path) -> bool:
+    """Whether a file is called as a zip, a tar or a part of one is."""
+    return path.suffix in (".zip", ".tar") or (_PART.fullmatch(path.name) is not None and path.is_file())
+
+
+def find_parts(path: Path) -> list[Path]:
+    """All parts of the archive that `path` is a part of, in order; the path alone where it is whole.
+
+    Raises:
+        ConfigError: a part before the last one that is there is missing
+    """
+    name = _PART.fullmatch(path.name)
+    if name is None or path.suffix in (".zip", ".tar"):
+        return [path]
+    found = {}
+    for sibling in path.parent.iterdir():
+        other = _PART.fullmatch(sibling.name)
+        if other and other[1] == name[1] and len(other[2]) == len(name[2]) and other[2].isdigit() == name[2].isdigit():
+            found[_number(other[2])] = sibling
+    first = 1 if name[2].isdigit() and 0 not in found else 0
+    missing = [f"{name[1]}{_suffix(n, name[2])}" for n in range(first, max(found, default=-1) + 1) if n not in found]
+    if missing:
+        raise ConfigError(f"{path.parent}: of the archive {name[1]}… these parts are missing: {', '.join(missing)}")
+    return [found[number] for number in sorted(found)] or [path]
+
+
+def _number(suffix: str) -> int:
+    return int(suffix) if suffix.isdigit() else (ord(suffix[0]) - 97) * 26 + ord(suffix[1]) - 97
+
+
+def _suffix(number: int, like: str) -> str:
+    return str(number).zfill(len(like)) if like.isdigit() else chr(97 + number // 26) + chr(97 + number % 26)
+
+
+class Parts:
+    """Files laid end to end. Reading keeps no position, so any number of threads may read.
+
+    Raises:
+        OSError: a part cannot be opened
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = tuple(paths)
+        self._descriptors: list[int] = []
+        try:
+            for path in paths:
+                self._descriptors.append(os.open(path, os.O_RDONLY))
+        except OSError:
+            self.close()
+            raise
+        self.sizes = [os.fstat(descriptor).st_size for descriptor in self._descriptors]
+        self.starts = [0, *accumulate(self.sizes)][:-1]
+        self.size = sum(self.sizes)
+
+    def pread(self, offset: int, count: int) -> bytes:
+        """`count` bytes from `offset`; fewer where the last part ends."""
+        pieces = []
+        while count > 0 and 0 <= offset < self.size:
+            part = self.part_of(offset)
+            piece = os.pread(self._descriptors[part], count, offset - self.starts[part])
+            if not piece:  # the file has been cut since it was opened
+                break
+            pieces.append(piece)
+            offset, count = offset + len(piece), count - len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def part_of(self, offset: int) -> int:
+        """The number of the part in which a byte lies."""
+        return bisect_right(self.starts, offset) - 1
+
+    def close(self) -> None:
+        """Close the files."""
+        while self._descriptors:
+            os.close(self._descriptors.pop())
+
+
+class PartsStream(io.RawIOBase):
+    """Parts as a file object with a position, for libraries that want one."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._at = 0
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def tell(self) -> int:
+        """The position."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move; gives the new position."""
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._parts.size}[whence]
+        if start + offset < 0:
+            raise OSError(errno.EINVAL, "a position before the start")
+        self._at = start + offset
+        return self._at
+
+    def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]
+        """Fill a buffer as far as there are bytes."""
+        found = self._parts.pread(self._at, len(buffer))
+        buffer[: len(found)] = found
+        self._at += len(found)
+        return len(found)

@@ -1,0 +1,145 @@
+"""Where a source looks for its files: a directory, archives, or both laid over each other. Paths have `/` between names."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from schemas.errors import ConfigError
+from schemas.layout import path_to_uri
+from schemas.records import Packed, Span
+
+
+@dataclass(slots=True)
+class Entry:
+    """A file or directory of a tree.
+
+    path: below the top of the tree
+    is_link: whether it is a symbolic link
+    packed: where it lies in an archive; None on disk
+    """
+
+    name: str
+    path: str
+    is_directory: bool
+    is_link: bool = False
+    packed: Packed | None = None
+    on_disk: os.DirEntry[str] | None = None
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the file, asked for when needed, since that takes a system call."""
+        if self.packed is not None:
+            return self.packed.bytes
+        try:
+            return self.on_disk.stat().st_size if self.on_disk else 0
+        except OSError:  # a broken link: building it will tell the reason
+            return 0
+
+    @property
+    def uri(self) -> str:
+        """The path as records hold it."""
+        return path_to_uri(self.path)
+
+    def span(self) -> Span:
+        """The whole file as a span."""
+        return Span(self.uri, packed=self.packed)
+
+
+class Tree(Protocol):
+    """What a source may ask of its input. The top is the empty path.
+
+    name: of the top directory or archive
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def entries(self, path: str = "") -> list[Entry]:
+        """What a directory holds, by name, hidden files left out. Raises ConfigError where it cannot be listed."""
+
+    def is_directory(self, path: str) -> bool:
+        """Whether there is a directory of that path."""
+
+    def read(self, path: str) -> bytes | None:
+        """The content of a small file; None where there is none. Raises ConfigError where it cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryTree:
+    """The files below a directory; links that lead nowhere are files, for the build to tell their reason."""
+
+    root: Path
+
+    @property
+    def name(self) -> str:
+        """See Tree."""
+        return self.root.name
+
+    def entries(self, path: str = "") -> list[Entry]:
+        """See Tree."""
+        where, before = os.path.join(self.root, path), f"{path}/" if path else ""
+        try:
+            with os.scandir(where) as found:
+                visible = sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
+        except OSError as error:
+            raise ConfigError(f"cannot list {where}: {error.strerror}") from error
+        return [
+            Entry(entry.name, before + entry.name, _leads_to_directory(entry), entry.is_symlink(), on_disk=entry)
+            for entry in visible
+        ]
+
+    def is_directory(self, path: str) -> bool:
+        """See Tree."""
+        return (self.root / path).is_dir()
+
+    def read(self, path: str) -> bytes | None:
+        """See Tree."""
+        try:
+            return (self.root / path).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ConfigError(f"cannot read {self.root / path}: {error.strerror}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class OverlayTree:
+    """Several trees as one; where two hold a file of the same path, the first counts."""
+
+    trees: Sequence[Tree]
+
+    @property
+    def name(self) -> str:
+        """See Tree."""
+        return self.trees[0].name
+
+    def entries(self, path: str = "") -> list[Entry]:
+        """See Tree."""
+        merged: dict[str, Entry] = {}
+        for tree in self.trees:
+            if tree.is_directory(path):
+                merged = {entry.name: entry for entry in tree.entries(path)} | merged
+        return [merged[name] for name in sorted(merged)]
+
+    def is_directory(self, path: str) -> bool:
+        """See Tree."""
+        return any(tree.is_directory(path) for tree in self.trees)
+
+    def read(self, path: str) -> bytes | None:
+        """See Tree."""
+        found = (tree.read(path) for tree in self.trees)
+        return next((content for content in found if content is not None), None)
+
+
+def directories(tree: Tree, path: str = "") -> list[Entry]:
+    """The directories in a directory, by name."""
+    return [entry for entry in tree.entries(path) if entry.is_directory]
+
+
+def _leads_to_directory(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads back to itself leads to no directory
+        return False
