@@ -29,6 +29,13 @@ from transforms.extract.landmarks import models
 
 OK, STOPPED = 0, 1
 
+_TUBES = {
+    "detect_every": "look for faces in every so many frames",
+    "tube_min_frames": "reject faces that are followed through fewer frames",
+    "tube_max_frames": "cut tubes that are longer",
+    "tube_min_px": "reject faces whose box is smaller, before its margin, in source pixels",
+}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
@@ -56,7 +63,9 @@ def as_line(ledger: Ledger, out: Path) -> str:
     frames = ledger.clips_built * ledger.manifest.config.frames
     rates = f"{ledger.clips_built / ledger.seconds:.1f} clips/s, {frames / ledger.seconds:.0f} frames/s"
     done = f"built {ledger.clips_built} in {ledger.seconds:.0f} s ({rates})" if ledger.clips_built else "nothing new to build"
-    return f"{counts['planned']} planned = {counts['kept']} kept + {rejected}; {done}; {counts['bytes'] / 1e6:.1f} MB in {out}"
+    tubes = counts["kept"] + sum(counts["rejected"].values()) - counts["planned"]
+    planned = f"{counts['planned']} planned" + (f" and {tubes} further tubes" if tubes else "")
+    return f"{planned} = {counts['kept']} kept + {rejected}; {done}; {counts['bytes'] / 1e6:.1f} MB in {out}"
 
 
 def as_json(ledger: Ledger, out: Path) -> str:
@@ -100,6 +109,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     what.add_argument("--fit", choices=FITS, default=defaults["fit"], help="keep the aspect with padding, or squash")
     what.add_argument("--landmarks", choices=models.CHOICES, default="auto", help="auto: fan where CUDA is there, else dlib")
+    for name, text in _TUBES.items():
+        what.add_argument(f"--{name.replace('_', '-')}", type=int, default=defaults[name], help=f"recipe track: {text}")
     what.add_argument("--jpeg-quality", type=int, default=defaults["jpeg_quality"])
     what.add_argument("--seed", type=int, default=defaults["seed"])
     what.add_argument("--clips-per-shard", type=int, default=defaults["clips_per_shard"], help="the mean to aim for")
@@ -136,6 +147,7 @@ def _understand(options: argparse.Namespace, beam_options: list[str]) -> tuple[B
             recipe=options.recipe or _usual_recipe(options.source, opened),
             fit=options.fit,
             landmarks=landmarks,
+            **{name: getattr(options, name) for name in _TUBES},
             jpeg_quality=options.jpeg_quality,
             seed=options.seed,
             clips_per_shard=options.clips_per_shard,

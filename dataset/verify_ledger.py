@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from dataset.verify_tables import UNREADABLE, repeated, why
 from schemas.layout import INDEX, PLAN_DIR, REJECTIONS, WORK_DIR, marker_path, shard_name, tar_path
 from schemas.manifest import Manifest, ShardEntry
-from schemas.tables import PLAN
+from schemas.tables import PLAN, planned_keys_of
 
 _OURS = (".tar", ".parquet", ".tmp")
 _PLAN_FILE = re.compile(r"plan-\d{6,}\.parquet")
@@ -128,10 +128,11 @@ def check_conservation(planned: Sequence[Unit], outcomes: pa.Table) -> Iterator[
         yield f"{key}: is {kept} times kept and {len(rows) - kept} times rejected, must be one of both once"
     for split in sorted({unit.split for unit in planned}):
         keys = pa.chunked_array([unit.keys for unit in planned if unit.split == split], pa.string())
-        kept = outcomes.filter(pc.equal(outcomes["split"], split))["kept"]
-        number, yes = len(keys.unique()), pc.sum(kept).as_py() or 0
-        if number != len(kept):
-            yield f"{split}: {number} clips planned, but {yes} kept and {len(kept) - yes} rejected"
+        there = outcomes.filter(pc.equal(outcomes["split"], split))
+        number, found = len(keys.unique()), len(planned_keys_of(there["key"]).unique())
+        if number != found:
+            yes = pc.sum(there["kept"]).as_py() or 0
+            yield f"{split}: {number} clips planned, but {found} found: {yes} kept and {len(there) - yes} rejected"
 
 
 def check_counts(manifest: Manifest, planned: Sequence[Unit], outcomes: pa.Table) -> Iterator[str]:

@@ -23,6 +23,7 @@ from schemas.manifest import ShardEntry
 from schemas.marker import read_marker
 from schemas.tables import INDEX as INDEX_SCHEMA
 from schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
+from schemas.tables import planned_keys_of
 
 # What the ledger counts, one row a clip; `reason` is null for kept clips.
 OUTCOMES = pa.schema(
@@ -100,7 +101,7 @@ def _read_marker(path: Path) -> tuple[ShardEntry, pa.Table]:
 
 def _current_rejections(rows: pa.Table, claim: ShardClaim) -> pa.Table:
     lost = rows.filter(pc.invert(rows["kept"]))
-    return lost.filter(pc.invert(pc.is_in(lost["key"], claim.superseded)))
+    return lost.filter(pc.invert(pc.is_in(planned_keys_of(lost["key"]), claim.superseded)))
 
 
 def _outcomes(kept: pa.Table, lost: pa.Table) -> pa.Table:
@@ -122,7 +123,16 @@ def _check_marker(entry: ShardEntry, rows: pa.Table, claim: ShardClaim) -> Itera
         if not pc.all(pc.equal(rows[name], value), min_count=0).as_py():
             yield f"holds rows of another {name} than {value}"
     if claim.planned is not None:
-        yield from compare_keys(rows["key"], claim.planned, "in the plan")
+        yield from compare_keys(_planned(rows["key"]), claim.planned, "in the plan")
+
+
+def _planned(keys: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The planned clips of the rows of a marker, in order; the tubes of a clip stand together."""
+    planned = planned_keys_of(keys).combine_chunks()
+    tubes = pc.not_equal(planned, keys.combine_chunks())
+    again = pc.and_(pc.equal(planned[1:], planned[:-1]), pc.and_(tubes[1:], tubes[:-1])) if len(planned) > 1 else pa.array([])
+    first = pa.concat_arrays([pa.array([True] * min(1, len(planned))), pc.invert(again.cast(pa.bool_()))])
+    return pa.chunked_array([planned.filter(first)])
 
 
 def _check_copies(kept: pa.Table, lost: pa.Table, claim: ShardClaim) -> Iterator[str]:

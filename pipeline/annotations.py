@@ -27,12 +27,15 @@ class Annotation:
 
     start_s, end_s: seconds from the first frame, end exclusive
     box_px: the box that holds the face throughout, edges x0 y0 x1 y1 in source pixels, float64 [4]; None: not annotated
+    numbers, boxes_px: where the face is, int64 [n] frames of 1/25 s ascending, float64 [n,4]; None where it is not known so well
     by_number: times were made from frame numbers and the rate in the header, as FOMM's authors do, and are compared so
     """
 
     start_s: float
     end_s: float
     box_px: NDArray[np.float64] | None = None
+    numbers: NDArray[np.int64] | None = None
+    boxes_px: NDArray[np.float64] | None = None
     by_number: bool = False
 
     def frames(self, line: Timeline) -> NDArray[np.int64]:
@@ -42,6 +45,14 @@ class Annotation:
         else:
             times, slack = line.pts_s, _SAME_TIME_S
         return np.flatnonzero((times >= self.start_s - slack) & (times < self.end_s - slack))
+
+    def box_at(self, time_s: float) -> NDArray[np.float64] | None:
+        """Where the face is at a time, float64 [4]; None where that is not annotated."""
+        if self.numbers is None or self.boxes_px is None:
+            return self.box_px
+        # Of a frame that the file leaves out, the box before it counts.
+        before = np.searchsorted(self.numbers, int((time_s + _SAME_TIME_S) * FRAME_RATE_HZ), side="right") - 1
+        return np.asarray(self.boxes_px[max(int(before), 0)])
 
 
 def annotation(span: Span, root: Path, size_px: tuple[int, int]) -> Annotation:
@@ -65,8 +76,9 @@ def annotation(span: Span, root: Path, size_px: tuple[int, int]) -> Annotation:
 def _from_track(name: str, text: bytes, size_px: tuple[int, int]) -> Annotation:
     frames, boxes, fractions = read_track(name, text)
     scale = np.array(size_px, np.float64) if fractions else np.full(2, size_px[1] / _HEIGHT_PX)
-    low, high = boxes[:, :2].min(axis=0) * scale, (boxes[:, :2] + boxes[:, 2:]).max(axis=0) * scale
-    return Annotation(frames[0] / FRAME_RATE_HZ, (frames[-1] + 1) / FRAME_RATE_HZ, np.concatenate([low, high]))
+    edges = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1) * np.tile(scale, 2)
+    union = np.concatenate([edges[:, :2].min(axis=0), edges[:, 2:].max(axis=0)])
+    return Annotation(frames[0] / FRAME_RATE_HZ, (frames[-1] + 1) / FRAME_RATE_HZ, union, frames, edges)
 
 
 def read_track(name: str, text: bytes) -> tuple[NDArray[np.int64], NDArray[np.float64], bool]:

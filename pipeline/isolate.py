@@ -1,6 +1,6 @@
 """Building one suspected clip in a process of its own, so that a clip that kills its process takes nothing else along.
 
-python -m pipeline.isolate  < pickled (spec, root, config)  > pickled Clip or Rejected
+python -m pipeline.isolate  < pickled (spec, root, config)  > pickled list of Clip or Rejected
 """
 
 import os
@@ -18,7 +18,7 @@ from schemas.records import Clip, ClipSpec, Rejected
 from transforms.extract.landmarks import models
 
 
-def build_alone(spec: ClipSpec, root: Path, config: BuildConfig) -> Clip | Rejected:
+def build_alone(spec: ClipSpec, root: Path, config: BuildConfig) -> list[Clip | Rejected]:
     """Build a clip in a child process; if the child is killed the clip is rejected with `killed_worker`.
 
     Raises:
@@ -28,11 +28,11 @@ def build_alone(spec: ClipSpec, root: Path, config: BuildConfig) -> Clip | Rejec
         [sys.executable, "-m", "pipeline.isolate"], input=pickle.dumps((spec, root, config)), capture_output=True, check=False
     )
     if done.returncode < 0:
-        return Rejected(spec, "killed_worker", f"its own process died of signal {-done.returncode}")
+        return [Rejected(spec, "killed_worker", f"its own process died of signal {-done.returncode}")]
     if done.returncode > 0:
         raise BuildFailed(f"building {spec.key} alone failed: {done.stderr.decode(errors='replace').strip()[-500:]}")
-    outcome: Clip | Rejected = pickle.loads(done.stdout)
-    return outcome
+    outcomes: list[Clip | Rejected] = pickle.loads(done.stdout)
+    return outcomes
 
 
 def main() -> None:
@@ -45,11 +45,11 @@ def main() -> None:
     os.dup2(2, 1)
     spec, root, config = pickle.load(sys.stdin.buffer)
     try:
-        outcome = build_clip(spec, root, models.load(config.landmarks), config)
+        outcomes = build_clip(spec, root, models.load(config.landmarks), config)
     except MemoryError:
         os.kill(os.getpid(), signal.SIGKILL)
     with open(answer, "wb") as stream:
-        pickle.dump(outcome, stream)
+        pickle.dump(outcomes, stream)
 
 
 if __name__ == "__main__":

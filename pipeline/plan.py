@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from schemas.atomic import replacing
 from schemas.config import BuildConfig
-from schemas.layout import PLAN_DIR, plan_path, shard_name
+from schemas.layout import PLAN_DIR, plan_path, planned_key, shard_name
 from schemas.records import ClipSpec, ShardUnit, Span
 from schemas.tables import PLAN, SPAN, spec_from_row
 from transforms.extract.sample import stable_hash
@@ -62,7 +62,8 @@ def plan_again(out: Path, rejections: pa.Table, config: BuildConfig, built: Set[
     Clips that an earlier run planned again and did not build yet are left out: their turn comes anyway.
     """
     waiting = {clip.key for unit in units(out) if unit.name not in built for clip in read_unit(out, unit)}
-    rows = [row for row in rejections.to_pylist() if row["key"] not in waiting]
+    # A tube's fate is that of the clip it comes from, which has other tubes.
+    rows = [row for row in rejections.to_pylist() if row["key"] not in waiting and row["key"] == planned_key(row["key"])]
     clips = [spec_from_row({**row, "cost": 1.0}) for row in rows]
     return _write(out, _columns(iter(clips), config.seed), config)
 

@@ -11,15 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.clip import ReadClip, finish_clips, read_clip
+from pipeline.clip import finish_clips, read_clip
 from pipeline.isolate import build_alone
 from pipeline.journal import Journal
 from pipeline.plan import read_unit
 from pipeline.provenance import check_ffmpeg
+from pipeline.read import ReadClip
 from pipeline.tar import ShardWriter
 from schemas.atomic import replacing
 from schemas.config import BuildConfig
-from schemas.layout import marker_path, tar_path
+from schemas.layout import marker_path, planned_key, tar_path
 from schemas.manifest import ShardEntry
 from schemas.marker import write_marker
 from schemas.records import Clip, ClipSpec, Rejected, ShardUnit
@@ -28,6 +29,7 @@ from schemas.tables import MARKER, clip_row, rejected_row, table
 from transforms.extract.landmarks import models
 
 Outcome = Clip | Rejected
+Read = ReadClip | Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,21 +70,26 @@ def build_shard(unit: ShardUnit, job: BuildJob) -> ShardUnit:
     return unit
 
 
-def _write_tar(unit: ShardUnit, built: Iterable[Outcome], out: Path, journal: Journal) -> tuple[ShardEntry, list[dict[str, Any]]]:
+def _write_tar(
+    unit: ShardUnit, built: Iterable[list[Outcome]], out: Path, journal: Journal
+) -> tuple[ShardEntry, list[dict[str, Any]]]:
     """Write the samples; gives the shard's entry, with the hash of what lies on disk, and the rows of the marker."""
     rows = []
     target = tar_path(out, unit.split, unit.name)
     target.unlink(missing_ok=True)  # of a run that ended between tar and marker
     with replacing(out, target) as temporary:
         with ShardWriter(temporary) as writer:
-            for outcome in built:
-                if isinstance(outcome, Clip):
-                    rows.append(clip_row(outcome, unit.name, writer.add(outcome.spec.key, encode_sample(outcome))))
-                else:
-                    rows.append(rejected_row(outcome, unit.name))
-                journal.done(outcome.spec.key)
+            for clip in built:
+                rows += [_row(outcome, unit, writer) for outcome in clip]
+                journal.done(planned_key(clip[0].spec.key))
         kept = sum(row["kept"] for row in rows)
         return ShardEntry(unit.name, unit.split, kept, len(rows) - kept, *_size_and_hash(temporary)), rows
+
+
+def _row(outcome: Outcome, unit: ShardUnit, writer: ShardWriter) -> dict[str, Any]:
+    if isinstance(outcome, Clip):
+        return clip_row(outcome, unit.name, writer.add(outcome.spec.key, encode_sample(outcome)))
+    return rejected_row(outcome, unit.name)
 
 
 def _size_and_hash(path: Path) -> tuple[int, str | None]:
@@ -92,46 +99,50 @@ def _size_and_hash(path: Path) -> tuple[int, str | None]:
         return path.stat().st_size, hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def outcomes(specs: list[ClipSpec], job: BuildJob, journal: Journal) -> Iterator[Outcome]:
-    """Every clip's outcome in the order of `specs`. Suspects are built first, one at a time, with nothing else in hand."""
+def outcomes(specs: list[ClipSpec], job: BuildJob, journal: Journal) -> Iterator[list[Outcome]]:
+    """The outcomes of each clip (several, where it has several tubes) in the order of `specs`.
+
+    Suspects are built first, one at a time, with nothing else in hand.
+    """
     alone = {spec.key: _alone(spec, job, journal) for spec in specs if spec.key in job.suspects}
     model = models.load(job.config.landmarks)
-    batch: list[Outcome | ReadClip] = []
-    for read in _read_ahead(specs, alone, job, journal):
+    batch: list[list[Read]] = []
+    for read in _read_ahead(specs, alone, model, job, journal):
         batch.append(read)
-        if model is None or sum(len(r.crop) for r in batch if isinstance(r, ReadClip)) >= model.batch_frames:
+        frames = sum(len(one.crop) for clip in batch for one in clip if isinstance(one, ReadClip))
+        if model is None or frames >= model.batch_frames:
             yield from _finished(batch, model, job.config)
             batch = []
     yield from _finished(batch, model, job.config)
 
 
-def _alone(spec: ClipSpec, job: BuildJob, journal: Journal) -> Outcome:
+def _alone(spec: ClipSpec, job: BuildJob, journal: Journal) -> list[Outcome]:
     journal.begin(spec.key)
-    outcome = build_alone(spec, job.root, job.config)
+    built = build_alone(spec, job.root, job.config)
     journal.done(spec.key)
-    return outcome
+    return built
 
 
-def _finished(batch: list[Outcome | ReadClip], model: models.FaceModel | None, config: BuildConfig) -> Iterator[Outcome]:
-    """The batch with each clip that was read finished, in order."""
-    done = iter(finish_clips([item for item in batch if isinstance(item, ReadClip)], model, config))
-    for item in batch:
-        yield next(done) if isinstance(item, ReadClip) else item
+def _finished(batch: list[list[Read]], model: models.FaceModel | None, config: BuildConfig) -> Iterator[list[Outcome]]:
+    """The clips of a batch with all that was read finished, in order."""
+    done = iter(finish_clips([one for clip in batch for one in clip if isinstance(one, ReadClip)], model, config))
+    for clip in batch:
+        yield [next(done) if isinstance(one, ReadClip) else one for one in clip]
 
 
 def _read_ahead(
-    specs: list[ClipSpec], alone: dict[str, Outcome], job: BuildJob, journal: Journal
-) -> Iterator[Outcome | ReadClip]:
+    specs: list[ClipSpec], alone: dict[str, list[Outcome]], model: models.FaceModel | None, job: BuildJob, journal: Journal
+) -> Iterator[list[Read]]:
     """Read clips in a thread pool, in order, never more than a few ahead of the consumer: frames take memory."""
 
-    def read(spec: ClipSpec) -> Outcome | ReadClip:
+    def read(spec: ClipSpec) -> list[Read]:
         if spec.key in alone:
-            return alone[spec.key]
+            return list(alone[spec.key])
         journal.begin(spec.key)
-        return read_clip(spec, job.root, job.config)
+        return list(read_clip(spec, job.root, model, job.config))
 
     with ThreadPoolExecutor(job.decoders, thread_name_prefix="decode") as pool:
-        ahead: deque[Future[Outcome | ReadClip]] = deque()
+        ahead: deque[Future[list[Read]]] = deque()
         for spec in specs:
             ahead.append(pool.submit(read, spec))
             if len(ahead) > job.decoders + 1:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 FITS = ("pad", "squash")
-RECIPES = ("resize", "bbox", "fomm-bbox")
+TUBE_RECIPES = ("track", "fomm-track")
+RECIPES = ("resize", "bbox", "fomm-bbox", *TUBE_RECIPES)
 UNITS = ("utterance", "video")
 
 
@@ -27,6 +28,9 @@ class BuildConfig:
     landmarks: the landmark model that is used, resolved (never `auto`)
     jpeg_quality: 1 to 100
     seed: of the order of clips and of the sampled frames
+    detect_every: with the recipes `track` and `fomm-track`, look for faces in every so many frames
+    tube_min_frames, tube_max_frames: shorter tubes are rejected, longer ones cut
+    tube_min_px: the longer side of a tube's box before its margin, in source pixels; smaller ones are rejected
     clips_per_shard: aim for the mean
     decode_timeout_s: limit of one ffmpeg process
     """
@@ -41,6 +45,10 @@ class BuildConfig:
     landmarks: str = "dlib"
     jpeg_quality: int = 95
     seed: int = 0
+    detect_every: int = 1
+    tube_min_frames: int = 64
+    tube_max_frames: int = 1024
+    tube_min_px: int = 256
     clips_per_shard: int = 256
     decode_timeout_s: float = 300.0
 
@@ -55,6 +63,10 @@ class BuildConfig:
             ("size", 16, 4096),
             ("jpeg_quality", 1, 100),
             ("seed", 0, 2**63 - 1),
+            ("detect_every", 1, 1_000),
+            ("tube_min_frames", 1, 1_000_000),
+            ("tube_max_frames", max(1, self.tube_min_frames), 1_000_000),
+            ("tube_min_px", 16, 4096),
             ("clips_per_shard", 1, 1_000_000),
             ("decode_timeout_s", 1, 86_400),
         ):
@@ -62,6 +74,11 @@ class BuildConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}, must be between {low} and {high}")
         if self.min_frames is not None and not 1 <= self.min_frames <= self.frames:
             raise ValueError(f"min_frames is {self.min_frames}, must be between 1 and frames ({self.frames})")
+
+        if self.recipe in TUBE_RECIPES and self.landmarks == "none":
+            raise ValueError(f"recipe {self.recipe} follows faces and needs a model to find them: landmarks is 'none'")
+        if self.recipe in TUBE_RECIPES and self.unit != "utterance":
+            raise ValueError(f"recipe {self.recipe} makes clips of its own, so unit must be 'utterance'")
 
     @property
     def fewest_frames(self) -> int:

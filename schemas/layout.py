@@ -25,15 +25,18 @@ META = "meta.json"
 LANDMARKS = "landmarks.npy"
 LANDMARK_SCORES = "landmark_scores.npy"
 
+# Escaped in the parts of a key, so it stands only where a tube's first frame follows.
+TUBE = "@"
+
 # A USTAR header holds a path as prefix/name with 155 and 100 bytes. A key is identity/video/clip and the longest member
-# suffix is ".landmark_scores.npy", so these limits always fit.
+# suffix is ".landmark_scores.npy", so these limits always fit, with `@` and a frame number behind the clip.
 _DIRECTORY_PART_BYTES = 76
-_NAME_PART_BYTES = 76
+_NAME_PART_BYTES = 66
 
 
 # `%` and control characters, and the surrogates by which Python shows bytes that are not UTF-8.
 _UNSAFE_IN_URI = re.compile("[%\x00-\x1f\x7f\udc80-\udcff]")
-_UNSAFE_IN_KEY = re.compile("[%./\\\\\x00-\x1f\x7f\udc80-\udcff]")
+_UNSAFE_IN_KEY = re.compile("[%@./\\\\\x00-\x1f\x7f\udc80-\udcff]")
 
 
 def _percent(match: re.Match[str]) -> str:
@@ -63,6 +66,16 @@ def _key_part(name: str, limit: int) -> str:
 def clip_key(identity: str, video: str, clip: str) -> str:
     """The key `identity/video/clip`; WebDataset ends a key at the first dot of the last component."""
     return f"{_video_key(identity, video)}/{_key_part(clip, _NAME_PART_BYTES)}"
+
+
+def tube_key(key: str, start: int) -> str:
+    """The key of the tube that begins at frame `start` in the file of a planned clip."""
+    return f"{key}{TUBE}{start:06d}"
+
+
+def planned_key(key: str) -> str:
+    """The key of the planned clip from which a sample came: itself, but for tubes."""
+    return key.partition(TUBE)[0]
 
 
 @functools.lru_cache(maxsize=16)

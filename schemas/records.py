@@ -173,7 +173,7 @@ class Crop:
 class FaceTrack:
     """The one face of a clip that is followed through its sampled frames.
 
-    boxes_px: float32 [T,4], x0 y0 x1 y1 in crop pixels, NaN where the face was not found
+    boxes_px: float32 [T,4], x0 y0 x1 y1 in crop pixels, NaN where the face was not found; a tube's are interpolated there
     scores: float32 [T], the detector's own confidence, NaN where not found
     faces: int32 [T], how many faces the detector saw in the frame
     """

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from schemas.layout import TUBE
 from schemas.records import Clip, ClipSpec, Packed, Quality, Rejected, Span
 
 QUALITY = tuple(field.name for field in fields(Quality))
@@ -98,6 +100,11 @@ def _span(row: dict[str, Any]) -> Span:
     box, reference_px = (None if row[name] is None else tuple(row[name]) for name in ("box", "reference_px"))
     packed, track_packed = (None if row[name] is None else Packed(**row[name]) for name in ("packed", "track_packed"))
     return Span(**{**row, "box": box, "reference_px": reference_px, "packed": packed, "track_packed": track_packed})
+
+
+def planned_keys_of(keys: pa.ChunkedArray) -> pa.ChunkedArray:
+    """`layout.planned_key` of a column of keys."""
+    return pc.replace_substring_regex(keys, f"{TUBE}.*$", "")
 
 
 def _median(values: np.ndarray) -> float | None:

@@ -3,6 +3,8 @@
     resize      the whole frame
     bbox        the annotated box, grown to a square around its centre, shifted into the frame, padded only where it must be
     fomm-bbox   the annotated box as it is, cut at the frame and squashed: what the authors of FOMM do
+    track       the union of a face's boxes with a margin, square, shifted and padded as `bbox`
+    fomm-track  the same, dropped where it leaves the frame: what the authors of FOMM do
 
 The window of a recipe is whole source pixels, x0 y0 x1 y1 with the end exclusive, and may leave the frame. Cutting and
 scaling are done while decoding, so that full-size pixels never leave ffmpeg.
@@ -17,6 +19,9 @@ from schemas.errors import ClipRejected
 from schemas.records import Crop, Frames, Placement
 
 Window = tuple[int, int, int, int]
+
+# `increase` of FOMM's authors.
+MARGIN = 0.1
 
 
 def square_window(box_px: NDArray[np.float64], size_px: tuple[int, int]) -> Window:
@@ -50,9 +55,36 @@ def exact_window(box_px: NDArray[np.float64], size_px: tuple[int, int]) -> Windo
     return x0, y0, x1, y1
 
 
+def tube_window(box_px: NDArray[np.float64], size_px: tuple[int, int]) -> Window:
+    """The recipe `track`. box_px: float64 [4], the union of a tube's boxes, edges in source pixels."""
+    return square_window(_with_margin(box_px), size_px)
+
+
+def fomm_tube_window(box_px: NDArray[np.float64], size_px: tuple[int, int]) -> Window:
+    """The recipe `fomm-track`: edges truncated to whole pixels as the authors do.
+
+    Raises:
+        ClipRejected: tube_outside, it leaves the frame
+    """
+    x0, y0, x1, y1 = (int(edge) for edge in _with_margin(box_px))
+    if min(x0, y0) < 0 or x1 > size_px[0] or y1 > size_px[1]:
+        raise ClipRejected("tube_outside", f"{x0} {y0} {x1} {y1} in {size_px[0]}x{size_px[1]}")
+    return x0, y0, x1, y1
+
+
+def _with_margin(box_px: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A square about the box, as wide as its longer side and `MARGIN` of that on each side."""
+    centre, side = (box_px[:2] + box_px[2:]) / 2, float((box_px[2:] - box_px[:2]).max()) * (1 + 2 * MARGIN)
+    return np.concatenate([centre - side / 2, centre + side / 2])
+
+
 WINDOWS: dict[str, Callable[[NDArray[np.float64], tuple[int, int]], Window]] = {
     "bbox": square_window,
     "fomm-bbox": exact_window,
+}
+TUBE_WINDOWS: dict[str, Callable[[NDArray[np.float64], tuple[int, int]], Window]] = {
+    "track": tube_window,
+    "fomm-track": fomm_tube_window,
 }
 
 

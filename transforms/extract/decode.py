@@ -1,5 +1,6 @@
 """Frames of a video by their number, through ffmpeg, exactly and upright."""
 
+import os
 import re
 from fractions import Fraction
 
@@ -15,7 +16,7 @@ from transforms.extract.media import INPUT, Media, run_on
 from transforms.extract.timeline import Timeline
 
 # swscale's fast paths differ between processors; these flags choose the exact ones, so that bytes do not.
-_SCALER = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
+SCALER = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 _SAME_TIME_S = 1e-3
 # Seeking costs some decoding before the first frame too, and short clips are most of the work.
 _SEEK_FROM_S, _SEEK_MARGIN_S = 10.0, 1.0
@@ -72,24 +73,37 @@ def decode_from(
     window: Window | None,
 ) -> Frames:
     """`decode` from a second of the file onwards: by frame number from its start, by timestamp after a seek."""
-    gap_s = np.diff(timeline.raw_s).min(initial=_SAME_TIME_S * 2.5)
-    within_s = 0.4 * float(gap_s) if start_s else _SAME_TIME_S
-    times = timeline.raw_s[indices] - start_s
-    terms = [f"lt(abs(t-{time:.6f}),{within_s:.6f})" for time in times] if start_s else [f"eq(n,{i})" for i in indices]
+    terms, times, within_s = frame_choice(start_s, timeline, indices)
     options = {**safe_input_options(), **({"ss": start_s} if start_s else {})}
-    source = ffmpeg.input(INPUT, **options)["V:0"].filter("select", _any_of(terms))
+    source = ffmpeg.input(INPUT, **options)["V:0"].filter("select", terms)
     source = source.filter("showinfo@source", checksum=0)
     video = _whole(source, size, fit) if window is None else _part(source, size, window, timeline.size_px)
     output = video.output("pipe:1", format="rawvideo", pix_fmt="rgb24", fps_mode="passthrough", **{"frames:v": len(indices)})
-    rgb, source_size, content_size = _check(run_on(media, output, timeout_s), times, within_s, size)
+    result = run_on(media, output, timeout_s)
+    source_size = check_frames(result, times, within_s)
+    content_size = _sizes(_CONTENT.findall(result.log))
+    rgb = _pixels(result, len(indices), size)
     if window is None:
         corner = (size - content_size) // 2
         affine, content = resize_affine(source_size, content_size, corner), np.hstack([corner, corner + content_size])
     else:
         if (source_size != timeline.size_px).any():
             raise ClipRejected("frame_mismatch", "frames of another size than the header tells")
-        affine, content = _window_place(window, source_size, size)
+        affine, content = window_place(window, source_size, size)
     return Frames(rgb, timeline.pts_s[indices], affine, source_size, content.astype(np.int32))
+
+
+def frame_choice(start_s: int, timeline: Timeline, indices: NDArray[np.int64]) -> tuple[str, NDArray[np.float64], float]:
+    """ffmpeg's expression that selects frames, their times after a seek to `start_s`, and by how much those may be off."""
+    gap_s = np.diff(timeline.raw_s).min(initial=_SAME_TIME_S * 2.5)
+    within_s = 0.4 * float(gap_s) if start_s else _SAME_TIME_S
+    times = timeline.raw_s[indices] - start_s
+    if len(indices) == indices[-1] - indices[0] + 1:
+        if start_s:
+            return f"between(t,{times[0] - within_s:.6f},{times[-1] + within_s:.6f})", times, within_s
+        return f"between(n,{indices[0]},{indices[-1]})", times, within_s
+    terms = [f"lt(abs(t-{time:.6f}),{within_s:.6f})" for time in times] if start_s else [f"eq(n,{i})" for i in indices]
+    return _any_of(terms), times, within_s
 
 
 def _whole(video: ffmpeg.nodes.FilterableStream, size: int, fit: str) -> ffmpeg.nodes.FilterableStream:
@@ -99,7 +113,7 @@ def _whole(video: ffmpeg.nodes.FilterableStream, size: int, fit: str) -> ffmpeg.
             "scale",
             w=width.format(size) if fit == "pad" else size,
             h=height.format(size) if fit == "pad" else size,
-            flags=_SCALER,
+            flags=SCALER,
         )
         .filter("format", "rgb24")
         .filter("showinfo@content", checksum=0)
@@ -114,15 +128,34 @@ def _part(
     x0, y0, x1, y1 = window
     left, top = max(0, -x0), max(0, -y0)
     width, height = (max(end, extent) + before for end, extent, before in zip((x1, y1), frame_px, (left, top), strict=True))
-    video = video.filter("scale", w="iw", h="ih", flags=_SCALER).filter("format", "rgb24")
+    video = video.filter("scale", w="iw", h="ih", flags=SCALER).filter("format", "rgb24")
     if (width, height) != frame_px:
         video = video.filter("pad", width, height, x=left, y=top)
     video = video.filter("crop", x1 - x0, y1 - y0, x0 + left, y0 + top)
-    return video.filter("scale", w=size, h=size, flags=_SCALER).filter("showinfo@content", checksum=0)
+    return video.filter("scale", w=size, h=size, flags=SCALER).filter("showinfo@content", checksum=0)
 
 
-def _window_place(window: Window, source_size: NDArray[np.int32], size: int) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
-    """Affine and content box of each frame of a window that fills the square."""
+def cut(rgb: NDArray[np.uint8], window: Window, size: int, timeout_s: float) -> NDArray[np.uint8]:
+    """The window of frames that are decoded already, uint8 [T,H,W,3], exactly as `decode` would have cut it: [T,size,size,3].
+
+    Raises:
+        ClipRejected: decode_timeout, decoder_killed
+    """
+    count, height, width, _ = rgb.shape
+    raw = ffmpeg.input(INPUT, format="rawvideo", pix_fmt="rgb24", video_size=(width, height), framerate=25)
+    output = _part(raw["v:0"], size, window, (width, height)).output("pipe:1", format="rawvideo", pix_fmt="rgb24")
+    descriptor = os.memfd_create("frames")
+    try:
+        with open(descriptor, "wb", closefd=False) as stream:
+            stream.write(np.ascontiguousarray(rgb).data)
+        result = run_on(Media.of_descriptor(descriptor, "frames"), output, timeout_s)
+    finally:
+        os.close(descriptor)
+    return _pixels(result, count, size)
+
+
+def window_place(window: Window, source_size: NDArray[np.int32], size: int) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+    """Affine float64 [T,2,3] and content box int32 [T,4] of frames of `source_size` [T,2] cut by a window."""
     low, high = np.array(window[:2]), np.array(window[2:])
     scale = size / (high - low)
     affine = np.zeros((len(source_size), 2, 3))
@@ -141,21 +174,29 @@ def _any_of(terms: list[str]) -> str:
     return f"({_any_of(terms[:middle])}+{_any_of(terms[middle:])})"
 
 
-def _check(
-    result: FfmpegResult, expected_s: NDArray[np.float64], within_s: float, size: int
-) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.int32]]:
-    """Check that what came out is what was asked for, frame by frame; gives pixels, source sizes and content sizes."""
-    source, content = _SOURCE.findall(result.log), _CONTENT.findall(result.log)
-    base = _TIME_BASE.search(result.log)
-    count = len(expected_s)
-    if base is None or not len(source) == len(content) == count or len(result.stdout) != count * size * size * 3:
-        raise ClipRejected("frame_mismatch", f"asked for {count} frames, got {len(result.stdout) / (size * size * 3):g}")
-    times = np.array([float(int(pts) * Fraction(int(base[1]), int(base[2]))) for pts, _, _ in source])
+def check_frames(result: FfmpegResult, expected_s: NDArray[np.float64], within_s: float) -> NDArray[np.int32]:
+    """Check by its log that ffmpeg's filter `showinfo@source` saw the frames of these times; gives their sizes, int32 [T,2].
+
+    Raises:
+        ClipRejected: frame_mismatch
+    """
+    found, base = _SOURCE.findall(result.log), _TIME_BASE.search(result.log)
+    if base is None or len(found) != len(expected_s):
+        raise ClipRejected("frame_mismatch", f"asked for {len(expected_s)} frames, got {len(found)}")
+    times = np.array([float(int(pts) * Fraction(int(base[1]), int(base[2]))) for pts, _, _ in found])
     if np.abs(times - expected_s).max(initial=0) > within_s:
         raise ClipRejected("frame_mismatch", "the decoder's frames stand at other times than the packets")
-    source_size = np.array([(int(w), int(h)) for _, w, h in source], np.int32)
-    content_size = np.array([(int(w), int(h)) for w, h in content], np.int32)
-    return np.frombuffer(result.stdout, np.uint8).reshape(count, size, size, 3), source_size, content_size
+    return _sizes([(width, height) for _, width, height in found])
+
+
+def _sizes(found: list[tuple[str, str]]) -> NDArray[np.int32]:
+    return np.array([(int(width), int(height)) for width, height in found], np.int32).reshape(-1, 2)
+
+
+def _pixels(result: FfmpegResult, count: int, size: int) -> NDArray[np.uint8]:
+    if len(result.stdout) != count * size * size * 3:
+        raise ClipRejected("frame_mismatch", f"asked for {count} frames, got {len(result.stdout) / (size * size * 3):g}")
+    return np.frombuffer(result.stdout, np.uint8).reshape(count, size, size, 3)
 
 
 def resize_affine(

@@ -24,14 +24,18 @@ def _salted(seed: int) -> hashlib.blake2b:
 
 
 def sample_indices(n: int, count: int, seed: int, key: str) -> NDArray[np.int64]:
-    """min(n, count) of n frame numbers, int64, ascending.
+    """min(n, count) of n frame numbers, int64, ascending: those of least rank."""
+    return np.sort(np.argsort(ranks(np.arange(n), seed, key), kind="stable")[:count]).astype(np.int64)
+
+
+def ranks(numbers: NDArray[np.int64], seed: int, key: str) -> NDArray[np.uint64]:
+    """The rank of each frame number of a clip, uint64. It does not depend on how many frames there are.
 
     Numbers are ranked by SplitMix64 (Steele, Lea and Flood 2014) counted from a hash of seed and key. Unlike numpy's
     generators, whose streams may change between versions, this order is fixed for ever.
     """
     with np.errstate(over="ignore"):
-        z = np.uint64(stable_hash(seed, key)) + (np.arange(1, n + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+        z = np.uint64(stable_hash(seed, key)) + ((numbers + 1).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z ^= z >> np.uint64(31)
-    return np.sort(np.argsort(z, kind="stable")[:count]).astype(np.int64)
+        return z ^ (z >> np.uint64(31))

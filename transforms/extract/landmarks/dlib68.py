@@ -34,22 +34,26 @@ class Dlib68:
     """dlib's detector and predictor; landmarks are whole pixels, as dlib gives them."""
 
     batch_frames = 1
+    least_face_px = 80.0
 
     def __init__(self) -> None:
         self._detector = dlib.get_frontal_face_detector()
         self._predictor = dlib.shape_predictor(str(data_file()))
 
-    def detect(self, rgb: NDArray[np.uint8]) -> list[Detections]:
+    def detect(self, rgb: NDArray[np.uint8], *, as_it_is: bool = False) -> list[Detections]:
         """Faces of each frame of uint8 [T,H,W,3], best first. Raises nothing."""
-        return [self._detect_one(frame) for frame in rgb]
+        return [self._detect_one(frame, as_it_is) for frame in rgb]
 
-    def _detect_one(self, frame: NDArray[np.uint8]) -> Detections:
+    def _detect_one(self, frame: NDArray[np.uint8], as_it_is: bool) -> Detections:
         longest = max(frame.shape[:2])
-        step, upsample = max(1, longest // _SEARCH_PX), int(longest < 0.75 * _SEARCH_PX)
+        step = 1 if as_it_is else max(1, longest // _SEARCH_PX)
+        upsample = int(not as_it_is and longest < 0.75 * _SEARCH_PX)
+        frame = np.ascontiguousarray(frame)
         rectangles, scores, _ = self._detector.run(_shrink(frame, step), upsample, 0.0)
         boxes = np.array([(r.left(), r.top(), r.right(), r.bottom()) for r in rectangles], np.float32).reshape(-1, 4)
         order = np.argsort(-np.array(scores), kind="stable")
-        return Detections((boxes[order] + 0.5) * step - 0.5, np.array(scores, np.float32)[order])
+        boxes = (boxes[order] + np.float32(0.5)) * np.float32(step) - np.float32(0.5)
+        return Detections(boxes, np.array(scores, np.float32)[order])
 
     def landmarks(self, rgb: NDArray[np.uint8], boxes_px: NDArray[np.float32]) -> Landmarks:
         """Points of the face at boxes_px [T,4] in each frame of uint8 [T,H,W,3]; NaN boxes give NaN points and score 0."""

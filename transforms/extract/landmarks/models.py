@@ -23,12 +23,18 @@ class FaceModel(Protocol):
     """Finds faces and their landmarks in the frames of any number of clips.
 
     batch_frames: how many frames it wants at once; 1 for models that work frame by frame
+    least_face_px: faces smaller than this are not found in an image that is searched as it is
     """
 
     batch_frames: int
+    least_face_px: float
 
-    def detect(self, rgb: NDArray[np.uint8]) -> list[Detections]:
-        """The faces of each of T frames, uint8 [T,H,W,3], best first, boxes in pixels of `rgb`."""
+    def detect(self, rgb: NDArray[np.uint8], *, as_it_is: bool = False) -> list[Detections]:
+        """The faces of each of T frames, uint8 [T,H,W,3], best first, boxes in pixels of `rgb`.
+
+        as_it_is: the caller has scaled the frames for the faces that are wanted; else they are taken for crops, whose
+            faces are a good part of the picture
+        """
 
     def landmarks(self, rgb: NDArray[np.uint8], boxes_px: NDArray[np.float32]) -> Landmarks:
         """Landmarks of the face at `boxes_px` float32 [T,4] in each frame; NaN boxes give NaN points."""

@@ -1,0 +1,71 @@
+"""Reading a clip by a recipe that knows its frames beforehand: the frames are sampled, and only those are decoded."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.annotations import annotation
+from schemas.config import BuildConfig
+from schemas.errors import ClipRejected
+from schemas.records import ClipSpec, Crop, FaceTrack, Span
+from transforms.extract.crop import WINDOWS, Window, as_crop
+from transforms.extract.decode import decode
+from transforms.extract.media import Media
+from transforms.extract.sample import sample_indices
+from transforms.extract.timeline import ReadTimeline, Timeline
+
+
+@dataclass(frozen=True, slots=True)
+class ReadClip:
+    """A clip whose frames have been sampled, decoded and cropped. `track` is None where faces are still to be found."""
+
+    spec: ClipSpec
+    crop: Crop
+    source_frames: int
+    duration_s: float
+    track: FaceTrack | None = None
+
+
+def read_frames(spec: ClipSpec, root: Path, files: dict[str, Media], timeline_of: ReadTimeline, config: BuildConfig) -> ReadClip:
+    """Sample over the frames of all spans laid end to end, then decode those of each file."""
+    parts = [_part(span, root, files[span.uri], timeline_of, config) for span in spec.spans]
+    ends = np.cumsum([len(part.frames) for part in parts])
+    total = int(ends[-1])
+    if total < config.fewest_frames:
+        raise ClipRejected("too_few_frames", f"{total} of {config.fewest_frames}")
+    chosen = sample_indices(total, config.frames, config.seed, spec.key)
+    decoded = []
+    for number, (part, end) in enumerate(zip(parts, ends, strict=True)):
+        start = end - len(part.frames)
+        indices = part.frames[chosen[(chosen >= start) & (chosen < end)] - start]
+        if len(indices):
+            frames = decode(part.media, part.timeline, indices, config.size, config.fit, config.decode_timeout_s, part.window)
+            decoded.append((number, indices, frames))
+    return ReadClip(spec, as_crop(decoded), total, sum(part.duration_s for part in parts))
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A span whose file has been looked at: the numbers of its frames, int64 [n], and the window the recipe takes."""
+
+    media: Media
+    timeline: Timeline
+    frames: NDArray[np.int64]
+    window: Window | None
+
+    @property
+    def duration_s(self) -> float:
+        return self.timeline.duration_s * len(self.frames) / max(1, len(self.timeline.raw_s))
+
+
+def _part(span: Span, root: Path, file: Media, timeline_of: ReadTimeline, config: BuildConfig) -> _Part:
+    line = timeline_of(file, config.decode_timeout_s)
+    known = annotation(span, root, line.size_px)
+    window = None
+    if config.recipe in WINDOWS:
+        if known.box_px is None:
+            raise ClipRejected("bad_annotation", f"--recipe {config.recipe} needs a box, and none is annotated")
+        window = WINDOWS[config.recipe](known.box_px, line.size_px)
+    return _Part(file, line, known.frames(line), window)
