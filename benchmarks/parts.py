@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.report import ROOT
-from pipeline.clip import ReadClip, read_clip
+from pipeline.clip import read_clip
+from pipeline.read import ReadClip
 from pipeline.sources import SOURCES
 from pipeline.sources.listing import Listing
 from pipeline.sources.tree import DirectoryTree
@@ -84,7 +85,7 @@ def _measure(specs: list[ClipSpec], root: Path, config: BuildConfig) -> dict[str
             for span in spec.spans:
                 timeline_from_packets(Media.at(root / uri_to_path(span.uri)), config.decode_timeout_s)
         with _timed(spent, "read"):
-            read = read_clip(spec, root, config)
+            (read,) = read_clip(spec, root, None, config)
         if isinstance(read, ReadClip):
             _finish(read, config, spent)
     # Reading a clip is its timeline and its decoding; the timeline was read once more, alone, to tell them apart.

@@ -110,7 +110,7 @@ def test_decoding_stays_a_few_clips_ahead(job: BuildJob, unit: ShardUnit, monkey
 
 def test_a_clip_built_alone_equals_one_built_in_company(job: BuildJob, unit: ShardUnit) -> None:
     spec = read_unit(job.out, unit)[0]
-    here, alone = build_clip(spec, job.root, models.load("dlib"), CONFIG), build_alone(spec, job.root, CONFIG)
+    (here,), (alone,) = build_clip(spec, job.root, models.load("dlib"), CONFIG), build_alone(spec, job.root, CONFIG)
     assert isinstance(here, Clip)
     assert isinstance(alone, Clip)
     assert encode_sample(here) == encode_sample(alone)
@@ -118,7 +118,7 @@ def test_a_clip_built_alone_equals_one_built_in_company(job: BuildJob, unit: Sha
 
 def test_a_clip_that_is_rejected_alone_keeps_its_reason(job: BuildJob, unit: ShardUnit, tmp_path: Path) -> None:
     spec = read_unit(job.out, unit)[0]
-    outcome = build_alone(spec, tmp_path, CONFIG)
+    (outcome,) = build_alone(spec, tmp_path, CONFIG)
     assert isinstance(outcome, Rejected)
     assert outcome.reason == "unreadable"
 

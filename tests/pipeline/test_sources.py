@@ -285,7 +285,7 @@ def test_landmarks_can_be_carried_back_to_source_pixels(demo_videos: Path, tmp_p
     spec = ClipSpec("id/v/c", "x", "train", "id", "v", (span,), 1.0)
     points = []
     for recipe in ("bbox", "fomm-bbox", "resize"):
-        clip = build_clip(spec, tmp_path, models.load("dlib"), BuildConfig(source="x", recipe=recipe))
+        (clip,) = build_clip(spec, tmp_path, models.load("dlib"), BuildConfig(source="x", recipe=recipe))
         assert isinstance(clip, Clip)
         assert clip.landmarks is not None
         affine = clip.placement.source_to_crop

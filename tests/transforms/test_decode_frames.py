@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.clip import ReadClip, read_clip
+from pipeline.clip import read_clip
+from pipeline.read import ReadClip
 from schemas.config import BuildConfig
 from schemas.errors import ClipRejected
 from schemas.layout import path_to_uri
@@ -48,7 +49,7 @@ def content(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def read(path: Path, frames: int, **more: Any) -> ReadClip | Rejected:
     """As the pipeline reads a file: by packets, and where these are wrong by decoding."""
     spec = ClipSpec("i/v/c", "s", "train", "i", "v", (Span(path_to_uri(path.name), **more),), 1.0)
-    return read_clip(spec, path.parent, BuildConfig(source="s", frames=frames, min_frames=1, size=SIZE))
+    return read_clip(spec, path.parent, None, BuildConfig(source="s", frames=frames, min_frames=1, size=SIZE))[0]
 
 
 def kept(result: ReadClip | Rejected) -> ReadClip:

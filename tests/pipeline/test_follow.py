@@ -1,0 +1,261 @@
+"""The recipe `track` on real pixels: one face a clip, scenes apart, gaps bridged, every frame looked at once."""
+
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from dataset import build
+from dataset.index import Dataset
+from dataset.verify import verify
+from pipeline import follow as module
+from pipeline.clip import build_clip, read_clip
+from pipeline.read import ReadClip
+from schemas.config import BuildConfig
+from schemas.layout import planned_key
+from schemas.manifest import Manifest
+from schemas.records import Clip, ClipSpec, Rejected, Span
+from transforms.extract.crop import square_window
+from transforms.extract.decode import decode
+from transforms.extract.ffmpeg import ffmpeg_path
+from transforms.extract.landmarks import models
+from transforms.extract.media import Media
+from transforms.extract.timeline import timeline_from_packets
+
+CONFIG = BuildConfig(source="folder", recipe="track", frames=5, size=128, tube_min_px=96, tube_min_frames=20)
+TRACK = "Identity  : \tid1\n\nFRAME \tX \tY \tW \tH \n"
+
+
+@pytest.fixture(scope="module")
+def videos(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """pair.mp4: two people side by side; scenes.mp4: one after the other; covered.mp4: a face that is hidden twice."""
+    root = tmp_path_factory.mktemp("follow")
+    one, other = sorted((demo_videos / "dev").rglob("*.mp4"))[0], sorted((demo_videos / "test").rglob("*.mp4"))[0]
+    draw(root / "pair.mp4", "[0][1]hstack", one, other)
+    draw(root / "scenes.mp4", "[0]trim=end_frame=40[a];[1]trim=end_frame=35,setpts=PTS-STARTPTS[b];[a][b]concat", one, other)
+    box = "drawbox=x=62:y=62:w=100:h=130:color=gray:t=fill:enable='{}'"
+    draw(root / "covered.mp4", box.format("between(n,20,24)+between(n,50,64)"), one)
+    draw(root / "edge.mp4", "crop=150:224:50:0", one)
+    return root
+
+
+def draw(path: Path, graph: str, *inputs: Path) -> None:
+    files = [word for name in inputs for word in ("-i", str(name))]
+    options = ["-c:v", "libx264", "-crf", "10", "-pix_fmt", "yuv420p", "-an"]
+    subprocess.run([ffmpeg_path(), "-v", "error", *files, "-filter_complex", graph, *options, str(path)], check=True)
+
+
+def spec(name: str, **where: Any) -> ClipSpec:
+    return ClipSpec(f"a/{name}/video", "folder", "train", "a", name, (Span(f"{name}.mp4", **where),), 1.0)
+
+
+def read(videos: Path, name: str, config: BuildConfig = CONFIG, **where: Any) -> list[ReadClip | Rejected]:
+    return read_clip(spec(name, **where), videos, models.load("dlib"), config)
+
+
+def kept(outcomes: list[ReadClip | Rejected]) -> list[ReadClip]:
+    assert all(isinstance(one, ReadClip) for one in outcomes), [getattr(one, "detail", "") for one in outcomes]
+    return [one for one in outcomes if isinstance(one, ReadClip)]
+
+
+def centre_x(clip: ReadClip) -> float:
+    box = clip.spec.spans[0].box
+    assert box is not None
+    return (box[0] + box[2]) / 2
+
+
+def frames_of(clip: ReadClip) -> tuple[int, int]:
+    """First frame, and the frame after the last, by the times of the span."""
+    return round(clip.spec.spans[0].start_s * 25), round(clip.spec.spans[0].end_s * 25)
+
+
+@pytest.mark.parametrize(("x", "side"), [(0, 0), (224, 1)])
+def test_the_annotated_one_of_two_people_is_followed(videos: Path, x: int, side: int) -> None:
+    where = {"box": (x + 40, 40, x + 190, 200), "reference_px": (448, 224), "end_s": 3.0}
+    (clip,) = kept(read(videos, "pair", **where))
+    assert centre_x(clip) // 224 == side
+    assert clip.track is not None
+    assert clip.track.faces.tolist() == [2] * 5
+    assert clip.track.found.all()
+
+
+def test_without_annotation_one_person_is_followed_and_no_other(videos: Path) -> None:
+    clips = kept(read(videos, "pair"))
+    assert sum(clip.source_frames for clip in clips) > 60
+    for clip in clips:
+        box = clip.spec.spans[0].box
+        assert box is not None
+        assert box[0] // 224 == box[2] // 224
+
+
+def test_each_scene_is_a_clip_of_its_own(videos: Path) -> None:
+    first, second = kept(read(videos, "scenes"))
+    assert frames_of(first) == (0, 40)
+    assert frames_of(second) == (40, 75)
+    assert [clip.spec.key for clip in (first, second)] == ["a/scenes/video@000000", "a/scenes/video@000040"]
+    assert second.crop.placement.index.min() >= 40
+    assert [clip.source_frames for clip in (first, second)] == [40, 35]
+
+
+def test_a_short_gap_is_bridged_and_a_long_one_is_not(videos: Path) -> None:
+    first, last = read(videos, "covered")
+    assert isinstance(first, ReadClip)
+    assert frames_of(first)[0] == 0
+    assert 49 <= frames_of(first)[1] <= 51
+    assert isinstance(last, Rejected)
+    assert last.reason == "tube_too_short"
+    assert last.spec.key.startswith("a/covered/video@00006")
+
+
+def test_interpolated_boxes_have_no_score(videos: Path) -> None:
+    config = replace(CONFIG, frames=45, tube_min_frames=45)
+    clip = kept([one for one in read(videos, "covered", config) if isinstance(one, ReadClip)])[0]
+    assert clip.track is not None
+    hidden = (clip.crop.placement.index >= 20) & (clip.crop.placement.index <= 24)
+    assert hidden.sum() >= 3
+    np.testing.assert_array_equal(np.isnan(clip.track.scores), hidden)
+    assert np.isfinite(clip.track.boxes_px).all()
+
+
+def test_pixels_are_those_of_the_recipe_bbox_with_the_same_window(videos: Path) -> None:
+    (clip,) = kept(read(videos, "pair", box=(264, 40, 414, 200), reference_px=(448, 224), end_s=3.0))
+    box = np.array(clip.spec.spans[0].box)
+    centre, side = (box[:2] + box[2:]) / 2, 1.2 * (box[2:] - box[:2]).max()
+    window = square_window(np.concatenate([centre - side / 2, centre + side / 2]), (448, 224))
+    media = Media.at(videos / "pair.mp4")
+    expected = decode(media, timeline_from_packets(media, 60), clip.crop.placement.index.astype(np.int64), 128, "pad", 60, window)
+    np.testing.assert_array_equal(clip.crop.rgb, expected.rgb)
+    np.testing.assert_allclose(clip.crop.placement.source_to_crop, expected.source_to_frame)
+    np.testing.assert_allclose(clip.crop.placement.pts_s, expected.pts_s)
+
+
+def test_landmarks_carry_back_to_the_source(videos: Path) -> None:
+    """The points of the crop, taken back by its affine, are where dlib finds them in the source frame."""
+    model = models.load("dlib")
+    assert model is not None
+    (clip,) = [one for one in build_clip(spec("scenes"), videos, model, CONFIG) if "@000000" in one.spec.key]
+    assert isinstance(clip, Clip) and clip.landmarks is not None
+    media = Media.at(videos / "scenes.mp4")
+    frames = decode(media, timeline_from_packets(media, 60), clip.placement.index.astype(np.int64), 224, "pad", 60)
+    found = model.detect(frames.rgb)
+    in_source = model.landmarks(frames.rgb, np.array([one.boxes_px[0] for one in found]))
+    for points, affine, truth in zip(clip.landmarks.points_px, clip.placement.source_to_crop, in_source.points_px, strict=True):
+        back = np.linalg.solve(affine[:, :2], (points - affine[:, 2]).T).T
+        assert np.median(np.linalg.norm(back - truth, axis=1)) < 3.0
+
+
+def test_every_frame_is_decoded_once(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given, real = [], module.stream
+
+    def counted(*arguments: Any, **options: Any) -> Iterator[Any]:
+        for pair in real(*arguments, **options):
+            given.append(1)
+            yield pair
+
+    monkeypatch.setattr(module, "stream", counted)
+    assert len(read(videos, "scenes")) == 2
+    assert len(given) == 75
+
+
+def test_frames_held_are_few_however_long_the_tube(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    most, hold = 0, module._Follower._hold
+
+    def watched(self: Any, *arguments: Any, **options: Any) -> None:
+        nonlocal most
+        hold(self, *arguments, **options)
+        most = max(most, len(self._sure) + len(self._pending))
+
+    monkeypatch.setattr(module._Follower, "_hold", watched)
+    read(videos, "covered")
+    assert 5 <= most <= 10
+
+
+@pytest.mark.parametrize("name", ["scenes", "covered"])
+def test_more_frames_contain_the_fewer(videos: Path, name: str) -> None:
+    few, many = ([one for one in read(videos, name, replace(CONFIG, frames=n)) if isinstance(one, ReadClip)] for n in (4, 11))
+    for small, large in zip(few, many, strict=True):
+        assert small.spec == large.spec
+        assert set(small.crop.placement.index.tolist()) < set(large.crop.placement.index.tolist())
+
+
+@pytest.mark.parametrize("every", [2, 5])
+def test_looking_at_some_frames_only_finds_the_same_tubes(videos: Path, every: int) -> None:
+    config = replace(CONFIG, detect_every=every)
+    every_frame, some = kept(read(videos, "scenes")), kept(read(videos, "scenes", config))
+    assert [clip.spec.key for clip in some] == [clip.spec.key for clip in every_frame]
+    for a, b in zip(every_frame, some, strict=True):
+        assert 0 <= frames_of(a)[1] - frames_of(b)[1] < every
+        np.testing.assert_allclose(a.spec.spans[0].box, b.spec.spans[0].box, atol=16)
+
+
+def test_a_face_at_the_border_is_shifted_or_with_parity_dropped(videos: Path) -> None:
+    (clip,) = kept(read(videos, "edge", replace(CONFIG, tube_min_frames=40)))
+    assert (clip.crop.placement.content_px[:, 2:] <= 128).all()
+    outcomes = read(videos, "edge", replace(CONFIG, recipe="fomm-track"))
+    assert {one.reason for one in outcomes if isinstance(one, Rejected)} == {"tube_outside"}
+
+
+def test_too_small_and_no_face_are_told(videos: Path) -> None:
+    (small,) = read(videos, "covered", replace(CONFIG, tube_min_px=200), end_s=1.9)
+    assert isinstance(small, Rejected)
+    assert small.reason in ("tube_too_small", "no_face")
+    nobody = read(videos, "covered", start_s=2.04, end_s=2.56)
+    assert [one.reason for one in nobody if isinstance(one, Rejected)] == ["no_face"]
+    assert nobody[0].spec.key == "a/covered/video"
+
+
+def test_annotations_move_with_the_face(videos: Path, tmp_path: Path) -> None:
+    """A VoxCeleb file says in each frame who is meant: here the right one first, then the left one."""
+    (tmp_path / "pair.mp4").symlink_to(videos / "pair.mp4")
+    lines = [f"{n} \t{round((264 if n < 35 else 40) * 360 / 224)} \t64 \t240 \t256 " for n in range(70)]
+    (tmp_path / "00001.txt").write_text(TRACK + "\n".join(lines))
+    first, second = kept(read(tmp_path, "pair", track_uri="00001.txt"))
+    assert [centre_x(clip) // 224 for clip in (first, second)] == [1, 0]
+    assert frames_of(first)[1] <= 35
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def run(out: Path, videos: Path, *more: str) -> int:
+    options = ["--recipe", "track", "--tube-min-px", "96", "--tube-min-frames", "20", "--frames", "5", "--size", "96", "--quiet"]
+    return build.main(["--source", "folder", "--input", str(videos), "--output", str(out), *options, *more])
+
+
+def test_a_build_of_tubes_counts_verifies_and_goes_on(videos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run(out, videos, "--workers", "2") == 0
+    counts = Manifest.read(out).counts
+    index, lost = (pq.read_table(out / name) for name in ("index.parquet", "rejections.parquet"))
+    assert counts["planned"] == 4
+    assert counts["kept"] + sum(counts["rejected"].values()) == len(index) + len(lost) > 4
+    assert {planned_key(key) for key in [*index["key"].to_pylist(), *lost["key"].to_pylist()]} == {
+        f"{name}/{name}/video" for name in ("pair", "scenes", "covered", "edge")
+    }
+    assert not verify(out).faults
+    before = {path: path.read_bytes() for path in out.rglob("*.parquet")}
+    assert run(out, videos, "--retry", "tube_too_short") == 0
+    assert {path: path.read_bytes() for path in out.rglob("*.parquet")} == before
+    assert len(list(Dataset.open(out).samples())) == counts["kept"]
+    assert run(tmp_path / "one", videos, "--workers", "1") == 0
+    assert content(out / "train") == content(tmp_path / "one" / "train")
+
+
+def test_a_tube_that_was_lost_from_a_marker_is_found(videos: Path, tmp_path: Path) -> None:
+    """Conservation is of planned clips: a data set that lost all tubes of one is faulty."""
+    out = tmp_path / "out"
+    assert run(out, videos) == 0
+    index = pq.read_table(out / "index.parquet")
+    pq.write_table(index.slice(1), out / "index.parquet")
+    assert any(index["key"][0].as_py() in fault for fault in verify(out).faults)
+
+
+@pytest.mark.parametrize("options", [["--landmarks", "none"], ["--unit", "video"], ["--tube-max-frames", "10"]])
+def test_what_cannot_be_is_refused(videos: Path, tmp_path: Path, options: list[str]) -> None:
+    assert run(tmp_path / "out", videos, *options) == 2

@@ -1,0 +1,131 @@
+"""Frames of a stretch, one after the other: the same as those that are decoded by number, and nothing is left behind."""
+
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from schemas.errors import ClipRejected
+from transforms.extract.decode import cut, decode
+from transforms.extract.media import Media
+from transforms.extract.stream import stream
+from transforms.extract.timeline import Timeline, timeline_from_packets
+
+MakeVideo = Callable[..., Path]
+SIZE = (96, 64)
+LONG = "testsrc2=size=96x64:rate=25:duration=20"
+
+
+@pytest.fixture
+def video(make_video: MakeVideo) -> tuple[Media, Timeline]:
+    media = Media.at(make_video("a.mp4", source=LONG))
+    return media, timeline_from_packets(media, 60)
+
+
+def full(media: Media, line: Timeline, start: int, stop: int, *, seek: bool = True) -> np.ndarray:
+    return np.array([frame for frame, _ in stream(media, line, start, stop, (32, 20), 60, seek=seek)])
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 500), (0, 1), (37, 60), (490, 500), (499, 500), (300, 310)])
+def test_frames_are_those_that_decoding_by_number_gives(video: tuple[Media, Timeline], start: int, stop: int) -> None:
+    media, line = video
+    frames = full(media, line, start, stop)
+    assert len(frames) == stop - start
+    chosen = np.unique([start, (start + stop) // 2, stop - 1])
+    window = (16, 0, 80, 64)
+    expected = decode(media, line, chosen, 64, "pad", 60, window).rgb
+    np.testing.assert_array_equal(frames[chosen - start][:, :, 16:80], expected)
+    np.testing.assert_array_equal(frames, full(media, line, start, stop, seek=False))
+
+
+@pytest.mark.parametrize("window", [(10, 5, 53, 48), (-20, -10, 76, 86), (0, 0, 64, 64), (40, 30, 120, 110)])
+@pytest.mark.parametrize("size", [64, 43, 100])
+def test_frames_cut_later_are_those_that_are_cut_while_decoding(
+    video: tuple[Media, Timeline], window: tuple[int, int, int, int], size: int
+) -> None:
+    media, line = video
+    frames = full(media, line, 20, 30)
+    expected = decode(media, line, np.array([20, 24, 29]), size, "pad", 60, window).rgb
+    np.testing.assert_array_equal(cut(frames[[0, 4, 9]], window, size, 60), expected)
+
+
+@pytest.mark.parametrize("small_px", [(32, 20), (130, 90), (16, 16), (97, 11)])
+def test_the_small_frame_is_the_full_one_scaled(video: tuple[Media, Timeline], small_px: tuple[int, int]) -> None:
+    media, line = video
+    for large, small in stream(media, line, 5, 8, small_px, 60):
+        assert large.shape == (64, 96, 3)
+        assert small.shape == (small_px[1], small_px[0], 3)
+        means = [frame.mean(axis=(0, 1)) for frame in (large, small)]
+        np.testing.assert_allclose(*means, atol=3)
+
+
+def test_a_rotated_video_comes_upright(make_video: MakeVideo, tmp_path: Path) -> None:
+    from transforms.extract.ffmpeg import ffmpeg_path
+
+    plain = make_video("plain.mp4")
+    command = [ffmpeg_path(), "-v", "error", "-display_rotation", "90", "-i", str(plain), "-c", "copy", str(tmp_path / "t.mp4")]
+    subprocess.run(command, check=True)
+    media = Media.at(tmp_path / "t.mp4")
+    line = timeline_from_packets(media, 60)
+    assert line.size_px == (64, 96)
+    turned = next(stream(media, line, 0, 1, (16, 24), 60))[0]
+    original = Media.at(plain)
+    before = next(stream(original, timeline_from_packets(original, 60), 0, 1, (24, 16), 60))[0]
+    assert turned.shape == (96, 64, 3)
+    # ffmpeg turns before it converts to RGB, so halved chroma may round otherwise.
+    assert np.abs(turned.astype(int) - np.rot90(before).astype(int)).mean() < 4
+
+
+def test_a_reader_that_stops_early_leaves_no_process(video: tuple[Media, Timeline]) -> None:
+    media, line = video
+    before = set(psutil.Process().children())
+    frames = stream(media, line, 0, 500, (32, 20), 60)
+    next(frames)
+    assert set(psutil.Process().children()) != before
+    frames.close()
+    assert set(psutil.Process().children()) == before
+
+
+def test_a_slow_reader_is_no_slow_decoder(video: tuple[Media, Timeline]) -> None:
+    media, line = video
+    count = 0
+    for _ in stream(media, line, 0, 30, (32, 20), 1.0):
+        time.sleep(0.05)
+        count += 1
+    assert count == 30
+
+
+def test_a_decoder_that_hangs_is_ended(tmp_path: Path) -> None:
+    import os
+
+    os.mkfifo(tmp_path / "endless.ts")
+    line = Timeline(np.arange(30) / 25, SIZE)
+    begun, before = time.monotonic(), set(psutil.Process().children())
+    with pytest.raises(ClipRejected, match="decode_timeout"):
+        list(stream(Media.at(tmp_path / "endless.ts"), line, 0, 30, (32, 20), 0.3))
+    assert time.monotonic() - begun < 3
+    assert set(psutil.Process().children()) == before
+
+
+def test_what_is_damaged_or_not_as_promised_is_refused(video: tuple[Media, Timeline], tmp_path: Path) -> None:
+    media, line = video
+    raw = bytearray(Path(media.path).read_bytes())
+    start = raw.index(b"mdat") + 4
+    for place in range(start + len(raw) // 3, start + len(raw) // 2, 7):
+        raw[place] ^= 0x55
+    (tmp_path / "b.mp4").write_bytes(raw)
+    with pytest.raises(ClipRejected, match="corrupt"):
+        list(stream(Media.at(tmp_path / "b.mp4"), line, 0, 500, (32, 20), 60))
+    late = Timeline(line.raw_s + 0.01, line.size_px)
+    with pytest.raises(ClipRejected, match="frame_mismatch"):
+        list(stream(media, late, 0, 20, (32, 20), 60))
+    longer = Timeline(np.arange(600) / 25, line.size_px)
+    with pytest.raises(ClipRejected, match="frame_mismatch"):
+        list(stream(media, longer, 480, 600, (32, 20), 60, seek=False))
+    other = Timeline(line.raw_s, (64, 96))
+    with pytest.raises(ClipRejected):
+        list(stream(media, other, 0, 20, (32, 20), 60))

@@ -1,0 +1,216 @@
+"""Tubes: FOMM's authors' rule on generated boxes, one identity a tube, gaps, cuts, and the windows cut from them."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from schemas.errors import ClipRejected
+from transforms.extract.crop import fomm_tube_window, tube_window
+from transforms.extract.tubes import CutFinder, Tube, TubeBuilder, TubeRule, choose_face
+
+Boxes = NDArray[np.float64]
+FRAME_PX = (640, 480)
+
+
+def overlap(a: Boxes, b: Boxes) -> float:
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    areas = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
+    return float(width * height / (areas - width * height))
+
+
+def authors_rule(boxes: Boxes, least_frames: int, most_frames: int, least_px: float) -> list[tuple[int, int, list[int]]]:
+    """The published rule, written down plainly: (first frame, frame after the last, crop left top right bottom)."""
+    tubes: list[list[int]] = []
+    for frame, box in enumerate(boxes):
+        if tubes and len(tubes[-1]) < most_frames and overlap(boxes[tubes[-1][0]], box) >= 0.25:
+            tubes[-1].append(frame)
+        else:
+            tubes.append([frame])
+    kept = []
+    for tube in tubes:
+        left, top = boxes[tube, 0].min(), boxes[tube, 1].min()
+        right, bottom = boxes[tube, 2].max(), boxes[tube, 3].max()
+        width, height = right - left, bottom - top
+        if len(tube) < least_frames or max(width, height) < least_px:
+            continue
+        by_width = max(0.1, (1.2 * height - width) / (2 * width))
+        by_height = max(0.1, (1.2 * width - height) / (2 * height))
+        crop = [
+            int(left - by_width * width),
+            int(top - by_height * height),
+            int(right + by_width * width),
+            int(bottom + by_height * height),
+        ]
+        if crop[0] >= 0 and crop[1] >= 0 and crop[2] <= FRAME_PX[0] and crop[3] <= FRAME_PX[1]:
+            kept.append((tube[0], tube[-1] + 1, crop))
+    return kept
+
+
+def tubes_of(boxes: list[Boxes | None], rule: TubeRule, cuts: frozenset[int] = frozenset()) -> list[Tube]:
+    builder = TubeBuilder(rule)
+    found = [builder.step(frame, box, cut=frame in cuts) for frame, box in enumerate(boxes)]
+    return [tube for tube in [*found, builder.finish()] if tube is not None]
+
+
+def walk(seed: int, length: int = 400) -> Boxes:
+    """A face that wanders, jumps now and then and changes its size; often near the border of the frame."""
+    rng = np.random.default_rng(seed)
+    centre = rng.uniform([100, 100], [540, 380]) + np.cumsum(rng.normal(0, 6, (length, 2)), axis=0)
+    centre += np.cumsum(rng.normal(0, 120, (length, 2)) * (rng.random((length, 1)) < 0.01), axis=0)
+    centre = np.clip(centre, 40, np.array(FRAME_PX) - 40)
+    size = rng.uniform(60, 160) * np.exp(np.cumsum(rng.normal(0, 0.01, (length, 1)), axis=0)) * rng.uniform(0.8, 1.2, 2)
+    return np.hstack([centre - size / 2, centre + size / 2])
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_tubes_are_those_of_the_authors_rule(seed: int) -> None:
+    boxes, least, most, least_px = walk(seed), 20, 90, 110.0
+    rule = TubeRule(min_frames=least, max_frames=most, min_px=least_px)
+    ours = []
+    for tube in tubes_of(list(boxes), rule):
+        side = (tube.union[2:] - tube.union[:2]).max()
+        if tube.stop - tube.start >= least and side >= least_px:
+            with suppress(ClipRejected):
+                ours.append((tube.start, tube.stop, list(fomm_tube_window(tube.union, FRAME_PX))))
+    expected = authors_rule(boxes, least, most, least_px)
+    assert [(start, stop) for start, stop, _ in ours] == [(start, stop) for start, stop, _ in expected]
+    # The last bit of a float may fall to the other side of a whole pixel.
+    assert all(np.abs(np.subtract(a[2], b[2])).max() <= 1 for a, b in zip(ours, expected, strict=True))
+
+
+def test_the_generated_boxes_try_every_branch_of_the_rule() -> None:
+    """Or the parity above would be empty: tubes that are kept, dropped for each reason, cut at the limit, ended by a jump."""
+    kept = [authors_rule(walk(seed), 20, 90, 110.0) for seed in range(60)]
+    everything = [authors_rule(walk(seed), 1, 10_000, 0.0) for seed in range(60)]
+    assert sum(map(len, kept)) > 60
+    assert any(stop - start == 90 for tubes in kept for start, stop, _ in tubes)
+    assert sum(map(len, everything)) > sum(map(len, kept))
+    small = [authors_rule(walk(seed), 20, 90, 0.0) for seed in range(60)]
+    assert sum(map(len, small)) > sum(map(len, kept))
+
+
+def still(length: int, x: float = 100.0) -> list[Boxes | None]:
+    return [np.array([x, 100.0, x + 80, 180.0]) for _ in range(length)]
+
+
+def spans(tubes: list[Tube]) -> list[tuple[int, int]]:
+    return [(tube.start, tube.stop) for tube in tubes]
+
+
+def test_short_gaps_are_bridged_and_long_ones_end_a_tube() -> None:
+    boxes = still(30)
+    boxes[10:14] = [None] * 4
+    assert spans(tubes_of(boxes, TubeRule(longest_gap=4))) == [(0, 30)]
+    assert spans(tubes_of(boxes, TubeRule(longest_gap=3))) == [(0, 10), (14, 30)]
+    boxes[26:] = [None] * 4
+    assert spans(tubes_of(boxes, TubeRule(longest_gap=4))) == [(0, 26)]
+
+
+def test_a_cut_ends_a_tube_even_where_the_face_stays() -> None:
+    assert spans(tubes_of(still(30), TubeRule(), frozenset({12}))) == [(0, 12), (12, 30)]
+    boxes = still(30)
+    boxes[10:13] = [None] * 3
+    assert spans(tubes_of(boxes, TubeRule(longest_gap=5), frozenset({12}))) == [(0, 10), (13, 30)]
+
+
+def test_a_tube_is_as_long_as_it_may_be_also_across_a_gap() -> None:
+    assert spans(tubes_of(still(25), TubeRule(max_frames=10))) == [(0, 10), (10, 20), (20, 25)]
+    boxes = still(25)
+    boxes[8:12] = [None] * 4
+    assert spans(tubes_of(boxes, TubeRule(max_frames=10, longest_gap=5))) == [(0, 8), (12, 22), (22, 25)]
+
+
+def test_boxes_of_a_gap_are_interpolated() -> None:
+    tube = Tube([3, 7], [np.array([0.0, 0, 10, 10]), np.array([4.0, 8, 14, 18])], 100)
+    boxes = tube.boxes_at(np.arange(3, 8))
+    np.testing.assert_allclose(boxes[:, 0], [0, 1, 2, 3, 4])
+    np.testing.assert_allclose(boxes[:, 3], [10, 12, 14, 16, 18])
+    assert tube.union.tolist() == [0, 0, 14, 18]
+
+
+def test_which_face_is_followed() -> None:
+    left, right, large = ([0.0, 0, 50, 50], [100.0, 0, 150, 50], [300.0, 0, 400, 100])
+    boxes = np.array([left, right, large])
+    near_right = np.array([110.0, 5, 160, 55])
+    assert choose_face(boxes, None, None, gate=True) == 2
+    assert choose_face(boxes, None, near_right, gate=True) == 1
+    assert choose_face(boxes, near_right, None, gate=True) == 1
+    assert choose_face(boxes, np.array([5.0, 0, 200, 50]), np.array(left), gate=True) == 0
+    assert choose_face(np.array([large]), None, np.array(left), gate=True) is None
+    assert choose_face(np.empty((0, 4)), None, None, gate=True) is None
+    # A bystander whose box touches the last one: the authors' rule takes him, ours waits.
+    touching = np.array([[40.0, 0, 90, 50]])
+    assert choose_face(touching, None, np.array(left), gate=False) == 0
+    assert choose_face(touching, None, np.array(left), gate=True) is None
+
+
+def two_people(seed: int) -> Iterator[tuple[Boxes, list[int]]]:
+    """Two people who approach each other, pass close by, and are each missed now and then: boxes, and whose they are."""
+    rng = np.random.default_rng(seed)
+    frames = 300
+    for frame in range(frames):
+        apart = 70 + 150 * abs(frame / frames - 0.5)
+        centres = np.array([[320 - apart / 2, 240], [320 + apart / 2, 240]]) + rng.normal(0, 1.5, (2, 2))
+        boxes = np.hstack([centres - 40, centres + 40])
+        seen = [who for who in range(2) if rng.random() > 0.25]
+        order = rng.permutation(seen).tolist() if seen else []
+        yield boxes[order].reshape(-1, 4), order
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_tube_never_changes_its_person(seed: int) -> None:
+    builder, people, tubes, fomm_mixed = TubeBuilder(TubeRule(longest_gap=10)), dict[int, int](), list[Tube](), False
+    for frame, (boxes, who) in enumerate(two_people(seed)):
+        last = builder.open.boxes[-1] if builder.open else None
+        chosen = choose_face(boxes, None, last, gate=True)
+        if chosen is not None:
+            people[frame] = who[chosen]
+        if last is not None and (loose := choose_face(boxes, None, last, gate=False)) is not None:
+            fomm_mixed |= who[loose] != people[builder.open.start]  # type: ignore[union-attr]
+        ended = builder.step(frame, None if chosen is None else boxes[chosen])
+        tubes += [ended] if ended else []
+    tubes += [last_one] if (last_one := builder.finish()) else []
+    assert max(tube.stop - tube.start for tube in tubes) > 100
+    for tube in tubes:
+        assert len({people[frame] for frame in tube.seen}) == 1
+    assert fomm_mixed, "the sequence should be one on which following the best overlap alone would go wrong"
+
+
+def test_windows_of_tubes() -> None:
+    inside = np.array([200.0, 150, 300, 280])
+    x0, y0, x1, y1 = tube_window(inside, FRAME_PX)
+    assert (x1 - x0, y1 - y0) == (156, 156)
+    assert ((x0 + x1) / 2, (y0 + y1) / 2) == (250, 215)
+    assert fomm_tube_window(inside, FRAME_PX) == (172, 137, 328, 293)
+    at_border = np.array([5.0, 150, 105, 280])
+    assert tube_window(at_border, FRAME_PX)[0] == 0
+    with pytest.raises(ClipRejected, match="tube_outside"):
+        fomm_tube_window(at_border, FRAME_PX)
+    huge = np.array([100.0, 0, 500, 470])
+    assert tube_window(huge, FRAME_PX) == (18, -42, 582, 522)
+
+
+def picture(seed: int, shift: int = 0) -> NDArray[np.uint8]:
+    """A smooth random picture, moved by some pixels."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (12, 16, 3))
+    return np.roll(np.kron(coarse, np.ones((12, 12, 1))), shift, axis=1).astype(np.uint8)
+
+
+def cuts_in(frames: list[NDArray[np.uint8]]) -> list[int]:
+    finder = CutFinder()
+    return [number for number, frame in enumerate(frames) if finder.step(frame)]
+
+
+def test_cuts_are_found_and_motion_and_fades_are_none() -> None:
+    assert cuts_in([picture(1)] * 5 + [picture(2)] * 5 + [picture(3)] * 5) == [5, 10]
+    assert cuts_in([picture(1, shift) for shift in range(0, 120, 4)]) == []
+    fade = [(picture(1) * (1 - t) + picture(2) * t).astype(np.uint8) for t in np.linspace(0, 1, 25)]
+    assert cuts_in(fade) == []
+    assert cuts_in([picture(1)]) == []
