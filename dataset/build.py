@@ -72,6 +72,7 @@ def as_json(ledger: Ledger, out: Path) -> str:
     """The ledger for programs, one JSON object."""
     report = {
         **ledger.manifest.counts,
+        "doubtful": {name: doubt["count"] for name, doubt in ledger.manifest.hygiene.items() if isinstance(doubt, dict)},
         "clips_built": ledger.clips_built,
         "seconds": round(ledger.seconds, 3),
         "output": str(out),

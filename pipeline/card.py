@@ -1,5 +1,7 @@
 """The data card: README.md of a data set, with the front matter by which Hugging Face `datasets` finds the splits."""
 
+from typing import Any
+
 from schemas.manifest import Manifest
 
 _LICENCES = {
@@ -22,6 +24,7 @@ def data_card(manifest: Manifest) -> str:
     rejected = "\n".join(f"| rejected: `{reason}` | {count:,} |" for reason, count in counts["rejected"].items())
     versions = "\n".join(f"- {name}: {version}" for name, version in manifest.provenance.items())
     settings = "\n".join(f"| `{name}` | {value} |" for name, value in config.to_json().items())
+    doubts = "\n".join(f"| {name.replace('_', ' ')} | {doubt['count']:,} |" for name, doubt in _doubts(manifest).items())
     data_files = f"configs:\n- config_name: default\n  data_files:\n{files}\n" if splits else ""
     return f"""---
 pretty_name: {config.source} face clips
@@ -55,6 +58,14 @@ WebDataset shards written by motionshards. A sample is `<key>.000.jpg …`, `<ke
 
 {versions}
 
+## What is doubtful about the corpus
+
+Counted in the whole listing, and kept but for malformed lines; cases stand in `dataset.json`.
+
+| | |
+|---|---|
+{doubts}
+
 Reasons of rejected clips stand in `rejections.parquet`. Frames without a face have NaN landmarks.
 
 ## What it may be used for
@@ -62,6 +73,10 @@ Reasons of rejected clips stand in `rejections.parquet`. Frames without a face h
 {_LICENCES.get(config.source, "Ask the owners of the source videos.")}
 {_MODEL_LICENCE if config.landmarks != "none" else ""}
 """
+
+
+def _doubts(manifest: Manifest) -> dict[str, dict[str, Any]]:
+    return {name: doubt for name, doubt in manifest.hygiene.items() if isinstance(doubt, dict)}
 
 
 _MODEL_LICENCE = (

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from pipeline.annotations import annotation
 from pipeline.follow import Followed, follow
-from pipeline.read import ReadClip, read_frames
+from pipeline.read import ReadClip, annotated_frames, past_end_s, read_frames
 from pipeline.unpack import media
 from schemas.config import BuildConfig
 from schemas.errors import ClipRejected
@@ -72,10 +73,12 @@ def _read_by(
     (span,) = spec.spans
     line = timeline_of(files[span.uri], config.decode_timeout_s)
     known = annotation(span, root, line.size_px)
-    frames = known.frames(line)
+    frames = annotated_frames(known, line)
     if len(frames) < config.fewest_frames:
         raise ClipRejected("too_few_frames", f"{len(frames)} of {config.fewest_frames}")
-    return follow(Followed(spec, files[span.uri], line, known, int(frames[0]), int(frames[-1]) + 1), model, config)
+    tubes = follow(Followed(spec, files[span.uri], line, known, int(frames[0]), int(frames[-1]) + 1), model, config)
+    past_s = past_end_s(known, line)
+    return [replace(one, past_end_s=past_s) if isinstance(one, ReadClip) else one for one in tubes]
 
 
 def _each_file(spec: ClipSpec) -> Iterable[Span]:
@@ -106,6 +109,7 @@ def _finish(read: ReadClip, faces: FaceTrack | None, points: Landmarks | None, c
         spec=read.spec,
         source_frames=read.source_frames,
         duration_s=read.duration_s,
+        past_end_s=read.past_end_s,
         placement=read.crop.placement,
         track=faces,
         landmarks=points,

@@ -83,6 +83,8 @@ def build(order: BuildOrder, config: BuildConfig, say: Callable[[str], None]) ->
             raise
         ledger = _build_planned(order, config, manifest)
         shutil.rmtree(order.out / WORK_DIR, ignore_errors=True)
+    if ledger.clips_built and (late := ledger.manifest.hygiene["past_the_end"]["count"]):
+        say(f"annotated past the end of the video: {late} clips")
     return ledger
 
 
@@ -169,7 +171,8 @@ def _plan(order: BuildOrder, config: BuildConfig, manifest: Manifest, say: Calla
         say(f"left out: {line}")
     if doubts := summary(report):
         say(f"doubtful in the corpus, and kept: {doubts}")
-    manifest = replace(manifest, hygiene=report, archives={**manifest.archives, **order.input.archives})
+    found_before = {name: doubt for name, doubt in manifest.hygiene.items() if name not in report}
+    manifest = replace(manifest, hygiene={**report, **found_before}, archives={**manifest.archives, **order.input.archives})
     manifest.write(order.out)
     return manifest
 

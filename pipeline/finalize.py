@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.card import data_card
+from pipeline.hygiene import with_past_the_end
 from pipeline.plan import plan_files, planned_keys, units
 from schemas.atomic import replacing, sync, write_whole
 from schemas.errors import BuildFailed
@@ -34,6 +35,7 @@ class _Totals:
     rejected: Counter[str] = field(default_factory=Counter)
     kept_by_split: Counter[str] = field(default_factory=Counter)
     identities: set[str] = field(default_factory=set)
+    past_end: list[str] = field(default_factory=list)
 
 
 def finalize(out: Path, manifest: Manifest) -> Manifest:
@@ -59,10 +61,13 @@ def finalize(out: Path, manifest: Manifest) -> Manifest:
             index.add(kept)
             rejections.add(lost)
             _count(totals, kept, lost)
+            totals.past_end += kept.filter(pc.greater(kept["past_end_s"], 0))["key"].to_pylist()
+            totals.past_end += lost.filter(pc.equal(lost["reason"], "past_the_end"))["key"].to_pylist()
         counts = _counts(out, totals, shards)  # inside: where clips were lost, the old index stays
     for split in {entry.split for entry in shards}:
         sync(out / split)  # a worker may have been ended between its last rename and its sync
-    finished = replace(manifest, complete=True, counts=counts, shards=tuple(shards))
+    report = with_past_the_end(manifest.hygiene, totals.past_end)
+    finished = replace(manifest, complete=True, counts=counts, shards=tuple(shards), hygiene=report)
     write_whole(out, out / CARD, data_card(finished).encode())
     finished.write(out)
     return finished

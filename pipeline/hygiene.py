@@ -1,6 +1,7 @@
 """What is doubtful about a corpus: reported when it is planned, kept unless the user asks otherwise.
 
-Counted over the whole listing, also the part that is not planned now.
+Counted over the whole listing, also the part that is not planned now; but for annotations that run past the end of their
+video, which are found when clips are built.
 """
 
 from typing import Any
@@ -17,6 +18,7 @@ def hygiene(listed: pa.Table, malformed: list[str]) -> dict[str, Any]:
     duplicates: clips whose file, time and box stand more than once
     boxes_outside: clips whose box leaves its reference frame
     videos_in_both_splits, identities_in_both_splits: leaks between training and test data
+    past_the_end: clips whose annotation runs past the end of the video; added by `with_past_the_end`
     malformed: lines of annotations that could not be understood and are left out
     """
     doubts = {
@@ -28,8 +30,17 @@ def hygiene(listed: pa.Table, malformed: list[str]) -> dict[str, Any]:
     }
     return {
         "listed": len(listed),
-        **{name: {"count": len(found), "first": list(found[:_SHOWN])} for name, found in doubts.items()},
+        **{name: _doubt(found) for name, found in doubts.items()},
     }
+
+
+def with_past_the_end(report: dict[str, Any], keys: list[str]) -> dict[str, Any]:
+    """The report with the keys of clips whose annotation was found to run past the end of the video."""
+    return {**report, "past_the_end": _doubt(keys)}
+
+
+def _doubt(found: list[str]) -> dict[str, Any]:
+    return {"count": len(found), "first": list(found[:_SHOWN])}
 
 
 def summary(report: dict[str, Any]) -> str:

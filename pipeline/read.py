@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.annotations import annotation
+from pipeline.annotations import Annotation, annotation
 from schemas.config import BuildConfig
 from schemas.errors import ClipRejected
 from schemas.records import ClipSpec, Crop, FaceTrack, Span
@@ -19,12 +19,17 @@ from transforms.extract.timeline import ReadTimeline, Timeline
 
 @dataclass(frozen=True, slots=True)
 class ReadClip:
-    """A clip whose frames have been sampled, decoded and cropped. `track` is None where faces are still to be found."""
+    """A clip whose frames have been sampled, decoded and cropped.
+
+    past_end_s: how far the annotation runs past the end of its video, seconds
+    track: None where faces are still to be found
+    """
 
     spec: ClipSpec
     crop: Crop
     source_frames: int
     duration_s: float
+    past_end_s: float = 0.0
     track: FaceTrack | None = None
 
 
@@ -43,7 +48,8 @@ def read_frames(spec: ClipSpec, root: Path, files: dict[str, Media], timeline_of
         if len(indices):
             frames = decode(part.media, part.timeline, indices, config.size, config.fit, config.decode_timeout_s, part.window)
             decoded.append((number, indices, frames))
-    return ReadClip(spec, as_crop(decoded), total, sum(part.duration_s for part in parts))
+    seconds, past_s = sum(part.duration_s for part in parts), max(part.past_end_s for part in parts)
+    return ReadClip(spec, as_crop(decoded), total, seconds, past_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,7 @@ class _Part:
     timeline: Timeline
     frames: NDArray[np.int64]
     window: Window | None
+    past_end_s: float
 
     @property
     def duration_s(self) -> float:
@@ -68,4 +75,19 @@ def _part(span: Span, root: Path, file: Media, timeline_of: ReadTimeline, config
         if known.box_px is None:
             raise ClipRejected("bad_annotation", f"--recipe {config.recipe} needs a box, and none is annotated")
         window = WINDOWS[config.recipe](known.box_px, line.size_px)
-    return _Part(file, line, known.frames(line), window)
+    return _Part(file, line, annotated_frames(known, line), window, past_end_s(known, line))
+
+
+def annotated_frames(known: Annotation, line: Timeline) -> NDArray[np.int64]:
+    """The numbers of the frames of an annotation, ascending. Raises ClipRejected: past_the_end."""
+    frames = known.frames(line)
+    if not len(frames) and len(line.pts_s) and known.start_s >= line.duration_s:
+        raise ClipRejected("past_the_end", f"begins at {known.start_s:.2f} s, the video ends at {line.duration_s:.2f} s")
+    return frames
+
+
+def past_end_s(known: Annotation, line: Timeline) -> float:
+    """By how many seconds an annotation runs past the end of its video; less than a frame is none, as rates are rounded."""
+    frame_s = line.duration_s / max(1, len(line.raw_s))
+    past_s = known.end_s - line.duration_s
+    return past_s if frame_s < past_s < float("inf") else 0.0

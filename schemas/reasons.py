@@ -27,6 +27,7 @@ REASONS = {
         False,
         "the file in the archive cannot be unpacked: it is damaged (its CRC differs), encrypted, or compressed otherwise",
     ),
+    "past_the_end": Reason("read", False, "the annotated time lies wholly behind the end of the video"),
     "bad_annotation": Reason("read", False, "the annotation file is malformed, or its box is empty or outside the frame"),
     "tube_too_short": Reason("track", False, "the face was followed through fewer frames than --tube-min-frames"),
     "tube_too_small": Reason("track", False, "the face is smaller than --tube-min-px in the source"),

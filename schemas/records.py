@@ -236,12 +236,14 @@ class Clip:
     """A finished clip: what becomes one sample of a shard. `track` and `landmarks` are None with `--landmarks none`.
 
     source_frames, duration_s: decodable frames of all spans, and the seconds they cover
+    past_end_s: how far the annotation runs past the end of its video, seconds
     jpegs: T encoded frames at the stored size
     """
 
     spec: ClipSpec
     source_frames: int
     duration_s: float
+    past_end_s: float
     placement: Placement = field(repr=False)
     track: FaceTrack | None
     landmarks: Landmarks | None

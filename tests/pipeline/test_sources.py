@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from dataset import build
@@ -260,17 +261,29 @@ def test_an_annotated_video_is_built_end_to_end(demo_videos: Path, tmp_path: Pat
         "v,5,60,30-20-200,25,224,224,train,id1",
         "v,5,61,300-20-400-210,25,224,224,train,id1",
         "v,500,600,30-20-200-210,25,224,224,train,id1",
+        "v,20,100,30-20-200-210,25,224,224,train,id1",
         "gone,5,60,30-20-200-210,25,224,224,test,id2",
     )
     out = tmp_path / "out"
     arguments = ["--source", "voxceleb1", "--input", str(root), "--output", str(out), "--size", "96", "--workers", "1"]
     assert build.main(arguments) == 0
     told = capsys.readouterr()
-    assert "5 planned = 2 kept + 3 rejected (bad_annotation 1, too_few_frames 1, unreadable 1)" in told.out
+    assert "6 planned = 3 kept + 3 rejected (bad_annotation 1, past_the_end 1, unreadable 1)" in told.out
+    assert "annotated past the end of the video: 2 clips" in told.err
     assert "vox-metadata.csv line 4: bbox is '30-20-200'" in told.err
     manifest = Manifest.read(out)
     assert manifest.config.recipe == "bbox"
     assert manifest.hygiene["duplicates"]["count"] == manifest.hygiene["malformed"]["count"] == 1
+    assert sorted(manifest.hygiene["past_the_end"]["first"]) == ["id1/v/000020-000100", "id1/v/000500-000600"]
+    card = (out / "README.md").read_text()
+    assert "| past the end | 2 |" in card
+    assert "| duplicates | 1 |" in card
+    late = {row["key"]: row["past_end_s"] for row in pq.read_table(out / "index.parquet").to_pylist()}
+    assert late.pop("id1/v/000020-000100") == pytest.approx(1.0, abs=0.2)
+    assert set(late.values()) == {0.0}
+    before = (out / "dataset.json").read_bytes()
+    assert build.main(arguments) == 0
+    assert (out / "dataset.json").read_bytes() == before, "what was found while building is not forgotten by another planning"
 
 
 def test_landmarks_can_be_carried_back_to_source_pixels(demo_videos: Path, tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ def make_clip(t: int = 4, seed: int = 0, faces: bool = True, missing: tuple[int,
         spec=SPEC,
         source_frames=100,
         duration_s=4.0,
+        past_end_s=0.0,
         placement=Placement(
             span=np.sort(rng.integers(0, 2, t)).astype(np.int32),
             index=np.arange(t, dtype=np.int32) * 3,
