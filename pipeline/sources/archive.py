@@ -72,9 +72,11 @@ class ArchiveTree:
         self.refused = [f"{archive}: the name {name!r} leads out of it" for name in columns.names if not _stays_inside(name)]
         # Of files with one name the last counts, as it does for programs that extract.
         rows = {_plain(name): row for row, name in enumerate(columns.names) if _stays_inside(name)}
+        columns.names.clear()
         mount = _mount(archive, rows, splits)
-        self._paths = sorted(mount + path for path in rows)
-        self._rows = array("q", (rows[path[len(mount) :]] for path in self._paths))
+        paths = sorted(rows)
+        self._rows = array("q", (rows[path] for path in paths))
+        self._paths = [mount + path for path in paths] if mount else paths
         self._columns = columns
         self._parts = parts
 
@@ -121,6 +123,8 @@ class ArchiveTree:
 
 
 def _plain(name: str) -> str:
+    if "//" not in name and "./" not in name:
+        return name  # the same string: a million copies are a hundred megabytes
     return "/".join(part for part in name.split("/") if part not in ("", "."))
 
 
