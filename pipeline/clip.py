@@ -25,11 +25,17 @@ from transforms.extract.track import centred_box, track
 
 
 def read_clip(spec: ClipSpec, root: Path, model: FaceModel | None, config: BuildConfig) -> list[ReadClip | Rejected]:
-    """Decode what is stored of a clip: one outcome, or one a tube. Every expected failure becomes a Rejected."""
-    try:
-        return _read(spec, root, model, config)
-    except ClipRejected as lost:
-        return [Rejected(spec, lost.reason, lost.detail)]
+    """Decode what is stored of a clip: one outcome, or one a tube. Every expected failure becomes a Rejected.
+
+    A decoder that was killed is tried once more: when memory is short the kernel takes whoever is largest, not who is guilty.
+    """
+    for last in (False, True):
+        try:
+            return _read(spec, root, model, config)
+        except ClipRejected as lost:
+            if last or lost.reason != "decoder_killed":
+                return [Rejected(spec, lost.reason, lost.detail)]
+    raise AssertionError("the second try returns")
 
 
 def finish_clips(read: Sequence[ReadClip], model: FaceModel | None, config: BuildConfig) -> list[Clip | Rejected]:

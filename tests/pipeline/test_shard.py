@@ -1,11 +1,13 @@
 """A shard: the same bytes however it is built, rejections in the same commit, decoding bounded."""
 
+import os
 import subprocess
 import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline import shard
@@ -23,9 +25,10 @@ from schemas.layout import marker_path, tar_path
 from schemas.marker import read_marker
 from schemas.records import Clip, Rejected, ShardUnit
 from schemas.sample import encode_sample
-from transforms.extract.ffmpeg import ffmpeg_version
+from transforms.extract.ffmpeg import ffmpeg_path, ffmpeg_version
 from transforms.extract.landmarks import models
 
+ROOT = Path(__file__).resolve().parents[2]
 CONFIG = BuildConfig(source="voxceleb2", size=96, frames=3, clips_per_shard=1000)
 
 
@@ -145,3 +148,28 @@ def test_journals_tell_who_had_what_in_hand(tmp_path: Path) -> None:
     assert finished_clips(tmp_path) == 2
     living.close(committed=True)
     assert finished_clips(tmp_path) == 1
+
+
+@pytest.mark.parametrize(("kills", "reasons"), [(1, []), (99, ["decoder_killed"])])
+def test_a_killed_decoder_is_tried_once_more(demo_videos: Path, tmp_path: Path, kills: int, reasons: list[str]) -> None:
+    """An ffmpeg on the PATH that kills itself the first `kills` times that it is to read a video."""
+    program = tmp_path / "bin" / "ffmpeg"
+    program.parent.mkdir()
+    program.write_text(
+        f"""#!/bin/sh
+case "$*" in *-version*) exec {ffmpeg_path()} "$@" ;; esac
+echo x >> {tmp_path}/runs
+[ "$(wc -l < {tmp_path}/runs)" -gt {kills} ] || kill -KILL $$
+exec {ffmpeg_path()} "$@"
+"""
+    )
+    program.chmod(0o755)
+    out, video = tmp_path / "out", sorted(demo_videos.rglob("*.mp4"))[0]
+    (tmp_path / "in" / "id" / "v").mkdir(parents=True)
+    (tmp_path / "in" / "id" / "v" / "1.mp4").write_bytes(video.read_bytes())
+    command = [sys.executable, "-m", "dataset.build", "--source", "voxceleb2", "--input", str(tmp_path / "in"), "--quiet"]
+    environment = {**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}"}
+    done = subprocess.run([*command, "--output", str(out)], cwd=ROOT, env=environment, check=False)
+    assert done.returncode == int(bool(reasons))
+    assert [row["reason"] for row in pq.read_table(out / "rejections.parquet").to_pylist()] == reasons
+    assert len((tmp_path / "runs").read_text().split()) == (3 if not reasons else 2)

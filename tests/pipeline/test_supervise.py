@@ -59,7 +59,9 @@ def workers_of(driver: subprocess.Popen[str], module: str = "sdk_worker_main") -
     found = []
     try:
         for process in psutil.Process(driver.pid).children(recursive=True):
-            if module in " ".join(process.cmdline()) and "python" in process.name():
+            # An ffmpeg that has been forked and not yet started looks like its worker, whose child it is.
+            ours = module in " ".join(process.cmdline()) and "python" in process.name()
+            if ours and process.ppid() not in {worker.pid for worker in found}:
                 found.append(process)
     except psutil.NoSuchProcess:
         return []
