@@ -17,15 +17,17 @@ from pathlib import Path
 from typing import NoReturn
 
 from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser
+from pipeline.device import gpus
 from pipeline.drive import BuildOrder, Ledger, build
 from pipeline.input import Input, open_input
 from pipeline.plan import Wanted
 from pipeline.runners import LOCAL
 from pipeline.sources import SOURCES
-from schemas.config import FITS, RECIPES, UNITS, BuildConfig
+from schemas.config import FITS, PRECISIONS, RECIPES, UNITS, BuildConfig
 from schemas.errors import BuildFailed, ConfigError, DatasetError
 from schemas.reasons import REASONS
 from transforms.extract.landmarks import models
+from transforms.extract.landmarks.options import DETECTORS
 
 OK, STOPPED = 0, 1
 
@@ -110,6 +112,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     what.add_argument("--fit", choices=FITS, default=defaults["fit"], help="keep the aspect with padding, or squash")
     what.add_argument("--landmarks", choices=models.CHOICES, default="auto", help="auto: fan where CUDA is there, else dlib")
+    what.add_argument("--detector", choices=DETECTORS, default=defaults["detector"], help="FAN's face detector")
+    what.add_argument("--precision", choices=PRECISIONS, default=defaults["precision"], help="FAN's arithmetic")
     for name, text in _TUBES.items():
         what.add_argument(f"--{name.replace('_', '-')}", type=int, default=defaults[name], help=f"recipe track: {text}")
     what.add_argument("--jpeg-quality", type=int, default=defaults["jpeg_quality"])
@@ -122,7 +126,8 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--retry", action="append", choices=REASONS, default=[], help="build clips rejected for this reason again")
     how = parser.add_argument_group("how it runs")
     how.add_argument("--runner", default=LOCAL, help="local, or the name of a Beam runner")
-    how.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes of the local runner")
+    how.add_argument("--workers", type=int, help="processes of the local runner (default: cores, or GPUs with FAN)")
+    how.add_argument("--weights", type=Path, help="directory with FAN's weight files; else torch hub's cache, else fetched")
     how.add_argument("--quiet", action="store_true", help="only the last line")
     how.add_argument("--json", action="store_true", help="the last line as JSON")
     return parser
@@ -148,6 +153,8 @@ def _understand(options: argparse.Namespace, beam_options: list[str]) -> tuple[B
             recipe=options.recipe or _usual_recipe(options.source, opened),
             fit=options.fit,
             landmarks=landmarks,
+            detector=options.detector,
+            precision=options.precision,
             **{name: getattr(options, name) for name in _TUBES},
             jpeg_quality=options.jpeg_quality,
             seed=options.seed,
@@ -162,8 +169,9 @@ def _understand(options: argparse.Namespace, beam_options: list[str]) -> tuple[B
         metadata=options.metadata,
         wanted=Wanted(frozenset(options.split) if options.split else None, options.limit),
         retry=tuple(options.retry),
+        weights=options.weights,
         runner=options.runner,
-        workers=options.workers,
+        workers=options.workers or gpus(landmarks) or len(os.sched_getaffinity(0)),
         beam_options=beam_options,
         quiet=options.quiet,
     )

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline import plan, runners
+from pipeline.device import gpus
 from pipeline.finalize import finalize
 from pipeline.hygiene import hygiene, summary
 from pipeline.input import Input, archives_hint, check_archives
@@ -41,6 +42,7 @@ class BuildOrder:
     metadata: a csv of clips, for sources that have one
     wanted: which listed clips to plan
     retry: reason codes whose rejected clips are planned again
+    weights: directory with weight files of models, looked into first
     runner, workers, beam_options: where to run
     """
 
@@ -49,6 +51,7 @@ class BuildOrder:
     wanted: plan.Wanted
     metadata: Path | None = None
     retry: tuple[str, ...] = ()
+    weights: Path | None = None
     runner: str = runners.LOCAL
     workers: int = 1
     beam_options: Sequence[str] = ()
@@ -126,7 +129,7 @@ def _alone(out: Path) -> Iterator[None]:
 
 def _open(order: BuildOrder, config: BuildConfig) -> Manifest:
     """The data set's manifest, new or as it lies there; refuses one that would come out different."""
-    made_with = provenance(config.landmarks)
+    made_with = provenance(config, order.weights)
     if not (order.out / DATASET_JSON).exists():
         _refuse_strangers(order.out)
         manifest = Manifest(config, made_with, str(order.input.root.resolve()))
@@ -199,13 +202,25 @@ def _plan_retries(order: BuildOrder, config: BuildConfig, manifest: Manifest) ->
     return plan.plan_again(order.out, chosen, config, {entry.name for entry in manifest.shards})
 
 
+def _decoders(config: BuildConfig, workers: int) -> int:
+    """ffmpeg processes of one worker: two where the model keeps its core busy, all cores' worth where a GPU does the work."""
+    return max(2, len(os.sched_getaffinity(0)) // workers) if gpus(config.landmarks) else 2
+
+
 def _run(order: BuildOrder, config: BuildConfig, manifest: Manifest, units: list[ShardUnit], left: list[ShardUnit]) -> None:
     """Build what is left, unless nothing is."""
     if not left:
         return
     check_archives(order.input.root, manifest.archives)
     total = sum(len(unit) for unit in units)
-    job = BuildJob(order.input.root.resolve(), order.out.resolve(), config, manifest.provenance["ffmpeg"])
+    job = BuildJob(
+        order.input.root.resolve(),
+        order.out.resolve(),
+        config,
+        manifest.provenance["ffmpeg"],
+        decoders=_decoders(config, order.workers),
+        weights=order.weights.resolve() if order.weights else None,
+    )
     bar = progress(total, total - sum(len(unit) for unit in left), quiet=order.quiet)
     try:
         runners.run(left, job, order.runner, order.workers, order.beam_options, bar)

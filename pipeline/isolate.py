@@ -1,6 +1,6 @@
 """Building one suspected clip in a process of its own, so that a clip that kills its process takes nothing else along.
 
-python -m pipeline.isolate  < pickled (spec, root, config)  > pickled list of Clip or Rejected
+python -m pipeline.isolate  < pickled (spec, root, config, options)  > pickled list of Clip or Rejected
 """
 
 import os
@@ -16,17 +16,17 @@ from schemas.config import BuildConfig
 from schemas.errors import BuildFailed
 from schemas.records import Clip, ClipSpec, Rejected
 from transforms.extract.landmarks import models
+from transforms.extract.landmarks.options import ModelOptions
 
 
-def build_alone(spec: ClipSpec, root: Path, config: BuildConfig) -> list[Clip | Rejected]:
+def build_alone(spec: ClipSpec, root: Path, config: BuildConfig, options: ModelOptions) -> list[Clip | Rejected]:
     """Build a clip in a child process; if the child is killed the clip is rejected with `killed_worker`.
 
     Raises:
         BuildFailed: the child ended with an error of its own, which is a bug or the machine's fault, not the clip's
     """
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline.isolate"], input=pickle.dumps((spec, root, config)), capture_output=True, check=False
-    )
+    order = pickle.dumps((spec, root, config, options))
+    done = subprocess.run([sys.executable, "-m", "pipeline.isolate"], input=order, capture_output=True, check=False)
     if done.returncode < 0:
         return [Rejected(spec, "killed_worker", f"its own process died of signal {-done.returncode}")]
     if done.returncode > 0:
@@ -43,9 +43,9 @@ def main() -> None:
     # Libraries may print; only the outcome may reach the pipe.
     answer = os.dup(1)
     os.dup2(2, 1)
-    spec, root, config = pickle.load(sys.stdin.buffer)
+    spec, root, config, options = pickle.load(sys.stdin.buffer)
     try:
-        outcomes = build_clip(spec, root, models.load(config.landmarks), config)
+        outcomes = build_clip(spec, root, models.load(config.landmarks, options), config)
     except MemoryError:
         os.kill(os.getpid(), signal.SIGKILL)
     with open(answer, "wb") as stream:

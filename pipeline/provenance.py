@@ -1,22 +1,28 @@
 """What besides the config decides the bytes of a data set: versions of the programs and hashes of the weights."""
 
 import importlib.metadata
+from pathlib import Path
 
+from schemas.config import BuildConfig
 from schemas.errors import BuildFailed
 from transforms.extract.ffmpeg import ffmpeg_version
 from transforms.extract.landmarks import models
+from transforms.extract.landmarks.options import ModelOptions
 
 # Bump when a change of this package changes the bytes it writes.
-PIPELINE_VERSION = "1"
+PIPELINE_VERSION = "2"
 
 
-def provenance(landmarks: str) -> dict[str, str]:
-    """Name -> version for all that has a say in the bytes."""
+def provenance(config: BuildConfig, weights: Path | None = None) -> dict[str, str]:
+    """Name -> version for all that has a say in the bytes. Raises ConfigError where files of a model are missing.
+
+    weights: directory that is looked into first
+    """
     return {
         "motionshards_pipeline": PIPELINE_VERSION,
         "ffmpeg": ffmpeg_version(),
         **{name: importlib.metadata.version(name) for name in ("simplejpeg", "numpy")},
-        **models.provenance(landmarks),
+        **models.provenance(config.landmarks, ModelOptions(config.detector, config.precision, weights)),
     }
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.clip import finish_clips, read_clip
+from pipeline.device import model_options
 from pipeline.isolate import build_alone
 from pipeline.journal import Journal
 from pipeline.plan import read_unit
@@ -27,6 +28,7 @@ from schemas.records import Clip, ClipSpec, Rejected, ShardUnit
 from schemas.sample import encode_sample
 from schemas.tables import MARKER, clip_row, rejected_row, table
 from transforms.extract.landmarks import models
+from transforms.extract.landmarks.options import ModelOptions
 
 Outcome = Clip | Rejected
 Read = ReadClip | Outcome
@@ -41,6 +43,7 @@ class BuildJob:
     decoders: ffmpeg processes at a time in one worker
     journal: scratch directory for journals on a supervised machine
     suspects: clips in the hands of workers that died; each is built in a process of its own
+    weights: directory with weight files of models, looked into first
     """
 
     root: Path
@@ -50,6 +53,12 @@ class BuildJob:
     decoders: int = 2
     journal: Path | None = None
     suspects: frozenset[str] = field(default=frozenset())
+    weights: Path | None = None
+
+    @property
+    def model_options(self) -> ModelOptions:
+        """How this process runs the face model."""
+        return model_options(self.config, self.weights, self.journal)
 
 
 def build_shard(unit: ShardUnit, job: BuildJob) -> ShardUnit:
@@ -105,7 +114,7 @@ def outcomes(specs: list[ClipSpec], job: BuildJob, journal: Journal) -> Iterator
     Suspects are built first, one at a time, with nothing else in hand.
     """
     alone = {spec.key: _alone(spec, job, journal) for spec in specs if spec.key in job.suspects}
-    model = models.load(job.config.landmarks)
+    model = models.load(job.config.landmarks, job.model_options)
     batch: list[list[Read]] = []
     for read in _read_ahead(specs, alone, model, job, journal):
         batch.append(read)
@@ -118,7 +127,7 @@ def outcomes(specs: list[ClipSpec], job: BuildJob, journal: Journal) -> Iterator
 
 def _alone(spec: ClipSpec, job: BuildJob, journal: Journal) -> list[Outcome]:
     journal.begin(spec.key)
-    built = build_alone(spec, job.root, job.config)
+    built = build_alone(spec, job.root, job.config, job.model_options)
     journal.done(spec.key)
     return built
 

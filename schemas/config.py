@@ -12,6 +12,7 @@ FITS = ("pad", "squash")
 TUBE_RECIPES = ("track", "fomm-track")
 RECIPES = ("resize", "bbox", "fomm-bbox", *TUBE_RECIPES)
 UNITS = ("utterance", "video")
+PRECISIONS = ("fp32", "bf16", "fp16")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +27,8 @@ class BuildConfig:
     recipe: how the crop is placed in the source frame
     fit: aspect kept with padding, or squashed to the square
     landmarks: the landmark model that is used, resolved (never `auto`)
+    detector: the face detector of FAN; dlib has its own
+    precision: of FAN's arithmetic
     jpeg_quality: 1 to 100
     seed: of the order of clips and of the sampled frames
     detect_every: with the recipes `track` and `fomm-track`, look for faces in every so many frames
@@ -43,6 +46,8 @@ class BuildConfig:
     recipe: str = "resize"
     fit: str = "pad"
     landmarks: str = "dlib"
+    detector: str = "sfd"
+    precision: str = "fp32"
     jpeg_quality: int = 95
     seed: int = 0
     detect_every: int = 1
@@ -53,7 +58,7 @@ class BuildConfig:
     decode_timeout_s: float = 300.0
 
     def __post_init__(self) -> None:
-        for name, allowed in (("unit", UNITS), ("recipe", RECIPES), ("fit", FITS)):
+        for name, allowed in (("unit", UNITS), ("recipe", RECIPES), ("fit", FITS), ("precision", PRECISIONS)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, must be one of {', '.join(allowed)}")
         if self.landmarks == "auto":

@@ -27,6 +27,7 @@ from schemas.records import Clip, Rejected, ShardUnit
 from schemas.sample import encode_sample
 from transforms.extract.ffmpeg import ffmpeg_path, ffmpeg_version
 from transforms.extract.landmarks import models
+from transforms.extract.landmarks.options import ModelOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = BuildConfig(source="voxceleb2", size=96, frames=3, clips_per_shard=1000)
@@ -113,7 +114,7 @@ def test_decoding_stays_a_few_clips_ahead(job: BuildJob, unit: ShardUnit, monkey
 
 def test_a_clip_built_alone_equals_one_built_in_company(job: BuildJob, unit: ShardUnit) -> None:
     spec = read_unit(job.out, unit)[0]
-    (here,), (alone,) = build_clip(spec, job.root, models.load("dlib"), CONFIG), build_alone(spec, job.root, CONFIG)
+    (here,), (alone,) = build_clip(spec, job.root, models.load("dlib"), CONFIG), build_alone(spec, job.root, CONFIG, ModelOptions())
     assert isinstance(here, Clip)
     assert isinstance(alone, Clip)
     assert encode_sample(here) == encode_sample(alone)
@@ -121,7 +122,7 @@ def test_a_clip_built_alone_equals_one_built_in_company(job: BuildJob, unit: Sha
 
 def test_a_clip_that_is_rejected_alone_keeps_its_reason(job: BuildJob, unit: ShardUnit, tmp_path: Path) -> None:
     spec = read_unit(job.out, unit)[0]
-    (outcome,) = build_alone(spec, tmp_path, CONFIG)
+    (outcome,) = build_alone(spec, tmp_path, CONFIG, ModelOptions())
     assert isinstance(outcome, Rejected)
     assert outcome.reason == "unreadable"
 
@@ -129,7 +130,7 @@ def test_a_clip_that_is_rejected_alone_keeps_its_reason(job: BuildJob, unit: Sha
 def test_a_bug_in_the_child_is_not_blamed_on_the_clip(job: BuildJob, unit: ShardUnit) -> None:
     spec = read_unit(job.out, unit)[0]
     with pytest.raises(BuildFailed, match="building id"):
-        build_alone(spec, job.root, replace(CONFIG, landmarks="no-such-model"))
+        build_alone(spec, job.root, replace(CONFIG, landmarks="no-such-model"), ModelOptions())
 
 
 def test_journals_tell_who_had_what_in_hand(tmp_path: Path) -> None:

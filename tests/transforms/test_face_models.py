@@ -148,7 +148,7 @@ def test_auto_is_dlib_without_cuda() -> None:
 
 
 def test_every_model_is_a_choice_and_every_choice_has_a_meaning() -> None:
-    assert set(models.MODELS) | {"auto", "none"} <= set(models.CHOICES)
+    assert set(models.MODELS) | {"auto", "none"} == set(models.CHOICES)
     for name in models.MODELS:
         assert importlib.util.find_spec(models.MODELS[name].partition(":")[0]) is not None
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from schemas.errors import ConfigError
 from schemas.records import Landmarks
 from transforms.extract.detect import Detections
+from transforms.extract.landmarks.options import ModelOptions
 
 _DATA = "shape_predictor_68_face_landmarks.dat"
 # The detector's window is 80 px. Images are searched at about this size, so that the smallest face found is about a third
@@ -36,7 +37,7 @@ class Dlib68:
     batch_frames = 1
     least_face_px = 80.0
 
-    def __init__(self) -> None:
+    def __init__(self, options: ModelOptions) -> None:
         self._detector = dlib.get_frontal_face_detector()
         self._predictor = dlib.shape_predictor(str(data_file()))
 
@@ -65,8 +66,8 @@ class Dlib68:
         scores = np.repeat(~np.isnan(points).any(axis=(1, 2)), 68).reshape(-1, 68).astype(np.float32)
         return Landmarks(points, scores)
 
-    @staticmethod
-    def provenance() -> dict[str, str]:
+    @classmethod
+    def provenance(cls, options: ModelOptions) -> dict[str, str]:
         """The version of dlib and the hash of the predictor's file."""
         with data_file().open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()

@@ -6,7 +6,7 @@ A model is added by one line in `MODELS`. Models are loaded once a process, on f
 import functools
 import importlib
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,16 @@ from numpy.typing import NDArray
 from schemas.errors import ConfigError
 from schemas.records import Landmarks
 from transforms.extract.detect import Detections
+from transforms.extract.landmarks.options import ModelOptions
 
-MODELS = {"dlib": "transforms.extract.landmarks.dlib68:Dlib68"}
-CHOICES = ("auto", "fan", "dlib", "none")
+MODELS = {
+    "dlib": "transforms.extract.landmarks.dlib68:Dlib68",
+    "fan": "transforms.extract.landmarks.fan.model:Fan",
+    "fan3d": "transforms.extract.landmarks.fan.model:Fan3d",
+}
+ON_TORCH = ("fan", "fan3d")
+CHOICES = ("auto", *MODELS, "none")
+_USUAL = ModelOptions()
 
 
 class FaceModel(Protocol):
@@ -39,26 +46,29 @@ class FaceModel(Protocol):
     def landmarks(self, rgb: NDArray[np.uint8], boxes_px: NDArray[np.float32]) -> Landmarks:
         """Landmarks of the face at `boxes_px` float32 [T,4] in each frame; NaN boxes give NaN points."""
 
-    @staticmethod
-    def provenance() -> dict[str, str]:
+    @classmethod
+    def provenance(cls, options: ModelOptions) -> dict[str, str]:
         """Versions and hashes that decide the landmarks, without loading the model."""
 
 
 @functools.cache
-def load(name: str) -> FaceModel | None:
-    """The model called `name` in this process; None for `none`."""
-    return None if name == "none" else _model_class(name)()
+def load(name: str, options: ModelOptions = _USUAL) -> FaceModel | None:
+    """The model called `name` in this process; None for `none`. Raises ConfigError where its files are missing."""
+    if name == "none":
+        return None
+    model: FaceModel = _model_class(name)(options)
+    return model
 
 
-def provenance(name: str) -> dict[str, str]:
-    """Versions and hashes that decide the landmarks of the model called `name`."""
-    return {} if name == "none" else _model_class(name).provenance()
-
-
-def _model_class(name: str) -> type[FaceModel]:
-    module, _, attribute = MODELS[name].partition(":")
-    found: type[FaceModel] = getattr(importlib.import_module(module), attribute)
+def provenance(name: str, options: ModelOptions = _USUAL) -> dict[str, str]:
+    """Versions and hashes that decide the landmarks of the model called `name`. Raises ConfigError where files are missing."""
+    found: dict[str, str] = {} if name == "none" else _model_class(name).provenance(options)
     return found
+
+
+def _model_class(name: str) -> Any:
+    module, _, attribute = MODELS[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def resolve(choice: str) -> tuple[str, str]:
@@ -69,17 +79,15 @@ def resolve(choice: str) -> tuple[str, str]:
     """
     if choice == "auto":
         return _automatic()
-    if choice == "fan" and "fan" not in MODELS:
-        _require_face_alignment()
-        raise ConfigError("--landmarks fan is not part of this version yet; --landmarks dlib is")
+    if choice in ON_TORCH:
+        _require_face_alignment(choice)
     return choice, "asked for"
 
 
 def _automatic() -> tuple[str, str]:
     if not _cuda_device():
         return "dlib", "no CUDA device"
-    if "fan" not in MODELS:
-        return "dlib", "a CUDA device is there, but fan is not part of this version yet"
+    _require_face_alignment("fan")
     return "fan", "a CUDA device is there"
 
 
@@ -92,11 +100,11 @@ def _cuda_device() -> bool:
     return torch.cuda.is_available()
 
 
-def _require_face_alignment() -> None:
+def _require_face_alignment(choice: str) -> None:
     try:
         importlib.import_module("face_alignment")
     except ImportError as error:
         raise ConfigError(
-            f"--landmarks fan needs face-alignment and OpenCV, which do not import here ({error}); "
+            f"--landmarks {choice} needs face-alignment and OpenCV, which do not import here ({error}); "
             "pip install face-alignment, and on Debian: apt install libgl1 libglib2.0-0"
         ) from error

@@ -1,0 +1,83 @@
+"""The detectors for FAN: S3FD on batches, and the others of face-alignment as the library runs them, image by image."""
+
+import contextlib
+import importlib
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from schemas.errors import ConfigError
+from transforms.extract.detect import Detections
+from transforms.extract.landmarks.fan import sfd, weights
+from transforms.extract.landmarks.options import ModelOptions
+
+_REFERENCE = 195.0
+
+
+class Detector(Protocol):
+    """Finds faces.
+
+    reference: width and height of a box, added, for which FAN's crop is 200 px wide; it evens out how tight boxes are
+    """
+
+    reference: float
+
+    def __call__(self, images: Tensor) -> list[Detections]:
+        """The faces of uint8 [B,3,H,W], best first, boxes as centres of pixels."""
+
+
+def make(options: ModelOptions, device: torch.device) -> Detector:
+    """The detector that the options name. Raises ConfigError where its weights or packages are missing."""
+    return _Sfd(options, device) if options.detector == "sfd" else _Library(options.detector, device)
+
+
+class _Sfd:
+    reference = _REFERENCE
+
+    def __init__(self, options: ModelOptions, device: torch.device) -> None:
+        self._network = weights.load("sfd", options.weights, device)
+
+    def __call__(self, images: Tensor) -> list[Detections]:
+        return sfd.detect(self._network, images)
+
+
+class _Library:
+    """A detector of face-alignment. It sets flags of the whole process, which are put back."""
+
+    def __init__(self, name: str, device: torch.device) -> None:
+        try:
+            with _process_as_it_was():
+                self._detector: Any = importlib.import_module(f"face_alignment.detection.{name}").FaceDetector(str(device))
+        except (ImportError, OSError) as error:
+            raise ConfigError(f"--detector {name} cannot be used: {error}; --detector sfd is the usual one") from error
+        self.reference = float(self._detector.reference_scale)
+
+    def __call__(self, images: Tensor) -> list[Detections]:
+        with _process_as_it_was():
+            found = [self._detector.detect_from_image(image.permute(1, 2, 0).cpu().numpy()) for image in images]
+        return [_detections(boxes) for boxes in found]
+
+
+def _detections(boxes: Any) -> Detections:
+    """From rows x0 y0 x1 y1 score in edges."""
+    rows = np.array([row for row in boxes if len(row)], np.float32).reshape(-1, 5)
+    rows = rows[np.argsort(-rows[:, 4], kind="stable")]
+    return Detections(rows[:, :4] - np.float32(0.5), rows[:, 4])
+
+
+@contextlib.contextmanager
+def _process_as_it_was() -> Iterator[None]:
+    """Gradients, random states, cudnn's flags and the default dtype are as before, whatever a library does meanwhile."""
+    cudnn = torch.backends.cudnn
+    flags = (cudnn.enabled, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32)
+    gradients, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        cudnn.enabled, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32 = flags
+        torch.set_grad_enabled(gradients)
+        torch.set_default_dtype(dtype)

@@ -1,0 +1,103 @@
+"""FAN (Bulat and Tzimiropoulos 2017) with a detector of face-alignment, as a face model of the build."""
+
+import importlib.metadata
+from collections.abc import Callable
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from schemas.records import Landmarks
+from transforms.extract.detect import Detections
+from transforms.extract.landmarks.fan import detectors, weights
+from transforms.extract.landmarks.fan.crops import crops, places
+from transforms.extract.landmarks.fan.heatmaps import mirrored, points
+from transforms.extract.landmarks.options import ModelOptions
+
+_PRECISION = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+_BATCH = {"cuda": 128, "cpu": 8}
+
+T = TypeVar("T")
+
+
+class Fan:
+    """Landmarks that follow the visible contour of the face (2DFAN-4), for the frames of any number of clips at once."""
+
+    network = "fan"
+    least_face_px = 32.0
+
+    def __init__(self, options: ModelOptions) -> None:
+        self._device = torch.device(options.device)
+        self._dtype = _PRECISION[options.precision]
+        self._fan = weights.load(self.network, options.weights, self._device)
+        self._detector = detectors.make(options, self._device)
+        self.batch_frames = self._most = _BATCH[self._device.type]
+
+    def detect(self, rgb: NDArray[np.uint8], *, as_it_is: bool = False) -> list[Detections]:
+        """Faces of each frame of uint8 [T,H,W,3], best first, however the frames were scaled."""
+        found = self._in_batches(len(rgb), lambda part: self._detector(self._images(rgb[part])))
+        return [one for batch in found for one in batch]
+
+    def landmarks(self, rgb: NDArray[np.uint8], boxes_px: NDArray[np.float32]) -> Landmarks:
+        """Points of the face at boxes_px [T,4] in each frame of uint8 [T,H,W,3]; NaN boxes give NaN points and score 0.
+
+        Scores are the mean of the heatmaps' maxima of the crop and of its mirror image, cut to 0 to 1.
+        """
+        seen = np.flatnonzero(~np.isnan(boxes_px).any(axis=1))
+        at, scores = np.full((len(rgb), 68, 2), np.nan, np.float32), np.zeros((len(rgb), 68), np.float32)
+        batches = self._in_batches(len(seen), lambda part: self._points(rgb[seen[part]], boxes_px[seen[part]]))
+        if batches:
+            at[seen], scores[seen] = (torch.cat(column).cpu().numpy() for column in zip(*batches, strict=True))
+        return Landmarks(at, scores)
+
+    def _images(self, rgb: NDArray[np.uint8]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(rgb)).to(self._device).permute(0, 3, 1, 2)
+
+    def _points(self, rgb: NDArray[np.uint8], boxes_px: NDArray[np.float32]) -> tuple[Tensor, Tensor]:
+        """Points float64 [N,68,2] as centres of pixels, and scores [N,68]."""
+        centre, side = places(torch.from_numpy(boxes_px).double() + 0.5, self._detector.reference)
+        owner = torch.arange(len(rgb), device=self._device)
+        maps = self._heatmaps(crops(self._images(rgb), owner, centre, side))
+        at, value = points(maps, centre, side)
+        return at - 0.5, (value / 2).clamp(0, 1)
+
+    def _heatmaps(self, crop: Tensor) -> Tensor:
+        """The sum of the heatmaps of crops uint8 [N,3,256,256] and of their mirror images: float32 [N,68,64,64]."""
+        both = torch.cat([crop, crop.flip(3)]).float().div(255).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self._device.type, self._dtype, enabled=self._dtype is not None):
+            maps: Tensor = self._fan(both)[-1].float()
+        return maps[: len(crop)] + mirrored(maps[len(crop) :])
+
+    def _in_batches(self, count: int, run: Callable[[slice], T]) -> list[T]:
+        """`run` on slices of at most so many as fit; where the GPU's memory does not suffice, on half as many from then on."""
+        done: list[T] = []
+        start = 0
+        while start < count:
+            stop = min(start + self._most, count)
+            try:
+                with torch.inference_mode():
+                    done.append(run(slice(start, stop)))
+                start = stop
+            except torch.cuda.OutOfMemoryError:
+                if self._most == 1:
+                    raise
+                self._most //= 2
+                torch.cuda.empty_cache()
+        return done
+
+    @classmethod
+    def provenance(cls, options: ModelOptions) -> dict[str, str]:
+        """Versions and hashes that decide the landmarks. Raises ConfigError where weights are missing."""
+        names = [cls.network, *(["sfd"] if options.detector == "sfd" else [])]
+        return {
+            **{name: importlib.metadata.version(name) for name in ("face-alignment", "torch")},
+            "landmark_model": "; ".join(weights.digest(weights.find(name, options.weights)) for name in names),
+        }
+
+
+class Fan3d(Fan):
+    """Landmarks of the face in three dimensions (3DFAN-4), projected: the far contour stands where it is hidden."""
+
+    network = "fan3d"

@@ -1,0 +1,93 @@
+"""The weight files of face-alignment: where they lie, what they are, and networks that hold them.
+
+They are looked for in a directory of the user's, then where torch hub keeps them, and else fetched by the library's own
+loader. Files are read with `weights_only`, so a file from the internet cannot run code.
+"""
+
+import hashlib
+import importlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from schemas.errors import ConfigError
+
+_FROM = "https://www.adrianbulat.com/downloads/python-fan/"
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network of the library. `make` builds it without weights."""
+
+    file: str
+    make: Callable[[], nn.Module]
+
+
+def _fan() -> nn.Module:
+    made: nn.Module = importlib.import_module("face_alignment.models").FAN(4)
+    return made
+
+
+def _s3fd() -> nn.Module:
+    made: nn.Module = importlib.import_module("face_alignment.detection.sfd.net_s3fd").s3fd()
+    return made
+
+
+NETWORKS = {
+    "fan": Network("2DFAN4-11f355bf06.pth.tar", _fan),
+    "fan3d": Network("3DFAN4-7835d9f11d.pth.tar", _fan),
+    "sfd": Network("s3fd-619a316812.pth", _s3fd),
+}
+
+
+def find(name: str, directory: Path | None) -> Path:
+    """The weight file of the network `name`; fetched where it is nowhere.
+
+    Raises:
+        ConfigError: it is not there and cannot be fetched; the message names the file and the ways out
+    """
+    file = NETWORKS[name].file
+    cache = Path(torch.hub.get_dir()) / "checkpoints"
+    for place in (directory, cache):
+        if place is not None and (place / file).is_file():
+            return place / file
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        print(f"landmarks: fetching {_FROM}{file} to {cache}", file=sys.stderr, flush=True)
+        torch.hub.download_url_to_file(_FROM + file, str(cache / file), progress=False)
+    except OSError as error:
+        raise ConfigError(
+            f"the weights {file} are neither in {cache}{f' nor in {directory}' if directory else ''} and cannot be fetched "
+            f"({error}); put the file into one of these, name its directory with --weights DIR, or use --landmarks dlib"
+        ) from error
+    return cache / file
+
+
+def digest(path: Path) -> str:
+    """`name sha256:…` of a weight file, for the record."""
+    with path.open("rb") as stream:
+        return f"{path.name} sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
+
+
+def load(name: str, directory: Path | None, device: torch.device) -> nn.Module:
+    """The network with its weights, in float32, channels last, for inference. The global random state is left as it was.
+
+    Raises:
+        ConfigError: see `find`; or the file holds other weights
+    """
+    path = find(name, directory)
+    with torch.random.fork_rng(devices=[]):  # modules draw their first weights, which are then overwritten
+        network = NETWORKS[name].make()
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        network.load_state_dict(state)
+    except Exception as error:  # torch raises whatever its many file formats lead it to
+        raise ConfigError(f"{path} does not hold the weights of {name}: {str(error).splitlines()[0]}") from error
+    for parameter in network.parameters():
+        parameter.requires_grad = False
+    return network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]
