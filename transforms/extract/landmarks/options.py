@@ -14,9 +14,11 @@ class ModelOptions:
     precision: of the networks' arithmetic; less than fp32 by autocast
     weights: directory that is looked into first
     device: as torch names it
+    compile: compile FAN with torch.compile, which takes a minute and needs a C++ compiler
     """
 
     detector: str = "sfd"
     precision: str = "fp32"
     weights: Path | None = None
     device: str = "cpu"
+    compile: bool = False

@@ -1,0 +1,139 @@
+"""Which videos a corpus lists, where they are, and how the build is called on them.
+
+Clips come from the very listing that the build uses, over the metadata and the output as if they were one directory, so what
+is fetched is what `dataset.build` looks for. Lines that it cannot use are left out here as well, and told by file and line.
+
+A video becomes a file of its name, so names are checked: nothing in a csv can make a file outside the output.
+"""
+
+import hashlib
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+from jobs.download_order import DownloadOrder
+from pipeline import sources
+from pipeline.sources.files import VIDEO_SUFFIXES
+from pipeline.sources.listing import Listing
+from pipeline.sources.tree import DirectoryTree, OverlayTree
+from schemas.errors import ConfigError
+
+# What --metadata may be.
+SOURCES = {
+    "voxceleb1": "a csv, or a directory with txt/<identity>/<video>/<clip>.txt or vox-metadata.csv",
+    "voxceleb2": "a directory with txt/<identity>/<video>/<clip>.txt or {dev,test}/txt/<identity>/<video>/<clip>.txt",
+    "taichi": "a csv, or a directory with taichi-metadata.csv",
+    "fashion": "a list of URLs, or a directory with fashion_train.txt and fashion_test.txt",
+    "folder": "a csv",
+}
+# Of a metadata directory, what the build looks for beside the videos.
+_BESIDE = {
+    "voxceleb1": ("txt", "vox-metadata.csv"),
+    "voxceleb2": ("txt", "dev", "test", "vox2_meta.csv"),
+    "taichi": ("taichi-metadata.csv",),
+}
+
+YOUTUBE = "https://www.youtube.com/watch?v={id}"
+_YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
+_SAFE_NAME = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A listed video: its name, without suffix, and its URL."""
+
+    video: str
+    url: str
+
+
+def list_videos(order: DownloadOrder, left_out: list[str]) -> list[Wanted]:
+    """Each listed video of the wanted splits once, in the order of the corpus. Lines left out are added to `left_out`.
+
+    Raises:
+        ConfigError: the metadata cannot be read, are not of this source, or list nothing
+    """
+    if not order.metadata.exists():
+        raise ConfigError(f"--metadata {order.metadata} does not exist")
+    named = _fashion(order, left_out) if order.source == "fashion" else _clips(order, left_out)
+    found = {video: Wanted(video, url) for video, url in dict(named).items() if not _noted(video, order, left_out)}
+    if not found:
+        why = f"; left out: {left_out[0]}" if left_out else ""
+        raise ConfigError(f"--metadata {order.metadata} lists no videos (expected {SOURCES[order.source]}){why}")
+    return list(found.values())
+
+
+def chosen(wanted: list[Wanted], limit: int | None) -> list[Wanted]:
+    """At most `limit` of them, a random choice that contains that of a smaller limit, in the order given."""
+    by_hash = sorted(wanted, key=lambda one: hashlib.sha256(one.video.encode()).digest())
+    taken = set(by_hash[:limit])
+    return [one for one in wanted if one in taken]
+
+
+def build_command(order: DownloadOrder) -> str:
+    """How to build from the output; what the build looks for beside the videos is linked there first, where it is missing."""
+    links = [(path, order.out / name) for path, name in _beside(order)]
+    steps = [f"ln -s {shlex.quote(str(path.resolve()))} {shlex.quote(str(link))}" for path, link in links if not link.exists()]
+    command = f"python -m dataset.build --source {order.source} --input {shlex.quote(str(order.out))}"
+    if order.metadata.is_file() and order.source != "fashion":
+        command += f" --metadata {shlex.quote(str(order.metadata))}"
+    return " && ".join([*steps, f"{command} --output SHARDS"])
+
+
+def _beside(order: DownloadOrder) -> list[tuple[Path, str]]:
+    """Metadata and their names in the output."""
+    if order.source == "fashion":
+        return [(path, f"fashion_{split}.txt") for split, path in _url_lists(order)]
+    return [(order.metadata / name, name) for name in _BESIDE.get(order.source, ()) if (order.metadata / name).exists()]
+
+
+def _clips(order: DownloadOrder, left_out: list[str]) -> Iterator[tuple[str, str]]:
+    """(video, URL) of each clip of a csv or an annotation tree."""
+    is_file = order.metadata.is_file()
+    if order.source == ("voxceleb2" if is_file else "folder"):
+        raise ConfigError(f"--metadata {order.metadata} must be {SOURCES[order.source]}")
+    tree = DirectoryTree(order.out) if is_file else OverlayTree([DirectoryTree(order.out), DirectoryTree(order.metadata)])
+    listing = Listing(tree, "video", order.metadata if is_file else None)
+    template = order.url_template or YOUTUBE
+    for clip in sources.SOURCES[order.source].list_clips(listing):
+        if clip.split in order.splits:
+            yield clip.video, template.replace("{id}", quote(clip.video, safe=""))
+    left_out += listing.malformed
+
+
+def _fashion(order: DownloadOrder, left_out: list[str]) -> Iterator[tuple[str, str]]:
+    """(video, URL) of each line of the lists."""
+    for split, path in _url_lists(order):
+        for number, line in enumerate(_lines(path) if split in order.splits else [], 1):
+            name, _, suffix = unquote(urlsplit(line).path).rpartition("/")[2].rpartition(".")
+            if name and f".{suffix.lower()}" in VIDEO_SUFFIXES and line.startswith(("http://", "https://")):
+                yield name, order.url_template.replace("{id}", quote(name, safe="")) if order.url_template else line
+            elif line:
+                left_out.append(f"{path.name} line {number}: URL is {line[:80]!r}, must be http(s) and end with a video's name")
+
+
+def _url_lists(order: DownloadOrder) -> list[tuple[str, Path]]:
+    """(split, list) of the lists that are there; one that is named is training data unless its name says test."""
+    if order.metadata.is_file():
+        return [("test" if order.metadata.stem.endswith("test") else "train", order.metadata)]
+    lists = [(split, order.metadata / f"fashion_{split}.txt") for split in ("train", "test")]
+    return [(split, path) for split, path in lists if path.exists()]
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
+
+
+def _noted(video: str, order: DownloadOrder, left_out: list[str]) -> bool:
+    """Whether a video cannot be asked for; the reason is then noted."""
+    is_youtube = order.source != "fashion" and order.url_template is None
+    if (_YOUTUBE_ID if is_youtube else _SAFE_NAME).fullmatch(video):
+        return False
+    kind = "an id of YouTube" if is_youtube else "a safe file name"
+    left_out.append(f"{order.metadata.name}: video {video[:80]!r} is not {kind}")
+    return True

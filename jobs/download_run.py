@@ -1,0 +1,224 @@
+"""A download from start to end: list, see what is there, ask for the rest one by one, keep the report."""
+
+import fcntl
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jobs.download_list import Wanted, chosen, list_videos
+from jobs.download_order import DownloadOrder, Totals
+from jobs.download_report import STATUSES, Row, found_row, now, pending_row, read_report, write_report
+from jobs.download_ytdlp import VIDEOS, Answer, Say, check_cookies, discard_parts, fetch
+from pipeline.sources.files import videos_by_id
+from pipeline.sources.tree import DirectoryTree
+from schemas.errors import ConfigError
+from schemas.layout import WORK_DIR
+
+_LEFT_OUT_SHOWN = 10
+_SAVE_EVERY_S = 5.0
+_LONGEST_WAIT_S = 900.0
+
+Sleep = Callable[[float], None]
+
+
+@dataclass(slots=True)
+class _Run:
+    """A run in progress.
+
+    rows: video -> row, of this run and of earlier ones; this is what the report holds
+    left_out, asked, bytes: see Totals
+    misses: refusals and videos that could not be reached since the last answer of another kind
+    stopped: why it is to end now
+    warned: warnings that were told
+    saved_s: when the report was written, by the monotonic clock
+    """
+
+    rows: dict[str, Row]
+    left_out: int = 0
+    asked: int = 0
+    bytes: int = 0
+    misses: int = 0
+    stopped: str = ""
+    warned: set[str] = field(default_factory=set)
+    saved_s: float = field(default_factory=time.monotonic)
+
+
+def download(order: DownloadOrder, say: Say, rng: random.Random, sleep: Sleep) -> Totals:
+    """Ask for each listed video that is not there, and keep the report of them.
+
+    rng: spreads the pauses, so that machines do not ask in step
+    sleep: waits so many seconds
+
+    Raises:
+        ConfigError: order or output cannot be used
+        OSError: the disk is full or cannot be written; the report is kept as far as it can be
+    """
+    start = time.monotonic()
+    _make_directories(order.out)
+    with _alone(order.out):
+        listed, run = _prepare(order, say)
+        todo = [one for one in chosen(listed, order.limit) if _is_wanted(run.rows[one.video], order)]
+        try:
+            _ask_for_all(todo, order, run, say, rng, sleep)
+        finally:
+            write_report(order.out, run.rows)
+            _remove_if_empty(order.out)
+    statuses = [run.rows[one.video]["status"] for one in listed]
+    return Totals(
+        counts={status: statuses.count(status) for status in STATUSES},
+        asked=run.asked,
+        bytes=run.bytes,
+        seconds=time.monotonic() - start,
+        stopped=run.stopped,
+        left_out=run.left_out,
+    )
+
+
+def _prepare(order: DownloadOrder, say: Say) -> tuple[list[Wanted], _Run]:
+    """The listed videos, and a run that knows what became of them so far. Unusable metadata leave nothing behind."""
+    left_out: list[str] = []
+    try:
+        check_cookies(order.manners.cookies)
+        listed = list_videos(order, left_out)
+        rows = _take_stock(order, listed)
+    except ConfigError:
+        _remove_if_empty(order.out)
+        raise
+    for line in left_out[:_LEFT_OUT_SHOWN]:
+        say(f"left out: {line}")
+    if len(left_out) > _LEFT_OUT_SHOWN:
+        say(f"left out: {len(left_out) - _LEFT_OUT_SHOWN} more lines")
+    return listed, _Run(rows, left_out=len(left_out))
+
+
+def _ask_for_all(todo: list[Wanted], order: DownloadOrder, run: _Run, say: Say, rng: random.Random, sleep: Sleep) -> None:
+    """One video after the other, until all are asked for or the run is stopped."""
+    for number, wanted in enumerate(todo, 1):
+        if run.stopped:
+            return
+        if number > 1:
+            sleep(_jittered(order.manners.pause_s, rng))
+        answer, attempts = _ask_patiently(wanted, order, run, say, rng, sleep)
+        row = {**pending_row(wanted.video, wanted.url), "status": answer.verdict.status, "detail": answer.detail}
+        run.rows[wanted.video] = {**row, **(answer.file or {}), "attempts": attempts, "checked_at": now()}
+        run.asked += 1
+        run.bytes += (answer.file or {}).get("bytes", 0)
+        say(f"{number} of {len(todo)}: {_as_line(run.rows[wanted.video])}")
+        if answer.verdict.status in ("available", "dead", "private"):
+            discard_parts(wanted, order.out)
+        if time.monotonic() - run.saved_s > _SAVE_EVERY_S:
+            write_report(order.out, run.rows)
+            run.saved_s = time.monotonic()
+
+
+def _ask_patiently(
+    wanted: Wanted, order: DownloadOrder, run: _Run, say: Say, rng: random.Random, sleep: Sleep
+) -> tuple[Answer, int]:
+    """Try until the answer will not change, or the run is stopped: (last answer, tries)."""
+    manners, attempts = order.manners, 0
+    while True:
+        attempts += 1
+        answer = fetch(wanted, order.out, manners, lambda text: _say_once(text, run, say))
+        was_last = not answer.verdict.passing or attempts > manners.retries
+        _heed(answer, was_last, manners.give_up, run)
+        if was_last or run.stopped:
+            return answer, attempts
+        backoff_s = min(manners.backoff_s * 2.0 ** (attempts - 1), _LONGEST_WAIT_S)
+        wait_s = max(answer.wait_s, _jittered(backoff_s, rng))
+        say(f"{wanted.video}: {answer.detail}; again in {wait_s:.0f} s")
+        sleep(wait_s)
+
+
+def _heed(answer: Answer, was_last: bool, give_up: int, run: _Run) -> None:
+    """Count misses, and stop the run where going on would be to hammer at a closed door."""
+    verdict = answer.verdict
+    if verdict.refused or (verdict.passing and was_last):
+        run.misses += 1
+    elif not verdict.passing:
+        run.misses = 0
+    if run.misses >= give_up:
+        run.stopped = f"stopped after {run.misses} refusals or unreachable videos in a row, the last: {answer.detail}"
+    elif verdict.passing and answer.wait_s > _LONGEST_WAIT_S:
+        run.stopped = f"stopped, the server asks to wait {answer.wait_s:.0f} s ({answer.detail})"
+
+
+def _take_stock(order: DownloadOrder, listed: list[Wanted]) -> dict[str, Row]:
+    """The rows of earlier runs, brought in line with what lies on disk now, and one for each listed video."""
+    rows, there = read_report(order.out), _videos_there(order.out)
+    for wanted in listed:
+        row = rows.get(wanted.video) or pending_row(wanted.video, wanted.url)
+        path, size_bytes = there.get(wanted.video, ("", 0))
+        if not size_bytes:
+            rows[wanted.video] = pending_row(wanted.video, wanted.url) if row["status"] == "available" else row
+        elif (row["status"], row["path"], row["bytes"]) != ("available", path, size_bytes):
+            rows[wanted.video] = found_row(wanted.video, wanted.url, path, size_bytes)
+    return rows
+
+
+def _videos_there(out: Path) -> dict[str, tuple[str, int]]:
+    """video -> (path below the output, bytes)."""
+    if not (out / VIDEOS).is_dir():
+        return {}
+    return {video: (entry.path, entry.bytes) for video, entry in videos_by_id(DirectoryTree(out)).items()}
+
+
+def _is_wanted(row: Row, order: DownloadOrder) -> bool:
+    return row["status"] in {"pending", "failed", "blocked"} | order.again
+
+
+def _make_directories(out: Path) -> None:
+    """The output, with videos/ in it. Videos at its top would be hidden from the build by that directory, so they are refused."""
+    if os.path.expandvars(out.resolve()) != str(out.resolve()):
+        raise ConfigError(f"--output {out} has the name of a variable in it, which yt-dlp would replace")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if not (out / VIDEOS).is_dir() and (at_top := videos_by_id(DirectoryTree(out))):
+            raise ConfigError(f"{out} holds videos ({next(iter(at_top))}); move them into {out / VIDEOS}")
+        (out / VIDEOS).mkdir(exist_ok=True)
+        (out / WORK_DIR).mkdir(exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot write to --output {out}: {error.strerror}") from error
+
+
+def _remove_if_empty(out: Path) -> None:
+    """Leave no empty directories, nor what a killed run was writing of its report."""
+    for path in (out / WORK_DIR).glob("*.tmp"):
+        path.unlink(missing_ok=True)
+    for path in (out / WORK_DIR / VIDEOS, out / WORK_DIR, out / VIDEOS, out):
+        with suppress(OSError):
+            path.rmdir()
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """One download at a time into an output: a lock on the directory itself, which the kernel drops when the process ends."""
+    descriptor = os.open(out, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise ConfigError(f"another download or build is running on {out}") from None
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _say_once(text: str, run: _Run, say: Say) -> None:
+    if text not in run.warned:
+        run.warned.add(text)
+        say(text)
+
+
+def _as_line(row: Row) -> str:
+    if row["status"] != "available":
+        return f"{row['video']} {row['status']}: {row['detail']}"
+    return f"{row['video']} {row['bytes'] / 1e6:.1f} MB, {row['width']}x{row['height']}, {row['duration_s']:.1f} s"
+
+
+def _jittered(mean_s: float, rng: random.Random) -> float:
+    return mean_s * rng.uniform(0.5, 1.5)

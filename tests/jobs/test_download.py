@@ -1,0 +1,385 @@
+"""The real yt-dlp against a server that misbehaves: what is fetched, what is asked how often, and what the report says."""
+
+import errno
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from video_server import Reply, VideoServer, csv_of, files, noise, serving
+
+from jobs.download_order import DownloadOrder, Manners, Totals
+from jobs.download_report import REPORT, STATUSES, read_report
+from schemas.errors import ConfigError
+
+pytest.importorskip("yt_dlp", reason="yt-dlp is not installed")
+
+from jobs import download_ytdlp
+from jobs.download_run import download
+
+
+@dataclass
+class Fetched:
+    """What a run did: its totals, the rows of its report by video, what it said, and how long it slept each time, seconds."""
+
+    totals: Totals
+    rows: dict[str, dict[str, Any]]
+    said: list[str]
+    slept: list[float]
+
+
+Fetch = Callable[..., Fetched]
+
+
+@pytest.fixture
+def server() -> Iterator[VideoServer]:
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def video(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return noise(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def fetch(tmp_path: Path, out: Path, server: VideoServer) -> Fetch:
+    """fetch("video", ..., retries=..., again=...): a run in this process over a csv of these videos; it only notes its sleep."""
+
+    def run(*videos: str, lines: str = "", **options: Any) -> Fetched:
+        manners = {name: options.pop(name) for name in list(options) if name in Manners.__dataclass_fields__}
+        options = {"source": "taichi", "metadata": csv_of(tmp_path, *videos, lines=lines), "out": out, **options}
+        order = DownloadOrder(manners=Manners(**manners), url_template=server.template, **options)
+        said: list[str] = []
+        slept: list[float] = []
+        totals = download(order, said.append, random.Random(7), slept.append)
+        return Fetched(totals, read_report(order.out), said, slept)
+
+    return run
+
+
+def counts(**some: int) -> dict[str, int]:
+    return {**dict.fromkeys(STATUSES, 0), **some}
+
+
+def test_listed_videos_are_fetched_once_and_reported(server: VideoServer, video: bytes, fetch: Fetch, out: Path) -> None:
+    names = ["-a_B2345678", "test_000001"]
+    server.files = {f"/{name}.mp4": video for name in names}
+    before = datetime.now(UTC) - timedelta(seconds=1)
+    got = fetch(*names)
+    assert files(out) == {f"videos/{name}.mp4": video for name in names}
+    assert not (out / ".work").exists()
+    assert server.counts() == dict.fromkeys(names, 2), "yt-dlp asks what it is, and then for the video"
+    row = got.rows["-a_B2345678"]
+    assert before <= row.pop("checked_at") <= datetime.now(UTC)
+    assert row == {
+        "video": "-a_B2345678",
+        "url": f"{server.url}/-a_B2345678.mp4",
+        "status": "available",
+        "detail": "format mp4",
+        "path": "videos/-a_B2345678.mp4",
+        "bytes": len(video),
+        "width": 96,
+        "height": 64,
+        "fps": 25.0,
+        "duration_s": pytest.approx(2.0),
+        "attempts": 1,
+    }
+    assert list(got.rows) == names
+    assert (got.totals.counts, got.totals.asked, got.totals.bytes) == (counts(available=2), 2, 2 * len(video))
+
+
+def test_a_rerun_asks_nothing_and_fetches_what_was_removed(server: VideoServer, video: bytes, fetch: Fetch, out: Path) -> None:
+    server.files = {"/one.mp4": video, "/two.mp4": video}
+    first = fetch("one", "two")
+    server.asked.clear()
+    second = fetch("one", "two")
+    assert not server.asked
+    assert (second.rows, second.totals.asked) == (first.rows, 0)
+    (out / "videos" / "two.mp4").unlink()
+    third = fetch("one", "two")
+    assert set(server.counts()) == {"two"}
+    assert third.rows["two"]["status"] == "available"
+    assert third.rows["one"] == first.rows["one"]
+
+
+def test_what_lies_there_is_taken_over_unless_it_is_empty(server: VideoServer, fetch: Fetch, out: Path) -> None:
+    (out / "videos").mkdir(parents=True)
+    (out / "videos" / "mine.webm").write_bytes(b"mine")
+    (out / "videos" / "empty.mp4").write_bytes(b"")
+    rows = fetch("mine", "empty").rows
+    assert set(server.counts()) == {"empty"}
+    mine = {name: rows["mine"][name] for name in ("status", "path", "bytes", "attempts", "width")}
+    assert mine == {"status": "available", "path": "videos/mine.webm", "bytes": 4, "attempts": 0, "width": None}
+    assert rows["empty"]["status"] == "dead"
+
+
+def test_rows_of_earlier_runs_stay(server: VideoServer, video: bytes, fetch: Fetch) -> None:
+    server.files = {"/one.mp4": video, "/two.mp4": video}
+    first, second = fetch("one"), fetch("two")
+    assert second.rows["one"] == first.rows["one"]
+    assert second.totals.counts == counts(available=1), "only what is listed now is counted"
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_a_dead_video_is_asked_for_once_and_again_on_demand(server: VideoServer, video: bytes, fetch: Fetch, status: int) -> None:
+    server.files["/gone.mp4"] = video
+    server.script["/gone.mp4"] = [Reply(status)]
+    row = fetch("gone").rows["gone"]
+    assert (row["status"], row["path"], row["attempts"]) == ("dead", None, 1)
+    assert f"HTTP Error {status}" in row["detail"]
+    fetch("gone")
+    assert server.counts() == {"gone": 1}
+    server.script.clear()
+    assert fetch("gone", again=frozenset({"dead"})).rows["gone"]["status"] == "available"
+
+
+def test_what_passes_is_tried_again_after_growing_waits(server: VideoServer, video: bytes, fetch: Fetch, out: Path) -> None:
+    server.files["/busy.mp4"] = video
+    server.script["/busy.mp4"] = [Reply(503), Reply(503), Reply()]
+    got = fetch("busy", backoff_s=5.0)
+    assert (got.rows["busy"]["status"], got.rows["busy"]["attempts"]) == ("available", 3)
+    assert files(out) == {"videos/busy.mp4": video}
+    assert len(got.slept) == 2 and 2.5 <= got.slept[0] <= 7.5 and 5 <= got.slept[1] <= 15
+    assert got.slept != [5.0, 10.0], "waits are spread"
+
+
+def test_the_data_are_tried_again_as_well(server: VideoServer, video: bytes, fetch: Fetch) -> None:
+    server.files["/busy.mp4"] = video
+    server.script["/busy.mp4"] = [Reply(), Reply(503), Reply()]
+    row = fetch("busy").rows["busy"]
+    assert (row["status"], row["attempts"]) == ("available", 2)
+
+
+def test_retries_come_to_an_end_and_the_next_run_asks_again(server: VideoServer, video: bytes, fetch: Fetch, out: Path) -> None:
+    server.script["/busy.mp4"] = [Reply(503)]
+    got = fetch("busy", retries=2)
+    assert (got.rows["busy"]["status"], got.rows["busy"]["attempts"]) == ("failed", 3)
+    assert "503" in got.rows["busy"]["detail"]
+    assert (server.counts()["busy"], len(got.slept), got.totals.counts) == (3, 2, counts(failed=1))
+    assert not files(out)
+    server.files["/busy.mp4"] = video
+    server.script.clear()
+    assert fetch("busy", retries=2).rows["busy"]["status"] == "available"
+
+
+def test_retry_after_is_heeded(server: VideoServer, video: bytes, fetch: Fetch) -> None:
+    server.files["/calm.mp4"] = video
+    server.script["/calm.mp4"] = [Reply(429, {"Retry-After": "137"}), Reply(), Reply(429, {"Retry-After": "138"}), Reply()]
+    got = fetch("calm", backoff_s=1.0)
+    assert got.rows["calm"]["status"] == "available"
+    assert got.slept == [137, 138]
+
+
+def test_a_run_that_is_refused_stops(server: VideoServer, video: bytes, fetch: Fetch) -> None:
+    names = [f"video{n}" for n in range(6)]
+    server.files["/video0.mp4"] = video
+    server.script = {f"/{name}.mp4": [Reply(429)] for name in names[1:]}
+    got = fetch(*names, retries=1, give_up=3)
+    assert server.counts() == {"video0": 2, "video1": 2, "video2": 1}
+    assert got.totals.counts == counts(available=1, blocked=2, pending=3)
+    assert "3 refusals" in got.totals.stopped and "429" in got.totals.stopped
+    assert got.rows["video5"]["checked_at"] is None
+
+
+def test_refusals_with_other_answers_between_stop_nothing(server: VideoServer, fetch: Fetch) -> None:
+    server.script = {f"/busy{n}.mp4": [Reply(429)] for n in range(4)}
+    got = fetch("busy0", "gone0", "busy1", "gone1", "busy2", "gone2", "busy3", retries=0, give_up=2)
+    assert (got.totals.stopped, got.totals.counts) == ("", counts(blocked=4, dead=3))
+
+
+def test_a_server_that_cannot_be_reached_stops_the_run(fetch: Fetch, server: VideoServer) -> None:
+    server.script = {f"/video{n}.mp4": [Reply(503)] for n in range(5)}
+    got = fetch(*(f"video{n}" for n in range(5)), retries=1, give_up=2)
+    assert got.totals.counts == counts(failed=2, pending=3)
+    assert sum(server.counts().values()) == 4
+
+
+def test_a_server_that_asks_for_hours_stops_the_run_at_once(server: VideoServer, fetch: Fetch) -> None:
+    server.script["/calm.mp4"] = [Reply(429, {"Retry-After": "7200"})]
+    got = fetch("calm", "other")
+    assert "7200 s" in got.totals.stopped
+    assert (got.slept, server.counts()) == ([], {"calm": 1})
+
+
+def test_a_connection_that_breaks_is_continued_where_it_broke(server: VideoServer, video: bytes, fetch: Fetch, out: Path) -> None:
+    server.files["/cut.mp4"] = video
+    server.script["/cut.mp4"] = [Reply(), Reply(cut=100_000), Reply()]
+    got = fetch("cut")
+    assert 0 < server.only_start() <= 100_000
+    assert files(out) == {"videos/cut.mp4": video}
+    assert got.rows["cut"]["attempts"] == 2
+
+
+def test_a_part_is_kept_for_the_next_run_but_not_for_another_mirror(
+    server: VideoServer, video: bytes, fetch: Fetch, out: Path
+) -> None:
+    server.files["/cut.mp4"] = video
+    server.script["/cut.mp4"] = [Reply(), Reply(cut=100_000)]
+    assert fetch("cut", retries=0).rows["cut"]["status"] == "failed"
+    assert [name for name in files(out) if name.endswith(".part")] and not (out / "videos").exists()
+    server.script.clear()
+    other, server.url = server.url, server.url.replace("127.0.0.1", "localhost")
+    assert fetch("cut", retries=0).rows["cut"]["url"].startswith("http://localhost")
+    assert not server.ranges()
+    (out / "videos" / "cut.mp4").unlink()
+    server.url = other
+    fetch("cut", retries=0)
+    assert 0 < server.only_start() <= 100_000
+    assert files(out) == {"videos/cut.mp4": video}
+
+
+def test_the_part_of_a_video_that_died_is_removed(server: VideoServer, video: bytes, fetch: Fetch, out: Path) -> None:
+    server.files["/cut.mp4"] = video
+    server.script["/cut.mp4"] = [Reply(), Reply(cut=100_000), Reply(410)]
+    assert fetch("cut").rows["cut"]["status"] == "dead"
+    assert not files(out) and not (out / ".work").exists()
+
+
+@pytest.mark.parametrize("kind", ["text/html", "video/mp4", "application/octet-stream"])
+def test_a_page_instead_of_a_video_fails(server: VideoServer, fetch: Fetch, out: Path, kind: str) -> None:
+    page = b"<!DOCTYPE html><html><body>Our site has moved</body></html>"
+    server.script["/page.mp4"] = [Reply(headers={"Content-Type": kind}, body=page)]
+    got = fetch("page")
+    assert got.rows["page"]["status"] == "failed"
+    assert ("not_a_video" if kind == "video/mp4" else "Unsupported URL") in got.rows["page"]["detail"]
+    assert (not files(out), got.slept) == (True, [])
+
+
+def test_a_page_of_several_videos_fails(server: VideoServer, video: bytes, fetch: Fetch, out: Path) -> None:
+    page = b"<html><body><video src='/a.mp4'></video><video src='/b.mp4'></video></body></html>"
+    server.files = {"/a.mp4": video, "/b.mp4": video}
+    server.script["/page.mp4"] = [Reply(headers={"Content-Type": "text/html"}, body=page)]
+    got = fetch("page")
+    assert (got.rows["page"]["status"], got.rows["page"]["detail"]) == ("failed", "a page of several videos")
+    assert not files(out)
+
+
+def test_a_file_that_ends_early_for_good_fails(server: VideoServer, video: bytes, fetch: Fetch, out: Path) -> None:
+    server.files["/short.mp4"] = video[: len(video) // 2]
+    assert "not a whole video" in fetch("short").rows["short"]["detail"]
+    assert not files(out)
+
+
+def test_a_suffix_that_the_build_does_not_know_becomes_mp4(server: VideoServer, video: bytes, fetch: Fetch, out: Path) -> None:
+    server.files["/odd.mp4"] = video
+    server.script["/odd.mp4"] = [Reply(302, {"Location": "/odd", "Content-Length": "0"}, b"")]
+    server.script["/odd"] = [Reply(headers={"Content-Type": "application/octet-stream"}, body=video)]
+    fetch("odd")
+    assert files(out) == {"videos/odd.mp4": video}
+
+
+@pytest.mark.parametrize("name", ["../../evil", "/tmp/evil", "..", ".", ".hidden", "a/b", "a\\b", "a b", "a\x01b", "a%b", "é"])
+def test_a_hostile_name_is_left_out_and_told(
+    server: VideoServer, video: bytes, fetch: Fetch, out: Path, tmp_path: Path, name: str
+) -> None:
+    server.files["/good.mp4"] = video
+    got = fetch(name, "good")
+    assert set(server.counts()) == {"good"}
+    assert set(files(tmp_path)) == {"metadata.csv", "out/videos/good.mp4"}
+    assert set(got.rows) == {"good"}
+    assert any(f"metadata.csv: video {name!r} is not a safe file name" in line for line in got.said)
+    assert got.totals.left_out == 1
+
+
+def test_lines_that_cannot_be_read_are_told_by_number_and_left_out(server: VideoServer, video: bytes, fetch: Fetch) -> None:
+    server.files["/good.mp4"] = video
+    got = fetch("good", lines="bad,zero,20,1-1-9-9,25,96,64,train\n,0,20,1-1-9-9,25,96,64,train\nshort,0\n")
+    assert set(server.counts()) == {"good"}
+    told = "\n".join(got.said)
+    assert "metadata.csv line 4: start is 'zero'" in told and "line 5: video_id is empty" in told and "line 6" in told
+    assert got.totals.left_out == 3
+
+
+def test_split_and_limit_choose(server: VideoServer, fetch: Fetch) -> None:
+    names = ["test0", "test1", *(f"video{n}" for n in range(8))]
+    assert fetch(*names, splits=frozenset({"test"})).totals.counts == counts(dead=2)
+    assert set(server.counts()) == {"test0", "test1"}
+    server.asked.clear()
+    got = fetch(*names, splits=frozenset({"train"}), limit=3)
+    assert got.totals.counts == counts(dead=3, pending=5)
+    first = set(server.counts())
+    fetch(*names, splits=frozenset({"train"}), limit=5)
+    assert len(first) == 3 and len(server.counts()) == 5 and first < set(server.counts())
+    assert sum(server.counts().values()) == 5
+
+
+def test_pauses_lie_between_videos_and_are_spread(fetch: Fetch) -> None:
+    slept = fetch("a", "b", "c", "d", pause_s=10.0).slept
+    assert len(slept) == len(set(slept)) == 3
+    assert all(5 <= one <= 15 for one in slept)
+
+
+def test_the_rate_is_limited(server: VideoServer, video: bytes, fetch: Fetch) -> None:
+    server.files["/slow.mp4"] = video
+    start = time.monotonic()
+    fetch("slow", rate_limit_bytes_s=len(video))
+    assert 0.5 < time.monotonic() - start < 3
+
+
+def test_an_output_with_odd_characters_works(server: VideoServer, video: bytes, fetch: Fetch, tmp_path: Path) -> None:
+    server.files["/one.mp4"] = video
+    odd = tmp_path / "100% of ~ $5 (x)s"
+    fetch("one", out=odd)
+    assert files(odd) == {"videos/one.mp4": video}
+
+
+def test_unusable_outputs_are_refused_and_left_as_they_are(fetch: Fetch, out: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="lists no videos"):
+        fetch()
+    assert not out.exists()
+    out.mkdir()
+    (out / "old.mp4").write_bytes(b"x")
+    with pytest.raises(ConfigError, match="move them into"):
+        fetch("one")
+    assert set(files(out)) == {"old.mp4"} and not (out / "videos").exists()
+    (tmp_path / "broken" / "videos").mkdir(parents=True)
+    (tmp_path / "broken" / REPORT).write_bytes(b"PAR1 not")
+    with pytest.raises(ConfigError, match="move it away"):
+        fetch("one", out=tmp_path / "broken")
+
+
+def test_a_full_disk_stops_the_run_and_keeps_the_report(
+    server: VideoServer, video: bytes, fetch: Fetch, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.files = {"/one.mp4": video, "/two.mp4": video}
+
+    def full(ydl: Any, url: str) -> None:
+        if "two" in url:
+            try:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            except OSError as error:
+                ydl.report_error(f"unable to write data: {error}")
+        return original(ydl, url)
+
+    original = download_ytdlp.YoutubeDL.extract_info
+    monkeypatch.setattr(download_ytdlp.YoutubeDL, "extract_info", full)
+    with pytest.raises(OSError, match="No space left"):
+        fetch("one", "two", "three")
+    assert {name: row["status"] for name, row in read_report(out).items()} == {
+        "one": "available",
+        "two": "pending",
+        "three": "pending",
+    }
+
+
+def test_warnings_are_told_once(server: VideoServer, fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
+    def warn(ydl: Any, url: str) -> None:
+        ydl.report_warning(f"[youtube] {url[-8:-4]}: No supported JavaScript runtime could be found")
+        return original(ydl, url)
+
+    original = download_ytdlp.YoutubeDL.extract_info
+    monkeypatch.setattr(download_ytdlp.YoutubeDL, "extract_info", warn)
+    said = fetch("aaaa", "bbbb", "cccc").said
+    assert [line for line in said if "yt-dlp" in line] == [
+        "yt-dlp: [youtube] VIDEO: No supported JavaScript runtime could be found"
+    ]

@@ -1,0 +1,94 @@
+"""Which of a video's formats is taken: yt-dlp chooses among made-up ones, as for a video of YouTube."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("yt_dlp", reason="yt-dlp is not installed")
+
+from yt_dlp import YoutubeDL
+from yt_dlp.utils import ExtractorError
+
+from jobs.download_list import Wanted
+from jobs.download_order import Manners
+from jobs.download_ytdlp import _options, check_cookies
+from schemas.errors import ConfigError
+
+SOUND = {"acodec": "mp4a.40.2"}
+SILENT = {"acodec": "none"}
+
+
+def one(name: str, height: int, vcodec: str = "avc1.640028", ext: str = "mp4", **more: Any) -> dict[str, Any]:
+    defaults = {"width": height * 16 // 9, "fps": 25, "protocol": "https", **SILENT}
+    return {"format_id": name, "url": f"https://x/{name}", "height": height, "vcodec": vcodec, "ext": ext, **defaults, **more}
+
+
+AUDIO = {"format_id": "140", "url": "https://x/140", "ext": "m4a", "vcodec": "none", "acodec": "mp4a.40.2", "protocol": "https"}
+YOUTUBE = [
+    AUDIO,
+    one("18", 360, **SOUND),
+    one("136", 720),
+    one("247", 720, "vp9", "webm"),
+    one("398", 720, "av01.0.05M.08"),
+    one("137", 1080),
+    one("248", 1080, "vp9", "webm"),
+    one("337", 1080, "vp9.2", "webm", dynamic_range="HDR10"),
+    one("313", 2160, "vp9", "webm"),
+]
+
+
+def choose(formats: list[dict[str, Any]], **manners: Any) -> str:
+    options = _options(Wanted("v", "https://x/v"), Path("out"), Manners(**manners), lambda text: None)
+    with YoutubeDL(options) as ydl:
+        info = ydl.process_ie_result(
+            {"id": "v", "title": "v", "extractor": "x", "extractor_key": "X", "formats": [dict(f) for f in formats]},
+            download=False,
+        )
+    assert not info.get("requested_formats"), "nothing is to be merged"
+    return str(info["format_id"])
+
+
+@pytest.mark.parametrize(
+    ("formats", "manners", "taken"),
+    [
+        pytest.param(YOUTUBE, {}, "137", id="mp4 with h264, up to 1080"),
+        pytest.param(YOUTUBE, {"max_height_px": 720}, "136", id="up to 720"),
+        pytest.param(YOUTUBE, {"max_height_px": 719}, "18", id="with sound where there is no other"),
+        pytest.param(YOUTUBE, {"max_height_px": 2160}, "313", id="webm where it is the best"),
+        pytest.param(YOUTUBE, {"max_height_px": 144}, "18", id="the smallest where all are larger"),
+        pytest.param([one("22", 720, **SOUND), one("136", 720)], {}, "136", id="rather without sound"),
+        pytest.param([one("hls", 720, protocol="m3u8_native", tbr=9000), one("136", 720)], {}, "136", id="rather by one request"),
+        pytest.param([one("hls", 720, protocol="m3u8_native"), one("18", 360)], {}, "hls", id="but rather more pixels"),
+        pytest.param([one("m", 720, "vp9"), one("w", 720, "vp9", "webm", tbr=9000)], {}, "m", id="rather mp4"),
+        pytest.param([one("broken", 720, preference=-10), one("18", 360)], {}, "18", id="rather what the site prefers"),
+        pytest.param([one("p", 1920, width=1080), one("q", 1280, width=720)], {}, "p", id="upright ones by the shorter side"),
+        pytest.param([one("hdr", 720, dynamic_range="HDR10"), one("sdr", 720)], {}, "sdr", id="rather eight bits"),
+    ],
+)
+def test_the_format(formats: list[dict[str, Any]], manners: dict[str, Any], taken: str) -> None:
+    assert choose(formats, **manners) == taken
+
+
+def test_sound_alone_is_no_video() -> None:
+    with pytest.raises(ExtractorError, match="format is not available"):
+        choose([AUDIO])
+
+
+@pytest.mark.parametrize("live", [{"is_live": True}, {"live_status": "is_upcoming"}])
+def test_a_running_broadcast_is_not_fetched(live: dict[str, Any], tmp_path: Path) -> None:
+    info = {"id": "v", "title": "v", "extractor": "x", "extractor_key": "X", "formats": [one("18", 360)], **live}
+    with (
+        YoutubeDL(_options(Wanted("v", "https://x/v"), tmp_path, Manners(), lambda text: None)) as ydl,
+        pytest.raises(ExtractorError, match="a broadcast that has not ended"),
+    ):
+        ydl.process_ie_result(info, download=True)
+
+
+def test_cookies_that_are_none_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "bad.txt").write_text("hello")
+    (tmp_path / "good.txt").write_text("# Netscape HTTP Cookie File\nx.org\tFALSE\t/\tFALSE\t0\tname\tvalue\n")
+    check_cookies(None)
+    check_cookies(tmp_path / "good.txt")
+    with pytest.raises(ConfigError, match=r"bad.txt.*does not look like a Netscape format"):
+        check_cookies(tmp_path / "bad.txt")
