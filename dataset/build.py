@@ -1,6 +1,7 @@
 """The front door: videos in, verified WebDataset shards out.
 
     python -m dataset.build --source voxceleb2 --input DIR --output OUT
+    python -m dataset.build --output OUT --add landmarks
 
 Exit status: 0 done, 1 nothing was kept or the run stopped, 2 unusable arguments, 130 interrupted. What is committed stays, and
 the same command goes on from there.
@@ -16,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from dataset import add
 from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser
 from pipeline.device import gpus
 from pipeline.drive import BuildOrder, Ledger, build
@@ -26,10 +28,14 @@ from pipeline.sources import SOURCES
 from schemas.config import FITS, PRECISIONS, RECIPES, UNITS, BuildConfig
 from schemas.errors import BuildFailed, ConfigError, DatasetError
 from schemas.reasons import REASONS
+from transforms.extract.action_units import options as au_options
+from transforms.extract.action_units.openface import PROGRAM, START_S
 from transforms.extract.landmarks import models
 from transforms.extract.landmarks.options import DETECTORS
 
 OK, STOPPED = 0, 1
+# What was taken out on request stays out.
+_RETRY = [reason for reason in REASONS if reason != "removed"]
 
 _TUBES = {
     "detect_every": "look for faces in every so many frames",
@@ -41,8 +47,13 @@ _TUBES = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    options, beam_options = _parser().parse_known_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    adding = add.is_meant(given)
+    options, beam_options = (add.parser(_parser()) if adding else _parser()).parse_known_args(given)
     try:
+        if adding:
+            print(add.run(options, beam_options, _sayer(options)))
+            return OK
         order, config = _understand(options, beam_options)
         ledger = build(order, config, _sayer(options))
     except (ConfigError, DatasetError) as error:
@@ -114,6 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--landmarks", choices=models.CHOICES, default="auto", help="auto: fan where CUDA is there, else dlib")
     what.add_argument("--detector", choices=DETECTORS, default=defaults["detector"], help="FAN's face detector")
     what.add_argument("--precision", choices=PRECISIONS, default=defaults["precision"], help="FAN's arithmetic")
+    what.add_argument("--aus", default="none", help=f"action units: {au_options.EXPECTED}")
     for name, text in _TUBES.items():
         what.add_argument(f"--{name.replace('_', '-')}", type=int, default=defaults[name], help=f"recipe track: {text}")
     what.add_argument("--jpeg-quality", type=int, default=defaults["jpeg_quality"])
@@ -123,19 +135,24 @@ def _parser() -> argparse.ArgumentParser:
     which = parser.add_argument_group("which clips are planned now")
     which.add_argument("--split", action="append", choices=("train", "test"), help="only this split (may be given twice)")
     which.add_argument("--limit", type=int, help="at most so many clips, a random choice that grows with the limit")
-    which.add_argument("--retry", action="append", choices=REASONS, default=[], help="build clips rejected for this reason again")
+    which.add_argument("--retry", action="append", choices=_RETRY, default=[], help="build clips rejected for this reason again")
+    add.offer(parser)
     how = parser.add_argument_group("how it runs")
     how.add_argument("--runner", default=LOCAL, help="local, or the name of a Beam runner")
     how.add_argument("--workers", type=int, help="processes of the local runner (default: cores, or GPUs with FAN)")
     how.add_argument("--weights", type=Path, help="directory with FAN's weight files; else torch hub's cache, else fetched")
+    how.add_argument("--openface", metavar="CMD", help=f"command line of --aus openface (default: $OPENFACE_BIN, or {PROGRAM})")
+    how.add_argument("--openface-timeout", type=float, default=START_S, help="seconds for one call of it, and 2 more a frame")
+    how.add_argument("--compile", action="store_true", help="compile FAN, for long builds")
     how.add_argument("--quiet", action="store_true", help="only the last line")
     how.add_argument("--json", action="store_true", help="the last line as JSON")
     return parser
 
 
 def _understand(options: argparse.Namespace, beam_options: list[str]) -> tuple[BuildOrder, BuildConfig]:
-    for name, value in (("--workers", options.workers), ("--limit", options.limit)):
-        if value is not None and value < 1:
+    given = (("--workers", options.workers), ("--limit", options.limit), ("--openface-timeout", options.openface_timeout))
+    for name, value in given:
+        if value is not None and not value >= 1:
             raise ConfigError(f"{name} is {value}, must be at least 1")
     if options.input is None and options.source != "demo":
         raise ConfigError(f"--source {options.source} needs --input")
@@ -143,6 +160,7 @@ def _understand(options: argparse.Namespace, beam_options: list[str]) -> tuple[B
     opened = open_input(paths, SOURCES[options.source].splits)
     landmarks, why = models.resolve(options.landmarks)
     _sayer(options)(f"landmarks: {landmarks} ({why})")
+    aus = au_options.resolve(options.aus, options.openface, options.openface_timeout)
     try:
         config = BuildConfig(
             source=options.source,
@@ -156,6 +174,7 @@ def _understand(options: argparse.Namespace, beam_options: list[str]) -> tuple[B
             detector=options.detector,
             precision=options.precision,
             **{name: getattr(options, name) for name in _TUBES},
+            aus=aus.name if aus else "none",
             jpeg_quality=options.jpeg_quality,
             seed=options.seed,
             clips_per_shard=options.clips_per_shard,
@@ -170,6 +189,8 @@ def _understand(options: argparse.Namespace, beam_options: list[str]) -> tuple[B
         wanted=Wanted(frozenset(options.split) if options.split else None, options.limit),
         retry=tuple(options.retry),
         weights=options.weights,
+        compile=options.compile,
+        aus=aus,
         runner=options.runner,
         workers=options.workers or gpus(landmarks) or len(os.sched_getaffinity(0)),
         beam_options=beam_options,

@@ -18,13 +18,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet as pq
-import simplejpeg
 from numpy.typing import NDArray
 
 from schemas.errors import DatasetError
-from schemas.layout import INDEX, LANDMARK_SCORES, LANDMARKS, META, tar_path
+from schemas.layout import AUS, INDEX, LANDMARK_SCORES, LANDMARKS, META, tar_path
 from schemas.manifest import Manifest
 from schemas.sample import decode_arrays
+from transforms.extract.encode import decode_frames
 
 _ROWS_AT_A_TIME = 256
 _PLACE = ("key", "split", "shard", "members")
@@ -39,6 +39,8 @@ class Sample:
     landmarks: float32 [N,68,2], x y in crop pixels, NaN where no face was found; None with `--landmarks none`
     landmark_scores: float32 [N,68], 0 to 1; None with `--landmarks none`
     meta: who the clip is, and lists of N for time, place and quality
+    aus: float32 [N,17], intensities of `schemas.action_units.INTENSITIES`, 0 to 5, NaN rows where meta["au_valid"] is false;
+        None with `--aus none`
     """
 
     key: str
@@ -46,6 +48,7 @@ class Sample:
     landmarks: NDArray[np.float32] | None = field(repr=False)
     landmark_scores: NDArray[np.float32] | None = field(repr=False)
     meta: dict[str, Any] = field(repr=False)
+    aus: NDArray[np.float32] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +66,8 @@ class Dataset:
             DatasetError: there is none, it is of another format, or its build is unfinished
         """
         manifest = Manifest.read(out)
-        if not manifest.complete:
-            raise DatasetError(f"the build of {out} is unfinished; run it again")
+        if manifest.unfinished:
+            raise DatasetError(f"{out}: {manifest.unfinished}")
         return cls(out, manifest)
 
     def index(self, columns: Sequence[str] | None = None, where: Any = None) -> pa.Table:
@@ -135,29 +138,13 @@ def _read_member(stream: BinaryIO, member: dict[str, Any]) -> bytes:
     return content
 
 
-def decode_frames(jpegs: Sequence[bytes]) -> NDArray[np.uint8]:
-    """Frames of one size as uint8 [N,H,W,3], RGB.
-
-    Raises:
-        ValueError: no frames, a damaged one, or one of another size
-    """
-    if not jpegs:
-        raise ValueError("there are no frames")
-    height, width, *_ = simplejpeg.decode_jpeg_header(jpegs[0])
-    frames = np.empty((len(jpegs), height, width, 3), np.uint8)
-    for frame, jpeg in zip(frames, jpegs, strict=True):
-        if simplejpeg.decode_jpeg_header(jpeg)[:2] != (height, width):
-            raise ValueError("frames differ in size")
-        simplejpeg.decode_jpeg(jpeg, "RGB", buffer=frame)
-    return frames
-
-
 def _sample(key: str, members: dict[str, bytes]) -> Sample:
     arrays = decode_arrays(members)
     if _stem(META) not in arrays:
         raise ValueError(f"{META} is missing")
     frames = decode_frames([content for suffix, content in members.items() if suffix.endswith(_JPEG)])
-    return Sample(key, frames, arrays.get(_stem(LANDMARKS)), arrays.get(_stem(LANDMARK_SCORES)), arrays[_stem(META)])
+    landmarks, scores, aus = (arrays.get(_stem(name)) for name in (LANDMARKS, LANDMARK_SCORES, AUS))
+    return Sample(key, frames, landmarks, scores, arrays[_stem(META)], aus)
 
 
 def _stem(suffix: str) -> str:

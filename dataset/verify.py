@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from functools import partial
@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from dataset.commandline import INTERRUPTED, OneLineParser
 from dataset.verify_ledger import Plan, check_built, check_conservation, check_counts, read_plan, stray_files
+from dataset.verify_removals import check_removals
 from dataset.verify_shard import OUTCOMES, ShardClaim, ShardFindings, check_shard
 from dataset.verify_tables import UNREADABLE, RowsByShard, why
 from schemas.errors import DatasetError
@@ -59,6 +60,7 @@ class _Run:
     fast: bool
     workers: int
     seen: Callable[[int], object]
+    only: Set[str] | None = None
     shards: int = 0
     outcomes: list[pa.Table] = field(default_factory=list)
 
@@ -68,6 +70,7 @@ def verify(
     *,
     fast: bool = False,
     workers: int = _CORES,
+    only: Set[str] | None = None,
     say: Callable[[str], object] = lambda fault: None,
     seen: Callable[[int], object] = lambda clips: None,
 ) -> Report:
@@ -76,9 +79,10 @@ def verify(
     Args:
         fast: hash and walk the shards, but decode neither frames nor arrays
         workers: shards that are checked at a time
+        only: names of the shards whose tars are looked at; None means all
         say, seen: told of each fault when it is found, and of clips that are done
     """
-    run, faults = _Run(out, fast, workers, seen), []
+    run, faults = _Run(out, fast, workers, seen, only), []
     for fault in map(_printable, _check(run)):
         faults.append(fault)
         say(fault)
@@ -98,8 +102,8 @@ def _check(run: _Run) -> Iterator[str]:
     except DatasetError as error:
         yield f"{DATASET_JSON}: {error}"
         return
-    if not manifest.complete:
-        yield f"{DATASET_JSON}: the build is unfinished, run it again"
+    if manifest.unfinished:
+        yield f"{DATASET_JSON}: {manifest.unfinished}"
         return
     plan = read_plan(run.out)
     shards = {entry.name: entry for entry in manifest.shards}
@@ -107,6 +111,7 @@ def _check(run: _Run) -> Iterator[str]:
     yield from check_built(plan, shards)
     yield from _check_shards(run, manifest, plan)
     yield from _check_ledger(run, manifest, plan)
+    yield from check_removals(run.out, manifest, plan)
     yield from stray_files(run.out, shards, plan)
 
 
@@ -126,8 +131,9 @@ def _read_manifest(out: Path) -> Manifest:
 
 def _is_plain(entry: ShardEntry) -> bool:
     """Whether the fields have their types, and the names are names and not paths."""
-    kinds = {"clips": int, "rejected": int, "bytes": int, "sha256": str | None}
+    kinds = {"clips": int, "rejected": int, "bytes": int, "sha256": str | None, "added": tuple}
     typed = all(isinstance(getattr(entry, each.name), kinds.get(each.name, str)) for each in fields(entry))
+    typed = typed and all(isinstance(number, int) for number in entry.added)
     return typed and not any(Path(part).name != part for part in (entry.name, entry.split))
 
 
@@ -139,7 +145,8 @@ def _check_shards(run: _Run, manifest: Manifest, plan: Plan) -> Iterator[str]:
         try:
             for entry in manifest.shards:
                 claim = claims.of(entry)
-                ahead.append((entry, pool.submit(check_shard, claim, run.out, manifest.config, fast=run.fast)))
+                tar = run.only is None or entry.name in run.only
+                ahead.append((entry, pool.submit(check_shard, claim, run.out, manifest.config, fast=run.fast, tar=tar)))
                 if len(ahead) > run.workers + 1:
                     yield from _noted(run, *ahead.popleft())
             while ahead:

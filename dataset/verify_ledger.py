@@ -17,7 +17,7 @@ from schemas.layout import INDEX, PLAN_DIR, REJECTIONS, WORK_DIR, marker_path, s
 from schemas.manifest import Manifest, ShardEntry
 from schemas.tables import PLAN, planned_keys_of
 
-_OURS = (".tar", ".parquet", ".tmp")
+_OURS = (".tar", ".parquet", ".tmp", ".next")
 _PLAN_FILE = re.compile(r"plan-\d{6,}\.parquet")
 _COLUMNS = ["key", "source", "split", "unit"]
 

@@ -9,8 +9,10 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
+from dataset.verify_aus import check_action_units
+from schemas.action_units import INTENSITIES
 from schemas.config import BuildConfig
-from schemas.layout import LANDMARK_SCORES, LANDMARKS, META, frame_suffix
+from schemas.layout import AUS, LANDMARK_SCORES, LANDMARKS, META, frame_suffix
 from schemas.tables import QUALITY
 
 _SAME_IN_META = ("key", "source", "split", "identity", "video", "source_frames")
@@ -23,6 +25,7 @@ _THREE_CHANNELS = ("YCbCr", "RGB")
 def expected_suffixes(frames: int, config: BuildConfig) -> list[str]:
     """The members of a sample of so many frames, in order."""
     arrays = [] if config.landmarks == "none" else [LANDMARKS, LANDMARK_SCORES]
+    arrays += [] if config.aus == "none" else [AUS]
     return [*(frame_suffix(number) for number in range(frames)), *arrays, META]
 
 
@@ -47,6 +50,9 @@ def check_sample(members: Mapping[str, bytes], row: Mapping[str, Any], config: B
     yield from (f"{META}: {fault}" for fault in wrong)
     if config.landmarks != "none":
         yield from _check_landmarks(members, row["n_frames"], None if wrong else _found(meta["boxes_px"]))
+    if config.aus != "none":
+        intensity = _array(members[AUS], (row["n_frames"], len(INTENSITIES)))
+        yield from [f"{AUS}: {intensity}"] if isinstance(intensity, str) else check_action_units(intensity, meta, row)
 
 
 class _Unreadable(str):

@@ -1,11 +1,10 @@
 """A download from start to end: list, see what is there, ask for the rest one by one, keep the report."""
 
-import fcntl
 import os
 import random
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from pipeline.sources.files import videos_by_id
 from pipeline.sources.tree import DirectoryTree
 from schemas.errors import ConfigError
 from schemas.layout import WORK_DIR
+from schemas.lock import only_writer
 
 _LEFT_OUT_SHOWN = 10
 _SAVE_EVERY_S = 5.0
@@ -59,7 +59,7 @@ def download(order: DownloadOrder, say: Say, rng: random.Random, sleep: Sleep) -
     """
     start = time.monotonic()
     _make_directories(order.out)
-    with _alone(order.out):
+    with only_writer(order.out):
         listed, run = _prepare(order, say)
         todo = [one for one in chosen(listed, order.limit) if _is_wanted(run.rows[one.video], order)]
         try:
@@ -191,21 +191,6 @@ def _remove_if_empty(out: Path) -> None:
     for path in (out / WORK_DIR / VIDEOS, out / WORK_DIR, out / VIDEOS, out):
         with suppress(OSError):
             path.rmdir()
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """One download at a time into an output: a lock on the directory itself, which the kernel drops when the process ends."""
-    descriptor = os.open(out, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise ConfigError(f"another download or build is running on {out}") from None
-    try:
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _say_once(text: str, run: _Run, say: Say) -> None:

@@ -57,7 +57,7 @@ WebDataset shards written by motionshards. A sample is `<key>.000.jpg …`, `<ke
 {settings}
 
 {versions}
-
+{_additions(manifest)}
 ## What is doubtful about the corpus
 
 Counted in the whole listing, and kept but for malformed lines; cases stand in `dataset.json`.
@@ -72,7 +72,13 @@ Reasons of rejected clips stand in `rejections.parquet`. Frames without a face h
 
 {_LICENCES.get(config.source, "Ask the owners of the source videos.")}
 {_MODEL_LICENCE if config.landmarks != "none" else ""}
-"""
+{_ACTION_UNITS if config.aus != "none" else ""}"""
+
+
+def _additions(manifest: Manifest) -> str:
+    """What was added once the data set was finished, as its numbers can differ a little from those of a build."""
+    lines = [f"- {addition.what}: computed from {addition.pixels}" for addition in manifest.additions]
+    return "\n".join(["", "Added later:", "", *lines, ""]) if lines else ""
 
 
 def _doubts(manifest: Manifest) -> dict[str, dict[str, Any]]:
@@ -83,3 +89,11 @@ _MODEL_LICENCE = (
     "The landmark model was trained on iBUG 300-W, whose licence allows research use only; commercial use of these landmarks "
     "needs the consent of Imperial College London."
 )
+
+_ACTION_UNITS = """
+## Action units
+
+`<key>.aus.npy` is float32 [N,17], the intensities 0 to 5 of the action units of OpenFace 2.x. Frames in which it found no face
+that it trusted have NaN there, and `au_valid` false in `meta.json`; `au_valid` of the index is the share of the others.
+OpenFace's licence allows academic and other noncommercial research only; commercial use needs a licence of its makers.
+"""

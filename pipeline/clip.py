@@ -1,10 +1,11 @@
 """The whole life of one clip, without Beam: read (ffmpeg, any thread), then finish (model and encoder, one thread)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -23,18 +24,26 @@ from transforms.extract.quality.measure import measure
 from transforms.extract.timeline import ReadTimeline, timeline_by_decoding, timeline_from_packets
 from transforms.extract.track import centred_box, track
 
+Something = TypeVar("Something")
+
 
 def read_clip(spec: ClipSpec, root: Path, model: FaceModel | None, config: BuildConfig) -> list[ReadClip | Rejected]:
     """Decode what is stored of a clip: one outcome, or one a tube. Every expected failure becomes a Rejected.
 
     A decoder that was killed is tried once more: when memory is short the kernel takes whoever is largest, not who is guilty.
     """
+    read = read_media(spec, root, lambda timeline_of, files: _read_by(timeline_of, spec, root, files, model, config))
+    return [read] if isinstance(read, Rejected) else read
+
+
+def read_media(spec: ClipSpec, root: Path, read: Callable[[ReadTimeline, dict[str, Media]], Something]) -> Something | Rejected:
+    """What `read` makes of the opened files of a clip, by uri; tried as `read_clip` says."""
     for last in (False, True):
         try:
-            return _read(spec, root, model, config)
+            return _read(spec, root, read)
         except ClipRejected as lost:
             if last or lost.reason != "decoder_killed":
-                return [Rejected(spec, lost.reason, lost.detail)]
+                return Rejected(spec, lost.reason, lost.detail)
     raise AssertionError("the second try returns")
 
 
@@ -42,7 +51,7 @@ def finish_clips(read: Sequence[ReadClip], model: FaceModel | None, config: Buil
     """Faces, landmarks, quality and JPEG of several clips, whose frames go to the model as one batch."""
     if not read:
         return []
-    faces = [(None, None)] * len(read) if model is None else _faces(read, model)
+    faces = [(None, None)] * len(read) if model is None else find_faces(read, model)
     return [_finish(clip, found, points, config) for clip, (found, points) in zip(read, faces, strict=True)]
 
 
@@ -53,16 +62,16 @@ def build_clip(spec: ClipSpec, root: Path, model: FaceModel | None, config: Buil
     return [next(done) if isinstance(one, ReadClip) else one for one in read]
 
 
-def _read(spec: ClipSpec, root: Path, model: FaceModel | None, config: BuildConfig) -> list[ReadClip | Rejected]:
+def _read(spec: ClipSpec, root: Path, read: Callable[[ReadTimeline, dict[str, Media]], Something]) -> Something:
     with ExitStack() as opened:
         # Several spans may lie in one file, which is then opened, or unpacked, once.
         files = {span.uri: opened.enter_context(media(span.uri, span.packed, root)) for span in _each_file(spec)}
         try:
-            return _read_by(timeline_from_packets, spec, root, files, model, config)
+            return read(timeline_from_packets, files)
         except ClipRejected as lost:
             if lost.reason != "frame_mismatch":
                 raise
-        return _read_by(timeline_by_decoding, spec, root, files, model, config)
+        return read(timeline_by_decoding, files)
 
 
 def _read_by(
@@ -91,7 +100,7 @@ def _each_file(spec: ClipSpec) -> Iterable[Span]:
     return {span.uri: span for span in spec.spans}.values()
 
 
-def _faces(read: Sequence[ReadClip], model: FaceModel) -> list[tuple[FaceTrack, Landmarks]]:
+def find_faces(read: Sequence[ReadClip], model: FaceModel) -> list[tuple[FaceTrack, Landmarks]]:
     """The track and the landmarks of each clip; both model calls see the frames of all clips together."""
     rgb = np.concatenate([one.crop.rgb for one in read])
     ends = np.cumsum([len(one.crop) for one in read])[:-1].tolist()
@@ -111,6 +120,11 @@ def _tracks(read: Sequence[ReadClip], model: FaceModel) -> list[FaceTrack]:
 def _finish(read: ReadClip, faces: FaceTrack | None, points: Landmarks | None, config: BuildConfig) -> Clip | Rejected:
     if faces is not None and not faces.found.any():
         return Rejected(read.spec, "no_face", f"in none of {len(read.crop)} sampled frames")
+    return finished(read, faces, points, config)
+
+
+def finished(read: ReadClip, faces: FaceTrack | None, points: Landmarks | None, config: BuildConfig) -> Clip:
+    """The clip with quality and JPEGs of its frames, whether a face was found or not."""
     return Clip(
         spec=read.spec,
         source_frames=read.source_frames,

@@ -19,12 +19,12 @@ def gpus(landmarks: str) -> int:
     return torch.cuda.device_count()
 
 
-def model_options(config: BuildConfig, weights: Path | None, scratch: Path | None) -> ModelOptions:
+def model_options(config: BuildConfig, weights: Path | None, scratch: Path | None, *, compiled: bool) -> ModelOptions:
     """How this process is to run the model.
 
     scratch: a directory that the workers of this machine share; None where each has a machine of its own
     """
-    return ModelOptions(config.detector, config.precision, weights, _device(config.landmarks, scratch))
+    return ModelOptions(config.detector, config.precision, weights, _device(config.landmarks, scratch), compiled)
 
 
 @functools.cache

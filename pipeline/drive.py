@@ -1,11 +1,10 @@
 """A build from start to end: check, plan, run, finalize."""
 
-import fcntl
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline import plan, runners
+from pipeline.action_units import check_csvs
 from pipeline.device import gpus
 from pipeline.finalize import finalize
 from pipeline.hygiene import hygiene, summary
@@ -27,8 +27,12 @@ from pipeline.supervise import pending
 from schemas.config import BuildConfig, differences
 from schemas.errors import ConfigError
 from schemas.layout import DATASET_JSON, REJECTIONS, WORK_DIR
+from schemas.lock import only_writer
 from schemas.manifest import Manifest
 from schemas.records import ShardUnit
+from schemas.removal import matching
+from transforms.extract.action_units.csv_folder import CsvFolder
+from transforms.extract.action_units.source import AuSource
 
 _MALFORMED_SHOWN = 10
 
@@ -42,7 +46,8 @@ class BuildOrder:
     metadata: a csv of clips, for sources that have one
     wanted: which listed clips to plan
     retry: reason codes whose rejected clips are planned again
-    weights: directory with weight files of models, looked into first
+    weights, compile: directory with weight files of models, looked into first; and whether to compile the networks
+    aus: where action units come from, if anywhere
     runner, workers, beam_options: where to run
     """
 
@@ -52,6 +57,8 @@ class BuildOrder:
     metadata: Path | None = None
     retry: tuple[str, ...] = ()
     weights: Path | None = None
+    compile: bool = False
+    aus: AuSource | None = None
     runner: str = runners.LOCAL
     workers: int = 1
     beam_options: Sequence[str] = ()
@@ -75,10 +82,11 @@ def build(order: BuildOrder, config: BuildConfig, say: Callable[[str], None]) ->
         BuildFailed: the run stopped; what is committed stays and a further run goes on from there
     """
     runners.check_options(order.runner, order.beam_options)
+    made_with = provenance(config, order.weights, order.aus)
     _make_directory(order.out)
-    with _alone(order.out):
+    with only_writer(order.out):
         shutil.rmtree(order.out / WORK_DIR, ignore_errors=True)  # of a run that was killed
-        manifest = _open(order, config)
+        manifest = _open(order, config, made_with)
         try:
             manifest = _plan(order, config, manifest, say)
         except ConfigError:
@@ -97,7 +105,7 @@ def _build_planned(order: BuildOrder, config: BuildConfig, manifest: Manifest) -
     units = plan.units(order.out)
     left = pending(units, order.out)
     _run(order, config, manifest, units, left)
-    if left or len(manifest.shards) != len(units):
+    if left or not manifest.complete or len(manifest.shards) != len(units):
         manifest = finalize(order.out, manifest)
     return Ledger(manifest, sum(len(unit) for unit in left), time.monotonic() - start)
 
@@ -113,33 +121,25 @@ def _make_directory(out: Path) -> None:
         raise ConfigError(f"cannot write to --output {out}: {error.strerror}") from error
 
 
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """One driver at a time on an output: a lock on the directory itself, which the kernel drops when the process ends."""
-    descriptor = os.open(out, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise ConfigError(f"another build is running on {out}") from None
-    try:
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _open(order: BuildOrder, config: BuildConfig) -> Manifest:
+def _open(order: BuildOrder, config: BuildConfig, made_with: dict[str, str]) -> Manifest:
     """The data set's manifest, new or as it lies there; refuses one that would come out different."""
-    made_with = provenance(config, order.weights)
     if not (order.out / DATASET_JSON).exists():
         _refuse_strangers(order.out)
-        manifest = Manifest(config, made_with, str(order.input.root.resolve()))
+        manifest = Manifest(config, made_with, str(order.input.root.resolve()), aus_from=folder_of(order.aus))
         manifest.write(order.out)
         return manifest
     manifest = Manifest.read(order.out)
+    if manifest.interrupted:
+        raise ConfigError(f"{order.out}: {manifest.interrupted}")
     changed = differences(manifest.config.to_json(), config.to_json()) + differences(manifest.provenance, made_with)
     if changed:
         raise ConfigError(f"{order.out} holds a data set made differently ({'; '.join(changed)}); choose another --output")
     return manifest
+
+
+def folder_of(aus: AuSource | None) -> str:
+    """The folder of csv files of action units; empty where there is none."""
+    return str(aus.folder) if isinstance(aus, CsvFolder) else ""
 
 
 def _refuse_strangers(out: Path) -> None:
@@ -164,12 +164,16 @@ def _plan(order: BuildOrder, config: BuildConfig, manifest: Manifest, say: Calla
     if again:
         say(f"planned again: {again} rejected clips")
     listing, listed = _list(order, config)
-    report = hygiene(listed, listing.malformed)
-    new = plan.plan_new(order.out, listed, config, order.wanted)
+    check_csvs(order.aus, listed)
+    removed = matching(listed, manifest.removals)
+    report = hygiene(listed.filter(pa.array(~removed)), listing.malformed)
+    new = plan.plan_new(order.out, listed, config, order.wanted, manifest.removals)
     if not plan.plan_files(order.out):
         expected = SOURCES[config.source].expected + archives_hint(order.input)
         raise ConfigError(f"no clips of {config.source} below {order.input.root} (expected {expected})")
     say(f"planned: {new} new clips")
+    if removed.any():
+        say(f"left out, as they were removed on request: {removed.sum()} clips")
     for line in listing.malformed[:_MALFORMED_SHOWN]:
         say(f"left out: {line}")
     if doubts := summary(report):
@@ -202,7 +206,7 @@ def _plan_retries(order: BuildOrder, config: BuildConfig, manifest: Manifest) ->
     return plan.plan_again(order.out, chosen, config, {entry.name for entry in manifest.shards})
 
 
-def _decoders(config: BuildConfig, workers: int) -> int:
+def decoders(config: BuildConfig, workers: int) -> int:
     """ffmpeg processes of one worker: two where the model keeps its core busy, all cores' worth where a GPU does the work."""
     return max(2, len(os.sched_getaffinity(0)) // workers) if gpus(config.landmarks) else 2
 
@@ -218,8 +222,10 @@ def _run(order: BuildOrder, config: BuildConfig, manifest: Manifest, units: list
         order.out.resolve(),
         config,
         manifest.provenance["ffmpeg"],
-        decoders=_decoders(config, order.workers),
+        decoders=decoders(config, order.workers),
         weights=order.weights.resolve() if order.weights else None,
+        compile=order.compile,
+        aus=order.aus,
     )
     bar = progress(total, total - sum(len(unit) for unit in left), quiet=order.quiet)
     try:

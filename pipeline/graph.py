@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from pipeline.add_shard import add_to_shard
 from pipeline.journal import note_failure
 from pipeline.shard import BuildJob, build_shard
 from schemas.records import ShardUnit
@@ -25,7 +26,8 @@ class BuildShard(beam.DoFn):
     def process(self, unit: ShardUnit) -> Iterator[str]:
         """Build one unit; a failure is noted beside the journals, since runners bury it in traces of their own."""
         try:
-            yield build_shard(unit, self._job).name
+            work = build_shard if self._job.addition is None else add_to_shard
+            yield work(unit, self._job).name
         except MemoryError:
             # As the kernel would: the clips in hand become suspects, and the supervisor starts again.
             os.kill(os.getpid(), signal.SIGKILL)

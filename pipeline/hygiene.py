@@ -4,6 +4,8 @@ Counted over the whole listing, also the part that is not planned now; but for a
 video, which are found when clips are built.
 """
 
+import re
+from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
@@ -37,6 +39,14 @@ def hygiene(listed: pa.Table, malformed: list[str]) -> dict[str, Any]:
 def with_past_the_end(report: dict[str, Any], keys: list[str]) -> dict[str, Any]:
     """The report with the keys of clips whose annotation was found to run past the end of the video."""
     return {**report, "past_the_end": _doubt(keys)}
+
+
+def without_names(report: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """The report without the cases that name one of `names`, as they were removed on request; the counts stay."""
+    named = re.compile("|".join(rf"(?<![\w-]){re.escape(name)}(?![\w-])" for name in sorted(names)))
+    doubts = {name: doubt for name, doubt in report.items() if isinstance(doubt, dict)}
+    first = {name: [case for case in doubt["first"] if not named.search(case)] for name, doubt in doubts.items()}
+    return {**report, **{name: {**doubt, "first": first[name]} for name, doubt in doubts.items()}}
 
 
 def _doubt(found: list[str]) -> dict[str, Any]:

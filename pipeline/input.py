@@ -38,8 +38,8 @@ def open_input(paths: Sequence[Path], splits: tuple[str, ...]) -> Input:
         ConfigError: no such file, more than one directory, archives outside the directory, or see `ArchiveTree`
     """
     paths = [found for path in paths for found in _expanded(path)]
-    archives = list(dict.fromkeys(tuple(find_parts(path)) for path in paths if path.is_file()))
-    directories = [path for path in paths if not path.is_file()]
+    archives = list(dict.fromkeys(tuple(find_parts(path)) for path in paths if _is_archive(path)))
+    directories = [path for path in paths if not _is_archive(path)]
     if len(directories) > 1:
         raise ConfigError(f"--input names {len(directories)} directories, must be one: {', '.join(map(str, directories))}")
     root = directories[0] if directories else Path(os.path.commonpath([parts[0].parent.absolute() for parts in archives]))
@@ -65,6 +65,13 @@ def check_archives(root: Path, archives: dict[str, dict[str, int]]) -> None:
                 raise ConfigError(f"{path} is missing, a part of the archive that this data set was planned from")
             if path.stat().st_size != size:
                 raise ConfigError(f"{path} has {path.stat().st_size} bytes, the data set was planned from one with {size}")
+
+
+def _is_archive(path: Path) -> bool:
+    """Also one that is not there, if it is called like one: what is missing can then be named."""
+    if path.exists():
+        return path.is_file()
+    return path.suffix in (".zip", ".tar") or (path.parent.is_dir() and find_parts(path) != [path])
 
 
 def _expanded(path: Path) -> list[Path]:

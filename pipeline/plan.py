@@ -6,7 +6,7 @@ so shards that are committed never change.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import asdict, dataclass
 from itertools import islice, pairwise
 from pathlib import Path
@@ -22,6 +22,7 @@ from schemas.atomic import replacing
 from schemas.config import BuildConfig
 from schemas.layout import PLAN_DIR, plan_path, planned_key, shard_name
 from schemas.records import ClipSpec, ShardUnit, Span
+from schemas.removal import Removal, matching
 from schemas.tables import PLAN, SPAN, spec_from_row
 from transforms.extract.sample import stable_hash
 
@@ -46,14 +47,24 @@ def listing_table(clips: Iterator[ClipSpec], config: BuildConfig) -> pa.Table:
     return _columns(clips, config.seed)
 
 
-def plan_new(out: Path, listed: pa.Table, config: BuildConfig, wanted: Wanted) -> int:
-    """Plan the clips of a `listing_table` that no plan file of `out` holds; returns how many."""
+def plan_new(out: Path, listed: pa.Table, config: BuildConfig, wanted: Wanted, removals: Iterable[Removal] = ()) -> int:
+    """Plan the clips of a `listing_table` that no plan file of `out` holds and no removal matches; returns how many.
+
+    Removed clips count towards a limit, or planning again with the same one would draw others for them.
+    """
     if wanted.splits is not None:
-        listed = listed.filter(pc.is_in(listed["split"], pa.array(sorted(wanted.splits), pa.string())))
-    order = np.argsort(listed["hash"].to_numpy(), kind="stable")[: wanted.limit]
-    chosen = listed.take(pa.array(np.sort(order)))
-    new = chosen.filter(pc.invert(pc.is_in(chosen["key"], planned_keys(out).combine_chunks())))
-    return _write(out, new, config)
+        listed = _only(listed, pc.is_in(listed["split"], pa.array(sorted(wanted.splits), pa.string())).to_numpy())
+    chosen = np.zeros(len(listed), np.bool_)
+    chosen[np.argsort(listed["hash"].to_numpy(), kind="stable")[: wanted.limit]] = True
+    listed = _only(listed, chosen)
+    listed = _only(listed, ~matching(listed, removals))
+    known = pc.is_in(listed["key"], planned_keys(out).combine_chunks())
+    return _write(out, _only(listed, ~known.to_numpy()), config)
+
+
+def _only(rows: pa.Table, kept: NDArray[np.bool_]) -> pa.Table:
+    """The rows that are kept; the table itself where that is all, since a copy of a million rows takes half a gigabyte."""
+    return rows if kept.all() else rows.filter(pa.array(kept))
 
 
 def plan_again(out: Path, rejections: pa.Table, config: BuildConfig, built: Set[str]) -> int:
@@ -161,14 +172,18 @@ def _write(out: Path, clips: pa.Table, config: BuildConfig) -> int:
         return 0
     parts = []
     for split in sorted(pc.unique(clips["split"]).to_pylist()):
-        part = clips.filter(pc.equal(clips["split"], split))
+        part = _only(clips, pc.equal(clips["split"], split).to_numpy())
         part = part.take(pa.array(np.argsort(part["hash"].to_numpy(), kind="stable")))
         number = cut(part["cost"].to_numpy().astype(np.float64), config.clips_per_shard) + _next_number(out, split)
         parts.append(part.drop_columns(["hash"]).append_column("unit", pa.array(number, pa.int32())))
-    path = plan_path(out, len(plan_files(out)))
-    with replacing(out, path) as temporary:
-        pq.write_table(pa.concat_tables(parts).cast(PLAN), temporary, compression="zstd", row_group_size=_ROW_GROUP)
+    store(out, plan_path(out, len(plan_files(out))), pa.concat_tables(parts).cast(PLAN))
     return len(clips)
+
+
+def store(out: Path, path: Path, rows: pa.Table) -> None:
+    """Write one plan file, whole or not at all."""
+    with replacing(out, path) as temporary:
+        pq.write_table(rows, temporary, compression="zstd", row_group_size=_ROW_GROUP)
 
 
 def cut(cost: NDArray[np.float64], clips_per_shard: int) -> NDArray[np.int64]:

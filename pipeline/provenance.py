@@ -5,6 +5,7 @@ from pathlib import Path
 
 from schemas.config import BuildConfig
 from schemas.errors import BuildFailed
+from transforms.extract.action_units.source import AuSource
 from transforms.extract.ffmpeg import ffmpeg_version
 from transforms.extract.landmarks import models
 from transforms.extract.landmarks.options import ModelOptions
@@ -13,17 +14,24 @@ from transforms.extract.landmarks.options import ModelOptions
 PIPELINE_VERSION = "2"
 
 
-def provenance(config: BuildConfig, weights: Path | None = None) -> dict[str, str]:
+def provenance(config: BuildConfig, weights: Path | None = None, aus: AuSource | None = None) -> dict[str, str]:
     """Name -> version for all that has a say in the bytes. Raises ConfigError where files of a model are missing.
 
     weights: directory that is looked into first
+    aus: where action units come from, if anywhere
     """
     return {
         "motionshards_pipeline": PIPELINE_VERSION,
         "ffmpeg": ffmpeg_version(),
-        **{name: importlib.metadata.version(name) for name in ("simplejpeg", "numpy")},
+        **versions(),
         **models.provenance(config.landmarks, ModelOptions(config.detector, config.precision, weights)),
+        **(aus.provenance() if aus else {}),
     }
+
+
+def versions() -> dict[str, str]:
+    """The versions of the packages that every sample depends on."""
+    return {name: importlib.metadata.version(name) for name in ("simplejpeg", "numpy")}
 
 
 def check_ffmpeg(expected: str) -> None:

@@ -33,14 +33,19 @@ class ReadClip:
     track: FaceTrack | None = None
 
 
-def read_frames(spec: ClipSpec, root: Path, files: dict[str, Media], timeline_of: ReadTimeline, config: BuildConfig) -> ReadClip:
-    """Sample over the frames of all spans laid end to end, then decode those of each file."""
+def read_frames(
+    spec: ClipSpec, root: Path, files: dict[str, Media], timeline_of: ReadTimeline, config: BuildConfig, stored: int = 0
+) -> ReadClip:
+    """Sample over the frames of all spans laid end to end, then decode those of each file.
+
+    stored: how many of the sample's first frames are there already and left out; there must be more than those
+    """
     parts = [_part(span, root, files[span.uri], timeline_of, config) for span in spec.spans]
     ends = np.cumsum([len(part.frames) for part in parts])
     total = int(ends[-1])
     if total < config.fewest_frames:
         raise ClipRejected("too_few_frames", f"{total} of {config.fewest_frames}")
-    chosen = sample_indices(total, config.frames, config.seed, spec.key)
+    chosen = new_indices(total, stored, spec.key, config)
     decoded = []
     for number, (part, end) in enumerate(zip(parts, ends, strict=True)):
         start = end - len(part.frames)
@@ -50,6 +55,12 @@ def read_frames(spec: ClipSpec, root: Path, files: dict[str, Media], timeline_of
             decoded.append((number, indices, frames))
     seconds, past_s = sum(part.duration_s for part in parts), max(part.past_end_s for part in parts)
     return ReadClip(spec, as_crop(decoded), total, seconds, past_s)
+
+
+def new_indices(total: int, stored: int, key: str, config: BuildConfig) -> NDArray[np.int64]:
+    """The sampled frames of a clip without those that a sample of `stored` has, int64, ascending."""
+    chosen = sample_indices(total, config.frames, config.seed, key)
+    return np.setdiff1d(chosen, sample_indices(total, stored, config.seed, key))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 A shard is committed when its marker stands. Building it twice is harmless: the bytes are the same.
 """
 
-import hashlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.action_units import with_action_units
 from pipeline.clip import finish_clips, read_clip
 from pipeline.device import model_options
 from pipeline.isolate import build_alone
@@ -18,15 +18,17 @@ from pipeline.journal import Journal
 from pipeline.plan import read_unit
 from pipeline.provenance import check_ffmpeg
 from pipeline.read import ReadClip
-from pipeline.tar import ShardWriter
+from pipeline.tar import ShardWriter, size_and_hash
 from schemas.atomic import replacing
 from schemas.config import BuildConfig
 from schemas.layout import marker_path, planned_key, tar_path
 from schemas.manifest import ShardEntry
 from schemas.marker import write_marker
 from schemas.records import Clip, ClipSpec, Rejected, ShardUnit
+from schemas.removal import is_placeholder
 from schemas.sample import encode_sample
 from schemas.tables import MARKER, clip_row, rejected_row, table
+from transforms.extract.action_units.source import AuSource
 from transforms.extract.landmarks import models
 from transforms.extract.landmarks.options import ModelOptions
 
@@ -44,6 +46,9 @@ class BuildJob:
     journal: scratch directory for journals on a supervised machine
     suspects: clips in the hands of workers that died; each is built in a process of its own
     weights: directory with weight files of models, looked into first
+    compile: compile the networks
+    aus: where action units come from, if anywhere
+    addition, adding: number and name of what is added to shards that are built already; None for a build
     """
 
     root: Path
@@ -54,11 +59,15 @@ class BuildJob:
     journal: Path | None = None
     suspects: frozenset[str] = field(default=frozenset())
     weights: Path | None = None
+    compile: bool = False
+    aus: AuSource | None = None
+    addition: int | None = None
+    adding: str | None = None
 
     @property
     def model_options(self) -> ModelOptions:
         """How this process runs the face model."""
-        return model_options(self.config, self.weights, self.journal)
+        return model_options(self.config, self.weights, self.journal, compiled=self.compile)
 
 
 def build_shard(unit: ShardUnit, job: BuildJob) -> ShardUnit:
@@ -70,7 +79,8 @@ def build_shard(unit: ShardUnit, job: BuildJob) -> ShardUnit:
     journal = Journal(job.journal, unit.name)
     committed = False
     try:
-        entry, rows = _write_tar(unit, outcomes(read_unit(job.out, unit), job, journal), job.out, journal)
+        built = _noted(outcomes(read_unit(job.out, unit), job, journal), journal)
+        entry, rows = _write_tar(unit, with_action_units(built, job.aus, job.journal), job.out)
         with replacing(job.out, marker) as temporary:
             write_marker(temporary, entry, table(rows, MARKER))
         committed = True
@@ -79,9 +89,14 @@ def build_shard(unit: ShardUnit, job: BuildJob) -> ShardUnit:
     return unit
 
 
-def _write_tar(
-    unit: ShardUnit, built: Iterable[list[Outcome]], out: Path, journal: Journal
-) -> tuple[ShardEntry, list[dict[str, Any]]]:
+def _noted(built: Iterable[list[Outcome]], journal: Journal) -> Iterator[list[Outcome]]:
+    """A clip is done when the next is asked for: it is written, or waits for a program that cannot kill this process."""
+    for clip in built:
+        yield clip
+        journal.done(planned_key(clip[0].spec.key))
+
+
+def _write_tar(unit: ShardUnit, built: Iterable[list[Outcome]], out: Path) -> tuple[ShardEntry, list[dict[str, Any]]]:
     """Write the samples; gives the shard's entry, with the hash of what lies on disk, and the rows of the marker."""
     rows = []
     target = tar_path(out, unit.split, unit.name)
@@ -90,9 +105,8 @@ def _write_tar(
         with ShardWriter(temporary) as writer:
             for clip in built:
                 rows += [_row(outcome, unit, writer) for outcome in clip]
-                journal.done(planned_key(clip[0].spec.key))
         kept = sum(row["kept"] for row in rows)
-        return ShardEntry(unit.name, unit.split, kept, len(rows) - kept, *_size_and_hash(temporary)), rows
+        return ShardEntry(unit.name, unit.split, kept, len(rows) - kept, *size_and_hash(temporary)), rows
 
 
 def _row(outcome: Outcome, unit: ShardUnit, writer: ShardWriter) -> dict[str, Any]:
@@ -101,19 +115,13 @@ def _row(outcome: Outcome, unit: ShardUnit, writer: ShardWriter) -> dict[str, An
     return rejected_row(outcome, unit.name)
 
 
-def _size_and_hash(path: Path) -> tuple[int, str | None]:
-    if not path.exists():
-        return 0, None
-    with path.open("rb") as stream:
-        return path.stat().st_size, hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def outcomes(specs: list[ClipSpec], job: BuildJob, journal: Journal) -> Iterator[list[Outcome]]:
     """The outcomes of each clip (several, where it has several tubes) in the order of `specs`.
 
     Suspects are built first, one at a time, with nothing else in hand.
     """
     alone = {spec.key: _alone(spec, job, journal) for spec in specs if spec.key in job.suspects}
+    alone |= {spec.key: [Rejected(spec, "removed")] for spec in specs if is_placeholder(spec.key)}
     model = models.load(job.config.landmarks, job.model_options)
     batch: list[list[Read]] = []
     for read in _read_ahead(specs, alone, model, job, journal):

@@ -5,6 +5,7 @@ that dies too, the clip is rejected. So a clip that kills its process costs one 
 outside costs no clip.
 """
 
+import functools
 import os
 import pickle
 import shutil
@@ -23,6 +24,7 @@ from pipeline.journal import FAILURE, SUSPECTS, WORKER_DIED, finished_clips
 from pipeline.shard import BuildJob
 from schemas.errors import BuildFailed
 from schemas.layout import WORK_DIR, marker_path
+from schemas.marker import read_entry
 from schemas.records import ShardUnit
 
 _POLL_S = 0.2
@@ -37,10 +39,25 @@ class Progress(Protocol):
         """`clips` done since the start of the run."""
 
 
-def pending(units: Sequence[ShardUnit], out: Path) -> list[ShardUnit]:
-    """The units that have no marker; one listing a split, not one look-up a unit."""
+def pending(units: Sequence[ShardUnit], out: Path, addition: int | None = None) -> list[ShardUnit]:
+    """The units that have no marker (one listing a split, not one look-up a unit), or one without this addition."""
     present = {split: _names(out / split) for split in {unit.split for unit in units}}
-    return [unit for unit in units if marker_path(out, unit.split, unit.name).name not in present[unit.split]]
+    places = {unit: marker_path(out, unit.split, unit.name) for unit in units}
+    missing = {unit for unit, place in places.items() if place.name not in present[unit.split]}
+    if addition is None:
+        return [unit for unit in units if unit in missing]
+    return [unit for unit in units if unit in missing or addition not in _added(places[unit])]
+
+
+def _added(marker: Path) -> tuple[int, ...]:
+    """The additions that rewrote a shard. This is asked often, so a marker is read again only when it is another file."""
+    stat = marker.stat()
+    return _read_added(marker, stat.st_ino, stat.st_mtime_ns)
+
+
+@functools.cache
+def _read_added(marker: Path, inode: int, written_ns: int) -> tuple[int, ...]:
+    return read_entry(marker).added
 
 
 def _names(directory: Path) -> set[str]:
@@ -58,8 +75,9 @@ def build_locally(units: Sequence[ShardUnit], job: BuildJob, workers: int, optio
     scratch = Path(tempfile.mkdtemp(prefix="motionshards-"))
     beam = ["--runner=FnApiRunner", "--direct_running_mode=multi_processing", f"--direct_num_workers={workers}", *options]
     try:
-        _until_built(units, replace(job, journal=scratch), beam, progress)
+        _until_built(units, replace(job, journal=scratch), beam, _environment(workers), progress)
     except BuildFailed:
+        _forget_directories(scratch)
         raise  # the log in `scratch` stays, for the user to read
     except BaseException:
         shutil.rmtree(scratch)
@@ -70,12 +88,14 @@ def build_locally(units: Sequence[ShardUnit], job: BuildJob, workers: int, optio
     shutil.rmtree(scratch)
 
 
-def _until_built(units: Sequence[ShardUnit], job: BuildJob, beam: list[str], progress: Progress) -> None:
+def _until_built(
+    units: Sequence[ShardUnit], job: BuildJob, beam: list[str], environment: dict[str, str], progress: Progress
+) -> None:
     idle_deaths = 0
-    while left := pending(units, job.out):
-        status = _run_child(units, left, job, beam, progress)
+    while left := pending(units, job.out, job.addition):
+        status = _run_child(units, left, job, beam, environment, progress)
         failure = _failure(job, status)
-        still_left = pending(units, job.out)
+        still_left = pending(units, job.out, job.addition)
         if failure and still_left:
             raise BuildFailed(failure)
         named = _read_suspects(job)
@@ -87,7 +107,14 @@ def _until_built(units: Sequence[ShardUnit], job: BuildJob, beam: list[str], pro
         _forget_journals(job)
 
 
-def _run_child(units: Sequence[ShardUnit], left: list[ShardUnit], job: BuildJob, beam: list[str], progress: Progress) -> int:
+def _run_child(
+    units: Sequence[ShardUnit],
+    left: list[ShardUnit],
+    job: BuildJob,
+    beam: list[str],
+    environment: dict[str, str],
+    progress: Progress,
+) -> int:
     """One run of the graph over what is left; returns the child's exit status once its whole process group is gone."""
     sizes = {unit.name: len(unit) for unit in left}
     before = sum(len(unit) for unit in units) - sum(sizes.values())
@@ -95,7 +122,7 @@ def _run_child(units: Sequence[ShardUnit], left: list[ShardUnit], job: BuildJob,
     with _log(job).open("ab") as log:
         child = subprocess.Popen(
             [sys.executable, "-m", "pipeline.child"],
-            env=_environment(),
+            env=environment,
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
@@ -108,7 +135,7 @@ def _run_child(units: Sequence[ShardUnit], left: list[ShardUnit], job: BuildJob,
             child.stdin.flush()
         # Beam tells of a failure when all bundles are through, which may take days; the note is there at once.
         while child.poll() is None and not (job.journal / FAILURE).exists():
-            unfinished = pending(left, job.out)
+            unfinished = pending(left, job.out, job.addition)
             committed = sum(sizes.values()) - sum(len(unit) for unit in unfinished)
             progress.update(before + committed + finished_clips(job.journal))
             if not unfinished:
@@ -121,12 +148,14 @@ def _run_child(units: Sequence[ShardUnit], left: list[ShardUnit], job: BuildJob,
     return child.returncode
 
 
-def _environment() -> dict[str, str]:
+def _environment(workers: int) -> dict[str, str]:
     """Ours, and where this package lies: the parent may have found it by its working directory alone."""
     here = str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
     # Each shard's decoder threads would open glibc arenas of their own, and a worker would grow by a quarter.
-    return {"MALLOC_ARENA_MAX": "2", **os.environ, "PYTHONPATH": path}
+    # And torch would start a thread a core in every worker.
+    threads = str(max(1, len(os.sched_getaffinity(0)) // workers))
+    return {"MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": threads, **os.environ, "PYTHONPATH": path}
 
 
 def _failure(job: BuildJob, status: int) -> str | None:
@@ -150,9 +179,17 @@ def _read_suspects(job: BuildJob) -> frozenset[str]:
 
 def _forget_journals(job: BuildJob) -> None:
     assert job.journal is not None
+    _forget_directories(job.journal)
     for path in job.journal.iterdir():
         if path != _log(job):
             path.unlink()
+
+
+def _forget_directories(scratch: Path) -> None:
+    """Remove the pictures that killed workers had laid out for other programs."""
+    for path in scratch.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _log(job: BuildJob) -> Path:

@@ -1,10 +1,14 @@
-"""A WebDataset tar whose bytes depend on its members alone, written so that each member's place is known."""
+"""A WebDataset tar whose bytes depend on its members alone, written so that each member's place is known; and reading it."""
 
+import hashlib
 import tarfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
+from schemas.errors import DatasetError
 from schemas.tables import Member
 
 
@@ -42,3 +46,43 @@ class ShardWriter:
         stream.write(header + content + b"\0" * (-len(content) % tarfile.BLOCKSIZE))
         self._tar.offset = place + len(content) + (-len(content) % tarfile.BLOCKSIZE)
         return Member(suffix, place, len(content), zlib.crc32(content))
+
+
+class ShardReader:
+    """Reads samples of a shard by the places that its marker tells.
+
+    Raises:
+        DatasetError: the tar is not there, or not what the marker tells
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._stream = path.open("rb")
+        except OSError as error:
+            raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
+
+    def __enter__(self) -> "ShardReader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+
+    def sample(self, key: str, members: Sequence[dict[str, Any]]) -> dict[str, bytes]:
+        """The members of a sample by suffix, as a row of the marker lists them; their bytes are checked."""
+        return {member["suffix"]: self._member(key, member) for member in members}
+
+    def _member(self, key: str, member: dict[str, Any]) -> bytes:
+        self._stream.seek(member["offset"])
+        content = self._stream.read(member["size"])
+        if len(content) != member["size"] or zlib.crc32(content) != member["crc32"]:
+            raise DatasetError(f"{self._path}: {key}.{member['suffix']} is damaged; restore the shard, or remove the clip")
+        return content
+
+
+def size_and_hash(path: Path) -> tuple[int, str | None]:
+    """Bytes and sha256 of a tar; 0 and None where there is none."""
+    if not path.exists():
+        return 0, None
+    with path.open("rb") as stream:
+        return path.stat().st_size, hashlib.file_digest(stream, "sha256").hexdigest()

@@ -13,6 +13,7 @@ TUBE_RECIPES = ("track", "fomm-track")
 RECIPES = ("resize", "bbox", "fomm-bbox", *TUBE_RECIPES)
 UNITS = ("utterance", "video")
 PRECISIONS = ("fp32", "bf16", "fp16")
+AUS = ("none", "openface", "csv")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,6 +30,7 @@ class BuildConfig:
     landmarks: the landmark model that is used, resolved (never `auto`)
     detector: the face detector of FAN; dlib has its own
     precision: of FAN's arithmetic
+    aus: where action units come from; which folder or program is not here
     jpeg_quality: 1 to 100
     seed: of the order of clips and of the sampled frames
     detect_every: with the recipes `track` and `fomm-track`, look for faces in every so many frames
@@ -48,6 +50,7 @@ class BuildConfig:
     landmarks: str = "dlib"
     detector: str = "sfd"
     precision: str = "fp32"
+    aus: str = "none"
     jpeg_quality: int = 95
     seed: int = 0
     detect_every: int = 1
@@ -58,7 +61,8 @@ class BuildConfig:
     decode_timeout_s: float = 300.0
 
     def __post_init__(self) -> None:
-        for name, allowed in (("unit", UNITS), ("recipe", RECIPES), ("fit", FITS), ("precision", PRECISIONS)):
+        choices = {"unit": UNITS, "recipe": RECIPES, "fit": FITS, "precision": PRECISIONS, "aus": AUS}
+        for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, must be one of {', '.join(allowed)}")
         if self.landmarks == "auto":

@@ -24,6 +24,7 @@ WORK_DIR = ".work"
 META = "meta.json"
 LANDMARKS = "landmarks.npy"
 LANDMARK_SCORES = "landmark_scores.npy"
+AUS = "aus.npy"
 
 # Escaped in the parts of a key, so it stands only where a tube's first frame follows.
 TUBE = "@"
@@ -102,6 +103,11 @@ def tar_path(out: Path, split: str, name: str) -> Path:
 def marker_path(out: Path, split: str, name: str) -> Path:
     """The shard's marker."""
     return out / split / f"{name}.parquet"
+
+
+def next_marker_path(out: Path, split: str, name: str) -> Path:
+    """The marker that takes the place of the shard's when its tar has been replaced; there for a moment only."""
+    return out / split / f"{name}.parquet.next"
 
 
 def plan_path(out: Path, number: int) -> Path:

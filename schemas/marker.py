@@ -19,6 +19,14 @@ def write_marker(path: Path, entry: ShardEntry, rows: pa.Table) -> None:
     pq.write_table(rows.replace_schema_metadata({_ENTRY: json.dumps(asdict(entry)).encode()}), path, compression="zstd")
 
 
+def read_entry(path: Path) -> ShardEntry:
+    """The entry of a marker alone. Raises DatasetError."""
+    try:
+        return ShardEntry(**json.loads(pq.read_schema(path).metadata[_ENTRY]))
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        raise DatasetError(f"{path} is not a readable marker: {error}") from error
+
+
 def read_marker(path: Path) -> tuple[ShardEntry, pa.Table]:
     """The entry and the rows of a marker.
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.action_units import ActionUnits
 from schemas.reasons import REASONS
 
 F32 = NDArray[np.float32]
@@ -238,6 +239,7 @@ class Clip:
     source_frames, duration_s: decodable frames of all spans, and the seconds they cover
     past_end_s: how far the annotation runs past the end of its video, seconds
     jpegs: T encoded frames at the stored size
+    aus: None with `--aus none`
     """
 
     spec: ClipSpec
@@ -249,6 +251,7 @@ class Clip:
     landmarks: Landmarks | None
     quality: Quality
     jpegs: tuple[bytes, ...] = field(repr=False)
+    aus: ActionUnits | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

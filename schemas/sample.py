@@ -3,6 +3,7 @@
 000.jpg … NNN.jpg    frames in time order, RGB
 landmarks.npy        float32 [N,68,2], crop pixels, NaN rows where no face was found (absent with --landmarks none)
 landmark_scores.npy  float32 [N,68] (absent with --landmarks none)
+aus.npy              float32 [N,17], intensities of action units 0 to 5, NaN rows where not valid (absent with --aus none)
 meta.json            who the clip is, and lists of N for time, place and quality; null where there is no value
 """
 
@@ -10,12 +11,14 @@ import io
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.layout import LANDMARK_SCORES, LANDMARKS, META, frame_suffix
+from schemas.action_units import ActionUnits
+from schemas.layout import AUS, LANDMARK_SCORES, LANDMARKS, META, frame_suffix
 from schemas.records import Clip
 from schemas.tables import QUALITY, spec_row
 
@@ -29,6 +32,8 @@ def encode_sample(clip: Clip) -> dict[str, bytes]:
     if clip.landmarks is not None:
         members[LANDMARKS] = npy_bytes(clip.landmarks.points_px)
         members[LANDMARK_SCORES] = npy_bytes(clip.landmarks.scores)
+    if clip.aus is not None:
+        members[AUS] = npy_bytes(clip.aus.intensity)
     members[META] = json.dumps(_meta(clip), ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     return members
 
@@ -74,7 +79,17 @@ def _meta(clip: Clip) -> dict[str, Any]:
     if clip.track is not None:
         meta["boxes_px"] = _rounded(clip.track.boxes_px.tolist())
         meta["box_scores"] = _rounded(clip.track.scores.tolist())
-    return meta
+    return meta if clip.aus is None else {**meta, **_aus_meta(clip.aus)}
+
+
+def _aus_meta(aus: ActionUnits) -> dict[str, Any]:
+    """What is small beside the intensities; a member of its own would cost a tar header and an npy header a clip."""
+    meta = {
+        "au_valid": aus.valid.tolist(),
+        "au_confidence": _rounded(aus.confidence.tolist(), 4),
+        "au_presence": [[None if value != value else int(value) for value in frame] for frame in aus.presence.tolist()],
+    }
+    return {**meta, "au_files": [file and asdict(file) for file in aus.files]} if aus.files else meta
 
 
 def _span(span: dict[str, Any]) -> dict[str, Any]:

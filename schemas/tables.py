@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from schemas.action_units import ActionUnits
 from schemas.layout import TUBE
 from schemas.records import Clip, ClipSpec, Packed, Quality, Rejected, Span
 
@@ -61,6 +62,10 @@ _KEPT = [
     *((name, pa.float32()) for name in QUALITY),
     ("frame_pts_s", pa.list_(pa.float64())),
     *((f"frame_{name}", pa.list_(pa.float32())) for name in QUALITY),
+    ("au_valid", pa.float32()),
+    ("au_confidence", pa.float32()),
+    ("frame_au_valid", pa.list_(pa.bool_())),
+    ("frame_au_confidence", pa.list_(pa.float32())),
 ]
 _LOST = [("stage", pa.string()), ("reason", pa.string()), ("detail", pa.string()), ("retryable", pa.bool_())]
 
@@ -132,6 +137,19 @@ def clip_row(clip: Clip, shard: str, members: Sequence[Member]) -> dict[str, Any
         **{name: _median(values) for name, values in quality.items()},
         "frame_pts_s": clip.placement.pts_s,
         **{f"frame_{name}": values for name, values in quality.items()},
+        **_au_columns(clip.aus),
+    }
+
+
+def _au_columns(aus: ActionUnits | None) -> dict[str, Any]:
+    """What choosing clips and frames needs; null in a data set without action units. The values are in the sample."""
+    if aus is None:
+        return dict.fromkeys(("au_valid", "au_confidence", "frame_au_valid", "frame_au_confidence"))
+    return {
+        "au_valid": aus.share,
+        "au_confidence": _median(aus.confidence),
+        "frame_au_valid": aus.valid,
+        "frame_au_confidence": aus.confidence,
     }
 
 

@@ -1,6 +1,8 @@
 """What many tests need: the real corpus where it lies beside the checkout, and small videos made on the spot."""
 
+import json
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,3 +45,15 @@ def make_video(tmp_path: Path) -> MakeVideo:
         return path
 
     return make
+
+
+@pytest.fixture
+def openface(tmp_path: Path) -> Callable[..., list[str]]:
+    """openface(**orders) -> command line of a program that speaks OpenFace; called again it changes how the program behaves."""
+    orders = tmp_path / "openface.json"
+
+    def command(**behaviour: object) -> list[str]:
+        orders.write_text(json.dumps({"log": str(tmp_path / "openface.log"), **behaviour}))
+        return [sys.executable, str(Path(__file__).with_name("openface_program.py")), str(orders)]
+
+    return command

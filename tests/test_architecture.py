@@ -10,7 +10,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ["schemas", "transforms", "pipeline", "dataset", "trainers", "jobs"]
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
-BUILD = ROOT / "dataset" / "build.py"
+# The commands that write data sets: nothing else imports them, so that reading needs no Beam.
+LEAVES = {ROOT / "dataset" / name for name in ("build.py", "add.py", "remove.py")}
 
 
 def imported(path: Path) -> set[str]:
@@ -29,7 +30,7 @@ def imported(path: Path) -> set[str]:
 def test_imports_run_down_the_list_of_rooms(path: Path) -> None:
     room = path.relative_to(ROOT).parts[0]
     allowed = set(ROOMS[: ROOMS.index(room) + 1])
-    if room == "dataset" and path != BUILD:
+    if room == "dataset" and path not in LEAVES:
         allowed.discard("pipeline")
     assert imported(path) & set(ROOMS) <= allowed
 

@@ -176,7 +176,6 @@ def test_another_config_is_refused_with_the_difference(tree: Path, tmp_path: Pat
         (["--source", "imagenet"], "--source"),
         (["--input", "/nowhere/at/all"], "/nowhere/at/all"),
         (["--output", "/proc/motionshards"], "/proc/motionshards"),
-        (["--landmarks", "fan"], "fan"),
     ],
 )
 def test_unusable_arguments_end_with_2_and_one_clear_line(

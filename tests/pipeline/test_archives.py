@@ -153,6 +153,12 @@ def test_a_missing_part_is_named(in_parts: list[Path], number: int) -> None:
     assert f"these parts are missing: vox2_dev_mp4_parta{'abcde'[number]}" in refusal(in_parts[4])
 
 
+def test_the_part_that_is_named_may_be_the_one_that_is_missing(in_parts: list[Path], tmp_path: Path) -> None:
+    in_parts[0].unlink()
+    assert "these parts are missing: vox2_dev_mp4_partaa" in refusal(in_parts[0])
+    assert "No such file" in refusal(tmp_path / "gone.zip")
+
+
 def test_missing_last_parts_are_told(in_parts: list[Path]) -> None:
     in_parts[4].unlink()
     assert "the end of the zip is not in vox2_dev_mp4_partad: it is cut short, or parts after it are missing" in refusal(

@@ -114,7 +114,10 @@ def test_decoding_stays_a_few_clips_ahead(job: BuildJob, unit: ShardUnit, monkey
 
 def test_a_clip_built_alone_equals_one_built_in_company(job: BuildJob, unit: ShardUnit) -> None:
     spec = read_unit(job.out, unit)[0]
-    (here,), (alone,) = build_clip(spec, job.root, models.load("dlib"), CONFIG), build_alone(spec, job.root, CONFIG, ModelOptions())
+    (here,), (alone,) = (
+        build_clip(spec, job.root, models.load("dlib"), CONFIG),
+        build_alone(spec, job.root, CONFIG, ModelOptions()),
+    )
     assert isinstance(here, Clip)
     assert isinstance(alone, Clip)
     assert encode_sample(here) == encode_sample(alone)

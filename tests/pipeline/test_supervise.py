@@ -17,6 +17,8 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline import supervise
+
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = ["--size", "96", "--clips-per-shard", "6"]
 POISON = "id3-*"
@@ -184,3 +186,12 @@ def test_a_second_driver_on_the_same_output_is_refused(videos: Path, tmp_path: P
     assert "another build is running" in second.stderr.read()
     first.send_signal(signal.SIGTERM)
     assert first.wait(timeout=5) == 130
+
+
+def test_workers_share_the_cores_and_the_user_has_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch would start a thread a core in each of them."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    assert [supervise._environment(workers)["OMP_NUM_THREADS"] for workers in (1, 3, 8, 100)] == ["8", "2", "1", "1"]
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert supervise._environment(8)["OMP_NUM_THREADS"] == "5"

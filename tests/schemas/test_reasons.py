@@ -21,7 +21,7 @@ def test_every_reason_says_what_it_means() -> None:
 
 def test_what_is_damaged_stays_damaged_and_what_was_killed_may_pass() -> None:
     again = {code for code, reason in REASONS.items() if reason.retryable}
-    assert again == {"unreadable", "decode_timeout", "decoder_killed", "killed_worker"}
+    assert again == {"unreadable", "decode_timeout", "decoder_killed", "aus_failed", "bad_aus_csv", "killed_worker"}
 
 
 def test_the_code_knows_no_other_reasons_and_uses_each() -> None:
@@ -36,6 +36,11 @@ def test_the_code_knows_no_other_reasons_and_uses_each() -> None:
                     code = node.args[0]
                     assert not isinstance(code, ast.Constant) or code.value in REASONS, f"{path}: {ast.unparse(node)}"
     assert named == set(REASONS)
+
+
+def test_the_troubleshooting_page_knows_each_reason() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    assert not [code for code in REASONS if f"`{code}`" not in page]
 
 
 @pytest.mark.parametrize("code", ["", "Corrupt", "corrupt ", "no such thing"])

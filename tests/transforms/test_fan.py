@@ -272,6 +272,27 @@ def test_a_build_with_fan(weight_files: Path, demo_videos: Path, tmp_path: Path)
     assert subprocess.run([sys.executable, "-m", "dataset.verify", str(out)], cwd=ROOT, check=False).returncode == 0
 
 
+def test_a_build_without_weights_and_network_ends_at_once_with_both_ways_out(demo_videos: Path, tmp_path: Path) -> None:
+    """A proxy that is not there stands for the missing network."""
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "dataset.build", "--source", "voxceleb2", "--input", str(demo_videos), "--output", str(out)]
+    nowhere = {"TORCH_HOME": str(tmp_path / "home"), "https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
+    done = subprocess.run(
+        [*command, "--landmarks", "fan", "--quiet"],
+        cwd=ROOT,
+        env={**os.environ, **nowhere},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    fetching, error = done.stderr.splitlines()
+    assert fetching.startswith("landmarks: fetching https://")
+    assert error.startswith("error: the weights 2DFAN4-11f355bf06.pth.tar are neither in")
+    assert "--weights DIR" in error
+    assert not out.exists()
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
 def test_a_gpu_gives_the_same_landmarks(weight_files: Path, model: Fan, frames: NDArray[np.uint8]) -> None:

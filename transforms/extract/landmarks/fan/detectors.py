@@ -14,6 +14,7 @@ from transforms.extract.detect import Detections
 from transforms.extract.landmarks.fan import sfd, weights
 from transforms.extract.landmarks.options import ModelOptions
 
+AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 _REFERENCE = 195.0
 
 
@@ -39,9 +40,11 @@ class _Sfd:
 
     def __init__(self, options: ModelOptions, device: torch.device) -> None:
         self._network = weights.load("sfd", options.weights, device)
+        self._dtype = AUTOCAST[options.precision]
 
     def __call__(self, images: Tensor) -> list[Detections]:
-        return sfd.detect(self._network, images)
+        with torch.autocast(images.device.type, self._dtype, enabled=self._dtype is not None):
+            return sfd.detect(self._network, images)
 
 
 class _Library:

@@ -16,7 +16,6 @@ from transforms.extract.landmarks.fan.crops import crops, places
 from transforms.extract.landmarks.fan.heatmaps import mirrored, points
 from transforms.extract.landmarks.options import ModelOptions
 
-_PRECISION = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 # A processor is quickest with what fits its caches: one face and its mirror image.
 _BATCH = {"cuda": 128, "cpu": 1}
 
@@ -31,7 +30,7 @@ class Fan:
 
     def __init__(self, options: ModelOptions) -> None:
         self._device = torch.device(options.device)
-        self._dtype = _PRECISION[options.precision]
+        self._dtype = detectors.AUTOCAST[options.precision]
         fan = weights.load(self.network, options.weights, self._device)
         self._fan = torch.compile(fan, dynamic=False) if options.compile else fan
         self._compiled = options.compile

@@ -1,0 +1,50 @@
+"""Are the action units of one sample in their range, NaN where they are not valid, and as the index says?"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.action_units import MOST, PRESENCES
+from schemas.layout import AUS, META
+
+_NONE = (None,) * len(PRESENCES)
+
+
+def check_action_units(intensity: NDArray[np.float32], meta: Mapping[str, Any], row: Mapping[str, Any]) -> Iterator[str]:
+    """Faults of the float32 [N,17] of a sample, of what meta.json tells of them, and of the columns of its row of the index."""
+    valid = meta.get("au_valid")
+    if not isinstance(valid, list) or len(valid) != len(intensity) or not all(isinstance(one, bool) for one in valid):
+        yield f"{META}: au_valid is not a list of {len(intensity)} of true and false"
+        return
+    yield from _check_intensity(intensity, np.array(valid, bool))
+    yield from (f"{META}: {fault}" for fault in _check_meta(meta, valid))
+    if row["frame_au_valid"] != valid or row["au_valid"] != np.float32(np.mean(valid)):
+        yield f"{META}: au_valid is not what the index says"
+
+
+def _check_intensity(intensity: NDArray[np.float32], valid: NDArray[np.bool_]) -> Iterator[str]:
+    inside = ((intensity >= 0) & (intensity <= MOST)).all(axis=1)
+    for number in np.flatnonzero(valid & ~inside).tolist():
+        yield f"{AUS}: frame {number} is valid, but holds values outside 0 to {MOST:.0f}"
+    for number in np.flatnonzero(~valid & ~np.isnan(intensity).all(axis=1)).tolist():
+        yield f"{AUS}: frame {number} is not valid, but holds values"
+
+
+def _check_meta(meta: Mapping[str, Any], valid: list[bool]) -> Iterator[str]:
+    presence, confidence = meta.get("au_presence"), meta.get("au_confidence")
+    if not isinstance(presence, list) or len(presence) != len(valid) or not all(map(_is_presence, presence, valid)):
+        yield f"au_presence is not {len(valid)} lists of {len(PRESENCES)}, 0 or 1 in valid frames and null in others"
+    if not isinstance(confidence, list) or len(confidence) != len(valid) or not all(map(_is_confidence, confidence, valid)):
+        yield f"au_confidence is not a list of {len(valid)} between 0 and 1, null only in frames that are not valid"
+
+
+def _is_presence(values: Any, valid: bool) -> bool:
+    if not isinstance(values, list) or len(values) != len(PRESENCES):
+        return False
+    return all(type(value) is int and value in (0, 1) for value in values) if valid else tuple(values) == _NONE
+
+
+def _is_confidence(value: Any, valid: bool) -> bool:
+    return not valid if value is None else isinstance(value, int | float) and 0 <= value <= 1

@@ -1,0 +1,211 @@
+"""An addition to a finished data set, from start to end: check, rewrite every shard, finalize.
+
+It runs as a build does: the same graph and runners, one shard a unit, committed by its marker, which tells that it has the
+addition. Stopped, it goes on with the shards that lack it.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline import plan, runners
+from pipeline.action_units import check_csvs
+from pipeline.drive import Ledger, decoders, folder_of
+from pipeline.finalize import finalize
+from pipeline.input import Input, check_archives
+from pipeline.progress import progress
+from pipeline.provenance import PIPELINE_VERSION, provenance, versions
+from pipeline.shard import BuildJob
+from pipeline.supervise import pending
+from schemas.addition import Addition
+from schemas.config import BuildConfig, differences
+from schemas.errors import ConfigError
+from schemas.layout import INDEX, WORK_DIR, uri_to_path
+from schemas.lock import only_writer
+from schemas.manifest import Manifest
+from schemas.records import ShardUnit
+from transforms.extract.action_units.source import AuSource
+from transforms.extract.landmarks import models
+from transforms.extract.landmarks.options import ModelOptions
+
+_STORED, _DECODED = "stored JPEG frames", "decoded frames"
+_LOOKED_FOR = 200
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AddOrder:
+    """What the user asks for.
+
+    out: the data set
+    what: what is added, a key of `add_shard.ADDERS`
+    config: the fields of the config that change, with their new values
+    input: where the videos are, for `frames`
+    aus: where action units come from, for `aus`, and for `frames` of a data set that has them
+    weights, compile: directory with weight files of models, looked into first; and whether to compile the networks
+    runner, workers, beam_options: where to run
+    """
+
+    out: Path
+    what: str
+    config: dict[str, Any] = field(default_factory=dict)
+    input: Input | None = None
+    aus: AuSource | None = None
+    weights: Path | None = None
+    compile: bool = False
+    runner: str = runners.LOCAL
+    workers: int = 1
+    beam_options: Sequence[str] = ()
+    quiet: bool = False
+
+
+def add(order: AddOrder, at: str, say: Callable[[str], None]) -> Ledger:
+    """Rewrite the shards that lack the addition, then index, ledger and card.
+
+    at: the time that is recorded
+
+    Raises:
+        ConfigError: it cannot be added; nothing has been changed
+        DatasetError: there is no data set
+        BuildFailed: the run stopped; what is committed stays and a further run goes on from there
+    """
+    runners.check_options(order.runner, order.beam_options)
+    with only_writer(order.out):
+        manifest = Manifest.read(order.out)
+        if _is_there(order, manifest):
+            return Ledger(manifest, 0, 0.0)
+        config = _changed(manifest.config, order)
+        _check_input(order, manifest)
+        addition = _addition(order, manifest, config, at)
+        shutil.rmtree(order.out / WORK_DIR, ignore_errors=True)  # of a run that was killed
+        if manifest.addition:
+            say(f"going on with what was begun at {manifest.addition.at}")
+        else:
+            manifest = replace(manifest, complete=False, additions=(*manifest.additions, addition))
+            manifest.write(order.out)
+        ledger = _add(order, manifest, addition, config)
+        shutil.rmtree(order.out / WORK_DIR, ignore_errors=True)
+    return ledger
+
+
+def short_clips(out: Path, config: BuildConfig) -> int:
+    """How many clips of a finished data set have fewer frames than the config says and their source had."""
+    rows = pq.read_table(out / INDEX, columns=["n_frames", "source_frames"])
+    wanted = pc.min_element_wise(rows["source_frames"], config.frames)
+    return int(pc.sum(pc.less(rows["n_frames"], wanted), min_count=0).as_py())
+
+
+def _is_there(order: AddOrder, manifest: Manifest) -> bool:
+    """Whether the data set is what it would be with the addition; measuring again is never in vain."""
+    same = bool(order.config) and order.config.items() <= manifest.config.to_json().items()
+    return same and manifest.unfinished is None and not (order.what == "frames" and short_clips(order.out, manifest.config))
+
+
+def _changed(config: BuildConfig, order: AddOrder) -> BuildConfig:
+    """The config that the data set has with the addition."""
+    for name in ("landmarks", "aus"):
+        if order.what == name and getattr(config, name) != "none":
+            raise ConfigError(f"{order.out} has {name} already, of {getattr(config, name)}")
+    if order.what == "frames" and order.config["frames"] < config.frames:
+        raise ConfigError(f"{order.out} has {config.frames} frames a clip already")
+    if order.what == "frames" and (given := order.aus.name if order.aus else "none") != config.aus:
+        raise ConfigError(f"{order.out} has action units of {config.aus}, and --aus is {given}")
+    try:
+        return replace(config, **order.config)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _check_input(order: AddOrder, manifest: Manifest) -> None:
+    """Raise ConfigError where videos or csv files are elsewhere: that would be found out clip by clip, and nothing be added."""
+    planned = pa.concat_tables([pq.read_table(path) for path in plan.plan_files(order.out)])
+    if order.what == "aus":
+        check_csvs(order.aus, planned)
+    if order.what != "frames":
+        return
+    assert order.input is not None, "frames are read from an input"
+    root = order.input.root
+    check_archives(root, manifest.archives)
+    spans = [row[0] for row in planned["spans"].slice(0, _LOOKED_FOR).to_pylist()]
+    if not any(span["packed"] or (root / uri_to_path(span["uri"])).is_file() for span in spans):
+        raise ConfigError(f"--input {root} has none of {len(spans)} videos that {order.out} was built from")
+
+
+def _addition(order: AddOrder, manifest: Manifest, config: BuildConfig, at: str) -> Addition:
+    """The addition, new, or the one that was begun if it is the same."""
+    begun, pixels = manifest.addition, _DECODED if order.what == "frames" else _STORED
+    number = begun.number if begun else len(manifest.additions) + 1
+    addition = Addition(number, order.what, at, pixels, order.config, _made_with(order, manifest, config))
+    if manifest.interrupted and not (begun and begun.same_as(addition)):
+        raise ConfigError(f"{order.out}: {manifest.interrupted}{_difference(begun, addition)}")
+    if begun is None and (manifest.unfinished or pending(plan.units(order.out), order.out)):
+        raise ConfigError(f"{order.out}: {manifest.unfinished or 'the build is unfinished, run it again'}, then add to it")
+    return begun or addition
+
+
+def _difference(begun: Addition | None, asked: Addition) -> str:
+    if begun is None or begun.what != asked.what:
+        return ""
+    changed = differences({**begun.config, **begun.provenance}, {**asked.config, **asked.provenance})
+    return f", as it was begun ({'; '.join(changed)})"
+
+
+def _made_with(order: AddOrder, manifest: Manifest, config: BuildConfig) -> dict[str, str]:
+    """What decides the bytes of the addition; for more frames that is what decided those of the old ones."""
+    if order.what != "frames":
+        return {"motionshards_pipeline": PIPELINE_VERSION, **versions(), **_model_provenance(order, config)}
+    now = provenance(config, order.weights, order.aus)
+    if changed := differences(manifest.provenance, now):
+        raise ConfigError(f"{order.out} was made differently ({'; '.join(changed)}), so its clips cannot get more frames here")
+    return now
+
+
+def _model_provenance(order: AddOrder, config: BuildConfig) -> dict[str, str]:
+    """What the provenance of the data set gains."""
+    if order.what == "landmarks":
+        return models.provenance(config.landmarks, ModelOptions(config.detector, config.precision, order.weights))
+    return order.aus.provenance() if order.what == "aus" and order.aus else {}
+
+
+def _add(order: AddOrder, manifest: Manifest, addition: Addition, config: BuildConfig) -> Ledger:
+    start = time.monotonic()
+    units = plan.units(order.out)
+    left = pending(units, order.out, addition.number)
+    if left:
+        _run(order, manifest, addition, config, sum(map(len, units)), left)
+    others = tuple(one for one in manifest.additions if one.number != addition.number)
+    manifest = replace(
+        manifest,
+        config=config,
+        provenance={**manifest.provenance, **_model_provenance(order, config)},
+        aus_from=folder_of(order.aus) or manifest.aus_from,
+        additions=(*others, replace(addition, finished=True)),
+    )
+    return Ledger(finalize(order.out, manifest), sum(len(unit) for unit in left), time.monotonic() - start)
+
+
+def _run(order: AddOrder, manifest: Manifest, addition: Addition, config: BuildConfig, total: int, left: list[ShardUnit]) -> None:
+    """Rewrite the units that are left of `total` planned clips."""
+    job = BuildJob(
+        (order.input.root if order.input else order.out).resolve(),
+        order.out.resolve(),
+        config,
+        manifest.provenance["ffmpeg"],
+        decoders=decoders(config, order.workers),
+        weights=order.weights.resolve() if order.weights else None,
+        compile=order.compile,
+        aus=order.aus,
+        addition=addition.number,
+        adding=addition.what,
+    )
+    bar = progress(total, total - sum(len(unit) for unit in left), quiet=order.quiet)
+    try:
+        runners.run(left, job, order.runner, order.workers, order.beam_options, bar)
+    finally:
+        bar.close()

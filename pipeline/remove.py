@@ -1,0 +1,181 @@
+"""A removal from start to end: shards, plan, index, ledger and card, so that nothing tells who was there.
+
+The order makes a killed removal harmless. dataset.json first says what is to go (by digest), then the index goes, then shards
+are replaced, then the plan. The plan comes last, since it tells which shards are concerned; doing a step again changes nothing.
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pipeline import plan
+from pipeline.finalize import finalize
+from pipeline.hygiene import without_names
+from pipeline.supervise import pending
+from pipeline.take_out import concerned_units, take_out_of_plan, take_out_of_shard
+from schemas.atomic import sync
+from schemas.layout import INDEX, REJECTIONS, WORK_DIR, marker_path, planned_key
+from schemas.lock import only_writer
+from schemas.manifest import Manifest
+from schemas.marker import read_marker
+from schemas.records import ShardUnit
+from schemas.removal import Removal, digest
+from schemas.tables import MARKER, PLAN, planned_keys_of
+
+_WHO = ["key", "identity", "video"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to go: the clips whose column `kind` (identity, video or key) is `name`."""
+
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a removal did.
+
+    manifest: of the data set afterwards
+    removals: what this run took out, or finished taking out
+    shards: the names of those that were concerned
+    missing: wishes that match nothing, now or in an earlier removal
+    """
+
+    manifest: Manifest
+    removals: tuple[Removal, ...]
+    shards: frozenset[str]
+    missing: tuple[Wish, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Match:
+    """What a wish matches: how much of it no wish before it does, and all names that tell of it."""
+
+    wish: Wish
+    clips: int
+    samples: int
+    names: frozenset[str]
+
+
+def remove(out: Path, wishes: Sequence[Wish], at: str) -> Taken:
+    """Take out what matches `wishes`, and what an interrupted removal left. Where nothing matches, nothing changes.
+
+    at: the time that is recorded
+
+    Raises:
+        ConfigError: a build is running
+        DatasetError: there is no data set, or a shard that must be rewritten is damaged; the same call goes on from there
+    """
+    with only_writer(out):
+        manifest = Manifest.read(out)
+        known = {(removal.kind, removal.digest) for removal in manifest.removals}
+        new = [wish for wish in dict.fromkeys(wishes) if (wish.kind, digest(wish.kind, wish.name)) not in known]
+        matches = _matches(out, new) if new else []
+        missing = tuple(match.wish for match in matches if not match.names)
+        manifest = _intend(manifest, [match for match in matches if match.names], at)
+        removals = tuple(removal for removal in manifest.removals if not removal.finished)
+        if not removals:
+            return Taken(manifest, (), frozenset(), missing)
+        shutil.rmtree(out / WORK_DIR, ignore_errors=True)  # what a killed build left may hold what is to go
+        manifest.write(out)
+        concerned = _take_out(out, manifest, removals)
+        manifest = _finish(out, manifest)
+        shutil.rmtree(out / WORK_DIR, ignore_errors=True)
+        return Taken(manifest, removals, frozenset(unit.name for unit in concerned), missing)
+
+
+def _matches(out: Path, wishes: list[Wish]) -> list[_Match]:
+    files = [pq.read_table(path, columns=_WHO) for path in plan.plan_files(out)]
+    planned = pa.concat_tables([PLAN.empty_table().select(_WHO), *files])
+    masks = [_named(planned, wish) for wish in wishes]
+    tubes = any(planned_key(wish.name) != wish.name for wish in wishes if wish.kind == "key")
+    built = _built(out, np.any(masks, axis=0) if not tubes else np.ones(len(planned), np.bool_))
+    taken, gone, matches = np.zeros(len(planned), np.bool_), np.zeros(len(built), np.bool_), []
+    for wish, mask in zip(wishes, masks, strict=True):
+        rows = _named(built, wish)
+        clips = planned["key"].filter(pa.array(mask & ~taken)).unique()
+        samples = rows & built["kept"].to_numpy() & ~gone
+        names = _names(planned.filter(pa.array(mask)), built.filter(pa.array(rows)), wish)
+        matches.append(_Match(wish, len(clips), int(samples.sum()), names))
+        taken, gone = taken | mask, gone | rows
+    return matches
+
+
+def _named(rows: pa.Table, wish: Wish) -> NDArray[np.bool_]:
+    """bool [n]: the rows that a wish means; a planned clip's key means all its tubes."""
+    found = pc.equal(rows[wish.kind], wish.name)
+    if wish.kind == "key":
+        found = pc.or_(found, pc.equal(planned_keys_of(rows["key"]), wish.name))
+    mask: NDArray[np.bool_] = found.to_numpy()
+    return mask
+
+
+def _names(planned: pa.Table, built: pa.Table, wish: Wish) -> frozenset[str]:
+    """What tells of the clips that a wish means: their keys, and their videos where a person is to go."""
+    columns = ["key", "video", "identity"] if wish.kind == "identity" else ["key"]
+    names = {name for column in columns for rows in (planned, built) for name in rows[column].to_pylist()}
+    return frozenset(names | {wish.name}) if names else frozenset()
+
+
+def _built(out: Path, mask: NDArray[np.bool_]) -> pa.Table:
+    """Rows of the markers of all units with a planned clip in `mask`, which runs over all plan files."""
+    starts = np.cumsum([0, *(pq.read_metadata(path).num_rows for path in plan.plan_files(out))])
+    first = {path.name: int(start) for path, start in zip(plan.plan_files(out), starts[:-1], strict=True)}
+    rows = [MARKER.empty_table()]
+    for unit in plan.units(out):
+        path, start = marker_path(out, unit.split, unit.name), first[unit.plan]
+        if mask[start + unit.start : start + unit.stop].any() and path.exists():
+            rows.append(read_marker(path)[1])
+    built = pa.concat_tables(rows)
+    return built.filter(pc.fill_null(pc.not_equal(built["reason"], "removed"), True)).select([*_WHO, "kept"])
+
+
+def _intend(manifest: Manifest, matches: list[_Match], at: str) -> Manifest:
+    """The manifest that says what is to go, and no longer what there is."""
+    if not matches:
+        return manifest
+    new = [
+        Removal(match.wish.kind, digest(match.wish.kind, match.wish.name), at, match.clips, match.samples) for match in matches
+    ]
+    names = frozenset().union(*(match.names for match in matches))
+    return replace(
+        manifest,
+        complete=False,
+        counts={},
+        shards=(),
+        hygiene=without_names(manifest.hygiene, names),
+        removals=(*manifest.removals, *new),
+    )
+
+
+def _take_out(out: Path, manifest: Manifest, removals: tuple[Removal, ...]) -> list[ShardUnit]:
+    for name in (INDEX, REJECTIONS):
+        (out / name).unlink(missing_ok=True)
+    sync(out)
+    concerned = concerned_units(out, manifest.config, removals)
+    for unit in concerned:
+        take_out_of_shard(out, unit, removals)
+    for path in plan.plan_files(out):
+        take_out_of_plan(out, path, removals)
+    return concerned
+
+
+def _finish(out: Path, manifest: Manifest) -> Manifest:
+    """Index, ledger and card of what is left; without them where a build or an addition had not been finished before."""
+    manifest = replace(manifest, removals=tuple(replace(removal, finished=True) for removal in manifest.removals))
+    if manifest.addition or pending(plan.units(out), out):
+        manifest.write(out)
+        return manifest
+    return finalize(out, manifest)

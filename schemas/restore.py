@@ -1,0 +1,72 @@
+"""A sample of a shard as the clip that it was written from: the inverse of `sample.encode_sample` and `tables.clip_row`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from schemas.action_units import ActionUnits, AuFile
+from schemas.layout import AUS, LANDMARK_SCORES, LANDMARKS, META
+from schemas.records import F32, Clip, FaceTrack, Landmarks, Placement, Quality
+from schemas.sample import decode_arrays
+from schemas.tables import QUALITY, spec_from_row
+
+
+def restore_clip(row: Mapping[str, Any], members: Mapping[str, bytes]) -> Clip:
+    """The clip of a marker's row and its sample's members. Encoding it again gives the same bytes.
+
+    Numbers that meta.json has rounded come back rounded; those that stand in the row as well come back as they were.
+
+    Raises:
+        ValueError: a member is not what its name says
+        KeyError: a member, or something in meta.json, is missing
+    """
+    decoded = decode_arrays(members)
+    meta = decoded[_stem(META)]
+    quality = Quality(**{name: _floats(row[f"frame_{name}"]) for name in QUALITY})
+    return Clip(
+        spec=spec_from_row({**row, "cost": 1.0}),
+        source_frames=row["source_frames"],
+        duration_s=row["duration_s"],
+        past_end_s=row["past_end_s"],
+        placement=_placement(row, meta),
+        track=_track(meta, quality) if "boxes_px" in meta else None,
+        landmarks=Landmarks(decoded[_stem(LANDMARKS)], decoded[_stem(LANDMARK_SCORES)]) if LANDMARKS in members else None,
+        quality=quality,
+        jpegs=tuple(content for suffix, content in members.items() if suffix.endswith(".jpg")),
+        aus=_action_units(decoded[_stem(AUS)], row, meta) if AUS in members else None,
+    )
+
+
+def _placement(row: Mapping[str, Any], meta: Mapping[str, Any]) -> Placement:
+    return Placement(
+        span=np.array(meta["span"], np.int32),
+        index=np.array(meta["frame_index"], np.int32),
+        pts_s=np.array(row["frame_pts_s"], np.float64),
+        source_size_px=np.array(meta["source_size_px"], np.int32),
+        content_px=np.array(meta["content_px"], np.int32),
+        source_to_crop=np.array(meta["source_to_crop"], np.float64),
+    )
+
+
+def _track(meta: Mapping[str, Any], quality: Quality) -> FaceTrack:
+    return FaceTrack(_floats(meta["boxes_px"]), _floats(meta["box_scores"]), quality.faces.astype(np.int32))
+
+
+def _action_units(intensity: F32, row: Mapping[str, Any], meta: Mapping[str, Any]) -> ActionUnits:
+    return ActionUnits(
+        intensity=intensity,
+        presence=_floats(meta["au_presence"]),
+        valid=np.array(meta["au_valid"], np.bool_),
+        confidence=_floats(row["frame_au_confidence"]),
+        files=tuple(file and AuFile(**file) for file in meta.get("au_files", ())),
+    )
+
+
+def _floats(values: Any) -> F32:
+    """A float32 array of (lists of) numbers; None, as JSON has for want of NaN, becomes NaN."""
+    return np.array(values, np.float32)
+
+
+def _stem(suffix: str) -> str:
+    return suffix.rpartition(".")[0]

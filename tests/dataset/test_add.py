@@ -1,0 +1,359 @@
+"""Landmarks and quality are added to a finished data set; its frames stay, byte by byte, and so do its names."""
+
+import hashlib
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from dataset import build, remove, verify
+from dataset.index import Dataset
+from pipeline import add_shard, rewrite
+from pipeline.shard import BuildJob
+from schemas.errors import DatasetError
+from schemas.layout import CARD, DATASET_JSON, INDEX, REJECTIONS, marker_path, next_marker_path, tar_path
+from schemas.lock import only_writer
+from schemas.manifest import Manifest
+from schemas.marker import read_entry
+from schemas.tables import QUALITY
+
+ROOT = Path(__file__).resolve().parents[2]
+FACES = ("face_size_px", "faces", "yaw_deg", "pitch_deg", "roll_deg")
+
+
+@pytest.fixture(scope="session")
+def videos(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory, make_faceless: Path) -> Path:
+    """Four utterances of a face, one without any, and a file that is no video."""
+    root = tmp_path_factory.mktemp("add") / "videos"
+    shutil.copytree(demo_videos / "dev", root / "dev")
+    for name, content in (("00001", make_faceless.read_bytes()), ("00002", b"no video")):
+        path = root / f"dev/mp4/id90000/noface00000/{name}.mp4"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+    return root
+
+
+@pytest.fixture(scope="session")
+def make_faceless(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from transforms.extract.ffmpeg import ffmpeg_path
+
+    path = tmp_path_factory.mktemp("faceless") / "bars.mp4"
+    source = "testsrc2=size=96x96:rate=25:duration=1"
+    subprocess.run([ffmpeg_path(), "-v", "error", "-f", "lavfi", "-i", source, path], check=True)
+    return path
+
+
+def ask(videos: Path, out: Path, *more: str) -> list[str]:
+    what = ["--size", "128", "--frames", "3", "--clips-per-shard", "2", "--workers", "1", "--quiet"]
+    return ["--source", "voxceleb2", "--input", str(videos), "--output", str(out), *what, *more]
+
+
+def adding(out: Path, what: str = "landmarks", *more: str) -> list[str]:
+    return ["--output", str(out), "--add", what, "--workers", "1", "--quiet", *more]
+
+
+@pytest.fixture(scope="session")
+def made(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("add") / "data"
+    assert build.main(ask(videos, out, "--landmarks", "none")) == 0
+    return out
+
+
+@pytest.fixture
+def out(made: Path, tmp_path: Path) -> Path:
+    """A data set without landmarks: five clips and a rejected one, free to be changed."""
+    return Path(shutil.copytree(made, tmp_path / "data"))
+
+
+@pytest.fixture(scope="session")
+def added(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with landmarks added, undisturbed; read it only."""
+    out = Path(shutil.copytree(made, tmp_path_factory.mktemp("added") / "data"))
+    assert build.main(adding(out)) == 0
+    return out
+
+
+def tree(out: Path) -> dict[str, str]:
+    """sha256 of every file but dataset.json, which has the time of the addition."""
+    files = sorted(path for path in out.rglob("*") if path.is_file() and path.name != DATASET_JSON)
+    return {path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def jpegs(out: Path) -> dict[str, dict[str, bytes]]:
+    """The frames of each clip as they are stored."""
+    data = Dataset.open(out)
+    found = {}
+    for row in data.index().to_pylist():
+        content = tar_path(out, row["split"], row["shard"]).read_bytes()
+        members = {one["suffix"]: content[one["offset"] : one["offset"] + one["size"]] for one in row["members"]}
+        found[row["key"]] = {suffix: member for suffix, member in members.items() if suffix.endswith(".jpg")}
+    return found
+
+
+def rows(out: Path) -> dict[str, dict[str, Any]]:
+    return {row["key"]: row for row in pq.read_table(out / INDEX).to_pylist()}
+
+
+def test_frames_names_and_rejections_stay_and_the_result_verifies(made: Path, added: Path) -> None:
+    assert verify.verify(added).faults == ()
+    assert jpegs(added) == jpegs(made)
+    old, new = Manifest.read(made), Manifest.read(added)
+    assert [(entry.name, entry.clips) for entry in new.shards] == [(entry.name, entry.clips) for entry in old.shards]
+    assert (added / REJECTIONS).read_bytes() == (made / REJECTIONS).read_bytes()
+    assert {path.name for path in added.rglob("*")} == {path.name for path in made.rglob("*")}
+    assert all(entry.added == (1,) for entry in new.shards) and all(entry.added == () for entry in old.shards)
+    assert {**old.counts, "bytes": 0} == {**new.counts, "bytes": 0} and new.counts["bytes"] > old.counts["bytes"]
+    before, after = rows(made), rows(added)
+    changed = {name for key in before for name in before[key] if repr(before[key][name]) != repr(after[key][name])}
+    assert changed == {"members", *FACES, *(f"frame_{name}" for name in FACES)}
+
+
+def test_landmarks_are_those_of_a_build_to_a_pixel_or_two(videos: Path, added: Path, tmp_path: Path) -> None:
+    """A build looks at decoded frames, an addition at JPEGs of them."""
+    assert build.main(ask(videos, tmp_path / "fresh", "--landmarks", "dlib")) == 0
+    fresh = {sample.key: sample for sample in Dataset.open(tmp_path / "fresh").samples()}
+    later = {sample.key: sample for sample in Dataset.open(added).samples()}
+    assert set(later) - set(fresh) == {"id90000/noface00000/00001"}, "a build rejects what has no face"
+    for key, sample in fresh.items():
+        assert sample.landmarks is not None and later[key].landmarks is not None
+        assert np.abs(sample.landmarks - later[key].landmarks).max() <= 4
+        assert np.abs(sample.landmarks - later[key].landmarks).mean() < 0.5
+        assert sample.meta.keys() == later[key].meta.keys() and list(sample.meta) == list(later[key].meta)
+        same = {name for name in sample.meta if sample.meta[name] == later[key].meta[name]}
+        assert {"blur", "brightness", "pts_s", "frame_index", "source_to_crop", "faces"} <= same
+    assert Manifest.read(tmp_path / "fresh").provenance == Manifest.read(added).provenance
+    assert Manifest.read(tmp_path / "fresh").config == Manifest.read(added).config
+
+
+def test_a_clip_without_a_face_is_kept_with_nan(added: Path) -> None:
+    (sample,) = [sample for sample in Dataset.open(added).samples() if "noface" in sample.key]
+    assert sample.landmarks is not None and np.isnan(sample.landmarks).all()
+    assert sample.landmark_scores is not None and not sample.landmark_scores.any()
+    assert sample.meta["boxes_px"] == [[None] * 4] * 3 and sample.meta["faces"] == [0.0] * 3
+    assert rows(added)[sample.key]["yaw_deg"] is None
+
+
+def test_it_is_recorded_where_the_landmarks_come_from(added: Path) -> None:
+    manifest = Manifest.read(added)
+    (addition,) = manifest.additions
+    assert (addition.number, addition.what, addition.pixels, addition.finished) == (1, "landmarks", "stored JPEG frames", True)
+    assert addition.config["landmarks"] == manifest.config.landmarks == "dlib"
+    assert "sha256:" in addition.provenance["landmark_model"] and "dlib" in manifest.provenance
+    card = (added / CARD).read_text()
+    assert "- landmarks: computed from stored JPEG frames" in card and "| `landmarks` | dlib |" in card
+    assert "iBUG 300-W" in card
+
+
+def test_any_number_of_workers_writes_the_same_bytes(out: Path, added: Path) -> None:
+    assert build.main([*adding(out), "--workers", "2"]) == 0
+    assert tree(out) == tree(added)
+    assert not (out / ".work").exists()
+
+
+def test_a_later_build_goes_on_with_the_new_config(added: Path, videos: Path, tmp_path: Path, capsys: Any) -> None:
+    out = Path(shutil.copytree(added, tmp_path / "data"))
+    assert build.main(ask(videos, out, "--landmarks", "none")) == 2
+    assert "landmarks: dlib -> none" in capsys.readouterr().err
+    more = Path(shutil.copytree(videos, tmp_path / "more"))
+    target = more / "dev/mp4/id90009/latevideo00/00001.mp4"
+    target.parent.mkdir(parents=True)
+    shutil.copy(next((videos / "dev/mp4").rglob("*.mp4")), target)
+    assert build.main(ask(more, out, "--landmarks", "dlib")) == 0
+    assert verify.verify(out).faults == ()
+    assert sorted(entry.added for entry in Manifest.read(out).shards)[:2] == [(), (1,)]
+    assert build.main(adding(out, "quality")) == 0
+    assert {entry.added for entry in Manifest.read(out).shards} == {(2,), (1, 2)}
+    assert verify.verify(out).faults == ()
+
+
+def test_quality_is_measured_again_on_the_stored_frames(added: Path, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(added, tmp_path / "data"))
+    assert build.main(adding(out, "quality")) == 0
+    assert verify.verify(out).faults == () and jpegs(out) == jpegs(added)
+    before, after = rows(added), rows(out)
+    changed = {name for key in before for name in before[key] if repr(before[key][name]) != repr(after[key][name])}
+    assert changed - {"members"} <= {name for one in QUALITY for name in (one, f"frame_{one}")}
+    assert {"frame_blur", "frame_brightness"} <= changed, "of JPEGs they differ a little from those of decoded frames"
+    assert not {"frame_yaw_deg", "frame_face_size_px", "frame_faces"} & changed, "faces are as they were found"
+    for key in before:
+        np.testing.assert_allclose(after[key]["frame_brightness"], before[key]["frame_brightness"], atol=1)
+    assert Manifest.read(out).config == Manifest.read(added).config
+    assert build.main(adding(out, "quality")) == 0, "it may be measured as often as one likes"
+    assert [addition.number for addition in Manifest.read(out).additions] == [1, 2, 3] and tree(out)[INDEX]
+
+
+def test_what_is_there_is_not_added_again(added: Path, tmp_path: Path, capsys: Any) -> None:
+    out = Path(shutil.copytree(added, tmp_path / "data"))
+    before = (tree(out), (out / DATASET_JSON).read_bytes())
+    assert build.main([*adding(out, "landmarks", "--landmarks", "dlib"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["clips_rewritten"] == 0
+    assert build.main(adding(out, "landmarks", "--landmarks", "fan")) == 2
+    assert "has landmarks already, of dlib" in capsys.readouterr().err
+    assert (tree(out), (out / DATASET_JSON).read_bytes()) == before
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        (["--add", "smiles"], "--add"),
+        (["--add", "landmarks", "--size", "64"], "--size does not go with an addition"),
+        (["--add=landmarks", "--frames=7"], "--frames does not go with an addition"),
+        (["--add", "landmarks", "--landmarks", "none"], "--landmarks"),
+        (["--add", "landmarks", "--source", "fashion"], "--source is fashion, the data set is of voxceleb2"),
+        (["--add", "landmarks", "--workers", "0"], "--workers is 0"),
+        (["--add", "landmarks", "--limt", "3"], "--limt"),
+        (["--add", "landmarks", "--output", "/nowhere/at/all"], "holds no data set"),
+    ],
+)
+def test_unusable_arguments_end_with_2_and_one_line(out: Path, capsys: Any, extra: list[str], said: str) -> None:
+    before = tree(out)
+    try:
+        status: Any = build.main(["--output", str(out), "--quiet", *extra])
+    except SystemExit as left:
+        status = left.code
+    told = capsys.readouterr()
+    assert (status, told.out) == (2, "") and said in told.err and told.err.count("\n") == 1
+    assert tree(out) == before and Dataset.open(out)
+
+
+def test_only_a_finished_data_set_is_added_to_and_by_one_at_a_time(out: Path, videos: Path, capsys: Any) -> None:
+    with only_writer(out):
+        assert build.main(adding(out)) == 2
+    assert "another build is running" in capsys.readouterr().err
+    entry = Manifest.read(out).shards[0]
+    marker_path(out, entry.split, entry.name).unlink()
+    assert build.main(adding(out)) == 2
+    assert "the build is unfinished, run it again, then add to it" in capsys.readouterr().err
+    assert build.main(ask(videos, out, "--landmarks", "none")) == 0
+    assert build.main(adding(out)) == 0
+
+
+def stopped_after(monkeypatch: pytest.MonkeyPatch, out: Path, shards: int) -> None:
+    """An addition that ends after so many shards. The graph runs in this process, where the shards can be counted."""
+    done, whole = [0], add_shard.replace_shard
+
+    def counted(*arguments: Any) -> None:
+        if done[0] == shards:
+            raise KeyboardInterrupt
+        done[0] += 1
+        whole(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(add_shard, "replace_shard", counted)
+        patch.setattr("pipeline.runners.run", in_this_process)
+        assert build.main(adding(out)) == 130
+
+
+def in_this_process(units: Any, job: BuildJob, *_: Any) -> None:
+    for unit in units:
+        add_shard.add_to_shard(unit, job)
+
+
+def test_half_way_tars_are_old_or_new_and_nothing_else_may_write(
+    out: Path, added: Path, made: Path, videos: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    stopped_after(monkeypatch, out, 2)
+    kinds = [path.read_bytes() == (added / path.relative_to(out)).read_bytes() for path in sorted(out.rglob("*.tar"))]
+    assert 0 < sum(kinds) < len(kinds)
+    old = [path.read_bytes() == (made / path.relative_to(out)).read_bytes() for path in sorted(out.rglob("*.tar"))]
+    assert [not new for new in kinds] == old
+    with pytest.raises(DatasetError, match="--add landmarks was interrupted, run it again"):
+        Dataset.open(out)
+    assert "--add landmarks was interrupted" in verify.verify(out).faults[0]
+    for command in (ask(videos, out, "--landmarks", "none"), ask(videos, out, "--landmarks", "dlib"), adding(out, "quality")):
+        assert build.main(command) == 2
+        assert "--add landmarks was interrupted, run it again" in capsys.readouterr().err
+    untouched = {path: path.stat().st_ino for path in out.glob("t*/*") if read_entry(path.with_suffix(".parquet")).added}
+    assert build.main([*adding(out), "--json"]) == 0
+    assert tree(out) == tree(added)
+    assert all(path.stat().st_ino == inode for path, inode in untouched.items()), "what was done is not done again"
+
+
+def test_people_can_be_taken_out_half_way(out: Path, added: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    key = sorted(rows(out))[0]
+    stopped_after(monkeypatch, out, 2)
+    assert remove.main([str(out), "--key", key]) == 0
+    assert "--add landmarks was interrupted, run it again" in capsys.readouterr().out
+    assert build.main(adding(out)) == 0
+    assert verify.verify(out).faults == ()
+    beside = Path(shutil.copytree(added, out.parent / "beside"))
+    assert remove.main([str(beside), "--key", key]) == 0
+    assert tree(beside) == tree(out)
+
+
+@pytest.mark.parametrize("renamed", ["marker.next", "tar", "marker"])
+def test_a_crash_around_the_renames_of_a_shard_is_mended(
+    out: Path, added: Path, monkeypatch: pytest.MonkeyPatch, renamed: str
+) -> None:
+    """The process ends just before this file takes its place."""
+    whole = Path.replace
+    name = {"marker.next": ".parquet.next", "tar": ".tar", "marker": ".parquet"}[renamed]
+
+    def crash(self: Path, target: Path) -> Path:
+        if target.parent.name == "train" and target.name.endswith(name):
+            raise KeyboardInterrupt
+        return whole(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", crash)
+        patch.setattr("pipeline.runners.run", in_this_process)
+        assert build.main(adding(out)) == 130
+    entry = Manifest.read(out).shards[0]
+    assert next_marker_path(out, entry.split, entry.name).exists() == (renamed != "marker.next")
+    assert build.main(adding(out)) == 0
+    assert tree(out) == tree(added) and verify.verify(out).faults == ()
+
+
+def test_a_lingering_marker_is_a_stray_file(added: Path, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(added, tmp_path / "data"))
+    entry = Manifest.read(out).shards[0]
+    next_marker_path(out, entry.split, entry.name).write_bytes(b"")
+    assert ["stray" in fault for fault in verify.verify(out, fast=True).faults] == [True]
+
+
+def test_a_damaged_shard_stops_it_with_one_line(out: Path, added: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    row = next(iter(rows(out).values()))
+    path = tar_path(out, row["split"], row["shard"])
+    whole = path.read_bytes()
+    damaged = bytearray(whole)
+    damaged[row["members"][0]["offset"] + 50] ^= 1
+    path.write_bytes(damaged)
+    monkeypatch.setattr("pipeline.runners.run", in_this_process)
+    assert build.main(adding(out)) == 2
+    assert f"{row['key']}.000.jpg is damaged" in capsys.readouterr().err
+    path.write_bytes(whole)
+    assert build.main(adding(out)) == 0
+    assert tree(out) == tree(added)
+
+
+def test_killed_at_random_moments(out: Path, added: Path) -> None:
+    dice = random.Random(1)
+    command = [sys.executable, "-m", "dataset.build", *adding(out)]
+    landed = 0
+    for _ in range(3):
+        running = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while running.poll() is None and not any(out.glob(".work/*")):
+            time.sleep(0.002)
+        time.sleep(dice.uniform(0, 1))
+        running.send_signal(signal.SIGKILL)
+        landed += running.wait() == -signal.SIGKILL
+        time.sleep(0.3)  # its workers end with it
+    assert landed
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 0
+    assert tree(out) == tree(added) and verify.verify(out).faults == ()
+
+
+def test_settling_a_sound_shard_changes_nothing(out: Path) -> None:
+    before = tree(out)
+    for entry in Manifest.read(out).shards:
+        rewrite.settle(out, entry.split, entry.name)
+    assert tree(out) == before

@@ -1,0 +1,249 @@
+"""More frames for a finished data set: the old ones stay, byte by byte, and the new are those of a build with as many."""
+
+import hashlib
+import shlex
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from dataset import build, remove, verify
+from dataset.index import Dataset, Sample
+from pipeline import add_shard, extend
+from schemas.layout import DATASET_JSON, INDEX, tar_path
+from schemas.manifest import Manifest
+
+FAST = ["--size", "96", "--clips-per-shard", "2", "--workers", "1", "--quiet"]
+TUBES = ["--recipe", "track", "--tube-min-px", "64", "--tube-min-frames", "10", "--tube-max-frames", "40", "--detect-every", "10"]
+Frames = dict[tuple[str, int, int], bytes]
+
+
+def ask(videos: Path, out: Path, *more: str) -> list[str]:
+    return ["--source", "voxceleb2", "--input", str(videos), "--output", str(out), *FAST, *more]
+
+
+def extending(videos: Path, out: Path, frames: int, *more: str) -> list[str]:
+    return ["--output", str(out), "--input", str(videos), "--extend-frames", str(frames), "--workers", "1", "--quiet", *more]
+
+
+@pytest.fixture(scope="session")
+def videos(demo_videos: Path, make_short: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four utterances of a face, and a clip of four frames."""
+    root = tmp_path_factory.mktemp("extend") / "videos"
+    shutil.copytree(demo_videos / "dev", root / "dev")
+    path = root / "dev/mp4/id90000/shortvideo0/00001.mp4"
+    path.parent.mkdir()
+    shutil.copy(make_short, path)
+    return root
+
+
+@pytest.fixture(scope="session")
+def make_short(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import subprocess
+
+    from transforms.extract.ffmpeg import ffmpeg_path
+
+    path = tmp_path_factory.mktemp("short") / "short.mp4"
+    source = "testsrc2=size=96x96:rate=25:duration=0.16"
+    subprocess.run([ffmpeg_path(), "-v", "error", "-f", "lavfi", "-i", source, path], check=True)
+    return path
+
+
+@pytest.fixture(scope="session")
+def made(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("extend") / "data"
+    assert build.main(ask(videos, out, "--landmarks", "none", "--frames", "3")) == 0
+    return out
+
+
+@pytest.fixture
+def out(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "data"))
+
+
+@pytest.fixture(scope="session")
+def extended(made: Path, videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with six frames, undisturbed; read it only."""
+    out = Path(shutil.copytree(made, tmp_path_factory.mktemp("extended") / "data"))
+    assert build.main(extending(videos, out, 6)) == 0
+    return out
+
+
+def tree(out: Path) -> dict[str, str]:
+    files = sorted(path for path in out.rglob("*") if path.is_file() and path.name != DATASET_JSON)
+    return {path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def frames(out: Path) -> Frames:
+    """The stored bytes of every frame, by clip, span and number in its file."""
+    data, found = Dataset.open(out), {}
+    for row in data.index().to_pylist():
+        meta = data.read(row).meta
+        content = tar_path(out, row["split"], row["shard"]).read_bytes()
+        places = zip(meta["span"], meta["frame_index"], row["members"], strict=False)
+        for span, index, member in places:
+            found[row["key"], span, index] = content[member["offset"] : member["offset"] + member["size"]]
+    return found
+
+
+def samples(out: Path) -> dict[str, Sample]:
+    return {sample.key: sample for sample in Dataset.open(out).samples()}
+
+
+def test_the_result_is_that_of_a_build_with_as_many_frames(made: Path, extended: Path, videos: Path, tmp_path: Path) -> None:
+    """Without landmarks the two are the same to the last bit: frames, meta.json, index."""
+    assert verify.verify(extended).faults == ()
+    assert frames(made).items() < frames(extended).items()
+    fresh = tmp_path / "fresh"
+    assert build.main(ask(videos, fresh, "--landmarks", "none", "--frames", "6", "--min-frames", "3")) == 0
+    for path in fresh.rglob("*.tar"):
+        assert path.read_bytes() == (extended / path.relative_to(fresh)).read_bytes()
+    assert pq.read_table(extended / INDEX).equals(pq.read_table(fresh / INDEX)) or frames(fresh) == frames(extended)
+    assert Manifest.read(extended).config == Manifest.read(fresh).config
+    assert Manifest.read(extended).counts == Manifest.read(fresh).counts
+    lengths = {key: len(sample.frames) for key, sample in samples(extended).items()}
+    assert lengths.pop("id90000/shortvideo0/00001") == 4, "a video that has no more gives what it has"
+    assert set(lengths.values()) == {6}
+    (addition,) = Manifest.read(extended).additions
+    assert (addition.what, addition.pixels, addition.config) == ("frames", "decoded frames", {"frames": 6, "min_frames": 3})
+
+
+def test_only_new_frames_are_decoded(out: Path, videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    whole = extend.read_frames
+
+    def counted(*arguments: Any) -> Any:
+        read = whole(*arguments)
+        asked.append(len(read.crop))
+        return read
+
+    monkeypatch.setattr(extend, "read_frames", counted)
+    monkeypatch.setattr("pipeline.runners.run", lambda units, job, *_: [add_shard.add_to_shard(unit, job) for unit in units])
+    assert build.main(extending(videos, out, 6)) == 0
+    assert sorted(asked) == [1, 3, 3, 3, 3]
+
+
+def test_any_number_of_workers_writes_the_same_bytes(out: Path, extended: Path, videos: Path) -> None:
+    assert build.main(extending(videos, out, 6, "--workers", "2")) == 0
+    assert tree(out) == tree(extended)
+
+
+def test_landmarks_of_the_new_frames_are_those_of_a_build(videos: Path, tmp_path: Path) -> None:
+    """Whether landmarks are of decoded frames: then they are the same, as the face of these clips is always the same."""
+    grown, fresh = tmp_path / "grown", tmp_path / "fresh"
+    limit = ["--landmarks", "dlib", "--limit", "3"]
+    assert build.main(ask(videos, grown, *limit, "--frames", "2")) == 0
+    assert build.main(extending(videos, grown, 5)) == 0
+    assert build.main(ask(videos, fresh, *limit, "--frames", "5", "--min-frames", "2")) == 0
+    assert verify.verify(grown).faults == ()
+    assert frames(grown) == frames(fresh)
+    ours, theirs = samples(grown), samples(fresh)
+    for key, sample in theirs.items():
+        np.testing.assert_array_equal(ours[key].landmarks, sample.landmarks)
+        assert ours[key].meta == sample.meta
+
+
+def test_tubes_get_the_frames_of_a_build(videos: Path, tmp_path: Path) -> None:
+    grown, fresh = tmp_path / "grown", tmp_path / "fresh"
+    tubes = [*TUBES, "--landmarks", "dlib", "--limit", "2"]
+    assert build.main(ask(videos, grown, *tubes, "--frames", "2")) == 0
+    old = frames(grown)
+    assert build.main(extending(videos, grown, 5)) == 0
+    assert build.main(ask(videos, fresh, *tubes, "--frames", "5", "--min-frames", "2")) == 0
+    assert verify.verify(grown).faults == ()
+    assert frames(grown) == frames(fresh) and old.items() < frames(fresh).items()
+
+
+def test_a_video_that_is_gone_or_another_costs_no_clip(out: Path, videos: Path, tmp_path: Path, capsys: Any) -> None:
+    moved = Path(shutil.copytree(videos, tmp_path / "moved"))
+    clips = sorted((moved / "dev/mp4/id90000").rglob("0*.mp4"))
+    gone, other = [path for path in clips if "short" not in str(path)][:2]
+    gone.unlink()
+    shutil.copy(next((moved / "dev/mp4").rglob("shortvideo0/*.mp4")), other)
+    old = frames(out)
+    assert build.main(extending(moved, out, 6)) == 0
+    assert (
+        "frames, now 6, added to 3 clips; 2 keep the frames they had, as their video could not be read" in capsys.readouterr().out
+    )
+    assert verify.verify(out).faults == () and old.items() < frames(out).items()
+    # With the videos back the same command gives them theirs.
+    assert build.main(extending(videos, out, 6)) == 0
+    assert "added to 5 clips" in capsys.readouterr().out
+    assert sorted(len(sample.frames) for sample in samples(out).values()) == [4, 6, 6, 6, 6]
+    assert build.main(extending(videos, out, 6)) == 0 and "nothing to do" in capsys.readouterr().out
+
+
+def test_action_units_of_new_frames_join_the_old(videos: Path, tmp_path: Path, openface: Callable[..., list[str]]) -> None:
+    program = ["--aus", "openface", "--openface", shlex.join(openface(lost_every=5))]
+    grown, fresh = tmp_path / "grown", tmp_path / "fresh"
+    assert build.main(ask(videos, grown, "--landmarks", "none", "--frames", "2", "--limit", "2", *program)) == 0
+    assert build.main(extending(videos, grown, 4)) == 2, "where from, must be said"
+    assert build.main(extending(videos, grown, 4, *program)) == 0
+    assert (
+        build.main(ask(videos, fresh, "--landmarks", "none", "--frames", "4", "--min-frames", "2", "--limit", "2", *program)) == 0
+    )
+    assert verify.verify(grown).faults == ()
+    for path in fresh.rglob("*.tar"):
+        assert path.read_bytes() == (grown / path.relative_to(fresh)).read_bytes()
+
+
+def test_action_units_are_added_as_a_build_has_them(
+    out: Path, videos: Path, tmp_path: Path, openface: Callable[..., list[str]], capsys: Any
+) -> None:
+    """OpenFace sees the stored JPEGs in a build as well, so all is the same."""
+    program = ["--aus", "openface", "--openface", shlex.join(openface(lost_every=5))]
+    adding = ["--output", str(out), "--add", "aus", "--workers", "1", "--quiet", *program]
+    assert build.main(adding) == 0
+    assert verify.verify(out).faults == ()
+    assert build.main(ask(videos, tmp_path / "fresh", "--landmarks", "none", "--frames", "3", *program)) == 0
+    for path in (tmp_path / "fresh").rglob("*.tar"):
+        assert path.read_bytes() == (out / path.relative_to(tmp_path / "fresh")).read_bytes()
+    assert Manifest.read(out).provenance == Manifest.read(tmp_path / "fresh").provenance
+    assert build.main(adding) == 0, "it is there"
+    folder = tmp_path / "csv"
+    folder.mkdir()
+    assert build.main([*adding[:-4], "--aus", f"csv:{folder}"]) == 2
+    assert "has aus already, of openface" in capsys.readouterr().err
+
+
+def test_a_clip_that_openface_loses_is_kept_without_action_units(out: Path, openface: Callable[..., list[str]]) -> None:
+    program = ["--aus", "openface", "--openface", shlex.join(openface(fail="cut")), "--openface-timeout", "30"]
+    assert build.main(["--output", str(out), "--add", "aus", "--workers", "1", "--quiet", *program]) == 0
+    assert verify.verify(out).faults == ()
+    assert all(sample.aus is not None and np.isnan(sample.aus).all() for sample in samples(out).values())
+    assert Manifest.read(out).counts["kept"] == 5
+
+
+def test_removed_people_get_no_frames(out: Path, videos: Path) -> None:
+    assert remove.main([str(out), "--key", "id90000/shortvideo0/00001"]) == 0
+    assert build.main(extending(videos, out, 6)) == 0
+    assert verify.verify(out).faults == () and len(samples(out)) == 4
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        (["--extend-frames", "6"], "--extend-frames needs --input"),
+        (["--extend-frames", "2", "--input", "VIDEOS"], "has 3 frames a clip already"),
+        (["--extend-frames", "0", "--input", "VIDEOS"], "--extend-frames is 0"),
+        (["--extend-frames", "1000", "--input", "VIDEOS"], "frames is 1000"),
+        (["--extend-frames", "6", "--input", "/nowhere/at/all"], "has none of 5 videos"),
+        (["--extend-frames", "6", "--add", "quality", "--input", "VIDEOS"], "not allowed with"),
+        (["--add", "quality", "--input", "VIDEOS"], "--add quality reads no --input"),
+        (["--add", "aus"], "--aus openface|csv:DIR"),
+    ],
+)
+def test_unusable_arguments_end_with_2_and_one_line(out: Path, videos: Path, capsys: Any, extra: list[str], said: str) -> None:
+    before = tree(out)
+    words = [str(videos) if word == "VIDEOS" else word for word in extra]
+    try:
+        status: Any = build.main(["--output", str(out), "--quiet", *words])
+    except SystemExit as left:
+        status = left.code
+    told = capsys.readouterr()
+    assert (status, told.out) == (2, "") and said in told.err and told.err.count("\n") == 1
+    assert tree(out) == before

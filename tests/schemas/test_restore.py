@@ -1,0 +1,80 @@
+"""A stored sample gives back the clip that it was written from."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.clip import build_clip
+from schemas.action_units import ActionUnits, AuFile
+from schemas.config import BuildConfig
+from schemas.records import Clip, ClipSpec, Packed, Span
+from schemas.restore import restore_clip
+from schemas.sample import encode_sample
+from schemas.tables import MARKER, Member, clip_row, table
+from transforms.extract.landmarks import models
+
+CONFIG = BuildConfig(source="voxceleb2", size=96, frames=4)
+
+
+@pytest.fixture(scope="module")
+def clip(demo_videos: Path) -> Clip:
+    video = next(demo_videos.rglob("*.mp4"))
+    spec = ClipSpec("id1/v/c", "voxceleb2", "train", "id1", "v", (Span(video.name),), 1.0)
+    (built,) = build_clip(spec, video.parent, models.load("dlib"), CONFIG)
+    assert isinstance(built, Clip)
+    return built
+
+
+def without_faces(clip: Clip) -> Clip:
+    return replace(clip, track=None, landmarks=None)
+
+
+def with_lost_face(clip: Clip) -> Clip:
+    assert clip.track is not None and clip.landmarks is not None
+    boxes, scores, points = clip.track.boxes_px.copy(), clip.track.scores.copy(), clip.landmarks.points_px.copy()
+    boxes[2], scores[2], points[2] = np.nan, np.nan, np.nan
+    quality = replace(clip.quality, yaw_deg=np.array([1, 2, np.nan, 0.125], np.float32))
+    track, landmarks = replace(clip.track, boxes_px=boxes, scores=scores), replace(clip.landmarks, points_px=points)
+    return replace(clip, track=track, landmarks=landmarks, quality=quality)
+
+
+def with_aus(clip: Clip) -> Clip:
+    valid = np.array([True, False, True, True])
+    values = np.where(valid[:, None], np.float32(0.3), np.float32(np.nan))
+    presence = np.where(valid[:, None], np.float32(1), np.float32(np.nan))
+    confidence = np.array([0.9, np.nan, 0.5, 1 / 3], np.float32)
+    files = (AuFile("a/b.csv", "0" * 64), None)
+    aus = ActionUnits(np.repeat(values, 17, 1), np.repeat(presence, 18, 1), valid, confidence, files)
+    packed = Packed("a.zip", 5, 6, 7, "stored", 2**32 - 1)
+    span = Span("x", 1 / 3, 2.5, (0.0, 1.0, 2.0, 3.5), (4.0, 5.0), "t.txt", packed, packed)
+    return replace(clip, aus=aus, spec=replace(clip.spec, spans=(span, span)), past_end_s=1 / 7)
+
+
+@pytest.mark.parametrize("change", [lambda clip: clip, without_faces, with_lost_face, with_aus], ids=lambda f: f.__name__)
+def test_encoding_a_restored_clip_gives_the_same_bytes_and_row(clip: Clip, change) -> None:  # type: ignore[no-untyped-def]
+    clip = change(clip)
+    members = encode_sample(clip)
+    places = [Member(suffix, 512, len(content), 1) for suffix, content in members.items()]
+    stored = table([clip_row(clip, "s-train-000000", places)], MARKER)
+    (row,) = stored.to_pylist()
+    back = restore_clip(row, members)
+    assert encode_sample(back) == members
+    again = table([clip_row(back, row["shard"], places)], MARKER)
+    assert again.to_pydict().keys() == stored.to_pydict().keys()
+    np.testing.assert_equal(again.to_pylist(), stored.to_pylist())
+    assert back.jpegs == clip.jpegs and back.spec == replace(clip.spec, cost=1.0)
+    assert (back.track is None, back.landmarks is None, back.aus is None) == tuple(
+        one is None for one in (clip.track, clip.landmarks, clip.aus)
+    )
+
+
+def test_a_member_that_is_something_else_is_told(clip: Clip) -> None:
+    members = encode_sample(clip)
+    row = clip_row(clip, "s", [])
+    for suffix in ("meta.json", "landmarks.npy"):
+        with pytest.raises(ValueError):  # noqa: PT011 -- whatever the parser says
+            restore_clip(row, {**members, suffix: b"nonsense"})
+    with pytest.raises(KeyError):
+        restore_clip(row, {suffix: content for suffix, content in members.items() if suffix != "meta.json"})

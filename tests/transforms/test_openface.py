@@ -1,0 +1,284 @@
+"""The adapter of OpenFace against a program that speaks its command line and csv, well and badly behaved."""
+
+import hashlib
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import simplejpeg
+from openface_program import intensities, is_lost, presences
+
+from schemas.action_units import ActionUnits
+from schemas.errors import BuildFailed, ClipRejected, ConfigError
+from transforms.extract.action_units.openface import OpenFace
+from transforms.extract.action_units.options import resolve
+from transforms.extract.action_units.source import StoredClip
+
+SIZE, FRAMES = 64, 3
+FACE = np.array([12, 12, 52, 52], np.float32)
+Command = Callable[..., list[str]]
+
+
+def clip(number: int, box: np.ndarray | None = FACE) -> StoredClip:
+    """A clip of random pictures."""
+    rng = np.random.default_rng(number)
+    pictures = rng.integers(0, 255, (FRAMES, SIZE, SIZE, 3), dtype=np.uint8)
+    boxes = None if box is None else np.tile(box, (FRAMES, 1)).astype(np.float32)
+    jpegs = tuple(simplejpeg.encode_jpeg(picture, 90) for picture in pictures)
+    affine = np.tile(np.eye(2, 3), (FRAMES, 1, 1))
+    return StoredClip(f"i/v/{number}", ("a.mp4",), jpegs, boxes, np.zeros(FRAMES, np.int32), np.arange(FRAMES) / 25, affine, 0.04)
+
+
+CLIPS = [clip(number) for number in range(6)]
+
+
+def sha(clip: StoredClip) -> list[str]:
+    return [hashlib.sha256(jpeg).hexdigest() for jpeg in clip.jpegs]
+
+
+def run(
+    command: Sequence[str], tmp_path: Path, clips: Sequence[StoredClip] = CLIPS, **limits: float
+) -> list[ActionUnits | ClipRejected]:
+    """What the adapter gives, having left no file behind."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir(exist_ok=True)
+    found = OpenFace(tuple(command), **limits).action_units(clips, scratch)
+    assert not list(scratch.iterdir()), "temporary pictures stay"
+    return found
+
+
+def calls(tmp_path: Path) -> list[int]:
+    """How many pictures the program was given in each call."""
+    return [int(line.split()[0]) for line in (tmp_path / "openface.log").read_text().splitlines()]
+
+
+def is_right(found: ActionUnits | ClipRejected, clip: StoredClip) -> bool:
+    """Whether each frame has exactly the values of its own picture."""
+    assert isinstance(found, ActionUnits)
+    expected = np.array([intensities(jpeg) for jpeg in clip.jpegs], np.float32)
+    present = np.array([presences(jpeg) for jpeg in clip.jpegs], np.float32)
+    return bool(found.valid.all() and (found.intensity == expected).all() and (found.presence == present).all())
+
+
+def all_right(found: Sequence[ActionUnits | ClipRejected], clips: Sequence[StoredClip] = CLIPS) -> bool:
+    return len(found) == len(clips) and all(map(is_right, found, clips))
+
+
+@pytest.mark.parametrize("header", [{}, {"separator": ","}, {"reverse": True}, {"noise": True}], ids=str)
+def test_values_are_those_of_each_frame_alone_in_one_call(openface: Command, tmp_path: Path, header: dict[str, object]) -> None:
+    """The program averages over the pictures of a sequence, so this fails where a clip's frames are given as one."""
+    found = run(openface(**header), tmp_path)
+    assert all_right(found)
+    assert calls(tmp_path) == [len(CLIPS) * FRAMES]
+    assert all(isinstance(one, ActionUnits) and np.allclose(one.confidence, 0.93) and one.files == () for one in found)
+
+
+def test_frames_without_a_face_are_nan_and_not_valid_whatever_stands_there(openface: Command, tmp_path: Path) -> None:
+    found = run(openface(lost_every=2), tmp_path)
+    lost = np.array([[is_lost(jpeg, 2) for jpeg in one.jpegs] for one in CLIPS])
+    assert 0 < lost.sum() < lost.size
+    for one, missing in zip(found, lost, strict=True):
+        assert isinstance(one, ActionUnits)
+        np.testing.assert_array_equal(one.valid, ~missing)
+        assert np.isnan(one.intensity[missing]).all() and np.isnan(one.presence[missing]).all()
+        assert np.isfinite(one.intensity[~missing]).all()
+        np.testing.assert_array_equal(one.confidence < 0.5, missing)
+
+
+def test_a_clip_in_which_no_face_is_found_is_kept(openface: Command, tmp_path: Path) -> None:
+    found = run(openface(lost_every=1), tmp_path, CLIPS[:1])
+    assert isinstance(found[0], ActionUnits) and not found[0].valid.any() and np.isnan(found[0].intensity).all()
+
+
+def test_of_several_faces_the_clips_own_is_taken(openface: Command, tmp_path: Path) -> None:
+    """The bystander in the corner is found more surely, and is taken only where the clip's box is not known."""
+    assert all_right(run(openface(bystander=True), tmp_path))
+    (unknown,) = run(openface(bystander=True), tmp_path, [clip(0, box=None)])
+    assert isinstance(unknown, ActionUnits) and not is_right(unknown, CLIPS[0]) and unknown.valid.all()
+
+
+def test_a_face_elsewhere_is_not_the_clips(openface: Command, tmp_path: Path) -> None:
+    (elsewhere,) = run(openface(), tmp_path, [clip(0, box=np.array([0, 56, 8, 64]))])
+    assert isinstance(elsewhere, ActionUnits) and not elsewhere.valid.any()
+    (unseen,) = run(openface(), tmp_path, [clip(0, box=np.full(4, np.nan))])
+    assert is_right(unseen, CLIPS[0])
+
+
+def test_a_program_that_never_works_loses_the_clips_after_a_bounded_number_of_calls(openface: Command, tmp_path: Path) -> None:
+    many = [clip(number) for number in range(20)]
+    found = run(openface(fail="exit"), tmp_path, many)
+    assert all(isinstance(one, ClipRejected) and one.reason == "aus_failed" for one in found)
+    assert calls(tmp_path) == [20 * FRAMES] + [FRAMES] * 8
+    first, last = found[0], found[-1]
+    assert isinstance(first, ClipRejected) and isinstance(last, ClipRejected)
+    assert "status 1: Could not open the model {dir}/results" in first.detail and str(tmp_path) not in first.detail
+    assert "given up" in last.detail
+
+
+def test_a_failure_that_does_not_come_back_costs_nothing(openface: Command, tmp_path: Path) -> None:
+    assert all_right(run(openface(fail="first"), tmp_path))
+    assert calls(tmp_path) == [18, 3, 15]
+
+
+def test_a_single_clip_has_a_second_try_too(openface: Command, tmp_path: Path) -> None:
+    assert all_right(run(openface(fail="first"), tmp_path, CLIPS[:1]), CLIPS[:1])
+    assert calls(tmp_path) == [3, 3]
+
+
+@pytest.mark.parametrize("fail", ["half", "hang"])
+def test_what_was_whole_when_it_broke_off_is_kept(openface: Command, tmp_path: Path, fail: str) -> None:
+    begin = time.monotonic()
+    found = run(openface(fail=fail), tmp_path, CLIPS[:4], start_s=2, frame_s=0.01)
+    # Half of the frames each time: of 4 clips 2; the third fails alone, and so does the fourth.
+    assert all_right(found[:2], CLIPS[:2])
+    for one in found[2:]:
+        assert isinstance(one, ClipRejected)
+        assert ("status 1" if fail == "half" else "ended after 2 s") in one.detail
+        assert "cut short" in one.detail
+    assert calls(tmp_path) == [12, 3, 3]
+    assert time.monotonic() - begin < 20
+
+
+def test_a_clip_that_crashes_it_each_time_is_lost_alone(openface: Command, tmp_path: Path) -> None:
+    found = run(openface(crash_on=[sha(CLIPS[2])[1]]), tmp_path)
+    assert all_right(found[:2] + found[3:], CLIPS[:2] + CLIPS[3:])
+    lost = found[2]
+    assert isinstance(lost, ClipRejected) and lost.reason == "aus_failed" and "status -11" in lost.detail
+    assert calls(tmp_path) == [18, 3, 3, 6]
+
+
+def test_many_bad_clips_between_good_ones_are_no_broken_program(openface: Command, tmp_path: Path) -> None:
+    many = [clip(number) for number in range(20)]
+    found = run(openface(crash_on=[sha(one)[0] for one in many[::2]]), tmp_path, many)
+    assert all_right(found[1::2], many[1::2])
+    assert all(isinstance(one, ClipRejected) and "status -11" in one.detail for one in found[::2])
+
+
+def test_the_outcome_of_a_clip_does_not_depend_on_its_company(openface: Command, tmp_path: Path) -> None:
+    command = openface(crash_on=[sha(CLIPS[2])[1], sha(CLIPS[3])[0]], lost_every=3)
+    together, shuffled = run(command, tmp_path), run(command, tmp_path, CLIPS[::-1])[::-1]
+    alone = [run(command, tmp_path, [one])[0] for one in CLIPS]
+    for first, second, third in zip(together, shuffled, alone, strict=True):
+        if isinstance(first, ActionUnits):
+            for name in ("intensity", "presence", "valid", "confidence"):
+                for other in (second, third):
+                    np.testing.assert_array_equal(getattr(first, name), getattr(other, name))
+        else:
+            assert {(str(first), str(second), str(third))} == {(str(first),) * 3}
+    assert sum(isinstance(one, ClipRejected) for one in together) == 2
+
+
+def test_truncated_results_are_no_results_even_with_status_0(openface: Command, tmp_path: Path) -> None:
+    for one in run(openface(fail="cut"), tmp_path, CLIPS[:2]):
+        assert isinstance(one, ClipRejected) and "a result is cut short; OpenFace: status 0" in one.detail
+
+
+def test_missing_columns_are_named(openface: Command, tmp_path: Path) -> None:
+    (lost,) = run(openface(without=["AU45_r", "AU28_c"]), tmp_path, CLIPS[:1])
+    assert isinstance(lost, ClipRejected) and "columns are missing: AU45_r, AU28_c" in lost.detail
+
+
+def test_all_that_a_program_started_ends_with_it(tmp_path: Path) -> None:
+    """A shell that waits for the program, as containers and wrappers do."""
+    script = tmp_path / "wrapper.sh"
+    program = "import os, time; print(os.getpid(), flush=True); time.sleep(999)"
+    script.write_text(f"#!/bin/sh\n{sys.executable} -c '{program}' > {tmp_path}/pid &\nwait\n")
+    script.chmod(0o755)
+    (lost,) = run([str(script)], tmp_path, CLIPS[:1], start_s=1, frame_s=0)
+    assert isinstance(lost, ClipRejected) and "ended after 1 s" in lost.detail
+    pid = int((tmp_path / "pid").read_text())
+    for _ in range(100):
+        if not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]:
+            return
+        time.sleep(0.05)
+    os.kill(pid, 9)
+    raise AssertionError("the grandchild still runs")
+
+
+def test_a_container_is_told_the_directory_and_sees_nothing_else(openface: Command, tmp_path: Path) -> None:
+    script = tmp_path / "container.py"
+    script.write_text(
+        "import subprocess, sys\n"
+        "mount, arguments = sys.argv[2], sys.argv[3:]\n"
+        "there, here = mount.split(':')\n"
+        "names = [after for before, after in zip(arguments, arguments[1:]) if before in ('-fdir', '-out_dir')]\n"
+        "assert there == here and names and all(name.startswith(here + '/') for name in names), sys.argv\n"
+        "sys.exit(subprocess.run(arguments).returncode)\n"
+    )
+    source = resolve("openface", f"{sys.executable} {script} -v {{dir}}:{{dir}} {' '.join(openface())}")
+    assert isinstance(source, OpenFace)
+    assert all_right(run(source.command, tmp_path))
+    assert "{dir}:{dir}" in source.provenance()["openface_command"]
+
+
+def test_a_program_that_cannot_start_is_the_machines_fault_and_not_the_clips(tmp_path: Path) -> None:
+    with pytest.raises(BuildFailed, match=r"cannot be started: .*/no/such/program"):
+        run(["/no/such/program"], tmp_path)
+
+
+def test_a_missing_program_is_told_in_one_line_with_the_ways_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("OPENFACE_BIN", raising=False)
+    for choice, command in (("openface", None), ("openface", "nothing-of-that-name -x"), ("openface", ""), ("openface", "'")):
+        with pytest.raises(ConfigError, match="openface") as told:
+            resolve(choice, command)
+        assert "\n" not in str(told.value)
+    with pytest.raises(ConfigError, match=r"no program 'FeatureExtraction'; build .*OPENFACE_BIN.*docker run.*--aus csv:DIR"):
+        resolve("openface")
+
+
+@pytest.mark.parametrize("choice", ["csv:", "csv", "", "OpenFace", "fan"])
+def test_other_choices_are_refused(choice: str) -> None:
+    with pytest.raises(ConfigError, match="none, openface or csv:DIR"):
+        resolve(choice)
+
+
+def test_a_command_without_its_choice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--openface is for --aus openface, and --aus is none"):
+        resolve("none", "FeatureExtraction")
+    assert resolve("none") is None
+    with pytest.raises(ConfigError, match="no directory"):
+        resolve(f"csv:{tmp_path / 'nowhere'}")
+
+
+def test_the_program_is_found_by_variable_path_and_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The models lie beside the real program, which looks for them beside the name that it is called by."""
+    real, links = tmp_path / "open face/bin", tmp_path / "links"
+    for name in ("AU_predictors", "model"):
+        (real / name).mkdir(parents=True)
+        (real / name / "a.dat").write_text(name)
+    links.mkdir()
+    (real / "FeatureExtraction").write_text("#!/bin/sh\n")
+    (real / "FeatureExtraction").chmod(0o755)
+    (links / "FeatureExtraction").symlink_to(real / "FeatureExtraction")
+    found = (str(real / "FeatureExtraction"),)
+    monkeypatch.setenv("PATH", str(links))
+    monkeypatch.delenv("OPENFACE_BIN", raising=False)
+    assert resolve("openface").command == found  # type: ignore[union-attr]
+    monkeypatch.setenv("PATH", "/nowhere")
+    for value in (str(real), str(real / "FeatureExtraction")):
+        monkeypatch.setenv("OPENFACE_BIN", value)
+        assert resolve("openface").command == found  # type: ignore[union-attr]
+    assert resolve("openface", f"'{real}/FeatureExtraction' -wild").command == (*found, "-wild")  # type: ignore[union-attr]
+
+
+def test_provenance_tells_program_models_and_command_but_not_where_they_lie(tmp_path: Path) -> None:
+    def made(name: str, model: str) -> OpenFace:
+        (tmp_path / name / "AU_predictors").mkdir(parents=True)
+        (tmp_path / name / "AU_predictors" / "svr.dat").write_text(model)
+        (tmp_path / name / "FeatureExtraction").write_text("program")
+        return OpenFace((str(tmp_path / name / "FeatureExtraction"), "-wild"))
+
+    here, there, other = made("here", "same"), made("there", "same"), made("other", "different")
+    assert here.provenance() == there.provenance() != other.provenance()
+    told = here.provenance()
+    assert told["openface_program"] == f"sha256:{hashlib.sha256(b'program').hexdigest()}"
+    assert told["openface_command"] == "FeatureExtraction -wild -fdir FRAME … -out_dir DIR -aus -2Dfp -au_static"
+    container = replace(here, command=(shutil.which("sh") or "sh", "-c", "run"))
+    assert "openface_program" not in container.provenance() and "sh -c run" in container.provenance()["openface_command"]

@@ -1,0 +1,77 @@
+"""From rows of OpenFace to the action units of a clip: which row is the clip's face, and whether it means anything.
+
+Boxes and points are in crop pixels, x right, y down, the centre of the top left pixel is (0, 0).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.action_units import INTENSITIES, MOST, PRESENCES, ActionUnits, AuFile
+from transforms.extract.action_units.rows import Row
+
+# Below this OpenFace's fit is as likely beside the face as on it. The confidence is stored, so readers can ask for more.
+LEAST_CONFIDENCE = 0.5
+# Box of the landmarks over box of a detector: about 0.6 on the same face.
+LEAST_OVERLAP = 0.2
+
+
+def is_usable(row: Row) -> bool:
+    """Whether the numbers of a row mean something: a face was found with confidence, and all values are in their range."""
+    if not (row.success and LEAST_CONFIDENCE <= row.confidence <= 1):
+        return False
+    return all(0 <= value <= MOST for value in row.intensity) and all(value in (0, 1) for value in row.presence)
+
+
+def face_of(rows: Sequence[Row], box_px: NDArray[np.float32] | None, source_to_crop: NDArray[np.float64] | None) -> Row | None:
+    """The usable row of one frame that is the clip's face; None where there is none.
+
+    The row that overlaps most with `box_px`, float32 [4] and maybe NaN, where landmarks and box are there; else that of the
+    highest confidence. With `source_to_crop` None the pictures were the crops themselves, so a face that lies elsewhere is
+    another one. Otherwise OpenFace may have seen pictures of another size: where nothing overlaps, confidence decides.
+
+    source_to_crop: float64 [2,3], from the pixels of OpenFace's picture to those of the crop
+    """
+    usable = [row for row in rows if is_usable(row)]
+    if not usable:
+        return None
+    surest = max(usable, key=lambda row: row.confidence)
+    if box_px is None or np.isnan(box_px).any() or any(row.points_px is None for row in usable):
+        return surest
+    overlaps = [_overlap(row, box_px, source_to_crop) for row in usable]
+    if max(overlaps) >= LEAST_OVERLAP:
+        return usable[int(np.argmax(overlaps))]
+    return surest if source_to_crop is not None else None
+
+
+def _overlap(row: Row, box_px: NDArray[np.float32], source_to_crop: NDArray[np.float64] | None) -> float:
+    """Intersection over union of the box around the landmarks and `box_px`; 0 where it is undefined."""
+    points = row.points_px
+    assert points is not None
+    if source_to_crop is not None:
+        points = points @ source_to_crop[:, :2].T + source_to_crop[:, 2]
+    low, high = points.min(axis=0), points.max(axis=0)
+    shared = np.prod(np.clip(np.minimum(high, box_px[2:]) - np.maximum(low, box_px[:2]), 0, None))
+    union = np.prod(high - low) + np.prod(box_px[2:] - box_px[:2]) - shared
+    return float(shared / union) if union > 0 else 0.0
+
+
+def as_action_units(
+    chosen: Sequence[Row | None], seen: Sequence[Sequence[Row]], files: tuple[AuFile | None, ...] = ()
+) -> ActionUnits:
+    """The record of a clip from the row of each frame; `seen` are all rows of each, of which the surest is told of."""
+    frames = len(chosen)
+    intensity = np.full((frames, len(INTENSITIES)), np.nan, np.float32)
+    presence = np.full((frames, len(PRESENCES)), np.nan, np.float32)
+    confidence = np.full(frames, np.nan, np.float32)
+    for number, (row, rows) in enumerate(zip(chosen, seen, strict=True)):
+        if row is not None:
+            intensity[number], presence[number], confidence[number] = row.intensity, row.presence, row.confidence
+        elif rows:
+            confidence[number] = _within(max(one.confidence for one in rows))
+    return ActionUnits(intensity, presence, np.array([row is not None for row in chosen], bool), confidence, files)
+
+
+def _within(confidence: float) -> float:
+    return confidence if 0 <= confidence <= 1 else np.nan

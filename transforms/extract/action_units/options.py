@@ -1,0 +1,54 @@
+"""What `--aus` means here: none, OpenFace as a program, or csv files."""
+
+import os
+import shlex
+from pathlib import Path
+
+from schemas.errors import ConfigError
+from transforms.extract.action_units.csv_folder import CsvFolder
+from transforms.extract.action_units.openface import PROGRAM, START_S, OpenFace, program_at
+from transforms.extract.action_units.source import AuSource
+
+EXPECTED = "none, openface or csv:DIR"
+_BIN = "OPENFACE_BIN"
+_HOW = (
+    "build OpenFace 2.x (github.com/TadasBaltrusaitis/OpenFace) and name its FeatureExtraction by --openface or $OPENFACE_BIN, "
+    "run a container by --openface 'docker run --rm -v {dir}:{dir} IMAGE FeatureExtraction', or read csv files by --aus csv:DIR"
+)
+
+
+def resolve(choice: str, command: str | None = None, start_s: float = START_S) -> AuSource | None:
+    """The source that `--aus choice` means; None for `none`.
+
+    command: of --openface; None is $OPENFACE_BIN, or else FeatureExtraction on the PATH
+    start_s: of --openface-timeout
+
+    Raises:
+        ConfigError: it cannot be used here; the message says what to do
+    """
+    if command is not None and choice != "openface":
+        raise ConfigError(f"--openface is for --aus openface, and --aus is {choice}")
+    if choice == "none":
+        return None
+    if choice == "openface":
+        return OpenFace(_command(command), start_s)
+    if choice.startswith("csv:") and len(choice) > len("csv:"):
+        return CsvFolder(_folder(Path(choice.removeprefix("csv:"))))
+    raise ConfigError(f"--aus is {choice!r}, must be {EXPECTED}")
+
+
+def _command(command: str | None) -> tuple[str, ...]:
+    try:
+        words = [os.environ.get(_BIN) or PROGRAM] if command is None else shlex.split(command)
+    except ValueError as error:
+        raise ConfigError(f"--openface {command!r} cannot be split into words: {error}") from error
+    program = program_at(words[0]) if words else None
+    if program is None:
+        raise ConfigError(f"--aus openface: there is no program {words[0] if words else command!r}; {_HOW}")
+    return (program, *words[1:])
+
+
+def _folder(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise ConfigError(f"--aus csv:{folder}: that is no directory")
+    return folder.resolve()
