@@ -31,6 +31,7 @@ from schemas.layout import INDEX, WORK_DIR, uri_to_path
 from schemas.lock import only_writer
 from schemas.manifest import Manifest
 from schemas.records import ShardUnit
+from schemas.removal import is_placeholder
 from transforms.extract.action_units.source import AuSource
 from transforms.extract.landmarks import models
 from transforms.extract.landmarks.options import ModelOptions
@@ -124,16 +125,18 @@ def _changed(config: BuildConfig, order: AddOrder) -> BuildConfig:
 
 def _check_input(order: AddOrder, manifest: Manifest) -> None:
     """Raise ConfigError where videos or csv files are elsewhere: that would be found out clip by clip, and nothing be added."""
-    planned = pa.concat_tables([pq.read_table(path) for path in plan.plan_files(order.out)])
+    if order.what not in ("aus", "frames"):
+        return
+    planned = pq.read_table(plan.plan_files(order.out)[0])
+    planned = planned.filter(pa.array([not is_placeholder(key) for key in planned["key"].to_pylist()], pa.bool_()))
     if order.what == "aus":
         check_csvs(order.aus, planned)
-    if order.what != "frames":
         return
     assert order.input is not None, "frames are read from an input"
     root = order.input.root
     check_archives(root, manifest.archives)
     spans = [row[0] for row in planned["spans"].slice(0, _LOOKED_FOR).to_pylist()]
-    if not any(span["packed"] or (root / uri_to_path(span["uri"])).is_file() for span in spans):
+    if spans and not any(span["packed"] or (root / uri_to_path(span["uri"])).is_file() for span in spans):
         raise ConfigError(f"--input {root} has none of {len(spans)} videos that {order.out} was built from")
 
 

@@ -166,7 +166,7 @@ def _plan(order: BuildOrder, config: BuildConfig, manifest: Manifest, say: Calla
     listing, listed = _list(order, config)
     check_csvs(order.aus, listed)
     removed = matching(listed, manifest.removals)
-    report = hygiene(listed.filter(pa.array(~removed)), listing.malformed)
+    report = hygiene(plan.only(listed, ~removed), listing.malformed)
     new = plan.plan_new(order.out, listed, config, order.wanted, manifest.removals)
     if not plan.plan_files(order.out):
         expected = SOURCES[config.source].expected + archives_hint(order.input)

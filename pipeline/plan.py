@@ -53,16 +53,16 @@ def plan_new(out: Path, listed: pa.Table, config: BuildConfig, wanted: Wanted, r
     Removed clips count towards a limit, or planning again with the same one would draw others for them.
     """
     if wanted.splits is not None:
-        listed = _only(listed, pc.is_in(listed["split"], pa.array(sorted(wanted.splits), pa.string())).to_numpy())
+        listed = only(listed, pc.is_in(listed["split"], pa.array(sorted(wanted.splits), pa.string())).to_numpy())
     chosen = np.zeros(len(listed), np.bool_)
     chosen[np.argsort(listed["hash"].to_numpy(), kind="stable")[: wanted.limit]] = True
-    listed = _only(listed, chosen)
-    listed = _only(listed, ~matching(listed, removals))
+    listed = only(listed, chosen)
+    listed = only(listed, ~matching(listed, removals))
     known = pc.is_in(listed["key"], planned_keys(out).combine_chunks())
-    return _write(out, _only(listed, ~known.to_numpy()), config)
+    return _write(out, only(listed, ~known.to_numpy()), config)
 
 
-def _only(rows: pa.Table, kept: NDArray[np.bool_]) -> pa.Table:
+def only(rows: pa.Table, kept: NDArray[np.bool_]) -> pa.Table:
     """The rows that are kept; the table itself where that is all, since a copy of a million rows takes half a gigabyte."""
     return rows if kept.all() else rows.filter(pa.array(kept))
 
@@ -172,7 +172,7 @@ def _write(out: Path, clips: pa.Table, config: BuildConfig) -> int:
         return 0
     parts = []
     for split in sorted(pc.unique(clips["split"]).to_pylist()):
-        part = _only(clips, pc.equal(clips["split"], split).to_numpy())
+        part = only(clips, pc.equal(clips["split"], split).to_numpy())
         part = part.take(pa.array(np.argsort(part["hash"].to_numpy(), kind="stable")))
         number = cut(part["cost"].to_numpy().astype(np.float64), config.clips_per_shard) + _next_number(out, split)
         parts.append(part.drop_columns(["hash"]).append_column("unit", pa.array(number, pa.int32())))

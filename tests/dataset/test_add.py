@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from in_process import in_this_process, quick  # noqa: F401 -- a fixture
 
 from dataset import build, remove, verify
 from dataset.index import Dataset
 from pipeline import add_shard, rewrite
-from pipeline.shard import BuildJob
 from schemas.errors import DatasetError
 from schemas.layout import CARD, DATASET_JSON, INDEX, REJECTIONS, marker_path, next_marker_path, tar_path
 from schemas.lock import only_writer
@@ -64,7 +64,8 @@ def adding(out: Path, what: str = "landmarks", *more: str) -> list[str]:
 @pytest.fixture(scope="session")
 def made(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("add") / "data"
-    assert build.main(ask(videos, out, "--landmarks", "none")) == 0
+    with in_this_process():
+        assert build.main(ask(videos, out, "--landmarks", "none")) == 0
     return out
 
 
@@ -78,7 +79,8 @@ def out(made: Path, tmp_path: Path) -> Path:
 def added(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with landmarks added, undisturbed; read it only."""
     out = Path(shutil.copytree(made, tmp_path_factory.mktemp("added") / "data"))
-    assert build.main(adding(out)) == 0
+    with in_this_process():
+        assert build.main(adding(out)) == 0
     return out
 
 
@@ -238,7 +240,7 @@ def test_only_a_finished_data_set_is_added_to_and_by_one_at_a_time(out: Path, vi
 
 
 def stopped_after(monkeypatch: pytest.MonkeyPatch, out: Path, shards: int) -> None:
-    """An addition that ends after so many shards. The graph runs in this process, where the shards can be counted."""
+    """An addition that ends after so many shards."""
     done, whole = [0], add_shard.replace_shard
 
     def counted(*arguments: Any) -> None:
@@ -249,13 +251,7 @@ def stopped_after(monkeypatch: pytest.MonkeyPatch, out: Path, shards: int) -> No
 
     with monkeypatch.context() as patch:
         patch.setattr(add_shard, "replace_shard", counted)
-        patch.setattr("pipeline.runners.run", in_this_process)
         assert build.main(adding(out)) == 130
-
-
-def in_this_process(units: Any, job: BuildJob, *_: Any) -> None:
-    for unit in units:
-        add_shard.add_to_shard(unit, job)
 
 
 def test_half_way_tars_are_old_or_new_and_nothing_else_may_write(
@@ -283,6 +279,7 @@ def test_people_can_be_taken_out_half_way(out: Path, added: Path, monkeypatch: p
     stopped_after(monkeypatch, out, 2)
     assert remove.main([str(out), "--key", key]) == 0
     assert "--add landmarks was interrupted, run it again" in capsys.readouterr().out
+    assert not Manifest.read(out).complete and not (out / INDEX).exists()
     assert build.main(adding(out)) == 0
     assert verify.verify(out).faults == ()
     beside = Path(shutil.copytree(added, out.parent / "beside"))
@@ -305,7 +302,6 @@ def test_a_crash_around_the_renames_of_a_shard_is_mended(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", crash)
-        patch.setattr("pipeline.runners.run", in_this_process)
         assert build.main(adding(out)) == 130
     entry = Manifest.read(out).shards[0]
     assert next_marker_path(out, entry.split, entry.name).exists() == (renamed != "marker.next")
@@ -320,14 +316,13 @@ def test_a_lingering_marker_is_a_stray_file(added: Path, tmp_path: Path) -> None
     assert ["stray" in fault for fault in verify.verify(out, fast=True).faults] == [True]
 
 
-def test_a_damaged_shard_stops_it_with_one_line(out: Path, added: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_a_damaged_shard_stops_it_with_one_line(out: Path, added: Path, capsys: Any) -> None:
     row = next(iter(rows(out).values()))
     path = tar_path(out, row["split"], row["shard"])
     whole = path.read_bytes()
     damaged = bytearray(whole)
     damaged[row["members"][0]["offset"] + 50] ^= 1
     path.write_bytes(damaged)
-    monkeypatch.setattr("pipeline.runners.run", in_this_process)
     assert build.main(adding(out)) == 2
     assert f"{row['key']}.000.jpg is damaged" in capsys.readouterr().err
     path.write_bytes(whole)
@@ -335,7 +330,7 @@ def test_a_damaged_shard_stops_it_with_one_line(out: Path, added: Path, monkeypa
     assert tree(out) == tree(added)
 
 
-def test_killed_at_random_moments(out: Path, added: Path) -> None:
+def test_killed_with_its_workers_at_random_moments(out: Path, added: Path) -> None:
     dice = random.Random(1)
     command = [sys.executable, "-m", "dataset.build", *adding(out)]
     landed = 0

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from in_process import in_this_process, quick  # noqa: F401 -- a fixture
 
 from dataset import build, remove, verify
 from dataset.index import Dataset, Sample
-from pipeline import add_shard, extend
+from pipeline import extend
 from schemas.layout import DATASET_JSON, INDEX, tar_path
 from schemas.manifest import Manifest
 
@@ -56,7 +57,8 @@ def make_short(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def made(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("extend") / "data"
-    assert build.main(ask(videos, out, "--landmarks", "none", "--frames", "3")) == 0
+    with in_this_process():
+        assert build.main(ask(videos, out, "--landmarks", "none", "--frames", "3")) == 0
     return out
 
 
@@ -69,7 +71,8 @@ def out(made: Path, tmp_path: Path) -> Path:
 def extended(made: Path, videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with six frames, undisturbed; read it only."""
     out = Path(shutil.copytree(made, tmp_path_factory.mktemp("extended") / "data"))
-    assert build.main(extending(videos, out, 6)) == 0
+    with in_this_process():
+        assert build.main(extending(videos, out, 6)) == 0
     return out
 
 
@@ -102,7 +105,7 @@ def test_the_result_is_that_of_a_build_with_as_many_frames(made: Path, extended:
     assert build.main(ask(videos, fresh, "--landmarks", "none", "--frames", "6", "--min-frames", "3")) == 0
     for path in fresh.rglob("*.tar"):
         assert path.read_bytes() == (extended / path.relative_to(fresh)).read_bytes()
-    assert pq.read_table(extended / INDEX).equals(pq.read_table(fresh / INDEX)) or frames(fresh) == frames(extended)
+    assert repr(pq.read_table(extended / INDEX).to_pylist()) == repr(pq.read_table(fresh / INDEX).to_pylist())
     assert Manifest.read(extended).config == Manifest.read(fresh).config
     assert Manifest.read(extended).counts == Manifest.read(fresh).counts
     lengths = {key: len(sample.frames) for key, sample in samples(extended).items()}
@@ -122,7 +125,6 @@ def test_only_new_frames_are_decoded(out: Path, videos: Path, monkeypatch: pytes
         return read
 
     monkeypatch.setattr(extend, "read_frames", counted)
-    monkeypatch.setattr("pipeline.runners.run", lambda units, job, *_: [add_shard.add_to_shard(unit, job) for unit in units])
     assert build.main(extending(videos, out, 6)) == 0
     assert sorted(asked) == [1, 3, 3, 3, 3]
 
@@ -158,7 +160,9 @@ def test_tubes_get_the_frames_of_a_build(videos: Path, tmp_path: Path) -> None:
     assert frames(grown) == frames(fresh) and old.items() < frames(fresh).items()
 
 
-def test_a_video_that_is_gone_or_another_costs_no_clip(out: Path, videos: Path, tmp_path: Path, capsys: Any) -> None:
+def test_a_video_that_is_gone_or_another_costs_no_clip(
+    out: Path, extended: Path, videos: Path, tmp_path: Path, capsys: Any
+) -> None:
     moved = Path(shutil.copytree(videos, tmp_path / "moved"))
     clips = sorted((moved / "dev/mp4/id90000").rglob("0*.mp4"))
     gone, other = [path for path in clips if "short" not in str(path)][:2]
@@ -173,7 +177,7 @@ def test_a_video_that_is_gone_or_another_costs_no_clip(out: Path, videos: Path, 
     # With the videos back the same command gives them theirs.
     assert build.main(extending(videos, out, 6)) == 0
     assert "added to 5 clips" in capsys.readouterr().out
-    assert sorted(len(sample.frames) for sample in samples(out).values()) == [4, 6, 6, 6, 6]
+    assert frames(out) == frames(extended)
     assert build.main(extending(videos, out, 6)) == 0 and "nothing to do" in capsys.readouterr().out
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from in_process import in_this_process, quick  # noqa: F401 -- a fixture
 
 from dataset import build, remove, verify
 from dataset.index import Dataset
@@ -50,7 +51,8 @@ def ask(videos: Path, out: Path, *more: str) -> list[str]:
 @pytest.fixture(scope="session")
 def made(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("remove") / "data"
-    assert build.main(ask(videos, out)) == 0
+    with in_this_process():
+        assert build.main(ask(videos, out)) == 0
     return out
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from in_process import in_this_process, quick  # noqa: F401 -- a fixture
 
 from dataset import build, remove, verify
 from dataset.index import Dataset
@@ -24,7 +25,8 @@ def ask(videos: Path, out: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def made(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("tubes") / "data"
-    assert build.main(ask(demo_videos, out)) == 0
+    with in_this_process():
+        assert build.main(ask(demo_videos, out)) == 0
     return out
 
 

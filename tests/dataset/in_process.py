@@ -1,0 +1,33 @@
+"""Builds and additions without worker processes, whose start takes longer than the work of a small test."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pytest
+
+from pipeline.add_shard import add_to_shard
+from pipeline.shard import BuildJob, build_shard
+from schemas.records import ShardUnit
+
+
+@contextmanager
+def in_this_process() -> Iterator[None]:
+    """Until it is left, units are built here, one after the other."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.runners.run", _run)
+        yield
+
+
+def _run(units: Sequence[ShardUnit], job: BuildJob, *_: object) -> None:
+    for unit in units:
+        (build_shard if job.addition is None else add_to_shard)(unit, job)
+
+
+@pytest.fixture(autouse=True)
+def quick(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Import it into a module: its tests run so, but for those whose names speak of workers."""
+    if "workers" in request.node.name:
+        yield
+        return
+    with in_this_process():
+        yield
