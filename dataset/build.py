@@ -11,14 +11,12 @@ import argparse
 import dataclasses
 import json
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from dataset import add
-from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser
+from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, stop_on_signals
 from pipeline.device import gpus
 from pipeline.drive import BuildOrder, Ledger, build
 from pipeline.input import Input, open_input
@@ -57,13 +55,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         order, config = _understand(options, beam_options)
         ledger = build(order, config, _sayer(options))
     except (ConfigError, DatasetError) as error:
-        return _end(UNUSABLE, f"error: {error}")
+        return end(UNUSABLE, f"error: {error}")
     except BuildFailed as error:
-        return _end(STOPPED, f"error: {error}. What is committed stays; the same command goes on from there")
+        return end(STOPPED, f"error: {error}. What is committed stays; the same command goes on from there")
     except OSError as error:
-        return _end(STOPPED, f"error: {error.strerror or error}: {error.filename or options.output}. The same command goes on")
+        return end(STOPPED, f"error: {error.strerror or error}: {error.filename or options.output}. The same command goes on")
     except KeyboardInterrupt:
-        return _end(INTERRUPTED, "interrupted. What is committed stays; the same command goes on from there")
+        return end(INTERRUPTED, "interrupted. What is committed stays; the same command goes on from there")
     print(as_json(ledger, order.out) if options.json else as_line(ledger, order.out))
     return OK if ledger.manifest.counts["kept"] else STOPPED
 
@@ -211,17 +209,6 @@ def _sayer(options: argparse.Namespace):  # type: ignore[no-untyped-def]
     return (lambda text: None) if options.quiet else (lambda text: print(text, file=sys.stderr, flush=True))
 
 
-def _as_interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
-
-
-def _end(status: int, message: str) -> int:
-    print(message, file=sys.stderr)
-    return status
-
-
 if __name__ == "__main__":
-    # Schedulers end jobs with SIGTERM, and shells start background jobs with SIGINT ignored: both are to stop it cleanly.
-    signal.signal(signal.SIGINT, _as_interrupt)
-    signal.signal(signal.SIGTERM, _as_interrupt)
+    stop_on_signals()
     sys.exit(main())

@@ -1,6 +1,8 @@
-"""What the commands of this room share: exit statuses, and a parser that says what is wrong in one line."""
+"""What all commands share: exit statuses, one line for what is wrong, and a clean end when they are told to stop."""
 
 import argparse
+import signal
+import sys
 from typing import NoReturn
 
 UNUSABLE, INTERRUPTED = 2, 130
@@ -12,3 +14,19 @@ class OneLineParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say what is wrong with the arguments and leave."""
         self.exit(UNUSABLE, f"error: {message} (see --help)\n")
+
+
+def end(status: int, message: str) -> int:
+    """Say why a command ends as it does; gives its exit status."""
+    print(message, file=sys.stderr)
+    return status
+
+
+def stop_on_signals() -> None:
+    """Schedulers end jobs with SIGTERM, and shells start background jobs with SIGINT ignored: both are to stop them cleanly."""
+    signal.signal(signal.SIGINT, _as_interrupt)
+    signal.signal(signal.SIGTERM, _as_interrupt)
+
+
+def _as_interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt

@@ -9,14 +9,12 @@ which was checked, 1 something was not found, or a fault, 2 unusable arguments, 
 
 import argparse
 import json
-import signal
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
 
-from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser
+from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, stop_on_signals
 from dataset.verify import Report, verify
 from pipeline.remove import Taken, Wish, remove
 from schemas.errors import BuildFailed, ConfigError, DatasetError
@@ -35,13 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         taken = remove(options.out, wishes, datetime.now(UTC).isoformat(timespec="seconds"))
         return _tell(options, taken, len(wishes))
     except ConfigError as error:
-        return _end(UNUSABLE, f"error: {error}")
+        return end(UNUSABLE, f"error: {error}")
     except (DatasetError, BuildFailed) as error:
-        return _end(FAILED, f"error: {error}")
+        return end(FAILED, f"error: {error}")
     except OSError as error:
-        return _end(FAILED, f"error: {error.strerror or error}: {error.filename or options.out}. The same command goes on")
+        return end(FAILED, f"error: {error.strerror or error}: {error.filename or options.out}. The same command goes on")
     except KeyboardInterrupt:
-        return _end(INTERRUPTED, "interrupted. The same command goes on")
+        return end(INTERRUPTED, "interrupted. The same command goes on")
 
 
 def _check(out: Path, wishes: Sequence[Wish]) -> None:
@@ -107,16 +105,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _as_interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
-
-
-def _end(status: int, message: str) -> int:
-    print(message, file=sys.stderr)
-    return status
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, _as_interrupt)
-    signal.signal(signal.SIGTERM, _as_interrupt)
+    stop_on_signals()
     sys.exit(main())

@@ -14,14 +14,12 @@ import argparse
 import json
 import random
 import re
-import signal
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser
+from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, stop_on_signals
 from jobs.download_list import SOURCES, build_command
 from jobs.download_order import DownloadOrder, Manners, Totals
 from schemas.errors import ConfigError
@@ -39,20 +37,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if error.name != "yt_dlp":
             raise
-        return _end(UNUSABLE, "error: yt-dlp is not installed; pip install 'motionshards[download]', or yt-dlp alone")
+        return end(UNUSABLE, "error: yt-dlp is not installed; pip install 'motionshards[download]', or yt-dlp alone")
     say = (lambda text: None) if options.quiet else (lambda text: print(text, file=sys.stderr, flush=True))
     try:
         order = _understand(options)
         totals = download(order, say, random.Random(), time.sleep)
     except ConfigError as error:
-        return _end(UNUSABLE, f"error: {error}")
+        return end(UNUSABLE, f"error: {error}")
     except OSError as error:
-        return _end(STOPPED, f"error: {error.strerror or error}: {error.filename or options.output}. {_GOES_ON}")
+        return end(STOPPED, f"error: {error.strerror or error}: {error.filename or options.output}. {_GOES_ON}")
     except KeyboardInterrupt:
-        return _end(INTERRUPTED, f"interrupted. {_GOES_ON}")
+        return end(INTERRUPTED, f"interrupted. {_GOES_ON}")
     print(as_json(totals, order) if options.json else as_line(totals, order))
     if totals.stopped:
-        return _end(STOPPED, f"error: {totals.stopped}. {_GOES_ON}")
+        return end(STOPPED, f"error: {totals.stopped}. {_GOES_ON}")
     return OK if totals.counts["available"] else STOPPED
 
 
@@ -182,17 +180,6 @@ def _rate(text: str) -> int:
     return int(float(match[1]) * _UNITS[match[2]])
 
 
-def _as_interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
-
-
-def _end(status: int, message: str) -> int:
-    print(message, file=sys.stderr)
-    return status
-
-
 if __name__ == "__main__":
-    # Schedulers end jobs with SIGTERM, and shells start background jobs with SIGINT ignored: both are to stop it cleanly.
-    signal.signal(signal.SIGINT, _as_interrupt)
-    signal.signal(signal.SIGTERM, _as_interrupt)
+    stop_on_signals()
     sys.exit(main())
