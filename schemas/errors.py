@@ -4,7 +4,8 @@ MotionShardsError
 ├── ConfigError     unusable arguments or an output that cannot be used: exit status 2
 ├── ClipRejected    one clip is lost, for a known reason: becomes a row of rejections.parquet
 ├── BuildFailed     the build cannot go on, what is committed stays: exit status 1
-└── DatasetError    a data set on disk is absent, unfinished or not of this format
+├── DatasetError    a data set on disk is absent, unfinished or not of this format
+└── LoaderFailed    a process that reads for a training died
 """
 
 from schemas.reasons import REASONS
@@ -24,6 +25,10 @@ class BuildFailed(MotionShardsError):
 
 class DatasetError(MotionShardsError):
     """A data set on disk cannot be read."""
+
+
+class LoaderFailed(MotionShardsError):
+    """A process that reads batches died, or ran into a bug; the message says which."""
 
 
 class ClipRejected(MotionShardsError):

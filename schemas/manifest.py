@@ -97,7 +97,17 @@ class Manifest:
         """
         path = out / DATASET_JSON
         try:
-            stored = json.loads(path.read_bytes())
+            return cls.parse(path.read_bytes(), str(path))
+        except FileNotFoundError:
+            raise DatasetError(f"{out} holds no data set: {DATASET_JSON} is missing") from None
+        except OSError as error:
+            raise DatasetError(f"{path} cannot be understood: {error}") from error
+
+    @classmethod
+    def parse(cls, content: bytes, path: str) -> "Manifest":
+        """The content of dataset.json as a manifest; `path` is for messages. Raises DatasetError."""
+        try:
+            stored = json.loads(content)
             if stored.pop("format") != FORMAT or stored.pop("format_version") != FORMAT_VERSION:
                 raise DatasetError(f"{path} is not of format {FORMAT} version {FORMAT_VERSION}")
             stored["config"] = BuildConfig.from_json(stored["config"])
@@ -105,7 +115,5 @@ class Manifest:
             stored["removals"] = tuple(Removal(**removal) for removal in stored.get("removals", ()))
             stored["additions"] = tuple(Addition(**addition) for addition in stored.get("additions", ()))
             return cls(**stored)
-        except FileNotFoundError:
-            raise DatasetError(f"{out} holds no data set: {DATASET_JSON} is missing") from None
-        except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DatasetError(f"{path} cannot be understood: {error}") from error

@@ -1,0 +1,185 @@
+"""make_loader: batches from a ClipStream, read and decoded by processes of their own, on the device when they are wanted.
+
+    with make_loader(stream, device="cuda", augment=Augment(flip=0.5)) as loader:
+        for epoch in range(100):
+            for batch in loader:
+                ...
+            torch.save({"loader": loader.state_dict()}, path)
+
+Where processes cannot be started, an ordinary DataLoader over the stream gives the same batches.
+"""
+
+import os
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dataset.batch import Batch, as_batch
+from dataset.device import HELD, Copier
+from dataset.order import hashed
+from dataset.progress import Progress, as_state, from_state
+from dataset.pump import Pump
+from dataset.stream import ClipStream
+from schemas.errors import ConfigError
+from transforms.augment.augment import Augment
+
+_AHEAD = 4
+# The batch that a training loop works on, and the one before that its variable still holds while it asks for the next.
+_HELD_ON_HOST = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A batch: where it begins, what only fills it up, and where the order goes on behind it."""
+
+    begin: Progress
+    padded: NDArray[np.bool_]
+    after: Progress
+
+
+class Loader:
+    """Batches of a stream. Each pass is an epoch, each next pass the next epoch. Made by `make_loader`, used by one thread."""
+
+    def __init__(self, stream: ClipStream, pump: Pump, device: torch.device, augment: Augment | None) -> None:
+        self.stream = stream
+        self._pump = pump
+        self._augment = augment
+        self._copier = Copier(device, pump.ring) if device.type == "cuda" else None
+        self._begin = self._given = self._asked = Progress()
+        self._pass = 0
+        self._window: tuple[int, int] | None = None
+        self.close: Callable[[], None] = weakref.finalize(self, pump.close)
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch."""
+        return len(self.stream)
+
+    def __enter__(self) -> "Loader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The epoch's batches; behind `load_state_dict` those that are left. After `break` the epoch begins anew.
+
+        Raises:
+            DatasetError: a clip cannot be read, nor can those that stand in for it, or `on_error` is `raise`
+            LoaderFailed: a process that reads died
+        """
+        self._pass += 1
+        this, begin = self._pass, self._begin
+        self._begin, self._given = Progress(begin.epoch), begin
+        batches = self._read(begin)
+        for batch, step in self._copier.ahead(batches, self._augmented) if self._copier else self._on_host(batches):
+            if this != self._pass:
+                raise RuntimeError("another pass over this loader was begun")
+            self._given = step.after
+            yield batch
+        self._begin = self._given = Progress(begin.epoch + 1)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Let the next pass be this epoch, from its start."""
+        self._begin = self._given = Progress(epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where training is: behind the last batch that was given out. The same on every rank, and good for any other number."""
+        return as_state(self._given, self.stream.sequence())
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Let the next pass go on where a state was taken, also with another number of ranks or another batch size.
+
+        Raises:
+            ConfigError: it is of other clips, or of another seed, view or shuffle
+        """
+        progress = from_state(state, self.stream.sequence())
+        if progress.yielded:
+            raise ConfigError("the state is that of a worker of an ordinary DataLoader")
+        self._begin = self._given = progress
+
+    def _read(self, begin: Progress) -> Iterator[tuple[Batch, _Step]]:
+        """The batches of an epoch from `begin` on, in host memory. What was asked for already is used where it fits."""
+        upcoming = self._pump.next_tag
+        if upcoming is None or upcoming.begin != begin:
+            self._pump.forget()
+            self._asked = begin
+        for _ in range(self.stream.steps(begin.slot)):
+            self._ask()
+            arrays, done, step = self._pump.take()
+            if done.lost:
+                raise self.stream.unreadable(done.faults)
+            self.stream.report(done.faults)
+            self._ask()
+            yield as_batch(arrays, self.stream.catalog, step.padded), step
+
+    def _ask(self) -> None:
+        """Ask for as many batches as there is room for, also of the next epoch, so that its start need not be waited for."""
+        while self._pump.has_room:
+            if not self.stream.steps(self._asked.slot):
+                self._asked = Progress(self._asked.epoch + 1)
+            begin = self._asked
+            self._fetch(begin)
+            ask, padded = self.stream.ask(begin.epoch, begin.slot)
+            self._asked = Progress(begin.epoch, begin.slot + self.stream.global_batch_size)
+            self._pump.ask(ask, _Step(begin, padded, self._asked))
+
+    def _fetch(self, begin: Progress) -> None:
+        """Let the shards of the next window be fetched when the order comes into a new one."""
+        window = self.stream.window(begin)
+        if window != self._window:
+            fresh = self._window is None or self._window[0] != begin.epoch
+            self._window = window
+            self._pump.fetch(
+                [*(self.stream.window_shards(*window) if fresh else ()), *self.stream.window_shards(window[0], window[1] + 1)]
+            )
+
+    def _on_host(self, batches: Iterator[tuple[Batch, _Step]]) -> Iterator[tuple[Batch, _Step]]:
+        for batch, step in batches:
+            yield self._augmented(batch, step), step
+
+    def _augmented(self, batch: Batch, step: _Step) -> Batch:
+        """Drawn for the whole of the step and cut to this rank's part, so that a clip's draws do not depend on the ranks."""
+        if self._augment is None:
+            return batch
+        stream = self.stream
+        seed = int(hashed(stream.seed, step.begin.epoch, step.begin.slot, -5)[0] >> np.uint64(1))
+        draws = self._augment.draw(stream.global_batch_size, torch.Generator().manual_seed(seed))
+        return self._augment(batch, draws[stream.world.part(stream.global_batch_size)])
+
+
+def make_loader(
+    stream: ClipStream,
+    *,
+    device: str | torch.device = "cpu",
+    processes: int | None = None,
+    threads: int = 8,
+    ahead: int = _AHEAD,
+    augment: Augment | None = None,
+) -> Loader:
+    """A loader of a stream.
+
+    device: where batches are wanted; on `cuda` they are copied one batch ahead, on a stream of their own
+    processes: that read and decode; by default one for every 8 cores this rank may use, as each keeps about 8 threads busy
+    threads: of each process
+    ahead: batches that each process works on; the memory they take is `processes * ahead + 3` batches of uint8
+    augment: is applied to each batch on the device; None leaves frames uint8 [B,n,H,W,3]
+
+    Raises:
+        ConfigError: a number is below 1
+    """
+    device = torch.device(device)
+    processes = max(1, _cores(stream) // 8) if processes is None else processes
+    if min(processes, threads, ahead) < 1:
+        raise ConfigError(f"a loader needs at least one of each: {processes} processes, {threads} threads, {ahead} batches ahead")
+    held = HELD if device.type == "cuda" else _HELD_ON_HOST
+    return Loader(stream, Pump(stream, processes=processes, threads=threads, ahead=ahead, held=held), device, augment)
+
+
+def _cores(stream: ClipStream) -> int:
+    """This rank's share of the cores of its machine, as torchrun tells how many ranks it started there."""
+    return len(os.sched_getaffinity(0)) // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", stream.world.size)))

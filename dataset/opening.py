@@ -1,0 +1,106 @@
+"""Opens a data set for reading, in a directory or at a URL: its manifest, the rows of its clips, and where its shards lie."""
+
+import io
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dataset.catalog import COLUMNS
+from dataset.remote import Remote, Retry, is_url
+from dataset.shards import ShardFile
+from dataset.unreadable import Unreadable
+from schemas.errors import DatasetError
+from schemas.layout import DATASET_JSON, INDEX, PLAN_DIR, WORK_DIR
+from schemas.manifest import Manifest, ShardEntry
+from schemas.marker import read_marker
+
+logger = logging.getLogger("motionshards")
+
+_ROWS_AT_A_TIME = 20_000
+_FILE_URL = "file://"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A data set, or as much of it as is committed.
+
+    root: directory or URL
+    shards: by (split, name)
+    """
+
+    root: str
+    remote: bool
+    manifest: Manifest
+    shards: dict[tuple[str, str], ShardEntry]
+    _markers: tuple[Path, ...]
+    _index: bytes | None
+
+    def rows(self) -> Iterator[pa.Table]:
+        """The rows of the clips with the columns of `catalog.COLUMNS`, many at a time, in the order of the index.
+
+        Raises:
+            DatasetError: they cannot be read
+        """
+        if self._markers:
+            for path in self._markers:
+                rows = read_marker(path)[1]
+                yield rows.filter(rows["kept"]).select(list(COLUMNS))
+            return
+        source = Path(self.root) / INDEX if self._index is None else io.BytesIO(self._index)
+        try:
+            for batch in pq.ParquetFile(source).iter_batches(_ROWS_AT_A_TIME, columns=list(COLUMNS)):
+                yield pa.Table.from_batches([batch]).select(list(COLUMNS))
+        except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
+            raise DatasetError(f"{INDEX} of {self.root} cannot be read: {error}") from error
+
+    def file(self, split: str, name: str) -> ShardFile:
+        """The tar of a shard. Raises DatasetError: dataset.json does not know it."""
+        entry = self.shards.get((split, name))
+        if entry is None:
+            raise DatasetError(f"{self.root}: the index names the shard {name}, and {DATASET_JSON} does not: run dataset.verify")
+        return ShardFile(f"{split}/{name}.tar", entry.bytes, entry.sha256)
+
+
+def open_source(source: str | Path, retry: Retry, storage_options: Mapping[str, Any] | None = None) -> Opened:
+    """The data set at a directory or URL; of an unfinished build in a directory, what is committed.
+
+    Raises:
+        DatasetError: there is none, it is being changed, or it cannot be read
+    """
+    if is_url(str(source)):
+        return _open_remote(str(source).rstrip("/"), Remote(str(source), retry, storage_options))
+    out = Path(str(source).removeprefix(_FILE_URL))
+    manifest = Manifest.read(out)
+    if manifest.interrupted:
+        raise DatasetError(f"{out}: {manifest.interrupted}")
+    if manifest.complete:
+        return Opened(str(out), False, manifest, _by_name(manifest.shards), (), None)
+    return _open_unfinished(out, manifest)
+
+
+def _open_unfinished(out: Path, manifest: Manifest) -> Opened:
+    markers = tuple(path for path in sorted(out.glob("*/*.parquet")) if path.parent.name not in (PLAN_DIR, WORK_DIR))
+    entries = tuple(read_marker(path)[0] for path in markers)
+    logger.warning("%s: the build is unfinished, %d shards are committed and will be read", out, len(entries))
+    if not entries:
+        raise DatasetError(f"{out}: the build is unfinished, and no shard is committed yet")
+    return Opened(str(out), False, manifest, _by_name(entries), markers, None)
+
+
+def _open_remote(root: str, remote: Remote) -> Opened:
+    try:
+        manifest = Manifest.parse(remote.read_all(DATASET_JSON), DATASET_JSON)
+        if manifest.unfinished:
+            raise DatasetError(f"{DATASET_JSON} at the URL: {manifest.unfinished}")
+        return Opened(root, True, manifest, _by_name(manifest.shards), (), remote.read_all(INDEX))
+    except Unreadable as error:
+        raise DatasetError(f"there is no data set to read at the URL: {error.reason}: {error.detail}") from error
+
+
+def _by_name(entries: tuple[ShardEntry, ...]) -> dict[tuple[str, str], ShardEntry]:
+    return {(entry.split, entry.name): entry for entry in entries}

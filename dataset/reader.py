@@ -1,0 +1,176 @@
+"""Reads samples: the members that a view wants, checked, and the chosen frames decoded straight into the batch.
+
+A clip that cannot be read is replaced by the next of its stand-ins, which are part of the order and so the same in any process.
+"""
+
+import functools
+import io
+import zlib
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+
+from dataset.catalog import Catalog
+from dataset.faults import Fault
+from dataset.order import I64
+from dataset.unreadable import Unreadable
+from dataset.views import Picks, View
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """The samples of a batch. Column 0 is what is wanted, the others stand in where it cannot be read.
+
+    clip, turn: int64 [B,1+stand-ins]
+    """
+
+    clip: I64
+    turn: I64
+
+
+class NothingReadable(Exception):
+    """Neither a clip nor any of its stand-ins can be read. `faults` tells of all of them."""
+
+    def __init__(self, faults: list[Fault]) -> None:
+        super().__init__(faults)
+        self.faults = faults
+
+
+class Source(Protocol):
+    """Where the bytes of shards come from, see `dataset.shards.Shards`."""
+
+    def read(self, shard: int, offset: int, size: int) -> bytes: ...
+
+    def expect(self, shard: int, start: int, stop: int) -> None: ...
+
+
+class Reader:
+    """Reads samples of one view of a catalog. Safe for threads.
+
+    warm: the rest of a clip will be wanted soon, so let the disk read it at once
+    """
+
+    def __init__(self, catalog: Catalog, view: View, seed: int, shards: Source, warm: bool) -> None:
+        self._catalog, self._view, self._seed, self._shards, self._warm = catalog, view, seed, shards, warm
+
+    def picks(self, ask: Ask, column: int = 0) -> Picks:
+        """The frames of all samples, if nothing is damaged."""
+        return self._view.pick(self._catalog, self._seed, ask.clip[:, column], ask.turn[:, column])
+
+    def read(self, ask: Ask, picks: Picks, out: dict[str, NDArray[Any]], start: int, stop: int) -> list[Fault]:
+        """Read samples [start, stop) into the arrays of `batch_layout`; tells what was replaced.
+
+        Raises:
+            NothingReadable: a sample has no stand-in left
+        """
+        faults: list[Fault] = []
+        for sample in range(start, stop):
+            faults += self._sample(ask, picks, out, sample)
+        return faults
+
+    def _sample(self, ask: Ask, picks: Picks, out: dict[str, NDArray[Any]], sample: int) -> list[Fault]:
+        faults: list[Fault] = []
+        for column in range(ask.clip.shape[1]):
+            if column:
+                one = Ask(ask.clip[sample : sample + 1], ask.turn[sample : sample + 1])
+                mine = _of_sample(self.picks(one, column), 0)
+            else:
+                mine = _of_sample(picks, sample)
+            try:
+                self._clip(int(ask.clip[sample, column]), mine, out, sample)
+                return faults
+            except _Unread as error:
+                faults.append(Fault(error.clip, error.reason, error.detail))
+        raise NothingReadable(faults)
+
+    def _clip(self, clip: int, picks: Picks, out: dict[str, NDArray[Any]], sample: int) -> None:
+        arrays, frames = self._catalog.arrays, picks.frames
+        try:
+            self._frames(clip, frames, out["frames"][sample])
+            for name in ("landmarks", "aus"):
+                if name in out:
+                    out[name][sample] = self._array(clip, name, frames)
+        except Unreadable as error:
+            raise _Unread(clip, error) from error
+        if picks.other_clip is not None and picks.other_frame is not None:
+            out["target_aus"][sample] = self._target(int(picks.other_clip), picks.other_frame)
+        out["pose"][sample] = arrays["pose"][arrays["first"][clip] + frames]
+        out["number"][sample] = frames
+        out["clip"][sample] = clip
+
+    def _target(self, clip: int, frame: I64) -> NDArray[Any]:
+        try:
+            return self._array(clip, "aus", frame)
+        except Unreadable as error:
+            raise _Unread(clip, error) from error
+
+    def _frames(self, clip: int, frames: I64, out: NDArray[np.uint8]) -> None:
+        arrays, shard = self._catalog.arrays, int(self._catalog.arrays["shard"][clip])
+        first, last = int(arrays["first"][clip]), int(arrays["first"][clip + 1]) - 1
+        if self._warm:
+            start, end = int(arrays["frame_offset"][first]), int(arrays["frame_offset"][last]) + int(arrays["frame_size"][last])
+            self._shards.expect(shard, start, end)
+        for row, number in zip(out, (first + frames).tolist(), strict=True):
+            place = (int(arrays[name][number]) for name in ("frame_offset", "frame_size", "frame_crc"))
+            _decode(self._member(shard, *place), row)
+
+    def _array(self, clip: int, name: str, frames: I64) -> NDArray[Any]:
+        """Rows of a clip's npy member; NaN where the clip has none."""
+        offset, size, crc = self._catalog.arrays[name][clip].tolist()
+        if not size:
+            return np.array(np.nan, np.float32)
+        content = self._member(int(self._catalog.arrays["shard"][clip]), offset, size, crc)
+        try:
+            return _npy(content)[frames]
+        except (ValueError, IndexError) as error:
+            raise Unreadable("undecodable", f"{name}: {error}") from error
+
+    def _member(self, shard: int, offset: int, size: int, crc: int) -> bytes:
+        content = self._shards.read(shard, offset, size)
+        if zlib.crc32(content) != crc:
+            raise Unreadable("damaged", f"bytes {offset} to {offset + size} of the shard are not what the index says")
+        return content
+
+
+class _Unread(Exception):
+    """An Unreadable, and the clip that it is about, which can be another than the sample's own."""
+
+    def __init__(self, clip: int, error: Unreadable) -> None:
+        super().__init__(clip, error)
+        self.clip, self.reason, self.detail = clip, error.reason, error.detail
+
+
+def _of_sample(picks: Picks, sample: int) -> Picks:
+    if picks.other_clip is None or picks.other_frame is None:
+        return Picks(picks.frames[sample])
+    return Picks(picks.frames[sample], picks.other_clip[sample], picks.other_frame[sample])
+
+
+def _decode(content: bytes, row: NDArray[np.uint8]) -> None:
+    try:
+        decoded = simplejpeg.decode_jpeg(content, "RGB", buffer=row)
+    except ValueError as error:
+        raise Unreadable("undecodable", f"a frame: {error}") from error
+    if decoded.shape != row.shape:
+        raise Unreadable("undecodable", f"a frame is {decoded.shape[1]}x{decoded.shape[0]} px, not {row.shape[1]}x{row.shape[0]}")
+
+
+def _npy(content: bytes) -> NDArray[Any]:
+    """An array from the bytes of a .npy file, sharing their memory. Numpy's own reader costs more than the rest of a sample."""
+    end = 10 + int.from_bytes(content[8:10], "little")
+    dtype, shape = _npy_header(content[:end])
+    return np.frombuffer(content, dtype, offset=end).reshape(shape)
+
+
+@functools.lru_cache(maxsize=256)
+def _npy_header(header: bytes) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    stream = io.BytesIO(header)
+    if np.lib.format.read_magic(stream) != (1, 0):
+        raise ValueError("not of npy format 1.0")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    if fortran or dtype.hasobject:
+        raise ValueError("not a plain array in C order")
+    return dtype, shape

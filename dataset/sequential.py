@@ -1,0 +1,236 @@
+"""Shards read from front to back, where there is no index: from a pipe, a socket, a tape, or tars without their data set.
+
+    TarStream([sys.stdin.buffer], Pairs(2), batch_size=20)
+    TarStream(sorted(Path("OUT/train").glob("*.tar")), KPlusOne(8), batch_size=4)
+
+Every byte is read, clips are mixed only within a window, nothing tells how many there are, and there is no resuming: where
+there is an index, `ClipStream` is the better choice. But a tar that ends too early is noticed, as it is there.
+"""
+
+import io
+import json
+import logging
+import tarfile
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+from zlib import crc32
+
+import numpy as np
+import pyarrow as pa
+import simplejpeg
+import torch.utils.data
+from numpy.typing import NDArray
+
+from dataset.batch import Batch, as_batch, batch_layout
+from dataset.catalog import POSE, Catalog
+from dataset.order import Order
+from dataset.reader import Ask, NothingReadable, Reader
+from dataset.unreadable import Unreadable
+from dataset.views import View
+from schemas.errors import ConfigError, DatasetError
+from schemas.layout import AUS, LANDMARKS, META
+from transforms.extract.sample import stable_hash
+
+logger = logging.getLogger("motionshards")
+
+Members = dict[str, bytes]
+
+
+class TarStream(torch.utils.data.IterableDataset[Batch]):
+    """Batches of the clips of tars, in one process. A pass over files is an epoch; a pipe can be read once.
+
+    tars: paths, or binary streams
+    window: clips that are held in memory and mixed; 1 leaves them in their order
+    seed: of the order and of the frames that are picked
+    on_error: a tar that cannot be read further is left (`skip`) and counted in `faults`, or ends the run (`raise`)
+
+    A last batch that is not full is dropped. Clips that the view cannot show are counted in `excluded`.
+    """
+
+    def __init__(
+        self,
+        tars: Iterable[str | Path | BinaryIO],
+        view: View,
+        *,
+        batch_size: int,
+        window: int = 256,
+        seed: int = 0,
+        on_error: str = "raise",
+    ) -> None:
+        if on_error not in ("skip", "raise") or batch_size < 1 or window < 1:
+            raise ConfigError("TarStream: on_error is skip or raise, batch_size and window at least 1")
+        if view.per_identity:
+            raise ConfigError("one clip per identity needs an index: a stream does not tell who is to come")
+        self._tars = list(tars)
+        self._view, self._batch_size, self._window, self._seed, self._on_error = view, batch_size, window, seed, on_error
+        self._epoch = 0
+        self.faults: Counter[str] = Counter()
+        self.excluded: Counter[str] = Counter()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Which epoch the next pass is; without it every pass is the same."""
+        self._epoch = epoch
+
+    def __iter__(self) -> Iterator[Batch]:
+        if torch.utils.data.get_worker_info() is not None:
+            raise ConfigError("TarStream reads in one process: each worker would read all of it")
+        left: list[tuple[str, Members]] = []
+        clips = self._clips()
+        ended = False
+        while not ended:
+            for clip in clips:
+                left.append(clip)
+                if len(left) >= max(self._window, self._batch_size):
+                    break
+            else:
+                ended = True
+            left = yield from self._batches(left)
+
+    def _clips(self) -> Iterator[tuple[str, Members]]:
+        for tar in self._tars:
+            try:
+                yield from _samples(tar)
+            except Unreadable as error:
+                if self._on_error == "raise":
+                    raise DatasetError(f"{error.detail}: {error.reason}") from error
+                self.faults[error.reason] += 1
+                logger.warning("%s: %s, the rest of it is left out", error.detail, error.reason)
+
+    def _batches(self, clips: list[tuple[str, Members]]) -> Generator[Batch, None, list[tuple[str, Members]]]:
+        """Batches of a window; gives the clips that did not fill one."""
+        window = _Window.of(clips)
+        for reason, without in self._view.unusable(window.catalog) if clips else ():
+            self.excluded[reason] += int(without.sum())
+            clips = [clip for clip, not_shown in zip(clips, without.tolist(), strict=True) if not not_shown]
+            window = _Window.of(clips)
+        shuffle = "none" if self._window == 1 else "global"
+        order = Order(np.zeros(len(clips), np.int64), self._seed, shuffle).slots(self._epoch, np.arange(len(clips)))
+        whole = len(clips) // self._batch_size * self._batch_size
+        for start in range(0, whole, self._batch_size):
+            part = slice(start, start + self._batch_size)
+            yield self._read(window, Ask(order.unit[part, None], order.turn[part, None]))
+        return [clips[number] for number in order.unit[whole:]]
+
+    def _read(self, window: "_Window", ask: Ask) -> Batch:
+        reader = Reader(window.catalog, self._view, self._seed, window, warm=False)
+        layout = batch_layout(len(ask.clip), self._view, window.catalog, window.size_px)
+        arrays = {name: np.empty(shape, dtype) for name, dtype, shape in layout.arrays}
+        try:
+            reader.read(ask, reader.picks(ask), arrays, 0, len(ask.clip))
+        except NothingReadable as error:
+            fault = error.faults[0]
+            raise DatasetError(f"{window.catalog.keys[fault.clip].as_py()}: {fault.reason}: {fault.detail}") from error
+        return as_batch(arrays, window.catalog, np.zeros(len(ask.clip), np.bool_))
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """Clips in memory as if they lay in a shard each: a catalog, and their bytes."""
+
+    catalog: Catalog
+    contents: list[bytes]
+
+    @classmethod
+    def of(cls, clips: list[tuple[str, Members]]) -> "_Window":
+        metas = [json.loads(members[META]) for _, members in clips]
+        places = [_places(members) for _, members in clips]
+        frames = [[place for suffix, place in one.items() if suffix.endswith(".jpg")] for one in places]
+        numbers = np.array([place for clip in frames for place in clip], np.int64).reshape(-1, 3)
+        names = sorted({meta["identity"] for meta in metas})
+        arrays: dict[str, Any] = {
+            "row": np.array([stable_hash(0, key) for key, _ in clips], np.uint64).view(np.int64),
+            "shard": np.arange(len(clips), dtype=np.int32),
+            "identity": np.searchsorted(names, [meta["identity"] for meta in metas]).astype(np.int32),
+            "first": np.concatenate([[0], np.cumsum([len(clip) for clip in frames])]).astype(np.int64),
+            "frame_offset": numbers[:, 0],
+            "frame_size": numbers[:, 1].astype(np.uint32),
+            "frame_crc": numbers[:, 2].astype(np.uint32),
+            "pose": np.concatenate([np.zeros((0, len(POSE)), np.float32), *map(_pose, metas)]),
+            "au_valid": np.concatenate([np.zeros(0, np.bool_), *map(_au_valid, metas)]),
+        }
+        for name, suffix in (("landmarks", LANDMARKS), ("aus", AUS)):
+            arrays[name] = np.array([one.get(suffix, (0, 0, 0)) for one in places], np.int64).reshape(-1, 3)
+        keys = pa.chunked_array([[key for key, _ in clips]], pa.string())
+        return cls(Catalog(arrays, keys, (), tuple(names)), [b"".join(members.values()) for _, members in clips])
+
+    def read(self, shard: int, offset: int, size: int) -> bytes:
+        """As `Shards.read`."""
+        return self.contents[shard][offset : offset + size]
+
+    def expect(self, shard: int, start: int, stop: int) -> None:
+        """As `Shards.expect`: all is here."""
+
+    @property
+    def size_px(self) -> int:
+        """Of the first picture, and so of all."""
+        first = self.contents[0][: int(self.catalog.arrays["frame_size"][0])]
+        try:
+            return int(simplejpeg.decode_jpeg_header(first)[0])
+        except ValueError as error:
+            raise DatasetError(f"{self.catalog.keys[0].as_py()}: its first frame is no picture: {error}") from error
+
+
+def _places(members: Members) -> dict[str, tuple[int, int, int]]:
+    """Offset within the clip's bytes, size and CRC-32 of each member."""
+    places, offset = {}, 0
+    for suffix, content in members.items():
+        places[suffix] = (offset, len(content), crc32(content))
+        offset += len(content)
+    return places
+
+
+def _pose(meta: dict[str, Any]) -> NDArray[np.float32]:
+    return np.array([meta[name] for name in POSE], np.float32).T
+
+
+def _au_valid(meta: dict[str, Any]) -> NDArray[np.bool_]:
+    return np.array(meta.get("au_valid", [False] * len(meta["pts_s"])), np.bool_)
+
+
+class _Noting(io.RawIOBase):
+    """A stream that remembers the last block of what was read from it."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.last = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        content = self._stream.read(size)
+        self.last = (self.last + content)[-tarfile.BLOCKSIZE :]
+        return content
+
+
+def _samples(tar: str | Path | BinaryIO) -> Iterator[tuple[str, Members]]:
+    """The samples of a tar, each when all of it has come. Raises Unreadable."""
+    if isinstance(tar, (str, Path)):
+        try:
+            with Path(tar).open("rb") as stream:
+                yield from _samples(stream)
+        except OSError as error:
+            raise Unreadable("missing", f"{tar}: {error.strerror}") from error
+        return
+    shown = str(getattr(tar, "name", "a stream"))
+    noting = _Noting(tar)
+    key, members = "", Members()
+    try:
+        with tarfile.open(fileobj=noting, mode="r|") as archive:
+            for info in archive:
+                whose, _, suffix = info.name.partition(".")  # keys have no dots, so this is theirs also where directories could
+                if whose != key:
+                    key, members = whose, Members()
+                content = archive.extractfile(info)
+                members[suffix] = content.read() if content else b""
+                if suffix == META:
+                    yield key, members
+    except (tarfile.TarError, OSError) as error:
+        raise Unreadable("truncated", f"{shown}: {error}") from error
+    while noting.read(1 << 20):
+        pass  # to the end: a tar that was cut between two members ends without the blocks of zeros
+    if noting.last != bytes(tarfile.BLOCKSIZE):
+        raise Unreadable("truncated", f"{shown} ends without an end mark")

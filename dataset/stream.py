@@ -1,0 +1,291 @@
+"""The streaming data set: the clips of a build in batches, in an order that depends on nothing but a seed.
+
+    stream = ClipStream("OUT", Pairs(2), global_batch_size=40, where="blur > 50 and abs(yaw_deg) < 60")
+    for batch in make_loader(stream, device="cuda"):        # dataset.loader: reads in processes of its own
+        ...
+    for batch in torch.utils.data.DataLoader(stream, batch_size=None, num_workers=4):   # ordinary, half as fast
+        ...
+
+One pass is an epoch. See docs/loading.md.
+"""
+
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+import torch.utils.data
+from numpy.typing import NDArray
+
+from dataset.batch import Batch, as_batch, batch_layout
+from dataset.catalog import Catalog, read_catalog, selecting
+from dataset.faults import Fault, Faults
+from dataset.layout import Layout
+from dataset.opening import Opened, open_source
+from dataset.order import Order
+from dataset.progress import Progress, as_state, from_state
+from dataset.reader import Ask, NothingReadable, Reader
+from dataset.remote import Retry
+from dataset.shards import Place, Shards
+from dataset.units import Units
+from dataset.views import KPlusOne, Pairs, PosePairs, Sequence, Singles, View
+from dataset.where import parse
+from dataset.world import World
+from schemas.errors import ConfigError, DatasetError
+
+__all__ = ["Batch", "ClipStream", "KPlusOne", "Pairs", "PosePairs", "Sequence", "Singles", "World"]
+
+logger = logging.getLogger("motionshards")
+
+_STAND_INS = 8
+_CACHE_BYTES = 50_000_000_000
+
+
+class ClipStream(torch.utils.data.IterableDataset[Batch]):
+    """The clips of a data set that pass the filters, seen through a view, in batches; len() counts the batches of an epoch.
+
+    source: directory of a build, or its http(s):// or s3:// URL. Of an unfinished build what is committed is read
+    global_batch_size: samples of one step over all ranks, which must divide it; a rank gets its part of every batch
+    split: None takes all
+    where: filter over the index, see `dataset.where`
+    identities: only these people
+    seed: of the order and of the frames that are picked
+    shuffle: `global`, `shard` or `none`, see `dataset.order.Order`; by default `shard` for a URL and else `global`
+    repeats: turns of each clip (or identity) in an epoch
+    window: shards that `shuffle="shard"` mixes
+    last: the end of an epoch that does not fill a batch is `drop`ped, or filled up (`pad`) with its first samples, marked
+    on_error: a clip that cannot be read is replaced (`substitute`) and counted, or ends the run (`raise`)
+    quarantine: file to which clips that could not be read are appended, a JSON object a line
+    world: which rank this is of how many; by default as torchrun says
+    fetch: what is got of a URL: whole `shards`, which are kept in the cache, or, for when few clips pass, only the `members` that
+        are wanted, each time anew
+    cache: directory for shards from a URL, shared by all processes of a machine; by default ~/.cache/motionshards
+    cache_bytes: its limit
+    retry: how reads over the network are tried again
+    storage_options: credentials and the like for the URL, see `dataset.remote.Remote`
+
+    Raises:
+        ConfigError: the arguments do not fit each other or the data set; no clip passes
+        DatasetError: the data set cannot be read
+    """
+
+    def __init__(
+        self,
+        source: str | Path,
+        view: View,
+        *,
+        global_batch_size: int,
+        split: str | None = "train",
+        where: str | None = None,
+        identities: Iterable[str] | None = None,
+        seed: int = 0,
+        shuffle: str | None = None,
+        repeats: int = 1,
+        window: int = 8,
+        last: str = "drop",
+        on_error: str = "substitute",
+        quarantine: str | Path | None = None,
+        world: World | None = None,
+        fetch: str = "shards",
+        cache: str | Path | None = None,
+        cache_bytes: int = _CACHE_BYTES,
+        retry: Retry = Retry(),  # noqa: B008 - frozen
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        _one_of("last", last, ("drop", "pad"))
+        _one_of("on_error", on_error, ("substitute", "raise"))
+        _one_of("fetch", fetch, ("shards", "members"))
+        self.view, self.seed, self.last, self.on_error = view, seed, last, on_error
+        self.global_batch_size = global_batch_size
+        self.world = world or World.detect()
+        opened = open_source(source, retry, storage_options)
+        self.catalog, self.excluded = _choose(opened, view, where, split, identities)
+        self.size_px = opened.manifest.config.size
+        self._units = Units.of(self.catalog, seed, view.per_identity)
+        self._order = _order(
+            self.catalog, self._units, view, seed, shuffle or ("shard" if opened.remote else "global"), repeats, window
+        )
+        self.place = Place(
+            root=opened.root,
+            shards=tuple(opened.file(split, name) for split, name in self.catalog.shards),
+            remote=opened.remote,
+            random=self._order.shuffle == "global",
+            cache=(Path(cache) if cache else _default_cache()) if opened.remote and fetch == "shards" else None,
+            cache_bytes=cache_bytes,
+            retry=retry,
+            storage_options=storage_options,
+        )
+        self.faults = Faults(None if quarantine is None else Path(quarantine))
+        # Shared, so that workers which are kept from epoch to epoch hear of it.
+        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
+        self._resumed: Progress | None = None
+        self._progress = Progress()
+        self._check_batches()
+
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """The names behind `Batch.identity`."""
+        return self.catalog.identities
+
+    @property
+    def slots(self) -> int:
+        """Samples of an epoch, over all ranks; before the last batch is dropped or filled up."""
+        return len(self._order)
+
+    def __len__(self) -> int:
+        return self.steps(0)
+
+    def steps(self, slot: int) -> int:
+        """How many batches an epoch still has from this slot on."""
+        left = max(0, self.slots - slot)
+        return left // self.global_batch_size if self.last == "drop" else -(-left // self.global_batch_size)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Which epoch the next pass of an ordinary DataLoader is; without it every pass is the same."""
+        self._epoch[0] = epoch
+        self._resumed = None
+
+    def ask(self, epoch: int, slot: int) -> tuple[Ask, NDArray[np.bool_]]:
+        """This rank's samples of the batch that begins at a slot, and bool [B], which of them only fill it up."""
+        numbers = np.arange(slot, slot + self.global_batch_size)[self.world.part(self.global_batch_size)]
+        padded, numbers = numbers >= self.slots, numbers % self.slots
+        stand_ins = _STAND_INS if self.on_error == "substitute" else 0
+        columns = np.concatenate([numbers[:, None], self._order.near(epoch, numbers, stand_ins)], axis=1)
+        slots = self._order.slots(epoch, columns.ravel())
+        return Ask(self._units.clip(slots).reshape(columns.shape), slots.turn.reshape(columns.shape)), padded
+
+    def window(self, place: Progress) -> tuple[int, int]:
+        """Epoch and number of the window of shards in which a place of the order lies."""
+        return place.epoch, self._order.window_of(place.epoch, place.slot)
+
+    def window_shards(self, epoch: int, window: int) -> list[int]:
+        """The shards of a window, numbers within `place.shards`; none where shards are not kept together."""
+        return self._order.shards(epoch, window).tolist() if self._order.shuffle == "shard" else []
+
+    def layout(self) -> Layout:
+        """The arrays of this rank's batches."""
+        return batch_layout(self.global_batch_size // self.world.size, self.view, self.catalog, self.size_px)
+
+    def reader(self, shards: Shards) -> Reader:
+        """Reads this stream's samples in the process that calls it."""
+        return Reader(self.catalog, self.view, self.seed, shards, self.warm)
+
+    @property
+    def warm(self) -> bool:
+        """Whether a clip's other frames are wanted soon after the first."""
+        return self._order.repeats > 1 and not self.view.per_identity
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches of one epoch for this rank; in a worker of a DataLoader every so-manieth."""
+        start = self._resumed or Progress(int(self._epoch[0]))
+        self._resumed = None
+        self._progress = start
+        info = torch.utils.data.get_worker_info()
+        worker, workers = (info.id, info.num_workers) if info else (0, 1)
+        reader = self.reader(Shards(self.place))
+        for step in range(worker + start.yielded * workers, self.steps(start.slot), workers):
+            slot = start.slot + step * self.global_batch_size
+            self._progress = _after(self._progress, workers, self.global_batch_size)
+            yield self._read(reader, start.epoch, slot)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the pass in this process is: behind the last batch that it gave. For checkpoints of an ordinary DataLoader, as
+        torchdata's StatefulDataLoader takes them; `Loader.state_dict` is for the other."""
+        return as_state(self._progress, self.sequence())
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Let the next pass go on where a state was taken. Raises ConfigError: it is of another sequence."""
+        self._resumed = self._progress = from_state(state, self.sequence())
+        self._epoch[0] = self._progress.epoch
+
+    def sequence(self) -> dict[str, Any]:
+        """All that the order of samples and their frames depends on."""
+        return {
+            "clips": self.catalog.digest(),
+            "seed": self.seed,
+            "shuffle": self._order.shuffle,
+            "repeats": self._order.repeats,
+            "window": self._order.window if self._order.shuffle == "shard" else None,
+            "view": repr(self.view),
+        }
+
+    def report(self, faults: Iterable[Fault]) -> None:
+        """Count what could not be read."""
+        for fault in faults:
+            self.faults.add(fault, self.catalog.keys[fault.clip].as_py())
+
+    def unreadable(self, faults: list[Fault]) -> DatasetError:
+        """The error of a clip for which there is no stand-in."""
+        first, more = faults[0], f", nor can {len(faults) - 1} others in its place" if len(faults) > 1 else ""
+        return DatasetError(f"{self.catalog.keys[first.clip].as_py()} cannot be read: {first.reason}: {first.detail}{more}")
+
+    def _read(self, reader: Reader, epoch: int, slot: int) -> Batch:
+        ask, padded = self.ask(epoch, slot)
+        arrays = {name: np.empty(shape, dtype) for name, dtype, shape in self.layout().arrays}
+        try:
+            self.report(reader.read(ask, reader.picks(ask), arrays, 0, len(padded)))
+        except NothingReadable as error:
+            raise self.unreadable(error.faults) from error
+        return as_batch(arrays, self.catalog, padded)
+
+    def _check_batches(self) -> None:
+        if self.global_batch_size < 1 or self.global_batch_size % self.world.size:
+            raise ConfigError(f"global_batch_size is {self.global_batch_size}, which {self.world.size} ranks cannot share evenly")
+        if not len(self):
+            raise ConfigError(
+                f"an epoch has {self.slots} samples, fewer than one batch of {self.global_batch_size}; last='pad' fills it"
+            )
+
+
+def _after(progress: Progress, workers: int, global_batch_size: int) -> Progress:
+    """One batch further; a single worker's place needs no count."""
+    if workers == 1:
+        return Progress(progress.epoch, progress.slot + global_batch_size)
+    return Progress(progress.epoch, progress.slot, progress.yielded + 1)
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"{name} is {value!r}, must be {' or '.join(allowed)}")
+
+
+def _choose(
+    opened: Opened, view: View, where: str | None, split: str | None, identities: Iterable[str] | None
+) -> tuple[Catalog, dict[str, int]]:
+    """The clips that pass the filters and that the view can show, and how many it cannot, by reason."""
+    people = None if identities is None else sorted(set(identities))
+    try:
+        catalog = read_catalog(opened.rows(), selecting(None if where is None else parse(where), split, people))
+    except pa.ArrowException as error:
+        raise ConfigError(f"where={where!r} cannot be evaluated: {error}") from error
+    if absent := sorted(set(people or ()) - set(catalog.identities)):
+        logger.warning("%d identities have no clip that passes: %s", len(absent), ", ".join(absent[:10]))
+    if not len(catalog):
+        splits = ", ".join(sorted({split for split, _ in opened.shards}))
+        raise ConfigError(f"no clip passes split={split!r}, where={where!r}; splits are {splits}")
+    excluded = {}
+    for reason, without in view.unusable(catalog):
+        if without.any():
+            excluded[reason] = int(without.sum())
+            logger.warning("%d of %d clips are left out: %s", excluded[reason], len(catalog), reason)
+        catalog = catalog.taking(~without)
+    if not len(catalog):
+        raise ConfigError(f"no clip can be shown by {view}: {', '.join(excluded)}")
+    return catalog, excluded
+
+
+def _order(catalog: Catalog, units: Units, view: View, seed: int, shuffle: str, repeats: int, window: int) -> Order:
+    if view.per_identity and shuffle == "shard":
+        raise ConfigError("one clip per identity needs shuffle='global' or 'none': a person's clips lie in many shards")
+    try:
+        return Order(catalog.arrays["shard"][units.clips[units.first[:-1]]], seed, shuffle, repeats, window)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _default_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "motionshards"

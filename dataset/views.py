@@ -1,0 +1,245 @@
+"""What a model sees of a clip: which of its stored frames, in which order, and what of other clips.
+
+A view picks numbers of frames; it touches no pixel. Each pick is a pure function of the seed, the clip and its turn, so it is
+the same in every process and after every restart. B counts the clips of a batch, n the frames of each.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dataset.catalog import Catalog
+from dataset.order import I64, hashed
+from schemas.errors import ConfigError
+from transforms.extract.sample import splitmix64
+
+_MOST_FRAMES = 1 << 20
+_LAST = np.uint64(np.iinfo(np.uint64).max)
+
+
+@dataclass(frozen=True, slots=True)
+class Picks:
+    """What is read for some clips.
+
+    frames: int64 [B,n], numbers of stored frames
+    other_clip, other_frame: int64 [B], where action units of another clip are wanted; None where not
+    """
+
+    frames: I64
+    other_clip: I64 | None = None
+    other_frame: I64 | None = None
+
+
+class View(Protocol):
+    """How clips become samples. Views go to other processes by pickle.
+
+    n: frames of a sample
+    per_identity: an epoch takes one clip of each identity instead of every clip
+    """
+
+    @property
+    def n(self) -> int: ...
+
+    @property
+    def per_identity(self) -> bool: ...
+
+    def unusable(self, catalog: Catalog) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+        """Why clips cannot be shown, and bool [C] which these are. Raises ConfigError where none could ever be."""
+
+    def pick(self, catalog: Catalog, seed: int, clip: I64, turn: I64) -> Picks:
+        """The picks for clips, int64 [B], in their turns, int64 [B]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """`n` different frames of a clip in time order: source and driving, for FOMM.
+
+    per: `clip`: every clip once an epoch. `identity`: one clip of each identity, another one in its next turn, as FOMM trains on
+        VoxCeleb and TaiChi
+    """
+
+    n: int = 2
+    per: str = "clip"
+
+    def __post_init__(self) -> None:
+        _require(self.n >= 1, f"Pairs of {self.n} frames")
+        _require(self.per in ("clip", "identity"), f"Pairs per {self.per!r}, must be clip or identity")
+
+    @property
+    def per_identity(self) -> bool:
+        """See View."""
+        return self.per == "identity"
+
+    def unusable(self, catalog: Catalog) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+        """See View."""
+        yield from _too_short(catalog, self.n)
+
+    def pick(self, catalog: Catalog, seed: int, clip: I64, turn: I64) -> Picks:
+        """See View."""
+        return Picks(np.sort(_least(_ranks(catalog, seed, clip, turn), self.n), axis=1))
+
+
+@dataclass(frozen=True, slots=True)
+class KPlusOne:
+    """K frames of a clip in time order, then one that is held out: in each turn of the clip another, until all were."""
+
+    k: int = 8
+    per_identity: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        _require(self.k >= 1, f"KPlusOne of {self.k} frames")
+
+    @property
+    def n(self) -> int:
+        """See View."""
+        return self.k + 1
+
+    def unusable(self, catalog: Catalog) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+        """See View."""
+        yield from _too_short(catalog, self.n)
+
+    def pick(self, catalog: Catalog, seed: int, clip: I64, turn: I64) -> Picks:
+        """See View."""
+        fixed = np.argsort(_ranks(catalog, seed, clip, np.full_like(turn, -1)), axis=1)
+        held_out = np.take_along_axis(fixed, (turn % catalog.frames_of(clip))[:, None], axis=1)
+        ranks = _ranks(catalog, seed, clip, turn)
+        np.put_along_axis(ranks, held_out, _LAST, axis=1)
+        return Picks(np.concatenate([np.sort(_least(ranks, self.k), axis=1), held_out], axis=1))
+
+
+@dataclass(frozen=True, slots=True)
+class Singles:
+    """One frame of a clip with its action units, and those of a frame of another clip as the target, for GANimation.
+
+    target: false leaves both out of account: any frame will do, also of a data set without action units
+    """
+
+    target: bool = True
+    n: ClassVar[int] = 1
+    per_identity: ClassVar[bool] = False
+
+    def unusable(self, catalog: Catalog) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+        """See View."""
+        if not self.target:
+            return
+        if len(catalog) and not catalog.arrays["aus"][:, 1].any():
+            raise ConfigError(
+                "Singles() needs action units, and there are none: dataset.build --add aus, or Singles(target=False)"
+            )
+        valid = np.add.reduceat(catalog.arrays["au_valid"], catalog.arrays["first"][:-1]) if len(catalog) else np.zeros(0)
+        yield "no frame with valid action units", valid == 0
+
+    def pick(self, catalog: Catalog, seed: int, clip: I64, turn: I64) -> Picks:
+        """See View."""
+        frames = self._frame(catalog, seed, clip, turn)
+        if not self.target:
+            return Picks(frames)
+        # Of the other clips: one of the C - 1 that are not this one. A data set of one clip has only itself.
+        step = 1 + (hashed(seed, catalog.arrays["row"][clip], turn, -3) % np.uint64(max(1, len(catalog) - 1))).astype(np.int64)
+        other = (clip + step) % len(catalog)
+        return Picks(frames, other, self._frame(catalog, seed, other, -2 - turn)[:, 0])
+
+    def _frame(self, catalog: Catalog, seed: int, clip: I64, turn: I64) -> I64:
+        ranks = _ranks(catalog, seed, clip, turn)
+        if self.target:
+            ranks[~_of_clips(catalog, "au_valid", clip, False)] = _LAST
+        return _least(ranks, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class PosePairs:
+    """Two frames of a clip, source and target, that differ in head pose, for a face rotator; not in time order.
+
+    frontal_deg: of the source's yaw, pitch and roll none is larger
+    least_deg, most_deg: the largest of the three differences lies between them
+    """
+
+    frontal_deg: float = 10.0
+    least_deg: float = 3.0
+    most_deg: float = 15.0
+    n: ClassVar[int] = 2
+    per_identity: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        _require(self.frontal_deg > 0 and 0 <= self.least_deg < self.most_deg, "PosePairs with an empty range of angles")
+
+    def unusable(self, catalog: Catalog) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+        """See View."""
+        chunks = [np.arange(start, min(start + 4096, len(catalog))) for start in range(0, len(catalog), 4096)]
+        without = [~self._fit(catalog, clips).any(axis=(1, 2)) for clips in chunks]
+        yield "no two frames whose poses differ as asked", np.concatenate(without) if without else np.zeros(0, np.bool_)
+
+    def pick(self, catalog: Catalog, seed: int, clip: I64, turn: I64) -> Picks:
+        """See View."""
+        fit = self._fit(catalog, clip)
+        longest = fit.shape[1]
+        # Counted so that a pair's rank does not depend on how long the other clips of the batch are.
+        pairs = np.add.outer(np.arange(longest) * _MOST_FRAMES, np.arange(1, longest + 1))
+        ranks = splitmix64(hashed(seed, catalog.arrays["row"][clip], turn)[:, None, None], pairs)
+        chosen = _least(np.where(fit, ranks, _LAST).reshape(len(clip), -1), 1)
+        return Picks(np.concatenate([chosen // longest, chosen % longest], axis=1))
+
+    def _fit(self, catalog: Catalog, clip: I64) -> NDArray[np.bool_]:
+        """bool [B,N,N]: which pairs of frames will do."""
+        pose = _of_clips(catalog, "pose", clip, np.nan)
+        apart = np.abs(pose[:, :, None] - pose[:, None]).max(axis=-1)
+        frontal = (np.abs(pose) <= self.frontal_deg).all(axis=-1)
+        apart[:, np.arange(pose.shape[1]), np.arange(pose.shape[1])] = np.nan  # a frame is no pair with itself
+        return frontal[:, :, None] & (apart >= self.least_deg) & (apart <= self.most_deg)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """`n` stored frames that follow each other; how far apart in time they are depends on how the clip was sampled."""
+
+    n: int
+    per_identity: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        _require(self.n >= 1, f"Sequence of {self.n} frames")
+
+    def unusable(self, catalog: Catalog) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+        """See View."""
+        yield from _too_short(catalog, self.n)
+
+    def pick(self, catalog: Catalog, seed: int, clip: I64, turn: I64) -> Picks:
+        """See View."""
+        starts = (catalog.frames_of(clip) - self.n + 1).astype(np.uint64)
+        start = (hashed(seed, catalog.arrays["row"][clip], turn) % starts).astype(np.int64)
+        return Picks(start[:, None] + np.arange(self.n))
+
+
+def _require(ok: bool, message: str) -> None:
+    if not ok:
+        raise ConfigError(message)
+
+
+def _too_short(catalog: Catalog, frames: int) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    yield f"fewer than {frames} frames", catalog.n_frames < frames
+
+
+def _ranks(catalog: Catalog, seed: int, clip: I64, turn: I64) -> NDArray[np.uint64]:
+    """A random rank for each frame of each clip, uint64 [B,N]; the highest number behind a clip's last frame."""
+    counts = catalog.frames_of(clip)
+    numbers = np.arange(counts.max(initial=0))
+    ranks = splitmix64(hashed(seed, catalog.arrays["row"][clip], turn)[:, None], numbers + 1)
+    return np.where(numbers < counts[:, None], ranks, _LAST)
+
+
+def _least(ranks: NDArray[np.uint64], count: int) -> I64:
+    """The columns of the `count` least ranks of each row, int64 [B,count]."""
+    return np.argsort(ranks, axis=1, kind="stable")[:, :count]
+
+
+def _of_clips(catalog: Catalog, name: str, clip: I64, absent: float) -> NDArray[Any]:
+    """What an array has for the frames of each clip, [B,N,...]; `absent` behind a clip's last."""
+    counts = catalog.frames_of(clip)
+    numbers = np.arange(counts.max(initial=0))
+    inside = numbers < counts[:, None]
+    values = catalog.arrays[name]
+    found = np.full((*inside.shape, *values.shape[1:]), absent, values.dtype)
+    found[inside] = values[(catalog.arrays["first"][clip][:, None] + numbers)[inside]]
+    return found

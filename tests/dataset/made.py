@@ -1,0 +1,118 @@
+"""Data sets for the tests of the loader: many small clips, written by the project's own writers without any video."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.tar import ShardWriter, size_and_hash
+from schemas.action_units import INTENSITIES, PRESENCES, ActionUnits
+from schemas.config import BuildConfig
+from schemas.layout import INDEX, marker_path, tar_path
+from schemas.manifest import Manifest, ShardEntry
+from schemas.marker import write_marker
+from schemas.records import Clip, ClipSpec, Landmarks, Placement, Quality, Span
+from schemas.sample import encode_sample
+from schemas.tables import INDEX as INDEX_SCHEMA
+from schemas.tables import MARKER, clip_row, table
+from transforms.extract.encode import encode_jpegs
+
+SIZE = 32
+OfClip = Callable[[int], int]
+
+
+def make_dataset(
+    out: Path,
+    clips: int = 60,
+    *,
+    per_shard: int = 10,
+    frames: OfClip = lambda clip: 5 + clip % 4,
+    identity: OfClip = lambda clip: clip % 7,
+    split: Callable[[int], str] = lambda clip: "train",
+    landmarks: bool = True,
+    aus: bool = False,
+    size: int = SIZE,
+) -> Path:
+    """A finished data set of `clips` clips; clip c has frames(c) frames and shows the person identity(c)."""
+    entries: list[ShardEntry] = []
+    rows: list[pa.Table] = []
+    for name in sorted({split(clip) for clip in range(clips)}):
+        mine = [clip for clip in range(clips) if split(clip) == name]
+        for number in range(0, len(mine), per_shard):
+            made = [
+                make_clip(c, frames(c), f"id{identity(c):03d}", name, landmarks, aus, size)
+                for c in mine[number : number + per_shard]
+            ]
+            entry, marker = write_shard(out, made, name, f"made-{name}-{number // per_shard:06d}")
+            entries.append(entry)
+            rows.append(marker)
+    pq.write_table(pa.concat_tables(rows).select(INDEX_SCHEMA.names), out / INDEX)
+    config = BuildConfig(source="demo", size=size, aus="csv" if aus else "none", landmarks="dlib" if landmarks else "none")
+    Manifest(config=config, provenance={}, input="", complete=True, shards=tuple(entries)).write(out)
+    return out
+
+
+def unfinish(out: Path, shards: int) -> None:
+    """Make it look like a build that was stopped with so many shards committed."""
+    (out / INDEX).unlink()
+    for marker in sorted(out.glob("*/*.parquet"))[shards:]:
+        marker.unlink()
+    replace(Manifest.read(out), complete=False, shards=()).write(out)
+
+
+def write_shard(out: Path, made: list[Clip], split: str, name: str) -> tuple[ShardEntry, pa.Table]:
+    """Write a tar and its marker."""
+    path = tar_path(out, split, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with ShardWriter(path) as writer:
+        rows = table([clip_row(clip, name, writer.add(clip.spec.key, encode_sample(clip))) for clip in made], MARKER)
+    entry = ShardEntry(name, split, len(made), 0, *size_and_hash(path))
+    write_marker(marker_path(out, split, name), entry, rows)
+    return entry, rows
+
+
+def make_clip(number: int, count: int, identity: str, split: str, landmarks: bool, aus: bool, size: int) -> Clip:
+    """A clip whose pictures, landmarks, pose and action units differ from those of all others."""
+    random = np.random.default_rng(number)
+    spec = ClipSpec(
+        f"{identity}/video{number % 3}/clip{number:05d}", "demo", split, identity, f"video{number % 3}", (Span("a.mp4"),), 1.0
+    )
+    coarse = random.integers(0, 256, (count, size // 8, size // 8, 3), np.uint8)
+    points = random.uniform(0, size, (count, 68, 2)).astype(np.float32)
+    yaw = random.uniform(-60, 60, count).astype(np.float32)
+    return Clip(
+        spec=spec,
+        source_frames=count * 10,
+        duration_s=count * 0.4,
+        past_end_s=0.0,
+        placement=_placement(count, size),
+        track=None,
+        landmarks=Landmarks(points, np.ones((count, 68), np.float32)) if landmarks else None,
+        quality=_quality(yaw, random),
+        jpegs=encode_jpegs(coarse.repeat(8, 1).repeat(8, 2), 90),
+        aus=_action_units(count, random) if aus else None,
+    )
+
+
+def _placement(count: int, size: int) -> Placement:
+    numbers = np.arange(count, dtype=np.int32)
+    box = np.tile(np.array([0, 0, size, size], np.int32), (count, 1))
+    affine = np.tile(np.eye(2, 3), (count, 1, 1))
+    return Placement(np.zeros(count, np.int32), numbers * 10, numbers * 0.4, box[:, 2:], box, affine)
+
+
+def _quality(yaw: np.ndarray, random: np.random.Generator) -> Quality:
+    count = len(yaw)
+    one = np.ones(count, np.float32)
+    small = random.uniform(-8, 8, (2, count)).astype(np.float32)
+    return Quality(one * np.float32(random.uniform(0, 200)), 100 * one, 150 * one, one, yaw, small[0], small[1])
+
+
+def _action_units(count: int, random: np.random.Generator) -> ActionUnits:
+    valid = random.random(count) < 0.7
+    intensity = np.where(valid[:, None], random.uniform(0, 5, (count, len(INTENSITIES))), np.nan).astype(np.float32)
+    presence = np.where(valid[:, None], random.integers(0, 2, (count, len(PRESENCES))), np.nan).astype(np.float32)
+    return ActionUnits(intensity, presence, valid, np.full(count, 0.9, np.float32), ())

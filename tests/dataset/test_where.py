@@ -1,0 +1,330 @@
+"""The conditions of `where`: against Python's own evaluation on generated texts and rows, and what is refused."""
+
+import operator
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset
+import pyarrow.parquet as pq
+import pytest
+
+from dataset.where import parse
+from schemas.errors import ConfigError
+from schemas.tables import INDEX
+
+MEASURES = ("yaw_deg", "roll_deg", "au_valid")
+NUMBERS = ("n_frames", "source_frames", "duration_s", *MEASURES)
+TEXTS = ("identity", "video")
+CALLS = {"abs": abs, "startswith": str.startswith, "endswith": str.endswith, "contains": operator.contains}
+COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+Row = dict[str, Any]
+Meaning = Callable[[Row], Any]
+
+
+def rows(count: int, seed: int) -> list[Row]:
+    """Rows of the index with few different values, so that equality happens, and with nulls."""
+    draw = random.Random(seed)
+    found = []
+    for number in range(count):
+        row: Row = {"key": f"clip{number}"}
+        row |= {name: draw.choice([None, 0, 1, 2, 5]) for name in ("n_frames", "source_frames")}
+        row |= {name: draw.choice([None, 0.0, -0.0, 0.1, -2.5, 5.0]) for name in ("duration_s",)}
+        row |= {name: draw.choice([None, 0.0, -0.0, 0.1, 0.9, -2.5, 30.0]) for name in MEASURES}
+        row |= {name: draw.choice([None, "", "id1", "id10", "ü'\"", "Z"]) for name in TEXTS}
+        found.append(row)
+    return found
+
+
+def table(content: list[Row]) -> pa.Table:
+    return pa.Table.from_pylist(content, schema=INDEX)
+
+
+def keys(content: list[Row], text: str) -> list[str]:
+    """Keys of the rows that match, in their order."""
+    found: list[str] = table(content).filter(parse(text))["key"].to_pylist()
+    return found
+
+
+class Texts:
+    """Random conditions, each with a function that tells by Python's own operators what it means for a row."""
+
+    def __init__(self, seed: int) -> None:
+        self.draw = random.Random(seed)
+
+    def number(self, depth: int) -> str:
+        choice = self.draw.random()
+        if depth == 0 or choice < 0.3:
+            return self.draw.choice([*NUMBERS, *NUMBERS, "0", "2", "0.1", "0.9", "-2.5", "30", "1e3"])
+        if choice < 0.5:
+            return self.draw.choice(["abs({})", "-({})", "(+{})"]).format(self.number(depth - 1))
+        left, right = self.number(depth - 1), self.number(depth - 1)
+        return f"({left} {self.draw.choice('+-*/')} {right})"
+
+    def atom(self) -> tuple[str, Meaning]:
+        return self.draw.choice([self.compared, self.listed, self.texts, self.absence])()
+
+    def compared(self) -> tuple[str, Meaning]:
+        sides = [self.number(2) for _ in range(self.draw.choice([2, 2, 2, 3]))]
+        signs = [self.draw.choice(list(COMPARE)) for _ in sides[1:]]
+        text = sides[0] + "".join(f" {sign} {side}" for sign, side in zip(signs, sides[1:], strict=True))
+        links = list(zip(sides[:-1], signs, sides[1:], strict=True))
+        return text, lambda row: every([link(row, *one) for one in links])
+
+    def listed(self) -> tuple[str, Meaning]:
+        side = self.number(1)
+        members = self.draw.sample(["0", "-0.0", "0.1", "0.9", "-2.5", "2"], self.draw.randrange(4))
+        sign = self.draw.choice(["in", "not in"])
+
+        def meaning(row: Row) -> bool | None:
+            hits = [link(row, side, "==", member) for member in members]
+            if value(row, side) is None:
+                return None
+            return any(hits) == (sign == "in")
+
+        return f"{side} {sign} [{', '.join(members)}]", meaning
+
+    def texts(self) -> tuple[str, Meaning]:
+        name, other, word = self.draw.choice(TEXTS), self.draw.choice(TEXTS), self.draw.choice(["''", "'id1'", "'ü'", '"0"'])
+        forms = [f"{self.draw.choice(['startswith', 'endswith', 'contains'])}({name}, {word})", f"{name} not in ({word}, 'Z')"]
+        text = self.draw.choice([*forms, f"{name} {self.draw.choice(list(COMPARE))} {self.draw.choice([other, word])}"])
+        return text, lambda row: value(row, text)
+
+    def absence(self) -> tuple[str, Meaning]:
+        side, sign = self.number(1), self.draw.choice(["is", "is not"])
+        return f"{side} {sign} None", lambda row: (value(row, side) is None) == (sign == "is")
+
+    def condition(self, depth: int) -> tuple[str, Meaning]:
+        choice = self.draw.random()
+        if depth == 0 or choice < 0.2:
+            return self.atom()
+        if choice < 0.45:
+            text, meaning = self.condition(depth - 1)
+            return f"not ({text})", lambda row: inverse(meaning(row))
+        parts = [self.condition(depth - 1) for _ in range(self.draw.choice([2, 3]))]
+        word, join = self.draw.choice([("and", every), ("or", some)])
+        return f" {word} ".join(f"({text})" for text, _ in parts), lambda row: join([meaning(row) for _, meaning in parts])
+
+
+def value(row: Row, text: str) -> Any:
+    """What Python makes of the text; None where it has no answer."""
+    names = {name: float(np.float32(row[name])) if name in MEASURES and row[name] is not None else row[name] for name in row}
+    if any(names[name] is None for name in (*NUMBERS, *TEXTS) if name in text):
+        return None
+    try:
+        return eval(text, {"__builtins__": {}}, {**names, **CALLS})
+    except ZeroDivisionError:
+        return None
+
+
+def link(row: Row, left: str, sign: str, right: str) -> bool | None:
+    """One comparison of numbers, in float32 where a measure takes part."""
+    a, b = value(row, left), value(row, right)
+    if a is None or b is None:
+        return None
+    kind = np.float32 if any(name in left + right for name in MEASURES) else np.float64
+    return bool(COMPARE[sign](kind(a), kind(b)))
+
+
+def inverse(truth: bool | None) -> bool | None:
+    return None if truth is None else not truth
+
+
+def every(truths: list[bool | None]) -> bool | None:
+    return False if False in truths else None if None in truths else True
+
+
+def some(truths: list[bool | None]) -> bool | None:
+    return inverse(every([inverse(truth) for truth in truths]))
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_generated_conditions_mean_what_python_says(seed: int) -> None:
+    text, meaning = Texts(seed).condition(3)
+    content = rows(40, seed)
+    assert keys(content, text) == [row["key"] for row in content if meaning(row) is True], text
+
+
+def test_whole_conditions_without_nulls_are_evaluated_as_python_does() -> None:
+    whole = [row for row in rows(4000, 0) if None not in row.values()]
+    texts = ("0 < n_frames <= source_frames != 2", "not n_frames < 2 and duration_s in (0, 5) or identity >= video > ''",
+             "-n_frames + 2 * source_frames - 3 > 0 and not (startswith(video, 'id') or contains(video, 'Z'))")  # fmt: skip
+    assert len(whole) > 100
+    for text in texts:
+        expected = [row["key"] for row in whole if eval(text, {}, {**row, **CALLS})]
+        assert keys(whole, text) == expected
+        assert 0 < len(expected) < len(whole)
+
+
+def test_a_clip_that_lacks_a_measure_passes_no_filter_on_it(tmp_path: Path) -> None:
+    content: list[Row] = [
+        {"key": "left", "yaw_deg": -20.0},
+        {"key": "right", "yaw_deg": 20.0},
+        {"key": "unknown", "yaw_deg": None},
+    ]
+    pq.write_table(table(content), tmp_path / "index.parquet")
+    index = pyarrow.dataset.dataset(tmp_path / "index.parquet")
+    known = [
+        "yaw_deg > 5",
+        "not yaw_deg > 5",
+        "yaw_deg not in (1, 2)",
+        "not yaw_deg in (1, 2)",
+        "abs(yaw_deg) != 3",
+        "yaw_deg - yaw_deg == 0",
+    ]
+    known += [
+        "yaw_deg in ()",
+        "not yaw_deg in ()",
+        "not (yaw_deg > 5 and yaw_deg > 3)",
+        "not (yaw_deg > 5 or False)",
+        "not 1 / yaw_deg > 1",
+    ]
+    for text in known:
+        assert "unknown" not in index.to_table(filter=parse(text))["key"].to_pylist(), text
+    for text, expected in {
+        "not yaw_deg > 5": ["left"],
+        "yaw_deg not in (20, 21)": ["left"],
+        "yaw_deg is None": ["unknown"],
+        "yaw_deg is not None": ["left", "right"],
+        "yaw_deg > 5 or yaw_deg is None": ["right", "unknown"],
+        "yaw_deg > 5 or key == 'unknown'": ["right", "unknown"],
+        "True": ["left", "right", "unknown"],
+        "not True": [],
+    }.items():
+        assert index.to_table(filter=parse(text))["key"].to_pylist() == expected, text
+
+
+def test_measures_are_compared_as_the_float32_they_are_stored_as() -> None:
+    content = [
+        {"key": "a", "au_valid": 0.9, "duration_s": 0.9},
+        {"key": "b", "au_valid": 0.95, "duration_s": float(np.float32(0.9))},
+    ]
+    assert keys(content, "au_valid == 0.9") == keys(content, "au_valid <= 0.9") == keys(content, "au_valid in (0.9, 7)") == ["a"]
+    assert keys(content, "au_valid >= 0.9") == ["a", "b"]
+    assert keys(content, "au_valid == 0.9 + 0.0") == keys(content, "au_valid == duration_s") == ["a"]
+    assert keys(content, "duration_s == 0.9") == ["a"]  # float64 is as exact as it is stored
+    assert keys(content, "duration_s < 0.9") == ["b"]
+
+
+def test_whole_numbers_divide_as_numbers_do_and_never_by_zero() -> None:
+    content: list[Row] = [{"key": "a", "n_frames": 3, "source_frames": 2}, {"key": "b", "n_frames": 3, "source_frames": 0}]
+    assert keys(content, "n_frames / source_frames == 1.5") == ["a"]
+    assert keys(content, "not n_frames / source_frames == 7") == ["a"]
+    assert keys(content, "1 / (n_frames / source_frames) < 9") == ["a"]
+    assert keys(content, "n_frames / source_frames is None") == ["b"]
+    huge: list[Row] = [{"key": "a", "source_frames": 2**62}, {"key": "b", "source_frames": -(2**62)}]
+    assert keys(huge, "source_frames * 4 > 0") == ["a"]
+    assert keys(huge, "source_frames > 3.5e18") == ["a"]
+
+
+def test_a_list_may_be_long() -> None:
+    content = rows(50, 1)
+    names = ", ".join(f"'id{number}'" for number in range(50_000))
+    assert keys(content, f"identity in ({names})") == keys(content, "identity in ('id1', 'id10')")
+    assert keys(content, f"identity not in ({names})") == keys(content, "identity not in ('id1', 'id10')")
+
+
+def test_conditions_of_other_schemas() -> None:
+    schema = pa.schema([("kept", pa.bool_()), ("large", pa.uint64()), ("half", pa.float16())])
+    content = pa.Table.from_pylist([{"kept": True, "large": 2**63, "half": None}, {"kept": None, "large": 1}], schema=schema)
+    assert len(content.filter(parse("kept", schema))) == len(content.filter(parse("kept == True and large > 9", schema))) == 1
+    assert len(content.filter(parse("not kept or kept != True", schema))) == 0
+    assert len(content.filter(parse("half is None", schema))) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "empty"),
+        (" \n", "empty"),
+        ("yaw_deg >", r"column 10: invalid syntax"),
+        ("  (yaw_deg > 3", r"column 3: '\(' was never closed"),
+        ("yaw_deg = 3", "column 9: invalid syntax"),
+        ("yaw_deg > 3; import os", "invalid syntax"),
+        ("yaw_deg > 3\0", "null bytes"),
+        ("\ud800", "surrogates"),
+        ("key == '\\ud800'", "column 8: a text that UTF-8 cannot hold"),
+        (r"contains(key, '\d')", "invalid escape sequence"),
+        ("yaw_dge > 3", r"column 1: there is no column yaw_dge; did you mean yaw_deg\?"),
+        ("1 < frame_yaw_deg", r"column 5: frame_yaw_deg .*only clip-level columns can be used; did you mean yaw_deg\?"),
+        ("spans is None", "only clip-level columns"),
+        ("split == train", "column 10: there is no column train.* needs quotes"),
+        ("(yaw_deg > 3 and\n  identty == 'a')", r"line 2, column 3: there is no column identty; did you mean identity\?"),
+        ("'üü' == 'a' and yaw_dge > 3", "column 17: there is no column yaw_dge"),
+        ("identity > 5", "column 12: `identity` is a text and `5` is a number"),
+        ("n_frames == '3'", "`n_frames` is a number and `'3'` is a text"),
+        ("n_frames == True", "`n_frames` is a number and `True` is a condition"),
+        ("1 < yaw_deg < 'a'", "column 15: .*cannot be compared"),
+        ("yaw_deg in (1, 'a')", "column 16: .*cannot be compared"),
+        ("identity in (1,)", "cannot be compared"),
+        ("identity + video == 'ab'", "column 1: `identity` is a text where a number is needed"),
+        ("abs(identity) > 3", "column 5: `identity` is a text where a number is needed"),
+        ("startswith(yaw_deg, 'a')", "`yaw_deg` is a number where a text is needed"),
+        ("startswith(identity, video)", "column 22: `video` is needed as a number or a text in quotes"),
+        ("endswith(identity, 3)", "a text in quotes"),
+        ("startswith(identity)", "startswith needs"),
+        ("abs(1, 2) > 0", "abs needs one number"),
+        ("abs(x=yaw_deg) > 0", "abs needs one number"),
+        ("yaw_deg", "`yaw_deg` is a number where a condition is needed"),
+        ("not n_frames", "a condition is needed"),
+        ("yaw_deg and True", "column 1: .*a condition is needed"),
+        ("(yaw_deg > 1) < (yaw_deg > 2)", "no order"),
+        ("yaw_deg == None", "x is None"),
+        ("yaw_deg in (1, None)", "x is None"),
+        ("yaw_deg is 5", "None only"),
+        ("'a' in identity", "contains"),
+        ("yaw_deg in (1, n_frames)", "`n_frames` is needed as a number"),
+        ("9" * 400 + " > yaw_deg", "float64"),
+        ("9" * 5000 + " > yaw_deg", "digits"),
+        ("1j > yaw_deg", "`1j`"),
+        ("b'a' == key", "`b'a'`"),
+        ("open('x')", "of calls only abs"),
+        ("__import__('os').system('ls')", "of calls only abs"),
+        ("identity.upper == 'A'", "dot"),
+        ("yaw_deg > 3 & n_frames > 2", "`and`"),
+        ("yaw_deg > 3 | n_frames > 2", "`or`"),
+        ("~(yaw_deg > 3)", "`not`"),
+        ("n_frames // 2 > 1", "FloorDiv"),
+        ("n_frames ** 2 > 1", "Pow"),
+        ("n_frames[0] > 1", "Subscript"),
+        ("(yaw := 3) > 2", ":="),
+        ("lambda: True", "lambda"),
+        ("f'{key}' == key", "f-string"),
+        ("True if yaw_deg > 3 else False", "conditional"),
+        ("[x for x in key]", "ListComp"),
+        ("(yaw_deg > 3,)", "Tuple"),
+        ("yaw_deg > " + "-" * 200 + "1", "100 deep"),
+        ("not " * 20_000 + "True", "too deeply"),
+        ("yaw_deg" + " + 1" * 20_000 + " > 0", "too deeply"),
+        ("yaw_deg" + " + 1" * 300 + " > 0", "100 deep"),
+        ("yaw_deg < 3" + " or n_frames == 5" * 9_000, "2000 parts"),
+        ("1 / (" * 20 + "yaw_deg" + ")" * 20 + " > 0", "2000 parts"),
+        ("yaw_deg < 3" + " " * 1_000_000, "1,000,000 are read"),
+        ("x" * 500_000 + " > 3", "no column xxx"),
+    ],
+    ids=lambda text: text[:40],
+)  # fmt: skip
+def test_what_is_refused_and_in_which_words(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^where.*{message}") as caught:
+        parse(text)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+def test_conditions_as_large_as_is_allowed_are_evaluated() -> None:
+    content = rows(20, 2)
+    assert keys(content, " or ".join(f"n_frames == {number % 7}" for number in range(480))) == keys(
+        content, "n_frames is not None"
+    )
+    assert keys(content, "n_frames" + " + 0" * 90 + " == 5") == keys(content, "n_frames == 5")
+    assert keys(content, "not " * 90 + "n_frames == 5") == keys(content, "n_frames == 5")
