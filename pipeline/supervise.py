@@ -75,7 +75,7 @@ def build_locally(units: Sequence[ShardUnit], job: BuildJob, workers: int, optio
     scratch = Path(tempfile.mkdtemp(prefix="motionshards-"))
     beam = ["--runner=FnApiRunner", "--direct_running_mode=multi_processing", f"--direct_num_workers={workers}", *options]
     try:
-        _until_built(units, replace(job, journal=scratch), beam, _environment(workers), progress)
+        _until_built(units, replace(job, journal=scratch), beam, _environment(workers, scratch), progress)
     except BuildFailed:
         _forget_directories(scratch)
         raise  # the log in `scratch` stays, for the user to read
@@ -148,14 +148,17 @@ def _run_child(
     return child.returncode
 
 
-def _environment(workers: int) -> dict[str, str]:
-    """Ours, and where this package lies: the parent may have found it by its working directory alone."""
+def _environment(workers: int, scratch: Path) -> dict[str, str]:
+    """Ours, and where this package lies: the parent may have found it by its working directory alone.
+
+    Beam leaves a temporary directory behind when it is killed, so it gets a place that is removed.
+    """
     here = str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
     # Each shard's decoder threads would open glibc arenas of their own, and a worker would grow by a quarter.
     # And torch would start a thread a core in every worker.
     threads = str(max(1, len(os.sched_getaffinity(0)) // workers))
-    return {"MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": threads, **os.environ, "PYTHONPATH": path}
+    return {"MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": threads, **os.environ, "PYTHONPATH": path, "TMPDIR": str(scratch)}
 
 
 def _failure(job: BuildJob, status: int) -> str | None:

@@ -1,0 +1,101 @@
+"""How well orders mix: ours, and webdataset's shuffle of shards with a buffer, beside draws without any system.
+
+    python -m benchmarks.shuffle [--clips 1100000]
+
+Two figures an order, over batches of 32, means of eight epochs. `neighbours`: how many pairs of a batch are from the same video,
+beside the number among draws from all clips (1 is ideal, more is worse; chance is some 0.05). `moved`: how far clips that stood
+next to each other in one epoch are apart in the next, beside a third of the epoch, as independent orders have (1 is ideal, less
+is worse). Two corpora: clips of a video next to each other, as they lie on a disk, and in random order, as `dataset.build` plans.
+"""
+
+import argparse
+import itertools
+import random
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import webdataset.filters
+from numpy.typing import NDArray
+
+from benchmarks.report import Report, add_options
+from dataset.order import Order
+
+BATCH, CLIPS_PER_SHARD, CLIPS_PER_VIDEO, EPOCHS = 32, 256, 7, 8
+Draw = Callable[[int], NDArray[np.int64]]
+
+
+def ours(shuffle: str, clips: int, window: int = 8) -> Draw:
+    """Our order."""
+    order = Order(np.arange(clips) // CLIPS_PER_SHARD, 0, shuffle, 1, window)
+    return lambda epoch: order.slots(epoch, np.arange(clips)).unit
+
+
+def webdatasets(clips: int, buffer: int) -> Draw:
+    """Shuffled shards, read one after the other, through webdataset's own buffer."""
+
+    def draw(epoch: int) -> NDArray[np.int64]:
+        rng = random.Random(epoch)
+        shards = list(range(-(-clips // CLIPS_PER_SHARD)))
+        rng.shuffle(shards)
+
+        def read() -> Iterator[int]:
+            for shard in shards:
+                yield from range(shard * CLIPS_PER_SHARD, min(clips, (shard + 1) * CLIPS_PER_SHARD))
+
+        return np.fromiter(webdataset.filters._shuffle(read(), bufsize=buffer, initial=buffer, rng=rng), np.int64, clips)
+
+    return draw
+
+
+def neighbours(order: NDArray[np.int64], video: NDArray[np.int64]) -> float:
+    """Pairs of a batch from the same video, beside the number among independent draws."""
+    batches = np.sort(video[order[: len(order) // BATCH * BATCH]].reshape(-1, BATCH), axis=1)
+    same = sum(int((batches[:, apart:] == batches[:, :-apart]).sum()) for apart in range(1, CLIPS_PER_VIDEO))
+    expected = len(batches) * BATCH * (BATCH - 1) / 2 * (CLIPS_PER_VIDEO - 1) / (len(order) - 1)
+    return same / expected
+
+
+def moved(first: NDArray[np.int64], second: NDArray[np.int64]) -> float:
+    """Mean distance in the second epoch of clips that followed each other in the first, beside that of independent orders."""
+    place = np.empty(len(second), np.int64)
+    place[second] = np.arange(len(second))
+    return float(np.abs(np.diff(place[first])).mean() / (len(second) / 3))
+
+
+def main() -> None:
+    """Measure and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", type=int, default=1_100_000)
+    add_options(parser)
+    options = parser.parse_args()
+    clips = options.clips
+    grouped = np.arange(clips) // CLIPS_PER_VIDEO
+    planned = np.random.default_rng(0).permutation(grouped)
+    draws = {
+        "ours, global": ours("global", clips),
+        "ours, shard, window 8": ours("shard", clips),
+        "ours, shard, window 2": ours("shard", clips, 2),
+        "webdataset, buffer 1,000": webdatasets(clips, 1000),
+        "webdataset, buffer 10,000": webdatasets(clips, 10_000),
+    }
+    report = Report("How well orders mix", options)
+    report.note(f"{clips:,} clips, shards of {CLIPS_PER_SHARD}, {CLIPS_PER_VIDEO} clips a video, batches of {BATCH}.")
+    report.note((__doc__ or "").rpartition("\n\n")[2].strip())
+    figures = {}
+    for name, draw in draws.items():
+        drawn = [draw(epoch) for epoch in range(EPOCHS)]
+        figures[name] = (
+            float(np.mean([neighbours(order, grouped) for order in drawn])),
+            float(np.mean([neighbours(order, planned) for order in drawn])),
+            float(np.mean([moved(one, other) for one, other in itertools.pairwise(drawn)])),
+        )
+    columns = ("order", "neighbours, clips of a video together", "neighbours, as planned", "moved")
+    report.table("Mixing", columns, [(name, *values) for name, values in figures.items()])
+    best = figures["ours, global"]
+    report.finish(
+        {f"{name}: {columns[place + 1]}": one / best[place] for name, row in figures.items() for place, one in enumerate(row)}
+    )
+
+
+if __name__ == "__main__":
+    main()
