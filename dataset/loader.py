@@ -170,16 +170,18 @@ def make_loader(
     augment: is applied to each batch on the device; None leaves frames uint8 [B,n,H,W,3]
 
     Raises:
-        ConfigError: a number is below 1
+        ConfigError: a number is below 1, or time would be reversed in a view whose frames do not stand in its order
     """
     device = torch.device(device)
     processes = max(1, _cores(stream) // 8) if processes is None else processes
     if min(processes, threads, ahead) < 1:
         raise ConfigError(f"a loader needs at least one of each: {processes} processes, {threads} threads, {ahead} batches ahead")
+    if augment is not None and augment.time_flip and not stream.view.in_time_order:
+        raise ConfigError(f"time_flip would exchange the frames of {stream.view}, whose places mean something")
     held = HELD if device.type == "cuda" else _HELD_ON_HOST
     return Loader(stream, Pump(stream, processes=processes, threads=threads, ahead=ahead, held=held), device, augment)
 
 
 def _cores(stream: ClipStream) -> int:
-    """This rank's share of the cores of its machine, as torchrun tells how many ranks it started there."""
-    return len(os.sched_getaffinity(0)) // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", stream.world.size)))
+    """This rank's share of the cores of its machine."""
+    return len(os.sched_getaffinity(0)) // stream.world.local_size

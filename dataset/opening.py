@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataset.catalog import COLUMNS
-from dataset.remote import Remote, Retry, is_url
+from dataset.remote import Remote, Retry, is_url, shown
 from dataset.shards import ShardFile
 from dataset.unreadable import Unreadable
 from schemas.errors import DatasetError
@@ -56,13 +56,15 @@ class Opened:
             for batch in pq.ParquetFile(source).iter_batches(_ROWS_AT_A_TIME, columns=list(COLUMNS)):
                 yield pa.Table.from_batches([batch]).select(list(COLUMNS))
         except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
-            raise DatasetError(f"{INDEX} of {self.root} cannot be read: {error}") from error
+            raise DatasetError(f"{INDEX} of {shown(self.root)} cannot be read: {error}") from error
 
     def file(self, split: str, name: str) -> ShardFile:
         """The tar of a shard. Raises DatasetError: dataset.json does not know it."""
         entry = self.shards.get((split, name))
         if entry is None:
-            raise DatasetError(f"{self.root}: the index names the shard {name}, and {DATASET_JSON} does not: run dataset.verify")
+            raise DatasetError(
+                f"{shown(self.root)}: the index names the shard {name}, and {DATASET_JSON} does not: run dataset.verify"
+            )
         return ShardFile(f"{split}/{name}.tar", entry.bytes, entry.sha256)
 
 

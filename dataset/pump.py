@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import Pipe
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dataset.layout import Layout
 from dataset.read_process import Done, Setup
 from dataset.reader import Ask
-from dataset.ring import Ring, Shared
+from dataset.ring import Ring
 from dataset.stream import ClipStream
 from schemas.errors import LoaderFailed
 
@@ -45,14 +45,13 @@ class Pump:
         self._held = held
         self._most = processes * ahead
         self.ring = Ring(stream.layout(), self._most + held)
-        self._catalog = Shared.holding(stream.catalog.arrays)
         self._asked: deque[_Asked] = deque()
         self._done: dict[int, Done] = {}
         self._number = 0
         self._readers: list[_Reading] = []
         try:
             for _ in range(processes):
-                self._readers.append(_Reading(self._setup(threads)))
+                self._readers.append(_Reading(self._setup(processes, threads)))
         except BaseException:
             self.close()
             raise
@@ -107,7 +106,6 @@ class Pump:
         for reader in self._readers:
             reader.end()
         self._readers.clear()
-        self._catalog.close()
         self.ring.memory.close()
 
     def _finish(self, asked: _Asked) -> None:
@@ -121,18 +119,19 @@ class Pump:
                     raise LoaderFailed(f"a process that reads batches failed:\n{done.error}")
                 self._done[done.number] = done
 
-    def _setup(self, threads: int) -> Setup:
+    def _setup(self, processes: int, threads: int) -> Setup:
         stream = self.stream
+        assert stream.catalog.memory is not None
         return Setup(
             catalog=Layout.of(stream.catalog.arrays),
-            catalog_descriptor=self._catalog.descriptor,
+            catalog_descriptor=stream.catalog.memory.descriptor,
             ring=self.ring.layout,
             ring_descriptor=self.ring.memory.descriptor,
             places=self.ring.places,
             view=stream.view,
             seed=stream.seed,
             warm=stream.warm,
-            place=stream.place,
+            place=replace(stream.place, holders=processes * stream.world.local_size),
             threads=threads,
         )
 

@@ -22,8 +22,8 @@ from dataset.catalog import Catalog
 from dataset.faults import Fault
 from dataset.layout import Layout
 from dataset.reader import Ask, NothingReadable, Reader
-from dataset.ring import Shared
 from dataset.shards import Place, Shards
+from dataset.shared import Shared
 from dataset.views import Picks, View
 
 

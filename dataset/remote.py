@@ -125,6 +125,8 @@ class Remote:
             try:
                 with closing(self._store.pieces(path, at, stop)) as pieces:
                     for piece in pieces:
+                        if stop is not None and at + len(piece) > stop:
+                            raise Transient("damaged", f"more bytes than those up to {stop}")
                         to.write(piece)
                         at += len(piece)
                 if stop is None:

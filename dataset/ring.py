@@ -1,10 +1,5 @@
-"""Memory that processes share, and the ring of batches in it that is used again and again.
+"""The ring of batches in shared memory, whose places are used again and again."""
 
-It is anonymous memory (memfd), not /dev/shm, which containers keep at 64 MB.
-"""
-
-import mmap
-import os
 import weakref
 from collections import deque
 from typing import Any
@@ -13,36 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataset.layout import Layout
-
-
-class Shared:
-    """A block of anonymous memory. Another process opens it by its file descriptor, which it must inherit."""
-
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
-        self.block = mmap.mmap(descriptor, os.fstat(descriptor).st_size)
-
-    @classmethod
-    def of_size(cls, size: int) -> "Shared":
-        """A new block."""
-        descriptor = os.memfd_create("motionshards")
-        os.ftruncate(descriptor, max(size, 1))
-        return cls(descriptor)
-
-    @classmethod
-    def holding(cls, arrays: dict[str, NDArray[Any]]) -> "Shared":
-        """A block with copies of arrays, laid out as `Layout.of` them."""
-        layout = Layout.of(arrays)
-        shared = cls.of_size(layout.bytes)
-        for name, view in layout.views(shared.block).items():
-            view[...] = arrays[name]
-        return shared
-
-    def close(self) -> None:
-        """Close the descriptor; the memory goes when nothing refers to it any more."""
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
-            self.descriptor = -1
+from dataset.shared import Shared
 
 
 class Ring:

@@ -40,6 +40,7 @@ class Place:
     root: directory or URL
     random: reads will jump about
     cache, cache_bytes: directory for whole shards from a URL, and its limit; without one members are read by range
+    holders: processes of this machine that read from the cache at the same time
     """
 
     root: str
@@ -50,6 +51,7 @@ class Place:
     cache_bytes: int
     retry: Retry
     storage_options: Mapping[str, Any] | None
+    holders: int = 1
 
 
 class _Open(Protocol):
@@ -145,11 +147,11 @@ class Shards:
         return self._cache.hold(name, wanted.bytes, lambda to: remote.fetch(wanted.path, to, wanted.bytes), wanted.sha256)
 
     def _most_open(self) -> int:
-        """Held shards cannot be evicted, so of a cache only half is held at once."""
+        """Held shards cannot be evicted, so all holders together hold at most half of a cache, or a shard each."""
         if self._cache is None:
             return _MOST_OPEN
         largest = max(shard.bytes for shard in self._place.shards)
-        return max(1, min(_MOST_OPEN, self._place.cache_bytes // 2 // max(1, largest)))
+        return max(1, min(_MOST_OPEN, self._place.cache_bytes // 2 // self._place.holders // max(1, largest)))
 
     def _forget(self, shard: int) -> None:
         with self._lock:

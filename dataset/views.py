@@ -38,6 +38,7 @@ class View(Protocol):
 
     n: frames of a sample
     per_identity: an epoch takes one clip of each identity instead of every clip
+    in_time_order: which place a frame has tells nothing else, so that time may be reversed
     """
 
     @property
@@ -45,6 +46,9 @@ class View(Protocol):
 
     @property
     def per_identity(self) -> bool: ...
+
+    @property
+    def in_time_order(self) -> bool: ...
 
     def unusable(self, catalog: Catalog) -> Iterator[tuple[str, NDArray[np.bool_]]]:
         """Why clips cannot be shown, and bool [C] which these are. Raises ConfigError where none could ever be."""
@@ -63,6 +67,7 @@ class Pairs:
 
     n: int = 2
     per: str = "clip"
+    in_time_order: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _require(self.n >= 1, f"Pairs of {self.n} frames")
@@ -88,6 +93,7 @@ class KPlusOne:
 
     k: int = 8
     per_identity: ClassVar[bool] = False
+    in_time_order: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         _require(self.k >= 1, f"KPlusOne of {self.k} frames")
@@ -120,6 +126,7 @@ class Singles:
     target: bool = True
     n: ClassVar[int] = 1
     per_identity: ClassVar[bool] = False
+    in_time_order: ClassVar[bool] = True
 
     def unusable(self, catalog: Catalog) -> Iterator[tuple[str, NDArray[np.bool_]]]:
         """See View."""
@@ -162,6 +169,7 @@ class PosePairs:
     most_deg: float = 15.0
     n: ClassVar[int] = 2
     per_identity: ClassVar[bool] = False
+    in_time_order: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         _require(self.frontal_deg > 0 and 0 <= self.least_deg < self.most_deg, "PosePairs with an empty range of angles")
@@ -197,6 +205,7 @@ class Sequence:
 
     n: int
     per_identity: ClassVar[bool] = False
+    in_time_order: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _require(self.n >= 1, f"Sequence of {self.n} frames")

@@ -29,6 +29,12 @@ class World:
         except ValueError as error:
             raise ConfigError(f"RANK and WORLD_SIZE are to be numbers: {error}") from error
 
+    @property
+    def local_size(self) -> int:
+        """How many of the processes run on this machine, as torchrun tells by LOCAL_WORLD_SIZE; all, where it does not."""
+        told = os.environ.get("LOCAL_WORLD_SIZE", "")
+        return int(told) if told.isdigit() and int(told) else self.size
+
     def part(self, count: int) -> slice:
         """The part of `count` things, which the size divides, that is this process's."""
         each = count // self.size

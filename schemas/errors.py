@@ -5,7 +5,8 @@ MotionShardsError
 ├── ClipRejected    one clip is lost, for a known reason: becomes a row of rejections.parquet
 ├── BuildFailed     the build cannot go on, what is committed stays: exit status 1
 ├── DatasetError    a data set on disk is absent, unfinished or not of this format
-└── LoaderFailed    a process that reads for a training died
+├── LoaderFailed    a process that reads for a training died
+└── Unreadable      bytes of a data set cannot be had, see `dataset.unreadable`; a reader replaces the clip and counts it
 """
 
 from schemas.reasons import REASONS

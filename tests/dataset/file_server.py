@@ -23,7 +23,7 @@ class Step:
     cut: so many bytes of the body are sent, then `end` happens: "close", "reset" or "stall" (the line stays open and silent)
     length: what Content-Length says, instead of the truth; None leaves the header away
     whole: the range that was asked for is ignored
-    shift: the range begins so many bytes later than asked for
+    shift, more: the range begins or ends so many bytes later than asked for
     """
 
     status: int | None = None
@@ -34,6 +34,7 @@ class Step:
     length: int | str | None = "true"
     whole: bool = False
     shift: int = 0
+    more: int = 0
 
 
 @dataclass
@@ -87,7 +88,10 @@ def _handler(server: FileServer) -> type[BaseHTTPRequestHandler]:
             if found is None:
                 self.answer(200, step.headers, content, step)
                 return
-            start, stop = int(found[1]) + step.shift, min(int(found[2] or len(content)) + 1 + step.shift, len(content))
+            start, stop = (
+                int(found[1]) + step.shift,
+                min(int(found[2] or len(content)) + 1 + step.shift + step.more, len(content)),
+            )
             if start >= len(content):
                 self.answer(416, {"Content-Range": f"bytes */{len(content)}", **step.headers}, b"", step)
                 return

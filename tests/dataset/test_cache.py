@@ -1,6 +1,7 @@
 """Processes on one cache directory: a shard is downloaded once, what is held stays, the bound holds, a crash leaves no trace."""
 
 import errno
+import fcntl
 import hashlib
 import logging
 import multiprocessing
@@ -20,7 +21,8 @@ from typing import BinaryIO
 import pytest
 
 from dataset.cache import Held, ShardCache
-from dataset.cache_files import alone
+from dataset.cache_files import alone, unlink_unless_locked
+from dataset.cache_room import PART, SHARD
 from dataset.unreadable import Unreadable
 from schemas.errors import ConfigError
 
@@ -34,7 +36,10 @@ def content(name: str, size: int = SIZE) -> bytes:
 
 
 def writer(name: str, size: int = SIZE) -> Callable[[BinaryIO], None]:
-    return lambda to: to.write(content(name, size)) and None
+    def fetch(to: BinaryIO) -> None:
+        to.write(content(name, size))
+
+    return fetch
 
 
 def never(_: BinaryIO) -> None:
@@ -156,6 +161,27 @@ def test_a_dropped_shard_is_downloaded_again_and_stays_with_who_holds_it(cache: 
         assert not cache.has("a")
         with cache.hold("a", SIZE, writer("new a")) as new:
             assert (read(held), read(new)) == (content("a"), content("new a"))
+
+
+def test_a_shard_that_is_evicted_while_it_is_being_opened_is_downloaded_again(
+    cache: ShardCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between open and flock another process may evict it: the lock is then on a file without a name."""
+    hold(cache, "a").close()
+    right = fcntl.flock
+    evicted: list[int] = []
+
+    def flock(descriptor: int, how: int) -> None:
+        if how == fcntl.LOCK_SH and not evicted:
+            evicted.append(how)
+            assert unlink_unless_locked(cache.directory / "a.shard")
+        right(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with hold(cache, "a") as held:
+        assert os.fstat(held.fileno()).st_nlink == 1
+        assert read(held) == content("a")
+    assert evicted
 
 
 def test_other_files_of_the_directory_are_left_alone(cache: ShardCache) -> None:
@@ -376,10 +402,10 @@ def test_a_fork_neither_keeps_a_lock_nor_takes_one_away(cache: ShardCache) -> No
         process.join()
 
 
-def _crowd(directory: Path, limit: int, seed: int) -> None:
+def _crowd(directory: Path, limit: int, seed: int, turns: int) -> None:
     chance = random.Random(seed)
     cache = ShardCache(directory, limit)
-    for _ in range(60):
+    for _ in range(turns):
         name = f"shard{chance.randrange(16)}"
         with hold(cache, name) as held:
             time.sleep(chance.random() * 0.004)
@@ -390,18 +416,20 @@ def _crowd(directory: Path, limit: int, seed: int) -> None:
 
 
 def test_a_crowd_never_passes_the_limit_nor_loses_what_it_holds(cache: ShardCache) -> None:
-    """Six processes, one of which is killed at random now and then; each holds one shard and there is room for eight."""
+    """Seven processes, of which one is killed somewhere on its way; each holds one shard, and there is room for eight."""
     limit, most = 8 * SIZE, 0
-    processes = [FORK.Process(target=_crowd, args=(cache.directory, limit, seed)) for seed in range(7)]
+    turns = [60] * 6 + [1_000_000]
+    processes = [FORK.Process(target=_crowd, args=(cache.directory, limit, seed, n)) for seed, n in enumerate(turns)]
     for process in processes:
         process.start()
     victim = processes.pop()
     while any(process.is_alive() for process in processes):
-        with alone(cache.directory / "room"):  # while it is locked nothing gets a name, is reserved or is evicted
-            most = max(most, sum(path.stat().st_size for path in cache.directory.iterdir()))
-        if most > 4 * SIZE and victim.is_alive():
+        with alone(cache.directory / "room"):  # while it is locked nothing is reserved, gets a name or is evicted
+            most = max(most, sum(path.stat().st_size for end in (SHARD, PART) for path in cache.directory.glob(f"*{end}")))
+        if most > 4 * SIZE:
             victim.kill()
         time.sleep(0.005)
+    victim.kill()
     victim.join()
     assert victim.exitcode == -signal.SIGKILL
     assert [process.exitcode for process in processes] == [0] * 6

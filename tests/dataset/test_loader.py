@@ -354,6 +354,13 @@ def test_augmentation_does_not_depend_on_ranks(data: Path) -> None:
         assert torch.equal(whole, torch.cat(parts))
 
 
+def test_time_is_not_reversed_where_places_mean_something(data: Path) -> None:
+    with pytest.raises(ConfigError, match="time_flip"):
+        make_loader(stream_of(data, view=KPlusOne(3)), augment=Augment(time_flip=0.5))
+    with pytest.raises(ConfigError, match="0 processes"):
+        make_loader(stream_of(data), processes=0)
+
+
 def test_an_unfinished_build_is_read_as_far_as_it_is_committed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     data = make_dataset(tmp_path)
     whole = {key for key, _, _ in seen(stream_of(data))}

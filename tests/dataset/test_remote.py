@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
 
 import pytest
 from file_server import FileServer, Step, serving
@@ -195,6 +196,11 @@ def test_a_server_that_ignores_ranges_gives_the_right_bytes(
     assert caught.value.reason == "truncated"
 
 
+def test_a_range_that_is_longer_than_asked_for_is_cut(server: FileServer, remote: Remote) -> None:
+    server.always = Step(more=500)
+    assert remote.read("train/a.tar", 100, 200) == FILE[100:200]
+
+
 def test_a_content_encoding_does_not_change_the_bytes(server: FileServer, remote: Remote) -> None:
     """Nobody asked for it, but objects that were uploaded compressed are sent so."""
     server.always = Step(body=gzip.compress(FILE, 1), headers={"Content-Encoding": "gzip"})
@@ -270,7 +276,7 @@ def _reads(remote: Remote, into: "multiprocessing.Queue[bool]") -> None:
 
 
 @pytest.mark.parametrize("how", ["fork", "spawn"])
-def test_a_remote_works_in_other_processes(server: FileServer, remote: Remote, how: str) -> None:
+def test_a_remote_works_in_other_processes(server: FileServer, remote: Remote, how: Literal["fork", "spawn"]) -> None:
     """Also when it is forked while threads of the parent read with it."""
     context, stop = multiprocessing.get_context(how), threading.Event()
 
@@ -292,6 +298,19 @@ def test_a_remote_works_in_other_processes(server: FileServer, remote: Remote, h
             child.join()
     for task in reading:
         task.result()
+
+
+def test_a_fork_does_not_speak_on_connections_of_its_parent(server: FileServer, remote: Remote) -> None:
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+    remote.read("train/a.tar", 0, 5)
+    child = context.Process(target=_reads, args=(remote, answers))
+    child.start()
+    assert answers.get(timeout=20)
+    child.join()
+    remote.read("train/a.tar", 0, 5)
+    ports = [asked.port for asked in server.asked]
+    assert ports[0] == ports[2] != ports[1]
 
 
 def test_a_remote_survives_pickle(remote: Remote) -> None:
@@ -317,7 +336,7 @@ def test_pauses_double_up_to_a_bound_and_are_partly_chance() -> None:
     assert retry.wait_s(1, asked_s=500) == 6
     for wrong in ({"attempts": 0}, {"stall_s": 0.0}, {"first_wait_s": -1.0}):
         with pytest.raises(ConfigError):
-            Retry(**wrong)  # type: ignore[arg-type]
+            Retry(**wrong)
 
 
 def test_an_error_of_the_file_written_to_is_no_failure_of_the_network(server: FileServer, remote: Remote) -> None:

@@ -125,7 +125,7 @@ def test_an_object_goes_on_near_where_its_connection_broke(server: FileServer, e
 
 @pytest.mark.parametrize(("step", "reason"), [
     (Step(cut=0, end="reset"), "unreachable"), (Step(cut=0, end="stall"), "unreachable"), (Step(cut=100), "truncated"),
-    (Step(shift=3), "damaged"), (Step(whole=True), "damaged"), (Step(status=403), "missing"),
+    (Step(shift=3), "damaged"), (Step(more=3), "damaged"), (Step(whole=True), "damaged"), (Step(status=403), "missing"),
 ])  # fmt: skip
 def test_failures_of_a_store_have_reasons(server: FileServer, step: Step, reason: str) -> None:
     server.always = step

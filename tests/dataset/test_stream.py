@@ -124,6 +124,12 @@ def test_ranks_and_workers_share_one_sequence(data: Path, shuffle: str, last: st
     assert interleaved(ours) == alone
 
 
+def test_workers_that_inherit_nothing_read_the_same(data: Path) -> None:
+    stream = ClipStream(data, Pairs(2), global_batch_size=6)
+    spawned = torch.utils.data.DataLoader(stream, batch_size=None, num_workers=1, multiprocessing_context="spawn")
+    assert seen(spawned) == seen(stream)
+
+
 def test_epochs_differ_and_come_one_after_the_other(data: Path) -> None:
     stream = ClipStream(data, Pairs(2), global_batch_size=6)
     with make_loader(stream) as loader:

@@ -1,0 +1,255 @@
+"""Augmentation on the device: the random warp beside copying and beside its plain formulation, whole clips, landmark images.
+
+    python -m benchmarks.augment [--pictures 64] [--size 256] [--rounds 9]
+
+The warp is timed on a GPU where there is one and always on the processor. "plain" writes the published formula as it reads: the
+kernel of 25 control points at every pixel and a 2x2 product for every pixel of every picture. The published augmentation works
+frame by frame on the processor, with Pillow. All sides of a table take turns, and times are medians of the rounds: of the clock
+on a GPU; on a processor of its time on one thread, as other work on the machine would make the clock useless.
+"""
+
+import argparse
+import random
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from numpy.typing import NDArray
+from PIL import Image, ImageEnhance
+from skimage.util import img_as_float32, img_as_ubyte
+from torch import Tensor
+
+from benchmarks.report import Report, add_options, corpus
+from pipeline.sources.listing import Listing
+from pipeline.sources.tree import DirectoryTree
+from pipeline.sources.voxceleb2 import list_clips
+from schemas.layout import uri_to_path
+from transforms.augment.augment import FOMM, Augment
+from transforms.augment.clips import Clips
+from transforms.augment.drawing import COLOURS, SEED_WIDTH_PX, landmark_images
+from transforms.augment.tps import Warp, pixel_grid
+from transforms.extract.decode import decode
+from transforms.extract.media import Media
+from transforms.extract.quality.face_model import FACE_68_MM
+from transforms.extract.timeline import timeline_from_packets
+
+_COPY_GOAL, _PLAIN_GOAL = 2.5, 20.0
+
+
+def main() -> None:
+    """Measure and report."""
+    options = _parser().parse_args()
+    report = Report("benchmarks/augment.py: the random warp, whole clips and landmark images", options)
+    with TemporaryDirectory(prefix="motionshards-bench-") as scratch:
+        rgb = _frames(options, Path(scratch))
+    torch.set_num_threads(1)
+    report.note(
+        f"torch {torch.__version__}; frames of {options.size} px. On the CPU: milliseconds of processor time on one thread."
+    )
+    figures: dict[str, Any] = {}
+    for device in ["cuda", "cpu"] if torch.cuda.is_available() else ["cpu"]:
+        figures |= _warp(report, rgb, device, options.rounds)
+        figures |= _clips(report, rgb, device, options.rounds)
+        figures |= _drawing(report, len(rgb), options.size, device, options.rounds)
+    if "copies_cuda" in figures:
+        figures["goals_met"] = figures["copies_cuda"] <= _COPY_GOAL and figures["times_plain_cuda"] >= _PLAIN_GOAL
+    else:
+        report.note("No GPU here: the goals (2.5 copies, 20 times the plain formulation) are for one and remain to be measured.")
+    report.finish(figures)
+
+
+def _warp(report: Report, rgb: NDArray[np.uint8], device: str, rounds: int) -> dict[str, Any]:
+    frames = (torch.from_numpy(rgb).permute(0, 3, 1, 2).float() / 255).contiguous().to(device)
+    warp, target = Warp.draw(len(frames), torch.Generator().manual_seed(0)).to(device), torch.empty_like(frames)
+    grid = warp.grid((rgb.shape[1], rgb.shape[2]))
+    off = (warp.warp_frames(frames) - _plain(frames, warp)).abs().max().item()
+    times = _timed(
+        device,
+        rounds,
+        {
+            "copy into memory at hand": lambda: target.copy_(frames),
+            "copy into new memory": lambda: frames.clone(),
+            "grid_sample alone": lambda: _sample(frames, grid),
+            "warp_frames": lambda: warp.warp_frames(frames),
+            "plain": lambda: _plain(frames, warp),
+        },
+    )
+    copy, ours = times["copy into memory at hand"], times["warp_frames"]
+    rows = [[side, 1e3 * seconds, seconds / copy, seconds / ours] for side, seconds in times.items()]
+    heading = f"The warp of {len(frames)} pictures, float32, {_name(device)}"
+    report.table(heading, ["side", "ms", "copies", "times of warp_frames"], rows)
+    report.note(f"Largest difference between `warp_frames` and plain: {off:.2g} of a range of 1.")
+    return {
+        f"copies_{device}": ours / copy,
+        f"new_copies_{device}": ours / times["copy into new memory"],
+        f"samples_{device}": ours / times["grid_sample alone"],
+        f"times_plain_{device}": times["plain"] / ours,
+    }
+
+
+def _plain(frames: Tensor, warp: Warp) -> Tensor:
+    """The published formula, term by term: [B,H*W] products of A and z, and [B,H*W,25] terms of the spline."""
+    height, width = frames.shape[2:]
+    z = pixel_grid((height, width)).to(frames).view(1, -1, 2)
+    centres = pixel_grid((5, 5)).to(frames).view(1, 1, 25, 2)
+    affine = torch.matmul(warp.theta[:, None, :, :2], z[..., None]) + warp.theta[:, None, :, 2:]
+    distance = (z[:, :, None] - centres).abs().sum(-1)
+    spline = (warp.control * (distance**2 * torch.log(distance + 1e-6))).sum(2)
+    return _sample(frames, (affine[..., 0] + spline[..., None]).view(len(frames), height, width, 2))
+
+
+def _sample(frames: Tensor, grid: Tensor) -> Tensor:
+    return F.grid_sample(frames, grid, padding_mode="reflection", align_corners=True)
+
+
+def _clips(report: Report, rgb: NDArray[np.uint8], device: str, rounds: int) -> dict[str, Any]:
+    pairs = rgb.reshape(-1, 2, *rgb.shape[1:])
+    count, frames = len(pairs), torch.from_numpy(pairs).to(device)
+    clips = Clips(
+        frames=frames,
+        landmarks=_faces(2 * count, rgb.shape[1]).view(count, 2, 68, 2).to(device),
+        aus=None,
+        pose=torch.zeros(count, 2, 3, device=device),
+        number=torch.arange(2, device=device).repeat(count, 1),
+    )
+    draws, plain, cropped = FOMM.draw(count, torch.Generator().manual_seed(0)), Augment(), Augment(crop=0.8)
+    dice = random.Random(0)
+    whole, window = plain.draw(count, torch.Generator()), cropped.draw(count, torch.Generator())
+    times = _timed(
+        device,
+        rounds,
+        {
+            "published, Pillow": lambda: [_published(pair, dice) for pair in pairs],
+            "Augment, FOMM's settings": lambda: FOMM(clips, draws),
+            "Augment, only to float": lambda: plain(clips, whole),
+            "Augment, only crop": lambda: cropped(clips, window),
+        },
+    )
+    theirs = times["published, Pillow"]
+    rows = [[side, 1e3 * seconds / count, theirs / seconds] for side, seconds in times.items()]
+    report.table(f"{count} clips of two frames, uint8 to float32, {_name(device)}", ["side", "ms a clip", "times as fast"], rows)
+    ours = times["Augment, FOMM's settings"]
+    return {f"times_augment_{device}": theirs / ours, f"augment_ms_{device}": 1e3 * ours / count}
+
+
+def _published(pair: NDArray[np.uint8], dice: random.Random) -> NDArray[np.float32]:
+    """Flips and colours of one pair as the authors' loader does them: float, flips, bytes, Pillow, float. [2,3,H,W]."""
+    frames = list(img_as_float32(pair))
+    if dice.random() < 0.5:
+        frames = frames[::-1]
+    if dice.random() < 0.5:
+        frames = [np.fliplr(frame) for frame in frames]
+    factors, turn = [dice.uniform(0.9, 1.1) for _ in range(3)], dice.uniform(-0.1, 0.1)
+    steps: list[Callable[[Image.Image], Image.Image]] = [
+        lambda picture: ImageEnhance.Brightness(picture).enhance(factors[0]),
+        lambda picture: ImageEnhance.Contrast(picture).enhance(factors[1]),
+        lambda picture: ImageEnhance.Color(picture).enhance(factors[2]),
+        lambda picture: _turned(picture, round(255 * turn)),
+    ]
+    dice.shuffle(steps)
+    pictures = [Image.fromarray(img_as_ubyte(frame)) for frame in frames]
+    for step in steps:
+        pictures = [step(picture) for picture in pictures]
+    return np.stack([img_as_float32(np.asarray(picture)).transpose(2, 0, 1) for picture in pictures])
+
+
+def _turned(picture: Image.Image, turn: int) -> Image.Image:
+    hue, saturation, value = picture.convert("HSV").split()
+    moved = Image.fromarray((np.asarray(hue).astype(np.int16) + turn).astype(np.uint8))
+    return Image.merge("HSV", (moved, saturation, value)).convert("RGB")
+
+
+def _drawing(report: Report, count: int, size: int, device: str, rounds: int) -> dict[str, Any]:
+    points = _faces(count, size).to(device)
+    times = _timed(
+        device,
+        rounds,
+        {
+            f"{count} pictures": lambda: landmark_images(points, size),
+            "one picture": lambda: landmark_images(points[:1], size),
+            "one picture, all distances": lambda: _dense(points[0], size),
+        },
+    )
+    each = [1e3 * seconds / (1 if side.startswith("one") else count) for side, seconds in times.items()]
+    off = (_dense(points[0], size) - landmark_images(points[:1], size)[0]).abs().max().item()
+    report.table(f"Landmark images of {size} px, {_name(device)}", ["side", "ms a picture"], list(zip(times, each, strict=True)))
+    report.note(f"Largest difference between `landmark_images` and all distances: {off:.2g} of a range of 1.")
+    return {f"draw_ms_{device}": each[0], f"draw_one_ms_{device}": each[1], f"times_dense_{device}": each[2] / each[1]}
+
+
+def _dense(points: Tensor, size: int) -> Tensor:
+    """[3,size,size]: the same picture by the distance of every pixel from every segment, colour by colour."""
+    y, x = torch.meshgrid(*[torch.arange(float(size), device=points.device)] * 2, indexing="ij")
+    picture = points.new_ones(3, size, size)
+    for rgb, lines in COLOURS:
+        (start, end) = (
+            torch.cat([points[line][ends] for line in lines])[:, :, None, None] for ends in (slice(-1), slice(1, None))
+        )
+        (dx, dy), (px, py) = (end - start).unbind(1), (torch.stack([x, y]) - start).unbind(1)
+        share = ((px * dx + py * dy) / (dx**2 + dy**2)).clamp(0, 1)
+        distance = torch.hypot(px - share * dx, py - share * dy).amin(0)
+        picture += (SEED_WIDTH_PX / 2 + 0.5 - distance).clamp(0, 1) * (points.new_tensor(rgb).view(3, 1, 1) / 255 - picture)
+    return picture
+
+
+def _timed(device: str, rounds: int, sides: dict[str, Callable[[], Any]]) -> dict[str, float]:
+    """Median seconds of each side; the sides take turns, after one round to warm up."""
+    clock = time.perf_counter if device == "cuda" else time.process_time
+    seen: dict[str, list[float]] = {side: [] for side in sides}
+    for _ in range(rounds + 1):
+        for side, run in sides.items():
+            _settle(device)
+            start = clock()
+            run()
+            _settle(device)
+            seen[side].append(clock() - start)
+    return {side: statistics.median(seconds[1:]) for side, seconds in seen.items()}
+
+
+def _settle(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def _name(device: str) -> str:
+    return torch.cuda.get_device_name() if device == "cuda" else "CPU"
+
+
+def _faces(count: int, size: int) -> Tensor:
+    """float32 [count,68,2]: an average face over two thirds of a picture, a little different in each."""
+    noise = np.random.default_rng(0).normal(0, size / 256, (count, 68, 2))
+    return torch.from_numpy((0.5 + FACE_68_MM[:, :2] / 200) * size + noise).float()
+
+
+def _frames(options: argparse.Namespace, work: Path) -> NDArray[np.uint8]:
+    """uint8 [pictures,size,size,3], frames of a few clips over and over."""
+    source, _ = corpus(options.input, work)
+    found: list[NDArray[np.uint8]] = []
+    for clip in list_clips(Listing(DirectoryTree(source))):
+        media = Media.at(source / uri_to_path(clip.spans[0].uri))
+        line = timeline_from_packets(media, 60)
+        found.append(decode(media, line, np.arange(0, len(line.raw_s), 20)[:4], options.size, "pad", 60).rgb)
+        if sum(map(len, found)) >= min(options.pictures, 32):
+            break
+    rgb = np.concatenate(found)
+    return np.ascontiguousarray(np.tile(rgb, (-(-options.pictures // len(rgb)), 1, 1, 1))[: options.pictures])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.augment", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--input", type=Path, help="a VoxCeleb2-shaped directory (default: the test corpus, else rendered)")
+    parser.add_argument("--pictures", type=int, default=64, help="an even number")
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=9)
+    add_options(parser)
+    return parser
+
+
+if __name__ == "__main__":
+    main()
