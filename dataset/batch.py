@@ -74,5 +74,5 @@ def as_batch(arrays: dict[str, Any], catalog: Catalog, padded: Any) -> Batch:
         row=torch.from_numpy(catalog.arrays["row"][clip]),
         identity=torch.from_numpy(catalog.arrays["identity"][clip].astype("int64")),
         padded=torch.from_numpy(padded),
-        keys=tuple(catalog.keys.take(clip).to_pylist()),
+        keys=tuple(catalog.keys[number].as_py() for number in clip.tolist()),
     )

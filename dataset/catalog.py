@@ -47,7 +47,7 @@ class Catalog:
     """
 
     arrays: dict[str, NDArray[Any]] = field(repr=False)
-    keys: pa.ChunkedArray = field(repr=False)
+    keys: pa.StringArray = field(repr=False)
     shards: tuple[tuple[str, str], ...] = field(repr=False)
     identities: tuple[str, ...] = field(repr=False)
     memory: Shared | None = field(default=None, repr=False)
@@ -109,11 +109,13 @@ def read_catalog(tables: Iterable[pa.Table], where: pc.Expression | None) -> Cat
     parts = parts or [_no_arrays()]
     first = _starts(np.concatenate([part.pop("count") for part in parts]))
     named = tuple((split, name) for split, _, name in (code.partition("/") for code in shards.names))
-    return _shared_catalog([*parts, {"first": first}], pa.chunked_array(keys, pa.string()), named, identities.names)
+    return _shared_catalog(
+        [*parts, {"first": first}], pa.chunked_array(keys, pa.string()).combine_chunks(), named, identities.names
+    )
 
 
 def _shared_catalog(
-    parts: list[dict[str, NDArray[Any]]], keys: pa.ChunkedArray, shards: tuple[tuple[str, str], ...], identities: tuple[str, ...]
+    parts: list[dict[str, NDArray[Any]]], keys: pa.StringArray, shards: tuple[tuple[str, str], ...], identities: tuple[str, ...]
 ) -> Catalog:
     """A catalog of arrays that come in parts, which are used up: at 1.1 million clips a second copy would be felt."""
     pieces = {

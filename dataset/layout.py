@@ -1,7 +1,7 @@
 """Named arrays side by side in one block of memory, so that several processes can share them."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,29 +13,30 @@ _ALIGNED = 64
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Which arrays a block holds: name, dtype as text, shape."""
+    """Which arrays a block holds: name, dtype as text, shape.
+
+    bytes: size of the block
+    """
 
     arrays: tuple[tuple[str, str, tuple[int, ...]], ...]
+    bytes: int = field(init=False)
+    _offsets: tuple[int, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        offsets = [0]
+        for _, dtype, shape in self.arrays:
+            offsets.append(offsets[-1] + -(-math.prod(shape) * np.dtype(dtype).itemsize // _ALIGNED) * _ALIGNED)
+        object.__setattr__(self, "bytes", offsets[-1])
+        object.__setattr__(self, "_offsets", tuple(offsets[:-1]))
 
     @classmethod
-    def of(cls, arrays: Mapping[str, NDArray[Any]]) -> "Layout":
+    def of(cls, arrays: dict[str, NDArray[Any]]) -> "Layout":
         """The layout of a block that can hold these arrays."""
         return cls(tuple((name, array.dtype.str, array.shape) for name, array in arrays.items()))
 
-    @property
-    def bytes(self) -> int:
-        """Size of the block."""
-        return sum(_room(dtype, shape) for _, dtype, shape in self.arrays)
-
     def views(self, block: Any, offset: int = 0) -> dict[str, NDArray[Any]]:
         """The arrays as views into `block`, a buffer, from byte `offset`; they can be written where it can."""
-        views = {}
-        for name, dtype, shape in self.arrays:
-            count = int(np.prod(shape))
-            views[name] = np.frombuffer(block, np.dtype(dtype), count, offset).reshape(shape)
-            offset += _room(dtype, shape)
-        return views
-
-
-def _room(dtype: str, shape: tuple[int, ...]) -> int:
-    return -(-int(np.prod(shape)) * np.dtype(dtype).itemsize // _ALIGNED) * _ALIGNED
+        return {
+            name: np.ndarray(shape, dtype, block, offset + place)
+            for (name, dtype, shape), place in zip(self.arrays, self._offsets, strict=True)
+        }

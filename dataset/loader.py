@@ -11,6 +11,7 @@ Where processes cannot be started, an ordinary DataLoader over the stream gives 
 
 import os
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -24,11 +25,14 @@ from dataset.device import HELD, Copier
 from dataset.order import hashed
 from dataset.progress import Progress, as_state, from_state
 from dataset.pump import Pump
+from dataset.reader import Ask
 from dataset.stream import ClipStream
 from schemas.errors import ConfigError
 from transforms.augment.augment import Augment
 
-_AHEAD = 4
+_MOST_PROCESSES = 8
+_AHEAD = 2
+_STEPS_AT_ONCE = 16
 # The batch that a training loop works on, and the one before that its variable still holds while it asks for the next.
 _HELD_ON_HOST = 2
 
@@ -51,6 +55,7 @@ class Loader:
         self._augment = augment
         self._copier = Copier(device, pump.ring) if device.type == "cuda" else None
         self._begin = self._given = self._asked = Progress()
+        self._coming: deque[tuple[Ask, _Step]] = deque()
         self._pass = 0
         self._window: tuple[int, int] | None = None
         self.close: Callable[[], None] = weakref.finalize(self, pump.close)
@@ -107,6 +112,7 @@ class Loader:
         upcoming = self._pump.next_tag
         if upcoming is None or upcoming.begin != begin:
             self._pump.forget()
+            self._coming.clear()
             self._asked = begin
         for _ in range(self.stream.steps(begin.slot)):
             self._ask()
@@ -120,13 +126,25 @@ class Loader:
     def _ask(self) -> None:
         """Ask for as many batches as there is room for, also of the next epoch, so that its start need not be waited for."""
         while self._pump.has_room:
-            if not self.stream.steps(self._asked.slot):
-                self._asked = Progress(self._asked.epoch + 1)
-            begin = self._asked
-            self._fetch(begin)
-            ask, padded = self.stream.ask(begin.epoch, begin.slot)
-            self._asked = Progress(begin.epoch, begin.slot + self.stream.global_batch_size)
-            self._pump.ask(ask, _Step(begin, padded, self._asked))
+            if not self._coming:
+                self._look_ahead()
+            ask, step = self._coming.popleft()
+            self._fetch(step.begin)
+            self._pump.ask(ask, step)
+
+    def _look_ahead(self) -> None:
+        """Compute the order of the next steps, some at a time: numpy costs the same for one as for a dozen."""
+        stream = self.stream
+        if not stream.steps(self._asked.slot):
+            self._asked = Progress(self._asked.epoch + 1)
+        epoch, slot, each = self._asked.epoch, self._asked.slot, stream.global_batch_size
+        steps = min(_STEPS_AT_ONCE, stream.steps(slot))
+        ask, padded = stream.ask(epoch, slot, steps)
+        for clip, turn, fills in zip(*(np.split(part, steps) for part in (ask.clip, ask.turn, padded)), strict=True):
+            step = _Step(Progress(epoch, slot), fills, Progress(epoch, slot + each))
+            self._coming.append((Ask(clip, turn), step))
+            slot += each
+        self._asked = Progress(epoch, slot)
 
     def _fetch(self, begin: Progress) -> None:
         """Let the shards of the next window be fetched when the order comes into a new one."""
@@ -157,31 +175,31 @@ def make_loader(
     *,
     device: str | torch.device = "cpu",
     processes: int | None = None,
-    threads: int = 8,
-    ahead: int = _AHEAD,
+    threads: int | None = None,
+    ahead: int | None = None,
     augment: Augment | None = None,
 ) -> Loader:
     """A loader of a stream.
 
     device: where batches are wanted; on `cuda` they are copied one batch ahead, on a stream of their own
-    processes: that read and decode; by default one for every 8 cores this rank may use, as each keeps about 8 threads busy
-    threads: of each process
-    ahead: batches that each process works on; the memory they take is `processes * ahead + 3` batches of uint8
+    processes: that read and decode; by default one for each core that this rank may use, at most 8. Threads of one process hinder
+        each other a little
+    threads: of each process; by default one more than it has cores. A slow disk can want more
+    ahead: batches that are being read, or wait; by default two more than there are processes. The memory they take is `ahead + 2`
+        batches of uint8, 3 on a GPU
     augment: is applied to each batch on the device; None leaves frames uint8 [B,n,H,W,3]
 
     Raises:
         ConfigError: a number is below 1, or time would be reversed in a view whose frames do not stand in its order
     """
     device = torch.device(device)
-    processes = max(1, _cores(stream) // 8) if processes is None else processes
+    cores = len(os.sched_getaffinity(0)) // stream.world.local_size
+    processes = max(1, min(cores, _MOST_PROCESSES)) if processes is None else processes
+    threads = cores // max(1, processes) + 1 if threads is None else threads
+    ahead = processes + _AHEAD if ahead is None else ahead
     if min(processes, threads, ahead) < 1:
         raise ConfigError(f"a loader needs at least one of each: {processes} processes, {threads} threads, {ahead} batches ahead")
     if augment is not None and augment.time_flip and not stream.view.in_time_order:
         raise ConfigError(f"time_flip would exchange the frames of {stream.view}, whose places mean something")
     held = HELD if device.type == "cuda" else _HELD_ON_HOST
     return Loader(stream, Pump(stream, processes=processes, threads=threads, ahead=ahead, held=held), device, augment)
-
-
-def _cores(stream: ClipStream) -> int:
-    """This rank's share of the cores of its machine."""
-    return len(os.sched_getaffinity(0)) // stream.world.local_size

@@ -36,14 +36,14 @@ class _Asked:
 class Pump:
     """Reads the batches that it is asked for, several at a time; they come out in the order of asking.
 
-    ahead: batches that each process has to do
+    ahead: batches that are asked for at a time
     held: batches that the caller holds at a time; of more he gets copies, as the ring must go round
     """
 
     def __init__(self, stream: ClipStream, *, processes: int, threads: int, ahead: int, held: int) -> None:
         self.stream = stream
         self._held = held
-        self._most = processes * ahead
+        self._most = ahead
         self.ring = Ring(stream.layout(), self._most + held)
         self._asked: deque[_Asked] = deque()
         self._done: dict[int, Done] = {}

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from dataset.catalog import Catalog
 from dataset.faults import Fault
 from dataset.layout import Layout
-from dataset.reader import Ask, NothingReadable, Reader
+from dataset.reader import Ask, NothingReadable, Plan, Reader
 from dataset.shards import Place, Shards
 from dataset.shared import Shared
-from dataset.views import Picks, View
+from dataset.views import View
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,7 @@ class _Job:
     """A batch being read by several threads."""
 
     number: int
-    ask: Ask
-    picks: Picks
+    plan: Plan
     out: dict[str, NDArray[Any]]
     parts: int
     faults: list[Fault] = field(default_factory=list)
@@ -71,7 +70,7 @@ class _Job:
         """Read a part; whether it was the last."""
         faults, lost, error = list[Fault](), list[Fault](), ""
         try:
-            faults = reader.read(self.ask, self.picks, self.out, start, stop)
+            faults = reader.read(self.plan, self.out, start, stop)
         except NothingReadable as unreadable:
             lost = unreadable.faults
         except Exception:  # a bug must end the run in the process that the user sees
@@ -94,7 +93,7 @@ class _Process:
         catalog, ring = Shared(setup.catalog_descriptor), Shared(setup.ring_descriptor)
         arrays = setup.catalog.views(catalog.block)
         shards = Shards(setup.place)
-        nameless = Catalog(arrays, pa.chunked_array([], pa.string()), (), ())
+        nameless = Catalog(arrays, pa.array([], pa.string()), (), ())
         self._reader = Reader(nameless, setup.view, setup.seed, shards, setup.warm)
         self._places = [setup.ring.views(ring.block, place * setup.ring.bytes) for place in range(setup.places)]
         self._connection, self._lock = connection, threading.Lock()
@@ -117,9 +116,9 @@ class _Process:
                 self._start(*message)
 
     def _start(self, number: int, place: int, clip: NDArray[np.int64], turn: NDArray[np.int64]) -> None:
-        ask = Ask(clip, turn)
+        out = self._places[place]
         edges = np.unique(np.linspace(0, len(clip), self._threads + 1).round().astype(int)).tolist()
-        job = _Job(number, ask, self._reader.picks(ask), self._places[place], len(edges) - 1)
+        job = _Job(number, self._reader.plan(Ask(clip, turn), out), out, len(edges) - 1)
         for start, stop in itertools.pairwise(edges):
             self._parts.put((job, start, stop))
 
@@ -127,8 +126,11 @@ class _Process:
         while True:
             job, start, stop = self._parts.get()
             if job.read(self._reader, start, stop):
-                with self._lock:
-                    self._connection.send(job.done())
+                try:
+                    with self._lock:
+                        self._connection.send(job.done())
+                except (BrokenPipeError, ConnectionResetError):
+                    return  # the loader has hung up
 
     def _fetch(self, shards: Shards) -> None:
         while True:

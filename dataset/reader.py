@@ -56,11 +56,16 @@ class Reader:
     def __init__(self, catalog: Catalog, view: View, seed: int, shards: Source, warm: bool) -> None:
         self._catalog, self._view, self._seed, self._shards, self._warm = catalog, view, seed, shards, warm
 
-    def picks(self, ask: Ask, column: int = 0) -> Picks:
-        """The frames of all samples, if nothing is damaged."""
-        return self._view.pick(self._catalog, self._seed, ask.clip[:, column], ask.turn[:, column])
+    def plan(self, ask: Ask, out: dict[str, NDArray[Any]], column: int = 0) -> "Plan":
+        """What is to be read for a column of samples. Fills in what the catalog tells of them: clip, number and pose."""
+        clip, arrays = ask.clip[:, column], self._catalog.arrays
+        picks = self._view.pick(self._catalog, self._seed, clip, ask.turn[:, column])
+        frame = arrays["first"][clip][:, None] + picks.frames
+        out["clip"][:], out["number"][:], out["pose"][:] = clip, picks.frames, arrays["pose"][frame]
+        places = np.stack([arrays[name][frame] for name in ("frame_offset", "frame_size", "frame_crc")], axis=-1)
+        return Plan(ask, picks, arrays["shard"][clip].tolist(), places.tolist())
 
-    def read(self, ask: Ask, picks: Picks, out: dict[str, NDArray[Any]], start: int, stop: int) -> list[Fault]:
+    def read(self, plan: "Plan", out: dict[str, NDArray[Any]], start: int, stop: int) -> list[Fault]:
         """Read samples [start, stop) into the arrays of `batch_layout`; tells what was replaced.
 
         Raises:
@@ -68,38 +73,39 @@ class Reader:
         """
         faults: list[Fault] = []
         for sample in range(start, stop):
-            faults += self._sample(ask, picks, out, sample)
+            try:
+                self._sample(plan, sample, {name: array[sample] for name, array in out.items()})
+            except _Unread as error:
+                faults += self._replaced(plan.ask, sample, out, [error.fault])
         return faults
 
-    def _sample(self, ask: Ask, picks: Picks, out: dict[str, NDArray[Any]], sample: int) -> list[Fault]:
-        faults: list[Fault] = []
-        for column in range(ask.clip.shape[1]):
-            if column:
-                one = Ask(ask.clip[sample : sample + 1], ask.turn[sample : sample + 1])
-                mine = _of_sample(self.picks(one, column), 0)
-            else:
-                mine = _of_sample(picks, sample)
+    def _replaced(self, ask: Ask, sample: int, out: dict[str, NDArray[Any]], faults: list[Fault]) -> list[Fault]:
+        """Read the first stand-in that can be read."""
+        here = slice(sample, sample + 1)
+        one, place = Ask(ask.clip[here], ask.turn[here]), {name: array[here] for name, array in out.items()}
+        for column in range(1, ask.clip.shape[1]):
             try:
-                self._clip(int(ask.clip[sample, column]), mine, out, sample)
+                self._sample(self.plan(one, place, column), 0, {name: array[0] for name, array in place.items()})
                 return faults
             except _Unread as error:
-                faults.append(Fault(error.clip, error.reason, error.detail))
+                faults.append(error.fault)
         raise NothingReadable(faults)
 
-    def _clip(self, clip: int, picks: Picks, out: dict[str, NDArray[Any]], sample: int) -> None:
-        arrays, frames = self._catalog.arrays, picks.frames
+    def _sample(self, plan: "Plan", sample: int, out: dict[str, NDArray[Any]]) -> None:
+        """Read one sample of a plan. Raises _Unread."""
+        picks, clip = plan.picks, int(out["clip"])
         try:
-            self._frames(clip, frames, out["frames"][sample])
+            if self._warm:
+                self._expect(clip)
+            for row, place in zip(out["frames"], plan.places[sample], strict=True):
+                _decode(self._member(plan.shards[sample], *place), row)
             for name in ("landmarks", "aus"):
                 if name in out:
-                    out[name][sample] = self._array(clip, name, frames)
+                    out[name][...] = self._array(clip, name, picks.frames[sample])
         except Unreadable as error:
             raise _Unread(clip, error) from error
         if picks.other_clip is not None and picks.other_frame is not None:
-            out["target_aus"][sample] = self._target(int(picks.other_clip), picks.other_frame)
-        out["pose"][sample] = arrays["pose"][arrays["first"][clip] + frames]
-        out["number"][sample] = frames
-        out["clip"][sample] = clip
+            out["target_aus"][...] = self._target(int(picks.other_clip[sample]), picks.other_frame[sample])
 
     def _target(self, clip: int, frame: I64) -> NDArray[Any]:
         try:
@@ -107,15 +113,12 @@ class Reader:
         except Unreadable as error:
             raise _Unread(clip, error) from error
 
-    def _frames(self, clip: int, frames: I64, out: NDArray[np.uint8]) -> None:
-        arrays, shard = self._catalog.arrays, int(self._catalog.arrays["shard"][clip])
+    def _expect(self, clip: int) -> None:
+        """Let the disk read all frames of a clip."""
+        arrays = self._catalog.arrays
         first, last = int(arrays["first"][clip]), int(arrays["first"][clip + 1]) - 1
-        if self._warm:
-            start, end = int(arrays["frame_offset"][first]), int(arrays["frame_offset"][last]) + int(arrays["frame_size"][last])
-            self._shards.expect(shard, start, end)
-        for row, number in zip(out, (first + frames).tolist(), strict=True):
-            place = (int(arrays[name][number]) for name in ("frame_offset", "frame_size", "frame_crc"))
-            _decode(self._member(shard, *place), row)
+        end = int(arrays["frame_offset"][last]) + int(arrays["frame_size"][last])
+        self._shards.expect(int(arrays["shard"][clip]), int(arrays["frame_offset"][first]), end)
 
     def _array(self, clip: int, name: str, frames: I64) -> NDArray[Any]:
         """Rows of a clip's npy member; NaN where the clip has none."""
@@ -135,18 +138,26 @@ class Reader:
         return content
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A batch to be read, with all that can be looked up for it at once.
+
+    shards: of each sample
+    places: of each sample and frame, offset, size and CRC-32
+    """
+
+    ask: Ask
+    picks: Picks
+    shards: list[int]
+    places: list[list[list[int]]]
+
+
 class _Unread(Exception):
     """An Unreadable, and the clip that it is about, which can be another than the sample's own."""
 
     def __init__(self, clip: int, error: Unreadable) -> None:
         super().__init__(clip, error)
-        self.clip, self.reason, self.detail = clip, error.reason, error.detail
-
-
-def _of_sample(picks: Picks, sample: int) -> Picks:
-    if picks.other_clip is None or picks.other_frame is None:
-        return Picks(picks.frames[sample])
-    return Picks(picks.frames[sample], picks.other_clip[sample], picks.other_frame[sample])
+        self.fault = Fault(clip, error.reason, error.detail)
 
 
 def _decode(content: bytes, row: NDArray[np.uint8]) -> None:

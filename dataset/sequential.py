@@ -119,7 +119,7 @@ class TarStream(torch.utils.data.IterableDataset[Batch]):
         layout = batch_layout(len(ask.clip), self._view, window.catalog, window.size_px)
         arrays = {name: np.empty(shape, dtype) for name, dtype, shape in layout.arrays}
         try:
-            reader.read(ask, reader.picks(ask), arrays, 0, len(ask.clip))
+            reader.read(reader.plan(ask, arrays), arrays, 0, len(ask.clip))
         except NothingReadable as error:
             fault = error.faults[0]
             raise DatasetError(f"{window.catalog.keys[fault.clip].as_py()}: {fault.reason}: {fault.detail}") from error
@@ -153,7 +153,7 @@ class _Window:
         }
         for name, suffix in (("landmarks", LANDMARKS), ("aus", AUS)):
             arrays[name] = np.array([one.get(suffix, (0, 0, 0)) for one in places], np.int64).reshape(-1, 3)
-        keys = pa.chunked_array([[key for key, _ in clips]], pa.string())
+        keys = pa.array([key for key, _ in clips], pa.string())
         return cls(Catalog(arrays, keys, (), tuple(names)), [b"".join(members.values()) for _, members in clips])
 
     def read(self, shard: int, offset: int, size: int) -> bytes:

@@ -9,8 +9,8 @@ import threading
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +22,7 @@ from dataset.unreadable import Unreadable
 _MOST_OPEN = 256
 _REMEMBERED_S = 60.0
 _OF_THE_SHARD = ("missing", "unreachable")
+_NONE = (0.0, "", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +79,14 @@ class Shards:
         Raises:
             Unreadable: it is missing, unreachable, or ends before
         """
-        with self._remembering(shard):
+        self._recall(shard)
+        try:
             if self._remote is not None and self._cache is None:
                 return self._remote.read(self._place.shards[shard].path, offset, offset + size)
             content = self._pread(shard, offset, size)
+        except Unreadable as error:
+            self._remember(shard, error)
+            raise
         if len(content) != size:
             raise Unreadable("truncated", f"{self._place.shards[shard].path} ends before byte {offset + size}")
         return content
@@ -94,7 +99,7 @@ class Shards:
     def fetch(self, shards: Sequence[int]) -> None:
         """Bring shards into the cache before they are wanted. What fails here fails again, and is told, where it is read."""
         for shard in shards if self._cache is not None else ():
-            with suppress(Unreadable), self._remembering(shard):
+            with suppress(Unreadable):
                 self._file(shard)
 
     def _pread(self, shard: int, offset: int, size: int) -> bytes:
@@ -108,18 +113,15 @@ class Shards:
             self._forget(shard)
             raise Unreadable("unreachable", f"{self._place.shards[shard].path}: {error.strerror}") from error
 
-    @contextmanager
-    def _remembering(self, shard: int) -> Iterator[None]:
+    def _recall(self, shard: int) -> None:
         """A shard that could not be had is not asked for again for a while: its clips would wait for all tries, one by one."""
-        until, reason, detail = self._failures.get(shard, (0.0, "", ""))
+        until, reason, detail = self._failures.get(shard, _NONE)
         if time.monotonic() < until:
             raise Unreadable(reason, detail)
-        try:
-            yield
-        except Unreadable as error:
-            if error.reason in _OF_THE_SHARD:
-                self._failures[shard] = time.monotonic() + _REMEMBERED_S, error.reason, error.detail
-            raise
+
+    def _remember(self, shard: int, error: Unreadable) -> None:
+        if error.reason in _OF_THE_SHARD and self._failures.get(shard, _NONE)[0] < time.monotonic():
+            self._failures[shard] = time.monotonic() + _REMEMBERED_S, error.reason, error.detail
 
     def _file(self, shard: int) -> "_Shared":
         with self._lock:
@@ -127,11 +129,16 @@ class Shards:
                 self._open.move_to_end(shard)
                 return self._open[shard]
             opening = self._opening.setdefault(shard, threading.Lock())
-        with opening, self._remembering(shard):
+        with opening:
+            self._recall(shard)  # that may be what was waited for
             with self._lock:
                 if shard in self._open:
                     return self._open[shard]
-            file = _Shared(self._opened(shard))
+            try:
+                file = _Shared(self._opened(shard))
+            except Unreadable as error:
+                self._remember(shard, error)
+                raise
             with self._lock:
                 self._open[shard] = file
                 while len(self._open) > self._most_open():

@@ -149,9 +149,10 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
         self._epoch[0] = epoch
         self._resumed = None
 
-    def ask(self, epoch: int, slot: int) -> tuple[Ask, NDArray[np.bool_]]:
-        """This rank's samples of the batch that begins at a slot, and bool [B], which of them only fill it up."""
-        numbers = np.arange(slot, slot + self.global_batch_size)[self.world.part(self.global_batch_size)]
+    def ask(self, epoch: int, slot: int, steps: int = 1) -> tuple[Ask, NDArray[np.bool_]]:
+        """This rank's samples of the `steps` batches from a slot on, and bool, which of them only fill up the last."""
+        each = self.global_batch_size
+        numbers = np.arange(slot, slot + steps * each).reshape(steps, each)[:, self.world.part(each)].ravel()
         padded, numbers = numbers >= self.slots, numbers % self.slots
         stand_ins = _STAND_INS if self.on_error == "substitute" else 0
         columns = np.concatenate([numbers[:, None], self._order.near(epoch, numbers, stand_ins)], axis=1)
@@ -227,7 +228,7 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
         ask, padded = self.ask(epoch, slot)
         arrays = {name: np.empty(shape, dtype) for name, dtype, shape in self.layout().arrays}
         try:
-            self.report(reader.read(ask, reader.picks(ask), arrays, 0, len(padded)))
+            self.report(reader.read(reader.plan(ask, arrays), arrays, 0, len(padded)))
         except NothingReadable as error:
             raise self.unreadable(error.faults) from error
         return as_batch(arrays, self.catalog, padded)

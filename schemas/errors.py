@@ -6,6 +6,7 @@ MotionShardsError
 ├── BuildFailed     the build cannot go on, what is committed stays: exit status 1
 ├── DatasetError    a data set on disk is absent, unfinished or not of this format
 ├── LoaderFailed    a process that reads for a training died
+├── TrainingFailed  a training cannot go on: a loss or a weight is no number
 └── Unreadable      bytes of a data set cannot be had, see `dataset.unreadable`; a reader replaces the clip and counts it
 """
 
@@ -30,6 +31,10 @@ class DatasetError(MotionShardsError):
 
 class LoaderFailed(MotionShardsError):
     """A process that reads batches died, or ran into a bug; the message says which."""
+
+
+class TrainingFailed(MotionShardsError):
+    """A loss or a weight became infinite or no number; the message says which, and what is the last that was saved."""
 
 
 class ClipRejected(MotionShardsError):

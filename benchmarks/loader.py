@@ -1,0 +1,258 @@
+"""The loader beside the limit of JPEG decoding, beside the libraries others stream with, and beside the published training code.
+
+    python -m benchmarks.loader [--clips 300] [--rounds 5] [--peers-python PYTHON] [--data DIR]
+
+All sides read the same frames on the same cores, each in a process of its own, round after round. Peers are in
+requirements-peers.txt, for an environment of their own; PYTHON is its interpreter. A peer that is not there is left out.
+Quick look: --clips 40 --rounds 1 --seconds 1 --only ours.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.build import replicate
+from benchmarks.loader_forms import SLOW_CLIPS
+from benchmarks.loader_run import Order
+from benchmarks.report import ROOT, Report, add_options, cores, corpus
+from dataset.index import Dataset
+
+_STEP_MS = 15.0
+_SLOW_BATCH = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A row of the tables. form: function of `loader_forms` that writes its data; group: which table."""
+
+    name: str
+    run: str
+    group: str = "pairs"
+    form: str = ""
+    slow: bool = False
+    step_ms: float = 0.0
+
+    @property
+    def frames(self) -> int:
+        """Frames of a clip that it reads."""
+        return 9 if self.group == "k_plus_one" else 2
+
+
+LIMIT = Side("limit: frames decoded from memory, nothing else", "loader_ours:limit")
+OURS = Side("ours, make_loader", "loader_ours:as_it_is")
+MOSAIC = Side("mosaicml-streaming, JPEG bytes, lazy decode", "loader_peers:mosaicml_streaming", form="mds")
+LITDATA = Side("litdata, JPEG bytes, lazy decode", "loader_peers:litdata", form="litdata")
+WEBDATASET = Side("webdataset, hand-tuned: decode the chosen", "loader_peers:webdataset_tuned")
+PNG = Side("FOMM's way: PNG folders, augmented by skimage", "loader_old:png_augmented", form="png", slow=True)
+MP4 = Side("FOMM's way: mp4, augmented by skimage", "loader_old:mp4_augmented", form="mp4", slow=True)
+UNDRAWN = Side("ours, frames and landmarks, nothing drawn", "loader_ours:k_plus_one", "k_plus_one")
+DRAWN = Side("ours, drawn by transforms.augment on the CPU", "loader_ours:k_plus_one_drawn", "k_plus_one")
+OPENCV = Side("ours, drawn by OpenCV", "loader_ours:k_plus_one_opencv", "k_plus_one")
+PICKLES = Side("pickles, drawn by matplotlib", "loader_old:pickled", "k_plus_one", form="pickles", slow=True)
+STEPS = Side("ours, make_loader", "loader_ours:as_it_is", "steps", step_ms=_STEP_MS)
+SIDES = (
+    LIMIT,
+    OURS,
+    Side("ours, make_loader, one process of 8 threads", "loader_ours:one_process"),
+    Side("ours, ordinary DataLoader", "loader_ours:data_loader"),
+    Side("webdataset, hand-tuned, 4 pairs a read", "loader_peers:webdataset_pairs"),
+    MOSAIC,
+    LITDATA,
+    WEBDATASET,
+    Side('webdataset as tutorials show it: decode("rgb")', "loader_peers:webdataset_tutorial", slow=True),
+    Side("FOMM's way: PNG folders, no augmentation", "loader_old:png", form="png", slow=True),
+    PNG,
+    MP4,
+    UNDRAWN,
+    OPENCV,
+    DRAWN,
+    PICKLES,
+    STEPS,
+    Side("ours, ordinary DataLoader", "loader_ours:data_loader", "steps", step_ms=_STEP_MS),
+    Side("webdataset, hand-tuned: decode the chosen", "loader_peers:webdataset_tuned", "steps", step_ms=_STEP_MS),
+)
+GROUPS = {
+    "pairs": ("Two frames a clip", OURS),
+    "k_plus_one": ("K + 1 = 9 frames a clip and their landmark images", OPENCV),
+    "steps": (f"Two frames a clip, {_STEP_MS:g} ms of pure Python between batches, as a training step", STEPS),
+}
+# Name of a ratio, what is divided by what, and how much it should be.
+GOALS = (
+    ("share_of_limit", OURS, LIMIT, 0.85),
+    ("times_mosaicml_streaming", OURS, MOSAIC, 3.0),
+    ("times_litdata", OURS, LITDATA, 3.0),
+    ("times_webdataset", OURS, WEBDATASET, 4.0),
+    ("times_fomm_png", OURS, PNG, 20.0),
+    ("times_fomm_mp4", OURS, MP4, 50.0),
+    ("times_matplotlib_undrawn", UNDRAWN, PICKLES, 40.0),  # the processor's share of the work where a GPU draws
+    ("times_matplotlib_opencv", OPENCV, PICKLES, 40.0),
+    ("times_matplotlib_cpu", DRAWN, PICKLES, 40.0),
+)
+Figures = dict[str, float]
+
+
+def main() -> None:
+    """Make the data, measure the sides in turns, report."""
+    options = _parser().parse_args()
+    report = Report("benchmarks/loader.py: the loader beside the limit, others' loaders and the published code", options)
+    with tempfile.TemporaryDirectory(prefix="motionshards-bench-", dir=options.work) as scratch:
+        work = Path(scratch)
+        data, name = (options.data.resolve(), options.data.name) if options.data else make_data(options, work)
+        report.note(_input(name, data, options))
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
+        sides = [side for side in SIDES if options.only in f"{side.name} {side.group}"]
+        missing = make_forms(sides, data, work, options)
+        found: dict[Side, list[Figures]] = {}
+        for _ in range(options.rounds):
+            for side in sides:
+                if side.name not in missing:
+                    _measure(side, data, work, options, found, missing)
+    report.finish(_report(report, {side: _median(each) for side, each in found.items()}, missing))
+
+
+def make_data(options: argparse.Namespace, work: Path) -> tuple[Path, str]:
+    """The corpus under as many other names as give the clips that are wanted, built by `dataset.build`; and its name."""
+    source, name = corpus(options.input, work)
+    clips = sum(1 for path in source.rglob("*.mp4") if path.stat().st_size)
+    root, out = replicate(source, work / "input", -(-options.clips // clips)), work / "data"
+    command = [
+        *(sys.executable, "-m", "dataset.build", "--source", "voxceleb2", "--landmarks", "dlib", "--quiet", "--input", str(root))
+    ]
+    command += ["--output", str(out), "--size", str(options.size), "--frames", "16", "--clips-per-shard", "50"]
+    subprocess.run([*command, "--limit", str(options.clips)], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+    return out, name
+
+
+def make_forms(sides: Iterable[Side], data: Path, work: Path, options: argparse.Namespace) -> dict[str, str]:
+    """The data of the sides that need a form of their own; gives the names of those that cannot run, and why."""
+    missing: dict[str, str] = {}
+    for side in sides:
+        form = work / side.form
+        if side.form and not form.exists():
+            form.mkdir()
+            done = _run(
+                Order(side=f"benchmarks.loader_forms:{side.form}", data=str(data), form=str(form), cores=1, frames=9), options
+            )
+            missing |= {other.name: done["missing"] for other in sides if "missing" in done and other.form == side.form}
+    return missing
+
+
+def _measure(
+    side: Side, data: Path, work: Path, options: argparse.Namespace, found: dict[Side, list[Figures]], missing: dict[str, str]
+) -> None:
+    order = Order(
+        side=f"benchmarks.{side.run}",
+        data=str(data),
+        form=str(work / side.form),
+        cores=options.cores,
+        batch=_SLOW_BATCH if side.slow else options.batch,
+        frames=side.frames,
+        batches=options.batches,
+        seconds=options.seconds,
+        step_ms=side.step_ms,
+    )
+    figures = _run(order, options)
+    if "missing" in figures:
+        missing[side.name] = figures["missing"]
+    else:
+        found.setdefault(side, []).append(figures)
+
+
+def _run(order: Order, options: argparse.Namespace) -> Any:
+    """The answer of the side's process. Our sides run where this does, the others where their packages are."""
+    python = sys.executable if "loader_ours" in order.side else options.peers_python
+    command = [python, "-m", "benchmarks.loader_run"]
+    plain = os.environ | {"OPENBLAS_NUM_THREADS": "1"}  # numpy's threads would fight with the workers
+    done = subprocess.run(
+        command, input=json.dumps(asdict(order)), capture_output=True, text=True, cwd=ROOT, env=plain, check=False
+    )
+    if done.returncode:
+        raise SystemExit(f"{order.side} ended with status {done.returncode}:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _median(rounds: list[Figures]) -> Figures:
+    """The median of each figure, and the least and greatest rate."""
+    rates = [figures["clips_per_s"] for figures in rounds]
+    return {name: statistics.median(figures[name] for figures in rounds) for name in rounds[0]} | {
+        "least": min(rates),
+        "most": max(rates),
+    }
+
+
+def _report(report: Report, found: dict[Side, Figures], missing: dict[str, str]) -> dict[str, Any]:
+    for side, why in missing.items():
+        report.note(f"Left out: {side}: {why}")
+    for group, (heading, ours) in GROUPS.items():
+        _table(report, heading, {side: figures for side, figures in found.items() if side.group == group}, found.get(ours))
+    results: dict[str, Any] = {}
+    for name, ours, other, goal in GOALS:
+        if ours in found and other in found:
+            times = found[ours]["clips_per_s"] / found[other]["clips_per_s"]
+            by_cpu = found[other]["cpu_ms"] / found[ours]["cpu_ms"]
+            results |= {name: times, f"{name}_by_cpu": by_cpu, f"{name}_goal": goal, f"{name}_goal_met": times >= goal}
+    if STEPS in found:
+        results["waited_ms"] = found[STEPS]["waited_ms"]
+    report.table("Goals", ("ratio of clips/s", "found", "by CPU time", "goal"), _goals(results))
+    return results
+
+
+def _goals(results: dict[str, Any]) -> list[tuple[Any, ...]]:
+    names = [name for name, *_ in GOALS if name in results]
+    return [(name.replace("_", " "), results[name], results[f"{name}_by_cpu"], results[f"{name}_goal"]) for name in names]
+
+
+def _table(report: Report, heading: str, sides: dict[Side, Figures], ours: Figures | None) -> None:
+    columns = ["side", "clips/s", "least–most", "CPU ms a clip", "ms waited a batch"]
+    rows: list[list[Any]] = []
+    for side, figures in sides.items():
+        spread = f"{figures['least']:,.0f}–{figures['most']:,.0f}"
+        rows.append([side.name, figures["clips_per_s"], spread, figures["cpu_ms"], figures["waited_ms"]])
+        if ours:
+            rows[-1] += [ours["clips_per_s"] / figures["clips_per_s"], figures["cpu_ms"] / ours["cpu_ms"]]
+    if rows:
+        report.table(heading, [*columns, *(["ours is times as fast", "by CPU time"] if ours else [])], rows)
+
+
+def _input(name: str, data: Path, options: argparse.Namespace) -> str:
+    table = Dataset.open(data).index(["n_frames", "width_px", "members"])
+    sizes = [
+        member["size"] for members in table["members"].to_pylist() for member in members if member["suffix"].endswith(".jpg")
+    ]
+    return (
+        f"Input: {name}, as {len(table)} clips of {max(table['n_frames'].to_pylist())} frames of {options.size} px, "
+        f"{statistics.mean(sizes) / 1e3:.1f} KB a JPEG. PNG folders, videos and pickles hold {SLOW_CLIPS} of them at most. "
+        f"Batches of {options.batch} ({_SLOW_BATCH} for the slow sides, whose rate does not depend on it), {options.cores} cores "
+        f"and as many workers. Medians of {options.rounds} interleaved rounds of {options.seconds:g} s. CPU time is that of the "
+        "whole process tree, and the firmer figure where others use the machine too."
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.loader", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--input", type=Path, help="a VoxCeleb2-shaped directory (default: the test corpus, else rendered)")
+    parser.add_argument("--data", type=Path, help="a data set that was built, instead")
+    parser.add_argument("--clips", type=int, default=300)
+    parser.add_argument("--size", type=int, default=256, help="of the stored frames")
+    parser.add_argument("--batch", type=int, default=20)
+    parser.add_argument("--batches", type=int, default=1000, help="at most so many a side and round")
+    parser.add_argument("--seconds", type=float, default=4.0, help="at most so long a side and round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--cores", type=int, default=cores())
+    parser.add_argument("--only", default="", metavar="WORD", help="only sides with this in their names")
+    parser.add_argument("--peers-python", default=sys.executable, help="interpreter of the environment that has the peers")
+    parser.add_argument("--work", type=Path, help="where temporary files go")
+    add_options(parser)
+    return parser
+
+
+if __name__ == "__main__":
+    main()

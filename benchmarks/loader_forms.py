@@ -1,0 +1,117 @@
+"""The frames of a data set of ours in the forms that the other sides of `benchmarks.loader` read: the same JPEG bytes where the
+form takes JPEG, else the same pixels. Each function writes into `order.form` and is run by `loader_run.py`.
+"""
+
+import importlib
+import os
+import pickle
+import subprocess
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.loader_run import Order
+from dataset.index import Dataset, Sample, read_members
+from schemas.layout import tar_path
+from transforms.extract.ffmpeg import ffmpeg_path
+
+# PNG folders, videos and pickles are big or slow to write, and read slowly: more clips would only leave the page cache.
+SLOW_CLIPS = 60
+_COLUMNS = ("key", "split", "shard", "members")
+_CHUNK = "64MB"
+
+
+def jpegs(data: str) -> Iterator[tuple[str, list[bytes]]]:
+    """Key and frames of each clip."""
+    for path, row in _places(data):
+        yield row["key"], _read(path, row)
+
+
+def mds(order: Order) -> None:
+    """Shards of mosaicml-streaming, frames as bytes: its `jpeg` columns encode a picture anew."""
+    streaming = mosaicml()
+    columns = {f"{number:03d}": "bytes" for number in range(len(next(jpegs(order.data))[1]))}
+    with streaming.MDSWriter(out=order.form, columns=columns, size_limit=64 << 20) as writer:
+        for _, frames in jpegs(order.data):
+            writer.write({f"{number:03d}": jpeg for number, jpeg in enumerate(frames)})
+
+
+def litdata(order: Order) -> None:
+    """Chunks of litdata, frames as bytes: it too encodes pictures anew."""
+    package = importlib.import_module("litdata")
+    package.optimize(_litdata_sample, list(_places(order.data)), output_dir=order.form, chunk_bytes=_CHUNK, num_workers=1)
+
+
+def _litdata_sample(place: tuple[str, dict[str, Any]]) -> dict[str, bytes]:
+    return {f"{number:03d}": jpeg for number, jpeg in enumerate(_read(*place))}
+
+
+def png(order: Order) -> None:
+    """A folder of PNG files a clip, as FOMM's loader takes them."""
+    import skimage.io
+
+    for number, sample in _samples(order):
+        folder = Path(order.form) / f"{number:06d}"
+        folder.mkdir()
+        for frame, picture in enumerate(sample.frames):
+            skimage.io.imsave(folder / f"{frame:07d}.png", picture, check_contrast=False)
+
+
+def mp4(order: Order) -> None:
+    """A video of its stored frames a clip; the real one would be ten times as long."""
+    for number, sample in _samples(order):
+        height, width = sample.frames.shape[1:3]
+        command = [
+            ffmpeg_path(),
+            "-v",
+            "error",
+            "-f",
+            "rawvideo",
+            "-pix_fmt",
+            "rgb24",
+            "-s",
+            f"{width}x{height}",
+            "-r",
+            "25",
+            "-i",
+            "-",
+        ]
+        command += ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "18", os.path.join(order.form, f"{number:06d}.mp4")]
+        subprocess.run(command, input=sample.frames.tobytes(), check=True)
+
+
+def pickles(order: Order) -> None:
+    """A pickle of K + 1 frames with their landmarks a clip, as the published talking-heads code preprocesses."""
+    for number, sample in _samples(order):
+        assert sample.landmarks is not None
+        points = np.nan_to_num(sample.landmarks[: order.frames])
+        content = [{"frame": frame, "landmarks": one} for frame, one in zip(sample.frames, points, strict=False)]
+        (Path(order.form) / f"{number:06d}.pkl").write_bytes(pickle.dumps(content))
+
+
+def mosaicml() -> Any:
+    """mosaicml-streaming without its picture classes, which need torchvision and are not used here."""
+    for name in ("vision", "multimodal"):
+        sys.modules[f"streaming.{name}"] = types.ModuleType(f"streaming.{name}")
+    return importlib.import_module("streaming")
+
+
+def _samples(order: Order) -> Iterator[tuple[int, Sample]]:
+    data = Dataset.open(Path(order.data))
+    for number, row in enumerate(data.index(_COLUMNS).slice(0, SLOW_CLIPS).to_pylist()):
+        yield number, data.read(row)
+
+
+def _places(data: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for row in Dataset.open(Path(data)).index(_COLUMNS).to_pylist():
+        yield str(tar_path(Path(data), row["split"], row["shard"])), row
+
+
+def _read(path: str, row: dict[str, Any]) -> list[bytes]:
+    wanted = [member for member in row["members"] if member["suffix"].endswith(".jpg")]
+    with open(path, "rb") as stream:
+        return list(read_members(stream, wanted).values())

@@ -1,0 +1,105 @@
+"""Our sides of `benchmarks.loader`, and the limit: nothing but decoding."""
+
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import cv2
+import numpy as np
+import simplejpeg
+import torch
+
+from benchmarks.loader_forms import jpegs
+from benchmarks.loader_run import Order
+from dataset.batch import Batch
+from dataset.loader import make_loader
+from dataset.stream import ClipStream, KPlusOne, Pairs
+from transforms.augment.drawing import COLOURS, landmark_images
+
+_REPEATS = 1000  # an epoch that does not end within the measurement: a DataLoader idles between epochs
+
+
+def limit(order: Order) -> Iterator[Any]:
+    """Processes that decode random frames out of memory into one and the same batch, and only say so: no reading, no checks."""
+    clips = [frames for _, frames in jpegs(order.data)]
+    context = multiprocessing.get_context("fork")
+    done = context.Queue(maxsize=2 * order.cores)
+    for seed in range(order.cores):
+        context.Process(target=_decode, args=(clips, order, seed, done), daemon=True).start()
+    batch = np.random.default_rng(0).integers(255, size=(order.batch, order.frames, 8, 8, 3))
+    while done.get():
+        yield batch
+
+
+def _decode(clips: list[list[bytes]], order: Order, seed: int, done: Any) -> None:
+    draw = np.random.default_rng(seed)
+    height, width, *_ = simplejpeg.decode_jpeg_header(clips[0][0])
+    batch = np.empty((order.batch, order.frames, height, width, 3), np.uint8)
+    while True:
+        for row in batch:
+            frames = clips[draw.integers(len(clips))]
+            for place, number in zip(row, draw.permutation(len(frames))[: order.frames], strict=True):
+                simplejpeg.decode_jpeg(frames[number], "RGB", buffer=place)
+        done.put(True)
+
+
+def as_it_is(order: Order) -> Iterator[Any]:
+    """make_loader without any settings: a process a core."""
+    return (batch.frames for batch in _batches(order))
+
+
+def one_process(order: Order) -> Iterator[Any]:
+    """make_loader with one process of threads."""
+    return (batch.frames for batch in _batches(order, processes=1, threads=8))
+
+
+def data_loader(order: Order) -> Iterator[Any]:
+    """An ordinary DataLoader over the stream."""
+    loader = torch.utils.data.DataLoader(_stream(order, _REPEATS), batch_size=None, num_workers=order.cores)
+    return (batch.frames for batch in loader)
+
+
+def k_plus_one(order: Order) -> Iterator[Any]:
+    """Frames and landmarks, nothing drawn: what goes to a GPU that draws."""
+    return (batch.frames for batch in _batches(order))
+
+
+def k_plus_one_drawn(order: Order) -> Iterator[Any]:
+    """And drawn by `transforms.augment` on the processor, in the training process."""
+    for batch in _batches(order):
+        assert batch.landmarks is not None
+        landmark_images(batch.landmarks.flatten(0, 1), batch.frames.shape[2])
+        yield batch.frames
+
+
+def k_plus_one_opencv(order: Order) -> Iterator[Any]:
+    """And drawn by OpenCV's lines, as one would without a GPU."""
+    size = ClipStream(order.data, KPlusOne(), global_batch_size=1, split=None).size_px
+    pictures = np.empty((order.batch * order.frames, size, size, 3), np.uint8)  # used again: fresh memory costs more than lines
+    with ThreadPoolExecutor(order.cores) as pool:
+        for batch in _batches(order):
+            assert batch.landmarks is not None
+            list(pool.map(_draw, pictures, batch.landmarks.flatten(0, 1).numpy()))
+            yield batch.frames
+
+
+def _draw(picture: Any, points: Any) -> None:
+    picture.fill(255)
+    if not np.isfinite(points).all():
+        return
+    sixteenths = np.round(points * 16).astype(np.int32)
+    for colour, lines in COLOURS:
+        parts = [sixteenths[list(line)] for line in lines]
+        cv2.polylines(picture, parts, False, colour, thickness=3, lineType=cv2.LINE_AA, shift=4)
+
+
+def _stream(order: Order, repeats: int = 1) -> ClipStream:
+    view = Pairs(order.frames) if order.frames == 2 else KPlusOne(order.frames - 1)
+    return ClipStream(order.data, view, global_batch_size=order.batch, split=None, repeats=repeats)
+
+
+def _batches(order: Order, **settings: int) -> Iterator[Batch]:
+    loader = make_loader(_stream(order), **settings)
+    while True:
+        yield from loader

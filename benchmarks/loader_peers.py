@@ -1,0 +1,116 @@
+"""The libraries that others stream with, reading the same JPEG bytes: sides of `benchmarks.loader`.
+
+All shuffle, decode only the chosen frames by simplejpeg (the tutorial's side all), and make uint8 batches in the worker.
+"""
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import simplejpeg
+import torch
+from torch.utils.data import DataLoader
+
+from benchmarks.loader_forms import mosaicml
+from benchmarks.loader_run import Order
+
+_ENDLESS = 200_000
+_PAIRS_A_READ = 4
+_BUFFER = 100
+
+
+def webdataset_tuned(order: Order) -> Iterator[Any]:
+    """Tars read from front to back; of each sample only the chosen frames are decoded."""
+    return _webdataset(order, 1)
+
+
+def webdataset_pairs(order: Order) -> Iterator[Any]:
+    """The same, but each sample that was read gives several pairs in a row."""
+    return _webdataset(order, _PAIRS_A_READ)
+
+
+def webdataset_tutorial(order: Order) -> Iterator[Any]:
+    """As tutorials show it: decode the sample, then choose."""
+    webdataset = importlib.import_module("webdataset")
+
+    samples = webdataset.WebDataset(_tars(order), resampled=True).shuffle(_BUFFER).decode("rgb")
+    return _loaded(order, samples.map(_choose(order)).batched(order.batch, collation_fn=_stacked))
+
+
+def _webdataset(order: Order, pairs: int) -> Iterator[Any]:
+    webdataset = importlib.import_module("webdataset")
+
+    def decoded(samples: Iterator[dict[str, Any]]) -> Iterator[Any]:
+        for sample in samples:
+            jpegs = [sample[name] for name in sorted(sample) if name.endswith(".jpg")]
+            for _ in range(pairs):
+                yield _decoded(jpegs, order.frames)
+
+    samples = webdataset.WebDataset(_tars(order), resampled=True).shuffle(_BUFFER)
+    return _loaded(order, samples.compose(decoded).batched(order.batch, collation_fn=_stacked))
+
+
+def _choose(order: Order) -> Any:
+    def choose(sample: dict[str, Any]) -> Any:
+        names = sorted(name for name in sample if name.endswith(".jpg"))
+        return np.stack([sample[names[number]] for number in _numbers(len(names), order.frames)])
+
+    return choose
+
+
+def _tars(order: Order) -> list[str]:
+    return sorted(map(str, Path(order.data).glob("*/*.tar")))
+
+
+def _loaded(order: Order, dataset: Any) -> Iterator[Any]:
+    return iter(DataLoader(dataset, batch_size=None, num_workers=order.cores))
+
+
+def mosaicml_streaming(order: Order) -> Iterator[Any]:
+    """Its own loader and shuffle, one long epoch."""
+    streaming = mosaicml()
+    base: Any = streaming.StreamingDataset
+
+    class Clips(base):  # type: ignore[misc]
+        def __getitem__(self, at: int) -> Any:
+            return _of_columns(super().__getitem__(at), order.frames)
+
+    streaming.base.util.clean_stale_shared_memory()
+    clips = Clips(local=order.form, shuffle=True, batch_size=order.batch, epoch_size=_ENDLESS)
+    return iter(streaming.StreamingDataLoader(clips, batch_size=order.batch, num_workers=order.cores, collate_fn=_stacked))
+
+
+def litdata(order: Order) -> Iterator[Any]:
+    """Its own loader and shuffle, epoch after epoch."""
+    package = importlib.import_module("litdata")
+    base: Any = package.StreamingDataset
+
+    class Clips(base):  # type: ignore[misc]
+        def __getitem__(self, at: Any) -> Any:
+            return _of_columns(super().__getitem__(at), order.frames)
+
+    clips = package.ParallelStreamingDataset([Clips(order.form, shuffle=True)], length=_ENDLESS)
+    loader = package.StreamingDataLoader(clips, batch_size=order.batch, num_workers=order.cores, collate_fn=_first_stacked)
+    return iter(loader)
+
+
+def _of_columns(sample: dict[str, bytes], frames: int) -> Any:
+    return _decoded([sample[name] for name in sorted(sample)], frames)
+
+
+def _decoded(jpegs: list[bytes], frames: int) -> Any:
+    return np.stack([simplejpeg.decode_jpeg(jpegs[number], "RGB") for number in _numbers(len(jpegs), frames)])
+
+
+def _numbers(count: int, frames: int) -> Any:
+    return np.sort(torch.randperm(count)[:frames].numpy())
+
+
+def _stacked(samples: list[Any]) -> Any:
+    return torch.from_numpy(np.stack(samples))
+
+
+def _first_stacked(samples: list[tuple[Any, ...]]) -> Any:
+    return _stacked([sample[0] for sample in samples])
