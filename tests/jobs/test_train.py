@@ -1,0 +1,249 @@
+"""The training command: what it leaves, how it goes on, and that nothing of this changes what is learned."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from made import make_dataset
+
+import jobs.train
+from trainers.fomm.config import Config
+from trainers.fomm.generator import OcclusionAwareGenerator
+from trainers.fomm.keypoints import KPDetector
+
+ROOT = Path(__file__).resolve().parents[2]
+# The adversarial model in small, for frames of 32 px: everything that is trained is trained.
+TINY = """
+base: vox-adv-256
+architecture:
+  size: 32
+  keypoints: 3
+  detector: {block_expansion: 4, max_features: 8, blocks: 2}
+  dense_motion: {block_expansion: 4, max_features: 8, blocks: 2}
+  generator: {block_expansion: 4, max_features: 8, bottleneck_blocks: 1}
+  discriminator: {block_expansion: 4, max_features: 8, blocks: 1}
+training:
+  epochs: 3
+  repeats: 1
+  global_batch_size: 4
+  milestones: [1]
+  one_pair_per_identity: false
+  losses: {scales: [1, 0.5], feature_matching: [10]}
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """12 clips: three steps an epoch, nine in all."""
+    return make_dataset(tmp_path_factory.mktemp("train"), 12)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY)
+    return path
+
+
+def order(data: Path, config: Path | str, run: Path, *more: object) -> list[str]:
+    command = [
+        "--model",
+        "fomm",
+        "--config",
+        config,
+        "--data",
+        data,
+        "--output",
+        run,
+        "--vgg",
+        "none",
+        "--device",
+        "cpu",
+        "--quiet",
+    ]
+    return [str(word) for word in [*command, "--log-every", 1, "--processes", 1, *more]]
+
+
+def metrics(run: Path) -> list[dict[str, float]]:
+    """All that was logged, but for what a clock says."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name not in ("images_per_s", "waiting")} for line in lines]
+
+
+def state(run: Path, name: str = "last.pt") -> dict[str, Any]:
+    content: dict[str, Any] = torch.load(run / name, weights_only=True)
+    return content
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two nested states are equal to the last bit."""
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other)
+
+
+def test_what_a_run_leaves(data: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    assert jobs.train.main(order(data, config, run, "--pictures-every", 4, "--keep-every", 2)) == 0
+    assert "12 samples an epoch, 3 steps; at step 0" in capsys.readouterr().err
+    lines = metrics(run)
+    assert [(line["step"], line["epoch"]) for line in lines] == [(step + 1, step // 3) for step in range(9)]
+    losses = {"pixel", "gen_gan", "feature_matching", "equivariance_value", "equivariance_jacobian", "disc_gan"}
+    assert all(line.keys() - {"step", "epoch"} == losses for line in lines)
+    assert [path.name for path in sorted((run / "pictures").iterdir())] == ["00000004.jpg", "00000008.jpg"]
+    assert sorted(path.name for path in run.glob("*.pt")) == ["epoch-0002.pt", "last.pt"]
+    content = state(run)
+    assert {"generator", "kp_detector", "discriminator", "epoch"} < content.keys()
+    assert {f"optimizer_{name}" for name in ("generator", "kp_detector", "discriminator")} < content.keys()
+    assert content["epoch"] == 3 and content["motionshards"]["step"] == 9
+    settings = Config.from_json(content["motionshards"]["config"])
+    OcclusionAwareGenerator(settings.architecture).load_state_dict(content["generator"])
+    KPDetector(settings.architecture).load_state_dict(content["kp_detector"])
+    (group,) = content["optimizer_generator"]["param_groups"]
+    assert group["lr"] == pytest.approx(2e-5), "decayed once, after the first epoch"
+
+
+@pytest.mark.parametrize("cuts", [(4,), (3,), (1, 2, 6, 8)], ids=["in an epoch", "at its end", "often"])
+def test_a_run_that_is_stopped_and_goes_on_learns_what_an_undisturbed_one_does(
+    data: Path, config: Path, tmp_path: Path, cuts: tuple[int, ...]
+) -> None:
+    assert jobs.train.main(order(data, config, tmp_path / "whole")) == 0
+    for cut in cuts:
+        assert jobs.train.main(order(data, config, tmp_path / "parts", "--stop-after", cut)) == 0
+        assert state(tmp_path / "parts")["motionshards"]["step"] == cut
+    assert jobs.train.main(order(data, config, tmp_path / "parts")) == 0
+    assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
+    assert same(state(tmp_path / "parts"), state(tmp_path / "whole"))
+
+
+def started(arguments: list[str], **environment: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "jobs.train", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        text=True,
+        stderr=subprocess.PIPE,
+    )
+
+
+def wait_for_step(run: Path, step: int, program: "subprocess.Popen[str]") -> None:
+    end = time.monotonic() + 60
+    while not (run / "metrics.jsonl").exists() or len((run / "metrics.jsonl").read_text().splitlines()) < step:
+        assert time.monotonic() < end and program.poll() is None, "it does not get on"
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_run_that_is_killed_goes_on_from_its_checkpoint(
+    data: Path, config: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    long = order(data, config, tmp_path / "killed", "--epochs", 40, "--save-every", 5)
+    program = started(long)
+    wait_for_step(tmp_path / "killed", 12, program)
+    program.send_signal(number)
+    told = program.communicate(timeout=60)[1]
+    if number == signal.SIGTERM:
+        assert program.returncode == 130 and "the same command goes on" in told
+    before = state(tmp_path / "killed")["motionshards"]["step"]
+    assert before >= 10 and before < 120
+    assert jobs.train.main([*long, "--stop-after", str(before + 4)]) == 0
+    undisturbed = order(data, config, tmp_path / "whole", "--epochs", 40, "--stop-after", before + 4)
+    assert jobs.train.main(undisturbed) == 0
+    assert metrics(tmp_path / "killed") == metrics(tmp_path / "whole")
+    assert same(state(tmp_path / "killed"), state(tmp_path / "whole"))
+
+
+def test_two_processes_learn_what_one_does_in_two_parts(data: Path, config: Path, tmp_path: Path) -> None:
+    """Each rank has half of every batch, as a part has: so the means of gradients are the same but for rounding."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    arguments = order(data, config, tmp_path / "two")
+    there = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    ranks = [started(arguments, RANK=str(rank), LOCAL_RANK=str(rank), **there) for rank in range(2)]
+    for rank in ranks:
+        said = rank.communicate(timeout=120)[1]
+        assert rank.returncode == 0, said
+    assert jobs.train.main(order(data, config, tmp_path / "one", "--accumulate", 2)) == 0
+    for one, two in zip(metrics(tmp_path / "one"), metrics(tmp_path / "two"), strict=True):
+        assert one == pytest.approx(two, rel=2e-3)
+    assert [line["step"] for line in metrics(tmp_path / "two")] == list(range(1, 10)), "the first rank alone writes"
+
+
+def test_weights_of_another_run_are_a_beginning(data: Path, config: Path, tmp_path: Path) -> None:
+    assert jobs.train.main(order(data, config, tmp_path / "first", "--stop-after", 2)) == 0
+    theirs = {name: value for name, value in state(tmp_path / "first").items() if name != "motionshards"}
+    torch.save(theirs, tmp_path / "authors.pth.tar", _use_new_zipfile_serialization=False)
+    second = order(data, config, tmp_path / "second", "--init", tmp_path / "authors.pth.tar", "--stop-after", 1)
+    assert jobs.train.main(second) == 0
+    content = state(tmp_path / "second")
+    assert content["motionshards"]["step"] == 1
+    key = "discriminator", next(iter(theirs["discriminator"]))
+    assert (content[key[0]][key[1]] - theirs[key[0]][key[1]]).abs().max() <= 2.1e-4, "one step away from where it began"
+
+
+def test_bf16_compiled_or_not_trains(data: Path, config: Path, tmp_path: Path) -> None:
+    run = order(data, config, tmp_path / "run", "--precision", "bf16", "--channels-last", "--stop-after", 2)
+    assert jobs.train.main(run) == 0
+    plain = order(data, config, tmp_path / "plain", "--stop-after", 2)
+    assert jobs.train.main(plain) == 0
+    for one, other in zip(metrics(tmp_path / "run"), metrics(tmp_path / "plain"), strict=True):
+        assert one == pytest.approx(other, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("--config", "vox-512"), "vox-512 is neither vox-256"),
+        (("--config", "vox-256"), "frames of 32 px, and --config vox-256 wants 256"),
+        (("--batch", "13"), "fewer than one batch of 13"),
+        (("--batch", "0"), "global_batch_size"),
+        (("--vgg", "nowhere.pth"), "nowhere.pth"),
+        (("--init", "nowhere.pt"), "there is no checkpoint nowhere.pt"),
+        (("--data", "nowhere"), "holds no data set"),
+        (("--where", "blurr > 1"), "blurr"),
+        (("--log-every", "0"), "at least 1"),
+        (("--model", "gan"), "invalid choice: 'gan'"),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_a_line(
+    data: Path, config: Path, tmp_path: Path, change: tuple[str, str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        status = jobs.train.main(order(data, config, tmp_path / "run", *change))
+    except SystemExit as left:  # argparse's way
+        status = int(str(left.code))
+    said = capsys.readouterr().err
+    assert (status, told in said, said.count("\n")) == (2, True, 1), said
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA")
+def test_a_gpu_that_is_not_there_is_told(data: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert jobs.train.main(order(data, config, tmp_path / "run", "--device", "cuda")) == 2
+    assert "CUDA is not available" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_other_settings_is_refused_by_name(
+    data: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert jobs.train.main(order(data, config, tmp_path / "run", "--stop-after", 1)) == 0
+    config.write_text(TINY.replace("keypoints: 3", "keypoints: 4"))
+    assert jobs.train.main(order(data, config, tmp_path / "run")) == 2
+    assert "architecture.keypoints was 3, is 4" in capsys.readouterr().err
+    assert jobs.train.main(order(data, config, tmp_path / "new", "--init", tmp_path / "run" / "last.pt")) == 2
+    assert "another architecture: shapes: " in capsys.readouterr().err
+    (tmp_path / "run" / "last.pt").write_bytes(b"no checkpoint")
+    assert jobs.train.main(order(data, config, tmp_path / "run")) == 2
+    assert "cannot be read as a checkpoint" in capsys.readouterr().err

@@ -1,0 +1,70 @@
+"""A small model of the motion of three real clips: it must learn to move them."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import dataset.build
+import jobs.train
+from dataset.index import Dataset
+from trainers.checkpoint import load_networks, read
+from trainers.fomm.config import Config
+from trainers.fomm.generator import OcclusionAwareGenerator
+from trainers.fomm.keypoints import KPDetector
+
+SMALL = """
+architecture:
+  size: 64
+  keypoints: 5
+  detector: {block_expansion: 8, max_features: 32, blocks: 2}
+  dense_motion: {block_expansion: 8, max_features: 32, blocks: 2}
+  generator: {block_expansion: 16, max_features: 32, down_blocks: 1, bottleneck_blocks: 1}
+training:
+  epochs: 30
+  repeats: 40
+  global_batch_size: 6
+  learning_rate: 0.002
+  milestones: [20]
+  decay: 0.2
+  one_pair_per_identity: false
+  flip: 0
+  brightness: 0
+  contrast: 0
+  saturation: 0
+  hue: 0
+  losses: {scales: [1.0, 0.5, 0.25]}
+"""
+PEOPLE = ("id90002", "id90006")
+
+
+@pytest.mark.slow
+def test_a_handful_of_real_clips_is_learned_by_heart(corpus: Path, tmp_path: Path) -> None:
+    """600 steps: the prediction is less than half as far from the driving frame as the source frame is."""
+    data, run, config = tmp_path / "data", tmp_path / "run", tmp_path / "small.yaml"
+    build = ["--source", "voxceleb2", "--input", str(corpus / "voxceleb2"), "--output", str(data), "--size", "64", "--quiet"]
+    assert dataset.build.main([*build, "--landmarks", "none", "--limit", "5"]) == 0
+    config.write_text(SMALL)
+    order = ["--model", "fomm", "--config", str(config), "--data", str(data), "--output", str(run), "--vgg", "none", "--quiet"]
+    assert jobs.train.main([*order, "--where", f"identity in {PEOPLE}"]) == 0
+    predicted, copied = reconstruction(data, run / "last.pt")
+    assert predicted < copied / 2, (predicted, copied)
+
+
+@torch.no_grad()
+def reconstruction(data: Path, path: Path) -> tuple[float, float]:
+    """Mean absolute difference to the later frames of the prediction from the first, and of the first itself."""
+    content = read(path)
+    settings = Config.from_json(content["motionshards"]["config"]).architecture
+    generator, detector = OcclusionAwareGenerator(settings).eval(), KPDetector(settings).eval()
+    load_networks(content, {"generator": generator, "kp_detector": detector}, path)
+    differences = []
+    for sample in Dataset.open(data).samples():
+        if sample.meta["identity"] in PEOPLE:
+            frames = torch.from_numpy(sample.frames).permute(0, 3, 1, 2).float() / 255
+            source, driving = frames[:1].expand(len(frames) - 1, -1, -1, -1), frames[1:]
+            made = generator(source, source_keypoints=detector(source), driving_keypoints=detector(driving)).prediction
+            differences.append(((made - driving).abs().mean(), (source - driving).abs().mean()))
+    assert len(differences) == 3
+    predicted, copied = torch.tensor(differences).mean(dim=0).tolist()
+    return predicted, copied

@@ -1,0 +1,143 @@
+"""What the losses compute beyond their figures: which networks they touch, and what a weight of 0 leaves out."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from trainers.fomm.architecture import Architecture
+from trainers.fomm.blocks import AntiAliasDown
+from trainers.fomm.config import CONFIGS, Config, LossWeights
+from trainers.fomm.discriminator import MultiScaleDiscriminator, Verdict
+from trainers.fomm.generator import OcclusionAwareGenerator
+from trainers.fomm.keypoints import KPDetector
+from trainers.fomm.losses import DiscriminatorLoss, GeneratorLoss, GeneratorResult
+from transforms.augment.tps import Warp
+
+
+def small(**losses: object) -> Config:
+    narrow = {"block_expansion": 4, "max_features": 8}
+    usual = Architecture()
+    architecture = Architecture(
+        size=64,
+        keypoints=3,
+        detector=replace(usual.detector, blocks=1, **narrow),
+        dense_motion=replace(usual.dense_motion, blocks=1, **narrow),
+        generator=replace(usual.generator, bottleneck_blocks=1, **narrow),
+        discriminator=replace(usual.discriminator, blocks=2, scales=(1.0, 0.5), **narrow),
+    )
+    weights = LossWeights(feature_matching=(10.0, 10.0), **losses)
+    return Config(architecture=architecture, training=replace(CONFIGS["vox-256"].training, losses=weights))
+
+
+def networks(config: Config) -> tuple[nn.Module, nn.Module, nn.Module]:
+    return tuple(kind(config.architecture) for kind in (KPDetector, OcclusionAwareGenerator, MultiScaleDiscriminator))
+
+
+def picture(seed: int) -> Tensor:
+    return torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(seed))
+
+
+def run(config: Config, made: tuple[nn.Module, ...]) -> GeneratorResult:
+    warp = Warp.draw(2, torch.Generator().manual_seed(2))
+    result: GeneratorResult = GeneratorLoss(config, None)(*made, source=picture(0), driving=picture(1), transform=warp)
+    return result
+
+
+class Unwanted(nn.Module):
+    def forward(self, *_: object) -> None:
+        raise AssertionError("the discriminator is not asked")
+
+
+def test_without_an_adversarial_loss_the_discriminator_is_not_asked() -> None:
+    config = small()
+    detector, generator, _ = networks(config)
+    losses = run(config, (detector, generator, Unwanted())).losses
+    assert losses.keys() == {"pixel", "equivariance_value", "equivariance_jacobian"}
+
+
+def test_without_vgg_pixels_are_compared_at_all_scales() -> None:
+    config = small()
+    result = run(config, networks(config))
+    expected = torch.zeros(())
+    for scale in config.training.losses.scales:
+        reduce = nn.Identity() if scale == 1 else AntiAliasDown(3, scale)
+        expected += 10 * (reduce(result.generated.prediction) - reduce(picture(1))).abs().mean()
+    torch.testing.assert_close(result.losses["pixel"], expected)
+
+
+def test_what_weighs_nothing_is_not_computed() -> None:
+    config = small(equivariance_value=0.0, equivariance_jacobian=0.0)
+    made = networks(config)
+    result = run(config, made)
+    assert result.losses.keys() == {"pixel"}
+    assert result.transformed is None and result.transformed_keypoints is None
+    counters = [buffer for name, buffer in made[0].named_buffers() if name.endswith("num_batches_tracked")]
+    assert {int(counter) for counter in counters} == {2}
+
+
+def test_the_detector_sees_three_batches_and_the_discriminator_two() -> None:
+    config = small(generator_gan=1.0)
+    made = networks(config)
+    asked: list[bool] = []
+    made[2].register_forward_hook(lambda module, arguments, _: asked.append(arguments[0][1.0].requires_grad))
+    losses = run(config, made).losses
+    assert {"gen_gan", "feature_matching"} < losses.keys()
+    assert asked == [True, False]
+    assert int(made[0].predictor.encoder.down_blocks[0].norm.num_batches_tracked) == 3
+
+
+def test_losses_are_scaled_by_their_weights() -> None:
+    once, twice = (
+        small(generator_gan=1.0),
+        small(generator_gan=2.0, pixel=20.0, equivariance_value=20.0, equivariance_jacobian=20.0),
+    )
+    made = networks(once)
+    # Spectral norm and batch norm move on with every call in training mode.
+    first, second = (run(config, tuple(network.eval() for network in made)).losses for config in (once, twice))
+    for name in ("gen_gan", "pixel", "equivariance_value", "equivariance_jacobian"):
+        torch.testing.assert_close(second[name], 2 * first[name])
+
+
+def test_the_discriminator_s_loss_trains_nothing_else() -> None:
+    config = small(generator_gan=1.0)
+    made = networks(config)
+    result = run(config, made)
+    losses = DiscriminatorLoss(config)(made[2], result.generated.prediction, picture(1), result.driving_keypoints)
+    losses["disc_gan"].backward()
+    assert not [parameter for network in made[:2] for parameter in network.parameters() if parameter.grad is not None]
+    assert all(parameter.grad is not None for parameter in made[2].parameters())
+
+
+def test_a_perfect_discriminator_has_no_loss() -> None:
+    class Sure(nn.Module):
+        """Knows the real picture by its first pixel."""
+
+        def forward(self, pyramid: dict[float, Tensor], _: object) -> list[Verdict]:
+            return [Verdict(features=[], score=image[:, :1, :1, :1]) for image in pyramid.values()]
+
+    loss, points = DiscriminatorLoss(small()), KPDetector(small().architecture)(picture(0))
+    real, fake = torch.ones(2, 3, 64, 64), torch.zeros(2, 3, 64, 64)
+    reduced = AntiAliasDown(3, 0.5)(real)[0, 0, 0, 0].item()
+    assert loss(Sure(), fake, real, points)["disc_gan"].item() == pytest.approx((1 - reduced) ** 2, abs=1e-6)
+    assert loss(Sure(), real, fake, points)["disc_gan"].item() == pytest.approx(2 + 1 + reduced**2, abs=1e-5)
+
+
+def test_all_of_generator_and_detector_learn_without_the_discriminator() -> None:
+    config = small()
+    made = networks(config)
+    torch.stack(list(run(config, made).losses.values())).sum().backward()
+    for network in made[:2]:
+        assert not [name for name, parameter in network.named_parameters() if parameter.grad is None]
+
+
+def test_a_step_under_autocast_gives_float32_losses_and_finite_gradients() -> None:
+    config = small(generator_gan=1.0)
+    made = networks(config)
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = run(config, made).losses
+    assert {loss.dtype for loss in losses.values()} == {torch.float32}
+    torch.stack(list(losses.values())).sum().backward()
+    for network in made:
+        assert all(parameter.grad.isfinite().all() for parameter in network.parameters() if parameter.grad is not None)

@@ -1,0 +1,128 @@
+"""The loop with a model of one number, so that what must not happen can be made to happen at a step of choice."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from made import make_dataset
+from torch import Tensor, nn
+
+from dataset.batch import Batch
+from dataset.loader import make_loader
+from dataset.stream import ClipStream, Pairs
+from schemas.errors import ConfigError, TrainingFailed
+from trainers.checkpoint import LAST, Place, read, resume
+from trainers.log import Log
+from trainers.loop import Run, train
+
+
+class OneNumber:
+    """Learns the mean grey level; from step `bad` on its loss, or else its weight, is no number."""
+
+    name = "one"
+
+    def __init__(self, bad: int | None = None, where: str = "loss") -> None:
+        self.config: dict[str, Any] = {"of": "one"}
+        self._network = nn.Linear(1, 1)
+        nn.init.zeros_(self._network.weight)
+        nn.init.zeros_(self._network.bias)
+        self.networks: Mapping[str, nn.Module] = {"network": self._network}
+        adam = torch.optim.Adam(self._network.parameters(), 0.01)
+        self.optimizers: Mapping[str, torch.optim.Optimizer] = {"optimizer_network": adam}
+        self.schedulers = {"optimizer_network": torch.optim.lr_scheduler.StepLR(adam, 1, 0.5)}
+        self._bad, self._where, self.steps = bad, where, 0
+        self.drawn: list[float] = []
+
+    def step(self, batch: Batch, chance: torch.Generator) -> dict[str, Tensor]:
+        self.drawn.append(float(torch.rand(1, generator=chance)))
+        grey = batch.frames.float().mean(dim=(1, 2, 3, 4))[:, None] / 255
+        loss = (self._network(torch.ones_like(grey)) - grey).square().mean()
+        loss.backward()
+        adam = self.optimizers["optimizer_network"]
+        adam.step()
+        adam.zero_grad()
+        self.steps += 1
+        if self.steps == self._bad:
+            if self._where == "weight":
+                nn.init.constant_(self._network.bias, float("nan"))
+            else:
+                return {"fine": loss.detach(), "grey": loss.detach() * float("inf")}
+        return {"fine": loss.detach(), "grey": loss.detach()}
+
+    def pictures(self) -> Tensor | None:
+        return torch.full((3, 16, 24), self.steps / 100) if self.steps else None
+
+    def end_epoch(self) -> None:
+        self.schedulers["optimizer_network"].step()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_dataset(tmp_path_factory.mktemp("loop"), 20)
+
+
+def run(data: Path, out: Path, task: OneNumber, place: Place | None = None, **options: Any) -> Place:
+    out.mkdir(exist_ok=True)
+    stream = ClipStream(data, Pairs(2), global_batch_size=4)
+    with make_loader(stream, processes=1) as loader:
+        place = place or Place(0, 0, loader.state_dict())
+        loader.load_state_dict(place.loader)
+        settings = {"epochs": 3, "log_every": 2, "save_every": 4, "pictures_every": 5, "quiet": True, **options}
+        return train(task, loader, Run(directory=out, **settings), place)
+
+
+@pytest.mark.parametrize(("where", "step", "told"), [("loss", 7, "grey"), ("weight", 8, "weights of network")])
+def test_what_is_no_number_ends_the_run_and_spares_the_last_checkpoint(
+    data: Path, tmp_path: Path, where: str, step: int, told: str
+) -> None:
+    with pytest.raises(TrainingFailed, match=f"{told}.*last.pt is that of step 5"):
+        run(data, tmp_path, OneNumber(step, where), log_every=100)
+    content = read(tmp_path / LAST)
+    assert content["motionshards"]["step"] == 5
+    assert torch.isfinite(content["network"]["bias"]).all()
+
+
+def test_before_anything_is_saved_that_is_told(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingFailed, match="up to 2: grey; nothing was saved yet"):
+        run(data, tmp_path, OneNumber(1))
+    assert not (tmp_path / LAST).exists()
+
+
+def test_what_is_drawn_depends_on_the_step_alone(data: Path, tmp_path: Path) -> None:
+    whole, first, second = OneNumber(), OneNumber(), OneNumber()
+    end = run(data, tmp_path / "whole", whole)
+    assert (end.epoch, end.step) == (3, 15)
+    run(data, tmp_path / "parts", first, stop_after=7)
+    place = resume(tmp_path / "parts" / LAST, second, torch.device("cpu"))
+    assert (place.epoch, place.step) == (1, 7)
+    run(data, tmp_path / "parts", second, place)
+    assert first.drawn + second.drawn == whole.drawn
+    assert len(set(whole.drawn)) == 15
+    assert torch.equal(second._network.bias, whole._network.bias)
+
+
+def test_lines_behind_the_checkpoint_go_when_a_run_goes_on(tmp_path: Path) -> None:
+    log = Log(tmp_path, 0)
+    for step in (2, 4, 6):
+        log.scalars(step, {"a": step / 3, "b": float("nan")})
+    with (tmp_path / "metrics.jsonl").open("a") as stream:
+        stream.write('{"step": 8, "a"')  # cut by a crash
+    Log(tmp_path, 4).scalars(6, {"a": 1.0})
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert lines == [{"step": 2, "a": 2 / 3, "b": None}, {"step": 4, "a": 4 / 3, "b": None}, {"step": 6, "a": 1.0}]
+
+
+def test_checkpoints_that_are_not_ours_to_go_on_with_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "other.pt"
+    torch.save({"network": OneNumber().networks["network"].state_dict(), "epoch": 3}, path)
+    with pytest.raises(ConfigError, match="--init begins with its weights"):
+        resume(path, OneNumber(), torch.device("cpu"))
+    torch.save([1, 2], path)
+    with pytest.raises(ConfigError, match="it holds a list"):
+        read(path)
+    torch.save({"network": OneNumber()}, path)  # a pickled object, which could run code when it is loaded
+    with pytest.raises(ConfigError, match="cannot be read as a checkpoint"):
+        read(path)

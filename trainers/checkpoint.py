@@ -1,0 +1,130 @@
+"""Checkpoints: the published keys, so that the authors' code loads them, and one more with what resuming needs.
+
+    {"generator": …, "kp_detector": …, "optimizer_generator": …, "epoch": 12, "motionshards": {"step": …, "loader": …}}
+
+They are read with `weights_only=True`: a checkpoint from elsewhere can hold tensors and plain values and can do nothing.
+"""
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from schemas.atomic import replacing
+from schemas.errors import ConfigError
+from trainers.task import Task
+
+OURS = "motionshards"
+LAST = "last.pt"
+_VERSION = 1
+_SHOWN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """How far training is. epoch: of the pass that goes on; step: optimiser steps so far; loader: `Loader.state_dict`."""
+
+    epoch: int
+    step: int
+    loader: dict[str, Any]
+
+
+def save(path: Path, task: Task, place: Place) -> None:
+    """Write a checkpoint in one step: a crash leaves the one before. Raises OSError."""
+    content: dict[str, Any] = {name: network.state_dict() for name, network in task.networks.items()}
+    content |= {name: optimizer.state_dict() for name, optimizer in task.optimizers.items()}
+    content["epoch"] = place.epoch
+    content[OURS] = {
+        "version": _VERSION,
+        "model": task.name,
+        "config": task.config,
+        "step": place.step,
+        "loader": place.loader,
+        "schedulers": {name: scheduler.state_dict() for name, scheduler in task.schedulers.items()},
+        "torch_rng": torch.get_rng_state(),
+    }
+    with replacing(path.parent, path) as temporary:
+        torch.save(content, temporary)
+
+
+def read(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """A checkpoint's content, of ours or the authors', in torch's zip or its legacy format.
+
+    Raises:
+        ConfigError: there is none, it is damaged, or it holds more than tensors and plain values
+    """
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError as error:
+        raise ConfigError(f"there is no checkpoint {path}") from error
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
+        raise ConfigError(f"{path} cannot be read as a checkpoint: {str(error).splitlines()[0]}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} is no checkpoint: it holds a {type(content).__name__}")
+    return content
+
+
+def load_networks(content: Mapping[str, Any], networks: Mapping[str, torch.nn.Module], path: Path) -> None:
+    """Fill networks from a checkpoint. Raises ConfigError: it lacks one, or is of another architecture; keys are named."""
+    for name, network in networks.items():
+        if name not in content:
+            raise ConfigError(f"{path} has no {name}; it has {', '.join(sorted(content))}")
+        if told := _difference(network.state_dict(), content[name]):
+            raise ConfigError(f"{path}: {name} is of another architecture: {told}")
+        network.load_state_dict(content[name])
+
+
+def resume(path: Path, task: Task, device: torch.device) -> Place:
+    """Put a task where its checkpoint was written, and say where that was.
+
+    Raises:
+        ConfigError: it is not a checkpoint of this model and config; what differs is named
+    """
+    content = read(path, device)
+    ours = content.get(OURS)
+    if not isinstance(ours, dict) or ours.get("version") != _VERSION:
+        raise ConfigError(f"{path} holds weights and no training to go on with: --init begins with its weights")
+    if ours["model"] != task.name:
+        raise ConfigError(f"{path} is a checkpoint of {ours['model']}, not of {task.name}")
+    if other := _other_settings(ours["config"], task.config):
+        raise ConfigError(f"{path} was trained with other settings: {'; '.join(other)}")
+    load_networks(content, task.networks, path)
+    for name, optimizer in task.optimizers.items():
+        optimizer.load_state_dict(content[name])
+    for name, scheduler in task.schedulers.items():
+        scheduler.load_state_dict(ours["schedulers"][name])
+    torch.set_rng_state(ours["torch_rng"].cpu())
+    return Place(content["epoch"], ours["step"], ours["loader"])
+
+
+def _difference(wanted: Mapping[str, torch.Tensor], found: Any) -> str:
+    """Keys that are missing, left over, or of another shape; in words, empty where there are none."""
+    if not isinstance(found, Mapping):
+        return f"it is a {type(found).__name__}"
+    missing, more = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
+    shapes = [
+        f"{name} is {list(found[name].shape)}, not {list(wanted[name].shape)}"
+        for name in wanted.keys() & found.keys()
+        if found[name].shape != wanted[name].shape
+    ]
+    parts = [("missing", missing), ("unknown", more), ("shapes", sorted(shapes))]
+    return "; ".join(f"{word}: {_some(names)}" for word, names in parts if names)
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+def _other_settings(stored: Any, wanted: Any, name: str = "") -> list[str]:
+    """What differs between two nested dicts of plain values."""
+    if isinstance(stored, dict) and isinstance(wanted, dict):
+        keys = sorted(stored.keys() | wanted.keys())
+        return [
+            told for key in keys for told in _other_settings(stored.get(key), wanted.get(key), f"{name}.{key}" if name else key)
+        ]
+    as_list = [list(value) if isinstance(value, tuple) else value for value in (stored, wanted)]
+    return [] if as_list[0] == as_list[1] else [f"{name} was {stored!r}, is {wanted!r}"]

@@ -1,0 +1,179 @@
+"""What the networks are built of.
+
+Names of attributes and their order are those of the published checkpoints.
+"""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+
+class SameBlock(nn.Module):
+    """Convolution, batch norm, ReLU: [B,inside,H,W] to [B,outside,H,W]."""
+
+    def __init__(self, inside: int, outside: int, kernel: int = 3) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inside, outside, kernel, padding=kernel // 2)
+        self.norm = nn.BatchNorm2d(outside)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.norm(self.conv(x)))
+
+
+class DownBlock(SameBlock):
+    """A `SameBlock` whose result is halved by averaging."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.avg_pool2d(super().forward(x), 2)
+
+
+class UpBlock(SameBlock):
+    """A `SameBlock` of the picture with every pixel doubled."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(F.interpolate(x, scale_factor=2))
+
+
+class ResBlock(nn.Module):
+    """x plus twice batch norm, ReLU and convolution of it: the norms come first (He et al. 2016, "Identity mappings")."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        self.norm1 = nn.BatchNorm2d(width)
+        self.norm2 = nn.BatchNorm2d(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner: Tensor = self.conv1(F.relu(self.norm1(x)))
+        inner = self.conv2(F.relu(self.norm2(inner)))
+        return x + inner
+
+
+class Encoder(nn.Module):
+    """Blocks that halve the picture and widen it up to `most` channels; gives the input and what each block made of it."""
+
+    def __init__(self, inside: int, expansion: int, most: int, blocks: int) -> None:
+        super().__init__()
+        widths = [inside, *(min(most, expansion * 2 ** (i + 1)) for i in range(blocks))]
+        self.down_blocks = nn.ModuleList(DownBlock(*pair) for pair in pairwise(widths))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        levels = [x]
+        for block in self.down_blocks:
+            levels.append(block(levels[-1]))
+        return levels
+
+
+class Decoder(nn.Module):
+    """Blocks that double the picture, after each of which the encoder's level of that size is appended.
+
+    width: channels of the result
+    """
+
+    def __init__(self, inside: int, expansion: int, most: int, blocks: int) -> None:
+        super().__init__()
+        outer = [min(most, expansion * 2**i) for i in range(blocks + 1)]
+        self.up_blocks = nn.ModuleList(
+            UpBlock((1 if i == blocks - 1 else 2) * outer[i + 1], outer[i]) for i in reversed(range(blocks))
+        )
+        self.width = outer[0] + inside
+
+    def forward(self, levels: list[Tensor]) -> Tensor:
+        x = levels[-1]
+        for block, level in zip(self.up_blocks, reversed(levels[:-1]), strict=True):
+            x = torch.cat([block(x), level], dim=1)
+        return x
+
+
+class Hourglass(nn.Module):
+    """Encoder and decoder: [B,inside,H,W] to [B,width,H,W]; H and W are multiples of 2 ** blocks."""
+
+    def __init__(self, inside: int, expansion: int, most: int, blocks: int) -> None:
+        super().__init__()
+        self.encoder = Encoder(inside, expansion, most, blocks)
+        self.decoder = Decoder(inside, expansion, most, blocks)
+        self.width = self.decoder.width
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.decoder(self.encoder(x))
+        return result
+
+
+class AntiAliasDown(nn.Module):
+    """Pictures [B,C,H,W] reduced by `scale`, 1 over a whole number: blurred by a Gaussian, then every so manieth pixel.
+
+    The first pixel is kept, and black is what surrounds the picture. The kernel is computed in float32, as the published
+    one is; it is a buffer, since checkpoints hold it.
+    """
+
+    weight: Tensor
+
+    def __init__(self, channels: int, scale: float) -> None:
+        super().__init__()
+        self.step = round(1 / scale)
+        sigma = (self.step - 1) / 2
+        self.padding = round(4 * sigma)
+        offsets = torch.arange(-self.padding, self.padding + 1, dtype=torch.float32)
+        profile = torch.exp(-(offsets**2) / (2 * sigma**2))
+        kernel = profile[:, None] * profile
+        self.register_buffer("weight", (kernel / kernel.sum()).expand(channels, 1, -1, -1).clone())
+
+    def forward(self, images: Tensor) -> Tensor:
+        def reduce(exact: Tensor) -> Tensor:
+            return F.conv2d(exact, self.weight, stride=self.step, padding=self.padding, groups=len(self.weight))
+
+        return unrounded(reduce, images)
+
+
+def reduction(channels: int, scale: float) -> nn.Module:
+    """What reduces pictures by `scale`; for 1 it does nothing and has no kernel."""
+    return nn.Identity() if scale == 1 else AntiAliasDown(channels, scale)
+
+
+def unrounded(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """function(x) in float32 or finer, also under autocast.
+
+    Autocast is only switched off where it is on: a graph for export then holds no trace of it.
+    """
+    if not torch.is_autocast_enabled(x.device.type):
+        return function(x)
+    with torch.autocast(x.device.type, enabled=False):
+        return function(at_least_float32(x))
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """`x`, as float32 where it is coarser."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def coordinate_grid(size: tuple[int, int], like: Tensor) -> Tensor:
+    """[height,width,2], (x, y) of the pixels of a picture of `size` = (height, width), in dtype and on the device of `like`."""
+    y, x = (torch.linspace(-1, 1, length, dtype=like.dtype, device=like.device) for length in size)
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
+
+
+def gaussian(points: Tensor, size: tuple[int, int], variance: float) -> Tensor:
+    """[B,K,height,width], exp(-d^2 / (2 variance)) of the distance d of each pixel from `points` [B,K,2]."""
+    offsets = coordinate_grid(size, points) - points[:, :, None, None]
+    return torch.exp(-offsets.square().sum(-1) / (2 * variance))
+
+
+def warp(frames: Tensor, flow: Tensor, *, align_corners: bool) -> Tensor:
+    """`frames` [B,C,H,W] sampled bilinearly where `flow` [B,h,w,2] points to, in the dtype of `frames`; black beyond their edges.
+
+    Computed in float32 or finer, so that coordinates are not rounded with the features.
+    """
+    dtype = torch.promote_types(at_least_float32(frames).dtype, flow.dtype)
+    sampled = F.grid_sample(frames.to(dtype), flow.to(dtype), padding_mode="zeros", align_corners=align_corners)
+    return sampled.to(frames.dtype)
+
+
+def resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Maps [B,C,h,w] at `size` = (height, width), bilinear, aligned at the edges of pixels as published."""
+    if maps.shape[2:] == size:
+        return maps
+    return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)

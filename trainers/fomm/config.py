@@ -1,0 +1,167 @@
+"""Everything that decides a training of the first order motion model, as it lies in a YAML file and in a checkpoint.
+
+The defaults are those of vox-256. `CONFIGS` holds the settings that were published; `load` takes one of their names or a
+YAML file with the fields of `Config`, which says in `base` where to start:
+
+    base: vox-adv-256
+    architecture: {size: 512, detector: {scale: 0.125}, dense_motion: {scale: 0.125}}
+    training: {global_batch_size: 16}
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainers import settings
+from trainers.fomm.architecture import Architecture, DiscriminatorConfig, require, require_scales
+from transforms.augment.augment import Augment
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LossWeights:
+    """What each loss counts; those with weight 0 are not computed.
+
+    scales: of the pictures that are compared with the perceptual loss
+    perceptual: of the five layers of VGG19
+    pixel: of the mean absolute difference of pixels over the same scales, which stands in where there is no VGG19
+    feature_matching: of the discriminator's blocks, where generator_gan is not 0
+    """
+
+    scales: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125)
+    perceptual: tuple[float, ...] = (10.0,) * 5
+    pixel: float = 10.0
+    generator_gan: float = 0.0
+    discriminator_gan: float = 1.0
+    feature_matching: tuple[float, ...] = (10.0,) * 4
+    equivariance_value: float = 10.0
+    equivariance_jacobian: float = 10.0
+
+    def __post_init__(self) -> None:
+        require_scales(self.scales)
+        require("perceptual has a weight for each of 5 layers", len(self.perceptual) == 5)
+        require("weights are not negative", min(*self.perceptual, *self.feature_matching, *self._single()) >= 0)
+
+    def _single(self) -> tuple[float, ...]:
+        adversarial = (self.generator_gan, self.discriminator_gan)
+        return (self.pixel, *adversarial, self.equivariance_value, self.equivariance_jacobian)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingConfig:
+    """How the networks are trained.
+
+    repeats: how often an epoch goes over the data
+    global_batch_size: pairs of frames a step, of all processes together
+    learning_rate, betas: of Adam, one for each network
+    milestones: epochs after which the learning rate is multiplied by `decay`
+    one_pair_per_identity: a repetition takes one clip of each identity, not all of them
+    flip, time_flip, brightness, contrast, saturation, hue: see `Augment`
+    sigma_affine, sigma_tps, points_tps: of the random transform, see `Warp.draw`
+    """
+
+    epochs: int = 100
+    repeats: int = 75
+    global_batch_size: int = 40
+    learning_rate: float = 2e-4
+    betas: tuple[float, ...] = (0.5, 0.999)
+    milestones: tuple[int, ...] = (60, 90)
+    decay: float = 0.1
+    one_pair_per_identity: bool = True
+    flip: float = 0.5
+    time_flip: float = 0.5
+    brightness: float = 0.1
+    contrast: float = 0.1
+    saturation: float = 0.1
+    hue: float = 0.1
+    sigma_affine: float = 0.05
+    sigma_tps: float = 0.005
+    points_tps: int = 5
+    losses: LossWeights = field(default_factory=LossWeights)
+
+    def __post_init__(self) -> None:
+        require(
+            "epochs, repeats and global_batch_size are at least 1", min(self.epochs, self.repeats, self.global_batch_size) >= 1
+        )
+        require("learning_rate and decay are above 0", min(self.learning_rate, self.decay) > 0)
+        require("betas are two numbers from 0 to below 1", len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas))
+        require("milestones are epochs, each above the last", list(self.milestones) == sorted({*self.milestones}))
+        require("sigma_affine and sigma_tps are not negative", min(self.sigma_affine, self.sigma_tps) >= 0)
+        require("points_tps is at least 2, or 0 for the affine map alone", self.points_tps == 0 or self.points_tps >= 2)
+        self.augment()
+
+    def augment(self) -> Augment:
+        """What is done to the pictures before they are seen."""
+        jitter = {name: getattr(self, name) for name in ("brightness", "contrast", "saturation", "hue")}
+        return Augment(flip=self.flip, time_flip=self.time_flip, **jitter)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """A training of the first order motion model. `to_json` and `from_json` take it into a checkpoint and back.
+
+    name: for people
+    """
+
+    name: str = "vox-256"
+    architecture: Architecture = field(default_factory=Architecture)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def __post_init__(self) -> None:
+        losses, networks = self.training.losses, self.architecture
+        blocks = networks.discriminator.blocks
+        adversarial = losses.generator_gan > 0
+        require(
+            f"feature_matching has a weight for each of the discriminator's {blocks} blocks",
+            not adversarial or len(losses.feature_matching) == blocks,
+        )
+        require("without jacobians equivariance_jacobian is 0", networks.jacobians or losses.equivariance_jacobian == 0)
+
+    def to_json(self) -> dict[str, Any]:
+        """A dict of numbers, strings, lists and dicts that `from_json` turns back into an equal config."""
+        return settings.to_json(self)
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> "Config":
+        """Inverse of `to_json`. Raises ValueError on fields of another version."""
+        return settings.from_json(cls, stored)
+
+
+_PLAIN = Architecture(discriminator=DiscriminatorConfig(spectral_norm=False))
+_ADVERSARIAL = LossWeights(generator_gan=1.0)
+
+CONFIGS = {
+    config.name: config
+    for config in (
+        Config(name="vox-256"),
+        Config(
+            name="vox-adv-256",
+            architecture=Architecture(discriminator=DiscriminatorConfig(spectral_norm=False, keypoints=True)),
+            training=TrainingConfig(epochs=150, global_batch_size=36, milestones=(), losses=_ADVERSARIAL),
+        ),
+        Config(name="taichi-256", architecture=_PLAIN, training=TrainingConfig(repeats=150, global_batch_size=30)),
+        Config(
+            name="fashion-256",
+            architecture=_PLAIN,
+            training=TrainingConfig(
+                repeats=50,
+                global_batch_size=27,
+                losses=_ADVERSARIAL,
+                one_pair_per_identity=False,
+                brightness=0.0,
+                contrast=0.0,
+                saturation=0.0,
+            ),
+        ),
+    )
+}
+"""The published settings, but for `align_corners`, which is as the released weights were trained."""
+
+
+def load(choice: str) -> Config:
+    """The published settings called `choice`, or those in the YAML file of that name.
+
+    Raises:
+        ConfigError: there is neither, or the file holds an unknown setting or one of another type; the message names it
+    """
+    if choice in CONFIGS:
+        return CONFIGS[choice]
+    return settings.load(choice, CONFIGS)

@@ -1,0 +1,77 @@
+"""The network that paints the source's person in the driving picture's pose (section 3.2 of the paper).
+
+Shape suffixes: B pictures, C channels, F features, h and w the size of the features.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from trainers.fomm.architecture import Architecture
+from trainers.fomm.blocks import DownBlock, ResBlock, SameBlock, UpBlock, at_least_float32, resized, warp
+from trainers.fomm.keypoints import Keypoints
+from trainers.fomm.motion import DenseMotion, Motion
+
+_KERNEL = 7
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Generated:
+    """What the generator made."""
+
+    prediction: Tensor
+    """[B,C,height,width] in [0, 1], float32 or float64."""
+    motion: Motion
+    align_corners: bool
+
+    def deformed(self, source: Tensor) -> Tensor:
+        """The source's own pixels [B,C,height,width] moved by the flow: a picture for people, no part of the prediction."""
+        return deform(source, self.motion.flow, align_corners=self.align_corners)
+
+
+class OcclusionAwareGenerator(nn.Module):
+    """Warps features of the source by the flow, blanks what was hidden, and paints the picture from them."""
+
+    def __init__(self, config: Architecture) -> None:
+        super().__init__()
+        generator = config.generator
+        widths = [min(generator.max_features, generator.block_expansion * 2**i) for i in range(generator.down_blocks + 1)]
+        self.align_corners = config.align_corners
+        self.dense_motion_network = DenseMotion(config)
+        self.first = SameBlock(config.channels, widths[0], _KERNEL)
+        self.down_blocks = nn.ModuleList(DownBlock(*pair) for pair in pairwise(widths))
+        self.up_blocks = nn.ModuleList(UpBlock(*pair) for pair in pairwise(reversed(widths)))
+        self.bottleneck = nn.Sequential()
+        for i in range(generator.bottleneck_blocks):
+            self.bottleneck.add_module(f"r{i}", ResBlock(widths[-1]))
+        self.final = nn.Conv2d(widths[0], config.channels, _KERNEL, padding=_KERNEL // 2)
+
+    def forward(self, source: Tensor, *, source_keypoints: Keypoints, driving_keypoints: Keypoints) -> Generated:
+        """Of sources [B,C,height,width] in [0, 1]."""
+        motion = self.dense_motion_network(source, source_keypoints=source_keypoints, driving_keypoints=driving_keypoints)
+        prediction = self.decode(self.encode(source), motion)
+        return Generated(prediction=prediction, motion=motion, align_corners=self.align_corners)
+
+    def encode(self, source: Tensor) -> Tensor:
+        """Features [B,F,h,w] of sources [B,C,height,width]: one for a whole video that is animated from one picture."""
+        features: Tensor = self.first(source)
+        for block in self.down_blocks:
+            features = block(features)
+        return features
+
+    def decode(self, features: Tensor, motion: Motion) -> Tensor:
+        """The picture [B,C,height,width] painted from features [B,F,h,w] that are moved by `motion`."""
+        moved = deform(features, motion.flow, align_corners=self.align_corners)
+        if motion.occlusion is not None:
+            moved = moved * resized(motion.occlusion, (moved.shape[2], moved.shape[3])).to(moved.dtype)
+        painted = self.bottleneck(moved)
+        for block in self.up_blocks:
+            painted = block(painted)
+        return at_least_float32(self.final(painted)).sigmoid()
+
+
+def deform(frames: Tensor, flow: Tensor, *, align_corners: bool) -> Tensor:
+    """`frames` [B,C,height,width] moved by `flow` [B,H,W,2], which is resized to theirs."""
+    planes = resized(flow.permute(0, 3, 1, 2), (frames.shape[2], frames.shape[3]))
+    return warp(frames, planes.permute(0, 2, 3, 1), align_corners=align_corners)

@@ -1,0 +1,90 @@
+"""Keypoints with jacobians, and the network that finds them (section 3.1 of the paper).
+
+Shape suffixes: B pictures, K keypoints, M maps of jacobians (K, or 1 for all), N pixels of the heatmaps.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from trainers.fomm.architecture import Architecture
+from trainers.fomm.blocks import Hourglass, at_least_float32, coordinate_grid, reduction, unrounded
+
+_KERNEL = 7
+_LEAST = 1e-6  # that a determinant is taken for
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Keypoints:
+    """K keypoints of each of B pictures, float32 or float64."""
+
+    value: Tensor
+    """[B,K,2], (x, y)."""
+    jacobian: Tensor | None
+    """[B,K,2,2], row by row: of the map from the unseen reference picture to this one; None: not estimated."""
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __getitem__(self, rows: slice) -> "Keypoints":
+        return Keypoints(value=self.value[rows], jacobian=None if self.jacobian is None else self.jacobian[rows])
+
+    def detach(self) -> "Keypoints":
+        """The same without gradients."""
+        return Keypoints(value=self.value.detach(), jacobian=None if self.jacobian is None else self.jacobian.detach())
+
+
+class KPDetector(nn.Module):
+    """Finds keypoints as the centres of mass of heatmaps, and their jacobians as means of maps under the same heatmaps."""
+
+    def __init__(self, config: Architecture) -> None:
+        super().__init__()
+        detector = config.detector
+        self.temperature = detector.temperature
+        self.predictor = Hourglass(config.channels, detector.block_expansion, detector.max_features, detector.blocks)
+        self.kp = nn.Conv2d(self.predictor.width, config.keypoints, _KERNEL)
+        self.jacobian: nn.Conv2d | None = None
+        if config.jacobians:
+            self.jacobian = self._jacobians(1 if detector.single_jacobian_map else config.keypoints)
+        self.down = reduction(config.channels, detector.scale)
+
+    def _jacobians(self, maps: int) -> nn.Conv2d:
+        """Starts with the identity everywhere."""
+        made = nn.Conv2d(self.predictor.width, 4 * maps, _KERNEL)
+        nn.init.zeros_(made.weight)
+        assert made.bias is not None
+        with torch.no_grad():
+            made.bias.copy_(torch.tensor([1.0, 0.0, 0.0, 1.0]).repeat(maps))
+        return made
+
+    def forward(self, images: Tensor) -> Keypoints:
+        """Of pictures [B,C,H,W] in [0, 1]. The last convolutions run in float32: their rounding would move keypoints."""
+        features = self.predictor(self.down(images))
+        logits_bkhw = at_least_float32(unrounded(self.kp, features))
+        heat_bkn = (logits_bkhw.flatten(2) / self.temperature).softmax(dim=-1)
+        grid_n2 = coordinate_grid((logits_bkhw.shape[2], logits_bkhw.shape[3]), heat_bkn).flatten(0, 1)
+        value = (heat_bkn[..., None] * grid_n2).sum(dim=2)
+        if self.jacobian is None:
+            return Keypoints(value=value, jacobian=None)
+        maps_bm4n = at_least_float32(unrounded(self.jacobian, features)).view(len(images), -1, 4, len(grid_n2))
+        jacobian_bk4 = (heat_bkn[:, :, None] * maps_bm4n).sum(dim=-1)
+        return Keypoints(value=value, jacobian=jacobian_bk4.view(*value.shape, 2))
+
+
+def inverse_2x2(matrices: Tensor) -> Tensor:
+    """Inverses of [...,2,2] in closed form, which compiles, exports and never raises.
+
+    A determinant nearer to 0 than 1e-6 is taken for 1e-6 of its sign. So a singular matrix gets a large inverse that is
+    finite, as are its gradients: one broken keypoint spoils a picture, not a training.
+    """
+    a, b, c, d = matrices.flatten(-2).unbind(-1)
+    determinant = a * d - b * c
+    least = torch.where(determinant < 0, -_LEAST, _LEAST).to(determinant.dtype)
+    determinant = torch.where(determinant.abs() < _LEAST, least, determinant)
+    return torch.stack([d, -b, -c, a], dim=-1).view(matrices.shape) / determinant[..., None, None]
+
+
+def product_2x2(first: Tensor, second: Tensor) -> Tensor:
+    """Products of [...,2,2], written out: autocast and TF32 round matrix products, but not these."""
+    return (first[..., :, :, None] * second[..., None, :, :]).sum(dim=-2)

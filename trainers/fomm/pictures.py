@@ -1,0 +1,48 @@
+"""What a training step saw and made, as one picture for people."""
+
+import colorsys
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from trainers.fomm.generator import deform
+from trainers.fomm.keypoints import Keypoints
+from trainers.fomm.losses import GeneratorResult
+
+_RADIUS = 0.012
+
+
+def step_pictures(source: Tensor, driving: Tensor, result: GeneratorResult) -> Tensor:
+    """float32 [3, rows * H, columns * W]: a row for each of the pictures [B,3,H,W].
+
+    Its columns: source, driving picture, prediction, the source's pixels moved by the flow, and occlusion, where black is hidden
+    and has to be invented.
+    """
+    count, size = len(source), source.shape[-2:]
+    with torch.no_grad():
+        generated = result.generated
+        hidden = generated.motion.occlusion
+        occlusion = torch.ones_like(source[:, :1]) if hidden is None else F.interpolate(hidden[:count].float(), size=size)
+        columns = [
+            with_keypoints(source, result.source_keypoints[:count]),
+            with_keypoints(driving, result.driving_keypoints[:count]),
+            generated.prediction[:count],
+            deform(source, generated.motion.flow[:count], align_corners=generated.align_corners),
+            occlusion.expand(-1, 3, -1, -1),
+        ]
+        rows = torch.cat([column.float() for column in columns], dim=3)
+    return rows.permute(1, 0, 2, 3).flatten(1, 2)
+
+
+def with_keypoints(frames: Tensor, keypoints: Keypoints) -> Tensor:
+    """Pictures [B,3,H,W] with a disc at each keypoint, each keypoint in a colour of its own."""
+    height, width = frames.shape[-2:]
+    y, x = (torch.linspace(-1, 1, length, device=frames.device) for length in (height, width))
+    points = keypoints.value.detach().float()
+    squared = (x - points[..., 0, None, None]) ** 2 + (y[:, None] - points[..., 1, None, None]) ** 2
+    marked = frames.float().clone()
+    for number in range(points.shape[1]):
+        colour = torch.tensor(colorsys.hsv_to_rgb(number / points.shape[1], 1, 1), device=frames.device)
+        marked = torch.where((squared[:, number] < (2 * _RADIUS) ** 2)[:, None], colour[:, None, None], marked)
+    return marked

@@ -1,0 +1,176 @@
+"""Training of the first order motion model: what it wants of the data, and one step."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+from torch.optim.lr_scheduler import LRScheduler, MultiStepLR
+
+from dataset.batch import Batch
+from dataset.views import Pairs
+from trainers import vgg
+from trainers.fomm.config import Config
+from trainers.fomm.discriminator import MultiScaleDiscriminator
+from trainers.fomm.generator import OcclusionAwareGenerator
+from trainers.fomm.keypoints import KPDetector
+from trainers.fomm.losses import DiscriminatorLoss, GeneratorLoss, GeneratorResult
+from trainers.fomm.pictures import step_pictures
+from trainers.parallel import average_gradients, same_everywhere
+from trainers.task import Means
+from transforms.augment.augment import Augment
+from transforms.augment.tps import Warp
+
+_SHOWN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class FommPlan:
+    """See `trainers.task.Plan`."""
+
+    config: Config
+
+    @property
+    def epochs(self) -> int:
+        """See Plan."""
+        return self.config.training.epochs
+
+    @property
+    def repeats(self) -> int:
+        """See Plan."""
+        return self.config.training.repeats
+
+    @property
+    def global_batch_size(self) -> int:
+        """See Plan."""
+        return self.config.training.global_batch_size
+
+    @property
+    def size(self) -> int:
+        """See Plan."""
+        return self.config.architecture.size
+
+    @property
+    def view(self) -> Pairs:
+        """See Plan."""
+        return Pairs(2, per="identity" if self.config.training.one_pair_per_identity else "clip")
+
+    @property
+    def augment(self) -> Augment:
+        """See Plan."""
+        return self.config.training.augment()
+
+    def task(self, means: Means) -> "FommTask":
+        """See Plan."""
+        return FommTask(self.config, means)
+
+
+class FommTask:
+    """See `trainers.task.Task`. Generator and detector are trained together, then the discriminator on what was generated."""
+
+    name = "fomm"
+
+    def __init__(self, config: Config, means: Means) -> None:
+        self.config: dict[str, Any] = config.to_json()
+        self._settings, self._means = config.training, means
+        architecture = config.architecture
+        made = {
+            "generator": OcclusionAwareGenerator(architecture),
+            "kp_detector": KPDetector(architecture),
+            "discriminator": MultiScaleDiscriminator(architecture),
+        }
+        self.networks: dict[str, nn.Module] = {name: means.prepared(network) for name, network in made.items()}
+        same_everywhere(self.networks.values())
+        self.optimizers: dict[str, Optimizer] = {
+            f"optimizer_{name}": self._adam(network) for name, network in self.networks.items()
+        }
+        self.schedulers: dict[str, LRScheduler] = {
+            name: MultiStepLR(optimizer, self._settings.milestones, self._settings.decay)
+            for name, optimizer in self.optimizers.items()
+        }
+        called = {name: torch.compile(network) if means.compiled else network for name, network in self.networks.items()}
+        self._generator, self._detector = called["generator"], called["kp_detector"]
+        self._discriminator = self.networks["discriminator"]
+        self._generator_loss = GeneratorLoss(config, vgg.load(means.vgg)).to(means.device)
+        self._discriminator_loss = DiscriminatorLoss(config).to(means.device)
+        self._adversarial = config.training.losses.generator_gan > 0
+        self._shown: tuple[Tensor, Tensor, GeneratorResult] | None = None
+
+    def step(self, batch: Batch, chance: torch.Generator) -> dict[str, Tensor]:
+        """See Task."""
+        parts = self._parts(batch, chance)
+        results = self._train_generator(parts)
+        losses = [result.losses for result in results]
+        self._shown = (*parts[0][:2], results[0])
+        if self._adversarial:
+            losses += self._train_discriminator(parts, results)
+        names = dict.fromkeys(name for each in losses for name in each)
+        return {name: torch.stack([each[name].detach() for each in losses if name in each]).mean() for name in names}
+
+    def pictures(self) -> Tensor | None:
+        """See Task: source, driving picture, prediction, the source's own pixels moved, and what is taken for hidden."""
+        if self._shown is None:
+            return None
+        source, driving, result = self._shown
+        return step_pictures(source[:_SHOWN], driving[:_SHOWN], result)
+
+    def end_epoch(self) -> None:
+        """See Task."""
+        for scheduler in self.schedulers.values():
+            scheduler.step()
+
+    def _adam(self, network: nn.Module) -> Adam:
+        first, second = self._settings.betas
+        return Adam(network.parameters(), self._settings.learning_rate, (first, second))
+
+    def _parts(self, batch: Batch, chance: torch.Generator) -> list[tuple[Tensor, Tensor, Warp]]:
+        """Source, driving picture and transform of each part of the batch; all ranks draw for the step, and take their part."""
+        settings, world = self._settings, self._means.world
+        count = len(batch) * world.size
+        drawn = Warp.draw(count, chance, settings.sigma_affine, settings.sigma_tps, settings.points_tps)
+        transforms = drawn[world.part(count)].to(self._means.device)
+        form = torch.channels_last if self._means.channels_last else torch.contiguous_format
+        frames = [batch.frames[:, number].to(self._means.device).contiguous(memory_format=form) for number in (0, 1)]
+        each = -(-len(batch) // self._means.accumulate)
+        rows = [slice(start, start + each) for start in range(0, len(batch), each)]
+        return [(frames[0][row], frames[1][row], transforms[row]) for row in rows]
+
+    def _train_generator(self, parts: list[tuple[Tensor, Tensor, Warp]]) -> list[GeneratorResult]:
+        trained = ("generator", "kp_detector")
+        self._discriminator.requires_grad_(False)
+        results = []
+        for source, driving, transform in parts:
+            with self._means.autocast():
+                result = self._generator_loss(self._detector, self._generator, self._discriminator, source, driving, transform)
+            torch.autograd.backward(_sum(result.losses.values()) / len(parts))
+            results.append(result)
+        self._discriminator.requires_grad_(True)
+        self._update(trained)
+        return results
+
+    def _train_discriminator(
+        self, parts: list[tuple[Tensor, Tensor, Warp]], results: list[GeneratorResult]
+    ) -> list[dict[str, Tensor]]:
+        losses = []
+        for (_, driving, _), result in zip(parts, results, strict=True):
+            with self._means.autocast():
+                loss = self._discriminator_loss(
+                    self._discriminator, result.generated.prediction, driving, result.driving_keypoints
+                )
+            torch.autograd.backward(_sum(loss.values()) / len(parts))
+            losses.append(loss)
+        self._update(("discriminator",))
+        return losses
+
+    def _update(self, names: Iterable[str]) -> None:
+        for name in names:
+            average_gradients(self.networks[name].parameters())
+            optimizer = self.optimizers[f"optimizer_{name}"]
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+
+def _sum(losses: Iterable[Tensor]) -> Tensor:
+    return torch.stack(list(losses)).sum()

@@ -1,0 +1,219 @@
+"""The training loop of all models: batches from the loader, steps, logs, checkpoints; stopped and killed runs go on exactly.
+
+What is drawn at random in step s is drawn from a generator seeded with (seed, s), so it does not matter what was drawn before:
+a run that was killed and resumed computes what an undisturbed one does.
+"""
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from dataset.batch import Batch
+from dataset.loader import Loader
+from dataset.order import hashed
+from schemas.errors import TrainingFailed
+from trainers.checkpoint import LAST, Place, save
+from trainers.log import Log
+from trainers.parallel import any_process, mean_over_processes
+from trainers.task import Task
+
+# Ranks must stop at the same step, and asking each other costs a wait for the GPU.
+_ASK_EVERY = 10
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """How a training is run; nothing here changes what is computed.
+
+    directory: for checkpoints, metrics and pictures
+    epochs: to train in all
+    seed: of all that is drawn
+    log_every, save_every, pictures_every: steps
+    keep_every: epochs after which a checkpoint is kept for good
+    stop_after: step behind which to stop, None for the end
+    quiet: no progress bar
+    """
+
+    directory: Path
+    epochs: int
+    seed: int = 0
+    log_every: int = 50
+    save_every: int = 1000
+    pictures_every: int = 1000
+    keep_every: int = 10
+    stop_after: int | None = None
+    quiet: bool = False
+
+
+def train(task: Task, loader: Loader, run: Run, place: Place) -> Place:
+    """Train from a place on to the end; gives where it ended.
+
+    Raises:
+        TrainingFailed: a loss or a weight is no number; the last checkpoint stays as it was
+        KeyboardInterrupt: SIGINT or SIGTERM came; a checkpoint was written
+    """
+    return _Training(task, loader, run, place).run()
+
+
+class _Training:
+    def __init__(self, task: Task, loader: Loader, run: Run, place: Place) -> None:
+        self._task, self._loader, self._options = task, loader, run
+        self._epoch, self._step, self._saved = place.epoch, place.step, place.step
+        self._first = loader.stream.world.rank == 0
+        self._log = Log(run.directory, place.step) if self._first else None
+        self._meter = _Meter()
+        self._device = next(next(iter(task.networks.values())).parameters()).device
+
+    def run(self) -> Place:
+        steps = len(self._loader) * self._options.epochs
+        quiet = self._options.quiet or not self._first
+        with _Stop() as stop, tqdm(total=steps, initial=self._step, disable=quiet, unit="step") as bar:
+            while self._epoch < self._options.epochs:
+                for batch in self._meter.waiting(self._loader):
+                    self._train_on(batch)
+                    bar.update()
+                    self._note(bar)
+                    if self._is_over(stop):
+                        return self._end(stop)
+                self._task.end_epoch()
+                self._epoch += 1
+                self._save(keep=self._epoch % self._options.keep_every == 0)
+        return self._place()
+
+    def _train_on(self, batch: Batch) -> None:
+        chance = torch.Generator().manual_seed(int(hashed(self._options.seed, self._step, -6)[0] >> 1))
+        losses = self._task.step(batch, chance)
+        self._step += 1
+        self._meter.add(losses, len(batch) * self._loader.stream.world.size)
+
+    def _note(self, bar: Any) -> None:
+        """Log, draw and save where it is time to."""
+        if self._step % self._options.log_every == 0:
+            values = {"epoch": float(self._epoch), **self._checked()}
+            bar.set_postfix({"images/s": f"{values['images_per_s']:.1f}", "waiting": f"{values['waiting']:.1%}"})
+            if self._log is not None:
+                self._log.scalars(self._step, values)
+            self._meter.restart()
+        if self._step % self._options.pictures_every == 0 and self._log is not None:
+            picture = self._task.pictures()
+            if picture is not None:
+                self._log.picture(self._step, picture)
+        if self._step % self._options.save_every == 0:
+            self._save(keep=False)
+
+    def _checked(self) -> dict[str, float]:
+        """The means since the last time. Raises TrainingFailed: one is no number."""
+        values = self._meter.means()
+        if wrong := [name for name, value in values.items() if not math.isfinite(value)]:
+            raise TrainingFailed(f"not finite within the steps up to {self._step}: {', '.join(wrong)}; {self._kept()}")
+        return values
+
+    def _save(self, *, keep: bool) -> None:
+        """Write a checkpoint, unless a loss or a weight is no number. All ranks check, the first writes."""
+        self._checked()
+        if broken := [name for name, network in self._task.networks.items() if not _is_finite(network)]:
+            raise TrainingFailed(f"weights of {', '.join(broken)} are not finite at step {self._step}; {self._kept()}")
+        if self._first:
+            save(self._options.directory / LAST, self._task, self._place())
+            if keep:
+                save(self._options.directory / f"epoch-{self._epoch:04d}.pt", self._task, self._place())
+        self._saved = self._step
+
+    def _kept(self) -> str:
+        return f"{LAST} is that of step {self._saved}" if self._saved else "nothing was saved yet"
+
+    def _place(self) -> Place:
+        return Place(self._epoch, self._step, self._loader.state_dict())
+
+    def _is_over(self, stop: "_Stop") -> bool:
+        if self._step == self._options.stop_after:
+            return True
+        if self._loader.stream.world.size == 1:
+            return stop.asked
+        return self._step % _ASK_EVERY == 0 and any_process(stop.asked, self._device)
+
+    def _end(self, stop: "_Stop") -> Place:
+        self._save(keep=False)
+        if stop.asked:
+            raise KeyboardInterrupt
+        return self._place()
+
+
+class _Meter:
+    """Losses, and how time was spent, since the last restart. Losses stay on the device until they are asked for."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self.restart()
+
+    def restart(self) -> None:
+        self._sums, self._steps, self._images, self._waited_s = {}, 0, 0, 0.0
+        self._began = time.perf_counter()
+
+    def waiting(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The batches, with the time noted for which each was waited."""
+        iterator = iter(batches)
+        while True:
+            began = time.perf_counter()
+            batch = next(iterator, None)
+            self._waited_s += time.perf_counter() - began
+            if batch is None:
+                return
+            yield batch
+
+    def add(self, losses: dict[str, Tensor], images: int) -> None:
+        self._steps += 1
+        self._images += images
+        for name, loss in losses.items():
+            self._sums[name] = self._sums[name] + loss if name in self._sums else loss.clone()
+
+    def means(self) -> dict[str, float]:
+        """Mean losses over steps and processes; images a second over all; the share of time that was spent waiting for data."""
+        names = list(self._sums)
+        if not names:
+            return {}
+        values = mean_over_processes(torch.stack([self._sums[name].float() for name in names]) / self._steps).tolist()
+        passed = max(time.perf_counter() - self._began, 1e-9)
+        return {
+            **dict(zip(names, values, strict=True)),
+            "images_per_s": self._images / passed,
+            "waiting": self._waited_s / passed,
+        }
+
+
+class _Stop:
+    """Whether SIGINT or SIGTERM came: the step at hand is finished first. A second SIGINT stops at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "_Stop":
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.asked = True
+
+
+def _is_finite(network: torch.nn.Module) -> bool:
+    """Whether all weights and statistics are numbers; one look at the device for all."""
+    floating = [tensor for tensor in network.state_dict().values() if tensor.is_floating_point()]
+    return bool(torch.stack([tensor.isfinite().all() for tensor in floating]).all())

@@ -1,0 +1,110 @@
+"""What the training loop asks of a model, and what a model's settings ask of the data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from dataset.batch import Batch
+from dataset.views import View
+from dataset.world import World
+from transforms.augment.augment import Augment
+
+PRECISIONS = ("fp32", "bf16")
+
+
+class Task(Protocol):
+    """A model in training.
+
+    name: of the model, as `--model` has it
+    config: plain values that go into the checkpoint, and must be the same to go on from it
+    networks, optimizers, schedulers: by the names under which checkpoints hold them
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def config(self) -> dict[str, Any]: ...
+
+    @property
+    def networks(self) -> Mapping[str, nn.Module]: ...
+
+    @property
+    def optimizers(self) -> Mapping[str, Optimizer]: ...
+
+    @property
+    def schedulers(self) -> Mapping[str, LRScheduler]: ...
+
+    def step(self, batch: Batch, chance: torch.Generator) -> dict[str, Tensor]:
+        """Train on a batch; gives the losses, detached scalars. All that is drawn at random is drawn from `chance`."""
+
+    def pictures(self) -> Tensor | None:
+        """What the last step saw and made, float [3,H,W] in [0, 1]; None before the first."""
+
+    def end_epoch(self) -> None:
+        """Let the schedulers step."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Means:
+    """How a task computes; none of it changes what is learned, but for rounding.
+
+    precision: `fp32`, or `bf16` by autocast
+    compiled: networks go through torch.compile
+    channels_last: memory format of networks and pictures
+    accumulate: parts of a batch that go through the networks one after the other; batch statistics are those of a part
+    vgg: see `trainers.vgg.load`
+    """
+
+    world: World
+    device: torch.device
+    precision: str = "fp32"
+    compiled: bool = False
+    channels_last: bool = False
+    accumulate: int = 1
+    vgg: str | None = None
+
+    def autocast(self) -> torch.autocast:
+        """The context of forward passes."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def prepared(self, network: nn.Module) -> nn.Module:
+        """A network on the device, with statistics over all processes where CUDA can, in its memory format."""
+        if self.world.size > 1 and self.device.type == "cuda":
+            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+        network = network.to(self.device)
+        return network.to(memory_format=torch.channels_last) if self.channels_last else network  # type: ignore[call-overload]
+
+
+class Plan(Protocol):
+    """Settings of a model, before there are networks: what it wants of the data.
+
+    epochs, repeats, global_batch_size: of training; `repeats` turns of each clip or identity are an epoch
+    size: of the pictures, px
+    """
+
+    @property
+    def epochs(self) -> int: ...
+
+    @property
+    def repeats(self) -> int: ...
+
+    @property
+    def global_batch_size(self) -> int: ...
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def view(self) -> View: ...
+
+    @property
+    def augment(self) -> Augment: ...
+
+    def task(self, means: Means) -> Task:
+        """The networks, ready to be trained. Raises ConfigError: weights that it needs are absent."""
