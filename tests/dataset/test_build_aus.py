@@ -183,7 +183,7 @@ def test_a_sound_sample_has_no_faults(sample: tuple[np.ndarray, dict[str, Any], 
         ({"row": {"au_valid": 1.0}}, "au_valid is not what the index says"),
         ({"row": {"frame_au_valid": [True, True, False]}}, "au_valid is not what the index says"),
     ],
-    ids=str,
+    ids=lambda one: getattr(one, "__qualname__", str(one)),
 )
 def test_each_damage_of_action_units_is_told(
     sample: tuple[np.ndarray, dict[str, Any], dict[str, Any]], change: Any, said: str

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from made import make_dataset, unfinish
-from test_stream import interleaved, ordinary, seen
+from test_clip_stream import interleaved, ordinary, seen
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from dataset.loader import Loader, make_loader

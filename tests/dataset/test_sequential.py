@@ -12,7 +12,7 @@ import pytest
 import simplejpeg
 import webdataset
 from made import make_dataset
-from test_stream import seen
+from test_clip_stream import seen
 
 from dataset.index import Dataset, Sample
 from dataset.sequential import TarStream
