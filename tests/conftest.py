@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from pipeline.sources.demo_render import render_demo
 from transforms.extract.ffmpeg import ffmpeg_path
@@ -14,6 +15,12 @@ from transforms.extract.ffmpeg import ffmpeg_path
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 MakeVideo = Callable[..., Path]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Tests run beside each other, and small networks gain nothing by threads."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

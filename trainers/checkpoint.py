@@ -61,7 +61,7 @@ def read(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     except FileNotFoundError as error:
         raise ConfigError(f"there is no checkpoint {path}") from error
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
-        raise ConfigError(f"{path} cannot be read as a checkpoint: {str(error).splitlines()[0]}") from error
+        raise ConfigError(f"{path} cannot be read as a checkpoint: {(str(error) or repr(error)).splitlines()[0]}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path} is no checkpoint: it holds a {type(content).__name__}")
     return content

@@ -129,10 +129,11 @@ def test_a_run_that_is_stopped_and_goes_on_learns_what_an_undisturbed_one_does(
 
 
 def started(arguments: list[str], **environment: str) -> "subprocess.Popen[str]":
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}  # sums of more threads can differ in the last bit
     return subprocess.Popen(
         [sys.executable, "-m", "jobs.train", *arguments],
         cwd=ROOT,
-        env={**os.environ, **environment},
+        env={**os.environ, **threads, **environment},
         text=True,
         stderr=subprocess.PIPE,
     )

@@ -8,11 +8,10 @@ from numpy.typing import NDArray
 from scipy.spatial import ConvexHull, QhullError
 from torch import Tensor
 
+from trainers.fomm.hull import LEAST_AREA
 from trainers.fomm.keypoints import Keypoints, inverse_2x2, product_2x2
 
 logger = logging.getLogger("motionshards")
-
-_LEAST_AREA = 1e-6  # of a hull; the whole picture has 4
 
 
 def normalize_keypoints(
@@ -62,7 +61,7 @@ def _area(points: NDArray[np.float64]) -> float:
 def _scales(source: Tensor, first_driving: Tensor) -> Tensor:
     """s, [B,1,1]."""
     source_areas, driving_areas = np.broadcast_arrays(hull_areas(source), hull_areas(first_driving))
-    flat = np.minimum(source_areas, driving_areas) < _LEAST_AREA
+    flat = np.minimum(source_areas, driving_areas) < LEAST_AREA
     if flat.any():
         logger.warning("keypoints lie on a line in %d of %d pairs: their movement is not scaled", flat.sum(), len(flat))
     ratios = np.where(flat, 1.0, source_areas) / np.where(flat, 1.0, driving_areas)

@@ -1,0 +1,180 @@
+"""Animation by the folded networks beside the plain loop over the frames, with the networks as they are trained.
+
+    python -m benchmarks.animate [--frames 12] [--config vox-256]
+
+"plain" is the loop as it reads in the paper: for each frame keypoints, their relative movement, and the generator with the
+source. All sides see the same frames, and take turns frame by frame; times are medians: of the clock on a GPU; on a processor
+of its time on one thread, as other work on the machine would make the clock useless. Weights are fixed random ones: times do
+not depend on them, and differences are compared where pictures have contrast, which is told.
+"""
+
+import argparse
+import math
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.report import Report, add_options, corpus, peak_mib
+from pipeline.sources.listing import Listing
+from pipeline.sources.tree import DirectoryTree
+from pipeline.sources.voxceleb2 import list_clips
+from schemas.layout import uri_to_path
+from trainers.fomm.animate import Animator, Movement
+from trainers.fomm.config import load
+from trainers.fomm.fold import FoldedNetworks
+from trainers.fomm.generator import OcclusionAwareGenerator
+from trainers.fomm.keypoints import KPDetector
+from trainers.fomm.normalize import normalize_keypoints
+from trainers.fomm.video import Driving, Picture
+
+_GOAL_TIMES, _GOAL_DIFFERENCE = 1.5, 3e-4
+_WARM = 2
+
+Side = Callable[[Tensor], Tensor]
+
+
+def main() -> None:
+    """Measure and report."""
+    options = _parser().parse_args()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    report = Report("benchmarks/animate.py: animation beside the plain loop over the frames", options)
+    with TemporaryDirectory(prefix="motionshards-bench-") as scratch:
+        frames = _frames(options, Path(scratch))
+    if device == "cpu":
+        torch.set_num_threads(1)
+    architecture = load(options.config).architecture
+    detector, generator = KPDetector(architecture), OcclusionAwareGenerator(architecture)
+    for network in (detector, generator):
+        _fill(network, torch.Generator().manual_seed(0))
+        network.eval().to(device)
+    name = torch.cuda.get_device_name() if device == "cuda" else "CPU, one thread, its own time"
+    report.note(f"{name}, torch {torch.__version__}; {options.config}, {len(frames)} frames of {architecture.size} px.")
+    figures = _compare(report, detector, generator, frames, device)
+    if device == "cuda":
+        figures |= _batches(report, FoldedNetworks(detector, generator, device), frames)
+    report.finish({**figures, "peak_mib": peak_mib()})
+
+
+def _compare(
+    report: Report, detector: KPDetector, generator: OcclusionAwareGenerator, frames: list[Picture], device: str
+) -> dict[str, Any]:
+    source, first, *others = (torch.from_numpy(frame.copy()).permute(2, 0, 1)[None].to(device).float() / 255 for frame in frames)
+    sides = {
+        "plain": _plain(detector, generator, source, first, keep=False),
+        "plain, source's features kept": _plain(detector, generator, source, first, keep=True),
+        "folded": _ours(FoldedNetworks(detector, generator, device), source, first),
+    }
+    seen: dict[str, list[float]] = {side: [] for side in sides}
+    off, contrast = dict.fromkeys(sides, 0.0), 0.0
+    for frame in others:
+        made = {side: _timed(run, frame, seen[side], device) for side, run in sides.items()}
+        contrast += float(made["plain"].std()) / len(others)
+        off = {side: max(off[side], float((made[side] - made["plain"]).abs().max())) for side in sides}
+    times = {side: statistics.median(seconds[_WARM:]) for side, seconds in seen.items()}
+    rows = [[side, 1e3 * times[side], times["plain"] / times[side], f"{off[side]:.1e}"] for side in sides]
+    report.table("One frame after the other", ["side", "ms a frame", "times as fast", "max difference, of 1"], rows)
+    report.note(f"Pixels of the pictures that are compared have a standard deviation of {contrast:.2f}, of a range of 1.")
+    ratio = times["plain"] / times["folded"]
+    met = ratio >= _GOAL_TIMES and off["folded"] <= _GOAL_DIFFERENCE
+    return {f"times_{device}": ratio, "difference": off["folded"], "contrast": contrast, "goal": _GOAL_TIMES, "goal_met": met}
+
+
+def _plain(detector: KPDetector, generator: OcclusionAwareGenerator, source: Tensor, first: Tensor, *, keep: bool) -> Side:
+    """Relative movement with adapted scale; with `keep` all but the source's features is computed for each frame."""
+    with torch.inference_mode():
+        source_keypoints, first_keypoints, features = detector(source), detector(first), generator.encode(source)
+
+    def run(frame: Tensor) -> Tensor:
+        moved = normalize_keypoints(source_keypoints, detector(frame), first_keypoints, adapt_scale=True)
+        if not keep:
+            return generator(source, source_keypoints=source_keypoints, driving_keypoints=moved).prediction  # type: ignore[no-any-return]
+        motion = generator.dense_motion_network(source, source_keypoints=source_keypoints, driving_keypoints=moved)
+        return generator.decode(features, motion)
+
+    return run
+
+
+def _ours(networks: FoldedNetworks, source: Tensor, first: Tensor) -> Side:
+    source_keypoints, first_keypoints = networks.kp_detector(source), networks.kp_detector(first)
+
+    def run(frame: Tensor) -> Tensor:
+        found = networks.kp_detector(frame)
+        moved = networks.process_kp_driving(found, first_keypoints, source_keypoints, adapt_scale=True)
+        return networks.generator(source, source_keypoints, moved)
+
+    return run
+
+
+def _timed(run: Side, frame: Tensor, seconds: list[float], device: str) -> Tensor:
+    clock = time.perf_counter if device == "cuda" else time.process_time
+    _settle(device)
+    start = clock()
+    with torch.inference_mode():
+        made = run(frame)
+    _settle(device)
+    seconds.append(clock() - start)
+    return made
+
+
+def _settle(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def _batches(report: Report, networks: FoldedNetworks, frames: list[Picture]) -> dict[str, Any]:
+    """Frames a second from bytes to bytes, by how many frames go through a GPU together."""
+    animator = Animator(networks, frames[0], Movement(adapt_scale=True), "cuda")
+    rates = {}
+    for batch in (1, 4, 16, 64):
+        many = (frames * (-(-4 * batch // len(frames))))[: 4 * batch]
+        for _ in range(2):  # the first to warm up
+            start = time.perf_counter()
+            made = sum(1 for _ in animator.animate(many, batch=batch))
+            rates[batch] = made / (time.perf_counter() - start)
+    report.table("Batches", ["frames together", "frames/s"], [[str(batch), rate] for batch, rate in rates.items()])
+    return {f"frames_s_batch_{batch}": rate for batch, rate in rates.items()}
+
+
+def _fill(network: nn.Module, chance: torch.Generator) -> None:
+    """Weights that keep the scale of features through all layers, and statistics of batch norms that are not trivial."""
+    for name, tensor in network.state_dict().items():
+        if name.endswith(("num_batches_tracked", "down.weight")):
+            continue
+        drawn = torch.randn(tensor.shape, generator=chance)
+        if name.endswith("running_var") or (name.endswith("weight") and tensor.dim() == 1):
+            drawn = 1 + 0.2 * drawn.clamp(-2, 2)
+        elif tensor.dim() == 1:
+            drawn = 0.1 * drawn
+        else:
+            drawn = drawn * math.sqrt(2 / tensor[0].numel())
+        tensor.copy_(drawn)
+
+
+def _frames(options: argparse.Namespace, work: Path) -> list[Picture]:
+    """So many frames of one clip and two more: the first serves as source, the second is where movement begins."""
+    source, _ = corpus(options.input, work)
+    clip = next(iter(list_clips(Listing(DirectoryTree(source)))))
+    driving = Driving.at(source / uri_to_path(clip.spans[0].uri))
+    wanted = options.frames + 2
+    size = load(options.config).architecture.size
+    every = max(1, len(driving) // wanted)
+    return [frame.copy() for number, frame in enumerate(driving.frames(size)) if number % every == 0][:wanted]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.animate", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--input", type=Path, help="a VoxCeleb2-shaped directory (default: the test corpus, else rendered)")
+    parser.add_argument("--config", default="vox-256")
+    parser.add_argument("--frames", type=int, default=12)
+    add_options(parser)
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,258 @@
+"""The command as it is called: real networks, a real detector of faces, real videos with sound, and input that is no good."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+
+from jobs.animate import main
+from trainers.fomm.animate import Animator, Movement
+from trainers.fomm.architecture import Architecture
+from trainers.fomm.config import Config
+from trainers.fomm.fold import FoldedNetworks
+from trainers.fomm.generator import OcclusionAwareGenerator
+from trainers.fomm.keypoints import KPDetector
+from trainers.fomm.video import Driving, Picture, read_picture, write
+from transforms.extract.ffmpeg import ffmpeg_path
+
+ROOT = Path(__file__).resolve().parents[2]
+SIZE = 160
+TONE = ("-f", "lavfi", "-i", "sine=frequency=440:duration=0.4")
+Animate = Callable[..., tuple[int, str, str]]
+
+
+def architecture(**changes: Any) -> Architecture:
+    """Narrow networks for pictures of 160 px, in which dlib finds faces."""
+    narrow = {"block_expansion": 4, "max_features": 16}
+    usual = Architecture()
+    made = Architecture(
+        size=SIZE,
+        keypoints=4,
+        detector=replace(usual.detector, blocks=2, **narrow),
+        dense_motion=replace(usual.dense_motion, blocks=2, **narrow),
+        generator=replace(usual.generator, bottleneck_blocks=1, **narrow),
+    )
+    return replace(made, **changes)
+
+
+def networks(shape: Architecture) -> dict[str, torch.nn.Module]:
+    """Seeded; statistics of norms are those of a picture, so that features neither vanish nor blow up."""
+    torch.manual_seed(3)
+    detector, generator = KPDetector(shape), OcclusionAwareGenerator(shape)
+    with torch.no_grad():
+        generator.final.weight.mul_(8)
+        detector.kp.weight.mul_(30)  # else keypoints hardly move
+        for _ in range(20):
+            found = detector(torch.rand(2, 3, 20, 20).repeat_interleave(SIZE // 20, 2).repeat_interleave(SIZE // 20, 3))
+            generator(torch.rand(2, 3, SIZE, SIZE), source_keypoints=found, driving_keypoints=found)
+    return {"kp_detector": detector.eval(), "generator": generator.eval()}
+
+
+def save(path: Path, shape: Architecture, ours: dict[str, Any] | None) -> Path:
+    content: dict[str, Any] = {name: network.state_dict() for name, network in networks(shape).items()}
+    torch.save({**content, "epoch": 3} | ({} if ours is None else {"motionshards": ours}), path)
+    return path
+
+
+def face(shift: int = 0, turn: bool = False) -> Picture:
+    """The face of a photograph, moved to the right or with its sides swapped."""
+    cropped = np.roll(data.astronaut()[0:200, 130:330], shift, axis=1)[20:180, 20:180]
+    return np.ascontiguousarray(cropped[:, ::-1] if turn else cropped)
+
+
+_BLANK = np.full((SIZE, SIZE, 3), 90, np.uint8)
+_TURNED = [face(shift, turn=True) for shift in (0, -12, 24, -24, 15, 36, -6, 30)]
+# The second has no face, and the fifth the only one that looks to the source's side.
+FRAMES = [_TURNED[0], _BLANK, *_TURNED[1:3], face(3), *_TURNED[3:]]
+
+
+@pytest.fixture(scope="session")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """last.pt, face.png, and driving.mp4 with sound."""
+    home = tmp_path_factory.mktemp("animate")
+    shape = architecture()
+    save(home / "last.pt", shape, {"model": "fomm", "config": Config(architecture=shape).to_json()})
+    Image.fromarray(face()).save(home / "face.png")
+    write(home / "silent.mp4", FRAMES, SIZE, Fraction(30000, 1001))
+    command = [
+        ffmpeg_path(),
+        "-v",
+        "error",
+        "-i",
+        home / "silent.mp4",
+        *TONE,
+        "-c:v",
+        "copy",
+        "-c:a",
+        "aac",
+        home / "driving.mp4",
+    ]
+    subprocess.run(command, check=True)
+    return home
+
+
+@pytest.fixture
+def animate(inputs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Animate:
+    """animate("--relative", source=...) -> exit status, stdout and stderr; the output is tmp_path/out.mp4."""
+
+    def run(*flags: str, **changes: Any) -> tuple[int, str, str]:
+        named = {
+            "checkpoint": inputs / "last.pt",
+            "source": inputs / "face.png",
+            "driving": inputs / "driving.mp4",
+            "output": tmp_path / "out.mp4",
+            **changes,
+        }
+        capfd.readouterr()
+        try:
+            status = main(
+                [*(part for name, value in named.items() for part in (f"--{name}", str(value))), "--device", "cpu", *flags]
+            )
+        except SystemExit as left:
+            status = int(str(left.code))
+        return status, *capfd.readouterr()
+
+    return run
+
+
+def expected(inputs: Path, movement: Movement, first: int) -> np.ndarray:
+    frames = [frame.copy() for frame in Driving.at(inputs / "driving.mp4").frames(SIZE)]
+    made = networks(architecture())
+    animator = Animator(FoldedNetworks(made["kp_detector"], made["generator"]), read_picture(inputs / "face.png", SIZE), movement)
+    return np.array([*animator.animate(frames, first=frames[first])])
+
+
+def assert_shows(path: Path, frames: np.ndarray) -> None:
+    """Each frame of the video is nearest to its own of `frames`, and near."""
+    found = np.array([frame.copy() for frame in Driving.at(path).frames(SIZE)]).astype(float)
+    assert found.shape == frames.shape
+    off = np.square(found[:, None] - frames[None]).mean(axis=(2, 3, 4))
+    np.testing.assert_array_equal(off.argmin(axis=1), np.arange(len(frames)))
+    assert off.diagonal().max() < 60, "of 65025"
+
+
+def test_the_whole_command(animate: Animate, inputs: Path, tmp_path: Path) -> None:
+    status, out, _ = animate("--relative", "--adapt-scale", "--best-frame", "--json")
+    told = json.loads(out)
+    seconds = told.pop("seconds")
+    assert status == 0 and seconds > 0
+    assert told == {
+        "output": str(tmp_path / "out.mp4"),
+        "frames": 10,
+        "rate_hz": pytest.approx(30000 / 1001),
+        "size_px": SIZE,
+        "audio": ["aac"],
+        "first": 4,
+    }
+    made = Driving.at(tmp_path / "out.mp4")
+    assert (made.rate, made.audio) == (Fraction(30000, 1001), ("aac",))
+    assert_shows(tmp_path / "out.mp4", expected(inputs, Movement(adapt_scale=True), 4))
+
+
+@pytest.mark.parametrize(("flags", "movement"), [((), Movement()), (("--absolute", "--batch", "4"), Movement(relative=False))])
+def test_movement_from_the_first_frame_and_absolute(
+    animate: Animate, inputs: Path, tmp_path: Path, flags: tuple[str, ...], movement: Movement
+) -> None:
+    status, out, _ = animate(*flags)
+    assert status == 0
+    assert out.startswith(f"{tmp_path / 'out.mp4'}: 10 frames of 160 px at 29.97 Hz, with sound (aac); ") and out.count("\n") == 1
+    assert_shows(tmp_path / "out.mp4", expected(inputs, movement, 0))
+
+
+def test_other_rates_and_no_sound(animate: Animate, tmp_path: Path) -> None:
+    status, out, _ = animate("--fps", "15", "--no-audio")
+    assert status == 0 and "5 frames of 160 px at 15 Hz, without sound" in out
+    made = Driving.at(tmp_path / "out.mp4")
+    assert (len(made), made.rate, made.audio) == (5, 15, ())
+
+
+def test_a_driving_video_of_one_frame_gives_one_and_says_so(animate: Animate, tmp_path: Path) -> None:
+    write(tmp_path / "one.mp4", FRAMES[:1], SIZE, Fraction(25))
+    status, out, err = animate("--relative", "--adapt-scale", "--best-frame", driving=tmp_path / "one.mp4")
+    assert status == 0 and "1 frames" in out and "one frame, and so will the result" in err
+    assert len(Driving.at(tmp_path / "out.mp4")) == 1
+
+
+def test_checkpoints_of_the_authors_need_their_settings(animate: Animate, tmp_path: Path) -> None:
+    theirs = save(tmp_path / "theirs.pth.tar", architecture(), None)
+    status, _, err = animate(checkpoint=theirs)
+    assert status == 2 and "does not tell its settings: --config is needed, vox-256" in err and err.count("\n") == 1
+    narrow = "{blocks: 2, block_expansion: 4, max_features: 16}"
+    settings = f"size: {SIZE}, keypoints: 4, detector: {narrow}, dense_motion: {narrow}"
+    text = f"architecture: {{{settings}, generator: {{bottleneck_blocks: 1, block_expansion: 4, max_features: 16}}}}"
+    (tmp_path / "narrow.yaml").write_text(text)
+    assert animate("--config", str(tmp_path / "narrow.yaml"), checkpoint=theirs)[0] == 0
+
+
+def test_a_checkpoint_of_other_settings_is_refused_with_the_keys_named(animate: Animate, tmp_path: Path) -> None:
+    wrong = Config(architecture=architecture(keypoints=5)).to_json()
+    status, _, err = animate(checkpoint=save(tmp_path / "a.pt", architecture(), {"model": "fomm", "config": wrong}))
+    assert status == 2 and err.count("\n") == 1
+    assert "kp_detector is of another architecture: shapes: jacobian.bias is [16], not [20]" in err
+    status, _, err = animate("--config", "vox-256")
+    assert status == 2 and "kp_detector is of another architecture: missing: predictor.decoder.up_blocks.2" in err
+
+
+def test_unusable_checkpoints(animate: Animate, tmp_path: Path) -> None:
+    other = save(tmp_path / "other.pt", architecture(), {"model": "ganimation", "config": {}})
+    (tmp_path / "text.pt").write_text("no weights")
+    later = save(tmp_path / "later.pt", architecture(), {"model": "fomm", "config": {"name": "x", "depth": 3}})
+    torch.save({"generator": {}, "motionshards": {"model": "fomm", "config": Config().to_json()}}, tmp_path / "half.pt")
+    for path, told in {
+        other: "a checkpoint of ganimation, not of fomm",
+        tmp_path / "text.pt": "cannot be read as a checkpoint",
+        tmp_path / "absent.pt": "there is no checkpoint",
+        tmp_path / "half.pt": "has no kp_detector",
+        later: "settings are of another version: depth is not a setting",
+    }.items():
+        status, out, err = animate(checkpoint=path)
+        assert (status, out, err.count("\n")) == (2, "", 1) and told in err
+
+
+def test_unusable_pictures_and_videos(animate: Animate, inputs: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("neither picture nor video\n" * 99)
+    (tmp_path / "cut.mp4").write_bytes((inputs / "driving.mp4").read_bytes()[:3000])
+    Image.fromarray(_BLANK).save(tmp_path / "blank.png")
+    for changes, flags, told in (
+        ({"source": tmp_path / "absent.png"}, (), "there is no picture"),
+        ({"source": tmp_path / "text.txt"}, (), "cannot be read as a picture"),
+        ({"source": tmp_path / "blank.png"}, ("--best-frame",), "no face is found in the source"),
+        ({"driving": tmp_path / "absent.mp4"}, (), "unreadable"),
+        ({"driving": tmp_path / "text.txt"}, (), "not_a_video"),
+        ({"driving": tmp_path / "cut.mp4"}, (), "corrupt"),
+        ({"output": inputs / "driving.mp4"}, (), "driving.mp4 is the --driving"),
+        ({"output": tmp_path / "out.avi"}, (), "must be a file called *.mp4"),
+        ({}, ("--absolute", "--best-frame"), "--absolute takes none"),
+        ({}, ("--absolute", "--relative"), "not allowed with argument"),
+        ({}, ("--batch", "0"), "--batch is at least 1"),
+        ({}, ("--fps", "fast"), "must be keep or frames a second"),
+    ):
+        status, out, err = animate(*flags, **changes)
+        assert (status, out, err.count("\n")) == (2, "", 1), err
+        assert told in err
+    assert not [path for path in tmp_path.iterdir() if "out" in path.name]
+
+
+def test_an_output_that_cannot_be_made_is_a_fault(animate: Animate, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a directory")
+    status, _, err = animate(output=tmp_path / "file" / "out.mp4")
+    assert status == 1 and err.startswith("error: ") and err.count("\n") == 1
+
+
+def test_as_a_command(inputs: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "jobs.animate", "--checkpoint", inputs / "last.pt", "--source", inputs / "face.png"]
+    command += ["--driving", inputs / "driving.mp4", "--output", tmp_path / "out.mp4", "--best-frame"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (done.returncode, done.stderr) == (0, "1 of 10 frames have no face and cannot be the best one\n")
+    assert "counted from frame 4" in done.stdout
+    assert len(Driving.at(tmp_path / "out.mp4")) == 10

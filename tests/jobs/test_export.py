@@ -1,0 +1,128 @@
+"""The exporting command: what it writes and tells, and how it ends."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import jobs.export
+import trainers.fomm.export
+from dataset.world import World
+from schemas.lock import only_writer
+from trainers.checkpoint import Place, save
+from trainers.fomm.config import Config, load
+from trainers.fomm.onnx_backend import EXPORT_JSON, GRAPHS, OnnxBackend, read_export
+from trainers.fomm.training import FommPlan
+from trainers.task import Means
+
+TINY = """
+architecture:
+  size: 32
+  keypoints: 3
+  detector: {block_expansion: 4, max_features: 8, blocks: 2}
+  dense_motion: {block_expansion: 4, max_features: 8, blocks: 2}
+  generator: {block_expansion: 4, max_features: 8, bottleneck_blocks: 1}
+  discriminator: {block_expansion: 4, max_features: 8, blocks: 1}
+"""
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("config") / "tiny.yaml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, config: Path) -> Path:
+    """As training saves it, of a model whose weights were drawn."""
+    torch.manual_seed(5)
+    path = tmp_path_factory.mktemp("run") / "last.pt"
+    means = Means(world=World(0, 1), device=torch.device("cpu"), vgg="none")
+    save(path, FommPlan(load(str(config))).task(means), Place(0, 0, {}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Path:
+    """As the authors' checkpoints are: weights, and no word on settings."""
+    content = torch.load(checkpoint, weights_only=True)
+    path = tmp_path_factory.mktemp("authors") / "weights.pth.tar"
+    torch.save({name: content[name] for name in ("generator", "kp_detector", "discriminator", "epoch")}, path)
+    return path
+
+
+def run(checkpoint: Path, output: Path, *more: object) -> int:
+    return jobs.export.main(["--checkpoint", str(checkpoint), "--output", str(output), *map(str, more)])
+
+
+def test_onnx_graphs_of_a_training_run(
+    checkpoint: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "graphs"
+    assert run(checkpoint, out) == 0
+    told = capsys.readouterr()
+    assert told.err == ""
+    lines = told.out.splitlines()
+    assert [Path(line.split()[0]).name for line in lines] == [f"{name}.onnx" for name in GRAPHS]
+    assert all(float(line.split()[-1]) < 1e-4 for line in lines)
+    described = read_export(out, "onnx")
+    assert Config.from_json(described["config"]) == load(str(config))
+    assert OnnxBackend(out).size == 32
+
+
+def test_graphs_that_differ_from_the_networks_are_for_nobody(
+    bare: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the authors' weights, with a config by hand. What vouched for an older export must not vouch for this one."""
+    (tmp_path / EXPORT_JSON).write_text("{}")
+    for module in (jobs.export, trainers.fomm.export):
+        monkeypatch.setattr(module, "TOLERANCE", -1.0)
+    assert run(bare, tmp_path, "--format", "torch", "--config", config) == 1
+    told = capsys.readouterr()
+    assert told.err == "error: kp_detector, process_kp_driving, generator differs by more than -1; no export.json is written\n"
+    assert [line.split()[-1] for line in told.out.splitlines()] == ["0.0e+00"] * 3
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {f"{name}.pt2" for name in GRAPHS}
+
+
+def test_what_cannot_be_exported_is_told_in_one_line(
+    checkpoint: Path, bare: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other, content = tmp_path / "other.pt", torch.load(checkpoint, weights_only=True)
+    torch.save({**content, "motionshards": {**content["motionshards"], "model": "ganimation"}}, other)
+    older, config = tmp_path / "older.pt", content["motionshards"]["config"]
+    torch.save({**content, "motionshards": {**content["motionshards"], "config": {"name": config["name"]}}}, older)
+    file = tmp_path / "file"
+    file.write_text("no weights")
+    out = tmp_path / "out"
+    cases = [
+        ((tmp_path / "absent.pt", out), "there is no checkpoint"),
+        ((file, out), "cannot be read as a checkpoint"),
+        ((other, out), "is a checkpoint of ganimation, not of fomm"),
+        ((bare, out), "does not tell its settings: --config is needed, vox-256, "),
+        ((older, out), "its settings are of another version"),
+        ((bare, out, "--config", "vox-256"), "kp_detector is of another architecture"),
+        ((checkpoint, file), "cannot be written"),
+        ((checkpoint, file / "below"), "cannot be written"),
+    ]
+    for arguments, told in cases:
+        assert run(*arguments) == 2
+        error = capsys.readouterr().err
+        assert told in error and error.count("\n") == 1 and error.startswith("error: ")
+    assert not out.exists()
+
+
+def test_two_exports_into_one_directory_do_not_meet(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with only_writer(tmp_path):
+        assert run(checkpoint, tmp_path) == 2
+    assert "is running on" in capsys.readouterr().err
+    assert not [*tmp_path.iterdir()]
+
+
+def test_missing_packages_are_named(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainers.fomm.export, "_PACKAGES", {"onnx": ("onnx", "onnx-that-is-nowhere")})
+    assert run(checkpoint, tmp_path / "out", "--format", "onnx") == 2
+    told = capsys.readouterr().err
+    assert told == "error: --format onnx needs onnx-that-is-nowhere: pip install 'motionshards[export]'\n"

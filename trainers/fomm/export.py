@@ -1,0 +1,189 @@
+"""Writes the graphs of `trainers.fomm.graphs` as torch.export's .pt2 files or as ONNX, and runs what was written."""
+
+import itertools
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib import metadata, util
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from schemas.atomic import replacing, write_whole
+from schemas.errors import ConfigError
+from trainers.fomm.architecture import Architecture
+from trainers.fomm.config import Config
+from trainers.fomm.generator import OcclusionAwareGenerator
+from trainers.fomm.graphs import Graph, graphs
+from trainers.fomm.keypoints import KPDetector
+from trainers.fomm.onnx_backend import EXPORT_JSON, GRAPHS, VERSION, OnnxGraph, sha256
+
+FORMATS = {"onnx": ".onnx", "torch": ".pt2"}
+OPSET = 20
+TOLERANCE = 1e-3
+"""By how much what was written may differ from the networks, see `differences`."""
+
+_PACKAGES: dict[str, tuple[str, ...]] = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "torch": ()}
+_BATCHES = (1, 3)
+_SWITCH = (False, True)
+
+Run = Callable[..., tuple[Any, ...]]
+
+
+def export(detector: KPDetector, generator: OcclusionAwareGenerator, config: Config, out: Path, form: str) -> dict[str, float]:
+    """Write the graphs of networks on the CPU into the directory `out`, and run them beside the networks.
+
+    form: `onnx` or `torch`
+
+    Gives `differences` by graph. Only where none is above TOLERANCE, export.json is written, without which nobody takes the
+    graphs.
+
+    Raises:
+        ConfigError: a package is missing; the message says what to install
+    """
+    _require_packages(form)
+    made, files = graphs(detector, generator), {name: out / f"{name}{FORMATS[form]}" for name in GRAPHS}
+    out.mkdir(parents=True, exist_ok=True)
+    (out / EXPORT_JSON).unlink(missing_ok=True)
+    with torch.no_grad():
+        for name, inputs in dict(_cases(made, config.architecture, 2)).items():
+            with replacing(out, files[name]) as temporary:
+                _write(made[name], inputs, temporary, form)
+        found = differences(made, {name: _reader(file, form) for name, file in files.items()}, config.architecture)
+    if max(found.values()) <= TOLERANCE:
+        described = _described(made, files, config, form) | {"differences": found}
+        write_whole(out, out / EXPORT_JSON, json.dumps(described, indent=1).encode() + b"\n")
+    return found
+
+
+def differences(eager: Mapping[str, Run], written: Mapping[str, Run], architecture: Architecture) -> dict[str, float]:
+    """How far `written` graphs are from those in eager PyTorch, for random and for smooth pictures, 1 and 3 of them.
+
+    The greatest absolute difference by graph; of outputs beyond [-1, 1] in parts of their greatest magnitude. Infinite where a
+    shape differs or no number came out.
+    """
+    worst = dict.fromkeys(GRAPHS, 0.0)
+    for count in _BATCHES:
+        for name, inputs in _cases(eager, architecture, count):
+            pairs = zip(eager[name](*inputs), written[name](*inputs), strict=True)
+            worst[name] = max(worst[name], *(_difference(wanted, torch.as_tensor(found)) for wanted, found in pairs))
+    return worst
+
+
+def _difference(wanted: Tensor, found: Tensor) -> float:
+    if wanted.shape != found.shape:
+        return float("inf")
+    apart = (wanted.double() - found.double()).abs().max() / wanted.double().abs().max().clamp(min=1)
+    return float(apart.nan_to_num(nan=torch.inf))
+
+
+def _cases(eager: Mapping[str, Run], architecture: Architecture, count: int) -> Iterator[tuple[str, tuple[Tensor, ...]]]:
+    """Inputs of all graphs for `count` rows: keypoints that were found and others from all over the picture, all switches."""
+    chance = torch.Generator().manual_seed(count)
+    for smooth in (False, True):
+        pictures = _pictures(architecture, count + 1, smooth, chance)
+        yield "kp_detector", (pictures[1:],)
+        for kp, jacobian in (eager["kp_detector"](pictures), _keypoints(architecture.keypoints, count + 1, chance)):
+            driving, first, source = ((kp[row], jacobian[row]) for row in (slice(1, None), slice(1, 2), slice(1)))
+            yield "generator", (pictures[:1], *source, *driving)
+            for switches in itertools.product(_SWITCH, repeat=2):
+                yield "process_kp_driving", (*driving, *first, *source, *map(torch.tensor, switches))
+
+
+def _pictures(architecture: Architecture, count: int, smooth: bool, chance: torch.Generator) -> Tensor:
+    """[count,C,size,size] in [0, 1]: noise, or soft blobs of colour with which each picture differs a little from the last."""
+    channels, size = architecture.channels, architecture.size
+    if not smooth:
+        return torch.rand(count, channels, size, size, generator=chance)
+    changing = torch.rand(count, channels, 8, 8, generator=chance).cumsum(dim=0) / count
+    coarse = 0.7 * torch.rand(1, channels, 8, 8, generator=chance) + 0.3 * changing
+    return F.interpolate(coarse, size=(size, size), mode="bicubic").clamp(0, 1)
+
+
+def _keypoints(keypoints: int, count: int, chance: torch.Generator) -> tuple[Tensor, Tensor]:
+    value = 2 * torch.rand(count, keypoints, 2, generator=chance) - 1
+    return value, torch.eye(2) + 0.4 * torch.rand(count, keypoints, 2, 2, generator=chance) - 0.2
+
+
+def _write(graph: Graph, inputs: tuple[Tensor, ...], path: Path, form: str) -> None:
+    rows = torch.export.Dim("batch", min=1)
+    shapes = tuple({0: rows} if name in graph.batched else None for name in graph.inputs)
+    # Strict, since else len() of a tensor is a number and not B.
+    program = torch.export.export(graph.module, inputs, dynamic_shapes=shapes, strict=True)
+    if form == "torch":
+        with path.open("wb") as stream:  # of a path it asks that it end in .pt2
+            torch.export.save(program, stream)
+        return
+    with _quiet():
+        made = torch.onnx.export(
+            program,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=graph.inputs,
+            output_names=graph.outputs,
+            dynamic_shapes=shapes,  # for the name: the program has them
+            verbose=False,
+        )
+    assert made is not None
+    made.save(path)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's words on packages that it could use, and on its own use of PyTorch."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            for kind in (FutureWarning, DeprecationWarning):
+                warnings.simplefilter("ignore", kind)
+            warnings.filterwarnings("ignore", "# The axis name")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _reader(path: Path, form: str) -> Run:
+    if form == "onnx":
+        return OnnxGraph(path)
+    module = torch.export.load(path).module()
+
+    def run(*inputs: Tensor) -> tuple[Tensor, ...]:
+        result = module(*inputs)
+        return (result,) if isinstance(result, Tensor) else tuple(result)
+
+    return run
+
+
+def _described(made: Mapping[str, Graph], files: Mapping[str, Path], config: Config, form: str) -> dict[str, Any]:
+    """The content of export.json."""
+    return {
+        "version": VERSION,
+        "model": "fomm",
+        "format": form,
+        "opset": OPSET if form == "onnx" else None,
+        "config": config.to_json(),
+        "graphs": {
+            name: {
+                "file": files[name].name,
+                "bytes": files[name].stat().st_size,
+                "sha256": sha256(files[name]),
+                "inputs": graph.inputs,
+                "outputs": graph.outputs,
+            }
+            for name, graph in made.items()
+        },
+        "versions": {name: metadata.version(name) for name in ("torch", *_PACKAGES[form])},
+    }
+
+
+def _require_packages(form: str) -> None:
+    missing = [name for name in _PACKAGES[form] if util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"--format {form} needs {', '.join(missing)}: pip install 'motionshards[export]'")

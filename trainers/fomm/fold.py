@@ -1,0 +1,149 @@
+"""Trained networks rewritten so that they compute the same, but for rounding, in less time.
+
+- A batch norm behind a convolution is a scale and a shift of each channel, which go into the convolution's weights. The first
+  norm of a residual block stays: a ReLU stands between it and the next convolution, and none before it.
+- Doubling every pixel before a 3x3 convolution makes it multiply each pixel by several weights, which can be summed
+  beforehand: what is left is four 2x2 convolutions, one for each phase of the result, together a transposed 4x4 convolution
+  of stride 2, with 4/9 of the multiplications.
+- A 7x7 convolution to 3 channels or to 1 leaves most of a vector register empty. Its kernel's rows fill more of it: a 1x7
+  convolution to 7 times the channels, whose results are shifted and summed.
+- What is computed of the source alone is computed once.
+"""
+
+import copy
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from trainers.fomm.blocks import DownBlock, ResBlock, SameBlock, UpBlock
+from trainers.fomm.generator import OcclusionAwareGenerator
+from trainers.fomm.keypoints import Keypoints, KPDetector
+from trainers.fomm.normalize import normalize_keypoints
+
+N = TypeVar("N", bound=nn.Module)
+
+# Channels in times channels out above which doubling stays apart: these are the inner blocks of an hourglass, whose pictures have
+# few pixels, so that fetching the weights takes the time, and there would be 16 of them in place of 9.
+_MANY = 1 << 17
+# [4,3]: which rows of a 3x3 kernel fall on the same pixel of the picture before it was doubled, for each row of the 4x4 kernel.
+_DOUBLED = ((0, 0, 1), (0, 1, 1), (1, 1, 0), (1, 0, 0))
+
+
+class FoldedNetworks:
+    """Detector and generator for animation, see `trainers.fomm.animate.Networks`. Features of the last source are kept.
+
+    The networks that are given stay as they are.
+    """
+
+    def __init__(self, detector: KPDetector, generator: OcclusionAwareGenerator, device: torch.device | str = "cpu") -> None:
+        self._detector, self._generator = folded(detector).to(device), folded(generator).to(device)
+        self._source: Tensor | None = None
+        self._features: Tensor | None = None
+
+    @torch.inference_mode()
+    def kp_detector(self, frames: Tensor) -> Keypoints:
+        """See Networks."""
+        found: Keypoints = self._detector(_channels_last(frames))
+        return found
+
+    @torch.inference_mode()
+    def process_kp_driving(self, driving: Keypoints, first: Keypoints, source: Keypoints, *, adapt_scale: bool) -> Keypoints:
+        """See Networks."""
+        return normalize_keypoints(source, driving, first, adapt_scale=adapt_scale)
+
+    @torch.inference_mode()
+    def generator(self, source: Tensor, source_keypoints: Keypoints, driving_keypoints: Keypoints) -> Tensor:
+        """See Networks."""
+        if self._source is not source or self._features is None:
+            self._source, self._features = source, self._generator.encode(_channels_last(source))
+        count = len(driving_keypoints)
+        motion = self._generator.dense_motion_network(
+            source.expand(count, -1, -1, -1),
+            source_keypoints=_repeated(source_keypoints, count),
+            driving_keypoints=driving_keypoints,
+        )
+        return self._generator.decode(self._features.expand(count, -1, -1, -1), motion)
+
+
+def folded(network: N) -> N:
+    """A copy of a detector or generator for inference, in its dtype, on its device, with convolutions in channels_last."""
+    dtype = next(network.parameters()).dtype
+    made = copy.deepcopy(network).eval().requires_grad_(False).double()  # so that sums of weights are rounded once
+    for parent in [*made.modules()]:
+        for name, child in [*parent.named_children()]:
+            setattr(parent, name, _replacement(child))
+    if isinstance(made, OcclusionAwareGenerator):
+        made.register_module("final", RowsConv2d(made.final))
+        if (occlusion := made.dense_motion_network.occlusion) is not None:
+            made.dense_motion_network.register_module("occlusion", RowsConv2d(occlusion))
+    return made.to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+class RowsConv2d(nn.Module):
+    """A convolution to few channels, [B,C,H,W] to [B,out,H,W], computed as its kernel's rows, see the module's docstring."""
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__()
+        self.outside, inside, self.height, width = convolution.weight.shape
+        rows = convolution.weight.permute(2, 0, 1, 3).reshape(-1, inside, 1, width)
+        self.rows = nn.Conv2d(inside, len(rows), (1, width), padding=(self.height // 2, width // 2), bias=False)
+        self.rows.weight = nn.Parameter(rows, requires_grad=False)
+        self.bias = convolution.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = self.rows(x).unflatten(1, (self.height, self.outside))
+        bias = 0 if self.bias is None else self.bias[:, None, None]
+        shifted = [rows[:, number, :, number : number + x.shape[2]] for number in range(self.height)]
+        return torch.stack(shifted).sum(dim=0) + bias
+
+
+class FoldedResBlock(nn.Module):
+    """A `ResBlock` whose second norm is in its first convolution."""
+
+    def __init__(self, block: ResBlock) -> None:
+        super().__init__()
+        first = fuse_conv_bn_eval(block.conv1, block.norm2)
+        self.inner = nn.Sequential(block.norm1, nn.ReLU(inplace=True), first, nn.ReLU(inplace=True), block.conv2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.inner(x)
+        return result.add_(x)
+
+
+def _replacement(module: nn.Module) -> nn.Module:
+    if isinstance(module, ResBlock):
+        return FoldedResBlock(module)
+    if not isinstance(module, SameBlock):
+        return module
+    convolution = fuse_conv_bn_eval(module.conv, module.norm)
+    if isinstance(module, UpBlock):
+        few = convolution.in_channels * convolution.out_channels <= _MANY
+        doubled = [doubling(convolution)] if few else [nn.UpsamplingNearest2d(scale_factor=2), convolution]
+        return nn.Sequential(*doubled, nn.ReLU(inplace=True))
+    after = [nn.AvgPool2d(2)] if isinstance(module, DownBlock) else []
+    return nn.Sequential(convolution, nn.ReLU(inplace=True), *after)
+
+
+def doubling(convolution: nn.Conv2d) -> nn.ConvTranspose2d:
+    """What doubles every pixel of [B,C,H,W] and then applies a 3x3 convolution of padding 1, in one: [B,out,2H,2W]."""
+    assert convolution.kernel_size == (3, 3) and convolution.padding == (1, 1) and convolution.bias is not None
+    summed = torch.tensor(_DOUBLED, dtype=convolution.weight.dtype, device=convolution.weight.device)
+    made = nn.ConvTranspose2d(convolution.in_channels, convolution.out_channels, 4, stride=2, padding=1)
+    made.weight = nn.Parameter(torch.einsum("ik,jl,ockl->coij", summed, summed, convolution.weight), requires_grad=False)
+    made.bias = convolution.bias
+    return made
+
+
+def _channels_last(frames: Tensor) -> Tensor:
+    return frames.contiguous(memory_format=torch.channels_last)
+
+
+def _repeated(keypoints: Keypoints, count: int) -> Keypoints:
+    """Keypoints of one picture for `count` of them."""
+    jacobian = keypoints.jacobian
+    return Keypoints(
+        value=keypoints.value.expand(count, -1, -1),
+        jacobian=None if jacobian is None else jacobian.expand(count, -1, -1, -1),
+    )

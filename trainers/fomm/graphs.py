@@ -1,0 +1,114 @@
+"""The model as three functions of tensors alone, as they are exported.
+
+    kp_detector         (images [B,C,H,W]) -> kp [B,K,2], J [B,K,2,2]
+    process_kp_driving  (kp_d [B,K,2], J_d [B,K,2,2], kp_d0 [1,K,2], J_d0, kp_s [1,K,2], J_s, use_relative_jacobian,
+                        adapt_movement_scale) -> kp [B,K,2], J [B,K,2,2], flat [1]
+    generator           (source [1,C,H,W], kp_s [1,K,2], J_s, kp_d [B,K,2], J_d) -> prediction [B,C,H,W]
+
+All is float32, but for the two switches and `flat`, which are bool; the switches have no dimension. B is any number. `flat` tells
+that a hull is a line and so movement was not scaled, though asked for. A model without jacobians gives unit matrices, with which
+all that follows is the same as without.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from trainers.fomm.generator import OcclusionAwareGenerator
+from trainers.fomm.hull import LEAST_AREA, hull_area
+from trainers.fomm.keypoints import Keypoints, KPDetector, inverse_2x2, product_2x2
+from trainers.fomm.onnx_backend import GRAPHS
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Graph:
+    """A module, in eager PyTorch, and the names of its inputs and outputs.
+
+    batched: inputs that have B rows
+    """
+
+    module: nn.Module
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    batched: frozenset[str]
+
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        made = self.module(*inputs)
+        return (made,) if isinstance(made, Tensor) else made
+
+
+class DetectorGraph(nn.Module):
+    """Keypoints of pictures."""
+
+    def __init__(self, detector: KPDetector) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        found: Keypoints = self.detector(images)
+        if found.jacobian is not None:
+            return found.value, found.jacobian
+        return found.value, torch.eye(2, device=images.device).expand(*found.value.shape, 2).contiguous()
+
+
+class DrivingGraph(nn.Module):
+    """What `normalize_keypoints` computes for relative movement, with its choices as inputs."""
+
+    def forward(
+        self,
+        kp_d: Tensor,
+        jacobian_d: Tensor,
+        kp_d0: Tensor,
+        jacobian_d0: Tensor,
+        kp_s: Tensor,
+        jacobian_s: Tensor,
+        use_relative_jacobian: Tensor,
+        adapt_movement_scale: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        source_area, driving_area = hull_area(kp_s), hull_area(kp_d0)
+        flat = torch.minimum(source_area, driving_area) < LEAST_AREA
+        ratio = torch.where(flat, 1.0, source_area) / torch.where(flat, 1.0, driving_area)
+        scale = torch.where(adapt_movement_scale, ratio.sqrt(), 1.0).to(kp_d.dtype)
+        kp = (kp_d - kp_d0) * scale[:, None, None] + kp_s
+        relative = product_2x2(product_2x2(jacobian_d, inverse_2x2(jacobian_d0)), jacobian_s)
+        return kp, torch.where(use_relative_jacobian, relative, jacobian_d), flat & adapt_movement_scale
+
+
+class GeneratorGraph(nn.Module):
+    """Pictures of one source, whose features are computed once for all of a batch."""
+
+    def __init__(self, generator: OcclusionAwareGenerator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, source: Tensor, kp_s: Tensor, jacobian_s: Tensor, kp_d: Tensor, jacobian_d: Tensor) -> Tensor:
+        count = kp_d.shape[0]
+        motion = self.generator.dense_motion_network(
+            source.expand(count, -1, -1, -1),
+            source_keypoints=Keypoints(value=kp_s, jacobian=jacobian_s),
+            driving_keypoints=Keypoints(value=kp_d, jacobian=jacobian_d),
+        )
+        return self.generator.decode(self.generator.encode(source).expand(count, -1, -1, -1), motion)
+
+
+def graphs(detector: KPDetector, generator: OcclusionAwareGenerator) -> Mapping[str, Graph]:
+    """The graphs of networks by name, in evaluation mode: in training, batch norm would look at the batch."""
+    driving, first, source = ("kp_d", "J_d"), ("kp_d0", "J_d0"), ("kp_s", "J_s")
+    made = (
+        Graph(module=DetectorGraph(detector).eval(), inputs=("images",), outputs=("kp", "J"), batched=frozenset({"images"})),
+        Graph(
+            module=DrivingGraph(),
+            inputs=(*driving, *first, *source, "use_relative_jacobian", "adapt_movement_scale"),
+            outputs=("kp", "J", "flat"),
+            batched=frozenset(driving),
+        ),
+        Graph(
+            module=GeneratorGraph(generator).eval(),
+            inputs=("source", *source, *driving),
+            outputs=("prediction",),
+            batched=frozenset(driving),
+        ),
+    )
+    return dict(zip(GRAPHS, made, strict=True))
