@@ -105,10 +105,10 @@ def test_one_call_is_one_request(server: FileServer) -> None:
 
 
 def test_a_store_that_asks_for_patience_gets_it(server: FileServer) -> None:
-    server.script = [Step(status=503, headers={"Retry-After": "1"})]
+    server.script = [Step(status=503, headers={"Retry-After": "3600"})]
     started = time.monotonic()
     assert s3(server.url).read("train/a.tar", 0, 10) == FILE[:10]
-    assert 0.2 <= time.monotonic() - started < 1, "bounded by most_wait_s"
+    assert 0.2 <= time.monotonic() - started < 20, "bounded by most_wait_s"
 
 
 @pytest.mark.parametrize("end", ["close", "reset", "stall"])
@@ -116,7 +116,7 @@ def test_an_object_goes_on_near_where_its_connection_broke(server: FileServer, e
     server.script = [Step(cut=1_000_000, end=end), Step(status=500)]
     started = time.monotonic()
     assert fetched(s3(server.url)) == FILE
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 15
     starts = [int((wanted or "").removeprefix("bytes=").partition("-")[0]) for wanted in server.ranges()]
     assert starts[0] == 0
     assert starts[1] == starts[2]

@@ -129,7 +129,7 @@ def test_a_shard_that_cannot_be_had_is_not_waited_for_clip_by_clip(server: FileS
     server.script += [Step()] * 2  # dataset.json and the index
     server.always = Step(status=503)
     stream = remote(server, tmp_path)
-    with make_loader(stream) as loader, pytest.raises(DatasetError, match="unreachable"):
+    with make_loader(stream, processes=1) as loader, pytest.raises(DatasetError, match="unreachable"):
         next(iter(loader))
     assert 6 <= len(shards_asked(server)) <= 6 * QUICK.attempts
 
