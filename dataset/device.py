@@ -5,9 +5,10 @@ its copy is known to be over.
 """
 
 import logging
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -29,9 +30,13 @@ class Copier:
         self._device = device
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._copying: deque[tuple[torch.cuda.Event, Batch]] = deque()
-        status = torch.cuda.cudart().cudaHostRegister(ring.address, ring.bytes, 0)  # type: ignore[no-untyped-call]
-        if int(status) != 0:
-            logger.warning("the loader's memory cannot be page-locked (CUDA says %s): copies will hold up training", status)
+        self._ring = ring  # must not be unmapped before it is let go
+        cuda: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
+        status = int(cuda.cudaHostRegister(ring.address, ring.bytes, 0))
+        if status:
+            logger.warning("the loader's memory cannot be page-locked (CUDA says %d): copies will hold up training", status)
+        else:
+            weakref.finalize(self, cuda.cudaHostUnregister, ring.address).atexit = False
 
     def ahead(
         self, batches: Iterator[tuple[Batch, Place]], finish: Callable[[Batch, Place], Batch]
