@@ -25,7 +25,7 @@ demo: venv
 	$(BIN)/python -m dataset.verify demo/shards
 
 test: venv
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not gpu"
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu"
 
 test-slow: venv
 	$(BIN)/python -m pytest -q -m slow

@@ -71,6 +71,7 @@ def test_onnx_graphs_of_a_training_run(
     assert OnnxBackend(out).size == 32
 
 
+@pytest.mark.slow
 def test_graphs_that_differ_from_the_networks_are_for_nobody(
     bare: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

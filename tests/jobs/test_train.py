@@ -115,7 +115,9 @@ def test_what_a_run_leaves(data: Path, config: Path, tmp_path: Path, capsys: pyt
     assert group["lr"] == pytest.approx(2e-5), "decayed once, after the first epoch"
 
 
-@pytest.mark.parametrize("cuts", [(4,), (3,), (1, 2, 6, 8)], ids=["in an epoch", "at its end", "often"])
+@pytest.mark.parametrize(
+    "cuts", [(4,), (3,), pytest.param((1, 2, 6, 8), marks=pytest.mark.slow)], ids=["in an epoch", "at its end", "often"]
+)
 def test_a_run_that_is_stopped_and_goes_on_learns_what_an_undisturbed_one_does(
     data: Path, config: Path, tmp_path: Path, cuts: tuple[int, ...]
 ) -> None:
@@ -146,7 +148,7 @@ def wait_for_step(run: Path, step: int, program: "subprocess.Popen[str]") -> Non
         time.sleep(0.005)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_run_that_is_killed_goes_on_from_its_checkpoint(
     data: Path, config: Path, tmp_path: Path, number: signal.Signals
 ) -> None:

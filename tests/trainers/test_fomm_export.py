@@ -34,6 +34,8 @@ from trainers.fomm.onnx_networks import OnnxNetworks
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = Config(architecture=small())
 
+pytestmark = pytest.mark.slow  # writing graphs takes a minute; tests/jobs/test_export.py writes one set in every run
+
 
 def networks(architecture: Architecture) -> tuple[KPDetector, OcclusionAwareGenerator]:
     made = KPDetector(architecture), OcclusionAwareGenerator(architecture)

@@ -93,6 +93,7 @@ def test_crops_are_the_librarys_to_the_last_bit(frames: NDArray[np.uint8]) -> No
         np.testing.assert_array_equal(ours[number].permute(1, 2, 0).numpy(), theirs, err_msg=f"box {box}")
 
 
+@pytest.mark.slow
 def test_landmarks_are_the_librarys(model: Fan, oracle: Any, frames: NDArray[np.uint8]) -> None:
     """Within the half pixel that the library's truncation takes, in every point; maxima in the very same cells."""
     batch = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
@@ -253,6 +254,7 @@ def test_provenance_tells_the_hashes(weight_files: Path) -> None:
     assert set(told) == {"face-alignment", "torch", "landmark_model"}
 
 
+@pytest.mark.slow
 def test_a_build_with_fan(weight_files: Path, demo_videos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-m", "dataset.build", "--source", "voxceleb2", "--input", str(demo_videos), "--output", str(out)]
