@@ -394,6 +394,7 @@ def packed_demo(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return folder
 
 
+@pytest.mark.slow
 def test_shards_are_the_same_from_archives_and_from_the_extracted_tree(
     demo_videos: Path, packed_demo: Path, tmp_path: Path
 ) -> None:
