@@ -155,6 +155,7 @@ def test_it_is_recorded_where_the_landmarks_come_from(added: Path) -> None:
     assert "iBUG 300-W" in card
 
 
+@pytest.mark.slow
 def test_any_number_of_workers_writes_the_same_bytes(out: Path, added: Path) -> None:
     assert build.main([*adding(out), "--workers", "2"]) == 0
     assert tree(out) == tree(added)
@@ -330,6 +331,7 @@ def test_a_damaged_shard_stops_it_with_one_line(out: Path, added: Path, capsys: 
     assert tree(out) == tree(added)
 
 
+@pytest.mark.slow
 def test_killed_with_its_workers_at_random_moments(out: Path, added: Path) -> None:
     dice = random.Random(1)
     command = [sys.executable, "-m", "dataset.build", *adding(out)]

@@ -68,6 +68,7 @@ def test_new_files_become_new_shards_and_old_ones_stay(tree: Path, tmp_path: Pat
     assert len(list((out / "plan").iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_a_larger_limit_contains_the_smaller(tree: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert build.main(arguments(tree, out, "--limit", "3")) == 0
@@ -95,6 +96,7 @@ def test_a_sample_of_unit_video_draws_over_all_its_utterances(tree: Path, tmp_pa
         assert sum(later < earlier for earlier, later in zip(row["frame_pts_s"], row["frame_pts_s"][1:], strict=False)) == 1
 
 
+@pytest.mark.slow
 def test_clips_with_few_frames_are_kept_where_the_user_allows_it(make_video, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     make_video("in/id1/video/short.mp4", source="testsrc2=size=96x64:rate=25:duration=0.2")
     make_video("in/id1/video/long.mp4")
@@ -124,6 +126,7 @@ def test_retry_builds_rejected_clips_again_and_the_later_outcome_counts(tree: Pa
     assert before.items() < shards(out).items()
 
 
+@pytest.mark.slow
 def test_a_retry_that_was_interrupted_is_planned_once(tree: Path, tmp_path: Path) -> None:
     out, link = tmp_path / "out", tree / "dev/mp4/id90000/later000000/00001.mp4"
     link.parent.mkdir()

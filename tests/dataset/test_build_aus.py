@@ -34,6 +34,7 @@ def shards(out: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(out.glob("t*/*"))}
 
 
+@pytest.mark.slow
 def test_openface_gives_the_same_bytes_with_any_number_of_workers(
     demo_videos: Path, tmp_path: Path, openface: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -68,6 +69,7 @@ def test_openface_gives_the_same_bytes_with_any_number_of_workers(
     assert "openface_command" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_openface_loses_is_retried(demo_videos: Path, tmp_path: Path, openface: Command) -> None:
     out = tmp_path / "out"
     command = ["--aus", "openface", "--openface", shlex.join(openface(fail="cut")), "--openface-timeout", "30"]

@@ -164,7 +164,7 @@ def test_leaving_a_pass_begins_the_epoch_anew_and_two_at_once_are_refused(data: 
             next(one)
 
 
-@pytest.mark.parametrize("shuffle", ["global", "shard"])
+@pytest.mark.parametrize("shuffle", ["global", pytest.param("shard", marks=pytest.mark.slow)])
 def test_a_state_taken_anywhere_gives_the_very_rest_in_any_world(data: Path, shuffle: str) -> None:
     """Cut at 200 random places of three epochs, taken up by another number of ranks, batch size and reader."""
     random = np.random.default_rng(0)

@@ -412,6 +412,7 @@ def test_shards_are_the_same_from_archives_and_from_the_extracted_tree(
     assert subprocess.run([sys.executable, "-m", "dataset.verify", str(archived)], cwd=ROOT, check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_damaged_clip_in_an_archive_is_a_rejection_and_the_rest_is_built(packed_demo: Path, tmp_path: Path) -> None:
     path = Path(shutil.copy(packed_demo / "vox2_test_mp4.zip", tmp_path))
     with zipfile.ZipFile(path) as archive:

@@ -122,6 +122,7 @@ def command(tree: Path, out: Path) -> list[str]:
     return [sys.executable, "-m", "dataset.build", "--source", "voxceleb2", "--input", str(tree), "--output", str(out), "--quiet"]
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_nothing_is_half_written(demo_videos: Path, small_disk: Path, tmp_path: Path) -> None:
     out = small_disk / "out"
     done = subprocess.run(command(demo_videos, out), cwd=ROOT, capture_output=True, text=True, check=False)
@@ -137,6 +138,7 @@ def test_a_full_disk_is_one_line_and_nothing_is_half_written(demo_videos: Path, 
     }
 
 
+@pytest.mark.slow
 def test_a_limit_on_file_size_is_one_line_too(demo_videos: Path, tmp_path: Path) -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))

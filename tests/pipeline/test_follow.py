@@ -228,6 +228,7 @@ def run(out: Path, videos: Path, *more: str) -> int:
     return build.main(["--source", "folder", "--input", str(videos), "--output", str(out), *options, *more])
 
 
+@pytest.mark.slow
 def test_a_build_of_tubes_counts_verifies_and_goes_on(videos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert run(out, videos, "--workers", "2") == 0
@@ -247,6 +248,7 @@ def test_a_build_of_tubes_counts_verifies_and_goes_on(videos: Path, tmp_path: Pa
     assert content(out / "train") == content(tmp_path / "one" / "train")
 
 
+@pytest.mark.slow
 def test_a_tube_that_was_lost_from_a_marker_is_found(videos: Path, tmp_path: Path) -> None:
     """Conservation is of planned clips: a data set that lost all tubes of one is faulty."""
     out = tmp_path / "out"

@@ -54,6 +54,7 @@ def rebuilt(job: BuildJob, unit: ShardUnit) -> tuple[bytes, bytes]:
     return files(job, unit)
 
 
+@pytest.mark.slow
 def test_bytes_do_not_depend_on_decoders_suspects_or_repetition(job: BuildJob, unit: ShardUnit) -> None:
     first = rebuilt(job, unit)
     assert rebuilt(replace(job, decoders=1), unit) == first

@@ -112,6 +112,7 @@ def test_killed_workers_change_no_byte(videos: Path, undisturbed: dict[str, str]
         builds += 1
 
 
+@pytest.mark.slow
 def test_a_clip_that_kills_its_process_twice_is_rejected_and_nothing_else_is_lost(
     videos: Path, undisturbed: dict[str, str], tmp_path: Path
 ) -> None:
@@ -146,6 +147,7 @@ def kill_whoever_holds(key: str, driver: subprocess.Popen[str], scratch: Path, d
         time.sleep(0.002)
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_within_five_seconds_and_a_rerun_goes_on(videos: Path, undisturbed: dict[str, str], tmp_path: Path) -> None:
     out = tmp_path / "out"
     driver = start(videos, out, "--workers", "2")
@@ -164,6 +166,7 @@ def test_ctrl_c_stops_within_five_seconds_and_a_rerun_goes_on(videos: Path, undi
     assert hashes(out) == undisturbed
 
 
+@pytest.mark.slow
 def test_nothing_survives_a_killed_driver_and_a_rerun_goes_on(videos: Path, undisturbed: dict[str, str], tmp_path: Path) -> None:
     out = tmp_path / "out"
     driver = start(videos, out, "--workers", "2")

@@ -152,6 +152,7 @@ def test_sifting_all_images_at_once_is_the_librarys_for_each(seed: int) -> None:
         assert kept[image[kept] == number].tolist() == expected.tolist()
 
 
+@pytest.mark.slow
 def test_frames_without_a_face_stay_empty_and_order_is_kept(model: Fan, frames: NDArray[np.uint8]) -> None:
     boxes = BOXES.copy()
     boxes[1] = np.nan
@@ -165,6 +166,7 @@ def test_frames_without_a_face_stay_empty_and_order_is_kept(model: Fan, frames: 
     assert model.detect(frames[:0]) == []
 
 
+@pytest.mark.slow
 def test_out_of_memory_halves_the_batch_and_goes_on(
     model: Fan, frames: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,6 +196,7 @@ def state() -> tuple[Any, ...]:
     return torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_dtype(), flags, random
 
 
+@pytest.mark.slow
 def test_the_process_is_left_as_it_was(weight_files: Path, frames: NDArray[np.uint8]) -> None:
     before = state()
     fresh = Fan(ModelOptions(weights=weight_files))
