@@ -7,7 +7,7 @@ help:
 	@echo "make demo       set up .venv, render a small corpus, build it and verify it (no download but packages)"
 	@echo "make test       set up .venv and run the tests"
 	@echo "make venv       only set up .venv"
-	@echo "make test-slow  the tests that take minutes (random kills)"
+	@echo "make test-slow  the tests that take long (random kills, full disk, exports, training)"
 	@echo "make lint       ruff and mypy"
 	@echo "make bench      the benchmarks that need no GPU"
 
