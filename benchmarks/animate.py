@@ -31,7 +31,7 @@ from trainers.fomm.fold import FoldedNetworks
 from trainers.fomm.generator import OcclusionAwareGenerator
 from trainers.fomm.keypoints import KPDetector
 from trainers.fomm.normalize import normalize_keypoints
-from trainers.fomm.video import Driving, Picture
+from trainers.video import Driving, Picture
 
 _GOAL_TIMES, _GOAL_DIFFERENCE = 1.5, 3e-4
 _WARM = 2

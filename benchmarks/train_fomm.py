@@ -31,11 +31,13 @@ def main() -> None:
     torch.backends.cudnn.benchmark = True
     wanted = plan("fomm", options.config, batch=options.batch)
     fast = device.type == "cuda"
-    sides = {
-        "plain": _task(wanted, device, options.vgg),
-        "ours": _task(wanted, device, options.vgg, precision="bf16" if fast else "fp32", compiled=fast, channels_last=fast),
-    }
     stream = ClipStream(options.data, wanted.view, global_batch_size=wanted.global_batch_size, repeats=1000)
+    sides = {
+        "plain": _task(wanted, stream, device, options.vgg),
+        "ours": _task(
+            wanted, stream, device, options.vgg, precision="bf16" if fast else "fp32", compiled=fast, channels_last=fast
+        ),
+    }
     with make_loader(stream, device=device, augment=wanted.augment) as loader:
         batches = iter(loader)
         held = [next(batches) for _ in range(2)]
@@ -48,9 +50,9 @@ def main() -> None:
     _report(options, device, wanted, found)
 
 
-def _task(wanted: Plan, device: torch.device, vgg: str, **how: object) -> Task:
+def _task(wanted: Plan, stream: ClipStream, device: torch.device, vgg: str, **how: object) -> Task:
     torch.manual_seed(0)
-    return wanted.task(Means(world=World(), device=device, vgg=vgg, **how))  # type: ignore[arg-type]
+    return wanted.task(Means(world=World(), device=device, vgg=vgg, **how), stream)  # type: ignore[arg-type]
 
 
 def _steps(task: Task, batches: Iterator[Batch], count: int) -> tuple[float, float]:
@@ -60,7 +62,7 @@ def _steps(task: Task, batches: Iterator[Batch], count: int) -> tuple[float, flo
         asked = time.perf_counter()
         batch = next(batches)
         waited += time.perf_counter() - asked
-        losses = task.step(batch, torch.Generator().manual_seed(number))
+        losses = task.step(batch, torch.Generator().manual_seed(number), number)
     total = float(torch.stack(list(losses.values())).sum())  # waits for the device
     assert total == total, "a loss is no number"
     return time.perf_counter() - began, waited

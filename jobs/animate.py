@@ -29,7 +29,7 @@ from trainers.fomm.config import CONFIGS
 from trainers.fomm.fold import FoldedNetworks
 from trainers.fomm.onnx_networks import OnnxNetworks
 from trainers.fomm.restore import restore
-from trainers.fomm.video import Driving, Picture, read_picture, write
+from trainers.video import Driving, Picture, read_picture, write
 from transforms.extract.landmarks import models
 
 OK, FAILED = 0, 1

@@ -19,7 +19,7 @@ from dataset.stream import ClipStream
 from dataset.world import World
 from schemas.errors import ConfigError, DatasetError, MotionShardsError
 from schemas.lock import only_writer
-from trainers.checkpoint import LAST, Place, load_networks, read, resume
+from trainers.checkpoint import LAST, Place, read, resume
 from trainers.loop import Run, train
 from trainers.models import MODELS, plan
 from trainers.parallel import start
@@ -31,7 +31,7 @@ _CONFIG = "config.json"
 def _parser() -> argparse.ArgumentParser:
     parser = OneLineParser(prog="python -m jobs.train", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--model", required=True, choices=sorted(MODELS))
-    known = "; ".join(f"{model}: {', '.join(names)}" for model, (_, names) in MODELS.items())
+    known = "; ".join(f"{name}: {', '.join(model.configs)}" for name, model in MODELS.items())
     parser.add_argument("--config", required=True, help=f"a name ({known}) or a YAML file")
     parser.add_argument("--data", required=True, help="directory or URL of a data set that dataset.build made")
     parser.add_argument("--output", required=True, type=Path, help="directory of the run: checkpoints, metrics, pictures")
@@ -39,7 +39,14 @@ def _parser() -> argparse.ArgumentParser:
         "--init", type=Path, metavar="CKPT", help="begin with the weights of a checkpoint, of ours or the authors'"
     )
     parser.add_argument(
-        "--vgg", metavar="FILE|none", help="VGG19 weights; by default those in torch hub's cache; none drops the perceptual loss"
+        "--vgg",
+        metavar="FILE|none",
+        help="VGG19 weights, of face_rotator VGG16's; none drops that loss (default: torch hub's cache)",
+    )
+    parser.add_argument(
+        "--vggface",
+        metavar="FILE|none",
+        help="VGGFace weights, of talking_heads; none drops that loss (default: torch hub's cache)",
     )
     data = parser.add_argument_group("data")
     data.add_argument("--split", default="train")
@@ -92,7 +99,7 @@ def _train(options: argparse.Namespace) -> int:
     wanted = plan(options.model, options.config, options.epochs, options.batch)
     world, device = start(options.device)
     stream = _stream(options, wanted, world)
-    task = wanted.task(_means(options, world, device))
+    task = wanted.task(_means(options, world, device), stream)
     options.output.mkdir(parents=True, exist_ok=True)
     if world.rank:
         return _run(options, wanted, stream, task, device)
@@ -127,6 +134,7 @@ def _means(options: argparse.Namespace, world: World, device: torch.device) -> M
         channels_last=options.channels_last,
         accumulate=options.accumulate,
         vgg=options.vgg,
+        vggface=options.vggface,
     )
 
 
@@ -146,7 +154,7 @@ def _place(options: argparse.Namespace, task: Task, device: torch.device, beginn
     if last.exists():
         return resume(last, task, device)
     if options.init is not None:
-        load_networks(read(options.init, device), task.networks, options.init)
+        task.begin(read(options.init, device), options.init)
     return Place(0, 0, beginning)
 
 

@@ -6,21 +6,24 @@ They are read with `weights_only=True`: a checkpoint from elsewhere can hold ten
 """
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from schemas.atomic import replacing
 from schemas.errors import ConfigError
+from trainers import settings
 from trainers.task import Task
 
 OURS = "motionshards"
 LAST = "last.pt"
 _VERSION = 1
 _SHOWN = 4
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,7 @@ def save(path: Path, task: Task, place: Place) -> None:
         "version": _VERSION,
         "model": task.name,
         "config": task.config,
+        "names": {kind: list(names) for kind, names in task.names.items()},
         "step": place.step,
         "loader": place.loader,
         "schedulers": {name: scheduler.state_dict() for name, scheduler in task.schedulers.items()},
@@ -77,6 +81,23 @@ def load_networks(content: Mapping[str, Any], networks: Mapping[str, torch.nn.Mo
         network.load_state_dict(content[name])
 
 
+def stored_config(content: Mapping[str, Any], path: Path, model: str, kind: type[T]) -> T:
+    """The settings of `model` that a checkpoint of ours holds, as a dataclass.
+
+    Raises:
+        ConfigError: it is the authors', which holds none, or of another model or version
+    """
+    ours = content.get(OURS)
+    if not isinstance(ours, dict):
+        raise ConfigError(f"{path} does not tell its settings: --config is needed, a published one's name or a YAML file")
+    if ours.get("model") != model:
+        raise ConfigError(f"{path} is a checkpoint of {ours.get('model')}, not of {model}")
+    try:
+        return settings.from_json(kind, ours["config"])
+    except (KeyError, ValueError) as error:
+        raise ConfigError(f"{path}: its settings are of another version: {error}") from error
+
+
 def resume(path: Path, task: Task, device: torch.device) -> Place:
     """Put a task where its checkpoint was written, and say where that was.
 
@@ -91,6 +112,9 @@ def resume(path: Path, task: Task, device: torch.device) -> Place:
         raise ConfigError(f"{path} is a checkpoint of {ours['model']}, not of {task.name}")
     if other := _other_settings(ours["config"], task.config):
         raise ConfigError(f"{path} was trained with other settings: {'; '.join(other)}")
+    for kind, names in task.names.items():
+        if told := _other_names(ours["names"][kind], names):
+            raise ConfigError(f"{path} was trained on other {kind}: {told}. --init begins anew with its weights")
     load_networks(content, task.networks, path)
     for name, optimizer in task.optimizers.items():
         optimizer.load_state_dict(content[name])
@@ -112,6 +136,15 @@ def _difference(wanted: Mapping[str, torch.Tensor], found: Any) -> str:
     ]
     parts = [("missing", missing), ("unknown", more), ("shapes", sorted(shapes))]
     return "; ".join(f"{word}: {_some(names)}" for word, names in parts if names)
+
+
+def _other_names(stored: Sequence[str], wanted: Sequence[str]) -> str:
+    """How two lists of names differ, in words; empty where they do not."""
+    if list(stored) == list(wanted):
+        return ""
+    gone, new = sorted({*stored} - {*wanted}), sorted({*wanted} - {*stored})
+    parts = [("gone", gone), ("new", new)]
+    return "; ".join(f"{len(names):,} are {word}: {_some(names)}" for word, names in parts if names) or "their order differs"
 
 
 def _some(names: list[str]) -> str:

@@ -92,7 +92,7 @@ class _Training:
 
     def _train_on(self, batch: Batch) -> None:
         chance = torch.Generator().manual_seed(int(hashed(self._options.seed, self._step, -6)[0] >> 1))
-        losses = self._task.step(batch, chance)
+        losses = self._task.step(batch, chance, self._step)
         self._step += 1
         self._meter.add(losses, len(batch) * self._loader.stream.world.size)
 
@@ -154,10 +154,11 @@ class _Meter:
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
         self.restart()
 
     def restart(self) -> None:
-        self._sums, self._steps, self._images, self._waited_s = {}, 0, 0, 0.0
+        self._sums, self._counts, self._images, self._waited_s = {}, {}, 0, 0.0
         self._began = time.perf_counter()
 
     def waiting(self, batches: Iterable[Batch]) -> Iterator[Batch]:
@@ -172,17 +173,19 @@ class _Meter:
             yield batch
 
     def add(self, losses: dict[str, Tensor], images: int) -> None:
-        self._steps += 1
         self._images += images
         for name, loss in losses.items():
             self._sums[name] = self._sums[name] + loss if name in self._sums else loss.clone()
+            self._counts[name] = self._counts.get(name, 0) + 1
 
     def means(self) -> dict[str, float]:
-        """Mean losses over steps and processes; images a second over all; the share of time that was spent waiting for data."""
+        """Mean losses over processes and the steps that had them; images a second over all; the share of time that was spent
+        waiting for data.
+        """
         names = list(self._sums)
         if not names:
             return {}
-        values = mean_over_processes(torch.stack([self._sums[name].float() for name in names]) / self._steps).tolist()
+        values = mean_over_processes(torch.stack([self._sums[name].float() / self._counts[name] for name in names])).tolist()
         passed = max(time.perf_counter() - self._began, 1e-9)
         return {
             **dict(zip(names, values, strict=True)),

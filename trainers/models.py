@@ -1,7 +1,7 @@
 """The models that can be trained, by name."""
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from schemas.errors import ConfigError
@@ -11,16 +11,21 @@ from trainers.fomm.training import FommPlan
 from trainers.task import Plan
 
 
-def _fomm(config: str, epochs: int | None, batch: int | None) -> Plan:
-    whole = load_fomm(config)
-    changes: dict[str, Any] = {
-        name: value for name, value in (("epochs", epochs), ("global_batch_size", batch)) if value is not None
-    }
-    return FommPlan(replace(whole, training=replace(whole.training, **changes)))
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What can be trained.
+
+    configs: the named ones
+    load: gives the config of a name or a YAML file; a config has settings `training` with `epochs` and `global_batch_size`
+    plan: made of a config
+    """
+
+    configs: Mapping[str, Any]
+    load: Callable[[str], Any]
+    plan: Callable[[Any], Plan]
 
 
-MODELS: dict[str, tuple[Callable[[str, int | None, int | None], Plan], tuple[str, ...]]] = {"fomm": (_fomm, tuple(FOMM_CONFIGS))}
-"""For each model, what makes a plan of a config's name or file, epochs and batch, and the names of its configs."""
+MODELS = {"fomm": Model(FOMM_CONFIGS, load_fomm, FommPlan)}
 
 
 def plan(model: str, config: str, epochs: int | None = None, batch: int | None = None) -> Plan:
@@ -31,7 +36,9 @@ def plan(model: str, config: str, epochs: int | None = None, batch: int | None =
     """
     if model not in MODELS:
         raise ConfigError(f"--model is {model!r}, must be {' or '.join(MODELS)}")
+    given = {name: value for name, value in (("epochs", epochs), ("global_batch_size", batch)) if value is not None}
     try:
-        return MODELS[model][0](config, epochs, batch)
+        whole = MODELS[model].load(config)
+        return MODELS[model].plan(replace(whole, training=replace(whole.training, **given)))
     except ValueError as error:
         raise ConfigError(f"--model {model} --config {config}: {error}") from error

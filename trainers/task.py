@@ -1,7 +1,8 @@
 """What the training loop asks of a model, and what a model's settings ask of the data."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -10,6 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from dataset.batch import Batch
+from dataset.stream import ClipStream
 from dataset.views import View
 from dataset.world import World
 from transforms.augment.augment import Augment
@@ -23,6 +25,8 @@ class Task(Protocol):
     name: of the model, as `--model` has it
     config: plain values that go into the checkpoint, and must be the same to go on from it
     networks, optimizers, schedulers: by the names under which checkpoints hold them
+    names: lists of what rows of weights belong to, as the videos of a discriminator that knows each; they travel with
+        checkpoints, and must be the same to go on
     """
 
     @property
@@ -40,8 +44,18 @@ class Task(Protocol):
     @property
     def schedulers(self) -> Mapping[str, LRScheduler]: ...
 
-    def step(self, batch: Batch, chance: torch.Generator) -> dict[str, Tensor]:
-        """Train on a batch; gives the losses, detached scalars. All that is drawn at random is drawn from `chance`."""
+    @property
+    def names(self) -> Mapping[str, Sequence[str]]: ...
+
+    def begin(self, content: Mapping[str, Any], path: Path) -> None:
+        """Begin with the weights of a checkpoint at `path`, ours or the authors'. Raises ConfigError: they do not fit."""
+
+    def step(self, batch: Batch, chance: torch.Generator, number: int) -> dict[str, Tensor]:
+        """Train on a batch; gives the losses, detached scalars: a step may leave some out.
+
+        chance: all that is drawn at random is drawn from it
+        number: of the step, from 0 on
+        """
 
     def pictures(self) -> Tensor | None:
         """What the last step saw and made, float [3,H,W] in [0, 1]; None before the first."""
@@ -58,7 +72,7 @@ class Means:
     compiled: networks go through torch.compile
     channels_last: memory format of networks and pictures
     accumulate: parts of a batch that go through the networks one after the other; batch statistics are those of a part
-    vgg: see `trainers.vgg.load`
+    vgg, vggface: weights of the networks that compare pictures, see `trainers.vgg.load`
     """
 
     world: World
@@ -68,6 +82,7 @@ class Means:
     channels_last: bool = False
     accumulate: int = 1
     vgg: str | None = None
+    vggface: str | None = None
 
     def autocast(self) -> torch.autocast:
         """The context of forward passes."""
@@ -106,5 +121,5 @@ class Plan(Protocol):
     @property
     def augment(self) -> Augment: ...
 
-    def task(self, means: Means) -> Task:
-        """The networks, ready to be trained. Raises ConfigError: weights that it needs are absent."""
+    def task(self, means: Means, stream: ClipStream) -> Task:
+        """The networks, ready to be trained on the clips of `stream`. Raises ConfigError: weights that it needs are absent."""

@@ -22,7 +22,7 @@ from trainers.fomm.config import Config
 from trainers.fomm.fold import FoldedNetworks
 from trainers.fomm.generator import OcclusionAwareGenerator
 from trainers.fomm.keypoints import KPDetector
-from trainers.fomm.video import Driving, Picture, read_picture, write
+from trainers.video import Driving, Picture, read_picture, write
 from transforms.extract.ffmpeg import ffmpeg_path
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -19,7 +19,7 @@ from trainers.fomm.fold import FoldedNetworks
 from trainers.fomm.generator import OcclusionAwareGenerator
 from trainers.fomm.keypoints import Keypoints, KPDetector
 from trainers.fomm.normalize import normalize_keypoints
-from trainers.fomm.video import Picture
+from trainers.video import Picture
 from transforms.extract.landmarks import models
 
 Trained = tuple[KPDetector, OcclusionAwareGenerator]

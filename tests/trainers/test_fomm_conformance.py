@@ -16,7 +16,7 @@ from trainers.fomm.generator import OcclusionAwareGenerator
 from trainers.fomm.keypoints import Keypoints, KPDetector
 from trainers.fomm.losses import DiscriminatorLoss, GeneratorLoss, GeneratorResult
 from trainers.fomm.normalize import normalize_keypoints
-from trainers.vgg import Vgg19
+from trainers.vgg import RELU_N_1, VGG19, Vgg
 from transforms.augment.tps import Warp
 
 FIGURES = figures("fomm_tiny64")
@@ -121,7 +121,7 @@ def transform(dtype: torch.dtype) -> Warp:
 
 def generator_pass(config: Config, made: Networks, dtype: torch.dtype) -> GeneratorResult:
     """Losses of the generator's step, with its gradients."""
-    loss = GeneratorLoss(config, fill(Vgg19(), "vgg19")).to(dtype)
+    loss = GeneratorLoss(config, fill(Vgg(VGG19, RELU_N_1), "vgg19")).to(dtype)
     for network in made:
         network.train()
     x = pictures(dtype)

@@ -1,7 +1,7 @@
 """The loop with a model of one number, so that what must not happen can be made to happen at a step of choice."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from dataset.batch import Batch
 from dataset.loader import make_loader
 from dataset.stream import ClipStream, Pairs
 from schemas.errors import ConfigError, TrainingFailed
-from trainers.checkpoint import LAST, Place, read, resume
+from trainers.checkpoint import LAST, Place, load_networks, read, resume
 from trainers.log import Log
 from trainers.loop import Run, train
 
@@ -24,7 +24,7 @@ class OneNumber:
 
     name = "one"
 
-    def __init__(self, bad: int | None = None, where: str = "loss") -> None:
+    def __init__(self, bad: int | None = None, where: str = "loss", names: Sequence[str] = ("a", "b", "c")) -> None:
         self.config: dict[str, Any] = {"of": "one"}
         self._network = nn.Linear(1, 1)
         nn.init.zeros_(self._network.weight)
@@ -35,8 +35,14 @@ class OneNumber:
         self.schedulers = {"optimizer_network": torch.optim.lr_scheduler.StepLR(adam, 1, 0.5)}
         self._bad, self._where, self.steps = bad, where, 0
         self.drawn: list[float] = []
+        self.numbers: list[int] = []
+        self.names: Mapping[str, Sequence[str]] = {"videos": names}
 
-    def step(self, batch: Batch, chance: torch.Generator) -> dict[str, Tensor]:
+    def begin(self, content: Mapping[str, Any], path: Path) -> None:
+        load_networks(content, self.networks, path)
+
+    def step(self, batch: Batch, chance: torch.Generator, number: int) -> dict[str, Tensor]:
+        self.numbers.append(number)
         self.drawn.append(float(torch.rand(1, generator=chance)))
         grey = batch.frames.float().mean(dim=(1, 2, 3, 4))[:, None] / 255
         loss = (self._network(torch.ones_like(grey)) - grey).square().mean()
@@ -100,6 +106,7 @@ def test_what_is_drawn_depends_on_the_step_alone(data: Path, tmp_path: Path) -> 
     assert (place.epoch, place.step) == (1, 7)
     run(data, tmp_path / "parts", second, place)
     assert first.drawn + second.drawn == whole.drawn
+    assert first.numbers + second.numbers == whole.numbers == list(range(15))
     assert len(set(whole.drawn)) == 15
     assert torch.equal(second._network.bias, whole._network.bias)
 
@@ -113,6 +120,25 @@ def test_lines_behind_the_checkpoint_go_when_a_run_goes_on(tmp_path: Path) -> No
     Log(tmp_path, 4).scalars(6, {"a": 1.0})
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert lines == [{"step": 2, "a": 2 / 3, "b": None}, {"step": 4, "a": 4 / 3, "b": None}, {"step": 6, "a": 1.0}]
+
+
+def test_a_run_does_not_go_on_with_other_names(data: Path, tmp_path: Path) -> None:
+    run(data, tmp_path, OneNumber(), stop_after=1)
+    for names, told in ((("a", "c", "d"), "1 are gone: b; 1 are new: d"), (("b", "a", "c"), "their order differs")):
+        with pytest.raises(ConfigError, match=f"trained on other videos: {told}. --init"):
+            resume(tmp_path / LAST, OneNumber(names=names), torch.device("cpu"))
+
+
+def test_a_loss_of_some_steps_is_averaged_over_those(data: Path, tmp_path: Path) -> None:
+    class Seldom(OneNumber):
+        def step(self, batch: Batch, chance: torch.Generator, number: int) -> dict[str, Tensor]:
+            super().step(batch, chance, number)
+            always = {"always": torch.tensor(float(number))}
+            return always | ({"seldom": torch.tensor(number + 0.5)} if number % 3 == 0 else {})
+
+    run(data, tmp_path, Seldom(), log_every=5)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["always"], line["seldom"]) for line in lines] == [(2.0, 2.0), (7.0, 8.0), (12.0, 12.5)]
 
 
 def test_checkpoints_that_are_not_ours_to_go_on_with_are_told(tmp_path: Path) -> None:

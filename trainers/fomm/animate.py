@@ -12,7 +12,7 @@ from torch import Tensor
 
 from trainers.fomm.keypoints import Keypoints
 from trainers.fomm.normalize import hull_areas
-from trainers.fomm.video import Picture
+from trainers.video import Picture
 
 logger = logging.getLogger("motionshards")
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from schemas.errors import ConfigError
 from trainers.fomm.normalize import hull_areas
-from trainers.fomm.video import Picture
+from trainers.video import Picture
 from transforms.extract.landmarks.models import FaceModel
 
 logger = logging.getLogger("motionshards")

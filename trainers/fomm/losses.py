@@ -15,7 +15,7 @@ from trainers.fomm.config import Config
 from trainers.fomm.discriminator import Verdict
 from trainers.fomm.generator import Generated
 from trainers.fomm.keypoints import Keypoints, inverse_2x2, product_2x2
-from trainers.vgg import Vgg19
+from trainers.vgg import Vgg
 from transforms.augment.tps import Warp
 
 
@@ -38,11 +38,11 @@ class GeneratorResult:
 class GeneratorLoss(nn.Module):
     """What generator and detector are trained on together.
 
-    vgg: with the five taps `vgg.RELU_N_1`. None drops the perceptual loss; the mean absolute difference of pixels over the
-        same scales stands in, since there would be nothing else to learn the picture from. Results are then blurred.
+    vgg: with the five taps `vgg.RELU_N_1` of VGG19. None drops the perceptual loss; the mean absolute difference of pixels over
+        the same scales stands in, since there would be nothing else to learn the picture from. Results are then blurred.
     """
 
-    def __init__(self, config: Config, vgg: Vgg19 | None) -> None:
+    def __init__(self, config: Config, vgg: Vgg | None) -> None:
         super().__init__()
         self.weights, self.align_corners = config.training.losses, config.architecture.align_corners
         self.vgg = vgg
@@ -91,7 +91,7 @@ class GeneratorLoss(nn.Module):
             return {"pixel": self.weights.pixel * _sum([_distance(*pair) for pair in pairs])}
         return {}
 
-    def _perceptual(self, vgg: Vgg19, prediction: Tensor, driving: Tensor) -> Tensor:
+    def _perceptual(self, vgg: Vgg, prediction: Tensor, driving: Tensor) -> Tensor:
         with torch.no_grad():
             wanted = vgg(driving)
         return _weighted_distances(self.weights.perceptual, vgg(prediction), wanted)

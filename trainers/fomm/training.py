@@ -1,7 +1,8 @@
 """Training of the first order motion model: what it wants of the data, and one step."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,8 +11,10 @@ from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, MultiStepLR
 
 from dataset.batch import Batch
+from dataset.stream import ClipStream
 from dataset.views import Pairs
 from trainers import vgg
+from trainers.checkpoint import load_networks
 from trainers.fomm.config import Config
 from trainers.fomm.discriminator import MultiScaleDiscriminator
 from trainers.fomm.generator import OcclusionAwareGenerator
@@ -62,8 +65,9 @@ class FommPlan:
         """See Plan."""
         return self.config.training.augment()
 
-    def task(self, means: Means) -> "FommTask":
+    def task(self, means: Means, stream: ClipStream) -> "FommTask":
         """See Plan."""
+        del stream
         return FommTask(self.config, means)
 
 
@@ -71,6 +75,7 @@ class FommTask:
     """See `trainers.task.Task`. Generator and detector are trained together, then the discriminator on what was generated."""
 
     name = "fomm"
+    names: Mapping[str, Sequence[str]] = {}
 
     def __init__(self, config: Config, means: Means) -> None:
         self.config: dict[str, Any] = config.to_json()
@@ -98,8 +103,13 @@ class FommTask:
         self._adversarial = config.training.losses.generator_gan > 0
         self._shown: tuple[Tensor, Tensor, GeneratorResult] | None = None
 
-    def step(self, batch: Batch, chance: torch.Generator) -> dict[str, Tensor]:
+    def begin(self, content: Mapping[str, Any], path: Path) -> None:
         """See Task."""
+        load_networks(content, self.networks, path)
+
+    def step(self, batch: Batch, chance: torch.Generator, number: int) -> dict[str, Tensor]:
+        """See Task."""
+        del number
         parts = self._parts(batch, chance)
         results = self._train_generator(parts)
         losses = [result.losses for result in results]

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from schemas.errors import ConfigError
-from trainers.fomm.video import Driving, Picture, read_picture, write
+from trainers.video import Driving, Picture, read_picture, write
 from transforms.extract.ffmpeg import ffmpeg_path
 
 MakeVideo = Callable[..., Path]

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from schemas.errors import ClipRejected, ConfigError
+from transforms.extract.crop import Window
 from transforms.extract.decode import SCALER, cut
 from transforms.extract.ffmpeg import FfmpegResult, command, run_ffmpeg, safe_input_options
 from transforms.extract.media import INPUT, Media, arguments_for, check_file
@@ -86,23 +87,40 @@ class Driving:
 
     def frames(self, size_px: int) -> Iterator[Picture]:
         """All frames in order, uint8 [size,size,3]. Raises ConfigError where the file has changed or ffmpeg fails."""
+        for _, frame in self._pairs(size_px):
+            yield frame
+
+    def whole_frames(self) -> Iterator[Picture]:
+        """All frames in order as they are, uint8 [H,W,3]. Raises ConfigError as `frames`."""
+        for frame, _ in self._pairs(2):
+            yield frame
+
+    def _pairs(self, small_px: int) -> Iterator[tuple[Picture, Picture]]:
         with _told(self.path):
-            for _, frame in stream(Media.at(self.path), self.timeline, 0, len(self), (size_px, size_px), _PATIENCE_S):
-                yield frame
+            yield from stream(Media.at(self.path), self.timeline, 0, len(self), (small_px, small_px), _PATIENCE_S)
 
 
-def read_picture(path: Path, size_px: int) -> Picture:
-    """A PNG, JPEG or other picture, upright and without transparency, uint8 [size,size,3]. Raises ConfigError."""
+def read_whole_picture(path: Path, mode: str = "RGB") -> Picture:
+    """A PNG, JPEG or other picture, upright, uint8 [H,W,C] as `mode` of Pillow says. Raises ConfigError."""
     try:
         with Image.open(path) as opened:
-            rgb = np.array(ImageOps.exif_transpose(opened).convert("RGB"))
+            return np.array(ImageOps.exif_transpose(opened).convert(mode))
     except FileNotFoundError as error:
         raise ConfigError(f"there is no picture {path}") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ConfigError(f"{path} cannot be read as a picture: {error}") from error
-    with _told(path):
-        scaled: Picture = cut(rgb[None], (0, 0, rgb.shape[1], rgb.shape[0]), size_px, _PATIENCE_S)[0]
-    return scaled
+
+
+def read_picture(path: Path, size_px: int) -> Picture:
+    """A PNG, JPEG or other picture, upright and without transparency, uint8 [size,size,3]. Raises ConfigError."""
+    rgb = read_whole_picture(path)
+    return cut_window(rgb, (0, 0, rgb.shape[1], rgb.shape[0]), size_px)
+
+
+def cut_window(rgb: Picture, window: Window, size_px: int) -> Picture:
+    """A window of a picture, as a build would cut it out of a frame, uint8 [size,size,3]."""
+    cropped: Picture = cut(rgb[None], window, size_px, _PATIENCE_S)[0]
+    return cropped
 
 
 def write(path: Path, frames: Iterable[Picture], size_px: int, rate: Fraction, sound: Driving | None = None) -> int:

@@ -1,0 +1,100 @@
+"""Faces in users' pictures: where they are, that they come out as a data set's do, and that they go back where they were."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from schemas.errors import ConfigError
+from trainers.faces import face_window, find_face, find_landmarks, lay_back, shared_window, to_window
+from trainers.video import Driving, Picture, cut_window
+from transforms.extract.landmarks import models
+from transforms.extract.landmarks.models import FaceModel
+
+RANDOM = np.random.default_rng(5)
+
+
+@pytest.fixture(scope="module")
+def model() -> FaceModel:
+    loaded = models.load("dlib")
+    assert loaded is not None
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def frames(demo_videos: Path) -> list[Picture]:
+    return list(Driving.at(sorted(demo_videos.rglob("*.mp4"))[0]).whole_frames())[:20:5]
+
+
+def face(centre: tuple[float, float], extent: float) -> np.ndarray:
+    """68 points whose extent is a square."""
+    points = RANDOM.uniform(-0.5, 0.5, (68, 2))
+    points[:2] = [[-0.5, -0.5], [0.5, 0.5]]
+    return (np.array(centre) + extent * points).astype(np.float32)
+
+
+def test_a_face_lies_in_its_window_as_faces_do_in_voxceleb() -> None:
+    x0, y0, x1, y1 = face_window(face((400, 300), 100), (800, 600))
+    assert x1 - x0 == y1 - y0 == round(100 / 0.616)
+    assert (x0 + x1) / 2 == pytest.approx(400, abs=1)
+    assert (300 - y0) / (y1 - y0) == pytest.approx(0.578, abs=0.01)
+
+
+def test_a_window_stays_in_the_picture_where_it_can() -> None:
+    assert face_window(face((30, 40), 100), (800, 600))[:2] == (0, 0)
+    x0, y0, x1, _ = face_window(face((60, 60), 110), (120, 300))
+    assert abs(x0 + x1 - 120) <= 1 and x0 < 0 and y0 == 0, "wider than the picture: centred on it"
+
+
+def test_a_window_of_several_pictures_holds_all_their_faces() -> None:
+    faces = np.stack([face((300, 300), 80), face((360, 320), 90)])
+    x0, y0, x1, y1 = face_window(faces, (800, 600))
+    assert ((faces > (x0, y0)) & (faces < (x1, y1))).all()
+
+
+def test_points_follow_the_pixels() -> None:
+    """A bright pixel is found at the place its point goes to."""
+    picture = np.zeros((200, 300, 3), np.uint8)
+    picture[98:103, 148:153] = 255
+    window = (100, 50, 200, 150)
+    small = cut_window(picture, window, 64).astype(float)[..., 0]
+    found = [(small * axis).sum() / small.sum() for axis in np.meshgrid(np.arange(64), np.arange(64))]
+    np.testing.assert_allclose(to_window(np.array([150, 100], np.float32), window, 64), found, atol=0.1)
+
+
+def test_real_landmarks_are_those_of_the_cut_face(frames: list[Picture], model: FaceModel) -> None:
+    found = find_face(frames[0], model, 128)
+    assert found is not None and found.picture.shape == (128, 128, 3)
+    again = find_landmarks(found.picture, model)
+    assert again is not None
+    assert np.abs(again - found.landmarks_px).mean() < 3, "found anew in the cut face"
+
+
+def test_a_picture_without_a_face_has_none(model: FaceModel) -> None:
+    assert find_face(np.full((160, 160, 3), 90, np.uint8), model, 64) is None
+    with pytest.raises(ConfigError, match="no face is found"):
+        shared_window([np.full((160, 160, 3), 90, np.uint8)], model)
+
+
+def test_a_window_of_a_video_passes_over_frames_without_a_face(frames: list[Picture], model: FaceModel) -> None:
+    blank = np.full_like(frames[0], 90)
+    assert shared_window([blank, *frames], model) == shared_window(frames, model)
+
+
+@pytest.mark.parametrize("window", [(20, 10, 84, 74), (-10, -10, 54, 54), (60, 40, 124, 104), (-4, -4, 124, 124)])
+def test_an_unchanged_face_leaves_the_picture_as_it_was(window: tuple[int, int, int, int]) -> None:
+    y, x = np.mgrid[:100, :120]
+    picture = np.stack([x * 2, y * 2, x + y], axis=-1).astype(np.uint8)
+    side = window[2] - window[0]
+    again = lay_back(picture, cut_window(picture, window, side), window)
+    assert np.abs(again.astype(int) - picture).max() <= 2
+
+
+def test_a_changed_face_fades_in_from_its_rim(frames: list[Picture]) -> None:
+    picture, white = np.zeros((100, 100, 3), np.uint8), np.full((32, 32, 3), 255, np.uint8)
+    made = lay_back(picture, white, (30, 40, 80, 90))
+    assert made[65, 55].min() == 255 and not made[:40].any() and not made[:, 80:].any()
+    row = made[65, 30:40, 0].astype(int)
+    assert (np.diff(row) >= 0).all() and 0 < row[0] < 255
+    edge = lay_back(picture, white, (-10, 0, 40, 50))
+    assert edge[20, 0].min() == 255, "nothing is faded at the picture's own edge"
