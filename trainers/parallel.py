@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from dataset.world import World
 from schemas.errors import ConfigError
@@ -58,6 +59,14 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
         parts = torch.split(flat, [gradient.numel() for gradient in bucket])
         for gradient, part in zip(bucket, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
+
+
+def update(networks: Iterable[nn.Module], optimizer: Optimizer) -> None:
+    """Step an optimiser on the gradients' means over all processes, and clear them."""
+    for network in networks:
+        average_gradients(network.parameters())
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
 
 
 def mean_over_processes(values: Tensor) -> Tensor:

@@ -88,6 +88,11 @@ class Means:
         """The context of forward passes."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
+    def parts(self, count: int) -> list[slice]:
+        """The rows of a batch of `count`, in the parts that go through the networks one after the other."""
+        each = -(-count // self.accumulate)
+        return [slice(start, start + each) for start in range(0, count, each)]
+
     def prepared(self, network: nn.Module) -> nn.Module:
         """A network on the device, with statistics over all processes where CUDA can, in its memory format."""
         if self.world.size > 1 and self.device.type == "cuda":

@@ -21,7 +21,7 @@ from trainers.fomm.generator import OcclusionAwareGenerator
 from trainers.fomm.keypoints import KPDetector
 from trainers.fomm.losses import DiscriminatorLoss, GeneratorLoss, GeneratorResult
 from trainers.fomm.pictures import step_pictures
-from trainers.parallel import average_gradients, same_everywhere
+from trainers.parallel import same_everywhere, update
 from trainers.task import Means
 from transforms.augment.augment import Augment
 from transforms.augment.tps import Warp
@@ -143,9 +143,7 @@ class FommTask:
         transforms = drawn[world.part(count)].to(self._means.device)
         form = torch.channels_last if self._means.channels_last else torch.contiguous_format
         frames = [batch.frames[:, number].to(self._means.device).contiguous(memory_format=form) for number in (0, 1)]
-        each = -(-len(batch) // self._means.accumulate)
-        rows = [slice(start, start + each) for start in range(0, len(batch), each)]
-        return [(frames[0][row], frames[1][row], transforms[row]) for row in rows]
+        return [(frames[0][row], frames[1][row], transforms[row]) for row in self._means.parts(len(batch))]
 
     def _train_generator(self, parts: list[tuple[Tensor, Tensor, Warp]]) -> list[GeneratorResult]:
         trained = ("generator", "kp_detector")
@@ -176,10 +174,7 @@ class FommTask:
 
     def _update(self, names: Iterable[str]) -> None:
         for name in names:
-            average_gradients(self.networks[name].parameters())
-            optimizer = self.optimizers[f"optimizer_{name}"]
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            update((self.networks[name],), self.optimizers[f"optimizer_{name}"])
 
 
 def _sum(losses: Iterable[Tensor]) -> Tensor:
