@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -197,7 +198,16 @@ def test_weights_of_another_run_are_a_beginning(data: Path, config: Path, tmp_pa
     assert (content[key[0]][key[1]] - theirs[key[0]][key[1]]).abs().max() <= 2.1e-4, "one step away from where it began"
 
 
-def test_bf16_compiled_or_not_trains(data: Path, config: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no compiler for torch.compile")
+def test_compiled_networks_learn_the_same(data: Path, config: Path, tmp_path: Path) -> None:
+    for name, more in (("eager", ()), ("compiled", ("--compile",))):
+        assert jobs.train.main(order(data, config, tmp_path / name, "--stop-after", 3, *more)) == 0
+    for one, other in zip(metrics(tmp_path / "eager"), metrics(tmp_path / "compiled"), strict=True):
+        assert one == pytest.approx(other, rel=1e-4)
+
+
+def test_bf16_trains(data: Path, config: Path, tmp_path: Path) -> None:
     run = order(data, config, tmp_path / "run", "--precision", "bf16", "--channels-last", "--stop-after", 2)
     assert jobs.train.main(run) == 0
     plain = order(data, config, tmp_path / "plain", "--stop-after", 2)

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainers.fomm.hull import LEAST_AREA
 from trainers.fomm.keypoints import Keypoints
 from trainers.fomm.normalize import hull_areas
 from trainers.video import Picture
 
 logger = logging.getLogger("motionshards")
 
-_LEAST = 1e-6  # of determinants and of areas of hulls: below, nothing is divided by them
+_LEAST = 1e-6  # of determinants: below, nothing is divided by them
 
 
 class Networks(Protocol):
@@ -86,7 +87,7 @@ class Animator:
         if not self._movement.relative:
             return found, False
         _tell_singular(_regular(found), "the first frame")
-        flat = min(hull_areas(keypoints.value)[0] for keypoints in (self._source_keypoints, found)) < _LEAST
+        flat = min(hull_areas(keypoints.value)[0] for keypoints in (self._source_keypoints, found)) < LEAST_AREA
         if self._movement.adapt_scale and flat:
             logger.warning("keypoints of the source or of the first frame lie on a line: movement is not scaled")
         return found, self._movement.adapt_scale and not flat

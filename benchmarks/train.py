@@ -1,10 +1,10 @@
-"""Training of FOMM: images a second of a step, written plainly and as jobs.train runs it, and the time spent waiting for data.
+"""Training: images a second of a step, written plainly and as jobs.train runs it, and the time spent waiting for data.
 
-    python -m benchmarks.train_fomm --data OUT [--config vox-256] [--batch 16]
+    python -m benchmarks.train --data OUT [--model fomm] [--config vox-256] [--batch 16]
 
 Both sides step on batches of the same shards, on a GPU where there is one: `plain` with pictures already on the device, in fp32
 and eager; `ours` as `jobs.train` runs it, through `make_loader`, in bf16, channels_last and compiled (on a processor: fp32,
-eager). Sides take turns. Without VGG19's weights both drop the perceptual loss.
+eager). Sides take turns. Without VGG's weights both drop the losses that need them.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from dataset.batch import Batch
 from dataset.loader import make_loader
 from dataset.stream import ClipStream
 from dataset.world import World
-from trainers.models import plan
+from trainers.models import MODELS, plan
 from trainers.task import Means, Plan, Task
 
 
@@ -29,7 +29,8 @@ def main() -> None:
     options = _parser().parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.backends.cudnn.benchmark = True
-    wanted = plan("fomm", options.config, batch=options.batch)
+    config = options.config or next(iter(MODELS[options.model].configs))
+    wanted = plan(options.model, config, batch=options.batch)
     fast = device.type == "cuda"
     stream = ClipStream(options.data, wanted.view, global_batch_size=wanted.global_batch_size, repeats=1000)
     sides = {
@@ -52,7 +53,7 @@ def main() -> None:
 
 def _task(wanted: Plan, stream: ClipStream, device: torch.device, vgg: str, **how: object) -> Task:
     torch.manual_seed(0)
-    return wanted.task(Means(world=World(), device=device, vgg=vgg, **how), stream)  # type: ignore[arg-type]
+    return wanted.task(Means(world=World(), device=device, vgg=vgg, vggface="none", **how), stream)  # type: ignore[arg-type]
 
 
 def _steps(task: Task, batches: Iterator[Batch], count: int) -> tuple[float, float]:
@@ -73,21 +74,22 @@ def _report(options: argparse.Namespace, device: torch.device, wanted: Plan, fou
     rate = {name: images / statistics.median(seconds for seconds, _ in rounds) for name, rounds in found.items()}
     share = {name: statistics.median(waited / seconds for seconds, waited in rounds) for name, rounds in found.items()}
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads"
-    report = Report("benchmarks/train_fomm.py: a training step of FOMM", options)
+    report = Report("benchmarks/train.py: a training step", options)
     report.note(
-        f"torch {torch.__version__}, {device.type} ({name}); {options.config}, batches of {wanted.global_batch_size} pairs of "
-        f"{wanted.size} px, VGG19: {options.vgg}; medians of {options.rounds} rounds of {options.steps} steps in turns."
+        f"torch {torch.__version__}, {device.type} ({name}); {options.model}, batches of {wanted.global_batch_size} samples "
+        f"of {wanted.size} px, VGG: {options.vgg}; medians of {options.rounds} rounds of {options.steps} steps in turns."
     )
     rows = [(side, rate[side], rate[side] / rate["plain"], f"{share[side]:.1%}") for side in found]
-    report.table("Steps", ("side", "pairs/s", "times plain", "waiting for data"), rows)
+    report.table("Steps", ("side", "samples/s", "times plain", "waiting for data"), rows)
     report.finish({"device": device.type, "times_plain": rate["ours"] / rate["plain"], "waiting": share["ours"]})
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, type=Path, help="a data set of frames of the config's size")
-    parser.add_argument("--config", default="vox-256")
-    parser.add_argument("--vgg", default="none", help="VGG19 weights, or none")
+    parser.add_argument("--model", choices=sorted(MODELS), default="fomm")
+    parser.add_argument("--config", help="by default the model's first")
+    parser.add_argument("--vgg", default="none", help="weights, or none")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--warm", type=int, default=3)
