@@ -17,7 +17,7 @@ from pipeline.add import AddOrder, add, short_clips
 from pipeline.device import gpus
 from pipeline.drive import Ledger
 from pipeline.input import open_input
-from pipeline.runners import LOCAL
+from pipeline.runners import DASK, LOCAL, Runner
 from pipeline.sources import SOURCES
 from schemas.config import PRECISIONS, BuildConfig
 from schemas.errors import ConfigError
@@ -45,6 +45,25 @@ def offer(parser: argparse.ArgumentParser | argparse._MutuallyExclusiveGroup) ->
     )
 
 
+def offer_runner(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """The options that say where to run."""
+    parser.add_argument("--runner", default=LOCAL, help=f"{LOCAL}, {DASK}, or the name of a Beam runner")
+    parser.add_argument("--workers", type=int, help="processes of this machine (default: cores, or GPUs with FAN)")
+    parser.add_argument(
+        "--dask-scheduler", metavar="ADDR|FILE", help=f"--runner {DASK}: the cluster (default: --workers processes here)"
+    )
+
+
+def runner(options: argparse.Namespace, beam_options: list[str], landmarks: str) -> Runner:
+    """What they say. Raises ConfigError."""
+    return Runner(
+        name=options.runner,
+        workers=options.workers or gpus(landmarks) or len(os.sched_getaffinity(0)),
+        scheduler=options.dask_scheduler,
+        options=beam_options,
+    )
+
+
 def parser(whole: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """The options that go with an addition. whole: the parser of `dataset.build`"""
     defaults = {field.name: field.default for field in dataclasses.fields(BuildConfig)}
@@ -61,8 +80,7 @@ def parser(whole: argparse.ArgumentParser) -> argparse.ArgumentParser:
     part.add_argument("--openface-timeout", type=float, default=START_S, help="seconds for one call of it, and 2 more a frame")
     part.add_argument("--weights", type=Path, help="directory with FAN's weight files; else torch hub's cache, else fetched")
     part.add_argument("--compile", action="store_true", help="compile FAN, for long runs")
-    part.add_argument("--runner", default=LOCAL, help="local, or the name of a Beam runner")
-    part.add_argument("--workers", type=int, help="processes of the local runner (default: cores, or GPUs with FAN)")
+    offer_runner(part)
     part.add_argument("--quiet", action="store_true", help="only the last line")
     part.add_argument("--json", action="store_true", help="the last line as JSON")
     names = {name for action in whole._actions for name in action.option_strings}
@@ -84,9 +102,7 @@ def run(options: argparse.Namespace, beam_options: list[str], say: Say) -> str:
         aus=au_options.resolve(options.aus, options.openface, options.openface_timeout),
         weights=options.weights,
         compile=options.compile,
-        runner=options.runner,
-        workers=options.workers or gpus(landmarks) or len(os.sched_getaffinity(0)),
-        beam_options=beam_options,
+        runner=runner(options, beam_options, landmarks),
         quiet=options.quiet,
     )
     ledger = add(order, datetime.now(UTC).isoformat(timespec="seconds"), say)

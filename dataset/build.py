@@ -10,18 +10,15 @@ the same command goes on from there.
 import argparse
 import dataclasses
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from dataset import add
 from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, stop_on_signals
-from pipeline.device import gpus
 from pipeline.drive import BuildOrder, Ledger, build
 from pipeline.input import Input, open_input
 from pipeline.plan import Wanted
-from pipeline.runners import LOCAL
 from pipeline.sources import SOURCES
 from schemas.config import FITS, PRECISIONS, RECIPES, UNITS, BuildConfig
 from schemas.errors import BuildFailed, ConfigError, DatasetError
@@ -136,8 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--retry", action="append", choices=_RETRY, default=[], help="build clips rejected for this reason again")
     add.offer(parser)
     how = parser.add_argument_group("how it runs")
-    how.add_argument("--runner", default=LOCAL, help="local, or the name of a Beam runner")
-    how.add_argument("--workers", type=int, help="processes of the local runner (default: cores, or GPUs with FAN)")
+    add.offer_runner(how)
     how.add_argument("--weights", type=Path, help="directory with FAN's weight files; else torch hub's cache, else fetched")
     how.add_argument("--openface", metavar="CMD", help=f"command line of --aus openface (default: $OPENFACE_BIN, or {PROGRAM})")
     how.add_argument("--openface-timeout", type=float, default=START_S, help="seconds for one call of it, and 2 more a frame")
@@ -189,9 +185,7 @@ def _understand(options: argparse.Namespace, beam_options: list[str]) -> tuple[B
         weights=options.weights,
         compile=options.compile,
         aus=aus,
-        runner=options.runner,
-        workers=options.workers or gpus(landmarks) or len(os.sched_getaffinity(0)),
-        beam_options=beam_options,
+        runner=add.runner(options, beam_options, landmarks),
         quiet=options.quiet,
     )
     return order, config

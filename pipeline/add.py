@@ -6,7 +6,7 @@ addition. Stopped, it goes on with the shards that lack it.
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline import plan, runners
+from pipeline import plan
 from pipeline.action_units import check_csvs
-from pipeline.drive import Ledger, decoders, folder_of
+from pipeline.drive import Ledger, decoders, folder_of, run_units
 from pipeline.finalize import finalize
 from pipeline.input import Input, check_archives
-from pipeline.progress import progress
 from pipeline.provenance import PIPELINE_VERSION, provenance, versions
+from pipeline.runners import Runner
 from pipeline.shard import BuildJob
 from pipeline.supervise import pending
 from schemas.addition import Addition
@@ -50,7 +50,7 @@ class AddOrder:
     input: where the videos are, for `frames`
     aus: where action units come from, for `aus`, and for `frames` of a data set that has them
     weights, compile: directory with weight files of models, looked into first; and whether to compile the networks
-    runner, workers, beam_options: where to run
+    runner: where to run
     """
 
     out: Path
@@ -60,9 +60,7 @@ class AddOrder:
     aus: AuSource | None = None
     weights: Path | None = None
     compile: bool = False
-    runner: str = runners.LOCAL
-    workers: int = 1
-    beam_options: Sequence[str] = ()
+    runner: Runner = field(default_factory=Runner)
     quiet: bool = False
 
 
@@ -76,7 +74,6 @@ def add(order: AddOrder, at: str, say: Callable[[str], None]) -> Ledger:
         DatasetError: there is no data set
         BuildFailed: the run stopped; what is committed stays and a further run goes on from there
     """
-    runners.check_options(order.runner, order.beam_options)
     with only_writer(order.out):
         manifest = Manifest.read(order.out)
         if _is_there(order, manifest):
@@ -200,15 +197,11 @@ def _run(order: AddOrder, manifest: Manifest, addition: Addition, config: BuildC
         order.out.resolve(),
         config,
         manifest.provenance["ffmpeg"],
-        decoders=decoders(config, order.workers),
+        decoders=decoders(config, order.runner.workers),
         weights=order.weights.resolve() if order.weights else None,
         compile=order.compile,
         aus=order.aus,
         addition=addition.number,
         adding=addition.what,
     )
-    bar = progress(total, total - sum(len(unit) for unit in left), quiet=order.quiet)
-    try:
-        runners.run(left, job, order.runner, order.workers, order.beam_options, bar)
-    finally:
-        bar.close()
+    run_units(left, total, job, order.runner, quiet=order.quiet)

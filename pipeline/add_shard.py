@@ -112,7 +112,7 @@ def with_quality(clips: Iterable[Clip], job: BuildJob) -> Iterator[Clip]:
 
 def with_aus(clips: Iterable[Clip], job: BuildJob) -> Iterator[Clip]:
     """Action units. A clip that is lost to their source is kept, with no valid frame."""
-    return add_action_units(clips, job.aus, job.journal)
+    return add_action_units(clips, job.aus, job.scratch)
 
 
 def _crop(clip: Clip) -> Crop:

@@ -3,6 +3,7 @@
 import fcntl
 import functools
 import os
+import tempfile
 from pathlib import Path
 
 from schemas.config import BuildConfig
@@ -22,20 +23,20 @@ def gpus(landmarks: str) -> int:
 def model_options(config: BuildConfig, weights: Path | None, scratch: Path | None, *, compiled: bool) -> ModelOptions:
     """How this process is to run the model.
 
-    scratch: a directory that the workers of this machine share; None where each has a machine of its own
+    scratch: a directory that the workers of this machine share; None is the system's for temporary files
     """
-    return ModelOptions(config.detector, config.precision, weights, _device(config.landmarks, scratch), compiled)
+    device = _device(config.landmarks, scratch or Path(tempfile.gettempdir()))
+    return ModelOptions(config.detector, config.precision, weights, device, compiled)
 
 
 @functools.cache
-def _device(landmarks: str, scratch: Path | None) -> str:
+def _device(landmarks: str, scratch: Path) -> str:
     """The first GPU that no other worker has; where all are taken, they are shared."""
     count = gpus(landmarks)
     if not count:
         return "cpu"
-    for number in range(count if scratch else 0):
-        assert scratch is not None
-        descriptor = os.open(scratch / f"gpu-{number}", os.O_RDWR | os.O_CREAT)
+    for number in range(count):
+        descriptor = os.open(scratch / f"motionshards-{os.getuid()}-gpu-{number}", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

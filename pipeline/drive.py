@@ -3,9 +3,9 @@
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -48,7 +48,7 @@ class BuildOrder:
     retry: reason codes whose rejected clips are planned again
     weights, compile: directory with weight files of models, looked into first; and whether to compile the networks
     aus: where action units come from, if anywhere
-    runner, workers, beam_options: where to run
+    runner: where to run
     """
 
     input: Input
@@ -59,9 +59,7 @@ class BuildOrder:
     weights: Path | None = None
     compile: bool = False
     aus: AuSource | None = None
-    runner: str = runners.LOCAL
-    workers: int = 1
-    beam_options: Sequence[str] = ()
+    runner: runners.Runner = field(default_factory=runners.Runner)
     quiet: bool = False
 
 
@@ -81,7 +79,6 @@ def build(order: BuildOrder, config: BuildConfig, say: Callable[[str], None]) ->
         ConfigError: input, output or options cannot be used; nothing has been changed
         BuildFailed: the run stopped; what is committed stays and a further run goes on from there
     """
-    runners.check_options(order.runner, order.beam_options)
     made_with = provenance(config, order.weights, order.aus)
     _make_directory(order.out)
     with only_writer(order.out):
@@ -216,19 +213,23 @@ def _run(order: BuildOrder, config: BuildConfig, manifest: Manifest, units: list
     if not left:
         return
     check_archives(order.input.root, manifest.archives)
-    total = sum(len(unit) for unit in units)
     job = BuildJob(
         order.input.root.resolve(),
         order.out.resolve(),
         config,
         manifest.provenance["ffmpeg"],
-        decoders=decoders(config, order.workers),
+        decoders=decoders(config, order.runner.workers),
         weights=order.weights.resolve() if order.weights else None,
         compile=order.compile,
         aus=order.aus,
     )
-    bar = progress(total, total - sum(len(unit) for unit in left), quiet=order.quiet)
+    run_units(left, sum(len(unit) for unit in units), job, order.runner, quiet=order.quiet)
+
+
+def run_units(left: list[ShardUnit], total: int, job: BuildJob, runner: runners.Runner, *, quiet: bool) -> None:
+    """Build the units that are left of `total` planned clips, and show how it gets on."""
+    bar = progress(total, total - sum(len(unit) for unit in left), quiet=quiet)
     try:
-        runners.run(left, job, order.runner, order.workers, order.beam_options, bar)
+        runners.run(left, job, runner, bar)
     finally:
         bar.close()

@@ -42,7 +42,7 @@ def with_frames(clips: Iterable[Clip], job: BuildJob) -> Iterator[Clip]:
             if new is not None:
                 yield new
 
-    for new in add_action_units(new_parts(), job.aus, job.journal):
+    for new in add_action_units(new_parts(), job.aus, job.scratch):
         while waiting[0][1] is None:
             yield waiting.popleft()[0]
         yield merged(waiting.popleft()[0], new)

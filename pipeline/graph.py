@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.runner import PipelineResult
 
 from pipeline.add_shard import add_to_shard
-from pipeline.journal import note_failure
+from pipeline.journal import Abandoned, note_failure
 from pipeline.shard import BuildJob, build_shard
 from schemas.records import ShardUnit
 
@@ -31,13 +32,21 @@ class BuildShard(beam.DoFn):
         except MemoryError:
             # As the kernel would: the clips in hand become suspects, and the supervisor starts again.
             os.kill(os.getpid(), signal.SIGKILL)
+        except Abandoned:
+            raise
         except Exception as error:
             if self._job.journal is not None:
                 note_failure(self._job.journal, error)
             raise
 
 
+def start_graph(units: Sequence[ShardUnit], job: BuildJob, options: Sequence[str]) -> PipelineResult:
+    """Begin to build all units on the runner that `options` (Beam's own command line options) name."""
+    pipeline = beam.Pipeline(options=PipelineOptions(list(options)))
+    _ = pipeline | "Units" >> beam.Create(list(units)) | beam.Reshuffle() | "Build" >> beam.ParDo(BuildShard(job))
+    return pipeline.run()
+
+
 def run_graph(units: Sequence[ShardUnit], job: BuildJob, options: Sequence[str]) -> None:
-    """Build all units on the runner that `options` (Beam's own command line options) name; returns when it is done."""
-    with beam.Pipeline(options=PipelineOptions(list(options))) as pipeline:
-        _ = pipeline | "Units" >> beam.Create(list(units)) | beam.Reshuffle() | "Build" >> beam.ParDo(BuildShard(job))
+    """The same; returns when all are built, or raises what the runner raises."""
+    start_graph(units, job, options).wait_until_finish()

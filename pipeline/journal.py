@@ -1,11 +1,12 @@
 """Which clips each worker has in hand, so that a worker's death tells which clips to suspect.
 
-One file a worker and unit, `<unit>.<pid>`, in a scratch directory of the machine: `+key` when a clip is begun, `-key` when
-it is done. A line is one write, so it survives the death of its writer; nothing is synced, since a dead machine has no use
-for it. The driver reads the same files for its progress bar.
+One file a worker and unit, `<unit>.<host>.<pid>`: `+key` when a clip is begun, `-key` when it is done. A line is one write, so
+it survives the death of its writer; nothing is synced, since a dead machine has no use for it. They lie in a scratch directory
+of the machine, or where workers are on several, in the output's work folder. The driver reads the same files for its progress.
 """
 
 import os
+import socket
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,16 +17,35 @@ SUSPECTS = "suspects.txt"
 WORKER_DIED = 75
 
 
+class Abandoned(Exception):
+    """The driver has taken the journals away: it was interrupted, and nobody waits for this unit any more."""
+
+
 class Journal:
     """The clips that this process has in hand. With no directory nothing is kept."""
 
     def __init__(self, directory: Path | None, unit: str) -> None:
-        self._path = directory / f"{unit}.{os.getpid()}" if directory else None
-        self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND) if self._path else None
+        self._path = directory / f"{unit}.{socket.gethostname()}.{os.getpid()}" if directory else None
+        self._descriptor = None
+        if self._path:
+            try:
+                self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            except FileNotFoundError as error:
+                raise Abandoned(unit) from error
 
     def begin(self, key: str) -> None:
-        """A clip is in hand."""
+        """A clip is in hand. Raises Abandoned."""
+        if self._path is not None and not self._path.parent.exists():
+            raise Abandoned(key)
         self._write(f"+{key}\n")
+
+    def left_in_hand(self) -> frozenset[str]:
+        """The clips that others had in hand who did not finish this unit: they died, or were given up for dead."""
+        if self._path is None:
+            return frozenset()
+        unit = self._path.name.partition(".")[0]
+        others = {path: lines for path, lines in _journals(self._path.parent).items() if path != self._path}
+        return frozenset().union(*(_in_hand(lines) for path, lines in others.items() if path.name.partition(".")[0] == unit))
 
     def done(self, key: str) -> None:
         """A clip is finished or rejected."""
@@ -50,11 +70,8 @@ def finished_clips(directory: Path) -> int:
 
 def suspects(directory: Path) -> set[str]:
     """The clips that processes which no longer live had in hand."""
-    in_hand: set[str] = set()
-    for path, lines in _journals(directory).items():
-        if not _alive(int(path.suffix[1:])):
-            in_hand |= {line[1:] for line in lines if line[0] == "+"} - {line[1:] for line in lines if line[0] == "-"}
-    return in_hand
+    dead = [lines for path, lines in _journals(directory).items() if not _alive(int(path.suffix[1:]))]
+    return set().union(*map(_in_hand, dead))
 
 
 def note_failure(directory: Path, error: Exception) -> None:
@@ -63,6 +80,10 @@ def note_failure(directory: Path, error: Exception) -> None:
     kind = "" if isinstance(error, OSError) else f"{type(error).__name__}: "
     text = f"{error.strerror}: {name}" if isinstance(error, OSError) and name else f"{kind}{error}"
     (directory / FAILURE).write_text(f"{' '.join(text.split())}\n{traceback.format_exc()}")
+
+
+def _in_hand(lines: list[str]) -> set[str]:
+    return {line[1:] for line in lines if line[0] == "+"} - {line[1:] for line in lines if line[0] == "-"}
 
 
 def _journals(directory: Path) -> dict[Path, list[str]]:

@@ -1,41 +1,69 @@
-"""Where the graph runs: `local` is supervised processes of this machine, any other name is Beam's.
+"""Where the graph runs: `local` is supervised processes of this machine, `dask` a cluster, any other name is Beam's.
 
-Beam is imported where it is used: that takes seconds, and the parent of a local run never needs it.
+Beam and Dask are imported where they are used: that takes seconds, and the parent of a local run never needs them.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from pipeline.shard import BuildJob
 from pipeline.supervise import Progress, build_locally
 from schemas.errors import BuildFailed, ConfigError
 from schemas.records import ShardUnit
 
-LOCAL = "local"
+LOCAL, DASK = "local", "dask"
 
 
-def check_options(runner: str, options: Sequence[str]) -> None:
-    """Raise ConfigError for options that Beam does not know either; other runners may take options of their own."""
-    if runner != LOCAL or not options:
-        return
-    from apache_beam.options.pipeline_options import PipelineOptions
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Runner:
+    """Where to run.
 
-    stray = [option for option in options[:1] if not option.startswith("-")]
-    known = PipelineOptions(list(options)).get_all_options()
-    everything = PipelineOptions(list(options)).get_all_options(retain_unknown_options=True)
-    unknown = [f"--{name}" for name in everything if name not in known]
-    if stray or unknown:
-        raise ConfigError(f"unknown option {', '.join(stray + unknown)} (neither of dataset.build nor of Apache Beam)")
+    name: `local`, `dask`, or that of a Beam runner
+    workers: processes of this machine, for `local`, and for `dask` without a scheduler
+    scheduler: address or file of Dask's scheduler
+    options: Beam's own
+
+    Raises:
+        ConfigError: they do not fit together, or Beam does not know an option; runners that are not ours may take others
+    """
+
+    name: str = LOCAL
+    workers: int = 1
+    scheduler: str | None = None
+    options: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if self.scheduler is not None and self.name != DASK:
+            raise ConfigError(f"--dask-scheduler goes with --runner {DASK}, not {self.name}")
+        if self.name not in (LOCAL, DASK) or not self.options:
+            return
+        from apache_beam.options.pipeline_options import PipelineOptions
+
+        stray = [option for option in self.options[:1] if not option.startswith("-")]
+        known = PipelineOptions(list(self.options)).get_all_options()
+        everything = PipelineOptions(list(self.options)).get_all_options(retain_unknown_options=True)
+        unknown = [f"--{name}" for name in everything if name not in known]
+        if stray or unknown:
+            raise ConfigError(f"unknown option {', '.join(stray + unknown)} (neither of dataset.build nor of Apache Beam)")
 
 
-def run(units: Sequence[ShardUnit], job: BuildJob, runner: str, workers: int, options: Sequence[str], progress: Progress) -> None:
-    """Build all units on the runner and return when they are committed. Raises BuildFailed."""
-    if runner == LOCAL:
-        build_locally(units, job, workers, options, progress)
+def run(units: Sequence[ShardUnit], job: BuildJob, runner: Runner, progress: Progress) -> None:
+    """Build all units on the runner and return when they are committed. Raises BuildFailed, or ConfigError before it begins."""
+    if runner.name == LOCAL:
+        build_locally(units, job, runner.workers, runner.options, progress)
+    elif runner.name == DASK:
+        from pipeline.cluster import build_on_dask
+
+        build_on_dask(units, job, runner.scheduler, runner.workers, runner.options, progress)
     else:
-        from pipeline.graph import run_graph
+        _run_on_beam(units, job, runner)
 
-        try:
-            run_graph(units, job, [f"--runner={runner}", *options])
-        except Exception as error:  # whatever a runner raises, its own trace says where
-            first = next(iter(str(error).splitlines()), "")
-            raise BuildFailed(f"the runner {runner} failed: {type(error).__name__}: {first}") from error
+
+def _run_on_beam(units: Sequence[ShardUnit], job: BuildJob, runner: Runner) -> None:
+    from pipeline.graph import run_graph
+
+    try:
+        run_graph(units, job, [f"--runner={runner.name}", *runner.options])
+    except Exception as error:  # whatever a runner raises, its own trace says where
+        first = next(iter(str(error).splitlines()), "")
+        raise BuildFailed(f"the runner {runner.name} failed: {type(error).__name__}: {first}") from error

@@ -6,7 +6,7 @@ A shard is committed when its marker stands. Building it twice is harmless: the 
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from pipeline.action_units import with_action_units
 from pipeline.clip import finish_clips, read_clip
 from pipeline.device import model_options
 from pipeline.isolate import build_alone
-from pipeline.journal import Journal
+from pipeline.journal import Abandoned, Journal
 from pipeline.plan import read_unit
 from pipeline.provenance import check_ffmpeg
 from pipeline.read import ReadClip
@@ -43,7 +43,8 @@ class BuildJob:
     root, out: where the videos are, where the data set goes
     ffmpeg: the version that the data set is made with
     decoders: ffmpeg processes at a time in one worker
-    journal: scratch directory for journals on a supervised machine
+    journal: directory for journals, which all workers and the driver see
+    scratch: directory of this machine for temporary files and for what its workers share; None is the system's
     suspects: clips in the hands of workers that died; each is built in a process of its own
     weights: directory with weight files of models, looked into first
     compile: compile the networks
@@ -57,6 +58,7 @@ class BuildJob:
     ffmpeg: str
     decoders: int = 2
     journal: Path | None = None
+    scratch: Path | None = None
     suspects: frozenset[str] = field(default=frozenset())
     weights: Path | None = None
     compile: bool = False
@@ -67,7 +69,7 @@ class BuildJob:
     @property
     def model_options(self) -> ModelOptions:
         """How this process runs the face model."""
-        return model_options(self.config, self.weights, self.journal, compiled=self.compile)
+        return model_options(self.config, self.weights, self.scratch, compiled=self.compile)
 
 
 def build_shard(unit: ShardUnit, job: BuildJob) -> ShardUnit:
@@ -77,10 +79,13 @@ def build_shard(unit: ShardUnit, job: BuildJob) -> ShardUnit:
         return unit
     check_ffmpeg(job.ffmpeg)
     journal = Journal(job.journal, unit.name)
+    job = replace(job, suspects=job.suspects | journal.left_in_hand())
     committed = False
     try:
         built = _noted(outcomes(read_unit(job.out, unit), job, journal), journal)
-        entry, rows = _write_tar(unit, with_action_units(built, job.aus, job.journal), job.out)
+        entry, rows = _write_tar(unit, with_action_units(built, job.aus, job.scratch), job.out)
+        if entry.clips and not tar_path(job.out, unit.split, unit.name).exists():
+            raise Abandoned(unit.name)  # the work folder was removed under the tar
         with replacing(job.out, marker) as temporary:
             write_marker(temporary, entry, table(rows, MARKER))
         committed = True

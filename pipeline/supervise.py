@@ -75,7 +75,7 @@ def build_locally(units: Sequence[ShardUnit], job: BuildJob, workers: int, optio
     scratch = Path(tempfile.mkdtemp(prefix="motionshards-"))
     beam = ["--runner=FnApiRunner", "--direct_running_mode=multi_processing", f"--direct_num_workers={workers}", *options]
     try:
-        _until_built(units, replace(job, journal=scratch), beam, _environment(workers, scratch), progress)
+        _until_built(units, replace(job, journal=scratch, scratch=scratch), beam, _environment(workers, scratch), progress)
     except BuildFailed:
         _forget_directories(scratch)
         raise  # the log in `scratch` stays, for the user to read

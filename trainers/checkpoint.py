@@ -89,7 +89,7 @@ def stored_config(content: Mapping[str, Any], path: Path, model: str, kind: type
     """
     ours = content.get(OURS)
     if not isinstance(ours, dict):
-        raise ConfigError(f"{path} does not tell its settings: --config is needed, a published one's name or a YAML file")
+        raise ConfigError(f"{path} does not tell its settings: --config is needed, the name of a published one or a YAML file")
     if ours.get("model") != model:
         raise ConfigError(f"{path} is a checkpoint of {ours.get('model')}, not of {model}")
     try:

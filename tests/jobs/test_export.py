@@ -12,7 +12,7 @@ from schemas.lock import only_writer
 from trainers.checkpoint import Place, save
 from trainers.fomm.config import Config, load
 from trainers.fomm.onnx_backend import EXPORT_JSON, GRAPHS, OnnxBackend, read_export
-from trainers.fomm.training import FommPlan
+from trainers.fomm.training import FommTask
 from trainers.task import Means
 
 TINY = """
@@ -39,7 +39,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, config: Path) -> Path:
     torch.manual_seed(5)
     path = tmp_path_factory.mktemp("run") / "last.pt"
     means = Means(world=World(0, 1), device=torch.device("cpu"), vgg="none")
-    save(path, FommPlan(load(str(config))).task(means), Place(0, 0, {}))
+    save(path, FommTask(load(str(config)), means), Place(0, 0, {}))
     return path
 
 
@@ -100,7 +100,7 @@ def test_what_cannot_be_exported_is_told_in_one_line(
         ((tmp_path / "absent.pt", out), "there is no checkpoint"),
         ((file, out), "cannot be read as a checkpoint"),
         ((other, out), "is a checkpoint of ganimation, not of fomm"),
-        ((bare, out), "does not tell its settings: --config is needed, vox-256, "),
+        ((bare, out), "does not tell its settings: --config is needed, the name"),
         ((older, out), "its settings are of another version"),
         ((bare, out, "--config", "vox-256"), "kp_detector is of another architecture"),
         ((checkpoint, file), "cannot be written"),

@@ -1,11 +1,13 @@
 """A shard: the same bytes however it is built, rejections in the same commit, decoding bounded."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from pipeline import shard
 from pipeline.clip import build_clip
 from pipeline.isolate import build_alone
-from pipeline.journal import Journal, finished_clips, suspects
+from pipeline.journal import Abandoned, Journal, finished_clips, suspects
 from pipeline.plan import Wanted, listing_table, plan_new, read_unit, units
 from pipeline.shard import BuildJob, build_shard
 from pipeline.sources.listing import Listing
@@ -23,7 +25,7 @@ from schemas.config import BuildConfig
 from schemas.errors import BuildFailed
 from schemas.layout import marker_path, tar_path
 from schemas.marker import read_marker
-from schemas.records import Clip, Rejected, ShardUnit
+from schemas.records import Clip, ClipSpec, Rejected, ShardUnit
 from schemas.sample import encode_sample
 from transforms.extract.ffmpeg import ffmpeg_path, ffmpeg_version
 from transforms.extract.landmarks import models
@@ -153,6 +155,54 @@ def test_journals_tell_who_had_what_in_hand(tmp_path: Path) -> None:
     assert finished_clips(tmp_path) == 2
     living.close(committed=True)
     assert finished_clips(tmp_path) == 1
+
+
+def test_what_others_left_in_hand_of_a_unit_is_known_to_who_takes_it_over(tmp_path: Path) -> None:
+    """On a cluster the one who died may have been on another machine, where no process can be looked for."""
+    (tmp_path / "unit-1.far.away.example.77").write_text("+a/b/1\n+a/b/2\n-a/b/1\n")
+    (tmp_path / "unit-1.near.78").write_text("+a/b/3\n")
+    (tmp_path / "unit-12.near.79").write_text("+a/b/4\n")
+    journal = Journal(tmp_path, "unit-1")
+    journal.begin("a/b/5")
+    assert journal.left_in_hand() == {"a/b/2", "a/b/3"}
+    assert Journal(None, "unit-1").left_in_hand() == frozenset()
+
+
+def test_a_suspect_of_another_attempt_is_built_alone(
+    job: BuildJob, unit: ShardUnit, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "journals").mkdir()
+    key = read_unit(job.out, unit)[1].key
+    (tmp_path / "journals" / f"{unit.name}.far.1").write_text(f"+{key}\n")
+    alone = []
+
+    def noted(spec: ClipSpec, *rest: Any) -> list[Clip | Rejected]:
+        alone.append(spec.key)
+        return build_alone(spec, *rest)
+
+    monkeypatch.setattr(shard, "build_alone", noted)
+    build_shard(unit, replace(job, journal=tmp_path / "journals"))
+    together = files(job, unit)
+    assert alone == [key]
+    marker_path(job.out, unit.split, unit.name).unlink()
+    build_shard(unit, job)
+    assert files(job, unit) == together
+
+
+def test_a_unit_stops_when_its_driver_has_gone(job: BuildJob, unit: ShardUnit, tmp_path: Path) -> None:
+    """The driver of a cluster that is interrupted takes the journals away."""
+    journals = tmp_path / "journals"
+    with pytest.raises(Abandoned):
+        Journal(journals, unit.name)
+    journals.mkdir()
+    journal = Journal(journals, unit.name)
+    journal.begin("a/b/1")
+    shutil.rmtree(journals)
+    with pytest.raises(Abandoned):
+        journal.begin("a/b/2")
+    with pytest.raises(Abandoned):
+        build_shard(unit, replace(job, journal=journals))
+    assert not marker_path(job.out, unit.split, unit.name).exists()
 
 
 @pytest.mark.parametrize(("kills", "reasons"), [(1, []), (99, ["decoder_killed"])])

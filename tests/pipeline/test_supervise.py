@@ -1,6 +1,5 @@
 """The local run under fire: killed workers, a clip that kills, an interrupted and a killed driver. Nothing here is mocked."""
 
-import hashlib
 import json
 import os
 import random
@@ -10,12 +9,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pyarrow.parquet as pq
 import pytest
+from under_fire import hashes, kill_whoever_holds, wait_for
 
 from pipeline import supervise
 
@@ -52,36 +51,18 @@ def start(videos: Path, out: Path, *options: str, scratch: Path | None = None) -
     )
 
 
-def hashes(out: Path) -> dict[str, str]:
-    return {path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(out.glob("t*/*"))}
-
-
-def workers_of(driver: subprocess.Popen[str], module: str = "sdk_worker_main") -> list[psutil.Process]:
-    """The Beam workers below a driver, or the processes that build one clip alone."""
+def workers_of(driver: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The Beam workers below a driver."""
     found = []
     try:
         for process in psutil.Process(driver.pid).children(recursive=True):
             # An ffmpeg that has been forked and not yet started looks like its worker, whose child it is.
-            ours = module in " ".join(process.cmdline()) and "python" in process.name()
+            ours = "sdk_worker_main" in " ".join(process.cmdline()) and "python" in process.name()
             if ours and process.ppid() not in {worker.pid for worker in found}:
                 found.append(process)
     except psutil.NoSuchProcess:
         return []
     return found
-
-
-def journal_lines(scratch: Path) -> Iterator[tuple[int, list[str]]]:
-    """(pid, lines) of each journal."""
-    for path in scratch.glob("motionshards-*/*.*"):
-        if path.suffix[1:].isdigit() and path.exists():
-            yield int(path.suffix[1:]), path.read_text().splitlines()
-
-
-def wait_for(condition: Callable[[], object], seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
 
 
 def test_two_workers_write_the_same_bytes_as_one(videos: Path, undisturbed: dict[str, str], tmp_path: Path) -> None:
@@ -91,7 +72,7 @@ def test_two_workers_write_the_same_bytes_as_one(videos: Path, undisturbed: dict
     assert not (tmp_path / "out" / ".work").exists()
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.slow)])
 def test_killed_workers_change_no_byte(videos: Path, undisturbed: dict[str, str], tmp_path: Path, kills: int) -> None:
     """Workers are killed at random moments until `kills` have landed, over as many builds as that takes."""
     chance = random.Random(kills)
@@ -121,7 +102,8 @@ def test_a_clip_that_kills_its_process_twice_is_rejected_and_nothing_else_is_los
     key = poison.relative_to(videos / "dev" / "mp4").with_suffix("").as_posix()
     driver = start(videos, tmp_path / "out", "--workers", "2", scratch=tmp_path)
     deaths: list[str] = []
-    killer = threading.Thread(target=kill_whoever_holds, args=(key, driver, tmp_path, deaths))
+    journals = ("motionshards-*", tmp_path)
+    killer = threading.Thread(target=kill_whoever_holds, args=(key, lambda: driver.poll() is not None, journals, deaths))
     killer.start()
     assert driver.wait() == 0, driver.stderr.read()
     killer.join()
@@ -133,18 +115,6 @@ def test_a_clip_that_kills_its_process_twice_is_rejected_and_nothing_else_is_los
     touched = f"train/{lost['shard']}."
     same = {name for name, sha in hashes(tmp_path / "out").items() if undisturbed[name] == sha}
     assert same == {name for name in undisturbed if not name.startswith(touched)}
-
-
-def kill_whoever_holds(key: str, driver: subprocess.Popen[str], scratch: Path, deaths: list[str]) -> None:
-    while driver.poll() is None:
-        for pid, lines in journal_lines(scratch):
-            if f"+{key}" in lines and f"-{key}" not in lines and psutil.pid_exists(pid):
-                alone = [child for child in workers_of(driver, "pipeline.isolate") if child.ppid() == pid]
-                victim = alone[0].pid if alone else pid
-                if "alone" not in deaths and not (deaths and not alone):
-                    os.kill(victim, signal.SIGKILL)
-                    deaths.append("alone" if alone else "worker")
-        time.sleep(0.002)
 
 
 @pytest.mark.slow

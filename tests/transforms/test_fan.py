@@ -106,6 +106,7 @@ def test_landmarks_are_the_librarys(model: Fan, oracle: Any, frames: NDArray[np.
     assert np.abs(ours - theirs)[inside].max() <= 0.5 + 1e-3
 
 
+@pytest.mark.slow
 def test_heatmaps_have_their_maxima_in_the_same_cells(model: Fan, oracle: Any, frames: NDArray[np.uint8]) -> None:
     from face_alignment.utils import flip, get_preds_fromhm
 

@@ -1,0 +1,51 @@
+"""What tests need that kill the workers of a build: who has which clip in hand, and what a build wrote."""
+
+import hashlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+
+
+def hashes(out: Path) -> dict[str, str]:
+    """sha256 of every shard and marker."""
+    return {path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(out.glob("t*/*"))}
+
+
+def wait_for(condition: Callable[[], object], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def journal_lines(places: str, root: Path) -> Iterator[tuple[int, list[str]]]:
+    """(pid, lines) of each journal in the directories below `root` that the pattern names."""
+    for path in root.glob(f"{places}/*.*"):
+        if path.suffix[1:].isdigit() and path.exists():
+            yield int(path.suffix[1:]), path.read_text().splitlines()
+
+
+def kill_whoever_holds(key: str, is_over: Callable[[], bool], journals: tuple[str, Path], deaths: list[str]) -> None:
+    """Kill the worker that has a clip in hand, and then the process that builds it alone; `deaths` tells which died."""
+    while not is_over():
+        for pid, lines in journal_lines(*journals):
+            if f"+{key}" in lines and f"-{key}" not in lines and psutil.pid_exists(pid):
+                alone = building_alone(pid)
+                victim = alone[0] if alone else pid
+                if "alone" not in deaths and not (deaths and not alone):
+                    os.kill(victim, signal.SIGKILL)
+                    deaths.append("alone" if alone else "worker")
+        time.sleep(0.002)
+
+
+def building_alone(worker: int) -> list[int]:
+    """The processes below a worker that build one clip alone."""
+    try:
+        children = psutil.Process(worker).children()
+        return [child.pid for child in children if "pipeline.isolate" in " ".join(child.cmdline())]
+    except psutil.NoSuchProcess:
+        return []
