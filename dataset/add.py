@@ -17,7 +17,7 @@ from pipeline.add import AddOrder, add, short_clips
 from pipeline.device import gpus
 from pipeline.drive import Ledger
 from pipeline.input import open_input
-from pipeline.runners import DASK, LOCAL, Runner
+from pipeline.runners import DASK, LOCAL, PORTABLE, Runner
 from pipeline.sources import SOURCES
 from schemas.config import PRECISIONS, BuildConfig
 from schemas.errors import ConfigError
@@ -47,11 +47,12 @@ def offer(parser: argparse.ArgumentParser | argparse._MutuallyExclusiveGroup) ->
 
 def offer_runner(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     """The options that say where to run."""
-    parser.add_argument("--runner", default=LOCAL, help=f"{LOCAL}, {DASK}, or the name of a Beam runner")
+    parser.add_argument("--runner", default=LOCAL, help=f"{LOCAL}, {DASK}, {PORTABLE}, or the name of a Beam runner")
     parser.add_argument("--workers", type=int, help="processes of this machine (default: cores, or GPUs with FAN)")
     parser.add_argument(
         "--dask-scheduler", metavar="ADDR|FILE", help=f"--runner {DASK}: the cluster (default: --workers processes here)"
     )
+    parser.add_argument("--job-endpoint", metavar="HOST:PORT", help=f"--runner {PORTABLE}: the job server of Flink, Spark, ...")
 
 
 def runner(options: argparse.Namespace, beam_options: list[str], landmarks: str) -> Runner:
@@ -60,6 +61,7 @@ def runner(options: argparse.Namespace, beam_options: list[str], landmarks: str)
         name=options.runner,
         workers=options.workers or gpus(landmarks) or len(os.sched_getaffinity(0)),
         scheduler=options.dask_scheduler,
+        endpoint=options.job_endpoint,
         options=beam_options,
     )
 

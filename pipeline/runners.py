@@ -1,8 +1,10 @@
-"""Where the graph runs: `local` is supervised processes of this machine, `dask` a cluster, any other name is Beam's.
+"""Where the graph runs: `local` is supervised processes of this machine, `dask` a cluster, `portable` whatever a job server of
+Beam leads to (Flink, Spark, ...), and any other name is Beam's.
 
 Beam and Dask are imported where they are used: that takes seconds, and the parent of a local run never needs them.
 """
 
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,16 +13,19 @@ from pipeline.supervise import Progress, build_locally
 from schemas.errors import BuildFailed, ConfigError
 from schemas.records import ShardUnit
 
-LOCAL, DASK = "local", "dask"
+LOCAL, DASK, PORTABLE = "local", "dask", "portable"
+
+_PATIENCE_S = 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Runner:
     """Where to run.
 
-    name: `local`, `dask`, or that of a Beam runner
+    name: `local`, `dask`, `portable`, or that of a Beam runner
     workers: processes of this machine, for `local`, and for `dask` without a scheduler
     scheduler: address or file of Dask's scheduler
+    endpoint: HOST:PORT of the job server, for `portable`
     options: Beam's own
 
     Raises:
@@ -30,11 +35,14 @@ class Runner:
     name: str = LOCAL
     workers: int = 1
     scheduler: str | None = None
+    endpoint: str | None = None
     options: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.scheduler is not None and self.name != DASK:
             raise ConfigError(f"--dask-scheduler goes with --runner {DASK}, not {self.name}")
+        if (self.endpoint is not None) != (self.name == PORTABLE):
+            raise ConfigError(f"--job-endpoint and --runner {PORTABLE} go together")
         if self.name not in (LOCAL, DASK) or not self.options:
             return
         from apache_beam.options.pipeline_options import PipelineOptions
@@ -62,8 +70,21 @@ def run(units: Sequence[ShardUnit], job: BuildJob, runner: Runner, progress: Pro
 def _run_on_beam(units: Sequence[ShardUnit], job: BuildJob, runner: Runner) -> None:
     from pipeline.graph import run_graph
 
+    where = [f"--runner={runner.name}"]
+    if runner.endpoint is not None:
+        _require_server(runner.endpoint)
+        where = ["--runner=PortableRunner", f"--job_endpoint={runner.endpoint}"]
     try:
-        run_graph(units, job, [f"--runner={runner.name}", *runner.options])
+        run_graph(units, job, [*where, *runner.options])
     except Exception as error:  # whatever a runner raises, its own trace says where
         first = next(iter(str(error).splitlines()), "")
         raise BuildFailed(f"the runner {runner.name} failed: {type(error).__name__}: {first}") from error
+
+
+def _require_server(endpoint: str) -> None:
+    """Raise ConfigError where nobody listens: Beam would wait for ever."""
+    host, _, port = endpoint.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), _PATIENCE_S).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise ConfigError(f"--job-endpoint {endpoint}: there is no job server ({error})") from error
