@@ -1,0 +1,203 @@
+"""The command as it is called: photographs with and without a face, drawings with transparency, and input that is no good."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+
+from jobs.rotate import main
+from trainers.face_rotator.architecture import Architecture
+from trainers.face_rotator.config import Config
+from trainers.face_rotator.networks import make_networks
+from trainers.face_rotator.puppet import Pose, Puppet
+from trainers.face_rotator.restore import Restored
+
+SIZE = 64
+SHAPE = Architecture(size=SIZE, width=4, halvings=2, blocks=1)
+Rotate = Callable[..., tuple[int, str, str]]
+
+
+def networks() -> dict[str, torch.nn.Module]:
+    """Seeded; the rotator keeps the source and moves it 8 pixels to the left for a yaw of 15 degrees; the combiner takes that."""
+    torch.manual_seed(3)
+    made = make_networks(SHAPE)
+    for network in made.values():
+        torch.nn.init.constant_(next(p for name, p in network.named_parameters() if name.endswith(".bias")), 0.01)
+    return made
+
+
+class Shift(torch.nn.Module):
+    """A rotator whose flow follows the yaw, and which keeps what it is told of."""
+
+    def __init__(self, rotator: Any) -> None:
+        super().__init__()
+        self.rotator = rotator
+
+    def forward(self, source: torch.Tensor, pose: torch.Tensor) -> Any:
+        made = self.rotator(source, pose)
+        flow = made.flow.clone()
+        flow[..., 0] += pose[:, 1].view(-1, 1, 1) * 16 / (SIZE - 1)
+        moved = torch.nn.functional.grid_sample(source, flow, padding_mode="border", align_corners=True)
+        return made._replace(moved=moved, flow=flow)
+
+
+class TakeMoved(torch.nn.Module):
+    """A combiner that gives the moved picture."""
+
+    def forward(self, painted: torch.Tensor, moved: torch.Tensor, pose: torch.Tensor) -> Any:
+        return make_networks(SHAPE)["combiner"](painted, moved, pose)._replace(picture=moved)
+
+
+def puppet(picture: np.ndarray, *, matte: bool) -> Puppet:
+    made = networks()
+    known = {**made, "rotator": Shift(made["rotator"]), "combiner": TakeMoved()}
+    return Puppet(Restored(SHAPE, known, matte), picture, None, "cpu")
+
+
+@pytest.fixture(scope="session")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """last.pt; rotator.pt, without a morpher; face.png, wall.png without a face, cut.png with transparency."""
+    home = tmp_path_factory.mktemp("rotate")
+    made = {name: network.state_dict() for name, network in networks().items()}
+    ours = {"motionshards": {"model": "face_rotator", "config": Config(architecture=SHAPE).to_json()}, "epoch": 1}
+    torch.save({**made, **ours}, home / "last.pt")
+    morpher = make_networks(SHAPE)["morpher"].state_dict()
+    torch.save({**made, **ours, "morpher": morpher}, home / "combiner.pt")
+    new = {name: network.state_dict() for name, network in make_networks(SHAPE).items()}
+    torch.save({**new, **ours}, home / "new.pt")
+    photo = data.astronaut()[0:260, 80:400]
+    Image.fromarray(photo).save(home / "face.png")
+    Image.fromarray(np.full((120, 120, 3), 90, np.uint8)).save(home / "wall.png")
+    round_ = np.hypot(*np.mgrid[-1:1:260j, -1:1:320j]) < 0.9
+    Image.fromarray(np.dstack([photo, 255 * round_.astype(np.uint8)])).save(home / "cut.png")
+    return home
+
+
+@pytest.fixture
+def rotate(inputs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Rotate:
+    """rotate("--sheet", image=...) -> exit status, stdout and stderr; the output is tmp_path/out.png."""
+
+    def run(*flags: str, **changes: Any) -> tuple[int, str, str]:
+        named = {"checkpoint": inputs / "last.pt", "image": inputs / "face.png", "output": tmp_path / "out.png", **changes}
+        capfd.readouterr()
+        try:
+            words = [part for name, value in named.items() for part in (f"--{name}", str(value))]
+            status = main([*words, "--device", "cpu", *flags])
+        except SystemExit as left:  # argparse's way
+            status = int(str(left.code))
+        return (status, *capfd.readouterr())
+
+    return run
+
+
+def written(tmp_path: Path) -> np.ndarray:
+    return np.asarray(Image.open(tmp_path / "out.png"))
+
+
+def test_a_photograph_s_face_is_framed_and_turned(rotate: Rotate, tmp_path: Path) -> None:
+    assert rotate("--pose", "yaw=10,pitch=-5")[:2] == (0, f"{tmp_path / 'out.png'}: 64 x 64 px\n")
+    framed = written(tmp_path)
+    assert framed.shape == (SIZE, SIZE, 3)
+    assert rotate("--pose", "yaw=10,pitch=-5", "--crop", "none")[0] == 0
+    assert (written(tmp_path) != framed).any()
+    assert rotate("--pose", "yaw=-10")[0] == 0
+    assert (written(tmp_path) != framed).any(), "the pose counts"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.png"]
+
+
+def test_eyes_and_mouth_are_morphed_where_that_is_asked_for(rotate: Rotate, tmp_path: Path) -> None:
+    pictures = []
+    for flags in ((), ("--eyes", "1,0"), ("--eyes", "0,1"), ("--eyes", "1,0", "--mouth", "0.9"), ("--mouth", "0")):
+        assert rotate(*flags)[0] == 0
+        pictures.append(written(tmp_path).tobytes())
+    assert len(set(pictures)) == 5
+
+
+def test_a_sheet_is_a_grid_of_poses(rotate: Rotate, tmp_path: Path) -> None:
+    assert rotate("--sheet", "--pose", "roll=5")[0] == 0
+    sheet = written(tmp_path)
+    assert sheet.shape == (5 * SIZE, 5 * SIZE, 3)
+    assert rotate("--pose", "yaw=7.5,pitch=15,roll=5")[0] == 0
+    assert np.array_equal(written(tmp_path), sheet[:SIZE, 3 * SIZE : 4 * SIZE]), "up at the top, right at the right"
+
+
+def test_transparency_stays(rotate: Rotate, inputs: Path, tmp_path: Path) -> None:
+    status, said, _ = rotate("--pose", "yaw=0", image=inputs / "cut.png")
+    assert status == 0 and "with transparency" in said
+    made = written(tmp_path)
+    assert made.shape == (SIZE, SIZE, 4)
+    assert made[0, 0].tolist() == [0, 0, 0, 0] and made[SIZE // 2, SIZE // 2, 3] == 255
+
+
+def test_files_of_several_runs_are_put_together_and_the_untrained_are_left_out(rotate: Rotate, inputs: Path) -> None:
+    assert rotate("--eyes", "1,1", checkpoint=inputs / "combiner.pt")[0] == 2
+    files = ["--checkpoint", str(inputs / "last.pt"), str(inputs / "combiner.pt")]
+    assert rotate("--eyes", "1,1", *files)[0] == 0, "the last --checkpoint counts, and has two files"
+
+
+@pytest.mark.parametrize("matte", [False, True])
+def test_an_opaque_middle_comes_out_as_it_went_in_and_transparency_moves_with_it(matte: bool) -> None:
+    picture = np.zeros((SIZE, SIZE, 4), np.uint8)
+    picture[16:48, 24:40] = (200, 90, 30, 255)
+    picture[:, :8] = (255, 255, 255, 0)  # what nobody sees
+    still = puppet(picture, matte=matte).posed(Pose())
+    assert np.abs(still[16:48, 24:40].astype(int) - [200, 90, 30, 255]).max() <= 1
+    assert not still[:, :16].any(), "and what nobody saw is not let in"
+    moved = puppet(picture, matte=matte).posed(Pose(yaw=15))
+    assert np.abs(moved[:, :-8].astype(int) - still[:, 8:]).max() <= 2, "taken from 8 pixels to the right"
+
+
+def test_colours_at_half_transparent_edges_are_those_of_the_inside() -> None:
+    """Light is moved, not values of sRGB, and black from outside is not mixed in."""
+    picture = np.zeros((SIZE, SIZE, 4), np.uint8)
+    picture[:, 20:] = (200, 90, 30, 255)
+    moved = puppet(picture, matte=False).posed(Pose(yaw=15 / 16))  # by half a pixel
+    edge = moved[32, 19]
+    assert edge[3] == pytest.approx(128, abs=2)
+    assert np.abs(edge[:3].astype(int) - [200, 90, 30]).max() <= 2
+
+
+@pytest.mark.parametrize("angle", ["yaw=15.1", "pitch=-16", "roll=nan"])
+def test_angles_beyond_what_is_learned_are_refused_in_a_line(rotate: Rotate, angle: str) -> None:
+    status, _, told = rotate("--pose", angle)
+    assert (status, told.count("\n")) == (2, 1)
+    assert "must lie within 15 degrees to either side" in told
+
+
+@pytest.mark.parametrize(
+    ("flags", "changes", "told"),
+    [
+        (("--pose", "jaw=3"), {}, "must be degrees, as yaw=10,pitch=-5,roll=0"),
+        (("--pose", "yaw=much"), {}, "must be degrees"),
+        (("--pose", "yaw"), {}, "must be degrees"),
+        (("--eyes", "1"), {}, "must be two numbers from 0 to 1"),
+        (("--eyes", "1,2"), {}, "must be from 0 to 1"),
+        (("--mouth", "wide"), {}, "must be from 0 to 1"),
+        (("--sheet", "--pose", "yaw=5"), {}, "--sheet has yaws and pitches of its own"),
+        ((), {"output": "out.jpg"}, "must be a file called *.png"),
+        ((), {"image": "nowhere.png"}, "there is no picture nowhere.png"),
+        ((), {"checkpoint": "nowhere.pt"}, "there is no checkpoint nowhere.pt"),
+        ((), {"image": "wall.png"}, "no face is found"),
+        ((), {"checkpoint": "new.pt"}, "there is no trained rotator; jobs.train --config rotator trains it"),
+        (("--mouth", "1"), {"checkpoint": "combiner.pt"}, "there is no trained morpher which --eyes and --mouth need"),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_a_line(
+    rotate: Rotate, inputs: Path, tmp_path: Path, flags: tuple[str, ...], changes: dict[str, str], told: str
+) -> None:
+    there = {name: inputs / value if (inputs / value).exists() else value for name, value in changes.items()}
+    status, _, said = rotate(*flags, **there)
+    assert (status, told in said, said.count("\n")) == (2, True, 1), said
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_no_input_is_written_over(rotate: Rotate, inputs: Path) -> None:
+    before = (inputs / "face.png").read_bytes()
+    status, _, told = rotate(output=inputs / "face.png")
+    assert status == 2 and "is an input" in told
+    assert (inputs / "face.png").read_bytes() == before

@@ -1,0 +1,80 @@
+"""What the networks are built of (after the generator of Johnson et al. 2016, with instance norms).
+
+No convolution has a bias, all are drawn as He et al. 2015 propose, and norms are affine. Names of attributes and their order
+are those of the published files.
+"""
+
+import torch
+from torch import Tensor, nn
+
+_KERNEL = 7
+
+
+def flat_block(inside: int, outside: int) -> nn.Sequential:
+    """Convolution of 7 x 7, instance norm, ReLU: the picture keeps its size."""
+    return _block(nn.Conv2d(inside, outside, _KERNEL, padding=_KERNEL // 2, bias=False))
+
+
+def down_block(inside: int, outside: int) -> nn.Sequential:
+    """The same with a convolution that halves the picture."""
+    return _block(nn.Conv2d(inside, outside, 4, stride=2, padding=1, bias=False))
+
+
+def up_block(inside: int, outside: int) -> nn.Sequential:
+    """The same with a transposed convolution that doubles the picture."""
+    return _block(nn.ConvTranspose2d(inside, outside, 4, stride=2, padding=1, bias=False))
+
+
+class Head(nn.Sequential):
+    """A convolution of 7 x 7 and what bounds its results, which are float32 or finer also under autocast."""
+
+    def __init__(self, inside: int, outside: int, bound: nn.Module) -> None:
+        super().__init__(head_convolution(inside, outside), bound)
+
+    def forward(self, x: Tensor) -> Tensor:
+        convolution, bound = self
+        bounded: Tensor = bound(at_least_float32(convolution(x)))
+        return bounded
+
+
+class ResBlock(nn.Module):
+    """x plus twice convolution and norm of it, with a ReLU between and none behind."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1 = _drawn(nn.Conv2d(width, width, 3, padding=1, bias=False))
+        self.norm1 = nn.InstanceNorm2d(width, affine=True)
+        self.conv2 = _drawn(nn.Conv2d(width, width, 3, padding=1, bias=False))
+        self.norm2 = nn.InstanceNorm2d(width, affine=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner: Tensor = self.conv2(self.norm1(self.conv1(x)).relu())
+        return x + self.norm2(inner)  # type: ignore[no-any-return]
+
+
+def head_convolution(inside: int, outside: int) -> nn.Conv2d:
+    """A convolution of 7 x 7 that reads results from features."""
+    convolution = nn.Conv2d(inside, outside, _KERNEL, padding=_KERNEL // 2, bias=False)
+    nn.init.kaiming_normal_(convolution.weight)
+    return convolution
+
+
+def with_pose(pictures: Tensor, pose: Tensor) -> Tensor:
+    """[B,C+3,H,W]: pictures [B,C,H,W], and the numbers of poses [B,3] as planes of one value."""
+    planes = pose.to(pictures.dtype)[:, :, None, None].expand(-1, -1, *pictures.shape[2:])
+    return torch.cat([pictures, planes], dim=1)
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """`x`, as float32 where it is coarser."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _block(convolution: nn.Conv2d | nn.ConvTranspose2d) -> nn.Sequential:
+    norm = nn.InstanceNorm2d(convolution.out_channels, affine=True)
+    return nn.Sequential(_drawn(convolution), norm, nn.ReLU())
+
+
+def _drawn(convolution: nn.Conv2d | nn.ConvTranspose2d) -> nn.Conv2d | nn.ConvTranspose2d:
+    nn.init.kaiming_normal_(convolution.weight)
+    return convolution

@@ -1,0 +1,187 @@
+"""Morpher, rotator and combiner.
+
+Shape suffixes: B pictures, F features. What masks keep of a picture is `mask * picture + (1 - mask) * colour`.
+"""
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from trainers.face_rotator.architecture import CHANNELS, POSE, Architecture
+from trainers.face_rotator.blocks import Head, ResBlock, down_block, flat_block, head_convolution, up_block, with_pose
+
+NAMES = ("morpher", "rotator", "combiner")
+"""In the order in which they are trained, and in which a picture goes through them."""
+
+
+class Morphed(NamedTuple):
+    """What the morpher made, all [B,4,H,W]: the picture, what of the source it kept, and what it painted."""
+
+    picture: Tensor
+    mask: Tensor
+    colour: Tensor
+
+
+class Rotated(NamedTuple):
+    """What the rotator made.
+
+    painted: [B,4,H,W], the source with `colour` painted where `mask` is 0
+    moved: [B,4,H,W], the source's pixels where the flow takes them from
+    colour, mask: [B,4,H,W]
+    change: [B,H,W,2], what the network adds to the flow that leaves everything in its place
+    flow: [B,H,W,2], where each pixel comes from, x and y, -1 and 1 at the centres of the outermost pixels
+    """
+
+    painted: Tensor
+    moved: Tensor
+    colour: Tensor
+    mask: Tensor
+    change: Tensor
+    flow: Tensor
+
+
+class Combined(NamedTuple):
+    """What the combiner made, all [B,4,H,W].
+
+    picture: the result, the blend with `colour` painted where `retouch` is 0
+    blend: of the painted and the moved picture, of which `mask` is the painted one's share
+    """
+
+    picture: Tensor
+    blend: Tensor
+    mask: Tensor
+    retouch: Tensor
+    colour: Tensor
+
+
+class Body(nn.Module):
+    """Halvings, residual blocks and doublings: [B,7,H,W] to features [B,F,H,W]."""
+
+    def __init__(self, shape: Architecture) -> None:
+        super().__init__()
+        blocks: list[nn.Module] = [flat_block(CHANNELS + POSE, shape.width)]
+        blocks += [down_block(*pair) for pair in pairwise(shape.widths)]
+        blocks += [ResBlock(shape.widths[-1]) for _ in range(shape.blocks)]
+        blocks += [up_block(*pair) for pair in pairwise(reversed(shape.widths))]
+        self.module_list = nn.ModuleList(blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.module_list:
+            x = block(x)
+        return x
+
+
+class SkippingBody(nn.Module):
+    """The same as a U-Net (Ronneberger et al. 2015): before each doubling but the first, features of that size are appended.
+
+    [B,11,H,W] to [B,F,H,W].
+    """
+
+    def __init__(self, shape: Architecture) -> None:
+        super().__init__()
+        widths = shape.widths
+        self.downward_modules = nn.ModuleList([flat_block(2 * CHANNELS + POSE, widths[0])])
+        self.downward_modules.extend(down_block(*pair) for pair in pairwise(widths))
+        self.bottleneck_modules = nn.ModuleList(ResBlock(widths[-1]) for _ in range(shape.blocks))
+        # Module i takes what lies at the size of widths[i] to that of widths[i - 1]; the last keeps its size.
+        self.upsampling_modules = nn.ModuleList([flat_block(2 * widths[0], widths[0])])
+        self.upsampling_modules.extend(up_block(2 * inside, outside) for outside, inside in pairwise(widths[:-1]))
+        self.upsampling_modules.append(up_block(widths[-1], widths[-2]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        levels = []
+        for block in self.downward_modules:
+            x = block(x)
+            levels.append(x)
+        for block in self.bottleneck_modules:
+            x = block(x)
+        x = self.upsampling_modules[-1](x)
+        for block, level in zip(reversed(self.upsampling_modules[:-1]), reversed(levels[:-1]), strict=True):
+            x = block(torch.cat([x, level], dim=1))
+        return x
+
+
+class Morpher(nn.Module):
+    """Gives eyes and mouth of a picture another opening."""
+
+    def __init__(self, shape: Architecture) -> None:
+        super().__init__()
+        self.main_body = Body(shape)
+        self.color_change = Head(shape.width, CHANNELS, nn.Tanh())
+        self.alpha_mask = Head(shape.width, CHANNELS, nn.Sigmoid())
+
+    def forward(self, source: Tensor, pose: Tensor) -> Morphed:
+        """Of pictures [B,4,H,W] and [B,3], left eye, right eye and mouth."""
+        features = self.main_body(with_pose(source, pose))
+        colour, mask = self.color_change(features), self.alpha_mask(features)
+        return Morphed(_kept(mask, source, colour), mask, colour)
+
+
+class Rotator(nn.Module):
+    """Turns the head of a picture in two ways."""
+
+    def __init__(self, shape: Architecture) -> None:
+        super().__init__()
+        self.main_body = Body(shape)
+        self.pumarola_color_change = Head(shape.width, CHANNELS, nn.Tanh())
+        self.pumarola_alpha_mask = Head(shape.width, CHANNELS, nn.Sigmoid())
+        self.zhou_grid_change = head_convolution(shape.width, 2)
+
+    def forward(self, source: Tensor, pose: Tensor) -> Rotated:
+        """Of pictures [B,4,H,W] and [B,3], pitch, yaw and roll."""
+        features = self.main_body(with_pose(source, pose))
+        colour, mask = self.pumarola_color_change(features), self.pumarola_alpha_mask(features)
+        change = self.zhou_grid_change(features).to(colour.dtype).permute(0, 2, 3, 1)
+        flow = still_flow(source) + change
+        return Rotated(_kept(mask, source, colour), warp(source, flow), colour, mask, change, flow)
+
+
+class Combiner(nn.Module):
+    """Blends the two pictures of a rotator, and retouches the blend."""
+
+    def __init__(self, shape: Architecture) -> None:
+        super().__init__()
+        self.main_body = SkippingBody(shape)
+        self.combine_alpha_mask = Head(shape.width, CHANNELS, nn.Sigmoid())
+        self.retouch_alpha_mask = Head(shape.width, CHANNELS, nn.Sigmoid())
+        self.retouch_color_change = Head(shape.width, CHANNELS, nn.Tanh())
+
+    def forward(self, painted: Tensor, moved: Tensor, pose: Tensor) -> Combined:
+        """Of pictures [B,4,H,W] and the pose that they show, [B,3]."""
+        features = self.main_body(with_pose(torch.cat([painted, moved], dim=1), pose))
+        mask, retouch = self.combine_alpha_mask(features), self.retouch_alpha_mask(features)
+        colour = self.retouch_color_change(features)
+        blend = _kept(mask, painted, moved)
+        return Combined(_kept(retouch, blend, colour), blend, mask, retouch, colour)
+
+
+def make_networks(shape: Architecture, *, still: bool = True) -> dict[str, nn.Module]:
+    """New networks by name. still: the flow begins at leaving everything in its place, see docs/face-rotator.md."""
+    rotator = Rotator(shape)
+    if still:
+        nn.init.zeros_(rotator.zhou_grid_change.weight)
+    return {"morpher": Morpher(shape), "rotator": rotator, "combiner": Combiner(shape)}
+
+
+def is_trained(network: nn.Module) -> bool:
+    """Whether a network was ever trained: new norms have biases of exactly 0, and the first step moves them."""
+    return any(bool(tensor.any()) for name, tensor in network.named_parameters() if name.endswith(".bias"))
+
+
+def still_flow(pictures: Tensor) -> Tensor:
+    """[1,H,W,2], the flow that leaves everything in its place, for pictures [B,C,H,W]."""
+    height, width = pictures.shape[2:]
+    y, x = (torch.linspace(-1, 1, side, dtype=pictures.dtype, device=pictures.device) for side in (height, width))
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)[None]
+
+
+def warp(pictures: Tensor, flow: Tensor) -> Tensor:
+    """Pictures [B,C,H,W] sampled bilinearly where `flow` [B,H,W,2] points to; beyond their edges the edge goes on."""
+    return F.grid_sample(pictures, flow, padding_mode="border", align_corners=True)
+
+
+def _kept(mask: Tensor, picture: Tensor, colour: Tensor) -> Tensor:
+    return mask * picture + (1 - mask) * colour

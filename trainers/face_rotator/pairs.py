@@ -1,0 +1,46 @@
+"""Pairs of frames as the networks learn from them."""
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from dataset.batch import Batch
+from trainers.face_rotator.colour import to_pictures
+from trainers.face_rotator.config import TrainingConfig
+from trainers.face_rotator.pose import expression, rotation
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PosedPairs:
+    """B pairs; `pairs[a:b]` are some of them.
+
+    source, target: [B,4,H,W] in [-1, 1]
+    pose: [B,3], what a network is told that makes the target of the source
+    fit: [B], 1 for those that are learned from and 0 for the others
+    """
+
+    source: Tensor
+    target: Tensor
+    pose: Tensor
+    fit: Tensor
+
+    def __getitem__(self, rows: slice) -> "PosedPairs":
+        return replace(self, **{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
+
+def posed_pairs(batch: Batch, settings: TrainingConfig) -> PosedPairs:
+    """The pairs of a batch of frames with landmarks.
+
+    None is left out, since all processes are to have as many: those that do not fit get weight 0. Where landmarks or poses are
+    missing, the pair does not fit.
+    """
+    assert batch.landmarks is not None
+    faces = expression(batch.landmarks)
+    change = (faces[:, 1] - faces[:, 0]).abs().amax(dim=1)  # NaN if one of them is
+    morphing = settings.stage == "morpher"
+    pose = faces[:, 1] if morphing else rotation(batch.pose)
+    wanted = change >= settings.alike if morphing else change < settings.alike
+    fit = wanted & pose.isfinite().all(dim=1)
+    source, target = (to_pictures(batch.frames[:, number]) for number in (0, 1))
+    return PosedPairs(source=source, target=target, pose=torch.nan_to_num(pose), fit=fit.to(source.dtype))

@@ -1,0 +1,83 @@
+"""Pictures of people that are posed by trained networks.
+
+A picture with transparency is treated in one of two ways. The published networks were trained on such pictures: they see and give
+alpha as a channel, and colours as they are where nothing shines through. Networks that were trained on videos know opaque
+pictures only: they see the picture on black, and its alpha is moved by the rotator's flow.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainers.face_rotator.colour import light, to_linear, to_srgb, with_alpha
+from trainers.face_rotator.networks import warp
+from trainers.face_rotator.pose import MOST_DEG
+from trainers.face_rotator.restore import Restored
+from trainers.video import Picture
+
+_LEAST_ALPHA = 0.5 / 255  # less is stored as 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pose:
+    """How a head is turned from where it is, degrees: yaw to the picture's right, pitch up, roll clockwise.
+
+    Raises:
+        ValueError: an angle that no network was trained for
+    """
+
+    yaw: float = 0.0
+    pitch: float = 0.0
+    roll: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("yaw", "pitch", "roll"):
+            if not abs(getattr(self, name)) <= MOST_DEG:
+                raise ValueError(f"{name} is {getattr(self, name):g}, must lie within {MOST_DEG:g} degrees to either side")
+
+
+class Puppet:
+    """A picture in front of the networks, which is morphed once and then turned as often as is asked.
+
+    picture: uint8 [size,size,3], or [size,size,4] with straight alpha
+    expression: left eye, right eye, mouth, see `trainers.face_rotator.pose`; None leaves the face as it is
+    """
+
+    @torch.inference_mode()
+    def __init__(self, restored: Restored, picture: Picture, expression: tuple[float, float, float] | None, device: str) -> None:
+        self._rotator, self._combiner = (restored.networks[name].to(device) for name in ("rotator", "combiner"))
+        values = torch.tensor(picture, device=device).permute(2, 0, 1)[None].float() / 255
+        self._transparent, self._matte = values.shape[1] == 4, restored.matte
+        self._alpha = values[:, 3:] if self._transparent else torch.ones_like(values[:, :1])
+        self._seen = self._as_seen(to_linear(values[:, :3]))
+        if expression is not None:
+            morpher = restored.networks["morpher"].to(device)
+            self._seen = morpher(self._seen, torch.tensor([expression], device=device)).picture
+
+    @torch.inference_mode()
+    def posed(self, pose: Pose) -> Picture:
+        """The picture in a pose, uint8, in the shape of the one that was given."""
+        told = torch.tensor([[pose.pitch, pose.yaw, pose.roll]], device=self._seen.device) / MOST_DEG
+        rotated = self._rotator(self._seen, told)
+        combined = self._combiner(rotated.painted, rotated.moved, told).picture
+        if not self._transparent:
+            return _stored(to_srgb(light(combined)))
+        if self._matte:
+            return _stored(torch.cat([to_srgb(light(combined)), (combined[:, 3:] + 1) / 2], dim=1))
+        alpha = warp(self._alpha, rotated.flow)
+        colours = (light(combined) / alpha.clamp(min=_LEAST_ALPHA)).clamp(max=1) * (alpha >= _LEAST_ALPHA)
+        return _stored(torch.cat([to_srgb(colours), alpha], dim=1))
+
+    def _as_seen(self, linear: Tensor) -> Tensor:
+        """[1,4,H,W] of linear light [1,3,H,W]; what is behind full transparency is black in either way."""
+        if self._matte:
+            return with_alpha(linear * (self._alpha > 0), self._alpha)
+        return with_alpha(linear * self._alpha, torch.ones_like(self._alpha))
+
+
+def _stored(values: Tensor) -> Picture:
+    """uint8 [H,W,C] of [1,C,H,W] in [0, 1]."""
+    picture: Picture = np.ascontiguousarray((values[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy())
+    return picture

@@ -1,0 +1,66 @@
+"""Networks out of checkpoints of ours, which hold all three, and out of published files, which hold the weights of one each."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from schemas.errors import ConfigError
+from trainers.checkpoint import OURS, load_networks, read, stored_config
+from trainers.face_rotator.architecture import Architecture
+from trainers.face_rotator.config import Config
+from trainers.face_rotator.networks import NAMES, is_trained, make_networks
+
+_TELLING = {
+    "color_change.0.weight": "morpher",
+    "zhou_grid_change.weight": "rotator",
+    "combine_alpha_mask.0.weight": "combiner",
+}
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """Trained networks by name, in evaluation mode on the CPU.
+
+    matte: they were trained on pictures with transparency, as the published ones were; data sets here have none
+    """
+
+    architecture: Architecture
+    networks: Mapping[str, nn.Module]
+    matte: bool
+
+
+def fill(content: Mapping[str, Any], networks: Mapping[str, nn.Module], path: Path) -> list[str]:
+    """Fill those of the networks that a checkpoint holds; gives their names.
+
+    Raises:
+        ConfigError: it holds none of them, or one of another architecture
+    """
+    named = {name: content[name] for name in networks if name in content}
+    if not named:
+        named = {name: content for key, name in _TELLING.items() if key in content and name in networks}
+    if not named:
+        keys = sorted(map(str, content))
+        more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
+        raise ConfigError(f"{path} has none of {', '.join(NAMES)}; it has {', '.join(keys[:_SHOWN])}{more}")
+    load_networks(named, {name: networks[name] for name in named}, path)
+    return list(named)
+
+
+def restore(paths: Sequence[Path]) -> Restored:
+    """The trained ones of the networks in some files; of those that are in several, the last.
+
+    Raises:
+        ConfigError: a file cannot be read, or is of another model; or they are of several architectures
+    """
+    contents = {path: read(path) for path in paths}
+    ours = [stored_config(content, path, "face_rotator", Config) for path, content in contents.items() if OURS in content]
+    architecture = ours[0].architecture if ours else Architecture()
+    networks: dict[str, nn.Module] = {}
+    for path, content in contents.items():
+        made = make_networks(architecture)
+        networks |= {name: made[name].eval() for name in fill(content, made, path) if is_trained(made[name])}
+    return Restored(architecture, networks, matte=not ours)

@@ -1,0 +1,166 @@
+"""Training of one of the face rotator's networks: what it wants of the data, and one step."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from dataset.batch import Batch
+from dataset.stream import ClipStream
+from dataset.views import PosePairs
+from schemas.errors import ConfigError
+from trainers import vgg
+from trainers.face_rotator.config import Config
+from trainers.face_rotator.losses import TAPS, PerceptualDistance, pixel_distance
+from trainers.face_rotator.networks import is_trained, make_networks
+from trainers.face_rotator.pairs import PosedPairs, posed_pairs
+from trainers.face_rotator.pictures import step_pictures
+from trainers.face_rotator.restore import fill
+from trainers.parallel import mean_over_processes, same_everywhere, update
+from trainers.task import Means
+from transforms.augment.augment import Augment
+
+_SHOWN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class FaceRotatorPlan:
+    """See `trainers.task.Plan`."""
+
+    config: Config
+
+    @property
+    def epochs(self) -> int:
+        """See Plan."""
+        return self.config.training.epochs
+
+    @property
+    def repeats(self) -> int:
+        """See Plan."""
+        return self.config.training.repeats
+
+    @property
+    def global_batch_size(self) -> int:
+        """See Plan."""
+        return self.config.training.global_batch_size
+
+    @property
+    def size(self) -> int:
+        """See Plan."""
+        return self.config.architecture.size
+
+    @property
+    def view(self) -> PosePairs:
+        """See Plan."""
+        return self.config.training.view()
+
+    @property
+    def augment(self) -> Augment:
+        """See Plan."""
+        return self.config.training.augment()
+
+    def task(self, means: Means, stream: ClipStream) -> "FaceRotatorTask":
+        """See Plan. Raises ConfigError also where the data set has no landmarks."""
+        if not stream.catalog.arrays["landmarks"][:, 1].any():
+            raise ConfigError("the face rotator needs landmarks, and there are none: dataset.build --add landmarks")
+        return FaceRotatorTask(self.config, means, len(stream))
+
+
+class FaceRotatorTask:
+    """See `trainers.task.Task`. One network is trained, the others stay as they are.
+
+    steps: of an epoch
+    """
+
+    name = "face_rotator"
+    names: Mapping[str, Sequence[str]] = {}
+    schedulers: Mapping[str, LRScheduler] = {}
+
+    def __init__(self, config: Config, means: Means, steps: int) -> None:
+        self.config: dict[str, Any] = config.to_json()
+        self._settings, self._means = config.training, means
+        self._stage = config.training.stage
+        made = make_networks(config.architecture, still=config.training.still_flow)
+        self.networks: dict[str, nn.Module] = {name: means.prepared(network) for name, network in made.items()}
+        for name, network in self.networks.items():
+            network.requires_grad_(name == self._stage)
+        same_everywhere(self.networks.values())
+        first, second = self._settings.betas
+        adam = Adam(self.networks[self._stage].parameters(), self._settings.learning_rate, (first, second))
+        self.optimizers: dict[str, Optimizer] = {f"optimizer_{self._stage}": adam}
+        self._called = {name: torch.compile(network) if means.compiled else network for name, network in self.networks.items()}
+        # The morpher is never judged by VGG16, whose weights are then not asked for.
+        judge = None if self._stage == "morpher" else vgg.load(means.vgg, vgg.VGG16, TAPS)
+        self._perceptual = None if judge is None else PerceptualDistance(judge).to(means.device)
+        self._pixel_steps = math.ceil(self._settings.pixel_epochs * steps)
+        self._shown: list[Tensor] | None = None
+
+    def begin(self, content: Mapping[str, Any], path: Path) -> None:
+        """See Task: those of the three networks that the checkpoint holds."""
+        fill(content, self.networks, path)
+
+    def step(self, batch: Batch, chance: torch.Generator, number: int) -> dict[str, Tensor]:
+        """See Task. Raises ConfigError: a combiner is to be trained on an untrained rotator."""
+        del chance
+        self._check(number)
+        pairs = posed_pairs(batch.to(self._means.device), self._settings)
+        # Of all processes: the mean of their gradients is then that of all pairs that fit, however these are spread.
+        fit = mean_over_processes(pairs.fit.sum()).clamp(min=1 / self._means.world.size)
+        parts = [self._train_on(pairs[rows], fit, number) for rows in self._means.parts(len(batch))]
+        update((self.networks[self._stage],), self.optimizers[f"optimizer_{self._stage}"])
+        losses = {name: torch.stack([part[name] for part in parts]).sum() for name in parts[0]}
+        return {**losses, "unfit": 1 - pairs.fit.mean()}
+
+    def pictures(self) -> Tensor | None:
+        """See Task: source, target, and what the stage's networks made: of a rotator the painted and the moved picture, of a
+        combiner these two and the result.
+        """
+        return None if self._shown is None else step_pictures([column[:_SHOWN] for column in self._shown])
+
+    def end_epoch(self) -> None:
+        """See Task: the learning rate stays."""
+
+    def _check(self, number: int) -> None:
+        if number == 0 and self._stage == "combiner" and not is_trained(self.networks["rotator"]):
+            raise ConfigError(
+                "a combiner learns to blend what a trained rotator makes, and this rotator was never trained: give --init "
+                "RUN/last.pt of a run of --config rotator"
+            )
+
+    def _train_on(self, pairs: PosedPairs, fit: Tensor, number: int) -> dict[str, Tensor]:
+        """Add to the gradients; gives the losses. fit: pairs that count, the mean over processes."""
+        pairs = self._laid_out(pairs)
+        judge = self._perceptual if number >= self._pixel_steps else None
+        word, distance = ("pixel", pixel_distance) if judge is None else ("perceptual", judge)
+        with self._means.autocast():
+            beside, judged = self._made(pairs)
+            losses = {
+                f"{word}_{name}": (distance(picture, pairs.target) * pairs.fit).sum() / fit for name, picture in judged.items()
+            }
+        torch.autograd.backward(torch.stack(list(losses.values())).sum())
+        self._shown = [picture.detach() for picture in (pairs.source, pairs.target, *beside, *judged.values())]
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    def _laid_out(self, pairs: PosedPairs) -> PosedPairs:
+        """Pictures in the networks' memory format."""
+        form = torch.channels_last if self._means.channels_last else torch.contiguous_format
+        source, target = (picture.contiguous(memory_format=form) for picture in (pairs.source, pairs.target))
+        return PosedPairs(source=source, target=target, pose=pairs.pose, fit=pairs.fit)
+
+    def _made(self, pairs: PosedPairs) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """Pictures that are only shown, and those that are compared with the target, by name."""
+        if self._stage == "morpher":
+            return [], {"morphed": self._called["morpher"](pairs.source, pairs.pose).picture}
+        if self._stage == "rotator":
+            rotated = self._called["rotator"](pairs.source, pairs.pose)
+            return [], {"painted": rotated.painted, "moved": rotated.moved}
+        with torch.no_grad():
+            rotated = self._called["rotator"](pairs.source, pairs.pose)
+        combined = self._called["combiner"](rotated.painted, rotated.moved, pairs.pose)
+        return [rotated.painted, rotated.moved], {"combined": combined.picture}
