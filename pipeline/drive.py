@@ -26,7 +26,7 @@ from pipeline.sources.listing import Listing
 from pipeline.supervise import pending
 from schemas.config import BuildConfig, differences
 from schemas.errors import ConfigError
-from schemas.layout import DATASET_JSON, REJECTIONS, WORK_DIR
+from schemas.layout import DATASET_JSON, LOCK, REJECTIONS, WORK_DIR
 from schemas.lock import only_writer
 from schemas.manifest import Manifest
 from schemas.records import ShardUnit
@@ -141,7 +141,7 @@ def folder_of(aus: AuSource | None) -> str:
 
 def _refuse_strangers(out: Path) -> None:
     """A directory with other things in it is not taken over: a typing error should not mix shards into a home directory."""
-    strangers = [entry.name for entry in out.iterdir() if entry.name != WORK_DIR]
+    strangers = [entry.name for entry in out.iterdir() if entry.name not in (WORK_DIR, LOCK)]
     if strangers:
         raise ConfigError(f"--output {out} is not empty and holds no data set (there is {sorted(strangers)[0]!r})")
 
@@ -151,6 +151,7 @@ def _forget(out: Path) -> None:
     if not plan.plan_files(out):
         (out / DATASET_JSON).unlink(missing_ok=True)
         shutil.rmtree(out / WORK_DIR, ignore_errors=True)
+        (out / LOCK).unlink(missing_ok=True)
         with suppress(OSError):
             out.rmdir()
 

@@ -20,6 +20,7 @@ REJECTIONS = "rejections.parquet"
 CARD = "README.md"
 PLAN_DIR = "plan"
 WORK_DIR = ".work"
+LOCK = ".writer"
 
 META = "meta.json"
 LANDMARKS = "landmarks.npy"
