@@ -25,8 +25,9 @@ from pipeline.sources.listing import Listing
 from pipeline.sources.tree import DirectoryTree
 from pipeline.sources.voxceleb2 import list_clips
 from schemas.layout import uri_to_path
+from trainers import settings
 from trainers.fomm.animate import Animator, Movement
-from trainers.fomm.config import load
+from trainers.fomm.config import CONFIGS
 from trainers.fomm.fold import FoldedNetworks
 from trainers.fomm.generator import OcclusionAwareGenerator
 from trainers.fomm.keypoints import KPDetector
@@ -48,7 +49,7 @@ def main() -> None:
         frames = _frames(options, Path(scratch))
     if device == "cpu":
         torch.set_num_threads(1)
-    architecture = load(options.config).architecture
+    architecture = settings.load(options.config, CONFIGS).architecture
     detector, generator = KPDetector(architecture), OcclusionAwareGenerator(architecture)
     for network in (detector, generator):
         _fill(network, torch.Generator().manual_seed(0))
@@ -162,7 +163,7 @@ def _frames(options: argparse.Namespace, work: Path) -> list[Picture]:
     clip = next(iter(list_clips(Listing(DirectoryTree(source)))))
     driving = Driving.at(source / uri_to_path(clip.spans[0].uri))
     wanted = options.frames + 2
-    size = load(options.config).architecture.size
+    size = settings.load(options.config, CONFIGS).architecture.size
     every = max(1, len(driving) // wanted)
     return [frame.copy() for number, frame in enumerate(driving.frames(size)) if number % every == 0][:wanted]
 

@@ -7,7 +7,6 @@ the picture's transparency where it has some. Exit status: 0 written, 1 a fault,
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from trainers.face_rotator.pose import DEFAULT_EXPRESSION, MOST_DEG, expression
 from trainers.face_rotator.puppet import Pose, Puppet
 from trainers.face_rotator.restore import Restored, restore
 from trainers.faces import face_window, find_landmarks, to_window
-from trainers.video import Picture, cut_window, read_whole_picture
+from trainers.video import Picture, cut_window, read_whole_picture, write_picture
 from transforms.extract.landmarks import models
 
 OK, FAILED = 0, 1
@@ -80,19 +79,8 @@ def _rotate(options: argparse.Namespace) -> Picture:
     subject = _subject(options, restored.architecture.size)
     puppet = Puppet(restored, subject.picture, _expression(options, subject), device)
     made = _sheet(puppet, options.pose.roll) if options.sheet else puppet.posed(options.pose)
-    _write(options.output, made)
+    write_picture(options.output, made)
     return made
-
-
-def _write(path: Path, picture: Picture) -> None:
-    """A PNG, whole or not at all. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        Image.fromarray(picture).save(temporary, "PNG")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _restored(options: argparse.Namespace) -> Restored:

@@ -5,9 +5,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from schemas.errors import ConfigError
+from trainers import settings
+from trainers.face_rotator.config import CONFIGS as FACE_ROTATOR_CONFIGS
+from trainers.face_rotator.training import FaceRotatorPlan
 from trainers.fomm.config import CONFIGS as FOMM_CONFIGS
-from trainers.fomm.config import load as load_fomm
 from trainers.fomm.training import FommPlan
+from trainers.ganimation.config import CONFIGS as GANIMATION_CONFIGS
+from trainers.ganimation.training import GanimationPlan
+from trainers.talking_heads.config import CONFIGS as TALKING_HEADS_CONFIGS
+from trainers.talking_heads.training import TalkingHeadsPlan
 from trainers.task import Plan
 
 
@@ -16,16 +22,19 @@ class Model:
     """What can be trained.
 
     configs: the named ones
-    load: gives the config of a name or a YAML file; a config has settings `training` with `epochs` and `global_batch_size`
     plan: made of a config
     """
 
     configs: Mapping[str, Any]
-    load: Callable[[str], Any]
     plan: Callable[[Any], Plan]
 
 
-MODELS = {"fomm": Model(FOMM_CONFIGS, load_fomm, FommPlan)}
+MODELS = {
+    "face_rotator": Model(FACE_ROTATOR_CONFIGS, FaceRotatorPlan),
+    "fomm": Model(FOMM_CONFIGS, FommPlan),
+    "ganimation": Model(GANIMATION_CONFIGS, GanimationPlan),
+    "talking_heads": Model(TALKING_HEADS_CONFIGS, TalkingHeadsPlan),
+}
 
 
 def plan(model: str, config: str, epochs: int | None = None, batch: int | None = None) -> Plan:
@@ -38,7 +47,7 @@ def plan(model: str, config: str, epochs: int | None = None, batch: int | None =
         raise ConfigError(f"--model is {model!r}, must be {' or '.join(MODELS)}")
     given = {name: value for name, value in (("epochs", epochs), ("global_batch_size", batch)) if value is not None}
     try:
-        whole = MODELS[model].load(config)
+        whole = settings.load(config, MODELS[model].configs)
         return MODELS[model].plan(replace(whole, training=replace(whole.training, **given)))
     except ValueError as error:
         raise ConfigError(f"--model {model} --config {config}: {error}") from error

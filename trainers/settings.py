@@ -19,14 +19,42 @@ from schemas.errors import ConfigError
 T = TypeVar("T")
 
 
-def load(path: str, bases: Mapping[str, T]) -> T:
-    """The settings in the YAML file at `path`; its `base` names one of `bases`, of which the first is taken without it.
+S = TypeVar("S", bound="Stored")
 
-    A file without `name` is called as its own file is.
+
+class Stored:
+    """Settings that lie in checkpoints; for dataclasses, all fields of which have defaults."""
+
+    __slots__ = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """A dict of numbers, strings, lists and dicts that `from_json` turns back into equal settings."""
+        return to_json(self)
+
+    @classmethod
+    def from_json(cls: type[S], stored: dict[str, Any]) -> S:
+        """Inverse of `to_json`. Raises ValueError on fields of another version."""
+        return from_json(cls, stored)
+
+
+def require(rule: str, kept: bool) -> None:
+    """Raise ValueError with the rule, unless it is kept."""
+    if not kept:
+        raise ValueError(rule)
+
+
+def load(choice: str, bases: Mapping[str, T]) -> T:
+    """The settings of that name, or those in the YAML file of that path.
+
+    A file's `base` names one of `bases`, of which the first is taken without it. A file without `name` is called as it is.
 
     Raises:
-        ConfigError: in one line, what is wrong in the file, or that there is none
+        ConfigError: in one line, that there is neither, or what is wrong in the file; an unknown setting is named
     """
+    return bases[choice] if choice in bases else _from_path(choice, bases)
+
+
+def _from_path(path: str, bases: Mapping[str, T]) -> T:
     try:
         stored = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -128,3 +128,66 @@ class Plan(Protocol):
 
     def task(self, means: Means, stream: ClipStream) -> Task:
         """The networks, ready to be trained on the clips of `stream`. Raises ConfigError: weights that it needs are absent."""
+
+
+class _Training(Protocol):
+    @property
+    def epochs(self) -> int: ...
+
+    @property
+    def repeats(self) -> int: ...
+
+    @property
+    def global_batch_size(self) -> int: ...
+
+    def augment(self) -> Augment: ...
+
+
+class _Architecture(Protocol):
+    @property
+    def size(self) -> int: ...
+
+
+class Configured(Protocol):
+    """What the configs of all models have."""
+
+    @property
+    def training(self) -> _Training: ...
+
+    @property
+    def architecture(self) -> _Architecture: ...
+
+
+C = TypeVar("C", bound=Configured)
+
+
+@dataclass(frozen=True, slots=True)
+class ConfiguredPlan(Generic[C]):
+    """What a plan has of its config; a model adds its view and its task."""
+
+    config: C
+
+    @property
+    def epochs(self) -> int:
+        """See Plan."""
+        return self.config.training.epochs
+
+    @property
+    def repeats(self) -> int:
+        """See Plan."""
+        return self.config.training.repeats
+
+    @property
+    def global_batch_size(self) -> int:
+        """See Plan."""
+        return self.config.training.global_batch_size
+
+    @property
+    def size(self) -> int:
+        """See Plan."""
+        return self.config.architecture.size
+
+    @property
+    def augment(self) -> Augment:
+        """See Plan."""
+        return self.config.training.augment()

@@ -117,6 +117,17 @@ def read_picture(path: Path, size_px: int) -> Picture:
     return cut_window(rgb, (0, 0, rgb.shape[1], rgb.shape[0]), size_px)
 
 
+def write_picture(path: Path, picture: Picture) -> None:
+    """Write uint8 [H,W,3 or 4] as the suffix says, PNG, JPEG, ..., whole or not at all. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        Image.fromarray(picture).save(temporary, quality=95)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def cut_window(rgb: Picture, window: Window, size_px: int) -> Picture:
     """A window of a picture, as a build would cut it out of a frame, uint8 [size,size,3]."""
     cropped: Picture = cut(rgb[None], window, size_px, _PATIENCE_S)[0]

@@ -14,8 +14,9 @@ import jobs.evaluate
 from dataset.index import Dataset
 from dataset.world import World
 from schemas.layout import tar_path
+from trainers import settings
 from trainers.checkpoint import Place, save
-from trainers.fomm.config import load
+from trainers.fomm.config import CONFIGS
 from trainers.fomm.restore import restore
 from trainers.fomm.training import FommTask
 from trainers.task import Means
@@ -49,7 +50,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     (folder / "tiny.yaml").write_text(TINY)
     means = Means(world=World(0, 1), device=torch.device("cpu"), vgg="none")
-    save(folder / "last.pt", FommTask(load(str(folder / "tiny.yaml")), means), Place(0, 0, {}))
+    save(folder / "last.pt", FommTask(settings.load(str(folder / "tiny.yaml"), CONFIGS), means), Place(0, 0, {}))
     return folder / "last.pt"
 
 

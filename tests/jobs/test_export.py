@@ -9,8 +9,9 @@ import jobs.export
 import trainers.fomm.export
 from dataset.world import World
 from schemas.lock import only_writer
+from trainers import settings
 from trainers.checkpoint import Place, save
-from trainers.fomm.config import Config, load
+from trainers.fomm.config import CONFIGS, Config
 from trainers.fomm.onnx_backend import EXPORT_JSON, GRAPHS, OnnxBackend, read_export
 from trainers.fomm.training import FommTask
 from trainers.task import Means
@@ -39,7 +40,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, config: Path) -> Path:
     torch.manual_seed(5)
     path = tmp_path_factory.mktemp("run") / "last.pt"
     means = Means(world=World(0, 1), device=torch.device("cpu"), vgg="none")
-    save(path, FommTask(load(str(config)), means), Place(0, 0, {}))
+    save(path, FommTask(settings.load(str(config), CONFIGS), means), Place(0, 0, {}))
     return path
 
 
@@ -67,7 +68,7 @@ def test_onnx_graphs_of_a_training_run(
     assert [Path(line.split()[0]).name for line in lines] == [f"{name}.onnx" for name in GRAPHS]
     assert all(float(line.split()[-1]) < 1e-4 for line in lines)
     described = read_export(out, "onnx")
-    assert Config.from_json(described["config"]) == load(str(config))
+    assert Config.from_json(described["config"]) == settings.load(str(config), CONFIGS)
     assert OnnxBackend(out).size == 32
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import ConfigError
+from trainers import settings
 from trainers.fomm.architecture import Architecture, DenseMotionConfig, DetectorConfig, DiscriminatorConfig, GeneratorConfig
-from trainers.fomm.config import CONFIGS, Config, LossWeights, TrainingConfig, load
+from trainers.fomm.config import CONFIGS, Config, LossWeights, TrainingConfig
 from transforms.augment.augment import FOMM, FOMM_FASHION
 
 PUBLISHED = {
@@ -28,7 +29,7 @@ def write(tmp_path: Path, text: str) -> str:
 def test_published_settings() -> None:
     assert CONFIGS.keys() == PUBLISHED.keys()
     for name, expected in PUBLISHED.items():
-        config = load(name)
+        config = settings.load(name, CONFIGS)
         training, judge = config.training, config.architecture.discriminator
         found = (
             training.epochs,
@@ -71,7 +72,7 @@ def test_a_file_changes_what_it_names(tmp_path: Path) -> None:
             milestones: [5]
             losses: {equivariance_value: 5}
     """
-    found, base = load(write(tmp_path, text)), CONFIGS["vox-adv-256"]
+    found, base = settings.load(write(tmp_path, text), CONFIGS), CONFIGS["vox-adv-256"]
     assert found.name == "mine"
     assert (found.architecture.size, found.architecture.detector.scale) == (512, 0.125)
     assert found.architecture.discriminator == base.architecture.discriminator
@@ -82,7 +83,7 @@ def test_a_file_changes_what_it_names(tmp_path: Path) -> None:
 
 
 def test_a_file_without_a_base_starts_from_vox_256(tmp_path: Path) -> None:
-    assert load(write(tmp_path, "name: vox-256\ntraining: {seed_free: 1}\n".replace("seed_free: 1", "epochs: 100"))) == Config()
+    assert settings.load(write(tmp_path, "name: vox-256\ntraining: {epochs: 100}\n"), CONFIGS) == Config()
 
 
 @pytest.mark.parametrize(
@@ -121,17 +122,17 @@ def test_a_file_without_a_base_starts_from_vox_256(tmp_path: Path) -> None:
 def test_mistakes_are_told_by_name_in_one_line(text: str, told: str, tmp_path: Path) -> None:
     path = write(tmp_path, text)
     with pytest.raises(ConfigError) as caught:
-        load(path)
+        settings.load(path, CONFIGS)
     message = str(caught.value)
     assert message.startswith(path) and told in message and "\n" not in message
 
 
 def test_neither_a_name_nor_a_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="vox-512 is neither vox-256, vox-adv-256, taichi-256 or fashion-256 nor a YAML file"):
-        load("vox-512")
+        settings.load("vox-512", CONFIGS)
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\xfa")
     with pytest.raises(ConfigError, match="nor a YAML file that can be read"):
-        load(str(tmp_path / "bytes.yaml"))
+        settings.load(str(tmp_path / "bytes.yaml"), CONFIGS)
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,10 @@ from torch import Tensor
 from dataset.batch import Batch
 from dataset.world import World
 from schemas.errors import ConfigError
+from trainers import settings
 from trainers.face_rotator.architecture import Architecture
 from trainers.face_rotator.colour import to_pictures
-from trainers.face_rotator.config import CONFIGS, Config, load
+from trainers.face_rotator.config import CONFIGS, Config
 from trainers.face_rotator.losses import TAPS, PerceptualDistance, pixel_distance
 from trainers.face_rotator.networks import NAMES, is_trained, make_networks
 from trainers.face_rotator.training import FaceRotatorTask
@@ -256,14 +257,14 @@ def test_senseless_settings_are_told_by_name(tmp_path: Path, line: str, told: st
     path = tmp_path / "mine.yaml"
     path.write_text(line)
     with pytest.raises(ConfigError, match=told):
-        load(str(path))
+        settings.load(str(path), CONFIGS)
 
 
 def test_a_file_says_what_differs_from_a_stage(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("base: combiner\narchitecture: {size: 64}\n")
-    found = load(str(path))
+    found = settings.load(str(path), CONFIGS)
     assert found.training == CONFIGS["combiner"].training
     assert (found.name, found.architecture) == ("mine", Architecture(size=64))
     with pytest.raises(ConfigError, match="mover is neither"):
-        load("mover")
+        settings.load("mover", CONFIGS)

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from trainers.settings import require
+
 CHANNELS = 4
 """Of pictures: red, green, blue, alpha."""
 POSE = 3
@@ -35,9 +37,3 @@ class Architecture:
     def widths(self) -> tuple[int, ...]:
         """Channels of the features after 0, 1, ... halvings."""
         return tuple(self.width * 2**number for number in range(self.halvings + 1))
-
-
-def require(rule: str, kept: bool) -> None:
-    """Raise ValueError with the rule, unless it is kept."""
-    if not kept:
-        raise ValueError(rule)

@@ -7,6 +7,8 @@ are those of the published files.
 import torch
 from torch import Tensor, nn
 
+from trainers.precision import at_least_float32
+
 _KERNEL = 7
 
 
@@ -63,11 +65,6 @@ def with_pose(pictures: Tensor, pose: Tensor) -> Tensor:
     """[B,C+3,H,W]: pictures [B,C,H,W], and the numbers of poses [B,3] as planes of one value."""
     planes = pose.to(pictures.dtype)[:, :, None, None].expand(-1, -1, *pictures.shape[2:])
     return torch.cat([pictures, planes], dim=1)
-
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """`x`, as float32 where it is coarser."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _block(convolution: nn.Conv2d | nn.ConvTranspose2d) -> nn.Sequential:

@@ -1,20 +1,19 @@
 """Everything that decides a training of one of the face rotator's networks, as it lies in a YAML file and in a checkpoint.
 
-`CONFIGS` holds the three stages with the published settings; `load` takes one of their names or a YAML file with the fields of
-`Config`, which says in `base` where to start:
+`CONFIGS` holds the three stages with the published settings. `trainers.settings.load` takes one of their names or a YAML file
+with the fields of `Config`, which says in `base` where to start:
 
     base: rotator
     training: {global_batch_size: 32, frontal_deg: 6}
 """
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from dataset.views import PosePairs
-from trainers import settings
-from trainers.face_rotator.architecture import Architecture, require
+from trainers.face_rotator.architecture import Architecture
 from trainers.face_rotator.networks import NAMES
 from trainers.face_rotator.pose import MOST_DEG
+from trainers.settings import Stored, require
 from transforms.augment.augment import Augment
 
 
@@ -77,7 +76,7 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Config:
+class Config(Stored):
     """A training of one of the networks. `to_json` and `from_json` take it into a checkpoint and back.
 
     name: for people
@@ -86,15 +85,6 @@ class Config:
     name: str = "morpher"
     architecture: Architecture = field(default_factory=Architecture)
     training: TrainingConfig = field(default_factory=TrainingConfig)
-
-    def to_json(self) -> dict[str, Any]:
-        """A dict of numbers, strings, lists and dicts that `from_json` turns back into an equal config."""
-        return settings.to_json(self)
-
-    @classmethod
-    def from_json(cls, stored: dict[str, Any]) -> "Config":
-        """Inverse of `to_json`. Raises ValueError on fields of another version."""
-        return settings.from_json(cls, stored)
 
 
 def _rotation(stage: str, epochs: int) -> Config:
@@ -105,14 +95,3 @@ def _rotation(stage: str, epochs: int) -> Config:
 
 CONFIGS = {config.name: config for config in (Config(), _rotation("rotator", 6), _rotation("combiner", 3))}
 """The stages in order, with the published settings where there are any; docs/face-rotator.md has what is ours."""
-
-
-def load(choice: str) -> Config:
-    """The settings of the stage called `choice`, or those in the YAML file of that name.
-
-    Raises:
-        ConfigError: there is neither, or the file holds an unknown setting or one of another type; the message names it
-    """
-    if choice in CONFIGS:
-        return CONFIGS[choice]
-    return settings.load(choice, CONFIGS)

@@ -23,47 +23,19 @@ from trainers.face_rotator.pairs import PosedPairs, posed_pairs
 from trainers.face_rotator.pictures import step_pictures
 from trainers.face_rotator.restore import fill
 from trainers.parallel import mean_over_processes, same_everywhere, update
-from trainers.task import Means
-from transforms.augment.augment import Augment
+from trainers.task import ConfiguredPlan, Means
 
 _SHOWN = 4
 
 
 @dataclass(frozen=True, slots=True)
-class FaceRotatorPlan:
+class FaceRotatorPlan(ConfiguredPlan[Config]):
     """See `trainers.task.Plan`."""
-
-    config: Config
-
-    @property
-    def epochs(self) -> int:
-        """See Plan."""
-        return self.config.training.epochs
-
-    @property
-    def repeats(self) -> int:
-        """See Plan."""
-        return self.config.training.repeats
-
-    @property
-    def global_batch_size(self) -> int:
-        """See Plan."""
-        return self.config.training.global_batch_size
-
-    @property
-    def size(self) -> int:
-        """See Plan."""
-        return self.config.architecture.size
 
     @property
     def view(self) -> PosePairs:
         """See Plan."""
         return self.config.training.view()
-
-    @property
-    def augment(self) -> Augment:
-        """See Plan."""
-        return self.config.training.augment()
 
     def task(self, means: Means, stream: ClipStream) -> "FaceRotatorTask":
         """See Plan. Raises ConfigError also where the data set has no landmarks."""

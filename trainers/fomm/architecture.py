@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from trainers.settings import require
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DetectorConfig:
@@ -125,12 +127,6 @@ def require_scales(scales: tuple[float, ...]) -> None:
     require(
         "scales are 1 over whole numbers, each once", all(map(_is_unit_fraction, scales)) and len({*scales}) == len(scales) > 0
     )
-
-
-def require(rule: str, kept: bool) -> None:
-    """Raises ValueError with the rule that is not kept."""
-    if not kept:
-        raise ValueError(rule)
 
 
 def _is_unit_fraction(scale: float) -> bool:

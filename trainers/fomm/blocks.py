@@ -3,12 +3,13 @@
 Names of attributes and their order are those of the published checkpoints.
 """
 
-from collections.abc import Callable
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+
+from trainers.precision import at_least_float32, unrounded
 
 
 class SameBlock(nn.Module):
@@ -132,22 +133,6 @@ class AntiAliasDown(nn.Module):
 def reduction(channels: int, scale: float) -> nn.Module:
     """What reduces pictures by `scale`; for 1 it does nothing and has no kernel."""
     return nn.Identity() if scale == 1 else AntiAliasDown(channels, scale)
-
-
-def unrounded(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """function(x) in float32 or finer, also under autocast.
-
-    Autocast is only switched off where it is on: a graph for export then holds no trace of it.
-    """
-    if not torch.is_autocast_enabled(x.device.type):
-        return function(x)
-    with torch.autocast(x.device.type, enabled=False):
-        return function(at_least_float32(x))
-
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """`x`, as float32 where it is coarser."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def coordinate_grid(size: tuple[int, int], like: Tensor) -> Tensor:

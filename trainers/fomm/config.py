@@ -1,7 +1,7 @@
 """Everything that decides a training of the first order motion model, as it lies in a YAML file and in a checkpoint.
 
-The defaults are those of vox-256. `CONFIGS` holds the settings that were published; `load` takes one of their names or a
-YAML file with the fields of `Config`, which says in `base` where to start:
+The defaults are those of vox-256. `CONFIGS` holds the settings that were published; `trainers.settings.load` takes one of their
+names or a YAML file with the fields of `Config`, which says in `base` where to start:
 
     base: vox-adv-256
     architecture: {size: 512, detector: {scale: 0.125}, dense_motion: {scale: 0.125}}
@@ -9,10 +9,9 @@ YAML file with the fields of `Config`, which says in `base` where to start:
 """
 
 from dataclasses import dataclass, field
-from typing import Any
 
-from trainers import settings
-from trainers.fomm.architecture import Architecture, DiscriminatorConfig, require, require_scales
+from trainers.fomm.architecture import Architecture, DiscriminatorConfig, require_scales
+from trainers.settings import Stored, require
 from transforms.augment.augment import Augment
 
 
@@ -95,7 +94,7 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Config:
+class Config(Stored):
     """A training of the first order motion model. `to_json` and `from_json` take it into a checkpoint and back.
 
     name: for people
@@ -114,15 +113,6 @@ class Config:
             not adversarial or len(losses.feature_matching) == blocks,
         )
         require("without jacobians equivariance_jacobian is 0", networks.jacobians or losses.equivariance_jacobian == 0)
-
-    def to_json(self) -> dict[str, Any]:
-        """A dict of numbers, strings, lists and dicts that `from_json` turns back into an equal config."""
-        return settings.to_json(self)
-
-    @classmethod
-    def from_json(cls, stored: dict[str, Any]) -> "Config":
-        """Inverse of `to_json`. Raises ValueError on fields of another version."""
-        return settings.from_json(cls, stored)
 
 
 _PLAIN = Architecture(discriminator=DiscriminatorConfig(spectral_norm=False))
@@ -154,14 +144,3 @@ CONFIGS = {
     )
 }
 """The published settings, but for `align_corners`, which is as the released weights were trained."""
-
-
-def load(choice: str) -> Config:
-    """The published settings called `choice`, or those in the YAML file of that name.
-
-    Raises:
-        ConfigError: there is neither, or the file holds an unknown setting or one of another type; the message names it
-    """
-    if choice in CONFIGS:
-        return CONFIGS[choice]
-    return settings.load(choice, CONFIGS)

@@ -9,9 +9,10 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from trainers.fomm.architecture import Architecture
-from trainers.fomm.blocks import DownBlock, ResBlock, SameBlock, UpBlock, at_least_float32, resized, warp
+from trainers.fomm.blocks import DownBlock, ResBlock, SameBlock, UpBlock, resized, warp
 from trainers.fomm.keypoints import Keypoints
 from trainers.fomm.motion import DenseMotion, Motion
+from trainers.precision import at_least_float32
 
 _KERNEL = 7
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from trainers.fomm.architecture import Architecture
-from trainers.fomm.blocks import Hourglass, at_least_float32, coordinate_grid, reduction, unrounded
+from trainers.fomm.blocks import Hourglass, coordinate_grid, reduction
+from trainers.precision import at_least_float32, unrounded
 
 _KERNEL = 7
 _LEAST = 1e-6  # that a determinant is taken for

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from trainers.fomm.blocks import at_least_float32, reduction
+from trainers.fomm.blocks import reduction
 from trainers.fomm.config import Config
 from trainers.fomm.discriminator import Verdict
 from trainers.fomm.generator import Generated
 from trainers.fomm.keypoints import Keypoints, inverse_2x2, product_2x2
+from trainers.precision import at_least_float32
 from trainers.vgg import Vgg
 from transforms.augment.tps import Warp
 

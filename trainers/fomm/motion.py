@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from trainers.fomm.architecture import Architecture
-from trainers.fomm.blocks import Hourglass, at_least_float32, coordinate_grid, gaussian, reduction, warp
+from trainers.fomm.blocks import Hourglass, coordinate_grid, gaussian, reduction, warp
 from trainers.fomm.keypoints import Keypoints, inverse_2x2, product_2x2
+from trainers.precision import at_least_float32
 
 _KERNEL = 7
 

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from trainers import settings
 from trainers.checkpoint import load_networks, read, stored_config
-from trainers.fomm.config import Config, load
+from trainers.fomm.config import CONFIGS, Config
 from trainers.fomm.generator import OcclusionAwareGenerator
 from trainers.fomm.keypoints import KPDetector
 
@@ -17,7 +18,7 @@ def restore(path: Path, choice: str | None = None) -> tuple[Config, KPDetector, 
         ConfigError: the checkpoint cannot be read, is of another model or architecture, or has no config and none is given
     """
     content = read(path)
-    config = load(choice) if choice is not None else stored_config(content, path, "fomm", Config)
+    config = settings.load(choice, CONFIGS) if choice is not None else stored_config(content, path, "fomm", Config)
     detector, generator = KPDetector(config.architecture), OcclusionAwareGenerator(config.architecture)
     load_networks(content, {"kp_detector": detector, "generator": generator}, path)
     return config, detector.eval(), generator.eval()

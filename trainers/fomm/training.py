@@ -22,48 +22,20 @@ from trainers.fomm.keypoints import KPDetector
 from trainers.fomm.losses import DiscriminatorLoss, GeneratorLoss, GeneratorResult
 from trainers.fomm.pictures import step_pictures
 from trainers.parallel import same_everywhere, update
-from trainers.task import Means
-from transforms.augment.augment import Augment
+from trainers.task import ConfiguredPlan, Means
 from transforms.augment.tps import Warp
 
 _SHOWN = 4
 
 
 @dataclass(frozen=True, slots=True)
-class FommPlan:
+class FommPlan(ConfiguredPlan[Config]):
     """See `trainers.task.Plan`."""
-
-    config: Config
-
-    @property
-    def epochs(self) -> int:
-        """See Plan."""
-        return self.config.training.epochs
-
-    @property
-    def repeats(self) -> int:
-        """See Plan."""
-        return self.config.training.repeats
-
-    @property
-    def global_batch_size(self) -> int:
-        """See Plan."""
-        return self.config.training.global_batch_size
-
-    @property
-    def size(self) -> int:
-        """See Plan."""
-        return self.config.architecture.size
 
     @property
     def view(self) -> Pairs:
         """See Plan."""
         return Pairs(2, per="identity" if self.config.training.one_pair_per_identity else "clip")
-
-    @property
-    def augment(self) -> Augment:
-        """See Plan."""
-        return self.config.training.augment()
 
     def task(self, means: Means, stream: ClipStream) -> "FommTask":
         """See Plan."""

@@ -1,0 +1,222 @@
+"""The editing command as it is called: a real face in a larger picture, all its arguments, and input that is no good."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from openface_program import as_csv, row
+from PIL import Image
+from skimage import data
+
+from jobs.edit import main
+from schemas.action_units import INTENSITIES
+from trainers.ganimation.architecture import Architecture
+from trainers.ganimation.config import Config
+from trainers.ganimation.edit import Editor, au_name, lay_over
+from trainers.ganimation.networks import Generator, Painting
+from trainers.video import Picture, read_whole_picture
+
+SHAPE = Architecture(size=64, width=4, residuals=1)
+Edit = Callable[..., tuple[int, str, str]]
+
+
+def generator() -> Generator:
+    """Seeded, with weights large enough for the action units to be seen."""
+    torch.manual_seed(2)
+    made = Generator(SHAPE).eval()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.mul_(8 if parameter.ndim > 1 else 1)
+    return made
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """last.pt, and face.png: a photograph in the middle of noise."""
+    home = tmp_path_factory.mktemp("edit")
+    ours = {"model": "ganimation", "config": Config(architecture=SHAPE).to_json()}
+    torch.save({"G": generator().state_dict(), "motionshards": ours}, home / "last.pt")
+    frame = data.astronaut()[:240, 90:330]
+    picture = np.random.default_rng(0).integers(0, 256, (len(frame) + 100, frame.shape[1] + 140, 3), np.uint8)
+    picture[40 : 40 + len(frame), 60 : 60 + frame.shape[1]] = frame
+    Image.fromarray(picture).save(home / "face.png")
+    return home
+
+
+@pytest.fixture
+def edit(inputs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Edit:
+    """edit("--au", "AU12=1", image=...) -> exit status, stdout and stderr; the output is tmp_path/out.png."""
+
+    def run(*flags: str, **changes: Any) -> tuple[int, str, str]:
+        named = {"checkpoint": inputs / "last.pt", "image": inputs / "face.png", "output": tmp_path / "out.png", **changes}
+        capfd.readouterr()
+        words = [part for name, value in named.items() for part in (f"--{name}", str(value))]
+        try:
+            status = main([*words, "--device", "cpu", *flags])
+        except SystemExit as left:
+            status = int(str(left.code))
+        return status, *capfd.readouterr()
+
+    return run
+
+
+def aus(**values: float) -> np.ndarray:
+    wanted = np.zeros(17, np.float32)
+    for name, value in values.items():
+        wanted[INTENSITIES.index(name)] = value
+    return wanted
+
+
+def test_a_face_is_changed_where_it_is(edit: Edit, inputs: Path, tmp_path: Path) -> None:
+    status, out, err = edit("--au", "AU12=1.0", "--au", "au4=0.5", "--json")
+    assert (status, err) == (0, "")
+    told = json.loads(out)
+    before, after = read_whole_picture(inputs / "face.png"), read_whole_picture(tmp_path / "out.png")
+    assert (told["height_px"], told["width_px"]) == before.shape[:2] == after.shape[:2]
+    assert {name: value for name, value in told["aus"].items() if value} == {"AU12": 1.0, "AU04": 0.5}
+    x0, y0, x1, y1 = told["window"]
+    assert 0 < x0 < x1 < before.shape[1] and 0 < y0 < y1 < before.shape[0] and x1 - x0 == y1 - y0
+    outside = np.ones(before.shape[:2], bool)
+    outside[y0:y1, x0:x1] = False
+    np.testing.assert_array_equal(after[outside], before[outside])
+    inner = slice(y0 + 30, y1 - 30), slice(x0 + 30, x1 - 30)
+    assert np.abs(after[inner].astype(int) - before[inner]).mean() > 5
+    expected = Editor(generator(), 64).edit(before, tuple(told["window"]), aus(AU12=1, AU04=0.5))
+    np.testing.assert_array_equal(after, expected)
+    assert edit("--au", "AU12=0", "--au", "au4=0.5")[0] == 0
+    assert np.abs(read_whole_picture(tmp_path / "out.png").astype(int) - after).max() > 2, "action units make the difference"
+
+
+def test_a_picture_that_is_a_face_already(edit: Edit, inputs: Path, tmp_path: Path) -> None:
+    status, out, _ = edit("--au", "AU12=1", "--crop", "none")
+    before, after = read_whole_picture(inputs / "face.png"), read_whole_picture(tmp_path / "out.png")
+    height, width = before.shape[:2]
+    assert status == 0 and out.startswith(
+        f"{tmp_path / 'out.png'}: {width} x {height} px, face in (0, 0, {width}, {height}); AU12 1.00"
+    )
+    assert after.shape == before.shape
+    np.testing.assert_array_equal(after, Editor(generator(), 64).edit(before, (0, 0, width, height), aus(AU12=1)))
+
+
+def test_a_strip_shows_each_intensity_and_its_mask(edit: Edit, inputs: Path, tmp_path: Path) -> None:
+    status, out, _ = edit("--strip", "AU12=0.2:0.8:3", "--au", "AU04=0.5", "--crop", "none", "--json")
+    told = json.loads(out)
+    assert status == 0 and "AU12" not in told["aus"] and told["aus"]["AU04"] == 0.5
+    sheet = read_whole_picture(tmp_path / "out.png")
+    top = sheet.shape[0] - 2 * 64 - 2
+    assert sheet.shape[1] == 4 * 66 - 2 and top >= 12
+    editor, picture = Editor(generator(), 64), read_whole_picture(inputs / "face.png")
+    face = editor.face(picture, (0, 0, picture.shape[1], picture.shape[0]))
+    np.testing.assert_array_equal(sheet[top : top + 64, :64], face)
+    for number, value in enumerate((0.2, 0.5, 0.8), 1):
+        (painting,) = editor.paint(face, [aus(AU12=value, AU04=0.5)])
+        signed = torch.tensor(face).permute(2, 0, 1)[None] / 127.5 - 1
+        made = ((painting.over(signed)[0] + 1) * 127.5).permute(1, 2, 0).numpy()
+        column = sheet[top:, 66 * number : 66 * number + 64].astype(float)
+        np.testing.assert_allclose(column[:64], made, atol=0.51)
+        np.testing.assert_allclose(column[66:, :, 0], painting.attention[0, 0].numpy() * 255, atol=0.51)
+        assert (sheet[:top, 66 * number : 66 * number + 64] < 128).any(), "a label"
+
+
+def test_a_strip_has_seven_steps_from_0_to_1(edit: Edit, tmp_path: Path) -> None:
+    assert edit("--strip", "AU12", "--crop", "none")[0] == 0
+    assert read_whole_picture(tmp_path / "out.png").shape[1] == 8 * 66 - 2
+
+
+def test_other_action_units_are_as_openface_found_them(edit: Edit, tmp_path: Path) -> None:
+    """Of two faces the surer one; a row without success does not count."""
+    faces = [row(1, b"unsure", 64, {}), row(1, b"sure", 64, {}), row(1, b"lost", 64, {})]
+    faces[0] |= {"confidence": 0.6, "AU45_r": 1.0}
+    faces[1] |= {"confidence": 0.9, "AU45_r": 2.5, "AU12_r": 5.0}
+    faces[2] |= {"confidence": 1.0, "success": 0}
+    (tmp_path / "face.csv").write_text(as_csv(faces, {"separator": ", "}))
+    status, out, err = edit("--au", "AU12=0.25", "--crop", "none", "--json", current=tmp_path / "face.csv")
+    assert status == 0, err
+    found = json.loads(out)["aus"]
+    assert (found["AU45"], found["AU12"]) == (0.5, 0.25)
+    assert found["AU01"] == pytest.approx(float(faces[1]["AU01_r"]) / 5, abs=1e-4)
+
+
+def test_csvs_of_single_pictures_do_not_tell_of_success(edit: Edit, tmp_path: Path) -> None:
+    """As FaceLandmarkImg writes them."""
+    names = ["face", "confidence", *(f"{name}_r" for name in INTENSITIES)]
+    lines = [names, ["0", "0.7", *["1.5"] * 17], ["1", "0.9", *["3.5"] * 17], ["2", "0.95", "nan", *["1"] * 16]]
+    (tmp_path / "face.csv").write_text("\n".join(", ".join(line) for line in lines))
+    status, out, err = edit("--au", "AU12=0", "--crop", "none", "--json", current=tmp_path / "face.csv")
+    assert status == 0, err
+    assert json.loads(out)["aus"] == {name: 0 if name == "AU12" else 0.7 for name in INTENSITIES}
+
+
+@pytest.mark.parametrize("window", [(10, 5, 74, 69), (-20, -8, 60, 72), (40, 30, 140, 130), (0, 0, 100, 80)])
+def test_what_is_attended_to_stays_to_the_bit(window: tuple[int, int, int, int]) -> None:
+    picture: Picture = np.random.default_rng(1).integers(0, 256, (80, 100, 3), np.uint8)
+    colour = torch.full((1, 3, 32, 32), -0.5)
+    np.testing.assert_array_equal(lay_over(picture, Painting(colour, torch.ones(1, 1, 32, 32)), window), picture)
+    painted = lay_over(picture, Painting(colour, torch.zeros(1, 1, 32, 32)), window)
+    y, x = (max(window[1], 0) + min(window[3], 80)) // 2, (max(window[0], 0) + min(window[2], 100)) // 2
+    assert painted[y, x].tolist() == [64, 64, 64]
+
+
+@pytest.mark.parametrize(("text", "name"), [("AU12", "AU12"), ("AU4", "AU04"), ("au04", "AU04"), ("45", "AU45")])
+def test_spellings_of_action_units(text: str, name: str) -> None:
+    assert au_name(text) == name
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ((), "--au or --strip says what is to change"),
+        (("--au", "AU13=1"), "there is no action unit AU13; there are AU01, AU02, AU04"),
+        (("--au", "AU12"), "--au AU12 must be as AU12=1.0"),
+        (("--au", "AU12=5"), "'5' is no intensity: a number from 0 to 1, which is OpenFace's 0 to 5 divided by 5"),
+        (("--au", "AU12=-0.1"), "'-0.1' is no intensity"),
+        (("--au", "AU12=nan"), "'nan' is no intensity"),
+        (("--au", "AU12=much"), "'much' is no intensity"),
+        (("--au", "AU12=1", "--au", "AU12=0"), "AU12 is asked for twice"),
+        (("--strip", "AU12", "--au", "AU12=0"), "AU12 is asked for twice"),
+        (("--strip", "AU12=0:1"), "must be as AU12=0:1:7"),
+        (("--strip", "AU12=0:1:1"), "2 to 50 steps"),
+        (("--strip", "AU12=0:2:3"), "'2' is no intensity"),
+        (("--strip", "smile"), "there is no action unit smile"),
+        (("--au", "AU12=1", "--crop", "body"), "invalid choice: 'body'"),
+        (("--au", "AU12=1", "--config", "nowhere.yaml"), "nowhere.yaml"),
+    ],
+)
+def test_unusable_arguments(edit: Edit, tmp_path: Path, flags: tuple[str, ...], told: str) -> None:
+    status, out, err = edit(*flags)
+    assert (status, out, err.count("\n")) == (2, "", 1) and told in err, err
+    assert not [*tmp_path.iterdir()]
+
+
+def test_unusable_files(edit: Edit, inputs: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("neither picture nor checkpoint\n" * 99)
+    Image.fromarray(np.full((200, 200, 3), 90, np.uint8)).save(tmp_path / "blank.png")
+    (tmp_path / "lost.csv").write_text(as_csv([{**row(1, b"", 64, {}), "success": 0}], {"separator": ","}))
+    torch.save(generator().state_dict(), tmp_path / "net_epoch_30_id_G.pth")
+    for changes, told in (
+        ({"image": tmp_path / "absent.png"}, "there is no picture"),
+        ({"image": tmp_path / "text.txt"}, "cannot be read as a picture"),
+        ({"image": tmp_path / "blank.png"}, f"no face is found in {tmp_path / 'blank.png'}; --crop none takes the whole picture"),
+        ({"checkpoint": tmp_path / "absent.pt"}, "there is no checkpoint"),
+        ({"checkpoint": tmp_path / "text.txt"}, "cannot be read as a checkpoint"),
+        ({"checkpoint": tmp_path / "net_epoch_30_id_G.pth"}, "does not tell its settings: --config is needed"),
+        ({"current": tmp_path / "absent.csv"}, "No such file"),
+        ({"current": tmp_path / "text.txt"}, "has no column AU01_r"),
+        ({"current": tmp_path / "lost.csv"}, "no row tells of a face with intensities from 0 to 5"),
+        ({"output": tmp_path / "out.gif"}, "must be a file called *.png"),
+        ({"output": inputs / "face.png"}, "face.png is the --image"),
+    ):
+        status, out, err = edit("--au", "AU12=1", **changes)
+        assert (status, out, err.count("\n")) == (2, "", 1), err
+        assert told in err, err
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_an_output_that_cannot_be_made_is_a_fault(edit: Edit, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a directory")
+    status, _, err = edit("--au", "AU12=1", "--crop", "none", output=tmp_path / "file" / "out.png")
+    assert status == 1 and err.startswith("error: ") and err.count("\n") == 1

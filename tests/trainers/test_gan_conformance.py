@@ -1,0 +1,116 @@
+"""GANimation at its published width against figures that the published code computed."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from conformance import assert_like, figures, fill, image, rng
+from torch import Tensor
+
+from trainers.ganimation.architecture import Architecture
+from trainers.ganimation.config import Config
+from trainers.ganimation.losses import Part, critic_losses, generator_losses, gradient_penalty
+from trainers.ganimation.networks import Critic, Generator, Painting
+from trainers.parallel import update
+
+FIGURES = figures("ganimation")
+TOLERANCES = {torch.float64: 1e-8, torch.float32: 1e-4}
+GENERATOR_TERMS = {
+    "g_fake": "masked_fake",
+    "g_condition": "masked_cond",
+    "g_cycle": "cyc",
+    "g_attention": "mask_1",
+    "g_attention_back": "mask_2",
+    "g_smoothness": "mask_1_smooth",
+    "g_smoothness_back": "mask_2_smooth",
+}
+
+
+class Computed(NamedTuple):
+    """What the two networks gave in their order: before training, in the critic's two steps, and in the generator's."""
+
+    tolerance: float
+    painting: Painting
+    score: Tensor
+    aus: Tensor
+    critic: dict[str, Tensor]
+    penalty: Tensor
+    generator: dict[str, Tensor]
+
+
+def published_part(dtype: torch.dtype) -> Part:
+    return Part(
+        real=(image("gan-img", 2, 3, 128, 32) * 2 - 1).to(dtype),
+        condition=torch.from_numpy(rng("gan-rc").random((2, 17))).to(dtype),
+        desired=torch.from_numpy(rng("gan-dc").random((2, 17))).to(dtype),
+        mix=torch.from_numpy(rng("gan-alpha").random((2, 1, 1, 1))).flatten().to(dtype),
+        usable=torch.ones(2, dtype=dtype),
+        count=torch.tensor(2.0, dtype=dtype),
+    )
+
+
+@pytest.fixture(
+    scope="module",
+    params=[torch.float64, pytest.param(torch.float32, marks=pytest.mark.slow)],
+    ids=str,
+)
+def computed(request: pytest.FixtureRequest) -> Computed:
+    dtype, training = request.param, Config().training
+    with torch.device("meta"):  # without first weights, which take seconds
+        generator, critic = Generator(Architecture()), Critic(Architecture())
+    generator.to_empty(device="cpu")
+    critic.to_empty(device="cpu")
+    fill(generator, "GAN_G").to(dtype)
+    fill(critic, "GAN_D").to(dtype)
+    # Fused: the same numbers but for the last bit, in a fraction of the time.
+    adam = torch.optim.Adam(critic.parameters(), training.learning_rate, training.betas, fused=True)
+    part, weights = published_part(dtype), training.losses
+    with torch.no_grad():
+        painting, (score, aus) = generator(part.real, part.desired), critic(part.real)
+    fake = painting.over(part.real)
+
+    def step(losses: dict[str, Tensor]) -> None:
+        torch.stack([*losses.values()]).sum().backward()
+        update((critic,), adam)
+
+    judged = critic_losses(weights, critic, part, fake)
+    step(judged)
+    penalty = gradient_penalty(weights, critic, part, fake)
+    step({"d_penalty": penalty})
+
+    def painting_once(picture: Tensor, condition: Tensor) -> Painting:
+        """What the generator, which has not changed, makes: of the real picture that is known already."""
+        return painting if picture is part.real else generator(picture, condition)
+
+    with torch.no_grad():
+        painted = generator_losses(weights, painting_once, critic, part)
+    return Computed(TOLERANCES[dtype], painting, score, aus, judged, penalty, painted)
+
+
+def assert_same(found: Any, expected: Any, tolerance: float) -> None:
+    np.testing.assert_allclose(np.asarray(found), np.asarray(expected), rtol=tolerance, atol=tolerance)
+
+
+def test_what_the_generator_paints(computed: Computed) -> None:
+    assert_like(computed.painting.colour, FIGURES["img"], computed.tolerance)
+    assert_like(computed.painting.attention, FIGURES["mask"], computed.tolerance)
+
+
+def test_what_the_critic_says(computed: Computed) -> None:
+    assert_same(computed.score, FIGURES["prob"], computed.tolerance)
+    assert_same(computed.aus, FIGURES["aux"], computed.tolerance)
+
+
+def test_the_critics_losses(computed: Computed) -> None:
+    found = {name.removeprefix("d_").replace("condition", "cond"): loss.item() for name, loss in computed.critic.items()}
+    assert found == pytest.approx(FIGURES["d"], rel=computed.tolerance)
+
+
+def test_the_penalty_after_the_critics_first_step(computed: Computed) -> None:
+    assert computed.penalty.item() == pytest.approx(FIGURES["gp_after_first_D_step"], rel=computed.tolerance)
+
+
+def test_the_generators_losses_after_both_steps(computed: Computed) -> None:
+    found = {GENERATOR_TERMS[name]: loss.item() for name, loss in computed.generator.items()}
+    assert found == pytest.approx(FIGURES["g_after_two_D_steps"], rel=computed.tolerance)

@@ -1,0 +1,117 @@
+"""Checkpoints of ours and of the published code, also old ones and those of one network alone."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from schemas.errors import ConfigError
+from trainers.checkpoint import read
+from trainers.ganimation.architecture import Architecture
+from trainers.ganimation.config import Config
+from trainers.ganimation.networks import Critic, Generator
+from trainers.ganimation.restore import begin, restore
+
+SHAPE = Architecture(size=16, width=2, residuals=1)
+
+
+def networks(seed: int) -> dict[str, nn.Module]:
+    torch.manual_seed(seed)
+    return {"G": Generator(SHAPE), "D": Critic(SHAPE)}
+
+
+def states(made: dict[str, nn.Module]) -> dict[str, dict[str, Tensor]]:
+    return {name: {key: value.clone() for key, value in network.state_dict().items()} for name, network in made.items()}
+
+
+def begun(path: Path) -> dict[str, dict[str, Tensor]]:
+    """The states of other networks after they began with a file."""
+    made = networks(1)
+    begin(read(path), path, made)
+    return states(made)
+
+
+def save(path: Path, content: dict[str, Any]) -> Path:
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+    return path
+
+
+def aged(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """As torch 0.3 and 0.4 wrote them: with statistics of instance norms."""
+    old = dict(state)
+    for key in state:
+        if key.startswith("main.") and state[key].ndim == 1 and key.endswith("bias"):
+            stem = key.removesuffix("bias")
+            old |= {f"{stem}running_mean": state[key] + 1, f"{stem}running_var": state[key] + 2}
+            old[f"{stem}num_batches_tracked"] = torch.tensor(5)
+    return old
+
+
+def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    assert all(found[key].equal(expected[key]) for key in expected)
+
+
+def test_both_networks_of_one_file(tmp_path: Path) -> None:
+    theirs = states(networks(0))
+    found = begun(save(tmp_path / "last.pt", {**theirs, "optimizer_G": {}, "epoch": 3}))
+    assert_same(found["G"], theirs["G"])
+    assert_same(found["D"], theirs["D"])
+
+
+@pytest.mark.parametrize("given", ["G", "D"])
+def test_one_of_the_published_codes_two_files_brings_the_other(tmp_path: Path, given: str) -> None:
+    theirs = states(networks(0))
+    files = {name: save(tmp_path / f"net_epoch_30_id_{name}.pth", state) for name, state in theirs.items()}
+    save(tmp_path / "net_epoch_20_id_D.pth", states(networks(2))["D"])
+    found = begun(files[given])
+    assert_same(found["G"], theirs["G"])
+    assert_same(found["D"], theirs["D"])
+
+
+@pytest.mark.parametrize("given", ["G", "D"])
+def test_a_state_alone_leaves_the_other_network_as_it_began(tmp_path: Path, given: str) -> None:
+    theirs, own = states(networks(0)), states(networks(1))
+    found = begun(save(tmp_path / "weights.pth", theirs[given]))
+    assert_same(found[given], theirs[given])
+    other = "D" if given == "G" else "G"
+    assert_same(found[other], own[other])
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["alone", "in a dict"])
+def test_old_files_with_statistics_and_files_of_several_gpus(tmp_path: Path, wrapped: bool) -> None:
+    theirs = states(networks(0))["G"]
+    old = {f"module.{key}": value for key, value in aged(theirs).items()}
+    assert len(old) > len(theirs)
+    path = save(tmp_path / "old.pth", {"G": old} if wrapped else old)
+    assert_same(begun(path)["G"], theirs)
+    (tmp_path / "small.yaml").write_text("architecture: {size: 16, width: 2, residuals: 1}\n")
+    config, generator = restore(path, str(tmp_path / "small.yaml"))
+    assert config.architecture == SHAPE and not generator.training
+    assert_same(dict(generator.state_dict()), theirs)
+
+
+def test_our_checkpoint_tells_its_settings(tmp_path: Path) -> None:
+    theirs = states(networks(0))
+    ours = {"model": "ganimation", "config": Config(architecture=SHAPE).to_json()}
+    config, generator = restore(save(tmp_path / "last.pt", {**theirs, "motionshards": ours}))
+    assert config == Config(architecture=SHAPE)
+    assert_same(dict(generator.state_dict()), theirs["G"])
+
+
+def test_what_cannot_be_loaded_is_told(tmp_path: Path) -> None:
+    theirs = states(networks(0))
+    wide = {"G": Generator(Architecture(size=16, width=3, residuals=1)).state_dict()}
+    for content, told in (
+        ({"generator": {}}, "has no G and no D, and is the state of neither; it has generator"),
+        (wide, "G is of another architecture: shapes: "),
+    ):
+        with pytest.raises(ConfigError, match=told):
+            begun(save(tmp_path / "a.pt", content))
+    with pytest.raises(ConfigError, match="does not tell its settings: --config is needed"):
+        restore(save(tmp_path / "theirs.pth", theirs["G"]))
+    (tmp_path / "small.yaml").write_text("architecture: {size: 16, width: 2, residuals: 1}\n")
+    with pytest.raises(ConfigError, match="has no G; it has D"):
+        restore(save(tmp_path / "critic.pth", theirs["D"]), str(tmp_path / "small.yaml"))

@@ -1,0 +1,100 @@
+"""GANimation through the training command: what a run leaves, how it goes on, and with what it may begin."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from made import make_dataset
+
+import jobs.train
+from trainers.ganimation.config import Config
+from trainers.ganimation.networks import Critic, Generator
+
+TINY = """
+architecture: {size: 32, width: 4, residuals: 1}
+training: {epochs: 4, decay_epochs: 2, global_batch_size: 4, generator_every: 2}
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """12 clips with action units in two frames of three: three steps an epoch, twelve in all."""
+    return make_dataset(tmp_path_factory.mktemp("gan"), 12, aus=True)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY)
+    return path
+
+
+def train(data: Path, config: Path, run: Path, *more: object) -> int:
+    command = ["--model", "ganimation", "--config", config, "--data", data, "--output", run, "--device", "cpu", "--quiet"]
+    return jobs.train.main([str(word) for word in [*command, "--log-every", 1, "--processes", 1, *more]])
+
+
+def state(run: Path) -> dict[str, Any]:
+    content: dict[str, Any] = torch.load(run / "last.pt", weights_only=True)
+    return content
+
+
+def metrics(run: Path) -> list[dict[str, float]]:
+    """All that was logged, but for what a clock says."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name not in ("images_per_s", "waiting")} for line in lines]
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two nested states are equal to the last bit."""
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other)
+
+
+def test_what_a_run_leaves_and_how_it_goes_on(data: Path, config: Path, tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert train(data, config, whole, "--pictures-every", 5) == 0
+    lines = metrics(whole)
+    assert [(line["step"], line["epoch"]) for line in lines] == [(step + 1, step // 3) for step in range(12)]
+    assert ["g_cycle" in line for line in lines] == [False, True] * 6
+    assert all(line["skipped"] == 0 for line in lines), "frames without action units are not chosen"
+    assert [path.name for path in sorted((whole / "pictures").iterdir())] == ["00000005.jpg", "00000010.jpg"]
+    content = state(whole)
+    assert {"G", "D", "optimizer_G", "optimizer_D", "epoch", "motionshards"} == content.keys()
+    shape = Config.from_json(content["motionshards"]["config"]).architecture
+    Generator(shape).load_state_dict(content["G"])
+    Critic(shape).load_state_dict(content["D"])
+    for cut in (4, 10):
+        assert train(data, config, parts, "--stop-after", cut) == 0
+        (group,) = state(parts)["optimizer_D"]["param_groups"]
+        assert group["lr"] == pytest.approx(1e-4 if cut < 10 else 5e-5), "half, in the last of four epochs"
+    assert train(data, config, parts) == 0
+    assert metrics(parts) == lines
+    assert same(state(parts), content)
+
+
+@pytest.mark.slow
+def test_weights_of_the_published_code_are_a_beginning(data: Path, config: Path, tmp_path: Path) -> None:
+    assert train(data, config, tmp_path / "first", "--stop-after", 2) == 0
+    theirs = state(tmp_path / "first")
+    for name in ("G", "D"):
+        torch.save(theirs[name], tmp_path / f"net_epoch_30_id_{name}.pth")
+    begun = tmp_path / "second"
+    assert train(data, config, begun, "--init", tmp_path / "net_epoch_30_id_G.pth", "--stop-after", 1) == 0
+    found = state(begun)
+    assert same(found["G"], theirs["G"]), "the generator is not trained in the first step"
+    key = next(iter(theirs["D"]))
+    assert 0 < (found["D"][key] - theirs["D"][key]).abs().max() <= 3e-4, "two steps away"
+
+
+def test_a_data_set_without_action_units_is_refused(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(make_dataset(tmp_path / "data", 4), config, tmp_path / "run") == 2
+    said = capsys.readouterr().err
+    assert "needs action units" in said and "--add aus" in said and said.count("\n") == 1

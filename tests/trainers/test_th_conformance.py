@@ -1,0 +1,73 @@
+"""Few-shot talking heads against figures that the published re-implementation computed, at full size, with its arithmetic."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from conformance import assert_like, figures, fill, image
+from torch import Tensor
+
+from trainers.talking_heads.architecture import Architecture
+from trainers.talking_heads.discriminator import Discriminator, Verdict
+from trainers.talking_heads.embedder import Embedder
+from trainers.talking_heads.episodes import Goals
+from trainers.talking_heads.generator import Generator
+from trainers.talking_heads.losses import hinge_loss, match_loss
+
+FIGURES = figures("talking_heads")
+VIDEO = torch.tensor([2, 0])
+# All three networks have spectral norms, whose vectors come from float32: the processor decides their last bits.
+TOLERANCES = {torch.float64: 1e-6, torch.float32: 1e-4}
+
+
+class Found(NamedTuple):
+    tolerance: float
+    embedding: Tensor
+    prediction: Tensor
+    fake: Verdict
+    hinge: Tensor
+    match: Tensor
+
+
+@pytest.fixture(scope="module", params=[pytest.param(torch.float64, marks=pytest.mark.slow), torch.float32], ids=str)
+def found(request: pytest.FixtureRequest) -> Found:
+    """What the networks make of two frames and landmark images; computed once, for it takes long."""
+    dtype = request.param
+    x, y = (image(name, 2, 3, 256, 32).to(dtype) for name in ("th-x", "th-y"))
+    architecture = Architecture(compat=True)
+    embedder, generator = Embedder(architecture), Generator(architecture)
+    discriminator = Discriminator(architecture, videos=4)
+    for network, name in ((embedder, "Embedder"), (generator, "TH_Generator"), (discriminator, "TH_Discriminator")):
+        fill(network, name).to(dtype).eval()
+    goals = Goals(frames=x, landmarks=y, video=VIDEO, counts=torch.ones(2, dtype=dtype))
+    with torch.inference_mode():
+        discriminator.W *= 0.1
+        embedding = embedder(x, y)
+        prediction = generator(y, embedding)
+        verdicts: list[Verdict] = []
+        handle = discriminator.register_forward_hook(lambda *passed: verdicts.append(passed[2]))
+        hinge = hinge_loss(discriminator, prediction, goals)
+        handle.remove()
+        match = match_loss(80.0, discriminator.of_videos(VIDEO), embedding, goals)
+    assert embedding.dtype == prediction.dtype == hinge.dtype == dtype
+    return Found(TOLERANCES[dtype], embedding, prediction, verdicts[0], hinge, match)
+
+
+def test_embeddings(found: Found) -> None:
+    assert_like(found.embedding, FIGURES["e"], found.tolerance)
+
+
+def test_painted_pictures(found: Found) -> None:
+    assert_like(found.prediction, FIGURES["x_hat"], found.tolerance)
+
+
+def test_scores_and_features_of_the_discriminator(found: Found) -> None:
+    np.testing.assert_allclose(found.fake.score, FIGURES["score"], rtol=found.tolerance, atol=found.tolerance)
+    for feature, expected in zip(found.fake.features, FIGURES["acts"], strict=True):
+        assert_like(feature, expected, found.tolerance)
+
+
+def test_hinge_and_match(found: Found) -> None:
+    assert found.hinge.item() == pytest.approx(FIGURES["hinge"], rel=found.tolerance)
+    assert found.match.item() == pytest.approx(FIGURES["mch"], rel=found.tolerance)

@@ -1,0 +1,39 @@
+"""The shapes of the two networks, checked on construction. The defaults are the published ones."""
+
+from dataclasses import dataclass
+
+from schemas.action_units import INTENSITIES
+from trainers.settings import require
+
+AUS = len(INTENSITIES)
+_MOST_HALVINGS = 6
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Architecture:
+    """Generator and critic.
+
+    size: side of the square pictures, px
+    width: channels of both networks' first layers; each halving doubles them
+    residuals: blocks in the middle of the generator
+    """
+
+    size: int = 128
+    width: int = 64
+    residuals: int = 6
+
+    def __post_init__(self) -> None:
+        require("width is at least 1 and residuals are not negative", self.width >= 1 and self.residuals >= 0)
+        require("size is at least 8", self.size >= 8)
+        step = max(4, 2**self.halvings)
+        require(f"size is a multiple of {step}, for the networks' halvings", self.size % step == 0)
+
+    @property
+    def halvings(self) -> int:
+        """How often the critic halves a picture: six times as published, or until a side of 2 or 3 px is left."""
+        return min(_MOST_HALVINGS, self.size.bit_length() - 2)
+
+    @property
+    def last_px(self) -> int:
+        """Side of the critic's last features; 2 px as published, and over all of them it reads the action units."""
+        return self.size >> self.halvings

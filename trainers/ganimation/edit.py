@@ -1,0 +1,183 @@
+"""Faces of users' pictures with other action units, and strips that show how a face follows one of them.
+
+Intensities are from 0 to 1 here, as the networks have them: OpenFace's 0 to 5 divided by 5.
+"""
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from schemas.action_units import INTENSITIES, MOST
+from schemas.errors import ConfigError
+from trainers.faces import lay_back
+from trainers.ganimation.networks import Generator, Painting
+from trainers.video import Picture, cut_window
+from transforms.extract.crop import Window
+
+Intensities = NDArray[np.float32]
+"""[17] in the order of INTENSITIES, 0 to 1."""
+
+_LEAST_LABEL_PX = 12
+_GAP_PX = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """An action unit and the intensities that it is shown at."""
+
+    au: str
+    values: tuple[float, ...]
+
+
+class Editor:
+    """Paints a face of a picture: the one in `window`, as the generator was trained to see faces."""
+
+    def __init__(self, generator: Generator, size_px: int, device: str = "cpu") -> None:
+        self._generator, self._size, self._device = generator.to(device), size_px, device
+
+    def face(self, picture: Picture, window: Window) -> Picture:
+        """uint8 [size,size,3], what the generator sees."""
+        return cut_window(picture, window, self._size)
+
+    @torch.no_grad()
+    def paint(self, face: Picture, wanted: Sequence[Intensities]) -> list[Painting]:
+        """A painting [1,...] on the CPU for each of the wanted intensities."""
+        picture = _signed(face).to(self._device)
+        made = [self._generator(picture, torch.from_numpy(one)[None].to(self._device)) for one in wanted]
+        return [Painting(one.colour.cpu(), one.attention.cpu()) for one in made]
+
+    def edit(self, picture: Picture, window: Window, wanted: Intensities) -> Picture:
+        """The picture, uint8 [H,W,3], with its face changed; its size stays, and so do all pixels outside of the window."""
+        (painting,) = self.paint(self.face(picture, window), [wanted])
+        return lay_over(picture, painting, window)
+
+    def strip(self, picture: Picture, window: Window, strip: Strip, wanted: Intensities) -> Picture:
+        """uint8 [rows,columns,3]: the face, then for each value the face made with it and below that its attention mask.
+
+        wanted: of the other action units. Where a mask is white, the face was kept; where it is black, it was painted.
+        """
+        face = self.face(picture, window)
+        columns = [with_value(wanted, strip.au, value) for value in strip.values]
+        shown = [(_unsigned(one.over(_signed(face))), _grey(one.attention)) for one in self.paint(face, columns)]
+        labels = [f"{strip.au} = {value:.2f}" for value in strip.values]
+        return _table(
+            [("picture", face, np.full_like(face, 255)), *((label, *pair) for label, pair in zip(labels, shown, strict=True))]
+        )
+
+
+def lay_over(picture: Picture, painting: Painting, window: Window) -> Picture:
+    """A painting [1,...] upon the window of a picture, uint8 [H,W,3], at the picture's own resolution.
+
+    Colour and attention are scaled, and not the made face: so what is kept stays as sharp as it was.
+    """
+    x0, y0, x1, y1 = window
+    rows, columns = slice(max(0, y0), min(len(picture), y1)), slice(max(0, x0), min(picture.shape[1], x1))
+    own = np.zeros((y1 - y0, x1 - x0, 3), np.uint8)
+    own[rows.start - y0 : rows.stop - y0, columns.start - x0 : columns.stop - x0] = picture[rows, columns]
+    scaled = Painting(
+        _scaled(painting.colour, own.shape[:2]).clamp(-1, 1), _scaled(painting.attention, own.shape[:2]).clamp(0, 1)
+    )
+    return lay_back(picture, _unsigned(scaled.over(_signed(own))), window)
+
+
+def au_name(text: str) -> str:
+    """The name of an action unit as INTENSITIES has it, of `AU4`, `au04` and the like. Raises ConfigError: there is none."""
+    digits = text.upper().removeprefix("AU")
+    name = f"AU{digits.zfill(2)}"
+    if name not in INTENSITIES:
+        raise ConfigError(f"there is no action unit {text}; there are {', '.join(INTENSITIES)}")
+    return name
+
+
+def intensity(text: str) -> float:
+    """A number from 0 to 1. Raises ConfigError."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise ConfigError(f"{text!r} is no intensity: a number from 0 to 1, which is OpenFace's 0 to 5 divided by 5")
+    return value
+
+
+def with_value(intensities: Intensities, au: str, value: float) -> Intensities:
+    """The same with another intensity of one action unit, by its name."""
+    changed = intensities.copy()
+    changed[INTENSITIES.index(au)] = value
+    return changed
+
+
+def read_current(path: Path) -> Intensities:
+    """The intensities that OpenFace found in a picture, from the csv that it wrote; of several faces, the surest.
+
+    FaceLandmarkImg writes no column `success`, as it has rows of found faces alone; FeatureExtraction writes one.
+
+    Raises:
+        ConfigError: the file cannot be read, lacks columns, or has no row with a face and intensities from 0 to 5
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
+            rows = list(csv.DictReader(stream, skipinitialspace=True))
+    except (OSError, csv.Error) as error:
+        raise ConfigError(f"--current {path}: {getattr(error, 'strerror', None) or error}") from error
+    columns = [f"{name}_r" for name in INTENSITIES]
+    if missing := [name for name in columns if not rows or name not in rows[0]]:
+        raise ConfigError(f"--current {path} has no column {missing[0]}, as csv files of OpenFace have")
+    faces = [
+        (_cell(row, "confidence", 1), [_cell(row, name) for name in columns]) for row in rows if _cell(row, "success", 1) == 1
+    ]
+    found = [face for face in faces if all(0 <= number <= MOST for number in face[1])]
+    if not found:
+        raise ConfigError(f"--current {path}: no row tells of a face with intensities from 0 to {MOST:g}")
+    return np.array(max(found)[1], np.float32) / np.float32(MOST)
+
+
+def _cell(row: Mapping[str, str | None], name: str, absent: float = math.nan) -> float:
+    """The number in a column; NaN where it is none."""
+    try:
+        return float(row[name] or "nan") if name in row else absent
+    except ValueError:
+        return math.nan
+
+
+def _signed(picture: Picture) -> Tensor:
+    """uint8 [H,W,3] as float32 [1,3,H,W] in [-1, 1]."""
+    return torch.tensor(picture).permute(2, 0, 1)[None].float() / 127.5 - 1
+
+
+def _unsigned(signed: Tensor) -> Picture:
+    """Inverse of `_signed`, of any numbers."""
+    levels = ((signed[0] + 1) * 127.5).round().clamp(0, 255)
+    return levels.permute(1, 2, 0).to(torch.uint8).numpy()
+
+
+def _grey(attention: Tensor) -> Picture:
+    return _unsigned(2 * attention.expand(-1, 3, -1, -1) - 1)
+
+
+def _scaled(maps: Tensor, size: tuple[int, ...]) -> Tensor:
+    return F.interpolate(maps, size=list(size), mode="bicubic", antialias=True, align_corners=False)
+
+
+def _table(columns: Sequence[tuple[str, Picture, Picture]]) -> Picture:
+    """Columns of two pictures of one size below their label, on white."""
+    side = len(columns[0][1])
+    label = max(_LEAST_LABEL_PX, side // 9)
+    font = ImageFont.load_default(label * 0.7)
+    sheet = Image.new("RGB", (len(columns) * (side + _GAP_PX) - _GAP_PX, label + 2 * side + _GAP_PX), "white")
+    pen = ImageDraw.Draw(sheet)
+    for number, (text, above, below) in enumerate(columns):
+        left = number * (side + _GAP_PX)
+        pen.text((left + side / 2, label / 2), text, "black", font, anchor="mm")
+        sheet.paste(Image.fromarray(above), (left, label))
+        sheet.paste(Image.fromarray(below), (left, label + side + _GAP_PX))
+    return np.array(sheet)

@@ -1,0 +1,115 @@
+"""The generator, which paints, and the critic, which judges (section 4.1 of the paper, and the published code).
+
+Both normalise pictures by themselves, if at all, so what they make of a picture does not depend on the rest of its batch.
+
+Shape suffixes: B pictures, H and W their size, h and w that of the critic's last features.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from trainers.ganimation.architecture import AUS, Architecture
+from trainers.precision import at_least_float32
+
+
+@dataclass(frozen=True, eq=False)
+class Painting:
+    """What the generator makes of pictures, float32 or finer: it stays so under autocast, whose grey levels would show.
+
+    colour: [B,3,H,W] in [-1, 1]
+    attention: [B,1,H,W] in [0, 1], 1 where the picture is kept
+    """
+
+    colour: Tensor
+    attention: Tensor
+
+    def over(self, picture: Tensor) -> Tensor:
+        """The picture [B,3,H,W] with what is painted (equation 1 of the paper)."""
+        return self.attention * picture + (1 - self.attention) * self.colour
+
+
+class ResidualBlock(nn.Module):
+    """What two convolutions add to features."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        first, second = _normed(_conv3(channels), channels), _normed(_conv3(channels), channels)
+        self.main = nn.Sequential(*first, nn.ReLU(), *second)
+
+    def forward(self, x: Tensor) -> Tensor:
+        residual: Tensor = self.main(x)
+        return x + residual
+
+
+class Generator(nn.Module):
+    """From a picture and the action units it is to show to a `Painting`."""
+
+    def __init__(self, config: Architecture) -> None:
+        super().__init__()
+        width = config.width
+        self.main = nn.Sequential(
+            *_normed(nn.Conv2d(3 + AUS, width, 7, padding=3, bias=False), width),
+            nn.ReLU(),
+            *_half(width),
+            *_half(2 * width),
+            *(ResidualBlock(4 * width) for _ in range(config.residuals)),
+            *_double(4 * width),
+            *_double(2 * width),
+        )
+        # Sequences of one module: the activations behind them are computed in float32, and the keys are the published ones.
+        self.img_reg = nn.Sequential(nn.Conv2d(width, 3, 7, padding=3, bias=False))
+        self.attetion_reg = nn.Sequential(nn.Conv2d(width, 1, 7, padding=3, bias=False))
+        self.apply(_begin)
+
+    def forward(self, picture: Tensor, condition: Tensor) -> Painting:
+        """Of pictures [B,3,H,W] in [-1, 1] and conditions [B,17]."""
+        spread = condition[:, :, None, None].expand(-1, -1, *picture.shape[2:])
+        features = self.main(torch.cat([picture, spread.to(picture.dtype)], dim=1))
+        colour, attention = at_least_float32(self.img_reg(features)), at_least_float32(self.attetion_reg(features))
+        return Painting(torch.tanh(colour), torch.sigmoid(attention))
+
+
+class Critic(nn.Module):
+    """How real parts of pictures look, and which action units they show; the published code's discriminator."""
+
+    def __init__(self, config: Architecture) -> None:
+        super().__init__()
+        widths = [3, *(config.width << number for number in range(config.halvings))]
+        layers = [(nn.Conv2d(*pair, 4, stride=2, padding=1), nn.LeakyReLU(0.01)) for pair in pairwise(widths)]
+        self.main = nn.Sequential(*(module for layer in layers for module in layer))
+        self.conv1 = nn.Conv2d(widths[-1], 1, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(widths[-1], AUS, config.last_px, bias=False)
+        self.apply(_begin)
+
+    def forward(self, picture: Tensor) -> tuple[Tensor, Tensor]:
+        """Of pictures [B,3,H,W]: the score of each part [B,h,w], higher for real ones, and conditions [B,17]."""
+        features = self.main(picture)
+        return at_least_float32(self.conv1(features)).squeeze(1), at_least_float32(self.conv2(features)).flatten(1)
+
+
+def _conv3(channels: int) -> nn.Module:
+    return nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+
+
+def _half(channels: int) -> tuple[nn.Module, ...]:
+    return *_normed(nn.Conv2d(channels, 2 * channels, 4, stride=2, padding=1, bias=False), 2 * channels), nn.ReLU()
+
+
+def _double(channels: int) -> tuple[nn.Module, ...]:
+    transposed = nn.ConvTranspose2d(channels, channels // 2, 4, stride=2, padding=1, bias=False)
+    return *_normed(transposed, channels // 2), nn.ReLU()
+
+
+def _normed(convolution: nn.Module, channels: int) -> tuple[nn.Module, nn.Module]:
+    return convolution, nn.InstanceNorm2d(channels, affine=True)
+
+
+def _begin(module: nn.Module) -> None:
+    """First weights as published: convolutions N(0, 0.02), no bias; norms change nothing."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.normal_(module.weight, 0, 0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,79 @@
+"""Networks out of checkpoints: ours, and those of the published code, which writes a file for each network.
+
+Its files are called as `net_epoch_30_id_G.pth`; such a file holds a state alone. Older ones hold running statistics of
+instance norms, which were never used, and those of several GPUs a prefix before each key.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from schemas.errors import ConfigError
+from trainers import settings
+from trainers.checkpoint import load_networks, read, stored_config
+from trainers.ganimation.config import CONFIGS, Config
+from trainers.ganimation.networks import Generator
+
+GENERATOR, CRITIC = "G", "D"
+_UNUSED = ("running_mean", "running_var", "num_batches_tracked")
+_MARKS = {"img_reg.0.weight": GENERATOR, "conv2.weight": CRITIC}
+_PREFIX = "module."
+
+
+def states(content: Mapping[str, Any], path: Path) -> dict[str, dict[str, Any]]:
+    """The states of the networks that a checkpoint's `content` holds, by name, without what is not used.
+
+    Raises:
+        ConfigError: it holds neither `G` nor `D`, nor is it the state of one of them
+    """
+    found = {name: content[name] for name in (GENERATOR, CRITIC) if isinstance(content.get(name), Mapping)}
+    if not found:
+        bare = _cleaned(content)
+        found = {name: bare for mark, name in _MARKS.items() if mark in bare}
+    if not found:
+        raise ConfigError(f"{path} has no G and no D, and is the state of neither; it has {', '.join(sorted(map(str, content)))}")
+    return {name: _cleaned(state) for name, state in found.items()}
+
+
+def begin(content: Mapping[str, Any], path: Path, networks: Mapping[str, nn.Module]) -> None:
+    """Fill the networks of which there are weights: in `content`, or in the other file that the published code wrote with it.
+
+    The other, if there is none, keeps its own.
+
+    Raises:
+        ConfigError: a state is of another architecture, or there is none
+    """
+    found = states(content, path)
+    for name in networks:
+        other = _beside(path, name)
+        if name not in found and other is not None:
+            found |= states(read(other), other)
+    load_networks(found, {name: networks[name] for name in found}, path)
+
+
+def restore(path: Path, choice: str | None = None) -> tuple[Config, Generator]:
+    """The config, and the generator in evaluation mode on the CPU.
+
+    choice: name or YAML file of a config. A checkpoint of ours holds its own, which is taken by default; the authors' hold none.
+
+    Raises:
+        ConfigError: the checkpoint cannot be read, is of another model or architecture, or has no config and none is given
+    """
+    content = read(path)
+    config = settings.load(choice, CONFIGS) if choice is not None else stored_config(content, path, "ganimation", Config)
+    generator = Generator(config.architecture)
+    load_networks(states(content, path), {GENERATOR: generator}, path)
+    return config, generator.eval()
+
+
+def _cleaned(state: Mapping[str, Any]) -> dict[str, Any]:
+    return {key.removeprefix(_PREFIX): value for key, value in state.items() if not key.endswith(_UNUSED)}
+
+
+def _beside(path: Path, name: str) -> Path | None:
+    """The file of the network `name` that was written with the one at `path`; None where there is none."""
+    other = path.with_name(re.sub(r"_id_[GD](?=\.)", f"_id_{name}", path.name))
+    return other if other != path and other.is_file() else None

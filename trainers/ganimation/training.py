@@ -1,0 +1,164 @@
+"""Training of GANimation: what it wants of the data, and one step."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+from dataset.batch import Batch
+from dataset.stream import ClipStream
+from dataset.views import Singles
+from schemas.action_units import MOST
+from trainers.ganimation.architecture import AUS
+from trainers.ganimation.config import Config
+from trainers.ganimation.losses import Part, critic_losses, generator_losses, gradient_penalty
+from trainers.ganimation.networks import Critic, Generator
+from trainers.ganimation.pictures import step_pictures
+from trainers.ganimation.restore import CRITIC, GENERATOR, begin
+from trainers.parallel import mean_over_processes, same_everywhere, update
+from trainers.task import ConfiguredPlan, Means
+
+_SHOWN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class GanimationPlan(ConfiguredPlan[Config]):
+    """See `trainers.task.Plan`."""
+
+    @property
+    def view(self) -> Singles:
+        """See Plan."""
+        return Singles()
+
+    def task(self, means: Means, stream: ClipStream) -> "GanimationTask":
+        """See Plan."""
+        del stream
+        return GanimationTask(self.config, means)
+
+
+class GanimationTask:
+    """See `trainers.task.Task`. The critic is trained in every step, twice, and the generator in every fifth."""
+
+    name = "ganimation"
+    names: Mapping[str, Sequence[str]] = {}
+
+    def __init__(self, config: Config, means: Means) -> None:
+        self.config: dict[str, Any] = config.to_json()
+        self._settings, self._means = config.training, means
+        made = {GENERATOR: Generator(config.architecture), CRITIC: Critic(config.architecture)}
+        self.networks: dict[str, nn.Module] = {name: means.prepared(network) for name, network in made.items()}
+        same_everywhere(self.networks.values())
+        self.optimizers: dict[str, Optimizer] = {f"optimizer_{name}": self._adam(net) for name, net in self.networks.items()}
+        self.schedulers: dict[str, LRScheduler] = {
+            name: LambdaLR(optimizer, self._settings.learning_rate_factor) for name, optimizer in self.optimizers.items()
+        }
+        generator = self.networks[GENERATOR]
+        self._generator = torch.compile(generator) if means.compiled else generator
+        # Never compiled: its penalty needs gradients of gradients, which torch.compile does not give.
+        self._critic = self.networks[CRITIC]
+        self._shown: Part | None = None
+
+    def begin(self, content: Mapping[str, Any], path: Path) -> None:
+        """See Task."""
+        begin(content, path, self.networks)
+
+    def step(self, batch: Batch, chance: torch.Generator, number: int) -> dict[str, Tensor]:
+        """See Task. `skipped` is how many pictures of the step had no action units, or no other's to aim for."""
+        whole = self._part(batch, chance)
+        skipped = len(batch) * self._means.world.size - whole.count
+        # All processes agree on the count, for which a GPU is waited for. With gradients of 0 Adam would still move, by what it
+        # remembers.
+        if not whole.count:
+            return {"skipped": skipped}
+        parts = [whole.rows(rows) for rows in self._means.parts(len(batch))]
+        losses = self._train_critic(parts)
+        if (number + 1) % self._settings.generator_every == 0:
+            losses |= self._train_generator(parts)
+        self._shown = parts[0]
+        return losses | {"skipped": skipped}
+
+    def pictures(self) -> Tensor | None:
+        """See Task: real picture, colour, attention, where white is kept, made picture, and what is made of that again."""
+        if self._shown is None:
+            return None
+        with self._means.autocast():
+            return step_pictures(self.networks[GENERATOR], self._shown, _SHOWN)
+
+    def end_epoch(self) -> None:
+        """See Task."""
+        for scheduler in self.schedulers.values():
+            scheduler.step()
+
+    def _adam(self, network: nn.Module) -> Adam:
+        first, second = self._settings.betas
+        return Adam(network.parameters(), self._settings.learning_rate, (first, second))
+
+    def _part(self, batch: Batch, chance: torch.Generator) -> Part:
+        """This process's rows; all draw for the whole step, and take their part. What a row draws depends on no other."""
+        assert batch.aus is not None and batch.target_aus is not None
+        world, device = self._means.world, self._means.device
+        count = len(batch) * world.size
+        drawn = torch.rand(count, AUS + 1, generator=chance)[world.part(count)].to(device)
+        condition, desired = batch.aus[:, 0].to(device) / MOST, batch.target_aus.to(device) / MOST
+        usable = (condition.isfinite() & desired.isfinite()).all(dim=1).float()
+        form = torch.channels_last if self._means.channels_last else torch.contiguous_format
+        return Part(
+            real=(2 * batch.frames[:, 0].to(device) - 1).contiguous(memory_format=form),
+            condition=condition.nan_to_num(),
+            desired=desired.nan_to_num() + self._settings.noise * (2 * drawn[:, :AUS] - 1),
+            mix=drawn[:, AUS],
+            usable=usable,
+            count=(mean_over_processes(usable.sum()) * world.size).round(),
+        )
+
+    def _train_critic(self, parts: list[Part]) -> dict[str, Tensor]:
+        """Two steps of one optimiser: on the losses, and on the penalty of what the first left, as published."""
+        weights, fakes = self._settings.losses, [self._fake(part) for part in parts]
+
+        def judged(place: int) -> dict[str, Tensor]:
+            with self._means.autocast():
+                return critic_losses(weights, self._critic, parts[place], fakes[place])
+
+        def smooth(place: int) -> dict[str, Tensor]:
+            # Without autocast: rounded to bf16, gradients of gradients are off by more than the penalty looks at.
+            return {"d_penalty": gradient_penalty(weights, self._critic, parts[place], fakes[place])}
+
+        return self._train(CRITIC, judged, len(parts)) | self._train(CRITIC, smooth, len(parts))
+
+    def _train_generator(self, parts: list[Part]) -> dict[str, Tensor]:
+        def painted(place: int) -> dict[str, Tensor]:
+            with self._means.autocast():
+                return generator_losses(self._settings.losses, self._generator, self._critic, parts[place])
+
+        self._critic.requires_grad_(False)
+        losses = self._train(GENERATOR, painted, len(parts))
+        self._critic.requires_grad_(True)
+        return losses
+
+    @torch.no_grad()
+    def _fake(self, part: Part) -> Tensor:
+        with self._means.autocast():
+            fake: Tensor = self._generator(part.real, part.desired).over(part.real)
+        return fake
+
+    def _train(self, name: str, losses_of: Callable[[int], dict[str, Tensor]], parts: int) -> dict[str, Tensor]:
+        """Step a network on the sum of its losses over parts and processes; gives the losses, of which the processes' mean is
+        that sum.
+        """
+        found = []
+        for place in range(parts):
+            # Times the number of processes, over which gradients and what is logged are averaged.
+            losses = {kind: self._means.world.size * loss for kind, loss in losses_of(place).items()}
+            torch.autograd.backward(_sum(losses.values()))
+            found.append({kind: loss.detach() for kind, loss in losses.items()})
+        update((self.networks[name],), self.optimizers[f"optimizer_{name}"])
+        return {kind: _sum(losses[kind] for losses in found) for kind in found[0]}
+
+
+def _sum(losses: Iterable[Tensor]) -> Tensor:
+    return torch.stack(list(losses)).sum()

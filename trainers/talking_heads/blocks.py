@@ -1,0 +1,159 @@
+"""What the three networks are built of. Names of attributes are those of the published checkpoints.
+
+Shape suffixes: B pictures, C channels, H and W their size.
+"""
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+from torch.nn.utils import spectral_norm
+
+from trainers.precision import at_least_float32
+from trainers.talking_heads.architecture import Architecture
+
+DEVIATION = 0.02
+"""Of the normal distribution that weights are drawn from at first, with mean 1 for the scales of norms, else 0."""
+
+_EPSILON = 1e-5
+_ATTENTION_AFTER = 3
+
+
+class Conv(nn.Module):
+    """A convolution with mirrored borders and spectral norm (Miyato et al. 2018): [B,inside,H,W] to [B,outside,H,W]."""
+
+    def __init__(self, inside: int, outside: int, kernel: int) -> None:
+        super().__init__()
+        convolution = nn.Conv2d(inside, outside, kernel)
+        nn.init.normal_(convolution.weight, std=DEVIATION)
+        self.border = kernel // 2
+        # Not the newer parametrization: its keys are others than those of the checkpoints.
+        self.conv2d = spectral_norm(convolution)
+
+    def forward(self, x: Tensor) -> Tensor:
+        padded = F.pad(x, (self.border,) * 4, mode="reflect") if self.border else x
+        result: Tensor = self.conv2d(padded)
+        return result
+
+
+class ResDown(nn.Module):
+    """A residual block that halves the picture: [B,inside,H,W] to [B,outside,H/2,W/2]. The result is not rectified."""
+
+    def __init__(self, inside: int, outside: int) -> None:
+        super().__init__()
+        self.conv_r1 = Conv(inside, outside, 3)
+        self.conv_r2 = Conv(outside, outside, 3)
+        self.conv_l = Conv(inside, outside, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = self.conv_r2(F.relu(self.conv_r1(F.relu(x))))
+        return F.avg_pool2d(inner, 2) + F.avg_pool2d(self.conv_l(x), 2)
+
+
+class ResUp(nn.Module):
+    """A residual block that doubles the picture, in a style: [B,inside,H,W] to [B,outside,2H,2W]."""
+
+    def __init__(self, inside: int, outside: int) -> None:
+        super().__init__()
+        self.conv_r1 = Conv(inside, outside, 3)
+        self.conv_r2 = Conv(outside, outside, 3)
+        self.conv_l = Conv(inside, outside, 1)
+
+    def forward(self, x: Tensor, mean1: Tensor, std1: Tensor, mean2: Tensor, std2: Tensor) -> Tensor:
+        """The means and deviations: [B,inside] of what goes in, [B,outside] of what goes through."""
+        inner = self.conv_r1(_doubled(F.relu(styled(x, mean1, std1))))
+        inner = self.conv_r2(F.relu(styled(inner, mean2, std2)))
+        result: Tensor = inner + self.conv_l(_doubled(x))
+        return result
+
+
+class StyledResidual(nn.Module):
+    """A residual block [B,C,H,W] whose features get their means and deviations from outside."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1 = Conv(width, width, 3)
+        self.conv2 = Conv(width, width, 3)
+
+    def forward(self, x: Tensor, mean1: Tensor, std1: Tensor, mean2: Tensor, std2: Tensor) -> Tensor:
+        inner = F.relu(styled(self.conv1(x), mean1, std1))
+        return x + styled(self.conv2(inner), mean2, std2)
+
+
+class NormedResidual(nn.Module):
+    """A residual block [B,C,H,W] with instance norms."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1 = Conv(width, width, 3)
+        self.in1 = instance_norm(width)
+        self.conv2 = Conv(width, width, 3)
+        self.in2 = instance_norm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner: Tensor = self.in2(self.conv2(F.relu(self.in1(self.conv1(x)))))
+        return x + inner
+
+
+class Attention(nn.Module):
+    """Every place of [B,C,H,W] looks at all others (Zhang et al. 2019, "Self-attention GANs"); scores are not scaled."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.query_conv = nn.Conv2d(width, width // 8, 1)
+        self.key_conv = nn.Conv2d(width, width // 8, 1)
+        self.value_conv = nn.Conv2d(width, width, 1)
+        self.gamma = nn.Parameter(DEVIATION * torch.randn(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        # One head of H * W places; a fused kernel, where there is one, never holds all scores.
+        query, key, value = (conv(x).flatten(2).mT[:, None] for conv in (self.query_conv, self.key_conv, self.value_conv))
+        seen = F.scaled_dot_product_attention(query, key, value, scale=1.0)
+        return self.gamma * seen[:, 0].mT.reshape(x.shape) + x
+
+
+class Downward(nn.Module):
+    """What embedder and discriminator share: halvings, with attention after the third."""
+
+    def __init__(self, inside: int, architecture: Architecture) -> None:
+        super().__init__()
+        for number, pair in enumerate(pairwise((inside, *architecture.widths)), 1):
+            self.add_module(f"conv{number}", ResDown(*pair))
+            if number == _ATTENTION_AFTER:
+                self.att = Attention(pair[1])
+
+    def levels(self, x: Tensor) -> list[Tensor]:
+        """The results of all blocks in order, of attention too, none of them rectified."""
+        found = []
+        for block in self.children():
+            if isinstance(block, ResDown | Attention):
+                x = block(x)
+                found.append(x)
+        return found
+
+
+def styled(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """`x` [B,C,H,W] with these means and deviations [B,C] of its channels: AdaIN (Huang and Belongie 2017).
+
+    The deviation is divided by is the unbiased one over H and W plus 1e-5. Computed in float32 or finer.
+    """
+    exact = at_least_float32(x)
+    sigma, mu = torch.std_mean(exact, dim=(2, 3), keepdim=True)
+    return (std[..., None, None] * ((exact - mu) / (sigma + _EPSILON)) + mean[..., None, None]).to(x.dtype)
+
+
+def instance_norm(width: int) -> nn.InstanceNorm2d:
+    """With scale and shift of each channel."""
+    norm = nn.InstanceNorm2d(width, affine=True)
+    nn.init.normal_(norm.weight, 1.0, DEVIATION)
+    return norm
+
+
+def brightest(x: Tensor) -> Tensor:
+    """The greatest value over H and W, rectified: [B,C,H,W] to [B,C], float32 or finer."""
+    return at_least_float32(F.relu(x.amax(dim=(2, 3))))
+
+
+def _doubled(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2)

@@ -1,0 +1,86 @@
+"""Everything that decides a training of talking heads, as it lies in a YAML file and in a checkpoint.
+
+`CONFIGS` holds the published settings. `trainers.settings.load` takes one of their names or a YAML file with the fields of
+`Config`, which says in `base` where to start:
+
+    base: vox-256
+    training: {global_batch_size: 12, frames: 4}
+"""
+
+from dataclasses import dataclass, field
+
+from trainers.settings import Stored, require
+from trainers.talking_heads.architecture import Architecture
+from transforms.augment.augment import Augment
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LossWeights:
+    """What each loss counts; those with weight 0 are not computed.
+
+    vgg19, vggface: of the distances of five layers of each network
+    pixel: of the mean absolute difference of pixels, which stands in where there is neither network
+    adversarial, feature_matching: of the discriminator's score, and of the distances of all its blocks
+    match: of the mean absolute difference of an embedding and the discriminator's vector of its video
+    """
+
+    vgg19: float = 1e-2
+    vggface: float = 2e-3
+    pixel: float = 10.0
+    adversarial: float = 1.0
+    feature_matching: float = 10.0
+    match: float = 80.0
+
+    def __post_init__(self) -> None:
+        picture = (self.vgg19, self.vggface, self.pixel)
+        require("weights are not negative", min(*picture, self.adversarial, self.feature_matching, self.match) >= 0)
+        require("one of vgg19, vggface and pixel is above 0", max(picture) > 0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingConfig:
+    """How the networks are trained.
+
+    repeats: how often an epoch goes over the data
+    global_batch_size: videos of a step, of all processes together
+    frames: K, of a video, that the embedder sees; one more is painted
+    learning_rate: of embedder and generator
+    discriminator_learning_rate, betas: of Adam
+    discriminator_steps: for each step of the generator
+    """
+
+    epochs: int = 75
+    repeats: int = 1
+    global_batch_size: int = 3
+    frames: int = 8
+    learning_rate: float = 5e-5
+    discriminator_learning_rate: float = 2e-4
+    betas: tuple[float, ...] = (0.9, 0.999)
+    discriminator_steps: int = 2
+    losses: LossWeights = field(default_factory=LossWeights)
+
+    def __post_init__(self) -> None:
+        counts = (self.epochs, self.repeats, self.global_batch_size, self.frames, self.discriminator_steps)
+        require("epochs, repeats, global_batch_size, frames and discriminator_steps are at least 1", min(counts) >= 1)
+        require("learning rates are above 0", min(self.learning_rate, self.discriminator_learning_rate) > 0)
+        require("betas are two numbers from 0 to below 1", len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas))
+
+    def augment(self) -> Augment:
+        """What is done to the pictures before they are seen: nothing, as published."""
+        return Augment()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config(Stored):
+    """A training of talking heads. `to_json` and `from_json` take it into a checkpoint and back.
+
+    name: for people
+    """
+
+    name: str = "vox-256"
+    architecture: Architecture = field(default_factory=Architecture)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+
+CONFIGS = {config.name: config for config in (Config(), Config(name="vox-256-compat", architecture=Architecture(compat=True)))}
+"""The published settings, with the paper's arithmetic and with that of its re-implementation."""

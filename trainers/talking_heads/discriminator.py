@@ -1,0 +1,45 @@
+"""The projection discriminator: whether a frame is real, fits the landmarks, and is of the video (section 3.1 of the paper)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from trainers.talking_heads.architecture import Architecture
+from trainers.talking_heads.blocks import DEVIATION, Downward, NormedResidual, brightest
+
+_FRAME_AND_LANDMARKS = 6
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Verdict:
+    """What the discriminator makes of B pictures."""
+
+    score: Tensor
+    """[B], float32 or finer: above for real, below for generated pictures."""
+    features: list[Tensor]
+    """Of each block, not rectified."""
+
+
+class Discriminator(Downward):
+    """Knows `videos` videos by a vector each, the columns of `W`."""
+
+    def __init__(self, architecture: Architecture, videos: int) -> None:
+        super().__init__(_FRAME_AND_LANDMARKS, architecture)
+        length = architecture.embedding
+        self.res_block = NormedResidual(length)
+        self.W = nn.Parameter(DEVIATION * torch.randn(length, videos))
+        self.w_0 = nn.Parameter(DEVIATION * torch.randn(length, 1))
+        self.b = nn.Parameter(DEVIATION * torch.randn(1))
+        self.compat = architecture.compat
+
+    def forward(self, images: Tensor, landmarks: Tensor, video: Tensor) -> Verdict:
+        """Of pictures with landmark images, both [B,3,H,W], and the numbers of their videos, int64 [B]."""
+        features = self.levels(torch.cat([images, landmarks], dim=1))
+        features.append(self.res_block(features[-1]))
+        score = (brightest(features[-1]) * (self.of_videos(video) + self.w_0.T)).sum(dim=1) + self.b
+        return Verdict(score=score.sigmoid() if self.compat else score, features=features)
+
+    def of_videos(self, video: Tensor) -> Tensor:
+        """The vectors of videos, [B,embedding], by their numbers."""
+        return self.W.T[video]

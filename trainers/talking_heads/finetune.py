@@ -1,0 +1,130 @@
+"""Fine-tuning to a person of whom there are T frames (section 3.3 of the paper).
+
+The generator's style and the discriminator's vector begin with the embedding of these frames, and become parameters. What is
+trained on is the training's loss without the match of embeddings, which are gone.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.optim import Adam
+
+from trainers import settings
+from trainers.checkpoint import load_networks, read, stored_config
+from trainers.parallel import update
+from trainers.talking_heads.config import CONFIGS, Config, TrainingConfig
+from trainers.talking_heads.discriminator import Discriminator
+from trainers.talking_heads.embedder import Embedder
+from trainers.talking_heads.episodes import Goals
+from trainers.talking_heads.generator import Generator
+from trainers.talking_heads.losses import PictureLoss, hinge_loss
+from trainers.talking_heads.person import Person
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trained:
+    """The networks of a training's checkpoint, on a device.
+
+    discriminator: of one video, whose vector is still that of another
+    """
+
+    config: Config
+    embedder: Embedder
+    generator: Generator
+    discriminator: Discriminator
+
+
+def restore(path: Path, choice: str | None, device: torch.device) -> Trained:
+    """The networks of a checkpoint, of ours or the authors'.
+
+    choice: name or YAML file of a config. A checkpoint of ours holds its own, which is taken by default; the authors' hold none.
+
+    Raises:
+        ConfigError: the checkpoint cannot be read, is of another model or architecture, or has no config and none is given
+    """
+    content = read(path)
+    config = settings.load(choice, CONFIGS) if choice is not None else stored_config(content, path, "talking_heads", Config)
+    shape = config.architecture
+    trained = Trained(
+        config=config, embedder=Embedder(shape), generator=Generator(shape), discriminator=Discriminator(shape, videos=1)
+    )
+    judge = content.get("D_state_dict")
+    if isinstance(judge, Mapping):
+        content = {**content, "D_state_dict": {**judge, "W": trained.discriminator.W}}
+    networks = {"E": trained.embedder, "G": trained.generator, "D": trained.discriminator}
+    load_networks(content, {f"{name}_state_dict": network for name, network in networks.items()}, path)
+    for network in networks.values():
+        network.to(device)
+    return trained
+
+
+@torch.no_grad()
+def acquaint(trained: Trained, goals: Goals) -> Person:
+    """The person of some frames as the networks know it without fine-tuning; the discriminator's vector becomes theirs.
+
+    The generator goes over to the person.
+    """
+    trained.embedder.eval()
+    embedding = trained.embedder(goals.frames, goals.landmarks).mean(dim=0, keepdim=True)
+    trained.discriminator.W.copy_(embedding.T)
+    return Person(trained.generator, trained.generator.style(embedding))
+
+
+def finetune(
+    person: Person,
+    discriminator: Discriminator,
+    goals: Goals,
+    loss: PictureLoss,
+    training: TrainingConfig,
+    *,
+    steps: int,
+    batch: int,
+    seed: int,
+) -> Iterator[dict[str, float]]:
+    """Train both on a person's frames, step by step; gives the losses of each. All frames are seen before one is seen again."""
+    chance = torch.Generator().manual_seed(seed)
+    first, second = training.betas
+    painter = Adam(person.parameters(), training.learning_rate, (first, second))
+    # W + w_0 is one vector of the paper, and one of the two is enough to move it.
+    judged = [parameter for name, parameter in discriminator.named_parameters() if name != "w_0"]
+    judge = Adam(judged, training.discriminator_learning_rate, (first, second))
+    rows = _rows(len(goals.frames), batch, chance)
+    person.train()
+    discriminator.train()
+    for _ in range(steps):
+        part = goals[next(rows).to(goals.frames.device)]
+        losses, painted = _paint(person, discriminator, part, loss, painter)
+        for _ in range(training.discriminator_steps):
+            losses["discriminator"] = _judge(discriminator, painted, part, judge)
+        yield {name: value.item() for name, value in losses.items()}
+    person.eval()
+
+
+def _paint(
+    person: Person, discriminator: Discriminator, part: Goals, loss: PictureLoss, optimizer: Adam
+) -> tuple[dict[str, Tensor], Tensor]:
+    discriminator.requires_grad_(False)
+    painted = person(part.landmarks)
+    losses = loss(discriminator, painted, part)
+    torch.autograd.backward(torch.stack([*losses.values()]).sum())
+    update((person,), optimizer)
+    return {name: value.detach() for name, value in losses.items()}, painted.detach()
+
+
+def _judge(discriminator: Discriminator, painted: Tensor, part: Goals, optimizer: Adam) -> Tensor:
+    discriminator.requires_grad_(True)
+    discriminator.w_0.requires_grad_(False)
+    value = hinge_loss(discriminator, painted, part)
+    torch.autograd.backward(value)
+    update((discriminator,), optimizer)
+    return value.detach()
+
+
+def _rows(count: int, batch: int, chance: torch.Generator) -> Iterator[Tensor]:
+    """Numbers of frames, int64 [at most batch], for one step after the other."""
+    while True:
+        shuffled = torch.randperm(count, generator=chance)
+        yield from torch.split(shuffled, batch)

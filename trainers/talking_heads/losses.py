@@ -1,0 +1,88 @@
+"""What the networks are trained on (section 3.2 of the paper).
+
+Losses carry their weights; what is trained on is the sum. Rows that do not count give 0 and are divided by all the same, so that
+parts of a batch, and processes, weigh alike. All is added up in float32 or finer.
+"""
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from trainers.talking_heads.config import LossWeights
+from trainers.talking_heads.discriminator import Verdict
+from trainers.talking_heads.episodes import Goals
+from trainers.vgg import Vgg
+
+VGG19_TAPS = (1, 6, 11, 20, 29)
+VGGFACE_TAPS = (1, 6, 11, 18, 25)
+
+
+class PictureLoss(nn.Module):
+    """How far painted pictures are from what they should be, and what the discriminator makes of them.
+
+    vgg19, vggface: with the taps above. None drops a loss; without both the mean absolute difference of pixels stands in,
+        since there would be nothing else to learn the picture from. Results are then blurred.
+    """
+
+    def __init__(self, weights: LossWeights, vgg19: Vgg | None, vggface: Vgg | None) -> None:
+        super().__init__()
+        self.weights, self.vgg19, self.vggface = weights, vgg19, vggface
+
+    def forward(self, discriminator: nn.Module, painted: Tensor, goals: Goals) -> dict[str, Tensor]:
+        """`vgg19`, `vggface` or `pixel`, `adversarial` and `feature_matching`, of pictures [B,3,H,W]; scalars.
+
+        The discriminator is not to learn from this: its parameters should want no gradients.
+        """
+        return self._content(painted, goals) | self._judged(discriminator, painted, goals)
+
+    def _content(self, painted: Tensor, goals: Goals) -> dict[str, Tensor]:
+        given = (("vgg19", self.vgg19, self.weights.vgg19), ("vggface", self.vggface, self.weights.vggface))
+        losses = {}
+        for name, network, weight in given:
+            if network is not None and weight > 0:
+                with torch.no_grad():
+                    wanted = network(goals.frames)
+                losses[name] = weight * _distances(network(painted), wanted, goals)
+        return losses or {"pixel": self.weights.pixel * _distances([painted], [goals.frames], goals)}
+
+    def _judged(self, discriminator: nn.Module, painted: Tensor, goals: Goals) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = {}
+        if max(self.weights.adversarial, self.weights.feature_matching) == 0:
+            return losses
+        fake: Verdict = discriminator(painted, goals.landmarks, goals.video)
+        if self.weights.adversarial > 0:
+            losses["adversarial"] = -self.weights.adversarial * _mean(fake.score, goals)
+        if self.weights.feature_matching > 0:
+            with torch.no_grad():
+                real: Verdict = discriminator(goals.frames, goals.landmarks, goals.video)
+            losses["feature_matching"] = self.weights.feature_matching * _distances(fake.features, real.features, goals)
+        return losses
+
+
+def hinge_loss(discriminator: nn.Module, painted: Tensor, goals: Goals) -> Tensor:
+    """What the discriminator is trained on: real frames above 1, painted ones below -1; nothing is learned beyond.
+
+    painted: detached here
+    """
+    fake: Verdict = discriminator(painted.detach(), goals.landmarks, goals.video)
+    real: Verdict = discriminator(goals.frames, goals.landmarks, goals.video)
+    return _mean(F.relu(1 + fake.score) + F.relu(1 - real.score), goals)
+
+
+def match_loss(weight: float, vectors: Tensor, embeddings: Tensor, goals: Goals) -> Tensor:
+    """That embeddings [B,C] be the discriminator's vectors of their videos, [B,C]."""
+    return weight * _distances([vectors], [embeddings], goals)
+
+
+def _distances(ones: list[Tensor], others: list[Tensor], goals: Goals) -> Tensor:
+    """Mean absolute differences of tensors [B,...], summed."""
+    return torch.stack([_mean(_row_means(one, other), goals) for one, other in zip(ones, others, strict=True)]).sum()
+
+
+def _row_means(one: Tensor, other: Tensor) -> Tensor:
+    difference = (one - other).abs().flatten(1)
+    return difference.mean(dim=1, dtype=torch.promote_types(difference.dtype, torch.float32))
+
+
+def _mean(rows: Tensor, goals: Goals) -> Tensor:
+    return (rows * goals.counts).mean()

@@ -1,0 +1,83 @@
+"""One person's generator: the style is a parameter of its own, and no embedder is needed (section 3.3 of the paper).
+
+{"person": state of a Person, "landmarks": float32 [T,68,2], "motionshards": {"config": …, …}}
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from schemas.atomic import replacing
+from schemas.errors import ConfigError
+from trainers.checkpoint import OURS, load_networks, read, stored_config
+from trainers.talking_heads.config import Config
+from trainers.talking_heads.generator import Generator
+from trainers.talking_heads.videos import VIDEOS
+
+_PERSON, _LANDMARKS = "person", "landmarks"
+_VERSION = 1
+
+
+class Person(nn.Module):
+    """Paints landmark images as one person. `generator` is taken over, and loses its projection.
+
+    style: [1,styles]
+    """
+
+    def __init__(self, generator: Generator, style: Tensor) -> None:
+        super().__init__()
+        generator.projection = None
+        self.generator = generator
+        self.style = nn.Parameter(style.detach().clone())
+
+    def forward(self, landmarks: Tensor) -> Tensor:
+        """Pictures of landmark images, both [B,3,H,W] in [0, 1]."""
+        return self.generator.paint(landmarks, self.style.expand(len(landmarks), -1))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Acquainted:
+    """A person as a file holds it.
+
+    person: in evaluation mode, on the CPU
+    landmarks_px: float32 [T,68,2], of the frames that were learned from
+    """
+
+    config: Config
+    person: Person
+    landmarks_px: Tensor
+
+
+def save_person(path: Path, acquainted: Acquainted, how: dict[str, Any]) -> None:
+    """Write a person in one step. Raises OSError.
+
+    how: plain values that tell how it was made
+    """
+    content = {
+        _PERSON: acquainted.person.state_dict(),
+        _LANDMARKS: acquainted.landmarks_px,
+        OURS: {
+            "version": _VERSION,
+            "model": "talking_heads",
+            "config": acquainted.config.to_json(),
+            "names": {VIDEOS: []},
+            "finetuned": how,
+        },
+    }
+    with replacing(path.parent, path) as temporary:
+        torch.save(content, temporary)
+
+
+def load_person(path: Path) -> Acquainted:
+    """A person out of a file. Raises ConfigError: it is none, or cannot be read."""
+    content = read(path)
+    if _PERSON not in content or _LANDMARKS not in content:
+        raise ConfigError(f"{path} holds no person: jobs.finetune makes one of a training's checkpoint")
+    config = stored_config(content, path, "talking_heads", Config)
+    generator = Generator(config.architecture)
+    person = Person(generator, torch.zeros(1, generator.styles))
+    load_networks(content, {_PERSON: person}, path)
+    return Acquainted(config=config, person=person.eval(), landmarks_px=content[_LANDMARKS])

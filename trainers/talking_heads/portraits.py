@@ -1,0 +1,151 @@
+"""Frames of a person with their landmarks, from pictures or a video that users bring."""
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import compress
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from schemas.errors import ConfigError
+from trainers.faces import face_window, find_landmarks, to_window
+from trainers.talking_heads.episodes import Goals, draw
+from trainers.video import Driving, Picture, cut_window, read_whole_picture
+from transforms.extract.crop import Window
+from transforms.extract.landmarks import models
+from transforms.extract.landmarks.models import FaceModel
+
+logger = logging.getLogger("motionshards")
+
+CROPS = ("face", "none")
+LANDMARKS = ("dlib", "fan")
+_PROBES = 16
+
+Points = NDArray[np.float32]
+"""[68,2], x y in pixels."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Portraits:
+    """T frames of one person.
+
+    pictures: uint8 [T,size,size,3]
+    landmarks_px: float32 [T,68,2], in pixels of them
+    """
+
+    pictures: NDArray[np.uint8]
+    landmarks_px: NDArray[np.float32]
+
+    def goals(self, device: torch.device) -> Goals:
+        """The frames and their landmark images, as what is to be painted, all of the first video."""
+        frames = torch.from_numpy(self.pictures).to(device).permute(0, 3, 1, 2).float() / 255
+        landmarks = draw(torch.from_numpy(self.landmarks_px).to(device), frames.shape[-1])
+        count = len(frames)
+        video = torch.zeros(count, dtype=torch.int64, device=device)
+        return Goals(frames=frames, landmarks=landmarks, video=video, counts=torch.ones(count, device=device))
+
+
+def face_model(choice: str) -> FaceModel:
+    """The model of `LANDMARKS` that is meant. Raises ConfigError: it cannot run here."""
+    model = models.load(models.resolve(choice)[0])
+    assert model is not None
+    return model
+
+
+def of_pictures(paths: Sequence[Path], model: FaceModel, size_px: int, crop: str) -> Portraits:
+    """Each picture's face in a window of its own, or the whole picture. Raises ConfigError: none has a face."""
+    found = []
+    for path in paths:
+        picture = read_whole_picture(path)
+        points = find_landmarks(picture, model)
+        if points is not None:
+            found.append((picture, points, _whole(picture) if crop == "none" else face_window(points, _extent(picture))))
+    return _portraits(found, len(paths), size_px)
+
+
+def of_video(video: Driving, count: int, model: FaceModel, size_px: int, crop: str) -> Portraits:
+    """`count` frames, evenly spread over a video, in one window that holds the face in all of them, or whole.
+
+    Raises:
+        ConfigError: no face is found in any of them
+    """
+    looked = list(spread(video, count))
+    points = [find_landmarks(frame, model) for frame in looked]
+    window = _shared([one for one in points if one is not None], looked[0], crop)
+    found = [(frame, one, window) for frame, one in zip(looked, points, strict=True) if one is not None]
+    return _portraits(found, len(looked), size_px)
+
+
+class Poses:
+    """The faces of a driving video, by their landmarks alone, in a window that holds them all or in whole frames.
+
+    probes_px: float32 [N,68,2], of some frames, evenly spread, in pixels of the window scaled to `size_px`
+    without_face: frames so far in which none was found
+
+    Raises:
+        ConfigError: none of those frames has a face
+    """
+
+    def __init__(self, video: Driving, model: FaceModel, size_px: int, crop: str) -> None:
+        self._video, self._model, self._size_px = video, model, size_px
+        looked = list(spread(video, _PROBES))
+        points = [one for one in (find_landmarks(frame, model) for frame in looked) if one is not None]
+        self._window = _shared(points, looked[0], crop)
+        self.probes_px = self._inside(np.stack(points))
+        self.without_face = 0
+
+    def landmarks(self, wanted: Iterable[bool]) -> Iterator[Points]:
+        """Those of each frame that is wanted, in pixels of the scaled window; the last ones stand in where a face is not found.
+
+        Frames before the first face have those of the first. Raises ConfigError: no frame has a face.
+        """
+        last: Points | None = None
+        waiting = 0
+        for frame in compress(self._video.whole_frames(), wanted):
+            found = find_landmarks(frame, self._model)
+            self.without_face += found is None
+            last, waiting = last if found is None else self._inside(found), waiting + 1
+            if last is not None:
+                yield from [last] * waiting
+                waiting = 0
+        if waiting:
+            raise ConfigError(f"{self._video.path}: no face is found in any frame")
+
+    def _inside(self, points_px: Points) -> Points:
+        return to_window(points_px, self._window, self._size_px)
+
+
+def spread(video: Driving, count: int) -> Iterator[Picture]:
+    """`count` whole frames evenly spread over a video, or all where it has fewer."""
+    wanted = {*np.linspace(0, len(video) - 1, min(count, len(video))).round().astype(int).tolist()}
+    return compress(video.whole_frames(), (number in wanted for number in range(len(video))))
+
+
+def _shared(points: list[Points], picture: Picture, crop: str) -> Window:
+    """One window for the faces of a video's frames, all as large as `picture`. Raises ConfigError: there is no face."""
+    if not points:
+        raise ConfigError("no face is found in any of the frames that were looked at")
+    return _whole(picture) if crop == "none" else face_window(np.stack(points), _extent(picture))
+
+
+def _portraits(found: list[tuple[Picture, Points, Window]], looked: int, size_px: int) -> Portraits:
+    if not found:
+        raise ConfigError("no face is found in any of the pictures")
+    if len(found) < looked:
+        logger.warning("%d of %d pictures have no face and are left out", looked - len(found), looked)
+    pictures = np.stack([cut_window(picture, window, size_px) for picture, _, window in found])
+    return Portraits(
+        pictures=pictures, landmarks_px=np.stack([to_window(points, window, size_px) for _, points, window in found])
+    )
+
+
+def _whole(picture: Picture) -> Window:
+    width, height = _extent(picture)
+    return 0, 0, width, height
+
+
+def _extent(picture: Picture) -> tuple[int, int]:
+    return picture.shape[1], picture.shape[0]

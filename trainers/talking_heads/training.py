@@ -1,0 +1,171 @@
+"""Training of talking heads: what it wants of the data, and one step."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from dataset.batch import Batch
+from dataset.stream import ClipStream
+from dataset.views import KPlusOne
+from trainers import vgg
+from trainers.checkpoint import load_networks
+from trainers.parallel import same_everywhere, update
+from trainers.talking_heads.config import Config
+from trainers.talking_heads.discriminator import Discriminator
+from trainers.talking_heads.embedder import Embedder, averaged
+from trainers.talking_heads.episodes import Episodes, episodes
+from trainers.talking_heads.generator import Generator
+from trainers.talking_heads.losses import VGG19_TAPS, VGGFACE_TAPS, PictureLoss, hinge_loss, match_loss
+from trainers.talking_heads.videos import VIDEOS, fitted, known_videos, videos_of
+from trainers.task import ConfiguredPlan, Means
+
+_SHOWN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class TalkingHeadsPlan(ConfiguredPlan[Config]):
+    """See `trainers.task.Plan`."""
+
+    @property
+    def view(self) -> KPlusOne:
+        """See Plan."""
+        return KPlusOne(self.config.training.frames)
+
+    def task(self, means: Means, stream: ClipStream) -> "TalkingHeadsTask":
+        """See Plan. Raises ConfigError also where clips have no landmarks."""
+        return TalkingHeadsTask(self.config, means, videos_of(stream))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Painted:
+    """What the generator's step made of some episodes."""
+
+    losses: dict[str, Tensor]
+    pictures: Tensor
+    """[B,3,H,W], detached."""
+    embeddings: Tensor
+    """[B,C], detached."""
+
+
+class TalkingHeadsTask:
+    """See `trainers.task.Task`. Embedder and generator are trained together, then the discriminator on what was painted."""
+
+    name = "talking_heads"
+    schedulers: Mapping[str, LRScheduler] = {}
+
+    def __init__(self, config: Config, means: Means, videos: Sequence[str]) -> None:
+        self.config: dict[str, Any] = config.to_json()
+        self.names = {VIDEOS: videos}
+        self._settings, self._means = config.training, means
+        self._numbers = {name: number for number, name in enumerate(videos)}
+        shape = config.architecture
+        made = {"E": Embedder(shape), "G": Generator(shape), "D": Discriminator(shape, len(videos))}
+        self.networks: dict[str, nn.Module] = {f"{name}_state_dict": means.prepared(net) for name, net in made.items()}
+        embedder, generator, self._discriminator = self.networks.values()
+        same_everywhere(self.networks.values())
+        self.optimizers: dict[str, Optimizer] = {
+            "optimizerG": self._adam((embedder, generator), self._settings.learning_rate),
+            "optimizerD": self._adam((self._discriminator,), self._settings.discriminator_learning_rate),
+        }
+        self._painters = (embedder, generator)
+        self._embedder, self._generator = (torch.compile(net) if means.compiled else net for net in self._painters)
+        self._loss = picture_loss(config, means.vgg, means.vggface).to(means.device)
+        self._shown: tuple[Episodes, Tensor] | None = None
+
+    def begin(self, content: Mapping[str, Any], path: Path) -> None:
+        """See Task. The discriminator's vectors are kept for the videos that it knew, of the authors' if there are as many."""
+        own, name = self._discriminator.state_dict()["W"], "D_state_dict"
+        judge = fitted(content.get(name), own, self.names[VIDEOS], known_videos(content))
+        load_networks({**content, name: judge} if name in content else content, self.networks, path)
+
+    def step(self, batch: Batch, chance: torch.Generator, number: int) -> dict[str, Tensor]:
+        """See Task: nothing is drawn at random. `without_face` is the share of episodes that nothing is learned from."""
+        del chance, number
+        whole = episodes(batch.to(self._means.device), self._numbers)
+        parts = [whole[rows] for rows in self._means.parts(len(batch))]
+        painted = self._train_painters(parts)
+        self._shown = parts[0], painted[0].pictures
+        losses = [each.losses for each in painted]
+        for turn in range(self._settings.discriminator_steps):
+            losses += self._train_discriminator(parts, painted, matching=turn == 0)
+        losses.append({"without_face": 1 - whole.goals.counts.mean()})
+        names = dict.fromkeys(name for each in losses for name in each)
+        return {name: torch.stack([each[name].detach() for each in losses if name in each]).mean() for name in names}
+
+    def pictures(self) -> Tensor | None:
+        """See Task: a row for each video, one of its K frames, the landmarks that were painted, the result, the true frame."""
+        if self._shown is None:
+            return None
+        seen, painted = self._shown
+        columns = (seen.frames[:, 0], seen.goals.landmarks, painted, seen.goals.frames)
+        rows = torch.cat([column[:_SHOWN].float() for column in columns], dim=3)
+        return rows.permute(1, 0, 2, 3).flatten(1, 2)
+
+    def end_epoch(self) -> None:
+        """See Task: learning rates stay."""
+
+    def _adam(self, networks: Sequence[nn.Module], rate: float) -> Adam:
+        first, second = self._settings.betas
+        return Adam([parameter for network in networks for parameter in network.parameters()], rate, (first, second))
+
+    def _train_painters(self, parts: list[Episodes]) -> list[Painted]:
+        self._discriminator.requires_grad_(False)
+        results = []
+        for part in parts:
+            with self._means.autocast():
+                result = self._paint(part)
+            torch.autograd.backward(torch.stack([*result.losses.values()]).sum() / len(parts))
+            results.append(
+                Painted(losses=result.losses, pictures=result.pictures.detach(), embeddings=result.embeddings.detach())
+            )
+        self._discriminator.requires_grad_(True)
+        update(self._painters, self.optimizers["optimizerG"])
+        return results
+
+    def _paint(self, part: Episodes) -> Painted:
+        """The generator's losses on some episodes."""
+        each = self._embedder(part.frames.flatten(0, 1), part.landmarks.flatten(0, 1))
+        embeddings = averaged(each.view(*part.faces.shape, -1), part.faces)
+        pictures = self._generator(part.goals.landmarks, embeddings)
+        losses = self._loss(self._discriminator, pictures, part.goals) | self._matched(part, embeddings)
+        return Painted(losses=losses, pictures=pictures, embeddings=embeddings)
+
+    def _matched(self, part: Episodes, embeddings: Tensor) -> dict[str, Tensor]:
+        weight = self._settings.losses.match
+        assert isinstance(self._discriminator, Discriminator)
+        if weight == 0:
+            return {}
+        return {"match": match_loss(weight, self._discriminator.of_videos(part.goals.video), embeddings, part.goals)}
+
+    def _train_discriminator(self, parts: list[Episodes], painted: list[Painted], *, matching: bool) -> list[dict[str, Tensor]]:
+        """A step of the discriminator.
+
+        matching: its vectors come nearer to the embeddings, too: the match loss is one of both. As published, once a step
+        """
+        losses = []
+        for part, result in zip(parts, painted, strict=True):
+            with self._means.autocast():
+                loss = hinge_loss(self._discriminator, result.pictures, part.goals)
+                matched = self._matched(part, result.embeddings) if matching else {}
+            torch.autograd.backward(torch.stack([loss, *matched.values()]).sum() / len(parts))
+            losses.append({"discriminator": loss})
+        update((self._discriminator,), self.optimizers["optimizerD"])
+        return losses
+
+
+def picture_loss(config: Config, vgg19: str | None, vggface: str | None) -> PictureLoss:
+    """The loss of painted pictures, with the weights that `--vgg` and `--vggface` mean. Raises ConfigError as `vgg.load`."""
+    weights, of_faces = config.training.losses, vgg.VGGFACE
+    if config.architecture.compat:
+        of_faces = replace(of_faces, mean=vgg.VGG19.mean, std=vgg.VGG19.std)
+    return PictureLoss(
+        weights,
+        vgg.load(vgg19, vgg.VGG19, VGG19_TAPS) if weights.vgg19 > 0 else None,
+        vgg.load(vggface, of_faces, VGGFACE_TAPS) if weights.vggface > 0 else None,
+    )

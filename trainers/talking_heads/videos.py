@@ -1,0 +1,59 @@
+"""The videos that a discriminator knows, each by a column of its `W`, and how columns come over from another checkpoint."""
+
+import copy
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dataset.stream import ClipStream
+from schemas.errors import ConfigError
+from trainers.checkpoint import OURS
+from trainers.talking_heads.episodes import video_of
+
+logger = logging.getLogger("motionshards")
+
+VIDEOS = "videos"
+
+
+def videos_of(stream: ClipStream) -> list[str]:
+    """The videos of a stream's clips, sorted. Raises ConfigError: no clip has landmarks."""
+    without = int((stream.catalog.arrays["landmarks"][:, 1] == 0).sum())
+    if without == len(stream.catalog):
+        raise ConfigError(
+            "talking_heads learns from landmarks, and there are none: build with --landmarks dlib or fan, "
+            "or add them with dataset.build --add landmarks"
+        )
+    if without:
+        logger.warning("%d of %d clips have no landmarks, and nothing is learned from them", without, len(stream.catalog))
+    return sorted({video_of(key) for key in stream.catalog.keys.to_pylist()})
+
+
+def known_videos(content: Mapping[str, Any]) -> Sequence[str] | None:
+    """The videos of a checkpoint's columns; None: it is the authors', and does not tell."""
+    ours = content.get(OURS)
+    return ours["names"][VIDEOS] if isinstance(ours, dict) else None
+
+
+def fitted(stored: Any, own: Tensor, names: Sequence[str], known: Sequence[str] | None) -> Any:
+    """A discriminator's stored state with columns for other videos: those that both know, else those of `own`.
+
+    own: [C,N], fresh columns
+    names, known: of the videos of `own` and of `stored`. Where `known` is None, all columns are taken if there are as many
+    """
+    if not isinstance(stored, Mapping) or getattr(stored.get("W"), "shape", (0,))[0] != len(own):
+        return stored  # another architecture, which is told elsewhere
+    columns: Tensor = stored["W"]
+    if known is None and columns.shape == own.shape:
+        return stored
+    places = {name: place for place, name in enumerate(known or ())}
+    kept = [(mine, places[name]) for mine, name in enumerate(names) if name in places]
+    logger.warning(
+        "of %d videos the checkpoint knows %d; the discriminator's vectors of the others begin anew", len(names), len(kept)
+    )
+    result = copy.copy(stored)
+    mine, theirs = torch.tensor(kept, dtype=torch.int64, device=own.device).reshape(-1, 2).unbind(1)
+    result["W"] = own.detach().index_copy(1, mine, columns.to(own.device)[:, theirs])  # type: ignore[index]
+    return result
