@@ -8,12 +8,15 @@ import torch
 from conformance import assert_like, figures, fill, image
 from torch import Tensor
 
+from trainers import vgg
 from trainers.talking_heads.architecture import Architecture
+from trainers.talking_heads.config import Config
 from trainers.talking_heads.discriminator import Discriminator, Verdict
 from trainers.talking_heads.embedder import Embedder
 from trainers.talking_heads.episodes import Goals
 from trainers.talking_heads.generator import Generator
 from trainers.talking_heads.losses import hinge_loss, match_loss
+from trainers.talking_heads.training import picture_loss
 
 FIGURES = figures("talking_heads")
 VIDEO = torch.tensor([2, 0])
@@ -71,3 +74,15 @@ def test_scores_and_features_of_the_discriminator(found: Found) -> None:
 def test_hinge_and_match(found: Found) -> None:
     assert found.hinge.item() == pytest.approx(FIGURES["hinge"], rel=found.tolerance)
     assert found.match.item() == pytest.approx(FIGURES["mch"], rel=found.tolerance)
+
+
+@pytest.mark.parametrize("compat", [False, True])
+def test_the_networks_that_compare_pictures_see_them_as_the_arithmetic_has_it(
+    compat: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, vgg.Net] = {}
+    monkeypatch.setattr(vgg, "load", lambda choice, net, taps: asked.__setitem__(net.name, net))
+    picture_loss(Config(architecture=Architecture(compat=compat)), "vgg19.pth", "vggface.pth")
+    assert asked["VGG19"] == vgg.VGG19
+    assert asked["VGGFace"].std == (vgg.VGG19.std if compat else (1 / 255,) * 3)
+    assert asked["VGGFace"].file == vgg.VGGFACE.file

@@ -17,8 +17,8 @@ class Architecture:
     halvings: of the picture, in each network
     residuals: blocks of the generator between its halvings and its doublings, at the smallest size
     compat: the arithmetic of the published re-implementation: a sigmoid on the discriminator's score, residual blocks of the
-        generator that take their first mean and deviation twice, and pictures shown to VGGFace as ImageNet's are. By default it is
-        the paper's
+        generator that take their first mean and deviation twice, and pictures shown to VGGFace as ImageNet's are. By default
+        it is the paper's
     """
 
     size: int = 256
