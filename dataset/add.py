@@ -19,6 +19,7 @@ from pipeline.drive import Ledger
 from pipeline.input import open_input
 from pipeline.runners import DASK, LOCAL, PORTABLE, Runner
 from pipeline.sources import SOURCES
+from schemas.bucket import is_bucket
 from schemas.config import PRECISIONS, BuildConfig
 from schemas.errors import ConfigError
 from schemas.manifest import Manifest
@@ -43,6 +44,12 @@ def offer(parser: argparse.ArgumentParser | argparse._MutuallyExclusiveGroup) ->
     parser.add_argument(
         "--extend-frames", type=int, metavar="N", help="for a finished data set: N frames a clip, decoding the new"
     )
+
+
+def _directory(text: str) -> Path:
+    if is_bucket(text):
+        raise argparse.ArgumentTypeError(f"is {text}: what lies in an object store is not changed; add on a disk, and copy")
+    return Path(text.removeprefix("file://"))
 
 
 def offer_runner(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
@@ -70,7 +77,7 @@ def parser(whole: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """The options that go with an addition. whole: the parser of `dataset.build`"""
     defaults = {field.name: field.default for field in dataclasses.fields(BuildConfig)}
     part = OneLineParser(prog="python -m dataset.build", description="Add to a finished data set.", allow_abbrev=False)
-    part.add_argument("--output", type=Path, required=True, help="the data set")
+    part.add_argument("--output", type=_directory, required=True, help="the data set")
     offer(part.add_mutually_exclusive_group(required=True))
     part.add_argument("--source", help="may be given, and must then be that of the data set")
     part.add_argument("--input", type=Path, nargs="+", help="--extend-frames: where the videos are, as for a build")

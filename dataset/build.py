@@ -18,8 +18,10 @@ from dataset import add
 from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, stop_on_signals
 from pipeline.drive import BuildOrder, Ledger, build
 from pipeline.input import Input, open_input
+from pipeline.mirror import mirrored
 from pipeline.plan import Wanted
 from pipeline.sources import SOURCES
+from schemas.bucket import is_bucket
 from schemas.config import FITS, PRECISIONS, RECIPES, UNITS, BuildConfig
 from schemas.errors import BuildFailed, ConfigError, DatasetError
 from schemas.reasons import REASONS
@@ -49,8 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if adding:
             print(add.run(options, beam_options, _sayer(options)))
             return OK
-        order, config = _understand(options, beam_options)
-        ledger = build(order, config, _sayer(options))
+        ledger = _build(options, beam_options)
     except (ConfigError, DatasetError) as error:
         return end(UNUSABLE, f"error: {error}")
     except BuildFailed as error:
@@ -59,11 +60,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return end(STOPPED, f"error: {error.strerror or error}: {error.filename or options.output}. The same command goes on")
     except KeyboardInterrupt:
         return end(INTERRUPTED, "interrupted. What is committed stays; the same command goes on from there")
-    print(as_json(ledger, order.out) if options.json else as_line(ledger, order.out))
+    print(as_json(ledger, options.output) if options.json else as_line(ledger, options.output))
     return OK if ledger.manifest.counts["kept"] else STOPPED
 
 
-def as_line(ledger: Ledger, out: Path) -> str:
+def _build(options: argparse.Namespace, beam_options: list[str]) -> Ledger:
+    if not is_bucket(options.output):
+        order, config = _understand(options, beam_options, Path(options.output.removeprefix("file://")))
+        return build(order, config, _sayer(options))
+    if options.input is None:
+        raise ConfigError(f"--output {options.output} needs --input")
+    with mirrored(options.output) as (out, bucket):
+        order, config = _understand(options, beam_options, out)
+        return build(dataclasses.replace(order, bucket=bucket), config, _sayer(options))
+
+
+def as_line(ledger: Ledger, out: str) -> str:
     """The ledger for people: planned = kept + rejected, and what this run did."""
     counts = ledger.manifest.counts
     reasons = ", ".join(f"{reason} {count}" for reason, count in counts["rejected"].items())
@@ -76,14 +88,14 @@ def as_line(ledger: Ledger, out: Path) -> str:
     return f"{planned} = {counts['kept']} kept + {rejected}; {done}; {counts['bytes'] / 1e6:.1f} MB in {out}"
 
 
-def as_json(ledger: Ledger, out: Path) -> str:
+def as_json(ledger: Ledger, out: str) -> str:
     """The ledger for programs, one JSON object."""
     report = {
         **ledger.manifest.counts,
         "doubtful": {name: doubt["count"] for name, doubt in ledger.manifest.hygiene.items() if isinstance(doubt, dict)},
         "clips_built": ledger.clips_built,
         "seconds": round(ledger.seconds, 3),
-        "output": str(out),
+        "output": out,
     }
     return json.dumps(report)
 
@@ -105,7 +117,9 @@ def _parser() -> argparse.ArgumentParser:
         "(demo: where the videos are rendered, OUTPUT-videos if not given)",
     )
     parser.add_argument("--metadata", type=Path, help="a csv of clips as FOMM's authors write it (voxceleb1, taichi, folder)")
-    parser.add_argument("--output", type=Path, required=True, help="where the data set goes")
+    parser.add_argument(
+        "--output", required=True, help="where the data set goes: a directory, or a URL of an object store, s3://…"
+    )
     what = parser.add_argument_group("what is built (decides the bytes of the data set)")
     what.add_argument(
         "--unit", choices=UNITS, default=defaults["unit"], help="what one sample is; video: frames from all its utterances"
@@ -143,14 +157,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _understand(options: argparse.Namespace, beam_options: list[str]) -> tuple[BuildOrder, BuildConfig]:
+def _understand(options: argparse.Namespace, beam_options: list[str], out: Path) -> tuple[BuildOrder, BuildConfig]:
     given = (("--workers", options.workers), ("--limit", options.limit), ("--openface-timeout", options.openface_timeout))
     for name, value in given:
         if value is not None and not value >= 1:
             raise ConfigError(f"{name} is {value}, must be at least 1")
     if options.input is None and options.source != "demo":
         raise ConfigError(f"--source {options.source} needs --input")
-    paths = options.input or [options.output.with_name(options.output.name + "-videos")]
+    paths = options.input or [out.with_name(out.name + "-videos")]
     opened = open_input(paths, SOURCES[options.source].splits)
     landmarks, why = models.resolve(options.landmarks)
     _sayer(options)(f"landmarks: {landmarks} ({why})")
@@ -178,7 +192,7 @@ def _understand(options: argparse.Namespace, beam_options: list[str]) -> tuple[B
         raise ConfigError(str(error)) from error
     order = BuildOrder(
         input=opened,
-        out=options.output,
+        out=out,
         metadata=options.metadata,
         wanted=Wanted(frozenset(options.split) if options.split else None, options.limit),
         retry=tuple(options.retry),

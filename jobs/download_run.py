@@ -15,7 +15,7 @@ from jobs.download_ytdlp import VIDEOS, Answer, Say, check_cookies, discard_part
 from pipeline.sources.files import videos_by_id
 from pipeline.sources.tree import DirectoryTree
 from schemas.errors import ConfigError
-from schemas.layout import WORK_DIR
+from schemas.layout import LOCK, WORK_DIR
 from schemas.lock import only_writer
 
 _LEFT_OUT_SHOWN = 10
@@ -188,9 +188,12 @@ def _remove_if_empty(out: Path) -> None:
     """Leave no empty directories, nor what a killed run was writing of its report."""
     for path in (out / WORK_DIR).glob("*.tmp"):
         path.unlink(missing_ok=True)
-    for path in (out / WORK_DIR / VIDEOS, out / WORK_DIR, out / VIDEOS, out):
+    for path in (out / WORK_DIR / VIDEOS, out / WORK_DIR, out / VIDEOS):
         with suppress(OSError):
             path.rmdir()
+    if all(path.name == LOCK for path in out.iterdir()):
+        (out / LOCK).unlink(missing_ok=True)
+        out.rmdir()
 
 
 def _say_once(text: str, run: _Run, say: Say) -> None:

@@ -20,10 +20,10 @@ from pipeline.action_units import check_csvs
 from pipeline.drive import Ledger, decoders, folder_of, run_units
 from pipeline.finalize import finalize
 from pipeline.input import Input, check_archives
+from pipeline.markers import pending
 from pipeline.provenance import PIPELINE_VERSION, provenance, versions
 from pipeline.runners import Runner
 from pipeline.shard import BuildJob
-from pipeline.supervise import pending
 from schemas.addition import Addition
 from schemas.config import BuildConfig, differences
 from schemas.errors import ConfigError

@@ -22,10 +22,11 @@ from dask.distributed import Client, KilledWorker, LocalCluster
 
 from pipeline.graph import start_graph
 from pipeline.journal import FAILURE, finished_clips
+from pipeline.markers import Markers, pull_one
 from pipeline.provenance import provenance
 from pipeline.shard import BuildJob
-from pipeline.supervise import Progress, pending
-from schemas.errors import BuildFailed, ConfigError
+from pipeline.supervise import Progress
+from schemas.errors import BuildFailed, ConfigError, StoreFailed
 from schemas.layout import DATASET_JSON, WORK_DIR
 from schemas.records import ShardUnit
 
@@ -52,12 +53,12 @@ def build_on_dask(
             "--dask_partition_size=1",
             *options,
         ]
-        idle = 0
-        while left := pending(units, job.out, job.addition):
+        idle, markers = 0, Markers(job.out, job.bucket, job.addition)
+        while left := markers.left(units):
             if idle > _MOST_IDLE_RUNS:
                 raise BuildFailed(f"Dask's workers died in {idle} runs without getting anywhere; their logs say of what")
             _run(units, left, noted, beam, progress)
-            idle = idle + 1 if len(pending(units, job.out, job.addition)) == len(left) else 0
+            idle = idle + 1 if len(markers.left(units)) == len(left) else 0
 
 
 @contextmanager
@@ -106,8 +107,11 @@ def _address(client: Client) -> str:
 
 @contextmanager
 def _journals(job: BuildJob) -> Iterator[BuildJob]:
-    """The job with a directory for its journals. Without it units that still run stop at their next clip."""
-    work = job.out / WORK_DIR
+    """The job with a directory for its journals. Without it units that still run stop at their next clip.
+
+    It lies on the disk that all share, or where the output is a bucket, on each machine.
+    """
+    work = Path(tempfile.gettempdir()) / f"motionshards-run-{job.run}" if job.bucket else job.out / WORK_DIR
     journal = work / f"journal-{os.getpid()}"
     journal.mkdir(parents=True)
     try:
@@ -127,7 +131,7 @@ def _check_workers(client: Client, job: BuildJob) -> None:
         if count != 1:
             raise ConfigError(f"worker {address} has {count} threads, and models are for one: dask worker --nthreads 1")
     made_with = provenance(job.config, job.weights, job.aus)
-    told = client.run(_what_is_wrong, job, _digest(job.out), made_with, on_error="return")
+    told = client.run(_what_is_wrong, job, _digest(job), made_with, on_error="return")
     for address, wrong in told.items():
         if wrong:
             raise ConfigError(f"worker {address} cannot do this: {wrong if isinstance(wrong, str) else repr(wrong)}")
@@ -141,29 +145,36 @@ def _what_is_wrong(job: BuildJob, digest: str, made_with: dict[str, str]) -> str
     if not job.root.exists():
         return f"it does not see --input {job.root}"
     try:
-        if _digest(job.out) != digest:
+        if _digest(job) != digest:
             return f"its {job.out} is another directory"
     except OSError:
         return f"it does not see --output {job.out}"
+    except StoreFailed as error:
+        return str(error)
     ours = provenance(job.config, job.weights, job.aus)
     return "; ".join(f"{name} is {ours.get(name)}, not {made}" for name, made in made_with.items() if ours.get(name) != made)
 
 
-def _digest(out: Path) -> str:
-    return hashlib.sha256((out / DATASET_JSON).read_bytes()).hexdigest()
+def _digest(job: BuildJob) -> str:
+    """sha256 of dataset.json. Raises OSError, StoreFailed."""
+    if job.bucket is None:
+        return hashlib.sha256((job.out / DATASET_JSON).read_bytes()).hexdigest()
+    with tempfile.TemporaryDirectory() as place:
+        pull_one(job.bucket, DATASET_JSON, Path(place) / DATASET_JSON)
+        return hashlib.sha256((Path(place) / DATASET_JSON).read_bytes()).hexdigest()
 
 
 def _run(units: Sequence[ShardUnit], left: list[ShardUnit], job: BuildJob, beam: list[str], progress: Progress) -> None:
     """One run over what is left; returns when it is over, also where too many workers died."""
     assert job.journal is not None
-    sizes = {unit.name: len(unit) for unit in left}
+    sizes, markers = {unit.name: len(unit) for unit in left}, Markers(job.out, job.bucket, job.addition)
     before = sum(map(len, units)) - sum(sizes.values())
     result: Any = start_graph(left, job, beam)
     try:
         while not all(future.done() for future in result.futures):
             if (job.journal / FAILURE).exists():
                 raise BuildFailed((job.journal / FAILURE).read_text().splitlines()[0])
-            open_clips = sum(len(unit) for unit in pending(left, job.out, job.addition))
+            open_clips = sum(len(unit) for unit in markers.left(left, sure=False))
             progress.update(before + sum(sizes.values()) - open_clips + finished_clips(job.journal))
             time.sleep(_POLL_S)
         _raise_failure(result.futures, job)

@@ -3,6 +3,7 @@
 import os
 import shutil
 import time
+import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -18,12 +19,14 @@ from pipeline.device import gpus
 from pipeline.finalize import finalize
 from pipeline.hygiene import hygiene, summary
 from pipeline.input import Input, archives_hint, check_archives
+from pipeline.markers import Markers
+from pipeline.mirror import publish_plan, publish_result
 from pipeline.progress import progress
 from pipeline.provenance import provenance
 from pipeline.shard import BuildJob
 from pipeline.sources import SOURCES
 from pipeline.sources.listing import Listing
-from pipeline.supervise import pending
+from schemas.bucket import Bucket
 from schemas.config import BuildConfig, differences
 from schemas.errors import ConfigError
 from schemas.layout import DATASET_JSON, LOCK, REJECTIONS, WORK_DIR
@@ -43,6 +46,7 @@ class BuildOrder:
 
     input: the opened input
     out: the output directory
+    bucket: the object store of which `out` is a mirror, see `mirror.mirrored`
     metadata: a csv of clips, for sources that have one
     wanted: which listed clips to plan
     retry: reason codes whose rejected clips are planned again
@@ -59,6 +63,7 @@ class BuildOrder:
     weights: Path | None = None
     compile: bool = False
     aus: AuSource | None = None
+    bucket: Bucket | None = None
     runner: runners.Runner = field(default_factory=runners.Runner)
     quiet: bool = False
 
@@ -89,6 +94,8 @@ def build(order: BuildOrder, config: BuildConfig, say: Callable[[str], None]) ->
         except ConfigError:
             _forget(order.out)
             raise
+        if order.bucket is not None:
+            publish_plan(order.bucket, order.out)
         ledger = _build_planned(order, config, manifest)
         shutil.rmtree(order.out / WORK_DIR, ignore_errors=True)
     if ledger.clips_built and (late := ledger.manifest.hygiene["past_the_end"]["count"]):
@@ -100,10 +107,12 @@ def _build_planned(order: BuildOrder, config: BuildConfig, manifest: Manifest) -
     """Build the units without a marker; index and ledger are written anew where they are not of all units."""
     start = time.monotonic()
     units = plan.units(order.out)
-    left = pending(units, order.out)
+    left = Markers(order.out, order.bucket).left(units)
     _run(order, config, manifest, units, left)
     if left or not manifest.complete or len(manifest.shards) != len(units):
         manifest = finalize(order.out, manifest)
+        if order.bucket is not None:
+            publish_result(order.bucket, order.out)
     return Ledger(manifest, sum(len(unit) for unit in left), time.monotonic() - start)
 
 
@@ -223,6 +232,8 @@ def _run(order: BuildOrder, config: BuildConfig, manifest: Manifest, units: list
         weights=order.weights.resolve() if order.weights else None,
         compile=order.compile,
         aus=order.aus,
+        bucket=order.bucket,
+        run=uuid.uuid4().hex,
     )
     run_units(left, sum(len(unit) for unit in units), job, order.runner, quiet=order.quiet)
 

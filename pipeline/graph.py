@@ -6,7 +6,7 @@ is used: no tagged outputs, no state, no finish_bundle, no side outputs.
 
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -14,6 +14,7 @@ from apache_beam.runners.runner import PipelineResult
 
 from pipeline.add_shard import add_to_shard
 from pipeline.journal import Abandoned, note_failure
+from pipeline.mirror import build_into_bucket
 from pipeline.shard import BuildJob, build_shard
 from schemas.records import ShardUnit
 
@@ -27,8 +28,7 @@ class BuildShard(beam.DoFn):
     def process(self, unit: ShardUnit) -> Iterator[str]:
         """Build one unit; a failure is noted beside the journals, since runners bury it in traces of their own."""
         try:
-            work = build_shard if self._job.addition is None else add_to_shard
-            yield work(unit, self._job).name
+            yield self._work()(unit, self._job).name
         except MemoryError:
             # As the kernel would: the clips in hand become suspects, and the supervisor starts again.
             os.kill(os.getpid(), signal.SIGKILL)
@@ -38,6 +38,11 @@ class BuildShard(beam.DoFn):
             if self._job.journal is not None:
                 note_failure(self._job.journal, error)
             raise
+
+    def _work(self) -> Callable[[ShardUnit, BuildJob], ShardUnit]:
+        if self._job.bucket is not None:
+            return build_into_bucket
+        return build_shard if self._job.addition is None else add_to_shard
 
 
 def start_graph(units: Sequence[ShardUnit], job: BuildJob, options: Sequence[str]) -> PipelineResult:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pipeline import plan
 from pipeline.finalize import finalize
 from pipeline.hygiene import without_names
-from pipeline.supervise import pending
+from pipeline.markers import pending
 from pipeline.take_out import concerned_units, take_out_of_plan, take_out_of_shard
 from schemas.atomic import sync
 from schemas.layout import INDEX, REJECTIONS, WORK_DIR, marker_path, planned_key

@@ -20,6 +20,7 @@ from pipeline.provenance import check_ffmpeg
 from pipeline.read import ReadClip
 from pipeline.tar import ShardWriter, size_and_hash
 from schemas.atomic import replacing
+from schemas.bucket import Bucket
 from schemas.config import BuildConfig
 from schemas.layout import marker_path, planned_key, tar_path
 from schemas.manifest import ShardEntry
@@ -49,6 +50,8 @@ class BuildJob:
     weights: directory with weight files of models, looked into first
     compile: compile the networks
     aus: where action units come from, if anywhere
+    bucket: an object store that the data set is built into; `out` is then a directory of this machine
+    run: differs from run to run
     addition, adding: number and name of what is added to shards that are built already; None for a build
     """
 
@@ -63,6 +66,8 @@ class BuildJob:
     weights: Path | None = None
     compile: bool = False
     aus: AuSource | None = None
+    bucket: Bucket | None = None
+    run: str = ""
     addition: int | None = None
     adding: str | None = None
 

@@ -5,7 +5,6 @@ that dies too, the clip is rejected. So a clip that kills its process costs one 
 outside costs no clip.
 """
 
-import functools
 import os
 import pickle
 import shutil
@@ -21,10 +20,10 @@ from pathlib import Path
 from typing import Protocol
 
 from pipeline.journal import FAILURE, SUSPECTS, WORKER_DIED, finished_clips
+from pipeline.markers import Markers
 from pipeline.shard import BuildJob
 from schemas.errors import BuildFailed
-from schemas.layout import WORK_DIR, marker_path
-from schemas.marker import read_entry
+from schemas.layout import WORK_DIR
 from schemas.records import ShardUnit
 
 _POLL_S = 0.2
@@ -37,33 +36,6 @@ class Progress(Protocol):
 
     def update(self, clips: int) -> None:
         """`clips` done since the start of the run."""
-
-
-def pending(units: Sequence[ShardUnit], out: Path, addition: int | None = None) -> list[ShardUnit]:
-    """The units that have no marker (one listing a split, not one look-up a unit), or one without this addition."""
-    present = {split: _names(out / split) for split in {unit.split for unit in units}}
-    places = {unit: marker_path(out, unit.split, unit.name) for unit in units}
-    missing = {unit for unit, place in places.items() if place.name not in present[unit.split]}
-    if addition is None:
-        return [unit for unit in units if unit in missing]
-    return [unit for unit in units if unit in missing or addition not in _added(places[unit])]
-
-
-def _added(marker: Path) -> tuple[int, ...]:
-    """The additions that rewrote a shard. This is asked often, so a marker is read again only when it is another file."""
-    stat = marker.stat()
-    return _read_added(marker, stat.st_ino, stat.st_mtime_ns)
-
-
-@functools.cache
-def _read_added(marker: Path, inode: int, written_ns: int) -> tuple[int, ...]:
-    return read_entry(marker).added
-
-
-def _names(directory: Path) -> set[str]:
-    with suppress(FileNotFoundError):
-        return set(os.listdir(directory))
-    return set()
 
 
 def build_locally(units: Sequence[ShardUnit], job: BuildJob, workers: int, options: Sequence[str], progress: Progress) -> None:
@@ -91,11 +63,11 @@ def build_locally(units: Sequence[ShardUnit], job: BuildJob, workers: int, optio
 def _until_built(
     units: Sequence[ShardUnit], job: BuildJob, beam: list[str], environment: dict[str, str], progress: Progress
 ) -> None:
-    idle_deaths = 0
-    while left := pending(units, job.out, job.addition):
+    idle_deaths, markers = 0, Markers(job.out, job.bucket, job.addition)
+    while left := markers.left(units):
         status = _run_child(units, left, job, beam, environment, progress)
         failure = _failure(job, status)
-        still_left = pending(units, job.out, job.addition)
+        still_left = markers.left(units)
         if failure and still_left:
             raise BuildFailed(failure)
         named = _read_suspects(job)
@@ -116,7 +88,7 @@ def _run_child(
     progress: Progress,
 ) -> int:
     """One run of the graph over what is left; returns the child's exit status once its whole process group is gone."""
-    sizes = {unit.name: len(unit) for unit in left}
+    sizes, markers = {unit.name: len(unit) for unit in left}, Markers(job.out, job.bucket, job.addition)
     before = sum(len(unit) for unit in units) - sum(sizes.values())
     assert job.journal is not None
     with _log(job).open("ab") as log:
@@ -135,7 +107,7 @@ def _run_child(
             child.stdin.flush()
         # Beam tells of a failure when all bundles are through, which may take days; the note is there at once.
         while child.poll() is None and not (job.journal / FAILURE).exists():
-            unfinished = pending(left, job.out, job.addition)
+            unfinished = markers.left(left, sure=False)
             committed = sum(sizes.values()) - sum(len(unit) for unit in unfinished)
             progress.update(before + committed + finished_clips(job.journal))
             if not unfinished:

@@ -4,6 +4,7 @@ MotionShardsError
 ├── ConfigError     unusable arguments or an output that cannot be used: exit status 2
 ├── ClipRejected    one clip is lost, for a known reason: becomes a row of rejections.parquet
 ├── BuildFailed     the build cannot go on, what is committed stays: exit status 1
+│   └── StoreFailed an object store does not do what it should, though tried again
 ├── DatasetError    a data set on disk is absent, unfinished or not of this format
 ├── LoaderFailed    a process that reads for a training died
 ├── TrainingFailed  a training cannot go on: a loss or a weight is no number
@@ -23,6 +24,10 @@ class ConfigError(MotionShardsError):
 
 class BuildFailed(MotionShardsError):
     """The build stopped before all units were committed."""
+
+
+class StoreFailed(BuildFailed):
+    """An object store does not do what it should; the message says what, and what it answers."""
 
 
 class DatasetError(MotionShardsError):

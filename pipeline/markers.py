@@ -1,0 +1,84 @@
+"""Which units are committed: their markers tell, in the data set's directory or in the bucket that it is built into."""
+
+import functools
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+from schemas.bucket import Bucket
+from schemas.layout import marker_path
+from schemas.marker import read_entry
+from schemas.records import ShardUnit
+
+_AT_ONCE = 32
+_LISTED_EVERY_S = 5.0
+
+
+class Markers:
+    """Which units are committed, in a directory or a bucket, whose markers are copied to the directory."""
+
+    def __init__(self, out: Path, bucket: Bucket | None = None, addition: int | None = None) -> None:
+        self._out, self._bucket, self._addition = out, bucket, addition
+        self._listed_at = -_LISTED_EVERY_S
+
+    def left(self, units: Sequence[ShardUnit], *, sure: bool = True) -> list[ShardUnit]:
+        """The units that have no marker, or one without the addition.
+
+        sure: each is asked for that a bucket's listing lacks; else the listing will do, and one of a few seconds ago
+        """
+        missing = pending(units, self._out, self._addition)
+        if self._bucket is None or not (sure or time.monotonic() - self._listed_at >= _LISTED_EVERY_S):
+            return missing
+        names = {f"{unit.split}/{unit.name}.parquet" for unit in missing}
+        listed = names & set[str]().union(*(self._bucket.names(split) for split in {unit.split for unit in missing}))
+        self._listed_at = time.monotonic()
+        if sure:
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                asked = sorted(names - listed)
+                listed |= {name for name, there in zip(asked, pool.map(self._bucket.exists, asked), strict=True) if there}
+        pull(self._bucket, self._out, sorted(listed))
+        return pending(missing, self._out, self._addition)
+
+
+def pending(units: Sequence[ShardUnit], out: Path, addition: int | None = None) -> list[ShardUnit]:
+    """The units that have no marker (one listing a split, not one look-up a unit), or one without this addition."""
+    present = {split: _names(out / split) for split in {unit.split for unit in units}}
+    places = {unit: marker_path(out, unit.split, unit.name) for unit in units}
+    missing = {unit for unit, place in places.items() if place.name not in present[unit.split]}
+    if addition is None:
+        return [unit for unit in units if unit in missing]
+    return [unit for unit in units if unit in missing or addition not in _added(places[unit])]
+
+
+def _added(marker: Path) -> tuple[int, ...]:
+    """The additions that rewrote a shard. This is asked often, so a marker is read again only when it is another file."""
+    stat = marker.stat()
+    return _read_added(marker, stat.st_ino, stat.st_mtime_ns)
+
+
+@functools.cache
+def _read_added(marker: Path, inode: int, written_ns: int) -> tuple[int, ...]:
+    return read_entry(marker).added
+
+
+def _names(directory: Path) -> set[str]:
+    with suppress(FileNotFoundError):
+        return set(os.listdir(directory))
+    return set()
+
+
+def pull(bucket: Bucket, out: Path, names: Sequence[str]) -> None:
+    """Copy objects to the files of the same names. Raises StoreFailed, FileNotFoundError."""
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        list(pool.map(lambda name: pull_one(bucket, name, out / name), names))
+
+
+def pull_one(bucket: Bucket, name: str, path: Path) -> None:
+    """Copy one object to a file, whole or not at all. Raises as `pull`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    bucket.get(name, temporary)
+    temporary.replace(path)

@@ -1,0 +1,225 @@
+"""Object stores as a place for data sets: S3 and what speaks like it through boto3, all others (gs, abfs, …) through fsspec.
+
+An object is put in one operation and is there whole or not at all. Nothing is renamed, for there is no renaming; who wants to be
+the only one creates with `exclusive`. The packages are imported when a bucket is opened, since who has a disk needs none.
+"""
+
+import importlib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from schemas.errors import ConfigError, StoreFailed
+
+logger = logging.getLogger("motionshards")
+
+_S3 = ("s3", "s3a", "s3n")
+_ATTEMPTS = 10
+
+
+class Bucket(Protocol):
+    """The objects below one URL, by their names relative to it. Pickled it goes to other processes and machines.
+
+    All methods raise StoreFailed where the store does not do what it should, after trying again.
+    """
+
+    url: str
+
+    def names(self, folder: str = "") -> set[str]:
+        """Of all objects below a folder. What was put a moment ago may be missing where a store's listings are late."""
+
+    def exists(self, name: str) -> bool:
+        """Whether an object is there, whatever listings say."""
+
+    def get(self, name: str, to: Path) -> None:
+        """Copy an object to a file. Raises FileNotFoundError: there is none."""
+
+    def put(self, file: Path, name: str) -> None:
+        """Copy a file to an object, which is replaced where there is one."""
+
+    def create(self, file: Path, name: str) -> bool:
+        """The same where there is no such object yet, else false; of two that create at once one gets true."""
+
+    def delete(self, name: str) -> None:
+        """Remove an object; nothing where there is none."""
+
+
+def is_bucket(where: str) -> bool:
+    """Whether an output is an object store: a URL of any scheme but file."""
+    scheme, found, _ = where.partition("://")
+    return bool(found) and scheme.lower() != "file"
+
+
+def open_bucket(url: str) -> Bucket:
+    """The bucket at a URL, scheme://bucket/prefix.
+
+    Raises:
+        ConfigError: it cannot be written to, or the package for its scheme is not installed
+    """
+    scheme = url.partition("://")[0].lower()
+    if scheme in ("http", "https"):
+        raise ConfigError(f"--output {url}: nothing can be written over {scheme}")
+    try:
+        return S3Bucket(url.rstrip("/")) if scheme in _S3 else FsspecBucket(url.rstrip("/"))
+    except ImportError as error:
+        raise ConfigError(f"{scheme}:// needs the package {error.name}; the extra `remote` brings that for s3") from error
+
+
+class S3Bucket:
+    """s3://bucket/prefix; credentials, region and endpoint are found as boto3 finds them."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        parts = urlsplit(url)
+        self._bucket, self._prefix = parts.netloc, parts.path.strip("/")
+        self._errors = importlib.import_module("botocore.exceptions")
+        config = importlib.import_module("botocore.config").Config(retries={"mode": "standard", "max_attempts": _ATTEMPTS})
+        self._client = importlib.import_module("boto3").session.Session().client("s3", config=config)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return S3Bucket, (self.url,)
+
+    def names(self, folder: str = "") -> set[str]:
+        """See Bucket."""
+        below = self._key(folder).rstrip("/")
+        prefix = f"{below}/" if below else ""
+        with self._told(f"list {folder or '.'}"):
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
+            keys = [each["Key"] for page in pages for each in page.get("Contents", ())]
+        return {key[len(self._key("")) :].lstrip("/") for key in keys}
+
+    def exists(self, name: str) -> bool:
+        """See Bucket."""
+        with self._told(f"look for {name}"):
+            try:
+                self._client.head_object(Bucket=self._bucket, Key=self._key(name))
+            except self._errors.ClientError as error:
+                if _status(error) == 404:
+                    return False
+                raise
+        return True
+
+    def get(self, name: str, to: Path) -> None:
+        """See Bucket."""
+        with self._told(f"get {name}"):
+            try:
+                self._client.download_file(self._bucket, self._key(name), str(to))
+            except self._errors.ClientError as error:
+                if _status(error) == 404:
+                    raise FileNotFoundError(f"{self.url}/{name}") from None
+                raise
+
+    def put(self, file: Path, name: str) -> None:
+        """See Bucket. In parts, where it is large; checksums are compared, and parts that are never joined are no object."""
+        with self._told(f"put {name}"):
+            self._client.upload_file(str(file), self._bucket, self._key(name))
+
+    def create(self, file: Path, name: str) -> bool:
+        """See Bucket."""
+        with self._told(f"create {name}"):
+            try:
+                with file.open("rb") as body:
+                    self._client.put_object(Bucket=self._bucket, Key=self._key(name), Body=body, IfNoneMatch="*")
+            except self._errors.ClientError as error:
+                if _status(error) in (409, 412):
+                    return False
+                raise
+        return True
+
+    def delete(self, name: str) -> None:
+        """See Bucket."""
+        with self._told(f"delete {name}"):
+            self._client.delete_object(Bucket=self._bucket, Key=self._key(name))
+
+    def _key(self, name: str) -> str:
+        return f"{self._prefix}/{name}" if self._prefix else name
+
+    @contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        """boto3's errors in one line, without what was sent."""
+        transfer = importlib.import_module("boto3.exceptions").Boto3Error
+        try:
+            yield
+        except self._errors.ClientError as error:
+            code = error.response.get("Error", {}).get("Code", "")
+            raise StoreFailed(f"{self.url}: cannot {what}: the store answers {_status(error)} {code}") from None
+        except (self._errors.BotoCoreError, transfer) as error:
+            first = next(iter(str(error).splitlines()), "")
+            raise StoreFailed(f"{self.url}: cannot {what}: {type(error).__name__}: {first}") from None
+
+
+class FsspecBucket:
+    """Any store that fsspec knows; patience and credentials are those of the package behind it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        core = importlib.import_module("fsspec.core")
+        try:
+            self._files, base = core.url_to_fs(url, use_listings_cache=False)
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"--output {url}: {error}") from None
+        self._base = base.rstrip("/")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FsspecBucket, (self.url,)
+
+    def names(self, folder: str = "") -> set[str]:
+        """See Bucket."""
+        with self._told(f"list {folder or '.'}"):
+            self._files.invalidate_cache()
+            below = f"{self._base}/{folder}".rstrip("/")
+            found = self._files.find(below) if self._files.exists(below) else []
+            return {path[len(self._base) :].lstrip("/") for path in found}
+
+    def exists(self, name: str) -> bool:
+        """See Bucket."""
+        with self._told(f"look for {name}"):
+            self._files.invalidate_cache()
+            return bool(self._files.exists(f"{self._base}/{name}"))
+
+    def get(self, name: str, to: Path) -> None:
+        """See Bucket."""
+        with self._told(f"get {name}"):
+            self._files.get_file(f"{self._base}/{name}", str(to))
+
+    def put(self, file: Path, name: str) -> None:
+        """See Bucket."""
+        with self._told(f"put {name}"):
+            path = f"{self._base}/{name}"
+            self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
+            self._files.put_file(str(file), path)
+
+    def create(self, file: Path, name: str) -> bool:
+        """See Bucket."""
+        with self._told(f"create {name}"):
+            path = f"{self._base}/{name}"
+            self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
+            try:
+                self._files.pipe_file(path, file.read_bytes(), mode="create")
+            except FileExistsError:
+                return False
+        return True
+
+    def delete(self, name: str) -> None:
+        """See Bucket."""
+        with self._told(f"delete {name}"):
+            if self._files.exists(f"{self._base}/{name}"):
+                self._files.rm_file(f"{self._base}/{name}")
+
+    @contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        """Each store has errors of its own."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            first = next(iter(str(error).splitlines()), "")
+            raise StoreFailed(f"{self.url}: cannot {what}: {type(error).__name__}: {first}") from error
+
+
+def _status(error: Any) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500))
