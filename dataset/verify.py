@@ -22,13 +22,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tqdm import tqdm
 
-from dataset.commandline import INTERRUPTED, OneLineParser
+from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end
+from dataset.verify_bucket import contents, directory_of
 from dataset.verify_ledger import Plan, check_built, check_conservation, check_counts, read_plan, stray_files
 from dataset.verify_removals import check_removals
 from dataset.verify_shard import OUTCOMES, ShardClaim, ShardFindings, check_shard
 from dataset.verify_tables import UNREADABLE, RowsByShard, why
-from schemas.errors import DatasetError
-from schemas.layout import DATASET_JSON, INDEX, REJECTIONS
+from schemas.bucket import Bucket, is_bucket
+from schemas.config import BuildConfig
+from schemas.errors import ConfigError, DatasetError, StoreFailed
+from schemas.layout import DATASET_JSON, INDEX, REJECTIONS, marker_path, tar_path
 from schemas.manifest import Manifest, ShardEntry
 from schemas.tables import INDEX as INDEX_SCHEMA
 from schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
@@ -60,6 +63,7 @@ class _Run:
     fast: bool
     workers: int
     seen: Callable[[int], object]
+    bucket: Bucket | None = None
     only: Set[str] | None = None
     shards: int = 0
     outcomes: list[pa.Table] = field(default_factory=list)
@@ -71,6 +75,7 @@ def verify(
     fast: bool = False,
     workers: int = _CORES,
     only: Set[str] | None = None,
+    bucket: Bucket | None = None,
     say: Callable[[str], object] = lambda fault: None,
     seen: Callable[[int], object] = lambda clips: None,
 ) -> Report:
@@ -80,9 +85,10 @@ def verify(
         fast: hash and walk the shards, but decode neither frames nor arrays
         workers: shards that are checked at a time
         only: names of the shards whose tars are looked at; None means all
+        bucket: the object store that `out` shows, see `dataset.verify_bucket`
         say, seen: told of each fault when it is found, and of clips that are done
     """
-    run, faults = _Run(out, fast, workers, seen, only), []
+    run, faults = _Run(out, fast, workers, seen, bucket, only), []
     for fault in map(_printable, _check(run)):
         faults.append(fault)
         say(fault)
@@ -146,7 +152,7 @@ def _check_shards(run: _Run, manifest: Manifest, plan: Plan) -> Iterator[str]:
             for entry in manifest.shards:
                 claim = claims.of(entry)
                 tar = run.only is None or entry.name in run.only
-                ahead.append((entry, pool.submit(check_shard, claim, run.out, manifest.config, fast=run.fast, tar=tar)))
+                ahead.append((entry, pool.submit(_check_one, run, claim, manifest.config, tar)))
                 if len(ahead) > run.workers + 1:
                     yield from _noted(run, *ahead.popleft())
             while ahead:
@@ -154,6 +160,12 @@ def _check_shards(run: _Run, manifest: Manifest, plan: Plan) -> Iterator[str]:
         finally:
             pool.shutdown(cancel_futures=True)
     yield from claims.faults
+
+
+def _check_one(run: _Run, claim: ShardClaim, config: BuildConfig, tar: bool) -> ShardFindings:
+    places = [place(run.out, claim.entry.split, claim.entry.name) for place in (marker_path, tar_path)]
+    with contents(run.bucket, run.out, places):
+        return check_shard(claim, run.out, config, fast=run.fast, tar=tar)
 
 
 def _noted(run: _Run, entry: ShardEntry, checked: Future[ShardFindings]) -> list[str]:
@@ -220,7 +232,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = OneLineParser(
         prog="python -m dataset.verify", description="Check a data set: hashes, index, frames, arrays, conservation."
     )
-    parser.add_argument("out", type=Path, metavar="OUT", help="the directory of the data set")
+    parser.add_argument("out", metavar="OUT", help="the directory of the data set, or its URL, s3://…")
     parser.add_argument("--fast", action="store_true", help="hash and walk the shards, but decode neither frames nor arrays")
     parser.add_argument("--workers", type=int, default=_CORES, help="threads (default: the number of cores, %(default)s)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -232,13 +244,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if not options.out.is_dir():
+    if not is_bucket(options.out) and not Path(options.out.removeprefix("file://")).is_dir():
         parser.error(f"{options.out} is not a directory")
     if options.workers < 1:
         parser.error(f"--workers is {options.workers}, must be at least 1")
     start = time.monotonic()
     try:
         report = _verify_aloud(options)
+    except (ConfigError, StoreFailed) as error:
+        return end(UNUSABLE, f"error: {error}")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -253,7 +267,11 @@ def _verify_aloud(options: argparse.Namespace) -> Report:
     hidden = options.quiet or not sys.stderr.isatty()
     with tqdm(unit="clip", disable=hidden, dynamic_ncols=True, file=sys.stderr) as bar:
         say = partial(tqdm.write, file=sys.stdout)
-        return verify(options.out, fast=options.fast, workers=options.workers, say=say, seen=bar.update)
+        how = {"fast": options.fast, "workers": options.workers, "say": say, "seen": bar.update}
+        if not is_bucket(options.out):
+            return verify(Path(options.out.removeprefix("file://")), **how)
+        with directory_of(options.out) as (out, bucket):
+            return verify(out, bucket=bucket, **how)
 
 
 if __name__ == "__main__":

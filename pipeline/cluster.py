@@ -22,10 +22,11 @@ from dask.distributed import Client, KilledWorker, LocalCluster
 
 from pipeline.graph import start_graph
 from pipeline.journal import FAILURE, finished_clips
-from pipeline.markers import Markers, pull_one
+from pipeline.markers import Markers
 from pipeline.provenance import provenance
 from pipeline.shard import BuildJob
 from pipeline.supervise import Progress
+from schemas.bucket import pull_one
 from schemas.errors import BuildFailed, ConfigError, StoreFailed
 from schemas.layout import DATASET_JSON, WORK_DIR
 from schemas.records import ShardUnit

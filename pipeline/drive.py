@@ -107,8 +107,10 @@ def _build_planned(order: BuildOrder, config: BuildConfig, manifest: Manifest) -
     """Build the units without a marker; index and ledger are written anew where they are not of all units."""
     start = time.monotonic()
     units = plan.units(order.out)
-    left = Markers(order.out, order.bucket).left(units)
+    markers = Markers(order.out, order.bucket)
+    left = markers.left(units)
     _run(order, config, manifest, units, left)
+    markers.left(left)  # has those of a bucket here, which not every runner has looked at
     if left or not manifest.complete or len(manifest.shards) != len(units):
         manifest = finalize(order.out, manifest)
         if order.bucket is not None:

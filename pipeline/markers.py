@@ -8,12 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from schemas.bucket import Bucket
+from schemas.bucket import AT_ONCE, Bucket, pull
 from schemas.layout import marker_path
 from schemas.marker import read_entry
 from schemas.records import ShardUnit
 
-_AT_ONCE = 32
 _LISTED_EVERY_S = 5.0
 
 
@@ -36,7 +35,7 @@ class Markers:
         listed = names & set[str]().union(*(self._bucket.names(split) for split in {unit.split for unit in missing}))
         self._listed_at = time.monotonic()
         if sure:
-            with ThreadPoolExecutor(_AT_ONCE) as pool:
+            with ThreadPoolExecutor(AT_ONCE) as pool:
                 asked = sorted(names - listed)
                 listed |= {name for name, there in zip(asked, pool.map(self._bucket.exists, asked), strict=True) if there}
         pull(self._bucket, self._out, sorted(listed))
@@ -68,17 +67,3 @@ def _names(directory: Path) -> set[str]:
     with suppress(FileNotFoundError):
         return set(os.listdir(directory))
     return set()
-
-
-def pull(bucket: Bucket, out: Path, names: Sequence[str]) -> None:
-    """Copy objects to the files of the same names. Raises StoreFailed, FileNotFoundError."""
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        list(pool.map(lambda name: pull_one(bucket, name, out / name), names))
-
-
-def pull_one(bucket: Bucket, name: str, path: Path) -> None:
-    """Copy one object to a file, whole or not at all. Raises as `pull`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    bucket.get(name, temporary)
-    temporary.replace(path)

@@ -15,10 +15,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.markers import pull, pull_one
 from pipeline.plan import plan_files
 from pipeline.shard import BuildJob, build_shard
-from schemas.bucket import Bucket, open_bucket
+from schemas.bucket import Bucket, open_bucket, pull, pull_one
 from schemas.errors import ConfigError
 from schemas.layout import CARD, DATASET_JSON, INDEX, LOCK, PLAN_DIR, REJECTIONS, marker_path, tar_path
 from schemas.records import ShardUnit

@@ -5,8 +5,9 @@ the only one creates with `exclusive`. The packages are imported when a bucket i
 """
 
 import importlib
-import logging
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,10 +15,10 @@ from urllib.parse import urlsplit
 
 from schemas.errors import ConfigError, StoreFailed
 
-logger = logging.getLogger("motionshards")
-
 _S3 = ("s3", "s3a", "s3n")
 _ATTEMPTS = 10
+AT_ONCE = 32
+"""Requests at a time that are worth their while."""
 
 
 class Bucket(Protocol):
@@ -219,6 +220,20 @@ class FsspecBucket:
         except Exception as error:
             first = next(iter(str(error).splitlines()), "")
             raise StoreFailed(f"{self.url}: cannot {what}: {type(error).__name__}: {first}") from error
+
+
+def pull(bucket: Bucket, out: Path, names: Sequence[str]) -> None:
+    """Copy objects to the files of the same names. Raises StoreFailed, FileNotFoundError."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(lambda name: pull_one(bucket, name, out / name), names))
+
+
+def pull_one(bucket: Bucket, name: str, path: Path) -> None:
+    """Copy one object to a file, whole or not at all. Raises as `pull`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    bucket.get(name, temporary)
+    temporary.replace(path)
 
 
 def _status(error: Any) -> int:

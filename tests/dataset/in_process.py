@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import pytest
 
 from pipeline.add_shard import add_to_shard
+from pipeline.mirror import build_into_bucket
 from pipeline.shard import BuildJob, build_shard
 from schemas.records import ShardUnit
 
@@ -19,8 +20,9 @@ def in_this_process() -> Iterator[None]:
 
 
 def _run(units: Sequence[ShardUnit], job: BuildJob, *_: object) -> None:
+    work = build_shard if job.addition is None else add_to_shard
     for unit in units:
-        (build_shard if job.addition is None else add_to_shard)(unit, job)
+        (build_into_bucket if job.bucket else work)(unit, job)
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,237 @@
+"""Builds into object stores: the bytes of the disk, whole or absent, whatever the store does, which is on this machine."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from in_process import quick
+from s3_here import Store, failing, s3_here
+
+import dataset.build
+import dataset.verify
+from dataset.loader import make_loader
+from dataset.stream import ClipStream, KPlusOne
+from schemas.bucket import S3Bucket, open_bucket
+from schemas.errors import ConfigError, StoreFailed
+
+__all__ = ["quick"]
+
+ROOT = Path(__file__).resolve().parents[2]
+OPTIONS = ["--size", "64", "--clips-per-shard", "2", "--quiet"]
+URL = "s3://data/faces"
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    with s3_here() as made:
+        use(made.environment, monkeypatch)
+        yield made
+
+
+def use(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+
+def arguments(videos: Path, out: Path | str, *more: str) -> list[str]:
+    return ["--source", "voxceleb2", "--input", str(videos), "--output", str(out), *OPTIONS, *more]
+
+
+@pytest.fixture(scope="module")
+def on_disk(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """sha256 of every shard and marker of a build on a disk."""
+    out = tmp_path_factory.mktemp("disk") / "out"
+    assert dataset.build.main([*arguments(demo_videos, out), "--workers", "1"]) == 0
+    return {path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in out.glob("t*/*")}
+
+
+def shards(store: Store) -> dict[str, str]:
+    below = [name.removeprefix("faces/") for name in store.names()]
+    return {name: hashlib.sha256(store.read(f"faces/{name}")).hexdigest() for name in below if name.startswith("t")}
+
+
+def test_a_bucket_has_the_bytes_of_the_disk_and_can_be_verified_and_read(
+    demo_videos: Path, on_disk: dict[str, str], store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert dataset.build.main(arguments(demo_videos, URL)) == 0
+    assert capsys.readouterr().out.endswith(f"MB in {URL}\n")
+    assert shards(store) == on_disk
+    small = {"README.md", "dataset.json", "index.parquet", "plan/plan-000000.parquet", "rejections.parquet"}
+    assert {name.removeprefix("faces/") for name in store.names()} == {*on_disk, *small}, "nothing else is left"
+    assert dataset.verify.main([URL, "--quiet"]) == 0
+    assert "8 clips" in capsys.readouterr().out
+    stream = ClipStream(URL, KPlusOne(4), split=None, global_batch_size=4, cache=tmp_path)
+    with make_loader(stream, processes=1) as loader:
+        assert sum(len(batch) for batch in loader) == 8
+
+
+def test_workers_of_this_machine_write_into_a_bucket(demo_videos: Path, on_disk: dict[str, str], store: Store) -> None:
+    assert dataset.build.main([*arguments(demo_videos, URL), "--workers", "2"]) == 0
+    assert shards(store) == on_disk
+
+
+def test_what_was_committed_stays_and_new_clips_come_to_it(
+    demo_videos: Path, on_disk: dict[str, str], store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert dataset.build.main(arguments(demo_videos, URL, "--split", "test")) == 0
+    first = shards(store)
+    assert dataset.build.main(arguments(demo_videos, URL)) == 0
+    assert first.items() < shards(store).items()
+    capsys.readouterr()
+    assert dataset.build.main(arguments(demo_videos, URL)) == 0
+    assert "nothing new to build" in capsys.readouterr().out
+    assert dataset.verify.main([URL, "--fast", "--quiet"]) == 0
+    assert set(shards(store)) == set(on_disk)
+
+
+@pytest.mark.slow
+def test_a_build_that_was_killed_goes_on_and_its_lock_is_taken_over_by_workers(
+    demo_videos: Path, on_disk: dict[str, str], store: Store
+) -> None:
+    driver = subprocess.Popen(
+        [sys.executable, "-m", "dataset.build", *arguments(demo_videos, URL), "--workers", "1"], cwd=ROOT, start_new_session=True
+    )
+    end = time.monotonic() + 60
+    while not any(name.startswith("faces/t") and name.endswith(".parquet") for name in store.names()):
+        assert time.monotonic() < end and driver.poll() is None
+        time.sleep(0.05)
+    os.killpg(driver.pid, signal.SIGKILL)
+    driver.wait()
+    before = set(store.names())
+    assert "faces/.writer" in before and "faces/index.parquet" not in before
+    assert dataset.build.main([*arguments(demo_videos, URL), "--workers", "1"]) == 0
+    assert shards(store) == on_disk
+    assert "faces/.writer" not in store.names()
+
+
+@pytest.mark.parametrize(
+    ("owner", "told"), [("process {pid} on {host}", "({owner}); if"), ("process 1 on far.away.example", "far.away.example); if")]
+)
+def test_a_second_driver_is_refused(
+    demo_videos: Path, store: Store, owner: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    owner = owner.format(pid=os.getpid(), host=os.uname().nodename)
+    store.put("faces/.writer", f"{owner}\n".encode())
+    assert dataset.build.main(arguments(demo_videos, URL)) == 2
+    said = capsys.readouterr().err
+    assert f"another build is running on {URL}" in said and told.format(owner=owner) in said and said.count("\n") == 1
+    assert store.read("faces/.writer") == f"{owner}\n".encode(), "it is still the owner's"
+
+
+def test_throttling_and_uploads_that_die_half_way_are_tried_again(
+    demo_videos: Path, on_disk: dict[str, str], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with failing(store) as (environment, failures):
+        use(environment, monkeypatch)
+        failures.busy, failures.cut = 3, 2
+        assert dataset.build.main(arguments(demo_videos, URL)) == 0
+        assert sorted(failures.met) == ["busy"] * 3 + ["cut"] * 2
+    assert shards(store) == on_disk
+
+
+def test_a_store_that_does_not_recover_ends_the_build_in_a_line_and_nothing_is_there_by_halves(
+    demo_videos: Path, store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("schemas.bucket._ATTEMPTS", 2)
+    with failing(store) as (environment, failures):
+        use(environment, monkeypatch)
+        failures.busy = 1000
+        assert dataset.build.main(arguments(demo_videos, URL)) == 1
+    said = capsys.readouterr().err
+    assert f"error: {URL}: cannot put t" in said and "the same command goes on" in said and said.count("\n") == 1
+    assert not [name for name in store.names() if name.endswith(".tar") or name.startswith("faces/t")]
+
+
+def test_a_listing_that_is_late_costs_nothing(
+    demo_videos: Path, on_disk: dict[str, str], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was put while the build runs is in no listing."""
+    names, began = S3Bucket.names, set[str]()
+    monkeypatch.setattr(S3Bucket, "names", lambda self, folder="": names(self, folder) & began)
+    assert dataset.build.main(arguments(demo_videos, URL)) == 0
+    assert shards(store) == on_disk
+
+
+def test_damage_and_strangers_are_found(demo_videos: Path, store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    assert dataset.build.main(arguments(demo_videos, URL)) == 0
+    first, second = sorted(name for name in store.names() if name.endswith(".tar"))[:2]
+    content = bytearray(store.read(first))
+    content[2000] ^= 1
+    store.put(first, bytes(content))
+    store.client.delete_object(Bucket="data", Key=second)
+    store.put("faces/train/other-train-000000.tar", b"")
+    store.put("faces/../../escaped.tar", b"")
+    capsys.readouterr()
+    assert dataset.verify.main([URL, "--quiet"]) == 1
+    told = capsys.readouterr().out
+    assert f"{first.removeprefix('faces/')}: " in told and f"{second.removeprefix('faces/')}: " in told
+    assert "other-train-000000.tar: is a stray file" in told
+
+
+def test_a_bucket_with_other_things_in_it_is_not_taken_over(
+    demo_videos: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.put("faces/thesis.tex", b"years of work")
+    assert dataset.build.main(arguments(demo_videos, URL)) == 2
+    assert "thesis.tex" in capsys.readouterr().err
+    assert store.names() == {"faces/thesis.tex": 13}
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("https://example.org/data", "nothing can be written over https"),
+        ("nothing://x/y", "Protocol not known: nothing"),
+        ("s3://nosuchbucket/x", "404 NoSuchBucket"),
+    ],
+)
+def test_places_that_cannot_be_written_to_are_told(
+    demo_videos: Path, store: Store, url: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert dataset.build.main(arguments(demo_videos, url)) in (1, 2)
+    said = capsys.readouterr().err
+    assert told in said and said.count("\n") == 1, said
+
+
+def test_what_lies_in_a_bucket_is_not_changed(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        dataset.build.main(["--output", URL, "--add", "quality"])
+    assert "what lies in an object store is not changed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("url", [URL, "memory://data/faces"])
+def test_buckets_are_alike(url: str, store: Store, tmp_path: Path) -> None:
+    bucket = open_bucket(url)
+    (tmp_path / "a").write_bytes(b"first")
+    (tmp_path / "b").write_bytes(b"second")
+    assert bucket.names() == set() and not bucket.exists("train/x")
+    bucket.put(tmp_path / "a", "train/x")
+    assert bucket.create(tmp_path / "a", "train/y") and not bucket.create(tmp_path / "b", "train/y")
+    bucket.put(tmp_path / "b", "other")
+    assert bucket.names() == {"train/x", "train/y", "other"} and bucket.names("train") == {"train/x", "train/y"}
+    bucket.put(tmp_path / "b", "train/x")
+    bucket.get("train/x", tmp_path / "c")
+    bucket.get("train/y", tmp_path / "d")
+    assert ((tmp_path / "c").read_bytes(), (tmp_path / "d").read_bytes()) == (b"second", b"first")
+    with pytest.raises(FileNotFoundError):
+        bucket.get("nothing", tmp_path / "e")
+    for name in ("train/x", "train/y", "other", "nothing"):
+        bucket.delete(name)
+    assert bucket.names() == set()
+
+
+def test_a_store_that_refuses_is_told_without_secrets(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"")
+    with pytest.raises(StoreFailed, match=r"^s3://nosuchbucket/x: cannot put a: ") as caught:
+        open_bucket("s3://nosuchbucket/x").put(tmp_path / "a", "a")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ConfigError, match="over http"):
+        open_bucket("http://x/y")
