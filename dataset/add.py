@@ -46,6 +46,11 @@ def offer(parser: argparse.ArgumentParser | argparse._MutuallyExclusiveGroup) ->
     )
 
 
+def place(text: str) -> Path | str:
+    """A path, or the URL of an object store as it is; for argparse."""
+    return text if is_bucket(text) else Path(text.removeprefix("file://"))
+
+
 def _directory(text: str) -> Path:
     if is_bucket(text):
         raise argparse.ArgumentTypeError(f"is {text}: what lies in an object store is not changed; add on a disk, and copy")
@@ -80,7 +85,7 @@ def parser(whole: argparse.ArgumentParser) -> argparse.ArgumentParser:
     part.add_argument("--output", type=_directory, required=True, help="the data set")
     offer(part.add_mutually_exclusive_group(required=True))
     part.add_argument("--source", help="may be given, and must then be that of the data set")
-    part.add_argument("--input", type=Path, nargs="+", help="--extend-frames: where the videos are, as for a build")
+    part.add_argument("--input", type=place, nargs="+", help="--extend-frames: where the videos are, as for a build")
     part.add_argument("--landmarks", choices=[name for name in models.CHOICES if name != "none"], default="auto")
     part.add_argument("--detector", choices=DETECTORS, default=defaults["detector"], help="FAN's face detector")
     part.add_argument("--precision", choices=PRECISIONS, default=defaults["precision"], help="FAN's arithmetic")

@@ -17,7 +17,7 @@ from pathlib import Path
 from dataset import add
 from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, stop_on_signals
 from pipeline.drive import BuildOrder, Ledger, build
-from pipeline.input import Input, open_input
+from pipeline.input import Input, open_input, shown
 from pipeline.mirror import mirrored
 from pipeline.plan import Wanted
 from pipeline.sources import SOURCES
@@ -111,9 +111,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--source", required=True, choices=SOURCES, help="the corpus")
     parser.add_argument(
         "--input",
-        type=Path,
+        type=add.place,
         nargs="+",
-        help="its directory, or its archives, read in place: zip or tar, also in parts, of which one is named "
+        help="its directory or URL (s3://…), or its archives, read in place: zip or tar, also in parts, of which one is named "
         "(demo: where the videos are rendered, OUTPUT-videos if not given)",
     )
     parser.add_argument("--metadata", type=Path, help="a csv of clips as FOMM's authors write it (voxceleb1, taichi, folder)")
@@ -209,7 +209,7 @@ def _usual_recipe(source: str, opened: Input) -> str:
     try:
         return SOURCES[source].recipe(opened.tree)
     except OSError as error:
-        raise ConfigError(f"cannot read --input {opened.root}: {error.strerror}") from error
+        raise ConfigError(f"cannot read --input {shown(opened.root)}: {error.strerror}") from error
 
 
 def _sayer(options: argparse.Namespace):  # type: ignore[no-untyped-def]

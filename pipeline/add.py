@@ -19,15 +19,16 @@ from pipeline import plan
 from pipeline.action_units import check_csvs
 from pipeline.drive import Ledger, decoders, folder_of, run_units
 from pipeline.finalize import finalize
-from pipeline.input import Input, check_archives
+from pipeline.input import Input, check_archives, resolved, shown
 from pipeline.markers import pending
 from pipeline.provenance import PIPELINE_VERSION, provenance, versions
 from pipeline.runners import Runner
 from pipeline.shard import BuildJob
+from pipeline.unpack import is_there
 from schemas.addition import Addition
 from schemas.config import BuildConfig, differences
 from schemas.errors import ConfigError
-from schemas.layout import INDEX, WORK_DIR, uri_to_path
+from schemas.layout import INDEX, WORK_DIR
 from schemas.lock import only_writer
 from schemas.manifest import Manifest
 from schemas.records import ShardUnit
@@ -133,8 +134,8 @@ def _check_input(order: AddOrder, manifest: Manifest) -> None:
     root = order.input.root
     check_archives(root, manifest.archives)
     spans = [row[0] for row in planned["spans"].slice(0, _LOOKED_FOR).to_pylist()]
-    if spans and not any(span["packed"] or (root / uri_to_path(span["uri"])).is_file() for span in spans):
-        raise ConfigError(f"--input {root} has none of {len(spans)} videos that {order.out} was built from")
+    if spans and not any(span["packed"] or is_there(root, span["uri"]) for span in spans):
+        raise ConfigError(f"--input {shown(root)} has none of {len(spans)} videos that {order.out} was built from")
 
 
 def _addition(order: AddOrder, manifest: Manifest, config: BuildConfig, at: str) -> Addition:
@@ -193,7 +194,7 @@ def _add(order: AddOrder, manifest: Manifest, addition: Addition, config: BuildC
 def _run(order: AddOrder, manifest: Manifest, addition: Addition, config: BuildConfig, total: int, left: list[ShardUnit]) -> None:
     """Rewrite the units that are left of `total` planned clips."""
     job = BuildJob(
-        (order.input.root if order.input else order.out).resolve(),
+        resolved(order.input.root if order.input else order.out),
         order.out.resolve(),
         config,
         manifest.provenance["ffmpeg"],

@@ -6,12 +6,11 @@ whatever the video's rate is. Boxes are pixels of a frame scaled to 360 px heigh
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.unpack import content
+from pipeline.unpack import Root, content
 from schemas.errors import ClipRejected
 from schemas.records import Span
 from transforms.extract.timeline import Timeline
@@ -55,7 +54,7 @@ class Annotation:
         return np.asarray(self.boxes_px[max(int(before), 0)])
 
 
-def annotation(span: Span, root: Path, size_px: tuple[int, int]) -> Annotation:
+def annotation(span: Span, root: Root, size_px: tuple[int, int]) -> Annotation:
     """What is known of a span whose video has frames of `size_px`.
 
     A box a frame becomes their union, so that the crop stands still and holds the face in every frame.

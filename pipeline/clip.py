@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -12,7 +11,7 @@ import numpy as np
 from pipeline.annotations import annotation
 from pipeline.follow import Followed, follow
 from pipeline.read import ReadClip, annotated_frames, past_end_s, read_frames
-from pipeline.unpack import media
+from pipeline.unpack import Root, media
 from schemas.config import BuildConfig
 from schemas.errors import ClipRejected
 from schemas.records import Clip, ClipSpec, FaceTrack, Landmarks, Rejected, Span
@@ -27,7 +26,7 @@ from transforms.extract.track import centred_box, track
 Something = TypeVar("Something")
 
 
-def read_clip(spec: ClipSpec, root: Path, model: FaceModel | None, config: BuildConfig) -> list[ReadClip | Rejected]:
+def read_clip(spec: ClipSpec, root: Root, model: FaceModel | None, config: BuildConfig) -> list[ReadClip | Rejected]:
     """Decode what is stored of a clip: one outcome, or one a tube. Every expected failure becomes a Rejected.
 
     A decoder that was killed is tried once more: when memory is short the kernel takes whoever is largest, not who is guilty.
@@ -36,7 +35,7 @@ def read_clip(spec: ClipSpec, root: Path, model: FaceModel | None, config: Build
     return [read] if isinstance(read, Rejected) else read
 
 
-def read_media(spec: ClipSpec, root: Path, read: Callable[[ReadTimeline, dict[str, Media]], Something]) -> Something | Rejected:
+def read_media(spec: ClipSpec, root: Root, read: Callable[[ReadTimeline, dict[str, Media]], Something]) -> Something | Rejected:
     """What `read` makes of the opened files of a clip, by uri; tried as `read_clip` says."""
     for last in (False, True):
         try:
@@ -55,14 +54,14 @@ def finish_clips(read: Sequence[ReadClip], model: FaceModel | None, config: Buil
     return [_finish(clip, found, points, config) for clip, (found, points) in zip(read, faces, strict=True)]
 
 
-def build_clip(spec: ClipSpec, root: Path, model: FaceModel | None, config: BuildConfig) -> list[Clip | Rejected]:
+def build_clip(spec: ClipSpec, root: Root, model: FaceModel | None, config: BuildConfig) -> list[Clip | Rejected]:
     """One clip from file to finished samples: one outcome, or one a tube."""
     read = read_clip(spec, root, model, config)
     done = iter(finish_clips([one for one in read if isinstance(one, ReadClip)], model, config))
     return [next(done) if isinstance(one, ReadClip) else one for one in read]
 
 
-def _read(spec: ClipSpec, root: Path, read: Callable[[ReadTimeline, dict[str, Media]], Something]) -> Something:
+def _read(spec: ClipSpec, root: Root, read: Callable[[ReadTimeline, dict[str, Media]], Something]) -> Something:
     with ExitStack() as opened:
         # Several spans may lie in one file, which is then opened, or unpacked, once.
         files = {span.uri: opened.enter_context(media(span.uri, span.packed, root)) for span in _each_file(spec)}
@@ -77,7 +76,7 @@ def _read(spec: ClipSpec, root: Path, read: Callable[[ReadTimeline, dict[str, Me
 def _read_by(
     timeline_of: ReadTimeline,
     spec: ClipSpec,
-    root: Path,
+    root: Root,
     files: dict[str, Media],
     model: FaceModel | None,
     config: BuildConfig,

@@ -143,7 +143,7 @@ def _what_is_wrong(job: BuildJob, digest: str, made_with: dict[str, str]) -> str
 
     digest, made_with: of the data set's dataset.json, and what decides its bytes, as the driver sees them
     """
-    if not job.root.exists():
+    if isinstance(job.root, Path) and not job.root.exists():
         return f"it does not see --input {job.root}"
     try:
         if _digest(job) != digest:

@@ -18,7 +18,7 @@ from pipeline.action_units import check_csvs
 from pipeline.device import gpus
 from pipeline.finalize import finalize
 from pipeline.hygiene import hygiene, summary
-from pipeline.input import Input, archives_hint, check_archives
+from pipeline.input import Input, archives_hint, check_archives, resolved, shown
 from pipeline.markers import Markers
 from pipeline.mirror import publish_plan, publish_result
 from pipeline.progress import progress
@@ -133,7 +133,7 @@ def _open(order: BuildOrder, config: BuildConfig, made_with: dict[str, str]) -> 
     """The data set's manifest, new or as it lies there; refuses one that would come out different."""
     if not (order.out / DATASET_JSON).exists():
         _refuse_strangers(order.out)
-        manifest = Manifest(config, made_with, str(order.input.root.resolve()), aus_from=folder_of(order.aus))
+        manifest = Manifest(config, made_with, shown(resolved(order.input.root)), aus_from=folder_of(order.aus))
         manifest.write(order.out)
         return manifest
     manifest = Manifest.read(order.out)
@@ -179,7 +179,7 @@ def _plan(order: BuildOrder, config: BuildConfig, manifest: Manifest, say: Calla
     new = plan.plan_new(order.out, listed, config, order.wanted, manifest.removals)
     if not plan.plan_files(order.out):
         expected = SOURCES[config.source].expected + archives_hint(order.input)
-        raise ConfigError(f"no clips of {config.source} below {order.input.root} (expected {expected})")
+        raise ConfigError(f"no clips of {config.source} below {shown(order.input.root)} (expected {expected})")
     say(f"planned: {new} new clips")
     if removed.any():
         say(f"left out, as they were removed on request: {removed.sum()} clips")
@@ -196,10 +196,11 @@ def _plan(order: BuildOrder, config: BuildConfig, manifest: Manifest, say: Calla
 def _list(order: BuildOrder, config: BuildConfig) -> tuple[Listing, pa.Table]:
     """The source's clips, as a table to plan from."""
     source = SOURCES[config.source]
-    source.prepare(order.input.root)
+    if isinstance(order.input.root, Path):
+        source.prepare(order.input.root)
     listing = Listing(order.input.tree, config.unit, order.metadata, list(order.input.refused))
     try:
-        if not order.input.root.is_dir():
+        if isinstance(order.input.root, Path) and not order.input.root.is_dir():
             raise ConfigError(f"--input {order.input.root} is not a directory")
         return listing, plan.listing_table(source.list_clips(listing), config)
     except PermissionError as error:
@@ -226,7 +227,7 @@ def _run(order: BuildOrder, config: BuildConfig, manifest: Manifest, units: list
         return
     check_archives(order.input.root, manifest.archives)
     job = BuildJob(
-        order.input.root.resolve(),
+        resolved(order.input.root),
         order.out.resolve(),
         config,
         manifest.provenance["ffmpeg"],

@@ -8,7 +8,10 @@ from pathlib import Path
 
 from pipeline.parts import Parts, find_parts, is_archive_name
 from pipeline.sources.archive import ArchiveTree
+from pipeline.sources.bucket import BucketTree
 from pipeline.sources.tree import DirectoryTree, OverlayTree, Tree
+from pipeline.unpack import Root
+from schemas.bucket import open_bucket
 from schemas.errors import ConfigError
 from schemas.layout import path_to_uri, uri_to_path
 
@@ -17,27 +20,34 @@ from schemas.layout import path_to_uri, uri_to_path
 class Input:
     """The files to build from.
 
-    root: the directory below which all paths lie
+    root: the directory or object store below which all paths lie
     tree: what the sources look at
     archives: uri of each archive -> {uri of a part: its bytes}
     refused: a line for each file of an archive that is left out
     """
 
-    root: Path
+    root: Root
     tree: Tree
     archives: dict[str, dict[str, int]]
     refused: tuple[str, ...] = ()
 
 
-def open_input(paths: Sequence[Path], splits: tuple[str, ...]) -> Input:
-    """Find the parts of archives and list them. A directory is not looked into, and need not exist yet.
+def open_input(given: Sequence[Path | str], splits: tuple[str, ...]) -> Input:
+    """Find the parts of archives and list them; list an object store. A directory is not looked into, and need not exist yet.
 
+    given: paths, or one URL
     splits: directories at the top of a source's layout, see `Source`
 
     Raises:
         ConfigError: no such file, more than one directory, archives outside the directory, or see `ArchiveTree`
     """
-    paths = [found for path in paths for found in _expanded(path)]
+    urls = [one for one in given if isinstance(one, str)]
+    if urls and len(given) > 1:
+        raise ConfigError(f"--input {urls[0]} is an object store, which goes with nothing else")
+    if urls:
+        bucket = open_bucket(urls[0])
+        return Input(bucket, BucketTree(bucket), {})
+    paths = [found for path in given if isinstance(path, Path) for found in _expanded(path)]
     archives = list(dict.fromkeys(tuple(find_parts(path)) for path in paths if _is_archive(path)))
     directories = [path for path in paths if not _is_archive(path)]
     if len(directories) > 1:
@@ -52,13 +62,26 @@ def open_input(paths: Sequence[Path], splits: tuple[str, ...]) -> Input:
 
 def archives_hint(opened: Input) -> str:
     """What to say to the user whose directory holds no clips but archives; empty where there are none."""
+    if not isinstance(opened.root, Path):
+        return ""
     found = [] if opened.archives or not opened.root.is_dir() else sorted(filter(is_archive_name, opened.root.iterdir()))
     return f"; there is {found[0].name}: archives are read where --input names them" if found else ""
 
 
-def check_archives(root: Path, archives: dict[str, dict[str, int]]) -> None:
+def resolved(root: Root) -> Root:
+    """The root as workers in other directories find it."""
+    return root.resolve() if isinstance(root, Path) else root
+
+
+def shown(root: Root) -> str:
+    """The root for people."""
+    return str(root) if isinstance(root, Path) else root.url
+
+
+def check_archives(root: Root, archives: dict[str, dict[str, int]]) -> None:
     """Raise ConfigError where an archive that a data set was planned from is no longer what it was, naming the part."""
     for sizes in archives.values():
+        assert isinstance(root, Path), "archives lie on a disk"
         for uri, size in sizes.items():
             path = root / uri_to_path(uri)
             if not path.is_file():

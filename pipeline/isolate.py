@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pipeline.clip import build_clip
+from pipeline.unpack import Root
 from schemas.config import BuildConfig
 from schemas.errors import BuildFailed
 from schemas.records import Clip, ClipSpec, Rejected
@@ -19,7 +20,7 @@ from transforms.extract.landmarks import models
 from transforms.extract.landmarks.options import ModelOptions
 
 
-def build_alone(spec: ClipSpec, root: Path, config: BuildConfig, options: ModelOptions) -> list[Clip | Rejected]:
+def build_alone(spec: ClipSpec, root: Root, config: BuildConfig, options: ModelOptions) -> list[Clip | Rejected]:
     """Build a clip in a child process; if the child is killed the clip is rejected with `killed_worker`.
 
     Raises:

@@ -38,7 +38,7 @@ def mirrored(url: str) -> Iterator[tuple[Path, Bucket]]:
             pull(bucket, out, [DATASET_JSON, *sorted(bucket.names(PLAN_DIR))])
             if bucket.exists(REJECTIONS):
                 pull(bucket, out, [REJECTIONS])
-        elif strangers := bucket.names() - {LOCK}:
+        elif strangers := bucket.names().keys() - {LOCK}:
             raise ConfigError(f"--output {url} is not empty and holds no data set (there is {min(strangers)!r})")
         yield out, bucket
 

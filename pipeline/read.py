@@ -1,12 +1,12 @@
 """Reading a clip by a recipe that knows its frames beforehand: the frames are sampled, and only those are decoded."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.annotations import Annotation, annotation
+from pipeline.unpack import Root
 from schemas.config import BuildConfig
 from schemas.errors import ClipRejected
 from schemas.records import ClipSpec, Crop, FaceTrack, Span
@@ -34,7 +34,7 @@ class ReadClip:
 
 
 def read_frames(
-    spec: ClipSpec, root: Path, files: dict[str, Media], timeline_of: ReadTimeline, config: BuildConfig, stored: int = 0
+    spec: ClipSpec, root: Root, files: dict[str, Media], timeline_of: ReadTimeline, config: BuildConfig, stored: int = 0
 ) -> ReadClip:
     """Sample over the frames of all spans laid end to end, then decode those of each file.
 
@@ -78,7 +78,7 @@ class _Part:
         return self.timeline.duration_s * len(self.frames) / max(1, len(self.timeline.raw_s))
 
 
-def _part(span: Span, root: Path, file: Media, timeline_of: ReadTimeline, config: BuildConfig) -> _Part:
+def _part(span: Span, root: Root, file: Media, timeline_of: ReadTimeline, config: BuildConfig) -> _Part:
     line = timeline_of(file, config.decode_timeout_s)
     known = annotation(span, root, line.size_px)
     window = None

@@ -19,6 +19,7 @@ from pipeline.plan import read_unit
 from pipeline.provenance import check_ffmpeg
 from pipeline.read import ReadClip
 from pipeline.tar import ShardWriter, size_and_hash
+from pipeline.unpack import Root
 from schemas.atomic import replacing
 from schemas.bucket import Bucket
 from schemas.config import BuildConfig
@@ -55,7 +56,7 @@ class BuildJob:
     addition, adding: number and name of what is added to shards that are built already; None for a build
     """
 
-    root: Path
+    root: Root
     out: Path
     config: BuildConfig
     ffmpeg: str

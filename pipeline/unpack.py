@@ -1,4 +1,5 @@
-"""The files of a plan as ffmpeg can open them: those on disk by their path, those in archives through memory.
+"""The files of a plan as ffmpeg can open them: those on disk by their path, those in archives through memory, those in object
+stores through a temporary file.
 
 A file in an archive is read by its place, checked by its CRC-32 and put into an anonymous file in memory (memfd), since
 ffmpeg cannot read a video whose index stands at its end from a pipe. Nothing is written to disk.
@@ -7,12 +8,14 @@ ffmpeg cannot read a video whose index stands at its end from a pipe. Nothing is
 import functools
 import os
 import struct
+import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.parts import Parts, find_parts
+from schemas.bucket import Bucket
 from schemas.errors import ClipRejected, ConfigError
 from schemas.layout import uri_to_path
 from schemas.records import Packed
@@ -22,14 +25,29 @@ LOCAL_HEADER = b"PK\x03\x04"
 _HEADER_BYTES = 30
 _CHUNK = 1 << 20
 
+Root = Path | Bucket
+"""Where the paths of an input begin: a directory or an object store."""
+
+
+def is_there(root: Root, uri: str) -> bool:
+    """Whether a file of the input is where it was planned to be. Raises StoreFailed."""
+    path = uri_to_path(uri)
+    return (root / path).is_file() if isinstance(root, Path) else root.exists(path)
+
 
 @contextmanager
-def media(uri: str, packed: Packed | None, root: Path) -> Iterator[Media]:
+def media(uri: str, packed: Packed | None, root: Root) -> Iterator[Media]:
     """A video of the input as ffmpeg can open it.
 
     Raises:
         ClipRejected: unreadable, not_a_file, empty_file, bad_member
+        StoreFailed: a bucket does not give what it has
     """
+    if not isinstance(root, Path):
+        with _fetched(uri, root) as file:
+            check_file(str(file))
+            yield Media.at(file)
+        return
     path = root / uri_to_path(uri)
     if packed is None:
         check_file(str(path))
@@ -47,8 +65,11 @@ def media(uri: str, packed: Packed | None, root: Path) -> Iterator[Media]:
         os.close(descriptor)
 
 
-def content(uri: str, packed: Packed | None, root: Path) -> bytes:
-    """A small file of the input, whole. Raises ClipRejected: unreadable, bad_member."""
+def content(uri: str, packed: Packed | None, root: Root) -> bytes:
+    """A small file of the input, whole. Raises ClipRejected: unreadable, bad_member; StoreFailed."""
+    if not isinstance(root, Path):
+        with _fetched(uri, root) as file:
+            return file.read_bytes()
     if packed is not None:
         return b"".join(unpacked(packed, _archive(root, packed.archive)))
     path = root / uri_to_path(uri)
@@ -56,6 +77,19 @@ def content(uri: str, packed: Packed | None, root: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ClipRejected("unreadable", f"{path.name}: {error.strerror}") from error
+
+
+@contextmanager
+def _fetched(uri: str, bucket: Bucket) -> Iterator[Path]:
+    """An object as a file of its name in a temporary directory."""
+    name = uri_to_path(uri)
+    with tempfile.TemporaryDirectory(prefix="clip-") as place:
+        file = Path(place) / Path(name).name
+        try:
+            bucket.get(name, file)
+        except FileNotFoundError:
+            raise ClipRejected("unreadable", "no such object") from None
+        yield file
 
 
 def unpacked(packed: Packed, parts: Parts) -> Iterator[bytes]:

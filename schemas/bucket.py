@@ -29,8 +29,8 @@ class Bucket(Protocol):
 
     url: str
 
-    def names(self, folder: str = "") -> set[str]:
-        """Of all objects below a folder. What was put a moment ago may be missing where a store's listings are late."""
+    def names(self, folder: str = "") -> dict[str, int]:
+        """Of all objects below a folder, and their bytes. What was put a moment ago may be missing where listings are late."""
 
     def exists(self, name: str) -> bool:
         """Whether an object is there, whatever listings say."""
@@ -83,14 +83,14 @@ class S3Bucket:
     def __reduce__(self) -> tuple[Any, ...]:
         return S3Bucket, (self.url,)
 
-    def names(self, folder: str = "") -> set[str]:
+    def names(self, folder: str = "") -> dict[str, int]:
         """See Bucket."""
         below = self._key(folder).rstrip("/")
         prefix = f"{below}/" if below else ""
         with self._told(f"list {folder or '.'}"):
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
-            keys = [each["Key"] for page in pages for each in page.get("Contents", ())]
-        return {key[len(self._key("")) :].lstrip("/") for key in keys}
+            start = len(f"{self._prefix}/") if self._prefix else 0
+            return {each["Key"][start:]: each["Size"] for page in pages for each in page.get("Contents", ())}
 
     def exists(self, name: str) -> bool:
         """See Bucket."""
@@ -167,13 +167,13 @@ class FsspecBucket:
     def __reduce__(self) -> tuple[Any, ...]:
         return FsspecBucket, (self.url,)
 
-    def names(self, folder: str = "") -> set[str]:
+    def names(self, folder: str = "") -> dict[str, int]:
         """See Bucket."""
         with self._told(f"list {folder or '.'}"):
             self._files.invalidate_cache()
             below = f"{self._base}/{folder}".rstrip("/")
-            found = self._files.find(below) if self._files.exists(below) else []
-            return {path[len(self._base) :].lstrip("/") for path in found}
+            found = self._files.find(below, detail=True) if self._files.exists(below) else {}
+            return {path[len(self._base) :].lstrip("/"): int(about["size"]) for path, about in found.items()}
 
     def exists(self, name: str) -> bool:
         """See Bucket."""

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from pipeline.parts import Parts, PartsStream
-from pipeline.sources.tree import Entry
+from pipeline.sources.tree import Entry, children, is_directory
 from pipeline.unpack import LOCAL_HEADER, unpacked
 from schemas.errors import ClipRejected, ConfigError
 from schemas.records import Packed
@@ -88,22 +88,14 @@ class ArchiveTree:
     def entries(self, path: str = "") -> list[Entry]:
         """See Tree."""
         before = f"{path}/" if path else ""
-        at, found = bisect_left(self._paths, before), []
-        while at < len(self._paths) and self._paths[at].startswith(before):
-            name, below, _ = self._paths[at][len(before) :].partition("/")
-            if below:
-                found.append(Entry(name, before + name, is_directory=True))
-                at = bisect_left(self._paths, f"{before}{name}0", at)  # `0` is the character after `/`
-            else:
-                found.append(Entry(name, before + name, is_directory=False, packed=self._packed(at)))
-                at += 1
-        return sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
+        return [
+            Entry(name, before + name, is_directory=at is None, packed=None if at is None else self._packed(at))
+            for name, at in children(self._paths, path)
+        ]
 
     def is_directory(self, path: str) -> bool:
         """See Tree."""
-        before = f"{path}/" if path else ""
-        at = bisect_left(self._paths, before)
-        return at < len(self._paths) and self._paths[at].startswith(before)
+        return is_directory(self._paths, path)
 
     def read(self, path: str) -> bytes | None:
         """See Tree."""

@@ -1,7 +1,8 @@
 """Where a source looks for its files: a directory, archives, or both laid over each other. Paths have `/` between names."""
 
 import os
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +19,7 @@ class Entry:
     path: below the top of the tree
     is_link: whether it is a symbolic link
     packed: where it lies in an archive; None on disk
+    stored_bytes: of an object in a store
     """
 
     name: str
@@ -26,12 +28,15 @@ class Entry:
     is_link: bool = False
     packed: Packed | None = None
     on_disk: os.DirEntry[str] | None = None
+    stored_bytes: int | None = None
 
     @property
     def bytes(self) -> int:
         """Bytes of the file, asked for when needed, since that takes a system call."""
         if self.packed is not None:
             return self.packed.bytes
+        if self.stored_bytes is not None:
+            return self.stored_bytes
         try:
             return self.on_disk.stat().st_size if self.on_disk else 0
         except OSError:  # a broken link: building it will tell the reason
@@ -102,6 +107,24 @@ class DirectoryTree:
             return None
         except OSError as error:
             raise ConfigError(f"cannot read {self.root / path}: {error.strerror}") from error
+
+
+def children(paths: Sequence[str], path: str) -> Iterator[tuple[str, int | None]]:
+    """What lies in a directory, by sorted paths of files: names in their order, with the row of a file, None of a directory."""
+    before = f"{path}/" if path else ""
+    at, found = bisect_left(paths, before), []
+    while at < len(paths) and paths[at].startswith(before):
+        name, below, _ = paths[at][len(before) :].partition("/")
+        found.append((name, None if below else at))
+        at = bisect_left(paths, f"{before}{name}0", at) if below else at + 1  # `0` is the character after `/`
+    return iter(sorted((one for one in found if not one[0].startswith(".")), key=lambda one: one[0]))
+
+
+def is_directory(paths: Sequence[str], path: str) -> bool:
+    """Whether files of sorted paths lie below a directory."""
+    before = f"{path}/" if path else ""
+    at = bisect_left(paths, before)
+    return at < len(paths) and paths[at].startswith(before)
 
 
 @dataclass(frozen=True, slots=True)

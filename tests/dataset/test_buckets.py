@@ -17,8 +17,10 @@ import dataset.build
 import dataset.verify
 from dataset.loader import make_loader
 from dataset.stream import ClipStream, KPlusOne
+from pipeline.sources.bucket import BucketTree
+from pipeline.unpack import media
 from schemas.bucket import S3Bucket, open_bucket
-from schemas.errors import ConfigError, StoreFailed
+from schemas.errors import ClipRejected, ConfigError, StoreFailed
 
 __all__ = ["quick"]
 
@@ -73,6 +75,42 @@ def test_a_bucket_has_the_bytes_of_the_disk_and_can_be_verified_and_read(
         assert sum(len(batch) for batch in loader) == 8
 
 
+@pytest.mark.parametrize("source", ["voxceleb2", "folder"])
+def test_videos_in_a_bucket_give_the_bytes_of_the_disk(
+    source: str, demo_videos: Path, on_disk: dict[str, str], store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    half = demo_videos / "test" / "mp4"
+    for path in half.rglob("*.mp4"):
+        store.put(f"videos/{path.relative_to(half)}", path.read_bytes())
+    names = ["--source", source, *OPTIONS]
+    assert dataset.build.main([*names, "--input", "s3://data/videos", "--output", str(tmp_path / "there")]) == 0
+    assert dataset.build.main([*names, "--input", str(half), "--output", str(tmp_path / "here")]) == 0
+    there, here = ({path.name: path.read_bytes() for path in (tmp_path / name).glob("t*/*")} for name in ("there", "here"))
+    assert there == here and len(there) > 2
+    for name in [name for name in store.names() if name.startswith("videos/")][:2]:
+        store.client.delete_object(Bucket="data", Key=name)
+    capsys.readouterr()
+    again = [*names, "--input", "s3://data/videos", "--output", str(tmp_path / "there"), "--retry", "no_face"]
+    assert dataset.build.main(again) == 0, "what is built is not asked for again"
+
+
+def test_a_video_that_is_gone_from_its_bucket_is_rejected(demo_videos: Path, store: Store, tmp_path: Path) -> None:
+    half = demo_videos / "test" / "mp4"
+    for path in half.rglob("*.mp4"):
+        store.put(f"videos/{path.relative_to(half)}", path.read_bytes())
+    listing = BucketTree(open_bucket("s3://data/videos"))
+    assert [entry.name for entry in listing.entries()] == sorted(path.name for path in half.iterdir())
+    assert listing.read("nothing") is None and not listing.is_directory("nothing")
+    gone = sorted(name for name in store.names() if name.startswith("videos/"))[0]
+    store.client.delete_object(Bucket="data", Key=gone)
+    with (
+        pytest.raises(ClipRejected, match="no such object"),
+        media(gone.removeprefix("videos/"), None, open_bucket("s3://data/videos")),
+    ):
+        pytest.fail("it is not there")
+
+
+@pytest.mark.slow
 def test_workers_of_this_machine_write_into_a_bucket(demo_videos: Path, on_disk: dict[str, str], store: Store) -> None:
     assert dataset.build.main([*arguments(demo_videos, URL), "--workers", "2"]) == 0
     assert shards(store) == on_disk
@@ -154,8 +192,13 @@ def test_a_listing_that_is_late_costs_nothing(
     demo_videos: Path, on_disk: dict[str, str], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was put while the build runs is in no listing."""
-    names, began = S3Bucket.names, set[str]()
-    monkeypatch.setattr(S3Bucket, "names", lambda self, folder="": names(self, folder) & began)
+    listed = S3Bucket.names
+
+    def late(self: S3Bucket, folder: str = "") -> dict[str, int]:
+        return {name: size for name, size in listed(self, folder).items() if name in began}
+
+    began: set[str] = set()
+    monkeypatch.setattr(S3Bucket, "names", late)
     assert dataset.build.main(arguments(demo_videos, URL)) == 0
     assert shards(store) == on_disk
 
@@ -212,11 +255,11 @@ def test_buckets_are_alike(url: str, store: Store, tmp_path: Path) -> None:
     bucket = open_bucket(url)
     (tmp_path / "a").write_bytes(b"first")
     (tmp_path / "b").write_bytes(b"second")
-    assert bucket.names() == set() and not bucket.exists("train/x")
+    assert bucket.names() == {} and not bucket.exists("train/x")
     bucket.put(tmp_path / "a", "train/x")
     assert bucket.create(tmp_path / "a", "train/y") and not bucket.create(tmp_path / "b", "train/y")
     bucket.put(tmp_path / "b", "other")
-    assert bucket.names() == {"train/x", "train/y", "other"} and bucket.names("train") == {"train/x", "train/y"}
+    assert bucket.names() == {"train/x": 5, "train/y": 5, "other": 6} and bucket.names("train") == {"train/x": 5, "train/y": 5}
     bucket.put(tmp_path / "b", "train/x")
     bucket.get("train/x", tmp_path / "c")
     bucket.get("train/y", tmp_path / "d")
@@ -225,7 +268,7 @@ def test_buckets_are_alike(url: str, store: Store, tmp_path: Path) -> None:
         bucket.get("nothing", tmp_path / "e")
     for name in ("train/x", "train/y", "other", "nothing"):
         bucket.delete(name)
-    assert bucket.names() == set()
+    assert bucket.names() == {}
 
 
 def test_a_store_that_refuses_is_told_without_secrets(store: Store, tmp_path: Path) -> None:
