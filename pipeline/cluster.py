@@ -96,7 +96,7 @@ def _local_cluster(workers: int, scratch: str) -> LocalCluster:
         threads_per_worker=1,
         processes=True,
         memory_limit=0,
-        dashboard_address=None,
+        dashboard_address=":0",  # any port: the usual one may be in use
         local_directory=scratch,
         env={"MALLOC_ARENA_MAX": "2", "TMPDIR": scratch},
     )
