@@ -96,7 +96,8 @@ def _local_cluster(workers: int, scratch: str) -> LocalCluster:
         threads_per_worker=1,
         processes=True,
         memory_limit=0,
-        dashboard_address=":0",  # any port: the usual one may be in use
+        dashboard_address="127.0.0.1:0",  # None would still open the usual port
+        scheduler_kwargs={"dashboard": False},
         local_directory=scratch,
         env={"MALLOC_ARENA_MAX": "2", "TMPDIR": scratch},
     )

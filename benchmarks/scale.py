@@ -1,0 +1,294 @@
+"""How the job scales: more clips on this machine, and the units of a corpus of VoxCeleb2's size.
+
+    python -m benchmarks.scale [--runner local dask] [--factors 1 4 16] [--clips 1100000] [--units 5000]
+
+(a) The whole job on more and more links to the same short videos, without landmarks, so that what is not a clip's own work
+weighs as much as it can. (b) A synthetic corpus is planned and all its units are given markers, so that building one ends at
+once: what is left is the graph, its scheduling and the driver. (c) The data set of these markers is finalized. (d) Rates from
+which docs/costs.md reckons: the job on videos of VoxCeleb2's mean length and size, with K = 8 and 16, with and without dlib.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks import watch
+from benchmarks.build import Job, replicate, run_job
+from benchmarks.plan import plan_listing, synthetic_clips
+from benchmarks.report import ROOT, Report, add_options, cores, corpus, peak_mib
+from pipeline import cluster
+from pipeline.finalize import finalize
+from pipeline.graph import run_graph
+from pipeline.plan import plan_files, units
+from pipeline.provenance import provenance
+from pipeline.shard import BuildJob
+from pipeline.sources.listing import Listing
+from pipeline.sources.tree import DirectoryTree
+from pipeline.sources.voxceleb2 import list_clips
+from schemas.config import BuildConfig
+from schemas.layout import INDEX, marker_path, uri_to_path
+from schemas.manifest import Manifest, ShardEntry
+from schemas.marker import read_marker, write_marker
+from schemas.records import ShardUnit
+from schemas.tables import MARKER
+from transforms.extract.ffmpeg import ffmpeg_path, ffmpeg_version
+
+_WATCH_S = 0.5
+_CLIPS_A_UNIT = 19
+_SHORT = ((), ("-t", "1", "-an", "-vf", "scale=96:96", "-c:v", "libx264"))
+# VoxCeleb2 is 2,442 hours and 276 GB in 1,128,246 clips: a mean of 7.79 s and 245 KB.
+_LIKE_VOXCELEB2 = (("-stream_loop", "-1"), ("-t", "7.79", "-an", "-c:v", "libx264", "-b:v", "280k"))
+
+_ALONE = ("seconds", "cpu_s", "peak_mib", "mb")
+_SCHEDULED = ("graph_s", "seconds", "cpu_s", "before_mib", "peak_mib", "worker_mib")
+
+
+def main() -> None:
+    """Measure and report."""
+    options = _parser().parse_args()
+    if options.measure:
+        order = json.loads(options.measure)
+        print(json.dumps(_MEASURES[order["what"]](order)))
+        return
+    report = Report("benchmarks/scale.py: more clips, and the units of a whole corpus", options)
+    with tempfile.TemporaryDirectory(prefix="motionshards-bench-", dir=options.work) as scratch:
+        work = Path(scratch)
+        source, name = corpus(options.input, work)
+        report.note(f"Input: videos made of {name}; {options.workers} workers. Memory is the peak of one process.")
+        figures = _report_growth(report, source, work, options)
+        rates = _report_rates(report, source, work, options)
+        figures |= _report_units(report, work, options)
+    report.finish(figures | rates)
+
+
+def _report_growth(report: Report, source: Path, work: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """(a) The job on growing input, on each runner."""
+    short = transcode(source, work / "short", *_SHORT)
+    roots = {factor: replicate(short, work / f"x{factor}", options.copies * factor) for factor in options.factors}
+    rows: list[list[Any]] = []
+    figures: dict[str, Any] = {}
+    for runner in options.runner:
+        more = ("--landmarks", "none", "--clips-per-shard", str(_CLIPS_A_UNIT), "--runner", runner)
+        grown = [_beside_one(root, work / f"{runner}-{factor}", 64, options, *more) for factor, root in roots.items()]
+        rows += [[runner, one.job.clips, one.job.clips // _CLIPS_A_UNIT, *one.cells()] for one in grown]
+        least, most = grown[0], grown[-1]
+        figures |= {
+            f"{runner}_{name}_x{options.factors[-1]}_over_x{options.factors[0]}": getattr(most, name) / getattr(least, name)
+            for name in ("wall_s_a_clip", "cpu_s_a_clip", "driver_mib", "worker_mib")
+        }
+    columns = ("runner", "clips", "units", "s", "ms a clip", "CPU ms a clip", "others", "driver MiB", "Beam MiB", "worker MiB")
+    report.table("(a) The whole job on short clips, 64 px, no landmarks", columns, rows)
+    report.note(
+        "Times a clip leave out those of the same command with `--limit 1`; CPU time is that of all processes, `others` the "
+        "share of the cores that others took. Dask's scheduler is within the driver, Beam's local runner in a process of its own."
+    )
+    return figures
+
+
+@dataclass(frozen=True, slots=True)
+class _Grown:
+    """A job, beside the same command for one clip."""
+
+    job: Job
+    one: Job
+
+    @property
+    def wall_s_a_clip(self) -> float:
+        return (self.job.seconds - self.one.seconds) / (self.job.clips - 1)
+
+    @property
+    def cpu_s_a_clip(self) -> float:
+        return (self.job.watch.cpu_s - self.one.watch.cpu_s) / (self.job.clips - 1)
+
+    @property
+    def driver_mib(self) -> float:
+        """Of the front door and of Beam's process, where it has one of its own."""
+        return self.job.watch.peaks_mib["front door"] + self.job.watch.peaks_mib["Beam driver"]
+
+    @property
+    def worker_mib(self) -> float:
+        return self.job.watch.peaks_mib["worker"]
+
+    def cells(self) -> list[Any]:
+        """What the table shows."""
+        peaks, seconds = self.job.watch.peaks_mib, self.job.seconds
+        others = f"{self.job.watch.others_s / seconds / cores():.0%}"
+        memory = peaks["front door"], peaks["Beam driver"] or "—", self.worker_mib
+        return [seconds, self.wall_s_a_clip * 1e3, self.cpu_s_a_clip * 1e3, others, *memory]
+
+
+def _beside_one(root: Path, out: Path, size: int, options: argparse.Namespace, *more: str) -> _Grown:
+    sized = argparse.Namespace(size=size, workers=options.workers)
+    one = run_job(root, out.with_name(f"{out.name}-one"), sized, _WATCH_S, *more, "--limit", "1")
+    return _Grown(run_job(root, out, sized, _WATCH_S, *more), one)
+
+
+def _report_rates(report: Report, source: Path, work: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """(d) What a clip of VoxCeleb2's length and size costs. The data sets stay, for their rows."""
+    like = transcode(source, work / "like", *_LIKE_VOXCELEB2)
+    sizes_kb = [path.stat().st_size / 1e3 for path in like.rglob("*.mp4")]
+    root = replicate(like, work / "likes", options.copies)
+    rows: list[list[Any]] = []
+    figures: dict[str, Any] = {"input_kb_a_clip": sum(sizes_kb) / len(sizes_kb)}
+    for model, frames in product(("dlib", "none"), (9, 17)):
+        out = work / f"{model}-{frames}"
+        grown = _beside_one(root, out, 256, options, "--landmarks", model, "--frames", str(frames))
+        kept = grown.job.ledger["kept"]
+        kb = grown.job.ledger["bytes"] / kept / 1e3, (out / INDEX).stat().st_size / kept / 1e3
+        rows.append([model, frames, grown.job.clips, kept, grown.wall_s_a_clip * 1e3, grown.cpu_s_a_clip * 1e3, *kb])
+        figures |= {f"{model}_{frames}_cpu_s_a_clip": grown.cpu_s_a_clip, f"{model}_{frames}_kb_a_clip": kb[0]}
+    columns = ("landmarks", "frames", "clips", "kept", "ms a clip", "CPU ms a clip", "KB a clip in shards", "in the index")
+    report.table(f"(d) Clips of 7.79 s and {figures['input_kb_a_clip']:.0f} KB, 256 px", columns, rows)
+    return figures
+
+
+def _report_units(report: Report, work: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """(b) and (c): a corpus is planned, scheduled and finalized, each in a process of its own."""
+    order = {"out": str(work / "whole"), "rows": str(work / "dlib-9"), "clips": options.clips, "workers": options.workers}
+    order["clips_per_shard"] = round(options.clips / options.units)
+    planned = _fresh("plan", order)
+    rows, figures = [], {"units": planned["units"], "unit_plan_s": planned["seconds"]}
+    for runner in options.runner:
+        for part in (planned["units"] // 4, planned["units"]):
+            found = _fresh(runner, {**order, "first": part})
+            rows.append([runner, part, *(found[name] for name in _SCHEDULED)])
+            figures |= {f"{runner}_{part}_units_s": found["seconds"], f"{runner}_{part}_units_driver_mib": found["peak_mib"]}
+    columns = ("runner", "units", "graph s", "all done s", "driver CPU s", "driver MiB before", "driver MiB", "worker MiB")
+    report.table(f"(b) Units that are committed already, of {options.clips:,} clips in {planned['units']:,}", columns, rows)
+    report.note(
+        "`graph s`: from the list of units to the moment when the cluster has the tasks. The local runner's time includes the "
+        "start of its workers; Dask's cluster is there before."
+    )
+    done = _fresh("finalize", order)
+    rows = [[name, *(one[key] for key in _ALONE)] for name, one in (("plan", planned), ("finalize", done))]
+    report.table("(c) Before and after the units", ("step", "s", "CPU s", "peak MiB", "MB written or read"), rows)
+    report.note("The plan is written, the markers are read; their rows are those of (d), nine frames, under planned names.")
+    return {**figures, "finalize_s": done["seconds"], "finalize_peak_mib": done["peak_mib"]}
+
+
+def _fresh(what: str, order: dict[str, Any]) -> dict[str, Any]:
+    """One of `_MEASURES` in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.scale", "--measure", json.dumps({**order, "what": what})]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    if done.returncode:
+        raise SystemExit(f"{what} ended with status {done.returncode}: {done.stderr}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def _measured(step: Callable[[], Any]) -> dict[str, float]:
+    """Seconds of a step, CPU seconds and peak memory of this process, and the peak memory of its workers."""
+    start, cpu_start = time.monotonic(), time.process_time()
+    with watch.Watch(os.getpid(), _WATCH_S) as seen:
+        step()
+    spent = {"seconds": time.monotonic() - start, "cpu_s": time.process_time() - cpu_start}
+    return {**spent, "peak_mib": peak_mib(), "worker_mib": seen.peaks_mib["worker"]}
+
+
+def _plan(order: dict[str, Any]) -> dict[str, Any]:
+    """Plan a synthetic corpus, and only then commit all its units."""
+    out, config = Path(order["out"]), BuildConfig(source="voxceleb2", clips_per_shard=order["clips_per_shard"])
+    found = _measured(lambda: plan_listing(out, synthetic_clips(order["clips"]), config))
+    Manifest(config, provenance(config), "").write(out)
+    _commit(out, Path(order["rows"]))
+    return {**found, "units": len(units(out)), "mb": sum(path.stat().st_size for path in plan_files(out)) / 1e6}
+
+
+def _commit(out: Path, built: Path) -> None:
+    """A marker for each unit. Who a clip is stands in the plan; all else is of the clips of a data set that was built."""
+    found = pa.concat_tables([read_marker(path)[1] for path in sorted(built.glob("t*/*.parquet"))])
+    found = found.filter(found["kept"])
+    (plan,) = [pq.read_table(path) for path in plan_files(out)]
+    for unit in units(out):
+        marker = marker_path(out, unit.split, unit.name)
+        marker.parent.mkdir(exist_ok=True)
+        who = plan.slice(unit.start, len(unit))
+        rows = found.take(pa.array(np.resize(np.arange(len(found)), len(unit))))
+        columns = {name: who[name] if name in who.column_names else rows[name] for name in MARKER.names}
+        columns["shard"] = pa.array([unit.name] * len(unit))
+        write_marker(marker, ShardEntry(unit.name, unit.split, len(unit), 0, 1, "0" * 64), pa.table(columns, MARKER))
+
+
+def _schedule_on_dask(order: dict[str, Any]) -> dict[str, Any]:
+    """The run of `build_on_dask`, which itself would leave out what is committed; with its looks at the markers."""
+    job, found = _job_and_units(order)
+    clock = _FirstUpdate()
+    with cluster._cluster(None, order["workers"]) as client, cluster._journals(job) as noted:
+        client.wait_for_workers(order["workers"])
+        where = f"--dask_client_address={cluster._address(client)}"
+        beam = ["--runner=apache_beam.runners.dask.dask_runner.DaskRunner", where, "--dask_partition_size=1"]
+        before, start = peak_mib(), time.monotonic()
+        spent = _measured(lambda: cluster._run(found, found, noted, beam, clock))
+    return {**spent, "graph_s": clock.time_s - start, "before_mib": before}
+
+
+def _schedule_locally(order: dict[str, Any]) -> dict[str, Any]:
+    """What `pipeline.child` does."""
+    job, found = _job_and_units(order)
+    beam = ["--runner=FnApiRunner", "--direct_running_mode=multi_processing", f"--direct_num_workers={order['workers']}"]
+    return {"before_mib": peak_mib(), "graph_s": "—", **_measured(lambda: run_graph(found, job, beam))}
+
+
+def _job_and_units(order: dict[str, Any]) -> tuple[BuildJob, list[ShardUnit]]:
+    out = Path(order["out"])
+    return BuildJob(out, out, Manifest.read(out).config, ffmpeg_version()), units(out)[: order["first"]]
+
+
+def _finalize(order: dict[str, Any]) -> dict[str, Any]:
+    out = Path(order["out"])
+    read = sum(path.stat().st_size for path in out.glob("t*/*.parquet"))
+    return {**_measured(lambda: finalize(out, Manifest.read(out))), "mb": read / 1e6}
+
+
+class _FirstUpdate:
+    """A progress that notes when it is told something for the first time: the tasks are on their way then."""
+
+    time_s = 0.0
+
+    def update(self, clips: int) -> None:
+        """`clips` are done."""
+        self.time_s = self.time_s or time.monotonic()
+
+
+def transcode(source: Path, target: Path, reading: Sequence[str], writing: Sequence[str]) -> Path:
+    """The clips of `source` made anew by ffmpeg with these options of input and output, as a tree with the same names."""
+    for spec in list_clips(Listing(DirectoryTree(source))):
+        path = uri_to_path(spec.spans[0].uri)
+        (target / path).parent.mkdir(parents=True, exist_ok=True)
+        files = ["-i", str(source / path), *writing, str(target / path)]
+        subprocess.run([ffmpeg_path(), "-v", "error", "-nostdin", *reading, *files], check=True)
+    return target
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--input", type=Path, help="a VoxCeleb2-shaped directory (default: the test corpus, else rendered)")
+    parser.add_argument("--runner", nargs="+", choices=("local", "dask"), default=["local", "dask"])
+    parser.add_argument("--factors", type=int, nargs="+", default=[1, 4, 16], help="how much work, ascending")
+    parser.add_argument("--copies", type=int, default=8, help="how often the videos are replicated, at factor 1")
+    parser.add_argument("--clips", type=int, default=1_100_000, help="of the synthetic corpus")
+    parser.add_argument("--units", type=int, default=5_000, help="into about so many units")
+    parser.add_argument("--workers", type=int, default=cores())
+    parser.add_argument("--work", type=Path, help="where temporary files go; on the corpus' disk they are hard links")
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    add_options(parser)
+    return parser
+
+
+_MEASURES = {"plan": _plan, "dask": _schedule_on_dask, "local": _schedule_locally, "finalize": _finalize}
+
+if __name__ == "__main__":
+    main()
