@@ -4,19 +4,24 @@ Pixels never cross a stage, since shuffling them costs more than making them (do
 is used: no tagged outputs, no state, no finish_bundle, no side outputs.
 """
 
+import logging
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-
-import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.runner import PipelineResult
 
 from pipeline.add_shard import add_to_shard
 from pipeline.journal import Abandoned, note_failure
 from pipeline.mirror import build_into_bucket
 from pipeline.shard import BuildJob, build_shard
 from schemas.records import ShardUnit
+
+# Where boto3 is installed Beam's import warns of packages that nobody asked for, in each worker.
+logging.disable(logging.WARNING)
+import apache_beam as beam  # noqa: E402
+from apache_beam.options.pipeline_options import PipelineOptions  # noqa: E402
+from apache_beam.runners.runner import PipelineResult  # noqa: E402
+
+logging.disable(logging.NOTSET)
 
 
 class BuildShard(beam.DoFn):
