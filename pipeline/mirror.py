@@ -13,13 +13,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count, takewhile
 from pathlib import Path
 
 from pipeline.plan import plan_files
 from pipeline.shard import BuildJob, build_shard
 from schemas.bucket import Bucket, open_bucket, pull, pull_one
 from schemas.errors import ConfigError
-from schemas.layout import CARD, DATASET_JSON, INDEX, LOCK, PLAN_DIR, REJECTIONS, marker_path, tar_path
+from schemas.layout import CARD, DATASET_JSON, INDEX, LOCK, PLAN_DIR, REJECTIONS, marker_path, plan_path, tar_path
 from schemas.records import ShardUnit
 
 
@@ -35,7 +36,7 @@ def mirrored(url: str) -> Iterator[tuple[Path, Bucket]]:
         out = Path(place) / "data"
         out.mkdir()
         if bucket.exists(DATASET_JSON):
-            pull(bucket, out, [DATASET_JSON, *sorted(bucket.names(PLAN_DIR))])
+            pull(bucket, out, [DATASET_JSON, *_plan_names(bucket)])
             if bucket.exists(REJECTIONS):
                 pull(bucket, out, [REJECTIONS])
         elif strangers := bucket.names().keys() - {LOCK}:
@@ -43,9 +44,15 @@ def mirrored(url: str) -> Iterator[tuple[Path, Bucket]]:
         yield out, bucket
 
 
+def _plan_names(bucket: Bucket) -> list[str]:
+    """Of all plan files, asked for by their numbers: one that a late listing lacks would be planned and put anew."""
+    names = (plan_path(Path(), number).as_posix() for number in count())
+    return list(takewhile(bucket.exists, names))
+
+
 def publish_plan(bucket: Bucket, out: Path) -> None:
     """Put what workers need: the plan, and dataset.json, which says that the data set is unfinished."""
-    there = bucket.names(PLAN_DIR)
+    there = _plan_names(bucket)
     for path in plan_files(out):
         if (name := f"{PLAN_DIR}/{path.name}") not in there:
             bucket.put(path, name)

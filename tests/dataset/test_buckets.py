@@ -199,6 +199,7 @@ def test_a_listing_that_is_late_costs_nothing(
 
     began: set[str] = set()
     monkeypatch.setattr(S3Bucket, "names", late)
+    assert dataset.build.main(arguments(demo_videos, URL, "--split", "test")) == 0
     assert dataset.build.main(arguments(demo_videos, URL)) == 0
     assert shards(store) == on_disk
 

@@ -57,5 +57,5 @@ def test_a_rejected_clip_survives_the_way_between_processes(code: str) -> None:
 
 def test_every_expected_failure_is_one_of_ours() -> None:
     classes = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)]
-    assert len(classes) == 7 and all(issubclass(kind, errors.MotionShardsError) for kind in classes)
+    assert len(classes) == 8 and all(issubclass(kind, errors.MotionShardsError) for kind in classes)
     assert not any(issubclass(kind, ValueError | OSError) for kind in classes)
