@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from dask.distributed import Client, KilledWorker, LocalCluster
+from distributed.comm import CommClosedError
 
 from pipeline.graph import start_graph
 from pipeline.journal import FAILURE, finished_clips
@@ -135,7 +136,7 @@ def _check_workers(client: Client, job: BuildJob) -> None:
     made_with = provenance(job.config, job.weights, job.aus)
     told = client.run(_what_is_wrong, job, _digest(job), made_with, on_error="return")
     for address, wrong in told.items():
-        if wrong:
+        if wrong and not isinstance(wrong, CommClosedError):  # one that died meanwhile will not build
             raise ConfigError(f"worker {address} cannot do this: {wrong if isinstance(wrong, str) else repr(wrong)}")
 
 

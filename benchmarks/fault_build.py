@@ -1,0 +1,265 @@
+"""Builds to disturb: the undisturbed one that they are held against, and how their runs ended."""
+
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import psutil
+import pyarrow.parquet as pq
+
+from benchmarks.fault_check import differences, leftovers
+from benchmarks.report import ROOT
+from pipeline.sources import SOURCES
+from schemas.layout import INDEX
+from schemas.manifest import Manifest
+from tests.pipeline.under_fire import hashes, wait_for
+
+OPTIONS = ("--size", "96", "--clips-per-shard", "6")
+_PATIENCE_S = 180
+_MOST_RERUNS = 3
+_LONGEST_WORD = 120
+# Parts of messages that are others in every run: ports, and names of temporary directories.
+_BY_CHANCE = re.compile(r"(?<=\d:)\d{4,5}\b|(?<=motionshards-)\w{8}\b")
+
+
+class Unable(Exception):
+    """A fault cannot be made on this machine; the text says why."""
+
+
+@dataclass(slots=True)
+class Row:
+    """What is found of one fault.
+
+    times: how often it struck
+    ended: how the runs that it struck ended, and how many of them so
+    reruns: how often the command was given again until the build was done
+    equal: whether all builds came out as the undisturbed one
+    remarks: what else was seen, and what differed
+    """
+
+    times: int = 0
+    ended: Counter[str] = field(default_factory=Counter)
+    reruns: int = 0
+    equal: bool = True
+    remarks: list[str] = field(default_factory=list)
+
+
+class Site(Protocol):
+    """Where builds run: this machine, or a cluster."""
+
+    def options(self) -> list[str]:
+        """What is added to the command."""
+
+    def workers(self, build: "Build") -> list[psutil.Process]:
+        """The processes that build clips of it now."""
+
+    def journals(self, build: "Build") -> tuple[str, Path]:
+        """Where its journals lie: the pattern of their directories, and below what."""
+
+    def restart(self) -> None:
+        """Have healthy workers again."""
+
+
+class Build:
+    """A data set in the making: its directory, and the run of `dataset.build` that is at it."""
+
+    def __init__(self, place: Path, out: Path, videos: Path, site: Site) -> None:
+        self.place, self.out = place, out
+        self._videos, self._site, self.runs = videos, site, 0
+        place.mkdir()
+
+    def start(
+        self,
+        environment: Mapping[str, str] | None = None,
+        before: Callable[[], object] | None = None,
+        start: Callable[..., subprocess.Popen[str]] = subprocess.Popen,
+    ) -> "Build":
+        """Give the command: with further variables, after `before` in the new process, and by `start` instead of here."""
+        build = [
+            "-m",
+            "dataset.build",
+            "--source",
+            "voxceleb2",
+            "--json",
+            "--quiet",
+            "--input",
+            self._videos,
+            "--output",
+            self.out,
+        ]
+        command = [str(word) for word in (sys.executable, *build, *OPTIONS, *self._site.options())]
+        self.runs += 1
+        with self._log.open("w") as log:
+            variables = {**os.environ, "TMPDIR": str(self.place), "PYTHONFAULTHANDLER": "1", **(environment or {})}
+            self.driver = start(command, cwd=ROOT, env=variables, stdout=log, stderr=log, preexec_fn=before)
+        return self
+
+    @property
+    def _log(self) -> Path:
+        return self.place / f"run-{self.runs}.log"
+
+    def is_over(self) -> bool:
+        """Whether the driver has ended."""
+        return self.driver.poll() is not None
+
+    def until(self, condition: Callable[[], object], seconds: float = 120) -> bool:
+        """Wait until a condition holds, the driver ends or the time is up; whether the driver still runs."""
+        with suppress(AssertionError):
+            wait_for(lambda: condition() or self.is_over(), seconds)
+        return not self.is_over()
+
+    def has_committed(self, markers: int = 1) -> bool:
+        """Whether so many shards are built."""
+        return len(list(self.out.glob("t*/*.parquet"))) >= markers
+
+    def end(self) -> int | None:
+        """Wait for the driver's end: its status, or None where it hung and had to be killed. Python then tells where it stood."""
+        with suppress(subprocess.TimeoutExpired):
+            return self.driver.wait(_PATIENCE_S)
+        self.driver.send_signal(signal.SIGABRT)
+        self.driver.wait()
+        return None
+
+    def stood_at(self) -> str:
+        """The innermost line of the pipeline in which a driver that hung was."""
+        lines = self._log.read_text(errors="replace").splitlines()
+        return next((line.strip() for line in lines if f"{ROOT}/pipeline/" in line), "an unknown place").replace(f"{ROOT}/", "")
+
+    def last_words(self) -> str:
+        """The last line that the driver said, without the places of this machine."""
+        lines = self._log.read_text(errors="replace").strip().splitlines() or [""]
+        said = lines[-1].replace(str(self.out), "OUT").replace(str(self.place), "TMP").removeprefix("error: ")
+        said = _BY_CHANCE.sub("…", said)
+        return said.removesuffix(". What is committed stays; the same command goes on from there")[:_LONGEST_WORD]
+
+
+class Bench:
+    """The input, its undisturbed build, and a place for disturbed ones.
+
+    check: gives the differences of an output from the undisturbed build's
+    clips, shards, seconds: how many it planned and wrote, and how long it took
+    chance: draws the moments
+    """
+
+    def __init__(self, work: Path, copies: int, site: Site, seed: int) -> None:
+        self.work, self.chance, self._number = work, random.Random(seed), 0
+        self.videos = _many(work, copies)
+        start = time.monotonic()
+        self.undisturbed = self.build(site).start()
+        if self.undisturbed.end() != 0:
+            raise SystemExit(f"the undisturbed build failed: {self.undisturbed.last_words()}")
+        self.seconds = time.monotonic() - start
+        self.check = partial(differences, expected=hashes(self.undisturbed.out))
+        self.shards = len(list(self.undisturbed.out.glob("t*/*.parquet")))
+        self.clips = int(Manifest.read(self.undisturbed.out).counts["planned"])
+
+    def build(self, site: Site, out: Path | None = None) -> Build:
+        """A new build; its output lies with its log and scratch files, unless it is told where."""
+        self._number += 1
+        place = self.work / f"build-{self._number}"
+        self._latest = Build(place, out or place / "out", self.videos, site)
+        return self._latest
+
+    def end(self) -> None:
+        """Leave no build behind that still runs."""
+        if not self._latest.is_over():
+            self._latest.driver.kill()
+            self._latest.driver.wait()
+
+    def settle(
+        self,
+        row: Row,
+        build: Build,
+        mend: Callable[[], object] = lambda: None,
+        how: str | None = None,
+        again: Callable[[Build], Build] = Build.start,
+        check: Callable[[Path], list[str]] | None = None,
+    ) -> None:
+        """Wait for a disturbed run's end and note it; undo the fault, give the command again until it is done, and check.
+
+        how: how the run ended, where the status does not tell; again: gives the command again
+        """
+        status = build.end()
+        row.ended[how or _told(status, build)] += 1
+        mend()
+        while status != 0 and build.runs <= _MOST_RERUNS:
+            row.reruns += 1
+            status = again(build).end()
+        wrong = (check or self.check)(build.out) if status == 0 else [f"{build.place.name} is never done: {build.last_words()}"]
+        row.equal &= not wrong
+        row.remarks += wrong
+        if not wrong:
+            row.remarks += leftovers(build.place, build.out)
+            shutil.rmtree(build.place)
+
+    def missed(self, build: Build) -> None:
+        """A build that was over before the fault struck. It counts for nothing, but must be right."""
+        row = Row()
+        self.settle(row, build)
+        if not row.equal:
+            raise SystemExit(f"a build that nobody disturbed came out wrong: {row.remarks}")
+
+
+class Here:
+    """Builds by two worker processes of this machine."""
+
+    def options(self) -> list[str]:
+        """Two workers."""
+        return ["--workers", "2"]
+
+    def workers(self, build: Build) -> list[psutil.Process]:
+        """Beam's workers below the driver. An ffmpeg that has been forked and not yet started looks like its worker."""
+        found: list[psutil.Process] = []
+        with suppress(psutil.NoSuchProcess):
+            for process in psutil.Process(build.driver.pid).children(recursive=True):
+                ours = "sdk_worker_main" in " ".join(process.cmdline()) and "python" in process.name()
+                if ours and process.ppid() not in {worker.pid for worker in found}:
+                    found.append(process)
+            return found
+        return []
+
+    def journals(self, build: Build) -> tuple[str, Path]:
+        """In the scratch directory of the run."""
+        return "motionshards-*", build.place
+
+    def restart(self) -> None:
+        """Every run has workers of its own."""
+
+
+def _told(status: int | None, build: Build) -> str:
+    if status == 0:
+        return "went on"
+    if status is None:
+        return f"HUNG for {_PATIENCE_S} s at {build.stood_at()}"
+    if status < 0:
+        return f"killed by {signal.Signals(-status).name}"
+    return f"ended with {status}: {build.last_words()}"
+
+
+def _many(work: Path, copies: int) -> Path:
+    """The demo's eight clips under several names each, so that a build lasts some seconds."""
+    once, root = work / "demo", work / "videos"
+    SOURCES["demo"].prepare(once)
+    for identity in once.glob("*/mp4/*"):
+        for copy in range(copies):
+            half = identity.parents[1].name
+            shutil.copytree(identity, root / half / "mp4" / f"id{copy}-{identity.name[2:]}")
+    shutil.rmtree(once)
+    return root
+
+
+def keys(bench: Bench) -> list[str]:
+    """The keys of all clips, in order."""
+    return sorted(pq.read_table(bench.undisturbed.out / INDEX, columns=["key"])["key"].to_pylist())

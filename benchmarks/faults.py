@@ -1,0 +1,186 @@
+"""Disturb builds by faults, and see that what they write is what an undisturbed build writes.
+
+    python -m benchmarks.faults [--kills 100] [--quick] [--only WORD] [--results FILE]
+
+Every disturbed build is given to the same command again until it is done. Then the sha256 of every shard and marker is held
+against the undisturbed build's, `dataset.verify` reads all of it, and each planned clip must be kept or rejected, once. The
+faults are real: signals, limits and mounts of the kernel, cables pulled between network namespaces. Of the clock, which is
+not ours to turn, only the C library's view is shifted.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.fault_build import OPTIONS, Bench, Here, Row, Unable
+from benchmarks.fault_clock import jump
+from benchmarks.fault_cluster import DRIVER, HOSTS, SCHEDULER, WORKERS, Cluster, cut_off, kill_scheduler
+from benchmarks.fault_disks import fill_disk, limit_files, seal_disk
+from benchmarks.fault_processes import kill_drivers, kill_workers, poison, starve_workers
+from benchmarks.report import Report, add_options
+from dataset.commandline import stop_on_signals
+from tests.pipeline.hosts import Network, why_none
+
+_DAY_S = 86_400
+_COPIES, _QUICK_COPIES = 2, 1
+_COLUMNS = ("fault", "how it was made", "times", "what the build did by itself", "re-runs", "equal")
+
+
+class Sites:
+    """Where builds are disturbed; a cluster and a network are made when they are first asked for."""
+
+    def __init__(self, work: Path, stack: ExitStack) -> None:
+        self._work, self._stack = work, stack
+        self._dask: Cluster | None = None
+        self._network: Network | None = None
+
+    def dask(self) -> Cluster:
+        """A cluster on this machine that all faults share which leave it whole."""
+        if self._dask is None:
+            self._dask = self._stack.enter_context(Cluster(self._work / "cluster"))
+        return self._dask
+
+    def network(self) -> Network:
+        """Hosts for a cluster of several. Raises Unable where they cannot be made."""
+        if self._network is None:
+            if why := why_none():
+                raise Unable(why)
+            self._network = self._stack.enter_context(Network(HOSTS))
+        return self._network
+
+
+Strike = Callable[[Sites, Bench, Row, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A fault: its name, how it is made, what makes it, how often in a full run, and in a quick one."""
+
+    name: str
+    how: str
+    strike: Strike
+    times: int
+    quick: int = 0
+
+
+def faults(kills: int) -> list[Fault]:
+    """All faults."""
+    half, some = max(1, kills // 2), max(1, kills // 20)
+    return [
+        Fault("worker killed, local", "SIGKILL, random moments", _here(kill_workers), half, 2),
+        Fault("worker killed, Dask", "SIGKILL, random moments", _dask(kill_workers), half, 2),
+        Fault("driver killed, local", "SIGKILL, random moment", _here(kill_drivers), some, 1),
+        Fault("driver killed, Dask", "SIGKILL, random moment", _dask(kill_drivers), some),
+        Fault("worker out of memory, local", "RLIMIT_AS, random moment", _here(starve_workers), some, 1),
+        Fault("worker out of memory, Dask", "RLIMIT_AS, random moment", _dask(starve_workers), some),
+        Fault("clip that kills its process, local", "SIGKILL to who has it in hand", _here(poison), 2),
+        Fault("clip that kills its process, Dask", "SIGKILL to who has it in hand", _dask(poison), 2),
+        Fault("disk full", "tmpfs of half the size, then a larger one", _here(fill_disk), 2, 1),
+        Fault("files refused above a size", "RLIMIT_FSIZE, then none", _here(limit_files), 2),
+        Fault("output turns read-only", "a read-only mount over it, then none", _here(seal_disk), 2, 1),
+        Fault("clock jumps a year ahead, local", "LD_PRELOAD", partial(_jump, 365 * _DAY_S, False), 2, 1),
+        Fault("clock jumps a day back, local", "LD_PRELOAD", partial(_jump, -_DAY_S, False), 2),
+        Fault("clock jumps a year ahead, Dask", "LD_PRELOAD, scheduler too", partial(_jump, 365 * _DAY_S, True), 2),
+        Fault("clock jumps a day back, Dask", "LD_PRELOAD, scheduler too", partial(_jump, -_DAY_S, True), 2),
+        Fault("scheduler killed", "SIGKILL", _dask(kill_scheduler), 2),
+        Fault("worker's host cut off for 10 s", "link of a namespace down", _cut(WORKERS[1], 10), 1),
+        Fault("worker's host cut off for good", "link of a namespace down", _cut(WORKERS[1]), 2),
+        Fault("worker's host loses power", "link down, then SIGKILL to all", _cut(WORKERS[1], power=True), 2),
+        Fault("scheduler's host cut off for 10 s", "link of a namespace down", _cut(SCHEDULER, 10), 1),
+        Fault("scheduler's host cut off for 60 s", "link of a namespace down", _cut(SCHEDULER, 60), 1),
+        Fault("driver's host cut off for 10 s", "link of a namespace down", _cut(DRIVER, 10), 1),
+        Fault("driver's host cut off for good", "link of a namespace down", _cut(DRIVER), 1),
+    ]
+
+
+def main() -> None:
+    """Disturb, print the table, and as the last line one JSON object."""
+    options = _parser().parse_args()
+    stop_on_signals()
+    report = Report("benchmarks/faults.py: disturbed builds beside an undisturbed one", options)
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="motionshards-faults-") as scratch, ExitStack() as stack:
+        bench = Bench(Path(scratch), _QUICK_COPIES if options.quick else _COPIES, Here(), options.seed)
+        stack.callback(bench.end)
+        sites = Sites(bench.work, stack)
+        chosen = [fault for fault in faults(options.kills) if options.only in fault.name and (fault.quick or not options.quick)]
+        found = [(fault, _struck(fault, sites, bench, fault.quick if options.quick else fault.times)) for fault in chosen]
+    report.note(
+        f"Input: {bench.clips} rendered clips, `{' '.join(OPTIONS)}`; undisturbed {bench.seconds:.0f} s with two workers."
+    )
+    report.table("Faults", _COLUMNS, [_cells(fault, row) for fault, row in found if isinstance(row, Row)])
+    for fault, row in found:
+        for remark in [f"not made, {row}"] if isinstance(row, str) else dict.fromkeys(row.remarks):
+            report.note(f"{fault.name}: {remark}.")
+    report.finish(_figures([(fault, row) for fault, row in found if isinstance(row, Row)], len(found), time.monotonic() - start))
+
+
+def _struck(fault: Fault, sites: Sites, bench: Bench, times: int) -> Row | str:
+    """What was found, or why the fault cannot be made here."""
+    row, start = Row(), time.monotonic()
+    try:
+        fault.strike(sites, bench, row, times)
+    except Unable as error:
+        return str(error)
+    print(f"{time.monotonic() - start:.0f} s: {' | '.join(map(str, _cells(fault, row)))}", flush=True)
+    return row
+
+
+def _cells(fault: Fault, row: Row) -> tuple[Any, ...]:
+    did = "; ".join(f"{count}× {how}" for how, count in row.ended.most_common())
+    return fault.name, fault.how, row.times, did, row.reruns, "yes" if row.equal else "NO"
+
+
+def _figures(found: list[tuple[Fault, Row]], asked: int, seconds: float) -> dict[str, Any]:
+    """What the last line tells. A fault that struck nobody is not counted as equal."""
+    rows = [row for _, row in found]
+    return {
+        "faults": len(rows),
+        "equal": sum(row.equal and row.times > 0 for row in rows),
+        "kills": sum(row.times for fault, row in found if fault.name.startswith("worker killed")),
+        "strikes": sum(row.times for row in rows),
+        "runs": sum(row.ended.total() + row.reruns for row in rows),
+        "not_made": asked - len(rows),
+        "seconds": seconds,
+    }
+
+
+def _here(strike: Callable[[Bench, Here, Row, int], None]) -> Strike:
+    return lambda sites, bench, row, times: strike(bench, Here(), row, times)
+
+
+def _dask(strike: Callable[[Bench, Cluster, Row, int], None]) -> Strike:
+    return lambda sites, bench, row, times: strike(bench, sites.dask(), row, times)
+
+
+def _cut(host: str, seconds: float | None = None, *, power: bool = False) -> Strike:
+    return lambda sites, bench, row, times: cut_off(bench, sites.network(), row, times, host, seconds, power=power)
+
+
+def _jump(seconds: int, dask: bool, sites: Sites, bench: Bench, row: Row, times: int) -> None:
+    jump(bench, row, times, seconds, dask=dask)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "--kills",
+        type=int,
+        default=100,
+        help="workers to kill, half of them on Dask; a tenth of it runs short of memory, and as many drivers are killed",
+    )
+    parser.add_argument("--quick", action="store_true", help="a few of each kind that are quickly done, on half of the clips")
+    parser.add_argument("--only", default="", metavar="WORD", help="only faults with this in their name")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments and victims")
+    add_options(parser)
+    return parser
+
+
+if __name__ == "__main__":
+    main()
