@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from dask.distributed import Client, KilledWorker, LocalCluster
-from distributed.comm import CommClosedError
+from distributed.comm.core import CommClosedError
 
 from pipeline.graph import start_graph
 from pipeline.journal import FAILURE, finished_clips
