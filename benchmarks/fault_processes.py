@@ -27,14 +27,17 @@ def kill_workers(bench: Bench, site: Site, row: Row, times: int) -> None:
     """SIGKILL one worker after another, some in every build, over as many builds as that takes."""
     while row.times < times:
         build = bench.build(site).start()
-        enough = min(times, row.times + _MOST_A_BUILD)
+        before, enough = row.times, min(times, row.times + _MOST_A_BUILD)
         while row.times < enough and build.until(lambda b=build: site.workers(b)):
             time.sleep(bench.chance.uniform(0, _LONGEST_WAIT_S))
             if victim := _one_of(bench, site, build):
                 victim.kill()
                 row.times += 1
                 time.sleep(0.3)
-        bench.settle(row, build)
+        if row.times > before:
+            bench.settle(row, build)
+        else:
+            bench.missed(build)
 
 
 def starve_workers(bench: Bench, site: Site, row: Row, times: int) -> None:
