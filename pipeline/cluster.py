@@ -6,7 +6,6 @@ killed from outside costs no clip. A unit that went through many dying workers f
 is left.
 """
 
-import hashlib
 import logging
 import os
 import shutil
@@ -19,21 +18,21 @@ from pathlib import Path
 from typing import Any
 
 from dask.distributed import Client, KilledWorker, LocalCluster
-from distributed.comm.core import CommClosedError
 
+from pipeline.cluster_check import PATIENCE_S, address_of, check_workers
 from pipeline.graph import start_graph
 from pipeline.journal import FAILURE, finished_clips
 from pipeline.markers import Markers
-from pipeline.provenance import provenance
 from pipeline.shard import BuildJob
 from pipeline.supervise import Progress
-from schemas.bucket import pull_one
-from schemas.errors import BuildFailed, ConfigError, StoreFailed
-from schemas.layout import DATASET_JSON, WORK_DIR
+from schemas.errors import BuildFailed, ConfigError
+from schemas.layout import WORK_DIR
 from schemas.records import ShardUnit
 
 _POLL_S = 0.5
-_PATIENCE_S = 60
+_COUNTED_EVERY_S = 5.0
+# Nannies start a worker again in seconds; a batch system may need longer, and there the same command goes on later.
+_DESERTED_S = 120.0
 # Runs in a row that commit nothing: each takes four workers' lives or a fault of the cluster.
 _MOST_IDLE_RUNS = 3
 
@@ -48,10 +47,10 @@ def build_on_dask(
         BuildFailed: a unit failed for another reason than its clips; what is committed stays
     """
     with _cluster(scheduler, workers) as client, _journals(job) as noted:
-        _check_workers(client, noted)
+        check_workers(client, noted)
         beam = [
             "--runner=apache_beam.runners.dask.dask_runner.DaskRunner",
-            f"--dask_client_address={_address(client)}",
+            f"--dask_client_address={address_of(client)}",
             "--dask_partition_size=1",
             *options,
         ]
@@ -66,7 +65,7 @@ def build_on_dask(
 @contextmanager
 def _cluster(scheduler: str | None, workers: int) -> Iterator[Client]:
     """A client of the scheduler that is there, or of one of our own with worker processes on this machine."""
-    logging.getLogger("distributed").setLevel(logging.ERROR)  # what matters of it becomes an error of ours
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters of it becomes an error of ours
     if scheduler is not None:
         with _client(scheduler) as client:
             yield client
@@ -84,7 +83,7 @@ def _client(scheduler: str) -> Client:
     if "scheduler_file" in place and not Path(scheduler).is_file():  # Dask would wait for it for ever
         raise ConfigError(f"--dask-scheduler {scheduler}: there is no such file; an address is as tcp://HOST:8786")
     try:
-        return Client(**place, timeout=_PATIENCE_S)  # type: ignore[no-untyped-call]
+        return Client(**place, timeout=PATIENCE_S)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         why = str(error) or type(error).__name__
         raise ConfigError(f"--dask-scheduler {scheduler}: there is no scheduler ({why})") from error
@@ -104,10 +103,6 @@ def _local_cluster(workers: int, scratch: str) -> LocalCluster:
     )
 
 
-def _address(client: Client) -> str:
-    return str(client.scheduler_info(n_workers=0)["address"])
-
-
 @contextmanager
 def _journals(job: BuildJob) -> Iterator[BuildJob]:
     """The job with a directory for its journals. Without it units that still run stop at their next clip.
@@ -123,58 +118,16 @@ def _journals(job: BuildJob) -> Iterator[BuildJob]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _check_workers(client: Client, job: BuildJob) -> None:
-    """Raises ConfigError: there are no workers, or one of them would fail, or build other bytes."""
-    try:
-        client.wait_for_workers(1, timeout=_PATIENCE_S)
-    except TimeoutError:
-        raise ConfigError(f"no worker has joined {_address(client)} within {_PATIENCE_S} s") from None
-    threads = {address: worker["nthreads"] for address, worker in client.scheduler_info(n_workers=-1)["workers"].items()}
-    for address, count in threads.items():
-        if count != 1:
-            raise ConfigError(f"worker {address} has {count} threads, and models are for one: dask worker --nthreads 1")
-    made_with = provenance(job.config, job.weights, job.aus)
-    told = client.run(_what_is_wrong, job, _digest(job), made_with, on_error="return")
-    for address, wrong in told.items():
-        if wrong and not isinstance(wrong, CommClosedError):  # one that died meanwhile will not build
-            raise ConfigError(f"worker {address} cannot do this: {wrong if isinstance(wrong, str) else repr(wrong)}")
-
-
-def _what_is_wrong(job: BuildJob, digest: str, made_with: dict[str, str]) -> str:
-    """Asked of each worker: why it could not build, or would build other bytes; empty where nothing is wrong.
-
-    digest, made_with: of the data set's dataset.json, and what decides its bytes, as the driver sees them
-    """
-    if isinstance(job.root, Path) and not job.root.exists():
-        return f"it does not see --input {job.root}"
-    try:
-        if _digest(job) != digest:
-            return f"its {job.out} is another directory"
-    except OSError:
-        return f"it does not see --output {job.out}"
-    except StoreFailed as error:
-        return str(error)
-    ours = provenance(job.config, job.weights, job.aus)
-    return "; ".join(f"{name} is {ours.get(name)}, not {made}" for name, made in made_with.items() if ours.get(name) != made)
-
-
-def _digest(job: BuildJob) -> str:
-    """sha256 of dataset.json. Raises OSError, StoreFailed."""
-    if job.bucket is None:
-        return hashlib.sha256((job.out / DATASET_JSON).read_bytes()).hexdigest()
-    with tempfile.TemporaryDirectory() as place:
-        pull_one(job.bucket, DATASET_JSON, Path(place) / DATASET_JSON)
-        return hashlib.sha256((Path(place) / DATASET_JSON).read_bytes()).hexdigest()
-
-
 def _run(units: Sequence[ShardUnit], left: list[ShardUnit], job: BuildJob, beam: list[str], progress: Progress) -> None:
     """One run over what is left; returns when it is over, also where too many workers died."""
     assert job.journal is not None
     sizes, markers = {unit.name: len(unit) for unit in left}, Markers(job.out, job.bucket, job.addition)
     before = sum(map(len, units)) - sum(sizes.values())
     result: Any = start_graph(left, job, beam)
+    deserted = _Deserted(result.client)
     try:
         while not all(future.done() for future in result.futures):
+            deserted.check()
             if (job.journal / FAILURE).exists():
                 raise BuildFailed((job.journal / FAILURE).read_text().splitlines()[0])
             open_clips = sum(len(unit) for unit in markers.left(left, sure=False))
@@ -185,6 +138,28 @@ def _run(units: Sequence[ShardUnit], left: list[ShardUnit], job: BuildJob, beam:
         if result.client.status == "running":
             result.cancel()
         result.client.close()
+
+
+class _Deserted:
+    """Ends a run that no worker is left for: Dask would wait for ever, without a word."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._seen = self._asked = time.monotonic()
+
+    def check(self) -> None:
+        """Raises BuildFailed: the scheduler has had no worker for a while."""
+        now = time.monotonic()
+        if now - self._asked < _COUNTED_EVERY_S or self._client.status != "running":
+            return  # without a scheduler the tasks end, and tell
+        self._asked = now
+        try:
+            if self._client.scheduler_info(n_workers=1)["workers"]:
+                self._seen = now
+        except OSError:  # it went just now
+            return
+        if now - self._seen > _DESERTED_S:
+            raise BuildFailed(f"no worker has been left at {address_of(self._client)} for {_DESERTED_S:.0f} s; start some")
 
 
 def _raise_failure(futures: Sequence[Any], job: BuildJob) -> None:

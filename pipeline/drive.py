@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,7 +20,7 @@ from pipeline.device import gpus
 from pipeline.finalize import finalize
 from pipeline.hygiene import hygiene, summary
 from pipeline.input import Input, archives_hint, check_archives, resolved, shown
-from pipeline.markers import Markers
+from pipeline.markers import Markers, pending
 from pipeline.mirror import publish_plan, publish_result
 from pipeline.progress import progress
 from pipeline.provenance import provenance
@@ -31,7 +32,7 @@ from schemas.config import BuildConfig, differences
 from schemas.errors import ConfigError
 from schemas.layout import DATASET_JSON, LOCK, REJECTIONS, WORK_DIR
 from schemas.lock import only_writer
-from schemas.manifest import Manifest
+from schemas.manifest import Manifest, Run
 from schemas.records import ShardUnit
 from schemas.removal import matching
 from transforms.extract.action_units.csv_folder import CsvFolder
@@ -109,13 +110,30 @@ def _build_planned(order: BuildOrder, config: BuildConfig, manifest: Manifest) -
     units = plan.units(order.out)
     markers = Markers(order.out, order.bucket)
     left = markers.left(units)
-    _run(order, config, manifest, units, left)
-    markers.left(left)  # has those of a bucket here, which not every runner has looked at
+    try:
+        _run(order, config, manifest, units, left)
+        markers.left(left)  # has those of a bucket here, which not every runner has looked at
+    except BaseException:
+        with suppress(OSError):  # what ended the run is told, not that it could not be noted
+            _noted(manifest, order, left, start).write(order.out)
+        raise
     if left or not manifest.complete or len(manifest.shards) != len(units):
-        manifest = finalize(order.out, manifest)
+        manifest = finalize(order.out, _noted(manifest, order, left, start))
         if order.bucket is not None:
             publish_result(order.bucket, order.out)
     return Ledger(manifest, sum(len(unit) for unit in left), time.monotonic() - start)
+
+
+def _noted(manifest: Manifest, order: BuildOrder, units: list[ShardUnit], start: float) -> Manifest:
+    """The manifest with this run, begun at `start` (monotonic, seconds) over `units`; as it was where nothing was committed."""
+    left = pending(units, order.out)
+    clips = sum(len(unit) for unit in units) - sum(len(unit) for unit in left)
+    if not clips:
+        return manifest
+    workers = order.runner.workers if order.runner.is_here else 0
+    seconds = round(time.monotonic() - start, 3)
+    run = Run(datetime.now(UTC).isoformat(timespec="seconds"), clips, seconds, order.runner.name, workers)
+    return replace(manifest, runs=(*manifest.runs, run))
 
 
 def _make_directory(out: Path) -> None:

@@ -5,12 +5,11 @@ is used: no tagged outputs, no state, no finish_bundle, no side outputs.
 """
 
 import logging
-import os
-import signal
 from collections.abc import Callable, Iterator, Sequence
 
 from pipeline.add_shard import add_to_shard
 from pipeline.journal import Abandoned, note_failure
+from pipeline.memory import killed_without_memory
 from pipeline.mirror import build_into_bucket
 from pipeline.shard import BuildJob, build_shard
 from schemas.records import ShardUnit
@@ -33,16 +32,15 @@ class BuildShard(beam.DoFn):
     def process(self, unit: ShardUnit) -> Iterator[str]:
         """Build one unit; a failure is noted beside the journals, since runners bury it in traces of their own."""
         try:
-            yield self._work()(unit, self._job).name
-        except MemoryError:
-            # As the kernel would: the clips in hand become suspects, and the supervisor starts again.
-            os.kill(os.getpid(), signal.SIGKILL)
+            with killed_without_memory():
+                built = self._work()(unit, self._job)
         except Abandoned:
             raise
         except Exception as error:
             if self._job.journal is not None:
                 note_failure(self._job.journal, error)
             raise
+        yield built.name
 
     def _work(self) -> Callable[[ShardUnit, BuildJob], ShardUnit]:
         if self._job.bucket is not None:

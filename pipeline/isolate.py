@@ -5,13 +5,13 @@ python -m pipeline.isolate  < pickled (spec, root, config, options)  > pickled l
 
 import os
 import pickle
-import signal
 import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
 
 from pipeline.clip import build_clip
+from pipeline.memory import killed_without_memory
 from pipeline.unpack import Root
 from schemas.config import BuildConfig
 from schemas.errors import BuildFailed
@@ -45,10 +45,8 @@ def main() -> None:
     answer = os.dup(1)
     os.dup2(2, 1)
     spec, root, config, options = pickle.load(sys.stdin.buffer)
-    try:
+    with killed_without_memory():
         outcomes = build_clip(spec, root, models.load(config.landmarks, options), config)
-    except MemoryError:
-        os.kill(os.getpid(), signal.SIGKILL)
     with open(answer, "wb") as stream:
         pickle.dump(outcomes, stream)
 

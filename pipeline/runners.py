@@ -38,6 +38,11 @@ class Runner:
     endpoint: str | None = None
     options: Sequence[str] = ()
 
+    @property
+    def is_here(self) -> bool:
+        """Whether it runs on this machine alone, with `workers` processes."""
+        return self.name == LOCAL or (self.name == DASK and self.scheduler is None)
+
     def __post_init__(self) -> None:
         if self.scheduler is not None and self.name != DASK:
             raise ConfigError(f"--dask-scheduler goes with --runner {DASK}, not {self.name}")

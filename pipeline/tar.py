@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from schemas.atomic import naming
 from schemas.errors import DatasetError
 from schemas.tables import Member
 
@@ -27,7 +28,8 @@ class ShardWriter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._tar is not None:
-            self._tar.close()
+            with naming(self._path):
+                self._tar.close()
 
     def add(self, key: str, files: dict[str, bytes]) -> list[Member]:
         """Append one sample; gives the place and checksum of each of its members."""
@@ -43,7 +45,8 @@ class ShardWriter:
         place = self._tar.offset + len(header)
         stream = self._tar.fileobj
         assert stream is not None
-        stream.write(header + content + b"\0" * (-len(content) % tarfile.BLOCKSIZE))
+        with naming(self._path):
+            stream.write(header + content + b"\0" * (-len(content) % tarfile.BLOCKSIZE))
         self._tar.offset = place + len(content) + (-len(content) % tarfile.BLOCKSIZE)
         return Member(suffix, place, len(content), zlib.crc32(content))
 

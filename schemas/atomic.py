@@ -19,6 +19,16 @@ def sync(path: Path) -> None:
 
 
 @contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have a failure to write tell the file: the system tells it only where one is opened."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
+@contextmanager
 def replacing(out: Path, target: Path) -> Iterator[Path]:
     """Give a temporary path; on a clean exit what was written there becomes `target`, else it is removed.
 
@@ -42,5 +52,5 @@ def replacing(out: Path, target: Path) -> Iterator[Path]:
 
 def write_whole(out: Path, target: Path, content: bytes) -> None:
     """Write a small file whole or not at all."""
-    with replacing(out, target) as temporary:
+    with replacing(out, target) as temporary, naming(temporary):
         temporary.write_bytes(content)

@@ -37,6 +37,23 @@ class ShardEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class Run:
+    """One run of dataset.build, also one that was interrupted.
+
+    at: when it ended, UTC
+    clips: planned clips whose units it committed
+    seconds: without planning
+    runner, workers: where it ran; a cluster's workers are not counted, and are 0 here
+    """
+
+    at: str
+    clips: int
+    seconds: float
+    runner: str
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """The content of dataset.json.
 
@@ -49,6 +66,7 @@ class Manifest:
     counts: planned, kept, rejected (by reason), frames, bytes
     removals: what was taken out on request
     additions: what was added to it once it was finished
+    runs: how it was built; informative, and without those that were killed
     """
 
     config: BuildConfig
@@ -62,6 +80,7 @@ class Manifest:
     aus_from: str = ""
     removals: tuple[Removal, ...] = ()
     additions: tuple[Addition, ...] = ()
+    runs: tuple[Run, ...] = ()
 
     @property
     def interrupted(self) -> str | None:
@@ -114,6 +133,7 @@ class Manifest:
             stored["shards"] = tuple(ShardEntry(**entry) for entry in stored["shards"])
             stored["removals"] = tuple(Removal(**removal) for removal in stored.get("removals", ()))
             stored["additions"] = tuple(Addition(**addition) for addition in stored.get("additions", ()))
+            stored["runs"] = tuple(Run(**run) for run in stored.get("runs", ()))
             return cls(**stored)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DatasetError(f"{path} cannot be understood: {error}") from error

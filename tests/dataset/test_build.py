@@ -66,6 +66,10 @@ def test_new_files_become_new_shards_and_old_ones_stay(tree: Path, tmp_path: Pat
     assert all(path.stat().st_ino == inode for path, inode in inodes.items())
     assert len(keys(out)) == len(set(keys(out))) == 8
     assert len(list((out / "plan").iterdir())) == 2
+    assert build.main(arguments(tree, out)) == 0  # builds nothing, and is no run
+    runs = Manifest.read(out).runs
+    assert [(run.clips, run.runner) for run in runs] == [(4, "local"), (4, "local")]
+    assert all(run.seconds > 0 for run in runs) and runs[0].at < runs[1].at
 
 
 @pytest.mark.slow
@@ -146,7 +150,7 @@ def test_a_rerun_finishes_an_index_that_was_not_written(tree: Path, tmp_path: Pa
     assert build.main(arguments(tree, out)) == 0
     index, manifest = (out / "index.parquet").read_bytes(), Manifest.read(out)
     (out / "index.parquet").unlink()
-    Manifest(manifest.config, manifest.provenance, manifest.input).write(out)
+    Manifest(manifest.config, manifest.provenance, manifest.input, runs=manifest.runs).write(out)
     assert build.main(arguments(tree, out)) == 0
     assert (out / "index.parquet").read_bytes() == index
     assert Manifest.read(out) == manifest

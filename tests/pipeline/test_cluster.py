@@ -7,14 +7,17 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pyarrow.parquet as pq
 import pytest
+from dask.distributed import Client
 from under_fire import hashes, kill_whoever_holds, wait_for
 
 import dataset.build
+from pipeline import cluster_check
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = ["--size", "64", "--clips-per-shard", "3"]
@@ -32,21 +35,44 @@ def started(*arguments: str) -> subprocess.Popen[str]:
     )
 
 
+def kill_all(program: subprocess.Popen[str]) -> None:
+    for process in [*psutil.Process(program.pid).children(recursive=True), psutil.Process(program.pid)]:
+        process.kill()
+    program.communicate()
+
+
+@contextmanager
+def cluster(place: Path, workers: int) -> Iterator[tuple[Path, subprocess.Popen[str]]]:
+    """The file of a scheduler with workers of one thread, and the program that started those."""
+    file = place / "scheduler.json"
+    where = ["--scheduler-file", str(file)]
+    head = started("distributed.cli.dask_scheduler", *where, "--port", "0", "--no-dashboard", "--host", "127.0.0.1")
+    wait_for(file.exists, 60)
+    one = [
+        "--nthreads",
+        "1",
+        "--nworkers",
+        str(workers),
+        "--no-dashboard",
+        "--local-directory",
+        str(place),
+        "--memory-limit",
+        "0",
+    ]
+    hands = started("distributed.cli.dask_worker", *where, *one)
+    try:
+        yield file, hands
+    finally:
+        for program in (hands, head):
+            if program.poll() is None:
+                kill_all(program)
+
+
 @pytest.fixture(scope="module")
 def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The file of a scheduler with two workers of one thread."""
-    place = tmp_path_factory.mktemp("cluster")
-    file = place / "scheduler.json"
-    where = ["--scheduler-file", str(file)]
-    programs = [started("distributed.cli.dask_scheduler", *where, "--port", "0", "--no-dashboard", "--host", "127.0.0.1")]
-    wait_for(file.exists, 60)
-    one = ["--nthreads", "1", "--nworkers", "2", "--no-dashboard", "--local-directory", str(place), "--memory-limit", "0"]
-    programs.append(started("distributed.cli.dask_worker", *where, *one))
-    yield file
-    for program in reversed(programs):
-        for process in [*psutil.Process(program.pid).children(recursive=True), psutil.Process(program.pid)]:
-            process.kill()
-        program.communicate()
+    with cluster(tmp_path_factory.mktemp("cluster"), 2) as (file, _):
+        yield file
 
 
 @pytest.fixture(scope="module")
@@ -130,8 +156,6 @@ def test_workers_that_cannot_do_it_are_named(
         "distributed.cli.dask_worker", "--scheduler-file", str(scheduler), "--nthreads", "3", "--no-nanny", "--no-dashboard"
     )
     try:
-        from dask.distributed import Client
-
         with Client(scheduler_file=str(scheduler)) as client:  # type: ignore[no-untyped-call]
             client.wait_for_workers(3, timeout=60)
         assert dataset.build.main(command(demo_videos, tmp_path / "out", "--dask-scheduler", scheduler, "--quiet")) == 2
@@ -140,6 +164,38 @@ def test_workers_that_cannot_do_it_are_named(
         many.communicate()
     told = capsys.readouterr().err
     assert "has 3 threads, and models are for one: dask worker --nthreads 1" in told and told.count("\n") == 1
+
+
+def test_workers_that_do_not_answer_or_are_all_gone_end_the_build_with_a_word(
+    demo_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Dask itself would wait for ever, without a word."""
+    monkeypatch.setattr("pipeline.cluster._DESERTED_S", 2)
+    monkeypatch.setattr("pipeline.cluster._COUNTED_EVERY_S", 0.5)
+    out = tmp_path / "out"
+    with cluster(tmp_path, 1) as (file, hands):
+        arguments = command(demo_videos, out, "--dask-scheduler", file, "--quiet")
+        with Client(scheduler_file=str(file)) as client:  # type: ignore[no-untyped-call]
+            client.wait_for_workers(1, timeout=60)
+            (pid,) = client.run(os.getpid).values()
+        os.kill(pid, signal.SIGSTOP)
+        monkeypatch.setattr(cluster_check, "PATIENCE_S", 2)
+        assert dataset.build.main(arguments) == 2
+        told = capsys.readouterr().err
+        assert "has not answered within 2 s: is one stopped?" in told and told.count("\n") == 1
+        os.kill(pid, signal.SIGCONT)
+        monkeypatch.setattr(cluster_check, "PATIENCE_S", 60)
+
+        def strike() -> None:
+            wait_for(lambda: list((out / ".work").glob("journal-*/*.*")), 90)
+            kill_all(hands)
+
+        killer = threading.Thread(target=strike)
+        killer.start()
+        assert dataset.build.main(arguments) == 1
+        killer.join()
+    told = capsys.readouterr().err
+    assert "no worker has been left at tcp://127.0.0.1:" in told and "goes on from there" in told and told.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import pytest
 from under_fire import hashes, kill_whoever_holds, wait_for
 
 from pipeline import supervise
+from schemas.manifest import Manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = ["--size", "96", "--clips-per-shard", "6"]
@@ -134,6 +135,8 @@ def test_ctrl_c_stops_within_five_seconds_and_a_rerun_goes_on(videos: Path, undi
     assert set(hashes(out)) < set(undisturbed), "the interrupt came too late to test anything"
     assert start(videos, out, "--workers", "2").wait() == 0
     assert hashes(out) == undisturbed
+    runs = Manifest.read(out).runs
+    assert [run.workers for run in runs] == [2, 2] and sum(run.clips for run in runs) == 48
 
 
 @pytest.mark.slow

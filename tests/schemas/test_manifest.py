@@ -9,7 +9,7 @@ import pytest
 from schemas.config import BuildConfig
 from schemas.errors import DatasetError
 from schemas.layout import DATASET_JSON
-from schemas.manifest import FORMAT, FORMAT_VERSION, Manifest, ShardEntry
+from schemas.manifest import FORMAT, FORMAT_VERSION, Manifest, Run, ShardEntry
 
 FULL = Manifest(
     config=BuildConfig(source="voxceleb2", min_frames=2, decode_timeout_s=12.5),
@@ -21,6 +21,7 @@ FULL = Manifest(
         ShardEntry("voxceleb2-train-000000", "train", 1, 1, 2048, "ab" * 32),
         ShardEntry("voxceleb2-test-000000", "test", 0, 1, 0, None),
     ),
+    runs=(Run("2026-11-21T20:00:00+00:00", 3, 1.5, "local", 2),),
 )
 
 

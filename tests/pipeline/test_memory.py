@@ -1,0 +1,42 @@
+"""Whatever says that memory has run out, the process ends as if the kernel had killed it. Each runs in a process of its own."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+WAYS = {
+    "python": "bytearray(1 << 62)",
+    "system": "mmap.mmap(-1, 1 << 60)",
+    "arrow": "pa.allocate_buffer(1 << 60)",
+    "mapped file": "resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30)); pq.read_table(sys.argv[1], memory_map=True)",
+}
+IMPORTS = (
+    "import mmap, resource, sys; import pyarrow as pa, pyarrow.parquet as pq; from pipeline.memory import killed_without_memory"
+)
+
+
+def ran(body: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    program = f"{IMPORTS}\nwith killed_without_memory():\n    {body}\n"
+    return subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_out_of_memory_is_a_kill(way: str, tmp_path: Path) -> None:
+    sparse = tmp_path / "large.parquet"
+    with sparse.open("wb") as stream:
+        stream.truncate(8 << 30)
+    done = ran(WAYS[way], str(sparse))
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [("open('/nowhere')", "FileNotFoundError"), ("raise ValueError('other')", "ValueError: other")],
+    ids=["os", "other"],
+)
+def test_other_errors_stay_what_they_are(body: str, told: str) -> None:
+    done = ran(body)
+    assert done.returncode == 1 and told in done.stderr
