@@ -5,6 +5,7 @@ is used: no tagged outputs, no state, no finish_bundle, no side outputs.
 """
 
 import logging
+import threading
 from collections.abc import Callable, Iterator, Sequence
 
 from pipeline.add_shard import add_to_shard
@@ -23,8 +24,12 @@ from apache_beam.runners.runner import PipelineResult  # noqa: E402
 logging.disable(logging.NOTSET)
 
 
+# Some runners give several bundles to the threads of one process, whose models are for one at a time.
+_AT_WORK = threading.Lock()
+
+
 class BuildShard(beam.DoFn):
-    """Builds a unit and yields its name. Models live in a cache of the process, so bundles share them."""
+    """Builds a unit and yields its name. Models live in a cache of the process, so bundles share them, one after another."""
 
     def __init__(self, job: BuildJob) -> None:
         self._job = job
@@ -32,7 +37,7 @@ class BuildShard(beam.DoFn):
     def process(self, unit: ShardUnit) -> Iterator[str]:
         """Build one unit; a failure is noted beside the journals, since runners bury it in traces of their own."""
         try:
-            with killed_without_memory():
+            with _AT_WORK, killed_without_memory():
                 built = self._work()(unit, self._job)
         except Abandoned:
             raise

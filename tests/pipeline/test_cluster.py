@@ -1,5 +1,6 @@
 """Builds on a Dask cluster of separate processes, as a user starts one, and under fire. Nothing here is mocked."""
 
+import hashlib
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 from dask.distributed import Client
+from s3_here import s3_here
 from under_fire import hashes, kill_whoever_holds, wait_for
 
 import dataset.build
@@ -23,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = ["--size", "64", "--clips-per-shard", "3"]
 
 
-def command(videos: Path, out: Path, *options: object) -> list[str]:
+def command(videos: Path, out: Path | str, *options: object) -> list[str]:
     build = ["--source", "voxceleb2", "--input", videos, "--output", out, *OPTIONS, "--runner", "dask", "--json", *options]
     return [str(word) for word in build]
 
@@ -196,6 +198,26 @@ def test_workers_that_do_not_answer_or_are_all_gone_end_the_build_with_a_word(
         killer.join()
     told = capsys.readouterr().err
     assert "no worker has been left at tcp://127.0.0.1:" in told and "goes on from there" in told and told.count("\n") == 1
+
+
+def test_a_cluster_builds_into_a_bucket_though_a_worker_is_killed(
+    demo_videos: Path, undisturbed: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a shared disk; the driver's and the workers' journals lie in the temporary directory of this machine."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with s3_here() as store:
+        for name, value in store.environment.items():
+            monkeypatch.setenv(name, value)
+        with cluster(tmp_path, 2) as (file, _):
+            driver = started("dataset.build", *command(demo_videos, "s3://data/faces", "--dask-scheduler", file))
+            wait_for(lambda: list(tmp_path.glob("motionshards-run-*/journal-*/*.*")), 90)
+            os.kill(int(next(tmp_path.glob("motionshards-run-*/journal-*/*.*")).suffix[1:]), signal.SIGKILL)
+            told, complaints = driver.communicate(timeout=200)
+        assert driver.returncode == 0, complaints
+        assert json.loads(told.splitlines()[-1])["kept"] == 8
+        names = [name.removeprefix("faces/") for name in store.names()]
+        built = {name: hashlib.sha256(store.read(f"faces/{name}")).hexdigest() for name in names if name.startswith("t")}
+        assert built == undisturbed
 
 
 @pytest.mark.parametrize(

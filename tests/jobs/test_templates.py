@@ -1,0 +1,65 @@
+"""Templates for clusters that are not here: what of them can be checked without one."""
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from apache_beam.options.pipeline_options import PipelineOptions
+
+import dataset.build
+
+ROOT = Path(__file__).resolve().parents[2]
+JOBS = ROOT / "jobs"
+OURS = {"--runner", "--job-endpoint"}
+
+
+def compose() -> dict[str, Any]:
+    return dict(yaml.safe_load((JOBS / "flink" / "compose.yaml").read_text())["services"])
+
+
+def dataflow() -> list[str]:
+    """The words that the script would run, told by a shell whose `docker` prints them."""
+    words = ["IMAGE", "PROJECT", "REGION", "gs://bucket/temp", "--source", "voxceleb2"]
+    program = 'docker() { printf "%s\\n" "$@"; }; exec() { "$@"; }; source jobs/dataflow/build.sh "$@"'
+    told = subprocess.run(["bash", "-c", program, "bash", *words], cwd=ROOT, capture_output=True, text=True, check=True)
+    return told.stdout.splitlines()
+
+
+def flink() -> list[str]:
+    return [str(word).replace("${SLOTS:-4}", "4") for word in compose()["build"]["entrypoint"]]
+
+
+@pytest.mark.parametrize("words", [flink, dataflow])
+def test_options_are_ours_or_known_to_beam(words: Any) -> None:
+    given = words()[words().index("dataset.build") + 1 :]
+    parser = dataset.build._parser()
+    _, beam = parser.parse_known_args(["--source", "demo", "--output", "o", *given])
+    options = PipelineOptions(beam)
+    known, everything = options.get_all_options(), options.get_all_options(retain_unknown_options=True)
+    assert beam and not [name for name in everything if name not in known]
+    assert not [word for word in given if word.split("=")[0] in OURS and word in beam]
+
+
+def test_beam_has_one_version_everywhere() -> None:
+    (version,) = re.findall(r"^apache-beam==(\S+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+    image = (JOBS / "image" / "Dockerfile").read_text()
+    assert re.findall(r"beam_python\S+_sdk:(\S+)", image) == re.findall(r"apache-beam\[gcp\]==([\d.]+)", image) == [version]
+    assert compose()["jobserver"]["image"].endswith(f"job_server:{version}")
+
+
+def test_flinks_version_is_one_that_beam_knows_and_the_same_in_all_parts() -> None:
+    from apache_beam.options.pipeline_options import FlinkRunnerOptions
+
+    versions = {compose()[name]["image"].removeprefix("flink:") for name in ("jobmanager", "taskmanager")}
+    (version,) = versions
+    assert version in FlinkRunnerOptions.PUBLISHED_FLINK_VERSIONS
+    assert f"beam_flink{version}_job_server" in compose()["jobserver"]["image"]
+
+
+def test_scripts_are_executable_and_parse() -> None:
+    script = JOBS / "dataflow" / "build.sh"
+    assert script.stat().st_mode & 0o111
+    subprocess.run(["bash", "-n", script], check=True)
