@@ -1,0 +1,252 @@
+"""Shows clips of a finished data set: a contact sheet of their frames, or one clip as an animated GIF.
+
+    python -m dataset.preview OUT --key KEY [--key KEY ...] --output sheet.png
+    python -m dataset.preview OUT --where "yaw_deg > 30" --count 6 --seed 1 --output sheet.jpg
+    python -m dataset.preview OUT --key KEY --gif clip.gif
+
+What a sheet shows is told in `dataset.contact_sheet`. Exit status: 0 written, 1 a fault, 2 unusable arguments, 130 interrupted;
+nothing is written by halves.
+"""
+
+import argparse
+import difflib
+import io
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from PIL import Image
+
+from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, stop_on_signals
+from dataset.contact_sheet import Look, draw_block, marks_of
+from dataset.index import Dataset, Sample
+from dataset.overlay import BACKGROUND, DRAWN, marked
+from dataset.source_frames import Sources
+from dataset.where import parse
+from schemas.bucket import is_bucket
+from schemas.errors import ConfigError, DatasetError
+
+OK, FAILED = 0, 1
+_SHEETS, _GIFS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}, {".gif": "GIF"}
+_COUNT, _COLUMNS, _FRAME_PX = 4, 5, 192
+_TALLEST_PX, _MOST_PX = 65_000, 300_000_000  # a JPEG ends at 65,535 rows, and the sheet is in memory whole
+_SHORTEST_MS, _LONGEST_MS, _UNKNOWN_MS = 40, 500, 200
+_PALETTE_PX = 64
+_NEAR, _COMPARED, _LONGEST_KEY = 3, 20_000, 300
+_SIZES = ("n_frames", "source_frames", "duration_s", "width_px", "height_px")
+_COLUMNS_READ = ("key", "split", "shard", "members", "spans", "source", *_SIZES)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        _check(options)
+        for line in _preview(options):
+            print(line)
+    except ConfigError as error:
+        return end(UNUSABLE, f"error: {error}")
+    except DatasetError as error:
+        return end(FAILED, f"error: {error}")
+    except OSError as error:
+        return end(FAILED, f"error: {error.strerror or error}: {error.filename or options.output or options.gif}")
+    except KeyboardInterrupt:
+        return end(INTERRUPTED, "interrupted")
+    return OK
+
+
+def _preview(options: argparse.Namespace) -> list[str]:
+    """Write what is asked for; gives a line for each file."""
+    data, lines = _opened(options.out), []
+    rows = _chosen(data, options)
+    if options.gif and len(rows) != 1:
+        raise ConfigError(f"--gif shows one clip, and {len(rows)} are chosen: name one with --key, or --count 1")
+    samples = {row["key"]: data.read(row) for row in rows} if options.gif else {}
+    if options.output:
+        sheet = _sheet(data, rows, options)
+        _write(options.output, sheet, quality=92)
+        count = f"{len(rows)} clip{'' if len(rows) == 1 else 's'}"
+        lines.append(f"{options.output}: {count}, {sum(row['n_frames'] for row in rows)} frames; {sheet.width}x{sheet.height} px")
+    for sample in samples.values():
+        lines.append(_write_gif(options, sample))
+    return lines
+
+
+def _opened(out: Path) -> Dataset:
+    try:
+        return Dataset.open(out)
+    except DatasetError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _chosen(data: Dataset, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """The rows of the clips that are named, in that order, or of a random choice, in that of the index. Raises ConfigError."""
+    keys = list(dict.fromkeys(options.key)) or _some(data, options)
+    rows = {row["key"]: row for row in data.index(_COLUMNS_READ, where=pc.field("key").isin(keys)).to_pylist()}
+    for key in keys:
+        if key not in rows:
+            raise ConfigError(_no_such(key, data))
+    return [rows[key] for key in keys]
+
+
+def _some(data: Dataset, options: argparse.Namespace) -> list[str]:
+    """Keys of a random choice of the clips that --where selects."""
+    found = data.index(["key"], where=None if options.where is None else parse(options.where))["key"]
+    if not len(found):
+        raise ConfigError("the data set holds no clip" if options.where is None else f"no clip matches --where {options.where}")
+    count = min(options.count or _COUNT, len(found))
+    numbers = np.sort(np.random.default_rng(options.seed).choice(len(found), count, replace=False))
+    return [str(key) for key in found.take(pa.array(numbers)).to_pylist()]
+
+
+def _no_such(key: str, data: Dataset) -> str:
+    """Says that there is no such clip, and names those that are called much like it."""
+    keys = data.index(["key"])["key"]
+    if not len(keys):
+        return "it holds no clip"
+    near, shown = _near(key[:_LONGEST_KEY], keys), key[:_LONGEST_KEY]
+    hint = f"near it are {', '.join(near)}" if near else f"of {len(keys)} the first is {keys[0]}"
+    return f"there is no clip {shown!r}; {hint}"
+
+
+def _near(key: str, keys: pa.ChunkedArray) -> list[str]:
+    """Keys much like this one: of the same video if there are any, else of the same person, else any of the first ones."""
+    identity, _, rest = key.partition("/")
+    video = rest.partition("/")[0]
+    for part in (f"{identity}/{video}/", f"{identity}/", f"/{video}/", ""):
+        alike = keys.filter(pc.match_substring(keys, part)).slice(0, _COMPARED).to_pylist()
+        if near := difflib.get_close_matches(key, alike, _NEAR):
+            return near
+    return []
+
+
+def _sheet(data: Dataset, rows: Sequence[dict[str, Any]], options: argparse.Namespace) -> Image.Image:
+    """One block below the other. Raises ConfigError: it would be too large; DatasetError."""
+    aus = data.manifest.config.aus != "none"
+    look = Look.of(rows, frame_px=options.frame_px, columns=options.columns, drawn=options.landmarks, aus=aus)
+    tops = np.cumsum([0, *(look.height(row["n_frames"]) for row in rows)]).tolist()
+    if tops[-1] > _TALLEST_PX or tops[-1] * look.width > _MOST_PX:
+        raise ConfigError(f"a sheet of {look.width}x{tops[-1]} px is too large: ask for fewer clips, or a smaller --frame-px")
+    sources = Sources.found(options.input, data.manifest.input)
+    sheet = Image.new("RGB", (look.width, tops[-1]), BACKGROUND)
+    for top, row in zip(tops[:-1], rows, strict=True):
+        sheet.paste(draw_block(row, data.read(row), sources, look), (0, top))
+    return sheet
+
+
+def _write_gif(options: argparse.Namespace, sample: Sample) -> str:
+    """The frames of a clip in time order, in colours that all of them share: colours of each one's own flicker.
+
+    Raises:
+        ConfigError: it would be too large
+    """
+    side = options.gif_px or sample.frames.shape[1]
+    if len(sample.frames) * side**2 > _MOST_PX:
+        raise ConfigError(f"a GIF of {len(sample.frames)} frames of {side} px is too large: ask for a smaller --gif-px")
+    pictures = [
+        marked(frame, side, marks_of(sample, number) if options.landmarks else None) for number, frame in enumerate(sample.frames)
+    ]
+    colours = _shared_colours(pictures)
+    first, *others = [picture.quantize(palette=colours) for picture in pictures]
+    delays = delays_ms(sample.meta)
+    _write(options.gif, first, save_all=True, append_images=others, duration=delays, loop=0, disposal=1)
+    return f"{options.gif}: {len(pictures)} frames of {first.width} px, {sum(delays) / 1000:.1f} s"
+
+
+def _shared_colours(pictures: Sequence[Image.Image]) -> Image.Image:
+    """A picture that has 256 colours: those of the marks, which are few pixels, and such as do for all the pictures."""
+    small = [np.asarray(picture.resize((_PALETTE_PX, _PALETTE_PX))) for picture in pictures]
+    colours = Image.fromarray(np.concatenate(small)).quantize(256 - len(DRAWN))
+    colours.putpalette([*(colours.getpalette() or []), *(value for colour in DRAWN for value in colour)])
+    return colours
+
+
+def delays_ms(meta: dict[str, Any]) -> list[int]:
+    """How long each frame is shown: until the next one's time, but within what can be watched. The last, and those that a new
+    file follows, are shown as long as the others are on average."""
+    steps = np.append(np.diff(np.array(meta["pts_s"], np.float64)), 0) * 1000
+    steps[:-1][np.diff(meta["span"]) != 0] = 0
+    usual = float(np.median(steps[steps > 0])) if (steps > 0).any() else _UNKNOWN_MS
+    shown = np.where(steps > 0, steps, usual).clip(_SHORTEST_MS, _LONGEST_MS)
+    return [int(round(delay, -1)) for delay in shown]  # a GIF counts hundredths of a second
+
+
+def _write(path: Path, picture: Image.Image, **how: Any) -> None:
+    """Write a picture whole or not at all, in the format that its suffix says."""
+    content = io.BytesIO()
+    picture.save(content, {**_SHEETS, **_GIFS}[path.suffix.lower()], **how)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content.getbuffer())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = OneLineParser(
+        prog="python -m dataset.preview", description="Show clips of a data set as a picture or an animated GIF."
+    )
+    parser.add_argument("out", metavar="OUT", type=_path, help="the directory of the data set")
+    parser.add_argument("--output", type=_path, metavar="FILE", help="the contact sheet, .png or .jpg")
+    parser.add_argument("--gif", type=_path, metavar="FILE", help="one clip as an animated GIF")
+    parser.add_argument("--key", action="append", default=[], help="show this clip; may be given several times")
+    parser.add_argument("--where", metavar="CONDITION", help="choose from the clips that match, as `yaw_deg > 30 and blur > 50`")
+    parser.add_argument("--count", type=int, metavar="N", help=f"choose so many clips at random (default {_COUNT})")
+    parser.add_argument("--seed", type=int, default=0, help="of the choice (default %(default)s)")
+    parser.add_argument("--input", metavar="DIR", help="where the videos are (default: where dataset.json says)")
+    parser.add_argument(
+        "--landmarks", action=argparse.BooleanOptionalAction, default=True, help="draw landmarks, face box and head pose"
+    )
+    parser.add_argument(
+        "--frame-px", type=int, default=_FRAME_PX, metavar="PX", help="side of a frame on a sheet (default %(default)s)"
+    )
+    parser.add_argument(
+        "--columns", type=int, default=_COLUMNS, metavar="N", help="frames in a row of a sheet (default %(default)s)"
+    )
+    parser.add_argument("--gif-px", type=int, metavar="PX", help="side of a GIF (default: as stored)")
+    return parser
+
+
+def _path(text: str) -> Path:
+    if is_bucket(text):
+        raise argparse.ArgumentTypeError(f"{text} lies in an object store; a preview is made of and in directories")
+    return Path(text.removeprefix("file://"))
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Raise ConfigError for arguments that mean nothing."""
+    if not options.output and not options.gif:
+        raise ConfigError("nothing is asked for: --output FILE or --gif FILE")
+    for name, suffixes in (("output", _SHEETS), ("gif", _GIFS)):
+        if getattr(options, name):
+            _check_file(name, getattr(options, name), tuple(suffixes))
+    if options.key and (options.where is not None or options.count is not None):
+        raise ConfigError("--key names clips; --where and --count choose among all: give one or the other")
+    bounds = {"count": (1, 10_000), "seed": (0, 2**63 - 1), "frame_px": (64, 1024), "columns": (1, 100), "gif_px": (16, 2048)}
+    for name, (low, high) in bounds.items():
+        value = getattr(options, name)
+        if value is not None and not low <= value <= high:
+            raise ConfigError(f"--{name.replace('_', '-')} is {value}, must be between {low} and {high}")
+    for key in options.key:
+        if not key.isprintable():
+            raise ConfigError(f"there is no clip {key!r}: it holds what is no text")
+
+
+def _check_file(name: str, path: Path, suffixes: tuple[str, ...]) -> None:
+    if path.suffix.lower() not in suffixes:
+        raise ConfigError(f"--{name} {path} must be called *{' or *'.join(suffixes)}")
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise ConfigError(
+            f"--{name} {path} is a directory" if path.is_dir() else f"--{name}: there is no directory {path.parent}"
+        )
+
+
+if __name__ == "__main__":
+    stop_on_signals()
+    sys.exit(main())
