@@ -43,10 +43,9 @@ class Sources:
         try:
             return cls(_root(given or recorded))
         except ConfigError as error:
-            why = str(error).removeprefix("--output ")  # stores are mostly opened to be written to
             if given:
-                raise ConfigError(f"--input {why}") from error
-            return cls(None, why)
+                raise ConfigError(f"--input {error}") from error
+            return cls(None, str(error))
 
 
 def _root(place: str) -> Root:

@@ -62,11 +62,11 @@ def open_bucket(url: str) -> Bucket:
     """
     scheme = url.partition("://")[0].lower()
     if scheme in ("http", "https"):
-        raise ConfigError(f"--output {url}: nothing can be written over {scheme}")
+        raise ConfigError(f"{url}: no object store is spoken to over {scheme}")
     try:
         return S3Bucket(url.rstrip("/")) if scheme in _S3 else FsspecBucket(url.rstrip("/"))
     except ImportError as error:
-        raise ConfigError(f"{scheme}:// needs the package {error.name}; the extra `remote` brings that for s3") from error
+        raise ConfigError(f"{scheme}:// needs {error.name or error}; the extra `remote` brings what s3 needs") from error
 
 
 class S3Bucket:
@@ -161,7 +161,7 @@ class FsspecBucket:
         try:
             self._files, base = core.url_to_fs(url, use_listings_cache=False)
         except (ValueError, TypeError) as error:
-            raise ConfigError(f"--output {url}: {error}") from None
+            raise ConfigError(f"{url}: {error}") from None
         self._base = base.rstrip("/")
 
     def __reduce__(self) -> tuple[Any, ...]:

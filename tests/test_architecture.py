@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ["schemas", "transforms", "pipeline", "dataset", "trainers", "jobs"]
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
-# The commands that write data sets, and what shows the source videos again: nothing that trains imports them, so it needs no Beam.
+# The commands that write data sets, and what shows source videos again: no training imports them, and reading needs no Beam.
 LEAVES = {ROOT / "dataset" / name for name in ("build.py", "add.py", "remove.py", "source_frames.py")}
 
 

@@ -66,7 +66,7 @@ def test_a_bucket_has_the_bytes_of_the_disk_and_can_be_verified_and_read(
     assert dataset.build.main(arguments(demo_videos, URL)) == 0
     assert capsys.readouterr().out.endswith(f"MB in {URL}\n")
     assert shards(store) == on_disk
-    small = {"README.md", "dataset.json", "index.parquet", "plan/plan-000000.parquet", "rejections.parquet"}
+    small = {"README.md", "croissant.json", "dataset.json", "index.parquet", "plan/plan-000000.parquet", "rejections.parquet"}
     assert {name.removeprefix("faces/") for name in store.names()} == {*on_disk, *small}, "nothing else is left"
     assert dataset.verify.main([URL, "--quiet"]) == 0
     assert "8 clips" in capsys.readouterr().out
@@ -232,7 +232,7 @@ def test_a_bucket_with_other_things_in_it_is_not_taken_over(
 @pytest.mark.parametrize(
     ("url", "told"),
     [
-        ("https://example.org/data", "nothing can be written over https"),
+        ("https://example.org/data", "no object store is spoken to over https"),
         ("nothing://x/y", "Protocol not known: nothing"),
         ("s3://nosuchbucket/x", "404 NoSuchBucket"),
     ],
