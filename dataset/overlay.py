@@ -27,7 +27,7 @@ _FINER = 4
 _VEIL = (12, 13, 17, 120)
 _POINT_ROOM = 128  # one pixel of line for so many pixels of picture
 # Chains of iBUG 300-W: first point, last point, whether the ends meet, colour.
-_CHAINS: tuple[tuple[int, int, bool, Colour], ...] = (
+CHAINS: tuple[tuple[int, int, bool, Colour], ...] = (
     (0, 16, False, (84, 205, 255)),  # jaw
     (17, 21, False, (255, 209, 61)),  # brows
     (22, 26, False, (255, 209, 61)),
@@ -45,7 +45,7 @@ _AXES: tuple[tuple[tuple[int, int, int], Colour], ...] = (
     ((0, 0, -1), (84, 160, 255)),
 )
 
-DRAWN: tuple[Colour, ...] = (BOX, *sorted({*(chain[3] for chain in _CHAINS), *(colour for _, colour in _AXES)}))
+DRAWN: tuple[Colour, ...] = (BOX, *sorted({*(chain[3] for chain in CHAINS), *(colour for _, colour in _AXES)}))
 """All colours of marks."""
 
 
@@ -166,7 +166,7 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 def _draw_face(pen: Pen, points: NDArray[np.floating], thick: float) -> None:
     """68 points, connected."""
-    for first, last, closed, colour in _CHAINS:
+    for first, last, closed, colour in CHAINS:
         chain = points[first : last + 1]
         chain = np.concatenate([chain, chain[:1]]) if closed else chain
         pen.line(_pairs(chain), (*colour, 200), round(0.9 * thick), joint="curve")

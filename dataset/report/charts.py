@@ -1,0 +1,125 @@
+"""Charts as SVG. Colours come from the page's style sheet by class, so that they follow light and dark."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dataset.report.distribution import Distribution, round_step
+from dataset.report.markup import Markup, element
+from dataset.report.wording import number, percent, whole
+
+_HEIGHT, _LEFT, _TOP, _FLOOR = 128.0, 10.0, 8.0, 104.0
+
+
+def histogram(spread: Distribution, name: str, unit: str, of: str, width: float = 340.0) -> Markup:
+    """Bars, a band from the 5th to the 95th percentile and a line at the median. `of` is what was counted: `clips`."""
+    x = _Axis(float(spread.edges[0]), float(spread.edges[-1]), width)
+    most = max(int(spread.counts.max(initial=0)), 1)
+    drawn = [*_band(spread, x), *(_bar(spread, bin_, x, most, unit, of) for bin_ in np.flatnonzero(spread.counts).tolist())]
+    drawn += [element("line", class_="axis", x1=_LEFT, x2=width - _LEFT, y1=_FLOOR, y2=_FLOOR), *_ticks(x), *_median(spread, x)]
+    label = f"Histogram of {name} over {whole(spread.present)} {of}. {in_words(spread, unit)}"
+    return element("svg", drawn, class_="chart", viewBox=f"0 0 {width:g} {_HEIGHT:g}", role="img", aria_label=label)
+
+
+def in_words(spread: Distribution, unit: str) -> str:
+    """The quantiles as a sentence."""
+    if spread.quantiles is None:
+        return "No values."
+    p5, p50, p95 = (f"{number(value)}{unit}" for value in spread.quantiles)
+    return f"5 % below {p5}, median {p50}, 95 % below {p95}."
+
+
+class _Axis:
+    """Values along x as drawing units."""
+
+    def __init__(self, low: float, high: float, width: float) -> None:
+        self._low, self._high, self._width = low, high, width - 2 * _LEFT
+
+    def __call__(self, value: float) -> float:
+        part = (value - self._low) / (self._high - self._low)
+        return _LEFT + self._width * min(max(part, 0.0), 1.0)
+
+    def ticks(self) -> list[float]:
+        """Round numbers within the axis, one to some 40 units; whole ones where bins are centred on whole numbers."""
+        step = round_step((self._high - self._low) * 38 / self._width)
+        step = float(np.ceil(max(step, 1.0))) if self._low % 1 == 0.5 else step
+        return [
+            float(value * step) for value in np.arange(np.ceil(self._low / step - 1e-6), np.floor(self._high / step + 1e-6) + 1)
+        ]
+
+
+def _bar(spread: Distribution, bin_: int, x: _Axis, most: int, unit: str, of: str) -> Markup:
+    low, high, count = float(spread.edges[bin_]), float(spread.edges[bin_ + 1]), int(spread.counts[bin_])
+    height = max((_FLOOR - _TOP) * count / most, 1.0)
+    between = f"{number(low)} to {number(high)}" if high - low != 1 or low % 1 != 0.5 else number(low + 0.5)
+    told = element("title", f"{between}{unit}: {whole(count)} {of} ({percent(count, spread.present)})")
+    gap = min(1.0, 0.2 * (x(high) - x(low)))
+    return element("rect", told, class_="bar", x=x(low) + gap / 2, y=_FLOOR - height, width=x(high) - x(low) - gap, height=height)
+
+
+def _band(spread: Distribution, x: _Axis) -> list[Markup]:
+    if spread.quantiles is None:
+        return []
+    low, high = x(spread.quantiles[0]), x(spread.quantiles[-1])
+    return [element("rect", class_="band", x=low, y=_TOP - 4, width=max(high - low, 1.0), height=_FLOOR - _TOP + 4)]
+
+
+def _median(spread: Distribution, x: _Axis) -> list[Markup]:
+    if spread.quantiles is None:
+        return []
+    at = x(spread.quantiles[1])
+    return [element("line", class_="median", x1=at, x2=at, y1=_TOP - 4, y2=_FLOOR)]
+
+
+def _ticks(x: _Axis) -> list[Markup]:
+    return [element("text", number(value), x=x(value), y=_FLOOR + 16, text_anchor="middle") for value in x.ticks()]
+
+
+_CELL, _MARGIN = 9.0, 34.0
+
+
+def pose_map(pose: NDArray[np.int64], edges_deg: NDArray[np.float64]) -> Markup:
+    """Frames by yaw (to the right) and pitch (up), int64 [bins,bins]; stronger is more, by the logarithm of the count."""
+    side = _CELL * len(pose)
+    cells = [_cell(pose, across, up, edges_deg) for across, up in np.argwhere(pose).tolist()]
+    frame = element("rect", class_="frame", x=_MARGIN, y=_TOP, width=side, height=side)
+    middle = (_MARGIN + side / 2, _TOP + side / 2)
+    cross = [
+        element("line", class_="grid", x1=_MARGIN, x2=_MARGIN + side, y1=middle[1], y2=middle[1]),
+        element("line", class_="grid", x1=middle[0], x2=middle[0], y1=_TOP, y2=_TOP + side),
+    ]
+    box = f"0 0 {_MARGIN + side + 12:g} {_TOP + side + 34:g}"
+    words = f"Map of head pose over {whole(int(pose.sum()))} frames: yaw to the right, pitch up"
+    return element(
+        "svg", frame, cells, cross, _pose_ticks(edges_deg), class_="chart pose", viewBox=box, role="img", aria_label=words
+    )
+
+
+def _cell(pose: NDArray[np.int64], across: int, up: int, edges: NDArray[np.float64]) -> Markup:
+    count = int(pose[across, up])
+    yaw, pitch = (f"{number(edges[place])}° to {number(edges[place + 1])}°" for place in (across, up))
+    title = element("title", f"yaw {yaw}, pitch {pitch}: {whole(count)} frames ({percent(count, int(pose.sum()))})")
+    strength = 0.12 + 0.88 * float(np.log1p(count) / np.log1p(pose.max()))
+    x, y = _MARGIN + _CELL * across, _TOP + _CELL * (len(pose) - 1 - up)
+    return element("rect", title, class_="cell", x=x, y=y, width=_CELL - 0.6, height=_CELL - 0.6, fill_opacity=strength)
+
+
+def _pose_ticks(edges: NDArray[np.float64]) -> list[Markup]:
+    side = _CELL * (len(edges) - 1)
+    texts: list[Markup] = []
+    for place, value in enumerate(edges.tolist()):
+        if value % 30 == 0:
+            at, name = _CELL * place, f"{number(value)}°"
+            texts.append(element("text", name, x=_MARGIN + at, y=_TOP + side + 13, text_anchor="middle"))
+            texts.append(element("text", name, x=_MARGIN - 5, y=_TOP + side - at + 3, text_anchor="end"))
+    across = element("text", "yaw, to the image's right →", x=_MARGIN + side / 2, y=_TOP + side + 28, text_anchor="middle")
+    return [*texts, across]
+
+
+def share_bar(part: float, of: float, kind: str) -> Markup:
+    """A part of a whole as a bar as wide as its place in the page; `kind` is a class that gives its colour."""
+    width = 100 * part / of if of else 0.0
+    bars = [
+        element("rect", class_="track", width=100, height=8),
+        element("rect", class_=f"bar {kind}", width=max(width, 0.4 if part else 0.0), height=8),
+    ]
+    return element("svg", bars, class_="share", viewBox="0 0 100 8", preserveAspectRatio="none", aria_hidden="true")

@@ -1,0 +1,137 @@
+"""What the page is made of, gathered from the data set."""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from dataset.index import Dataset
+from dataset.report.choice import choose
+from dataset.report.clips import Clips, read_clips
+from dataset.report.distribution import Distribution, distribution
+from dataset.report.figures import Figures, figures
+from dataset.report.rejected import Rejections, read_rejections
+from dataset.report.samples import Sample, read_aus, read_samples
+from dataset.source_frames import middle_frame
+from schemas.action_units import INTENSITIES, MOST
+from schemas.bucket import is_bucket, open_bucket
+from schemas.errors import ConfigError, StoreFailed
+from schemas.layout import INDEX
+from schemas.manifest import Manifest
+
+_AU_CLIPS = 2000
+_LONGEST_PX = 256
+_DECODERS = 4
+# Who was removed on request is not looked for, and a video that hung or killed a process is not tried again.
+_NOT_DECODED = {"removed", "decode_timeout", "decoder_killed", "killed_worker"}
+
+Picture = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class ActionUnits:
+    """Intensities of the valid frames of a random choice of clips: by unit, and how many clips and frames were read."""
+
+    units: dict[str, Distribution]
+    clips: int
+    frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """All that the page shows.
+
+    where: the condition on clips; empty where all are shown
+    frames: for each reason the pictures of its cases, None where there is none; uint8 [H,W,3]
+    frames_from: where the videos were looked for; empty where no rejected clip is shown
+    frames_trouble: why no video could be opened at all, in words; else empty
+    aus: None in a data set without action units
+    """
+
+    name: str
+    manifest: Manifest
+    where: str
+    figures: Figures
+    rejections: Rejections
+    samples: tuple[Sample, ...]
+    frames: Mapping[str, list[Picture | None]] = field(repr=False)
+    frames_from: str
+    frames_trouble: str
+    aus: ActionUnits | None
+
+
+def gather(
+    data: Dataset, *, samples: int, seed: int, where: str = "", condition: pc.Expression | None = None, source: str = ""
+) -> Content:
+    """Read what the page shows.
+
+    Args:
+        samples: how many clips are shown
+        seed: of all random choices
+        where, condition: which clips; as text, and as an expression on the index
+        source: where the source videos are; empty means what dataset.json tells
+
+    Raises:
+        DatasetError: a table cannot be read
+    """
+    clips = read_clips(data.out / INDEX, condition)
+    rejections = read_rejections(data.out, seed)
+    given = source or data.manifest.input
+    frames, trouble = _rejected_frames(rejections, given)
+    return Content(
+        name=data.out.resolve().name,
+        manifest=data.manifest,
+        where=where,
+        figures=figures(clips),
+        rejections=rejections,
+        samples=tuple(read_samples(data.out, clips.row[choose(clips, samples, seed)])),
+        frames=frames,
+        frames_from=given if rejections.total else "",
+        frames_trouble=trouble,
+        aus=_action_units(data, clips, seed),
+    )
+
+
+def _action_units(data: Dataset, clips: Clips, seed: int) -> ActionUnits | None:
+    if data.manifest.config.aus == "none":
+        return None
+    random = np.random.default_rng([seed, 2])
+    chosen = np.sort(random.permutation(len(clips))[:_AU_CLIPS])
+    values, read = read_aus(data.out, clips.row[chosen])
+    units = {name: distribution(values[:, number], (0.0, MOST)) for number, name in enumerate(INTENSITIES)}
+    return ActionUnits(units, read, len(values))
+
+
+def _rejected_frames(rejections: Rejections, source: str) -> tuple[dict[str, list[Picture | None]], str]:
+    """A picture of each case, and why there are none at all."""
+    nothing: dict[str, list[Picture | None]] = {reason: [None] * len(cases) for reason, cases in rejections.cases.items()}
+    shown = {reason: cases for reason, cases in rejections.cases.items() if reason not in _NOT_DECODED}
+    if not shown:
+        return nothing, ""
+    if not source:
+        return nothing, "dataset.json does not tell where they were; name it with --input"
+    try:
+        return nothing | _decoded(shown, source), ""
+    except (ConfigError, StoreFailed) as error:
+        return nothing, str(error)
+
+
+def _decoded(cases: Mapping[str, list[dict[str, Any]]], source: str) -> dict[str, list[Picture | None]]:
+    """Raises ConfigError: there are no such videos; StoreFailed."""
+    if not is_bucket(source) and not Path(source).exists():
+        raise ConfigError(f"{source} is not there; name it with --input")
+    root = open_bucket(source) if is_bucket(source) else Path(source)
+    with ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode") as pool:
+        try:
+            asked = {
+                reason: [pool.submit(middle_frame, root, row["spans"] or [], _LONGEST_PX) for row in rows]
+                for reason, rows in cases.items()
+            }
+            return {reason: [one.result() for one in some] for reason, some in asked.items()}
+        finally:
+            pool.shutdown(cancel_futures=True)

@@ -1,0 +1,114 @@
+"""What is measured from the tables alone: spreads of measures, and who is in which split. The shards need not exist."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dataset.report.clips import Clips
+from dataset.report.distribution import Distribution, distribution, of_counts
+
+_SHOWN = 10
+_FEW_CLIPS = 40  # up to so many clips of an identity have a bar each
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one split, identity or all of them hold: clips, stored frames, seconds of source video, different identities."""
+
+    name: str
+    clips: int
+    frames: int
+    seconds: float
+    identities: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Everything about kept clips that the tables tell.
+
+    listed: clips of the index, selected or not
+    total: the selected ones
+    splits: in the order of their names
+    measures: by name, one value a clip: `clips.MEASURES`, and `fps`, `duration_s`
+    faces: faces in a frame, one value a stored frame
+    pose: int64 [36,36], stored frames by yaw and pitch, see `Clips`
+    clips_each: clips of an identity, one value an identity
+    longest, shortest: identities with the most and the fewest seconds
+    """
+
+    listed: int
+    total: Share
+    splits: tuple[Share, ...]
+    measures: dict[str, Distribution]
+    faces: Distribution
+    pose: NDArray[np.int64] = field(repr=False)
+    clips_each: Distribution
+    longest: tuple[Share, ...]
+    shortest: tuple[Share, ...]
+
+
+def figures(clips: Clips) -> Figures:
+    """The figures of the clips."""
+    identities = _Sums.by(clips.identity, len(clips.identities), clips)
+    shown = min(_SHOWN, max(len(clips.identities) // 2, 1))  # nobody in both lists
+    order = np.lexsort((np.arange(len(identities.clips)), -identities.seconds))  # of equals the first name
+    return Figures(
+        listed=clips.listed,
+        total=Share("all", len(clips), int(clips.n_frames.sum()), float(np.nansum(clips.duration_s)), len(clips.identities)),
+        splits=_splits(clips),
+        measures=_measures(clips),
+        faces=of_counts(clips.faces, clips.faces_absent),
+        pose=clips.pose,
+        clips_each=_clips_each(identities.clips),
+        longest=identities.shares(clips.identities, order[:shown].tolist()),
+        shortest=identities.shares(clips.identities, order[::-1][:shown].tolist()),
+    )
+
+
+def _measures(clips: Clips) -> dict[str, Distribution]:
+    fps = np.full(len(clips), np.nan)
+    np.divide(clips.source_frames, clips.duration_s, out=fps, where=clips.duration_s > 0)
+    values = {**clips.measures, "fps": fps, "duration_s": clips.duration_s}
+    return {name: distribution(value) for name, value in values.items()}
+
+
+def _clips_each(clips: NDArray[np.int64]) -> Distribution:
+    few = clips.max(initial=0) <= _FEW_CLIPS
+    return of_counts(np.bincount(clips, minlength=1), 0) if few else distribution(clips.astype(np.float64))
+
+
+def _splits(clips: Clips) -> tuple[Share, ...]:
+    sums = _Sums.by(clips.split, len(clips.splits), clips)
+    pairs = np.unique(clips.split.astype(np.int64) * len(clips.identities) + clips.identity)
+    identities = np.bincount(pairs // max(len(clips.identities), 1), minlength=len(clips.splits))
+    return sums.shares(clips.splits, range(len(clips.splits)), identities.tolist())
+
+
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """Clips, frames and seconds of each group, [groups] each."""
+
+    clips: NDArray[np.int64]
+    frames: NDArray[np.int64]
+    seconds: NDArray[np.float64]
+
+    @classmethod
+    def by(cls, group: NDArray[np.int32], groups: int, clips: Clips) -> "_Sums":
+        frames = np.bincount(group, clips.n_frames, groups).astype(np.int64)
+        seconds = np.bincount(group, np.nan_to_num(clips.duration_s), groups).astype(np.float64)
+        return cls(np.bincount(group, minlength=groups).astype(np.int64), frames, seconds)
+
+    def shares(self, names: Sequence[str], groups: Iterable[int], identities: Sequence[int] | None = None) -> tuple[Share, ...]:
+        """The groups of these numbers; `identities` tells how many each has, where they are not identities themselves."""
+        return tuple(
+            Share(
+                names[group],
+                int(self.clips[group]),
+                int(self.frames[group]),
+                float(self.seconds[group]),
+                1 if identities is None else identities[group],
+            )
+            for group in groups
+        )

@@ -1,0 +1,165 @@
+"""The parts of the page about single clips: what became of those that were planned, kept ones and rejected ones in pictures."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from dataset.report.charts import share_bar
+from dataset.report.content import Content, Picture
+from dataset.report.markup import Markup, element, joined
+from dataset.report.pictures import au_bars, overlay, picture
+from dataset.report.samples import Sample
+from dataset.report.section import Section, note
+from dataset.report.wording import number, percent, plural, whole
+from schemas.reasons import REASONS, Reason
+
+_UNKNOWN = Reason("unknown", False, "a reason that this version does not know")
+_NUMBERS = (
+    ("face_size_px", "face", " px"),
+    ("blur", "blur", ""),
+    ("brightness", "light", ""),
+    ("yaw_deg", "yaw", "°"),
+    ("pitch_deg", "pitch", "°"),
+    ("roll_deg", "roll", "°"),
+    ("duration_s", "length", " s"),
+    ("faces", "faces", ""),
+)
+
+
+def sections(content: Content) -> Iterator[Section]:
+    """Yield and clips."""
+    yield Section("yield", "Yield", _funnel(content))
+    yield Section("clips", "Clips", joined([_filters(content), _kept(content), _rejected(content)]))
+
+
+def anchor(reason: str) -> str:
+    """The id of the block of a reason."""
+    return f"reason-{reason}"
+
+
+def _funnel(content: Content) -> Markup:
+    kept, lost = content.figures.listed, content.rejections.total
+    planned = content.manifest.counts.get("planned", kept + lost)
+    rows = [_step("planned", planned, max(planned, kept + lost), "whole"), _step("kept", kept, kept + lost, "kept")]
+    for reason, count in content.rejections.counts.items():
+        name = element("a", f"rejected: {reason or 'no reason'}", href=f"#{anchor(reason)}")
+        rows.append(_step(name, count, kept + lost, "lost", _meaning(reason)))
+    tubes = f"{plural(planned, 'planned clip')} gave {whole(kept + lost)}: a clip can hold several tubes."
+    return element("div", element("ol", rows, class_="funnel"), [] if planned == kept + lost else [note(tubes)])
+
+
+def _step(name: str | Markup, count: int, of: int, kind: str, meaning: str = "") -> Markup:
+    texts = (("name", name), ("count", whole(count)), ("part", percent(count, of)))
+    told = [element("span", text, class_=part) for part, text in texts]
+    return element("li", told, share_bar(count, of, kind), [element("p", meaning, class_="quiet")] if meaning else [])
+
+
+def _meaning(reason: str) -> str:
+    return REASONS.get(reason, _UNKNOWN).meaning
+
+
+def _filters(content: Content) -> Markup:
+    """Hidden until the script runs, as they do nothing without it."""
+    splits = [("", "all"), *((share.name, share.name) for share in content.figures.splits)]
+    reasons = [(f"-{reason}", f"rejected: {reason}") for reason in content.rejections.counts]
+    outcomes = [("all", "kept and rejected"), ("kept", "kept"), *reasons]
+    text = element("input", id="text", type="search", autocomplete="off", placeholder="id00017")
+    fields = [
+        _labelled("outcome", "Show", _select("outcome", outcomes)),
+        _labelled("split", "Split", _select("split", splits)),
+        _labelled("text", "Key or identity has", text),
+        _labelled("face", "Face at least", _slider(content)),
+    ]
+    drawn = element(
+        "label", element("input", id="drawn", type="checkbox", checked=True), " landmarks, box and pose", class_="check"
+    )
+    shown = element("p", id="shown", class_="quiet", role="status")
+    inside = [*fields, *([drawn] if _has_drawings(content) else []), shown]
+    return element("form", inside, id="filters", aria_label="Filter the clips below", hidden=True)
+
+
+def _has_drawings(content: Content) -> bool:
+    found = (sample.shown for sample in content.samples if sample.shown is not None)
+    return any(shown.points_px is not None or shown.box_px is not None for shown in found)
+
+
+def _slider(content: Content) -> Markup:
+    known = [sample.row["face_size_px"] for sample in content.samples if sample.row["face_size_px"] is not None]
+    slider = element("input", id="face", type="range", min=0, max=int(max(known, default=0.0)) + 1, step=1, value=0)
+    return element("span", slider, element("output", "0 px", id="face-shown", for_="face"), class_="slider")
+
+
+def _labelled(name: str, text: str, control: Markup) -> Markup:
+    return element("div", element("label", text, for_=name), control, class_="field")
+
+
+def _select(name: str, options: list[tuple[str, str]]) -> Markup:
+    return element("select", [element("option", text, value=value) for value, text in options], id=name)
+
+
+def _kept(content: Content) -> Markup:
+    heading = element("h3", "Kept")
+    if not content.samples:
+        return element("div", heading, note("No clip was kept." if not content.figures.listed else "No clip is shown."))
+    clips = plural(content.figures.total.clips, "clip")
+    words = f"{whole(len(content.samples))} of {clips}, chosen at random over splits and people; the middle frame of each. "
+    words += "Numbers are medians over a clip's stored frames. "
+    if _has_drawings(content):
+        words += "Axes of the head: red to the image's right, green up, blue where the face looks."
+    return element("div", heading, note(words), element("div", [_card(sample) for sample in content.samples], class_="cards"))
+
+
+def _card(sample: Sample) -> Markup:
+    row = sample.row
+    tag = element("span", row["split"], class_="tag")
+    who = [element("code", row["key"], class_="key"), element("p", tag, f" {row['identity'] or 'nobody named'}")]
+    values = [(label, f"{number(row[name])}{unit}") for name, label, unit in _NUMBERS if row[name] is not None]
+    numbers = element("dl", [element("div", element("dt", label), element("dd", value)) for label, value in values])
+    bars = [au_bars(sample.shown.aus)] if sample.shown is not None and sample.shown.aus is not None else []
+    caption = element("figcaption", who, numbers, bars)
+    return element("figure", _picture(sample), caption, class_="sample", data_face=row["face_size_px"], **_found_by(row))
+
+
+def _found_by(row: Mapping[str, Any]) -> dict[str, str]:
+    """What the filters look at."""
+    return {"data_split": row["split"] or "", "data_text": f"{row['key']} {row['identity'] or ''}".lower()}
+
+
+def _picture(sample: Sample) -> Markup:
+    if sample.shown is None:
+        return _nothing(f"cannot be read: {sample.trouble}")
+    alt = f"Frame {sample.shown.number} of {sample.row['key']}"
+    return element("div", picture(sample.shown.rgb, alt), overlay(sample.shown), class_="picture")
+
+
+def _nothing(why: str) -> Markup:
+    return element("div", element("p", why), class_="picture none")
+
+
+def _rejected(content: Content) -> Markup:
+    heading = element("h3", "Rejected")
+    if not content.rejections.total:
+        return element("div", heading, note("No clip was rejected."))
+    told = "Up to six clips of each reason, chosen at random. "
+    if content.frames_trouble:
+        trouble = [element("p", f"No pictures: {content.frames_trouble}.", class_="note")]
+    else:
+        told, trouble = f"{told}Frames are decoded from the videos in {content.frames_from}; broken ones often give none.", []
+    blocks = [_reason(content, reason, count) for reason, count in content.rejections.counts.items()]
+    return element("div", heading, note(told), trouble, blocks)
+
+
+def _reason(content: Content, reason: str, count: int) -> Markup:
+    known = REASONS.get(reason, _UNKNOWN)
+    title = element("h4", element("code", reason or "no reason"), f" {plural(count, 'clip')}")
+    again = f"stage {known.stage}" + (f", another try can help: --retry {reason}" if known.retryable else "")
+    pairs = zip(content.rejections.cases[reason], content.frames[reason], strict=True)
+    cases = element("div", [_case(reason, row, frame) for row, frame in pairs], class_="cases")
+    return element("div", title, element("p", f"{known.meaning} ({again})"), cases, class_="reason", id=anchor(reason))
+
+
+def _case(reason: str, row: Mapping[str, Any], frame: Picture | None) -> Markup:
+    alt = f"A frame of the video of {row['key']}"
+    shown = _nothing("no frame") if frame is None else element("div", picture(frame, alt), class_="picture")
+    detail = element("p", row["detail"] or "", class_="quiet", title=row["detail"])
+    told = element("figcaption", element("code", row["key"] or "", class_="key"), detail)
+    return element("figure", shown, told, class_="case", data_reason=reason, **_found_by(row))

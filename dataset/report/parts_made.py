@@ -1,0 +1,100 @@
+"""The parts of the page about how the data set came to be: doubts about its source, how fast it was built, what made it."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from dataset.report.content import Content
+from dataset.report.markup import Markup, element
+from dataset.report.section import Section, note, table
+from dataset.report.wording import hours, number, whole
+
+_DOUBTS = {
+    "duplicates": "clips whose file, time and box stand more than once in the listing",
+    "boxes_outside": "clips whose annotated box leaves its reference frame",
+    "videos_in_both_splits": "videos in training and test data: a leak",
+    "identities_in_both_splits": "people in training and test data: a leak",
+    "malformed": "lines of annotations that could not be understood and are left out",
+    "past_the_end": "clips whose annotation runs past the end of the video",
+}
+
+
+def sections(content: Content) -> Iterator[Section]:
+    """Duplicates and leaks, throughput, provenance."""
+    yield Section("doubts", "Duplicates and leaks", _doubts(content.manifest.hygiene))
+    yield Section("throughput", "Throughput", _throughput(content))
+    yield Section("provenance", "Provenance", _provenance(content))
+
+
+def _doubts(hygiene: Mapping[str, Any]) -> Markup:
+    found = {name: doubt for name, doubt in hygiene.items() if isinstance(doubt, dict)}
+    if not found:
+        return element("div", note("dataset.json has no report on the source."))
+    rows = [
+        [element("strong", name.replace("_", " ")), whole(int(doubt.get("count", 0))), _DOUBTS.get(name, ""), _first(doubt)]
+        for name, doubt in found.items()
+    ]
+    listed = hygiene.get("listed")
+    words = (
+        f"Counted over {whole(listed or 0)} listed clips when the data set was planned; only malformed lines are left out for it."
+    )
+    return element(
+        "div",
+        note(words) if isinstance(listed, int) else [],
+        table("Doubts", ["doubt", "count", "meaning", "first cases"], rows, [1]),
+    )
+
+
+def _first(doubt: Mapping[str, Any]) -> Markup:
+    cases = [element("li", element("code", str(case))) for case in doubt.get("first", ())]
+    if not cases:
+        return element("span", "none", class_="quiet")
+    return element("details", element("summary", f"show {len(cases)}"), element("ul", cases))
+
+
+def _throughput(content: Content) -> Markup:
+    runs = content.manifest.runs
+    if not runs:
+        return element("div", note("dataset.json tells of no run."))
+    rows = [
+        [run.at, whole(run.clips), hours(run.seconds), _rate(run.clips, run.seconds), run.runner, whole(run.workers)]
+        for run in runs
+    ]
+    clips, seconds = sum(run.clips for run in runs), sum(run.seconds for run in runs)
+    rows += [["all runs", whole(clips), hours(seconds), _rate(clips, seconds), "", ""]] if len(runs) > 1 else []
+    return element("div", table("Runs", ["at", "clips", "took", "clips/s", "runner", "workers"], rows, [1, 2, 3, 5]))
+
+
+def _rate(clips: int, seconds: float) -> str:
+    return number(clips / seconds) if seconds > 0 else "–"
+
+
+def _provenance(content: Content) -> Markup:
+    manifest = content.manifest
+    where = {"input": manifest.input, "action units from": manifest.aus_from, "archives": ", ".join(manifest.archives)}
+    made = {**{name: text for name, text in where.items() if text}, **manifest.provenance}
+    parts = [_pairs("Made from and by", made), _pairs("Settings", manifest.config.to_json())]
+    return element("div", element("div", parts, class_="charts halves"), _additions(content), _removals(content))
+
+
+def _pairs(caption: str, values: Mapping[str, Any]) -> Markup:
+    rows = [
+        [element("code", name), element("span", "–" if value is None else str(value), class_="value")]
+        for name, value in values.items()
+    ]
+    return element("div", table(caption, ["name", "value"], rows), class_="chart-card pairs")
+
+
+def _additions(content: Content) -> Markup:
+    additions = content.manifest.additions
+    if not additions:
+        return note("Nothing was added after it was built.")
+    rows = [[whole(one.number), one.what, one.at, one.pixels, str(one.config)] for one in additions]
+    return table("Added later", ["number", "what", "at", "computed from", "settings"], rows, [0])
+
+
+def _removals(content: Content) -> Markup:
+    removals = content.manifest.removals
+    if not removals:
+        return note("Nothing was removed on request.")
+    rows = [[one.at, one.kind, element("code", one.digest), whole(one.clips), whole(one.samples)] for one in removals]
+    return table("Removed on request", ["at", "kind", "digest of the name", "clips", "samples"], rows, [3, 4])

@@ -1,0 +1,116 @@
+"""The parts of the page with charts: quality, head pose, action units, people and splits."""
+
+from collections.abc import Iterator
+
+from dataset.report.charts import histogram, pose_map, share_bar
+from dataset.report.clips import POSE_EDGES_DEG
+from dataset.report.content import Content
+from dataset.report.distribution import Distribution
+from dataset.report.figures import Share
+from dataset.report.markup import Markup, element
+from dataset.report.section import Section, note, table
+from dataset.report.wording import hours, number, percent, plural, whole
+
+_CHARTS = (
+    ("face_size_px", "Face size", " px", "longer side of the face box in the source: the true resolution of the face"),
+    ("blur", "Blur", "", "variance of the Laplacian; small is blurred"),
+    ("brightness", "Brightness", "", "mean grey level, 0 to 255"),
+    ("fps", "Frame rate", " fps", "decodable frames by seconds of video"),
+    ("duration_s", "Duration", " s", "of the clip in its source video"),
+)
+_ANGLES = (
+    ("yaw_deg", "Yaw", "°", "positive: the face turns to the image's right"),
+    ("pitch_deg", "Pitch", "°", "positive: the face looks up"),
+    ("roll_deg", "Roll", "°", "positive: the head tilts clockwise in the image"),
+)
+
+
+def sections(content: Content) -> Iterator[Section]:
+    """Quality, pose, action units where there are any, people."""
+    yield Section("quality", "Quality", _quality(content))
+    yield Section("pose", "Head pose", _pose(content))
+    if content.aus is not None:
+        yield Section("action-units", "Action units", _action_units(content))
+    yield Section("people", "People and splits", _people(content))
+
+
+def _quality(content: Content) -> Markup:
+    measures = content.figures.measures
+    charts = [_chart(measures[name], title, unit, told) for name, title, unit, told in _CHARTS]
+    faces = _chart(content.figures.faces, "Faces in a frame", "", "that the detector saw, one value a stored frame", "frames")
+    words = (
+        "Medians over each clip's stored frames. The band reaches from the 5th to the 95th percentile, the line is the median."
+    )
+    return element("div", note(words), element("div", charts, faces, class_="charts"))
+
+
+def _pose(content: Content) -> Markup:
+    charts = [_chart(content.figures.measures[name], title, unit, told) for name, title, unit, told in _ANGLES]
+    if not content.figures.pose.sum():
+        return element("div", note("No frame has a head pose; it is computed from landmarks."))
+    words = f"{plural(int(content.figures.pose.sum()), 'stored frame')} by yaw and pitch; stronger is more, by the logarithm."
+    card = [element("h3", "Yaw and pitch together"), pose_map(content.figures.pose, POSE_EDGES_DEG), note(words)]
+    return element("div", element("div", element("div", card, class_="chart-card wide"), charts, class_="charts posed"))
+
+
+def _action_units(content: Content) -> Markup:
+    assert content.aus is not None
+    frames, clips = plural(content.aus.frames, "valid frame"), plural(content.aus.clips, "clip")
+    read = f"{frames} of {clips} chosen at random; intensities 0 to 5."
+    charts = [_chart(spread, name, "", "", "frames", 216.0) for name, spread in content.aus.units.items()]
+    return element("div", note(read), element("div", charts, class_="charts small"))
+
+
+def _chart(spread: Distribution, title: str, unit: str, told: str, of: str = "clips", width: float = 340.0) -> Markup:
+    heading = element("h3", title)
+    if not spread.present:
+        return element("div", heading, note("No clip has a value."), class_="chart-card")
+    p5, p50, p95 = spread.quantiles or (0.0, 0.0, 0.0)
+    quantiles = [("p5", p5), ("median", p50), ("p95", p95)]
+    numbers = element(
+        "dl", [element("div", element("dt", name), element("dd", f"{number(value)}{unit}")) for name, value in quantiles]
+    )
+    words = "; ".join(part for part in (told, _left_out(spread, unit)) if part)
+    return element(
+        "div",
+        heading,
+        numbers,
+        histogram(spread, title, unit, of, width),
+        [note(f"{words}.")] if words else [],
+        class_="chart-card",
+    )
+
+
+def _left_out(spread: Distribution, unit: str) -> str:
+    """What the bars do not show as it is."""
+    low, high = f"{number(spread.edges[0])}{unit}", f"{number(spread.edges[-1])}{unit}"
+    parts = [
+        f"{whole(spread.absent)} without a value" if spread.absent else "",
+        f"the first bar has {whole(spread.below)} below {low}" if spread.below else "",
+        f"the last bar has {whole(spread.above)} above {high}" if spread.above else "",
+    ]
+    return "; ".join(part for part in parts if part)
+
+
+def _people(content: Content) -> Markup:
+    figures = content.figures
+    rows = [_split_row(share, figures.total) for share in [*figures.splits, figures.total]]
+    splits = table("Splits", ["split", "clips", "share", "", "video", "identities", "frames"], rows, [1, 2, 4, 5, 6])
+    if not figures.total.clips:
+        return element("div", splits)
+    chart = _chart(figures.clips_each, "Clips of an identity", "", "", "identities")
+    most, least = (
+        _identities(caption, shares) for caption, shares in (("Longest", figures.longest), ("Shortest", figures.shortest))
+    )
+    return element("div", splits, element("div", chart, most, least, class_="charts top"))
+
+
+def _split_row(share: Share, total: Share) -> list[str | Markup]:
+    bar = share_bar(share.clips, total.clips, "kept")
+    counts = [whole(share.clips), percent(share.clips, total.clips), bar, hours(share.seconds), whole(share.identities)]
+    return [share.name, *counts, whole(share.frames)]
+
+
+def _identities(caption: str, shares: tuple[Share, ...]) -> Markup:
+    rows = [[element("code", share.name), whole(share.clips), hours(share.seconds)] for share in shares]
+    return element("div", table(f"{caption} identities", ["identity", "clips", "video"], rows, [1, 2]), class_="chart-card")

@@ -1,0 +1,94 @@
+"""Pictures in the page: small JPEGs as data URLs, and what was found in them drawn over as SVG.
+
+Drawings have the coordinates of the stored frame: x right, y down, the centre of the top left pixel is (0, 0), so that the
+picture reaches from -0.5 to its size - 0.5.
+"""
+
+import base64
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dataset.overlay import CHAINS, head_axes
+from dataset.report.markup import Markup, element
+from dataset.report.samples import Shown
+from schemas.action_units import INTENSITIES, MOST
+from transforms.extract.encode import encode_jpegs
+
+_LONGEST_PX = 256
+_QUALITY = 82
+_AXIS = 0.22  # length of the head's axes, as a part of the picture's longer side
+
+
+def picture(rgb: NDArray[np.uint8], alt: str) -> Markup:
+    """An image of uint8 [H,W,3], made smaller where its longer side is above 256 px."""
+    height, width = rgb.shape[:2]
+    scale = min(1.0, _LONGEST_PX / max(height, width))
+    if scale < 1:
+        small = (max(1, round(width * scale)), max(1, round(height * scale)))
+        rgb = np.asarray(Image.fromarray(rgb).resize(small, Image.Resampling.LANCZOS))
+    content = base64.b64encode(encode_jpegs(rgb[None], _QUALITY)[0]).decode()
+    shape = {"width": rgb.shape[1], "height": rgb.shape[0]}
+    return element("img", src=f"data:image/jpeg;base64,{content}", alt=alt, decoding="async", **shape)
+
+
+def overlay(shown: Shown) -> Markup:
+    """Landmarks, face box and head pose over the frame."""
+    height, width = shown.rgb.shape[:2]
+    drawn = [*_box(shown.box_px), *_lines(shown.points_px), *_axes(shown, max(width, height))]
+    return element("svg", drawn, class_="overlay", viewBox=f"-0.5 -0.5 {width} {height}", aria_hidden="true")
+
+
+def _box(box_px: list[float] | None) -> list[Markup]:
+    if box_px is None:
+        return []
+    x0, y0, x1, y1 = box_px
+    return [element("rect", class_="box", x=x0, y=y0, width=max(x1 - x0, 0.0), height=max(y1 - y0, 0.0))]
+
+
+def _lines(points: NDArray[np.float32] | None) -> list[Markup]:
+    """One path for all lines, and one with a dot on each point: a line of length 0 with round ends."""
+    if points is None:
+        return []
+    lines = [_path(points[first : last + 1]) + ("z" if closed else "") for first, last, closed, _ in CHAINS]
+    dots = "".join(f"M{x:.1f} {y:.1f}h0" for x, y in points.tolist())
+    return [element("path", class_="lines", d="".join(lines)), element("path", class_="dots", d=dots)]
+
+
+def _path(points: NDArray[np.float32]) -> str:
+    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points.tolist())
+
+
+def _axes(shown: Shown, side: int) -> list[Markup]:
+    """The head's own right, up and forward as the picture shows them, from the tip of the nose or the box's middle."""
+    if shown.pose_deg is None:
+        return []
+    x, y = _origin(shown, side)
+    ends = head_axes(*shown.pose_deg)[:, :2] * _AXIS * side
+    return [
+        element("line", class_=f"axis {name}", x1=x, y1=y, x2=x + float(dx), y2=y + float(dy))
+        for name, (dx, dy) in zip(("right", "up", "forward"), ends, strict=True)
+    ]
+
+
+def _origin(shown: Shown, side: int) -> tuple[float, float]:
+    if shown.points_px is not None:
+        return float(shown.points_px[30, 0]), float(shown.points_px[30, 1])
+    if shown.box_px is not None:
+        return (shown.box_px[0] + shown.box_px[2]) / 2, (shown.box_px[1] + shown.box_px[3]) / 2
+    return side / 2, side / 2
+
+
+def au_bars(aus: NDArray[np.float32]) -> Markup:
+    """A bar for each action unit, the units' numbers below."""
+    parts: list[Markup] = []
+    for number, (name, value) in enumerate(zip(INTENSITIES, aus.tolist(), strict=True)):
+        height = 30 * min(max(value, 0.0), MOST) / MOST
+        told = element("title", f"{name}: {value:.2f} of 5")
+        parts.append(element("rect", class_="track", x=number * 12, y=0, width=9, height=30))
+        parts.append(element("rect", told, class_="bar", x=number * 12, y=30 - height, width=9, height=height))
+        parts.append(element("text", name[2:], x=number * 12 + 4.5, y=39, text_anchor="middle"))
+    words = ", ".join(f"{name} {value:.1f}" for name, value in zip(INTENSITIES, aus.tolist(), strict=True) if value >= 0.05)
+    label = f"Action unit intensities, 0 to 5: {words or 'all 0'}"
+    return element("svg", parts, class_="aus", viewBox="0 0 201 41", role="img", aria_label=label)

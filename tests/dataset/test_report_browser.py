@@ -1,0 +1,177 @@
+"""The report in a real browser: its controls, its colours, its width, and that it asks nobody for anything."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from made import make_dataset
+from test_report import HOSTILE, reject, report
+
+from schemas.layout import INDEX
+
+playwright = pytest.importorskip("playwright.sync_api")
+
+KEPT, TEST = 24, 6
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("there is no Chromium on the PATH")
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of 24 kept clips, 6 of them for testing, and 3 and 2 rejected ones, with long and hostile names."""
+    out = tmp_path_factory.mktemp("browser") / "data"
+    make_dataset(out, KEPT, aus=True, split=lambda clip: "test" if clip % 4 == 0 else "train")
+    rejected = [(f"long/{'x' * 150}/{number}", "no_face", "a.mp4") for number in range(3)]
+    reject(out, [*rejected, (HOSTILE, "corrupt", "a.mp4"), ("b", "corrupt", "b.mp4")])
+    report(out)
+    return out / "report.html"
+
+
+@pytest.fixture
+def opened(browser: Any, page_file: Path) -> Iterator[Any]:
+    """The page, watched: no request but the file's, and nothing on the console."""
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    asked: list[str] = []
+    said: list[str] = []
+    page.route("**/*", lambda route: route.continue_() if route.request.url == page_file.as_uri() else route.abort())
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("dialog", lambda dialog: said.append("a dialog"))
+    page.goto(page_file.as_uri())
+    yield page
+    assert [url for url in asked if not url.startswith("data:")] == [page_file.as_uri()]
+    assert said == []
+    page.close()
+
+
+def shown(page: Any) -> tuple[int, int]:
+    """How many kept and rejected clips can be seen."""
+    counts = tuple(page.locator(f"{kind} >> visible=true").count() for kind in (".sample", ".case"))
+    assert page.inner_text("#shown") == f"{counts[0]} of {KEPT} kept and {counts[1]} of 5 rejected clips are shown"
+    return counts
+
+
+def test_filters_show_what_they_say(opened: Any, page_file: Path) -> None:
+    assert shown(opened) == (KEPT, 5)
+    opened.select_option("#split", "test")
+    assert shown(opened) == (TEST, 0)
+    opened.select_option("#split", "")
+    opened.select_option("#outcome", "-corrupt")
+    assert shown(opened) == (0, 2)
+    assert opened.locator(".reason >> visible=true").count() == 1
+    opened.select_option("#outcome", "kept")
+    assert shown(opened) == (KEPT, 0)
+    opened.fill("#text", "ID003")
+    rows = pq.read_table(page_file.with_name(INDEX)).to_pylist()
+    assert shown(opened) == (sum(row["identity"] == "id003" for row in rows), 0)
+    opened.fill("#text", "<SCRIPT>")
+    opened.select_option("#outcome", "all")
+    assert shown(opened) == (0, 1)
+
+
+def test_the_slider_hides_small_faces_by_keyboard(opened: Any) -> None:
+    opened.focus("#face")
+    opened.keyboard.press("End")
+    assert opened.inner_text("#face-shown") == "151 px"  # the largest face of the made clips has 150
+    assert shown(opened) == (0, 5)
+    opened.keyboard.press("ArrowLeft")
+    assert shown(opened) == (KEPT, 5)
+
+
+def test_drawings_are_switched_on_and_off(opened: Any) -> None:
+    assert opened.locator(".overlay >> visible=true").count() == KEPT
+    opened.uncheck("#drawn")
+    assert opened.locator(".overlay >> visible=true").count() == 0
+    opened.check("#drawn")
+    assert opened.locator(".overlay >> visible=true").count() == KEPT
+
+
+def test_a_link_to_a_reason_shows_it_though_it_was_filtered_out(opened: Any) -> None:
+    opened.select_option("#outcome", "kept")
+    opened.click('a[href="#reason-corrupt"]')
+    assert shown(opened) == (KEPT, 5)
+    assert opened.url.endswith("#reason-corrupt")
+    playwright.expect(opened.locator("#reason-corrupt h4")).to_be_in_viewport()
+
+
+def test_all_pictures_are_loaded_and_named(opened: Any) -> None:
+    broken = "images => images.filter(image => !image.complete || !image.naturalWidth || !image.alt).length"
+    assert opened.locator("img").count() == KEPT
+    assert opened.eval_on_selector_all("img", broken) == 0
+    unnamed = "parts => parts.filter(part => !part.labels?.length && !part.textContent.trim()).length"
+    assert opened.eval_on_selector_all("button, input, select", unnamed) == 0
+    assert (
+        opened.eval_on_selector_all('svg[role="img"]', "charts => charts.filter(c => !c.getAttribute('aria-label')).length") == 0
+    )
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_colours_follow_the_system_and_the_button(opened: Any, scheme: str) -> None:
+    opened.emulate_media(color_scheme=scheme)
+    before = contrast(opened)
+    assert (before["ground"] > before["text"]) == (scheme == "light")
+    opened.click("#theme")
+    after = contrast(opened)
+    assert (after["ground"] > after["text"]) == (scheme == "dark")
+    for colours in (before, after):
+        assert ratio(colours["ground"], colours["text"]) > 12
+        assert ratio(colours["ground"], colours["quiet"]) > 4.5
+        assert ratio(colours["ground"], colours["accent"]) > 4.5
+
+
+def test_paper_is_light(opened: Any) -> None:
+    opened.emulate_media(color_scheme="dark", media="print")
+    assert contrast(opened)["ground"] == 1
+    assert opened.locator("#filters >> visible=true").count() == 0
+
+
+def contrast(page: Any) -> dict[str, float]:
+    """Relative luminance, as WCAG defines it, of the page's colours."""
+    found = {}
+    places = {
+        "ground": ("body", "backgroundColor"),
+        "text": ("body", "color"),
+        "quiet": ("nav a", "color"),
+        "accent": (".funnel a", "color"),
+    }
+    for name, (selector, kind) in places.items():
+        text = page.eval_on_selector(selector, f"part => getComputedStyle(part).{kind}")
+        parts = [int(part) / 255 for part in text[4:-1].split(",")]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        found[name] = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return found
+
+
+def ratio(first: float, second: float) -> float:
+    """WCAG's contrast of two luminances, 1 to 21."""
+    return (max(first, second) + 0.05) / (min(first, second) + 0.05)
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280])
+def test_the_body_never_scrolls_sideways(opened: Any, width: int) -> None:
+    opened.set_viewport_size({"width": width, "height": 800})
+    assert opened.evaluate("document.documentElement.scrollWidth") <= width
+    outside = "parts => parts.filter(part => part.getBoundingClientRect().right > innerWidth + 1).length"
+    assert opened.eval_on_selector_all("section > div, figure, .chart-card, #filters, .tiles", outside) == 0
+
+
+def test_without_script_all_is_there_but_the_controls(browser: Any, page_file: Path) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(page_file.as_uri())
+    assert page.locator(".sample >> visible=true").count() == KEPT
+    assert page.locator("#filters >> visible=true").count() == page.locator("#theme >> visible=true").count() == 0
+    context.close()
