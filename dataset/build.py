@@ -2,6 +2,7 @@
 
     python -m dataset.build --source voxceleb2 --input DIR --output OUT
     python -m dataset.build --output OUT --add landmarks
+    python -m dataset.build --source voxceleb2 --input DIR --output OUT --estimate 200
 
 Exit status: 0 done, 1 nothing was kept or the run stopped, 2 unusable arguments, 130 interrupted. What is committed stays, and
 the same command goes on from there.
@@ -12,10 +13,13 @@ import dataclasses
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from dataset import add
 from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, stop_on_signals
+from dataset.estimate import as_text
+from dataset.verify_bucket import directory_of
 from pipeline.drive import BuildOrder, Ledger, build
 from pipeline.input import Input, open_input, shown
 from pipeline.mirror import mirrored
@@ -31,6 +35,7 @@ from transforms.extract.landmarks import models
 from transforms.extract.landmarks.options import DETECTORS
 
 OK, STOPPED = 0, 1
+_GOES_ON, _UNTOUCHED = "What is committed stays; the same command goes on from there", "The output was not touched"
 # What was taken out on request stays out.
 _RETRY = [reason for reason in REASONS if reason != "removed"]
 
@@ -46,20 +51,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     adding = add.is_meant(given)
+    if adding and any(argument.partition("=")[0] == "--estimate" for argument in given):
+        return end(UNUSABLE, "error: --estimate goes with a build, not with --add or --extend-frames")
     options, beam_options = (add.parser(_parser()) if adding else _parser()).parse_known_args(given)
+    estimating = getattr(options, "estimate", None) is not None
+    after = _UNTOUCHED if estimating else _GOES_ON
     try:
         if adding:
             print(add.run(options, beam_options, _sayer(options)))
+            return OK
+        if estimating:
+            print(_estimate(options, beam_options))
             return OK
         ledger = _build(options, beam_options)
     except (ConfigError, DatasetError) as error:
         return end(UNUSABLE, f"error: {error}")
     except BuildFailed as error:
-        return end(STOPPED, f"error: {error}. What is committed stays; the same command goes on from there")
+        return end(STOPPED, f"error: {error}. {after}")
     except OSError as error:
-        return end(STOPPED, f"error: {error.strerror or error}: {error.filename or options.output}. The same command goes on")
+        then = _UNTOUCHED if estimating else "The same command goes on"
+        return end(STOPPED, f"error: {error.strerror or error}: {error.filename or options.output}. {then}")
     except KeyboardInterrupt:
-        return end(INTERRUPTED, "interrupted. What is committed stays; the same command goes on from there")
+        return end(INTERRUPTED, f"interrupted. {after}")
     print(as_json(ledger, options.output) if options.json else as_line(ledger, options.output))
     return OK if ledger.manifest.counts["kept"] else STOPPED
 
@@ -73,6 +86,24 @@ def _build(options: argparse.Namespace, beam_options: list[str]) -> Ledger:
     with mirrored(options.output) as (out, bucket):
         order, config = _understand(options, beam_options, out)
         return build(dataclasses.replace(order, bucket=bucket), config, _sayer(options))
+
+
+def _estimate(options: argparse.Namespace, beam_options: list[str]) -> str:
+    """What a build would take. Of an object store the names are looked at: its markers tell what is built already."""
+    from pipeline.estimate import estimate  # here, as scipy takes half a second that builds have no use for
+
+    if options.retry:
+        raise ConfigError("--estimate does not go with --retry")
+    bucket = is_bucket(options.output)
+    if bucket and options.input is None:
+        raise ConfigError(f"--output {options.output} needs --input")
+    place = directory_of(options.output) if bucket else nullcontext((Path(options.output.removeprefix("file://")), None))
+    with place as (out, _):
+        order, config = _understand(options, beam_options, out)
+        if bucket and not order.runner.is_here:
+            raise ConfigError("--estimate on a cluster needs an --output on a disk that all its workers see")
+        found = estimate(order, config, options.estimate, _sayer(options))
+    return json.dumps({**found, "output": options.output}) if options.json else as_text(found, options.output)
 
 
 def as_line(ledger: Ledger, out: str) -> str:
@@ -145,6 +176,12 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--split", action="append", choices=("train", "test"), help="only this split (may be given twice)")
     which.add_argument("--limit", type=int, help="at most so many clips, a random choice that grows with the limit")
     which.add_argument("--retry", action="append", choices=_RETRY, default=[], help="build clips rejected for this reason again")
+    which.add_argument(
+        "--estimate",
+        type=int,
+        metavar="N",
+        help="build nothing: N clips drawn at random, on trial and elsewhere, tell hours, disk and yield of the build",
+    )
     add.offer(parser)
     how = parser.add_argument_group("how it runs")
     add.offer_runner(how)
@@ -158,8 +195,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _understand(options: argparse.Namespace, beam_options: list[str], out: Path) -> tuple[BuildOrder, BuildConfig]:
-    given = (("--workers", options.workers), ("--limit", options.limit), ("--openface-timeout", options.openface_timeout))
-    for name, value in given:
+    for name in ("--workers", "--limit", "--openface-timeout", "--estimate"):
+        value = getattr(options, name[2:].replace("-", "_"))
         if value is not None and not value >= 1:
             raise ConfigError(f"{name} is {value}, must be at least 1")
     if options.input is None and options.source != "demo":

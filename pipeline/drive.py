@@ -89,9 +89,9 @@ def build(order: BuildOrder, config: BuildConfig, say: Callable[[str], None]) ->
     _make_directory(order.out)
     with only_writer(order.out):
         shutil.rmtree(order.out / WORK_DIR, ignore_errors=True)  # of a run that was killed
-        manifest = _open(order, config, made_with)
+        manifest = open_data_set(order, config, made_with)
         try:
-            manifest = _plan(order, config, manifest, say)
+            manifest = plan_into(order, config, manifest, say)
         except ConfigError:
             _forget(order.out)
             raise
@@ -147,10 +147,10 @@ def _make_directory(out: Path) -> None:
         raise ConfigError(f"cannot write to --output {out}: {error.strerror}") from error
 
 
-def _open(order: BuildOrder, config: BuildConfig, made_with: dict[str, str]) -> Manifest:
+def open_data_set(order: BuildOrder, config: BuildConfig, made_with: dict[str, str]) -> Manifest:
     """The data set's manifest, new or as it lies there; refuses one that would come out different."""
     if not (order.out / DATASET_JSON).exists():
-        _refuse_strangers(order.out)
+        refuse_strangers(order.out)
         manifest = Manifest(config, made_with, shown(resolved(order.input.root)), aus_from=folder_of(order.aus))
         manifest.write(order.out)
         return manifest
@@ -168,7 +168,7 @@ def folder_of(aus: AuSource | None) -> str:
     return str(aus.folder) if isinstance(aus, CsvFolder) else ""
 
 
-def _refuse_strangers(out: Path) -> None:
+def refuse_strangers(out: Path) -> None:
     """A directory with other things in it is not taken over: a typing error should not mix shards into a home directory."""
     strangers = [entry.name for entry in out.iterdir() if entry.name not in (WORK_DIR, LOCK)]
     if strangers:
@@ -185,7 +185,7 @@ def _forget(out: Path) -> None:
             out.rmdir()
 
 
-def _plan(order: BuildOrder, config: BuildConfig, manifest: Manifest, say: Callable[[str], None]) -> Manifest:
+def plan_into(order: BuildOrder, config: BuildConfig, manifest: Manifest, say: Callable[[str], None]) -> Manifest:
     """Plan new clips, and rejected ones that are to be tried again; gives the manifest with what is doubtful about the corpus."""
     again = _plan_retries(order, config, manifest)
     if again:
@@ -244,11 +244,17 @@ def _run(order: BuildOrder, config: BuildConfig, manifest: Manifest, units: list
     if not left:
         return
     check_archives(order.input.root, manifest.archives)
-    job = BuildJob(
+    job = job_of(order, config, manifest.provenance["ffmpeg"])
+    run_units(left, sum(len(unit) for unit in units), job, order.runner, quiet=order.quiet)
+
+
+def job_of(order: BuildOrder, config: BuildConfig, ffmpeg: str) -> BuildJob:
+    """What workers are told."""
+    return BuildJob(
         resolved(order.input.root),
         order.out.resolve(),
         config,
-        manifest.provenance["ffmpeg"],
+        ffmpeg,
         decoders=decoders(config, order.runner.workers),
         weights=order.weights.resolve() if order.weights else None,
         compile=order.compile,
@@ -256,7 +262,6 @@ def _run(order: BuildOrder, config: BuildConfig, manifest: Manifest, units: list
         bucket=order.bucket,
         run=uuid.uuid4().hex,
     )
-    run_units(left, sum(len(unit) for unit in units), job, order.runner, quiet=order.quiet)
 
 
 def run_units(left: list[ShardUnit], total: int, job: BuildJob, runner: runners.Runner, *, quiet: bool) -> None:

@@ -1,0 +1,138 @@
+"""What `dataset.build --estimate` found, in words. Plain values in, text out: the front door has the rest."""
+
+from typing import Any
+
+from dataset.stats_words import aligned, figure
+
+Bounds = dict[str, float | None]
+
+_MOST_WORKERS_SHOWN = 64
+
+
+def as_text(found: dict[str, Any], out: str) -> str:
+    """The estimate for people, as docs/estimate.md explains it. found: what `pipeline.estimate.estimate` gives."""
+    if not found["clips"]:
+        return f"nothing is left to build in {out}"
+    parts = [_head(found), _yield(found), _disk(found), _time(found["time"]), _by_workers(found["time"]), _caution(found)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _head(found: dict[str, Any]) -> str:
+    if found["sample"] == found["clips"]:
+        return f"{found['clips']:,} clips to build; all of them were built on trial"
+    strata = f"{found['strata']} strata" if found["strata"] > 1 else "all of them"
+    return f"{found['clips']:,} clips to build; {found['sample']:,}, drawn at random from {strata}, were built on trial"
+
+
+def _yield(found: dict[str, Any]) -> str:
+    told = found["yield"]
+    lines = [f"yield   {_percent(told['share'])} of the clips: {_number(told['clips'])} kept"]
+    if told["samples"] != told["clips"]:
+        lines[0] += f", as {_number(told['samples'])} samples"
+    for reason, lost in told["rejected"].items():
+        lines.append(f"        {reason} {_percent(lost['share'])}: {_number(lost['clips'])} clips ({lost['seen']:,} seen)")
+    if told["unseen_share"]:
+        lines.append(f"        anything that was not seen: at most {100 * told['unseen_share']:.1f}% of the clips")
+    return "\n".join(lines)
+
+
+def _disk(found: dict[str, Any]) -> str:
+    disk = found["disk"]
+    most = disk["total"]["high"] or disk["total"]["value"]
+    short = " - TOO LITTLE" if most + disk["unfinished"] > disk["free"] else ""
+    return (
+        f"disk    {_bytes(disk['total'])}: shards {size(disk['shards']['value'])}, the rest index, markers and plan\n"
+        f"        and while it builds {size(disk['unfinished'])} of unfinished shards; {size(disk['free'])} are free{short}"
+    )
+
+
+def _time(time: dict[str, Any]) -> str:
+    with_ = f" with {time['workers']} worker{'s'[: time['workers'] != 1]} here" if time["workers"] else " on these workers"
+    start = f", start {time['start_s']:.0f} s" if time["start_s"] is not None else ""
+    lines = [
+        f"time    {_lasting(time['hours'])}{with_}: {_seconds(time['clip_s'])} a clip",
+        f"        planning {time['planning_s']:.0f} s{start}, once; the trial took {time['sample_s']:.0f} s",
+    ]
+    if time["start_s"] is None:
+        lines.append(
+            "        how long workers take to start was not seen or is most of the trial, and is in the time of a clip: too high"
+        )
+    if time["core_hours"] is not None:
+        lines.append(f"        {_few(time['core_hours'])} core-hours of all processes")
+    if time["gpu_hours"] is not None:
+        lines.append(f"        {_gpu_hours(time['gpu_hours'])} on {time['gpus']} GPU{'s'[: time['gpus'] != 1]}")
+    return "\n".join(lines)
+
+
+def _by_workers(time: dict[str, Any]) -> str:
+    if not time["hours_by_workers"]:
+        return ""
+    shown = {n: hours for n, hours in time["hours_by_workers"].items() if int(n) <= max(_MOST_WORKERS_SHOWN, time["workers"])}
+    rows = [["workers", *shown], ["time", *(duration(_value(hours)) for hours in shown.values())]]
+    return f"{aligned(rows)}\nMore workers than here are taken to be as fast each; disks and networks may be the limit before."
+
+
+def _caution(found: dict[str, Any]) -> str:
+    if found["sample"] == found["clips"]:
+        return ""
+    return "In brackets: 90% intervals. They cover which clips were drawn, and not what else this machine does."
+
+
+def _percent(share: Bounds) -> str:
+    assert share["low"] is not None and share["high"] is not None
+    exact = share["low"] == share["high"]
+    return f"{100 * _value(share):.1f}%" + ("" if exact else f" ({100 * share['low']:.1f} to {100 * share['high']:.1f})")
+
+
+def _number(count: Bounds) -> str:
+    return f"{_value(count):,.0f}" + _bracket(count, lambda bound: f"{bound:,.0f}")
+
+
+def _bytes(count: Bounds) -> str:
+    return size(_value(count)) + _bracket(count, size)
+
+
+def _lasting(hours: Bounds) -> str:
+    return duration(_value(hours)) + _bracket(hours, duration)
+
+
+def _gpu_hours(hours: Bounds) -> str:
+    return f"{_few(_value(hours))} GPU-hours" + _bracket(hours, _few)
+
+
+def _seconds(seconds: Bounds) -> str:
+    return f"{_few(_value(seconds))} s" + _bracket(seconds, _few)
+
+
+def _bracket(interval: Bounds, shown: Any) -> str:
+    low, high = interval["low"], interval["high"]
+    if low is None or high is None:
+        return " (too few clips for an interval)"
+    return "" if low == high else f" ({shown(max(low, 0.0))} to {shown(high)})"
+
+
+def _value(interval: Bounds) -> float:
+    value = interval["value"]
+    assert value is not None
+    return value
+
+
+def _few(value: float) -> str:
+    """Three digits are more than an estimate has."""
+    return figure(float(f"{value:.3g}"))
+
+
+def duration(hours: float) -> str:
+    """`29.8 h`, or in minutes or seconds where that is shorter."""
+    if hours >= 1.5:
+        return f"{_few(hours)} h"
+    return f"{_few(hours * 60)} min" if hours * 60 >= 1.5 else f"{_few(hours * 3600)} s"
+
+
+def size(count: float) -> str:
+    """`4.2 MB`: bytes in powers of 1000, as disks are sold."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if abs(count) < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:,.3g} TB" if count < 1000 else f"{count:,.0f} TB"

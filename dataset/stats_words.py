@@ -1,0 +1,87 @@
+"""The answers of `dataset.stats` as tables for people."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+_HEADS = {"name": "", "identities": "people"}
+
+
+def as_text(answer: dict[str, Any], top: int) -> str:
+    """All tables of an answer, of the groups the `top` largest."""
+    parts = [_counts(answer)]
+    if answer["rejected"]:
+        parts += [_outcomes(answer, name) for name in ("reason", "stage") if answer[name] and name != answer.get("by")]
+        parts.append(f"{answer['retryable']:,} of them may pass on another try (dataset.build --retry)")
+    else:
+        parts.append(_measures(answer))
+    if answer.get("groups"):
+        parts.append(_groups(answer, top))
+    return "\n\n".join(parts)
+
+
+def figure(value: Any) -> str:
+    """A number in a few digits, a text as it is, `-` for what is not there."""
+    if value is None:
+        return "-"
+    if isinstance(value, str):
+        return "".join(letter if letter.isprintable() else "?" for letter in value)
+    if isinstance(value, int) or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4g}"
+
+
+def share(part: float, whole: float) -> str:
+    """`12.3%`; `-` of nothing."""
+    return f"{100 * part / whole:.1f}%" if whole else "-"
+
+
+def _counts(answer: dict[str, Any]) -> str:
+    matching, everything = answer["counts"]["matching"], answer["counts"]["all"]
+    what = "rejected" if answer["rejected"] else "kept"
+    if answer["where"] is None:
+        rows = [[_HEADS.get(name, name), figure(count)] for name, count in matching.items()]
+        return aligned([["", what], *rows])
+    rows = [
+        [_HEADS.get(name, name), figure(count), figure(everything[name]), share(count, everything[name])]
+        for name, count in matching.items()
+    ]
+    return aligned([["", "matching", f"all {what}", "share"], *rows])
+
+
+def _measures(answer: dict[str, Any]) -> str:
+    clips = answer["counts"]["matching"]["clips"]
+    heads = ["measure", "present", "min", "p5", "p25", "p50", "p75", "p95", "max", "mean"]
+    rows = [
+        [name, share(found["present"], clips), *(figure(found[head]) for head in heads[2:])]
+        for name, found in answer["measures"].items()
+    ]
+    return aligned([heads, *rows])
+
+
+def _outcomes(answer: dict[str, Any], name: str) -> str:
+    clips = answer["counts"]["matching"]["clips"]
+    rows = [[value, figure(count), share(count, clips)] for value, count in answer[name].items()]
+    return aligned([[name, "clips", "share"], *rows])
+
+
+def _groups(answer: dict[str, Any], top: int) -> str:
+    groups, clips = answer["groups"], answer["counts"]["matching"]["clips"]
+    names = [name for name in groups[0] if name not in ("name", "clips")]
+    rows = [
+        [figure(row["name"]), figure(row["clips"]), share(row["clips"], clips), *(figure(row[name]) for name in names)]
+        for row in groups[:top]
+    ]
+    heads = [answer["by"], "clips", "share", *(_HEADS.get(name, name) for name in names)]
+    more = [f"… and {len(groups) - top:,} more"] if len(groups) > top else []
+    return "\n".join([aligned([heads, *rows]), *more])
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as lines, the first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(_line(row, widths) for row in rows)
+
+
+def _line(row: Sequence[str], widths: Iterable[int]) -> str:
+    first, *others = zip(row, widths, strict=True)
+    return "  ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]).rstrip()

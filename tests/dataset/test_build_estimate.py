@@ -1,0 +1,320 @@
+"""`dataset.build --estimate`: what it says against what a build then does, and that it leaves no trace, however it ends."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from in_process import in_this_process, quick  # noqa: F401
+from s3_here import s3_here
+
+from dataset import build
+from dataset.estimate import as_text, duration, size
+from pipeline.plan import units
+from schemas.errors import BuildFailed
+from schemas.layout import marker_path
+from schemas.manifest import Manifest
+
+ROOT = Path(__file__).resolve().parents[2]
+FAST = ["--size", "64", "--frames", "3", "--landmarks", "none", "--workers", "1"]
+COPIES = 5
+
+
+@pytest.fixture(scope="module")
+def many(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 clips: the demo's under five names each; every fifth is cut short, and is rejected."""
+    root = tmp_path_factory.mktemp("many")
+    for half in ("dev", "test"):
+        for identity in (demo_videos / half / "mp4").iterdir():
+            for copy in range(COPIES):
+                shutil.copytree(identity, root / half / "mp4" / f"id{copy}-{identity.name[2:]}")
+    for path in sorted(root.rglob("*.mp4"))[::5]:
+        path.write_bytes(path.read_bytes()[:3000])
+    return root
+
+
+@pytest.fixture(scope="module")
+def whole(many: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of all of them, with seed 1."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    with in_this_process():
+        assert build.main(arguments(many, out, "--seed", "1")) == 0
+    return out
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Where the output goes, or would go."""
+    (tmp_path / "place").mkdir()
+    return tmp_path / "place"
+
+
+def arguments(videos: Path, out: Path | str, *more: str) -> list[str]:
+    return ["--source", "voxceleb2", "--input", str(videos), "--output", str(out), "--quiet", *FAST, *more]
+
+
+def estimated(capsys: pytest.CaptureFixture[str], *given: str) -> dict[str, Any]:
+    capsys.readouterr()
+    assert build.main([*given, "--json"]) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def traces(out: Path) -> dict[str, tuple[int, str]]:
+    """Time and content of every file below a directory."""
+    return {str(path.relative_to(out)): (path.stat().st_mtime_ns, _digest(path)) for path in sorted(out.rglob("*"))}
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def within(interval: dict[str, float], truth: float) -> bool:
+    return interval["low"] <= truth <= interval["high"]
+
+
+def test_a_trial_by_two_workers_foretells_yield_and_disk_of_the_build(
+    many: Path, whole: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One of the ninety samples in a hundred whose intervals hold the truth; the sample is drawn by the seed."""
+    given = [*arguments(many, place / "out", "--seed", "1"), "--workers", "2"]
+    found = estimated(capsys, *given, "--estimate", "24")
+    assert os.listdir(place) == []
+    assert (found["clips"], found["sample"], found["time"]["workers"]) == (40, 24, 2)
+    assert 0 < found["time"]["clip_s"]["value"] <= found["time"]["sample_s"] / 24 * 1.1
+    once_s = found["time"]["planning_s"] + (found["time"]["start_s"] or 0)
+    assert found["time"]["hours"]["value"] * 3600 == pytest.approx(once_s + 40 * found["time"]["clip_s"]["value"])
+    assert 0 < found["time"]["core_hours"] * 3600 < 40 * 5
+    assert found["time"]["gpu_hours"] is None
+    counts = Manifest.read(whole).counts
+    assert counts["rejected"] == {"corrupt": 8}
+    assert within(found["yield"]["clips"], counts["kept"])
+    assert within(found["yield"]["rejected"]["corrupt"]["clips"], 8)
+    assert within(found["disk"]["shards"], counts["bytes"])
+    small = sum(path.stat().st_size for path in whole.rglob("*.parquet"))
+    assert found["disk"]["tables"] == pytest.approx(small, rel=0.25)
+
+
+def test_a_sample_of_all_clips_knows_the_truth(many: Path, whole: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    built = Manifest.read(whole)
+    found = estimated(capsys, *arguments(many, place / "out", "--estimate", "1000", "--seed", "1"))
+    assert found["sample"] == found["clips"] == 40
+    assert list(found["yield"]["clips"].values()) == [pytest.approx(32)] * 3
+    assert found["yield"]["rejected"]["corrupt"]["seen"] == 8
+    assert found["yield"]["unseen_share"] == 0
+    assert within(found["disk"]["shards"], built.counts["bytes"]), (
+        "a tar ends with what fills its last 10 KB, and that is not known"
+    )
+    assert found["disk"]["shards"]["high"] - found["disk"]["shards"]["low"] == pytest.approx(2 * 4608 * len(built.shards))
+
+
+def test_only_what_is_not_built_yet_counts_and_the_output_stays_as_it_is(
+    many: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = place / "out"
+    assert build.main(arguments(many, out, "--limit", "24", "--clips-per-shard", "6")) == 0
+    before, given = traces(out), arguments(many, out, "--clips-per-shard", "6", "--estimate", "5")
+    assert estimated(capsys, *given)["clips"] == 16
+    assert estimated(capsys, *given, "--limit", "24")["clips"] == 0
+    assert estimated(capsys, *given, "--limit", "30")["clips"] == 6
+    assert (traces(out), os.listdir(place)) == (before, ["out"])
+    unit = units(out)[0]
+    marker_path(out, unit.split, unit.name).unlink()
+    assert estimated(capsys, *given, "--limit", "24")["clips"] == len(unit), "planned, and not built"
+    assert build.main([*given, "--limit", "24"]) == 0
+    assert capsys.readouterr().out.startswith(f"{len(unit)} clips to build; ")
+
+
+@pytest.mark.slow
+def test_a_trial_by_workers_of_dask(many: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = estimated(capsys, *arguments(many, place / "out", "--runner", "dask", "--estimate", "12"))
+    assert (found["clips"], found["sample"], found["time"]["workers"]) == (40, 12, 1)
+    assert 0 < found["time"]["clip_s"]["value"] <= found["time"]["sample_s"]
+    assert os.listdir(place) == []
+
+
+def test_nothing_left_to_build_is_an_answer(many: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = arguments(many, place / "out", "--limit", "4")
+    assert build.main(given) == 0
+    capsys.readouterr()
+    assert build.main([*given, "--estimate", "3"]) == 0
+    assert capsys.readouterr().out == f"nothing is left to build in {place / 'out'}\n"
+
+
+def test_where_the_parent_of_the_output_is_missing_temporary_files_go_elsewhere(
+    many: Path, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    assert estimated(capsys, *arguments(many, place / "not" / "there", "--estimate", "2"))["sample"] == 2
+    assert os.listdir(place) == os.listdir(tmp_path / "temporary") == []
+
+
+@pytest.mark.parametrize(
+    ("ending", "status", "says"),
+    [
+        (BuildFailed("a disk is full"), 1, "error: a disk is full. The output was not touched"),
+        (OSError(28, "No space left on device", "/x"), 1, "error: No space left on device: /x. The output was not touched"),
+        (KeyboardInterrupt(), 130, "interrupted. The output was not touched"),
+    ],
+)
+def test_a_trial_that_stops_leaves_nothing_behind(
+    many: Path,
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    ending: BaseException,
+    status: int,
+    says: str,
+) -> None:
+    def stop(*_: object) -> None:
+        assert len(os.listdir(place)) == 1, "it is at work"
+        raise ending
+
+    monkeypatch.setattr("pipeline.runners.run", stop)
+    assert build.main(arguments(many, place / "out", "--estimate", "4")) == status
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("", f"{says}\n")
+    assert os.listdir(place) == []
+
+
+@pytest.mark.parametrize("with_", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+def test_an_interrupt_among_workers_ends_them_and_removes_what_they_made(many: Path, place: Path, with_: signal.Signals) -> None:
+    scratch = place.parent / "scratch"
+    scratch.mkdir()
+    command = [sys.executable, "-m", "dataset.build", *arguments(many, place / "out", "--estimate", "40", "--landmarks", "dlib")]
+    driver = subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, "TMPDIR": str(scratch)}, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    limit = time.monotonic() + 60
+    while not list(place.glob(".motionshards-estimate-*/part/.work/*.tar.*")):
+        assert driver.poll() is None and time.monotonic() < limit
+        time.sleep(0.05)
+    below = psutil.Process(driver.pid).children(recursive=True)
+    driver.send_signal(with_)
+    told = driver.communicate(timeout=60)
+    assert (driver.returncode, told) == (130, ("", "interrupted. The output was not touched\n"))
+    assert os.listdir(place) == os.listdir(scratch) == []
+    assert psutil.wait_procs(below, timeout=10)[1] == []
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--estimate", "0"], "--estimate is 0, must be at least 1"),
+        (["--estimate", "-3"], "--estimate is -3, must be at least 1"),
+        (["--estimate", "some"], "invalid int value"),
+        (["--estimate"], "expected one argument"),
+        (["--estimate", "5", "--retry", "corrupt"], "--estimate does not go with --retry"),
+        (["--estimate", "5", "--add", "landmarks"], "not with --add or --extend-frames"),
+        (["--estimate=5", "--extend-frames", "9"], "not with --add or --extend-frames"),
+        (
+            ["--estimate", "5", "--output", "/no/such/place", "--runner", "dask", "--dask-scheduler", "a:1"],
+            "cannot write into /no/such",
+        ),
+        (["--estimate", "5", "--input", "/nowhere/at/all"], "--input /nowhere/at/all"),
+        (["--estimate", "5", "--output", "s3://somewhere/else", "--source", "voxceleb2"], "s3://somewhere"),
+    ],
+)
+def test_what_does_not_go_together_is_told_in_one_line(
+    many: Path, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, more: list[str], says: str
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr("schemas.bucket._ATTEMPTS", 1)
+    try:
+        status = build.main(arguments(many, place / "out", *more))
+    except SystemExit as ended:
+        status = ended.code  # type: ignore[assignment]
+    told = capsys.readouterr()
+    assert (status in (1, 2) if "s3:" in says else status == 2, told.out, told.err.count("\n")) == (True, "", 1)
+    assert says in told.err
+    assert os.listdir(place) == []
+
+
+def test_of_an_object_store_what_it_holds_is_left_out_and_it_stays_as_it_is(
+    many: Path, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with s3_here() as store:
+        for name, value in store.environment.items():
+            monkeypatch.setenv(name, value)
+        given = arguments(many, "s3://data/set")
+        assert estimated(capsys, *given, "--estimate", "3")["clips"] == 40
+        assert store.names() == {}
+        assert build.main([*given, "--limit", "8"]) == 0
+        before = store.names()
+        assert estimated(capsys, *given, "--estimate", "3")["clips"] == 32
+        assert store.names() == before
+    assert os.listdir(place) == []
+
+
+def test_an_output_that_a_build_would_refuse_is_refused(many: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "thesis.txt").touch()
+    assert build.main(arguments(many, place, "--estimate", "2")) == 2
+    assert "is not empty and holds no data set (there is 'thesis.txt')" in capsys.readouterr().err
+    assert build.main(arguments(many, place / "out", "--limit", "2")) == 0
+    assert build.main(arguments(many, place / "out", "--size", "128", "--estimate", "2")) == 2
+    assert f"{place / 'out'} holds a data set made differently (size: 64 -> 128)" in capsys.readouterr().err
+    assert sorted(os.listdir(place)) == ["out", "thesis.txt"]
+
+
+def test_the_words() -> None:
+    def about(value: float, spread: float = 0.1) -> dict[str, float]:
+        return {"value": value, "low": value * (1 - spread), "high": value * (1 + spread)}
+
+    found = {
+        "clips": 1_092_009,
+        "sample": 200,
+        "strata": 6,
+        "yield": {
+            "share": about(0.975, 0.01),
+            "clips": about(1_064_709, 0.01),
+            "samples": about(1_064_709, 0.01),
+            "rejected": {"corrupt": {"seen": 5, "share": about(0.025, 0.5), "clips": about(27_300, 0.5)}},
+            "unseen_share": 0.0134,
+        },
+        "disk": {"shards": about(178e9), "tables": 0.9e9, "total": about(178.9e9), "unfinished": 84e6, "free": 150e9},
+        "time": {
+            "planning_s": 23.0,
+            "start_s": 6.2,
+            "sample_s": 26.0,
+            "clip_s": about(0.095),
+            "hours": about(28.8),
+            "workers": 2,
+            "hours_by_workers": {"1": about(57.6), "2": about(28.8), "256": about(0.23)},
+            "core_hours": 56.4,
+            "gpus": 1,
+            "gpu_hours": about(28.8),
+        },
+    }
+    told = as_text(found, "OUT")
+    for words in (
+        "1,092,009 clips to build; 200, drawn at random from 6 strata, were built on trial",
+        "97.5% (96.5 to 98.5) of the clips: 1,064,709 (1,054,062 to 1,075,356) kept",
+        "corrupt 2.5% (1.2 to 3.8): 27,300 (13,650 to 40,950) clips (5 seen)",
+        "anything that was not seen: at most 1.3% of the clips",
+        "179 GB (161 GB to 197 GB): shards 178 GB",
+        "150 GB are free - TOO LITTLE",
+        "28.8 h (25.9 h to 31.7 h) with 2 workers here: 0.095 s (0.0855 to 0.105) a clip",
+        "planning 23 s, start 6 s, once",
+        "56.4 core-hours",
+        "28.8 GPU-hours (25.9 to 31.7) on 1 GPU",
+        "time     57.6 h  28.8 h\n",
+    ):
+        assert words in told, told
+    assert "256" not in told
+
+
+def test_figures_are_told_in_units_that_fit_them() -> None:
+    assert [size(count) for count in (0, 999, 4.2e6, 178.4e9, 3.25e12, 4e15)] == [
+        *("0 B", "999 B", "4.2 MB", "178 GB"),
+        *("3.25 TB", "4,000 TB"),
+    ]
+    assert [duration(hours) for hours in (0.001, 0.4, 1.6, 29.84, 1234)] == ["3.6 s", "24 min", "1.6 h", "29.8 h", "1,230 h"]

@@ -1,0 +1,264 @@
+"""Counts and quantiles of clips against plain Python and numpy on the same rows; and what the command says and refuses."""
+
+import json
+import random
+import statistics
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from made import make_dataset
+from s3_here import s3_here
+
+from dataset import stats
+from dataset.stats import MEASURES, Question
+from schemas.config import BuildConfig
+from schemas.errors import ConfigError
+from schemas.layout import INDEX, REJECTIONS
+from schemas.manifest import Manifest
+from schemas.tables import INDEX as INDEX_SCHEMA
+from schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
+
+Row = dict[str, Any]
+HALF = "blur > 50 and abs(yaw_deg) < 45"
+
+
+def rows(count: int, seed: int = 0) -> list[Row]:
+    """Rows of an index in which measures are missing now and then; videos of different people bear the same names."""
+    draw = random.Random(seed)
+    found = []
+    for number in range(count):
+        identity, video = f"id{draw.randrange(6)}", f"video{draw.randrange(4)}"
+        row: Row = {"key": f"{identity}/{video}/{number:05d}", "identity": identity, "video": video, "source": "demo"}
+        row |= {"split": draw.choice(["train", "train", "test"]), "shard": f"demo-{number // 20:06d}"}
+        row |= {"n_frames": draw.randrange(3, 10), "source_frames": draw.randrange(0, 300)}
+        row |= {"duration_s": draw.choice([0.0, 2.0, 7.5, 12.25]), "past_end_s": 0.0, "width_px": 224, "height_px": 224}
+        row |= {"blur": draw.choice([None, draw.uniform(0, 100)]), "yaw_deg": draw.choice([None, 45.0, draw.gauss(0, 40)])}
+        found.append(row)
+    return found
+
+
+def written(out: Path, index: list[Row], rejections: list[Row] = []) -> Path:  # noqa: B006
+    """A finished data set that consists of its tables."""
+    out.mkdir(exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(index, schema=INDEX_SCHEMA), out / INDEX)
+    pq.write_table(pa.Table.from_pylist(rejections, schema=REJECTIONS_SCHEMA), out / REJECTIONS)
+    Manifest(config=BuildConfig(source="demo"), provenance={}, input="", complete=True).write(out)
+    return out
+
+
+def lost(count: int) -> list[Row]:
+    reasons = [("no_face", "landmarks", False), ("unreadable", "read", True), ("corrupt", "decode", False)]
+    found = []
+    for number in range(count):
+        reason, stage, retryable = reasons[number % 7 % 3]
+        who = {
+            "key": f"id{number % 3}/v/{number}",
+            "identity": f"id{number % 3}",
+            "video": "v",
+            "split": "train",
+            "source": "demo",
+        }
+        found.append({**who, "reason": reason, "stage": stage, "retryable": retryable, "detail": "", "shard": "demo-0"})
+    return found
+
+
+def passes(row: Row) -> bool:
+    """HALF as SQL has it: what is unknown does not match."""
+    return row["blur"] is not None and row["yaw_deg"] is not None and row["blur"] > 50 and abs(row["yaw_deg"]) < 45
+
+
+def measure(row: Row, name: str) -> float | None:
+    if name == "fps":
+        return row["source_frames"] / row["duration_s"] if row["duration_s"] else None
+    value = row.get(name)
+    return float(np.float32(value)) if value is not None and name in ("blur", "yaw_deg") else value
+
+
+def present(chosen: list[Row], name: str) -> list[float]:
+    return [value for row in chosen if (value := measure(row, name)) is not None]
+
+
+def counted(chosen: list[Row]) -> dict[str, Any]:
+    return {
+        "clips": len(chosen),
+        "identities": len({row["identity"] for row in chosen}),
+        "videos": len({(row["identity"], row["video"]) for row in chosen}),
+        "frames": sum(row["n_frames"] for row in chosen),
+        "hours": pytest.approx(sum(row["duration_s"] for row in chosen) / 3600),
+    }
+
+
+@pytest.mark.parametrize("where", [None, HALF])
+def test_counts_and_quantiles_are_those_of_plain_numpy(tmp_path: Path, where: str | None) -> None:
+    everything = rows(500)
+    chosen = [row for row in everything if where is None or passes(row)]
+    answer = stats.stats(written(tmp_path / "out", everything), Question(where=where))
+    assert answer["counts"] == {"matching": counted(chosen), "all": counted(everything)}
+    assert tuple(answer["measures"]) == MEASURES
+    for name, found in answer["measures"].items():
+        values = present(chosen, name)
+        assert found["present"] == len(values), name
+        if not values:
+            assert set(found.values()) == {0, None}
+            continue
+        cuts = np.quantile(np.array(values), [0, 0.05, 0.25, 0.5, 0.75, 0.95, 1])
+        told = [found[key] for key in ("min", "p5", "p25", "p50", "p75", "p95", "max")]
+        assert told == pytest.approx(cuts.tolist(), rel=1e-12)
+        assert found["mean"] == pytest.approx(sum(values) / len(values))
+
+
+@pytest.mark.parametrize(
+    ("by", "label"),
+    [
+        ("identity", lambda row: row["identity"]),
+        ("video", lambda row: f"{row['identity']}/{row['video']}"),
+        ("split", lambda row: row["split"]),
+        ("source", lambda row: row["source"]),
+        ("shard", lambda row: row["shard"]),
+    ],
+)
+def test_groups_add_up_and_have_the_medians_of_their_clips(tmp_path: Path, by: str, label: Callable[[Row], str]) -> None:
+    everything = rows(300, seed=1)
+    answer = stats.stats(written(tmp_path / "out", everything), Question(where="n_frames > 4", by=by, columns=("blur", "fps")))
+    members: dict[str, list[Row]] = {}
+    for row in everything:
+        if row["n_frames"] > 4:
+            members.setdefault(label(row), []).append(row)
+    groups = {row.pop("name"): row for row in answer["groups"]}
+    assert list(groups) == sorted(members, key=lambda name: (-len(members[name]), name))
+    for name, found in groups.items():
+        for column in ("blur", "fps"):
+            values = present(members[name], column)
+            assert found.pop(f"{column} p50") == (pytest.approx(statistics.median(values)) if values else None)
+        assert found == counted(members[name])
+    assert sum(found["clips"] for found in groups.values()) == answer["counts"]["matching"]["clips"]
+
+
+def test_a_clip_without_the_measure_matches_neither_a_condition_nor_its_opposite(tmp_path: Path) -> None:
+    everything = rows(200)
+    out = written(tmp_path / "out", everything)
+    conditions = ("blur > 50", "not blur > 50", "blur is None")
+    counts = [stats.stats(out, Question(where=where))["counts"]["matching"]["clips"] for where in conditions]
+    assert sum(counts) == 200
+    assert counts[2] == sum(row["blur"] is None for row in everything) > 0
+
+
+def test_rejections_are_counted_by_reason_and_stage(tmp_path: Path) -> None:
+    out = written(tmp_path / "out", rows(10), lost(70))
+    answer = stats.stats(out, Question(rejected=True, by="identity"))
+    assert answer["reason"] == {"no_face": 30, "corrupt": 20, "unreadable": 20}
+    assert answer["stage"] == {"landmarks": 30, "decode": 20, "read": 20}
+    assert answer["retryable"] == 20
+    assert answer["counts"]["all"] == {"clips": 70, "identities": 3, "videos": 3}
+    assert [(row["name"], row["clips"]) for row in answer["groups"]] == [("id0", 24), ("id1", 23), ("id2", 23)]
+    retryable = stats.stats(out, Question(rejected=True, where="retryable and identity == 'id1'", by="reason"))
+    assert retryable["reason"] == {"unreadable": retryable["counts"]["matching"]["clips"]}
+    assert [row["name"] for row in retryable["groups"]] == ["unreadable"]
+
+
+def test_of_a_real_data_set_the_index_alone_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = make_dataset(tmp_path / "out", 40, aus=True)
+    for tar in out.glob("*/*.tar"):
+        tar.unlink()
+    assert stats.main([str(out), "--where", "au_valid > 0.5", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    index = pq.read_table(out / INDEX, columns=["au_valid", "n_frames"])
+    share = index["au_valid"].to_numpy()
+    assert answer["counts"]["matching"]["clips"] == int((share > 0.5).sum()) > 0
+    assert answer["measures"]["au_valid"]["p50"] == pytest.approx(float(np.median(share[share > 0.5].astype(np.float64))))
+
+
+def test_what_people_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(written(tmp_path / "out", rows(500), lost(70)))
+    assert stats.main([out, "--where", HALF, "--by", "video", "--top", "3", "--columns", "blur,yaw_deg"]) == 0
+    counts, measures, groups = (part.splitlines() for part in capsys.readouterr().out.split("\n\n"))
+    chosen = [row for row in rows(500) if passes(row)]
+    matching = len(chosen)
+    assert counts[1].split() == ["clips", str(matching), "500", f"{matching / 5:.1f}%"]
+    assert measures[0].split() == ["measure", "present", "min", "p5", "p25", "p50", "p75", "p95", "max", "mean"]
+    assert [line.split()[0] for line in measures[1:]] == ["blur", "yaw_deg"]
+    assert len(groups) == 1 + 3 + 1
+    assert groups[-1] == f"… and {len({(row['identity'], row['video']) for row in chosen}) - 3} more"
+    assert stats.main([out, "--rejected"]) == 0
+    told = capsys.readouterr().out
+    assert "no_face        30  42.9%" in told
+    assert "20 of them may pass on another try" in told
+
+
+def test_a_condition_that_nothing_matches_is_answered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(written(tmp_path / "out", rows(30)))
+    for more in ([], ["--by", "identity"], ["--rejected", "--by", "reason"]):
+        where = "reason == 'x'" if more[:1] == ["--rejected"] else "blur > 1e9"
+        assert stats.main([out, "--where", where, *more]) == 0
+        assert capsys.readouterr().out.splitlines()[1].split()[:2] == ["clips", "0"]
+        assert stats.main([out, "--where", where, *more, "--json"]) == 0
+        answer = json.loads(capsys.readouterr().out)
+        assert answer["counts"]["matching"]["clips"] == 0
+        assert answer.get("groups", []) == []
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--where", "blurr > 5"], "there is no column blurr; did you mean blur?"),
+        (["--where", "blur >"], "invalid syntax"),
+        (["--where", "reason == 'no_face'"], "there is no column reason"),
+        (["--rejected", "--where", "blur > 5"], "there is no column blur"),
+        (["--columns", "blur,yaw"], "there is no measure 'yaw'; did you mean yaw_deg?"),
+        (["--columns", ""], "there is no measure ''"),
+        (["--columns", "identity"], "there is no measure 'identity'"),
+        (["--rejected", "--columns", "blur"], "does not go with --rejected"),
+        (["--by", "reason"], "--by reason goes with --rejected"),
+        (["--by", "blur"], "invalid choice"),
+        (["--top", "0"], "--top is 0, must be at least 1"),
+    ],
+)
+def test_what_cannot_be_used_is_told_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], says: str
+) -> None:
+    out = written(tmp_path / "out", rows(3))
+    try:
+        status = stats.main([str(out), *more])
+    except SystemExit as ended:
+        status = ended.code  # type: ignore[assignment]
+    told = capsys.readouterr()
+    assert (status, told.out, told.err.count("\n")) == (2, "", 1)
+    assert says in told.err
+
+
+def test_of_an_object_store(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    out = written(tmp_path / "out", rows(20))
+    with s3_here() as store:
+        for name, value in store.environment.items():
+            monkeypatch.setenv(name, value)
+        for path in (out / INDEX, out / "dataset.json"):
+            store.put(f"set/{path.name}", path.read_bytes())
+        assert stats.main(["s3://data/set", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(stats.stats(out, Question())))
+
+
+def test_a_data_set_that_is_absent_unfinished_or_damaged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = written(tmp_path / "out", rows(3))
+    replace(Manifest.read(out), complete=False).write(out)
+    assert stats.main([str(tmp_path / "none")]) == stats.main([str(out)]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        f"error: {tmp_path / 'none'} holds no data set: dataset.json is missing",
+        f"error: {out}: the build is unfinished, run it again",
+    ]
+    replace(Manifest.read(out), complete=True).write(out)
+    (out / INDEX).write_bytes(b"PAR1 and no more")
+    assert stats.main([str(out)]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert f"{out / INDEX} cannot be read" in told
+
+
+def test_medians_are_not_asked_of_rejections() -> None:
+    with pytest.raises(ConfigError):
+        Question(rejected=True, columns=("blur",))
