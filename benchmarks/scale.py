@@ -30,6 +30,7 @@ from benchmarks.build import Job, replicate, run_job
 from benchmarks.plan import plan_listing, synthetic_clips
 from benchmarks.report import ROOT, Report, add_options, cores, corpus, peak_mib
 from pipeline import cluster
+from pipeline.cluster_check import address_of
 from pipeline.finalize import finalize
 from pipeline.graph import run_graph
 from pipeline.plan import plan_files, units
@@ -228,7 +229,7 @@ def _schedule_on_dask(order: dict[str, Any]) -> dict[str, Any]:
     clock = _FirstUpdate()
     with cluster._cluster(None, order["workers"]) as client, cluster._journals(job) as noted:
         client.wait_for_workers(order["workers"])
-        where = f"--dask_client_address={cluster._address(client)}"
+        where = f"--dask_client_address={address_of(client)}"
         beam = ["--runner=apache_beam.runners.dask.dask_runner.DaskRunner", where, "--dask_partition_size=1"]
         before, start = peak_mib(), time.monotonic()
         spent = _measured(lambda: cluster._run(found, found, noted, beam, clock))
