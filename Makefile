@@ -1,15 +1,38 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help venv demo test test-slow lint bench clean
+# What runs the tests: files stay together, since their fixtures are dear, and slow files begin first.
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu"
+
+# Every benchmark that needs neither a GPU nor data from elsewhere, in rising order of time; `train` runs on the demo.
+BENCHMARKS := shuffle plan augment animate landmarks archive build loader scale faults
+TRAIN_ON_DEMO := --data demo/shards --batch 2
+
+# Settings that show in some minutes that they run; their figures mean little. Without `landmarks`, which compiles networks for long.
+QUICK := $(filter-out landmarks,$(BENCHMARKS))
+QUICK_shuffle := --clips 20000
+QUICK_plan := --clips 20000
+QUICK_augment := --pictures 4 --rounds 1
+QUICK_animate := --frames 4
+QUICK_archive := --copies 1 --rounds 1 --entries 1000
+QUICK_build := --copies 2 --sample 4 --large-clips 1
+QUICK_loader := --clips 40 --rounds 1 --seconds 1 --only ours
+QUICK_scale := --factors 1 --copies 1 --clips 5000 --units 20 --runner local
+QUICK_faults := --quick --kills 1 --only "driver killed, local"
+
+.PHONY: help venv demo test test-slow coverage lint format hooks bench bench-quick clean
 
 help:
-	@echo "make demo       set up .venv, render a small corpus, build it and verify it (no download but packages)"
-	@echo "make test       set up .venv and run the tests"
-	@echo "make venv       only set up .venv"
-	@echo "make test-slow  the tests that take long (random kills, full disk, exports, training)"
-	@echo "make lint       ruff and mypy"
-	@echo "make bench      the benchmarks that need no GPU"
+	@echo "make demo         set up .venv, render a small corpus, build it and verify it (no download but packages)"
+	@echo "make test         set up .venv and run the tests"
+	@echo "make venv         only set up .venv"
+	@echo "make test-slow    the tests that take long (random kills, full disk, exports, training, the tutorial)"
+	@echo "make coverage     the tests of make test, and which lines they leave out; half as long again"
+	@echo "make lint         ruff and mypy"
+	@echo "make format       ruff's format, and the faults that it can mend"
+	@echo "make hooks        check every commit before it is made (needs pipx or pre-commit)"
+	@echo "make bench        every benchmark that needs no GPU; takes hours"
+	@echo "make bench-quick  the same but landmarks, at their smallest: do they run?"
 
 venv: .venv/ready
 
@@ -25,19 +48,33 @@ demo: venv
 	$(BIN)/python -m dataset.verify demo/shards
 
 test: venv
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu"
+	$(PYTEST)
 
 test-slow: venv
 	$(BIN)/python -m pytest -q -m slow
+
+coverage: venv
+	$(PYTEST) --cov --cov-report=term:skip-covered --cov-report=html:build/coverage
 
 lint: venv
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: venv
-	$(BIN)/python -m benchmarks.plan
-	$(BIN)/python -m benchmarks.build
+format: venv
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+hooks: venv
+	pre-commit install || pipx run pre-commit install
+
+bench: demo
+	set -e; for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name; done
+	$(BIN)/python -m benchmarks.train $(TRAIN_ON_DEMO)
+
+bench-quick: demo
+	$(foreach name,$(QUICK),$(BIN)/python -m benchmarks.$(name) $(QUICK_$(name)) &&) true
+	$(BIN)/python -m benchmarks.train $(TRAIN_ON_DEMO) --steps 1 --warm 1 --rounds 1
 
 clean:
 	rm -rf .venv demo build *.egg-info

@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end
 from dataset.verify_bucket import contents, directory_of
+from dataset.verify_croissant import check_croissant
 from dataset.verify_ledger import Plan, check_built, check_conservation, check_counts, read_plan, stray_files
 from dataset.verify_removals import check_removals
 from dataset.verify_shard import OUTCOMES, ShardClaim, ShardFindings, check_shard
@@ -118,6 +119,7 @@ def _check(run: _Run) -> Iterator[str]:
     yield from _check_shards(run, manifest, plan)
     yield from _check_ledger(run, manifest, plan)
     yield from check_removals(run.out, manifest, plan)
+    yield from check_croissant(run.out, manifest)
     yield from stray_files(run.out, shards, plan)
 
 

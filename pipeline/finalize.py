@@ -11,11 +11,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.card import data_card
+from pipeline.croissant import croissant
 from pipeline.hygiene import with_past_the_end
 from pipeline.plan import plan_files, planned_keys, units
 from schemas.atomic import replacing, sync, write_whole
 from schemas.errors import BuildFailed
-from schemas.layout import CARD, INDEX, REJECTIONS, marker_path
+from schemas.layout import CARD, CROISSANT, INDEX, REJECTIONS, marker_path
 from schemas.manifest import Manifest, ShardEntry
 from schemas.marker import read_marker
 from schemas.records import ShardUnit
@@ -39,7 +40,7 @@ class _Totals:
 
 
 def finalize(out: Path, manifest: Manifest) -> Manifest:
-    """Write index.parquet, rejections.parquet, README.md and, last, the complete dataset.json.
+    """Write index.parquet, rejections.parquet, README.md, croissant.json and, last, the complete dataset.json.
 
     Raises:
         BuildFailed: a unit is not committed, or clips were lost on the way
@@ -68,7 +69,8 @@ def finalize(out: Path, manifest: Manifest) -> Manifest:
         sync(out / split)  # a worker may have been ended between its last rename and its sync
     report = with_past_the_end(manifest.hygiene, totals.past_end)
     finished = replace(manifest, complete=True, counts=counts, shards=tuple(shards), hygiene=report)
-    write_whole(out, out / CARD, data_card(finished).encode())
+    write_whole(out, out / CARD, data_card(finished, out).encode())
+    write_whole(out, out / CROISSANT, croissant(finished, out).encode())
     finished.write(out)
     return finished
 

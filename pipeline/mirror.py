@@ -20,7 +20,7 @@ from pipeline.plan import plan_files
 from pipeline.shard import BuildJob, build_shard
 from schemas.bucket import Bucket, open_bucket, pull, pull_one
 from schemas.errors import ConfigError
-from schemas.layout import CARD, DATASET_JSON, INDEX, LOCK, PLAN_DIR, REJECTIONS, marker_path, plan_path, tar_path
+from schemas.layout import CARD, CROISSANT, DATASET_JSON, INDEX, LOCK, PLAN_DIR, REJECTIONS, marker_path, plan_path, tar_path
 from schemas.records import ShardUnit
 
 
@@ -61,7 +61,7 @@ def publish_plan(bucket: Bucket, out: Path) -> None:
 
 def publish_result(bucket: Bucket, out: Path) -> None:
     """Put what finalizing wrote, dataset.json last."""
-    for name in (INDEX, REJECTIONS, CARD, DATASET_JSON):
+    for name in (INDEX, REJECTIONS, CARD, CROISSANT, DATASET_JSON):
         bucket.put(out / name, name)
 
 

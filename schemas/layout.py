@@ -1,6 +1,6 @@
 """Names on disk: paths of a data set, keys of samples, members of a shard.
 
-OUT/dataset.json, index.parquet, rejections.parquet, README.md
+OUT/dataset.json, index.parquet, rejections.parquet, README.md, croissant.json
 OUT/plan/plan-000000.parquet                    clips in order; later files plan what was added later
 OUT/<split>/<source>-<split>-000000.tar         samples (absent when every clip of the unit was rejected)
 OUT/<split>/<source>-<split>-000000.parquet     the marker: it exists when the shard is committed
@@ -18,6 +18,7 @@ DATASET_JSON = "dataset.json"
 INDEX = "index.parquet"
 REJECTIONS = "rejections.parquet"
 CARD = "README.md"
+CROISSANT = "croissant.json"
 PLAN_DIR = "plan"
 WORK_DIR = ".work"
 LOCK = ".writer"

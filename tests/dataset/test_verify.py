@@ -21,10 +21,22 @@ from test_index import BAD_CLIP, SIZE, built, copy  # noqa: F401 -- fixtures
 from dataset import verify
 from dataset.index import read_members
 from pipeline import plan
+from pipeline.croissant import croissant
 from pipeline.finalize import finalize
 from pipeline.shard import BuildJob, build_shard
 from pipeline.tar import ShardWriter
-from schemas.layout import DATASET_JSON, INDEX, LANDMARK_SCORES, LANDMARKS, META, REJECTIONS, marker_path, plan_path, tar_path
+from schemas.layout import (
+    CROISSANT,
+    DATASET_JSON,
+    INDEX,
+    LANDMARK_SCORES,
+    LANDMARKS,
+    META,
+    REJECTIONS,
+    marker_path,
+    plan_path,
+    tar_path,
+)
 from schemas.manifest import Manifest, ShardEntry
 from schemas.marker import read_marker, write_marker
 from schemas.sample import npy_bytes
@@ -80,7 +92,9 @@ def rewrite(out: Path, change: Callable[[Files], None]) -> None:
     kept = [read_marker(marker_path(out, entry.split, entry.name))[1] for entry in shards]
     index = pa.concat_tables([rows.filter(rows["kept"]).select(INDEX_SCHEMA.names) for rows in kept])
     pq.write_table(index, out / INDEX)
-    dataclasses.replace(manifest, shards=shards, counts=counts).write(out)
+    changed = dataclasses.replace(manifest, shards=shards, counts=counts)
+    changed.write(out)
+    (out / CROISSANT).write_text(croissant(changed, out))
     shutil.rmtree(out / ".work")
 
 
@@ -355,13 +369,30 @@ def stray(name: str) -> Callable[[Path], str]:
     return add
 
 
+def stale_croissant(out: Path) -> str:
+    told = json.loads((out / CROISSANT).read_bytes())
+    told["distribution"] = [{**file, "sha256": "0" * 64} if file["@id"] == INDEX else file for file in told["distribution"]]
+    (out / CROISSANT).write_text(json.dumps(told))
+    return "croissant.json: index.parquet: tells of another file"
+
+
+def corrupt_croissant(out: Path) -> str:
+    (out / CROISSANT).write_bytes((out / CROISSANT).read_bytes()[:-20])
+    return "croissant.json: cannot be understood: "
+
+
+def croissant_of_something_else(out: Path) -> str:
+    (out / CROISSANT).write_text('{"distribution": [1]}')
+    return "croissant.json: cannot be understood: "
+
+
 DAMAGES = [
     flip_in_jpeg, flip_in_header, truncate_tar, empty_tar, swap_tars, delete_tar,
     delete_marker, corrupt_marker, swap_markers,
     drop_index_row, repeat_index_row, change_index_value, strange_shard_in_index, corrupt_index, delete_index,
     drop_rejection, wrong_count, lost_count, wrong_reason, unlisted_shard, path_as_shard,
     missing_manifest, corrupt_manifest, deep_manifest, unfinished,
-    planned_more, planned_later, corrupt_plan, no_plan,
+    planned_more, planned_later, corrupt_plan, no_plan, stale_croissant, corrupt_croissant, croissant_of_something_else,
     stray("train/another.tar"), stray("train/x.tar.tmp"), stray("old.parquet"), stray("plan/notes.parquet"), stray(".work/x"),
 ]  # fmt: skip
 

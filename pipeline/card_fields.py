@@ -1,0 +1,75 @@
+"""What the members of a sample and the columns of the tables hold, a line each; data card and Croissant file show them."""
+
+from schemas.config import BuildConfig
+from schemas.layout import AUS, LANDMARK_SCORES, LANDMARKS, META
+from schemas.tables import QUALITY
+
+_QUALITY = {
+    "blur": "variance of the Laplacian of the grey picture without padding; small is blurred",
+    "brightness": "mean grey level, 0 to 255",
+    "face_size_px": "longer side of the face box in source pixels",
+    "faces": "faces that the detector saw in the frame",
+    "yaw_deg": "head pose in degrees, positive where the face is turned to the image's right",
+    "pitch_deg": "head pose in degrees, positive where the face looks up",
+    "roll_deg": "head pose in degrees, positive where the head is tilted clockwise",
+}
+
+WHO = {
+    "key": "identity/video/clip, the key of the WebDataset sample",
+    "source": "the corpus",
+    "split": "train or test",
+    "identity": "the corpus's own name of the person, or what stands for one",
+    "video": "the corpus's own name of the video",
+    "spans": "the files and times of which the clip consists",
+}
+INDEX_COLUMNS = {
+    **WHO,
+    "shard": "name of the tar without its suffix, in the directory of its split",
+    "n_frames": "stored frames",
+    "source_frames": "decodable frames of all spans",
+    "duration_s": "seconds that the decodable frames cover",
+    "past_end_s": "by how many seconds the annotation runs past the end of the video",
+    "width_px": "width of the upright source frame",
+    "height_px": "height of the upright source frame",
+    "members": "the files of the sample and where they lie in the tar",
+    **{name: f"median over the clip's frames: {_QUALITY[name]}" for name in QUALITY},
+    "frame_pts_s": "for each frame, seconds from the first frame of its file",
+    **{f"frame_{name}": f"for each frame: {_QUALITY[name]}" for name in QUALITY},
+    "au_valid": "share of the frames with valid action units; null without action units",
+    "au_confidence": "median of OpenFace's confidence, 0 to 1; null without action units",
+    "frame_au_valid": "for each frame, whether its action units are valid",
+    "frame_au_confidence": "for each frame, OpenFace's confidence, 0 to 1",
+}
+REJECTION_COLUMNS = {
+    **WHO,
+    "shard": "name of the unit in which the clip was planned",
+    "stage": "the step that gave up",
+    "reason": "reason code, see docs/troubleshooting.md of motionshards",
+    "detail": "what happened, in words",
+    "retryable": "whether the same input may pass on another try",
+}
+PARTS = {
+    "uri": "path of the video below the input, odd bytes percent-encoded",
+    "start_s": "begin of the annotated time, seconds",
+    "end_s": "end of the annotated time, seconds; infinite where the whole file is meant",
+    "box": "annotated box, x0 y0 x1 y1 in pixels of the reference frame",
+    "reference_px": "width and height of the frame in which the box was annotated",
+    "track_uri": "path of the annotation with a box for each frame",
+    "suffix": "the member's name after the key and a dot",
+    "offset": "the byte of the tar at which the member's data begins",
+    "size": "bytes of the member",
+    "crc32": "CRC-32 of the member, as zlib computes it",
+}
+
+
+def members(config: BuildConfig) -> dict[str, str]:
+    """What a sample of such a build holds: suffix -> description."""
+    size = f"{config.size} × {config.size} px"
+    told = {"NNN.jpg": f"frame NNN, in time order: baseline JPEG, RGB, {size}"}
+    if config.landmarks != "none":
+        told[LANDMARKS] = "float32 [N,68,2], x y in crop pixels, iBUG 300-W order; NaN where no face was found"
+        told[LANDMARK_SCORES] = "float32 [N,68], 0 to 1"
+    if config.aus != "none":
+        told[AUS] = "float32 [N,17], intensities of action units, 0 to 5; NaN rows where not valid"
+    told[META] = "who the clip is, and lists of N: time, crop affine, boxes, head pose, quality"
+    return told

@@ -1,0 +1,100 @@
+"""What the tables of a data set say of its balance: how clips spread over people, poses, sizes and sharpness."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from schemas.layout import INDEX
+from schemas.tables import QUALITY
+
+_MEASURES = ("duration_s", "width_px", "height_px", *QUALITY)
+_AT = (0.05, 0.5, 0.95)
+_MOST_FREQUENT = 10
+_TURNED_DEG = 45
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A measure over clips: its 5 %, 50 % and 95 % points, and the share of clips that lack it. At least one clip has it."""
+
+    low: float
+    median: float
+    high: float
+    missing: float
+
+
+@dataclass(frozen=True, slots=True)
+class SplitSize:
+    """What a split holds; hours are of source video."""
+
+    clips: int
+    identities: int
+    frames: int
+    hours: float
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Figures of the kept clips; no name of a person or video is among them.
+
+    spreads: by column of the index; measures that no clip has are left out
+    splits: by name, sorted
+    clips_per_identity: fewest, median, most; None without clips
+    share_of_ten: part of all clips that show the ten most frequent identities
+    turned: part of the clips with a known pose whose head is turned by more than 45 degrees; None where no pose is known
+    """
+
+    spreads: dict[str, Spread]
+    splits: dict[str, SplitSize]
+    clips_per_identity: tuple[int, float, int] | None
+    share_of_ten: float
+    turned: float | None
+
+
+def read_figures(out: Path) -> Figures:
+    """The figures of the index in OUT. Reads single columns: some 100 bytes a clip are held."""
+    columns = ["split", "identity", "n_frames", *_MEASURES]
+    rows = pq.read_table(out / INDEX, columns=columns, read_dictionary=["split", "identity"])
+    per_identity = sorted(_counts(rows["identity"]), reverse=True)
+    return Figures(
+        spreads={name: spread for name in _MEASURES if (spread := _spread(rows[name])) is not None},
+        splits={split: _size(rows, split) for split in sorted(pc.unique(rows["split"]).to_pylist())},
+        clips_per_identity=_few_to_many(per_identity),
+        share_of_ten=sum(per_identity[:_MOST_FREQUENT]) / max(len(rows), 1),
+        turned=_turned(rows["yaw_deg"]),
+    )
+
+
+def _counts(column: pa.ChunkedArray) -> list[int]:
+    counts: list[int] = pc.value_counts(column).field("counts").to_pylist()
+    return counts
+
+
+def _few_to_many(counts: list[int]) -> tuple[int, float, int] | None:
+    if not counts:
+        return None
+    return counts[-1], pc.quantile(pa.array(counts), 0.5)[0].as_py(), counts[0]
+
+
+def _spread(column: pa.ChunkedArray) -> Spread | None:
+    known = column.drop_null()
+    if not len(known):
+        return None
+    low, median, high = pc.quantile(known, list(_AT)).to_pylist()
+    return Spread(low, median, high, 1 - len(known) / len(column))
+
+
+def _size(rows: pa.Table, split: str) -> SplitSize:
+    mine = rows.filter(pc.equal(rows["split"], split))
+    frames, seconds = pc.sum(mine["n_frames"]).as_py() or 0, pc.sum(mine["duration_s"]).as_py() or 0.0
+    return SplitSize(len(mine), len(pc.unique(mine["identity"])), frames, seconds / 3600)
+
+
+def _turned(yaw_deg: pa.ChunkedArray) -> float | None:
+    known = yaw_deg.drop_null()
+    if not len(known):
+        return None
+    return (pc.sum(pc.greater(pc.abs(known), _TURNED_DEG)).as_py() or 0) / len(known)

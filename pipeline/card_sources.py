@@ -1,0 +1,146 @@
+"""What is known of each corpus beside its files: names, licences, where it came from, who made it, and what to cite.
+
+Facts only, as the corpora's own pages and papers tell them; data card and Croissant file quote them.
+"""
+
+from dataclasses import dataclass
+
+_VOXCELEB = "https://www.robots.ox.ac.uk/~vgg/data/voxceleb/"
+
+_VOXCELEB1_PAPER = """@inproceedings{nagrani2017voxceleb,
+  author = {Arsha Nagrani and Joon Son Chung and Andrew Zisserman},
+  title = {{VoxCeleb}: A Large-Scale Speaker Identification Dataset},
+  booktitle = {Interspeech},
+  year = {2017}
+}"""
+_VOXCELEB2_PAPER = """@inproceedings{chung2018voxceleb2,
+  author = {Joon Son Chung and Arsha Nagrani and Andrew Zisserman},
+  title = {{VoxCeleb2}: Deep Speaker Recognition},
+  booktitle = {Interspeech},
+  year = {2018}
+}"""
+_FOMM_PAPER = """@inproceedings{siarohin2019first,
+  author = {Aliaksandr Siarohin and St{\\'e}phane Lathuili{\\`e}re and Sergey Tulyakov and Elisa Ricci and Nicu Sebe},
+  title = {First Order Motion Model for Image Animation},
+  booktitle = {Advances in Neural Information Processing Systems (NeurIPS)},
+  year = {2019}
+}"""
+_FASHION_PAPER = """@inproceedings{zablotskaia2019dwnet,
+  author = {Polina Zablotskaia and Aliaksandr Siarohin and Bo Zhao and Leonid Sigal},
+  title = {{DwNet}: Dense Warp-Based Network for Pose-Guided Human Video Generation},
+  booktitle = {British Machine Vision Conference (BMVC)},
+  year = {2019}
+}"""
+
+_VOXCELEB_RIGHTS = (
+    f"The annotations of [VoxCeleb]({_VOXCELEB}) are under CC BY 4.0. The videos, and so the frames in these shards, remain "
+    "their owners', and the people in them can ask to be removed."
+)
+_YOUTUBE = (
+    "The videos are uploads to YouTube, found by searching for the names of celebrities. Neither those who uploaded them nor "
+    "the people shown were asked."
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Corpus:
+    """A corpus as its makers describe it. Empty text where nothing is known.
+
+    title: its name, and what it shows, for headings
+    licence: a licence id of the Hugging Face hub; `other` goes with licence_name and licence_link
+    home: its page
+    based_on: an entry of the hub's `source_datasets`
+    collection: how its videos came together, and whether anyone was asked
+    rights: what may be done with the frames
+    citation: BibTeX
+    shows: `face` or `body`; empty where that is for the user to know
+    real: whether real people are shown without having been asked by us
+    """
+
+    title: str
+    licence: str = "other"
+    licence_name: str = ""
+    licence_link: str = ""
+    home: str = ""
+    based_on: str = "original"
+    collection: str
+    rights: str
+    citation: str = ""
+    shows: str = ""
+    real: bool = True
+
+
+CORPORA = {
+    "voxceleb1": Corpus(
+        title="VoxCeleb1 face clips",
+        licence_name="annotations-cc-by-4.0-videos-of-their-owners",
+        licence_link=_VOXCELEB,
+        home=_VOXCELEB,
+        based_on="extended|other-voxceleb1",
+        collection=_YOUTUBE,
+        rights=_VOXCELEB_RIGHTS,
+        citation=_VOXCELEB1_PAPER,
+        shows="face",
+    ),
+    "voxceleb2": Corpus(
+        title="VoxCeleb2 face clips",
+        licence_name="annotations-cc-by-4.0-videos-of-their-owners",
+        licence_link=_VOXCELEB,
+        home=_VOXCELEB,
+        based_on="extended|other-voxceleb2",
+        collection=_YOUTUBE,
+        rights=_VOXCELEB_RIGHTS,
+        citation=_VOXCELEB2_PAPER,
+        shows="face",
+    ),
+    "taichi": Corpus(
+        title="TaiChi-HD body clips",
+        licence_name="videos-of-their-owners",
+        licence_link="https://github.com/AliaksandrSiarohin/first-order-model",
+        home="https://github.com/AliaksandrSiarohin/first-order-model",
+        based_on="extended|other-taichi-hd",
+        collection=(
+            "The videos are YouTube uploads that show Tai Chi, listed with boxes by the authors of First Order Motion Model."
+        ),
+        rights="TaiChi-HD is a list of videos that belong to their makers, published for research; see its page.",
+        citation=_FOMM_PAPER,
+        shows="body",
+    ),
+    "fashion": Corpus(
+        title="Fashion body clips",
+        licence_name="videos-of-their-owners",
+        licence_link="https://vision.cs.ubc.ca/datasets/fashion/",
+        home="https://vision.cs.ubc.ca/datasets/fashion/",
+        based_on="extended|other-ubc-fashion",
+        collection="The videos show models who walk and turn in clothes of a shop, listed by the University of British Columbia.",
+        rights="UBC Fashion is a list of videos that belong to their makers, published for research; see its page.",
+        citation=_FASHION_PAPER,
+        shows="body",
+    ),
+    "demo": Corpus(
+        title="Rendered demo face clips",
+        licence_name="public-domain",
+        licence_link="https://www.nasa.gov/nasa-brand-center/images-and-media/",
+        home="https://scikit-image.org/docs/stable/api/skimage.data.html",
+        collection=(
+            "The videos were rendered from one portrait; each identity is that face with other colours and a mildly other shape."
+        ),
+        rights=(
+            "Rendered from the portrait of Eileen Collins that scikit-image ships (NASA, public domain). It is made to try the "
+            "tool, not to train on."
+        ),
+        shows="face",
+        real=False,
+    ),
+    "folder": Corpus(
+        title="Video clips",
+        licence="unknown",
+        collection="The videos are the user's own choice; nothing is known of them here.",
+        rights="Ask the owners of the source videos.",
+    ),
+}
+
+
+def corpus_of(source: str) -> Corpus:
+    """The corpus of a build's `source`; one of which nothing is known where the name is another version's."""
+    return CORPORA.get(source, CORPORA["folder"])

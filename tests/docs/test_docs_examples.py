@@ -1,0 +1,111 @@
+"""The whole examples of the pages do what the pages say: a source that builds, a model that trains, a reader that reads."""
+
+import json
+import shutil
+import sys
+import types
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from made import make_dataset
+from markdown_code import ROOT, code
+
+import dataset.build
+import jobs.train
+from dataset.index import Dataset
+from pipeline.sources import SOURCES, Source, _annotated_box
+from trainers.models import MODELS, Model
+
+
+def example(page: str) -> str:
+    """The Python of a page, which has one block of it."""
+    (block,) = [piece for piece in code((ROOT / "docs" / page).read_text(), page) if piece.info == "python"]
+    return block.text
+
+
+def module(name: str, page: str, monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """The Python of a page as a module of that name; dataclasses and pickling look modules up by it."""
+    made = types.ModuleType(name)
+    monkeypatch.setitem(sys.modules, name, made)
+    exec(compile(example(page), page, "exec"), made.__dict__)
+    return made
+
+
+def test_the_source_of_the_page_builds(demo_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, (first, second, *_) = tmp_path / "in", sorted(demo_videos.rglob("*.mp4"))
+    (root / "videos").mkdir(parents=True)
+    for name, video in (("M2Ohb0FA", first), ("other", second)):
+        shutil.copy(video, root / "videos" / f"{name}.mp4")
+    whole = {"start_s": 0, "end_s": 100, "box": [0.0, 0.0, 1.0, 1.0]}
+    clips = {
+        "M2Ohb0FA_1": {"video": "M2Ohb0FA", **whole, "end_s": 0.6},
+        "other_1": {"video": "other", **whole},
+        "gone_1": {"video": "gone", **whole},
+        "odd_1": {"video": "other"},
+    }
+    (root / "clips.json").write_text(json.dumps({"clips": clips}))
+    interviews = module("pipeline.sources.interviews", "add-a-source.md", monkeypatch)
+    monkeypatch.setitem(SOURCES, "interviews", Source(interviews.list_clips, interviews.EXPECTED, recipe=_annotated_box))
+    out = tmp_path / "out"
+    assert (
+        dataset.build.main(
+            ["--source", "interviews", "--input", str(root), "--output", str(out), "--size", "64", "--workers", "1"]
+        )
+        == 0
+    )
+    kept = {row["key"]: row for row in Dataset.open(out).index().to_pylist()}
+    assert set(kept) == {"M2Ohb0FA/M2Ohb0FA/M2Ohb0FA_1", "other/other/other_1"}
+    assert kept["M2Ohb0FA/M2Ohb0FA/M2Ohb0FA_1"]["source_frames"] == 15  # of 25 a second
+    (lost,) = pq.read_table(out / "rejections.parquet").to_pylist()
+    assert (lost["key"], lost["reason"]) == ("gone/gone/gone_1", "unreadable")
+    assert Dataset.open(out).manifest.hygiene["malformed"]["count"] == 1
+
+
+def test_the_model_of_the_page_trains_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = module("trainers.autoencoder", "add-a-model.md", monkeypatch)
+    monkeypatch.setitem(MODELS, "autoencoder", Model(model.CONFIGS, model.AutoencoderPlan))
+    data = make_dataset(tmp_path / "data", 12)
+    config, run = tmp_path / "small.yaml", tmp_path / "run"
+    config.write_text("architecture: {size: 32, width: 8}\ntraining: {epochs: 2, global_batch_size: 4, learning_rate: 1.0e-2}\n")
+    order = [
+        "--model",
+        "autoencoder",
+        "--config",
+        str(config),
+        "--data",
+        str(data),
+        "--output",
+        str(run),
+        "--quiet",
+        "--log-every",
+        "1",
+    ]
+    order += ["--device", "cpu", "--processes", "1", "--pictures-every", "2"]
+    assert jobs.train.main([*order, "--stop-after", "2"]) == 0
+    assert jobs.train.main(order) == 0
+    losses = [json.loads(line)["l1"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert len(losses) == 6 and losses[-1] < losses[0]
+    assert list((run / "pictures").iterdir())
+    assert "autoencoder" in torch.load(run / "last.pt", weights_only=True)
+
+
+def test_the_reader_of_the_page_reads_what_ours_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It knows the page alone: none of our modules may be imported by it."""
+    data = make_dataset(tmp_path / "data", 12, aus=True)
+    text = example("format.md")
+    assert not any(
+        f"{word} {room}" in text for word in ("import", "from") for room in ("schemas", "dataset", "pipeline", "transforms")
+    )
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": "reader"}
+    exec(compile(text, "format.md", "exec"), names)
+    read = {key: (frames, arrays, meta) for key, frames, arrays, meta in names["samples"](data)}  # type: ignore[operator]
+    ours = {sample.key: sample for sample in Dataset.open(data).samples()}
+    assert set(read) == set(ours)
+    for key, (frames, arrays, meta) in read.items():
+        assert (frames == ours[key].frames).all()
+        assert meta == ours[key].meta
+        for name in ("landmarks", "landmark_scores", "aus"):
+            assert arrays[name].tobytes() == getattr(ours[key], name).tobytes()

@@ -1,0 +1,186 @@
+"""The data card: its front matter parses and is the hub's, its sections stand, and its figures are those of the tables."""
+
+import ast
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from made import make_dataset
+
+from pipeline.card import data_card
+from pipeline.card_fields import INDEX_COLUMNS, REJECTION_COLUMNS
+from pipeline.card_figures import read_figures
+from pipeline.card_front import front_matter, size_category
+from pipeline.card_sources import CORPORA, corpus_of
+from pipeline.sources import SOURCES
+from schemas.addition import Addition
+from schemas.config import BuildConfig
+from schemas.layout import INDEX
+from schemas.manifest import Manifest
+from schemas.tables import INDEX as INDEX_SCHEMA
+from schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
+
+COUNTS: dict[str, Any] = {
+    "planned": 66,
+    "kept": 60,
+    "rejected": {"no_face": 4, "removed": 2},
+    "kept_by_split": {"test": 12, "train": 48},
+    "identities": 7,
+    "frames": 390,
+    "source_hours": 1.5,
+    "bytes": 1234567,
+}
+HYGIENE = {"listed": 66, "duplicates": {"count": 3, "first": ["id00/secret/name"]}}
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_dataset(tmp_path_factory.mktemp("card") / "out", split=lambda clip: "test" if clip % 5 == 0 else "train")
+
+
+@pytest.fixture(scope="module")
+def empty(out: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of which no clip was kept."""
+    place = tmp_path_factory.mktemp("empty")
+    pq.write_table(INDEX_SCHEMA.empty_table(), place / INDEX)
+    return place
+
+
+def manifest_of(out: Path, **config: Any) -> Manifest:
+    """What a build with these settings would have written of the data set in `out`."""
+    changed = BuildConfig(**{"source": "demo", **config})
+    return replace(Manifest.read(out), config=changed, provenance={"ffmpeg": "7"}, counts=COUNTS, hygiene=HYGIENE)
+
+
+def front_of(card: str) -> dict[str, Any]:
+    assert card.startswith("---\n")
+    text, body = card.removeprefix("---\n").split("\n---\n", 1)
+    assert body.startswith("\n# ")
+    front = yaml.safe_load(text)
+    assert isinstance(front, dict)
+    return front
+
+
+@pytest.mark.parametrize("landmarks", ["dlib", "none"])
+@pytest.mark.parametrize("aus", ["openface", "none"])
+@pytest.mark.parametrize("source", [*SOURCES, "of another version"])
+def test_the_front_matter_parses_in_every_configuration(out: Path, source: str, aus: str, landmarks: str) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    text = data_card(manifest_of(out, source=source, aus=aus, landmarks=landmarks), out)
+    card = hub.DatasetCard(text)
+    front = front_of(text)
+    assert card.data.to_dict() == front and hub.DatasetCardData(**front).to_dict() == front
+    assert (front["license"] == "other") == ("license_name" in front) == ("license_link" in front)
+    assert front["language"] == ["zxx"] and front["size_categories"] == ["n<1K"]
+    assert front["configs"][0]["data_files"] == [{"split": name, "path": f"{name}/*.tar"} for name in ("test", "train")]
+    assert ("action-units" in front["tags"]) == (aus != "none") and ("facial-landmarks" in front["tags"]) == (landmarks != "none")
+    assert ("keypoint-detection" in front["task_categories"]) == (landmarks != "none")
+
+
+def test_every_source_is_described() -> None:
+    assert set(CORPORA) == set(SOURCES)
+    for name, corpus in CORPORA.items():
+        assert bool(corpus.citation) == bool(corpus.real and corpus.shows), name
+        assert corpus.licence == "unknown" or (corpus.licence_name and corpus.licence_link.startswith("https://")), name
+        assert re.fullmatch(r"[a-z0-9.-]*", corpus.licence_name), "the hub takes lower case names without spaces"
+
+
+HOSTILE = ["a: b", "- x", "*.tar", "{}", "no", "'\"", "x\n---\ny: z", "\x00\x1b[2J", "\udcff", "|<script>", "`", "日本"]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_names_break_neither_front_matter_nor_tables(empty: Path, name: str) -> None:
+    split = {name: 3, "train": 4}
+    front = front_matter(corpus_of(name), BuildConfig(source=name), split)
+    (files,) = (config["data_files"] for config in front_of(front + "\n# x")["configs"])
+    assert sorted(file["split"] for file in files) == sorted(split)
+    plain = Manifest(config=BuildConfig(source="folder"), provenance={}, input="", counts={**COUNTS, "rejected": {"x": 1}})
+    addition = Addition(1, name, "now", name, {}, {})
+    hostile = Manifest(
+        config=BuildConfig(source=name, landmarks=name),
+        provenance={name: name},
+        input=name,
+        counts={**COUNTS, "rejected": {name: 1}},
+        hygiene={name: {"count": 1, "first": [name]}},
+        additions=(addition,),
+    )
+    card = data_card(hostile, empty)
+    card.encode()
+    assert "<script>" not in re.sub(r"`[^`\n]*`", "", card)
+    assert headings(card) == headings(data_card(plain, empty))
+    for line in card.splitlines():
+        assert not line.startswith("| ") or len(re.findall(r"(?<!\\)\|", line)) in (3, 6, 8), line
+
+
+def headings(card: str) -> list[str]:
+    return [line for line in card.splitlines() if line.startswith("#") and "clips of" not in line]
+
+
+def test_the_sections_of_the_hubs_template_are_there(out: Path) -> None:
+    card = data_card(manifest_of(out, source="voxceleb2", aus="openface"), out)
+    sections = [line.removeprefix("## ") for line in card.splitlines() if line.startswith("## ")]
+    assert sections == [
+        "Summary",
+        "How to load it",
+        "Structure",
+        "Action units",
+        "Splits",
+        "How it was made",
+        "Considerations",
+        "Licences",
+        "Citation",
+    ]
+    assert "CC BY 4.0" in card and "iBUG 300-W" in card and "OpenFace's licence" in card
+    assert "dataset.remove" in card and "2 clips have been taken out of this data set on request" in card
+    assert "title = {{VoxCeleb2}: Deep Speaker Recognition}" in card
+
+
+def test_no_name_of_a_person_or_file_stands_on_it(out: Path) -> None:
+    card = data_card(replace(manifest_of(out), input="/home/anna/videos"), out)
+    assert not [name for name in ("id00", "video0", "clip0", "secret", "anna") if name in card]
+
+
+def test_the_python_on_it_is_python_and_names_what_exists(out: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", data_card(manifest_of(out), out), re.DOTALL)
+    assert len(blocks) == 3
+    for block in blocks:
+        imports = [node for node in ast.walk(ast.parse(block)) if isinstance(node, ast.Import | ast.ImportFrom)]
+        exec(compile(ast.Module(imports, []), "card", "exec"), {})
+
+
+def test_figures_are_those_of_the_table(out: Path) -> None:
+    rows = pq.read_table(out / INDEX).to_pandas()
+    figures = read_figures(out)
+    assert figures.splits["test"].clips == (rows.split == "test").sum() == 12
+    assert figures.splits["train"].identities == rows[rows.split == "train"].identity.nunique()
+    assert figures.clips_per_identity == (8, 9.0, 9) and figures.share_of_ten == 1
+    assert figures.turned == pytest.approx((rows.yaw_deg.abs() > 45).mean())
+    spread = figures.spreads["blur"]
+    assert (spread.low, spread.median, spread.high) == pytest.approx(tuple(np.quantile(rows.blur, [0.05, 0.5, 0.95])), rel=1e-5)
+    assert spread.missing == 0
+
+
+def test_a_data_set_without_clips_has_a_card(empty: Path) -> None:
+    counts = {**COUNTS, "kept": 0, "kept_by_split": {}, "rejected": {"no_face": 66}}
+    figures = read_figures(empty)
+    assert figures.clips_per_identity is None and figures.turned is None and not figures.splits
+    card = data_card(Manifest(config=BuildConfig(source="fashion"), provenance={}, input="", counts=counts), empty)
+    assert "configs" not in front_of(card) and "No clip was kept." in card
+
+
+def test_every_column_is_explained() -> None:
+    assert list(INDEX_COLUMNS) == INDEX_SCHEMA.names
+    assert list(REJECTION_COLUMNS) == REJECTIONS_SCHEMA.names
+
+
+@pytest.mark.parametrize(
+    ("clips", "bucket"),
+    [(0, "n<1K"), (999, "n<1K"), (1_000, "1K<n<10K"), (1_128_246, "1M<n<10M"), (999_999, "100K<n<1M"), (10**9, "other")],
+)
+def test_buckets_of_the_hub(clips: int, bucket: str) -> None:
+    assert size_category(clips) == bucket
