@@ -140,7 +140,7 @@ def kill_scheduler(bench: Bench, cluster: Cluster, row: Row, times: int) -> None
     """SIGKILL the scheduler when a worker has begun; another cluster is started before the command is given again."""
     for _ in range(times):
         build = bench.build(cluster).start()
-        if not build.until(lambda b=build: cluster.is_at_work(b, "any")):
+        if not build.until(partial(cluster.is_at_work, build, "any")):
             bench.missed(build)
             continue
         time.sleep(bench.chance.uniform(0, 2))

@@ -28,7 +28,7 @@ def kill_workers(bench: Bench, site: Site, row: Row, times: int) -> None:
     while row.times < times:
         build = bench.build(site).start()
         before, enough = row.times, min(times, row.times + _MOST_A_BUILD)
-        while row.times < enough and build.until(lambda b=build: site.workers(b)):
+        while row.times < enough and build.until(partial(site.workers, build)):
             time.sleep(bench.chance.uniform(0, _LONGEST_WAIT_S))
             if victim := _one_of(bench, site, build):
                 victim.kill()
@@ -46,7 +46,7 @@ def starve_workers(bench: Bench, site: Site, row: Row, times: int) -> None:
         if row.times == times:
             return
         build = bench.build(site).start()
-        build.until(lambda b=build: site.workers(b))
+        build.until(partial(site.workers, build))
         time.sleep(bench.chance.uniform(0, bench.seconds / 2))
         victim = _one_of(bench, site, build)
         if victim and _starves(victim, build, bench.shards):
@@ -112,5 +112,5 @@ def _lives(process: psutil.Process) -> bool:
 
 def _descendants(pid: int) -> list[psutil.Process]:
     with suppress(psutil.NoSuchProcess):
-        return psutil.Process(pid).children(recursive=True)
+        return list(psutil.Process(pid).children(recursive=True))
     return []

@@ -148,7 +148,7 @@ def _weights(directory: Path | None, work: Path) -> tuple[Path, str]:
             return work / "home", f"the weights of {place.name}"
     torch.manual_seed(0)
     for name in ("fan", "sfd"):
-        network = weights.NETWORKS[name].make()
+        network: Any = weights.NETWORKS[name].make()
         if name == "sfd":  # so that there are about as many candidates as a real face has, not thousands
             network.conv3_3_norm_mbox_conf.bias.data[:-1] += 2.2
             network.conv5_3_norm_mbox_conf.bias.data[:-1] += 0.3

@@ -99,7 +99,7 @@ def _stream(order: Order, repeats: int = 1) -> ClipStream:
     return ClipStream(order.data, view, global_batch_size=order.batch, split=None, repeats=repeats)
 
 
-def _batches(order: Order, **settings: int) -> Iterator[Batch]:
+def _batches(order: Order, **settings: Any) -> Iterator[Batch]:
     loader = make_loader(_stream(order), **settings)
     while True:
         yield from loader
