@@ -21,7 +21,7 @@ from pipeline.hygiene import without_names
 from pipeline.markers import pending
 from pipeline.take_out import concerned_units, take_out_of_plan, take_out_of_shard
 from schemas.atomic import sync
-from schemas.layout import INDEX, REJECTIONS, WORK_DIR, marker_path, planned_key
+from schemas.layout import INDEX, REJECTIONS, REPORT, WORK_DIR, marker_path, planned_key
 from schemas.lock import only_writer
 from schemas.manifest import Manifest
 from schemas.marker import read_marker
@@ -161,7 +161,7 @@ def _intend(manifest: Manifest, matches: list[_Match], at: str) -> Manifest:
 
 
 def _take_out(out: Path, manifest: Manifest, removals: tuple[Removal, ...]) -> list[ShardUnit]:
-    for name in (INDEX, REJECTIONS):
+    for name in (INDEX, REJECTIONS, REPORT):  # a report shows faces and names
         (out / name).unlink(missing_ok=True)
     sync(out)
     concerned = concerned_units(out, manifest.config, removals)

@@ -21,6 +21,7 @@ from dataset.report.wording import size
 from dataset.where import parse
 from schemas.bucket import is_bucket
 from schemas.errors import ConfigError, DatasetError
+from schemas.layout import REPORT
 
 OK, STOPPED = 0, 1
 _MOST_SAMPLES = 200  # a page of some 5 MB
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if is_bucket(options.out):
         parser.error(f"{options.out} is an object store; a report is made of a directory")
     out = Path(options.out.removeprefix("file://"))
-    target = options.output or out / "report.html"
+    target = options.output or out / REPORT
     if target.is_dir() or (options.output and not target.parent.is_dir()):
         parser.error(f"--output {target} {'is a directory' if target.is_dir() else 'lies in no directory'}")
     stop_on_signals()

@@ -56,7 +56,14 @@ def _throughput(content: Content) -> Markup:
     if not runs:
         return element("div", note("dataset.json tells of no run."))
     rows = [
-        [run.at, whole(run.clips), hours(run.seconds), _rate(run.clips, run.seconds), run.runner, whole(run.workers)]
+        [
+            run.at,
+            whole(run.clips),
+            hours(run.seconds),
+            _rate(run.clips, run.seconds),
+            run.runner,
+            whole(run.workers) if run.workers else "–",
+        ]
         for run in runs
     ]
     clips, seconds = sum(run.clips for run in runs), sum(run.seconds for run in runs)

@@ -19,9 +19,10 @@ from in_process import in_this_process, quick  # noqa: F401 -- a fixture
 
 from dataset import build, remove, verify
 from dataset.index import Dataset
+from dataset.report.__main__ import main as report
 from pipeline import take_out
 from schemas.errors import DatasetError
-from schemas.layout import CARD, DATASET_JSON, INDEX, REJECTIONS, marker_path, plan_path, tar_path
+from schemas.layout import CARD, DATASET_JSON, INDEX, REJECTIONS, REPORT, marker_path, plan_path, tar_path
 from schemas.lock import only_writer
 from schemas.manifest import Manifest
 from schemas.marker import read_marker
@@ -108,11 +109,12 @@ def test_a_person_is_gone_and_every_other_sample_keeps_its_bytes(out: Path, vide
     shards = {path.name for path in out.glob("t*/*")}
     entries = {entry.name: entry for entry in Manifest.read(out).shards}
     his = {key for key in before if key.startswith(person)}
-    assert 0 < len(his) < len(before) and person.encode() in words(out)
+    assert report([str(out), "--quiet"]) == 0
+    assert 0 < len(his) < len(before) and person.encode() in words(out) and person in (out / REPORT).read_text()
     assert remove.main([str(out), "--identity", person]) == 0
     ledger = "10 planned = 4 kept + 6 rejected and removed; checked: ok"
     assert capsys.readouterr().out == f"removed 6 clips (4 samples) from {len(concerned(out))} shards; {ledger}\n"
-    assert person.encode() not in words(out)
+    assert person.encode() not in words(out) and not (out / REPORT).exists()
     assert samples(out) == {key: members for key, members in before.items() if key not in his}
     assert sound(out) and not (out / ".work").exists()
     manifest = Manifest.read(out)
