@@ -51,7 +51,7 @@ test: venv
 	$(PYTEST)
 
 test-slow: venv
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m slow
 
 coverage: venv
 	$(PYTEST) --cov --cov-report=term:skip-covered --cov-report=html:build/coverage
