@@ -182,6 +182,8 @@ def assert_refused_without_rights(videos: Path, out: Path, tmp_path: Path, said:
     if lock:
         (tmp_path / lock).chmod(0)
     drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
+    if subprocess.run([*drop, sys.executable, "-c", ""], capture_output=True, check=False).returncode != 0:
+        pytest.skip("this Python lies where a process without rights cannot read it")
     done = subprocess.run([*drop, *command(tree, out)], cwd=ROOT, capture_output=True, text=True, check=False)
     if lock:
         (tmp_path / lock).chmod(0o755)
