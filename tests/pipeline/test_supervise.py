@@ -66,6 +66,7 @@ def workers_of(driver: subprocess.Popen[str]) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.slow
 def test_two_workers_write_the_same_bytes_as_one(videos: Path, undisturbed: dict[str, str], tmp_path: Path) -> None:
     assert start(videos, tmp_path / "out", "--workers", "2").wait() == 0
     assert hashes(tmp_path / "out") == undisturbed
@@ -73,7 +74,8 @@ def test_two_workers_write_the_same_bytes_as_one(videos: Path, undisturbed: dict
     assert not (tmp_path / "out" / ".work").exists()
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.slow  # test_faults kills a few
+@pytest.mark.parametrize("kills", [1, 10])
 def test_killed_workers_change_no_byte(videos: Path, undisturbed: dict[str, str], tmp_path: Path, kills: int) -> None:
     """Workers are killed at random moments until `kills` have landed, over as many builds as that takes."""
     chance = random.Random(kills)
