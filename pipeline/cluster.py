@@ -100,6 +100,7 @@ def _local_cluster(workers: int, scratch: str) -> LocalCluster:
         scheduler_kwargs={"dashboard": False},
         local_directory=scratch,
         env={"MALLOC_ARENA_MAX": "2", "TMPDIR": scratch},
+        preload=["pipeline.graph"],  # which quiets what Beam's import says of packages that nobody asked for
     )
 
 
