@@ -42,7 +42,10 @@ Side = Callable[[Tensor], Tensor]
 
 def main() -> None:
     """Measure and report."""
-    options = _parser().parse_args()
+    parser = _parser()
+    options = parser.parse_args()
+    if options.frames <= _WARM:
+        parser.error(f"--frames is {options.frames}, must be above {_WARM}, which only warm up")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     report = Report("benchmarks/animate.py: animation beside the plain loop over the frames", options)
     with TemporaryDirectory(prefix="motionshards-bench-") as scratch:
