@@ -11,7 +11,6 @@ nothing is written by halves.
 import argparse
 import difflib
 import io
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +27,7 @@ from dataset.index import Dataset, Sample
 from dataset.overlay import BACKGROUND, DRAWN, marked
 from dataset.source_frames import Sources
 from dataset.where import parse
+from schemas.atomic import beside
 from schemas.bucket import is_bucket
 from schemas.errors import ConfigError, DatasetError
 
@@ -180,12 +180,8 @@ def _write(path: Path, picture: Image.Image, **how: Any) -> None:
     """Write a picture whole or not at all, in the format that its suffix says."""
     content = io.BytesIO()
     picture.save(content, {**_SHEETS, **_GIFS}[path.suffix.lower()], **how)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with beside(path) as temporary:
         temporary.write_bytes(content.getbuffer())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -50,6 +50,17 @@ def replacing(out: Path, target: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def beside(target: Path) -> Iterator[Path]:
+    """The same for a file that is no part of a data set: the temporary one lies beside it, and nothing is synced."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write_whole(out: Path, target: Path, content: bytes) -> None:
     """Write a small file whole or not at all."""
     with replacing(out, target) as temporary, naming(temporary):

@@ -5,7 +5,6 @@ the only one creates with `exclusive`. The packages are imported when a bucket i
 """
 
 import importlib
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from schemas.atomic import beside
 from schemas.errors import ConfigError, StoreFailed
 
 _S3 = ("s3", "s3a", "s3n")
@@ -231,9 +231,8 @@ def pull(bucket: Bucket, out: Path, names: Sequence[str]) -> None:
 def pull_one(bucket: Bucket, name: str, path: Path) -> None:
     """Copy one object to a file, whole or not at all. Raises as `pull`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    bucket.get(name, temporary)
-    temporary.replace(path)
+    with beside(path) as temporary:
+        bucket.get(name, temporary)
 
 
 def _status(error: Any) -> int:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from schemas.atomic import beside
 from schemas.errors import ClipRejected, ConfigError
 from transforms.extract.crop import Window
 from transforms.extract.decode import SCALER, cut
@@ -144,13 +145,8 @@ def write(path: Path, frames: Iterable[Picture], size_px: int, rate: Fraction, s
         OSError: the directory cannot be made
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        count = _encode(_arguments(temporary, size_px, rate, sound), frames, path)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return count
+    with beside(path) as temporary:
+        return _encode(_arguments(temporary, size_px, rate, sound), frames, path)
 
 
 def _encode(arguments: list[str], frames: Iterable[Picture], path: Path) -> int:

@@ -7,7 +7,6 @@ finished data set, 130 interrupted.
 """
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from dataset.report.content import gather
 from dataset.report.page import page
 from dataset.report.wording import size
 from dataset.where import parse
+from schemas.atomic import beside
 from schemas.bucket import is_bucket
 from schemas.errors import ConfigError, DatasetError
 from schemas.layout import REPORT
@@ -60,21 +60,12 @@ def _report(out: Path, target: Path, options: argparse.Namespace) -> int:
     condition = None if options.where is None else parse(options.where)
     where, source = options.where or "", "" if options.input is None else options.input
     content = gather(data, samples=options.samples, seed=options.seed, where=where, condition=condition, source=source)
-    count = _write_whole(target, page(content).encode())
+    html = page(content).encode()
+    with beside(target) as temporary:
+        temporary.write_bytes(html)
     if not options.quiet:
-        print(f"{target}: {size(count)}, {time.monotonic() - start:.1f} s")
+        print(f"{target}: {size(len(html))}, {time.monotonic() - start:.1f} s")
     return OK
-
-
-def _write_whole(target: Path, content: bytes) -> int:
-    """Write the file whole or not at all, by a temporary one beside it; gives its bytes."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return len(content)
 
 
 def _parser() -> argparse.ArgumentParser:
