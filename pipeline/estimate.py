@@ -90,7 +90,7 @@ def estimate(order: BuildOrder, config: BuildConfig, count: int, say: Callable[[
         shards = order.runner.workers if order.runner.is_here else -(-len(drawn) // _SMALLEST_UNIT)
         units = _write_plan(part, drawn, shards, config.seed)
         manifest.write(part)  # a cluster's workers look whether they see it
-        job = job_of(replace(order, out=part, bucket=None), config, made_with["ffmpeg"])
+        job = job_of(replace(order, out=part, bucket=None), config, made_with)
         run = _measure(units, job, order, population, sample)
         markers = pa.concat_tables([read_marker(_marker(part, unit))[1] for unit in units])
         plan_bytes = sum(path.stat().st_size for path in plan.plan_files(whole) if not path.is_symlink())

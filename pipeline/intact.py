@@ -1,0 +1,31 @@
+"""Before a command writes to a data set: is what it starts from what was written there?
+
+A damaged dataset.json or plan would otherwise be written again with a digest that makes it look right.
+"""
+
+from pathlib import Path
+
+from pipeline import plan
+from schemas.errors import ConfigError
+from schemas.layout import DATASET_JSON
+from schemas.manifest import Manifest, damage
+
+
+def check_intact(out: Path, manifest: Manifest) -> None:
+    """Check dataset.json, of which `manifest` was read, and the plan files by their digests.
+
+    Raises:
+        ConfigError: one of them is not what was written, or what the shards were built with
+    """
+    if wrong := damage((out / DATASET_JSON).read_bytes()):
+        raise ConfigError(f"{out / DATASET_JSON} {wrong}; restore it from a copy")
+    for entry in manifest.shards:
+        if entry.made_by not in (None, manifest.made_by):
+            raise ConfigError(
+                f"{out / DATASET_JSON}: config or provenance are not those that shard {entry.name} was built with; "
+                "restore it from a copy"
+            )
+    for name in plan.damaged(out, manifest.files):
+        raise ConfigError(
+            f"{out / name} is damaged: restore it from a copy, or delete it and run the build command again, which plans it anew"
+        )
