@@ -24,6 +24,7 @@ from schemas.errors import DatasetError
 from schemas.layout import AUS, INDEX, LANDMARK_SCORES, LANDMARKS, META, tar_path
 from schemas.manifest import Manifest
 from schemas.sample import decode_arrays
+from schemas.tables import INDEX as INDEX_SCHEMA
 from transforms.extract.encode import decode_frames
 
 _ROWS_AT_A_TIME = 256
@@ -77,7 +78,9 @@ class Dataset:
             DatasetError: the index cannot be read
         """
         with _readable(self.out / INDEX) as path:
-            return pyarrow.dataset.dataset(path).to_table(columns=None if columns is None else list(columns), filter=where)
+            return pyarrow.dataset.dataset(path, schema=INDEX_SCHEMA).to_table(
+                columns=None if columns is None else list(columns), filter=where
+            )
 
     def read(self, row: dict[str, Any]) -> Sample:
         """The clip of a row of the index, which needs the columns key, split, shard and members.
@@ -106,7 +109,7 @@ class Dataset:
 
     def _batches(self, where: Any) -> Iterator[pa.RecordBatch]:
         with _readable(self.out / INDEX) as path:
-            table = pyarrow.dataset.dataset(path)
+            table = pyarrow.dataset.dataset(path, schema=INDEX_SCHEMA)
             yield from table.to_batches(columns=list(_PLACE), filter=where, batch_size=_ROWS_AT_A_TIME)
 
 

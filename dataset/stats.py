@@ -46,6 +46,7 @@ _QUANTILES = {"p5": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95}
 _BY = ("identity", "video", "split", "source", "shard")
 _BY_REJECTED = ("reason", "stage")
 _MATCH, _GROUP = "match", "group"
+_SCHEMAS = {INDEX: INDEX_SCHEMA, REJECTIONS: REJECTIONS_SCHEMA}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,7 +130,7 @@ def _columns(question: Question, condition: pc.Expression) -> dict[str, pc.Expre
 
 def _read(path: Path, columns: dict[str, pc.Expression]) -> pa.Table:
     try:
-        return pyarrow.dataset.dataset(path).to_table(columns=columns)
+        return pyarrow.dataset.dataset(path, schema=_SCHEMAS[path.name]).to_table(columns=columns)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path} cannot be read: {next(iter(str(error).splitlines()), '')}") from error
 

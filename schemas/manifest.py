@@ -22,6 +22,7 @@ from schemas.typed import check_types
 
 FORMAT = "motionshards"
 FORMAT_VERSION = 2
+_MOST_BYTES = 2**28
 READABLE = (1, FORMAT_VERSION)
 _SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -168,6 +169,8 @@ class Manifest:
         """
         path = out / DATASET_JSON
         try:
+            if path.exists() and (not path.is_file() or path.stat().st_size > _MOST_BYTES):
+                raise DatasetError(f"{path} cannot be understood: it is no regular file, or far too large")
             return cls.parse(path.read_bytes(), str(path))
         except FileNotFoundError:
             raise DatasetError(f"{out} holds no data set: {DATASET_JSON} is missing") from None
