@@ -18,6 +18,7 @@ from schemas.errors import DatasetError
 from schemas.layout import DATASET_JSON, INDEX, PLAN_DIR, WORK_DIR
 from schemas.manifest import Manifest, ShardEntry
 from schemas.marker import read_marker
+from schemas.printable import printable
 from schemas.tables import INDEX as INDEX_SCHEMA
 from schemas.tables import completed
 
@@ -91,7 +92,7 @@ def open_source(source: str | Path, retry: Retry, storage_options: Mapping[str, 
 def _open_unfinished(out: Path, manifest: Manifest) -> Opened:
     markers = tuple(path for path in sorted(out.glob("*/*.parquet")) if path.parent.name not in (PLAN_DIR, WORK_DIR))
     entries = tuple(_entry_of(path) for path in markers)
-    logger.warning("%s: the build is unfinished, %d shards are committed and will be read", out, len(entries))
+    logger.warning("%s: the build is unfinished, %d shards are committed and will be read", printable(str(out)), len(entries))
     if not entries:
         raise DatasetError(f"{out}: the build is unfinished, and no shard is committed yet")
     return Opened(str(out), False, manifest, _by_name(entries), markers, None)

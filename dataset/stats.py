@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset
 from numpy.typing import NDArray
 
-from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, stop_on_signals
+from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
 from dataset.index import Dataset
 from dataset.stats_words import as_text
 from dataset.verify_bucket import directory_of
@@ -219,7 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         names = tuple(name.strip() for name in options.columns.split(",")) if options.columns is not None else ()
         question = Question(where=options.where, by=options.by, columns=names, rejected=options.rejected)
         answer = _ask(options.out, question)
-        print(json.dumps(answer, ensure_ascii=False) if options.json else as_text(answer, options.top), flush=True)
+        show(json.dumps(answer) if options.json else as_text(answer, options.top))
     except (ConfigError, DatasetError, StoreFailed) as error:
         return end(UNUSABLE, f"error: {error}")
     except BrokenPipeError:  # `| head` has seen enough; what Python would still flush at its end goes nowhere

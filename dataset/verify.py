@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tqdm import tqdm
 
-from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end
+from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show
 from dataset.verify_bucket import contents, directory_of
 from dataset.verify_croissant import check_croissant
 from dataset.verify_files import check_card, check_files, check_manifest
@@ -270,7 +270,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     seconds = round(time.monotonic() - start, 3)
     told = {each.name: getattr(report, each.name) for each in fields(report)}
-    print(json.dumps({"ok": not report.faults, **told, "seconds": seconds}) if options.json else report)
+    show(json.dumps({"ok": not report.faults, **told, "seconds": seconds}) if options.json else report)
     return FAULTS if report.faults else OK
 
 

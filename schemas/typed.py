@@ -16,7 +16,7 @@ def check_types(record: Any) -> None:
     Raises:
         ValueError: a field has another type than its annotation
     """
-    for name, expected in _annotations(type(record)).items():
+    for name, expected in _annotations(type(record)).items():  # type: ignore[arg-type]  # mypy: Any could be unhashable
         if not _is(value := getattr(record, name), expected):
             raise ValueError(f"{name} is {repr(value)[:100]}, must be {getattr(expected, '__name__', expected)}")
 
