@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dataset.verify_tables import UNREADABLE, repeated, why
-from schemas.layout import INDEX, PLAN_DIR, REJECTIONS, WORK_DIR, marker_path, shard_name, tar_path
+from schemas.layout import INDEX, PLAN_DIR, REJECTIONS, WORK_DIR, is_plain_name, marker_path, shard_name, tar_path
 from schemas.manifest import Manifest, ShardEntry
 from schemas.tables import PLAN, completed, open_parquet, planned_keys_of
 
@@ -98,7 +98,10 @@ def _read_units(path: Path) -> list[tuple[str, Unit]]:
 
 def _unit(plan: str, table: pa.Table, keys: pa.Array, start: int, stop: int) -> tuple[str, Unit]:
     source, split, number = (table[name][start].as_py() for name in ("source", "split", "unit"))
-    return shard_name(source, split, number), Unit(plan, split, keys.slice(start, stop - start))
+    name = shard_name(source, split, number)
+    if not is_plain_name(split) or not is_plain_name(name):
+        raise ValueError(f"{split!r} and {name!r} cannot be the names of a split and a shard")
+    return name, Unit(plan, split, keys.slice(start, stop - start))
 
 
 def check_built(plan: Plan, shards: dict[str, ShardEntry]) -> Iterator[str]:
