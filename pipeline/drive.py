@@ -37,6 +37,8 @@ from schemas.lock import only_writer
 from schemas.manifest import FORMAT_VERSION, Manifest, Run, made_by
 from schemas.records import ShardUnit
 from schemas.removal import matching
+from schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
+from schemas.tables import completed
 from transforms.extract.action_units.csv_folder import CsvFolder
 from transforms.extract.action_units.source import AuSource
 
@@ -249,7 +251,7 @@ def _plan_retries(order: BuildOrder, config: BuildConfig, manifest: Manifest) ->
     path = order.out / REJECTIONS
     if not order.retry or not path.exists():
         return 0
-    rejections = pq.read_table(path)
+    rejections = completed(pq.read_table(path), REJECTIONS_SCHEMA)
     chosen = rejections.filter(pc.is_in(rejections["reason"], pc.cast(list(order.retry), "string")))
     return plan.plan_again(order.out, chosen, config, {entry.name for entry in manifest.shards})
 

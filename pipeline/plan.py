@@ -137,7 +137,7 @@ def read_unit(out: Path, unit: ShardUnit) -> list[ClipSpec]:
     ends = np.cumsum([file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)])
     starts = np.concatenate([[0], ends[:-1]])
     groups = np.flatnonzero((starts < unit.stop) & (ends > unit.start))
-    rows = file.read_row_groups(groups.tolist()).slice(unit.start - int(starts[groups[0]]), len(unit))
+    rows = completed(file.read_row_groups(groups.tolist()), PLAN).slice(unit.start - int(starts[groups[0]]), len(unit))
     return [spec_from_row(row) for row in rows.to_pylist()]
 
 
