@@ -121,7 +121,8 @@ def _build_planned(order: BuildOrder, config: BuildConfig, manifest: Manifest) -
         with suppress(OSError):  # what ended the run is told, not that it could not be noted
             _noted(manifest, order, left, start).write(order.out)
         raise
-    if left or not manifest.complete or len(manifest.shards) != len(units):
+    missing = order.bucket is None and not all((order.out / name).exists() for name in manifest.files)
+    if left or not manifest.complete or len(manifest.shards) != len(units) or missing:
         manifest = finalize(order.out, _noted(manifest, order, left, start))
         if order.bucket is not None:
             publish_result(order.bucket, order.out)
@@ -194,6 +195,7 @@ def _forget(out: Path) -> None:
 
 def plan_into(order: BuildOrder, config: BuildConfig, manifest: Manifest, say: Callable[[str], None]) -> Manifest:
     """Plan new clips, and rejected ones that are to be tried again; gives the manifest with what is doubtful about the corpus."""
+    planned_before = set(plan.plan_files(order.out))
     again = _plan_retries(order, config, manifest)
     if again:
         say(f"planned again: {again} rejected clips")
@@ -213,9 +215,10 @@ def plan_into(order: BuildOrder, config: BuildConfig, manifest: Manifest, say: C
     if doubts := summary(report):
         say(f"doubtful in the corpus, and kept: {doubts}")
     found_before = {name: doubt for name, doubt in manifest.hygiene.items() if name not in report}
-    for name in plan.damaged(order.out, manifest.files):
-        (order.out / name).unlink()
-        raise ConfigError(f"{order.out / name} is missing, and what is planned now differs from it: restore it from a copy")
+    for path in set(plan.plan_files(order.out)) - planned_before:
+        if path.relative_to(order.out).as_posix() in plan.damaged(order.out, manifest.files):
+            path.unlink()
+            raise ConfigError(f"{path} is missing, and what is planned now differs from it: restore it from a copy")
     manifest = replace(
         manifest,
         hygiene={**report, **found_before},

@@ -27,7 +27,7 @@ QUALITY = tuple(field.name for field in fields(Quality))
 
 # Far above what a build writes, far below what fills a machine: a small file can declare, and unpack to, any size.
 _MOST_BYTES_A_GROUP = 2**31
-_MOST_ROWS_A_GROUP = 2**24
+_MOST_ROWS_A_GROUP = 2**20
 
 PACKED = pa.struct(
     [
@@ -188,6 +188,8 @@ def completed(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     Raises:
         pa.ArrowException: a column has another type, or one that `schema` lacks is there
     """
+    if rows.column_names == schema.names:
+        return rows.cast(schema)
     if strange := set(rows.column_names) - set(schema.names):
         raise pa.ArrowInvalid(f"columns of another version: {', '.join(sorted(strange))}")
     columns = {

@@ -18,7 +18,7 @@ from test_remove import ask, made, tree, videos, words  # noqa: F401 -- fixtures
 from dataset import build, remove, verify
 from dataset.index import Dataset
 from schemas.errors import DatasetError
-from schemas.layout import CARD, DATASET_JSON, INDEX, REJECTIONS, marker_path, plan_path, tar_path
+from schemas.layout import CARD, CROISSANT, DATASET_JSON, INDEX, REJECTIONS, marker_path, plan_path, tar_path
 from schemas.manifest import Manifest, ShardEntry, digest_of
 from schemas.marker import read_marker, write_marker
 from schemas.tables import PLAN
@@ -141,6 +141,13 @@ def test_a_damaged_plan_is_planned_anew(data: Path, videos: Path, capsys: Any) -
     plan_path(data, 0).unlink()
     assert build.main(ask(videos, data)) == 0 and tree(data) == before
     assert remove.main([str(data), "--identity", PERSON]) == 0 and verify.verify(data).faults == ()
+
+
+@pytest.mark.parametrize("name", [INDEX, REJECTIONS, CROISSANT, CARD])
+def test_a_file_that_is_made_from_markers_is_written_anew_where_it_is_missing(data: Path, videos: Path, name: str) -> None:
+    before = tree(data)
+    (data / name).unlink()
+    assert build.main(ask(videos, data)) == 0 and tree(data) == before and verify.verify(data).faults == ()
 
 
 def test_another_plan_than_the_one_that_is_missing_is_refused(data: Path, videos: Path, capsys: Any) -> None:
