@@ -20,7 +20,7 @@ from pipeline.device import gpus
 from pipeline.finalize import finalize
 from pipeline.hygiene import hygiene, summary
 from pipeline.input import Input, archives_hint, check_archives, resolved, shown
-from pipeline.intact import check_intact
+from pipeline.intact import check_intact, check_planned
 from pipeline.markers import Markers, pending
 from pipeline.mirror import publish_plan, publish_result
 from pipeline.progress import progress
@@ -215,10 +215,7 @@ def plan_into(order: BuildOrder, config: BuildConfig, manifest: Manifest, say: C
     if doubts := summary(report):
         say(f"doubtful in the corpus, and kept: {doubts}")
     found_before = {name: doubt for name, doubt in manifest.hygiene.items() if name not in report}
-    for path in set(plan.plan_files(order.out)) - planned_before:
-        if path.relative_to(order.out).as_posix() in plan.damaged(order.out, manifest.files):
-            path.unlink()
-            raise ConfigError(f"{path} is missing, and what is planned now differs from it: restore it from a copy")
+    check_planned(order.out, planned_before, manifest)
     manifest = replace(
         manifest,
         hygiene={**report, **found_before},

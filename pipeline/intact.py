@@ -3,6 +3,7 @@
 A damaged dataset.json or plan would otherwise be written again with a digest that makes it look right.
 """
 
+from collections.abc import Set
 from pathlib import Path
 
 from pipeline import plan
@@ -29,3 +30,15 @@ def check_intact(out: Path, manifest: Manifest) -> None:
         raise ConfigError(
             f"{out / name} is damaged: restore it from a copy, or delete it and run the build command again, which plans it anew"
         )
+
+
+def check_planned(out: Path, before: Set[Path], manifest: Manifest) -> None:
+    """Check a plan file that was written in place of a lost one; `before` are those that were there before planning.
+
+    Raises:
+        ConfigError: it differs from the lost one; it has been removed
+    """
+    for name in plan.damaged(out, manifest.files):
+        if out / name not in before:
+            (out / name).unlink()
+            raise ConfigError(f"{out / name} is missing, and what is planned now differs from it: restore it from a copy")

@@ -95,6 +95,17 @@ def test_an_addition_upgrades_it(out: Path) -> None:
     assert version(out) == 2 and verify.verify(out) == verify.Report((), 3, 3, 9)
 
 
+def test_a_build_upgrades_it_where_it_would_build_the_same(out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = Manifest.read(out)
+    monkeypatch.setattr("pipeline.drive.provenance", lambda *_: old.provenance)
+    (tmp_path / "videos").mkdir()
+    ask = ["--source", "voxceleb2", "--input", str(tmp_path / "videos"), "--aus", f"csv:{tmp_path / 'videos'}", "--quiet"]
+    ask += ["--frames", "3", "--landmarks", "dlib", "--clips-per-shard", "2", "--jpeg-quality", "60", "--output", str(out)]
+    assert build.main([*ask, "--size", "128"]) == 2 and version(out) == 1
+    assert build.main([*ask, "--size", "64"]) == 0
+    assert version(out) == 2 and verify.verify(out) == verify.Report((), 3, 3, 9)
+
+
 def test_an_upgrade_keeps_tars_plan_and_rows(out: Path, old: Path) -> None:
     manifest = upgraded(out, Manifest.read(out), lambda text: None)
     assert manifest == Manifest.read(out) and manifest.format_version == 2
