@@ -162,12 +162,12 @@ def open_data_set(order: BuildOrder, config: BuildConfig, made_with: dict[str, s
     manifest = Manifest.read(order.out)
     if manifest.interrupted:
         raise ConfigError(f"{order.out}: {manifest.interrupted}")
+    if manifest.format_version < FORMAT_VERSION and order.bucket is not None:
+        raise ConfigError(f"{order.bucket.url} has format version {manifest.format_version}, which is only upgraded on a disk")
     changed = differences(manifest.config.to_json(), config.to_json()) + differences(manifest.provenance, made_with)
     if changed:
         raise ConfigError(f"{order.out} holds a data set made differently ({'; '.join(changed)}); choose another --output")
     check_intact(order.out, manifest)
-    if manifest.format_version < FORMAT_VERSION and order.bucket is not None:
-        raise ConfigError(f"{order.bucket.url} has format version {manifest.format_version}, which is only upgraded on a disk")
     return manifest
 
 

@@ -18,10 +18,11 @@ from dataset.report.__main__ import main as report
 from dataset.stream import ClipStream
 from dataset.views import Pairs
 from pipeline.upgrade import upgraded
+from schemas.bucket import open_bucket
 from schemas.config import BuildConfig
 from schemas.layout import DATASET_JSON, INDEX, plan_path
 from schemas.manifest import Manifest
-from schemas.marker import read_marker
+from schemas.marker import read_entry, read_marker
 from schemas.tables import INDEX as INDEX_SCHEMA
 from schemas.tables import MARKER
 
@@ -104,6 +105,48 @@ def test_a_build_upgrades_it_where_it_would_build_the_same(out: Path, tmp_path: 
     assert build.main([*ask, "--size", "128"]) == 2 and version(out) == 1
     assert build.main([*ask, "--size", "64"]) == 0
     assert version(out) == 2 and verify.verify(out) == verify.Report((), 3, 3, 9)
+
+
+def test_in_an_object_store_it_is_read_and_not_built_on(out: Path, tmp_path: Path, capsys: Any) -> None:
+    url = f"memory://{tmp_path.name}/old"
+    bucket = open_bucket(url)
+    for path in (path for path in out.rglob("*") if path.is_file()):
+        bucket.put(path, path.relative_to(out).as_posix())
+    assert verify.main([url, "--quiet"]) == 0 and capsys.readouterr().out.endswith("9 frames: ok, 1 warning\n")
+    ask = ["--source", "voxceleb2", "--input", str(tmp_path), "--output", url, "--landmarks", "none", "--quiet"]
+    assert build.main(ask) == 2
+    assert "has format version 1, which is only upgraded on a disk" in capsys.readouterr().err
+
+
+def old_marker(path: Path, **changes: Any) -> None:
+    """Change the entry of a marker, written as version 1 did."""
+    entry, rows = read_marker(path)
+    names = ("name", "split", "clips", "rejected", "bytes", "sha256", "added")
+    stored = {name: getattr(entry, name) for name in names} | changes
+    pq.write_table(rows.replace_schema_metadata({b"motionshards": json.dumps(stored).encode()}), path, compression="zstd")
+
+
+def edit(out: Path, **changes: Any) -> None:
+    stored = json.loads((out / DATASET_JSON).read_text())
+    (out / DATASET_JSON).write_text(json.dumps(stored | changes))
+
+
+def test_a_removal_from_an_unfinished_build_upgrades_what_is_there(out: Path, capsys: Any) -> None:
+    for path in [*out.glob("test/*"), out / INDEX, out / "rejections.parquet"]:
+        path.unlink()
+    edit(out, complete=False, shards=[], counts={})
+    assert remove.main([str(out), "--identity", "id90000"]) == 0
+    assert capsys.readouterr().out.endswith("2 shards; the build is unfinished, run it again\n")
+    assert version(out) == 2 and all(read_entry(path).marker_sha256 for path in out.glob("train/*.parquet"))
+
+
+def test_a_shard_that_an_interrupted_addition_rewrote_is_not_said_to_be_of_the_old_config(out: Path) -> None:
+    ahead, behind = sorted(out.glob("train/*.parquet"))
+    old_marker(ahead, added=[1])
+    begun = {"number": 1, "what": "aus", "at": "", "pixels": "", "config": {"aus": "csv"}, "provenance": {}}
+    edit(out, complete=False, additions=[begun])
+    manifest = upgraded(out, Manifest.read(out), lambda text: None)
+    assert read_entry(ahead).made_by is None and read_entry(behind).made_by == manifest.made_by
 
 
 def test_an_upgrade_keeps_tars_plan_and_rows(out: Path, old: Path) -> None:
