@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataset.catalog import COLUMNS
+from dataset.index import checked_rows
 from dataset.remote import Remote, Retry, is_url, shown
 from dataset.shards import ShardFile
 from dataset.unreadable import Unreadable
@@ -53,12 +54,12 @@ class Opened:
         if self._markers:
             for path in self._markers:
                 rows = read_marker(path)[1]
-                yield rows.filter(rows["kept"]).select(list(COLUMNS))
+                yield checked_rows(rows.filter(rows["kept"]).select(list(COLUMNS)), path)
             return
         source = Path(self.root) / INDEX if self._index is None else io.BytesIO(self._index)
         try:
             for batch in pq.ParquetFile(source).iter_batches(_ROWS_AT_A_TIME, columns=list(COLUMNS)):
-                yield completed(pa.Table.from_batches([batch]), _SCHEMA)
+                yield checked_rows(completed(pa.Table.from_batches([batch]), _SCHEMA), INDEX)
         except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
             raise DatasetError(f"{INDEX} of {shown(self.root)} cannot be read: {error}") from error
 

@@ -22,8 +22,8 @@ from schemas.layout import INDEX, REJECTIONS, marker_path, tar_path
 from schemas.manifest import ShardEntry
 from schemas.marker import read_marker
 from schemas.tables import INDEX as INDEX_SCHEMA
+from schemas.tables import NEVER_NULL, NEVER_NULL_KEPT, planned_keys_of
 from schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
-from schemas.tables import planned_keys_of
 
 # What the ledger counts, one row a clip; `reason` is null for kept clips.
 OUTCOMES = pa.schema(
@@ -39,8 +39,6 @@ OUTCOMES = pa.schema(
 )
 _SINCE_VERSION_2 = ("made_by", "marker_sha256")
 _CHUNK = 1 << 20
-_NEVER_NULL = ("key", "source", "split", "identity", "video", "shard", "kept")
-_NEVER_NULL_KEPT = ("n_frames", "source_frames", "duration_s", "members")
 _READ = (
     *("key", "source", "split", "identity", "video", "source_frames", "n_frames", "members"),
     *("au_valid", "frame_au_valid"),
@@ -98,8 +96,8 @@ def _read_marker(path: Path) -> tuple[ShardEntry, pa.Table]:
         rows.validate(full=True)
     except (DatasetError, *UNREADABLE) as error:
         raise DatasetError(f"is no readable marker: {why(error.__cause__ or error)}") from error
-    if any(rows[name].null_count for name in _NEVER_NULL) or any(
-        rows.filter(rows["kept"])[name].null_count for name in _NEVER_NULL_KEPT
+    if any(rows[name].null_count for name in (*NEVER_NULL, "kept")) or any(
+        rows.filter(rows["kept"])[name].null_count for name in NEVER_NULL_KEPT
     ):
         raise DatasetError("is no readable marker: columns that are never null hold nulls")
     return entry, rows

@@ -80,6 +80,10 @@ _KEPT = [
 ]
 _LOST = [("stage", pa.string()), ("reason", pa.string()), ("detail", pa.string()), ("retryable", pa.bool_())]
 
+# Of every row, and of the rows of kept clips. No version is without these columns.
+NEVER_NULL = ("key", "source", "split", "identity", "video", "shard")
+NEVER_NULL_KEPT = ("n_frames", "source_frames", "duration_s", "members")
+
 INDEX = pa.schema([*_WHO, ("shard", pa.string()), *_KEPT])
 REJECTIONS = pa.schema([*_WHO, ("shard", pa.string()), *_LOST])
 MARKER = pa.schema([*_WHO, ("shard", pa.string()), ("kept", pa.bool_()), *_KEPT, *_LOST])
@@ -186,12 +190,14 @@ def completed(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     """The rows with the columns of `schema`: those that an earlier version did not write are null, also within structs.
 
     Raises:
-        pa.ArrowException: a column has another type, or one that `schema` lacks is there
+        pa.ArrowException: a column has another type, one that `schema` lacks is there, or one of every version is not
     """
     if rows.column_names == schema.names:
         return rows.cast(schema)
     if strange := set(rows.column_names) - set(schema.names):
         raise pa.ArrowInvalid(f"columns of another version: {', '.join(sorted(strange))}")
+    if missing := [one for one in schema.names if one in (*NEVER_NULL, *NEVER_NULL_KEPT) and one not in rows.column_names]:
+        raise pa.ArrowInvalid(f"columns are missing: {', '.join(missing)}")
     columns = {
         one.name: rows[one.name].cast(one.type) if one.name in rows.column_names else pa.nulls(len(rows), one.type)
         for one in schema

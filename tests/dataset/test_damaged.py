@@ -15,8 +15,10 @@ import pytest
 from in_process import quick  # noqa: F401 -- a fixture
 from test_remove import ask, made, tree, videos, words  # noqa: F401 -- fixtures
 
-from dataset import build, remove, verify
+from dataset import build, preview, remove, verify
 from dataset.index import Dataset
+from dataset.stream import ClipStream
+from dataset.views import Pairs
 from schemas.errors import DatasetError
 from schemas.layout import CARD, CROISSANT, DATASET_JSON, INDEX, REJECTIONS, marker_path, plan_path, tar_path
 from schemas.manifest import Manifest, ShardEntry, digest_of
@@ -232,3 +234,34 @@ def test_no_reader_follows_a_shard_out_of_the_data_set(data: Path) -> None:
     hostile_plan(data)
     with pytest.raises(DatasetError):
         remove.remove(data, [remove.Wish("identity", PERSON)], "now")
+
+
+INDEXES: dict[str, Callable[[pa.Table], pa.Table]] = {
+    "text": lambda rows: with_column(rows, "n_frames", ["x"] * len(rows)),
+    "huge": lambda rows: with_column(rows, "n_frames", [2**40] * len(rows)),
+    "negative": lambda rows: with_column(rows, "n_frames", [-1] * len(rows)),
+    "null": lambda rows: with_column(rows, "shard", pa.nulls(len(rows), pa.string())),
+    "path": lambda rows: with_column(rows, "split", ["../../../etc"] * len(rows)),
+    "absent": lambda rows: rows.drop_columns(["members"]),
+}
+
+
+def with_column(rows: pa.Table, name: str, values: Any) -> pa.Table:
+    return rows.set_column(rows.column_names.index(name), name, pa.array(values))
+
+
+@pytest.mark.parametrize("what", INDEXES)
+def test_readers_refuse_an_index_that_no_build_writes_in_one_line(data: Path, what: str, capsys: Any) -> None:
+    pq.write_table(INDEXES[what](pq.read_table(data / INDEX)), data / INDEX)
+    opened = Dataset.open(data)
+    looks = (
+        lambda: [opened.read(row) for row in opened.index().to_pylist()],
+        lambda: ClipStream(data, Pairs(), global_batch_size=1, split=None),
+    )
+    for read in looks:
+        with pytest.raises(DatasetError) as told:
+            read()
+        assert "\n" not in str(told.value)
+    assert preview.main([str(data), "--output", str(data.parent / "sheet.png")]) != 0
+    assert capsys.readouterr().err.count("\n") == 1
+    assert verify.verify(data, fast=True).faults
