@@ -195,23 +195,37 @@ def _walk(stream: BufferedReader, rows: list[dict[str, Any]]) -> tuple[list[str]
     if sorted(offsets) != offsets:
         faults.append("members stand in another order than in the index")
     try:
-        with tarfile.open(fileobj=_from_start(stream), mode="r:", encoding="utf-8") as tar:
-            for info in tar:
-                key, member = left.pop(info.name, (None, None))
-                if member is None:
-                    strange.append(info.name)
-                elif fault := _member_fault(stream, info, member):
-                    faults.append(f"{info.name}: {fault}")
-                    damaged.add(key)
+        for info in _headers(stream):
+            key, member = left.pop(info.name, (None, None))
+            if member is None:
+                strange.append(info.name)
+            elif fault := _member_fault(stream, info, member):
+                faults.append(f"{info.name}: {fault}")
+                damaged.add(key)
     except (tarfile.TarError, ValueError, EOFError) as error:
         faults.append(f"is no readable tar to its end: {why(error)}")
     faults += _some(strange, "not in the index") + _some(list(left), "missing from the tar")
     return faults, damaged | {key for key, _ in left.values()}
 
 
-def _from_start(stream: BufferedReader) -> BufferedReader:
-    stream.seek(0)
-    return stream
+def _headers(stream: BufferedReader) -> Iterator[tarfile.TarInfo]:
+    """The headers of a tar as a build writes it. `TarFile` would read the extensions of others, which can be of any size.
+
+    Raises:
+        tarfile.TarError: there is no header where one must be
+    """
+    offset = 0
+    while True:
+        stream.seek(offset)
+        try:
+            info = tarfile.TarInfo.frombuf(stream.read(tarfile.BLOCKSIZE), "utf-8", "surrogateescape")
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+            return
+        if info.size < 0:
+            raise tarfile.HeaderError("a negative size")
+        info.offset_data = offset + tarfile.BLOCKSIZE
+        yield info
+        offset = info.offset_data + info.size + -info.size % tarfile.BLOCKSIZE
 
 
 def _member_fault(stream: BufferedReader, info: tarfile.TarInfo, member: dict[str, Any]) -> str | None:

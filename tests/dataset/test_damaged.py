@@ -5,6 +5,8 @@ import dataclasses
 import json
 import os
 import shutil
+import tarfile
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -216,6 +218,21 @@ def test_verify_reports_hostile_files_and_looks_nowhere_else(data: Path, what: s
     HOSTILE[what](data)
     assert verify.main([str(data), "--quiet"]) == 1
     assert not [line for line in capsys.readouterr().out.splitlines() if "Traceback" in line]
+
+
+def test_an_extension_of_a_tar_is_not_read_into_memory(data: Path) -> None:
+    tar = its_tar(data)
+    extension = tarfile.TarInfo("pax")
+    extension.type, extension.size = tarfile.XHDTYPE, 8 << 30
+    tar.write_bytes(extension.tobuf(tarfile.USTAR_FORMAT))
+    with tar.open("r+b") as stream:
+        stream.truncate(extension.size)  # sparse
+    tracemalloc.start()
+    try:
+        report = verify.verify(data, workers=1)
+        assert report.faults and tracemalloc.get_traced_memory()[1] < 100e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_no_reader_follows_a_shard_out_of_the_data_set(data: Path) -> None:
