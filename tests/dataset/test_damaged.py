@@ -224,7 +224,7 @@ def test_an_extension_of_a_tar_is_not_read_into_memory(data: Path) -> None:
     tar = its_tar(data)
     extension = tarfile.TarInfo("pax")
     extension.type, extension.size = tarfile.XHDTYPE, 8 << 30
-    tar.write_bytes(extension.tobuf(tarfile.USTAR_FORMAT))
+    tar.write_bytes(extension.tobuf(tarfile.GNU_FORMAT))
     with tar.open("r+b") as stream:
         stream.truncate(extension.size)  # sparse
     tracemalloc.start()

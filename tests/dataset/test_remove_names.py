@@ -101,6 +101,16 @@ def test_no_file_has_the_name_of_a_removed_person(out: Path, ask: list[str], cap
     assert where(out, names) == set() and verify.verify(out).faults == ()
 
 
+def test_an_archive_under_its_new_name_gives_more_frames(out: Path, ask: list[str], tmp_path: Path) -> None:
+    assert remove.main([str(out), "--identity", PERSON]) == 0
+    (name,) = Manifest.read(out).archives
+    (tmp_path / "in" / name).parent.mkdir(parents=True)
+    shutil.copy(next(Path(one) for one in ask if one.endswith("_and_more.zip")), tmp_path / "in" / name)
+    more = ["--extend-frames", "3", "--input", str(tmp_path / "in"), "--workers", "1", "--quiet"]
+    assert build.main(["--output", str(out), *more, "--aus", ask[ask.index("--aus") + 1]]) == 0
+    assert Dataset.open(out).index(["n_frames"])["n_frames"].to_pylist() == [3] * 4 and verify.verify(out).faults == ()
+
+
 @pytest.mark.parametrize("step", [1, 2, 3])
 def test_an_interrupted_removal_leaves_no_name_either(out: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     names, calls, whole = names_of(out), [0], take_out.replace_shard
