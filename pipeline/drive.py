@@ -167,7 +167,7 @@ def open_data_set(order: BuildOrder, config: BuildConfig, made_with: dict[str, s
     changed = differences(manifest.config.to_json(), config.to_json()) + differences(manifest.provenance, made_with)
     if changed:
         raise ConfigError(f"{order.out} holds a data set made differently ({'; '.join(changed)}); choose another --output")
-    check_intact(order.out, manifest)
+    check_intact(order.out, manifest, planning=True)
     return manifest
 
 

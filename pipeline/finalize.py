@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 from pipeline.card import data_card
 from pipeline.croissant import croissant
 from pipeline.hygiene import with_past_the_end
+from pipeline.markers import read_committed
 from pipeline.plan import digests, plan_files, planned_keys, read_plan, units
 from schemas.atomic import replacing, sha256_of, sync, write_whole
 from schemas.errors import BuildFailed, DatasetError
 from schemas.layout import CARD, CROISSANT, INDEX, REJECTIONS, marker_path
 from schemas.manifest import Manifest, ShardEntry
-from schemas.marker import read_marker
 from schemas.records import ShardUnit
 from schemas.tables import INDEX as INDEX_SCHEMA
 from schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
@@ -88,9 +88,9 @@ def _markers(out: Path, manifest: Manifest) -> Iterator[tuple[ShardUnit, ShardEn
         if not path.exists():
             raise BuildFailed(f"unit {unit.name} is planned but not committed")
         try:
-            entry, rows = read_marker(path)
+            entry, rows = read_committed(path)
         except DatasetError as error:
-            raise BuildFailed(f"{error}; delete it and the tar beside it, and run the build command again") from error
+            raise BuildFailed(str(error)) from error
         if entry.marker_sha256 is None:
             raise BuildFailed(f"{path} has no digest; delete it and the tar beside it, and run the build command again")
         if entry.made_by not in (None, manifest.made_by):

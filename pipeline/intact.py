@@ -8,12 +8,14 @@ from pathlib import Path
 
 from pipeline import plan
 from schemas.errors import ConfigError
-from schemas.layout import DATASET_JSON
+from schemas.layout import DATASET_JSON, PLAN_DIR
 from schemas.manifest import Manifest, damage
 
 
-def check_intact(out: Path, manifest: Manifest) -> None:
+def check_intact(out: Path, manifest: Manifest, *, planning: bool = False) -> None:
     """Check dataset.json, of which `manifest` was read, and the plan files by their digests.
+
+    planning: a plan file that is missing will be planned anew
 
     Raises:
         ConfigError: one of them is not what was written, or what the shards were built with
@@ -26,10 +28,17 @@ def check_intact(out: Path, manifest: Manifest) -> None:
                 f"{out / DATASET_JSON}: config or provenance are not those that shard {entry.name} was built with; "
                 "restore it from a copy"
             )
+    if wrong := wrong_plan(out, manifest, planning=planning):
+        raise ConfigError(wrong)
+
+
+def wrong_plan(out: Path, manifest: Manifest, *, planning: bool = False) -> str | None:
+    """What is wrong with a plan file, and what to do; None where nothing is. With `planning` one that is missing is made anew."""
+    again = "run the build command again, which plans it anew"
     for name in plan.damaged(out, manifest.files):
-        raise ConfigError(
-            f"{out / name} is damaged: restore it from a copy, or delete it and run the build command again, which plans it anew"
-        )
+        return f"{out / name} is damaged: restore it from a copy, or delete it and {again}"
+    missing = [name for name in manifest.files if name.startswith(f"{PLAN_DIR}/") and not (out / name).exists()]
+    return f"{out / missing[0]} is missing: restore it from a copy, or {again}" if missing and not planning else None
 
 
 def check_planned(out: Path, before: Set[Path], manifest: Manifest) -> None:

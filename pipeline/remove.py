@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from pipeline import plan
 from pipeline.finalize import finalize
 from pipeline.hygiene import naming, without_names
-from pipeline.markers import pending
-from pipeline.take_out import concerned_units, read_marker_or_say, take_out_of_plan, take_out_of_shard
-from pipeline.upgrade import upgraded
+from pipeline.intact import wrong_plan
+from pipeline.markers import pending, read_committed
+from pipeline.take_out import concerned_units, take_out_of_plan, take_out_of_shard
+from pipeline.upgrade import upgrade_markers
 from schemas.atomic import sync
 from schemas.errors import BuildFailed, DatasetError
 from schemas.layout import CARD, CROISSANT, DATASET_JSON, INDEX, REJECTIONS, REPORT, WORK_DIR, marker_path, planned_key
@@ -83,17 +84,14 @@ def remove(out: Path, wishes: Sequence[Wish], at: str, say: Callable[[str], obje
     """
     with only_writer(out):
         manifest = Manifest.read(out)
-        for name in plan.damaged(out, manifest.files):
-            raise DatasetError(
-                f"{out / name} is damaged: restore it from a copy, or delete it and run the build command again, "
-                "which plans it anew; then give this command again"
-            )
+        if wrong := wrong_plan(out, manifest):
+            raise DatasetError(f"{wrong}; then give this command again")
         known = {(removal.kind, removal.digest) for removal in manifest.removals}
         new = [wish for wish in dict.fromkeys(wishes) if (wish.kind, digest(wish.kind, wish.name)) not in known]
         matches = _matches(out, new) if new else []
         missing = tuple(match.wish for match in matches if not match.names)
         if any(match.names for match in matches) or not all(removal.finished for removal in manifest.removals):
-            manifest = upgraded(out, manifest, say)
+            manifest = upgrade_markers(out, manifest, say)
         manifest = _intend(manifest, [match for match in matches if match.names], at)
         removals = tuple(removal for removal in manifest.removals if not removal.finished)
         if not removals:
@@ -149,7 +147,7 @@ def _built(out: Path, mask: NDArray[np.bool_]) -> pa.Table:
     for unit in plan.units(out):
         path, start = marker_path(out, unit.split, unit.name), first[unit.plan]
         if mask[start + unit.start : start + unit.stop].any() and path.exists():
-            rows.append(read_marker_or_say(path)[1])
+            rows.append(read_committed(path)[1])
     built = pa.concat_tables(rows)
     return built.filter(pc.fill_null(pc.not_equal(built["reason"], "removed"), True)).select([*_WHO, "kept"])
 

@@ -10,13 +10,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline import plan
+from pipeline.markers import read_committed
 from pipeline.rewrite import open_shard, replace_shard, settle
 from pipeline.tar import ShardReader, ShardWriter
 from schemas.config import TUBE_RECIPES
-from schemas.errors import DatasetError
 from schemas.layout import marker_path, planned_key
-from schemas.manifest import Manifest, ShardEntry
-from schemas.marker import read_marker
+from schemas.manifest import Manifest
 from schemas.records import ClipSpec, Rejected, ShardUnit, Span
 from schemas.removal import Removal, matching, nameless_archive, placeholder
 from schemas.tables import MARKER, PLAN, planned_keys_of, rejected_row, spec_row, table
@@ -47,7 +46,7 @@ def take_out_of_shard(out: Path, unit: ShardUnit, manifest: Manifest, removals: 
     if not path.exists():
         return
     settle(out, unit.split, unit.name)
-    entry, rows = read_marker_or_say(path)
+    entry, rows = read_committed(path)
     clips, tubes = _whole(rows, removals), _to_go(rows, removals)
     telling = _telling(rows, manifest)
     if not tubes.any() and not telling:
@@ -71,17 +70,6 @@ def take_out_of_plan(out: Path, path: Path, manifest: Manifest, removals: tuple[
     order = np.arange(len(rows))
     order[changed] = len(rows) + np.arange(len(changed))
     plan.store(out, path, pa.concat_tables([rows, new]).take(pa.array(order)))
-
-
-def read_marker_or_say(path: Path) -> tuple[ShardEntry, pa.Table]:
-    """As `read_marker`, with a word on what to do where it is damaged. Raises DatasetError."""
-    try:
-        return read_marker(path)
-    except DatasetError as error:
-        raise DatasetError(
-            f"{error}; delete it and the tar beside it, give this command again, then run the build command, "
-            "which builds that shard again"
-        ) from error
 
 
 def _placeholder_row(row: dict[str, Any]) -> dict[str, Any]:
@@ -117,7 +105,7 @@ def _packed(row: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _built(out: Path, unit: ShardUnit) -> pa.Table:
     path = marker_path(out, unit.split, unit.name)
-    return read_marker_or_say(path)[1] if path.exists() else MARKER.empty_table()
+    return read_committed(path)[1] if path.exists() else MARKER.empty_table()
 
 
 def _to_go(rows: pa.Table, removals: tuple[Removal, ...]) -> NDArray[np.bool_]:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from pipeline import plan
 from pipeline.finalize import finalize
-from pipeline.markers import pending
+from pipeline.markers import pending, read_committed
 from pipeline.rewrite import settle
 from schemas.atomic import replacing
 from schemas.layout import marker_path
 from schemas.manifest import FORMAT_VERSION, Manifest
-from schemas.marker import read_marker, write_marker
+from schemas.marker import write_marker
 from schemas.records import ShardUnit
 
 
@@ -23,23 +23,29 @@ def upgraded(out: Path, manifest: Manifest, say: Callable[[str], object]) -> Man
     """The manifest of the data set in the newest version; the one that was given where it has that already.
 
     Raises:
-        DatasetError: a marker is damaged
+        DatasetError, BuildFailed: a marker is damaged
     """
+    before, manifest = manifest, upgrade_markers(out, manifest, say)
+    if manifest is before or manifest.unfinished or pending(plan.units(out), out):
+        return manifest
+    return finalize(out, manifest)
+
+
+def upgrade_markers(out: Path, manifest: Manifest, say: Callable[[str], object]) -> Manifest:
+    """The same without writing dataset.json, for those who will."""
     if manifest.format_version == FORMAT_VERSION:
         return manifest
     say(f"upgrading format version {manifest.format_version} to {FORMAT_VERSION}")
     units = plan.units(out)
-    left = pending(units, out)
-    for unit in set(units) - set(left):
+    for unit in set(units) - set(pending(units, out)):
         _upgrade_marker(out, unit, manifest)
-    manifest = replace(manifest, format_version=FORMAT_VERSION)
-    return finalize(out, manifest) if manifest.unfinished is None and not left else manifest
+    return replace(manifest, format_version=FORMAT_VERSION)
 
 
 def _upgrade_marker(out: Path, unit: ShardUnit, manifest: Manifest) -> None:
     settle(out, unit.split, unit.name)
     path = marker_path(out, unit.split, unit.name)
-    entry, rows = read_marker(path)
+    entry, rows = read_committed(path)
     if entry.marker_sha256 is not None:
         return
     # An addition that was begun has changed the config of this shard, and not yet the one of dataset.json.

@@ -136,13 +136,16 @@ def test_a_damaged_marker_stops_no_removal_for_good(data: Path, videos: Path, ma
 
 
 def test_a_damaged_plan_is_planned_anew(data: Path, videos: Path, capsys: Any) -> None:
-    before = tree(data)
+    before, adding = tree(data), ["--output", str(data), "--add", "quality", "--quiet"]
     flip(plan_path(data, 0))
     for command in (lambda: remove.main([str(data), "--identity", PERSON]), lambda: build.main(ask(videos, data))):
         assert command() in (1, 2)
         told = capsys.readouterr().err
         assert "plan/plan-000000.parquet is damaged: restore it from a copy, or delete it" in told and told.count("\n") == 1
     plan_path(data, 0).unlink()
+    for command in (lambda: remove.main([str(data), "--identity", PERSON]), lambda: build.main(adding)):
+        assert command() in (1, 2)
+        assert "plan/plan-000000.parquet is missing: restore it from a copy, or run the build" in capsys.readouterr().err
     assert build.main(ask(videos, data)) == 0 and tree(data) == before
     assert remove.main([str(data), "--identity", PERSON]) == 0 and verify.verify(data).faults == ()
 
