@@ -42,4 +42,4 @@ def _is(value: Any, expected: Any) -> bool:
         return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
     if expected is int:
         return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LARGEST_INT
-    return isinstance(value, expected)
+    return value in arguments if origin is typing.Literal else isinstance(value, origin or expected)
