@@ -20,11 +20,12 @@ from dataset.views import Pairs
 from pipeline.upgrade import upgraded
 from schemas.bucket import open_bucket
 from schemas.config import BuildConfig
-from schemas.layout import DATASET_JSON, INDEX, plan_path
+from schemas.layout import DATASET_JSON, INDEX, REJECTIONS, plan_path
 from schemas.manifest import Manifest
 from schemas.marker import read_entry, read_marker
 from schemas.tables import INDEX as INDEX_SCHEMA
-from schemas.tables import MARKER
+from schemas.tables import MARKER, completed
+from schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +133,7 @@ def edit(out: Path, **changes: Any) -> None:
 
 
 def test_a_removal_from_an_unfinished_build_upgrades_what_is_there(out: Path, capsys: Any) -> None:
-    for path in [*out.glob("test/*"), out / INDEX, out / "rejections.parquet"]:
+    for path in [*out.glob("test/*"), out / INDEX, out / REJECTIONS]:
         path.unlink()
     edit(out, complete=False, shards=[], counts={})
     assert remove.main([str(out), "--identity", "id90000"]) == 0
@@ -154,12 +155,13 @@ def test_an_upgrade_keeps_tars_plan_and_rows(out: Path, old: Path) -> None:
     assert manifest == Manifest.read(out) and manifest.format_version == 2
     (out / ".work").rmdir()
     assert verify.verify(out).faults == verify.verify(out).warnings == ()
-    for path in (path for path in old.rglob("*") if path.suffix in (".tar", ".parquet")):
-        there = out / path.relative_to(old)
-        if path.suffix == ".tar" or path == plan_path(old, 0):
-            assert there.read_bytes() == path.read_bytes()
-        elif path.name != INDEX:
-            assert repr(pq.ParquetFile(there).read().to_pylist()) == repr(pq.ParquetFile(path).read().to_pylist())
+    same = [*old.glob("t*/*.tar"), plan_path(old, 0)]
+    assert all((out / path.relative_to(old)).read_bytes() == path.read_bytes() for path in same)
+    for path in old.glob("t*/*.parquet"):
+        rows, before = (read_marker(one)[1].to_pylist() for one in (out / path.relative_to(old), path))
+        assert repr(rows) == repr(before)
+    lost, before = (completed(pq.read_table(place / REJECTIONS), REJECTIONS_SCHEMA).to_pylist() for place in (out, old))
+    assert lost == before and [row["key"] for row in lost] == [REJECTED]
     assert repr(Dataset.open(out).index().to_pylist()) == repr(Dataset.open(old).index().to_pylist())
     assert upgraded(out, manifest, lambda text: pytest.fail("upgraded again")) is manifest
 
@@ -187,4 +189,3 @@ def test_stopped_before_any_rename_it_stays_readable_and_the_next_run_finishes(
     assert verify.verify(out).faults == ()
     upgraded(out, Manifest.read(out), lambda text: None)
     assert tree(out) == tree(whole)
-    assert REJECTED in pq.read_table(out / "rejections.parquet")["key"].to_pylist()
