@@ -17,7 +17,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from dataset import add
-from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, stop_on_signals
+from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
 from dataset.estimate import as_text
 from dataset.verify_bucket import directory_of
 from pipeline.drive import BuildOrder, Ledger, build
@@ -28,6 +28,7 @@ from pipeline.sources import SOURCES
 from schemas.bucket import is_bucket
 from schemas.config import FITS, PRECISIONS, RECIPES, UNITS, BuildConfig
 from schemas.errors import BuildFailed, ConfigError, DatasetError
+from schemas.printable import printable
 from schemas.reasons import REASONS
 from transforms.extract.action_units import options as au_options
 from transforms.extract.action_units.openface import PROGRAM, START_S
@@ -58,10 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     after = _UNTOUCHED if estimating else _GOES_ON
     try:
         if adding:
-            print(add.run(options, beam_options, _sayer(options)))
+            show(add.run(options, beam_options, _sayer(options)))
             return OK
         if estimating:
-            print(_estimate(options, beam_options))
+            show(_estimate(options, beam_options))
             return OK
         ledger = _build(options, beam_options)
     except (ConfigError, DatasetError) as error:
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return end(STOPPED, f"error: {error.strerror or error}: {error.filename or options.output}. {then}")
     except KeyboardInterrupt:
         return end(INTERRUPTED, f"interrupted. {after}")
-    print(as_json(ledger, options.output) if options.json else as_line(ledger, options.output))
+    show(as_json(ledger, options.output) if options.json else as_line(ledger, options.output))
     return OK if ledger.manifest.counts["kept"] else STOPPED
 
 
@@ -251,7 +252,7 @@ def _usual_recipe(source: str, opened: Input) -> str:
 
 def _sayer(options: argparse.Namespace):  # type: ignore[no-untyped-def]
     """Prints to stderr, unless told to be quiet."""
-    return (lambda text: None) if options.quiet else (lambda text: print(text, file=sys.stderr, flush=True))
+    return (lambda text: None) if options.quiet else (lambda text: show(printable(text), sys.stderr))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 import argparse
 import signal
 import sys
-from typing import NoReturn
+from typing import NoReturn, TextIO
+
+from schemas.printable import printable, printable_lines
 
 UNUSABLE, INTERRUPTED = 2, 130
 
@@ -13,13 +15,18 @@ class OneLineParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong with the arguments and leave."""
-        self.exit(UNUSABLE, f"error: {message} (see --help)\n")
+        self.exit(UNUSABLE, f"error: {printable(message)} (see --help)\n")
 
 
 def end(status: int, message: str) -> int:
     """Say why a command ends as it does; gives its exit status."""
-    print(message, file=sys.stderr)
+    show(message, sys.stderr)
     return status
+
+
+def show(what: object, stream: TextIO | None = None) -> None:
+    """Print a line, or several, with escapes for what a terminal would obey; `stream` is stdout by default."""
+    print(printable_lines(str(what)), file=stream, flush=True)
 
 
 def stop_on_signals() -> None:

@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from schemas.printable import printable
+
 logger = logging.getLogger("motionshards")
 
 
@@ -40,7 +42,9 @@ class Faults:
         if fault.clip in self._told:
             return
         self._told.add(fault.clip)
-        logger.warning("%s cannot be read, another clip stands in for it: %s: %s", key, fault.reason, fault.detail)
+        logger.warning(
+            "%s cannot be read, another clip stands in for it: %s: %s", printable(key), fault.reason, printable(fault.detail)
+        )
         if self._quarantine is not None:
             with self._quarantine.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps({"key": key, **asdict(fault)}, ensure_ascii=False) + "\n")

@@ -12,10 +12,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
@@ -24,11 +25,15 @@ from schemas.errors import DatasetError
 from schemas.layout import AUS, INDEX, LANDMARK_SCORES, LANDMARKS, META, tar_path
 from schemas.manifest import Manifest
 from schemas.sample import decode_arrays
+from schemas.tables import INDEX as INDEX_SCHEMA
+from schemas.tables import NEVER_NULL, NEVER_NULL_KEPT
 from transforms.extract.encode import decode_frames
 
 _ROWS_AT_A_TIME = 256
 _PLACE = ("key", "split", "shard", "members")
 _JPEG = ".jpg"
+
+Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +82,8 @@ class Dataset:
             DatasetError: the index cannot be read
         """
         with _readable(self.out / INDEX) as path:
-            return pyarrow.dataset.dataset(path).to_table(columns=None if columns is None else list(columns), filter=where)
+            table = pyarrow.dataset.dataset(path, schema=INDEX_SCHEMA)
+            return checked_rows(table.to_table(columns=None if columns is None else list(columns), filter=where), path)
 
     def read(self, row: dict[str, Any]) -> Sample:
         """The clip of a row of the index, which needs the columns key, split, shard and members.
@@ -106,8 +112,9 @@ class Dataset:
 
     def _batches(self, where: Any) -> Iterator[pa.RecordBatch]:
         with _readable(self.out / INDEX) as path:
-            table = pyarrow.dataset.dataset(path)
-            yield from table.to_batches(columns=list(_PLACE), filter=where, batch_size=_ROWS_AT_A_TIME)
+            table = pyarrow.dataset.dataset(path, schema=INDEX_SCHEMA)
+            for batch in table.to_batches(columns=list(_PLACE), filter=where, batch_size=_ROWS_AT_A_TIME):
+                yield checked_rows(batch, path)
 
 
 @contextmanager
@@ -117,6 +124,16 @@ def _readable(path: Path) -> Iterator[Path]:
         yield path
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path} cannot be read: {error}") from error
+
+
+def checked_rows(rows: Rows, path: str | Path) -> Rows:
+    """Rows of an index that anybody may have written. Raises DatasetError."""
+    for name in (*NEVER_NULL, *NEVER_NULL_KEPT):
+        if name in rows.schema.names and rows[name].null_count:
+            raise DatasetError(f"{path}: {name} is missing in some rows: run dataset.verify")
+    if "n_frames" in rows.schema.names and (pc.min(rows["n_frames"]).as_py() or 1) < 1:
+        raise DatasetError(f"{path}: n_frames is negative in some rows: run dataset.verify")
+    return rows
 
 
 def read_members(stream: BinaryIO, members: Sequence[dict[str, Any]]) -> dict[str, bytes]:

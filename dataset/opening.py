@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataset.catalog import COLUMNS
+from dataset.index import checked_rows
 from dataset.remote import Remote, Retry, is_url, shown
 from dataset.shards import ShardFile
 from dataset.unreadable import Unreadable
@@ -18,11 +19,15 @@ from schemas.errors import DatasetError
 from schemas.layout import DATASET_JSON, INDEX, PLAN_DIR, WORK_DIR
 from schemas.manifest import Manifest, ShardEntry
 from schemas.marker import read_marker
+from schemas.printable import printable
+from schemas.tables import INDEX as INDEX_SCHEMA
+from schemas.tables import completed
 
 logger = logging.getLogger("motionshards")
 
 _ROWS_AT_A_TIME = 20_000
 _FILE_URL = "file://"
+_SCHEMA = pa.schema([INDEX_SCHEMA.field(name) for name in COLUMNS])
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +54,12 @@ class Opened:
         if self._markers:
             for path in self._markers:
                 rows = read_marker(path)[1]
-                yield rows.filter(rows["kept"]).select(list(COLUMNS))
+                yield checked_rows(rows.filter(rows["kept"]).select(list(COLUMNS)), path)
             return
         source = Path(self.root) / INDEX if self._index is None else io.BytesIO(self._index)
         try:
             for batch in pq.ParquetFile(source).iter_batches(_ROWS_AT_A_TIME, columns=list(COLUMNS)):
-                yield pa.Table.from_batches([batch]).select(list(COLUMNS))
+                yield checked_rows(completed(pa.Table.from_batches([batch]), _SCHEMA), INDEX)
         except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
             raise DatasetError(f"{INDEX} of {shown(self.root)} cannot be read: {error}") from error
 
@@ -87,11 +92,18 @@ def open_source(source: str | Path, retry: Retry, storage_options: Mapping[str, 
 
 def _open_unfinished(out: Path, manifest: Manifest) -> Opened:
     markers = tuple(path for path in sorted(out.glob("*/*.parquet")) if path.parent.name not in (PLAN_DIR, WORK_DIR))
-    entries = tuple(read_marker(path)[0] for path in markers)
-    logger.warning("%s: the build is unfinished, %d shards are committed and will be read", out, len(entries))
+    entries = tuple(_entry_of(path) for path in markers)
+    logger.warning("%s: the build is unfinished, %d shards are committed and will be read", printable(str(out)), len(entries))
     if not entries:
         raise DatasetError(f"{out}: the build is unfinished, and no shard is committed yet")
     return Opened(str(out), False, manifest, _by_name(entries), markers, None)
+
+
+def _entry_of(marker: Path) -> ShardEntry:
+    entry = read_marker(marker)[0]
+    if (entry.split, f"{entry.name}.parquet") != marker.parts[-2:]:
+        raise DatasetError(f"{marker} is the marker of another shard, {entry.split}/{entry.name}")
+    return entry
 
 
 def _open_remote(root: str, remote: Remote) -> Opened:

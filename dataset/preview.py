@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, stop_on_signals
+from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
 from dataset.contact_sheet import Look, draw_block, marks_of
 from dataset.index import Dataset, Sample
 from dataset.overlay import BACKGROUND, DRAWN, marked
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _check(options)
         for line in _preview(options):
-            print(line)
+            show(line)
     except ConfigError as error:
         return end(UNUSABLE, f"error: {error}")
     except DatasetError as error:

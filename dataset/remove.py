@@ -14,11 +14,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, stop_on_signals
+from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
 from dataset.verify import Report, verify
 from pipeline.remove import Taken, Wish, remove
 from schemas.errors import BuildFailed, ConfigError, DatasetError
 from schemas.manifest import Manifest
+from schemas.printable import printable
 from schemas.removal import KINDS
 
 OK, FAILED = 0, 1
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         wishes = [Wish(kind, name) for kind in KINDS for name in getattr(options, kind)]
         _check(options.out, wishes)
-        taken = remove(options.out, wishes, datetime.now(UTC).isoformat(timespec="seconds"))
+        taken = remove(options.out, wishes, datetime.now(UTC).isoformat(timespec="seconds"), _warn)
         return _tell(options, taken, len(wishes))
     except ConfigError as error:
         return end(UNUSABLE, f"error: {error}")
@@ -57,12 +58,16 @@ def _check(out: Path, wishes: Sequence[Wish]) -> None:
 def _tell(options: argparse.Namespace, taken: Taken, asked: int) -> int:
     """Check what was rewritten, and say what was done."""
     for wish in taken.missing:
-        print(f"nothing found of {wish}", file=sys.stderr)
+        _warn(f"nothing found of {wish}")
     if len(taken.missing) == asked and not taken.removals:
         return FAILED
-    report = verify(options.out, only=taken.shards, say=lambda fault: print(fault, file=sys.stderr)) if _whole(taken) else None
-    print(_as_json(taken, report) if options.json else _as_line(taken, report))
+    report = verify(options.out, only=taken.shards, say=_warn) if _whole(taken) else None
+    show(_as_json(taken, report) if options.json else _as_line(taken, report))
     return FAILED if taken.missing or (report and report.faults) else OK
+
+
+def _warn(text: str) -> None:
+    show(printable(text), sys.stderr)
 
 
 def _whole(taken: Taken) -> bool:

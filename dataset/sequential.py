@@ -32,6 +32,7 @@ from dataset.unreadable import Unreadable
 from dataset.views import View
 from schemas.errors import ConfigError, DatasetError
 from schemas.layout import AUS, LANDMARKS, META
+from schemas.printable import printable
 from transforms.extract.sample import stable_hash
 
 logger = logging.getLogger("motionshards")
@@ -97,7 +98,7 @@ class TarStream(torch.utils.data.IterableDataset[Batch]):
                 if self._on_error == "raise":
                     raise DatasetError(f"{error.detail}: {error.reason}") from error
                 self.faults[error.reason] += 1
-                logger.warning("%s: %s, the rest of it is left out", error.detail, error.reason)
+                logger.warning("%s: %s, the rest of it is left out", printable(error.detail), error.reason)
 
     def _batches(self, clips: list[tuple[str, Members]]) -> Generator[Batch, None, list[tuple[str, Members]]]:
         """Batches of a window; gives the clips that did not fill one."""

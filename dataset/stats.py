@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset
 from numpy.typing import NDArray
 
-from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, stop_on_signals
+from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
 from dataset.index import Dataset
 from dataset.stats_words import as_text
 from dataset.verify_bucket import directory_of
@@ -46,6 +46,7 @@ _QUANTILES = {"p5": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95}
 _BY = ("identity", "video", "split", "source", "shard")
 _BY_REJECTED = ("reason", "stage")
 _MATCH, _GROUP = "match", "group"
+_SCHEMAS = {INDEX: INDEX_SCHEMA, REJECTIONS: REJECTIONS_SCHEMA}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,7 +130,7 @@ def _columns(question: Question, condition: pc.Expression) -> dict[str, pc.Expre
 
 def _read(path: Path, columns: dict[str, pc.Expression]) -> pa.Table:
     try:
-        return pyarrow.dataset.dataset(path).to_table(columns=columns)
+        return pyarrow.dataset.dataset(path, schema=_SCHEMAS[path.name]).to_table(columns=columns)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path} cannot be read: {next(iter(str(error).splitlines()), '')}") from error
 
@@ -218,7 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         names = tuple(name.strip() for name in options.columns.split(",")) if options.columns is not None else ()
         question = Question(where=options.where, by=options.by, columns=names, rejected=options.rejected)
         answer = _ask(options.out, question)
-        print(json.dumps(answer, ensure_ascii=False) if options.json else as_text(answer, options.top), flush=True)
+        show(json.dumps(answer) if options.json else as_text(answer, options.top))
     except (ConfigError, DatasetError, StoreFailed) as error:
         return end(UNUSABLE, f"error: {error}")
     except BrokenPipeError:  # `| head` has seen enough; what Python would still flush at its end goes nowhere

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from schemas.printable import printable
+
 _HEADS = {"name": "", "identities": "people"}
 
 
@@ -24,7 +26,7 @@ def figure(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, str):
-        return "".join(letter if letter.isprintable() else "?" for letter in value)
+        return printable(value)
     if isinstance(value, int) or abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.4g}"
@@ -60,7 +62,7 @@ def _measures(answer: dict[str, Any]) -> str:
 
 def _outcomes(answer: dict[str, Any], name: str) -> str:
     clips = answer["counts"]["matching"]["clips"]
-    rows = [[value, figure(count), share(count, clips)] for value, count in answer[name].items()]
+    rows = [[figure(value), figure(count), share(count, clips)] for value, count in answer[name].items()]
     return aligned([[name, "clips", "share"], *rows])
 
 

@@ -36,6 +36,7 @@ from dataset.views import KPlusOne, Pairs, PosePairs, Sequence, Singles, View
 from dataset.where import parse
 from dataset.world import World
 from schemas.errors import ConfigError, DatasetError
+from schemas.printable import printable
 
 __all__ = ["Batch", "ClipStream", "KPlusOne", "Pairs", "PosePairs", "Sequence", "Singles", "World"]
 
@@ -264,7 +265,7 @@ def _choose(
     except pa.ArrowException as error:
         raise ConfigError(f"where={where!r} cannot be evaluated: {error}") from error
     if absent := sorted(set(people or ()) - set(catalog.identities)):
-        logger.warning("%d identities have no clip that passes: %s", len(absent), ", ".join(absent[:10]))
+        logger.warning("%d identities have no clip that passes: %s", len(absent), printable(", ".join(absent[:10])))
     if not len(catalog):
         splits = ", ".join(sorted({split for split, _ in opened.shards}))
         raise ConfigError(f"no clip passes split={split!r}, where={where!r}; splits are {splits}")

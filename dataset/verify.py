@@ -22,9 +22,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tqdm import tqdm
 
-from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end
+from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show
 from dataset.verify_bucket import contents, directory_of
 from dataset.verify_croissant import check_croissant
+from dataset.verify_files import check_card, check_files, check_manifest
 from dataset.verify_ledger import Plan, check_built, check_conservation, check_counts, read_plan, stray_files
 from dataset.verify_removals import check_removals
 from dataset.verify_shard import OUTCOMES, ShardClaim, ShardFindings, check_shard
@@ -34,6 +35,7 @@ from schemas.config import BuildConfig
 from schemas.errors import ConfigError, DatasetError, StoreFailed
 from schemas.layout import DATASET_JSON, INDEX, REJECTIONS, marker_path, tar_path
 from schemas.manifest import Manifest, ShardEntry
+from schemas.printable import printable
 from schemas.tables import INDEX as INDEX_SCHEMA
 from schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
 
@@ -43,17 +45,22 @@ _CORES = len(os.sched_getaffinity(0))
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was found. `shards`, `clips` (kept ones) and `frames` count what was checked."""
+    """What was found. `shards`, `clips` (kept ones) and `frames` count what was checked; `warnings` are no faults."""
 
     faults: tuple[str, ...]
     shards: int
     clips: int
     frames: int
+    warnings: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        count = len(self.faults)
-        verdict = f"{count} fault{'' if count == 1 else 's'}" if count else "ok"
+        verdict = _counted(self.faults, "fault") or "ok"
+        verdict += f", {_counted(self.warnings, 'warning')}" if self.warnings else ""
         return f"{self.shards} shards, {self.clips} clips, {self.frames} frames: {verdict}"
+
+
+def _counted(found: Sequence[str], what: str) -> str:
+    return f"{len(found)} {what}{'' if len(found) == 1 else 's'}" if found else ""
 
 
 @dataclass(slots=True)
@@ -68,6 +75,7 @@ class _Run:
     only: Set[str] | None = None
     shards: int = 0
     outcomes: list[pa.Table] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 def verify(
@@ -87,19 +95,18 @@ def verify(
         workers: shards that are checked at a time
         only: names of the shards whose tars are looked at; None means all
         bucket: the object store that `out` shows, see `dataset.verify_bucket`
-        say, seen: told of each fault when it is found, and of clips that are done
+        say, seen: called with each fault when it is found, then with each warning; and with the number of clips that are done
     """
     run, faults = _Run(out, fast, workers, seen, bucket, only), []
-    for fault in map(_printable, _check(run)):
+    for fault in map(printable, _check(run)):
         faults.append(fault)
         say(fault)
+    warnings = tuple(map(printable, run.warnings))
+    for warning in warnings:
+        say(f"warning: {warning}")
     outcomes = pa.concat_tables([OUTCOMES.empty_table(), *run.outcomes])
-    return Report(tuple(faults), run.shards, pc.sum(outcomes["kept"]).as_py() or 0, pc.sum(outcomes["n_frames"]).as_py() or 0)
-
-
-def _printable(text: str) -> str:
-    """Names in a damaged file can hold anything, and a fault is one line."""
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+    clips, frames = (pc.sum(outcomes[name]).as_py() or 0 for name in ("kept", "n_frames"))
+    return Report(tuple(faults), run.shards, clips, frames, warnings)
 
 
 def _check(run: _Run) -> Iterator[str]:
@@ -112,6 +119,9 @@ def _check(run: _Run) -> Iterator[str]:
     if manifest.unfinished:
         yield f"{DATASET_JSON}: {manifest.unfinished}"
         return
+    yield from check_manifest(run.out, manifest)
+    yield from check_files(run.out, manifest)
+    run.warnings += _warnings(run.out, manifest)
     plan = read_plan(run.out)
     shards = {entry.name: entry for entry in manifest.shards}
     yield from plan.faults
@@ -128,21 +138,16 @@ def _read_manifest(out: Path) -> Manifest:
     if not path.exists():
         raise DatasetError("is missing: this is no data set, or no build of it has begun")
     try:
-        manifest = Manifest.read(out)
-        wrong = not isinstance(manifest.shards, tuple) or not all(map(_is_plain, manifest.shards))
-    except (DatasetError, OSError, RecursionError) as error:
+        return Manifest.read(out)
+    except DatasetError as error:
         raise DatasetError(why(error).removeprefix(f"{path} ")) from error
-    if wrong or len({entry.name for entry in manifest.shards}) != len(manifest.shards):
-        raise DatasetError("its list of shards cannot be understood")
-    return manifest
 
 
-def _is_plain(entry: ShardEntry) -> bool:
-    """Whether the fields have their types, and the names are names and not paths."""
-    kinds = {"clips": int, "rejected": int, "bytes": int, "sha256": str | None, "added": tuple}
-    typed = all(isinstance(getattr(entry, each.name), kinds.get(each.name, str)) for each in fields(entry))
-    typed = typed and all(isinstance(number, int) for number in entry.added)
-    return typed and not any(Path(part).name != part for part in (entry.name, entry.split))
+def _warnings(out: Path, manifest: Manifest) -> Iterator[str]:
+    if manifest.format_version == 1:
+        yield f"{DATASET_JSON}: format version 1 has no digests of itself, plan, tables and markers, damage there can go unseen"
+    if edited := check_card(out, manifest):
+        yield edited
 
 
 def _check_shards(run: _Run, manifest: Manifest, plan: Plan) -> Iterator[str]:
@@ -167,7 +172,12 @@ def _check_shards(run: _Run, manifest: Manifest, plan: Plan) -> Iterator[str]:
 def _check_one(run: _Run, claim: ShardClaim, config: BuildConfig, tar: bool) -> ShardFindings:
     places = [place(run.out, claim.entry.split, claim.entry.name) for place in (marker_path, tar_path)]
     with contents(run.bucket, run.out, places):
-        return check_shard(claim, run.out, config, fast=run.fast, tar=tar)
+        try:
+            return check_shard(claim, run.out, config, fast=run.fast, tar=tar)
+        except StoreFailed:
+            raise
+        except Exception as error:  # of a file that was made to do so: its parts are of types that no build writes
+            return ShardFindings([f"{places[0].relative_to(run.out)}: cannot be checked: {type(error).__name__}: {why(error)}"])
 
 
 def _noted(run: _Run, entry: ShardEntry, checked: Future[ShardFindings]) -> list[str]:
@@ -260,7 +270,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     seconds = round(time.monotonic() - start, 3)
     told = {each.name: getattr(report, each.name) for each in fields(report)}
-    print(json.dumps({"ok": not report.faults, **told, "seconds": seconds}) if options.json else report)
+    show(json.dumps({"ok": not report.faults, **told, "seconds": seconds}) if options.json else report)
     return FAULTS if report.faults else OK
 
 

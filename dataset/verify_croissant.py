@@ -11,9 +11,9 @@ from schemas.manifest import Manifest
 
 
 def check_croissant(out: Path, manifest: Manifest) -> Iterator[str]:
-    """Faults of croissant.json, which data sets of earlier versions lack. Tables that cannot be read are told of elsewhere."""
+    """Faults of croissant.json; that it is missing is told by `verify_files`. Unreadable tables are told of elsewhere."""
     path = out / CROISSANT
-    if not path.exists():
+    if not path.is_file():
         return
     try:
         told = {file["@id"]: file["sha256"] for file in json.loads(path.read_bytes())["distribution"] if "sha256" in file}

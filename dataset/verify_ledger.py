@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from dataset.verify_tables import UNREADABLE, repeated, why
-from schemas.layout import INDEX, PLAN_DIR, REJECTIONS, WORK_DIR, marker_path, shard_name, tar_path
+from schemas.layout import INDEX, PLAN_DIR, REJECTIONS, WORK_DIR, is_plain_name, marker_path, shard_name, tar_path
 from schemas.manifest import Manifest, ShardEntry
-from schemas.tables import PLAN, planned_keys_of
+from schemas.tables import PLAN, completed, open_parquet, planned_keys_of
 
 _OURS = (".tar", ".parquet", ".tmp", ".next")
 _PLAN_FILE = re.compile(r"plan-\d{6,}\.parquet")
@@ -80,10 +79,10 @@ def read_plan(out: Path) -> Plan:
 
 
 def _read_units(path: Path) -> list[tuple[str, Unit]]:
-    file = pq.ParquetFile(path)
-    if file.schema_arrow.names != PLAN.names:
-        raise ValueError("its columns are not those of this format")
-    table = file.read(_COLUMNS).cast(pa.schema([PLAN.field(name) for name in _COLUMNS]))
+    with open_parquet(path) as file:
+        if strange := set(file.schema_arrow.names) - set(PLAN.names):
+            raise ValueError(f"its columns are not those of this format: {', '.join(sorted(strange))}")
+        table = completed(file.read(_COLUMNS), pa.schema([PLAN.field(name) for name in _COLUMNS]))
     table.validate(full=True)
     if any(column.null_count for column in table.columns):
         raise ValueError("it holds nulls")
@@ -99,7 +98,10 @@ def _read_units(path: Path) -> list[tuple[str, Unit]]:
 
 def _unit(plan: str, table: pa.Table, keys: pa.Array, start: int, stop: int) -> tuple[str, Unit]:
     source, split, number = (table[name][start].as_py() for name in ("source", "split", "unit"))
-    return shard_name(source, split, number), Unit(plan, split, keys.slice(start, stop - start))
+    name = shard_name(source, split, number)
+    if not is_plain_name(split) or not is_plain_name(name):
+        raise ValueError(f"{split!r} and {name!r} cannot be the names of a split and a shard")
+    return name, Unit(plan, split, keys.slice(start, stop - start))
 
 
 def check_built(plan: Plan, shards: dict[str, ShardEntry]) -> Iterator[str]:

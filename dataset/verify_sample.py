@@ -119,9 +119,19 @@ def _check_landmarks(members: Mapping[str, bytes], frames: int, found: NDArray[n
 
 def _array(content: bytes, shape: tuple[int, ...]) -> NDArray[np.float32] | str:
     """The float32 array of a .npy file, or what is wrong with it."""
-    array = _loaded(content, lambda stored: np.load(io.BytesIO(stored), allow_pickle=False))
-    if isinstance(array, _Unreadable):
-        return array
-    if not isinstance(array, np.ndarray) or array.dtype != np.float32 or array.shape != shape:
-        return f"is {getattr(array, 'dtype', 'no array')} {list(getattr(array, 'shape', ()))}, must be float32 {list(shape)}"
+    header = _loaded(content, _npy_header)
+    if isinstance(header, _Unreadable):
+        return header
+    found_shape, dtype = header
+    if dtype != np.float32 or found_shape != shape:  # before memory is taken for it
+        return f"is {dtype} {list(found_shape)}, must be float32 {list(shape)}"
+    array: NDArray[np.float32] | str = _loaded(content, lambda stored: np.load(io.BytesIO(stored), allow_pickle=False))
     return array
+
+
+def _npy_header(content: bytes) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    stream = io.BytesIO(content)
+    if np.lib.format.read_magic(stream) != (1, 0):
+        raise ValueError("not of npy format 1.0")
+    shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+    return shape, dtype

@@ -22,8 +22,8 @@ from schemas.layout import INDEX, REJECTIONS, marker_path, tar_path
 from schemas.manifest import ShardEntry
 from schemas.marker import read_marker
 from schemas.tables import INDEX as INDEX_SCHEMA
+from schemas.tables import NEVER_NULL, NEVER_NULL_KEPT, planned_keys_of
 from schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
-from schemas.tables import planned_keys_of
 
 # What the ledger counts, one row a clip; `reason` is null for kept clips.
 OUTCOMES = pa.schema(
@@ -37,8 +37,8 @@ OUTCOMES = pa.schema(
         ("duration_s", pa.float64()),
     ]
 )
-_NEVER_NULL = ("key", "source", "split", "identity", "video", "shard", "kept")
-_NEVER_NULL_KEPT = ("n_frames", "source_frames", "duration_s", "members")
+_SINCE_VERSION_2 = ("made_by", "marker_sha256")
+_CHUNK = 1 << 20
 _READ = (
     *("key", "source", "split", "identity", "video", "source_frames", "n_frames", "members"),
     *("au_valid", "frame_au_valid"),
@@ -96,8 +96,8 @@ def _read_marker(path: Path) -> tuple[ShardEntry, pa.Table]:
         rows.validate(full=True)
     except (DatasetError, *UNREADABLE) as error:
         raise DatasetError(f"is no readable marker: {why(error.__cause__ or error)}") from error
-    if any(rows[name].null_count for name in _NEVER_NULL) or any(
-        rows.filter(rows["kept"])[name].null_count for name in _NEVER_NULL_KEPT
+    if any(rows[name].null_count for name in (*NEVER_NULL, "kept")) or any(
+        rows.filter(rows["kept"])[name].null_count for name in NEVER_NULL_KEPT
     ):
         raise DatasetError("is no readable marker: columns that are never null hold nulls")
     return entry, rows
@@ -115,6 +115,8 @@ def _outcomes(kept: pa.Table, lost: pa.Table) -> pa.Table:
 def _check_marker(entry: ShardEntry, rows: pa.Table, claim: ShardClaim) -> Iterator[str]:
     for name in ShardEntry.__dataclass_fields__:
         here, there = getattr(entry, name), getattr(claim.entry, name)
+        if name in _SINCE_VERSION_2 and there is None:
+            continue  # told of all shards at once, where dataset.json should have it
         if here != there:
             yield f"{name} is {here!r}, dataset.json says {there!r}"
     kept = pc.sum(rows["kept"]).as_py() or 0
@@ -155,6 +157,8 @@ def _check_tar(entry: ShardEntry, kept: pa.Table | None, out: Path, config: Buil
     if entry.sha256 is None:
         return [f"{path.relative_to(out)}: there is a tar, but no clip of this shard was kept"] if path.exists() else []
     try:
+        if path.exists() and not path.is_file():
+            return [f"{path.relative_to(out)}: is no regular file"]  # a FIFO would block
         with path.open("rb") as stream:
             faults = _check_hash(stream, entry)
             if kept is not None:
@@ -191,31 +195,53 @@ def _walk(stream: BufferedReader, rows: list[dict[str, Any]]) -> tuple[list[str]
     if sorted(offsets) != offsets:
         faults.append("members stand in another order than in the index")
     try:
-        with tarfile.open(fileobj=_from_start(stream), mode="r:", encoding="utf-8") as tar:
-            for info in tar:
-                key, member = left.pop(info.name, (None, None))
-                if member is None:
-                    strange.append(info.name)
-                elif fault := _member_fault(stream, info, member):
-                    faults.append(f"{info.name}: {fault}")
-                    damaged.add(key)
+        for info in _headers(stream):
+            key, member = left.pop(info.name, (None, None))
+            if member is None:
+                strange.append(info.name)
+            elif fault := _member_fault(stream, info, member):
+                faults.append(f"{info.name}: {fault}")
+                damaged.add(key)
     except (tarfile.TarError, ValueError, EOFError) as error:
         faults.append(f"is no readable tar to its end: {why(error)}")
     faults += _some(strange, "not in the index") + _some(list(left), "missing from the tar")
     return faults, damaged | {key for key, _ in left.values()}
 
 
-def _from_start(stream: BufferedReader) -> BufferedReader:
-    stream.seek(0)
-    return stream
+def _headers(stream: BufferedReader) -> Iterator[tarfile.TarInfo]:
+    """The headers of a tar as a build writes it. `TarFile` would read the extensions of others, which can be of any size.
+
+    Raises:
+        tarfile.TarError: there is no header where one must be
+    """
+    offset = 0
+    while True:
+        stream.seek(offset)
+        try:
+            info = tarfile.TarInfo.frombuf(stream.read(tarfile.BLOCKSIZE), "utf-8", "surrogateescape")
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+            return
+        if info.size < 0:
+            raise tarfile.HeaderError("a negative size")
+        info.offset_data = offset + tarfile.BLOCKSIZE
+        yield info
+        offset = info.offset_data + info.size + -info.size % tarfile.BLOCKSIZE
 
 
 def _member_fault(stream: BufferedReader, info: tarfile.TarInfo, member: dict[str, Any]) -> str | None:
     """What is wrong with a member; its content is read only where place and size are right."""
     if not info.isreg() or (info.offset_data, info.size) != (member["offset"], member["size"]):
         return f"lies at {info.offset_data} with {info.size} bytes, the index says {member['offset']} with {member['size']}"
+    return None if _crc32(stream, info) == member["crc32"] else "crc32 is not that of the index: it is damaged"
+
+
+def _crc32(stream: BufferedReader, info: tarfile.TarInfo) -> int:
+    """Of a member's content, which can be of any size."""
     stream.seek(info.offset_data)
-    return None if zlib.crc32(stream.read(info.size)) == member["crc32"] else "crc32 is not that of the index: it is damaged"
+    found, left = 0, info.size
+    while left and (piece := stream.read(min(left, _CHUNK))):
+        found, left = zlib.crc32(piece, found), left - len(piece)
+    return found
 
 
 def _some(names: list[str], what: str) -> list[str]:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
+
+from schemas.tables import completed, open_parquet
 
 # What reading a damaged parquet file can end in; pyarrow lets errors of Python's own decoding through.
 UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError, TypeError, MemoryError)
@@ -28,10 +29,10 @@ class RowsByShard:
     """
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self._file = pq.ParquetFile(path)
+        self._file = open_parquet(path)
         self._schema = schema
-        if self._file.schema_arrow.names != schema.names:
-            raise pa.ArrowInvalid("its columns are not those of this format")
+        if strange := set(self._file.schema_arrow.names) - set(schema.names):
+            raise pa.ArrowInvalid(f"its columns are not those of this format: {', '.join(sorted(strange))}")
         groups = [self._file.metadata.row_group(number).num_rows for number in range(self._file.num_row_groups)]
         self._starts = np.concatenate([[0], np.cumsum(groups)]).astype(np.int64)
         self._runs: dict[str, list[tuple[int, int]]] = {}
@@ -58,7 +59,7 @@ class RowsByShard:
 
     def _group(self, number: int) -> pa.Table:
         if self._read[0] != number:
-            group = self._file.read_row_group(number).cast(self._schema)
+            group = completed(self._file.read_row_group(number), self._schema)
             group.validate(full=True)
             self._read = (number, group)
         return self._read[1]

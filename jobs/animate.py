@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, stop_on_signals
+from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
 from schemas.errors import ConfigError
 from trainers.fomm.animate import Animator, Movement, Networks
 from trainers.fomm.best_frame import Best, find_best_frame
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return end(FAILED, f"error: {error.strerror or error}: {error.filename or options.output}")
     except KeyboardInterrupt:
         return end(INTERRUPTED, "interrupted")
-    print(json.dumps(asdict(done)) if options.json else done)
+    show(json.dumps(asdict(done)) if options.json else done)
     return OK
 
 

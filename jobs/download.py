@@ -19,10 +19,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, stop_on_signals
+from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
 from jobs.download_list import SOURCES, build_command
 from jobs.download_order import DownloadOrder, Manners, Totals
 from schemas.errors import ConfigError
+from schemas.printable import printable
 
 OK, STOPPED = 0, 1
 _GOES_ON = "What is fetched stays; the same command goes on from there"
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if error.name != "yt_dlp":
             raise
         return end(UNUSABLE, "error: yt-dlp is not installed; pip install 'motionshards[download]', or yt-dlp alone")
-    say = (lambda text: None) if options.quiet else (lambda text: print(text, file=sys.stderr, flush=True))
+    say = (lambda text: None) if options.quiet else (lambda text: show(printable(text), sys.stderr))
     try:
         order = _understand(options)
         totals = download(order, say, random.Random(), time.sleep)
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return end(STOPPED, f"error: {error.strerror or error}: {error.filename or options.output}. {_GOES_ON}")
     except KeyboardInterrupt:
         return end(INTERRUPTED, f"interrupted. {_GOES_ON}")
-    print(as_json(totals, order) if options.json else as_line(totals, order))
+    show(as_json(totals, order) if options.json else as_line(totals, order))
     if totals.stopped:
         return end(STOPPED, f"error: {totals.stopped}. {_GOES_ON}")
     return OK if totals.counts["available"] else STOPPED

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, stop_on_signals
+from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
 from schemas.errors import ConfigError
 from trainers.talking_heads.adapt import Adaptation
 from trainers.talking_heads.episodes import draw
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return end(FAILED, f"error: {error.strerror or error}: {error.filename or options.output}")
     except KeyboardInterrupt:
         return end(INTERRUPTED, "interrupted")
-    print(json.dumps(asdict(done)) if options.json else done)
+    show(json.dumps(asdict(done)) if options.json else done)
     return OK
 
 

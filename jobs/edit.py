@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, stop_on_signals
+from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
 from schemas.action_units import INTENSITIES
 from schemas.errors import ConfigError
 from trainers.faces import find_face
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return end(FAILED, f"error: {error.strerror or error}: {error.filename or options.output}")
     except KeyboardInterrupt:
         return end(INTERRUPTED, "interrupted")
-    print(json.dumps(asdict(done)) if options.json else done)
+    show(json.dumps(asdict(done)) if options.json else done)
     return OK
 
 

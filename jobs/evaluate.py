@@ -19,7 +19,7 @@ import simplejpeg
 import torch
 from tqdm import tqdm
 
-from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, stop_on_signals
+from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
 from dataset.index import Dataset, Sample
 from schemas.atomic import write_whole
 from schemas.errors import ConfigError, DatasetError
@@ -136,7 +136,7 @@ def _write(options: argparse.Namespace, scores: list[ClipScore], pictures: list[
         write_whole(options.output, options.output / PICTURE, sheet)
     except OSError as error:
         raise ConfigError(f"{options.output} cannot be written: {error.strerror}") from error
-    print(_table(total, options, facts["size_px"]))
+    show(_table(total, options, facts["size_px"]))
 
 
 def _table(total: Scores, options: argparse.Namespace, size: int) -> str:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, stop_on_signals
+from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
 from schemas.errors import ConfigError
 from schemas.lock import only_writer
 from trainers.fomm.config import CONFIGS
@@ -50,7 +50,7 @@ def _export(options: argparse.Namespace) -> int:
         found = export(detector, generator, config, options.output, options.format)
     for name, difference in found.items():
         path = options.output / f"{name}{FORMATS[options.format]}"
-        print(f"{path}  {path.stat().st_size / 1e6:.1f} MB  largest difference {difference:.1e}")
+        show(f"{path}  {path.stat().st_size / 1e6:.1f} MB  largest difference {difference:.1e}")
     wrong = [name for name, difference in found.items() if not difference <= TOLERANCE]
     if wrong:
         return end(DIFFERS, f"error: {', '.join(wrong)} differs by more than {TOLERANCE:g}; no export.json is written")

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, stop_on_signals
+from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
 from schemas.errors import ConfigError
 from trainers.face_rotator.pose import DEFAULT_EXPRESSION, MOST_DEG, expression
 from trainers.face_rotator.puppet import Pose, Puppet
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return end(INTERRUPTED, "interrupted")
     height, width, channels = made.shape
-    print(f"{options.output}: {width} x {height} px{', with transparency' if channels == 4 else ''}")
+    show(f"{options.output}: {width} x {height} px{', with transparency' if channels == 4 else ''}")
     return OK
 
 

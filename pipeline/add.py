@@ -20,17 +20,19 @@ from pipeline.action_units import check_csvs
 from pipeline.drive import Ledger, decoders, folder_of, run_units
 from pipeline.finalize import finalize
 from pipeline.input import Input, check_archives, resolved, shown
+from pipeline.intact import check_intact
 from pipeline.markers import pending
 from pipeline.provenance import PIPELINE_VERSION, provenance, versions
 from pipeline.runners import Runner
 from pipeline.shard import BuildJob
 from pipeline.unpack import is_there
+from pipeline.upgrade import upgraded
 from schemas.addition import Addition
 from schemas.config import BuildConfig, differences
 from schemas.errors import ConfigError
 from schemas.layout import INDEX, WORK_DIR
 from schemas.lock import only_writer
-from schemas.manifest import Manifest
+from schemas.manifest import Manifest, made_by
 from schemas.records import ShardUnit
 from schemas.removal import is_placeholder
 from transforms.extract.action_units.source import AuSource
@@ -79,9 +81,11 @@ def add(order: AddOrder, at: str, say: Callable[[str], None]) -> Ledger:
         manifest = Manifest.read(order.out)
         if _is_there(order, manifest):
             return Ledger(manifest, 0, 0.0)
+        check_intact(order.out, manifest)
         config = _changed(manifest.config, order)
         _check_input(order, manifest)
         addition = _addition(order, manifest, config, at)
+        manifest = upgraded(order.out, manifest, say)
         shutil.rmtree(order.out / WORK_DIR, ignore_errors=True)  # of a run that was killed
         if manifest.addition:
             say(f"going on with what was begun at {manifest.addition.at}")
@@ -125,7 +129,7 @@ def _check_input(order: AddOrder, manifest: Manifest) -> None:
     """Raise ConfigError where videos or csv files are elsewhere: that would be found out clip by clip, and nothing be added."""
     if order.what not in ("aus", "frames"):
         return
-    planned = pq.read_table(plan.plan_files(order.out)[0])
+    planned = plan.read_plan(plan.plan_files(order.out)[0])
     planned = planned.filter(pa.array([not is_placeholder(key) for key in planned["key"].to_pylist()], pa.bool_()))
     if order.what == "aus":
         check_csvs(order.aus, planned)
@@ -167,6 +171,11 @@ def _made_with(order: AddOrder, manifest: Manifest, config: BuildConfig) -> dict
     return now
 
 
+def _provenance(order: AddOrder, manifest: Manifest, config: BuildConfig) -> dict[str, str]:
+    """That of the data set with the addition."""
+    return {**manifest.provenance, **_model_provenance(order, config)}
+
+
 def _model_provenance(order: AddOrder, config: BuildConfig) -> dict[str, str]:
     """What the provenance of the data set gains."""
     if order.what == "landmarks":
@@ -184,7 +193,7 @@ def _add(order: AddOrder, manifest: Manifest, addition: Addition, config: BuildC
     manifest = replace(
         manifest,
         config=config,
-        provenance={**manifest.provenance, **_model_provenance(order, config)},
+        provenance=_provenance(order, manifest, config),
         aus_from=folder_of(order.aus) or manifest.aus_from,
         additions=(*others, replace(addition, finished=True)),
     )
@@ -202,6 +211,7 @@ def _run(order: AddOrder, manifest: Manifest, addition: Addition, config: BuildC
         weights=order.weights.resolve() if order.weights else None,
         compile=order.compile,
         aus=order.aus,
+        made_by=made_by(config, _provenance(order, manifest, config)),
         addition=addition.number,
         adding=addition.what,
     )

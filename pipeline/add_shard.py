@@ -46,7 +46,7 @@ def add_to_shard(unit: ShardUnit, job: BuildJob) -> ShardUnit:
     committed = False
     try:
         with open_shard(job.out, entry, rows) as reader:
-            with_addition = replace(entry, added=(*entry.added, job.addition))
+            with_addition = replace(entry, added=(*entry.added, job.addition), made_by=job.made_by)
             replace_shard(job.out, with_addition, partial(_write, rows, reader, job, journal))
         committed = True
     finally:

@@ -21,7 +21,6 @@ from pipeline.card_figures import Figures, read_figures
 from pipeline.card_front import NO_LANGUAGE, tags
 from pipeline.card_people import MISUSE, REMOVAL, bias, personal
 from pipeline.card_sources import Corpus, corpus_of
-from pipeline.tar import size_and_hash
 from schemas.config import BuildConfig
 from schemas.layout import INDEX, REJECTIONS, tar_path
 from schemas.manifest import FORMAT_VERSION, Manifest, ShardEntry
@@ -70,15 +69,15 @@ _JPEG, _NPY, _JSON = "image/jpeg", "application/octet-stream", "application/json
 
 
 def croissant(manifest: Manifest, out: Path) -> str:
-    """The content of croissant.json of a finished data set; `out` holds its tables."""
+    """The content of croissant.json of a finished data set; `out` holds its tables, and the manifest their digests."""
     corpus, figures = corpus_of(manifest.config.source), read_figures(out)
-    tables = {name: size_and_hash(out / name) for name in (INDEX, REJECTIONS)}
+    tables = {name: ((out / name).stat().st_size, manifest.files[name]) for name in (INDEX, REJECTIONS)}
     content = {
         "@context": CONTEXT,
         "@type": "sc:Dataset",
         "conformsTo": CONFORMS_TO,
         **_about(manifest, corpus),
-        "version": f"{FORMAT_VERSION}.0.0+{str(tables[INDEX][1])[:12]}",  # of the format, and which clips
+        "version": f"{FORMAT_VERSION}.0.0+{tables[INDEX][1][:12]}",  # of the format, and which clips
         **_responsible(manifest, corpus, figures),
         "distribution": [*_tables(tables), *_shards(manifest), *_member_sets(manifest)],
         "recordSet": [*_splits(figures), *_table_records(figures), *_member_records(manifest)],
@@ -124,7 +123,7 @@ def _responsible(manifest: Manifest, corpus: Corpus, figures: Figures) -> Node:
     }
 
 
-def _tables(tables: Mapping[str, tuple[int, str | None]]) -> Iterator[Node]:
+def _tables(tables: Mapping[str, tuple[int, str]]) -> Iterator[Node]:
     what = {INDEX: "A row for each clip that was kept.", REJECTIONS: "A row for each clip that was planned and not kept."}
     for name, (size, sha256) in tables.items():
         yield _file(name, what[name], "application/x-parquet", size, sha256)

@@ -20,6 +20,7 @@ from pipeline.device import gpus
 from pipeline.finalize import finalize
 from pipeline.hygiene import hygiene, summary
 from pipeline.input import Input, archives_hint, check_archives, resolved, shown
+from pipeline.intact import check_intact, check_planned
 from pipeline.markers import Markers, pending
 from pipeline.mirror import publish_plan, publish_result
 from pipeline.progress import progress
@@ -27,14 +28,17 @@ from pipeline.provenance import provenance
 from pipeline.shard import BuildJob
 from pipeline.sources import SOURCES
 from pipeline.sources.listing import Listing
+from pipeline.upgrade import upgraded
 from schemas.bucket import Bucket
 from schemas.config import BuildConfig, differences
 from schemas.errors import ConfigError
 from schemas.layout import DATASET_JSON, LOCK, REJECTIONS, WORK_DIR
 from schemas.lock import only_writer
-from schemas.manifest import Manifest, Run
+from schemas.manifest import FORMAT_VERSION, Manifest, Run, made_by
 from schemas.records import ShardUnit
 from schemas.removal import matching
+from schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
+from schemas.tables import completed
 from transforms.extract.action_units.csv_folder import CsvFolder
 from transforms.extract.action_units.source import AuSource
 
@@ -89,7 +93,7 @@ def build(order: BuildOrder, config: BuildConfig, say: Callable[[str], None]) ->
     _make_directory(order.out)
     with only_writer(order.out):
         shutil.rmtree(order.out / WORK_DIR, ignore_errors=True)  # of a run that was killed
-        manifest = open_data_set(order, config, made_with)
+        manifest = upgraded(order.out, open_data_set(order, config, made_with), say)
         try:
             manifest = plan_into(order, config, manifest, say)
         except ConfigError:
@@ -117,7 +121,8 @@ def _build_planned(order: BuildOrder, config: BuildConfig, manifest: Manifest) -
         with suppress(OSError):  # what ended the run is told, not that it could not be noted
             _noted(manifest, order, left, start).write(order.out)
         raise
-    if left or not manifest.complete or len(manifest.shards) != len(units):
+    missing = order.bucket is None and not all((order.out / name).exists() for name in manifest.files)
+    if left or not manifest.complete or len(manifest.shards) != len(units) or missing:
         manifest = finalize(order.out, _noted(manifest, order, left, start))
         if order.bucket is not None:
             publish_result(order.bucket, order.out)
@@ -157,9 +162,12 @@ def open_data_set(order: BuildOrder, config: BuildConfig, made_with: dict[str, s
     manifest = Manifest.read(order.out)
     if manifest.interrupted:
         raise ConfigError(f"{order.out}: {manifest.interrupted}")
+    if manifest.format_version < FORMAT_VERSION and order.bucket is not None:
+        raise ConfigError(f"{order.bucket.url} has format version {manifest.format_version}, which is only upgraded on a disk")
     changed = differences(manifest.config.to_json(), config.to_json()) + differences(manifest.provenance, made_with)
     if changed:
         raise ConfigError(f"{order.out} holds a data set made differently ({'; '.join(changed)}); choose another --output")
+    check_intact(order.out, manifest, planning=True)
     return manifest
 
 
@@ -187,6 +195,7 @@ def _forget(out: Path) -> None:
 
 def plan_into(order: BuildOrder, config: BuildConfig, manifest: Manifest, say: Callable[[str], None]) -> Manifest:
     """Plan new clips, and rejected ones that are to be tried again; gives the manifest with what is doubtful about the corpus."""
+    planned_before = set(plan.plan_files(order.out))
     again = _plan_retries(order, config, manifest)
     if again:
         say(f"planned again: {again} rejected clips")
@@ -206,9 +215,22 @@ def plan_into(order: BuildOrder, config: BuildConfig, manifest: Manifest, say: C
     if doubts := summary(report):
         say(f"doubtful in the corpus, and kept: {doubts}")
     found_before = {name: doubt for name, doubt in manifest.hygiene.items() if name not in report}
-    manifest = replace(manifest, hygiene={**report, **found_before}, archives={**manifest.archives, **order.input.archives})
+    check_planned(order.out, planned_before, manifest)
+    manifest = replace(
+        manifest,
+        hygiene={**report, **found_before},
+        archives=_archives(order, manifest),
+        files={**manifest.files, **plan.digests(order.out)},
+    )
     manifest.write(order.out)
     return manifest
+
+
+def _archives(order: BuildOrder, manifest: Manifest) -> dict[str, dict[str, int]]:
+    """The archives that were planned from; after a removal only those with a planned clip, as a name can tell who was in it."""
+    archives = {**manifest.archives, **order.input.archives}
+    used = plan.archives(order.out) if manifest.removals else archives.keys()
+    return {uri: parts for uri, parts in archives.items() if uri in used}
 
 
 def _list(order: BuildOrder, config: BuildConfig) -> tuple[Listing, pa.Table]:
@@ -229,7 +251,7 @@ def _plan_retries(order: BuildOrder, config: BuildConfig, manifest: Manifest) ->
     path = order.out / REJECTIONS
     if not order.retry or not path.exists():
         return 0
-    rejections = pq.read_table(path)
+    rejections = completed(pq.read_table(path), REJECTIONS_SCHEMA)
     chosen = rejections.filter(pc.is_in(rejections["reason"], pc.cast(list(order.retry), "string")))
     return plan.plan_again(order.out, chosen, config, {entry.name for entry in manifest.shards})
 
@@ -244,23 +266,24 @@ def _run(order: BuildOrder, config: BuildConfig, manifest: Manifest, units: list
     if not left:
         return
     check_archives(order.input.root, manifest.archives)
-    job = job_of(order, config, manifest.provenance["ffmpeg"])
+    job = job_of(order, config, manifest.provenance)
     run_units(left, sum(len(unit) for unit in units), job, order.runner, quiet=order.quiet)
 
 
-def job_of(order: BuildOrder, config: BuildConfig, ffmpeg: str) -> BuildJob:
+def job_of(order: BuildOrder, config: BuildConfig, made_with: dict[str, str]) -> BuildJob:
     """What workers are told."""
     return BuildJob(
         resolved(order.input.root),
         order.out.resolve(),
         config,
-        ffmpeg,
+        made_with["ffmpeg"],
         decoders=decoders(config, order.runner.workers),
         weights=order.weights.resolve() if order.weights else None,
         compile=order.compile,
         aus=order.aus,
         bucket=order.bucket,
         run=uuid.uuid4().hex,
+        made_by=made_by(config, made_with),
     )
 
 

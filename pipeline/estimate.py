@@ -34,7 +34,7 @@ from schemas.layout import DATASET_JSON, PLAN_DIR, marker_path, plan_path
 from schemas.manifest import Manifest
 from schemas.marker import read_marker
 from schemas.records import ShardUnit
-from schemas.tables import PLAN
+from schemas.tables import PLAN, completed
 
 # The sample's shards lie in one folder, whatever the splits of its clips.
 _FOLDER = "train"
@@ -90,7 +90,7 @@ def estimate(order: BuildOrder, config: BuildConfig, count: int, say: Callable[[
         shards = order.runner.workers if order.runner.is_here else -(-len(drawn) // _SMALLEST_UNIT)
         units = _write_plan(part, drawn, shards, config.seed)
         manifest.write(part)  # a cluster's workers look whether they see it
-        job = job_of(replace(order, out=part, bucket=None), config, made_with["ffmpeg"])
+        job = job_of(replace(order, out=part, bucket=None), config, made_with)
         run = _measure(units, job, order, population, sample)
         markers = pa.concat_tables([read_marker(_marker(part, unit))[1] for unit in units])
         plan_bytes = sum(path.stat().st_size for path in plan.plan_files(whole) if not path.is_symlink())
@@ -173,7 +173,7 @@ def _rows(path: Path, places: I64) -> pa.Table:
         count = file.metadata.row_group(group).num_rows
         here = places[(places >= first) & (places < first + count)] - first
         if len(here):
-            parts.append(file.read_row_group(group).take(pa.array(here)).cast(PLAN))
+            parts.append(completed(file.read_row_group(group), PLAN).take(pa.array(here)))
         first += count
     return pa.concat_tables(parts)
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,12 @@ import pyarrow.parquet as pq
 from pipeline.card import data_card
 from pipeline.croissant import croissant
 from pipeline.hygiene import with_past_the_end
-from pipeline.plan import plan_files, planned_keys, units
-from schemas.atomic import replacing, sync, write_whole
-from schemas.errors import BuildFailed
+from pipeline.markers import read_committed
+from pipeline.plan import digests, plan_files, planned_keys, read_plan, units
+from schemas.atomic import replacing, sha256_of, sync, write_whole
+from schemas.errors import BuildFailed, DatasetError
 from schemas.layout import CARD, CROISSANT, INDEX, REJECTIONS, marker_path
 from schemas.manifest import Manifest, ShardEntry
-from schemas.marker import read_marker
 from schemas.records import ShardUnit
 from schemas.tables import INDEX as INDEX_SCHEMA
 from schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
@@ -45,6 +46,9 @@ def finalize(out: Path, manifest: Manifest) -> Manifest:
     Raises:
         BuildFailed: a unit is not committed, or clips were lost on the way
     """
+    plans = digests(out)
+    if wrong := [name for name, digest in plans.items() if manifest.files.get(name, digest) != digest]:
+        raise BuildFailed(f"{out / wrong[0]} is damaged: restore it from a copy")
     totals, shards = _Totals(), []
     superseded = _planned_again(out)
     with (
@@ -53,7 +57,7 @@ def finalize(out: Path, manifest: Manifest) -> Manifest:
         _Rows(index_path, INDEX_SCHEMA) as index,
         _Rows(rejections_path, REJECTIONS_SCHEMA) as rejections,
     ):
-        for unit, entry, rows in _markers(out):
+        for unit, entry, rows in _markers(out, manifest):
             shards.append(entry)
             kept, lost = rows.filter(rows["kept"]), rows.filter(pc.invert(rows["kept"]))
             planned = planned_keys_of(lost["key"]).to_pylist()
@@ -68,19 +72,29 @@ def finalize(out: Path, manifest: Manifest) -> Manifest:
     for split in {entry.split for entry in shards}:
         sync(out / split)  # a worker may have been ended between its last rename and its sync
     report = with_past_the_end(manifest.hygiene, totals.past_end)
-    finished = replace(manifest, complete=True, counts=counts, shards=tuple(shards), hygiene=report)
-    write_whole(out, out / CARD, data_card(finished, out).encode())
-    write_whole(out, out / CROISSANT, croissant(finished, out).encode())
+    files = {**plans, **{name: sha256_of(out / name) for name in (INDEX, REJECTIONS)}}
+    finished = replace(manifest, complete=True, counts=counts, shards=tuple(shards), hygiene=report, files=files)
+    written = {CARD: data_card(finished, out).encode(), CROISSANT: croissant(finished, out).encode()}
+    for name, content in written.items():
+        write_whole(out, out / name, content)
+    finished = replace(finished, files={**files, **{name: sha256(content).hexdigest() for name, content in written.items()}})
     finished.write(out)
     return finished
 
 
-def _markers(out: Path) -> Iterator[tuple[ShardUnit, ShardEntry, pa.Table]]:
+def _markers(out: Path, manifest: Manifest) -> Iterator[tuple[ShardUnit, ShardEntry, pa.Table]]:
     for unit in units(out):
         path = marker_path(out, unit.split, unit.name)
         if not path.exists():
             raise BuildFailed(f"unit {unit.name} is planned but not committed")
-        entry, rows = read_marker(path)
+        try:
+            entry, rows = read_committed(path)
+        except DatasetError as error:
+            raise BuildFailed(str(error)) from error
+        if entry.marker_sha256 is None:
+            raise BuildFailed(f"{path} has no digest; delete it and the tar beside it, and run the build command again")
+        if entry.made_by not in (None, manifest.made_by):
+            raise BuildFailed(f"{path} was built with another config or provenance than dataset.json records")
         if (held := len(planned_keys_of(rows["key"]).unique())) != len(unit):
             raise BuildFailed(f"{path} holds {held} of {len(unit)} planned clips")
         yield unit, entry, rows
@@ -91,7 +105,7 @@ def _planned_again(out: Path) -> dict[str, str]:
     again: dict[str, str] = {}
     earlier = pa.chunked_array([], pa.string())
     for path in plan_files(out):
-        keys = pq.read_table(path, columns=["key"])["key"]
+        keys = read_plan(path, ["key"])["key"]
         twice = keys.filter(pc.is_in(keys, earlier.combine_chunks()))
         again |= dict.fromkeys(twice.to_pylist(), path.name)
         earlier = pa.chunked_array([*earlier.chunks, *keys.chunks], pa.string())

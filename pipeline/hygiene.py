@@ -11,6 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from schemas.layout import key_part, path_to_uri
+
 _SHOWN = 20
 
 
@@ -43,10 +45,16 @@ def with_past_the_end(report: dict[str, Any], keys: list[str]) -> dict[str, Any]
 
 def without_names(report: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
     """The report without the cases that name one of `names`, as they were removed on request; the counts stay."""
-    named = re.compile("|".join(rf"(?<![\w-]){re.escape(name)}(?![\w-])" for name in sorted(names)))
+    named = naming(names)
     doubts = {name: doubt for name, doubt in report.items() if isinstance(doubt, dict)}
     first = {name: [case for case in doubt["first"] if not named.search(case)] for name, doubt in doubts.items()}
     return {**report, **{name: {**doubt, "first": first[name]} for name, doubt in doubts.items()}}
+
+
+def naming(names: Iterable[str]) -> re.Pattern[str]:
+    """Matches text in which one of `names` occurs, also as it is spelt in uris and keys, and not as a part of a longer word."""
+    spelt = {form for name in names for form in (name, path_to_uri(name), key_part(name))}
+    return re.compile("|".join(rf"(?<![^\W_]){re.escape(form)}(?![^\W_])" for form in sorted(spelt)))
 
 
 def _doubt(found: list[str]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pipeline.unpack import Root
 from schemas.bucket import open_bucket
 from schemas.errors import ConfigError
 from schemas.layout import path_to_uri, uri_to_path
+from schemas.removal import is_nameless
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +80,11 @@ def shown(root: Root) -> str:
 
 
 def check_archives(root: Root, archives: dict[str, dict[str, int]]) -> None:
-    """Raise ConfigError where an archive that a data set was planned from is no longer what it was, naming the part."""
-    for sizes in archives.values():
+    """Raise ConfigError where an archive that a data set was planned from is no longer what it was, naming the part.
+
+    Archives whose names were removed are not looked for; a clip in one of them cannot be read again.
+    """
+    for sizes in (sizes for uri, sizes in archives.items() if not is_nameless(uri)):
         assert isinstance(root, Path), "archives lie on a disk"
         for uri, size in sizes.items():
             path = root / uri_to_path(uri)

@@ -8,9 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+import pyarrow as pa
+
 from schemas.bucket import AT_ONCE, Bucket, pull
+from schemas.errors import DatasetError
 from schemas.layout import marker_path
-from schemas.marker import read_entry
+from schemas.manifest import ShardEntry
+from schemas.marker import read_entry, read_marker
 from schemas.records import ShardUnit
 
 _LISTED_EVERY_S = 5.0
@@ -40,6 +44,16 @@ class Markers:
                 listed |= {name for name, there in zip(asked, pool.map(self._bucket.exists, asked), strict=True) if there}
         pull(self._bucket, self._out, sorted(listed))
         return pending(missing, self._out, self._addition)
+
+
+def read_committed(path: Path) -> tuple[ShardEntry, pa.Table]:
+    """As `read_marker`; where the marker is damaged the message says what to do about it. Raises DatasetError."""
+    try:
+        return read_marker(path)
+    except DatasetError as error:
+        raise DatasetError(
+            f"{error}; delete it and the tar beside it and run this command again; the build command builds that shard again"
+        ) from error
 
 
 def pending(units: Sequence[ShardUnit], out: Path, addition: int | None = None) -> list[ShardUnit]:

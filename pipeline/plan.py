@@ -6,9 +6,9 @@ so shards that are committed never change.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
-from itertools import islice, pairwise
+from itertools import count, islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from schemas.atomic import replacing
+from schemas.atomic import replacing, sha256_of
 from schemas.config import BuildConfig
+from schemas.errors import DatasetError
 from schemas.layout import PLAN_DIR, plan_path, planned_key, shard_name
 from schemas.records import ClipSpec, ShardUnit, Span
 from schemas.removal import Removal, matching
-from schemas.tables import PLAN, SPAN, spec_from_row
+from schemas.tables import PLAN, SPAN, completed, open_parquet, spec_from_row
 from transforms.extract.sample import stable_hash
 
 # A small data set is still cut into several shards, or a second worker and a second trainer would have nothing to read.
@@ -84,9 +85,29 @@ def plan_files(out: Path) -> list[Path]:
     return sorted((out / PLAN_DIR).glob("plan-*.parquet"))
 
 
+def read_plan(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """A plan file, or some of its columns; those that its version did not have are null. Raises DatasetError."""
+    wanted = PLAN if columns is None else pa.schema([PLAN.field(name) for name in columns])
+    try:
+        with open_parquet(path) as file:
+            return completed(file.read(None if columns is None else list(columns)), wanted)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise DatasetError(f"{path} is not a readable plan, restore it from a copy: {error}") from error
+
+
+def digests(out: Path) -> dict[str, str]:
+    """sha256 of the plan files by their names below `out`, as dataset.json lists them."""
+    return {f"{PLAN_DIR}/{path.name}": sha256_of(path) for path in plan_files(out)}
+
+
+def damaged(out: Path, listed: Mapping[str, str]) -> list[str]:
+    """The names of plan files that are there, and are not those that dataset.json lists."""
+    return [name for name, sha256 in digests(out).items() if listed.get(name, sha256) != sha256]
+
+
 def planned_keys(out: Path) -> pa.ChunkedArray:
     """The keys of all planned clips; one that was planned again stands twice."""
-    columns = [pq.read_table(path, columns=["key"])["key"] for path in plan_files(out)]
+    columns = [read_plan(path, ["key"])["key"] for path in plan_files(out)]
     return pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.string())
 
 
@@ -95,18 +116,33 @@ def units(out: Path) -> list[ShardUnit]:
     return [unit for path in plan_files(out) for unit in _units_of(path)]
 
 
+def archives(out: Path) -> set[str]:
+    """The uris of the archives that planned clips lie in."""
+    found: set[str] = set()
+    for path in plan_files(out):
+        found |= archives_of(read_plan(path, ["spans"]))
+    return found
+
+
+def archives_of(rows: pa.Table) -> set[str]:
+    """The uris of the archives in a table's column `spans`."""
+    spans = pa.concat_arrays([chunk.flatten() for chunk in rows["spans"].chunks] or [pa.array([], SPAN)])
+    names = [pc.struct_field(spans, [column, "archive"]) for column in ("packed", "track_packed")]
+    return {name for column in names for name in pc.unique(column).to_pylist() if name is not None}
+
+
 def read_unit(out: Path, unit: ShardUnit) -> list[ClipSpec]:
     """The clips of a unit; reads only the row groups that hold them."""
     file = pq.ParquetFile(out / PLAN_DIR / unit.plan, memory_map=True)
     ends = np.cumsum([file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)])
     starts = np.concatenate([[0], ends[:-1]])
     groups = np.flatnonzero((starts < unit.stop) & (ends > unit.start))
-    rows = file.read_row_groups(groups.tolist()).slice(unit.start - int(starts[groups[0]]), len(unit))
+    rows = completed(file.read_row_groups(groups.tolist()), PLAN).slice(unit.start - int(starts[groups[0]]), len(unit))
     return [spec_from_row(row) for row in rows.to_pylist()]
 
 
 def _units_of(path: Path) -> Iterator[ShardUnit]:
-    table = pq.read_table(path, columns=["source", "split", "unit"])
+    table = read_plan(path, ["source", "split", "unit"])
     number = table["unit"].to_numpy()
     split = table["split"].combine_chunks().dictionary_encode()
     changed = (np.diff(number) != 0) | (np.diff(split.indices.to_numpy()) != 0)
@@ -176,7 +212,8 @@ def _write(out: Path, clips: pa.Table, config: BuildConfig) -> int:
         part = part.take(pa.array(np.argsort(part["hash"].to_numpy(), kind="stable")))
         number = cut(part["cost"].to_numpy().astype(np.float64), config.clips_per_shard) + _next_number(out, split)
         parts.append(part.drop_columns(["hash"]).append_column("unit", pa.array(number, pa.int32())))
-    store(out, plan_path(out, len(plan_files(out))), pa.concat_tables(parts).cast(PLAN))
+    free = next(path for number in count() if not (path := plan_path(out, number)).exists())
+    store(out, free, pa.concat_tables(parts).cast(PLAN))
     return len(clips)
 
 
@@ -189,15 +226,16 @@ def store(out: Path, path: Path, rows: pa.Table) -> None:
 def cut(cost: NDArray[np.float64], clips_per_shard: int) -> NDArray[np.int64]:
     """The unit of each clip, int64 [n], ascending from 0 without gaps, such that all units cost about the same."""
     few = min(_FEWEST_SHARDS, -(-len(cost) // _SMALLEST_SHARD))
-    count = max(few, -(-len(cost) // clips_per_shard))
+    number = max(few, -(-len(cost) // clips_per_shard))
     middle = np.cumsum(cost) - cost / 2
-    number = (middle * (count / cost.sum())).astype(np.int64)
-    return np.unique(number, return_inverse=True)[1].astype(np.int64)
+    unit = (middle * (number / cost.sum())).astype(np.int64)
+    return np.unique(unit, return_inverse=True)[1].astype(np.int64)
 
 
 def _next_number(out: Path, split: str) -> int:
     numbers: list[Any] = [-1]
     for path in plan_files(out):
-        rows = pq.read_table(path, columns=["unit"], filters=[("split", "=", split)])
+        rows = read_plan(path, ["unit", "split"])
+        rows = rows.filter(pc.equal(rows["split"], split))
         numbers.append(pc.max(rows["unit"]).as_py())
     return int(max(number for number in numbers if number is not None)) + 1

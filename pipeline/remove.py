@@ -4,29 +4,31 @@ The order makes a killed removal harmless. dataset.json first says what is to go
 are replaced, then the plan. The plan comes last, since it tells which shards are concerned; doing a step again changes nothing.
 """
 
+import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline import plan
 from pipeline.finalize import finalize
-from pipeline.hygiene import without_names
-from pipeline.markers import pending
+from pipeline.hygiene import naming, without_names
+from pipeline.intact import wrong_plan
+from pipeline.markers import pending, read_committed
 from pipeline.take_out import concerned_units, take_out_of_plan, take_out_of_shard
+from pipeline.upgrade import upgrade_markers
 from schemas.atomic import sync
-from schemas.layout import INDEX, REJECTIONS, REPORT, WORK_DIR, marker_path, planned_key
+from schemas.errors import BuildFailed, DatasetError
+from schemas.layout import CARD, CROISSANT, DATASET_JSON, INDEX, REJECTIONS, REPORT, WORK_DIR, marker_path, planned_key
 from schemas.lock import only_writer
-from schemas.manifest import Manifest
-from schemas.marker import read_marker
+from schemas.manifest import Manifest, damage
 from schemas.records import ShardUnit
-from schemas.removal import Removal, digest
+from schemas.removal import Removal, digest, is_nameless, nameless_archive
 from schemas.tables import MARKER, PLAN, planned_keys_of
 
 _WHO = ["key", "identity", "video"]
@@ -69,25 +71,33 @@ class _Match:
     names: frozenset[str]
 
 
-def remove(out: Path, wishes: Sequence[Wish], at: str) -> Taken:
-    """Take out what matches `wishes`, and what an interrupted removal left. Where nothing matches, nothing changes.
+def remove(out: Path, wishes: Sequence[Wish], at: str, say: Callable[[str], object] = lambda text: None) -> Taken:
+    """Remove what matches `wishes`, and what an interrupted removal left. Where nothing matches, nothing changes.
 
     at: the time that is recorded
+    say: receives a line for what the user should know besides
 
     Raises:
         ConfigError: a build is running
-        DatasetError: there is no data set, or a shard that must be rewritten is damaged; the same call goes on from there
+        DatasetError, BuildFailed: there is no data set, or a file that must be read is damaged; the message says what to do,
+            and the same call resumes afterwards
     """
     with only_writer(out):
         manifest = Manifest.read(out)
+        if wrong := wrong_plan(out, manifest):
+            raise DatasetError(f"{wrong}; then give this command again")
         known = {(removal.kind, removal.digest) for removal in manifest.removals}
         new = [wish for wish in dict.fromkeys(wishes) if (wish.kind, digest(wish.kind, wish.name)) not in known]
         matches = _matches(out, new) if new else []
         missing = tuple(match.wish for match in matches if not match.names)
+        if any(match.names for match in matches) or not all(removal.finished for removal in manifest.removals):
+            manifest = upgrade_markers(out, manifest, say)
         manifest = _intend(manifest, [match for match in matches if match.names], at)
         removals = tuple(removal for removal in manifest.removals if not removal.finished)
         if not removals:
             return Taken(manifest, (), frozenset(), missing)
+        if wrong := damage((out / DATASET_JSON).read_bytes()):
+            say(f"{DATASET_JSON} {wrong}; its counts, shards and digests are written anew, compare the rest with a copy")
         shutil.rmtree(out / WORK_DIR, ignore_errors=True)  # what a killed build left may hold what is to go
         manifest.write(out)
         concerned = _take_out(out, manifest, removals)
@@ -97,7 +107,7 @@ def remove(out: Path, wishes: Sequence[Wish], at: str) -> Taken:
 
 
 def _matches(out: Path, wishes: list[Wish]) -> list[_Match]:
-    files = [pq.read_table(path, columns=_WHO) for path in plan.plan_files(out)]
+    files = [plan.read_plan(path, _WHO) for path in plan.plan_files(out)]
     planned = pa.concat_tables([PLAN.empty_table().select(_WHO), *files])
     masks = [_named(planned, wish) for wish in wishes]
     tubes = any(planned_key(wish.name) != wish.name for wish in wishes if wish.kind == "key")
@@ -131,13 +141,13 @@ def _names(planned: pa.Table, built: pa.Table, wish: Wish) -> frozenset[str]:
 
 def _built(out: Path, mask: NDArray[np.bool_]) -> pa.Table:
     """Rows of the markers of all units with a planned clip in `mask`, which runs over all plan files."""
-    starts = np.cumsum([0, *(pq.read_metadata(path).num_rows for path in plan.plan_files(out))])
+    starts = np.cumsum([0, *(len(plan.read_plan(path, ["unit"])) for path in plan.plan_files(out))])
     first = {path.name: int(start) for path, start in zip(plan.plan_files(out), starts[:-1], strict=True)}
     rows = [MARKER.empty_table()]
     for unit in plan.units(out):
         path, start = marker_path(out, unit.split, unit.name), first[unit.plan]
         if mask[start + unit.start : start + unit.stop].any() and path.exists():
-            rows.append(read_marker(path)[1])
+            rows.append(read_committed(path)[1])
     built = pa.concat_tables(rows)
     return built.filter(pc.fill_null(pc.not_equal(built["reason"], "removed"), True)).select([*_WHO, "kept"])
 
@@ -150,32 +160,62 @@ def _intend(manifest: Manifest, matches: list[_Match], at: str) -> Manifest:
         Removal(match.wish.kind, digest(match.wish.kind, match.wish.name), at, match.clips, match.samples) for match in matches
     ]
     names = frozenset().union(*(match.names for match in matches))
+    named = naming(names)
     return replace(
         manifest,
         complete=False,
         counts={},
         shards=(),
+        files={},
+        input="" if named.search(manifest.input) else manifest.input,
+        aus_from="" if named.search(manifest.aus_from) else manifest.aus_from,
+        archives=_without_names(manifest.archives, named),
         hygiene=without_names(manifest.hygiene, names),
         removals=(*manifest.removals, *new),
     )
 
 
+def _without_names(archives: dict[str, dict[str, int]], named: re.Pattern[str]) -> dict[str, dict[str, int]]:
+    """The archives, with digests in place of the names of those that tell who was in them."""
+    telling = {uri for uri, parts in archives.items() if any(map(named.search, (uri, *parts)))}
+    return {
+        nameless_archive(uri) if uri in telling else uri: {
+            nameless_archive(part) if uri in telling else part: size for part, size in parts.items()
+        }
+        for uri, parts in archives.items()
+    }
+
+
 def _take_out(out: Path, manifest: Manifest, removals: tuple[Removal, ...]) -> list[ShardUnit]:
-    for name in (INDEX, REJECTIONS, REPORT):  # a report shows faces and names
+    for name in (INDEX, REJECTIONS, REPORT, CARD, CROISSANT):  # a report shows faces and names
         (out / name).unlink(missing_ok=True)
     sync(out)
-    concerned = concerned_units(out, manifest.config, removals)
+    concerned = concerned_units(out, manifest, removals)
     for unit in concerned:
-        take_out_of_shard(out, unit, removals)
+        take_out_of_shard(out, unit, manifest, removals)
     for path in plan.plan_files(out):
-        take_out_of_plan(out, path, removals)
+        take_out_of_plan(out, path, manifest, removals)
     return concerned
 
 
 def _finish(out: Path, manifest: Manifest) -> Manifest:
-    """Index, ledger and card of what is left; without them where a build or an addition had not been finished before."""
-    manifest = replace(manifest, removals=tuple(replace(removal, finished=True) for removal in manifest.removals))
+    """Index, ledger and card of what is left; without them where a build or an addition had not been finished before.
+
+    Raises:
+        BuildFailed: a shard that has nothing to do with the removal is damaged; the removal is done all the same
+    """
+    used = plan.archives(out)
+    manifest = replace(
+        manifest,
+        removals=tuple(replace(removal, finished=True) for removal in manifest.removals),
+        archives={uri: parts for uri, parts in manifest.archives.items() if uri in used or not is_nameless(uri)},
+        files=plan.digests(out),
+    )
     if manifest.addition or pending(plan.units(out), out):
         manifest.write(out)
         return manifest
-    return finalize(out, manifest)
+    try:
+        return finalize(out, manifest)
+    except BuildFailed as error:
+        manifest.write(out)
+        raise BuildFailed(f"all of it is removed, but the data set is incomplete: {error}") from error

@@ -53,6 +53,7 @@ class BuildJob:
     aus: where action units come from, if anywhere
     bucket: an object store that the data set is built into; `out` is then a directory of this machine
     run: differs from run to run
+    made_by: digest of what decides the bytes, which each shard records
     addition, adding: number and name of what is added to shards that are built already; None for a build
     """
 
@@ -69,6 +70,7 @@ class BuildJob:
     aus: AuSource | None = None
     bucket: Bucket | None = None
     run: str = ""
+    made_by: str | None = None
     addition: int | None = None
     adding: str | None = None
 
@@ -89,7 +91,7 @@ def build_shard(unit: ShardUnit, job: BuildJob) -> ShardUnit:
     committed = False
     try:
         built = _noted(outcomes(read_unit(job.out, unit), job, journal), journal)
-        entry, rows = _write_tar(unit, with_action_units(built, job.aus, job.scratch), job.out)
+        entry, rows = _write_tar(unit, with_action_units(built, job.aus, job.scratch), job)
         if entry.clips and not tar_path(job.out, unit.split, unit.name).exists():
             raise Abandoned(unit.name)  # the work folder was removed under the tar
         with replacing(job.out, marker) as temporary:
@@ -107,17 +109,18 @@ def _noted(built: Iterable[list[Outcome]], journal: Journal) -> Iterator[list[Ou
         journal.done(planned_key(clip[0].spec.key))
 
 
-def _write_tar(unit: ShardUnit, built: Iterable[list[Outcome]], out: Path) -> tuple[ShardEntry, list[dict[str, Any]]]:
+def _write_tar(unit: ShardUnit, built: Iterable[list[Outcome]], job: BuildJob) -> tuple[ShardEntry, list[dict[str, Any]]]:
     """Write the samples; gives the shard's entry, with the hash of what lies on disk, and the rows of the marker."""
     rows = []
-    target = tar_path(out, unit.split, unit.name)
+    target = tar_path(job.out, unit.split, unit.name)
     target.unlink(missing_ok=True)  # of a run that ended between tar and marker
-    with replacing(out, target) as temporary:
+    with replacing(job.out, target) as temporary:
         with ShardWriter(temporary) as writer:
             for clip in built:
                 rows += [_row(outcome, unit, writer) for outcome in clip]
         kept = sum(row["kept"] for row in rows)
-        return ShardEntry(unit.name, unit.split, kept, len(rows) - kept, *size_and_hash(temporary)), rows
+        entry = ShardEntry(unit.name, unit.split, kept, len(rows) - kept, *size_and_hash(temporary), made_by=job.made_by)
+        return entry, rows
 
 
 def _row(outcome: Outcome, unit: ShardUnit, writer: ShardWriter) -> dict[str, Any]:

@@ -7,29 +7,32 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline import plan
+from pipeline.markers import read_committed
 from pipeline.rewrite import open_shard, replace_shard, settle
 from pipeline.tar import ShardReader, ShardWriter
-from schemas.config import TUBE_RECIPES, BuildConfig
+from schemas.config import TUBE_RECIPES
 from schemas.layout import marker_path, planned_key
-from schemas.marker import read_marker
+from schemas.manifest import Manifest
 from schemas.records import ClipSpec, Rejected, ShardUnit, Span
-from schemas.removal import Removal, matching, placeholder
+from schemas.removal import Removal, matching, nameless_archive, placeholder
 from schemas.tables import MARKER, PLAN, planned_keys_of, rejected_row, spec_row, table
 
 Rows = list[dict[str, Any]]
 
+_WHO = ["key", "identity", "video"]
 
-def concerned_units(out: Path, config: BuildConfig, removals: tuple[Removal, ...]) -> list[ShardUnit]:
-    """The units that hold clips which the removals match, built or not."""
-    masks = {
-        path.name: matching(pq.read_table(path, columns=["key", "identity", "video"]), removals) for path in plan.plan_files(out)
-    }
+
+def concerned_units(out: Path, manifest: Manifest, removals: tuple[Removal, ...]) -> list[ShardUnit]:
+    """The units that hold clips which the removals match, built or not, or clips in an archive whose name goes."""
+    masks = {}
+    for path in plan.plan_files(out):
+        rows = plan.read_plan(path, [*_WHO, "spans"])
+        masks[path.name] = matching(rows, removals) | _in_archives(rows, _telling(rows, manifest))
     # A tube alone does not stand in the plan.
-    look = config.recipe in TUBE_RECIPES and any(removal.kind == "key" for removal in removals)
+    look = manifest.config.recipe in TUBE_RECIPES and any(removal.kind == "key" for removal in removals)
     return [
         unit
         for unit in plan.units(out)
@@ -37,38 +40,72 @@ def concerned_units(out: Path, config: BuildConfig, removals: tuple[Removal, ...
     ]
 
 
-def take_out_of_shard(out: Path, unit: ShardUnit, removals: tuple[Removal, ...]) -> None:
+def take_out_of_shard(out: Path, unit: ShardUnit, manifest: Manifest, removals: tuple[Removal, ...]) -> None:
     """Rewrite a shard without the clips that match; nothing where it is not built, or done already. Raises DatasetError."""
     path = marker_path(out, unit.split, unit.name)
     if not path.exists():
         return
     settle(out, unit.split, unit.name)
-    entry, rows = read_marker(path)
+    entry, rows = read_committed(path)
     clips, tubes = _whole(rows, removals), _to_go(rows, removals)
-    if not tubes.any():
+    telling = _telling(rows, manifest)
+    if not tubes.any() and not telling:
         return
     staying = rows.filter(pa.array(~tubes))
     with open_shard(out, entry, staying) as reader:
-        replace_shard(out, entry, lambda writer: _rows_left(rows.to_pylist(), clips, tubes, reader, writer))
+        stored = _without_archives(rows.to_pylist(), telling)
+        replace_shard(out, entry, lambda writer: _rows_left(stored, clips, tubes, reader, writer))
 
 
-def take_out_of_plan(out: Path, path: Path, removals: tuple[Removal, ...]) -> None:
+def take_out_of_plan(out: Path, path: Path, manifest: Manifest, removals: tuple[Removal, ...]) -> None:
     """Put placeholders for the clips of a plan file that match; rows and units stay where they are."""
-    rows = pq.read_table(path)
-    gone = np.flatnonzero(matching(rows, removals))
-    if not len(gone):
+    rows = plan.read_plan(path)
+    telling = _telling(rows, manifest)
+    removed = matching(rows, removals)
+    changed = np.flatnonzero(removed | _in_archives(rows, telling))
+    if not len(changed):
         return
-    old = rows.take(pa.array(gone)).select(["source", "split", "key", "unit"]).to_pylist()
-    specs = [(placeholder(row["source"], row["split"], row["key"]), row["unit"]) for row in old]
-    new = table(({**spec_row(spec), "cost": spec.cost, "unit": unit} for spec, unit in specs), PLAN)
+    old = _without_archives(rows.take(pa.array(changed)).to_pylist(), telling)
+    new = table((_placeholder_row(row) if gone else row for row, gone in zip(old, removed[changed], strict=True)), PLAN)
     order = np.arange(len(rows))
-    order[gone] = len(rows) + np.arange(len(gone))
-    plan.store(out, path, pa.concat_tables([rows.cast(PLAN), new]).take(pa.array(order)))
+    order[changed] = len(rows) + np.arange(len(changed))
+    plan.store(out, path, pa.concat_tables([rows, new]).take(pa.array(order)))
+
+
+def _placeholder_row(row: dict[str, Any]) -> dict[str, Any]:
+    spec = placeholder(row["source"], row["split"], row["key"])
+    return {**spec_row(spec), "cost": spec.cost, "unit": row["unit"]}
+
+
+def _telling(rows: pa.Table, manifest: Manifest) -> frozenset[str]:
+    """The archives of these rows whose names are to go: dataset.json has digests in place of them."""
+    return frozenset(uri for uri in plan.archives_of(rows) if nameless_archive(uri) in manifest.archives)
+
+
+def _in_archives(rows: pa.Table, archives: frozenset[str]) -> NDArray[np.bool_]:
+    """bool [n]: the rows with a span in one of the archives."""
+    if not archives:
+        return np.zeros(len(rows), np.bool_)
+    named = (any(packed["archive"] in archives for packed in _packed(row)) for row in rows.select(["spans"]).to_pylist())
+    return np.fromiter(named, np.bool_, len(rows))
+
+
+def _without_archives(rows: Rows, archives: frozenset[str]) -> Rows:
+    """The rows, changed in place, with digests for the names of these archives."""
+    for row in rows:
+        for packed in _packed(row):
+            if packed["archive"] in archives:
+                packed["archive"] = nameless_archive(packed["archive"])
+    return rows
+
+
+def _packed(row: dict[str, Any]) -> list[dict[str, Any]]:
+    return [span[name] for span in row["spans"] for name in ("packed", "track_packed") if span[name]]
 
 
 def _built(out: Path, unit: ShardUnit) -> pa.Table:
     path = marker_path(out, unit.split, unit.name)
-    return read_marker(path)[1] if path.exists() else MARKER.empty_table()
+    return read_committed(path)[1] if path.exists() else MARKER.empty_table()
 
 
 def _to_go(rows: pa.Table, removals: tuple[Removal, ...]) -> NDArray[np.bool_]:

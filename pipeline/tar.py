@@ -1,6 +1,5 @@
 """A WebDataset tar whose bytes depend on its members alone, written so that each member's place is known; and reading it."""
 
-import hashlib
 import tarfile
 import zlib
 from collections.abc import Sequence
@@ -8,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from schemas.atomic import naming
+from schemas.atomic import naming, sha256_of
 from schemas.errors import DatasetError
 from schemas.tables import Member
 
@@ -85,7 +84,4 @@ class ShardReader:
 
 def size_and_hash(path: Path) -> tuple[int, str | None]:
     """Bytes and sha256 of a tar; 0 and None where there is none."""
-    if not path.exists():
-        return 0, None
-    with path.open("rb") as stream:
-        return path.stat().st_size, hashlib.file_digest(stream, "sha256").hexdigest()
+    return (path.stat().st_size, sha256_of(path)) if path.exists() else (0, None)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from schemas.typed import check_types
+
 
 @dataclass(frozen=True, slots=True)
 class Addition:
@@ -24,6 +26,9 @@ class Addition:
     config: dict[str, Any]
     provenance: dict[str, str]
     finished: bool = False
+
+    def __post_init__(self) -> None:
+        check_types(self)
 
     def same_as(self, other: "Addition") -> bool:
         """Whether both add the same, whenever they were asked for."""

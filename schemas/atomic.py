@@ -1,5 +1,6 @@
 """Files that are whole or absent: written to a temporary name in the data set's work folder, synced, then renamed."""
 
+import hashlib
 import os
 import socket
 from collections.abc import Iterator
@@ -26,6 +27,12 @@ def naming(path: Path) -> Iterator[None]:
     except OSError as error:
         error.filename = error.filename or str(path)
         raise
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @contextmanager

@@ -8,6 +8,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from schemas.typed import check_types
+
 FITS = ("pad", "squash")
 TUBE_RECIPES = ("track", "fomm-track")
 RECIPES = ("resize", "bbox", "fomm-bbox", *TUBE_RECIPES)
@@ -61,6 +63,7 @@ class BuildConfig:
     decode_timeout_s: float = 300.0
 
     def __post_init__(self) -> None:
+        check_types(self)
         choices = {"unit": UNITS, "recipe": RECIPES, "fit": FITS, "precision": PRECISIONS, "aus": AUS}
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -100,11 +103,23 @@ class BuildConfig:
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> "BuildConfig":
-        """Inverse of `to_json`. Raises ValueError on fields of another version."""
-        known = {field.name for field in dataclasses.fields(cls)}
-        if set(stored) != known:
-            raise ValueError(f"config fields differ from this version's: {', '.join(sorted(set(stored) ^ known))}")
-        return cls(**stored)
+        """Inverse of `to_json`.
+
+        A field that an earlier version did not have gets the value that describes how that version built: `absent` in the
+        field's metadata if it is given there, else the default.
+
+        Raises:
+            ValueError: a value cannot be used, or a field is of a later version
+        """
+        known = {field.name: field for field in dataclasses.fields(cls)}
+        if later := sorted(set(stored) - set(known)):
+            raise ValueError(f"config fields of another version: {', '.join(later)}")
+        absent = {name: field.metadata["absent"] for name, field in known.items() if "absent" in field.metadata}
+        return cls(**{**absent, **stored})
+
+    def changed(self) -> dict[str, Any]:
+        """The fields that differ from their defaults: what stays the same when a later version adds a field."""
+        return {field.name: value for field in dataclasses.fields(self) if (value := getattr(self, field.name)) != field.default}
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

@@ -11,8 +11,10 @@ import functools
 import hashlib
 import os
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import unquote_to_bytes
+
+from schemas.errors import DatasetError
 
 DATASET_JSON = "dataset.json"
 INDEX = "index.parquet"
@@ -53,8 +55,21 @@ def path_to_uri(path: str) -> str:
 
 
 def uri_to_path(uri: str) -> str:
-    """Inverse of `path_to_uri`."""
-    return os.fsdecode(unquote_to_bytes(uri))
+    """Inverse of `path_to_uri`. Raises DatasetError: the path is absolute or leaves the root through `..`."""
+    path = unescaped(uri)
+    if path.startswith("/") or "\0" in path or ".." in PurePosixPath(path).parts:
+        raise DatasetError(f"{uri!r} is not a path below the input")
+    return path
+
+
+def unescaped(text: str) -> str:
+    """A uri or key without its percent escapes; it may be any path."""
+    return os.fsdecode(unquote_to_bytes(text))
+
+
+def key_part(name: str) -> str:
+    """An identity or video as it is spelt in keys."""
+    return _key_part(name, _DIRECTORY_PART_BYTES)
 
 
 def _key_part(name: str, limit: int) -> str:
@@ -85,7 +100,7 @@ def planned_key(key: str) -> str:
 @functools.lru_cache(maxsize=16)
 def _video_key(identity: str, video: str) -> str:
     """Cached, since the clips of a video are listed one after the other."""
-    return f"{_key_part(identity, _DIRECTORY_PART_BYTES)}/{_key_part(video, _DIRECTORY_PART_BYTES)}"
+    return f"{key_part(identity)}/{key_part(video)}"
 
 
 def frame_suffix(number: int) -> str:
@@ -98,19 +113,32 @@ def shard_name(source: str, split: str, number: int) -> str:
     return f"{source}-{split}-{number:06d}"
 
 
+def is_plain_name(name: str) -> bool:
+    """Whether a name is one component of a path that stays where it is put, and is not hidden."""
+    return bool(name) and not name.startswith(".") and "/" not in name and "\0" not in name and len(os.fsencode(name)) < 240
+
+
+def _shard_path(out: Path, split: str, name: str, suffix: str) -> Path:
+    """A file of a shard. Raises DatasetError: split or name, which can come from a hostile data set, would lead elsewhere."""
+    for part in (split, name):
+        if not is_plain_name(part):
+            raise DatasetError(f"{part!r} cannot be the name of a split or shard")
+    return out / split / f"{name}{suffix}"
+
+
 def tar_path(out: Path, split: str, name: str) -> Path:
-    """The shard's tar."""
-    return out / split / f"{name}.tar"
+    """The shard's tar. Raises DatasetError, as the next two do: split or name is not a plain name."""
+    return _shard_path(out, split, name, ".tar")
 
 
 def marker_path(out: Path, split: str, name: str) -> Path:
     """The shard's marker."""
-    return out / split / f"{name}.parquet"
+    return _shard_path(out, split, name, ".parquet")
 
 
 def next_marker_path(out: Path, split: str, name: str) -> Path:
     """The marker that takes the place of the shard's when its tar has been replaced; there for a moment only."""
-    return out / split / f"{name}.parquet.next"
+    return _shard_path(out, split, name, ".parquet.next")
 
 
 def plan_path(out: Path, number: int) -> Path:

@@ -1,7 +1,13 @@
-"""dataset.json: what a data set is, what made it, and what it holds."""
+"""dataset.json: what a data set is, what made it, and what it holds.
+
+Format version 2 added digests: of dataset.json itself, of the files that it lists, of each marker, and of what decides the bytes
+of a shard. Data sets of version 1 are read as they are; a command that writes to one upgrades it (`pipeline.upgrade`).
+"""
 
 import dataclasses
+import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,11 +16,26 @@ from schemas.addition import Addition
 from schemas.atomic import write_whole
 from schemas.config import BuildConfig
 from schemas.errors import DatasetError
-from schemas.layout import DATASET_JSON
+from schemas.layout import DATASET_JSON, is_plain_name
 from schemas.removal import Removal
+from schemas.typed import check_types
 
 FORMAT = "motionshards"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_MOST_BYTES = 2**28
+READABLE = (1, FORMAT_VERSION)
+_SHA256 = re.compile("[0-9a-f]{64}")
+
+
+def digest_of(content: dict[str, Any]) -> str:
+    """SHA-256 of JSON data, however they are laid out."""
+    canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def made_by(config: BuildConfig, provenance: dict[str, str]) -> str:
+    """The digest of what decides the bytes of a shard. Every shard's entry has it."""
+    return digest_of({"config": config.changed(), "provenance": provenance})
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +43,8 @@ class ShardEntry:
     """A committed shard. `sha256` is None and `bytes` 0 where every clip of the unit was rejected and no tar exists.
 
     added: numbers of the additions that rewrote it
+    made_by: digest of the config and the provenance that it was built with, see `made_by`; None if version 1 built it
+    marker_sha256: digest of its marker, see `schemas.marker`; not stored in the marker's own copy; None in version 1
     """
 
     name: str
@@ -31,9 +54,21 @@ class ShardEntry:
     bytes: int
     sha256: str | None
     added: tuple[int, ...] = ()
+    made_by: str | None = None
+    marker_sha256: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "added", tuple(self.added))  # JSON has lists
+        check_types(self)
+        for part in (self.name, self.split):
+            if not is_plain_name(part):
+                raise ValueError(f"{part[:100]!r} cannot be the name of a split or shard")
+        for name in ("clips", "rejected", "bytes"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} of {self.name} is {getattr(self, name)}")
+        for name in ("sha256", "made_by", "marker_sha256"):
+            if (digest := getattr(self, name)) is not None and not _SHA256.fullmatch(digest):
+                raise ValueError(f"{name} of {self.name} is {digest[:100]!r}, must be 64 hexadecimal digits")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +87,9 @@ class Run:
     runner: str
     workers: int
 
+    def __post_init__(self) -> None:
+        check_types(self)
+
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
@@ -67,6 +105,8 @@ class Manifest:
     removals: what was taken out on request
     additions: what was added to it once it was finished
     runs: how it was built; informative, and without those that were killed
+    files: sha256 of the plan files and, once it is finished, of index, rejections, croissant.json and README.md
+    format_version: of what was read; writing always makes the newest
     """
 
     config: BuildConfig
@@ -81,6 +121,18 @@ class Manifest:
     removals: tuple[Removal, ...] = ()
     additions: tuple[Addition, ...] = ()
     runs: tuple[Run, ...] = ()
+    files: dict[str, str] = field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        if len({entry.name for entry in self.shards}) != len(self.shards):
+            raise ValueError("shards: a name is listed twice")
+
+    @property
+    def made_by(self) -> str:
+        """The digest of what decides the bytes of its shards."""
+        return made_by(self.config, self.provenance)
 
     @property
     def interrupted(self) -> str | None:
@@ -104,7 +156,8 @@ class Manifest:
 
     def write(self, out: Path) -> None:
         """Replace OUT/dataset.json in one step."""
-        content = {"format": FORMAT, "format_version": FORMAT_VERSION, **dataclasses.asdict(self)}
+        content = {"format": FORMAT, **dataclasses.asdict(self), "format_version": FORMAT_VERSION}
+        content["sha256"] = digest_of(content)
         write_whole(out, out / DATASET_JSON, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
 
     @classmethod
@@ -116,6 +169,8 @@ class Manifest:
         """
         path = out / DATASET_JSON
         try:
+            if path.exists() and (not path.is_file() or path.stat().st_size > _MOST_BYTES):
+                raise DatasetError(f"{path} cannot be understood: it is no regular file, or far too large")
             return cls.parse(path.read_bytes(), str(path))
         except FileNotFoundError:
             raise DatasetError(f"{out} holds no data set: {DATASET_JSON} is missing") from None
@@ -127,13 +182,24 @@ class Manifest:
         """The content of dataset.json as a manifest; `path` is for messages. Raises DatasetError."""
         try:
             stored = json.loads(content)
-            if stored.pop("format") != FORMAT or stored.pop("format_version") != FORMAT_VERSION:
-                raise DatasetError(f"{path} is not of format {FORMAT} version {FORMAT_VERSION}")
+            if stored.pop("format") != FORMAT or stored["format_version"] not in READABLE:
+                raise DatasetError(f"{path} is not of format {FORMAT} version {' or '.join(map(str, READABLE))}")
+            stored.pop("sha256", None)
             stored["config"] = BuildConfig.from_json(stored["config"])
             stored["shards"] = tuple(ShardEntry(**entry) for entry in stored["shards"])
             stored["removals"] = tuple(Removal(**removal) for removal in stored.get("removals", ()))
             stored["additions"] = tuple(Addition(**addition) for addition in stored.get("additions", ()))
             stored["runs"] = tuple(Run(**run) for run in stored.get("runs", ()))
             return cls(**stored)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise DatasetError(f"{path} cannot be understood: {error}") from error
+
+
+def damage(content: bytes) -> str | None:
+    """What is wrong with the digest of dataset.json, in words; None where it is right, or of version 1. Raises DatasetError."""
+    version = Manifest.parse(content, DATASET_JSON).format_version
+    stored = json.loads(content)
+    recorded = stored.pop("sha256", None)
+    if version == 1 or recorded == digest_of(stored):
+        return None
+    return "is damaged or was edited: its sha256 is not that of its content"

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from schemas.layout import planned_key
 from schemas.records import ClipSpec, Span
+from schemas.typed import check_types
 
 KINDS = ("identity", "video", "key")
 _PREFIX = "removed/"
@@ -43,6 +44,7 @@ class Removal:
     finished: bool = False
 
     def __post_init__(self) -> None:
+        check_types(self)
         if self.kind not in KINDS:
             raise ValueError(f"kind is {self.kind!r}, must be one of {', '.join(KINDS)}")
 
@@ -55,6 +57,16 @@ def digest(kind: str, name: str) -> str:
 def placeholder_key(key: str) -> str:
     """What stands in place of a planned key. It has two parts, where the keys of clips have three."""
     return _PREFIX + digest("key", key)
+
+
+def nameless_archive(uri: str) -> str:
+    """What stands in place of the uri of an archive that is named after someone who was removed."""
+    return _PREFIX + digest("archive", uri)
+
+
+def is_nameless(uri: str) -> bool:
+    """Whether the uri of an archive was replaced by `nameless_archive`."""
+    return uri.startswith(_PREFIX)
 
 
 def is_placeholder(key: str) -> bool:

@@ -2,21 +2,32 @@
 
 A marker holds the rows of kept and rejected clips of one unit, so both are committed in one rename. `index.parquet` and
 `rejections.parquet` are the kept and the rejected rows of all markers.
+
+A later version may add columns, and fields of structs, at any place; they are nullable. Tables of an earlier one are read
+with nulls there, see `completed`.
 """
 
+import os
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from schemas.action_units import ActionUnits
 from schemas.layout import TUBE
 from schemas.records import Clip, ClipSpec, Packed, Quality, Rejected, Span
 
 QUALITY = tuple(field.name for field in fields(Quality))
+
+# Far above what a build writes, far below what fills a machine: a small file can declare, and unpack to, any size.
+_MOST_BYTES_A_GROUP = 2**31
+_MOST_ROWS_A_GROUP = 2**20
 
 PACKED = pa.struct(
     [
@@ -68,6 +79,10 @@ _KEPT = [
     ("frame_au_confidence", pa.list_(pa.float32())),
 ]
 _LOST = [("stage", pa.string()), ("reason", pa.string()), ("detail", pa.string()), ("retryable", pa.bool_())]
+
+# Of every row, and of the rows of kept clips. No version is without these columns.
+NEVER_NULL = ("key", "source", "split", "identity", "video", "shard")
+NEVER_NULL_KEPT = ("n_frames", "source_frames", "duration_s", "members")
 
 INDEX = pa.schema([*_WHO, ("shard", pa.string()), *_KEPT])
 REJECTIONS = pa.schema([*_WHO, ("shard", pa.string()), *_LOST])
@@ -169,3 +184,38 @@ def rejected_row(rejected: Rejected, shard: str) -> dict[str, Any]:
 def table(rows: Iterable[dict[str, Any]], schema: pa.Schema) -> pa.Table:
     """Rows as a table; columns that a row lacks are null."""
     return pa.Table.from_pylist(list(rows), schema=schema)
+
+
+def completed(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The rows with the columns of `schema`: those that an earlier version did not write are null, also within structs.
+
+    Raises:
+        pa.ArrowException: a column has another type, one that `schema` lacks is there, or one of every version is not
+    """
+    if rows.column_names == schema.names:
+        return rows.cast(schema)
+    if strange := set(rows.column_names) - set(schema.names):
+        raise pa.ArrowInvalid(f"columns of another version: {', '.join(sorted(strange))}")
+    if missing := [one for one in schema.names if one in (*NEVER_NULL, *NEVER_NULL_KEPT) and one not in rows.column_names]:
+        raise pa.ArrowInvalid(f"columns are missing: {', '.join(missing)}")
+    columns = {
+        one.name: rows[one.name].cast(one.type) if one.name in rows.column_names else pa.nulls(len(rows), one.type)
+        for one in schema
+    }
+    return pa.table(columns, schema)
+
+
+def open_parquet(path: Path) -> pq.ParquetFile:
+    """Open a table of a data set that may be damaged or hostile. Use it as a context, so that the file is closed.
+
+    Raises:
+        OSError, pa.ArrowException: it is no regular file (a FIFO would block), no parquet file, or declares an absurd size
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(f"{path} is not a regular file")
+    file = pq.ParquetFile(path)
+    # Of a group's columns nothing is asked here: pyarrow ends the process where their statistics are damaged.
+    for group in map(file.metadata.row_group, range(file.num_row_groups)):
+        if group.total_byte_size > _MOST_BYTES_A_GROUP or group.num_rows > _MOST_ROWS_A_GROUP:
+            raise pa.ArrowInvalid(f"a row group declares {group.num_rows} rows and {group.total_byte_size} bytes")
+    return file

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, stop_on_signals
+from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
 from dataset.index import Dataset
 from dataset.report.content import gather
 from dataset.report.page import page
@@ -64,7 +64,7 @@ def _report(out: Path, target: Path, options: argparse.Namespace) -> int:
     with beside(target) as temporary:
         temporary.write_bytes(html)
     if not options.quiet:
-        print(f"{target}: {size(len(html))}, {time.monotonic() - start:.1f} s")
+        show(f"{target}: {size(len(html))}, {time.monotonic() - start:.1f} s")
     return OK
 
 

@@ -3,6 +3,8 @@
 import html
 from collections.abc import Iterable
 
+from schemas.printable import printable_lines
+
 
 class Markup(str):
     """Text in which `<`, `&` and quotes mean what they mean in HTML."""
@@ -27,14 +29,19 @@ def joined(parts: Iterable[Markup], between: str = "\n") -> Markup:
 def _content(inside: "str | Markup | Iterable[Markup]") -> str:
     if isinstance(inside, Markup):
         return inside
-    return html.escape(inside) if isinstance(inside, str) else "".join(inside)
+    return _escaped(inside) if isinstance(inside, str) else "".join(inside)
+
+
+def _escaped(text: str) -> str:
+    """For HTML, and without the characters that would turn the order of what follows around."""
+    return html.escape(printable_lines(text))
 
 
 def _attribute(key: str, value: str | float | bool | None) -> str:
     if value is None or value is False:
         return ""
     name = key.rstrip("_").replace("_", "-")
-    return f" {name}" if value is True else f' {name}="{html.escape(_number(value))}"'
+    return f" {name}" if value is True else f' {name}="{_escaped(_number(value))}"'
 
 
 def _number(value: str | float) -> str:

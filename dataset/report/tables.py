@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from schemas.errors import DatasetError
+from schemas.tables import completed
 
 Rows = NDArray[np.int64]
 """int64 [n], numbers of rows in a table, counted from 0."""
@@ -22,7 +23,7 @@ def pieces(path: Path, schema: pa.Schema, columns: Sequence[str]) -> Iterator[tu
     Raises:
         DatasetError: the table cannot be read, or is not of `schema`
     """
-    with _opened(path, schema) as file:
+    with _opened(path) as file:
         first = 0
         for group in range(file.num_row_groups):
             table = _group(file, group, schema, columns)
@@ -33,7 +34,7 @@ def pieces(path: Path, schema: pa.Schema, columns: Sequence[str]) -> Iterator[tu
 def rows_at(path: Path, schema: pa.Schema, columns: Sequence[str], rows: Rows) -> list[dict[str, Any]]:
     """The rows with these numbers, in their order; groups that hold none of them are not read. Raises DatasetError."""
     found: dict[int, dict[str, Any]] = {}
-    with _opened(path, schema) as file:
+    with _opened(path) as file:
         sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
         ends = np.cumsum(sizes, dtype=np.int64)
         home = np.searchsorted(ends, rows, side="right")
@@ -46,12 +47,10 @@ def rows_at(path: Path, schema: pa.Schema, columns: Sequence[str], rows: Rows) -
 
 
 @contextmanager
-def _opened(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetFile]:
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     """Failures of reading become a DatasetError."""
     try:
         with pq.ParquetFile(path) as file:
-            if missing := sorted(set(schema.names) - set(file.schema_arrow.names)):
-                raise DatasetError(f"{path}: columns are missing: {', '.join(missing)}")
             yield file
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
@@ -60,4 +59,4 @@ def _opened(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetFile]:
 def _group(file: pq.ParquetFile, group: int, schema: pa.Schema, columns: Sequence[str]) -> pa.Table:
     """A row group with these columns, in this order; parquet gives them in that of the file."""
     part = pa.schema([schema.field(name) for name in columns])
-    return file.read_row_group(group, list(columns)).select(list(columns)).cast(part)
+    return completed(file.read_row_group(group, list(columns)), part)

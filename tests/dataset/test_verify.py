@@ -25,6 +25,7 @@ from pipeline.croissant import croissant
 from pipeline.finalize import finalize
 from pipeline.shard import BuildJob, build_shard
 from pipeline.tar import ShardWriter
+from schemas.atomic import sha256_of
 from schemas.layout import (
     CROISSANT,
     DATASET_JSON,
@@ -38,7 +39,7 @@ from schemas.layout import (
     tar_path,
 )
 from schemas.manifest import Manifest, ShardEntry
-from schemas.marker import read_marker, write_marker
+from schemas.marker import read_entry, read_marker, write_marker
 from schemas.sample import npy_bytes
 from schemas.tables import INDEX as INDEX_SCHEMA
 from schemas.tables import MARKER, table
@@ -87,14 +88,15 @@ def rewrite(out: Path, change: Callable[[Files], None]) -> None:
     sha = subprocess.run(["sha256sum", tar_of(out)], capture_output=True, text=True, check=True).stdout.split()[0]
     new = dataclasses.replace(old, bytes=tar_of(out).stat().st_size, sha256=sha)
     write_marker(marker_of(out), new, table(rows, MARKER))
+    new = read_entry(marker_of(out))
     shards = tuple(new if entry == old else entry for entry in manifest.shards)
     counts = {**manifest.counts, "bytes": sum(entry.bytes for entry in shards)}
     kept = [read_marker(marker_path(out, entry.split, entry.name))[1] for entry in shards]
     index = pa.concat_tables([rows.filter(rows["kept"]).select(INDEX_SCHEMA.names) for rows in kept])
     pq.write_table(index, out / INDEX)
-    changed = dataclasses.replace(manifest, shards=shards, counts=counts)
-    changed.write(out)
+    changed = dataclasses.replace(manifest, shards=shards, counts=counts, files=manifest.files | {INDEX: sha256_of(out / INDEX)})
     (out / CROISSANT).write_text(croissant(changed, out))
+    dataclasses.replace(changed, files=changed.files | {CROISSANT: sha256_of(out / CROISSANT)}).write(out)
     shutil.rmtree(out / ".work")
 
 
@@ -292,7 +294,7 @@ def wrong_count(out: Path) -> str:
 
 def lost_count(out: Path) -> str:
     edit_json(out, lambda content: content.update(counts=None))
-    return f"{DATASET_JSON}: counts.planned is None, found 9"
+    return f"{DATASET_JSON}: cannot be understood: counts is None"
 
 
 def wrong_reason(out: Path) -> str:
@@ -307,7 +309,7 @@ def unlisted_shard(out: Path) -> str:
 
 def path_as_shard(out: Path) -> str:
     edit_json(out, lambda content: content["shards"][0].update(name="../../elsewhere"))
-    return f"{DATASET_JSON}: its list of shards"
+    return f"{DATASET_JSON}: cannot be understood: '../../elsewhere' cannot be the name of a split or shard"
 
 
 def missing_manifest(out: Path) -> str:

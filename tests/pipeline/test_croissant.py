@@ -18,6 +18,7 @@ from dataset import build
 from dataset.index import Dataset
 from pipeline.card_sources import CORPORA
 from pipeline.croissant import croissant
+from schemas.atomic import sha256_of
 from schemas.config import BuildConfig
 from schemas.layout import CROISSANT, INDEX, REJECTIONS
 from schemas.manifest import Manifest
@@ -171,7 +172,8 @@ def test_a_data_set_without_clips_is_valid(tmp_path: Path, read: Callable[[Path]
     for name, schema in ((INDEX, INDEX_SCHEMA), (REJECTIONS, REJECTIONS_SCHEMA)):
         pq.write_table(schema.empty_table(), tmp_path / name)
     counts = {"planned": 1, "kept": 0, "rejected": {"no_face": 1}, "kept_by_split": {}}
-    manifest = Manifest(config=BuildConfig(source="taichi"), provenance={}, input="", counts=counts)
+    files = {name: sha256_of(tmp_path / name) for name in (INDEX, REJECTIONS)}
+    manifest = Manifest(config=BuildConfig(source="taichi"), provenance={}, input="", counts=counts, files=files)
     (tmp_path / CROISSANT).write_text(croissant(manifest, tmp_path))
     file = read(tmp_path / CROISSANT)
     assert file.missing == UNKNOWN and file.records("rejections") == []

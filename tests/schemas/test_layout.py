@@ -4,12 +4,14 @@ import os
 import string
 import tarfile
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from schemas import layout
+from schemas.errors import DatasetError
 
 LONGEST_SUFFIX = max((layout.LANDMARK_SCORES, layout.LANDMARKS, layout.META, layout.frame_suffix(999)), key=len)
 NAMES = [
@@ -52,7 +54,23 @@ def random_names(seed: int, count: int) -> list[str]:
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
 def test_a_path_comes_back_from_its_uri(name: str) -> None:
     path = f"dev/mp4/{name}/{name}.mp4"
-    assert layout.uri_to_path(layout.path_to_uri(path)) == path
+    assert layout.unescaped(layout.path_to_uri(path)) == path
+    if name != "..":
+        assert layout.uri_to_path(layout.path_to_uri(path)) == path
+
+
+@pytest.mark.parametrize("uri", ["../a.mp4", "a/../../b.mp4", "/etc/passwd", "%2E%2E/a", "%2Fetc/passwd", "a/..", "a%00b"])
+def test_a_uri_never_leads_out_of_the_input(uri: str) -> None:
+    with pytest.raises(DatasetError, match="not a path below the input"):
+        layout.uri_to_path(uri)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../a", "a/b", "/a", ".work", "a\0b", "x" * 300])
+@pytest.mark.parametrize("place", [layout.tar_path, layout.marker_path, layout.next_marker_path])
+def test_no_file_of_a_shard_lies_elsewhere(place: Callable[[Path, str, str], Path], name: str) -> None:
+    for split, shard in ((name, "s-train-000000"), ("train", name)):
+        with pytest.raises(DatasetError, match="cannot be the name"):
+            place(Path("out"), split, shard)
 
 
 def test_random_bytes_come_back_from_their_uri_and_every_uri_is_clean_text() -> None:

@@ -1,6 +1,7 @@
 """dataset.json: written and read back, and every way in which it can be wrong."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from schemas.config import BuildConfig
 from schemas.errors import DatasetError
 from schemas.layout import DATASET_JSON
-from schemas.manifest import FORMAT, FORMAT_VERSION, Manifest, Run, ShardEntry
+from schemas.manifest import FORMAT, FORMAT_VERSION, Manifest, Run, ShardEntry, damage, made_by
 
 FULL = Manifest(
     config=BuildConfig(source="voxceleb2", min_frames=2, decode_timeout_s=12.5),
@@ -43,6 +44,9 @@ def test_writing_again_replaces_and_equal_manifests_are_equal_bytes(tmp_path: Pa
     assert "☃".encode() in first  # for people to read
 
 
+SHARD = {"name": "s-train-000000", "split": "train", "clips": 1, "rejected": 0, "bytes": 2048, "sha256": "ab" * 32}
+
+
 def edited(change: dict[str, Any], **without: Any) -> bytes:
     stored = {"format": FORMAT, "format_version": FORMAT_VERSION, "provenance": {}, "input": "", "shards": []}
     stored |= {"config": BuildConfig(source="s").to_json(), "complete": False, "counts": {}} | change
@@ -65,7 +69,10 @@ def test_the_edited_manifest_of_these_tests_is_readable_as_it_is(tmp_path: Path)
         b"\xff\xfe",
         b"{}",
         edited({"format": "other"}),
-        edited({"format_version": 2}),
+        edited({"format_version": 3}),
+        edited({"format_version": 0}),
+        edited({"format_version": True}),
+        edited({"format_version": 2.0}),
         edited({"format_version": "1"}),
         edited({}, format=1),
         edited({}, config=1),
@@ -73,19 +80,65 @@ def test_the_edited_manifest_of_these_tests_is_readable_as_it_is(tmp_path: Path)
         edited({}, shards=1),
         edited({"surplus": 1}),
         edited({"config": None}),
-        edited({"config": {"source": "s"}}),
+        edited({"config": {"size": 64}}),
         edited({"config": BuildConfig(source="s").to_json() | {"size": 1}}),
         edited({"config": BuildConfig(source="s").to_json() | {"size": "big"}}),
         edited({"shards": [{"name": "x"}]}),
         edited({"shards": [1]}),
         edited({"shards": None}),
+        *(
+            edited({"shards": [SHARD | change]})
+            for change in (
+                {"name": "../x"},
+                {"name": ""},
+                {"name": 7},
+                {"split": "a/b"},
+                {"split": ".."},
+                {"clips": -1},
+                {"clips": "1"},
+                {"bytes": 2**70},
+                {"bytes": 1.5},
+                {"rejected": True},
+                {"sha256": "ab"},
+                {"added": ["1"]},
+                {"marker_sha256": "../x"},
+            )
+        ),
+        edited({"shards": [SHARD, SHARD]}),
+        edited({"counts": None}),
+        edited({"removals": [{"kind": "key", "digest": "a", "at": "", "clips": "1", "samples": 1}]}),
+        edited({"files": {"index.parquet": 1}}),
+        b"[" * 200_000,
+        b'{"format": ' * 100_000,
     ],
     ids=lambda content: content[-45:].decode("latin-1"),
 )
 def test_what_is_no_manifest_is_a_dataset_error_that_names_the_file(tmp_path: Path, content: bytes) -> None:
     (tmp_path / DATASET_JSON).write_bytes(content)
-    with pytest.raises(DatasetError, match=DATASET_JSON):
+    with pytest.raises(DatasetError, match=DATASET_JSON) as told:
         Manifest.read(tmp_path)
+    assert "\n" not in str(told.value)
+
+
+def test_an_edit_is_noticed_wherever_it_is_and_another_layout_is_none(tmp_path: Path) -> None:
+    FULL.write(tmp_path)
+    content = (tmp_path / DATASET_JSON).read_bytes()
+    assert damage(content) is None
+    stored = json.loads(content)
+    assert damage(json.dumps(dict(reversed(stored.items())), ensure_ascii=True).encode()) is None
+    for change in ({"input": "/elsewhere"}, {"sha256": "0" * 64}, {"counts": {}}, {"config": stored["config"] | {"seed": 1}}):
+        assert "is damaged or was edited" in str(damage(json.dumps(stored | change).encode()))
+    del stored["sha256"]
+    assert "is damaged or was edited" in str(damage(json.dumps(stored).encode()))
+    assert damage(json.dumps(stored | {"format_version": 1}).encode()) is None, "version 1 had none"
+
+
+def test_what_decides_the_bytes_has_a_digest_that_new_fields_do_not_change() -> None:
+    config = FULL.config
+    assert FULL.made_by == made_by(replace(config), dict(reversed(FULL.provenance.items())))
+    others = [made_by(replace(config, seed=1), FULL.provenance), made_by(config, {**FULL.provenance, "ffmpeg": "8"})]
+    assert len({FULL.made_by, *others}) == 3
+    assert config.changed() == {"source": "voxceleb2", "min_frames": 2, "decode_timeout_s": 12.5}
 
 
 def test_a_folder_without_a_manifest_holds_no_data_set(tmp_path: Path) -> None:

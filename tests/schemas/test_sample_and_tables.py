@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -204,3 +206,27 @@ def test_the_marker_has_every_column_of_index_and_rejections() -> None:
             assert tables.MARKER.field(field.name).equals(field)
     row = tables.clip_row(make_clip(), "s", []) | tables.rejected_row(Rejected(SPEC, "corrupt"), "s")
     assert set(row) == set(tables.MARKER.names)
+
+
+def test_columns_and_parts_of_structs_that_are_not_there_become_null() -> None:
+    schema = pa.schema(
+        [("a", pa.int32()), ("b", pa.list_(pa.struct([("x", pa.int64()), ("y", pa.string())]))), ("c", pa.string())]
+    )
+    old = pa.table({"b": pa.array([[{"x": 1}], None]), "a": [1, 2]})
+    found = tables.completed(old, schema)
+    assert found.schema.equals(schema)
+    assert found.to_pylist() == [{"a": 1, "b": [{"x": 1, "y": None}], "c": None}, {"a": 2, "b": None, "c": None}]
+    for strange in (pa.table({"a": ["text"]}), pa.table({"a": [1], "z": [1]})):
+        with pytest.raises(pa.ArrowException):
+            tables.completed(strange, schema)
+
+
+def test_a_small_file_that_unpacks_to_any_size_is_not_opened(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.parquet"
+    pq.write_table(pa.table({"key": pa.nulls(3_000_000, pa.string())}), path, row_group_size=3_000_000)
+    assert path.stat().st_size < 10_000
+    with pytest.raises(pa.ArrowInvalid, match="3000000 rows"):
+        tables.open_parquet(path)
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(OSError, match="not a regular file"):
+        tables.open_parquet(tmp_path / "fifo")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from schemas.action_units import ActionUnits, AuFile
 from schemas.errors import ClipRejected
-from schemas.layout import path_to_uri, planned_key, uri_to_path
+from schemas.layout import path_to_uri, planned_key, unescaped, uri_to_path
 from transforms.extract.action_units.choose import as_action_units, face_of
 from transforms.extract.action_units.rows import Row, read_rows
 from transforms.extract.action_units.source import StoredClip
@@ -58,7 +58,7 @@ class CsvFolder:
 
     def _places(self, key: str, uri: str, *, alone: bool) -> Iterator[Path]:
         key = planned_key(key)
-        plain = PurePosixPath(uri_to_path(key))
+        plain = PurePosixPath(unescaped(key))
         plain = PurePosixPath(key) if ".." in plain.parts or plain.is_absolute() else plain
         if alone:
             yield self.folder / f"{plain}.csv"

@@ -1,0 +1,54 @@
+"""A data set of format version 1 brought to the newest, before a command writes to it: markers gain digests, then dataset.json.
+
+Samples, rows and names of files stay. Until dataset.json is replaced, last, the data set is one of version 1 that every reader
+takes, and a run that was stopped is repeated.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from pipeline import plan
+from pipeline.finalize import finalize
+from pipeline.markers import pending, read_committed
+from pipeline.rewrite import settle
+from schemas.atomic import replacing
+from schemas.layout import marker_path
+from schemas.manifest import FORMAT_VERSION, Manifest
+from schemas.marker import write_marker
+from schemas.records import ShardUnit
+
+
+def upgraded(out: Path, manifest: Manifest, say: Callable[[str], object]) -> Manifest:
+    """The manifest of the data set in the newest version; the one that was given where it has that already.
+
+    Raises:
+        DatasetError, BuildFailed: a marker is damaged
+    """
+    before, manifest = manifest, upgrade_markers(out, manifest, say)
+    if manifest is before or manifest.unfinished or pending(plan.units(out), out):
+        return manifest
+    return finalize(out, manifest)
+
+
+def upgrade_markers(out: Path, manifest: Manifest, say: Callable[[str], object]) -> Manifest:
+    """The same without writing dataset.json, for those who will."""
+    if manifest.format_version == FORMAT_VERSION:
+        return manifest
+    say(f"upgrading format version {manifest.format_version} to {FORMAT_VERSION}")
+    units = plan.units(out)
+    for unit in set(units) - set(pending(units, out)):
+        _upgrade_marker(out, unit, manifest)
+    return replace(manifest, format_version=FORMAT_VERSION)
+
+
+def _upgrade_marker(out: Path, unit: ShardUnit, manifest: Manifest) -> None:
+    settle(out, unit.split, unit.name)
+    path = marker_path(out, unit.split, unit.name)
+    entry, rows = read_committed(path)
+    if entry.marker_sha256 is not None:
+        return
+    # An addition that was begun has changed the config of this shard, and not yet the one of dataset.json.
+    ahead = manifest.addition is not None and manifest.addition.number in entry.added
+    with replacing(out, path) as temporary:
+        write_marker(temporary, replace(entry, made_by=None if ahead else manifest.made_by), rows)

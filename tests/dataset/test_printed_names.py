@@ -1,0 +1,68 @@
+"""Names of a foreign data set reach neither terminal nor report as they are."""
+
+import contextlib
+import logging
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from made import make_dataset
+
+from dataset import build, preview, remove, stats, verify
+from dataset.faults import Fault, Faults
+from dataset.report.markup import element
+from dataset.stream import ClipStream
+from dataset.views import Pairs
+from schemas.layout import INDEX
+
+EVIL = "id\x1b[2J\x9b31m\u202e\u2066\u2028x"
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set whose index calls everybody EVIL."""
+    out = make_dataset(tmp_path_factory.mktemp("evil") / "data", 4, size=16)
+    rows = pq.read_table(out / INDEX)
+    for name, value in (("identity", EVIL), ("video", EVIL)):
+        rows = rows.set_column(rows.column_names.index(name), name, pa.array([value] * len(rows)))
+    keys = pa.array([f"{EVIL}/{number}" for number in range(len(rows))])
+    pq.write_table(rows.set_column(0, "key", keys), out / INDEX)
+    return out
+
+
+def harmless(text: str) -> bool:
+    return bool(text) and all(letter.isprintable() or letter == "\n" for letter in text)
+
+
+def commands(out: Path, tmp_path: Path) -> dict[str, Any]:
+    return {
+        "stats": lambda: stats.main([str(out), "--by", "identity"]),
+        "stats --json": lambda: stats.main([str(out), "--by", "video", "--json"]),
+        "stats --where": lambda: stats.main([str(out), "--where", f"{EVIL} > 1"]),
+        "preview": lambda: preview.main([str(out), "--output", str(tmp_path / f"{EVIL}.png"), "--count", "1"]),
+        "verify": lambda: verify.main([str(out), "--quiet"]),
+        "remove": lambda: remove.main([str(out), "--identity", EVIL]),
+        "build": lambda: build.main(["--source", "folder", "--input", f"/nowhere/{EVIL}", "--output", str(tmp_path / "new")]),
+        "arguments": lambda: verify.main([f"/nowhere/{EVIL}"]),
+    }
+
+
+@pytest.mark.parametrize("name", commands(Path(), Path()))
+def test_commands_print_no_control_characters(out: Path, tmp_path: Path, name: str, capsys: Any) -> None:
+    with contextlib.suppress(SystemExit):
+        commands(out, tmp_path)[name]()
+    told = capsys.readouterr()
+    assert harmless(told.out + told.err)
+
+
+def test_logs_of_streams_have_none(out: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, logger="motionshards"):
+        ClipStream(out, Pairs(), global_batch_size=1, identities=[EVIL, f"{EVIL}2"])
+        Faults(None).add(Fault(0, "damaged", f"a {EVIL}"), EVIL)
+    assert len(caplog.messages) == 2 and all(map(harmless, caplog.messages))
+
+
+def test_the_report_has_none() -> None:
+    assert harmless(element("p", EVIL, title=EVIL))
