@@ -134,4 +134,5 @@ def finished(read: ReadClip, faces: FaceTrack | None, points: Landmarks | None, 
         landmarks=points,
         quality=measure(read.crop, faces, points),
         jpegs=encode_jpegs(read.crop.rgb, config.jpeg_quality),
+        file_frames=read.file_frames,
     )
