@@ -18,7 +18,7 @@ from pipeline.device import gpus
 from pipeline.drive import Ledger
 from pipeline.input import open_input
 from pipeline.runners import DASK, LOCAL, PORTABLE, Runner
-from pipeline.sources import SOURCES
+from pipeline.sources import SOURCES, usual_no_face
 from schemas.bucket import is_bucket
 from schemas.config import PRECISIONS, BuildConfig
 from schemas.errors import ConfigError
@@ -152,7 +152,8 @@ def _changes(options: argparse.Namespace, config: BuildConfig, say: Say) -> dict
         return {}
     name, why = models.resolve(options.landmarks)
     say(f"landmarks: {name} ({why})")
-    return {"landmarks": name, "detector": options.detector, "precision": options.precision}
+    no_face = usual_no_face(config.source, name, config.recipe)  # as a later build of the same source has it
+    return {"landmarks": name, "detector": options.detector, "precision": options.precision, "no_face": no_face}
 
 
 def _as_line(ledger: Ledger, order: AddOrder) -> str:

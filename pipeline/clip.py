@@ -117,7 +117,7 @@ def _tracks(read: Sequence[ReadClip], model: FaceModel) -> list[FaceTrack]:
 
 
 def _finish(read: ReadClip, faces: FaceTrack | None, points: Landmarks | None, config: BuildConfig) -> Clip | Rejected:
-    if faces is not None and not faces.found.any():
+    if faces is not None and not faces.found.any() and config.no_face == "reject":
         return Rejected(read.spec, "no_face", f"in none of {len(read.crop)} sampled frames")
     return finished(read, faces, points, config)
 

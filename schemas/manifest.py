@@ -8,7 +8,7 @@ from typing import Any
 
 from schemas.addition import Addition
 from schemas.atomic import write_whole
-from schemas.config import BuildConfig
+from schemas.config import BuildConfig, differences
 from schemas.errors import DatasetError
 from schemas.layout import DATASET_JSON
 from schemas.removal import Removal
@@ -81,6 +81,10 @@ class Manifest:
     removals: tuple[Removal, ...] = ()
     additions: tuple[Addition, ...] = ()
     runs: tuple[Run, ...] = ()
+
+    def changed(self, config: BuildConfig, provenance: dict[str, str]) -> list[str]:
+        """What another build would do differently, one `name: old -> new` each."""
+        return differences(self.config.to_json(), config.to_json()) + differences(self.provenance, provenance)
 
     @property
     def interrupted(self) -> str | None:

@@ -209,7 +209,10 @@ def test_unusable_files(edit: Edit, inputs: Path, tmp_path: Path) -> None:
         ({"checkpoint": tmp_path / "net_epoch_30_id_G.pth"}, "does not tell its settings: --config is needed"),
         ({"current": tmp_path / "absent.csv"}, "No such file"),
         ({"current": tmp_path / "text.txt"}, "has no column AU01_r"),
-        *(({"current": tmp_path / f"{name}.csv"}, "no row has a face with a confidence") for name in ("lost", "unsure", "zeros")),
+        *(
+            ({"current": tmp_path / f"{name}.csv"}, "no row has a face with confidence 0.75 or more")
+            for name in ("lost", "unsure", "zeros")
+        ),
         ({"output": tmp_path / "out.gif"}, "must be a file called *.png"),
         ({"output": inputs / "face.png"}, "face.png is the --image"),
     ):

@@ -141,7 +141,7 @@ def read_current(path: Path) -> Intensities:
     found = [face for face in faces if face[0] >= LEAST_CONFIDENCE and all(0 <= number <= MOST for number in face[1])]
     if not found:
         raise ConfigError(
-            f"--current {path}: no row has a face with a confidence of at least {LEAST_CONFIDENCE} and intensities from 0 to {MOST:g}"
+            f"--current {path}: no row has a face with confidence {LEAST_CONFIDENCE} or more and intensities from 0 to {MOST:g}"
         )
     return np.array(max(found)[1], np.float32) / np.float32(MOST)
 
