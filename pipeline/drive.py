@@ -90,9 +90,8 @@ def build(order: BuildOrder, config: BuildConfig, say: Callable[[str], None]) ->
     _make_directory(order.out)
     with only_writer(order.out):
         shutil.rmtree(order.out / WORK_DIR, ignore_errors=True)  # of a run that was killed
-        if order.bucket is None:
-            start_over.if_nothing_was_kept(order.out, config, made_with, say)
-        manifest = open_data_set(order, config, made_with)
+        emptied = order.bucket is None and start_over.empty_if_nothing_was_kept(order.out, config, made_with, say)
+        manifest = (_new_data_set if emptied else open_data_set)(order, config, made_with)
         try:
             manifest = plan_into(order, config, manifest, say)
         except ConfigError:
@@ -154,14 +153,18 @@ def open_data_set(order: BuildOrder, config: BuildConfig, made_with: dict[str, s
     """The data set's manifest, new or as it lies there; refuses one that would come out different."""
     if not (order.out / DATASET_JSON).exists():
         refuse_strangers(order.out)
-        manifest = Manifest(config, made_with, shown(resolved(order.input.root)), aus_from=folder_of(order.aus))
-        manifest.write(order.out)
-        return manifest
+        return _new_data_set(order, config, made_with)
     manifest = Manifest.read(order.out)
     if manifest.interrupted:
         raise ConfigError(f"{order.out}: {manifest.interrupted}")
     if changed := manifest.changed(config, made_with):
         raise ConfigError(f"{order.out} holds a data set made differently ({'; '.join(changed)}); choose another --output")
+    return manifest
+
+
+def _new_data_set(order: BuildOrder, config: BuildConfig, made_with: dict[str, str]) -> Manifest:
+    manifest = Manifest(config, made_with, shown(resolved(order.input.root)), aus_from=folder_of(order.aus))
+    manifest.write(order.out)
     return manifest
 
 
