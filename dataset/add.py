@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from dataset.commandline import OneLineParser
-from pipeline.add import AddOrder, add, short_clips
+from pipeline.add import AddOrder, add, short_clips, without_aus
 from pipeline.device import gpus
 from pipeline.drive import Ledger
 from pipeline.input import open_input
 from pipeline.runners import DASK, LOCAL, PORTABLE, Runner
-from pipeline.sources import SOURCES
+from pipeline.sources import SOURCES, usual_no_face
 from schemas.bucket import is_bucket
 from schemas.config import PRECISIONS, BuildConfig
 from schemas.errors import ConfigError
@@ -152,7 +152,8 @@ def _changes(options: argparse.Namespace, config: BuildConfig, say: Say) -> dict
         return {}
     name, why = models.resolve(options.landmarks)
     say(f"landmarks: {name} ({why})")
-    return {"landmarks": name, "detector": options.detector, "precision": options.precision}
+    no_face = usual_no_face(config.source, name, config.recipe)  # as a later build of the same source has it
+    return {"landmarks": name, "detector": options.detector, "precision": options.precision, "no_face": no_face}
 
 
 def _as_line(ledger: Ledger, order: AddOrder) -> str:
@@ -162,6 +163,8 @@ def _as_line(ledger: Ledger, order: AddOrder) -> str:
     )
     short = short_clips(order.out, ledger.manifest.config) if order.what == "frames" else 0
     lost = f"; {short} keep the frames they had, as their video could not be read again or is another" if short else ""
+    if order.what == "aus" and (empty := without_aus(order.out)):
+        lost = f"; {empty} of them have no frame with valid action units"
     what = f"frames, now {ledger.manifest.config.frames}," if order.what == "frames" else order.what
     return f"{what} added to {counts['kept'] - short} clips{lost}; {done}; {counts['bytes'] / 1e6:.1f} MB in {order.out}"
 
@@ -169,4 +172,5 @@ def _as_line(ledger: Ledger, order: AddOrder) -> str:
 def _as_json(ledger: Ledger, order: AddOrder) -> str:
     short = short_clips(order.out, ledger.manifest.config) if order.what == "frames" else 0
     done = {"added": order.what, "clips_rewritten": ledger.clips_built, "short": short, "seconds": round(ledger.seconds, 3)}
-    return json.dumps({**ledger.manifest.counts, **done, "output": str(order.out)})
+    valid = {"without_aus": without_aus(order.out)} if order.what == "aus" else {}
+    return json.dumps({**ledger.manifest.counts, **done, **valid, "output": str(order.out)})

@@ -24,9 +24,9 @@ from pipeline.drive import BuildOrder, Ledger, build
 from pipeline.input import Input, open_input, shown
 from pipeline.mirror import mirrored
 from pipeline.plan import Wanted
-from pipeline.sources import SOURCES
+from pipeline.sources import SOURCES, usual_no_face
 from schemas.bucket import is_bucket
-from schemas.config import FITS, PRECISIONS, RECIPES, UNITS, BuildConfig
+from schemas.config import FITS, NO_FACE, PRECISIONS, RECIPES, UNITS, BuildConfig
 from schemas.errors import BuildFailed, ConfigError, DatasetError
 from schemas.printable import printable
 from schemas.reasons import REASONS
@@ -164,6 +164,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     what.add_argument("--fit", choices=FITS, default=defaults["fit"], help="keep the aspect with padding, or squash")
     what.add_argument("--landmarks", choices=models.CHOICES, default="auto", help="auto: fan where CUDA is there, else dlib")
+    what.add_argument(
+        "--no-face", choices=NO_FACE, help="clips without any face (default: keep for taichi and fashion, else reject)"
+    )
     what.add_argument("--detector", choices=DETECTORS, default=defaults["detector"], help="FAN's face detector")
     what.add_argument("--precision", choices=PRECISIONS, default=defaults["precision"], help="FAN's arithmetic")
     what.add_argument("--aus", default="none", help=f"action units: {au_options.EXPECTED}")
@@ -200,6 +203,9 @@ def _understand(options: argparse.Namespace, beam_options: list[str], out: Path)
         value = getattr(options, name[2:].replace("-", "_"))
         if value is not None and not value >= 1:
             raise ConfigError(f"{name} is {value}, must be at least 1")
+    if options.metadata is not None and not SOURCES[options.source].reads_csv:
+        readers = ", ".join(name for name, source in SOURCES.items() if source.reads_csv)
+        raise ConfigError(f"--metadata goes with --source {readers}, and --source is {options.source}")
     if options.input is None and options.source != "demo":
         raise ConfigError(f"--source {options.source} needs --input")
     paths = options.input or [out.with_name(out.name + "-videos")]
@@ -207,6 +213,7 @@ def _understand(options: argparse.Namespace, beam_options: list[str], out: Path)
     landmarks, why = models.resolve(options.landmarks)
     _sayer(options)(f"landmarks: {landmarks} ({why})")
     aus = au_options.resolve(options.aus, options.openface, options.openface_timeout)
+    recipe = options.recipe or _usual_recipe(options.source, opened, options.metadata)
     try:
         config = BuildConfig(
             source=options.source,
@@ -214,11 +221,12 @@ def _understand(options: argparse.Namespace, beam_options: list[str], out: Path)
             frames=options.frames,
             min_frames=options.min_frames,
             size=options.size,
-            recipe=options.recipe or _usual_recipe(options.source, opened),
+            recipe=recipe,
             fit=options.fit,
             landmarks=landmarks,
             detector=options.detector,
             precision=options.precision,
+            no_face=options.no_face or usual_no_face(options.source, landmarks, recipe),
             **{name: getattr(options, name) for name in _TUBES},
             aus=aus.name if aus else "none",
             jpeg_quality=options.jpeg_quality,
@@ -243,9 +251,9 @@ def _understand(options: argparse.Namespace, beam_options: list[str], out: Path)
     return order, config
 
 
-def _usual_recipe(source: str, opened: Input) -> str:
+def _usual_recipe(source: str, opened: Input, metadata: Path | None) -> str:
     try:
-        return SOURCES[source].recipe(opened.tree)
+        return SOURCES[source].recipe(opened.tree, metadata)
     except OSError as error:
         raise ConfigError(f"cannot read --input {shown(opened.root)}: {error.strerror}") from error
 

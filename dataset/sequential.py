@@ -103,9 +103,12 @@ class TarStream(torch.utils.data.IterableDataset[Batch]):
     def _batches(self, clips: list[tuple[str, Members]]) -> Generator[Batch, None, list[tuple[str, Members]]]:
         """Batches of a window; gives the clips that did not fill one."""
         window = _Window.of(clips)
+        usable = np.ones(len(clips), np.bool_)
         for reason, without in self._view.unusable(window.catalog) if clips else ():
-            self.excluded[reason] += int(without.sum())
-            clips = [clip for clip, not_shown in zip(clips, without.tolist(), strict=True) if not not_shown]
+            self.excluded[reason] += int((usable & without).sum())
+            usable &= ~without
+        if not usable.all():
+            clips = [clip for clip, shown in zip(clips, usable.tolist(), strict=True) if shown]
             window = _Window.of(clips)
         shuffle = "none" if self._window == 1 else "global"
         order = Order(np.zeros(len(clips), np.int64), self._seed, shuffle).slots(self._epoch, np.arange(len(clips)))

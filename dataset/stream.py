@@ -269,12 +269,13 @@ def _choose(
     if not len(catalog):
         splits = ", ".join(sorted({split for split, _ in opened.shards}))
         raise ConfigError(f"no clip passes split={split!r}, where={where!r}; splits are {splits}")
-    excluded = {}
+    excluded, usable = {}, np.ones(len(catalog), np.bool_)
     for reason, without in view.unusable(catalog):
-        if without.any():
-            excluded[reason] = int(without.sum())
-            logger.warning("%d of %d clips are left out: %s", excluded[reason], len(catalog), reason)
-        catalog = catalog.taking(~without)
+        if count := int((usable & without).sum()):
+            excluded[reason] = count
+            logger.warning("%d of %d clips are left out: %s", count, len(catalog), reason)
+        usable &= ~without
+    catalog = catalog.taking(usable)
     if not len(catalog):
         raise ConfigError(f"no clip can be shown by {view}: {', '.join(excluded)}")
     return catalog, excluded

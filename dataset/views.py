@@ -5,7 +5,7 @@ the same in every process and after every restart. B counts the clips of a batch
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -89,9 +89,13 @@ class Pairs:
 
 @dataclass(frozen=True, slots=True)
 class KPlusOne:
-    """K frames of a clip in time order, then one that is held out: in each turn of the clip another, until all were."""
+    """K frames of a clip in time order, then one that is held out: in each turn of the clip another, until all were.
+
+    landmarks: only clips with landmarks in some frame, as few-shot talking heads need them
+    """
 
     k: int = 8
+    landmarks: bool = field(default=False, repr=False)  # what a saved state compares is which clips there are
     per_identity: ClassVar[bool] = False
     in_time_order: ClassVar[bool] = False
 
@@ -106,6 +110,10 @@ class KPlusOne:
     def unusable(self, catalog: Catalog) -> Iterator[tuple[str, NDArray[np.bool_]]]:
         """See View."""
         yield from _too_short(catalog, self.n)
+        # A data set built with --landmarks none is refused by what needs them; here all of its clips would seem unusable.
+        if self.landmarks and catalog.arrays["landmarks"][:, 1].any():
+            known = np.isfinite(catalog.arrays["pose"]).all(axis=1)
+            yield "no frame with landmarks", ~np.logical_or.reduceat(known, catalog.arrays["first"][:-1])
 
     def pick(self, catalog: Catalog, seed: int, clip: I64, turn: I64) -> Picks:
         """See View."""

@@ -1,5 +1,6 @@
 """Action units of finished clips: the last step before they are written, with many clips at once."""
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -75,10 +76,17 @@ def stored_clip(clip: Clip) -> StoredClip:
         jpegs=clip.jpegs,
         boxes_px=None if clip.track is None else clip.track.boxes_px,
         span=clip.placement.span,
-        pts_s=clip.placement.pts_s,
+        index=clip.placement.index,
+        file_frames=clip.file_frames or _whole_file(clip),
         source_to_crop=clip.placement.source_to_crop,
-        frame_s=clip.duration_s / clip.source_frames,
     )
+
+
+def _whole_file(clip: Clip) -> tuple[int | None, ...]:
+    """Frames of each span's file where the sample does not record them, known where the clip is one whole file."""
+    first = clip.spec.spans[0]
+    whole = len(clip.spec.spans) == 1 and first.start_s == 0 and first.end_s == math.inf and first.track_uri is None
+    return (clip.source_frames,) if whole else (None,) * len(clip.spec.spans)
 
 
 def check_csvs(aus: AuSource | None, listed: pa.Table) -> None:

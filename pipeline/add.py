@@ -104,17 +104,21 @@ def short_clips(out: Path, config: BuildConfig) -> int:
     return int(pc.sum(pc.less(rows["n_frames"], wanted), min_count=0).as_py())
 
 
+def without_aus(out: Path) -> int:
+    """How many clips of a finished data set with action units have no frame in which they are valid."""
+    return int(pc.sum(pc.equal(pq.read_table(out / INDEX, columns=["au_valid"])["au_valid"], 0), min_count=0).as_py())
+
+
 def _is_there(order: AddOrder, manifest: Manifest) -> bool:
-    """Whether the data set is what it would be with the addition; measuring again is never in vain."""
-    same = bool(order.config) and order.config.items() <= manifest.config.to_json().items()
+    """Whether the data set is what it would be with the addition; computing action units or quality again is never in vain."""
+    same = order.what not in ("aus", "quality") and order.config.items() <= manifest.config.to_json().items()
     return same and manifest.unfinished is None and not (order.what == "frames" and short_clips(order.out, manifest.config))
 
 
 def _changed(config: BuildConfig, order: AddOrder) -> BuildConfig:
     """The config that the data set has with the addition."""
-    for name in ("landmarks", "aus"):
-        if order.what == name and getattr(config, name) != "none":
-            raise ConfigError(f"{order.out} has {name} already, of {getattr(config, name)}")
+    if order.what == "landmarks" and config.landmarks != "none":
+        raise ConfigError(f"{order.out} has landmarks already, of {config.landmarks}")
     if order.what == "frames" and order.config["frames"] < config.frames:
         raise ConfigError(f"{order.out} has {config.frames} frames a clip already")
     if order.what == "frames" and (given := order.aus.name if order.aus else "none") != config.aus:
@@ -173,7 +177,7 @@ def _made_with(order: AddOrder, manifest: Manifest, config: BuildConfig) -> dict
 
 def _provenance(order: AddOrder, manifest: Manifest, config: BuildConfig) -> dict[str, str]:
     """That of the data set with the addition."""
-    return {**manifest.provenance, **_model_provenance(order, config)}
+    return {**_kept_provenance(order, manifest), **_model_provenance(order, config)}
 
 
 def _model_provenance(order: AddOrder, config: BuildConfig) -> dict[str, str]:
@@ -181,6 +185,12 @@ def _model_provenance(order: AddOrder, config: BuildConfig) -> dict[str, str]:
     if order.what == "landmarks":
         return models.provenance(config.landmarks, ModelOptions(config.detector, config.precision, order.weights))
     return order.aus.provenance() if order.what == "aus" and order.aus else {}
+
+
+def _kept_provenance(order: AddOrder, manifest: Manifest) -> dict[str, str]:
+    """That of the data set, without what action units computed before were made with, where they are replaced."""
+    replaces = order.what == "aus"
+    return {name: value for name, value in manifest.provenance.items() if not (replaces and name.startswith("openface_"))}
 
 
 def _add(order: AddOrder, manifest: Manifest, addition: Addition, config: BuildConfig) -> Ledger:
@@ -194,7 +204,7 @@ def _add(order: AddOrder, manifest: Manifest, addition: Addition, config: BuildC
         manifest,
         config=config,
         provenance=_provenance(order, manifest, config),
-        aus_from=folder_of(order.aus) or manifest.aus_from,
+        aus_from=folder_of(order.aus) or ("" if order.what == "aus" else manifest.aus_from),
         additions=(*others, replace(addition, finished=True)),
     )
     return Ledger(finalize(order.out, manifest), sum(len(unit) for unit in left), time.monotonic() - start)

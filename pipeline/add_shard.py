@@ -96,7 +96,7 @@ def with_landmarks(clips: Iterable[Clip], job: BuildJob) -> Iterator[Clip]:
 
 
 def _with_faces(batch: Sequence[Clip], model: models.FaceModel) -> Iterator[Clip]:
-    read = [ReadClip(clip.spec, _crop(clip), clip.source_frames, clip.duration_s, clip.past_end_s) for clip in batch]
+    read = [ReadClip(clip.spec, _crop(clip), clip.source_frames, clip.duration_s, clip.file_frames) for clip in batch]
     for clip, one, (faces, points) in zip(batch, read, find_faces(read, model), strict=True):
         measured = measure(one.crop, faces, points)
         # Those of the pixels were measured before the frames became JPEGs, which is better.

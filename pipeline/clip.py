@@ -117,7 +117,7 @@ def _tracks(read: Sequence[ReadClip], model: FaceModel) -> list[FaceTrack]:
 
 
 def _finish(read: ReadClip, faces: FaceTrack | None, points: Landmarks | None, config: BuildConfig) -> Clip | Rejected:
-    if faces is not None and not faces.found.any():
+    if faces is not None and not faces.found.any() and config.no_face == "reject":
         return Rejected(read.spec, "no_face", f"in none of {len(read.crop)} sampled frames")
     return finished(read, faces, points, config)
 
@@ -134,4 +134,5 @@ def finished(read: ReadClip, faces: FaceTrack | None, points: Landmarks | None, 
         landmarks=points,
         quality=measure(read.crop, faces, points),
         jpegs=encode_jpegs(read.crop.rgb, config.jpeg_quality),
+        file_frames=read.file_frames,
     )

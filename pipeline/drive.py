@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline import plan, runners
+from pipeline import plan, runners, start_over
 from pipeline.action_units import check_csvs
 from pipeline.device import gpus
 from pipeline.finalize import finalize
@@ -30,7 +30,7 @@ from pipeline.sources import SOURCES
 from pipeline.sources.listing import Listing
 from pipeline.upgrade import upgraded
 from schemas.bucket import Bucket
-from schemas.config import BuildConfig, differences
+from schemas.config import BuildConfig
 from schemas.errors import ConfigError
 from schemas.layout import DATASET_JSON, LOCK, REJECTIONS, WORK_DIR
 from schemas.lock import only_writer
@@ -41,6 +41,7 @@ from schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
 from schemas.tables import completed
 from transforms.extract.action_units.csv_folder import CsvFolder
 from transforms.extract.action_units.source import AuSource
+from transforms.extract.crop import WINDOWS
 
 _MALFORMED_SHOWN = 10
 
@@ -93,7 +94,8 @@ def build(order: BuildOrder, config: BuildConfig, say: Callable[[str], None]) ->
     _make_directory(order.out)
     with only_writer(order.out):
         shutil.rmtree(order.out / WORK_DIR, ignore_errors=True)  # of a run that was killed
-        manifest = upgraded(order.out, open_data_set(order, config, made_with), say)
+        emptied = order.bucket is None and start_over.empty_if_nothing_was_kept(order.out, config, made_with, say)
+        manifest = upgraded(order.out, (_new_data_set if emptied else open_data_set)(order, config, made_with), say)
         try:
             manifest = plan_into(order, config, manifest, say)
         except ConfigError:
@@ -156,18 +158,21 @@ def open_data_set(order: BuildOrder, config: BuildConfig, made_with: dict[str, s
     """The data set's manifest, new or as it lies there; refuses one that would come out different."""
     if not (order.out / DATASET_JSON).exists():
         refuse_strangers(order.out)
-        manifest = Manifest(config, made_with, shown(resolved(order.input.root)), aus_from=folder_of(order.aus))
-        manifest.write(order.out)
-        return manifest
+        return _new_data_set(order, config, made_with)
     manifest = Manifest.read(order.out)
     if manifest.interrupted:
         raise ConfigError(f"{order.out}: {manifest.interrupted}")
     if manifest.format_version < FORMAT_VERSION and order.bucket is not None:
         raise ConfigError(f"{order.bucket.url} has format version {manifest.format_version}, which is only upgraded on a disk")
-    changed = differences(manifest.config.to_json(), config.to_json()) + differences(manifest.provenance, made_with)
-    if changed:
+    if changed := manifest.changed(config, made_with):
         raise ConfigError(f"{order.out} holds a data set made differently ({'; '.join(changed)}); choose another --output")
     check_intact(order.out, manifest, planning=True)
+    return manifest
+
+
+def _new_data_set(order: BuildOrder, config: BuildConfig, made_with: dict[str, str]) -> Manifest:
+    manifest = Manifest(config, made_with, shown(resolved(order.input.root)), aus_from=folder_of(order.aus))
+    manifest.write(order.out)
     return manifest
 
 
@@ -200,6 +205,7 @@ def plan_into(order: BuildOrder, config: BuildConfig, manifest: Manifest, say: C
     if again:
         say(f"planned again: {again} rejected clips")
     listing, listed = _list(order, config)
+    _check_boxes(order, config, listed)
     check_csvs(order.aus, listed)
     removed = matching(listed, manifest.removals)
     report = hygiene(plan.only(listed, ~removed), listing.malformed)
@@ -245,6 +251,16 @@ def _list(order: BuildOrder, config: BuildConfig) -> tuple[Listing, pa.Table]:
         return listing, plan.listing_table(source.list_clips(listing), config)
     except PermissionError as error:
         raise ConfigError(f"cannot read --input {error.filename}: {error.strerror}") from error
+
+
+def _check_boxes(order: BuildOrder, config: BuildConfig, listed: pa.Table) -> None:
+    """Raise ConfigError where a recipe that crops the annotated box is asked for, and no clip of the listing has one."""
+    if config.recipe not in WINDOWS or not len(listed):
+        return
+    spans = [chunk.flatten() for chunk in listed["spans"].chunks]
+    if all(part.field(name).null_count == len(part) for part in spans for name in ("box", "track_uri")):
+        others = "--recipe resize or track, or a source with boxes (see --metadata)"
+        raise ConfigError(f"--recipe {config.recipe} needs boxes, and none of the {len(listed)} clips has one; use {others}")
 
 
 def _plan_retries(order: BuildOrder, config: BuildConfig, manifest: Manifest) -> int:

@@ -110,7 +110,8 @@ def _tube_frames(clip: Clip, job: BuildJob, timeline_of: ReadTimeline, files: di
         raise ClipRejected("frame_mismatch", f"{len(line.raw_s)} frames, the tube goes to {indices[-1] + 1}")
     window = TUBE_WINDOWS[config.recipe](np.array(span.box), line.size_px)
     frames = decode(files[span.uri], line, indices, config.size, config.fit, config.decode_timeout_s, window)
-    return ReadClip(clip.spec, as_crop([(0, indices, frames)]), clip.source_frames, clip.duration_s, clip.past_end_s)
+    crop, whole = as_crop([(0, indices, frames)]), (len(line.raw_s),)
+    return ReadClip(clip.spec, crop, clip.source_frames, clip.duration_s, whole, clip.past_end_s)
 
 
 def _finished(
@@ -136,6 +137,7 @@ def merged(old: Clip, new: Clip) -> Clip:
         quality=_joined(old.quality, new.quality, order),
         jpegs=tuple(jpegs[number] for number in order),
         aus=None if old.aus is None or new.aus is None else _joined_aus(old.aus, new.aus, order),
+        file_frames=new.file_frames,
     )
 
 

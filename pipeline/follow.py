@@ -219,7 +219,8 @@ class _Follower:
         window = TUBE_WINDOWS[self._config.recipe](tube.union, self._what.timeline.size_px)
         rgb = cut(np.stack([one.rgb for one in held]), window, self._config.size, self._config.decode_timeout_s)
         place = self._place(window, np.array([one.number for one in held]))
-        return ReadClip(spec, Crop(rgb, place), length, self._duration_s(tube), track=_track(tube, place, held))
+        whole = (len(self._what.timeline.raw_s),)
+        return ReadClip(spec, Crop(rgb, place), length, self._duration_s(tube), whole, track=_track(tube, place, held))
 
     def _place(self, window: Window, numbers: NDArray[np.int64]) -> Placement:
         line = self._what.timeline

@@ -21,6 +21,7 @@ from transforms.extract.timeline import ReadTimeline, Timeline
 class ReadClip:
     """A clip whose frames have been sampled, decoded and cropped.
 
+    file_frames: decodable frames in the whole file of each span
     past_end_s: how far the annotation runs past the end of its video, seconds
     track: None where faces are still to be found
     """
@@ -29,6 +30,7 @@ class ReadClip:
     crop: Crop
     source_frames: int
     duration_s: float
+    file_frames: tuple[int, ...]
     past_end_s: float = 0.0
     track: FaceTrack | None = None
 
@@ -54,7 +56,7 @@ def read_frames(
             frames = decode(part.media, part.timeline, indices, config.size, config.fit, config.decode_timeout_s, part.window)
             decoded.append((number, indices, frames))
     seconds, past_s = sum(part.duration_s for part in parts), max(part.past_end_s for part in parts)
-    return ReadClip(spec, as_crop(decoded), total, seconds, past_s)
+    return ReadClip(spec, as_crop(decoded), total, seconds, tuple(len(part.timeline.raw_s) for part in parts), past_s)
 
 
 def new_indices(total: int, stored: int, key: str, config: BuildConfig) -> NDArray[np.int64]:

@@ -9,6 +9,8 @@ _NUMBERS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 45)
 INTENSITIES = tuple(f"AU{number:02d}" for number in _NUMBERS)
 PRESENCES = (*INTENSITIES[:-1], "AU28", "AU45")
 MOST = 5.0
+# OpenFace computes action units where its confidence exceeds 0.725; confidence comes in steps, and 0.75 is the first above.
+LEAST_CONFIDENCE = 0.75
 
 
 @dataclass(frozen=True, slots=True)

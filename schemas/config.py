@@ -16,6 +16,7 @@ RECIPES = ("resize", "bbox", "fomm-bbox", *TUBE_RECIPES)
 UNITS = ("utterance", "video")
 PRECISIONS = ("fp32", "bf16", "fp16")
 AUS = ("none", "openface", "csv")
+NO_FACE = ("reject", "keep")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +33,7 @@ class BuildConfig:
     landmarks: the landmark model that is used, resolved (never `auto`)
     detector: the face detector of FAN; dlib has its own
     precision: of FAN's arithmetic
+    no_face: whether a clip without any face is rejected, or kept with NaN for boxes and landmarks; moot without landmarks
     aus: where action units come from; which folder or program is not here
     jpeg_quality: 1 to 100
     seed: of the order of clips and of the sampled frames
@@ -52,6 +54,7 @@ class BuildConfig:
     landmarks: str = "dlib"
     detector: str = "sfd"
     precision: str = "fp32"
+    no_face: str = "reject"
     aus: str = "none"
     jpeg_quality: int = 95
     seed: int = 0
@@ -64,7 +67,7 @@ class BuildConfig:
 
     def __post_init__(self) -> None:
         check_types(self)
-        choices = {"unit": UNITS, "recipe": RECIPES, "fit": FITS, "precision": PRECISIONS, "aus": AUS}
+        choices = {"unit": UNITS, "recipe": RECIPES, "fit": FITS, "precision": PRECISIONS, "no_face": NO_FACE, "aus": AUS}
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, must be one of {', '.join(allowed)}")
@@ -89,6 +92,8 @@ class BuildConfig:
 
         if self.recipe in TUBE_RECIPES and self.landmarks == "none":
             raise ValueError(f"recipe {self.recipe} follows faces and needs a model to find them: landmarks is 'none'")
+        if self.recipe in TUBE_RECIPES and self.no_face == "keep":
+            raise ValueError(f"recipe {self.recipe} follows faces, so clips without one cannot be kept: no_face is 'keep'")
         if self.recipe in TUBE_RECIPES and self.unit != "utterance":
             raise ValueError(f"recipe {self.recipe} makes clips of its own, so unit must be 'utterance'")
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from schemas.addition import Addition
 from schemas.atomic import write_whole
-from schemas.config import BuildConfig
+from schemas.config import BuildConfig, differences
 from schemas.errors import DatasetError
 from schemas.layout import DATASET_JSON, is_plain_name
 from schemas.removal import Removal
@@ -133,6 +133,10 @@ class Manifest:
     def made_by(self) -> str:
         """The digest of what decides the bytes of its shards."""
         return made_by(self.config, self.provenance)
+
+    def changed(self, config: BuildConfig, provenance: dict[str, str]) -> list[str]:
+        """What another build would do differently, one `name: old -> new` each."""
+        return differences(self.config.to_json(), config.to_json()) + differences(self.provenance, provenance)
 
     @property
     def interrupted(self) -> str | None:

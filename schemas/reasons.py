@@ -35,7 +35,9 @@ REASONS = {
     "too_few_frames": Reason("sample", False, "fewer decodable frames than --min-frames"),
     "no_face": Reason("landmarks", False, "no face was found in any sampled frame"),
     "aus_failed": Reason("action_units", True, "OpenFace crashed, hung or gave half a result, also with this clip alone"),
-    "bad_aus_csv": Reason("action_units", True, "the clip's file in --aus csv:DIR lacks columns or is damaged"),
+    "bad_aus_csv": Reason(
+        "action_units", True, "the clip's file in --aus csv:DIR lacks columns, is damaged or unfinished, or is of another video"
+    ),
     "removed": Reason("removal", False, "taken out on request by dataset.remove; nothing tells who it was"),
     "killed_worker": Reason("worker", True, "the process that built this clip died twice, the second time alone with it"),
 }

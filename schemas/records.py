@@ -240,6 +240,7 @@ class Clip:
     past_end_s: how far the annotation runs past the end of its video, seconds
     jpegs: T encoded frames at the stored size
     aus: None with `--aus none`
+    file_frames: decodable frames in the whole file of each span; empty in samples that do not record it (format version 1)
     """
 
     spec: ClipSpec
@@ -252,6 +253,7 @@ class Clip:
     quality: Quality
     jpegs: tuple[bytes, ...] = field(repr=False)
     aus: ActionUnits | None = field(default=None, repr=False)
+    file_frames: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

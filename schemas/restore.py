@@ -35,6 +35,7 @@ def restore_clip(row: Mapping[str, Any], members: Mapping[str, bytes]) -> Clip:
         quality=quality,
         jpegs=tuple(content for suffix, content in members.items() if suffix.endswith(".jpg")),
         aus=_action_units(decoded[_stem(AUS)], row, meta) if AUS in members else None,
+        file_frames=tuple(meta.get("file_frames", ())),
     )
 
 

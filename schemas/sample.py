@@ -66,6 +66,7 @@ def _meta(clip: Clip) -> dict[str, Any]:
     meta = {
         **spec_row(clip.spec),
         "source_frames": clip.source_frames,
+        **({"file_frames": list(clip.file_frames)} if clip.file_frames else {}),
         "duration_s": _rounded(clip.duration_s),
         "span": place.span.tolist(),
         "frame_index": place.index.tolist(),

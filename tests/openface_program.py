@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,35 +33,59 @@ def presences(picture: bytes) -> list[int]:
 
 
 def is_lost(picture: bytes, every: int) -> bool:
-    """Whether no face is found in this picture, where one in `every` has none."""
+    """Whether this picture has no valid action units, where one in `every` has none."""
     return bool(every) and hashlib.sha256(picture).digest()[31] % every == 0
 
 
+def confidence(picture: bytes, every: int) -> float:
+    """The confidence of the row of a picture; 0 where no face is seen, and else below that for action units where it is lost."""
+    return (0.0, 0.68, 0.72)[hashlib.sha256(picture).digest()[29] % 3] if is_lost(picture, every) else 0.92
+
+
 def row(number: int, picture: bytes, size: int, orders: dict[str, Any], *, bystander: bool = False) -> dict[str, Any]:
-    """The columns of one face: in the middle of the picture, or a bystander's in its corner, who is found more surely."""
-    lost = is_lost(picture, orders.get("lost_every", 0))
+    """The columns of one face: in the middle of the picture, or a bystander's in its corner, who is found more surely.
+
+    As the real program writes it, a row without a face is all zeros, and a first detection below the confidence for action
+    units has success 1, its landmarks, and zeros in all action units.
+    """
+    every = orders.get("lost_every", 0)
+    sure = 0.98 if bystander else confidence(picture, every)
+    has_units = bystander or not is_lost(picture, every)
     low, high = (0, size // 8) if bystander else (size // 6, size - size // 6)
     values = [5.0 - value for value in intensities(picture)] if bystander else intensities(picture)
-    corner = [low if point % 2 else high for point in range(68)]
+    corner = [(low if point % 2 else high) * bool(sure) for point in range(68)]
     return {
         "frame": number,
         "face_id": int(bystander),
-        "timestamp": 0,
-        "confidence": 0.03 if lost else 0.99 if bystander else 0.93,
-        "success": int(not lost),
+        "timestamp": 0.0,
+        "confidence": sure,
+        "success": int(sure > 0),
         **{f"x_{point}": value for point, value in enumerate(corner)},
         **{f"y_{point}": value for point, value in enumerate(corner)},
-        **{f"{name}_r": 0.77 if lost else value for name, value in zip(INTENSITIES, values, strict=True)},
-        **{f"{name}_c": value for name, value in zip(PRESENCES, presences(picture), strict=True)},
+        **{f"{name}_r": value * has_units for name, value in zip(INTENSITIES, values, strict=True)},
+        **{f"{name}_c": value * has_units for name, value in zip(PRESENCES, presences(picture), strict=True)},
     }
+
+
+def video_rows(pictures: Sequence[bytes], rate_hz: float = 25.0) -> list[dict[str, Any]]:
+    """The rows of a video, by what each frame is; timestamps are the frame number over the mean rate."""
+    return [{**row(n, one, 64, {}), "timestamp": (n - 1) / rate_hz} for n, one in enumerate(pictures, 1)]
 
 
 def as_csv(rows: list[dict[str, Any]], orders: dict[str, Any]) -> str:
     """The rows with a header, in the spelling and the order of columns that is asked for."""
     names = [name for name in rows[0] if name not in orders.get("without", [])]
     names = names[::-1] if orders.get("reverse") else names
-    lines = [orders.get("separator", ", ").join(names), *(",".join(str(each[name]) for name in names) for each in rows)]
-    return "".join(f"{line}\n" for line in lines)
+    separator = orders.get("separator", ", ")
+    lines = [names, *([_cell(name, each[name]) for name in names] for each in rows)]
+    return "".join(f"{separator.join(line)}\n" for line in lines)
+
+
+def _cell(name: str, value: Any) -> str:
+    """A value with the digits that OpenFace prints; text as it is."""
+    if isinstance(value, str) or name in ("frame", "face_id", "success"):
+        return str(value)
+    return f"{value:.{ {'timestamp': 3, 'confidence': 2}.get(name, 2 if name.startswith('AU') else 1) }f}"
 
 
 def sequence(directory: Path, orders: dict[str, Any]) -> list[dict[str, Any]]:

@@ -7,14 +7,15 @@ from pathlib import Path
 from pipeline.sources import demo, fashion, folder, taichi, voxceleb1, voxceleb2
 from pipeline.sources.listing import Listing
 from pipeline.sources.tree import Tree
+from schemas.config import TUBE_RECIPES
 from schemas.records import ClipSpec
 
 
-def _whole_frame(tree: Tree) -> str:
+def _whole_frame(tree: Tree, metadata: Path | None) -> str:
     return "resize"
 
 
-def _annotated_box(tree: Tree) -> str:
+def _annotated_box(tree: Tree, metadata: Path | None) -> str:
     return "bbox"
 
 
@@ -28,23 +29,32 @@ class Source:
 
     list_clips(listing): its clips in a fixed order; raises ConfigError for directories that cannot be listed
     expected: the layout in a few words, for the user whose directory holds no clips
-    recipe(tree): the crop recipe when the user names none
+    recipe(tree, metadata): the crop recipe when the user names none: `bbox` where what is listed has boxes
+    reads_csv: whether it lists the clips of a csv that `--metadata` names
+    no_face: what becomes of clips without a face when the user does not say: bodies may have faces too small to be found
     splits: directories at the top of the layout that are splits; an archive named after one is put there
     prepare(root): makes the files, for sources that are not the user's own
     """
 
     list_clips: Callable[[Listing], Iterator[ClipSpec]]
     expected: str
-    recipe: Callable[[Tree], str] = _whole_frame
+    recipe: Callable[[Tree, Path | None], str] = _whole_frame
+    reads_csv: bool = False
+    no_face: str = "reject"
     splits: tuple[str, ...] = ()
     prepare: Callable[[Path], None] = _nothing
 
 
 SOURCES = {
-    "voxceleb1": Source(voxceleb1.list_clips, voxceleb1.EXPECTED, recipe=_annotated_box),
+    "voxceleb1": Source(voxceleb1.list_clips, voxceleb1.EXPECTED, recipe=_annotated_box, reads_csv=True),
     "voxceleb2": Source(voxceleb2.list_clips, voxceleb2.EXPECTED, recipe=voxceleb2.recipe, splits=tuple(voxceleb2.SPLITS)),
-    "taichi": Source(taichi.list_clips, taichi.EXPECTED, recipe=_annotated_box),
-    "fashion": Source(fashion.list_clips, fashion.EXPECTED, splits=fashion.SPLITS),
-    "folder": Source(folder.list_clips, folder.EXPECTED, splits=folder.SPLITS),
+    "taichi": Source(taichi.list_clips, taichi.EXPECTED, recipe=_annotated_box, reads_csv=True, no_face="keep"),
+    "fashion": Source(fashion.list_clips, fashion.EXPECTED, splits=fashion.SPLITS, no_face="keep"),
+    "folder": Source(folder.list_clips, folder.EXPECTED, recipe=folder.recipe, reads_csv=True, splits=folder.SPLITS),
     "demo": Source(demo.list_clips, voxceleb2.EXPECTED, prepare=demo.prepare),
 }
+
+
+def usual_no_face(source: str, landmarks: str, recipe: str) -> str:
+    """What becomes of clips without a face when the user does not say; always `reject` where that decides nothing."""
+    return SOURCES[source].no_face if landmarks != "none" and recipe not in TUBE_RECIPES else "reject"

@@ -5,6 +5,7 @@ between it and the file the video; a file that lies at the top is its own identi
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from pipeline.sources import metadata_csv
 from pipeline.sources.files import VIDEO_SUFFIXES, cost_s
@@ -29,6 +30,11 @@ def list_clips(listing: Listing) -> Iterator[ClipSpec]:
         # The suffix is part of the name: a.mp4 and a.mkv may lie side by side.
         key = clip_key(identity, video, entry.name if len(parts) > 1 else "video")
         yield ClipSpec(key, "folder", split, identity, video, (entry.span(),), cost_s(entry.bytes))
+
+
+def recipe(tree: Tree, metadata: Path | None) -> str:
+    """Rows of a csv have boxes, files have none."""
+    return "resize" if metadata is None else "bbox"
 
 
 def _walk(tree: Tree, path: str = "") -> Iterator[Entry]:

@@ -8,6 +8,7 @@ from `vox2_meta.csv` where it lies beside them, else all is training data. Split
 import csv
 import io
 from collections.abc import Iterator
+from pathlib import Path
 
 from pipeline.sources import voxceleb_txt
 from pipeline.sources.files import cost_s
@@ -42,7 +43,7 @@ def list_clips(listing: Listing, source: str = "voxceleb2") -> Iterator[ClipSpec
                     yield from _specs(listing, source, identity_split, identity.name, video.name, files)
 
 
-def recipe(tree: Tree) -> str:
+def recipe(tree: Tree, metadata: Path | None) -> str:
     """The official videos are crops already; those of the annotation tree are not."""
     return "bbox" if tree.is_directory("videos") else "resize"
 

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from aus_csv import csvs_of
 from in_process import in_this_process, quick  # noqa: F401 -- a fixture
+from openface_program import intensities
 
 from dataset import build, remove, verify
 from dataset.index import Dataset, Sample
@@ -207,11 +209,19 @@ def test_action_units_are_added_as_a_build_has_them(
     for path in (tmp_path / "fresh").rglob("*.tar"):
         assert path.read_bytes() == (out / path.relative_to(tmp_path / "fresh")).read_bytes()
     assert Manifest.read(out).provenance == Manifest.read(tmp_path / "fresh").provenance
-    assert build.main(adding) == 0, "it is there"
-    folder = tmp_path / "csv"
-    folder.mkdir()
-    assert build.main([*adding[:-4], "--aus", f"csv:{folder}"]) == 2
-    assert "has aus already, of openface" in capsys.readouterr().err
+    openface(lost_every=1)
+    assert build.main(adding) == 0, "computed again"
+    assert "aus added to 5 clips; 5 of them have no frame with valid action units; rewrote" in capsys.readouterr().out
+    assert all(sample.aus is not None and np.isnan(sample.aus).all() for sample in samples(out).values())
+    folder = csvs_of(videos, tmp_path / "csv")
+    assert build.main([*adding[:-4], "--aus", f"csv:{folder}"]) == 0, "and from elsewhere"
+    manifest = Manifest.read(out)
+    assert manifest.config.aus == "csv" and manifest.aus_from == str(folder)
+    assert not [name for name in manifest.provenance if name.startswith("openface")]
+    assert verify.verify(out).faults == ()
+    for sample in samples(out).values():
+        values = [intensities(b"%d" % number) for number in sample.meta["frame_index"]]
+        np.testing.assert_array_equal(sample.aus, np.array(values, np.float32))
 
 
 def test_a_clip_that_openface_loses_is_kept_without_action_units(out: Path, openface: Callable[..., list[str]]) -> None:

@@ -196,6 +196,9 @@ def test_unusable_files(edit: Edit, inputs: Path, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("neither picture nor checkpoint\n" * 99)
     Image.fromarray(np.full((200, 200, 3), 90, np.uint8)).save(tmp_path / "blank.png")
     (tmp_path / "lost.csv").write_text(as_csv([{**row(1, b"", 64, {}), "success": 0}], {"separator": ","}))
+    zeros = {name: 0 for name in row(1, b"", 64, {}) if name.startswith("AU")}
+    for name, changes in (("unsure", {"confidence": 0.72}), ("zeros", zeros)):
+        (tmp_path / f"{name}.csv").write_text(as_csv([{**row(1, b"", 64, {}), **changes}], {}))
     torch.save(generator().state_dict(), tmp_path / "net_epoch_30_id_G.pth")
     for changes, told in (
         ({"image": tmp_path / "absent.png"}, "there is no picture"),
@@ -206,7 +209,10 @@ def test_unusable_files(edit: Edit, inputs: Path, tmp_path: Path) -> None:
         ({"checkpoint": tmp_path / "net_epoch_30_id_G.pth"}, "does not tell its settings: --config is needed"),
         ({"current": tmp_path / "absent.csv"}, "No such file"),
         ({"current": tmp_path / "text.txt"}, "has no column AU01_r"),
-        ({"current": tmp_path / "lost.csv"}, "no row tells of a face with intensities from 0 to 5"),
+        *(
+            ({"current": tmp_path / f"{name}.csv"}, "no row has a face with confidence 0.75 or more")
+            for name in ("lost", "unsure", "zeros")
+        ),
         ({"output": tmp_path / "out.gif"}, "must be a file called *.png"),
         ({"output": inputs / "face.png"}, "face.png is the --image"),
     ):

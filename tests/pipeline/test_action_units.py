@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from openface_program import intensities
+from openface_program import confidence, intensities
 
 from dataset.index import read_members
 from pipeline import action_units, supervise
@@ -81,7 +81,7 @@ def test_a_shard_is_one_call_on_the_jpegs_that_are_stored(
         assert meta["au_valid"] == (~lost).tolist() == row["frame_au_valid"]
         assert row["au_valid"] == np.float32((~lost).mean())
         assert [presence == [None] * 18 for presence in meta["au_presence"]] == lost.tolist()
-        assert meta["au_confidence"] == [0.03 if one else 0.93 for one in lost] and "au_files" not in meta
+        assert meta["au_confidence"] == [confidence(jpeg, 4) or None for jpeg in jpegs] and "au_files" not in meta
         assert list(members).index(AUS) == len(members) - 2
         count += 1
     assert count == len(unit)
@@ -160,7 +160,10 @@ def test_outcomes_keep_their_order_and_rejected_ones_pass_through(job: BuildJob,
     assert [[one.spec.key for one in each] for each in done] == [[one.spec.key for one in each] for each in mixed]
     assert all(one.aus is not None for each in done for one in each if isinstance(one, Clip))
     assert list(with_action_units(iter([[lost]]), job.aus, None)) == [[lost]]
-    assert action_units.stored_clip(clips[0][0]).frame_s == pytest.approx(1 / 25, rel=0.2)  # type: ignore[arg-type]
+    stored = action_units.stored_clip(clips[0][0])  # type: ignore[arg-type]
+    assert stored.file_frames == (clips[0][0].source_frames,)  # type: ignore[union-attr]
+    old = replace(clips[0][0], file_frames=())  # type: ignore[type-var]
+    assert action_units.stored_clip(old).file_frames == stored.file_frames, "known of a whole file without a record"  # type: ignore[arg-type]
 
 
 def test_pictures_of_killed_workers_are_removed_and_the_log_stays(job: BuildJob) -> None:

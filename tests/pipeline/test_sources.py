@@ -57,7 +57,7 @@ def test_voxceleb2_by_its_annotations(tmp_path: Path) -> None:
     touch(tmp_path, "dev/txt/id1/vid/00001.txt", "test/txt/id2/vid/00001.txt", "videos/vid.webm")
     clips = list(voxceleb2.list_clips(Listing(DirectoryTree(tmp_path))))
     assert brief(clips) == [("train", "id1/vid/00001", "videos/vid.webm"), ("test", "id2/vid/00001", "videos/vid.webm")]
-    assert voxceleb2.recipe(DirectoryTree(tmp_path)) == "bbox"
+    assert voxceleb2.recipe(DirectoryTree(tmp_path), None) == "bbox"
 
 
 def test_a_metadata_csv(tmp_path: Path) -> None:

@@ -31,6 +31,10 @@ def without_faces(clip: Clip) -> Clip:
     return replace(clip, track=None, landmarks=None)
 
 
+def of_format_version_1(clip: Clip) -> Clip:
+    return replace(clip, file_frames=())
+
+
 def with_lost_face(clip: Clip) -> Clip:
     assert clip.track is not None and clip.landmarks is not None
     boxes, scores, points = clip.track.boxes_px.copy(), clip.track.scores.copy(), clip.landmarks.points_px.copy()
@@ -52,7 +56,10 @@ def with_aus(clip: Clip) -> Clip:
     return replace(clip, aus=aus, spec=replace(clip.spec, spans=(span, span)), past_end_s=1 / 7)
 
 
-@pytest.mark.parametrize("change", [lambda clip: clip, without_faces, with_lost_face, with_aus], ids=lambda f: f.__name__)
+CHANGES = [lambda clip: clip, without_faces, of_format_version_1, with_lost_face, with_aus]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda f: f.__name__)
 def test_encoding_a_restored_clip_gives_the_same_bytes_and_row(clip: Clip, change) -> None:  # type: ignore[no-untyped-def]
     clip = change(clip)
     members = encode_sample(clip)
@@ -64,7 +71,7 @@ def test_encoding_a_restored_clip_gives_the_same_bytes_and_row(clip: Clip, chang
     again = table([clip_row(back, row["shard"], places)], MARKER)
     assert again.to_pydict().keys() == stored.to_pydict().keys()
     np.testing.assert_equal(again.to_pylist(), stored.to_pylist())
-    assert back.jpegs == clip.jpegs and back.spec == replace(clip.spec, cost=1.0)
+    assert back.jpegs == clip.jpegs and back.file_frames == clip.file_frames and back.spec == replace(clip.spec, cost=1.0)
     assert (back.track is None, back.landmarks is None, back.aus is None) == tuple(
         one is None for one in (clip.track, clip.landmarks, clip.aus)
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import simplejpeg
-from openface_program import intensities, is_lost, presences
+from openface_program import confidence, intensities, is_lost, presences
 
 from schemas.action_units import ActionUnits
 from schemas.errors import BuildFailed, ClipRejected, ConfigError
@@ -31,8 +31,8 @@ def clip(number: int, box: np.ndarray | None = FACE) -> StoredClip:
     pictures = rng.integers(0, 255, (FRAMES, SIZE, SIZE, 3), dtype=np.uint8)
     boxes = None if box is None else np.tile(box, (FRAMES, 1)).astype(np.float32)
     jpegs = tuple(simplejpeg.encode_jpeg(picture, 90) for picture in pictures)
-    affine = np.tile(np.eye(2, 3), (FRAMES, 1, 1))
-    return StoredClip(f"i/v/{number}", ("a.mp4",), jpegs, boxes, np.zeros(FRAMES, np.int32), np.arange(FRAMES) / 25, affine, 0.04)
+    affine, spans = np.tile(np.eye(2, 3), (FRAMES, 1, 1)), np.zeros(FRAMES, np.int32)
+    return StoredClip(f"i/v/{number}", ("a.mp4",), jpegs, boxes, spans, np.arange(FRAMES, dtype=np.int32), (FRAMES,), affine)
 
 
 CLIPS = [clip(number) for number in range(6)]
@@ -76,10 +76,10 @@ def test_values_are_those_of_each_frame_alone_in_one_call(openface: Command, tmp
     found = run(openface(**header), tmp_path)
     assert all_right(found)
     assert calls(tmp_path) == [len(CLIPS) * FRAMES]
-    assert all(isinstance(one, ActionUnits) and np.allclose(one.confidence, 0.93) and one.files == () for one in found)
+    assert all(isinstance(one, ActionUnits) and np.allclose(one.confidence, 0.92) and one.files == () for one in found)
 
 
-def test_frames_without_a_face_are_nan_and_not_valid_whatever_stands_there(openface: Command, tmp_path: Path) -> None:
+def test_frames_without_a_face_or_below_the_confidence_are_nan_and_not_valid(openface: Command, tmp_path: Path) -> None:
     found = run(openface(lost_every=2), tmp_path)
     lost = np.array([[is_lost(jpeg, 2) for jpeg in one.jpegs] for one in CLIPS])
     assert 0 < lost.sum() < lost.size
@@ -88,7 +88,9 @@ def test_frames_without_a_face_are_nan_and_not_valid_whatever_stands_there(openf
         np.testing.assert_array_equal(one.valid, ~missing)
         assert np.isnan(one.intensity[missing]).all() and np.isnan(one.presence[missing]).all()
         assert np.isfinite(one.intensity[~missing]).all()
-        np.testing.assert_array_equal(one.confidence < 0.5, missing)
+    expected = [[confidence(jpeg, 2) or np.nan for jpeg in each.jpegs] for each in CLIPS]
+    np.testing.assert_array_equal([one.confidence for one in found], np.array(expected, np.float32))  # type: ignore[union-attr]
+    assert {0.68, 0.72} <= set(np.array(expected)[lost]) and np.isnan(expected).any(), "every kind of lost frame is met"
 
 
 def test_a_clip_in_which_no_face_is_found_is_kept(openface: Command, tmp_path: Path) -> None:
@@ -176,7 +178,9 @@ def test_the_outcome_of_a_clip_does_not_depend_on_its_company(openface: Command,
 
 def test_truncated_results_are_no_results_even_with_status_0(openface: Command, tmp_path: Path) -> None:
     for one in run(openface(fail="cut"), tmp_path, CLIPS[:2]):
-        assert isinstance(one, ClipRejected) and "a result is cut short; OpenFace: status 0" in one.detail
+        assert (
+            isinstance(one, ClipRejected) and "a result is damaged: the last line is cut short; OpenFace: status 0" in one.detail
+        )
 
 
 def test_missing_columns_are_named(openface: Command, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from schemas.action_units import INTENSITIES, MOST
+from schemas.action_units import INTENSITIES, LEAST_CONFIDENCE, MOST, PRESENCES
 from schemas.errors import ConfigError
 from trainers.faces import lay_back
 from trainers.ganimation.networks import Generator, Painting
@@ -122,7 +122,7 @@ def read_current(path: Path) -> Intensities:
     FaceLandmarkImg writes no column `success`, as it has rows of found faces alone; FeatureExtraction writes one.
 
     Raises:
-        ConfigError: the file cannot be read, lacks columns, or has no row with a face and intensities from 0 to 5
+        ConfigError: the file cannot be read, lacks columns, or has no row for which OpenFace computed action units
     """
     try:
         with path.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
@@ -132,12 +132,17 @@ def read_current(path: Path) -> Intensities:
     columns = [f"{name}_r" for name in INTENSITIES]
     if missing := [name for name in columns if not rows or name not in rows[0]]:
         raise ConfigError(f"--current {path} has no column {missing[0]}, as csv files of OpenFace have")
+    presences = [f"{name}_c" for name in PRESENCES]
     faces = [
-        (_cell(row, "confidence", 1), [_cell(row, name) for name in columns]) for row in rows if _cell(row, "success", 1) == 1
+        (_cell(row, "confidence", 1), [_cell(row, name) for name in columns])
+        for row in rows
+        if _cell(row, "success", 1) == 1 and any(_cell(row, name, 0) for name in (*columns, *presences))
     ]
-    found = [face for face in faces if all(0 <= number <= MOST for number in face[1])]
+    found = [face for face in faces if face[0] >= LEAST_CONFIDENCE and all(0 <= number <= MOST for number in face[1])]
     if not found:
-        raise ConfigError(f"--current {path}: no row tells of a face with intensities from 0 to {MOST:g}")
+        raise ConfigError(
+            f"--current {path}: no row has a face with confidence {LEAST_CONFIDENCE} or more and intensities from 0 to {MOST:g}"
+        )
     return np.array(max(found)[1], np.float32) / np.float32(MOST)
 
 

@@ -35,7 +35,7 @@ class TalkingHeadsPlan(ConfiguredPlan[Config]):
     @property
     def view(self) -> KPlusOne:
         """See Plan."""
-        return KPlusOne(self.config.training.frames)
+        return KPlusOne(self.config.training.frames, landmarks=True)
 
     def task(self, means: Means, stream: ClipStream) -> "TalkingHeadsTask":
         """See Plan. Raises ConfigError also where clips have no landmarks."""

@@ -3,25 +3,27 @@
 Boxes and points are in crop pixels, x right, y down, the centre of the top left pixel is (0, 0).
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.action_units import INTENSITIES, MOST, PRESENCES, ActionUnits, AuFile
+from schemas.action_units import INTENSITIES, LEAST_CONFIDENCE, PRESENCES, ActionUnits, AuFile
 from transforms.extract.action_units.rows import Row
 
-# Below this OpenFace's fit is as likely beside the face as on it. The confidence is stored, so readers can ask for more.
-LEAST_CONFIDENCE = 0.5
 # Box of the landmarks over box of a detector: about 0.6 on the same face.
 LEAST_OVERLAP = 0.2
 
 
 def is_usable(row: Row) -> bool:
-    """Whether the numbers of a row mean something: a face was found with confidence, and all values are in their range."""
-    if not (row.success and LEAST_CONFIDENCE <= row.confidence <= 1):
-        return False
-    return all(0 <= value <= MOST for value in row.intensity) and all(value in (0, 1) for value in row.presence)
+    """Whether OpenFace computed action units for this row.
+
+    `success` alone does not say so: it is 1 in the frame in which a face is first detected, whatever the validator finds, and a
+    frame whose confidence is too low for action units has zeros in all of them.
+    """
+    values = (*row.intensity, *row.presence)
+    return row.success and row.confidence >= LEAST_CONFIDENCE and not any(map(math.isnan, values)) and any(values)
 
 
 def face_of(rows: Sequence[Row], box_px: NDArray[np.float32] | None, source_to_crop: NDArray[np.float64] | None) -> Row | None:
@@ -60,7 +62,10 @@ def _overlap(row: Row, box_px: NDArray[np.float32], source_to_crop: NDArray[np.f
 def as_action_units(
     chosen: Sequence[Row | None], seen: Sequence[Sequence[Row]], files: tuple[AuFile | None, ...] = ()
 ) -> ActionUnits:
-    """The record of a clip from the row of each frame; `seen` are all rows of each, of which the surest is told of."""
+    """The record of a clip from the row of each frame.
+
+    seen: all rows of each frame; where none is chosen, the highest confidence among them is recorded
+    """
     frames = len(chosen)
     intensity = np.full((frames, len(INTENSITIES)), np.nan, np.float32)
     presence = np.full((frames, len(PRESENCES)), np.nan, np.float32)
@@ -69,9 +74,6 @@ def as_action_units(
         if row is not None:
             intensity[number], presence[number], confidence[number] = row.intensity, row.presence, row.confidence
         elif rows:
-            confidence[number] = _within(max(one.confidence for one in rows))
+            # A row without a face is all zeros.
+            confidence[number] = max((one.confidence for one in rows if one.confidence > 0), default=np.nan)
     return ActionUnits(intensity, presence, np.array([row is not None for row in chosen], bool), confidence, files)
-
-
-def _within(confidence: float) -> float:
-    return confidence if 0 <= confidence <= 1 else np.nan

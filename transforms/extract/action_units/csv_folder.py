@@ -1,27 +1,26 @@
-"""Action units from csv files that OpenFace wrote elsewhere, joined to the stored frames by time.
+"""Action units from csv files that OpenFace wrote elsewhere, joined to the stored frames by frame number.
 
 FOLDER/<identity>/<video>/<clip>.csv, or FOLDER/<key with / as _>.csv; of a sample made of several files one for each,
-FOLDER/<identity>/<video>/<name of the file>.csv. A timestamp counts from the first frame of the clip's source file.
+FOLDER/<identity>/<video>/<name of the file>.csv. A file has a row for every decodable frame of the source file, also where the
+clip is a part of it. `timestamp` is not read: it is the frame number over the mean rate, wrong where frame rates vary.
 """
 
-import hashlib
-from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from numpy.typing import NDArray
 
 from schemas.action_units import ActionUnits, AuFile
 from schemas.errors import ClipRejected
 from schemas.layout import path_to_uri, planned_key, unescaped, uri_to_path
 from transforms.extract.action_units.choose import as_action_units, face_of
-from transforms.extract.action_units.rows import Row, read_rows
+from transforms.extract.action_units.rows import CsvLines, Row, read_rows
 from transforms.extract.action_units.source import StoredClip
 
-# OpenFace prints milliseconds.
-_ROUNDING_S = 0.0005
+# OpenFace's decoder and ours may disagree about the last frame of a file.
+_SLACK = 1
+_MOST_FACES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,70 +67,52 @@ class CsvFolder:
 
     def _of_clip(self, clip: StoredClip) -> ActionUnits | ClipRejected:
         files = self.files_of(clip.key, clip.uris)
-        near: list[list[Row]] = [[] for _ in range(len(clip))]
+        seen: list[list[Row]] = [[] for _ in range(len(clip))]
         known: list[AuFile | None] = []
         for span, path in enumerate(files):
-            frames = np.flatnonzero(clip.span == span)
+            places = np.flatnonzero(clip.span == span)
+            wanted = {int(clip.index[place]) + 1: seen[place] for place in places}
             try:
-                known.append(None if path is None else self._join(path, clip.pts_s[frames], clip.frame_s, frames, near))
+                known.append(None if path is None else self._join(path, clip.file_frames[span], wanted))
             except (OSError, ValueError) as error:
                 what = error.strerror if isinstance(error, OSError) else error
                 return ClipRejected("bad_aus_csv", f"{self._shown(path)}: {what}" if path else str(what))
         boxes = [None] * len(clip) if clip.boxes_px is None else list(clip.boxes_px)
-        chosen = [face_of(*each) for each in zip(near, boxes, clip.source_to_crop, strict=True)]
-        return as_action_units(chosen, near, tuple(known))
+        chosen = [face_of(*each) for each in zip(seen, boxes, clip.source_to_crop, strict=True)]
+        return as_action_units(chosen, seen, tuple(known))
 
-    def _join(
-        self, path: Path, pts_s: NDArray[np.float64], frame_s: float, frames: NDArray[np.intp], near: list[list[Row]]
-    ) -> AuFile:
-        """Put the rows that are nearest to each frame, and at most half a frame away, into `near`. Raises OSError, ValueError."""
-        lines = _Lines(path)
-        best_s = [frame_s / 2 + _ROUNDING_S] * len(pts_s)
-        times: set[float] = set()
-        numbers: set[int] = set()
-        for row in read_rows(lines, ("timestamp",)):
-            if len(times) < 2:
-                times.add(row.timestamp_s)
-                numbers.add(row.frame)
-            _offer(row, pts_s, frames, best_s, near)
-        if len(times) == 1 and len(numbers) > 1:
-            raise ValueError("all timestamps are the same: it was computed from pictures, not from the video")
+    def _join(self, path: Path, frames: int | None, wanted: Mapping[int, list[Row]]) -> AuFile:
+        """Put the rows of each wanted frame into its list. Raises OSError, ValueError: the file is not of this video, or damaged.
+
+        frames: how many frames the video has; None if unknown
+        wanted: number of a frame, from 1 -> its list
+        """
+        lines, last = CsvLines(path), 0
+        for row in _in_order(read_rows(lines, ("frame",))):
+            last = row.frame
+            if frames is not None and last > frames + _SLACK:
+                raise ValueError(f"it has more than {frames + _SLACK} frames, the video has {frames}")
+            if row.frame in wanted:
+                wanted[row.frame].append(row)
+        least = max(wanted, default=0) if frames is None else frames
+        if last < least - _SLACK:
+            raise ValueError(f"it has {last} frames, the video has {'at least ' if frames is None else ''}{least}")
         return AuFile(self._shown(path), lines.sha256)
 
     def _shown(self, path: Path) -> str:
         return path_to_uri(path.relative_to(self.folder).as_posix())
 
 
-def _offer(row: Row, pts_s: NDArray[np.float64], frames: NDArray[np.intp], best_s: list[float], near: list[list[Row]]) -> None:
-    """Take a row for the frames beside it to which no row so far is nearer; rows of one time are faces of one frame."""
-    place = bisect_left(pts_s, row.timestamp_s)
-    for number in range(max(0, place - 1), min(len(pts_s), place + 1)):
-        away_s = abs(row.timestamp_s - float(pts_s[number]))
-        if away_s > best_s[number]:
-            continue
-        rows = near[int(frames[number])]
-        if rows and rows[0].timestamp_s != row.timestamp_s:
-            if away_s == best_s[number]:
-                continue
-            rows.clear()
-        rows.append(row)
-        best_s[number] = away_s
-
-
-class _Lines:
-    """The lines of a file, read once, without a last one that is cut short; afterwards `sha256` is that of its bytes."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._digest = hashlib.sha256()
-
-    def __iter__(self) -> Iterator[str]:
-        with self._path.open("rb") as stream:
-            for line in stream:
-                self._digest.update(line)
-                if line.endswith(b"\n"):
-                    yield line.decode("utf-8", "replace")
-
-    @property
-    def sha256(self) -> str:
-        return self._digest.hexdigest()
+def _in_order(rows: Iterable[Row]) -> Iterator[Row]:
+    """The same rows. Raises ValueError unless frames are numbered 1, 2, 3 …, each with one row per face."""
+    last, faces = 0, set[int]()
+    for row in rows:
+        if row.frame == last + 1:
+            last, faces = row.frame, set()
+        elif row.frame != last or row.face in faces or not faces:
+            follows = f"follows frame {last}" if last else "comes first"
+            raise ValueError(f"frame {row.frame} {follows}: frames must be numbered from 1, each once per face, without gaps")
+        if len(faces) == _MOST_FACES:
+            raise ValueError(f"frame {last} has more than {_MOST_FACES} faces")
+        faces.add(row.face)
+        yield row

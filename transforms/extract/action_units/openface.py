@@ -17,7 +17,7 @@ from schemas.action_units import ActionUnits
 from schemas.errors import BuildFailed, ClipRejected
 from transforms.extract.action_units.choose import as_action_units, face_of
 from transforms.extract.action_units.process import Ended, run_limited
-from transforms.extract.action_units.rows import Row, read_rows
+from transforms.extract.action_units.rows import CsvLines, Row, read_rows
 from transforms.extract.action_units.source import StoredClip
 
 PROGRAM = "FeatureExtraction"
@@ -139,13 +139,10 @@ def _rows_of(path: Path) -> list[Row]:
     """The rows of one frame. Raises ValueError where the file is absent, cut short or damaged."""
     if not path.is_file():
         raise ValueError("a frame has no result")
-    text = path.read_bytes().decode("utf-8", "replace")
-    if not text.endswith("\n"):
-        raise ValueError("a result is cut short")
-    rows = list(read_rows(text.splitlines()))
-    if not rows:
-        raise ValueError("a result has no row")
-    return rows
+    try:
+        return list(read_rows(CsvLines(path)))
+    except ValueError as error:
+        raise ValueError(f"a result is damaged: {error}") from error
 
 
 def _of_clip(clip: StoredClip, rows: Rows) -> ActionUnits:

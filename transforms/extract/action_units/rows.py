@@ -1,33 +1,43 @@
-"""OpenFace's csv: a row a frame and face, columns by name, separated by `,` or `, `."""
+"""Reader of the csv of OpenFace's FeatureExtraction: one row per frame and face, columns by name, separated by `,` or `, `.
 
+OpenFace writes raw predictions while it runs and rewrites the file at the end, with intensities smoothed and clamped to 0 to 5.
+Values outside that range therefore mark the file of a run that was killed.
+"""
+
+import hashlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.action_units import INTENSITIES, PRESENCES
+from schemas.action_units import INTENSITIES, MOST, PRESENCES
 
 _COLUMNS = ("confidence", "success", *(f"{name}_r" for name in INTENSITIES), *(f"{name}_c" for name in PRESENCES))
 _POINTS = (*(f"x_{number}" for number in range(68)), *(f"y_{number}" for number in range(68)))
 _NAMED = 4
+# A row with every column group that OpenFace knows has about 8 kB.
+_LONGEST_LINE_BYTES = 1 << 16
+# Half a unit of the last digit that OpenFace prints.
+_ROUNDING = 0.005
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What OpenFace says of one face in one frame; numbers are as they stand there, and mean nothing without success.
+    """One face in one frame, as OpenFace measured it; the values mean nothing unless `choose.is_usable`.
 
     frame: number of the frame, from 1; 0 where the file has no such column
-    timestamp_s: seconds from the start of the video; 0 where the file has no such column
-    success, confidence: whether the face was found, and how sure that is, 0 to 1
-    intensity: 17 numbers in the order of INTENSITIES
-    presence: 18 numbers in the order of PRESENCES
-    points_px: float64 [68,2] in pixels of the picture; None where the file has no such columns
+    face: its face_id; 0 where the file has no such column
+    success, confidence: whether the landmarks were tracked, and the confidence of the fit, 0 to 1 or NaN
+    intensity: 17 numbers from 0 to 5 or NaN, in the order of INTENSITIES
+    presence: 18 numbers, 0, 1 or NaN, in the order of PRESENCES
+    points_px: float64 [68,2] in pixels of the image; None where the file has no such columns
     """
 
     frame: int
-    timestamp_s: float
+    face: int
     success: bool
     confidence: float
     intensity: tuple[float, ...]
@@ -35,18 +45,48 @@ class Row:
     points_px: NDArray[np.float64] | None
 
 
+class CsvLines:
+    """The lines of a file, read once and one at a time; `sha256` is that of the bytes read so far.
+
+    Raises (while iterating):
+        OSError: the file cannot be read
+        ValueError: the last line is cut short, or a line is too long for a csv of OpenFace
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._digest = hashlib.sha256()
+
+    def __iter__(self) -> Iterator[str]:
+        with self._path.open("rb") as stream:
+            while line := stream.readline(_LONGEST_LINE_BYTES):
+                self._digest.update(line)
+                if not line.endswith(b"\n"):
+                    too_long = len(line) == _LONGEST_LINE_BYTES
+                    raise ValueError(f"a line exceeds {len(line)} bytes" if too_long else "the last line is cut short")
+                yield line.decode("utf-8", "replace")
+
+    @property
+    def sha256(self) -> str:
+        """Hexadecimal digest."""
+        return self._digest.hexdigest()
+
+
 def read_rows(lines: Iterable[str], needed: Sequence[str] = ()) -> Iterator[Row]:
-    """The rows of a csv, one at a time; `needed` are columns that must be there besides those of the action units.
+    """The rows of a csv, one at a time.
+
+    needed: columns that must be present besides those of the action units
 
     Raises:
-        ValueError: there is no header, columns are missing, or a line is damaged; the message says which
+        ValueError: there is no header or no row, columns are missing, a line is damaged, or a value is out of its range
     """
-    numbered = enumerate((line for line in lines if line.strip()), 1)
+    numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
     names = [name.strip() for name in next(numbered, (0, ""))[1].removeprefix("\ufeff").split(",")]
     places = {name: place for place, name in reversed(list(enumerate(names)))}
     if missing := [name for name in (*needed, *_COLUMNS) if name not in places]:
         more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
         raise ValueError(f"columns are missing: {', '.join(missing[:_NAMED])}{more}" if names != [""] else "it is empty")
+    number = 0
     for number, line in numbered:
         cells = line.split(",")
         if len(cells) != len(names):
@@ -55,25 +95,44 @@ def read_rows(lines: Iterable[str], needed: Sequence[str] = ()) -> Iterator[Row]
             yield _row(cells, places)
         except ValueError as error:
             raise ValueError(f"line {number}: {error}") from error
+    if not number:
+        raise ValueError("it has a header and no rows")
 
 
 def _row(cells: list[str], places: dict[str, int]) -> Row:
     def number(name: str) -> float:
         return _number(cells[places[name]])
 
-    frame = number("frame") if "frame" in places else 0.0
-    timestamp_s = number("timestamp") if "timestamp" in places else 0.0
-    if not math.isfinite(frame) or not math.isfinite(timestamp_s):
-        raise ValueError("frame or timestamp is no number")
+    def whole(name: str) -> int:
+        value = number(name) if name in places else 0.0
+        return int(_require(value.is_integer() and value >= 0, value, name, "a whole number"))
+
+    confidence, success = number("confidence"), number("success")
     return Row(
-        frame=int(frame),
-        timestamp_s=timestamp_s,
-        success=number("success") == 1,
-        confidence=number("confidence"),
-        intensity=tuple(number(f"{name}_r") for name in INTENSITIES),
-        presence=tuple(number(f"{name}_c") for name in PRESENCES),
+        frame=whole("frame"),
+        face=whole("face_id"),
+        success=_require(success in (0, 1), success, "success", "0 or 1") == 1,
+        confidence=_require(not (confidence < 0 or confidence > 1), confidence, "confidence", "0 to 1"),
+        intensity=tuple(_intensity(number(name), name) for name in (f"{unit}_r" for unit in INTENSITIES)),
+        presence=tuple(_presence(number(name), name) for name in (f"{unit}_c" for unit in PRESENCES)),
         points_px=np.array([number(name) for name in _POINTS]).reshape(2, 68).T if set(_POINTS) <= places.keys() else None,
     )
+
+
+def _intensity(value: float, name: str) -> float:
+    inside = not (value < -_ROUNDING or value > MOST + _ROUNDING)
+    _require(inside, value, name, f"0 to {MOST:g}, as in files of runs that have finished")
+    return min(max(value, 0.0), MOST) if value == value else value
+
+
+def _presence(value: float, name: str) -> float:
+    return _require(value != value or value in (0, 1), value, name, "0 or 1")
+
+
+def _require(ok: bool, value: float, name: str, expected: str) -> float:
+    if not ok:
+        raise ValueError(f"{name} is {value:g}, must be {expected}")
+    return value
 
 
 def _number(text: str) -> float:

@@ -21,9 +21,9 @@ class StoredClip:
     jpegs: the T frames as they are stored
     boxes_px: float32 [T,4], the face's box in crop pixels, x0 y0 x1 y1, NaN rows without a face; None where no face was searched
     span: int32 [T], which span a frame is from
-    pts_s: float64 [T], seconds from the first frame of the span's file
+    index: int32 [T], number of the frame within the span's file, from 0
+    file_frames: how many decodable frames the file of each span has; None where that was not recorded
     source_to_crop: float64 [T,2,3], affine from source pixels to crop pixels
-    frame_s: seconds from one frame of the source to the next
     """
 
     key: str
@@ -31,9 +31,9 @@ class StoredClip:
     jpegs: tuple[bytes, ...] = field(repr=False)
     boxes_px: NDArray[np.float32] | None
     span: NDArray[np.int32]
-    pts_s: NDArray[np.float64]
+    index: NDArray[np.int32]
+    file_frames: tuple[int | None, ...]
     source_to_crop: NDArray[np.float64]
-    frame_s: float
 
     def __len__(self) -> int:
         return len(self.jpegs)

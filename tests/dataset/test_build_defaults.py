@@ -1,0 +1,146 @@
+"""What a build does when the user names no recipe, a wrong one, or corrects it afterwards."""
+
+from pathlib import Path
+
+import pytest
+from in_process import quick  # noqa: F401 -- a fixture
+
+from dataset import build, remove, verify
+from dataset.index import Dataset
+from pipeline import start_over
+from pipeline.sources import SOURCES
+from schemas.manifest import Manifest
+
+HEADER = "video_id,start,end,bbox,fps,width,height,partition,person_id\n"
+ROW = "clip,0,20,16-0-80-64,25,96,64,train,anna\n"
+WHAT = ["--landmarks", "none", "--size", "64", "--frames", "2", "--workers", "1"]
+
+
+def run(source: str, videos: Path, out: Path, *more: str) -> int:
+    return build.main(["--source", source, "--input", str(videos), "--output", str(out), *WHAT, *more])
+
+
+@pytest.fixture
+def layouts(make_video, tmp_path: Path) -> Path:  # type: ignore[no-untyped-def]
+    """A directory for each source, of one clip; clips.csv beside them."""
+    video = make_video("folder/clip.mp4", source="testsrc2=size=96x64:rate=25:duration=0.8")
+    (tmp_path / "clips.csv").write_text(HEADER + ROW)
+    for place in (
+        "voxceleb1/videos/clip.mp4",
+        "voxceleb2/dev/mp4/anna/clip/00001.mp4",
+        "annotated/videos/clip.mp4",
+        "taichi/videos/clip.mp4",
+        "fashion/train/clip.mp4",
+    ):
+        (tmp_path / place).parent.mkdir(parents=True)
+        (tmp_path / place).symlink_to(video)
+    (tmp_path / "taichi/taichi-metadata.csv").write_text(HEADER + ROW)
+    for name, box in (("voxceleb1", "90 0 360 360"), ("annotated", "0.16 0.0 0.66 1.0")):
+        track = tmp_path / name / "txt/anna/clip/00001.txt"
+        track.parent.mkdir(parents=True)
+        track.write_text("Identity  : \tanna\n\nFRAME \tX \tY \tW \tH \n" + "".join(f"{n} {box}\n" for n in range(20)))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("source", "tree", "recipe", "with_csv"),
+    [
+        ("voxceleb1", "voxceleb1", "bbox", "bbox"),
+        ("voxceleb2", "voxceleb2", "resize", None),
+        ("voxceleb2", "annotated", "bbox", None),
+        ("taichi", "taichi", "bbox", "bbox"),
+        ("fashion", "fashion", "resize", None),
+        ("folder", "folder", "resize", "bbox"),
+        ("demo", "voxceleb2", "resize", None),
+    ],
+)
+def test_the_recipe_is_bbox_where_the_clips_have_boxes(
+    layouts: Path, source: str, tree: str, recipe: str, with_csv: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each source without and with --metadata; None: it reads no csv, and says so."""
+    if source != "demo":  # which would render its corpus here
+        assert run(source, layouts / tree, layouts / "plain") == 0
+        assert built(layouts / "plain") == recipe
+    capsys.readouterr()
+    status = run(source, layouts / tree, layouts / "csv", "--metadata", str(layouts / "clips.csv"))
+    told = capsys.readouterr().err
+    if with_csv is None:
+        assert (status, told.count("\n")) == (2, 1)
+        assert f"--metadata goes with --source voxceleb1, taichi, folder, and --source is {source}" in told
+        assert not (layouts / "csv").exists()
+    else:
+        assert status == 0 and built(layouts / "csv") == with_csv
+
+
+def built(out: Path) -> str:
+    """The recipe of a data set of one clip, whose crop is the whole frame only with `resize`."""
+    (sample,) = Dataset.open(out).samples()
+    x0, y0, x1, y1 = sample.meta["content_px"][0]
+    recipe = Manifest.read(out).config.recipe
+    assert (x1 - x0, y1 - y0) == ((64, 64) if recipe == "bbox" else (64, 43))
+    return recipe
+
+
+def test_every_source_is_in_the_table() -> None:
+    (mark,) = test_the_recipe_is_bbox_where_the_clips_have_boxes.pytestmark  # type: ignore[attr-defined]
+    assert {source for source, *_ in mark.args[1]} == set(SOURCES)
+
+
+@pytest.mark.parametrize("recipe", ["bbox", "fomm-bbox"])
+def test_a_recipe_of_boxes_is_refused_before_work_where_no_clip_has_one(
+    layouts: Path, recipe: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("folder", layouts / "folder", layouts / "out", "--recipe", recipe, "--quiet") == 2
+    told = capsys.readouterr().err
+    assert f"--recipe {recipe} needs boxes, and none of the 1 clips has one" in told and told.count("\n") == 1
+    assert not (layouts / "out").exists()
+    assert run("folder", layouts / "folder", layouts / "out") == 0, "the corrected command"
+
+
+def test_an_output_that_kept_nothing_is_built_again_with_other_settings(
+    layouts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    videos, out = layouts / "folder", layouts / "out"
+    assert run("folder", videos, out, "--frames", "30") == 1
+    assert Manifest.read(out).counts["rejected"] == {"too_few_frames": 1}
+    assert run("folder", videos, out, "--frames", "30", "--quiet") == 1, "the same command does not start over"
+    capsys.readouterr()
+    assert run("folder", videos, out) == 0
+    told = capsys.readouterr().err
+    assert f"{out} holds a build with other settings that kept no clips (frames: 30 -> 2): starting over" in told
+    assert Manifest.read(out).counts["kept"] == 1 and verify.verify(out).faults == ()
+    assert run("folder", videos, layouts / "fresh") == 0
+    for path in sorted((layouts / "fresh").glob("*/*")):
+        assert path.read_bytes() == (out / path.relative_to(layouts / "fresh")).read_bytes()
+
+
+def test_an_output_that_kept_something_or_forgets_someone_is_not_started_over(
+    layouts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    videos, out = layouts / "folder", layouts / "out"
+    assert run("folder", videos, out) == 0
+    assert run("folder", videos, out, "--frames", "3") == 2
+    assert "holds a data set made differently (frames: 2 -> 3)" in capsys.readouterr().err
+    assert remove.main([str(out), "--identity", "clip"]) == 0
+    assert Manifest.read(out).counts["kept"] == 0
+    assert run("folder", videos, out, "--frames", "3") == 2, "or the person would be back"
+
+
+def test_what_was_stopped_while_starting_over_is_finished(layouts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    videos, out = layouts / "folder", layouts / "out"
+    assert run("folder", videos, out, "--frames", "30") == 1
+    unlink, done = Path.unlink, []
+
+    def failing(path: Path, missing_ok: bool = False) -> None:
+        if out in path.parents and len(done) == 4:
+            raise OSError(5, "Input/output error", str(path))
+        done.append(path)
+        unlink(path, missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(start_over.Path, "unlink", failing)
+        assert run("folder", videos, out) == 1
+    assert (out / "dataset.json").exists()
+    assert run("folder", videos, out, "--recipe", "bbox") == 2, "what cannot be planned leaves nothing behind"
+    assert not out.exists()
+    assert run("folder", videos, out) == 0 and verify.verify(out).faults == ()
