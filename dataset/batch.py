@@ -44,8 +44,11 @@ class Batch(Clips):
         return replace(self, **moved)
 
     def pin_memory(self: Same) -> Same:
-        """The same with all tensors in page-locked memory, as `DataLoader(pin_memory=True)` wants it. Raises RuntimeError: there is
-        no accelerator to lock memory for."""
+        """The same with all tensors in page-locked memory; `DataLoader(pin_memory=True)` calls it.
+
+        Raises:
+            RuntimeError: there is no accelerator
+        """
         pinned: dict[str, Any] = {name: tensor.pin_memory() for name, tensor in self.tensors().items()}
         return replace(self, **pinned)
 

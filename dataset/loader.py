@@ -104,8 +104,8 @@ class Loader:
         self._given = self._begin
 
     def state_dict(self) -> dict[str, Any]:
-        """Where training is: after the last batch that was yielded; after the last of an epoch at the start of the next. The same on
-        every rank, and valid for any other number of ranks."""
+        """The position after the last batch that was yielded; after the last batch of an epoch that is the start of the next epoch.
+        The same on every rank, and valid for any other number of ranks."""
         return as_state(self._given, self.stream.sequence())
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -202,8 +202,8 @@ def make_loader(
     augment: is applied to each batch on the device; None leaves frames uint8 [B,n,H,W,3]
 
     Raises:
-        ConfigError: a number is below 1, there is no such device, or time would be reversed in a view whose frames are not in time
-            order
+        ConfigError: an argument is not of its kind, there is no such device, or time would be reversed in a view whose frames are
+            not in time order
     """
     if not isinstance(stream, ClipStream):
         raise ConfigError(f"make_loader takes a ClipStream, not {stream!r}")

@@ -6,7 +6,6 @@ that a DataLoader draws for its workers, and by how many passes a persistent wor
 """
 
 import torch
-from numpy.typing import NDArray
 
 from dataset.order import I64
 from dataset.progress import Progress
@@ -72,7 +71,7 @@ class Passes:
 
     def _rows(self) -> I64:
         """The valid rows as they are now, int64 [n,5]."""
-        rows: NDArray = self._table.numpy().reshape(-1, 5).copy()
+        rows: I64 = self._table.numpy().reshape(-1, 5).copy()
         return rows[(rows[:, _KEY] != 0) & (rows[:, _KEY] == rows[:, _CHECK])]
 
     def _record(self, row: int, key: int, number: int, start: Progress) -> None:

@@ -102,6 +102,7 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
         arguments.path("source", source)
+        repeats, window = arguments.whole_number("repeats", repeats, 1), arguments.whole_number("window", window, 1)
         arguments.one_of("last", last, ("drop", "pad"))
         arguments.one_of("on_error", on_error, ("substitute", "raise"))
         arguments.one_of("fetch", fetch, ("shards", "members"))
@@ -225,6 +226,7 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
         for number, batch in enumerate(self._pass(start, 0, 1)):
             if number == 0:
                 self._passes.begin(start)
+            self._progress = self.onward(self._progress)  # not in workers: torchdata's loader knows itself when all have ended
             yield batch
 
     def _pass(self, start: Progress, worker: int, workers: int) -> Iterator[Batch]:
@@ -298,7 +300,7 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
     def _after(self, place: Progress, workers: int) -> Progress:
         """One batch further; the place of a single worker needs no count."""
         if workers == 1:
-            return self.onward(Progress(place.epoch, place.slot + self.global_batch_size))
+            return Progress(place.epoch, place.slot + self.global_batch_size)
         return Progress(place.epoch, place.slot, place.yielded + 1)
 
     def _check_batches(self) -> None:

@@ -32,7 +32,9 @@ class World:
         try:
             size, rank = int(os.environ.get("WORLD_SIZE", "1")), os.environ.get("RANK")
             if size > 1 and rank is None:
-                raise ConfigError(f"WORLD_SIZE is {size} and RANK is not set: create the stream after the process group, or pass world=")
+                raise ConfigError(
+                    f"WORLD_SIZE is {size} and RANK is not set: create the stream after the process group, or pass world="
+                )
             return cls(int(rank or "0"), size)
         except ValueError as error:
             raise ConfigError(f"RANK and WORLD_SIZE are to be numbers: {error}") from error
