@@ -6,7 +6,7 @@
                 ...
             torch.save({"loader": loader.state_dict()}, path)
 
-Where processes cannot be started, an ordinary DataLoader over the stream gives the same batches.
+Where processes cannot be started, an ordinary DataLoader over the stream yields the same batches.
 """
 
 import os
@@ -104,8 +104,8 @@ class Loader:
         self._given = self._begin
 
     def state_dict(self) -> dict[str, Any]:
-        """The position after the last batch that was yielded; after the last batch of an epoch that is the start of the next epoch.
-        The same on every rank, and valid for any other number of ranks."""
+        """The position after the last batch that was yielded; after the last of an epoch that is the start of the next epoch. The
+        same on every rank, and valid for any other number of ranks."""
         return as_state(self._given, self.stream.sequence())
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -72,7 +72,8 @@ class Passes:
     def _rows(self) -> I64:
         """The valid rows as they are now, int64 [n,5]."""
         rows: I64 = self._table.numpy().reshape(-1, 5).copy()
-        return rows[(rows[:, _KEY] != 0) & (rows[:, _KEY] == rows[:, _CHECK])]
+        valid: I64 = rows[(rows[:, _KEY] != 0) & (rows[:, _KEY] == rows[:, _CHECK])]
+        return valid
 
     def _record(self, row: int, key: int, number: int, start: Progress) -> None:
         kept = self._table.numpy()[row]

@@ -9,14 +9,12 @@
 Each pass is the next epoch. See docs/loading.md.
 """
 
-import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 import torch.utils.data
 from numpy.typing import NDArray
@@ -24,26 +22,24 @@ from numpy.typing import NDArray
 from dataset import arguments
 from dataset.accelerate_wrappers import sets_epoch_itself, unwrap
 from dataset.batch import Batch, as_batch, batch_layout
-from dataset.catalog import Catalog, read_catalog, selecting
+from dataset.catalog import Catalog
 from dataset.faults import Fault, Faults
 from dataset.layout import Layout
-from dataset.opening import Opened, open_source
+from dataset.opening import open_source
 from dataset.order import SHUFFLES, Order
 from dataset.passes import Passes
 from dataset.progress import Progress, as_state, from_state
 from dataset.reader import Ask, NothingReadable, Reader
 from dataset.remote import Retry
+from dataset.selection import select_clips
 from dataset.shards import Place, Shards
 from dataset.units import Units
 from dataset.views import KPlusOne, Pairs, PosePairs, Sequence, Singles, View
 from dataset.watch import Watch
-from dataset.where import parse
 from dataset.world import World
 from schemas.errors import ConfigError, DatasetError
 
 __all__ = ["Batch", "ClipStream", "KPlusOne", "Pairs", "PosePairs", "Sequence", "Singles", "World"]
-
-logger = logging.getLogger("motionshards")
 
 _STAND_INS = 8
 _CACHE_BYTES = 50_000_000_000
@@ -115,7 +111,7 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
         self._world_is_detected = world is None
         mode = arguments.shuffle(shuffle, SHUFFLES)
         opened = open_source(source, retry, storage_options)
-        self.catalog, self.excluded = _choose(opened, view, where, split, people)
+        self.catalog, self.excluded = select_clips(opened, view, where, split, people)
         self.size_px = opened.manifest.config.size
         self._units = Units.of(self.catalog, self.seed, view.per_identity)
         self._order = _order(
@@ -310,30 +306,6 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
             raise ConfigError(
                 f"an epoch has {self.slots} samples, fewer than one batch of {self.global_batch_size}; last='pad' fills it"
             )
-
-
-def _choose(
-    opened: Opened, view: View, where: str | None, split: str | None, people: list[str] | None
-) -> tuple[Catalog, dict[str, int]]:
-    """The clips that pass the filters and that the view can show, and how many it cannot, by reason."""
-    try:
-        catalog = read_catalog(opened.rows(), selecting(None if where is None else parse(where), split, people))
-    except pa.ArrowException as error:
-        raise ConfigError(f"where={where!r} cannot be evaluated: {error}") from error
-    if absent := sorted(set(people or ()) - set(catalog.identities)):
-        logger.warning("%d identities have no clip that passes: %s", len(absent), ", ".join(absent[:10]))
-    if not len(catalog):
-        splits = ", ".join(sorted({split for split, _ in opened.shards}))
-        raise ConfigError(f"no clip passes split={split!r}, where={where!r}; splits are {splits}")
-    excluded = {}
-    for reason, without in view.unusable(catalog):
-        if without.any():
-            excluded[reason] = int(without.sum())
-            logger.warning("%d of %d clips are left out: %s", excluded[reason], len(catalog), reason)
-        catalog = catalog.taking(~without)
-    if not len(catalog):
-        raise ConfigError(f"no clip can be shown by {view}: {', '.join(excluded)}")
-    return catalog, excluded
 
 
 def _order(catalog: Catalog, units: Units, view: View, seed: int, shuffle: str, repeats: int, window: int) -> Order:
