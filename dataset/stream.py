@@ -146,8 +146,10 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
         return len(self._order)
 
     def __len__(self) -> int:
-        """Batches of an epoch, on every rank."""
+        """Batches of an epoch, on every rank. Raises ConfigError: as `__iter__` does."""
         unwrap(self.world)
+        if self._world_is_detected:
+            self.world.check_process_group()
         return self.steps(0)
 
     def steps(self, slot: int) -> int:
@@ -240,11 +242,8 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
             ConfigError: the process group is another than when the stream was opened
             DatasetError: shards of the data set have changed
         """
-        if self._world_is_detected and (world := World.detect()) != self.world:
-            raise ConfigError(
-                f"the stream was opened as rank {self.world.rank} of {self.world.size}, and this is rank {world.rank} of "
-                f"{world.size}: open it after the process group is initialised (Lightning: in `train_dataloader`), or pass world="
-            )
+        if self._world_is_detected:
+            self.world.check_process_group()
         self._watch.check()
 
     def state_dict(self) -> dict[str, Any]:

@@ -27,8 +27,8 @@ class World:
         Raises:
             ConfigError: the variables are no numbers, contradict each other, or RANK is missing
         """
-        if dist.is_available() and dist.is_initialized():
-            return cls(dist.get_rank(), dist.get_world_size())
+        if group := cls.of_process_group():
+            return group
         try:
             size, rank = int(os.environ.get("WORLD_SIZE", "1")), os.environ.get("RANK")
             if size > 1 and rank is None:
@@ -38,6 +38,20 @@ class World:
             return cls(int(rank or "0"), size)
         except ValueError as error:
             raise ConfigError(f"RANK and WORLD_SIZE are to be numbers: {error}") from error
+
+    @classmethod
+    def of_process_group(cls) -> "World | None":
+        """Rank and size in torch's default process group; None before it is initialised."""
+        return cls(dist.get_rank(), dist.get_world_size()) if dist.is_available() and dist.is_initialized() else None
+
+    def check_process_group(self) -> None:
+        """Raises ConfigError: a process group was initialised since, in which this is another rank."""
+        group = self.of_process_group() or self
+        if group != self:
+            raise ConfigError(
+                f"the stream was opened as rank {self.rank} of {self.size}, and this is rank {group.rank} of {group.size}: open "
+                "it after the process group is initialised (Lightning: in `train_dataloader`), or pass world="
+            )
 
     @property
     def local_size(self) -> int:

@@ -440,6 +440,9 @@ def test_rank_and_world_size_are_those_of_torchrun(data: Path, monkeypatch: pyte
     monkeypatch.setenv("RANK", "3")
     with pytest.raises(ConfigError, match="rank 3 of a world of 3"):
         stream_of(data)
+    monkeypatch.delenv("RANK")  # as Lightning's launcher leaves it: not every process may be rank 0
+    with pytest.raises(ConfigError, match="WORLD_SIZE is 3 and RANK is not set"):
+        stream_of(data)
 
 
 @pytest.mark.gpu
