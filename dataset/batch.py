@@ -4,10 +4,12 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 import torch
+from torch.utils.data._utils.collate import default_collate_fn_map
 
 from dataset.catalog import Catalog
 from dataset.layout import Layout
 from dataset.views import View
+from schemas.errors import ConfigError
 from transforms.augment.clips import Clips
 
 _POINTS = 68
@@ -40,6 +42,15 @@ class Batch(Clips):
         """The same with all tensors on a device."""
         moved: dict[str, Any] = {name: tensor.to(device, non_blocking=non_blocking) for name, tensor in self.tensors().items()}
         return replace(self, **moved)
+
+    def pin_memory(self: Same) -> Same:
+        """The same with all tensors in page-locked memory; `DataLoader(pin_memory=True)` calls it.
+
+        Raises:
+            RuntimeError: there is no accelerator
+        """
+        pinned: dict[str, Any] = {name: tensor.pin_memory() for name, tensor in self.tensors().items()}
+        return replace(self, **pinned)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Its tensors by name."""
@@ -76,3 +87,13 @@ def as_batch(arrays: dict[str, Any], catalog: Catalog, padded: Any) -> Batch:
         padded=torch.from_numpy(padded),
         keys=tuple(catalog.keys[number].as_py() for number in clip.tolist()),
     )
+
+
+def _collate(batches: list[Batch], *, collate_fn_map: Any = None) -> Batch:
+    """Lets `DataLoader(stream)` do what `DataLoader(stream, batch_size=None)` does. Raises ConfigError: it would form batches."""
+    if len(batches) != 1:
+        raise ConfigError(f"the stream forms batches itself: use DataLoader(stream, batch_size=None), not {len(batches)}")
+    return batches[0]
+
+
+default_collate_fn_map[Batch] = _collate

@@ -7,6 +7,7 @@
 For looking up and checking. Training reads whole shards in order.
 """
 
+import os
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +22,8 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from schemas.errors import DatasetError
+from dataset.remote import is_url
+from schemas.errors import ConfigError, DatasetError
 from schemas.layout import AUS, INDEX, LANDMARK_SCORES, LANDMARKS, META, tar_path
 from schemas.manifest import Manifest
 from schemas.sample import decode_arrays
@@ -64,12 +66,16 @@ class Dataset:
     manifest: Manifest
 
     @classmethod
-    def open(cls, out: Path) -> "Dataset":
+    def open(cls, out: str | Path) -> "Dataset":
         """The data set in the directory `out`.
 
         Raises:
+            ConfigError: `out` is neither a path nor a string, or a URL
             DatasetError: there is none, it is of another format, or its build is unfinished
         """
+        if not isinstance(out, (str, os.PathLike)) or is_url(str(out)):
+            raise ConfigError(f"Dataset.open takes the path of a directory, not {out!r}")
+        out = Path(out)
         manifest = Manifest.read(out)
         if manifest.unfinished:
             raise DatasetError(f"{out}: {manifest.unfinished}")

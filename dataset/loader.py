@@ -6,7 +6,7 @@
                 ...
             torch.save({"loader": loader.state_dict()}, path)
 
-Where processes cannot be started, an ordinary DataLoader over the stream gives the same batches.
+Where processes cannot be started, an ordinary DataLoader over the stream yields the same batches.
 """
 
 import os
@@ -20,6 +20,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dataset import arguments
+from dataset.arguments import whole_number
 from dataset.batch import Batch, as_batch
 from dataset.device import HELD, Copier
 from dataset.order import hashed
@@ -47,7 +49,7 @@ class _Step:
 
 
 class Loader:
-    """Batches of a stream. Each pass is an epoch, each next pass the next epoch. Made by `make_loader`, used by one thread."""
+    """Batches of a stream. Each pass is the next epoch. Made by `make_loader`, used by one thread."""
 
     def __init__(self, stream: ClipStream, pump: Pump, device: torch.device, augment: Augment | None) -> None:
         self.stream = stream
@@ -71,33 +73,43 @@ class Loader:
         self.close()
 
     def __iter__(self) -> Iterator[Batch]:
-        """The epoch's batches; behind `load_state_dict` those that are left. After `break` the epoch begins anew.
+        """The batches of the next epoch; after `load_state_dict` the remaining ones of the epoch that the state was taken in.
+
+        A pass counts as an epoch once it has yielded a batch, however it ends; one that has not changes nothing.
 
         Raises:
-            DatasetError: a clip cannot be read, nor can those that stand in for it, or `on_error` is `raise`
+            ConfigError: the process group is another than when the stream was opened
+            DatasetError: shards of the data set have changed, or a clip cannot be read, nor can those that stand in for it, or
+                `on_error` is `raise`
             LoaderFailed: a process that reads died
+            RuntimeError: a newer iterator over this loader has begun
         """
+        self.stream.check_unchanged()
         self._pass += 1
         this, begin = self._pass, self._begin
-        self._begin, self._given = Progress(begin.epoch), begin
         batches = self._read(begin)
-        for batch, step in self._copier.ahead(batches, self._augmented) if self._copier else self._on_host(batches):
-            if this != self._pass:
-                raise RuntimeError("another pass over this loader was begun")
-            self._given = step.after
+        ready = self._copier.ahead(batches, self._augmented) if self._copier else self._on_host(batches)
+        for number, (batch, step) in enumerate(ready):
+            if number == 0:
+                self._begin = Progress(begin.epoch + 1)
+            self._given = self.stream.onward(step.after)
             yield batch
-        self._begin = self._given = Progress(begin.epoch + 1)
+            if this != self._pass:  # before anything is read, which would be the other's
+                raise RuntimeError("this iterator was invalidated by a newer one over the same loader")
 
     def set_epoch(self, epoch: int) -> None:
-        """Let the next pass be this epoch, from its start."""
-        self._begin = self._given = Progress(epoch)
+        """Let the next pass be this epoch, from its start, or from where a state of this very epoch was loaded."""
+        if self._begin.epoch != whole_number("epoch", epoch, 0):
+            self._begin = Progress(epoch)
+        self._given = self._begin
 
     def state_dict(self) -> dict[str, Any]:
-        """Where training is: behind the last batch that was given out. The same on every rank, and good for any other number."""
+        """The position after the last batch that was yielded; after the last of an epoch that is the start of the next epoch. The
+        same on every rank, and valid for any other number of ranks."""
         return as_state(self._given, self.stream.sequence())
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Let the next pass go on where a state was taken, also with another number of ranks or another batch size.
+        """Let the next pass resume where a state was taken, also with another number of ranks or another batch size.
 
         Raises:
             ConfigError: it is of other clips, or of another seed, view or shuffle
@@ -105,7 +117,7 @@ class Loader:
         progress = from_state(state, self.stream.sequence())
         if progress.yielded:
             raise ConfigError("the state is that of a worker of an ordinary DataLoader")
-        self._begin = self._given = progress
+        self._begin = self._given = self.stream.onward(progress)
 
     def _read(self, begin: Progress) -> Iterator[tuple[Batch, _Step]]:
         """The batches of an epoch from `begin` on, in host memory. What was asked for already is used where it fits."""
@@ -190,15 +202,18 @@ def make_loader(
     augment: is applied to each batch on the device; None leaves frames uint8 [B,n,H,W,3]
 
     Raises:
-        ConfigError: a number is below 1, or time would be reversed in a view whose frames do not stand in its order
+        ConfigError: an argument is not of its kind, there is no such device, or time would be reversed in a view whose frames are
+            not in time order
     """
-    device = torch.device(device)
+    if not isinstance(stream, ClipStream):
+        raise ConfigError(f"make_loader takes a ClipStream, not {stream!r}")
+    if augment is not None and not isinstance(augment, Augment):
+        raise ConfigError(f"augment must be an Augment or None, not {augment!r}; apply your own function to each batch")
+    device = arguments.device(device)
     cores = len(os.sched_getaffinity(0)) // stream.world.local_size
-    processes = max(1, min(cores, _MOST_PROCESSES)) if processes is None else processes
-    threads = cores // max(1, processes) + 1 if threads is None else threads
-    ahead = processes + _AHEAD if ahead is None else ahead
-    if min(processes, threads, ahead) < 1:
-        raise ConfigError(f"a loader needs at least one of each: {processes} processes, {threads} threads, {ahead} batches ahead")
+    processes = max(1, min(cores, _MOST_PROCESSES)) if processes is None else whole_number("processes", processes, 1)
+    threads = cores // processes + 1 if threads is None else whole_number("threads", threads, 1)
+    ahead = processes + _AHEAD if ahead is None else whole_number("ahead", ahead, 1)
     if augment is not None and augment.time_flip and not stream.view.in_time_order:
         raise ConfigError(f"time_flip would exchange the frames of {stream.view}, whose places mean something")
     held = HELD if device.type == "cuda" else _HELD_ON_HOST

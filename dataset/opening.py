@@ -25,6 +25,8 @@ from schemas.tables import completed
 
 logger = logging.getLogger("motionshards")
 
+Stamp = tuple[int, ...] | bytes
+
 _ROWS_AT_A_TIME = 20_000
 _FILE_URL = "file://"
 _SCHEMA = pa.schema([INDEX_SCHEMA.field(name) for name in COLUMNS])
@@ -36,12 +38,14 @@ class Opened:
 
     root: directory or URL
     shards: by (split, name)
+    stamp: changes whenever dataset.json does
     """
 
     root: str
     remote: bool
     manifest: Manifest
     shards: dict[tuple[str, str], ShardEntry]
+    stamp: Stamp
     _markers: tuple[Path, ...]
     _index: bytes | None
 
@@ -82,21 +86,22 @@ def open_source(source: str | Path, retry: Retry, storage_options: Mapping[str, 
     if is_url(str(source)):
         return _open_remote(str(source).rstrip("/"), Remote(str(source), retry, storage_options))
     out = Path(str(source).removeprefix(_FILE_URL))
+    stamp = _local_stamp(out)  # first: what changes while the rest is read is noticed later
     manifest = Manifest.read(out)
     if manifest.interrupted:
         raise DatasetError(f"{out}: {manifest.interrupted}")
     if manifest.complete:
-        return Opened(str(out), False, manifest, _by_name(manifest.shards), (), None)
-    return _open_unfinished(out, manifest)
+        return Opened(str(out), False, manifest, _by_name(manifest.shards), stamp, (), None)
+    return _open_unfinished(out, manifest, stamp)
 
 
-def _open_unfinished(out: Path, manifest: Manifest) -> Opened:
+def _open_unfinished(out: Path, manifest: Manifest, stamp: Stamp) -> Opened:
     markers = tuple(path for path in sorted(out.glob("*/*.parquet")) if path.parent.name not in (PLAN_DIR, WORK_DIR))
     entries = tuple(_entry_of(path) for path in markers)
     logger.warning("%s: the build is unfinished, %d shards are committed and will be read", printable(str(out)), len(entries))
     if not entries:
         raise DatasetError(f"{out}: the build is unfinished, and no shard is committed yet")
-    return Opened(str(out), False, manifest, _by_name(entries), markers, None)
+    return Opened(str(out), False, manifest, _by_name(entries), stamp, markers, None)
 
 
 def _entry_of(marker: Path) -> ShardEntry:
@@ -108,12 +113,26 @@ def _entry_of(marker: Path) -> ShardEntry:
 
 def _open_remote(root: str, remote: Remote) -> Opened:
     try:
-        manifest = Manifest.parse(remote.read_all(DATASET_JSON), DATASET_JSON)
+        content = remote.read_all(DATASET_JSON)
+        manifest = Manifest.parse(content, DATASET_JSON)
         if manifest.unfinished:
             raise DatasetError(f"{DATASET_JSON} at the URL: {manifest.unfinished}")
-        return Opened(root, True, manifest, _by_name(manifest.shards), (), remote.read_all(INDEX))
+        return Opened(root, True, manifest, _by_name(manifest.shards), content, (), remote.read_all(INDEX))
     except Unreadable as error:
         raise DatasetError(f"there is no data set to read at the URL: {error.reason}: {error.detail}") from error
+
+
+def stamp_of(root: str, retry: Retry, storage_options: Mapping[str, Any] | None = None) -> Stamp:
+    """The stamp that a data set has now. Raises Unreadable: it is at a URL and cannot be reached."""
+    return Remote(root, retry, storage_options).read_all(DATASET_JSON) if is_url(root) else _local_stamp(Path(root))
+
+
+def _local_stamp(out: Path) -> Stamp:
+    try:
+        stat = (out / DATASET_JSON).stat()
+    except OSError:
+        return ()
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
 
 def _by_name(entries: tuple[ShardEntry, ...]) -> dict[tuple[str, str], ShardEntry]:

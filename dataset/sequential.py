@@ -10,6 +10,7 @@ there is an index, `ClipStream` is the better choice. But a tar that ends too ea
 import io
 import json
 import logging
+import os
 import tarfile
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
@@ -24,6 +25,7 @@ import simplejpeg
 import torch.utils.data
 from numpy.typing import NDArray
 
+from dataset import arguments
 from dataset.batch import Batch, as_batch, batch_layout
 from dataset.catalog import POSE, Catalog
 from dataset.order import Order
@@ -41,14 +43,17 @@ Members = dict[str, bytes]
 
 
 class TarStream(torch.utils.data.IterableDataset[Batch]):
-    """Batches of the clips of tars, in one process. A pass over files is an epoch; a pipe can be read once.
+    """Batches of the clips of tars, in one process. Each pass over files is the next epoch; a pipe can be read once.
 
-    tars: paths, or binary streams
+    tars: a list of paths or binary streams
     window: clips that are held in memory and mixed; 1 leaves them in their order
     seed: of the order and of the frames that are picked
     on_error: a tar that cannot be read further is left (`skip`) and counted in `faults`, or ends the run (`raise`)
 
     A last batch that is not full is dropped. Clips that the view cannot show are counted in `excluded`.
+
+    Raises:
+        ConfigError: an argument is not of its kind, or the view needs an index
     """
 
     def __init__(
@@ -61,23 +66,39 @@ class TarStream(torch.utils.data.IterableDataset[Batch]):
         seed: int = 0,
         on_error: str = "raise",
     ) -> None:
-        if on_error not in ("skip", "raise") or batch_size < 1 or window < 1:
-            raise ConfigError("TarStream: on_error is skip or raise, batch_size and window at least 1")
+        arguments.one_of("on_error", on_error, ("skip", "raise"))
+        if isinstance(tars, (str, os.PathLike)) or hasattr(tars, "read"):
+            raise ConfigError(f"tars must be a list of paths or binary streams, not {tars!r}: write [{tars!r}]")
+        self._tars, self._on_error = list(tars), on_error
+        self._view, self._seed = arguments.view(view), arguments.seed(seed)
+        self._batch_size = arguments.whole_number("batch_size", batch_size, 1)
+        self._window = arguments.whole_number("window", window, 1)
         if view.per_identity:
             raise ConfigError("one clip per identity needs an index: a stream does not tell who is to come")
-        self._tars = list(tars)
-        self._view, self._batch_size, self._window, self._seed, self._on_error = view, batch_size, window, seed, on_error
         self._epoch = 0
         self.faults: Counter[str] = Counter()
         self.excluded: Counter[str] = Counter()
 
     def set_epoch(self, epoch: int) -> None:
-        """Which epoch the next pass is; without it every pass is the same."""
-        self._epoch = epoch
+        """Let the next pass be this epoch."""
+        self._epoch = arguments.whole_number("epoch", epoch, 0)
 
     def __iter__(self) -> Iterator[Batch]:
+        """The batches of the next epoch. A pass counts as an epoch once it has yielded a batch.
+
+        Raises:
+            ConfigError: this is a worker of a DataLoader
+            DatasetError: a tar or a clip cannot be read, see `on_error`
+        """
         if torch.utils.data.get_worker_info() is not None:
-            raise ConfigError("TarStream reads in one process: each worker would read all of it")
+            raise ConfigError("TarStream reads in one process, and each worker would read all of it: use num_workers=0")
+        epoch = self._epoch
+        for number, batch in enumerate(self._pass(epoch)):
+            if number == 0:
+                self._epoch = epoch + 1
+            yield batch
+
+    def _pass(self, epoch: int) -> Iterator[Batch]:
         left: list[tuple[str, Members]] = []
         clips = self._clips()
         ended = False
@@ -88,7 +109,7 @@ class TarStream(torch.utils.data.IterableDataset[Batch]):
                     break
             else:
                 ended = True
-            left = yield from self._batches(left)
+            left = yield from self._batches(left, epoch)
 
     def _clips(self) -> Iterator[tuple[str, Members]]:
         for tar in self._tars:
@@ -100,7 +121,7 @@ class TarStream(torch.utils.data.IterableDataset[Batch]):
                 self.faults[error.reason] += 1
                 logger.warning("%s: %s, the rest of it is left out", printable(error.detail), error.reason)
 
-    def _batches(self, clips: list[tuple[str, Members]]) -> Generator[Batch, None, list[tuple[str, Members]]]:
+    def _batches(self, clips: list[tuple[str, Members]], epoch: int) -> Generator[Batch, None, list[tuple[str, Members]]]:
         """Batches of a window; gives the clips that did not fill one."""
         window = _Window.of(clips)
         usable = np.ones(len(clips), np.bool_)
@@ -111,7 +132,7 @@ class TarStream(torch.utils.data.IterableDataset[Batch]):
             clips = [clip for clip, shown in zip(clips, usable.tolist(), strict=True) if shown]
             window = _Window.of(clips)
         shuffle = "none" if self._window == 1 else "global"
-        order = Order(np.zeros(len(clips), np.int64), self._seed, shuffle).slots(self._epoch, np.arange(len(clips)))
+        order = Order(np.zeros(len(clips), np.int64), self._seed, shuffle).slots(epoch, np.arange(len(clips)))
         whole = len(clips) // self._batch_size * self._batch_size
         for start in range(0, whole, self._batch_size):
             part = slice(start, start + self._batch_size)

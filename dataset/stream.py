@@ -6,41 +6,40 @@
     for batch in torch.utils.data.DataLoader(stream, batch_size=None, num_workers=4):   # ordinary, half as fast
         ...
 
-One pass is an epoch. See docs/loading.md.
+Each pass is the next epoch. See docs/loading.md.
 """
 
-import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 import torch.utils.data
 from numpy.typing import NDArray
 
+from dataset import arguments
+from dataset.accelerate_wrappers import sets_epoch_itself, unwrap
 from dataset.batch import Batch, as_batch, batch_layout
-from dataset.catalog import Catalog, read_catalog, selecting
+from dataset.catalog import Catalog
 from dataset.faults import Fault, Faults
 from dataset.layout import Layout
-from dataset.opening import Opened, open_source
-from dataset.order import Order
+from dataset.opening import open_source
+from dataset.order import SHUFFLES, Order
+from dataset.passes import Passes
 from dataset.progress import Progress, as_state, from_state
 from dataset.reader import Ask, NothingReadable, Reader
 from dataset.remote import Retry
+from dataset.selection import select_clips
 from dataset.shards import Place, Shards
 from dataset.units import Units
 from dataset.views import KPlusOne, Pairs, PosePairs, Sequence, Singles, View
-from dataset.where import parse
+from dataset.watch import Watch
 from dataset.world import World
 from schemas.errors import ConfigError, DatasetError
-from schemas.printable import printable
 
 __all__ = ["Batch", "ClipStream", "KPlusOne", "Pairs", "PosePairs", "Sequence", "Singles", "World"]
-
-logger = logging.getLogger("motionshards")
 
 _STAND_INS = 8
 _CACHE_BYTES = 50_000_000_000
@@ -55,13 +54,14 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
     where: filter over the index, see `dataset.where`
     identities: only these people
     seed: of the order and of the frames that are picked
-    shuffle: `global`, `shard` or `none`, see `dataset.order.Order`; by default `shard` for a URL and else `global`
+    shuffle: `"global"`, `"shard"` or `"none"`, see `dataset.order.Order`. True, the default, is `"shard"` for a URL and else
+        `"global"`; False is `"none"`
     repeats: turns of each clip (or identity) in an epoch
     window: shards that `shuffle="shard"` mixes
     last: the end of an epoch that does not fill a batch is `drop`ped, or filled up (`pad`) with its first samples, marked
     on_error: a clip that cannot be read is replaced (`substitute`) and counted, or ends the run (`raise`)
     quarantine: file to which clips that could not be read are appended, a JSON object a line
-    world: which rank this is of how many; by default as torchrun says
+    world: rank and world size; by default those of torch's process group or, before that is initialised, of RANK and WORLD_SIZE
     fetch: what is got of a URL: whole `shards`, which are kept in the cache, or, for when few clips pass, only the `members` that
         are wanted, each time anew
     cache: directory for shards from a URL, shared by all processes of a machine; by default ~/.cache/motionshards
@@ -84,7 +84,7 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
         where: str | None = None,
         identities: Iterable[str] | None = None,
         seed: int = 0,
-        shuffle: str | None = None,
+        shuffle: str | bool = True,
         repeats: int = 1,
         window: int = 8,
         last: str = "drop",
@@ -97,33 +97,41 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
         retry: Retry = Retry(),  # noqa: B008 - frozen
         storage_options: Mapping[str, Any] | None = None,
     ) -> None:
-        _one_of("last", last, ("drop", "pad"))
-        _one_of("on_error", on_error, ("substitute", "raise"))
-        _one_of("fetch", fetch, ("shards", "members"))
-        self.view, self.seed, self.last, self.on_error = view, seed, last, on_error
-        self.global_batch_size = global_batch_size
-        self.world = world or World.detect()
+        arguments.path("source", source)
+        repeats, window = arguments.whole_number("repeats", repeats, 1), arguments.whole_number("window", window, 1)
+        arguments.one_of("last", last, ("drop", "pad"))
+        arguments.one_of("on_error", on_error, ("substitute", "raise"))
+        arguments.one_of("fetch", fetch, ("shards", "members"))
+        arguments.text_or_none("split", split, "'train'")
+        arguments.text_or_none("where", where, "'blur > 50'")
+        people = arguments.names("identities", identities)
+        self.view, self.seed, self.last, self.on_error = arguments.view(view), arguments.seed(seed), last, on_error
+        self.global_batch_size = arguments.whole_number("global_batch_size", global_batch_size, 1)
+        self.world = World.detect() if world is None else arguments.world(world)
+        self._world_is_detected = world is None
+        mode = arguments.shuffle(shuffle, SHUFFLES)
         opened = open_source(source, retry, storage_options)
-        self.catalog, self.excluded = _choose(opened, view, where, split, identities)
+        self.catalog, self.excluded = select_clips(opened, view, where, split, people)
         self.size_px = opened.manifest.config.size
-        self._units = Units.of(self.catalog, seed, view.per_identity)
+        self._units = Units.of(self.catalog, self.seed, view.per_identity)
         self._order = _order(
-            self.catalog, self._units, view, seed, shuffle or ("shard" if opened.remote else "global"), repeats, window
+            self.catalog, self._units, view, self.seed, mode or ("shard" if opened.remote else "global"), repeats, window
         )
+        files = {(split, name): opened.file(split, name) for split, name in self.catalog.shards}
+        self._watch = Watch(opened.root, files, opened.stamp, retry, storage_options)
         self.place = Place(
             root=opened.root,
-            shards=tuple(opened.file(split, name) for split, name in self.catalog.shards),
+            shards=tuple(files.values()),
             remote=opened.remote,
             random=self._order.shuffle == "global",
             cache=(Path(cache) if cache else _default_cache()) if opened.remote and fetch == "shards" else None,
-            cache_bytes=cache_bytes,
+            cache_bytes=arguments.whole_number("cache_bytes", cache_bytes, 1),
             retry=retry,
             storage_options=storage_options,
         )
         self.faults = Faults(None if quarantine is None else Path(quarantine))
-        # Shared, so that workers which are kept from epoch to epoch hear of it.
-        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
-        self._resumed: Progress | None = None
+        self._passes = Passes()
+        self._resumed: Progress | None = None  # in a worker of torchdata's loader
         self._progress = Progress()
         self._check_batches()
 
@@ -138,6 +146,10 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
         return len(self._order)
 
     def __len__(self) -> int:
+        """Batches of an epoch, on every rank. Raises ConfigError: as `__iter__` does."""
+        unwrap(self.world)
+        if self._world_is_detected:
+            self.world.check_process_group()
         return self.steps(0)
 
     def steps(self, slot: int) -> int:
@@ -145,10 +157,19 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
         left = max(0, self.slots - slot)
         return left // self.global_batch_size if self.last == "drop" else -(-left // self.global_batch_size)
 
+    def onward(self, place: Progress) -> Progress:
+        """The same place, or the start of the next epoch where no batch of this one is left."""
+        return place if self.steps(place.slot) else Progress(place.epoch + 1)
+
     def set_epoch(self, epoch: int) -> None:
-        """Which epoch the next pass of an ordinary DataLoader is; without it every pass is the same."""
-        self._epoch[0] = epoch
-        self._resumed = None
+        """Let the next pass be this epoch, from its start, or from where a state of this very epoch was loaded. Without it each
+        pass is the epoch after the last."""
+        unwrap(self.world)
+        if sets_epoch_itself():
+            return
+        if self._passes.upcoming.epoch != arguments.whole_number("epoch", epoch, 0):
+            self._passes.set(Progress(epoch))
+        self._progress = self._passes.upcoming
 
     def ask(self, epoch: int, slot: int, steps: int = 1) -> tuple[Ask, NDArray[np.bool_]]:
         """This rank's samples of the `steps` batches from a slot on, and bool, which of them only fill up the last."""
@@ -182,27 +203,64 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
         return self._order.repeats > 1 and not self.view.per_identity
 
     def __iter__(self) -> Iterator[Batch]:
-        """The batches of one epoch for this rank; in a worker of a DataLoader every so-manieth."""
-        start = self._resumed or Progress(int(self._epoch[0]))
-        self._resumed = None
-        self._progress = start
+        """The batches of one epoch for this rank; in a worker of a DataLoader every `num_workers`-th.
+
+        A pass is an epoch once it has yielded a batch, or once the workers of a DataLoader have started on it.
+
+        Raises:
+            ConfigError: the process group is another than when the stream was opened
+            DatasetError: shards of the data set have changed, or a clip cannot be read, see `on_error`
+        """
         info = torch.utils.data.get_worker_info()
-        worker, workers = (info.id, info.num_workers) if info else (0, 1)
-        reader = self.reader(Shards(self.place))
+        if info is None:
+            return self._pass_without_workers()
+        # At once, and not with the first batch: also a worker that is not asked for any must know which passes there were.
+        start = self._passes.join(info.id, info.seed - info.id, self._resumed)
+        self._resumed, self._progress = None, start
+        return self._pass(start, info.id, info.num_workers)
+
+    def _pass_without_workers(self) -> Iterator[Batch]:
+        start = self._passes.upcoming
+        for number, batch in enumerate(self._pass(start, 0, 1)):
+            if number == 0:
+                self._passes.begin(start)
+            self._progress = self.onward(self._progress)  # not in workers: torchdata's loader knows itself when all have ended
+            yield batch
+
+    def _pass(self, start: Progress, worker: int, workers: int) -> Iterator[Batch]:
+        self.check_unchanged()
+        reader, place = self.reader(Shards(self.place)), start
         for step in range(worker + start.yielded * workers, self.steps(start.slot), workers):
-            slot = start.slot + step * self.global_batch_size
-            self._progress = _after(self._progress, workers, self.global_batch_size)
-            yield self._read(reader, start.epoch, slot)
+            batch = self._read(reader, start.epoch, start.slot + step * self.global_batch_size)
+            self._progress = place = self._after(place, workers)
+            yield batch
+
+    def check_unchanged(self) -> None:
+        """To be called before each pass.
+
+        Raises:
+            ConfigError: the process group is another than when the stream was opened
+            DatasetError: shards of the data set have changed
+        """
+        if self._world_is_detected:
+            self.world.check_process_group()
+        self._watch.check()
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the pass in this process is: behind the last batch that it gave. For checkpoints of an ordinary DataLoader, as
+        """Where the pass in this process is: after the last batch that it yielded. For checkpoints of an ordinary DataLoader, as
         torchdata's StatefulDataLoader takes them; `Loader.state_dict` is for the other."""
         return as_state(self._progress, self.sequence())
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Let the next pass go on where a state was taken. Raises ConfigError: it is of another sequence."""
-        self._resumed = self._progress = from_state(state, self.sequence())
-        self._epoch[0] = self._progress.epoch
+        """Let the next pass resume where a state was taken. Raises ConfigError: it is of another sequence, or of a worker."""
+        self._progress = from_state(state, self.sequence())
+        if torch.utils.data.get_worker_info() is not None:
+            self._resumed = self._progress
+        elif self._progress.yielded:
+            raise ConfigError("the state is that of a worker of an ordinary DataLoader")
+        else:
+            self._progress = self.onward(self._progress)
+            self._passes.set(self._progress)
 
     def sequence(self) -> dict[str, Any]:
         """All that the order of samples and their frames depends on."""
@@ -234,51 +292,19 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
             raise self.unreadable(error.faults) from error
         return as_batch(arrays, self.catalog, padded)
 
+    def _after(self, place: Progress, workers: int) -> Progress:
+        """One batch further; the place of a single worker needs no count."""
+        if workers == 1:
+            return Progress(place.epoch, place.slot + self.global_batch_size)
+        return Progress(place.epoch, place.slot, place.yielded + 1)
+
     def _check_batches(self) -> None:
-        if self.global_batch_size < 1 or self.global_batch_size % self.world.size:
+        if self.global_batch_size % self.world.size:
             raise ConfigError(f"global_batch_size is {self.global_batch_size}, which {self.world.size} ranks cannot share evenly")
         if not len(self):
             raise ConfigError(
                 f"an epoch has {self.slots} samples, fewer than one batch of {self.global_batch_size}; last='pad' fills it"
             )
-
-
-def _after(progress: Progress, workers: int, global_batch_size: int) -> Progress:
-    """One batch further; a single worker's place needs no count."""
-    if workers == 1:
-        return Progress(progress.epoch, progress.slot + global_batch_size)
-    return Progress(progress.epoch, progress.slot, progress.yielded + 1)
-
-
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ConfigError(f"{name} is {value!r}, must be {' or '.join(allowed)}")
-
-
-def _choose(
-    opened: Opened, view: View, where: str | None, split: str | None, identities: Iterable[str] | None
-) -> tuple[Catalog, dict[str, int]]:
-    """The clips that pass the filters and that the view can show, and how many it cannot, by reason."""
-    people = None if identities is None else sorted(set(identities))
-    try:
-        catalog = read_catalog(opened.rows(), selecting(None if where is None else parse(where), split, people))
-    except pa.ArrowException as error:
-        raise ConfigError(f"where={where!r} cannot be evaluated: {error}") from error
-    if absent := sorted(set(people or ()) - set(catalog.identities)):
-        logger.warning("%d identities have no clip that passes: %s", len(absent), printable(", ".join(absent[:10])))
-    if not len(catalog):
-        splits = ", ".join(sorted({split for split, _ in opened.shards}))
-        raise ConfigError(f"no clip passes split={split!r}, where={where!r}; splits are {splits}")
-    excluded, usable = {}, np.ones(len(catalog), np.bool_)
-    for reason, without in view.unusable(catalog):
-        if count := int((usable & without).sum()):
-            excluded[reason] = count
-            logger.warning("%d of %d clips are left out: %s", count, len(catalog), reason)
-        usable &= ~without
-    catalog = catalog.taking(usable)
-    if not len(catalog):
-        raise ConfigError(f"no clip can be shown by {view}: {', '.join(excluded)}")
-    return catalog, excluded
 
 
 def _order(catalog: Catalog, units: Units, view: View, seed: int, shuffle: str, repeats: int, window: int) -> Order:

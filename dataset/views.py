@@ -70,7 +70,7 @@ class Pairs:
     in_time_order: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        _require(self.n >= 1, f"Pairs of {self.n} frames")
+        _at_least_one("Pairs", self.n)
         _require(self.per in ("clip", "identity"), f"Pairs per {self.per!r}, must be clip or identity")
 
     @property
@@ -100,7 +100,7 @@ class KPlusOne:
     in_time_order: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        _require(self.k >= 1, f"KPlusOne of {self.k} frames")
+        _at_least_one("KPlusOne", self.k)
 
     @property
     def n(self) -> int:
@@ -216,7 +216,7 @@ class Sequence:
     in_time_order: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        _require(self.n >= 1, f"Sequence of {self.n} frames")
+        _at_least_one("Sequence", self.n)
 
     def unusable(self, catalog: Catalog) -> Iterator[tuple[str, NDArray[np.bool_]]]:
         """See View."""
@@ -227,6 +227,10 @@ class Sequence:
         starts = (catalog.frames_of(clip) - self.n + 1).astype(np.uint64)
         start = (hashed(seed, catalog.arrays["row"][clip], turn) % starts).astype(np.int64)
         return Picks(start[:, None] + np.arange(self.n))
+
+
+def _at_least_one(view: str, frames: Any) -> None:
+    _require(isinstance(frames, int) and frames >= 1, f"{view} of {frames!r} frames, must be an integer of at least 1")
 
 
 def _require(ok: bool, message: str) -> None:

@@ -69,6 +69,8 @@ class _Training:
     def __init__(self, task: Task, loader: Loader, run: Run, place: Place) -> None:
         self._task, self._loader, self._options = task, loader, run
         self._epoch, self._step, self._saved = place.epoch, place.step, place.step
+        # After an epoch's last batch the loader is at the next epoch, and the schedulers have yet to step.
+        self._all_read = place.step > 0 and loader.state_dict()["epoch"] > place.epoch
         self._first = loader.stream.world.rank == 0
         self._log = Log(run.directory, place.step) if self._first else None
         self._meter = _Meter()
@@ -79,14 +81,14 @@ class _Training:
         quiet = self._options.quiet or not self._first
         with _Stop() as stop, tqdm(total=steps, initial=self._step, disable=quiet, unit="step") as bar:
             while self._epoch < self._options.epochs:
-                for batch in self._meter.waiting(self._loader):
+                for batch in self._meter.waiting(() if self._all_read else self._loader):
                     self._train_on(batch)
                     bar.update()
                     self._note(bar)
                     if self._is_over(stop):
                         return self._end(stop)
                 self._task.end_epoch()
-                self._epoch += 1
+                self._epoch, self._all_read = self._epoch + 1, False
                 self._save(keep=self._epoch % self._options.keep_every == 0)
         return self._place()
 

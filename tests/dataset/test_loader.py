@@ -83,11 +83,12 @@ def test_a_state_taken_after_the_last_batch_and_after_the_pass(data: Path) -> No
         for _ in range(10):
             next(batches)
         at_the_end = loader.state_dict()
-        loader.load_state_dict(at_the_end)
-        assert seen(loader) == []
+        assert (at_the_end["epoch"], at_the_end["slot"]) == (1, 0)
         assert seen(loader) == whole[1]
         loader.load_state_dict(json.loads(json.dumps(at_the_end)))
-        assert (seen(loader), seen(loader)) == ([], whole[1])
+        assert seen(loader) == whole[1]
+        loader.load_state_dict({**at_the_end, "epoch": 0, "slot": 60})  # as older versions wrote it
+        assert seen(loader) == whole[1]
 
 
 @pytest.mark.parametrize(("size", "batch", "processes"), [(1, 6, 1), (1, 2, 2), (2, 4, 1), (3, 12, 1)])
@@ -251,7 +252,7 @@ def test_a_state_taken_among_damaged_clips_gives_the_very_rest(tmp_path: Path) -
     remove_shard(data, 24)
     with make_loader(stream_of(data)) as loader:
         whole = seen(loader)
-        for cut in range(11):
+        for cut in range(10):
             loader.set_epoch(0)
             assert seen(islice(loader, cut)) == whole[: cut * 6]
             loader.load_state_dict(loader.state_dict())
@@ -356,7 +357,7 @@ def test_augmentation_does_not_depend_on_ranks(data: Path) -> None:
 def test_time_is_not_reversed_where_places_mean_something(data: Path) -> None:
     with pytest.raises(ConfigError, match="time_flip"):
         make_loader(stream_of(data, view=KPlusOne(3)), augment=Augment(time_flip=0.5))
-    with pytest.raises(ConfigError, match="0 processes"):
+    with pytest.raises(ConfigError, match="processes must be an integer of at least 1, not 0"):
         make_loader(stream_of(data), processes=0)
 
 
@@ -405,7 +406,7 @@ def test_filters_give_exact_counts_before_the_first_batch(tmp_path: Path, caplog
         ({"split": "trian"}, "splits are train"),
         ({"where": "blur > 1e9"}, "no clip passes"),
         ({"where": "blurr > 1"}, "blurr"),
-        ({"global_batch_size": 0}, "global_batch_size is 0"),
+        ({"global_batch_size": 0}, "global_batch_size must be an integer of at least 1"),
         ({"global_batch_size": 5, "world": World(0, 2)}, "2 ranks cannot share"),
         ({"global_batch_size": 61}, "last='pad'"),
         ({"last": "keep"}, "must be drop or pad"),
@@ -438,6 +439,9 @@ def test_rank_and_world_size_are_those_of_torchrun(data: Path, monkeypatch: pyte
     assert stream_of(data).world == World(1, 3)
     monkeypatch.setenv("RANK", "3")
     with pytest.raises(ConfigError, match="rank 3 of a world of 3"):
+        stream_of(data)
+    monkeypatch.delenv("RANK")  # as Lightning's launcher leaves it: not every process may be rank 0
+    with pytest.raises(ConfigError, match="WORLD_SIZE is 3 and RANK is not set"):
         stream_of(data)
 
 

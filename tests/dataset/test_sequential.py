@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import tarfile
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -65,10 +66,12 @@ def test_a_pipe_gives_what_the_files_give(tars: list[Path]) -> None:
 
 def test_seed_and_epoch_decide_order_and_frames(tars: list[Path]) -> None:
     stream = TarStream(tars, Pairs(2), batch_size=4, seed=1)
-    first = seen(stream)
-    assert seen(stream) == first
-    stream.set_epoch(1)
-    assert seen(stream) != first
+    first, second = seen(stream), seen(stream)
+    assert first != second
+    stream.set_epoch(0)
+    assert seen(islice(stream, 2)) == first[:8]
+    iter(stream)
+    assert seen(stream) == second, "a pass that was left is an epoch, and one that yielded nothing is none"
     assert seen(TarStream(tars, Pairs(2), batch_size=4, seed=2)) != first
 
 
@@ -99,6 +102,10 @@ def test_what_cannot_be_read_or_makes_no_sense_is_told(tars: list[Path], tmp_pat
         TarStream(tars, Pairs(2, per="identity"), batch_size=2)
     with pytest.raises(ConfigError, match="on_error"):
         TarStream(tars, Pairs(2), batch_size=2, on_error="substitute")
+    with pytest.raises(ConfigError, match="tars must be a list"):
+        TarStream(str(tars[0]), Pairs(2), batch_size=2)
+    with pytest.raises(ConfigError, match="view must be an instance, not the class Pairs"):
+        TarStream(tars, Pairs, batch_size=2)  # type: ignore[arg-type]
 
 
 def test_clips_that_the_view_cannot_show_are_counted(tars: list[Path], samples: dict[str, Sample]) -> None:

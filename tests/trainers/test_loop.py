@@ -33,7 +33,7 @@ class OneNumber:
         adam = torch.optim.Adam(self._network.parameters(), 0.01)
         self.optimizers: Mapping[str, torch.optim.Optimizer] = {"optimizer_network": adam}
         self.schedulers = {"optimizer_network": torch.optim.lr_scheduler.StepLR(adam, 1, 0.5)}
-        self._bad, self._where, self.steps = bad, where, 0
+        self._bad, self._where, self.steps, self.ended = bad, where, 0, 0
         self.drawn: list[float] = []
         self.numbers: list[int] = []
         self.names: Mapping[str, Sequence[str]] = {"videos": names}
@@ -62,6 +62,7 @@ class OneNumber:
         return torch.full((3, 16, 24), self.steps / 100) if self.steps else None
 
     def end_epoch(self) -> None:
+        self.ended += 1
         self.schedulers["optimizer_network"].step()
 
 
@@ -97,18 +98,21 @@ def test_before_anything_is_saved_that_is_told(data: Path, tmp_path: Path) -> No
     assert not (tmp_path / LAST).exists()
 
 
-def test_what_is_drawn_depends_on_the_step_alone(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("cut", "epoch"), [(7, 1), (10, 1)])
+def test_what_is_drawn_depends_on_the_step_alone(data: Path, tmp_path: Path, cut: int, epoch: int) -> None:
+    """Step 10 is the last of an epoch, behind which the loader's state is that of the next."""
     whole, first, second = OneNumber(), OneNumber(), OneNumber()
     end = run(data, tmp_path / "whole", whole)
     assert (end.epoch, end.step) == (3, 15)
-    run(data, tmp_path / "parts", first, stop_after=7)
+    run(data, tmp_path / "parts", first, stop_after=cut)
     place = resume(tmp_path / "parts" / LAST, second, torch.device("cpu"))
-    assert (place.epoch, place.step) == (1, 7)
+    assert (place.epoch, place.step) == (epoch, cut)
     run(data, tmp_path / "parts", second, place)
     assert first.drawn + second.drawn == whole.drawn
     assert first.numbers + second.numbers == whole.numbers == list(range(15))
     assert len(set(whole.drawn)) == 15
     assert torch.equal(second._network.bias, whole._network.bias)
+    assert first.ended + second.ended == whole.ended == 3
 
 
 def test_lines_behind_the_checkpoint_go_when_a_run_goes_on(tmp_path: Path) -> None:
