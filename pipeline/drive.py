@@ -26,11 +26,12 @@ from pipeline.progress import progress
 from pipeline.provenance import provenance
 from pipeline.shard import BuildJob
 from pipeline.sources import SOURCES
+from pipeline.sources.accounting import as_text
 from pipeline.sources.listing import Listing
 from schemas.bucket import Bucket
 from schemas.config import BuildConfig, differences
 from schemas.errors import ConfigError
-from schemas.layout import DATASET_JSON, LOCK, REJECTIONS, WORK_DIR
+from schemas.layout import DATASET_JSON, LOCK, REJECTIONS, WORK_DIR, path_to_uri, text_of
 from schemas.lock import only_writer
 from schemas.manifest import Manifest, Run
 from schemas.records import ShardUnit
@@ -39,6 +40,7 @@ from transforms.extract.action_units.csv_folder import CsvFolder
 from transforms.extract.action_units.source import AuSource
 
 _MALFORMED_SHOWN = 10
+_MALFORMED_TOLD = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -193,22 +195,53 @@ def plan_into(order: BuildOrder, config: BuildConfig, manifest: Manifest, say: C
     listing, listed = _list(order, config)
     check_csvs(order.aus, listed)
     removed = matching(listed, manifest.removals)
-    report = hygiene(plan.only(listed, ~removed), listing.malformed)
+    report = hygiene(plan.only(listed, ~removed), [text_of(line) for line in listing.malformed])
+    left_out = listing.tree.left_out(_uris(listed), _used(order))
     new = plan.plan_new(order.out, listed, config, order.wanted, manifest.removals)
     if not plan.plan_files(order.out):
-        expected = SOURCES[config.source].expected + archives_hint(order.input)
-        raise ConfigError(f"no clips of {config.source} below {shown(order.input.root)} (expected {expected})")
+        raise ConfigError(_nothing_planned(order, config, listing.malformed, left_out))
     say(f"planned: {new} new clips")
     if removed.any():
-        say(f"left out, as they were removed on request: {removed.sum()} clips")
+        say(f"skipped {removed.sum()} clips (removed on request)")
+    if listing.malformed:
+        say(f"left out: {len(listing.malformed)} malformed lines, the first of them:")
     for line in listing.malformed[:_MALFORMED_SHOWN]:
-        say(f"left out: {line}")
+        say(f"  {text_of(line)}")
+    if left_out:
+        say(f"left out: {sum(left_out.values())} files ({as_text(left_out)})")
     if doubts := summary(report):
-        say(f"doubtful in the corpus, and kept: {doubts}")
+        say(f"warnings: {doubts}")
     found_before = {name: doubt for name, doubt in manifest.hygiene.items() if name not in report}
-    manifest = replace(manifest, hygiene={**report, **found_before}, archives={**manifest.archives, **order.input.archives})
+    archives = {**manifest.archives, **order.input.archives}
+    manifest = replace(manifest, hygiene={**report, **found_before}, left_out=left_out, archives=archives)
     manifest.write(order.out)
     return manifest
+
+
+def _nothing_planned(order: BuildOrder, config: BuildConfig, malformed: list[str], left_out: dict[str, int]) -> str:
+    """Why there is nothing to build: what was expected, and what was found in its place."""
+    if malformed:
+        first = "; ".join(map(text_of, malformed[:_MALFORMED_TOLD]))
+        return f"no clips of {config.source} below {shown(order.input.root)}: {len(malformed)} malformed lines: {first}"
+    expected = SOURCES[config.source].expected + archives_hint(order.input)
+    found = f"; found {as_text(left_out)}" if left_out else ""
+    return f"no clips of {config.source} below {shown(order.input.root)} (expected {expected}{found})"
+
+
+def _uris(listed: pa.Table) -> pa.Array:
+    """The files that listed clips refer to."""
+    fields = listed["spans"].combine_chunks().flatten()
+    return pa.concat_arrays([fields.field("uri"), fields.field("track_uri").drop_null()])
+
+
+def _used(order: BuildOrder) -> list[str]:
+    """Uris of what lies in the input and serves otherwise: opened archives, the csv of clips, action units, the output."""
+    parts = [uri for sizes in order.input.archives.values() for uri in sizes]
+    if not isinstance(order.input.root, Path):
+        return parts
+    root = order.input.root.resolve()
+    others = [path.resolve() for path in (order.metadata, order.out, Path(folder_of(order.aus) or root)) if path is not None]
+    return parts + [path_to_uri(str(path.relative_to(root))) for path in others if path != root and path.is_relative_to(root)]
 
 
 def _list(order: BuildOrder, config: BuildConfig) -> tuple[Listing, pa.Table]:

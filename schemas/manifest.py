@@ -10,7 +10,7 @@ from schemas.addition import Addition
 from schemas.atomic import write_whole
 from schemas.config import BuildConfig
 from schemas.errors import DatasetError
-from schemas.layout import DATASET_JSON
+from schemas.layout import DATASET_JSON, text_of
 from schemas.removal import Removal
 
 FORMAT = "motionshards"
@@ -62,6 +62,7 @@ class Manifest:
     aus_from: the folder of csv files of action units, where there is one; informative, not compared
     archives: uri of each archive that was planned from -> {uri of a part: its bytes}
     hygiene: what is doubtful about the corpus, as the last planning run found it
+    left_out: suffix or reason -> files of the input that no clip is made from, as the last planning run found it
     complete: all planned units are committed, and index and counts below are theirs
     counts: planned, kept, rejected (by reason), frames, bytes
     removals: what was taken out on request
@@ -81,6 +82,7 @@ class Manifest:
     removals: tuple[Removal, ...] = ()
     additions: tuple[Addition, ...] = ()
     runs: tuple[Run, ...] = ()
+    left_out: dict[str, int] = field(default_factory=dict)
 
     @property
     def interrupted(self) -> str | None:
@@ -105,7 +107,8 @@ class Manifest:
     def write(self, out: Path) -> None:
         """Replace OUT/dataset.json in one step."""
         content = {"format": FORMAT, "format_version": FORMAT_VERSION, **dataclasses.asdict(self)}
-        write_whole(out, out / DATASET_JSON, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+        text = text_of(json.dumps(content, indent=1, ensure_ascii=False))  # paths may hold bytes that are not UTF-8
+        write_whole(out, out / DATASET_JSON, f"{text}\n".encode())
 
     @classmethod
     def read(cls, out: Path) -> "Manifest":

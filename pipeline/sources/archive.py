@@ -14,8 +14,9 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from pipeline.foreign import leads_out
 from pipeline.parts import Parts, PartsStream
-from pipeline.sources.tree import Entry, children, is_directory
+from pipeline.sources.tree import Entry, check_small, children, is_directory
 from pipeline.unpack import LOCAL_HEADER, unpacked
 from schemas.errors import ClipRejected, ConfigError
 from schemas.records import Packed
@@ -69,9 +70,9 @@ class ArchiveTree:
     def __init__(self, archive: str, parts: Parts, splits: tuple[str, ...] = ()) -> None:
         self._archive = archive
         columns = _list(parts)
-        self.refused = [f"{archive}: the name {name!r} leads out of it" for name in columns.names if not _stays_inside(name)]
+        self.refused = [f"{archive}: the name {name!r} leads out of it" for name in columns.names if leads_out(name)]
         # Of files with one name the last counts, as it does for programs that extract.
-        rows = {_plain(name): row for row, name in enumerate(columns.names) if _stays_inside(name)}
+        rows = {_plain(name): row for row, name in enumerate(columns.names) if not leads_out(name)}
         columns.names.clear()
         mount = _mount(archive, rows, splits)
         paths = sorted(rows)
@@ -102,6 +103,7 @@ class ArchiveTree:
         at = bisect_left(self._paths, path)
         if at == len(self._paths) or self._paths[at] != path:
             return None
+        check_small(path, self._packed(at).bytes)
         try:
             return b"".join(unpacked(self._packed(at), self._parts))
         except ClipRejected as error:
@@ -118,10 +120,6 @@ def _plain(name: str) -> str:
     if "//" not in name and "./" not in name:
         return name  # the same string: a million copies are a hundred megabytes
     return "/".join(part for part in name.split("/") if part not in ("", "."))
-
-
-def _stays_inside(name: str) -> bool:
-    return not name.startswith("/") and ".." not in name.split("/")
 
 
 def _mount(archive: str, paths: Iterable[str], splits: tuple[str, ...]) -> str:

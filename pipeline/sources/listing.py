@@ -3,20 +3,26 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.sources.accounting import AccountedTree
 from pipeline.sources.tree import Tree
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Listing:
     """One listing of a source.
 
-    tree: the input
+    input: the files
     unit: `utterance` or `video`
     metadata: a csv of clips that the user named, for sources that have one
     malformed: filled by the source: a line for each annotation that cannot be understood, naming file, line and field
+    tree: the files as the source is to list them, so that those it leaves out are counted
     """
 
-    tree: Tree
+    input: Tree
     unit: str = "utterance"
     metadata: Path | None = None
     malformed: list[str] = field(default_factory=list)
+    tree: AccountedTree = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tree = AccountedTree(self.input)
