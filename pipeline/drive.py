@@ -139,6 +139,8 @@ def _noted(manifest: Manifest, order: BuildOrder, units: list[ShardUnit], start:
 
 
 def _make_directory(out: Path) -> None:
+    if text_of(str(out)) != str(out):
+        raise ConfigError(f"--output {text_of(str(out))} is not UTF-8, and Parquet files have no such names")
     try:
         out.mkdir(parents=True, exist_ok=True)
         probe = out / WORK_DIR
