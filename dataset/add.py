@@ -108,11 +108,12 @@ def run(options: argparse.Namespace, beam_options: list[str], say: Say) -> str:
     _check(options, manifest)
     changes = _changes(options, manifest.config, say)
     landmarks = changes.get("landmarks", manifest.config.landmarks if options.extend_frames else "none")
+    source = SOURCES[manifest.config.source]
     order = AddOrder(
         out=options.output,
         what="frames" if options.extend_frames else options.add,
         config=changes,
-        input=open_input(options.input, SOURCES[manifest.config.source].splits) if options.input else None,
+        input=open_input(options.input, source.splits, takes_videos=source.takes_videos) if options.input else None,
         aus=au_options.resolve(options.aus, options.openface, options.openface_timeout),
         weights=options.weights,
         compile=options.compile,

@@ -199,6 +199,12 @@ def _parser() -> OneLineParser:
     what.add_argument("--seed", type=int, default=defaults["seed"])
     what.add_argument("--clips-per-shard", type=int, default=defaults["clips_per_shard"], help="the mean to aim for")
     what.add_argument("--decode-timeout", type=float, default=defaults["decode_timeout_s"], help="seconds for one ffmpeg process")
+    what.add_argument(
+        "--max-clip-bytes",
+        type=int,
+        default=defaults["max_clip_bytes"],
+        help="reject clips whose files are larger once unpacked from an archive into memory",
+    )
     which = parser.add_argument_group("which clips are planned now")
     which.add_argument("--split", action="append", choices=SPLITS, help="only this split (may be given twice)")
     which.add_argument("--limit", type=int, help="at most so many clips, a random choice that grows with the limit")
@@ -229,7 +235,8 @@ def _understand(options: argparse.Namespace, beam_options: list[str], out: Path)
     if options.input is None and options.source != "demo":
         raise ConfigError(f"--source {options.source} needs --input")
     paths = options.input or [out.with_name(out.name + "-videos")]
-    opened = open_input(paths, SOURCES[options.source].splits)
+    source = SOURCES[options.source]
+    opened = open_input(paths, source.splits, takes_videos=source.takes_videos)
     landmarks, why = models.resolve(options.landmarks)
     _sayer(options)(f"landmarks: {landmarks} ({why})")
     aus = au_options.resolve(options.aus, options.openface, options.openface_timeout)
@@ -251,6 +258,7 @@ def _understand(options: argparse.Namespace, beam_options: list[str], out: Path)
             seed=options.seed,
             clips_per_shard=options.clips_per_shard,
             decode_timeout_s=options.decode_timeout,
+            max_clip_bytes=options.max_clip_bytes,
         )
     except ValueError as error:
         raise ConfigError(str(error)) from error

@@ -252,6 +252,7 @@ def _list(order: BuildOrder, config: BuildConfig) -> tuple[Listing, pa.Table]:
     if isinstance(order.input.root, Path):
         source.prepare(order.input.root)
     listing = Listing(order.input.tree, config.unit, order.metadata, list(order.input.refused))
+    listing.tree.counts.update(order.input.left_out)
     try:
         if isinstance(order.input.root, Path) and not order.input.root.is_dir():
             raise ConfigError(f"--input {order.input.root} is not a directory")

@@ -14,6 +14,7 @@ RECIPES = ("resize", "bbox", "fomm-bbox", *TUBE_RECIPES)
 UNITS = ("utterance", "video")
 PRECISIONS = ("fp32", "bf16", "fp16")
 AUS = ("none", "openface", "csv")
+MAX_CLIP_BYTES = 1_000_000_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +39,7 @@ class BuildConfig:
     tube_min_px: the longer side of a tube's box before its margin, in source pixels; smaller ones are rejected
     clips_per_shard: aim for the mean
     decode_timeout_s: limit of one ffmpeg process
+    max_clip_bytes: most bytes that the files of one clip may have together once they are unpacked from an archive
     """
 
     source: str
@@ -59,6 +61,7 @@ class BuildConfig:
     tube_min_px: int = 256
     clips_per_shard: int = 256
     decode_timeout_s: float = 300.0
+    max_clip_bytes: int = MAX_CLIP_BYTES
 
     def __post_init__(self) -> None:
         choices = {"unit": UNITS, "recipe": RECIPES, "fit": FITS, "precision": PRECISIONS, "aus": AUS}
@@ -78,6 +81,7 @@ class BuildConfig:
             ("tube_min_px", 16, 4096),
             ("clips_per_shard", 1, 1_000_000),
             ("decode_timeout_s", 1, 86_400),
+            ("max_clip_bytes", 1, 2**50),
         ):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} is {getattr(self, name)}, must be between {low} and {high}")
@@ -100,10 +104,15 @@ class BuildConfig:
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> "BuildConfig":
-        """Inverse of `to_json`. Raises ValueError on fields of another version."""
+        """Inverse of `to_json`; fields that an earlier version did not have get their defaults.
+
+        Raises:
+            ValueError: a field is unknown, or one without a default is missing
+        """
         known = {field.name for field in dataclasses.fields(cls)}
-        if set(stored) != known:
-            raise ValueError(f"config fields differ from this version's: {', '.join(sorted(set(stored) ^ known))}")
+        required = {field.name for field in dataclasses.fields(cls) if field.default is dataclasses.MISSING}
+        if strange := (set(stored) - known) | (required - set(stored)):
+            raise ValueError(f"config fields differ from this version's: {', '.join(sorted(strange))}")
         return cls(**stored)
 
 

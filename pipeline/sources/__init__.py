@@ -30,6 +30,7 @@ class Source:
     expected: the layout in a few words, for the user whose directory holds no clips
     recipe(tree): the crop recipe when the user names none
     splits: directories at the top of the layout that are splits; an archive named after one is put there
+    takes_videos: whether `--input` may name single videos
     prepare(root): makes the files, for sources that are not the user's own
     """
 
@@ -37,6 +38,7 @@ class Source:
     expected: str
     recipe: Callable[[Tree], str] = _whole_frame
     splits: tuple[str, ...] = ()
+    takes_videos: bool = False
     prepare: Callable[[Path], None] = _nothing
 
 
@@ -45,6 +47,6 @@ SOURCES = {
     "voxceleb2": Source(voxceleb2.list_clips, voxceleb2.EXPECTED, recipe=voxceleb2.recipe, splits=tuple(voxceleb2.SPLITS)),
     "taichi": Source(taichi.list_clips, taichi.EXPECTED, recipe=_annotated_box),
     "fashion": Source(fashion.list_clips, fashion.EXPECTED, splits=fashion.SPLITS),
-    "folder": Source(folder.list_clips, folder.EXPECTED, splits=folder.SPLITS),
+    "folder": Source(folder.list_clips, folder.EXPECTED, splits=folder.SPLITS, takes_videos=True),
     "demo": Source(demo.list_clips, voxceleb2.EXPECTED, prepare=demo.prepare),
 }

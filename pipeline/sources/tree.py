@@ -115,6 +115,40 @@ class DirectoryTree:
         return read_small_file(self.root / path)
 
 
+class FilesTree:
+    """Some files below a directory, and nothing else of it."""
+
+    def __init__(self, root: Path, paths: Sequence[str]) -> None:
+        self._root = root
+        self._paths = sorted(set(paths))
+
+    @property
+    def name(self) -> str:
+        """See Tree."""
+        return self._root.name
+
+    def entries(self, path: str = "") -> list[Entry]:
+        """See Tree."""
+        before = f"{path}/" if path else ""
+        return [
+            Entry(
+                name,
+                before + name,
+                at is None,
+                stored_bytes=None if at is None else (self._root / self._paths[at]).stat().st_size,
+            )
+            for name, at in children(self._paths, path)
+        ]
+
+    def is_directory(self, path: str) -> bool:
+        """See Tree."""
+        return is_directory(self._paths, path)
+
+    def read(self, path: str) -> bytes | None:
+        """See Tree."""
+        return read_small_file(self._root / path) if path in self._paths else None
+
+
 def read_small_file(path: Path) -> bytes | None:
     """The content of a list or csv; None where there is none. Raises ConfigError where it cannot be read or is too large."""
     try:

@@ -203,7 +203,11 @@ def test_a_tar_without_its_end_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"\x1f\x8b\x08rest", "compressed as a whole (gzip)"), (b"<html>", "no zip and no tar"), (b"", "no zip")],
+    [
+        (b"\x1f\x8b\x08rest", "compressed archives (gzip) cannot be read in place"),
+        (b"<html>", "neither a directory nor a zip or tar"),
+        (b"", "neither a directory nor a zip or tar"),
+    ],
 )
 def test_what_cannot_be_read_by_place_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "clips.tar").write_bytes(content)

@@ -35,9 +35,9 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def place(root: Path, name: bytes, content: bytes) -> None:
-    path = os.fsencode(root) + b"/" + name
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    Path(os.fsdecode(path)).write_bytes(content)
+    path = root / os.fsdecode(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
 
 
 def killing_ffmpeg(place: Path) -> str:
@@ -52,7 +52,13 @@ def killing_ffmpeg(place: Path) -> str:
 def test_every_name_is_built_and_one_that_kills_its_worker_is_rejected_alone(video: bytes, tmp_path: Path) -> None:
     """The input directory, too, has a name that is not UTF-8."""
     videos, out = Path(os.fsdecode(os.fsencode(tmp_path) + b"/in\xff")), tmp_path / "out"
-    names = [b"lat\xefn/clip/a.mp4", b"b/\xff\xfe/a.mp4", "u\u2028v\u2029w\x85/x\u2028/y\x85.mp4".encode(), b"A/a.mp4", b"a/A.mp4"]
+    names = [
+        b"lat\xefn/clip/a.mp4",
+        b"b/\xff\xfe/a.mp4",
+        "u\u2028v\u2029w\x85/x\u2028/y\x85.mp4".encode(),
+        b"A/a.mp4",
+        b"a/A.mp4",
+    ]
     names += [b"c/" + b"\xff" * 251 + b".mp4", b"new\nline/tab\t.mp4", b"100%FF/a.mp4"]
     for name in names:
         place(videos, name, video)
@@ -110,7 +116,7 @@ def test_paths_that_stay(path: str) -> None:
     assert not leads_out(path)
 
 
-@pytest.mark.parametrize("name", ["\udcff", "\ud800", "a\udfffb", "%\udc80", "plain"])
+@pytest.mark.parametrize("name", ["\udcff", "a\ud800b", "%\udc80", "plain"])
 def test_any_surrogate_becomes_text(name: str) -> None:
     """Lone surrogates come from file names, and from JSON of a source that somebody adds."""
     spec = ClipSpec(clip_key(name, name, name), "folder", "train", name, name, (Span(path_to_uri(f"{name}.mp4")),), 1.0)
