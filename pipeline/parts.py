@@ -16,6 +16,7 @@ _PART = re.compile(r"(.*(?:part|[._-]))([a-z]{2}|\d{2,3})")
 _SUFFIXES = (".zip", ".tar")
 # What stands before the letters or digits of a part, so that even one alone is known to be a part.
 _PART_PREFIXES = ("part", ".zip.", ".tar.", ".zip-", ".tar-", ".zip_", ".tar_")
+_COMPRESSIONS = ("gz", "xz", "lz", "br")
 _NAMED = 10
 
 
@@ -38,8 +39,9 @@ def find_parts(path: Path) -> list[Path]:
         other = _PART.fullmatch(sibling.name)
         if other and other[1] == name[1] and len(other[2]) == len(name[2]) and other[2].isdigit() == name[2].isdigit():
             found[_number(other[2])] = sibling
-    # Many names end like a part's: README.md, notes.de, IMG_07.
-    if not found or not (name[1].endswith(_PART_PREFIXES) or min(found) <= name[2].isdigit()):
+    # Many names end like a part's: README.md, notes.de, IMG_07, clips.tar.gz.
+    is_called_part = name[1].endswith(_PART_PREFIXES) and name[2] not in _COMPRESSIONS
+    if not found or not (is_called_part or min(found) <= name[2].isdigit()):
         return [path]
     first = 1 if name[2].isdigit() and 0 not in found else 0
     missing = [f"{name[1]}{_suffix(n, name[2])}" for n in range(first, max(found) + 1) if n not in found]

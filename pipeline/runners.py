@@ -4,6 +4,7 @@ Beam leads to (Flink, Spark, ...), and any other name is Beam's.
 Beam and Dask are imported where they are used: that takes seconds, and the parent of a local run never needs them.
 """
 
+import logging
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,11 +57,15 @@ class Runner:
 
 def unknown_to_beam(options: Sequence[str]) -> list[str]:
     """The options that Apache Beam does not know, and a word at the start that belongs to no option."""
-    from apache_beam.options.pipeline_options import PipelineOptions
-
     stray = [option for option in options[:1] if not option.startswith("-")]
-    known = PipelineOptions(list(options)).get_all_options()
-    everything = PipelineOptions(list(options)).get_all_options(retain_unknown_options=True)
+    logging.disable(logging.WARNING)  # Beam warns of packages that are missing, and of what is found out here
+    try:
+        from apache_beam.options.pipeline_options import PipelineOptions
+
+        known = PipelineOptions(list(options)).get_all_options()
+        everything = PipelineOptions(list(options)).get_all_options(retain_unknown_options=True)
+    finally:
+        logging.disable(logging.NOTSET)
     return stray + [f"--{name}" for name in everything if name not in known]
 
 
