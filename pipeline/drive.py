@@ -198,7 +198,7 @@ def plan_into(order: BuildOrder, config: BuildConfig, manifest: Manifest, say: C
     check_csvs(order.aus, listed)
     removed = matching(listed, manifest.removals)
     report = hygiene(plan.only(listed, ~removed), [text_of(line) for line in listing.malformed])
-    left_out = listing.tree.left_out(_uris(listed), _used(order))
+    left_out = listing.tree.left_out(_uris(listed))
     new = plan.plan_new(order.out, listed, config, order.wanted, manifest.removals)
     if not plan.plan_files(order.out):
         raise ConfigError(_nothing_planned(order, config, listing.malformed, left_out))
@@ -237,12 +237,12 @@ def _uris(listed: pa.Table) -> pa.Array:
 
 
 def _used(order: BuildOrder) -> list[str]:
-    """Uris of what lies in the input and serves otherwise: opened archives, the csv of clips, action units, the output."""
+    """Uris of what lies in the input and is not for the source: opened archives, the csv of clips, the output."""
     parts = [uri for sizes in order.input.archives.values() for uri in sizes]
     if not isinstance(order.input.root, Path):
         return parts
     root = order.input.root.resolve()
-    others = [path.resolve() for path in (order.metadata, order.out, Path(folder_of(order.aus) or root)) if path is not None]
+    others = [path.resolve() for path in (order.metadata, order.out) if path is not None]
     return parts + [path_to_uri(str(path.relative_to(root))) for path in others if path != root and path.is_relative_to(root)]
 
 
@@ -251,7 +251,7 @@ def _list(order: BuildOrder, config: BuildConfig) -> tuple[Listing, pa.Table]:
     source = SOURCES[config.source]
     if isinstance(order.input.root, Path):
         source.prepare(order.input.root)
-    listing = Listing(order.input.tree, config.unit, order.metadata, list(order.input.refused))
+    listing = Listing(order.input.tree, config.unit, order.metadata, list(order.input.refused), _used(order))
     listing.tree.counts.update(order.input.left_out)
     try:
         if isinstance(order.input.root, Path) and not order.input.root.is_dir():

@@ -34,18 +34,19 @@ _SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
 
 
 class AccountedTree:
-    """A tree that remembers what it handed out, and hides hidden files. See `Tree` for the methods without a docstring.
+    """A tree that remembers what it handed out, and hides hidden files.
 
+    used: uris of files and directories that serve otherwise, such as opened archives; they are hidden, and not left out
     counts: reason -> how many files and directories have been left out so far
     """
 
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: Tree, used: Iterable[str] = ()) -> None:
         self._tree = tree
         self.counts: Counter[str] = Counter()
         self._listed: set[str] = set()
-        self._directories: list[str] = []
+        self._directories = [""]
         self._links: dict[str, str] = {}
-        self._used: set[str] = set()
+        self._used = set(used)
         self._files: list[str] = []
         self._chunks: list[pa.Array] = []
 
@@ -55,8 +56,10 @@ class AccountedTree:
         return self._tree.name
 
     def entries(self, path: str = "") -> list[Entry]:
-        """What a directory holds, by name, without hidden files. Raises ConfigError where it cannot be listed."""
+        """What a directory holds, by name, without what is hidden. Raises ConfigError where it cannot be listed."""
         found = self._tree.entries(path)
+        if self._used:
+            found = [entry for entry in found if entry.uri not in self._used]
         if path not in self._listed:
             self._listed.add(path)
             self._note(found)
@@ -75,17 +78,16 @@ class AccountedTree:
         """Note why a linked directory is not followed."""
         self._links[link.path] = reason
 
-    def left_out(self, planned: pa.Array, used: Iterable[str]) -> dict[str, int]:
+    def left_out(self, planned: pa.Array) -> dict[str, int]:
         """How many files are neither planned nor used, by reason. A directory that is not looked into counts as one.
 
         planned: uris of the files that clips refer to
-        used: uris of files and directories that serve otherwise, such as archives
         """
-        self._list_the_rest(used := self._used.union(used))
+        self._list_the_rest()
         self._close_chunk()
         files = pa.chunked_array(self._chunks, pa.string())
         rest = files.filter(pc.invert(pc.is_in(files, planned))).to_pylist()
-        reasons = Counter(_reason(uri) for uri in rest if uri not in used)
+        reasons = Counter(_reason(uri) for uri in rest if uri not in self._used)
         links = Counter(reason for path, reason in self._links.items() if path not in self._listed)
         return dict(sorted((self.counts + reasons + links).items()))
 
@@ -103,11 +105,11 @@ class AccountedTree:
         if len(self._files) >= _CHUNK:
             self._close_chunk()
 
-    def _list_the_rest(self, used: set[str]) -> None:
+    def _list_the_rest(self) -> None:
         """List the directories that no source asked for. Links are not followed: they may lead anywhere."""
         while self._directories:
             path = self._directories.pop()
-            if path in self._listed or path_to_uri(path) in used:
+            if path in self._listed:
                 continue
             try:
                 self.entries(path)
