@@ -62,7 +62,7 @@ def _suffix(number: int, like: str) -> str:
 
 
 class Parts:
-    """Files laid end to end. Reading keeps no position, so any number of threads may read.
+    """Files laid end to end, open until nobody refers to them. Reading keeps no position, so any number of threads may read.
 
     Raises:
         OSError: a part cannot be opened
@@ -101,6 +101,8 @@ class Parts:
         """Close the files."""
         while self._descriptors:
             os.close(self._descriptors.pop())
+
+    __del__ = close
 
 
 class PartsStream(io.RawIOBase):

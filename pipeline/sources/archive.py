@@ -37,9 +37,9 @@ class ArchiveTree:
         self._archive = archive
         columns = list_archive(parts)
         self.left_out = columns.left_out
-        self.refused = [f"{archive}: the name {name!r} leads out of it" for name in columns.names if leads_out(name)]
+        self.refused = [f"{archive}: {_fault(name)}" for name in columns.names if _fault(name)]
         # Of files with one name the last counts, as it does for programs that extract.
-        rows = {plain(name): row for row, name in enumerate(columns.names) if not leads_out(name)}
+        rows = {plain(name): row for row, name in enumerate(columns.names) if not _fault(name)}
         self.left_out[SAME_NAME] += len(columns.names) - len(self.refused) - len(rows)
         _add_links(rows, columns)
         columns.names.clear()
@@ -86,9 +86,16 @@ class ArchiveTree:
         return Packed(self._archive, columns.offset[row], columns.stored[row], columns.size[row], method, crc32)
 
 
+def _fault(name: str) -> str:
+    """Why a file of that name cannot be used; empty where it can."""
+    if leads_out(name):
+        return f"the name {name[:200]!r} leads out of it"
+    return "" if plain(name) else "a file has no name"
+
+
 def _add_links(rows: dict[str, int], columns: Columns) -> None:
     """Let links to files of the archive be those files; count the others."""
-    links = {plain(name): target for name, target in columns.links.items() if not leads_out(name)}
+    links = {plain(name): target for name, target in columns.links.items() if not _fault(name)}
     columns.left_out[BROKEN_LINK] += len(columns.links) - len(links)
     paths = sorted(rows) if links else []
     found = {}

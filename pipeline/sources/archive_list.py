@@ -104,7 +104,7 @@ def _list_zip(parts: Parts) -> Columns:
             for info in archive.infolist():
                 if stat.S_ISLNK(info.external_attr >> 16):
                     columns.links[info.filename] = _beside(info.filename, _link_target(archive, info))
-                elif not info.is_dir():
+                elif not info.filename.endswith("/"):  # info.is_dir() fails on an empty name
                     columns.add(info.filename, info.header_offset, info.compress_size, info.file_size, info.CRC, _method(info))
     except _BROKEN as error:
         raise ConfigError(f"{_name(parts)}: {_why_no_zip(parts, error)}{_uneven(parts)}") from error

@@ -137,7 +137,7 @@ def attack(name: str, rounds: int, place: Path) -> None:
     before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for number in range(rounds):
         chance = random.Random(f"{name} {number}")
-        path = place / name
+        path = place / f"{number}-{name}"  # archives stay open by their name
         path.write_bytes(mend(damaged(raw, chance, numbers=name != "m.csv")))
         began = time.thread_time()
         try:
@@ -147,6 +147,7 @@ def attack(name: str, rounds: int, place: Path) -> None:
         except Exception as error:
             raise AssertionError(f"round {number} of {name} with {path.read_bytes()[:100]!r}…: {error!r}") from error
         assert time.thread_time() - began < 5, f"round {number} of {name}"
+        path.unlink()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb < 300_000
 
 
