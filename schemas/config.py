@@ -15,6 +15,8 @@ UNITS = ("utterance", "video")
 PRECISIONS = ("fp32", "bf16", "fp16")
 AUS = ("none", "openface", "csv")
 MAX_CLIP_BYTES = 1_000_000_000
+# Fields that data sets of format version 1 lack.
+_ADDED = ("max_clip_bytes",)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,14 +106,13 @@ class BuildConfig:
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> "BuildConfig":
-        """Inverse of `to_json`; fields that an earlier version did not have get their defaults.
+        """Inverse of `to_json`; fields that format version 1 did not have get their defaults.
 
         Raises:
-            ValueError: a field is unknown, or one without a default is missing
+            ValueError: other fields are unknown or missing
         """
         known = {field.name for field in dataclasses.fields(cls)}
-        required = {field.name for field in dataclasses.fields(cls) if field.default is dataclasses.MISSING}
-        if strange := (set(stored) - known) | (required - set(stored)):
+        if strange := (set(stored) ^ known) - set(_ADDED):
             raise ValueError(f"config fields differ from this version's: {', '.join(sorted(strange))}")
         return cls(**stored)
 
