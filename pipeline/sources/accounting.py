@@ -5,11 +5,13 @@ Directories that the source never looked into are listed at the end.
 """
 
 import re
+from array import array
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.sources.files import VIDEO_SUFFIXES
 from pipeline.sources.tree import Entry, Tree
@@ -47,8 +49,10 @@ class AccountedTree:
         self._directories = [""]
         self._links: dict[str, str] = {}
         self._used = set(used)
-        self._files: list[str] = []
-        self._chunks: list[pa.Array] = []
+        # A hash and the number of a reason for each file: a million paths would take a hundred megabytes.
+        self._hashes = array("q")
+        self._codes = array("I")
+        self._reasons: dict[str, int] = {}
 
     @property
     def name(self) -> str:
@@ -84,10 +88,10 @@ class AccountedTree:
         planned: uris of the files that clips refer to
         """
         self._list_the_rest()
-        self._close_chunk()
-        files = pa.chunked_array(self._chunks, pa.string())
-        rest = files.filter(pc.invert(pc.is_in(files, planned))).to_pylist()
-        reasons = Counter(_reason(uri) for uri in rest if uri not in self._used)
+        known = np.fromiter(map(hash, chain(self._used, _strings(planned))), np.int64)
+        rest = ~np.isin(np.array(self._hashes, np.int64), known)
+        counts = np.bincount(np.array(self._codes, np.int64)[rest], minlength=len(self._reasons)).tolist()
+        reasons = +Counter(dict(zip(self._reasons, counts, strict=True)))
         links = Counter(reason for path, reason in self._links.items() if path not in self._listed)
         return dict(sorted((self.counts + reasons + links).items()))
 
@@ -97,13 +101,12 @@ class AccountedTree:
             if entry.is_hidden:
                 self.counts[HIDDEN] += 1
             elif not entry.is_directory:
-                self._files.append(entry.uri)
+                self._hashes.append(hash(entry.uri))
+                self._codes.append(self._reasons.setdefault(_reason(entry.name), len(self._reasons)))
             elif entry.is_link:
                 self._links.setdefault(entry.path, LINKED_DIRECTORY)
             else:
                 self._directories.append(entry.path)
-        if len(self._files) >= _CHUNK:
-            self._close_chunk()
 
     def _list_the_rest(self) -> None:
         """List the directories that no source asked for. Links are not followed: they may lead anywhere."""
@@ -116,14 +119,15 @@ class AccountedTree:
             except ConfigError:
                 self.counts[UNREADABLE_DIRECTORY] += 1
 
-    def _close_chunk(self) -> None:
-        self._chunks.append(pa.array(self._files, pa.string()))
-        self._files = []
+
+def _strings(texts: pa.Array) -> Iterator[str]:
+    for start in range(0, len(texts), _CHUNK):
+        yield from texts.slice(start, _CHUNK).to_pylist()
 
 
-def _reason(uri: str) -> str:
-    name = uri.rpartition("/")[2].lower()
-    suffix = "." + name.rpartition(".")[2] if "." in name else ""
+def _reason(name: str) -> str:
+    """Why a file of that name is left out, should it be."""
+    suffix = "." + name.rpartition(".")[2].lower() if "." in name else ""
     if suffix in VIDEO_SUFFIXES:
         return f"{UNLISTED} {suffix}"
     if not suffix:
