@@ -21,6 +21,7 @@ from pipeline.sources.fashion import video_of_url
 from pipeline.sources.listing import Listing
 from pipeline.sources.tree import DirectoryTree, OverlayTree, read_small_file
 from schemas.errors import ConfigError
+from schemas.layout import SPLITS
 
 # What --metadata may be.
 SOURCES = {
@@ -116,10 +117,11 @@ def _fashion(order: DownloadOrder, left_out: list[str]) -> Iterator[tuple[str, s
 
 
 def _url_lists(order: DownloadOrder) -> list[tuple[str, Path]]:
-    """(split, list) of the lists that are there; one that is named is training data unless its name says test."""
+    """(split, list) of the lists that are there; one that is named is training data unless its name says otherwise."""
     if order.metadata.is_file():
-        return [("test" if order.metadata.stem.endswith("test") else "train", order.metadata)]
-    lists = [(split, order.metadata / f"fashion_{split}.txt") for split in ("train", "test")]
+        split = next((split for split in SPLITS if order.metadata.stem.endswith(split)), "train")
+        return [(split, order.metadata)]
+    lists = [(split, order.metadata / f"fashion_{split}.txt") for split in SPLITS]
     return [(split, path) for split, path in lists if path.exists()]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from pipeline.sources import demo, fashion, folder, taichi, voxceleb1, voxceleb2
 from pipeline.sources.listing import Listing
 from pipeline.sources.tree import Tree
+from schemas.layout import SPLITS
 from schemas.records import ClipSpec
 
 
@@ -46,7 +47,7 @@ SOURCES = {
     "voxceleb1": Source(voxceleb1.list_clips, voxceleb1.EXPECTED, recipe=_annotated_box),
     "voxceleb2": Source(voxceleb2.list_clips, voxceleb2.EXPECTED, recipe=voxceleb2.recipe, splits=tuple(voxceleb2.SPLITS)),
     "taichi": Source(taichi.list_clips, taichi.EXPECTED, recipe=_annotated_box),
-    "fashion": Source(fashion.list_clips, fashion.EXPECTED, splits=fashion.SPLITS),
+    "fashion": Source(fashion.list_clips, fashion.EXPECTED, splits=SPLITS),
     "folder": Source(folder.list_clips, folder.EXPECTED, splits=folder.SPLITS, takes_videos=True),
     "demo": Source(demo.list_clips, voxceleb2.EXPECTED, prepare=demo.prepare),
 }

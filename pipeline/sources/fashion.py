@@ -11,11 +11,10 @@ from pipeline.foreign import leads_out, lines_of
 from pipeline.sources.files import VIDEO_SUFFIXES, cost_s, video_of, videos_by_id
 from pipeline.sources.listing import Listing
 from pipeline.sources.tree import Entry
-from schemas.layout import clip_key
+from schemas.layout import SPLITS, clip_key
 from schemas.records import ClipSpec
 
 EXPECTED = "train/*.mp4 and test/*.mp4, or fashion_train.txt, fashion_test.txt and videos/*.mp4"
-SPLITS = ("train", "test")
 
 
 def list_clips(listing: Listing) -> Iterator[ClipSpec]:

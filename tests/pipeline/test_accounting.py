@@ -93,7 +93,7 @@ def test_a_folder_of_everything(tmp_path: Path) -> None:
         ("voxceleb2", ["dev/txt/id1/v/1.txt", "videos/v.mp4"], ["dev/txt/id1/v/1.csv", "videos/w.mp4", "dev/mp4/id1/v/1.mp4"]),
         ("voxceleb1", ["txt/id1/v/1.txt", "videos/v.mp4"], ["txt/id1/1.txt", "videos/v.mkv", "videos/sub/w.mp4"]),
         ("taichi", ["videos/a.mp4"], ["videos/b.mp4", "other/a.mp4"]),
-        ("fashion", ["train/a.mp4", "test/b.mp4"], ["train/a.txt", "train/sub/c.mp4", "d.mp4"]),
+        ("fashion", ["train/a.mp4", "val/v.mkv", "test/b.mp4"], ["train/a.txt", "train/sub/c.mp4", "d.mp4"]),
     ],
 )
 def test_every_source_counts_what_it_does_not_plan(source: str, planned: list[str], others: list[str], tmp_path: Path) -> None:
