@@ -78,7 +78,7 @@ def runner(options: argparse.Namespace, beam_options: list[str], landmarks: str)
     )
 
 
-def parser(whole: argparse.ArgumentParser) -> argparse.ArgumentParser:
+def parser(whole: argparse.ArgumentParser) -> OneLineParser:
     """The options that go with an addition. whole: the parser of `dataset.build`"""
     defaults = {field.name: field.default for field in dataclasses.fields(BuildConfig)}
     part = OneLineParser(prog="python -m dataset.build", description="Add to a finished data set.", allow_abbrev=False)
@@ -105,14 +105,15 @@ def parser(whole: argparse.ArgumentParser) -> argparse.ArgumentParser:
 def run(options: argparse.Namespace, beam_options: list[str], say: Say) -> str:
     """Add, and give the last line. Raises what `pipeline.add.add` raises."""
     manifest = Manifest.read(options.output)
-    _check(options, beam_options, manifest)
+    _check(options, manifest)
     changes = _changes(options, manifest.config, say)
     landmarks = changes.get("landmarks", manifest.config.landmarks if options.extend_frames else "none")
+    source = SOURCES[manifest.config.source]
     order = AddOrder(
         out=options.output,
         what="frames" if options.extend_frames else options.add,
         config=changes,
-        input=open_input(options.input, SOURCES[manifest.config.source].splits) if options.input else None,
+        input=open_input(options.input, source.splits, takes_videos=source.takes_videos) if options.input else None,
         aus=au_options.resolve(options.aus, options.openface, options.openface_timeout),
         weights=options.weights,
         compile=options.compile,
@@ -123,11 +124,8 @@ def run(options: argparse.Namespace, beam_options: list[str], say: Say) -> str:
     return _as_json(ledger, order) if options.json else _as_line(ledger, order)
 
 
-def _check(options: argparse.Namespace, beam_options: list[str], manifest: Manifest) -> None:
+def _check(options: argparse.Namespace, manifest: Manifest) -> None:
     """Raise ConfigError for options that do not fit together."""
-    for option in beam_options:
-        if (name := option.partition("=")[0]) in options.foreign:
-            raise ConfigError(f"{name} does not go with an addition: the data set has its own")
     for name in ("workers", "extend_frames", "openface_timeout"):
         value = getattr(options, name)
         if value is not None and not value >= 1:

@@ -18,16 +18,20 @@ from pathlib import Path
 
 from dataset import add
 from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
-from dataset.estimate import as_text
+from dataset.estimate import as_text as estimate_as_text
 from dataset.verify_bucket import directory_of
-from pipeline.drive import BuildOrder, Ledger, build
+from pipeline.drive import Ledger, build
 from pipeline.input import Input, open_input, shown
 from pipeline.mirror import mirrored
+from pipeline.order import BuildOrder
 from pipeline.plan import Wanted
+from pipeline.runners import DASK, LOCAL, unknown_to_beam
 from pipeline.sources import SOURCES, usual_no_face
+from pipeline.sources.accounting import as_text
 from schemas.bucket import is_bucket
 from schemas.config import FITS, NO_FACE, PRECISIONS, RECIPES, UNITS, BuildConfig
 from schemas.errors import BuildFailed, ConfigError, DatasetError
+from schemas.layout import SPLITS, text_of
 from schemas.printable import printable
 from schemas.reasons import REASONS
 from transforms.extract.action_units import options as au_options
@@ -54,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     adding = add.is_meant(given)
     if adding and any(argument.partition("=")[0] == "--estimate" for argument in given):
         return end(UNUSABLE, "error: --estimate goes with a build, not with --add or --extend-frames")
-    options, beam_options = (add.parser(_parser()) if adding else _parser()).parse_known_args(given)
+    options, beam_options = _parse(add.parser(_parser()) if adding else _parser(), given)
     estimating = getattr(options, "estimate", None) is not None
     after = _UNTOUCHED if estimating else _GOES_ON
     try:
@@ -76,6 +80,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return end(INTERRUPTED, f"interrupted. {after}")
     show(as_json(ledger, options.output) if options.json else as_line(ledger, options.output))
     return OK if ledger.manifest.counts["kept"] else STOPPED
+
+
+def _parse(parser: OneLineParser, given: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Our options, and Beam's: those after `--`, and for a runner of Beam also those that Beam knows and we do not.
+
+    Leaves with UNUSABLE where an option is neither.
+    """
+    at = given.index("--") if "--" in given else len(given)
+    ours, beam = given[:at], [word for word in given[at:] if word != "--"]
+    options, unknown = parser.parse_known_args(ours)
+    foreign = [name for word in unknown if (name := word.partition("=")[0]) in getattr(options, "foreign", ())]
+    if foreign:
+        parser.error(f"{foreign[0]} does not go with an addition: the data set has its own")
+    if unknown and (options.runner in (LOCAL, DASK) or unknown_to_beam(unknown)):
+        parser.error(f"{parser.unknown(unknown)} Options of Apache Beam go after --")
+    return options, unknown + beam
 
 
 def _build(options: argparse.Namespace, beam_options: list[str]) -> Ledger:
@@ -104,7 +124,7 @@ def _estimate(options: argparse.Namespace, beam_options: list[str]) -> str:
         if bucket and not order.runner.is_here:
             raise ConfigError("--estimate on a cluster needs an --output on a disk that all its workers see")
         found = estimate(order, config, options.estimate, _sayer(options))
-    return json.dumps({**found, "output": options.output}) if options.json else as_text(found, options.output)
+    return json.dumps({**found, "output": options.output}) if options.json else estimate_as_text(found, options.output)
 
 
 def as_line(ledger: Ledger, out: str) -> str:
@@ -114,10 +134,17 @@ def as_line(ledger: Ledger, out: str) -> str:
     rejected = f"{sum(counts['rejected'].values())} rejected" + (f" ({reasons})" if reasons else "")
     frames = ledger.clips_built * ledger.manifest.config.frames
     rates = f"{ledger.clips_built / ledger.seconds:.1f} clips/s, {frames / ledger.seconds:.0f} frames/s"
-    done = f"built {ledger.clips_built} in {ledger.seconds:.0f} s ({rates})" if ledger.clips_built else "nothing new to build"
+    done = (
+        f"processed {ledger.clips_built} clips in {ledger.seconds:.0f} s ({rates})"
+        if ledger.clips_built
+        else "nothing new to build"
+    )
+    left_out = sum(ledger.manifest.left_out.values())
+    others = f"; {left_out} files left out ({as_text(ledger.manifest.left_out)})" if left_out else ""
     tubes = counts["kept"] + sum(counts["rejected"].values()) - counts["planned"]
     planned = f"{counts['planned']} planned" + (f" and {tubes} further tubes" if tubes else "")
-    return f"{planned} = {counts['kept']} kept + {rejected}; {done}; {counts['bytes'] / 1e6:.1f} MB in {out}"
+    line = f"{planned} = {counts['kept']} kept + {rejected}{others}; {done}; {counts['bytes'] / 1e6:.1f} MB in {out}"
+    return text_of(line)
 
 
 def as_json(ledger: Ledger, out: str) -> str:
@@ -125,6 +152,7 @@ def as_json(ledger: Ledger, out: str) -> str:
     report = {
         **ledger.manifest.counts,
         "doubtful": {name: doubt["count"] for name, doubt in ledger.manifest.hygiene.items() if isinstance(doubt, dict)},
+        "left_out": ledger.manifest.left_out,
         "clips_built": ledger.clips_built,
         "seconds": round(ledger.seconds, 3),
         "output": out,
@@ -132,11 +160,11 @@ def as_json(ledger: Ledger, out: str) -> str:
     return json.dumps(report)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> OneLineParser:
     defaults = {field.name: field.default for field in dataclasses.fields(BuildConfig)}
     parser = OneLineParser(
         prog="python -m dataset.build",
-        description="Turn a corpus of talking-head videos into WebDataset shards. Unknown options go to Apache Beam.",
+        description="Turn a corpus of talking-head videos into WebDataset shards. Options of Apache Beam go after --.",
         allow_abbrev=False,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -176,8 +204,14 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--seed", type=int, default=defaults["seed"])
     what.add_argument("--clips-per-shard", type=int, default=defaults["clips_per_shard"], help="the mean to aim for")
     what.add_argument("--decode-timeout", type=float, default=defaults["decode_timeout_s"], help="seconds for one ffmpeg process")
+    what.add_argument(
+        "--max-clip-bytes",
+        type=int,
+        default=defaults["max_clip_bytes"],
+        help="reject clips whose files are larger once unpacked from an archive into memory",
+    )
     which = parser.add_argument_group("which clips are planned now")
-    which.add_argument("--split", action="append", choices=("train", "test"), help="only this split (may be given twice)")
+    which.add_argument("--split", action="append", choices=SPLITS, help="only this split (may be given twice)")
     which.add_argument("--limit", type=int, help="at most so many clips, a random choice that grows with the limit")
     which.add_argument("--retry", action="append", choices=_RETRY, default=[], help="build clips rejected for this reason again")
     which.add_argument(
@@ -209,7 +243,8 @@ def _understand(options: argparse.Namespace, beam_options: list[str], out: Path)
     if options.input is None and options.source != "demo":
         raise ConfigError(f"--source {options.source} needs --input")
     paths = options.input or [out.with_name(out.name + "-videos")]
-    opened = open_input(paths, SOURCES[options.source].splits)
+    source = SOURCES[options.source]
+    opened = open_input(paths, source.splits, takes_videos=source.takes_videos)
     landmarks, why = models.resolve(options.landmarks)
     _sayer(options)(f"landmarks: {landmarks} ({why})")
     aus = au_options.resolve(options.aus, options.openface, options.openface_timeout)
@@ -233,6 +268,7 @@ def _understand(options: argparse.Namespace, beam_options: list[str], out: Path)
             seed=options.seed,
             clips_per_shard=options.clips_per_shard,
             decode_timeout_s=options.decode_timeout,
+            max_clip_bytes=options.max_clip_bytes,
         )
     except ValueError as error:
         raise ConfigError(str(error)) from error

@@ -1,9 +1,11 @@
 """What all commands share: exit statuses, one line for what is wrong, and a clean end when they are told to stop."""
 
 import argparse
+import difflib
 import signal
 import sys
-from typing import NoReturn, TextIO
+from collections.abc import Sequence
+from typing import Any, NoReturn, TextIO
 
 from schemas.printable import printable, printable_lines
 
@@ -16,6 +18,20 @@ class OneLineParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say what is wrong with the arguments and leave."""
         self.exit(UNUSABLE, f"error: {printable(message)} (see --help)\n")
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """Parse all arguments; ends with the options that are meant where some are unknown."""
+        options, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self.error(self.unknown(unknown))
+        return options
+
+    def unknown(self, arguments: Sequence[str]) -> str:
+        """What to say of arguments that this parser does not know, with similar options of its own."""
+        names = [argument.partition("=")[0] for argument in arguments if argument.startswith("-")] or list(arguments[:1])
+        similar = [match for name in names for match in difflib.get_close_matches(name, self._option_string_actions, 1)]
+        meant = f"; did you mean {', '.join(dict.fromkeys(similar))}?" if similar else ""
+        return f"unknown option {', '.join(names)}{meant}"
 
 
 def end(status: int, message: str) -> int:

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.annotations import annotation
-from pipeline.unpack import Root, media
+from pipeline.unpack import Root, check_size, media
 from schemas.bucket import is_bucket, open_bucket
+from schemas.config import MAX_CLIP_BYTES
 from schemas.errors import ClipRejected, ConfigError
 from schemas.records import Packed, Span
 from transforms.extract.decode import SCALER, decode
@@ -114,6 +115,7 @@ def _as_span(row: Mapping[str, Any]) -> Span:
 def _opened(row: Mapping[str, Any], root: Root) -> Iterator[Media]:
     """The video of a span as ffmpeg can open it. Raises ClipRejected, StoreFailed."""
     span = _as_span(row)
+    check_size([span.packed] if span.packed is not None else [], MAX_CLIP_BYTES)
     with media(span.uri, span.packed, root) as file:
         yield file
 

@@ -23,6 +23,7 @@ from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show,
 from jobs.download_list import SOURCES, build_command
 from jobs.download_order import DownloadOrder, Manners, Totals
 from schemas.errors import ConfigError
+from schemas.layout import SPLITS
 from schemas.printable import printable
 
 OK, STOPPED = 0, 1
@@ -97,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--output", type=Path, required=True, help="where videos/ and download.parquet go")
     which = parser.add_argument_group("which videos are asked for now")
-    which.add_argument("--split", action="append", choices=("train", "test"), help="only this split (may be given twice)")
+    which.add_argument("--split", action="append", choices=SPLITS, help="only this split (may be given twice)")
     which.add_argument("--limit", type=_count, help="at most so many videos, a random choice that grows with the limit")
     which.add_argument(
         "--again",
@@ -146,7 +147,7 @@ def _understand(options: argparse.Namespace) -> DownloadOrder:
         metadata=options.metadata,
         out=options.output,
         manners=manners,
-        splits=frozenset(options.split or ("train", "test")),
+        splits=frozenset(options.split or SPLITS),
         limit=options.limit,
         again=frozenset(options.again),
         url_template=options.url_template,

@@ -12,14 +12,16 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote
 
 from jobs.download_order import DownloadOrder
 from pipeline import sources
-from pipeline.sources.files import VIDEO_SUFFIXES
+from pipeline.foreign import lines_of
+from pipeline.sources.fashion import video_of_url
 from pipeline.sources.listing import Listing
-from pipeline.sources.tree import DirectoryTree, OverlayTree
+from pipeline.sources.tree import DirectoryTree, OverlayTree, read_small_file
 from schemas.errors import ConfigError
+from schemas.layout import SPLITS
 
 # What --metadata may be.
 SOURCES = {
@@ -107,26 +109,24 @@ def _fashion(order: DownloadOrder, left_out: list[str]) -> Iterator[tuple[str, s
     """(video, URL) of each line of the lists."""
     for split, path in _url_lists(order):
         for number, line in enumerate(_lines(path) if split in order.splits else [], 1):
-            name, _, suffix = unquote(urlsplit(line).path).rpartition("/")[2].rpartition(".")
-            if name and f".{suffix.lower()}" in VIDEO_SUFFIXES and line.startswith(("http://", "https://")):
+            name = video_of_url(line)
+            if name and line.startswith(("http://", "https://")):
                 yield name, order.url_template.replace("{id}", quote(name, safe="")) if order.url_template else line
             elif line:
                 left_out.append(f"{path.name} line {number}: URL is {line[:80]!r}, must be http(s) and end with a video's name")
 
 
 def _url_lists(order: DownloadOrder) -> list[tuple[str, Path]]:
-    """(split, list) of the lists that are there; one that is named is training data unless its name says test."""
+    """(split, list) of the lists that are there; one that is named is training data unless its name says otherwise."""
     if order.metadata.is_file():
-        return [("test" if order.metadata.stem.endswith("test") else "train", order.metadata)]
-    lists = [(split, order.metadata / f"fashion_{split}.txt") for split in ("train", "test")]
+        split = next((split for split in SPLITS if order.metadata.stem.endswith(split)), "train")
+        return [(split, order.metadata)]
+    lists = [(split, order.metadata / f"fashion_{split}.txt") for split in SPLITS]
     return [(split, path) for split, path in lists if path.exists()]
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        return [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from error
+    return [line.strip() for line in lines_of(read_small_file(path) or b"")]
 
 
 def _noted(video: str, order: DownloadOrder, left_out: list[str]) -> bool:

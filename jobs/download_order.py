@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.errors import ConfigError
+from schemas.layout import SPLITS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,7 @@ class DownloadOrder:
     metadata: Path
     out: Path
     manners: Manners
-    splits: frozenset[str] = frozenset({"train", "test"})
+    splits: frozenset[str] = frozenset(SPLITS)
     limit: int | None = None
     again: frozenset[str] = frozenset()
     url_template: str | None = None

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.foreign import lines_of
 from pipeline.unpack import Root, content
 from schemas.errors import ClipRejected
 from schemas.records import Span
@@ -18,6 +19,7 @@ from transforms.extract.timeline import Timeline
 FRAME_RATE_HZ = 25.0
 _HEIGHT_PX = 360.0
 _SAME_TIME_S = 1e-6
+_LARGEST = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +88,7 @@ def read_track(name: str, text: bytes) -> tuple[NDArray[np.int64], NDArray[np.fl
     Raises:
         ClipRejected: bad_annotation, naming line and field
     """
-    try:
-        lines = text.decode().splitlines()
-    except UnicodeDecodeError as error:
-        raise ClipRejected("bad_annotation", f"{name} is not text") from error
+    lines = lines_of(text)
     header = next((n for n, line in enumerate(lines) if line.split() == ["FRAME", "X", "Y", "W", "H"]), None)
     if header is None:
         raise ClipRejected("bad_annotation", f"{name} has no line FRAME X Y W H")
@@ -107,8 +106,17 @@ def _row(name: str, number: int, line: str) -> list[float]:
         raise ClipRejected("bad_annotation", f"{name} line {number}: {len(cells)} fields, must be 5")
     row = []
     for column, cell in zip(("FRAME", "X", "Y", "W", "H"), cells, strict=True):
-        try:
-            row.append(float(cell))
-        except ValueError:
-            raise ClipRejected("bad_annotation", f"{name} line {number}: {column} is {cell[:40]!r}") from None
+        value = _finite(cell)
+        if value is None:
+            raise ClipRejected("bad_annotation", f"{name} line {number}: {column} is {cell[:40]!r}")
+        row.append(value)
     return row
+
+
+def _finite(cell: str) -> float | None:
+    """A number that a frame or a pixel can have; None where it is none."""
+    try:
+        value = float(cell)
+    except ValueError:
+        return None
+    return value if abs(value) < _LARGEST else None

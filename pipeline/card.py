@@ -148,7 +148,14 @@ The same input gives the same bytes with these settings and versions:
 
 Counted in the whole listing, and kept but for malformed lines; cases stand in `dataset.json`.
 
-{_table(("", ""), doubts.items())}"""
+{_table(("", ""), doubts.items())}
+{_left_out(manifest)}"""
+
+
+def _left_out(manifest: Manifest) -> str:
+    """The files of the input that no clip was made from."""
+    counts = {_code(reason): f"{count:,}" for reason, count in manifest.left_out.items()}
+    return f"### Files of the input that were not used\n\n{_table(('reason', 'files'), counts.items())}" if counts else ""
 
 
 def _additions(manifest: Manifest) -> str:

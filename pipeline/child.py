@@ -14,7 +14,7 @@ import threading
 import traceback
 
 from pipeline.graph import run_graph
-from pipeline.journal import SUSPECTS, WORKER_DIED, suspects
+from pipeline.journal import WORKER_DIED, write_suspects
 
 FAILED = 70
 
@@ -28,7 +28,7 @@ def main() -> None:
         traceback.print_exception(failure.exc_value)
         if "Worker subprocess exited" in str(failure.exc_value):
             # Now, while the other workers still live: what is dead at this moment died of its own clip.
-            (job.journal / SUSPECTS).write_text("\n".join(sorted(suspects(job.journal))))
+            write_suspects(job.journal)
             os._exit(WORKER_DIED)
 
     threading.excepthook = on_thread_error

@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.annotations import annotation
 from pipeline.follow import Followed, follow
 from pipeline.read import ReadClip, annotated_frames, past_end_s, read_frames
-from pipeline.unpack import Root, media
+from pipeline.unpack import Root, check_size, media
 from schemas.config import BuildConfig
 from schemas.errors import ClipRejected
 from schemas.records import Clip, ClipSpec, FaceTrack, Landmarks, Rejected, Span
@@ -31,14 +31,24 @@ def read_clip(spec: ClipSpec, root: Root, model: FaceModel | None, config: Build
 
     A decoder that was killed is tried once more: when memory is short the kernel takes whoever is largest, not who is guilty.
     """
-    read = read_media(spec, root, lambda timeline_of, files: _read_by(timeline_of, spec, root, files, model, config))
+
+    def read_with(timeline_of: ReadTimeline, files: dict[str, Media]) -> list[ReadClip | Rejected]:
+        return _read_by(timeline_of, spec, root, files, model, config)
+
+    read = read_media(spec, root, config.max_clip_bytes, read_with)
     return [read] if isinstance(read, Rejected) else read
 
 
-def read_media(spec: ClipSpec, root: Root, read: Callable[[ReadTimeline, dict[str, Media]], Something]) -> Something | Rejected:
-    """What `read` makes of the opened files of a clip, by uri; tried as `read_clip` says."""
+def read_media(
+    spec: ClipSpec, root: Root, most_bytes: int, read: Callable[[ReadTimeline, dict[str, Media]], Something]
+) -> Something | Rejected:
+    """What `read` makes of the opened files of a clip, by uri; tried as `read_clip` says.
+
+    most_bytes: what those of an archive may have together once they are unpacked
+    """
     for last in (False, True):
         try:
+            check_size((span.packed for span in _each_file(spec) if span.packed is not None), most_bytes)
             return _read(spec, root, read)
         except ClipRejected as lost:
             if last or lost.reason != "decoder_killed":

@@ -21,7 +21,7 @@ from dask.distributed import Client, KilledWorker, LocalCluster
 
 from pipeline.cluster_check import PATIENCE_S, address_of, check_workers
 from pipeline.graph import start_graph
-from pipeline.journal import FAILURE, finished_clips
+from pipeline.journal import failure, finished_clips
 from pipeline.markers import Markers
 from pipeline.shard import BuildJob
 from pipeline.supervise import Progress
@@ -129,8 +129,8 @@ def _run(units: Sequence[ShardUnit], left: list[ShardUnit], job: BuildJob, beam:
     try:
         while not all(future.done() for future in result.futures):
             deserted.check()
-            if (job.journal / FAILURE).exists():
-                raise BuildFailed((job.journal / FAILURE).read_text().splitlines()[0])
+            if noted := failure(job.journal):
+                raise BuildFailed(noted)
             open_clips = sum(len(unit) for unit in markers.left(left, sure=False))
             progress.update(before + sum(sizes.values()) - open_clips + finished_clips(job.journal))
             time.sleep(_POLL_S)
@@ -171,7 +171,6 @@ def _raise_failure(futures: Sequence[Any], job: BuildJob) -> None:
         error = future.exception() if future.status == "error" else None
         if isinstance(error, KilledWorker):
             continue
-        noted = job.journal / FAILURE if job.journal else None
-        if noted is not None and noted.exists():
-            raise BuildFailed(noted.read_text().splitlines()[0])
+        if job.journal and (noted := failure(job.journal)):
+            raise BuildFailed(noted)
         raise BuildFailed(f"Dask's task is {future.status}: {error or 'the scheduler is gone'}")

@@ -62,7 +62,7 @@ _TYPES = {
     pa.float64(): "cr:Float64",
 }
 # Croissant's own names of what splits are for; another split is told by its name alone.
-_PURPOSES = {"train": "cr:TrainingSplit", "test": "cr:TestSplit", "validation": "cr:ValidationSplit"}
+_PURPOSES = {"train": "cr:TrainingSplit", "test": "cr:TestSplit", "val": "cr:ValidationSplit"}
 # The reference reader unpacks shards that are listed, and takes the longer to open the more there are.
 LISTED = 500
 _JPEG, _NPY, _JSON = "image/jpeg", "application/octet-stream", "application/json"

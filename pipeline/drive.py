@@ -6,72 +6,31 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
 from pipeline import plan, runners, start_over
-from pipeline.action_units import check_csvs
 from pipeline.device import gpus
 from pipeline.finalize import finalize
-from pipeline.hygiene import hygiene, summary
-from pipeline.input import Input, archives_hint, check_archives, resolved, shown
-from pipeline.intact import check_intact, check_planned
+from pipeline.input import check_archives, resolved, shown
+from pipeline.intact import check_intact
 from pipeline.markers import Markers, pending
 from pipeline.mirror import publish_plan, publish_result
+from pipeline.order import BuildOrder
+from pipeline.plan_input import plan_into
 from pipeline.progress import progress
 from pipeline.provenance import provenance
 from pipeline.shard import BuildJob
-from pipeline.sources import SOURCES
-from pipeline.sources.listing import Listing
 from pipeline.upgrade import upgraded
-from schemas.bucket import Bucket
 from schemas.config import BuildConfig
 from schemas.errors import ConfigError
-from schemas.layout import DATASET_JSON, LOCK, REJECTIONS, WORK_DIR
+from schemas.layout import DATASET_JSON, LOCK, WORK_DIR, text_of
 from schemas.lock import only_writer
 from schemas.manifest import FORMAT_VERSION, Manifest, Run, made_by
 from schemas.records import ShardUnit
-from schemas.removal import matching
-from schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
-from schemas.tables import completed
 from transforms.extract.action_units.csv_folder import CsvFolder
 from transforms.extract.action_units.source import AuSource
-from transforms.extract.crop import WINDOWS
-
-_MALFORMED_SHOWN = 10
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BuildOrder:
-    """What the user asks for, besides the config.
-
-    input: the opened input
-    out: the output directory
-    bucket: the object store of which `out` is a mirror, see `mirror.mirrored`
-    metadata: a csv of clips, for sources that have one
-    wanted: which listed clips to plan
-    retry: reason codes whose rejected clips are planned again
-    weights, compile: directory with weight files of models, looked into first; and whether to compile the networks
-    aus: where action units come from, if anywhere
-    runner: where to run
-    """
-
-    input: Input
-    out: Path
-    wanted: plan.Wanted
-    metadata: Path | None = None
-    retry: tuple[str, ...] = ()
-    weights: Path | None = None
-    compile: bool = False
-    aus: AuSource | None = None
-    bucket: Bucket | None = None
-    runner: runners.Runner = field(default_factory=runners.Runner)
-    quiet: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +103,8 @@ def _noted(manifest: Manifest, order: BuildOrder, units: list[ShardUnit], start:
 
 
 def _make_directory(out: Path) -> None:
+    if text_of(str(out)) != str(out):
+        raise ConfigError(f"--output {text_of(str(out))} is not UTF-8, and Parquet files have no such names")
     try:
         out.mkdir(parents=True, exist_ok=True)
         probe = out / WORK_DIR
@@ -196,80 +157,6 @@ def _forget(out: Path) -> None:
         (out / LOCK).unlink(missing_ok=True)
         with suppress(OSError):
             out.rmdir()
-
-
-def plan_into(order: BuildOrder, config: BuildConfig, manifest: Manifest, say: Callable[[str], None]) -> Manifest:
-    """Plan new clips, and rejected ones that are to be tried again; gives the manifest with what is doubtful about the corpus."""
-    planned_before = set(plan.plan_files(order.out))
-    again = _plan_retries(order, config, manifest)
-    if again:
-        say(f"planned again: {again} rejected clips")
-    listing, listed = _list(order, config)
-    _check_boxes(order, config, listed)
-    check_csvs(order.aus, listed)
-    removed = matching(listed, manifest.removals)
-    report = hygiene(plan.only(listed, ~removed), listing.malformed)
-    new = plan.plan_new(order.out, listed, config, order.wanted, manifest.removals)
-    if not plan.plan_files(order.out):
-        expected = SOURCES[config.source].expected + archives_hint(order.input)
-        raise ConfigError(f"no clips of {config.source} below {shown(order.input.root)} (expected {expected})")
-    say(f"planned: {new} new clips")
-    if removed.any():
-        say(f"left out, as they were removed on request: {removed.sum()} clips")
-    for line in listing.malformed[:_MALFORMED_SHOWN]:
-        say(f"left out: {line}")
-    if doubts := summary(report):
-        say(f"doubtful in the corpus, and kept: {doubts}")
-    found_before = {name: doubt for name, doubt in manifest.hygiene.items() if name not in report}
-    check_planned(order.out, planned_before, manifest)
-    manifest = replace(
-        manifest,
-        hygiene={**report, **found_before},
-        archives=_archives(order, manifest),
-        files={**manifest.files, **plan.digests(order.out)},
-    )
-    manifest.write(order.out)
-    return manifest
-
-
-def _archives(order: BuildOrder, manifest: Manifest) -> dict[str, dict[str, int]]:
-    """The archives that were planned from; after a removal only those with a planned clip, as a name can tell who was in it."""
-    archives = {**manifest.archives, **order.input.archives}
-    used = plan.archives(order.out) if manifest.removals else archives.keys()
-    return {uri: parts for uri, parts in archives.items() if uri in used}
-
-
-def _list(order: BuildOrder, config: BuildConfig) -> tuple[Listing, pa.Table]:
-    """The source's clips, as a table to plan from."""
-    source = SOURCES[config.source]
-    if isinstance(order.input.root, Path):
-        source.prepare(order.input.root)
-    listing = Listing(order.input.tree, config.unit, order.metadata, list(order.input.refused))
-    try:
-        if isinstance(order.input.root, Path) and not order.input.root.is_dir():
-            raise ConfigError(f"--input {order.input.root} is not a directory")
-        return listing, plan.listing_table(source.list_clips(listing), config)
-    except PermissionError as error:
-        raise ConfigError(f"cannot read --input {error.filename}: {error.strerror}") from error
-
-
-def _check_boxes(order: BuildOrder, config: BuildConfig, listed: pa.Table) -> None:
-    """Raise ConfigError where a recipe that crops the annotated box is asked for, and no clip of the listing has one."""
-    if config.recipe not in WINDOWS or not len(listed):
-        return
-    spans = [chunk.flatten() for chunk in listed["spans"].chunks]
-    if all(part.field(name).null_count == len(part) for part in spans for name in ("box", "track_uri")):
-        others = "--recipe resize or track, or a source with boxes (see --metadata)"
-        raise ConfigError(f"--recipe {config.recipe} needs boxes, and none of the {len(listed)} clips has one; use {others}")
-
-
-def _plan_retries(order: BuildOrder, config: BuildConfig, manifest: Manifest) -> int:
-    path = order.out / REJECTIONS
-    if not order.retry or not path.exists():
-        return 0
-    rejections = completed(pq.read_table(path), REJECTIONS_SCHEMA)
-    chosen = rejections.filter(pc.is_in(rejections["reason"], pc.cast(list(order.retry), "string")))
-    return plan.plan_again(order.out, chosen, config, {entry.name for entry in manifest.shards})
 
 
 def decoders(config: BuildConfig, workers: int) -> int:

@@ -19,12 +19,14 @@ import pyarrow.parquet as pq
 
 from pipeline import estimator, plan, runners
 from pipeline.device import gpus
-from pipeline.drive import BuildOrder, folder_of, job_of, open_data_set, plan_into, refuse_strangers
+from pipeline.drive import folder_of, job_of, open_data_set, refuse_strangers
 from pipeline.estimate_report import Outcomes, Run, expected_disk, expected_time, expected_yield
 from pipeline.estimator import F64, I64, Sample
 from pipeline.input import check_archives, resolved, shown
 from pipeline.markers import pending
 from pipeline.meter import Meter
+from pipeline.order import BuildOrder
+from pipeline.plan_input import plan_into
 from pipeline.progress import progress
 from pipeline.provenance import provenance
 from pipeline.shard import BuildJob

@@ -78,7 +78,9 @@ def _read_ahead(clips: Iterable[Clip], job: BuildJob) -> Iterator[tuple[Clip, Re
 def _read_new(clip: Clip, job: BuildJob) -> ReadClip | None:
     if len(clip.jpegs) >= min(clip.source_frames, job.config.frames):
         return None
-    read = read_media(clip.spec, job.root, lambda timeline_of, files: _frames(clip, job, timeline_of, files))
+    read = read_media(
+        clip.spec, job.root, job.config.max_clip_bytes, lambda timeline_of, files: _frames(clip, job, timeline_of, files)
+    )
     return None if isinstance(read, Rejected) else read
 
 

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from schemas.layout import key_part, path_to_uri
 
 _SHOWN = 20
+MALFORMED = "malformed"
 
 
 def hygiene(listed: pa.Table, malformed: list[str]) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def hygiene(listed: pa.Table, malformed: list[str]) -> dict[str, Any]:
         "boxes_outside": _boxes_outside(listed),
         "videos_in_both_splits": _in_both(listed, "video"),
         "identities_in_both_splits": _in_both(listed, "identity"),
-        "malformed": malformed,
+        MALFORMED: malformed,
     }
     return {
         "listed": len(listed),
@@ -62,11 +63,9 @@ def _doubt(found: list[str]) -> dict[str, Any]:
 
 
 def summary(report: dict[str, Any]) -> str:
-    """The report in one line; empty where nothing is doubtful."""
-    found = [
-        f"{name.replace('_', ' ')} {doubt['count']}" for name, doubt in report.items() if name != "listed" and doubt["count"]
-    ]
-    return ", ".join(found)
+    """What is doubtful about the clips that are kept, in one line; empty where nothing is."""
+    doubts = {name: doubt["count"] for name, doubt in report.items() if name not in ("listed", MALFORMED)}
+    return ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in doubts.items() if count)
 
 
 def _flat(listed: pa.Table) -> pa.Table:

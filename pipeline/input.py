@@ -2,14 +2,16 @@
 
 import glob
 import os
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.parts import Parts, find_parts, is_archive_name
 from pipeline.sources.archive import ArchiveTree
 from pipeline.sources.bucket import BucketTree
-from pipeline.sources.tree import DirectoryTree, OverlayTree, Tree
+from pipeline.sources.files import VIDEO_SUFFIXES
+from pipeline.sources.tree import DirectoryTree, FilesTree, OverlayTree, Tree
 from pipeline.unpack import Root
 from schemas.bucket import open_bucket
 from schemas.errors import ConfigError
@@ -24,23 +26,26 @@ class Input:
     root: the directory or object store below which all paths lie
     tree: what the sources look at
     archives: uri of each archive -> {uri of a part: its bytes}
-    refused: a line for each file of an archive that is left out
+    refused: a line for each file of an archive whose name leads out of it
+    left_out: reason -> how many files of archives are left out for it
     """
 
     root: Root
     tree: Tree
     archives: dict[str, dict[str, int]]
     refused: tuple[str, ...] = ()
+    left_out: Counter[str] = field(default_factory=Counter)
 
 
-def open_input(given: Sequence[Path | str], splits: tuple[str, ...]) -> Input:
+def open_input(given: Sequence[Path | str], splits: tuple[str, ...], *, takes_videos: bool = False) -> Input:
     """Find the parts of archives and list them; list an object store. A directory is not looked into, and need not exist yet.
 
     given: paths, or one URL
     splits: directories at the top of a source's layout, see `Source`
+    takes_videos: whether single videos may be named
 
     Raises:
-        ConfigError: no such file, more than one directory, archives outside the directory, or see `ArchiveTree`
+        ConfigError: no such file, more than one directory, files outside the directory or of no use, or see `ArchiveTree`
     """
     urls = [one for one in given if isinstance(one, str)]
     if urls and len(given) > 1:
@@ -49,24 +54,38 @@ def open_input(given: Sequence[Path | str], splits: tuple[str, ...]) -> Input:
         bucket = open_bucket(urls[0])
         return Input(bucket, BucketTree(bucket), {})
     paths = [found for path in given if isinstance(path, Path) for found in _expanded(path)]
-    archives = list(dict.fromkeys(tuple(find_parts(path)) for path in paths if _is_archive(path)))
-    directories = [path for path in paths if not _is_archive(path)]
+    videos = [path for path in paths if path.is_file() and path.name.lower().endswith(VIDEO_SUFFIXES)]
+    if videos and not takes_videos:
+        raise ConfigError(f"--input {videos[0]} is a video: only --source folder takes single videos")
+    others = [path for path in paths if path not in videos]
+    archives = list(dict.fromkeys(tuple(find_parts(path)) for path in others if _is_archive(path)))
+    directories = [path for path in others if not _is_archive(path)]
     if len(directories) > 1:
         raise ConfigError(f"--input names {len(directories)} directories, must be one: {', '.join(map(str, directories))}")
-    root = directories[0] if directories else Path(os.path.commonpath([parts[0].parent.absolute() for parts in archives]))
+    files = [*(parts[0] for parts in archives), *videos]
+    root = directories[0] if directories else Path(os.path.commonpath([path.parent.absolute() for path in files]))
     trees = [_archive(parts, root, splits) for parts in archives]
     below: list[Tree] = [DirectoryTree(path) for path in directories]
+    below += [FilesTree(root, [uri_to_path(_uri(path, root)) for path in videos])] if videos else []
     tree = OverlayTree([*below, *trees]) if len(below) + len(trees) > 1 else [*below, *trees][0]
     sizes = {_uri(parts[0], root): {_uri(part, root): part.stat().st_size for part in parts} for parts in archives}
-    return Input(root, tree, sizes, tuple(line for one in trees for line in one.refused))
+    refused = tuple(line for one in trees for line in one.refused)
+    return Input(root, tree, sizes, refused, sum((one.left_out for one in trees), Counter()))
 
 
 def archives_hint(opened: Input) -> str:
     """What to say to the user whose directory holds no clips but archives; empty where there are none."""
     if not isinstance(opened.root, Path):
         return ""
-    found = [] if opened.archives or not opened.root.is_dir() else sorted(filter(is_archive_name, opened.root.iterdir()))
+    found = [] if opened.archives or not opened.root.is_dir() else sorted(filter(_is_unread, opened.root.iterdir()))
     return f"; there is {found[0].name}: archives are read where --input names them" if found else ""
+
+
+def _is_unread(path: Path) -> bool:
+    try:
+        return path.is_file() and is_archive_name(path)
+    except ConfigError:  # parts of it are missing
+        return True
 
 
 def resolved(root: Root) -> Root:
@@ -98,7 +117,7 @@ def _is_archive(path: Path) -> bool:
     """Also one that is not there, if it is called like one: what is missing can then be named."""
     if path.exists():
         return path.is_file()
-    return path.suffix in (".zip", ".tar") or (path.parent.is_dir() and find_parts(path) != [path])
+    return path.suffix in (".zip", ".tar") or find_parts(path) != [path]
 
 
 def _expanded(path: Path) -> list[Path]:
@@ -122,4 +141,4 @@ def _uri(path: Path, root: Path) -> str:
     try:
         return path_to_uri(str(path.absolute().relative_to(root.absolute())))
     except ValueError:
-        raise ConfigError(f"the archive {path} does not lie in --input {root}") from None
+        raise ConfigError(f"{path} does not lie in --input {root}") from None

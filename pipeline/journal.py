@@ -5,10 +5,12 @@ it survives the death of its writer; nothing is synced, since a dead machine has
 of the machine, or where workers are on several, in the output's work folder. The driver reads the same files for its progress.
 """
 
+import errno
 import os
 import socket
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 # What the supervised child leaves for its parent: files in the scratch directory, and an exit status.
@@ -74,12 +76,43 @@ def suspects(directory: Path) -> set[str]:
     return set().union(*map(_in_hand, dead))
 
 
+def write_suspects(directory: Path) -> None:
+    """Note which clips dead processes had in hand, for `read_suspects`."""
+    (directory / SUSPECTS).write_bytes("\n".join(sorted(suspects(directory))).encode())
+
+
+def read_suspects(directory: Path) -> frozenset[str]:
+    """What `write_suspects` has noted; nothing where it was not called."""
+    try:
+        return frozenset(filter(None, (directory / SUSPECTS).read_bytes().decode().split("\n")))
+    except FileNotFoundError:
+        return frozenset()
+
+
+def failure(directory: Path) -> str | None:
+    """The error that `note_failure` has left, in one line; None where there is none."""
+    try:
+        noted = (directory / FAILURE).read_bytes().decode().partition("\n")[0]
+    except FileNotFoundError:
+        return None
+    if noted:
+        return noted
+    if not os.statvfs(directory).f_bavail:
+        return f"{os.strerror(errno.ENOSPC)}: {directory}"
+    return f"a worker failed and could not record why in {directory}"
+
+
 def note_failure(directory: Path, error: Exception) -> None:
     """Leave the error in one line, and its trace below, for the driver to tell: runners bury it in traces of their own."""
     name = getattr(error, "filename", None)
     kind = "" if isinstance(error, OSError) else f"{type(error).__name__}: "
     text = f"{error.strerror}: {name}" if isinstance(error, OSError) and name else f"{kind}{error}"
-    (directory / FAILURE).write_text(f"{' '.join(text.split())}\n{traceback.format_exc()}")
+    # Traces name files, whose names may hold bytes that are not UTF-8.
+    content = f"{' '.join(text.split())}\n{traceback.format_exc()}".encode(errors="backslashreplace")
+    whole = directory / f".failure-{os.getpid()}"
+    with suppress(OSError):  # on a full disk: an empty note still says that the run has failed
+        whole.write_bytes(content)
+    whole.replace(directory / FAILURE)
 
 
 def _in_hand(lines: list[str]) -> set[str]:
@@ -92,10 +125,11 @@ def _journals(directory: Path) -> dict[Path, list[str]]:
 
 def _lines(path: Path) -> Iterator[str]:
     try:
-        content = path.read_text()
+        content = path.read_bytes().decode()
     except FileNotFoundError:  # its unit was committed just now
         return
-    yield from (line for line in content.splitlines() if line)
+    # Not splitlines(): keys may hold other line ends, such as U+0085 and U+2028, but no newline.
+    yield from (line for line in content.split("\n") if line)
 
 
 def _alive(pid: int) -> bool:

@@ -13,11 +13,16 @@ from schemas.errors import ConfigError
 
 # vox2_dev_mp4_partaa, clips.zip.aa, clips.zip.001, clips_00
 _PART = re.compile(r"(.*(?:part|[._-]))([a-z]{2}|\d{2,3})")
+_SUFFIXES = (".zip", ".tar")
+# What stands before the letters or digits of a part, so that even one alone is known to be a part.
+_PART_PREFIXES = ("part", ".zip.", ".tar.", ".zip-", ".tar-", ".zip_", ".tar_")
+_COMPRESSIONS = ("gz", "xz", "lz", "br")
+_NAMED = 10
 
 
 def is_archive_name(path: Path) -> bool:
     """Whether a file is called as a zip, a tar or a part of one is."""
-    return path.suffix in (".zip", ".tar") or (_PART.fullmatch(path.name) is not None and path.is_file())
+    return path.suffix in _SUFFIXES or len(find_parts(path)) > 1
 
 
 def find_parts(path: Path) -> list[Path]:
@@ -27,18 +32,25 @@ def find_parts(path: Path) -> list[Path]:
         ConfigError: a part before the last one that is there is missing
     """
     name = _PART.fullmatch(path.name)
-    if name is None or path.suffix in (".zip", ".tar"):
+    if name is None or path.suffix in _SUFFIXES or not path.parent.is_dir():
         return [path]
     found = {}
     for sibling in path.parent.iterdir():
         other = _PART.fullmatch(sibling.name)
         if other and other[1] == name[1] and len(other[2]) == len(name[2]) and other[2].isdigit() == name[2].isdigit():
             found[_number(other[2])] = sibling
+    # Many names end like a part's: README.md, notes.de, IMG_07, clips.tar.gz.
+    is_called_part = name[1].endswith(_PART_PREFIXES) and name[2] not in _COMPRESSIONS
+    if not found or not (is_called_part or min(found) <= name[2].isdigit()):
+        return [path]
     first = 1 if name[2].isdigit() and 0 not in found else 0
-    missing = [f"{name[1]}{_suffix(n, name[2])}" for n in range(first, max(found, default=-1) + 1) if n not in found]
+    missing = [f"{name[1]}{_suffix(n, name[2])}" for n in range(first, max(found) + 1) if n not in found]
     if missing:
-        raise ConfigError(f"{path.parent}: of the archive {name[1]}… these parts are missing: {', '.join(missing)}")
-    return [found[number] for number in sorted(found)] or [path]
+        others = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+        raise ConfigError(
+            f"{path.parent}: of the archive {name[1]}… these parts are missing: {', '.join(missing[:_NAMED])}{others}"
+        )
+    return [found[number] for number in sorted(found)]
 
 
 def _number(suffix: str) -> int:
@@ -50,7 +62,7 @@ def _suffix(number: int, like: str) -> str:
 
 
 class Parts:
-    """Files laid end to end. Reading keeps no position, so any number of threads may read.
+    """Files laid end to end, open until nobody refers to them. Reading keeps no position, so any number of threads may read.
 
     Raises:
         OSError: a part cannot be opened
@@ -89,6 +101,8 @@ class Parts:
         """Close the files."""
         while self._descriptors:
             os.close(self._descriptors.pop())
+
+    __del__ = close
 
 
 class PartsStream(io.RawIOBase):

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from schemas.atomic import replacing, sha256_of
 from schemas.config import BuildConfig
 from schemas.errors import DatasetError
-from schemas.layout import PLAN_DIR, plan_path, planned_key, shard_name
+from schemas.layout import PLAN_DIR, plan_path, planned_key, shard_name, text_of
 from schemas.records import ClipSpec, ShardUnit, Span
 from schemas.removal import Removal, matching
 from schemas.tables import PLAN, SPAN, completed, open_parquet, spec_from_row
@@ -165,7 +165,8 @@ def _arrays(chunk: list[ClipSpec], seed: int) -> list[pa.Array]:
     spans = [span for clip in chunk for span in clip.spans]
     offsets = np.concatenate([[0], np.cumsum([len(clip.spans) for clip in chunk])])
     return [
-        *(pa.array([getattr(clip, name) for clip in chunk]) for name in ("key", "source", "split", "identity", "video")),
+        *(pa.array([getattr(clip, name) for clip in chunk]) for name in ("key", "source", "split")),
+        *(pa.array([text_of(getattr(clip, name)) for clip in chunk]) for name in ("identity", "video")),
         pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), _span_array(spans)),
         pa.array([clip.cost for clip in chunk], pa.float32()),
         pa.array([stable_hash(seed, clip.key) for clip in chunk], pa.uint64()),

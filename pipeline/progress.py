@@ -39,10 +39,10 @@ class Lines:
             return
         self._last = now
         rate = clips / (now - self._start)
-        left = (self._total - self._initial - clips) / rate if rate else float("inf")
-        print(
-            f"{self._initial + clips} of {self._total} clips, {rate:.1f} clips/s, {left:.0f} s left", file=sys.stderr, flush=True
-        )
+        done = self._initial + clips
+        # A unit of a killed worker starts again, so fewer clips than before may be done, or none.
+        left = f"{rate:.1f} clips/s, {(self._total - done) / rate:.0f} s left" if rate > 0 else "no clip finished yet in this run"
+        print(f"{done} of {self._total} clips, {left}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Nothing is open."""

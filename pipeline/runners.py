@@ -4,6 +4,7 @@ Beam leads to (Flink, Spark, ...), and any other name is Beam's.
 Beam and Dask are imported where they are used: that takes seconds, and the parent of a local run never needs them.
 """
 
+import logging
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,14 +51,22 @@ class Runner:
             raise ConfigError(f"--job-endpoint and --runner {PORTABLE} go together")
         if self.name not in (LOCAL, DASK) or not self.options:
             return
+        if unknown := unknown_to_beam(self.options):
+            raise ConfigError(f"unknown option {', '.join(unknown)} (not an option of Apache Beam)")
+
+
+def unknown_to_beam(options: Sequence[str]) -> list[str]:
+    """The options that Apache Beam does not know, and a word at the start that belongs to no option."""
+    stray = [option for option in options[:1] if not option.startswith("-")]
+    logging.disable(logging.WARNING)  # Beam warns of packages that are missing, and of what is found out here
+    try:
         from apache_beam.options.pipeline_options import PipelineOptions
 
-        stray = [option for option in self.options[:1] if not option.startswith("-")]
-        known = PipelineOptions(list(self.options)).get_all_options()
-        everything = PipelineOptions(list(self.options)).get_all_options(retain_unknown_options=True)
-        unknown = [f"--{name}" for name in everything if name not in known]
-        if stray or unknown:
-            raise ConfigError(f"unknown option {', '.join(stray + unknown)} (neither of dataset.build nor of Apache Beam)")
+        known = PipelineOptions(list(options)).get_all_options()
+        everything = PipelineOptions(list(options)).get_all_options(retain_unknown_options=True)
+    finally:
+        logging.disable(logging.NOTSET)
+    return stray + [f"--{name}" for name in everything if name not in known]
 
 
 def run(units: Sequence[ShardUnit], job: BuildJob, runner: Runner, progress: Progress) -> None:

@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from pipeline.journal import FAILURE, SUSPECTS, WORKER_DIED, finished_clips
+from pipeline.journal import FAILURE, WORKER_DIED, failure, finished_clips, read_suspects
 from pipeline.markers import Markers
 from pipeline.shard import BuildJob
 from schemas.errors import BuildFailed
@@ -66,11 +66,12 @@ def _until_built(
     idle_deaths, markers = 0, Markers(job.out, job.bucket, job.addition)
     while left := markers.left(units):
         status = _run_child(units, left, job, beam, environment, progress)
-        failure = _failure(job, status)
+        problem = _failure(job, status)
         still_left = markers.left(units)
-        if failure and still_left:
-            raise BuildFailed(failure)
-        named = _read_suspects(job)
+        if problem and still_left:
+            raise BuildFailed(problem)
+        assert job.journal is not None
+        named = read_suspects(job.journal)
         idle = len(still_left) == len(left) and named <= job.suspects
         idle_deaths = idle_deaths + 1 if idle else 0
         if idle_deaths > _MOST_IDLE_DEATHS:
@@ -136,20 +137,11 @@ def _environment(workers: int, scratch: Path) -> dict[str, str]:
 def _failure(job: BuildJob, status: int) -> str | None:
     """Why the build cannot go on; None where the child finished or its death can be mended by another run."""
     assert job.journal is not None
-    noted = job.journal / FAILURE
-    if noted.exists():
-        return noted.read_text().splitlines()[0]
+    if noted := failure(job.journal):
+        return noted
     if status in (0, WORKER_DIED) or status < 0:
         return None
     return f"the Beam run ended with status {status}; see {_log(job)}"
-
-
-def _read_suspects(job: BuildJob) -> frozenset[str]:
-    assert job.journal is not None
-    try:
-        return frozenset((job.journal / SUSPECTS).read_text().splitlines())
-    except FileNotFoundError:
-        return frozenset()
 
 
 def _forget_journals(job: BuildJob) -> None:

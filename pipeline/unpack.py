@@ -10,7 +10,7 @@ import os
 import struct
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,6 +24,10 @@ from transforms.extract.media import Media, check_file
 LOCAL_HEADER = b"PK\x03\x04"
 _HEADER_BYTES = 30
 _CHUNK = 1 << 20
+_LARGEST_ANNOTATION_BYTES = 1 << 26
+# Compressed video deflates by a few per cent, uncompressed still images by less than this.
+_MOST_RATIO = 100
+_RATIO_FROM_BYTES = 1 << 24
 
 Root = Path | Bucket
 """Where the paths of an input begin: a directory or an object store."""
@@ -65,18 +69,43 @@ def media(uri: str, packed: Packed | None, root: Root) -> Iterator[Media]:
         os.close(descriptor)
 
 
+def check_size(files: Iterable[Packed], most_bytes: int) -> None:
+    """Raise ClipRejected, too_large, where files of archives would take more memory than `most_bytes`, all together.
+
+    Also where one claims to inflate more than a video can: archives of kilobytes may promise gigabytes.
+    """
+    sizes = [(packed.bytes, packed.stored_bytes) for packed in files]
+    if (total := sum(unpacked_bytes for unpacked_bytes, _ in sizes)) > most_bytes:
+        raise ClipRejected("too_large", f"{total} bytes unpacked, at most {most_bytes} are allowed (--max-clip-bytes)")
+    for unpacked_bytes, stored_bytes in sizes:
+        if unpacked_bytes > _RATIO_FROM_BYTES and unpacked_bytes > _MOST_RATIO * stored_bytes:
+            raise ClipRejected("too_large", f"{stored_bytes} stored bytes claim to inflate to {unpacked_bytes}")
+
+
 def content(uri: str, packed: Packed | None, root: Root) -> bytes:
-    """A small file of the input, whole. Raises ClipRejected: unreadable, bad_member; StoreFailed."""
+    """An annotation file of the input, whole.
+
+    Raises:
+        ClipRejected: unreadable, bad_member; bad_annotation where it is too large
+        StoreFailed: a bucket does not give what it has
+    """
     if not isinstance(root, Path):
         with _fetched(uri, root) as file:
             return file.read_bytes()
     if packed is not None:
+        _check_annotation(packed.bytes)
         return b"".join(unpacked(packed, _archive(root, packed.archive)))
     path = root / uri_to_path(uri)
     try:
+        _check_annotation(path.stat().st_size)
         return path.read_bytes()
     except OSError as error:
         raise ClipRejected("unreadable", f"{path.name}: {error.strerror}") from error
+
+
+def _check_annotation(size_bytes: int) -> None:
+    if size_bytes > _LARGEST_ANNOTATION_BYTES:
+        raise ClipRejected("bad_annotation", f"{size_bytes} bytes, at most {_LARGEST_ANNOTATION_BYTES} are read")
 
 
 @contextmanager

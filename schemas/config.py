@@ -17,6 +17,7 @@ UNITS = ("utterance", "video")
 PRECISIONS = ("fp32", "bf16", "fp16")
 AUS = ("none", "openface", "csv")
 NO_FACE = ("reject", "keep")
+MAX_CLIP_BYTES = 1_000_000_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +43,7 @@ class BuildConfig:
     tube_min_px: the longer side of a tube's box before its margin, in source pixels; smaller ones are rejected
     clips_per_shard: aim for the mean
     decode_timeout_s: limit of one ffmpeg process
+    max_clip_bytes: most bytes that the files of one clip may have together once they are unpacked from an archive
     """
 
     source: str
@@ -64,6 +66,7 @@ class BuildConfig:
     tube_min_px: int = 256
     clips_per_shard: int = 256
     decode_timeout_s: float = 300.0
+    max_clip_bytes: int = MAX_CLIP_BYTES
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -84,6 +87,7 @@ class BuildConfig:
             ("tube_min_px", 16, 4096),
             ("clips_per_shard", 1, 1_000_000),
             ("decode_timeout_s", 1, 86_400),
+            ("max_clip_bytes", 1, 2**50),
         ):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} is {getattr(self, name)}, must be between {low} and {high}")

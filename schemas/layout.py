@@ -26,6 +26,9 @@ PLAN_DIR = "plan"
 WORK_DIR = ".work"
 LOCK = ".writer"
 
+# Directories of OUT that hold shards.
+SPLITS = ("train", "val", "test")
+
 META = "meta.json"
 LANDMARKS = "landmarks.npy"
 LANDMARK_SCORES = "landmark_scores.npy"
@@ -40,13 +43,20 @@ _DIRECTORY_PART_BYTES = 76
 _NAME_PART_BYTES = 66
 
 
-# `%` and control characters, and the surrogates by which Python shows bytes that are not UTF-8.
-_UNSAFE_IN_URI = re.compile("[%\x00-\x1f\x7f\udc80-\udcff]")
-_UNSAFE_IN_KEY = re.compile("[%@./\\\\\x00-\x1f\x7f\udc80-\udcff]")
+# Surrogates are how Python represents bytes that are not UTF-8 (U+DC80 to U+DCFF); JSON may hold any of them.
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_UNSAFE_IN_URI = re.compile("[%\x00-\x1f\x7f\ud800-\udfff]")
+_UNSAFE_IN_KEY = re.compile("[%@./\\\\\x00-\x1f\x7f\ud800-\udfff]")
 
 
 def _percent(match: re.Match[str]) -> str:
-    return "".join(f"%{byte:02X}" for byte in match[0].encode("utf-8", "surrogateescape"))
+    is_byte = "\udc80" <= match[0] <= "\udcff"
+    return "".join(f"%{byte:02X}" for byte in match[0].encode("utf-8", "surrogateescape" if is_byte else "surrogatepass"))
+
+
+def text_of(name: str) -> str:
+    """A name of a person or video as valid Unicode: bytes that are not UTF-8 become %XX, everything else stays."""
+    return _SURROGATE.sub(_percent, name)
 
 
 def path_to_uri(path: str) -> str:

@@ -16,7 +16,7 @@ from schemas.addition import Addition
 from schemas.atomic import write_whole
 from schemas.config import BuildConfig, differences
 from schemas.errors import DatasetError
-from schemas.layout import DATASET_JSON, is_plain_name
+from schemas.layout import DATASET_JSON, is_plain_name, text_of
 from schemas.removal import Removal
 from schemas.typed import check_types
 
@@ -100,6 +100,7 @@ class Manifest:
     aus_from: the folder of csv files of action units, where there is one; informative, not compared
     archives: uri of each archive that was planned from -> {uri of a part: its bytes}
     hygiene: what is doubtful about the corpus, as the last planning run found it
+    left_out: suffix or reason -> files of the input that no clip is made from, as the last planning run found it
     complete: all planned units are committed, and index and counts below are theirs
     counts: planned, kept, rejected (by reason), frames, bytes
     removals: what was taken out on request
@@ -122,6 +123,7 @@ class Manifest:
     additions: tuple[Addition, ...] = ()
     runs: tuple[Run, ...] = ()
     files: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
@@ -160,7 +162,8 @@ class Manifest:
 
     def write(self, out: Path) -> None:
         """Replace OUT/dataset.json in one step."""
-        content = {"format": FORMAT, **dataclasses.asdict(self), "format_version": FORMAT_VERSION}
+        fields = {"format": FORMAT, **dataclasses.asdict(self), "format_version": FORMAT_VERSION}
+        content = json.loads(text_of(json.dumps(fields, ensure_ascii=False)))  # paths may hold bytes that are not UTF-8
         content["sha256"] = digest_of(content)
         write_whole(out, out / DATASET_JSON, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
 

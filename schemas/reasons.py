@@ -27,6 +27,9 @@ REASONS = {
         False,
         "the file in the archive cannot be unpacked: it is damaged (its CRC differs), encrypted, or compressed otherwise",
     ),
+    "too_large": Reason(
+        "read", False, "unpacked from their archive, the clip's files exceed --max-clip-bytes, or inflate implausibly"
+    ),
     "past_the_end": Reason("read", False, "the annotated time lies wholly behind the end of the video"),
     "bad_annotation": Reason("read", False, "the annotation file is malformed, or its box is empty or outside the frame"),
     "tube_too_short": Reason("track", False, "the face was followed through fewer frames than --tube-min-frames"),

@@ -19,8 +19,10 @@ _DOUBTS = {
 
 
 def sections(content: Content) -> Iterator[Section]:
-    """Duplicates and leaks, throughput, provenance."""
+    """Duplicates and leaks, files left out, throughput, provenance."""
     yield Section("doubts", "Duplicates and leaks", _doubts(content.manifest.hygiene))
+    if content.manifest.left_out:
+        yield Section("left-out", "Files left out", _left_out(content.manifest.left_out))
     yield Section("throughput", "Throughput", _throughput(content))
     yield Section("provenance", "Provenance", _provenance(content))
 
@@ -42,6 +44,12 @@ def _doubts(hygiene: Mapping[str, Any]) -> Markup:
         note(words) if isinstance(listed, int) else [],
         table("Doubts", ["doubt", "count", "meaning", "first cases"], rows, [1]),
     )
+
+
+def _left_out(left_out: Mapping[str, int]) -> Markup:
+    rows = [[element("code", reason), whole(count)] for reason, count in left_out.items()]
+    words = "Files of the input that no clip was made from, by suffix or reason."
+    return element("div", note(words), table("Files left out", ["reason", "files"], rows, [1]))
 
 
 def _first(doubt: Mapping[str, Any]) -> Markup:

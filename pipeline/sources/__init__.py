@@ -8,6 +8,7 @@ from pipeline.sources import demo, fashion, folder, taichi, voxceleb1, voxceleb2
 from pipeline.sources.listing import Listing
 from pipeline.sources.tree import Tree
 from schemas.config import TUBE_RECIPES
+from schemas.layout import SPLITS
 from schemas.records import ClipSpec
 
 
@@ -33,6 +34,7 @@ class Source:
     reads_csv: whether it lists the clips of a csv that `--metadata` names
     no_face: what becomes of clips without a face when the user does not say: bodies may have faces too small to be found
     splits: directories at the top of the layout that are splits; an archive named after one is put there
+    takes_videos: whether `--input` may name single videos
     prepare(root): makes the files, for sources that are not the user's own
     """
 
@@ -42,6 +44,7 @@ class Source:
     reads_csv: bool = False
     no_face: str = "reject"
     splits: tuple[str, ...] = ()
+    takes_videos: bool = False
     prepare: Callable[[Path], None] = _nothing
 
 
@@ -49,8 +52,10 @@ SOURCES = {
     "voxceleb1": Source(voxceleb1.list_clips, voxceleb1.EXPECTED, recipe=_annotated_box, reads_csv=True),
     "voxceleb2": Source(voxceleb2.list_clips, voxceleb2.EXPECTED, recipe=voxceleb2.recipe, splits=tuple(voxceleb2.SPLITS)),
     "taichi": Source(taichi.list_clips, taichi.EXPECTED, recipe=_annotated_box, reads_csv=True, no_face="keep"),
-    "fashion": Source(fashion.list_clips, fashion.EXPECTED, splits=fashion.SPLITS, no_face="keep"),
-    "folder": Source(folder.list_clips, folder.EXPECTED, recipe=folder.recipe, reads_csv=True, splits=folder.SPLITS),
+    "fashion": Source(fashion.list_clips, fashion.EXPECTED, splits=SPLITS, no_face="keep"),
+    "folder": Source(
+        folder.list_clips, folder.EXPECTED, recipe=folder.recipe, reads_csv=True, splits=folder.SPLITS, takes_videos=True
+    ),
     "demo": Source(demo.list_clips, voxceleb2.EXPECTED, prepare=demo.prepare),
 }
 

@@ -4,55 +4,21 @@ An archive is listed once, when a build is planned; where each file lies in it g
 short are named here, before any work begins.
 """
 
-import io
 import re
-import tarfile
-import zipfile
 from array import array
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
-from pipeline.parts import Parts, PartsStream
-from pipeline.sources.tree import Entry, children, is_directory
-from pipeline.unpack import LOCAL_HEADER, unpacked
+from pipeline.foreign import leads_out
+from pipeline.parts import Parts
+from pipeline.sources.accounting import BROKEN_LINK, LINKED_DIRECTORY, SAME_NAME
+from pipeline.sources.archive_list import Columns, list_archive, plain
+from pipeline.sources.tree import Entry, check_small, children, is_directory
+from pipeline.unpack import unpacked
 from schemas.errors import ClipRejected, ConfigError
 from schemas.records import Packed
 
-# The end record, and how far from the end of the file a comment may push it (APPNOTE 4.3.16).
-_END, _END_BYTES = b"PK\x05\x06", 22
-_END_WITHIN = _END_BYTES + 65_535
-_COMPRESSED = {
-    b"\x1f\x8b": "gzip",
-    b"BZh": "bzip2",
-    b"\xfd7zXZ": "xz",
-    b"(\xb5/\xfd": "zstd",
-    b"7z\xbc\xaf": "7z",
-    b"Rar!": "rar",
-}
-_METHODS = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflated"}
-_BUFFER = 1 << 20
-_ENCRYPTED = 1
-_TAR_BLOCK = 512
-
-
-@dataclass(slots=True)
-class _Columns:
-    """The files of an archive as plain columns: a million records as Python objects would take gigabytes."""
-
-    names: list[str] = field(default_factory=list)
-    offset: "array[int]" = field(default_factory=lambda: array("q"))
-    stored: "array[int]" = field(default_factory=lambda: array("q"))
-    size: "array[int]" = field(default_factory=lambda: array("q"))
-    crc32: "array[int]" = field(default_factory=lambda: array("Q"))
-    method: list[str] = field(default_factory=list)
-
-    def add(self, name: str, offset: int, stored: int, size: int, crc32: int, method: str) -> None:
-        self.names.append(name)
-        self.method.append(method)
-        for column, value in ((self.offset, offset), (self.stored, stored), (self.size, size), (self.crc32, crc32)):
-            column.append(value)
+_MOST_HOPS = 40
 
 
 class ArchiveTree:
@@ -61,6 +27,7 @@ class ArchiveTree:
     archive: its uri, as `Packed` has it
     mount: a directory, `dev/` say, that is put before all paths
     refused: a line for each file whose name leads out of the archive; it is left out
+    left_out: reason -> how many other files are left out for it
 
     Raises:
         ConfigError: it is no zip or plain tar, or parts of it are missing, short or of another archive
@@ -68,11 +35,15 @@ class ArchiveTree:
 
     def __init__(self, archive: str, parts: Parts, splits: tuple[str, ...] = ()) -> None:
         self._archive = archive
-        columns = _list(parts)
-        self.refused = [f"{archive}: the name {name!r} leads out of it" for name in columns.names if not _stays_inside(name)]
+        columns = list_archive(parts)
+        self.left_out = columns.left_out
+        self.refused = [f"{archive}: {_fault(name)}" for name in columns.names if _fault(name)]
         # Of files with one name the last counts, as it does for programs that extract.
-        rows = {_plain(name): row for row, name in enumerate(columns.names) if _stays_inside(name)}
+        rows = {plain(name): row for row, name in enumerate(columns.names) if not _fault(name)}
+        self.left_out[SAME_NAME] += len(columns.names) - len(self.refused) - len(rows)
+        _add_links(rows, columns)
         columns.names.clear()
+        columns.links.clear()
         mount = _mount(archive, rows, splits)
         paths = sorted(rows)
         self._rows = array("q", (rows[path] for path in paths))
@@ -102,6 +73,7 @@ class ArchiveTree:
         at = bisect_left(self._paths, path)
         if at == len(self._paths) or self._paths[at] != path:
             return None
+        check_small(path, self._packed(at).bytes)
         try:
             return b"".join(unpacked(self._packed(at), self._parts))
         except ClipRejected as error:
@@ -114,14 +86,28 @@ class ArchiveTree:
         return Packed(self._archive, columns.offset[row], columns.stored[row], columns.size[row], method, crc32)
 
 
-def _plain(name: str) -> str:
-    if "//" not in name and "./" not in name:
-        return name  # the same string: a million copies are a hundred megabytes
-    return "/".join(part for part in name.split("/") if part not in ("", "."))
+def _fault(name: str) -> str:
+    """Why a file of that name cannot be used; empty where it can."""
+    if leads_out(name):
+        return f"the name {name[:200]!r} leads out of it"
+    return "" if plain(name) else "a file has no name"
 
 
-def _stays_inside(name: str) -> bool:
-    return not name.startswith("/") and ".." not in name.split("/")
+def _add_links(rows: dict[str, int], columns: Columns) -> None:
+    """Let links to files of the archive be those files; count the others."""
+    links = {plain(name): target for name, target in columns.links.items() if not _fault(name)}
+    columns.left_out[BROKEN_LINK] += len(columns.links) - len(links)
+    paths = sorted(rows) if links else []
+    found = {}
+    for name in links:
+        target, hops = name, 0
+        while target in links and hops < _MOST_HOPS:
+            target, hops = links[target], hops + 1
+        if target in rows:
+            found[name] = rows[target]
+        else:
+            columns.left_out[LINKED_DIRECTORY if target and is_directory(paths, target) else BROKEN_LINK] += 1
+    rows |= found
 
 
 def _mount(archive: str, paths: Iterable[str], splits: tuple[str, ...]) -> str:
@@ -130,90 +116,3 @@ def _mount(archive: str, paths: Iterable[str], splits: tuple[str, ...]) -> str:
         return ""
     words = re.split("[^a-z]+", archive.rpartition("/")[2].lower())
     return next((f"{split}/" for split in splits if split in words), "")
-
-
-def _list(parts: Parts) -> _Columns:
-    start = parts.pread(0, _TAR_BLOCK)
-    compressed = next((name for magic, name in _COMPRESSED.items() if start.startswith(magic)), None)
-    if compressed:
-        raise ConfigError(f"{parts.paths[0]} is compressed as a whole ({compressed}), so nothing in it can be read by its place")
-    if start[257:262] == b"ustar":
-        return _list_tar(parts)
-    return _list_zip(parts)
-
-
-def _list_zip(parts: Parts) -> _Columns:
-    columns = _Columns()
-    try:
-        with zipfile.ZipFile(io.BufferedReader(PartsStream(parts), _BUFFER)) as archive:
-            for info in archive.infolist():
-                if not info.is_dir():
-                    columns.add(info.filename, info.header_offset, info.compress_size, info.file_size, info.CRC, _method(info))
-    except zipfile.BadZipFile as error:
-        raise ConfigError(f"{_name(parts)}: {_why_no_zip(parts, error)}{_uneven(parts)}") from error
-    _check_offsets(parts, columns)
-    return columns
-
-
-def _method(info: zipfile.ZipInfo) -> str:
-    if info.flag_bits & _ENCRYPTED:
-        return "encrypted"
-    return _METHODS.get(info.compress_type, f"compression {info.compress_type}")
-
-
-def _why_no_zip(parts: Parts, error: Exception) -> str:
-    """A zip's directory is its end, so without its end it is not recognised at all."""
-    tail = parts.pread(max(0, parts.size - _END_WITHIN), _END_WITHIN)
-    if 0 <= tail.rfind(_END) <= len(tail) - _END_BYTES:
-        return "the zip's directory is not where its end says: bytes are missing or damaged"
-    if parts.pread(0, 4) == LOCAL_HEADER:
-        return f"the end of the zip is not in {parts.paths[-1].name}: it is cut short, or parts after it are missing"
-    return f"no zip and no tar ({error})"
-
-
-def _check_offsets(parts: Parts, columns: _Columns) -> None:
-    """Look at the first file of each part: where bytes are missing before it, nothing begins there."""
-    offsets = sorted(columns.offset)
-    if offsets and offsets[0] < 0:  # zipfile counts from the end, and has found less than there should be
-        raise ConfigError(f"{_name(parts)}: {-offsets[0]} bytes are missing{_uneven(parts)}")
-    for path, start, size in zip(parts.paths, parts.starts, parts.sizes, strict=True):
-        at = bisect_left(offsets, start)
-        if at < len(offsets) and offsets[at] < start + size and parts.pread(offsets[at], 4) != LOCAL_HEADER:
-            raise ConfigError(
-                f"{path}: no file begins at byte {offsets[at] - start}, where the zip's directory says so: "
-                f"it is damaged or of another archive{_uneven(parts)}"
-            )
-
-
-def _list_tar(parts: Parts) -> _Columns:
-    columns = _Columns()
-    try:
-        with tarfile.open(fileobj=io.BufferedReader(PartsStream(parts), _TAR_BLOCK), mode="r:") as archive:
-            while (info := archive.next()) is not None:
-                archive.members.clear()  # type: ignore[attr-defined]  # it would keep them all
-                if info.isreg():
-                    columns.add(info.name, info.offset_data, info.size, info.size, 0, "sparse" if info.issparse() else "tar")
-            end = archive.offset
-    except tarfile.TarError as error:
-        raise ConfigError(f"{_name(parts)}: no whole tar ({error}){_uneven(parts)}") from error
-    block = parts.pread(end, _TAR_BLOCK)
-    if len(block) < _TAR_BLOCK:
-        raise ConfigError(
-            f"{_name(parts)}: the tar is cut short, or parts after {parts.paths[-1].name} are missing{_uneven(parts)}"
-        )
-    if block.strip(b"\0"):
-        raise ConfigError(f"{_name(parts)}: the tar is damaged at byte {end}{_uneven(parts)}")
-    return columns
-
-
-def _name(parts: Parts) -> str:
-    return str(parts.paths[0]) + (f" and {len(parts.paths) - 1} more parts" if len(parts.paths) > 1 else "")
-
-
-def _uneven(parts: Parts) -> str:
-    """Which parts differ in size from the others; the last one may be smaller."""
-    usual, _ = Counter(parts.sizes[:-1] or parts.sizes).most_common(1)[0]
-    odd = [(p, n) for p, n in zip(parts.paths[:-1], parts.sizes, strict=False) if n != usual]
-    if parts.sizes[-1] > usual:
-        odd.append((parts.paths[-1], parts.sizes[-1]))
-    return "".join(f"; {path.name} has {size} bytes, most parts have {usual}" for path, size in odd)

@@ -4,7 +4,7 @@ import tempfile
 from bisect import bisect_left
 from pathlib import Path
 
-from pipeline.sources.tree import Entry, children, is_directory
+from pipeline.sources.tree import Entry, check_small, children, is_directory
 from schemas.bucket import Bucket
 from schemas.errors import ConfigError, StoreFailed
 
@@ -43,6 +43,7 @@ class BucketTree:
         at = bisect_left(self._paths, path)
         if at == len(self._paths) or self._paths[at] != path:
             return None
+        check_small(path, self._sizes[at])
         with tempfile.TemporaryDirectory() as place:
             file = Path(place) / "file"
             try:

@@ -5,17 +5,16 @@ dress in a video, so a video is its own identity.
 """
 
 from collections.abc import Iterator
-from urllib.parse import unquote, urlparse
+from urllib.parse import unquote, urlsplit
 
+from pipeline.foreign import leads_out, lines_of
 from pipeline.sources.files import VIDEO_SUFFIXES, cost_s, video_of, videos_by_id
 from pipeline.sources.listing import Listing
 from pipeline.sources.tree import Entry
-from schemas.errors import ConfigError
-from schemas.layout import clip_key
+from schemas.layout import SPLITS, clip_key
 from schemas.records import ClipSpec
 
 EXPECTED = "train/*.mp4 and test/*.mp4, or fashion_train.txt, fashion_test.txt and videos/*.mp4"
-SPLITS = ("train", "test")
 
 
 def list_clips(listing: Listing) -> Iterator[ClipSpec]:
@@ -38,16 +37,21 @@ def list_clips(listing: Listing) -> Iterator[ClipSpec]:
 def _listed(listing: Listing, split: str) -> Iterator[str]:
     """Names of the videos of a URL list; lines that are no URL of a video are noted."""
     path = f"fashion_{split}.txt"
-    try:
-        lines = (listing.tree.read(path) or b"").decode().splitlines()
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"cannot read {path}: {error}") from error
-    for number, line in enumerate(lines, 1):
-        name, dot, suffix = unquote(urlparse(line.strip()).path).rpartition("/")[2].rpartition(".")
-        if name and dot and f".{suffix.lower()}" in VIDEO_SUFFIXES:
+    for number, line in enumerate(lines_of(listing.tree.read(path) or b""), 1):
+        name = video_of_url(line.strip())
+        if name is not None:
             yield name
         elif line.strip():
             listing.malformed.append(f"{path} line {number}: URL is {line.strip()[:80]!r}, must end with a video's name")
+
+
+def video_of_url(url: str) -> str | None:
+    """The name of the video at the end of a URL, without suffix; None where there is none."""
+    try:
+        name, dot, suffix = unquote(urlsplit(url).path).rpartition("/")[2].rpartition(".")
+    except ValueError:  # brackets that hold no IPv6 address
+        return None
+    return name if name and dot and f".{suffix.lower()}" in VIDEO_SUFFIXES and not leads_out(name) else None
 
 
 def _spec(split: str, name: str, file: Entry) -> ClipSpec:

@@ -2,7 +2,11 @@
 
 from pipeline.sources.tree import Entry, Tree
 
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v")
+# Names of the containers that `transforms.extract.ffmpeg` allows, without those of bare streams, which have no timestamps.
+_SUFFIXES = (
+    "mp4 mkv webm avi mov m4v qt 3gp 3g2 f4v flv ts mts m2ts m2t mpg mpeg vob mod tod wmv asf ogv ogm gif mxf nut dv rm rmvb"
+)
+VIDEO_SUFFIXES = tuple(f".{suffix}" for suffix in _SUFFIXES.split())
 
 # Core seconds of a clip, fitted on the corpus of the tests with dlib: a fixed part, and decoding by the byte.
 _COST_FIXED_S = 0.15

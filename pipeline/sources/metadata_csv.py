@@ -1,28 +1,28 @@
 """The metadata csv of FOMM's authors: `video_id,start,end,bbox,fps,width,height,partition[,person_id]`.
 
-start and end are frame numbers at `fps`; bbox is left-top-right-bottom in pixels of a width x height frame.
+start and end are frame numbers at `fps`, which may be a fraction; bbox is left-top-right-bottom in pixels of a width x height
+frame. The delimiter may be a comma, a semicolon or a tab.
 """
 
-import csv
-import io
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from fractions import Fraction
 
+from pipeline.foreign import leads_out
 from pipeline.sources.files import cost_s, video_of, videos_by_id
 from pipeline.sources.listing import Listing
-from pipeline.sources.tree import Entry
+from pipeline.sources.splits import split_named
+from pipeline.sources.table import read_rows
+from pipeline.sources.tree import Entry, read_small_file
 from schemas.errors import ConfigError
-from schemas.layout import clip_key
+from schemas.layout import SPLITS, clip_key
 from schemas.records import ClipSpec
 
 _COLUMNS = ("video_id", "start", "end", "bbox", "fps", "width", "height", "partition")
-_BOX = re.compile("-".join([r"(-?\d+(?:\.\d+)?)"] * 4))
-_SPLITS = ("train", "test")
-
-
-class _Malformed(ValueError):
-    """A cell that cannot be understood."""
+_BOX = re.compile("-".join([r"(-?\d{1,9}(?:\.\d+)?)"] * 4))
+_FRACTION = re.compile(r"\s*(\d{1,9})\s*/\s*(\d{1,9})\s*")
+_SHOWN = 80
 
 
 def list_clips(listing: Listing, source: str, usual_name: str) -> Iterator[ClipSpec]:
@@ -38,48 +38,40 @@ def list_clips(listing: Listing, source: str, usual_name: str) -> Iterator[ClipS
     if content is None:
         return
     videos = videos_by_id(listing.tree)
-    for number, row in _rows(name, content):
+    for row in read_rows(name, content, _COLUMNS):
         try:
-            yield _spec(row, source, videos)
-        except _Malformed as error:
-            listing.malformed.append(f"{name} line {number}: {error}")
+            if row.error:
+                raise ValueError(row.error)
+            yield _spec(row.cells, source, videos)
+        except ValueError as error:
+            listing.malformed.append(f"{name} {row.place}: {error}")
 
 
 def _content(listing: Listing, usual_name: str) -> bytes | None:
     if listing.metadata is None:
         return listing.tree.read(usual_name)
-    try:
-        return listing.metadata.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"cannot read {listing.metadata}: {error.strerror}") from error
-
-
-def _rows(name: str, content: bytes) -> Iterator[tuple[int, dict[str, str]]]:
-    """(line number, row) for each row."""
-    try:
-        reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""))
-        missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
-        if missing:
-            raise ConfigError(f"{name} lacks the columns {', '.join(missing)}")
-        for row in reader:
-            yield reader.line_num, row
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"cannot read {name}: {error}") from error
+    content = read_small_file(listing.metadata)
+    if content is None:
+        raise ConfigError(f"cannot read {listing.metadata}: there is no such file")
+    return content
 
 
 def _spec(row: dict[str, str], source: str, videos: dict[str, Entry]) -> ClipSpec:
-    video, partition = row["video_id"] or "", row["partition"]
+    """The clip of a row. Raises ValueError, naming the column."""
+    video, split = row.get("video_id", ""), split_named(row.get("partition", ""))
     start, end = _number(row, "start", least=0), _number(row, "end", least=0)
     fps, width, height = (_number(row, name, least=1) for name in ("fps", "width", "height"))
-    box = _BOX.fullmatch(row["bbox"] or "")
+    box = _BOX.fullmatch(row.get("bbox", "").strip())
     if not video:
-        raise _Malformed("video_id is empty")
+        raise ValueError("video_id is empty")
+    if leads_out(video):
+        raise ValueError(f"video_id is {_shown(row, 'video_id')}, which leads out of the input")
     if box is None:
-        raise _Malformed(f"bbox is {row['bbox']!r}, must be left-top-right-bottom")
+        raise ValueError(f"bbox is {_shown(row, 'bbox')}, must be left-top-right-bottom")
     if end <= start:
-        raise _Malformed(f"end is {row['end']}, must be after start ({row['start']})")
-    if partition not in _SPLITS:
-        raise _Malformed(f"partition is {partition!r}, must be train or test")
+        raise ValueError(f"end is {row['end']}, must be after start ({row['start']})")
+    if split is None:
+        raise ValueError(f"partition is {_shown(row, 'partition')}, must be one of {', '.join(SPLITS)}")
     file = video_of(video, videos)
     left, top, right, bottom = (float(edge) for edge in box.groups())
     span = replace(
@@ -87,14 +79,21 @@ def _spec(row: dict[str, str], source: str, videos: dict[str, Entry]) -> ClipSpe
     )
     identity = row.get("person_id") or video
     key = clip_key(identity, video, f"{int(start):06d}-{int(end):06d}")
-    return ClipSpec(key, source, partition, identity, video, (span,), cost_s(file.bytes))
+    return ClipSpec(key, source, split, identity, video, (span,), cost_s(file.bytes))
 
 
 def _number(row: dict[str, str], name: str, least: float) -> float:
+    text = row.get(name, "")
+    fraction = _FRACTION.fullmatch(text)
     try:
-        value = float(row[name] or "")
-    except ValueError:
-        raise _Malformed(f"{name} is {row[name]!r}, must be a number") from None
+        # Where the delimiter is a semicolon, a comma is what several languages write for the decimal point.
+        value = float(Fraction(*map(int, fraction.groups()))) if fraction else float(text.replace(",", "."))
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f"{name} is {_shown(row, name)}, must be a number") from None
     if not least <= value < 1e9:
-        raise _Malformed(f"{name} is {row[name]}, must be at least {least:g}")
+        raise ValueError(f"{name} is {text.strip()[:_SHOWN]}, must be at least {least:g} and below 1e9")
     return value
+
+
+def _shown(row: dict[str, str], name: str) -> str:
+    return repr(row.get(name))[:_SHOWN]

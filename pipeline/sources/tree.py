@@ -1,6 +1,7 @@
 """Where a source looks for its files: a directory, archives, or both laid over each other. Paths have `/` between names."""
 
 import os
+import stat
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from schemas.errors import ConfigError
 from schemas.layout import path_to_uri
 from schemas.records import Packed, Span
 
+# Of a list or csv. A row takes some 80 bytes, and the largest corpora have a million.
+_LARGEST_READ_BYTES = 1 << 28
+
 
 @dataclass(slots=True)
 class Entry:
@@ -20,6 +24,7 @@ class Entry:
     is_link: whether it is a symbolic link
     packed: where it lies in an archive; None on disk
     stored_bytes: of an object in a store
+    shadows: files of the same path in other inputs, which this one hides
     """
 
     name: str
@@ -29,6 +34,12 @@ class Entry:
     packed: Packed | None = None
     on_disk: os.DirEntry[str] | None = None
     stored_bytes: int | None = None
+    shadows: int = 0
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether the name begins with a dot."""
+        return self.name.startswith(".")
 
     @property
     def bytes(self) -> int:
@@ -62,13 +73,13 @@ class Tree(Protocol):
     def name(self) -> str: ...
 
     def entries(self, path: str = "") -> list[Entry]:
-        """What a directory holds, by name, hidden files left out. Raises ConfigError where it cannot be listed."""
+        """What a directory holds, by name. Raises ConfigError where it cannot be listed."""
 
     def is_directory(self, path: str) -> bool:
         """Whether there is a directory of that path."""
 
     def read(self, path: str) -> bytes | None:
-        """The content of a small file; None where there is none. Raises ConfigError where it cannot be read."""
+        """The content of a list or csv; None where there is none. Raises ConfigError where it cannot be read or is too large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +98,12 @@ class DirectoryTree:
         where, before = os.path.join(self.root, path), f"{path}/" if path else ""
         try:
             with os.scandir(where) as found:
-                visible = sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
+                ordered = sorted(found, key=lambda entry: entry.name)
         except OSError as error:
             raise ConfigError(f"cannot list {where}: {error.strerror}") from error
         return [
             Entry(entry.name, before + entry.name, _leads_to_directory(entry), entry.is_symlink(), on_disk=entry)
-            for entry in visible
+            for entry in ordered
         ]
 
     def is_directory(self, path: str) -> bool:
@@ -101,12 +112,61 @@ class DirectoryTree:
 
     def read(self, path: str) -> bytes | None:
         """See Tree."""
-        try:
-            return (self.root / path).read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise ConfigError(f"cannot read {self.root / path}: {error.strerror}") from error
+        return read_small_file(self.root / path)
+
+
+class FilesTree:
+    """Some files below a directory, and nothing else of it."""
+
+    def __init__(self, root: Path, paths: Sequence[str]) -> None:
+        self._root = root
+        self._paths = sorted(set(paths))
+
+    @property
+    def name(self) -> str:
+        """See Tree."""
+        return self._root.name
+
+    def entries(self, path: str = "") -> list[Entry]:
+        """See Tree."""
+        before = f"{path}/" if path else ""
+        return [
+            Entry(
+                name,
+                before + name,
+                at is None,
+                stored_bytes=None if at is None else (self._root / self._paths[at]).stat().st_size,
+            )
+            for name, at in children(self._paths, path)
+        ]
+
+    def is_directory(self, path: str) -> bool:
+        """See Tree."""
+        return is_directory(self._paths, path)
+
+    def read(self, path: str) -> bytes | None:
+        """See Tree."""
+        return read_small_file(self._root / path) if path in self._paths else None
+
+
+def read_small_file(path: Path) -> bytes | None:
+    """The content of a list or csv; None where there is none. Raises ConfigError where it cannot be read or is too large."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ConfigError(f"cannot read {path}: it is not a regular file")
+        check_small(str(path), status.st_size)
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+
+
+def check_small(name: str, size_bytes: int) -> None:
+    """Raise ConfigError for a list or csv that is too large to be read into memory."""
+    if size_bytes > _LARGEST_READ_BYTES:
+        raise ConfigError(f"cannot read {name}: it has {size_bytes} bytes, at most {_LARGEST_READ_BYTES} are read")
 
 
 def children(paths: Sequence[str], path: str) -> Iterator[tuple[str, int | None]]:
@@ -117,7 +177,7 @@ def children(paths: Sequence[str], path: str) -> Iterator[tuple[str, int | None]
         name, below, _ = paths[at][len(before) :].partition("/")
         found.append((name, None if below else at))
         at = bisect_left(paths, f"{before}{name}0", at) if below else at + 1  # `0` is the character after `/`
-    return iter(sorted((one for one in found if not one[0].startswith(".")), key=lambda one: one[0]))
+    return iter(sorted(found, key=lambda one: one[0]))
 
 
 def is_directory(paths: Sequence[str], path: str) -> bool:
@@ -142,8 +202,10 @@ class OverlayTree:
         """See Tree."""
         merged: dict[str, Entry] = {}
         for tree in self.trees:
-            if tree.is_directory(path):
-                merged = {entry.name: entry for entry in tree.entries(path)} | merged
+            for entry in tree.entries(path) if tree.is_directory(path) else []:
+                first = merged.setdefault(entry.name, entry)
+                if first is not entry and not (first.is_directory and entry.is_directory):
+                    first.shadows += 1 + entry.shadows
         return [merged[name] for name in sorted(merged)]
 
     def is_directory(self, path: str) -> bool:

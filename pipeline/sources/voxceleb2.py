@@ -5,16 +5,14 @@ from `vox2_meta.csv` where it lies beside them, else all is training data. Split
 `txt/` and `videos/` instead, the annotations are listed and the videos are the user's own downloads, as for VoxCeleb1.
 """
 
-import csv
-import io
 from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.sources import voxceleb_txt
 from pipeline.sources.files import cost_s
 from pipeline.sources.listing import Listing
+from pipeline.sources.table import read_rows
 from pipeline.sources.tree import Entry, Tree, directories
-from schemas.errors import ConfigError
 from schemas.layout import clip_key
 from schemas.records import ClipSpec
 
@@ -61,11 +59,9 @@ def _official_splits(tree: Tree) -> dict[str, str]:
     content = tree.read("vox2_meta.csv")
     if content is None:
         return {}
-    rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(content.decode("utf-8", "replace")))]
-    if not rows or "VoxCeleb2 ID" not in rows[0] or "Set" not in rows[0]:
-        raise ConfigError("vox2_meta.csv has no columns 'VoxCeleb2 ID' and 'Set'")
-    who, which = rows[0].index("VoxCeleb2 ID"), rows[0].index("Set")
-    return {row[who]: SPLITS.get(row[which], "train") for row in rows[1:] if len(row) > max(who, which)}
+    rows = read_rows("vox2_meta.csv", content, ("VoxCeleb2 ID", "Set"))
+    found = [(row.cells.get("VoxCeleb2 ID", "").strip(), row.cells.get("Set", "").strip()) for row in rows]
+    return {identity: SPLITS.get(which, "train") for identity, which in found if identity and which}
 
 
 def _specs(listing: Listing, source: str, split: str, identity: str, video: str, files: list[Entry]) -> Iterator[ClipSpec]:

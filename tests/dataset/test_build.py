@@ -44,7 +44,7 @@ def test_the_ledger_is_the_last_line_and_quiet_says_nothing_else(
     assert build.main(arguments(tree, tmp_path / "out", "--quiet")) == 0
     told = capsys.readouterr()
     assert told.err == ""
-    assert told.out.startswith("9 planned = 8 kept + 1 rejected (empty_file 1); built 9 in ")
+    assert told.out.startswith("9 planned = 8 kept + 1 rejected (empty_file 1); processed 9 clips in ")
     assert "clips/s" in told.out
     assert "MB in" in told.out
     assert told.out.count("\n") == 1
@@ -170,7 +170,10 @@ def test_another_config_is_refused_with_the_difference(tree: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("extra", "said"),
     [
-        (["--limt", "3"], "unknown option --limt"),
+        (["--limt", "3"], "unknown option --limt; did you mean --limit? Options of Apache Beam go after --"),
+        (["--job_name=mine"], "unknown option --job_name"),
+        (["--", "--job_nam=mine"], "unknown option --job_nam (not an option of Apache Beam)"),
+        (["--runner", "FnApiRunner", "--limt", "3"], "unknown option --limt; did you mean --limit?"),
         (["stray"], "stray"),
         (["--frames", "0"], "frames is 0"),
         (["--frames", "many"], "--frames"),
@@ -221,7 +224,7 @@ def test_a_directory_with_other_things_in_it_is_not_taken_over(
 
 
 def test_beams_own_options_pass_through(tree: Path, tmp_path: Path) -> None:
-    assert build.main(arguments(tree, tmp_path / "out", "--job_name=mine", "--limit", "1")) == 0
+    assert build.main(arguments(tree, tmp_path / "out", "--limit", "1", "--", "--job_name=mine")) == 0
 
 
 def test_any_beam_runner_writes_the_same_bytes(tree: Path, tmp_path: Path) -> None:

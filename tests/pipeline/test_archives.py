@@ -22,6 +22,7 @@ from dataset import build
 from pipeline import unpack
 from pipeline.input import check_archives, open_input
 from pipeline.parts import Parts, PartsStream, find_parts
+from pipeline.sources.accounting import AccountedTree
 from pipeline.sources.tree import Entry, Tree
 from schemas.errors import ClipRejected, ConfigError
 from schemas.manifest import Manifest
@@ -202,7 +203,11 @@ def test_a_tar_without_its_end_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"\x1f\x8b\x08rest", "compressed as a whole (gzip)"), (b"<html>", "no zip and no tar"), (b"", "no zip")],
+    [
+        (b"\x1f\x8b\x08rest", "compressed archives (gzip) cannot be read in place"),
+        (b"<html>", "neither a directory nor a zip or tar"),
+        (b"", "neither a directory nor a zip or tar"),
+    ],
 )
 def test_what_cannot_be_read_by_place_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "clips.tar").write_bytes(content)
@@ -309,7 +314,7 @@ def test_a_bomb_stops_at_its_promised_size(tmp_path: Path) -> None:
 def test_names_that_lead_out_are_left_out_and_told(tmp_path: Path) -> None:
     path = make_zip(tmp_path / "a.zip", {"../evil.mp4": b"1", "/abs.mp4": b"2", "./good//a.mp4": b"3", "__MACOSX/._a.mp4": b"4"})
     opened = open_input([path], ())
-    assert [entry.path for entry in walk(opened.tree)] == ["good/a.mp4"]
+    assert [entry.path for entry in walk(AccountedTree(opened.tree))] == ["good/a.mp4"]
     assert len(opened.refused) == 2
     assert "'../evil.mp4' leads out" in opened.refused[0]
 

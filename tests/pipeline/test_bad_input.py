@@ -138,6 +138,19 @@ def test_a_full_disk_is_one_line_and_nothing_is_half_written(demo_videos: Path, 
     }
 
 
+@pytest.mark.slow  # test_shard has what the driver says without a file system of its own
+def test_a_full_tmpdir_is_one_line_in_the_systems_words(demo_videos: Path, small_disk: Path, tmp_path: Path) -> None:
+    """Room enough for Python to take the directory for usable, and for nothing else."""
+    (small_disk / "filler").write_bytes(bytes((1 << 20) - 4096))
+    environment = {**os.environ, "TMPDIR": str(small_disk)}
+    run = [*command(demo_videos, tmp_path / "out"), "--quiet"]
+    done = subprocess.run(run, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: No space left on device: {small_disk}") and done.stderr.count("\n") == 1
+    (small_disk / "filler").unlink()
+    assert subprocess.run(run, cwd=ROOT, env=environment, check=False).returncode == 0
+
+
 @pytest.mark.slow
 def test_a_limit_on_file_size_is_one_line_too(demo_videos: Path, tmp_path: Path) -> None:
     def limit() -> None:

@@ -225,13 +225,18 @@ def test_a_cluster_builds_into_a_bucket_though_a_worker_is_killed(
     [
         (("--dask-scheduler", "nowhere.json"), "--dask-scheduler nowhere.json: there is no such file"),
         (("--runner", "local", "--dask-scheduler", "tcp://127.0.0.1:1"), "goes with --runner dask, not local"),
-        (("--no-such-option",), "unknown option --no_such_option"),
+        (("--no-such-option",), "unknown option --no-such-option"),
+        (("--", "--no-such-option"), "unknown option --no_such_option (not an option of Apache Beam)"),
     ],
-    ids=["no file", "local", "option"],
+    ids=["no file", "local", "option", "Beam's option"],
 )
 def test_what_cannot_be_done_is_one_line(
     demo_videos: Path, tmp_path: Path, options: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert dataset.build.main(command(demo_videos, tmp_path / "out", "--quiet", *options)) == 2
+    try:
+        status: object = dataset.build.main(command(demo_videos, tmp_path / "out", "--quiet", *options))
+    except SystemExit as left:
+        status = left.code
     said = capsys.readouterr().err
+    assert status == 2
     assert told in said and said.count("\n") == 1, said

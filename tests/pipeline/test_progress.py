@@ -24,6 +24,8 @@ def test_a_log_gets_a_plain_line_now_and_then(monkeypatch: pytest.MonkeyPatch, c
     assert told.startswith("50 of 100 clips, ")
     assert "clips/s" in told
     assert told.endswith(" s left\n")
+    lines.update(0)
+    assert capsys.readouterr().err == "40 of 100 clips, no clip finished yet in this run\n"
     lines.close()
 
 

@@ -15,7 +15,7 @@ import pytest
 from pipeline import shard
 from pipeline.clip import build_clip
 from pipeline.isolate import build_alone
-from pipeline.journal import Abandoned, Journal, finished_clips, suspects
+from pipeline.journal import Abandoned, Journal, failure, finished_clips, note_failure, suspects
 from pipeline.plan import Wanted, listing_table, plan_new, read_unit, units
 from pipeline.shard import BuildJob, build_shard
 from pipeline.sources.listing import Listing
@@ -155,6 +155,17 @@ def test_journals_tell_who_had_what_in_hand(tmp_path: Path) -> None:
     assert finished_clips(tmp_path) == 2
     living.close(committed=True)
     assert finished_clips(tmp_path) == 1
+
+
+def test_a_failure_that_could_not_be_written_down_is_still_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file is made on a full disk, and nothing comes into it."""
+    assert failure(tmp_path) is None
+    note_failure(tmp_path, OSError(28, "No space left on device", "a\nb\udcff"))
+    assert failure(tmp_path) == "No space left on device: a b\\udcff"
+    (tmp_path / "failure.txt").write_bytes(b"")
+    assert failure(tmp_path) == f"a worker failed and could not record why in {tmp_path}"
+    monkeypatch.setattr(os, "statvfs", lambda path: os.statvfs_result([4096, 4096, 9, 0, 0, 9, 9, 9, 0, 255]))
+    assert failure(tmp_path) == f"No space left on device: {tmp_path}"
 
 
 def test_what_others_left_in_hand_of_a_unit_is_known_to_who_takes_it_over(tmp_path: Path) -> None:

@@ -112,6 +112,12 @@ def test_values_of_another_type_are_refused_by_name(name: str, value: Any) -> No
         BuildConfig(**{"source": "s", name: value})
 
 
+def test_a_config_without_the_fields_that_came_later_has_their_defaults() -> None:
+    stored = BuildConfig(source="s", size=64).to_json()
+    del stored["max_clip_bytes"]
+    assert BuildConfig.from_json(stored) == BuildConfig(source="s", size=64)
+
+
 def test_differences_are_told_line_by_line() -> None:
     old, new = BuildConfig(source="s").to_json(), BuildConfig(source="s", size=128, fit="squash").to_json()
     assert differences(old, new) == ["fit: pad -> squash", "size: 256 -> 128"]

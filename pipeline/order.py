@@ -1,0 +1,37 @@
+"""What the user of `dataset.build` asks for."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline import plan, runners
+from pipeline.input import Input
+from schemas.bucket import Bucket
+from transforms.extract.action_units.source import AuSource
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BuildOrder:
+    """What the user asks for, besides the config.
+
+    input: the opened input
+    out: the output directory
+    bucket: the object store of which `out` is a mirror, see `mirror.mirrored`
+    metadata: a csv of clips, for sources that have one
+    wanted: which listed clips to plan
+    retry: reason codes whose rejected clips are planned again
+    weights, compile: directory with weight files of models, looked into first; and whether to compile the networks
+    aus: where action units come from, if anywhere
+    runner: where to run
+    """
+
+    input: Input
+    out: Path
+    wanted: plan.Wanted
+    metadata: Path | None = None
+    retry: tuple[str, ...] = ()
+    weights: Path | None = None
+    compile: bool = False
+    aus: AuSource | None = None
+    bucket: Bucket | None = None
+    runner: runners.Runner = field(default_factory=runners.Runner)
+    quiet: bool = False

@@ -1,0 +1,80 @@
+"""Rows of csv files that people exported with whatever they had: comma, semicolon or tab, BOM, UTF-16, any line ends."""
+
+import codecs
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from schemas.errors import ConfigError
+
+_DELIMITERS = (",", ";", "\t")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of a table.
+
+    place: `line 7`, or `lines 7-9` where a quoted cell holds line ends
+    cells: column -> text; columns that the row lacks are absent
+    error: why the row cannot be parsed; empty where it can
+    """
+
+    place: str
+    cells: dict[str, str]
+    error: str = ""
+
+
+def read_rows(name: str, content: bytes, columns: Sequence[str]) -> Iterator[Row]:
+    """The rows of a csv file with at least these columns, whose names are compared without case and spaces around them.
+
+    A cell of more than 131,072 characters (the csv module's limit) makes its row an error.
+
+    Raises:
+        ConfigError: columns are missing, or the file is binary
+    """
+    stream = _decoded(content)
+    reader = csv.reader(stream, delimiter=_delimiter(content, columns))
+    try:
+        header = [cell.strip().lower() for cell in next(reader, [])]
+    except csv.Error as error:
+        raise ConfigError(f"cannot read {name}: {error}") from error
+    missing = [column for column in columns if column.lower() not in header]
+    if missing:
+        raise ConfigError(f"{name} lacks the columns {', '.join(missing)}")
+    given = {column.lower(): column for column in columns}
+    names = [given.get(column, column) for column in header]
+    yield from _rows(reader, names)
+
+
+def _rows(reader: Any, names: list[str]) -> Iterator[Row]:
+    while True:
+        before, cells, error = reader.line_num + 1, list[str](), ""
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as reason:
+            error = str(reason)
+        last = reader.line_num
+        place = f"line {last}" if last <= before else f"lines {before}-{last}"
+        if cells or error:
+            yield Row(place, dict(zip(names, cells, strict=False)), error)
+
+
+def _decoded(content: bytes) -> io.TextIOWrapper:
+    """The file as text. Bytes that are not UTF-8 become surrogates, as in file names, so that both still agree."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return io.TextIOWrapper(io.BytesIO(content), "utf-16", "replace", newline="")
+    return io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", "surrogateescape", newline="")
+
+
+def _delimiter(content: bytes, columns: Sequence[str]) -> str:
+    """The delimiter that finds most of the columns in the header."""
+    header = _decoded(content).readline().lower()
+    found = {
+        delimiter: {cell.strip(' "\r\n') for cell in header.split(delimiter)} & {column.lower() for column in columns}
+        for delimiter in _DELIMITERS
+    }
+    return max(_DELIMITERS, key=lambda delimiter: len(found[delimiter]))

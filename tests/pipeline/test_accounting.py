@@ -1,0 +1,171 @@
+"""Every file of an input is planned, or counted under a reason why it is not."""
+
+import json
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from dataset import build
+from dataset.report import __main__ as report
+from pipeline.input import open_input
+from pipeline.plan import listing_table
+from pipeline.sources import SOURCES, folder
+from pipeline.sources.accounting import as_text
+from pipeline.sources.files import VIDEO_SUFFIXES
+from pipeline.sources.listing import Listing
+from pipeline.sources.tree import DirectoryTree, OverlayTree
+from schemas.config import BuildConfig
+from schemas.manifest import Manifest
+
+MakeVideo = Callable[..., Path]
+CSV = "video_id,start,end,bbox,fps,width,height,partition\na,0,9,1-2-30-40,25,64,48,train\n"
+# Suffix, and the options by which ffmpeg writes such a file.
+CONTAINERS = {
+    "MTS": ["-f", "mpegts"],
+    "ts": [],
+    "m2ts": [],
+    "mpg": ["-c:v", "mpeg2video"],
+    "VOB": ["-c:v", "mpeg2video", "-f", "vob"],
+    "wmv": ["-c:v", "wmv2"],
+    "flv": ["-c:v", "flv"],
+    "3gp": [],
+    "gif": [],
+    "ogv": ["-c:v", "libtheora"],
+    "mxf": ["-c:v", "mpeg2video"],
+}
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+
+
+def account(source: str, root: Path, used: tuple[str, ...] = ()) -> tuple[list[str], dict[str, int]]:
+    """The files that clips refer to, and what is left out."""
+    listing = Listing(open_input([root], SOURCES[source].splits).tree, used=used)
+    table = listing_table(SOURCES[source].list_clips(listing), BuildConfig(source=source))
+    spans = table["spans"].combine_chunks().flatten()
+    planned = sorted({*spans.field("uri").to_pylist(), *spans.field("track_uri").drop_null().to_pylist()})
+    return planned, listing.tree.left_out(pa.array(planned, pa.string()))
+
+
+def test_each_container_is_planned_and_built(make_video: MakeVideo, tmp_path: Path) -> None:
+    for suffix, options in CONTAINERS.items():
+        make_video(f"in/{suffix}/a.{suffix}", *options, source="testsrc2=size=352x288:rate=25:duration=0.6")
+    (tmp_path / "in/list").mkdir()
+    (tmp_path / "in/list/a.ts").write_text("#EXTM3U\n#EXTINF:4,\n../ts/a.ts\n#EXT-X-ENDLIST\n")
+    (tmp_path / "in/concat").mkdir()
+    (tmp_path / "in/concat/a.mpg").write_text("ffconcat version 1.0\nfile ../mpg/a.mpg\n")
+    arguments = ["--source", "folder", "--input", str(tmp_path / "in"), "--output", str(tmp_path / "out")]
+    assert build.main([*arguments, "--landmarks", "none", "--size", "32", "--quiet", "--workers", "1"]) == 0
+    manifest = Manifest.read(tmp_path / "out")
+    assert manifest.counts["kept"] == len(CONTAINERS) and manifest.counts["rejected"] == {"not_a_video": 2}
+    assert manifest.left_out == {}
+
+
+def test_a_folder_of_everything(tmp_path: Path) -> None:
+    touch(
+        tmp_path,
+        "ann/a.mp4",
+        "ann/a.JPG",
+        "ann/b.jpg",
+        "ann/README",
+        "ann/c.john_smith_from_kiev",
+        ".DS_Store",
+        ".git/a",
+        "z.zip",
+    )
+    planned, left_out = account("folder", tmp_path, ("z.zip",))
+    assert planned == ["ann/a.mp4"]
+    assert left_out == {".jpg": 2, "hidden": 2, "no suffix": 1, "other suffix": 1}
+    assert as_text(left_out) == ".jpg 2, hidden 2, no suffix 1, other suffix 1"
+
+
+@pytest.mark.parametrize(
+    ("source", "planned", "others"),
+    [
+        ("voxceleb2", ["dev/mp4/id1/v/1.mp4"], ["dev/mp4/id1/v/1.mkv", "dev/mp4/id1/lost.mp4", "dev/x/y/z/deep/1.mp4", "a.mp4"]),
+        ("voxceleb2", ["dev/txt/id1/v/1.txt", "videos/v.mp4"], ["dev/txt/id1/v/1.csv", "videos/w.mp4", "dev/mp4/id1/v/1.mp4"]),
+        ("voxceleb1", ["txt/id1/v/1.txt", "videos/v.mp4"], ["txt/id1/1.txt", "videos/v.mkv", "videos/sub/w.mp4"]),
+        ("taichi", ["videos/a.mp4"], ["videos/b.mp4", "other/a.mp4"]),
+        ("fashion", ["train/a.mp4", "val/v.mkv", "test/b.mp4"], ["train/a.txt", "train/sub/c.mp4", "d.mp4"]),
+    ],
+)
+def test_every_source_counts_what_it_does_not_plan(source: str, planned: list[str], others: list[str], tmp_path: Path) -> None:
+    touch(tmp_path, *planned, *others)
+    if source == "taichi":
+        (tmp_path / "taichi-metadata.csv").write_text(CSV)
+    found, left_out = account(source, tmp_path)
+    assert found == sorted(planned)
+    assert sum(left_out.values()) == len(others)
+    videos = sum(path.endswith(VIDEO_SUFFIXES) for path in others)
+    assert sum(count for reason, count in left_out.items() if reason.startswith("unlisted .")) == videos
+
+
+def test_trees_of_links_are_followed_once_and_never_for_ever(tmp_path: Path) -> None:
+    """Forty directories that all link to each other: listed on every path between them, they would take for ever."""
+    root, outside = tmp_path / "in", tmp_path / "outside"
+    touch(outside, "real/a.mp4", "real/deep/b.mp4")
+    touch(root, "own/c.mp4", ".store/d.mp4")
+    for name, target in {
+        "x": outside / "real",
+        "y": outside / "real",
+        "back": root,
+        "s": root / ".store",
+        "up": tmp_path,
+    }.items():
+        (root / name).symlink_to(target, target_is_directory=True)
+    (outside / "real" / "home").symlink_to(root, target_is_directory=True)
+    (root / "gone").symlink_to("nowhere")
+    planned, left_out = account("folder", root)
+    assert planned == ["own/c.mp4", "s/d.mp4", "x/a.mp4", "x/deep/b.mp4"]
+    assert left_out == {"hidden": 1, "link loop": 3, "linked again": 1, "no suffix": 1}
+    many = [tmp_path / "many" / f"d{n}" for n in range(40)]
+    for one in many:
+        touch(one, "a.mp4")
+        for other in many:
+            (one / other.name).symlink_to(other, target_is_directory=True)
+    began = time.monotonic()
+    clips = list(folder.list_clips(Listing(DirectoryTree(tmp_path / "many"))))
+    assert len(clips) == 80 and time.monotonic() - began < 20
+
+
+def test_a_path_may_have_more_levels_than_python_has_frames(tmp_path: Path) -> None:
+    path = "d/" * 3000 + "a.mp4"
+    with zipfile.ZipFile(tmp_path / "deep.zip", "w") as archive:
+        archive.writestr(path, b"x")
+    assert account("folder", tmp_path / "deep.zip") == ([path], {})
+
+
+def test_what_an_input_hides_of_another_is_counted(tmp_path: Path) -> None:
+    touch(tmp_path / "a", "id/a.mp4", "id/b.mp4")
+    touch(tmp_path / "b", "id/b.mp4", "id/c.mp4", "id/d.txt")
+    listing = Listing(OverlayTree([DirectoryTree(tmp_path / "a"), DirectoryTree(tmp_path / "b")]))
+    table = listing_table(folder.list_clips(listing), BuildConfig(source="folder"))
+    uris = table["spans"].combine_chunks().flatten().field("uri")
+    assert listing.tree.left_out(uris) == {".txt": 1, "shadowed": 1}
+
+
+def test_the_ledger_names_what_was_left_out(make_video: MakeVideo, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Output, csv and archive that lie in the input are used, and not left out; a rerun counts the same."""
+    make_video("in/val/ann/a.mp4")
+    make_video("in/Train/ann/a.mp4")
+    touch(tmp_path / "in", "notes.txt", "pictures/1.jpg", "pictures/2.jpg")
+    arguments = ["--source", "folder", "--input", str(tmp_path / "in"), "--output", str(tmp_path / "in" / "out")]
+    arguments += ["--landmarks", "none", "--size", "32", "--workers", "1"]
+    assert build.main(arguments) == 0
+    said = capsys.readouterr()
+    assert "left out: 3 files (.jpg 2, .txt 1)\n" in said.err and "; 3 files left out (.jpg 2, .txt 1); processed 2" in said.out
+    assert build.main([*arguments, "--json", "--quiet"]) == 0
+    assert json.loads(capsys.readouterr().out)["left_out"] == {".jpg": 2, ".txt": 1}
+    manifest = Manifest.read(tmp_path / "in" / "out")
+    assert manifest.left_out == {".jpg": 2, ".txt": 1} and manifest.counts["kept_by_split"] == {"train": 1, "val": 1}
+    card = (tmp_path / "in" / "out" / "README.md").read_text()
+    assert "| `.jpg` | 2 |" in card and "split: val" in card
+    assert report.main([str(tmp_path / "in" / "out"), "--samples", "1"]) == 0
+    assert "Files left out" in (tmp_path / "in" / "out" / "report.html").read_text()
