@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.action_units import ActionUnits
-from schemas.layout import TUBE
+from schemas.layout import TUBE, text_of
 from schemas.records import Clip, ClipSpec, Packed, Quality, Rejected, Span
 
 QUALITY = tuple(field.name for field in fields(Quality))
@@ -161,7 +161,7 @@ def rejected_row(rejected: Rejected, shard: str) -> dict[str, Any]:
         "kept": False,
         "stage": rejected.stage,
         "reason": rejected.reason,
-        "detail": rejected.detail,
+        "detail": text_of(rejected.detail),  # may name a file with bytes that are not UTF-8
         "retryable": rejected.retryable,
     }
 
