@@ -125,7 +125,7 @@ def _journals(directory: Path) -> dict[Path, list[str]]:
 
 def _lines(path: Path) -> Iterator[str]:
     try:
-        content = path.read_bytes().decode()
+        content = path.read_bytes().decode(errors="replace")  # a full disk cuts lines anywhere
     except FileNotFoundError:  # its unit was committed just now
         return
     # Not splitlines(): keys may hold other line ends, such as U+0085 and U+2028, but no newline.

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from schemas.action_units import ActionUnits
-from schemas.layout import TUBE
+from schemas.layout import TUBE, text_of
 from schemas.records import Clip, ClipSpec, Packed, Quality, Rejected, Span
 
 QUALITY = tuple(field.name for field in fields(Quality))
@@ -176,7 +176,7 @@ def rejected_row(rejected: Rejected, shard: str) -> dict[str, Any]:
         "kept": False,
         "stage": rejected.stage,
         "reason": rejected.reason,
-        "detail": rejected.detail,
+        "detail": text_of(rejected.detail),  # may name a file with bytes that are not UTF-8
         "retryable": rejected.retryable,
     }
 

@@ -112,7 +112,7 @@ def _add_links(rows: dict[str, int], columns: Columns) -> None:
 
 def _mount(archive: str, paths: Iterable[str], splits: tuple[str, ...]) -> str:
     """`test/` for vox2_test_mp4.zip whose paths begin with mp4/: the split stands in its name only."""
-    if any(path.partition("/")[0] in splits for path in paths):
+    if any(path.partition("/")[0].lower() in splits for path in paths):
         return ""
     words = re.split("[^a-z]+", archive.rpartition("/")[2].lower())
     return next((f"{split}/" for split in splits if split in words), "")

@@ -151,7 +151,7 @@ def test_a_later_build_neither_misses_nor_plans_what_was_removed(out: Path, vide
     capsys.readouterr()
     assert build.main([argument for argument in ask(more, out) if argument != "--quiet"]) == 0
     told = capsys.readouterr().err
-    assert "planned: 1 new clips" in told and "left out, as they were removed on request: 7 clips" in told
+    assert "planned: 1 new clips" in told and "skipped 7 clips (removed on request)" in told
     assert [key for key in samples(out) if "latevideo00" in key] == ["id90009/latevideo00/00001"]
     assert sound(out) and b"id90000" not in words(out)
 

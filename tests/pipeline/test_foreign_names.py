@@ -62,6 +62,8 @@ def test_every_name_is_built_and_one_that_kills_its_worker_is_rejected_alone(vid
     names += [b"c/" + b"\xff" * 251 + b".mp4", b"new\nline/tab\t.mp4", b"100%FF/a.mp4"]
     for name in names:
         place(videos, name, video)
+    place(videos, b"broken/x/bad\xff\xe9.mp4", video[: len(video) // 2])
+    (videos / os.fsdecode(b"broken/y/dir\xff.mp4")).mkdir(parents=True)
     place(videos, f"id/{POISON}/{POISON}.mp4".encode(), video)
     command = [sys.executable, "-m", "dataset.build", "--source", "folder", "--input", videos, "--output", out]
     options = ["--landmarks", "none", "--size", "32", "--workers", "1", "--clips-per-shard", "64"]
@@ -69,7 +71,8 @@ def test_every_name_is_built_and_one_that_kills_its_worker_is_rejected_alone(vid
     done = subprocess.run([*command, *options], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     kept, lost = (pq.read_table(out / f"{name}.parquet").to_pylist() for name in ("index", "rejections"))
-    assert [(row["reason"], row["video"]) for row in lost] == [("killed_worker", POISON)]
+    assert {row["video"]: row["reason"] for row in lost} == {POISON: "killed_worker", "x": "corrupt", "y": "not_a_file"}
+    assert not any(str(tmp_path) in row["detail"] for row in lost)
     read = {os.fsencode(uri_to_path(row["spans"][0]["uri"])) for row in kept}
     assert read == set(names)
     assert {row["identity"] for row in kept} >= {"lat%EFn", "u\u2028v\u2029w\x85", "A", "a", "100%FF", "new\nline"}

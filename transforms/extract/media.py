@@ -76,7 +76,8 @@ def check_result(media: Media, result: FfmpegResult) -> None:
     signals = re.findall(r"received signal (\d+)", result.log) or ["9"] * (result.returncode == -9)
     if signals:
         raise ClipRejected("decoder_killed", f"signal {signals[0]}")
-    said = result.errors().replace(media.path, media.name)
+    printed = os.fsencode(media.path).decode(errors="replace")  # as the log was decoded
+    said = result.errors().replace(printed, media.name)
     raise ClipRejected(_failure(result), said or f"ffmpeg ended with {result.returncode}")
 
 
