@@ -7,6 +7,7 @@
 For looking up and checking. Training reads whole shards in order.
 """
 
+import os
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +24,9 @@ from numpy.typing import NDArray
 from schemas.errors import DatasetError
 from schemas.layout import AUS, INDEX, LANDMARK_SCORES, LANDMARKS, META, tar_path
 from schemas.manifest import Manifest
+from schemas.regular_file import open_regular
 from schemas.sample import decode_arrays
+from schemas.tables import check_types
 from transforms.extract.encode import decode_frames
 
 _ROWS_AT_A_TIME = 256
@@ -77,7 +80,7 @@ class Dataset:
             DatasetError: the index cannot be read
         """
         with _readable(self.out / INDEX) as path:
-            return pyarrow.dataset.dataset(path).to_table(columns=None if columns is None else list(columns), filter=where)
+            return _table(path).to_table(columns=None if columns is None else list(columns), filter=where)
 
     def read(self, row: dict[str, Any]) -> Sample:
         """The clip of a row of the index, which needs the columns key, split, shard and members.
@@ -87,7 +90,7 @@ class Dataset:
         """
         path = tar_path(self.out, row["split"], row["shard"])
         try:
-            with path.open("rb") as stream:
+            with open_regular(path) as stream:
                 return _sample(row["key"], read_members(stream, row["members"]))
         except OSError as error:
             raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
@@ -106,7 +109,7 @@ class Dataset:
 
     def _batches(self, where: Any) -> Iterator[pa.RecordBatch]:
         with _readable(self.out / INDEX) as path:
-            table = pyarrow.dataset.dataset(path)
+            table = _table(path)
             yield from table.to_batches(columns=list(_PLACE), filter=where, batch_size=_ROWS_AT_A_TIME)
 
 
@@ -119,6 +122,14 @@ def _readable(path: Path) -> Iterator[Path]:
         raise DatasetError(f"{path} cannot be read: {error}") from error
 
 
+def _table(path: Path) -> pyarrow.dataset.Dataset:
+    """The table at `path`, of the columns' own types. Raises DatasetError."""
+    open_regular(path).close()
+    table = pyarrow.dataset.dataset(path)
+    check_types(table.schema, str(path))
+    return table
+
+
 def read_members(stream: BinaryIO, members: Sequence[dict[str, Any]]) -> dict[str, bytes]:
     """The members of a sample by suffix, read from a tar at their offsets.
 
@@ -129,8 +140,11 @@ def read_members(stream: BinaryIO, members: Sequence[dict[str, Any]]) -> dict[st
 
 
 def _read_member(stream: BinaryIO, member: dict[str, Any]) -> bytes:
-    stream.seek(member["offset"])
-    content = stream.read(member["size"])
+    offset, size = member["offset"], member["size"]
+    if not 0 <= offset <= offset + size <= os.fstat(stream.fileno()).st_size or size < 0:
+        raise ValueError(f"{member['suffix']} is cut short")
+    stream.seek(offset)
+    content = stream.read(size)
     if len(content) != member["size"]:
         raise ValueError(f"{member['suffix']} is cut short")
     if zlib.crc32(content) != member["crc32"]:
@@ -139,10 +153,11 @@ def _read_member(stream: BinaryIO, member: dict[str, Any]) -> bytes:
 
 
 def _sample(key: str, members: dict[str, bytes]) -> Sample:
-    arrays = decode_arrays(members)
-    if _stem(META) not in arrays:
+    if META not in members:
         raise ValueError(f"{META} is missing")
-    frames = decode_frames([content for suffix, content in members.items() if suffix.endswith(_JPEG)])
+    jpegs = [content for suffix, content in members.items() if suffix.endswith(_JPEG)]
+    arrays = decode_arrays(members, len(jpegs))
+    frames = decode_frames(jpegs)
     landmarks, scores, aus = (arrays.get(_stem(name)) for name in (LANDMARKS, LANDMARK_SCORES, AUS))
     return Sample(key, frames, landmarks, scores, arrays[_stem(META)], aus)
 

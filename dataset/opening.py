@@ -18,6 +18,8 @@ from schemas.errors import DatasetError
 from schemas.layout import DATASET_JSON, INDEX, PLAN_DIR, WORK_DIR
 from schemas.manifest import Manifest, ShardEntry
 from schemas.marker import read_marker
+from schemas.regular_file import open_regular
+from schemas.tables import check_types
 
 logger = logging.getLogger("motionshards")
 
@@ -53,7 +55,12 @@ class Opened:
             return
         source = Path(self.root) / INDEX if self._index is None else io.BytesIO(self._index)
         try:
-            for batch in pq.ParquetFile(source).iter_batches(_ROWS_AT_A_TIME, columns=list(COLUMNS)):
+            if isinstance(source, Path):
+                open_regular(source).close()
+            file = pq.ParquetFile(source)
+            check_types(file.schema_arrow, INDEX)
+            for batch in file.iter_batches(_ROWS_AT_A_TIME, columns=list(COLUMNS)):
+                batch.validate(full=True)  # offsets and UTF-8, which parquet takes as they come
                 yield pa.Table.from_batches([batch]).select(list(COLUMNS))
         except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
             raise DatasetError(f"{INDEX} of {shown(self.root)} cannot be read: {error}") from error

@@ -19,11 +19,12 @@ from dataset.stream import ClipStream
 from dataset.world import World
 from schemas.errors import ConfigError, DatasetError, MotionShardsError
 from schemas.lock import only_writer
-from trainers.checkpoint import LAST, Place, read, resume
+from trainers.checkpoint import LAST, Place, resume
 from trainers.loop import Run, train
 from trainers.models import MODELS, plan
 from trainers.parallel import start
 from trainers.task import PRECISIONS, Means, Plan, Task
+from trainers.weights import read
 
 _CONFIG = "config.json"
 

@@ -11,6 +11,7 @@ from schemas.atomic import write_whole
 from schemas.config import BuildConfig
 from schemas.errors import DatasetError
 from schemas.layout import DATASET_JSON
+from schemas.regular_file import open_regular
 from schemas.removal import Removal
 
 FORMAT = "motionshards"
@@ -116,7 +117,8 @@ class Manifest:
         """
         path = out / DATASET_JSON
         try:
-            return cls.parse(path.read_bytes(), str(path))
+            with open_regular(path) as stream:
+                return cls.parse(stream.read(), str(path))
         except FileNotFoundError:
             raise DatasetError(f"{out} holds no data set: {DATASET_JSON} is missing") from None
         except OSError as error:
@@ -135,5 +137,5 @@ class Manifest:
             stored["additions"] = tuple(Addition(**addition) for addition in stored.get("additions", ()))
             stored["runs"] = tuple(Run(**run) for run in stored.get("runs", ()))
             return cls(**stored)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise DatasetError(f"{path} cannot be understood: {error}") from error

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.action_units import ActionUnits
+from schemas.errors import DatasetError
 from schemas.layout import TUBE
 from schemas.records import Clip, ClipSpec, Packed, Quality, Rejected, Span
 
@@ -72,6 +73,17 @@ _LOST = [("stage", pa.string()), ("reason", pa.string()), ("detail", pa.string()
 INDEX = pa.schema([*_WHO, ("shard", pa.string()), *_KEPT])
 REJECTIONS = pa.schema([*_WHO, ("shard", pa.string()), *_LOST])
 MARKER = pa.schema([*_WHO, ("shard", pa.string()), ("kept", pa.bool_()), *_KEPT, *_LOST])
+
+
+def check_types(found: pa.Schema, name: str) -> None:
+    """Raise DatasetError where a column of a stored index is of another type than a build writes; it may lack columns.
+
+    name: of the table, for the message
+    """
+    for field in found:
+        wanted = INDEX.field(field.name).type if field.name in INDEX.names else field.type
+        if field.type != wanted:
+            raise DatasetError(f"{name}: the column {field.name} is {str(field.type)[:60]}, must be {str(wanted)[:60]}")
 
 
 @dataclass(frozen=True, slots=True)
