@@ -33,6 +33,7 @@ from schemas.errors import ConfigError
 from schemas.layout import DATASET_JSON, LOCK, REJECTIONS, WORK_DIR
 from schemas.lock import only_writer
 from schemas.manifest import Manifest, Run
+from schemas.output import refuse_strangers
 from schemas.records import ShardUnit
 from schemas.removal import matching
 from transforms.extract.action_units.csv_folder import CsvFolder
@@ -150,7 +151,7 @@ def _make_directory(out: Path) -> None:
 def open_data_set(order: BuildOrder, config: BuildConfig, made_with: dict[str, str]) -> Manifest:
     """The data set's manifest, new or as it lies there; refuses one that would come out different."""
     if not (order.out / DATASET_JSON).exists():
-        refuse_strangers(order.out)
+        refuse_strangers(order.out, "data set")
         manifest = Manifest(config, made_with, shown(resolved(order.input.root)), aus_from=folder_of(order.aus))
         manifest.write(order.out)
         return manifest
@@ -166,13 +167,6 @@ def open_data_set(order: BuildOrder, config: BuildConfig, made_with: dict[str, s
 def folder_of(aus: AuSource | None) -> str:
     """The folder of csv files of action units; empty where there is none."""
     return str(aus.folder) if isinstance(aus, CsvFolder) else ""
-
-
-def refuse_strangers(out: Path) -> None:
-    """A directory with other things in it is not taken over: a typing error should not mix shards into a home directory."""
-    strangers = [entry.name for entry in out.iterdir() if entry.name not in (WORK_DIR, LOCK)]
-    if strangers:
-        raise ConfigError(f"--output {out} is not empty and holds no data set (there is {sorted(strangers)[0]!r})")
 
 
 def _forget(out: Path) -> None:

@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 import torch
 
 from schemas.atomic import replacing
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, one_line
 from trainers import settings
 from trainers.task import Task
-from trainers.weights import networks_of, one_line, plain_state, read
+from trainers.weights import networks_of, plain_state, read
 
 OURS = "motionshards"
 LAST = "last.pt"

@@ -6,19 +6,19 @@ MOST_BEYOND_BYTES: so much larger than the file may its parts be once unpacked; 
 """
 
 import re
+import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, one_line
 from schemas.regular_file import open_regular
 
 MOST_BEYOND_BYTES = 1 << 28
-_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _SCALARS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")
 _WRAPPERS = re.compile(r"^(?:module\.)+|_orig_mod\.")
 _COUNTER = "num_batches_tracked"
@@ -41,7 +41,7 @@ def _scalar(kind: _ScalarType, content: bytes) -> Any:
     return np.frombuffer(content, kind.order + kind.code, count=1)[0].item()
 
 
-_ALLOWED = [
+_ALLOWED: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     _ScalarType,
     (_ScalarType, "numpy.dtype"),
     (_scalar, "numpy._core.multiarray.scalar"),
@@ -59,7 +59,8 @@ def read(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
         with open_regular(path) as stream:
             _check_unpacked_size(path, stream.seek(0, 2))
             stream.seek(0)
-            with torch.serialization.safe_globals(_ALLOWED):  # type: ignore[no-untyped-call]
+            with torch.serialization.safe_globals(_ALLOWED), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of odd protocols; what comes of them is reported
                 content = torch.load(stream, map_location=device, weights_only=True)
     except FileNotFoundError as error:
         raise ConfigError(f"there is no checkpoint {path}") from error
@@ -77,12 +78,6 @@ def _check_unpacked_size(path: Path, size: int) -> None:
             unpacked = sum(entry.file_size for entry in archive.infolist())
         if unpacked > size + MOST_BEYOND_BYTES:
             raise ValueError(f"it unpacks to {unpacked:,} bytes, and has {size:,}")
-
-
-def one_line(error: BaseException) -> str:
-    """All that an error says, without terminal colours, line breaks and other characters that do not print."""
-    text = " ".join(_ANSI.sub("", str(error)).split())
-    return "".join(one if one.isprintable() else "?" for one in text) or type(error).__name__
 
 
 def networks_of(content: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
