@@ -84,4 +84,5 @@ def test_mutated_files_are_read_or_refused_in_one_line(tmp_path: Path, trials: i
             try:
                 assert read_image(tmp_path / "a").size <= 3 * MOST_PX
             except ConfigError as error:
-                assert str(error).isprintable(), form
+                told = str(error)
+                assert told.isprintable()

@@ -107,4 +107,5 @@ def test_mutated_checkpoints_are_read_or_refused_in_one_line(tmp_path: Path, tri
         try:
             load_networks({"n": 1, **read(path)}, {"g": nn.Identity()}, path)
         except ConfigError as error:
-            assert str(error).isprintable()
+            told = str(error)
+            assert told.isprintable()
