@@ -8,6 +8,7 @@ MOST_BEYOND_BYTES: so much larger than the file may its parts be once unpacked; 
 import re
 import warnings
 import zipfile
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -86,9 +87,7 @@ def networks_of(content: Mapping[str, Any], names: Mapping[str, Any]) -> dict[st
     if any(name in content for name in names) or not isinstance(inner, Mapping):
         return dict(content)
     flat = plain_state(inner)
-    nested = {
-        name: {key.removeprefix(f"{name}."): value for key, value in flat.items() if key.startswith(f"{name}.")} for name in names
-    }
+    nested = {name: _renamed(flat, f"^{re.escape(name)}\\.", only=True) for name in names}
     found = {name: inner.get(name) or nested[name] for name in names}
     return {**content, **{name: state for name, state in found.items() if state}}
 
@@ -104,6 +103,24 @@ def plain_state(state: Any, wanted: Mapping[str, Any] | None = None) -> Any:
     if not isinstance(state, Mapping):
         return state
     own = wanted or {}
-    plain = {(name if name in own else _WRAPPERS.sub("", str(name))): value for name, value in state.items()}
+    plain = state if own and own.keys() <= state.keys() else _renamed(state, _WRAPPERS)
     counters = {name: value for name, value in own.items() if name.endswith(_COUNTER) and name not in plain}
-    return {**plain, **counters}
+    if counters:
+        plain = _renamed(plain, "^$")  # a copy
+        plain.update(counters)
+    return plain
+
+
+def _renamed(state: Mapping[Any, Any], prefix: str | re.Pattern[str], only: bool = False) -> OrderedDict[str, Any]:
+    """A state without a prefix of its names and of those of its modules in `_metadata`, by which networks tell their version.
+
+    only: leave out what does not have the prefix
+    """
+    found: OrderedDict[str, Any] = OrderedDict(
+        (re.sub(prefix, "", str(name)), value) for name, value in state.items() if not only or re.match(prefix, str(name))
+    )
+    metadata = getattr(state, "_metadata", None)
+    if isinstance(metadata, dict):
+        modules = {f"{name}.": value for name, value in metadata.items() if not only or re.match(prefix, f"{name}.")}
+        found._metadata = {re.sub(prefix, "", name).rstrip("."): value for name, value in modules.items()}  # type: ignore[attr-defined]
+    return found

@@ -57,6 +57,32 @@ def test_states_as_other_code_saves_them_load(tmp_path: Path, wrap: Any, zipped:
     )
 
 
+class Versioned(nn.Linear):
+    """A layer that is loaded according to the version that its state tells."""
+
+    _version = 7
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, *others: Any) -> None:
+        self.loaded = local_metadata.get("version")
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *others)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize("lightning", [False, True])
+def test_networks_are_told_the_versions_that_a_state_holds(tmp_path: Path, wrapped: bool, lightning: bool) -> None:
+    saved, loaded, path = (
+        nn.Sequential(Versioned(2, 2), nn.BatchNorm1d(2)),
+        nn.Sequential(Versioned(2, 2), nn.BatchNorm1d(2)),
+        tmp_path / "a.pt",
+    )
+    inner: nn.Module = nn.ModuleDict({"module": saved}) if wrapped else saved
+    state = nn.ModuleDict({"g": inner}).state_dict() if lightning else inner.state_dict()
+    del state[next(name for name in state if name.endswith("num_batches_tracked"))]
+    torch.save({"state_dict": state} if lightning else {"g": state}, path)
+    load_networks(read(path), {"g": loaded}, path)
+    assert loaded[0].loaded == 7
+
+
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     state = network().state_dict()
     del state["1.running_mean"]
