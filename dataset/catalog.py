@@ -71,6 +71,11 @@ class Catalog:
         counts: NDArray[np.int64] = first[clip + 1] - first[clip]
         return counts
 
+    def frames_in(self, clip: int) -> int:
+        """How many frames the clip of this number has."""
+        first = self.arrays["first"]
+        return int(first[clip + 1] - first[clip])
+
     def digest(self) -> str:
         """What the order and the picks of an epoch depend on: which clips there are, and how many frames they have."""
         arrays = self.arrays
@@ -151,6 +156,9 @@ class _Codes:
 
 def _arrays(table: pa.Table, shards: _Codes, identities: _Codes) -> dict[str, NDArray[Any]]:
     """The arrays of some rows, with `count`, frames a clip, in place of `first`."""
+    for name in ("key", "split", "identity", "shard", "n_frames", "members"):
+        if table[name].null_count:
+            raise DatasetError(f"the index has no {name} for a clip: run dataset.verify")
     count = table["n_frames"].to_numpy().astype(np.int64)
     place = pc.binary_join_element_wise(table["split"], table["shard"], "/")
     return {
@@ -169,7 +177,11 @@ def _members(table: pa.Table, count: NDArray[np.int64]) -> dict[str, NDArray[Any
     flat = column.flatten()
     clip = pc.list_parent_indices(column).to_numpy()
     suffix = flat.field("suffix")
+    if flat.null_count or any(flat.field(place).null_count for place in ("suffix", "offset", "size", "crc32")):
+        raise DatasetError("the index has members without a place: run dataset.verify")
     number = {name: flat.field(name).to_numpy().astype(np.int64) for name in ("offset", "size", "crc32")}
+    if not ((number["offset"] >= 0) & (number["size"] >= 0) & (number["size"] < 2**32)).all():
+        raise DatasetError("the index has members of impossible place or size: run dataset.verify")
     frames = pc.ends_with(suffix, ".jpg").to_numpy(zero_copy_only=False)
     if not np.array_equal(np.bincount(clip[frames], minlength=len(table)), count):
         raise DatasetError("the index lists other frames than it counts: run dataset.verify")

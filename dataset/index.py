@@ -26,9 +26,10 @@ from dataset.remote import is_url
 from schemas.errors import ConfigError, DatasetError
 from schemas.layout import AUS, INDEX, LANDMARK_SCORES, LANDMARKS, META, tar_path
 from schemas.manifest import Manifest
+from schemas.regular_file import open_regular
 from schemas.sample import decode_arrays
 from schemas.tables import INDEX as INDEX_SCHEMA
-from schemas.tables import NEVER_NULL, NEVER_NULL_KEPT
+from schemas.tables import NEVER_NULL, NEVER_NULL_KEPT, check_columns, open_parquet
 from transforms.extract.encode import decode_frames
 
 _ROWS_AT_A_TIME = 256
@@ -88,8 +89,8 @@ class Dataset:
             DatasetError: the index cannot be read
         """
         with _readable(self.out / INDEX) as path:
-            table = pyarrow.dataset.dataset(path, schema=INDEX_SCHEMA)
-            return checked_rows(table.to_table(columns=None if columns is None else list(columns), filter=where), path)
+            rows = _table(path).to_table(columns=None if columns is None else list(columns), filter=where)
+            return checked_rows(rows, path)
 
     def read(self, row: dict[str, Any]) -> Sample:
         """The clip of a row of the index, which needs the columns key, split, shard and members.
@@ -99,7 +100,7 @@ class Dataset:
         """
         path = tar_path(self.out, row["split"], row["shard"])
         try:
-            with path.open("rb") as stream:
+            with open_regular(path) as stream:
                 return _sample(row["key"], read_members(stream, row["members"]))
         except OSError as error:
             raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
@@ -118,7 +119,7 @@ class Dataset:
 
     def _batches(self, where: Any) -> Iterator[pa.RecordBatch]:
         with _readable(self.out / INDEX) as path:
-            table = pyarrow.dataset.dataset(path, schema=INDEX_SCHEMA)
+            table = _table(path)
             for batch in table.to_batches(columns=list(_PLACE), filter=where, batch_size=_ROWS_AT_A_TIME):
                 yield checked_rows(batch, path)
 
@@ -142,6 +143,13 @@ def checked_rows(rows: Rows, path: str | Path) -> Rows:
     return rows
 
 
+def _table(path: Path) -> pyarrow.dataset.Dataset:
+    """The index at `path`; columns that its version did not have are null. Raises DatasetError."""
+    with open_parquet(path) as file:
+        check_columns(file.schema_arrow, str(path))
+    return pyarrow.dataset.dataset(path, schema=INDEX_SCHEMA)
+
+
 def read_members(stream: BinaryIO, members: Sequence[dict[str, Any]]) -> dict[str, bytes]:
     """The members of a sample by suffix, read from a tar at their offsets.
 
@@ -152,8 +160,11 @@ def read_members(stream: BinaryIO, members: Sequence[dict[str, Any]]) -> dict[st
 
 
 def _read_member(stream: BinaryIO, member: dict[str, Any]) -> bytes:
-    stream.seek(member["offset"])
-    content = stream.read(member["size"])
+    offset, size = member["offset"], member["size"]
+    if not 0 <= offset <= offset + size <= os.fstat(stream.fileno()).st_size or size < 0:
+        raise ValueError(f"{member['suffix']} is cut short")
+    stream.seek(offset)
+    content = stream.read(size)
     if len(content) != member["size"]:
         raise ValueError(f"{member['suffix']} is cut short")
     if zlib.crc32(content) != member["crc32"]:
@@ -162,10 +173,11 @@ def _read_member(stream: BinaryIO, member: dict[str, Any]) -> bytes:
 
 
 def _sample(key: str, members: dict[str, bytes]) -> Sample:
-    arrays = decode_arrays(members)
-    if _stem(META) not in arrays:
+    if META not in members:
         raise ValueError(f"{META} is missing")
-    frames = decode_frames([content for suffix, content in members.items() if suffix.endswith(_JPEG)])
+    jpegs = [content for suffix, content in members.items() if suffix.endswith(_JPEG)]
+    arrays = decode_arrays(members, len(jpegs))
+    frames = decode_frames(jpegs)
     landmarks, scores, aus = (arrays.get(_stem(name)) for name in (LANDMARKS, LANDMARK_SCORES, AUS))
     return Sample(key, frames, landmarks, scores, arrays[_stem(META)], aus)
 

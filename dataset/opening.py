@@ -21,7 +21,7 @@ from schemas.manifest import Manifest, ShardEntry
 from schemas.marker import read_marker
 from schemas.printable import printable
 from schemas.tables import INDEX as INDEX_SCHEMA
-from schemas.tables import completed
+from schemas.tables import check_columns, completed, open_parquet
 
 logger = logging.getLogger("motionshards")
 
@@ -62,8 +62,11 @@ class Opened:
             return
         source = Path(self.root) / INDEX if self._index is None else io.BytesIO(self._index)
         try:
-            for batch in pq.ParquetFile(source).iter_batches(_ROWS_AT_A_TIME, columns=list(COLUMNS)):
-                yield checked_rows(completed(pa.Table.from_batches([batch]), _SCHEMA), INDEX)
+            with open_parquet(source) if isinstance(source, Path) else pq.ParquetFile(source) as file:
+                check_columns(file.schema_arrow, INDEX)
+                for batch in file.iter_batches(_ROWS_AT_A_TIME, columns=list(COLUMNS)):
+                    batch.validate(full=True)  # offsets and UTF-8, which parquet takes as they come
+                    yield checked_rows(completed(pa.Table.from_batches([batch]), _SCHEMA), INDEX)
         except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
             raise DatasetError(f"{INDEX} of {shown(self.root)} cannot be read: {error}") from error
 

@@ -3,14 +3,11 @@
 A clip that cannot be read is replaced by the next of its stand-ins, which are part of the order and so the same in any process.
 """
 
-import functools
-import io
 import zlib
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
 
 from dataset.catalog import Catalog
@@ -18,6 +15,8 @@ from dataset.faults import Fault
 from dataset.order import I64
 from dataset.unreadable import Unreadable
 from dataset.views import Picks, View
+from schemas.members import array_member
+from transforms.extract.encode import decode_into
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +126,9 @@ class Reader:
             return np.array(np.nan, np.float32)
         content = self._member(int(self._catalog.arrays["shard"][clip]), offset, size, crc)
         try:
-            return _npy(content)[frames]
-        except (ValueError, IndexError) as error:
-            raise Unreadable("undecodable", f"{name}: {error}") from error
+            return array_member(f"{name}.npy", content, self._catalog.frames_in(clip))[frames]
+        except ValueError as error:
+            raise Unreadable("undecodable", str(error)) from error
 
     def _member(self, shard: int, offset: int, size: int, crc: int) -> bytes:
         content = self._shards.read(shard, offset, size)
@@ -162,26 +161,6 @@ class _Unread(Exception):
 
 def _decode(content: bytes, row: NDArray[np.uint8]) -> None:
     try:
-        decoded = simplejpeg.decode_jpeg(content, "RGB", buffer=row)
+        decode_into(content, row)
     except ValueError as error:
-        raise Unreadable("undecodable", f"a frame: {error}") from error
-    if decoded.shape != row.shape:
-        raise Unreadable("undecodable", f"a frame is {decoded.shape[1]}x{decoded.shape[0]} px, not {row.shape[1]}x{row.shape[0]}")
-
-
-def _npy(content: bytes) -> NDArray[Any]:
-    """An array from the bytes of a .npy file, sharing their memory. Numpy's own reader costs more than the rest of a sample."""
-    end = 10 + int.from_bytes(content[8:10], "little")
-    dtype, shape = _npy_header(content[:end])
-    return np.frombuffer(content, dtype, offset=end).reshape(shape)
-
-
-@functools.lru_cache(maxsize=256)
-def _npy_header(header: bytes) -> tuple[np.dtype[Any], tuple[int, ...]]:
-    stream = io.BytesIO(header)
-    if np.lib.format.read_magic(stream) != (1, 0):
-        raise ValueError("not of npy format 1.0")
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-    if fortran or dtype.hasobject:
-        raise ValueError("not a plain array in C order")
-    return dtype, shape
+        raise Unreadable("undecodable", str(error)) from error

@@ -8,7 +8,6 @@ there is an index, `ClipStream` is the better choice. But a tar that ends too ea
 """
 
 import io
-import json
 import logging
 import os
 import tarfile
@@ -21,7 +20,6 @@ from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
-import simplejpeg
 import torch.utils.data
 from numpy.typing import NDArray
 
@@ -35,9 +33,14 @@ from dataset.views import View
 from schemas.errors import ConfigError, DatasetError
 from schemas.layout import AUS, LANDMARKS, META
 from schemas.printable import printable
+from schemas.regular_file import open_regular
+from schemas.sample import decode_arrays
+from transforms.extract.encode import square_side_px
 from transforms.extract.sample import stable_hash
 
 logger = logging.getLogger("motionshards")
+
+_STAND_INS = 8
 
 Members = dict[str, bytes]
 
@@ -48,7 +51,8 @@ class TarStream(torch.utils.data.IterableDataset[Batch]):
     tars: a list of paths or binary streams
     window: clips that are held in memory and mixed; 1 leaves them in their order
     seed: of the order and of the frames that are picked
-    on_error: a tar that cannot be read further is left (`skip`) and counted in `faults`, or ends the run (`raise`)
+    on_error: `skip` leaves out, and counts in `faults`, the rest of a tar that cannot be read further and clips that are not what
+        a build writes; a clip of which only the pixels are damaged is replaced by another. `raise` ends the run at either
 
     A last batch that is not full is dropped. Clips that the view cannot show are counted in `excluded`.
 
@@ -75,7 +79,7 @@ class TarStream(torch.utils.data.IterableDataset[Batch]):
         self._window = arguments.whole_number("window", window, 1)
         if view.per_identity:
             raise ConfigError("one clip per identity needs an index: a stream does not tell who is to come")
-        self._epoch = 0
+        self._epoch = self._size_px = 0
         self.faults: Counter[str] = Counter()
         self.excluded: Counter[str] = Counter()
 
@@ -99,7 +103,8 @@ class TarStream(torch.utils.data.IterableDataset[Batch]):
             yield batch
 
     def _pass(self, epoch: int) -> Iterator[Batch]:
-        left: list[tuple[str, Members]] = []
+        self._size_px = 0
+        left: list[_Clip] = []
         clips = self._clips()
         ended = False
         while not ended:
@@ -111,17 +116,34 @@ class TarStream(torch.utils.data.IterableDataset[Batch]):
                 ended = True
             left = yield from self._batches(left, epoch)
 
-    def _clips(self) -> Iterator[tuple[str, Members]]:
+    def _clips(self) -> Iterator["_Clip"]:
         for tar in self._tars:
             try:
-                yield from _samples(tar)
+                for key, members in _samples(tar):
+                    if (clip := self._checked(key, members)) is not None:
+                        yield clip
             except Unreadable as error:
-                if self._on_error == "raise":
-                    raise DatasetError(f"{error.detail}: {error.reason}") from error
-                self.faults[error.reason] += 1
-                logger.warning("%s: %s, the rest of it is left out", printable(error.detail), error.reason)
+                self._fault(error)
 
-    def _batches(self, clips: list[tuple[str, Members]], epoch: int) -> Generator[Batch, None, list[tuple[str, Members]]]:
+    def _checked(self, key: str, members: Members) -> "_Clip | None":
+        """The parsed clip, of the size of the first; None where it cannot be used, and that is counted."""
+        try:
+            clip = _Clip.of(key, members)
+            self._size_px = self._size_px or clip.size_px
+            if clip.size_px != self._size_px:
+                raise ValueError(f"frames are of {clip.size_px} px, those before of {self._size_px}")
+            return clip
+        except ValueError as error:
+            self._fault(Unreadable("undecodable", f"{key}: {error}"))
+        return None
+
+    def _fault(self, error: Unreadable) -> None:
+        if self._on_error == "raise":
+            raise DatasetError(f"{error.detail}: {error.reason}") from error
+        self.faults[error.reason] += 1
+        logger.warning("%s: %s, skipped", printable(error.detail), error.reason)
+
+    def _batches(self, clips: list["_Clip"], epoch: int) -> Generator[Batch, None, list["_Clip"]]:
         """Batches of a window; gives the clips that did not fill one."""
         window = _Window.of(clips)
         usable = np.ones(len(clips), np.bool_)
@@ -134,21 +156,46 @@ class TarStream(torch.utils.data.IterableDataset[Batch]):
         shuffle = "none" if self._window == 1 else "global"
         order = Order(np.zeros(len(clips), np.int64), self._seed, shuffle).slots(epoch, np.arange(len(clips)))
         whole = len(clips) // self._batch_size * self._batch_size
+        stand_ins = _STAND_INS if self._on_error == "skip" else 0
         for start in range(0, whole, self._batch_size):
-            part = slice(start, start + self._batch_size)
-            yield self._read(window, Ask(order.unit[part, None], order.turn[part, None]))
+            numbers = np.arange(start, start + self._batch_size)
+            columns = np.concatenate([numbers[:, None], (numbers[:, None] + 1 + np.arange(stand_ins)) % len(clips)], axis=1)
+            yield self._read(window, Ask(order.unit[columns], order.turn[columns]))
         return [clips[number] for number in order.unit[whole:]]
 
     def _read(self, window: "_Window", ask: Ask) -> Batch:
         reader = Reader(window.catalog, self._view, self._seed, window, warm=False)
-        layout = batch_layout(len(ask.clip), self._view, window.catalog, window.size_px)
+        layout = batch_layout(len(ask.clip), self._view, window.catalog, self._size_px)
         arrays = {name: np.empty(shape, dtype) for name, dtype, shape in layout.arrays}
         try:
-            reader.read(reader.plan(ask, arrays), arrays, 0, len(ask.clip))
+            faults = reader.read(reader.plan(ask, arrays), arrays, 0, len(ask.clip))
         except NothingReadable as error:
             fault = error.faults[0]
             raise DatasetError(f"{window.catalog.keys[fault.clip].as_py()}: {fault.reason}: {fault.detail}") from error
+        for one in faults:
+            self._fault(Unreadable(one.reason, f"{window.catalog.keys[one.clip].as_py()}: {one.detail}"))
         return as_batch(arrays, window.catalog, np.zeros(len(ask.clip), np.bool_))
+
+
+@dataclass(frozen=True, slots=True)
+class _Clip:
+    """A sample as it came, its meta.json parsed, and the side of its frames."""
+
+    key: str
+    members: Members
+    meta: dict[str, Any]
+    size_px: int
+
+    @classmethod
+    def of(cls, key: str, members: Members) -> "_Clip":
+        """Raises ValueError: a member is not what a build writes."""
+        jpegs = [content for suffix, content in members.items() if suffix.endswith(".jpg")]
+        if not jpegs:
+            raise ValueError("there are no frames")
+        (size_px, *others) = {square_side_px(jpeg) for jpeg in jpegs}
+        if others:
+            raise ValueError("frames differ in size")
+        return cls(key, members, decode_arrays(members, len(jpegs))["meta"], size_px)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,14 +206,15 @@ class _Window:
     contents: list[bytes]
 
     @classmethod
-    def of(cls, clips: list[tuple[str, Members]]) -> "_Window":
-        metas = [json.loads(members[META]) for _, members in clips]
-        places = [_places(members) for _, members in clips]
+    def of(cls, clips: list["_Clip"]) -> "_Window":
+        keys = [clip.key for clip in clips]
+        metas = [clip.meta for clip in clips]
+        places = [_places(clip.members) for clip in clips]
         frames = [[place for suffix, place in one.items() if suffix.endswith(".jpg")] for one in places]
         numbers = np.array([place for clip in frames for place in clip], np.int64).reshape(-1, 3)
         names = sorted({meta["identity"] for meta in metas})
         arrays: dict[str, Any] = {
-            "row": np.array([stable_hash(0, key) for key, _ in clips], np.uint64).view(np.int64),
+            "row": np.array([stable_hash(0, key) for key in keys], np.uint64).view(np.int64),
             "shard": np.arange(len(clips), dtype=np.int32),
             "identity": np.searchsorted(names, [meta["identity"] for meta in metas]).astype(np.int32),
             "first": np.concatenate([[0], np.cumsum([len(clip) for clip in frames])]).astype(np.int64),
@@ -178,8 +226,8 @@ class _Window:
         }
         for name, suffix in (("landmarks", LANDMARKS), ("aus", AUS)):
             arrays[name] = np.array([one.get(suffix, (0, 0, 0)) for one in places], np.int64).reshape(-1, 3)
-        keys = pa.array([key for key, _ in clips], pa.string())
-        return cls(Catalog(arrays, keys, (), tuple(names)), [b"".join(members.values()) for _, members in clips])
+        contents = [b"".join(clip.members.values()) for clip in clips]
+        return cls(Catalog(arrays, pa.array(keys, pa.string()), (), tuple(names)), contents)
 
     def read(self, shard: int, offset: int, size: int) -> bytes:
         """As `Shards.read`."""
@@ -187,15 +235,6 @@ class _Window:
 
     def expect(self, shard: int, start: int, stop: int) -> None:
         """As `Shards.expect`: all is here."""
-
-    @property
-    def size_px(self) -> int:
-        """Of the first picture, and so of all."""
-        first = self.contents[0][: int(self.catalog.arrays["frame_size"][0])]
-        try:
-            return int(simplejpeg.decode_jpeg_header(first)[0])
-        except ValueError as error:
-            raise DatasetError(f"{self.catalog.keys[0].as_py()}: its first frame is no picture: {error}") from error
 
 
 def _places(members: Members) -> dict[str, tuple[int, int, int]]:
@@ -235,7 +274,7 @@ def _samples(tar: str | Path | BinaryIO) -> Iterator[tuple[str, Members]]:
     """The samples of a tar, each when all of it has come. Raises Unreadable."""
     if isinstance(tar, (str, Path)):
         try:
-            with Path(tar).open("rb") as stream:
+            with open_regular(Path(tar)) as stream:
                 yield from _samples(stream)
         except OSError as error:
             raise Unreadable("missing", f"{tar}: {error.strerror}") from error
@@ -245,17 +284,33 @@ def _samples(tar: str | Path | BinaryIO) -> Iterator[tuple[str, Members]]:
     key, members = "", Members()
     try:
         with tarfile.open(fileobj=noting, mode="r|") as archive:
-            for info in archive:
-                whose, _, suffix = info.name.partition(".")  # keys have no dots, so this is theirs also where directories could
+            while (member := _next_member(archive, shown)) is not None:
+                whose, _, suffix = member[0].partition(".")  # keys have no dots, so this is theirs also where directories could
                 if whose != key:
                     key, members = whose, Members()
-                content = archive.extractfile(info)
-                members[suffix] = content.read() if content else b""
+                members[suffix] = member[1]
                 if suffix == META:
                     yield key, members
+                    members = Members()
     except (tarfile.TarError, OSError) as error:
         raise Unreadable("truncated", f"{shown}: {error}") from error
     while noting.read(1 << 20):
         pass  # to the end: a tar that was cut between two members ends without the blocks of zeros
     if noting.last != bytes(tarfile.BLOCKSIZE):
         raise Unreadable("truncated", f"{shown} ends without an end mark")
+
+
+def _next_member(archive: tarfile.TarFile, shown: str) -> tuple[str, bytes] | None:
+    """Name and content of the next file of a tar, None at its end. Raises Unreadable."""
+    try:
+        while (info := archive.next()) is not None:
+            archive.members = []  # type: ignore[attr-defined]  # TarFile remembers all of them
+            if info.issparse():  # which unpack to any size
+                raise Unreadable("damaged", f"{shown}: {info.name} is a sparse file")
+            if info.isreg() and (content := archive.extractfile(info)) is not None:
+                return info.name, content.read()
+    except (Unreadable, tarfile.TarError, OSError):
+        raise
+    except Exception as error:  # a header can hold anything, and tarfile raises whatever comes of it
+        raise Unreadable("damaged", f"{shown}: no tar: {error}") from error
+    return None

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from dataset.cache import ShardCache
 from dataset.remote import Remote, Retry
 from dataset.unreadable import Unreadable
+from schemas.regular_file import open_regular
 
 _MOST_OPEN = 256
 _REMEMBERED_S = 60.0
@@ -93,7 +94,7 @@ class Shards:
 
     def expect(self, shard: int, start: int, stop: int) -> None:
         """All of these bytes will be wanted soon: a local disk reads them at once."""
-        if self._remote is None:
+        if self._remote is None and start < stop:
             os.posix_fadvise(self._file(shard).descriptor, start, stop - start, os.POSIX_FADV_WILLNEED)
 
     def fetch(self, shards: Sequence[int]) -> None:
@@ -103,6 +104,7 @@ class Shards:
                 self._file(shard)
 
     def _pread(self, shard: int, offset: int, size: int) -> bytes:
+        size = min(size, max(0, os.fstat(self._file(shard).descriptor).st_size - offset))  # pread allocates what is asked for
         try:
             return os.pread(self._file(shard).descriptor, size, offset)
         except OSError:
@@ -175,7 +177,7 @@ class _Shared:
 
 def _open_local(path: Path, shown: str, random: bool) -> _Open:
     try:
-        file = path.open("rb", buffering=0)
+        file = open_regular(path, buffering=0)
     except FileNotFoundError as error:
         raise Unreadable("missing", f"{shown}: {error.strerror}") from error
     except OSError as error:

@@ -29,7 +29,8 @@ from trainers.fomm.config import CONFIGS
 from trainers.fomm.fold import FoldedNetworks
 from trainers.fomm.onnx_networks import OnnxNetworks
 from trainers.fomm.restore import restore
-from trainers.video import Driving, Picture, read_picture, write
+from trainers.images import BACKGROUND, read_image, read_square
+from trainers.video import Driving, Picture, cut_window, write
 from transforms.extract.landmarks import models
 
 OK, FAILED = 0, 1
@@ -95,14 +96,14 @@ def _check(options: argparse.Namespace) -> None:
 def _animate(options: argparse.Namespace) -> Done:
     device = ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
     size, networks = _networks(options, device)
-    source, driving = read_picture(options.source, size), Driving.at(options.driving)
+    source, driving = read_square(options.source, size, options.background), Driving.at(options.driving)
     if len(driving) == 1:
         print("the driving video has one frame, and so will the result", file=sys.stderr)
     rate = driving.rate if options.fps == _KEEP else options.fps
-    best = _best(options, source, driving, size) if options.best_frame else None
+    best = _best(options, driving) if options.best_frame else None
     animator = Animator(networks, source, Movement(relative=not options.absolute, adapt_scale=options.adapt_scale), device)
     shown, start = driving.shown(rate), time.monotonic()
-    first = best.picture if best else None
+    first = cut_window(best.picture, (0, 0, best.picture.shape[1], best.picture.shape[0]), size) if best else None
     with tqdm(total=int((shown > 0).sum()), unit="frame", disable=_hidden(options), file=sys.stderr) as bar:
         # Frames that a lower rate leaves out are not animated.
         wanted = compress(driving.frames(size), shown > 0)
@@ -129,11 +130,12 @@ def _networks(options: argparse.Namespace, device: str) -> tuple[int, Networks]:
     return size, networks
 
 
-def _best(options: argparse.Namespace, source: Picture, driving: Driving, size: int) -> Best:
+def _best(options: argparse.Namespace, driving: Driving) -> Best:
+    """Looked for in whole images: in the networks' square a face may be too small to be found."""
     model = models.load("dlib")
     assert model is not None
     with tqdm(total=len(driving), unit="frame", desc="best frame", disable=_hidden(options), file=sys.stderr) as bar:
-        return find_best_frame(source, _seen(driving.frames(size), bar), model)
+        return find_best_frame(read_image(options.source, options.background), _seen(driving.whole_frames(), bar), model)
 
 
 def _seen(frames: Iterable[Picture], bar: "tqdm[object]") -> Iterator[Picture]:
@@ -170,6 +172,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--config", help=f"of a checkpoint that does not tell it: {', '.join(CONFIGS)}, or a YAML file")
     parser.add_argument("--source", required=True, type=Path, help="a picture; it is scaled to the networks' square")
+    parser.add_argument(
+        "--background",
+        default=BACKGROUND,
+        metavar="COLOUR",
+        help="behind transparency: name or #rrggbb (default: %(default)s)",
+    )
     parser.add_argument("--driving", required=True, type=Path, help="a video; so are its frames")
     parser.add_argument("--output", required=True, type=Path, help="an MP4")
     movement = parser.add_mutually_exclusive_group()

@@ -25,7 +25,8 @@ from trainers.faces import find_face
 from trainers.ganimation.config import CONFIGS
 from trainers.ganimation.edit import Editor, Intensities, Strip, au_name, intensity, read_current, with_value
 from trainers.ganimation.restore import restore
-from trainers.video import Picture, read_whole_picture, write_picture
+from trainers.images import BACKGROUND, read_image
+from trainers.video import Picture, write_picture
 from transforms.extract.crop import Window
 from transforms.extract.landmarks import models
 
@@ -93,7 +94,7 @@ def _edit(options: argparse.Namespace) -> Done:
     strip = None if options.strip is None else _strip(options.strip)
     wanted = _wanted(options, strip)
     config, generator = restore(options.checkpoint, options.config)
-    picture, start, size = read_whole_picture(options.image), time.monotonic(), config.architecture.size
+    picture, start, size = read_image(options.image, options.background), time.monotonic(), config.architecture.size
     window = _window(options, picture, size)
     editor = Editor(generator, size, device)
     made = editor.edit(picture, window, wanted) if strip is None else editor.strip(picture, window, strip, wanted)
@@ -148,6 +149,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--checkpoint", required=True, type=Path, help="of jobs.train or the authors' code")
     parser.add_argument("--config", help=f"of a checkpoint that does not tell it: {', '.join(CONFIGS)}, or a YAML file")
     parser.add_argument("--image", required=True, type=Path, help="a picture with a face")
+    parser.add_argument(
+        "--background",
+        default=BACKGROUND,
+        metavar="COLOUR",
+        help="behind transparency: name or #rrggbb (default: %(default)s)",
+    )
     parser.add_argument(
         "--au",
         action="append",

@@ -23,6 +23,7 @@ from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show,
 from dataset.index import Dataset, Sample
 from schemas.atomic import write_whole
 from schemas.errors import ConfigError, DatasetError
+from schemas.output import refuse_strangers
 from trainers.fomm.config import CONFIGS, Config
 from trainers.fomm.evaluate import ClipScore, Pixels, Scores, comparison, score
 from trainers.fomm.fold import FoldedNetworks
@@ -70,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _evaluate(options: argparse.Namespace) -> int:
     if min(value for value in (options.limit, options.batch, 1) if value is not None) < 1:
         raise ConfigError("--limit and --batch are at least 1")
+    refuse_strangers(options.output, "evaluation", (TABLE, PICTURE))
     landmarks, _ = models.resolve(options.landmarks)
     _, device = start(options.device)
     config, detector, generator = restore(options.checkpoint, options.config)

@@ -13,8 +13,10 @@ from pathlib import Path
 from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
 from schemas.errors import ConfigError
 from schemas.lock import only_writer
+from schemas.output import refuse_strangers
 from trainers.fomm.config import CONFIGS
 from trainers.fomm.export import FORMATS, TOLERANCE, export
+from trainers.fomm.onnx_backend import EXPORT_JSON, GRAPHS
 from trainers.fomm.restore import restore
 
 DIFFERS = 1
@@ -45,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _export(options: argparse.Namespace) -> int:
     config, detector, generator = restore(options.checkpoint, options.config)
+    refuse_strangers(options.output, "export", (EXPORT_JSON, *(f"{name}.*" for name in GRAPHS)))
     options.output.mkdir(parents=True, exist_ok=True)
     with only_writer(options.output):
         found = export(detector, generator, config, options.output, options.format)

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
 from schemas.errors import ConfigError
+from trainers.images import BACKGROUND
 from trainers.talking_heads.config import CONFIGS
 from trainers.talking_heads.finetune import Trained, acquaint, finetune, restore
 from trainers.talking_heads.person import Acquainted, Person, save_person
@@ -100,7 +101,7 @@ def _portraits(options: argparse.Namespace, size_px: int) -> Portraits:
     model = face_model(options.landmarks)
     if options.video:
         return of_video(Driving.at(options.video), options.t, model, size_px, options.crop)
-    return of_pictures(options.frames, model, size_px, options.crop)
+    return of_pictures(options.frames, model, size_px, options.crop, options.background)
 
 
 def _taught(
@@ -130,6 +131,12 @@ def _parser() -> argparse.ArgumentParser:
     shown = parser.add_mutually_exclusive_group(required=True)
     shown.add_argument("--video", type=Path, help="of the person; --t of its frames are taken, evenly spread")
     shown.add_argument("--frames", type=Path, nargs="+", metavar="PICTURE", help="of the person")
+    parser.add_argument(
+        "--background",
+        default=BACKGROUND,
+        metavar="COLOUR",
+        help="behind transparency: name or #rrggbb (default: %(default)s)",
+    )
     parser.add_argument("--output", required=True, type=Path, help="file of the person, for jobs.drive")
     parser.add_argument("--t", type=int, default=8, metavar="FRAMES", help="of a video (default: 8)")
     parser.add_argument("--crop", choices=CROPS, default="face", help="face: as in VoxCeleb; none: pictures are so already")

@@ -23,7 +23,8 @@ from trainers.face_rotator.pose import DEFAULT_EXPRESSION, MOST_DEG, expression
 from trainers.face_rotator.puppet import Pose, Puppet
 from trainers.face_rotator.restore import Restored, restore
 from trainers.faces import face_window, find_landmarks, to_window
-from trainers.video import Picture, cut_window, read_whole_picture, write_picture
+from trainers.images import read_image, read_rgba
+from trainers.video import Picture, cut_window, write_picture
 from transforms.extract.landmarks import models
 
 OK, FAILED = 0, 1
@@ -97,8 +98,9 @@ def _restored(options: argparse.Namespace) -> Restored:
 
 def _subject(options: argparse.Namespace, size: int) -> Subject:
     """The picture at the networks' size: its face where that is asked for, else the whole."""
-    rgba = read_whole_picture(options.image, "RGBA")
-    picture = rgba if (rgba[..., 3] < 255).any() else np.ascontiguousarray(rgba[..., :3])
+    picture = read_rgba(options.image) if options.background is None else read_image(options.image, options.background)
+    if picture.shape[2] == 4 and (picture[..., 3] == 255).all():
+        picture = np.ascontiguousarray(picture[..., :3])
     whole = (0, 0, picture.shape[1], picture.shape[0])
     if (options.crop or ("none" if picture.shape[2] == 4 else "face")) == "none":
         return Subject(_scaled(picture, whole, size), None)
@@ -171,6 +173,9 @@ def _parser() -> argparse.ArgumentParser:
         "--checkpoint", required=True, type=Path, nargs="+", help="of jobs.train, or published files; of several, the last counts"
     )
     parser.add_argument("--image", required=True, type=Path, help="a picture of one head that faces the viewer")
+    parser.add_argument(
+        "--background", metavar="COLOUR", help="behind transparent pixels: a name or #rrggbb (default: the transparency is kept)"
+    )
     parser.add_argument("--pose", type=_pose, default=Pose(), help=f"degrees up to {MOST_DEG:g}, as yaw=10,pitch=-5,roll=0")
     parser.add_argument("--eyes", type=_eyes, metavar="L,R", help="the person's left and right eye, 0 open to 1 closed")
     parser.add_argument("--mouth", type=_share, metavar="M", help="0 closed to 1 open")

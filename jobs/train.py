@@ -19,13 +19,18 @@ from dataset.stream import ClipStream
 from dataset.world import World
 from schemas.errors import ConfigError, DatasetError, MotionShardsError
 from schemas.lock import only_writer
-from trainers.checkpoint import LAST, Place, read, resume
+from schemas.output import refuse_strangers
+from trainers.checkpoint import LAST, Place, resume
+from trainers.log import METRICS
 from trainers.loop import Run, train
 from trainers.models import MODELS, plan
 from trainers.parallel import start
 from trainers.task import PRECISIONS, Means, Plan, Task
+from trainers.weights import read
 
 _CONFIG = "config.json"
+# A run that was killed before its first checkpoint leaves these.
+RUN_FILES = (_CONFIG, METRICS, LAST, "step-*", "epoch-*", "pictures", "events.out.tfevents.*")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -100,6 +105,8 @@ def _train(options: argparse.Namespace) -> int:
     world, device = start(options.device)
     stream = _stream(options, wanted, world)
     task = wanted.task(_means(options, world, device), stream)
+    if not (options.output / LAST).is_file():
+        refuse_strangers(options.output, "training run", RUN_FILES)
     options.output.mkdir(parents=True, exist_ok=True)
     if world.rank:
         return _run(options, wanted, stream, task, device)

@@ -28,6 +28,7 @@ from schemas.errors import ConfigError
 from schemas.layout import DATASET_JSON, LOCK, WORK_DIR, text_of
 from schemas.lock import only_writer
 from schemas.manifest import FORMAT_VERSION, Manifest, Run, made_by
+from schemas.output import refuse_strangers
 from schemas.records import ShardUnit
 from transforms.extract.action_units.csv_folder import CsvFolder
 from transforms.extract.action_units.source import AuSource
@@ -118,7 +119,7 @@ def _make_directory(out: Path) -> None:
 def open_data_set(order: BuildOrder, config: BuildConfig, made_with: dict[str, str]) -> Manifest:
     """The data set's manifest, new or as it lies there; refuses one that would come out different."""
     if not (order.out / DATASET_JSON).exists():
-        refuse_strangers(order.out)
+        refuse_strangers(order.out, "data set")
         return _new_data_set(order, config, made_with)
     manifest = Manifest.read(order.out)
     if manifest.interrupted:
@@ -140,13 +141,6 @@ def _new_data_set(order: BuildOrder, config: BuildConfig, made_with: dict[str, s
 def folder_of(aus: AuSource | None) -> str:
     """The folder of csv files of action units; empty where there is none."""
     return str(aus.folder) if isinstance(aus, CsvFolder) else ""
-
-
-def refuse_strangers(out: Path) -> None:
-    """A directory with other things in it is not taken over: a typing error should not mix shards into a home directory."""
-    strangers = [entry.name for entry in out.iterdir() if entry.name not in (WORK_DIR, LOCK)]
-    if strangers:
-        raise ConfigError(f"--output {out} is not empty and holds no data set (there is {sorted(strangers)[0]!r})")
 
 
 def _forget(out: Path) -> None:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from pipeline import estimator, plan, runners
 from pipeline.device import gpus
-from pipeline.drive import folder_of, job_of, open_data_set, refuse_strangers
+from pipeline.drive import folder_of, job_of, open_data_set
 from pipeline.estimate_report import Outcomes, Run, expected_disk, expected_time, expected_yield
 from pipeline.estimator import F64, I64, Sample
 from pipeline.input import check_archives, resolved, shown
@@ -35,6 +35,7 @@ from schemas.errors import ConfigError
 from schemas.layout import DATASET_JSON, PLAN_DIR, marker_path, plan_path
 from schemas.manifest import Manifest
 from schemas.marker import read_marker
+from schemas.output import refuse_strangers
 from schemas.records import ShardUnit
 from schemas.tables import PLAN, completed
 
@@ -119,7 +120,7 @@ def _manifest(order: BuildOrder, config: BuildConfig, made_with: dict[str, str])
     if (order.out / DATASET_JSON).exists():
         return open_data_set(order, config, made_with)
     if order.out.is_dir():
-        refuse_strangers(order.out)
+        refuse_strangers(order.out, "data set")
     return Manifest(config, made_with, shown(resolved(order.input.root)), aus_from=folder_of(order.aus))
 
 

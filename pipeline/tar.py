@@ -9,6 +9,7 @@ from typing import Any
 
 from schemas.atomic import naming, sha256_of
 from schemas.errors import DatasetError
+from schemas.regular_file import open_regular
 from schemas.tables import Member
 
 
@@ -60,7 +61,7 @@ class ShardReader:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._stream = path.open("rb")
+            self._stream = open_regular(path)
         except OSError as error:
             raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
 

@@ -19,6 +19,8 @@ AUS = ("none", "openface", "csv")
 NO_FACE = ("reject", "keep")
 MAX_CLIP_BYTES = 1_000_000_000
 
+MOST_FRAMES, MOST_SIZE_PX = 999, 4096
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BuildConfig:
@@ -77,8 +79,8 @@ class BuildConfig:
         if self.landmarks == "auto":
             raise ValueError("landmarks is 'auto', must be resolved to a model")
         for name, low, high in (
-            ("frames", 1, 999),
-            ("size", 16, 4096),
+            ("frames", 1, MOST_FRAMES),
+            ("size", 16, MOST_SIZE_PX),
             ("jpeg_quality", 1, 100),
             ("seed", 0, 2**63 - 1),
             ("detect_every", 1, 1_000),

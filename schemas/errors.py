@@ -11,7 +11,11 @@ MotionShardsError
 └── Unreadable      bytes of a data set cannot be had, see `dataset.unreadable`; a reader replaces the clip and counts it
 """
 
+import re
+
 from schemas.reasons import REASONS
+
+_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 class MotionShardsError(Exception):
@@ -51,3 +55,9 @@ class ClipRejected(MotionShardsError):
         super().__init__(reason, detail)
         self.reason = reason
         self.detail = detail
+
+
+def one_line(error: BaseException) -> str:
+    """All that an error says, without terminal colours, line breaks and other characters that do not print."""
+    text = " ".join(_ANSI.sub("", str(error)).split())
+    return "".join(one if one.isprintable() else "?" for one in text) or type(error).__name__

@@ -17,6 +17,7 @@ from schemas.atomic import write_whole
 from schemas.config import BuildConfig, differences
 from schemas.errors import DatasetError
 from schemas.layout import DATASET_JSON, is_plain_name, text_of
+from schemas.regular_file import open_regular
 from schemas.removal import Removal
 from schemas.typed import check_types
 
@@ -176,9 +177,11 @@ class Manifest:
         """
         path = out / DATASET_JSON
         try:
-            if path.exists() and (not path.is_file() or path.stat().st_size > _MOST_BYTES):
-                raise DatasetError(f"{path} cannot be understood: it is no regular file, or far too large")
-            return cls.parse(path.read_bytes(), str(path))
+            with open_regular(path) as stream:
+                content = stream.read(_MOST_BYTES + 1)
+            if len(content) > _MOST_BYTES:
+                raise DatasetError(f"{path} cannot be understood: it is larger than {_MOST_BYTES} bytes")
+            return cls.parse(content, str(path))
         except FileNotFoundError:
             raise DatasetError(f"{out} holds no data set: {DATASET_JSON} is missing") from None
         except OSError as error:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from schemas.action_units import ActionUnits
 from schemas.layout import AUS, LANDMARK_SCORES, LANDMARKS, META, frame_suffix
+from schemas.members import array_member, meta_member
 from schemas.records import Clip
 from schemas.tables import QUALITY, spec_row
 
@@ -45,20 +46,22 @@ def npy_bytes(array: NDArray[Any]) -> bytes:
     return buffer.getvalue()
 
 
-def decode_arrays(members: Mapping[str, bytes]) -> dict[str, Any]:
+def decode_arrays(members: Mapping[str, bytes], frames: int | None = None) -> dict[str, Any]:
     """The arrays and the meta dict of a sample, by suffix without extension; frames stay JPEG bytes for the caller.
+
+    Members of other names, which somebody has added, are left out.
+
+    frames: N, where it is known
 
     Raises:
         ValueError: a member is not what its name says
     """
-    decoded: dict[str, Any] = {}
-    for suffix, content in members.items():
-        name, _, extension = suffix.rpartition(".")
-        if extension == "npy":
-            decoded[name] = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
-        elif extension == "json":
-            decoded[name] = json.loads(content)
-    return decoded
+    decoded: dict[str, Any] = {
+        name.removesuffix(".npy"): array_member(name, members[name], frames)
+        for name in (LANDMARKS, LANDMARK_SCORES, AUS)
+        if name in members
+    }
+    return {**decoded, "meta": meta_member(members[META], frames)} if META in members else decoded
 
 
 def _meta(clip: Clip) -> dict[str, Any]:

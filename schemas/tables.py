@@ -7,8 +7,6 @@ A later version may add columns, and fields of structs, at any place; they are n
 with nulls there, see `completed`.
 """
 
-import os
-import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -20,8 +18,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from schemas.action_units import ActionUnits
+from schemas.errors import DatasetError
 from schemas.layout import TUBE, text_of
 from schemas.records import Clip, ClipSpec, Packed, Quality, Rejected, Span
+from schemas.regular_file import open_regular
 
 QUALITY = tuple(field.name for field in fields(Quality))
 
@@ -87,6 +87,18 @@ NEVER_NULL_KEPT = ("n_frames", "source_frames", "duration_s", "members")
 INDEX = pa.schema([*_WHO, ("shard", pa.string()), *_KEPT])
 REJECTIONS = pa.schema([*_WHO, ("shard", pa.string()), *_LOST])
 MARKER = pa.schema([*_WHO, ("shard", pa.string()), ("kept", pa.bool_()), *_KEPT, *_LOST])
+
+
+def check_columns(found: pa.Schema, name: str) -> None:
+    """Raise DatasetError where a column of a stored index is of another type than a build writes; it may lack columns.
+
+    name: of the table, for the message
+    """
+    for field in found:
+        wanted = INDEX.field(field.name).type if field.name in INDEX.names else field.type
+        # Structs may lack fields that a later version added; what else is wrong with them is found when they are read.
+        if field.type != wanted and not (pa.types.is_nested(wanted) and pa.types.is_nested(field.type)):
+            raise DatasetError(f"{name}: the column {field.name} is {str(field.type)[:60]}, must be {str(wanted)[:60]}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,8 +223,7 @@ def open_parquet(path: Path) -> pq.ParquetFile:
     Raises:
         OSError, pa.ArrowException: it is no regular file (a FIFO would block), no parquet file, or declares an absurd size
     """
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        raise OSError(f"{path} is not a regular file")
+    open_regular(path).close()
     file = pq.ParquetFile(path)
     # Of a group's columns nothing is asked here: pyarrow ends the process where their statistics are damaged.
     for group in map(file.metadata.row_group, range(file.num_row_groups)):

@@ -2,10 +2,10 @@
 
     {"generator": …, "kp_detector": …, "optimizer_generator": …, "epoch": 12, "motionshards": {"step": …, "loader": …}}
 
-They are read with `weights_only=True`: a checkpoint from elsewhere can hold tensors and plain values and can do nothing.
+`trainers.weights` reads them.
 """
 
-import pickle
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 import torch
 
 from schemas.atomic import replacing
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, one_line
 from trainers import settings
 from trainers.task import Task
+from trainers.weights import networks_of, plain_state, read
 
 OURS = "motionshards"
 LAST = "last.pt"
@@ -54,31 +55,20 @@ def save(path: Path, task: Task, place: Place) -> None:
         torch.save(content, temporary)
 
 
-def read(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """A checkpoint's content, of ours or the authors', in torch's zip or its legacy format.
-
-    Raises:
-        ConfigError: there is none, it is damaged, or it holds more than tensors and plain values
-    """
-    try:
-        content = torch.load(path, map_location=device, weights_only=True)
-    except FileNotFoundError as error:
-        raise ConfigError(f"there is no checkpoint {path}") from error
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
-        raise ConfigError(f"{path} cannot be read as a checkpoint: {(str(error) or repr(error)).splitlines()[0]}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} is no checkpoint: it holds a {type(content).__name__}")
-    return content
-
-
 def load_networks(content: Mapping[str, Any], networks: Mapping[str, torch.nn.Module], path: Path) -> None:
     """Fill networks from a checkpoint. Raises ConfigError: it lacks one, or is of another architecture; keys are named."""
+    content = networks_of(content, networks)
     for name, network in networks.items():
         if name not in content:
-            raise ConfigError(f"{path} has no {name}; it has {', '.join(sorted(content))}")
-        if told := _difference(network.state_dict(), content[name]):
+            raise ConfigError(f"{path} has no {name}; it has {_some(sorted(content))}")
+        wanted = network.state_dict()
+        state = plain_state(content[name], wanted)
+        if told := _difference(wanted, state):
             raise ConfigError(f"{path}: {name} is of another architecture: {told}")
-        network.load_state_dict(content[name])
+        try:
+            network.load_state_dict(state)
+        except RuntimeError as error:  # tensors that cannot be copied, as sparse ones
+            raise ConfigError(f"{path}: {name} cannot be loaded: {one_line(error)}") from error
 
 
 def stored_config(content: Mapping[str, Any], path: Path, model: str, kind: type[T]) -> T:
@@ -94,8 +84,8 @@ def stored_config(content: Mapping[str, Any], path: Path, model: str, kind: type
         raise ConfigError(f"{path} is a checkpoint of {ours.get('model')}, not of {model}")
     try:
         return settings.from_json(kind, ours["config"])
-    except (KeyError, ValueError) as error:
-        raise ConfigError(f"{path}: its settings are of another version: {error}") from error
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{path}: its settings are of another version: {one_line(error)}") from error
 
 
 def resume(path: Path, task: Task, device: torch.device) -> Place:
@@ -108,20 +98,23 @@ def resume(path: Path, task: Task, device: torch.device) -> Place:
     ours = content.get(OURS)
     if not isinstance(ours, dict) or ours.get("version") != _VERSION:
         raise ConfigError(f"{path} holds weights and no training to go on with: --init begins with its weights")
-    if ours["model"] != task.name:
-        raise ConfigError(f"{path} is a checkpoint of {ours['model']}, not of {task.name}")
-    if other := _other_settings(ours["config"], task.config):
+    if ours.get("model") != task.name:
+        raise ConfigError(f"{path} is a checkpoint of {ours.get('model')}, not of {task.name}")
+    if other := _other_settings(ours.get("config"), task.config):
         raise ConfigError(f"{path} was trained with other settings: {'; '.join(other)}")
     for kind, names in task.names.items():
-        if told := _other_names(ours["names"][kind], names):
+        if told := _other_names(_names(ours, kind), names):
             raise ConfigError(f"{path} was trained on other {kind}: {told}. --init begins anew with its weights")
     load_networks(content, task.networks, path)
-    for name, optimizer in task.optimizers.items():
-        optimizer.load_state_dict(content[name])
-    for name, scheduler in task.schedulers.items():
-        scheduler.load_state_dict(ours["schedulers"][name])
-    torch.set_rng_state(ours["torch_rng"].cpu())
-    return Place(content["epoch"], ours["step"], ours["loader"])
+    try:
+        for name, optimizer in task.optimizers.items():
+            optimizer.load_state_dict(content[name])
+        for name, scheduler in task.schedulers.items():
+            scheduler.load_state_dict(ours["schedulers"][name])
+        torch.set_rng_state(ours["torch_rng"].cpu())
+        return Place(content["epoch"], ours["step"], ours["loader"])
+    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        raise ConfigError(f"{path} cannot be resumed from: {one_line(error)}") from error
 
 
 def _difference(wanted: Mapping[str, torch.Tensor], found: Any) -> str:
@@ -130,12 +123,18 @@ def _difference(wanted: Mapping[str, torch.Tensor], found: Any) -> str:
         return f"it is a {type(found).__name__}"
     missing, more = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
     shapes = [
-        f"{name} is {list(found[name].shape)}, not {list(wanted[name].shape)}"
+        f"{name} is {list(getattr(found[name], 'shape', ()))}, not {list(wanted[name].shape)}"
         for name in wanted.keys() & found.keys()
-        if found[name].shape != wanted[name].shape
+        if getattr(found[name], "shape", None) != wanted[name].shape
     ]
     parts = [("missing", missing), ("unknown", more), ("shapes", sorted(shapes))]
     return "; ".join(f"{word}: {_some(names)}" for word, names in parts if names)
+
+
+def _names(ours: Mapping[str, Any], kind: str) -> list[str]:
+    """The names that a checkpoint lists; none where it is damaged."""
+    listed = ours["names"].get(kind) if isinstance(ours.get("names"), dict) else None
+    return [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
 
 
 def _other_names(stored: Sequence[str], wanted: Sequence[str]) -> str:
@@ -160,4 +159,4 @@ def _other_settings(stored: Any, wanted: Any, name: str = "") -> list[str]:
             told for key in keys for told in _other_settings(stored.get(key), wanted.get(key), f"{name}.{key}" if name else key)
         ]
     as_list = [list(value) if isinstance(value, tuple) else value for value in (stored, wanted)]
-    return [] if as_list[0] == as_list[1] else [f"{name} was {stored!r}, is {wanted!r}"]
+    return [] if as_list[0] == as_list[1] else [f"{name} was {reprlib.repr(stored)}, is {wanted!r}"]

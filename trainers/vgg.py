@@ -5,7 +5,6 @@ convolution is followed by a ReLU and each stage by a pooling. In VGG19 0, 2, 5,
 36 poolings. Files of VGGFace (Parkhi et al. 2015) name convolutions by stage, conv1_1, conv1_2, conv2_1, ...; both are read.
 """
 
-import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from schemas.errors import ConfigError
+from trainers.weights import plain_state, read
 
 NONE = "none"
 RELU_N_1 = (1, 6, 11, 20, 29)
@@ -124,16 +124,11 @@ def find(choice: str | None, net: Net = VGG19) -> Path:
 
 def _weights(path: Path, net: Net, wanted: dict[str, Tensor]) -> dict[str, Tensor]:
     """The entries of `wanted` from the file, which holds more."""
-    try:
-        stored: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
-        raise ConfigError(
-            f"{path} cannot be read as weights: {(str(error).splitlines() or [type(error).__name__])[0]}"
-        ) from error
-    if isinstance(stored, dict) and "conv1_1.weight" in stored:
+    stored = plain_state(read(path))
+    if "conv1_1.weight" in stored:
         stored = {**stored, **_renumbered(stored, net)}
     for name, tensor in wanted.items():
-        if not isinstance(stored, dict) or name not in stored or getattr(stored[name], "shape", None) != tensor.shape:
+        if name not in stored or getattr(stored[name], "shape", None) != tensor.shape:
             raise ConfigError(
                 f"{path} does not hold {net.whose} {net.name}: {name} {[*tensor.shape]} is not in it ({net.file} is meant)"
             )

@@ -16,7 +16,7 @@ from pathlib import Path
 import ffmpeg
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from schemas.atomic import beside
 from schemas.errors import ClipRejected, ConfigError
@@ -99,23 +99,6 @@ class Driving:
     def _pairs(self, small_px: int) -> Iterator[tuple[Picture, Picture]]:
         with _told(self.path):
             yield from stream(Media.at(self.path), self.timeline, 0, len(self), (small_px, small_px), _PATIENCE_S)
-
-
-def read_whole_picture(path: Path, mode: str = "RGB") -> Picture:
-    """A PNG, JPEG or other picture, upright, uint8 [H,W,C] as `mode` of Pillow says. Raises ConfigError."""
-    try:
-        with Image.open(path) as opened:
-            return np.array(ImageOps.exif_transpose(opened).convert(mode))
-    except FileNotFoundError as error:
-        raise ConfigError(f"there is no picture {path}") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ConfigError(f"{path} cannot be read as a picture: {error}") from error
-
-
-def read_picture(path: Path, size_px: int) -> Picture:
-    """A PNG, JPEG or other picture, upright and without transparency, uint8 [size,size,3]. Raises ConfigError."""
-    rgb = read_whole_picture(path)
-    return cut_window(rgb, (0, 0, rgb.shape[1], rgb.shape[0]), size_px)
 
 
 def write_picture(path: Path, picture: Picture) -> None:

@@ -6,18 +6,19 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
 
 from dataset.index import read_members
 from dataset.report.clips import MEASURES
 from dataset.report.tables import Rows, rows_at
 from schemas.layout import AUS, INDEX, LANDMARKS, META, frame_suffix, tar_path
+from schemas.regular_file import open_regular
 from schemas.sample import decode_arrays
 from schemas.tables import INDEX as SCHEMA
+from transforms.extract.encode import decode_frames
 
 _WHO = ("key", "split", "identity", "video", "shard", "members", "n_frames", "duration_s", *MEASURES, "faces")
-_PLACE = ("key", "split", "shard", "members")
+_PLACE = ("key", "split", "shard", "members", "n_frames")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +54,13 @@ def read_samples(out: Path, rows: Rows) -> Iterator[Sample]:
     """The clips in these rows of the index. A clip that cannot be read has no frame. Raises DatasetError."""
     for row in rows_at(out / INDEX, SCHEMA, _WHO, rows) if len(rows) else []:
         try:
-            with tar_path(out, row["split"], row["shard"]).open("rb") as stream:
+            with open_regular(tar_path(out, row["split"], row["shard"])) as stream:
                 yield Sample(row, _shown(row, stream))
         except OSError as error:
             yield Sample(row, None, f"{row['shard']}.tar: {error.strerror}")
         except KeyError as error:
             yield Sample(row, None, f"{error.args[0]} is missing")
-        except (ValueError, IndexError, TypeError) as error:  # what a member of another format can end in
+        except ValueError as error:
             yield Sample(row, None, str(error))
 
 
@@ -76,19 +77,19 @@ def read_aus(out: Path, rows: Rows) -> tuple[NDArray[np.float32], int]:
 def _each_aus(out: Path, rows: Rows) -> Iterator[NDArray[np.float32] | None]:
     for row in rows_at(out / INDEX, SCHEMA, _PLACE, rows) if len(rows) else []:
         try:
-            with tar_path(out, row["split"], row["shard"]).open("rb") as stream:
-                yield _arrays(stream, _members(row["members"], AUS)).get(_stem(AUS))
+            with open_regular(tar_path(out, row["split"], row["shard"])) as stream:
+                yield _arrays(stream, _members(row["members"], AUS), row["n_frames"]).get(_stem(AUS))
         except (OSError, ValueError):
             yield None
 
 
 def _shown(row: dict[str, Any], stream: BinaryIO) -> Shown:
     """The middle frame, or the one nearest to it in which a face was found."""
-    arrays = _arrays(stream, _members(row["members"], META, LANDMARKS, AUS))
+    arrays = _arrays(stream, _members(row["members"], META, LANDMARKS, AUS), row["n_frames"])
     meta, landmarks, aus = arrays[_stem(META)], arrays.get(_stem(LANDMARKS)), arrays.get(_stem(AUS))
     number = _frame_to_show(row["n_frames"], landmarks)
     suffix = frame_suffix(number)
-    rgb = simplejpeg.decode_jpeg(read_members(stream, _members(row["members"], suffix))[suffix], "RGB")
+    (rgb,) = decode_frames([read_members(stream, _members(row["members"], suffix))[suffix]])
     return Shown(
         number,
         rgb,
@@ -120,8 +121,8 @@ def _members(members: Sequence[dict[str, Any]], *suffixes: str) -> list[dict[str
     return [member for member in members if member["suffix"] in suffixes]
 
 
-def _arrays(stream: BinaryIO, members: list[dict[str, Any]]) -> dict[str, Any]:
-    return decode_arrays(read_members(stream, members))
+def _arrays(stream: BinaryIO, members: list[dict[str, Any]], frames: int) -> dict[str, Any]:
+    return decode_arrays(read_members(stream, members), frames)
 
 
 def _stem(suffix: str) -> str:

@@ -22,7 +22,8 @@ from trainers.fomm.config import Config
 from trainers.fomm.fold import FoldedNetworks
 from trainers.fomm.generator import OcclusionAwareGenerator
 from trainers.fomm.keypoints import KPDetector
-from trainers.video import Driving, Picture, read_picture, write
+from trainers.images import read_square
+from trainers.video import Driving, Picture, write
 from transforms.extract.ffmpeg import ffmpeg_path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -128,7 +129,7 @@ def animate(inputs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> 
 def expected(inputs: Path, movement: Movement, first: int) -> np.ndarray:
     frames = [frame.copy() for frame in Driving.at(inputs / "driving.mp4").frames(SIZE)]
     made = networks(architecture())
-    animator = Animator(FoldedNetworks(made["kp_detector"], made["generator"]), read_picture(inputs / "face.png", SIZE), movement)
+    animator = Animator(FoldedNetworks(made["kp_detector"], made["generator"]), read_square(inputs / "face.png", SIZE), movement)
     return np.array([*animator.animate(frames, first=frames[first])])
 
 

@@ -18,7 +18,8 @@ from trainers.ganimation.architecture import Architecture
 from trainers.ganimation.config import Config
 from trainers.ganimation.edit import Editor, au_name, lay_over
 from trainers.ganimation.networks import Generator, Painting
-from trainers.video import Picture, read_whole_picture
+from trainers.images import read_image
+from trainers.video import Picture
 
 SHAPE = Architecture(size=64, width=4, residuals=1)
 Edit = Callable[..., tuple[int, str, str]]
@@ -75,7 +76,7 @@ def test_a_face_is_changed_where_it_is(edit: Edit, inputs: Path, tmp_path: Path)
     status, out, err = edit("--au", "AU12=1.0", "--au", "au4=0.5", "--json")
     assert (status, err) == (0, "")
     told = json.loads(out)
-    before, after = read_whole_picture(inputs / "face.png"), read_whole_picture(tmp_path / "out.png")
+    before, after = read_image(inputs / "face.png"), read_image(tmp_path / "out.png")
     assert (told["height_px"], told["width_px"]) == before.shape[:2] == after.shape[:2]
     assert {name: value for name, value in told["aus"].items() if value} == {"AU12": 1.0, "AU04": 0.5}
     x0, y0, x1, y1 = told["window"]
@@ -88,12 +89,12 @@ def test_a_face_is_changed_where_it_is(edit: Edit, inputs: Path, tmp_path: Path)
     expected = Editor(generator(), 64).edit(before, tuple(told["window"]), aus(AU12=1, AU04=0.5))
     np.testing.assert_array_equal(after, expected)
     assert edit("--au", "AU12=0", "--au", "au4=0.5")[0] == 0
-    assert np.abs(read_whole_picture(tmp_path / "out.png").astype(int) - after).max() > 2, "action units make the difference"
+    assert np.abs(read_image(tmp_path / "out.png").astype(int) - after).max() > 2, "action units make the difference"
 
 
 def test_a_picture_that_is_a_face_already(edit: Edit, inputs: Path, tmp_path: Path) -> None:
     status, out, _ = edit("--au", "AU12=1", "--crop", "none")
-    before, after = read_whole_picture(inputs / "face.png"), read_whole_picture(tmp_path / "out.png")
+    before, after = read_image(inputs / "face.png"), read_image(tmp_path / "out.png")
     height, width = before.shape[:2]
     assert status == 0 and out.startswith(
         f"{tmp_path / 'out.png'}: {width} x {height} px, face in (0, 0, {width}, {height}); AU12 1.00"
@@ -106,10 +107,10 @@ def test_a_strip_shows_each_intensity_and_its_mask(edit: Edit, inputs: Path, tmp
     status, out, _ = edit("--strip", "AU12=0.2:0.8:3", "--au", "AU04=0.5", "--crop", "none", "--json")
     told = json.loads(out)
     assert status == 0 and "AU12" not in told["aus"] and told["aus"]["AU04"] == 0.5
-    sheet = read_whole_picture(tmp_path / "out.png")
+    sheet = read_image(tmp_path / "out.png")
     top = sheet.shape[0] - 2 * 64 - 2
     assert sheet.shape[1] == 4 * 66 - 2 and top >= 12
-    editor, picture = Editor(generator(), 64), read_whole_picture(inputs / "face.png")
+    editor, picture = Editor(generator(), 64), read_image(inputs / "face.png")
     face = editor.face(picture, (0, 0, picture.shape[1], picture.shape[0]))
     np.testing.assert_array_equal(sheet[top : top + 64, :64], face)
     for number, value in enumerate((0.2, 0.5, 0.8), 1):
@@ -124,7 +125,7 @@ def test_a_strip_shows_each_intensity_and_its_mask(edit: Edit, inputs: Path, tmp
 
 def test_a_strip_has_seven_steps_from_0_to_1(edit: Edit, tmp_path: Path) -> None:
     assert edit("--strip", "AU12", "--crop", "none")[0] == 0
-    assert read_whole_picture(tmp_path / "out.png").shape[1] == 8 * 66 - 2
+    assert read_image(tmp_path / "out.png").shape[1] == 8 * 66 - 2
 
 
 def test_other_action_units_are_as_openface_found_them(edit: Edit, tmp_path: Path) -> None:

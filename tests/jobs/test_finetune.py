@@ -15,6 +15,7 @@ from skimage import data
 
 from jobs.finetune import main
 from trainers.faces import find_landmarks
+from trainers.images import read_square
 from trainers.talking_heads.architecture import Architecture
 from trainers.talking_heads.config import Config, LossWeights, TrainingConfig
 from trainers.talking_heads.discriminator import Discriminator
@@ -24,7 +25,7 @@ from trainers.talking_heads.generator import Generator
 from trainers.talking_heads.losses import PictureLoss
 from trainers.talking_heads.person import load_person
 from trainers.talking_heads.portraits import face_model, of_pictures, of_video, spread
-from trainers.video import Driving, Picture, read_picture, write
+from trainers.video import Driving, Picture, write
 
 SIZE = 64
 CONFIG = Config(
@@ -109,7 +110,7 @@ def test_portraits_of_pictures_and_of_a_video(inputs: Path) -> None:
     moved = video.landmarks_px.mean(axis=(1, 2))
     assert moved[3] < moved[0] < moved[1] < moved[2], "in one window the face moves"
     whole = of_pictures([inputs / "a.png"], model, SIZE, "none")
-    np.testing.assert_array_equal(whole.pictures[0], read_picture(inputs / "a.png", SIZE))
+    np.testing.assert_array_equal(whole.pictures[0], read_square(inputs / "a.png", SIZE))
     points = find_landmarks(face(), model)
     assert points is not None
     np.testing.assert_allclose(whole.landmarks_px[0], (points + 0.5) * (SIZE / 160) - 0.5, atol=1e-4)

@@ -8,10 +8,11 @@ import torch
 import dataset.build
 import jobs.train
 from dataset.index import Dataset
-from trainers.checkpoint import load_networks, read
+from trainers.checkpoint import load_networks
 from trainers.fomm.config import Config
 from trainers.fomm.generator import OcclusionAwareGenerator
 from trainers.fomm.keypoints import KPDetector
+from trainers.weights import read
 
 SMALL = """
 architecture:

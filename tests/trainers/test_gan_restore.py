@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from schemas.errors import ConfigError
-from trainers.checkpoint import read
 from trainers.ganimation.architecture import Architecture
 from trainers.ganimation.config import Config
 from trainers.ganimation.networks import Critic, Generator
 from trainers.ganimation.restore import begin, restore
+from trainers.weights import read
 
 SHAPE = Architecture(size=16, width=2, residuals=1)
 

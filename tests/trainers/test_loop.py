@@ -14,9 +14,10 @@ from dataset.batch import Batch
 from dataset.loader import make_loader
 from dataset.stream import ClipStream, Pairs
 from schemas.errors import ConfigError, TrainingFailed
-from trainers.checkpoint import LAST, Place, load_networks, read, resume
+from trainers.checkpoint import LAST, Place, load_networks, resume
 from trainers.log import Log
 from trainers.loop import Run, train
+from trainers.weights import read
 
 
 class OneNumber:

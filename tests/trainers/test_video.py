@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from schemas.errors import ConfigError
-from trainers.video import Driving, Picture, read_picture, write
+from trainers.images import read_square
+from trainers.video import Driving, Picture, write
 from transforms.extract.ffmpeg import ffmpeg_path
 
 MakeVideo = Callable[..., Path]
@@ -170,7 +171,7 @@ def test_a_saved_frame_is_that_of_the_video(corpus: Path, tmp_path: Path) -> Non
     driving = Driving.at(path)
     first = next(driving.frames(driving.timeline.size_px[0]))
     Image.fromarray(first).save(tmp_path / "first.png")
-    np.testing.assert_array_equal(read_picture(tmp_path / "first.png", 64), next(driving.frames(64)))
+    np.testing.assert_array_equal(read_square(tmp_path / "first.png", 64), next(driving.frames(64)))
 
 
 def test_pictures_are_upright_and_opaque(tmp_path: Path) -> None:
@@ -178,14 +179,15 @@ def test_pictures_are_upright_and_opaque(tmp_path: Path) -> None:
     halves[:20] = (250, 10, 20, 0)
     halves[20:] = (10, 20, 250, 255)
     Image.fromarray(halves).save(tmp_path / "a.png")
-    found = read_picture(tmp_path / "a.png", 32)
+    found = read_square(tmp_path / "a.png", 32)
     assert found.shape == (32, 32, 3) and found.dtype == np.uint8
-    np.testing.assert_allclose(found[4].mean(axis=0), (250, 10, 20), atol=2)
+    np.testing.assert_allclose(found[4].mean(axis=0), 255, atol=2)
+    assert np.abs(read_square(tmp_path / "a.png", 32, "#102030")[4].mean(axis=0) - (16, 32, 48)).max() <= 2
     np.testing.assert_allclose(found[-4].mean(axis=0), (10, 20, 250), atol=2)
     turned = Image.Exif()
     turned[0x0112] = 6  # to be turned by a quarter, clockwise
     Image.fromarray(halves[..., :3]).save(tmp_path / "b.jpg", exif=turned, quality=95, subsampling=0)
-    np.testing.assert_allclose(read_picture(tmp_path / "b.jpg", 32)[:, -4].mean(axis=0), (250, 10, 20), atol=8)
+    np.testing.assert_allclose(read_square(tmp_path / "b.jpg", 32)[:, -4].mean(axis=0), (250, 10, 20), atol=8)
 
 
 def test_unusable_pictures_are_told(tmp_path: Path) -> None:
@@ -195,8 +197,8 @@ def test_unusable_pictures_are_told(tmp_path: Path) -> None:
     (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:5000])
     for name in ("text.png", "cut.png"):
         with pytest.raises(ConfigError, match=f"{name} cannot be read as a picture"):
-            read_picture(tmp_path / name, 32)
+            read_square(tmp_path / name, 32)
     with pytest.raises(ConfigError, match="there is no picture"):
-        read_picture(tmp_path / "absent.png", 32)
+        read_square(tmp_path / "absent.png", 32)
     with pytest.raises(ConfigError, match="cannot be read as a picture"):
-        read_picture(tmp_path, 32)
+        read_square(tmp_path, 32)

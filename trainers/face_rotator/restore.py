@@ -8,10 +8,11 @@ from typing import Any
 from torch import nn
 
 from schemas.errors import ConfigError
-from trainers.checkpoint import OURS, load_networks, read, stored_config
+from trainers.checkpoint import OURS, load_networks, stored_config
 from trainers.face_rotator.architecture import Architecture
 from trainers.face_rotator.config import Config
 from trainers.face_rotator.networks import NAMES, is_trained, make_networks
+from trainers.weights import networks_of, plain_state, read
 
 _TELLING = {
     "color_change.0.weight": "morpher",
@@ -39,9 +40,11 @@ def fill(content: Mapping[str, Any], networks: Mapping[str, nn.Module], path: Pa
     Raises:
         ConfigError: it holds none of them, or one of another architecture
     """
+    content = networks_of(content, networks)
     named = {name: content[name] for name in networks if name in content}
     if not named:
-        named = {name: content for key, name in _TELLING.items() if key in content and name in networks}
+        bare = plain_state(content)
+        named = {name: bare for key, name in _TELLING.items() if key in bare and name in networks}
     if not named:
         keys = sorted(map(str, content))
         more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from schemas.errors import ConfigError
+from trainers.faces import find_landmarks
 from trainers.fomm.normalize import hull_areas
 from trainers.video import Picture
 from transforms.extract.landmarks.models import FaceModel
@@ -62,12 +63,15 @@ def find_best_frame(source: Picture, frames: Iterable[Picture], model: FaceModel
 
 
 def face_shape(picture: Picture, model: FaceModel) -> NDArray[np.float64] | None:
-    """[68,2], landmarks of the best face of uint8 [H,W,3] about their mean, of a face of hull area 1; None: there is none."""
-    found = model.detect(picture[None])[0]
-    if not len(found):
+    """[68,2], landmarks of the best face of uint8 [H,W,3] about their mean, of a face of hull area 1; None: there is none.
+
+    They are those of the picture squeezed into a square, which is how the networks see it.
+    """
+    found = find_landmarks(picture, model)
+    if found is None:
         return None
-    points = model.landmarks(picture[None], found.boxes_px[:1]).points_px[0].astype(np.float64)
-    area = float(hull_areas(torch.from_numpy(points)[None])[0]) if np.isfinite(points).all() else 0.0
+    points = found.astype(np.float64) / (picture.shape[1], picture.shape[0])
+    area = float(hull_areas(torch.from_numpy(points)[None])[0])
     if not area:
         return None
     shape: NDArray[np.float64] = (points - points.mean(axis=0)) / np.sqrt(area)

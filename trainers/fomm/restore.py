@@ -3,10 +3,11 @@
 from pathlib import Path
 
 from trainers import settings
-from trainers.checkpoint import load_networks, read, stored_config
+from trainers.checkpoint import load_networks, stored_config
 from trainers.fomm.config import CONFIGS, Config
 from trainers.fomm.generator import OcclusionAwareGenerator
 from trainers.fomm.keypoints import KPDetector
+from trainers.weights import read
 
 
 def restore(path: Path, choice: str | None = None) -> tuple[Config, KPDetector, OcclusionAwareGenerator]:

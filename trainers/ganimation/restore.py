@@ -13,14 +13,14 @@ from torch import nn
 
 from schemas.errors import ConfigError
 from trainers import settings
-from trainers.checkpoint import load_networks, read, stored_config
+from trainers.checkpoint import load_networks, stored_config
 from trainers.ganimation.config import CONFIGS, Config
 from trainers.ganimation.networks import Generator
+from trainers.weights import networks_of, plain_state, read
 
 GENERATOR, CRITIC = "G", "D"
 _UNUSED = ("running_mean", "running_var", "num_batches_tracked")
 _MARKS = {"img_reg.0.weight": GENERATOR, "conv2.weight": CRITIC}
-_PREFIX = "module."
 
 
 def states(content: Mapping[str, Any], path: Path) -> dict[str, dict[str, Any]]:
@@ -29,6 +29,7 @@ def states(content: Mapping[str, Any], path: Path) -> dict[str, dict[str, Any]]:
     Raises:
         ConfigError: it holds neither `G` nor `D`, nor is it the state of one of them
     """
+    content = networks_of(content, dict.fromkeys((GENERATOR, CRITIC)))
     found = {name: content[name] for name in (GENERATOR, CRITIC) if isinstance(content.get(name), Mapping)}
     if not found:
         bare = _cleaned(content)
@@ -70,7 +71,7 @@ def restore(path: Path, choice: str | None = None) -> tuple[Config, Generator]:
 
 
 def _cleaned(state: Mapping[str, Any]) -> dict[str, Any]:
-    return {key.removeprefix(_PREFIX): value for key, value in state.items() if not key.endswith(_UNUSED)}
+    return {key: value for key, value in plain_state(state).items() if not key.endswith(_UNUSED)}
 
 
 def _beside(path: Path, name: str) -> Path | None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim import Adam
 
 from trainers import settings
-from trainers.checkpoint import load_networks, read, stored_config
+from trainers.checkpoint import load_networks, stored_config
 from trainers.parallel import update
 from trainers.talking_heads.config import CONFIGS, Config, TrainingConfig
 from trainers.talking_heads.discriminator import Discriminator
@@ -22,6 +22,7 @@ from trainers.talking_heads.episodes import Goals
 from trainers.talking_heads.generator import Generator
 from trainers.talking_heads.losses import PictureLoss, hinge_loss
 from trainers.talking_heads.person import Person
+from trainers.weights import read
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

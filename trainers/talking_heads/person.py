@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from schemas.atomic import replacing
 from schemas.errors import ConfigError
-from trainers.checkpoint import OURS, load_networks, read, stored_config
+from trainers.checkpoint import OURS, load_networks, stored_config
 from trainers.talking_heads.config import Config
 from trainers.talking_heads.generator import Generator
 from trainers.talking_heads.videos import VIDEOS
+from trainers.weights import read
 
 _PERSON, _LANDMARKS = "person", "landmarks"
 _VERSION = 1

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from schemas.errors import ConfigError
 from trainers.faces import face_window, find_landmarks, to_window
+from trainers.images import BACKGROUND, read_image
 from trainers.talking_heads.episodes import Goals, draw
-from trainers.video import Driving, Picture, cut_window, read_whole_picture
+from trainers.video import Driving, Picture, cut_window
 from transforms.extract.crop import Window
 from transforms.extract.landmarks import models
 from transforms.extract.landmarks.models import FaceModel
@@ -55,11 +56,11 @@ def face_model(choice: str) -> FaceModel:
     return model
 
 
-def of_pictures(paths: Sequence[Path], model: FaceModel, size_px: int, crop: str) -> Portraits:
+def of_pictures(paths: Sequence[Path], model: FaceModel, size_px: int, crop: str, background: str = BACKGROUND) -> Portraits:
     """Each picture's face in a window of its own, or the whole picture. Raises ConfigError: none has a face."""
     found = []
     for path in paths:
-        picture = read_whole_picture(path)
+        picture = read_image(path, background)
         points = find_landmarks(picture, model)
         if points is not None:
             found.append((picture, points, _whole(picture) if crop == "none" else face_window(points, _extent(picture))))

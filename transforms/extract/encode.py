@@ -6,6 +6,11 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
+from schemas.config import MOST_SIZE_PX
+
+MOST_DECODED_BYTES = 1 << 30  # of the frames of a sample that is decoded whole; views of a stream decode what they pick
+MOST_SCANS = 100  # of a progressive JPEG, which has some ten: each costs a pass over all blocks, and may have a few bytes
+
 
 def encode_jpegs(rgb: NDArray[np.uint8], quality: int) -> tuple[bytes, ...]:
     """Each frame of uint8 [T,H,W,3] as a baseline JPEG, chroma halved (4:2:0) as it is in practically every source video."""
@@ -16,14 +21,42 @@ def decode_frames(jpegs: Sequence[bytes]) -> NDArray[np.uint8]:
     """Frames of one size as uint8 [N,H,W,3], RGB.
 
     Raises:
-        ValueError: no frames, a damaged one, or one of another size
+        ValueError: no frames, a damaged one, one of another size, or more than MOST_DECODED_BYTES together
     """
     if not jpegs:
         raise ValueError("there are no frames")
-    height, width, *_ = simplejpeg.decode_jpeg_header(jpegs[0])
+    height, width = _size_px(jpegs[0])
+    if len(jpegs) * height * width * 3 > MOST_DECODED_BYTES:
+        raise ValueError(f"{len(jpegs)} frames of {width}x{height} px are more than {MOST_DECODED_BYTES:,} bytes")
     frames = np.empty((len(jpegs), height, width, 3), np.uint8)
     for frame, jpeg in zip(frames, jpegs, strict=True):
-        if simplejpeg.decode_jpeg_header(jpeg)[:2] != (height, width):
-            raise ValueError("frames differ in size")
-        simplejpeg.decode_jpeg(jpeg, "RGB", buffer=frame)
+        decode_into(jpeg, frame)
     return frames
+
+
+def decode_into(jpeg: bytes, frame: NDArray[np.uint8]) -> None:
+    """Decode a JPEG into `frame`, uint8 [H,W,3].
+
+    Raises:
+        ValueError: it is damaged, of another size, or has more than MOST_SCANS scans
+    """
+    if jpeg.count(b"\xff\xda") > MOST_SCANS:
+        raise ValueError(f"a frame has more than {MOST_SCANS} scans")
+    decoded = simplejpeg.decode_jpeg(jpeg, "RGB", buffer=frame)  # refuses what is too large for the buffer before decoding
+    if decoded.shape != frame.shape:
+        raise ValueError(f"a frame is {decoded.shape[1]}x{decoded.shape[0]} px, not {frame.shape[1]}x{frame.shape[0]}")
+
+
+def square_side_px(jpeg: bytes) -> int:
+    """The side of a stored frame. Raises ValueError: it is no JPEG, not square, or larger than a build makes them."""
+    height, width = _size_px(jpeg)
+    if height != width:
+        raise ValueError(f"a frame is {width}x{height} px, not square")
+    return height
+
+
+def _size_px(jpeg: bytes) -> tuple[int, int]:
+    height, width, *_ = simplejpeg.decode_jpeg_header(jpeg)
+    if max(height, width) > MOST_SIZE_PX:
+        raise ValueError(f"a frame is {width}x{height} px, more than {MOST_SIZE_PX} a side")
+    return height, width

@@ -1,0 +1,109 @@
+"""Parse the members of samples that anyone may have written: bounded in memory and time, and ValueError is the only error.
+
+MOST_META_BYTES: a longer meta.json is refused before it is parsed, since nested lists then take up to 25 times their text.
+"""
+
+import functools
+import json
+import math
+import re
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.action_units import INTENSITIES, PRESENCES
+from schemas.layout import AUS, LANDMARK_SCORES, LANDMARKS
+from schemas.tables import QUALITY
+
+MOST_META_BYTES = 16 << 20
+
+_ROWS = {LANDMARKS: (68, 2), LANDMARK_SCORES: (68,), AUS: (len(INTENSITIES),)}
+_MAGIC = b"\x93NUMPY\x01\x00"
+_HEADER = re.compile(rb"\{'descr': '<f4', 'fortran_order': False, 'shape': \((\d{1,3}), ([\d, ]{2,9})\), \} *\n")
+_TEXTS = ("key", "identity")
+_NUMBERS: dict[str, tuple[int, ...]] = {
+    **dict.fromkeys(("span", "frame_index", "pts_s", *QUALITY), ()),
+    "source_size_px": (2,),
+    "content_px": (4,),
+    "source_to_crop": (2, 3),
+}
+_NUMBERS_OF_FACES: dict[str, tuple[int, ...]] = {"boxes_px": (4,), "box_scores": ()}
+_NUMBERS_OF_AUS: dict[str, tuple[int, ...]] = {"au_confidence": (), "au_presence": (len(PRESENCES),)}
+_NEVER_NULL = ("span", "frame_index", "pts_s", "source_size_px", "content_px", "source_to_crop")
+
+
+def array_member(suffix: str, content: bytes, frames: int | None = None) -> NDArray[np.float32]:
+    """The array of landmarks.npy, landmark_scores.npy or aus.npy, float32 [N,...], sharing the memory of `content`.
+
+    The header has to be what `numpy.save` writes for such an array. It is matched, not evaluated, which is also faster.
+
+    frames: N, where it is known
+
+    Raises:
+        ValueError: it is another array, or none
+    """
+    end = 10 + int.from_bytes(content[8:10], "little")
+    shape = _shape(content[:end], suffix)
+    if frames is not None and shape[0] != frames:
+        raise ValueError(f"{suffix} has {shape[0]} rows for {frames} frames")
+    if len(content) - end != 4 * math.prod(shape):
+        raise ValueError(f"{suffix} has {len(content) - end} bytes for float32 {list(shape)}")
+    return np.frombuffer(content, np.float32, offset=end).reshape(shape)
+
+
+@functools.lru_cache(maxsize=256)
+def _shape(header: bytes, suffix: str) -> tuple[int, ...]:
+    rows = _ROWS[suffix]
+    found = _HEADER.fullmatch(header[10:]) if header.startswith(_MAGIC) else None
+    if found is None or found[2].decode() != ", ".join(map(str, rows)):
+        raise ValueError(f"{suffix} is not a npy file of float32 [N,{','.join(map(str, rows))}] in C order")
+    return int(found[1]), *rows
+
+
+def meta_member(content: bytes, frames: int | None = None) -> dict[str, Any]:
+    """The object of meta.json, whose lists of values a frame have been checked for length, shape and type.
+
+    frames: N, where it is known; else that of `pts_s`
+
+    Raises:
+        ValueError: it is no such object
+    """
+    meta = parse_json(content)
+    if not isinstance(meta, dict):
+        raise ValueError("meta.json is no JSON object")
+    for name in _TEXTS:
+        if not isinstance(meta.get(name), str):
+            raise ValueError(f"meta.json: {name} is no text")
+    count = len(meta["pts_s"]) if frames is None and isinstance(meta.get("pts_s"), list) else frames or 0
+    wanted = _NUMBERS | {name: shape for name, shape in (_NUMBERS_OF_FACES | _NUMBERS_OF_AUS).items() if name in meta}
+    for name, shape in wanted.items():
+        if not _are_numbers(meta.get(name), (count, *shape), name not in _NEVER_NULL):
+            raise ValueError(f"meta.json: {name} is not a list of numbers {[count, *shape]}")
+    valid = meta.get("au_valid", [False] * count)
+    if not isinstance(valid, list) or len(valid) != count or not all(isinstance(one, bool) for one in valid):
+        raise ValueError(f"meta.json: au_valid is not a list of {count} of true and false")
+    return meta
+
+
+def parse_json(content: bytes) -> Any:
+    """JSON without NaN and infinity. Raises ValueError: it is none, longer than MOST_META_BYTES, or nested too deep."""
+    if len(content) > MOST_META_BYTES:
+        raise ValueError(f"JSON of {len(content):,} bytes is longer than {MOST_META_BYTES:,}")
+    try:
+        return json.loads(content, parse_constant=_no_number)
+    except RecursionError:
+        raise ValueError("JSON is nested too deep") from None
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _are_numbers(value: Any, shape: tuple[int, ...], null: bool) -> bool:
+    if shape:
+        return isinstance(value, list) and len(value) == shape[0] and all(_are_numbers(one, shape[1:], null) for one in value)
+    if value is None:
+        return null
+    # 1e999 is infinite once parsed, and an integer may have thousands of digits
+    return (type(value) is int and abs(value) < 2**53) or (type(value) is float and math.isfinite(value))

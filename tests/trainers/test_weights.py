@@ -1,0 +1,137 @@
+"""Checkpoints of other code and of nobody: what is usual loads, what is damaged is one line, in bounded memory."""
+
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from schemas.errors import ConfigError
+from trainers.checkpoint import load_networks
+from trainers.weights import MOST_BEYOND_BYTES, read
+
+
+def network() -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+
+
+class Unknown:
+    """Something that no checkpoint may hold."""
+
+
+def prefixed(state: dict[str, Any], prefix: str) -> dict[str, Any]:
+    return {f"{prefix}{name}": value for name, value in state.items()}
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: {"g": state},
+        lambda state: {"g": prefixed(state, "module.")},
+        lambda state: {"g": prefixed(state, "_orig_mod.")},
+        lambda state: {"g": prefixed(state, "module._orig_mod.")},
+        lambda state: {"g": {"state_dict": state}},
+        lambda state: {"state_dict": prefixed(state, "g."), "epoch": 3},
+        lambda state: {"state_dict": prefixed(state, "module.g."), "epoch": 3},
+        lambda state: {"g": {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}},
+        lambda state: {"g": state, "loss": np.float64(0.5), "step": np.int64(7), "best": np.bool_(True), "lr": np.float32(0.25)},
+    ],
+)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_states_as_other_code_saves_them_load(tmp_path: Path, wrap: Any, zipped: bool) -> None:
+    path, saved, loaded = tmp_path / "a.pt", network(), network()
+    torch.save(wrap(saved.state_dict()), path, _use_new_zipfile_serialization=zipped)
+    content = read(path)
+    load_networks(content, {"g": loaded}, path)
+    for name, value in saved.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value), name
+    assert (content.get("loss", 0.5), content.get("step", 7), content.get("best", True), content.get("lr", 0.25)) == (
+        0.5,
+        7,
+        True,
+        0.25,
+    )
+
+
+class Versioned(nn.Linear):
+    """A layer that is loaded according to the version that its state tells."""
+
+    _version = 7
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, *others: Any) -> None:
+        self.loaded = local_metadata.get("version")
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *others)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize("lightning", [False, True])
+def test_networks_are_told_the_versions_that_a_state_holds(tmp_path: Path, wrapped: bool, lightning: bool) -> None:
+    saved, loaded, path = (
+        nn.Sequential(Versioned(2, 2), nn.BatchNorm1d(2)),
+        nn.Sequential(Versioned(2, 2), nn.BatchNorm1d(2)),
+        tmp_path / "a.pt",
+    )
+    inner: nn.Module = nn.ModuleDict({"module": saved}) if wrapped else saved
+    state = nn.ModuleDict({"g": inner}).state_dict() if lightning else inner.state_dict()
+    del state[next(name for name in state if name.endswith("num_batches_tracked"))]
+    torch.save({"state_dict": state} if lightning else {"g": state}, path)
+    load_networks(read(path), {"g": loaded}, path)
+    assert loaded[0].loaded == 7
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    state = network().state_dict()
+    del state["1.running_mean"]
+    with pytest.raises(ConfigError, match=r"missing: 1\.running_mean"):
+        load_networks({"g": state}, {"g": network()}, tmp_path)
+    with pytest.raises(ConfigError, match="has no g"):
+        load_networks({"h": state}, {"g": network()}, tmp_path)
+    with pytest.raises(ConfigError, match="shapes"):
+        load_networks({"g": {**network().state_dict(), "0.bias": 5}}, {"g": network()}, tmp_path)
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(ConfigError, match="cannot be read as a checkpoint") as told:
+        read(path)
+    assert str(told.value).isprintable()
+    return str(told.value)
+
+
+def test_the_whole_reason_is_told_in_one_clean_line(tmp_path: Path) -> None:
+    torch.save({"g": Unknown(), "o": np.array([{}], object)}, tmp_path / "a.pt")
+    assert "Unknown was not an allowed global" in refused(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("content", [b"", b"(" * 300_000, b"\x80\x02" + b"(" * 300_000 + b".", b"\x80\x02].", b"PK\x03\x04" * 9])
+def test_what_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.pt").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"a\.pt"):
+        read(tmp_path / "a.pt")
+
+
+def test_an_archive_that_unpacks_to_far_more_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.pt", "w", zipfile.ZIP_DEFLATED) as archive, archive.open("a/data/0", "w") as entry:
+        for _ in range(MOST_BEYOND_BYTES // (1 << 22) + 1):
+            entry.write(bytes(1 << 22))
+    assert "unpacks to" in refused(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("trials", [150, pytest.param(20_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_mutated_checkpoints_are_read_or_refused_in_one_line(tmp_path: Path, trials: int, zipped: bool) -> None:
+    random, stored, path = np.random.default_rng(0), io.BytesIO(), tmp_path / "a.pt"
+    torch.save({"g": {"a": torch.arange(99.0)}, "n": np.float64(1)}, stored, _use_new_zipfile_serialization=zipped)
+    for _ in range(trials):
+        content = bytearray(stored.getvalue())
+        for place in random.integers(0, len(content), random.integers(1, 6)):
+            content[place] = random.integers(256)
+        path.write_bytes(content[: random.integers(1, len(content)) if random.random() < 0.1 else None])
+        try:
+            load_networks({"n": 1, **read(path)}, {"g": nn.Identity()}, path)
+        except ConfigError as error:
+            told = str(error)
+            assert told.isprintable()
