@@ -26,7 +26,7 @@ from pipeline.mirror import mirrored
 from pipeline.plan import Wanted
 from pipeline.sources import SOURCES
 from schemas.bucket import is_bucket
-from schemas.config import FITS, PRECISIONS, RECIPES, UNITS, BuildConfig
+from schemas.config import FITS, HDRS, PRECISIONS, RECIPES, UNITS, BuildConfig
 from schemas.errors import BuildFailed, ConfigError, DatasetError
 from schemas.reasons import REASONS
 from transforms.extract.action_units import options as au_options
@@ -172,6 +172,10 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--seed", type=int, default=defaults["seed"])
     what.add_argument("--clips-per-shard", type=int, default=defaults["clips_per_shard"], help="the mean to aim for")
     what.add_argument("--decode-timeout", type=float, default=defaults["decode_timeout_s"], help="seconds for one ffmpeg process")
+    what.add_argument("--decode-memory-mb", type=int, default=defaults["decode_memory_mb"], help="memory of one ffmpeg process")
+    what.add_argument(
+        "--hdr", choices=HDRS, default=defaults["hdr"], help="map HLG and PQ videos to BT.709, or keep their values"
+    )
     which = parser.add_argument_group("which clips are planned now")
     which.add_argument("--split", action="append", choices=("train", "test"), help="only this split (may be given twice)")
     which.add_argument("--limit", type=int, help="at most so many clips, a random choice that grows with the limit")
@@ -223,7 +227,9 @@ def _understand(options: argparse.Namespace, beam_options: list[str], out: Path)
             jpeg_quality=options.jpeg_quality,
             seed=options.seed,
             clips_per_shard=options.clips_per_shard,
+            hdr=options.hdr,
             decode_timeout_s=options.decode_timeout,
+            decode_memory_mb=options.decode_memory_mb,
         )
     except ValueError as error:
         raise ConfigError(str(error)) from error

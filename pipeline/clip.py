@@ -31,15 +31,17 @@ def read_clip(spec: ClipSpec, root: Root, model: FaceModel | None, config: Build
 
     A decoder that was killed is tried once more: when memory is short the kernel takes whoever is largest, not who is guilty.
     """
-    read = read_media(spec, root, lambda timeline_of, files: _read_by(timeline_of, spec, root, files, model, config))
+    read = read_media(spec, root, config, lambda timeline_of, files: _read_by(timeline_of, spec, root, files, model, config))
     return [read] if isinstance(read, Rejected) else read
 
 
-def read_media(spec: ClipSpec, root: Root, read: Callable[[ReadTimeline, dict[str, Media]], Something]) -> Something | Rejected:
+def read_media(
+    spec: ClipSpec, root: Root, config: BuildConfig, read: Callable[[ReadTimeline, dict[str, Media]], Something]
+) -> Something | Rejected:
     """What `read` makes of the opened files of a clip, by uri; tried as `read_clip` says."""
     for last in (False, True):
         try:
-            return _read(spec, root, read)
+            return _read(spec, root, config, read)
         except ClipRejected as lost:
             if last or lost.reason != "decoder_killed":
                 return Rejected(spec, lost.reason, lost.detail)
@@ -61,10 +63,13 @@ def build_clip(spec: ClipSpec, root: Root, model: FaceModel | None, config: Buil
     return [next(done) if isinstance(one, ReadClip) else one for one in read]
 
 
-def _read(spec: ClipSpec, root: Root, read: Callable[[ReadTimeline, dict[str, Media]], Something]) -> Something:
+def _read(
+    spec: ClipSpec, root: Root, config: BuildConfig, read: Callable[[ReadTimeline, dict[str, Media]], Something]
+) -> Something:
     with ExitStack() as opened:
         # Several spans may lie in one file, which is then opened, or unpacked, once.
-        files = {span.uri: opened.enter_context(media(span.uri, span.packed, root)) for span in _each_file(spec)}
+        opened_files = {span.uri: opened.enter_context(media(span.uri, span.packed, root)) for span in _each_file(spec)}
+        files = {uri: replace(file, memory_bytes=config.decode_memory_mb << 20) for uri, file in opened_files.items()}
         try:
             return read(timeline_from_packets, files)
         except ClipRejected as lost:
@@ -86,7 +91,7 @@ def _read_by(
     assert model is not None, "BuildConfig refuses tubes without a model"
     (span,) = spec.spans
     line = timeline_of(files[span.uri], config.decode_timeout_s)
-    known = annotation(span, root, line.size_px)
+    known = annotation(span, root, line.size_px, line.pixel_aspect)
     frames = annotated_frames(known, line)
     if len(frames) < config.fewest_frames:
         raise ClipRejected("too_few_frames", f"{len(frames)} of {config.fewest_frames}")
@@ -134,4 +139,5 @@ def finished(read: ReadClip, faces: FaceTrack | None, points: Landmarks | None, 
         landmarks=points,
         quality=measure(read.crop, faces, points),
         jpegs=encode_jpegs(read.crop.rgb, config.jpeg_quality),
+        display=read.crop.display,
     )

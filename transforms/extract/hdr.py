@@ -1,0 +1,31 @@
+"""HDR video (HLG, PQ) shown as BT.709: mapped to SDR by ffmpeg's `zscale` and `tonemap`, frame by frame."""
+
+import functools
+import subprocess
+
+import ffmpeg
+
+from schemas.errors import ClipRejected
+from transforms.extract.ffmpeg import ffmpeg_path
+
+_NEEDED = ("zscale", "tonemap")
+_WHITE_NITS = 100
+
+
+def tone_mapped(video: "ffmpeg.nodes.FilterableStream") -> "ffmpeg.nodes.FilterableStream":
+    """The frames of an HDR stream as 8-bit RGB with BT.709 primaries and transfer.
+
+    Raises:
+        ClipRejected: no_tone_mapping, this ffmpeg lacks the filters
+    """
+    if not _can():
+        raise ClipRejected("no_tone_mapping", f"this ffmpeg lacks the filters {' and '.join(_NEEDED)}; --hdr keep needs none")
+    linear = video.filter("zscale", transfer="linear", npl=_WHITE_NITS).filter("format", "gbrpf32le")
+    mapped = linear.filter("zscale", primaries="bt709").filter("tonemap", tonemap="hable", desat=0)
+    return mapped.filter("zscale", transfer="bt709", matrix="gbr", range="pc").filter("format", "gbrp")
+
+
+@functools.cache
+def _can() -> bool:
+    done = subprocess.run([ffmpeg_path(), "-hide_banner", "-filters"], capture_output=True, text=True, check=True)
+    return set(_NEEDED) <= {word for line in done.stdout.splitlines() for word in line.split()[1:2]}
