@@ -23,8 +23,9 @@ SQUARE = Fraction(1)
 HDR_TRANSFERS = ("arib-std-b67", "smpte2084")
 _UNKNOWN = ("unknown", "unspecified", "reserved", "(null)")
 
-_BASE = re.compile(r"config in time_base: (\d+)/(\d+)")
-_FRAME = re.compile(r"\] n: *\d+ pts: *(-?\d+|NOPTS) .*? sar:(\d+)/(\d+) s:(\d+)x(\d+) ")
+_BASE = re.compile(r"config in time_base: (\d+)/(\d+), frame_rate: \d+/\d+$", re.M)
+_FRAME = re.compile(r"\] n: *\d+ pts: *(-?\d+|NOPTS) pts_time:(\S+) .*? sar:(\d+)/(\d+) s:(\d+)x(\d+) ")
+_PRINTED_TO = 1e-5  # six digits
 _COLOUR = re.compile(r"color_primaries:(\S+) color_trc:(\S+)")
 
 
@@ -42,7 +43,8 @@ class FrameLog:
 
     def __init__(self) -> None:
         self._token = secrets.token_hex(8)
-        self._base = Fraction(0)
+        self._base = self._guess = Fraction(0)
+        self._last_s = 0.0
         self._pts, self._source = array("q"), array("i")
         self._content = array("i")
         self._untimed = False
@@ -61,11 +63,14 @@ class FrameLog:
     def take(self, line: str) -> bool:
         """Read a line of the log; False where it is another's. Raises ClipRejected: too_many_packets."""
         if self._token not in line:
+            # ffmpeg warns of odd rotations without ending the line, so that the next line loses its name.
+            if not self._base and (base := _BASE.search(line)):
+                self._guess = Fraction(int(base[1]), int(base[2]))
             return False
         frame = _FRAME.search(line)
         if f"@content{self._token}" in line:
             if frame is not None:
-                self._content.extend((int(frame[4]), int(frame[5])))
+                self._content.extend((int(frame[5]), int(frame[6])))
         elif frame is not None:
             self._add(frame)
         elif base := _BASE.search(line):
@@ -76,9 +81,14 @@ class FrameLog:
         return "[error]" not in line
 
     def _add(self, frame: re.Match[str]) -> None:
-        self._untimed |= frame[1] == "NOPTS"
-        self._pts.append(0 if frame[1] == "NOPTS" else int(frame[1]))
-        self._source.extend(int(frame[group]) for group in (4, 5, 2, 3))
+        self._base = self._base or self._guess
+        if frame[1] == "NOPTS":
+            self._untimed = True
+            self._pts.append(0)
+        else:
+            self._pts.append(int(frame[1]))
+            self._last_s = float(frame[2])
+        self._source.extend(int(frame[group]) for group in (5, 6, 3, 4))
         if len(self._pts) % _FEW_FRAMES == 0:
             check_count(len(self._pts), float((self._pts[-1] - self._pts[0]) * self._base))
 
@@ -95,7 +105,10 @@ class FrameLog:
         """float64 [n], when the frames are to be shown. Raises ClipRejected: frame_mismatch, some have no time."""
         if self._untimed:
             raise ClipRejected("frame_mismatch", "frames without timestamps")
-        return in_seconds(np.array(self._pts, np.int64), self._base)
+        times = in_seconds(np.array(self._pts, np.int64), self._base)
+        if len(times) and not np.isclose(times[-1], self._last_s, rtol=_PRINTED_TO, atol=_PRINTED_TO):
+            raise ClipRejected("frame_mismatch", "no time base is known")
+        return times
 
     @property
     def sizes_px(self) -> NDArray[np.int32]:

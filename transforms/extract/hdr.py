@@ -1,4 +1,7 @@
-"""HDR video (HLG, PQ) shown as BT.709: mapped to SDR by ffmpeg's `zscale` and `tonemap`, frame by frame."""
+"""HDR video (HLG, PQ) shown as BT.709: mapped to SDR by ffmpeg's `zscale` and `tonemap`, frame by frame.
+
+The Möbius curve leaves what is darker than 30 % of SDR white as it is, and compresses highlights.
+"""
 
 import functools
 import subprocess
@@ -9,7 +12,8 @@ from schemas.errors import ClipRejected
 from transforms.extract.ffmpeg import ffmpeg_path
 
 _NEEDED = ("zscale", "tonemap")
-_WHITE_NITS = 100
+# Of SDR white in HDR video, ITU-R BT.2408.
+_WHITE_NITS = 203
 
 
 def tone_mapped(video: "ffmpeg.nodes.FilterableStream") -> "ffmpeg.nodes.FilterableStream":
@@ -20,9 +24,14 @@ def tone_mapped(video: "ffmpeg.nodes.FilterableStream") -> "ffmpeg.nodes.Filtera
     """
     if not _can():
         raise ClipRejected("no_tone_mapping", f"this ffmpeg lacks the filters {' and '.join(_NEEDED)}; --hdr keep needs none")
-    linear = video.filter("zscale", transfer="linear", npl=_WHITE_NITS).filter("format", "gbrpf32le")
-    mapped = linear.filter("zscale", primaries="bt709").filter("tonemap", tonemap="hable", desat=0)
-    return mapped.filter("zscale", transfer="bt709", matrix="gbr", range="pc").filter("format", "gbrp")
+    linear = _filter(video, "zscale", transfer="linear", npl=_WHITE_NITS).filter("format", "gbrpf32le")
+    mapped = _filter(_filter(linear, "zscale", primaries="bt709"), "tonemap", tonemap="mobius", desat=0)
+    return _filter(mapped, "zscale", transfer="bt709", matrix="gbr", range="pc").filter("format", "gbrp")
+
+
+def _filter(video: "ffmpeg.nodes.FilterableStream", name: str, **options: str | int) -> "ffmpeg.nodes.FilterableStream":
+    """One thread: where zscale divides frames among several, pixels differ at the seams."""
+    return video.filter(name, threads=1, **options)
 
 
 @functools.cache
