@@ -38,11 +38,14 @@ def check_count(frames: int, covered_s: float) -> None:
 class FrameLog:
     """The frames that passed `source`, as they come from the decoder, upright; and the sizes of those that passed `content`.
 
+    source_name, content_name: of the filters, random
     configurations: how often ffmpeg built its filters: more than once where frames change their size or format
     """
 
     def __init__(self) -> None:
-        self._token = secrets.token_hex(8)
+        token = secrets.token_hex(8)
+        self.source_name, self.content_name = f"showinfo@source{token}", f"showinfo@content{token}"
+        self._token = token
         self._base = self._guess = Fraction(0)
         self._last_s = 0.0
         self._pts, self._source = array("q"), array("i")
@@ -54,11 +57,11 @@ class FrameLog:
 
     def source(self, stream: "ffmpeg.nodes.FilterableStream") -> "ffmpeg.nodes.FilterableStream":
         """Log the frames of a stream as they come from the decoder."""
-        return stream.filter(f"showinfo@source{self._token}", checksum=0)
+        return stream.filter(self.source_name, checksum=0)
 
     def content(self, stream: "ffmpeg.nodes.FilterableStream") -> "ffmpeg.nodes.FilterableStream":
         """Log the sizes to which frames have been scaled."""
-        return stream.filter(f"showinfo@content{self._token}", checksum=0)
+        return stream.filter(self.content_name, checksum=0)
 
     def take(self, line: str) -> bool:
         """Read a line of the log; False where it is another's. Raises ClipRejected: too_many_packets."""
@@ -68,7 +71,7 @@ class FrameLog:
                 self._guess = Fraction(int(base[1]), int(base[2]))
             return False
         frame = _FRAME.search(line)
-        if f"@content{self._token}" in line:
+        if self.content_name in line:
             if frame is not None:
                 self._content.extend((int(frame[5]), int(frame[6])))
         elif frame is not None:

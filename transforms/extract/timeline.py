@@ -28,6 +28,7 @@ PRESENTATION_ONLY = "pts=PTS:dts=N-1000000000000"
 _NO_TIME = -(2**63)  # as framecrc writes AV_NOPTS_VALUE
 _LISTED_AT_ONCE = 10_000
 
+_END_OF_INPUT = re.compile(r"^\[info\] (?:Stream mapping:|Output #0)", re.M)
 _RATE = re.compile(r"^([\d.]+) fps\b")
 _ROTATION = re.compile(r"^\[info\] +(?:displaymatrix|Display Matrix): rotation of (-?[\d.]+) degrees", re.M)
 
@@ -212,7 +213,7 @@ def _stream_line(log: str, separator: str) -> tuple[str, str, str]:
     for line, below in zip(lines[1::2], lines[2::2], strict=True):
         if "(attached pic)" not in line and "(still image)" not in line:
             fields = line.split(separator)
-            return fields[1], fields[2] if len(fields) > 2 else "", below
+            return fields[1], fields[2] if len(fields) > 2 else "", _END_OF_INPUT.split(below, maxsplit=1)[0]
     return "", "", ""
 
 
