@@ -11,7 +11,7 @@ from transforms.extract.landmarks import models
 from transforms.extract.landmarks.options import ModelOptions
 
 # Bump when a change of this package changes the bytes it writes.
-PIPELINE_VERSION = "2"
+PIPELINE_VERSION = "3"
 
 
 def provenance(config: BuildConfig, weights: Path | None = None, aus: AuSource | None = None) -> dict[str, str]:

@@ -72,8 +72,8 @@ class Driving:
             timeline = timeline_by_decoding(Media.at(path), _PATIENCE_S)
             together, alone = (_packets(Media.at(path), sound=sound) for sound in (True, False))
         # Where streams start apart, ffmpeg may count from the first one that it reads.
-        starts = [packets.first_s(0) for packets in (together, alone)]
-        shift_s = starts[0] - starts[1] if starts[0] is not None and starts[1] is not None else 0.0
+        start_s, alone_s = together.first_s(), alone.first_s()
+        shift_s = 0.0 if start_s is None or alone_s is None else start_s - alone_s
         return cls(path, timeline, _usable(path, together), float(timeline.raw_s[0]) + shift_s)
 
     @property

@@ -87,6 +87,6 @@ def test_pixels_do_not_depend_on_the_number_of_threads(sdr: Path, monkeypatch: p
 def test_an_ffmpeg_without_the_filters_is_a_reason(sdr: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = hdr_of(sdr, "arib-std-b67")
     monkeypatch.setattr(hdr, "_can", lambda: False)
-    with pytest.raises(ClipRejected, match="no_tone_mapping.*zscale and tonemap"):
+    with pytest.raises(ClipRejected, match=r"no_tone_mapping.*zscale and tonemap"):
         frames_of(path)
     assert len(frames_of(path, "keep")) == len(frames_of(sdr)) == 4

@@ -133,14 +133,16 @@ def timeline_by_decoding(media: Media, timeout_s: float) -> Timeline:
 class PacketList:
     """Packets as ffmpeg's format `framecrc` lists them, read piece by piece, since a small file can promise millions.
 
+    Those of the first stream are kept by their times; of others it is known that they are there.
+
     size_px, pixel_aspect: of the first stream, as it is stored
-    codecs: of the streams, by ffmpeg's names
+    codecs: of each stream, by ffmpeg's names
     """
 
     def __init__(self) -> None:
         self._rest = b""
-        self._bases: dict[int, Fraction] = {}
-        self._pts: dict[int, array[int]] = {}
+        self._base = Fraction(0)
+        self._pts = array("q")
         self.size_px: tuple[int, int] | None = None
         self.pixel_aspect = SQUARE
         self.codecs: dict[int, str] = {}
@@ -151,46 +153,44 @@ class PacketList:
         for line in lines:
             if line.startswith(b"#"):
                 self._describe(line.decode("utf-8", "replace"))
-            elif line:
-                self._add(line)
+            elif line.startswith(b"0,"):
+                self._add(line.split(b","))
 
     def _describe(self, line: str) -> None:
         name, _, value = line[1:].partition(": ")
         name, _, stream = name.partition(" ")
-        if name == "tb":
-            self._bases[int(stream)] = Fraction(value)
-        elif name == "codec_id":
+        if name == "codec_id":
             self.codecs[int(stream)] = value
-        elif name == "dimensions" and stream == "0":
+        elif stream == "0" and name == "tb":
+            self._base = Fraction(value)
+        elif stream == "0" and name == "dimensions":
             width, height = value.split("x")
             self.size_px = (int(width), int(height))
-        elif name == "sar" and stream == "0":
+        elif stream == "0" and name == "sar":
             self.pixel_aspect = aspect(*map(int, value.split("/")))
 
-    def _add(self, line: bytes) -> None:
-        fields = line.split(b",")
+    def _add(self, fields: list[bytes]) -> None:
         # A packet that an edit list cuts away is flagged as discarded (0x4) and never becomes a frame.
         if any(b"F=0x" in field and int(field.split(b"F=0x")[1], 16) & 4 for field in fields[6:]):
             return
-        pts = self._pts.setdefault(int(fields[0]), array("q"))
-        pts.append(int(fields[2]))
-        if len(pts) % _LISTED_AT_ONCE == 0:
-            known = [one for one in (pts[0], pts[-1]) if one != _NO_TIME]
-            check_count(len(pts), float((known[-1] - known[0]) * self._bases[0]) if known else float("inf"))
+        self._pts.append(int(fields[2]))
+        if len(self._pts) % _LISTED_AT_ONCE == 0:
+            known = [one for one in (self._pts[0], self._pts[-1]) if one != _NO_TIME]
+            check_count(len(self._pts), float((known[-1] - known[0]) * self._base) if len(known) == 2 else float("inf"))
 
     def times_s(self) -> NDArray[np.float64]:
-        """float64 [n], when the packets of the first stream are to be shown, ascending. Raises ClipRejected."""
-        pts = np.sort(np.array(self._pts.get(0, []), np.int64))
+        """float64 [n], when the packets are to be shown, ascending. Raises ClipRejected: corrupt, frame_mismatch."""
+        pts = np.sort(np.array(self._pts, np.int64))
         if not len(pts):
             raise ClipRejected("corrupt", "no frames")
         if pts[0] == _NO_TIME:
             raise ClipRejected("frame_mismatch", "packets without timestamps")
-        return in_seconds(pts, self._bases[0])
+        return in_seconds(pts, self._base)
 
-    def first_s(self, stream: int) -> float | None:
-        """The earliest time of a stream's packets; None where it has none with a time."""
-        known = [pts for pts in self._pts.get(stream, []) if pts != _NO_TIME]
-        return float(min(known) * self._bases[stream]) if known else None
+    def first_s(self) -> float | None:
+        """The earliest time; None where none is known."""
+        known = [pts for pts in self._pts if pts != _NO_TIME]
+        return float(min(known) * self._base) if known else None
 
 
 def _described(times: NDArray[np.float64], packets: PacketList, log: str, separator: str) -> Timeline:
