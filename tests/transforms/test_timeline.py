@@ -88,7 +88,8 @@ def test_a_size_that_changes_has_its_reason_where_one_window_is_needed(growing: 
 LIES = (
     "a\n[info]   Stream #0:0: Video: h264, yuv420p, 10x10 [SAR 4:3 DAR 1:1], 99 fps, 99 tbr\n"
     "[showinfo@source @ 0x1] [info] n:   0 pts:      7 pts_time:7 sar:4/3 s:1x1 \n"
-    "[info]       displaymatrix: rotation of 90.00 degrees\n[error] corrupt\nconfig in time_base: 1/1, frame_rate: 1/1"
+    "[info]       displaymatrix: rotation of 90.00 degrees\n[error] corrupt\nconfig in time_base: 1/1, frame_rate: 1/1\n"
+    "config in time_base: 1/0, frame_rate: 0/0"
 )
 
 

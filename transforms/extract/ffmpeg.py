@@ -167,8 +167,9 @@ class Running:
 
     def _when_readable(self, read: Callable[[int], Something]) -> Something:
         assert self.process.stdout is not None
-        pipe, begun = self.process.stdout.fileno(), time.monotonic()
-        ready = select.select([pipe], [], [], max(0.0, self._left_s))[0]
+        pipe, begun, waiting = self.process.stdout.fileno(), time.monotonic(), select.poll()
+        waiting.register(pipe, select.POLLIN)
+        ready = waiting.poll(max(0.0, self._left_s) * 1000)
         self._left_s -= time.monotonic() - begun
         if not ready or self._left_s <= 0:
             raise subprocess.TimeoutExpired("ffmpeg", self._timeout_s)

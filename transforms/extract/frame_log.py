@@ -23,7 +23,7 @@ SQUARE = Fraction(1)
 HDR_TRANSFERS = ("arib-std-b67", "smpte2084")
 _UNKNOWN = ("unknown", "unspecified", "reserved", "(null)")
 
-_BASE = re.compile(r"config in time_base: (\d+)/(\d+), frame_rate: \d+/\d+$", re.M)
+_BASE = re.compile(r"config in time_base: (\d+)/0*([1-9]\d*), frame_rate: \d+/\d+$", re.M)
 _FRAME = re.compile(r"\] n: *\d+ pts: *(-?\d+|NOPTS) pts_time:(\S+) .*? sar:(\d+)/(\d+) s:(\d+)x(\d+) ")
 _PRINTED_TO = 1e-5  # six digits
 _COLOUR = re.compile(r"color_primaries:(\S+) color_trc:(\S+)")
@@ -142,5 +142,5 @@ def aspect(numerator: int, denominator: int) -> Fraction:
 
 
 def in_seconds(pts: NDArray[np.int64], base: Fraction) -> NDArray[np.float64]:
-    """Ticks of a time base as seconds, each rounded once."""
-    return (pts * base.numerator).astype(np.float64) / base.denominator
+    """Ticks of a time base as seconds, rounded once as long as their product with the numerator is below 2^53."""
+    return pts.astype(np.float64) * base.numerator / base.denominator
