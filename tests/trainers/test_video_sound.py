@@ -62,10 +62,9 @@ def written(path: Path) -> Path:
     return target
 
 
-@pytest.mark.parametrize("late_s", [0, 0.4])
 @pytest.mark.parametrize("kind", CONTAINERS)
-def test_sound_keeps_its_offset_in_every_container(tmp_path: Path, kind: str, late_s: float) -> None:
-    suffix, *codecs = CONTAINERS[kind]
+def test_sound_keeps_its_offset_in_every_container(tmp_path: Path, kind: str) -> None:
+    late_s, (suffix, *codecs) = 0.4, CONTAINERS[kind]
     plain, apart = tmp_path / f"plain.{suffix}", tmp_path / f"apart.{suffix}"
     ffmpeg("-f", "lavfi", "-i", FLASH, "-f", "lavfi", "-i", CLICK, *codecs, plain)
     ffmpeg("-itsoffset", str(late_s), "-i", plain, "-i", plain, "-map", "0:v", "-map", "1:a", "-c", "copy", apart)

@@ -106,7 +106,7 @@ def check(kind: str, folder: Path, seeds: range) -> set[str]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_few_mutations_are_frames_or_a_reason(kind: str, tmp_path: Path) -> None:
-    check(kind, tmp_path, range(10))
+    check(kind, tmp_path, range(6))
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from schemas.errors import ClipRejected
 from schemas.records import Frames
 from transforms.extract.crop import Window
-from transforms.extract.ffmpeg import FfmpegResult, safe_input_options
+from transforms.extract.ffmpeg import RAW_OUTPUT, FfmpegResult, safe_input_options
 from transforms.extract.frame_log import FrameLog
 from transforms.extract.hdr import tone_mapped
 from transforms.extract.media import INPUT, Media, run_on
@@ -80,7 +80,7 @@ def decode_from(
     if timeline.hdr and hdr == "tonemap":
         source = tone_mapped(source)
     video = _whole(source, frames, size, fit) if window is None else _part(source, size, window, timeline.size_px)
-    output = video.output("pipe:1", format="rawvideo", pix_fmt="rgb24", fps_mode="passthrough", **{"frames:v": len(indices)})
+    output = video.output("pipe:1", fps_mode="passthrough", **RAW_OUTPUT, **{"frames:v": len(indices)})
     result = run_on(media, output, timeout_s, take=frames.take)
     source_size = check_frames(frames, timeline, times, within_s)
     rgb = _pixels(result, len(indices), size)
@@ -143,7 +143,7 @@ def cut(rgb: NDArray[np.uint8], window: Window, size: int, timeout_s: float) -> 
     """
     count, height, width, _ = rgb.shape
     raw = ffmpeg.input(INPUT, format="rawvideo", pix_fmt="rgb24", video_size=(width, height), framerate=25)
-    output = _part(raw["v:0"], size, window, (width, height)).output("pipe:1", format="rawvideo", pix_fmt="rgb24")
+    output = _part(raw["v:0"], size, window, (width, height)).output("pipe:1", **RAW_OUTPUT)
     descriptor = os.memfd_create("frames")
     try:
         with open(descriptor, "wb", closefd=False) as stream:

@@ -83,6 +83,10 @@ def safe_input_options() -> dict[str, str | int]:
     }
 
 
+# Of the frames that leave ffmpeg: with more threads their encoder, which only copies, holds a frame for each.
+RAW_OUTPUT: dict[str, str | int] = {"format": "rawvideo", "pix_fmt": "rgb24", "threads": 1}
+
+
 def command(arguments: Sequence[str]) -> list[str]:
     """ffmpeg with arguments: it logs levels, stops at errors and waits for no key."""
     return [ffmpeg_path(), "-nostdin", "-hide_banner", "-nostats", "-v", "level+info", "-xerror", *arguments]

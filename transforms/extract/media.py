@@ -15,7 +15,9 @@ from transforms.extract.ffmpeg import MEMORY_BYTES, FfmpegResult, run_ffmpeg
 
 # What stands for the file in ffmpeg-python's graphs, which cannot take names that are not UTF-8.
 INPUT = "file:INPUT"
-_OUT_OF_MEMORY = re.compile(r"\[(?:error|fatal|panic)\].*(?:Cannot allocate memory|Out of memory)", re.I)
+_OUT_OF_MEMORY = re.compile(
+    r"\[(?:error|fatal|panic)\].*(?:Cannot allocate memory|Out of memory|Failed to allocate|thread_encoder_init failed)", re.I
+)
 
 
 @dataclass(frozen=True, slots=True)

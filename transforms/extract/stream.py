@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from schemas.errors import ClipRejected
 from transforms.extract.decode import SCALER, check_frames, frame_choice, seek_s
-from transforms.extract.ffmpeg import Running, safe_input_options
+from transforms.extract.ffmpeg import RAW_OUTPUT, Running, safe_input_options
 from transforms.extract.frame_log import FrameLog
 from transforms.extract.hdr import tone_mapped
 from transforms.extract.media import INPUT, Media, arguments_for, check_result, rejecting_timeouts
@@ -75,7 +75,7 @@ def _graph(
     width = max(full_px[0], small_px[0])
     small = both[1].filter("scale", w=small_px[0], h=small_px[1], flags=SCALER).filter("pad", width, small_px[1])
     stacked = ffmpeg.filter([both[0].filter("pad", width, full_px[1]), small], "vstack")
-    return stacked.output("pipe:1", format="rawvideo", pix_fmt="rgb24", fps_mode="passthrough", **{"frames:v": count})
+    return stacked.output("pipe:1", fps_mode="passthrough", **RAW_OUTPUT, **{"frames:v": count})
 
 
 def _frames(running: Running, count: int, full_px: tuple[int, int], small_px: tuple[int, int]) -> Iterator[Pair]:
