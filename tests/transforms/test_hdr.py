@@ -55,6 +55,19 @@ def test_hdr_looks_as_the_sdr_that_it_was_made_of(sdr: Path, kind: str) -> None:
     assert np.abs(mapped.rgb.astype(int) - expected).mean() < 0.5 * np.abs(flat.astype(int) - expected).mean()
 
 
+@pytest.mark.parametrize("timeline_of", [timeline_from_packets, timeline_by_decoding])
+def test_hdr_that_names_only_its_transfer_is_of_bt2020(sdr: Path, timeline_of: Callable[[Media, float], Timeline]) -> None:
+    tagged = hdr_of(sdr, "arib-std-b67")
+    bare = tagged.with_name("bare.mkv")
+    tags = "setparams=colorspace=unknown:color_primaries=unknown:color_trc=arib-std-b67"
+    subprocess.run([ffmpeg_path(), "-v", "error", "-i", tagged, "-vf", tags, "-c:v", "ffv1", bare], check=True)
+    line = timeline_of(Media.at(bare), 60)
+    assert line.hdr and line.untagged and not timeline_of(Media.at(tagged), 60).untagged
+    frames = decode(Media.at(bare), line, np.arange(0, 10, 3), 64, "squash", 60)
+    assert frames.display == Display(1.0, "arib-std-b67", None)
+    np.testing.assert_array_equal(frames.rgb, frames_of(tagged).rgb)
+
+
 def test_every_way_to_the_pixels_maps_them_alike(sdr: Path) -> None:
     path = hdr_of(sdr, "smpte2084")
     line, whole = timeline_by_decoding(Media.at(path), 60), frames_of(path)

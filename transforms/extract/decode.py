@@ -78,7 +78,7 @@ def decode_from(
     frames, options = FrameLog(), {**safe_input_options(), **({"ss": start_s} if start_s else {})}
     source = frames.source(ffmpeg.input(INPUT, **options)["V:0"].filter("select", terms))
     if timeline.hdr and hdr == "tonemap":
-        source = tone_mapped(source)
+        source = tone_mapped(source, untagged=timeline.untagged)
     video = _whole(source, frames, size, fit) if window is None else _part(source, size, window, timeline.size_px)
     output = video.output("pipe:1", fps_mode="passthrough", **RAW_OUTPUT, **{"frames:v": len(indices)})
     result = run_on(media, output, timeout_s, take=frames.take)

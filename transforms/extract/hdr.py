@@ -16,14 +16,18 @@ _NEEDED = ("zscale", "tonemap")
 _WHITE_NITS = 203
 
 
-def tone_mapped(video: "ffmpeg.nodes.FilterableStream") -> "ffmpeg.nodes.FilterableStream":
+def tone_mapped(video: "ffmpeg.nodes.FilterableStream", *, untagged: bool) -> "ffmpeg.nodes.FilterableStream":
     """The frames of an HDR stream as 8-bit RGB with BT.709 primaries and transfer.
+
+    untagged: the file does not name matrix and primaries: they are those of BT.2020, as HLG and PQ are defined for it
 
     Raises:
         ClipRejected: no_tone_mapping, this ffmpeg lacks the filters
     """
     if not _can():
         raise ClipRejected("no_tone_mapping", f"this ffmpeg lacks the filters {' and '.join(_NEEDED)}; --hdr keep needs none")
+    if untagged:
+        video = video.filter("setparams", colorspace="bt2020nc", color_primaries="bt2020")
     linear = _filter(video, "zscale", transfer="linear", npl=_WHITE_NITS).filter("format", "gbrpf32le")
     mapped = _filter(_filter(linear, "zscale", primaries="bt709"), "tonemap", tonemap="mobius", desat=0)
     return _filter(mapped, "zscale", transfer="bt709", matrix="gbr", range="pc").filter("format", "gbrp")

@@ -52,7 +52,9 @@ def stream(
     start_s = seek_s(timeline, indices) if seek else 0
     terms, times, within_s = frame_choice(start_s, timeline, indices)
     source = seen.source(_input(start_s)["V:0"].filter("select", terms))
-    output = _graph(tone_mapped(source) if timeline.hdr and hdr == "tonemap" else source, stop - start, full_px, small_px)
+    if timeline.hdr and hdr == "tonemap":
+        source = tone_mapped(source, untagged=timeline.untagged)
+    output = _graph(source, stop - start, full_px, small_px)
     arguments = arguments_for(media, output)
     process = Running(arguments, timeout_s, descriptor=media.descriptor, memory_bytes=media.memory_bytes, take=seen.take)
     with rejecting_timeouts(timeout_s), process as running:

@@ -42,6 +42,7 @@ class Timeline:
     rate_hz: frames a second, as the header tells, rounded to two digits; None where it does not
     pixel_aspect: width over height of a pixel of the upright frame
     hdr: whether the frames are HDR, as the header tells; checked when frames are decoded
+    untagged: whether the header leaves out the matrix or primaries of the colours
     one_size: False where frames are known to change their size, of which `size_px` is then the first
     by_time: frames are selected by their times, as ffmpeg does not number them through
     """
@@ -51,6 +52,7 @@ class Timeline:
     rate_hz: float | None = None
     pixel_aspect: Fraction = SQUARE
     hdr: bool = False
+    untagged: bool = False
     one_size: bool = True
     by_time: bool = False
 
@@ -119,12 +121,14 @@ def timeline_by_decoding(media: Media, timeout_s: float) -> Timeline:
     if not len(frames):
         raise ClipRejected("corrupt", "no frames")
     width, height = frames.sizes_px[0].tolist()
+    format_told, rate_told, _ = _stream_line(log, separator)
     return Timeline(
         raw_s=np.sort(frames.times_s),
         size_px=(width, height),
-        rate_hz=_rate(_stream_line(log, separator)[1]),
+        rate_hz=_rate(rate_told),
         pixel_aspect=frames.pixel_aspects[0],
         hdr=frames.is_hdr,
+        untagged="unknown" in format_told,
         one_size=bool((frames.sizes_px == (width, height)).all()) and len(frames.pixel_aspects) == 1,
         by_time=frames.configurations > 1,
     )
@@ -201,7 +205,14 @@ def _described(times: NDArray[np.float64], packets: PacketList, log: str, separa
     (width, height), pixel_aspect = packets.size_px, packets.pixel_aspect
     if _is_turned(below):
         width, height, pixel_aspect = height, width, 1 / pixel_aspect
-    return Timeline(times, (width, height), _rate(rate_told), pixel_aspect, any(name in format_told for name in HDR_TRANSFERS))
+    return Timeline(
+        raw_s=times,
+        size_px=(width, height),
+        rate_hz=_rate(rate_told),
+        pixel_aspect=pixel_aspect,
+        hdr=any(name in format_told for name in HDR_TRANSFERS),
+        untagged="unknown" in format_told,
+    )
 
 
 def _stream_line(log: str, separator: str) -> tuple[str, str, str]:
