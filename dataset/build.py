@@ -29,7 +29,7 @@ from pipeline.runners import DASK, LOCAL, unknown_to_beam
 from pipeline.sources import SOURCES, usual_no_face
 from pipeline.sources.accounting import as_text
 from schemas.bucket import is_bucket
-from schemas.config import FITS, NO_FACE, PRECISIONS, RECIPES, UNITS, BuildConfig
+from schemas.config import FITS, HDRS, NO_FACE, PRECISIONS, RECIPES, UNITS, BuildConfig
 from schemas.errors import BuildFailed, ConfigError, DatasetError
 from schemas.layout import SPLITS, text_of
 from schemas.printable import printable
@@ -210,6 +210,10 @@ def _parser() -> OneLineParser:
         default=defaults["max_clip_bytes"],
         help="reject clips whose files are larger once unpacked from an archive into memory",
     )
+    what.add_argument("--decode-memory-mb", type=int, default=defaults["decode_memory_mb"], help="memory of one ffmpeg process")
+    what.add_argument(
+        "--hdr", choices=HDRS, default=defaults["hdr"], help="map HLG and PQ videos to BT.709, or keep their values"
+    )
     which = parser.add_argument_group("which clips are planned now")
     which.add_argument("--split", action="append", choices=SPLITS, help="only this split (may be given twice)")
     which.add_argument("--limit", type=int, help="at most so many clips, a random choice that grows with the limit")
@@ -267,8 +271,10 @@ def _understand(options: argparse.Namespace, beam_options: list[str], out: Path)
             jpeg_quality=options.jpeg_quality,
             seed=options.seed,
             clips_per_shard=options.clips_per_shard,
+            hdr=options.hdr,
             decode_timeout_s=options.decode_timeout,
             max_clip_bytes=options.max_clip_bytes,
+            decode_memory_mb=options.decode_memory_mb,
         )
     except ValueError as error:
         raise ConfigError(str(error)) from error

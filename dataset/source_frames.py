@@ -151,7 +151,7 @@ def _middle_of(file: Media, span: Span, root: Root, longest_px: int) -> Picture:
 def _middle_number(span: Span, root: Root, line: Timeline) -> int:
     """The number of the frame in the middle of a span; of its file, where the annotation is broken or beyond the end."""
     try:
-        frames = annotation(span, root, line.size_px).frames(line)
+        frames = annotation(span, root, line.size_px, line.pixel_aspect).frames(line)
     except ClipRejected:
         frames = np.arange(0)
     return int(frames[len(frames) // 2]) if len(frames) else len(line.raw_s) // 2

@@ -6,6 +6,7 @@ whatever the video's rate is. Boxes are pixels of a frame scaled to 360 px heigh
 
 import os
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,8 +57,11 @@ class Annotation:
         return np.asarray(self.boxes_px[max(int(before), 0)])
 
 
-def annotation(span: Span, root: Root, size_px: tuple[int, int]) -> Annotation:
-    """What is known of a span whose video has frames of `size_px`.
+def annotation(span: Span, root: Root, size_px: tuple[int, int], pixel_aspect: Fraction = Fraction(1)) -> Annotation:
+    """What is known of a span whose video has frames of `size_px`, of pixels as wide as `pixel_aspect` times their height.
+
+    Boxes with a reference frame are proportions of it, whether that is the frame as stored or as displayed. Those that only know
+    its height, 360 px, were drawn on the frame as displayed.
 
     A box a frame becomes their union, so that the crop stands still and holds the face in every frame.
 
@@ -66,7 +70,7 @@ def annotation(span: Span, root: Root, size_px: tuple[int, int]) -> Annotation:
     """
     if span.track_uri is not None:
         name = os.path.basename(span.track_uri)
-        return _from_track(name, content(span.track_uri, span.track_packed, root), size_px)
+        return _from_track(name, content(span.track_uri, span.track_packed, root), size_px, pixel_aspect)
     if span.box is None or span.reference_px is None:
         return Annotation(span.start_s, span.end_s)
     # Divided twice, as the authors of FOMM do, so that truncation to whole pixels finds the same number.
@@ -74,9 +78,9 @@ def annotation(span: Span, root: Root, size_px: tuple[int, int]) -> Annotation:
     return Annotation(span.start_s, span.end_s, np.array(span.box, np.float64) / np.tile(scale, 2), by_number=True)
 
 
-def _from_track(name: str, text: bytes, size_px: tuple[int, int]) -> Annotation:
+def _from_track(name: str, text: bytes, size_px: tuple[int, int], pixel_aspect: Fraction) -> Annotation:
     frames, boxes, fractions = read_track(name, text)
-    scale = np.array(size_px, np.float64) if fractions else np.full(2, size_px[1] / _HEIGHT_PX)
+    scale = np.array(size_px, np.float64) if fractions else size_px[1] / _HEIGHT_PX / np.array([float(pixel_aspect), 1.0])
     edges = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1) * np.tile(scale, 2)
     union = np.concatenate([edges[:, :2].min(axis=0), edges[:, 2:].max(axis=0)])
     return Annotation(frames[0] / FRAME_RATE_HZ, (frames[-1] + 1) / FRAME_RATE_HZ, union, frames, edges)

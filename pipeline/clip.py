@@ -31,25 +31,18 @@ def read_clip(spec: ClipSpec, root: Root, model: FaceModel | None, config: Build
 
     A decoder that was killed is tried once more: when memory is short the kernel takes whoever is largest, not who is guilty.
     """
-
-    def read_with(timeline_of: ReadTimeline, files: dict[str, Media]) -> list[ReadClip | Rejected]:
-        return _read_by(timeline_of, spec, root, files, model, config)
-
-    read = read_media(spec, root, config.max_clip_bytes, read_with)
+    read = read_media(spec, root, config, lambda timeline_of, files: _read_by(timeline_of, spec, root, files, model, config))
     return [read] if isinstance(read, Rejected) else read
 
 
 def read_media(
-    spec: ClipSpec, root: Root, most_bytes: int, read: Callable[[ReadTimeline, dict[str, Media]], Something]
+    spec: ClipSpec, root: Root, config: BuildConfig, read: Callable[[ReadTimeline, dict[str, Media]], Something]
 ) -> Something | Rejected:
-    """What `read` makes of the opened files of a clip, by uri; tried as `read_clip` says.
-
-    most_bytes: what those of an archive may have together once they are unpacked
-    """
+    """What `read` makes of the opened files of a clip, by uri; tried as `read_clip` says."""
     for last in (False, True):
         try:
-            check_size((span.packed for span in _each_file(spec) if span.packed is not None), most_bytes)
-            return _read(spec, root, read)
+            check_size((span.packed for span in _each_file(spec) if span.packed is not None), config.max_clip_bytes)
+            return _read(spec, root, config, read)
         except ClipRejected as lost:
             if last or lost.reason != "decoder_killed":
                 return Rejected(spec, lost.reason, lost.detail)
@@ -71,10 +64,13 @@ def build_clip(spec: ClipSpec, root: Root, model: FaceModel | None, config: Buil
     return [next(done) if isinstance(one, ReadClip) else one for one in read]
 
 
-def _read(spec: ClipSpec, root: Root, read: Callable[[ReadTimeline, dict[str, Media]], Something]) -> Something:
+def _read(
+    spec: ClipSpec, root: Root, config: BuildConfig, read: Callable[[ReadTimeline, dict[str, Media]], Something]
+) -> Something:
     with ExitStack() as opened:
         # Several spans may lie in one file, which is then opened, or unpacked, once.
-        files = {span.uri: opened.enter_context(media(span.uri, span.packed, root)) for span in _each_file(spec)}
+        opened_files = {span.uri: opened.enter_context(media(span.uri, span.packed, root)) for span in _each_file(spec)}
+        files = {uri: replace(file, memory_bytes=config.decode_memory_mb << 20) for uri, file in opened_files.items()}
         try:
             return read(timeline_from_packets, files)
         except ClipRejected as lost:
@@ -96,7 +92,7 @@ def _read_by(
     assert model is not None, "BuildConfig refuses tubes without a model"
     (span,) = spec.spans
     line = timeline_of(files[span.uri], config.decode_timeout_s)
-    known = annotation(span, root, line.size_px)
+    known = annotation(span, root, line.size_px, line.pixel_aspect)
     frames = annotated_frames(known, line)
     if len(frames) < config.fewest_frames:
         raise ClipRejected("too_few_frames", f"{len(frames)} of {config.fewest_frames}")
@@ -145,4 +141,5 @@ def finished(read: ReadClip, faces: FaceTrack | None, points: Landmarks | None, 
         quality=measure(read.crop, faces, points),
         jpegs=encode_jpegs(read.crop.rgb, config.jpeg_quality),
         file_frames=read.file_frames,
+        display=read.crop.display,
     )

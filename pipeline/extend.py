@@ -78,9 +78,7 @@ def _read_ahead(clips: Iterable[Clip], job: BuildJob) -> Iterator[tuple[Clip, Re
 def _read_new(clip: Clip, job: BuildJob) -> ReadClip | None:
     if len(clip.jpegs) >= min(clip.source_frames, job.config.frames):
         return None
-    read = read_media(
-        clip.spec, job.root, job.config.max_clip_bytes, lambda timeline_of, files: _frames(clip, job, timeline_of, files)
-    )
+    read = read_media(clip.spec, job.root, job.config, lambda timeline_of, files: _frames(clip, job, timeline_of, files))
     return None if isinstance(read, Rejected) else read
 
 
@@ -110,8 +108,8 @@ def _tube_frames(clip: Clip, job: BuildJob, timeline_of: ReadTimeline, files: di
     indices = first + new_indices(clip.source_frames, len(clip.jpegs), clip.spec.key, config)
     if indices[-1] >= len(line.raw_s):
         raise ClipRejected("frame_mismatch", f"{len(line.raw_s)} frames, the tube goes to {indices[-1] + 1}")
-    window = TUBE_WINDOWS[config.recipe](np.array(span.box), line.size_px)
-    frames = decode(files[span.uri], line, indices, config.size, config.fit, config.decode_timeout_s, window)
+    window = TUBE_WINDOWS[config.recipe](np.array(span.box), line.size_px, line.pixel_aspect)
+    frames = decode(files[span.uri], line, indices, config.size, config.fit, config.decode_timeout_s, window, config.hdr)
     crop, whole = as_crop([(0, indices, frames)]), (len(line.raw_s),)
     return ReadClip(clip.spec, crop, clip.source_frames, clip.duration_s, whole, clip.past_end_s)
 

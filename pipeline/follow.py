@@ -18,10 +18,11 @@ from pipeline.read import ReadClip
 from schemas.config import BuildConfig
 from schemas.errors import ClipRejected
 from schemas.layout import tube_key
-from schemas.records import ClipSpec, Crop, FaceTrack, Placement, Rejected
-from transforms.extract.crop import TUBE_WINDOWS, Window
+from schemas.records import ClipSpec, Crop, Display, FaceTrack, Placement, Rejected
+from transforms.extract.crop import TUBE_WINDOWS, Window, longer_side_px
 from transforms.extract.decode import cut, seek_s, window_place
 from transforms.extract.detect import Detections
+from transforms.extract.frame_log import FrameLog
 from transforms.extract.landmarks.models import FaceModel
 from transforms.extract.media import Media
 from transforms.extract.sample import ranks
@@ -54,7 +55,7 @@ def follow(what: Followed, model: FaceModel, config: BuildConfig) -> list[ReadCl
     """The tubes of a clip, in time order: those that are kept and those that are not; at least one outcome.
 
     Raises:
-        ClipRejected: corrupt, frame_mismatch, decode_timeout, decoder_killed
+        ClipRejected: corrupt, frame_mismatch, size_changes, no_tone_mapping, and as `run_on`
     """
     if seek_s(what.timeline, np.array([what.start])):
         try:
@@ -66,17 +67,20 @@ def follow(what: Followed, model: FaceModel, config: BuildConfig) -> list[ReadCl
 
 
 def _follow(what: Followed, model: FaceModel, config: BuildConfig, *, seek: bool) -> list[ReadClip | Rejected]:
-    follower, small_px = _Follower(what, config), _small_px(what.timeline.size_px, model, config)
-    frames = stream(what.media, what.timeline, what.start, what.stop, small_px, config.decode_timeout_s, seek=seek)
+    if not what.timeline.one_size:
+        raise ClipRejected("size_changes", f"recipe {config.recipe}")
+    follower, small_px, seen = _Follower(what, config), _small_px(what.timeline, model, config), FrameLog()
+    line, limit_s = what.timeline, config.decode_timeout_s
+    frames = stream(what.media, line, what.start, what.stop, small_px, limit_s, seek=seek, hdr=config.hdr, seen=seen)
     for number, (full, _), cut_here, found in _searched(frames, what.start, model, config.detect_every):
         follower.step(number, full, cut_here, None if found is None else _in_source(found, small_px, what.timeline.size_px))
-    return follower.finish()
+    return follower.finish(seen.display)
 
 
-def _small_px(size_px: tuple[int, int], model: FaceModel, config: BuildConfig) -> tuple[int, int]:
-    """The size at which the model just finds the smallest faces that are wanted."""
-    scale = min(_LARGEST_SCALE, model.least_face_px * _UNION_TO_FACE / config.tube_min_px)
-    return max(16, round(size_px[0] * scale)), max(16, round(size_px[1] * scale))
+def _small_px(line: Timeline, model: FaceModel, config: BuildConfig) -> tuple[int, int]:
+    """The size at which the model just finds the smallest faces that are wanted, in square pixels."""
+    scale, (width, height) = min(_LARGEST_SCALE, model.least_face_px * _UNION_TO_FACE / config.tube_min_px), line.size_px
+    return max(16, round(width * float(line.pixel_aspect) * scale)), max(16, round(height * scale))
 
 
 def _in_source(found: Detections, small_px: tuple[int, int], size_px: tuple[int, int]) -> Detections:
@@ -158,13 +162,14 @@ class _Follower:
             self._close(ended)
         self._hold(number, rgb, score, seen=box is not None)
 
-    def finish(self) -> list[ReadClip | Rejected]:
-        """All outcomes."""
+    def finish(self, display: Display) -> list[ReadClip | Rejected]:
+        """All outcomes, of a video that is to be shown so."""
         ended = self._builder.finish()
         if ended is not None:
             self._close(ended)
         frames = self._what.stop - self._what.start
-        return self._outcomes or [Rejected(self._what.spec, "no_face", f"in none of {frames} frames")]
+        shown = [_shown(one, display) for one in self._outcomes]
+        return shown or [Rejected(self._what.spec, "no_face", f"in none of {frames} frames")]
 
     def _hold(self, number: int, rgb: NDArray[np.uint8], score: float, *, seen: bool) -> None:
         tube = self._builder.open
@@ -211,12 +216,13 @@ class _Follower:
         return max(float(end_s - line.pts_s[tube.start]), 1e-3)
 
     def _read(self, spec: ClipSpec, tube: Tube, held: list[_Held]) -> ReadClip:
-        length, side = tube.stop - tube.start, float((tube.union[2:] - tube.union[:2]).max())
+        length, side = tube.stop - tube.start, longer_side_px(tube.union, self._what.timeline.pixel_aspect)
         if length < self._rule.min_frames:
             raise ClipRejected("tube_too_short", f"{length} of {self._rule.min_frames} frames")
         if side < self._rule.min_px:
             raise ClipRejected("tube_too_small", f"{side:.0f} of {self._rule.min_px:.0f} px")
-        window = TUBE_WINDOWS[self._config.recipe](tube.union, self._what.timeline.size_px)
+        line = self._what.timeline
+        window = TUBE_WINDOWS[self._config.recipe](tube.union, line.size_px, line.pixel_aspect)
         rgb = cut(np.stack([one.rgb for one in held]), window, self._config.size, self._config.decode_timeout_s)
         place = self._place(window, np.array([one.number for one in held]))
         whole = (len(self._what.timeline.raw_s),)
@@ -228,6 +234,10 @@ class _Follower:
         affine, content = window_place(window, size_px, self._config.size)
         span = np.zeros(len(numbers), np.int32)
         return Placement(span, numbers.astype(np.int32), line.pts_s[numbers], size_px, content, affine)
+
+
+def _shown(outcome: ReadClip | Rejected, display: Display) -> ReadClip | Rejected:
+    return replace(outcome, crop=replace(outcome.crop, display=display)) if isinstance(outcome, ReadClip) else outcome
 
 
 def _track(tube: Tube, place: Placement, held: list[_Held]) -> FaceTrack:

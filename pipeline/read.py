@@ -53,7 +53,8 @@ def read_frames(
         start = end - len(part.frames)
         indices = part.frames[chosen[(chosen >= start) & (chosen < end)] - start]
         if len(indices):
-            frames = decode(part.media, part.timeline, indices, config.size, config.fit, config.decode_timeout_s, part.window)
+            limit_s, window = config.decode_timeout_s, part.window
+            frames = decode(part.media, part.timeline, indices, config.size, config.fit, limit_s, window, config.hdr)
             decoded.append((number, indices, frames))
     seconds, past_s = sum(part.duration_s for part in parts), max(part.past_end_s for part in parts)
     return ReadClip(spec, as_crop(decoded), total, seconds, tuple(len(part.timeline.raw_s) for part in parts), past_s)
@@ -82,12 +83,12 @@ class _Part:
 
 def _part(span: Span, root: Root, file: Media, timeline_of: ReadTimeline, config: BuildConfig) -> _Part:
     line = timeline_of(file, config.decode_timeout_s)
-    known = annotation(span, root, line.size_px)
+    known = annotation(span, root, line.size_px, line.pixel_aspect)
     window = None
     if config.recipe in WINDOWS:
         if known.box_px is None:
             raise ClipRejected("bad_annotation", f"--recipe {config.recipe} needs a box, and none is annotated")
-        window = WINDOWS[config.recipe](known.box_px, line.size_px)
+        window = WINDOWS[config.recipe](known.box_px, line.size_px, line.pixel_aspect)
     return _Part(file, line, annotated_frames(known, line), window, past_end_s(known, line))
 
 

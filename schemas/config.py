@@ -5,7 +5,7 @@ decoder threads) or what is planned next (`--limit`, `--split`) are not here.
 """
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.typed import check_types
@@ -17,6 +17,7 @@ UNITS = ("utterance", "video")
 PRECISIONS = ("fp32", "bf16", "fp16")
 AUS = ("none", "openface", "csv")
 NO_FACE = ("reject", "keep")
+HDRS = ("tonemap", "keep")
 MAX_CLIP_BYTES = 1_000_000_000
 
 MOST_FRAMES, MOST_SIZE_PX = 999, 4096
@@ -44,7 +45,8 @@ class BuildConfig:
     tube_min_frames, tube_max_frames: shorter tubes are rejected, longer ones cut
     tube_min_px: the longer side of a tube's box before its margin, in source pixels; smaller ones are rejected
     clips_per_shard: aim for the mean
-    decode_timeout_s: limit of one ffmpeg process
+    hdr: whether HDR videos are tone-mapped to BT.709, or their values kept as they are
+    decode_timeout_s, decode_memory_mb: limits of one ffmpeg process
     max_clip_bytes: most bytes that the files of one clip may have together once they are unpacked from an archive
     """
 
@@ -67,12 +69,22 @@ class BuildConfig:
     tube_max_frames: int = 1024
     tube_min_px: int = 256
     clips_per_shard: int = 256
+    hdr: str = field(default="tonemap", metadata={"absent": "keep"})
     decode_timeout_s: float = 300.0
     max_clip_bytes: int = MAX_CLIP_BYTES
+    decode_memory_mb: int = 1024
 
     def __post_init__(self) -> None:
         check_types(self)
-        choices = {"unit": UNITS, "recipe": RECIPES, "fit": FITS, "precision": PRECISIONS, "no_face": NO_FACE, "aus": AUS}
+        choices = {
+            "unit": UNITS,
+            "recipe": RECIPES,
+            "fit": FITS,
+            "precision": PRECISIONS,
+            "no_face": NO_FACE,
+            "aus": AUS,
+            "hdr": HDRS,
+        }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, must be one of {', '.join(allowed)}")
@@ -90,6 +102,7 @@ class BuildConfig:
             ("clips_per_shard", 1, 1_000_000),
             ("decode_timeout_s", 1, 86_400),
             ("max_clip_bytes", 1, 2**50),
+            ("decode_memory_mb", 256, 1_048_576),
         ):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} is {getattr(self, name)}, must be between {low} and {high}")

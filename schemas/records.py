@@ -90,6 +90,19 @@ class ClipSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Display:
+    """How the pixels of a video are meant to be shown, as it describes its first frame.
+
+    pixel_aspect: width over height of a source pixel
+    transfer, primaries: of its colours, by ffmpeg's names (`arib-std-b67` is HLG, `smpte2084` PQ); None where it does not say
+    """
+
+    pixel_aspect: float = 1.0
+    transfer: str | None = None
+    primaries: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Frames:
     """Decoded frames, scaled while decoding.
 
@@ -98,6 +111,7 @@ class Frames:
     source_to_frame: float64 [T,2,3], affine from source pixels to pixels of `rgb`
     source_size_px: int32 [T,2], width and height of the upright source frame
     content_px: int32 [T,4], x0 y0 x1 y1 (end exclusive) of the picture inside `rgb`; the rest is padding
+    display: how the source is meant to be shown
     """
 
     rgb: NDArray[np.uint8]
@@ -105,6 +119,7 @@ class Frames:
     source_to_frame: F64
     source_size_px: NDArray[np.int32]
     content_px: NDArray[np.int32]
+    display: Display = Display()
 
     def __post_init__(self) -> None:
         t = len(self.rgb)
@@ -157,10 +172,11 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """The pixels of a clip at the stored size, uint8 [T,H,W,3], and their placement in the source."""
+    """The pixels of a clip at the stored size, uint8 [T,H,W,3], their placement in the source, and how that is to be shown."""
 
     rgb: NDArray[np.uint8] = field(repr=False)
     placement: Placement
+    display: Display = Display()
 
     def __post_init__(self) -> None:
         _require(self.rgb.ndim == 4 and self.rgb.dtype == np.uint8, "rgb is not uint8 [T,H,W,3]")
@@ -241,6 +257,7 @@ class Clip:
     jpegs: T encoded frames at the stored size
     aus: None with `--aus none`
     file_frames: decodable frames in the whole file of each span; empty in samples that do not record it (format version 1)
+    display: how the source is meant to be shown
     """
 
     spec: ClipSpec
@@ -254,6 +271,7 @@ class Clip:
     jpegs: tuple[bytes, ...] = field(repr=False)
     aus: ActionUnits | None = field(default=None, repr=False)
     file_frames: tuple[int, ...] = ()
+    display: Display = Display()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,14 @@
 """A sample of a shard as the clip that it was written from: the inverse of `sample.encode_sample` and `tables.clip_row`."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
 from schemas.action_units import ActionUnits, AuFile
 from schemas.layout import AUS, LANDMARK_SCORES, LANDMARKS, META
-from schemas.records import F32, Clip, FaceTrack, Landmarks, Placement, Quality
+from schemas.records import F32, Clip, Display, FaceTrack, Landmarks, Placement, Quality
 from schemas.sample import decode_arrays
 from schemas.tables import QUALITY, spec_from_row
 
@@ -36,6 +37,7 @@ def restore_clip(row: Mapping[str, Any], members: Mapping[str, bytes]) -> Clip:
         jpegs=tuple(content for suffix, content in members.items() if suffix.endswith(".jpg")),
         aus=_action_units(decoded[_stem(AUS)], row, meta) if AUS in members else None,
         file_frames=tuple(meta.get("file_frames", ())),
+        display=_display(row),
     )
 
 
@@ -48,6 +50,12 @@ def _placement(row: Mapping[str, Any], meta: Mapping[str, Any]) -> Placement:
         content_px=np.array(meta["content_px"], np.int32),
         source_to_crop=np.array(meta["source_to_crop"], np.float64),
     )
+
+
+def _display(row: Mapping[str, Any]) -> Display:
+    """As it was stored; data sets of the first version do not say."""
+    stored = {field.name: row.get(field.name) for field in fields(Display)}
+    return Display(**{name: value for name, value in stored.items() if value is not None})
 
 
 def _track(meta: Mapping[str, Any], quality: Quality) -> FaceTrack:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from schemas.action_units import ActionUnits
 from schemas.layout import AUS, LANDMARK_SCORES, LANDMARKS, META, frame_suffix
 from schemas.members import array_member, meta_member
-from schemas.records import Clip
+from schemas.records import Clip, Display
 from schemas.tables import QUALITY, spec_row
 
 # A sample is the same whether its video was read from an archive or from a tree, so where it lay stands in the index only.
@@ -78,12 +78,19 @@ def _meta(clip: Clip) -> dict[str, Any]:
         "content_px": place.content_px.tolist(),
         "source_to_crop": _rounded(place.source_to_crop.tolist(), 9),
         **{name: _rounded(getattr(clip.quality, name).tolist(), 4) for name in QUALITY},
+        **_unusual(clip.display),
     }
     meta["spans"] = [_span(span) for span in meta["spans"]]
     if clip.track is not None:
         meta["boxes_px"] = _rounded(clip.track.boxes_px.tolist())
         meta["box_scores"] = _rounded(clip.track.scores.tolist())
     return meta if clip.aus is None else {**meta, **_aus_meta(clip.aus)}
+
+
+def _unusual(display: Display) -> dict[str, Any]:
+    """What a video says of its display, where that is more than that its pixels are square."""
+    told = asdict(display)
+    return {name: told[name] for name in told if told[name] is not None and told[name] != getattr(Display(), name)}
 
 
 def _aus_meta(aus: ActionUnits) -> dict[str, Any]:

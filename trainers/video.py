@@ -4,9 +4,10 @@ Pictures and frames fill a square without regard to their aspect, as in the publ
 that was saved as a PNG comes out as it does from its video.
 """
 
+import functools
+import logging
 import os
 import re
-import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,10 +23,12 @@ from schemas.atomic import beside
 from schemas.errors import ClipRejected, ConfigError
 from transforms.extract.crop import Window
 from transforms.extract.decode import SCALER, cut
-from transforms.extract.ffmpeg import FfmpegResult, command, run_ffmpeg, safe_input_options
-from transforms.extract.media import INPUT, Media, arguments_for, check_file
+from transforms.extract.ffmpeg import MEMORY_BYTES, Running, run_ffmpeg, safe_input_options
+from transforms.extract.media import INPUT, Media, arguments_for, check_file, run_on
 from transforms.extract.stream import stream
-from transforms.extract.timeline import Timeline, timeline_by_decoding
+from transforms.extract.timeline import PRESENTATION_ONLY, PacketList, Timeline, timeline_by_decoding
+
+logger = logging.getLogger("motionshards")
 
 Picture = NDArray[np.uint8]
 """[H,W,3], RGB."""
@@ -34,8 +37,17 @@ _PATIENCE_S = 3600.0  # for ffmpeg to read a whole video
 _OUTPUT = "file:OUTPUT"
 _USUAL_RATE = Fraction(25)
 _RATE_IS_OFF = 0.01
+# Of x264, whose look-ahead holds many frames, and more with each thread.
+_ENCODER_BYTES_PER_PX = 1 << 10
 _IN_MP4 = {"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"}
-_AUDIO = re.compile(r"^\[info\]   Stream #0:\d+.*?: Audio: (\w+)", re.M)
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """A sound track of a video: its number among them, and its codec by ffmpeg's name."""
+
+    number: int
+    codec: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +55,14 @@ class Driving:
     """A video whose movement is taken.
 
     timeline: its frames, counted by decoding them: a damaged file is found before anything is animated
-    audio: codecs of its sound tracks, by ffmpeg's names
+    tracks: its sound tracks that can be copied or decoded
+    first_s: when its first frame is to be shown, by the clock on which sound and frames are read together
     """
 
     path: Path
     timeline: Timeline
-    audio: tuple[str, ...]
+    tracks: tuple[Track, ...]
+    first_s: float
 
     @classmethod
     def at(cls, path: Path) -> "Driving":
@@ -56,7 +70,16 @@ class Driving:
         with _told(path):
             check_file(os.fspath(path))
             timeline = timeline_by_decoding(Media.at(path), _PATIENCE_S)
-        return cls(path, timeline, tuple(_AUDIO.findall(_header(path))))
+            together, alone = (_packets(Media.at(path), sound=sound) for sound in (True, False))
+        # Where streams start apart, ffmpeg may count from the first one that it reads.
+        start_s, alone_s = together.first_s(), alone.first_s()
+        shift_s = 0.0 if start_s is None or alone_s is None else start_s - alone_s
+        return cls(path, timeline, _usable(path, together), float(timeline.raw_s[0]) + shift_s)
+
+    @property
+    def audio(self) -> tuple[str, ...]:
+        """Codecs of its sound tracks."""
+        return tuple(track.codec for track in self.tracks)
 
     def __len__(self) -> int:
         return len(self.timeline.raw_s)
@@ -92,13 +115,14 @@ class Driving:
             yield frame
 
     def whole_frames(self) -> Iterator[Picture]:
-        """All frames in order as they are, uint8 [H,W,3]. Raises ConfigError as `frames`."""
+        """All frames in order as they are displayed, in square pixels, uint8 [H,W,3]. Raises ConfigError as `frames`."""
         for frame, _ in self._pairs(2):
             yield frame
 
     def _pairs(self, small_px: int) -> Iterator[tuple[Picture, Picture]]:
         with _told(self.path):
-            yield from stream(Media.at(self.path), self.timeline, 0, len(self), (small_px, small_px), _PATIENCE_S)
+            small, full_px = (small_px, small_px), self.timeline.display_px
+            yield from stream(Media.at(self.path), self.timeline, 0, len(self), small, _PATIENCE_S, full_px=full_px)
 
 
 def write_picture(path: Path, picture: Picture) -> None:
@@ -121,7 +145,7 @@ def cut_window(rgb: Picture, window: Window, size_px: int) -> Picture:
 def write(path: Path, frames: Iterable[Picture], size_px: int, rate: Fraction, sound: Driving | None = None) -> int:
     """Write square frames as an MP4 of H.264, whole or not at all; gives their number.
 
-    sound: whose sound tracks go with it, as they are where MP4 takes them, else as AAC
+    sound: whose sound tracks go with it, each as it is where MP4 takes it, else as AAC
 
     Raises:
         ConfigError: ffmpeg cannot write it
@@ -129,31 +153,25 @@ def write(path: Path, frames: Iterable[Picture], size_px: int, rate: Fraction, s
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with beside(path) as temporary:
-        return _encode(_arguments(temporary, size_px, rate, sound), frames, path)
+        return _encode(_arguments(temporary, size_px, rate, sound), frames, path, size_px)
 
 
-def _encode(arguments: list[str], frames: Iterable[Picture], path: Path) -> int:
+def _encode(arguments: list[str], frames: Iterable[Picture], path: Path, size_px: int) -> int:
     """Feed an ffmpeg, frame by frame."""
-    count, whole, log = 0, False, os.memfd_create("log")
-    process = subprocess.Popen(command(arguments), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log)
-    try:
-        assert process.stdin is not None
-        with process.stdin as pipe:
-            for frame in frames:
-                pipe.write(np.ascontiguousarray(frame).data)
-                count += 1
-        process.wait()
-        whole = process.returncode == 0
-    except BrokenPipeError:
-        process.wait()  # it ended early, and its log says why
-    finally:
-        process.kill()
-        process.wait()
-        said = os.pread(log, os.fstat(log).st_size, 0).decode("utf-8", "replace")
-        os.close(log)
-    if not whole:
-        why = FfmpegResult(process.returncode, b"", said).errors() or f"ffmpeg ended with {process.returncode}"
-        raise ConfigError(f"{path} cannot be written: {why}")
+    count = 0
+    memory_bytes = MEMORY_BYTES + _ENCODER_BYTES_PER_PX * size_px**2
+    with Running(arguments, _PATIENCE_S, memory_bytes=memory_bytes, feed=True) as running:
+        assert running.process.stdin is not None
+        try:
+            with running.process.stdin as pipe:
+                for frame in frames:
+                    pipe.write(np.ascontiguousarray(frame).data)
+                    count += 1
+        except BrokenPipeError:
+            count = 0  # it ended early, and its log says why
+        result = running.result()
+    if result.returncode or not count:
+        raise ConfigError(f"{path} cannot be written: {result.errors() or f'ffmpeg ended with {result.returncode}'}")
     return count
 
 
@@ -163,20 +181,47 @@ def _arguments(target: Path, size_px: int, rate: Fraction, sound: Driving | None
     video = raw["v"].filter("scale", out_color_matrix="bt709", out_range="tv", flags=SCALER).filter("format", "yuv420p")
     streams = [video.filter("setparams", colorspace="bt709", color_primaries="bt709", color_trc="bt709", range="tv")]
     options = {"c:v": "libx264", "crf": 18, "movflags": "+faststart", "format": "mp4"}
-    if sound is not None and sound.audio:
-        # The first frame is at 0 here, wherever it stood in the driving video, and sound moves with it.
-        heard = ffmpeg.input(INPUT, itsoffset=f"{-sound.timeline.raw_s[0]:.6f}", **safe_input_options())
-        streams.append(heard["a"])
-        options["c:a"] = "copy" if {*sound.audio} <= _IN_MP4 else "aac"
-    output = ffmpeg.output(*streams, _OUTPUT, **options).overwrite_output()
-    arguments = arguments_for(Media.at(sound.path), output) if sound is not None else output.get_args()
+    if sound is None or not sound.tracks:
+        return _with_target(ffmpeg.output(*streams, _OUTPUT, **options).overwrite_output().get_args(), target)
+    # The first frame is at 0 here, wherever it was in the driving video, and sound moves with it.
+    heard = ffmpeg.input(INPUT, itsoffset=f"{-sound.first_s:.6f}", **safe_input_options())
+    for place, track in enumerate(sound.tracks):
+        streams.append(heard[f"a:{track.number}"])
+        options[f"c:a:{place}"] = "copy" if track.codec in _IN_MP4 else "aac"
+    made = ffmpeg.output(*streams, _OUTPUT, **options)
+    # The frames are read too, and go nowhere: so that times are counted from the same start as when `first_s` was measured.
+    clock = heard["V:0"].output("pipe:1", format="null", c="copy")
+    return _with_target(arguments_for(Media.at(sound.path), ffmpeg.merge_outputs(made, clock).overwrite_output()), target)
+
+
+def _with_target(arguments: list[str], target: Path) -> list[str]:
     return [f"file:{target}" if argument == _OUTPUT else argument for argument in arguments]
 
 
-def _header(path: Path) -> str:
-    """What ffmpeg says of a file's streams; that it is given nothing to do is no fault here."""
-    options = [part for name, value in safe_input_options().items() for part in (f"-{name}", str(value))]
-    return run_ffmpeg([*options, "-i", f"file:{path}"], _PATIENCE_S).log
+def _packets(media: Media, *, sound: bool) -> PacketList:
+    """The packets of the first video stream, and those of all sound tracks behind it, by one clock. Raises ClipRejected."""
+    packets, source = PacketList(), ffmpeg.input(INPUT, **safe_input_options())
+    streams = [source["V:0"], source["a?"]] if sound else [source["V:0"]]
+    output = ffmpeg.output(*streams, "pipe:1", format="framecrc", c="copy", bsf=f"setts={PRESENTATION_ONLY}")
+    run_on(media, output, _PATIENCE_S, put=packets.put)
+    return packets
+
+
+def _usable(path: Path, packets: PacketList) -> tuple[Track, ...]:
+    """The sound tracks that MP4 takes or that can be decoded; the others are named in a line each."""
+    found = [Track(stream - 1, codec) for stream, codec in sorted(packets.codecs.items()) if stream]
+    usable = tuple(track for track in found if track.codec in _IN_MP4 or track.codec in _decodable())
+    for track in found:
+        if track not in usable:
+            logger.warning("%s: sound track %d (%s) cannot be decoded, and is left out", path, track.number + 1, track.codec)
+    return usable
+
+
+@functools.cache
+def _decodable() -> frozenset[str]:
+    """The codecs that this ffmpeg decodes."""
+    listed = run_ffmpeg(["-codecs"], _PATIENCE_S).stdout.decode()
+    return frozenset(line.split()[1] for line in listed.splitlines() if re.match(r" D.A", line))
 
 
 @contextmanager

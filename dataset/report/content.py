@@ -27,8 +27,8 @@ from schemas.manifest import Manifest
 _AU_CLIPS = 2000
 _LONGEST_PX = 256
 _DECODERS = 4
-# Who was removed on request is not looked for, and a video that hung or killed a process is not tried again.
-_NOT_DECODED = {"removed", "decode_timeout", "decoder_killed", "killed_worker"}
+# Who was removed on request is not looked for, and a video that hung, killed a process or was too large is not tried again.
+_NOT_DECODED = {"removed", "decode_timeout", "decoder_killed", "killed_worker", "too_many_packets", "too_much_memory"}
 
 Picture = NDArray[np.uint8]
 

@@ -7,42 +7,62 @@
     fomm-track  the same, dropped where it leaves the frame: what the authors of FOMM do
 
 The window of a recipe is whole source pixels, x0 y0 x1 y1 with the end exclusive, and may leave the frame. Cutting and
-scaling are done while decoding, so that full-size pixels never leave ffmpeg.
+scaling are done while decoding, so that full-size pixels never leave ffmpeg. Where the pixels of a video are not square, a window
+is square as displayed, and its sides are different numbers of pixels.
 """
 
 from collections.abc import Callable
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import ClipRejected
 from schemas.records import Crop, Frames, Placement
+from transforms.extract.ffmpeg import MAX_PIXELS
 
 Window = tuple[int, int, int, int]
 
 # `increase` of FOMM's authors.
 MARGIN = 0.1
+_SQUARE = Fraction(1)
 
 
-def square_window(box_px: NDArray[np.float64], size_px: tuple[int, int]) -> Window:
-    """The recipe `bbox`. box_px: float64 [4], edges x0 y0 x1 y1 in source pixels; size_px: width and height of the frame.
+def longer_side_px(box_px: NDArray[np.float64], pixel_aspect: Fraction) -> float:
+    """The longer side of a box as displayed, float64 [4], in units of a pixel's height."""
+    width, height = (box_px[2:] - box_px[:2]).tolist()
+    return float(max(width * pixel_aspect, height))
+
+
+def square_window(box_px: NDArray[np.float64], size_px: tuple[int, int], pixel_aspect: Fraction = _SQUARE) -> Window:
+    """The recipe `bbox`.
 
     A square wider than the frame is centred on it on that axis.
 
+    Args:
+        box_px: float64 [4], edges x0 y0 x1 y1 in source pixels
+        size_px: width and height of the frame
+        pixel_aspect: width over height of a source pixel
+
     Raises:
-        ClipRejected: bad_annotation, the box is empty or wholly outside the frame
+        ClipRejected: bad_annotation, the box is empty, wholly outside the frame, or too large to be padded
     """
     _require_inside(box_px, size_px)
-    side = max(1, round(float((box_px[2:] - box_px[:2]).max())))
+    longer = longer_side_px(box_px, pixel_aspect)
+    sides = max(1, round(longer / float(pixel_aspect))), max(1, round(longer))
+    if sides[0] * sides[1] > MAX_PIXELS:
+        raise ClipRejected("bad_annotation", f"a window of {sides[0]}x{sides[1]} px in a frame of {size_px[0]}x{size_px[1]}")
     corner = []
-    for centre, extent in zip((box_px[:2] + box_px[2:]) / 2, size_px, strict=True):
+    for centre, extent, side in zip((box_px[:2] + box_px[2:]) / 2, size_px, sides, strict=True):
         start = round(float(centre) - side / 2)
         corner.append(min(max(start, 0), extent - side) if side <= extent else round((extent - side) / 2))
-    return corner[0], corner[1], corner[0] + side, corner[1] + side
+    return corner[0], corner[1], corner[0] + sides[0], corner[1] + sides[1]
 
 
-def exact_window(box_px: NDArray[np.float64], size_px: tuple[int, int]) -> Window:
+def exact_window(box_px: NDArray[np.float64], size_px: tuple[int, int], pixel_aspect: Fraction = _SQUARE) -> Window:
     """The recipe `fomm-bbox`: edges truncated to whole pixels as the authors do, and cut at the frame.
+
+    The box is squashed to the square, so the aspect of a pixel makes no difference.
 
     Raises:
         ClipRejected: bad_annotation, nothing of the box is left
@@ -55,34 +75,37 @@ def exact_window(box_px: NDArray[np.float64], size_px: tuple[int, int]) -> Windo
     return x0, y0, x1, y1
 
 
-def tube_window(box_px: NDArray[np.float64], size_px: tuple[int, int]) -> Window:
+def tube_window(box_px: NDArray[np.float64], size_px: tuple[int, int], pixel_aspect: Fraction = _SQUARE) -> Window:
     """The recipe `track`. box_px: float64 [4], the union of a tube's boxes, edges in source pixels."""
-    return square_window(_with_margin(box_px), size_px)
+    return square_window(_with_margin(box_px, pixel_aspect), size_px, pixel_aspect)
 
 
-def fomm_tube_window(box_px: NDArray[np.float64], size_px: tuple[int, int]) -> Window:
+def fomm_tube_window(box_px: NDArray[np.float64], size_px: tuple[int, int], pixel_aspect: Fraction = _SQUARE) -> Window:
     """The recipe `fomm-track`: edges truncated to whole pixels as the authors do.
 
     Raises:
         ClipRejected: tube_outside, it leaves the frame
     """
-    x0, y0, x1, y1 = (int(edge) for edge in _with_margin(box_px))
+    x0, y0, x1, y1 = (int(edge) for edge in _with_margin(box_px, pixel_aspect))
     if min(x0, y0) < 0 or x1 > size_px[0] or y1 > size_px[1]:
         raise ClipRejected("tube_outside", f"{x0} {y0} {x1} {y1} in {size_px[0]}x{size_px[1]}")
     return x0, y0, x1, y1
 
 
-def _with_margin(box_px: NDArray[np.float64]) -> NDArray[np.float64]:
+def _with_margin(box_px: NDArray[np.float64], pixel_aspect: Fraction) -> NDArray[np.float64]:
     """A square about the box, as wide as its longer side and `MARGIN` of that on each side."""
-    centre, side = (box_px[:2] + box_px[2:]) / 2, float((box_px[2:] - box_px[:2]).max()) * (1 + 2 * MARGIN)
-    return np.concatenate([centre - side / 2, centre + side / 2])
+    side = longer_side_px(box_px, pixel_aspect) * (1 + 2 * MARGIN)
+    centre, sides = (box_px[:2] + box_px[2:]) / 2, np.array([side / float(pixel_aspect), side])
+    return np.concatenate([centre - sides / 2, centre + sides / 2])
 
 
-WINDOWS: dict[str, Callable[[NDArray[np.float64], tuple[int, int]], Window]] = {
+PlaceWindow = Callable[[NDArray[np.float64], tuple[int, int], Fraction], Window]
+
+WINDOWS: dict[str, PlaceWindow] = {
     "bbox": square_window,
     "fomm-bbox": exact_window,
 }
-TUBE_WINDOWS: dict[str, Callable[[NDArray[np.float64], tuple[int, int]], Window]] = {
+TUBE_WINDOWS: dict[str, PlaceWindow] = {
     "track": tube_window,
     "fomm-track": fomm_tube_window,
 }
@@ -109,4 +132,5 @@ def as_crop(parts: list[tuple[int, NDArray[np.int64], Frames]]) -> Crop:
             content_px=np.concatenate([part.content_px for part in frames]),
             source_to_crop=np.concatenate([part.source_to_frame for part in frames]),
         ),
+        display=frames[0].display,
     )

@@ -1,8 +1,6 @@
 """Frames of a video by their number, through ffmpeg, exactly and upright."""
 
 import os
-import re
-from fractions import Fraction
 
 import ffmpeg
 import numpy as np
@@ -11,7 +9,9 @@ from numpy.typing import NDArray
 from schemas.errors import ClipRejected
 from schemas.records import Frames
 from transforms.extract.crop import Window
-from transforms.extract.ffmpeg import FfmpegResult, safe_input_options
+from transforms.extract.ffmpeg import RAW_OUTPUT, FfmpegResult, safe_input_options
+from transforms.extract.frame_log import FrameLog
+from transforms.extract.hdr import tone_mapped
 from transforms.extract.media import INPUT, Media, run_on
 from transforms.extract.timeline import Timeline
 
@@ -20,10 +20,6 @@ SCALER = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 _SAME_TIME_S = 1e-3
 # Seeking costs some decoding before the first frame too, and short clips are most of the work.
 _SEEK_FROM_S, _SEEK_MARGIN_S = 10.0, 1.0
-
-_TIME_BASE = re.compile(r"^\[showinfo@source @ 0x[0-9a-f]+\] \[info\] config in time_base: (\d+)/(\d+)", re.M)
-_SOURCE = re.compile(r"^\[showinfo@source @ 0x[0-9a-f]+\] \[info\] n: *\d+ pts: *(-?\d+|NOPTS) .*? s:(\d+)x(\d+) ", re.M)
-_CONTENT = re.compile(r"^\[showinfo@content @ 0x[0-9a-f]+\] \[info\] n: *\d+ pts: *\S+ .*? s:(\d+)x(\d+) ", re.M)
 
 
 def decode(
@@ -34,26 +30,28 @@ def decode(
     fit: str,
     timeout_s: float,
     window: Window | None = None,
+    hdr: str = "tonemap",
 ) -> Frames:
     """Decode the frames `indices` (ascending, of `timeline`) scaled to [size,size].
 
     fit: `pad` keeps the display aspect and centres the picture on black, `squash` fills the square
     window: the part of the frame to take, in whole source pixels; black where it leaves the frame. It fills the square.
+    hdr: `tonemap` shows HDR frames as BT.709 would, `keep` takes their values as they are
 
     Frames far into a long file are reached by a seek to the keyframe before them. Where that gives anything but exactly the
     frames that were asked for, at their times and without an error, the file is decoded from its start.
 
     Raises:
-        ClipRejected: corrupt, frame_mismatch, decode_timeout, decoder_killed
+        ClipRejected: corrupt, frame_mismatch, size_changes, no_tone_mapping, and as `run_on`
     """
     start_s = seek_s(timeline, indices)
     if start_s:
         try:
-            return decode_from(start_s, media, timeline, indices, size, fit, timeout_s, window)
+            return decode_from(start_s, media, timeline, indices, size, fit, timeout_s, window, hdr)
         except ClipRejected as lost:
             if lost.reason not in ("corrupt", "frame_mismatch"):
                 raise
-    return decode_from(0, media, timeline, indices, size, fit, timeout_s, window)
+    return decode_from(0, media, timeline, indices, size, fit, timeout_s, window, hdr)
 
 
 def seek_s(timeline: Timeline, indices: NDArray[np.int64]) -> int:
@@ -71,54 +69,56 @@ def decode_from(
     fit: str,
     timeout_s: float,
     window: Window | None,
+    hdr: str = "tonemap",
 ) -> Frames:
     """`decode` from a second of the file onwards: by frame number from its start, by timestamp after a seek."""
+    if window is not None and not timeline.one_size:
+        raise ClipRejected("size_changes", "use --recipe resize")
     terms, times, within_s = frame_choice(start_s, timeline, indices)
-    options = {**safe_input_options(), **({"ss": start_s} if start_s else {})}
-    source = ffmpeg.input(INPUT, **options)["V:0"].filter("select", terms)
-    source = source.filter("showinfo@source", checksum=0)
-    video = _whole(source, size, fit) if window is None else _part(source, size, window, timeline.size_px)
-    output = video.output("pipe:1", format="rawvideo", pix_fmt="rgb24", fps_mode="passthrough", **{"frames:v": len(indices)})
-    result = run_on(media, output, timeout_s)
-    source_size = check_frames(result, times, within_s)
-    content_size = _sizes(_CONTENT.findall(result.log))
+    frames, options = FrameLog(), {**safe_input_options(), **({"ss": start_s} if start_s else {})}
+    source = frames.source(ffmpeg.input(INPUT, **options)["V:0"].filter("select", terms))
+    if timeline.hdr and hdr == "tonemap":
+        source = tone_mapped(source, untagged=timeline.untagged)
+    video = _whole(source, frames, size, fit) if window is None else _part(source, size, window, timeline.size_px)
+    output = video.output("pipe:1", fps_mode="passthrough", **RAW_OUTPUT, **{"frames:v": len(indices)})
+    result = run_on(media, output, timeout_s, take=frames.take)
+    source_size = check_frames(frames, timeline, times, within_s)
     rgb = _pixels(result, len(indices), size)
     if window is None:
+        content_size = frames.content_px
         corner = (size - content_size) // 2
         affine, content = resize_affine(source_size, content_size, corner), np.hstack([corner, corner + content_size])
     else:
         if (source_size != timeline.size_px).any():
-            raise ClipRejected("frame_mismatch", "frames of another size than the header tells")
+            raise ClipRejected("frame_mismatch", "frames of another size than in the header")
         affine, content = window_place(window, source_size, size)
-    return Frames(rgb, timeline.pts_s[indices], affine, source_size, content.astype(np.int32))
+    return Frames(rgb, timeline.pts_s[indices], affine, source_size, content.astype(np.int32), frames.display)
 
 
 def frame_choice(start_s: int, timeline: Timeline, indices: NDArray[np.int64]) -> tuple[str, NDArray[np.float64], float]:
     """ffmpeg's expression that selects frames, their times after a seek to `start_s`, and by how much those may be off."""
+    by_time = timeline.by_time or start_s > 0
     gap_s = np.diff(timeline.raw_s).min(initial=_SAME_TIME_S * 2.5)
-    within_s = 0.4 * float(gap_s) if start_s else _SAME_TIME_S
+    within_s = 0.4 * float(gap_s) if by_time else _SAME_TIME_S
     times = timeline.raw_s[indices] - start_s
     if len(indices) == indices[-1] - indices[0] + 1:
-        if start_s:
+        if by_time:
             return f"between(t,{times[0] - within_s:.6f},{times[-1] + within_s:.6f})", times, within_s
         return f"between(n,{indices[0]},{indices[-1]})", times, within_s
-    terms = [f"lt(abs(t-{time:.6f}),{within_s:.6f})" for time in times] if start_s else [f"eq(n,{i})" for i in indices]
+    terms = [f"lt(abs(t-{time:.6f}),{within_s:.6f})" for time in times] if by_time else [f"eq(n,{i})" for i in indices]
     return _any_of(terms), times, within_s
 
 
-def _whole(video: ffmpeg.nodes.FilterableStream, size: int, fit: str) -> ffmpeg.nodes.FilterableStream:
+def _whole(video: ffmpeg.nodes.FilterableStream, frames: FrameLog, size: int, fit: str) -> ffmpeg.nodes.FilterableStream:
     width, height = ("if(gte(dar,1),{0},max(1,round({0}*dar)))", "if(gte(dar,1),max(1,round({0}/dar)),{0})")
-    return (
-        video.filter(
-            "scale",
-            w=width.format(size) if fit == "pad" else size,
-            h=height.format(size) if fit == "pad" else size,
-            flags=SCALER,
-        )
-        .filter("format", "rgb24")
-        .filter("showinfo@content", checksum=0)
-        .filter("pad", size, size, x="floor((ow-iw)/2)", y="floor((oh-ih)/2)")
+    scaled = video.filter(
+        "scale",
+        w=width.format(size) if fit == "pad" else size,
+        h=height.format(size) if fit == "pad" else size,
+        flags=SCALER,
     )
+    content = frames.content(scaled.filter("format", "rgb24"))
+    return content.filter("pad", size, size, x="floor((ow-iw)/2)", y="floor((oh-ih)/2)")
 
 
 def _part(
@@ -132,7 +132,7 @@ def _part(
     if (width, height) != frame_px:
         video = video.filter("pad", width, height, x=left, y=top)
     video = video.filter("crop", x1 - x0, y1 - y0, x0 + left, y0 + top)
-    return video.filter("scale", w=size, h=size, flags=SCALER).filter("showinfo@content", checksum=0)
+    return video.filter("scale", w=size, h=size, flags=SCALER)
 
 
 def cut(rgb: NDArray[np.uint8], window: Window, size: int, timeout_s: float) -> NDArray[np.uint8]:
@@ -143,7 +143,7 @@ def cut(rgb: NDArray[np.uint8], window: Window, size: int, timeout_s: float) -> 
     """
     count, height, width, _ = rgb.shape
     raw = ffmpeg.input(INPUT, format="rawvideo", pix_fmt="rgb24", video_size=(width, height), framerate=25)
-    output = _part(raw["v:0"], size, window, (width, height)).output("pipe:1", format="rawvideo", pix_fmt="rgb24")
+    output = _part(raw["v:0"], size, window, (width, height)).output("pipe:1", **RAW_OUTPUT)
     descriptor = os.memfd_create("frames")
     try:
         with open(descriptor, "wb", closefd=False) as stream:
@@ -174,23 +174,21 @@ def _any_of(terms: list[str]) -> str:
     return f"({_any_of(terms[:middle])}+{_any_of(terms[middle:])})"
 
 
-def check_frames(result: FfmpegResult, expected_s: NDArray[np.float64], within_s: float) -> NDArray[np.int32]:
-    """Check by its log that ffmpeg's filter `showinfo@source` saw the frames of these times; gives their sizes, int32 [T,2].
+def check_frames(frames: FrameLog, timeline: Timeline, expected_s: NDArray[np.float64], within_s: float) -> NDArray[np.int32]:
+    """Check that the decoder gave the frames of these times, as the timeline describes them; gives their sizes, int32 [T,2].
 
     Raises:
         ClipRejected: frame_mismatch
     """
-    found, base = _SOURCE.findall(result.log), _TIME_BASE.search(result.log)
-    if base is None or len(found) != len(expected_s):
-        raise ClipRejected("frame_mismatch", f"asked for {len(expected_s)} frames, got {len(found)}")
-    times = np.array([float(int(pts) * Fraction(int(base[1]), int(base[2]))) for pts, _, _ in found])
-    if np.abs(times - expected_s).max(initial=0) > within_s:
-        raise ClipRejected("frame_mismatch", "the decoder's frames stand at other times than the packets")
-    return _sizes([(width, height) for _, width, height in found])
-
-
-def _sizes(found: list[tuple[str, str]]) -> NDArray[np.int32]:
-    return np.array([(int(width), int(height)) for width, height in found], np.int32).reshape(-1, 2)
+    if len(frames) != len(expected_s):
+        raise ClipRejected("frame_mismatch", f"asked for {len(expected_s)} frames, got {len(frames)}")
+    if np.abs(frames.times_s - expected_s).max(initial=0) > within_s:
+        raise ClipRejected("frame_mismatch", "the decoder's frames have other times than the packets")
+    if timeline.one_size and frames.pixel_aspects != [timeline.pixel_aspect]:
+        raise ClipRejected("frame_mismatch", "frames of another pixel aspect than in the header")
+    if frames.is_hdr != timeline.hdr:
+        raise ClipRejected("frame_mismatch", "frames of another transfer function than in the header")
+    return frames.sizes_px
 
 
 def _pixels(result: FfmpegResult, count: int, size: int) -> NDArray[np.uint8]:

@@ -2,20 +2,40 @@
 
 Videos from the internet are hostile input: a playlist named .mp4 can make ffmpeg open other files or the network. So only
 plain container formats are allowed (`format_whitelist`), only local files (`protocol_whitelist`), every process has a
-time limit and a limit on the size of a frame, and stdin is closed.
+time limit, a memory limit and a limit on the size of a frame, and stdin is closed.
 """
 
+import contextlib
+import dataclasses
+import fcntl
 import functools
+import os
 import re
+import resource
+import select
 import shutil
 import subprocess
-from collections.abc import Sequence
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
+
+Something = TypeVar("Something")
 
 # Demuxers that read one file and nothing else. Names as in `ffmpeg -demuxers`; playlists (hls, concat, dash, sdp,
 # image2) are left out on purpose.
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,ogg,asf,h264,hevc,m4v,ivf,nut,mxf,rm,dv,gif"
 MAX_PIXELS = 8192 * 8192
+
+
+# Enough for 4K HEVC with all its reference frames; `BuildConfig.decode_memory_mb` raises it.
+MEMORY_BYTES = 1 << 30
+
+_PIPE_BYTES = 1 << 20
+# A file can make ffmpeg log without end: only the beginning and the end are kept.
+_LINE_BYTES, _HEAD_BYTES, _TAIL_LINES = 1 << 12, 1 << 19, 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,23 +83,141 @@ def safe_input_options() -> dict[str, str | int]:
     }
 
 
+# Of the frames that leave ffmpeg: with more threads their encoder, which only copies, holds a frame for each.
+RAW_OUTPUT: dict[str, str | int] = {"format": "rawvideo", "pix_fmt": "rgb24", "threads": 1}
+
+
 def command(arguments: Sequence[str]) -> list[str]:
     """ffmpeg with arguments: it logs levels, stops at errors and waits for no key."""
     return [ffmpeg_path(), "-nostdin", "-hide_banner", "-nostats", "-v", "level+info", "-xerror", *arguments]
 
 
-def run_ffmpeg(arguments: Sequence[str], timeout_s: float, descriptor: int | None = None) -> FfmpegResult:
-    """Run one ffmpeg to its end; it inherits `descriptor`.
+class Running:
+    """An ffmpeg process of bounded memory, whose log is read while it runs. Use it as a context manager: leaving it kills it.
+
+    Args:
+        timeout_s: for all the time that its output is waited for
+        descriptor: of a file that it inherits
+        memory_bytes: limit of its data (RLIMIT_DATA)
+        take: called with each line of the log, in a thread; lines for which it returns True are not kept. What it raises
+            kills the process and is raised again by `result`.
+        feed: True gives it a pipe as stdin, and its output is discarded
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        timeout_s: float,
+        *,
+        descriptor: int | None = None,
+        memory_bytes: int = MEMORY_BYTES,
+        take: Callable[[str], bool] | None = None,
+        feed: bool = False,
+    ) -> None:
+        self._left_s, self._timeout_s, self._take = timeout_s, timeout_s, take
+        self._head, self._tail = bytearray(), deque[bytes](maxlen=_TAIL_LINES)
+        self._failure: Exception | None = None
+        self.process = subprocess.Popen(
+            command(arguments),
+            stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL if feed else subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=() if descriptor is None else (descriptor,),
+        )
+        # Set from outside: a function that runs in the child before exec is not safe beside threads.
+        resource.prlimit(self.process.pid, resource.RLIMIT_DATA, _lowered(resource.RLIMIT_DATA, memory_bytes))
+        self._log = threading.Thread(target=self._read_log, daemon=True)
+        self._log.start()
+        if self.process.stdout is not None:
+            fcntl.fcntl(self.process.stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+
+    def __enter__(self) -> "Running":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._log.join()
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):  # of stdin, which could not be written to its end
+                    pipe.close()
+
+    def chunks(self) -> Iterator[bytes]:
+        """What it writes to stdout, until it closes it. Raises subprocess.TimeoutExpired."""
+        assert self.process.stdout is not None
+        while chunk := self._when_readable(lambda pipe: os.read(pipe, _PIPE_BYTES)):
+            yield chunk
+
+    def fill(self, buffer: memoryview) -> bool:
+        """Fill a buffer from stdout; False where that ends before. Raises subprocess.TimeoutExpired."""
+        while buffer:
+            count = self._when_readable(lambda pipe, rest=buffer: os.readv(pipe, [rest]))  # type: ignore[misc]
+            if not count:
+                return False
+            buffer = buffer[count:]
+        return True
+
+    def result(self) -> FfmpegResult:
+        """Wait for its end; `stdout` is empty. Raises subprocess.TimeoutExpired, and what `take` raised."""
+        begun = time.monotonic()
+        self.process.wait(max(0.0, self._left_s))
+        self._log.join()
+        self._left_s -= time.monotonic() - begun
+        if self._failure is not None:
+            raise self._failure
+        log = bytes(self._head) + b"".join(self._tail)
+        return FfmpegResult(self.process.returncode, b"", log.decode("utf-8", "replace"))
+
+    def _when_readable(self, read: Callable[[int], Something]) -> Something:
+        assert self.process.stdout is not None
+        pipe, begun, waiting = self.process.stdout.fileno(), time.monotonic(), select.poll()
+        waiting.register(pipe, select.POLLIN)
+        ready = waiting.poll(max(0.0, self._left_s) * 1000)
+        self._left_s -= time.monotonic() - begun
+        if not ready or self._left_s <= 0:
+            raise subprocess.TimeoutExpired("ffmpeg", self._timeout_s)
+        return read(pipe)
+
+    def _read_log(self) -> None:
+        assert self.process.stderr is not None
+        for line in iter(lambda: self.process.stderr.readline(_LINE_BYTES), b""):  # type: ignore[union-attr]
+            try:
+                if self._failure is None and self._take is not None and self._take(line.decode("utf-8", "replace")):
+                    continue
+            except Exception as error:  # raised again by `result`, in the thread that can handle it
+                self._failure = error
+                self.process.kill()
+            if len(self._head) < _HEAD_BYTES:
+                self._head += line
+            else:
+                self._tail.append(line)
+
+
+def _lowered(limit: int, value: int) -> tuple[int, int]:
+    """A soft and a hard limit of `value`, or of what this process has where that is less."""
+    hard = resource.getrlimit(limit)[1]
+    lowest = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    return lowest, lowest
+
+
+def run_ffmpeg(
+    arguments: Sequence[str],
+    timeout_s: float,
+    *,
+    descriptor: int | None = None,
+    memory_bytes: int = MEMORY_BYTES,
+    take: Callable[[str], bool] | None = None,
+    put: Callable[[bytes], None] | None = None,
+) -> FfmpegResult:
+    """Run one ffmpeg to its end. Arguments as of `Running`; `put` is called with each piece of its stdout, which is then empty.
 
     Raises:
         subprocess.TimeoutExpired: it ran longer than `timeout_s`; it has been killed.
     """
-    done = subprocess.run(
-        command(arguments),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        pass_fds=() if descriptor is None else (descriptor,),
-        timeout=timeout_s,
-        check=False,
-    )
-    return FfmpegResult(done.returncode, done.stdout, done.stderr.decode("utf-8", "replace"))
+    collected: list[bytes] = []
+    with Running(arguments, timeout_s, descriptor=descriptor, memory_bytes=memory_bytes, take=take) as running:
+        for chunk in running.chunks():
+            (put or collected.append)(chunk)
+        result = running.result()
+    return dataclasses.replace(result, stdout=b"".join(collected))

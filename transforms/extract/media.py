@@ -4,15 +4,20 @@ import os
 import re
 import stat
 import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import ffmpeg
 
 from schemas.errors import ClipRejected
-from transforms.extract.ffmpeg import FfmpegResult, run_ffmpeg
+from transforms.extract.ffmpeg import MEMORY_BYTES, FfmpegResult, run_ffmpeg
 
 # What stands for the file in ffmpeg-python's graphs, which cannot take names that are not UTF-8.
 INPUT = "file:INPUT"
+_OUT_OF_MEMORY = re.compile(
+    r"\[(?:error|fatal|panic)\].*(?:Cannot allocate memory|Out of memory|Failed to allocate|thread_encoder_init failed)", re.I
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +27,13 @@ class Media:
     path: what ffmpeg opens
     name: what messages call it: no directories, since what is written must not depend on where the input lies
     descriptor: of a file in memory, whose path is /dev/fd/<descriptor>; ffmpeg inherits it
+    memory_bytes: what ffmpeg may take while it reads the file
     """
 
     path: str
     name: str
     descriptor: int | None = None
+    memory_bytes: int = MEMORY_BYTES
 
     @classmethod
     def at(cls, path: str | os.PathLike[str]) -> "Media":
@@ -58,22 +65,39 @@ def arguments_for(media: Media, output: ffmpeg.nodes.OutputStream) -> list[str]:
     return [f"file:{media.path}" if argument == INPUT else argument for argument in output.get_args()]
 
 
-def run_on(media: Media, output: ffmpeg.nodes.OutputStream, timeout_s: float) -> FfmpegResult:
-    """Run a graph on a file. Raises ClipRejected: see `check_result`; decode_timeout."""
-    try:
-        result = run_ffmpeg(arguments_for(media, output), timeout_s, media.descriptor)
-    except subprocess.TimeoutExpired:
-        raise ClipRejected("decode_timeout", f"longer than {timeout_s:g} s") from None
+def run_on(
+    media: Media,
+    output: ffmpeg.nodes.OutputStream,
+    timeout_s: float,
+    *,
+    take: Callable[[str], bool] | None = None,
+    put: Callable[[bytes], None] | None = None,
+) -> FfmpegResult:
+    """Run a graph on a file. Arguments as of `run_ffmpeg`. Raises ClipRejected: see `check_result`; decode_timeout."""
+    arguments, memory_bytes = arguments_for(media, output), media.memory_bytes
+    with rejecting_timeouts(timeout_s):
+        result = run_ffmpeg(arguments, timeout_s, descriptor=media.descriptor, memory_bytes=memory_bytes, take=take, put=put)
     check_result(media, result)
     return result
 
 
+@contextmanager
+def rejecting_timeouts(timeout_s: float) -> Iterator[None]:
+    """Raise ClipRejected (decode_timeout) where ffmpeg was waited for too long."""
+    try:
+        yield
+    except subprocess.TimeoutExpired:
+        raise ClipRejected("decode_timeout", f"longer than {timeout_s:g} s") from None
+
+
 def check_result(media: Media, result: FfmpegResult) -> None:
-    """Raise ClipRejected where ffmpeg failed: decoder_killed, no_video_stream, not_a_video, corrupt."""
+    """Raise ClipRejected where ffmpeg failed: too_much_memory, decoder_killed, no_video_stream, not_a_video, corrupt."""
     if result.returncode == 0:
         return
+    if _OUT_OF_MEMORY.search(result.log):
+        raise ClipRejected("too_much_memory", f"more than {media.memory_bytes >> 20} MB")
     # ffmpeg catches polite signals and ends with 255.
-    signals = re.findall(r"received signal (\d+)", result.log) or ["9"] * (result.returncode == -9)
+    signals = re.findall(r"received signal (\d+)", result.log) or [str(-result.returncode)] * (result.returncode < 0)
     if signals:
         raise ClipRejected("decoder_killed", f"signal {signals[0]}")
     printed = os.fsencode(media.path).decode(errors="replace")  # as the log was decoded

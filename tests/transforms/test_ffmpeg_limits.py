@@ -1,0 +1,149 @@
+"""What a file can cost: memory, time and log are bounded, whatever it promises."""
+
+import struct
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from schemas.errors import ClipRejected
+from transforms.extract.decode import decode
+from transforms.extract.ffmpeg import Running, run_ffmpeg
+from transforms.extract.frame_log import FrameLog, check_count
+from transforms.extract.media import Media
+from transforms.extract.stream import stream
+from transforms.extract.timeline import Timeline, timeline_by_decoding, timeline_from_packets
+
+
+def box(name: bytes, *parts: bytes) -> bytes:
+    content = b"".join(parts)
+    return struct.pack(">I4s", 8 + len(content), name) + content
+
+
+def full(name: bytes, *parts: bytes, flags: int = 0) -> bytes:
+    return box(name, struct.pack(">I", flags), *parts)
+
+
+def many_samples(path: Path, chunks: int, each: int, rate_hz: int) -> Path:
+    """A QuickTime file whose chunks of one-byte samples all are the same bytes."""
+    count, unit = chunks * each, struct.pack(">9I", 65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
+    ftyp, data = box(b"ftyp", b"qt  ", bytes(4), b"qt  "), box(b"mdat", bytes(each))
+    size = struct.pack(">HHII", 16, 16, 72 << 16, 72 << 16)
+    entry = box(
+        b"raw ", bytes(6), struct.pack(">H", 1), bytes(16), size, bytes(4), struct.pack(">H", 1), bytes(32), b"\0\x18\xff\xff"
+    )
+    table = box(
+        b"stbl",
+        full(b"stsd", struct.pack(">I", 1), entry),
+        full(b"stts", struct.pack(">III", 1, count, 1)),
+        full(b"stsc", struct.pack(">IIII", 1, 1, each, 1)),
+        full(b"stsz", struct.pack(">II", 1, count)),
+        full(b"stco", struct.pack(">I", chunks), struct.pack(">I", len(ftyp) + 8) * chunks),
+    )
+    info = box(
+        b"minf",
+        full(b"vmhd", bytes(8), flags=1),
+        box(b"dinf", full(b"dref", struct.pack(">I", 1), full(b"url ", flags=1))),
+        table,
+    )
+    length = struct.pack(">II", rate_hz, count)
+    media = box(b"mdia", full(b"mdhd", bytes(8), length, bytes(4)), full(b"hdlr", b"mhlrvide", bytes(13)), info)
+    head = full(
+        b"tkhd", struct.pack(">IIIII", 0, 0, 1, 0, count), bytes(16), unit, struct.pack(">II", 16 << 16, 16 << 16), flags=7
+    )
+    movie = full(b"mvhd", bytes(8), length, struct.pack(">IH", 65536, 256), bytes(10), unit, bytes(24), struct.pack(">I", 2))
+    path.write_bytes(ftyp + data + box(b"moov", movie, box(b"trak", head, media)))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("rate_hz", "chunks"), [(25_000, 10_000), pytest.param(25, 10_000, marks=pytest.mark.slow)], ids=["in 160 s", "in 44 hours"]
+)
+def test_a_small_file_of_millions_of_packets_is_refused_in_little_memory(tmp_path: Path, rate_hz: int, chunks: int) -> None:
+    path = many_samples(tmp_path / "a.mov", chunks, 400, rate_hz)
+    assert path.stat().st_size < 50_000
+    with pytest.raises(ClipRejected, match="too_many_packets"):
+        timeline_from_packets(replace(Media.at(path), memory_bytes=400 << 20), 60)
+
+
+def test_as_many_packets_as_a_video_may_have_are_listed(tmp_path: Path) -> None:
+    path = many_samples(tmp_path / "a.mov", 60, 200, 1000)
+    line = timeline_from_packets(Media.at(path), 60)
+    np.testing.assert_allclose(line.raw_s, np.arange(12_000) / 1000)
+
+
+def test_how_many_frames_are_too_many() -> None:
+    check_count(10_000, 0.0)
+    check_count(2_000_000, 80_000.0)
+    for frames, covered_s in ((10_001, 0.0), (70_001, 60.0), (2_000_001, 80_000.0)):
+        with pytest.raises(ClipRejected, match="too_many_packets"):
+            check_count(frames, covered_s)
+
+
+def test_frames_are_counted_while_they_are_decoded() -> None:
+    log = FrameLog()
+    name = log.source_name
+    assert log.take(f"[{name} @ 0x1] [info] config in time_base: 1/100000, frame_rate: 25/1\n")
+    line = "[{} @ 0x1] [info] n: {} pts: {} pts_time:0.1 fmt:gray sar:1/1 s:16x16 i:P \n"
+    assert all(log.take(line.format(name, number, number)) for number in range(19_999))
+    with pytest.raises(ClipRejected, match="too_many_packets"):
+        log.take(line.format(name, 19_999, 19_999))
+
+
+def test_memory_is_bounded_and_a_reason(tmp_path: Path) -> None:
+    path = tmp_path / "large.mkv"
+    source = ["-f", "lavfi", "-i", "color=red:size=3840x2160:rate=5:duration=0.4"]
+    assert run_ffmpeg([*source, "-c:v", "libx264", "-preset", "ultrafast", str(path)], 60).returncode == 0
+    line = timeline_from_packets(Media.at(path), 60)
+    assert len(list(stream(Media.at(path), line, 0, 2, (64, 36), 60))) == 2
+    little = replace(Media.at(path), memory_bytes=200 << 20)
+    with pytest.raises(ClipRejected) as lost:
+        list(stream(little, line, 0, 2, (64, 36), 60))
+    assert lost.value.reason == "too_much_memory" and "200 MB" in str(lost.value)
+
+
+def test_a_frame_of_more_pixels_than_are_allowed_is_no_timeline(tmp_path: Path) -> None:
+    source = ["-f", "lavfi", "-i", "color=red:size=32x32:rate=5:duration=1", str(tmp_path / "a.gif")]
+    assert run_ffmpeg(source, 60).returncode == 0
+    raw = bytearray((tmp_path / "a.gif").read_bytes())
+    raw[6:10] = (20_000).to_bytes(2, "little") * 2
+    (tmp_path / "a.gif").write_bytes(raw)
+    with pytest.raises(ClipRejected):
+        timeline_by_decoding(Media.at(tmp_path / "a.gif"), 60)
+
+
+def test_a_log_without_end_is_kept_at_its_beginning_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = "import sys\nfor n in range(400_000): print('[error]', n, file=sys.stderr)\nprint('x' * 10**7, file=sys.stderr)"
+    monkeypatch.setattr("transforms.extract.ffmpeg.command", lambda arguments: [sys.executable, *arguments])
+    with Running(["-c", program], 60) as running:
+        assert list(running.chunks()) == []
+        result = running.result()
+    assert len(result.log) < 2 << 20
+    assert result.log.startswith("[error] 0\n") and result.log.endswith("x\n")
+    assert len(result.errors()) <= 500
+
+
+def test_what_reads_the_log_can_end_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("transforms.extract.ffmpeg.command", lambda arguments: [sys.executable, *arguments])
+    begun = time.monotonic()
+
+    def take(line: str) -> bool:
+        raise ClipRejected("too_many_packets", line.strip())
+
+    with Running(["-c", "import sys, time\nprint('now', file=sys.stderr, flush=True)\ntime.sleep(60)"], 60, take=take) as running:
+        list(running.chunks())
+        with pytest.raises(ClipRejected, match="now"):
+            running.result()
+    assert time.monotonic() - begun < 30
+
+
+def test_a_window_too_large_to_be_padded_is_no_decoding(tmp_path: Path) -> None:
+    from transforms.extract.crop import square_window
+
+    with pytest.raises(ClipRejected, match="bad_annotation"):
+        square_window(np.array([0.0, 0.0, 1e6, 1e6]), (96, 64))
+    with pytest.raises(ClipRejected):
+        decode(Media.at(tmp_path / "none"), Timeline(np.arange(3) / 25, (96, 64)), np.array([0]), 32, "pad", 60)

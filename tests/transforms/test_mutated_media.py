@@ -1,0 +1,115 @@
+"""Damaged videos of every container: frames or a reason code, in bounded time and memory, and never anything else."""
+
+import functools
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from schemas.errors import ClipRejected
+from transforms.extract.decode import decode
+from transforms.extract.ffmpeg import ffmpeg_path
+from transforms.extract.media import Media
+from transforms.extract.stream import stream
+from transforms.extract.timeline import Timeline, timeline_by_decoding, timeline_from_packets
+
+LIMIT_S = 10.0
+KINDS = {
+    "mp4": ("mp4", "-c:v", "libx264", "-bf", "2", "-c:a", "aac"),
+    "fragmented mp4": ("mp4", "-c:v", "libx264", "-c:a", "aac", "-movflags", "frag_keyframe+empty_moov"),
+    "mov": ("mov", "-c:v", "mjpeg", "-c:a", "pcm_s16le"),
+    "mkv": ("mkv", "-c:v", "libx264", "-c:a", "libopus"),
+    "webm": ("webm", "-c:v", "libvpx", "-c:a", "libvorbis"),
+    "ts": ("ts", "-c:v", "libx264", "-c:a", "mp2"),
+    "avi": ("avi", "-c:v", "mpeg4", "-bf", "2", "-c:a", "libmp3lame"),
+    "flv": ("flv", "-c:v", "flv1", "-c:a", "aac"),
+    "gif": ("gif", "-an"),
+}
+
+
+@functools.cache
+def whole(kind: str, folder: Path) -> bytes:
+    path = folder / f"whole.{KINDS[kind][0]}"
+    video = ["-f", "lavfi", "-i", "testsrc2=size=48x32:rate=10:duration=1,format=yuv420p"]
+    sound = ["-f", "lavfi", "-i", "sine=duration=1:sample_rate=44100"]
+    subprocess.run([ffmpeg_path(), "-v", "error", "-y", *video, *sound, "-g", "5", *KINDS[kind][1:], str(path)], check=True)
+    return path.read_bytes()
+
+
+def mutated(content: bytes, rng: np.random.Generator) -> bytes:
+    """A few bytes flipped, overwritten by extremes, cut out, repeated or inserted; mostly in the header, where sizes are."""
+    raw = bytearray(content)
+    for _ in range(int(rng.choice([1, 1, 1, 2, 5]))):
+        end = len(raw) if rng.random() < 0.5 else min(len(raw), 1500)
+        at, count = int(rng.integers(0, max(1, end))), int(rng.integers(1, 16))
+        match rng.integers(6):
+            case 0:
+                raw[at : at + 1] = bytes([int(rng.integers(256))])
+            case 1:
+                raw[at : at + 4] = int(rng.choice([0, 1, 2**31 - 1, 2**31, 2**32 - 1, 2**24])).to_bytes(4, "big")
+            case 2:
+                del raw[at : at + count]
+            case 3:
+                raw[at:at] = rng.bytes(count)
+            case 4:
+                raw[at:at] = raw[at : at + 40 * count]
+            case _:
+                del raw[len(raw) - int(rng.integers(1, max(2, len(raw) // 2))) :]
+    return bytes(raw)
+
+
+def outcome(path: Path) -> str:
+    """What becomes of a file: a number of frames, or a reason."""
+    lost: ClipRejected | None = None
+    for timeline_of in (timeline_from_packets, timeline_by_decoding):
+        try:
+            return frames_by(timeline_of(Media.at(path), LIMIT_S), path)
+        except ClipRejected as error:
+            lost = error
+        if lost.reason != "frame_mismatch":
+            break
+    assert lost is not None and lost.reason in REASONS, lost
+    assert str(path.parent) not in lost.detail
+    return lost.reason
+
+
+def frames_by(line: Timeline, path: Path) -> str:
+    media, count = Media.at(path), len(line.raw_s)
+    assert (np.diff(line.raw_s) >= 0).all()
+    frames = decode(media, line, np.unique(np.linspace(0, count - 1, 5).astype(np.int64)), 32, "pad", LIMIT_S)
+    assert np.isfinite(frames.source_to_frame).all()
+    if line.one_size and count <= 1000:
+        assert sum(1 for _ in stream(media, line, 0, count, (24, 16), LIMIT_S)) == count
+    return str(count)
+
+
+REASONS = {
+    *("corrupt", "frame_mismatch", "not_a_video", "no_video_stream", "too_many_packets", "too_much_memory", "decode_timeout"),
+    "decoder_killed",
+}
+
+
+def check(kind: str, folder: Path, seeds: range) -> set[str]:
+    content, seen = whole(kind, folder), []
+    path = folder / f"mutated.{KINDS[kind][0]}"
+    path.write_bytes(content)
+    assert outcome(path) == "10"
+    for seed in seeds:
+        path.write_bytes(mutated(content, np.random.default_rng(seed)))
+        begun = time.monotonic()
+        seen.append(outcome(path))
+        assert time.monotonic() - begun < 6 * LIMIT_S, f"seed {seed}"
+    return {*seen}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_few_mutations_are_frames_or_a_reason(kind: str, tmp_path: Path) -> None:
+    check(kind, tmp_path, range(6))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_many_mutations_are_frames_or_a_reason(kind: str, tmp_path: Path) -> None:
+    assert {"10", "corrupt"} <= check(kind, tmp_path, range(100, 300))
