@@ -7,6 +7,7 @@ of a shard. Data sets of version 1 are read as they are; a command that writes t
 import dataclasses
 import hashlib
 import json
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -178,10 +179,9 @@ class Manifest:
         path = out / DATASET_JSON
         try:
             with open_regular(path) as stream:
-                content = stream.read(_MOST_BYTES + 1)
-            if len(content) > _MOST_BYTES:
-                raise DatasetError(f"{path} cannot be understood: it is larger than {_MOST_BYTES} bytes")
-            return cls.parse(content, str(path))
+                if os.fstat(stream.fileno()).st_size > _MOST_BYTES:
+                    raise DatasetError(f"{path} cannot be understood: it is larger than {_MOST_BYTES} bytes")
+                return cls.parse(stream.read(), str(path))
         except FileNotFoundError:
             raise DatasetError(f"{out} holds no data set: {DATASET_JSON} is missing") from None
         except OSError as error:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,8 @@ def words(out: Path) -> bytes:
     for path in sorted(path for path in out.rglob("*") if path.is_file()):
         text.append(path.read_bytes())
         if path.suffix == ".parquet":
-            text.append(str(pq.ParquetFile(path).read().to_pylist()).encode())
+            with suppress(pa.ArrowException, OSError):  # a damaged one
+                text.append(str(pq.ParquetFile(path).read().to_pylist()).encode())
     return b"\n".join(text)
 
 

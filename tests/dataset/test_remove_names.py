@@ -17,6 +17,8 @@ from dataset.report.__main__ import main as report
 from pipeline import take_out
 from schemas.layout import DATASET_JSON
 from schemas.manifest import Manifest
+from transforms.extract.media import Media
+from transforms.extract.timeline import timeline_from_packets
 
 PERSON, OTHER = "id90000", "id99001"
 
@@ -42,7 +44,8 @@ def ask(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str
     for video in demo_videos.rglob("*.mp4"):
         path = folder / video.relative_to(video.parents[2]).with_suffix(".csv")
         path.parent.mkdir(parents=True, exist_ok=True)
-        rows = [{**row(n + 1, b"%d" % n, 64, {}), "timestamp": round(n / 25, 3)} for n in range(400)]
+        frames = len(timeline_from_packets(Media.at(video), 60).raw_s)
+        rows = [{**row(n + 1, b"%d" % n, 64, {}), "timestamp": round(n / 25, 3)} for n in range(frames)]
         path.write_text(as_csv(rows, {"separator": ","}))
     how = ["--size", "64", "--landmarks", "none", "--frames", "2", "--workers", "1", "--quiet", "--clips-per-shard", "2"]
     return ["--source", "voxceleb2", "--input", *map(str, archives), "--aus", f"csv:{folder}", *how]
