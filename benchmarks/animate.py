@@ -21,18 +21,18 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.report import Report, add_options, corpus, peak_mib
-from pipeline.sources.listing import Listing
-from pipeline.sources.tree import DirectoryTree
-from pipeline.sources.voxceleb2 import list_clips
-from schemas.layout import uri_to_path
-from trainers import settings
-from trainers.fomm.animate import Animator, Movement
-from trainers.fomm.config import CONFIGS
-from trainers.fomm.fold import FoldedNetworks
-from trainers.fomm.generator import OcclusionAwareGenerator
-from trainers.fomm.keypoints import KPDetector
-from trainers.fomm.normalize import normalize_keypoints
-from trainers.video import Driving, Picture
+from motionshards.pipeline.sources.listing import Listing
+from motionshards.pipeline.sources.tree import DirectoryTree
+from motionshards.pipeline.sources.voxceleb2 import list_clips
+from motionshards.schemas.layout import uri_to_path
+from motionshards.trainers import settings
+from motionshards.trainers.fomm.animate import Animator, Movement
+from motionshards.trainers.fomm.config import CONFIGS
+from motionshards.trainers.fomm.fold import FoldedNetworks
+from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
+from motionshards.trainers.fomm.keypoints import KPDetector
+from motionshards.trainers.fomm.normalize import normalize_keypoints
+from motionshards.trainers.video import Driving, Picture
 
 _GOAL_TIMES, _GOAL_DIFFERENCE = 1.5, 3e-4
 _WARM = 2

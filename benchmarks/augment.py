@@ -26,18 +26,18 @@ from skimage.util import img_as_float32, img_as_ubyte
 from torch import Tensor
 
 from benchmarks.report import Report, add_options, corpus
-from pipeline.sources.listing import Listing
-from pipeline.sources.tree import DirectoryTree
-from pipeline.sources.voxceleb2 import list_clips
-from schemas.layout import uri_to_path
-from transforms.augment.augment import FOMM, Augment
-from transforms.augment.clips import Clips
-from transforms.augment.drawing import COLOURS, SEED_WIDTH_PX, landmark_images
-from transforms.augment.tps import Warp, pixel_grid
-from transforms.extract.decode import decode
-from transforms.extract.media import Media
-from transforms.extract.quality.face_model import FACE_68_MM
-from transforms.extract.timeline import timeline_from_packets
+from motionshards.pipeline.sources.listing import Listing
+from motionshards.pipeline.sources.tree import DirectoryTree
+from motionshards.pipeline.sources.voxceleb2 import list_clips
+from motionshards.schemas.layout import uri_to_path
+from motionshards.transforms.augment.augment import FOMM, Augment
+from motionshards.transforms.augment.clips import Clips
+from motionshards.transforms.augment.drawing import COLOURS, SEED_WIDTH_PX, landmark_images
+from motionshards.transforms.augment.tps import Warp, pixel_grid
+from motionshards.transforms.extract.decode import decode
+from motionshards.transforms.extract.media import Media
+from motionshards.transforms.extract.quality.face_model import FACE_68_MM
+from motionshards.transforms.extract.timeline import timeline_from_packets
 
 _COPY_GOAL, _PLAIN_GOAL = 2.5, 20.0
 

@@ -22,12 +22,12 @@ from typing import Any
 from benchmarks.parts import STEPS, cpu_of_parts, sample
 from benchmarks.report import ROOT, Report, add_options, cores, corpus
 from benchmarks.watch import Watch
-from pipeline.sources.listing import Listing
-from pipeline.sources.tree import DirectoryTree
-from pipeline.sources.voxceleb2 import list_clips
-from schemas.config import BuildConfig
-from schemas.layout import uri_to_path
-from transforms.extract.ffmpeg import ffmpeg_path
+from motionshards.pipeline.sources.listing import Listing
+from motionshards.pipeline.sources.tree import DirectoryTree
+from motionshards.pipeline.sources.voxceleb2 import list_clips
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.layout import uri_to_path
+from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
 _SHARE_GOAL, _TIMES_GOAL, _WORKER_GOAL_MIB = 0.85, 4.0, 1024.0
 _WATCH_TIMED_S, _WATCH_CLOSE_S = 0.5, 0.05

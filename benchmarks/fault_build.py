@@ -21,9 +21,9 @@ import pyarrow.parquet as pq
 
 from benchmarks.fault_check import differences, leftovers
 from benchmarks.report import ROOT
-from pipeline.sources import SOURCES
-from schemas.layout import INDEX
-from schemas.manifest import Manifest
+from motionshards.pipeline.sources import SOURCES
+from motionshards.schemas.layout import INDEX
+from motionshards.schemas.manifest import Manifest
 from tests.pipeline.under_fire import hashes, wait_for
 
 OPTIONS = ("--size", "96", "--clips-per-shard", "6")

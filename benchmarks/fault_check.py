@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from dataset.verify import verify
-from schemas.layout import REJECTIONS, WORK_DIR
-from schemas.manifest import Manifest
+from motionshards.dataset.verify import verify
+from motionshards.schemas.layout import REJECTIONS, WORK_DIR
+from motionshards.schemas.manifest import Manifest
 from tests.pipeline.under_fire import hashes
 
 

@@ -16,7 +16,7 @@ import psutil
 
 from benchmarks.fault_build import Bench, Build, Row
 from benchmarks.report import ROOT
-from schemas.layout import WORK_DIR
+from motionshards.schemas.layout import WORK_DIR
 from tests.pipeline.hosts import Network
 from tests.pipeline.under_fire import wait_for
 

@@ -24,16 +24,16 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.report import Report, add_options, corpus
-from pipeline.sources.listing import Listing
-from pipeline.sources.tree import DirectoryTree
-from pipeline.sources.voxceleb2 import list_clips
-from schemas.layout import uri_to_path
-from transforms.extract.decode import decode
-from transforms.extract.landmarks.fan import weights
-from transforms.extract.landmarks.fan.model import Fan
-from transforms.extract.landmarks.options import ModelOptions
-from transforms.extract.media import Media
-from transforms.extract.timeline import timeline_from_packets
+from motionshards.pipeline.sources.listing import Listing
+from motionshards.pipeline.sources.tree import DirectoryTree
+from motionshards.pipeline.sources.voxceleb2 import list_clips
+from motionshards.schemas.layout import uri_to_path
+from motionshards.transforms.extract.decode import decode
+from motionshards.transforms.extract.landmarks.fan import weights
+from motionshards.transforms.extract.landmarks.fan.model import Fan
+from motionshards.transforms.extract.landmarks.options import ModelOptions
+from motionshards.transforms.extract.media import Media
+from motionshards.transforms.extract.timeline import timeline_from_packets
 
 _GOALS = {"cuda": 8.0, "cpu": 1.3}
 _ROUNDS = 3

@@ -23,7 +23,7 @@ from benchmarks.build import replicate
 from benchmarks.loader_forms import SLOW_CLIPS
 from benchmarks.loader_run import Order
 from benchmarks.report import ROOT, Report, add_options, cores, corpus
-from dataset.index import Dataset
+from motionshards.dataset.index import Dataset
 
 _STEP_MS = 15.0
 _SLOW_BATCH = 4

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.loader_run import Order
-from dataset.index import Dataset, Sample, read_members
-from schemas.layout import tar_path
-from transforms.extract.ffmpeg import ffmpeg_path
+from motionshards.dataset.index import Dataset, Sample, read_members
+from motionshards.schemas.layout import tar_path
+from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
 # PNG folders, videos and pickles are big or slow to write, and read slowly: more clips would only leave the page cache.
 SLOW_CLIPS = 60

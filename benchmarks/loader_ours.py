@@ -12,10 +12,10 @@ import torch
 
 from benchmarks.loader_forms import jpegs
 from benchmarks.loader_run import Order
-from dataset.batch import Batch
-from dataset.loader import make_loader
-from dataset.stream import ClipStream, KPlusOne, Pairs
-from transforms.augment.drawing import COLOURS, landmark_images
+from motionshards.dataset.batch import Batch
+from motionshards.dataset.loader import make_loader
+from motionshards.dataset.stream import ClipStream, KPlusOne, Pairs
+from motionshards.transforms.augment.drawing import COLOURS, landmark_images
 
 _REPEATS = 1000  # an epoch that does not end within the measurement: a DataLoader idles between epochs
 

@@ -16,20 +16,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.report import ROOT
-from pipeline.clip import read_clip
-from pipeline.read import ReadClip
-from pipeline.sources import SOURCES
-from pipeline.sources.listing import Listing
-from pipeline.sources.tree import DirectoryTree
-from schemas.config import BuildConfig
-from schemas.layout import uri_to_path
-from schemas.records import ClipSpec
-from transforms.extract.encode import encode_jpegs
-from transforms.extract.landmarks import models
-from transforms.extract.media import Media
-from transforms.extract.quality.measure import measure
-from transforms.extract.timeline import timeline_from_packets
-from transforms.extract.track import centred_box, track
+from motionshards.pipeline.clip import read_clip
+from motionshards.pipeline.read import ReadClip
+from motionshards.pipeline.sources import SOURCES
+from motionshards.pipeline.sources.listing import Listing
+from motionshards.pipeline.sources.tree import DirectoryTree
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.layout import uri_to_path
+from motionshards.schemas.records import ClipSpec
+from motionshards.transforms.extract.encode import encode_jpegs
+from motionshards.transforms.extract.landmarks import models
+from motionshards.transforms.extract.media import Media
+from motionshards.transforms.extract.quality.measure import measure
+from motionshards.transforms.extract.timeline import timeline_from_packets
+from motionshards.transforms.extract.track import centred_box, track
 
 STEPS = ("timeline", "decode", "detect", "landmarks", "quality", "encode")
 

@@ -17,7 +17,7 @@ from typing import Any
 import cv2
 import dlib
 
-from transforms.extract.landmarks.dlib68 import data_file
+from motionshards.transforms.extract.landmarks.dlib68 import data_file
 
 
 def main() -> None:

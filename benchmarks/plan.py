@@ -24,14 +24,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.report import ROOT, Report, add_options, peak_mib
-from pipeline.hygiene import hygiene
-from pipeline.plan import Wanted, listing_table, plan_new, read_unit, units
-from pipeline.sources import voxceleb2
-from pipeline.sources.listing import Listing
-from pipeline.sources.tree import DirectoryTree
-from schemas.config import BuildConfig
-from schemas.layout import clip_key, path_to_uri
-from schemas.records import ClipSpec, Span
+from motionshards.pipeline.hygiene import hygiene
+from motionshards.pipeline.plan import Wanted, listing_table, plan_new, read_unit, units
+from motionshards.pipeline.sources import voxceleb2
+from motionshards.pipeline.sources.listing import Listing
+from motionshards.pipeline.sources.tree import DirectoryTree
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.layout import clip_key, path_to_uri
+from motionshards.schemas.records import ClipSpec, Span
 
 _GOAL_S, _GOAL_MIB = 60.0, 2000 * 1e6 / 2**20
 _IDENTITIES, _TEST_IDENTITIES, _CLIPS_A_VIDEO = 6112, 118, 7.3

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.sources import SOURCES
-from transforms.extract.ffmpeg import ffmpeg_version
+from motionshards.pipeline.sources import SOURCES
+from motionshards.transforms.extract.ffmpeg import ffmpeg_version
 
 ROOT = Path(__file__).resolve().parents[1]
 _CORPUS = ROOT.parent / "shared" / "corpus" / "voxceleb2"

@@ -29,23 +29,23 @@ from benchmarks import watch
 from benchmarks.build import Job, replicate, run_job
 from benchmarks.plan import plan_listing, synthetic_clips
 from benchmarks.report import ROOT, Report, add_options, cores, corpus, peak_mib
-from pipeline import cluster
-from pipeline.cluster_check import address_of
-from pipeline.finalize import finalize
-from pipeline.graph import run_graph
-from pipeline.plan import plan_files, units
-from pipeline.provenance import provenance
-from pipeline.shard import BuildJob
-from pipeline.sources.listing import Listing
-from pipeline.sources.tree import DirectoryTree
-from pipeline.sources.voxceleb2 import list_clips
-from schemas.config import BuildConfig
-from schemas.layout import INDEX, marker_path, uri_to_path
-from schemas.manifest import Manifest, ShardEntry
-from schemas.marker import read_marker, write_marker
-from schemas.records import ShardUnit
-from schemas.tables import MARKER
-from transforms.extract.ffmpeg import ffmpeg_path, ffmpeg_version
+from motionshards.pipeline import cluster
+from motionshards.pipeline.cluster_check import address_of
+from motionshards.pipeline.finalize import finalize
+from motionshards.pipeline.graph import run_graph
+from motionshards.pipeline.plan import plan_files, units
+from motionshards.pipeline.provenance import provenance
+from motionshards.pipeline.shard import BuildJob
+from motionshards.pipeline.sources.listing import Listing
+from motionshards.pipeline.sources.tree import DirectoryTree
+from motionshards.pipeline.sources.voxceleb2 import list_clips
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.layout import INDEX, marker_path, uri_to_path
+from motionshards.schemas.manifest import Manifest, ShardEntry
+from motionshards.schemas.marker import read_marker, write_marker
+from motionshards.schemas.records import ShardUnit
+from motionshards.schemas.tables import MARKER
+from motionshards.transforms.extract.ffmpeg import ffmpeg_path, ffmpeg_version
 
 _WATCH_S = 0.5
 _CLIPS_A_UNIT = 19

@@ -16,12 +16,12 @@ from pathlib import Path
 import torch
 
 from benchmarks.report import Report, add_options
-from dataset.batch import Batch
-from dataset.loader import make_loader
-from dataset.stream import ClipStream
-from dataset.world import World
-from trainers.models import MODELS, plan
-from trainers.task import Means, Plan, Task
+from motionshards.dataset.batch import Batch
+from motionshards.dataset.loader import make_loader
+from motionshards.dataset.stream import ClipStream
+from motionshards.dataset.world import World
+from motionshards.trainers.models import MODELS, plan
+from motionshards.trainers.task import Means, Plan, Task
 
 
 def main() -> None:

@@ -11,7 +11,12 @@ from typing import Any
 from benchmarks.report import peak_mib
 
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
-_ROLES = {"sdk_worker_main": "worker", "spawn_main": "worker", "pipeline.child": "Beam driver", "dataset.build": "front door"}
+_ROLES = {
+    "sdk_worker_main": "worker",
+    "spawn_main": "worker",
+    "motionshards.pipeline.child": "Beam driver",
+    "dataset.build": "front door",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-from dataset.world import World
-from schemas.errors import ConfigError
+from motionshards.dataset.world import World
+from motionshards.schemas.errors import ConfigError
 
 _MODULE = "accelerate.data_loader"
 _HOW = "use Accelerator(dataloader_config=DataLoaderConfiguration(dispatch_batches=False)), or pass it make_loader(stream)"

@@ -12,21 +12,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dataset.commandline import OneLineParser
-from pipeline.add import AddOrder, add, short_clips, without_aus
-from pipeline.device import gpus
-from pipeline.drive import Ledger
-from pipeline.input import open_input
-from pipeline.runners import DASK, LOCAL, PORTABLE, Runner
-from pipeline.sources import SOURCES, usual_no_face
-from schemas.bucket import is_bucket
-from schemas.config import PRECISIONS, BuildConfig
-from schemas.errors import ConfigError
-from schemas.manifest import Manifest
-from transforms.extract.action_units import options as au_options
-from transforms.extract.action_units.openface import START_S
-from transforms.extract.landmarks import models
-from transforms.extract.landmarks.options import DETECTORS
+from motionshards.dataset.commandline import OneLineParser
+from motionshards.pipeline.add import AddOrder, add, short_clips, without_aus
+from motionshards.pipeline.device import gpus
+from motionshards.pipeline.drive import Ledger
+from motionshards.pipeline.input import open_input
+from motionshards.pipeline.runners import DASK, LOCAL, PORTABLE, Runner
+from motionshards.pipeline.sources import SOURCES, usual_no_face
+from motionshards.schemas.bucket import is_bucket
+from motionshards.schemas.config import PRECISIONS, BuildConfig
+from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.manifest import Manifest
+from motionshards.transforms.extract.action_units import options as au_options
+from motionshards.transforms.extract.action_units.openface import START_S
+from motionshards.transforms.extract.landmarks import models
+from motionshards.transforms.extract.landmarks.options import DETECTORS
 
 WHATS = ("landmarks", "aus", "quality")
 _MEANT = ("--add", "--extend-frames")

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from dataset.views import View
-from dataset.world import World
-from schemas.errors import ConfigError
+from motionshards.dataset.views import View
+from motionshards.dataset.world import World
+from motionshards.schemas.errors import ConfigError
 
 _VIEW_ATTRIBUTES = ("n", "per_identity", "in_time_order", "unusable", "pick")
 

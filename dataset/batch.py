@@ -6,11 +6,11 @@ from typing import Any, TypeVar
 import torch
 from torch.utils.data._utils.collate import default_collate_fn_map
 
-from dataset.catalog import Catalog
-from dataset.layout import Layout
-from dataset.views import View
-from schemas.errors import ConfigError
-from transforms.augment.clips import Clips
+from motionshards.dataset.catalog import Catalog
+from motionshards.dataset.layout import Layout
+from motionshards.dataset.views import View
+from motionshards.schemas.errors import ConfigError
+from motionshards.transforms.augment.clips import Clips
 
 _POINTS = 68
 _AUS = 17

@@ -16,28 +16,28 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from dataset import add
-from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
-from dataset.estimate import as_text as estimate_as_text
-from dataset.verify_bucket import directory_of
-from pipeline.drive import Ledger, build
-from pipeline.input import Input, open_input, shown
-from pipeline.mirror import mirrored
-from pipeline.order import BuildOrder
-from pipeline.plan import Wanted
-from pipeline.runners import DASK, LOCAL, unknown_to_beam
-from pipeline.sources import SOURCES, usual_no_face
-from pipeline.sources.accounting import as_text
-from schemas.bucket import is_bucket
-from schemas.config import FITS, HDRS, NO_FACE, PRECISIONS, RECIPES, UNITS, BuildConfig
-from schemas.errors import BuildFailed, ConfigError, DatasetError
-from schemas.layout import SPLITS, text_of
-from schemas.printable import printable
-from schemas.reasons import REASONS
-from transforms.extract.action_units import options as au_options
-from transforms.extract.action_units.openface import PROGRAM, START_S
-from transforms.extract.landmarks import models
-from transforms.extract.landmarks.options import DETECTORS
+from motionshards.dataset import add
+from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
+from motionshards.dataset.estimate import as_text as estimate_as_text
+from motionshards.dataset.verify_bucket import directory_of
+from motionshards.pipeline.drive import Ledger, build
+from motionshards.pipeline.input import Input, open_input, shown
+from motionshards.pipeline.mirror import mirrored
+from motionshards.pipeline.order import BuildOrder
+from motionshards.pipeline.plan import Wanted
+from motionshards.pipeline.runners import DASK, LOCAL, unknown_to_beam
+from motionshards.pipeline.sources import SOURCES, usual_no_face
+from motionshards.pipeline.sources.accounting import as_text
+from motionshards.schemas.bucket import is_bucket
+from motionshards.schemas.config import FITS, HDRS, NO_FACE, PRECISIONS, RECIPES, UNITS, BuildConfig
+from motionshards.schemas.errors import BuildFailed, ConfigError, DatasetError
+from motionshards.schemas.layout import SPLITS, text_of
+from motionshards.schemas.printable import printable
+from motionshards.schemas.reasons import REASONS
+from motionshards.transforms.extract.action_units import options as au_options
+from motionshards.transforms.extract.action_units.openface import PROGRAM, START_S
+from motionshards.transforms.extract.landmarks import models
+from motionshards.transforms.extract.landmarks.options import DETECTORS
 
 OK, STOPPED = 0, 1
 _GOES_ON, _UNTOUCHED = "What is committed stays; the same command goes on from there", "The output was not touched"
@@ -111,7 +111,7 @@ def _build(options: argparse.Namespace, beam_options: list[str]) -> Ledger:
 
 def _estimate(options: argparse.Namespace, beam_options: list[str]) -> str:
     """What a build would take. Of an object store the names are looked at: its markers tell what is built already."""
-    from pipeline.estimate import estimate  # here, as scipy takes half a second that builds have no use for
+    from motionshards.pipeline.estimate import estimate  # here, as scipy takes half a second that builds have no use for
 
     if options.retry:
         raise ConfigError("--estimate does not go with --retry")

@@ -25,10 +25,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-from dataset.cache_files import SHARED, alone, let_go, reserve, stands_at, take
-from dataset.cache_room import LOCK, PART, SHARD, make_room
-from dataset.unreadable import Unreadable
-from schemas.errors import ConfigError
+from motionshards.dataset.cache_files import SHARED, alone, let_go, reserve, stands_at, take
+from motionshards.dataset.cache_room import LOCK, PART, SHARD, make_room
+from motionshards.dataset.unreadable import Unreadable
+from motionshards.schemas.errors import ConfigError
 
 _ROOM = "room"
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)

@@ -7,7 +7,7 @@ with their full size, and those whose writer died are cleared away.
 import os
 from pathlib import Path
 
-from dataset.cache_files import unlink_unless_locked
+from motionshards.dataset.cache_files import unlink_unless_locked
 
 SHARD, PART, LOCK = ".shard", ".shard.part", ".shard.lock"
 

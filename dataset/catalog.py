@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from dataset.layout import Layout
-from dataset.shared import Shared
-from schemas.errors import DatasetError
-from schemas.layout import AUS, LANDMARKS
-from schemas.tables import INDEX
+from motionshards.dataset.layout import Layout
+from motionshards.dataset.shared import Shared
+from motionshards.schemas.errors import DatasetError
+from motionshards.schemas.layout import AUS, LANDMARKS
+from motionshards.schemas.tables import INDEX
 
 POSE = ("yaw_deg", "pitch_deg", "roll_deg")
 _NEEDED = ("key", "split", "identity", "shard", "n_frames", "members", *(f"frame_{name}" for name in POSE), "frame_au_valid")

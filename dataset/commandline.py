@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn, TextIO
 
-from schemas.printable import printable, printable_lines
+from motionshards.schemas.printable import printable, printable_lines
 
 UNUSABLE, INTERRUPTED = 2, 130
 

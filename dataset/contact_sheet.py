@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dataset import overlay
-from dataset.index import Sample
-from dataset.overlay import Marks
-from dataset.source_frames import Sources, source_frames, source_to_shown
-from schemas.errors import ClipRejected, StoreFailed
+from motionshards.dataset import overlay
+from motionshards.dataset.index import Sample
+from motionshards.dataset.overlay import Marks
+from motionshards.dataset.source_frames import Sources, source_frames, source_to_shown
+from motionshards.schemas.errors import ClipRejected, StoreFailed
 
 
 @dataclass(frozen=True, slots=True)

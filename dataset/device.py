@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from dataset.batch import Batch
-from dataset.ring import Ring
+from motionshards.dataset.batch import Batch
+from motionshards.dataset.ring import Ring
 
 logger = logging.getLogger("motionshards")
 

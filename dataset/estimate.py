@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dataset.stats_words import aligned, figure
+from motionshards.dataset.stats_words import aligned, figure
 
 Bounds = dict[str, float | None]
 

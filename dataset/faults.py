@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from schemas.printable import printable
+from motionshards.schemas.printable import printable
 
 logger = logging.getLogger("motionshards")
 

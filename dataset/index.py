@@ -22,15 +22,15 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from dataset.remote import is_url
-from schemas.errors import ConfigError, DatasetError
-from schemas.layout import AUS, INDEX, LANDMARK_SCORES, LANDMARKS, META, tar_path
-from schemas.manifest import Manifest
-from schemas.regular_file import open_regular
-from schemas.sample import decode_arrays
-from schemas.tables import INDEX as INDEX_SCHEMA
-from schemas.tables import NEVER_NULL, NEVER_NULL_KEPT, check_columns, open_parquet
-from transforms.extract.encode import decode_frames
+from motionshards.dataset.remote import is_url
+from motionshards.schemas.errors import ConfigError, DatasetError
+from motionshards.schemas.layout import AUS, INDEX, LANDMARK_SCORES, LANDMARKS, META, tar_path
+from motionshards.schemas.manifest import Manifest
+from motionshards.schemas.regular_file import open_regular
+from motionshards.schemas.sample import decode_arrays
+from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
+from motionshards.schemas.tables import NEVER_NULL, NEVER_NULL_KEPT, check_columns, open_parquet
+from motionshards.transforms.extract.encode import decode_frames
 
 _ROWS_AT_A_TIME = 256
 _PLACE = ("key", "split", "shard", "members")

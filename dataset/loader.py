@@ -20,17 +20,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dataset import arguments
-from dataset.arguments import whole_number
-from dataset.batch import Batch, as_batch
-from dataset.device import HELD, Copier
-from dataset.order import hashed
-from dataset.progress import Progress, as_state, from_state
-from dataset.pump import Pump
-from dataset.reader import Ask
-from dataset.stream import ClipStream
-from schemas.errors import ConfigError
-from transforms.augment.augment import Augment
+from motionshards.dataset import arguments
+from motionshards.dataset.arguments import whole_number
+from motionshards.dataset.batch import Batch, as_batch
+from motionshards.dataset.device import HELD, Copier
+from motionshards.dataset.order import hashed
+from motionshards.dataset.progress import Progress, as_state, from_state
+from motionshards.dataset.pump import Pump
+from motionshards.dataset.reader import Ask
+from motionshards.dataset.stream import ClipStream
+from motionshards.schemas.errors import ConfigError
+from motionshards.transforms.augment.augment import Augment
 
 _MOST_PROCESSES = 8
 _AHEAD = 2

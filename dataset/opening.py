@@ -10,18 +10,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dataset.catalog import COLUMNS
-from dataset.index import checked_rows
-from dataset.remote import Remote, Retry, is_url, shown
-from dataset.shards import ShardFile
-from dataset.unreadable import Unreadable
-from schemas.errors import DatasetError
-from schemas.layout import DATASET_JSON, INDEX, PLAN_DIR, WORK_DIR
-from schemas.manifest import Manifest, ShardEntry
-from schemas.marker import read_marker
-from schemas.printable import printable
-from schemas.tables import INDEX as INDEX_SCHEMA
-from schemas.tables import check_columns, completed, open_parquet
+from motionshards.dataset.catalog import COLUMNS
+from motionshards.dataset.index import checked_rows
+from motionshards.dataset.remote import Remote, Retry, is_url, shown
+from motionshards.dataset.shards import ShardFile
+from motionshards.dataset.unreadable import Unreadable
+from motionshards.schemas.errors import DatasetError
+from motionshards.schemas.layout import DATASET_JSON, INDEX, PLAN_DIR, WORK_DIR
+from motionshards.schemas.manifest import Manifest, ShardEntry
+from motionshards.schemas.marker import read_marker
+from motionshards.schemas.printable import printable
+from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
+from motionshards.schemas.tables import check_columns, completed, open_parquet
 
 logger = logging.getLogger("motionshards")
 

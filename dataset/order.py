@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from transforms.extract.sample import splitmix64
+from motionshards.transforms.extract.sample import splitmix64
 
 I64 = NDArray[np.int64]
 

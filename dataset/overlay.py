@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from PIL.ImageDraw import ImageDraw as Pen
 
-from schemas.action_units import INTENSITIES, MOST
+from motionshards.schemas.action_units import INTENSITIES, MOST
 
 Colour = tuple[int, ...]
 

@@ -7,8 +7,8 @@ that a DataLoader draws for its workers, and by how many passes a persistent wor
 
 import torch
 
-from dataset.order import I64
-from dataset.progress import Progress
+from motionshards.dataset.order import I64
+from motionshards.dataset.progress import Progress
 
 _WORKERS = 256
 _HERE = _WORKERS  # the row of passes without workers

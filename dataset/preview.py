@@ -21,15 +21,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
-from dataset.contact_sheet import Look, draw_block, marks_of
-from dataset.index import Dataset, Sample
-from dataset.overlay import BACKGROUND, DRAWN, marked
-from dataset.source_frames import Sources
-from dataset.where import parse
-from schemas.atomic import beside
-from schemas.bucket import is_bucket
-from schemas.errors import ConfigError, DatasetError
+from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
+from motionshards.dataset.contact_sheet import Look, draw_block, marks_of
+from motionshards.dataset.index import Dataset, Sample
+from motionshards.dataset.overlay import BACKGROUND, DRAWN, marked
+from motionshards.dataset.source_frames import Sources
+from motionshards.dataset.where import parse
+from motionshards.schemas.atomic import beside
+from motionshards.schemas.bucket import is_bucket
+from motionshards.schemas.errors import ConfigError, DatasetError
 
 OK, FAILED = 0, 1
 _SHEETS, _GIFS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}, {".gif": "GIF"}

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from schemas.errors import ConfigError
+from motionshards.schemas.errors import ConfigError
 
 _VERSION = 1
 

@@ -12,15 +12,15 @@ from typing import Any, cast
 
 from numpy.typing import NDArray
 
-from dataset.layout import Layout
-from dataset.read_process import Done, Setup
-from dataset.reader import Ask
-from dataset.ring import Ring
-from dataset.stream import ClipStream
-from schemas.errors import LoaderFailed
+from motionshards.dataset.layout import Layout
+from motionshards.dataset.read_process import Done, Setup
+from motionshards.dataset.reader import Ask
+from motionshards.dataset.ring import Ring
+from motionshards.dataset.stream import ClipStream
+from motionshards.schemas.errors import LoaderFailed
 
 # multiprocessing would import the main program again, which may have no guard against that; with -m classes would be __main__'s.
-_CHILD = "from dataset.read_process import main; main()"
+_CHILD = "from motionshards.dataset.read_process import main; main()"
 
 
 @dataclass(slots=True)

@@ -18,13 +18,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dataset.catalog import Catalog
-from dataset.faults import Fault
-from dataset.layout import Layout
-from dataset.reader import Ask, NothingReadable, Plan, Reader
-from dataset.shards import Place, Shards
-from dataset.shared import Shared
-from dataset.views import View
+from motionshards.dataset.catalog import Catalog
+from motionshards.dataset.faults import Fault
+from motionshards.dataset.layout import Layout
+from motionshards.dataset.reader import Ask, NothingReadable, Plan, Reader
+from motionshards.dataset.shards import Place, Shards
+from motionshards.dataset.shared import Shared
+from motionshards.dataset.views import View
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dataset.catalog import Catalog
-from dataset.faults import Fault
-from dataset.order import I64
-from dataset.unreadable import Unreadable
-from dataset.views import Picks, View
-from schemas.members import array_member
-from transforms.extract.encode import decode_into
+from motionshards.dataset.catalog import Catalog
+from motionshards.dataset.faults import Fault
+from motionshards.dataset.order import I64
+from motionshards.dataset.unreadable import Unreadable
+from motionshards.dataset.views import Picks, View
+from motionshards.schemas.members import array_member
+from motionshards.transforms.extract.encode import decode_into
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 
-from dataset.unreadable import Pieces, Transient, Unreadable
-from schemas.errors import ConfigError
+from motionshards.dataset.unreadable import Pieces, Transient, Unreadable
+from motionshards.schemas.errors import ConfigError
 
 _PROGRESS_BYTES = 1 << 20
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -171,14 +171,14 @@ def _store(root: str, retry: Retry, options: dict[str, Any]) -> Store:
     scheme = root.partition("://")[0].lower()
     try:
         if scheme in ("http", "https"):
-            from dataset.remote_http import HttpStore
+            from motionshards.dataset.remote_http import HttpStore
 
             return HttpStore(root, retry.stall_s, options)
         if scheme in ("s3", "s3a", "s3n"):
-            from dataset.remote_s3 import S3Store
+            from motionshards.dataset.remote_s3 import S3Store
 
             return S3Store(root, retry.stall_s, options)
-        from dataset.remote_fsspec import FsspecStore
+        from motionshards.dataset.remote_fsspec import FsspecStore
 
         return FsspecStore(root, options)
     except ImportError as error:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from dataset.unreadable import Pieces, Transient, Unreadable
-from schemas.errors import ConfigError
+from motionshards.dataset.unreadable import Pieces, Transient, Unreadable
+from motionshards.schemas.errors import ConfigError
 
 _BLOCK_BYTES = 8 << 20
 

@@ -17,8 +17,8 @@ from urllib3.exceptions import HTTPError, IncompleteRead, InvalidHeader, MaxRetr
 from urllib3.exceptions import TimeoutError as Stalled
 from urllib3.util import Url, make_headers, parse_url
 
-from dataset.unreadable import Pieces, Transient, Unreadable, refusal
-from schemas.errors import ConfigError
+from motionshards.dataset.unreadable import Pieces, Transient, Unreadable, refusal
+from motionshards.schemas.errors import ConfigError
 
 _PIECE_BYTES = 1 << 18
 _CONNECTIONS = 32

@@ -10,8 +10,8 @@ from contextlib import closing, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-from dataset.unreadable import Pieces, Transient, Unreadable, refusal
-from schemas.errors import ConfigError
+from motionshards.dataset.unreadable import Pieces, Transient, Unreadable, refusal
+from motionshards.schemas.errors import ConfigError
 
 _PIECE_BYTES = 1 << 16
 _CONNECTIONS = 32

@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
-from dataset.verify import Report, verify
-from pipeline.remove import Taken, Wish, remove
-from schemas.errors import BuildFailed, ConfigError, DatasetError
-from schemas.manifest import Manifest
-from schemas.printable import printable
-from schemas.removal import KINDS
+from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
+from motionshards.dataset.verify import Report, verify
+from motionshards.pipeline.remove import Taken, Wish, remove
+from motionshards.schemas.errors import BuildFailed, ConfigError, DatasetError
+from motionshards.schemas.manifest import Manifest
+from motionshards.schemas.printable import printable
+from motionshards.schemas.removal import KINDS
 
 OK, FAILED = 0, 1
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dataset.layout import Layout
-from dataset.shared import Shared
+from motionshards.dataset.layout import Layout
+from motionshards.dataset.shared import Shared
 
 
 class Ring:

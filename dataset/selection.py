@@ -5,12 +5,12 @@ import logging
 import numpy as np
 import pyarrow as pa
 
-from dataset.catalog import Catalog, read_catalog, selecting
-from dataset.opening import Opened
-from dataset.views import View
-from dataset.where import parse
-from schemas.errors import ConfigError
-from schemas.printable import printable
+from motionshards.dataset.catalog import Catalog, read_catalog, selecting
+from motionshards.dataset.opening import Opened
+from motionshards.dataset.views import View
+from motionshards.dataset.where import parse
+from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.printable import printable
 
 logger = logging.getLogger("motionshards")
 

@@ -23,20 +23,20 @@ import pyarrow as pa
 import torch.utils.data
 from numpy.typing import NDArray
 
-from dataset import arguments
-from dataset.batch import Batch, as_batch, batch_layout
-from dataset.catalog import POSE, Catalog
-from dataset.order import Order
-from dataset.reader import Ask, NothingReadable, Reader
-from dataset.unreadable import Unreadable
-from dataset.views import View
-from schemas.errors import ConfigError, DatasetError
-from schemas.layout import AUS, LANDMARKS, META
-from schemas.printable import printable
-from schemas.regular_file import open_regular
-from schemas.sample import decode_arrays
-from transforms.extract.encode import square_side_px
-from transforms.extract.sample import stable_hash
+from motionshards.dataset import arguments
+from motionshards.dataset.batch import Batch, as_batch, batch_layout
+from motionshards.dataset.catalog import POSE, Catalog
+from motionshards.dataset.order import Order
+from motionshards.dataset.reader import Ask, NothingReadable, Reader
+from motionshards.dataset.unreadable import Unreadable
+from motionshards.dataset.views import View
+from motionshards.schemas.errors import ConfigError, DatasetError
+from motionshards.schemas.layout import AUS, LANDMARKS, META
+from motionshards.schemas.printable import printable
+from motionshards.schemas.regular_file import open_regular
+from motionshards.schemas.sample import decode_arrays
+from motionshards.transforms.extract.encode import square_side_px
+from motionshards.transforms.extract.sample import stable_hash
 
 logger = logging.getLogger("motionshards")
 

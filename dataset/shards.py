@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from dataset.cache import ShardCache
-from dataset.remote import Remote, Retry
-from dataset.unreadable import Unreadable
-from schemas.regular_file import open_regular
+from motionshards.dataset.cache import ShardCache
+from motionshards.dataset.remote import Remote, Retry
+from motionshards.dataset.unreadable import Unreadable
+from motionshards.schemas.regular_file import open_regular
 
 _MOST_OPEN = 256
 _REMEMBERED_S = 60.0

@@ -14,16 +14,16 @@ import ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.annotations import annotation
-from pipeline.unpack import Root, check_size, media
-from schemas.bucket import is_bucket, open_bucket
-from schemas.config import MAX_CLIP_BYTES
-from schemas.errors import ClipRejected, ConfigError
-from schemas.records import Packed, Span
-from transforms.extract.decode import SCALER, decode
-from transforms.extract.ffmpeg import safe_input_options
-from transforms.extract.media import INPUT, Media, run_on
-from transforms.extract.timeline import Timeline, timeline_by_decoding, timeline_from_packets
+from motionshards.pipeline.annotations import annotation
+from motionshards.pipeline.unpack import Root, check_size, media
+from motionshards.schemas.bucket import is_bucket, open_bucket
+from motionshards.schemas.config import MAX_CLIP_BYTES
+from motionshards.schemas.errors import ClipRejected, ConfigError
+from motionshards.schemas.records import Packed, Span
+from motionshards.transforms.extract.decode import SCALER, decode
+from motionshards.transforms.extract.ffmpeg import safe_input_options
+from motionshards.transforms.extract.media import INPUT, Media, run_on
+from motionshards.transforms.extract.timeline import Timeline, timeline_by_decoding, timeline_from_packets
 
 Picture = NDArray[np.uint8]
 """uint8 [H,W,3], RGB."""

@@ -23,17 +23,17 @@ import pyarrow.compute as pc
 import pyarrow.dataset
 from numpy.typing import NDArray
 
-from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
-from dataset.index import Dataset
-from dataset.stats_words import as_text
-from dataset.verify_bucket import directory_of
-from dataset.where import parse
-from schemas.bucket import is_bucket
-from schemas.errors import ConfigError, DatasetError, StoreFailed
-from schemas.layout import INDEX, REJECTIONS
-from schemas.tables import INDEX as INDEX_SCHEMA
-from schemas.tables import QUALITY
-from schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
+from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
+from motionshards.dataset.index import Dataset
+from motionshards.dataset.stats_words import as_text
+from motionshards.dataset.verify_bucket import directory_of
+from motionshards.dataset.where import parse
+from motionshards.schemas.bucket import is_bucket
+from motionshards.schemas.errors import ConfigError, DatasetError, StoreFailed
+from motionshards.schemas.layout import INDEX, REJECTIONS
+from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
+from motionshards.schemas.tables import QUALITY
+from motionshards.schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
 
 OK = 0
 FPS = "fps"

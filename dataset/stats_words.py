@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from schemas.printable import printable
+from motionshards.schemas.printable import printable
 
 _HEADS = {"name": "", "identities": "people"}
 

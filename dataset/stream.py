@@ -19,25 +19,25 @@ import torch
 import torch.utils.data
 from numpy.typing import NDArray
 
-from dataset import arguments
-from dataset.accelerate_wrappers import sets_epoch_itself, unwrap
-from dataset.batch import Batch, as_batch, batch_layout
-from dataset.catalog import Catalog
-from dataset.faults import Fault, Faults
-from dataset.layout import Layout
-from dataset.opening import open_source
-from dataset.order import SHUFFLES, Order
-from dataset.passes import Passes
-from dataset.progress import Progress, as_state, from_state
-from dataset.reader import Ask, NothingReadable, Reader
-from dataset.remote import Retry
-from dataset.selection import select_clips
-from dataset.shards import Place, Shards
-from dataset.units import Units
-from dataset.views import KPlusOne, Pairs, PosePairs, Sequence, Singles, View
-from dataset.watch import Watch
-from dataset.world import World
-from schemas.errors import ConfigError, DatasetError
+from motionshards.dataset import arguments
+from motionshards.dataset.accelerate_wrappers import sets_epoch_itself, unwrap
+from motionshards.dataset.batch import Batch, as_batch, batch_layout
+from motionshards.dataset.catalog import Catalog
+from motionshards.dataset.faults import Fault, Faults
+from motionshards.dataset.layout import Layout
+from motionshards.dataset.opening import open_source
+from motionshards.dataset.order import SHUFFLES, Order
+from motionshards.dataset.passes import Passes
+from motionshards.dataset.progress import Progress, as_state, from_state
+from motionshards.dataset.reader import Ask, NothingReadable, Reader
+from motionshards.dataset.remote import Retry
+from motionshards.dataset.selection import select_clips
+from motionshards.dataset.shards import Place, Shards
+from motionshards.dataset.units import Units
+from motionshards.dataset.views import KPlusOne, Pairs, PosePairs, Sequence, Singles, View
+from motionshards.dataset.watch import Watch
+from motionshards.dataset.world import World
+from motionshards.schemas.errors import ConfigError, DatasetError
 
 __all__ = ["Batch", "ClipStream", "KPlusOne", "Pairs", "PosePairs", "Sequence", "Singles", "World"]
 

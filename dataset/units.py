@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dataset.catalog import Catalog
-from dataset.order import I64, Slots, hashed
+from motionshards.dataset.catalog import Catalog
+from motionshards.dataset.order import I64, Slots, hashed
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,7 +9,7 @@ from collections.abc import Generator
 from http import HTTPStatus
 from typing import TypeAlias
 
-from schemas.errors import MotionShardsError
+from motionshards.schemas.errors import MotionShardsError
 
 Pieces: TypeAlias = Generator[bytes, None, None]
 

@@ -22,22 +22,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tqdm import tqdm
 
-from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show
-from dataset.verify_bucket import contents, directory_of
-from dataset.verify_croissant import check_croissant
-from dataset.verify_files import check_card, check_files, check_manifest
-from dataset.verify_ledger import Plan, check_built, check_conservation, check_counts, read_plan, stray_files
-from dataset.verify_removals import check_removals
-from dataset.verify_shard import OUTCOMES, ShardClaim, ShardFindings, check_shard
-from dataset.verify_tables import UNREADABLE, RowsByShard, why
-from schemas.bucket import Bucket, is_bucket
-from schemas.config import BuildConfig
-from schemas.errors import ConfigError, DatasetError, StoreFailed
-from schemas.layout import DATASET_JSON, INDEX, REJECTIONS, marker_path, tar_path
-from schemas.manifest import Manifest, ShardEntry
-from schemas.printable import printable
-from schemas.tables import INDEX as INDEX_SCHEMA
-from schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
+from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show
+from motionshards.dataset.verify_bucket import contents, directory_of
+from motionshards.dataset.verify_croissant import check_croissant
+from motionshards.dataset.verify_files import check_card, check_files, check_manifest
+from motionshards.dataset.verify_ledger import Plan, check_built, check_conservation, check_counts, read_plan, stray_files
+from motionshards.dataset.verify_removals import check_removals
+from motionshards.dataset.verify_shard import OUTCOMES, ShardClaim, ShardFindings, check_shard
+from motionshards.dataset.verify_tables import UNREADABLE, RowsByShard, why
+from motionshards.schemas.bucket import Bucket, is_bucket
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.errors import ConfigError, DatasetError, StoreFailed
+from motionshards.schemas.layout import DATASET_JSON, INDEX, REJECTIONS, marker_path, tar_path
+from motionshards.schemas.manifest import Manifest, ShardEntry
+from motionshards.schemas.printable import printable
+from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
+from motionshards.schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
 
 OK, FAULTS = 0, 1
 _CORES = len(os.sched_getaffinity(0))

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.action_units import MOST, PRESENCES
-from schemas.layout import AUS, META
+from motionshards.schemas.action_units import MOST, PRESENCES
+from motionshards.schemas.layout import AUS, META
 
 _NONE = (None,) * len(PRESENCES)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from schemas.bucket import Bucket, open_bucket, pull
+from motionshards.schemas.bucket import Bucket, open_bucket, pull
 
 _OF_SHARDS = (".tar", ".parquet")
 

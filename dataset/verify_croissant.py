@@ -5,9 +5,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from dataset.verify_tables import UNREADABLE, why
-from schemas.layout import CROISSANT, INDEX, REJECTIONS, tar_path
-from schemas.manifest import Manifest
+from motionshards.dataset.verify_tables import UNREADABLE, why
+from motionshards.schemas.layout import CROISSANT, INDEX, REJECTIONS, tar_path
+from motionshards.schemas.manifest import Manifest
 
 
 def check_croissant(out: Path, manifest: Manifest) -> Iterator[str]:

@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from dataset.verify_tables import why
-from schemas.atomic import sha256_of
-from schemas.layout import CARD, CROISSANT, DATASET_JSON, INDEX, PLAN_DIR, REJECTIONS
-from schemas.manifest import Manifest, damage
+from motionshards.dataset.verify_tables import why
+from motionshards.schemas.atomic import sha256_of
+from motionshards.schemas.layout import CARD, CROISSANT, DATASET_JSON, INDEX, PLAN_DIR, REJECTIONS
+from motionshards.schemas.manifest import Manifest, damage
 
 _PLAN_FILE = re.compile(rf"{PLAN_DIR}/plan-\d{{6,}}\.parquet")
 

@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataset.verify_tables import UNREADABLE, repeated, why
-from schemas.layout import INDEX, PLAN_DIR, REJECTIONS, WORK_DIR, is_plain_name, marker_path, shard_name, tar_path
-from schemas.manifest import Manifest, ShardEntry
-from schemas.tables import PLAN, completed, open_parquet, planned_keys_of
+from motionshards.dataset.verify_tables import UNREADABLE, repeated, why
+from motionshards.schemas.layout import INDEX, PLAN_DIR, REJECTIONS, WORK_DIR, is_plain_name, marker_path, shard_name, tar_path
+from motionshards.schemas.manifest import Manifest, ShardEntry
+from motionshards.schemas.tables import PLAN, completed, open_parquet, planned_keys_of
 
 _OURS = (".tar", ".parquet", ".tmp", ".next")
 _PLAN_FILE = re.compile(r"plan-\d{6,}\.parquet")

@@ -6,11 +6,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dataset.verify_ledger import Plan
-from dataset.verify_tables import UNREADABLE
-from schemas.layout import INDEX, PLAN_DIR, REJECTIONS
-from schemas.manifest import Manifest
-from schemas.removal import Removal, is_placeholder, matching
+from motionshards.dataset.verify_ledger import Plan
+from motionshards.dataset.verify_tables import UNREADABLE
+from motionshards.schemas.layout import INDEX, PLAN_DIR, REJECTIONS
+from motionshards.schemas.manifest import Manifest
+from motionshards.schemas.removal import Removal, is_placeholder, matching
 
 _WHO = ["key", "identity", "video"]
 

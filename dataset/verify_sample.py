@@ -9,11 +9,11 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from dataset.verify_aus import check_action_units
-from schemas.action_units import INTENSITIES
-from schemas.config import BuildConfig
-from schemas.layout import AUS, LANDMARK_SCORES, LANDMARKS, META, frame_suffix
-from schemas.tables import QUALITY
+from motionshards.dataset.verify_aus import check_action_units
+from motionshards.schemas.action_units import INTENSITIES
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.layout import AUS, LANDMARK_SCORES, LANDMARKS, META, frame_suffix
+from motionshards.schemas.tables import QUALITY
 
 _SAME_IN_META = ("key", "source", "split", "identity", "video", "source_frames")
 _OF_EACH_FRAME = ("span", "frame_index", "pts_s", "source_size_px", "content_px", "source_to_crop", *QUALITY)

@@ -13,17 +13,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataset.index import read_members
-from dataset.verify_sample import check_row, check_sample
-from dataset.verify_tables import UNREADABLE, compare_keys, compare_rows, why
-from schemas.config import BuildConfig
-from schemas.errors import DatasetError
-from schemas.layout import INDEX, REJECTIONS, marker_path, tar_path
-from schemas.manifest import ShardEntry
-from schemas.marker import read_marker
-from schemas.tables import INDEX as INDEX_SCHEMA
-from schemas.tables import NEVER_NULL, NEVER_NULL_KEPT, planned_keys_of
-from schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
+from motionshards.dataset.index import read_members
+from motionshards.dataset.verify_sample import check_row, check_sample
+from motionshards.dataset.verify_tables import UNREADABLE, compare_keys, compare_rows, why
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.errors import DatasetError
+from motionshards.schemas.layout import INDEX, REJECTIONS, marker_path, tar_path
+from motionshards.schemas.manifest import ShardEntry
+from motionshards.schemas.marker import read_marker
+from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
+from motionshards.schemas.tables import NEVER_NULL, NEVER_NULL_KEPT, planned_keys_of
+from motionshards.schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
 
 # What the ledger counts, one row a clip; `reason` is null for kept clips.
 OUTCOMES = pa.schema(

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.tables import completed, open_parquet
+from motionshards.schemas.tables import completed, open_parquet
 
 # What reading a damaged parquet file can end in; pyarrow lets errors of Python's own decoding through.
 UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError, TypeError, MemoryError)

@@ -11,10 +11,10 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dataset.catalog import Catalog
-from dataset.order import I64, hashed
-from schemas.errors import ConfigError
-from transforms.extract.sample import splitmix64
+from motionshards.dataset.catalog import Catalog
+from motionshards.dataset.order import I64, hashed
+from motionshards.schemas.errors import ConfigError
+from motionshards.transforms.extract.sample import splitmix64
 
 _MOST_FRAMES = 1 << 20
 _LAST = np.uint64(np.iinfo(np.uint64).max)

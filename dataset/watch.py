@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from dataset.opening import Stamp, open_source, stamp_of
-from dataset.remote import Retry, shown
-from dataset.shards import ShardFile
-from dataset.unreadable import Unreadable
-from schemas.errors import DatasetError
+from motionshards.dataset.opening import Stamp, open_source, stamp_of
+from motionshards.dataset.remote import Retry, shown
+from motionshards.dataset.shards import ShardFile
+from motionshards.dataset.unreadable import Unreadable
+from motionshards.schemas.errors import DatasetError
 
 logger = logging.getLogger("motionshards")
 

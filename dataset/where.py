@@ -24,10 +24,10 @@ from typing import Any, NoReturn
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataset import where_values as values
-from dataset.where_values import CONDITION, NUMBER, TEXT, TEXT_TESTS, Value
-from schemas.errors import ConfigError
-from schemas.tables import INDEX
+from motionshards.dataset import where_values as values
+from motionshards.dataset.where_values import CONDITION, NUMBER, TEXT, TEXT_TESTS, Value
+from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.tables import INDEX
 
 # Arrow walks a condition by recursion: it gets slow at some thousand parts and crashes at some more.
 _MOST_PARTS, _DEEPEST, _LONGEST = 2000, 100, 1_000_000

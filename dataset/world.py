@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch.distributed as dist
 
-from schemas.errors import ConfigError
+from motionshards.schemas.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,17 +21,17 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
-from schemas.errors import ConfigError
-from trainers.fomm.animate import Animator, Movement, Networks
-from trainers.fomm.best_frame import Best, find_best_frame
-from trainers.fomm.config import CONFIGS
-from trainers.fomm.fold import FoldedNetworks
-from trainers.fomm.onnx_networks import OnnxNetworks
-from trainers.fomm.restore import restore
-from trainers.images import BACKGROUND, read_image, read_square
-from trainers.video import Driving, Picture, cut_window, write
-from transforms.extract.landmarks import models
+from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
+from motionshards.schemas.errors import ConfigError
+from motionshards.trainers.fomm.animate import Animator, Movement, Networks
+from motionshards.trainers.fomm.best_frame import Best, find_best_frame
+from motionshards.trainers.fomm.config import CONFIGS
+from motionshards.trainers.fomm.fold import FoldedNetworks
+from motionshards.trainers.fomm.onnx_networks import OnnxNetworks
+from motionshards.trainers.fomm.restore import restore
+from motionshards.trainers.images import BACKGROUND, read_image, read_square
+from motionshards.trainers.video import Driving, Picture, cut_window, write
+from motionshards.transforms.extract.landmarks import models
 
 OK, FAILED = 0, 1
 _BATCH = {"cpu": 1, "cuda": 16}

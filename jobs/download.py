@@ -19,12 +19,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
-from jobs.download_list import SOURCES, build_command
-from jobs.download_order import DownloadOrder, Manners, Totals
-from schemas.errors import ConfigError
-from schemas.layout import SPLITS
-from schemas.printable import printable
+from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
+from motionshards.jobs.download_list import SOURCES, build_command
+from motionshards.jobs.download_order import DownloadOrder, Manners, Totals
+from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.layout import SPLITS
+from motionshards.schemas.printable import printable
 
 OK, STOPPED = 0, 1
 _GOES_ON = "What is fetched stays; the same command goes on from there"
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        from jobs.download_run import download
+        from motionshards.jobs.download_run import download
     except ModuleNotFoundError as error:
         if error.name != "yt_dlp":
             raise

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from jobs.download_order import DownloadOrder
-from pipeline import sources
-from pipeline.foreign import lines_of
-from pipeline.sources.fashion import video_of_url
-from pipeline.sources.listing import Listing
-from pipeline.sources.tree import DirectoryTree, OverlayTree, read_small_file
-from schemas.errors import ConfigError
-from schemas.layout import SPLITS
+from motionshards.jobs.download_order import DownloadOrder
+from motionshards.pipeline import sources
+from motionshards.pipeline.foreign import lines_of
+from motionshards.pipeline.sources.fashion import video_of_url
+from motionshards.pipeline.sources.listing import Listing
+from motionshards.pipeline.sources.tree import DirectoryTree, OverlayTree, read_small_file
+from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.layout import SPLITS
 
 # What --metadata may be.
 SOURCES = {

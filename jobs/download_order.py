@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from schemas.errors import ConfigError
-from schemas.layout import SPLITS
+from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.layout import SPLITS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas.atomic import replacing
-from schemas.errors import ConfigError
+from motionshards.schemas.atomic import replacing
+from motionshards.schemas.errors import ConfigError
 
 REPORT = "download.parquet"
 

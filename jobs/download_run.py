@@ -8,15 +8,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jobs.download_list import Wanted, chosen, list_videos
-from jobs.download_order import DownloadOrder, Totals
-from jobs.download_report import STATUSES, Row, found_row, now, pending_row, read_report, write_report
-from jobs.download_ytdlp import VIDEOS, Answer, Say, check_cookies, discard_parts, fetch
-from pipeline.sources.files import videos_by_id
-from pipeline.sources.tree import DirectoryTree
-from schemas.errors import ConfigError
-from schemas.layout import LOCK, WORK_DIR
-from schemas.lock import only_writer
+from motionshards.jobs.download_list import Wanted, chosen, list_videos
+from motionshards.jobs.download_order import DownloadOrder, Totals
+from motionshards.jobs.download_report import STATUSES, Row, found_row, now, pending_row, read_report, write_report
+from motionshards.jobs.download_ytdlp import VIDEOS, Answer, Say, check_cookies, discard_parts, fetch
+from motionshards.pipeline.sources.files import videos_by_id
+from motionshards.pipeline.sources.tree import DirectoryTree
+from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.layout import LOCK, WORK_DIR
+from motionshards.schemas.lock import only_writer
 
 _LEFT_OUT_SHOWN = 10
 _SAVE_EVERY_S = 5.0

@@ -16,15 +16,15 @@ from yt_dlp import YoutubeDL
 from yt_dlp.networking.exceptions import RequestError
 from yt_dlp.utils import ExtractorError, YoutubeDLError
 
-from jobs.download_list import Wanted
-from jobs.download_order import Manners
-from jobs.download_verdict import AVAILABLE, FAILED, Verdict, causes, detail, judge, retry_after_s
-from pipeline.sources.files import VIDEO_SUFFIXES
-from schemas.atomic import sync
-from schemas.errors import ClipRejected, ConfigError
-from schemas.layout import WORK_DIR
-from transforms.extract.media import Media, check_file
-from transforms.extract.timeline import timeline_from_packets
+from motionshards.jobs.download_list import Wanted
+from motionshards.jobs.download_order import Manners
+from motionshards.jobs.download_verdict import AVAILABLE, FAILED, Verdict, causes, detail, judge, retry_after_s
+from motionshards.pipeline.sources.files import VIDEO_SUFFIXES
+from motionshards.schemas.atomic import sync
+from motionshards.schemas.errors import ClipRejected, ConfigError
+from motionshards.schemas.layout import WORK_DIR
+from motionshards.transforms.extract.media import Media, check_file
+from motionshards.transforms.extract.timeline import timeline_from_packets
 
 VIDEOS = "videos"
 _SOCKET_TIMEOUT_S = 30

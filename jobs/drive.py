@@ -20,13 +20,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
-from schemas.errors import ConfigError
-from trainers.talking_heads.adapt import Adaptation
-from trainers.talking_heads.episodes import draw
-from trainers.talking_heads.person import Person, load_person
-from trainers.talking_heads.portraits import CROPS, LANDMARKS, Points, Poses, face_model
-from trainers.video import Driving, Picture, write
+from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
+from motionshards.schemas.errors import ConfigError
+from motionshards.trainers.talking_heads.adapt import Adaptation
+from motionshards.trainers.talking_heads.episodes import draw
+from motionshards.trainers.talking_heads.person import Person, load_person
+from motionshards.trainers.talking_heads.portraits import CROPS, LANDMARKS, Points, Poses, face_model
+from motionshards.trainers.video import Driving, Picture, write
 
 OK, FAILED = 0, 1
 _BATCH = {"cpu": 1, "cuda": 16}

@@ -18,17 +18,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
-from schemas.action_units import INTENSITIES
-from schemas.errors import ConfigError
-from trainers.faces import find_face
-from trainers.ganimation.config import CONFIGS
-from trainers.ganimation.edit import Editor, Intensities, Strip, au_name, intensity, read_current, with_value
-from trainers.ganimation.restore import restore
-from trainers.images import BACKGROUND, read_image
-from trainers.video import Picture, write_picture
-from transforms.extract.crop import Window
-from transforms.extract.landmarks import models
+from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
+from motionshards.schemas.action_units import INTENSITIES
+from motionshards.schemas.errors import ConfigError
+from motionshards.trainers.faces import find_face
+from motionshards.trainers.ganimation.config import CONFIGS
+from motionshards.trainers.ganimation.edit import Editor, Intensities, Strip, au_name, intensity, read_current, with_value
+from motionshards.trainers.ganimation.restore import restore
+from motionshards.trainers.images import BACKGROUND, read_image
+from motionshards.trainers.video import Picture, write_picture
+from motionshards.transforms.extract.crop import Window
+from motionshards.transforms.extract.landmarks import models
 
 OK, FAILED = 0, 1
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")

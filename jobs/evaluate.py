@@ -19,18 +19,18 @@ import simplejpeg
 import torch
 from tqdm import tqdm
 
-from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
-from dataset.index import Dataset, Sample
-from schemas.atomic import write_whole
-from schemas.errors import ConfigError, DatasetError
-from schemas.output import refuse_strangers
-from trainers.fomm.config import CONFIGS, Config
-from trainers.fomm.evaluate import ClipScore, Pixels, Scores, comparison, score
-from trainers.fomm.fold import FoldedNetworks
-from trainers.fomm.restore import restore
-from trainers.parallel import start
-from transforms.extract.landmarks import models
-from transforms.extract.landmarks.options import ModelOptions
+from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
+from motionshards.dataset.index import Dataset, Sample
+from motionshards.schemas.atomic import write_whole
+from motionshards.schemas.errors import ConfigError, DatasetError
+from motionshards.schemas.output import refuse_strangers
+from motionshards.trainers.fomm.config import CONFIGS, Config
+from motionshards.trainers.fomm.evaluate import ClipScore, Pixels, Scores, comparison, score
+from motionshards.trainers.fomm.fold import FoldedNetworks
+from motionshards.trainers.fomm.restore import restore
+from motionshards.trainers.parallel import start
+from motionshards.transforms.extract.landmarks import models
+from motionshards.transforms.extract.landmarks.options import ModelOptions
 
 TABLE, PICTURE = "evaluation.json", "evaluation.jpg"
 _ROWS = 8

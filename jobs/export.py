@@ -10,14 +10,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
-from schemas.errors import ConfigError
-from schemas.lock import only_writer
-from schemas.output import refuse_strangers
-from trainers.fomm.config import CONFIGS
-from trainers.fomm.export import FORMATS, TOLERANCE, export
-from trainers.fomm.onnx_backend import EXPORT_JSON, GRAPHS
-from trainers.fomm.restore import restore
+from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
+from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.lock import only_writer
+from motionshards.schemas.output import refuse_strangers
+from motionshards.trainers.fomm.config import CONFIGS
+from motionshards.trainers.fomm.export import FORMATS, TOLERANCE, export
+from motionshards.trainers.fomm.onnx_backend import EXPORT_JSON, GRAPHS
+from motionshards.trainers.fomm.restore import restore
 
 DIFFERS = 1
 

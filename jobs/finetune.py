@@ -20,15 +20,15 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
-from schemas.errors import ConfigError
-from trainers.images import BACKGROUND
-from trainers.talking_heads.config import CONFIGS
-from trainers.talking_heads.finetune import Trained, acquaint, finetune, restore
-from trainers.talking_heads.person import Acquainted, Person, save_person
-from trainers.talking_heads.portraits import CROPS, LANDMARKS, Portraits, face_model, of_pictures, of_video
-from trainers.talking_heads.training import picture_loss
-from trainers.video import Driving
+from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
+from motionshards.schemas.errors import ConfigError
+from motionshards.trainers.images import BACKGROUND
+from motionshards.trainers.talking_heads.config import CONFIGS
+from motionshards.trainers.talking_heads.finetune import Trained, acquaint, finetune, restore
+from motionshards.trainers.talking_heads.person import Acquainted, Person, save_person
+from motionshards.trainers.talking_heads.portraits import CROPS, LANDMARKS, Portraits, face_model, of_pictures, of_video
+from motionshards.trainers.talking_heads.training import picture_loss
+from motionshards.trainers.video import Driving
 
 OK, FAILED = 0, 1
 

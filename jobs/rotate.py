@@ -17,15 +17,15 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
-from schemas.errors import ConfigError
-from trainers.face_rotator.pose import DEFAULT_EXPRESSION, MOST_DEG, expression
-from trainers.face_rotator.puppet import Pose, Puppet
-from trainers.face_rotator.restore import Restored, restore
-from trainers.faces import face_window, find_landmarks, to_window
-from trainers.images import read_image, read_rgba
-from trainers.video import Picture, cut_window, write_picture
-from transforms.extract.landmarks import models
+from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
+from motionshards.schemas.errors import ConfigError
+from motionshards.trainers.face_rotator.pose import DEFAULT_EXPRESSION, MOST_DEG, expression
+from motionshards.trainers.face_rotator.puppet import Pose, Puppet
+from motionshards.trainers.face_rotator.restore import Restored, restore
+from motionshards.trainers.faces import face_window, find_landmarks, to_window
+from motionshards.trainers.images import read_image, read_rgba
+from motionshards.trainers.video import Picture, cut_window, write_picture
+from motionshards.transforms.extract.landmarks import models
 
 OK, FAILED = 0, 1
 _SHEET_DEG = tuple(np.linspace(-MOST_DEG, MOST_DEG, 5).tolist())

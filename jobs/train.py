@@ -13,20 +13,20 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, stop_on_signals
-from dataset.loader import make_loader
-from dataset.stream import ClipStream
-from dataset.world import World
-from schemas.errors import ConfigError, DatasetError, MotionShardsError
-from schemas.lock import only_writer
-from schemas.output import refuse_strangers
-from trainers.checkpoint import LAST, Place, resume
-from trainers.log import METRICS
-from trainers.loop import Run, train
-from trainers.models import MODELS, plan
-from trainers.parallel import start
-from trainers.task import PRECISIONS, Means, Plan, Task
-from trainers.weights import read
+from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, stop_on_signals
+from motionshards.dataset.loader import make_loader
+from motionshards.dataset.stream import ClipStream
+from motionshards.dataset.world import World
+from motionshards.schemas.errors import ConfigError, DatasetError, MotionShardsError
+from motionshards.schemas.lock import only_writer
+from motionshards.schemas.output import refuse_strangers
+from motionshards.trainers.checkpoint import LAST, Place, resume
+from motionshards.trainers.log import METRICS
+from motionshards.trainers.loop import Run, train
+from motionshards.trainers.models import MODELS, plan
+from motionshards.trainers.parallel import start
+from motionshards.trainers.task import PRECISIONS, Means, Plan, Task
+from motionshards.trainers.weights import read
 
 _CONFIG = "config.json"
 # A run that was killed before its first checkpoint leaves these.

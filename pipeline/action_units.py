@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from schemas.action_units import ActionUnits
-from schemas.errors import ClipRejected, ConfigError
-from schemas.records import Clip, Rejected
-from schemas.tables import spec_from_row
-from transforms.extract.action_units.csv_folder import CsvFolder
-from transforms.extract.action_units.source import AuSource, StoredClip
+from motionshards.schemas.action_units import ActionUnits
+from motionshards.schemas.errors import ClipRejected, ConfigError
+from motionshards.schemas.records import Clip, Rejected
+from motionshards.schemas.tables import spec_from_row
+from motionshards.transforms.extract.action_units.csv_folder import CsvFolder
+from motionshards.transforms.extract.action_units.source import AuSource, StoredClip
 
 _LOOKED_FOR = 200
 

@@ -15,29 +15,29 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline import plan
-from pipeline.action_units import check_csvs
-from pipeline.drive import Ledger, decoders, folder_of, run_units
-from pipeline.finalize import finalize
-from pipeline.input import Input, check_archives, resolved, shown
-from pipeline.intact import check_intact
-from pipeline.markers import pending
-from pipeline.provenance import PIPELINE_VERSION, provenance, versions
-from pipeline.runners import Runner
-from pipeline.shard import BuildJob
-from pipeline.unpack import is_there
-from pipeline.upgrade import upgraded
-from schemas.addition import Addition
-from schemas.config import BuildConfig, differences
-from schemas.errors import ConfigError
-from schemas.layout import INDEX, WORK_DIR
-from schemas.lock import only_writer
-from schemas.manifest import Manifest, made_by
-from schemas.records import ShardUnit
-from schemas.removal import is_placeholder
-from transforms.extract.action_units.source import AuSource
-from transforms.extract.landmarks import models
-from transforms.extract.landmarks.options import ModelOptions
+from motionshards.pipeline import plan
+from motionshards.pipeline.action_units import check_csvs
+from motionshards.pipeline.drive import Ledger, decoders, folder_of, run_units
+from motionshards.pipeline.finalize import finalize
+from motionshards.pipeline.input import Input, check_archives, resolved, shown
+from motionshards.pipeline.intact import check_intact
+from motionshards.pipeline.markers import pending
+from motionshards.pipeline.provenance import PIPELINE_VERSION, provenance, versions
+from motionshards.pipeline.runners import Runner
+from motionshards.pipeline.shard import BuildJob
+from motionshards.pipeline.unpack import is_there
+from motionshards.pipeline.upgrade import upgraded
+from motionshards.schemas.addition import Addition
+from motionshards.schemas.config import BuildConfig, differences
+from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.layout import INDEX, WORK_DIR
+from motionshards.schemas.lock import only_writer
+from motionshards.schemas.manifest import Manifest, made_by
+from motionshards.schemas.records import ShardUnit
+from motionshards.schemas.removal import is_placeholder
+from motionshards.transforms.extract.action_units.source import AuSource
+from motionshards.transforms.extract.landmarks import models
+from motionshards.transforms.extract.landmarks.options import ModelOptions
 
 _STORED, _DECODED = "stored JPEG frames", "decoded frames"
 _LOOKED_FOR = 200

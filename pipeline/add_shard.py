@@ -11,24 +11,24 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.action_units import add_action_units
-from pipeline.clip import find_faces
-from pipeline.extend import with_frames
-from pipeline.journal import Journal
-from pipeline.read import ReadClip
-from pipeline.rewrite import open_shard, replace_shard, settle
-from pipeline.shard import BuildJob
-from pipeline.tar import ShardReader, ShardWriter
-from schemas.errors import DatasetError
-from schemas.layout import marker_path
-from schemas.marker import read_marker
-from schemas.records import Clip, Crop, ShardUnit
-from schemas.restore import restore_clip
-from schemas.sample import encode_sample
-from schemas.tables import clip_row
-from transforms.extract.encode import decode_frames
-from transforms.extract.landmarks import models
-from transforms.extract.quality.measure import measure
+from motionshards.pipeline.action_units import add_action_units
+from motionshards.pipeline.clip import find_faces
+from motionshards.pipeline.extend import with_frames
+from motionshards.pipeline.journal import Journal
+from motionshards.pipeline.read import ReadClip
+from motionshards.pipeline.rewrite import open_shard, replace_shard, settle
+from motionshards.pipeline.shard import BuildJob
+from motionshards.pipeline.tar import ShardReader, ShardWriter
+from motionshards.schemas.errors import DatasetError
+from motionshards.schemas.layout import marker_path
+from motionshards.schemas.marker import read_marker
+from motionshards.schemas.records import Clip, Crop, ShardUnit
+from motionshards.schemas.restore import restore_clip
+from motionshards.schemas.sample import encode_sample
+from motionshards.schemas.tables import clip_row
+from motionshards.transforms.extract.encode import decode_frames
+from motionshards.transforms.extract.landmarks import models
+from motionshards.transforms.extract.quality.measure import measure
 
 
 def add_to_shard(unit: ShardUnit, job: BuildJob) -> ShardUnit:

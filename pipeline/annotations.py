@@ -11,11 +11,11 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.foreign import lines_of
-from pipeline.unpack import Root, content
-from schemas.errors import ClipRejected
-from schemas.records import Span
-from transforms.extract.timeline import Timeline
+from motionshards.pipeline.foreign import lines_of
+from motionshards.pipeline.unpack import Root, content
+from motionshards.schemas.errors import ClipRejected
+from motionshards.schemas.records import Span
+from motionshards.transforms.extract.timeline import Timeline
 
 FRAME_RATE_HZ = 25.0
 _HEIGHT_PX = 360.0

@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pipeline.card_fields import INDEX_COLUMNS, members
-from pipeline.card_figures import Figures, read_figures
-from pipeline.card_front import front_matter
-from pipeline.card_people import bias, people
-from pipeline.card_sources import Corpus, corpus_of
-from schemas.manifest import Manifest
+from motionshards.pipeline.card_fields import INDEX_COLUMNS, members
+from motionshards.pipeline.card_figures import Figures, read_figures
+from motionshards.pipeline.card_front import front_matter
+from motionshards.pipeline.card_people import bias, people
+from motionshards.pipeline.card_sources import Corpus, corpus_of
+from motionshards.schemas.manifest import Manifest
 
 
 def data_card(manifest: Manifest, out: Path) -> str:
@@ -65,8 +65,8 @@ With motionshards, where `OUT` is this directory or its URL: pairs, K + 1 frames
 of GPUs.
 
 ```python
-from dataset.loader import make_loader
-from dataset.stream import ClipStream, Pairs
+from motionshards.dataset.loader import make_loader
+from motionshards.dataset.stream import ClipStream, Pairs
 
 stream = ClipStream("OUT", Pairs(2), global_batch_size=40)
 with make_loader(stream, device="cuda") as loader:

@@ -1,8 +1,8 @@
 """What the members of a sample and the columns of the tables hold, a line each; data card and Croissant file show them."""
 
-from schemas.config import BuildConfig
-from schemas.layout import AUS, LANDMARK_SCORES, LANDMARKS, META
-from schemas.tables import QUALITY
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.layout import AUS, LANDMARK_SCORES, LANDMARKS, META
+from motionshards.schemas.tables import QUALITY
 
 _QUALITY = {
     "blur": "variance of the Laplacian of the grey picture without padding; small is blurred",

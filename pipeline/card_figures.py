@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from schemas.layout import INDEX
-from schemas.tables import QUALITY
+from motionshards.schemas.layout import INDEX
+from motionshards.schemas.tables import QUALITY
 
 _MEASURES = ("duration_s", "width_px", "height_px", *QUALITY)
 _AT = (0.05, 0.5, 0.95)

@@ -5,8 +5,8 @@ from typing import Any
 
 import yaml
 
-from pipeline.card_sources import Corpus
-from schemas.config import BuildConfig
+from motionshards.pipeline.card_sources import Corpus
+from motionshards.schemas.config import BuildConfig
 
 # `zxx` is ISO 639-2 for "no linguistic content": frames have no sound.
 NO_LANGUAGE = "zxx"

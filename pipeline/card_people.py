@@ -1,7 +1,7 @@
 """What a data card and a Croissant file say of the people in a data set: consent, removal, uses, and whom it shows how often."""
 
-from pipeline.card_figures import Figures
-from pipeline.card_sources import Corpus
+from motionshards.pipeline.card_figures import Figures
+from motionshards.pipeline.card_sources import Corpus
 
 REMOVAL = (
     "`python -m dataset.remove OUT --identity NAME` (or `--video`, `--key`) of motionshards takes a person, a video or a clip "

@@ -13,8 +13,8 @@ import sys
 import threading
 import traceback
 
-from pipeline.graph import run_graph
-from pipeline.journal import WORKER_DIED, write_suspects
+from motionshards.pipeline.graph import run_graph
+from motionshards.pipeline.journal import WORKER_DIED, write_suspects
 
 FAILED = 70
 

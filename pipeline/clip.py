@@ -8,20 +8,20 @@ from typing import TypeVar
 
 import numpy as np
 
-from pipeline.annotations import annotation
-from pipeline.follow import Followed, follow
-from pipeline.read import ReadClip, annotated_frames, past_end_s, read_frames
-from pipeline.unpack import Root, check_size, media
-from schemas.config import BuildConfig
-from schemas.errors import ClipRejected
-from schemas.records import Clip, ClipSpec, FaceTrack, Landmarks, Rejected, Span
-from transforms.extract.crop import TUBE_WINDOWS
-from transforms.extract.encode import encode_jpegs
-from transforms.extract.landmarks.models import FaceModel
-from transforms.extract.media import Media
-from transforms.extract.quality.measure import measure
-from transforms.extract.timeline import ReadTimeline, timeline_by_decoding, timeline_from_packets
-from transforms.extract.track import centred_box, track
+from motionshards.pipeline.annotations import annotation
+from motionshards.pipeline.follow import Followed, follow
+from motionshards.pipeline.read import ReadClip, annotated_frames, past_end_s, read_frames
+from motionshards.pipeline.unpack import Root, check_size, media
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.errors import ClipRejected
+from motionshards.schemas.records import Clip, ClipSpec, FaceTrack, Landmarks, Rejected, Span
+from motionshards.transforms.extract.crop import TUBE_WINDOWS
+from motionshards.transforms.extract.encode import encode_jpegs
+from motionshards.transforms.extract.landmarks.models import FaceModel
+from motionshards.transforms.extract.media import Media
+from motionshards.transforms.extract.quality.measure import measure
+from motionshards.transforms.extract.timeline import ReadTimeline, timeline_by_decoding, timeline_from_packets
+from motionshards.transforms.extract.track import centred_box, track
 
 Something = TypeVar("Something")
 

@@ -19,15 +19,15 @@ from typing import Any
 
 from dask.distributed import Client, KilledWorker, LocalCluster
 
-from pipeline.cluster_check import PATIENCE_S, address_of, check_workers
-from pipeline.graph import start_graph
-from pipeline.journal import failure, finished_clips
-from pipeline.markers import Markers
-from pipeline.shard import BuildJob
-from pipeline.supervise import Progress
-from schemas.errors import BuildFailed, ConfigError
-from schemas.layout import WORK_DIR
-from schemas.records import ShardUnit
+from motionshards.pipeline.cluster_check import PATIENCE_S, address_of, check_workers
+from motionshards.pipeline.graph import start_graph
+from motionshards.pipeline.journal import failure, finished_clips
+from motionshards.pipeline.markers import Markers
+from motionshards.pipeline.shard import BuildJob
+from motionshards.pipeline.supervise import Progress
+from motionshards.schemas.errors import BuildFailed, ConfigError
+from motionshards.schemas.layout import WORK_DIR
+from motionshards.schemas.records import ShardUnit
 
 _POLL_S = 0.5
 _COUNTED_EVERY_S = 5.0
@@ -100,7 +100,7 @@ def _local_cluster(workers: int, scratch: str) -> LocalCluster:
         scheduler_kwargs={"dashboard": False},
         local_directory=scratch,
         env={"MALLOC_ARENA_MAX": "2", "TMPDIR": scratch},
-        preload=["pipeline.graph"],  # which quiets what Beam's import says of packages that nobody asked for
+        preload=["motionshards.pipeline.graph"],  # which quiets what Beam's import says of packages that nobody asked for
     )
 
 

@@ -10,11 +10,11 @@ from typing import Any
 from dask.distributed import Client
 from distributed.comm.core import CommClosedError
 
-from pipeline.provenance import provenance
-from pipeline.shard import BuildJob
-from schemas.bucket import pull_one
-from schemas.errors import ConfigError, StoreFailed
-from schemas.layout import DATASET_JSON
+from motionshards.pipeline.provenance import provenance
+from motionshards.pipeline.shard import BuildJob
+from motionshards.schemas.bucket import pull_one
+from motionshards.schemas.errors import ConfigError, StoreFailed
+from motionshards.schemas.layout import DATASET_JSON
 
 PATIENCE_S = 60
 _MOST_ASKED = 3

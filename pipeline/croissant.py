@@ -16,16 +16,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.card_fields import INDEX_COLUMNS, PARTS, REJECTION_COLUMNS, members
-from pipeline.card_figures import Figures, read_figures
-from pipeline.card_front import NO_LANGUAGE, tags
-from pipeline.card_people import MISUSE, REMOVAL, bias, personal
-from pipeline.card_sources import Corpus, corpus_of
-from schemas.config import BuildConfig
-from schemas.layout import INDEX, REJECTIONS, tar_path
-from schemas.manifest import FORMAT_VERSION, Manifest, ShardEntry
-from schemas.tables import INDEX as INDEX_SCHEMA
-from schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
+from motionshards.pipeline.card_fields import INDEX_COLUMNS, PARTS, REJECTION_COLUMNS, members
+from motionshards.pipeline.card_figures import Figures, read_figures
+from motionshards.pipeline.card_front import NO_LANGUAGE, tags
+from motionshards.pipeline.card_people import MISUSE, REMOVAL, bias, personal
+from motionshards.pipeline.card_sources import Corpus, corpus_of
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.layout import INDEX, REJECTIONS, tar_path
+from motionshards.schemas.manifest import FORMAT_VERSION, Manifest, ShardEntry
+from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
+from motionshards.schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
 
 Node = dict[str, Any]
 

@@ -6,9 +6,9 @@ import os
 import tempfile
 from pathlib import Path
 
-from schemas.config import BuildConfig
-from transforms.extract.landmarks.models import ON_TORCH
-from transforms.extract.landmarks.options import ModelOptions
+from motionshards.schemas.config import BuildConfig
+from motionshards.transforms.extract.landmarks.models import ON_TORCH
+from motionshards.transforms.extract.landmarks.options import ModelOptions
 
 
 def gpus(landmarks: str) -> int:

@@ -10,28 +10,28 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline import plan, runners, start_over
-from pipeline.device import gpus
-from pipeline.finalize import finalize
-from pipeline.input import check_archives, resolved, shown
-from pipeline.intact import check_intact
-from pipeline.markers import Markers, pending
-from pipeline.mirror import publish_plan, publish_result
-from pipeline.order import BuildOrder
-from pipeline.plan_input import plan_into
-from pipeline.progress import progress
-from pipeline.provenance import provenance
-from pipeline.shard import BuildJob
-from pipeline.upgrade import upgraded
-from schemas.config import BuildConfig
-from schemas.errors import ConfigError
-from schemas.layout import DATASET_JSON, LOCK, WORK_DIR, text_of
-from schemas.lock import only_writer
-from schemas.manifest import FORMAT_VERSION, Manifest, Run, made_by
-from schemas.output import refuse_strangers
-from schemas.records import ShardUnit
-from transforms.extract.action_units.csv_folder import CsvFolder
-from transforms.extract.action_units.source import AuSource
+from motionshards.pipeline import plan, runners, start_over
+from motionshards.pipeline.device import gpus
+from motionshards.pipeline.finalize import finalize
+from motionshards.pipeline.input import check_archives, resolved, shown
+from motionshards.pipeline.intact import check_intact
+from motionshards.pipeline.markers import Markers, pending
+from motionshards.pipeline.mirror import publish_plan, publish_result
+from motionshards.pipeline.order import BuildOrder
+from motionshards.pipeline.plan_input import plan_into
+from motionshards.pipeline.progress import progress
+from motionshards.pipeline.provenance import provenance
+from motionshards.pipeline.shard import BuildJob
+from motionshards.pipeline.upgrade import upgraded
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.layout import DATASET_JSON, LOCK, WORK_DIR, text_of
+from motionshards.schemas.lock import only_writer
+from motionshards.schemas.manifest import FORMAT_VERSION, Manifest, Run, made_by
+from motionshards.schemas.output import refuse_strangers
+from motionshards.schemas.records import ShardUnit
+from motionshards.transforms.extract.action_units.csv_folder import CsvFolder
+from motionshards.transforms.extract.action_units.source import AuSource
 
 
 @dataclass(frozen=True, slots=True)

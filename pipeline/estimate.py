@@ -17,27 +17,27 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import estimator, plan, runners
-from pipeline.device import gpus
-from pipeline.drive import folder_of, job_of, open_data_set
-from pipeline.estimate_report import Outcomes, Run, expected_disk, expected_time, expected_yield
-from pipeline.estimator import F64, I64, Sample
-from pipeline.input import check_archives, resolved, shown
-from pipeline.markers import pending
-from pipeline.meter import Meter
-from pipeline.order import BuildOrder
-from pipeline.plan_input import plan_into
-from pipeline.progress import progress
-from pipeline.provenance import provenance
-from pipeline.shard import BuildJob
-from schemas.config import BuildConfig
-from schemas.errors import ConfigError
-from schemas.layout import DATASET_JSON, PLAN_DIR, marker_path, plan_path
-from schemas.manifest import Manifest
-from schemas.marker import read_marker
-from schemas.output import refuse_strangers
-from schemas.records import ShardUnit
-from schemas.tables import PLAN, completed
+from motionshards.pipeline import estimator, plan, runners
+from motionshards.pipeline.device import gpus
+from motionshards.pipeline.drive import folder_of, job_of, open_data_set
+from motionshards.pipeline.estimate_report import Outcomes, Run, expected_disk, expected_time, expected_yield
+from motionshards.pipeline.estimator import F64, I64, Sample
+from motionshards.pipeline.input import check_archives, resolved, shown
+from motionshards.pipeline.markers import pending
+from motionshards.pipeline.meter import Meter
+from motionshards.pipeline.order import BuildOrder
+from motionshards.pipeline.plan_input import plan_into
+from motionshards.pipeline.progress import progress
+from motionshards.pipeline.provenance import provenance
+from motionshards.pipeline.shard import BuildJob
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.layout import DATASET_JSON, PLAN_DIR, marker_path, plan_path
+from motionshards.schemas.manifest import Manifest
+from motionshards.schemas.marker import read_marker
+from motionshards.schemas.output import refuse_strangers
+from motionshards.schemas.records import ShardUnit
+from motionshards.schemas.tables import PLAN, completed
 
 # The sample's shards lie in one folder, whatever the splits of its clips.
 _FOLDER = "train"

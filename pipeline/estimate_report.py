@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline import estimator
-from pipeline.estimator import F64, Interval, Sample
-from pipeline.runners import Runner
-from schemas.layout import planned_key
-from schemas.tables import INDEX, MARKER
+from motionshards.pipeline import estimator
+from motionshards.pipeline.estimator import F64, Interval, Sample
+from motionshards.pipeline.runners import Runner
+from motionshards.schemas.layout import planned_key
+from motionshards.schemas.tables import INDEX, MARKER
 
 _WORKERS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _BLOCK_BYTES = 512

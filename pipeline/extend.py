@@ -13,20 +13,20 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.action_units import add_action_units
-from pipeline.clip import find_faces, finished, read_media
-from pipeline.provenance import check_ffmpeg
-from pipeline.read import ReadClip, new_indices, read_frames
-from pipeline.shard import BuildJob
-from schemas.action_units import ActionUnits
-from schemas.errors import ClipRejected
-from schemas.layout import TUBE
-from schemas.records import Clip, FaceTrack, Landmarks, Placement, Quality, Rejected
-from transforms.extract.crop import TUBE_WINDOWS, as_crop
-from transforms.extract.decode import decode
-from transforms.extract.landmarks import models
-from transforms.extract.media import Media
-from transforms.extract.timeline import ReadTimeline
+from motionshards.pipeline.action_units import add_action_units
+from motionshards.pipeline.clip import find_faces, finished, read_media
+from motionshards.pipeline.provenance import check_ffmpeg
+from motionshards.pipeline.read import ReadClip, new_indices, read_frames
+from motionshards.pipeline.shard import BuildJob
+from motionshards.schemas.action_units import ActionUnits
+from motionshards.schemas.errors import ClipRejected
+from motionshards.schemas.layout import TUBE
+from motionshards.schemas.records import Clip, FaceTrack, Landmarks, Placement, Quality, Rejected
+from motionshards.transforms.extract.crop import TUBE_WINDOWS, as_crop
+from motionshards.transforms.extract.decode import decode
+from motionshards.transforms.extract.landmarks import models
+from motionshards.transforms.extract.media import Media
+from motionshards.transforms.extract.timeline import ReadTimeline
 
 OfFrames = TypeVar("OfFrames", Placement, FaceTrack, Landmarks, Quality)
 

@@ -11,19 +11,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.card import data_card
-from pipeline.croissant import croissant
-from pipeline.hygiene import with_past_the_end
-from pipeline.markers import read_committed
-from pipeline.plan import digests, plan_files, planned_keys, read_plan, units
-from schemas.atomic import replacing, sha256_of, sync, write_whole
-from schemas.errors import BuildFailed, DatasetError
-from schemas.layout import CARD, CROISSANT, INDEX, REJECTIONS, marker_path
-from schemas.manifest import Manifest, ShardEntry
-from schemas.records import ShardUnit
-from schemas.tables import INDEX as INDEX_SCHEMA
-from schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
-from schemas.tables import planned_keys_of
+from motionshards.pipeline.card import data_card
+from motionshards.pipeline.croissant import croissant
+from motionshards.pipeline.hygiene import with_past_the_end
+from motionshards.pipeline.markers import read_committed
+from motionshards.pipeline.plan import digests, plan_files, planned_keys, read_plan, units
+from motionshards.schemas.atomic import replacing, sha256_of, sync, write_whole
+from motionshards.schemas.errors import BuildFailed, DatasetError
+from motionshards.schemas.layout import CARD, CROISSANT, INDEX, REJECTIONS, marker_path
+from motionshards.schemas.manifest import Manifest, ShardEntry
+from motionshards.schemas.records import ShardUnit
+from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
+from motionshards.schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
+from motionshards.schemas.tables import planned_keys_of
 
 _ROWS_PER_GROUP = 16_384
 

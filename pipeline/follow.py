@@ -13,22 +13,22 @@ from itertools import count
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.annotations import Annotation
-from pipeline.read import ReadClip
-from schemas.config import BuildConfig
-from schemas.errors import ClipRejected
-from schemas.layout import tube_key
-from schemas.records import ClipSpec, Crop, Display, FaceTrack, Placement, Rejected
-from transforms.extract.crop import TUBE_WINDOWS, Window, longer_side_px
-from transforms.extract.decode import cut, seek_s, window_place
-from transforms.extract.detect import Detections
-from transforms.extract.frame_log import FrameLog
-from transforms.extract.landmarks.models import FaceModel
-from transforms.extract.media import Media
-from transforms.extract.sample import ranks
-from transforms.extract.stream import Pair, stream
-from transforms.extract.timeline import Timeline
-from transforms.extract.tubes import LONGEST_GAP_S, CutFinder, Tube, TubeBuilder, TubeRule, choose_face
+from motionshards.pipeline.annotations import Annotation
+from motionshards.pipeline.read import ReadClip
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.errors import ClipRejected
+from motionshards.schemas.layout import tube_key
+from motionshards.schemas.records import ClipSpec, Crop, Display, FaceTrack, Placement, Rejected
+from motionshards.transforms.extract.crop import TUBE_WINDOWS, Window, longer_side_px
+from motionshards.transforms.extract.decode import cut, seek_s, window_place
+from motionshards.transforms.extract.detect import Detections
+from motionshards.transforms.extract.frame_log import FrameLog
+from motionshards.transforms.extract.landmarks.models import FaceModel
+from motionshards.transforms.extract.media import Media
+from motionshards.transforms.extract.sample import ranks
+from motionshards.transforms.extract.stream import Pair, stream
+from motionshards.transforms.extract.timeline import Timeline
+from motionshards.transforms.extract.tubes import LONGEST_GAP_S, CutFinder, Tube, TubeBuilder, TubeRule, choose_face
 
 # A tube's box is the union of the boxes of a head that moves: one of them is smaller by about this.
 _UNION_TO_FACE = 1.5

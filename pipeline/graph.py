@@ -8,12 +8,12 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
-from pipeline.add_shard import add_to_shard
-from pipeline.journal import Abandoned, note_failure
-from pipeline.memory import killed_without_memory
-from pipeline.mirror import build_into_bucket
-from pipeline.shard import BuildJob, build_shard
-from schemas.records import ShardUnit
+from motionshards.pipeline.add_shard import add_to_shard
+from motionshards.pipeline.journal import Abandoned, note_failure
+from motionshards.pipeline.memory import killed_without_memory
+from motionshards.pipeline.mirror import build_into_bucket
+from motionshards.pipeline.shard import BuildJob, build_shard
+from motionshards.schemas.records import ShardUnit
 
 # Where boto3 is installed Beam's import warns of packages that nobody asked for, in each worker.
 logging.disable(logging.WARNING)

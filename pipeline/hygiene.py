@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.layout import key_part, path_to_uri
+from motionshards.schemas.layout import key_part, path_to_uri
 
 _SHOWN = 20
 MALFORMED = "malformed"

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.parts import Parts, find_parts, is_archive_name
-from pipeline.sources.archive import ArchiveTree
-from pipeline.sources.bucket import BucketTree
-from pipeline.sources.files import VIDEO_SUFFIXES
-from pipeline.sources.tree import DirectoryTree, FilesTree, OverlayTree, Tree
-from pipeline.unpack import Root
-from schemas.bucket import open_bucket
-from schemas.errors import ConfigError
-from schemas.layout import path_to_uri, uri_to_path
-from schemas.removal import is_nameless
+from motionshards.pipeline.parts import Parts, find_parts, is_archive_name
+from motionshards.pipeline.sources.archive import ArchiveTree
+from motionshards.pipeline.sources.bucket import BucketTree
+from motionshards.pipeline.sources.files import VIDEO_SUFFIXES
+from motionshards.pipeline.sources.tree import DirectoryTree, FilesTree, OverlayTree, Tree
+from motionshards.pipeline.unpack import Root
+from motionshards.schemas.bucket import open_bucket
+from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.layout import path_to_uri, uri_to_path
+from motionshards.schemas.removal import is_nameless
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,10 @@ A damaged dataset.json or plan would otherwise be written again with a digest th
 from collections.abc import Set
 from pathlib import Path
 
-from pipeline import plan
-from schemas.errors import ConfigError
-from schemas.layout import DATASET_JSON, PLAN_DIR
-from schemas.manifest import Manifest, damage
+from motionshards.pipeline import plan
+from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.layout import DATASET_JSON, PLAN_DIR
+from motionshards.schemas.manifest import Manifest, damage
 
 
 def check_intact(out: Path, manifest: Manifest, *, planning: bool = False) -> None:

@@ -10,14 +10,14 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline.clip import build_clip
-from pipeline.memory import killed_without_memory
-from pipeline.unpack import Root
-from schemas.config import BuildConfig
-from schemas.errors import BuildFailed
-from schemas.records import Clip, ClipSpec, Rejected
-from transforms.extract.landmarks import models
-from transforms.extract.landmarks.options import ModelOptions
+from motionshards.pipeline.clip import build_clip
+from motionshards.pipeline.memory import killed_without_memory
+from motionshards.pipeline.unpack import Root
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.errors import BuildFailed
+from motionshards.schemas.records import Clip, ClipSpec, Rejected
+from motionshards.transforms.extract.landmarks import models
+from motionshards.transforms.extract.landmarks.options import ModelOptions
 
 
 def build_alone(spec: ClipSpec, root: Root, config: BuildConfig, options: ModelOptions) -> list[Clip | Rejected]:
@@ -27,7 +27,7 @@ def build_alone(spec: ClipSpec, root: Root, config: BuildConfig, options: ModelO
         BuildFailed: the child ended with an error of its own, which is a bug or the machine's fault, not the clip's
     """
     order = pickle.dumps((spec, root, config, options))
-    done = subprocess.run([sys.executable, "-m", "pipeline.isolate"], input=order, capture_output=True, check=False)
+    done = subprocess.run([sys.executable, "-m", "motionshards.pipeline.isolate"], input=order, capture_output=True, check=False)
     if done.returncode < 0:
         return [Rejected(spec, "killed_worker", f"its own process died of signal {-done.returncode}")]
     if done.returncode > 0:

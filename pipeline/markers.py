@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from schemas.bucket import AT_ONCE, Bucket, pull
-from schemas.errors import DatasetError
-from schemas.layout import marker_path
-from schemas.manifest import ShardEntry
-from schemas.marker import read_entry, read_marker
-from schemas.records import ShardUnit
+from motionshards.schemas.bucket import AT_ONCE, Bucket, pull
+from motionshards.schemas.errors import DatasetError
+from motionshards.schemas.layout import marker_path
+from motionshards.schemas.manifest import ShardEntry
+from motionshards.schemas.marker import read_entry, read_marker
+from motionshards.schemas.records import ShardUnit
 
 _LISTED_EVERY_S = 5.0
 

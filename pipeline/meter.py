@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.supervise import Progress
+from motionshards.pipeline.supervise import Progress
 
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 # Looking at all processes of a large machine takes some tens of milliseconds.

@@ -16,12 +16,23 @@ from dataclasses import replace
 from itertools import count, takewhile
 from pathlib import Path
 
-from pipeline.plan import plan_files
-from pipeline.shard import BuildJob, build_shard
-from schemas.bucket import Bucket, open_bucket, pull, pull_one
-from schemas.errors import ConfigError
-from schemas.layout import CARD, CROISSANT, DATASET_JSON, INDEX, LOCK, PLAN_DIR, REJECTIONS, marker_path, plan_path, tar_path
-from schemas.records import ShardUnit
+from motionshards.pipeline.plan import plan_files
+from motionshards.pipeline.shard import BuildJob, build_shard
+from motionshards.schemas.bucket import Bucket, open_bucket, pull, pull_one
+from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.layout import (
+    CARD,
+    CROISSANT,
+    DATASET_JSON,
+    INDEX,
+    LOCK,
+    PLAN_DIR,
+    REJECTIONS,
+    marker_path,
+    plan_path,
+    tar_path,
+)
+from motionshards.schemas.records import ShardUnit
 
 
 @contextmanager

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline import plan, runners
-from pipeline.input import Input
-from schemas.bucket import Bucket
-from transforms.extract.action_units.source import AuSource
+from motionshards.pipeline import plan, runners
+from motionshards.pipeline.input import Input
+from motionshards.schemas.bucket import Bucket
+from motionshards.transforms.extract.action_units.source import AuSource
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

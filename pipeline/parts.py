@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 
-from schemas.errors import ConfigError
+from motionshards.schemas.errors import ConfigError
 
 # vox2_dev_mp4_partaa, clips.zip.aa, clips.zip.001, clips_00
 _PART = re.compile(r"(.*(?:part|[._-]))([a-z]{2}|\d{2,3})")

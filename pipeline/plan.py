@@ -18,14 +18,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from schemas.atomic import replacing, sha256_of
-from schemas.config import BuildConfig
-from schemas.errors import DatasetError
-from schemas.layout import PLAN_DIR, plan_path, planned_key, shard_name, text_of
-from schemas.records import ClipSpec, ShardUnit, Span
-from schemas.removal import Removal, matching
-from schemas.tables import PLAN, SPAN, completed, open_parquet, spec_from_row
-from transforms.extract.sample import stable_hash
+from motionshards.schemas.atomic import replacing, sha256_of
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.errors import DatasetError
+from motionshards.schemas.layout import PLAN_DIR, plan_path, planned_key, shard_name, text_of
+from motionshards.schemas.records import ClipSpec, ShardUnit, Span
+from motionshards.schemas.removal import Removal, matching
+from motionshards.schemas.tables import PLAN, SPAN, completed, open_parquet, spec_from_row
+from motionshards.transforms.extract.sample import stable_hash
 
 # A small data set is still cut into several shards, or a second worker and a second trainer would have nothing to read.
 _FEWEST_SHARDS = 8

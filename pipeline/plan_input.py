@@ -8,23 +8,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline import plan
-from pipeline.action_units import check_csvs
-from pipeline.hygiene import hygiene, summary
-from pipeline.input import archives_hint, shown
-from pipeline.intact import check_planned
-from pipeline.order import BuildOrder
-from pipeline.sources import SOURCES
-from pipeline.sources.accounting import as_text
-from pipeline.sources.listing import Listing
-from schemas.config import BuildConfig
-from schemas.errors import ConfigError
-from schemas.layout import REJECTIONS, path_to_uri, text_of
-from schemas.manifest import Manifest
-from schemas.removal import matching
-from schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
-from schemas.tables import completed
-from transforms.extract.crop import WINDOWS
+from motionshards.pipeline import plan
+from motionshards.pipeline.action_units import check_csvs
+from motionshards.pipeline.hygiene import hygiene, summary
+from motionshards.pipeline.input import archives_hint, shown
+from motionshards.pipeline.intact import check_planned
+from motionshards.pipeline.order import BuildOrder
+from motionshards.pipeline.sources import SOURCES
+from motionshards.pipeline.sources.accounting import as_text
+from motionshards.pipeline.sources.listing import Listing
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.layout import REJECTIONS, path_to_uri, text_of
+from motionshards.schemas.manifest import Manifest
+from motionshards.schemas.removal import matching
+from motionshards.schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
+from motionshards.schemas.tables import completed
+from motionshards.transforms.extract.crop import WINDOWS
 
 _MALFORMED_SHOWN = 10
 _MALFORMED_TOLD = 3

@@ -3,12 +3,12 @@
 import importlib.metadata
 from pathlib import Path
 
-from schemas.config import BuildConfig
-from schemas.errors import BuildFailed
-from transforms.extract.action_units.source import AuSource
-from transforms.extract.ffmpeg import ffmpeg_version
-from transforms.extract.landmarks import models
-from transforms.extract.landmarks.options import ModelOptions
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.errors import BuildFailed
+from motionshards.transforms.extract.action_units.source import AuSource
+from motionshards.transforms.extract.ffmpeg import ffmpeg_version
+from motionshards.transforms.extract.landmarks import models
+from motionshards.transforms.extract.landmarks.options import ModelOptions
 
 # Bump when a change of this package changes the bytes it writes.
 PIPELINE_VERSION = "3"

@@ -5,16 +5,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.annotations import Annotation, annotation
-from pipeline.unpack import Root
-from schemas.config import BuildConfig
-from schemas.errors import ClipRejected
-from schemas.records import ClipSpec, Crop, FaceTrack, Span
-from transforms.extract.crop import WINDOWS, Window, as_crop
-from transforms.extract.decode import decode
-from transforms.extract.media import Media
-from transforms.extract.sample import sample_indices
-from transforms.extract.timeline import ReadTimeline, Timeline
+from motionshards.pipeline.annotations import Annotation, annotation
+from motionshards.pipeline.unpack import Root
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.errors import ClipRejected
+from motionshards.schemas.records import ClipSpec, Crop, FaceTrack, Span
+from motionshards.transforms.extract.crop import WINDOWS, Window, as_crop
+from motionshards.transforms.extract.decode import decode
+from motionshards.transforms.extract.media import Media
+from motionshards.transforms.extract.sample import sample_indices
+from motionshards.transforms.extract.timeline import ReadTimeline, Timeline
 
 
 @dataclass(frozen=True, slots=True)

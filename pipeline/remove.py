@@ -15,21 +15,31 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline import plan
-from pipeline.finalize import finalize
-from pipeline.hygiene import naming, without_names
-from pipeline.intact import wrong_plan
-from pipeline.markers import pending, read_committed
-from pipeline.take_out import concerned_units, take_out_of_plan, take_out_of_shard
-from pipeline.upgrade import upgrade_markers
-from schemas.atomic import sync
-from schemas.errors import BuildFailed, DatasetError
-from schemas.layout import CARD, CROISSANT, DATASET_JSON, INDEX, REJECTIONS, REPORT, WORK_DIR, marker_path, planned_key
-from schemas.lock import only_writer
-from schemas.manifest import Manifest, damage
-from schemas.records import ShardUnit
-from schemas.removal import Removal, digest, is_nameless, nameless_archive
-from schemas.tables import MARKER, PLAN, planned_keys_of
+from motionshards.pipeline import plan
+from motionshards.pipeline.finalize import finalize
+from motionshards.pipeline.hygiene import naming, without_names
+from motionshards.pipeline.intact import wrong_plan
+from motionshards.pipeline.markers import pending, read_committed
+from motionshards.pipeline.take_out import concerned_units, take_out_of_plan, take_out_of_shard
+from motionshards.pipeline.upgrade import upgrade_markers
+from motionshards.schemas.atomic import sync
+from motionshards.schemas.errors import BuildFailed, DatasetError
+from motionshards.schemas.layout import (
+    CARD,
+    CROISSANT,
+    DATASET_JSON,
+    INDEX,
+    REJECTIONS,
+    REPORT,
+    WORK_DIR,
+    marker_path,
+    planned_key,
+)
+from motionshards.schemas.lock import only_writer
+from motionshards.schemas.manifest import Manifest, damage
+from motionshards.schemas.records import ShardUnit
+from motionshards.schemas.removal import Removal, digest, is_nameless, nameless_archive
+from motionshards.schemas.tables import MARKER, PLAN, planned_keys_of
 
 _WHO = ["key", "identity", "video"]
 

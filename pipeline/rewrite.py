@@ -14,12 +14,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.tar import ShardReader, ShardWriter, size_and_hash
-from schemas.atomic import replacing, sync
-from schemas.layout import marker_path, next_marker_path, tar_path
-from schemas.manifest import ShardEntry
-from schemas.marker import read_entry, write_marker
-from schemas.tables import MARKER, table
+from motionshards.pipeline.tar import ShardReader, ShardWriter, size_and_hash
+from motionshards.schemas.atomic import replacing, sync
+from motionshards.schemas.layout import marker_path, next_marker_path, tar_path
+from motionshards.schemas.manifest import ShardEntry
+from motionshards.schemas.marker import read_entry, write_marker
+from motionshards.schemas.tables import MARKER, table
 
 Write = Callable[[ShardWriter], list[dict[str, Any]]]
 

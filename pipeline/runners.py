@@ -9,10 +9,10 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.shard import BuildJob
-from pipeline.supervise import Progress, build_locally
-from schemas.errors import BuildFailed, ConfigError
-from schemas.records import ShardUnit
+from motionshards.pipeline.shard import BuildJob
+from motionshards.pipeline.supervise import Progress, build_locally
+from motionshards.schemas.errors import BuildFailed, ConfigError
+from motionshards.schemas.records import ShardUnit
 
 LOCAL, DASK, PORTABLE = "local", "dask", "portable"
 
@@ -74,7 +74,7 @@ def run(units: Sequence[ShardUnit], job: BuildJob, runner: Runner, progress: Pro
     if runner.name == LOCAL:
         build_locally(units, job, runner.workers, runner.options, progress)
     elif runner.name == DASK:
-        from pipeline.cluster import build_on_dask
+        from motionshards.pipeline.cluster import build_on_dask
 
         build_on_dask(units, job, runner.scheduler, runner.workers, runner.options, progress)
     else:
@@ -82,7 +82,7 @@ def run(units: Sequence[ShardUnit], job: BuildJob, runner: Runner, progress: Pro
 
 
 def _run_on_beam(units: Sequence[ShardUnit], job: BuildJob, runner: Runner) -> None:
-    from pipeline.graph import run_graph
+    from motionshards.pipeline.graph import run_graph
 
     where = [f"--runner={runner.name}"]
     if runner.endpoint is not None:

@@ -10,29 +10,29 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.action_units import with_action_units
-from pipeline.clip import finish_clips, read_clip
-from pipeline.device import model_options
-from pipeline.isolate import build_alone
-from pipeline.journal import Abandoned, Journal
-from pipeline.plan import read_unit
-from pipeline.provenance import check_ffmpeg
-from pipeline.read import ReadClip
-from pipeline.tar import ShardWriter, size_and_hash
-from pipeline.unpack import Root
-from schemas.atomic import replacing
-from schemas.bucket import Bucket
-from schemas.config import BuildConfig
-from schemas.layout import marker_path, planned_key, tar_path
-from schemas.manifest import ShardEntry
-from schemas.marker import write_marker
-from schemas.records import Clip, ClipSpec, Rejected, ShardUnit
-from schemas.removal import is_placeholder
-from schemas.sample import encode_sample
-from schemas.tables import MARKER, clip_row, rejected_row, table
-from transforms.extract.action_units.source import AuSource
-from transforms.extract.landmarks import models
-from transforms.extract.landmarks.options import ModelOptions
+from motionshards.pipeline.action_units import with_action_units
+from motionshards.pipeline.clip import finish_clips, read_clip
+from motionshards.pipeline.device import model_options
+from motionshards.pipeline.isolate import build_alone
+from motionshards.pipeline.journal import Abandoned, Journal
+from motionshards.pipeline.plan import read_unit
+from motionshards.pipeline.provenance import check_ffmpeg
+from motionshards.pipeline.read import ReadClip
+from motionshards.pipeline.tar import ShardWriter, size_and_hash
+from motionshards.pipeline.unpack import Root
+from motionshards.schemas.atomic import replacing
+from motionshards.schemas.bucket import Bucket
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.layout import marker_path, planned_key, tar_path
+from motionshards.schemas.manifest import ShardEntry
+from motionshards.schemas.marker import write_marker
+from motionshards.schemas.records import Clip, ClipSpec, Rejected, ShardUnit
+from motionshards.schemas.removal import is_placeholder
+from motionshards.schemas.sample import encode_sample
+from motionshards.schemas.tables import MARKER, clip_row, rejected_row, table
+from motionshards.transforms.extract.action_units.source import AuSource
+from motionshards.transforms.extract.landmarks import models
+from motionshards.transforms.extract.landmarks.options import ModelOptions
 
 Outcome = Clip | Rejected
 Read = ReadClip | Outcome

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline import plan
-from schemas.config import BuildConfig
-from schemas.layout import CARD, CROISSANT, DATASET_JSON, INDEX, PLAN_DIR, REJECTIONS, REPORT, marker_path
-from schemas.manifest import Manifest
-from schemas.marker import read_entry
+from motionshards.pipeline import plan
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.layout import CARD, CROISSANT, DATASET_JSON, INDEX, PLAN_DIR, REJECTIONS, REPORT, marker_path
+from motionshards.schemas.manifest import Manifest
+from motionshards.schemas.marker import read_entry
 
 
 def empty_if_nothing_was_kept(out: Path, config: BuildConfig, provenance: dict[str, str], say: Callable[[str], None]) -> bool:

@@ -19,12 +19,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from pipeline.journal import FAILURE, WORKER_DIED, failure, finished_clips, read_suspects
-from pipeline.markers import Markers
-from pipeline.shard import BuildJob
-from schemas.errors import BuildFailed
-from schemas.layout import WORK_DIR
-from schemas.records import ShardUnit
+from motionshards.pipeline.journal import FAILURE, WORKER_DIED, failure, finished_clips, read_suspects
+from motionshards.pipeline.markers import Markers
+from motionshards.pipeline.shard import BuildJob
+from motionshards.schemas.errors import BuildFailed
+from motionshards.schemas.layout import WORK_DIR
+from motionshards.schemas.records import ShardUnit
 
 _POLL_S = 0.2
 # Deaths in a row that neither commit a shard nor name a new suspect: workers that cannot even start.
@@ -94,7 +94,7 @@ def _run_child(
     assert job.journal is not None
     with _log(job).open("ab") as log:
         child = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.child"],
+            [sys.executable, "-m", "motionshards.pipeline.child"],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=log,

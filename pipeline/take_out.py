@@ -9,16 +9,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline import plan
-from pipeline.markers import read_committed
-from pipeline.rewrite import open_shard, replace_shard, settle
-from pipeline.tar import ShardReader, ShardWriter
-from schemas.config import TUBE_RECIPES
-from schemas.layout import marker_path, planned_key
-from schemas.manifest import Manifest
-from schemas.records import ClipSpec, Rejected, ShardUnit, Span
-from schemas.removal import Removal, matching, nameless_archive, placeholder
-from schemas.tables import MARKER, PLAN, planned_keys_of, rejected_row, spec_row, table
+from motionshards.pipeline import plan
+from motionshards.pipeline.markers import read_committed
+from motionshards.pipeline.rewrite import open_shard, replace_shard, settle
+from motionshards.pipeline.tar import ShardReader, ShardWriter
+from motionshards.schemas.config import TUBE_RECIPES
+from motionshards.schemas.layout import marker_path, planned_key
+from motionshards.schemas.manifest import Manifest
+from motionshards.schemas.records import ClipSpec, Rejected, ShardUnit, Span
+from motionshards.schemas.removal import Removal, matching, nameless_archive, placeholder
+from motionshards.schemas.tables import MARKER, PLAN, planned_keys_of, rejected_row, spec_row, table
 
 Rows = list[dict[str, Any]]
 

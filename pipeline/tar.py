@@ -7,10 +7,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from schemas.atomic import naming, sha256_of
-from schemas.errors import DatasetError
-from schemas.regular_file import open_regular
-from schemas.tables import Member
+from motionshards.schemas.atomic import naming, sha256_of
+from motionshards.schemas.errors import DatasetError
+from motionshards.schemas.regular_file import open_regular
+from motionshards.schemas.tables import Member
 
 
 class ShardWriter:

@@ -14,12 +14,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.parts import Parts, find_parts
-from schemas.bucket import Bucket
-from schemas.errors import ClipRejected, ConfigError
-from schemas.layout import uri_to_path
-from schemas.records import Packed
-from transforms.extract.media import Media, check_file
+from motionshards.pipeline.parts import Parts, find_parts
+from motionshards.schemas.bucket import Bucket
+from motionshards.schemas.errors import ClipRejected, ConfigError
+from motionshards.schemas.layout import uri_to_path
+from motionshards.schemas.records import Packed
+from motionshards.transforms.extract.media import Media, check_file
 
 LOCAL_HEADER = b"PK\x03\x04"
 _HEADER_BYTES = 30

@@ -8,15 +8,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline import plan
-from pipeline.finalize import finalize
-from pipeline.markers import pending, read_committed
-from pipeline.rewrite import settle
-from schemas.atomic import replacing
-from schemas.layout import marker_path
-from schemas.manifest import FORMAT_VERSION, Manifest
-from schemas.marker import write_marker
-from schemas.records import ShardUnit
+from motionshards.pipeline import plan
+from motionshards.pipeline.finalize import finalize
+from motionshards.pipeline.markers import pending, read_committed
+from motionshards.pipeline.rewrite import settle
+from motionshards.schemas.atomic import replacing
+from motionshards.schemas.layout import marker_path
+from motionshards.schemas.manifest import FORMAT_VERSION, Manifest
+from motionshards.schemas.marker import write_marker
+from motionshards.schemas.records import ShardUnit
 
 
 def upgraded(out: Path, manifest: Manifest, say: Callable[[str], object]) -> Manifest:

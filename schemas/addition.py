@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from schemas.typed import check_types
+from motionshards.schemas.typed import check_types
 
 
 @dataclass(frozen=True, slots=True)

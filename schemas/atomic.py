@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from schemas.layout import WORK_DIR
+from motionshards.schemas.layout import WORK_DIR
 
 
 def sync(path: Path) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from schemas.atomic import beside
-from schemas.errors import ConfigError, StoreFailed
+from motionshards.schemas.atomic import beside
+from motionshards.schemas.errors import ConfigError, StoreFailed
 
 _S3 = ("s3", "s3a", "s3n")
 _ATTEMPTS = 10

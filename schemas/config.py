@@ -8,7 +8,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from schemas.typed import check_types
+from motionshards.schemas.typed import check_types
 
 FITS = ("pad", "squash")
 TUBE_RECIPES = ("track", "fomm-track")

@@ -13,7 +13,7 @@ MotionShardsError
 
 import re
 
-from schemas.reasons import REASONS
+from motionshards.schemas.reasons import REASONS
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 

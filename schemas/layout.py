@@ -14,7 +14,7 @@ import re
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote_to_bytes
 
-from schemas.errors import DatasetError
+from motionshards.schemas.errors import DatasetError
 
 DATASET_JSON = "dataset.json"
 INDEX = "index.parquet"

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from schemas.errors import ConfigError
-from schemas.layout import LOCK
+from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.layout import LOCK
 
 logger = logging.getLogger("motionshards")
 

@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from schemas.addition import Addition
-from schemas.atomic import write_whole
-from schemas.config import BuildConfig, differences
-from schemas.errors import DatasetError
-from schemas.layout import DATASET_JSON, is_plain_name, text_of
-from schemas.regular_file import open_regular
-from schemas.removal import Removal
-from schemas.typed import check_types
+from motionshards.schemas.addition import Addition
+from motionshards.schemas.atomic import write_whole
+from motionshards.schemas.config import BuildConfig, differences
+from motionshards.schemas.errors import DatasetError
+from motionshards.schemas.layout import DATASET_JSON, is_plain_name, text_of
+from motionshards.schemas.regular_file import open_regular
+from motionshards.schemas.removal import Removal
+from motionshards.schemas.typed import check_types
 
 FORMAT = "motionshards"
 FORMAT_VERSION = 2

@@ -15,9 +15,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas.errors import DatasetError
-from schemas.manifest import ShardEntry
-from schemas.tables import MARKER, completed, open_parquet
+from motionshards.schemas.errors import DatasetError
+from motionshards.schemas.manifest import ShardEntry
+from motionshards.schemas.tables import MARKER, completed, open_parquet
 
 _ENTRY, _DIGEST = b"motionshards", b"motionshards_sha256"
 _ZEROS = b"0" * 64

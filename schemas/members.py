@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.action_units import INTENSITIES, PRESENCES
-from schemas.layout import AUS, LANDMARK_SCORES, LANDMARKS
-from schemas.tables import QUALITY
+from motionshards.schemas.action_units import INTENSITIES, PRESENCES
+from motionshards.schemas.layout import AUS, LANDMARK_SCORES, LANDMARKS
+from motionshards.schemas.tables import QUALITY
 
 MOST_META_BYTES = 16 << 20
 

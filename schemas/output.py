@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from schemas.errors import ConfigError
-from schemas.layout import LOCK, WORK_DIR
+from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.layout import LOCK, WORK_DIR
 
 
 def refuse_strangers(out: Path, what: str, own: Sequence[str] = ()) -> None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.action_units import ActionUnits
-from schemas.reasons import REASONS
+from motionshards.schemas.action_units import ActionUnits
+from motionshards.schemas.reasons import REASONS
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]

@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from schemas.layout import planned_key
-from schemas.records import ClipSpec, Span
-from schemas.typed import check_types
+from motionshards.schemas.layout import planned_key
+from motionshards.schemas.records import ClipSpec, Span
+from motionshards.schemas.typed import check_types
 
 KINDS = ("identity", "video", "key")
 _PREFIX = "removed/"

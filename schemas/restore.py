@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from schemas.action_units import ActionUnits, AuFile
-from schemas.layout import AUS, LANDMARK_SCORES, LANDMARKS, META
-from schemas.records import F32, Clip, Display, FaceTrack, Landmarks, Placement, Quality
-from schemas.sample import decode_arrays
-from schemas.tables import QUALITY, spec_from_row
+from motionshards.schemas.action_units import ActionUnits, AuFile
+from motionshards.schemas.layout import AUS, LANDMARK_SCORES, LANDMARKS, META
+from motionshards.schemas.records import F32, Clip, Display, FaceTrack, Landmarks, Placement, Quality
+from motionshards.schemas.sample import decode_arrays
+from motionshards.schemas.tables import QUALITY, spec_from_row
 
 
 def restore_clip(row: Mapping[str, Any], members: Mapping[str, bytes]) -> Clip:

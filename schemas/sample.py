@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.action_units import ActionUnits
-from schemas.layout import AUS, LANDMARK_SCORES, LANDMARKS, META, frame_suffix
-from schemas.members import array_member, meta_member
-from schemas.records import Clip, Display
-from schemas.tables import QUALITY, spec_row
+from motionshards.schemas.action_units import ActionUnits
+from motionshards.schemas.layout import AUS, LANDMARK_SCORES, LANDMARKS, META, frame_suffix
+from motionshards.schemas.members import array_member, meta_member
+from motionshards.schemas.records import Clip, Display
+from motionshards.schemas.tables import QUALITY, spec_row
 
 # A sample is the same whether its video was read from an archive or from a tree, so where it lay stands in the index only.
 _IN_INDEX = ("packed", "track_packed")

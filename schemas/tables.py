@@ -17,11 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from schemas.action_units import ActionUnits
-from schemas.errors import DatasetError
-from schemas.layout import TUBE, text_of
-from schemas.records import Clip, ClipSpec, Packed, Quality, Rejected, Span
-from schemas.regular_file import open_regular
+from motionshards.schemas.action_units import ActionUnits
+from motionshards.schemas.errors import DatasetError
+from motionshards.schemas.layout import TUBE, text_of
+from motionshards.schemas.records import Clip, ClipSpec, Packed, Quality, Rejected, Span
+from motionshards.schemas.regular_file import open_regular
 
 QUALITY = tuple(field.name for field in fields(Quality))
 

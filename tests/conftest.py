@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.sources.demo_render import render_demo
-from transforms.extract.ffmpeg import ffmpeg_path
+from motionshards.pipeline.sources.demo_render import render_demo
+from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

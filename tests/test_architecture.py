@@ -65,8 +65,8 @@ def test_files_stay_short() -> None:
 def test_the_default_path_imports_neither_opencv_nor_face_alignment_nor_torch() -> None:
     """A build with dlib must run where libGL is missing; the worker's modules are all imported, and a model is loaded."""
     program = (
-        "import sys, dataset.build, pipeline.child, pipeline.isolate, pipeline.graph\n"
-        "from transforms.extract.landmarks import models\n"
+        "import sys, motionshards.dataset.build, motionshards.pipeline.child, motionshards.pipeline.isolate, motionshards.pipeline.graph\n"
+        "from motionshards.transforms.extract.landmarks import models\n"
         "models.resolve('auto'); models.load('dlib'); models.provenance('dlib')\n"
         "print([name for name in ('cv2', 'face_alignment', 'torch', 'torchvision') if name in sys.modules])"
     )

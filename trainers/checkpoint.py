@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 
 import torch
 
-from schemas.atomic import replacing
-from schemas.errors import ConfigError, one_line
-from trainers import settings
-from trainers.task import Task
-from trainers.weights import networks_of, plain_state, read
+from motionshards.schemas.atomic import replacing
+from motionshards.schemas.errors import ConfigError, one_line
+from motionshards.trainers import settings
+from motionshards.trainers.task import Task
+from motionshards.trainers.weights import networks_of, plain_state, read
 
 OURS = "motionshards"
 LAST = "last.pt"

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from schemas.errors import ConfigError
-from trainers.video import Picture, cut_window
-from transforms.extract.crop import Window, square_window
-from transforms.extract.landmarks.models import FaceModel
+from motionshards.schemas.errors import ConfigError
+from motionshards.trainers.video import Picture, cut_window
+from motionshards.transforms.extract.crop import Window, square_window
+from motionshards.transforms.extract.landmarks.models import FaceModel
 
 # Where the 68 landmarks lie in the frames of VoxCeleb2, medians over frames of its videos: the longer side of their extent, and
 # the height of its middle, both as shares of the frame's side.

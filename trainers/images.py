@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 
-from schemas.errors import ConfigError, one_line
-from schemas.regular_file import open_regular
-from trainers.video import Picture, cut_window
+from motionshards.schemas.errors import ConfigError, one_line
+from motionshards.schemas.regular_file import open_regular
+from motionshards.trainers.video import Picture, cut_window
 
 logger = logging.getLogger("motionshards")
 

@@ -18,14 +18,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from dataset.batch import Batch
-from dataset.loader import Loader
-from dataset.order import hashed
-from schemas.errors import TrainingFailed
-from trainers.checkpoint import LAST, Place, save
-from trainers.log import Log
-from trainers.parallel import any_process, mean_over_processes
-from trainers.task import Task
+from motionshards.dataset.batch import Batch
+from motionshards.dataset.loader import Loader
+from motionshards.dataset.order import hashed
+from motionshards.schemas.errors import TrainingFailed
+from motionshards.trainers.checkpoint import LAST, Place, save
+from motionshards.trainers.log import Log
+from motionshards.trainers.parallel import any_process, mean_over_processes
+from motionshards.trainers.task import Task
 
 # Ranks must stop at the same step, and asking each other costs a wait for the GPU.
 _ASK_EVERY = 10

@@ -4,17 +4,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from schemas.errors import ConfigError
-from trainers import settings
-from trainers.face_rotator.config import CONFIGS as FACE_ROTATOR_CONFIGS
-from trainers.face_rotator.training import FaceRotatorPlan
-from trainers.fomm.config import CONFIGS as FOMM_CONFIGS
-from trainers.fomm.training import FommPlan
-from trainers.ganimation.config import CONFIGS as GANIMATION_CONFIGS
-from trainers.ganimation.training import GanimationPlan
-from trainers.talking_heads.config import CONFIGS as TALKING_HEADS_CONFIGS
-from trainers.talking_heads.training import TalkingHeadsPlan
-from trainers.task import Plan
+from motionshards.schemas.errors import ConfigError
+from motionshards.trainers import settings
+from motionshards.trainers.face_rotator.config import CONFIGS as FACE_ROTATOR_CONFIGS
+from motionshards.trainers.face_rotator.training import FaceRotatorPlan
+from motionshards.trainers.fomm.config import CONFIGS as FOMM_CONFIGS
+from motionshards.trainers.fomm.training import FommPlan
+from motionshards.trainers.ganimation.config import CONFIGS as GANIMATION_CONFIGS
+from motionshards.trainers.ganimation.training import GanimationPlan
+from motionshards.trainers.talking_heads.config import CONFIGS as TALKING_HEADS_CONFIGS
+from motionshards.trainers.talking_heads.training import TalkingHeadsPlan
+from motionshards.trainers.task import Plan
 
 
 @dataclass(frozen=True, slots=True)

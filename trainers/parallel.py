@@ -13,8 +13,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dataset.world import World
-from schemas.errors import ConfigError
+from motionshards.dataset.world import World
+from motionshards.schemas.errors import ConfigError
 
 _BUCKET_BYTES = 32 << 20
 

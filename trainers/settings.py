@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from schemas.errors import ConfigError
+from motionshards.schemas.errors import ConfigError
 
 T = TypeVar("T")
 

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from dataset.batch import Batch
-from dataset.stream import ClipStream
-from dataset.views import View
-from dataset.world import World
-from transforms.augment.augment import Augment
+from motionshards.dataset.batch import Batch
+from motionshards.dataset.stream import ClipStream
+from motionshards.dataset.views import View
+from motionshards.dataset.world import World
+from motionshards.transforms.augment.augment import Augment
 
 PRECISIONS = ("fp32", "bf16")
 

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from schemas.errors import ConfigError
-from trainers.weights import plain_state, read
+from motionshards.schemas.errors import ConfigError
+from motionshards.trainers.weights import plain_state, read
 
 NONE = "none"
 RELU_N_1 = (1, 6, 11, 20, 29)

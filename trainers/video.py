@@ -19,14 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from schemas.atomic import beside
-from schemas.errors import ClipRejected, ConfigError
-from transforms.extract.crop import Window
-from transforms.extract.decode import SCALER, cut
-from transforms.extract.ffmpeg import MEMORY_BYTES, Running, run_ffmpeg, safe_input_options
-from transforms.extract.media import INPUT, Media, arguments_for, check_file, run_on
-from transforms.extract.stream import stream
-from transforms.extract.timeline import PRESENTATION_ONLY, PacketList, Timeline, timeline_by_decoding
+from motionshards.schemas.atomic import beside
+from motionshards.schemas.errors import ClipRejected, ConfigError
+from motionshards.transforms.extract.crop import Window
+from motionshards.transforms.extract.decode import SCALER, cut
+from motionshards.transforms.extract.ffmpeg import MEMORY_BYTES, Running, run_ffmpeg, safe_input_options
+from motionshards.transforms.extract.media import INPUT, Media, arguments_for, check_file, run_on
+from motionshards.transforms.extract.stream import stream
+from motionshards.transforms.extract.timeline import PRESENTATION_ONLY, PacketList, Timeline, timeline_by_decoding
 
 logger = logging.getLogger("motionshards")
 

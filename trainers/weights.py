@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from schemas.errors import ConfigError, one_line
-from schemas.regular_file import open_regular
+from motionshards.schemas.errors import ConfigError, one_line
+from motionshards.schemas.regular_file import open_regular
 
 MOST_BEYOND_BYTES = 1 << 28
 _SCALARS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")

@@ -12,16 +12,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
-from dataset.index import Dataset
-from dataset.report.content import gather
-from dataset.report.page import page
-from dataset.report.wording import size
-from dataset.where import parse
-from schemas.atomic import beside
-from schemas.bucket import is_bucket
-from schemas.errors import ConfigError, DatasetError
-from schemas.layout import REPORT
+from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
+from motionshards.dataset.index import Dataset
+from motionshards.dataset.report.content import gather
+from motionshards.dataset.report.page import page
+from motionshards.dataset.report.wording import size
+from motionshards.dataset.where import parse
+from motionshards.schemas.atomic import beside
+from motionshards.schemas.bucket import is_bucket
+from motionshards.schemas.errors import ConfigError, DatasetError
+from motionshards.schemas.layout import REPORT
 
 OK, STOPPED = 0, 1
 _MOST_SAMPLES = 200  # a page of some 5 MB

@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from dataset.report.distribution import Distribution, round_step
-from dataset.report.markup import Markup, element
-from dataset.report.wording import number, percent, whole
+from motionshards.dataset.report.distribution import Distribution, round_step
+from motionshards.dataset.report.markup import Markup, element
+from motionshards.dataset.report.wording import number, percent, whole
 
 _HEIGHT, _LEFT, _TOP, _FLOOR = 128.0, 10.0, 8.0, 104.0
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from dataset.report.clips import Clips
+from motionshards.dataset.report.clips import Clips
 
 
 def choose(clips: Clips, count: int, seed: int) -> NDArray[np.int64]:

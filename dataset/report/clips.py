@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from dataset.report.tables import Rows, pieces
-from dataset.where_values import kind_of_column
-from schemas.tables import INDEX
+from motionshards.dataset.report.tables import Rows, pieces
+from motionshards.dataset.where_values import kind_of_column
+from motionshards.schemas.tables import INDEX
 
 MEASURES = ("face_size_px", "blur", "brightness", "yaw_deg", "pitch_deg", "roll_deg")
 POSE_STEP_DEG = 5

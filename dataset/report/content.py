@@ -10,19 +10,19 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from dataset.index import Dataset
-from dataset.report.choice import choose
-from dataset.report.clips import Clips, read_clips
-from dataset.report.distribution import Distribution, distribution
-from dataset.report.figures import Figures, figures
-from dataset.report.rejected import Rejections, read_rejections
-from dataset.report.samples import Sample, read_aus, read_samples
-from dataset.source_frames import middle_frame
-from schemas.action_units import INTENSITIES, MOST
-from schemas.bucket import is_bucket, open_bucket
-from schemas.errors import ConfigError, StoreFailed
-from schemas.layout import INDEX
-from schemas.manifest import Manifest
+from motionshards.dataset.index import Dataset
+from motionshards.dataset.report.choice import choose
+from motionshards.dataset.report.clips import Clips, read_clips
+from motionshards.dataset.report.distribution import Distribution, distribution
+from motionshards.dataset.report.figures import Figures, figures
+from motionshards.dataset.report.rejected import Rejections, read_rejections
+from motionshards.dataset.report.samples import Sample, read_aus, read_samples
+from motionshards.dataset.source_frames import middle_frame
+from motionshards.schemas.action_units import INTENSITIES, MOST
+from motionshards.schemas.bucket import is_bucket, open_bucket
+from motionshards.schemas.errors import ConfigError, StoreFailed
+from motionshards.schemas.layout import INDEX
+from motionshards.schemas.manifest import Manifest
 
 _AU_CLIPS = 2000
 _LONGEST_PX = 256

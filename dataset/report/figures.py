@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from dataset.report.clips import Clips
-from dataset.report.distribution import Distribution, distribution, of_counts
+from motionshards.dataset.report.clips import Clips
+from motionshards.dataset.report.distribution import Distribution, distribution, of_counts
 
 _SHOWN = 10
 _FEW_CLIPS = 40  # up to so many clips of an identity have a bar each

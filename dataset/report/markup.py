@@ -3,7 +3,7 @@
 import html
 from collections.abc import Iterable
 
-from schemas.printable import printable_lines
+from motionshards.schemas.printable import printable_lines
 
 
 class Markup(str):

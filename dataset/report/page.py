@@ -7,10 +7,10 @@ import base64
 import hashlib
 from importlib import resources
 
-from dataset.report import parts_clips, parts_made, parts_measured
-from dataset.report.content import Content
-from dataset.report.markup import Markup, element, joined
-from dataset.report.wording import hours, plural, size, whole
+from motionshards.dataset.report import parts_clips, parts_made, parts_measured
+from motionshards.dataset.report.content import Content
+from motionshards.dataset.report.markup import Markup, element, joined
+from motionshards.dataset.report.wording import hours, plural, size, whole
 
 
 def page(content: Content) -> str:

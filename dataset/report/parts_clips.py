@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dataset.report.charts import share_bar
-from dataset.report.content import Content, Picture
-from dataset.report.markup import Markup, element, joined
-from dataset.report.pictures import au_bars, overlay, picture
-from dataset.report.samples import Sample
-from dataset.report.section import Section, note
-from dataset.report.wording import number, percent, plural, whole
-from schemas.reasons import REASONS, Reason
+from motionshards.dataset.report.charts import share_bar
+from motionshards.dataset.report.content import Content, Picture
+from motionshards.dataset.report.markup import Markup, element, joined
+from motionshards.dataset.report.pictures import au_bars, overlay, picture
+from motionshards.dataset.report.samples import Sample
+from motionshards.dataset.report.section import Section, note
+from motionshards.dataset.report.wording import number, percent, plural, whole
+from motionshards.schemas.reasons import REASONS, Reason
 
 _UNKNOWN = Reason("unknown", False, "a reason that this version does not know")
 _NUMBERS = (

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dataset.overlay import CHAINS, head_axes
-from dataset.report.markup import Markup, element
-from dataset.report.samples import Shown
-from schemas.action_units import INTENSITIES, MOST
-from transforms.extract.encode import encode_jpegs
+from motionshards.dataset.overlay import CHAINS, head_axes
+from motionshards.dataset.report.markup import Markup, element
+from motionshards.dataset.report.samples import Shown
+from motionshards.schemas.action_units import INTENSITIES, MOST
+from motionshards.transforms.extract.encode import encode_jpegs
 
 _LONGEST_PX = 256
 _QUALITY = 82

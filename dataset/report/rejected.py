@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataset.report.tables import pieces, rows_at
-from schemas.layout import REJECTIONS
-from schemas.tables import REJECTIONS as SCHEMA
+from motionshards.dataset.report.tables import pieces, rows_at
+from motionshards.schemas.layout import REJECTIONS
+from motionshards.schemas.tables import REJECTIONS as SCHEMA
 
 CASES = 6
 """Clips of each reason that are shown."""

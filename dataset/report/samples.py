@@ -8,14 +8,14 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from dataset.index import read_members
-from dataset.report.clips import MEASURES
-from dataset.report.tables import Rows, rows_at
-from schemas.layout import AUS, INDEX, LANDMARKS, META, frame_suffix, tar_path
-from schemas.regular_file import open_regular
-from schemas.sample import decode_arrays
-from schemas.tables import INDEX as SCHEMA
-from transforms.extract.encode import decode_frames
+from motionshards.dataset.index import read_members
+from motionshards.dataset.report.clips import MEASURES
+from motionshards.dataset.report.tables import Rows, rows_at
+from motionshards.schemas.layout import AUS, INDEX, LANDMARKS, META, frame_suffix, tar_path
+from motionshards.schemas.regular_file import open_regular
+from motionshards.schemas.sample import decode_arrays
+from motionshards.schemas.tables import INDEX as SCHEMA
+from motionshards.transforms.extract.encode import decode_frames
 
 _WHO = ("key", "split", "identity", "video", "shard", "members", "n_frames", "duration_s", *MEASURES, "faces")
 _PLACE = ("key", "split", "shard", "members", "n_frames")

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from dataset.report.markup import Markup, element
+from motionshards.dataset.report.markup import Markup, element
 
 Cell = str | Markup
 

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from schemas.errors import DatasetError
-from schemas.tables import completed
+from motionshards.schemas.errors import DatasetError
+from motionshards.schemas.tables import completed
 
 Rows = NDArray[np.int64]
 """int64 [n], numbers of rows in a table, counted from 0."""

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.sources import demo, fashion, folder, taichi, voxceleb1, voxceleb2
-from pipeline.sources.listing import Listing
-from pipeline.sources.tree import Tree
-from schemas.config import TUBE_RECIPES
-from schemas.layout import SPLITS
-from schemas.records import ClipSpec
+from motionshards.pipeline.sources import demo, fashion, folder, taichi, voxceleb1, voxceleb2
+from motionshards.pipeline.sources.listing import Listing
+from motionshards.pipeline.sources.tree import Tree
+from motionshards.schemas.config import TUBE_RECIPES
+from motionshards.schemas.layout import SPLITS
+from motionshards.schemas.records import ClipSpec
 
 
 def _whole_frame(tree: Tree, metadata: Path | None) -> str:

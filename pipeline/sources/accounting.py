@@ -13,10 +13,10 @@ from itertools import chain
 import numpy as np
 import pyarrow as pa
 
-from pipeline.sources.files import VIDEO_SUFFIXES
-from pipeline.sources.tree import Entry, Tree
-from schemas.errors import ConfigError
-from schemas.layout import path_to_uri
+from motionshards.pipeline.sources.files import VIDEO_SUFFIXES
+from motionshards.pipeline.sources.tree import Entry, Tree
+from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.layout import path_to_uri
 
 # Why a file or directory is not planned, besides the suffixes of files.
 HIDDEN = "hidden"

@@ -9,14 +9,14 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable
 
-from pipeline.foreign import leads_out
-from pipeline.parts import Parts
-from pipeline.sources.accounting import BROKEN_LINK, LINKED_DIRECTORY, SAME_NAME
-from pipeline.sources.archive_list import Columns, list_archive, plain
-from pipeline.sources.tree import Entry, check_small, children, is_directory
-from pipeline.unpack import unpacked
-from schemas.errors import ClipRejected, ConfigError
-from schemas.records import Packed
+from motionshards.pipeline.foreign import leads_out
+from motionshards.pipeline.parts import Parts
+from motionshards.pipeline.sources.accounting import BROKEN_LINK, LINKED_DIRECTORY, SAME_NAME
+from motionshards.pipeline.sources.archive_list import Columns, list_archive, plain
+from motionshards.pipeline.sources.tree import Entry, check_small, children, is_directory
+from motionshards.pipeline.unpack import unpacked
+from motionshards.schemas.errors import ClipRejected, ConfigError
+from motionshards.schemas.records import Packed
 
 _MOST_HOPS = 40
 

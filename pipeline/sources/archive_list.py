@@ -13,11 +13,11 @@ from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
 
-from pipeline.foreign import leads_out
-from pipeline.parts import Parts, PartsStream
-from pipeline.sources.accounting import SPECIAL_FILE
-from pipeline.unpack import LOCAL_HEADER
-from schemas.errors import ConfigError
+from motionshards.pipeline.foreign import leads_out
+from motionshards.pipeline.parts import Parts, PartsStream
+from motionshards.pipeline.sources.accounting import SPECIAL_FILE
+from motionshards.pipeline.unpack import LOCAL_HEADER
+from motionshards.schemas.errors import ConfigError
 
 # The end record, and how far from the end of the file a comment may push it (APPNOTE 4.3.16).
 _END, _END_BYTES = b"PK\x05\x06", 22

@@ -4,9 +4,9 @@ import tempfile
 from bisect import bisect_left
 from pathlib import Path
 
-from pipeline.sources.tree import Entry, check_small, children, is_directory
-from schemas.bucket import Bucket
-from schemas.errors import ConfigError, StoreFailed
+from motionshards.pipeline.sources.tree import Entry, check_small, children, is_directory
+from motionshards.schemas.bucket import Bucket
+from motionshards.schemas.errors import ConfigError, StoreFailed
 
 
 class BucketTree:

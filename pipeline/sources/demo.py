@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.sources import voxceleb2
-from pipeline.sources.demo_render import render_demo
-from pipeline.sources.listing import Listing
-from schemas.records import ClipSpec
+from motionshards.pipeline.sources import voxceleb2
+from motionshards.pipeline.sources.demo_render import render_demo
+from motionshards.pipeline.sources.listing import Listing
+from motionshards.schemas.records import ClipSpec
 
 
 def prepare(root: Path) -> None:

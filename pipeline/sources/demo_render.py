@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from transforms.extract.ffmpeg import ffmpeg_path
+from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
 # x and y, or one of them, in px: float64 where a caller asks for points, float32 where a whole frame is rendered.
 Points = NDArray[np.floating[Any]]

@@ -7,12 +7,12 @@ dress in a video, so a video is its own identity.
 from collections.abc import Iterator
 from urllib.parse import unquote, urlsplit
 
-from pipeline.foreign import leads_out, lines_of
-from pipeline.sources.files import VIDEO_SUFFIXES, cost_s, video_of, videos_by_id
-from pipeline.sources.listing import Listing
-from pipeline.sources.tree import Entry
-from schemas.layout import SPLITS, clip_key
-from schemas.records import ClipSpec
+from motionshards.pipeline.foreign import leads_out, lines_of
+from motionshards.pipeline.sources.files import VIDEO_SUFFIXES, cost_s, video_of, videos_by_id
+from motionshards.pipeline.sources.listing import Listing
+from motionshards.pipeline.sources.tree import Entry
+from motionshards.schemas.layout import SPLITS, clip_key
+from motionshards.schemas.records import ClipSpec
 
 EXPECTED = "train/*.mp4 and test/*.mp4, or fashion_train.txt, fashion_test.txt and videos/*.mp4"
 

@@ -1,6 +1,6 @@
 """What counts as a video, what it costs, and where the user's downloads are."""
 
-from pipeline.sources.tree import Entry, Tree
+from motionshards.pipeline.sources.tree import Entry, Tree
 
 # Names of the containers that `transforms.extract.ffmpeg` allows, without those of bare streams, which have no timestamps.
 _SUFFIXES = (

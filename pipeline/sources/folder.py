@@ -8,14 +8,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.sources import metadata_csv
-from pipeline.sources.accounting import LINK_LOOP, LINKED_AGAIN
-from pipeline.sources.files import VIDEO_SUFFIXES, cost_s
-from pipeline.sources.listing import Listing
-from pipeline.sources.splits import NAMES, split_named
-from pipeline.sources.tree import Entry, Tree
-from schemas.layout import clip_key
-from schemas.records import ClipSpec
+from motionshards.pipeline.sources import metadata_csv
+from motionshards.pipeline.sources.accounting import LINK_LOOP, LINKED_AGAIN
+from motionshards.pipeline.sources.files import VIDEO_SUFFIXES, cost_s
+from motionshards.pipeline.sources.listing import Listing
+from motionshards.pipeline.sources.splits import NAMES, split_named
+from motionshards.pipeline.sources.tree import Entry, Tree
+from motionshards.schemas.layout import clip_key
+from motionshards.schemas.records import ClipSpec
 
 EXPECTED = "any tree of videos"
 SPLITS = NAMES

@@ -9,15 +9,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 
-from pipeline.foreign import leads_out
-from pipeline.sources.files import cost_s, video_of, videos_by_id
-from pipeline.sources.listing import Listing
-from pipeline.sources.splits import split_named
-from pipeline.sources.table import read_rows
-from pipeline.sources.tree import Entry, read_small_file
-from schemas.errors import ConfigError
-from schemas.layout import SPLITS, clip_key
-from schemas.records import ClipSpec
+from motionshards.pipeline.foreign import leads_out
+from motionshards.pipeline.sources.files import cost_s, video_of, videos_by_id
+from motionshards.pipeline.sources.listing import Listing
+from motionshards.pipeline.sources.splits import split_named
+from motionshards.pipeline.sources.table import read_rows
+from motionshards.pipeline.sources.tree import Entry, read_small_file
+from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.layout import SPLITS, clip_key
+from motionshards.schemas.records import ClipSpec
 
 _COLUMNS = ("video_id", "start", "end", "bbox", "fps", "width", "height", "partition")
 _BOX = re.compile("-".join([r"(-?\d{1,9}(?:\.\d+)?)"] * 4))

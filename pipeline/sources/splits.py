@@ -1,6 +1,6 @@
 """The names of splits, as directories and as cells of a csv write them."""
 
-from schemas.layout import SPLITS
+from motionshards.schemas.layout import SPLITS
 
 _ALIASES = {"valid": "val", "validation": "val"}
 NAMES = (*SPLITS, *_ALIASES)

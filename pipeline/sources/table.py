@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from schemas.errors import ConfigError
+from motionshards.schemas.errors import ConfigError
 
 _DELIMITERS = (",", ";", "\t")
 

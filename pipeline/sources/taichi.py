@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from pipeline.sources import metadata_csv
-from pipeline.sources.listing import Listing
-from schemas.records import ClipSpec
+from motionshards.pipeline.sources import metadata_csv
+from motionshards.pipeline.sources.listing import Listing
+from motionshards.schemas.records import ClipSpec
 
 EXPECTED = "taichi-metadata.csv and videos/<video>.mp4"
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from schemas.errors import ConfigError
-from schemas.layout import path_to_uri
-from schemas.records import Packed, Span
+from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.layout import path_to_uri
+from motionshards.schemas.records import Packed, Span
 
 # Of a list or csv. A row takes some 80 bytes, and the largest corpora have a million.
 _LARGEST_READ_BYTES = 1 << 28

@@ -6,9 +6,9 @@ id10309 are the official test split. A csv is used where one is named or where t
 
 from collections.abc import Iterator
 
-from pipeline.sources import metadata_csv, voxceleb_txt
-from pipeline.sources.listing import Listing
-from schemas.records import ClipSpec
+from motionshards.pipeline.sources import metadata_csv, voxceleb_txt
+from motionshards.pipeline.sources.listing import Listing
+from motionshards.schemas.records import ClipSpec
 
 EXPECTED = "txt/<identity>/<video>/<clip>.txt and videos/<video>.mp4, or vox-metadata.csv and videos/<video>.mp4"
 _TEST = {f"id{number}" for number in range(10270, 10310)}

@@ -8,13 +8,13 @@ from `vox2_meta.csv` where it lies beside them, else all is training data. Split
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.sources import voxceleb_txt
-from pipeline.sources.files import cost_s
-from pipeline.sources.listing import Listing
-from pipeline.sources.table import read_rows
-from pipeline.sources.tree import Entry, Tree, directories
-from schemas.layout import clip_key
-from schemas.records import ClipSpec
+from motionshards.pipeline.sources import voxceleb_txt
+from motionshards.pipeline.sources.files import cost_s
+from motionshards.pipeline.sources.listing import Listing
+from motionshards.pipeline.sources.table import read_rows
+from motionshards.pipeline.sources.tree import Entry, Tree, directories
+from motionshards.schemas.layout import clip_key
+from motionshards.schemas.records import ClipSpec
 
 SPLITS = {"dev": "train", "test": "test"}
 EXPECTED = "{dev,test}/mp4/<identity>/<video>/<clip>.mp4, or txt/<identity>/<video>/<clip>.txt and videos/<video>.mp4"

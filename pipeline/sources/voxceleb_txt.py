@@ -7,11 +7,11 @@ not downloaded is planned all the same, and rejected as unreadable: the ledger t
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from pipeline.sources.files import cost_s, video_of, videos_by_id
-from pipeline.sources.listing import Listing
-from pipeline.sources.tree import Entry, directories
-from schemas.layout import clip_key
-from schemas.records import ClipSpec
+from motionshards.pipeline.sources.files import cost_s, video_of, videos_by_id
+from motionshards.pipeline.sources.listing import Listing
+from motionshards.pipeline.sources.tree import Entry, directories
+from motionshards.schemas.layout import clip_key
+from motionshards.schemas.records import ClipSpec
 
 
 def list_clips(listing: Listing, source: str, halves: dict[str, str], split_of: Callable[[str], str]) -> Iterator[ClipSpec]:

@@ -13,9 +13,9 @@ from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration
 from torch.utils.data import DataLoader
 
-from dataset.loader import make_loader
-from dataset.stream import ClipStream, Pairs
-from schemas.errors import ConfigError
+from motionshards.dataset.loader import make_loader
+from motionshards.dataset.stream import ClipStream, Pairs
+from motionshards.schemas.errors import ConfigError
 
 
 def keys(batches: Any) -> list[list[str]]:

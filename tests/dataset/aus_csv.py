@@ -4,8 +4,8 @@ from pathlib import Path
 
 from openface_program import as_csv, video_rows
 
-from transforms.extract.media import Media
-from transforms.extract.timeline import timeline_from_packets
+from motionshards.transforms.extract.media import Media
+from motionshards.transforms.extract.timeline import timeline_from_packets
 
 
 def frames_of(video: Path) -> int:

@@ -5,17 +5,17 @@ from contextlib import contextmanager
 
 import pytest
 
-from pipeline.add_shard import add_to_shard
-from pipeline.mirror import build_into_bucket
-from pipeline.shard import BuildJob, build_shard
-from schemas.records import ShardUnit
+from motionshards.pipeline.add_shard import add_to_shard
+from motionshards.pipeline.mirror import build_into_bucket
+from motionshards.pipeline.shard import BuildJob, build_shard
+from motionshards.schemas.records import ShardUnit
 
 
 @contextmanager
 def in_this_process() -> Iterator[None]:
     """Until it is left, units are built here, one after the other."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.runners.run", _run)
+        patch.setattr("motionshards.pipeline.runners.run", _run)
         yield
 
 

@@ -15,8 +15,8 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from dataset.loader import make_loader
-from dataset.stream import Batch, ClipStream, Pairs
+from motionshards.dataset.loader import make_loader
+from motionshards.dataset.stream import Batch, ClipStream, Pairs
 
 LIMIT, STOP = 2, 7
 

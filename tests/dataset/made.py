@@ -8,17 +8,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.tar import ShardWriter, size_and_hash
-from schemas.action_units import INTENSITIES, PRESENCES, ActionUnits
-from schemas.config import BuildConfig
-from schemas.layout import INDEX, marker_path, tar_path
-from schemas.manifest import Manifest, ShardEntry
-from schemas.marker import write_marker
-from schemas.records import Clip, ClipSpec, Landmarks, Placement, Quality, Span
-from schemas.sample import encode_sample
-from schemas.tables import INDEX as INDEX_SCHEMA
-from schemas.tables import MARKER, clip_row, table
-from transforms.extract.encode import encode_jpegs
+from motionshards.pipeline.tar import ShardWriter, size_and_hash
+from motionshards.schemas.action_units import INTENSITIES, PRESENCES, ActionUnits
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.layout import INDEX, marker_path, tar_path
+from motionshards.schemas.manifest import Manifest, ShardEntry
+from motionshards.schemas.marker import write_marker
+from motionshards.schemas.records import Clip, ClipSpec, Landmarks, Placement, Quality, Span
+from motionshards.schemas.sample import encode_sample
+from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
+from motionshards.schemas.tables import MARKER, clip_row, table
+from motionshards.transforms.extract.encode import encode_jpegs
 
 SIZE = 32
 OfClip = Callable[[int], int]

@@ -16,15 +16,15 @@ import pyarrow.parquet as pq
 import pytest
 from in_process import in_this_process, quick  # noqa: F401 -- a fixture
 
-from dataset import build, remove, verify
-from dataset.index import Dataset
-from pipeline import add_shard, rewrite
-from schemas.errors import DatasetError
-from schemas.layout import CARD, DATASET_JSON, INDEX, REJECTIONS, marker_path, next_marker_path, tar_path
-from schemas.lock import only_writer
-from schemas.manifest import Manifest
-from schemas.marker import read_entry
-from schemas.tables import QUALITY
+from motionshards.dataset import build, remove, verify
+from motionshards.dataset.index import Dataset
+from motionshards.pipeline import add_shard, rewrite
+from motionshards.schemas.errors import DatasetError
+from motionshards.schemas.layout import CARD, DATASET_JSON, INDEX, REJECTIONS, marker_path, next_marker_path, tar_path
+from motionshards.schemas.lock import only_writer
+from motionshards.schemas.manifest import Manifest
+from motionshards.schemas.marker import read_entry
+from motionshards.schemas.tables import QUALITY
 
 ROOT = Path(__file__).resolve().parents[2]
 FACES = ("face_size_px", "faces", "yaw_deg", "pitch_deg", "roll_deg")
@@ -44,7 +44,7 @@ def videos(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory, make_fac
 
 @pytest.fixture(scope="session")
 def make_faceless(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from transforms.extract.ffmpeg import ffmpeg_path
+    from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
     path = tmp_path_factory.mktemp("faceless") / "bars.mp4"
     source = "testsrc2=size=96x96:rate=25:duration=1"

@@ -9,10 +9,10 @@ import torch
 from made import make_dataset
 from test_clip_stream import seen
 
-from dataset.index import Dataset
-from dataset.loader import make_loader
-from dataset.stream import ClipStream, Pairs, World
-from schemas.errors import ConfigError
+from motionshards.dataset.index import Dataset
+from motionshards.dataset.loader import make_loader
+from motionshards.dataset.stream import ClipStream, Pairs, World
+from motionshards.schemas.errors import ConfigError
 
 
 @pytest.fixture(scope="module")

@@ -13,14 +13,14 @@ import pytest
 from in_process import quick
 from s3_here import Store, failing, s3_here
 
-import dataset.build
-import dataset.verify
-from dataset.loader import make_loader
-from dataset.stream import ClipStream, KPlusOne
-from pipeline.sources.bucket import BucketTree
-from pipeline.unpack import media
-from schemas.bucket import S3Bucket, open_bucket
-from schemas.errors import ClipRejected, ConfigError, StoreFailed
+import motionshards.dataset.build
+import motionshards.dataset.verify
+from motionshards.dataset.loader import make_loader
+from motionshards.dataset.stream import ClipStream, KPlusOne
+from motionshards.pipeline.sources.bucket import BucketTree
+from motionshards.pipeline.unpack import media
+from motionshards.schemas.bucket import S3Bucket, open_bucket
+from motionshards.schemas.errors import ClipRejected, ConfigError, StoreFailed
 
 __all__ = ["quick"]
 
@@ -51,7 +51,7 @@ def arguments(videos: Path, out: Path | str, *more: str) -> list[str]:
 def on_disk(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """sha256 of every shard and marker of a build on a disk."""
     out = tmp_path_factory.mktemp("disk") / "out"
-    assert dataset.build.main([*arguments(demo_videos, out), "--workers", "1"]) == 0
+    assert motionshards.dataset.build.main([*arguments(demo_videos, out), "--workers", "1"]) == 0
     return {path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in out.glob("t*/*")}
 
 
@@ -63,12 +63,12 @@ def shards(store: Store) -> dict[str, str]:
 def test_a_bucket_has_the_bytes_of_the_disk_and_can_be_verified_and_read(
     demo_videos: Path, on_disk: dict[str, str], store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert dataset.build.main(arguments(demo_videos, URL)) == 0
+    assert motionshards.dataset.build.main(arguments(demo_videos, URL)) == 0
     assert capsys.readouterr().out.endswith(f"MB in {URL}\n")
     assert shards(store) == on_disk
     small = {"README.md", "croissant.json", "dataset.json", "index.parquet", "plan/plan-000000.parquet", "rejections.parquet"}
     assert {name.removeprefix("faces/") for name in store.names()} == {*on_disk, *small}, "nothing else is left"
-    assert dataset.verify.main([URL, "--quiet"]) == 0
+    assert motionshards.dataset.verify.main([URL, "--quiet"]) == 0
     assert "8 clips" in capsys.readouterr().out
     stream = ClipStream(URL, KPlusOne(4), split=None, global_batch_size=4, cache=tmp_path)
     with make_loader(stream, processes=1) as loader:
@@ -83,15 +83,15 @@ def test_videos_in_a_bucket_give_the_bytes_of_the_disk(
     for path in half.rglob("*.mp4"):
         store.put(f"videos/{path.relative_to(half)}", path.read_bytes())
     names = ["--source", source, *OPTIONS]
-    assert dataset.build.main([*names, "--input", "s3://data/videos", "--output", str(tmp_path / "there")]) == 0
-    assert dataset.build.main([*names, "--input", str(half), "--output", str(tmp_path / "here")]) == 0
+    assert motionshards.dataset.build.main([*names, "--input", "s3://data/videos", "--output", str(tmp_path / "there")]) == 0
+    assert motionshards.dataset.build.main([*names, "--input", str(half), "--output", str(tmp_path / "here")]) == 0
     there, here = ({path.name: path.read_bytes() for path in (tmp_path / name).glob("t*/*")} for name in ("there", "here"))
     assert there == here and len(there) > 2
     for name in [name for name in store.names() if name.startswith("videos/")][:2]:
         store.client.delete_object(Bucket="data", Key=name)
     capsys.readouterr()
     again = [*names, "--input", "s3://data/videos", "--output", str(tmp_path / "there"), "--retry", "no_face"]
-    assert dataset.build.main(again) == 0, "what is built is not asked for again"
+    assert motionshards.dataset.build.main(again) == 0, "what is built is not asked for again"
 
 
 def test_a_video_that_is_gone_from_its_bucket_is_rejected(demo_videos: Path, store: Store, tmp_path: Path) -> None:
@@ -112,21 +112,21 @@ def test_a_video_that_is_gone_from_its_bucket_is_rejected(demo_videos: Path, sto
 
 @pytest.mark.slow
 def test_workers_of_this_machine_write_into_a_bucket(demo_videos: Path, on_disk: dict[str, str], store: Store) -> None:
-    assert dataset.build.main([*arguments(demo_videos, URL), "--workers", "2"]) == 0
+    assert motionshards.dataset.build.main([*arguments(demo_videos, URL), "--workers", "2"]) == 0
     assert shards(store) == on_disk
 
 
 def test_what_was_committed_stays_and_new_clips_come_to_it(
     demo_videos: Path, on_disk: dict[str, str], store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert dataset.build.main(arguments(demo_videos, URL, "--split", "test")) == 0
+    assert motionshards.dataset.build.main(arguments(demo_videos, URL, "--split", "test")) == 0
     first = shards(store)
-    assert dataset.build.main(arguments(demo_videos, URL)) == 0
+    assert motionshards.dataset.build.main(arguments(demo_videos, URL)) == 0
     assert first.items() < shards(store).items()
     capsys.readouterr()
-    assert dataset.build.main(arguments(demo_videos, URL)) == 0
+    assert motionshards.dataset.build.main(arguments(demo_videos, URL)) == 0
     assert "nothing new to build" in capsys.readouterr().out
-    assert dataset.verify.main([URL, "--fast", "--quiet"]) == 0
+    assert motionshards.dataset.verify.main([URL, "--fast", "--quiet"]) == 0
     assert set(shards(store)) == set(on_disk)
 
 
@@ -145,7 +145,7 @@ def test_a_build_that_was_killed_goes_on_and_its_lock_is_taken_over_by_workers(
     driver.wait()
     before = set(store.names())
     assert "faces/.writer" in before and "faces/index.parquet" not in before
-    assert dataset.build.main([*arguments(demo_videos, URL), "--workers", "1"]) == 0
+    assert motionshards.dataset.build.main([*arguments(demo_videos, URL), "--workers", "1"]) == 0
     assert shards(store) == on_disk
     assert "faces/.writer" not in store.names()
 
@@ -158,7 +158,7 @@ def test_a_second_driver_is_refused(
 ) -> None:
     owner = owner.format(pid=os.getpid(), host=os.uname().nodename)
     store.put("faces/.writer", f"{owner}\n".encode())
-    assert dataset.build.main(arguments(demo_videos, URL)) == 2
+    assert motionshards.dataset.build.main(arguments(demo_videos, URL)) == 2
     said = capsys.readouterr().err
     assert f"another build is running on {URL}" in said and told.format(owner=owner) in said and said.count("\n") == 1
     assert store.read("faces/.writer") == f"{owner}\n".encode(), "it is still the owner's"
@@ -170,7 +170,7 @@ def test_throttling_and_uploads_that_die_half_way_are_tried_again(
     with failing(store) as (environment, failures):
         use(environment, monkeypatch)
         failures.busy, failures.cut = 3, 2
-        assert dataset.build.main(arguments(demo_videos, URL)) == 0
+        assert motionshards.dataset.build.main(arguments(demo_videos, URL)) == 0
         assert sorted(failures.met) == ["busy"] * 3 + ["cut"] * 2
     assert shards(store) == on_disk
 
@@ -178,11 +178,11 @@ def test_throttling_and_uploads_that_die_half_way_are_tried_again(
 def test_a_store_that_does_not_recover_ends_the_build_in_a_line_and_nothing_is_there_by_halves(
     demo_videos: Path, store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("schemas.bucket._ATTEMPTS", 2)
+    monkeypatch.setattr("motionshards.schemas.bucket._ATTEMPTS", 2)
     with failing(store) as (environment, failures):
         use(environment, monkeypatch)
         failures.busy = 1000
-        assert dataset.build.main(arguments(demo_videos, URL)) == 1
+        assert motionshards.dataset.build.main(arguments(demo_videos, URL)) == 1
     said = capsys.readouterr().err
     assert f"error: {URL}: cannot put t" in said and "the same command goes on" in said and said.count("\n") == 1
     assert not [name for name in store.names() if name.endswith(".tar") or name.startswith("faces/t")]
@@ -199,13 +199,13 @@ def test_a_listing_that_is_late_costs_nothing(
 
     began: set[str] = set()
     monkeypatch.setattr(S3Bucket, "names", late)
-    assert dataset.build.main(arguments(demo_videos, URL, "--split", "test")) == 0
-    assert dataset.build.main(arguments(demo_videos, URL)) == 0
+    assert motionshards.dataset.build.main(arguments(demo_videos, URL, "--split", "test")) == 0
+    assert motionshards.dataset.build.main(arguments(demo_videos, URL)) == 0
     assert shards(store) == on_disk
 
 
 def test_damage_and_strangers_are_found(demo_videos: Path, store: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    assert dataset.build.main(arguments(demo_videos, URL)) == 0
+    assert motionshards.dataset.build.main(arguments(demo_videos, URL)) == 0
     first, second = sorted(name for name in store.names() if name.endswith(".tar"))[:2]
     content = bytearray(store.read(first))
     content[2000] ^= 1
@@ -214,7 +214,7 @@ def test_damage_and_strangers_are_found(demo_videos: Path, store: Store, capsys:
     store.put("faces/train/other-train-000000.tar", b"")
     store.put("faces/../../escaped.tar", b"")
     capsys.readouterr()
-    assert dataset.verify.main([URL, "--quiet"]) == 1
+    assert motionshards.dataset.verify.main([URL, "--quiet"]) == 1
     told = capsys.readouterr().out
     assert f"{first.removeprefix('faces/')}: " in told and f"{second.removeprefix('faces/')}: " in told
     assert "other-train-000000.tar: is a stray file" in told
@@ -224,7 +224,7 @@ def test_a_bucket_with_other_things_in_it_is_not_taken_over(
     demo_videos: Path, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store.put("faces/thesis.tex", b"years of work")
-    assert dataset.build.main(arguments(demo_videos, URL)) == 2
+    assert motionshards.dataset.build.main(arguments(demo_videos, URL)) == 2
     assert "thesis.tex" in capsys.readouterr().err
     assert store.names() == {"faces/thesis.tex": 13}
 
@@ -240,14 +240,14 @@ def test_a_bucket_with_other_things_in_it_is_not_taken_over(
 def test_places_that_cannot_be_written_to_are_told(
     demo_videos: Path, store: Store, url: str, told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert dataset.build.main(arguments(demo_videos, url)) in (1, 2)
+    assert motionshards.dataset.build.main(arguments(demo_videos, url)) in (1, 2)
     said = capsys.readouterr().err
     assert told in said and said.count("\n") == 1, said
 
 
 def test_what_lies_in_a_bucket_is_not_changed(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        dataset.build.main(["--output", URL, "--add", "quality"])
+        motionshards.dataset.build.main(["--output", URL, "--add", "quality"])
     assert "what lies in an object store is not changed" in capsys.readouterr().err
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from dataset import build
-from pipeline.plan import plan_again
-from schemas.manifest import Manifest
+from motionshards.dataset import build
+from motionshards.pipeline.plan import plan_again
+from motionshards.schemas.manifest import Manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 FAST = ["--size", "64", "--landmarks", "none", "--frames", "3", "--workers", "1"]

@@ -14,14 +14,14 @@ import pytest
 from aus_csv import csvs_of
 from openface_program import intensities, presences
 
-from dataset import build, verify
-from dataset.index import Dataset, read_members
-from dataset.verify_aus import check_action_units
-from dataset.verify_sample import check_sample, expected_suffixes
-from schemas.config import BuildConfig
-from schemas.layout import AUS, tar_path
-from schemas.manifest import Manifest
-from schemas.sample import npy_bytes
+from motionshards.dataset import build, verify
+from motionshards.dataset.index import Dataset, read_members
+from motionshards.dataset.verify_aus import check_action_units
+from motionshards.dataset.verify_sample import check_sample, expected_suffixes
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.layout import AUS, tar_path
+from motionshards.schemas.manifest import Manifest
+from motionshards.schemas.sample import npy_bytes
 
 FAST = ["--size", "64", "--landmarks", "none", "--frames", "3", "--quiet"]
 Command = Callable[..., list[str]]

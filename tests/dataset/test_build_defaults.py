@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from in_process import quick  # noqa: F401 -- a fixture
 
-from dataset import build, remove, verify
-from dataset.index import Dataset
-from pipeline import start_over
-from pipeline.sources import SOURCES
-from schemas.manifest import Manifest
+from motionshards.dataset import build, remove, verify
+from motionshards.dataset.index import Dataset
+from motionshards.pipeline import start_over
+from motionshards.pipeline.sources import SOURCES
+from motionshards.schemas.manifest import Manifest
 
 HEADER = "video_id,start,end,bbox,fps,width,height,partition,person_id\n"
 ROW = "clip,0,20,16-0-80-64,25,96,64,train,anna\n"

@@ -16,12 +16,12 @@ import pytest
 from in_process import in_this_process, quick  # noqa: F401
 from s3_here import s3_here
 
-from dataset import build
-from dataset.estimate import as_text, duration, size
-from pipeline.plan import units
-from schemas.errors import BuildFailed
-from schemas.layout import marker_path
-from schemas.manifest import Manifest
+from motionshards.dataset import build
+from motionshards.dataset.estimate import as_text, duration, size
+from motionshards.pipeline.plan import units
+from motionshards.schemas.errors import BuildFailed
+from motionshards.schemas.layout import marker_path
+from motionshards.schemas.manifest import Manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 FAST = ["--size", "64", "--frames", "3", "--landmarks", "none", "--workers", "1"]
@@ -179,7 +179,7 @@ def test_a_trial_that_stops_leaves_nothing_behind(
         assert len(os.listdir(place)) == 1, "it is at work"
         raise ending
 
-    monkeypatch.setattr("pipeline.runners.run", stop)
+    monkeypatch.setattr("motionshards.pipeline.runners.run", stop)
     assert build.main(arguments(many, place / "out", "--estimate", "4")) == status
     told = capsys.readouterr()
     assert (told.out, told.err) == ("", f"{says}\n")
@@ -228,7 +228,7 @@ def test_what_does_not_go_together_is_told_in_one_line(
     many: Path, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, more: list[str], says: str
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr("schemas.bucket._ATTEMPTS", 1)
+    monkeypatch.setattr("motionshards.schemas.bucket._ATTEMPTS", 1)
     try:
         status = build.main(arguments(many, place / "out", *more))
     except SystemExit as ended:

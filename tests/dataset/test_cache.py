@@ -20,11 +20,11 @@ from typing import BinaryIO
 
 import pytest
 
-from dataset.cache import Held, ShardCache
-from dataset.cache_files import alone, unlink_unless_locked
-from dataset.cache_room import PART, SHARD
-from dataset.unreadable import Unreadable
-from schemas.errors import ConfigError
+from motionshards.dataset.cache import Held, ShardCache
+from motionshards.dataset.cache_files import alone, unlink_unless_locked
+from motionshards.dataset.cache_room import PART, SHARD
+from motionshards.dataset.unreadable import Unreadable
+from motionshards.schemas.errors import ConfigError
 
 SIZE = 20_000
 FORK = multiprocessing.get_context("fork")
@@ -262,8 +262,8 @@ def test_a_disk_that_stays_full_is_told_once_tried_again(cache: ShardCache, monk
 SMALL_DISK = """
 import sys
 from pathlib import Path
-from dataset.cache import ShardCache
-from schemas.errors import ConfigError
+from motionshards.dataset.cache import ShardCache
+from motionshards.schemas.errors import ConfigError
 cache = ShardCache(Path(sys.argv[1]), 1 << 30)
 for name in "abcdef":
     cache.hold(name, 100_000, lambda to: to.write(bytes(100_000))).close()

@@ -10,10 +10,10 @@ import torch
 import torch.utils.data
 from made import SIZE, make_dataset
 
-from dataset.index import Dataset, Sample
-from dataset.loader import make_loader
-from dataset.stream import Batch, ClipStream, KPlusOne, Pairs, PosePairs, Sequence, Singles, World
-from dataset.views import View
+from motionshards.dataset.index import Dataset, Sample
+from motionshards.dataset.loader import make_loader
+from motionshards.dataset.stream import Batch, ClipStream, KPlusOne, Pairs, PosePairs, Sequence, Singles, World
+from motionshards.dataset.views import View
 
 Seen = list[tuple[str, tuple[int, ...], bool]]
 

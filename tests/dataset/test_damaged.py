@@ -17,15 +17,15 @@ import pytest
 from in_process import quick  # noqa: F401 -- a fixture
 from test_remove import ask, made, tree, videos, words  # noqa: F401 -- fixtures
 
-from dataset import build, preview, remove, verify
-from dataset.index import Dataset
-from dataset.stream import ClipStream
-from dataset.views import Pairs
-from schemas.errors import DatasetError
-from schemas.layout import CARD, CROISSANT, DATASET_JSON, INDEX, REJECTIONS, marker_path, plan_path, tar_path
-from schemas.manifest import Manifest, ShardEntry, digest_of
-from schemas.marker import read_marker, write_marker
-from schemas.tables import PLAN
+from motionshards.dataset import build, preview, remove, verify
+from motionshards.dataset.index import Dataset
+from motionshards.dataset.stream import ClipStream
+from motionshards.dataset.views import Pairs
+from motionshards.schemas.errors import DatasetError
+from motionshards.schemas.layout import CARD, CROISSANT, DATASET_JSON, INDEX, REJECTIONS, marker_path, plan_path, tar_path
+from motionshards.schemas.manifest import Manifest, ShardEntry, digest_of
+from motionshards.schemas.marker import read_marker, write_marker
+from motionshards.schemas.tables import PLAN
 
 PERSON = "id90000"
 

@@ -14,11 +14,11 @@ from test_clip_stream import Seen, seen
 from torch.utils.data import DataLoader, get_worker_info
 from torchdata.stateful_dataloader import StatefulDataLoader
 
-from dataset.loader import make_loader
-from dataset.passes import Passes
-from dataset.progress import Progress
-from dataset.stream import Batch, ClipStream, Pairs
-from schemas.errors import ConfigError
+from motionshards.dataset.loader import make_loader
+from motionshards.dataset.passes import Passes
+from motionshards.dataset.progress import Progress
+from motionshards.dataset.stream import Batch, ClipStream, Pairs
+from motionshards.schemas.errors import ConfigError
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,11 @@ from aus_csv import csvs_of
 from in_process import in_this_process, quick  # noqa: F401 -- a fixture
 from openface_program import intensities
 
-from dataset import build, remove, verify
-from dataset.index import Dataset, Sample
-from pipeline import extend
-from schemas.layout import DATASET_JSON, INDEX, tar_path
-from schemas.manifest import Manifest
+from motionshards.dataset import build, remove, verify
+from motionshards.dataset.index import Dataset, Sample
+from motionshards.pipeline import extend
+from motionshards.schemas.layout import DATASET_JSON, INDEX, tar_path
+from motionshards.schemas.manifest import Manifest
 
 FAST = ["--size", "96", "--clips-per-shard", "2", "--workers", "1", "--quiet"]
 TUBES = ["--recipe", "track", "--tube-min-px", "64", "--tube-min-frames", "10", "--tube-max-frames", "40", "--detect-every", "10"]
@@ -48,7 +48,7 @@ def videos(demo_videos: Path, make_short: Path, tmp_path_factory: pytest.TempPat
 def make_short(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import subprocess
 
-    from transforms.extract.ffmpeg import ffmpeg_path
+    from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
     path = tmp_path_factory.mktemp("short") / "short.mp4"
     source = "testsrc2=size=96x96:rate=25:duration=0.16"

@@ -9,14 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 from in_process import in_this_process, quick  # noqa: F401 -- a fixture
 
-from dataset import build, preview, verify
-from dataset.index import Dataset
-from dataset.report.__main__ import main as report
-from dataset.sequential import TarStream
-from dataset.stream import ClipStream, KPlusOne, Pairs, PosePairs, View
-from schemas.errors import ConfigError
-from schemas.manifest import Manifest
-from transforms.extract.ffmpeg import ffmpeg_path
+from motionshards.dataset import build, preview, verify
+from motionshards.dataset.index import Dataset
+from motionshards.dataset.report.__main__ import main as report
+from motionshards.dataset.sequential import TarStream
+from motionshards.dataset.stream import ClipStream, KPlusOne, Pairs, PosePairs, View
+from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.manifest import Manifest
+from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
 WHAT = ["--landmarks", "dlib", "--size", "128", "--frames", "4", "--workers", "1", "--quiet"]
 

@@ -11,21 +11,21 @@ import pytest
 from format1 import KEYS, REJECTED, unpack_format1
 from in_process import quick  # noqa: F401 -- a fixture
 
-from dataset import build, remove, stats, verify
-from dataset.batch import Batch
-from dataset.index import Dataset
-from dataset.report.__main__ import main as report
-from dataset.stream import ClipStream
-from dataset.views import Pairs
-from pipeline.upgrade import upgraded
-from schemas.bucket import open_bucket
-from schemas.config import BuildConfig
-from schemas.layout import DATASET_JSON, INDEX, REJECTIONS, plan_path
-from schemas.manifest import Manifest
-from schemas.marker import read_entry, read_marker
-from schemas.tables import INDEX as INDEX_SCHEMA
-from schemas.tables import MARKER, completed
-from schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
+from motionshards.dataset import build, remove, stats, verify
+from motionshards.dataset.batch import Batch
+from motionshards.dataset.index import Dataset
+from motionshards.dataset.report.__main__ import main as report
+from motionshards.dataset.stream import ClipStream
+from motionshards.dataset.views import Pairs
+from motionshards.pipeline.upgrade import upgraded
+from motionshards.schemas.bucket import open_bucket
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.layout import DATASET_JSON, INDEX, REJECTIONS, plan_path
+from motionshards.schemas.manifest import Manifest
+from motionshards.schemas.marker import read_entry, read_marker
+from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
+from motionshards.schemas.tables import MARKER, completed
+from motionshards.schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_an_addition_upgrades_it(out: Path) -> None:
 
 def test_a_build_upgrades_it_where_it_would_build_the_same(out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = Manifest.read(out)
-    monkeypatch.setattr("pipeline.drive.provenance", lambda *_: old.provenance)
+    monkeypatch.setattr("motionshards.pipeline.drive.provenance", lambda *_: old.provenance)
     (tmp_path / "videos").mkdir()
     ask = ["--source", "voxceleb2", "--input", str(tmp_path / "videos"), "--aus", f"csv:{tmp_path / 'videos'}", "--quiet"]
     ask += [

@@ -17,12 +17,12 @@ import pytest
 from made import SIZE, make_dataset
 from PIL import Image
 
-from dataset.index import Dataset
-from dataset.sequential import TarStream
-from dataset.stream import ClipStream, Pairs
-from schemas.errors import DatasetError
-from schemas.layout import INDEX, LANDMARKS, META
-from schemas.sample import npy_bytes
+from motionshards.dataset.index import Dataset
+from motionshards.dataset.sequential import TarStream
+from motionshards.dataset.stream import ClipStream, Pairs
+from motionshards.schemas.errors import DatasetError
+from motionshards.schemas.layout import INDEX, LANDMARKS, META
+from motionshards.schemas.sample import npy_bytes
 
 Change = Callable[[str, bytes], bytes]
 

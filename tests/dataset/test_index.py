@@ -10,10 +10,10 @@ import pytest
 import simplejpeg
 import webdataset
 
-import dataset.build
-from dataset.index import Dataset
-from schemas.errors import DatasetError
-from schemas.layout import DATASET_JSON, INDEX, tar_path
+import motionshards.dataset.build
+from motionshards.dataset.index import Dataset
+from motionshards.schemas.errors import DatasetError
+from motionshards.schemas.layout import DATASET_JSON, INDEX, tar_path
 
 SIZE = 128
 BAD_CLIP = "test/mp4/id99001/emptyvideo0/00001.mp4"
@@ -29,7 +29,7 @@ def built(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / BAD_CLIP).parent.mkdir(parents=True)
         (root / BAD_CLIP).write_bytes(b"")
         order = ["--source", "voxceleb2", "--input", str(root), "--output", str(out), "--workers", "2", "--quiet"]
-        assert dataset.build.main([*order, "--size", str(SIZE), "--clips-per-shard", "2"]) == 0
+        assert motionshards.dataset.build.main([*order, "--size", str(SIZE), "--clips-per-shard", "2"]) == 0
     return out
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from made import make_dataset
 
-from dataset.stream import ClipStream, Pairs
+from motionshards.dataset.stream import ClipStream, Pairs
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent

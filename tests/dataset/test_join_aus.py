@@ -10,9 +10,9 @@ from aus_csv import csvs_of, frames_of, write_csv
 from in_process import quick  # noqa: F401 -- a fixture
 from openface_program import intensities
 
-from dataset import build, verify
-from dataset.index import Dataset
-from schemas.manifest import Manifest
+from motionshards.dataset import build, verify
+from motionshards.dataset.index import Dataset
+from motionshards.schemas.manifest import Manifest
 
 WHAT = ["--landmarks", "none", "--size", "64", "--workers", "1", "--quiet"]
 # 25 frames at 25 Hz, then 15 at 8.3 Hz: at the mean rate of 14.7 Hz no frame but the first is where its number says.

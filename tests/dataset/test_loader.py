@@ -22,11 +22,11 @@ from made import make_dataset, unfinish
 from test_clip_stream import interleaved, ordinary, seen
 from torchdata.stateful_dataloader import StatefulDataLoader
 
-from dataset.loader import Loader, make_loader
-from dataset.stream import ClipStream, KPlusOne, Pairs, Singles, World
-from schemas.errors import ConfigError, DatasetError, LoaderFailed
-from schemas.layout import INDEX
-from transforms.augment.augment import Augment
+from motionshards.dataset.loader import Loader, make_loader
+from motionshards.dataset.stream import ClipStream, KPlusOne, Pairs, Singles, World
+from motionshards.schemas.errors import ConfigError, DatasetError, LoaderFailed
+from motionshards.schemas.layout import INDEX
+from motionshards.transforms.augment.augment import Augment
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -311,8 +311,8 @@ def test_processes_end_with_the_loader_and_with_the_program(data: Path) -> None:
 
 PROGRAM = """
     import os, signal, sys
-    from dataset.stream import ClipStream, Pairs
-    from dataset.loader import make_loader
+    from motionshards.dataset.stream import ClipStream, Pairs
+    from motionshards.dataset.loader import make_loader
     loader = make_loader(ClipStream(sys.argv[1], Pairs(2), global_batch_size=6), processes=2)
     for batch in loader:
         break

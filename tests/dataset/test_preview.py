@@ -14,16 +14,16 @@ from in_process import in_this_process
 from made import make_dataset
 from PIL import Image
 
-import dataset.build
-from dataset import overlay, preview
-from dataset.contact_sheet import Look
-from dataset.index import Dataset, Sample
-from dataset.overlay import Marks
-from dataset.source_frames import source_frames
-from schemas.action_units import INTENSITIES
-from schemas.layout import tar_path
-from transforms.extract.quality.face_model import FACE_68_MM
-from transforms.extract.quality.pose import FOCAL_PER_SIDE, head_pose
+import motionshards.dataset.build
+from motionshards.dataset import overlay, preview
+from motionshards.dataset.contact_sheet import Look
+from motionshards.dataset.index import Dataset, Sample
+from motionshards.dataset.overlay import Marks
+from motionshards.dataset.source_frames import source_frames
+from motionshards.schemas.action_units import INTENSITIES
+from motionshards.schemas.layout import tar_path
+from motionshards.transforms.extract.quality.face_model import FACE_68_MM
+from motionshards.transforms.extract.quality.pose import FOCAL_PER_SIDE, head_pose
 
 ROOT = Path(__file__).resolve().parents[2]
 LOOK = Look(frame_px=192, columns=5, drawn=True, aus=False, source_px=396)
@@ -44,7 +44,7 @@ def faces(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             archive.write(path, path.relative_to(demo_videos))
     order = ["--source", "voxceleb2", "--input", str(root / "test.zip"), "--output", str(root / "data"), "--size", "192"]
     with in_this_process():
-        assert dataset.build.main([*order, "--workers", "1", "--quiet"]) == 0
+        assert motionshards.dataset.build.main([*order, "--workers", "1", "--quiet"]) == 0
     return root / "data"
 
 
@@ -402,8 +402,6 @@ def test_an_interruption_is_told(made: Path, tmp_path: Path, monkeypatch: pytest
 
 
 def test_neither_beam_nor_torch_is_needed() -> None:
-    program = (
-        "import sys, dataset.preview; print([name for name in ('apache_beam', 'torch', 'dlib', 'cv2') if name in sys.modules])"
-    )
+    program = "import sys, motionshards.dataset.preview; print([name for name in ('apache_beam', 'torch', 'dlib', 'cv2') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout == "[]\n"

@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 from made import make_dataset
 
-from dataset import build, preview, remove, stats, verify
-from dataset.faults import Fault, Faults
-from dataset.report.markup import element
-from dataset.stream import ClipStream
-from dataset.views import Pairs
-from schemas.layout import INDEX
+from motionshards.dataset import build, preview, remove, stats, verify
+from motionshards.dataset.faults import Fault, Faults
+from motionshards.dataset.report.markup import element
+from motionshards.dataset.stream import ClipStream
+from motionshards.dataset.views import Pairs
+from motionshards.schemas.layout import INDEX
 
 EVIL = "id\x1b[2J\x9b31m\u202e\u2066\u2028x"
 

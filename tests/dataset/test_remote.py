@@ -15,9 +15,9 @@ from typing import Literal
 import pytest
 from file_server import FileServer, Step, serving
 
-from dataset.remote import Remote, Retry, is_url, shown
-from dataset.unreadable import Unreadable
-from schemas.errors import ConfigError
+from motionshards.dataset.remote import Remote, Retry, is_url, shown
+from motionshards.dataset.unreadable import Unreadable
+from motionshards.schemas.errors import ConfigError
 
 FILE = random.Random(5).randbytes(3_000_000)
 SMALL = FILE[:5000]

@@ -11,10 +11,10 @@ import pytest
 from file_server import FileServer, Step, serving
 from moto.server import ThreadedMotoServer
 
-from dataset.remote import Remote, Retry
-from dataset.remote_fsspec import FsspecStore
-from dataset.unreadable import Unreadable
-from schemas.errors import ConfigError
+from motionshards.dataset.remote import Remote, Retry
+from motionshards.dataset.remote_fsspec import FsspecStore
+from motionshards.dataset.unreadable import Unreadable
+from motionshards.schemas.errors import ConfigError
 
 FILE = random.Random(6).randbytes(3_000_000)
 QUICK = Retry(attempts=3, first_wait_s=0.002, most_wait_s=0.2, stall_s=0.3)
@@ -144,7 +144,7 @@ def memory() -> Iterator[Any]:
 
 
 def test_other_stores_are_read_through_fsspec(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dataset.remote_fsspec._BLOCK_BYTES", 1_000_000)
+    monkeypatch.setattr("motionshards.dataset.remote_fsspec._BLOCK_BYTES", 1_000_000)
     remote = Remote("memory://voices", QUICK)
     assert remote.read("train/a.tar", 999_990, 1_000_010) == FILE[999_990:1_000_010]
     assert remote.read_all("train/a.tar") == FILE

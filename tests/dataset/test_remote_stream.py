@@ -12,11 +12,11 @@ from file_server import FileServer, Step, serving
 from made import make_dataset, unfinish
 from test_clip_stream import interleaved, ordinary, seen
 
-from dataset.loader import make_loader
-from dataset.remote import Retry
-from dataset.stream import ClipStream, Pairs, World
-from schemas.errors import DatasetError
-from schemas.layout import DATASET_JSON, INDEX
+from motionshards.dataset.loader import make_loader
+from motionshards.dataset.remote import Retry
+from motionshards.dataset.stream import ClipStream, Pairs, World
+from motionshards.schemas.errors import DatasetError
+from motionshards.schemas.layout import DATASET_JSON, INDEX
 
 QUICK = Retry(attempts=3, first_wait_s=0.01, most_wait_s=0.05, stall_s=0.5)
 SHARD = "/data/train/made-train-000003.tar"

@@ -18,17 +18,17 @@ import pyarrow.parquet as pq
 import pytest
 from in_process import in_this_process, quick  # noqa: F401 -- a fixture
 
-from dataset import build, remove, verify
-from dataset.index import Dataset
-from dataset.report.__main__ import main as report
-from pipeline import take_out
-from schemas.errors import DatasetError
-from schemas.layout import CARD, DATASET_JSON, INDEX, REJECTIONS, REPORT, marker_path, plan_path, tar_path
-from schemas.lock import only_writer
-from schemas.manifest import Manifest
-from schemas.marker import read_marker
-from schemas.removal import digest, is_placeholder
-from schemas.tables import PLAN
+from motionshards.dataset import build, remove, verify
+from motionshards.dataset.index import Dataset
+from motionshards.dataset.report.__main__ import main as report
+from motionshards.pipeline import take_out
+from motionshards.schemas.errors import DatasetError
+from motionshards.schemas.layout import CARD, DATASET_JSON, INDEX, REJECTIONS, REPORT, marker_path, plan_path, tar_path
+from motionshards.schemas.lock import only_writer
+from motionshards.schemas.manifest import Manifest
+from motionshards.schemas.marker import read_marker
+from motionshards.schemas.removal import digest, is_placeholder
+from motionshards.schemas.tables import PLAN
 
 ROOT = Path(__file__).resolve().parents[2]
 BAD = "id90000/badvideo000/00001"

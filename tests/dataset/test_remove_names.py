@@ -11,14 +11,14 @@ import pytest
 from in_process import in_this_process, quick  # noqa: F401 -- a fixture
 from openface_program import as_csv, row
 
-from dataset import build, remove, verify
-from dataset.index import Dataset
-from dataset.report.__main__ import main as report
-from pipeline import take_out
-from schemas.layout import DATASET_JSON
-from schemas.manifest import Manifest
-from transforms.extract.media import Media
-from transforms.extract.timeline import timeline_from_packets
+from motionshards.dataset import build, remove, verify
+from motionshards.dataset.index import Dataset
+from motionshards.dataset.report.__main__ import main as report
+from motionshards.pipeline import take_out
+from motionshards.schemas.layout import DATASET_JSON
+from motionshards.schemas.manifest import Manifest
+from motionshards.transforms.extract.media import Media
+from motionshards.transforms.extract.timeline import timeline_from_packets
 
 PERSON, OTHER = "id90000", "id99001"
 

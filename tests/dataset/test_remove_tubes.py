@@ -8,11 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 from in_process import in_this_process, quick  # noqa: F401 -- a fixture
 
-from dataset import build, remove, verify
-from dataset.index import Dataset
-from schemas.layout import REJECTIONS, planned_key
-from schemas.manifest import Manifest
-from schemas.removal import is_placeholder
+from motionshards.dataset import build, remove, verify
+from motionshards.dataset.index import Dataset
+from motionshards.schemas.layout import REJECTIONS, planned_key
+from motionshards.schemas.manifest import Manifest
+from motionshards.schemas.removal import is_placeholder
 
 TUBES = ["--recipe", "track", "--tube-min-px", "64", "--tube-min-frames", "10", "--tube-max-frames", "40", "--detect-every", "10"]
 
@@ -85,7 +85,7 @@ def test_a_removal_of_a_tube_that_was_stopped_is_finished(out: Path, monkeypatch
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.remove.take_out_of_shard", stopped)
+        patch.setattr("motionshards.pipeline.remove.take_out_of_shard", stopped)
         assert remove.main([str(out), "--key", before[0]]) == 130
     assert remove.main([str(out)]) == 0
     assert keys(out) == before[1:]

@@ -16,17 +16,17 @@ import pytest
 from in_process import in_this_process
 from made import make_dataset
 
-import dataset.build
-import dataset.report.__main__
-from dataset.index import Dataset
-from dataset.report.content import gather
-from dataset.report.samples import read_aus
-from pipeline.sources.demo_render import render_demo
-from schemas.layout import DATASET_JSON, INDEX, REJECTIONS, tar_path
-from schemas.manifest import Manifest, Run
-from schemas.removal import Removal, digest
-from schemas.tables import INDEX as INDEX_SCHEMA
-from schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
+import motionshards.dataset.build
+import motionshards.dataset.report.__main__
+from motionshards.dataset.index import Dataset
+from motionshards.dataset.report.content import gather
+from motionshards.dataset.report.samples import read_aus
+from motionshards.pipeline.sources.demo_render import render_demo
+from motionshards.schemas.layout import DATASET_JSON, INDEX, REJECTIONS, tar_path
+from motionshards.schemas.manifest import Manifest, Run
+from motionshards.schemas.removal import Removal, digest
+from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
+from motionshards.schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
 
 MakeVideo = Callable[..., Path]
 HOSTILE = 'x"><script>alert(1)</script><img src=x onerror=alert(2)>'
@@ -56,7 +56,7 @@ def reject(out: Path, rejected: Sequence[tuple[str, str, str]], *, source: str =
 
 def report(out: Path, *options: str) -> str:
     """Run the command; gives the page."""
-    assert dataset.report.__main__.main([str(out), *options]) == 0
+    assert motionshards.dataset.report.__main__.main([str(out), *options]) == 0
     return (out / "report.html").read_text()
 
 
@@ -77,7 +77,7 @@ def test_a_built_data_set_is_shown_with_frames_of_what_was_rejected(
     (person / "<script>alert(1)<b>" / "00002.mp4").touch()
     order = ["--source", "voxceleb2", "--input", str(videos), "--output", str(out), "--size", "96", "--frames", "3", "--quiet"]
     with in_this_process():
-        assert dataset.build.main(order) == 0
+        assert motionshards.dataset.build.main(order) == 0
     kept = Dataset.open(out).manifest.counts["kept"]
     capsys.readouterr()
     page = report(out)
@@ -208,7 +208,7 @@ def test_samples_and_seed_choose(tmp_path: Path) -> None:
 def test_the_page_goes_where_it_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = reject(make_dataset(tmp_path / "data", 3), [])
     target = tmp_path / "page.html"
-    assert dataset.report.__main__.main([str(out), "--output", str(target), "--quiet"]) == 0
+    assert motionshards.dataset.report.__main__.main([str(out), "--output", str(target), "--quiet"]) == 0
     assert target.read_text().startswith("<!doctype html>")
     assert not (out / "report.html").exists()
     assert capsys.readouterr().out == ""
@@ -255,7 +255,7 @@ def test_a_page_that_cannot_be_written_is_one_line_and_1(tmp_path: Path, capsys:
 
 def _ended(*arguments: str) -> int:
     try:
-        return dataset.report.__main__.main(list(arguments))
+        return motionshards.dataset.report.__main__.main(list(arguments))
     except SystemExit as ended:
         return int(ended.code or 0)
 

@@ -10,7 +10,7 @@ import pytest
 from made import make_dataset
 from test_report import HOSTILE, reject, report
 
-from schemas.layout import INDEX
+from motionshards.schemas.layout import INDEX
 
 playwright = pytest.importorskip("playwright.sync_api")
 

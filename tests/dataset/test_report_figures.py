@@ -7,19 +7,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dataset.report.choice import choose
-from dataset.report.clips import MEASURES, MOST_FACES, read_clips
-from dataset.report.distribution import distribution, of_counts
-from dataset.report.figures import figures
-from dataset.report.markup import Markup, element
-from dataset.report.rejected import CASES, read_rejections
-from dataset.report.tables import rows_at
-from dataset.report.wording import hours, number, percent, plural, size
-from dataset.where import parse
-from schemas.errors import DatasetError
-from schemas.layout import INDEX, REJECTIONS
-from schemas.tables import INDEX as INDEX_SCHEMA
-from schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
+from motionshards.dataset.report.choice import choose
+from motionshards.dataset.report.clips import MEASURES, MOST_FACES, read_clips
+from motionshards.dataset.report.distribution import distribution, of_counts
+from motionshards.dataset.report.figures import figures
+from motionshards.dataset.report.markup import Markup, element
+from motionshards.dataset.report.rejected import CASES, read_rejections
+from motionshards.dataset.report.tables import rows_at
+from motionshards.dataset.report.wording import hours, number, percent, plural, size
+from motionshards.dataset.where import parse
+from motionshards.schemas.errors import DatasetError
+from motionshards.schemas.layout import INDEX, REJECTIONS
+from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
+from motionshards.schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
 
 CLIPS = 500
 

@@ -15,11 +15,11 @@ import webdataset
 from made import make_dataset
 from test_clip_stream import seen
 
-from dataset.index import Dataset, Sample
-from dataset.sequential import TarStream
-from dataset.stream import KPlusOne, Pairs, Singles
-from dataset.views import View
-from schemas.errors import ConfigError, DatasetError
+from motionshards.dataset.index import Dataset, Sample
+from motionshards.dataset.sequential import TarStream
+from motionshards.dataset.stream import KPlusOne, Pairs, Singles
+from motionshards.dataset.views import View
+from motionshards.schemas.errors import ConfigError, DatasetError
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from in_process import in_this_process
 
-import dataset.build
-from dataset.index import Dataset
-from dataset.source_frames import Sources, middle_frame, source_frames, source_to_shown
-from schemas.errors import ClipRejected, ConfigError, StoreFailed
-from schemas.layout import path_to_uri
-from transforms.extract.ffmpeg import ffmpeg_path
+import motionshards.dataset.build
+from motionshards.dataset.index import Dataset
+from motionshards.dataset.source_frames import Sources, middle_frame, source_frames, source_to_shown
+from motionshards.schemas.errors import ClipRejected, ConfigError, StoreFailed
+from motionshards.schemas.layout import path_to_uri
+from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
 MakeVideo = Callable[..., Path]
 FAST = ["--landmarks", "none", "--quiet", "--workers", "1"]
@@ -27,7 +27,7 @@ def build(source: str, videos: list[Path], out: Path, *more: str) -> Path:
     """A data set of the videos that is built here."""
     given = ["--source", source, "--input", *map(str, videos), "--output", str(out), *FAST, *more]
     with in_this_process():
-        assert dataset.build.main(given) == 0
+        assert motionshards.dataset.build.main(given) == 0
     return out
 
 

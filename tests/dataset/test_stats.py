@@ -15,14 +15,14 @@ import pytest
 from made import make_dataset
 from s3_here import s3_here
 
-from dataset import stats
-from dataset.stats import MEASURES, Question
-from schemas.config import BuildConfig
-from schemas.errors import ConfigError
-from schemas.layout import INDEX, REJECTIONS
-from schemas.manifest import Manifest
-from schemas.tables import INDEX as INDEX_SCHEMA
-from schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
+from motionshards.dataset import stats
+from motionshards.dataset.stats import MEASURES, Question
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.layout import INDEX, REJECTIONS
+from motionshards.schemas.manifest import Manifest
+from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
+from motionshards.schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
 
 Row = dict[str, Any]
 HALF = "blur > 50 and abs(yaw_deg) < 45"

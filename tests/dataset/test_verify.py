@@ -18,15 +18,15 @@ import pytest
 import simplejpeg
 from test_index import BAD_CLIP, SIZE, built, copy  # noqa: F401 -- fixtures
 
-from dataset import verify
-from dataset.index import read_members
-from pipeline import plan
-from pipeline.croissant import croissant
-from pipeline.finalize import finalize
-from pipeline.shard import BuildJob, build_shard
-from pipeline.tar import ShardWriter
-from schemas.atomic import sha256_of
-from schemas.layout import (
+from motionshards.dataset import verify
+from motionshards.dataset.index import read_members
+from motionshards.pipeline import plan
+from motionshards.pipeline.croissant import croissant
+from motionshards.pipeline.finalize import finalize
+from motionshards.pipeline.shard import BuildJob, build_shard
+from motionshards.pipeline.tar import ShardWriter
+from motionshards.schemas.atomic import sha256_of
+from motionshards.schemas.layout import (
     CROISSANT,
     DATASET_JSON,
     INDEX,
@@ -38,11 +38,11 @@ from schemas.layout import (
     plan_path,
     tar_path,
 )
-from schemas.manifest import Manifest, ShardEntry
-from schemas.marker import read_entry, read_marker, write_marker
-from schemas.sample import npy_bytes
-from schemas.tables import INDEX as INDEX_SCHEMA
-from schemas.tables import MARKER, table
+from motionshards.schemas.manifest import Manifest, ShardEntry
+from motionshards.schemas.marker import read_entry, read_marker, write_marker
+from motionshards.schemas.sample import npy_bytes
+from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
+from motionshards.schemas.tables import MARKER, table
 
 Files = dict[str, bytes]
 

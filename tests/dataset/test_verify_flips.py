@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from format1 import unpack_format1
 
-from dataset import verify
-from pipeline.upgrade import upgraded
-from schemas.layout import CARD, DATASET_JSON
-from schemas.manifest import Manifest
+from motionshards.dataset import verify
+from motionshards.pipeline.upgrade import upgraded
+from motionshards.schemas.layout import CARD, DATASET_JSON
+from motionshards.schemas.manifest import Manifest
 
 
 @pytest.fixture(scope="module")

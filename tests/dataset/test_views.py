@@ -9,11 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 from made import make_dataset
 
-from dataset.catalog import COLUMNS, Catalog, read_catalog, selecting
-from dataset.views import KPlusOne, Pairs, Picks, PosePairs, Sequence, Singles, View
-from dataset.where import parse
-from schemas.errors import ConfigError
-from schemas.layout import INDEX
+from motionshards.dataset.catalog import COLUMNS, Catalog, read_catalog, selecting
+from motionshards.dataset.views import KPlusOne, Pairs, Picks, PosePairs, Sequence, Singles, View
+from motionshards.dataset.where import parse
+from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.layout import INDEX
 
 ALL = np.arange(60)
 

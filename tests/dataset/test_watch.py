@@ -13,12 +13,12 @@ from in_process import in_this_process
 from made import make_dataset, unfinish
 from test_clip_stream import seen
 
-from dataset import build, remove
-from dataset.loader import make_loader
-from dataset.remote import Retry
-from dataset.stream import ClipStream, Pairs
-from schemas.errors import DatasetError
-from schemas.layout import DATASET_JSON
+from motionshards.dataset import build, remove
+from motionshards.dataset.loader import make_loader
+from motionshards.dataset.remote import Retry
+from motionshards.dataset.stream import ClipStream, Pairs
+from motionshards.schemas.errors import DatasetError
+from motionshards.schemas.layout import DATASET_JSON
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_a_removal_that_is_at_work_is_noticed_too(built: Path, tmp_path: Path, m
     def fail(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pipeline.remove.take_out_of_shard", fail)
+    monkeypatch.setattr("motionshards.pipeline.remove.take_out_of_shard", fail)
     remove.main([str(data), "--key", str(stream.catalog.keys[0].as_py())])
     with pytest.raises(DatasetError, match=r"has changed since this stream was opened: .*interrupted"):
         next(iter(stream))

@@ -12,9 +12,9 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 
-from dataset.where import parse
-from schemas.errors import ConfigError
-from schemas.tables import INDEX
+from motionshards.dataset.where import parse
+from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.tables import INDEX
 
 MEASURES = ("yaw_deg", "roll_deg", "au_valid")
 NUMBERS = ("n_frames", "source_frames", "duration_s", *MEASURES)

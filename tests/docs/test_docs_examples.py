@@ -12,11 +12,11 @@ import torch
 from made import make_dataset
 from markdown_code import ROOT, code
 
-import dataset.build
-import jobs.train
-from dataset.index import Dataset
-from pipeline.sources import SOURCES, Source, _annotated_box
-from trainers.models import MODELS, Model
+import motionshards.dataset.build
+import motionshards.jobs.train
+from motionshards.dataset.index import Dataset
+from motionshards.pipeline.sources import SOURCES, Source, _annotated_box
+from motionshards.trainers.models import MODELS, Model
 
 
 def example(page: str) -> str:
@@ -46,11 +46,11 @@ def test_the_source_of_the_page_builds(demo_videos: Path, tmp_path: Path, monkey
         "odd_1": {"video": "other"},
     }
     (root / "clips.json").write_text(json.dumps({"clips": clips}))
-    interviews = module("pipeline.sources.interviews", "add-a-source.md", monkeypatch)
+    interviews = module("motionshards.pipeline.sources.interviews", "add-a-source.md", monkeypatch)
     monkeypatch.setitem(SOURCES, "interviews", Source(interviews.list_clips, interviews.EXPECTED, recipe=_annotated_box))
     out = tmp_path / "out"
     assert (
-        dataset.build.main(
+        motionshards.dataset.build.main(
             ["--source", "interviews", "--input", str(root), "--output", str(out), "--size", "64", "--workers", "1"]
         )
         == 0
@@ -83,8 +83,8 @@ def test_the_model_of_the_page_trains_and_goes_on(tmp_path: Path, monkeypatch: p
         "1",
     ]
     order += ["--device", "cpu", "--processes", "1", "--pictures-every", "2"]
-    assert jobs.train.main([*order, "--stop-after", "2"]) == 0
-    assert jobs.train.main(order) == 0
+    assert motionshards.jobs.train.main([*order, "--stop-after", "2"]) == 0
+    assert motionshards.jobs.train.main(order) == 0
     losses = [json.loads(line)["l1"] for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert len(losses) == 6 and losses[-1] < losses[0]
     assert list((run / "pictures").iterdir())

@@ -15,16 +15,16 @@ import torch
 from PIL import Image
 from skimage import data
 
-from jobs.animate import main
-from trainers.fomm.animate import Animator, Movement
-from trainers.fomm.architecture import Architecture
-from trainers.fomm.config import Config
-from trainers.fomm.fold import FoldedNetworks
-from trainers.fomm.generator import OcclusionAwareGenerator
-from trainers.fomm.keypoints import KPDetector
-from trainers.images import read_square
-from trainers.video import Driving, Picture, write
-from transforms.extract.ffmpeg import ffmpeg_path
+from motionshards.jobs.animate import main
+from motionshards.trainers.fomm.animate import Animator, Movement
+from motionshards.trainers.fomm.architecture import Architecture
+from motionshards.trainers.fomm.config import Config
+from motionshards.trainers.fomm.fold import FoldedNetworks
+from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
+from motionshards.trainers.fomm.keypoints import KPDetector
+from motionshards.trainers.images import read_square
+from motionshards.trainers.video import Driving, Picture, write
+from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 160

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from video_server import Reply, VideoServer, csv_of, files, noise, serving
 
-from jobs.download_order import DownloadOrder, Manners, Totals
-from jobs.download_report import REPORT, STATUSES, read_report
-from schemas.errors import ConfigError
+from motionshards.jobs.download_order import DownloadOrder, Manners, Totals
+from motionshards.jobs.download_report import REPORT, STATUSES, read_report
+from motionshards.schemas.errors import ConfigError
 
 pytest.importorskip("yt_dlp", reason="yt-dlp is not installed")
 
-from jobs import download_ytdlp
-from jobs.download_run import download
+from motionshards.jobs import download_ytdlp
+from motionshards.jobs.download_run import download
 
 
 @dataclass

@@ -10,10 +10,10 @@ pytest.importorskip("yt_dlp", reason="yt-dlp is not installed")
 from yt_dlp import YoutubeDL
 from yt_dlp.utils import ExtractorError
 
-from jobs.download_list import Wanted
-from jobs.download_order import Manners
-from jobs.download_ytdlp import _options, check_cookies
-from schemas.errors import ConfigError
+from motionshards.jobs.download_list import Wanted
+from motionshards.jobs.download_order import Manners
+from motionshards.jobs.download_ytdlp import _options, check_cookies
+from motionshards.schemas.errors import ConfigError
 
 SOUND = {"acodec": "mp4a.40.2"}
 SILENT = {"acodec": "none"}

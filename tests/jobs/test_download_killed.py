@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from video_server import Reply, VideoServer, csv_of, files, noise, serving
 
-from jobs.download_report import read_report
+from motionshards.jobs.download_report import read_report
 
 pytest.importorskip("yt_dlp", reason="yt-dlp is not installed")
 
@@ -101,7 +101,9 @@ def test_the_command_tells_how_it_ended(server: VideoServer, tmp_path: Path, out
 
 
 def test_without_yt_dlp_one_line_tells_what_to_install(tmp_path: Path) -> None:
-    program = "import sys; sys.modules['yt_dlp'] = None; from jobs.download import main; sys.exit(main(sys.argv[1:]))"
+    program = (
+        "import sys; sys.modules['yt_dlp'] = None; from motionshards.jobs.download import main; sys.exit(main(sys.argv[1:]))"
+    )
     options = ["--source", "taichi", "--metadata", str(csv_of(tmp_path, "one")), "--output", str(tmp_path / "out")]
     done = subprocess.run([sys.executable, "-c", program, *options], cwd=ROOT, text=True, capture_output=True, check=False)
     assert done.returncode == 2

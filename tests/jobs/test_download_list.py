@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from jobs.download import _rate
-from jobs.download_list import build_command, list_videos
-from jobs.download_order import DownloadOrder, Manners
-from pipeline.sources import SOURCES
-from pipeline.sources.listing import Listing
-from pipeline.sources.tree import DirectoryTree
-from schemas.errors import ConfigError
-from schemas.layout import uri_to_path
+from motionshards.jobs.download import _rate
+from motionshards.jobs.download_list import build_command, list_videos
+from motionshards.jobs.download_order import DownloadOrder, Manners
+from motionshards.pipeline.sources import SOURCES
+from motionshards.pipeline.sources.listing import Listing
+from motionshards.pipeline.sources.tree import DirectoryTree
+from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.layout import uri_to_path
 
 HEADER = "video_id,start,end,bbox,fps,width,height,partition,person_id\n"
 CSV = HEADER + "".join(f"{v},0,9,1-1-9-9,25,96,64,{s},id1\n" for v, s in [("-abcdefghi_", "train"), ("bbbbbbbbbbb", "test")])

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from jobs.download_report import STATUSES
-from jobs.download_verdict import Verdict, causes, detail, judge, retry_after_s
+from motionshards.jobs.download_report import STATUSES
+from motionshards.jobs.download_verdict import Verdict, causes, detail, judge, retry_after_s
 
 pytest.importorskip("yt_dlp", reason="yt-dlp is not installed")
 

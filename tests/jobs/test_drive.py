@@ -12,16 +12,16 @@ import pytest
 import torch
 from skimage import data
 
-from jobs.drive import main, paint
-from trainers.faces import find_landmarks
-from trainers.talking_heads.adapt import Adaptation
-from trainers.talking_heads.architecture import Architecture
-from trainers.talking_heads.config import Config
-from trainers.talking_heads.generator import Generator
-from trainers.talking_heads.person import Acquainted, Person, load_person, save_person
-from trainers.talking_heads.portraits import Poses, face_model
-from trainers.video import Driving, Picture, write
-from transforms.extract.ffmpeg import ffmpeg_path
+from motionshards.jobs.drive import main, paint
+from motionshards.trainers.faces import find_landmarks
+from motionshards.trainers.talking_heads.adapt import Adaptation
+from motionshards.trainers.talking_heads.architecture import Architecture
+from motionshards.trainers.talking_heads.config import Config
+from motionshards.trainers.talking_heads.generator import Generator
+from motionshards.trainers.talking_heads.person import Acquainted, Person, load_person, save_person
+from motionshards.trainers.talking_heads.portraits import Poses, face_model
+from motionshards.trainers.video import Driving, Picture, write
+from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 64

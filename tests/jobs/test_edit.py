@@ -12,14 +12,14 @@ from openface_program import as_csv, row
 from PIL import Image
 from skimage import data
 
-from jobs.edit import main
-from schemas.action_units import INTENSITIES
-from trainers.ganimation.architecture import Architecture
-from trainers.ganimation.config import Config
-from trainers.ganimation.edit import Editor, au_name, lay_over
-from trainers.ganimation.networks import Generator, Painting
-from trainers.images import read_image
-from trainers.video import Picture
+from motionshards.jobs.edit import main
+from motionshards.schemas.action_units import INTENSITIES
+from motionshards.trainers.ganimation.architecture import Architecture
+from motionshards.trainers.ganimation.config import Config
+from motionshards.trainers.ganimation.edit import Editor, au_name, lay_over
+from motionshards.trainers.ganimation.networks import Generator, Painting
+from motionshards.trainers.images import read_image
+from motionshards.trainers.video import Picture
 
 SHAPE = Architecture(size=64, width=4, residuals=1)
 Edit = Callable[..., tuple[int, str, str]]

@@ -10,16 +10,16 @@ import simplejpeg
 import torch
 from made import make_dataset, unfinish
 
-import jobs.evaluate
-from dataset.index import Dataset
-from dataset.world import World
-from schemas.layout import tar_path
-from trainers import settings
-from trainers.checkpoint import Place, save
-from trainers.fomm.config import CONFIGS
-from trainers.fomm.restore import restore
-from trainers.fomm.training import FommTask
-from trainers.task import Means
+import motionshards.jobs.evaluate
+from motionshards.dataset.index import Dataset
+from motionshards.dataset.world import World
+from motionshards.schemas.layout import tar_path
+from motionshards.trainers import settings
+from motionshards.trainers.checkpoint import Place, save
+from motionshards.trainers.fomm.config import CONFIGS
+from motionshards.trainers.fomm.restore import restore
+from motionshards.trainers.fomm.training import FommTask
+from motionshards.trainers.task import Means
 
 TINY = """
 architecture:
@@ -56,7 +56,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(checkpoint: Path, data: Path, output: Path, *more: object) -> int:
     fixed = ["--model", "fomm", "--checkpoint", checkpoint, "--data", data, "--output", output, "--device", "cpu", *more]
-    return jobs.evaluate.main([str(argument) for argument in fixed])
+    return motionshards.jobs.evaluate.main([str(argument) for argument in fixed])
 
 
 def by_the_networks(checkpoint: Path, data: Path) -> dict[str, tuple[int, float]]:

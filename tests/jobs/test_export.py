@@ -5,16 +5,16 @@ from pathlib import Path
 import pytest
 import torch
 
-import jobs.export
-import trainers.fomm.export
-from dataset.world import World
-from schemas.lock import only_writer
-from trainers import settings
-from trainers.checkpoint import Place, save
-from trainers.fomm.config import CONFIGS, Config
-from trainers.fomm.onnx_backend import EXPORT_JSON, GRAPHS, OnnxBackend, read_export
-from trainers.fomm.training import FommTask
-from trainers.task import Means
+import motionshards.jobs.export
+import motionshards.trainers.fomm.export
+from motionshards.dataset.world import World
+from motionshards.schemas.lock import only_writer
+from motionshards.trainers import settings
+from motionshards.trainers.checkpoint import Place, save
+from motionshards.trainers.fomm.config import CONFIGS, Config
+from motionshards.trainers.fomm.onnx_backend import EXPORT_JSON, GRAPHS, OnnxBackend, read_export
+from motionshards.trainers.fomm.training import FommTask
+from motionshards.trainers.task import Means
 
 TINY = """
 architecture:
@@ -54,7 +54,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Path:
 
 
 def run(checkpoint: Path, output: Path, *more: object) -> int:
-    return jobs.export.main(["--checkpoint", str(checkpoint), "--output", str(output), *map(str, more)])
+    return motionshards.jobs.export.main(["--checkpoint", str(checkpoint), "--output", str(output), *map(str, more)])
 
 
 def test_onnx_graphs_of_a_training_run(
@@ -78,7 +78,7 @@ def test_graphs_that_differ_from_the_networks_are_for_nobody(
 ) -> None:
     """Of the authors' weights, with a config by hand. What vouched for an older export must not vouch for this one."""
     (tmp_path / EXPORT_JSON).write_text("{}")
-    for module in (jobs.export, trainers.fomm.export):
+    for module in (motionshards.jobs.export, motionshards.trainers.fomm.export):
         monkeypatch.setattr(module, "TOLERANCE", -1.0)
     assert run(bare, tmp_path, "--format", "torch", "--config", config) == 1
     told = capsys.readouterr()
@@ -124,7 +124,7 @@ def test_two_exports_into_one_directory_do_not_meet(checkpoint: Path, tmp_path: 
 def test_missing_packages_are_named(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainers.fomm.export, "_PACKAGES", {"onnx": ("onnx", "onnx-that-is-nowhere")})
+    monkeypatch.setattr(motionshards.trainers.fomm.export, "_PACKAGES", {"onnx": ("onnx", "onnx-that-is-nowhere")})
     assert run(checkpoint, tmp_path / "out", "--format", "onnx") == 2
     told = capsys.readouterr().err
     assert told == "error: --format onnx needs onnx-that-is-nowhere: pip install 'motionshards[export]'\n"

@@ -13,19 +13,19 @@ import torch
 from PIL import Image
 from skimage import data
 
-from jobs.finetune import main
-from trainers.faces import find_landmarks
-from trainers.images import read_square
-from trainers.talking_heads.architecture import Architecture
-from trainers.talking_heads.config import Config, LossWeights, TrainingConfig
-from trainers.talking_heads.discriminator import Discriminator
-from trainers.talking_heads.embedder import Embedder
-from trainers.talking_heads.finetune import acquaint, finetune, restore
-from trainers.talking_heads.generator import Generator
-from trainers.talking_heads.losses import PictureLoss
-from trainers.talking_heads.person import load_person
-from trainers.talking_heads.portraits import face_model, of_pictures, of_video, spread
-from trainers.video import Driving, Picture, write
+from motionshards.jobs.finetune import main
+from motionshards.trainers.faces import find_landmarks
+from motionshards.trainers.images import read_square
+from motionshards.trainers.talking_heads.architecture import Architecture
+from motionshards.trainers.talking_heads.config import Config, LossWeights, TrainingConfig
+from motionshards.trainers.talking_heads.discriminator import Discriminator
+from motionshards.trainers.talking_heads.embedder import Embedder
+from motionshards.trainers.talking_heads.finetune import acquaint, finetune, restore
+from motionshards.trainers.talking_heads.generator import Generator
+from motionshards.trainers.talking_heads.losses import PictureLoss
+from motionshards.trainers.talking_heads.person import load_person
+from motionshards.trainers.talking_heads.portraits import face_model, of_pictures, of_video, spread
+from motionshards.trainers.video import Driving, Picture, write
 
 SIZE = 64
 CONFIG = Config(

@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 from skimage import data
 
-from jobs.rotate import main
-from trainers.face_rotator.architecture import Architecture
-from trainers.face_rotator.config import Config
-from trainers.face_rotator.networks import make_networks
-from trainers.face_rotator.puppet import Pose, Puppet
-from trainers.face_rotator.restore import Restored
+from motionshards.jobs.rotate import main
+from motionshards.trainers.face_rotator.architecture import Architecture
+from motionshards.trainers.face_rotator.config import Config
+from motionshards.trainers.face_rotator.networks import make_networks
+from motionshards.trainers.face_rotator.puppet import Pose, Puppet
+from motionshards.trainers.face_rotator.restore import Restored
 
 SIZE = 64
 SHAPE = Architecture(size=SIZE, width=4, halvings=2, blocks=1)

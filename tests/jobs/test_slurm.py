@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dataset.verify import verify
+from motionshards.dataset.verify import verify
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -15,10 +15,10 @@ import pytest
 import torch
 from made import make_dataset
 
-import jobs.train
-from trainers.fomm.config import Config
-from trainers.fomm.generator import OcclusionAwareGenerator
-from trainers.fomm.keypoints import KPDetector
+import motionshards.jobs.train
+from motionshards.trainers.fomm.config import Config
+from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
+from motionshards.trainers.fomm.keypoints import KPDetector
 
 ROOT = Path(__file__).resolve().parents[2]
 # The adversarial model in small, for frames of 32 px: everything that is trained is trained.
@@ -97,7 +97,7 @@ def same(one: Any, other: Any) -> bool:
 
 def test_what_a_run_leaves(data: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
-    assert jobs.train.main(order(data, config, run, "--pictures-every", 4, "--keep-every", 2)) == 0
+    assert motionshards.jobs.train.main(order(data, config, run, "--pictures-every", 4, "--keep-every", 2)) == 0
     assert "12 samples an epoch, 3 steps; at step 0" in capsys.readouterr().err
     lines = metrics(run)
     assert [(line["step"], line["epoch"]) for line in lines] == [(step + 1, step // 3) for step in range(9)]
@@ -122,11 +122,11 @@ def test_what_a_run_leaves(data: Path, config: Path, tmp_path: Path, capsys: pyt
 def test_a_run_that_is_stopped_and_goes_on_learns_what_an_undisturbed_one_does(
     data: Path, config: Path, tmp_path: Path, cuts: tuple[int, ...]
 ) -> None:
-    assert jobs.train.main(order(data, config, tmp_path / "whole")) == 0
+    assert motionshards.jobs.train.main(order(data, config, tmp_path / "whole")) == 0
     for cut in cuts:
-        assert jobs.train.main(order(data, config, tmp_path / "parts", "--stop-after", cut)) == 0
+        assert motionshards.jobs.train.main(order(data, config, tmp_path / "parts", "--stop-after", cut)) == 0
         assert state(tmp_path / "parts")["motionshards"]["step"] == cut
-    assert jobs.train.main(order(data, config, tmp_path / "parts")) == 0
+    assert motionshards.jobs.train.main(order(data, config, tmp_path / "parts")) == 0
     assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
     assert same(state(tmp_path / "parts"), state(tmp_path / "whole"))
 
@@ -162,9 +162,9 @@ def test_a_run_that_is_killed_goes_on_from_its_checkpoint(
         assert program.returncode == 130 and "the same command goes on" in told
     before = state(tmp_path / "killed")["motionshards"]["step"]
     assert before >= 10 and before < 120
-    assert jobs.train.main([*long, "--stop-after", str(before + 4)]) == 0
+    assert motionshards.jobs.train.main([*long, "--stop-after", str(before + 4)]) == 0
     undisturbed = order(data, config, tmp_path / "whole", "--epochs", 40, "--stop-after", before + 4)
-    assert jobs.train.main(undisturbed) == 0
+    assert motionshards.jobs.train.main(undisturbed) == 0
     assert metrics(tmp_path / "killed") == metrics(tmp_path / "whole")
     assert same(state(tmp_path / "killed"), state(tmp_path / "whole"))
 
@@ -180,18 +180,18 @@ def test_two_processes_learn_what_one_does_in_two_parts(data: Path, config: Path
     for rank in ranks:
         said = rank.communicate(timeout=120)[1]
         assert rank.returncode == 0, said
-    assert jobs.train.main(order(data, config, tmp_path / "one", "--accumulate", 2)) == 0
+    assert motionshards.jobs.train.main(order(data, config, tmp_path / "one", "--accumulate", 2)) == 0
     for one, two in zip(metrics(tmp_path / "one"), metrics(tmp_path / "two"), strict=True):
         assert one == pytest.approx(two, rel=2e-3)
     assert [line["step"] for line in metrics(tmp_path / "two")] == list(range(1, 10)), "the first rank alone writes"
 
 
 def test_weights_of_another_run_are_a_beginning(data: Path, config: Path, tmp_path: Path) -> None:
-    assert jobs.train.main(order(data, config, tmp_path / "first", "--stop-after", 2)) == 0
+    assert motionshards.jobs.train.main(order(data, config, tmp_path / "first", "--stop-after", 2)) == 0
     theirs = {name: value for name, value in state(tmp_path / "first").items() if name != "motionshards"}
     torch.save(theirs, tmp_path / "authors.pth.tar", _use_new_zipfile_serialization=False)
     second = order(data, config, tmp_path / "second", "--init", tmp_path / "authors.pth.tar", "--stop-after", 1)
-    assert jobs.train.main(second) == 0
+    assert motionshards.jobs.train.main(second) == 0
     content = state(tmp_path / "second")
     assert content["motionshards"]["step"] == 1
     key = "discriminator", next(iter(theirs["discriminator"]))
@@ -202,16 +202,16 @@ def test_weights_of_another_run_are_a_beginning(data: Path, config: Path, tmp_pa
 @pytest.mark.skipif(shutil.which("g++") is None, reason="there is no compiler for torch.compile")
 def test_compiled_networks_learn_the_same(data: Path, config: Path, tmp_path: Path) -> None:
     for name, more in (("eager", ()), ("compiled", ("--compile",))):
-        assert jobs.train.main(order(data, config, tmp_path / name, "--stop-after", 3, *more)) == 0
+        assert motionshards.jobs.train.main(order(data, config, tmp_path / name, "--stop-after", 3, *more)) == 0
     for one, other in zip(metrics(tmp_path / "eager"), metrics(tmp_path / "compiled"), strict=True):
         assert one == pytest.approx(other, rel=1e-4)
 
 
 def test_bf16_trains(data: Path, config: Path, tmp_path: Path) -> None:
     run = order(data, config, tmp_path / "run", "--precision", "bf16", "--channels-last", "--stop-after", 2)
-    assert jobs.train.main(run) == 0
+    assert motionshards.jobs.train.main(run) == 0
     plain = order(data, config, tmp_path / "plain", "--stop-after", 2)
-    assert jobs.train.main(plain) == 0
+    assert motionshards.jobs.train.main(plain) == 0
     for one, other in zip(metrics(tmp_path / "run"), metrics(tmp_path / "plain"), strict=True):
         assert one == pytest.approx(other, rel=0.2)
 
@@ -235,7 +235,7 @@ def test_what_cannot_be_done_is_told_in_a_line(
     data: Path, config: Path, tmp_path: Path, change: tuple[str, str], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     try:
-        status = jobs.train.main(order(data, config, tmp_path / "run", *change))
+        status = motionshards.jobs.train.main(order(data, config, tmp_path / "run", *change))
     except SystemExit as left:  # argparse's way
         status = int(str(left.code))
     said = capsys.readouterr().err
@@ -244,19 +244,19 @@ def test_what_cannot_be_done_is_told_in_a_line(
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA")
 def test_a_gpu_that_is_not_there_is_told(data: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert jobs.train.main(order(data, config, tmp_path / "run", "--device", "cuda")) == 2
+    assert motionshards.jobs.train.main(order(data, config, tmp_path / "run", "--device", "cuda")) == 2
     assert "CUDA is not available" in capsys.readouterr().err
 
 
 def test_a_checkpoint_of_other_settings_is_refused_by_name(
     data: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert jobs.train.main(order(data, config, tmp_path / "run", "--stop-after", 1)) == 0
+    assert motionshards.jobs.train.main(order(data, config, tmp_path / "run", "--stop-after", 1)) == 0
     config.write_text(TINY.replace("keypoints: 3", "keypoints: 4"))
-    assert jobs.train.main(order(data, config, tmp_path / "run")) == 2
+    assert motionshards.jobs.train.main(order(data, config, tmp_path / "run")) == 2
     assert "architecture.keypoints was 3, is 4" in capsys.readouterr().err
-    assert jobs.train.main(order(data, config, tmp_path / "new", "--init", tmp_path / "run" / "last.pt")) == 2
+    assert motionshards.jobs.train.main(order(data, config, tmp_path / "new", "--init", tmp_path / "run" / "last.pt")) == 2
     assert "another architecture: shapes: " in capsys.readouterr().err
     (tmp_path / "run" / "last.pt").write_bytes(b"no checkpoint")
-    assert jobs.train.main(order(data, config, tmp_path / "run")) == 2
+    assert motionshards.jobs.train.main(order(data, config, tmp_path / "run")) == 2
     assert "cannot be read as a checkpoint" in capsys.readouterr().err

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
-import dataset.build
-import jobs.train
-from dataset.index import Dataset
-from trainers.checkpoint import load_networks
-from trainers.fomm.config import Config
-from trainers.fomm.generator import OcclusionAwareGenerator
-from trainers.fomm.keypoints import KPDetector
-from trainers.weights import read
+import motionshards.dataset.build
+import motionshards.jobs.train
+from motionshards.dataset.index import Dataset
+from motionshards.trainers.checkpoint import load_networks
+from motionshards.trainers.fomm.config import Config
+from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
+from motionshards.trainers.fomm.keypoints import KPDetector
+from motionshards.trainers.weights import read
 
 SMALL = """
 architecture:
@@ -44,10 +44,10 @@ def test_a_handful_of_real_clips_is_learned_by_heart(corpus: Path, tmp_path: Pat
     """600 steps: the prediction is less than half as far from the driving frame as the source frame is."""
     data, run, config = tmp_path / "data", tmp_path / "run", tmp_path / "small.yaml"
     build = ["--source", "voxceleb2", "--input", str(corpus / "voxceleb2"), "--output", str(data), "--size", "64", "--quiet"]
-    assert dataset.build.main([*build, "--landmarks", "none", "--limit", "5"]) == 0
+    assert motionshards.dataset.build.main([*build, "--landmarks", "none", "--limit", "5"]) == 0
     config.write_text(SMALL)
     order = ["--model", "fomm", "--config", str(config), "--data", str(data), "--output", str(run), "--vgg", "none", "--quiet"]
-    assert jobs.train.main([*order, "--where", f"identity in {PEOPLE}"]) == 0
+    assert motionshards.jobs.train.main([*order, "--where", f"identity in {PEOPLE}"]) == 0
     predicted, copied = reconstruction(data, run / "last.pt")
     assert predicted < copied / 2, (predicted, copied)
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from jobs.download_report import REPORT
-from transforms.extract.ffmpeg import ffmpeg_path
+from motionshards.jobs.download_report import REPORT
+from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
 HEADER = "video_id,start,end,bbox,fps,width,height,partition\n"
 

@@ -9,17 +9,17 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from dataset import build
-from dataset.report import __main__ as report
-from pipeline.input import open_input
-from pipeline.plan import listing_table
-from pipeline.sources import SOURCES, folder
-from pipeline.sources.accounting import as_text
-from pipeline.sources.files import VIDEO_SUFFIXES
-from pipeline.sources.listing import Listing
-from pipeline.sources.tree import DirectoryTree, OverlayTree
-from schemas.config import BuildConfig
-from schemas.manifest import Manifest
+from motionshards.dataset import build
+from motionshards.dataset.report import __main__ as report
+from motionshards.pipeline.input import open_input
+from motionshards.pipeline.plan import listing_table
+from motionshards.pipeline.sources import SOURCES, folder
+from motionshards.pipeline.sources.accounting import as_text
+from motionshards.pipeline.sources.files import VIDEO_SUFFIXES
+from motionshards.pipeline.sources.listing import Listing
+from motionshards.pipeline.sources.tree import DirectoryTree, OverlayTree
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.manifest import Manifest
 
 MakeVideo = Callable[..., Path]
 CSV = "video_id,start,end,bbox,fps,width,height,partition\na,0,9,1-2-30-40,25,64,48,train\n"

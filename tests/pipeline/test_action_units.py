@@ -9,22 +9,22 @@ import numpy as np
 import pytest
 from openface_program import confidence, intensities
 
-from dataset.index import read_members
-from pipeline import action_units, supervise
-from pipeline.action_units import with_action_units
-from pipeline.journal import Journal, suspects
-from pipeline.plan import Wanted, listing_table, plan_new, read_unit, units
-from pipeline.shard import BuildJob, _noted, build_shard, outcomes
-from pipeline.sources.listing import Listing
-from pipeline.sources.tree import DirectoryTree
-from pipeline.sources.voxceleb2 import list_clips
-from schemas.config import BuildConfig
-from schemas.layout import AUS, marker_path, tar_path
-from schemas.marker import read_marker
-from schemas.records import Clip, Rejected, ShardUnit
-from schemas.sample import decode_arrays
-from transforms.extract.action_units.openface import OpenFace
-from transforms.extract.ffmpeg import ffmpeg_version
+from motionshards.dataset.index import read_members
+from motionshards.pipeline import action_units, supervise
+from motionshards.pipeline.action_units import with_action_units
+from motionshards.pipeline.journal import Journal, suspects
+from motionshards.pipeline.plan import Wanted, listing_table, plan_new, read_unit, units
+from motionshards.pipeline.shard import BuildJob, _noted, build_shard, outcomes
+from motionshards.pipeline.sources.listing import Listing
+from motionshards.pipeline.sources.tree import DirectoryTree
+from motionshards.pipeline.sources.voxceleb2 import list_clips
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.layout import AUS, marker_path, tar_path
+from motionshards.schemas.marker import read_marker
+from motionshards.schemas.records import Clip, Rejected, ShardUnit
+from motionshards.schemas.sample import decode_arrays
+from motionshards.transforms.extract.action_units.openface import OpenFace
+from motionshards.transforms.extract.ffmpeg import ffmpeg_version
 
 CONFIG = BuildConfig(source="voxceleb2", size=64, frames=3, landmarks="none", clips_per_shard=1000)
 Command = Callable[..., list[str]]

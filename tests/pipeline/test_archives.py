@@ -18,15 +18,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from dataset import build
-from pipeline import unpack
-from pipeline.input import check_archives, open_input
-from pipeline.parts import Parts, PartsStream, find_parts
-from pipeline.sources.accounting import AccountedTree
-from pipeline.sources.tree import Entry, Tree
-from schemas.errors import ClipRejected, ConfigError
-from schemas.manifest import Manifest
-from schemas.records import Packed
+from motionshards.dataset import build
+from motionshards.pipeline import unpack
+from motionshards.pipeline.input import check_archives, open_input
+from motionshards.pipeline.parts import Parts, PartsStream, find_parts
+from motionshards.pipeline.sources.accounting import AccountedTree
+from motionshards.pipeline.sources.tree import Entry, Tree
+from motionshards.schemas.errors import ClipRejected, ConfigError
+from motionshards.schemas.manifest import Manifest
+from motionshards.schemas.records import Packed
 
 MakeVideo = Callable[..., Path]
 ROOT = Path(__file__).resolve().parents[2]

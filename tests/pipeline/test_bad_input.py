@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from dataset import build
+from motionshards.dataset import build
 
 ROOT = Path(__file__).resolve().parents[2]
 ODD_NAMES = ["with space", "ünïcödé 顔", "hash#tag", "dots.in.name", "-dash", "100%", "colon:name", "quo'te\"s", "back\\slash"]
@@ -58,7 +58,7 @@ def flipped(content: bytes) -> bytes:
 
 
 def draw(path: Path, *options: str) -> None:
-    from transforms.extract.ffmpeg import ffmpeg_path
+    from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
     subprocess.run([ffmpeg_path(), "-nostdin", "-v", "error", *options, f"file:{path}"], check=True)
 

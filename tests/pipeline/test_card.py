@@ -12,18 +12,18 @@ import pytest
 import yaml
 from made import make_dataset
 
-from pipeline.card import data_card
-from pipeline.card_fields import INDEX_COLUMNS, REJECTION_COLUMNS
-from pipeline.card_figures import read_figures
-from pipeline.card_front import front_matter, size_category
-from pipeline.card_sources import CORPORA, corpus_of
-from pipeline.sources import SOURCES
-from schemas.addition import Addition
-from schemas.config import BuildConfig
-from schemas.layout import INDEX
-from schemas.manifest import Manifest
-from schemas.tables import INDEX as INDEX_SCHEMA
-from schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
+from motionshards.pipeline.card import data_card
+from motionshards.pipeline.card_fields import INDEX_COLUMNS, REJECTION_COLUMNS
+from motionshards.pipeline.card_figures import read_figures
+from motionshards.pipeline.card_front import front_matter, size_category
+from motionshards.pipeline.card_sources import CORPORA, corpus_of
+from motionshards.pipeline.sources import SOURCES
+from motionshards.schemas.addition import Addition
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.layout import INDEX
+from motionshards.schemas.manifest import Manifest
+from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
+from motionshards.schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
 
 COUNTS: dict[str, Any] = {
     "planned": 66,

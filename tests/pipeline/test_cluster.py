@@ -18,8 +18,8 @@ from dask.distributed import Client
 from s3_here import s3_here
 from under_fire import hashes, kill_whoever_holds, wait_for
 
-import dataset.build
-from pipeline import cluster_check
+import motionshards.dataset.build
+from motionshards.pipeline import cluster_check
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = ["--size", "64", "--clips-per-shard", "3"]
@@ -81,7 +81,7 @@ def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def undisturbed(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """sha256 of every shard and marker of a local build."""
     out = tmp_path_factory.mktemp("undisturbed") / "out"
-    assert dataset.build.main([*command(demo_videos, out), "--runner", "local", "--workers", "1"]) == 0
+    assert motionshards.dataset.build.main([*command(demo_videos, out), "--runner", "local", "--workers", "1"]) == 0
     return hashes(out)
 
 
@@ -89,7 +89,7 @@ def test_a_cluster_writes_the_same_bytes_as_this_machine(
     demo_videos: Path, undisturbed: dict[str, str], scheduler: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    assert dataset.build.main(command(demo_videos, out, "--dask-scheduler", scheduler, "--quiet")) == 0
+    assert motionshards.dataset.build.main(command(demo_videos, out, "--dask-scheduler", scheduler, "--quiet")) == 0
     assert hashes(out) == undisturbed
     assert not (out / ".work").exists()
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["kept"] == 8
@@ -146,7 +146,7 @@ def test_ctrl_c_cancels_what_runs_and_a_rerun_goes_on(
     assert "goes on from there" in complaints and "Traceback" not in complaints
     before = hashes(out)
     assert set(before) < set(undisturbed), "the interrupt came too late to test anything"
-    assert dataset.build.main(command(demo_videos, out, "--dask-scheduler", scheduler, "--quiet")) == 0
+    assert motionshards.dataset.build.main(command(demo_videos, out, "--dask-scheduler", scheduler, "--quiet")) == 0
     assert hashes(out) == undisturbed
 
 
@@ -160,7 +160,9 @@ def test_workers_that_cannot_do_it_are_named(
     try:
         with Client(scheduler_file=str(scheduler)) as client:  # type: ignore[no-untyped-call]
             client.wait_for_workers(3, timeout=60)
-        assert dataset.build.main(command(demo_videos, tmp_path / "out", "--dask-scheduler", scheduler, "--quiet")) == 2
+        assert (
+            motionshards.dataset.build.main(command(demo_videos, tmp_path / "out", "--dask-scheduler", scheduler, "--quiet")) == 2
+        )
     finally:
         many.kill()
         many.communicate()
@@ -172,8 +174,8 @@ def test_workers_that_do_not_answer_or_are_all_gone_end_the_build_with_a_word(
     demo_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Dask itself would wait for ever, without a word."""
-    monkeypatch.setattr("pipeline.cluster._DESERTED_S", 2)
-    monkeypatch.setattr("pipeline.cluster._COUNTED_EVERY_S", 0.5)
+    monkeypatch.setattr("motionshards.pipeline.cluster._DESERTED_S", 2)
+    monkeypatch.setattr("motionshards.pipeline.cluster._COUNTED_EVERY_S", 0.5)
     out = tmp_path / "out"
     with cluster(tmp_path, 1) as (file, hands):
         arguments = command(demo_videos, out, "--dask-scheduler", file, "--quiet")
@@ -182,7 +184,7 @@ def test_workers_that_do_not_answer_or_are_all_gone_end_the_build_with_a_word(
             (pid,) = client.run(os.getpid).values()
         os.kill(pid, signal.SIGSTOP)
         monkeypatch.setattr(cluster_check, "PATIENCE_S", 2)
-        assert dataset.build.main(arguments) == 2
+        assert motionshards.dataset.build.main(arguments) == 2
         told = capsys.readouterr().err
         assert "has not answered within 2 s: is one stopped?" in told and told.count("\n") == 1
         os.kill(pid, signal.SIGCONT)
@@ -194,7 +196,7 @@ def test_workers_that_do_not_answer_or_are_all_gone_end_the_build_with_a_word(
 
         killer = threading.Thread(target=strike)
         killer.start()
-        assert dataset.build.main(arguments) == 1
+        assert motionshards.dataset.build.main(arguments) == 1
         killer.join()
     told = capsys.readouterr().err
     assert "no worker has been left at tcp://127.0.0.1:" in told and "goes on from there" in told and told.count("\n") == 1
@@ -234,7 +236,7 @@ def test_what_cannot_be_done_is_one_line(
     demo_videos: Path, tmp_path: Path, options: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     try:
-        status: object = dataset.build.main(command(demo_videos, tmp_path / "out", "--quiet", *options))
+        status: object = motionshards.dataset.build.main(command(demo_videos, tmp_path / "out", "--quiet", *options))
     except SystemExit as left:
         status = left.code
     said = capsys.readouterr().err

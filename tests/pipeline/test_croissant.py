@@ -14,16 +14,16 @@ import pyarrow.parquet as pq
 import pytest
 from in_process import in_this_process
 
-from dataset import build
-from dataset.index import Dataset
-from pipeline.card_sources import CORPORA
-from pipeline.croissant import croissant
-from schemas.atomic import sha256_of
-from schemas.config import BuildConfig
-from schemas.layout import CROISSANT, INDEX, REJECTIONS
-from schemas.manifest import Manifest
-from schemas.tables import INDEX as INDEX_SCHEMA
-from schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
+from motionshards.dataset import build
+from motionshards.dataset.index import Dataset
+from motionshards.pipeline.card_sources import CORPORA
+from motionshards.pipeline.croissant import croissant
+from motionshards.schemas.atomic import sha256_of
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.layout import CROISSANT, INDEX, REJECTIONS
+from motionshards.schemas.manifest import Manifest
+from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
+from motionshards.schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
 
 mlcroissant = pytest.importorskip("mlcroissant")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The inplace keyword")  # of the reader's libraries
@@ -148,7 +148,7 @@ def test_it_is_valid_for_every_source(source: str, aus: str, built: Path, tmp_pa
 def test_of_many_shards_only_the_sets_are_listed(
     built: Path, tmp_path: Path, read: Callable[[Path], Read], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.croissant.LISTED", 1)
+    monkeypatch.setattr("motionshards.pipeline.croissant.LISTED", 1)
     for name in (INDEX, REJECTIONS):
         (tmp_path / name).write_bytes((built / name).read_bytes())
     (tmp_path / CROISSANT).write_text(croissant(Manifest.read(built), tmp_path))

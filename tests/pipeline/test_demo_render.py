@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.sources import demo_render
-from pipeline.sources.demo_render import FIRST_TEST_IDENTITY, FRAME_SIZE, Motion, demo_motion, mirrored, render_demo
-from transforms.extract.ffmpeg import ffmpeg_path
+from motionshards.pipeline.sources import demo_render
+from motionshards.pipeline.sources.demo_render import FIRST_TEST_IDENTITY, FRAME_SIZE, Motion, demo_motion, mirrored, render_demo
+from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
 # Landmark i of a mirrored face is landmark MIRROR[i] of the face itself (68 points, dlib's order).
 MIRROR = [

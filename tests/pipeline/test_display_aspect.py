@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dataset.source_frames import source_frames, source_to_shown
-from pipeline.annotations import annotation
-from pipeline.clip import build_clip
-from schemas.config import RECIPES, BuildConfig
-from schemas.records import Clip, ClipSpec, Span
-from schemas.restore import restore_clip
-from schemas.sample import encode_sample
-from schemas.tables import clip_row, spec_row
-from transforms.extract.ffmpeg import ffmpeg_path
-from transforms.extract.landmarks import models
+from motionshards.dataset.source_frames import source_frames, source_to_shown
+from motionshards.pipeline.annotations import annotation
+from motionshards.pipeline.clip import build_clip
+from motionshards.schemas.config import RECIPES, BuildConfig
+from motionshards.schemas.records import Clip, ClipSpec, Span
+from motionshards.schemas.restore import restore_clip
+from motionshards.schemas.sample import encode_sample
+from motionshards.schemas.tables import clip_row, spec_row
+from motionshards.transforms.extract.ffmpeg import ffmpeg_path
+from motionshards.transforms.extract.landmarks import models
 
 
 @pytest.fixture(scope="module")

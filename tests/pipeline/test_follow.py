@@ -10,22 +10,22 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from dataset import build
-from dataset.index import Dataset
-from dataset.verify import verify
-from pipeline import follow as module
-from pipeline.clip import build_clip, read_clip
-from pipeline.read import ReadClip
-from schemas.config import BuildConfig
-from schemas.layout import planned_key
-from schemas.manifest import Manifest
-from schemas.records import Clip, ClipSpec, Rejected, Span
-from transforms.extract.crop import square_window
-from transforms.extract.decode import decode
-from transforms.extract.ffmpeg import ffmpeg_path
-from transforms.extract.landmarks import models
-from transforms.extract.media import Media
-from transforms.extract.timeline import timeline_from_packets
+from motionshards.dataset import build
+from motionshards.dataset.index import Dataset
+from motionshards.dataset.verify import verify
+from motionshards.pipeline import follow as module
+from motionshards.pipeline.clip import build_clip, read_clip
+from motionshards.pipeline.read import ReadClip
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.layout import planned_key
+from motionshards.schemas.manifest import Manifest
+from motionshards.schemas.records import Clip, ClipSpec, Rejected, Span
+from motionshards.transforms.extract.crop import square_window
+from motionshards.transforms.extract.decode import decode
+from motionshards.transforms.extract.ffmpeg import ffmpeg_path
+from motionshards.transforms.extract.landmarks import models
+from motionshards.transforms.extract.media import Media
+from motionshards.transforms.extract.timeline import timeline_from_packets
 
 CONFIG = BuildConfig(source="folder", recipe="track", frames=5, size=128, tube_min_px=96, tube_min_frames=20)
 TRACK = "Identity  : \tid1\n\nFRAME \tX \tY \tW \tH \n"

@@ -14,15 +14,15 @@ from pathlib import Path
 import pytest
 from test_archives import walk
 
-from pipeline.foreign import lines_of
-from pipeline.input import open_input
-from pipeline.plan import listing_table
-from pipeline.sources import folder, taichi
-from pipeline.sources.listing import Listing
-from pipeline.sources.tree import DirectoryTree
-from pipeline.unpack import content
-from schemas.config import BuildConfig
-from schemas.errors import ClipRejected, ConfigError
+from motionshards.pipeline.foreign import lines_of
+from motionshards.pipeline.input import open_input
+from motionshards.pipeline.plan import listing_table
+from motionshards.pipeline.sources import folder, taichi
+from motionshards.pipeline.sources.listing import Listing
+from motionshards.pipeline.sources.tree import DirectoryTree
+from motionshards.pipeline.unpack import content
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.errors import ClipRejected, ConfigError
 
 COLUMNS = "video_id,start,end,bbox,fps,width,height,partition,person_id"
 INTERESTING = [b"\0", b"\xff", b"\x80", b"..", b"/", b'"', b"\r\n", b"\n", b",", b"\xff\xfe", b"9" * 30, b"-", b"\xe2\x80\xa8"]

@@ -15,17 +15,17 @@ import pyarrow.parquet as pq
 import pytest
 from test_archives import everything, make_tar, make_zip, walk
 
-from dataset import build
-from pipeline import unpack
-from pipeline.clip import read_clip
-from pipeline.input import open_input
-from pipeline.parts import find_parts
-from pipeline.sources import SOURCES
-from pipeline.sources.files import cost_s
-from pipeline.sources.listing import Listing
-from schemas.config import BuildConfig
-from schemas.errors import ClipRejected, ConfigError
-from schemas.records import ClipSpec, Packed, Rejected, Span
+from motionshards.dataset import build
+from motionshards.pipeline import unpack
+from motionshards.pipeline.clip import read_clip
+from motionshards.pipeline.input import open_input
+from motionshards.pipeline.parts import find_parts
+from motionshards.pipeline.sources import SOURCES
+from motionshards.pipeline.sources.files import cost_s
+from motionshards.pipeline.sources.listing import Listing
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.errors import ClipRejected, ConfigError
+from motionshards.schemas.records import ClipSpec, Packed, Rejected, Span
 
 MakeVideo = Callable[..., Path]
 ROOT = Path(__file__).resolve().parents[2]
@@ -213,7 +213,7 @@ def test_headers_that_lie_about_their_size_end_in_one_line(tmp_path: Path, kind:
     path = make_tar(tmp_path / "a.tar", FILE)
     path.write_bytes(bytes(header) + path.read_bytes())
     program = (
-        "import sys; from pathlib import Path; from pipeline.input import open_input; from schemas.errors import ConfigError\n"
+        "import sys; from pathlib import Path; from motionshards.pipeline.input import open_input; from motionshards.schemas.errors import ConfigError\n"
         "try: open_input([Path(sys.argv[1])], ())\n"
         "except ConfigError as error: print(error)"
     )

@@ -15,8 +15,8 @@ import pytest
 from hosts import Network, why_none
 from under_fire import hashes, wait_for
 
-import dataset.build
-from dataset.verify import verify
+import motionshards.dataset.build
+from motionshards.dataset.verify import verify
 
 pytestmark = pytest.mark.slow
 
@@ -99,7 +99,7 @@ def videos(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def undisturbed(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """sha256 of every shard and marker of a local build."""
     out = tmp_path_factory.mktemp("undisturbed") / "out"
-    assert dataset.build.main([*command(videos, out), "--workers", "1"]) == 0
+    assert motionshards.dataset.build.main([*command(videos, out), "--workers", "1"]) == 0
     return hashes(out)
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from dataset import build
-from pipeline.annotations import read_track
-from pipeline.sources import fashion, taichi, voxceleb1, voxceleb2
-from pipeline.sources.listing import Listing
-from pipeline.sources.splits import split_named
-from pipeline.sources.tree import DirectoryTree
-from schemas.errors import ClipRejected, ConfigError
-from schemas.records import ClipSpec
+from motionshards.dataset import build
+from motionshards.pipeline.annotations import read_track
+from motionshards.pipeline.sources import fashion, taichi, voxceleb1, voxceleb2
+from motionshards.pipeline.sources.listing import Listing
+from motionshards.pipeline.sources.splits import split_named
+from motionshards.pipeline.sources.tree import DirectoryTree
+from motionshards.schemas.errors import ClipRejected, ConfigError
+from motionshards.schemas.records import ClipSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 COLUMNS = "video_id,start,end,bbox,fps,width,height,partition,person_id"
@@ -126,9 +126,9 @@ def test_a_csv_of_a_gigabyte_takes_bounded_memory(tmp_path: Path) -> None:
         stream.write(f"{COLUMNS}\n".encode())
         stream.truncate(1 << 30)
     program = (
-        "import sys; from pathlib import Path; from pipeline.sources import taichi\n"
-        "from pipeline.sources.listing import Listing\n"
-        "from pipeline.sources.tree import DirectoryTree; from schemas.errors import ConfigError; p = Path(sys.argv[1])\n"
+        "import sys; from pathlib import Path; from motionshards.pipeline.sources import taichi\n"
+        "from motionshards.pipeline.sources.listing import Listing\n"
+        "from motionshards.pipeline.sources.tree import DirectoryTree; from motionshards.schemas.errors import ConfigError; p = Path(sys.argv[1])\n"
         "try: list(taichi.list_clips(Listing(DirectoryTree(p.parent), metadata=p)))\n"
         "except ConfigError as error: print(error)"
     )

@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline import plan
-from pipeline.plan import Wanted, cut, listing_table, plan_again, plan_new, planned_keys, read_unit, units
-from schemas.config import BuildConfig
-from schemas.records import ClipSpec, Span
-from schemas.tables import REJECTIONS, spec_row, table
+from motionshards.pipeline import plan
+from motionshards.pipeline.plan import Wanted, cut, listing_table, plan_again, plan_new, planned_keys, read_unit, units
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.records import ClipSpec, Span
+from motionshards.schemas.tables import REJECTIONS, spec_row, table
 
 CONFIG = BuildConfig(source="voxceleb2", clips_per_shard=16)
 

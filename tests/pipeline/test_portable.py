@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from under_fire import hashes, wait_for
 
-import dataset.build
+import motionshards.dataset.build
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = ["--size", "64", "--clips-per-shard", "3", "--quiet"]
@@ -18,7 +18,7 @@ OPTIONS = ["--size", "64", "--clips-per-shard", "3", "--quiet"]
 
 def build(videos: Path, out: Path, *options: object) -> int:
     command = ["--source", "voxceleb2", "--input", videos, "--output", out, *OPTIONS, *options]
-    return dataset.build.main([str(word) for word in command])
+    return motionshards.dataset.build.main([str(word) for word in command])
 
 
 def started(*arguments: object) -> "subprocess.Popen[bytes]":

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import progress
+from motionshards.pipeline import progress
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -12,24 +12,24 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import shard
-from pipeline.clip import build_clip
-from pipeline.isolate import build_alone
-from pipeline.journal import Abandoned, Journal, failure, finished_clips, note_failure, suspects
-from pipeline.plan import Wanted, listing_table, plan_new, read_unit, units
-from pipeline.shard import BuildJob, build_shard
-from pipeline.sources.listing import Listing
-from pipeline.sources.tree import DirectoryTree
-from pipeline.sources.voxceleb2 import list_clips
-from schemas.config import BuildConfig
-from schemas.errors import BuildFailed
-from schemas.layout import marker_path, tar_path
-from schemas.marker import read_marker
-from schemas.records import Clip, ClipSpec, Rejected, ShardUnit
-from schemas.sample import encode_sample
-from transforms.extract.ffmpeg import ffmpeg_path, ffmpeg_version
-from transforms.extract.landmarks import models
-from transforms.extract.landmarks.options import ModelOptions
+from motionshards.pipeline import shard
+from motionshards.pipeline.clip import build_clip
+from motionshards.pipeline.isolate import build_alone
+from motionshards.pipeline.journal import Abandoned, Journal, failure, finished_clips, note_failure, suspects
+from motionshards.pipeline.plan import Wanted, listing_table, plan_new, read_unit, units
+from motionshards.pipeline.shard import BuildJob, build_shard
+from motionshards.pipeline.sources.listing import Listing
+from motionshards.pipeline.sources.tree import DirectoryTree
+from motionshards.pipeline.sources.voxceleb2 import list_clips
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.errors import BuildFailed
+from motionshards.schemas.layout import marker_path, tar_path
+from motionshards.schemas.marker import read_marker
+from motionshards.schemas.records import Clip, ClipSpec, Rejected, ShardUnit
+from motionshards.schemas.sample import encode_sample
+from motionshards.transforms.extract.ffmpeg import ffmpeg_path, ffmpeg_version
+from motionshards.transforms.extract.landmarks import models
+from motionshards.transforms.extract.landmarks.options import ModelOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = BuildConfig(source="voxceleb2", size=96, frames=3, clips_per_shard=1000)
@@ -141,7 +141,7 @@ def test_a_bug_in_the_child_is_not_blamed_on_the_clip(job: BuildJob, unit: Shard
 
 def test_journals_tell_who_had_what_in_hand(tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from pipeline.journal import Journal\n"
+        "import sys; from pathlib import Path; from motionshards.pipeline.journal import Journal\n"
         "j = Journal(Path(sys.argv[1]), 'unit'); [j.begin(k) for k in ('a/b/1', 'a/b/2', 'a/b/3')]; j.done('a/b/2')\n"
         "import os; os.kill(os.getpid(), 9)"
     )

@@ -7,19 +7,19 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from dataset import build
-from pipeline.annotations import Annotation, annotation, read_track
-from pipeline.hygiene import hygiene
-from pipeline.plan import listing_table
-from pipeline.sources import fashion, folder, taichi, voxceleb1, voxceleb2
-from pipeline.sources.listing import Listing
-from pipeline.sources.tree import DirectoryTree
-from schemas.config import BuildConfig
-from schemas.errors import ClipRejected, ConfigError
-from schemas.manifest import Manifest
-from schemas.records import ClipSpec, Span
-from transforms.extract.crop import exact_window
-from transforms.extract.timeline import Timeline
+from motionshards.dataset import build
+from motionshards.pipeline.annotations import Annotation, annotation, read_track
+from motionshards.pipeline.hygiene import hygiene
+from motionshards.pipeline.plan import listing_table
+from motionshards.pipeline.sources import fashion, folder, taichi, voxceleb1, voxceleb2
+from motionshards.pipeline.sources.listing import Listing
+from motionshards.pipeline.sources.tree import DirectoryTree
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.errors import ClipRejected, ConfigError
+from motionshards.schemas.manifest import Manifest
+from motionshards.schemas.records import ClipSpec, Span
+from motionshards.transforms.extract.crop import exact_window
+from motionshards.transforms.extract.timeline import Timeline
 
 COLUMNS = "video_id,start,end,bbox,fps,width,height,partition,person_id"
 TRACK = "Identity  : \tid1\nReference : \tvid\nOffset    : \t0\n\nFRAME \tX \tY \tW \tH \n"
@@ -288,9 +288,9 @@ def test_an_annotated_video_is_built_end_to_end(demo_videos: Path, tmp_path: Pat
 
 def test_landmarks_can_be_carried_back_to_source_pixels(demo_videos: Path, tmp_path: Path) -> None:
     """The same frames cut by `bbox` and taken whole give the same face in source pixels."""
-    from pipeline.clip import build_clip
-    from schemas.records import Clip
-    from transforms.extract.landmarks import models
+    from motionshards.pipeline.clip import build_clip
+    from motionshards.schemas.records import Clip
+    from motionshards.transforms.extract.landmarks import models
 
     video = sorted(demo_videos.rglob("*.mp4"))[0]
     (tmp_path / "v.mp4").write_bytes(video.read_bytes())

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 from under_fire import hashes, kill_whoever_holds, wait_for
 
-from pipeline import supervise
-from schemas.manifest import Manifest
+from motionshards.pipeline import supervise
+from motionshards.schemas.manifest import Manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = ["--size", "96", "--clips-per-shard", "6"]

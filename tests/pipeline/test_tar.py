@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.tar import ShardWriter
-from schemas.layout import LANDMARK_SCORES, clip_key
-from schemas.tables import Member
+from motionshards.pipeline.tar import ShardWriter
+from motionshards.schemas.layout import LANDMARK_SCORES, clip_key
+from motionshards.schemas.tables import Member
 
 
 def samples(seed: int) -> dict[str, dict[str, bytes]]:

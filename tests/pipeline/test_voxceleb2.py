@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.sources.listing import Listing
-from pipeline.sources.tree import DirectoryTree
-from pipeline.sources.voxceleb2 import list_clips
-from schemas.errors import ConfigError
-from schemas.layout import uri_to_path
+from motionshards.pipeline.sources.listing import Listing
+from motionshards.pipeline.sources.tree import DirectoryTree
+from motionshards.pipeline.sources.voxceleb2 import list_clips
+from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.layout import uri_to_path
 
 
 def touch(root: Path, *names: str) -> None:

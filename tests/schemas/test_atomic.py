@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from schemas.atomic import replacing, write_whole
-from schemas.layout import WORK_DIR
+from motionshards.schemas.atomic import replacing, write_whole
+from motionshards.schemas.layout import WORK_DIR
 
 
 def left_over(out: Path) -> list[str]:

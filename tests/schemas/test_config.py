@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from schemas.config import FITS, UNITS, BuildConfig, differences
+from motionshards.schemas.config import FITS, UNITS, BuildConfig, differences
 
 CHANGED: dict[str, Any] = {
     "source": "demo",

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schemas import layout
-from schemas.errors import DatasetError
+from motionshards.schemas import layout
+from motionshards.schemas.errors import DatasetError
 
 LONGEST_SUFFIX = max((layout.LANDMARK_SCORES, layout.LANDMARKS, layout.META, layout.frame_suffix(999)), key=len)
 NAMES = [

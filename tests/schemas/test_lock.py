@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import ConfigError
-from schemas.layout import LOCK
-from schemas.lock import only_writer
+from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.layout import LOCK
+from motionshards.schemas.lock import only_writer
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLDS = """
 import sys, time
 from pathlib import Path
-from schemas.lock import only_writer
+from motionshards.schemas.lock import only_writer
 with only_writer(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from schemas.config import BuildConfig
-from schemas.errors import DatasetError
-from schemas.layout import DATASET_JSON
-from schemas.manifest import FORMAT, FORMAT_VERSION, Manifest, Run, ShardEntry, damage, made_by
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.errors import DatasetError
+from motionshards.schemas.layout import DATASET_JSON
+from motionshards.schemas.manifest import FORMAT, FORMAT_VERSION, Manifest, Run, ShardEntry, damage, made_by
 
 FULL = Manifest(
     config=BuildConfig(source="voxceleb2", min_frames=2, decode_timeout_s=12.5),

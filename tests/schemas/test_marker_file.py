@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from schemas.errors import DatasetError
-from schemas.manifest import ShardEntry
-from schemas.marker import read_entry, read_marker, write_marker
-from schemas.records import ClipSpec, Rejected, Span
-from schemas.tables import MARKER, PLAN, SPAN, rejected_row, table
+from motionshards.schemas.errors import DatasetError
+from motionshards.schemas.manifest import ShardEntry
+from motionshards.schemas.marker import read_entry, read_marker, write_marker
+from motionshards.schemas.records import ClipSpec, Rejected, Span
+from motionshards.schemas.tables import MARKER, PLAN, SPAN, rejected_row, table
 
 ROOT = Path(__file__).resolve().parents[2]
 ENTRY = ShardEntry("s-train-000000", "train", 0, 3, 0, None)
@@ -103,8 +103,8 @@ def test_every_flipped_bit_is_a_dataset_error_and_never_a_crash(tmp_path: Path) 
     program = """
 import random, sys
 from pathlib import Path
-from schemas.errors import DatasetError
-from schemas.marker import read_marker
+from motionshards.schemas.errors import DatasetError
+from motionshards.schemas.marker import read_marker
 path, told = Path(sys.argv[1]), 0
 whole = path.read_bytes()
 for seed in range(150):

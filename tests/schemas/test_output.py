@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import ConfigError
-from schemas.output import refuse_strangers
+from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.output import refuse_strangers
 
 
 def test_only_new_empty_and_own_directories_are_taken(tmp_path: Path) -> None:

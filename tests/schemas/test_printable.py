@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from schemas.printable import printable, printable_lines
+from motionshards.schemas.printable import printable, printable_lines
 
 HOSTILE = [
     "\x1b[2J",

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from schemas import errors
-from schemas.reasons import REASONS
+from motionshards.schemas import errors
+from motionshards.schemas.reasons import REASONS
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from schemas.reasons import REASONS
-from schemas.records import ClipSpec, Crop, FaceTrack, Frames, Landmarks, Placement, Rejected, ShardUnit, Span
+from motionshards.schemas.reasons import REASONS
+from motionshards.schemas.records import ClipSpec, Crop, FaceTrack, Frames, Landmarks, Placement, Rejected, ShardUnit, Span
 
 SPEC: dict[str, Any] = {
     "key": "i/v/c",

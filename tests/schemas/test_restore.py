@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.clip import build_clip
-from schemas.action_units import ActionUnits, AuFile
-from schemas.config import BuildConfig
-from schemas.records import Clip, ClipSpec, Packed, Span
-from schemas.restore import restore_clip
-from schemas.sample import encode_sample
-from schemas.tables import MARKER, Member, clip_row, table
-from transforms.extract.landmarks import models
+from motionshards.pipeline.clip import build_clip
+from motionshards.schemas.action_units import ActionUnits, AuFile
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.records import Clip, ClipSpec, Packed, Span
+from motionshards.schemas.restore import restore_clip
+from motionshards.schemas.sample import encode_sample
+from motionshards.schemas.tables import MARKER, Member, clip_row, table
+from motionshards.transforms.extract.landmarks import models
 
 CONFIG = BuildConfig(source="voxceleb2", size=96, frames=4)
 

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from schemas import tables
-from schemas.layout import LANDMARK_SCORES, LANDMARKS, META
-from schemas.members import MOST_META_BYTES
-from schemas.reasons import REASONS
-from schemas.records import Clip, ClipSpec, FaceTrack, Landmarks, Placement, Quality, Rejected, Span
-from schemas.sample import decode_arrays, encode_sample, npy_bytes
+from motionshards.schemas import tables
+from motionshards.schemas.layout import LANDMARK_SCORES, LANDMARKS, META
+from motionshards.schemas.members import MOST_META_BYTES
+from motionshards.schemas.reasons import REASONS
+from motionshards.schemas.records import Clip, ClipSpec, FaceTrack, Landmarks, Placement, Quality, Rejected, Span
+from motionshards.schemas.sample import decode_arrays, encode_sample, npy_bytes
 
 SPEC = ClipSpec(
     key="id1/vidéo/00%2E1",

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import pytest
 
-from schemas.typed import check_types
+from motionshards.schemas.typed import check_types
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schemas.errors import ConfigError
-from trainers.faces import face_window, find_face, find_landmarks, lay_back, shared_window, to_window
-from trainers.video import Driving, Picture, cut_window
-from transforms.extract.landmarks import models
-from transforms.extract.landmarks.models import FaceModel
+from motionshards.schemas.errors import ConfigError
+from motionshards.trainers.faces import face_window, find_face, find_landmarks, lay_back, shared_window, to_window
+from motionshards.trainers.video import Driving, Picture, cut_window
+from motionshards.transforms.extract.landmarks import models
+from motionshards.transforms.extract.landmarks.models import FaceModel
 
 RANDOM = np.random.default_rng(5)
 

@@ -11,16 +11,16 @@ from skimage import data
 from test_fomm_networks import small
 from torch import Tensor
 
-from schemas.errors import ConfigError
-from trainers.fomm.animate import Animator, Movement
-from trainers.fomm.architecture import Architecture
-from trainers.fomm.best_frame import face_shape, find_best_frame
-from trainers.fomm.fold import FoldedNetworks
-from trainers.fomm.generator import OcclusionAwareGenerator
-from trainers.fomm.keypoints import Keypoints, KPDetector
-from trainers.fomm.normalize import normalize_keypoints
-from trainers.video import Picture
-from transforms.extract.landmarks import models
+from motionshards.schemas.errors import ConfigError
+from motionshards.trainers.fomm.animate import Animator, Movement
+from motionshards.trainers.fomm.architecture import Architecture
+from motionshards.trainers.fomm.best_frame import face_shape, find_best_frame
+from motionshards.trainers.fomm.fold import FoldedNetworks
+from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
+from motionshards.trainers.fomm.keypoints import Keypoints, KPDetector
+from motionshards.trainers.fomm.normalize import normalize_keypoints
+from motionshards.trainers.video import Picture
+from motionshards.transforms.extract.landmarks import models
 
 Trained = tuple[KPDetector, OcclusionAwareGenerator]
 

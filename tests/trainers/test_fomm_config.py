@@ -5,11 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import ConfigError
-from trainers import settings
-from trainers.fomm.architecture import Architecture, DenseMotionConfig, DetectorConfig, DiscriminatorConfig, GeneratorConfig
-from trainers.fomm.config import CONFIGS, Config, LossWeights, TrainingConfig
-from transforms.augment.augment import FOMM, FOMM_FASHION
+from motionshards.schemas.errors import ConfigError
+from motionshards.trainers import settings
+from motionshards.trainers.fomm.architecture import (
+    Architecture,
+    DenseMotionConfig,
+    DetectorConfig,
+    DiscriminatorConfig,
+    GeneratorConfig,
+)
+from motionshards.trainers.fomm.config import CONFIGS, Config, LossWeights, TrainingConfig
+from motionshards.transforms.augment.augment import FOMM, FOMM_FASHION
 
 PUBLISHED = {
     # epochs, repeats, batch, milestones, generator_gan, spectral norm, keypoints, one pair per identity

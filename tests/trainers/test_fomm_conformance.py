@@ -9,15 +9,15 @@ import torch
 from conformance import assert_like, figures, fill, gradient_norm, image, rng
 from torch import Tensor, nn
 
-from trainers.fomm.architecture import Architecture
-from trainers.fomm.config import CONFIGS, Config
-from trainers.fomm.discriminator import MultiScaleDiscriminator
-from trainers.fomm.generator import OcclusionAwareGenerator
-from trainers.fomm.keypoints import Keypoints, KPDetector
-from trainers.fomm.losses import DiscriminatorLoss, GeneratorLoss, GeneratorResult
-from trainers.fomm.normalize import normalize_keypoints
-from trainers.vgg import RELU_N_1, VGG19, Vgg
-from transforms.augment.tps import Warp
+from motionshards.trainers.fomm.architecture import Architecture
+from motionshards.trainers.fomm.config import CONFIGS, Config
+from motionshards.trainers.fomm.discriminator import MultiScaleDiscriminator
+from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
+from motionshards.trainers.fomm.keypoints import Keypoints, KPDetector
+from motionshards.trainers.fomm.losses import DiscriminatorLoss, GeneratorLoss, GeneratorResult
+from motionshards.trainers.fomm.normalize import normalize_keypoints
+from motionshards.trainers.vgg import RELU_N_1, VGG19, Vgg
+from motionshards.transforms.augment.tps import Warp
 
 FIGURES = figures("fomm_tiny64")
 TOLERANCES = {torch.float64: 1e-8, torch.float32: 1e-4}

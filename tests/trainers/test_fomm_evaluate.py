@@ -8,12 +8,22 @@ from skimage import data
 from test_fomm_networks import small
 from torch import Tensor
 
-from trainers.fomm.evaluate import ClipScore, Pixels, Scores, as_pictures, as_pixels, comparison, face_points, reconstruct, score
-from trainers.fomm.fold import FoldedNetworks
-from trainers.fomm.generator import OcclusionAwareGenerator
-from trainers.fomm.keypoints import Keypoints, KPDetector
-from transforms.extract.landmarks import models
-from transforms.extract.landmarks.models import FaceModel
+from motionshards.trainers.fomm.evaluate import (
+    ClipScore,
+    Pixels,
+    Scores,
+    as_pictures,
+    as_pixels,
+    comparison,
+    face_points,
+    reconstruct,
+    score,
+)
+from motionshards.trainers.fomm.fold import FoldedNetworks
+from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
+from motionshards.trainers.fomm.keypoints import Keypoints, KPDetector
+from motionshards.transforms.extract.landmarks import models
+from motionshards.transforms.extract.landmarks.models import FaceModel
 
 CPU = torch.device("cpu")
 

@@ -17,19 +17,19 @@ from conformance import fill, image
 from test_fomm_networks import chance, noise, small
 from torch import Tensor
 
-from schemas.errors import ConfigError
-from trainers.fomm.animate import Animator, Movement
-from trainers.fomm.architecture import Architecture
-from trainers.fomm.config import Config
-from trainers.fomm.evaluate import as_pixels
-from trainers.fomm.export import FORMATS, TOLERANCE, differences, export
-from trainers.fomm.fold import FoldedNetworks
-from trainers.fomm.generator import OcclusionAwareGenerator
-from trainers.fomm.graphs import Graph, graphs
-from trainers.fomm.keypoints import Keypoints, KPDetector
-from trainers.fomm.normalize import normalize_keypoints
-from trainers.fomm.onnx_backend import EXPORT_JSON, GRAPHS, OnnxBackend, OnnxGraph, read_export
-from trainers.fomm.onnx_networks import OnnxNetworks
+from motionshards.schemas.errors import ConfigError
+from motionshards.trainers.fomm.animate import Animator, Movement
+from motionshards.trainers.fomm.architecture import Architecture
+from motionshards.trainers.fomm.config import Config
+from motionshards.trainers.fomm.evaluate import as_pixels
+from motionshards.trainers.fomm.export import FORMATS, TOLERANCE, differences, export
+from motionshards.trainers.fomm.fold import FoldedNetworks
+from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
+from motionshards.trainers.fomm.graphs import Graph, graphs
+from motionshards.trainers.fomm.keypoints import Keypoints, KPDetector
+from motionshards.trainers.fomm.normalize import normalize_keypoints
+from motionshards.trainers.fomm.onnx_backend import EXPORT_JSON, GRAPHS, OnnxBackend, OnnxGraph, read_export
+from motionshards.trainers.fomm.onnx_networks import OnnxNetworks
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = Config(architecture=small())
@@ -207,7 +207,7 @@ def test_exported_graphs_run_without_torch_and_networks(onnx_directory: Path) ->
     program = (
         "import sys, numpy as np\n"
         "from pathlib import Path\n"
-        "from trainers.fomm.onnx_backend import OnnxBackend\n"
+        "from motionshards.trainers.fomm.onnx_backend import OnnxBackend\n"
         "backend = OnnxBackend(Path(sys.argv[1]), threads=1)\n"
         "images = np.random.default_rng(0).random((3, 3, 64, 64), np.float32)\n"
         "kp, jacobian = backend.kp_detector(images)\n"
@@ -323,8 +323,8 @@ def test_a_missing_package_is_named(tmp_path: Path, onnx_directory: Path) -> Non
         "        if name.partition('.')[0] in ('onnxscript', 'onnxruntime'): raise ModuleNotFoundError(name, name=name)\n"
         "sys.meta_path.insert(0, Absent())\n"
         "from pathlib import Path\n"
-        "from schemas.errors import ConfigError\n"
-        "from trainers.fomm.onnx_backend import OnnxBackend\n"
+        "from motionshards.schemas.errors import ConfigError\n"
+        "from motionshards.trainers.fomm.onnx_backend import OnnxBackend\n"
         "try: OnnxBackend(Path(sys.argv[1]))\n"
         "except ConfigError as error: print(error)\n"
     )

@@ -9,11 +9,11 @@ from conformance import fill
 from test_fomm_networks import noise, small
 from torch import Tensor, nn
 
-from trainers.fomm.architecture import Architecture
-from trainers.fomm.blocks import DownBlock, ResBlock, SameBlock, UpBlock
-from trainers.fomm.fold import FoldedNetworks, FoldedResBlock, RowsConv2d, doubling, folded
-from trainers.fomm.generator import OcclusionAwareGenerator
-from trainers.fomm.keypoints import Keypoints, KPDetector
+from motionshards.trainers.fomm.architecture import Architecture
+from motionshards.trainers.fomm.blocks import DownBlock, ResBlock, SameBlock, UpBlock
+from motionshards.trainers.fomm.fold import FoldedNetworks, FoldedResBlock, RowsConv2d, doubling, folded
+from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
+from motionshards.trainers.fomm.keypoints import Keypoints, KPDetector
 
 SHAPES = {
     "small": small(),

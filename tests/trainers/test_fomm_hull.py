@@ -7,9 +7,9 @@ from conformance import rng
 from scipy.spatial import ConvexHull
 from torch import Tensor
 
-from trainers.fomm.hull import LEAST_AREA, hull_area
-from trainers.fomm.keypoints import Keypoints
-from trainers.fomm.normalize import normalize_keypoints
+from motionshards.trainers.fomm.hull import LEAST_AREA, hull_area
+from motionshards.trainers.fomm.keypoints import Keypoints
+from motionshards.trainers.fomm.normalize import normalize_keypoints
 
 
 def qhull(points: Tensor) -> list[float]:

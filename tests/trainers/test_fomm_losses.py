@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainers.fomm.architecture import Architecture
-from trainers.fomm.blocks import AntiAliasDown
-from trainers.fomm.config import CONFIGS, Config, LossWeights
-from trainers.fomm.discriminator import MultiScaleDiscriminator, Verdict
-from trainers.fomm.generator import OcclusionAwareGenerator
-from trainers.fomm.keypoints import KPDetector
-from trainers.fomm.losses import DiscriminatorLoss, GeneratorLoss, GeneratorResult
-from transforms.augment.tps import Warp
+from motionshards.trainers.fomm.architecture import Architecture
+from motionshards.trainers.fomm.blocks import AntiAliasDown
+from motionshards.trainers.fomm.config import CONFIGS, Config, LossWeights
+from motionshards.trainers.fomm.discriminator import MultiScaleDiscriminator, Verdict
+from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
+from motionshards.trainers.fomm.keypoints import KPDetector
+from motionshards.trainers.fomm.losses import DiscriminatorLoss, GeneratorLoss, GeneratorResult
+from motionshards.transforms.augment.tps import Warp
 
 
 def small(**losses: object) -> Config:

@@ -9,13 +9,13 @@ import torch
 from conformance import fill, image
 from torch import Tensor, nn
 
-from trainers.fomm.architecture import Architecture, DiscriminatorConfig
-from trainers.fomm.blocks import AntiAliasDown, coordinate_grid, gaussian, resized, warp
-from trainers.fomm.config import CONFIGS
-from trainers.fomm.discriminator import MultiScaleDiscriminator, scale_name
-from trainers.fomm.generator import Generated, OcclusionAwareGenerator
-from trainers.fomm.keypoints import Keypoints, KPDetector, inverse_2x2, product_2x2
-from trainers.fomm.motion import heat_difference, sparse_motions
+from motionshards.trainers.fomm.architecture import Architecture, DiscriminatorConfig
+from motionshards.trainers.fomm.blocks import AntiAliasDown, coordinate_grid, gaussian, resized, warp
+from motionshards.trainers.fomm.config import CONFIGS
+from motionshards.trainers.fomm.discriminator import MultiScaleDiscriminator, scale_name
+from motionshards.trainers.fomm.generator import Generated, OcclusionAwareGenerator
+from motionshards.trainers.fomm.keypoints import Keypoints, KPDetector, inverse_2x2, product_2x2
+from motionshards.trainers.fomm.motion import heat_difference, sparse_motions
 
 
 def small(**changes: object) -> Architecture:

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from trainers.fomm.keypoints import Keypoints
-from trainers.fomm.normalize import hull_areas, normalize_keypoints
+from motionshards.trainers.fomm.keypoints import Keypoints
+from motionshards.trainers.fomm.normalize import hull_areas, normalize_keypoints
 
 SQUARE = torch.tensor([[[0.0, 0.0], [0.2, 0.0], [0.2, 0.2], [0.0, 0.2], [0.1, 0.1]]], dtype=torch.float64)
 

@@ -8,11 +8,11 @@ import torch
 from conformance import assert_like, figures, fill, image, rng
 from torch import Tensor
 
-from trainers.ganimation.architecture import Architecture
-from trainers.ganimation.config import Config
-from trainers.ganimation.losses import Part, critic_losses, generator_losses, gradient_penalty
-from trainers.ganimation.networks import Critic, Generator, Painting
-from trainers.parallel import update
+from motionshards.trainers.ganimation.architecture import Architecture
+from motionshards.trainers.ganimation.config import Config
+from motionshards.trainers.ganimation.losses import Part, critic_losses, generator_losses, gradient_penalty
+from motionshards.trainers.ganimation.networks import Critic, Generator, Painting
+from motionshards.trainers.parallel import update
 
 FIGURES = figures("ganimation")
 TOLERANCES = {torch.float64: 1e-8, torch.float32: 1e-4}

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from schemas.errors import ConfigError
-from trainers import settings
-from trainers.ganimation.architecture import Architecture
-from trainers.ganimation.config import CONFIGS, Config, LossWeights, TrainingConfig
-from trainers.ganimation.losses import Part, critic_losses, generator_losses, gradient_penalty
-from trainers.ganimation.networks import Critic, Generator, Painting
+from motionshards.schemas.errors import ConfigError
+from motionshards.trainers import settings
+from motionshards.trainers.ganimation.architecture import Architecture
+from motionshards.trainers.ganimation.config import CONFIGS, Config, LossWeights, TrainingConfig
+from motionshards.trainers.ganimation.losses import Part, critic_losses, generator_losses, gradient_penalty
+from motionshards.trainers.ganimation.networks import Critic, Generator, Painting
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:

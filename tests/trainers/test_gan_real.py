@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import dataset.build
-import jobs.train
-from dataset.index import Dataset
-from schemas.action_units import INTENSITIES, PRESENCES
+import motionshards.dataset.build
+import motionshards.jobs.train
+from motionshards.dataset.index import Dataset
+from motionshards.schemas.action_units import INTENSITIES, PRESENCES
 
 CLIPS = ("id90007/liveD18aaaa/00001", "id90007/liveD18aaaa/00002", "id90002/liveD3aaaaa/00003", "id90005/liveD12aaaa/00002")
 SMALL = """
@@ -32,7 +32,7 @@ def tree(corpus: Path, out: Path) -> Path:
 
 def build(source: Path, out: Path, *more: str) -> Path:
     arguments = ["--source", "voxceleb2", "--input", str(source), "--output", str(out), "--frames", "25", "--quiet", *more]
-    assert dataset.build.main(arguments) == 0
+    assert motionshards.dataset.build.main(arguments) == 0
     return out
 
 
@@ -84,7 +84,7 @@ def test_a_handful_of_real_clips_is_learned(corpus: Path, tmp_path: Path) -> Non
         "--processes",
         "1",
     ]
-    assert jobs.train.main([*order, "--output", str(tmp_path / "run"), "--device", "cpu", "--log-every", "50"]) == 0
+    assert motionshards.jobs.train.main([*order, "--output", str(tmp_path / "run"), "--device", "cpu", "--log-every", "50"]) == 0
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(50, 301, 50))
     for name in ("d_condition", "g_condition"):

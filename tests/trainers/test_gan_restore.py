@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from schemas.errors import ConfigError
-from trainers.ganimation.architecture import Architecture
-from trainers.ganimation.config import Config
-from trainers.ganimation.networks import Critic, Generator
-from trainers.ganimation.restore import begin, restore
-from trainers.weights import read
+from motionshards.schemas.errors import ConfigError
+from motionshards.trainers.ganimation.architecture import Architecture
+from motionshards.trainers.ganimation.config import Config
+from motionshards.trainers.ganimation.networks import Critic, Generator
+from motionshards.trainers.ganimation.restore import begin, restore
+from motionshards.trainers.weights import read
 
 SHAPE = Architecture(size=16, width=2, residuals=1)
 

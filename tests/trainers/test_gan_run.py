@@ -8,9 +8,9 @@ import pytest
 import torch
 from made import make_dataset
 
-import jobs.train
-from trainers.ganimation.config import Config
-from trainers.ganimation.networks import Critic, Generator
+import motionshards.jobs.train
+from motionshards.trainers.ganimation.config import Config
+from motionshards.trainers.ganimation.networks import Critic, Generator
 
 TINY = """
 architecture: {size: 32, width: 4, residuals: 1}
@@ -33,7 +33,7 @@ def config(tmp_path: Path) -> Path:
 
 def train(data: Path, config: Path, run: Path, *more: object) -> int:
     command = ["--model", "ganimation", "--config", config, "--data", data, "--output", run, "--device", "cpu", "--quiet"]
-    return jobs.train.main([str(word) for word in [*command, "--log-every", 1, "--processes", 1, *more]])
+    return motionshards.jobs.train.main([str(word) for word in [*command, "--log-every", 1, "--processes", 1, *more]])
 
 
 def state(run: Path) -> dict[str, Any]:

@@ -12,14 +12,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from dataset.batch import Batch
-from dataset.views import Singles
-from dataset.world import World
-from trainers.ganimation.architecture import Architecture
-from trainers.ganimation.config import Config, TrainingConfig
-from trainers.ganimation.losses import gradient_penalty
-from trainers.ganimation.training import GanimationPlan, GanimationTask
-from trainers.task import Means
+from motionshards.dataset.batch import Batch
+from motionshards.dataset.views import Singles
+from motionshards.dataset.world import World
+from motionshards.trainers.ganimation.architecture import Architecture
+from motionshards.trainers.ganimation.config import Config, TrainingConfig
+from motionshards.trainers.ganimation.losses import gradient_penalty
+from motionshards.trainers.ganimation.training import GanimationPlan, GanimationTask
+from motionshards.trainers.task import Means
 
 SIZE = 16
 CRITIC = {"d_real", "d_fake", "d_condition", "d_penalty"}
@@ -224,7 +224,7 @@ import sys
 from pathlib import Path
 import torch
 import torch.distributed as dist
-from dataset.world import World
+from motionshards.dataset.world import World
 from test_gan_training import TINY, GanimationTask, Means, batch, train, weights, without_aus
 torch.set_num_threads(1)
 rank = int(sys.argv[1])

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from schemas.errors import ConfigError
-from trainers.images import MOST_PX, read_image, read_rgba
+from motionshards.schemas.errors import ConfigError
+from motionshards.trainers.images import MOST_PX, read_image, read_rgba
 
 RAMP = np.linspace(0, 1, 64).reshape(8, 8)
 

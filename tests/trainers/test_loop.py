@@ -10,14 +10,14 @@ import torch
 from made import make_dataset
 from torch import Tensor, nn
 
-from dataset.batch import Batch
-from dataset.loader import make_loader
-from dataset.stream import ClipStream, Pairs
-from schemas.errors import ConfigError, TrainingFailed
-from trainers.checkpoint import LAST, Place, load_networks, resume
-from trainers.log import Log
-from trainers.loop import Run, train
-from trainers.weights import read
+from motionshards.dataset.batch import Batch
+from motionshards.dataset.loader import make_loader
+from motionshards.dataset.stream import ClipStream, Pairs
+from motionshards.schemas.errors import ConfigError, TrainingFailed
+from motionshards.trainers.checkpoint import LAST, Place, load_networks, resume
+from motionshards.trainers.log import Log
+from motionshards.trainers.loop import Run, train
+from motionshards.trainers.weights import read
 
 
 class OneNumber:

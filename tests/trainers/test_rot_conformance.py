@@ -7,8 +7,8 @@ import torch
 from conformance import assert_like, figures, fill, image
 from torch import Tensor
 
-from trainers.face_rotator.architecture import Architecture
-from trainers.face_rotator.networks import make_networks
+from motionshards.trainers.face_rotator.architecture import Architecture
+from motionshards.trainers.face_rotator.networks import make_networks
 
 FIGURES = figures("face_rotator")
 TOLERANCES = {torch.float64: 1e-8, torch.float32: 1e-4}

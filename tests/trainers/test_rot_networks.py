@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainers.face_rotator.architecture import Architecture
-from trainers.face_rotator.blocks import with_pose
-from trainers.face_rotator.networks import is_trained, make_networks, still_flow, warp
+from motionshards.trainers.face_rotator.architecture import Architecture
+from motionshards.trainers.face_rotator.blocks import with_pose
+from motionshards.trainers.face_rotator.networks import is_trained, make_networks, still_flow, warp
 
 TINY = Architecture(size=16, width=4, halvings=2, blocks=1)
 

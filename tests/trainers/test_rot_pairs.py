@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from dataset.batch import Batch
-from trainers.face_rotator.colour import light, to_frames, to_linear, to_pictures, to_srgb, with_alpha
-from trainers.face_rotator.config import CONFIGS
-from trainers.face_rotator.pairs import posed_pairs
-from trainers.face_rotator.pose import expression, rotation
-from transforms.augment.flip import mirror_landmarks, mirror_pose
+from motionshards.dataset.batch import Batch
+from motionshards.trainers.face_rotator.colour import light, to_frames, to_linear, to_pictures, to_srgb, with_alpha
+from motionshards.trainers.face_rotator.config import CONFIGS
+from motionshards.trainers.face_rotator.pairs import posed_pairs
+from motionshards.trainers.face_rotator.pose import expression, rotation
+from motionshards.transforms.augment.flip import mirror_landmarks, mirror_pose
 
 NAN = math.nan
 

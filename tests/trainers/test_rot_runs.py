@@ -17,20 +17,20 @@ import torch
 from made import SIZE, make_clip, make_dataset, write_shard
 from test_rot_pairs import face
 
-import dataset.build
-import jobs.train
-from dataset.index import Dataset
-from schemas.config import BuildConfig
-from schemas.errors import ConfigError
-from schemas.layout import INDEX
-from schemas.manifest import Manifest
-from schemas.records import Clip, Landmarks
-from schemas.tables import INDEX as INDEX_SCHEMA
-from trainers.face_rotator.colour import to_pictures
-from trainers.face_rotator.losses import pixel_distance
-from trainers.face_rotator.networks import is_trained
-from trainers.face_rotator.pose import rotation
-from trainers.face_rotator.restore import restore
+import motionshards.dataset.build
+import motionshards.jobs.train
+from motionshards.dataset.index import Dataset
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.layout import INDEX
+from motionshards.schemas.manifest import Manifest
+from motionshards.schemas.records import Clip, Landmarks
+from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
+from motionshards.trainers.face_rotator.colour import to_pictures
+from motionshards.trainers.face_rotator.losses import pixel_distance
+from motionshards.trainers.face_rotator.networks import is_trained
+from motionshards.trainers.face_rotator.pose import rotation
+from motionshards.trainers.face_rotator.restore import restore
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIPS, FRAMES = 12, 6
@@ -97,7 +97,7 @@ def same(one: Any, other: Any) -> bool:
 def rotator(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole run."""
     run = tmp_path_factory.mktemp("rotator") / "run"
-    assert jobs.train.main(order(data, "rotator", run, "--pictures-every", 3)) == 0
+    assert motionshards.jobs.train.main(order(data, "rotator", run, "--pictures-every", 3)) == 0
     return run
 
 
@@ -116,9 +116,9 @@ def test_what_a_run_leaves(rotator: Path) -> None:
 def test_a_run_that_is_stopped_and_goes_on_learns_what_an_undisturbed_one_does(
     data: Path, rotator: Path, tmp_path: Path, cut: int
 ) -> None:
-    assert jobs.train.main(order(data, "rotator", tmp_path / "run", "--stop-after", cut)) == 0
+    assert motionshards.jobs.train.main(order(data, "rotator", tmp_path / "run", "--stop-after", cut)) == 0
     assert state(tmp_path / "run")["motionshards"]["step"] == cut
-    assert jobs.train.main(order(data, "rotator", tmp_path / "run")) == 0
+    assert motionshards.jobs.train.main(order(data, "rotator", tmp_path / "run")) == 0
     assert metrics(tmp_path / "run") == metrics(rotator)
     assert same(state(tmp_path / "run"), state(rotator))
 
@@ -126,11 +126,11 @@ def test_a_run_that_is_stopped_and_goes_on_learns_what_an_undisturbed_one_does(
 def test_a_combiner_builds_on_a_rotator_and_goes_on_without_being_told_of_it_again(
     data: Path, rotator: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert jobs.train.main(order(data, "combiner", tmp_path / "run")) == 2
+    assert motionshards.jobs.train.main(order(data, "combiner", tmp_path / "run")) == 2
     assert "--init RUN/last.pt of a run of --config rotator" in capsys.readouterr().err
     begun = order(data, "combiner", tmp_path / "run", "--init", rotator / "last.pt", "--stop-after", 2)
-    assert jobs.train.main(begun) == 0
-    assert jobs.train.main(order(data, "combiner", tmp_path / "run")) == 0
+    assert motionshards.jobs.train.main(begun) == 0
+    assert motionshards.jobs.train.main(order(data, "combiner", tmp_path / "run")) == 0
     assert metrics(tmp_path / "run")[-1]["step"] == 6
     assert same(state(tmp_path / "run")["rotator"], state(rotator)["rotator"])
     restored = restore([tmp_path / "run" / "last.pt"])
@@ -158,7 +158,7 @@ def test_two_processes_learn_what_one_does_in_two_parts(data: Path, tmp_path: Pa
     command = [sys.executable, "-m", "jobs.train", *order(data, "rotator", tmp_path / "two")]
     ranks = [subprocess.Popen(command, cwd=ROOT, env={**os.environ, **there, "RANK": str(rank)}) for rank in range(2)]
     assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
-    assert jobs.train.main(order(data, "rotator", tmp_path / "one", "--accumulate", 2)) == 0
+    assert motionshards.jobs.train.main(order(data, "rotator", tmp_path / "one", "--accumulate", 2)) == 0
     for one, two in zip(metrics(tmp_path / "one"), metrics(tmp_path / "two"), strict=True):
         assert one == pytest.approx(two, rel=2e-3)
 
@@ -169,7 +169,7 @@ def test_data_without_landmarks_are_refused_in_a_line(tmp_path: Path, capsys: py
     config = tmp_path / "runs" / "wide.yaml"
     config.write_text(TINY.format(stage="morpher").replace("frontal_deg: 10", "frontal_deg: 90"))
     command = order(without, "morpher", tmp_path / "runs" / "run", "--batch", 1)
-    assert jobs.train.main([str(config) if word.endswith("morpher.yaml") else word for word in command]) == 2
+    assert motionshards.jobs.train.main([str(config) if word.endswith("morpher.yaml") else word for word in command]) == 2
     assert "needs landmarks, and there are none: dataset.build --add landmarks" in capsys.readouterr().err
 
 
@@ -193,11 +193,11 @@ def test_a_rendered_clip_is_learned_by_heart(demo_videos: Path, tmp_path: Path) 
     """360 steps: by pose alone both ways come nearer to the target than the source is."""
     data, run, config = tmp_path / "data", tmp_path / "run", tmp_path / "small.yaml"
     build = ["--source", "voxceleb2", "--input", demo_videos, "--output", data, "--size", 64, "--frames", 24, "--quiet"]
-    assert dataset.build.main([str(word) for word in [*build, "--split", "test", "--landmarks", "dlib"]]) == 0
+    assert motionshards.dataset.build.main([str(word) for word in [*build, "--split", "test", "--landmarks", "dlib"]]) == 0
     config.write_text(SMALL)
     command = ["--model", "face_rotator", "--config", config, "--data", data, "--split", "test", "--where", f"key == '{CLIP}'"]
     more = ["--output", run, "--vgg", "none", "--device", "cpu", "--quiet", "--log-every", 20]
-    assert jobs.train.main([str(word) for word in [*command, *more]]) == 0
+    assert motionshards.jobs.train.main([str(word) for word in [*command, *more]]) == 0
     first, *_, last = metrics(run)
     for name in ("pixel_painted", "pixel_moved"):
         assert last[name] < first[name] / 2, name

@@ -10,18 +10,18 @@ from conformance import fill
 from test_rot_pairs import batch, face
 from torch import Tensor
 
-from dataset.batch import Batch
-from dataset.world import World
-from schemas.errors import ConfigError
-from trainers import settings
-from trainers.face_rotator.architecture import Architecture
-from trainers.face_rotator.colour import to_pictures
-from trainers.face_rotator.config import CONFIGS, Config
-from trainers.face_rotator.losses import TAPS, PerceptualDistance, pixel_distance
-from trainers.face_rotator.networks import NAMES, is_trained, make_networks
-from trainers.face_rotator.training import FaceRotatorTask
-from trainers.task import Means
-from trainers.vgg import VGG16, Vgg
+from motionshards.dataset.batch import Batch
+from motionshards.dataset.world import World
+from motionshards.schemas.errors import ConfigError
+from motionshards.trainers import settings
+from motionshards.trainers.face_rotator.architecture import Architecture
+from motionshards.trainers.face_rotator.colour import to_pictures
+from motionshards.trainers.face_rotator.config import CONFIGS, Config
+from motionshards.trainers.face_rotator.losses import TAPS, PerceptualDistance, pixel_distance
+from motionshards.trainers.face_rotator.networks import NAMES, is_trained, make_networks
+from motionshards.trainers.face_rotator.training import FaceRotatorTask
+from motionshards.trainers.task import Means
+from motionshards.trainers.vgg import VGG16, Vgg
 
 TINY = Architecture(size=8, width=4, halvings=1, blocks=1)
 STEPS = 5

@@ -8,15 +8,15 @@ import torch
 from conformance import assert_like, figures, fill, image
 from torch import Tensor
 
-from trainers import vgg
-from trainers.talking_heads.architecture import Architecture
-from trainers.talking_heads.config import Config
-from trainers.talking_heads.discriminator import Discriminator, Verdict
-from trainers.talking_heads.embedder import Embedder
-from trainers.talking_heads.episodes import Goals
-from trainers.talking_heads.generator import Generator
-from trainers.talking_heads.losses import hinge_loss, match_loss
-from trainers.talking_heads.training import picture_loss
+from motionshards.trainers import vgg
+from motionshards.trainers.talking_heads.architecture import Architecture
+from motionshards.trainers.talking_heads.config import Config
+from motionshards.trainers.talking_heads.discriminator import Discriminator, Verdict
+from motionshards.trainers.talking_heads.embedder import Embedder
+from motionshards.trainers.talking_heads.episodes import Goals
+from motionshards.trainers.talking_heads.generator import Generator
+from motionshards.trainers.talking_heads.losses import hinge_loss, match_loss
+from motionshards.trainers.talking_heads.training import picture_loss
 
 FIGURES = figures("talking_heads")
 VIDEO = torch.tensor([2, 0])

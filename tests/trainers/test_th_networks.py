@@ -9,15 +9,15 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from schemas.errors import ConfigError
-from trainers import settings
-from trainers.models import plan
-from trainers.talking_heads.architecture import Architecture
-from trainers.talking_heads.blocks import Attention, Conv, ResDown, ResUp, styled
-from trainers.talking_heads.config import CONFIGS, Config
-from trainers.talking_heads.discriminator import Discriminator
-from trainers.talking_heads.embedder import Embedder, averaged
-from trainers.talking_heads.generator import Generator
+from motionshards.schemas.errors import ConfigError
+from motionshards.trainers import settings
+from motionshards.trainers.models import plan
+from motionshards.trainers.talking_heads.architecture import Architecture
+from motionshards.trainers.talking_heads.blocks import Attention, Conv, ResDown, ResUp, styled
+from motionshards.trainers.talking_heads.config import CONFIGS, Config
+from motionshards.trainers.talking_heads.discriminator import Discriminator
+from motionshards.trainers.talking_heads.embedder import Embedder, averaged
+from motionshards.trainers.talking_heads.generator import Generator
 
 SMALL = Architecture(size=32, width=4, halvings=4, residuals=2)
 SPECTRAL = ("bias", "weight_orig", "weight_u", "weight_v")

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-import dataset.build
-import jobs.drive
-import jobs.finetune
-import jobs.train
-from trainers.video import Driving
+import motionshards.dataset.build
+import motionshards.jobs.drive
+import motionshards.jobs.finetune
+import motionshards.jobs.train
+from motionshards.trainers.video import Driving
 
 SMALL = """
 architecture: {size: 64, width: 16, halvings: 4, residuals: 1}
@@ -31,10 +31,10 @@ def test_real_clips_are_learned_and_a_new_person_drives(corpus: Path, tmp_path: 
     """150 steps, after which the difference of pixels is less than half of what it was; then 20 of fine-tuning."""
     data, run, config = tmp_path / "data", tmp_path / "run", tmp_path / "small.yaml"
     build = ["--source", "voxceleb2", "--input", str(corpus / "voxceleb2"), "--output", str(data), "--size", "64", "--quiet"]
-    assert dataset.build.main([*build, "--limit", "5"]) == 0
+    assert motionshards.dataset.build.main([*build, "--limit", "5"]) == 0
     config.write_text(SMALL)
     order = ["--model", "talking_heads", "--config", str(config), "--data", str(data), "--output", str(run), "--log-every", "10"]
-    assert jobs.train.main([*order, *NO_NETWORKS, "--stop-after", "150"]) == 0
+    assert motionshards.jobs.train.main([*order, *NO_NETWORKS, "--stop-after", "150"]) == 0
     pixel = [json.loads(line)["pixel"] for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert sum(pixel[-3:]) / 3 < 0.45 * 3.2, f"a network that knows nothing is 3.2 off; {pixel}"
 
@@ -42,9 +42,9 @@ def test_real_clips_are_learned_and_a_new_person_drives(corpus: Path, tmp_path: 
     person, output = tmp_path / "person.pt", tmp_path / "out.mp4"
     taught = ["--checkpoint", str(run / "last.pt"), "--video", str(videos[0]), "--output", str(person), "--steps", "20", "--json"]
     capsys.readouterr()
-    assert jobs.finetune.main([*taught, *NO_NETWORKS]) == 0
+    assert motionshards.jobs.finetune.main([*taught, *NO_NETWORKS]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["frames"] == 8 and told["last"]["pixel"] < 0.8 * told["first"]["pixel"]
     driven = ["--checkpoint", str(person), "--driving", str(videos[-1]), "--output", str(output), "--adapt", "--quiet"]
-    assert jobs.drive.main(driven) == 0
+    assert motionshards.jobs.drive.main(driven) == 0
     assert len(Driving.at(output)) == len(Driving.at(videos[-1]))

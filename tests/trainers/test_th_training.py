@@ -14,22 +14,22 @@ import torch
 from made import make_dataset
 from torch import Tensor, nn
 
-import jobs.train
-from dataset.batch import Batch
-from dataset.world import World
-from schemas.errors import ConfigError
-from trainers.checkpoint import OURS, Place, save
-from trainers.parallel import update
-from trainers.talking_heads import training
-from trainers.talking_heads.architecture import Architecture
-from trainers.talking_heads.config import Config, LossWeights, TrainingConfig
-from trainers.talking_heads.discriminator import Verdict
-from trainers.talking_heads.episodes import Goals, draw, episodes, video_of
-from trainers.talking_heads.losses import PictureLoss, hinge_loss
-from trainers.talking_heads.training import TalkingHeadsTask
-from trainers.task import Means
-from trainers.vgg import VGG19, Vgg
-from transforms.augment.drawing import landmark_images
+import motionshards.jobs.train
+from motionshards.dataset.batch import Batch
+from motionshards.dataset.world import World
+from motionshards.schemas.errors import ConfigError
+from motionshards.trainers.checkpoint import OURS, Place, save
+from motionshards.trainers.parallel import update
+from motionshards.trainers.talking_heads import training
+from motionshards.trainers.talking_heads.architecture import Architecture
+from motionshards.trainers.talking_heads.config import Config, LossWeights, TrainingConfig
+from motionshards.trainers.talking_heads.discriminator import Verdict
+from motionshards.trainers.talking_heads.episodes import Goals, draw, episodes, video_of
+from motionshards.trainers.talking_heads.losses import PictureLoss, hinge_loss
+from motionshards.trainers.talking_heads.training import TalkingHeadsTask
+from motionshards.trainers.task import Means
+from motionshards.trainers.vgg import VGG19, Vgg
+from motionshards.transforms.augment.drawing import landmark_images
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = Architecture(size=32, width=4, halvings=4, residuals=1)
@@ -284,9 +284,9 @@ def same(one: Any, other: Any) -> bool:
 
 
 def test_a_run_that_is_stopped_and_goes_on_learns_what_an_undisturbed_one_does(order: Order, tmp_path: Path) -> None:
-    assert jobs.train.main(order("whole", "--pictures-every", 5)) == 0
-    assert jobs.train.main(order("parts", "--stop-after", 2)) == 0
-    assert jobs.train.main(order("parts")) == 0
+    assert motionshards.jobs.train.main(order("whole", "--pictures-every", 5)) == 0
+    assert motionshards.jobs.train.main(order("parts", "--stop-after", 2)) == 0
+    assert motionshards.jobs.train.main(order("parts")) == 0
     assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
     losses = {"pixel", "adversarial", "feature_matching", "match", "discriminator", "without_face"}
     assert all(line.keys() - {"step", "epoch"} == losses for line in metrics(tmp_path / "whole"))
@@ -299,18 +299,18 @@ def test_a_run_that_is_stopped_and_goes_on_learns_what_an_undisturbed_one_does(o
 
 
 def test_a_checkpoint_is_of_its_videos(order: Order, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert jobs.train.main(order("run", "--stop-after", 1)) == 0
+    assert motionshards.jobs.train.main(order("run", "--stop-after", 1)) == 0
     other = make_dataset(tmp_path / "other", 12, identity=lambda clip: 100 + clip % 5)
     capsys.readouterr()
-    assert jobs.train.main(order("run", data=other)) == 2
+    assert motionshards.jobs.train.main(order("run", data=other)) == 2
     said = capsys.readouterr().err
     assert "was trained on other videos: " in said and "--init begins anew" in said and said.count("\n") == 1
-    assert jobs.train.main(order("new", "--init", tmp_path / "run" / "last.pt", "--stop-after", 1, data=other)) == 0
+    assert motionshards.jobs.train.main(order("new", "--init", tmp_path / "run" / "last.pt", "--stop-after", 1, data=other)) == 0
 
 
 def test_landmarks_are_needed(order: Order, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bare = make_dataset(tmp_path / "bare", 12, landmarks=False)
-    assert jobs.train.main(order("run", data=bare)) == 2
+    assert motionshards.jobs.train.main(order("run", data=bare)) == 2
     said = capsys.readouterr().err
     assert "talking_heads learns from landmarks, and there are none: build with --landmarks dlib" in said
     assert said.count("\n") == 1
@@ -318,8 +318,8 @@ def test_landmarks_are_needed(order: Order, tmp_path: Path, capsys: pytest.Captu
 
 @pytest.mark.slow
 def test_bf16_trains_alike(order: Order, tmp_path: Path) -> None:
-    assert jobs.train.main(order("rounded", "--precision", "bf16", "--channels-last", "--stop-after", 2)) == 0
-    assert jobs.train.main(order("exact", "--stop-after", 2)) == 0
+    assert motionshards.jobs.train.main(order("rounded", "--precision", "bf16", "--channels-last", "--stop-after", 2)) == 0
+    assert motionshards.jobs.train.main(order("exact", "--stop-after", 2)) == 0
     for one, other in zip(metrics(tmp_path / "rounded"), metrics(tmp_path / "exact"), strict=True):
         assert one == pytest.approx(other, rel=0.1, abs=0.05)
 
@@ -344,6 +344,6 @@ def test_two_processes_learn_what_one_does(order: Order, tmp_path: Path) -> None
     for rank in ranks:
         said = rank.communicate(timeout=120)[1]
         assert rank.returncode == 0, said
-    assert jobs.train.main(order("one")) == 0
+    assert motionshards.jobs.train.main(order("one")) == 0
     for one, two in zip(metrics(tmp_path / "one")[:4], metrics(tmp_path / "two")[:4], strict=True):
         assert one == pytest.approx(two, rel=2e-3, abs=1e-3)

@@ -7,9 +7,9 @@ import torch
 from conformance import fill
 from torch import Tensor, nn
 
-from schemas.errors import ConfigError
-from trainers import vgg
-from trainers.vgg import VGG16, VGG19, VGGFACE, Net, Vgg
+from motionshards.schemas.errors import ConfigError
+from motionshards.trainers import vgg
+from motionshards.trainers.vgg import VGG16, VGG19, VGGFACE, Net, Vgg
 
 CONVOLUTIONS = [0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34]
 

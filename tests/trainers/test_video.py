@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from schemas.errors import ConfigError
-from trainers.images import read_square
-from trainers.video import Driving, Picture, write
-from transforms.extract.ffmpeg import ffmpeg_path
+from motionshards.schemas.errors import ConfigError
+from motionshards.trainers.images import read_square
+from motionshards.trainers.video import Driving, Picture, write
+from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
 MakeVideo = Callable[..., Path]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainers.video import Driving, Picture, write
-from transforms.extract.ffmpeg import ffmpeg_path
+from motionshards.trainers.video import Driving, Picture, write
+from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
 FLASH = "color=black:size=64x48:rate=25:duration=2,geq=lum='if(eq(N,20),255,16)':cb=128:cr=128"
 CLICK = "aevalsrc='if(between(t,0.8,0.81),0.9*sin(2*PI*1000*t),0)':s=48000:d=2"

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from schemas.errors import ConfigError
-from trainers.checkpoint import load_networks
-from trainers.weights import MOST_BEYOND_BYTES, read
+from motionshards.schemas.errors import ConfigError
+from motionshards.trainers.checkpoint import load_networks
+from motionshards.trainers.weights import MOST_BEYOND_BYTES, read
 
 
 def network() -> nn.Sequential:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from openface_program import INTENSITIES, PRESENCES, as_csv, confidence, intensities, presences, row
 
-from schemas import action_units
-from schemas.action_units import LEAST_CONFIDENCE
-from transforms.extract.action_units.choose import as_action_units, face_of, is_usable
-from transforms.extract.action_units.rows import CsvLines, Row, read_rows
+from motionshards.schemas import action_units
+from motionshards.schemas.action_units import LEAST_CONFIDENCE
+from motionshards.transforms.extract.action_units.choose import as_action_units, face_of, is_usable
+from motionshards.transforms.extract.action_units.rows import CsvLines, Row, read_rows
 
 GENUINE = Path(__file__).resolve().parents[3] / "shared/openface"
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from skimage.transform import resize
 
-from schemas.errors import ClipRejected
-from transforms.extract.crop import Window, exact_window, square_window
-from transforms.extract.decode import decode
-from transforms.extract.media import Media
-from transforms.extract.timeline import timeline_from_packets
+from motionshards.schemas.errors import ClipRejected
+from motionshards.transforms.extract.crop import Window, exact_window, square_window
+from motionshards.transforms.extract.decode import decode
+from motionshards.transforms.extract.media import Media
+from motionshards.transforms.extract.timeline import timeline_from_packets
 
 MakeVideo = Callable[..., Path]
 FRAME = (640, 360)
@@ -131,7 +131,7 @@ def test_a_marker_lands_where_the_affine_says(make_video: MakeVideo) -> None:
 def test_a_turned_video_is_cut_upright(make_video: MakeVideo, tmp_path: Path) -> None:
     import subprocess
 
-    from transforms.extract.ffmpeg import ffmpeg_path
+    from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
     flat = make_video(
         "flat.mp4", "-c:v", "libx264", "-qp", "0", "-pix_fmt", "yuv444p", source="testsrc=size=160x96:rate=5:duration=1"

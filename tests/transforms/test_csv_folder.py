@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from openface_program import as_csv, intensities, row, video_rows
 
-from schemas.action_units import ActionUnits, AuFile
-from schemas.errors import ClipRejected
-from transforms.extract.action_units.csv_folder import CsvFolder
-from transforms.extract.action_units.source import StoredClip
+from motionshards.schemas.action_units import ActionUnits, AuFile
+from motionshards.schemas.errors import ClipRejected
+from motionshards.transforms.extract.action_units.csv_folder import CsvFolder
+from motionshards.transforms.extract.action_units.source import StoredClip
 
 KEY = "id1/video/00001"
 GENUINE = Path(__file__).resolve().parents[3] / "shared/openface"

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.clip import read_clip
-from pipeline.read import ReadClip
-from schemas.config import BuildConfig
-from schemas.errors import ClipRejected
-from schemas.layout import path_to_uri
-from schemas.records import ClipSpec, Rejected, Span
-from transforms.extract.decode import decode
-from transforms.extract.ffmpeg import ffmpeg_path
-from transforms.extract.media import Media
-from transforms.extract.timeline import Timeline, timeline_by_decoding, timeline_from_packets
+from motionshards.pipeline.clip import read_clip
+from motionshards.pipeline.read import ReadClip
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.errors import ClipRejected
+from motionshards.schemas.layout import path_to_uri
+from motionshards.schemas.records import ClipSpec, Rejected, Span
+from motionshards.transforms.extract.decode import decode
+from motionshards.transforms.extract.ffmpeg import ffmpeg_path
+from motionshards.transforms.extract.media import Media
+from motionshards.transforms.extract.timeline import Timeline, timeline_by_decoding, timeline_from_packets
 
 Make = Callable[..., Path]
 

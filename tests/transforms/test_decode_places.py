@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from schemas.records import Frames
-from transforms.extract.decode import decode, resize_affine
-from transforms.extract.ffmpeg import ffmpeg_path
-from transforms.extract.media import Media
-from transforms.extract.timeline import timeline_from_packets
+from motionshards.schemas.records import Frames
+from motionshards.transforms.extract.decode import decode, resize_affine
+from motionshards.transforms.extract.ffmpeg import ffmpeg_path
+from motionshards.transforms.extract.media import Media
+from motionshards.transforms.extract.timeline import timeline_from_packets
 
 Make = Callable[..., Path]
 

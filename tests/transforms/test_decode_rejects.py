@@ -14,11 +14,11 @@ import numpy as np
 import psutil
 import pytest
 
-from schemas.errors import ClipRejected
-from transforms.extract.decode import decode
-from transforms.extract.ffmpeg import ffmpeg_path
-from transforms.extract.media import Media, check_file
-from transforms.extract.timeline import Timeline, timeline_by_decoding, timeline_from_packets
+from motionshards.schemas.errors import ClipRejected
+from motionshards.transforms.extract.decode import decode
+from motionshards.transforms.extract.ffmpeg import ffmpeg_path
+from motionshards.transforms.extract.media import Media, check_file
+from motionshards.transforms.extract.timeline import Timeline, timeline_by_decoding, timeline_from_packets
 
 Make = Callable[..., Path]
 
@@ -194,8 +194,8 @@ def test_a_file_that_may_not_be_read_is_unreadable(tmp_path: Path) -> None:
             folder.chmod(folder.stat().st_mode | 0o011)
     program = """
 import os, sys
-from schemas.errors import ClipRejected
-from transforms.extract.media import check_file
+from motionshards.schemas.errors import ClipRejected
+from motionshards.transforms.extract.media import check_file
 if os.getuid() == 0:
     os.setgroups([])
     os.setgid(65534)

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schemas.errors import ClipRejected
-from schemas.records import Frames
-from transforms.extract.decode import decode
-from transforms.extract.ffmpeg import ffmpeg_path
-from transforms.extract.media import Media, check_file
-from transforms.extract.timeline import Timeline, timeline_by_decoding, timeline_from_packets
+from motionshards.schemas.errors import ClipRejected
+from motionshards.schemas.records import Frames
+from motionshards.transforms.extract.decode import decode
+from motionshards.transforms.extract.ffmpeg import ffmpeg_path
+from motionshards.transforms.extract.media import Media, check_file
+from motionshards.transforms.extract.timeline import Timeline, timeline_by_decoding, timeline_from_packets
 
 Make = Callable[..., Path]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from transforms.extract.decode import decode, decode_from, seek_s
-from transforms.extract.ffmpeg import ffmpeg_path
-from transforms.extract.media import Media
-from transforms.extract.timeline import timeline_by_decoding, timeline_from_packets
+from motionshards.transforms.extract.decode import decode, decode_from, seek_s
+from motionshards.transforms.extract.ffmpeg import ffmpeg_path
+from motionshards.transforms.extract.media import Media
+from motionshards.transforms.extract.timeline import timeline_by_decoding, timeline_from_packets
 
 MakeVideo = Callable[..., Path]
 LONG = "testsrc2=size=96x64:rate=25:duration=40"

@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from skimage import data, transform
 
-from transforms.extract.landmarks import models
-from transforms.extract.landmarks.dlib68 import Dlib68, data_file
+from motionshards.transforms.extract.landmarks import models
+from motionshards.transforms.extract.landmarks.dlib68 import Dlib68, data_file
 
 Array = NDArray[Any]
 
@@ -181,8 +181,8 @@ else:
             def find_spec(self, name, path=None, target=None, finder=finder):
                 return None if name == {blocked!r} else finder.find_spec(name, path, target)
         sys.meta_path.append(Hiding())
-from schemas.errors import ConfigError
-from transforms.extract.landmarks import models
+from motionshards.schemas.errors import ConfigError
+from motionshards.transforms.extract.landmarks import models
 try:
     models.resolve({choice!r})
     models.load({choice!r})

@@ -14,18 +14,18 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from dataset.index import Dataset
-from schemas.errors import ConfigError
-from schemas.manifest import Manifest
-from transforms.extract.decode import decode
-from transforms.extract.landmarks import models
-from transforms.extract.landmarks.fan import detectors, sfd, weights
-from transforms.extract.landmarks.fan.crops import crops, places
-from transforms.extract.landmarks.fan.heatmaps import cells, points
-from transforms.extract.landmarks.fan.model import Fan
-from transforms.extract.landmarks.options import ModelOptions
-from transforms.extract.media import Media
-from transforms.extract.timeline import timeline_from_packets
+from motionshards.dataset.index import Dataset
+from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.manifest import Manifest
+from motionshards.transforms.extract.decode import decode
+from motionshards.transforms.extract.landmarks import models
+from motionshards.transforms.extract.landmarks.fan import detectors, sfd, weights
+from motionshards.transforms.extract.landmarks.fan.crops import crops, places
+from motionshards.transforms.extract.landmarks.fan.heatmaps import cells, points
+from motionshards.transforms.extract.landmarks.fan.model import Fan
+from motionshards.transforms.extract.landmarks.options import ModelOptions
+from motionshards.transforms.extract.media import Media
+from motionshards.transforms.extract.timeline import timeline_from_packets
 
 library = pytest.importorskip("face_alignment", reason="face-alignment, or OpenCV's system libraries, are not installed")
 ROOT = Path(__file__).resolve().parents[2]

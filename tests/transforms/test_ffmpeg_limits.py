@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schemas.errors import ClipRejected
-from transforms.extract.decode import decode
-from transforms.extract.ffmpeg import Running, run_ffmpeg
-from transforms.extract.frame_log import FrameLog, check_count
-from transforms.extract.media import Media
-from transforms.extract.stream import stream
-from transforms.extract.timeline import Timeline, timeline_by_decoding, timeline_from_packets
+from motionshards.schemas.errors import ClipRejected
+from motionshards.transforms.extract.decode import decode
+from motionshards.transforms.extract.ffmpeg import Running, run_ffmpeg
+from motionshards.transforms.extract.frame_log import FrameLog, check_count
+from motionshards.transforms.extract.media import Media
+from motionshards.transforms.extract.stream import stream
+from motionshards.transforms.extract.timeline import Timeline, timeline_by_decoding, timeline_from_packets
 
 
 def box(name: bytes, *parts: bytes) -> bytes:
@@ -117,7 +117,7 @@ def test_a_frame_of_more_pixels_than_are_allowed_is_no_timeline(tmp_path: Path) 
 
 def test_a_log_without_end_is_kept_at_its_beginning_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
     program = "import sys\nfor n in range(400_000): print('[error]', n, file=sys.stderr)\nprint('x' * 10**7, file=sys.stderr)"
-    monkeypatch.setattr("transforms.extract.ffmpeg.command", lambda arguments: [sys.executable, *arguments])
+    monkeypatch.setattr("motionshards.transforms.extract.ffmpeg.command", lambda arguments: [sys.executable, *arguments])
     with Running(["-c", program], 60) as running:
         assert list(running.chunks()) == []
         result = running.result()
@@ -127,7 +127,7 @@ def test_a_log_without_end_is_kept_at_its_beginning_and_end(monkeypatch: pytest.
 
 
 def test_what_reads_the_log_can_end_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("transforms.extract.ffmpeg.command", lambda arguments: [sys.executable, *arguments])
+    monkeypatch.setattr("motionshards.transforms.extract.ffmpeg.command", lambda arguments: [sys.executable, *arguments])
     begun = time.monotonic()
 
     def take(line: str) -> bool:
@@ -141,7 +141,7 @@ def test_what_reads_the_log_can_end_the_process(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_window_too_large_to_be_padded_is_no_decoding(tmp_path: Path) -> None:
-    from transforms.extract.crop import square_window
+    from motionshards.transforms.extract.crop import square_window
 
     with pytest.raises(ClipRejected, match="bad_annotation"):
         square_window(np.array([0.0, 0.0, 1e6, 1e6]), (96, 64))

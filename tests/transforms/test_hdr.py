@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schemas.errors import ClipRejected
-from schemas.records import Display, Frames
-from transforms.extract import hdr
-from transforms.extract.decode import decode
-from transforms.extract.ffmpeg import ffmpeg_path
-from transforms.extract.media import Media
-from transforms.extract.stream import stream
-from transforms.extract.timeline import Timeline, timeline_by_decoding, timeline_from_packets
+from motionshards.schemas.errors import ClipRejected
+from motionshards.schemas.records import Display, Frames
+from motionshards.transforms.extract import hdr
+from motionshards.transforms.extract.decode import decode
+from motionshards.transforms.extract.ffmpeg import ffmpeg_path
+from motionshards.transforms.extract.media import Media
+from motionshards.transforms.extract.stream import stream
+from motionshards.transforms.extract.timeline import Timeline, timeline_by_decoding, timeline_from_packets
 
 MakeVideo = Callable[..., Path]
 
@@ -89,7 +89,7 @@ def test_pixels_do_not_depend_on_the_number_of_threads(sdr: Path, monkeypatch: p
     path = hdr_of(sdr, "arib-std-b67")
     expected = frames_of(path).rgb
     plain = Media.at(path)
-    from transforms.extract import media
+    from motionshards.transforms.extract import media
 
     original = media.arguments_for
     monkeypatch.setattr(media, "arguments_for", lambda *given: ["-filter_threads", threads, *original(*given)])

@@ -11,10 +11,10 @@ from PIL import Image
 from scipy import ndimage
 from skimage import data
 
-from schemas.records import Crop, FaceTrack, Frames, Landmarks, Placement
-from transforms.extract.crop import as_crop
-from transforms.extract.encode import encode_jpegs
-from transforms.extract.quality.measure import face_size_px, laplacian_variance, measure
+from motionshards.schemas.records import Crop, FaceTrack, Frames, Landmarks, Placement
+from motionshards.transforms.extract.crop import as_crop
+from motionshards.transforms.extract.encode import encode_jpegs
+from motionshards.transforms.extract.quality.measure import face_size_px, laplacian_variance, measure
 
 Rgb = NDArray[np.uint8]
 

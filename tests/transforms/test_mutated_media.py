@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schemas.errors import ClipRejected
-from transforms.extract.decode import decode
-from transforms.extract.ffmpeg import ffmpeg_path
-from transforms.extract.media import Media
-from transforms.extract.stream import stream
-from transforms.extract.timeline import Timeline, timeline_by_decoding, timeline_from_packets
+from motionshards.schemas.errors import ClipRejected
+from motionshards.transforms.extract.decode import decode
+from motionshards.transforms.extract.ffmpeg import ffmpeg_path
+from motionshards.transforms.extract.media import Media
+from motionshards.transforms.extract.stream import stream
+from motionshards.transforms.extract.timeline import Timeline, timeline_by_decoding, timeline_from_packets
 
 LIMIT_S = 10.0
 KINDS = {

@@ -14,11 +14,11 @@ import pytest
 import simplejpeg
 from openface_program import confidence, intensities, is_lost, presences
 
-from schemas.action_units import ActionUnits
-from schemas.errors import BuildFailed, ClipRejected, ConfigError
-from transforms.extract.action_units.openface import OpenFace
-from transforms.extract.action_units.options import resolve
-from transforms.extract.action_units.source import StoredClip
+from motionshards.schemas.action_units import ActionUnits
+from motionshards.schemas.errors import BuildFailed, ClipRejected, ConfigError
+from motionshards.transforms.extract.action_units.openface import OpenFace
+from motionshards.transforms.extract.action_units.options import resolve
+from motionshards.transforms.extract.action_units.source import StoredClip
 
 SIZE, FRAMES = 64, 3
 FACE = np.array([12, 12, 52, 52], np.float32)

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from transforms.extract.quality.face_model import FACE_68_MM, MIRROR_68
-from transforms.extract.quality.pose import FOCAL_PER_SIDE, head_pose
+from motionshards.transforms.extract.quality.face_model import FACE_68_MM, MIRROR_68
+from motionshards.transforms.extract.quality.pose import FOCAL_PER_SIDE, head_pose
 
 Array = NDArray[Any]
 

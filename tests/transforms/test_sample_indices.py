@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from transforms.extract.sample import sample_indices, stable_hash
+from motionshards.transforms.extract.sample import sample_indices, stable_hash
 
 KEYS = [f"id{n:05d}/vid-_{n % 7}/{n:05d}" for n in range(3000)]
 

@@ -9,11 +9,11 @@ import numpy as np
 import psutil
 import pytest
 
-from schemas.errors import ClipRejected
-from transforms.extract.decode import cut, decode
-from transforms.extract.media import Media
-from transforms.extract.stream import stream
-from transforms.extract.timeline import Timeline, timeline_from_packets
+from motionshards.schemas.errors import ClipRejected
+from motionshards.transforms.extract.decode import cut, decode
+from motionshards.transforms.extract.media import Media
+from motionshards.transforms.extract.stream import stream
+from motionshards.transforms.extract.timeline import Timeline, timeline_from_packets
 
 MakeVideo = Callable[..., Path]
 SIZE = (96, 64)
@@ -64,7 +64,7 @@ def test_the_small_frame_is_the_full_one_scaled(video: tuple[Media, Timeline], s
 
 
 def test_a_rotated_video_comes_upright(make_video: MakeVideo, tmp_path: Path) -> None:
-    from transforms.extract.ffmpeg import ffmpeg_path
+    from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
     plain = make_video("plain.mp4")
     command = [ffmpeg_path(), "-v", "error", "-display_rotation", "90", "-i", str(plain), "-c", "copy", str(tmp_path / "t.mp4")]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from transforms.extract.detect import Detections, iou
-from transforms.extract.track import PULL, TOLL, centred_box, track
+from motionshards.transforms.extract.detect import Detections, iou
+from motionshards.transforms.extract.track import PULL, TOLL, centred_box, track
 
 EXPECTED = centred_box(256)
 LEFT, RIGHT = (20.0, 60.0, 120.0, 160.0), (140.0, 60.0, 240.0, 160.0)

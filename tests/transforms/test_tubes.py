@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from schemas.errors import ClipRejected
-from transforms.extract.crop import fomm_tube_window, tube_window
-from transforms.extract.tubes import CutFinder, Tube, TubeBuilder, TubeRule, choose_face
+from motionshards.schemas.errors import ClipRejected
+from motionshards.transforms.extract.crop import fomm_tube_window, tube_window
+from motionshards.transforms.extract.tubes import CutFinder, Tube, TubeBuilder, TubeRule, choose_face
 
 Boxes = NDArray[np.float64]
 FRAME_PX = (640, 480)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from trainers.settings import require
+from motionshards.trainers.settings import require
 
 CHANNELS = 4
 """Of pictures: red, green, blue, alpha."""

@@ -7,7 +7,7 @@ are those of the published files.
 import torch
 from torch import Tensor, nn
 
-from trainers.precision import at_least_float32
+from motionshards.trainers.precision import at_least_float32
 
 _KERNEL = 7
 

@@ -9,12 +9,12 @@ with the fields of `Config`, which says in `base` where to start:
 
 from dataclasses import dataclass, field
 
-from dataset.views import PosePairs
-from trainers.face_rotator.architecture import Architecture
-from trainers.face_rotator.networks import NAMES
-from trainers.face_rotator.pose import MOST_DEG
-from trainers.settings import Stored, require
-from transforms.augment.augment import Augment
+from motionshards.dataset.views import PosePairs
+from motionshards.trainers.face_rotator.architecture import Architecture
+from motionshards.trainers.face_rotator.networks import NAMES
+from motionshards.trainers.face_rotator.pose import MOST_DEG
+from motionshards.trainers.settings import Stored, require
+from motionshards.transforms.augment.augment import Augment
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

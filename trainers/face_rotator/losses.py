@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from trainers.face_rotator.colour import to_frames
-from trainers.vgg import Vgg
+from motionshards.trainers.face_rotator.colour import to_frames
+from motionshards.trainers.vgg import Vgg
 
 TAPS = (3, 8, 15)
 """relu1_2, relu2_2 and relu3_3 of VGG16."""

@@ -10,8 +10,16 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from trainers.face_rotator.architecture import CHANNELS, POSE, Architecture
-from trainers.face_rotator.blocks import Head, ResBlock, down_block, flat_block, head_convolution, up_block, with_pose
+from motionshards.trainers.face_rotator.architecture import CHANNELS, POSE, Architecture
+from motionshards.trainers.face_rotator.blocks import (
+    Head,
+    ResBlock,
+    down_block,
+    flat_block,
+    head_convolution,
+    up_block,
+    with_pose,
+)
 
 NAMES = ("morpher", "rotator", "combiner")
 """In the order in which they are trained, and in which a picture goes through them."""

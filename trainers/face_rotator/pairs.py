@@ -5,10 +5,10 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-from dataset.batch import Batch
-from trainers.face_rotator.colour import to_pictures
-from trainers.face_rotator.config import TrainingConfig
-from trainers.face_rotator.pose import expression, rotation
+from motionshards.dataset.batch import Batch
+from motionshards.trainers.face_rotator.colour import to_pictures
+from motionshards.trainers.face_rotator.config import TrainingConfig
+from motionshards.trainers.face_rotator.pose import expression, rotation
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from trainers.face_rotator.colour import to_frames
+from motionshards.trainers.face_rotator.colour import to_frames
 
 
 def step_pictures(columns: Sequence[Tensor]) -> Tensor:

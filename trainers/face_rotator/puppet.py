@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainers.face_rotator.colour import light, to_linear, to_srgb, with_alpha
-from trainers.face_rotator.networks import warp
-from trainers.face_rotator.pose import MOST_DEG
-from trainers.face_rotator.restore import Restored
-from trainers.video import Picture
+from motionshards.trainers.face_rotator.colour import light, to_linear, to_srgb, with_alpha
+from motionshards.trainers.face_rotator.networks import warp
+from motionshards.trainers.face_rotator.pose import MOST_DEG
+from motionshards.trainers.face_rotator.restore import Restored
+from motionshards.trainers.video import Picture
 
 _LEAST_ALPHA = 0.5 / 255  # less is stored as 0
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from torch import nn
 
-from schemas.errors import ConfigError
-from trainers.checkpoint import OURS, load_networks, stored_config
-from trainers.face_rotator.architecture import Architecture
-from trainers.face_rotator.config import Config
-from trainers.face_rotator.networks import NAMES, is_trained, make_networks
-from trainers.weights import networks_of, plain_state, read
+from motionshards.schemas.errors import ConfigError
+from motionshards.trainers.checkpoint import OURS, load_networks, stored_config
+from motionshards.trainers.face_rotator.architecture import Architecture
+from motionshards.trainers.face_rotator.config import Config
+from motionshards.trainers.face_rotator.networks import NAMES, is_trained, make_networks
+from motionshards.trainers.weights import networks_of, plain_state, read
 
 _TELLING = {
     "color_change.0.weight": "morpher",

@@ -11,19 +11,19 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from dataset.batch import Batch
-from dataset.stream import ClipStream
-from dataset.views import PosePairs
-from schemas.errors import ConfigError
-from trainers import vgg
-from trainers.face_rotator.config import Config
-from trainers.face_rotator.losses import TAPS, PerceptualDistance, pixel_distance
-from trainers.face_rotator.networks import is_trained, make_networks
-from trainers.face_rotator.pairs import PosedPairs, posed_pairs
-from trainers.face_rotator.pictures import step_pictures
-from trainers.face_rotator.restore import fill
-from trainers.parallel import mean_over_processes, same_everywhere, update
-from trainers.task import ConfiguredPlan, Means
+from motionshards.dataset.batch import Batch
+from motionshards.dataset.stream import ClipStream
+from motionshards.dataset.views import PosePairs
+from motionshards.schemas.errors import ConfigError
+from motionshards.trainers import vgg
+from motionshards.trainers.face_rotator.config import Config
+from motionshards.trainers.face_rotator.losses import TAPS, PerceptualDistance, pixel_distance
+from motionshards.trainers.face_rotator.networks import is_trained, make_networks
+from motionshards.trainers.face_rotator.pairs import PosedPairs, posed_pairs
+from motionshards.trainers.face_rotator.pictures import step_pictures
+from motionshards.trainers.face_rotator.restore import fill
+from motionshards.trainers.parallel import mean_over_processes, same_everywhere, update
+from motionshards.trainers.task import ConfiguredPlan, Means
 
 _SHOWN = 4
 

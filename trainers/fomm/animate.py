@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainers.fomm.hull import LEAST_AREA
-from trainers.fomm.keypoints import Keypoints
-from trainers.fomm.normalize import hull_areas
-from trainers.video import Picture
+from motionshards.trainers.fomm.hull import LEAST_AREA
+from motionshards.trainers.fomm.keypoints import Keypoints
+from motionshards.trainers.fomm.normalize import hull_areas
+from motionshards.trainers.video import Picture
 
 logger = logging.getLogger("motionshards")
 

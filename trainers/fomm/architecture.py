@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from trainers.settings import require
+from motionshards.trainers.settings import require
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from schemas.errors import ConfigError
-from trainers.faces import find_landmarks
-from trainers.fomm.normalize import hull_areas
-from trainers.video import Picture
-from transforms.extract.landmarks.models import FaceModel
+from motionshards.schemas.errors import ConfigError
+from motionshards.trainers.faces import find_landmarks
+from motionshards.trainers.fomm.normalize import hull_areas
+from motionshards.trainers.video import Picture
+from motionshards.transforms.extract.landmarks.models import FaceModel
 
 logger = logging.getLogger("motionshards")
 

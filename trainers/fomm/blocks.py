@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from trainers.precision import at_least_float32, unrounded
+from motionshards.trainers.precision import at_least_float32, unrounded
 
 
 class SameBlock(nn.Module):

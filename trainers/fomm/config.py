@@ -10,9 +10,9 @@ names or a YAML file with the fields of `Config`, which says in `base` where to 
 
 from dataclasses import dataclass, field
 
-from trainers.fomm.architecture import Architecture, DiscriminatorConfig, require_scales
-from trainers.settings import Stored, require
-from transforms.augment.augment import Augment
+from motionshards.trainers.fomm.architecture import Architecture, DiscriminatorConfig, require_scales
+from motionshards.trainers.settings import Stored, require
+from motionshards.transforms.augment.augment import Augment
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

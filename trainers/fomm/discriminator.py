@@ -12,9 +12,9 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.nn.utils import spectral_norm
 
-from trainers.fomm.architecture import Architecture
-from trainers.fomm.blocks import gaussian
-from trainers.fomm.keypoints import Keypoints
+from motionshards.trainers.fomm.architecture import Architecture
+from motionshards.trainers.fomm.blocks import gaussian
+from motionshards.trainers.fomm.keypoints import Keypoints
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

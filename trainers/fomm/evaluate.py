@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainers.fomm.animate import Networks
-from transforms.extract.landmarks.models import FaceModel
+from motionshards.trainers.fomm.animate import Networks
+from motionshards.transforms.extract.landmarks.models import FaceModel
 
 Pixels = NDArray[np.uint8]
 

@@ -14,14 +14,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from schemas.atomic import replacing, write_whole
-from schemas.errors import ConfigError
-from trainers.fomm.architecture import Architecture
-from trainers.fomm.config import Config
-from trainers.fomm.generator import OcclusionAwareGenerator
-from trainers.fomm.graphs import Graph, graphs
-from trainers.fomm.keypoints import KPDetector
-from trainers.fomm.onnx_backend import EXPORT_JSON, GRAPHS, VERSION, OnnxGraph, sha256
+from motionshards.schemas.atomic import replacing, write_whole
+from motionshards.schemas.errors import ConfigError
+from motionshards.trainers.fomm.architecture import Architecture
+from motionshards.trainers.fomm.config import Config
+from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
+from motionshards.trainers.fomm.graphs import Graph, graphs
+from motionshards.trainers.fomm.keypoints import KPDetector
+from motionshards.trainers.fomm.onnx_backend import EXPORT_JSON, GRAPHS, VERSION, OnnxGraph, sha256
 
 FORMATS = {"onnx": ".onnx", "torch": ".pt2"}
 OPSET = 20

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from trainers.fomm.blocks import DownBlock, ResBlock, SameBlock, UpBlock
-from trainers.fomm.generator import OcclusionAwareGenerator
-from trainers.fomm.keypoints import Keypoints, KPDetector
-from trainers.fomm.normalize import normalize_keypoints
+from motionshards.trainers.fomm.blocks import DownBlock, ResBlock, SameBlock, UpBlock
+from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
+from motionshards.trainers.fomm.keypoints import Keypoints, KPDetector
+from motionshards.trainers.fomm.normalize import normalize_keypoints
 
 N = TypeVar("N", bound=nn.Module)
 

@@ -8,11 +8,11 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from trainers.fomm.architecture import Architecture
-from trainers.fomm.blocks import DownBlock, ResBlock, SameBlock, UpBlock, resized, warp
-from trainers.fomm.keypoints import Keypoints
-from trainers.fomm.motion import DenseMotion, Motion
-from trainers.precision import at_least_float32
+from motionshards.trainers.fomm.architecture import Architecture
+from motionshards.trainers.fomm.blocks import DownBlock, ResBlock, SameBlock, UpBlock, resized, warp
+from motionshards.trainers.fomm.keypoints import Keypoints
+from motionshards.trainers.fomm.motion import DenseMotion, Motion
+from motionshards.trainers.precision import at_least_float32
 
 _KERNEL = 7
 

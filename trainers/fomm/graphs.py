@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from trainers.fomm.generator import OcclusionAwareGenerator
-from trainers.fomm.hull import LEAST_AREA, hull_area
-from trainers.fomm.keypoints import Keypoints, KPDetector, inverse_2x2, product_2x2
-from trainers.fomm.onnx_backend import GRAPHS
+from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
+from motionshards.trainers.fomm.hull import LEAST_AREA, hull_area
+from motionshards.trainers.fomm.keypoints import Keypoints, KPDetector, inverse_2x2, product_2x2
+from motionshards.trainers.fomm.onnx_backend import GRAPHS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

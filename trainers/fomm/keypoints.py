@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from trainers.fomm.architecture import Architecture
-from trainers.fomm.blocks import Hourglass, coordinate_grid, reduction
-from trainers.precision import at_least_float32, unrounded
+from motionshards.trainers.fomm.architecture import Architecture
+from motionshards.trainers.fomm.blocks import Hourglass, coordinate_grid, reduction
+from motionshards.trainers.precision import at_least_float32, unrounded
 
 _KERNEL = 7
 _LEAST = 1e-6  # that a determinant is taken for

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from trainers.fomm.blocks import reduction
-from trainers.fomm.config import Config
-from trainers.fomm.discriminator import Verdict
-from trainers.fomm.generator import Generated
-from trainers.fomm.keypoints import Keypoints, inverse_2x2, product_2x2
-from trainers.precision import at_least_float32
-from trainers.vgg import Vgg
-from transforms.augment.tps import Warp
+from motionshards.trainers.fomm.blocks import reduction
+from motionshards.trainers.fomm.config import Config
+from motionshards.trainers.fomm.discriminator import Verdict
+from motionshards.trainers.fomm.generator import Generated
+from motionshards.trainers.fomm.keypoints import Keypoints, inverse_2x2, product_2x2
+from motionshards.trainers.precision import at_least_float32
+from motionshards.trainers.vgg import Vgg
+from motionshards.transforms.augment.tps import Warp
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from trainers.fomm.architecture import Architecture
-from trainers.fomm.blocks import Hourglass, coordinate_grid, gaussian, reduction, warp
-from trainers.fomm.keypoints import Keypoints, inverse_2x2, product_2x2
-from trainers.precision import at_least_float32
+from motionshards.trainers.fomm.architecture import Architecture
+from motionshards.trainers.fomm.blocks import Hourglass, coordinate_grid, gaussian, reduction, warp
+from motionshards.trainers.fomm.keypoints import Keypoints, inverse_2x2, product_2x2
+from motionshards.trainers.precision import at_least_float32
 
 _KERNEL = 7
 

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from scipy.spatial import ConvexHull, QhullError
 from torch import Tensor
 
-from trainers.fomm.hull import LEAST_AREA
-from trainers.fomm.keypoints import Keypoints, inverse_2x2, product_2x2
+from motionshards.trainers.fomm.hull import LEAST_AREA
+from motionshards.trainers.fomm.keypoints import Keypoints, inverse_2x2, product_2x2
 
 logger = logging.getLogger("motionshards")
 

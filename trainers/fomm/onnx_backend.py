@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.errors import ConfigError
+from motionshards.schemas.errors import ConfigError
 
 logger = logging.getLogger("motionshards")
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from trainers.fomm.keypoints import Keypoints
-from trainers.fomm.onnx_backend import Array, OnnxBackend
+from motionshards.trainers.fomm.keypoints import Keypoints
+from motionshards.trainers.fomm.onnx_backend import Array, OnnxBackend
 
 
 class OnnxNetworks:

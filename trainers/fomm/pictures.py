@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from trainers.fomm.generator import deform
-from trainers.fomm.keypoints import Keypoints
-from trainers.fomm.losses import GeneratorResult
+from motionshards.trainers.fomm.generator import deform
+from motionshards.trainers.fomm.keypoints import Keypoints
+from motionshards.trainers.fomm.losses import GeneratorResult
 
 _RADIUS = 0.012
 

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from trainers import settings
-from trainers.checkpoint import load_networks, stored_config
-from trainers.fomm.config import CONFIGS, Config
-from trainers.fomm.generator import OcclusionAwareGenerator
-from trainers.fomm.keypoints import KPDetector
-from trainers.weights import read
+from motionshards.trainers import settings
+from motionshards.trainers.checkpoint import load_networks, stored_config
+from motionshards.trainers.fomm.config import CONFIGS, Config
+from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
+from motionshards.trainers.fomm.keypoints import KPDetector
+from motionshards.trainers.weights import read
 
 
 def restore(path: Path, choice: str | None = None) -> tuple[Config, KPDetector, OcclusionAwareGenerator]:

@@ -10,20 +10,20 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, MultiStepLR
 
-from dataset.batch import Batch
-from dataset.stream import ClipStream
-from dataset.views import Pairs
-from trainers import vgg
-from trainers.checkpoint import load_networks
-from trainers.fomm.config import Config
-from trainers.fomm.discriminator import MultiScaleDiscriminator
-from trainers.fomm.generator import OcclusionAwareGenerator
-from trainers.fomm.keypoints import KPDetector
-from trainers.fomm.losses import DiscriminatorLoss, GeneratorLoss, GeneratorResult
-from trainers.fomm.pictures import step_pictures
-from trainers.parallel import same_everywhere, update
-from trainers.task import ConfiguredPlan, Means
-from transforms.augment.tps import Warp
+from motionshards.dataset.batch import Batch
+from motionshards.dataset.stream import ClipStream
+from motionshards.dataset.views import Pairs
+from motionshards.trainers import vgg
+from motionshards.trainers.checkpoint import load_networks
+from motionshards.trainers.fomm.config import Config
+from motionshards.trainers.fomm.discriminator import MultiScaleDiscriminator
+from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
+from motionshards.trainers.fomm.keypoints import KPDetector
+from motionshards.trainers.fomm.losses import DiscriminatorLoss, GeneratorLoss, GeneratorResult
+from motionshards.trainers.fomm.pictures import step_pictures
+from motionshards.trainers.parallel import same_everywhere, update
+from motionshards.trainers.task import ConfiguredPlan, Means
+from motionshards.transforms.augment.tps import Warp
 
 _SHOWN = 4
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from schemas.action_units import INTENSITIES
-from trainers.settings import require
+from motionshards.schemas.action_units import INTENSITIES
+from motionshards.trainers.settings import require
 
 AUS = len(INTENSITIES)
 _MOST_HALVINGS = 6

@@ -10,9 +10,9 @@ with the fields of `Config`:
 
 from dataclasses import dataclass, field
 
-from trainers.ganimation.architecture import Architecture
-from trainers.settings import Stored, require
-from transforms.augment.augment import Augment
+from motionshards.trainers.ganimation.architecture import Architecture
+from motionshards.trainers.settings import Stored, require
+from motionshards.transforms.augment.augment import Augment
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from schemas.action_units import INTENSITIES, LEAST_CONFIDENCE, MOST, PRESENCES
-from schemas.errors import ConfigError
-from trainers.faces import lay_back
-from trainers.ganimation.networks import Generator, Painting
-from trainers.video import Picture, cut_window
-from transforms.extract.crop import Window
+from motionshards.schemas.action_units import INTENSITIES, LEAST_CONFIDENCE, MOST, PRESENCES
+from motionshards.schemas.errors import ConfigError
+from motionshards.trainers.faces import lay_back
+from motionshards.trainers.ganimation.networks import Generator, Painting
+from motionshards.trainers.video import Picture, cut_window
+from motionshards.transforms.extract.crop import Window
 
 Intensities = NDArray[np.float32]
 """[17] in the order of INTENSITIES, 0 to 1."""

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from trainers.ganimation.config import LossWeights
-from trainers.ganimation.networks import Painting
+from motionshards.trainers.ganimation.config import LossWeights
+from motionshards.trainers.ganimation.networks import Painting
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,8 +11,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from trainers.ganimation.architecture import AUS, Architecture
-from trainers.precision import at_least_float32
+from motionshards.trainers.ganimation.architecture import AUS, Architecture
+from motionshards.trainers.precision import at_least_float32
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from trainers.ganimation.losses import Part
+from motionshards.trainers.ganimation.losses import Part
 
 
 @torch.no_grad()

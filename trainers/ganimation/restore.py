@@ -11,12 +11,12 @@ from typing import Any
 
 from torch import nn
 
-from schemas.errors import ConfigError
-from trainers import settings
-from trainers.checkpoint import load_networks, stored_config
-from trainers.ganimation.config import CONFIGS, Config
-from trainers.ganimation.networks import Generator
-from trainers.weights import networks_of, plain_state, read
+from motionshards.schemas.errors import ConfigError
+from motionshards.trainers import settings
+from motionshards.trainers.checkpoint import load_networks, stored_config
+from motionshards.trainers.ganimation.config import CONFIGS, Config
+from motionshards.trainers.ganimation.networks import Generator
+from motionshards.trainers.weights import networks_of, plain_state, read
 
 GENERATOR, CRITIC = "G", "D"
 _UNUSED = ("running_mean", "running_var", "num_batches_tracked")

@@ -10,18 +10,18 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
-from dataset.batch import Batch
-from dataset.stream import ClipStream
-from dataset.views import Singles
-from schemas.action_units import MOST
-from trainers.ganimation.architecture import AUS
-from trainers.ganimation.config import Config
-from trainers.ganimation.losses import Part, critic_losses, generator_losses, gradient_penalty
-from trainers.ganimation.networks import Critic, Generator
-from trainers.ganimation.pictures import step_pictures
-from trainers.ganimation.restore import CRITIC, GENERATOR, begin
-from trainers.parallel import mean_over_processes, same_everywhere, update
-from trainers.task import ConfiguredPlan, Means
+from motionshards.dataset.batch import Batch
+from motionshards.dataset.stream import ClipStream
+from motionshards.dataset.views import Singles
+from motionshards.schemas.action_units import MOST
+from motionshards.trainers.ganimation.architecture import AUS
+from motionshards.trainers.ganimation.config import Config
+from motionshards.trainers.ganimation.losses import Part, critic_losses, generator_losses, gradient_penalty
+from motionshards.trainers.ganimation.networks import Critic, Generator
+from motionshards.trainers.ganimation.pictures import step_pictures
+from motionshards.trainers.ganimation.restore import CRITIC, GENERATOR, begin
+from motionshards.trainers.parallel import mean_over_processes, same_everywhere, update
+from motionshards.trainers.task import ConfiguredPlan, Means
 
 _SHOWN = 4
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from trainers.settings import require
+from motionshards.trainers.settings import require
 
 _WIDEST = 8
 _LEAST_HALVINGS = 4

@@ -10,8 +10,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.nn.utils import spectral_norm
 
-from trainers.precision import at_least_float32
-from trainers.talking_heads.architecture import Architecture
+from motionshards.trainers.precision import at_least_float32
+from motionshards.trainers.talking_heads.architecture import Architecture
 
 DEVIATION = 0.02
 """Of the normal distribution that weights are drawn from at first, with mean 1 for the scales of norms, else 0."""

@@ -9,9 +9,9 @@
 
 from dataclasses import dataclass, field
 
-from trainers.settings import Stored, require
-from trainers.talking_heads.architecture import Architecture
-from transforms.augment.augment import Augment
+from motionshards.trainers.settings import Stored, require
+from motionshards.trainers.talking_heads.architecture import Architecture
+from motionshards.transforms.augment.augment import Augment
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

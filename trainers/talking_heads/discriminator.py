@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from trainers.talking_heads.architecture import Architecture
-from trainers.talking_heads.blocks import DEVIATION, Downward, NormedResidual, brightest
+from motionshards.trainers.talking_heads.architecture import Architecture
+from motionshards.trainers.talking_heads.blocks import DEVIATION, Downward, NormedResidual, brightest
 
 _FRAME_AND_LANDMARKS = 6
 

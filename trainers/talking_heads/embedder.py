@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from trainers.talking_heads.architecture import Architecture
-from trainers.talking_heads.blocks import Downward, brightest
+from motionshards.trainers.talking_heads.architecture import Architecture
+from motionshards.trainers.talking_heads.blocks import Downward, brightest
 
 _FRAME_AND_LANDMARKS = 6
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dataset.batch import Batch
-from transforms.augment.drawing import SEED_WIDTH_PX, landmark_images
+from motionshards.dataset.batch import Batch
+from motionshards.transforms.augment.drawing import SEED_WIDTH_PX, landmark_images
 
 _SEED_SIZE = 256
 

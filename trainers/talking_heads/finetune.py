@@ -12,17 +12,17 @@ import torch
 from torch import Tensor
 from torch.optim import Adam
 
-from trainers import settings
-from trainers.checkpoint import load_networks, stored_config
-from trainers.parallel import update
-from trainers.talking_heads.config import CONFIGS, Config, TrainingConfig
-from trainers.talking_heads.discriminator import Discriminator
-from trainers.talking_heads.embedder import Embedder
-from trainers.talking_heads.episodes import Goals
-from trainers.talking_heads.generator import Generator
-from trainers.talking_heads.losses import PictureLoss, hinge_loss
-from trainers.talking_heads.person import Person
-from trainers.weights import read
+from motionshards.trainers import settings
+from motionshards.trainers.checkpoint import load_networks, stored_config
+from motionshards.trainers.parallel import update
+from motionshards.trainers.talking_heads.config import CONFIGS, Config, TrainingConfig
+from motionshards.trainers.talking_heads.discriminator import Discriminator
+from motionshards.trainers.talking_heads.embedder import Embedder
+from motionshards.trainers.talking_heads.episodes import Goals
+from motionshards.trainers.talking_heads.generator import Generator
+from motionshards.trainers.talking_heads.losses import PictureLoss, hinge_loss
+from motionshards.trainers.talking_heads.person import Person
+from motionshards.trainers.weights import read
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from trainers.precision import at_least_float32, unrounded
-from trainers.talking_heads.architecture import Architecture
-from trainers.talking_heads.blocks import DEVIATION, Attention, ResDown, ResUp, StyledResidual, instance_norm
+from motionshards.trainers.precision import at_least_float32, unrounded
+from motionshards.trainers.talking_heads.architecture import Architecture
+from motionshards.trainers.talking_heads.blocks import DEVIATION, Attention, ResDown, ResUp, StyledResidual, instance_norm
 
 logger = logging.getLogger("motionshards")
 

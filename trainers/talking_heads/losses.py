@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from trainers.talking_heads.config import LossWeights
-from trainers.talking_heads.discriminator import Verdict
-from trainers.talking_heads.episodes import Goals
-from trainers.vgg import Vgg
+from motionshards.trainers.talking_heads.config import LossWeights
+from motionshards.trainers.talking_heads.discriminator import Verdict
+from motionshards.trainers.talking_heads.episodes import Goals
+from motionshards.trainers.vgg import Vgg
 
 VGG19_TAPS = (1, 6, 11, 20, 29)
 VGGFACE_TAPS = (1, 6, 11, 18, 25)

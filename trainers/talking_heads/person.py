@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from schemas.atomic import replacing
-from schemas.errors import ConfigError
-from trainers.checkpoint import OURS, load_networks, stored_config
-from trainers.talking_heads.config import Config
-from trainers.talking_heads.generator import Generator
-from trainers.talking_heads.videos import VIDEOS
-from trainers.weights import read
+from motionshards.schemas.atomic import replacing
+from motionshards.schemas.errors import ConfigError
+from motionshards.trainers.checkpoint import OURS, load_networks, stored_config
+from motionshards.trainers.talking_heads.config import Config
+from motionshards.trainers.talking_heads.generator import Generator
+from motionshards.trainers.talking_heads.videos import VIDEOS
+from motionshards.trainers.weights import read
 
 _PERSON, _LANDMARKS = "person", "landmarks"
 _VERSION = 1

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from schemas.errors import ConfigError
-from trainers.faces import face_window, find_landmarks, to_window
-from trainers.images import BACKGROUND, read_image
-from trainers.talking_heads.episodes import Goals, draw
-from trainers.video import Driving, Picture, cut_window
-from transforms.extract.crop import Window
-from transforms.extract.landmarks import models
-from transforms.extract.landmarks.models import FaceModel
+from motionshards.schemas.errors import ConfigError
+from motionshards.trainers.faces import face_window, find_landmarks, to_window
+from motionshards.trainers.images import BACKGROUND, read_image
+from motionshards.trainers.talking_heads.episodes import Goals, draw
+from motionshards.trainers.video import Driving, Picture, cut_window
+from motionshards.transforms.extract.crop import Window
+from motionshards.transforms.extract.landmarks import models
+from motionshards.transforms.extract.landmarks.models import FaceModel
 
 logger = logging.getLogger("motionshards")
 

@@ -10,20 +10,20 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from dataset.batch import Batch
-from dataset.stream import ClipStream
-from dataset.views import KPlusOne
-from trainers import vgg
-from trainers.checkpoint import load_networks
-from trainers.parallel import same_everywhere, update
-from trainers.talking_heads.config import Config
-from trainers.talking_heads.discriminator import Discriminator
-from trainers.talking_heads.embedder import Embedder, averaged
-from trainers.talking_heads.episodes import Episodes, episodes
-from trainers.talking_heads.generator import Generator
-from trainers.talking_heads.losses import VGG19_TAPS, VGGFACE_TAPS, PictureLoss, hinge_loss, match_loss
-from trainers.talking_heads.videos import VIDEOS, fitted, known_videos, videos_of
-from trainers.task import ConfiguredPlan, Means
+from motionshards.dataset.batch import Batch
+from motionshards.dataset.stream import ClipStream
+from motionshards.dataset.views import KPlusOne
+from motionshards.trainers import vgg
+from motionshards.trainers.checkpoint import load_networks
+from motionshards.trainers.parallel import same_everywhere, update
+from motionshards.trainers.talking_heads.config import Config
+from motionshards.trainers.talking_heads.discriminator import Discriminator
+from motionshards.trainers.talking_heads.embedder import Embedder, averaged
+from motionshards.trainers.talking_heads.episodes import Episodes, episodes
+from motionshards.trainers.talking_heads.generator import Generator
+from motionshards.trainers.talking_heads.losses import VGG19_TAPS, VGGFACE_TAPS, PictureLoss, hinge_loss, match_loss
+from motionshards.trainers.talking_heads.videos import VIDEOS, fitted, known_videos, videos_of
+from motionshards.trainers.task import ConfiguredPlan, Means
 
 _SHOWN = 4
 

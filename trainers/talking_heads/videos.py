@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dataset.stream import ClipStream
-from schemas.errors import ConfigError
-from trainers.checkpoint import OURS
-from trainers.talking_heads.episodes import video_of
+from motionshards.dataset.stream import ClipStream
+from motionshards.schemas.errors import ConfigError
+from motionshards.trainers.checkpoint import OURS
+from motionshards.trainers.talking_heads.episodes import video_of
 
 logger = logging.getLogger("motionshards")
 

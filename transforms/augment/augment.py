@@ -6,11 +6,11 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from transforms.augment.clips import Clips
-from transforms.augment.colour import jitter
-from transforms.augment.draws import Draws
-from transforms.augment.flip import mirror_frames, mirror_landmarks, mirror_pose, reverse_time
-from transforms.augment.resize import resize_frames, resize_landmarks
+from motionshards.transforms.augment.clips import Clips
+from motionshards.transforms.augment.colour import jitter
+from motionshards.transforms.augment.draws import Draws
+from motionshards.transforms.augment.flip import mirror_frames, mirror_landmarks, mirror_pose, reverse_time
+from motionshards.transforms.augment.resize import resize_frames, resize_landmarks
 
 AnyClips = TypeVar("AnyClips", bound=Clips)
 

@@ -17,9 +17,9 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.errors import ClipRejected
-from schemas.records import Crop, Frames, Placement
-from transforms.extract.ffmpeg import MAX_PIXELS
+from motionshards.schemas.errors import ClipRejected
+from motionshards.schemas.records import Crop, Frames, Placement
+from motionshards.transforms.extract.ffmpeg import MAX_PIXELS
 
 Window = tuple[int, int, int, int]
 

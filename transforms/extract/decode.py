@@ -6,14 +6,14 @@ import ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.errors import ClipRejected
-from schemas.records import Frames
-from transforms.extract.crop import Window
-from transforms.extract.ffmpeg import RAW_OUTPUT, FfmpegResult, safe_input_options
-from transforms.extract.frame_log import FrameLog
-from transforms.extract.hdr import tone_mapped
-from transforms.extract.media import INPUT, Media, run_on
-from transforms.extract.timeline import Timeline
+from motionshards.schemas.errors import ClipRejected
+from motionshards.schemas.records import Frames
+from motionshards.transforms.extract.crop import Window
+from motionshards.transforms.extract.ffmpeg import RAW_OUTPUT, FfmpegResult, safe_input_options
+from motionshards.transforms.extract.frame_log import FrameLog
+from motionshards.transforms.extract.hdr import tone_mapped
+from motionshards.transforms.extract.media import INPUT, Media, run_on
+from motionshards.transforms.extract.timeline import Timeline
 
 # swscale's fast paths differ between processors; these flags choose the exact ones, so that bytes do not.
 SCALER = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"

@@ -6,7 +6,7 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from schemas.config import MOST_SIZE_PX
+from motionshards.schemas.config import MOST_SIZE_PX
 
 MOST_DECODED_BYTES = 1 << 30  # of the frames of a sample that is decoded whole; views of a stream decode what they pick
 MOST_SCANS = 100  # of a progressive JPEG, which has some ten: each costs a pass over all blocks, and may have a few bytes

@@ -12,8 +12,8 @@ import ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.errors import ClipRejected
-from schemas.records import Display
+from motionshards.schemas.errors import ClipRejected
+from motionshards.schemas.records import Display
 
 MAX_FRAMES = 2_000_000
 DENSEST_HZ = 1000.0

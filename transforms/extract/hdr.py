@@ -8,8 +8,8 @@ import subprocess
 
 import ffmpeg
 
-from schemas.errors import ClipRejected
-from transforms.extract.ffmpeg import ffmpeg_path
+from motionshards.schemas.errors import ClipRejected
+from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
 _NEEDED = ("zscale", "tonemap")
 # Of SDR white in HDR video, ITU-R BT.2408.

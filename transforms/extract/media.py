@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import ffmpeg
 
-from schemas.errors import ClipRejected
-from transforms.extract.ffmpeg import MEMORY_BYTES, FfmpegResult, run_ffmpeg
+from motionshards.schemas.errors import ClipRejected
+from motionshards.transforms.extract.ffmpeg import MEMORY_BYTES, FfmpegResult, run_ffmpeg
 
 # What stands for the file in ffmpeg-python's graphs, which cannot take names that are not UTF-8.
 INPUT = "file:INPUT"

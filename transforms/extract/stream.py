@@ -10,13 +10,13 @@ import ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.errors import ClipRejected
-from transforms.extract.decode import SCALER, check_frames, frame_choice, seek_s
-from transforms.extract.ffmpeg import RAW_OUTPUT, Running, safe_input_options
-from transforms.extract.frame_log import FrameLog
-from transforms.extract.hdr import tone_mapped
-from transforms.extract.media import INPUT, Media, arguments_for, check_result, rejecting_timeouts
-from transforms.extract.timeline import Timeline
+from motionshards.schemas.errors import ClipRejected
+from motionshards.transforms.extract.decode import SCALER, check_frames, frame_choice, seek_s
+from motionshards.transforms.extract.ffmpeg import RAW_OUTPUT, Running, safe_input_options
+from motionshards.transforms.extract.frame_log import FrameLog
+from motionshards.transforms.extract.hdr import tone_mapped
+from motionshards.transforms.extract.media import INPUT, Media, arguments_for, check_result, rejecting_timeouts
+from motionshards.transforms.extract.timeline import Timeline
 
 Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 

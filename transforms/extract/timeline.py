@@ -16,10 +16,10 @@ import ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.errors import ClipRejected
-from transforms.extract.ffmpeg import safe_input_options
-from transforms.extract.frame_log import HDR_TRANSFERS, SQUARE, FrameLog, aspect, check_count, in_seconds
-from transforms.extract.media import INPUT, Media, run_on
+from motionshards.schemas.errors import ClipRejected
+from motionshards.transforms.extract.ffmpeg import safe_input_options
+from motionshards.transforms.extract.frame_log import HDR_TRANSFERS, SQUARE, FrameLog, aspect, check_count, in_seconds
+from motionshards.transforms.extract.media import INPUT, Media, run_on
 
 _HEADER_IS_OFF = 0.005
 # Decoding times of the container may go backwards, or be guessed wrongly by ffmpeg, which then refuses to list the packets. They

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.records import FaceTrack
-from transforms.extract.detect import Detections, iou
+from motionshards.schemas.records import FaceTrack
+from motionshards.transforms.extract.detect import Detections, iou
 
 # The crop was made around the face, so where a face stands says more than how still it holds.
 PULL = 3.0

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from transforms.extract.detect import iou
+from motionshards.transforms.extract.detect import iou
 
 Box = NDArray[np.float64]
 

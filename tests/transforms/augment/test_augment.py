@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from transforms.augment.augment import FOMM, FOMM_FASHION, Augment
-from transforms.augment.clips import Clips
-from transforms.augment.draws import Draws
-from transforms.augment.flip import MIRROR_68
+from motionshards.transforms.augment.augment import FOMM, FOMM_FASHION, Augment
+from motionshards.transforms.augment.clips import Clips
+from motionshards.transforms.augment.draws import Draws
+from motionshards.transforms.augment.flip import MIRROR_68
 
 EVERYTHING = Augment(flip=0.5, time_flip=0.5, brightness=0.3, contrast=0.3, saturation=0.3, hue=0.2, crop=0.6, size=40)
 COUNT, N, SIDE = 9, 3, 48

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 from torch import Tensor
 
-from transforms.augment.colour import BRIGHTNESS, CONTRAST, HUE, SATURATION, jitter, turn_hue
+from motionshards.transforms.augment.colour import BRIGHTNESS, CONTRAST, HUE, SATURATION, jitter, turn_hue
 
 Array = NDArray[np.float64]
 

@@ -6,8 +6,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from transforms.augment.drawing import SEED_WIDTH_PX, landmark_images
-from transforms.extract.quality.face_model import FACE_68_MM
+from motionshards.transforms.augment.drawing import SEED_WIDTH_PX, landmark_images
+from motionshards.transforms.extract.quality.face_model import FACE_68_MM
 
 Array = NDArray[np.float64]
 

@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from transforms.augment.drawing import landmark_images
-from transforms.augment.flip import MIRROR_68, mirror_frames, mirror_landmarks, mirror_pose, reverse_time
-from transforms.extract.quality.face_model import FACE_68_MM
-from transforms.extract.quality.face_model import MIRROR_68 as MEASURED
-from transforms.extract.quality.pose import head_pose
+from motionshards.transforms.augment.drawing import landmark_images
+from motionshards.transforms.augment.flip import MIRROR_68, mirror_frames, mirror_landmarks, mirror_pose, reverse_time
+from motionshards.transforms.extract.quality.face_model import FACE_68_MM
+from motionshards.transforms.extract.quality.face_model import MIRROR_68 as MEASURED
+from motionshards.transforms.extract.quality.pose import head_pose
 
 SIDE = 128
 SOME = torch.tensor([True, False, True])

@@ -7,7 +7,7 @@ import torch.nn.functional as F  # noqa: N812
 from PIL import Image
 from torch import Tensor
 
-from transforms.augment.resize import resize_frames, resize_landmarks
+from motionshards.transforms.augment.resize import resize_frames, resize_landmarks
 
 
 def noise(height: int = 40, width: int = 56) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from transforms.augment.tps import Warp, pixel_grid
+from motionshards.transforms.augment.tps import Warp, pixel_grid
 
 Array = NDArray[np.float64]
 

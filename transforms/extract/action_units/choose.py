@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.action_units import INTENSITIES, LEAST_CONFIDENCE, PRESENCES, ActionUnits, AuFile
-from transforms.extract.action_units.rows import Row
+from motionshards.schemas.action_units import INTENSITIES, LEAST_CONFIDENCE, PRESENCES, ActionUnits, AuFile
+from motionshards.transforms.extract.action_units.rows import Row
 
 # Box of the landmarks over box of a detector: about 0.6 on the same face.
 LEAST_OVERLAP = 0.2

@@ -11,12 +11,12 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from schemas.action_units import ActionUnits, AuFile
-from schemas.errors import ClipRejected
-from schemas.layout import path_to_uri, planned_key, unescaped, uri_to_path
-from transforms.extract.action_units.choose import as_action_units, face_of
-from transforms.extract.action_units.rows import CsvLines, Row, read_rows
-from transforms.extract.action_units.source import StoredClip
+from motionshards.schemas.action_units import ActionUnits, AuFile
+from motionshards.schemas.errors import ClipRejected
+from motionshards.schemas.layout import path_to_uri, planned_key, unescaped, uri_to_path
+from motionshards.transforms.extract.action_units.choose import as_action_units, face_of
+from motionshards.transforms.extract.action_units.rows import CsvLines, Row, read_rows
+from motionshards.transforms.extract.action_units.source import StoredClip
 
 # OpenFace's decoder and ours may disagree about the last frame of a file.
 _SLACK = 1

@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from schemas.action_units import ActionUnits
-from schemas.errors import BuildFailed, ClipRejected
-from transforms.extract.action_units.choose import as_action_units, face_of
-from transforms.extract.action_units.process import Ended, run_limited
-from transforms.extract.action_units.rows import CsvLines, Row, read_rows
-from transforms.extract.action_units.source import StoredClip
+from motionshards.schemas.action_units import ActionUnits
+from motionshards.schemas.errors import BuildFailed, ClipRejected
+from motionshards.transforms.extract.action_units.choose import as_action_units, face_of
+from motionshards.transforms.extract.action_units.process import Ended, run_limited
+from motionshards.transforms.extract.action_units.rows import CsvLines, Row, read_rows
+from motionshards.transforms.extract.action_units.source import StoredClip
 
 PROGRAM = "FeatureExtraction"
 FLAGS = ("-aus", "-2Dfp", "-au_static")

@@ -4,10 +4,10 @@ import os
 import shlex
 from pathlib import Path
 
-from schemas.errors import ConfigError
-from transforms.extract.action_units.csv_folder import CsvFolder
-from transforms.extract.action_units.openface import PROGRAM, START_S, OpenFace, program_at
-from transforms.extract.action_units.source import AuSource
+from motionshards.schemas.errors import ConfigError
+from motionshards.transforms.extract.action_units.csv_folder import CsvFolder
+from motionshards.transforms.extract.action_units.openface import PROGRAM, START_S, OpenFace, program_at
+from motionshards.transforms.extract.action_units.source import AuSource
 
 EXPECTED = "none, openface or csv:DIR"
 _BIN = "OPENFACE_BIN"

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.action_units import INTENSITIES, MOST, PRESENCES
+from motionshards.schemas.action_units import INTENSITIES, MOST, PRESENCES
 
 _COLUMNS = ("confidence", "success", *(f"{name}_r" for name in INTENSITIES), *(f"{name}_c" for name in PRESENCES))
 _POINTS = (*(f"x_{number}" for number in range(68)), *(f"y_{number}" for number in range(68)))

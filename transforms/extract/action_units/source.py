@@ -8,8 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.action_units import ActionUnits
-from schemas.errors import ClipRejected
+from motionshards.schemas.action_units import ActionUnits
+from motionshards.schemas.errors import ClipRejected
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,10 @@ import dlib
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.errors import ConfigError
-from schemas.records import Landmarks
-from transforms.extract.detect import Detections
-from transforms.extract.landmarks.options import ModelOptions
+from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.records import Landmarks
+from motionshards.transforms.extract.detect import Detections
+from motionshards.transforms.extract.landmarks.options import ModelOptions
 
 _DATA = "shape_predictor_68_face_landmarks.dat"
 # The detector's window is 80 px. Images are searched at about this size, so that the smallest face found is about a third

@@ -11,15 +11,15 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.errors import ConfigError
-from schemas.records import Landmarks
-from transforms.extract.detect import Detections
-from transforms.extract.landmarks.options import ModelOptions
+from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.records import Landmarks
+from motionshards.transforms.extract.detect import Detections
+from motionshards.transforms.extract.landmarks.options import ModelOptions
 
 MODELS = {
-    "dlib": "transforms.extract.landmarks.dlib68:Dlib68",
-    "fan": "transforms.extract.landmarks.fan.model:Fan",
-    "fan3d": "transforms.extract.landmarks.fan.model:Fan3d",
+    "dlib": "motionshards.transforms.extract.landmarks.dlib68:Dlib68",
+    "fan": "motionshards.transforms.extract.landmarks.fan.model:Fan",
+    "fan3d": "motionshards.transforms.extract.landmarks.fan.model:Fan3d",
 }
 ON_TORCH = ("fan", "fan3d")
 CHOICES = ("auto", *MODELS, "none")

@@ -6,8 +6,8 @@ The pixel measures are computed in integers and the pose is rounded, so that no 
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.records import Crop, FaceTrack, Landmarks, Quality
-from transforms.extract.quality.pose import head_pose
+from motionshards.schemas.records import Crop, FaceTrack, Landmarks, Quality
+from motionshards.transforms.extract.quality.pose import head_pose
 
 _LUMA = (77, 150, 29)  # of 256: ITU-R BT.601
 _POSE_DIGITS = 2

@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from transforms.extract.quality.face_model import FACE_68_MM
+from motionshards.transforms.extract.quality.face_model import FACE_68_MM
 
 _Real = NDArray[np.floating[Any]]
 

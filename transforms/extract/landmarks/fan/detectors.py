@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from schemas.errors import ConfigError
-from transforms.extract.detect import Detections
-from transforms.extract.landmarks.fan import sfd, weights
-from transforms.extract.landmarks.options import ModelOptions
+from motionshards.schemas.errors import ConfigError
+from motionshards.transforms.extract.detect import Detections
+from motionshards.transforms.extract.landmarks.fan import sfd, weights
+from motionshards.transforms.extract.landmarks.options import ModelOptions
 
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 _REFERENCE = 195.0

@@ -9,12 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from schemas.records import Landmarks
-from transforms.extract.detect import Detections
-from transforms.extract.landmarks.fan import detectors, weights
-from transforms.extract.landmarks.fan.crops import crops, places
-from transforms.extract.landmarks.fan.heatmaps import mirrored, points
-from transforms.extract.landmarks.options import ModelOptions
+from motionshards.schemas.records import Landmarks
+from motionshards.transforms.extract.detect import Detections
+from motionshards.transforms.extract.landmarks.fan import detectors, weights
+from motionshards.transforms.extract.landmarks.fan.crops import crops, places
+from motionshards.transforms.extract.landmarks.fan.heatmaps import mirrored, points
+from motionshards.transforms.extract.landmarks.options import ModelOptions
 
 # A processor is quickest with what fits its caches: one face and its mirror image.
 _BATCH = {"cuda": 128, "cpu": 1}

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from transforms.extract.detect import Detections
+from motionshards.transforms.extract.detect import Detections
 
 _MEAN_BGR = (104.0, 117.0, 123.0)
 _LEVELS = 6

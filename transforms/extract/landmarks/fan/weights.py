@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from schemas.errors import ConfigError
+from motionshards.schemas.errors import ConfigError
 
 _FROM = "https://www.adrianbulat.com/downloads/python-fan/"
 

@@ -1,0 +1,1 @@
+"""Talking-head and body-motion videos as WebDataset shards, streamed into PyTorch."""
