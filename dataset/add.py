@@ -81,7 +81,7 @@ def runner(options: argparse.Namespace, beam_options: list[str], landmarks: str)
 def parser(whole: argparse.ArgumentParser) -> OneLineParser:
     """The options that go with an addition. whole: the parser of `dataset.build`"""
     defaults = {field.name: field.default for field in dataclasses.fields(BuildConfig)}
-    part = OneLineParser(prog="python -m dataset.build", description="Add to a finished data set.", allow_abbrev=False)
+    part = OneLineParser(prog="motionshards build", description="Add to a finished data set.", allow_abbrev=False)
     part.add_argument("--output", type=_directory, required=True, help="the data set")
     offer(part.add_mutually_exclusive_group(required=True))
     part.add_argument("--source", help="may be given, and must then be that of the data set")

@@ -8,6 +8,11 @@ Exit status: 0 done, 1 nothing was kept or the run stopped, 2 unusable arguments
 the same command goes on from there.
 """
 
+if __name__ == "__main__":
+    from motionshards.cli import run_module
+
+    run_module()
+
 import argparse
 import dataclasses
 import json
@@ -17,7 +22,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from motionshards.dataset import add
-from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
+from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show
 from motionshards.dataset.estimate import as_text as estimate_as_text
 from motionshards.dataset.verify_bucket import directory_of
 from motionshards.pipeline.drive import Ledger, build
@@ -163,7 +168,7 @@ def as_json(ledger: Ledger, out: str) -> str:
 def _parser() -> OneLineParser:
     defaults = {field.name: field.default for field in dataclasses.fields(BuildConfig)}
     parser = OneLineParser(
-        prog="python -m dataset.build",
+        prog="motionshards build",
         description="Turn a corpus of talking-head videos into WebDataset shards. Options of Apache Beam go after --.",
         allow_abbrev=False,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -303,8 +308,3 @@ def _usual_recipe(source: str, opened: Input, metadata: Path | None) -> str:
 def _sayer(options: argparse.Namespace):  # type: ignore[no-untyped-def]
     """Prints to stderr, unless told to be quiet."""
     return (lambda text: None) if options.quiet else (lambda text: show(printable(text), sys.stderr))
-
-
-if __name__ == "__main__":
-    stop_on_signals()
-    sys.exit(main())

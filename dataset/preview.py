@@ -8,10 +8,14 @@ What a sheet shows is told in `dataset.contact_sheet`. Exit status: 0 written, 1
 nothing is written by halves.
 """
 
+if __name__ == "__main__":
+    from motionshards.cli import run_module
+
+    run_module()
+
 import argparse
 import difflib
 import io
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
+from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show
 from motionshards.dataset.contact_sheet import Look, draw_block, marks_of
 from motionshards.dataset.index import Dataset, Sample
 from motionshards.dataset.overlay import BACKGROUND, DRAWN, marked
@@ -185,9 +189,7 @@ def _write(path: Path, picture: Image.Image, **how: Any) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(
-        prog="python -m dataset.preview", description="Show clips of a data set as a picture or an animated GIF."
-    )
+    parser = OneLineParser(prog="motionshards preview", description="Show clips of a data set as a picture or an animated GIF.")
     parser.add_argument("out", metavar="OUT", type=_path, help="the directory of the data set")
     parser.add_argument("--output", type=_path, metavar="FILE", help="the contact sheet, .png or .jpg")
     parser.add_argument("--gif", type=_path, metavar="FILE", help="one clip as an animated GIF")
@@ -241,8 +243,3 @@ def _check_file(name: str, path: Path, suffixes: tuple[str, ...]) -> None:
         raise ConfigError(
             f"--{name} {path} is a directory" if path.is_dir() else f"--{name}: there is no directory {path.parent}"
         )
-
-
-if __name__ == "__main__":
-    stop_on_signals()
-    sys.exit(main())

@@ -7,6 +7,11 @@ every other sample keeps its bytes. A later `dataset.build` on OUT leaves out wh
 which was checked, 1 something was not found, or a fault, 2 unusable arguments, 130 interrupted; the same command goes on.
 """
 
+if __name__ == "__main__":
+    from motionshards.cli import run_module
+
+    run_module()
+
 import argparse
 import json
 import sys
@@ -14,7 +19,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
+from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show
 from motionshards.dataset.verify import Report, verify
 from motionshards.pipeline.remove import Taken, Wish, remove
 from motionshards.schemas.errors import BuildFailed, ConfigError, DatasetError
@@ -98,7 +103,7 @@ def _sums(taken: Taken) -> tuple[int, int]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(prog="python -m dataset.remove", description="Take people, videos or clips out of a data set.")
+    parser = OneLineParser(prog="motionshards remove", description="Take people, videos or clips out of a data set.")
     parser.add_argument("out", type=Path, metavar="OUT", help="the directory of the data set")
     for kind, text in {
         "identity": "all clips of this person",
@@ -108,8 +113,3 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(f"--{kind}", action="append", default=[], metavar="KEY" if kind == "key" else "ID", help=text)
     parser.add_argument("--json", action="store_true", help="the last line as JSON")
     return parser
-
-
-if __name__ == "__main__":
-    stop_on_signals()
-    sys.exit(main())

@@ -7,6 +7,11 @@ The condition is that of the readers, see `dataset.where`. Only the columns that
 Exit status: 0 done, also where nothing matches; 2 unusable arguments, 130 interrupted.
 """
 
+if __name__ == "__main__":
+    from motionshards.cli import run_module
+
+    run_module()
+
 import argparse
 import difflib
 import json
@@ -23,7 +28,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset
 from numpy.typing import NDArray
 
-from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
+from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show
 from motionshards.dataset.index import Dataset
 from motionshards.dataset.stats_words import as_text
 from motionshards.dataset.verify_bucket import directory_of
@@ -238,7 +243,7 @@ def _ask(out: str, question: Question) -> dict[str, Any]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = OneLineParser(
-        prog="python -m dataset.stats", description="Count the clips of a data set, and tell how their measures are spread."
+        prog="motionshards stats", description="Count the clips of a data set, and tell how their measures are spread."
     )
     parser.add_argument("out", metavar="OUT", help="the directory of the data set, or its URL, s3://…")
     parser.add_argument("--where", metavar="CONDITION", help='only clips that match, such as "blur > 50 and abs(yaw_deg) < 45"')
@@ -250,8 +255,3 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rejected", action="store_true", help="the clips that were rejected, instead of those that are kept")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     return parser
-
-
-if __name__ == "__main__":
-    stop_on_signals()
-    sys.exit(main())

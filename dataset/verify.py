@@ -6,6 +6,11 @@ Prints a line for each fault, the place first, and a last line with what was che
 2 unusable arguments, 130 interrupted.
 """
 
+if __name__ == "__main__":
+    from motionshards.cli import run_module
+
+    run_module()
+
 import argparse
 import json
 import os
@@ -242,7 +247,7 @@ def _check_ledger(run: _Run, manifest: Manifest, plan: Plan) -> Iterator[str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = OneLineParser(
-        prog="python -m dataset.verify", description="Check a data set: hashes, index, frames, arrays, conservation."
+        prog="motionshards verify", description="Check a data set: hashes, index, frames, arrays, conservation."
     )
     parser.add_argument("out", metavar="OUT", help="the directory of the data set, or its URL, s3://…")
     parser.add_argument("--fast", action="store_true", help="hash and walk the shards, but decode neither frames nor arrays")
@@ -284,7 +289,3 @@ def _verify_aloud(options: argparse.Namespace) -> Report:
             return verify(Path(options.out.removeprefix("file://")), **how)
         with directory_of(options.out) as (out, bucket):
             return verify(out, bucket=bucket, **how)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,6 +8,11 @@ its rate and sound are kept. Exit status: 0 written, 1 a fault, 2 unusable argum
 by halves.
 """
 
+if __name__ == "__main__":
+    from motionshards.cli import run_module
+
+    run_module()
+
 import argparse
 import json
 import sys
@@ -21,7 +26,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
+from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show
 from motionshards.schemas.errors import ConfigError
 from motionshards.trainers.fomm.animate import Animator, Movement, Networks
 from motionshards.trainers.fomm.best_frame import Best, find_best_frame
@@ -165,7 +170,7 @@ def _rate(text: str) -> str | Fraction:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(prog="python -m jobs.animate", description=(__doc__ or "").partition("\n")[0])
+    parser = OneLineParser(prog="motionshards animate", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--checkpoint", required=True, type=Path, help="of jobs.train or the authors' code")
     parser.add_argument(
         "--backend", choices=("torch", "onnx"), default="torch", help="onnx: --checkpoint is a directory of jobs.export"
@@ -196,8 +201,3 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.add_argument("--json", action="store_true", help="the last line as JSON")
     return parser
-
-
-if __name__ == "__main__":
-    stop_on_signals()
-    sys.exit(main())

@@ -10,6 +10,11 @@ Exit status: 0 done, 1 not one video is there or the run stopped, 2 unusable arg
 and the same command goes on from there.
 """
 
+if __name__ == "__main__":
+    from motionshards.cli import run_module
+
+    run_module()
+
 import argparse
 import json
 import random
@@ -19,7 +24,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
+from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show
 from motionshards.jobs.download_list import SOURCES, build_command
 from motionshards.jobs.download_order import DownloadOrder, Manners, Totals
 from motionshards.schemas.errors import ConfigError
@@ -84,7 +89,7 @@ def as_json(totals: Totals, order: DownloadOrder) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = OneLineParser(
-        prog="python -m jobs.download",
+        prog="motionshards download",
         description="Fetch the videos that a corpus lists, one after the other, with yt-dlp.",
         allow_abbrev=False,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -180,8 +185,3 @@ def _rate(text: str) -> int:
     if match is None:
         raise argparse.ArgumentTypeError(f"is {text!r}, must be bytes a second such as 4M")
     return int(float(match[1]) * _UNITS[match[2]])
-
-
-if __name__ == "__main__":
-    stop_on_signals()
-    sys.exit(main())

@@ -7,6 +7,11 @@ face. The video may be of any length; its rate and sound are kept. Exit status: 
 input, 130 interrupted; nothing is written by halves.
 """
 
+if __name__ == "__main__":
+    from motionshards.cli import run_module
+
+    run_module()
+
 import argparse
 import json
 import sys
@@ -20,7 +25,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
+from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show
 from motionshards.schemas.errors import ConfigError
 from motionshards.trainers.talking_heads.adapt import Adaptation
 from motionshards.trainers.talking_heads.episodes import draw
@@ -122,7 +127,7 @@ def _hidden(options: argparse.Namespace) -> bool:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(prog="python -m jobs.drive", description=(__doc__ or "").partition("\n")[0])
+    parser = OneLineParser(prog="motionshards drive", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--checkpoint", required=True, type=Path, help="a person of jobs.finetune")
     parser.add_argument("--driving", required=True, type=Path, help="a video of a face")
     parser.add_argument("--output", required=True, type=Path, help="an MP4")
@@ -135,8 +140,3 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.add_argument("--json", action="store_true", help="the last line as JSON")
     return parser
-
-
-if __name__ == "__main__":
-    stop_on_signals()
-    sys.exit(main())

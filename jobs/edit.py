@@ -7,9 +7,13 @@ Intensities are from 0 to 1: OpenFace's 0 to 5 divided by 5. Action units that a
 it: a face that smiles then stops smiling. Exit status: 0 written, 1 a fault, 2 unusable arguments or input, 130 interrupted.
 """
 
+if __name__ == "__main__":
+    from motionshards.cli import run_module
+
+    run_module()
+
 import argparse
 import json
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -18,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
+from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show
 from motionshards.schemas.action_units import INTENSITIES
 from motionshards.schemas.errors import ConfigError
 from motionshards.trainers.faces import find_face
@@ -145,7 +149,7 @@ def _window(options: argparse.Namespace, picture: Picture, size: int) -> Window:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(prog="python -m jobs.edit", description=(__doc__ or "").partition("\n")[0])
+    parser = OneLineParser(prog="motionshards edit", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--checkpoint", required=True, type=Path, help="of jobs.train or the authors' code")
     parser.add_argument("--config", help=f"of a checkpoint that does not tell it: {', '.join(CONFIGS)}, or a YAML file")
     parser.add_argument("--image", required=True, type=Path, help="a picture with a face")
@@ -180,8 +184,3 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--json", action="store_true", help="what was done as JSON")
     return parser
-
-
-if __name__ == "__main__":
-    stop_on_signals()
-    sys.exit(main())

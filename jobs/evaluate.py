@@ -4,6 +4,11 @@ Each clip is reconstructed from its first frame. DIR gets evaluation.json, with 
 real frame, reconstruction and difference of some clips. Exit status: 0 measured, 2 unusable arguments or data, 130 stopped.
 """
 
+if __name__ == "__main__":
+    from motionshards.cli import run_module
+
+    run_module()
+
 import argparse
 import json
 import sys
@@ -39,7 +44,7 @@ _ON_GPU = 16
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(prog="python -m jobs.evaluate", description="Measure how well a model reconstructs clips.")
+    parser = OneLineParser(prog="motionshards evaluate", description="Measure how well a model reconstructs clips.")
     parser.add_argument("--model", choices=("fomm",), default="fomm")
     parser.add_argument("--checkpoint", required=True, type=Path, help="of a training here, or of the authors")
     parser.add_argument("--data", required=True, type=Path, metavar="OUT", help="directory of a finished data set")
@@ -153,7 +158,3 @@ def _table(total: Scores, options: argparse.Namespace, size: int) -> str:
 
 def _shown(value: float | None, form: str) -> str:
     return "-" if value is None else form.format(value)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

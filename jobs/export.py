@@ -5,8 +5,12 @@ difference is told; `jobs.animate --backend onnx` runs it. `trainers.fomm.graphs
 Exit status: 0 written, 1 a graph computes something else than the networks, 2 unusable arguments, 130 stopped.
 """
 
+if __name__ == "__main__":
+    from motionshards.cli import run_module
+
+    run_module()
+
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,7 +27,7 @@ DIFFERS = 1
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(prog="python -m jobs.export", description="Write a trained model as ONNX or torch.export graphs.")
+    parser = OneLineParser(prog="motionshards export-model", description="Write a trained model as ONNX or torch.export graphs.")
     parser.add_argument("--checkpoint", required=True, type=Path, help="of a training here, or of the authors")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="directory for the graphs and export.json")
     parser.add_argument("--format", choices=sorted(FORMATS), default="onnx")
@@ -58,7 +62,3 @@ def _export(options: argparse.Namespace) -> int:
     if wrong:
         return end(DIFFERS, f"error: {', '.join(wrong)} differs by more than {TOLERANCE:g}; no export.json is written")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,6 +8,11 @@ frames. The same input and --seed give the same person. Exit status: 0 written, 
 130 interrupted; nothing is written by halves.
 """
 
+if __name__ == "__main__":
+    from motionshards.cli import run_module
+
+    run_module()
+
 import argparse
 import json
 import math
@@ -20,7 +25,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
+from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show
 from motionshards.schemas.errors import ConfigError
 from motionshards.trainers.images import BACKGROUND
 from motionshards.trainers.talking_heads.config import CONFIGS
@@ -125,7 +130,7 @@ def _taught(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(prog="python -m jobs.finetune", description=(__doc__ or "").partition("\n")[0])
+    parser = OneLineParser(prog="motionshards finetune", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--checkpoint", required=True, type=Path, help="of jobs.train --model talking_heads, or the authors'")
     parser.add_argument("--config", help=f"of a checkpoint that does not tell it: {', '.join(CONFIGS)}, or a YAML file")
     shown = parser.add_mutually_exclusive_group(required=True)
@@ -151,8 +156,3 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.add_argument("--json", action="store_true", help="the last line as JSON")
     return parser
-
-
-if __name__ == "__main__":
-    stop_on_signals()
-    sys.exit(main())

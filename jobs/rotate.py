@@ -6,8 +6,12 @@ The angles are counted from how the head is. --sheet writes a grid of poses inst
 the picture's transparency where it has some. Exit status: 0 written, 1 a fault, 2 unusable arguments or input, 130 interrupted.
 """
 
+if __name__ == "__main__":
+    from motionshards.cli import run_module
+
+    run_module()
+
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
+from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show
 from motionshards.schemas.errors import ConfigError
 from motionshards.trainers.face_rotator.pose import DEFAULT_EXPRESSION, MOST_DEG, expression
 from motionshards.trainers.face_rotator.puppet import Pose, Puppet
@@ -168,7 +172,7 @@ def _eyes(text: str) -> tuple[float, float]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(prog="python -m jobs.rotate", description=(__doc__ or "").partition("\n")[0])
+    parser = OneLineParser(prog="motionshards rotate", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
         "--checkpoint", required=True, type=Path, nargs="+", help="of jobs.train, or published files; of several, the last counts"
     )
@@ -186,8 +190,3 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", required=True, type=Path, help="a PNG")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     return parser
-
-
-if __name__ == "__main__":
-    stop_on_signals()
-    sys.exit(main())

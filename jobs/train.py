@@ -4,6 +4,11 @@ The same command goes on where a run was stopped or killed. On several GPUs: tor
 Exit status: 0 trained, 1 a loss or weight is no number, or reading failed, 2 unusable arguments, 130 stopped (and saved).
 """
 
+if __name__ == "__main__":
+    from motionshards.cli import run_module
+
+    run_module()
+
 import argparse
 import json
 import sys
@@ -34,7 +39,7 @@ RUN_FILES = (_CONFIG, METRICS, LAST, "step-*", "epoch-*", "pictures", "events.ou
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(prog="python -m jobs.train", description=(__doc__ or "").partition("\n")[0])
+    parser = OneLineParser(prog="motionshards train", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--model", required=True, choices=sorted(MODELS))
     known = "; ".join(f"{name}: {', '.join(model.configs)}" for name, model in MODELS.items())
     parser.add_argument("--config", required=True, help=f"a name ({known}) or a YAML file")
@@ -177,7 +182,3 @@ def _how(options: argparse.Namespace, wanted: Plan) -> Run:
         stop_after=options.stop_after,
         quiet=options.quiet,
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

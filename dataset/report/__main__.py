@@ -6,8 +6,12 @@ Prints the file, its size and how long it took. Exit status: 0 done, 1 the page 
 finished data set, 130 interrupted.
 """
 
+if __name__ == "__main__":
+    from motionshards.cli import run_module
+
+    run_module()
+
 import argparse
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,7 +73,7 @@ def _report(out: Path, target: Path, options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(prog="python -m dataset.report", description="Show what is in a data set on one HTML page.")
+    parser = OneLineParser(prog="motionshards report", description="Show what is in a data set on one HTML page.")
     parser.add_argument("out", metavar="OUT", help="the directory of a finished data set")
     parser.add_argument("--output", metavar="FILE", type=Path, help="the page (default: OUT/report.html)")
     parser.add_argument("--samples", metavar="N", type=int, default=24, help="kept clips that are shown (default: %(default)s)")
@@ -78,7 +82,3 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", metavar="S", type=int, default=0, help="of random choices (default: %(default)s)")
     parser.add_argument("--quiet", action="store_true", help="print nothing")
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,79 @@
+"""The console command `motionshards`: one subcommand for each `python -m` of the project, imported only when it runs.
+
+    motionshards build --source voxceleb2 --input DIR --output OUT      # the same as python -m dataset.build …
+
+Exit status: that of the subcommand; 2 for a subcommand that does not exist.
+"""
+
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import import_module
+from typing import NoReturn
+
+from motionshards import __version__
+
+# Subcommand -> its module, and what it does.
+COMMANDS = {
+    "download": ("jobs.download", "fetch the videos that a corpus lists"),
+    "build": ("dataset.build", "turn videos into shards, or add to a finished dataset"),
+    "verify": ("dataset.verify", "check every byte of a dataset"),
+    "stats": ("dataset.stats", "count clips and summarize their measures"),
+    "preview": ("dataset.preview", "draw a contact sheet or an animated GIF"),
+    "report": ("dataset.report.__main__", "write an HTML report"),
+    "remove": ("dataset.remove", "remove identities, videos or clips (takedown requests)"),
+    "train": ("jobs.train", "train a model"),
+    "evaluate": ("jobs.evaluate", "measure a trained model"),
+    "animate": ("jobs.animate", "animate an image with a driving video (First Order Motion Model)"),
+    "finetune": ("jobs.finetune", "fine-tune talking heads to a person"),
+    "drive": ("jobs.drive", "drive a fine-tuned person with a video"),
+    "edit": ("jobs.edit", "edit the expression of a face (GANimation)"),
+    "rotate": ("jobs.rotate", "rotate a head (face rotator)"),
+    "export-model": ("jobs.export", "export a trained model as ONNX or torch.export graphs"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a subcommand; returns its exit status."""
+    name, *rest = (sys.argv[1:] if arguments is None else list(arguments)) or ["--help"]
+    if name in ("--help", "-h"):
+        print(_help())
+        return 0
+    if name == "--version":
+        print(f"motionshards {__version__}")
+        return 0
+    if name not in COMMANDS:
+        close = get_close_matches(name, COMMANDS, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        print(f"error: motionshards has no command {name!r}{hint} (see motionshards --help)", file=sys.stderr)
+        return 2
+    return _run(COMMANDS[name][0], rest)
+
+
+def run_module() -> NoReturn:
+    """Run the command whose module was started by `python -m`, and exit.
+
+    That module is named `__main__` and would be a second copy of one in the package: workers unpickle its classes by the
+    wrong name. So it defines nothing, and the package's copy does the work.
+    """
+    started = sys.modules["__main__"].__spec__
+    assert started is not None, "commands are run by python -m"
+    sys.exit(_run(started.name.removeprefix("motionshards."), sys.argv[1:]))
+
+
+def _run(module: str, arguments: list[str]) -> int:
+    from motionshards.dataset.commandline import INTERRUPTED, end, stop_on_signals
+
+    stop_on_signals()
+    try:
+        status: int = import_module(f"motionshards.{module}").main(arguments)
+    except KeyboardInterrupt:  # while modules load; commands handle their own
+        return end(INTERRUPTED, "interrupted")
+    return status
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    rows = [f"  {name:{width}}  {what}" for name, (_, what) in COMMANDS.items()]
+    lines = ["usage: motionshards COMMAND …", "", "Commands (motionshards COMMAND --help lists its options):", *rows]
+    return "\n".join(lines)

@@ -1,0 +1,112 @@
+"""One package, however it is found: in a checkout, installed, as a wheel, and beside modules of the same names as our folders."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import motionshards
+from motionshards.cli import COMMANDS, main
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = ("schemas", "transforms", "pipeline", "dataset", "trainers", "jobs")
+# Runs a program as if this checkout were not installed.
+UNINSTALLED = "import sys; sys.meta_path[:] = [each for each in sys.meta_path if 'editable' not in str(each).lower()]\n"
+
+
+def run(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run(
+        [sys.executable, *words], cwd=cwd, env={**kept, **environment}, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture
+def crowded(tmp_path: Path) -> Path:
+    """A research repository with modules named like our folders, each of which fails when imported."""
+    for name in ("dataset/__init__.py", "jobs/__init__.py", "transforms.py", "schemas.py"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("raise RuntimeError('the wrong module was imported')\n")
+    return tmp_path
+
+
+def test_public_names_are_what_their_modules_define() -> None:
+    for name in motionshards.__all__:
+        assert getattr(motionshards, name) is not None
+        assert name in dir(motionshards)
+    with pytest.raises(AttributeError, match="no attribute 'Clipstream'"):
+        motionshards.Clipstream  # noqa: B018
+
+
+def test_importing_the_package_loads_nothing_heavy(tmp_path: Path) -> None:
+    program = "import sys, motionshards; print([name for name in ('torch', 'numpy', 'pyarrow') if name in sys.modules])"
+    assert run("-c", program, cwd=tmp_path).stdout.strip() == "[]"
+
+
+def test_beside_modules_of_the_same_names(crowded: Path) -> None:
+    program = "import motionshards; print(motionshards.ClipStream.__module__, motionshards.make_loader.__module__)"
+    done = run("-c", program, cwd=crowded)
+    assert done.stdout.split() == ["motionshards.dataset.stream", "motionshards.dataset.loader"], done.stderr
+    assert run("-m", "motionshards.dataset.verify", "nowhere", cwd=crowded).stderr == (
+        "error: nowhere is not a directory (see --help)\n"
+    )
+
+
+def test_a_command_of_the_checkout_leaves_one_copy_of_every_module() -> None:
+    """Workers unpickle classes by their module's name, so `__main__` and `dataset` may define none."""
+    program = UNINSTALLED + (
+        "import json, runpy\n"
+        "sys.path[0] = ''; sys.argv[1:] = ['--help']\n"
+        "try: runpy.run_module('dataset.build', run_name='__main__', alter_sys=True)\n"
+        "except SystemExit as stop: assert stop.code == 0\n"
+        f"print(json.dumps([name for name in sys.modules if name.split('.')[0] in {FOLDERS}]))"
+    )
+    done = run("-c", program, cwd=ROOT)
+    assert json.loads(done.stdout.splitlines()[-1]) == ["dataset"], done.stderr
+    assert done.stdout.startswith("usage: motionshards build")
+
+
+def test_a_wheel_runs_without_the_checkout(tmp_path: Path) -> None:
+    build = [*("-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "--wheel-dir"), str(tmp_path), str(ROOT)]
+    done = run(*build, cwd=tmp_path, PIP_DISABLE_PIP_VERSION_CHECK="1")
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("motionshards-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        archive.extractall(tmp_path / "site")
+    packages = {name.split("/")[0] for name in names}
+    assert packages == {"motionshards", f"motionshards-{motionshards.__version__}.dist-info"}
+    assert {"motionshards/py.typed", "motionshards/dataset/report/page.css", "motionshards/cli.py"} <= names
+    program = (
+        UNINSTALLED
+        + "import motionshards.cli; print(motionshards.__file__); sys.exit(motionshards.cli.main(['stats', '--help']))"
+    )
+    ran = run("-c", program, cwd=tmp_path, PYTHONPATH=str(tmp_path / "site"))
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith(str(tmp_path / "site"))
+
+
+def test_every_subcommand_is_the_main_of_its_module(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in COMMANDS:
+        with pytest.raises(SystemExit) as stop:
+            main([name, "--help"])
+        assert stop.value.code == 0
+        assert "usage" in capsys.readouterr().out
+
+
+def test_help_version_and_misspelled_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == main(["--help"]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in COMMANDS)
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"motionshards {motionshards.__version__}\n"
+    assert main(["verfy", "OUT"]) == 2
+    assert (
+        capsys.readouterr().err
+        == "error: motionshards has no command 'verfy'; did you mean 'verify'? (see motionshards --help)\n"
+    )
