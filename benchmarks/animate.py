@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.report import Report, add_options, corpus, peak_mib
+from motionshards.pipeline.inputs.tree import DirectoryTree
 from motionshards.pipeline.sources.listing import Listing
-from motionshards.pipeline.sources.tree import DirectoryTree
 from motionshards.pipeline.sources.voxceleb2 import list_clips
 from motionshards.schemas.layout import uri_to_path
 from motionshards.trainers import settings

@@ -22,10 +22,10 @@ from typing import Any
 from benchmarks.build import replicate
 from benchmarks.report import ROOT, Report, add_options, cores, corpus
 from benchmarks.watch import Watch
-from motionshards.pipeline.input import Input, open_input
+from motionshards.pipeline.inputs.input import Input, open_input
+from motionshards.pipeline.inputs.unpack import content
 from motionshards.pipeline.sources import SOURCES, voxceleb2
 from motionshards.pipeline.sources.listing import Listing
-from motionshards.pipeline.unpack import content
 from motionshards.schemas.records import Span
 
 _PARTS = 5
@@ -137,7 +137,7 @@ def _listing(report: Report, work: Path, entries: int) -> dict[str, Any]:
         for number in range(entries):
             archive.writestr(f"dev/mp4/id{number // 180:05d}/video-{number // 8:06d}/{number % 8:05d}.mp4", b"")
     code = (
-        "import resource, sys, time; from pathlib import Path; from motionshards.pipeline.input import open_input\n"
+        "import resource, sys, time; from pathlib import Path; from motionshards.pipeline.inputs.input import open_input\n"
         "start = time.monotonic(); opened = open_input([Path(sys.argv[1])], ('dev', 'test'))\n"
         "print(time.monotonic() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
     )

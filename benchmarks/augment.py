@@ -26,8 +26,8 @@ from skimage.util import img_as_float32, img_as_ubyte
 from torch import Tensor
 
 from benchmarks.report import Report, add_options, corpus
+from motionshards.pipeline.inputs.tree import DirectoryTree
 from motionshards.pipeline.sources.listing import Listing
-from motionshards.pipeline.sources.tree import DirectoryTree
 from motionshards.pipeline.sources.voxceleb2 import list_clips
 from motionshards.schemas.layout import uri_to_path
 from motionshards.transforms.augment.augment import FOMM, Augment

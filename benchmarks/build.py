@@ -22,8 +22,8 @@ from typing import Any
 from benchmarks.parts import STEPS, cpu_of_parts, sample
 from benchmarks.report import ROOT, Report, add_options, cores, corpus
 from benchmarks.watch import Watch
+from motionshards.pipeline.inputs.tree import DirectoryTree
 from motionshards.pipeline.sources.listing import Listing
-from motionshards.pipeline.sources.tree import DirectoryTree
 from motionshards.pipeline.sources.voxceleb2 import list_clips
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.layout import uri_to_path

@@ -12,8 +12,8 @@ import torch
 
 from benchmarks.loader_forms import jpegs
 from benchmarks.loader_run import Order
-from motionshards.dataset.batch import Batch
 from motionshards.dataset.loader import make_loader
+from motionshards.dataset.reading.batch import Batch
 from motionshards.dataset.stream import ClipStream, KPlusOne, Pairs
 from motionshards.transforms.augment.drawing import COLOURS, landmark_images
 

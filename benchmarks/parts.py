@@ -16,11 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.report import ROOT
-from motionshards.pipeline.clip import read_clip
-from motionshards.pipeline.read import ReadClip
+from motionshards.pipeline.clips.clip import read_clip
+from motionshards.pipeline.clips.read import ReadClip
+from motionshards.pipeline.inputs.tree import DirectoryTree
 from motionshards.pipeline.sources import SOURCES
 from motionshards.pipeline.sources.listing import Listing
-from motionshards.pipeline.sources.tree import DirectoryTree
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.layout import uri_to_path
 from motionshards.schemas.records import ClipSpec

@@ -24,11 +24,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.report import ROOT, Report, add_options, peak_mib
-from motionshards.pipeline.hygiene import hygiene
-from motionshards.pipeline.plan import Wanted, listing_table, plan_new, read_unit, units
+from motionshards.pipeline.inputs.tree import DirectoryTree
+from motionshards.pipeline.planning.hygiene import hygiene
+from motionshards.pipeline.planning.plan import Wanted, listing_table, plan_new, read_unit, units
 from motionshards.pipeline.sources import voxceleb2
 from motionshards.pipeline.sources.listing import Listing
-from motionshards.pipeline.sources.tree import DirectoryTree
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.layout import clip_key, path_to_uri
 from motionshards.schemas.records import ClipSpec, Span

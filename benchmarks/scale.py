@@ -29,15 +29,15 @@ from benchmarks import watch
 from benchmarks.build import Job, replicate, run_job
 from benchmarks.plan import plan_listing, synthetic_clips
 from benchmarks.report import ROOT, Report, add_options, cores, corpus, peak_mib
-from motionshards.pipeline import cluster
-from motionshards.pipeline.cluster_check import address_of
 from motionshards.pipeline.finalize import finalize
-from motionshards.pipeline.graph import run_graph
-from motionshards.pipeline.plan import plan_files, units
-from motionshards.pipeline.provenance import provenance
-from motionshards.pipeline.shard import BuildJob
+from motionshards.pipeline.inputs.tree import DirectoryTree
+from motionshards.pipeline.planning.plan import plan_files, units
+from motionshards.pipeline.planning.provenance import provenance
+from motionshards.pipeline.runners import dask
+from motionshards.pipeline.runners.dask_check import address_of
+from motionshards.pipeline.runners.graph import run_graph
+from motionshards.pipeline.shards.build import BuildJob
 from motionshards.pipeline.sources.listing import Listing
-from motionshards.pipeline.sources.tree import DirectoryTree
 from motionshards.pipeline.sources.voxceleb2 import list_clips
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.layout import INDEX, marker_path, uri_to_path
@@ -227,17 +227,17 @@ def _schedule_on_dask(order: dict[str, Any]) -> dict[str, Any]:
     """The run of `build_on_dask`, which itself would leave out what is committed; with its looks at the markers."""
     job, found = _job_and_units(order)
     clock = _FirstUpdate()
-    with cluster._cluster(None, order["workers"]) as client, cluster._journals(job) as noted:
+    with dask._cluster(None, order["workers"]) as client, dask._journals(job) as noted:
         client.wait_for_workers(order["workers"])
         where = f"--dask_client_address={address_of(client)}"
         beam = ["--runner=apache_beam.runners.dask.dask_runner.DaskRunner", where, "--dask_partition_size=1"]
         before, start = peak_mib(), time.monotonic()
-        spent = _measured(lambda: cluster._run(found, found, noted, beam, clock))
+        spent = _measured(lambda: dask._run(found, found, noted, beam, clock))
     return {**spent, "graph_s": clock.time_s - start, "before_mib": before}
 
 
 def _schedule_locally(order: dict[str, Any]) -> dict[str, Any]:
-    """What `pipeline.child` does."""
+    """What `pipeline.runners.local_child` does."""
     job, found = _job_and_units(order)
     beam = ["--runner=FnApiRunner", "--direct_running_mode=multi_processing", f"--direct_num_workers={order['workers']}"]
     return {"before_mib": peak_mib(), "graph_s": "—", **_measured(lambda: run_graph(found, job, beam))}

@@ -18,7 +18,7 @@ import webdataset.filters
 from numpy.typing import NDArray
 
 from benchmarks.report import Report, add_options
-from motionshards.dataset.order import Order
+from motionshards.dataset.reading.order import Order
 
 BATCH, CLIPS_PER_SHARD, CLIPS_PER_VIDEO, EPOCHS = 32, 256, 7, 8
 Draw = Callable[[int], NDArray[np.int64]]

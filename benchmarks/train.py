@@ -16,10 +16,10 @@ from pathlib import Path
 import torch
 
 from benchmarks.report import Report, add_options
-from motionshards.dataset.batch import Batch
 from motionshards.dataset.loader import make_loader
+from motionshards.dataset.reading.batch import Batch
+from motionshards.dataset.reading.world import World
 from motionshards.dataset.stream import ClipStream
-from motionshards.dataset.world import World
 from motionshards.trainers.models import MODELS, plan
 from motionshards.trainers.task import Means, Plan, Task
 

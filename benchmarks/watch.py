@@ -14,7 +14,7 @@ _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 _ROLES = {
     "sdk_worker_main": "worker",
     "spawn_main": "worker",
-    "motionshards.pipeline.child": "Beam driver",
+    "motionshards.pipeline.runners.local_child": "Beam driver",
     "dataset.build": "front door",
 }
 

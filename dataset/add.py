@@ -14,10 +14,10 @@ from typing import Any
 
 from motionshards.dataset.commandline import OneLineParser
 from motionshards.pipeline.add import AddOrder, add, short_clips, without_aus
-from motionshards.pipeline.device import gpus
-from motionshards.pipeline.drive import Ledger
-from motionshards.pipeline.input import open_input
-from motionshards.pipeline.runners import DASK, LOCAL, PORTABLE, Runner
+from motionshards.pipeline.build import Ledger
+from motionshards.pipeline.clips.device import gpus
+from motionshards.pipeline.inputs.input import open_input
+from motionshards.pipeline.runners.choose import DASK, LOCAL, PORTABLE, Runner
 from motionshards.pipeline.sources import SOURCES, usual_no_face
 from motionshards.schemas.bucket import is_bucket
 from motionshards.schemas.config import PRECISIONS, BuildConfig

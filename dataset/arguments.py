@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from motionshards.dataset.views import View
-from motionshards.dataset.world import World
+from motionshards.dataset.reading.view import View
+from motionshards.dataset.reading.world import World
 from motionshards.schemas.errors import ConfigError
 
 _VIEW_ATTRIBUTES = ("n", "per_identity", "in_time_order", "unusable", "pick")

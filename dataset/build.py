@@ -24,15 +24,15 @@ from pathlib import Path
 from motionshards.dataset import add
 from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show
 from motionshards.dataset.estimate import as_text as estimate_as_text
-from motionshards.dataset.verify_bucket import directory_of
-from motionshards.pipeline.drive import Ledger, build
-from motionshards.pipeline.input import Input, open_input, shown
-from motionshards.pipeline.mirror import mirrored
+from motionshards.dataset.storage.bucket import directory_of
+from motionshards.pipeline.build import Ledger, build
+from motionshards.pipeline.inputs.accounting import as_text
+from motionshards.pipeline.inputs.input import Input, open_input, shown
 from motionshards.pipeline.order import BuildOrder
-from motionshards.pipeline.plan import Wanted
-from motionshards.pipeline.runners import DASK, LOCAL, unknown_to_beam
+from motionshards.pipeline.planning.plan import Wanted
+from motionshards.pipeline.runners.choose import DASK, LOCAL, unknown_to_beam
+from motionshards.pipeline.shards.bucket import mirrored
 from motionshards.pipeline.sources import SOURCES, usual_no_face
-from motionshards.pipeline.sources.accounting import as_text
 from motionshards.schemas.bucket import is_bucket
 from motionshards.schemas.config import FITS, HDRS, NO_FACE, PRECISIONS, RECIPES, UNITS, BuildConfig
 from motionshards.schemas.errors import BuildFailed, ConfigError, DatasetError
@@ -116,7 +116,7 @@ def _build(options: argparse.Namespace, beam_options: list[str]) -> Ledger:
 
 def _estimate(options: argparse.Namespace, beam_options: list[str]) -> str:
     """What a build would take. Of an object store the names are looked at: its markers tell what is built already."""
-    from motionshards.pipeline.estimate import estimate  # here, as scipy takes half a second that builds have no use for
+    from motionshards.pipeline.estimate.estimate import estimate  # here, as scipy takes half a second that builds have no use for
 
     if options.retry:
         raise ConfigError("--estimate does not go with --retry")

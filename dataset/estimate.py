@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from motionshards.dataset.stats_words import aligned, figure
+from motionshards.dataset.query.formatting import aligned, figure
 
 Bounds = dict[str, float | None]
 
@@ -10,7 +10,7 @@ _MOST_WORKERS_SHOWN = 64
 
 
 def as_text(found: dict[str, Any], out: str) -> str:
-    """The estimate for people, as docs/estimate.md explains it. found: what `pipeline.estimate.estimate` gives."""
+    """The estimate for people, as docs/estimate.md explains it. found: what `pipeline.estimate.estimate.estimate` gives."""
     if not found["clips"]:
         return f"nothing is left to build in {out}"
     parts = [_head(found), _yield(found), _disk(found), _time(found["time"]), _by_workers(found["time"]), _caution(found)]

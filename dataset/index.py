@@ -22,7 +22,7 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from motionshards.dataset.remote import is_url
+from motionshards.dataset.storage.remote import is_url
 from motionshards.schemas.errors import ConfigError, DatasetError
 from motionshards.schemas.layout import AUS, INDEX, LANDMARK_SCORES, LANDMARKS, META, tar_path
 from motionshards.schemas.manifest import Manifest

@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 
 from motionshards.dataset import arguments
 from motionshards.dataset.arguments import whole_number
-from motionshards.dataset.batch import Batch, as_batch
-from motionshards.dataset.device import HELD, Copier
-from motionshards.dataset.order import hashed
-from motionshards.dataset.progress import Progress, as_state, from_state
-from motionshards.dataset.pump import Pump
-from motionshards.dataset.reader import Ask
+from motionshards.dataset.feeding.device import HELD, Copier
+from motionshards.dataset.feeding.worker_pool import Pump
+from motionshards.dataset.reading.batch import Batch, as_batch
+from motionshards.dataset.reading.order import hashed
+from motionshards.dataset.reading.progress import Progress, as_state, from_state
+from motionshards.dataset.reading.reader import Ask
 from motionshards.dataset.stream import ClipStream
 from motionshards.schemas.errors import ConfigError
 from motionshards.transforms.augment.augment import Augment

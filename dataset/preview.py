@@ -4,8 +4,8 @@
     python -m dataset.preview OUT --where "yaw_deg > 30" --count 6 --seed 1 --output sheet.jpg
     python -m dataset.preview OUT --key KEY --gif clip.gif
 
-What a sheet shows is told in `dataset.contact_sheet`. Exit status: 0 written, 1 a fault, 2 unusable arguments, 130 interrupted;
-nothing is written by halves.
+`dataset.drawing.contact_sheet` describes what a sheet shows. Exit status: 0 written, 1 a fault, 2 unusable arguments,
+130 interrupted; nothing is written by halves.
 """
 
 if __name__ == "__main__":
@@ -26,11 +26,11 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show
-from motionshards.dataset.contact_sheet import Look, draw_block, marks_of
+from motionshards.dataset.drawing.contact_sheet import Look, draw_block, marks_of
+from motionshards.dataset.drawing.overlay import BACKGROUND, DRAWN, marked
+from motionshards.dataset.drawing.source_frames import Sources
 from motionshards.dataset.index import Dataset, Sample
-from motionshards.dataset.overlay import BACKGROUND, DRAWN, marked
-from motionshards.dataset.source_frames import Sources
-from motionshards.dataset.where import parse
+from motionshards.dataset.query.where import parse
 from motionshards.schemas.atomic import beside
 from motionshards.schemas.bucket import is_bucket
 from motionshards.schemas.errors import ConfigError, DatasetError

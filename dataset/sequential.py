@@ -24,12 +24,12 @@ import torch.utils.data
 from numpy.typing import NDArray
 
 from motionshards.dataset import arguments
-from motionshards.dataset.batch import Batch, as_batch, batch_layout
-from motionshards.dataset.catalog import POSE, Catalog
-from motionshards.dataset.order import Order
-from motionshards.dataset.reader import Ask, NothingReadable, Reader
-from motionshards.dataset.unreadable import Unreadable
-from motionshards.dataset.views import View
+from motionshards.dataset.reading.batch import Batch, as_batch, batch_layout
+from motionshards.dataset.reading.catalog import POSE, Catalog
+from motionshards.dataset.reading.order import Order
+from motionshards.dataset.reading.reader import Ask, NothingReadable, Reader
+from motionshards.dataset.reading.view import View
+from motionshards.dataset.storage.unreadable import Unreadable
 from motionshards.schemas.errors import ConfigError, DatasetError
 from motionshards.schemas.layout import AUS, LANDMARKS, META
 from motionshards.schemas.printable import printable

@@ -3,7 +3,7 @@
     python -m dataset.stats OUT --where "blur > 50 and abs(yaw_deg) < 45" [--by identity] [--columns blur,fps] [--json]
     python -m dataset.stats OUT --rejected [--by reason]
 
-The condition is that of the readers, see `dataset.where`. Only the columns that are asked for are read, of the index alone.
+The condition is that of the readers, see `dataset.query.where`. Only the columns that are asked for are read, of the index alone.
 Exit status: 0 done, also where nothing matches; 2 unusable arguments, 130 interrupted.
 """
 
@@ -30,9 +30,9 @@ from numpy.typing import NDArray
 
 from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show
 from motionshards.dataset.index import Dataset
-from motionshards.dataset.stats_words import as_text
-from motionshards.dataset.verify_bucket import directory_of
-from motionshards.dataset.where import parse
+from motionshards.dataset.query.formatting import as_text
+from motionshards.dataset.query.where import parse
+from motionshards.dataset.storage.bucket import directory_of
 from motionshards.schemas.bucket import is_bucket
 from motionshards.schemas.errors import ConfigError, DatasetError, StoreFailed
 from motionshards.schemas.layout import INDEX, REJECTIONS
@@ -58,7 +58,7 @@ _SCHEMAS = {INDEX: INDEX_SCHEMA, REJECTIONS: REJECTIONS_SCHEMA}
 class Question:
     """What is asked of a data set.
 
-    where: a condition of `dataset.where` on the columns of the index, or of the rejections; None asks for all
+    where: a condition of `dataset.query.where` on the columns of the index, or of the rejections; None asks for all
     by: what to group by, one of _BY, or with `rejected` also of _BY_REJECTED
     columns: measures; of groups the median of each
     rejected: ask for the clips that were rejected; they have no measures

@@ -20,23 +20,24 @@ import torch.utils.data
 from numpy.typing import NDArray
 
 from motionshards.dataset import arguments
-from motionshards.dataset.accelerate_wrappers import sets_epoch_itself, unwrap
-from motionshards.dataset.batch import Batch, as_batch, batch_layout
-from motionshards.dataset.catalog import Catalog
-from motionshards.dataset.faults import Fault, Faults
-from motionshards.dataset.layout import Layout
-from motionshards.dataset.opening import open_source
-from motionshards.dataset.order import SHUFFLES, Order
-from motionshards.dataset.passes import Passes
-from motionshards.dataset.progress import Progress, as_state, from_state
-from motionshards.dataset.reader import Ask, NothingReadable, Reader
-from motionshards.dataset.remote import Retry
-from motionshards.dataset.selection import select_clips
-from motionshards.dataset.shards import Place, Shards
-from motionshards.dataset.units import Units
-from motionshards.dataset.views import KPlusOne, Pairs, PosePairs, Sequence, Singles, View
-from motionshards.dataset.watch import Watch
-from motionshards.dataset.world import World
+from motionshards.dataset.reading.accelerate_wrappers import sets_epoch_itself, unwrap
+from motionshards.dataset.reading.batch import Batch, as_batch, batch_layout
+from motionshards.dataset.reading.catalog import Catalog
+from motionshards.dataset.reading.faults import Fault, Faults
+from motionshards.dataset.reading.layout import Layout
+from motionshards.dataset.reading.open_dataset import open_source
+from motionshards.dataset.reading.order import SHUFFLES, Order
+from motionshards.dataset.reading.passes import Passes
+from motionshards.dataset.reading.progress import Progress, as_state, from_state
+from motionshards.dataset.reading.reader import Ask, NothingReadable, Reader
+from motionshards.dataset.reading.selection import select_clips
+from motionshards.dataset.reading.units import Units
+from motionshards.dataset.reading.view import View
+from motionshards.dataset.reading.watch import Watch
+from motionshards.dataset.reading.world import World
+from motionshards.dataset.storage.remote import Retry
+from motionshards.dataset.storage.shards import Place, Shards
+from motionshards.dataset.views import KPlusOne, Pairs, PosePairs, Sequence, Singles
 from motionshards.schemas.errors import ConfigError, DatasetError
 
 __all__ = ["Batch", "ClipStream", "KPlusOne", "Pairs", "PosePairs", "Sequence", "Singles", "World"]
@@ -46,32 +47,32 @@ _CACHE_BYTES = 50_000_000_000
 
 
 class ClipStream(torch.utils.data.IterableDataset[Batch]):
-    """The clips of a data set that pass the filters, seen through a view, in batches; len() counts the batches of an epoch.
+    """Batches of the clips that pass the filters, as a view shows them; `len()` is the number of batches in an epoch.
 
-    source: directory of a build, or its http(s):// or s3:// URL. Of an unfinished build what is committed is read
-    global_batch_size: samples of one step over all ranks, which must divide it; a rank gets its part of every batch
-    split: None takes all
-    where: filter over the index, see `dataset.where`
-    identities: only these people
-    seed: of the order and of the frames that are picked
-    shuffle: `"global"`, `"shard"` or `"none"`, see `dataset.order.Order`. True, the default, is `"shard"` for a URL and else
-        `"global"`; False is `"none"`
-    repeats: turns of each clip (or identity) in an epoch
-    window: shards that `shuffle="shard"` mixes
-    last: the end of an epoch that does not fill a batch is `drop`ped, or filled up (`pad`) with its first samples, marked
-    on_error: a clip that cannot be read is replaced (`substitute`) and counted, or ends the run (`raise`)
-    quarantine: file to which clips that could not be read are appended, a JSON object a line
+    source: directory of a dataset, or its http(s):// or s3:// URL; of an unfinished build the committed shards are read
+    global_batch_size: samples of one step over all ranks, which must divide it; each rank yields its part of every batch
+    split: name of the split, or None for all splits
+    where: condition on the columns of the index, see `dataset.query.where`
+    identities: read clips of these people only
+    seed: random seed of sample order and frame choice
+    shuffle: `"global"`, `"shard"` or `"none"`, see `dataset.reading.order.Order`; True is `"shard"` for a URL and else `"global"`,
+        False is `"none"`
+    repeats: how often each clip (or identity) is drawn in an epoch
+    window: number of shards that `shuffle="shard"` mixes
+    last: `"drop"` the incomplete last batch, or `"pad"` it with samples from the start of the epoch (flagged in `batch.padded`)
+    on_error: `"substitute"` another clip for one that cannot be read, and count it, or `"raise"`
+    quarantine: file to which unreadable clips are appended, one JSON object per line
     world: rank and world size; by default those of torch's process group or, before that is initialised, of RANK and WORLD_SIZE
-    fetch: what is got of a URL: whole `shards`, which are kept in the cache, or, for when few clips pass, only the `members` that
-        are wanted, each time anew
-    cache: directory for shards from a URL, shared by all processes of a machine; by default ~/.cache/motionshards
-    cache_bytes: its limit
-    retry: how reads over the network are tried again
-    storage_options: credentials and the like for the URL, see `dataset.remote.Remote`
+    fetch: `"shards"` downloads and caches whole shards; `"members"` requests only the needed members, without caching (better
+        when a filter keeps few clips)
+    cache: directory for downloaded shards, shared by all processes of a machine; by default ~/.cache/motionshards
+    cache_bytes: limit of the cache
+    retry: how network reads are retried
+    storage_options: credentials and options of the store, see `dataset.storage.remote.Remote`
 
     Raises:
-        ConfigError: the arguments do not fit each other or the data set; no clip passes
-        DatasetError: the data set cannot be read
+        ConfigError: an argument is wrong or does not fit the dataset, or no clip is left
+        DatasetError: the dataset cannot be read
     """
 
     def __init__(

@@ -27,14 +27,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tqdm import tqdm
 
+from motionshards.dataset.checks.croissant import check_croissant
+from motionshards.dataset.checks.files import check_card, check_files, check_manifest
+from motionshards.dataset.checks.ledger import Plan, check_built, check_conservation, check_counts, read_plan, stray_files
+from motionshards.dataset.checks.removals import check_removals
+from motionshards.dataset.checks.shard import OUTCOMES, ShardClaim, ShardFindings, check_shard
+from motionshards.dataset.checks.tables import UNREADABLE, RowsByShard, why
 from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show
-from motionshards.dataset.verify_bucket import contents, directory_of
-from motionshards.dataset.verify_croissant import check_croissant
-from motionshards.dataset.verify_files import check_card, check_files, check_manifest
-from motionshards.dataset.verify_ledger import Plan, check_built, check_conservation, check_counts, read_plan, stray_files
-from motionshards.dataset.verify_removals import check_removals
-from motionshards.dataset.verify_shard import OUTCOMES, ShardClaim, ShardFindings, check_shard
-from motionshards.dataset.verify_tables import UNREADABLE, RowsByShard, why
+from motionshards.dataset.storage.bucket import contents, directory_of
 from motionshards.schemas.bucket import Bucket, is_bucket
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ConfigError, DatasetError, StoreFailed
@@ -99,7 +99,7 @@ def verify(
         fast: hash and walk the shards, but decode neither frames nor arrays
         workers: shards that are checked at a time
         only: names of the shards whose tars are looked at; None means all
-        bucket: the object store that `out` shows, see `dataset.verify_bucket`
+        bucket: the object store that `out` shows, see `dataset.storage.bucket`
         say, seen: called with each fault when it is found, then with each warning; and with the number of clips that are done
     """
     run, faults = _Run(out, fast, workers, seen, bucket, only), []

@@ -16,10 +16,10 @@ from urllib.parse import quote
 
 from motionshards.jobs.download_order import DownloadOrder
 from motionshards.pipeline import sources
-from motionshards.pipeline.foreign import lines_of
+from motionshards.pipeline.inputs.foreign import lines_of
+from motionshards.pipeline.inputs.tree import DirectoryTree, OverlayTree, read_small_file
 from motionshards.pipeline.sources.fashion import video_of_url
 from motionshards.pipeline.sources.listing import Listing
-from motionshards.pipeline.sources.tree import DirectoryTree, OverlayTree, read_small_file
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.layout import SPLITS
 

@@ -12,8 +12,8 @@ from motionshards.jobs.download_list import Wanted, chosen, list_videos
 from motionshards.jobs.download_order import DownloadOrder, Totals
 from motionshards.jobs.download_report import STATUSES, Row, found_row, now, pending_row, read_report, write_report
 from motionshards.jobs.download_ytdlp import VIDEOS, Answer, Say, check_cookies, discard_parts, fetch
-from motionshards.pipeline.sources.files import videos_by_id
-from motionshards.pipeline.sources.tree import DirectoryTree
+from motionshards.pipeline.inputs.files import videos_by_id
+from motionshards.pipeline.inputs.tree import DirectoryTree
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.layout import LOCK, WORK_DIR
 from motionshards.schemas.lock import only_writer

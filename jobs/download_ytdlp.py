@@ -19,7 +19,7 @@ from yt_dlp.utils import ExtractorError, YoutubeDLError
 from motionshards.jobs.download_list import Wanted
 from motionshards.jobs.download_order import Manners
 from motionshards.jobs.download_verdict import AVAILABLE, FAILED, Verdict, causes, detail, judge, retry_after_s
-from motionshards.pipeline.sources.files import VIDEO_SUFFIXES
+from motionshards.pipeline.inputs.files import VIDEO_SUFFIXES
 from motionshards.schemas.atomic import sync
 from motionshards.schemas.errors import ClipRejected, ConfigError
 from motionshards.schemas.layout import WORK_DIR

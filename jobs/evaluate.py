@@ -24,7 +24,7 @@ import simplejpeg
 import torch
 from tqdm import tqdm
 
-from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
+from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show
 from motionshards.dataset.index import Dataset, Sample
 from motionshards.schemas.atomic import write_whole
 from motionshards.schemas.errors import ConfigError, DatasetError
@@ -64,7 +64,6 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; gives its exit status."""
     options = _parser().parse_args(arguments)
-    stop_on_signals()
     try:
         return _evaluate(options)
     except (ConfigError, DatasetError) as error:

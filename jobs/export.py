@@ -14,7 +14,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
+from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.lock import only_writer
 from motionshards.schemas.output import refuse_strangers
@@ -38,7 +38,6 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; gives its exit status."""
     options = _parser().parse_args(arguments)
-    stop_on_signals()
     try:
         return _export(options)
     except ConfigError as error:

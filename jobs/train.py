@@ -18,10 +18,10 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, stop_on_signals
+from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end
 from motionshards.dataset.loader import make_loader
+from motionshards.dataset.reading.world import World
 from motionshards.dataset.stream import ClipStream
-from motionshards.dataset.world import World
 from motionshards.schemas.errors import ConfigError, DatasetError, MotionShardsError
 from motionshards.schemas.lock import only_writer
 from motionshards.schemas.output import refuse_strangers
@@ -88,7 +88,6 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; gives its exit status."""
     options = _parser().parse_args(arguments)
-    stop_on_signals()
     try:
         return _train(options)
     except (ConfigError, DatasetError) as error:

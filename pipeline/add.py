@@ -15,17 +15,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from motionshards.pipeline import plan
-from motionshards.pipeline.action_units import check_csvs
-from motionshards.pipeline.drive import Ledger, decoders, folder_of, run_units
+from motionshards.pipeline.build import Ledger, decoders, folder_of, run_units
+from motionshards.pipeline.clips.action_units import check_csvs
 from motionshards.pipeline.finalize import finalize
-from motionshards.pipeline.input import Input, check_archives, resolved, shown
-from motionshards.pipeline.intact import check_intact
-from motionshards.pipeline.markers import pending
-from motionshards.pipeline.provenance import PIPELINE_VERSION, provenance, versions
-from motionshards.pipeline.runners import Runner
-from motionshards.pipeline.shard import BuildJob
-from motionshards.pipeline.unpack import is_there
+from motionshards.pipeline.inputs.input import Input, check_archives, resolved, shown
+from motionshards.pipeline.inputs.unpack import is_there
+from motionshards.pipeline.planning import plan
+from motionshards.pipeline.planning.intact import check_intact
+from motionshards.pipeline.planning.provenance import PIPELINE_VERSION, provenance, versions
+from motionshards.pipeline.runners.choose import Runner
+from motionshards.pipeline.shards.build import BuildJob
+from motionshards.pipeline.shards.markers import pending
 from motionshards.pipeline.upgrade import upgraded
 from motionshards.schemas.addition import Addition
 from motionshards.schemas.config import BuildConfig, differences

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from motionshards.pipeline.card import data_card
-from motionshards.pipeline.croissant import croissant
-from motionshards.pipeline.hygiene import with_past_the_end
-from motionshards.pipeline.markers import read_committed
-from motionshards.pipeline.plan import digests, plan_files, planned_keys, read_plan, units
+from motionshards.pipeline.card.card import data_card
+from motionshards.pipeline.card.croissant import croissant
+from motionshards.pipeline.planning.hygiene import with_past_the_end
+from motionshards.pipeline.planning.plan import digests, plan_files, planned_keys, read_plan, units
+from motionshards.pipeline.shards.markers import read_committed
 from motionshards.schemas.atomic import replacing, sha256_of, sync, write_whole
 from motionshards.schemas.errors import BuildFailed, DatasetError
 from motionshards.schemas.layout import CARD, CROISSANT, INDEX, REJECTIONS, marker_path

@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from motionshards.pipeline import plan, runners
-from motionshards.pipeline.input import Input
+from motionshards.pipeline.inputs.input import Input
+from motionshards.pipeline.planning import plan
+from motionshards.pipeline.runners import choose
 from motionshards.schemas.bucket import Bucket
 from motionshards.transforms.extract.action_units.source import AuSource
 
@@ -33,5 +34,5 @@ class BuildOrder:
     compile: bool = False
     aus: AuSource | None = None
     bucket: Bucket | None = None
-    runner: runners.Runner = field(default_factory=runners.Runner)
+    runner: choose.Runner = field(default_factory=choose.Runner)
     quiet: bool = False

@@ -8,14 +8,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from motionshards.pipeline import plan
-from motionshards.pipeline.action_units import check_csvs
-from motionshards.pipeline.hygiene import hygiene, summary
-from motionshards.pipeline.input import archives_hint, shown
-from motionshards.pipeline.intact import check_planned
+from motionshards.pipeline.clips.action_units import check_csvs
+from motionshards.pipeline.inputs.accounting import as_text
+from motionshards.pipeline.inputs.input import archives_hint, shown
 from motionshards.pipeline.order import BuildOrder
+from motionshards.pipeline.planning import plan
+from motionshards.pipeline.planning.hygiene import hygiene, summary
+from motionshards.pipeline.planning.intact import check_planned
 from motionshards.pipeline.sources import SOURCES
-from motionshards.pipeline.sources.accounting import as_text
 from motionshards.pipeline.sources.listing import Listing
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ConfigError

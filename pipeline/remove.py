@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from motionshards.pipeline import plan
 from motionshards.pipeline.finalize import finalize
-from motionshards.pipeline.hygiene import naming, without_names
-from motionshards.pipeline.intact import wrong_plan
-from motionshards.pipeline.markers import pending, read_committed
-from motionshards.pipeline.take_out import concerned_units, take_out_of_plan, take_out_of_shard
+from motionshards.pipeline.planning import plan
+from motionshards.pipeline.planning.hygiene import naming, without_names
+from motionshards.pipeline.planning.intact import wrong_plan
+from motionshards.pipeline.shards.markers import pending, read_committed
+from motionshards.pipeline.shards.remove_clips import concerned_units, take_out_of_plan, take_out_of_shard
 from motionshards.pipeline.upgrade import upgrade_markers
 from motionshards.schemas.atomic import sync
 from motionshards.schemas.errors import BuildFailed, DatasetError

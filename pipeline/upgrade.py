@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from motionshards.pipeline import plan
 from motionshards.pipeline.finalize import finalize
-from motionshards.pipeline.markers import pending, read_committed
-from motionshards.pipeline.rewrite import settle
+from motionshards.pipeline.planning import plan
+from motionshards.pipeline.shards.markers import pending, read_committed
+from motionshards.pipeline.shards.rewrite import settle
 from motionshards.schemas.atomic import replacing
 from motionshards.schemas.layout import marker_path
 from motionshards.schemas.manifest import FORMAT_VERSION, Manifest

@@ -8,7 +8,7 @@ MotionShardsError
 ├── DatasetError    a data set on disk is absent, unfinished or not of this format
 ├── LoaderFailed    a process that reads for a training died
 ├── TrainingFailed  a training cannot go on: a loss or a weight is no number
-└── Unreadable      bytes of a data set cannot be had, see `dataset.unreadable`; a reader replaces the clip and counts it
+└── Unreadable      bytes of a data set cannot be had, see `dataset.storage.unreadable`; a reader replaces the clip and counts it
 """
 
 import re

@@ -5,67 +5,72 @@ import subprocess
 import sys
 from pathlib import Path
 
+import draw_house
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ["schemas", "transforms", "pipeline", "dataset", "trainers", "jobs"]
-FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
-# The commands that write data sets, and what shows source videos again: no training imports them, and reading needs no Beam.
-LEAVES = {ROOT / "dataset" / name for name in ("build.py", "add.py", "remove.py", "source_frames.py")}
+ROOMS = draw_house.rooms()
+FILES = list(draw_house.modules())
+# The commands that write datasets, and what shows source videos again: no training imports them, and reading needs no Beam.
+WRITERS = {"build", "add", "remove", "drawing/source_frames"}
 
 
-def imported(path: Path) -> set[str]:
-    """Top-level names of all imports of a file, also those inside functions."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            assert node.level == 0, f"{path}: relative import"
-            names.add(node.module.split(".")[0])
-    return names
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_run_down_the_list_of_rooms(path: Path) -> None:
-    room = path.relative_to(ROOT).parts[0]
+@pytest.mark.parametrize(("path", "room"), FILES, ids=lambda one: str(one.relative_to(ROOT)) if isinstance(one, Path) else "")
+def test_imports_run_down_the_plan(path: Path, room: draw_house.Room) -> None:
+    assert room in ROOMS, f"{room} is not in the plan of docs/draw_house.py"
     allowed = set(ROOMS[: ROOMS.index(room) + 1])
-    if room == "dataset" and path not in LEAVES:
-        allowed.discard("pipeline")
-    assert imported(path) & set(ROOMS) <= allowed
+    if room[0] == "dataset" and str(path.relative_to(ROOT / "dataset").with_suffix("")) not in WRITERS:
+        allowed = {other for other in allowed if other[0] != "pipeline"}
+    assert draw_house.rooms_imported(path) <= allowed
+
+
+def test_everything_of_ours_is_imported_from_the_package() -> None:
+    for path, _ in FILES:
+        bare = {name for name in draw_house.imports(path) if name.split(".")[0] in draw_house.PLAN}
+        assert not bare, f"{path} imports {bare}, and not through motionshards"
+
+
+def test_the_picture_of_the_house_is_that_of_the_imports() -> None:
+    assert (ROOT / "docs" / "house.svg").read_text() == draw_house.svg(), "run python docs/draw_house.py"
+
+
+def test_folders_stay_small_and_say_what_lives_there() -> None:
+    for path in {path.parent for path, _ in FILES}:
+        assert len(list(path.glob("*.py"))) <= 22, f"{path} has too many modules"
+        assert ast.get_docstring(ast.parse((path / "__init__.py").read_text())), path
 
 
 def test_schemas_need_numpy_and_pyarrow_only() -> None:
-    for path in (ROOT / "schemas").rglob("*.py"):
-        outside = imported(path) - set(sys.stdlib_module_names) - {"schemas", "numpy", "pyarrow"}
-        assert not outside, f"{path} imports {outside}"
+    for path, (floor, _) in FILES:
+        if floor == "schemas":
+            top = {name.split(".")[0] for name in draw_house.imports(path)}
+            outside = top - set(sys.stdlib_module_names) - {"motionshards", "numpy", "pyarrow"}
+            assert not outside, f"{path} imports {outside}"
 
 
 def test_only_the_pipeline_knows_beam() -> None:
-    knowing = {path.relative_to(ROOT).parts[0] for path in FILES if "apache_beam" in imported(path)}
+    knowing = {
+        floor for path, (floor, _) in FILES if any(name.split(".")[0] == "apache_beam" for name in draw_house.imports(path))
+    }
     assert knowing == {"pipeline"}
 
 
 def test_no_room_is_called_by_a_word_that_says_nothing() -> None:
     vague = {"utils", "util", "helpers", "common", "base", "core", "misc"}
-    assert not [path for path in FILES if path.stem in vague or set(path.parent.parts) & vague]
-
-
-def test_init_files_hold_a_docstring_first() -> None:
-    for path in FILES:
-        if path.name == "__init__.py":
-            assert ast.get_docstring(ast.parse(path.read_text())), path
+    assert not [path for path, _ in FILES if path.stem in vague or set(path.parent.parts) & vague]
 
 
 def test_files_stay_short() -> None:
-    long = {str(path): lines for path in FILES if (lines := len(path.read_text().splitlines())) > 320}
+    long = {str(path): lines for path, _ in FILES if (lines := len(path.read_text().splitlines())) > 320}
     assert not long
 
 
 def test_the_default_path_imports_neither_opencv_nor_face_alignment_nor_torch() -> None:
     """A build with dlib must run where libGL is missing; the worker's modules are all imported, and a model is loaded."""
     program = (
-        "import sys, motionshards.dataset.build, motionshards.pipeline.child, motionshards.pipeline.isolate, motionshards.pipeline.graph\n"
+        "import sys, motionshards.dataset.build\n"
+        "from motionshards.pipeline.runners import graph, local_child\n"
+        "from motionshards.pipeline.clips import isolate\n"
         "from motionshards.transforms.extract.landmarks import models\n"
         "models.resolve('auto'); models.load('dlib'); models.provenance('dlib')\n"
         "print([name for name in ('cv2', 'face_alignment', 'torch', 'torchvision') if name in sys.modules])"

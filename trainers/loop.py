@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from motionshards.dataset.batch import Batch
 from motionshards.dataset.loader import Loader
-from motionshards.dataset.order import hashed
+from motionshards.dataset.reading.batch import Batch
+from motionshards.dataset.reading.order import hashed
 from motionshards.schemas.errors import TrainingFailed
 from motionshards.trainers.checkpoint import LAST, Place, save
 from motionshards.trainers.log import Log

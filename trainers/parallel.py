@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from motionshards.dataset.world import World
+from motionshards.dataset.reading.world import World
 from motionshards.schemas.errors import ConfigError
 
 _BUCKET_BYTES = 32 << 20

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from motionshards.dataset.batch import Batch
+from motionshards.dataset.reading.batch import Batch
+from motionshards.dataset.reading.view import View
+from motionshards.dataset.reading.world import World
 from motionshards.dataset.stream import ClipStream
-from motionshards.dataset.views import View
-from motionshards.dataset.world import World
 from motionshards.transforms.augment.augment import Augment
 
 PRECISIONS = ("fp32", "bf16")

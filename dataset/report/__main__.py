@@ -16,12 +16,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show, stop_on_signals
+from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show
 from motionshards.dataset.index import Dataset
+from motionshards.dataset.query.where import parse
 from motionshards.dataset.report.content import gather
+from motionshards.dataset.report.formatting import size
 from motionshards.dataset.report.page import page
-from motionshards.dataset.report.wording import size
-from motionshards.dataset.where import parse
 from motionshards.schemas.atomic import beside
 from motionshards.schemas.bucket import is_bucket
 from motionshards.schemas.errors import ConfigError, DatasetError
@@ -47,7 +47,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     target = options.output or out / REPORT
     if target.is_dir() or (options.output and not target.parent.is_dir()):
         parser.error(f"--output {target} {'is a directory' if target.is_dir() else 'lies in no directory'}")
-    stop_on_signals()
     try:
         return _report(out, target, options)
     except (ConfigError, DatasetError) as error:

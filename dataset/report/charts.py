@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motionshards.dataset.report.distribution import Distribution, round_step
+from motionshards.dataset.report.formatting import number, percent, whole
 from motionshards.dataset.report.markup import Markup, element
-from motionshards.dataset.report.wording import number, percent, whole
 
 _HEIGHT, _LEFT, _TOP, _FLOOR = 128.0, 10.0, 8.0, 104.0
 

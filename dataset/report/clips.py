@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from motionshards.dataset.query.where_values import kind_of_column
 from motionshards.dataset.report.tables import Rows, pieces
-from motionshards.dataset.where_values import kind_of_column
 from motionshards.schemas.tables import INDEX
 
 MEASURES = ("face_size_px", "blur", "brightness", "yaw_deg", "pitch_deg", "roll_deg")

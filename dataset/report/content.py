@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from motionshards.dataset.drawing.source_frames import middle_frame
 from motionshards.dataset.index import Dataset
 from motionshards.dataset.report.choice import choose
 from motionshards.dataset.report.clips import Clips, read_clips
@@ -17,7 +18,6 @@ from motionshards.dataset.report.distribution import Distribution, distribution
 from motionshards.dataset.report.figures import Figures, figures
 from motionshards.dataset.report.rejected import Rejections, read_rejections
 from motionshards.dataset.report.samples import Sample, read_aus, read_samples
-from motionshards.dataset.source_frames import middle_frame
 from motionshards.schemas.action_units import INTENSITIES, MOST
 from motionshards.schemas.bucket import is_bucket, open_bucket
 from motionshards.schemas.errors import ConfigError, StoreFailed

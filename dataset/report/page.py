@@ -9,8 +9,8 @@ from importlib import resources
 
 from motionshards.dataset.report import parts_clips, parts_made, parts_measured
 from motionshards.dataset.report.content import Content
+from motionshards.dataset.report.formatting import hours, plural, size, whole
 from motionshards.dataset.report.markup import Markup, element, joined
-from motionshards.dataset.report.wording import hours, plural, size, whole
 
 
 def page(content: Content) -> str:

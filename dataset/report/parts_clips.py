@@ -5,11 +5,11 @@ from typing import Any
 
 from motionshards.dataset.report.charts import share_bar
 from motionshards.dataset.report.content import Content, Picture
+from motionshards.dataset.report.formatting import number, percent, plural, whole
 from motionshards.dataset.report.markup import Markup, element, joined
 from motionshards.dataset.report.pictures import au_bars, overlay, picture
 from motionshards.dataset.report.samples import Sample
 from motionshards.dataset.report.section import Section, note
-from motionshards.dataset.report.wording import number, percent, plural, whole
 from motionshards.schemas.reasons import REASONS, Reason
 
 _UNKNOWN = Reason("unknown", False, "a reason that this version does not know")

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from motionshards.dataset.report.content import Content
+from motionshards.dataset.report.formatting import hours, number, whole
 from motionshards.dataset.report.markup import Markup, element
 from motionshards.dataset.report.section import Section, note, table
-from motionshards.dataset.report.wording import hours, number, whole
 
 _DOUBTS = {
     "duplicates": "clips whose file, time and box stand more than once in the listing",

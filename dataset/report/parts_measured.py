@@ -7,9 +7,9 @@ from motionshards.dataset.report.clips import POSE_EDGES_DEG
 from motionshards.dataset.report.content import Content
 from motionshards.dataset.report.distribution import Distribution
 from motionshards.dataset.report.figures import Share
+from motionshards.dataset.report.formatting import hours, number, percent, plural, whole
 from motionshards.dataset.report.markup import Markup, element
 from motionshards.dataset.report.section import Section, note, table
-from motionshards.dataset.report.wording import hours, number, percent, plural, whole
 
 _CHARTS = (
     ("face_size_px", "Face size", " px", "longer side of the face box in the source: the true resolution of the face"),

@@ -1,12 +1,15 @@
-"""One module a corpus: how its files lie on disk and which clips they hold."""
+"""The corpora, a module each: how their files are laid out, and which clips they hold.
+
+Imports pipeline.inputs and what lies below.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from motionshards.pipeline.inputs.tree import Tree
 from motionshards.pipeline.sources import demo, fashion, folder, taichi, voxceleb1, voxceleb2
 from motionshards.pipeline.sources.listing import Listing
-from motionshards.pipeline.sources.tree import Tree
 from motionshards.schemas.config import TUBE_RECIPES
 from motionshards.schemas.layout import SPLITS
 from motionshards.schemas.records import ClipSpec

@@ -7,10 +7,10 @@ dress in a video, so a video is its own identity.
 from collections.abc import Iterator
 from urllib.parse import unquote, urlsplit
 
-from motionshards.pipeline.foreign import leads_out, lines_of
-from motionshards.pipeline.sources.files import VIDEO_SUFFIXES, cost_s, video_of, videos_by_id
+from motionshards.pipeline.inputs.files import VIDEO_SUFFIXES, cost_s, video_of, videos_by_id
+from motionshards.pipeline.inputs.foreign import leads_out, lines_of
+from motionshards.pipeline.inputs.tree import Entry
 from motionshards.pipeline.sources.listing import Listing
-from motionshards.pipeline.sources.tree import Entry
 from motionshards.schemas.layout import SPLITS, clip_key
 from motionshards.schemas.records import ClipSpec
 

@@ -8,12 +8,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from motionshards.pipeline.inputs.accounting import LINK_LOOP, LINKED_AGAIN
+from motionshards.pipeline.inputs.files import VIDEO_SUFFIXES, cost_s
+from motionshards.pipeline.inputs.tree import Entry, Tree
 from motionshards.pipeline.sources import metadata_csv
-from motionshards.pipeline.sources.accounting import LINK_LOOP, LINKED_AGAIN
-from motionshards.pipeline.sources.files import VIDEO_SUFFIXES, cost_s
 from motionshards.pipeline.sources.listing import Listing
 from motionshards.pipeline.sources.splits import NAMES, split_named
-from motionshards.pipeline.sources.tree import Entry, Tree
 from motionshards.schemas.layout import clip_key
 from motionshards.schemas.records import ClipSpec
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from motionshards.pipeline.sources.accounting import AccountedTree
-from motionshards.pipeline.sources.tree import Tree
+from motionshards.pipeline.inputs.accounting import AccountedTree
+from motionshards.pipeline.inputs.tree import Tree
 
 
 @dataclass(slots=True)

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 
-from motionshards.pipeline.foreign import leads_out
-from motionshards.pipeline.sources.files import cost_s, video_of, videos_by_id
+from motionshards.pipeline.inputs.files import cost_s, video_of, videos_by_id
+from motionshards.pipeline.inputs.foreign import leads_out
+from motionshards.pipeline.inputs.tree import Entry, read_small_file
 from motionshards.pipeline.sources.listing import Listing
 from motionshards.pipeline.sources.splits import split_named
 from motionshards.pipeline.sources.table import read_rows
-from motionshards.pipeline.sources.tree import Entry, read_small_file
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.layout import SPLITS, clip_key
 from motionshards.schemas.records import ClipSpec

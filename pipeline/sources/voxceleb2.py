@@ -8,11 +8,11 @@ from `vox2_meta.csv` where it lies beside them, else all is training data. Split
 from collections.abc import Iterator
 from pathlib import Path
 
+from motionshards.pipeline.inputs.files import cost_s
+from motionshards.pipeline.inputs.tree import Entry, Tree, directories
 from motionshards.pipeline.sources import voxceleb_txt
-from motionshards.pipeline.sources.files import cost_s
 from motionshards.pipeline.sources.listing import Listing
 from motionshards.pipeline.sources.table import read_rows
-from motionshards.pipeline.sources.tree import Entry, Tree, directories
 from motionshards.schemas.layout import clip_key
 from motionshards.schemas.records import ClipSpec
 

@@ -7,9 +7,9 @@ not downloaded is planned all the same, and rejected as unreadable: the ledger t
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from motionshards.pipeline.sources.files import cost_s, video_of, videos_by_id
+from motionshards.pipeline.inputs.files import cost_s, video_of, videos_by_id
+from motionshards.pipeline.inputs.tree import Entry, directories
 from motionshards.pipeline.sources.listing import Listing
-from motionshards.pipeline.sources.tree import Entry, directories
 from motionshards.schemas.layout import clip_key
 from motionshards.schemas.records import ClipSpec
 

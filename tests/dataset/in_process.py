@@ -5,9 +5,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from motionshards.pipeline.add_shard import add_to_shard
-from motionshards.pipeline.mirror import build_into_bucket
-from motionshards.pipeline.shard import BuildJob, build_shard
+from motionshards.pipeline.shards.add import add_to_shard
+from motionshards.pipeline.shards.bucket import build_into_bucket
+from motionshards.pipeline.shards.build import BuildJob, build_shard
 from motionshards.schemas.records import ShardUnit
 
 
@@ -15,7 +15,7 @@ from motionshards.schemas.records import ShardUnit
 def in_this_process() -> Iterator[None]:
     """Until it is left, units are built here, one after the other."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("motionshards.pipeline.runners.run", _run)
+        patch.setattr("motionshards.pipeline.runners.choose.run", _run)
         yield
 
 

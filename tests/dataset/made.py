@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from motionshards.pipeline.tar import ShardWriter, size_and_hash
+from motionshards.pipeline.shards.tar import ShardWriter, size_and_hash
 from motionshards.schemas.action_units import INTENSITIES, PRESENCES, ActionUnits
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.layout import INDEX, marker_path, tar_path

@@ -18,7 +18,8 @@ from in_process import in_this_process, quick  # noqa: F401 -- a fixture
 
 from motionshards.dataset import build, remove, verify
 from motionshards.dataset.index import Dataset
-from motionshards.pipeline import add_shard, rewrite
+from motionshards.pipeline.shards import add as add_shard
+from motionshards.pipeline.shards import rewrite
 from motionshards.schemas.errors import DatasetError
 from motionshards.schemas.layout import CARD, DATASET_JSON, INDEX, REJECTIONS, marker_path, next_marker_path, tar_path
 from motionshards.schemas.lock import only_writer

@@ -17,8 +17,8 @@ import motionshards.dataset.build
 import motionshards.dataset.verify
 from motionshards.dataset.loader import make_loader
 from motionshards.dataset.stream import ClipStream, KPlusOne
-from motionshards.pipeline.sources.bucket import BucketTree
-from motionshards.pipeline.unpack import media
+from motionshards.pipeline.inputs.bucket import BucketTree
+from motionshards.pipeline.inputs.unpack import media
 from motionshards.schemas.bucket import S3Bucket, open_bucket
 from motionshards.schemas.errors import ClipRejected, ConfigError, StoreFailed
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from motionshards.dataset import build
-from motionshards.pipeline.plan import plan_again
+from motionshards.pipeline.planning.plan import plan_again
 from motionshards.schemas.manifest import Manifest
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,9 +15,9 @@ from aus_csv import csvs_of
 from openface_program import intensities, presences
 
 from motionshards.dataset import build, verify
+from motionshards.dataset.checks.aus import check_action_units
+from motionshards.dataset.checks.sample import check_sample, expected_suffixes
 from motionshards.dataset.index import Dataset, read_members
-from motionshards.dataset.verify_aus import check_action_units
-from motionshards.dataset.verify_sample import check_sample, expected_suffixes
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.layout import AUS, tar_path
 from motionshards.schemas.manifest import Manifest

@@ -7,7 +7,7 @@ from in_process import quick  # noqa: F401 -- a fixture
 
 from motionshards.dataset import build, remove, verify
 from motionshards.dataset.index import Dataset
-from motionshards.pipeline import start_over
+from motionshards.pipeline.planning import start_over
 from motionshards.pipeline.sources import SOURCES
 from motionshards.schemas.manifest import Manifest
 

@@ -18,7 +18,7 @@ from s3_here import s3_here
 
 from motionshards.dataset import build
 from motionshards.dataset.estimate import as_text, duration, size
-from motionshards.pipeline.plan import units
+from motionshards.pipeline.planning.plan import units
 from motionshards.schemas.errors import BuildFailed
 from motionshards.schemas.layout import marker_path
 from motionshards.schemas.manifest import Manifest
@@ -179,7 +179,7 @@ def test_a_trial_that_stops_leaves_nothing_behind(
         assert len(os.listdir(place)) == 1, "it is at work"
         raise ending
 
-    monkeypatch.setattr("motionshards.pipeline.runners.run", stop)
+    monkeypatch.setattr("motionshards.pipeline.runners.choose.run", stop)
     assert build.main(arguments(many, place / "out", "--estimate", "4")) == status
     told = capsys.readouterr()
     assert (told.out, told.err) == ("", f"{says}\n")

@@ -20,10 +20,10 @@ from typing import BinaryIO
 
 import pytest
 
-from motionshards.dataset.cache import Held, ShardCache
-from motionshards.dataset.cache_files import alone, unlink_unless_locked
-from motionshards.dataset.cache_room import PART, SHARD
-from motionshards.dataset.unreadable import Unreadable
+from motionshards.dataset.storage.cache import Held, ShardCache
+from motionshards.dataset.storage.cache_files import alone, unlink_unless_locked
+from motionshards.dataset.storage.cache_room import PART, SHARD
+from motionshards.dataset.storage.unreadable import Unreadable
 from motionshards.schemas.errors import ConfigError
 
 SIZE = 20_000
@@ -262,7 +262,7 @@ def test_a_disk_that_stays_full_is_told_once_tried_again(cache: ShardCache, monk
 SMALL_DISK = """
 import sys
 from pathlib import Path
-from motionshards.dataset.cache import ShardCache
+from motionshards.dataset.storage.cache import ShardCache
 from motionshards.schemas.errors import ConfigError
 cache = ShardCache(Path(sys.argv[1]), 1 << 30)
 for name in "abcdef":

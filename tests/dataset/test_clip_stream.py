@@ -12,8 +12,8 @@ from made import SIZE, make_dataset
 
 from motionshards.dataset.index import Dataset, Sample
 from motionshards.dataset.loader import make_loader
+from motionshards.dataset.reading.view import View
 from motionshards.dataset.stream import Batch, ClipStream, KPlusOne, Pairs, PosePairs, Sequence, Singles, World
-from motionshards.dataset.views import View
 
 Seen = list[tuple[str, tuple[int, ...], bool]]
 

@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader, get_worker_info
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from motionshards.dataset.loader import make_loader
-from motionshards.dataset.passes import Passes
-from motionshards.dataset.progress import Progress
+from motionshards.dataset.reading.passes import Passes
+from motionshards.dataset.reading.progress import Progress
 from motionshards.dataset.stream import Batch, ClipStream, Pairs
 from motionshards.schemas.errors import ConfigError
 

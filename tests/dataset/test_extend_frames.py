@@ -16,7 +16,7 @@ from openface_program import intensities
 
 from motionshards.dataset import build, remove, verify
 from motionshards.dataset.index import Dataset, Sample
-from motionshards.pipeline import extend
+from motionshards.pipeline.shards import extend
 from motionshards.schemas.layout import DATASET_JSON, INDEX, tar_path
 from motionshards.schemas.manifest import Manifest
 

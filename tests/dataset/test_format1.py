@@ -12,8 +12,8 @@ from format1 import KEYS, REJECTED, unpack_format1
 from in_process import quick  # noqa: F401 -- a fixture
 
 from motionshards.dataset import build, remove, stats, verify
-from motionshards.dataset.batch import Batch
 from motionshards.dataset.index import Dataset
+from motionshards.dataset.reading.batch import Batch
 from motionshards.dataset.report.__main__ import main as report
 from motionshards.dataset.stream import ClipStream
 from motionshards.dataset.views import Pairs
@@ -100,7 +100,7 @@ def test_an_addition_upgrades_it(out: Path) -> None:
 
 def test_a_build_upgrades_it_where_it_would_build_the_same(out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = Manifest.read(out)
-    monkeypatch.setattr("motionshards.pipeline.drive.provenance", lambda *_: old.provenance)
+    monkeypatch.setattr("motionshards.pipeline.build.provenance", lambda *_: old.provenance)
     (tmp_path / "videos").mkdir()
     ask = ["--source", "voxceleb2", "--input", str(tmp_path / "videos"), "--aus", f"csv:{tmp_path / 'videos'}", "--quiet"]
     ask += [

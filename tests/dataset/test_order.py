@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from motionshards.dataset.order import Order, hashed
+from motionshards.dataset.reading.order import Order, hashed
 
 SHARDS = np.repeat(np.arange(20), 30)  # 600 units in 20 shards
 

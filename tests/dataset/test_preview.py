@@ -15,11 +15,12 @@ from made import make_dataset
 from PIL import Image
 
 import motionshards.dataset.build
-from motionshards.dataset import overlay, preview
-from motionshards.dataset.contact_sheet import Look
+from motionshards.dataset import preview
+from motionshards.dataset.drawing import overlay
+from motionshards.dataset.drawing.contact_sheet import Look
+from motionshards.dataset.drawing.overlay import Marks
+from motionshards.dataset.drawing.source_frames import source_frames
 from motionshards.dataset.index import Dataset, Sample
-from motionshards.dataset.overlay import Marks
-from motionshards.dataset.source_frames import source_frames
 from motionshards.schemas.action_units import INTENSITIES
 from motionshards.schemas.layout import tar_path
 from motionshards.transforms.extract.quality.face_model import FACE_68_MM
@@ -402,6 +403,7 @@ def test_an_interruption_is_told(made: Path, tmp_path: Path, monkeypatch: pytest
 
 
 def test_neither_beam_nor_torch_is_needed() -> None:
-    program = "import sys, motionshards.dataset.preview; print([name for name in ('apache_beam', 'torch', 'dlib', 'cv2') if name in sys.modules])"
+    heavy = ("apache_beam", "torch", "dlib", "cv2")
+    program = f"import sys, motionshards.dataset.preview; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout == "[]\n"

@@ -11,7 +11,7 @@ import pytest
 from made import make_dataset
 
 from motionshards.dataset import build, preview, remove, stats, verify
-from motionshards.dataset.faults import Fault, Faults
+from motionshards.dataset.reading.faults import Fault, Faults
 from motionshards.dataset.report.markup import element
 from motionshards.dataset.stream import ClipStream
 from motionshards.dataset.views import Pairs

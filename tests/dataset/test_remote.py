@@ -15,8 +15,8 @@ from typing import Literal
 import pytest
 from file_server import FileServer, Step, serving
 
-from motionshards.dataset.remote import Remote, Retry, is_url, shown
-from motionshards.dataset.unreadable import Unreadable
+from motionshards.dataset.storage.remote import Remote, Retry, is_url, shown
+from motionshards.dataset.storage.unreadable import Unreadable
 from motionshards.schemas.errors import ConfigError
 
 FILE = random.Random(5).randbytes(3_000_000)

@@ -11,9 +11,9 @@ import pytest
 from file_server import FileServer, Step, serving
 from moto.server import ThreadedMotoServer
 
-from motionshards.dataset.remote import Remote, Retry
-from motionshards.dataset.remote_fsspec import FsspecStore
-from motionshards.dataset.unreadable import Unreadable
+from motionshards.dataset.storage.remote import Remote, Retry
+from motionshards.dataset.storage.remote_fsspec import FsspecStore
+from motionshards.dataset.storage.unreadable import Unreadable
 from motionshards.schemas.errors import ConfigError
 
 FILE = random.Random(6).randbytes(3_000_000)
@@ -144,7 +144,7 @@ def memory() -> Iterator[Any]:
 
 
 def test_other_stores_are_read_through_fsspec(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("motionshards.dataset.remote_fsspec._BLOCK_BYTES", 1_000_000)
+    monkeypatch.setattr("motionshards.dataset.storage.remote_fsspec._BLOCK_BYTES", 1_000_000)
     remote = Remote("memory://voices", QUICK)
     assert remote.read("train/a.tar", 999_990, 1_000_010) == FILE[999_990:1_000_010]
     assert remote.read_all("train/a.tar") == FILE

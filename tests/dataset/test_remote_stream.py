@@ -13,7 +13,7 @@ from made import make_dataset, unfinish
 from test_clip_stream import interleaved, ordinary, seen
 
 from motionshards.dataset.loader import make_loader
-from motionshards.dataset.remote import Retry
+from motionshards.dataset.storage.remote import Retry
 from motionshards.dataset.stream import ClipStream, Pairs, World
 from motionshards.schemas.errors import DatasetError
 from motionshards.schemas.layout import DATASET_JSON, INDEX

@@ -21,7 +21,7 @@ from in_process import in_this_process, quick  # noqa: F401 -- a fixture
 from motionshards.dataset import build, remove, verify
 from motionshards.dataset.index import Dataset
 from motionshards.dataset.report.__main__ import main as report
-from motionshards.pipeline import take_out
+from motionshards.pipeline.shards import remove_clips
 from motionshards.schemas.errors import DatasetError
 from motionshards.schemas.layout import CARD, DATASET_JSON, INDEX, REJECTIONS, REPORT, marker_path, plan_path, tar_path
 from motionshards.schemas.lock import only_writer
@@ -338,7 +338,7 @@ def nobody_is_only_in_the_index(out: Path) -> list[str]:
 
 def test_an_interrupted_removal_is_finished_without_the_name(out: Path, removed: dict[str, str], monkeypatch: Any) -> None:
     with monkeypatch.context() as patch:
-        killed_at(patch, 2, take_out, "replace_shard")
+        killed_at(patch, 2, remove_clips, "replace_shard")
         assert remove.main([str(out), "--identity", "id90000"]) == 130
     assert b"id90000" not in (out / DATASET_JSON).read_bytes()
     assert remove.main([str(out)]) == 0

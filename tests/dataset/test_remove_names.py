@@ -14,7 +14,7 @@ from openface_program import as_csv, row
 from motionshards.dataset import build, remove, verify
 from motionshards.dataset.index import Dataset
 from motionshards.dataset.report.__main__ import main as report
-from motionshards.pipeline import take_out
+from motionshards.pipeline.shards import remove_clips
 from motionshards.schemas.layout import DATASET_JSON
 from motionshards.schemas.manifest import Manifest
 from motionshards.transforms.extract.media import Media
@@ -116,7 +116,7 @@ def test_an_archive_under_its_new_name_gives_more_frames(out: Path, ask: list[st
 
 @pytest.mark.parametrize("step", [1, 2, 3])
 def test_an_interrupted_removal_leaves_no_name_either(out: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    names, calls, whole = names_of(out), [0], take_out.replace_shard
+    names, calls, whole = names_of(out), [0], remove_clips.replace_shard
 
     def maybe(*arguments: Any) -> None:
         calls[0] += 1
@@ -125,7 +125,7 @@ def test_an_interrupted_removal_leaves_no_name_either(out: Path, monkeypatch: py
         whole(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(take_out, "replace_shard", maybe)
+        patch.setattr(remove_clips, "replace_shard", maybe)
         assert remove.main([str(out), "--identity", PERSON]) == 130
     assert PERSON not in (out / DATASET_JSON).read_text()
     assert remove.main([str(out)]) == 0

@@ -7,15 +7,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from motionshards.dataset.query.where import parse
 from motionshards.dataset.report.choice import choose
 from motionshards.dataset.report.clips import MEASURES, MOST_FACES, read_clips
 from motionshards.dataset.report.distribution import distribution, of_counts
 from motionshards.dataset.report.figures import figures
+from motionshards.dataset.report.formatting import hours, number, percent, plural, size
 from motionshards.dataset.report.markup import Markup, element
 from motionshards.dataset.report.rejected import CASES, read_rejections
 from motionshards.dataset.report.tables import rows_at
-from motionshards.dataset.report.wording import hours, number, percent, plural, size
-from motionshards.dataset.where import parse
 from motionshards.schemas.errors import DatasetError
 from motionshards.schemas.layout import INDEX, REJECTIONS
 from motionshards.schemas.tables import INDEX as INDEX_SCHEMA

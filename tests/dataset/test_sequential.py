@@ -16,9 +16,9 @@ from made import make_dataset
 from test_clip_stream import seen
 
 from motionshards.dataset.index import Dataset, Sample
+from motionshards.dataset.reading.view import View
 from motionshards.dataset.sequential import TarStream
 from motionshards.dataset.stream import KPlusOne, Pairs, Singles
-from motionshards.dataset.views import View
 from motionshards.schemas.errors import ConfigError, DatasetError
 
 ROOT = Path(__file__).resolve().parents[2]

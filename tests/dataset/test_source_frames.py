@@ -13,8 +13,8 @@ import pytest
 from in_process import in_this_process
 
 import motionshards.dataset.build
+from motionshards.dataset.drawing.source_frames import Sources, middle_frame, source_frames, source_to_shown
 from motionshards.dataset.index import Dataset
-from motionshards.dataset.source_frames import Sources, middle_frame, source_frames, source_to_shown
 from motionshards.schemas.errors import ClipRejected, ConfigError, StoreFailed
 from motionshards.schemas.layout import path_to_uri
 from motionshards.transforms.extract.ffmpeg import ffmpeg_path

@@ -20,11 +20,11 @@ from test_index import BAD_CLIP, SIZE, built, copy  # noqa: F401 -- fixtures
 
 from motionshards.dataset import verify
 from motionshards.dataset.index import read_members
-from motionshards.pipeline import plan
-from motionshards.pipeline.croissant import croissant
+from motionshards.pipeline.card.croissant import croissant
 from motionshards.pipeline.finalize import finalize
-from motionshards.pipeline.shard import BuildJob, build_shard
-from motionshards.pipeline.tar import ShardWriter
+from motionshards.pipeline.planning import plan
+from motionshards.pipeline.shards.build import BuildJob, build_shard
+from motionshards.pipeline.shards.tar import ShardWriter
 from motionshards.schemas.atomic import sha256_of
 from motionshards.schemas.layout import (
     CROISSANT,

@@ -9,9 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 from made import make_dataset
 
-from motionshards.dataset.catalog import COLUMNS, Catalog, read_catalog, selecting
-from motionshards.dataset.views import KPlusOne, Pairs, Picks, PosePairs, Sequence, Singles, View
-from motionshards.dataset.where import parse
+from motionshards.dataset.query.where import parse
+from motionshards.dataset.reading.catalog import COLUMNS, Catalog, read_catalog, selecting
+from motionshards.dataset.reading.view import Picks, View
+from motionshards.dataset.views import KPlusOne, Pairs, PosePairs, Sequence, Singles
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.layout import INDEX
 

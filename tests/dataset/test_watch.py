@@ -15,7 +15,7 @@ from test_clip_stream import seen
 
 from motionshards.dataset import build, remove
 from motionshards.dataset.loader import make_loader
-from motionshards.dataset.remote import Retry
+from motionshards.dataset.storage.remote import Retry
 from motionshards.dataset.stream import ClipStream, Pairs
 from motionshards.schemas.errors import DatasetError
 from motionshards.schemas.layout import DATASET_JSON

@@ -12,7 +12,7 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 
-from motionshards.dataset.where import parse
+from motionshards.dataset.query.where import parse
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.tables import INDEX
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-OURS = ("benchmarks", "dataset", "jobs", "pipeline", "trainers", "transforms", "schemas")
+OURS = ("benchmarks", "motionshards", "dataset", "jobs", "pipeline", "trainers", "transforms", "schemas")
 ELLIPSIS = "…"
 _WORDS_IN_BRACKETS = re.compile(r"(?<= )\[[^]-][^]]*\]")  # `[more options]`: what may stand there, in words
 _MODULE = re.compile(r"[a-z_]+(\.[a-z_0-9]+)*")
@@ -76,8 +76,9 @@ def misunderstood(command: Command) -> str | None:
 
 def _run(command: Command) -> None:
     """Call the command as a shell would; some take their arguments from `sys.argv` alone."""
-    module = importlib.import_module(command.module)
-    main = (importlib.import_module(f"{command.module}.__main__") if hasattr(module, "__path__") else module).main
+    name = command.module if command.module.startswith(("benchmarks", "motionshards")) else f"motionshards.{command.module}"
+    module = importlib.import_module(name)
+    main = (importlib.import_module(f"{name}.__main__") if hasattr(module, "__path__") else module).main
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [command.module, *command.arguments])
         main(list(command.arguments)) if inspect.signature(main).parameters else main()

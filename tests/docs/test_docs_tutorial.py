@@ -82,7 +82,7 @@ exit(9)
 ```
 
 ```sh
-python -c "import motionshards.dataset.where, sys; print(sys.executable)" > $NAME.txt
+python -c "import motionshards.dataset.query.where, sys; print(sys.executable)" > $NAME.txt
 ```
 """
     run_page(page, tmp_path, 60)

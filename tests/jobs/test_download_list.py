@@ -8,9 +8,9 @@ import pytest
 from motionshards.jobs.download import _rate
 from motionshards.jobs.download_list import build_command, list_videos
 from motionshards.jobs.download_order import DownloadOrder, Manners
+from motionshards.pipeline.inputs.tree import DirectoryTree
 from motionshards.pipeline.sources import SOURCES
 from motionshards.pipeline.sources.listing import Listing
-from motionshards.pipeline.sources.tree import DirectoryTree
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.layout import uri_to_path
 

@@ -12,7 +12,7 @@ from made import make_dataset, unfinish
 
 import motionshards.jobs.evaluate
 from motionshards.dataset.index import Dataset
-from motionshards.dataset.world import World
+from motionshards.dataset.reading.world import World
 from motionshards.schemas.layout import tar_path
 from motionshards.trainers import settings
 from motionshards.trainers.checkpoint import Place, save

@@ -7,7 +7,7 @@ import torch
 
 import motionshards.jobs.export
 import motionshards.trainers.fomm.export
-from motionshards.dataset.world import World
+from motionshards.dataset.reading.world import World
 from motionshards.schemas.lock import only_writer
 from motionshards.trainers import settings
 from motionshards.trainers.checkpoint import Place, save

@@ -11,13 +11,13 @@ import pytest
 
 from motionshards.dataset import build
 from motionshards.dataset.report import __main__ as report
-from motionshards.pipeline.input import open_input
-from motionshards.pipeline.plan import listing_table
+from motionshards.pipeline.inputs.accounting import as_text
+from motionshards.pipeline.inputs.files import VIDEO_SUFFIXES
+from motionshards.pipeline.inputs.input import open_input
+from motionshards.pipeline.inputs.tree import DirectoryTree, OverlayTree
+from motionshards.pipeline.planning.plan import listing_table
 from motionshards.pipeline.sources import SOURCES, folder
-from motionshards.pipeline.sources.accounting import as_text
-from motionshards.pipeline.sources.files import VIDEO_SUFFIXES
 from motionshards.pipeline.sources.listing import Listing
-from motionshards.pipeline.sources.tree import DirectoryTree, OverlayTree
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.manifest import Manifest
 

@@ -10,13 +10,14 @@ import pytest
 from openface_program import confidence, intensities
 
 from motionshards.dataset.index import read_members
-from motionshards.pipeline import action_units, supervise
-from motionshards.pipeline.action_units import with_action_units
-from motionshards.pipeline.journal import Journal, suspects
-from motionshards.pipeline.plan import Wanted, listing_table, plan_new, read_unit, units
-from motionshards.pipeline.shard import BuildJob, _noted, build_shard, outcomes
+from motionshards.pipeline.clips import action_units
+from motionshards.pipeline.clips.action_units import with_action_units
+from motionshards.pipeline.inputs.tree import DirectoryTree
+from motionshards.pipeline.planning.plan import Wanted, listing_table, plan_new, read_unit, units
+from motionshards.pipeline.runners import local
+from motionshards.pipeline.shards.build import BuildJob, _noted, build_shard, outcomes
+from motionshards.pipeline.shards.journal import Journal, suspects
 from motionshards.pipeline.sources.listing import Listing
-from motionshards.pipeline.sources.tree import DirectoryTree
 from motionshards.pipeline.sources.voxceleb2 import list_clips
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.layout import AUS, marker_path, tar_path
@@ -172,5 +173,5 @@ def test_pictures_of_killed_workers_are_removed_and_the_log_stays(job: BuildJob)
     (job.journal / "openface-x" / "frames" / "frame.jpg").write_bytes(b"picture")
     for name in ("unit.4711", "beam.log"):
         (job.journal / name).write_text("")
-    supervise._forget_journals(job)
+    local._forget_journals(job)
     assert [path.name for path in job.journal.iterdir()] == ["beam.log"]

@@ -19,11 +19,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from motionshards.dataset import build
-from motionshards.pipeline import unpack
-from motionshards.pipeline.input import check_archives, open_input
-from motionshards.pipeline.parts import Parts, PartsStream, find_parts
-from motionshards.pipeline.sources.accounting import AccountedTree
-from motionshards.pipeline.sources.tree import Entry, Tree
+from motionshards.pipeline.inputs import unpack
+from motionshards.pipeline.inputs.accounting import AccountedTree
+from motionshards.pipeline.inputs.input import check_archives, open_input
+from motionshards.pipeline.inputs.parts import Parts, PartsStream, find_parts
+from motionshards.pipeline.inputs.tree import Entry, Tree
 from motionshards.schemas.errors import ClipRejected, ConfigError
 from motionshards.schemas.manifest import Manifest
 from motionshards.schemas.records import Packed

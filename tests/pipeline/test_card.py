@@ -12,11 +12,11 @@ import pytest
 import yaml
 from made import make_dataset
 
-from motionshards.pipeline.card import data_card
-from motionshards.pipeline.card_fields import INDEX_COLUMNS, REJECTION_COLUMNS
-from motionshards.pipeline.card_figures import read_figures
-from motionshards.pipeline.card_front import front_matter, size_category
-from motionshards.pipeline.card_sources import CORPORA, corpus_of
+from motionshards.pipeline.card.card import data_card
+from motionshards.pipeline.card.fields import INDEX_COLUMNS, REJECTION_COLUMNS
+from motionshards.pipeline.card.figures import read_figures
+from motionshards.pipeline.card.front import front_matter, size_category
+from motionshards.pipeline.card.sources import CORPORA, corpus_of
 from motionshards.pipeline.sources import SOURCES
 from motionshards.schemas.addition import Addition
 from motionshards.schemas.config import BuildConfig

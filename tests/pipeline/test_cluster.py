@@ -19,7 +19,7 @@ from s3_here import s3_here
 from under_fire import hashes, kill_whoever_holds, wait_for
 
 import motionshards.dataset.build
-from motionshards.pipeline import cluster_check
+from motionshards.pipeline.runners import dask_check
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = ["--size", "64", "--clips-per-shard", "3"]
@@ -174,8 +174,8 @@ def test_workers_that_do_not_answer_or_are_all_gone_end_the_build_with_a_word(
     demo_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Dask itself would wait for ever, without a word."""
-    monkeypatch.setattr("motionshards.pipeline.cluster._DESERTED_S", 2)
-    monkeypatch.setattr("motionshards.pipeline.cluster._COUNTED_EVERY_S", 0.5)
+    monkeypatch.setattr("motionshards.pipeline.runners.dask._DESERTED_S", 2)
+    monkeypatch.setattr("motionshards.pipeline.runners.dask._COUNTED_EVERY_S", 0.5)
     out = tmp_path / "out"
     with cluster(tmp_path, 1) as (file, hands):
         arguments = command(demo_videos, out, "--dask-scheduler", file, "--quiet")
@@ -183,12 +183,12 @@ def test_workers_that_do_not_answer_or_are_all_gone_end_the_build_with_a_word(
             client.wait_for_workers(1, timeout=60)
             (pid,) = client.run(os.getpid).values()
         os.kill(pid, signal.SIGSTOP)
-        monkeypatch.setattr(cluster_check, "PATIENCE_S", 2)
+        monkeypatch.setattr(dask_check, "PATIENCE_S", 2)
         assert motionshards.dataset.build.main(arguments) == 2
         told = capsys.readouterr().err
         assert "has not answered within 2 s: is one stopped?" in told and told.count("\n") == 1
         os.kill(pid, signal.SIGCONT)
-        monkeypatch.setattr(cluster_check, "PATIENCE_S", 60)
+        monkeypatch.setattr(dask_check, "PATIENCE_S", 60)
 
         def strike() -> None:
             wait_for(lambda: list((out / ".work").glob("journal-*/*.*")), 90)

@@ -16,8 +16,8 @@ from in_process import in_this_process
 
 from motionshards.dataset import build
 from motionshards.dataset.index import Dataset
-from motionshards.pipeline.card_sources import CORPORA
-from motionshards.pipeline.croissant import croissant
+from motionshards.pipeline.card.croissant import croissant
+from motionshards.pipeline.card.sources import CORPORA
 from motionshards.schemas.atomic import sha256_of
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.layout import CROISSANT, INDEX, REJECTIONS
@@ -148,7 +148,7 @@ def test_it_is_valid_for_every_source(source: str, aus: str, built: Path, tmp_pa
 def test_of_many_shards_only_the_sets_are_listed(
     built: Path, tmp_path: Path, read: Callable[[Path], Read], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("motionshards.pipeline.croissant.LISTED", 1)
+    monkeypatch.setattr("motionshards.pipeline.card.croissant.LISTED", 1)
     for name in (INDEX, REJECTIONS):
         (tmp_path / name).write_bytes((built / name).read_bytes())
     (tmp_path / CROISSANT).write_text(croissant(Manifest.read(built), tmp_path))

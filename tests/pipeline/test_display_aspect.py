@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from motionshards.dataset.source_frames import source_frames, source_to_shown
-from motionshards.pipeline.annotations import annotation
-from motionshards.pipeline.clip import build_clip
+from motionshards.dataset.drawing.source_frames import source_frames, source_to_shown
+from motionshards.pipeline.clips.annotations import annotation
+from motionshards.pipeline.clips.clip import build_clip
 from motionshards.schemas.config import RECIPES, BuildConfig
 from motionshards.schemas.records import Clip, ClipSpec, Span
 from motionshards.schemas.restore import restore_clip

@@ -11,13 +11,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from motionshards.pipeline import estimator
-from motionshards.pipeline.estimate import _steady
-from motionshards.pipeline.estimate_report import Run, expected_time
-from motionshards.pipeline.estimator import Interval, Sample
-from motionshards.pipeline.meter import Meter, cpu_s_below
-from motionshards.pipeline.progress import Silent
-from motionshards.pipeline.runners import Runner
+from motionshards.pipeline.estimate import estimator
+from motionshards.pipeline.estimate.estimate import _steady
+from motionshards.pipeline.estimate.estimator import Interval, Sample
+from motionshards.pipeline.estimate.meter import Meter, cpu_s_below
+from motionshards.pipeline.estimate.report import Run, expected_time
+from motionshards.pipeline.runners.choose import Runner
+from motionshards.pipeline.runners.progress import Silent
 
 ROUNDS = 400
 # Of 400 intervals of 90 % between 344 and 380 hold the truth, but for a chance of about 1 in 60.
@@ -221,8 +221,8 @@ def test_cpu_seconds_are_those_of_the_processes_below() -> None:
 
 def test_the_meter_tells_cpu_seconds_of_clips_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     spent = iter([7.0, 9.0, 12.0])
-    monkeypatch.setattr("motionshards.pipeline.meter.cpu_s_below", lambda pid: next(spent))
-    monkeypatch.setattr("motionshards.pipeline.meter._LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr("motionshards.pipeline.estimate.meter.cpu_s_below", lambda pid: next(spent))
+    monkeypatch.setattr("motionshards.pipeline.estimate.meter._LOOK_EVERY_S", 0.0)
     meter = Meter(11, Silent())
     for clips in (1, 5, 11):
         meter.update(clips)

@@ -13,9 +13,9 @@ import pytest
 from motionshards.dataset import build
 from motionshards.dataset.index import Dataset
 from motionshards.dataset.verify import verify
-from motionshards.pipeline import follow as module
-from motionshards.pipeline.clip import build_clip, read_clip
-from motionshards.pipeline.read import ReadClip
+from motionshards.pipeline.clips import track_faces as module
+from motionshards.pipeline.clips.clip import build_clip, read_clip
+from motionshards.pipeline.clips.read import ReadClip
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.layout import planned_key
 from motionshards.schemas.manifest import Manifest

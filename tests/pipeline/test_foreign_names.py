@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from motionshards.dataset import build
-from motionshards.pipeline.foreign import leads_out, lines_of
-from motionshards.pipeline.journal import Journal, finished_clips, read_suspects, suspects, write_suspects
-from motionshards.pipeline.plan import listing_table
+from motionshards.pipeline.inputs.foreign import leads_out, lines_of
+from motionshards.pipeline.planning.plan import listing_table
+from motionshards.pipeline.shards.journal import Journal, finished_clips, read_suspects, suspects, write_suspects
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.layout import clip_key, path_to_uri, text_of, uri_to_path
 from motionshards.schemas.manifest import Manifest
@@ -92,7 +92,7 @@ def test_an_output_that_parquet_cannot_be_written_to_is_refused(tmp_path: Path, 
 def test_journals_hold_keys_with_any_line_end(odd: str, tmp_path: Path) -> None:
     keys = [clip_key(f"a{odd}", f"{odd}b", f"c{odd}{n}") for n in range(3)]
     program = (
-        "import json, os, sys; from pathlib import Path; from motionshards.pipeline.journal import Journal\n"
+        "import json, os, sys; from pathlib import Path; from motionshards.pipeline.shards.journal import Journal\n"
         "j = Journal(Path(sys.argv[1]), 'unit'); keys = json.loads(sys.argv[2]); [j.begin(k) for k in keys]; j.done(keys[1])\n"
         "os.kill(os.getpid(), 9)"
     )

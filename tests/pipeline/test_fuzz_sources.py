@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 from test_archives import walk
 
-from motionshards.pipeline.foreign import lines_of
-from motionshards.pipeline.input import open_input
-from motionshards.pipeline.plan import listing_table
+from motionshards.pipeline.inputs.foreign import lines_of
+from motionshards.pipeline.inputs.input import open_input
+from motionshards.pipeline.inputs.tree import DirectoryTree
+from motionshards.pipeline.inputs.unpack import content
+from motionshards.pipeline.planning.plan import listing_table
 from motionshards.pipeline.sources import folder, taichi
 from motionshards.pipeline.sources.listing import Listing
-from motionshards.pipeline.sources.tree import DirectoryTree
-from motionshards.pipeline.unpack import content
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ClipRejected, ConfigError
 

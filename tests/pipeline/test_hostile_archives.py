@@ -16,12 +16,12 @@ import pytest
 from test_archives import everything, make_tar, make_zip, walk
 
 from motionshards.dataset import build
-from motionshards.pipeline import unpack
-from motionshards.pipeline.clip import read_clip
-from motionshards.pipeline.input import open_input
-from motionshards.pipeline.parts import find_parts
+from motionshards.pipeline.clips.clip import read_clip
+from motionshards.pipeline.inputs import unpack
+from motionshards.pipeline.inputs.files import cost_s
+from motionshards.pipeline.inputs.input import open_input
+from motionshards.pipeline.inputs.parts import find_parts
 from motionshards.pipeline.sources import SOURCES
-from motionshards.pipeline.sources.files import cost_s
 from motionshards.pipeline.sources.listing import Listing
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ClipRejected, ConfigError
@@ -213,7 +213,8 @@ def test_headers_that_lie_about_their_size_end_in_one_line(tmp_path: Path, kind:
     path = make_tar(tmp_path / "a.tar", FILE)
     path.write_bytes(bytes(header) + path.read_bytes())
     program = (
-        "import sys; from pathlib import Path; from motionshards.pipeline.input import open_input; from motionshards.schemas.errors import ConfigError\n"
+        "import sys; from pathlib import Path\n"
+        "from motionshards.pipeline.inputs.input import open_input; from motionshards.schemas.errors import ConfigError\n"
         "try: open_input([Path(sys.argv[1])], ())\n"
         "except ConfigError as error: print(error)"
     )

@@ -13,7 +13,10 @@ WAYS = {
     "arrow": "pa.allocate_buffer(1 << 60)",
     "mapped file": "resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30)); pq.read_table(sys.argv[1], memory_map=True)",
 }
-IMPORTS = "import mmap, resource, sys; import pyarrow as pa, pyarrow.parquet as pq; from motionshards.pipeline.memory import killed_without_memory"
+IMPORTS = (
+    "import mmap, resource, sys; import pyarrow as pa, pyarrow.parquet as pq\n"
+    "from motionshards.pipeline.clips.memory import killed_without_memory"
+)
 
 
 def ran(body: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from motionshards.dataset import build
-from motionshards.pipeline.annotations import read_track
+from motionshards.pipeline.clips.annotations import read_track
+from motionshards.pipeline.inputs.tree import DirectoryTree
 from motionshards.pipeline.sources import fashion, taichi, voxceleb1, voxceleb2
 from motionshards.pipeline.sources.listing import Listing
 from motionshards.pipeline.sources.splits import split_named
-from motionshards.pipeline.sources.tree import DirectoryTree
 from motionshards.schemas.errors import ClipRejected, ConfigError
 from motionshards.schemas.records import ClipSpec
 
@@ -128,7 +128,8 @@ def test_a_csv_of_a_gigabyte_takes_bounded_memory(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from motionshards.pipeline.sources import taichi\n"
         "from motionshards.pipeline.sources.listing import Listing\n"
-        "from motionshards.pipeline.sources.tree import DirectoryTree; from motionshards.schemas.errors import ConfigError; p = Path(sys.argv[1])\n"
+        "from motionshards.pipeline.inputs.tree import DirectoryTree; from motionshards.schemas.errors import ConfigError\n"
+        "p = Path(sys.argv[1])\n"
         "try: list(taichi.list_clips(Listing(DirectoryTree(p.parent), metadata=p)))\n"
         "except ConfigError as error: print(error)"
     )

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from motionshards.pipeline import plan
-from motionshards.pipeline.plan import Wanted, cut, listing_table, plan_again, plan_new, planned_keys, read_unit, units
+from motionshards.pipeline.planning import plan
+from motionshards.pipeline.planning.plan import Wanted, cut, listing_table, plan_again, plan_new, planned_keys, read_unit, units
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.records import ClipSpec, Span
 from motionshards.schemas.tables import REJECTIONS, spec_row, table

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from motionshards.pipeline import progress
+from motionshards.pipeline.runners import progress
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -12,14 +12,14 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from motionshards.pipeline import shard
-from motionshards.pipeline.clip import build_clip
-from motionshards.pipeline.isolate import build_alone
-from motionshards.pipeline.journal import Abandoned, Journal, failure, finished_clips, note_failure, suspects
-from motionshards.pipeline.plan import Wanted, listing_table, plan_new, read_unit, units
-from motionshards.pipeline.shard import BuildJob, build_shard
+from motionshards.pipeline.clips.clip import build_clip
+from motionshards.pipeline.clips.isolate import build_alone
+from motionshards.pipeline.inputs.tree import DirectoryTree
+from motionshards.pipeline.planning.plan import Wanted, listing_table, plan_new, read_unit, units
+from motionshards.pipeline.shards import build as shard
+from motionshards.pipeline.shards.build import BuildJob, build_shard
+from motionshards.pipeline.shards.journal import Abandoned, Journal, failure, finished_clips, note_failure, suspects
 from motionshards.pipeline.sources.listing import Listing
-from motionshards.pipeline.sources.tree import DirectoryTree
 from motionshards.pipeline.sources.voxceleb2 import list_clips
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import BuildFailed
@@ -141,7 +141,7 @@ def test_a_bug_in_the_child_is_not_blamed_on_the_clip(job: BuildJob, unit: Shard
 
 def test_journals_tell_who_had_what_in_hand(tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from motionshards.pipeline.journal import Journal\n"
+        "import sys; from pathlib import Path; from motionshards.pipeline.shards.journal import Journal\n"
         "j = Journal(Path(sys.argv[1]), 'unit'); [j.begin(k) for k in ('a/b/1', 'a/b/2', 'a/b/3')]; j.done('a/b/2')\n"
         "import os; os.kill(os.getpid(), 9)"
     )

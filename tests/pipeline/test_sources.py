@@ -8,12 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from motionshards.dataset import build
-from motionshards.pipeline.annotations import Annotation, annotation, read_track
-from motionshards.pipeline.hygiene import hygiene
-from motionshards.pipeline.plan import listing_table
+from motionshards.pipeline.clips.annotations import Annotation, annotation, read_track
+from motionshards.pipeline.inputs.tree import DirectoryTree
+from motionshards.pipeline.planning.hygiene import hygiene
+from motionshards.pipeline.planning.plan import listing_table
 from motionshards.pipeline.sources import fashion, folder, taichi, voxceleb1, voxceleb2
 from motionshards.pipeline.sources.listing import Listing
-from motionshards.pipeline.sources.tree import DirectoryTree
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ClipRejected, ConfigError
 from motionshards.schemas.manifest import Manifest
@@ -288,7 +288,7 @@ def test_an_annotated_video_is_built_end_to_end(demo_videos: Path, tmp_path: Pat
 
 def test_landmarks_can_be_carried_back_to_source_pixels(demo_videos: Path, tmp_path: Path) -> None:
     """The same frames cut by `bbox` and taken whole give the same face in source pixels."""
-    from motionshards.pipeline.clip import build_clip
+    from motionshards.pipeline.clips.clip import build_clip
     from motionshards.schemas.records import Clip
     from motionshards.transforms.extract.landmarks import models
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from under_fire import hashes, kill_whoever_holds, wait_for
 
-from motionshards.pipeline import supervise
+from motionshards.pipeline.runners import local
 from motionshards.schemas.manifest import Manifest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -170,6 +170,6 @@ def test_workers_share_the_cores_and_the_user_has_the_last_word(monkeypatch: pyt
     """torch would start a thread a core in each of them."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-    assert [supervise._environment(workers, Path())["OMP_NUM_THREADS"] for workers in (1, 3, 8, 100)] == ["8", "2", "1", "1"]
+    assert [local._environment(workers, Path())["OMP_NUM_THREADS"] for workers in (1, 3, 8, 100)] == ["8", "2", "1", "1"]
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
-    assert supervise._environment(8, Path())["OMP_NUM_THREADS"] == "5"
+    assert local._environment(8, Path())["OMP_NUM_THREADS"] == "5"

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from motionshards.pipeline.tar import ShardWriter
+from motionshards.pipeline.shards.tar import ShardWriter
 from motionshards.schemas.layout import LANDMARK_SCORES, clip_key
 from motionshards.schemas.tables import Member
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from motionshards.pipeline.inputs.tree import DirectoryTree
 from motionshards.pipeline.sources.listing import Listing
-from motionshards.pipeline.sources.tree import DirectoryTree
 from motionshards.pipeline.sources.voxceleb2 import list_clips
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.layout import uri_to_path

@@ -46,6 +46,6 @@ def building_alone(worker: int) -> list[int]:
     """The processes below a worker that build one clip alone."""
     try:
         children = psutil.Process(worker).children()
-        return [child.pid for child in children if "motionshards.pipeline.isolate" in " ".join(child.cmdline())]
+        return [child.pid for child in children if "motionshards.pipeline.clips.isolate" in " ".join(child.cmdline())]
     except psutil.NoSuchProcess:
         return []

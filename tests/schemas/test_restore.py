@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from motionshards.pipeline.clip import build_clip
+from motionshards.pipeline.clips.clip import build_clip
 from motionshards.schemas.action_units import ActionUnits, AuFile
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.records import Clip, ClipSpec, Packed, Span

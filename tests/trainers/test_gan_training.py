@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from motionshards.dataset.batch import Batch
+from motionshards.dataset.reading.batch import Batch
+from motionshards.dataset.reading.world import World
 from motionshards.dataset.views import Singles
-from motionshards.dataset.world import World
 from motionshards.trainers.ganimation.architecture import Architecture
 from motionshards.trainers.ganimation.config import Config, TrainingConfig
 from motionshards.trainers.ganimation.losses import gradient_penalty
@@ -224,7 +224,7 @@ import sys
 from pathlib import Path
 import torch
 import torch.distributed as dist
-from motionshards.dataset.world import World
+from motionshards.dataset.reading.world import World
 from test_gan_training import TINY, GanimationTask, Means, batch, train, weights, without_aus
 torch.set_num_threads(1)
 rank = int(sys.argv[1])

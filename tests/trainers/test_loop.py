@@ -10,8 +10,8 @@ import torch
 from made import make_dataset
 from torch import Tensor, nn
 
-from motionshards.dataset.batch import Batch
 from motionshards.dataset.loader import make_loader
+from motionshards.dataset.reading.batch import Batch
 from motionshards.dataset.stream import ClipStream, Pairs
 from motionshards.schemas.errors import ConfigError, TrainingFailed
 from motionshards.trainers.checkpoint import LAST, Place, load_networks, resume

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from motionshards.dataset.batch import Batch
+from motionshards.dataset.reading.batch import Batch
 from motionshards.trainers.face_rotator.colour import light, to_frames, to_linear, to_pictures, to_srgb, with_alpha
 from motionshards.trainers.face_rotator.config import CONFIGS
 from motionshards.trainers.face_rotator.pairs import posed_pairs

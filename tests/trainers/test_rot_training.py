@@ -10,8 +10,8 @@ from conformance import fill
 from test_rot_pairs import batch, face
 from torch import Tensor
 
-from motionshards.dataset.batch import Batch
-from motionshards.dataset.world import World
+from motionshards.dataset.reading.batch import Batch
+from motionshards.dataset.reading.world import World
 from motionshards.schemas.errors import ConfigError
 from motionshards.trainers import settings
 from motionshards.trainers.face_rotator.architecture import Architecture

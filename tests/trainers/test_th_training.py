@@ -15,8 +15,8 @@ from made import make_dataset
 from torch import Tensor, nn
 
 import motionshards.jobs.train
-from motionshards.dataset.batch import Batch
-from motionshards.dataset.world import World
+from motionshards.dataset.reading.batch import Batch
+from motionshards.dataset.reading.world import World
 from motionshards.schemas.errors import ConfigError
 from motionshards.trainers.checkpoint import OURS, Place, save
 from motionshards.trainers.parallel import update

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from motionshards.pipeline.clip import read_clip
-from motionshards.pipeline.read import ReadClip
+from motionshards.pipeline.clips.clip import read_clip
+from motionshards.pipeline.clips.read import ReadClip
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ClipRejected
 from motionshards.schemas.layout import path_to_uri

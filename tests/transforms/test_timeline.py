@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from motionshards.pipeline.clip import read_clip
-from motionshards.pipeline.read import ReadClip
+from motionshards.pipeline.clips.clip import read_clip
+from motionshards.pipeline.clips.read import ReadClip
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.records import ClipSpec, Rejected, Span
 from motionshards.transforms.extract.decode import decode

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-from motionshards.dataset.batch import Batch
+from motionshards.dataset.reading.batch import Batch
 from motionshards.trainers.face_rotator.colour import to_pictures
 from motionshards.trainers.face_rotator.config import TrainingConfig
 from motionshards.trainers.face_rotator.pose import expression, rotation

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from motionshards.dataset.batch import Batch
+from motionshards.dataset.reading.batch import Batch
 from motionshards.transforms.augment.drawing import SEED_WIDTH_PX, landmark_images
 
 _SEED_SIZE = 256

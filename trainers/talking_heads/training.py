@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from motionshards.dataset.batch import Batch
+from motionshards.dataset.reading.batch import Batch
 from motionshards.dataset.stream import ClipStream
 from motionshards.dataset.views import KPlusOne
 from motionshards.trainers import vgg

@@ -1,0 +1,30 @@
+"""Does croissant.json tell of the tables and shards that are there?"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from motionshards.dataset.checks.tables import UNREADABLE, why
+from motionshards.schemas.layout import CROISSANT, INDEX, REJECTIONS, tar_path
+from motionshards.schemas.manifest import Manifest
+
+
+def check_croissant(out: Path, manifest: Manifest) -> Iterator[str]:
+    """Faults of croissant.json; that it is missing is told by `verify_files`. Unreadable tables are told of elsewhere."""
+    path = out / CROISSANT
+    if not path.is_file():
+        return
+    try:
+        told = {file["@id"]: file["sha256"] for file in json.loads(path.read_bytes())["distribution"] if "sha256" in file}
+    except (*UNREADABLE, AttributeError, RecursionError) as error:
+        yield f"{CROISSANT}: cannot be understood: {why(error)}"
+        return
+    found = {tar_path(Path(), entry.split, entry.name).as_posix(): entry.sha256 for entry in manifest.shards}
+    for name in (INDEX, REJECTIONS):
+        if (out / name).is_file():
+            with (out / name).open("rb") as table:
+                found[name] = hashlib.file_digest(table, "sha256").hexdigest()
+    for name, sha256 in sorted(told.items(), key=str):
+        if name in found and sha256 != found[name]:
+            yield f"{CROISSANT}: {name}: tells of another file, its sha256 differs"

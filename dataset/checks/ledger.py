@@ -1,0 +1,184 @@
+"""The plan, the conservation of clips, the counts of dataset.json, and files that belong to nothing."""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from motionshards.dataset.checks.tables import UNREADABLE, repeated, why
+from motionshards.schemas.layout import INDEX, PLAN_DIR, REJECTIONS, WORK_DIR, is_plain_name, marker_path, shard_name, tar_path
+from motionshards.schemas.manifest import Manifest, ShardEntry
+from motionshards.schemas.tables import PLAN, completed, open_parquet, planned_keys_of
+
+_OURS = (".tar", ".parquet", ".tmp", ".next")
+_PLAN_FILE = re.compile(r"plan-\d{6,}\.parquet")
+_COLUMNS = ["key", "source", "split", "unit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """The keys of a shard in order, string [n], and the plan file that holds them."""
+
+    plan: str
+    split: str
+    keys: pa.Array
+
+
+@dataclass(slots=True)
+class Plan:
+    """All planned units by shard name. `readable` is false where a plan file is damaged or absent: units are then missing."""
+
+    units: dict[str, Unit] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+
+    @property
+    def readable(self) -> bool:
+        """Whether all that was planned is known."""
+        return not self.faults
+
+    def superseded(self, listed: set[str]) -> dict[str, pa.Array]:
+        """plan file -> the keys that a later one plans again, among units of the shards `listed`."""
+        files: dict[str, list[pa.Array]] = {}
+        for name in self.units:
+            if name in listed:
+                files.setdefault(self.units[name].plan, []).append(self.units[name].keys)
+        if len(files) < 2:
+            return {}
+        again = repeated(pa.chunked_array([keys for parts in files.values() for keys in parts], pa.string()))
+        later, found = pa.array([], pa.string()), {}
+        for plan in sorted(files, reverse=True):
+            found[plan] = later
+            keys = pa.chunked_array(files[plan]).combine_chunks()
+            later = pa.concat_arrays([later, keys.filter(pc.is_in(keys, again))])
+        return found
+
+
+def read_plan(out: Path) -> Plan:
+    """The plan, with a fault for each file that cannot be read."""
+    plan = Plan()
+    paths = sorted((out / PLAN_DIR).glob("plan-*.parquet"))
+    if not paths:
+        plan.faults.append(f"{PLAN_DIR}: holds no plan")
+    for path in paths:
+        try:
+            units = _read_units(path)
+        except UNREADABLE as error:
+            plan.faults.append(f"{PLAN_DIR}/{path.name}: is no readable plan: {why(error)}")
+            continue
+        for name, unit in units:
+            if name in plan.units:
+                plan.faults.append(f"{PLAN_DIR}/{path.name}: plans the shard {name} a second time")
+            plan.units[name] = unit
+    return plan
+
+
+def _read_units(path: Path) -> list[tuple[str, Unit]]:
+    with open_parquet(path) as file:
+        if strange := set(file.schema_arrow.names) - set(PLAN.names):
+            raise ValueError(f"its columns are not those of this format: {', '.join(sorted(strange))}")
+        table = completed(file.read(_COLUMNS), pa.schema([PLAN.field(name) for name in _COLUMNS]))
+    table.validate(full=True)
+    if any(column.null_count for column in table.columns):
+        raise ValueError("it holds nulls")
+    keys, split = table["key"].combine_chunks(), table["split"].combine_chunks().dictionary_encode()
+    number = table["unit"].to_numpy()
+    edges = np.flatnonzero((np.diff(number) != 0) | (np.diff(split.indices.to_numpy()) != 0)) + 1
+    return [
+        _unit(path.name, table, keys, start, stop)
+        for start, stop in zip([0, *edges.tolist()], [*edges.tolist(), len(table)], strict=True)
+        if stop > start
+    ]
+
+
+def _unit(plan: str, table: pa.Table, keys: pa.Array, start: int, stop: int) -> tuple[str, Unit]:
+    source, split, number = (table[name][start].as_py() for name in ("source", "split", "unit"))
+    name = shard_name(source, split, number)
+    if not is_plain_name(split) or not is_plain_name(name):
+        raise ValueError(f"{split!r} and {name!r} cannot be the names of a split and a shard")
+    return name, Unit(plan, split, keys.slice(start, stop - start))
+
+
+def check_built(plan: Plan, shards: dict[str, ShardEntry]) -> Iterator[str]:
+    """A line for each plan file with units that dataset.json does not list, and for each shard that was never planned."""
+    waiting: dict[str, list[str]] = {}
+    for name, unit in plan.units.items():
+        if name not in shards:
+            waiting.setdefault(unit.plan, []).append(name)
+    for file, names in waiting.items():
+        clips = sum(len(plan.units[name].keys) for name in names)
+        yield (
+            f"{PLAN_DIR}/{file}: {clips} planned clips ({len(names)} shards, first {names[0]}) are not in dataset.json: "
+            "the build is unfinished, run it again"
+        )
+    if plan.readable:
+        for entry in shards.values():
+            if entry.name not in plan.units or plan.units[entry.name].split != entry.split:
+                yield f"dataset.json: lists the shard {entry.split}/{entry.name}, which is not planned"
+
+
+def check_conservation(planned: Sequence[Unit], outcomes: pa.Table) -> Iterator[str]:
+    """Every planned clip is kept or rejected, none twice. `outcomes` are those of the shards of `planned`."""
+    for key in repeated(outcomes["key"]).to_pylist():
+        rows = outcomes.filter(pc.equal(outcomes["key"], key))
+        kept = pc.sum(rows["kept"]).as_py()
+        yield f"{key}: is {kept} times kept and {len(rows) - kept} times rejected, must be one of both once"
+    for split in sorted({unit.split for unit in planned}):
+        keys = pa.chunked_array([unit.keys for unit in planned if unit.split == split], pa.string())
+        there = outcomes.filter(pc.equal(outcomes["split"], split))
+        number, found = len(keys.unique()), len(planned_keys_of(there["key"]).unique())
+        if number != found:
+            yes = pc.sum(there["kept"]).as_py() or 0
+            yield f"{split}: {number} clips planned, but {found} found: {yes} kept and {len(there) - yes} rejected"
+
+
+def check_counts(manifest: Manifest, planned: Sequence[Unit], outcomes: pa.Table) -> Iterator[str]:
+    """A line for each count of dataset.json that is not what was found."""
+    for name, found in _counts(manifest, planned, outcomes).items():
+        told = manifest.counts.get(name) if isinstance(manifest.counts, dict) else None
+        if name == "source_hours" and isinstance(told, float | int) and abs(told - found) < 2e-3:
+            continue  # a sum of floats, which depends on the order of adding
+        if told != found:
+            yield f"dataset.json: counts.{name} is {told!r}, found {found!r}"
+
+
+def _counts(manifest: Manifest, planned: Sequence[Unit], outcomes: pa.Table) -> dict[str, Any]:
+    kept = outcomes.filter(outcomes["kept"])
+    lost = outcomes.filter(pc.invert(outcomes["kept"]))
+    return {
+        "planned": len(pa.chunked_array([unit.keys for unit in planned], pa.string()).unique()),
+        "kept": len(kept),
+        "rejected": _by(lost["reason"]),
+        "kept_by_split": _by(kept["split"]),
+        "identities": len(kept["identity"].unique()),
+        "frames": pc.sum(kept["n_frames"]).as_py() or 0,
+        "source_hours": round((pc.sum(kept["duration_s"]).as_py() or 0.0) / 3600, 3),
+        "bytes": sum(entry.bytes for entry in manifest.shards),
+    }
+
+
+def _by(values: pa.ChunkedArray) -> dict[str, int]:
+    return {count["values"]: count["counts"] for count in pc.value_counts(values).to_pylist()}
+
+
+def stray_files(out: Path, shards: dict[str, ShardEntry], plan: Plan) -> Iterator[str]:
+    """A line for each file of the kinds that a build writes which nothing accounts for, and for what a killed build left."""
+    known = {out / INDEX, out / REJECTIONS}
+    known |= {place(out, entry.split, entry.name) for entry in shards.values() for place in (tar_path, marker_path)}
+    known |= {place(out, unit.split, name) for name, unit in plan.units.items() for place in (tar_path, marker_path)}
+    if (out / WORK_DIR).exists():
+        yield f"{WORK_DIR}: was left by a build that is running or was killed; run it again"
+    refused: list[OSError] = []
+    for directory, below, names in os.walk(out, onerror=refused.append):
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        for name in sorted(names):
+            path = Path(directory, name)
+            planned = path.parent == out / PLAN_DIR and _PLAN_FILE.fullmatch(name)
+            if path.suffix in _OURS and path not in known and not planned:
+                yield f"{path.relative_to(out)}: is a stray file that dataset.json does not list"
+    yield from (f"{Path(error.filename).relative_to(out)}: cannot be listed: {why(error)}" for error in refused)

@@ -1,0 +1,38 @@
+"""Is what was removed on request gone from plan, index and ledger, and is all of it accounted for?"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from motionshards.dataset.checks.ledger import Plan
+from motionshards.dataset.checks.tables import UNREADABLE
+from motionshards.schemas.layout import INDEX, PLAN_DIR, REJECTIONS
+from motionshards.schemas.manifest import Manifest
+from motionshards.schemas.removal import Removal, is_placeholder, matching
+
+_WHO = ["key", "identity", "video"]
+
+
+def check_removals(out: Path, manifest: Manifest, plan: Plan) -> Iterator[str]:
+    """Faults of a data set from which clips were removed. Files that cannot be read, already told of, say nothing here."""
+    plans = [f"{PLAN_DIR}/{name}" for name in sorted({unit.plan for unit in plan.units.values()})]
+    if manifest.removals:
+        for name in (*plans, INDEX, REJECTIONS):
+            yield from (f"{name}: {key}: was removed on request, but stands here" for key in _left(out / name, manifest.removals))
+    if plan.readable:
+        found = len({key for unit in plan.units.values() for key in unit.keys.to_pylist() if is_placeholder(key)})
+        told = sum(removal.clips for removal in manifest.removals)
+        if found != told:
+            yield f"dataset.json: removals tell of {told} clips, but {found} are marked as removed in the plan"
+
+
+def _left(path: Path, removals: tuple[Removal, ...]) -> list[str]:
+    try:
+        rows = pq.read_table(path, columns=[*_WHO, *(["reason"] if path.name == REJECTIONS else [])])
+        left = rows.filter(pa.array(matching(rows, removals))).to_pylist()
+    except UNREADABLE:
+        return []
+    # What is left of a tube that was removed alone keeps its key, as the clip it came from keeps its own.
+    return [row["key"] for row in left if row.get("reason") != "removed"]

@@ -1,0 +1,137 @@
+"""Is one sample what its row says? Frames decode, arrays have their shapes, and meta.json tells of the same clip."""
+
+import io
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+
+from motionshards.dataset.checks.aus import check_action_units
+from motionshards.schemas.action_units import INTENSITIES
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.layout import AUS, LANDMARK_SCORES, LANDMARKS, META, frame_suffix
+from motionshards.schemas.tables import QUALITY
+
+_SAME_IN_META = ("key", "source", "split", "identity", "video", "source_frames")
+_OF_EACH_FRAME = ("span", "frame_index", "pts_s", "source_size_px", "content_px", "source_to_crop", *QUALITY)
+_OF_EACH_FACE = ("boxes_px", "box_scores")
+# The colour spaces of JPEG that have three channels; the others are Gray, CMYK and YCCK.
+_THREE_CHANNELS = ("YCbCr", "RGB")
+
+
+def expected_suffixes(frames: int, config: BuildConfig) -> list[str]:
+    """The members of a sample of so many frames, in order."""
+    arrays = [] if config.landmarks == "none" else [LANDMARKS, LANDMARK_SCORES]
+    arrays += [] if config.aus == "none" else [AUS]
+    return [*(frame_suffix(number) for number in range(frames)), *arrays, META]
+
+
+def check_row(row: Mapping[str, Any], config: BuildConfig) -> Iterator[str]:
+    """Faults of a row of the index by itself: number of frames and list of members."""
+    if not config.fewest_frames <= row["n_frames"] <= config.frames:
+        yield f"n_frames is {row['n_frames']}, must be between {config.fewest_frames} and {config.frames}"
+    elif [member["suffix"] for member in row["members"]] != expected_suffixes(row["n_frames"], config):
+        yield f"its members are not those of a sample of {row['n_frames']} frames"
+
+
+def check_sample(members: Mapping[str, bytes], row: Mapping[str, Any], config: BuildConfig) -> Iterator[str]:
+    """Faults of the members of a sample, whose suffixes have been found to be the expected ones; the suffix comes first."""
+    for number in range(row["n_frames"]):
+        suffix = frame_suffix(number)
+        yield from (f"{suffix}: {fault}" for fault in _check_frame(members[suffix], config.size))
+    meta = _loaded(members[META], json.loads)
+    if not isinstance(meta, dict):
+        yield f"{META}: {meta if isinstance(meta, _Unreadable) else 'is no JSON object'}"
+        return
+    wrong = list(_check_meta(meta, row, with_faces=config.landmarks != "none"))
+    yield from (f"{META}: {fault}" for fault in wrong)
+    if config.landmarks != "none":
+        yield from _check_landmarks(members, row["n_frames"], None if wrong else _found(meta["boxes_px"]))
+    if config.aus != "none":
+        intensity = _array(members[AUS], (row["n_frames"], len(INTENSITIES)))
+        yield from [f"{AUS}: {intensity}"] if isinstance(intensity, str) else check_action_units(intensity, meta, row)
+
+
+class _Unreadable(str):
+    """Why a member cannot be loaded."""
+
+
+def _loaded(content: bytes, load: Any) -> Any:
+    """The member as `load` understands it. What a parser can raise on bytes that anyone may have written has no end."""
+    try:
+        return load(content)
+    except Exception as error:
+        return _Unreadable(f"cannot be read: {str(error) or type(error).__name__}")
+
+
+def _check_frame(jpeg: bytes, size: int) -> Iterator[str]:
+    header = _loaded(jpeg, simplejpeg.decode_jpeg_header)
+    if isinstance(header, _Unreadable):
+        yield header
+        return
+    height, width, colours, _ = header
+    if (height, width) != (size, size) or colours not in _THREE_CHANNELS:
+        yield f"is {width}x{height} px in {colours}, must be {size}x{size} px with 3 channels"
+        return
+    frame = _loaded(jpeg, simplejpeg.decode_jpeg)
+    if isinstance(frame, _Unreadable):
+        yield frame
+
+
+def _check_meta(meta: dict[str, Any], row: Mapping[str, Any], *, with_faces: bool) -> Iterator[str]:
+    for name in _SAME_IN_META:
+        if meta.get(name) != row[name]:
+            yield f"{name} is {meta.get(name)!r}, the index says {row[name]!r}"
+    for name in (*_OF_EACH_FRAME, *(_OF_EACH_FACE if with_faces else ())):
+        values = meta.get(name)
+        if not isinstance(values, list) or len(values) != row["n_frames"]:
+            yield f"{name} is not a list of {row['n_frames']}"
+    boxes = meta.get("boxes_px")
+    if with_faces and isinstance(boxes, list) and not all(isinstance(box, list) and len(box) == 4 for box in boxes):
+        yield "boxes_px holds something else than x0 y0 x1 y1"
+
+
+def _found(boxes: list[Any]) -> NDArray[np.bool_]:
+    """bool [N], the frames with a face: their box is not null."""
+    return np.array([None not in box for box in boxes])
+
+
+def _check_landmarks(members: Mapping[str, bytes], frames: int, found: NDArray[np.bool_] | None) -> Iterator[str]:
+    """Faults of both arrays. `found` is None where meta.json does not tell in which frames there is a face."""
+    points = _array(members[LANDMARKS], (frames, 68, 2))
+    if isinstance(points, str):
+        yield f"{LANDMARKS}: {points}"
+    elif found is not None:
+        finite = np.isfinite(points).reshape(frames, -1)
+        for number in np.flatnonzero(found & ~finite.all(axis=1)).tolist():
+            yield f"{LANDMARKS}: frame {number} has a face, but points that are not finite"
+        for number in np.flatnonzero(~found & finite.any(axis=1)).tolist():
+            yield f"{LANDMARKS}: frame {number} has points, but no face"
+    scores = _array(members[LANDMARK_SCORES], (frames, 68))
+    if isinstance(scores, str):
+        yield f"{LANDMARK_SCORES}: {scores}"
+    elif not ((scores >= 0) & (scores <= 1)).all():
+        yield f"{LANDMARK_SCORES}: holds values outside 0 to 1"
+
+
+def _array(content: bytes, shape: tuple[int, ...]) -> NDArray[np.float32] | str:
+    """The float32 array of a .npy file, or what is wrong with it."""
+    header = _loaded(content, _npy_header)
+    if isinstance(header, _Unreadable):
+        return header
+    found_shape, dtype = header
+    if dtype != np.float32 or found_shape != shape:  # before memory is taken for it
+        return f"is {dtype} {list(found_shape)}, must be float32 {list(shape)}"
+    array: NDArray[np.float32] | str = _loaded(content, lambda stored: np.load(io.BytesIO(stored), allow_pickle=False))
+    return array
+
+
+def _npy_header(content: bytes) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    stream = io.BytesIO(content)
+    if np.lib.format.read_magic(stream) != (1, 0):
+        raise ValueError("not of npy format 1.0")
+    shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+    return shape, dtype

@@ -1,0 +1,199 @@
+"""A contact sheet: what is stored of a clip, as a picture.
+
+A block a clip: two lines on who it is; its source frame with the outline of the crop, or why there is none; and all stored frames
+in time order, wrapped into rows, with landmarks, face box and head pose, and below each time, blur, angles and action units.
+"""
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from motionshards.dataset.drawing import overlay
+from motionshards.dataset.drawing.overlay import Marks
+from motionshards.dataset.drawing.source_frames import Sources, source_frames, source_to_shown
+from motionshards.dataset.index import Sample
+from motionshards.schemas.errors import ClipRejected, StoreFailed
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a sheet is laid out, all in pixels of the sheet.
+
+    frame_px: side of a frame
+    columns: frames side by side
+    drawn: whether landmarks, box and pose are drawn
+    aus: whether there is room for action units
+    source_px: width that is kept for source frames
+    """
+
+    frame_px: int
+    columns: int
+    drawn: bool
+    aus: bool
+    source_px: int
+
+    @classmethod
+    def of(cls, clips: Sequence[dict[str, Any]], *, frame_px: int, columns: int, drawn: bool, aus: bool) -> "Look":
+        """With as many columns as clips, rows of the index, can fill, and as much room as their source frames can use."""
+        bare = cls(frame_px, min(columns, max(clip["n_frames"] for clip in clips)), drawn, aus, frame_px)
+        widths = [bare.source_height(clip["n_frames"]) * clip["width_px"] / clip["height_px"] for clip in clips]
+        return replace(bare, source_px=round(min(max(frame_px, *widths), 2 * frame_px + bare.gap)))
+
+    @property
+    def gap(self) -> int:
+        """Between whatever stands side by side."""
+        return max(6, self.frame_px // 16)
+
+    @property
+    def letters(self) -> int:
+        """Size of the font under a frame."""
+        return max(8, self.frame_px // 15)
+
+    @property
+    def bars(self) -> int:
+        """Height of the bars of action units with the space above them."""
+        return self.frame_px // 4 if self.aus else 0
+
+    @property
+    def cell(self) -> int:
+        """Height of a frame with all that stands below it."""
+        return self.frame_px + 3 * self.letters + self.bars + self.gap
+
+    @property
+    def head(self) -> int:
+        """Height of the two lines above the frames."""
+        return 5 * self.letters
+
+    @property
+    def left(self) -> int:
+        """Where the first frame of a row begins."""
+        return self.source_px + 3 * self.gap
+
+    @property
+    def width(self) -> int:
+        """Of the sheet."""
+        return self.left + self.columns * (self.frame_px + self.gap)
+
+    def source_height(self, frames: int) -> int:
+        """That is kept for the source frame of a clip: two rows of frames where there are two."""
+        return self.frame_px + (min(2, self.rows(frames)) - 1) * self.cell
+
+    def rows(self, frames: int) -> int:
+        """Rows of so many frames."""
+        return ceil(frames / self.columns)
+
+    def height(self, frames: int) -> int:
+        """Of the block of a clip."""
+        return self.head + self.rows(frames) * self.cell + self.gap
+
+
+def draw_block(row: dict[str, Any], sample: Sample, sources: Sources, look: Look) -> Image.Image:
+    """The block of a clip: RGB, look.width x look.height(frames)."""
+    picture = Image.new("RGB", (look.width, look.height(len(sample.frames))), overlay.BACKGROUND)
+    _draw_head(picture, row, sample, look)
+    _draw_source(picture, row, sample, sources, look)
+    step = look.frame_px + look.gap
+    for number in range(len(sample.frames)):
+        down, across = divmod(number, look.columns)
+        picture.paste(_cell(sample, number, look), (look.left + across * step, look.head + down * look.cell))
+    return picture
+
+
+def _draw_head(picture: Image.Image, row: dict[str, Any], sample: Sample, look: Look) -> None:
+    width, height = sample.meta["source_size_px"][0]
+    stored = sample.frames.shape[1]
+    facts = [
+        f"{row['source']} · {row['split']}",
+        f"{len(sample.frames)} of {row['source_frames']} frames in {row['duration_s']:.1f} s",
+        f"stored {stored}x{stored} px of {width}x{height}",
+    ]
+    sizes = [size for size in sample.meta["face_size_px"] if size is not None]
+    facts += [f"face {np.median(sizes):.0f} px"] if sizes else []
+    letters = look.letters
+    overlay.text_line(picture, (look.gap, 2.2 * letters), row["key"], round(1.5 * letters))
+    overlay.text_line(picture, (look.gap, 3.9 * letters), "  ·  ".join(facts), letters, overlay.FAINT)
+
+
+def _draw_source(picture: Image.Image, row: dict[str, Any], sample: Sample, sources: Sources, look: Look) -> None:
+    """The source of the middle frame with the crop's outline, or why there is none."""
+    number, meta = len(sample.frames) // 2, sample.meta
+    room = (look.source_px, look.source_height(len(sample.frames)))
+    try:
+        shown = _crop_in_source(row, sample, number, sources, room)
+    except (ClipRejected, StoreFailed) as error:
+        _draw_words(picture, f"no source video: {_why(error)}", room, look)
+        return
+    picture.paste(shown, (look.gap, look.head))
+    words = f"source, frame {meta['frame_index'][number]}, {meta['pts_s'][number]:.2f} s"
+    overlay.text_line(picture, (look.gap, look.head + shown.height + 1.5 * look.letters), words, look.letters, overlay.FAINT)
+
+
+def _crop_in_source(row: dict[str, Any], sample: Sample, number: int, sources: Sources, room: tuple[int, int]) -> Image.Image:
+    """Raises ClipRejected, StoreFailed."""
+    if sources.root is None:
+        raise ClipRejected("unreadable", sources.missing)
+    meta = sample.meta
+    place = (meta["span"][number], meta["frame_index"][number])
+    (shown,) = source_frames(sources.root, row["spans"], [place], max(room))
+    to_shown = source_to_shown(meta["source_size_px"][number], shown)
+    affine = meta["source_to_crop"][number]
+    corners = overlay.crop_corners(affine, sample.frames.shape[1]) @ to_shown[:, :2].T + to_shown[:, 2]
+    x0, y0, x1, y1 = meta.get("boxes_px", {number: [None] * 4})[number]
+    if x0 is None:
+        return overlay.crop_in_source(shown, room, corners)
+    box = overlay.to_source(affine, [[x0, y0], [x1, y0], [x1, y1], [x0, y1]]) @ to_shown[:, :2].T + to_shown[:, 2]
+    return overlay.crop_in_source(shown, room, corners, box)
+
+
+def _why(error: ClipRejected | StoreFailed) -> str:
+    return error.detail or error.reason if isinstance(error, ClipRejected) else str(error)
+
+
+def _draw_words(picture: Image.Image, words: str, room: tuple[int, int], look: Look) -> None:
+    """Words where the source frame would stand."""
+    picture.paste(overlay.PANEL, (look.gap, look.head, look.gap + room[0], look.head + min(room[1], look.frame_px)))
+    lines = textwrap.wrap(words, max(8, int(room[0] / look.letters * 1.6)), max_lines=5)
+    for number, line in enumerate(lines):
+        place = (2 * look.gap, look.head + look.gap + (1 + 1.5 * number) * look.letters)
+        overlay.text_line(picture, place, line, look.letters, overlay.WARNING)
+
+
+def _cell(sample: Sample, number: int, look: Look) -> Image.Image:
+    """A frame and what stands below it."""
+    cell = Image.new("RGB", (look.frame_px, look.cell), overlay.BACKGROUND)
+    cell.paste(overlay.marked(sample.frames[number], look.frame_px, marks_of(sample, number) if look.drawn else None))
+    meta, letters = sample.meta, look.letters
+    blur = _number("blur", meta["blur"][number])
+    line = look.frame_px + round(1.4 * letters)
+    overlay.text_line(cell, (0, line), f"{meta['pts_s'][number]:.2f} s", letters)
+    overlay.text_line(cell, (look.frame_px - overlay.font(letters).getlength(blur), line), blur, letters, overlay.FAINT)
+    angles = "  ".join(_number(name, meta[f"{name}_deg"][number], "°") for name in ("yaw", "pitch", "roll"))
+    place = (0, line + round(1.4 * letters))
+    if meta["yaw_deg"][number] is not None:
+        overlay.text_line(cell, place, angles, letters, overlay.FAINT)
+    elif sample.landmarks is not None:
+        found = np.isfinite(sample.landmarks[number]).all()
+        overlay.text_line(cell, place, "no head pose" if found else "no face found", letters, overlay.WARNING)
+    if sample.aus is not None:
+        bars = overlay.au_bars(sample.aus[number], (look.frame_px, look.bars - look.gap // 2))
+        cell.paste(bars, (0, look.frame_px + 3 * letters + look.gap // 2))
+    return cell
+
+
+def marks_of(sample: Sample, number: int) -> Marks:
+    """What is stored of a frame."""
+    meta = sample.meta
+    return Marks(
+        points_px=None if sample.landmarks is None else sample.landmarks[number],
+        box_px=meta["boxes_px"][number] if "boxes_px" in meta else None,
+        pose_deg=[meta[f"{name}_deg"][number] for name in ("yaw", "pitch", "roll")],
+    )
+
+
+def _number(name: str, value: float | None, unit: str = "") -> str:
+    return f"{name} ?" if value is None else f"{name} {round(value)}{unit}"

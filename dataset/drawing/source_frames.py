@@ -1,0 +1,175 @@
+"""Frames of the source videos once more, for people to look at: found by what the index says, decoded as the build does it.
+
+A video may lie on disk, in an archive or in an object store. Pixels: x right, y down, the centre of the top left pixel is (0, 0).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import ffmpeg
+import numpy as np
+from numpy.typing import NDArray
+
+from motionshards.pipeline.clips.annotations import annotation
+from motionshards.pipeline.inputs.unpack import Root, check_size, media
+from motionshards.schemas.bucket import is_bucket, open_bucket
+from motionshards.schemas.config import MAX_CLIP_BYTES
+from motionshards.schemas.errors import ClipRejected, ConfigError
+from motionshards.schemas.records import Packed, Span
+from motionshards.transforms.extract.decode import SCALER, decode
+from motionshards.transforms.extract.ffmpeg import safe_input_options
+from motionshards.transforms.extract.media import INPUT, Media, run_on
+from motionshards.transforms.extract.timeline import Timeline, timeline_by_decoding, timeline_from_packets
+
+Picture = NDArray[np.uint8]
+"""uint8 [H,W,3], RGB."""
+
+_TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the videos of a data set lie; where root is None, `missing` says why."""
+
+    root: Root | None
+    missing: str = ""
+
+    @classmethod
+    def found(cls, given: str | None, recorded: str) -> "Sources":
+        """Those of --input, else those that dataset.json names. Raises ConfigError: what was given is not there."""
+        try:
+            return cls(_root(given or recorded))
+        except ConfigError as error:
+            if given:
+                raise ConfigError(f"--input {error}") from error
+            return cls(None, str(error))
+
+
+def _root(place: str) -> Root:
+    """The directory or object store; of an archive, its directory. Raises ConfigError."""
+    if is_bucket(place):
+        return open_bucket(place)
+    path = Path(place.removeprefix("file://"))
+    if not place or not path.exists():
+        raise ConfigError(f"{place} is not there" if place else "dataset.json names no input")
+    return path.parent if path.is_file() else path
+
+
+def source_frames(
+    root: Root, spans: Sequence[Mapping[str, Any]], wanted: Sequence[tuple[int, int]], longest_px: int
+) -> list[Picture]:
+    """Frames of a clip as its videos show them, whole and upright, in the order of `wanted`.
+
+    Args:
+        root: where the paths of the input begin: a directory (that of the archives too), or an object store
+        spans: `spans` of a row of the index
+        wanted: (number of the span, number of the frame in its file), as `span` and `frame_index` of meta.json have them
+        longest_px: pictures are scaled down until their longer side is at most this; smaller ones stay as they are
+
+    Raises:
+        ClipRejected: a video cannot be read, or has no such frame; `reason` and `detail` say why
+        StoreFailed: an object store does not give what it has
+    """
+    found: dict[tuple[int, int], Picture] = {}
+    for _, group in groupby(sorted(set(wanted), key=lambda one: (spans[one[0]]["uri"], one)), lambda one: spans[one[0]]["uri"]):
+        asked = list(group)
+        with _opened(spans[asked[0][0]], root) as file:
+            numbers = sorted({index for _, index in asked})
+            pictures = dict(zip(numbers, _frames(file, numbers, longest_px), strict=True))
+        found |= {one: pictures[one[1]] for one in asked}
+    return [found[one] for one in wanted]
+
+
+def middle_frame(root: Root, spans: Sequence[Mapping[str, Any]], longest_px: int) -> Picture | None:
+    """A frame of the middle of the first span that gives one, else the first frame of its video; None where no span gives any.
+
+    Arguments and StoreFailed as for `source_frames`. Clips that were rejected are often broken, so that None is usual.
+    """
+    for span in spans:
+        try:
+            with _opened(span, root) as file:
+                return _middle_of(file, _as_span(span), root, longest_px)
+        except ClipRejected:
+            continue  # the next file may be whole
+    return None
+
+
+def source_to_shown(source_size_px: Sequence[int], shown: Picture) -> NDArray[np.float64]:
+    """float64 [2,3]: pixels of the source frame, whose width and height these are, to pixels of a picture made of it."""
+    scale = np.array([shown.shape[1], shown.shape[0]]) / np.asarray(source_size_px, np.float64)
+    return np.column_stack([np.diag(scale), 0.5 * scale - 0.5])
+
+
+def _as_span(row: Mapping[str, Any]) -> Span:
+    """A span of a row of the index as the record it was made of."""
+    pairs = {name: None if row[name] is None else tuple(row[name]) for name in ("box", "reference_px")}
+    packed = {name: None if row[name] is None else Packed(**row[name]) for name in ("packed", "track_packed")}
+    return Span(**{**row, **pairs, **packed})
+
+
+@contextmanager
+def _opened(row: Mapping[str, Any], root: Root) -> Iterator[Media]:
+    """The video of a span as ffmpeg can open it. Raises ClipRejected, StoreFailed."""
+    span = _as_span(row)
+    check_size([span.packed] if span.packed is not None else [], MAX_CLIP_BYTES)
+    with media(span.uri, span.packed, root) as file:
+        yield file
+
+
+def _frames(file: Media, numbers: list[int], longest_px: int) -> list[Picture]:
+    """Frames by their number, ascending; those of the packets where the decoder agrees with them, as a build does it."""
+    try:
+        return _decoded(file, timeline_from_packets(file, _TIMEOUT_S), numbers, longest_px)
+    except ClipRejected as lost:
+        if lost.reason != "frame_mismatch":
+            raise
+    return _decoded(file, timeline_by_decoding(file, _TIMEOUT_S), numbers, longest_px)
+
+
+def _decoded(file: Media, line: Timeline, numbers: list[int], longest_px: int) -> list[Picture]:
+    if not 0 <= numbers[0] <= numbers[-1] < len(line.raw_s):
+        raise ClipRejected("frame_mismatch", f"there are {len(line.raw_s)} frames, asked for {numbers[0]} to {numbers[-1]}")
+    size = min(longest_px, max(line.size_px))
+    frames = decode(file, line, np.array(numbers, np.int64), size, "pad", _TIMEOUT_S)
+    boxes = frames.content_px.tolist()
+    return [rgb[y0:y1, x0:x1].copy() for rgb, (x0, y0, x1, y1) in zip(frames.rgb, boxes, strict=True)]
+
+
+def _middle_of(file: Media, span: Span, root: Root, longest_px: int) -> Picture:
+    """Raises ClipRejected where not even the first frame can be had."""
+    try:
+        line = timeline_from_packets(file, _TIMEOUT_S)
+        return _frames(file, [_middle_number(span, root, line)], longest_px)[0]
+    except ClipRejected:
+        return _first_of(file, longest_px)
+
+
+def _middle_number(span: Span, root: Root, line: Timeline) -> int:
+    """The number of the frame in the middle of a span; of its file, where the annotation is broken or beyond the end."""
+    try:
+        frames = annotation(span, root, line.size_px, line.pixel_aspect).frames(line)
+    except ClipRejected:
+        frames = np.arange(0)
+    return int(frames[len(frames) // 2]) if len(frames) else len(line.raw_s) // 2
+
+
+def _first_of(file: Media, longest_px: int) -> Picture:
+    """The first frame, without counting the others: what is broken further on is not met. Raises ClipRejected."""
+    side = f"min(1,{longest_px}/max(iw*sar,ih))"
+    video = ffmpeg.input(INPUT, **safe_input_options())["V:0"]
+    video = video.filter("scale", w=f"max(1,round(iw*sar*{side}))", h=f"max(1,round(ih*{side}))", flags=SCALER)
+    output = video.output("pipe:1", format="image2pipe", vcodec="ppm", pix_fmt="rgb24", **{"frames:v": 1})
+    return _of_ppm(run_on(file, output, _TIMEOUT_S).stdout)
+
+
+def _of_ppm(content: bytes) -> Picture:
+    """A binary PPM as ffmpeg writes it: `P6`, width and height, 255, each on a line, then the pixels."""
+    fields = content.split(b"\n", 3)
+    if len(fields) < 4 or fields[0] != b"P6":
+        raise ClipRejected("corrupt", "no frames")
+    width, height = map(int, fields[1].split())
+    return np.frombuffer(fields[3], np.uint8).reshape(height, width, 3).copy()

@@ -1,0 +1,256 @@
+"""Which clips: conditions on the columns of the index, written as a small part of Python's expressions.
+
+    -30 < yaw_deg <= 30 and not (blur < 40 or identity in ("id00012", "id00017"))
+    abs(roll_deg) < 10 and source_frames / duration_s > 24 and startswith(video, "a") and au_valid is not None
+
+- Names are columns with one value a clip. Texts stand in quotes and are compared by code point.
+- `== != < <= > >=`, also in chains; `in` and `not in` a list of values; `and`, `or`, `not`; `+ - * /`; `abs(x)`;
+  `startswith(column, "…")`, `endswith`, `contains`; `x is None`, `x is not None`.
+- A comparison with a value that a clip lacks is unknown, and `not` and arithmetic leave it so; `and` and `or` decide where
+  their other side decides. A clip for which the whole is unknown does not match: both `yaw_deg > 5` and `not yaw_deg > 5` leave
+  out clips without a yaw, and only `yaw_deg is None` asks for them. These are the rules of SQL. A division by zero has no value.
+- Numbers are float64. The measures are stored as float32, and where one takes part in a comparison (also as a part of a sum or
+  product) both sides are rounded to float32 first: `au_valid >= 0.9` takes a clip with 9 of 10 frames, although float32 has no
+  0.9 but 0.89999998.
+"""
+
+import ast
+import difflib
+import operator
+import warnings
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from motionshards.dataset.query import where_values as values
+from motionshards.dataset.query.where_values import CONDITION, NUMBER, TEXT, TEXT_TESTS, Value
+from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.tables import INDEX
+
+# Arrow walks a condition by recursion: it gets slow at some thousand parts and crashes at some more.
+_MOST_PARTS, _DEEPEST, _LONGEST = 2000, 100, 1_000_000
+_SHOWN = 40
+_ADVICE = {
+    ast.BitAnd: "`&` is not part of this language; write `and`",
+    ast.BitOr: "`|` is not part of this language; write `or`",
+    ast.Invert: "`~` is not part of this language; write `not`",
+    ast.Attribute: 'a dot after a name is not part of this language; parts of texts: startswith(column, "…")',
+    ast.NamedExpr: "`:=` is not part of this language; write `==`",
+    ast.JoinedStr: "an f-string is not part of this language",
+    ast.IfExp: "a conditional expression is not part of this language; write `and`, `or`",
+    ast.Lambda: "a lambda is not part of this language",
+}
+
+
+def parse(text: str, schema: pa.Schema = INDEX) -> pc.Expression:
+    """The condition that `text` states, for filters on tables of `schema`. Rows match where it is true, not null.
+
+    Raises:
+        ConfigError: it is not of this language, names no column, or compares what cannot be compared
+    """
+    if len(text) > _LONGEST:
+        raise ConfigError(f"where: {len(text):,} characters, at most {_LONGEST:,} are read")
+    source = _Source(text)
+    try:
+        condition = _Reading(source, schema).of_kind(source.tree(), CONDITION).expression
+    except (RecursionError, MemoryError) as error:  # the latter is how Python's parser says that its stack is full
+        raise ConfigError("where: nested too deeply") from error
+    try:
+        schema.empty_table().filter(condition)
+    except (pa.ArrowException, TypeError) as error:
+        raise ConfigError(f"where: {str(error).splitlines()[0]}") from error
+    return condition
+
+
+class _Source:
+    """The text, and where in it something stands."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text.lstrip()
+        self._lead = text[: len(text) - len(self._text)]
+
+    def tree(self) -> ast.expr:
+        """The text as Python's parser reads it; also what Python only warns of is refused, such as "\\d"."""
+        if not self._text:
+            raise ConfigError("where: the condition is empty")
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                return ast.parse(self._text, mode="eval").body
+        except SyntaxError as error:
+            lines = self._text.split("\n")  # Python gives no place for what is missing at the end
+            line, column = (error.lineno or 1, error.offset - 1) if error.offset else (len(lines), len(lines[-1]))
+            raise self.wrong(line, column, error.msg.splitlines()[0]) from error
+        except UnicodeEncodeError as error:
+            raise ConfigError(f"where: {error.reason}") from error
+
+    def refuse(self, node: ast.expr, why: str) -> NoReturn:
+        """End because of what stands at the node."""
+        line = self._text.split("\n")[node.lineno - 1]
+        column = len(line.encode()[: node.col_offset].decode(errors="ignore"))  # Python counts bytes
+        raise self.wrong(node.lineno, column, why)
+
+    def wrong(self, line: int, column: int, why: str) -> ConfigError:
+        """The error for a place; lines count from 1, columns from 0, after the leading white space."""
+        before = self._lead + "\n".join([*self._text.split("\n")[: line - 1], " " * column])
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        return ConfigError(f"where, {'' if line == 1 else f'line {line}, '}column {column}: {why}")
+
+    def quote(self, node: ast.expr) -> str:
+        """The text of a node on one line."""
+        words = " ".join((ast.get_source_segment(self._text, node) or "").split())
+        return f"`{words if len(words) <= _SHOWN else words[: _SHOWN - 1] + '…'}`"
+
+
+class _Reading:
+    """Syntax trees as values. Methods take a node."""
+
+    def __init__(self, source: _Source, schema: pa.Schema) -> None:
+        self._source, self._schema, self._depth = source, schema, 0
+        self._types = {column.name: column.type for column in schema if values.kind_of_column(column.type)}
+        self._readers: dict[type[ast.expr], Callable[[Any], Value]] = {
+            ast.Constant: lambda node: values.literal(*self._literal(node)),
+            ast.Name: self._name,
+            ast.UnaryOp: self._unary,
+            ast.BinOp: self._calculation,
+            ast.BoolOp: self._logic,
+            ast.Compare: self._comparison,
+            ast.Call: self._call,
+        }
+
+    def of_kind(self, node: ast.expr, kind: str) -> Value:
+        """The value of a node that must be of a kind."""
+        value = self._value(node)
+        if value.kind != kind:
+            self._source.refuse(node, f"{self._source.quote(node)} is {value.kind} where {kind} is needed")
+        return value
+
+    def _value(self, node: ast.expr) -> Value:
+        if type(node) not in self._readers:
+            self._foreign(node, node)
+        if self._depth == _DEEPEST:
+            self._source.refuse(node, f"nested more than {_DEEPEST} deep")
+        self._depth += 1
+        value = self._readers[type(node)](node)
+        self._depth -= 1
+        if value.parts > _MOST_PARTS:
+            self._source.refuse(node, f"more than {_MOST_PARTS} parts; but `x in (…)` takes lists of any length")
+        return value
+
+    def _foreign(self, node: ast.expr, what: ast.AST) -> NoReturn:
+        """End because of Python that is not of this language."""
+        name = type(what).__name__
+        self._source.refuse(node, _ADVICE.get(type(what), f"Python's {name} is not part of this language"))
+
+    def _literal(self, node: ast.expr) -> tuple[str, Any]:
+        """Kind and value of a literal; the minus of a number is an operation in the syntax tree."""
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            operand, value = self._literal(node.operand)
+            if operand == NUMBER:
+                return NUMBER, -value
+        if not isinstance(node, ast.Constant):
+            self._source.refuse(node, f"{self._source.quote(node)} is needed as a number or a text in quotes")
+        if node.value is None:
+            self._source.refuse(node, "nothing equals None; write `x is None`, `x is not None`")
+        kind = values.kind_of_literal(node.value)
+        if kind is None:
+            self._source.refuse(node, f"{self._source.quote(node)} is no number, text, True or False")
+        return kind, self._representable(node)
+
+    def _representable(self, node: ast.Constant) -> Any:
+        try:
+            return float(node.value) if type(node.value) is int else pa.scalar(node.value).as_py()
+        except OverflowError:
+            self._source.refuse(node, "a number beyond the range of float64")
+        except UnicodeEncodeError:
+            self._source.refuse(node, "a text that UTF-8 cannot hold")
+
+    def _name(self, node: ast.Name) -> Value:
+        if node.id not in self._types:
+            self._no_column(node)
+        return values.column(node.id, self._types[node.id])
+
+    def _no_column(self, node: ast.Name) -> NoReturn:
+        scalar = node.id.removeprefix("frame_")
+        near = [scalar] if scalar in self._types else [name for name in self._types if name.startswith(f"{node.id}_")]
+        near = near or difflib.get_close_matches(node.id[:_SHOWN], self._types, 1, cutoff=0.65)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        if node.id in self._schema.names:
+            self._source.refuse(node, f"{node.id} is no single value a clip: only clip-level columns can be used{meant}")
+        self._source.refuse(node, f"there is no column {node.id[:_SHOWN]}{meant or ', and a text needs quotes'}")
+
+    def _unary(self, node: ast.UnaryOp) -> Value:
+        if isinstance(node.op, ast.Not):
+            return values.inverted(self.of_kind(node.operand, CONDITION))
+        if isinstance(node.op, ast.Invert):
+            self._foreign(node, node.op)
+        value = self.of_kind(node.operand, NUMBER)
+        return values.negated(value) if isinstance(node.op, ast.USub) else value
+
+    def _calculation(self, node: ast.BinOp) -> Value:
+        if type(node.op) not in values.ARITHMETIC:
+            self._foreign(node, node.op)
+        return values.calculated(type(node.op), self.of_kind(node.left, NUMBER), self.of_kind(node.right, NUMBER))
+
+    def _logic(self, node: ast.BoolOp) -> Value:
+        join = operator.and_ if isinstance(node.op, ast.And) else operator.or_
+        return values.joined([self.of_kind(value, CONDITION) for value in node.values], join)
+
+    def _comparison(self, node: ast.Compare) -> Value:
+        sides = [node.left, *node.comparators]
+        links = zip(sides[:-1], node.ops, sides[1:], strict=True)
+        return values.joined([self._link(*link) for link in links], operator.and_)
+
+    def _link(self, left: ast.expr, operation: ast.cmpop, right: ast.expr) -> Value:
+        match operation:
+            case ast.Is():
+                return self._absence(left, right)
+            case ast.IsNot():
+                return values.inverted(self._absence(left, right))
+            case ast.In():
+                return self._membership(left, right)
+            case ast.NotIn():
+                return values.inverted(self._membership(left, right))
+        return self._compared(type(operation), left, right)
+
+    def _compared(self, operation: type[ast.cmpop], left: ast.expr, right: ast.expr) -> Value:
+        a, b = self._value(left), self._value(right)
+        if a.kind != b.kind:
+            self._mismatch(left, a.kind, right, b.kind)
+        if a.kind == CONDITION and operation not in (ast.Eq, ast.NotEq):
+            self._source.refuse(left, "conditions have no order, only `==` and `!=`")
+        return values.compared(operation, a, b)
+
+    def _mismatch(self, left: ast.expr, left_kind: str, right: ast.expr, right_kind: str) -> NoReturn:
+        a, b = self._source.quote(left), self._source.quote(right)
+        self._source.refuse(right, f"{a} is {left_kind} and {b} is {right_kind}: they cannot be compared")
+
+    def _absence(self, left: ast.expr, right: ast.expr) -> Value:
+        if not (isinstance(right, ast.Constant) and right.value is None):
+            self._source.refuse(right, "`is` is for None only; write `==`")
+        return values.absent(self._value(left))
+
+    def _membership(self, left: ast.expr, right: ast.expr) -> Value:
+        if not isinstance(right, ast.Tuple | ast.List | ast.Set):
+            self._source.refuse(right, '`in` needs a list of values in brackets; parts of texts: contains(column, "…")')
+        value = self._value(left)
+        members = [(element, *self._literal(element)) for element in right.elts]
+        for element, kind, _ in members:
+            if kind != value.kind:
+                self._mismatch(left, value.kind, element, kind)
+        return values.among(value, [member for _, _, member in members])
+
+    def _call(self, node: ast.Call) -> Value:
+        name = node.func.id if isinstance(node.func, ast.Name) else ""
+        if name not in ("abs", *TEXT_TESTS):
+            self._source.refuse(node, f"of calls only abs, {', '.join(TEXT_TESTS)} are part of this language")
+        if node.keywords or len(node.args) != (1 if name == "abs" else 2):
+            self._source.refuse(node, "abs needs one number" if name == "abs" else f'{name} needs a column and a text: (x, "…")')
+        if name == "abs":
+            return values.absolute(self.of_kind(node.args[0], NUMBER))
+        kind, pattern = self._literal(node.args[1])
+        if kind != TEXT:
+            self._source.refuse(node.args[1], f"{name} looks for a text in quotes")
+        return values.tested(name, self.of_kind(node.args[0], TEXT), pattern)

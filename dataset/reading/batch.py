@@ -1,0 +1,99 @@
+"""A batch as models get it, and as the block of memory into which it is read."""
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
+
+import torch
+from torch.utils.data._utils.collate import default_collate_fn_map
+
+from motionshards.dataset.reading.catalog import Catalog
+from motionshards.dataset.reading.layout import Layout
+from motionshards.dataset.reading.view import View
+from motionshards.schemas.errors import ConfigError
+from motionshards.transforms.augment.clips import Clips
+
+_POINTS = 68
+_AUS = 17
+
+Same = TypeVar("Same", bound="Batch")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Batch(Clips):
+    """What `Clips` has, and who the clips are.
+
+    row: int64 [B], numbers of the clips in the index
+    identity: int64 [B], numbers of those shown in `ClipStream.identities`
+    padded: bool [B], true for those that fill up the last batch of an epoch and came before in it
+    target_aus: float32 [B,17], action units of another clip; None where the view has none
+    keys: of the clips
+    """
+
+    row: torch.Tensor
+    identity: torch.Tensor
+    padded: torch.Tensor
+    target_aus: torch.Tensor | None
+    keys: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def to(self: Same, device: torch.device | str, non_blocking: bool = False) -> Same:
+        """The same with all tensors on a device."""
+        moved: dict[str, Any] = {name: tensor.to(device, non_blocking=non_blocking) for name, tensor in self.tensors().items()}
+        return replace(self, **moved)
+
+    def pin_memory(self: Same) -> Same:
+        """The same with all tensors in page-locked memory; `DataLoader(pin_memory=True)` calls it.
+
+        Raises:
+            RuntimeError: there is no accelerator
+        """
+        pinned: dict[str, Any] = {name: tensor.pin_memory() for name, tensor in self.tensors().items()}
+        return replace(self, **pinned)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Its tensors by name."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, torch.Tensor)}
+
+
+def batch_layout(count: int, view: View, catalog: Catalog, size_px: int) -> Layout:
+    """The arrays into which `count` samples are read.
+
+    frames uint8 [B,n,H,W,3], landmarks float32 [B,n,68,2], aus float32 [B,n,17], pose float32 [B,n,3], number int64 [B,n], clip
+    int64 [B], target_aus float32 [B,17]. Those that no clip has are absent.
+    """
+    arrays: list[tuple[str, str, tuple[int, ...]]] = [("frames", "|u1", (count, view.n, size_px, size_px, 3))]
+    if catalog.arrays["landmarks"][:, 1].any():
+        arrays.append(("landmarks", "<f4", (count, view.n, _POINTS, 2)))
+    if catalog.arrays["aus"][:, 1].any():
+        arrays.append(("aus", "<f4", (count, view.n, _AUS)))
+    arrays += [("pose", "<f4", (count, view.n, 3)), ("number", "<i8", (count, view.n)), ("clip", "<i8", (count,))]
+    if getattr(view, "target", False):
+        arrays.append(("target_aus", "<f4", (count, _AUS)))
+    return Layout(tuple(arrays))
+
+
+def as_batch(arrays: dict[str, Any], catalog: Catalog, padded: Any) -> Batch:
+    """The arrays of `batch_layout` as tensors that share their memory."""
+    tensors: dict[str, Any] = dict.fromkeys(("landmarks", "aus", "target_aus"))
+    tensors |= {name: torch.from_numpy(array) for name, array in arrays.items() if name != "clip"}
+    clip = arrays["clip"]
+    return Batch(
+        **tensors,
+        row=torch.from_numpy(catalog.arrays["row"][clip]),
+        identity=torch.from_numpy(catalog.arrays["identity"][clip].astype("int64")),
+        padded=torch.from_numpy(padded),
+        keys=tuple(catalog.keys[number].as_py() for number in clip.tolist()),
+    )
+
+
+def _collate(batches: list[Batch], *, collate_fn_map: Any = None) -> Batch:
+    """Lets `DataLoader(stream)` do what `DataLoader(stream, batch_size=None)` does. Raises ConfigError: it would form batches."""
+    if len(batches) != 1:
+        raise ConfigError(f"the stream forms batches itself: use DataLoader(stream, batch_size=None), not {len(batches)}")
+    return batches[0]
+
+
+default_collate_fn_map[Batch] = _collate

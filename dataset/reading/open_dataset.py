@@ -1,0 +1,142 @@
+"""Opens a data set for reading, in a directory or at a URL: its manifest, the rows of its clips, and where its shards lie."""
+
+import io
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from motionshards.dataset.index import checked_rows
+from motionshards.dataset.reading.catalog import COLUMNS
+from motionshards.dataset.storage.remote import Remote, Retry, is_url, shown
+from motionshards.dataset.storage.shards import ShardFile
+from motionshards.dataset.storage.unreadable import Unreadable
+from motionshards.schemas.errors import DatasetError
+from motionshards.schemas.layout import DATASET_JSON, INDEX, PLAN_DIR, WORK_DIR
+from motionshards.schemas.manifest import Manifest, ShardEntry
+from motionshards.schemas.marker import read_marker
+from motionshards.schemas.printable import printable
+from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
+from motionshards.schemas.tables import check_columns, completed, open_parquet
+
+logger = logging.getLogger("motionshards")
+
+Stamp = tuple[int, ...] | bytes
+
+_ROWS_AT_A_TIME = 20_000
+_FILE_URL = "file://"
+_SCHEMA = pa.schema([INDEX_SCHEMA.field(name) for name in COLUMNS])
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A data set, or as much of it as is committed.
+
+    root: directory or URL
+    shards: by (split, name)
+    stamp: changes whenever dataset.json does
+    """
+
+    root: str
+    remote: bool
+    manifest: Manifest
+    shards: dict[tuple[str, str], ShardEntry]
+    stamp: Stamp
+    _markers: tuple[Path, ...]
+    _index: bytes | None
+
+    def rows(self) -> Iterator[pa.Table]:
+        """The rows of the clips with the columns of `catalog.COLUMNS`, many at a time, in the order of the index.
+
+        Raises:
+            DatasetError: they cannot be read
+        """
+        if self._markers:
+            for path in self._markers:
+                rows = read_marker(path)[1]
+                yield checked_rows(rows.filter(rows["kept"]).select(list(COLUMNS)), path)
+            return
+        source = Path(self.root) / INDEX if self._index is None else io.BytesIO(self._index)
+        try:
+            with open_parquet(source) if isinstance(source, Path) else pq.ParquetFile(source) as file:
+                check_columns(file.schema_arrow, INDEX)
+                for batch in file.iter_batches(_ROWS_AT_A_TIME, columns=list(COLUMNS)):
+                    batch.validate(full=True)  # offsets and UTF-8, which parquet takes as they come
+                    yield checked_rows(completed(pa.Table.from_batches([batch]), _SCHEMA), INDEX)
+        except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
+            raise DatasetError(f"{INDEX} of {shown(self.root)} cannot be read: {error}") from error
+
+    def file(self, split: str, name: str) -> ShardFile:
+        """The tar of a shard. Raises DatasetError: dataset.json does not know it."""
+        entry = self.shards.get((split, name))
+        if entry is None:
+            raise DatasetError(
+                f"{shown(self.root)}: the index names the shard {name}, and {DATASET_JSON} does not: run dataset.verify"
+            )
+        return ShardFile(f"{split}/{name}.tar", entry.bytes, entry.sha256)
+
+
+def open_source(source: str | Path, retry: Retry, storage_options: Mapping[str, Any] | None = None) -> Opened:
+    """The data set at a directory or URL; of an unfinished build in a directory, what is committed.
+
+    Raises:
+        DatasetError: there is none, it is being changed, or it cannot be read
+    """
+    if is_url(str(source)):
+        return _open_remote(str(source).rstrip("/"), Remote(str(source), retry, storage_options))
+    out = Path(str(source).removeprefix(_FILE_URL))
+    stamp = _local_stamp(out)  # first: what changes while the rest is read is noticed later
+    manifest = Manifest.read(out)
+    if manifest.interrupted:
+        raise DatasetError(f"{out}: {manifest.interrupted}")
+    if manifest.complete:
+        return Opened(str(out), False, manifest, _by_name(manifest.shards), stamp, (), None)
+    return _open_unfinished(out, manifest, stamp)
+
+
+def _open_unfinished(out: Path, manifest: Manifest, stamp: Stamp) -> Opened:
+    markers = tuple(path for path in sorted(out.glob("*/*.parquet")) if path.parent.name not in (PLAN_DIR, WORK_DIR))
+    entries = tuple(_entry_of(path) for path in markers)
+    logger.warning("%s: the build is unfinished, %d shards are committed and will be read", printable(str(out)), len(entries))
+    if not entries:
+        raise DatasetError(f"{out}: the build is unfinished, and no shard is committed yet")
+    return Opened(str(out), False, manifest, _by_name(entries), stamp, markers, None)
+
+
+def _entry_of(marker: Path) -> ShardEntry:
+    entry = read_marker(marker)[0]
+    if (entry.split, f"{entry.name}.parquet") != marker.parts[-2:]:
+        raise DatasetError(f"{marker} is the marker of another shard, {entry.split}/{entry.name}")
+    return entry
+
+
+def _open_remote(root: str, remote: Remote) -> Opened:
+    try:
+        content = remote.read_all(DATASET_JSON)
+        manifest = Manifest.parse(content, DATASET_JSON)
+        if manifest.unfinished:
+            raise DatasetError(f"{DATASET_JSON} at the URL: {manifest.unfinished}")
+        return Opened(root, True, manifest, _by_name(manifest.shards), content, (), remote.read_all(INDEX))
+    except Unreadable as error:
+        raise DatasetError(f"there is no data set to read at the URL: {error.reason}: {error.detail}") from error
+
+
+def stamp_of(root: str, retry: Retry, storage_options: Mapping[str, Any] | None = None) -> Stamp:
+    """The stamp that a data set has now. Raises Unreadable: it is at a URL and cannot be reached."""
+    return Remote(root, retry, storage_options).read_all(DATASET_JSON) if is_url(root) else _local_stamp(Path(root))
+
+
+def _local_stamp(out: Path) -> Stamp:
+    try:
+        stat = (out / DATASET_JSON).stat()
+    except OSError:
+        return ()
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+
+def _by_name(entries: tuple[ShardEntry, ...]) -> dict[tuple[str, str], ShardEntry]:
+    return {(entry.split, entry.name): entry for entry in entries}

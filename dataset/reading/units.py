@@ -1,0 +1,39 @@
+"""What an epoch counts: every clip, or every identity with one of its clips."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from motionshards.dataset.reading.catalog import Catalog
+from motionshards.dataset.reading.order import I64, Slots, hashed
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Units:
+    """U groups of clips, of which each turn of a unit takes the next.
+
+    clips: int64 [C], group after group
+    first: int64 [U+1], where the groups begin
+    """
+
+    clips: I64
+    first: I64
+
+    @classmethod
+    def of(cls, catalog: Catalog, seed: int, per_identity: bool) -> "Units":
+        """A unit for each clip, or for each identity with its clips in an order of its own."""
+        clips = np.arange(len(catalog), dtype=np.int64)
+        if not per_identity:
+            return cls(clips, np.arange(len(catalog) + 1, dtype=np.int64))
+        identity = catalog.arrays["identity"]
+        clips = np.lexsort((hashed(seed, catalog.arrays["row"], -4), identity))
+        starts = np.flatnonzero(np.diff(identity[clips], prepend=-1))
+        return cls(clips, np.append(starts, len(clips)))
+
+    def __len__(self) -> int:
+        return len(self.first) - 1
+
+    def clip(self, slots: Slots) -> I64:
+        """The clip of each slot, int64."""
+        start = self.first[slots.unit]
+        return self.clips[start + slots.turn % (self.first[slots.unit + 1] - start)]

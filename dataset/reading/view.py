@@ -1,0 +1,48 @@
+"""How a reader asks a view for frames: the protocol of `dataset.views`, and the numbers that a view picks."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from motionshards.dataset.reading.catalog import Catalog
+from motionshards.dataset.reading.order import I64
+
+
+@dataclass(frozen=True, slots=True)
+class Picks:
+    """What is read for some clips.
+
+    frames: int64 [B,n], numbers of stored frames
+    other_clip, other_frame: int64 [B], where action units of another clip are wanted; None where not
+    """
+
+    frames: I64
+    other_clip: I64 | None = None
+    other_frame: I64 | None = None
+
+
+class View(Protocol):
+    """How clips become samples. Views go to other processes by pickle.
+
+    n: frames of a sample
+    per_identity: an epoch takes one clip of each identity instead of every clip
+    in_time_order: which place a frame has tells nothing else, so that time may be reversed
+    """
+
+    @property
+    def n(self) -> int: ...
+
+    @property
+    def per_identity(self) -> bool: ...
+
+    @property
+    def in_time_order(self) -> bool: ...
+
+    def unusable(self, catalog: Catalog) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+        """Why clips cannot be shown, and bool [C] which these are. Raises ConfigError where none could ever be."""
+
+    def pick(self, catalog: Catalog, seed: int, clip: I64, turn: I64) -> Picks:
+        """The picks for clips, int64 [B], in their turns, int64 [B]."""

@@ -1,0 +1,53 @@
+"""Ranges of files in any store that fsspec knows (gs, abfs, hf …), block by block (see `dataset.storage.remote`).
+
+What the packages behind it do on their own, such as trying again or giving up in time, is theirs to say; `storage_options` reach
+them.
+"""
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from motionshards.dataset.storage.unreadable import Pieces, Transient, Unreadable
+from motionshards.schemas.errors import ConfigError
+
+_BLOCK_BYTES = 8 << 20
+
+
+class FsspecStore:
+    """The files below a root URL."""
+
+    def __init__(self, root: str, options: dict[str, Any]) -> None:
+        fsspec = importlib.import_module("fsspec.core")
+        try:
+            # cached instances belong to the process that made them, also in its forks
+            self._files, base = fsspec.url_to_fs(root, skip_instance_cache=True, **options)
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"{root.partition('://')[0]}:// cannot be used so ({type(error).__name__})") from None
+        self._base = base.rstrip("/")
+
+    def pieces(self, path: str, start: int, stop: int | None) -> Pieces:
+        """See `dataset.storage.remote.Store`. A piece is a block, and each a request."""
+        place = f"{self._base}/{path}"
+        with _failures():
+            end = int(self._files.info(place)["size"]) if stop is None else stop
+            while start < end:
+                block = self._files.cat_file(place, start=start, end=min(start + _BLOCK_BYTES, end))
+                if not block:
+                    raise Unreadable("truncated", f"{start} bytes, expected {end}")
+                start += len(block)
+                yield block
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """Each store raises errors of its own; what is not known to be final is tried again."""
+    try:
+        yield
+    except Unreadable:
+        raise
+    except (FileNotFoundError, PermissionError) as error:
+        raise Unreadable("missing", type(error).__name__) from None
+    except Exception as error:
+        raise Transient("unreachable", f"the store failed ({type(error).__name__})") from None

@@ -1,0 +1,187 @@
+"""Bytes of shards by offset, from a directory or a URL, for many threads at once.
+
+Local files are read by pread, not through a memory map: a copy of 15 KB costs a hundredth of decoding it, and a file that
+shrinks or a disk that fails is then an error of that read, where a map would kill the process (SIGBUS).
+"""
+
+import os
+import threading
+import time
+import weakref
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from motionshards.dataset.storage.cache import ShardCache
+from motionshards.dataset.storage.remote import Remote, Retry
+from motionshards.dataset.storage.unreadable import Unreadable
+from motionshards.schemas.regular_file import open_regular
+
+_MOST_OPEN = 256
+_REMEMBERED_S = 60.0
+_OF_THE_SHARD = ("missing", "unreachable")
+_NONE = (0.0, "", "")
+
+
+@dataclass(frozen=True, slots=True)
+class ShardFile:
+    """A shard's tar: path below the root, size, sha256."""
+
+    path: str
+    bytes: int
+    sha256: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where the shards lie, and how they are got. Sent to other processes by pickle.
+
+    root: directory or URL
+    random: reads will jump about
+    cache, cache_bytes: directory for whole shards from a URL, and its limit; without one members are read by range
+    holders: processes of this machine that read from the cache at the same time
+    """
+
+    root: str
+    shards: tuple[ShardFile, ...]
+    remote: bool
+    random: bool
+    cache: Path | None
+    cache_bytes: int
+    retry: Retry
+    storage_options: Mapping[str, Any] | None
+    holders: int = 1
+
+
+class _Open(Protocol):
+    def fileno(self) -> int: ...
+
+    def close(self) -> None: ...
+
+
+class Shards:
+    """The shards of a place. Safe for threads, not for use across a fork."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._remote = Remote(place.root, place.retry, place.storage_options) if place.remote else None
+        self._cache = ShardCache(place.cache, place.cache_bytes) if place.cache else None
+        self._open: OrderedDict[int, _Shared] = OrderedDict()
+        self._lock = threading.Lock()
+        self._opening: dict[int, threading.Lock] = {}
+        self._failures: dict[int, tuple[float, str, str]] = {}
+
+    def read(self, shard: int, offset: int, size: int) -> bytes:
+        """`size` bytes from byte `offset` of a shard.
+
+        Raises:
+            Unreadable: it is missing, unreachable, or ends before
+        """
+        self._recall(shard)
+        try:
+            if self._remote is not None and self._cache is None:
+                return self._remote.read(self._place.shards[shard].path, offset, offset + size)
+            content = self._pread(shard, offset, size)
+        except Unreadable as error:
+            self._remember(shard, error)
+            raise
+        if len(content) != size:
+            raise Unreadable("truncated", f"{self._place.shards[shard].path} ends before byte {offset + size}")
+        return content
+
+    def expect(self, shard: int, start: int, stop: int) -> None:
+        """All of these bytes will be wanted soon: a local disk reads them at once."""
+        if self._remote is None and start < stop:
+            os.posix_fadvise(self._file(shard).descriptor, start, stop - start, os.POSIX_FADV_WILLNEED)
+
+    def fetch(self, shards: Sequence[int]) -> None:
+        """Bring shards into the cache before they are wanted. What fails here fails again, and is told, where it is read."""
+        for shard in shards if self._cache is not None else ():
+            with suppress(Unreadable):
+                self._file(shard)
+
+    def _pread(self, shard: int, offset: int, size: int) -> bytes:
+        size = min(size, max(0, os.fstat(self._file(shard).descriptor).st_size - offset))  # pread allocates what is asked for
+        try:
+            return os.pread(self._file(shard).descriptor, size, offset)
+        except OSError:
+            self._forget(shard)  # a handle gone stale, as network file systems have them; a new one may do
+        try:
+            return os.pread(self._file(shard).descriptor, size, offset)
+        except OSError as error:
+            self._forget(shard)
+            raise Unreadable("unreachable", f"{self._place.shards[shard].path}: {error.strerror}") from error
+
+    def _recall(self, shard: int) -> None:
+        """A shard that could not be had is not asked for again for a while: its clips would wait for all tries, one by one."""
+        until, reason, detail = self._failures.get(shard, _NONE)
+        if time.monotonic() < until:
+            raise Unreadable(reason, detail)
+
+    def _remember(self, shard: int, error: Unreadable) -> None:
+        if error.reason in _OF_THE_SHARD and self._failures.get(shard, _NONE)[0] < time.monotonic():
+            self._failures[shard] = time.monotonic() + _REMEMBERED_S, error.reason, error.detail
+
+    def _file(self, shard: int) -> "_Shared":
+        with self._lock:
+            if shard in self._open:
+                self._open.move_to_end(shard)
+                return self._open[shard]
+            opening = self._opening.setdefault(shard, threading.Lock())
+        with opening:
+            self._recall(shard)  # that may be what was waited for
+            with self._lock:
+                if shard in self._open:
+                    return self._open[shard]
+            try:
+                file = _Shared(self._opened(shard))
+            except Unreadable as error:
+                self._remember(shard, error)
+                raise
+            with self._lock:
+                self._open[shard] = file
+                while len(self._open) > self._most_open():
+                    self._open.popitem(last=False)
+            return file
+
+    def _opened(self, shard: int) -> _Open:
+        wanted = self._place.shards[shard]
+        if self._remote is None:
+            return _open_local(Path(self._place.root) / wanted.path, wanted.path, self._place.random)
+        assert self._cache is not None
+        remote, name = self._remote, f"{wanted.sha256}.tar"
+        return self._cache.hold(name, wanted.bytes, lambda to: remote.fetch(wanted.path, to, wanted.bytes), wanted.sha256)
+
+    def _most_open(self) -> int:
+        """Held shards cannot be evicted, so all holders together hold at most half of a cache, or a shard each."""
+        if self._cache is None:
+            return _MOST_OPEN
+        largest = max(shard.bytes for shard in self._place.shards)
+        return max(1, min(_MOST_OPEN, self._place.cache_bytes // 2 // self._place.holders // max(1, largest)))
+
+    def _forget(self, shard: int) -> None:
+        with self._lock:
+            self._open.pop(shard, None)
+
+
+class _Shared:
+    """An open file that is closed when the last thread that reads it has let go of it."""
+
+    def __init__(self, file: _Open) -> None:
+        self.descriptor = file.fileno()
+        weakref.finalize(self, file.close)
+
+
+def _open_local(path: Path, shown: str, random: bool) -> _Open:
+    try:
+        file = open_regular(path, buffering=0)
+    except FileNotFoundError as error:
+        raise Unreadable("missing", f"{shown}: {error.strerror}") from error
+    except OSError as error:
+        raise Unreadable("unreachable", f"{shown}: {error.strerror}") from error
+    if random:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+    return file

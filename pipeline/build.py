@@ -1,0 +1,194 @@
+"""A build from start to end: check, plan, run, finalize."""
+
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from motionshards.pipeline.clips.device import gpus
+from motionshards.pipeline.finalize import finalize
+from motionshards.pipeline.inputs.input import check_archives, resolved, shown
+from motionshards.pipeline.order import BuildOrder
+from motionshards.pipeline.plan_input import plan_into
+from motionshards.pipeline.planning import plan, start_over
+from motionshards.pipeline.planning.intact import check_intact
+from motionshards.pipeline.planning.provenance import provenance
+from motionshards.pipeline.runners import choose
+from motionshards.pipeline.runners.progress import progress
+from motionshards.pipeline.shards.bucket import publish_plan, publish_result
+from motionshards.pipeline.shards.build import BuildJob
+from motionshards.pipeline.shards.markers import Markers, pending
+from motionshards.pipeline.upgrade import upgraded
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.layout import DATASET_JSON, LOCK, WORK_DIR, text_of
+from motionshards.schemas.lock import only_writer
+from motionshards.schemas.manifest import FORMAT_VERSION, Manifest, Run, made_by
+from motionshards.schemas.output import refuse_strangers
+from motionshards.schemas.records import ShardUnit
+from motionshards.transforms.extract.action_units.csv_folder import CsvFolder
+from motionshards.transforms.extract.action_units.source import AuSource
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """How a run ended: the data set's manifest, and what this run built in how many seconds (planning left out)."""
+
+    manifest: Manifest
+    clips_built: int
+    seconds: float
+
+
+def build(order: BuildOrder, config: BuildConfig, say: Callable[[str], None]) -> Ledger:
+    """Plan what is new, build what is not committed, and write index and ledger.
+
+    Raises:
+        ConfigError: input, output or options cannot be used; nothing has been changed
+        BuildFailed: the run stopped; what is committed stays and a further run goes on from there
+    """
+    made_with = provenance(config, order.weights, order.aus)
+    _make_directory(order.out)
+    with only_writer(order.out):
+        shutil.rmtree(order.out / WORK_DIR, ignore_errors=True)  # of a run that was killed
+        emptied = order.bucket is None and start_over.empty_if_nothing_was_kept(order.out, config, made_with, say)
+        manifest = upgraded(order.out, (_new_data_set if emptied else open_data_set)(order, config, made_with), say)
+        try:
+            manifest = plan_into(order, config, manifest, say)
+        except ConfigError:
+            _forget(order.out)
+            raise
+        if order.bucket is not None:
+            publish_plan(order.bucket, order.out)
+        ledger = _build_planned(order, config, manifest)
+        shutil.rmtree(order.out / WORK_DIR, ignore_errors=True)
+    if ledger.clips_built and (late := ledger.manifest.hygiene["past_the_end"]["count"]):
+        say(f"annotated past the end of the video: {late} clips")
+    return ledger
+
+
+def _build_planned(order: BuildOrder, config: BuildConfig, manifest: Manifest) -> Ledger:
+    """Build the units without a marker; index and ledger are written anew where they are not of all units."""
+    start = time.monotonic()
+    units = plan.units(order.out)
+    markers = Markers(order.out, order.bucket)
+    left = markers.left(units)
+    try:
+        _run(order, config, manifest, units, left)
+        markers.left(left)  # has those of a bucket here, which not every runner has looked at
+    except BaseException:
+        with suppress(OSError):  # what ended the run is told, not that it could not be noted
+            _noted(manifest, order, left, start).write(order.out)
+        raise
+    missing = order.bucket is None and not all((order.out / name).exists() for name in manifest.files)
+    if left or not manifest.complete or len(manifest.shards) != len(units) or missing:
+        manifest = finalize(order.out, _noted(manifest, order, left, start))
+        if order.bucket is not None:
+            publish_result(order.bucket, order.out)
+    return Ledger(manifest, sum(len(unit) for unit in left), time.monotonic() - start)
+
+
+def _noted(manifest: Manifest, order: BuildOrder, units: list[ShardUnit], start: float) -> Manifest:
+    """The manifest with this run, begun at `start` (monotonic, seconds) over `units`; as it was where nothing was committed."""
+    left = pending(units, order.out)
+    clips = sum(len(unit) for unit in units) - sum(len(unit) for unit in left)
+    if not clips:
+        return manifest
+    workers = order.runner.workers if order.runner.is_here else 0
+    seconds = round(time.monotonic() - start, 3)
+    run = Run(datetime.now(UTC).isoformat(timespec="seconds"), clips, seconds, order.runner.name, workers)
+    return replace(manifest, runs=(*manifest.runs, run))
+
+
+def _make_directory(out: Path) -> None:
+    if text_of(str(out)) != str(out):
+        raise ConfigError(f"--output {text_of(str(out))} is not UTF-8, and Parquet files have no such names")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / WORK_DIR
+        probe.mkdir(exist_ok=True)
+        (probe / "writable").write_bytes(b"")
+        (probe / "writable").unlink()
+    except OSError as error:
+        raise ConfigError(f"cannot write to --output {out}: {error.strerror}") from error
+
+
+def open_data_set(order: BuildOrder, config: BuildConfig, made_with: dict[str, str]) -> Manifest:
+    """The data set's manifest, new or as it lies there; refuses one that would come out different."""
+    if not (order.out / DATASET_JSON).exists():
+        refuse_strangers(order.out, "data set")
+        return _new_data_set(order, config, made_with)
+    manifest = Manifest.read(order.out)
+    if manifest.interrupted:
+        raise ConfigError(f"{order.out}: {manifest.interrupted}")
+    if manifest.format_version < FORMAT_VERSION and order.bucket is not None:
+        raise ConfigError(f"{order.bucket.url} has format version {manifest.format_version}, which is only upgraded on a disk")
+    if changed := manifest.changed(config, made_with):
+        raise ConfigError(f"{order.out} holds a data set made differently ({'; '.join(changed)}); choose another --output")
+    check_intact(order.out, manifest, planning=True)
+    return manifest
+
+
+def _new_data_set(order: BuildOrder, config: BuildConfig, made_with: dict[str, str]) -> Manifest:
+    manifest = Manifest(config, made_with, shown(resolved(order.input.root)), aus_from=folder_of(order.aus))
+    manifest.write(order.out)
+    return manifest
+
+
+def folder_of(aus: AuSource | None) -> str:
+    """The folder of csv files of action units; empty where there is none."""
+    return str(aus.folder) if isinstance(aus, CsvFolder) else ""
+
+
+def _forget(out: Path) -> None:
+    """Leave nothing behind in an output for which nothing could be planned."""
+    if not plan.plan_files(out):
+        (out / DATASET_JSON).unlink(missing_ok=True)
+        shutil.rmtree(out / WORK_DIR, ignore_errors=True)
+        (out / LOCK).unlink(missing_ok=True)
+        with suppress(OSError):
+            out.rmdir()
+
+
+def decoders(config: BuildConfig, workers: int) -> int:
+    """ffmpeg processes of one worker: two where the model keeps its core busy, all cores' worth where a GPU does the work."""
+    return max(2, len(os.sched_getaffinity(0)) // workers) if gpus(config.landmarks) else 2
+
+
+def _run(order: BuildOrder, config: BuildConfig, manifest: Manifest, units: list[ShardUnit], left: list[ShardUnit]) -> None:
+    """Build what is left, unless nothing is."""
+    if not left:
+        return
+    check_archives(order.input.root, manifest.archives)
+    job = job_of(order, config, manifest.provenance)
+    run_units(left, sum(len(unit) for unit in units), job, order.runner, quiet=order.quiet)
+
+
+def job_of(order: BuildOrder, config: BuildConfig, made_with: dict[str, str]) -> BuildJob:
+    """What workers are told."""
+    return BuildJob(
+        resolved(order.input.root),
+        order.out.resolve(),
+        config,
+        made_with["ffmpeg"],
+        decoders=decoders(config, order.runner.workers),
+        weights=order.weights.resolve() if order.weights else None,
+        compile=order.compile,
+        aus=order.aus,
+        bucket=order.bucket,
+        run=uuid.uuid4().hex,
+        made_by=made_by(config, made_with),
+    )
+
+
+def run_units(left: list[ShardUnit], total: int, job: BuildJob, runner: choose.Runner, *, quiet: bool) -> None:
+    """Build the units that are left of `total` planned clips, and show how it gets on."""
+    bar = progress(total, total - sum(len(unit) for unit in left), quiet=quiet)
+    try:
+        choose.run(left, job, runner, bar)
+    finally:
+        bar.close()

@@ -1,0 +1,229 @@
+"""The data card: README.md of a data set, with the sections that the Hugging Face hub recommends.
+
+Made of what the build knows: its settings, its ledger, its tables and the facts about the corpus. No name of a person, video or
+file stands on it, so that a card that was copied elsewhere needs no change when somebody is taken out.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from motionshards.pipeline.card.fields import INDEX_COLUMNS, members
+from motionshards.pipeline.card.figures import Figures, read_figures
+from motionshards.pipeline.card.front import front_matter
+from motionshards.pipeline.card.people import bias, people
+from motionshards.pipeline.card.sources import Corpus, corpus_of
+from motionshards.schemas.manifest import Manifest
+
+
+def data_card(manifest: Manifest, out: Path) -> str:
+    """The card of a finished data set, Markdown; `out` holds its index."""
+    corpus, figures = corpus_of(manifest.config.source), read_figures(out)
+    sections = (
+        _summary(manifest, corpus),
+        _LOADING,
+        _structure(manifest),
+        _splits(manifest, figures),
+        _creation(manifest, corpus),
+        _considerations(manifest, corpus, figures),
+        _licence(manifest, corpus),
+        _citation(corpus),
+    )
+    return front_matter(corpus, manifest.config, manifest.counts["kept_by_split"]) + "\n" + "\n".join(sections)
+
+
+def _summary(manifest: Manifest, corpus: Corpus) -> str:
+    counts, config = manifest.counts, manifest.config
+    ledger = {
+        "clips planned": f"{counts['planned']:,}",
+        "clips kept": f"{counts['kept']:,}",
+        **{f"rejected: {_code(reason)}": f"{count:,}" for reason, count in counts["rejected"].items()},
+        "identities": f"{counts['identities']:,}",
+        "frames": f"{counts['frames']:,}",
+        "hours of source video": f"{counts['source_hours']:,}",
+        "bytes": f"{counts['bytes']:,}",
+    }
+    return f"""# {corpus.title}: {counts["kept"]:,} clips of {config.frames} frames at {config.size}×{config.size} px
+
+## Summary
+
+WebDataset shards written by motionshards, for training models that animate faces and bodies. A sample is a clip: a few frames
+in time order, {_computed(manifest)}and where each frame lay in its video.
+A row of `index.parquet` tells where each file of a sample lies.
+
+{_table(("", ""), ledger.items())}"""
+
+
+def _computed(manifest: Manifest) -> str:
+    landmarks = "68 landmarks and the head pose of each, " if manifest.config.landmarks != "none" else ""
+    return landmarks + ("action units, " if manifest.config.aus != "none" else "")
+
+
+_LOADING = """## How to load it
+
+With motionshards, where `OUT` is this directory or its URL: pairs, K + 1 frames or sequences, chosen by quality, on any number
+of GPUs.
+
+```python
+from motionshards.dataset.loader import make_loader
+from motionshards.dataset.stream import ClipStream, Pairs
+
+stream = ClipStream("OUT", Pairs(2), global_batch_size=40)
+with make_loader(stream, device="cuda") as loader:
+    for batch in loader:
+        ...  # batch.frames: float [40, 2, 3, S, S]
+```
+
+With webdataset alone:
+
+```python
+import glob
+
+import webdataset
+
+for sample in webdataset.WebDataset(sorted(glob.glob("OUT/train/*.tar")), shardshuffle=False):
+    ...  # sample["000.jpg"], sample["meta.json"]: bytes
+```
+
+With Hugging Face `datasets`, from this directory or from the hub:
+
+```python
+from datasets import load_dataset
+
+data = load_dataset("OUT", streaming=True)
+```
+
+`croissant.json` describes the same for readers of [Croissant](https://docs.mlcommons.org/croissant/).
+"""
+
+
+def _structure(manifest: Manifest) -> str:
+    files = {f"`<key>.{suffix}`": what for suffix, what in members(manifest.config).items()}
+    columns = {f"`{name}`": what for name, what in INDEX_COLUMNS.items()}
+    return f"""## Structure
+
+The files of a sample; N is its number of frames:
+
+{_table(("file", "content"), files.items())}
+The columns of `index.parquet`, a row a clip; `rejections.parquet` has a row, with its reason, for each clip that was planned
+and not kept:
+
+{_table(("column", "content"), columns.items())}
+Pixels: x right, y down, the centre of the top left pixel is (0, 0). Frames without a face have NaN landmarks.
+{_ACTION_UNITS if manifest.config.aus != "none" else ""}"""
+
+
+_ACTION_UNITS = """
+## Action units
+
+`<key>.aus.npy` is float32 [N,17], the intensities 0 to 5 of the action units of OpenFace 2.x. Frames in which it found no face
+that it trusted have NaN there, and `au_valid` false in `meta.json`; `au_valid` of the index is the share of the others.
+"""
+
+
+def _splits(manifest: Manifest, figures: Figures) -> str:
+    lines = []
+    for split, size in figures.splits.items():
+        shards = [entry for entry in manifest.shards if entry.split == split and entry.sha256]
+        numbers = (size.clips, size.identities, size.frames, len(shards), sum(entry.bytes for entry in shards))
+        lines.append((_code(split), *(f"{number:,}" for number in numbers), f"{size.hours:.3g}"))
+    heads = ("split", "clips", "identities", "frames", "shards", "bytes", "hours of source video")
+    return f"## Splits\n\n{_table(heads, lines) if lines else 'No clip was kept.' + chr(10)}"
+
+
+def _creation(manifest: Manifest, corpus: Corpus) -> str:
+    settings = {_code(name): _text(value) for name, value in manifest.config.to_json().items()}
+    versions = "\n".join(f"- {_text(name)}: {_text(version)}" for name, version in manifest.provenance.items())
+    doubts = {_text(name.replace("_", " ")): f"{doubt['count']:,}" for name, doubt in _doubts(manifest).items()}
+    return f"""## How it was made
+
+{corpus.collection}{f" Source: <{corpus.home}>." if corpus.home else ""}
+Frames were drawn from each clip by a fixed permutation, cut, measured and stored by programs; nobody labelled anything by hand.
+The same input gives the same bytes with these settings and versions:
+
+{_table(("setting", "value"), settings.items())}
+{versions}
+{_additions(manifest)}
+### What is doubtful about the corpus
+
+Counted in the whole listing, and kept but for malformed lines; cases stand in `dataset.json`.
+
+{_table(("", ""), doubts.items())}
+{_left_out(manifest)}"""
+
+
+def _left_out(manifest: Manifest) -> str:
+    """The files of the input that no clip was made from."""
+    counts = {_code(reason): f"{count:,}" for reason, count in manifest.left_out.items()}
+    return f"### Files of the input that were not used\n\n{_table(('reason', 'files'), counts.items())}" if counts else ""
+
+
+def _additions(manifest: Manifest) -> str:
+    """What was added once the data set was finished, as its numbers can differ a little from those of a build."""
+    lines = [f"- {_text(addition.what)}: computed from {_text(addition.pixels)}" for addition in manifest.additions]
+    return "\n".join(["", "Added later:", "", *lines, ""]) if lines else ""
+
+
+def _doubts(manifest: Manifest) -> dict[str, dict[str, Any]]:
+    return {name: doubt for name, doubt in manifest.hygiene.items() if isinstance(doubt, dict)}
+
+
+def _considerations(manifest: Manifest, corpus: Corpus, figures: Figures) -> str:
+    spreads = [
+        (f"`{name}`", *(f"{value:.4g}" for value in (spread.low, spread.median, spread.high)), f"{spread.missing:.1%}")
+        for name, spread in figures.spreads.items()
+    ]
+    heads = ("measure of a clip", "5 %", "median", "95 %", "clips without it")
+    removed = manifest.counts["rejected"].get("removed", 0)
+    told = "\n".join(f"- {sentence}" for sentence in bias(figures))
+    return f"""## Considerations
+
+### Personal data, consent and removal
+
+{people(corpus)}
+{f"{removed:,} clips have been taken out of this data set on request.{chr(10)}" if removed else ""}
+### Biases that the tables show
+
+{told}
+
+{_table(heads, spreads) if spreads else ""}"""
+
+
+def _licence(manifest: Manifest, corpus: Corpus) -> str:
+    notes = [corpus.rights]
+    notes += [_MODEL_LICENCE] * (manifest.config.landmarks != "none") + [_OPENFACE_LICENCE] * (manifest.config.aus != "none")
+    return "## Licences\n\n" + "\n\n".join(notes) + "\n"
+
+
+_MODEL_LICENCE = (
+    "The landmark model was trained on iBUG 300-W, whose licence allows research use only; commercial use of these landmarks "
+    "needs the consent of Imperial College London."
+)
+_OPENFACE_LICENCE = (
+    "OpenFace's licence allows academic and other noncommercial research only; commercial use of these action units needs a "
+    "licence of its makers."
+)
+
+
+def _citation(corpus: Corpus) -> str:
+    return f"## Citation\n\n```bibtex\n{corpus.citation}\n```\n" if corpus.citation else ""
+
+
+def _table(heads: tuple[str, ...], lines: Iterable[tuple[object, ...]]) -> str:
+    """A Markdown table; a value can hold anything and stays in its cell."""
+    rows = [heads, ("---",) * len(heads), *lines]
+    return "".join("| " + " | ".join(_line(value).replace("|", "\\|") for value in row) + " |\n" for row in rows)
+
+
+def _text(value: object) -> str:
+    """A value from outside as one line of Markdown that opens no tag."""
+    return _line(value).replace("&", "&amp;").replace("<", "&lt;")
+
+
+def _code(name: str) -> str:
+    """A name between backticks, where nothing else has a meaning."""
+    return "`" + _line(name).replace("`", "'") + "`"
+
+
+def _line(value: object) -> str:
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in str(value))

@@ -1,0 +1,251 @@
+"""croissant.json: a data set in the words of MLCommons Croissant 1.1, so that tools read it without knowing us.
+
+Distribution: the two tables and every shard with its sha256, a file set of the shards of each split, and a file set of each kind
+of member of the shards. Of more than `LISTED` shards only the file sets are listed: readers take a minute to open thousands, and
+their sha256 stand in dataset.json too. Record sets: `splits`, `clips` and `rejections` with the columns of the tables, and one
+for each kind of member, whose records are told apart by `key`.
+
+Left out is what a build cannot know: where the data set will be published, by whom and when. So the bytes depend on the data set
+alone. `url` is the page of the corpus, and is absent where there is none.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from motionshards.pipeline.card.fields import INDEX_COLUMNS, PARTS, REJECTION_COLUMNS, members
+from motionshards.pipeline.card.figures import Figures, read_figures
+from motionshards.pipeline.card.front import NO_LANGUAGE, tags
+from motionshards.pipeline.card.people import MISUSE, REMOVAL, bias, personal
+from motionshards.pipeline.card.sources import Corpus, corpus_of
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.layout import INDEX, REJECTIONS, tar_path
+from motionshards.schemas.manifest import FORMAT_VERSION, Manifest, ShardEntry
+from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
+from motionshards.schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
+
+Node = dict[str, Any]
+
+CONFORMS_TO = ["http://mlcommons.org/croissant/1.1", "http://mlcommons.org/croissant/RAI/1.0"]
+
+_OURS = [
+    *("arrayShape", "citeAs", "column", "containedIn", "equivalentProperty", "extract", "field", "fileObject"),
+    *("fileProperty", "fileSet", "format", "includes", "isArray", "isLiveDataset", "jsonPath", "key"),
+    *("md5", "parentField", "path", "recordSet", "references", "regex", "repeated", "replace"),
+    *("samplingRate", "separator", "source", "subField", "transform"),
+]
+CONTEXT: Node = {
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    "cr": "http://mlcommons.org/croissant/",
+    "rai": "http://mlcommons.org/croissant/RAI/",
+    "sc": "https://schema.org/",
+    "dct": "http://purl.org/dc/terms/",
+    "conformsTo": "dct:conformsTo",
+    "data": {"@id": "cr:data", "@type": "@json"},
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "description": {"@container": "@language"},
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    "name": {"@container": "@language"},
+    **{name: f"cr:{name}" for name in _OURS},
+}
+_TYPES = {
+    pa.string(): "sc:Text",
+    pa.bool_(): "sc:Boolean",
+    pa.int32(): "cr:Int32",
+    pa.int64(): "cr:Int64",
+    pa.uint32(): "cr:UInt32",
+    pa.float32(): "cr:Float32",
+    pa.float64(): "cr:Float64",
+}
+# Croissant's own names of what splits are for; another split is told by its name alone.
+_PURPOSES = {"train": "cr:TrainingSplit", "test": "cr:TestSplit", "val": "cr:ValidationSplit"}
+# The reference reader unpacks shards that are listed, and takes the longer to open the more there are.
+LISTED = 500
+_JPEG, _NPY, _JSON = "image/jpeg", "application/octet-stream", "application/json"
+
+
+def croissant(manifest: Manifest, out: Path) -> str:
+    """The content of croissant.json of a finished data set; `out` holds its tables, and the manifest their digests."""
+    corpus, figures = corpus_of(manifest.config.source), read_figures(out)
+    tables = {name: ((out / name).stat().st_size, manifest.files[name]) for name in (INDEX, REJECTIONS)}
+    content = {
+        "@context": CONTEXT,
+        "@type": "sc:Dataset",
+        "conformsTo": CONFORMS_TO,
+        **_about(manifest, corpus),
+        "version": f"{FORMAT_VERSION}.0.0+{tables[INDEX][1][:12]}",  # of the format, and which clips
+        **_responsible(manifest, corpus, figures),
+        "distribution": [*_tables(tables), *_shards(manifest), *_member_sets(manifest)],
+        "recordSet": [*_splits(figures), *_table_records(figures), *_member_records(manifest)],
+    }
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+
+def _about(manifest: Manifest, corpus: Corpus) -> Node:
+    counts, config = manifest.counts, manifest.config
+    about = {
+        "name": corpus.title,
+        "description": f"{counts['kept']} clips of {config.frames} frames at {config.size} × {config.size} px in WebDataset "
+        f"shards, with time, place and quality of each frame. {corpus.collection} {corpus.rights}",
+        "license": corpus.licence_link or corpus.rights,
+        "url": corpus.home,
+        "isBasedOn": corpus.home,
+        "citeAs": corpus.citation,
+        "inLanguage": NO_LANGUAGE,
+        "keywords": tags(corpus, config),
+    }
+    return {name: value for name, value in about.items() if value}
+
+
+def _responsible(manifest: Manifest, corpus: Corpus, figures: Figures) -> Node:
+    """The vocabulary of responsible AI, as far as there are facts."""
+    counts, config = manifest.counts, manifest.config
+    lost = ", ".join(f"{reason} {count}" for reason, count in counts["rejected"].items())
+    tools = [f"{name} {version}" for name, version in manifest.provenance.items()]
+    return {
+        "rai:dataCollection": corpus.collection,
+        "rai:dataCollectionMissingData": f"{counts['planned']} clips planned, {counts['kept']} kept; rejected: {lost or 0}",
+        "rai:dataPreprocessingProtocol": [
+            f"{config.frames} frames of each clip by a permutation that its key decides",
+            f"crop: recipe {config.recipe}, fit {config.fit}, {config.size} × {config.size} px",
+            f"JPEG of quality {config.jpeg_quality}, 4:2:0",
+        ],
+        "rai:machineAnnotationTools": tools,
+        "rai:dataBiases": bias(figures),
+        "rai:dataUseCases": ["training and testing models that animate pictures of faces or bodies"],
+        "rai:dataSocialImpact": MISUSE,
+        "rai:personalSensitiveInformation": [personal(corpus)],
+        "rai:dataReleaseMaintenancePlan": REMOVAL,
+    }
+
+
+def _tables(tables: Mapping[str, tuple[int, str]]) -> Iterator[Node]:
+    what = {INDEX: "A row for each clip that was kept.", REJECTIONS: "A row for each clip that was planned and not kept."}
+    for name, (size, sha256) in tables.items():
+        yield _file(name, what[name], "application/x-parquet", size, sha256)
+
+
+def _file(path: str, description: str, encoding: str, size: int, sha256: str | None) -> Node:
+    described = {"@type": "cr:FileObject", "@id": path, "name": path, "description": description}
+    return {**described, "contentUrl": path, "contentSize": f"{size} B", "encodingFormat": encoding, "sha256": sha256}
+
+
+def _filled(manifest: Manifest) -> list[ShardEntry]:
+    """Shards that have a tar."""
+    return [entry for entry in manifest.shards if entry.sha256 is not None]
+
+
+def _path(entry: ShardEntry) -> str:
+    return tar_path(Path(), entry.split, entry.name).as_posix()
+
+
+def _shards(manifest: Manifest) -> Iterator[Node]:
+    filled = _filled(manifest)
+    for split in _split_names(filled):
+        described = {"name": f"shards of {split}", "description": f"WebDataset tars of the split {split}."}
+        formats = {"encodingFormat": "application/x-tar", "includes": f"{split}/*.tar"}
+        yield {"@type": "cr:FileSet", "@id": f"shards-{split}", **described, **formats}
+    for entry in filled if len(filled) <= LISTED else ():
+        yield _file(_path(entry), f"{entry.clips} clips of {entry.split}.", "application/x-tar", entry.bytes, entry.sha256)
+
+
+def _split_names(entries: list[ShardEntry]) -> list[str]:
+    return sorted({entry.split for entry in entries})
+
+
+def _member_sets(manifest: Manifest) -> Iterator[Node]:
+    """A file set a kind of member, in all tars: readers unpack single archives, not yet sets of them."""
+    filled = _filled(manifest)
+    sets = [f"shards-{split}" for split in _split_names(filled)]
+    inside = [{"@id": name} for name in (map(_path, filled) if len(filled) <= LISTED else sets)]
+    for name, (suffix, encoding, what) in _members(manifest.config).items() if inside else ():
+        described = {"@type": "cr:FileSet", "@id": f"{name}-files", "name": f"{name} files", "description": what}
+        yield {**described, "containedIn": inside, "encodingFormat": encoding, "includes": f"**/*.{suffix}"}
+
+
+def _members(config: BuildConfig) -> dict[str, tuple[str, str, str]]:
+    """For each kind of member: glob of the suffix, encoding and description."""
+    told: dict[str, tuple[str, str, str]] = {}
+    for suffix, what in members(config).items():
+        name, _, extension = suffix.partition(".")
+        if extension == "jpg":
+            told["frames"] = ("[0-9][0-9][0-9].jpg", _JPEG, what)
+        else:
+            told[name] = (suffix, _JSON if extension == "json" else _NPY, what)
+    return told
+
+
+def _splits(figures: Figures) -> Iterator[Node]:
+    if not figures.splits:
+        return
+    fields = [_field("splits/name", "The split.", "sc:Text"), _field("splits/url", "What it is for.", "sc:URL")]
+    fields.append(_field("splits/clips", "Clips in it.", "sc:Integer"))
+    rows = [
+        {"splits/name": split, "splits/url": _PURPOSES.get(split, ""), "splits/clips": size.clips}
+        for split, size in figures.splits.items()
+    ]
+    yield {**_record_set("splits", "The splits.", "splits/name", fields), "dataType": "cr:Split", "data": rows}
+
+
+def _table_records(figures: Figures) -> Iterator[Node]:
+    clips = [_column("clips", INDEX, column, INDEX_COLUMNS[column.name]) for column in INDEX_SCHEMA]
+    if figures.splits:  # a reference must lead somewhere
+        clips[INDEX_SCHEMA.names.index("split")]["references"] = {"field": {"@id": "splits/name"}}
+    yield _record_set("clips", "Clips that were kept, a row each.", "clips/key", clips)
+    lost = [_column("rejections", REJECTIONS, column, REJECTION_COLUMNS[column.name]) for column in REJECTIONS_SCHEMA]
+    yield _record_set("rejections", "Clips that were planned and not kept, with the reason.", "rejections/key", lost)
+
+
+def _member_records(manifest: Manifest) -> Iterator[Node]:
+    for name, (suffix, encoding, what) in _members(manifest.config).items() if _filled(manifest) else ():
+        files = f"{name}-files"
+        key = _field(f"{name}/key", "The clip, as in clips/key.", "sc:Text")
+        key["source"] = _from_path(files, rf"^(.+)\.{suffix.replace('.', chr(92) + '.')}$")
+        content = _field(f"{name}/content", what, "sc:ImageObject" if encoding == _JPEG else "sc:Text")
+        content["source"] = {"fileSet": {"@id": files}, "extract": {"fileProperty": "content"}}
+        fields, unique = [key, content], [f"{name}/key"]
+        if encoding == _JPEG:
+            number = _field(f"{name}/number", "Number of the frame in its clip, from 000.", "sc:Text")
+            number["source"] = _from_path(files, r"^.+\.([0-9]{3})\.jpg$", "filename")
+            fields, unique = [key, number, content], [f"{name}/key", f"{name}/number"]
+        yield _record_set(name, f"Files of the shards: {what}", unique, fields)
+
+
+def _from_path(files: str, regex: str, of: str = "fullpath") -> Node:
+    """A field that is read from the name of a member."""
+    return {"fileSet": {"@id": files}, "extract": {"fileProperty": of}, "transform": {"regex": regex}}
+
+
+def _record_set(name: str, description: str, key: str | list[str], fields: list[Node]) -> Node:
+    unique: Any = {"@id": key} if isinstance(key, str) else [{"@id": each} for each in key]
+    described = {"@type": "cr:RecordSet", "@id": name, "name": name, "description": description}
+    return {**described, "key": unique, "field": fields}
+
+
+def _field(name: str, description: str, data_type: str | None) -> Node:
+    described = {"@type": "cr:Field", "@id": name, "name": name, "description": description}
+    return {**described, "dataType": data_type} if data_type else described
+
+
+def _column(records: str, table: str, column: pa.Field, description: str) -> Node:
+    """A column of a table; of a list of structs, each part that is a scalar or a list of scalars."""
+    source = {"fileObject": {"@id": table}, "extract": {"column": column.name}}
+    kind, name = column.type, f"{records}/{column.name}"
+    if not pa.types.is_list(kind):
+        return {**_field(name, description, _TYPES[kind]), "source": source}
+    many = {"isArray": True, "arrayShape": "-1"}
+    if not pa.types.is_struct(kind.value_type):
+        return {**_field(name, description, _TYPES[kind.value_type]), **many, "source": source}
+    parts = [_part(name, source, part) for part in kind.value_type if part.name in PARTS]
+    return {**_field(name, description, None), **many, "subField": parts}
+
+
+def _part(parent: str, source: Node, part: pa.Field) -> Node:
+    """A part of each struct of a list. `box` and `reference_px` are lists themselves."""
+    scalar = part.type.value_type if pa.types.is_list(part.type) else part.type
+    read = {**source, "transform": {"jsonPath": part.name}}
+    return {**_field(f"{parent}/{part.name}", PARTS[part.name], _TYPES[scalar]), "source": read}

@@ -1,0 +1,59 @@
+"""The front matter of a data card: YAML by which the Hugging Face hub files a data set, and `datasets` finds its splits."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from motionshards.pipeline.card.sources import Corpus
+from motionshards.schemas.config import BuildConfig
+
+# `zxx` is ISO 639-2 for "no linguistic content": frames have no sound.
+NO_LANGUAGE = "zxx"
+
+_BUCKETS = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B")
+
+
+def front_matter(corpus: Corpus, config: BuildConfig, kept_by_split: Mapping[str, int]) -> str:
+    """The YAML between the lines of dashes, with them; parses whatever the names of splits hold."""
+    text: str = yaml.safe_dump(
+        _content(corpus, config, kept_by_split), sort_keys=False, allow_unicode=True, width=10_000, default_flow_style=False
+    )
+    return f"---\n{text}---\n"
+
+
+def _content(corpus: Corpus, config: BuildConfig, kept_by_split: Mapping[str, int]) -> dict[str, Any]:
+    licence = {"license_name": corpus.licence_name, "license_link": corpus.licence_link} if corpus.licence == "other" else {}
+    return {
+        "pretty_name": corpus.title,
+        "license": corpus.licence,
+        **licence,
+        "language": [NO_LANGUAGE],
+        "annotations_creators": ["no-annotation" if config.landmarks == config.aus == "none" else "machine-generated"],
+        "source_datasets": [corpus.based_on],
+        "size_categories": [size_category(sum(kept_by_split.values()))],
+        "task_categories": ["image-to-video"] + ["keypoint-detection"] * (config.landmarks != "none"),
+        "tags": tags(corpus, config),
+        **_configs(kept_by_split),
+    }
+
+
+def tags(corpus: Corpus, config: BuildConfig) -> list[str]:
+    """Words by which the data set is found."""
+    shown = {"face": ["talking-head", "face-animation"], "body": ["human-motion"]}.get(corpus.shows, [])
+    computed = ["facial-landmarks"] * (config.landmarks != "none") + ["action-units"] * (config.aus != "none")
+    return ["webdataset", "video", "image-animation", *shown, *computed]
+
+
+def size_category(clips: int) -> str:
+    """The hub's bucket for a number of samples."""
+    for power, bucket in enumerate(_BUCKETS):
+        if clips < 1_000 * 10**power:
+            return bucket
+    return "other"
+
+
+def _configs(kept_by_split: Mapping[str, int]) -> dict[str, Any]:
+    """Where the files of each split are; nothing where no clip was kept, as `datasets` refuses an empty list."""
+    files = [{"split": split, "path": f"{split}/*.tar"} for split, clips in sorted(kept_by_split.items()) if clips]
+    return {"configs": [{"config_name": "default", "data_files": files}]} if files else {}

@@ -1,0 +1,126 @@
+"""Where the annotations say the face is: the box of a span in source pixels, and the frames it is good for.
+
+VoxCeleb's own files have header lines, a blank line, then `FRAME X Y W H` lines, one a frame. FRAME counts frames of 1/25 s
+whatever the video's rate is. Boxes are pixels of a frame scaled to 360 px height (VoxCeleb1) or fractions (VoxCeleb2).
+"""
+
+import os
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from motionshards.pipeline.inputs.foreign import lines_of
+from motionshards.pipeline.inputs.unpack import Root, content
+from motionshards.schemas.errors import ClipRejected
+from motionshards.schemas.records import Span
+from motionshards.transforms.extract.timeline import Timeline
+
+FRAME_RATE_HZ = 25.0
+_HEIGHT_PX = 360.0
+_SAME_TIME_S = 1e-6
+_LARGEST = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """What is known of a span.
+
+    start_s, end_s: seconds from the first frame, end exclusive
+    box_px: the box that holds the face throughout, edges x0 y0 x1 y1 in source pixels, float64 [4]; None: not annotated
+    numbers, boxes_px: where the face is, int64 [n] frames of 1/25 s ascending, float64 [n,4]; None where it is not known so well
+    by_number: times were made from frame numbers and the rate in the header, as FOMM's authors do, and are compared so
+    """
+
+    start_s: float
+    end_s: float
+    box_px: NDArray[np.float64] | None = None
+    numbers: NDArray[np.int64] | None = None
+    boxes_px: NDArray[np.float64] | None = None
+    by_number: bool = False
+
+    def frames(self, line: Timeline) -> NDArray[np.int64]:
+        """Numbers of the frames that belong to the annotation, int64 ascending."""
+        if self.by_number:
+            times, slack = line.nominal_s, 0.0
+        else:
+            times, slack = line.pts_s, _SAME_TIME_S
+        return np.flatnonzero((times >= self.start_s - slack) & (times < self.end_s - slack))
+
+    def box_at(self, time_s: float) -> NDArray[np.float64] | None:
+        """Where the face is at a time, float64 [4]; None where that is not annotated."""
+        if self.numbers is None or self.boxes_px is None:
+            return self.box_px
+        # Of a frame that the file leaves out, the box before it counts.
+        before = np.searchsorted(self.numbers, int((time_s + _SAME_TIME_S) * FRAME_RATE_HZ), side="right") - 1
+        return np.asarray(self.boxes_px[max(int(before), 0)])
+
+
+def annotation(span: Span, root: Root, size_px: tuple[int, int], pixel_aspect: Fraction = Fraction(1)) -> Annotation:
+    """What is known of a span whose video has frames of `size_px`, of pixels as wide as `pixel_aspect` times their height.
+
+    Boxes with a reference frame are proportions of it, whether that is the frame as stored or as displayed. Those that only know
+    its height, 360 px, were drawn on the frame as displayed.
+
+    A box a frame becomes their union, so that the crop stands still and holds the face in every frame.
+
+    Raises:
+        ClipRejected: bad_annotation, unreadable
+    """
+    if span.track_uri is not None:
+        name = os.path.basename(span.track_uri)
+        return _from_track(name, content(span.track_uri, span.track_packed, root), size_px, pixel_aspect)
+    if span.box is None or span.reference_px is None:
+        return Annotation(span.start_s, span.end_s)
+    # Divided twice, as the authors of FOMM do, so that truncation to whole pixels finds the same number.
+    scale = np.array([reference / extent for reference, extent in zip(span.reference_px, size_px, strict=True)])
+    return Annotation(span.start_s, span.end_s, np.array(span.box, np.float64) / np.tile(scale, 2), by_number=True)
+
+
+def _from_track(name: str, text: bytes, size_px: tuple[int, int], pixel_aspect: Fraction) -> Annotation:
+    frames, boxes, fractions = read_track(name, text)
+    scale = np.array(size_px, np.float64) if fractions else size_px[1] / _HEIGHT_PX / np.array([float(pixel_aspect), 1.0])
+    edges = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1) * np.tile(scale, 2)
+    union = np.concatenate([edges[:, :2].min(axis=0), edges[:, 2:].max(axis=0)])
+    return Annotation(frames[0] / FRAME_RATE_HZ, (frames[-1] + 1) / FRAME_RATE_HZ, union, frames, edges)
+
+
+def read_track(name: str, text: bytes) -> tuple[NDArray[np.int64], NDArray[np.float64], bool]:
+    """A VoxCeleb annotation file: frame numbers int64 [n] ascending, boxes float64 [n,4] x y w h, and whether in fractions.
+
+    Raises:
+        ClipRejected: bad_annotation, naming line and field
+    """
+    lines = lines_of(text)
+    header = next((n for n, line in enumerate(lines) if line.split() == ["FRAME", "X", "Y", "W", "H"]), None)
+    if header is None:
+        raise ClipRejected("bad_annotation", f"{name} has no line FRAME X Y W H")
+    rows = [_row(name, number, line) for number, line in enumerate(lines[header + 1 :], header + 2) if line.strip()]
+    if not rows:
+        raise ClipRejected("bad_annotation", f"{name} has no boxes")
+    values = np.array(sorted(rows))
+    fractions = any("." in line for line in lines[header + 1 :])
+    return values[:, 0].astype(np.int64), values[:, 1:], fractions
+
+
+def _row(name: str, number: int, line: str) -> list[float]:
+    cells = line.split()
+    if len(cells) != 5:
+        raise ClipRejected("bad_annotation", f"{name} line {number}: {len(cells)} fields, must be 5")
+    row = []
+    for column, cell in zip(("FRAME", "X", "Y", "W", "H"), cells, strict=True):
+        value = _finite(cell)
+        if value is None:
+            raise ClipRejected("bad_annotation", f"{name} line {number}: {column} is {cell[:40]!r}")
+        row.append(value)
+    return row
+
+
+def _finite(cell: str) -> float | None:
+    """A number that a frame or a pixel can have; None where it is none."""
+    try:
+        value = float(cell)
+    except ValueError:
+        return None
+    return value if abs(value) < _LARGEST else None

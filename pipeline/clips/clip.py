@@ -1,0 +1,145 @@
+"""The whole life of one clip, without Beam: read (ffmpeg, any thread), then finish (model and encoder, one thread)."""
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from itertools import islice
+from typing import TypeVar
+
+import numpy as np
+
+from motionshards.pipeline.clips.annotations import annotation
+from motionshards.pipeline.clips.read import ReadClip, annotated_frames, past_end_s, read_frames
+from motionshards.pipeline.clips.track_faces import Followed, follow
+from motionshards.pipeline.inputs.unpack import Root, check_size, media
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.errors import ClipRejected
+from motionshards.schemas.records import Clip, ClipSpec, FaceTrack, Landmarks, Rejected, Span
+from motionshards.transforms.extract.crop import TUBE_WINDOWS
+from motionshards.transforms.extract.encode import encode_jpegs
+from motionshards.transforms.extract.landmarks.models import FaceModel
+from motionshards.transforms.extract.media import Media
+from motionshards.transforms.extract.quality.measure import measure
+from motionshards.transforms.extract.timeline import ReadTimeline, timeline_by_decoding, timeline_from_packets
+from motionshards.transforms.extract.track import centred_box, track
+
+Something = TypeVar("Something")
+
+
+def read_clip(spec: ClipSpec, root: Root, model: FaceModel | None, config: BuildConfig) -> list[ReadClip | Rejected]:
+    """Decode what is stored of a clip: one outcome, or one a tube. Every expected failure becomes a Rejected.
+
+    A decoder that was killed is tried once more: when memory is short the kernel takes whoever is largest, not who is guilty.
+    """
+    read = read_media(spec, root, config, lambda timeline_of, files: _read_by(timeline_of, spec, root, files, model, config))
+    return [read] if isinstance(read, Rejected) else read
+
+
+def read_media(
+    spec: ClipSpec, root: Root, config: BuildConfig, read: Callable[[ReadTimeline, dict[str, Media]], Something]
+) -> Something | Rejected:
+    """What `read` makes of the opened files of a clip, by uri; tried as `read_clip` says."""
+    for last in (False, True):
+        try:
+            check_size((span.packed for span in _each_file(spec) if span.packed is not None), config.max_clip_bytes)
+            return _read(spec, root, config, read)
+        except ClipRejected as lost:
+            if last or lost.reason != "decoder_killed":
+                return Rejected(spec, lost.reason, lost.detail)
+    raise AssertionError("the second try returns")
+
+
+def finish_clips(read: Sequence[ReadClip], model: FaceModel | None, config: BuildConfig) -> list[Clip | Rejected]:
+    """Faces, landmarks, quality and JPEG of several clips, whose frames go to the model as one batch."""
+    if not read:
+        return []
+    faces = [(None, None)] * len(read) if model is None else find_faces(read, model)
+    return [_finish(clip, found, points, config) for clip, (found, points) in zip(read, faces, strict=True)]
+
+
+def build_clip(spec: ClipSpec, root: Root, model: FaceModel | None, config: BuildConfig) -> list[Clip | Rejected]:
+    """One clip from file to finished samples: one outcome, or one a tube."""
+    read = read_clip(spec, root, model, config)
+    done = iter(finish_clips([one for one in read if isinstance(one, ReadClip)], model, config))
+    return [next(done) if isinstance(one, ReadClip) else one for one in read]
+
+
+def _read(
+    spec: ClipSpec, root: Root, config: BuildConfig, read: Callable[[ReadTimeline, dict[str, Media]], Something]
+) -> Something:
+    with ExitStack() as opened:
+        # Several spans may lie in one file, which is then opened, or unpacked, once.
+        opened_files = {span.uri: opened.enter_context(media(span.uri, span.packed, root)) for span in _each_file(spec)}
+        files = {uri: replace(file, memory_bytes=config.decode_memory_mb << 20) for uri, file in opened_files.items()}
+        try:
+            return read(timeline_from_packets, files)
+        except ClipRejected as lost:
+            if lost.reason != "frame_mismatch":
+                raise
+        return read(timeline_by_decoding, files)
+
+
+def _read_by(
+    timeline_of: ReadTimeline,
+    spec: ClipSpec,
+    root: Root,
+    files: dict[str, Media],
+    model: FaceModel | None,
+    config: BuildConfig,
+) -> list[ReadClip | Rejected]:
+    if config.recipe not in TUBE_WINDOWS:
+        return [read_frames(spec, root, files, timeline_of, config)]
+    assert model is not None, "BuildConfig refuses tubes without a model"
+    (span,) = spec.spans
+    line = timeline_of(files[span.uri], config.decode_timeout_s)
+    known = annotation(span, root, line.size_px, line.pixel_aspect)
+    frames = annotated_frames(known, line)
+    if len(frames) < config.fewest_frames:
+        raise ClipRejected("too_few_frames", f"{len(frames)} of {config.fewest_frames}")
+    tubes = follow(Followed(spec, files[span.uri], line, known, int(frames[0]), int(frames[-1]) + 1), model, config)
+    past_s = past_end_s(known, line)
+    return [replace(one, past_end_s=past_s) if isinstance(one, ReadClip) else one for one in tubes]
+
+
+def _each_file(spec: ClipSpec) -> Iterable[Span]:
+    return {span.uri: span for span in spec.spans}.values()
+
+
+def find_faces(read: Sequence[ReadClip], model: FaceModel) -> list[tuple[FaceTrack, Landmarks]]:
+    """The track and the landmarks of each clip; both model calls see the frames of all clips together."""
+    rgb = np.concatenate([one.crop.rgb for one in read])
+    ends = np.cumsum([len(one.crop) for one in read])[:-1].tolist()
+    tracks = _tracks(read, model)
+    found = model.landmarks(rgb, np.concatenate([one.boxes_px for one in tracks]))
+    points, scores = np.split(found.points_px, ends), np.split(found.scores, ends)
+    return [(t, Landmarks(p, s)) for t, p, s in zip(tracks, points, scores, strict=True)]
+
+
+def _tracks(read: Sequence[ReadClip], model: FaceModel) -> list[FaceTrack]:
+    """Where the face is in each clip; searched for where reading did not have to find it."""
+    unknown = [one.crop.rgb for one in read if one.track is None]
+    detections = iter(model.detect(np.concatenate(unknown)) if unknown else [])
+    return [one.track or track(list(islice(detections, len(one.crop))), centred_box(one.crop.rgb.shape[1])) for one in read]
+
+
+def _finish(read: ReadClip, faces: FaceTrack | None, points: Landmarks | None, config: BuildConfig) -> Clip | Rejected:
+    if faces is not None and not faces.found.any() and config.no_face == "reject":
+        return Rejected(read.spec, "no_face", f"in none of {len(read.crop)} sampled frames")
+    return finished(read, faces, points, config)
+
+
+def finished(read: ReadClip, faces: FaceTrack | None, points: Landmarks | None, config: BuildConfig) -> Clip:
+    """The clip with quality and JPEGs of its frames, whether a face was found or not."""
+    return Clip(
+        spec=read.spec,
+        source_frames=read.source_frames,
+        duration_s=read.duration_s,
+        past_end_s=read.past_end_s,
+        placement=read.crop.placement,
+        track=faces,
+        landmarks=points,
+        quality=measure(read.crop, faces, points),
+        jpegs=encode_jpegs(read.crop.rgb, config.jpeg_quality),
+        file_frames=read.file_frames,
+        display=read.crop.display,
+    )

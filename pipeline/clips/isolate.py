@@ -1,0 +1,57 @@
+"""Building one suspected clip in a process of its own, so that a clip that kills its process takes nothing else along.
+
+python -m pipeline.isolate  < pickled (spec, root, config, options)  > pickled list of Clip or Rejected
+"""
+
+import os
+import pickle
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from motionshards.pipeline.clips.clip import build_clip
+from motionshards.pipeline.clips.memory import killed_without_memory
+from motionshards.pipeline.inputs.unpack import Root
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.errors import BuildFailed
+from motionshards.schemas.records import Clip, ClipSpec, Rejected
+from motionshards.transforms.extract.landmarks import models
+from motionshards.transforms.extract.landmarks.options import ModelOptions
+
+
+def build_alone(spec: ClipSpec, root: Root, config: BuildConfig, options: ModelOptions) -> list[Clip | Rejected]:
+    """Build a clip in a child process; if the child is killed the clip is rejected with `killed_worker`.
+
+    Raises:
+        BuildFailed: the child ended with an error of its own, which is a bug or the machine's fault, not the clip's
+    """
+    order = pickle.dumps((spec, root, config, options))
+    done = subprocess.run(
+        [sys.executable, "-m", "motionshards.pipeline.clips.isolate"], input=order, capture_output=True, check=False
+    )
+    if done.returncode < 0:
+        return [Rejected(spec, "killed_worker", f"its own process died of signal {-done.returncode}")]
+    if done.returncode > 0:
+        raise BuildFailed(f"building {spec.key} alone failed: {done.stderr.decode(errors='replace').strip()[-500:]}")
+    outcomes: list[Clip | Rejected] = pickle.loads(done.stdout)
+    return outcomes
+
+
+def main() -> None:
+    """The child: build the clip that stands on stdin."""
+    # When memory runs out, the kernel is to take this process and not the worker that waits for it.
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("900")
+    # Libraries may print; only the outcome may reach the pipe.
+    answer = os.dup(1)
+    os.dup2(2, 1)
+    spec, root, config, options = pickle.load(sys.stdin.buffer)
+    with killed_without_memory():
+        outcomes = build_clip(spec, root, models.load(config.landmarks, options), config)
+    with open(answer, "wb") as stream:
+        pickle.dump(outcomes, stream)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""Reading a clip by a recipe that knows its frames beforehand: the frames are sampled, and only those are decoded."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from motionshards.pipeline.clips.annotations import Annotation, annotation
+from motionshards.pipeline.inputs.unpack import Root
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.errors import ClipRejected
+from motionshards.schemas.records import ClipSpec, Crop, FaceTrack, Span
+from motionshards.transforms.extract.crop import WINDOWS, Window, as_crop
+from motionshards.transforms.extract.decode import decode
+from motionshards.transforms.extract.media import Media
+from motionshards.transforms.extract.sample import sample_indices
+from motionshards.transforms.extract.timeline import ReadTimeline, Timeline
+
+
+@dataclass(frozen=True, slots=True)
+class ReadClip:
+    """A clip whose frames have been sampled, decoded and cropped.
+
+    file_frames: decodable frames in the whole file of each span
+    past_end_s: how far the annotation runs past the end of its video, seconds
+    track: None where faces are still to be found
+    """
+
+    spec: ClipSpec
+    crop: Crop
+    source_frames: int
+    duration_s: float
+    file_frames: tuple[int, ...]
+    past_end_s: float = 0.0
+    track: FaceTrack | None = None
+
+
+def read_frames(
+    spec: ClipSpec, root: Root, files: dict[str, Media], timeline_of: ReadTimeline, config: BuildConfig, stored: int = 0
+) -> ReadClip:
+    """Sample over the frames of all spans laid end to end, then decode those of each file.
+
+    stored: how many of the sample's first frames are there already and left out; there must be more than those
+    """
+    parts = [_part(span, root, files[span.uri], timeline_of, config) for span in spec.spans]
+    ends = np.cumsum([len(part.frames) for part in parts])
+    total = int(ends[-1])
+    if total < config.fewest_frames:
+        raise ClipRejected("too_few_frames", f"{total} of {config.fewest_frames}")
+    chosen = new_indices(total, stored, spec.key, config)
+    decoded = []
+    for number, (part, end) in enumerate(zip(parts, ends, strict=True)):
+        start = end - len(part.frames)
+        indices = part.frames[chosen[(chosen >= start) & (chosen < end)] - start]
+        if len(indices):
+            limit_s, window = config.decode_timeout_s, part.window
+            frames = decode(part.media, part.timeline, indices, config.size, config.fit, limit_s, window, config.hdr)
+            decoded.append((number, indices, frames))
+    seconds, past_s = sum(part.duration_s for part in parts), max(part.past_end_s for part in parts)
+    return ReadClip(spec, as_crop(decoded), total, seconds, tuple(len(part.timeline.raw_s) for part in parts), past_s)
+
+
+def new_indices(total: int, stored: int, key: str, config: BuildConfig) -> NDArray[np.int64]:
+    """The sampled frames of a clip without those that a sample of `stored` has, int64, ascending."""
+    chosen = sample_indices(total, config.frames, config.seed, key)
+    return np.setdiff1d(chosen, sample_indices(total, stored, config.seed, key))
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A span whose file has been looked at: the numbers of its frames, int64 [n], and the window the recipe takes."""
+
+    media: Media
+    timeline: Timeline
+    frames: NDArray[np.int64]
+    window: Window | None
+    past_end_s: float
+
+    @property
+    def duration_s(self) -> float:
+        return self.timeline.duration_s * len(self.frames) / max(1, len(self.timeline.raw_s))
+
+
+def _part(span: Span, root: Root, file: Media, timeline_of: ReadTimeline, config: BuildConfig) -> _Part:
+    line = timeline_of(file, config.decode_timeout_s)
+    known = annotation(span, root, line.size_px, line.pixel_aspect)
+    window = None
+    if config.recipe in WINDOWS:
+        if known.box_px is None:
+            raise ClipRejected("bad_annotation", f"--recipe {config.recipe} needs a box, and none is annotated")
+        window = WINDOWS[config.recipe](known.box_px, line.size_px, line.pixel_aspect)
+    return _Part(file, line, annotated_frames(known, line), window, past_end_s(known, line))
+
+
+def annotated_frames(known: Annotation, line: Timeline) -> NDArray[np.int64]:
+    """The numbers of the frames of an annotation, ascending. Raises ClipRejected: past_the_end."""
+    frames = known.frames(line)
+    if not len(frames) and len(line.pts_s) and known.start_s >= line.duration_s:
+        raise ClipRejected("past_the_end", f"begins at {known.start_s:.2f} s, the video ends at {line.duration_s:.2f} s")
+    return frames
+
+
+def past_end_s(known: Annotation, line: Timeline) -> float:
+    """By how many seconds an annotation runs past the end of its video; less than a frame is none, as rates are rounded."""
+    frame_s = line.duration_s / max(1, len(line.raw_s))
+    past_s = known.end_s - line.duration_s
+    return past_s if frame_s < past_s < float("inf") else 0.0

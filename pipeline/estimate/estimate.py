@@ -1,0 +1,226 @@
+"""Before a build of days: a random sample of its clips is built for real, elsewhere, and says what all of them will take.
+
+Listed and planned is as by a build, in a temporary directory; the sample is built there, too, by the same runner and as many
+workers. Nothing is written to the data set's own directory. Everything is removed at the end, however it ends.
+"""
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from motionshards.pipeline.build import folder_of, job_of, open_data_set
+from motionshards.pipeline.clips.device import gpus
+from motionshards.pipeline.estimate import estimator
+from motionshards.pipeline.estimate.estimator import F64, I64, Sample
+from motionshards.pipeline.estimate.meter import Meter
+from motionshards.pipeline.estimate.report import Outcomes, Run, expected_disk, expected_time, expected_yield
+from motionshards.pipeline.inputs.input import check_archives, resolved, shown
+from motionshards.pipeline.order import BuildOrder
+from motionshards.pipeline.plan_input import plan_into
+from motionshards.pipeline.planning import plan
+from motionshards.pipeline.planning.provenance import provenance
+from motionshards.pipeline.runners import choose
+from motionshards.pipeline.runners.progress import progress
+from motionshards.pipeline.shards.build import BuildJob
+from motionshards.pipeline.shards.markers import pending
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.layout import DATASET_JSON, PLAN_DIR, marker_path, plan_path
+from motionshards.schemas.manifest import Manifest
+from motionshards.schemas.marker import read_marker
+from motionshards.schemas.output import refuse_strangers
+from motionshards.schemas.records import ShardUnit
+from motionshards.schemas.tables import PLAN, completed
+
+# The sample's shards lie in one folder, whatever the splits of its clips.
+_FOLDER = "train"
+_SMALLEST_UNIT = 4
+_FEWEST_STEADY = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Population:
+    """The N clips that a build would build now.
+
+    split, cost: int64 [N], a number for each split, and float64 [N]
+    place: int64 [N], the row in its plan file
+    file: int64 [N], the number of its plan file
+    shards: how many shards they will be
+    """
+
+    split: I64
+    cost: F64
+    place: I64
+    file: I64
+    shards: int
+
+    def __len__(self) -> int:
+        return len(self.cost)
+
+
+def estimate(order: BuildOrder, config: BuildConfig, count: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """What building the rest of a data set will take, by a sample of `count` clips; plain values, see docs/estimate.md.
+
+    Raises:
+        ConfigError: as a build does
+        BuildFailed: the run of the sample stopped
+    """
+    made_with = provenance(config, order.weights, order.aus)
+    manifest = _manifest(order, config, made_with)
+    if _disk_of(order.out) is None and not order.runner.is_here:
+        raise ConfigError(f"--estimate on a cluster builds beside --output, and cannot write into {order.out.absolute().parent}")
+    with tempfile.TemporaryDirectory(prefix=".motionshards-estimate-", dir=_disk_of(order.out)) as directory:
+        start = time.monotonic()
+        whole, part = (Path(directory).resolve() / name for name in ("whole", "part"))
+        _mirror(order.out, whole)
+        manifest = plan_into(replace(order, out=whole, retry=(), bucket=None), config, manifest, say)
+        population = _population(whole, order.out)
+        planning_s = time.monotonic() - start
+        if not len(population):
+            return {"clips": 0}
+        sample = estimator.draw(population.split, population.cost, count, config.seed)
+        say(f"estimate: {len(sample.rows)} of {len(population)} clips are built in {directory}")
+        check_archives(order.input.root, manifest.archives)
+        drawn = _drawn(plan.plan_files(whole), population, sample)
+        # A cluster's workers are not counted: units are made as small as they ever are, so that most of them have one.
+        shards = order.runner.workers if order.runner.is_here else -(-len(drawn) // _SMALLEST_UNIT)
+        units = _write_plan(part, drawn, shards, config.seed)
+        manifest.write(part)  # a cluster's workers look whether they see it
+        job = job_of(replace(order, out=part, bucket=None), config, made_with)
+        run = _measure(units, job, order, population, sample)
+        markers = pa.concat_tables([read_marker(_marker(part, unit))[1] for unit in units])
+        plan_bytes = sum(path.stat().st_size for path in plan.plan_files(whole) if not path.is_symlink())
+        free = shutil.disk_usage(directory).free
+    outcomes = Outcomes.of(markers, drawn["key"].to_pylist(), sample)
+    return {
+        "clips": len(population),
+        "sample": len(sample.rows),
+        "strata": len(sample.sizes),
+        "yield": expected_yield(outcomes, sample),
+        "disk": {**expected_disk(outcomes, sample, population.shards, plan_bytes, order.runner.workers), "free": free},
+        "time": expected_time(run, planning_s, len(population), order.runner, gpus(config.landmarks)),
+    }
+
+
+def _disk_of(out: Path) -> Path | None:
+    """Where the sample is built: on the disk of the output, if its parent is there, or where temporary files go."""
+    parent = out.absolute().parent
+    return parent if parent.is_dir() and os.access(parent, os.W_OK | os.X_OK) else None
+
+
+def _manifest(order: BuildOrder, config: BuildConfig, made_with: dict[str, str]) -> Manifest:
+    """That of the data set, or of a new one, which is not written. Raises ConfigError where a build would not take the output."""
+    if (order.out / DATASET_JSON).exists():
+        return open_data_set(order, config, made_with)
+    if order.out.is_dir():
+        refuse_strangers(order.out, "data set")
+    return Manifest(config, made_with, shown(resolved(order.input.root)), aus_from=folder_of(order.aus))
+
+
+def _mirror(out: Path, whole: Path) -> None:
+    """A directory in which can be planned as in the data set's own."""
+    (whole / PLAN_DIR).mkdir(parents=True)
+    for path in plan.plan_files(out):
+        (whole / PLAN_DIR / path.name).symlink_to(path.resolve())
+
+
+def _population(whole: Path, out: Path) -> Population:
+    """All clips of the plan files of `whole` whose unit is not committed in `out`."""
+    left = pending(plan.units(whole), out)
+    files = {path.name: number for number, path in enumerate(plan.plan_files(whole))}
+    place = [np.arange(unit.start, unit.stop, dtype=np.int64) for unit in left]
+    file = [np.full(len(unit), files[unit.plan], np.int64) for unit in left]
+    splits = {split: number for number, split in enumerate(sorted({unit.split for unit in left}))}
+    split = [np.full(len(unit), splits[unit.split], np.int64) for unit in left]
+    costs = {name: pq.read_table(whole / PLAN_DIR / name, columns=["cost"])["cost"].to_numpy() for name in files}
+    cost = [costs[unit.plan][unit.start : unit.stop].astype(np.float64) for unit in left]
+    none = np.zeros(0, np.int64)
+    return Population(
+        split=np.concatenate([none, *split]),
+        cost=np.concatenate([none, *cost]),
+        place=np.concatenate([none, *place]),
+        file=np.concatenate([none, *file]),
+        shards=len(left),
+    )
+
+
+def _drawn(files: list[Path], population: Population, sample: Sample) -> pa.Table:
+    """The rows of the plan that were drawn, in the order of the sample."""
+    place, file = population.place[sample.rows], population.file[sample.rows]
+    return pa.concat_tables([_rows(path, place[file == number]) for number, path in enumerate(files)])
+
+
+def _write_plan(part: Path, drawn: pa.Table, shards: int, seed: int) -> list[ShardUnit]:
+    """Plan the sample in random order. With one unit for each worker all are busy from the start to the end."""
+    (part / PLAN_DIR).mkdir(parents=True)
+    count = len(drawn)
+    rows = drawn.take(pa.array(np.random.default_rng([seed, count, 1]).permutation(count)))
+    number = np.arange(count) * min(shards, count) // count
+    for name, values in (("unit", pa.array(number, pa.int32())), ("split", pa.array([_FOLDER] * count))):
+        rows = rows.set_column(rows.column_names.index(name), name, values)
+    plan.store(part, plan_path(part, 0), rows)
+    return plan.units(part)
+
+
+def _rows(path: Path, places: I64) -> pa.Table:
+    """Rows of a plan file by their ascending numbers; a million clips are never in memory at once."""
+    file, first, parts = pq.ParquetFile(path), 0, [PLAN.empty_table()]
+    for group in range(file.num_row_groups):
+        count = file.metadata.row_group(group).num_rows
+        here = places[(places >= first) & (places < first + count)] - first
+        if len(here):
+            parts.append(completed(file.read_row_group(group), PLAN).take(pa.array(here)))
+        first += count
+    return pa.concat_tables(parts)
+
+
+def _measure(units: list[ShardUnit], job: BuildJob, order: BuildOrder, population: Population, sample: Sample) -> Run:
+    """Build the sample and see how fast that goes; a clip of the corpus takes as much more as it costs more."""
+    bar = progress(len(sample.rows), 0, quiet=order.quiet)
+    meter = Meter(len(sample.rows), bar)
+    start = time.time()
+    try:
+        choose.run(units, job, order.runner, meter)
+    finally:
+        bar.close()
+    seconds = time.time() - start
+    dearer = float(population.cost.mean() / population.cost[sample.rows].mean())
+    committed_s = [_marker(job.out, unit).stat().st_mtime for unit in units]
+    steady = _steady(meter, committed_s, len(sample.rows)) if order.runner.is_here else None
+    times, done = steady or (np.array([0.0, seconds]), np.array([0.0, len(sample.rows)]))
+    first = meter.first_s if steady else None
+    cpu = meter.cpu_s_a_clip() if order.runner.is_here else None
+    return Run(
+        seconds,
+        None if first is None else first - start,
+        estimator.pace(times, done, sample.share).times(dearer),
+        None if cpu is None else cpu * dearer,
+    )
+
+
+def _marker(out: Path, unit: ShardUnit) -> Path:
+    return marker_path(out, unit.split, unit.name)
+
+
+def _steady(meter: Meter, committed_s: list[float], clips: int) -> tuple[F64, F64] | None:
+    """When what was done while all workers worked: from when each had done about one clip until the first had no more.
+
+    None where that is next to nothing, or nobody told.
+    """
+    end, workers = min(committed_s), len(committed_s)
+    times, done = meter.steps()
+    times, done = times[times < end], done[times < end]
+    if workers == 1:
+        times, done = np.append(times, end), np.append(done, clips)
+    working = done >= workers
+    times, done = times[working], done[working]
+    return (times, done) if len(done) and done[-1] - done[0] >= _FEWEST_STEADY and times[-1] > times[0] else None

@@ -1,0 +1,50 @@
+"""An output in which a build kept no clip, as with a wrong recipe: it may be built again with other settings."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from motionshards.pipeline.planning import plan
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.layout import CARD, CROISSANT, DATASET_JSON, INDEX, PLAN_DIR, REJECTIONS, REPORT, marker_path
+from motionshards.schemas.manifest import Manifest
+from motionshards.schemas.marker import read_entry
+
+
+def empty_if_nothing_was_kept(out: Path, config: BuildConfig, provenance: dict[str, str], say: Callable[[str], None]) -> bool:
+    """Delete all but dataset.json of a data set that was made differently and has no clips; whether it was one.
+
+    Raises:
+        DatasetError: it cannot be read
+    """
+    if not (out / DATASET_JSON).exists():
+        return False
+    manifest = Manifest.read(out)
+    changed = manifest.changed(config, provenance)
+    if not changed or manifest.interrupted or not _kept_nothing(out, manifest):
+        return False
+    say(f"{out} holds a build with other settings that kept no clips ({'; '.join(changed)}): starting over")
+    _empty(out)
+    return True
+
+
+def _kept_nothing(out: Path, manifest: Manifest) -> bool:
+    """Whether it has no sample, and no removal that must be remembered."""
+    if manifest.counts.get("kept") or manifest.removals or next(out.glob("*/*.tar"), None):
+        return False
+    return not any(read_entry(path).clips for path in _markers(out) if path.exists())
+
+
+def _empty(out: Path) -> None:
+    """The plan goes last of the files, since it names the markers."""
+    markers = _markers(out)
+    for path in (*markers, *(out / name for name in (INDEX, REJECTIONS, CARD, CROISSANT, REPORT)), *plan.plan_files(out)):
+        path.unlink(missing_ok=True)
+    for directory in {out / PLAN_DIR, *(path.parent for path in markers)}:
+        with suppress(OSError):  # it is absent, or holds something that no build wrote
+            directory.rmdir()
+
+
+def _markers(out: Path) -> list[Path]:
+    """Of all planned units, also of those that are not committed."""
+    return [marker_path(out, unit.split, unit.name) for unit in plan.units(out)]

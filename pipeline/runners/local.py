@@ -1,0 +1,164 @@
+"""The local run: the graph in a child process, started again with what is left whenever a worker is killed.
+
+A clip that a dead worker had in hand is a suspect: in the next run it is built in a process of its own (`isolate`), and if
+that dies too, the clip is rejected. So a clip that kills its process costs one restart, and a worker that was killed from
+outside costs no clip.
+"""
+
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from motionshards.pipeline.shards.build import BuildJob
+from motionshards.pipeline.shards.journal import FAILURE, WORKER_DIED, failure, finished_clips, read_suspects
+from motionshards.pipeline.shards.markers import Markers
+from motionshards.schemas.errors import BuildFailed
+from motionshards.schemas.layout import WORK_DIR
+from motionshards.schemas.records import ShardUnit
+
+_POLL_S = 0.2
+# Deaths in a row that neither commit a shard nor name a new suspect: workers that cannot even start.
+_MOST_IDLE_DEATHS = 12
+
+
+class Progress(Protocol):
+    """Told how many clips of this run are done."""
+
+    def update(self, clips: int) -> None:
+        """`clips` done since the start of the run."""
+
+
+def build_locally(units: Sequence[ShardUnit], job: BuildJob, workers: int, options: Sequence[str], progress: Progress) -> None:
+    """Build all units with `workers` processes.
+
+    Raises:
+        BuildFailed: a unit failed for another reason than its clips; what is committed stays
+    """
+    scratch = Path(tempfile.mkdtemp(prefix="motionshards-"))
+    beam = ["--runner=FnApiRunner", "--direct_running_mode=multi_processing", f"--direct_num_workers={workers}", *options]
+    try:
+        _until_built(units, replace(job, journal=scratch, scratch=scratch), beam, _environment(workers, scratch), progress)
+    except BuildFailed:
+        _forget_directories(scratch)
+        raise  # the log in `scratch` stays, for the user to read
+    except BaseException:
+        shutil.rmtree(scratch)
+        raise
+    finally:
+        # A killed worker leaves its temporary files behind.
+        shutil.rmtree(job.out / WORK_DIR, ignore_errors=True)
+    shutil.rmtree(scratch)
+
+
+def _until_built(
+    units: Sequence[ShardUnit], job: BuildJob, beam: list[str], environment: dict[str, str], progress: Progress
+) -> None:
+    idle_deaths, markers = 0, Markers(job.out, job.bucket, job.addition)
+    while left := markers.left(units):
+        status = _run_child(units, left, job, beam, environment, progress)
+        problem = _failure(job, status)
+        still_left = markers.left(units)
+        if problem and still_left:
+            raise BuildFailed(problem)
+        assert job.journal is not None
+        named = read_suspects(job.journal)
+        idle = len(still_left) == len(left) and named <= job.suspects
+        idle_deaths = idle_deaths + 1 if idle else 0
+        if idle_deaths > _MOST_IDLE_DEATHS:
+            raise BuildFailed(f"workers died {idle_deaths} times without getting anywhere; see {_log(job)}")
+        job = replace(job, suspects=job.suspects | named)
+        _forget_journals(job)
+
+
+def _run_child(
+    units: Sequence[ShardUnit],
+    left: list[ShardUnit],
+    job: BuildJob,
+    beam: list[str],
+    environment: dict[str, str],
+    progress: Progress,
+) -> int:
+    """One run of the graph over what is left; returns the child's exit status once its whole process group is gone."""
+    sizes, markers = {unit.name: len(unit) for unit in left}, Markers(job.out, job.bucket, job.addition)
+    before = sum(len(unit) for unit in units) - sum(sizes.values())
+    assert job.journal is not None
+    with _log(job).open("ab") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "motionshards.pipeline.runners.local_child"],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        assert child.stdin is not None
+        with suppress(BrokenPipeError):
+            pickle.dump((left, job, beam), child.stdin)
+            child.stdin.flush()
+        # Beam tells of a failure when all bundles are through, which may take days; the note is there at once.
+        while child.poll() is None and not (job.journal / FAILURE).exists():
+            unfinished = markers.left(left, sure=False)
+            committed = sum(sizes.values()) - sum(len(unit) for unit in unfinished)
+            progress.update(before + committed + finished_clips(job.journal))
+            if not unfinished:
+                break  # Beam takes seconds to wind down, and has nothing left to do
+            time.sleep(_POLL_S)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+    return child.returncode
+
+
+def _environment(workers: int, scratch: Path) -> dict[str, str]:
+    """Ours, and where this package lies: the parent may have found it by its working directory alone.
+
+    Beam leaves a temporary directory behind when it is killed, so it gets a place that is removed.
+    """
+    here = str(Path(__file__).resolve().parents[1])
+    path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
+    # Each shard's decoder threads would open glibc arenas of their own, and a worker would grow by a quarter.
+    # And torch would start a thread a core in every worker.
+    threads = str(max(1, len(os.sched_getaffinity(0)) // workers))
+    return {"MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": threads, **os.environ, "PYTHONPATH": path, "TMPDIR": str(scratch)}
+
+
+def _failure(job: BuildJob, status: int) -> str | None:
+    """Why the build cannot go on; None where the child finished or its death can be mended by another run."""
+    assert job.journal is not None
+    if noted := failure(job.journal):
+        return noted
+    if status in (0, WORKER_DIED) or status < 0:
+        return None
+    return f"the Beam run ended with status {status}; see {_log(job)}"
+
+
+def _forget_journals(job: BuildJob) -> None:
+    assert job.journal is not None
+    _forget_directories(job.journal)
+    for path in job.journal.iterdir():
+        if path != _log(job):
+            path.unlink()
+
+
+def _forget_directories(scratch: Path) -> None:
+    """Remove the pictures that killed workers had laid out for other programs."""
+    for path in scratch.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _log(job: BuildJob) -> Path:
+    assert job.journal is not None
+    return job.journal / "beam.log"

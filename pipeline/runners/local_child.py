@@ -1,0 +1,50 @@
+"""The supervised child: runs the Beam graph on local processes and turns what Beam leaves hanging into an exit status.
+
+When a worker process is killed, Beam raises in a thread that nobody waits for, and the job hangs for ever. Here that thread's
+exception ends the child, after noting which clips the dead worker had in hand.
+
+    python -m pipeline.child  < pickled (units, job, Beam options), then held open by the parent
+"""
+
+import os
+import pickle
+import signal
+import sys
+import threading
+import traceback
+
+from motionshards.pipeline.runners.graph import run_graph
+from motionshards.pipeline.shards.journal import WORKER_DIED, write_suspects
+
+FAILED = 70
+
+
+def main() -> None:
+    """Build the units that stand on stdin; leaves with 0, FAILED or WORKER_DIED."""
+    units, job, options = pickle.load(sys.stdin.buffer)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+    def on_thread_error(failure: threading.ExceptHookArgs) -> None:
+        traceback.print_exception(failure.exc_value)
+        if "Worker subprocess exited" in str(failure.exc_value):
+            # Now, while the other workers still live: what is dead at this moment died of its own clip.
+            write_suspects(job.journal)
+            os._exit(WORKER_DIED)
+
+    threading.excepthook = on_thread_error
+    try:
+        run_graph(units, job, options)
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(FAILED)
+
+
+def _end_with_parent() -> None:
+    """The parent holds our stdin open; when it ends, however it ends, this process and its workers end too."""
+    sys.stdin.buffer.read()
+    os.killpg(0, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""Builds into object stores: shards are made on a disk and put, and the driver keeps a copy of all that is small.
+
+The driver works in a directory of its own as if the data set were there. What is planned is put before work begins; markers come
+over as they are committed; index, ledger and card are put at the end, and dataset.json last. A worker builds a unit in a
+temporary directory, puts the tar, and then creates the marker: so a shard is whole or absent here, too, and whoever is second to
+commit a unit changes nothing.
+"""
+
+import functools
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import count, takewhile
+from pathlib import Path
+
+from motionshards.pipeline.planning.plan import plan_files
+from motionshards.pipeline.shards.build import BuildJob, build_shard
+from motionshards.schemas.bucket import Bucket, open_bucket, pull, pull_one
+from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.layout import (
+    CARD,
+    CROISSANT,
+    DATASET_JSON,
+    INDEX,
+    LOCK,
+    PLAN_DIR,
+    REJECTIONS,
+    marker_path,
+    plan_path,
+    tar_path,
+)
+from motionshards.schemas.records import ShardUnit
+
+
+@contextmanager
+def mirrored(url: str) -> Iterator[tuple[Path, Bucket]]:
+    """A directory with what is small of the data set at a URL, which nobody else may change meanwhile.
+
+    Raises:
+        ConfigError: the URL cannot be used, another build is running there, or something else lies there
+    """
+    bucket = open_bucket(url)
+    with tempfile.TemporaryDirectory(prefix="motionshards-mirror-") as place, _only_writer(bucket, Path(place)):
+        out = Path(place) / "data"
+        out.mkdir()
+        if bucket.exists(DATASET_JSON):
+            pull(bucket, out, [DATASET_JSON, *_plan_names(bucket)])
+            if bucket.exists(REJECTIONS):
+                pull(bucket, out, [REJECTIONS])
+        elif strangers := bucket.names().keys() - {LOCK}:
+            raise ConfigError(f"--output {url} is not empty and holds no data set (there is {min(strangers)!r})")
+        yield out, bucket
+
+
+def _plan_names(bucket: Bucket) -> list[str]:
+    """Of all plan files, asked for by their numbers: one that a late listing lacks would be planned and put anew."""
+    names = (plan_path(Path(), number).as_posix() for number in count())
+    return list(takewhile(bucket.exists, names))
+
+
+def publish_plan(bucket: Bucket, out: Path) -> None:
+    """Put what workers need: the plan, and dataset.json, which says that the data set is unfinished."""
+    there = _plan_names(bucket)
+    for path in plan_files(out):
+        if (name := f"{PLAN_DIR}/{path.name}") not in there:
+            bucket.put(path, name)
+    bucket.put(out / DATASET_JSON, DATASET_JSON)
+
+
+def publish_result(bucket: Bucket, out: Path) -> None:
+    """Put what finalizing wrote, dataset.json last."""
+    for name in (INDEX, REJECTIONS, CARD, CROISSANT, DATASET_JSON):
+        bucket.put(out / name, name)
+
+
+def build_into_bucket(unit: ShardUnit, job: BuildJob) -> ShardUnit:
+    """Build and commit one unit; at once if it is committed already. Raises StoreFailed as well as what `build_shard` raises."""
+    bucket = job.bucket
+    assert bucket is not None
+    name = f"{unit.split}/{unit.name}"
+    if job.journal is not None:
+        job.journal.mkdir(parents=True, exist_ok=True)  # this machine may be another than the driver's
+    if bucket.exists(f"{name}.parquet"):
+        return unit
+    with tempfile.TemporaryDirectory(prefix="unit-", dir=job.scratch) as place:
+        out = Path(place)
+        (out / PLAN_DIR).mkdir()
+        (out / PLAN_DIR / unit.plan).symlink_to(_plan_file(bucket.url, unit.plan, job.run))
+        build_shard(unit, replace(job, out=out))
+        if (tar := tar_path(out, unit.split, unit.name)).exists():
+            bucket.put(tar, f"{name}.tar")
+        bucket.create(marker_path(out, unit.split, unit.name), f"{name}.parquet")
+    return unit
+
+
+@functools.lru_cache(maxsize=2)
+def _plans(url: str, run: str) -> "tempfile.TemporaryDirectory[str]":
+    """Where this process keeps the plan files of one run; it goes with the process."""
+    del url, run
+    return tempfile.TemporaryDirectory(prefix="motionshards-plan-")
+
+
+def _plan_file(url: str, plan: str, run: str) -> Path:
+    """A plan file as it is in the bucket, got once in each process and run."""
+    path = Path(_plans(url, run).name) / plan
+    if not path.exists():
+        pull_one(open_bucket(url), f"{PLAN_DIR}/{plan}", path)
+    return path
+
+
+@contextmanager
+def _only_writer(bucket: Bucket, place: Path) -> Iterator[None]:
+    """Hold the lock of a bucket: an object that tells who does. One of a process of this machine that is gone is taken over."""
+    mine = place / LOCK
+    mine.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
+    if not bucket.create(mine, LOCK):
+        owner = _owner(bucket, place)
+        if not _is_gone(owner):
+            raise ConfigError(
+                f"another build is running on {bucket.url} ({owner}); if that process is gone, delete {bucket.url}/{LOCK}"
+            )
+        bucket.put(mine, LOCK)
+    try:
+        yield
+    finally:
+        bucket.delete(LOCK)
+
+
+def _owner(bucket: Bucket, place: Path) -> str:
+    try:
+        bucket.get(LOCK, place / "owner")
+    except FileNotFoundError:
+        return "which has just ended"
+    return (place / "owner").read_text().strip()
+
+
+def _is_gone(owner: str) -> bool:
+    """Whether an owner was a process of this machine and runs no more."""
+    words = owner.split()
+    if len(words) != 4 or words[3] != socket.gethostname() or not words[1].isdigit():
+        return False
+    return not Path(f"/proc/{words[1]}").exists()
