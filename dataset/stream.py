@@ -55,7 +55,7 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
     where: condition on the columns of the index, see `dataset.query.where`
     identities: read clips of these people only
     seed: random seed of sample order and frame choice
-    shuffle: `"global"`, `"shard"` or `"none"`, see `dataset.reading.order.Order`; True is `"shard"` for a URL and else `"global"`,
+    shuffle: `"global"`, `"shard"` or `"none"`, see `dataset.reading.order.Order`; True is `"shard"` for a URL, else `"global"`,
         False is `"none"`
     repeats: how often each clip (or identity) is drawn in an epoch
     window: number of shards that `shuffle="shard"` mixes
