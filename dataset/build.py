@@ -22,6 +22,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from motionshards.dataset import add
+from motionshards.dataset.build_options import TUBES, build_parser, fill_in_places
 from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show
 from motionshards.dataset.estimate import as_text as estimate_as_text
 from motionshards.dataset.storage.bucket import directory_of
@@ -34,27 +35,15 @@ from motionshards.pipeline.runners.choose import DASK, LOCAL, unknown_to_beam
 from motionshards.pipeline.shards.bucket import mirrored
 from motionshards.pipeline.sources import SOURCES, usual_no_face
 from motionshards.schemas.bucket import is_bucket
-from motionshards.schemas.config import FITS, HDRS, NO_FACE, PRECISIONS, RECIPES, UNITS, BuildConfig
+from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import BuildFailed, ConfigError, DatasetError
-from motionshards.schemas.layout import SPLITS, text_of
+from motionshards.schemas.layout import text_of
 from motionshards.schemas.printable import printable
-from motionshards.schemas.reasons import REASONS
 from motionshards.transforms.extract.action_units import options as au_options
-from motionshards.transforms.extract.action_units.openface import PROGRAM, START_S
 from motionshards.transforms.extract.landmarks import models
-from motionshards.transforms.extract.landmarks.options import DETECTORS
 
 OK, STOPPED = 0, 1
 _GOES_ON, _UNTOUCHED = "What is committed stays; the same command goes on from there", "The output was not touched"
-# What was taken out on request stays out.
-_RETRY = [reason for reason in REASONS if reason != "removed"]
-
-_TUBES = {
-    "detect_every": "look for faces in every so many frames",
-    "tube_min_frames": "reject faces that are followed through fewer frames",
-    "tube_max_frames": "cut tubes that are longer",
-    "tube_min_px": "reject faces whose box is smaller, before its margin, in source pixels",
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,13 +52,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     adding = add.is_meant(given)
     if adding and any(argument.partition("=")[0] == "--estimate" for argument in given):
         return end(UNUSABLE, "error: --estimate goes with a build, not with --add or --extend-frames")
-    options, beam_options = _parse(add.parser(_parser()) if adding else _parser(), given)
+    options, beam_options = _parse(add.parser(build_parser()) if adding else build_parser(), given)
     estimating = getattr(options, "estimate", None) is not None
     after = _UNTOUCHED if estimating else _GOES_ON
     try:
         if adding:
             show(add.run(options, beam_options, _sayer(options)))
             return OK
+        fill_in_places(options)
         if estimating:
             show(_estimate(options, beam_options))
             return OK
@@ -107,8 +97,6 @@ def _build(options: argparse.Namespace, beam_options: list[str]) -> Ledger:
     if not is_bucket(options.output):
         order, config = _understand(options, beam_options, Path(options.output.removeprefix("file://")))
         return build(order, config, _sayer(options))
-    if options.input is None:
-        raise ConfigError(f"--output {options.output} needs --input")
     with mirrored(options.output) as (out, bucket):
         order, config = _understand(options, beam_options, out)
         return build(dataclasses.replace(order, bucket=bucket), config, _sayer(options))
@@ -121,8 +109,6 @@ def _estimate(options: argparse.Namespace, beam_options: list[str]) -> str:
     if options.retry:
         raise ConfigError("--estimate does not go with --retry")
     bucket = is_bucket(options.output)
-    if bucket and options.input is None:
-        raise ConfigError(f"--output {options.output} needs --input")
     place = directory_of(options.output) if bucket else nullcontext((Path(options.output.removeprefix("file://")), None))
     with place as (out, _):
         order, config = _understand(options, beam_options, out)
@@ -165,82 +151,6 @@ def as_json(ledger: Ledger, out: str) -> str:
     return json.dumps(report)
 
 
-def _parser() -> OneLineParser:
-    defaults = {field.name: field.default for field in dataclasses.fields(BuildConfig)}
-    parser = OneLineParser(
-        prog="motionshards build",
-        description="Turn a corpus of talking-head videos into WebDataset shards. Options of Apache Beam go after --.",
-        allow_abbrev=False,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument("--source", required=True, choices=SOURCES, help="the corpus")
-    parser.add_argument(
-        "--input",
-        type=add.place,
-        nargs="+",
-        help="its directory or URL (s3://…), or its archives, read in place: zip or tar, also in parts, of which one is named "
-        "(demo: where the videos are rendered, OUTPUT-videos if not given)",
-    )
-    parser.add_argument("--metadata", type=Path, help="a csv of clips as FOMM's authors write it (voxceleb1, taichi, folder)")
-    parser.add_argument(
-        "--output", required=True, help="where the data set goes: a directory, or a URL of an object store, s3://…"
-    )
-    what = parser.add_argument_group("what is built (decides the bytes of the data set)")
-    what.add_argument(
-        "--unit", choices=UNITS, default=defaults["unit"], help="what one sample is; video: frames from all its utterances"
-    )
-    what.add_argument("--frames", type=int, default=defaults["frames"], help="frames a clip, K + 1")
-    what.add_argument("--min-frames", type=int, help="reject clips with fewer frames (default: --frames)")
-    what.add_argument("--size", type=int, default=defaults["size"], help="height and width of the stored frames")
-    what.add_argument(
-        "--recipe", choices=RECIPES, help="how the crop is placed (default: bbox where the source has boxes, else resize)"
-    )
-    what.add_argument("--fit", choices=FITS, default=defaults["fit"], help="keep the aspect with padding, or squash")
-    what.add_argument("--landmarks", choices=models.CHOICES, default="auto", help="auto: fan where CUDA is there, else dlib")
-    what.add_argument(
-        "--no-face", choices=NO_FACE, help="clips without any face (default: keep for taichi and fashion, else reject)"
-    )
-    what.add_argument("--detector", choices=DETECTORS, default=defaults["detector"], help="FAN's face detector")
-    what.add_argument("--precision", choices=PRECISIONS, default=defaults["precision"], help="FAN's arithmetic")
-    what.add_argument("--aus", default="none", help=f"action units: {au_options.EXPECTED}")
-    for name, text in _TUBES.items():
-        what.add_argument(f"--{name.replace('_', '-')}", type=int, default=defaults[name], help=f"recipe track: {text}")
-    what.add_argument("--jpeg-quality", type=int, default=defaults["jpeg_quality"])
-    what.add_argument("--seed", type=int, default=defaults["seed"])
-    what.add_argument("--clips-per-shard", type=int, default=defaults["clips_per_shard"], help="the mean to aim for")
-    what.add_argument("--decode-timeout", type=float, default=defaults["decode_timeout_s"], help="seconds for one ffmpeg process")
-    what.add_argument(
-        "--max-clip-bytes",
-        type=int,
-        default=defaults["max_clip_bytes"],
-        help="reject clips whose files are larger once unpacked from an archive into memory",
-    )
-    what.add_argument("--decode-memory-mb", type=int, default=defaults["decode_memory_mb"], help="memory of one ffmpeg process")
-    what.add_argument(
-        "--hdr", choices=HDRS, default=defaults["hdr"], help="map HLG and PQ videos to BT.709, or keep their values"
-    )
-    which = parser.add_argument_group("which clips are planned now")
-    which.add_argument("--split", action="append", choices=SPLITS, help="only this split (may be given twice)")
-    which.add_argument("--limit", type=int, help="at most so many clips, a random choice that grows with the limit")
-    which.add_argument("--retry", action="append", choices=_RETRY, default=[], help="build clips rejected for this reason again")
-    which.add_argument(
-        "--estimate",
-        type=int,
-        metavar="N",
-        help="build nothing: N clips drawn at random, on trial and elsewhere, tell hours, disk and yield of the build",
-    )
-    add.offer(parser)
-    how = parser.add_argument_group("how it runs")
-    add.offer_runner(how)
-    how.add_argument("--weights", type=Path, help="directory with FAN's weight files; else torch hub's cache, else fetched")
-    how.add_argument("--openface", metavar="CMD", help=f"command line of --aus openface (default: $OPENFACE_BIN, or {PROGRAM})")
-    how.add_argument("--openface-timeout", type=float, default=START_S, help="seconds for one call of it, and 2 more a frame")
-    how.add_argument("--compile", action="store_true", help="compile FAN, for long builds")
-    how.add_argument("--quiet", action="store_true", help="only the last line")
-    how.add_argument("--json", action="store_true", help="the last line as JSON")
-    return parser
-
-
 def _understand(options: argparse.Namespace, beam_options: list[str], out: Path) -> tuple[BuildOrder, BuildConfig]:
     for name in ("--workers", "--limit", "--openface-timeout", "--estimate"):
         value = getattr(options, name[2:].replace("-", "_"))
@@ -249,11 +159,8 @@ def _understand(options: argparse.Namespace, beam_options: list[str], out: Path)
     if options.metadata is not None and not SOURCES[options.source].reads_csv:
         readers = ", ".join(name for name, source in SOURCES.items() if source.reads_csv)
         raise ConfigError(f"--metadata goes with --source {readers}, and --source is {options.source}")
-    if options.input is None and options.source != "demo":
-        raise ConfigError(f"--source {options.source} needs --input")
-    paths = options.input or [out.with_name(out.name + "-videos")]
     source = SOURCES[options.source]
-    opened = open_input(paths, source.splits, takes_videos=source.takes_videos)
+    opened = open_input(options.input, source.splits, takes_videos=source.takes_videos)
     landmarks, why = models.resolve(options.landmarks)
     _sayer(options)(f"landmarks: {landmarks} ({why})")
     aus = au_options.resolve(options.aus, options.openface, options.openface_timeout)
@@ -271,7 +178,7 @@ def _understand(options: argparse.Namespace, beam_options: list[str], out: Path)
             detector=options.detector,
             precision=options.precision,
             no_face=options.no_face or usual_no_face(options.source, landmarks, recipe),
-            **{name: getattr(options, name) for name in _TUBES},
+            **{name: getattr(options, name) for name in TUBES},
             aus=aus.name if aus else "none",
             jpeg_quality=options.jpeg_quality,
             seed=options.seed,

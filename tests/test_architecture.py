@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS = draw_house.rooms()
 FILES = list(draw_house.modules())
 # The commands that write datasets, and what shows source videos again: no training imports them, and reading needs no Beam.
-WRITERS = {"build", "add", "remove", "drawing/source_frames"}
+WRITERS = {"build", "build_options", "add", "remove", "drawing/source_frames"}
 
 
 @pytest.mark.parametrize(("path", "room"), FILES, ids=lambda one: str(one.relative_to(ROOT)) if isinstance(one, Path) else "")

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from apache_beam.options.pipeline_options import PipelineOptions
 
-import motionshards.dataset.build
+from motionshards.dataset.build_options import build_parser
 
 ROOT = Path(__file__).resolve().parents[2]
 JOBS = ROOT / "jobs"
@@ -35,7 +35,7 @@ def flink() -> list[str]:
 @pytest.mark.parametrize("words", [flink, dataflow])
 def test_options_are_ours_or_known_to_beam(words: Any) -> None:
     given = words()[words().index("dataset.build") + 1 :]
-    parser = motionshards.dataset.build._parser()
+    parser = build_parser()
     _, beam = parser.parse_known_args(["--source", "demo", "--output", "o", *given])
     options = PipelineOptions(beam)
     known, everything = options.get_all_options(), options.get_all_options(retain_unknown_options=True)
