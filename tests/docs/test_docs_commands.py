@@ -147,7 +147,7 @@ def test_code_is_found_where_it_stands() -> None:
     ("line", "fault"),
     [
         ("python -m dataset.build --source demo --input DIR --output OUT", None),
-        ("python -m dataset.build --source demo --input DIR", "required: --output"),
+        ("python -m dataset.build --input DIR --output OUT", "required: --source"),
         ("python -m dataset.build … --retry REASON", None),
         ("python -m dataset.build … --no-such-thing 3", "--no-such-thing"),
         ("python -m dataset.build --source marsian --input DIR --output OUT", "marsian"),
@@ -160,7 +160,7 @@ def test_code_is_found_where_it_stands() -> None:
         ("python -m dataset.build --output OUT [whatever a build takes] --add landmarks", None),
         ("python -m dataset.report OUT --samples 3", None),
         ("python -m dataset.verify --help", None),
-        ("python -m dataset.order OUT", "no attribute"),
+        ("python -m dataset.views OUT", "no attribute"),
         ("python -m dataset.nowhere OUT", "No module"),
     ],
 )
