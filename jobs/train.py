@@ -26,7 +26,7 @@ from trainers.loop import Run, train
 from trainers.models import MODELS, plan
 from trainers.parallel import start
 from trainers.task import PRECISIONS, Means, Plan, Task
-from trainers.weights import read
+from transforms.weight_file import read
 
 _CONFIG = "config.json"
 # A run that was killed before its first checkpoint leaves these.

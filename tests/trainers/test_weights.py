@@ -12,7 +12,7 @@ from torch import nn
 
 from schemas.errors import ConfigError
 from trainers.checkpoint import load_networks
-from trainers.weights import MOST_BEYOND_BYTES, read
+from transforms.weight_file import MOST_BEYOND_BYTES, read
 
 
 def network() -> nn.Sequential:
