@@ -144,17 +144,21 @@ def test_a_sparse_member_is_not_unpacked(tmp_path: Path) -> None:
         list(TarStream([tmp_path / "a.tar"], Pairs(2), batch_size=1))
 
 
-@pytest.mark.parametrize("trials", [40, pytest.param(3000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("trials", [20, pytest.param(1000, marks=pytest.mark.slow)])
 def test_mutated_tars_are_read_skipped_or_refused(tmp_path: Path, trials: int) -> None:
     tar = next(make_dataset(tmp_path, 3, per_shard=3, aus=True).glob("train/*.tar"))
+    before, slowest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, 0.0
     random, whole, assert_size = np.random.default_rng(0), tar.read_bytes(), (1, 2, SIZE, SIZE, 3)
     for _ in range(trials):
         content = bytearray(whole)
         for place in random.integers(0, len(content), random.integers(1, 40)):
             content[place] = random.integers(256)
+        start = time.process_time()
         try:
             for batch in TarStream([io.BytesIO(content)], Pairs(2), batch_size=1, on_error="skip"):
                 assert tuple(batch.frames.shape) == assert_size
         except DatasetError as error:
             told = str(error)
             assert "\n" not in told
+        slowest = max(slowest, time.process_time() - start)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000 and slowest < 10

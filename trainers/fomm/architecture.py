@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 from trainers.settings import MOST_LAYERS, require, require_buildable
 
+_MOST_CHANNELS = 64
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DetectorConfig:
@@ -116,7 +118,8 @@ class Architecture:
 
     def __post_init__(self) -> None:
         require("channels and keypoints are at least 1", min(self.channels, self.keypoints) >= 1)
-        require_buildable(px=self.size, channels=max(self.channels, self.keypoints))
+        require_buildable(px=self.size, channels=self.keypoints)
+        require(f"channels are at most {_MOST_CHANNELS}", self.channels <= _MOST_CHANNELS)
         for name, network in (("detector", self.detector), ("dense_motion", self.dense_motion)):
             step = round(1 / network.scale) * 2**network.blocks
             require(f"size is a multiple of {step}, for scale and blocks of {name}", self.size > 0 and self.size % step == 0)
