@@ -132,6 +132,23 @@ def test_an_index_of_other_types_is_one_error(tmp_path: Path, column: str, value
         ClipStream(out, Pairs(2), global_batch_size=4)
 
 
+@pytest.mark.parametrize("kind", [tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.FIFOTYPE])
+@pytest.mark.parametrize("linked", ["001.jpg", LANDMARKS, META])
+def test_a_member_that_is_a_link_is_a_counted_fault(tmp_path: Path, kind: bytes, linked: str) -> None:
+    tar, content = next(make_dataset(tmp_path, 3, per_shard=3).glob("train/*.tar")), io.BytesIO()
+    with tarfile.open(tar) as old, tarfile.open(fileobj=content, mode="w", format=tarfile.USTAR_FORMAT) as new:
+        one = next(name for name in old.getnames() if name.endswith(linked))
+        for info in old.getmembers():
+            data = old.extractfile(info).read()  # type: ignore[union-attr]
+            if info.name == one:
+                info.type, info.linkname, info.size, data = kind, old.getnames()[0], 0, b""
+            new.addfile(info, io.BytesIO(data))
+    stream = TarStream([io.BytesIO(content.getvalue())], Pairs(2), batch_size=1, on_error="skip")
+    assert len(list(stream)) == 2 and stream.faults == {"undecodable": 1}
+    with pytest.raises(DatasetError, match="undecodable"):
+        list(TarStream([io.BytesIO(content.getvalue())], Pairs(2), batch_size=1))
+
+
 def test_a_sparse_member_is_not_unpacked(tmp_path: Path) -> None:
     info = tarfile.TarInfo("a.000.jpg")
     info.type, info.size = tarfile.GNUTYPE_SPARSE, 0
