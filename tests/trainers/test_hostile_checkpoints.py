@@ -2,7 +2,6 @@
 
 import io
 import pickle
-import resource
 import struct
 import zipfile
 from collections.abc import Callable, Iterator
@@ -46,10 +45,9 @@ LARGE = {
 
 
 @pytest.fixture(autouse=True)
-def little_memory() -> Iterator[None]:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def little_memory(peak_kb: Callable[[], int]) -> Iterator[None]:
     yield
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000
+    assert peak_kb() < 300_000
 
 
 def merged(settings_: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
