@@ -32,7 +32,7 @@ from schemas.bucket import is_bucket
 from schemas.errors import ConfigError, DatasetError, StoreFailed
 from schemas.layout import INDEX, REJECTIONS
 from schemas.tables import INDEX as INDEX_SCHEMA
-from schemas.tables import QUALITY
+from schemas.tables import QUALITY, open_parquet
 from schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
 
 OK = 0
@@ -130,6 +130,7 @@ def _columns(question: Question, condition: pc.Expression) -> dict[str, pc.Expre
 
 def _read(path: Path, columns: dict[str, pc.Expression]) -> pa.Table:
     try:
+        open_parquet(path).close()  # checks what it declares
         return pyarrow.dataset.dataset(path, schema=_SCHEMAS[path.name]).to_table(columns=columns)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path} cannot be read: {next(iter(str(error).splitlines()), '')}") from error

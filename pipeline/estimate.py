@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline import estimator, plan, runners
 from pipeline.device import gpus
@@ -37,7 +36,7 @@ from schemas.manifest import Manifest
 from schemas.marker import read_marker
 from schemas.output import refuse_strangers
 from schemas.records import ShardUnit
-from schemas.tables import PLAN, completed
+from schemas.tables import PLAN, completed, open_parquet
 
 # The sample's shards lie in one folder, whatever the splits of its clips.
 _FOLDER = "train"
@@ -139,7 +138,7 @@ def _population(whole: Path, out: Path) -> Population:
     file = [np.full(len(unit), files[unit.plan], np.int64) for unit in left]
     splits = {split: number for number, split in enumerate(sorted({unit.split for unit in left}))}
     split = [np.full(len(unit), splits[unit.split], np.int64) for unit in left]
-    costs = {name: pq.read_table(whole / PLAN_DIR / name, columns=["cost"])["cost"].to_numpy() for name in files}
+    costs = {name: plan.read_plan(whole / PLAN_DIR / name, ["cost"])["cost"].to_numpy() for name in files}
     cost = [costs[unit.plan][unit.start : unit.stop].astype(np.float64) for unit in left]
     none = np.zeros(0, np.int64)
     return Population(
@@ -171,7 +170,7 @@ def _write_plan(part: Path, drawn: pa.Table, shards: int, seed: int) -> list[Sha
 
 def _rows(path: Path, places: I64) -> pa.Table:
     """Rows of a plan file by their ascending numbers; a million clips are never in memory at once."""
-    file, first, parts = pq.ParquetFile(path), 0, [PLAN.empty_table()]
+    file, first, parts = open_parquet(path), 0, [PLAN.empty_table()]
     for group in range(file.num_row_groups):
         count = file.metadata.row_group(group).num_rows
         here = places[(places >= first) & (places < first + count)] - first

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline import plan
 from pipeline.action_units import check_csvs
@@ -23,7 +22,7 @@ from schemas.layout import REJECTIONS, path_to_uri, text_of
 from schemas.manifest import Manifest
 from schemas.removal import matching
 from schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
-from schemas.tables import completed
+from schemas.tables import completed, open_parquet
 from transforms.extract.crop import WINDOWS
 
 _MALFORMED_SHOWN = 10
@@ -131,6 +130,7 @@ def _plan_retries(order: BuildOrder, config: BuildConfig, manifest: Manifest) ->
     path = order.out / REJECTIONS
     if not order.retry or not path.exists():
         return 0
-    rejections = completed(pq.read_table(path), REJECTIONS_SCHEMA)
+    with open_parquet(path) as file:
+        rejections = completed(file.read(), REJECTIONS_SCHEMA)
     chosen = rejections.filter(pc.is_in(rejections["reason"], pc.cast(list(order.retry), "string")))
     return plan.plan_again(order.out, chosen, config, {entry.name for entry in manifest.shards})

@@ -12,7 +12,7 @@ from trainers.checkpoint import load_networks
 from trainers.fomm.config import Config
 from trainers.fomm.generator import OcclusionAwareGenerator
 from trainers.fomm.keypoints import KPDetector
-from trainers.weights import read
+from transforms.weight_file import read
 
 SMALL = """
 architecture:

@@ -12,7 +12,7 @@ from trainers.ganimation.architecture import Architecture
 from trainers.ganimation.config import Config
 from trainers.ganimation.networks import Critic, Generator
 from trainers.ganimation.restore import begin, restore
-from trainers.weights import read
+from transforms.weight_file import read
 
 SHAPE = Architecture(size=16, width=2, residuals=1)
 

@@ -17,7 +17,7 @@ from schemas.errors import ConfigError, TrainingFailed
 from trainers.checkpoint import LAST, Place, load_networks, resume
 from trainers.log import Log
 from trainers.loop import Run, train
-from trainers.weights import read
+from transforms.weight_file import read
 
 
 class OneNumber:

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from trainers import settings
-from trainers.checkpoint import load_networks, stored_config
+from trainers.checkpoint import restored, stored_config
 from trainers.fomm.config import CONFIGS, Config
 from trainers.fomm.generator import OcclusionAwareGenerator
 from trainers.fomm.keypoints import KPDetector
-from trainers.weights import read
+from transforms.weight_file import read
 
 
 def restore(path: Path, choice: str | None = None) -> tuple[Config, KPDetector, OcclusionAwareGenerator]:
@@ -20,6 +20,7 @@ def restore(path: Path, choice: str | None = None) -> tuple[Config, KPDetector, 
     """
     content = read(path)
     config = settings.load(choice, CONFIGS) if choice is not None else stored_config(content, path, "fomm", Config)
-    detector, generator = KPDetector(config.architecture), OcclusionAwareGenerator(config.architecture)
-    load_networks(content, {"kp_detector": detector, "generator": generator}, path)
+    shape = config.architecture
+    detector = restored(content, lambda: {"kp_detector": KPDetector(shape)}, path)["kp_detector"]
+    generator = restored(content, lambda: {"generator": OcclusionAwareGenerator(shape)}, path)["generator"]
     return config, detector.eval(), generator.eval()

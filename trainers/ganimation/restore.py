@@ -13,10 +13,11 @@ from torch import nn
 
 from schemas.errors import ConfigError
 from trainers import settings
-from trainers.checkpoint import load_networks, stored_config
+from trainers.checkpoint import load_networks, restored, stored_config
 from trainers.ganimation.config import CONFIGS, Config
 from trainers.ganimation.networks import Generator
-from trainers.weights import networks_of, plain_state, read
+from trainers.weights import networks_of, plain_state
+from transforms.weight_file import read
 
 GENERATOR, CRITIC = "G", "D"
 _UNUSED = ("running_mean", "running_var", "num_batches_tracked")
@@ -65,9 +66,8 @@ def restore(path: Path, choice: str | None = None) -> tuple[Config, Generator]:
     """
     content = read(path)
     config = settings.load(choice, CONFIGS) if choice is not None else stored_config(content, path, "ganimation", Config)
-    generator = Generator(config.architecture)
-    load_networks(states(content, path), {GENERATOR: generator}, path)
-    return config, generator.eval()
+    made = restored(states(content, path), lambda: {GENERATOR: Generator(config.architecture)}, path)
+    return config, made[GENERATOR].eval()
 
 
 def _cleaned(state: Mapping[str, Any]) -> dict[str, Any]:
