@@ -19,7 +19,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from motionshards.dataset.storage.remote import is_url
@@ -114,8 +113,8 @@ class Dataset:
                 yield self.read(row)
 
     def __len__(self) -> int:
-        with _readable(self.out / INDEX) as path:
-            return int(pq.read_metadata(path).num_rows)
+        with _readable(self.out / INDEX) as path, open_parquet(path) as file:
+            return int(file.metadata.num_rows)
 
     def _batches(self, where: Any) -> Iterator[pa.RecordBatch]:
         with _readable(self.out / INDEX) as path:

@@ -309,6 +309,8 @@ def _next_member(archive: tarfile.TarFile, shown: str) -> tuple[str, bytes] | No
                 raise Unreadable("damaged", f"{shown}: {info.name} is a sparse file")
             if info.isreg() and (content := archive.extractfile(info)) is not None:
                 return info.name, content.read()
+            if not info.isdir():
+                return info.name, b""  # links and devices have no content, so their clip is a fault
     except (Unreadable, tarfile.TarError, OSError):
         raise
     except Exception as error:  # a header can hold anything, and tarfile raises whatever comes of it

@@ -37,7 +37,7 @@ from motionshards.schemas.bucket import is_bucket
 from motionshards.schemas.errors import ConfigError, DatasetError, StoreFailed
 from motionshards.schemas.layout import INDEX, REJECTIONS
 from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
-from motionshards.schemas.tables import QUALITY
+from motionshards.schemas.tables import QUALITY, open_parquet
 from motionshards.schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
 
 OK = 0
@@ -135,6 +135,7 @@ def _columns(question: Question, condition: pc.Expression) -> dict[str, pc.Expre
 
 def _read(path: Path, columns: dict[str, pc.Expression]) -> pa.Table:
     try:
+        open_parquet(path).close()  # checks what it declares
         return pyarrow.dataset.dataset(path, schema=_SCHEMAS[path.name]).to_table(columns=columns)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path} cannot be read: {next(iter(str(error).splitlines()), '')}") from error

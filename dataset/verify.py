@@ -45,6 +45,7 @@ from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
 from motionshards.schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
 
 OK, FAULTS = 0, 1
+_SHOWN = 1000  # characters of a fault
 _CORES = len(os.sched_getaffinity(0))
 
 
@@ -103,15 +104,20 @@ def verify(
         say, seen: called with each fault when it is found, then with each warning; and with the number of clips that are done
     """
     run, faults = _Run(out, fast, workers, seen, bucket, only), []
-    for fault in map(printable, _check(run)):
+    for fault in map(_one_line, _check(run)):
         faults.append(fault)
         say(fault)
-    warnings = tuple(map(printable, run.warnings))
+    warnings = tuple(map(_one_line, run.warnings))
     for warning in warnings:
         say(f"warning: {warning}")
     outcomes = pa.concat_tables([OUTCOMES.empty_table(), *run.outcomes])
     clips, frames = (pc.sum(outcomes[name]).as_py() or 0 for name in ("kept", "n_frames"))
     return Report(tuple(faults), run.shards, clips, frames, warnings)
+
+
+def _one_line(text: str) -> str:
+    """A fault may quote a value of a damaged file, which can be megabytes long and hold control characters."""
+    return printable(text if len(text) <= _SHOWN else f"{text[:_SHOWN]} …")
 
 
 def _check(run: _Run) -> Iterator[str]:

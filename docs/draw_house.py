@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PLAN = {
     "schemas": (),
-    "transforms": ("extract", "augment"),
+    "transforms": ("weight_file", "extract", "augment"),
     "pipeline": (
         *("inputs", "sources", "planning", "clips", "shards", "runners", "card"),
         *("finalize", "upgrade", "order", "plan_input", "build", "remove", "add", "estimate"),

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from motionshards.schemas.atomic import replacing
 from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.tables import open_parquet
 
 REPORT = "download.parquet"
 
@@ -52,7 +53,8 @@ def read_report(out: Path) -> dict[str, Row]:
     if not path.exists():
         return {}
     try:
-        table = pq.read_table(path)
+        with open_parquet(path) as file:
+            table = file.read()
     except (pa.ArrowException, OSError) as error:
         raise ConfigError(f"cannot read {path} ({' '.join(str(error).split())[:200]}); move it away to start anew") from error
     if table.schema.remove_metadata() != SCHEMA:

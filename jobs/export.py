@@ -49,8 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    config, detector, generator = restore(options.checkpoint, options.config)
     refuse_strangers(options.output, "export", (EXPORT_JSON, *(f"{name}.*" for name in GRAPHS)))
+    config, detector, generator = restore(options.checkpoint, options.config)
     options.output.mkdir(parents=True, exist_ok=True)
     with only_writer(options.output):
         found = export(detector, generator, config, options.output, options.format)

@@ -31,7 +31,7 @@ from motionshards.trainers.loop import Run, train
 from motionshards.trainers.models import MODELS, plan
 from motionshards.trainers.parallel import start
 from motionshards.trainers.task import PRECISIONS, Means, Plan, Task
-from motionshards.trainers.weights import read
+from motionshards.transforms.weight_file import read
 
 _CONFIG = "config.json"
 # A run that was killed before its first checkpoint leaves these.
@@ -104,13 +104,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _train(options: argparse.Namespace) -> int:
     if min(options.accumulate, options.log_every, options.save_every, options.pictures_every, options.keep_every) < 1:
         raise ConfigError("--accumulate, --log-every, --save-every, --pictures-every and --keep-every are at least 1")
+    if not (options.output / LAST).is_file():
+        refuse_strangers(options.output, "training run", RUN_FILES)
     torch.manual_seed(options.seed)  # of the first weights; all else is drawn from generators
     wanted = plan(options.model, options.config, options.epochs, options.batch)
     world, device = start(options.device)
     stream = _stream(options, wanted, world)
     task = wanted.task(_means(options, world, device), stream)
-    if not (options.output / LAST).is_file():
-        refuse_strangers(options.output, "training run", RUN_FILES)
     options.output.mkdir(parents=True, exist_ok=True)
     if world.rank:
         return _run(options, wanted, stream, task, device)

@@ -13,7 +13,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from motionshards.pipeline.build import Ledger, decoders, folder_of, run_units
 from motionshards.pipeline.clips.action_units import check_csvs
@@ -35,6 +34,7 @@ from motionshards.schemas.lock import only_writer
 from motionshards.schemas.manifest import Manifest, made_by
 from motionshards.schemas.records import ShardUnit
 from motionshards.schemas.removal import is_placeholder
+from motionshards.schemas.tables import open_parquet
 from motionshards.transforms.extract.action_units.source import AuSource
 from motionshards.transforms.extract.landmarks import models
 from motionshards.transforms.extract.landmarks.options import ModelOptions
@@ -99,14 +99,16 @@ def add(order: AddOrder, at: str, say: Callable[[str], None]) -> Ledger:
 
 def short_clips(out: Path, config: BuildConfig) -> int:
     """How many clips of a finished data set have fewer frames than the config says and their source had."""
-    rows = pq.read_table(out / INDEX, columns=["n_frames", "source_frames"])
+    with open_parquet(out / INDEX) as file:
+        rows = file.read(["n_frames", "source_frames"])
     wanted = pc.min_element_wise(rows["source_frames"], config.frames)
     return int(pc.sum(pc.less(rows["n_frames"], wanted), min_count=0).as_py())
 
 
 def without_aus(out: Path) -> int:
     """How many clips of a finished data set with action units have no frame in which they are valid."""
-    return int(pc.sum(pc.equal(pq.read_table(out / INDEX, columns=["au_valid"])["au_valid"], 0), min_count=0).as_py())
+    with open_parquet(out / INDEX) as file:
+        return int(pc.sum(pc.equal(file.read(["au_valid"])["au_valid"], 0), min_count=0).as_py())
 
 
 def _is_there(order: AddOrder, manifest: Manifest) -> bool:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from motionshards.pipeline.clips.action_units import check_csvs
 from motionshards.pipeline.inputs.accounting import as_text
@@ -23,7 +22,7 @@ from motionshards.schemas.layout import REJECTIONS, path_to_uri, text_of
 from motionshards.schemas.manifest import Manifest
 from motionshards.schemas.removal import matching
 from motionshards.schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
-from motionshards.schemas.tables import completed
+from motionshards.schemas.tables import completed, open_parquet
 from motionshards.transforms.extract.crop import WINDOWS
 
 _MALFORMED_SHOWN = 10
@@ -131,6 +130,7 @@ def _plan_retries(order: BuildOrder, config: BuildConfig, manifest: Manifest) ->
     path = order.out / REJECTIONS
     if not order.retry or not path.exists():
         return 0
-    rejections = completed(pq.read_table(path), REJECTIONS_SCHEMA)
+    with open_parquet(path) as file:
+        rejections = completed(file.read(), REJECTIONS_SCHEMA)
     chosen = rejections.filter(pc.is_in(rejections["reason"], pc.cast(list(order.retry), "string")))
     return plan.plan_again(order.out, chosen, config, {entry.name for entry in manifest.shards})

@@ -7,6 +7,8 @@ A later version may add columns, and fields of structs, at any place; they are n
 with nulls there, see `completed`.
 """
 
+import io
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -28,6 +30,9 @@ QUALITY = tuple(field.name for field in fields(Quality))
 # Far above what a build writes, far below what fills a machine: a small file can declare, and unpack to, any size.
 _MOST_BYTES_A_GROUP = 2**31
 _MOST_ROWS_A_GROUP = 2**20
+# Beyond one group: rows that differ in their keys take more, and zstd reaches a tenth of this on tables of a build.
+_MOST_ROWS_A_BYTE = 2
+_MOST_UNPACKED_A_BYTE = 100
 
 PACKED = pa.struct(
     [
@@ -221,16 +226,30 @@ def completed(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.table(columns, schema)
 
 
-def open_parquet(path: Path) -> pq.ParquetFile:
+def open_parquet(source: Path | io.BytesIO, **options: Any) -> pq.ParquetFile:
     """Open a table of a data set that may be damaged or hostile. Use it as a context, so that the file is closed.
+
+    options: of `pyarrow.parquet.ParquetFile`
 
     Raises:
         OSError, pa.ArrowException: it is no regular file (a FIFO would block), no parquet file, or declares an absurd size
     """
-    open_regular(path).close()
-    file = pq.ParquetFile(path)
+    if isinstance(source, Path):
+        with open_regular(source) as stream:
+            stored = stream.seek(0, os.SEEK_END)
+    else:
+        stored = len(source.getbuffer())
+    file = pq.ParquetFile(source, **options)
     # Of a group's columns nothing is asked here: pyarrow ends the process where their statistics are damaged.
-    for group in map(file.metadata.row_group, range(file.num_row_groups)):
-        if group.total_byte_size > _MOST_BYTES_A_GROUP or group.num_rows > _MOST_ROWS_A_GROUP:
-            raise pa.ArrowInvalid(f"a row group declares {group.num_rows} rows and {group.total_byte_size} bytes")
+    groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
+    rows, unpacked = [group.num_rows for group in groups], [group.total_byte_size for group in groups]
+    if (
+        min(rows + unpacked, default=0) < 0
+        or max(rows, default=0) > _MOST_ROWS_A_GROUP
+        or max(unpacked, default=0) > _MOST_BYTES_A_GROUP
+        or max(sum(rows), file.metadata.num_rows) > _MOST_ROWS_A_GROUP + _MOST_ROWS_A_BYTE * stored
+        or sum(unpacked) > _MOST_BYTES_A_GROUP + _MOST_UNPACKED_A_BYTE * stored
+    ):
+        file.close()
+        raise pa.ArrowInvalid(f"{stored:,} bytes declare {sum(rows):,} rows and {sum(unpacked):,} bytes unpacked")
     return file

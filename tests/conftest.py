@@ -64,3 +64,15 @@ def openface(tmp_path: Path) -> Callable[..., list[str]]:
         return [sys.executable, str(Path(__file__).with_name("openface_program.py")), str(orders)]
 
     return command
+
+
+@pytest.fixture
+def peak_kb() -> Callable[[], int]:
+    """How far the memory of this process has grown since the test began, in kB, at its peak (which Linux can reset)."""
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _peak_kb()
+    return lambda: _peak_kb() - before
+
+
+def _peak_kb() -> int:
+    return next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))

@@ -2,29 +2,36 @@
 
     {"generator": …, "kp_detector": …, "optimizer_generator": …, "epoch": 12, "motionshards": {"step": …, "loader": …}}
 
-`trainers.weights` reads them.
+`transforms.weight_file` reads them.
 """
 
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from motionshards.schemas.atomic import replacing
 from motionshards.schemas.errors import ConfigError, one_line
 from motionshards.trainers import settings
 from motionshards.trainers.task import Task
-from motionshards.trainers.weights import networks_of, plain_state, read
+from motionshards.trainers.weights import networks_of, plain_state
+from motionshards.transforms.weight_file import read, stored_bytes
 
 OURS = "motionshards"
 LAST = "last.pt"
 _VERSION = 1
 _SHOWN = 4
 
+# Half precision becomes float32, and a network may hold a little that is not stored.
+_MOST_WIDENING = 4
+_SLACK_BYTES = 1 << 20
+
 T = TypeVar("T")
+M = TypeVar("M", bound=torch.nn.Module)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +64,51 @@ def save(path: Path, task: Task, place: Place) -> None:
 
 def load_networks(content: Mapping[str, Any], networks: Mapping[str, torch.nn.Module], path: Path) -> None:
     """Fill networks from a checkpoint. Raises ConfigError: it lacks one, or is of another architecture; keys are named."""
-    content = networks_of(content, networks)
+    for name, state in _states(content, networks, path).items():
+        try:
+            networks[name].load_state_dict(state)
+        except RuntimeError as error:  # tensors that cannot be copied, as sparse ones
+            raise ConfigError(f"{path}: {name} cannot be loaded: {one_line(error)}") from error
+
+
+def restored(content: Mapping[str, Any], make: Callable[[], Mapping[str, M]], path: Path) -> dict[str, M]:
+    """The networks that `make` builds, filled from a checkpoint whose settings may be a stranger's.
+
+    They are built without memory first (on torch's meta device) and compared with the file, which has to hold their weights.
+
+    Raises:
+        ConfigError: as `load_networks`
+    """
+    with torch.device("meta"), _WithoutNormals():
+        outlines = make()
+    states = _states(content, outlines, path)
+    needed = sum(value.nbytes for one in outlines.values() for value in one.state_dict().values())
+    if needed > _MOST_WIDENING * stored_bytes(states) + _SLACK_BYTES:  # views of few bytes can have any shape
+        raise ConfigError(f"{path}: its weights are views of {stored_bytes(states):,} bytes, and {needed:,} are needed")
+    networks = dict(make())
+    load_networks(content, networks, path)
+    return networks
+
+
+class _WithoutNormals(TorchFunctionMode):
+    """Leaves out the drawing of normal numbers, for which torch's meta device imports its compiler: three seconds."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        return next(iter((*args, *kwargs.values()))) if func.__name__.endswith("normal_") else func(*args, **kwargs)
+
+
+def _states(content: Mapping[str, Any], networks: Mapping[str, torch.nn.Module], path: Path) -> dict[str, Any]:
+    """The states of networks by name, of the right keys and shapes. Raises ConfigError."""
+    content, states = networks_of(content, networks), {}
     for name, network in networks.items():
         if name not in content:
             raise ConfigError(f"{path} has no {name}; it has {_some(sorted(content))}")
         wanted = network.state_dict()
-        state = plain_state(content[name], wanted)
-        if told := _difference(wanted, state):
+        states[name] = plain_state(content[name], wanted)
+        if told := _difference(wanted, states[name]):
             raise ConfigError(f"{path}: {name} is of another architecture: {told}")
-        try:
-            network.load_state_dict(state)
-        except RuntimeError as error:  # tensors that cannot be copied, as sparse ones
-            raise ConfigError(f"{path}: {name} cannot be loaded: {one_line(error)}") from error
+    return states
 
 
 def stored_config(content: Mapping[str, Any], path: Path, model: str, kind: type[T]) -> T:

@@ -7,6 +7,7 @@ checked before anything is built, so that a slip of the pen is told by its full 
 import dataclasses
 import difflib
 import math
+import reprlib
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,9 +17,13 @@ import yaml
 
 from motionshards.schemas.errors import ConfigError
 
+# Settings also come out of strangers' checkpoints, and networks are built of them. Published ones stay far below.
+MOST_PX = 4096
+MOST_CHANNELS = 16_384
+MOST_LAYERS = 64
+MOST_HALVINGS = 12
+
 T = TypeVar("T")
-
-
 S = TypeVar("S", bound="Stored")
 
 
@@ -41,6 +46,17 @@ def require(rule: str, kept: bool) -> None:
     """Raise ValueError with the rule, unless it is kept."""
     if not kept:
         raise ValueError(rule)
+
+
+def require_buildable(*, px: int = 0, channels: int = 0, layers: int = 0, halvings: int = 0) -> None:
+    """Raise ValueError for numbers of which no network should be built."""
+    for name, value, most in (
+        ("side of images", px, MOST_PX),
+        ("number of channels", channels, MOST_CHANNELS),
+        ("number of layers", layers, MOST_LAYERS),
+        ("number of halvings", halvings, MOST_HALVINGS),
+    ):
+        require(f"the {name} is at most {most}", value <= most)
 
 
 def load(choice: str, bases: Mapping[str, T]) -> T:
@@ -116,12 +132,12 @@ def _typed(kind: Any, value: Any, name: str) -> Any:
     """`value` as the field `name` of type bool, int, float, str or a tuple of one of them holds it."""
     if typing.get_origin(kind) is tuple:
         if not isinstance(value, list | tuple):
-            raise ValueError(f"{name} is {value!r}, must be a list")
+            raise ValueError(f"{name} is {reprlib.repr(value)}, must be a list")
         return tuple(_typed(typing.get_args(kind)[0], entry, f"{name}[{place}]") for place, entry in enumerate(value))
     if kind is float:
         return _number(value, name)
     if type(value) is not kind:
-        raise ValueError(f"{name} is {value!r}, must be {_KINDS[kind]}")
+        raise ValueError(f"{name} is {reprlib.repr(value)}, must be {_KINDS[kind]}")
     return value
 
 
@@ -129,10 +145,10 @@ def _number(value: Any, name: str) -> float:
     """A finite number. Also of text, since YAML takes 2e-4 for text and only 2.0e-4 for a number."""
     try:
         number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
-        raise ValueError(f"{name} is {value!r}, must be {_KINDS[float]}")
+        raise ValueError(f"{name} is {reprlib.repr(value)}, must be {_KINDS[float]}")
     return number
 
 
@@ -141,7 +157,7 @@ _KINDS = {bool: "true or false", int: "a whole number", float: "a finite number"
 
 def _mapping(value: Any, name: str) -> dict[Any, Any]:
     if not isinstance(value, dict):
-        raise ValueError(f"{name or 'the whole'} is {value!r}, must be settings with their values")
+        raise ValueError(f"{name or 'the whole'} is {reprlib.repr(value)}, must be settings with their values")
     return value
 
 

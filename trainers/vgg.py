@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from motionshards.schemas.errors import ConfigError
-from motionshards.trainers.weights import plain_state, read
+from motionshards.trainers.weights import plain_state
+from motionshards.transforms.weight_file import read
 
 NONE = "none"
 RELU_N_1 = (1, 6, 11, 20, 29)

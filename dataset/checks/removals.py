@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from motionshards.dataset.checks.ledger import Plan
 from motionshards.dataset.checks.tables import UNREADABLE
 from motionshards.schemas.layout import INDEX, PLAN_DIR, REJECTIONS
 from motionshards.schemas.manifest import Manifest
 from motionshards.schemas.removal import Removal, is_placeholder, matching
+from motionshards.schemas.tables import open_parquet
 
 _WHO = ["key", "identity", "video"]
 
@@ -30,7 +30,8 @@ def check_removals(out: Path, manifest: Manifest, plan: Plan) -> Iterator[str]:
 
 def _left(path: Path, removals: tuple[Removal, ...]) -> list[str]:
     try:
-        rows = pq.read_table(path, columns=[*_WHO, *(["reason"] if path.name == REJECTIONS else [])])
+        with open_parquet(path) as file:
+            rows = file.read([*_WHO, *(["reason"] if path.name == REJECTIONS else [])])
         left = rows.filter(pa.array(matching(rows, removals))).to_pylist()
     except UNREADABLE:
         return []

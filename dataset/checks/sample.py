@@ -1,22 +1,20 @@
 """Is one sample what its row says? Frames decode, arrays have their shapes, and meta.json tells of the same clip."""
 
-import io
-import json
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
 from motionshards.dataset.checks.aus import check_action_units
-from motionshards.schemas.action_units import INTENSITIES
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.layout import AUS, LANDMARK_SCORES, LANDMARKS, META, frame_suffix
-from motionshards.schemas.tables import QUALITY
+from motionshards.schemas.members import array_member, meta_member
+
+T = TypeVar("T")
 
 _SAME_IN_META = ("key", "source", "split", "identity", "video", "source_frames")
-_OF_EACH_FRAME = ("span", "frame_index", "pts_s", "source_size_px", "content_px", "source_to_crop", *QUALITY)
 _OF_EACH_FACE = ("boxes_px", "box_scores")
 # The colour spaces of JPEG that have three channels; the others are Gray, CMYK and YCCK.
 _THREE_CHANNELS = ("YCbCr", "RGB")
@@ -42,16 +40,16 @@ def check_sample(members: Mapping[str, bytes], row: Mapping[str, Any], config: B
     for number in range(row["n_frames"]):
         suffix = frame_suffix(number)
         yield from (f"{suffix}: {fault}" for fault in _check_frame(members[suffix], config.size))
-    meta = _loaded(members[META], json.loads)
-    if not isinstance(meta, dict):
-        yield f"{META}: {meta if isinstance(meta, _Unreadable) else 'is no JSON object'}"
+    meta = _parsed(META, lambda: meta_member(members[META], row["n_frames"]))
+    if isinstance(meta, str):
+        yield f"{META}: {meta}"
         return
     wrong = list(_check_meta(meta, row, with_faces=config.landmarks != "none"))
     yield from (f"{META}: {fault}" for fault in wrong)
     if config.landmarks != "none":
         yield from _check_landmarks(members, row["n_frames"], None if wrong else _found(meta["boxes_px"]))
     if config.aus != "none":
-        intensity = _array(members[AUS], (row["n_frames"], len(INTENSITIES)))
+        intensity = _array(AUS, members[AUS], row["n_frames"])
         yield from [f"{AUS}: {intensity}"] if isinstance(intensity, str) else check_action_units(intensity, meta, row)
 
 
@@ -85,13 +83,8 @@ def _check_meta(meta: dict[str, Any], row: Mapping[str, Any], *, with_faces: boo
     for name in _SAME_IN_META:
         if meta.get(name) != row[name]:
             yield f"{name} is {meta.get(name)!r}, the index says {row[name]!r}"
-    for name in (*_OF_EACH_FRAME, *(_OF_EACH_FACE if with_faces else ())):
-        values = meta.get(name)
-        if not isinstance(values, list) or len(values) != row["n_frames"]:
-            yield f"{name} is not a list of {row['n_frames']}"
-    boxes = meta.get("boxes_px")
-    if with_faces and isinstance(boxes, list) and not all(isinstance(box, list) and len(box) == 4 for box in boxes):
-        yield "boxes_px holds something else than x0 y0 x1 y1"
+    if with_faces:
+        yield from (f"{name} is missing" for name in _OF_EACH_FACE if name not in meta)
 
 
 def _found(boxes: list[Any]) -> NDArray[np.bool_]:
@@ -101,7 +94,7 @@ def _found(boxes: list[Any]) -> NDArray[np.bool_]:
 
 def _check_landmarks(members: Mapping[str, bytes], frames: int, found: NDArray[np.bool_] | None) -> Iterator[str]:
     """Faults of both arrays. `found` is None where meta.json does not tell in which frames there is a face."""
-    points = _array(members[LANDMARKS], (frames, 68, 2))
+    points = _array(LANDMARKS, members[LANDMARKS], frames)
     if isinstance(points, str):
         yield f"{LANDMARKS}: {points}"
     elif found is not None:
@@ -110,28 +103,20 @@ def _check_landmarks(members: Mapping[str, bytes], frames: int, found: NDArray[n
             yield f"{LANDMARKS}: frame {number} has a face, but points that are not finite"
         for number in np.flatnonzero(~found & finite.any(axis=1)).tolist():
             yield f"{LANDMARKS}: frame {number} has points, but no face"
-    scores = _array(members[LANDMARK_SCORES], (frames, 68))
+    scores = _array(LANDMARK_SCORES, members[LANDMARK_SCORES], frames)
     if isinstance(scores, str):
         yield f"{LANDMARK_SCORES}: {scores}"
     elif not ((scores >= 0) & (scores <= 1)).all():
         yield f"{LANDMARK_SCORES}: holds values outside 0 to 1"
 
 
-def _array(content: bytes, shape: tuple[int, ...]) -> NDArray[np.float32] | str:
-    """The float32 array of a .npy file, or what is wrong with it."""
-    header = _loaded(content, _npy_header)
-    if isinstance(header, _Unreadable):
-        return header
-    found_shape, dtype = header
-    if dtype != np.float32 or found_shape != shape:  # before memory is taken for it
-        return f"is {dtype} {list(found_shape)}, must be float32 {list(shape)}"
-    array: NDArray[np.float32] | str = _loaded(content, lambda stored: np.load(io.BytesIO(stored), allow_pickle=False))
-    return array
+def _array(suffix: str, content: bytes, frames: int) -> NDArray[np.float32] | str:
+    return _parsed(suffix, lambda: array_member(suffix, content, frames))
 
 
-def _npy_header(content: bytes) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    stream = io.BytesIO(content)
-    if np.lib.format.read_magic(stream) != (1, 0):
-        raise ValueError("not of npy format 1.0")
-    shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
-    return shape, dtype
+def _parsed(suffix: str, parse: Callable[[], T]) -> T | str:
+    """A member as the readers parse it, or why it cannot be, without its name."""
+    try:
+        return parse()
+    except ValueError as error:
+        return str(error).removeprefix(suffix).removeprefix(":").strip()

@@ -6,9 +6,8 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,6 +20,7 @@ from motionshards.schemas.errors import DatasetError
 from motionshards.schemas.layout import INDEX, REJECTIONS, marker_path, tar_path
 from motionshards.schemas.manifest import ShardEntry
 from motionshards.schemas.marker import read_marker
+from motionshards.schemas.regular_file import open_regular
 from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
 from motionshards.schemas.tables import NEVER_NULL, NEVER_NULL_KEPT, planned_keys_of
 from motionshards.schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
@@ -157,9 +157,7 @@ def _check_tar(entry: ShardEntry, kept: pa.Table | None, out: Path, config: Buil
     if entry.sha256 is None:
         return [f"{path.relative_to(out)}: there is a tar, but no clip of this shard was kept"] if path.exists() else []
     try:
-        if path.exists() and not path.is_file():
-            return [f"{path.relative_to(out)}: is no regular file"]  # a FIFO would block
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             faults = _check_hash(stream, entry)
             if kept is not None:
                 faults += _check_content(stream, kept.select(_READ).to_pylist(), config, fast=fast)
@@ -168,15 +166,15 @@ def _check_tar(entry: ShardEntry, kept: pa.Table | None, out: Path, config: Buil
     return [f"{path.relative_to(out)}: {fault}" for fault in faults]
 
 
-def _check_hash(stream: BufferedReader, entry: ShardEntry) -> list[str]:
+def _check_hash(stream: BinaryIO, entry: ShardEntry) -> list[str]:
     size = os.fstat(stream.fileno()).st_size
     if size != entry.bytes:
         return [f"has {size} bytes, dataset.json says {entry.bytes}"]
-    found = hashlib.file_digest(stream, "sha256").hexdigest()
+    found = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]  # a BinaryIO of open() has readinto
     return [] if found == entry.sha256 else [f"sha256 is {found}, dataset.json says {entry.sha256}"]
 
 
-def _check_content(stream: BufferedReader, rows: list[dict[str, Any]], config: BuildConfig, *, fast: bool) -> list[str]:
+def _check_content(stream: BinaryIO, rows: list[dict[str, Any]], config: BuildConfig, *, fast: bool) -> list[str]:
     faults, damaged = _walk(stream, rows)
     for row in rows:
         wrong = list(check_row(row, config))
@@ -187,7 +185,7 @@ def _check_content(stream: BufferedReader, rows: list[dict[str, Any]], config: B
     return faults
 
 
-def _walk(stream: BufferedReader, rows: list[dict[str, Any]]) -> tuple[list[str], set[str]]:
+def _walk(stream: BinaryIO, rows: list[dict[str, Any]]) -> tuple[list[str], set[str]]:
     """Compare each member of the tar with the index; gives the faults, and the keys of clips that cannot be checked further."""
     left = {f"{row['key']}.{member['suffix']}": (row["key"], member) for row in rows for member in row["members"]}
     offsets = [member["offset"] for _, member in left.values()]
@@ -208,7 +206,7 @@ def _walk(stream: BufferedReader, rows: list[dict[str, Any]]) -> tuple[list[str]
     return faults, damaged | {key for key, _ in left.values()}
 
 
-def _headers(stream: BufferedReader) -> Iterator[tarfile.TarInfo]:
+def _headers(stream: BinaryIO) -> Iterator[tarfile.TarInfo]:
     """The headers of a tar as a build writes it. `TarFile` would read the extensions of others, which can be of any size.
 
     Raises:
@@ -228,14 +226,14 @@ def _headers(stream: BufferedReader) -> Iterator[tarfile.TarInfo]:
         offset = info.offset_data + info.size + -info.size % tarfile.BLOCKSIZE
 
 
-def _member_fault(stream: BufferedReader, info: tarfile.TarInfo, member: dict[str, Any]) -> str | None:
+def _member_fault(stream: BinaryIO, info: tarfile.TarInfo, member: dict[str, Any]) -> str | None:
     """What is wrong with a member; its content is read only where place and size are right."""
     if not info.isreg() or (info.offset_data, info.size) != (member["offset"], member["size"]):
         return f"lies at {info.offset_data} with {info.size} bytes, the index says {member['offset']} with {member['size']}"
     return None if _crc32(stream, info) == member["crc32"] else "crc32 is not that of the index: it is damaged"
 
 
-def _crc32(stream: BufferedReader, info: tarfile.TarInfo) -> int:
+def _crc32(stream: BinaryIO, info: tarfile.TarInfo) -> int:
     """Of a member's content, which can be of any size."""
     stream.seek(info.offset_data)
     found, left = 0, info.size

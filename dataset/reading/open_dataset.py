@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from motionshards.dataset.index import checked_rows
 from motionshards.dataset.reading.catalog import COLUMNS
@@ -62,7 +61,7 @@ class Opened:
             return
         source = Path(self.root) / INDEX if self._index is None else io.BytesIO(self._index)
         try:
-            with open_parquet(source) if isinstance(source, Path) else pq.ParquetFile(source) as file:
+            with open_parquet(source) as file:
                 check_columns(file.schema_arrow, INDEX)
                 for batch in file.iter_batches(_ROWS_AT_A_TIME, columns=list(COLUMNS)):
                     batch.validate(full=True)  # offsets and UTF-8, which parquet takes as they come

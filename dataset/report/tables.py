@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from motionshards.schemas.errors import DatasetError
-from motionshards.schemas.tables import completed
+from motionshards.schemas.tables import completed, open_parquet
 
 Rows = NDArray[np.int64]
 """int64 [n], numbers of rows in a table, counted from 0."""
@@ -50,7 +50,7 @@ def rows_at(path: Path, schema: pa.Schema, columns: Sequence[str], rows: Rows) -
 def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     """Failures of reading become a DatasetError."""
     try:
-        with pq.ParquetFile(path) as file:
+        with open_parquet(path) as file:
             yield file
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error

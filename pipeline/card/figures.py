@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from motionshards.schemas.layout import INDEX
-from motionshards.schemas.tables import QUALITY
+from motionshards.schemas.tables import QUALITY, open_parquet
 
 _MEASURES = ("duration_s", "width_px", "height_px", *QUALITY)
 _AT = (0.05, 0.5, 0.95)
@@ -57,7 +56,8 @@ class Figures:
 def read_figures(out: Path) -> Figures:
     """The figures of the index in OUT. Reads single columns: some 100 bytes a clip are held."""
     columns = ["split", "identity", "n_frames", *_MEASURES]
-    rows = pq.read_table(out / INDEX, columns=columns, read_dictionary=["split", "identity"])
+    with open_parquet(out / INDEX, read_dictionary=["split", "identity"]) as file:
+        rows = file.read(columns)
     per_identity = sorted(_counts(rows["identity"]), reverse=True)
     return Figures(
         spreads={name: spread for name in _MEASURES if (spread := _spread(rows[name])) is not None},

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from motionshards.pipeline.build import folder_of, job_of, open_data_set
 from motionshards.pipeline.clips.device import gpus
@@ -39,7 +38,7 @@ from motionshards.schemas.manifest import Manifest
 from motionshards.schemas.marker import read_marker
 from motionshards.schemas.output import refuse_strangers
 from motionshards.schemas.records import ShardUnit
-from motionshards.schemas.tables import PLAN, completed
+from motionshards.schemas.tables import PLAN, completed, open_parquet
 
 # The sample's shards lie in one folder, whatever the splits of its clips.
 _FOLDER = "train"
@@ -141,7 +140,7 @@ def _population(whole: Path, out: Path) -> Population:
     file = [np.full(len(unit), files[unit.plan], np.int64) for unit in left]
     splits = {split: number for number, split in enumerate(sorted({unit.split for unit in left}))}
     split = [np.full(len(unit), splits[unit.split], np.int64) for unit in left]
-    costs = {name: pq.read_table(whole / PLAN_DIR / name, columns=["cost"])["cost"].to_numpy() for name in files}
+    costs = {name: plan.read_plan(whole / PLAN_DIR / name, ["cost"])["cost"].to_numpy() for name in files}
     cost = [costs[unit.plan][unit.start : unit.stop].astype(np.float64) for unit in left]
     none = np.zeros(0, np.int64)
     return Population(
@@ -173,7 +172,7 @@ def _write_plan(part: Path, drawn: pa.Table, shards: int, seed: int) -> list[Sha
 
 def _rows(path: Path, places: I64) -> pa.Table:
     """Rows of a plan file by their ascending numbers; a million clips are never in memory at once."""
-    file, first, parts = pq.ParquetFile(path), 0, [PLAN.empty_table()]
+    file, first, parts = open_parquet(path), 0, [PLAN.empty_table()]
     for group in range(file.num_row_groups):
         count = file.metadata.row_group(group).num_rows
         here = places[(places >= first) & (places < first + count)] - first

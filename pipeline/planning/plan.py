@@ -133,7 +133,7 @@ def archives_of(rows: pa.Table) -> set[str]:
 
 def read_unit(out: Path, unit: ShardUnit) -> list[ClipSpec]:
     """The clips of a unit; reads only the row groups that hold them."""
-    file = pq.ParquetFile(out / PLAN_DIR / unit.plan, memory_map=True)
+    file = open_parquet(out / PLAN_DIR / unit.plan, memory_map=True)
     ends = np.cumsum([file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)])
     starts = np.concatenate([[0], ends[:-1]])
     groups = np.flatnonzero((starts < unit.stop) & (ends > unit.start))

@@ -248,6 +248,14 @@ def test_unusable_pictures_and_videos(animate: Animate, inputs: Path, tmp_path: 
     assert not [path for path in tmp_path.iterdir() if "out" in path.name]
 
 
+def test_the_best_frame_is_found_for_a_small_face_in_a_large_source(animate: Animate, tmp_path: Path) -> None:
+    large = np.full((720, 1280, 3), 110, np.uint8)
+    large[200:490, 500:790] = np.asarray(Image.fromarray(face()).resize((290, 290)))
+    Image.fromarray(large).save(tmp_path / "large.png")
+    status, out, _ = animate("--relative", "--best-frame", source=tmp_path / "large.png")
+    assert status == 0 and "counted from frame 4" in out
+
+
 def test_an_output_that_cannot_be_made_is_a_fault(animate: Animate, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a directory")
     status, _, err = animate(output=tmp_path / "file" / "out.mp4")

@@ -146,6 +146,15 @@ def test_what_cannot_be_measured_is_told_in_one_line(
     assert not out.exists()
 
 
+def test_an_occupied_directory_is_refused_before_the_checkpoint_is_read(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "thesis.tex").write_text("")
+    assert run(tmp_path / "absent.pt", data, tmp_path) == 2
+    assert "holds no evaluation (there is 'thesis.tex')" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
 def test_a_data_set_is_left_as_it_was(checkpoint: Path, data: Path, tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in data.rglob("*") if path.is_file()}
     assert run(checkpoint, data, tmp_path, "--landmarks", "none", "--limit", 1) == 0

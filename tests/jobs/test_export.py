@@ -114,6 +114,15 @@ def test_what_cannot_be_exported_is_told_in_one_line(
     assert not out.exists()
 
 
+def test_an_occupied_directory_is_refused_before_the_checkpoint_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "thesis.tex").write_text("")
+    assert run(tmp_path / "absent.pt", tmp_path) == 2
+    assert "holds no export (there is 'thesis.tex')" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
 def test_two_exports_into_one_directory_do_not_meet(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with only_writer(tmp_path):
         assert run(checkpoint, tmp_path) == 2

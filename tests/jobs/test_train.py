@@ -242,6 +242,17 @@ def test_what_cannot_be_done_is_told_in_a_line(
     assert (status, told in said, said.count("\n")) == (2, True, 1), said
 
 
+def test_an_occupied_directory_is_refused_before_the_data_is_read(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "thesis.tex").write_text("")
+    assert motionshards.jobs.train.main(order(tmp_path / "absent", config, run)) == 2
+    assert "holds no training run (there is 'thesis.tex')" in capsys.readouterr().err
+    assert [path.name for path in run.iterdir()] == ["thesis.tex"]
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA")
 def test_a_gpu_that_is_not_there_is_told(data: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert motionshards.jobs.train.main(order(data, config, tmp_path / "run", "--device", "cuda")) == 2

@@ -12,7 +12,7 @@ from motionshards.trainers.checkpoint import load_networks
 from motionshards.trainers.fomm.config import Config
 from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
 from motionshards.trainers.fomm.keypoints import KPDetector
-from motionshards.trainers.weights import read
+from motionshards.transforms.weight_file import read
 
 SMALL = """
 architecture:

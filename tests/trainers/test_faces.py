@@ -82,6 +82,16 @@ def test_a_small_face_in_a_large_image_is_found(frames: list[Picture], model: Fa
     assert alone is not None and np.abs(found - alone - (700, 100)).mean() < 0.03 * side
 
 
+def test_a_real_face_of_290_px_in_a_large_image_is_found(corpus: Path, model: FaceModel) -> None:
+    videos = sorted((corpus / "voxceleb2").rglob("*.mp4"))
+    frame = next(iter(Driving.at(videos[0]).frames(224)))
+    picture = np.full((720, 1280, 3), 110, np.uint8)
+    picture[300:590, 200:490] = cut_window(frame, (0, 0, 224, 224), 290)
+    found = find_landmarks(picture, model)
+    assert found is not None
+    assert (found.min(axis=0) > (190, 290)).all() and (found.max(axis=0) < (500, 600)).all()
+
+
 def test_a_picture_without_a_face_has_none(model: FaceModel) -> None:
     assert find_face(np.full((160, 160, 3), 90, np.uint8), model, 64) is None
     with pytest.raises(ConfigError, match="no face is found"):

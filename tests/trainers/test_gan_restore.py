@@ -12,7 +12,7 @@ from motionshards.trainers.ganimation.architecture import Architecture
 from motionshards.trainers.ganimation.config import Config
 from motionshards.trainers.ganimation.networks import Critic, Generator
 from motionshards.trainers.ganimation.restore import begin, restore
-from motionshards.trainers.weights import read
+from motionshards.transforms.weight_file import read
 
 SHAPE = Architecture(size=16, width=2, residuals=1)
 

@@ -2,6 +2,8 @@
 
 import io
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -69,9 +71,9 @@ def test_huge_images_pipes_and_programs_are_refused_before_they_are_decoded(tmp_
         assert str(told.value).isprintable()
 
 
-@pytest.mark.parametrize("trials", [60, pytest.param(4000, marks=pytest.mark.slow)])
-def test_mutated_files_are_read_or_refused_in_one_line(tmp_path: Path, trials: int) -> None:
-    random = np.random.default_rng(0)
+@pytest.mark.parametrize("trials", [20, pytest.param(1000, marks=pytest.mark.slow)])
+def test_mutated_files_are_read_or_refused_in_one_line(tmp_path: Path, trials: int, peak_kb: Callable[[], int]) -> None:
+    random, slowest = np.random.default_rng(0), 0.0
     image = Image.fromarray(random.integers(0, 256, (40, 40, 3), np.uint8))
     for form in ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP"):
         stored = io.BytesIO()
@@ -81,8 +83,12 @@ def test_mutated_files_are_read_or_refused_in_one_line(tmp_path: Path, trials: i
             for place in random.integers(0, min(len(content), 200), random.integers(1, 6)):
                 content[place] = random.integers(256)
             (tmp_path / "a").write_bytes(content)
+            start = time.process_time()
             try:
                 assert read_image(tmp_path / "a").size <= 3 * MOST_PX
             except ConfigError as error:
                 told = str(error)
                 assert told.isprintable()
+            slowest = max(slowest, time.process_time() - start)
+    # 64 megapixels of floats and their conversion
+    assert peak_kb() < 1_500_000 and slowest < 10

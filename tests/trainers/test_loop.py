@@ -17,7 +17,7 @@ from motionshards.schemas.errors import ConfigError, TrainingFailed
 from motionshards.trainers.checkpoint import LAST, Place, load_networks, resume
 from motionshards.trainers.log import Log
 from motionshards.trainers.loop import Run, train
-from motionshards.trainers.weights import read
+from motionshards.transforms.weight_file import read
 
 
 class OneNumber:

@@ -1,7 +1,9 @@
 """Checkpoints of other code and of nobody: what is usual loads, what is damaged is one line, in bounded memory."""
 
 import io
+import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from torch import nn
 
 from motionshards.schemas.errors import ConfigError
 from motionshards.trainers.checkpoint import load_networks
-from motionshards.trainers.weights import MOST_BEYOND_BYTES, read
+from motionshards.transforms.weight_file import MOST_BEYOND_BYTES, read
 
 
 def network() -> nn.Sequential:
@@ -120,18 +122,24 @@ def test_an_archive_that_unpacks_to_far_more_is_refused(tmp_path: Path) -> None:
     assert "unpacks to" in refused(tmp_path / "a.pt")
 
 
-@pytest.mark.parametrize("trials", [150, pytest.param(20_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("trials", [50, pytest.param(5000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("zipped", [True, False])
-def test_mutated_checkpoints_are_read_or_refused_in_one_line(tmp_path: Path, trials: int, zipped: bool) -> None:
+def test_mutated_checkpoints_are_read_or_refused_in_one_line(
+    tmp_path: Path, trials: int, zipped: bool, peak_kb: Callable[[], int]
+) -> None:
     random, stored, path = np.random.default_rng(0), io.BytesIO(), tmp_path / "a.pt"
+    slowest = 0.0
     torch.save({"g": {"a": torch.arange(99.0)}, "n": np.float64(1)}, stored, _use_new_zipfile_serialization=zipped)
     for _ in range(trials):
         content = bytearray(stored.getvalue())
         for place in random.integers(0, len(content), random.integers(1, 6)):
             content[place] = random.integers(256)
         path.write_bytes(content[: random.integers(1, len(content)) if random.random() < 0.1 else None])
+        start = time.process_time()
         try:
             load_networks({"n": 1, **read(path)}, {"g": nn.Identity()}, path)
         except ConfigError as error:
             told = str(error)
             assert told.isprintable()
+        slowest = max(slowest, time.process_time() - start)
+    assert peak_kb() < 300_000 and slowest < 5

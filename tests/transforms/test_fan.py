@@ -248,7 +248,7 @@ def test_other_files_under_the_names_are_refused(weight_files: Path, tmp_path: P
     with pytest.raises(ConfigError, match="does not hold the weights of sfd"):
         weights.load("sfd", tmp_path, torch.device("cpu"))
     (tmp_path / "s3fd-619a316812.pth").write_bytes(b"<html>")
-    with pytest.raises(ConfigError, match="does not hold the weights of sfd"):
+    with pytest.raises(ConfigError, match="cannot be read as a checkpoint"):
         weights.load("sfd", tmp_path, torch.device("cpu"))
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from motionshards.trainers.settings import require
+from motionshards.trainers.settings import require, require_buildable
 
 CHANNELS = 4
 """Of pictures: red, green, blue, alpha."""
@@ -27,6 +27,7 @@ class Architecture:
 
     def __post_init__(self) -> None:
         require("size, width, halvings and blocks are at least 1", min(self.size, self.width, self.halvings, self.blocks) >= 1)
+        require_buildable(px=self.size, channels=self.width, layers=self.blocks, halvings=self.halvings)
         # A norm needs more than one value a channel.
         least = 2 ** (self.halvings + 1)
         require(

@@ -1,6 +1,6 @@
 """Networks out of checkpoints of ours, which hold all three, and out of published files, which hold the weights of one each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,11 +8,12 @@ from typing import Any
 from torch import nn
 
 from motionshards.schemas.errors import ConfigError
-from motionshards.trainers.checkpoint import OURS, load_networks, stored_config
+from motionshards.trainers.checkpoint import OURS, load_networks, restored, stored_config
 from motionshards.trainers.face_rotator.architecture import Architecture
 from motionshards.trainers.face_rotator.config import Config
 from motionshards.trainers.face_rotator.networks import NAMES, is_trained, make_networks
-from motionshards.trainers.weights import networks_of, plain_state, read
+from motionshards.trainers.weights import networks_of, plain_state
+from motionshards.transforms.weight_file import read
 
 _TELLING = {
     "color_change.0.weight": "morpher",
@@ -40,7 +41,14 @@ def fill(content: Mapping[str, Any], networks: Mapping[str, nn.Module], path: Pa
     Raises:
         ConfigError: it holds none of them, or one of another architecture
     """
-    content = networks_of(content, networks)
+    named = _named(content, networks, path)
+    load_networks(named, {name: networks[name] for name in named}, path)
+    return list(named)
+
+
+def _named(content: Mapping[str, Any], networks: Collection[str], path: Path) -> dict[str, Any]:
+    """The states in a checkpoint of those networks that it holds. Raises ConfigError: of none."""
+    content = networks_of(content, dict.fromkeys(networks))
     named = {name: content[name] for name in networks if name in content}
     if not named:
         bare = plain_state(content)
@@ -49,8 +57,7 @@ def fill(content: Mapping[str, Any], networks: Mapping[str, nn.Module], path: Pa
         keys = sorted(map(str, content))
         more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
         raise ConfigError(f"{path} has none of {', '.join(NAMES)}; it has {', '.join(keys[:_SHOWN])}{more}")
-    load_networks(named, {name: networks[name] for name in named}, path)
-    return list(named)
+    return named
 
 
 def restore(paths: Sequence[Path]) -> Restored:
@@ -64,6 +71,15 @@ def restore(paths: Sequence[Path]) -> Restored:
     architecture = ours[0].architecture if ours else Architecture()
     networks: dict[str, nn.Module] = {}
     for path, content in contents.items():
-        made = make_networks(architecture)
-        networks |= {name: made[name].eval() for name in fill(content, made, path) if is_trained(made[name])}
+        made = _restored(content, architecture, path)
+        networks |= {name: network.eval() for name, network in made.items() if is_trained(network)}
     return Restored(architecture, networks, matte=not ours)
+
+
+def _restored(content: Mapping[str, Any], architecture: Architecture, path: Path) -> dict[str, nn.Module]:
+    named = _named(content, NAMES, path)
+
+    def make() -> dict[str, nn.Module]:
+        return {name: network for name, network in make_networks(architecture).items() if name in named}
+
+    return restored(named, make, path)

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from motionshards.trainers.settings import require
+from motionshards.trainers.settings import MOST_LAYERS, require, require_buildable
+
+_MOST_CHANNELS = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +68,7 @@ class GeneratorConfig:
     def __post_init__(self) -> None:
         _require_widths(self.block_expansion, self.max_features, self.down_blocks)
         require("bottleneck_blocks is not negative", self.bottleneck_blocks >= 0)
+        require_buildable(layers=self.bottleneck_blocks)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,6 +118,8 @@ class Architecture:
 
     def __post_init__(self) -> None:
         require("channels and keypoints are at least 1", min(self.channels, self.keypoints) >= 1)
+        require_buildable(px=self.size, channels=self.keypoints)
+        require(f"channels are at most {_MOST_CHANNELS}", self.channels <= _MOST_CHANNELS)
         for name, network in (("detector", self.detector), ("dense_motion", self.dense_motion)):
             step = round(1 / network.scale) * 2**network.blocks
             require(f"size is a multiple of {step}, for scale and blocks of {name}", self.size > 0 and self.size % step == 0)
@@ -127,11 +132,13 @@ def require_scales(scales: tuple[float, ...]) -> None:
     require(
         "scales are 1 over whole numbers, each once", all(map(_is_unit_fraction, scales)) and len({*scales}) == len(scales) > 0
     )
+    require_buildable(layers=len(scales))
 
 
 def _is_unit_fraction(scale: float) -> bool:
-    return 0 < scale <= 1 and 1 / scale == round(1 / scale)
+    return 1 / MOST_LAYERS <= scale <= 1 and 1 / scale == round(1 / scale)
 
 
 def _require_widths(expansion: int, most: int, blocks: int) -> None:
     require("block_expansion, max_features and blocks are at least 1", min(expansion, most, blocks) >= 1)
+    require_buildable(channels=max(expansion, most), halvings=blocks)

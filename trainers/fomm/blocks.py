@@ -118,7 +118,8 @@ class AntiAliasDown(nn.Module):
         self.step = round(1 / scale)
         sigma = (self.step - 1) / 2
         self.padding = round(4 * sigma)
-        offsets = torch.arange(-self.padding, self.padding + 1, dtype=torch.float32)
+        # On torch's meta device, where networks are built to compare shapes, arange imports the compiler: three seconds.
+        offsets = torch.arange(-self.padding, self.padding + 1, dtype=torch.float32, device="cpu")
         profile = torch.exp(-(offsets**2) / (2 * sigma**2))
         kernel = profile[:, None] * profile
         self.register_buffer("weight", (kernel / kernel.sum()).expand(channels, 1, -1, -1).clone())

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from motionshards.trainers import settings
-from motionshards.trainers.checkpoint import load_networks, stored_config
+from motionshards.trainers.checkpoint import restored, stored_config
 from motionshards.trainers.fomm.config import CONFIGS, Config
 from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
 from motionshards.trainers.fomm.keypoints import KPDetector
-from motionshards.trainers.weights import read
+from motionshards.transforms.weight_file import read
 
 
 def restore(path: Path, choice: str | None = None) -> tuple[Config, KPDetector, OcclusionAwareGenerator]:
@@ -20,6 +20,7 @@ def restore(path: Path, choice: str | None = None) -> tuple[Config, KPDetector, 
     """
     content = read(path)
     config = settings.load(choice, CONFIGS) if choice is not None else stored_config(content, path, "fomm", Config)
-    detector, generator = KPDetector(config.architecture), OcclusionAwareGenerator(config.architecture)
-    load_networks(content, {"kp_detector": detector, "generator": generator}, path)
+    shape = config.architecture
+    detector = restored(content, lambda: {"kp_detector": KPDetector(shape)}, path)["kp_detector"]
+    generator = restored(content, lambda: {"generator": OcclusionAwareGenerator(shape)}, path)["generator"]
     return config, detector.eval(), generator.eval()

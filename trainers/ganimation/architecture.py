@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from motionshards.schemas.action_units import INTENSITIES
-from motionshards.trainers.settings import require
+from motionshards.trainers.settings import require, require_buildable
 
 AUS = len(INTENSITIES)
 _MOST_HALVINGS = 6
@@ -25,6 +25,7 @@ class Architecture:
     def __post_init__(self) -> None:
         require("width is at least 1 and residuals are not negative", self.width >= 1 and self.residuals >= 0)
         require("size is at least 8", self.size >= 8)
+        require_buildable(px=self.size, channels=self.width, layers=self.residuals)
         step = max(4, 2**self.halvings)
         require(f"size is a multiple of {step}, for the networks' halvings", self.size % step == 0)
 

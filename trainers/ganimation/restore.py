@@ -13,10 +13,11 @@ from torch import nn
 
 from motionshards.schemas.errors import ConfigError
 from motionshards.trainers import settings
-from motionshards.trainers.checkpoint import load_networks, stored_config
+from motionshards.trainers.checkpoint import load_networks, restored, stored_config
 from motionshards.trainers.ganimation.config import CONFIGS, Config
 from motionshards.trainers.ganimation.networks import Generator
-from motionshards.trainers.weights import networks_of, plain_state, read
+from motionshards.trainers.weights import networks_of, plain_state
+from motionshards.transforms.weight_file import read
 
 GENERATOR, CRITIC = "G", "D"
 _UNUSED = ("running_mean", "running_var", "num_batches_tracked")
@@ -65,9 +66,8 @@ def restore(path: Path, choice: str | None = None) -> tuple[Config, Generator]:
     """
     content = read(path)
     config = settings.load(choice, CONFIGS) if choice is not None else stored_config(content, path, "ganimation", Config)
-    generator = Generator(config.architecture)
-    load_networks(states(content, path), {GENERATOR: generator}, path)
-    return config, generator.eval()
+    made = restored(states(content, path), lambda: {GENERATOR: Generator(config.architecture)}, path)
+    return config, made[GENERATOR].eval()
 
 
 def _cleaned(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from motionshards.trainers.settings import require
+from motionshards.trainers.settings import require, require_buildable
 
 _WIDEST = 8
 _LEAST_HALVINGS = 4
@@ -31,6 +31,7 @@ class Architecture:
         require("width is a multiple of 4", self.width >= 4 and self.width % 4 == 0)
         require(f"halvings are at least {_LEAST_HALVINGS}", self.halvings >= _LEAST_HALVINGS)
         require("residuals are not negative", self.residuals >= 0)
+        require_buildable(px=self.size, channels=self.width, layers=self.residuals, halvings=self.halvings)
         step = 2**self.halvings
         # Borders are mirrored and statistics taken at the smallest size, for which a single pixel is too few.
         require(

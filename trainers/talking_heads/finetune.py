@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim import Adam
 
 from motionshards.trainers import settings
-from motionshards.trainers.checkpoint import load_networks, stored_config
+from motionshards.trainers.checkpoint import restored, stored_config
 from motionshards.trainers.parallel import update
 from motionshards.trainers.talking_heads.config import CONFIGS, Config, TrainingConfig
 from motionshards.trainers.talking_heads.discriminator import Discriminator
@@ -22,7 +22,8 @@ from motionshards.trainers.talking_heads.episodes import Goals
 from motionshards.trainers.talking_heads.generator import Generator
 from motionshards.trainers.talking_heads.losses import PictureLoss, hinge_loss
 from motionshards.trainers.talking_heads.person import Person
-from motionshards.trainers.weights import read
+from motionshards.trainers.weights import networks_of, plain_state
+from motionshards.transforms.weight_file import read
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,17 +50,16 @@ def restore(path: Path, choice: str | None, device: torch.device) -> Trained:
     content = read(path)
     config = settings.load(choice, CONFIGS) if choice is not None else stored_config(content, path, "talking_heads", Config)
     shape = config.architecture
-    trained = Trained(
-        config=config, embedder=Embedder(shape), generator=Generator(shape), discriminator=Discriminator(shape, videos=1)
-    )
-    judge = content.get("D_state_dict")
+    content = networks_of(content, dict.fromkeys(("E_state_dict", "G_state_dict", "D_state_dict")))
+    judge = plain_state(content.get("D_state_dict"))
     if isinstance(judge, Mapping):
-        content = {**content, "D_state_dict": {**judge, "W": trained.discriminator.W}}
-    networks = {"E": trained.embedder, "G": trained.generator, "D": trained.discriminator}
-    load_networks(content, {f"{name}_state_dict": network for name, network in networks.items()}, path)
-    for network in networks.values():
-        network.to(device)
-    return trained
+        content = {**content, "D_state_dict": {**judge, "W": torch.zeros(shape.embedding, 1)}}
+    embedder = restored(content, lambda: {"E_state_dict": Embedder(shape)}, path)["E_state_dict"]
+    generator = restored(content, lambda: {"G_state_dict": Generator(shape)}, path)["G_state_dict"]
+    discriminator = restored(content, lambda: {"D_state_dict": Discriminator(shape, videos=1)}, path)["D_state_dict"]
+    return Trained(
+        config=config, embedder=embedder.to(device), generator=generator.to(device), discriminator=discriminator.to(device)
+    )
 
 
 @torch.no_grad()

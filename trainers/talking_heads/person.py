@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from motionshards.schemas.atomic import replacing
 from motionshards.schemas.errors import ConfigError
-from motionshards.trainers.checkpoint import OURS, load_networks, stored_config
+from motionshards.trainers.checkpoint import OURS, restored, stored_config
 from motionshards.trainers.talking_heads.config import Config
 from motionshards.trainers.talking_heads.generator import Generator
 from motionshards.trainers.talking_heads.videos import VIDEOS
-from motionshards.trainers.weights import read
+from motionshards.transforms.weight_file import read
 
 _PERSON, _LANDMARKS = "person", "landmarks"
 _VERSION = 1
@@ -78,7 +78,10 @@ def load_person(path: Path) -> Acquainted:
     if _PERSON not in content or _LANDMARKS not in content:
         raise ConfigError(f"{path} holds no person: jobs.finetune makes one of a training's checkpoint")
     config = stored_config(content, path, "talking_heads", Config)
-    generator = Generator(config.architecture)
-    person = Person(generator, torch.zeros(1, generator.styles))
-    load_networks(content, {_PERSON: person}, path)
+
+    def make() -> dict[str, Person]:
+        generator = Generator(config.architecture)
+        return {_PERSON: Person(generator, torch.zeros(1, generator.styles))}
+
+    person = restored(content, make, path)[_PERSON]
     return Acquainted(config=config, person=person.eval(), landmarks_px=content[_LANDMARKS])

@@ -10,12 +10,12 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
-from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.errors import ConfigError, one_line
+from motionshards.transforms.weight_file import read
 
 _FROM = "https://www.adrianbulat.com/downloads/python-fan/"
 
@@ -84,10 +84,9 @@ def load(name: str, directory: Path | None, device: torch.device) -> nn.Module:
     with torch.random.fork_rng(devices=[]):  # modules draw their first weights, which are then overwritten
         network = NETWORKS[name].make()
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        network.load_state_dict(state)
-    except Exception as error:  # torch raises whatever its many file formats lead it to
-        raise ConfigError(f"{path} does not hold the weights of {name}: {str(error).splitlines()[0]}") from error
+        network.load_state_dict(read(path))
+    except RuntimeError as error:
+        raise ConfigError(f"{path} does not hold the weights of {name}: {one_line(error)}") from error
     for parameter in network.parameters():
         parameter.requires_grad = False
     return network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]

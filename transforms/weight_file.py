@@ -1,0 +1,107 @@
+"""Weight files that anyone may have written: read in bounded memory, and refused in one line.
+
+They are read with `weights_only=True`: a file from elsewhere can hold tensors and plain values and can do nothing.
+
+MOST_BEYOND_BYTES: so much larger than the file may its parts be once unpacked; torch itself does not compress them
+"""
+
+import mmap
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+
+from motionshards.schemas.errors import ConfigError, one_line
+from motionshards.schemas.regular_file import open_regular
+
+MOST_BEYOND_BYTES = 1 << 28
+_SCALARS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")
+# `bytearray(10**12)` is what torch's unpickler calls if a file says so; no state of a network holds one.
+_ALLOCATES = b"bytearray\n"
+
+
+class _ScalarType:
+    """Stands for `numpy.dtype` while a file is read: takes the types of numbers, and lets no file reach numpy's own parser."""
+
+    def __init__(self, code: str, *_: object) -> None:
+        if code not in _SCALARS:
+            raise ValueError(f"numpy scalars of type {code!r} are not read")
+        self.code, self.order = code, "<"
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.order = ">" if state[1] == ">" else "<"
+
+
+def _scalar(kind: _ScalarType, content: bytes) -> Any:
+    """Stands for numpy's constructor of scalars; gives the plain Python number."""
+    return np.frombuffer(content, kind.order + kind.code, count=1)[0].item()
+
+
+_ALLOWED: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    _ScalarType,
+    (_ScalarType, "numpy.dtype"),
+    (_scalar, "numpy._core.multiarray.scalar"),
+    (_scalar, "numpy.core.multiarray.scalar"),
+]
+
+
+def read(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """The content of a file of `torch.save`, zip or legacy; numpy scalars become plain numbers.
+
+    Raises:
+        ConfigError: there is none, it is damaged, or it holds more than tensors and plain values
+    """
+    try:
+        with open_regular(path) as stream:
+            size = stream.seek(0, 2)
+            _check_parts(stream, size)
+            stream.seek(0)
+            with torch.serialization.safe_globals(_ALLOWED), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of odd protocols; what comes of them is reported
+                content = torch.load(stream, map_location=device, weights_only=True)
+            if (held := stored_bytes(content)) > size + MOST_BEYOND_BYTES:
+                raise ValueError(f"its tensors declare {held:,} bytes, and it has {size:,}")
+    except FileNotFoundError as error:
+        raise ConfigError(f"there is no checkpoint {path}") from error
+    except Exception as error:  # torch's unpickler raises whatever comes of bytes that are no pickle
+        raise ConfigError(f"{path} cannot be read as a checkpoint: {one_line(error)}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} is no checkpoint: it holds a {type(content).__name__}")
+    return {str(name): value for name, value in content.items()}
+
+
+def _check_parts(stream: BinaryIO, size: int) -> None:
+    """Raise ValueError for a file that would unpack, or allocate, far more than its own size."""
+    if not zipfile.is_zipfile(stream):
+        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            allocates = content.find(_ALLOCATES) >= 0
+    else:
+        with zipfile.ZipFile(stream) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+            if unpacked > size + MOST_BEYOND_BYTES:
+                raise ValueError(f"it unpacks to {unpacked:,} bytes, and has {size:,}")
+            allocates = any(_ALLOCATES in archive.read(name) for name in archive.namelist() if name.endswith("data.pkl"))
+    if allocates:
+        raise ValueError("it holds a bytearray")
+
+
+def stored_bytes(content: Any) -> int:
+    """Bytes of the memory behind all tensors in nested dicts, lists and tuples; what tensors share counts once."""
+    storages: dict[int, int] = {}
+    seen: set[int] = set()
+    left = [content]
+    while left:
+        value = left.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, torch.Tensor) and value.layout == torch.strided:
+            storage = value.untyped_storage()
+            storages[storage._cdata] = storage.nbytes()
+        elif isinstance(value, (dict, list, tuple)):
+            left += value.values() if isinstance(value, dict) else value
+    return sum(storages.values())
