@@ -65,7 +65,7 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
     world: rank and world size; by default those of torch's process group or, before that is initialised, of RANK and WORLD_SIZE
     fetch: `"shards"` downloads and caches whole shards; `"members"` requests only the needed members, without caching (better
         when a filter keeps few clips)
-    cache, cache_bytes: directory for downloaded shards, shared by all processes of a machine (~/.cache/motionshards), and its limit
+    cache, cache_bytes: directory for downloaded shards, shared by all processes of a machine, and its limit
     retry: how network reads are retried
     storage_options: credentials and options of the store, see `dataset.storage.remote.Remote`
 
