@@ -106,4 +106,14 @@ def device(value: Any) -> torch.device:
         raise ConfigError(f"device is {value!r}, and CUDA is not available here")
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise ConfigError(f"device is {value!r}, and this machine has {torch.cuda.device_count()} CUDA devices")
+    if chosen.type not in ("cpu", "cuda"):
+        _check_present(chosen, value)
     return chosen
+
+
+def _check_present(chosen: torch.device, value: Any) -> None:
+    """Raises ConfigError: torch knows the kind of device, and no data can be moved to and from it here."""
+    try:
+        torch.empty(1, device=chosen).cpu()
+    except (RuntimeError, AssertionError, ImportError):  # which of them depends on the backend
+        raise ConfigError(f"device is {value!r}, which is not available here") from None

@@ -89,7 +89,8 @@ def _parse(parser: OneLineParser, given: list[str]) -> tuple[argparse.Namespace,
     if foreign:
         parser.error(f"{foreign[0]} does not go with an addition: the data set has its own")
     if unknown and (options.runner in (LOCAL, DASK) or unknown_to_beam(unknown)):
-        parser.error(f"{parser.unknown(unknown)} Options of Apache Beam go after --")
+        told = parser.unknown(unknown)
+        parser.error(f"{told}{'' if told.endswith('?') else '.'} Options of Apache Beam go after --")
     return options, unknown + beam
 
 

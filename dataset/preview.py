@@ -136,7 +136,7 @@ def _sheet(data: Dataset, rows: Sequence[dict[str, Any]], options: argparse.Name
     tops = np.cumsum([0, *(look.height(row["n_frames"]) for row in rows)]).tolist()
     if tops[-1] > _TALLEST_PX or tops[-1] * look.width > _MOST_PX:
         raise ConfigError(f"a sheet of {look.width}x{tops[-1]} px is too large: ask for fewer clips, or a smaller --frame-px")
-    sources = Sources.found(options.input, data.manifest.input)
+    sources = Sources.found(options.input, data.manifest.input, data.manifest.config.hdr)
     sheet = Image.new("RGB", (look.width, tops[-1]), BACKGROUND)
     for top, row in zip(tops[:-1], rows, strict=True):
         sheet.paste(draw_block(row, data.read(row), sources, look), (0, top))

@@ -139,7 +139,7 @@ def _crop_in_source(row: dict[str, Any], sample: Sample, number: int, sources: S
         raise ClipRejected("unreadable", sources.missing)
     meta = sample.meta
     place = (meta["span"][number], meta["frame_index"][number])
-    (shown,) = source_frames(sources.root, row["spans"], [place], max(room))
+    (shown,) = source_frames(sources.root, row["spans"], [place], max(room), sources.hdr)
     to_shown = source_to_shown(meta["source_size_px"][number], shown)
     affine = meta["source_to_crop"][number]
     corners = overlay.crop_corners(affine, sample.frames.shape[1]) @ to_shown[:, :2].T + to_shown[:, 2]

@@ -33,16 +33,17 @@ _TIMEOUT_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where the videos of a data set lie; where root is None, `missing` says why."""
+    """Where the videos of a data set lie, and how their HDR is shown; where root is None, `missing` says why."""
 
     root: Root | None
     missing: str = ""
+    hdr: str = "tonemap"
 
     @classmethod
-    def found(cls, given: str | None, recorded: str) -> "Sources":
+    def found(cls, given: str | None, recorded: str, hdr: str = "tonemap") -> "Sources":
         """Those of --input, else those that dataset.json names. Raises ConfigError: what was given is not there."""
         try:
-            return cls(_root(given or recorded))
+            return cls(_root(given or recorded), hdr=hdr)
         except ConfigError as error:
             if given:
                 raise ConfigError(f"--input {error}") from error
@@ -60,7 +61,7 @@ def _root(place: str) -> Root:
 
 
 def source_frames(
-    root: Root, spans: Sequence[Mapping[str, Any]], wanted: Sequence[tuple[int, int]], longest_px: int
+    root: Root, spans: Sequence[Mapping[str, Any]], wanted: Sequence[tuple[int, int]], longest_px: int, hdr: str = "tonemap"
 ) -> list[Picture]:
     """Frames of a clip as its videos show them, whole and upright, in the order of `wanted`.
 
@@ -69,6 +70,7 @@ def source_frames(
         spans: `spans` of a row of the index
         wanted: (number of the span, number of the frame in its file), as `span` and `frame_index` of meta.json have them
         longest_px: pictures are scaled down until their longer side is at most this; smaller ones stay as they are
+        hdr: `tonemap` or `keep`, as the data set was built
 
     Raises:
         ClipRejected: a video cannot be read, or has no such frame; `reason` and `detail` say why
@@ -79,7 +81,7 @@ def source_frames(
         asked = list(group)
         with _opened(spans[asked[0][0]], root) as file:
             numbers = sorted({index for _, index in asked})
-            pictures = dict(zip(numbers, _frames(file, numbers, longest_px), strict=True))
+            pictures = dict(zip(numbers, _frames(file, numbers, longest_px, hdr), strict=True))
         found |= {one: pictures[one[1]] for one in asked}
     return [found[one] for one in wanted]
 
@@ -120,21 +122,21 @@ def _opened(row: Mapping[str, Any], root: Root) -> Iterator[Media]:
         yield file
 
 
-def _frames(file: Media, numbers: list[int], longest_px: int) -> list[Picture]:
+def _frames(file: Media, numbers: list[int], longest_px: int, hdr: str = "tonemap") -> list[Picture]:
     """Frames by their number, ascending; those of the packets where the decoder agrees with them, as a build does it."""
     try:
-        return _decoded(file, timeline_from_packets(file, _TIMEOUT_S), numbers, longest_px)
+        return _decoded(file, timeline_from_packets(file, _TIMEOUT_S), numbers, longest_px, hdr)
     except ClipRejected as lost:
         if lost.reason != "frame_mismatch":
             raise
-    return _decoded(file, timeline_by_decoding(file, _TIMEOUT_S), numbers, longest_px)
+    return _decoded(file, timeline_by_decoding(file, _TIMEOUT_S), numbers, longest_px, hdr)
 
 
-def _decoded(file: Media, line: Timeline, numbers: list[int], longest_px: int) -> list[Picture]:
+def _decoded(file: Media, line: Timeline, numbers: list[int], longest_px: int, hdr: str) -> list[Picture]:
     if not 0 <= numbers[0] <= numbers[-1] < len(line.raw_s):
         raise ClipRejected("frame_mismatch", f"there are {len(line.raw_s)} frames, asked for {numbers[0]} to {numbers[-1]}")
     size = min(longest_px, max(line.size_px))
-    frames = decode(file, line, np.array(numbers, np.int64), size, "pad", _TIMEOUT_S)
+    frames = decode(file, line, np.array(numbers, np.int64), size, "pad", _TIMEOUT_S, hdr=hdr)
     boxes = frames.content_px.tolist()
     return [rgb[y0:y1, x0:x1].copy() for rgb, (x0, y0, x1, y1) in zip(frames.rgb, boxes, strict=True)]
 

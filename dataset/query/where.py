@@ -174,7 +174,7 @@ class _Reading:
 
     def _no_column(self, node: ast.Name) -> NoReturn:
         scalar = node.id.removeprefix("frame_")
-        near = [scalar] if scalar in self._types else [name for name in self._types if name.startswith(f"{node.id}_")]
+        near = sorted((name for name in self._types if f"{name}_".startswith(f"{scalar}_")), key=len)
         near = near or difflib.get_close_matches(node.id[:_SHOWN], self._types, 1, cutoff=0.65)
         meant = f"; did you mean {near[0]}?" if near else ""
         if node.id in self._schema.names:

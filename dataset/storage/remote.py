@@ -37,7 +37,9 @@ def is_url(where: str) -> bool:
 
 
 def shown(url: str) -> str:
-    """A URL as people may see it: without user, password, query and fragment."""
+    """A URL as people may see it, without user, password, query and fragment; paths as they are."""
+    if "://" not in url:
+        return url
     scheme, _, rest = url.partition("://")
     host, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"

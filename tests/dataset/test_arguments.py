@@ -60,6 +60,7 @@ def test_a_wrong_argument_of_a_stream_is_reported_in_one_line(data: Path, wrong:
 @pytest.mark.parametrize(
     ("wrong", "expected"),
     [
+        ({"device": "meta"}, "device is 'meta', which is not available here"),
         ({"device": "gpu"}, "device must be a torch device such as 'cpu', 'cuda' or 'cuda:1', not 'gpu'"),
         ({"device": None}, "device must be a torch device"),
         ({"processes": -1}, "processes must be an integer of at least 1, not -1"),

@@ -17,7 +17,10 @@ from motionshards.dataset.drawing.source_frames import Sources, middle_frame, so
 from motionshards.dataset.index import Dataset
 from motionshards.schemas.errors import ClipRejected, ConfigError, StoreFailed
 from motionshards.schemas.layout import path_to_uri
+from motionshards.transforms.extract.decode import decode
 from motionshards.transforms.extract.ffmpeg import ffmpeg_path
+from motionshards.transforms.extract.media import Media
+from motionshards.transforms.extract.timeline import timeline_from_packets
 
 MakeVideo = Callable[..., Path]
 FAST = ["--landmarks", "none", "--quiet", "--workers", "1"]
@@ -160,6 +163,18 @@ def test_pixels_that_are_not_square_are_shown_as_they_are_meant(make_video: Make
     (picture,) = source_frames(path.parent, [span_of(path)], [(0, 0)], 96)
     assert picture.shape == (32, 96, 3)
     np.testing.assert_allclose(source_to_shown((96, 64), picture) @ [95.5, 63.5, 1], [95.5, 31.5])
+
+
+def test_hdr_is_shown_as_the_data_set_keeps_it(make_video: MakeVideo) -> None:
+    tags = "setparams=colorspace=bt2020nc:color_primaries=bt2020:color_trc=smpte2084:range=tv"
+    bars = "smptehdbars=size=96x64:rate=10:duration=1,format=yuv420p10le"
+    path = make_video("pq.mkv", "-vf", tags, "-c:v", "ffv1", source=bars)
+    shown = {hdr: source_frames(path.parent, [span_of(path)], [(0, 4)], 96, hdr)[0] for hdr in ("tonemap", "keep")}
+    line = timeline_from_packets(Media.at(path), 60)
+    for hdr, picture in shown.items():
+        expected = decode(Media.at(path), line, np.array([4]), 96, "pad", 60, hdr=hdr).rgb[0, 16:-16]
+        np.testing.assert_array_equal(picture, expected)
+    assert np.abs(shown["tonemap"].astype(int) - shown["keep"]).mean() > 10
 
 
 @pytest.mark.parametrize("number", [-1, 50, 10**9])

@@ -49,7 +49,7 @@ def test_a_stream_ends_at_the_next_epoch_after_a_removal(built: Path, tmp_path: 
         assert len(first + seen(iterator)) == 8, "the epoch at hand ends with the files that it has open"
         for _ in range(2):
             with pytest.raises(
-                DatasetError, match=r"has changed since this stream was opened: 1 of its \d shards were rewritten"
+                DatasetError, match=rf"{data} has changed since this stream was opened: 1 of its \d shards were rewritten"
             ):
                 next(iter(batches))  # type: ignore[call-overload]
     assert key not in {found for found, _, _ in seen(stream_of(data))}
