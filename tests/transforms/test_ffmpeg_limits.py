@@ -1,7 +1,9 @@
 """What a file can cost: memory, time and log are bounded, whatever it promises."""
 
 import struct
+import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 
 from motionshards.schemas.errors import ClipRejected
 from motionshards.transforms.extract.decode import decode
-from motionshards.transforms.extract.ffmpeg import Running, run_ffmpeg
+from motionshards.transforms.extract.ffmpeg import Running, about_ffmpeg, run_ffmpeg
 from motionshards.transforms.extract.frame_log import FrameLog, check_count
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.stream import stream
@@ -138,6 +140,47 @@ def test_what_reads_the_log_can_end_the_process(monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(ClipRejected, match="now"):
             running.result()
     assert time.monotonic() - begun < 30
+
+
+def test_no_memory_for_the_log_is_no_memory_and_not_a_slow_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who reads the log of ffmpeg may not leave it waiting: that would look like a time-out of the clip."""
+
+    class Exhausted(Running):
+        def _keep(self, line: bytes) -> None:
+            raise MemoryError
+
+    monkeypatch.setattr("motionshards.transforms.extract.ffmpeg.command", lambda arguments: [sys.executable, *arguments])
+    program = "import sys\nwhile True: print('x' * 1000, file=sys.stderr)"
+    with Exhausted(["-c", program], 60) as running:
+        assert list(running.chunks()) == []
+        with pytest.raises(MemoryError):
+            running.result()
+
+
+def test_no_memory_for_a_thread_is_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(MemoryError):
+        run_ffmpeg(["-version"], 60)
+
+
+@pytest.mark.parametrize(("kills", "answers"), [(1, True), (2, False)])
+def test_an_ffmpeg_that_is_killed_is_asked_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kills: int, answers: bool
+) -> None:
+    program = tmp_path / "ffmpeg"
+    program.write_text(
+        f"#!/bin/sh\necho x >> {tmp_path}/asked\n[ $(wc -l < {tmp_path}/asked) -gt {kills} ] || kill -9 $$\necho yes\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setattr("motionshards.transforms.extract.ffmpeg.ffmpeg_path", lambda: str(program))
+    if answers:
+        assert about_ffmpeg("-version") == "yes\n"
+    else:
+        with pytest.raises(subprocess.CalledProcessError):
+            about_ffmpeg("-version")
 
 
 def test_a_window_too_large_to_be_padded_is_no_decoding(tmp_path: Path) -> None:

@@ -68,8 +68,17 @@ def ffmpeg_path() -> str:
 @functools.cache
 def ffmpeg_version() -> str:
     """The version word of the first line of `ffmpeg -version`, which decides what decoded bytes are."""
-    done = subprocess.run([ffmpeg_path(), "-version"], capture_output=True, text=True, check=True)
-    return done.stdout.split()[2]
+    return about_ffmpeg("-version").split()[2]
+
+
+def about_ffmpeg(*question: str) -> str:
+    """What ffmpeg prints about itself. One that was killed is asked again: under memory pressure the kernel kills any process."""
+    for last in (False, True):
+        done = subprocess.run([ffmpeg_path(), "-hide_banner", *question], capture_output=True, text=True, check=False)
+        if done.returncode == 0 or last or done.returncode > 0:
+            break
+    done.check_returncode()
+    return done.stdout
 
 
 def safe_input_options() -> dict[str, str | int]:
@@ -127,7 +136,12 @@ class Running:
         # Set from outside: a function that runs in the child before exec is not safe beside threads.
         resource.prlimit(self.process.pid, resource.RLIMIT_DATA, _lowered(resource.RLIMIT_DATA, memory_bytes))
         self._log = threading.Thread(target=self._read_log, daemon=True)
-        self._log.start()
+        try:
+            self._log.start()
+        except RuntimeError as error:  # how Python reports that there is no memory for a thread
+            self.process.kill()
+            self.process.wait()
+            raise MemoryError("no memory for a thread that reads ffmpeg's log") from error
         if self.process.stdout is not None:
             fcntl.fcntl(self.process.stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
@@ -181,17 +195,19 @@ class Running:
 
     def _read_log(self) -> None:
         assert self.process.stderr is not None
-        for line in iter(lambda: self.process.stderr.readline(_LINE_BYTES), b""):  # type: ignore[union-attr]
-            try:
-                if self._failure is None and self._take is not None and self._take(line.decode("utf-8", "replace")):
-                    continue
-            except Exception as error:  # raised again by `result`, in the thread that can handle it
-                self._failure = error
-                self.process.kill()
-            if len(self._head) < _HEAD_BYTES:
-                self._head += line
-            else:
-                self._tail.append(line)
+        try:
+            for line in iter(lambda: self.process.stderr.readline(_LINE_BYTES), b""):  # type: ignore[union-attr]
+                if self._take is None or not self._take(line.decode("utf-8", "replace")):
+                    self._keep(line)
+        except Exception as error:  # raised again by `result`, in the thread that can handle it
+            self._failure = error
+            self.process.kill()  # or it would wait for ever for somebody who reads its log
+
+    def _keep(self, line: bytes) -> None:
+        if len(self._head) < _HEAD_BYTES:
+            self._head += line
+        else:
+            self._tail.append(line)
 
 
 def _lowered(limit: int, value: int) -> tuple[int, int]:

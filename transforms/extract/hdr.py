@@ -4,12 +4,11 @@ The Möbius curve leaves what is darker than 30 % of SDR white as it is, and com
 """
 
 import functools
-import subprocess
 
 import ffmpeg
 
 from motionshards.schemas.errors import ClipRejected
-from motionshards.transforms.extract.ffmpeg import ffmpeg_path
+from motionshards.transforms.extract.ffmpeg import about_ffmpeg
 
 _NEEDED = ("zscale", "tonemap")
 # Of SDR white in HDR video, ITU-R BT.2408.
@@ -40,5 +39,4 @@ def _filter(video: "ffmpeg.nodes.FilterableStream", name: str, **options: str | 
 
 @functools.cache
 def _can() -> bool:
-    done = subprocess.run([ffmpeg_path(), "-hide_banner", "-filters"], capture_output=True, text=True, check=True)
-    return set(_NEEDED) <= {word for line in done.stdout.splitlines() for word in line.split()[1:2]}
+    return set(_NEEDED) <= {word for line in about_ffmpeg("-filters").splitlines() for word in line.split()[1:2]}
