@@ -161,12 +161,10 @@ def _encode(arguments: list[str], frames: Iterable[Picture], path: Path, size_px
     count = 0
     memory_bytes = MEMORY_BYTES + _ENCODER_BYTES_PER_PX * size_px**2
     with Running(arguments, _PATIENCE_S, memory_bytes=memory_bytes, feed=True) as running:
-        assert running.process.stdin is not None
         try:
-            with running.process.stdin as pipe:
-                for frame in frames:
-                    pipe.write(np.ascontiguousarray(frame).data)
-                    count += 1
+            for frame in frames:
+                running.write(np.ascontiguousarray(frame).data.cast("B"))
+                count += 1
         except BrokenPipeError:
             count = 0  # it ended early, and its log says why
         result = running.result()

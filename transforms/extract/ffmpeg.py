@@ -5,7 +5,6 @@ plain container formats are allowed (`format_whitelist`), only local files (`pro
 time limit, a memory limit and a limit on the size of a frame, and stdin is closed.
 """
 
-import contextlib
 import dataclasses
 import fcntl
 import functools
@@ -15,14 +14,10 @@ import resource
 import select
 import shutil
 import subprocess
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
-
-Something = TypeVar("Something")
 
 # Demuxers that read one file and nothing else. Names as in `ffmpeg -demuxers`; playlists (hls, concat, dash, sdp,
 # image2) are left out on purpose.
@@ -102,14 +97,17 @@ def command(arguments: Sequence[str]) -> list[str]:
 
 
 class Running:
-    """An ffmpeg process of bounded memory, whose log is read while it runs. Use it as a context manager: leaving it kills it.
+    """An ffmpeg process of bounded memory. Use it as a context manager: leaving it kills it.
+
+    Its log is read whenever one of its pipes is waited for, by the same thread: where memory has run out, starting a thread can
+    wait for ever.
 
     Args:
-        timeout_s: for all the time that its output is waited for
+        timeout_s: for all the time that it is waited for
         descriptor: of a file that it inherits
         memory_bytes: limit of its data (RLIMIT_DATA)
-        take: called with each line of the log, in a thread; lines for which it returns True are not kept. What it raises
-            kills the process and is raised again by `result`.
+        take: called with each line of the log; lines for which it returns True are not kept. What it raises is raised by the
+            method that waited.
         feed: True gives it a pipe as stdin, and its output is discarded
     """
 
@@ -124,26 +122,22 @@ class Running:
         feed: bool = False,
     ) -> None:
         self._left_s, self._timeout_s, self._take = timeout_s, timeout_s, take
-        self._head, self._tail = bytearray(), deque[bytes](maxlen=_TAIL_LINES)
-        self._failure: Exception | None = None
+        self._head, self._tail, self._partial = bytearray(), deque[bytes](maxlen=_TAIL_LINES), b""
+        self._log_ended = False
         self.process = subprocess.Popen(
             command(arguments),
             stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
             stdout=subprocess.DEVNULL if feed else subprocess.PIPE,
             stderr=subprocess.PIPE,
             pass_fds=() if descriptor is None else (descriptor,),
+            bufsize=0,
         )
         # Set from outside: a function that runs in the child before exec is not safe beside threads.
         resource.prlimit(self.process.pid, resource.RLIMIT_DATA, _lowered(resource.RLIMIT_DATA, memory_bytes))
-        self._log = threading.Thread(target=self._read_log, daemon=True)
-        try:
-            self._log.start()
-        except RuntimeError as error:  # how Python reports that there is no memory for a thread
-            self.process.kill()
-            self.process.wait()
-            raise MemoryError("no memory for a thread that reads ffmpeg's log") from error
-        if self.process.stdout is not None:
-            fcntl.fcntl(self.process.stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        for pipe in filter(None, (self.process.stdin, self.process.stdout, self.process.stderr)):
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        for pipe in filter(None, (self.process.stdin, self.process.stderr)):
+            os.set_blocking(pipe.fileno(), False)
 
     def __enter__(self) -> "Running":
         return self
@@ -151,63 +145,88 @@ class Running:
     def __exit__(self, *_: object) -> None:
         self.process.kill()
         self.process.wait()
-        self._log.join()
-        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
-            if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):  # of stdin, which could not be written to its end
-                    pipe.close()
+        for pipe in filter(None, (self.process.stdin, self.process.stdout, self.process.stderr)):
+            pipe.close()
 
     def chunks(self) -> Iterator[bytes]:
-        """What it writes to stdout, until it closes it. Raises subprocess.TimeoutExpired."""
-        assert self.process.stdout is not None
-        while chunk := self._when_readable(lambda pipe: os.read(pipe, _PIPE_BYTES)):
+        """What it writes to stdout, until it closes it. Raises subprocess.TimeoutExpired, and what `take` raises."""
+        while chunk := os.read(self._readable(), _PIPE_BYTES):
             yield chunk
 
     def fill(self, buffer: memoryview) -> bool:
-        """Fill a buffer from stdout; False where that ends before. Raises subprocess.TimeoutExpired."""
+        """Fill a buffer from stdout; False where that ends before. Raises as `chunks`."""
         while buffer:
-            count = self._when_readable(lambda pipe, rest=buffer: os.readv(pipe, [rest]))  # type: ignore[misc]
+            count = os.readv(self._readable(), [buffer])
             if not count:
                 return False
             buffer = buffer[count:]
         return True
 
+    def write(self, content: memoryview) -> None:
+        """Write bytes to stdin. Raises BrokenPipeError: it has ended; and as `chunks`."""
+        assert self.process.stdin is not None
+        pipe = self.process.stdin.fileno()
+        while content:
+            self._wait_for(pipe, select.POLLOUT)
+            content = content[os.write(pipe, content) :]
+
     def result(self) -> FfmpegResult:
-        """Wait for its end; `stdout` is empty. Raises subprocess.TimeoutExpired, and what `take` raised."""
-        begun = time.monotonic()
+        """Close stdin and wait for the end; `stdout` is empty. Raises as `chunks`."""
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        assert self.process.stderr is not None
+        while not self._log_ended:
+            self._wait_for(self.process.stderr.fileno(), select.POLLIN)
         self.process.wait(max(0.0, self._left_s))
-        self._log.join()
-        self._left_s -= time.monotonic() - begun
-        if self._failure is not None:
-            raise self._failure
         log = bytes(self._head) + b"".join(self._tail)
         return FfmpegResult(self.process.returncode, b"", log.decode("utf-8", "replace"))
 
-    def _when_readable(self, read: Callable[[int], Something]) -> Something:
+    def _readable(self) -> int:
         assert self.process.stdout is not None
-        pipe, begun, waiting = self.process.stdout.fileno(), time.monotonic(), select.poll()
-        waiting.register(pipe, select.POLLIN)
-        ready = waiting.poll(max(0.0, self._left_s) * 1000)
-        self._left_s -= time.monotonic() - begun
-        if not ready or self._left_s <= 0:
-            raise subprocess.TimeoutExpired("ffmpeg", self._timeout_s)
-        return read(pipe)
+        pipe = self.process.stdout.fileno()
+        self._wait_for(pipe, select.POLLIN)
+        return pipe
 
-    def _read_log(self) -> None:
+    def _wait_for(self, pipe: int, event: int) -> None:
+        """Wait until a pipe is ready. The log is read meanwhile, or ffmpeg would wait for somebody who does."""
         assert self.process.stderr is not None
-        try:
-            for line in iter(lambda: self.process.stderr.readline(_LINE_BYTES), b""):  # type: ignore[union-attr]
-                if self._take is None or not self._take(line.decode("utf-8", "replace")):
-                    self._keep(line)
-        except Exception as error:  # raised again by `result`, in the thread that can handle it
-            self._failure = error
-            self.process.kill()  # or it would wait for ever for somebody who reads its log
+        begun, log, waiting, ready = time.monotonic(), self.process.stderr.fileno(), select.poll(), False
+        waiting.register(pipe, event)
+        while not ready:
+            if not self._log_ended:
+                waiting.register(log, select.POLLIN)
+            left_s = self._left_s - (time.monotonic() - begun)
+            found = {number for number, _ in waiting.poll(max(0.0, left_s) * 1000)}
+            if not found or left_s <= 0:
+                raise subprocess.TimeoutExpired("ffmpeg", self._timeout_s)
+            if log in found and not self._log_ended:
+                self._log_ended = not self._read_log(log)
+                if self._log_ended:
+                    waiting.unregister(log)
+            ready = pipe in found
+        self._left_s -= time.monotonic() - begun
 
-    def _keep(self, line: bytes) -> None:
-        if len(self._head) < _HEAD_BYTES:
-            self._head += line
-        else:
-            self._tail.append(line)
+    def _read_log(self, pipe: int) -> bool:
+        """Read what there is of the log; False at its end."""
+        piece = os.read(pipe, _PIPE_BYTES)
+        *lines, rest = (self._partial + piece).split(b"\n")
+        for line in lines:
+            self._take_line(line + b"\n")
+        if len(rest) >= _LINE_BYTES or not piece:
+            self._take_line(rest)
+            rest = b""
+        self._partial = rest
+        return bool(piece)
+
+    def _take_line(self, line: bytes) -> None:
+        for start in range(0, len(line), _LINE_BYTES):
+            part = line[start : start + _LINE_BYTES]
+            if self._take is not None and self._take(part.decode("utf-8", "replace")):
+                continue
+            if len(self._head) < _HEAD_BYTES:
+                self._head += part
+            else:
+                self._tail.append(part)
 
 
 def _lowered(limit: int, value: int) -> tuple[int, int]:
