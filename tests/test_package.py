@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -72,7 +73,14 @@ def test_a_command_of_the_checkout_leaves_one_copy_of_every_module() -> None:
 
 
 def test_a_wheel_runs_without_the_checkout(tmp_path: Path) -> None:
-    build = [*("-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "--wheel-dir"), str(tmp_path), str(ROOT)]
+    # From a copy: setuptools leaves build/lib beside its source, and takes what it finds there into later wheels.
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    for name in ("motionshards", *FOLDERS):
+        shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    build = [*("-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "--wheel-dir"), str(tmp_path), str(source)]
     done = run(*build, cwd=tmp_path, PIP_DISABLE_PIP_VERSION_CHECK="1")
     assert done.returncode == 0, done.stderr
     (wheel,) = tmp_path.glob("motionshards-*.whl")

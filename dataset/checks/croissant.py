@@ -11,7 +11,7 @@ from motionshards.schemas.manifest import Manifest
 
 
 def check_croissant(out: Path, manifest: Manifest) -> Iterator[str]:
-    """Faults of croissant.json; that it is missing is told by `verify_files`. Unreadable tables are told of elsewhere."""
+    """Faults of croissant.json. `checks.files` reports that it is missing, other checks report unreadable tables."""
     path = out / CROISSANT
     if not path.is_file():
         return

@@ -29,7 +29,7 @@ class View(Protocol):
 
     n: frames of a sample
     per_identity: an epoch takes one clip of each identity instead of every clip
-    in_time_order: which place a frame has tells nothing else, so that time may be reversed
+    in_time_order: frames are in time order and their position means nothing else, so time may be reversed
     """
 
     @property

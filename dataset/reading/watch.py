@@ -33,7 +33,7 @@ class Watch:
         self._retry, self._options = retry, storage_options
 
     def check(self) -> None:
-        """Costs one stat of dataset.json, or one request, where nothing has changed. A build that goes on changes nothing here.
+        """Costs one stat of dataset.json, or one request, if nothing has changed. A build that resumes changes nothing here.
 
         Raises:
             DatasetError: shards that the stream reads were rewritten or are being rewritten

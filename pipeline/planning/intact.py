@@ -33,7 +33,7 @@ def check_intact(out: Path, manifest: Manifest, *, planning: bool = False) -> No
 
 
 def wrong_plan(out: Path, manifest: Manifest, *, planning: bool = False) -> str | None:
-    """What is wrong with a plan file, and what to do; None where nothing is. With `planning` one that is missing is made anew."""
+    """What is wrong with a plan file, and what to do; None where nothing is. With `planning` a missing one is regenerated."""
     again = "run the build command again, which plans it anew"
     for name in plan.damaged(out, manifest.files):
         return f"{out / name} is damaged: restore it from a copy, or delete it and {again}"

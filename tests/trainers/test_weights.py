@@ -60,7 +60,7 @@ def test_states_as_other_code_saves_them_load(tmp_path: Path, wrap: Any, zipped:
 
 
 class Versioned(nn.Linear):
-    """A layer that is loaded according to the version that its state tells."""
+    """A layer that is loaded according to the version in its state."""
 
     _version = 7
 

@@ -41,7 +41,7 @@ class Timeline:
     size_px: width and height of the upright frame, as the header tells; checked when frames are decoded
     rate_hz: frames a second, as the header tells, rounded to two digits; None where it does not
     pixel_aspect: width over height of a pixel of the upright frame
-    hdr: whether the frames are HDR, as the header tells; checked when frames are decoded
+    hdr: whether the frames are HDR according to the header; checked when frames are decoded
     untagged: whether the header leaves out the matrix or primaries of the colours
     one_size: False where frames are known to change their size, of which `size_px` is then the first
     by_time: frames are selected by their times, as ffmpeg does not number them through
