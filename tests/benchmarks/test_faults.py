@@ -3,9 +3,8 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from checkout import ROOT
 
 
 def test_builds_that_are_disturbed_end_with_the_bytes_of_one_that_is_not() -> None:

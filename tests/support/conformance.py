@@ -6,21 +6,20 @@ Numbers come from PCG64 seeded with the CRC-32 of a text. So no weight file is n
 import json
 import math
 import zlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from checkout import STORED
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-DATA = Path(__file__).resolve().parents[1] / "data"
 _DRAWN = ("num_batches_tracked", "down.weight", "weight_v")  # not filled: counters, fixed kernels, what follows from the rest
 
 
 def figures(name: str) -> dict[str, Any]:
     """The published networks' figures of one model."""
-    stored: dict[str, Any] = json.loads((DATA / f"{name}.json").read_text())[name]
+    stored: dict[str, Any] = json.loads((STORED / f"{name}.json").read_text())[name]
     return stored
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from made import make_dataset
-from test_clip_stream import Seen, seen
+from streams import Seen, seen
 from torch.utils.data import DataLoader, get_worker_info
 from torchdata.stateful_dataloader import StatefulDataLoader
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from checkout import ROOT
 from made import make_dataset
 
 from motionshards.dataset.stream import ClipStream, Pairs
 
-ROOT = Path(__file__).resolve().parents[2]
-HERE = Path(__file__).parent
+SUPPORT = ROOT / "tests" / "support"
 
 Keys = list[list[str]]
 
@@ -48,7 +48,7 @@ def joined(parts: list[Keys]) -> Keys:
 
 def through_accelerate(data: Path, result: Path, processes: int, epochs: list[Keys]) -> None:
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", processes] if processes > 1 else []
-    done = run(*launcher, HERE / "accelerate_program.py", data, result)
+    done = run(*launcher, SUPPORT / "accelerate_program.py", data, result)
     assert done.returncode == 0, done.stderr
     found = ranks(result, processes)
     for source in ("0 workers", "2 workers", "make_loader"):
@@ -73,7 +73,7 @@ def test_one_process_of_accelerate_reads_all(data: Path, epochs: list[Keys], tmp
 
 def through_lightning(data: Path, result: Path, processes: int, source: str, mode: str) -> list[tuple[int, list[str]]]:
     """Epoch and keys of each global batch that a run sees."""
-    done = run(HERE / "lightning_program.py", data, result, processes, source, mode)
+    done = run(SUPPORT / "lightning_program.py", data, result, processes, source, mode)
     assert done.returncode == 0, done.stderr
     found = ranks(Path(f"{result}-{mode}"), processes)
     return [(steps[0][0], [key for _, keys in steps for key in keys]) for steps in zip(*found, strict=True)]
@@ -107,6 +107,6 @@ def test_lightning_resumes_from_a_checkpoint_in_the_midst_of_an_epoch(
 
 @pytest.mark.slow
 def test_a_stream_that_was_opened_before_the_process_group_is_refused(data: Path, tmp_path: Path) -> None:
-    done = run(HERE / "lightning_program.py", data, tmp_path / "result", 2, "0", "early")
+    done = run(SUPPORT / "lightning_program.py", data, tmp_path / "result", 2, "0", "early")
     assert done.returncode != 0
     assert "open it after the process group is initialised" in done.stderr or "create the stream after" in done.stderr

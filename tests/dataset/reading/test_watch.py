@@ -11,7 +11,7 @@ import torch
 from file_server import Step, serving
 from in_process import in_this_process
 from made import make_dataset, unfinish
-from test_clip_stream import seen
+from streams import seen
 
 from motionshards.dataset import build, remove
 from motionshards.dataset.loader import make_loader

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pytest
+from checkout import ROOT
 
 from motionshards.dataset.storage.cache import Held, ShardCache
 from motionshards.dataset.storage.cache_files import alone, unlink_unless_locked
@@ -28,7 +29,6 @@ from motionshards.schemas.errors import ConfigError
 
 SIZE = 20_000
 FORK = multiprocessing.get_context("fork")
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def content(name: str, size: int = SIZE) -> bytes:

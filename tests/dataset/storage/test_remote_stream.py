@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from file_server import FileServer, Step, serving
 from made import make_dataset, unfinish
-from test_clip_stream import interleaved, ordinary, seen
+from streams import interleaved, ordinary, seen
 
 from motionshards.dataset.loader import make_loader
 from motionshards.dataset.storage.remote import Retry

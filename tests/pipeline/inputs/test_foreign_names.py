@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from checkout import ROOT
 
 from motionshards.dataset import build
 from motionshards.pipeline.inputs.foreign import leads_out, lines_of
@@ -21,7 +22,6 @@ from motionshards.schemas.records import ClipSpec, Span
 from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
 MakeVideo = Callable[..., Path]
-ROOT = Path(__file__).resolve().parents[2]
 LINE_ENDS = ["\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029"]
 POISON = "poison\u2028\x85"
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from test_archives import everything, make_tar, make_zip, walk
+from archives import everything, make_tar, make_zip, walk
+from checkout import ROOT
 
 from motionshards.dataset import build
 from motionshards.pipeline.clips.clip import read_clip
@@ -28,7 +29,6 @@ from motionshards.schemas.errors import ClipRejected, ConfigError
 from motionshards.schemas.records import ClipSpec, Packed, Rejected, Span
 
 MakeVideo = Callable[..., Path]
-ROOT = Path(__file__).resolve().parents[2]
 FILE = {"id/a.mp4": b"content"}
 # Name -> (target, whether a hard link), and what each becomes.
 LINKS = {

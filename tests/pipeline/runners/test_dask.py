@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pyarrow.parquet as pq
 import pytest
+from checkout import ROOT
 from dask.distributed import Client
 from s3_here import s3_here
 from under_fire import hashes, kill_whoever_holds, wait_for
@@ -21,7 +22,6 @@ from under_fire import hashes, kill_whoever_holds, wait_for
 import motionshards.dataset.build
 from motionshards.pipeline.runners import dask_check
 
-ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = ["--size", "64", "--clips-per-shard", "3"]
 
 

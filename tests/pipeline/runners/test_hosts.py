@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from checkout import ROOT
 from hosts import Network, why_none
 from under_fire import hashes, wait_for
 
@@ -20,7 +21,6 @@ from motionshards.dataset.verify import verify
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 300
 
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import psutil
 import pyarrow.parquet as pq
 import pytest
+from checkout import ROOT
 from under_fire import hashes, kill_whoever_holds, wait_for
 
 from motionshards.pipeline.runners import local
 from motionshards.schemas.manifest import Manifest
 
-ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = ["--size", "96", "--clips-per-shard", "6"]
 POISON = "id3-*"
 

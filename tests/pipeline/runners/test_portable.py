@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from checkout import ROOT
 from under_fire import hashes, wait_for
 
 import motionshards.dataset.build
 
-ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = ["--size", "64", "--clips-per-shard", "3", "--quiet"]
 
 

@@ -8,10 +8,9 @@ import termios
 from pathlib import Path
 
 import pytest
+from checkout import ROOT
 
 from motionshards.pipeline.runners import progress
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_a_log_gets_a_plain_line_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

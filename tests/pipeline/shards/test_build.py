@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from checkout import ROOT
 
 from motionshards.pipeline.clips.clip import build_clip
 from motionshards.pipeline.clips.isolate import build_alone
@@ -31,7 +32,6 @@ from motionshards.transforms.extract.ffmpeg import ffmpeg_path, ffmpeg_version
 from motionshards.transforms.extract.landmarks import models
 from motionshards.transforms.extract.landmarks.options import ModelOptions
 
-ROOT = Path(__file__).resolve().parents[2]
 CONFIG = BuildConfig(source="voxceleb2", size=96, frames=3, clips_per_shard=1000)
 
 
@@ -145,7 +145,7 @@ def test_journals_tell_who_had_what_in_hand(tmp_path: Path) -> None:
         "j = Journal(Path(sys.argv[1]), 'unit'); [j.begin(k) for k in ('a/b/1', 'a/b/2', 'a/b/3')]; j.done('a/b/2')\n"
         "import os; os.kill(os.getpid(), 9)"
     )
-    done = subprocess.run([sys.executable, "-c", program, tmp_path], check=False, cwd=Path(__file__).parents[2])
+    done = subprocess.run([sys.executable, "-c", program, tmp_path], check=False, cwd=ROOT)
     assert done.returncode == -9
     living = Journal(tmp_path, "other")
     living.begin("c/d/1")

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from test_archives import walk
+from archives import walk
 
 from motionshards.pipeline.inputs.foreign import lines_of
 from motionshards.pipeline.inputs.input import open_input

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from checkout import ROOT
 
 from motionshards.dataset import build
 from motionshards.pipeline.clips.annotations import read_track
@@ -17,7 +18,6 @@ from motionshards.pipeline.sources.splits import split_named
 from motionshards.schemas.errors import ClipRejected, ConfigError
 from motionshards.schemas.records import ClipSpec
 
-ROOT = Path(__file__).resolve().parents[2]
 COLUMNS = "video_id,start,end,bbox,fps,width,height,partition,person_id"
 GOOD = "v,10,20,1-2-30-40,25,64,48,train,i"
 

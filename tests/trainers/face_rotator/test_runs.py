@@ -14,8 +14,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from checkout import ROOT
+from face_rotator_inputs import face
 from made import SIZE, make_clip, make_dataset, write_shard
-from test_rot_pairs import face
 
 import motionshards.dataset.build
 import motionshards.jobs.train
@@ -32,7 +33,6 @@ from motionshards.trainers.face_rotator.networks import is_trained
 from motionshards.trainers.face_rotator.pose import rotation
 from motionshards.trainers.face_rotator.restore import restore
 
-ROOT = Path(__file__).resolve().parents[2]
 CLIPS, FRAMES = 12, 6
 TINY = """
 base: {stage}

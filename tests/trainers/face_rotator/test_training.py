@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from conformance import fill
-from test_rot_pairs import batch, face
+from face_rotator_inputs import batch, face
 from torch import Tensor
 
 from motionshards.dataset.reading.batch import Batch

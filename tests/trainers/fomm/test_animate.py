@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 from conformance import fill
+from fomm_inputs import small
 from skimage import data
-from test_fomm_networks import small
 from torch import Tensor
 
 from motionshards.schemas.errors import ConfigError

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 from conformance import fill, image
+from fomm_inputs import small
 from skimage import data
-from test_fomm_networks import small
 from torch import Tensor
 
 from motionshards.trainers.fomm.evaluate import (

@@ -13,8 +13,9 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from checkout import ROOT
 from conformance import fill, image
-from test_fomm_networks import chance, noise, small
+from fomm_inputs import chance, noise, small
 from torch import Tensor
 
 from motionshards.schemas.errors import ConfigError
@@ -31,7 +32,6 @@ from motionshards.trainers.fomm.normalize import normalize_keypoints
 from motionshards.trainers.fomm.onnx_backend import EXPORT_JSON, GRAPHS, OnnxBackend, OnnxGraph, read_export
 from motionshards.trainers.fomm.onnx_networks import OnnxNetworks
 
-ROOT = Path(__file__).resolve().parents[2]
 CONFIG = Config(architecture=small())
 
 pytestmark = pytest.mark.slow  # writing graphs takes a minute; tests/jobs/test_export.py writes one set in every run

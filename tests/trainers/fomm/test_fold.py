@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from conformance import fill
-from test_fomm_networks import noise, small
+from fomm_inputs import noise, small
 from torch import Tensor, nn
 
 from motionshards.trainers.fomm.architecture import Architecture

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 from conformance import fill, image
-from torch import Tensor, nn
+from fomm_inputs import chance, noise, small
+from torch import nn
 
 from motionshards.trainers.fomm.architecture import Architecture, DiscriminatorConfig
 from motionshards.trainers.fomm.blocks import AntiAliasDown, coordinate_grid, gaussian, resized, warp
@@ -16,30 +17,6 @@ from motionshards.trainers.fomm.discriminator import MultiScaleDiscriminator, sc
 from motionshards.trainers.fomm.generator import Generated, OcclusionAwareGenerator
 from motionshards.trainers.fomm.keypoints import Keypoints, KPDetector, inverse_2x2, product_2x2
 from motionshards.trainers.fomm.motion import heat_difference, sparse_motions
-
-
-def small(**changes: object) -> Architecture:
-    """Narrow networks for pictures of 64 pixels."""
-    narrow = {"block_expansion": 8, "max_features": 32}
-    usual = Architecture()
-    made = Architecture(
-        size=64,
-        keypoints=3,
-        detector=replace(usual.detector, blocks=2, **narrow),
-        dense_motion=replace(usual.dense_motion, blocks=2, **narrow),
-        generator=replace(usual.generator, bottleneck_blocks=1, **narrow),
-        discriminator=replace(usual.discriminator, blocks=3, **narrow),
-    )
-    return replace(made, **changes)
-
-
-def chance(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    """float64, 0 to 1."""
-    return torch.rand(*shape, generator=chance(seed), dtype=torch.float64)
 
 
 def keypoints(count: int = 2, k: int = 3, seed: int = 0) -> Keypoints:

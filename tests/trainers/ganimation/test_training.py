@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from checkout import ROOT
 from torch import Tensor
 
 from motionshards.dataset.reading.batch import Batch
@@ -225,7 +226,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from motionshards.dataset.reading.world import World
-from test_gan_training import TINY, GanimationTask, Means, batch, train, weights, without_aus
+from tests.trainers.ganimation.test_training import TINY, GanimationTask, Means, batch, train, weights, without_aus
 torch.set_num_threads(1)
 rank = int(sys.argv[1])
 dist.init_process_group("gloo", rank=rank, world_size=2)
@@ -253,9 +254,8 @@ def test_two_processes_learn_what_one_does_though_one_has_no_action_units(tmp_pa
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    here = Path(__file__).resolve()
-    places = os.pathsep.join(map(str, (here.parents[2], here.parent)))
-    environment = {**os.environ, "PYTHONPATH": places, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")])
+    environment = {**os.environ, "PYTHONPATH": paths, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     files = [tmp_path / f"{rank}.pt" for rank in range(2)]
     ranks = [
         subprocess.Popen([sys.executable, "-c", RANK, str(rank), str(file)], env=environment) for rank, file in enumerate(files)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from checkout import ROOT
 from made import make_dataset
 from torch import Tensor, nn
 
@@ -31,7 +32,6 @@ from motionshards.trainers.task import Means
 from motionshards.trainers.vgg import VGG19, Vgg
 from motionshards.transforms.augment.drawing import landmark_images
 
-ROOT = Path(__file__).resolve().parents[2]
 SMALL = Architecture(size=32, width=4, halvings=4, residuals=1)
 TINY = """
 architecture: {size: 32, width: 4, halvings: 4, residuals: 1}

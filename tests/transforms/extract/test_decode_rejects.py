@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from checkout import ROOT
 
 from motionshards.schemas.errors import ClipRejected
 from motionshards.transforms.extract.decode import decode
@@ -22,7 +23,6 @@ from motionshards.transforms.extract.timeline import Timeline, timeline_by_decod
 
 Make = Callable[..., Path]
 
-ROOT = Path(__file__).resolve().parents[2]
 X264 = ("-c:v", "libx264", "-preset", "ultrafast")
 SILENT = ("-f", "lavfi", "-i", "sine=duration=1")
 COVER = ("-f", "lavfi", "-i", "color=red:size=32x32:duration=0.04", "-map", "0", "-map", "1", "-frames:v", "1", "-c:v", "mjpeg")

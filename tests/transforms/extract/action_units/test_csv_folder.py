@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from checkout import ROOT, SHARED
 from openface_program import as_csv, intensities, row, video_rows
 
 from motionshards.schemas.action_units import ActionUnits, AuFile
@@ -17,7 +18,7 @@ from motionshards.transforms.extract.action_units.csv_folder import CsvFolder
 from motionshards.transforms.extract.action_units.source import StoredClip
 
 KEY = "id1/video/00001"
-GENUINE = Path(__file__).resolve().parents[3] / "shared/openface"
+GENUINE = SHARED / "openface"
 
 
 def stored(
@@ -223,7 +224,7 @@ def test_a_file_of_hundreds_of_megabytes_is_read_in_bounded_memory(tmp_path: Pat
     program = (
         "import sys, resource; sys.path[:0] = sys.argv[2:]\n"
         "from pathlib import Path\n"
-        "from test_csv_folder import CsvFolder, stored\n"
+        "from tests.transforms.extract.action_units.test_csv_folder import CsvFolder, stored\n"
         "used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()\n"
         "resource.setrlimit(resource.RLIMIT_AS, (used + 200_000_000,) * 2)\n"
         "print(CsvFolder(Path(sys.argv[1])).action_units([stored([3])], None)[0])\n"
@@ -233,6 +234,6 @@ def test_a_file_of_hundreds_of_megabytes_is_read_in_bounded_memory(tmp_path: Pat
         path.write_bytes(content)
         with path.open("r+b") as stream:
             stream.truncate(400_000_000)
-        here = [str(Path(__file__).parent), str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
-        done = subprocess.run([sys.executable, "-c", program, str(tmp_path), *here], capture_output=True, text=True, check=False)
+        paths = [str(ROOT), str(ROOT / "tests" / "support")]
+        done = subprocess.run([sys.executable, "-c", program, str(tmp_path), *paths], capture_output=True, text=True, check=False)
         assert "a line exceeds 65536 bytes" in done.stdout, done.stderr

@@ -1,11 +1,11 @@
 """OpenFace's csv in its spellings and states of damage: which rows are valid, and which files are refused."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from checkout import SHARED
 from openface_program import INTENSITIES, PRESENCES, as_csv, confidence, intensities, presences, row
 
 from motionshards.schemas import action_units
@@ -13,7 +13,7 @@ from motionshards.schemas.action_units import LEAST_CONFIDENCE
 from motionshards.transforms.extract.action_units.choose import as_action_units, face_of, is_usable
 from motionshards.transforms.extract.action_units.rows import CsvLines, Row, read_rows
 
-GENUINE = Path(__file__).resolve().parents[3] / "shared/openface"
+GENUINE = SHARED / "openface"
 
 
 def rows_of(text: str, *needed: str) -> list[Row]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from checkout import ROOT
 from numpy.typing import NDArray
 from skimage import data, transform
 
@@ -17,7 +18,6 @@ from motionshards.transforms.extract.landmarks.dlib68 import Dlib68, data_file
 
 Array = NDArray[Any]
 
-ROOT = Path(__file__).resolve().parents[2]
 SIZES = (128, 256, 512, 1024)
 FACE_PX = (225.0, 118.0)  # between the eyes and the mouth, in the photograph
 

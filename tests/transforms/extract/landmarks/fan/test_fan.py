@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from checkout import ROOT
 from numpy.typing import NDArray
 
 from motionshards.dataset.index import Dataset
@@ -28,7 +29,6 @@ from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.timeline import timeline_from_packets
 
 library = pytest.importorskip("face_alignment", reason="face-alignment, or OpenCV's system libraries, are not installed")
-ROOT = Path(__file__).resolve().parents[2]
 BOXES = np.array([[60, 50, 190, 200], [30.5, 80.25, 120, 170], [100, 120, 250, 255]], np.float32)
 
 
