@@ -24,11 +24,13 @@ import sys
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Generic, NoReturn, TextIO, TypeVar
 
 from cyclopts import App, CycloptsError, Group, MissingArgumentError, Parameter, Token, convert
 from tqdm import tqdm
 
+from motionshards.schemas.bucket import is_bucket
 from motionshards.schemas.errors import ConfigError, DatasetError, MotionShardsError
 from motionshards.schemas.printable import printable, printable_lines
 
@@ -36,6 +38,7 @@ OK, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 COMPUTATION, OUTPUT = Group("Computation", sort_key=8), Group("Output", sort_key=9)
 
 Options = TypeVar("Options")
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,6 +229,22 @@ def end(status: int, message: str) -> int:
 def show(what: object, stream: TextIO | None = None) -> None:
     """Print a line, or several, with escapes for what a terminal would obey; `stream` is stdout by default."""
     print(printable_lines(str(what)), file=stream, flush=True)
+
+
+def directory(where: str) -> Path:
+    """A directory given as a path or file://…; for commands that do not work on object stores.
+
+    Raises:
+        ConfigError: it is the URL of an object store
+    """
+    if is_bucket(where):
+        raise ConfigError(f"{where} is in an object store; this command works on a directory")
+    return Path(where.removeprefix("file://"))
+
+
+def sayer(options: Reporting) -> Say:
+    """A function that prints a line to stderr, unless `--quiet` is given."""
+    return (lambda text: None) if options.quiet else (lambda text: show(printable(text), sys.stderr))
 
 
 def stop_on_signals() -> None:
