@@ -31,7 +31,7 @@ PLAN = {
             "feeding",
             "loader",
         ),
-        *("checks", "drawing", "report", "verify", "stats", "preview", "remove", "estimate", "add", "build_options", "build"),
+        *("checks", "drawing", "report", "verify", "stats", "preview", "remove", "estimate", "build_options", "add", "build"),
     ),
     "trainers": (),
     "jobs": (),
