@@ -221,6 +221,11 @@ def choice(allowed: Iterable[str]) -> Parameter:
     return Parameter(choices=tuple(allowed))
 
 
+def read_by(read: Callable[[str], Any], metavar: str, **how: Any) -> Parameter:
+    """Annotation of an option whose text a function converts; it raises ValueError for what cannot be used."""
+    return Parameter(converter=lambda _, tokens: read(tokens[0].value), n_tokens=1, accepts_keys=False, metavar=metavar, **how)
+
+
 def warn_of_old_spelling(old: str, new: str) -> None:
     """Say that an option has another name now."""
     show(f"warning: {old} is now {new}; the next release will not accept {old}", sys.stderr)
@@ -275,5 +280,6 @@ def _shown_default(value: object) -> object:
 
 def _text(error: CycloptsError) -> str:
     if isinstance(error, MissingArgumentError) and error.argument is not None and not (error.keyword or error.argument.tokens):
-        return f"{error.argument.name} is required"
+        similar = difflib.get_close_matches(error.argument.name, error.unused_tokens or (), 1)
+        return f"{error.argument.name} is required" + (f", and {similar[0]} is unknown" if similar else "")
     return " ".join(str(error).split()).removesuffix(".")
