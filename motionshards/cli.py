@@ -9,9 +9,12 @@ import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from motionshards import __version__
+
+if TYPE_CHECKING:
+    from motionshards.dataset.commandline import Command
 
 # Subcommand -> its module, and what it does.
 COMMANDS = {
@@ -29,7 +32,8 @@ COMMANDS = {
     "drive": ("jobs.drive", "drive a fine-tuned person with a video"),
     "edit": ("jobs.edit", "edit the expression of a face (GANimation)"),
     "rotate": ("jobs.rotate", "rotate a head (face rotator)"),
-    "export-model": ("jobs.export", "export a trained model as ONNX or torch.export graphs"),
+    "export-model": ("jobs.export_model", "export a trained model as ONNX or torch.export graphs"),
+    "completion": ("completion", "print a script that completes commands and options in a shell"),
 }
 
 
@@ -50,6 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _run(COMMANDS[name][0], rest)
 
 
+def find_command(module: str) -> "Command[Any]":
+    """The command of a module of the package."""
+    found: Command[Any] = import_module(f"motionshards.{module}").main
+    return found
+
+
 def run_module() -> NoReturn:
     """Run the command whose module was started by `python -m`, and exit.
 
@@ -66,7 +76,7 @@ def _run(module: str, arguments: list[str]) -> int:
 
     stop_on_signals()
     try:
-        status: int = import_module(f"motionshards.{module}").main(arguments)
+        status: int = find_command(module)(arguments)
     except KeyboardInterrupt:  # while modules load; commands handle their own
         return end(INTERRUPTED, "interrupted")
     return status
@@ -75,5 +85,5 @@ def _run(module: str, arguments: list[str]) -> int:
 def _help() -> str:
     width = max(map(len, COMMANDS))
     rows = [f"  {name:{width}}  {what}" for name, (_, what) in COMMANDS.items()]
-    lines = ["usage: motionshards COMMAND …", "", "Commands (motionshards COMMAND --help lists its options):", *rows]
+    lines = ["Usage: motionshards COMMAND …", "", "Commands (motionshards COMMAND --help lists its options):", *rows]
     return "\n".join(lines)
