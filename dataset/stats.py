@@ -1,4 +1,4 @@
-"""Counts the clips of a data set, or those that a condition chooses, and tells how their measures are spread.
+"""Count the clips of a dataset, or those that satisfy a condition, and summarize their measures.
 
     python -m dataset.stats OUT --where "blur > 50 and abs(yaw_deg) < 45" [--by identity] [--columns blur,fps] [--json]
     python -m dataset.stats OUT --rejected [--by reason]
@@ -12,35 +12,32 @@ if __name__ == "__main__":
 
     run_module()
 
-import argparse
 import difflib
 import json
-import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset
+from cyclopts import Parameter, Token
+from cyclopts.types import PositiveInt
 from duckdb import DuckDBPyConnection
 
-from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show
-from motionshards.dataset.index import Dataset
+from motionshards.dataset.commandline import OUTPUT, OfDataset, choice, command, show
+from motionshards.dataset.index import Dataset, readable
 from motionshards.dataset.query.database import database
 from motionshards.dataset.query.formatting import as_text
 from motionshards.dataset.query.where import parse
 from motionshards.dataset.storage.bucket import directory_of
-from motionshards.schemas.bucket import is_bucket
 from motionshards.schemas.errors import ConfigError, DatasetError, StoreFailed
 from motionshards.schemas.layout import INDEX, REJECTIONS
 from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
 from motionshards.schemas.tables import QUALITY, open_parquet
 from motionshards.schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
 
-OK = 0
 FPS = "fps"
 MEASURES = (
     *("n_frames", "source_frames", "duration_s", FPS, "past_end_s", "width_px", "height_px"),
@@ -57,20 +54,22 @@ _MATCH = "matches"
 _SCHEMAS = {INDEX: INDEX_SCHEMA, REJECTIONS: REJECTIONS_SCHEMA}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Question:
-    """What is asked of a data set.
+def _names(_: Any, tokens: Sequence[Token]) -> tuple[str, ...]:
+    return tuple(name.strip() for token in tokens for name in token.value.split(","))
 
-    where: a condition of `dataset.query.where` on the columns of the index, or of the rejections; None asks for all
-    by: what to group by, one of _BY, or with `rejected` also of _BY_REJECTED
-    columns: measures; of groups the median of each
-    rejected: ask for the clips that were rejected; they have no measures
-    """
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What is asked of a dataset. Raises ConfigError: a column does not fit."""
 
     where: str | None = None
-    by: str | None = None
-    columns: tuple[str, ...] = ()
+    """Count only clips that satisfy this condition, such as "blur > 50 and abs(yaw_deg) < 45"."""
+    by: Annotated[str | None, choice((*_BY, *_BY_REJECTED))] = None
+    """Also count in groups; `reason` and `stage` need --rejected."""
+    columns: Annotated[tuple[str, ...], Parameter(converter=_names)] = ()
+    """Summarize only these measures (comma-separated), and with --by show their medians; by default all."""
     rejected: bool = False
+    """Count rejected clips instead of kept ones."""
 
     def __post_init__(self) -> None:
         if self.rejected and self.columns:
@@ -112,11 +111,9 @@ def _columns(question: Question, condition: pc.Expression) -> dict[str, pc.Expre
 
 
 def _read(path: Path, columns: dict[str, pc.Expression]) -> pa.Table:
-    try:
+    with readable(path):
         open_parquet(path).close()  # checks what it declares
         return pyarrow.dataset.dataset(path, schema=_SCHEMAS[path.name]).to_table(columns=columns)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path} cannot be read: {next(iter(str(error).splitlines()), '')}") from error
 
 
 def _answer(connection: DuckDBPyConnection, question: Question) -> dict[str, Any]:
@@ -163,44 +160,19 @@ def _rows(connection: DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
     return rows
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    if options.top < 1:
-        parser.error(f"--top is {options.top}, must be at least 1")
-    try:
-        names = tuple(name.strip() for name in options.columns.split(",")) if options.columns is not None else ()
-        question = Question(where=options.where, by=options.by, columns=names, rejected=options.rejected)
-        answer = _ask(options.out, question)
-        show(json.dumps(answer) if options.json else as_text(answer, options.top))
-    except (ConfigError, DatasetError, StoreFailed) as error:
-        return end(UNUSABLE, f"error: {error}")
-    except BrokenPipeError:  # `| head` has seen enough; what Python would still flush at its end goes nowhere
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except KeyboardInterrupt:
-        return end(INTERRUPTED, "interrupted")
-    return OK
+@dataclass(frozen=True, kw_only=True)
+class StatsOptions(Question, OfDataset):
+    """Options of `motionshards stats`."""
+
+    top: Annotated[PositiveInt, Parameter(group=OUTPUT)] = 20
+    """Number of groups to show; JSON has all."""
+    json: Annotated[bool, Parameter(group=OUTPUT)] = False
+    """Print one JSON object."""
 
 
-def _ask(out: str, question: Question) -> dict[str, Any]:
-    if not is_bucket(out):
-        return stats(Path(out.removeprefix("file://")), question)
-    with directory_of(out) as (place, _):
-        return stats(place, question)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(
-        prog="motionshards stats", description="Count the clips of a data set, and tell how their measures are spread."
-    )
-    parser.add_argument("out", metavar="OUT", help="the directory of the data set, or its URL, s3://…")
-    parser.add_argument("--where", metavar="CONDITION", help='only clips that match, such as "blur > 50 and abs(yaw_deg) < 45"')
-    parser.add_argument("--by", choices=(*_BY, *_BY_REJECTED), help="also count in groups; reason and stage with --rejected")
-    parser.add_argument(
-        "--columns", metavar="A,B", help=f"only these measures, and with --by their medians: {', '.join(MEASURES)}"
-    )
-    parser.add_argument("--top", type=int, default=20, help="how many groups are shown (default: %(default)s; --json has all)")
-    parser.add_argument("--rejected", action="store_true", help="the clips that were rejected, instead of those that are kept")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
-    return parser
+@command("stats", unusable=(ConfigError, DatasetError, StoreFailed))
+def main(options: StatsOptions) -> None:
+    """Count the clips of a dataset and summarize their measures."""
+    with directory_of(options.data) as (out, _):
+        answer = stats(out, options)
+    show(json.dumps(answer) if options.json else as_text(answer, options.top))
