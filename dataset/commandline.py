@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Generic, NoReturn, TextIO, TypeVar
 
-from cyclopts import App, CycloptsError, Group, MissingArgumentError, Parameter, Token, convert
+from cyclopts import App, CycloptsError, Group, MissingArgumentError, Parameter, Token, UnknownOptionError, convert
 from tqdm import tqdm
 
 from motionshards.schemas.bucket import is_bucket
@@ -46,7 +46,15 @@ class OfDataset:
     """Options of a command that reads a dataset. As the last base of a command's options it may be given without its name."""
 
     data: str = field(kw_only=False)
-    """The dataset: its directory or, where the command reads object stores, its URL (s3://…)."""
+    """The dataset: its directory, or its URL in an object store (s3://…)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfLocalDataset:
+    """The same of a command that needs the dataset on a disk."""
+
+    data: Path = field(kw_only=False)
+    """The dataset: its directory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +94,7 @@ class Command(Generic[Options]):
     unusable: errors that mean UNUSABLE; all others of `schemas.errors`, and those of the system, mean FAILED
     renamed: old spellings of options and their present ones; the old are accepted with a warning for one release
     rewrite: for old spellings that are more than another name: gets the words, and returns them in the present spelling
-    takes_rest: whether words behind `--` are for another program; they become the field `rest`
+    takes_rest: the program that words after `--` are for, if any; they become the field `rest`
     """
 
     name: str
@@ -96,14 +104,17 @@ class Command(Generic[Options]):
     unusable: tuple[type[Exception], ...] = (ConfigError, DatasetError)
     renamed: Mapping[str, str] = field(default_factory=dict)
     rewrite: Callable[[list[str]], list[str]] = lambda words: words
-    takes_rest: bool = False
+    takes_rest: str = ""
 
     def __call__(self, arguments: Sequence[str] | None = None) -> int:
         """Run the command; never raises for what a user can mend."""
         try:
             options = self.parse(sys.argv[1:] if arguments is None else arguments)
         except CycloptsError as error:
-            return end(UNUSABLE, f"error: {printable(_text(error))} (see motionshards {self.name} --help)")
+            text = printable(_text(error))
+            if self.takes_rest and isinstance(error, UnknownOptionError):
+                text += f"{'' if text.endswith('?') else '.'} Options of {self.takes_rest} go after --"
+            return end(UNUSABLE, f"error: {text} (see motionshards {self.name} --help)")
         except ConfigError as error:
             return end(UNUSABLE, f"error: {error}")
         return OK if options is None else self._end(options)
@@ -231,17 +242,6 @@ def show(what: object, stream: TextIO | None = None) -> None:
     print(printable_lines(str(what)), file=stream, flush=True)
 
 
-def directory(where: str) -> Path:
-    """A directory given as a path or file://…; for commands that do not work on object stores.
-
-    Raises:
-        ConfigError: it is the URL of an object store
-    """
-    if is_bucket(where):
-        raise ConfigError(f"{where} is in an object store; this command works on a directory")
-    return Path(where.removeprefix("file://"))
-
-
 def sayer(options: Reporting) -> Say:
     """A function that prints a line to stderr, unless `--quiet` is given."""
     return (lambda text: None) if options.quiet else (lambda text: show(printable(text), sys.stderr))
@@ -263,9 +263,14 @@ def _option_name(field_name: str) -> str:
 
 
 def _converted(type_: Any, tokens: Sequence[Token]) -> Any:
-    """Convert as the library does, but refuse 1.5 as an integer, which it rounds."""
-    if int in (type_, *typing.get_args(type_)) and any("." in token.value for token in tokens):
+    """Convert as the library does, but refuse 1.5 as an integer, which it rounds, and URLs as paths, but for file://…"""
+    types = (type_, *typing.get_args(type_))
+    if int in types and any("." in token.value for token in tokens):
         raise ValueError(f"{tokens[0].value} is not an integer")
+    if Path in types:
+        if urls := [token.value for token in tokens if is_bucket(token.value)]:
+            raise ValueError(f"{urls[0]} is in an object store, and this must be on a disk")
+        tokens = [token.evolve(value=token.value.removeprefix("file://")) for token in tokens]
     return convert(type_, tokens)
 
 

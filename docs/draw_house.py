@@ -13,25 +13,12 @@ ROOT = Path(__file__).resolve().parents[1]
 PLAN = {
     "schemas": (),
     "transforms": ("weight_file", "extract", "augment"),
-    "pipeline": (
-        *("inputs", "sources", "planning", "clips", "shards", "runners", "card"),
-        *("finalize", "upgrade", "order", "plan_input", "build", "remove", "add", "estimate"),
+    "pipeline": tuple(
+        "inputs sources planning clips shards runners card finalize upgrade order plan_input build remove add estimate".split()
     ),
-    "dataset": (
-        *(
-            "commandline",
-            "query",
-            "storage",
-            "index",
-            "reading",
-            "views",
-            "arguments",
-            "stream",
-            "sequential",
-            "feeding",
-            "loader",
-        ),
-        *("checks", "drawing", "report", "verify", "stats", "preview", "remove", "estimate", "add", "build_options", "build"),
+    "dataset": tuple(
+        "commandline query storage index reading views arguments stream sequential feeding loader checks drawing report verify "
+        "stats sql preview remove estimate build_options add build".split()
     ),
     "trainers": (),
     "jobs": (),
