@@ -24,6 +24,7 @@ COMMANDS = {
     "stats": ("dataset.stats", "count clips and summarize their measures"),
     "preview": ("dataset.preview", "draw a contact sheet or an animated GIF"),
     "report": ("dataset.report.__main__", "write an HTML report"),
+    "push": ("dataset.push", "publish a dataset on the Hugging Face Hub"),
     "remove": ("dataset.remove", "remove identities, videos or clips (takedown requests)"),
     "train": ("jobs.train", "train a model"),
     "evaluate": ("jobs.evaluate", "measure a trained model"),

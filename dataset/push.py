@@ -1,0 +1,181 @@
+"""Publish a finished dataset as a dataset repository of the Hugging Face Hub.
+
+    motionshards push OUT user/name [--public]
+
+Prints the corpus's licence first. Uploads the files of the dataset and nothing else, the shards before the tables and
+dataset.json, and deletes from the repository what the dataset no longer has, such as shards of removed identities. The same
+command again uploads only what is missing.
+
+Exit status: 0 the repository holds the dataset, 1 the Hub failed, 2 unusable arguments or dataset, 130 interrupted.
+"""
+
+if __name__ == "__main__":
+    from motionshards.cli import run_module
+
+    run_module()
+
+import dataclasses
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from motionshards.dataset.commandline import OfDataset, Reporting, command, show
+from motionshards.dataset.index import Dataset
+from motionshards.dataset.storage.hub import HubFile, HubRepository, open_repository
+from motionshards.dataset.storage.remote import is_url
+from motionshards.dataset.verify import verify
+from motionshards.pipeline.card.sources import Corpus, corpus_of
+from motionshards.schemas.errors import ConfigError, DatasetError, StoreFailed
+from motionshards.schemas.layout import CARD, CROISSANT, DATASET_JSON, INDEX, PLAN_DIR, REJECTIONS, SPLITS, marker_path, tar_path
+
+_DESCRIPTIONS = (DATASET_JSON, INDEX, REJECTIONS, CARD, CROISSANT)
+_NUMBERED = re.compile(rf"({'|'.join((PLAN_DIR, *SPLITS))})/[^/]+\.(tar|parquet)")
+_OF_A_NEW_REPOSITORY = (".gitattributes", ".gitignore", "LICENSE")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Places(OfDataset):
+    """From where to where; both may be given without their names."""
+
+    repository: str = field(kw_only=False)
+    """The dataset repository, `user/name` or `organization/name`; created if it does not exist."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PushOptions(Reporting, _Places):
+    """Options of `motionshards push`."""
+
+    public: bool = False
+    """Create a public repository, or push to one that is public; without it, the same for private."""
+    rights_confirmed: bool = False
+    """Confirm that you may publish these videos; --public requires it for all sources but `demo`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """What a push did, in files; `bytes` of those uploaded."""
+
+    url: str
+    private: bool
+    uploaded: int
+    bytes: int
+    unchanged: int
+    deleted: int
+
+    def __str__(self) -> str:
+        done = f"uploaded {self.uploaded} files ({self.bytes / 1e6:.1f} MB), {self.unchanged} unchanged, deleted {self.deleted}"
+        return f"{done}: {self.url} ({'private' if self.private else 'public'})"
+
+
+@command("push", after=lambda options: "The same command resumes")
+def main(options: PushOptions) -> None:
+    """Push a finished dataset to the Hugging Face Hub: private unless --public, resumable, after printing its licence."""
+    pushed = push(options, lambda line: show(line, sys.stderr))
+    show(json.dumps(dataclasses.asdict(pushed)) if options.json else pushed)
+
+
+def push(options: PushOptions, say: Callable[[str], object] = lambda line: None) -> Pushed:
+    """Make the repository hold exactly this dataset, beside files that belong to no dataset.
+
+    say: called with the licence before anything is sent, and with what remains to be done
+
+    Raises:
+        ConfigError: the arguments, the token, or the visibility or content of the repository
+        DatasetError: the dataset is unfinished or has faults
+        StoreFailed: the Hub failed, refused, or holds something else in the end
+    """
+    if is_url(options.data):
+        raise ConfigError(f"push reads a directory: copy {options.data} to a disk first")
+    data = Dataset.open(options.data)
+    corpus = corpus_of(data.manifest.config.source)
+    say(_terms(corpus))
+    if options.public and corpus.real and not options.rights_confirmed:
+        raise ConfigError("--public shows these people to everyone: add --rights-confirmed if you may publish their videos")
+    with open_repository(options.repository, progress=not options.quiet) as hub:
+        exists = _check_repository(hub, options.public)
+        files = _checked_files(data)
+        if not exists:
+            hub.create(private=not options.public)
+        before = hub.files()
+        pushed = _synchronize(hub, before, files, private=not options.public)
+    if data.manifest.removals and pushed.uploaded and files.keys() & before.keys():
+        say(f"earlier commits of {hub.name} may hold what was removed: docs/publishing.md says how to erase them")
+    return pushed
+
+
+def _terms(corpus: Corpus) -> str:
+    link = f", {corpus.licence_link}" if corpus.licence_link else ""
+    return f"{corpus.title}. Licence: {corpus.licence_name or corpus.licence}{link}\n{corpus.rights}"
+
+
+def _check_repository(hub: HubRepository, public: bool) -> bool:
+    """Whether it exists. Raises ConfigError: it has another visibility than asked for, or other content than a dataset."""
+    private = hub.private()
+    if private is None:
+        return False
+    if private and public:
+        raise ConfigError(f"{hub.name} is private: push without --public, or make it public in its settings first")
+    if not private and not public:
+        raise ConfigError(f"{hub.name} is public: push with --public, or make it private in its settings first")
+    files = hub.files()
+    known = {*_DESCRIPTIONS, *_OF_A_NEW_REPOSITORY}
+    strangers = sorted(name for name in files if name not in known and not _NUMBERED.fullmatch(name))
+    if strangers and DATASET_JSON not in files:
+        raise ConfigError(f"{hub.name} is not empty and holds no dataset (there is {strangers[0]!r})")
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file of the dataset. sha256: its digest as dataset.json records it; None where it is to be computed."""
+
+    path: Path
+    sha256: str | None = None
+
+
+def _checked_files(data: Dataset) -> dict[str, _File]:
+    """The files of the dataset by name, verified but for the bytes of tars: that takes hours, and the Hub hashes what it gets.
+
+    Raises:
+        DatasetError: something is wrong with them
+    """
+    out, shards = data.out, data.manifest.shards
+    if faults := verify(out, fast=True, only=frozenset()).faults:
+        raise DatasetError(f"{out} has faults, run `motionshards verify {out}`; the first of {len(faults)}: {faults[0]}")
+    tars = [(tar_path(out, entry.split, entry.name), entry) for entry in shards if entry.sha256]
+    for path, entry in tars:
+        if not path.is_file() or path.stat().st_size != entry.bytes:
+            raise DatasetError(f"{path} is missing or has not {entry.bytes} bytes, run `motionshards verify {out}`")
+    files = [_File(path, entry.sha256) for path, entry in tars]
+    files += [_File(marker_path(out, entry.split, entry.name)) for entry in shards]
+    files += [_File(path) for path in (out / PLAN_DIR).glob("plan-*.parquet")]
+    files += [_File(out / name) for name in _DESCRIPTIONS if (out / name).is_file()]
+    return {file.path.relative_to(out).as_posix(): file for file in files}
+
+
+def _synchronize(hub: HubRepository, before: Mapping[str, HubFile], files: Mapping[str, _File], *, private: bool) -> Pushed:
+    """Upload what differs, delete what is gone, and compare with what the Hub then holds. Raises StoreFailed: it differs."""
+    changed = _different(files, before)
+    gone = [name for name in before if _NUMBERED.fullmatch(name) and name not in files]
+    # What describes the shards is committed last, at once: who finds a dataset.json finds what it lists.
+    hub.commit({name: path for name, path in changed.items() if name not in _DESCRIPTIONS})
+    hub.commit({name: path for name, path in changed.items() if name in _DESCRIPTIONS}, gone)
+    if changed and (wrong := _different({name: files[name] for name in changed}, hub.files())):
+        raise StoreFailed(
+            f"{hub.name}: {len(wrong)} files there are not what dataset.json records, first {min(wrong)}: they are damaged "
+            "on this disk or changed meanwhile. Run `motionshards verify`, then push again"
+        )
+    size = sum(path.stat().st_size for path in changed.values())
+    return Pushed(hub.url, private, len(changed), size, len(files) - len(changed), len(gone))
+
+
+def _different(files: Mapping[str, _File], there: Mapping[str, HubFile]) -> dict[str, Path]:
+    """The files that the Hub does not have, or has with other content."""
+    return {
+        name: file.path
+        for name, file in files.items()
+        if name not in there or not there[name].has_content_of(file.path, file.sha256)
+    }
