@@ -109,7 +109,7 @@ def open_repository(name: str, *, progress: bool = True) -> Iterator[HubReposito
         import httpx2
         from huggingface_hub import HfApi, get_token
         from huggingface_hub.errors import HfHubHTTPError
-        from huggingface_hub.utils import disable_progress_bars, validate_repo_id
+        from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
     except ImportError as error:
         raise ConfigError(f"the Hugging Face Hub needs the package {error.name}, which the extra `hub` brings") from None
     if not progress:
@@ -117,7 +117,6 @@ def open_repository(name: str, *, progress: bool = True) -> Iterator[HubReposito
     try:
         if "/" not in name:
             raise ConfigError(f"{name!r} does not name its owner: write user/name or organization/name")
-        validate_repo_id(name)
         if get_token() is None:
             raise ConfigError("there is no token for the Hugging Face Hub: run `hf auth login`, or set HF_TOKEN")
         api = HfApi()

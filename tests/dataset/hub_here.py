@@ -14,10 +14,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any
 
-import hf_xet
 from flask import Flask, Response, abort, request, send_file
 from werkzeug.serving import make_server
 
@@ -72,6 +71,7 @@ class Hub:
     added: list[list[str]] = field(default_factory=list)
     card_errors: list[str] = field(default_factory=list)
     before_commit: Callable[[list[str]], object] = lambda paths: None
+    _reading: Lock = field(default_factory=Lock)
 
     def stored(self) -> dict[str, tuple[str, int]]:
         """SHA-256 -> xet hash and size of each file in the storage, as its shards record."""
@@ -92,8 +92,10 @@ class Hub:
         blob = self.repositories[repository].files[path]
         if blob.content is not None:
             return blob.content
+        import hf_xet  # when HF_HOME is set, as it begins a log there
+
         xet_hash, size = self.stored()[blob.sha256]
-        with tempfile.TemporaryDirectory() as place:
+        with self._reading, tempfile.TemporaryDirectory() as place:
             group = hf_xet.XetSession().new_file_download_group(
                 endpoint=f"local://{self.store}", token="x", token_expiry_unix_secs=int(time.time()) + 3600
             )
@@ -186,8 +188,10 @@ def _app(hub: Hub) -> Flask:
         return {"id": f"{owner}/{name}", "sha": repository.sha, "private": repository.private, "tags": [], "downloads": 0}
 
     @app.get("/api/datasets/<owner>/<name>/tree/<revision>")
-    def tree(owner: str, name: str, revision: str) -> Any:
-        return [blob.described(path) for path, blob in found(f"{owner}/{name}").files.items()]
+    @app.get("/api/datasets/<owner>/<name>/tree/<revision>/<folder>")
+    def tree(owner: str, name: str, revision: str, folder: str = "") -> Any:
+        files = found(f"{owner}/{name}").files
+        return [blob.described(path) for path, blob in files.items() if path.startswith(folder)]
 
     @app.post("/api/datasets/<owner>/<name>/paths-info/<revision>")
     def paths_info(owner: str, name: str, revision: str) -> Any:

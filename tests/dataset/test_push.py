@@ -320,10 +320,15 @@ def test_without_the_package(out: Path, capsys: pytest.CaptureFixture[str], monk
     )
 
 
-def test_a_pushed_dataset_is_streamed_from_the_hub(hub: Hub, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_pushed_dataset_is_streamed_from_the_hub(
+    hub: Hub, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(capsys, out)[0] == 0
     there, here = (
-        [(list(batch.keys), batch.frames) for batch in ClipStream(place, Singles(), global_batch_size=2)]
+        [
+            (list(batch.keys), batch.frames)
+            for batch in ClipStream(place, Singles(target=False), global_batch_size=2, cache=tmp_path / "cache")
+        ]
         for place in (f"hf://datasets/{NAME}", out)
     )
     assert len(there) == 3
