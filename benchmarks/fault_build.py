@@ -24,7 +24,7 @@ from benchmarks.report import ROOT
 from motionshards.pipeline.sources import SOURCES
 from motionshards.schemas.layout import INDEX
 from motionshards.schemas.manifest import Manifest
-from tests.pipeline.under_fire import hashes, wait_for
+from tests.support.under_fire import hashes, wait_for
 
 OPTIONS = ("--size", "96", "--clips-per-shard", "6")
 _PATIENCE_S = 180

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from motionshards.dataset.verify import verify
 from motionshards.schemas.layout import REJECTIONS, WORK_DIR
 from motionshards.schemas.manifest import Manifest
-from tests.pipeline.under_fire import hashes
+from tests.support.under_fire import hashes
 
 
 def differences(out: Path, expected: Mapping[str, str], besides: str = "") -> list[str]:

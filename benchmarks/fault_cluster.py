@@ -17,8 +17,8 @@ import psutil
 from benchmarks.fault_build import Bench, Build, Row
 from benchmarks.report import ROOT
 from motionshards.schemas.layout import WORK_DIR
-from tests.pipeline.hosts import Network
-from tests.pipeline.under_fire import wait_for
+from tests.support.hosts import Network
+from tests.support.under_fire import wait_for
 
 SCHEDULER, WORKERS, DRIVER = "head", ("left", "right"), "desk"
 HOSTS = (SCHEDULER, *WORKERS, DRIVER)

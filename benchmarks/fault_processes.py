@@ -10,7 +10,7 @@ import psutil
 
 from benchmarks.fault_build import Bench, Build, Row, Site, keys
 from benchmarks.fault_check import differences_without
-from tests.pipeline.under_fire import kill_whoever_holds
+from tests.support.under_fire import kill_whoever_holds
 
 # Workers live for some seconds to half a minute; most kills are to hit them at work.
 _LONGEST_WAIT_S = 5.0

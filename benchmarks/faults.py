@@ -25,7 +25,7 @@ from benchmarks.fault_disks import fill_disk, limit_files, seal_disk
 from benchmarks.fault_processes import kill_drivers, kill_workers, poison, starve_workers
 from benchmarks.report import Report, add_options
 from motionshards.dataset.commandline import stop_on_signals
-from tests.pipeline.hosts import Network, why_none
+from tests.support.hosts import Network, why_none
 
 _DAY_S = 86_400
 _COPIES, _QUICK_COPIES = 2, 1

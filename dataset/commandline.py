@@ -17,23 +17,28 @@ Exit status: that of the command, else OK; FAILED for a fault, UNUSABLE for argu
 import argparse
 import dataclasses
 import difflib
+import json
 import os
 import signal
 import sys
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Generic, NoReturn, TextIO, TypeVar
 
-from cyclopts import App, CycloptsError, Group, MissingArgumentError, Parameter
+from cyclopts import App, CycloptsError, Group, MissingArgumentError, Parameter, Token, convert
+from tqdm import tqdm
 
+from motionshards.schemas.bucket import is_bucket
 from motionshards.schemas.errors import ConfigError, DatasetError, MotionShardsError
 from motionshards.schemas.printable import printable, printable_lines
 
 OK, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
-OUTPUT = Group("Output", sort_key=9)
+COMPUTATION, OUTPUT = Group("Computation", sort_key=8), Group("Output", sort_key=9)
 
 Options = TypeVar("Options")
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +58,21 @@ class Reporting:
     json: Annotated[bool, Parameter(group=OUTPUT)] = False
     """Print the last line as JSON."""
 
+    def bar(self, unit: str, total: int | None = None, **how: Any) -> "tqdm[Any]":
+        """Start a progress bar on stderr, hidden where that is not a terminal."""
+        hidden = self.quiet or not sys.stderr.isatty()
+        return tqdm(unit=unit, total=total, disable=hidden, dynamic_ncols=True, file=sys.stderr, **how)
+
+    def print_result(self, done: Any) -> None:
+        """Print the last line: a dataclass as its `str`, or its fields as JSON."""
+        show(json.dumps(dataclasses.asdict(done)) if self.json else done)
+
 
 @dataclass(frozen=True, kw_only=True)
 class OnDevice:
     """Options of a command that computes with torch; see `trainers.parallel.choose_device`."""
 
-    device: str = "auto"
+    device: Annotated[str, Parameter(group=COMPUTATION)] = "auto"
     """`cpu`, `cuda`, `cuda:N`, or `auto`: CUDA where available."""
 
 
@@ -133,7 +147,13 @@ class Command(Generic[Options]):
             version_flags=[],
             group_commands=Group("Commands", show=False),
             group_parameters=Group("Options", sort_key=0),
-            default_parameter=Parameter(negative=(), show_default=_shown_default, name_transform=_option_name),
+            default_parameter=Parameter(
+                negative=(),
+                show_default=_shown_default,
+                name_transform=_option_name,
+                allow_repeating=True,  # the last counts, so that scripts can append to a command
+                converter=_converted,
+            ),
             result_action="return_value",
         )
 
@@ -206,6 +226,22 @@ def show(what: object, stream: TextIO | None = None) -> None:
     print(printable_lines(str(what)), file=stream, flush=True)
 
 
+def directory(where: str) -> Path:
+    """A directory given as a path or file://…; for commands that do not work on object stores.
+
+    Raises:
+        ConfigError: it is the URL of an object store
+    """
+    if is_bucket(where):
+        raise ConfigError(f"{where} is in an object store; this command works on a directory")
+    return Path(where.removeprefix("file://"))
+
+
+def sayer(options: Reporting) -> Say:
+    """A function that prints a line to stderr, unless `--quiet` is given."""
+    return (lambda text: None) if options.quiet else (lambda text: show(printable(text), sys.stderr))
+
+
 def stop_on_signals() -> None:
     """Let SIGTERM, which schedulers send, and SIGINT, which shells ignore in background jobs, both interrupt the command."""
     signal.signal(signal.SIGINT, _as_interrupt)
@@ -221,11 +257,18 @@ def _option_name(field_name: str) -> str:
     return field_name.strip("_").removesuffix("_s").replace("_", "-")
 
 
+def _converted(type_: Any, tokens: Sequence[Token]) -> Any:
+    """Convert as the library does, but refuse 1.5 as an integer, which it rounds."""
+    if int in (type_, *typing.get_args(type_)) and any("." in token.value for token in tokens):
+        raise ValueError(f"{tokens[0].value} is not an integer")
+    return convert(type_, tokens)
+
+
 def _shown_default(value: object) -> object:
     return None if value is False or value == () else value
 
 
 def _text(error: CycloptsError) -> str:
-    if isinstance(error, MissingArgumentError) and error.argument is not None and not error.argument.tokens:
+    if isinstance(error, MissingArgumentError) and error.argument is not None and not (error.keyword or error.argument.tokens):
         return f"{error.argument.name} is required"
     return " ".join(str(error).split()).removesuffix(".")

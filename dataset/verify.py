@@ -35,7 +35,7 @@ from motionshards.dataset.checks.shard import OUTCOMES, ShardClaim, ShardFinding
 from motionshards.dataset.checks.tables import UNREADABLE, RowsByShard, why
 from motionshards.dataset.commandline import FAILED, OK, OfDataset, Reporting, command, show
 from motionshards.dataset.storage.bucket import contents, directory_of
-from motionshards.schemas.bucket import Bucket, is_bucket
+from motionshards.schemas.bucket import Bucket
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ConfigError, DatasetError, StoreFailed
 from motionshards.schemas.layout import DATASET_JSON, INDEX, REJECTIONS, marker_path, tar_path
@@ -263,8 +263,6 @@ class VerifyOptions(Reporting, OfDataset):
 @command("verify", unusable=(ConfigError, DatasetError, StoreFailed))
 def main(options: VerifyOptions) -> int:
     """Check a dataset: digests, index, frames, arrays, and that no clip is lost."""
-    if not is_bucket(options.data) and not Path(options.data.removeprefix("file://")).is_dir():
-        raise ConfigError(f"{options.data} is not a directory")
     start = time.monotonic()
     report = _verify_and_print(options)
     seconds = round(time.monotonic() - start, 3)
@@ -278,8 +276,7 @@ def _verify_and_print(options: VerifyOptions) -> Report:
     hidden = options.quiet or not sys.stderr.isatty()
     with tqdm(unit="clip", disable=hidden, dynamic_ncols=True, file=sys.stderr) as bar:
         say = partial(tqdm.write, file=sys.stdout)
-        how = {"fast": options.fast, "workers": options.workers, "say": say, "seen": bar.update}
-        if not is_bucket(options.data):
-            return verify(Path(options.data.removeprefix("file://")), **how)
         with directory_of(options.data) as (out, bucket):
-            return verify(out, bucket=bucket, **how)
+            if not out.is_dir():
+                raise ConfigError(f"{options.data} is not a directory")
+            return verify(out, fast=options.fast, workers=options.workers, bucket=bucket, say=say, seen=bar.update)

@@ -6,13 +6,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import openface_program
 import pytest
 import torch
+from checkout import SHARED
 
 from motionshards.pipeline.sources.demo_render import render_demo
 from motionshards.transforms.extract.ffmpeg import ffmpeg_path
-
-SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 MakeVideo = Callable[..., Path]
 
@@ -61,7 +61,7 @@ def openface(tmp_path: Path) -> Callable[..., list[str]]:
 
     def command(**behaviour: object) -> list[str]:
         orders.write_text(json.dumps({"log": str(tmp_path / "openface.log"), **behaviour}))
-        return [sys.executable, str(Path(__file__).with_name("openface_program.py")), str(orders)]
+        return [sys.executable, openface_program.__file__, str(orders)]
 
     return command
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import draw_house
 import pytest
+from checkout import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 ROOMS = draw_house.rooms()
 FILES = list(draw_house.modules())
 # The commands that write datasets, and what shows source videos again: no training imports them, and reading needs no Beam.

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from made import make_dataset
-from test_clip_stream import seen
+from streams import seen
 
 from motionshards.dataset.index import Dataset
 from motionshards.dataset.loader import make_loader

@@ -2,20 +2,18 @@
 
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.utils.data
 from made import SIZE, make_dataset
+from streams import interleaved, ordinary, seen
 
 from motionshards.dataset.index import Dataset, Sample
 from motionshards.dataset.loader import make_loader
 from motionshards.dataset.reading.view import View
 from motionshards.dataset.stream import Batch, ClipStream, KPlusOne, Pairs, PosePairs, Sequence, Singles, World
-
-Seen = list[tuple[str, tuple[int, ...], bool]]
 
 
 @pytest.fixture(scope="module")
@@ -27,23 +25,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def samples(data: Path) -> dict[str, Sample]:
     return {sample.key: sample for sample in Dataset.open(data).samples()}
-
-
-def seen(batches: Any) -> Seen:
-    """Clip, frames and whether it only fills up, of all samples in order."""
-    found: Seen = []
-    for batch in batches:
-        found += zip(batch.keys, map(tuple, batch.number.tolist()), batch.padded.tolist(), strict=True)
-    return found
-
-
-def interleaved(ranks: list[list[Batch]]) -> Seen:
-    """The global sequence, of the batches of each rank."""
-    return [one for step in zip(*ranks, strict=True) for batch in step for one in seen([batch])]
-
-
-def ordinary(stream: ClipStream, workers: int = 0) -> "torch.utils.data.DataLoader[Batch]":
-    return torch.utils.data.DataLoader(stream, batch_size=None, num_workers=workers)
 
 
 @pytest.mark.parametrize("view", [Pairs(2), KPlusOne(4), Singles(), PosePairs(40, 0, 90), Sequence(3)])

@@ -18,8 +18,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from checkout import ROOT
 from made import make_dataset, unfinish
-from test_clip_stream import interleaved, ordinary, seen
+from streams import interleaved, ordinary, seen
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from motionshards.dataset.loader import Loader, make_loader
@@ -27,8 +28,6 @@ from motionshards.dataset.stream import ClipStream, KPlusOne, Pairs, Singles, Wo
 from motionshards.schemas.errors import ConfigError, DatasetError, LoaderFailed
 from motionshards.schemas.layout import INDEX
 from motionshards.transforms.augment.augment import Augment
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -12,16 +12,15 @@ import numpy as np
 import pytest
 import simplejpeg
 import webdataset
+from checkout import ROOT
 from made import make_dataset
-from test_clip_stream import seen
+from streams import seen
 
 from motionshards.dataset.index import Dataset, Sample
 from motionshards.dataset.reading.view import View
 from motionshards.dataset.sequential import TarStream
 from motionshards.dataset.stream import KPlusOne, Pairs, Singles
 from motionshards.schemas.errors import ConfigError, DatasetError
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")

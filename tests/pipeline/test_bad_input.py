@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from checkout import ROOT
 
 from motionshards.dataset import build
 
-ROOT = Path(__file__).resolve().parents[2]
 ODD_NAMES = ["with space", "ünïcödé 顔", "hash#tag", "dots.in.name", "-dash", "100%", "colon:name", "quo'te\"s", "back\\slash"]
 
 

@@ -9,12 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
+from checkout import ROOT
 
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.layout import LOCK
 from motionshards.schemas.lock import only_writer
 
-ROOT = Path(__file__).resolve().parents[2]
 HOLDS = """
 import sys, time
 from pathlib import Path

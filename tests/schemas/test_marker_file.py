@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from checkout import ROOT
 
 from motionshards.schemas.errors import DatasetError
 from motionshards.schemas.manifest import ShardEntry
@@ -17,7 +18,6 @@ from motionshards.schemas.marker import read_entry, read_marker, write_marker
 from motionshards.schemas.records import ClipSpec, Rejected, Span
 from motionshards.schemas.tables import MARKER, PLAN, SPAN, rejected_row, table
 
-ROOT = Path(__file__).resolve().parents[2]
 ENTRY = ShardEntry("s-train-000000", "train", 0, 3, 0, None)
 
 

@@ -2,14 +2,12 @@
 
 import ast
 import pickle
-from pathlib import Path
 
 import pytest
+from checkout import ROOT
 
 from motionshards.schemas import errors
 from motionshards.schemas.reasons import REASONS
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_every_reason_says_what_it_means() -> None:

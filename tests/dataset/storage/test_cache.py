@@ -1,0 +1,438 @@
+"""Processes on one cache directory: a shard is downloaded once, what is held stays, the bound holds, a crash leaves no trace."""
+
+import errno
+import fcntl
+import hashlib
+import logging
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+from checkout import ROOT
+
+from motionshards.dataset.storage.cache import Held, ShardCache
+from motionshards.dataset.storage.cache_files import alone, unlink_unless_locked
+from motionshards.dataset.storage.cache_room import PART, SHARD
+from motionshards.dataset.storage.unreadable import Unreadable
+from motionshards.schemas.errors import ConfigError
+
+SIZE = 20_000
+FORK = multiprocessing.get_context("fork")
+
+
+def content(name: str, size: int = SIZE) -> bytes:
+    return random.Random(name).randbytes(size)
+
+
+def writer(name: str, size: int = SIZE) -> Callable[[BinaryIO], None]:
+    def fetch(to: BinaryIO) -> None:
+        to.write(content(name, size))
+
+    return fetch
+
+
+def never(_: BinaryIO) -> None:
+    raise AssertionError("nothing was to be downloaded")
+
+
+def hold(cache: ShardCache, name: str, size: int = SIZE) -> Held:
+    return cache.hold(name, size, writer(name, size))
+
+
+def read(held: Held) -> bytes:
+    return os.pread(held.fileno(), held.size + 1, 0)
+
+
+def names(cache: ShardCache) -> set[str]:
+    """Everything in the directory but the lock for room, and but locks beside their download."""
+    found = {path.name.removesuffix(".shard") for path in cache.directory.iterdir()} - {"room"}
+    return found - {name.removesuffix("part") + "lock" for name in found if name.endswith(".part")}
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> ShardCache:
+    """Room for three shards."""
+    return ShardCache(tmp_path / "cache", 3 * SIZE)
+
+
+def test_a_shard_is_downloaded_once_and_then_here(cache: ShardCache) -> None:
+    sha256 = hashlib.sha256(content("a")).hexdigest()
+    assert not cache.has("a")
+    with cache.hold("a", SIZE, writer("a"), sha256) as held:
+        assert read(held) == content("a")
+        assert cache.has("a")
+    with cache.hold("a", SIZE, never, sha256) as held, ShardCache(cache.directory, SIZE).hold("a", SIZE, never) as again:
+        assert read(held) == read(again) == content("a")
+    assert names(cache) == {"a"}
+
+
+def test_a_closed_shard_has_no_descriptor(cache: ShardCache) -> None:
+    held = hold(cache, "a")
+    held.close()
+    held.close()
+    with pytest.raises(ValueError, match="closed"):
+        held.fileno()
+
+
+def test_the_longest_unused_goes_first(cache: ShardCache) -> None:
+    for name in "abc":
+        hold(cache, name).close()
+        time.sleep(0.01)
+    hold(cache, "a").close()
+    time.sleep(0.01)
+    hold(cache, "d").close()
+    assert names(cache) == {"a", "c", "d"}
+    hold(cache, "e", 2 * SIZE).close()
+    assert names(cache) == {"d", "e"}
+
+
+def test_what_is_held_stays_and_the_limit_is_passed_and_counted(cache: ShardCache, caplog: pytest.LogCaptureFixture) -> None:
+    held = [hold(cache, name) for name in "abc"]
+    others = [hold(cache, name) for name in "de"]
+    assert [read(one) for one in held] == [content(name) for name in "abc"]
+    assert names(cache) == set("abcde")
+    assert cache.times_over == 2
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    for one in held + others:
+        one.close()
+    hold(cache, "f").close()
+    assert len(names(cache)) == 3
+    assert cache.times_over == 2
+
+
+def test_a_shard_larger_than_the_limit_is_held_all_the_same(cache: ShardCache) -> None:
+    hold(cache, "a").close()
+    with hold(cache, "large", 10 * SIZE) as held:
+        assert read(held) == content("large", 10 * SIZE)
+        assert names(cache) == {"large"}
+    assert cache.times_over == 1
+    hold(cache, "a").close()
+    assert names(cache) == {"a"}
+
+
+@pytest.mark.parametrize(("written", "reason"), [(0, "truncated"), (SIZE - 1, "truncated"), (SIZE + 1, "damaged")])
+def test_a_wrong_size_is_told_and_nothing_is_kept(cache: ShardCache, written: int, reason: str) -> None:
+    with pytest.raises(Unreadable, match=f"a: {written} bytes, expected {SIZE}") as caught:
+        cache.hold("a", SIZE, writer("a", written))
+    assert (caught.value.reason, names(cache)) == (reason, set())
+
+
+def test_a_wrong_hash_is_told_and_nothing_is_kept(cache: ShardCache) -> None:
+    right = hashlib.sha256(content("a")).hexdigest()
+    with pytest.raises(Unreadable, match="sha256") as caught:
+        cache.hold("a", SIZE, writer("b"), right)
+    assert (caught.value.reason, names(cache)) == ("damaged", set())
+    with cache.hold("a", SIZE, writer("a"), right) as held:
+        assert read(held) == content("a")
+
+
+def test_a_failed_download_leaves_nothing(cache: ShardCache) -> None:
+    def breaks(to: BinaryIO) -> None:
+        to.write(b"half")
+        raise Unreadable("unreachable", "gone")
+
+    for _ in range(2):
+        with pytest.raises(Unreadable, match="gone"):
+            cache.hold("a", SIZE, breaks)
+        assert names(cache) == set()
+
+
+def test_a_cached_file_of_another_size_is_downloaded_again(cache: ShardCache) -> None:
+    hold(cache, "a").close()
+    os.truncate(cache.directory / "a.shard", 17)
+    with hold(cache, "a") as held:
+        assert read(held) == content("a")
+
+
+def test_a_dropped_shard_is_downloaded_again_and_stays_with_who_holds_it(cache: ShardCache) -> None:
+    with hold(cache, "a") as held:
+        cache.drop("a")
+        assert not cache.has("a")
+        with cache.hold("a", SIZE, writer("new a")) as new:
+            assert (read(held), read(new)) == (content("a"), content("new a"))
+
+
+def test_a_shard_that_is_evicted_while_it_is_being_opened_is_downloaded_again(
+    cache: ShardCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between open and flock another process may evict it: the lock is then on a file without a name."""
+    hold(cache, "a").close()
+    right = fcntl.flock
+    evicted: list[int] = []
+
+    def flock(descriptor: int, how: int) -> None:
+        if how == fcntl.LOCK_SH and not evicted:
+            evicted.append(how)
+            assert unlink_unless_locked(cache.directory / "a.shard")
+        right(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with hold(cache, "a") as held:
+        assert os.fstat(held.fileno()).st_nlink == 1
+        assert read(held) == content("a")
+    assert evicted
+
+
+def test_other_files_of_the_directory_are_left_alone(cache: ShardCache) -> None:
+    (cache.directory / "thesis.tex").write_bytes(bytes(9 * SIZE))
+    for name in "abcd":
+        hold(cache, name).close()
+    assert (cache.directory / "thesis.tex").stat().st_size == 9 * SIZE
+    assert names(cache) == {"b", "c", "d", "thesis.tex"}
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/etc/passwd"])
+def test_a_name_is_a_plain_file_name(cache: ShardCache, name: str) -> None:
+    with pytest.raises(ValueError, match="plain"):
+        cache.hold(name, SIZE, never)
+
+
+def test_an_unusable_directory_or_limit_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="file/below cannot be a cache"):
+        ShardCache(tmp_path / "file" / "below", SIZE)
+    with pytest.raises(ConfigError):
+        ShardCache(tmp_path, 0)
+
+
+def test_a_directory_that_is_removed_comes_back(cache: ShardCache) -> None:
+    held = hold(cache, "a")
+    shutil.rmtree(cache.directory)
+    assert read(held) == content("a")
+    held.close()
+    with hold(cache, "a") as held:
+        assert read(held) == content("a")
+    assert names(cache) == {"a"}
+
+
+def test_a_directory_that_is_removed_during_a_download_costs_the_name_not_the_bytes(cache: ShardCache) -> None:
+    def fetch(to: BinaryIO) -> None:
+        shutil.rmtree(cache.directory)
+        to.write(content("a"))
+
+    with cache.hold("a", SIZE, fetch) as held:
+        assert read(held) == content("a")
+    assert not cache.has("a")
+    hold(cache, "a").close()
+    assert cache.has("a")
+
+
+def test_a_full_disk_makes_more_room_and_one_more_try(cache: ShardCache) -> None:
+    for name in "ab":
+        hold(cache, name).close()
+    seen = []
+
+    def fetch(to: BinaryIO) -> None:
+        seen.append(names(cache))
+        if len(seen) == 1:
+            to.write(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        to.write(content("c"))
+
+    with cache.hold("c", SIZE, fetch) as held:
+        assert read(held) == content("c")
+    assert seen == [{"a", "b", "c.shard.part"}, {"b", "c.shard.part"}]
+
+
+def test_a_disk_that_stays_full_is_told_once_tried_again(cache: ShardCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def full(_: int, __: int, size: int) -> None:
+        asked.append(size)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(ConfigError, match="disk is full"):
+        cache.hold("a", SIZE, never)
+    assert asked == [SIZE, SIZE]
+    assert names(cache) == set()
+
+
+SMALL_DISK = """
+import sys
+from pathlib import Path
+from motionshards.dataset.storage.cache import ShardCache
+from motionshards.schemas.errors import ConfigError
+cache = ShardCache(Path(sys.argv[1]), 1 << 30)
+for name in "abcdef":
+    cache.hold(name, 100_000, lambda to: to.write(bytes(100_000))).close()
+print(sorted(path.name for path in cache.directory.glob("*.shard")))
+held = [cache.hold(name, 100_000, lambda to: to.write(bytes(100_000))) for name in "gh"]
+try:
+    cache.hold("i", 100_000, lambda to: to.write(bytes(100_000)))
+except ConfigError as error:
+    print(error)
+"""
+
+
+def test_a_disk_smaller_than_the_limit(tmp_path: Path) -> None:
+    """A real one of 280 kB, where the machine lets us mount it."""
+    mount = f'mount -t tmpfs -o size=280k none {tmp_path} && exec {sys.executable} -c "$0" {tmp_path}'
+    try:
+        done = subprocess.run(["unshare", "-rm", "sh", "-c", mount, SMALL_DISK], capture_output=True, text=True, cwd=ROOT)
+    except FileNotFoundError:
+        pytest.skip("no unshare on this machine")
+    if "mount" in done.stderr or "unshare" in done.stderr:
+        pytest.skip("this machine lets nobody mount")
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[0] == "['e.shard', 'f.shard']"
+    assert done.stdout.splitlines()[1].endswith("the disk is full, 100000 bytes are needed and all other shards are in use")
+
+
+def _download(directory: Path, log: Path) -> None:
+    def fetch(to: BinaryIO) -> None:
+        with log.open("a") as lines:
+            lines.write(f"{os.getpid()}\n")
+        time.sleep(0.05)
+        to.write(content("a"))
+
+    with ShardCache(directory, 3 * SIZE).hold("a", SIZE, fetch) as held:
+        os._exit(0 if read(held) == content("a") else 1)
+
+
+def test_one_process_downloads_and_the_others_wait(cache: ShardCache, tmp_path: Path) -> None:
+    processes = [FORK.Process(target=_download, args=(cache.directory, tmp_path / "log")) for _ in range(6)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(20)
+    assert [process.exitcode for process in processes] == [0] * 6
+    assert len((tmp_path / "log").read_text().splitlines()) == 1
+
+
+def test_one_thread_downloads_and_the_others_wait(cache: ShardCache) -> None:
+    started = []
+
+    def fetch(to: BinaryIO) -> None:
+        started.append(threading.get_ident())
+        time.sleep(0.05)
+        to.write(content("a"))
+
+    with ThreadPoolExecutor(8) as pool:
+        held = list(pool.map(lambda _: cache.hold("a", SIZE, fetch), range(8)))
+    assert {read(one) for one in held} == {content("a")}
+    assert len(started) == 1
+
+
+def _hang(directory: Path, name: str, half_way: "multiprocessing.synchronize.Event") -> None:
+    def fetch(to: BinaryIO) -> None:
+        to.write(content(name)[: SIZE // 2])
+        to.flush()
+        half_way.set()
+        time.sleep(60)
+
+    ShardCache(directory, 3 * SIZE).hold(name, SIZE, fetch)
+
+
+def _killed_half_way(cache: ShardCache, name: str) -> Callable[[], None]:
+    """Start a download that hangs half-way; gives what kills it."""
+    half_way = FORK.Event()
+    process = FORK.Process(target=_hang, args=(cache.directory, name, half_way))
+    process.start()
+    assert half_way.wait(10)
+    assert process.pid is not None
+
+    def kill() -> None:
+        os.kill(process.pid or 0, signal.SIGKILL)
+        process.join()
+
+    return kill
+
+
+def test_who_waits_for_a_download_that_is_killed_takes_over(cache: ShardCache) -> None:
+    kill = _killed_half_way(cache, "a")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(hold, cache, "a")
+        time.sleep(0.1)
+        assert not waiting.done()
+        kill()
+        with waiting.result(10) as held:
+            assert read(held) == content("a")
+    assert names(cache) == {"a"}
+
+
+def test_what_a_killed_download_left_is_cleared_by_the_next_of_another_shard(cache: ShardCache) -> None:
+    _killed_half_way(cache, "a")()
+    assert names(cache) == {"a.shard.part"}
+    hold(cache, "b").close()
+    assert names(cache) == {"b"}
+
+
+def test_downloads_of_others_are_counted_and_not_cleared(cache: ShardCache) -> None:
+    for name in "bc":
+        hold(cache, name).close()
+        time.sleep(0.01)
+    kill = _killed_half_way(cache, "a")
+    try:
+        hold(cache, "d").close()
+        assert names(cache) == {"a.shard.part", "c", "d"}
+    finally:
+        kill()
+
+
+def test_a_fork_neither_keeps_a_lock_nor_takes_one_away(cache: ShardCache) -> None:
+    held = {name: hold(cache, name) for name in "ab"}
+    go, gone = FORK.Event(), FORK.Event()
+
+    def child() -> None:
+        held["a"].close()  # its own copy
+        gone.set()
+        go.wait(20)
+
+    process = FORK.Process(target=child)
+    process.start()
+    try:
+        assert gone.wait(10)
+        held["b"].close()
+        hold(cache, "large", 3 * SIZE).close()
+        assert names(cache) == {"a", "large"}, "a is held here, b only by a copy of its descriptor in the child"
+    finally:
+        go.set()
+        process.join()
+
+
+def _crowd(directory: Path, limit: int, seed: int, turns: int) -> None:
+    chance = random.Random(seed)
+    cache = ShardCache(directory, limit)
+    for _ in range(turns):
+        name = f"shard{chance.randrange(16)}"
+        with hold(cache, name) as held:
+            time.sleep(chance.random() * 0.004)
+            at = os.stat(directory / f"{name}.shard")
+            if not os.path.samestat(at, os.fstat(held.fileno())) or read(held) != content(name):
+                os._exit(1)
+    os._exit(3 if cache.times_over else 0)
+
+
+def test_a_crowd_never_passes_the_limit_nor_loses_what_it_holds(cache: ShardCache) -> None:
+    """Seven processes, of which one is killed somewhere on its way; each holds one shard, and there is room for eight."""
+    limit, most = 8 * SIZE, 0
+    turns = [60] * 6 + [1_000_000]
+    processes = [FORK.Process(target=_crowd, args=(cache.directory, limit, seed, n)) for seed, n in enumerate(turns)]
+    for process in processes:
+        process.start()
+    victim = processes.pop()
+    while any(process.is_alive() for process in processes):
+        with alone(cache.directory / "room"):  # while it is locked nothing is reserved, gets a name or is evicted
+            most = max(most, sum(path.stat().st_size for end in (SHARD, PART) for path in cache.directory.glob(f"*{end}")))
+        if most > 4 * SIZE:
+            victim.kill()
+        time.sleep(0.005)
+    victim.kill()
+    victim.join()
+    assert victim.exitcode == -signal.SIGKILL
+    assert [process.exitcode for process in processes] == [0] * 6
+    assert 7 * SIZE <= most <= limit
+    hold(cache, "last").close()
+    assert not [name for name in names(cache) if name.endswith(".part")]

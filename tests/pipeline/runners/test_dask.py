@@ -1,0 +1,244 @@
+"""Builds on a Dask cluster of separate processes, as a user starts one, and under fire. Nothing here is mocked."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+from checkout import ROOT
+from dask.distributed import Client
+from s3_here import s3_here
+from under_fire import hashes, kill_whoever_holds, wait_for
+
+import motionshards.dataset.build
+from motionshards.pipeline.runners import dask_check
+
+OPTIONS = ["--size", "64", "--clips-per-shard", "3"]
+
+
+def command(videos: Path, out: Path | str, *options: object) -> list[str]:
+    build = ["--source", "voxceleb2", "--input", videos, "--output", out, *OPTIONS, "--runner", "dask", "--json", *options]
+    return [str(word) for word in build]
+
+
+def started(*arguments: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [sys.executable, "-m", *arguments], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, cwd=ROOT
+    )
+
+
+def kill_all(program: subprocess.Popen[str]) -> None:
+    for process in [*psutil.Process(program.pid).children(recursive=True), psutil.Process(program.pid)]:
+        process.kill()
+    program.communicate()
+
+
+@contextmanager
+def cluster(place: Path, workers: int) -> Iterator[tuple[Path, subprocess.Popen[str]]]:
+    """The file of a scheduler with workers of one thread, and the program that started those."""
+    file = place / "scheduler.json"
+    where = ["--scheduler-file", str(file)]
+    head = started("distributed.cli.dask_scheduler", *where, "--port", "0", "--no-dashboard", "--host", "127.0.0.1")
+    wait_for(file.exists, 60)
+    one = [
+        "--nthreads",
+        "1",
+        "--nworkers",
+        str(workers),
+        "--no-dashboard",
+        "--local-directory",
+        str(place),
+        "--memory-limit",
+        "0",
+    ]
+    hands = started("distributed.cli.dask_worker", *where, *one)
+    try:
+        yield file, hands
+    finally:
+        for program in (hands, head):
+            if program.poll() is None:
+                kill_all(program)
+
+
+@pytest.fixture(scope="module")
+def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The file of a scheduler with two workers of one thread."""
+    with cluster(tmp_path_factory.mktemp("cluster"), 2) as (file, _):
+        yield file
+
+
+@pytest.fixture(scope="module")
+def undisturbed(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """sha256 of every shard and marker of a local build."""
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    assert motionshards.dataset.build.main([*command(demo_videos, out), "--runner", "local", "--workers", "1"]) == 0
+    return hashes(out)
+
+
+def test_a_cluster_writes_the_same_bytes_as_this_machine(
+    demo_videos: Path, undisturbed: dict[str, str], scheduler: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert motionshards.dataset.build.main(command(demo_videos, out, "--dask-scheduler", scheduler, "--quiet")) == 0
+    assert hashes(out) == undisturbed
+    assert not (out / ".work").exists()
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["kept"] == 8
+
+
+def test_a_clip_that_kills_its_process_is_rejected_on_the_second_attempt_and_nothing_else_is_lost(
+    demo_videos: Path, undisturbed: dict[str, str], scheduler: Path, tmp_path: Path
+) -> None:
+    """The killer stands in for a clip that crashes the decoder library. The driver need not begin anew."""
+    out = tmp_path / "out"
+    poison = sorted((demo_videos / "dev" / "mp4").glob("*/*/*.mp4"))[1]
+    key = poison.relative_to(demo_videos / "dev" / "mp4").with_suffix("").as_posix()
+    driver = started("dataset.build", *command(demo_videos, out, "--dask-scheduler", scheduler))
+    deaths: list[str] = []
+    journals = ("journal-*", out / ".work")
+    killer = threading.Thread(target=kill_whoever_holds, args=(key, lambda: driver.poll() is not None, journals, deaths))
+    killer.start()
+    told, complaints = driver.communicate()
+    killer.join()
+    assert driver.returncode == 0, complaints
+    assert deaths == ["worker", "alone"]
+    ledger = json.loads(told.splitlines()[-1])
+    assert (ledger["planned"], ledger["kept"], ledger["rejected"]) == (8, 7, {"killed_worker": 1})
+    (lost,) = pq.read_table(out / "rejections.parquet").to_pylist()
+    assert lost["key"] == key
+    same = {name for name, sha in hashes(out).items() if undisturbed[name] == sha}
+    assert same == {name for name in undisturbed if not name.startswith(f"train/{lost['shard']}.")}
+
+
+@pytest.mark.slow
+def test_processes_of_this_machine_do_where_there_is_no_cluster(
+    demo_videos: Path, undisturbed: dict[str, str], tmp_path: Path
+) -> None:
+    """Killed once, at a random moment."""
+    driver = started("dataset.build", *command(demo_videos, tmp_path / "out", "--workers", "2"))
+    wait_for(lambda: list((tmp_path / "out" / ".work").glob("journal-*/*.*")), 90)
+    pid = int(next(iter((tmp_path / "out" / ".work").glob("journal-*/*.*"))).suffix[1:])
+    os.kill(pid, signal.SIGKILL)
+    _, complaints = driver.communicate(timeout=200)
+    assert driver.returncode == 0 and "WARNING" not in complaints, complaints
+    assert hashes(tmp_path / "out") == undisturbed
+
+
+@pytest.mark.slow
+def test_ctrl_c_cancels_what_runs_and_a_rerun_goes_on(
+    demo_videos: Path, undisturbed: dict[str, str], scheduler: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    driver = started("dataset.build", *command(demo_videos, out, "--dask-scheduler", scheduler))
+    wait_for(lambda: list((out / ".work").glob("journal-*/*.*")), 90)
+    driver.send_signal(signal.SIGINT)
+    _, complaints = driver.communicate(timeout=20)
+    assert driver.returncode == 130, complaints
+    assert "goes on from there" in complaints and "Traceback" not in complaints
+    before = hashes(out)
+    assert set(before) < set(undisturbed), "the interrupt came too late to test anything"
+    assert motionshards.dataset.build.main(command(demo_videos, out, "--dask-scheduler", scheduler, "--quiet")) == 0
+    assert hashes(out) == undisturbed
+
+
+def test_workers_that_cannot_do_it_are_named(
+    demo_videos: Path, scheduler: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A worker with several threads joins: the models are for one."""
+    many = started(
+        "distributed.cli.dask_worker", "--scheduler-file", str(scheduler), "--nthreads", "3", "--no-nanny", "--no-dashboard"
+    )
+    try:
+        with Client(scheduler_file=str(scheduler)) as client:  # type: ignore[no-untyped-call]
+            client.wait_for_workers(3, timeout=60)
+        assert (
+            motionshards.dataset.build.main(command(demo_videos, tmp_path / "out", "--dask-scheduler", scheduler, "--quiet")) == 2
+        )
+    finally:
+        many.kill()
+        many.communicate()
+    told = capsys.readouterr().err
+    assert "has 3 threads, and models are for one: dask worker --nthreads 1" in told and told.count("\n") == 1
+
+
+def test_workers_that_do_not_answer_or_are_all_gone_end_the_build_with_a_word(
+    demo_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Dask itself would wait for ever, without a word."""
+    monkeypatch.setattr("motionshards.pipeline.runners.dask._DESERTED_S", 2)
+    monkeypatch.setattr("motionshards.pipeline.runners.dask._COUNTED_EVERY_S", 0.5)
+    out = tmp_path / "out"
+    with cluster(tmp_path, 1) as (file, hands):
+        arguments = command(demo_videos, out, "--dask-scheduler", file, "--quiet")
+        with Client(scheduler_file=str(file)) as client:  # type: ignore[no-untyped-call]
+            client.wait_for_workers(1, timeout=60)
+            (pid,) = client.run(os.getpid).values()
+        os.kill(pid, signal.SIGSTOP)
+        monkeypatch.setattr(dask_check, "PATIENCE_S", 2)
+        assert motionshards.dataset.build.main(arguments) == 2
+        told = capsys.readouterr().err
+        assert "has not answered within 2 s: is one stopped?" in told and told.count("\n") == 1
+        os.kill(pid, signal.SIGCONT)
+        monkeypatch.setattr(dask_check, "PATIENCE_S", 60)
+
+        def strike() -> None:
+            wait_for(lambda: list((out / ".work").glob("journal-*/*.*")), 90)
+            kill_all(hands)
+
+        killer = threading.Thread(target=strike)
+        killer.start()
+        assert motionshards.dataset.build.main(arguments) == 1
+        killer.join()
+    told = capsys.readouterr().err
+    assert "no worker has been left at tcp://127.0.0.1:" in told and "goes on from there" in told and told.count("\n") == 1
+
+
+def test_a_cluster_builds_into_a_bucket_though_a_worker_is_killed(
+    demo_videos: Path, undisturbed: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a shared disk; the driver's and the workers' journals lie in the temporary directory of this machine."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with s3_here() as store:
+        for name, value in store.environment.items():
+            monkeypatch.setenv(name, value)
+        with cluster(tmp_path, 2) as (file, _):
+            driver = started("dataset.build", *command(demo_videos, "s3://data/faces", "--dask-scheduler", file))
+            wait_for(lambda: list(tmp_path.glob("motionshards-run-*/journal-*/*.*")), 90)
+            os.kill(int(next(tmp_path.glob("motionshards-run-*/journal-*/*.*")).suffix[1:]), signal.SIGKILL)
+            told, complaints = driver.communicate(timeout=200)
+        assert driver.returncode == 0, complaints
+        assert json.loads(told.splitlines()[-1])["kept"] == 8
+        names = [name.removeprefix("faces/") for name in store.names()]
+        built = {name: hashlib.sha256(store.read(f"faces/{name}")).hexdigest() for name in names if name.startswith("t")}
+        assert built == undisturbed
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--dask-scheduler", "nowhere.json"), "--dask-scheduler nowhere.json: there is no such file"),
+        (("--runner", "local", "--dask-scheduler", "tcp://127.0.0.1:1"), "goes with --runner dask, not local"),
+        (("--no-such-option",), "unknown option --no-such-option"),
+        (("--", "--no-such-option"), "unknown option --no_such_option (not an option of Apache Beam)"),
+    ],
+    ids=["no file", "local", "option", "Beam's option"],
+)
+def test_what_cannot_be_done_is_one_line(
+    demo_videos: Path, tmp_path: Path, options: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        status: object = motionshards.dataset.build.main(command(demo_videos, tmp_path / "out", "--quiet", *options))
+    except SystemExit as left:
+        status = left.code
+    said = capsys.readouterr().err
+    assert status == 2
+    assert told in said and said.count("\n") == 1, said

@@ -1,0 +1,69 @@
+"""A bar on a terminal, plain lines in a log, silence when asked."""
+
+import os
+import pty
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import pytest
+from checkout import ROOT
+
+from motionshards.pipeline.runners import progress
+
+
+def test_a_log_gets_a_plain_line_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = progress.progress(total=100, done=40, quiet=False)
+    lines.update(5)
+    assert capsys.readouterr().err == "", "thirty seconds are not over"
+    monkeypatch.setattr(progress, "_LINE_EVERY_S", 0.0)
+    lines.update(10)
+    told = capsys.readouterr().err
+    assert told.startswith("50 of 100 clips, ")
+    assert "clips/s" in told
+    assert told.endswith(" s left\n")
+    lines.update(0)
+    assert capsys.readouterr().err == "40 of 100 clips, no clip finished yet in this run\n"
+    lines.close()
+
+
+def test_quiet_says_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(progress, "_LINE_EVERY_S", 0.0)
+    silent = progress.progress(total=100, done=0, quiet=True)
+    silent.update(10)
+    silent.close()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_terminal_gets_a_bar_with_rate_and_time_left(demo_videos: Path, tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 100))
+    command = [
+        sys.executable,
+        "-m",
+        "dataset.build",
+        "--source",
+        "voxceleb2",
+        "--input",
+        demo_videos,
+        "--output",
+        tmp_path / "out",
+    ]
+    command += ["--size", "64", "--landmarks", "none", "--workers", "1"]
+    build = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    while chunk := _read(ours):
+        shown += chunk
+    assert build.wait() == 0
+    assert b"8/8" in shown
+    assert b"clip/s" in shown
+    assert b"<00:00" in shown
+
+
+def _read(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, 65_536)
+    except OSError:  # the terminal's other end is closed
+        return b""

@@ -1,0 +1,162 @@
+"""Archives and csv files with random damage: a listing with its refusals, or one line. Never a traceback, a hang or a flood."""
+
+import io
+import random
+import resource
+import tarfile
+import time
+import warnings
+import zipfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from archives import walk
+
+from motionshards.pipeline.inputs.foreign import lines_of
+from motionshards.pipeline.inputs.input import open_input
+from motionshards.pipeline.inputs.tree import DirectoryTree
+from motionshards.pipeline.inputs.unpack import content
+from motionshards.pipeline.planning.plan import listing_table
+from motionshards.pipeline.sources import folder, taichi
+from motionshards.pipeline.sources.listing import Listing
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.errors import ClipRejected, ConfigError
+
+COLUMNS = "video_id,start,end,bbox,fps,width,height,partition,person_id"
+INTERESTING = [b"\0", b"\xff", b"\x80", b"..", b"/", b'"', b"\r\n", b"\n", b",", b"\xff\xfe", b"9" * 30, b"-", b"\xe2\x80\xa8"]
+NUMBERS = [0, 1, 0x7F, 0xFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF]
+
+
+def plain_zip() -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for number, method in enumerate((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_DEFLATED)):
+            archive.writestr(f"id{number}/ünï/{number}.mp4", bytes(range(256)) * (number + 1), method)
+        link = zipfile.ZipInfo("id0/link.mp4")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, "../id1/ünï/1.mp4")
+    return out.getvalue()
+
+
+def plain_tar(form: int) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(
+        fileobj=out, mode="w", format=form, pax_headers={"comment": "x"} if form == tarfile.PAX_FORMAT else {}
+    ) as a:
+        for name, kind in (("id/a.mp4", tarfile.REGTYPE), ("ü" * 60 + "/b.mp4", tarfile.REGTYPE), ("id/l.mp4", tarfile.SYMTYPE)):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "a.mp4" if kind == tarfile.SYMTYPE else ""
+            info.size = 700 if kind == tarfile.REGTYPE else 0
+            a.addfile(info, io.BytesIO(b"x" * info.size))
+    return out.getvalue()
+
+
+def plain_csv() -> bytes:
+    rows = [f'"v{n}",{n},{n + 50},1-2-30-40,30000/1001,64,48,train,id{n % 3}' for n in range(20)]
+    return "\r\n".join([COLUMNS, *rows]).encode()
+
+
+def damaged(raw: bytes, chance: random.Random, numbers: bool) -> bytes:
+    """Some bits flipped, bytes put in, pieces moved or cut away, and numbers overwritten by extreme ones."""
+    content = bytearray(raw)
+    for _ in range(chance.choice([1, 1, 2, 4, 16])):
+        at = chance.randrange(max(1, len(content)))
+        kind = chance.randrange(6 if numbers else 5)
+        if kind == 0:
+            content[at : at + 1] = bytes([content[at] ^ (1 << chance.randrange(8))]) if content else b""
+        elif kind == 1:
+            content[at : at + chance.choice([0, 1, 4])] = chance.choice(INTERESTING)
+        elif kind == 2:
+            del content[at : at + chance.choice([1, 3, 512, len(content)])]
+        elif kind == 3:
+            start = chance.randrange(max(1, len(content)))
+            content[at:at] = content[start : start + chance.choice([8, 46, 512])]
+        elif kind == 4:
+            content[at : at + 8] = chance.randbytes(8)
+        else:
+            width = chance.choice([2, 4, 8])
+            value = chance.choice(NUMBERS) & ((1 << 8 * width) - 1)
+            content[at : at + width] = value.to_bytes(width, "little")
+    return bytes(content)
+
+
+def refixed(raw: bytes) -> bytes:
+    """The tar with right checksums, so that damage gets past them."""
+    content = bytearray(raw)
+    for at in range(0, len(content) - 511, 512):
+        block = content[at : at + 512]
+        if block[257:262] == b"ustar":
+            content[at + 148 : at + 156] = b"%06o\0 " % (sum(block[:148]) + 8 * 32 + sum(block[156:]))
+    return bytes(content)
+
+
+def one_line(error: ConfigError) -> None:
+    assert "\n" not in str(error) and len(str(error)) < 2_000
+
+
+def open_archive(path: Path) -> None:
+    """List an archive and read every file of it; what is refused must be counted or have a reason."""
+    try:
+        opened = open_input([path], ())
+        entries = list(walk(opened.tree))
+        listing_table(folder.list_clips(Listing(opened.tree)), BuildConfig(source="folder"))
+    except ConfigError as error:
+        one_line(error)
+        return
+    for entry in entries:
+        with suppress(ClipRejected):
+            assert len(content(entry.uri, entry.packed, opened.root)) == entry.bytes
+
+
+def open_csv(path: Path) -> None:
+    """List a csv: each line is a clip, or malformed and named."""
+    listing = Listing(DirectoryTree(path.parent / "nothing"), metadata=path)
+    try:
+        table = listing_table(taichi.list_clips(listing), BuildConfig(source="taichi"))
+    except ConfigError as error:
+        one_line(error)
+        return
+    assert all(line.startswith(f"{path.name} line") and "\n" not in line for line in listing.malformed)
+    assert len(table) + len(listing.malformed) <= len(lines_of(path.read_bytes()))
+
+
+SEEDS: dict[str, tuple[bytes, Callable[[Path], None], Callable[[bytes], bytes]]] = {
+    "a.zip": (plain_zip(), open_archive, bytes),
+    "pax.tar": (plain_tar(tarfile.PAX_FORMAT), open_archive, refixed),
+    "gnu.tar": (plain_tar(tarfile.GNU_FORMAT), open_archive, refixed),
+    "m.csv": (plain_csv(), open_csv, bytes),
+}
+
+
+def attack(name: str, rounds: int, place: Path) -> None:
+    """Open a file with another damage each round; time and memory are bounded."""
+    raw, use, mend = SEEDS[name]
+    (place / "nothing").mkdir()
+    before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for number in range(rounds):
+        chance = random.Random(f"{name} {number}")
+        path = place / f"{number}-{name}"  # archives stay open by their name
+        path.write_bytes(mend(damaged(raw, chance, numbers=name != "m.csv")))
+        began = time.thread_time()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                use(path)
+        except Exception as error:
+            raise AssertionError(f"round {number} of {name} with {path.read_bytes()[:100]!r}…: {error!r}") from error
+        assert time.thread_time() - began < 5, f"round {number} of {name}"
+        path.unlink()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb < 300_000
+
+
+@pytest.mark.parametrize("name", SEEDS)
+def test_some_damage(name: str, tmp_path: Path) -> None:
+    attack(name, 150, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SEEDS)
+def test_much_damage(name: str, tmp_path: Path) -> None:
+    attack(name, 20_000, tmp_path)

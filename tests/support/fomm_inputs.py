@@ -1,0 +1,32 @@
+"""A narrow architecture of the first order motion model, and random input for it."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from motionshards.trainers.fomm.architecture import Architecture
+
+
+def small(**changes: object) -> Architecture:
+    """Narrow networks for pictures of 64 pixels."""
+    narrow = {"block_expansion": 8, "max_features": 32}
+    usual = Architecture()
+    made = Architecture(
+        size=64,
+        keypoints=3,
+        detector=replace(usual.detector, blocks=2, **narrow),
+        dense_motion=replace(usual.dense_motion, blocks=2, **narrow),
+        generator=replace(usual.generator, bottleneck_blocks=1, **narrow),
+        discriminator=replace(usual.discriminator, blocks=3, **narrow),
+    )
+    return replace(made, **changes)
+
+
+def chance(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    """float64, 0 to 1."""
+    return torch.rand(*shape, generator=chance(seed), dtype=torch.float64)

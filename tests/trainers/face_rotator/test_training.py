@@ -1,0 +1,270 @@
+"""The face rotator's steps: what is learned from which pairs, by which network, and by which loss."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conformance import fill
+from face_rotator_inputs import batch, face
+from torch import Tensor
+
+from motionshards.dataset.reading.batch import Batch
+from motionshards.dataset.reading.world import World
+from motionshards.schemas.errors import ConfigError
+from motionshards.trainers import settings
+from motionshards.trainers.face_rotator.architecture import Architecture
+from motionshards.trainers.face_rotator.colour import to_pictures
+from motionshards.trainers.face_rotator.config import CONFIGS, Config
+from motionshards.trainers.face_rotator.losses import TAPS, PerceptualDistance, pixel_distance
+from motionshards.trainers.face_rotator.networks import NAMES, is_trained, make_networks
+from motionshards.trainers.face_rotator.training import FaceRotatorTask
+from motionshards.trainers.task import Means
+from motionshards.trainers.vgg import VGG16, Vgg
+
+TINY = Architecture(size=8, width=4, halvings=1, blocks=1)
+STEPS = 5
+"""Of an epoch."""
+
+
+def config(stage: str, **training: Any) -> Config:
+    return Config(architecture=TINY, training=replace(CONFIGS[stage].training, **training))
+
+
+def means(**changes: Any) -> Means:
+    return Means(**{"world": World(), "device": torch.device("cpu"), "vgg": "none", **changes})
+
+
+def task(stage: str, weights: dict[str, dict[str, Tensor]] | None = None, **changes: Any) -> FaceRotatorTask:
+    torch.manual_seed(3)
+    made = FaceRotatorTask(config(stage), means(**changes), STEPS)
+    if weights is not None:
+        made.begin(weights, Path("given.pt"))
+    return made
+
+
+def step(trained: FaceRotatorTask, given: Batch, number: int = 1) -> dict[str, Tensor]:
+    return trained.step(given, torch.Generator(), number)
+
+
+def weights(trained: FaceRotatorTask) -> dict[str, dict[str, Tensor]]:
+    return {name: {key: value.clone() for key, value in net.state_dict().items()} for name, net in trained.networks.items()}
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return all(torch.equal(one[key], other[key]) for key in one)
+
+
+ALIKE, OTHER = (face(), face()), (face(), face(left=0.2, mouth=0.3))
+
+
+def given(*pairs: tuple[Tensor, Tensor]) -> Batch:
+    return batch([pair[0] for pair in pairs], [pair[1] for pair in pairs], 9.0)
+
+
+FITTING = {"morpher": OTHER, "rotator": ALIKE, "combiner": ALIKE}
+
+
+@pytest.fixture
+def vgg(tmp_path: Path) -> str:
+    torch.save(fill(Vgg(VGG16, TAPS), "vgg16").state_dict(), tmp_path / "vgg16.pth")
+    return str(tmp_path / "vgg16.pth")
+
+
+@pytest.mark.parametrize("stage", NAMES)
+def test_a_stage_trains_one_network_and_leaves_the_others_untouched_to_the_bit(stage: str) -> None:
+    trained = task(stage)
+    before = weights(trained)
+    for number in (1, 2):
+        step(trained, given(FITTING[stage], FITTING[stage]), number)
+    after = weights(trained)
+    assert [name for name in NAMES if not same(before[name], after[name])] == [stage]
+    assert [*trained.optimizers] == [f"optimizer_{stage}"]
+    moved = [key for key in after[stage] if not torch.equal(after[stage][key], before[stage][key])]
+    assert len(moved) == len(after[stage]), "every weight of it is trained"
+
+
+@pytest.mark.parametrize("stage", ["morpher", "rotator"])
+def test_pairs_that_do_not_fit_change_nothing(stage: str) -> None:
+    """The same weights come out of four pairs of which two fit, whatever the others show, and of these two alone."""
+    fitting, unfit = FITTING[stage], (ALIKE if stage == "morpher" else OTHER)
+    four = given(fitting, unfit, fitting, unfit)
+    others = replace(four, frames=four.frames.clone())
+    others.frames[[1, 3]] = 1 - others.frames[[1, 3]]
+    two = given(fitting, fitting)
+    two.frames[:] = four.frames[[0, 2]]
+    results = []
+    for some in (four, others, two):
+        trained = task(stage)
+        losses = step(trained, some)
+        results.append(({name: loss for name, loss in losses.items() if name != "unfit"}, weights(trained)[stage]))
+        assert losses["unfit"].item() == (0 if some is two else 0.5)
+    assert results[0][0] == results[1][0]
+    assert same(results[0][1], results[1][1])
+    for name, loss in results[0][0].items():
+        torch.testing.assert_close(loss, results[2][0][name], rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("stage", ["morpher", "rotator"])
+def test_a_batch_without_a_pair_that_fits_is_a_step_without_a_change(stage: str) -> None:
+    trained = task(stage)
+    before = weights(trained)[stage]
+    losses = step(trained, given(*[ALIKE if stage == "morpher" else OTHER] * 2))
+    assert losses.pop("unfit") == 1 and not any(loss.any() for loss in losses.values())
+    assert same(weights(trained)[stage], before)
+
+
+@pytest.mark.parametrize("stage", NAMES)
+def test_a_batch_in_parts_is_the_whole_batch(stage: str) -> None:
+    pairs = given(FITTING[stage], (face(), torch.full((68, 2), float("nan"))), FITTING[stage], FITTING[stage])
+    whole, parts = task(stage), task(stage, accumulate=3)
+    for name, loss in step(whole, pairs).items():
+        torch.testing.assert_close(step(task(stage, accumulate=3), pairs)[name], loss, rtol=1e-5, atol=1e-7)
+    step(parts, pairs)
+    for key, value in weights(whole)[stage].items():
+        assert (value - weights(parts)[stage][key]).abs().max() <= 2.1e-4, key
+
+
+def test_the_loss_is_the_mean_difference_of_light_without_alpha() -> None:
+    trained = task("morpher")
+    pairs = given(OTHER, OTHER)
+    networks = make_networks(TINY)
+    networks["morpher"].load_state_dict(trained.networks["morpher"].state_dict())
+    source, target = (to_pictures(pairs.frames[:, number]) for number in (0, 1))
+    made = networks["morpher"](source, torch.tensor([[0.5, 0, 0.6]] * 2)).picture
+    losses = step(trained, pairs)
+    assert losses["pixel_morphed"].item() == pytest.approx((made - target)[:, :3].abs().mean().item(), rel=1e-5)
+    assert torch.equal(pixel_distance(target + torch.tensor([0, 0, 0, 1.0]).view(4, 1, 1), target), torch.zeros(2))
+
+
+def test_the_perceptual_loss_takes_over_after_half_an_epoch(vgg: str) -> None:
+    trained = task("rotator", vgg=vgg)
+    seen = [sorted(step(trained, given(ALIKE, ALIKE), number)) for number in range(5)]
+    pixel, perceptual = ["pixel_moved", "pixel_painted", "unfit"], ["perceptual_moved", "perceptual_painted", "unfit"]
+    assert seen == [pixel, pixel, pixel, perceptual, perceptual], "3 of 5 steps"
+    without = task("rotator")
+    assert sorted(step(without, given(ALIKE, ALIKE), 4)) == pixel, "what stands in where there is no VGG16"
+
+
+def test_the_morpher_needs_no_vgg_and_the_others_say_what_is_missing() -> None:
+    assert "pixel_morphed" in step(task("morpher", vgg="nowhere.pth"), given(OTHER, OTHER), 9)
+    with pytest.raises(ConfigError, match="VGG16"):
+        task("rotator", vgg="nowhere.pth")
+
+
+def test_the_perceptual_distance_is_of_each_pair_alone_and_blind_to_alpha() -> None:
+    distance = PerceptualDistance(fill(Vgg(VGG16, TAPS), "vgg16"))
+    one, other = torch.rand(3, 4, 16, 16) * 2 - 1, torch.rand(3, 4, 16, 16) * 2 - 1
+    other[1] = one[1]
+    other[1, 3] = 1
+    found = distance(one, other)
+    assert found[1] == 0 and (found[[0, 2]] > 0).all()
+    torch.testing.assert_close(distance(one[2:], other[2:]), found[2:])
+
+
+def test_a_combiner_wants_a_trained_rotator_to_begin_with() -> None:
+    pairs = given(ALIKE, ALIKE)
+    with pytest.raises(ConfigError, match="--init"):
+        step(task("combiner"), pairs, 0)
+    rotator = task("rotator")
+    with pytest.raises(ConfigError, match="never trained"):
+        step(task("combiner", weights(rotator)), pairs, 0)
+    step(rotator, pairs, 0)
+    assert "pixel_combined" in step(task("combiner", weights(rotator)), pairs, 0)
+    assert "pixel_combined" in step(task("combiner"), pairs, 1), "a run that goes on has its weights from its checkpoint"
+
+
+def test_a_beginning_is_ours_or_a_published_file_of_one_network() -> None:
+    theirs = {name: network.state_dict() for name, network in make_networks(TINY, still=False).items()}
+    for name in NAMES:
+        began = task("rotator", theirs[name])  # type: ignore[arg-type]
+        fresh = weights(task("rotator"))
+        assert same(weights(began)[name], theirs[name])
+        assert all(same(weights(began)[other], fresh[other]) for other in NAMES if other != name)
+    some = task("combiner", {name: theirs[name] for name in NAMES[:2]})
+    assert same(weights(some)["rotator"], theirs["rotator"]) and same(weights(some)["morpher"], theirs["morpher"])
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ({"generator": {}, "epoch": 3}, "given.pt has none of morpher, rotator, combiner; it has epoch, generator"),
+        ({"rotator": {}}, "rotator is of another architecture: missing: "),
+        ({"zhou_grid_change.weight": torch.zeros(2, 9, 7, 7)}, "rotator is of another architecture: missing: "),
+    ],
+)
+def test_what_is_no_beginning_is_told(content: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        task("rotator", content)
+
+
+def test_pictures_show_what_a_stage_made() -> None:
+    for stage, columns in (("morpher", 3), ("rotator", 4), ("combiner", 5)):
+        trained = task(stage)
+        assert trained.pictures() is None
+        step(trained, given(FITTING[stage], FITTING[stage]))
+        shown = trained.pictures()
+        assert shown is not None and shown.shape == (3, 16, 8 * columns)
+        assert shown.min() >= 0 and shown.max() <= 1
+    frames = given(ALIKE, ALIKE).frames
+    torch.testing.assert_close(shown[:, 8:, 8:16], frames[1, 1], rtol=0, atol=1e-4, msg="the second target")
+
+
+def test_ways_of_computing_learn_the_same() -> None:
+    plain = step(task("rotator"), given(ALIKE, ALIKE))
+    for way in ({"precision": "bf16"}, {"channels_last": True}):
+        trained = task("rotator", **way)
+        found = step(trained, given(ALIKE, ALIKE))
+        assert found.keys() == plain.keys() and is_trained(trained.networks["rotator"])
+        for name, loss in found.items():
+            torch.testing.assert_close(loss, plain[name], rtol=0.02, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_compiled_networks_learn_the_same() -> None:
+    plain, compiled = task("rotator"), task("rotator", compiled=True)
+    for number in (1, 2):
+        one, other = (step(trained, given(ALIKE, ALIKE), number) for trained in (plain, compiled))
+        for name, loss in one.items():
+            torch.testing.assert_close(other[name], loss, rtol=1e-3, atol=1e-5)
+
+
+def test_settings_of_the_stages() -> None:
+    assert [*CONFIGS] == ["morpher", "rotator", "combiner"] == [made.training.stage for made in CONFIGS.values()]
+    asked = {name: (made.training.epochs, made.training.global_batch_size) for name, made in CONFIGS.items()}
+    assert asked == {"morpher": (6, 25), "rotator": (6, 8), "combiner": (3, 8)}
+    for made in CONFIGS.values():
+        assert made.training.learning_rate == 1e-4 and made.training.betas == (0.5, 0.999)
+        assert made.architecture == Architecture()
+        assert Config.from_json(made.to_json()) == made
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("training: {stage: painter}", "stage is morpher or rotator or combiner"),
+        ("training: {most_deg: 20}", "most_deg is at most 15"),
+        ("training: {least_deg: 5}", "PosePairs with an empty range"),
+        ("training: {alike: 0}", "alike is above 0"),
+        ("training: {flip: 2}", "probabilities"),
+        ("training: {epochs: 0}", "at least 1"),
+        ("architecture: {size: 100}", "multiple of 8"),
+        ("architecture: {sise: 64}", "size is"),
+    ],
+)
+def test_senseless_settings_are_told_by_name(tmp_path: Path, line: str, told: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(line)
+    with pytest.raises(ConfigError, match=told):
+        settings.load(str(path), CONFIGS)
+
+
+def test_a_file_says_what_differs_from_a_stage(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("base: combiner\narchitecture: {size: 64}\n")
+    found = settings.load(str(path), CONFIGS)
+    assert found.training == CONFIGS["combiner"].training
+    assert (found.name, found.architecture) == ("mine", Architecture(size=64))
+    with pytest.raises(ConfigError, match="mover is neither"):
+        settings.load("mover", CONFIGS)

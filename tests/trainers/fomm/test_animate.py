@@ -1,0 +1,249 @@
+"""Animation with real, small, random networks: the paper's loop over all frames at once is what the stream must give."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conformance import fill
+from fomm_inputs import small
+from skimage import data
+from torch import Tensor
+
+from motionshards.schemas.errors import ConfigError
+from motionshards.trainers.fomm.animate import Animator, Movement
+from motionshards.trainers.fomm.architecture import Architecture
+from motionshards.trainers.fomm.best_frame import face_shape, find_best_frame
+from motionshards.trainers.fomm.fold import FoldedNetworks
+from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
+from motionshards.trainers.fomm.keypoints import Keypoints, KPDetector
+from motionshards.trainers.fomm.normalize import normalize_keypoints
+from motionshards.trainers.video import Picture
+from motionshards.transforms.extract.landmarks import models
+
+Trained = tuple[KPDetector, OcclusionAwareGenerator]
+
+
+def trained(architecture: Architecture | None = None) -> Trained:
+    """Random networks; jacobians are near the identity, as those of a trained detector, and far from singular."""
+    architecture = architecture or small()
+    detector, generator = KPDetector(architecture), OcclusionAwareGenerator(architecture)
+    for network in (detector, generator):
+        fill(network, "animate").eval().requires_grad_(False)
+    if detector.jacobian is not None:
+        detector.jacobian.weight.mul_(0.1)
+        detector.jacobian.bias.copy_(torch.tensor([1.0, 0, 0, 1]).repeat(architecture.keypoints))
+    return detector, generator
+
+
+def pictures(count: int, seed: int = 0, size: int = 64) -> list[Picture]:
+    """Soft random pictures, each a little different from the last."""
+    chance = torch.Generator().manual_seed(seed)
+    cells = torch.rand(1, 3, 8, 8, generator=chance) + 0.2 * torch.randn(count, 3, 8, 8, generator=chance).cumsum(dim=0)
+    smooth = torch.nn.functional.interpolate(cells, size=(size, size), mode="bicubic").clamp(0, 1)
+    return [*(smooth * 255).byte().permute(0, 2, 3, 1).numpy()]
+
+
+def tensor(frames: list[Picture]) -> Tensor:
+    return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float() / 255
+
+
+def loop(
+    networks: Trained, source: Picture, frames: list[Picture], first: Picture, *, relative: bool, adapt: bool
+) -> list[Picture]:
+    """As the paper has it, without anything folded or kept."""
+    detector, generator = networks
+    still, start, made = detector(tensor([source])), detector(tensor([first])), []
+    for frame in frames:
+        moved = detector(tensor([frame]))
+        moved = normalize_keypoints(still, moved, start, adapt_scale=adapt, relative_movement=relative)
+        made.append(generator(tensor([source]), source_keypoints=still, driving_keypoints=moved).prediction[0])
+    return [*(torch.stack(made) * 255).round().byte().permute(0, 2, 3, 1).numpy()]
+
+
+def animated(
+    networks: Trained, source: Picture, frames: list[Picture], movement: Movement | None = None, **how: object
+) -> np.ndarray:
+    animator = Animator(FoldedNetworks(*networks), source, movement or Movement())
+    return np.array([*animator.animate(frames, **how)])  # type: ignore[arg-type]
+
+
+def assert_like(found: np.ndarray, expected: list[Picture]) -> None:
+    """The same, but that a few values may be rounded to the other side."""
+    assert found.shape == np.shape(expected) and found.dtype == np.uint8
+    assert np.ptp(found, axis=0).max() > 10 or len(found) == 1, "the frames differ from each other"
+    assert np.abs(found.astype(int) - np.array(expected)).max() <= 1
+    assert (found == np.array(expected)).mean() > 0.98
+
+
+@pytest.mark.parametrize(("relative", "adapt"), [(True, False), (True, True), (False, False)])
+def test_frames_are_those_of_the_plain_loop(relative: bool, adapt: bool) -> None:
+    networks, source, frames = trained(), pictures(1, seed=9)[0], pictures(5)
+    found = animated(networks, source, frames, Movement(relative=relative, adapt_scale=adapt))
+    assert_like(found, loop(networks, source, frames, frames[0], relative=relative, adapt=adapt))
+
+
+def test_the_ways_to_move_differ() -> None:
+    networks, source, frames = trained(), pictures(1, seed=9)[0], pictures(5)
+    made = [
+        animated(networks, source, frames, movement)[-1].astype(int)
+        for movement in (Movement(), Movement(adapt_scale=True), Movement(relative=False))
+    ]
+    assert min(np.abs(made[i] - made[j]).max() for i, j in ((0, 1), (0, 2), (1, 2))) > 5
+
+
+@pytest.mark.parametrize("batch", [2, 3, 7])
+def test_batches_give_the_same_frames(batch: int) -> None:
+    networks, source, frames = trained(), pictures(1, seed=9)[0], pictures(7)
+    one, more = animated(networks, source, frames), animated(networks, source, frames, batch=batch)
+    assert_like(more, [*one])
+
+
+@pytest.mark.parametrize("best", [0, 2, 4])
+def test_a_best_frame_gives_what_going_forward_and_backward_from_it_and_joining_gives(best: int) -> None:
+    networks, source, frames = trained(), pictures(1, seed=9)[0], pictures(5)
+    forward = animated(networks, source, frames[best:])
+    backward = animated(networks, source, frames[best::-1])
+    joined = [*backward[::-1][:-1], *forward]
+    np.testing.assert_array_equal(animated(networks, source, frames, first=frames[best]), joined)
+
+
+def test_zeroth_order_networks_animate() -> None:
+    networks, source, frames = trained(small(jacobians=False)), pictures(1, seed=9)[0], pictures(3)
+    assert_like(animated(networks, source, frames), loop(networks, source, frames, frames[0], relative=True, adapt=False))
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_no_more_than_a_batch_of_frames_is_held(batch: int) -> None:
+    given = 0
+
+    def driving() -> Iterator[Picture]:
+        nonlocal given
+        for frame in pictures(12):
+            given += 1
+            yield frame
+
+    animator = Animator(FoldedNetworks(*trained()), pictures(1, seed=9)[0], Movement())
+    for made, _ in enumerate(animator.animate(driving(), batch=batch), 1):
+        assert given - made < batch
+    assert made == given == 12
+
+
+def test_without_frames_there_is_nothing() -> None:
+    assert len(animated(trained(), pictures(1)[0], [])) == 0
+
+
+def test_where_jacobians_are_singular_nothing_is_turned_and_that_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """So the pictures are those of a detector whose jacobians are the identity everywhere."""
+    broken, upright, source, frames = trained(), trained(), pictures(1, seed=9)[0], pictures(4)
+    for (detector, _), identity in ((broken, 0.0), (upright, 1.0)):
+        detector.jacobian.weight.zero_()
+        detector.jacobian.bias.copy_(torch.tensor([identity, 0, 0, identity]).repeat(3))
+    for movement in (Movement(), Movement(relative=False)):
+        caplog.clear()
+        found = animated(broken, source, frames, movement)
+        told = [record.getMessage() for record in caplog.records]
+        assert told[0].startswith("3 keypoints of the source have singular jacobians")
+        assert told[-1].startswith("in 4 of 4 frames") and len(told) == 2 + movement.relative
+        assert_like(found, [*animated(upright, source, frames, movement)])
+
+
+class Broken(FoldedNetworks):
+    """Finds a jacobian that is singular in frames whose first pixel is black."""
+
+    def kp_detector(self, frames: Tensor) -> Keypoints:
+        found = super().kp_detector(frames)
+        jacobian = found.jacobian.clone()
+        jacobian[(frames[:, :, 0, 0] == 0).all(dim=1), 1] = torch.tensor([[1.0, 2.0], [2.0, 4.0]])
+        return replace(found, jacobian=jacobian)
+
+
+@pytest.mark.parametrize("relative", [True, False])
+@pytest.mark.parametrize("broken", [0, 2])
+def test_one_singular_jacobian_is_left_out_and_no_other(broken: int, relative: bool, caplog: pytest.LogCaptureFixture) -> None:
+    networks, source, frames = trained(), pictures(1, seed=9)[0].copy(), [frame.copy() for frame in pictures(4)]
+    source[0, 0] = 255
+    for number, frame in enumerate(frames):
+        frame[0, 0] = 255 * (number != broken)
+    found = np.array([*Animator(Broken(*networks), source, Movement(relative=relative)).animate(frames)])
+    detector, generator = networks
+    still, start, expected = detector(tensor([source])), detector(tensor(frames[:1])), []
+    for number, frame in enumerate(frames):
+        moved = normalize_keypoints(still, detector(tensor([frame])), start, relative_movement=relative)
+        if number == broken or (relative and broken == 0):
+            moved.jacobian[:, 1] = still.jacobian[:, 1]
+        expected.append(generator(tensor([source]), source_keypoints=still, driving_keypoints=moved).prediction[0])
+    assert_like(found, [*(torch.stack(expected) * 255).round().byte().permute(0, 2, 3, 1).numpy()])
+    assert "in 1 of 4 frames what is around keypoints with singular jacobians is not turned" in caplog.text
+    assert ("1 keypoints of the first frame" in caplog.text) == (relative and broken == 0)
+
+
+def test_regular_jacobians_are_told_nothing_of(caplog: pytest.LogCaptureFixture) -> None:
+    animated(trained(), pictures(1, seed=9)[0], pictures(3), Movement(adapt_scale=True))
+    assert not caplog.records
+
+
+def test_keypoints_on_a_line_do_not_scale_movement_and_that_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Two keypoints always lie on a line."""
+    networks, source, frames = trained(small(keypoints=2)), pictures(1, seed=9)[0], pictures(4)
+    found = animated(networks, source, frames, Movement(adapt_scale=True))
+    assert [record.getMessage() for record in caplog.records] == [
+        "keypoints of the source or of the first frame lie on a line: movement is not scaled"
+    ]
+    assert_like(found, [*animated(networks, source, frames)])
+
+
+def face(shift: int = 0, turn: int = 0) -> Picture:
+    """The face of a photograph, 160 px, moved to the right or with its sides swapped."""
+    cropped = np.roll(data.astronaut()[0:200, 130:330], shift, axis=1)[20:180, 20:180]
+    return np.ascontiguousarray(cropped[:, ::-1] if turn else cropped)
+
+
+BLANK = np.full((160, 160, 3), 90, np.uint8)
+
+
+def test_the_best_frame_is_the_one_whose_face_has_the_sources_shape(caplog: pytest.LogCaptureFixture) -> None:
+    model = models.load("dlib")
+    assert model is not None
+    found = find_best_frame(face(), [BLANK, face(turn=1), face(shift=9), face(turn=1), BLANK], model)
+    assert (found.frame, found.without_face) == (2, 2)
+    np.testing.assert_array_equal(found.picture, face(shift=9))
+    shapes = [face_shape(picture, model) for picture in (face(), face(turn=1))]
+    assert found.distance < 0.2 * float(np.square(shapes[0] - shapes[1]).sum(axis=1).mean())
+    assert "2 of 5 frames have no face" in caplog.text
+
+
+def test_shapes_of_faces_know_neither_place_nor_size() -> None:
+    model = models.load("dlib")
+    assert model is not None
+    small_face = face_shape(face(), model)
+    large_face = face_shape(face().repeat(2, axis=0).repeat(2, axis=1), model)
+    assert small_face is not None and large_face is not None
+    np.testing.assert_allclose(small_face.mean(axis=0), 0, atol=1e-12)
+    np.testing.assert_allclose(small_face, large_face, atol=0.06)
+    assert face_shape(BLANK, model) is None
+
+
+def test_the_first_of_equal_frames_is_the_best() -> None:
+    model = models.load("dlib")
+    assert model is not None
+    found = find_best_frame(face(), [face(turn=1), face(), face()], model)
+    assert (found.frame, found.distance) == (1, 0)
+
+
+def test_without_a_face_there_is_no_best_frame() -> None:
+    model = models.load("dlib")
+    assert model is not None
+    with pytest.raises(ConfigError, match="no face is found in the source"):
+        find_best_frame(BLANK, [face()], model)
+    with pytest.raises(ConfigError, match="in any of the 2 frames"):
+        find_best_frame(face(), [BLANK, BLANK], model)
+
+
+def test_source_pictures_may_be_read_only() -> None:
+    """As pictures from a pipe are."""
+    source, frames = pictures(1, seed=9)[0].copy(), [frame.copy() for frame in pictures(2)]
+    for picture in (source, *frames):
+        picture.setflags(write=False)
+    assert len(animated(trained(replace(small(), align_corners=False)), source, frames)) == 2

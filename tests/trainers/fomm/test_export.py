@@ -1,0 +1,345 @@
+"""What is exported computes what the networks compute, for any number of rows, and is taken only while it is whole."""
+
+import functools
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from checkout import ROOT
+from conformance import fill, image
+from fomm_inputs import chance, noise, small
+from torch import Tensor
+
+from motionshards.schemas.errors import ConfigError
+from motionshards.trainers.fomm.animate import Animator, Movement
+from motionshards.trainers.fomm.architecture import Architecture
+from motionshards.trainers.fomm.config import Config
+from motionshards.trainers.fomm.evaluate import as_pixels
+from motionshards.trainers.fomm.export import FORMATS, TOLERANCE, differences, export
+from motionshards.trainers.fomm.fold import FoldedNetworks
+from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
+from motionshards.trainers.fomm.graphs import Graph, graphs
+from motionshards.trainers.fomm.keypoints import Keypoints, KPDetector
+from motionshards.trainers.fomm.normalize import normalize_keypoints
+from motionshards.trainers.fomm.onnx_backend import EXPORT_JSON, GRAPHS, OnnxBackend, OnnxGraph, read_export
+from motionshards.trainers.fomm.onnx_networks import OnnxNetworks
+
+CONFIG = Config(architecture=small())
+
+pytestmark = pytest.mark.slow  # writing graphs takes a minute; tests/jobs/test_export.py writes one set in every run
+
+
+def networks(architecture: Architecture) -> tuple[KPDetector, OcclusionAwareGenerator]:
+    made = KPDetector(architecture), OcclusionAwareGenerator(architecture)
+    fill(made[0], "detector"), fill(made[1], "generator")
+    return made[0].eval(), made[1].eval()
+
+
+Written = Callable[[str], tuple[Path, str, dict[str, float]]]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    """written(form) -> directory, form, and what the check found; exported once."""
+
+    @functools.cache
+    def once(form: str) -> tuple[Path, str, dict[str, float]]:
+        out = tmp_path_factory.mktemp(form) / "new" / "graphs"
+        return out, form, export(*networks(CONFIG.architecture), CONFIG, out, form)
+
+    return once
+
+
+@pytest.fixture(scope="module", params=FORMATS)
+def exported(request: pytest.FixtureRequest, written: Written) -> tuple[Path, str, dict[str, float]]:
+    return written(request.param)
+
+
+@pytest.fixture(scope="module")
+def onnx_directory(written: Written) -> Path:
+    return written("onnx")[0]
+
+
+def keypoints(count: int, seed: int) -> Keypoints:
+    """float32, all over the picture, as no untrained detector finds them."""
+    jacobian = torch.eye(2) + 0.4 * (noise(count, 3, 2, 2, seed=seed + 1) - 0.5)
+    return Keypoints(value=(2 * noise(count, 3, 2, seed=seed) - 1).float(), jacobian=jacobian.float())
+
+
+def rows(*some: Keypoints) -> list[Tensor]:
+    return [tensor for each in some for tensor in (each.value, each.jacobian) if tensor is not None]
+
+
+def test_what_was_written_was_run_beside_the_networks(exported: tuple[Path, str, dict[str, float]]) -> None:
+    out, form, found = exported
+    assert list(found) == list(GRAPHS)
+    assert max(found.values()) <= (1e-5 if form == "onnx" else 1e-7)
+    described = read_export(out, form)
+    assert described["differences"] == found
+    assert {path.name for path in out.iterdir() if path.is_file()} == {EXPORT_JSON, *(name + FORMATS[form] for name in GRAPHS)}
+    assert Config.from_json(described["config"]) == CONFIG
+    assert described["versions"]["torch"] == torch.__version__
+
+
+@functools.cache
+def runner(out: Path, form: str) -> Callable[..., Any]:
+    """run(name, *inputs), as someone runs the files who has none of this code."""
+    if form == "onnx":
+        made: dict[str, Any] = {name: OnnxGraph(out / f"{name}.onnx") for name in GRAPHS}
+    else:
+        made = {name: torch.export.load(out / f"{name}.pt2").module() for name in GRAPHS}
+    return lambda name, *inputs: made[name](*inputs)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_any_number_of_rows(exported: tuple[Path, str, dict[str, float]], count: int) -> None:
+    """Against the networks themselves, not against the graphs' modules: these are what might be wrong."""
+    run, (detector, generator) = runner(*exported[:2]), networks(CONFIG.architecture)
+    images, source = image("export", count + 1, 3, 64, 8).float(), keypoints(1, 0)
+    with torch.no_grad():
+        found, wanted = run("kp_detector", images[1:]), detector(images[1:])
+        for tensor, expected in zip(found, rows(wanted), strict=True):
+            np.testing.assert_allclose(tensor, expected, rtol=0, atol=1e-5)
+        driving = keypoints(count, 7)
+        prediction = run("generator", images[:1], *rows(source, driving))
+        expected = torch.cat(
+            [
+                generator(images[:1], source_keypoints=source, driving_keypoints=driving[number : number + 1]).prediction
+                for number in range(count)
+            ]
+        )
+    np.testing.assert_allclose(prediction[0] if exported[1] == "onnx" else prediction, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("adapt_scale", [False, True])
+@pytest.mark.parametrize("relative_jacobian", [False, True])
+def test_driving_keypoints_are_normalised_as_without_a_graph(
+    exported: tuple[Path, str, dict[str, float]], relative_jacobian: bool, adapt_scale: bool
+) -> None:
+    run, first, source = runner(*exported[:2]), keypoints(1, 3), keypoints(1, 5)
+    switches = torch.tensor(relative_jacobian), torch.tensor(adapt_scale)
+    for count in (1, 4):
+        driving = keypoints(count, 9)
+        wanted = normalize_keypoints(source, driving, first, adapt_scale=adapt_scale, relative_jacobian=relative_jacobian)
+        *found, flat = run("process_kp_driving", *rows(driving, first, source), *switches)
+        for tensor, expected in zip(found, rows(wanted), strict=True):
+            np.testing.assert_allclose(tensor, expected, rtol=1e-6, atol=1e-6)
+        assert np.asarray(flat).tolist() == [False]
+
+
+def test_a_hull_that_is_a_line_and_a_singular_jacobian(exported: tuple[Path, str, dict[str, float]]) -> None:
+    run, first, source, driving = runner(*exported[:2]), keypoints(1, 3), keypoints(1, 5), keypoints(2, 9)
+    assert first.jacobian is not None
+    first.value[0] = torch.tensor([[-0.5, -0.25], [0.0, 0.0], [0.5, 0.25]])
+    first.jacobian[0, 1] = torch.tensor([[1.0, 2.0], [0.5, 1.0]])
+    wanted = normalize_keypoints(source, driving, first, adapt_scale=True)
+    *found, flat = run("process_kp_driving", *rows(driving, first, source), torch.tensor(True), torch.tensor(True))
+    assert np.asarray(flat).tolist() == [True]
+    for tensor, expected in zip(found, rows(wanted), strict=True):
+        np.testing.assert_allclose(tensor, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_onnx_files_are_of_the_opset_and_say_what_is_free(onnx_directory: Path) -> None:
+    for name, graph in graphs(*networks(CONFIG.architecture)).items():
+        model = onnx.load(onnx_directory / f"{name}.onnx")
+        onnx.checker.check_model(model, full_check=True)
+        assert {(each.domain, each.version) for each in model.opset_import} == {("", 20)}
+        assert not model.functions
+        inputs = {
+            each.name: [dim.dim_param or dim.dim_value for dim in each.type.tensor_type.shape.dim] for each in model.graph.input
+        }
+        assert list(inputs) == list(graph.inputs)
+        assert [each.name for each in model.graph.output] == list(graph.outputs)
+        assert {each for each, shape in inputs.items() if shape and shape[0] == "batch"} == graph.batched
+
+
+def test_the_backend_takes_tensors_and_arrays_and_tells_of_lines_once(
+    onnx_directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend, points = OnnxBackend(onnx_directory, threads=1), keypoints(2, 0)
+    assert (backend.size, backend.channels, backend.keypoints, backend.jacobians) == (64, 3, 3, True)
+    images = image("backend", 2, 3, 64, 8)
+    for found, same in zip(backend.kp_detector(images), backend.kp_detector(images.numpy()), strict=True):
+        np.testing.assert_array_equal(found, same)
+    points.value[:] = points.value[:1, :1]
+    for _ in range(2):
+        backend.process_kp_driving(*rows(points, points[:1], points[:1]), adapt_movement_scale=True)
+    assert [record.message for record in caplog.records] == ["keypoints lie on a line: their movement is not scaled"]
+    with pytest.raises(ValueError, match=r"source is \[2, 3, 64, 64\], must be \[1, 3, 64, 64\]"):
+        backend.generator(images, *rows(points[:1], points))
+
+
+def test_the_backend_stands_in_for_the_networks(onnx_directory: Path) -> None:
+    """All three steps of an animation, and the picture at their end."""
+    stand_in, (detector, generator) = OnnxNetworks(onnx_directory, threads=1), networks(CONFIG.architecture)
+    images = image("stand in", 3, 3, 64, 8).float()
+    with torch.no_grad():
+        found, wanted = stand_in.kp_detector(images), detector(images)
+        moved = stand_in.process_kp_driving(found[1:], found[1:2], found[:1], adapt_scale=True)
+        expected = normalize_keypoints(wanted[:1], wanted[1:], wanted[1:2], adapt_scale=True)
+        for pair in zip(rows(moved), rows(expected), strict=True):
+            torch.testing.assert_close(*pair, rtol=1e-5, atol=1e-5)
+        picture = generator(images[:1], source_keypoints=wanted[:1], driving_keypoints=expected[:1]).prediction
+    torch.testing.assert_close(stand_in.generator(images[:1], found[:1], moved)[:1], picture, rtol=0, atol=1e-5)
+
+
+def test_an_animation_is_the_same_by_either(onnx_directory: Path) -> None:
+    """Of whole numbers 0 to 255, of which rounding may move one to the next."""
+    pictures = as_pixels(image("animation", 5, 3, 64, 8))
+    for movement in (Movement(), Movement(adapt_scale=True), Movement(relative=False)):
+        both = [
+            np.stack([*Animator(made, pictures[0], movement).animate(pictures[1:], batch=3)]).astype(int)
+            for made in (FoldedNetworks(*networks(CONFIG.architecture)), OnnxNetworks(onnx_directory, threads=1))
+        ]
+        assert both[0].shape == (4, 64, 64, 3) and np.ptp(both[0]) > 50
+        assert np.abs(both[0] - both[1]).max() <= 1
+
+
+def test_exported_graphs_run_without_torch_and_networks(onnx_directory: Path) -> None:
+    program = (
+        "import sys, numpy as np\n"
+        "from pathlib import Path\n"
+        "from motionshards.trainers.fomm.onnx_backend import OnnxBackend\n"
+        "backend = OnnxBackend(Path(sys.argv[1]), threads=1)\n"
+        "images = np.random.default_rng(0).random((3, 3, 64, 64), np.float32)\n"
+        "kp, jacobian = backend.kp_detector(images)\n"
+        "first, source = (kp[1:2], jacobian[1:2]), (kp[:1], jacobian[:1])\n"
+        "moved = backend.process_kp_driving(kp[1:], jacobian[1:], *first, *source)\n"
+        "made = backend.generator(images[:1], *source, *moved)\n"
+        "assert made.shape == (2, 3, 64, 64) and 0 <= made.min() < made.max() <= 1\n"
+        "print([name for name in sys.modules if name in ('torch', 'scipy') or name.startswith('trainers')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(onnx_directory)], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.strip() == "['trainers', 'trainers.fomm', 'trainers.fomm.onnx_backend']"
+
+
+def test_a_model_without_jacobians_has_unit_matrices_that_change_nothing() -> None:
+    detector, generator = networks(small(jacobians=False))
+    made, images = graphs(detector, generator), image("zeroth", 3, 3, 64, 8).float()
+    with torch.no_grad():
+        value, jacobian = made["kp_detector"](images)
+        assert torch.equal(jacobian, torch.eye(2).expand(3, 3, 2, 2))
+        switches = torch.tensor(True), torch.tensor(False)
+        pairs = (value[1:], jacobian[1:]), (value[1:2], jacobian[1:2]), (value[:1], jacobian[:1])
+        moved, turned, _ = made["process_kp_driving"](*pairs[0], *pairs[1], *pairs[2], *switches)
+        assert torch.equal(turned, jacobian[1:])
+        (found,) = made["generator"](images[:1], *pairs[2], moved, turned)
+        source, driving = (Keypoints(value=points, jacobian=None) for points in (value[:1], moved))
+        for number in range(2):
+            wanted = generator(images[:1], source_keypoints=source, driving_keypoints=driving[number : number + 1])
+            torch.testing.assert_close(found[number : number + 1], wanted.prediction, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "least", "most"),
+    [
+        (lambda made: made + 0.01, 0.0099, 0.0101),
+        (lambda made: made * torch.nan, torch.inf, torch.inf),
+        (lambda made: made[:1], 0.0, torch.inf),
+        (lambda made: made.flip(0), 10 * TOLERANCE, torch.inf),
+    ],
+    ids=["shifted", "no number", "rows lost", "rows mixed up"],
+)
+def test_a_graph_that_computes_something_else_is_noticed(spoil: Callable[[Tensor], Tensor], least: float, most: float) -> None:
+    eager = graphs(*networks(CONFIG.architecture))
+    written = {**eager, "generator": lambda *inputs: (spoil(eager["generator"](*inputs)[0]),)}
+    with torch.no_grad():
+        found = differences(eager, written, CONFIG.architecture)
+    assert found["kp_detector"] == found["process_kp_driving"] == 0
+    assert least <= found["generator"] <= most and found["generator"] > TOLERANCE
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_rows_of_a_batch_do_not_look_at_each_other(name: str) -> None:
+    """Networks in training would: their export computes nobody's pictures."""
+    detector, generator = networks(CONFIG.architecture)
+    graph: Graph = graphs(detector.train(), generator.train())[name]
+    inputs = {
+        "kp_detector": (image("rows", 3, 3, 64, 8).float(),),
+        "process_kp_driving": (*rows(keypoints(3, 1), keypoints(1, 2), keypoints(1, 3)), torch.tensor(True), torch.tensor(True)),
+        "generator": (image("rows", 1, 3, 64, 8).float(), *rows(keypoints(1, 3), keypoints(3, 1))),
+    }[name]
+    alone = [tensor[:1] if key in graph.batched else tensor for key, tensor in zip(graph.inputs, inputs, strict=True)]
+    with torch.no_grad():
+        for together, single in zip(graph(*inputs), graph(*alone), strict=True):
+            torch.testing.assert_close(together[:1], single, rtol=1e-5, atol=1e-6)
+
+
+def changed(directory: Path, **fields: Any) -> None:
+    described = json.loads((directory / EXPORT_JSON).read_text())
+    (directory / EXPORT_JSON).write_text(json.dumps({**described, **fields}))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda out: (out / EXPORT_JSON).unlink(), "is no export of jobs.export: .*No such file"),
+        (lambda out: (out / "generator.onnx").unlink(), "is no export of jobs.export: .*generator.onnx: No such file"),
+        (lambda out: (out / "kp_detector.onnx").write_bytes(b"no graph"), "kp_detector.onnx is not the file"),
+        (lambda out: (out / EXPORT_JSON).write_text("{"), "cannot be understood"),
+        (lambda out: (out / EXPORT_JSON).write_text("[]"), "cannot be understood"),
+        (lambda out: changed(out, format="torch"), "is of format 'torch'"),
+        (lambda out: changed(out, version=2), "version 2"),
+        (lambda out: changed(out, graphs={}), "cannot be understood"),
+    ],
+)
+def test_what_is_not_a_whole_export_is_refused_in_one_line(
+    onnx_directory: Path, tmp_path: Path, spoil: Callable[[Path], object], told: str
+) -> None:
+    for path in onnx_directory.iterdir():
+        if path.is_file():
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    OnnxBackend(tmp_path)
+    spoil(tmp_path)
+    with pytest.raises(ConfigError, match=told) as raised:
+        OnnxBackend(tmp_path)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_file_that_is_no_graph_and_a_device_that_is_not_there(tmp_path: Path, onnx_directory: Path) -> None:
+    (tmp_path / "a.onnx").write_bytes(b"no graph")
+    with pytest.raises(ConfigError, match=r"a\.onnx cannot be loaded"):
+        OnnxGraph(tmp_path / "a.onnx")
+    with pytest.raises(ConfigError, match="onnxruntime cannot run on 'abacus' here"):
+        OnnxBackend(onnx_directory, "abacus")
+
+
+def test_a_missing_package_is_named(tmp_path: Path, onnx_directory: Path) -> None:
+    """In a process in which it cannot be imported."""
+    program = (
+        "import sys, importlib.abc\n"
+        "class Absent(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name.partition('.')[0] in ('onnxscript', 'onnxruntime'): raise ModuleNotFoundError(name, name=name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        "from pathlib import Path\n"
+        "from motionshards.schemas.errors import ConfigError\n"
+        "from motionshards.trainers.fomm.onnx_backend import OnnxBackend\n"
+        "try: OnnxBackend(Path(sys.argv[1]))\n"
+        "except ConfigError as error: print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(onnx_directory)], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.strip() == "this needs onnxruntime (onnxruntime): pip install 'motionshards[export]'"
+
+
+def test_other_settings_make_other_graphs() -> None:
+    """The detector's single map of jacobians, and sampling as the published code does: neither is lost on the way."""
+    architecture = small(align_corners=False, detector=replace(small().detector, single_jacobian_map=True))
+    made, images = graphs(*networks(architecture)), torch.rand(3, 3, 64, 64, generator=chance())
+    usual = graphs(*networks(CONFIG.architecture))
+    with torch.no_grad():
+        assert made["kp_detector"](images)[1].shape == (3, 3, 2, 2)
+        inputs = (images[:1], *rows(keypoints(1, 0), keypoints(2, 7)))
+        assert (made["generator"](*inputs)[0] - usual["generator"](*inputs)[0]).abs().max() > 1e-3

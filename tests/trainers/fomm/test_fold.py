@@ -1,0 +1,152 @@
+"""Folded networks compute what the trained ones do; in float64, where rounding leaves nothing to hide behind."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from conformance import fill
+from fomm_inputs import noise, small
+from torch import Tensor, nn
+
+from motionshards.trainers.fomm.architecture import Architecture
+from motionshards.trainers.fomm.blocks import DownBlock, ResBlock, SameBlock, UpBlock
+from motionshards.trainers.fomm.fold import FoldedNetworks, FoldedResBlock, RowsConv2d, doubling, folded
+from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
+from motionshards.trainers.fomm.keypoints import Keypoints, KPDetector
+
+SHAPES = {
+    "small": small(),
+    "zeroth order": small(jacobians=False),
+    "no occlusion": small(generator=replace(small().generator, occlusion=False, down_blocks=1, bottleneck_blocks=2)),
+    "one map, full scale": small(detector=replace(small().detector, single_jacobian_map=True, scale=1.0)),
+}
+
+
+def networks(architecture: Architecture) -> tuple[KPDetector, OcclusionAwareGenerator]:
+    """Random weights, and statistics of norms that are not those of a new network."""
+    made = KPDetector(architecture), OcclusionAwareGenerator(architecture)
+    for network in made:
+        fill(network, "fold").double().eval()
+    return made
+
+
+def plain(detector: KPDetector, generator: OcclusionAwareGenerator, source: Tensor, driving: Tensor) -> Tensor:
+    """Picture by picture, as the networks are trained."""
+    found = [detector(frame[None]) for frame in driving]
+    return torch.cat([generator(source, source_keypoints=detector(source), driving_keypoints=each).prediction for each in found])
+
+
+def assert_same(found: Tensor, expected: Tensor) -> None:
+    assert expected.std() > 0.01
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_folded_networks_compute_the_same(shape: str) -> None:
+    detector, generator = networks(SHAPES[shape])
+    source, driving = noise(1, 3, 64, 64, seed=1), noise(3, 3, 64, 64, seed=2)
+    ours = FoldedNetworks(detector, generator)
+    source_keypoints, found = ours.kp_detector(source), ours.kp_detector(driving)
+    with torch.no_grad():
+        expected = detector(driving)
+        assert_same(found.value, expected.value)
+        if expected.jacobian is None:
+            assert found.jacobian is None
+        else:
+            assert_same(found.jacobian, expected.jacobian)
+        assert_same(ours.generator(source, source_keypoints, found), plain(detector, generator, source, driving))
+
+
+def test_another_source_has_features_of_its_own() -> None:
+    detector, generator = networks(small())
+    ours, driving = FoldedNetworks(detector, generator), noise(1, 3, 64, 64)
+    first, second = noise(1, 3, 64, 64, seed=1), noise(1, 3, 64, 64, seed=2)
+    with torch.no_grad():
+        for source in (first, second, first):
+            made = ours.generator(source, ours.kp_detector(source), ours.kp_detector(driving))
+            assert_same(made, plain(detector, generator, source, driving))
+
+
+def test_features_of_a_source_are_computed_once() -> None:
+    ours, source = FoldedNetworks(*networks(small())), noise(1, 3, 64, 64)
+    seen: list[Tensor] = []
+    ours._generator.first.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    keypoints = ours.kp_detector(source)
+    for _ in range(3):
+        ours.generator(source, keypoints, keypoints)
+    assert len(seen) == 1
+
+
+def test_the_given_networks_stay_as_they_are() -> None:
+    detector, generator = networks(small())
+    before = {name: tensor.clone() for name, tensor in generator.state_dict().items()}
+    generator.train()
+    FoldedNetworks(detector, generator)
+    assert generator.training and list(before) == list(generator.state_dict())
+    assert all(torch.equal(before[name], tensor) for name, tensor in generator.state_dict().items())
+    assert all(parameter.requires_grad for parameter in generator.parameters())
+
+
+def test_only_the_first_norm_of_residual_blocks_is_left() -> None:
+    detector, generator = networks(small())
+    assert not [module for module in folded(detector).modules() if isinstance(module, nn.BatchNorm2d)]
+    blocks = [module for module in folded(generator).modules() if isinstance(module, FoldedResBlock)]
+    norms = [module for module in folded(generator).modules() if isinstance(module, nn.BatchNorm2d)]
+    assert len(norms) == len(blocks) == 1
+
+
+@pytest.mark.parametrize("block", [SameBlock(5, 6, 7), DownBlock(5, 6), UpBlock(5, 6), UpBlock(512, 512), ResBlock(5)])
+def test_each_block(block: nn.Module) -> None:
+    trained = fill(nn.Sequential(block), "fold").double().eval()
+    made = folded(trained)
+    inside = 512 if isinstance(block, UpBlock) and block.conv.in_channels == 512 else 5
+    x = noise(2, inside, 6, 10) - 0.5
+    with torch.no_grad():
+        assert_same(made(x.clone()), trained(x))
+    doubled_apart = [module for module in made.modules() if isinstance(module, nn.UpsamplingNearest2d)]
+    assert bool(doubled_apart) == (inside == 512), "many channels: 9 weights a pair, not 16"
+
+
+def test_a_block_does_not_change_its_input() -> None:
+    """Some of its steps overwrite what they are given, which must be their own."""
+    x = noise(2, 5, 8, 8) - 0.5
+    for block in (SameBlock(5, 6), UpBlock(5, 6), DownBlock(5, 6), ResBlock(5)):
+        given = x.clone()
+        with torch.no_grad():
+            folded(nn.Sequential(block).double())(given)
+        assert torch.equal(given, x), type(block)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 5), (8, 8)])
+def test_doubling_pixels_before_a_convolution_is_one_convolution(size: tuple[int, int]) -> None:
+    convolution, x = nn.Conv2d(4, 3, 3, padding=1).double(), noise(2, 4, *size)
+    with torch.no_grad():
+        assert_same(doubling(convolution)(x), convolution(F.interpolate(x, scale_factor=2)))
+
+
+@pytest.mark.parametrize(("outside", "kernel", "bias"), [(3, 7, True), (1, 7, True), (2, 3, False), (4, 5, True)])
+def test_a_convolution_by_rows(outside: int, kernel: int, bias: bool) -> None:
+    convolution, x = nn.Conv2d(6, outside, kernel, padding=kernel // 2, bias=bias).double(), noise(2, 6, 9, 11)
+    with torch.no_grad():
+        assert_same(RowsConv2d(convolution)(x), convolution(x))
+
+
+def test_float32_stays_float32_and_near() -> None:
+    detector, generator = (network.float() for network in networks(small()))
+    source, driving = noise(1, 3, 64, 64, seed=1).float(), noise(2, 3, 64, 64, seed=2).float()
+    ours = FoldedNetworks(detector, generator)
+    made = ours.generator(source, ours.kp_detector(source), ours.kp_detector(driving))
+    with torch.no_grad():
+        expected = plain(detector, generator, source, driving)
+    assert made.dtype == torch.float32
+    torch.testing.assert_close(made, expected, rtol=0, atol=3e-4)
+
+
+def test_relative_movement_is_that_of_the_paper() -> None:
+    """First frame again: the source stays where it is."""
+    ours, frames = FoldedNetworks(*networks(small())), noise(2, 3, 64, 64)
+    source, first = ours.kp_detector(frames[:1]), ours.kp_detector(frames[1:])
+    moved: Keypoints = ours.process_kp_driving(first, first, source, adapt_scale=True)
+    assert_same(moved.value, source.value)
+    torch.testing.assert_close(moved.jacobian, source.jacobian, rtol=1e-6, atol=1e-6)

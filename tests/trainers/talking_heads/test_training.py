@@ -1,0 +1,349 @@
+"""Training of talking heads: what each step moves, what frames without a face do, and runs that go on."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from checkout import ROOT
+from made import make_dataset
+from torch import Tensor, nn
+
+import motionshards.jobs.train
+from motionshards.dataset.reading.batch import Batch
+from motionshards.dataset.reading.world import World
+from motionshards.schemas.errors import ConfigError
+from motionshards.trainers.checkpoint import OURS, Place, save
+from motionshards.trainers.parallel import update
+from motionshards.trainers.talking_heads import training
+from motionshards.trainers.talking_heads.architecture import Architecture
+from motionshards.trainers.talking_heads.config import Config, LossWeights, TrainingConfig
+from motionshards.trainers.talking_heads.discriminator import Verdict
+from motionshards.trainers.talking_heads.episodes import Goals, draw, episodes, video_of
+from motionshards.trainers.talking_heads.losses import PictureLoss, hinge_loss
+from motionshards.trainers.talking_heads.training import TalkingHeadsTask
+from motionshards.trainers.task import Means
+from motionshards.trainers.vgg import VGG19, Vgg
+from motionshards.transforms.augment.drawing import landmark_images
+
+SMALL = Architecture(size=32, width=4, halvings=4, residuals=1)
+TINY = """
+architecture: {size: 32, width: 4, halvings: 4, residuals: 1}
+training: {epochs: 2, global_batch_size: 4, frames: 2, learning_rate: 0.001}
+"""
+VIDEOS = ("id0/a", "id0/b", "id1/a")
+
+
+def task(videos: tuple[str, ...] = VIDEOS, *, accumulate: int = 1, seed: int = 0, **losses: float) -> TalkingHeadsTask:
+    torch.manual_seed(seed)
+    config = Config(name="small", architecture=SMALL, training=TrainingConfig(frames=2, losses=LossWeights(**losses)))
+    means = Means(world=World(0, 1), device=torch.device("cpu"), accumulate=accumulate, vgg="none", vggface="none")
+    return TalkingHeadsTask(config, means, videos)
+
+
+def batch(videos: tuple[str, ...] = VIDEOS, seed: int = 0) -> Batch:
+    """Two frames and one that is painted of each video, all different."""
+    chance, count = torch.Generator().manual_seed(seed), len(videos)
+    return Batch(
+        frames=torch.rand(count, 3, 3, 32, 32, generator=chance),
+        landmarks=32 * torch.rand(count, 3, 68, 2, generator=chance),
+        aus=None,
+        pose=torch.zeros(count, 3, 3),
+        number=torch.zeros(count, 3, dtype=torch.int64),
+        row=torch.arange(count),
+        identity=torch.zeros(count, dtype=torch.int64),
+        padded=torch.zeros(count, dtype=torch.bool),
+        target_aus=None,
+        keys=tuple(f"{video}/00001" for video in videos),
+    )
+
+
+def state(networks: Mapping[str, nn.Module]) -> dict[str, dict[str, Tensor]]:
+    return {name: {key: tensor.clone() for key, tensor in net.state_dict().items()} for name, net in networks.items()}
+
+
+def gradients(monkeypatch: pytest.MonkeyPatch, trained: TalkingHeadsTask, given: Batch) -> list[dict[str, Tensor]]:
+    """What each of the step's updates gets, in order: of E and G together, and twice of D."""
+    seen: list[dict[str, Tensor]] = []
+
+    def noted(networks: tuple[nn.Module, ...], optimizer: torch.optim.Optimizer) -> None:
+        named = {f"{type(net).__name__}.{name}": parameter for net in networks for name, parameter in net.named_parameters()}
+        seen.append({name: parameter.grad.clone() for name, parameter in named.items() if parameter.grad is not None})
+        update(networks, optimizer)
+
+    monkeypatch.setattr(training, "update", noted)
+    trained.step(given, torch.Generator(), 0)
+    return seen
+
+
+def test_a_step_of_the_painters_and_two_of_the_discriminator(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = task()
+    before = state(trained.networks)
+    seen = gradients(monkeypatch, trained, batch())
+    assert len(seen) == 3
+    assert {name.partition(".")[0] for name in seen[0]} == {"Embedder", "Generator"}
+    own = {f"Discriminator.{name}" for name, _ in trained.networks["D_state_dict"].named_parameters()}
+    assert seen[1].keys() == seen[2].keys() == own
+    after = state(trained.networks)
+    for name, network in trained.networks.items():
+        # Shifts may stay: of real and painted pictures within the hinge's margins they get opposite gradients.
+        for key in (key for key, parameter in network.named_parameters() if parameter.ndim > 1 and key != "w_0"):
+            assert not torch.equal(before[name][key], after[name][key]), f"{name} {key}"
+
+
+def test_the_score_moves_the_generator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The published code adds what G and D want of the score, which is opposite, and nothing is left of it."""
+    alone = task(pixel=0.0, feature_matching=0.0, match=0.0)
+    seen = gradients(monkeypatch, alone, batch())
+    assert (
+        seen[0]["Generator.projection"].abs().max() > 0 and seen[0]["Generator.conv1.conv_r1.conv2d.weight_orig"].abs().max() > 0
+    )
+    assert all(gradient.isfinite().all() for gradient in seen[0].values())
+
+
+def test_the_match_moves_embedder_and_vectors_to_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the first of the discriminator's steps only, and only the vectors of the videos that are seen."""
+    with_match, without = (gradients(monkeypatch, task(match=match), batch(VIDEOS[:2])) for match in (80.0, 0.0))
+    difference = with_match[1]["Discriminator.W"] - without[1]["Discriminator.W"]
+    # |W - e| is 80 times a mean over 32 entries and 2 videos, and E and G are elsewhere by the first step of Adam already.
+    torch.testing.assert_close(difference[:, :2].abs(), torch.full((32, 2), 80 / 64), rtol=0.2, atol=0)
+    assert not difference[:, 2].any()
+    last = "Embedder.conv4.conv_l.conv2d.bias"
+    assert (with_match[0][last] - without[0][last]).abs().max() > 0.01
+
+
+def test_parts_of_a_batch_learn_what_it_learns_whole() -> None:
+    """But for the vectors of spectral norms, which iterate with every part."""
+    videos = (*VIDEOS, "id2/a")
+    whole, parted = task(videos), task(videos, accumulate=2)
+    one, other = (each.step(batch(videos), torch.Generator(), 0) for each in (whole, parted))
+    assert {name: value.item() for name, value in one.items()} == pytest.approx(
+        {name: value.item() for name, value in other.items()}, rel=0.1, abs=0.02
+    )
+
+
+def test_frames_without_a_face_teach_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = batch()
+    assert given.landmarks is not None
+    given.landmarks[0, -1] = torch.nan  # what is painted
+    given.landmarks[1, :-1] = torch.nan  # all that the embedder sees
+    given.landmarks[2, 0] = torch.nan  # one of two
+    found = episodes(given, {name: number for number, name in enumerate(VIDEOS)})
+    assert found.goals.counts.tolist() == [0, 0, 1]
+    assert found.faces.tolist() == [[True, True], [False, False], [False, True]]
+    assert (found.goals.landmarks[0] == 1).all() and not (found.goals.landmarks[2] == 1).all()
+    trained = task()
+    seen = gradients(monkeypatch, trained, given)
+    assert all(gradient.isfinite().all() for step in seen for gradient in step.values())
+    assert not seen[1]["Discriminator.W"][:, :2].any() and seen[1]["Discriminator.W"][:, 2].any()
+    assert trained.step(given, torch.Generator(), 1)["without_face"].item() == pytest.approx(2 / 3)
+
+
+def test_landmark_images_look_the_same_in_every_size() -> None:
+    """So much of them is covered by lines."""
+    points = 64 * torch.rand(1, 68, 2, generator=torch.Generator().manual_seed(1))
+    ink = [(1 - draw(2**level * (points + 0.5) - 0.5, 64 * 2**level)).mean(dim=(2, 3)) for level in range(3)]
+    assert ink[2].min() > 0.01
+    torch.testing.assert_close(ink[0], ink[2], rtol=0.05, atol=0)
+    torch.testing.assert_close(ink[1], ink[2], rtol=0.05, atol=0)
+    published = landmark_images(4 * points, 256)
+    assert torch.equal(draw(4 * points, 256), published)
+
+
+def test_videos_are_told_from_keys() -> None:
+    assert video_of("id00012/21Uxsk56VDQ/00001") == video_of("id00012/21Uxsk56VDQ/video") == "id00012/21Uxsk56VDQ"
+
+
+class Score(nn.Module):
+    """A discriminator whose score is the mean of a picture, times 4."""
+
+    def forward(self, images: Tensor, landmarks: Tensor, video: Tensor) -> Verdict:
+        return Verdict(score=4 * images.flatten(1).mean(1), features=[images, 2 * images])
+
+
+def test_losses_by_hand() -> None:
+    goals = Goals(
+        frames=torch.tensor([0.5, 1.0]).view(2, 1, 1, 1).expand(2, 3, 4, 4),
+        landmarks=torch.ones(2, 3, 4, 4),
+        video=torch.tensor([0, 1]),
+        counts=torch.tensor([1.0, 0.0]),
+    )
+    painted = torch.full((2, 3, 4, 4), 0.125)
+    losses = PictureLoss(LossWeights(), None, None)(Score(), painted, goals)
+    assert {name: value.item() for name, value in losses.items()} == pytest.approx(
+        {"pixel": 10 * 0.375 / 2, "adversarial": -0.5 / 2, "feature_matching": 10 * (0.375 + 0.75) / 2}
+    )
+    assert hinge_loss(Score(), painted, goals).item() == pytest.approx((1.5 + 0) / 2)
+
+
+def test_networks_that_compare_pictures_replace_pixels() -> None:
+    torch.manual_seed(0)
+    network, goals = Vgg(VGG19, (1, 6)), episodes(batch(), dict.fromkeys(VIDEOS, 0)).goals
+    painted = goals.frames.flip(0).requires_grad_()
+    weights = LossWeights(adversarial=0, feature_matching=0)
+    both = PictureLoss(weights, network, network)(Score(), painted, goals)
+    expected = sum((a - b).abs().mean() for a, b in zip(network(painted), network(goals.frames), strict=True))
+    assert both.keys() == {"vgg19", "vggface"}
+    torch.testing.assert_close(both["vgg19"], 1e-2 * expected)
+    torch.testing.assert_close(both["vggface"], 2e-3 * expected)
+    assert torch.autograd.grad(both["vgg19"], painted)[0].any()
+    assert PictureLoss(weights, network, None)(Score(), painted, goals).keys() == {"vgg19"}
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_checkpoints_of_the_authors_are_a_beginning(tmp_path: Path, legacy: bool) -> None:
+    """The generator takes their arithmetic over, keeps it over checkpoints, and W only fits as many videos."""
+    theirs = {name: network.state_dict() for name, network in task(seed=1).networks.items()}
+    for name in theirs:
+        vars(theirs[name]).pop("_metadata")
+    torch.save({**theirs, "epoch": 3}, tmp_path / "model.tar", _use_new_zipfile_serialization=not legacy)
+    content = torch.load(tmp_path / "model.tar", weights_only=True)
+    mine = task()
+    mine.begin(content, tmp_path)
+    assert all(
+        torch.equal(tensor, theirs[name][key]) for name, net in mine.networks.items() for key, tensor in net.state_dict().items()
+    )
+    generator: Any = mine.networks["G_state_dict"]
+    assert generator.compat is True
+    save(tmp_path / "last.pt", mine, Place(0, 0, {}))
+    again: Any = task()
+    again.begin(torch.load(tmp_path / "last.pt", weights_only=True), tmp_path)
+    assert again.networks["G_state_dict"].compat is True
+    more = task((*VIDEOS, "id2/c"))
+    own = more.networks["D_state_dict"].state_dict()["W"].clone()
+    more.begin(content, tmp_path)
+    assert torch.equal(more.networks["D_state_dict"].state_dict()["W"], own)
+
+
+def test_vectors_of_videos_that_both_know_come_along(tmp_path: Path) -> None:
+    first = task()
+    save(tmp_path / "last.pt", first, Place(0, 0, {}))
+    second = task(("id0/b", "id1/a", "id9/z"), seed=1)
+    own = second.networks["D_state_dict"].state_dict()["W"].clone()
+    second.begin(torch.load(tmp_path / "last.pt", weights_only=True), tmp_path)
+    stored, found = (each.networks["D_state_dict"].state_dict()["W"] for each in (first, second))
+    assert torch.equal(found[:, :2], stored[:, 1:]) and torch.equal(found[:, 2], own[:, 2])
+    assert second.networks["G_state_dict"].compat is False
+
+
+def test_checkpoints_of_something_else_are_refused() -> None:
+    for content, told in (
+        ({}, "has no E_state_dict"),
+        ({**state(task().networks), "D_state_dict": {"W": torch.zeros(7, 3)}}, "D_state_dict is of another architecture"),
+        ({**state(task().networks), "D_state_dict": 3}, "D_state_dict is of another architecture: it is a int"),
+    ):
+        with pytest.raises(ConfigError, match=told):
+            task().begin(content, Path("a.pt"))
+    assert OURS == "motionshards"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """12 clips of 7 people: three steps an epoch, six in all."""
+    return make_dataset(tmp_path_factory.mktemp("heads"), 12)
+
+
+Order = Callable[..., list[str]]
+
+
+@pytest.fixture
+def order(data: Path, tmp_path: Path) -> Order:
+    """order("run", ...) -> a command line of jobs.train."""
+    (tmp_path / "tiny.yaml").write_text(TINY)
+
+    def command(run: str, *more: object, **changes: object) -> list[str]:
+        named = {"config": tmp_path / "tiny.yaml", "data": data, "output": tmp_path / run, "vgg": "none", "vggface": "none"}
+        words = [str(word) for name, value in {**named, **changes}.items() for word in (f"--{name}", value)]
+        fixed = ["--model", "talking_heads", "--device", "cpu", "--quiet", "--log-every", "1", "--processes", "1"]
+        return [*words, *fixed, *map(str, more)]
+
+    return command
+
+
+def metrics(run: Path) -> list[dict[str, float]]:
+    """All that was logged, but for what a clock says."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name not in ("images_per_s", "waiting")} for line in lines]
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two nested states are equal to the last bit."""
+    if isinstance(one, Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other)
+
+
+def test_a_run_that_is_stopped_and_goes_on_learns_what_an_undisturbed_one_does(order: Order, tmp_path: Path) -> None:
+    assert motionshards.jobs.train.main(order("whole", "--pictures-every", 5)) == 0
+    assert motionshards.jobs.train.main(order("parts", "--stop-after", 2)) == 0
+    assert motionshards.jobs.train.main(order("parts")) == 0
+    assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
+    losses = {"pixel", "adversarial", "feature_matching", "match", "discriminator", "without_face"}
+    assert all(line.keys() - {"step", "epoch"} == losses for line in metrics(tmp_path / "whole"))
+    whole, parts = (torch.load(tmp_path / run / "last.pt", weights_only=True) for run in ("whole", "parts"))
+    assert same(whole, parts)
+    assert {"E_state_dict", "G_state_dict", "D_state_dict", "optimizerG", "optimizerD", "epoch"} < whole.keys()
+    names = whole[OURS]["names"]["videos"]
+    assert names == sorted(names) and names[0] == "id000/video0" and whole["D_state_dict"]["W"].shape == (32, len(names))
+    assert [path.name for path in (tmp_path / "whole" / "pictures").iterdir()] == ["00000005.jpg"]
+
+
+def test_a_checkpoint_is_of_its_videos(order: Order, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert motionshards.jobs.train.main(order("run", "--stop-after", 1)) == 0
+    other = make_dataset(tmp_path / "other", 12, identity=lambda clip: 100 + clip % 5)
+    capsys.readouterr()
+    assert motionshards.jobs.train.main(order("run", data=other)) == 2
+    said = capsys.readouterr().err
+    assert "was trained on other videos: " in said and "--init begins anew" in said and said.count("\n") == 1
+    assert motionshards.jobs.train.main(order("new", "--init", tmp_path / "run" / "last.pt", "--stop-after", 1, data=other)) == 0
+
+
+def test_landmarks_are_needed(order: Order, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bare = make_dataset(tmp_path / "bare", 12, landmarks=False)
+    assert motionshards.jobs.train.main(order("run", data=bare)) == 2
+    said = capsys.readouterr().err
+    assert "talking_heads learns from landmarks, and there are none: build with --landmarks dlib" in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_bf16_trains_alike(order: Order, tmp_path: Path) -> None:
+    assert motionshards.jobs.train.main(order("rounded", "--precision", "bf16", "--channels-last", "--stop-after", 2)) == 0
+    assert motionshards.jobs.train.main(order("exact", "--stop-after", 2)) == 0
+    for one, other in zip(metrics(tmp_path / "rounded"), metrics(tmp_path / "exact"), strict=True):
+        assert one == pytest.approx(other, rel=0.1, abs=0.05)
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does(order: Order, tmp_path: Path) -> None:
+    """No network has statistics of a batch, and spectral norms iterate as often: only rounding differs."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    there = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-m", "jobs.train", *order("two")],
+            cwd=ROOT,
+            env={**os.environ, **there, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            text=True,
+            stderr=subprocess.PIPE,
+        )
+        for rank in range(2)
+    ]
+    for rank in ranks:
+        said = rank.communicate(timeout=120)[1]
+        assert rank.returncode == 0, said
+    assert motionshards.jobs.train.main(order("one")) == 0
+    for one, two in zip(metrics(tmp_path / "one")[:4], metrics(tmp_path / "two")[:4], strict=True):
+        assert one == pytest.approx(two, rel=2e-3, abs=1e-3)

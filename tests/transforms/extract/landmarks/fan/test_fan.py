@@ -1,0 +1,308 @@
+"""FAN and S3FD on batches, beside face-alignment itself with the same weights: fixed random ones, put where it looks."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from checkout import ROOT
+from numpy.typing import NDArray
+
+from motionshards.dataset.index import Dataset
+from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.manifest import Manifest
+from motionshards.transforms.extract.decode import decode
+from motionshards.transforms.extract.landmarks import models
+from motionshards.transforms.extract.landmarks.fan import detectors, sfd, weights
+from motionshards.transforms.extract.landmarks.fan.crops import crops, places
+from motionshards.transforms.extract.landmarks.fan.heatmaps import cells, points
+from motionshards.transforms.extract.landmarks.fan.model import Fan
+from motionshards.transforms.extract.landmarks.options import ModelOptions
+from motionshards.transforms.extract.media import Media
+from motionshards.transforms.extract.timeline import timeline_from_packets
+
+library = pytest.importorskip("face_alignment", reason="face-alignment, or OpenCV's system libraries, are not installed")
+BOXES = np.array([[60, 50, 190, 200], [30.5, 80.25, 120, 170], [100, 120, 250, 255]], np.float32)
+
+
+@pytest.fixture(scope="session")
+def weight_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with files of the published names; S3FD's classes are biased so that it sees a few faces, not thousands."""
+    root = tmp_path_factory.mktemp("weights")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        fan, s3fd = weights.NETWORKS["fan"].make(), weights.NETWORKS["sfd"].make()
+    for name, background in (("conv3_3_norm_mbox_conf", 0.55), ("conv5_3_norm_mbox_conf", 0.25)):
+        getattr(s3fd, name).bias.data[:-1] += background
+    torch.save(fan.state_dict(), root / weights.NETWORKS["fan"].file)
+    torch.save(s3fd.state_dict(), root / weights.NETWORKS["sfd"].file)
+    return root
+
+
+@pytest.fixture(scope="module")
+def model(weight_files: Path) -> Fan:
+    return Fan(ModelOptions(weights=weight_files))
+
+
+@pytest.fixture(scope="module")
+def oracle(weight_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """face-alignment's own class, with those weights in torch hub's cache."""
+    home = tmp_path_factory.mktemp("torch-home")
+    (home / "hub").mkdir()
+    (home / "hub" / "checkpoints").symlink_to(weight_files)
+    before = os.environ.get("TORCH_HOME")
+    os.environ["TORCH_HOME"] = str(home)
+    try:
+        yield library.FaceAlignment(library.LandmarksType.TWO_D, device="cpu", compile=False)
+    finally:
+        os.environ.pop("TORCH_HOME")
+        if before is not None:
+            os.environ["TORCH_HOME"] = before
+
+
+@pytest.fixture(scope="module")
+def frames(demo_videos: Path) -> NDArray[np.uint8]:
+    """Three frames of a face, uint8 [3,256,256,3]."""
+    media = Media.at(sorted(demo_videos.rglob("*.mp4"))[0])
+    rgb = decode(media, timeline_from_packets(media, 60), np.array([0, 30, 60]), 256, "pad", 60).rgb
+    return rgb.copy()
+
+
+def test_crops_are_the_librarys_to_the_last_bit(frames: NDArray[np.uint8]) -> None:
+    """Small and large faces, enlarged and reduced, also where the crop leaves the image."""
+    from face_alignment.utils import crop
+
+    rng = np.random.default_rng(0)
+    sides = rng.uniform(20, 300, (150, 2))
+    low = rng.uniform(-60, 230, (150, 2))
+    boxes = np.hstack([low, low + sides])
+    boxes[:3] = [[60, 60, 60 + 124.8, 60 + 124.8], [0, 0, 256, 256], [10.5, 20.25, 205.5, 215.25]]
+    centre, side = places(torch.from_numpy(boxes))
+    ours = crops(torch.from_numpy(frames).permute(0, 3, 1, 2), torch.arange(150) % 3, centre, side)
+    for number, box in enumerate(boxes):
+        middle = np.array([box[2] - (box[2] - box[0]) / 2.0, box[3] - (box[3] - box[1]) / 2.0])
+        middle[1] -= (box[3] - box[1]) * 0.12
+        theirs = crop(frames[number % 3], middle, (box[2] - box[0] + box[3] - box[1]) / 195)
+        np.testing.assert_array_equal(ours[number].permute(1, 2, 0).numpy(), theirs, err_msg=f"box {box}")
+
+
+@pytest.mark.slow
+def test_landmarks_are_the_librarys(model: Fan, oracle: Any, frames: NDArray[np.uint8]) -> None:
+    """Within the half pixel that the library's truncation takes, in every point; maxima in the very same cells."""
+    batch = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
+    faces = [[np.append(box, 1.0)] for box in BOXES.astype(np.float64)]
+    theirs = np.array(oracle.get_landmarks_from_batch(batch, detected_faces=faces))
+    ours = model.landmarks(frames, BOXES - np.float32(0.5)).points_px
+    # Truncation is towards zero, so left of the image and above it the library is off by up to a pixel the other way.
+    inside = (theirs > 0).all(axis=2)
+    assert inside.mean() > 0.8
+    assert np.abs(ours - theirs)[inside].max() <= 0.5 + 1e-3
+
+
+@pytest.mark.slow
+def test_heatmaps_have_their_maxima_in_the_same_cells(model: Fan, oracle: Any, frames: NDArray[np.uint8]) -> None:
+    from face_alignment.utils import flip, get_preds_fromhm
+
+    centre, side = places(torch.from_numpy(BOXES))
+    crop = crops(torch.from_numpy(frames).permute(0, 3, 1, 2), torch.arange(3), centre, side)
+    with torch.inference_mode():
+        ours = model._heatmaps(crop)
+        inputs = [one[None].float() / 255 for one in crop]
+        net = oracle.face_alignment_net
+        theirs = torch.cat([net(one)[-1] + flip(net(flip(one))[-1], is_label=True) for one in inputs])
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
+    assert torch.equal(cells(ours)[0], cells(theirs)[0])
+    in_cells, _ = points(theirs, torch.full((3, 2), 32.0), torch.full((3,), 64.0))
+    np.testing.assert_allclose(in_cells, get_preds_fromhm(theirs.numpy())[0], atol=1e-9)
+
+
+def test_boxes_are_the_librarys(model: Fan, oracle: Any, frames: NDArray[np.uint8]) -> None:
+    small = np.ascontiguousarray(frames[:, ::2, ::2])
+    theirs = oracle.face_detector.detect_from_batch(torch.from_numpy(small).permute(0, 3, 1, 2).float())
+    ours = model.detect(small)
+    assert [len(one) for one in ours] == [len(one) for one in theirs]
+    assert sum(map(len, theirs)) > 6
+    for found, expected in zip(ours, np.array(theirs, dtype=object), strict=True):
+        rows = np.array(list(expected), np.float64)
+        np.testing.assert_allclose(found.boxes_px + 0.5, rows[:, :4], atol=1e-3)
+        np.testing.assert_allclose(found.scores, rows[:, 4], atol=1e-5)
+        assert (np.diff(found.scores) <= 0).all()
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_sifting_all_images_at_once_is_the_librarys_for_each(seed: int) -> None:
+    from face_alignment.detection.sfd.bbox import nms
+
+    rng = np.random.default_rng(seed)
+    count = int(rng.integers(0, 400))
+    low = rng.uniform(0, 300, (count, 2))
+    boxes, scores = np.hstack([low, low + rng.uniform(10, 150, (count, 2))]), rng.permutation(count + 1)[:count] / (count + 1)
+    image = rng.integers(0, 4, count)
+    kept = sfd.sifted(torch.from_numpy(image), torch.from_numpy(boxes), torch.from_numpy(scores)).numpy()
+    assert (np.diff(image[kept]) >= 0).all()
+    for number in range(4):
+        rows = np.flatnonzero(image == number)
+        expected = rows[nms(np.hstack([boxes[rows], scores[rows, None]]), 0.3)] if len(rows) else rows
+        assert kept[image[kept] == number].tolist() == expected.tolist()
+
+
+@pytest.mark.slow
+def test_frames_without_a_face_stay_empty_and_order_is_kept(model: Fan, frames: NDArray[np.uint8]) -> None:
+    boxes = BOXES.copy()
+    boxes[1] = np.nan
+    all_of_them, some = model.landmarks(frames, BOXES), model.landmarks(frames, boxes)
+    assert np.isnan(some.points_px[1]).all()
+    assert (some.scores[1] == 0).all()
+    np.testing.assert_allclose(some.points_px[[0, 2]], all_of_them.points_px[[0, 2]], atol=1e-3)
+    assert ((some.scores >= 0) & (some.scores <= 1)).all()
+    nobody = model.landmarks(frames, np.full_like(BOXES, np.nan))
+    assert np.isnan(nobody.points_px).all() and nobody.points_px.shape == (3, 68, 2)
+    assert model.detect(frames[:0]) == []
+
+
+@pytest.mark.slow
+def test_out_of_memory_halves_the_batch_and_goes_on(
+    model: Fan, frames: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, sizes, real = model.landmarks(frames, BOXES), [], Fan._points
+
+    def tight(self: Fan, rgb: NDArray[np.uint8], boxes: NDArray[np.float32]) -> Any:
+        sizes.append(len(rgb))
+        if len(rgb) > fits:
+            raise torch.cuda.OutOfMemoryError("no room")
+        return real(self, rgb, boxes)
+
+    monkeypatch.setattr(Fan, "_points", tight)
+    monkeypatch.setattr(model, "_most", 3)
+    fits = 1
+    found = model.landmarks(frames, BOXES)
+    assert sizes == [3, 1, 1, 1]
+    np.testing.assert_allclose(found.points_px, expected.points_px, atol=1e-3)
+    fits = 0
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        model.landmarks(frames, BOXES)
+
+
+def state() -> tuple[Any, ...]:
+    cudnn = torch.backends.cudnn
+    flags = (cudnn.enabled, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32)
+    random = torch.random.get_rng_state().numpy().tobytes()
+    return torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_dtype(), flags, random
+
+
+@pytest.mark.slow
+def test_the_process_is_left_as_it_was(weight_files: Path, frames: NDArray[np.uint8]) -> None:
+    before = state()
+    fresh = Fan(ModelOptions(weights=weight_files))
+    fresh.detect(frames[:1, ::2, ::2])
+    fresh.landmarks(frames[:1], BOXES[:1])
+    assert state() == before
+    weight = torch.ones(2, requires_grad=True)
+    (weight * 2).sum().backward()
+    assert weight.grad is not None
+
+
+def test_a_library_that_turns_the_process_over_is_put_back() -> None:
+    before = state()
+    with detectors._process_as_it_was():
+        torch.set_grad_enabled(False)
+        torch.manual_seed(7)
+        torch.set_default_dtype(torch.float64)
+        torch.backends.cudnn.benchmark = not torch.backends.cudnn.benchmark
+    assert state() == before
+
+
+def test_weights_are_looked_for_where_the_user_says_then_in_the_cache(
+    weight_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    asked: list[str] = []
+
+    def offline(url: str, *_: Any, **__: Any) -> None:
+        asked.append(url)
+        raise URLError("no network")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+    assert weights.find("fan", weight_files) == weight_files / "2DFAN4-11f355bf06.pth.tar"
+    assert not asked
+    with pytest.raises(ConfigError) as missing:
+        weights.find("sfd", tmp_path / "empty")
+    assert asked == ["https://www.adrianbulat.com/downloads/python-fan/s3fd-619a316812.pth"]
+    for words in ("s3fd-619a316812.pth", str(tmp_path / "hub" / "checkpoints"), "--weights DIR", "--landmarks dlib"):
+        assert words in str(missing.value)
+    assert "\n" not in str(missing.value)
+    (tmp_path / "hub" / "checkpoints").rmdir()
+    (tmp_path / "hub" / "checkpoints").symlink_to(weight_files)
+    assert weights.find("sfd", None) == tmp_path / "hub" / "checkpoints" / "s3fd-619a316812.pth"
+
+
+def test_other_files_under_the_names_are_refused(weight_files: Path, tmp_path: Path) -> None:
+    (tmp_path / "s3fd-619a316812.pth").write_bytes((weight_files / "2DFAN4-11f355bf06.pth.tar").read_bytes())
+    with pytest.raises(ConfigError, match="does not hold the weights of sfd"):
+        weights.load("sfd", tmp_path, torch.device("cpu"))
+    (tmp_path / "s3fd-619a316812.pth").write_bytes(b"<html>")
+    with pytest.raises(ConfigError, match="cannot be read as a checkpoint"):
+        weights.load("sfd", tmp_path, torch.device("cpu"))
+
+
+def test_provenance_tells_the_hashes(weight_files: Path) -> None:
+    told = models.provenance("fan", ModelOptions(weights=weight_files))
+    assert told["landmark_model"] == "; ".join(weights.digest(weight_files / weights.NETWORKS[n].file) for n in ("fan", "sfd"))
+    assert set(told) == {"face-alignment", "torch", "landmark_model"}
+
+
+@pytest.mark.slow
+def test_a_build_with_fan(weight_files: Path, demo_videos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "dataset.build", "--source", "voxceleb2", "--input", str(demo_videos), "--output", str(out)]
+    command += ["--landmarks", "fan", "--frames", "2", "--limit", "2", "--size", "128", "--workers", "1", "--quiet"]
+    environment = {**os.environ, "TORCH_HOME": str(tmp_path / "nowhere")}
+    done = subprocess.run(
+        [*command, "--weights", str(weight_files)], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    manifest = Manifest.read(out)
+    assert manifest.config.landmarks == "fan"
+    assert "2DFAN4-11f355bf06.pth.tar sha256:" in manifest.provenance["landmark_model"]
+    for sample in Dataset.open(out).samples():
+        assert sample.landmarks is not None
+        assert np.isfinite(sample.landmarks).any()
+    assert pq.read_table(out / "index.parquet").num_rows == 2
+    assert subprocess.run([sys.executable, "-m", "dataset.verify", str(out)], cwd=ROOT, check=False).returncode == 0
+
+
+def test_a_build_without_weights_and_network_ends_at_once_with_both_ways_out(demo_videos: Path, tmp_path: Path) -> None:
+    """A proxy that is not there stands for the missing network."""
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "dataset.build", "--source", "voxceleb2", "--input", str(demo_videos), "--output", str(out)]
+    nowhere = {"TORCH_HOME": str(tmp_path / "home"), "https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
+    done = subprocess.run(
+        [*command, "--landmarks", "fan", "--quiet"],
+        cwd=ROOT,
+        env={**os.environ, **nowhere},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    fetching, error = done.stderr.splitlines()
+    assert fetching.startswith("landmarks: fetching https://")
+    assert error.startswith("error: the weights 2DFAN4-11f355bf06.pth.tar are neither in")
+    assert "--weights DIR" in error
+    assert not out.exists()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+def test_a_gpu_gives_the_same_landmarks(weight_files: Path, model: Fan, frames: NDArray[np.uint8]) -> None:
+    on_gpu = Fan(ModelOptions(weights=weight_files, device="cuda"))
+    np.testing.assert_allclose(on_gpu.landmarks(frames, BOXES).points_px, model.landmarks(frames, BOXES).points_px, atol=0.5)
+    for ours, expected in zip(on_gpu.detect(frames), model.detect(frames), strict=True):
+        np.testing.assert_allclose(ours.boxes_px, expected.boxes_px, atol=1e-2)
