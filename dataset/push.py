@@ -22,10 +22,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from motionshards.dataset.commandline import OfDataset, Reporting, command, show
+from motionshards.dataset.commandline import OfDataset, Reporting, command, directory, show
 from motionshards.dataset.index import Dataset
 from motionshards.dataset.storage.hub import HubFile, HubRepository, open_repository
-from motionshards.dataset.storage.remote import is_url
 from motionshards.dataset.verify import verify
 from motionshards.pipeline.card.sources import Corpus, corpus_of
 from motionshards.schemas.errors import ConfigError, DatasetError, StoreFailed
@@ -87,9 +86,7 @@ def push(options: PushOptions, say: Callable[[str], object] = lambda line: None)
         DatasetError: the dataset is unfinished or has faults
         StoreFailed: the Hub failed, refused, or holds something else in the end
     """
-    if is_url(options.data):
-        raise ConfigError(f"push reads a directory: copy {options.data} to a disk first")
-    data = Dataset.open(options.data)
+    data = Dataset.open(directory(options.data))
     corpus = corpus_of(data.manifest.config.source)
     say(_terms(corpus))
     if options.public and corpus.real and not options.rights_confirmed:

@@ -8,15 +8,17 @@ import base64
 import hashlib
 import io
 import json
+import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
 
+import huggingface_hub.constants
+import pytest
 from flask import Flask, Response, abort, request, send_file
 from werkzeug.serving import make_server
 
@@ -62,16 +64,26 @@ class Repository:
 
 @dataclass
 class Hub:
-    """before_commit: called with the files that a commit would add, before it takes effect; may abort or wait"""
+    """The server and what it was asked.
+
+    environment: with which the library finds it and is allowed to write
+    added: the files that each commit added
+    card_errors: what is wrong with the next data card
+    before_commit: called with the files that a commit would add, before it takes effect; may refuse or wait
+    """
 
     store: Path
-    url: str = ""
+    environment: dict[str, str] = field(default_factory=dict)
     repositories: dict[str, Repository] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     added: list[list[str]] = field(default_factory=list)
     card_errors: list[str] = field(default_factory=list)
     before_commit: Callable[[list[str]], object] = lambda paths: None
     _reading: Lock = field(default_factory=Lock)
+
+    @property
+    def url(self) -> str:
+        return self.environment["HF_ENDPOINT"]
 
     def stored(self) -> dict[str, tuple[str, int]]:
         """SHA-256 -> xet hash and size of each file in the storage, as its shards record."""
@@ -133,13 +145,26 @@ def refuse(status: int, message: str, code: str = "") -> None:
     abort(Response(json.dumps({"error": message}), status, headers, content_type="application/json"))
 
 
-@contextmanager
-def hub_here(store: Path) -> Iterator[Hub]:
-    """A Hub of its own."""
-    hub = Hub(store)
+@pytest.fixture(name="hub")
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A Hub of its own, to which this process is logged in."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    hub = Hub(tmp_path / "xet")
+    hub.store.mkdir()
     server = make_server("127.0.0.1", 0, _app(hub), threaded=True)
-    hub.url = f"http://127.0.0.1:{server.server_port}"
     Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    hub.environment = {
+        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
+        "HF_TOKEN": TOKEN,
+        "HF_HOME": str(tmp_path / "hf"),
+    }
+    for name, value in hub.environment.items():
+        monkeypatch.setenv(name, value)
+    # The library read the environment when it was imported.
+    constants = huggingface_hub.constants
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}")
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "hf/token"))
     try:
         yield hub
     finally:
