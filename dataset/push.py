@@ -18,9 +18,9 @@ import dataclasses
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from motionshards.dataset.commandline import OfDataset, Reporting, command, directory, show
 from motionshards.dataset.index import Dataset
@@ -92,11 +92,13 @@ def push(options: PushOptions, say: Callable[[str], object] = lambda line: None)
     if options.public and corpus.real and not options.rights_confirmed:
         raise ConfigError("--public shows these people to everyone: add --rights-confirmed if you may publish their videos")
     with open_repository(options.repository, progress=not options.quiet) as hub:
-        exists = _check_repository(hub, options.public)
+        private = hub.private()
+        _check_visibility(hub.name, private, options.public)
         files = _checked_files(data)
-        if not exists:
+        if private is None:
             hub.create(private=not options.public)
         before = hub.files()
+        _refuse_strangers(hub.name, before, files)
         pushed = _synchronize(hub, before, files, private=not options.public)
     if data.manifest.removals and pushed.uploaded and files.keys() & before.keys():
         say(f"earlier commits of {hub.name} may hold what was removed: docs/publishing.md says how to erase them")
@@ -108,29 +110,29 @@ def _terms(corpus: Corpus) -> str:
     return f"{corpus.title}. Licence: {corpus.licence_name or corpus.licence}{link}\n{corpus.rights}"
 
 
-def _check_repository(hub: HubRepository, public: bool) -> bool:
-    """Whether it exists. Raises ConfigError: it has another visibility than asked for, or other content than a dataset."""
-    private = hub.private()
-    if private is None:
-        return False
+def _check_visibility(name: str, private: bool | None, public: bool) -> None:
+    """Raise ConfigError for a repository of another visibility than was asked for; None: it does not exist."""
     if private and public:
-        raise ConfigError(f"{hub.name} is private: push without --public, or make it public in its settings first")
-    if not private and not public:
-        raise ConfigError(f"{hub.name} is public: push with --public, or make it private in its settings first")
-    files = hub.files()
-    known = {*_DESCRIPTIONS, *_OF_A_NEW_REPOSITORY}
-    strangers = sorted(name for name in files if name not in known and not _NUMBERED.fullmatch(name))
-    if strangers and DATASET_JSON not in files:
-        raise ConfigError(f"{hub.name} is not empty and holds no dataset (there is {strangers[0]!r})")
-    return True
+        raise ConfigError(f"{name} is private: push without --public, or make it public in its settings first")
+    if private is False and not public:
+        raise ConfigError(f"{name} is public: push with --public, or make it private in its settings first")
 
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A file of the dataset. sha256: its digest as dataset.json records it; None where it is to be computed."""
+    """A file of the dataset.
 
+    name: its path in the dataset and in the repository
+    sha256: its digest as dataset.json records it; None where it is to be computed
+    """
+
+    name: str
     path: Path
     sha256: str | None = None
+
+    def is_in(self, there: Mapping[str, HubFile]) -> bool:
+        """Whether the Hub has it, with this content."""
+        return self.name in there and there[self.name].has_content_of(self.path, self.sha256)
 
 
 def _checked_files(data: Dataset) -> dict[str, _File]:
@@ -145,34 +147,45 @@ def _checked_files(data: Dataset) -> dict[str, _File]:
     tars = [(tar_path(out, entry.split, entry.name), entry) for entry in shards if entry.sha256]
     for path, entry in tars:
         if not path.is_file() or path.stat().st_size != entry.bytes:
-            raise DatasetError(f"{path} is missing or has not {entry.bytes} bytes, run `motionshards verify {out}`")
-    files = [_File(path, entry.sha256) for path, entry in tars]
-    files += [_File(marker_path(out, entry.split, entry.name)) for entry in shards]
-    files += [_File(path) for path in (out / PLAN_DIR).glob("plan-*.parquet")]
-    files += [_File(out / name) for name in _DESCRIPTIONS if (out / name).is_file()]
-    return {file.path.relative_to(out).as_posix(): file for file in files}
+            raise DatasetError(f"{path} is missing or does not have {entry.bytes} bytes, run `motionshards verify {out}`")
+    digests = {path: entry.sha256 for path, entry in tars}
+    paths = [*digests, *(marker_path(out, entry.split, entry.name) for entry in shards), *(out / PLAN_DIR).glob("plan-*.parquet")]
+    paths += [out / name for name in _DESCRIPTIONS if (out / name).is_file()]
+    files = [_File(path.relative_to(out).as_posix(), path, digests.get(path)) for path in paths]
+    return {file.name: file for file in files}
+
+
+def _refuse_strangers(name: str, there: Iterable[str], files: Container[str]) -> None:
+    """Raise ConfigError for a repository with other content than a dataset, or than what an interrupted push left of this one."""
+    if DATASET_JSON in there or INDEX in there:
+        return
+    for path in sorted(set(there) - {CARD, *_OF_A_NEW_REPOSITORY}):
+        if PurePosixPath(path).with_suffix(".parquet").as_posix() not in files:  # a removal deletes tars, never their markers
+            raise ConfigError(f"{name} is not empty and holds no dataset (there is {path!r})")
 
 
 def _synchronize(hub: HubRepository, before: Mapping[str, HubFile], files: Mapping[str, _File], *, private: bool) -> Pushed:
-    """Upload what differs, delete what is gone, and compare with what the Hub then holds. Raises StoreFailed: it differs."""
-    changed = _different(files, before)
+    """Upload what differs and delete what is gone. Raises StoreFailed: the Hub then holds something else."""
+    changed = {name: file for name, file in files.items() if not file.is_in(before)}
     gone = [name for name in before if _NUMBERED.fullmatch(name) and name not in files]
-    # What describes the shards is committed last, at once: who finds a dataset.json finds what it lists.
-    hub.commit({name: path for name, path in changed.items() if name not in _DESCRIPTIONS})
-    hub.commit({name: path for name, path in changed.items() if name in _DESCRIPTIONS}, gone)
-    if changed and (wrong := _different({name: files[name] for name in changed}, hub.files())):
+    shards = {name: file for name, file in changed.items() if name not in _DESCRIPTIONS}
+    # Who finds a dataset.json finds all that it lists: it comes last, with the tables, and the old one goes with the first
+    # shard that is replaced.
+    outdated = {DATASET_JSON} & before.keys() if shards.keys() & before.keys() else set()
+    last = {name: files[name] for name in files if name in _DESCRIPTIONS and (name in changed or name in outdated)}
+    _commit(hub, shards, outdated)
+    _commit(hub, last, gone)
+    sent = [*shards.values(), *last.values()]
+    size = sum(file.path.stat().st_size for file in sent)
+    return Pushed(hub.url, private, len(sent), size, len(files) - len(sent), len(gone))
+
+
+def _commit(hub: HubRepository, files: Mapping[str, _File], gone: Iterable[str]) -> None:
+    """Upload and delete; then compare the digests that the Hub computed with those of dataset.json. Raises StoreFailed."""
+    hub.commit({name: file.path for name, file in files.items()}, gone)
+    there = hub.files() if files else {}
+    if wrong := sorted(name for name, file in files.items() if not file.is_in(there)):
         raise StoreFailed(
-            f"{hub.name}: {len(wrong)} files there are not what dataset.json records, first {min(wrong)}: they are damaged "
-            "on this disk or changed meanwhile. Run `motionshards verify`, then push again"
+            f"{hub.name}: {len(wrong)} uploaded files are not those that dataset.json records, first {wrong[0]}: damaged on "
+            "this disk, or changed meanwhile. Run `motionshards verify`, then push again"
         )
-    size = sum(path.stat().st_size for path in changed.values())
-    return Pushed(hub.url, private, len(changed), size, len(files) - len(changed), len(gone))
-
-
-def _different(files: Mapping[str, _File], there: Mapping[str, HubFile]) -> dict[str, Path]:
-    """The files that the Hub does not have, or has with other content."""
-    return {
-        name: file.path
-        for name, file in files.items()
-        if name not in there or not there[name].has_content_of(file.path, file.sha256)
-    }

@@ -122,8 +122,8 @@ def open_repository(name: str, *, progress: bool = True) -> Iterator[HubReposito
         api = HfApi()
         api.whoami()
         yield HubRepository(api, name)
-    except ValueError as error:  # the name, or a data card with metadata that the Hub refuses
-        raise ConfigError(one_line(error)) from None
     except (OSError, httpx2.HTTPError) as error:
         unauthorized = isinstance(error, HfHubHTTPError) and error.response.status_code == 401
         raise (ConfigError if unauthorized else StoreFailed)(f"{name}: {one_line(error)}") from None
+    except ValueError as error:  # the name, or a data card with metadata that the Hub refuses
+        raise ConfigError(one_line(error)) from None

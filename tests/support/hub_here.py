@@ -207,8 +207,7 @@ def _app(hub: Hub) -> Flask:
         return {"url": f"{hub.url}/datasets/{name}"}
 
     @app.get("/api/datasets/<owner>/<name>")
-    @app.get("/api/datasets/<owner>/<name>/revision/<revision>")
-    def info(owner: str, name: str, revision: str = "main") -> Any:
+    def info(owner: str, name: str) -> Any:
         repository = found(f"{owner}/{name}")
         return {"id": f"{owner}/{name}", "sha": repository.sha, "private": repository.private, "tags": [], "downloads": 0}
 
@@ -217,12 +216,6 @@ def _app(hub: Hub) -> Flask:
     def tree(owner: str, name: str, revision: str, folder: str = "") -> Any:
         files = found(f"{owner}/{name}").files
         return [blob.described(path) for path, blob in files.items() if path.startswith(folder)]
-
-    @app.post("/api/datasets/<owner>/<name>/paths-info/<revision>")
-    def paths_info(owner: str, name: str, revision: str) -> Any:
-        files = found(f"{owner}/{name}").files
-        asked = request.form.getlist("paths") or request.json["paths"]
-        return [files[path].described(path) for path in asked if path in files]
 
     @app.post("/api/datasets/<owner>/<name>/preupload/<revision>")
     def preupload(owner: str, name: str, revision: str) -> Any:
