@@ -44,7 +44,7 @@ class HubFile:
 
 @dataclass(frozen=True, slots=True)
 class HubRepository:
-    """One dataset repository. Use it within `open_repository`, which knows the failures of its methods."""
+    """One dataset repository; `open_repository` makes it, and translates what its methods raise."""
 
     api: "HfApi"
     name: str
@@ -97,7 +97,7 @@ class HubRepository:
 
 @contextmanager
 def open_repository(name: str, *, progress: bool = True) -> Iterator[HubRepository]:
-    """The repository `owner/name`, which need not exist. Meanwhile failures of the Hub become ours.
+    """The repository `owner/name`, which need not exist. Within the block, failures of the Hub are raised as ours.
 
     progress: show bars on terminals
 

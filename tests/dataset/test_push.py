@@ -205,7 +205,7 @@ def shorten(out: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "expected"),
     [
         (unfinished, "the build is unfinished, run it again"),
         (removing, "a removal was interrupted"),
@@ -216,11 +216,11 @@ def shorten(out: Path) -> None:
     ],
 )
 def test_a_dataset_that_is_not_whole_is_refused(
-    hub: Hub, out: Path, capsys: pytest.CaptureFixture[str], change: Callable[[Path], object], told: str
+    hub: Hub, out: Path, capsys: pytest.CaptureFixture[str], change: Callable[[Path], object], expected: str
 ) -> None:
     change(out)
     status, _, said = run(capsys, out)
-    assert status == 2 and told in said[-1] and not hub.repositories
+    assert status == 2 and expected in said[-1] and not hub.repositories
 
 
 def test_a_dataset_in_an_object_store_is_refused(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
@@ -230,7 +230,7 @@ def test_a_dataset_in_an_object_store_is_refused(hub: Hub, capsys: pytest.Captur
 
 
 @pytest.mark.parametrize(
-    ("existing", "options", "told"),
+    ("existing", "options", "expected"),
     [
         ("", ("--public",), "error: --public shows these people to everyone: add --rights-confirmed"),
         ("", ("--public", "--rights-confirmed"), "public"),
@@ -241,19 +241,19 @@ def test_a_dataset_in_an_object_store_is_refused(hub: Hub, capsys: pytest.Captur
     ],
 )
 def test_visibility_is_what_was_asked_for(
-    hub: Hub, out: Path, capsys: pytest.CaptureFixture[str], existing: str, options: tuple[str, ...], told: str
+    hub: Hub, out: Path, capsys: pytest.CaptureFixture[str], existing: str, options: tuple[str, ...], expected: str
 ) -> None:
     if existing:
         hub.repositories[NAME] = Repository(existing == "private")
     status, line, said = run(capsys, out, *options)
-    if told.startswith("error: "):
-        assert status == 2 and told in said[-1] and not hub.added
+    if expected.startswith("error: "):
+        assert status == 2 and expected in said[-1] and not hub.added
         assert {name: each.private for name, each in hub.repositories.items()} == (
             {NAME: existing == "private"} if existing else {}
         )
     else:
-        assert status == 0 and line.endswith(f"({told})")
-        assert hub.repositories[NAME].private == (told == "private")
+        assert status == 0 and line.endswith(f"({expected})")
+        assert hub.repositories[NAME].private == (expected == "private")
 
 
 def test_rendered_videos_need_no_confirmation(

@@ -66,7 +66,7 @@ class Repository:
 class Hub:
     """The server and what it was asked.
 
-    environment: with which the library finds it and is allowed to write
+    environment: with which the library, in other processes, finds it and may write
     added: the files that each commit added
     card_errors: what is wrong with the next data card
     before_commit: called with the files that a commit would add, before it takes effect; may refuse or wait
@@ -157,6 +157,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
         "HF_TOKEN": TOKEN,
         "HF_HOME": str(tmp_path / "hf"),
+        "TMPDIR": str(tmp_path),  # where a push that is killed leaves its links
     }
     for name, value in hub.environment.items():
         monkeypatch.setenv(name, value)

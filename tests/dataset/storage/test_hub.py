@@ -1,4 +1,4 @@
-"""Repositories of the Hugging Face Hub: what is committed is there, and what goes wrong is told as ours."""
+"""Repositories of the Hugging Face Hub: what is committed is there, and its failures are reported as ours."""
 
 import sys
 from pathlib import Path
@@ -38,7 +38,7 @@ def test_what_is_committed_is_there_and_what_is_deleted_is_gone(hub: Hub, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("token", "error", "told"),
+    ("token", "error", "expected"),
     [
         ("", ConfigError, "there is no token for the Hugging Face Hub: run `hf auth login`, or set HF_TOKEN"),
         ("hf_wrong", ConfigError, "ada/data: Invalid user token. The token from HF_TOKEN environment variable is invalid."),
@@ -50,21 +50,21 @@ def test_tokens_that_cannot_write(
     monkeypatch: pytest.MonkeyPatch,
     token: str,
     error: type[Exception],
-    told: str,
+    expected: str,
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", token)
     with pytest.raises(error) as caught, open_repository(NAME) as repository:
         repository.create(private=True)
-    assert str(caught.value).startswith(told) and "\n" not in str(caught.value) and not hub.repositories
+    assert str(caught.value).startswith(expected) and "\n" not in str(caught.value) and not hub.repositories
 
 
 @pytest.mark.usefixtures("hub")
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "expected"),
     [("vox", "'vox' does not name its owner"), ("ada/vox/2", "Repo id must be in the form"), ("a/ b", "Repo id must")],
 )
-def test_names_of_no_repository(name: str, told: str) -> None:
-    with pytest.raises(ConfigError, match=told), open_repository(name) as repository:
+def test_names_of_no_repository(name: str, expected: str) -> None:
+    with pytest.raises(ConfigError, match=expected), open_repository(name) as repository:
         repository.private()
 
 
