@@ -69,6 +69,7 @@ class OnDevice:
 class Command(Generic[Options]):
     """A command. Called with the words of its command line (default: the shell's), it returns the exit status.
 
+    program: how a shell starts it, for usage and errors
     run: gets the options; returns the exit status, None for OK
     options: a dataclass; the docstrings of its fields are the help
     after: what to add to the line for a failure: what remains, and how to resume
@@ -78,7 +79,7 @@ class Command(Generic[Options]):
     takes_rest: whether words behind `--` are for another program; they become the field `rest`
     """
 
-    name: str
+    program: str
     run: Callable[[Options], int | None]
     options: type[Options]
     after: Callable[[Options], str] = lambda options: ""
@@ -92,7 +93,7 @@ class Command(Generic[Options]):
         try:
             options = self.parse(sys.argv[1:] if arguments is None else arguments)
         except CycloptsError as error:
-            return end(UNUSABLE, f"error: {printable(_text(error))} (see motionshards {self.name} --help)")
+            return end(UNUSABLE, f"error: {printable(_text(error))} (see {self.program} --help)")
         except ConfigError as error:
             return end(UNUSABLE, f"error: {error}")
         return OK if options is None else self._end(options)
@@ -131,7 +132,7 @@ class Command(Generic[Options]):
     def app(self) -> App:
         """The command as the library sees it: parses, prints help, and knows what shells need for completion."""
         app = App(
-            name=f"motionshards {self.name}",
+            name=self.program,
             help=self.run.__doc__,
             version_flags=[],
             group_commands=Group("Commands", show=False),
@@ -179,11 +180,12 @@ class OneLineParser(argparse.ArgumentParser):
         return f"unknown option {', '.join(names)}{meant}"
 
 
-def command(name: str, **how: Any) -> Callable[[Callable[[Options], int | None]], Command[Options]]:
-    """Make a function of a dataclass of options a command; `how` as in Command."""
+def command(name: str, program: str = "", **how: Any) -> Callable[[Callable[[Options], int | None]], Command[Options]]:
+    """Make a function of a dataclass of options a command, by default `motionshards NAME`; `how` as in Command."""
 
     def made(run: Callable[[Options], int | None]) -> Command[Options]:
-        return Command(name=name, run=run, options=typing.get_type_hints(run)["options"], **how)
+        options = typing.get_type_hints(run)["options"]
+        return Command(program=program or f"motionshards {name}", run=run, options=options, **how)
 
     return made
 
