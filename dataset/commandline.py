@@ -243,7 +243,9 @@ def _option_name(field_name: str) -> str:
 
 
 def _shown_default(value: object) -> object:
-    return None if value is False or value == () else value
+    if value is False or value in ("", ()):
+        return None
+    return " ".join(map(str, value)) if isinstance(value, tuple) else value
 
 
 def _text(error: CycloptsError) -> str:
