@@ -14,11 +14,50 @@ PLAN = {
     "schemas": (),
     "transforms": ("weight_file", "extract", "augment"),
     "pipeline": tuple(
-        "inputs sources planning clips shards runners card finalize upgrade order plan_input build remove add estimate".split()
+        [
+            "inputs",
+            "sources",
+            "planning",
+            "clips",
+            "shards",
+            "runners",
+            "card",
+            "finalize",
+            "upgrade",
+            "order",
+            "plan_input",
+            "build",
+            "remove",
+            "add",
+            "estimate",
+        ]
     ),
     "dataset": tuple(
-        "commandline query storage index reading views arguments stream sequential feeding loader checks drawing report verify "
-        "stats sql preview remove estimate build_options add build".split()
+        [
+            "commandline",
+            "query",
+            "storage",
+            "index",
+            "reading",
+            "views",
+            "arguments",
+            "stream",
+            "sequential",
+            "feeding",
+            "loader",
+            "checks",
+            "drawing",
+            "report",
+            "verify",
+            "stats",
+            "sql",
+            "preview",
+            "remove",
+            "estimate",
+            "build_options",
+            "add",
+            "build",
+        ]
     ),
     "trainers": (),
     "jobs": (),
