@@ -13,12 +13,27 @@ ROOT = Path(__file__).resolve().parents[1]
 PLAN = {
     "schemas": (),
     "transforms": ("weight_file", "extract", "augment"),
-    "pipeline": (
-        *("inputs", "sources", "planning", "clips", "shards", "runners", "card"),
-        *("finalize", "upgrade", "order", "plan_input", "build", "remove", "add", "estimate"),
+    "pipeline": tuple(
+        [
+            "inputs",
+            "sources",
+            "planning",
+            "clips",
+            "shards",
+            "runners",
+            "card",
+            "finalize",
+            "upgrade",
+            "order",
+            "plan_input",
+            "build",
+            "remove",
+            "add",
+            "estimate",
+        ]
     ),
-    "dataset": (
-        *(
+    "dataset": tuple(
+        [
             "commandline",
             "query",
             "storage",
@@ -30,13 +45,12 @@ PLAN = {
             "sequential",
             "feeding",
             "loader",
-        ),
-        *(
             "checks",
             "drawing",
             "report",
             "verify",
             "stats",
+            "sql",
             "preview",
             "push",
             "remove",
@@ -44,7 +58,7 @@ PLAN = {
             "build_options",
             "add",
             "build",
-        ),
+        ]
     ),
     "trainers": (),
     "jobs": (),

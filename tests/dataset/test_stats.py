@@ -215,8 +215,8 @@ def test_a_condition_that_nothing_matches_is_answered(tmp_path: Path, capsys: py
         (["--columns", "identity"], "there is no measure 'identity'"),
         (["--rejected", "--columns", "blur"], "does not go with --rejected"),
         (["--by", "reason"], "--by reason goes with --rejected"),
-        (["--by", "blur"], "invalid choice"),
-        (["--top", "0"], "--top is 0, must be at least 1"),
+        (["--by", "blur"], 'Invalid value "blur" for --by'),
+        (["--top", "0"], 'Invalid value "0" for --top'),
     ],
 )
 def test_what_cannot_be_used_is_told_in_one_line(
