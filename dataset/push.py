@@ -14,15 +14,13 @@ if __name__ == "__main__":
 
     run_module()
 
-import dataclasses
-import json
 import re
 import sys
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from motionshards.dataset.commandline import OfDataset, Reporting, command, directory, show
+from motionshards.dataset.commandline import OfLocalDataset, Reporting, command, show
 from motionshards.dataset.index import Dataset
 from motionshards.dataset.storage.hub import HubFile, HubRepository, open_repository
 from motionshards.dataset.verify import verify
@@ -36,7 +34,7 @@ _OF_A_NEW_REPOSITORY = (".gitattributes", ".gitignore", "LICENSE")
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Places(OfDataset):
+class _Places(OfLocalDataset):
     """From where to where; both may be given without their names."""
 
     repository: str = field(kw_only=False)
@@ -72,8 +70,7 @@ class Pushed:
 @command("push", after=lambda options: "The same command resumes")
 def main(options: PushOptions) -> None:
     """Push a finished dataset to the Hugging Face Hub: private unless --public, resumable, after printing its licence."""
-    pushed = push(options, lambda line: show(line, sys.stderr))
-    show(json.dumps(dataclasses.asdict(pushed)) if options.json else pushed)
+    options.print_result(push(options, lambda line: show(line, sys.stderr)))
 
 
 def push(options: PushOptions, say: Callable[[str], object] = lambda line: None) -> Pushed:
@@ -86,7 +83,7 @@ def push(options: PushOptions, say: Callable[[str], object] = lambda line: None)
         DatasetError: the dataset is unfinished or has faults
         StoreFailed: the Hub failed, refused, or holds something else in the end
     """
-    data = Dataset.open(directory(options.data))
+    data = Dataset.open(options.data)
     corpus = corpus_of(data.manifest.config.source)
     say(_terms(corpus))
     if options.public and corpus.real and not options.rights_confirmed:
