@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from motionshards.dataset.build_options import AddOptions, places
-from motionshards.dataset.commandline import Say, command, directory, sayer, show
+from motionshards.dataset.build_options import AddOptions, places, refuse_settings
+from motionshards.dataset.commandline import Say, command, sayer, show
 from motionshards.pipeline.add import AddOrder, add, short_clips, without_aus
 from motionshards.pipeline.build import Ledger
 from motionshards.pipeline.inputs.input import open_input
@@ -31,17 +31,17 @@ def is_meant(words: Sequence[str]) -> bool:
     return any(word.partition("=")[0] in _MEANT for word in words)
 
 
-@command("build --add quality", after=lambda options: RESUME, takes_rest=True)
+@command("build --add quality", after=lambda options: RESUME, rewrite=refuse_settings, takes_rest="Apache Beam")
 def main(options: AddOptions) -> None:
     """Add to a finished dataset, which has its own settings."""
-    say, out = sayer(options), directory(options.output)
-    manifest = Manifest.read(out)
+    say = sayer(options)
+    manifest = Manifest.read(options.output)
     _check(options, manifest)
     changes = _changes(options, manifest.config, say)
     landmarks = changes.get("landmarks", manifest.config.landmarks if options.extend_frames else "none")
     source = SOURCES[manifest.config.source]
     order = AddOrder(
-        out=out,
+        out=options.output,
         what=options.add or "frames",
         config=changes,
         input=open_input(places(options.input), source.splits, takes_videos=source.takes_videos) if options.input else None,

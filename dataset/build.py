@@ -21,7 +21,7 @@ from pathlib import Path
 
 from motionshards.dataset import add
 from motionshards.dataset.build_options import BuildOptions, beam_options_last, input_of, output_of
-from motionshards.dataset.commandline import FAILED, OK, Say, command, directory, sayer, show
+from motionshards.dataset.commandline import FAILED, OK, Say, command, sayer, show
 from motionshards.dataset.estimate import as_text as estimate_as_text
 from motionshards.dataset.storage.bucket import directory_of
 from motionshards.pipeline.build import Ledger, build
@@ -36,6 +36,8 @@ from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.layout import text_of
 from motionshards.transforms.extract.landmarks import models
+
+Places = list[Path | str]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,30 +54,31 @@ def _rewrite(words: list[str]) -> list[str]:
     return beam_options_last(build_command.app(), words)
 
 
-@command("build", after=_after, takes_rest=True, rewrite=_rewrite)
+@command("build", after=_after, takes_rest="Apache Beam", rewrite=_rewrite)
 def build_command(options: BuildOptions) -> int:
     """Turn a corpus of videos into WebDataset shards.
 
     With `--add` or `--extend-frames` add to a finished dataset instead (`motionshards build --add quality --help`).
     """
+    videos = input_of(options)
     if options.estimate:
-        show(_estimate(options, options.estimate))
+        show(_estimate(options, videos, options.estimate))
         return OK
-    ledger = _build(options)
+    ledger = _build(options, videos)
     show(as_json(ledger, output_of(options)) if options.json else as_line(ledger, output_of(options)))
     return OK if ledger.manifest.counts["kept"] else FAILED
 
 
-def _build(options: BuildOptions) -> Ledger:
+def _build(options: BuildOptions, videos: Places) -> Ledger:
     say, output = sayer(options), output_of(options)
     if not is_bucket(output):
-        return build(*_resolve(options, directory(output), say), say)
+        return build(*_resolve(options, videos, Path(output.removeprefix("file://")), say), say)
     with mirrored(output) as (out, bucket):
-        order, config = _resolve(options, out, say)
+        order, config = _resolve(options, videos, out, say)
         return build(dataclasses.replace(order, bucket=bucket), config, say)
 
 
-def _estimate(options: BuildOptions, clips: int) -> str:
+def _estimate(options: BuildOptions, videos: Places, clips: int) -> str:
     """The estimate as text. Of an object store only names are read: its markers show what is built already."""
     from motionshards.pipeline.estimate.estimate import estimate  # here, as importing scipy takes half a second
 
@@ -83,7 +86,7 @@ def _estimate(options: BuildOptions, clips: int) -> str:
         raise ConfigError("--estimate does not go with --retry")
     say, output = sayer(options), output_of(options)
     with directory_of(output) as (out, bucket):
-        order, config = _resolve(options, out, say)
+        order, config = _resolve(options, videos, out, say)
         if bucket and not order.runner.is_here:
             raise ConfigError("--estimate on a cluster needs an --output on a disk that all its workers see")
         found = estimate(order, config, clips, say)
@@ -123,13 +126,13 @@ def as_json(ledger: Ledger, out: str) -> str:
     return json.dumps(report)
 
 
-def _resolve(options: BuildOptions, out: Path, say: Say) -> tuple[BuildOrder, BuildConfig]:
+def _resolve(options: BuildOptions, videos: Places, out: Path, say: Say) -> tuple[BuildOrder, BuildConfig]:
     """What to build, with everything decided that the options leave to the source, the input or the machine."""
     source = SOURCES[options.source]
     if options.metadata is not None and not source.reads_csv:
         readers = ", ".join(name for name, each in SOURCES.items() if each.reads_csv)
         raise ConfigError(f"--metadata goes with --source {readers}, and --source is {options.source}")
-    opened = open_input(input_of(options), source.splits, takes_videos=source.takes_videos)
+    opened = open_input(videos, source.splits, takes_videos=source.takes_videos)
     landmarks, why = models.resolve(options.landmarks)
     say(f"landmarks: {landmarks} ({why})")
     aus = options.running.au_source(options.aus)

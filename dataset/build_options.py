@@ -10,9 +10,9 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from cyclopts.types import PositiveInt
 from cyclopts.validators import Number
 
-from motionshards.dataset.commandline import Reporting, choice, directory, warn_of_old_spelling
+from motionshards.dataset.commandline import Reporting, choice, warn_of_old_spelling
 from motionshards.pipeline.clips.device import gpus
-from motionshards.pipeline.runners.choose import LOCAL, Runner, unknown_to_beam
+from motionshards.pipeline.runners.choose import DASK, LOCAL, Runner, unknown_to_beam
 from motionshards.pipeline.sources import SOURCES, usual_no_face
 from motionshards.schemas.bucket import is_bucket
 from motionshards.schemas.config import NO_FACE, RECIPES, BuildConfig, Detector, Precision, Settings
@@ -117,7 +117,7 @@ class BuildOptions(Reporting):
 class AddOptions(Reporting):
     """Options of an addition to a finished dataset."""
 
-    output: str
+    output: Path
     """The dataset: its directory."""
     add: Literal["landmarks", "aus", "quality"] | None = None
     """What to compute from the stored frames."""
@@ -142,7 +142,7 @@ class AddOptions(Reporting):
 
 def places(words: Sequence[str]) -> list[Path | str]:
     """Paths, and URLs of object stores as they are."""
-    return [word if is_bucket(word) else directory(word) for word in words]
+    return [word if is_bucket(word) else Path(word.removeprefix("file://")) for word in words]
 
 
 def output_of(options: BuildOptions) -> str:
@@ -158,7 +158,7 @@ def input_of(options: BuildOptions) -> list[Path | str]:
     if source == "demo":
         if is_bucket(output):
             raise ConfigError(f"--output {output} needs --input")
-        out = directory(output)
+        out = Path(output.removeprefix("file://"))
         return [out.with_name(f"{out.name}-videos")]
     root = Path(os.environ.get(DATA) or "data") / source
     if not root.exists():
@@ -168,16 +168,28 @@ def input_of(options: BuildOptions) -> list[Path | str]:
 
 
 def beam_options_last(app: App, words: list[str]) -> list[str]:
-    """The words with options of Apache Beam after `--`; release 0.1 also took them before it, where there was no doubt."""
+    """The words with options of Apache Beam after `--`; release 0.1 also took them before it, for runners of Beam."""
     at = words.index("--") if "--" in words else len(words)
-    ours: list[Any] = words[:at]
     try:
-        unused = app.parse_known_args(ours)[2]
+        _, bound, unused, _ = app.parse_known_args(words[:at])
     except CycloptsError:  # parsing again reports it
         return words
-    if not unused or unused == ours or unknown_to_beam(unused):
+    options = bound.arguments.get("options")
+    if not unused or options is None or options.running.runner in (LOCAL, DASK) or unknown_to_beam(unused):
         return words
+    ours = words[:at]
     for word in reversed(unused):
         del ours[len(ours) - 1 - ours[::-1].index(word)]
     warn_of_old_spelling(unused[0], f"-- {unused[0]}")
     return [*ours, "--", *unused, *words[at + 1 :]]
+
+
+def refuse_settings(words: list[str]) -> list[str]:
+    """The words of an addition. Raises ConfigError: one is an option that only a build takes."""
+    of_an_addition = {each.name for kind in (AddOptions, Running) for each in fields(kind)}
+    of_a_build = {each.name for kind in (BuildOptions, Settings) for each in fields(kind)}
+    for word in words:
+        name = word.partition("=")[0]
+        if name.startswith("--") and name[2:].replace("-", "_") in of_a_build - of_an_addition:
+            raise ConfigError(f"{name} is for builds; an addition keeps the settings of the dataset")
+    return words

@@ -14,9 +14,7 @@
 Exit status: that of the command, else OK; FAILED for a fault, UNUSABLE for arguments or data that cannot be used, INTERRUPTED.
 """
 
-import argparse
 import dataclasses
-import difflib
 import json
 import os
 import signal
@@ -27,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Generic, NoReturn, TextIO, TypeVar
 
-from cyclopts import App, CycloptsError, Group, MissingArgumentError, Parameter, Token, convert
+from cyclopts import App, CycloptsError, Group, MissingArgumentError, Parameter, Token, UnknownOptionError, convert
 from tqdm import tqdm
 
 from motionshards.schemas.bucket import is_bucket
@@ -46,7 +44,15 @@ class OfDataset:
     """Options of a command that reads a dataset. As the last base of a command's options it may be given without its name."""
 
     data: str = field(kw_only=False)
-    """The dataset: its directory or, where the command reads object stores, its URL (s3://…)."""
+    """The dataset: its directory, or its URL in an object store (s3://…)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfLocalDataset:
+    """The same of a command that needs the dataset on a disk."""
+
+    data: Path = field(kw_only=False)
+    """The dataset: its directory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,30 +86,34 @@ class OnDevice:
 class Command(Generic[Options]):
     """A command. Called with the words of its command line (default: the shell's), it returns the exit status.
 
+    program: how a shell starts it, for usage and errors
     run: gets the options; returns the exit status, None for OK
     options: a dataclass; the docstrings of its fields are the help
     after: what to add to the line for a failure: what remains, and how to resume
     unusable: errors that mean UNUSABLE; all others of `schemas.errors`, and those of the system, mean FAILED
     renamed: old spellings of options and their present ones; the old are accepted with a warning for one release
     rewrite: for old spellings that are more than another name: gets the words, and returns them in the present spelling
-    takes_rest: whether words behind `--` are for another program; they become the field `rest`
+    takes_rest: the program that words after `--` are for, if any; they become the field `rest`
     """
 
-    name: str
+    program: str
     run: Callable[[Options], int | None]
     options: type[Options]
     after: Callable[[Options], str] = lambda options: ""
     unusable: tuple[type[Exception], ...] = (ConfigError, DatasetError)
     renamed: Mapping[str, str] = field(default_factory=dict)
     rewrite: Callable[[list[str]], list[str]] = lambda words: words
-    takes_rest: bool = False
+    takes_rest: str = ""
 
     def __call__(self, arguments: Sequence[str] | None = None) -> int:
         """Run the command; never raises for what a user can mend."""
         try:
             options = self.parse(sys.argv[1:] if arguments is None else arguments)
         except CycloptsError as error:
-            return end(UNUSABLE, f"error: {printable(_text(error))} (see motionshards {self.name} --help)")
+            text = printable(_text(error))
+            if self.takes_rest and isinstance(error, UnknownOptionError):
+                text += f"{'' if text.endswith('?') else '.'} Options of {self.takes_rest} go after --"
+            return end(UNUSABLE, f"error: {text} (see {self.program} --help)")
         except ConfigError as error:
             return end(UNUSABLE, f"error: {error}")
         return OK if options is None else self._end(options)
@@ -142,7 +152,7 @@ class Command(Generic[Options]):
     def app(self) -> App:
         """The command as the library sees it: parses, prints help, and knows what shells need for completion."""
         app = App(
-            name=f"motionshards {self.name}",
+            name=self.program,
             help=self.run.__doc__,
             version_flags=[],
             group_commands=Group("Commands", show=False),
@@ -174,33 +184,12 @@ class Command(Generic[Options]):
         return f"{self.renamed[name]}{is_given}{value}"
 
 
-class OneLineParser(argparse.ArgumentParser):
-    """Ends with UNUSABLE and one line, without the usage that argparse puts before it."""
-
-    def error(self, message: str) -> NoReturn:
-        """Say what is wrong with the arguments and leave."""
-        self.exit(UNUSABLE, f"error: {printable(message)} (see --help)\n")
-
-    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
-        """Parse all arguments; ends with the options that are meant where some are unknown."""
-        options, unknown = self.parse_known_args(args, namespace)
-        if unknown:
-            self.error(self.unknown(unknown))
-        return options
-
-    def unknown(self, arguments: Sequence[str]) -> str:
-        """What to say of arguments that this parser does not know, with similar options of its own."""
-        names = [argument.partition("=")[0] for argument in arguments if argument.startswith("-")] or list(arguments[:1])
-        similar = [match for name in names for match in difflib.get_close_matches(name, self._option_string_actions, 1)]
-        meant = f"; did you mean {', '.join(dict.fromkeys(similar))}?" if similar else ""
-        return f"unknown option {', '.join(names)}{meant}"
-
-
-def command(name: str, **how: Any) -> Callable[[Callable[[Options], int | None]], Command[Options]]:
-    """Make a function of a dataclass of options a command; `how` as in Command."""
+def command(name: str, program: str = "", **how: Any) -> Callable[[Callable[[Options], int | None]], Command[Options]]:
+    """Make a function of a dataclass of options a command, by default `motionshards NAME`; `how` as in Command."""
 
     def made(run: Callable[[Options], int | None]) -> Command[Options]:
-        return Command(name=name, run=run, options=typing.get_type_hints(run)["options"], **how)
+        options = typing.get_type_hints(run)["options"]
+        return Command(program=program or f"motionshards {name}", run=run, options=options, **how)
 
     return made
 
@@ -208,6 +197,11 @@ def command(name: str, **how: Any) -> Callable[[Callable[[Options], int | None]]
 def choice(allowed: Iterable[str]) -> Parameter:
     """Annotation of an option, or of each of its values, that must be one of these."""
     return Parameter(choices=tuple(allowed))
+
+
+def read_by(read: Callable[[str], Any], metavar: str, **how: Any) -> Parameter:
+    """Annotation of an option whose text a function converts; it raises ValueError for what cannot be used."""
+    return Parameter(converter=lambda _, tokens: read(tokens[0].value), n_tokens=1, accepts_keys=False, metavar=metavar, **how)
 
 
 def warn_of_old_spelling(old: str, new: str) -> None:
@@ -224,17 +218,6 @@ def end(status: int, message: str) -> int:
 def show(what: object, stream: TextIO | None = None) -> None:
     """Print a line, or several, with escapes for what a terminal would obey; `stream` is stdout by default."""
     print(printable_lines(str(what)), file=stream, flush=True)
-
-
-def directory(where: str) -> Path:
-    """A directory given as a path or file://…; for commands that do not work on object stores.
-
-    Raises:
-        ConfigError: it is the URL of an object store
-    """
-    if is_bucket(where):
-        raise ConfigError(f"{where} is in an object store; this command works on a directory")
-    return Path(where.removeprefix("file://"))
 
 
 def sayer(options: Reporting) -> Say:
@@ -258,17 +241,25 @@ def _option_name(field_name: str) -> str:
 
 
 def _converted(type_: Any, tokens: Sequence[Token]) -> Any:
-    """Convert as the library does, but refuse 1.5 as an integer, which it rounds."""
-    if int in (type_, *typing.get_args(type_)) and any("." in token.value for token in tokens):
+    """Convert as the library does, but refuse 1.5 as an integer, which it rounds, and URLs as paths, but for file://…"""
+    types = (type_, *typing.get_args(type_))
+    if int in types and any("." in token.value for token in tokens):
         raise ValueError(f"{tokens[0].value} is not an integer")
+    if Path in types:
+        if urls := [token.value for token in tokens if is_bucket(token.value)]:
+            raise ValueError(f"{urls[0]} is in an object store, and this must be on a disk")
+        tokens = [token.evolve(value=token.value.removeprefix("file://")) for token in tokens]
     return convert(type_, tokens)
 
 
 def _shown_default(value: object) -> object:
-    return None if value is False or value == () else value
+    if value is False or value in ("", ()):
+        return None
+    return " ".join(map(str, value)) if isinstance(value, tuple) else value
 
 
 def _text(error: CycloptsError) -> str:
     if isinstance(error, MissingArgumentError) and error.argument is not None and not (error.keyword or error.argument.tokens):
-        return f"{error.argument.name} is required"
+        similar = difflib.get_close_matches(error.argument.name, error.unused_tokens or (), 1)
+        return f"{error.argument.name} is required" + (f", and {similar[0]} is unknown" if similar else "")
     return " ".join(str(error).split()).removesuffix(".")

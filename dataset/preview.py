@@ -28,7 +28,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 from PIL import Image
 
-from motionshards.dataset.commandline import OfDataset, Reporting, command, directory, show
+from motionshards.dataset.commandline import OfLocalDataset, Reporting, command, show
 from motionshards.dataset.drawing.contact_sheet import Look, draw_block, marks_of
 from motionshards.dataset.drawing.overlay import BACKGROUND, DRAWN, marked
 from motionshards.dataset.drawing.source_frames import Sources
@@ -70,7 +70,7 @@ class Drawn:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreviewOptions(Reporting, OfDataset):
+class PreviewOptions(Reporting, OfLocalDataset):
     """Options of `motionshards preview`."""
 
     output: Path | None = None
@@ -107,7 +107,7 @@ def main(options: PreviewOptions) -> None:
 
 def _preview(options: PreviewOptions) -> list[Drawn]:
     """Write the files that the options ask for."""
-    data, drawn = _opened(directory(options.data)), []
+    data, drawn = _opened(options.data), []
     rows = _chosen(data, options)
     if options.gif and len(rows) != 1:
         raise ConfigError(f"--gif shows one clip, and {len(rows)} are chosen: name one with --key, or --count 1")

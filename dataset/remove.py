@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from motionshards.dataset.commandline import FAILED, OK, OfDataset, Reporting, command, directory, show
+from motionshards.dataset.commandline import FAILED, OK, OfLocalDataset, Reporting, command, show
 from motionshards.dataset.verify import Report, verify
 from motionshards.pipeline.remove import Taken, Wish, remove
 from motionshards.schemas.errors import ConfigError, DatasetError
@@ -29,7 +29,7 @@ from motionshards.schemas.removal import KINDS
 
 
 @dataclass(frozen=True, kw_only=True)
-class RemoveOptions(Reporting, OfDataset):
+class RemoveOptions(Reporting, OfLocalDataset):
     """Options of `motionshards remove`. Each of the three names may be repeated."""
 
     identity: tuple[str, ...] = ()
@@ -44,10 +44,9 @@ class RemoveOptions(Reporting, OfDataset):
 def main(options: RemoveOptions) -> int:
     """Remove identities, videos or clips from a dataset (takedown requests)."""
     wishes = [Wish(kind, name) for kind in KINDS for name in getattr(options, kind)]
-    out = directory(options.data)
-    _check(out, wishes)
-    taken = remove(out, wishes, datetime.now(UTC).isoformat(timespec="seconds"), _warn)
-    return _report(options, out, taken, len(wishes))
+    _check(options.data, wishes)
+    taken = remove(options.data, wishes, datetime.now(UTC).isoformat(timespec="seconds"), _warn)
+    return _report(options, taken, len(wishes))
 
 
 def _check(out: Path, wishes: Sequence[Wish]) -> None:
@@ -62,13 +61,13 @@ def _check(out: Path, wishes: Sequence[Wish]) -> None:
         raise ConfigError("a name is empty")
 
 
-def _report(options: RemoveOptions, out: Path, taken: Taken, asked: int) -> int:
+def _report(options: RemoveOptions, taken: Taken, asked: int) -> int:
     """Verify the rewritten shards, and print what was done."""
     for wish in taken.missing:
         _warn(f"nothing found of {wish}")
     if len(taken.missing) == asked and not taken.removals:
         return FAILED
-    report = verify(out, only=taken.shards, say=_warn) if _whole(taken) else None
+    report = verify(options.data, only=taken.shards, say=_warn) if _whole(taken) else None
     show(_as_json(taken, report) if options.json else _as_line(taken, report))
     return FAILED if taken.missing or (report and report.faults) else OK
 

@@ -13,12 +13,27 @@ ROOT = Path(__file__).resolve().parents[1]
 PLAN = {
     "schemas": (),
     "transforms": ("weight_file", "extract", "augment"),
-    "pipeline": (
-        *("inputs", "sources", "planning", "clips", "shards", "runners", "card"),
-        *("finalize", "upgrade", "order", "plan_input", "build", "remove", "add", "estimate"),
+    "pipeline": tuple(
+        [
+            "inputs",
+            "sources",
+            "planning",
+            "clips",
+            "shards",
+            "runners",
+            "card",
+            "finalize",
+            "upgrade",
+            "order",
+            "plan_input",
+            "build",
+            "remove",
+            "add",
+            "estimate",
+        ]
     ),
-    "dataset": (
-        *(
+    "dataset": tuple(
+        [
             "commandline",
             "query",
             "storage",
@@ -30,8 +45,6 @@ PLAN = {
             "sequential",
             "feeding",
             "loader",
-        ),
-        *(
             "checks",
             "drawing",
             "report",
@@ -41,10 +54,10 @@ PLAN = {
             "preview",
             "remove",
             "estimate",
-            "add",
             "build_options",
+            "add",
             "build",
-        ),
+        ]
     ),
     "trainers": (),
     "jobs": (),

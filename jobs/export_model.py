@@ -2,9 +2,9 @@
 
     python -m jobs.export_model --checkpoint RUN/last.pt --output DIR
 
-ONNX (--format onnx) needs the packages of 'motionshards[export]'. The exported graphs are run beside the networks, and the
+ONNX (--format onnx) needs the packages of 'motionshards[export]'. The exported graphs are compared with the networks, and the
 largest difference is printed; `jobs.animate --backend onnx` runs them. `trainers.fomm.graphs` describes inputs and outputs.
-Exit status: 0 written, 1 a graph computes something else than the networks, 2 unusable arguments, 130 stopped.
+Exit status: 0 exported, 1 a graph differs from the networks, 2 unusable arguments, 130 interrupted.
 """
 
 if __name__ == "__main__":
@@ -12,12 +12,12 @@ if __name__ == "__main__":
 
     run_module()
 
-import argparse
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show
-from motionshards.schemas.errors import ConfigError
+from motionshards.dataset.commandline import FAILED, OK, Reporting, choice, command, end
+from motionshards.jobs.options import named_in, writing
 from motionshards.schemas.lock import only_writer
 from motionshards.schemas.output import refuse_strangers
 from motionshards.trainers.fomm.config import CONFIGS
@@ -25,41 +25,59 @@ from motionshards.trainers.fomm.export import FORMATS, TOLERANCE, export
 from motionshards.trainers.fomm.onnx_backend import EXPORT_JSON, GRAPHS
 from motionshards.trainers.fomm.restore import restore
 
-DIFFERS = 1
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions(Reporting):
+    """Options of `motionshards export-model`."""
+
+    checkpoint: Path
+    """Checkpoint of `motionshards train` or of the original repository."""
+    config: Annotated[str | None, named_in(CONFIGS)] = None
+    output: Path
+    """Directory for the graphs and export.json."""
+    format: Annotated[str, choice(sorted(FORMATS))] = "onnx"
+    """The format of the graphs."""
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(prog="motionshards export-model", description="Write a trained model as ONNX or torch.export graphs.")
-    parser.add_argument("--checkpoint", required=True, type=Path, help="of a training here, or of the authors")
-    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="directory for the graphs and export.json")
-    parser.add_argument("--format", choices=sorted(FORMATS), default="onnx")
-    parser.add_argument("--config", help=f"of a checkpoint that does not hold its own: {', '.join(CONFIGS)} or a YAML file")
-    return parser
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A graph that was written.
+
+    size_bytes: of its file
+    largest_difference: from the networks
+    """
+
+    path: str
+    size_bytes: int
+    largest_difference: float
+
+    def __str__(self) -> str:
+        return f"{self.path}  {self.size_bytes / 1e6:.1f} MB  largest difference {self.largest_difference:.1e}"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; gives its exit status."""
-    options = _parser().parse_args(arguments)
-    try:
-        return _export(options)
-    except ConfigError as error:
-        return end(UNUSABLE, f"error: {error}")
-    except OSError as error:
-        return end(UNUSABLE, f"error: {options.output} cannot be written: {error.strerror}")
-    except KeyboardInterrupt:
-        return end(INTERRUPTED, "stopped; nothing usable was written")
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What was written: graphs by name."""
+
+    output: str
+    graphs: dict[str, Exported]
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.graphs.values()))
 
 
-def _export(options: argparse.Namespace) -> int:
+@command("export-model", after=lambda options: "Nothing usable was written")
+def main(options: ExportOptions) -> int:
+    """Export a trained model as ONNX or torch.export graphs."""
     refuse_strangers(options.output, "export", (EXPORT_JSON, *(f"{name}.*" for name in GRAPHS)))
     config, detector, generator = restore(options.checkpoint, options.config)
-    options.output.mkdir(parents=True, exist_ok=True)
-    with only_writer(options.output):
-        found = export(detector, generator, config, options.output, options.format)
-    for name, difference in found.items():
-        path = options.output / f"{name}{FORMATS[options.format]}"
-        show(f"{path}  {path.stat().st_size / 1e6:.1f} MB  largest difference {difference:.1e}")
-    wrong = [name for name, difference in found.items() if not difference <= TOLERANCE]
-    if wrong:
-        return end(DIFFERS, f"error: {', '.join(wrong)} differs by more than {TOLERANCE:g}; no export.json is written")
-    return 0
+    with writing(options.output):
+        options.output.mkdir(parents=True, exist_ok=True)
+        with only_writer(options.output):
+            found = export(detector, generator, config, options.output, options.format)
+    files = {name: options.output / f"{name}{FORMATS[options.format]}" for name in found}
+    graphs = {name: Exported(str(files[name]), files[name].stat().st_size, found[name]) for name in found}
+    options.print_result(Done(str(options.output), graphs))
+    if wrong := [name for name, difference in found.items() if not difference <= TOLERANCE]:
+        return end(FAILED, f"error: {', '.join(wrong)} differs by more than {TOLERANCE:g}; no export.json is written")
+    return OK

@@ -21,7 +21,7 @@ from cyclopts import Parameter
 from cyclopts.types import NonNegativeInt
 from cyclopts.validators import Number
 
-from motionshards.dataset.commandline import OfDataset, Reporting, command, directory, show
+from motionshards.dataset.commandline import OfLocalDataset, Reporting, command, show
 from motionshards.dataset.index import Dataset
 from motionshards.dataset.query.where import parse
 from motionshards.dataset.report.content import gather
@@ -36,7 +36,7 @@ _MOST_SAMPLES = 200  # a page of some 5 MB
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportOptions(Reporting, OfDataset):
+class ReportOptions(Reporting, OfLocalDataset):
     """Options of `motionshards report`."""
 
     output: Path | None = None
@@ -56,7 +56,7 @@ def main(options: ReportOptions) -> None:
     """Write an HTML report on a dataset, one file that needs nothing else."""
     start = time.monotonic()
     target = _target(options)
-    data = Dataset.open(directory(options.data))
+    data = Dataset.open(options.data)
     condition = None if options.where is None else parse(options.where)
     where, source = options.where or "", options.input or ""
     content = gather(data, samples=options.count, seed=options.seed, where=where, condition=condition, source=source)
@@ -71,7 +71,7 @@ def _target(options: ReportOptions) -> Path:
     """Where the page goes. Raises ConfigError: it cannot go there, or the source videos are not where `--input` says."""
     if options.input and not is_bucket(options.input) and not Path(options.input).is_dir():
         raise ConfigError(f"--input {options.input} is not a directory")
-    target = options.output or directory(options.data) / REPORT
+    target = options.output or options.data / REPORT
     if target.is_dir() or (options.output and not target.parent.is_dir()):
         raise ConfigError(f"--output {target} {'is a directory' if target.is_dir() else 'is in a directory that does not exist'}")
     return target

@@ -246,9 +246,8 @@ def test_places_that_cannot_be_written_to_are_told(
 
 
 def test_what_lies_in_a_bucket_is_not_changed(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        motionshards.dataset.build.main(["--output", URL, "--add", "quality"])
-    assert "what lies in an object store is not changed" in capsys.readouterr().err
+    assert motionshards.dataset.build.main(["--output", URL, "--add", "quality"]) == 2
+    assert "is in an object store, and this must be on a disk" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("url", [URL, "memory://data/faces"])
