@@ -14,7 +14,6 @@
 Exit status: that of the command, else OK; FAILED for a fault, UNUSABLE for arguments or data that cannot be used, INTERRUPTED.
 """
 
-import argparse
 import dataclasses
 import difflib
 import json
@@ -88,6 +87,7 @@ class OnDevice:
 class Command(Generic[Options]):
     """A command. Called with the words of its command line (default: the shell's), it returns the exit status.
 
+    program: how a shell starts it, for usage and errors
     run: gets the options; returns the exit status, None for OK
     options: a dataclass; the docstrings of its fields are the help
     after: what to add to the line for a failure: what remains, and how to resume
@@ -97,7 +97,7 @@ class Command(Generic[Options]):
     takes_rest: the program that words after `--` are for, if any; they become the field `rest`
     """
 
-    name: str
+    program: str
     run: Callable[[Options], int | None]
     options: type[Options]
     after: Callable[[Options], str] = lambda options: ""
@@ -114,7 +114,7 @@ class Command(Generic[Options]):
             text = printable(_text(error))
             if self.takes_rest and isinstance(error, UnknownOptionError):
                 text += f"{'' if text.endswith('?') else '.'} Options of {self.takes_rest} go after --"
-            return end(UNUSABLE, f"error: {text} (see motionshards {self.name} --help)")
+            return end(UNUSABLE, f"error: {text} (see {self.program} --help)")
         except ConfigError as error:
             return end(UNUSABLE, f"error: {error}")
         return OK if options is None else self._end(options)
@@ -153,7 +153,7 @@ class Command(Generic[Options]):
     def app(self) -> App:
         """The command as the library sees it: parses, prints help, and knows what shells need for completion."""
         app = App(
-            name=f"motionshards {self.name}",
+            name=self.program,
             help=self.run.__doc__,
             version_flags=[],
             group_commands=Group("Commands", show=False),
@@ -185,33 +185,12 @@ class Command(Generic[Options]):
         return f"{self.renamed[name]}{is_given}{value}"
 
 
-class OneLineParser(argparse.ArgumentParser):
-    """Ends with UNUSABLE and one line, without the usage that argparse puts before it."""
-
-    def error(self, message: str) -> NoReturn:
-        """Say what is wrong with the arguments and leave."""
-        self.exit(UNUSABLE, f"error: {printable(message)} (see --help)\n")
-
-    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
-        """Parse all arguments; ends with the options that are meant where some are unknown."""
-        options, unknown = self.parse_known_args(args, namespace)
-        if unknown:
-            self.error(self.unknown(unknown))
-        return options
-
-    def unknown(self, arguments: Sequence[str]) -> str:
-        """What to say of arguments that this parser does not know, with similar options of its own."""
-        names = [argument.partition("=")[0] for argument in arguments if argument.startswith("-")] or list(arguments[:1])
-        similar = [match for name in names for match in difflib.get_close_matches(name, self._option_string_actions, 1)]
-        meant = f"; did you mean {', '.join(dict.fromkeys(similar))}?" if similar else ""
-        return f"unknown option {', '.join(names)}{meant}"
-
-
-def command(name: str, **how: Any) -> Callable[[Callable[[Options], int | None]], Command[Options]]:
-    """Make a function of a dataclass of options a command; `how` as in Command."""
+def command(name: str, program: str = "", **how: Any) -> Callable[[Callable[[Options], int | None]], Command[Options]]:
+    """Make a function of a dataclass of options a command, by default `motionshards NAME`; `how` as in Command."""
 
     def made(run: Callable[[Options], int | None]) -> Command[Options]:
-        return Command(name=name, run=run, options=typing.get_type_hints(run)["options"], **how)
+        options = typing.get_type_hints(run)["options"]
+        return Command(program=program or f"motionshards {name}", run=run, options=options, **how)
 
     return made
 
@@ -275,7 +254,9 @@ def _converted(type_: Any, tokens: Sequence[Token]) -> Any:
 
 
 def _shown_default(value: object) -> object:
-    return None if value is False or value == () else value
+    if value is False or value in ("", ()):
+        return None
+    return " ".join(map(str, value)) if isinstance(value, tuple) else value
 
 
 def _text(error: CycloptsError) -> str:

@@ -149,14 +149,12 @@ def _write_csv(schema: pa.Schema, batches: Batches, top: int) -> None:
     for batch in batches:
         for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
             writer.writerow(printable(cell or "") for cell in row)
-    sys.stdout.flush()
 
 
 def _write_jsonl(schema: pa.Schema, batches: Batches, top: int) -> None:
     for batch in batches:
         for text in batch.column(0).to_pylist():
             print(json.dumps(json.loads(text, parse_constant=lambda _: None)))  # JSON has no NaN, DuckDB writes it
-    sys.stdout.flush()
 
 
 def _write_parquet(schema: pa.Schema, batches: Batches, top: int) -> None:
@@ -194,3 +192,4 @@ def main(options: SqlOptions) -> None:
     columns, write = _FORMATS[options.format]
     with directory_of(options.data) as (out, _), select(out, options.query, columns) as (schema, batches):
         write(schema, batches, options.top)
+        sys.stdout.flush()

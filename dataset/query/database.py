@@ -10,7 +10,7 @@ from pathlib import Path
 
 import duckdb
 
-_SETTINGS = {
+_SETTINGS: dict[str, str | int | float | list[str]] = {
     "threads": 1,
     "memory_limit": "50%",
     "python_enable_replacements": False,  # names of tables are no variables of ours

@@ -16,6 +16,8 @@ import pytest
 from markdown_code import ROOT, Code, anchors, code, links, pages
 from shell_commands import ELLIPSIS, OURS, Command, commands, misunderstood
 
+from motionshards.dataset import commandline
+
 PAGES = pages()
 CODE = [piece for path in PAGES for piece in code(path.read_text(), path.relative_to(ROOT).as_posix())]
 # Code within a line only names a command, so nothing is required of it.
@@ -181,8 +183,10 @@ def test_a_placeholder_is_one_word_of_the_shell() -> None:
 def test_make_bench_runs_every_benchmark() -> None:
     makefile = (ROOT / "Makefile").read_text()
     listed = re.findall(r"^BENCHMARKS := (.*)$", makefile, re.MULTILINE)[0].split()
-    there = {path.stem for path in ROOT.glob("benchmarks/*.py") if "add_options(parser)" in path.read_text()}
-    assert {*listed, "train"} == there and "benchmarks.train $(TRAIN_ON_DEMO)" in makefile
+    modules = [importlib.import_module(f"benchmarks.{path.stem}") for path in ROOT.glob("benchmarks/*.py")]
+    programs = {module.main.program for module in modules if isinstance(getattr(module, "main", None), commandline.Command)}
+    assert programs == {f"python -m benchmarks.{name}" for name in (*listed, "train")}
+    assert "benchmarks.train $(TRAIN_ON_DEMO)" in makefile
     for name in set(listed) - {"landmarks"}:
         (settings,) = re.findall(rf"^QUICK_{name} := (.*)$", makefile, re.MULTILINE)
         assert misunderstood(Command(f"benchmarks.{name}", tuple(shlex.split(settings)), False)) is None
