@@ -23,7 +23,7 @@ import simplejpeg
 import torch
 from cyclopts.types import PositiveInt
 
-from motionshards.dataset.commandline import OfDataset, Reporting, command, directory
+from motionshards.dataset.commandline import OfDataset, Reporting, command
 from motionshards.dataset.index import Dataset, Sample
 from motionshards.jobs.options import InBatches, named_in, writing
 from motionshards.schemas.atomic import write_whole
@@ -98,7 +98,7 @@ def _evaluate(options: EvaluateOptions) -> Evaluation:
     landmarks, _ = models.resolve(options.landmarks)
     device = choose_device(options.device)
     config, detector, generator = restore(options.checkpoint, options.config)
-    data = Dataset.open(directory(options.data))
+    data = Dataset.open(options.data)
     rows, short = _rows(data, options, config)
     faces = models.load(landmarks, ModelOptions(device=str(device)))
     networks = FoldedNetworks(detector, generator, device)
