@@ -14,7 +14,6 @@ from cyclopts import CycloptsError
 from cyclopts.argument import Argument
 
 from motionshards.cli import COMMANDS
-from motionshards.dataset import add, build
 from motionshards.schemas.errors import ConfigError
 
 OURS = ("benchmarks", "motionshards", "dataset", "jobs", "pipeline", "trainers", "transforms", "schemas")
@@ -91,9 +90,7 @@ def _of_module(command: Command) -> Any:
     name = command.module if command.module.startswith(("benchmarks", "motionshards")) else f"motionshards.{command.module}"
     module = importlib.import_module(name)
     main = (importlib.import_module(f"{name}.__main__") if hasattr(module, "__path__") else module).main
-    if main is build.main:
-        return add.main if add.is_meant(command.arguments) else build.build_command
-    return main
+    return main.variant(command.arguments) or main
 
 
 def _without_ellipses(words: list[str], by_name: dict[str, Argument]) -> list[str]:
