@@ -52,7 +52,7 @@ Fetched = TypeVar("Fetched")
 
 @contextmanager
 def select(out: Path, query: str, columns: str = "*") -> Iterator[tuple[pa.Schema, Batches]]:
-    """The schema of the answer to one SELECT statement, and its rows in batches; memory does not grow with unsorted answers.
+    """The schema of the answer to one SELECT statement, and its rows in batches.
 
     columns: what to show of the answer, in SQL
 

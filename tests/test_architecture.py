@@ -73,7 +73,7 @@ def test_the_default_path_imports_neither_opencv_nor_face_alignment_nor_torch() 
         "from motionshards.pipeline.clips import isolate\n"
         "from motionshards.transforms.extract.landmarks import models\n"
         "models.resolve('auto'); models.load('dlib'); models.provenance('dlib')\n"
-        "print([name for name in ('cv2', 'face_alignment', 'torch', 'torchvision') if name in sys.modules])"
+        "print([name for name in ('cv2', 'duckdb', 'face_alignment', 'torch', 'torchvision') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip().splitlines()[-1] == "[]"

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import pytest
 from made import make_dataset
 from markdown_code import ROOT, code
 from s3_here import s3_here
+from shell_commands import commands
 from tables import kept, lost, write_tables
 
 from motionshards.dataset import sql
@@ -31,9 +31,10 @@ ROWS = kept(200)
 EVIL = "id\x1b[2J\x9b31m\u202ex"
 PAGE = "docs/stats.md"
 QUERIES = [
-    query
+    command.arguments[1]
     for piece in code((ROOT / PAGE).read_text(), PAGE)
-    if piece.kind == "indented" and (query := shlex.split(piece.text))[:2] == ["motionshards", "sql"]
+    for command in commands(piece.text)
+    if piece.kind == "indented" and command.module == "motionshards.dataset.sql"
 ]
 
 
@@ -127,10 +128,10 @@ def test_parquet_is_not_printed_on_a_terminal(out: Path, monkeypatch: pytest.Mon
     assert sql.main([str(out), "FROM clips", "--format", "parquet"]) == 2
 
 
-@pytest.mark.parametrize("more", [[], ["--format", "csv"], ["--format", "jsonl"]])
-def test_control_characters_are_escaped(out: Path, capsys: pytest.CaptureFixture[str], more: list[str]) -> None:
-    assert sql.main([str(out), f"SELECT '{EVIL}' AS \"{EVIL}\"", *more]) == 0
-    assert sql.main([str(out), f'SELECT "{EVIL}"', *more]) == 2
+@pytest.mark.parametrize("format", ["table", "csv", "jsonl"])
+def test_control_characters_are_escaped(out: Path, capsys: pytest.CaptureFixture[str], format: str) -> None:
+    assert sql.main([str(out), f"SELECT '{EVIL}' AS \"{EVIL}\"", "--format", format]) == 0
+    assert sql.main([str(out), f'SELECT "{EVIL}"', "--format", format]) == 2
     told = capsys.readouterr()
     assert all(letter.isprintable() or letter == "\n" for letter in told.out + told.err)
 
@@ -140,8 +141,8 @@ def test_the_queries_of_the_page_have_answers(tmp_path: Path, capsys: pytest.Cap
     pq.write_table(pa.Table.from_pylist(lost(7), schema=REJECTIONS_SCHEMA), out / REJECTIONS)
     assert len(QUERIES) >= 5
     found = []
-    for words in QUERIES:
-        assert sql.main([str(out), words[3], "--format", "jsonl"]) == 0
+    for query in QUERIES:
+        assert sql.main([str(out), query, "--format", "jsonl"]) == 0
         found.append([json.loads(line) for line in capsys.readouterr().out.splitlines()])
     people, poses, _, sharpest, rejected = found
     assert sum(row["clips"] for row in people) == 40
