@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from cyclopts.types import PositiveInt
@@ -55,14 +55,14 @@ def main(options: TrainOptions) -> None:
     config = options.config or next(iter(MODELS[options.model].configs))
     wanted = plan(options.model, config, batch=options.batch)
     fast = device.type == "cuda"
-    stream = ClipStream(options.data, wanted.view, global_batch_size=wanted.global_batch_size, repeats=1000)
+    stream = ClipStream(options.data, wanted.view, global_batch_size=wanted.config.training.global_batch_size, repeats=1000)
     sides = {
         "plain": _task(wanted, stream, device, options.vgg),
         "ours": _task(
             wanted, stream, device, options.vgg, precision="bf16" if fast else "fp32", compiled=fast, channels_last=fast
         ),
     }
-    with make_loader(stream, device=device, augment=wanted.augment) as loader:
+    with make_loader(stream, device=device, augment=wanted.config.training.augment()) as loader:
         batches = iter(loader)
         held = [next(batches) for _ in range(2)]
         found: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
@@ -74,7 +74,7 @@ def main(options: TrainOptions) -> None:
     _report(options, device, wanted, found)
 
 
-def _task(wanted: Plan, stream: ClipStream, device: torch.device, vgg: str, **how: object) -> Task:
+def _task(wanted: Plan[Any], stream: ClipStream, device: torch.device, vgg: str, **how: object) -> Task:
     torch.manual_seed(0)
     return wanted.task(Means(world=World(), device=device, vgg=vgg, vggface="none", **how), stream)  # type: ignore[arg-type]
 
@@ -92,15 +92,15 @@ def _steps(task: Task, batches: Iterator[Batch], count: int) -> tuple[float, flo
     return time.perf_counter() - began, waited
 
 
-def _report(options: TrainOptions, device: torch.device, wanted: Plan, found: dict[str, list[tuple[float, float]]]) -> None:
-    images = options.steps * wanted.global_batch_size
-    rate = {name: images / statistics.median(seconds for seconds, _ in rounds) for name, rounds in found.items()}
+def _report(options: TrainOptions, device: torch.device, wanted: Plan[Any], found: dict[str, list[tuple[float, float]]]) -> None:
+    samples, size_px = wanted.config.training.global_batch_size, wanted.config.architecture.size
+    rate = {name: options.steps * samples / statistics.median(seconds for seconds, _ in rounds) for name, rounds in found.items()}
     share = {name: statistics.median(waited / seconds for seconds, waited in rounds) for name, rounds in found.items()}
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads"
     report = Report("benchmarks/train.py: a training step", options)
     report.note(
-        f"torch {torch.__version__}, {device.type} ({name}); {options.model}, batches of {wanted.global_batch_size} samples "
-        f"of {wanted.size} px, VGG: {options.vgg}; medians of {options.rounds} rounds of {options.steps} steps in turns."
+        f"torch {torch.__version__}, {device.type} ({name}); {options.model}, batches of {samples} samples of {size_px} px, "
+        f"VGG: {options.vgg}; medians of {options.rounds} rounds of {options.steps} steps in turns."
     )
     rows = [(side, rate[side], rate[side] / rate["plain"], f"{share[side]:.1%}") for side in found]
     report.table("Steps", ("side", "samples/s", "times plain", "waiting for data"), rows)

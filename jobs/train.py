@@ -14,7 +14,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import torch.distributed as dist
@@ -143,20 +143,22 @@ def _train(options: TrainOptions) -> Done | None:
     return Done(str(options.output / LAST), place.step, place.epoch, last_scalars(options.output), seconds)
 
 
-def _stream(options: TrainOptions, wanted: Plan, world: World) -> ClipStream:
+def _stream(options: TrainOptions, wanted: Plan[Any], world: World) -> ClipStream:
     stream = ClipStream(
         options.data,
         wanted.view,
-        global_batch_size=wanted.global_batch_size,
+        global_batch_size=wanted.config.training.global_batch_size,
         split=options.split,
         where=options.where,
         seed=options.seed,
-        repeats=wanted.repeats,
+        repeats=wanted.config.training.repeats,
         world=world,
         cache=options.cache,
     )
-    if stream.size_px != wanted.size:
-        raise ConfigError(f"{options.data} has frames of {stream.size_px} px, and --config {options.config} needs {wanted.size}")
+    if stream.size_px != wanted.config.architecture.size:
+        raise ConfigError(
+            f"{options.data} has frames of {stream.size_px} px, and --config {options.config} needs {wanted.config.architecture.size}"
+        )
     return stream
 
 
@@ -173,8 +175,8 @@ def _means(options: TrainOptions, world: World, device: torch.device) -> Means:
     )
 
 
-def _run(options: TrainOptions, wanted: Plan, stream: ClipStream, task: Task, device: torch.device) -> Place:
-    with make_loader(stream, device=device, processes=options.workers, augment=wanted.augment) as loader:
+def _run(options: TrainOptions, wanted: Plan[Any], stream: ClipStream, task: Task, device: torch.device) -> Place:
+    with make_loader(stream, device=device, processes=options.workers, augment=wanted.config.training.augment()) as loader:
         place = _place(options, task, device, loader.state_dict())
         loader.load_state_dict(place.loader)
         if stream.world.rank == 0:
@@ -192,10 +194,10 @@ def _place(options: TrainOptions, task: Task, device: torch.device, beginning: d
     return Place(0, 0, beginning)
 
 
-def _how(options: TrainOptions, wanted: Plan) -> Run:
+def _how(options: TrainOptions, wanted: Plan[Any]) -> Run:
     return Run(
         directory=options.output,
-        epochs=wanted.epochs,
+        epochs=wanted.config.training.epochs,
         seed=options.seed,
         log_every=options.log_every,
         save_every=options.save_every,
