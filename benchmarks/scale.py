@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from cyclopts import Parameter
 from cyclopts.types import PositiveInt
+from cyclopts.validators import Number
 
 from benchmarks import watch
 from benchmarks.build import Job, replicate, run_job
@@ -63,7 +64,7 @@ class ScaleOptions(CorpusOptions):
 
     runner: Annotated[tuple[Literal["local", "dask"], ...], Parameter(consume_multiple=1)] = ("local", "dask")
     """Runners to measure."""
-    factors: Annotated[tuple[PositiveInt, ...], Parameter(consume_multiple=1)] = (1, 4, 16)
+    factors: Annotated[tuple[int, ...], Parameter(consume_multiple=1, validator=Number(gte=1))] = (1, 4, 16)
     """Multiples of the input to build, ascending."""
     copies: PositiveInt = 8
     """Copies of the videos at factor 1."""

@@ -1,4 +1,4 @@
-"""How well orders mix: ours, and webdataset's shuffle of shards with a buffer, beside draws without any system.
+"""How well shuffled orders mix: ours, and webdataset's buffer over shuffled shards, compared with independent draws.
 
     python -m benchmarks.shuffle [--clips 1100000]
 

@@ -15,6 +15,7 @@ Exit status: that of the command, else OK; FAILED for a fault, UNUSABLE for argu
 """
 
 import dataclasses
+import difflib
 import json
 import os
 import signal

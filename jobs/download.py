@@ -18,7 +18,6 @@ if __name__ == "__main__":
 import json
 import random
 import re
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,12 +27,11 @@ from cyclopts import Group, Parameter
 from cyclopts.types import NonNegativeInt, PositiveInt
 from cyclopts.validators import Number
 
-from motionshards.dataset.commandline import FAILED, OK, Reporting, choice, command, end, read_by, show
+from motionshards.dataset.commandline import FAILED, OK, Reporting, choice, command, end, read_by, sayer, show
 from motionshards.jobs.download_list import SOURCES, build_command
 from motionshards.jobs.download_order import DownloadOrder, Manners, Totals
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.layout import SPLITS
-from motionshards.schemas.printable import printable
 
 _RESUMES = "What was fetched stays; the same command resumes from there"
 _SELECTION, _CONTENT, _SERVER = Group("Selection", sort_key=1), Group("Content", sort_key=2), Group("Server load", sort_key=3)
@@ -114,9 +112,8 @@ def main(options: DownloadOptions) -> int:
         if error.name != "yt_dlp":
             raise
         raise ConfigError("yt-dlp is not installed; pip install 'motionshards[download]', or yt-dlp alone") from error
-    say = (lambda text: None) if options.quiet else (lambda text: show(printable(text), sys.stderr))
     order = options.order()
-    totals = download(order, say, random.Random(), time.sleep)
+    totals = download(order, sayer(options), random.Random(), time.sleep)
     show(as_json(totals, order) if options.json else as_line(totals, order))
     if totals.stopped:
         return end(FAILED, f"error: {totals.stopped}. {_RESUMES}")

@@ -25,6 +25,7 @@ COMMANDS = {
     "sql": ("dataset.sql", "answer an SQL query over the tables of a dataset"),
     "preview": ("dataset.preview", "draw a contact sheet or an animated GIF"),
     "report": ("dataset.report.__main__", "write an HTML report"),
+    "push": ("dataset.push", "publish a dataset on the Hugging Face Hub"),
     "remove": ("dataset.remove", "remove identities, videos or clips (takedown requests)"),
     "train": ("jobs.train", "train a model"),
     "evaluate": ("jobs.evaluate", "measure a trained model"),

@@ -11,8 +11,8 @@ from checkout import ROOT
 
 ROOMS = draw_house.rooms()
 FILES = list(draw_house.modules())
-# The commands that write datasets, and what shows source videos again: no training imports them, and reading needs no Beam.
-WRITERS = {"build", "build_options", "add", "remove", "drawing/source_frames"}
+# Commands that write or publish datasets, and what shows source videos again: no training imports them, reading needs no Beam.
+WRITERS = {"build", "build_options", "add", "push", "remove", "drawing/source_frames"}
 
 
 @pytest.mark.parametrize(("path", "room"), FILES, ids=lambda one: str(one.relative_to(ROOT)) if isinstance(one, Path) else "")
