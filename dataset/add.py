@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from motionshards.dataset.build_options import AddOptions, places, refuse_settings
-from motionshards.dataset.commandline import Say, command, sayer, show
+from motionshards.dataset.commandline import Command, Say, command, sayer, show
 from motionshards.pipeline.add import AddOrder, add, short_clips, without_aus
 from motionshards.pipeline.build import Ledger
 from motionshards.pipeline.inputs.input import open_input
@@ -23,12 +23,6 @@ from motionshards.schemas.manifest import Manifest
 from motionshards.transforms.extract.landmarks import models
 
 RESUME = "Committed shards are kept; run the same command again to resume"
-_MEANT = ("--add", "--extend-frames")
-
-
-def is_meant(words: Sequence[str]) -> bool:
-    """Whether a command line of `dataset.build` asks for an addition."""
-    return any(word.partition("=")[0] in _MEANT for word in words)
 
 
 @command("build --add quality", after=lambda options: RESUME, rewrite=refuse_settings, takes_rest="Apache Beam")
@@ -53,6 +47,11 @@ def main(options: AddOptions) -> None:
     )
     ledger = add(order, datetime.now(UTC).isoformat(timespec="seconds"), say)
     show(_as_json(ledger, order) if options.json else _as_line(ledger, order))
+
+
+def variant(words: Sequence[str]) -> Command[AddOptions] | None:
+    """The command for words of `dataset.build` that ask for an addition; None for a build."""
+    return main if any(word.partition("=")[0] in ("--add", "--extend-frames") for word in words) else None
 
 
 def _check(options: AddOptions, manifest: Manifest) -> None:

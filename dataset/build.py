@@ -15,8 +15,6 @@ if __name__ == "__main__":
 
 import dataclasses
 import json
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from motionshards.dataset import add
@@ -40,22 +38,16 @@ from motionshards.transforms.extract.landmarks import models
 Places = list[Path | str]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line, of a build or of an addition; returns the exit status."""
-    words = sys.argv[1:] if arguments is None else arguments
-    return (add.main if add.is_meant(words) else build_command)(words)
-
-
 def _after(options: BuildOptions) -> str:
     return "The output was not touched" if options.estimate else add.RESUME
 
 
 def _rewrite(words: list[str]) -> list[str]:
-    return beam_options_last(build_command.app(), words)
+    return beam_options_last(main.app(), words)
 
 
-@command("build", after=_after, takes_rest="Apache Beam", rewrite=_rewrite)
-def build_command(options: BuildOptions) -> int:
+@command("build", after=_after, takes_rest="Apache Beam", rewrite=_rewrite, variant=add.variant)
+def main(options: BuildOptions) -> int:
     """Turn a corpus of videos into WebDataset shards.
 
     With `--add` or `--extend-frames` add to a finished dataset instead (`motionshards build --add quality --help`).

@@ -21,7 +21,7 @@ import os
 import signal
 import sys
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Generic, NoReturn, TextIO, TypeVar
@@ -95,6 +95,7 @@ class Command(Generic[Options]):
     renamed: old spellings of options and their present ones; the old are accepted with a warning for one release
     rewrite: for old spellings that are more than another name: gets the words, and returns them in the present spelling
     takes_rest: the program that words after `--` are for, if any; they become the field `rest`
+    variant: the command to run instead for some words, which has other options; None for none
     """
 
     program: str
@@ -105,11 +106,15 @@ class Command(Generic[Options]):
     renamed: Mapping[str, str] = field(default_factory=dict)
     rewrite: Callable[[list[str]], list[str]] = lambda words: words
     takes_rest: str = ""
+    variant: "Callable[[Sequence[str]], Command[Any] | None]" = lambda words: None
 
     def __call__(self, arguments: Sequence[str] | None = None) -> int:
         """Run the command; never raises for what a user can mend."""
+        words = sys.argv[1:] if arguments is None else arguments
+        if other := self.variant(words):
+            return other(words)
         try:
-            options = self.parse(sys.argv[1:] if arguments is None else arguments)
+            options = self.parse(words)
         except CycloptsError as error:
             text = printable(_text(error))
             if self.takes_rest and isinstance(error, UnknownOptionError):
@@ -243,7 +248,7 @@ def _option_name(field_name: str) -> str:
 
 def _converted(type_: Any, tokens: Sequence[Token]) -> Any:
     """Convert as the library does, but refuse 1.5 as an integer, which it rounds, and URLs as paths, but for file://…"""
-    types = (type_, *typing.get_args(type_))
+    types = [*_types_in(type_)]
     if int in types and any("." in token.value for token in tokens):
         raise ValueError(f"{tokens[0].value} is not an integer")
     if Path in types:
@@ -251,6 +256,13 @@ def _converted(type_: Any, tokens: Sequence[Token]) -> Any:
             raise ValueError(f"{urls[0]} is in an object store, and this must be on a disk")
         tokens = [token.evolve(value=token.value.removeprefix("file://")) for token in tokens]
     return convert(type_, tokens)
+
+
+def _types_in(type_: Any) -> Iterator[Any]:
+    """A type and all that it is made of: `tuple[Annotated[int, …], …] | None` has an int in it."""
+    yield type_
+    for part in typing.get_args(type_):
+        yield from _types_in(part)
 
 
 def _shown_default(value: object) -> object:

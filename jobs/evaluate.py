@@ -23,7 +23,7 @@ import simplejpeg
 import torch
 from cyclopts.types import PositiveInt
 
-from motionshards.dataset.commandline import OfDataset, Reporting, command
+from motionshards.dataset.commandline import OfLocalDataset, Reporting, command
 from motionshards.dataset.index import Dataset, Sample
 from motionshards.jobs.options import InBatches, named_in, writing
 from motionshards.schemas.atomic import write_whole
@@ -43,7 +43,7 @@ _QUALITY = 95
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateOptions(Reporting, InBatches, OfDataset):
+class EvaluateOptions(Reporting, InBatches, OfLocalDataset):
     """Options of `motionshards evaluate`."""
 
     model: Literal["fomm"] = "fomm"
@@ -147,7 +147,7 @@ def _write(options: EvaluateOptions, done: Evaluation, config: str, scores: list
     stored: dict[str, Any] = {
         "model": options.model,
         "checkpoint": str(options.checkpoint),
-        "data": options.data,
+        "data": str(options.data),
         "split": options.split,
         "config": config,
         "size_px": done.size_px,

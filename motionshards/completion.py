@@ -24,6 +24,6 @@ class CompletionOptions:
 def main(options: CompletionOptions) -> None:
     """Print a script that completes commands and options in a shell."""
     whole = App(name="motionshards", version_flags=["--version"])
-    for name, (module, what) in COMMANDS.items():
-        whole.command(find_command(module).app(), name=name, help=what)
+    for name, (module, _) in COMMANDS.items():
+        whole.command(find_command(module).app(), name=name)
     show(whole.generate_completion(shell=options.shell))

@@ -114,3 +114,12 @@ def test_help_version_and_misspelled_commands(capsys: pytest.CaptureFixture[str]
         capsys.readouterr().err
         == "error: motionshards has no command 'verfy'; did you mean 'verify'? (see motionshards --help)\n"
     )
+
+
+def test_shells_complete_commands_and_options(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    complete = 'COMP_WORDS=(motionshards {0}); COMP_CWORD={1}; _motionshards; echo "${{COMPREPLY[@]}}"\n'
+    asked = script + complete.format("ver", 1) + complete.format("build --est", 2) + complete.format("build --unit v", 3)
+    done = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["verify", "--estimate", "video"]

@@ -233,7 +233,7 @@ def test_unusable_pictures_and_videos(animate: Animate, inputs: Path, tmp_path: 
         ({"output": inputs / "driving.mp4"}, (), "driving.mp4 is also an input"),
         ({"output": tmp_path / "out.avi"}, (), "must be a file called *.mp4"),
         ({}, ("--absolute", "--best-frame"), "apply to relative motion, not to --absolute"),
-        ({}, ("--absolute", "--relative"), "Mutually exclusive arguments: {--absolute, --relative}"),
+        ({}, ("--absolute", "--relative"), "Mutually exclusive arguments: {--relative, --absolute}"),
         ({}, ("--batch", "0"), "--batch. Must be > 0"),
         ({}, ("--fps", "fast"), "must be keep or frames per second"),
     ):

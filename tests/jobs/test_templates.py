@@ -9,7 +9,7 @@ import pytest
 import yaml
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from motionshards.dataset.build import build_command
+from motionshards.dataset import build
 
 ROOT = Path(__file__).resolve().parents[2]
 JOBS = ROOT / "jobs"
@@ -35,7 +35,7 @@ def flink() -> list[str]:
 @pytest.mark.parametrize("words", [flink, dataflow])
 def test_options_are_ours_or_known_to_beam(words: Any) -> None:
     given = words()[words().index("dataset.build") + 1 :]
-    parsed = build_command.parse(["--source", "demo", "--output", "o", *given])
+    parsed = build.main.parse(["--source", "demo", "--output", "o", *given])
     assert parsed is not None
     beam = list(parsed.rest)
     options = PipelineOptions(beam)

@@ -232,7 +232,7 @@ def test_bf16_trains(data: Path, config: Path, tmp_path: Path) -> None:
         (("--data", "nowhere"), "holds no data set"),
         (("--where", "blurr > 1"), "blurr"),
         (("--log-every", "0"), "--log-every. Must be > 0"),
-        (("--model", "gan"), '"gan" for --model'),
+        (("--model", "gan"), "--model is 'gan', must be face_rotator or fomm or ganimation or talking_heads"),
     ],
 )
 def test_what_cannot_be_done_is_told_in_a_line(

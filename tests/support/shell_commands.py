@@ -14,7 +14,6 @@ from cyclopts import CycloptsError
 from cyclopts.argument import Argument
 
 from motionshards.cli import COMMANDS
-from motionshards.dataset import add, build
 from motionshards.schemas.errors import ConfigError
 
 OURS = ("benchmarks", "motionshards", "dataset", "jobs", "pipeline", "trainers", "transforms", "schemas")
@@ -40,7 +39,7 @@ class Command:
 
 def commands(text: str) -> Iterator[Command]:
     """The commands `python -m module …`, `torchrun … -m module …` and `motionshards name …` of shell code."""
-    for line in text.replace("\\\n", " ").splitlines():
+    for line in _whole_lines(text):
         if re.search(r"(python3?|torchrun)\b.* -m ", line):
             words = shlex.split(_WORDS_IN_BRACKETS.sub(ELLIPSIS, line), comments=True)
             for place, word in enumerate(words[:-1]):
@@ -50,6 +49,17 @@ def commands(text: str) -> Iterator[Command]:
         elif (found := re.match(r"motionshards ([a-z-]+)", line.strip())) and found[1] in COMMANDS:
             words = shlex.split(_WORDS_IN_BRACKETS.sub(ELLIPSIS, line), comments=True)
             yield _command(f"motionshards.{COMMANDS[found[1]][0]}", words[2:])
+
+
+def _whole_lines(text: str) -> Iterator[str]:
+    """Lines of shell code; a quoted text may run over several."""
+    waiting = ""
+    for line in text.replace("\\\n", " ").splitlines():
+        starts = re.search(r"(python3?|torchrun)\b.* -m |^ *motionshards [a-z]", line)
+        waiting = f"{waiting}\n{line}" if waiting else line
+        if not (starts or "\n" in waiting) or waiting.count('"') % 2 == 0:
+            yield waiting
+            waiting = ""
 
 
 def _command(module: str, words: list[str]) -> Command:
@@ -80,9 +90,7 @@ def _of_module(command: Command) -> Any:
     name = command.module if command.module.startswith(("benchmarks", "motionshards")) else f"motionshards.{command.module}"
     module = importlib.import_module(name)
     main = (importlib.import_module(f"{name}.__main__") if hasattr(module, "__path__") else module).main
-    if main is build.main:
-        return add.main if add.is_meant(command.arguments) else build.build_command
-    return main
+    return main.variant(command.arguments) or main
 
 
 def _without_ellipses(words: list[str], by_name: dict[str, Argument]) -> list[str]:
