@@ -5,7 +5,7 @@ It computes on one thread: sums of floats and the order of ties then do not depe
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -60,12 +60,14 @@ def database(files: Mapping[str, Path] = MappingProxyType({})) -> Iterator[duckd
 
     files: name -> a file that it may read as `tables://NAME`
     """
-    with (
-        tempfile.TemporaryDirectory(prefix="motionshards-sql-") as spill,
-        duckdb.connect(config={**_SETTINGS, "temp_directory": spill}) as connection,
-    ):
-        connection.register_filesystem(_ReadOnly(files))
-        connection.execute("SET allowed_paths = ?", [[f"tables://{name}" for name in files]])
-        connection.execute("SET enable_external_access = false; SET lock_configuration = true")
-        connection.execute("SELECT setseed(0)").fetchall()
-        yield connection
+    with tempfile.TemporaryDirectory(prefix="motionshards-sql-") as spill:
+        connection = duckdb.connect(config={**_SETTINGS, "temp_directory": spill})
+        try:
+            connection.register_filesystem(_ReadOnly(files))
+            connection.execute("SET allowed_paths = ?", [[f"tables://{name}" for name in files]])
+            connection.execute("SET enable_external_access = false; SET lock_configuration = true")
+            connection.execute("SELECT setseed(0)").fetchall()
+            yield connection
+        finally:
+            with suppress(duckdb.ResourceInUseException):  # a second interrupt ended the wait for a query that was interrupted
+                connection.close()
