@@ -1,5 +1,6 @@
 """The options of `motionshards build`, for a build and for an addition, and the places that a build uses by default."""
 
+import difflib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -68,12 +69,18 @@ class Running:
         return au_options.resolve(aus, self.openface, self.openface_timeout_s)
 
 
+def _check_source(_: object, name: str) -> None:
+    """Raise ValueError for an unknown corpus. No choices of the library: a plugin may add a corpus later."""
+    if name not in SOURCES:
+        similar = difflib.get_close_matches(name, SOURCES, 1)
+        raise ValueError(f"Choose from: {', '.join(SOURCES)}{f'. Did you mean {similar[0]!r}?' if similar else ''}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class BuildOptions(Reporting):
     """Options of a build."""
 
-    source: Annotated[str, choice(SOURCES)]
-    """The corpus."""
+    source: Annotated[str, Parameter(validator=_check_source, help=f"The corpus: {', '.join(SOURCES)}.")]
     input: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = ()
     """Its directory or URL (s3://…), or its archives, which are read in place: zip or tar; of one in parts, any part.
     By default $MOTIONSHARDS_DATA/SOURCE or data/SOURCE; for demo, where the videos are rendered, OUTPUT-videos."""

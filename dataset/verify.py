@@ -273,8 +273,7 @@ def main(options: VerifyOptions) -> int:
 
 def _verify_and_print(options: VerifyOptions) -> Report:
     """Print faults as they are found, above a progress bar where stderr is a terminal."""
-    hidden = options.quiet or not sys.stderr.isatty()
-    with tqdm(unit="clip", disable=hidden, dynamic_ncols=True, file=sys.stderr) as bar:
+    with options.bar("clip") as bar:
         say = partial(tqdm.write, file=sys.stdout)
         with directory_of(options.data) as (out, bucket):
             if not out.is_dir():

@@ -128,5 +128,5 @@ def _takes_value(argument: Argument | None) -> bool:
 
 
 def _any_value(argument: Argument) -> str:
-    choices = argument.get_choices()
-    return str(choices[0]) if choices else "1"
+    choices = argument.get_choices() or (("demo",) if "--source" in argument.names else ("1",))
+    return str(choices[0])
