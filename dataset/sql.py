@@ -62,7 +62,8 @@ def select(out: Path, query: str, columns: str = "*") -> Iterator[tuple[pa.Schem
     """
     data = Dataset.open(out)
     # In a thread of its own, as no signal would interrupt DuckDB in this one.
-    with database([out / file for file, _ in _FILES.values()]) as connection, ThreadPoolExecutor(1) as thread:
+    files = {name: out / file for name, (file, _) in _FILES.items()}
+    with database(files) as connection, ThreadPoolExecutor(1) as thread:
         _add_tables(connection, data)
 
         def fetch(what: Callable[[], Fetched]) -> Fetched:
@@ -91,7 +92,7 @@ def _add_file(connection: duckdb.DuckDBPyConnection, name: str, path: Path, sche
     """Make a file a table with the columns of `schema`; those that its version did not have are null."""
     with readable(path), open_parquet(path) as table:
         check_columns(table.schema_arrow, str(path))
-    rows, whole = connection.read_parquet(str(path)), connection.from_arrow(schema.empty_table())
+    rows, whole = connection.read_parquet(f"tables://{name}"), connection.from_arrow(schema.empty_table())
     columns = (
         f'"{column}"' if column in rows.columns else f'NULL::{kind} AS "{column}"'
         for column, kind in zip(whole.columns, whole.types, strict=True)
@@ -105,9 +106,11 @@ def _sorted(connection: duckdb.DuckDBPyConnection, query: str) -> duckdb.DuckDBP
     if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
         raise ConfigError("sql: the query must be one SELECT statement")
     (tree,) = connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [query]).fetchall()[0]
-    modifiers = json.loads(tree)["statements"][0]["node"]["modifiers"]
+    node = json.loads(tree)["statements"][0]["node"]
+    if any(each["value"]["query_node"]["type"].endswith("_QUERY_NODE") for each in node["cte_map"]["map"]):
+        raise ConfigError("sql: WITH must name SELECT statements")  # others write
     answer = connection.sql(statements[0].query.rstrip("; \n"))
-    is_sorted = any(modifier["type"] == "ORDER_MODIFIER" for modifier in modifiers)
+    is_sorted = any(modifier["type"] == "ORDER_MODIFIER" for modifier in node["modifiers"])
     return (answer if is_sorted else answer.order("ALL")).set_alias(_ROW)
 
 

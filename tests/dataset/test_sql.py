@@ -161,6 +161,8 @@ def test_the_queries_of_the_page_have_answers(tmp_path: Path, capsys: pytest.Cap
         ("SELECT i, if(i > 50000, error('late'), 0) FROM range(90000) AS t(i) ORDER BY (SELECT 1)", "late"),
         ("SELECT 1; SELECT 2", "must be one SELECT statement"),
         ("", "must be one SELECT statement"),
+        ("WITH x AS (COPY (SELECT 1) TO 'tables://clips' (USE_TMP_FILE false)) SELECT 1", "WITH must name SELECT statements"),
+        ("WITH x AS (INSERT INTO shards VALUES (1)) FROM x", "WITH must name SELECT statements"),
         ("SELECT ?", "Values were not provided"),
         *((f"FROM {what}", "file system operations are disabled") for what in ("read_csv('/etc/passwd')", "glob('/*')")),
         *((f"FROM '{file}'", "file system operations are disabled") for file in ("s3://b/a.parquet", "http://b/a.csv", "a.json")),

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from motionshards.dataset.query.database import database
@@ -33,6 +35,20 @@ def test_statements_reach_neither_files_nor_network_nor_settings(
     with database() as connection, pytest.raises(duckdb.Error, match=r"disabled|locked"):
         connection.execute(statement).fetchall()
     assert not list(tmp_path.iterdir())
+
+
+def test_files_can_be_read_and_not_written(tmp_path: Path) -> None:
+    path = tmp_path / "it's [a] *.parquet"
+    pq.write_table(pa.table({"x": range(5)}), path)
+    content = path.read_bytes()
+    with database({"given": path}) as connection:
+        assert connection.read_parquet("tables://given").fetchall() == [(x,) for x in range(5)]
+        copy = "COPY (SELECT 1) TO '{}' (FORMAT parquet, USE_TMP_FILE {})"
+        for target in ("tables://given", str(path), "tables://other"):
+            for temporary in ("true", "false"):
+                with pytest.raises(duckdb.Error, match=r"disabled|read-only"):
+                    connection.execute(copy.format(target.replace("'", "''"), temporary)).fetchall()
+    assert [path] == list(tmp_path.iterdir()) and path.read_bytes() == content
 
 
 def test_a_sort_beyond_the_memory_goes_to_a_directory_that_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
