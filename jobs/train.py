@@ -155,10 +155,9 @@ def _stream(options: TrainOptions, wanted: Plan[Any], world: World) -> ClipStrea
         world=world,
         cache=options.cache,
     )
-    if stream.size_px != wanted.config.architecture.size:
-        raise ConfigError(
-            f"{options.data} has frames of {stream.size_px} px, and --config {options.config} needs {wanted.config.architecture.size}"
-        )
+    size_px = wanted.config.architecture.size
+    if stream.size_px != size_px:
+        raise ConfigError(f"{options.data} has frames of {stream.size_px} px, and --config {options.config} needs {size_px}")
     return stream
 
 
