@@ -50,4 +50,6 @@ def _failures() -> Iterator[None]:
     except (FileNotFoundError, PermissionError) as error:
         raise Unreadable("missing", type(error).__name__) from None
     except Exception as error:
+        if 416 in (getattr(error, "code", None), getattr(error, "status_code", None)):  # gcsfs, adlfs: a range past the end
+            raise Unreadable("truncated", "fewer bytes than expected") from None
         raise Transient("unreachable", f"the store failed ({type(error).__name__})") from None
