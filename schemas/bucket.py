@@ -166,7 +166,7 @@ class FsspecBucket:
         self.url = url
         core = importlib.import_module("fsspec.core")
         try:
-            self._files, base = core.url_to_fs(url, use_listings_cache=False)
+            self._files, base = core.url_to_fs(url, use_listings_cache=False, skip_instance_cache=True)
         except (ValueError, TypeError) as error:
             raise ConfigError(f"{url}: {error}") from None
         self._base = base.rstrip("/")
