@@ -52,6 +52,9 @@ class CloudStore:
         content: bytes = self.files.cat_file(f"data/{name}")
         return content
 
+    def put(self, name: str, content: bytes) -> None:
+        self.files.pipe_file(f"data/{name}", content)
+
     def empty(self) -> None:
         files = self.files
         for name in files.find("data"):
