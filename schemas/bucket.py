@@ -18,6 +18,7 @@ from motionshards.schemas.errors import ConfigError, StoreFailed
 
 _S3 = ("s3", "s3a", "s3n")
 _ATTEMPTS = 10
+EXTRAS = "install motionshards[remote] for s3, motionshards[gs] for gs, motionshards[abfs] for abfs"
 AT_ONCE = 32
 """Requests at a time that are worth their while."""
 
@@ -71,9 +72,8 @@ def open_bucket(url: str) -> Bucket:
     try:
         return S3Bucket(url.rstrip("/")) if scheme in _S3 else FsspecBucket(url.rstrip("/"))
     except ImportError as error:
-        raise ConfigError(
-            f"{scheme}:// needs {error.name or error}; the extra of that store installs it: remote (s3), gs or abfs"
-        ) from error
+        needed = error.name or "that fsspec names for it"
+        raise ConfigError(f"{scheme}:// needs the package {needed}; {EXTRAS}") from error
 
 
 class S3Bucket:
@@ -167,7 +167,7 @@ class FsspecBucket:
         core = importlib.import_module("fsspec.core")
         try:
             self._files, base = core.url_to_fs(url, use_listings_cache=False, skip_instance_cache=True)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, AttributeError) as error:
             raise ConfigError(f"{url}: {error}") from None
         self._base = base.rstrip("/")
 
