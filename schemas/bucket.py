@@ -18,7 +18,7 @@ from motionshards.schemas.errors import ConfigError, StoreFailed
 
 _S3 = ("s3", "s3a", "s3n")
 _ATTEMPTS = 10
-EXTRAS = "install motionshards[remote] for s3, motionshards[gs] for gs, motionshards[abfs] for abfs"
+EXTRAS = "install motionshards[remote] for https and s3, motionshards[gs] or motionshards[abfs]"
 AT_ONCE = 32
 """Requests at a time that are worth their while."""
 

@@ -1,6 +1,6 @@
 """Stores that speak gs and abfs on this machine: gcp-storage-emulator, and Azurite where it is installed.
 
-Azurite is a package of npm (`npm install --global azurite`); $AZURITE may name its program `azurite-blob`.
+`make azurite` installs it with npm; $AZURITE names its program unless it is on PATH.
 """
 
 import importlib
@@ -85,7 +85,7 @@ def gs_here() -> Iterator[CloudStore]:
 def abfs_here() -> Iterator[CloudStore]:
     pytest.importorskip("adlfs")
     if not (program := os.environ.get("AZURITE") or shutil.which("azurite-blob")):
-        pytest.skip("Azurite is not installed: npm install --global azurite")
+        pytest.skip("Azurite is not installed (make azurite)")
     command = [program, "--inMemoryPersistence", "--blobPort", "0", "--skipApiVersionCheck", "--disableTelemetry", "--silent"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
