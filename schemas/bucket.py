@@ -196,13 +196,13 @@ class FsspecBucket:
     def put(self, file: Path, name: str) -> None:
         """See Bucket."""
         with self._told(f"put {name}"):
-            self._files.put_file(str(file), f"{self._base}/{name}")
+            self._files.put_file(str(file), self._path(name))
 
     def create(self, file: Path, name: str) -> bool:
         """See Bucket."""
         with self._told(f"create {name}"):
             try:
-                self._files.pipe_file(f"{self._base}/{name}", file.read_bytes(), mode="create")
+                self._files.pipe_file(self._path(name), file.read_bytes(), mode="create")
                 return True
             except FileExistsError:
                 pass
@@ -212,6 +212,13 @@ class FsspecBucket:
         """See Bucket."""
         with self._told(f"delete {name}"), suppress(FileNotFoundError):
             self._files.rm_file(f"{self._base}/{name}")
+
+    def _path(self, name: str) -> str:
+        """Where to write an object. Its directory is made unless the store has none: those of object stores are asynchronous."""
+        path = f"{self._base}/{name}"
+        if not self._files.async_impl:
+            self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
+        return path
 
     @contextmanager
     def _told(self, what: str, missing: FileNotFoundError | None = None) -> Iterator[None]:

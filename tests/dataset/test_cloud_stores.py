@@ -77,8 +77,9 @@ def test_buckets_are_alike(store: AnyStore, tmp_path: Path) -> None:
     alike(url(store), tmp_path)
 
 
-def test_the_store_in_memory_is_like_them(tmp_path: Path) -> None:
-    alike("memory://data/faces", tmp_path)
+@pytest.mark.parametrize("where", ["memory://data/faces", "local://{}/data/faces"])
+def test_stores_with_and_without_directories_are_alike(where: str, tmp_path: Path) -> None:
+    alike(where.format(tmp_path), tmp_path)
 
 
 def alike(where: str, tmp_path: Path) -> None:
