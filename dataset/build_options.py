@@ -87,7 +87,7 @@ class BuildOptions(Reporting):
     metadata: Path | None = None
     """A csv of clips in the format of FOMM's authors (voxceleb1, taichi, folder)."""
     output: str | None = None
-    """Directory of the dataset, or its URL in an object store (s3://…); by default shards/SOURCE."""
+    """Directory of the dataset, or its URL in an object store (s3://, gs://, abfs://); by default shards/SOURCE."""
     settings: Annotated[Settings, Parameter(name="*", group=_WHAT)] = Settings()  # noqa: RUF009 -- frozen
     recipe: Annotated[str | None, choice(RECIPES), Parameter(group=_WHAT)] = None
     """How the crop is placed; by default `bbox` where the source has boxes, else `resize`."""

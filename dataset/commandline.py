@@ -45,7 +45,7 @@ class OfDataset:
     """Options of a command that reads a dataset. As the last base of a command's options it may be given without its name."""
 
     data: str = field(kw_only=False)
-    """The dataset: its directory, or its URL in an object store (s3://…)."""
+    """The dataset: its directory, or its URL in an object store (s3://, gs://, abfs://)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -160,7 +160,7 @@ def test_a_store_that_does_not_recover_ends_the_build_in_a_line_and_nothing_is_t
         failures.busy = 1000
         assert motionshards.dataset.build.main(arguments(demo_videos, URL)) == 1
     said = capsys.readouterr().err
-    assert f"error: {URL}: cannot put t" in said and "the same command goes on" in said and said.count("\n") == 1
+    assert f"error: {URL}: cannot put t" in said and "run the same command again to resume" in said and said.count("\n") == 1
     assert not [name for name in store.names() if name.endswith(".tar") or name.startswith("faces/t")]
 
 
