@@ -91,13 +91,13 @@ class PreviewOptions(Reporting, OfLocalDataset):
     """Do not draw landmarks, face box and head pose."""
     frame_px: Annotated[int, _between(64, 1024)] = 192
     """Side of a frame on a sheet, in pixels."""
-    columns: Annotated[int, _between(1, 100)] = 5
+    per_row: Annotated[int, _between(1, 100)] = 5
     """Frames in a row of a sheet."""
     gif_px: Annotated[int | None, _between(16, 2048)] = None
     """Side of a GIF, in pixels; by default as stored."""
 
 
-@command("preview", unusable=(ConfigError,))
+@command("preview", unusable=(ConfigError,), renamed={"--columns": "--per-row"})
 def main(options: PreviewOptions) -> None:
     """Draw clips of a dataset: a contact sheet of their frames, or one clip as an animated GIF."""
     _check(options)
@@ -173,7 +173,7 @@ def _near(key: str, keys: pa.ChunkedArray) -> list[str]:
 def _sheet(data: Dataset, rows: Sequence[dict[str, Any]], options: PreviewOptions) -> Image.Image:
     """One block below the other. Raises ConfigError: it would be too large; DatasetError."""
     aus = data.manifest.config.aus != "none"
-    look = Look.of(rows, frame_px=options.frame_px, columns=options.columns, drawn=not options.no_landmarks, aus=aus)
+    look = Look.of(rows, frame_px=options.frame_px, columns=options.per_row, drawn=not options.no_landmarks, aus=aus)
     tops = np.cumsum([0, *(look.height(row["n_frames"]) for row in rows)]).tolist()
     if tops[-1] > _TALLEST_PX or tops[-1] * look.width > _MOST_PX:
         raise ConfigError(f"a sheet of {look.width}x{tops[-1]} px is too large: ask for fewer clips, or a smaller --frame-px")

@@ -1,6 +1,6 @@
 """Fine-tune a trained talking-heads model to a person, from a few frames.
 
-    python -m jobs.finetune --checkpoint RUN/last.pt --video me.mp4 --t 8 --output person.pt
+    python -m jobs.finetune --checkpoint RUN/last.pt --input me.mp4 --t 8 --output person.pt
     python -m jobs.finetune --checkpoint RUN/last.pt --images a.jpg b.jpg c.jpg --output person.pt
 
 jobs.drive animates the person. With --steps 0 the networks stay unchanged, and the person is the mean embedding of the frames.
@@ -62,7 +62,7 @@ class Done:
 class FinetuneOptions(Reporting, OnDevice, PerceptualLosses):
     """Options of `motionshards finetune`."""
 
-    video: Annotated[Path | None, Parameter(group=_PERSON)] = None
+    input: Annotated[Path | None, Parameter(group=_PERSON)] = None
     """A video of the person, of which --t evenly spaced frames are used."""
     images: Annotated[tuple[Path, ...], Parameter(group=_PERSON, consume_multiple=1)] = ()
     """One or more images of the person."""
@@ -86,10 +86,10 @@ class FinetuneOptions(Reporting, OnDevice, PerceptualLosses):
     """Random seed of the order of frames."""
 
 
-@command("finetune", renamed={"--frames": "--images"})
+@command("finetune", renamed={"--frames": "--images", "--video": "--input"})
 def main(options: FinetuneOptions) -> None:
     """Fine-tune a trained talking-heads model to a person."""
-    check_output(options.output, (options.checkpoint, options.video, *options.images))
+    check_output(options.output, (options.checkpoint, options.input, *options.images))
     options.print_result(_finetune(options))
 
 
@@ -108,8 +108,8 @@ def _finetune(options: FinetuneOptions) -> Done:
 
 def _portraits(options: FinetuneOptions, size_px: int) -> Portraits:
     model = face_model(options.landmarks)
-    if options.video:
-        return of_video(Driving.at(options.video), options.t, model, size_px, options.crop)
+    if options.input:
+        return of_video(Driving.at(options.input), options.t, model, size_px, options.crop)
     return of_pictures(options.images, model, size_px, options.crop, options.background)
 
 
