@@ -15,8 +15,8 @@ import csv
 import json
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -43,6 +43,7 @@ from motionshards.schemas.tables import check_columns, open_parquet
 _FILES = {"clips": (INDEX, INDEX_SCHEMA), "rejections": (REJECTIONS, REJECTIONS_SCHEMA)}
 _OF_SHARDS = ("name", "split", "clips", "rejected", "bytes", "sha256")
 _BATCH_ROWS = 1 << 14
+_INTERRUPT_EVERY_S = 0.05
 _LONGEST_CELL = 60
 _ROW = "the whole row"  # an alias; no column should be called so
 
@@ -67,14 +68,22 @@ def select(out: Path, query: str, columns: str = "*") -> Iterator[tuple[pa.Schem
         _add_tables(connection, data)
 
         def fetch(what: Callable[[], Fetched]) -> Fetched:
-            return thread.submit(_in_one_line, what).result()
+            running = thread.submit(_in_one_line, what)
+            try:
+                return running.result()
+            finally:
+                _stop(connection, running)
 
-        try:
-            reader = fetch(lambda: _sorted(connection, query).project(columns).to_arrow_reader(_BATCH_ROWS))
-            yield reader.schema, iter(lambda: fetch(lambda: next(reader, None)), None)
-        except KeyboardInterrupt:
+        reader = fetch(lambda: _sorted(connection, query).project(columns).to_arrow_reader(_BATCH_ROWS))
+        yield reader.schema, iter(lambda: fetch(lambda: next(reader, None)), None)
+
+
+def _stop(connection: duckdb.DuckDBPyConnection, running: Future[Any]) -> None:
+    """Interrupt what is still running. DuckDB forgets an interrupt that comes before the query begins, so it is repeated."""
+    while not running.done():
+        with suppress(KeyboardInterrupt):  # a second signal does not help
             connection.interrupt()
-            raise
+            wait([running], _INTERRUPT_EVERY_S)
 
 
 def _add_tables(connection: duckdb.DuckDBPyConnection, data: Dataset) -> None:
