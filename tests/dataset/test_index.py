@@ -1,6 +1,7 @@
 """Reading single clips, beside what `webdataset` and Hugging Face `datasets` read from the same shards."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pyarrow.compute as pc
 import pytest
 import simplejpeg
 import webdataset
+from in_process import in_this_process
 
 import motionshards.dataset.build
 from motionshards.dataset.index import Dataset
@@ -20,17 +22,22 @@ BAD_CLIP = "test/mp4/id99001/emptyvideo0/00001.mp4"
 
 
 @pytest.fixture(scope="session")
-def built(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set of eight kept clips and a rejected one in several shards, made once; copy it before changing it."""
-    root = tmp_path_factory.getbasetemp() / "verify-videos"
-    out = tmp_path_factory.getbasetemp() / "verify-data"
-    if not out.exists():  # test_verify.py uses this fixture too, and pytest would make it twice
+def built(demo_videos: Path, once: Callable[..., Path]) -> Path:
+    """A dataset of eight kept clips and a rejected one in several shards; copy it before changing it."""
+
+    def videos(root: Path) -> None:
         shutil.copytree(demo_videos, root)
         (root / BAD_CLIP).parent.mkdir(parents=True)
         (root / BAD_CLIP).write_bytes(b"")
-        order = ["--source", "voxceleb2", "--input", str(root), "--output", str(out), "--workers", "2", "--quiet"]
-        assert motionshards.dataset.build.main([*order, "--size", str(SIZE), "--clips-per-shard", "2"]) == 0
-    return out
+
+    def build(out: Path) -> None:
+        options = ["--source", "voxceleb2", "--input", str(once("nine-videos", videos)), "--output", str(out), "--quiet"]
+        with in_this_process():
+            assert (
+                motionshards.dataset.build.main([*options, "--size", str(SIZE), "--clips-per-shard", "2", "--workers", "1"]) == 0
+            )
+
+    return once("nine-clips", build)
 
 
 @pytest.fixture

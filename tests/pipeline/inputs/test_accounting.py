@@ -3,12 +3,12 @@
 import json
 import time
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from source_trees import touch
+from videos import MakeVideo
 
 from motionshards.dataset import build
 from motionshards.dataset.report import __main__ as report
@@ -21,9 +21,6 @@ from motionshards.pipeline.sources import SOURCES, folder
 from motionshards.pipeline.sources.listing import Listing
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.manifest import Manifest
-
-MakeVideo = Callable[..., Path]
-
 
 CSV = "video_id,start,end,bbox,fps,width,height,partition\na,0,9,1-2-30-40,25,64,48,train\n"
 

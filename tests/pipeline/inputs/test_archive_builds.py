@@ -5,18 +5,16 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from archives import cut, make_zip
 from checkout import ROOT
+from videos import MakeVideo
 
 from motionshards.dataset import build
 from motionshards.schemas.manifest import Manifest
-
-MakeVideo = Callable[..., Path]
 
 
 def run(out: Path, *inputs: Path) -> Path:

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -21,8 +20,9 @@ from motionshards.schemas.manifest import Manifest
 from motionshards.schemas.records import ClipSpec, Span
 from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
-MakeVideo = Callable[..., Path]
 LINE_ENDS = ["\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029"]
+
+
 POISON = "poison\u2028\x85"
 
 
