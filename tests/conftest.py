@@ -1,8 +1,10 @@
 """What many tests need: the real corpus where it lies beside the checkout, small videos, and datasets that are built once."""
 
 import fcntl
+import hashlib
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -47,8 +49,8 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
         with (place / f"{name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not (place / name).exists():
-                write(place / f"{name}.part")
-                (place / f"{name}.part").rename(place / name)
+                write(place / f"part-{name}")
+                (place / f"part-{name}").rename(place / name)
         return place / name
 
     return get
@@ -65,13 +67,14 @@ def demo_videos(once: Once) -> Path:
 
 
 @pytest.fixture
-def make_video(tmp_path: Path) -> MakeVideo:
+def make_video(tmp_path: Path, once: Once) -> MakeVideo:
     """make_video("a.mp4", *ffmpeg_options, source="testsrc2=...") -> path of a video that ffmpeg's own generator draws."""
 
     def make(name: str, *options: str, source: str = "testsrc2=size=96x64:rate=25:duration=2") -> Path:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        ffmpeg("-f", "lavfi", "-i", source, *options, f"file:{path}")
+        drawn = hashlib.sha256(repr((source, options)).encode()).hexdigest()[:20] + path.suffix
+        shutil.copyfile(once(drawn, lambda to: ffmpeg("-f", "lavfi", "-i", source, *options, f"file:{to}")), path)
         return path
 
     return make
