@@ -12,7 +12,7 @@ TRAIN_ON_DEMO := --data demo/shards --batch 2
 QUICK := $(filter-out landmarks,$(BENCHMARKS))
 QUICK_shuffle := --clips 20000
 QUICK_plan := --clips 20000
-QUICK_augment := --pictures 4 --rounds 1
+QUICK_augment := --images 4 --rounds 1
 QUICK_animate := --frames 4
 QUICK_archive := --copies 1 --rounds 1 --entries 1000
 QUICK_build := --copies 2 --sample 4 --large-clips 1
@@ -20,13 +20,18 @@ QUICK_loader := --clips 40 --rounds 1 --seconds 1 --only ours
 QUICK_scale := --factors 1 --copies 1 --clips 5000 --units 20 --runner local
 QUICK_faults := --quick --kills 1 --only "driver killed, local"
 
-.PHONY: help venv demo test test-slow coverage lint format hooks bench bench-quick clean
+.PHONY: help venv demo test test-slow coverage lint format hooks bench bench-quick azurite clean
+
+# Azurite is the store of the abfs tests, which are skipped without it.
+AZURITE ?= $(wildcard $(CURDIR)/build/azurite/node_modules/.bin/azurite-blob)
+export AZURITE
 
 help:
 	@echo "make demo         set up .venv, render a small corpus, build it and verify it (no download but packages)"
 	@echo "make test         set up .venv and run the tests"
 	@echo "make venv         only set up .venv"
 	@echo "make test-slow    the tests that take long (random kills, full disk, exports, training, the tutorial)"
+	@echo "make azurite      install what the tests of abfs:// run against (needs npm)"
 	@echo "make coverage     the tests of make test, and which lines they leave out; half as long again"
 	@echo "make lint         ruff and mypy"
 	@echo "make format       ruff's format, and the faults that it can mend"
@@ -49,6 +54,9 @@ demo: venv
 
 test: venv
 	$(PYTEST)
+
+azurite:
+	npm install --silent --no-audit --no-fund --prefix build/azurite azurite@3.35.0
 
 test-slow: venv
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m slow

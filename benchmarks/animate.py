@@ -1,26 +1,28 @@
-"""Animation by the folded networks beside the plain loop over the frames, with the networks as they are trained.
+"""Animation by the folded networks, compared with a plain loop over the frames and the networks as they are trained.
 
     python -m benchmarks.animate [--frames 12] [--config vox-256]
 
-"plain" is the loop as it reads in the paper: for each frame keypoints, their relative movement, and the generator with the
-source. All sides see the same frames, and take turns frame by frame; times are medians: of the clock on a GPU; on a processor
-of its time on one thread, as other work on the machine would make the clock useless. Weights are fixed random ones: times do
-not depend on them, and differences are compared where pictures have contrast, which is told.
+"plain" is the loop of the paper: for each frame its keypoints, their relative movement, and the generator with the source.
+All sides get the same frames and alternate frame by frame. Times are medians: wall time on a GPU, CPU time of one thread on a
+CPU, where other load would distort wall time. The weights are random with a fixed seed: times do not depend on them. The report
+includes the contrast of the images, without which small differences would mean nothing.
 """
 
-import argparse
 import math
 import statistics
+import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from cyclopts import Parameter
+from cyclopts.validators import Number
 from torch import Tensor, nn
 
-from benchmarks.report import Report, add_options, corpus, peak_mib
+from benchmarks.report import CorpusOptions, Report, benchmark, corpus, peak_mib
 from motionshards.pipeline.inputs.tree import DirectoryTree
 from motionshards.pipeline.sources.listing import Listing
 from motionshards.pipeline.sources.voxceleb2 import list_clips
@@ -40,16 +42,23 @@ _WARM = 2
 Side = Callable[[Tensor], Tensor]
 
 
-def main() -> None:
-    """Measure and report."""
-    parser = _parser()
-    options = parser.parse_args()
-    if options.frames <= _WARM:
-        parser.error(f"--frames is {options.frames}, must be above {_WARM}, which only warm up")
+@dataclass(frozen=True, kw_only=True)
+class AnimateOptions(CorpusOptions):
+    """Options of the benchmark."""
+
+    config: str = "vox-256"
+    """A name or a YAML file."""
+    frames: Annotated[int, Parameter(validator=Number(gt=_WARM))] = 12
+    """Frames to animate; the first two only warm up."""
+
+
+@benchmark("animate")
+def main(options: AnimateOptions) -> None:
+    """Compare animation by the folded networks with a plain loop over the frames."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     report = Report("benchmarks/animate.py: animation beside the plain loop over the frames", options)
-    with TemporaryDirectory(prefix="motionshards-bench-") as scratch:
-        frames = _frames(options, Path(scratch))
+    with options.work_dir() as work:
+        frames = _frames(options, work)
     if device == "cpu":
         torch.set_num_threads(1)
     architecture = settings.load(options.config, CONFIGS).architecture
@@ -160,8 +169,8 @@ def _fill(network: nn.Module, chance: torch.Generator) -> None:
         tensor.copy_(drawn)
 
 
-def _frames(options: argparse.Namespace, work: Path) -> list[Picture]:
-    """So many frames of one clip and two more: the first serves as source, the second is where movement begins."""
+def _frames(options: AnimateOptions, work: Path) -> list[Picture]:
+    """`options.frames` frames of one clip after two more: the source image, and the one that movement is relative to."""
     source, _ = corpus(options.input, work)
     clip = next(iter(list_clips(Listing(DirectoryTree(source)))))
     driving = Driving.at(source / uri_to_path(clip.spans[0].uri))
@@ -171,14 +180,5 @@ def _frames(options: argparse.Namespace, work: Path) -> list[Picture]:
     return [frame.copy() for number, frame in enumerate(driving.frames(size)) if number % every == 0][:wanted]
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.animate", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--input", type=Path, help="a VoxCeleb2-shaped directory (default: the test corpus, else rendered)")
-    parser.add_argument("--config", default="vox-256")
-    parser.add_argument("--frames", type=int, default=12)
-    add_options(parser)
-    return parser
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

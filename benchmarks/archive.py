@@ -1,26 +1,27 @@
-"""A build from archives in place, beside the same build from the extracted tree.
+"""A build from archives in place, compared with the same build from the extracted tree.
 
     python -m benchmarks.archive [--input DIR] [--copies 20] [--rounds 2] [--entries 1100000]
 
-The corpus is replicated as in `benchmarks.build`, and put into a zip in five parts, stored as VoxCeleb2's are. Both sides
-run in turn. What is written to disk is counted by the kernel for each run and all its children.
+The corpus is replicated as in `benchmarks.build` and stored uncompressed in a zip of five parts, like VoxCeleb2's. The sides
+alternate. Disk writes are the kernel's counts for a run and all its child processes.
 """
 
-import argparse
 import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cyclopts.types import PositiveInt
+
 from benchmarks.build import replicate
-from benchmarks.report import ROOT, Report, add_options, cores, corpus
+from benchmarks.report import ROOT, CorpusOptions, Report, benchmark, cores, corpus
 from benchmarks.watch import Watch
 from motionshards.pipeline.inputs.input import Input, open_input
 from motionshards.pipeline.inputs.unpack import content
@@ -33,12 +34,25 @@ _GOAL = 0.95
 _WATCH_S = 0.05
 
 
-def main() -> None:
-    """Measure both sides and report."""
-    options = _parser().parse_args()
+@dataclass(frozen=True, kw_only=True)
+class ArchiveOptions(CorpusOptions):
+    """Options of the benchmark."""
+
+    copies: PositiveInt = 20
+    """Copies of the input."""
+    rounds: PositiveInt = 2
+    """Builds of each side."""
+    workers: PositiveInt = field(default_factory=cores)
+    """Processes; by default one per core."""
+    entries: PositiveInt = 1_100_000
+    """Files in the zip that is only listed."""
+
+
+@benchmark("archive")
+def main(options: ArchiveOptions) -> None:
+    """Compare a build from archives in place with one from the extracted tree."""
     report = Report("benchmarks/archive.py: archives in place beside the extracted tree", options)
-    with tempfile.TemporaryDirectory(prefix="motionshards-bench-", dir=options.work) as scratch:
-        work = Path(scratch)
+    with options.work_dir() as work:
         source, name = corpus(options.input, work)
         tree = replicate(source, work / "extracted", options.copies)
         first = make_parts(tree, work)
@@ -56,7 +70,7 @@ def main() -> None:
 
 
 def make_parts(tree: Path, work: Path) -> Path:
-    """The tree as a stored zip in parts; gives the first."""
+    """Write the tree as an uncompressed zip in parts; returns the first."""
     whole = work / "whole.zip"
     with zipfile.ZipFile(whole, "w", zipfile.ZIP_STORED) as archive:
         for path in sorted(tree.rglob("*.mp4")):
@@ -70,7 +84,7 @@ def make_parts(tree: Path, work: Path) -> Path:
 
 
 def run_build(path: Path, out: Path, workers: int) -> dict[str, Any]:
-    """The front door on one input: its ledger, and CPU seconds and bytes written of all its processes."""
+    """Run `dataset.build` on one input; returns its ledger, and CPU seconds and bytes written of all its processes."""
     command = [sys.executable, "-m", "dataset.build", "--source", "voxceleb2", "--landmarks", "dlib", "--json", "--quiet"]
     command += ["--input", str(path), "--output", str(out), "--workers", str(workers)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
@@ -147,18 +161,6 @@ def _listing(report: Report, work: Path, entries: int) -> dict[str, Any]:
     return {"listing_files": entries, "listing_s": seconds, "listing_peak_mib": peak_mib}
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.archive", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--input", type=Path, help="a VoxCeleb2-shaped directory (default: the test corpus, else rendered)")
-    parser.add_argument("--copies", type=int, default=20, help="how often it is replicated")
-    parser.add_argument("--rounds", type=int, default=2, help="runs of each side, in turn")
-    parser.add_argument("--workers", type=int, default=cores())
-    parser.add_argument("--entries", type=int, default=1_100_000, help="files of the zip that is only listed")
-    parser.add_argument("--work", type=Path, help="where temporary files go")
-    add_options(parser)
-    return parser
-
-
 if __name__ == "__main__":
     os.chdir(ROOT)
-    main()
+    sys.exit(main())

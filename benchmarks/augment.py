@@ -1,31 +1,34 @@
 """Augmentation on the device: the random warp beside copying and beside its plain formulation, whole clips, landmark images.
 
-    python -m benchmarks.augment [--pictures 64] [--size 256] [--rounds 9]
+    python -m benchmarks.augment [--images 64] [--size 256] [--rounds 9]
 
-The warp is timed on a GPU where there is one and always on the processor. "plain" writes the published formula as it reads: the
-kernel of 25 control points at every pixel and a 2x2 product for every pixel of every picture. The published augmentation works
-frame by frame on the processor, with Pillow. All sides of a table take turns, and times are medians of the rounds: of the clock
-on a GPU; on a processor of its time on one thread, as other work on the machine would make the clock useless.
+The warp is timed on the CPU and, if there is one, on a GPU. "plain" is a literal transcription of the published formula: the
+kernel of 25 control points at every pixel, and a 2x2 product for every pixel of every image. The published augmentation works
+frame by frame on the CPU, with Pillow. The sides of a table alternate, and times are medians of the rounds: wall time on a GPU,
+CPU time of one thread on a CPU, where other load would distort wall time.
 """
 
-import argparse
 import random
 import statistics
+import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
+from cyclopts import Parameter
+from cyclopts.types import PositiveInt
+from cyclopts.validators import Number
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 from skimage.util import img_as_float32, img_as_ubyte
 from torch import Tensor
 
-from benchmarks.report import Report, add_options, corpus
+from benchmarks.report import CorpusOptions, Report, benchmark, corpus
 from motionshards.pipeline.inputs.tree import DirectoryTree
 from motionshards.pipeline.sources.listing import Listing
 from motionshards.pipeline.sources.voxceleb2 import list_clips
@@ -42,12 +45,24 @@ from motionshards.transforms.extract.timeline import timeline_from_packets
 _COPY_GOAL, _PLAIN_GOAL = 2.5, 20.0
 
 
-def main() -> None:
-    """Measure and report."""
-    options = _parser().parse_args()
+@dataclass(frozen=True, kw_only=True)
+class AugmentOptions(CorpusOptions):
+    """Options of the benchmark."""
+
+    images: Annotated[int, Parameter(validator=Number(gte=2, modulo=2))] = 64
+    """Images of a batch; an even number."""
+    size: PositiveInt = 256
+    """Side of an image in pixels."""
+    rounds: PositiveInt = 9
+    """Rounds of each side."""
+
+
+@benchmark("augment")
+def main(options: AugmentOptions) -> None:
+    """Compare augmentation with copying, with the plain formula, and with the published code."""
     report = Report("benchmarks/augment.py: the random warp, whole clips and landmark images", options)
-    with TemporaryDirectory(prefix="motionshards-bench-") as scratch:
-        rgb = _frames(options, Path(scratch))
+    with options.work_dir() as work:
+        rgb = _frames(options, work)
     torch.set_num_threads(1)
     report.note(
         f"torch {torch.__version__}; frames of {options.size} px. On the CPU: milliseconds of processor time on one thread."
@@ -227,29 +242,19 @@ def _faces(count: int, size: int) -> Tensor:
     return torch.from_numpy((0.5 + FACE_68_MM[:, :2] / 200) * size + noise).float()
 
 
-def _frames(options: argparse.Namespace, work: Path) -> NDArray[np.uint8]:
-    """uint8 [pictures,size,size,3], frames of a few clips over and over."""
+def _frames(options: AugmentOptions, work: Path) -> NDArray[np.uint8]:
+    """uint8 [images,size,size,3]: frames of a few clips, repeated."""
     source, _ = corpus(options.input, work)
     found: list[NDArray[np.uint8]] = []
     for clip in list_clips(Listing(DirectoryTree(source))):
         media = Media.at(source / uri_to_path(clip.spans[0].uri))
         line = timeline_from_packets(media, 60)
         found.append(decode(media, line, np.arange(0, len(line.raw_s), 20)[:4], options.size, "pad", 60).rgb)
-        if sum(map(len, found)) >= min(options.pictures, 32):
+        if sum(map(len, found)) >= min(options.images, 32):
             break
     rgb = np.concatenate(found)
-    return np.ascontiguousarray(np.tile(rgb, (-(-options.pictures // len(rgb)), 1, 1, 1))[: options.pictures])
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.augment", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--input", type=Path, help="a VoxCeleb2-shaped directory (default: the test corpus, else rendered)")
-    parser.add_argument("--pictures", type=int, default=64, help="an even number")
-    parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--rounds", type=int, default=9)
-    add_options(parser)
-    return parser
+    return np.ascontiguousarray(np.tile(rgb, (-(-options.images // len(rgb)), 1, 1, 1))[: options.images])
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,26 +1,26 @@
-"""The main job on the VoxCeleb2 corpus, beside the sum of its parts and beside a plain rewrite.
+"""A build of the VoxCeleb2 corpus, compared with the sum of its parts and with a plain rewrite.
 
     python -m benchmarks.build [--input DIR] [--copies 60] [--size 224] [--workers N]
 
 The corpus is replicated under other identity names (hard links), so that every copy is another clip with other sampled
-frames. What the sides do is told in `parts.py` and `plain.py`; memory is watched as `watch.py` tells.
+frames. `parts.py` and `plain.py` describe the sides, `watch.py` how memory is measured.
 """
 
-import argparse
 import json
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from cyclopts.types import PositiveInt
+
 from benchmarks.parts import STEPS, cpu_of_parts, sample
-from benchmarks.report import ROOT, Report, add_options, cores, corpus
+from benchmarks.report import ROOT, CorpusOptions, Report, benchmark, cores, corpus
 from benchmarks.watch import Watch
 from motionshards.pipeline.inputs.tree import DirectoryTree
 from motionshards.pipeline.sources.listing import Listing
@@ -31,6 +31,22 @@ from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
 _SHARE_GOAL, _TIMES_GOAL, _WORKER_GOAL_MIB = 0.85, 4.0, 1024.0
 _WATCH_TIMED_S, _WATCH_CLOSE_S = 0.5, 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildBenchOptions(CorpusOptions):
+    """Options of the benchmark."""
+
+    copies: PositiveInt = 60
+    """Copies of the input; enough to outweigh the start-up."""
+    size: PositiveInt = 224
+    """Side of the stored frames in pixels."""
+    workers: PositiveInt = field(default_factory=cores)
+    """Processes; by default one per core."""
+    sample: PositiveInt = 38
+    """Limit of the different clips for the parts and the plain rewrite."""
+    large_clips: PositiveInt = 8
+    """1080p videos to render and build."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +63,16 @@ class Job:
         return int(self.ledger["planned"])
 
 
-def main() -> None:
-    """Measure all sides and report. The other sides are measured before and after the job, since a machine drifts."""
-    options = _parser().parse_args()
+@benchmark("build")
+def main(options: BuildBenchOptions) -> None:
+    """Compare a build with the sum of its parts and with a plain rewrite, which are measured before and after it."""
     report = Report("benchmarks/build.py: the job beside its parts and a plain rewrite", options)
-    with tempfile.TemporaryDirectory(prefix="motionshards-bench-", dir=options.work) as scratch:
-        work = Path(scratch)
+    with options.work_dir() as work:
         source, name = corpus(options.input, work)
         root = replicate(source, work / "input", options.copies)
         before = _other_sides(source, work, options)
-        one = run_job(root, work / "one", options, _WATCH_TIMED_S, "--limit", "1")
-        job = run_job(root, work / "all", options, _WATCH_TIMED_S)
+        one = run_job(root, work / "one", options.size, options.workers, _WATCH_TIMED_S, "--limit", "1")
+        job = run_job(root, work / "all", options.size, options.workers, _WATCH_TIMED_S)
         after = _other_sides(source, work, options)
         sides = {side: {key: (before[side][key] + after[side][key]) / 2 for key in before[side]} for side in before}
         drift = sum(after["alone"].values()) / sum(before["alone"].values()) - 1
@@ -71,8 +86,8 @@ def main() -> None:
     report.finish(figures | {"drift": drift})
 
 
-def _other_sides(source: Path, work: Path, options: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """The parts, alone and on every core, and the plain rewrite with and without upsampling; each a clip."""
+def _other_sides(source: Path, work: Path, options: BuildBenchOptions) -> dict[str, dict[str, float]]:
+    """The parts, alone and on every core, and the plain rewrite with and without upsampling; per clip."""
     config = BuildConfig(source="voxceleb2", size=options.size, landmarks="dlib")
     return {
         "alone": cpu_of_parts(source, config, options.sample, 1),
@@ -159,11 +174,12 @@ def _beside_plain(report: Report, job: Job, plain: dict[int, dict[str, float]]) 
     }
 
 
-def _memory(report: Report, source: Path, job: Job, work: Path, options: argparse.Namespace) -> dict[str, Any]:
+def _memory(report: Report, source: Path, job: Job, work: Path, options: BuildBenchOptions) -> dict[str, Any]:
     """(c) Peak memory of each kind of process, on the input as it is and on 1080p."""
-    close = run_job(source, work / "close", options, _WATCH_CLOSE_S)  # ffmpeg processes are too short for the timed job's watch
-    # The pictures were stretched to 16:9; squashing them back gives faces that are found, so that every step runs.
-    large = run_job(make_1080p(source, work / "1080p", options), work / "large", options, _WATCH_CLOSE_S, "--fit", "squash")
+    how = options.size, options.workers, _WATCH_CLOSE_S  # the timed job's interval misses ffmpeg processes
+    close = run_job(source, work / "close", *how)
+    # The frames were stretched to 16:9; squashing them back makes faces detectable, so that every step runs.
+    large = run_job(make_1080p(source, work / "1080p", options.large_clips), work / "large", *how, "--fit", "squash")
     as_it_is = {role: max(job.watch.peaks_mib[role], peak) for role, peak in close.watch.peaks_mib.items() if peak}
     report.table(
         "(c) Peak resident memory of one process, MiB",
@@ -182,11 +198,11 @@ def _memory(report: Report, source: Path, job: Job, work: Path, options: argpars
     }
 
 
-def run_job(root: Path, out: Path, options: argparse.Namespace, interval_s: float, *more: str) -> Job:
-    """Run the front door as a user would, from a fresh process, and watch it."""
+def run_job(root: Path, out: Path, size_px: int, workers: int, interval_s: float, *more: str) -> Job:
+    """Run `dataset.build` in a fresh process as a user would, and watch it."""
     command = [
         *(sys.executable, "-m", "dataset.build", "--source", "voxceleb2", "--landmarks", "dlib", "--json", "--quiet"),
-        *("--input", str(root), "--output", str(out), "--size", str(options.size), "--workers", str(options.workers), *more),
+        *("--input", str(root), "--output", str(out), "--size", str(size_px), "--workers", str(workers), *more),
     ]
     start = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
@@ -199,7 +215,7 @@ def run_job(root: Path, out: Path, options: argparse.Namespace, interval_s: floa
 
 
 def _run_plain(source: Path, output: Path, upsample: int, config: BuildConfig, clips: int) -> dict[str, float]:
-    """The plain rewrite in a fresh process: seconds, CPU seconds and bytes, each a clip."""
+    """The plain rewrite in a fresh process: seconds, CPU seconds and bytes, per clip."""
     videos = [str(source / uri_to_path(spec.spans[0].uri)) for spec in sample(source, config, clips)]
     order = {"videos": videos, "frames": config.frames, "size": config.size, "upsample": upsample, "output": str(output)}
     command = [sys.executable, "-m", "benchmarks.plain"]
@@ -210,7 +226,7 @@ def _run_plain(source: Path, output: Path, upsample: int, config: BuildConfig, c
 
 
 def replicate(source: Path, target: Path, copies: int) -> Path:
-    """`copies` times the clips of `source` as a VoxCeleb2 tree with other identities; hard links where the disk allows."""
+    """Copy the clips of `source` into a VoxCeleb2 tree, `copies` times with other identities; by hard links where possible."""
     for spec in list_clips(Listing(DirectoryTree(source))):
         path = source / uri_to_path(spec.spans[0].uri)
         half = "test" if spec.split == "test" else "dev"
@@ -228,9 +244,9 @@ def _link(path: Path, place: Path) -> None:
         shutil.copyfile(path, place)
 
 
-def make_1080p(source: Path, target: Path, options: argparse.Namespace) -> Path:
-    """Some clips of `source`, their first seconds scaled to 1920x1080, as a VoxCeleb2 tree."""
-    for number, spec in enumerate(islice(list_clips(Listing(DirectoryTree(source))), options.large_clips)):
+def make_1080p(source: Path, target: Path, clips: int) -> Path:
+    """Scale the first seconds of some clips of `source` to 1920x1080, as a VoxCeleb2 tree."""
+    for number, spec in enumerate(islice(list_clips(Listing(DirectoryTree(source))), clips)):
         place = target / "dev" / "mp4" / f"id{number:05d}" / spec.video / "00001.mp4"
         place.parent.mkdir(parents=True)
         command = [ffmpeg_path(), "-v", "error", "-nostdin", "-i", str(source / uri_to_path(spec.spans[0].uri)), "-t", "4", "-an"]
@@ -239,18 +255,5 @@ def make_1080p(source: Path, target: Path, options: argparse.Namespace) -> Path:
     return target
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.build", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--input", type=Path, help="a VoxCeleb2-shaped directory (default: the test corpus, else rendered)")
-    parser.add_argument("--copies", type=int, default=60, help="how often it is replicated; enough to outweigh the start-up")
-    parser.add_argument("--size", type=int, default=224, help="of the stored frames")
-    parser.add_argument("--workers", type=int, default=cores())
-    parser.add_argument("--sample", type=int, default=38, help="at most so many different clips for parts and plain rewrite")
-    parser.add_argument("--large-clips", type=int, default=8, help="1080p videos to make and build")
-    parser.add_argument("--work", type=Path, help="where temporary files go; on the corpus' disk they are hard links")
-    add_options(parser)
-    return parser
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

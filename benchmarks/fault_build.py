@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.fault_check import differences, leftovers
 from benchmarks.report import ROOT
+from motionshards.dataset.add import RESUME
 from motionshards.pipeline.sources import SOURCES
 from motionshards.schemas.layout import INDEX
 from motionshards.schemas.manifest import Manifest
@@ -87,19 +88,9 @@ class Build:
         start: Callable[..., subprocess.Popen[str]] = subprocess.Popen,
     ) -> "Build":
         """Give the command: with further variables, after `before` in the new process, and by `start` instead of here."""
-        build = [
-            "-m",
-            "dataset.build",
-            "--source",
-            "voxceleb2",
-            "--json",
-            "--quiet",
-            "--input",
-            self._videos,
-            "--output",
-            self.out,
-        ]
-        command = [str(word) for word in (sys.executable, *build, *OPTIONS, *self._site.options())]
+        build = ["-m", "dataset.build", "--source", "voxceleb2", "--json", "--quiet"]
+        build += ["--input", str(self._videos), "--output", str(self.out)]
+        command = [sys.executable, *build, *OPTIONS, *self._site.options()]
         self.runs += 1
         with self._log.open("w") as log:
             variables = {**os.environ, "TMPDIR": str(self.place), "PYTHONFAULTHANDLER": "1", **(environment or {})}
@@ -138,11 +129,11 @@ class Build:
         return next((line.strip() for line in lines if f"{ROOT}/pipeline/" in line), "an unknown place").replace(f"{ROOT}/", "")
 
     def last_words(self) -> str:
-        """The last line that the driver said, without the places of this machine."""
+        """The last line that the driver printed, without the paths of this machine."""
         lines = self._log.read_text(errors="replace").strip().splitlines() or [""]
         said = lines[-1].replace(str(self.out), "OUT").replace(str(self.place), "TMP").removeprefix("error: ")
         said = _BY_CHANCE.sub("…", said)
-        return said.removesuffix(". What is committed stays; the same command goes on from there")[:_LONGEST_WORD]
+        return said.removesuffix(f". {RESUME}")[:_LONGEST_WORD]
 
 
 class Bench:

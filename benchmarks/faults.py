@@ -1,14 +1,14 @@
-"""Disturb builds by faults, and see that what they write is what an undisturbed build writes.
+"""Inject faults into builds, and check that they write what an undisturbed build writes.
 
     python -m benchmarks.faults [--kills 100] [--quick] [--only WORD] [--results FILE]
 
-Every disturbed build is given to the same command again until it is done. Then the sha256 of every shard and marker is held
-against the undisturbed build's, `dataset.verify` reads all of it, and each planned clip must be kept or rejected, once. The
-faults are real: signals, limits and mounts of the kernel, cables pulled between network namespaces. Of the clock, which is
-not ours to turn, only the C library's view is shifted.
+After a fault, the same command is repeated until the build is complete. Then the sha256 of every shard and marker is compared
+with the undisturbed build's, `dataset.verify` reads everything, and each planned clip must be kept or rejected, once. The
+faults are real: signals, limits and mounts of the kernel, links between network namespaces set down. Only jumps of the clock are
+simulated, in the C library.
 """
 
-import argparse
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,18 +18,34 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cyclopts.types import PositiveInt
+
 from benchmarks.fault_build import OPTIONS, Bench, Here, Row, Unable
 from benchmarks.fault_clock import jump
 from benchmarks.fault_cluster import DRIVER, HOSTS, SCHEDULER, WORKERS, Cluster, cut_off, kill_scheduler
 from benchmarks.fault_disks import fill_disk, limit_files, seal_disk
 from benchmarks.fault_processes import kill_drivers, kill_workers, poison, starve_workers
-from benchmarks.report import Report, add_options
+from benchmarks.report import Report, ReportOptions, benchmark
 from motionshards.dataset.commandline import stop_on_signals
 from tests.support.hosts import Network, why_none
 
 _DAY_S = 86_400
 _COPIES, _QUICK_COPIES = 2, 1
 _COLUMNS = ("fault", "how it was made", "times", "what the build did by itself", "re-runs", "equal")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaultsOptions(ReportOptions):
+    """Options of the benchmark."""
+
+    kills: PositiveInt = 100
+    """Workers to kill, half of them on Dask; a tenth as many run out of memory, and as many drivers are killed."""
+    quick: bool = False
+    """Inject only a few quick faults of each kind, into builds of half as many clips."""
+    only: str = ""
+    """Only faults with this text in their name."""
+    seed: int = 0
+    """Random seed of moments and victims."""
 
 
 class Sites:
@@ -99,9 +115,9 @@ def faults(kills: int) -> list[Fault]:
     ]
 
 
-def main() -> None:
-    """Disturb, print the table, and as the last line one JSON object."""
-    options = _parser().parse_args()
+@benchmark("faults")
+def main(options: FaultsOptions) -> None:
+    """Inject faults into builds, and check that they write what an undisturbed build writes."""
     stop_on_signals()
     report = Report("benchmarks/faults.py: disturbed builds beside an undisturbed one", options)
     start = time.monotonic()
@@ -138,7 +154,7 @@ def _cells(fault: Fault, row: Row) -> tuple[Any, ...]:
 
 
 def _figures(found: list[tuple[Fault, Row]], asked: int, seconds: float) -> dict[str, Any]:
-    """What the last line tells. A fault that struck nobody is not counted as equal."""
+    """The figures of the last line. A fault that never struck does not count as equal."""
     rows = [row for _, row in found]
     return {
         "faults": len(rows),
@@ -167,20 +183,5 @@ def _jump(seconds: int, dask: bool, sites: Sites, bench: Bench, row: Row, times:
     jump(bench, row, times, seconds, dask=dask)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument(
-        "--kills",
-        type=int,
-        default=100,
-        help="workers to kill, half of them on Dask; a tenth of it runs short of memory, and as many drivers are killed",
-    )
-    parser.add_argument("--quick", action="store_true", help="a few of each kind that are quickly done, on half of the clips")
-    parser.add_argument("--only", default="", metavar="WORD", help="only faults with this in their name")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments and victims")
-    add_options(parser)
-    return parser
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,29 +1,30 @@
-"""Landmarks by FAN on batches, in fp32 and bf16, compiled or not, beside face-alignment's own batch call on the same frames.
+"""Landmarks by FAN on batches, in fp32 and bf16, compiled or not, compared with the batch call of face-alignment.
 
     python -m benchmarks.landmarks [--frames 32] [--size 256] [--weights DIR]
 
-All sides detect with S3FD and then find the landmarks of one face a frame, with the same weights: the published ones where
-they lie in DIR or in torch hub's cache, else fixed random ones. Those see faces where there are none, so detection and
-landmarks are timed apart, the latter at a box that is given, and added.
+All sides run S3FD and then find the landmarks of one face per frame, with the same weights: the published ones from DIR or torch
+hub's cache, else random ones with a fixed seed. Random weights detect faces where there are none, so detection is timed
+separately from landmarks, which get a fixed box; the table adds the two.
 """
 
-import argparse
 import os
 import shutil
 import subprocess
-import tempfile
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from cyclopts.types import PositiveInt
 from numpy.typing import NDArray
 
-from benchmarks.report import Report, add_options, corpus
+from benchmarks.report import CorpusOptions, Report, benchmark, corpus
 from motionshards.pipeline.inputs.tree import DirectoryTree
 from motionshards.pipeline.sources.listing import Listing
 from motionshards.pipeline.sources.voxceleb2 import list_clips
@@ -40,15 +41,27 @@ _ROUNDS = 3
 _SAMPLE_S = 0.05
 
 
-def main() -> None:
-    """Measure both sides and report."""
-    options = _parser().parse_args()
+@dataclass(frozen=True, kw_only=True)
+class LandmarksOptions(CorpusOptions):
+    """Options of the benchmark."""
+
+    frames: PositiveInt = 512 if torch.cuda.is_available() else 16
+    """Frames of a batch."""
+    size: PositiveInt = 256
+    """Side of a frame in pixels."""
+    weights: Path | None = None
+    """Directory with the published weight files; by default torch hub's cache."""
+
+
+@benchmark("landmarks")
+def main(options: LandmarksOptions) -> None:
+    """Compare landmarks by FAN on batches with the batch call of face-alignment."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     name = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     report = Report("benchmarks/landmarks.py: FAN on batches beside face-alignment's own batch call", options)
-    with tempfile.TemporaryDirectory(prefix="motionshards-bench-") as scratch:
-        home, kind = _weights(options.weights, Path(scratch))
-        rgb = _frames(options, Path(scratch))
+    with options.work_dir() as work:
+        home, kind = _weights(options.weights, work)
+        rgb = _frames(options, work)
         boxes = np.tile(np.array([[0.22, 0.2, 0.78, 0.85]], np.float32) * options.size, (len(rgb), 1))
         report.note(f"{name}, torch {torch.__version__}; {len(rgb)} frames of {options.size} px, one face each; {kind}.")
         sides = {"face-alignment, fp32, compiled": _theirs(home, device, rgb, boxes)}
@@ -58,7 +71,7 @@ def main() -> None:
     report.finish(_compare(report, sides, device, options))
 
 
-def _compare(report: Report, sides: dict[str, dict[str, Any]], device: str, options: argparse.Namespace) -> dict[str, Any]:
+def _compare(report: Report, sides: dict[str, dict[str, Any]], device: str, options: LandmarksOptions) -> dict[str, Any]:
     theirs, exact = next(iter(sides.values())), sides["ours, fp32"]
     inside = (theirs["points"] > 0).all(axis=2)
     rows, figures = [], dict[str, Any]()
@@ -158,7 +171,7 @@ def _weights(directory: Path | None, work: Path) -> tuple[Path, str]:
     return work / "home", "random weights (none of the published are here)"
 
 
-def _frames(options: argparse.Namespace, work: Path) -> NDArray[np.uint8]:
+def _frames(options: LandmarksOptions, work: Path) -> NDArray[np.uint8]:
     """Frames of the corpus, uint8 [T,H,W,3]."""
     source, _ = corpus(options.input, work)
     found: list[NDArray[np.uint8]] = []
@@ -172,15 +185,5 @@ def _frames(options: argparse.Namespace, work: Path) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.tile(rgb, (-(-options.frames // len(rgb)), 1, 1, 1))[: options.frames])
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.landmarks", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--input", type=Path, help="a VoxCeleb2-shaped directory (default: the test corpus, else rendered)")
-    parser.add_argument("--frames", type=int, default=512 if torch.cuda.is_available() else 16)
-    parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--weights", type=Path, help="directory with the published weight files")
-    add_options(parser)
-    return parser
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

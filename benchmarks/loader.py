@@ -1,32 +1,58 @@
-"""The loader beside the limit of JPEG decoding, beside the libraries others stream with, and beside the published training code.
+"""The loader, compared with the limit of JPEG decoding, with other streaming libraries, and with the published training code.
 
     python -m benchmarks.loader [--clips 300] [--rounds 5] [--peers-python PYTHON] [--data DIR]
 
-All sides read the same frames on the same cores, each in a process of its own, round after round. Peers are in
-requirements-peers.txt, for an environment of their own; PYTHON is its interpreter. A peer that is not there is left out.
+All sides read the same frames on the same cores, each in its own process, round after round. requirements-peers.txt lists the
+peers, for a separate environment; PYTHON is its interpreter. Peers that are not installed are skipped.
 Quick look: --clips 40 --rounds 1 --seconds 1 --only ours.
 """
 
-import argparse
 import json
 import os
 import statistics
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from cyclopts.types import PositiveFloat, PositiveInt
 
 from benchmarks.build import replicate
 from benchmarks.loader_forms import SLOW_CLIPS
 from benchmarks.loader_run import Order
-from benchmarks.report import ROOT, Report, add_options, cores, corpus
+from benchmarks.report import ROOT, CorpusOptions, Report, benchmark, cores, corpus
 from motionshards.dataset.index import Dataset
 
 _STEP_MS = 15.0
 _SLOW_BATCH = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoaderOptions(CorpusOptions):
+    """Options of the benchmark."""
+
+    data: Path | None = None
+    """A finished dataset to read instead of one built from `--input`."""
+    clips: PositiveInt = 300
+    """Clips to build."""
+    size: PositiveInt = 256
+    """Side of the stored frames in pixels."""
+    batch: PositiveInt = 20
+    """Clips of a batch."""
+    batches: PositiveInt = 1000
+    """Limit of batches per side and round."""
+    seconds: PositiveFloat = 4.0
+    """Limit of seconds per side and round."""
+    rounds: PositiveInt = 5
+    """Rounds of each side."""
+    cores: PositiveInt = field(default_factory=cores)
+    """Cores to use, and workers; by default all cores."""
+    only: str = ""
+    """Only sides with this text in their name."""
+    peers_python: str = sys.executable
+    """Interpreter of the environment with the peers; by default this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +125,11 @@ GOALS = (
 Figures = dict[str, float]
 
 
-def main() -> None:
-    """Make the data, measure the sides in turns, report."""
-    options = _parser().parse_args()
+@benchmark("loader")
+def main(options: LoaderOptions) -> None:
+    """Compare the loader with the limit of JPEG decoding, other streaming libraries, and the published training code."""
     report = Report("benchmarks/loader.py: the loader beside the limit, others' loaders and the published code", options)
-    with tempfile.TemporaryDirectory(prefix="motionshards-bench-", dir=options.work) as scratch:
-        work = Path(scratch)
+    with options.work_dir() as work:
         data, name = (options.data.resolve(), options.data.name) if options.data else make_data(options, work)
         report.note(_input(name, data, options))
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
@@ -118,8 +143,8 @@ def main() -> None:
     report.finish(_report(report, {side: _median(each) for side, each in found.items()}, missing))
 
 
-def make_data(options: argparse.Namespace, work: Path) -> tuple[Path, str]:
-    """The corpus under as many other names as give the clips that are wanted, built by `dataset.build`; and its name."""
+def make_data(options: LoaderOptions, work: Path) -> tuple[Path, str]:
+    """Build `options.clips` clips from copies of the corpus; returns the dataset, and the name of the corpus."""
     source, name = corpus(options.input, work)
     clips = sum(1 for path in source.rglob("*.mp4") if path.stat().st_size)
     root, out = replicate(source, work / "input", -(-options.clips // clips)), work / "data"
@@ -131,8 +156,8 @@ def make_data(options: argparse.Namespace, work: Path) -> tuple[Path, str]:
     return out, name
 
 
-def make_forms(sides: Iterable[Side], data: Path, work: Path, options: argparse.Namespace) -> dict[str, str]:
-    """The data of the sides that need a form of their own; gives the names of those that cannot run, and why."""
+def make_forms(sides: Iterable[Side], data: Path, work: Path, options: LoaderOptions) -> dict[str, str]:
+    """Write the data of the sides that need their own format; returns the names of those that cannot run, and why."""
     missing: dict[str, str] = {}
     for side in sides:
         form = work / side.form
@@ -146,7 +171,7 @@ def make_forms(sides: Iterable[Side], data: Path, work: Path, options: argparse.
 
 
 def _measure(
-    side: Side, data: Path, work: Path, options: argparse.Namespace, found: dict[Side, list[Figures]], missing: dict[str, str]
+    side: Side, data: Path, work: Path, options: LoaderOptions, found: dict[Side, list[Figures]], missing: dict[str, str]
 ) -> None:
     order = Order(
         side=f"benchmarks.{side.run}",
@@ -166,8 +191,8 @@ def _measure(
         found.setdefault(side, []).append(figures)
 
 
-def _run(order: Order, options: argparse.Namespace) -> Any:
-    """The answer of the side's process. Our sides run where this does, the others where their packages are."""
+def _run(order: Order, options: LoaderOptions) -> Any:
+    """The answer of the side's process. Our sides run in this environment, the others in that of their packages."""
     python = sys.executable if "loader_ours" in order.side else options.peers_python
     command = [python, "-m", "benchmarks.loader_run"]
     plain = os.environ | {"OPENBLAS_NUM_THREADS": "1"}  # numpy's threads would fight with the workers
@@ -222,7 +247,7 @@ def _table(report: Report, heading: str, sides: dict[Side, Figures], ours: Figur
         report.table(heading, [*columns, *(["ours is times as fast", "by CPU time"] if ours else [])], rows)
 
 
-def _input(name: str, data: Path, options: argparse.Namespace) -> str:
+def _input(name: str, data: Path, options: LoaderOptions) -> str:
     table = Dataset.open(data).index(["n_frames", "width_px", "members"])
     sizes = [
         member["size"] for members in table["members"].to_pylist() for member in members if member["suffix"].endswith(".jpg")
@@ -236,23 +261,5 @@ def _input(name: str, data: Path, options: argparse.Namespace) -> str:
     )
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.loader", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--input", type=Path, help="a VoxCeleb2-shaped directory (default: the test corpus, else rendered)")
-    parser.add_argument("--data", type=Path, help="a data set that was built, instead")
-    parser.add_argument("--clips", type=int, default=300)
-    parser.add_argument("--size", type=int, default=256, help="of the stored frames")
-    parser.add_argument("--batch", type=int, default=20)
-    parser.add_argument("--batches", type=int, default=1000, help="at most so many a side and round")
-    parser.add_argument("--seconds", type=float, default=4.0, help="at most so long a side and round")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--cores", type=int, default=cores())
-    parser.add_argument("--only", default="", metavar="WORD", help="only sides with this in their names")
-    parser.add_argument("--peers-python", default=sys.executable, help="interpreter of the environment that has the peers")
-    parser.add_argument("--work", type=Path, help="where temporary files go")
-    add_options(parser)
-    return parser
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -2,12 +2,11 @@
 
     python -m benchmarks.plan [--clips 1100000] [--tree 100000]
 
-Each measurement runs in a fresh process. A synthetic listing has the shape of VoxCeleb2: 6,112 identities, 118 of them test,
-and about seven clips a video. With --tree a real tree of tiny files is made, listed and planned, and its time is carried
-over to --clips in proportion: an extrapolation, which the table calls so.
+Each measurement runs in a fresh process. A synthetic listing has the shape of VoxCeleb2: 6,112 identities, 118 of them in the
+test split, and about seven clips per video. With `--tree`, a tree of tiny files is created, listed and planned as well, and its
+time is extrapolated linearly to `--clips`; the table labels it as an extrapolation.
 """
 
-import argparse
 import cProfile
 import json
 import os
@@ -17,13 +16,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from cyclopts import Parameter
+from cyclopts.types import PositiveInt
 
-from benchmarks.report import ROOT, Report, add_options, peak_mib
+from benchmarks.report import ROOT, Report, WorkOptions, benchmark, peak_mib
 from motionshards.pipeline.inputs.tree import DirectoryTree
 from motionshards.pipeline.planning.hygiene import hygiene
 from motionshards.pipeline.planning.plan import Wanted, listing_table, plan_new, read_unit, units
@@ -38,8 +40,22 @@ _IDENTITIES, _TEST_IDENTITIES, _CLIPS_A_VIDEO = 6112, 118, 7.3
 _TINY = b"\0" * 16
 
 
+@dataclass(frozen=True, kw_only=True)
+class PlanOptions(WorkOptions):
+    """Options of the benchmark."""
+
+    clips: PositiveInt = 1_100_000
+    """Clips of the synthetic listing."""
+    tree: PositiveInt | None = None
+    """Also create, list and plan this many tiny files, such as 100000; `--work` should be on a real disk then."""
+    profile: bool = False
+    """Only print a profile of planning the listing."""
+    measure: Annotated[str | None, Parameter(show=False)] = None
+    """One measurement as JSON: what the benchmark runs in fresh processes."""
+
+
 def synthetic_clips(count: int) -> Iterator[ClipSpec]:
-    """`count` clips as `voxceleb2.list_clips` yields them, made up on the way."""
+    """`count` clips as `voxceleb2.list_clips` yields them, generated lazily."""
     sizes = np.random.default_rng(0).lognormal(12.3, 0.6, count).astype(np.int64).tolist()
     for size, (half, identity, video, name) in zip(sizes, _names(count), strict=True):
         yield ClipSpec(
@@ -78,14 +94,14 @@ def make_tree(root: Path, count: int) -> None:
 
 
 def plan_listing(out: Path, clips: Iterator[ClipSpec], config: BuildConfig) -> int:
-    """Plan as the front door does, with the report of what is doubtful."""
+    """Plan as `dataset.build` does, with the hygiene report."""
     listed = listing_table(clips, config)
     hygiene(listed, [])
     return plan_new(out, listed, config, Wanted())
 
 
 def measure(order: dict[str, Any]) -> dict[str, float]:
-    """Plan what `order` tells, and once more with nothing new; seconds of each step and peak memory of this process."""
+    """Plan as `order` says, then again with nothing new; seconds of each step and peak memory of this process."""
     out, config = Path(order["out"]), BuildConfig(source="voxceleb2")
     root, clips = order["tree"], order["clips"]
     listing = partial(voxceleb2.list_clips, Listing(DirectoryTree(Path(root)))) if root else partial(synthetic_clips, clips)
@@ -127,9 +143,9 @@ def measure_fresh(out: Path, clips: int, tree: Path | None = None) -> dict[str, 
     return found
 
 
-def main() -> None:
-    """Measure and report."""
-    options = _parser().parse_args()
+@benchmark("plan")
+def main(options: PlanOptions) -> None:
+    """Measure wall time and peak memory of planning a corpus of the size of VoxCeleb2."""
     if options.measure:
         print(json.dumps(measure(json.loads(options.measure))))
         return
@@ -137,10 +153,10 @@ def main() -> None:
         profile(options.clips)
         return
     report = Report("benchmarks/plan.py: planning a corpus of VoxCeleb2's size", options)
-    with tempfile.TemporaryDirectory(prefix="motionshards-bench-", dir=options.work) as scratch:
-        figures = _report_listing(report, Path(scratch), options.clips)
+    with options.work_dir() as work:
+        figures = _report_listing(report, work, options.clips)
         if options.tree:
-            figures |= _report_tree(report, Path(scratch), options.tree, options.clips)
+            figures |= _report_tree(report, work, options.tree, options.clips)
     report.finish(figures)
 
 
@@ -201,16 +217,5 @@ def profile(clips: int) -> None:
     pstats.Stats(profiler).sort_stats("tottime").print_stats(25)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.plan", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--clips", type=int, default=1_100_000)
-    parser.add_argument("--tree", type=int, nargs="?", const=100_000, default=0, metavar="N", help="make N real files too")
-    parser.add_argument("--work", type=Path, help="where temporary files go; a real disk for --tree")
-    parser.add_argument("--profile", action="store_true", help="print a profile of plan_new on the listing, nothing else")
-    parser.add_argument("--measure", help=argparse.SUPPRESS)
-    add_options(parser)
-    return parser
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,15 +1,20 @@
-"""What the benchmarks share: where the input is, what the machine is, tables, and the JSON of the last line."""
+"""What the benchmarks share: command line, input, facts about the machine, tables, and the JSON of the last line."""
 
-import argparse
 import datetime
 import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from cyclopts import Parameter
+
+from motionshards.dataset.commandline import OUTPUT, Command, Options, command
 from motionshards.pipeline.sources import SOURCES
 from motionshards.transforms.extract.ffmpeg import ffmpeg_version
 
@@ -20,10 +25,42 @@ _PACKAGES = ("apache-beam", "dlib-bin", "numpy", "opencv-python", "pyarrow", "si
 Rows = Sequence[Sequence[Any]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions:
+    """Options of every benchmark."""
+
+    results: Annotated[Path | None, Parameter(group=OUTPUT)] = None
+    """Also write the tables to this Markdown file."""
+    date: Annotated[datetime.date, Parameter(group=OUTPUT)] = field(default_factory=datetime.date.today)
+    """Date of the report."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkOptions(ReportOptions):
+    """Options of a benchmark that writes large temporary files."""
+
+    work: Path | None = None
+    """Directory for temporary files; by default that of the system."""
+
+    @contextmanager
+    def work_dir(self) -> Iterator[Path]:
+        """A temporary directory, removed at the end of the block."""
+        with tempfile.TemporaryDirectory(prefix="motionshards-bench-", dir=self.work) as work:
+            yield Path(work)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusOptions(WorkOptions):
+    """Options of a benchmark that reads videos."""
+
+    input: Path | None = None
+    """Directory of videos in the layout of VoxCeleb2; by default the test corpus, else rendered videos."""
+
+
 class Report:
     """Tables and notes, printed as they come and kept for a Markdown file. The tables are Markdown that reads as text."""
 
-    def __init__(self, title: str, options: argparse.Namespace) -> None:
+    def __init__(self, title: str, options: ReportOptions) -> None:
         self._results: Path | None = options.results
         self._lines: list[str] = []
         self._add(f"# {title}\n\n{options.date}, {machine()}.\n{versions()}.\n")
@@ -49,10 +86,9 @@ class Report:
         print(text, flush=True)
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of every benchmark."""
-    parser.add_argument("--results", type=Path, help="also write the tables as Markdown to this file")
-    parser.add_argument("--date", default=datetime.date.today().isoformat(), help="the date that stands over them")
+def benchmark(name: str) -> Callable[[Callable[[Options], int | None]], Command[Options]]:
+    """Make the function of a dataclass of options in `benchmarks/NAME.py` a command."""
+    return command(name, program=f"python -m benchmarks.{name}")
 
 
 def markdown_table(columns: Sequence[str], rows: Rows) -> str:

@@ -1,34 +1,35 @@
-"""How the job scales: more clips on this machine, and the units of a corpus of VoxCeleb2's size.
+"""How a build scales: more clips on this machine, and the units of a corpus of VoxCeleb2's size.
 
     python -m benchmarks.scale [--runner local dask] [--factors 1 4 16] [--clips 1100000] [--units 5000]
 
-(a) The whole job on more and more links to the same short videos, without landmarks, so that what is not a clip's own work
-weighs as much as it can. (b) A synthetic corpus is planned and all its units are given markers, so that building one ends at
-once: what is left is the graph, its scheduling and the driver. (c) The data set of these markers is finalized. (d) Rates from
-which docs/costs.md reckons: the job on videos of VoxCeleb2's mean length and size, with K = 8 and 16, with and without dlib.
+(a) Whole builds of more and more links to the same short videos, without landmarks, to maximize the share of overhead.
+(b) A synthetic corpus is planned and all its units are given markers, so that building a unit ends at once: what remains is the
+graph, its scheduling and the driver. (c) The dataset of these markers is finalized. (d) Rates on which the estimates of
+docs/costs.md are based: builds of videos of VoxCeleb2's mean length and size, with K = 8 and 16, with and without dlib.
 """
 
-import argparse
 import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from cyclopts import Parameter
+from cyclopts.types import PositiveInt
+from cyclopts.validators import Number
 
 from benchmarks import watch
 from benchmarks.build import Job, replicate, run_job
 from benchmarks.plan import plan_listing, synthetic_clips
-from benchmarks.report import ROOT, Report, add_options, cores, corpus, peak_mib
+from benchmarks.report import ROOT, CorpusOptions, Report, benchmark, cores, corpus, peak_mib
 from motionshards.pipeline.finalize import finalize
 from motionshards.pipeline.inputs.tree import DirectoryTree
 from motionshards.pipeline.planning.plan import plan_files, units
@@ -57,16 +58,35 @@ _ALONE = ("seconds", "cpu_s", "peak_mib", "mb")
 _SCHEDULED = ("graph_s", "seconds", "cpu_s", "before_mib", "peak_mib", "worker_mib")
 
 
-def main() -> None:
-    """Measure and report."""
-    options = _parser().parse_args()
+@dataclass(frozen=True, kw_only=True)
+class ScaleOptions(CorpusOptions):
+    """Options of the benchmark."""
+
+    runner: Annotated[tuple[Literal["local", "dask"], ...], Parameter(consume_multiple=1)] = ("local", "dask")
+    """Runners to measure."""
+    factors: Annotated[tuple[int, ...], Parameter(consume_multiple=1, validator=Number(gte=1))] = (1, 4, 16)
+    """Multiples of the input to build, ascending."""
+    copies: PositiveInt = 8
+    """Copies of the videos at factor 1."""
+    clips: PositiveInt = 1_100_000
+    """Clips of the synthetic corpus."""
+    units: PositiveInt = 5_000
+    """Its approximate number of units."""
+    workers: PositiveInt = field(default_factory=cores)
+    """Processes; by default one per core."""
+    measure: Annotated[str | None, Parameter(show=False)] = None
+    """One measurement as JSON: what the benchmark runs in fresh processes."""
+
+
+@benchmark("scale")
+def main(options: ScaleOptions) -> None:
+    """Measure how a build scales with clips, and with the units of a corpus of the size of VoxCeleb2."""
     if options.measure:
         order = json.loads(options.measure)
         print(json.dumps(_MEASURES[order["what"]](order)))
         return
     report = Report("benchmarks/scale.py: more clips, and the units of a whole corpus", options)
-    with tempfile.TemporaryDirectory(prefix="motionshards-bench-", dir=options.work) as scratch:
-        work = Path(scratch)
+    with options.work_dir() as work:
         source, name = corpus(options.input, work)
         report.note(f"Input: videos made of {name}; {options.workers} workers. Memory is the peak of one process.")
         figures = _report_growth(report, source, work, options)
@@ -75,7 +95,7 @@ def main() -> None:
     report.finish(figures | rates)
 
 
-def _report_growth(report: Report, source: Path, work: Path, options: argparse.Namespace) -> dict[str, Any]:
+def _report_growth(report: Report, source: Path, work: Path, options: ScaleOptions) -> dict[str, Any]:
     """(a) The job on growing input, on each runner."""
     short = transcode(source, work / "short", *_SHORT)
     roots = {factor: replicate(short, work / f"x{factor}", options.copies * factor) for factor in options.factors}
@@ -83,7 +103,7 @@ def _report_growth(report: Report, source: Path, work: Path, options: argparse.N
     figures: dict[str, Any] = {}
     for runner in options.runner:
         more = ("--landmarks", "none", "--clips-per-shard", str(_CLIPS_A_UNIT), "--runner", runner)
-        grown = [_beside_one(root, work / f"{runner}-{factor}", 64, options, *more) for factor, root in roots.items()]
+        grown = [_beside_one(root, work / f"{runner}-{factor}", 64, options.workers, *more) for factor, root in roots.items()]
         rows += [[runner, one.job.clips, one.job.clips // _CLIPS_A_UNIT, *one.cells()] for one in grown]
         least, most = grown[0], grown[-1]
         figures |= {
@@ -131,13 +151,12 @@ class _Grown:
         return [seconds, self.wall_s_a_clip * 1e3, self.cpu_s_a_clip * 1e3, others, *memory]
 
 
-def _beside_one(root: Path, out: Path, size: int, options: argparse.Namespace, *more: str) -> _Grown:
-    sized = argparse.Namespace(size=size, workers=options.workers)
-    one = run_job(root, out.with_name(f"{out.name}-one"), sized, _WATCH_S, *more, "--limit", "1")
-    return _Grown(run_job(root, out, sized, _WATCH_S, *more), one)
+def _beside_one(root: Path, out: Path, size_px: int, workers: int, *more: str) -> _Grown:
+    one = run_job(root, out.with_name(f"{out.name}-one"), size_px, workers, _WATCH_S, *more, "--limit", "1")
+    return _Grown(run_job(root, out, size_px, workers, _WATCH_S, *more), one)
 
 
-def _report_rates(report: Report, source: Path, work: Path, options: argparse.Namespace) -> dict[str, Any]:
+def _report_rates(report: Report, source: Path, work: Path, options: ScaleOptions) -> dict[str, Any]:
     """(d) What a clip of VoxCeleb2's length and size costs. The data sets stay, for their rows."""
     like = transcode(source, work / "like", *_LIKE_VOXCELEB2)
     sizes_kb = [path.stat().st_size / 1e3 for path in like.rglob("*.mp4")]
@@ -146,7 +165,7 @@ def _report_rates(report: Report, source: Path, work: Path, options: argparse.Na
     figures: dict[str, Any] = {"input_kb_a_clip": sum(sizes_kb) / len(sizes_kb)}
     for model, frames in product(("dlib", "none"), (9, 17)):
         out = work / f"{model}-{frames}"
-        grown = _beside_one(root, out, 256, options, "--landmarks", model, "--frames", str(frames))
+        grown = _beside_one(root, out, 256, options.workers, "--landmarks", model, "--frames", str(frames))
         kept = grown.job.ledger["kept"]
         kb = grown.job.ledger["bytes"] / kept / 1e3, (out / INDEX).stat().st_size / kept / 1e3
         rows.append([model, frames, grown.job.clips, kept, grown.wall_s_a_clip * 1e3, grown.cpu_s_a_clip * 1e3, *kb])
@@ -156,7 +175,7 @@ def _report_rates(report: Report, source: Path, work: Path, options: argparse.Na
     return figures
 
 
-def _report_units(report: Report, work: Path, options: argparse.Namespace) -> dict[str, Any]:
+def _report_units(report: Report, work: Path, options: ScaleOptions) -> dict[str, Any]:
     """(b) and (c): a corpus is planned, scheduled and finalized, each in a process of its own."""
     order = {"out": str(work / "whole"), "rows": str(work / "dlib-9"), "clips": options.clips, "workers": options.workers}
     order["clips_per_shard"] = round(options.clips / options.units)
@@ -274,22 +293,7 @@ def transcode(source: Path, target: Path, reading: Sequence[str], writing: Seque
     return target
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--input", type=Path, help="a VoxCeleb2-shaped directory (default: the test corpus, else rendered)")
-    parser.add_argument("--runner", nargs="+", choices=("local", "dask"), default=["local", "dask"])
-    parser.add_argument("--factors", type=int, nargs="+", default=[1, 4, 16], help="how much work, ascending")
-    parser.add_argument("--copies", type=int, default=8, help="how often the videos are replicated, at factor 1")
-    parser.add_argument("--clips", type=int, default=1_100_000, help="of the synthetic corpus")
-    parser.add_argument("--units", type=int, default=5_000, help="into about so many units")
-    parser.add_argument("--workers", type=int, default=cores())
-    parser.add_argument("--work", type=Path, help="where temporary files go; on the corpus' disk they are hard links")
-    parser.add_argument("--measure", help=argparse.SUPPRESS)
-    add_options(parser)
-    return parser
-
-
 _MEASURES = {"plan": _plan, "dask": _schedule_on_dask, "local": _schedule_locally, "finalize": _finalize}
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

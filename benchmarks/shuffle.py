@@ -1,4 +1,4 @@
-"""How well orders mix: ours, and webdataset's shuffle of shards with a buffer, beside draws without any system.
+"""How well shuffled orders mix: ours, and webdataset's buffer over shuffled shards, compared with independent draws.
 
     python -m benchmarks.shuffle [--clips 1100000]
 
@@ -8,20 +8,30 @@ next to each other in one epoch are apart in the next, beside a third of the epo
 is worse). Two corpora: clips of a video next to each other, as they lie on a disk, and in random order, as `dataset.build` plans.
 """
 
-import argparse
 import itertools
 import random
+import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import webdataset.filters
+from cyclopts.types import PositiveInt
 from numpy.typing import NDArray
 
-from benchmarks.report import Report, add_options
+from benchmarks.report import Report, ReportOptions, benchmark
 from motionshards.dataset.reading.order import Order
 
 BATCH, CLIPS_PER_SHARD, CLIPS_PER_VIDEO, EPOCHS = 32, 256, 7, 8
 Draw = Callable[[int], NDArray[np.int64]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShuffleOptions(ReportOptions):
+    """Options of the benchmark."""
+
+    clips: PositiveInt = 1_100_000
+    """Clips of the corpus."""
 
 
 def ours(shuffle: str, clips: int, window: int = 8) -> Draw:
@@ -62,12 +72,9 @@ def moved(first: NDArray[np.int64], second: NDArray[np.int64]) -> float:
     return float(np.abs(np.diff(place[first])).mean() / (len(second) / 3))
 
 
-def main() -> None:
-    """Measure and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clips", type=int, default=1_100_000)
-    add_options(parser)
-    options = parser.parse_args()
+@benchmark("shuffle")
+def main(options: ShuffleOptions) -> None:
+    """Measure how well shuffled orders mix: ours, and webdataset's buffer over shuffled shards."""
     clips = options.clips
     grouped = np.arange(clips) // CLIPS_PER_VIDEO
     planned = np.random.default_rng(0).permutation(grouped)
@@ -98,4 +105,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,125 +1,202 @@
-"""The options of `motionshards build`, and the places that it uses where none are given."""
+"""The options of `motionshards build`, for a build and for an addition, and the places that a build uses by default."""
 
-import argparse
-import dataclasses
+import difflib
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from motionshards.dataset import add
-from motionshards.dataset.commandline import OneLineParser
-from motionshards.pipeline.sources import SOURCES
+from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts.types import PositiveInt
+from cyclopts.validators import Number
+
+from motionshards.dataset.commandline import Reporting, choice, warn_of_old_spelling
+from motionshards.pipeline.clips.device import gpus
+from motionshards.pipeline.runners.choose import DASK, LOCAL, Runner, unknown_to_beam
+from motionshards.pipeline.sources import SOURCES, usual_no_face
 from motionshards.schemas.bucket import is_bucket
-from motionshards.schemas.config import FITS, HDRS, NO_FACE, PRECISIONS, RECIPES, UNITS, BuildConfig
+from motionshards.schemas.config import NO_FACE, RECIPES, BuildConfig, Detector, Precision, Settings
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.layout import SPLITS
 from motionshards.schemas.reasons import REASONS
 from motionshards.transforms.extract.action_units import options as au_options
-from motionshards.transforms.extract.action_units.openface import PROGRAM, START_S
+from motionshards.transforms.extract.action_units.openface import START_S
+from motionshards.transforms.extract.action_units.source import AuSource
 from motionshards.transforms.extract.landmarks import models
-from motionshards.transforms.extract.landmarks.options import DETECTORS
 
 DATA = "MOTIONSHARDS_DATA"
 # What was removed on request stays out.
 _RETRY = [reason for reason in REASONS if reason != "removed"]
-TUBES = {
-    "detect_every": "look for faces in every so many frames",
-    "tube_min_frames": "reject faces that are followed through fewer frames",
-    "tube_max_frames": "cut tubes that are longer",
-    "tube_min_px": "reject faces whose box is smaller, before its margin, in source pixels",
-}
+_WHAT = Group("What is built (decides the bytes of the dataset)", sort_key=1)
+_WHICH = Group("Which clips are planned now", sort_key=2)
+_HOW = Group("How it runs", sort_key=3)
 
 
-def build_parser() -> OneLineParser:
-    defaults = {field.name: field.default for field in dataclasses.fields(BuildConfig)}
-    parser = OneLineParser(
-        prog="motionshards build",
-        description="Turn a corpus of talking-head videos into WebDataset shards. Options of Apache Beam go after --.",
-        allow_abbrev=False,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument("--source", required=True, choices=SOURCES, help="the corpus")
-    parser.add_argument(
-        "--input",
-        type=add.place,
-        nargs="+",
-        help="its directory or URL (s3://…), or its archives, read in place: zip or tar, also in parts, of which one is named "
-        f"(default: ${DATA}/SOURCE or data/SOURCE; demo: where the videos are rendered, OUTPUT-videos)",
-    )
-    parser.add_argument("--metadata", type=Path, help="a csv of clips as FOMM's authors write it (voxceleb1, taichi, folder)")
-    parser.add_argument(
-        "--output", help="where the data set goes: a directory, or a URL of an object store, s3://… (default: shards/SOURCE)"
-    )
-    what = parser.add_argument_group("what is built (decides the bytes of the data set)")
-    what.add_argument(
-        "--unit", choices=UNITS, default=defaults["unit"], help="what one sample is; video: frames from all its utterances"
-    )
-    what.add_argument("--frames", type=int, default=defaults["frames"], help="frames a clip, K + 1")
-    what.add_argument("--min-frames", type=int, help="reject clips with fewer frames (default: --frames)")
-    what.add_argument("--size", type=int, default=defaults["size"], help="height and width of the stored frames")
-    what.add_argument(
-        "--recipe", choices=RECIPES, help="how the crop is placed (default: bbox where the source has boxes, else resize)"
-    )
-    what.add_argument("--fit", choices=FITS, default=defaults["fit"], help="keep the aspect with padding, or squash")
-    what.add_argument("--landmarks", choices=models.CHOICES, default="auto", help="auto: fan where CUDA is there, else dlib")
-    what.add_argument(
-        "--no-face", choices=NO_FACE, help="clips without any face (default: keep for taichi and fashion, else reject)"
-    )
-    what.add_argument("--detector", choices=DETECTORS, default=defaults["detector"], help="FAN's face detector")
-    what.add_argument("--precision", choices=PRECISIONS, default=defaults["precision"], help="FAN's arithmetic")
-    what.add_argument("--aus", default="none", help=f"action units: {au_options.EXPECTED}")
-    for name, text in TUBES.items():
-        what.add_argument(f"--{name.replace('_', '-')}", type=int, default=defaults[name], help=f"recipe track: {text}")
-    what.add_argument("--jpeg-quality", type=int, default=defaults["jpeg_quality"])
-    what.add_argument("--seed", type=int, default=defaults["seed"])
-    what.add_argument("--clips-per-shard", type=int, default=defaults["clips_per_shard"], help="the mean to aim for")
-    what.add_argument("--decode-timeout", type=float, default=defaults["decode_timeout_s"], help="seconds for one ffmpeg process")
-    what.add_argument(
-        "--max-clip-bytes",
-        type=int,
-        default=defaults["max_clip_bytes"],
-        help="reject clips whose files are larger once unpacked from an archive into memory",
-    )
-    what.add_argument("--decode-memory-mb", type=int, default=defaults["decode_memory_mb"], help="memory of one ffmpeg process")
-    what.add_argument(
-        "--hdr", choices=HDRS, default=defaults["hdr"], help="map HLG and PQ videos to BT.709, or keep their values"
-    )
-    which = parser.add_argument_group("which clips are planned now")
-    which.add_argument("--split", action="append", choices=SPLITS, help="only this split (may be given twice)")
-    which.add_argument("--limit", type=int, help="at most so many clips, a random choice that grows with the limit")
-    which.add_argument("--retry", action="append", choices=_RETRY, default=[], help="build clips rejected for this reason again")
-    which.add_argument(
-        "--estimate",
-        type=int,
-        metavar="N",
-        help="build nothing: N clips drawn at random, on trial and elsewhere, tell hours, disk and yield of the build",
-    )
-    add.offer(parser)
-    how = parser.add_argument_group("how it runs")
-    add.offer_runner(how)
-    how.add_argument("--weights", type=Path, help="directory with FAN's weight files; else torch hub's cache, else fetched")
-    how.add_argument("--openface", metavar="CMD", help=f"command line of --aus openface (default: $OPENFACE_BIN, or {PROGRAM})")
-    how.add_argument("--openface-timeout", type=float, default=START_S, help="seconds for one call of it, and 2 more a frame")
-    how.add_argument("--compile", action="store_true", help="compile FAN, for long builds")
-    how.add_argument("--quiet", action="store_true", help="only the last line")
-    how.add_argument("--json", action="store_true", help="the last line as JSON")
-    return parser
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """Options of where a build runs, and with which programs."""
+
+    runner: str = LOCAL
+    """`local`, `dask`, `portable`, or the name of a Beam runner, whose own options follow after `--`."""
+    workers: PositiveInt | None = None
+    """Processes of this machine; by default one per core, or per GPU with FAN."""
+    dask_scheduler: str | None = None
+    """Runner `dask`: address or file of the cluster's scheduler; by default, `workers` processes here."""
+    job_endpoint: str | None = None
+    """Runner `portable`: HOST:PORT of the job server of Flink, Spark, …"""
+    weights: Path | None = None
+    """Directory with FAN's weight files; by default torch hub's cache, else they are downloaded."""
+    compile: bool = False
+    """Compile FAN; pays off in long builds."""
+    openface: str | None = None
+    """Command line for `--aus openface`; by default $OPENFACE_BIN, else FeatureExtraction."""
+    openface_timeout_s: Annotated[float, Parameter(validator=Number(gte=1))] = START_S
+    """Time limit of one call of OpenFace in seconds, plus 2 per frame."""
+
+    def runner_for(self, landmarks: str, beam_options: Sequence[str]) -> Runner:
+        """Where to run. Raises ConfigError: options do not fit together."""
+        return Runner(
+            name=self.runner,
+            workers=self.workers or gpus(landmarks) or len(os.sched_getaffinity(0)),
+            scheduler=self.dask_scheduler,
+            endpoint=self.job_endpoint,
+            options=beam_options,
+        )
+
+    def au_source(self, aus: str) -> AuSource | None:
+        """What `--aus` means here. Raises ConfigError: it cannot be used."""
+        return au_options.resolve(aus, self.openface, self.openface_timeout_s)
 
 
-def fill_in_places(options: argparse.Namespace) -> None:
-    """Set `--input` and `--output` where they are not given. Raises ConfigError: the default input does not exist."""
-    source = options.source
-    if options.output is None:
-        options.output = f"shards/{source}"
-    if options.input is not None:
-        return
+def _check_source(_: object, name: str) -> None:
+    """Raise ValueError for an unknown corpus. No choices of the library: a plugin may add a corpus later."""
+    if name not in SOURCES:
+        similar = difflib.get_close_matches(name, SOURCES, 1)
+        raise ValueError(f"Choose from: {', '.join(SOURCES)}{f'. Did you mean {similar[0]!r}?' if similar else ''}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildOptions(Reporting):
+    """Options of a build."""
+
+    source: Annotated[str, Parameter(validator=_check_source, help=f"The corpus: {', '.join(SOURCES)}.")]
+    input: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = ()
+    """Its directory or URL (s3://…), or its archives, which are read in place: zip or tar; of one in parts, any part.
+    By default $MOTIONSHARDS_DATA/SOURCE or data/SOURCE; for demo, where the videos are rendered, OUTPUT-videos."""
+    metadata: Path | None = None
+    """A csv of clips in the format of FOMM's authors (voxceleb1, taichi, folder)."""
+    output: str | None = None
+    """Directory of the dataset, or its URL in an object store (s3://, gs://, abfs://); by default shards/SOURCE."""
+    settings: Annotated[Settings, Parameter(name="*", group=_WHAT)] = Settings()  # noqa: RUF009 -- frozen
+    recipe: Annotated[str | None, choice(RECIPES), Parameter(group=_WHAT)] = None
+    """How the crop is placed; by default `bbox` where the source has boxes, else `resize`."""
+    landmarks: Annotated[str, choice(models.CHOICES), Parameter(group=_WHAT)] = "auto"
+    """Landmark model; `auto` is FAN where CUDA is available, else dlib."""
+    no_face: Annotated[str | None, choice(NO_FACE), Parameter(group=_WHAT)] = None
+    """What to do with clips without any face; by default keep them for taichi and fashion, else reject them."""
+    aus: Annotated[str, Parameter(group=_WHAT)] = "none"
+    """Action units: `none`, `openface` or `csv:DIR`."""
+    split: Annotated[tuple[Literal[SPLITS], ...], Parameter(group=_WHICH)] = ()  # type: ignore[valid-type]
+    """Only this split; may be repeated."""
+    limit: Annotated[PositiveInt | None, Parameter(group=_WHICH)] = None
+    """At most so many clips: a random choice that grows with the limit."""
+    retry: Annotated[tuple[str, ...], choice(_RETRY), Parameter(group=_WHICH)] = ()
+    """Build clips again that were rejected for this reason; may be repeated."""
+    estimate: Annotated[PositiveInt | None, Parameter(group=_WHICH)] = None
+    """Build nothing, but estimate hours, disk space and yield of the build from this many clips, drawn at random."""
+    running: Annotated[Running, Parameter(name="*", group=_HOW)] = Running()
+    rest: Annotated[tuple[str, ...], Parameter(parse=False)] = ()
+    """Options of Apache Beam: the words after `--`."""
+
+    def config(self, recipe: str, landmarks: str, aus: AuSource | None) -> BuildConfig:
+        """The settings of the build, given what was resolved. Raises ConfigError: they do not fit together."""
+        resolved: dict[str, Any] = {each.name: getattr(self.settings, each.name) for each in fields(Settings)}
+        resolved |= {"source": self.source, "recipe": recipe, "landmarks": landmarks, "aus": aus.name if aus else "none"}
+        resolved["no_face"] = self.no_face or usual_no_face(self.source, landmarks, recipe)
+        try:
+            return BuildConfig(**resolved)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddOptions(Reporting):
+    """Options of an addition to a finished dataset."""
+
+    output: Path
+    """The dataset: its directory."""
+    add: Literal["landmarks", "aus", "quality"] | None = None
+    """What to compute from the stored frames."""
+    extend_frames: PositiveInt | None = None
+    """Extend clips to this many frames; only the new ones are decoded."""
+    source: str | None = None
+    """The corpus; must be that of the dataset."""
+    input: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = ()
+    """With `--extend-frames`: where the videos are, as for a build."""
+    landmarks: Annotated[str, choice(name for name in models.CHOICES if name != "none")] = "auto"
+    """Landmark model; `auto` is FAN where CUDA is available, else dlib."""
+    detector: Detector = "sfd"
+    """Face detector of FAN."""
+    precision: Precision = "fp32"
+    """Arithmetic of FAN."""
+    aus: str = "none"
+    """With `--add aus`, or for more frames with action units: `openface` or `csv:DIR`."""
+    running: Annotated[Running, Parameter(name="*", group=_HOW)] = Running()
+    rest: Annotated[tuple[str, ...], Parameter(parse=False)] = ()
+    """Options of Apache Beam: the words after `--`."""
+
+
+def places(words: Sequence[str]) -> list[Path | str]:
+    """Paths, and URLs of object stores as they are."""
+    return [word if is_bucket(word) else Path(word.removeprefix("file://")) for word in words]
+
+
+def output_of(options: BuildOptions) -> str:
+    """Where the dataset goes."""
+    return options.output or f"shards/{options.source}"
+
+
+def input_of(options: BuildOptions) -> list[Path | str]:
+    """Where the videos are. Raises ConfigError: the default does not exist."""
+    if options.input:
+        return places(options.input)
+    source, output = options.source, output_of(options)
     if source == "demo":
-        if is_bucket(options.output):
-            raise ConfigError(f"--output {options.output} needs --input")
-        out = Path(options.output.removeprefix("file://"))
-        options.input = [out.with_name(f"{out.name}-videos")]
-        return
+        if is_bucket(output):
+            raise ConfigError(f"--output {output} needs --input")
+        out = Path(output.removeprefix("file://"))
+        return [out.with_name(f"{out.name}-videos")]
     root = Path(os.environ.get(DATA) or "data") / source
     if not root.exists():
         how = f"give --input, or set {DATA} to the directory that holds {source}/; docs/sources/{source}.md says where to get it"
         raise ConfigError(f"no --input is given and {root} does not exist. Expected there: {SOURCES[source].expected}; {how}")
-    options.input = [root]
+    return [root]
+
+
+def beam_options_last(app: App, words: list[str]) -> list[str]:
+    """The words with options of Apache Beam after `--`; release 0.1 also took them before it, for runners of Beam."""
+    at = words.index("--") if "--" in words else len(words)
+    try:
+        _, bound, unused, _ = app.parse_known_args(words[:at])
+    except CycloptsError:  # parsing again reports it
+        return words
+    options = bound.arguments.get("options")
+    if not unused or options is None or options.running.runner in (LOCAL, DASK) or unknown_to_beam(unused):
+        return words
+    ours = words[:at]
+    for word in reversed(unused):
+        del ours[len(ours) - 1 - ours[::-1].index(word)]
+    warn_of_old_spelling(unused[0], f"-- {unused[0]}")
+    return [*ours, "--", *unused, *words[at + 1 :]]
+
+
+def refuse_settings(words: list[str]) -> list[str]:
+    """The words of an addition. Raises ConfigError: one is an option that only a build takes."""
+    of_an_addition = {each.name for kind in (AddOptions, Running) for each in fields(kind)}
+    of_a_build = {each.name for kind in (BuildOptions, Settings) for each in fields(kind)}
+    for word in words:
+        name = word.partition("=")[0]
+        if name.startswith("--") and name[2:].replace("-", "_") in of_a_build - of_an_addition:
+            raise ConfigError(f"{name} is for builds; an addition keeps the settings of the dataset")
+    return words

@@ -87,7 +87,7 @@ class Dataset:
         Raises:
             DatasetError: the index cannot be read
         """
-        with _readable(self.out / INDEX) as path:
+        with readable(self.out / INDEX) as path:
             rows = _table(path).to_table(columns=None if columns is None else list(columns), filter=where)
             return checked_rows(rows, path)
 
@@ -113,23 +113,23 @@ class Dataset:
                 yield self.read(row)
 
     def __len__(self) -> int:
-        with _readable(self.out / INDEX) as path, open_parquet(path) as file:
+        with readable(self.out / INDEX) as path, open_parquet(path) as file:
             return int(file.metadata.num_rows)
 
     def _batches(self, where: Any) -> Iterator[pa.RecordBatch]:
-        with _readable(self.out / INDEX) as path:
+        with readable(self.out / INDEX) as path:
             table = _table(path)
             for batch in table.to_batches(columns=list(_PLACE), filter=where, batch_size=_ROWS_AT_A_TIME):
                 yield checked_rows(batch, path)
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[Path]:
+def readable(path: Path) -> Iterator[Path]:
     """Failures of reading the table at `path` become a DatasetError."""
     try:
         yield path
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path} cannot be read: {error}") from error
+        raise DatasetError(f"{path} cannot be read: {next(iter(str(error).splitlines()), '')}") from error
 
 
 def checked_rows(rows: Rows, path: str | Path) -> Rows:

@@ -1,11 +1,11 @@
-"""Shows clips of a finished data set: a contact sheet of their frames, or one clip as an animated GIF.
+"""Draw clips of a finished dataset: a contact sheet of their frames, or one clip as an animated GIF.
 
     python -m dataset.preview OUT --key KEY [--key KEY ...] --output sheet.png
     python -m dataset.preview OUT --where "yaw_deg > 30" --count 6 --seed 1 --output sheet.jpg
     python -m dataset.preview OUT --key KEY --gif clip.gif
 
 `dataset.drawing.contact_sheet` describes what a sheet shows. Exit status: 0 written, 1 a fault, 2 unusable arguments,
-130 interrupted; nothing is written by halves.
+130 interrupted; files are written whole or not at all.
 """
 
 if __name__ == "__main__":
@@ -13,31 +13,32 @@ if __name__ == "__main__":
 
     run_module()
 
-import argparse
 import difflib
 import io
+import json
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from cyclopts import Parameter
+from cyclopts.validators import Number
 from PIL import Image
 
-from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show
+from motionshards.dataset.commandline import OfLocalDataset, Reporting, command, show
 from motionshards.dataset.drawing.contact_sheet import Look, draw_block, marks_of
 from motionshards.dataset.drawing.overlay import BACKGROUND, DRAWN, marked
 from motionshards.dataset.drawing.source_frames import Sources
 from motionshards.dataset.index import Dataset, Sample
 from motionshards.dataset.query.where import parse
 from motionshards.schemas.atomic import beside
-from motionshards.schemas.bucket import is_bucket
 from motionshards.schemas.errors import ConfigError, DatasetError
 
-OK, FAILED = 0, 1
 _SHEETS, _GIFS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}, {".gif": "GIF"}
-_COUNT, _COLUMNS, _FRAME_PX = 4, 5, 192
+_COUNT = 4
 _TALLEST_PX, _MOST_PX = 65_000, 300_000_000  # a JPEG ends at 65,535 rows, and the sheet is in memory whole
 _SHORTEST_MS, _LONGEST_MS, _UNKNOWN_MS = 40, 500, 200
 _PALETTE_PX = 64
@@ -46,39 +47,79 @@ _SIZES = ("n_frames", "source_frames", "duration_s", "width_px", "height_px")
 _COLUMNS_READ = ("key", "split", "shard", "members", "spans", "source", *_SIZES)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
-    options = _parser().parse_args(arguments)
-    try:
-        _check(options)
-        for line in _preview(options):
-            show(line)
-    except ConfigError as error:
-        return end(UNUSABLE, f"error: {error}")
-    except DatasetError as error:
-        return end(FAILED, f"error: {error}")
-    except OSError as error:
-        return end(FAILED, f"error: {error.strerror or error}: {error.filename or options.output or options.gif}")
-    except KeyboardInterrupt:
-        return end(INTERRUPTED, "interrupted")
-    return OK
+def _between(low: int, high: int) -> Parameter:
+    return Parameter(validator=Number(gte=low, lte=high))
 
 
-def _preview(options: argparse.Namespace) -> list[str]:
-    """Write what is asked for; gives a line for each file."""
-    data, lines = _opened(options.out), []
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A file that was written. duration_s: of a GIF"""
+
+    output: str
+    clips: int
+    frames: int
+    width_px: int
+    height_px: int
+    duration_s: float | None = None
+
+    def __str__(self) -> str:
+        if self.duration_s is not None:
+            return f"{self.output}: {self.frames} frames of {self.width_px} px, {self.duration_s:.1f} s"
+        clips = f"{self.clips} clip{'' if self.clips == 1 else 's'}"
+        return f"{self.output}: {clips}, {self.frames} frames; {self.width_px}x{self.height_px} px"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreviewOptions(Reporting, OfLocalDataset):
+    """Options of `motionshards preview`."""
+
+    output: Path | None = None
+    """The contact sheet, .png or .jpg."""
+    gif: Path | None = None
+    """One clip as an animated GIF."""
+    key: tuple[str, ...] = ()
+    """Show this clip; may be repeated."""
+    where: str | None = None
+    """Choose from the clips that satisfy this condition, such as "yaw_deg > 30 and blur > 50"."""
+    count: Annotated[int | None, _between(1, 10_000)] = None
+    """Number of clips to choose at random; by default 4."""
+    seed: Annotated[int, _between(0, 2**63 - 1)] = 0
+    """Seed of the choice."""
+    input: str | None = None
+    """Where the source videos are; by default as recorded in dataset.json."""
+    no_landmarks: bool = False
+    """Do not draw landmarks, face box and head pose."""
+    frame_px: Annotated[int, _between(64, 1024)] = 192
+    """Side of a frame on a sheet, in pixels."""
+    columns: Annotated[int, _between(1, 100)] = 5
+    """Frames in a row of a sheet."""
+    gif_px: Annotated[int | None, _between(16, 2048)] = None
+    """Side of a GIF, in pixels; by default as stored."""
+
+
+@command("preview", unusable=(ConfigError,))
+def main(options: PreviewOptions) -> None:
+    """Draw clips of a dataset: a contact sheet of their frames, or one clip as an animated GIF."""
+    _check(options)
+    for done in _preview(options):
+        show(json.dumps(asdict(done)) if options.json else done)
+
+
+def _preview(options: PreviewOptions) -> list[Drawn]:
+    """Write the files that the options ask for."""
+    data, drawn = _opened(options.data), []
     rows = _chosen(data, options)
     if options.gif and len(rows) != 1:
         raise ConfigError(f"--gif shows one clip, and {len(rows)} are chosen: name one with --key, or --count 1")
-    samples = {row["key"]: data.read(row) for row in rows} if options.gif else {}
+    sample = data.read(rows[0]) if options.gif else None  # before anything is written: it may be damaged
     if options.output:
         sheet = _sheet(data, rows, options)
         _write(options.output, sheet, quality=92)
-        count = f"{len(rows)} clip{'' if len(rows) == 1 else 's'}"
-        lines.append(f"{options.output}: {count}, {sum(row['n_frames'] for row in rows)} frames; {sheet.width}x{sheet.height} px")
-    for sample in samples.values():
-        lines.append(_write_gif(options, sample))
-    return lines
+        frames = sum(row["n_frames"] for row in rows)
+        drawn.append(Drawn(str(options.output), len(rows), frames, sheet.width, sheet.height))
+    if options.gif and sample:
+        drawn.append(_write_gif(options, options.gif, sample))
+    return drawn
 
 
 def _opened(out: Path) -> Dataset:
@@ -88,7 +129,7 @@ def _opened(out: Path) -> Dataset:
         raise ConfigError(str(error)) from error
 
 
-def _chosen(data: Dataset, options: argparse.Namespace) -> list[dict[str, Any]]:
+def _chosen(data: Dataset, options: PreviewOptions) -> list[dict[str, Any]]:
     """The rows of the clips that are named, in that order, or of a random choice, in that of the index. Raises ConfigError."""
     keys = list(dict.fromkeys(options.key)) or _some(data, options)
     rows = {row["key"]: row for row in data.index(_COLUMNS_READ, where=pc.field("key").isin(keys)).to_pylist()}
@@ -98,7 +139,7 @@ def _chosen(data: Dataset, options: argparse.Namespace) -> list[dict[str, Any]]:
     return [rows[key] for key in keys]
 
 
-def _some(data: Dataset, options: argparse.Namespace) -> list[str]:
+def _some(data: Dataset, options: PreviewOptions) -> list[str]:
     """Keys of a random choice of the clips that --where selects."""
     found = data.index(["key"], where=None if options.where is None else parse(options.where))["key"]
     if not len(found):
@@ -129,10 +170,10 @@ def _near(key: str, keys: pa.ChunkedArray) -> list[str]:
     return []
 
 
-def _sheet(data: Dataset, rows: Sequence[dict[str, Any]], options: argparse.Namespace) -> Image.Image:
+def _sheet(data: Dataset, rows: Sequence[dict[str, Any]], options: PreviewOptions) -> Image.Image:
     """One block below the other. Raises ConfigError: it would be too large; DatasetError."""
     aus = data.manifest.config.aus != "none"
-    look = Look.of(rows, frame_px=options.frame_px, columns=options.columns, drawn=options.landmarks, aus=aus)
+    look = Look.of(rows, frame_px=options.frame_px, columns=options.columns, drawn=not options.no_landmarks, aus=aus)
     tops = np.cumsum([0, *(look.height(row["n_frames"]) for row in rows)]).tolist()
     if tops[-1] > _TALLEST_PX or tops[-1] * look.width > _MOST_PX:
         raise ConfigError(f"a sheet of {look.width}x{tops[-1]} px is too large: ask for fewer clips, or a smaller --frame-px")
@@ -143,7 +184,7 @@ def _sheet(data: Dataset, rows: Sequence[dict[str, Any]], options: argparse.Name
     return sheet
 
 
-def _write_gif(options: argparse.Namespace, sample: Sample) -> str:
+def _write_gif(options: PreviewOptions, gif: Path, sample: Sample) -> Drawn:
     """The frames of a clip in time order, in colours that all of them share: colours of each one's own flicker.
 
     Raises:
@@ -153,13 +194,14 @@ def _write_gif(options: argparse.Namespace, sample: Sample) -> str:
     if len(sample.frames) * side**2 > _MOST_PX:
         raise ConfigError(f"a GIF of {len(sample.frames)} frames of {side} px is too large: ask for a smaller --gif-px")
     pictures = [
-        marked(frame, side, marks_of(sample, number) if options.landmarks else None) for number, frame in enumerate(sample.frames)
+        marked(frame, side, None if options.no_landmarks else marks_of(sample, number))
+        for number, frame in enumerate(sample.frames)
     ]
     colours = _shared_colours(pictures)
     first, *others = [picture.quantize(palette=colours) for picture in pictures]
     delays = delays_ms(sample.meta)
-    _write(options.gif, first, save_all=True, append_images=others, duration=delays, loop=0, disposal=1)
-    return f"{options.gif}: {len(pictures)} frames of {first.width} px, {sum(delays) / 1000:.1f} s"
+    _write(gif, first, save_all=True, append_images=others, duration=delays, loop=0, disposal=1)
+    return Drawn(str(gif), 1, len(pictures), first.width, first.height, sum(delays) / 1000)
 
 
 def _shared_colours(pictures: Sequence[Image.Image]) -> Image.Image:
@@ -188,49 +230,15 @@ def _write(path: Path, picture: Image.Image, **how: Any) -> None:
         temporary.write_bytes(content.getbuffer())
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(prog="motionshards preview", description="Show clips of a data set as a picture or an animated GIF.")
-    parser.add_argument("out", metavar="OUT", type=_path, help="the directory of the data set")
-    parser.add_argument("--output", type=_path, metavar="FILE", help="the contact sheet, .png or .jpg")
-    parser.add_argument("--gif", type=_path, metavar="FILE", help="one clip as an animated GIF")
-    parser.add_argument("--key", action="append", default=[], help="show this clip; may be given several times")
-    parser.add_argument("--where", metavar="CONDITION", help="choose from the clips that match, as `yaw_deg > 30 and blur > 50`")
-    parser.add_argument("--count", type=int, metavar="N", help=f"choose so many clips at random (default {_COUNT})")
-    parser.add_argument("--seed", type=int, default=0, help="of the choice (default %(default)s)")
-    parser.add_argument("--input", metavar="DIR", help="where the videos are (default: where dataset.json says)")
-    parser.add_argument(
-        "--landmarks", action=argparse.BooleanOptionalAction, default=True, help="draw landmarks, face box and head pose"
-    )
-    parser.add_argument(
-        "--frame-px", type=int, default=_FRAME_PX, metavar="PX", help="side of a frame on a sheet (default %(default)s)"
-    )
-    parser.add_argument(
-        "--columns", type=int, default=_COLUMNS, metavar="N", help="frames in a row of a sheet (default %(default)s)"
-    )
-    parser.add_argument("--gif-px", type=int, metavar="PX", help="side of a GIF (default: as stored)")
-    return parser
-
-
-def _path(text: str) -> Path:
-    if is_bucket(text):
-        raise argparse.ArgumentTypeError(f"{text} lies in an object store; a preview is made of and in directories")
-    return Path(text.removeprefix("file://"))
-
-
-def _check(options: argparse.Namespace) -> None:
+def _check(options: PreviewOptions) -> None:
     """Raise ConfigError for arguments that mean nothing."""
     if not options.output and not options.gif:
         raise ConfigError("nothing is asked for: --output FILE or --gif FILE")
-    for name, suffixes in (("output", _SHEETS), ("gif", _GIFS)):
-        if getattr(options, name):
-            _check_file(name, getattr(options, name), tuple(suffixes))
+    for name, path, suffixes in (("output", options.output, _SHEETS), ("gif", options.gif, _GIFS)):
+        if path:
+            _check_file(name, path, tuple(suffixes))
     if options.key and (options.where is not None or options.count is not None):
         raise ConfigError("--key names clips; --where and --count choose among all: give one or the other")
-    bounds = {"count": (1, 10_000), "seed": (0, 2**63 - 1), "frame_px": (64, 1024), "columns": (1, 100), "gif_px": (16, 2048)}
-    for name, (low, high) in bounds.items():
-        value = getattr(options, name)
-        if value is not None and not low <= value <= high:
-            raise ConfigError(f"--{name.replace('_', '-')} is {value}, must be between {low} and {high}")
     for key in options.key:
         if not key.isprintable():
             raise ConfigError(f"there is no clip {key!r}: it holds what is no text")

@@ -1,10 +1,10 @@
-"""Takes people, videos or single clips out of a data set, as those who are shown can ask.
+"""Remove identities, videos or single clips from a dataset, as the people who are shown may ask.
 
     python -m dataset.remove OUT --identity ID | --video ID | --key KEY
 
-Each may be given several times. Shards that hold such clips are rewritten without them, then plan, index, ledger and data card;
-every other sample keeps its bytes. A later `dataset.build` on OUT leaves out what was removed. Exit status: 0 all of it is gone,
-which was checked, 1 something was not found, or a fault, 2 unusable arguments, 130 interrupted; the same command goes on.
+Each may be repeated. Shards that hold such clips are rewritten without them, then plan, index, ledger and data card; every other
+sample keeps its bytes, and a later `dataset.build` leaves out what was removed. Exit status: 0 everything is removed, which was
+verified; 1 something was not found, or a fault; 2 unusable arguments; 130 interrupted: the same command finishes the removal.
 """
 
 if __name__ == "__main__":
@@ -12,40 +12,41 @@ if __name__ == "__main__":
 
     run_module()
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show
+from motionshards.dataset.commandline import FAILED, OK, OfLocalDataset, Reporting, command, show
 from motionshards.dataset.verify import Report, verify
 from motionshards.pipeline.remove import Taken, Wish, remove
-from motionshards.schemas.errors import BuildFailed, ConfigError, DatasetError
+from motionshards.schemas.errors import ConfigError, DatasetError
 from motionshards.schemas.manifest import Manifest
 from motionshards.schemas.printable import printable
 from motionshards.schemas.removal import KINDS
 
-OK, FAILED = 0, 1
+
+@dataclass(frozen=True, kw_only=True)
+class RemoveOptions(Reporting, OfLocalDataset):
+    """Options of `motionshards remove`. Each of the three names may be repeated."""
+
+    identity: tuple[str, ...] = ()
+    """All clips of this identity."""
+    video: tuple[str, ...] = ()
+    """All clips of this video."""
+    key: tuple[str, ...] = ()
+    """This clip. Recipes that track faces: all tubes of a planned clip, or with @ one tube."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
-    options = _parser().parse_args(arguments)
-    try:
-        wishes = [Wish(kind, name) for kind in KINDS for name in getattr(options, kind)]
-        _check(options.out, wishes)
-        taken = remove(options.out, wishes, datetime.now(UTC).isoformat(timespec="seconds"), _warn)
-        return _tell(options, taken, len(wishes))
-    except ConfigError as error:
-        return end(UNUSABLE, f"error: {error}")
-    except (DatasetError, BuildFailed) as error:
-        return end(FAILED, f"error: {error}")
-    except OSError as error:
-        return end(FAILED, f"error: {error.strerror or error}: {error.filename or options.out}. The same command goes on")
-    except KeyboardInterrupt:
-        return end(INTERRUPTED, "interrupted. The same command goes on")
+@command("remove", after=lambda options: "Run the same command again to finish", unusable=(ConfigError,))
+def main(options: RemoveOptions) -> int:
+    """Remove identities, videos or clips from a dataset (takedown requests)."""
+    wishes = [Wish(kind, name) for kind in KINDS for name in getattr(options, kind)]
+    _check(options.data, wishes)
+    taken = remove(options.data, wishes, datetime.now(UTC).isoformat(timespec="seconds"), _warn)
+    return _report(options, taken, len(wishes))
 
 
 def _check(out: Path, wishes: Sequence[Wish]) -> None:
@@ -60,13 +61,13 @@ def _check(out: Path, wishes: Sequence[Wish]) -> None:
         raise ConfigError("a name is empty")
 
 
-def _tell(options: argparse.Namespace, taken: Taken, asked: int) -> int:
-    """Check what was rewritten, and say what was done."""
+def _report(options: RemoveOptions, taken: Taken, asked: int) -> int:
+    """Verify the rewritten shards, and print what was done."""
     for wish in taken.missing:
         _warn(f"nothing found of {wish}")
     if len(taken.missing) == asked and not taken.removals:
         return FAILED
-    report = verify(options.out, only=taken.shards, say=_warn) if _whole(taken) else None
+    report = verify(options.data, only=taken.shards, say=_warn) if _whole(taken) else None
     show(_as_json(taken, report) if options.json else _as_line(taken, report))
     return FAILED if taken.missing or (report and report.faults) else OK
 
@@ -100,16 +101,3 @@ def _as_json(taken: Taken, report: Report | None) -> str:
 
 def _sums(taken: Taken) -> tuple[int, int]:
     return sum(removal.clips for removal in taken.removals), sum(removal.samples for removal in taken.removals)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(prog="motionshards remove", description="Take people, videos or clips out of a data set.")
-    parser.add_argument("out", type=Path, metavar="OUT", help="the directory of the data set")
-    for kind, text in {
-        "identity": "all clips of this person",
-        "video": "all clips of this video",
-        "key": "this clip; of recipe track: all tubes of a planned clip, or the tube of a key with @",
-    }.items():
-        parser.add_argument(f"--{kind}", action="append", default=[], metavar="KEY" if kind == "key" else "ID", help=text)
-    parser.add_argument("--json", action="store_true", help="the last line as JSON")
-    return parser

@@ -49,7 +49,7 @@ _CACHE_BYTES = 50_000_000_000
 class ClipStream(torch.utils.data.IterableDataset[Batch]):
     """Batches of the clips that pass the filters, as a view shows them; `len()` is the number of batches in an epoch.
 
-    source: directory of a dataset, or its http(s):// or s3:// URL; of an unfinished build the committed shards are read
+    source: directory of a dataset, or its URL (http(s), s3, gs, abfs); of an unfinished build the committed shards are read
     global_batch_size: samples of one step over all ranks, which must divide it; each rank yields its part of every batch
     split: name of the split, or None for all splits
     where: condition on the columns of the index, see `dataset.query.where`

@@ -11,7 +11,6 @@ if __name__ == "__main__":
 
     run_module()
 
-import argparse
 import json
 import os
 import sys
@@ -25,6 +24,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from cyclopts.types import PositiveInt
 from tqdm import tqdm
 
 from motionshards.dataset.checks.croissant import check_croissant
@@ -33,9 +33,9 @@ from motionshards.dataset.checks.ledger import Plan, check_built, check_conserva
 from motionshards.dataset.checks.removals import check_removals
 from motionshards.dataset.checks.shard import OUTCOMES, ShardClaim, ShardFindings, check_shard
 from motionshards.dataset.checks.tables import UNREADABLE, RowsByShard, why
-from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show
+from motionshards.dataset.commandline import FAILED, OK, OfDataset, Reporting, command, show
 from motionshards.dataset.storage.bucket import contents, directory_of
-from motionshards.schemas.bucket import Bucket, is_bucket
+from motionshards.schemas.bucket import Bucket
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ConfigError, DatasetError, StoreFailed
 from motionshards.schemas.layout import DATASET_JSON, INDEX, REJECTIONS, marker_path, tar_path
@@ -44,7 +44,6 @@ from motionshards.schemas.printable import printable
 from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
 from motionshards.schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
 
-OK, FAULTS = 0, 1
 _SHOWN = 1000  # characters of a fault
 _CORES = len(os.sched_getaffinity(0))
 
@@ -251,47 +250,32 @@ def _check_ledger(run: _Run, manifest: Manifest, plan: Plan) -> Iterator[str]:
     yield from check_counts(manifest, planned, outcomes)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(
-        prog="motionshards verify", description="Check a data set: hashes, index, frames, arrays, conservation."
-    )
-    parser.add_argument("out", metavar="OUT", help="the directory of the data set, or its URL, s3://…")
-    parser.add_argument("--fast", action="store_true", help="hash and walk the shards, but decode neither frames nor arrays")
-    parser.add_argument("--workers", type=int, default=_CORES, help="threads (default: the number of cores, %(default)s)")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    parser.add_argument("--json", action="store_true", help="the last line as JSON")
-    return parser
+@dataclass(frozen=True, kw_only=True)
+class VerifyOptions(Reporting, OfDataset):
+    """Options of `motionshards verify`."""
+
+    fast: bool = False
+    """Check digests and the structure of the shards, but decode neither frames nor arrays."""
+    workers: PositiveInt = _CORES
+    """Threads; by default one per core."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    if not is_bucket(options.out) and not Path(options.out.removeprefix("file://")).is_dir():
-        parser.error(f"{options.out} is not a directory")
-    if options.workers < 1:
-        parser.error(f"--workers is {options.workers}, must be at least 1")
+@command("verify", unusable=(ConfigError, DatasetError, StoreFailed))
+def main(options: VerifyOptions) -> int:
+    """Check a dataset: digests, index, frames, arrays, and that no clip is lost."""
     start = time.monotonic()
-    try:
-        report = _verify_aloud(options)
-    except (ConfigError, StoreFailed) as error:
-        return end(UNUSABLE, f"error: {error}")
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
+    report = _verify_and_print(options)
     seconds = round(time.monotonic() - start, 3)
-    told = {each.name: getattr(report, each.name) for each in fields(report)}
-    show(json.dumps({"ok": not report.faults, **told, "seconds": seconds}) if options.json else report)
-    return FAULTS if report.faults else OK
+    found = {each.name: getattr(report, each.name) for each in fields(report)}
+    show(json.dumps({"ok": not report.faults, **found, "seconds": seconds}) if options.json else report)
+    return FAILED if report.faults else OK
 
 
-def _verify_aloud(options: argparse.Namespace) -> Report:
-    """Print faults as they are found, above a bar where stderr is a terminal."""
-    hidden = options.quiet or not sys.stderr.isatty()
-    with tqdm(unit="clip", disable=hidden, dynamic_ncols=True, file=sys.stderr) as bar:
+def _verify_and_print(options: VerifyOptions) -> Report:
+    """Print faults as they are found, above a progress bar where stderr is a terminal."""
+    with options.bar("clip") as bar:
         say = partial(tqdm.write, file=sys.stdout)
-        how = {"fast": options.fast, "workers": options.workers, "say": say, "seen": bar.update}
-        if not is_bucket(options.out):
-            return verify(Path(options.out.removeprefix("file://")), **how)
-        with directory_of(options.out) as (out, bucket):
-            return verify(out, bucket=bucket, **how)
+        with directory_of(options.data) as (out, bucket):
+            if not out.is_dir():
+                raise ConfigError(f"{options.data} is not a directory")
+            return verify(out, fast=options.fast, workers=options.workers, bucket=bucket, say=say, seen=bar.update)

@@ -11,30 +11,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PLAN = {
-    "schemas": (),
-    "transforms": ("weight_file", "extract", "augment"),
-    "pipeline": (
-        *("inputs", "sources", "planning", "clips", "shards", "runners", "card"),
-        *("finalize", "upgrade", "order", "plan_input", "build", "remove", "add", "estimate"),
-    ),
-    "dataset": (
-        *(
-            "commandline",
-            "query",
-            "storage",
-            "index",
-            "reading",
-            "views",
-            "arguments",
-            "stream",
-            "sequential",
-            "feeding",
-            "loader",
-        ),
-        *("checks", "drawing", "report", "verify", "stats", "preview", "remove", "estimate", "add", "build_options", "build"),
-    ),
-    "trainers": (),
-    "jobs": (),
+    "schemas": "",
+    "transforms": "weight_file extract augment",
+    "pipeline": "inputs sources planning clips shards runners card finalize upgrade order plan_input build remove add estimate",
+    "dataset": "commandline query storage index reading views arguments stream sequential feeding loader checks drawing report "
+    "verify stats sql preview push remove estimate build_options add build",
+    "trainers": "",
+    "jobs": "",
 }
 Room = tuple[str, str]
 Place = tuple[int, int, int]  # x, y and width, pixels
@@ -43,7 +26,7 @@ _WIDTH, _BOX, _RISE, _MARGIN, _LABEL = 1180, 34, 30, 20, 90
 
 def rooms() -> list[Room]:
     """All rooms from the ground up; the second name is empty where a top folder is not divided."""
-    return [(floor, room) for floor, inner in PLAN.items() for room in inner or ("",)]
+    return [(floor, room) for floor, inner in PLAN.items() for room in inner.split() or ("",)]
 
 
 def room_of(parts: tuple[str, ...]) -> Room:
@@ -133,7 +116,7 @@ def _rows(floor: str) -> list[list[str]]:
     """The rooms of a floor by height: each stands above those of its floor that it imports."""
     levels: dict[str, int] = {}
     drawn = arrows()
-    for room in PLAN[floor]:
+    for room in PLAN[floor].split():
         levels[room] = 1 + max((levels[to] for top, to in drawn[floor, room] if top == floor), default=-1)
     return [[room for room in levels if levels[room] == level] for level in range(1 + max(levels.values(), default=-1))]
 

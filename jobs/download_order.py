@@ -37,7 +37,7 @@ class DownloadOrder:
     out: gets videos/ and download.parquet
     splits: which of train and test
     limit: at most so many videos; None for all
-    again: statuses of earlier runs whose videos are asked for once more, besides blocked and failed
+    retry: statuses of earlier runs whose videos are requested again, besides blocked and failed
     url_template: a URL with {id} in it, for mirrors; None for YouTube, or the URLs of the list
     """
 
@@ -47,7 +47,7 @@ class DownloadOrder:
     manners: Manners
     splits: frozenset[str] = frozenset(SPLITS)
     limit: int | None = None
-    again: frozenset[str] = frozenset()
+    retry: frozenset[str] = frozenset()
     url_template: str | None = None
 
     def __post_init__(self) -> None:

@@ -167,7 +167,7 @@ def _videos_there(out: Path) -> dict[str, tuple[str, int]]:
 
 
 def _is_wanted(row: Row, order: DownloadOrder) -> bool:
-    return row["status"] in {"pending", "failed", "blocked"} | order.again
+    return row["status"] in {"pending", "failed", "blocked"} | order.retry
 
 
 def _make_directories(out: Path) -> None:

@@ -1,11 +1,11 @@
-"""Teach a trained talking-heads model one more person, from a few frames.
+"""Fine-tune a trained talking-heads model to a person, from a few frames.
 
     python -m jobs.finetune --checkpoint RUN/last.pt --video me.mp4 --t 8 --output person.pt
-    python -m jobs.finetune --checkpoint RUN/last.pt --frames a.jpg b.jpg c.jpg --output person.pt
+    python -m jobs.finetune --checkpoint RUN/last.pt --images a.jpg b.jpg c.jpg --output person.pt
 
-jobs.drive lets the person move. --steps 0 leaves the networks as they are: the person is then what the embedder makes of the
-frames. The same input and --seed give the same person. Exit status: 0 written, 1 a fault, 2 unusable arguments or input,
-130 interrupted; nothing is written by halves.
+jobs.drive animates the person. With --steps 0 the networks stay unchanged, and the person is the mean embedding of the frames.
+The same input and --seed give the same person. Exit status: 0 written, 1 failed, 2 unusable arguments or input, 130 interrupted.
+The output is written whole or not at all.
 """
 
 if __name__ == "__main__":
@@ -13,21 +13,21 @@ if __name__ == "__main__":
 
     run_module()
 
-import argparse
-import json
 import math
-import sys
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
-from tqdm import tqdm
+from cyclopts import Group, Parameter, validators
+from cyclopts.types import NonNegativeInt, PositiveInt
 
-from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show
-from motionshards.schemas.errors import ConfigError
+from motionshards.dataset.commandline import OnDevice, Reporting, choice, command
+from motionshards.jobs.options import BACKGROUND_HELP, TRAINING, PerceptualLosses, check_output, named_in
+from motionshards.schemas.errors import TrainingFailed
 from motionshards.trainers.images import BACKGROUND
+from motionshards.trainers.parallel import choose_device
 from motionshards.trainers.talking_heads.config import CONFIGS
 from motionshards.trainers.talking_heads.finetune import Trained, acquaint, finetune, restore
 from motionshards.trainers.talking_heads.person import Acquainted, Person, save_person
@@ -35,14 +35,14 @@ from motionshards.trainers.talking_heads.portraits import CROPS, LANDMARKS, Port
 from motionshards.trainers.talking_heads.training import picture_loss
 from motionshards.trainers.video import Driving
 
-OK, FAILED = 0, 1
+_PERSON = Group("Images of the person", sort_key=-1, validator=validators.LimitedChoice(min=1, max=1))
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
     """What was written.
 
-    frames: that were learned from
+    frames: number of frames that were trained on
     first, last: losses of the first and last step, by name; empty without steps
     """
 
@@ -58,39 +58,43 @@ class Done:
         return f"{self.output}: {self.frames} frames, {self.steps} steps in {self.seconds:.3g} s{f'; {losses}' if losses else ''}"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
-    options = _parser().parse_args(arguments)
-    try:
-        _check(options)
-        done = _finetune(options)
-    except ConfigError as error:
-        return end(UNUSABLE, f"error: {error}")
-    except FloatingPointError as error:
-        return end(FAILED, f"error: {error}")
-    except OSError as error:
-        return end(FAILED, f"error: {error.strerror or error}: {error.filename or options.output}")
-    except KeyboardInterrupt:
-        return end(INTERRUPTED, "interrupted")
-    show(json.dumps(asdict(done)) if options.json else done)
-    return OK
+@dataclass(frozen=True, kw_only=True)
+class FinetuneOptions(Reporting, OnDevice, PerceptualLosses):
+    """Options of `motionshards finetune`."""
+
+    video: Annotated[Path | None, Parameter(group=_PERSON)] = None
+    """A video of the person, of which --t evenly spaced frames are used."""
+    images: Annotated[tuple[Path, ...], Parameter(group=_PERSON, consume_multiple=1)] = ()
+    """One or more images of the person."""
+    checkpoint: Path
+    """Checkpoint of `motionshards train --model talking_heads` or of the original repository."""
+    config: Annotated[str | None, named_in(CONFIGS)] = None
+    background: Annotated[str, BACKGROUND_HELP] = BACKGROUND
+    output: Path
+    """The file to write the person to, for `motionshards drive`."""
+    t: PositiveInt = 8
+    """Number of frames used of a video."""
+    crop: Annotated[str, choice(CROPS)] = "face"
+    """face cuts faces out as in VoxCeleb; none is for images that are cut out already."""
+    landmarks: Annotated[str, choice(LANDMARKS)] = "dlib"
+    """The landmark model; use that of the training data."""
+    steps: Annotated[NonNegativeInt, Parameter(group=TRAINING)] = 40
+    """Training steps; 0 leaves the networks unchanged."""
+    batch: Annotated[PositiveInt, Parameter(group=TRAINING)] = 8
+    """Frames per step, at most."""
+    seed: Annotated[int, Parameter(group=TRAINING)] = 0
+    """Random seed of the order of frames."""
 
 
-def _check(options: argparse.Namespace) -> None:
-    """Raise ConfigError for arguments that cannot be."""
-    if min(options.t, options.batch) < 1 or options.steps < 0:
-        raise ConfigError("--t and --batch are at least 1, --steps is not negative")
-    if options.output.is_dir():
-        raise ConfigError(f"--output {options.output} is a directory, and a file is to be written")
-    given = [options.checkpoint, *([options.video] if options.video else options.frames)]
-    if any(path.exists() and options.output.exists() and options.output.samefile(path) for path in given):
-        raise ConfigError(f"--output {options.output} is also an input")
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("--device cuda: CUDA is not available here")
+@command("finetune", renamed={"--frames": "--images"})
+def main(options: FinetuneOptions) -> None:
+    """Fine-tune a trained talking-heads model to a person."""
+    check_output(options.output, (options.checkpoint, options.video, *options.images))
+    options.print_result(_finetune(options))
 
 
-def _finetune(options: argparse.Namespace) -> Done:
-    device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device)
+def _finetune(options: FinetuneOptions) -> Done:
+    device = choose_device(options.device)
     trained = restore(options.checkpoint, options.config, device)
     portraits = _portraits(options, trained.config.architecture.size)
     start = time.monotonic()
@@ -102,17 +106,17 @@ def _finetune(options: argparse.Namespace) -> Done:
     return Done(str(options.output), len(landmarks), options.steps, first, last, round(time.monotonic() - start, 3))
 
 
-def _portraits(options: argparse.Namespace, size_px: int) -> Portraits:
+def _portraits(options: FinetuneOptions, size_px: int) -> Portraits:
     model = face_model(options.landmarks)
     if options.video:
         return of_video(Driving.at(options.video), options.t, model, size_px, options.crop)
-    return of_pictures(options.frames, model, size_px, options.crop, options.background)
+    return of_pictures(options.images, model, size_px, options.crop, options.background)
 
 
 def _taught(
-    options: argparse.Namespace, trained: Trained, portraits: Portraits, device: torch.device
+    options: FinetuneOptions, trained: Trained, portraits: Portraits, device: torch.device
 ) -> tuple[Person, list[dict[str, float]]]:
-    """The person, and the losses of each step. Raises FloatingPointError: one is no number."""
+    """Train the person, and collect the losses of each step. Raises TrainingFailed: one became NaN or infinite."""
     goals = portraits.goals(device)
     person = acquaint(trained, goals)
     if options.steps == 0:
@@ -120,39 +124,10 @@ def _taught(
     loss = picture_loss(trained.config, options.vgg, options.vggface).to(device)
     plan = {"steps": options.steps, "batch": options.batch, "seed": options.seed}
     losses: list[dict[str, float]] = []
-    with tqdm(total=options.steps, unit="step", disable=options.quiet or not sys.stderr.isatty(), file=sys.stderr) as bar:
+    with options.bar("step", options.steps) as bar:
         for each in finetune(person, trained.discriminator, goals, loss, trained.config.training, **plan):
             if not all(map(math.isfinite, each.values())):
-                raise FloatingPointError(f"a loss is no number at step {len(losses) + 1}, and nothing is written")
+                raise TrainingFailed(f"a loss became NaN or infinite at step {len(losses) + 1}; nothing was written")
             losses.append(each)
             bar.update()
     return person, losses
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(prog="motionshards finetune", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--checkpoint", required=True, type=Path, help="of jobs.train --model talking_heads, or the authors'")
-    parser.add_argument("--config", help=f"of a checkpoint that does not tell it: {', '.join(CONFIGS)}, or a YAML file")
-    shown = parser.add_mutually_exclusive_group(required=True)
-    shown.add_argument("--video", type=Path, help="of the person; --t of its frames are taken, evenly spread")
-    shown.add_argument("--frames", type=Path, nargs="+", metavar="PICTURE", help="of the person")
-    parser.add_argument(
-        "--background",
-        default=BACKGROUND,
-        metavar="COLOUR",
-        help="behind transparency: name or #rrggbb (default: %(default)s)",
-    )
-    parser.add_argument("--output", required=True, type=Path, help="file of the person, for jobs.drive")
-    parser.add_argument("--t", type=int, default=8, metavar="FRAMES", help="of a video (default: 8)")
-    parser.add_argument("--crop", choices=CROPS, default="face", help="face: as in VoxCeleb; none: pictures are so already")
-    parser.add_argument("--landmarks", choices=LANDMARKS, default="dlib", help="as in the data that was trained on")
-    learning = parser.add_argument_group("what is learned")
-    learning.add_argument("--steps", type=int, default=40, help="0: nothing is trained (default: 40)")
-    learning.add_argument("--batch", type=int, default=8, help="frames of a step, at most (default: 8)")
-    learning.add_argument("--seed", type=int, default=0)
-    learning.add_argument("--vgg", metavar="FILE|none", help="VGG19 weights; none drops that loss (default: torch hub's cache)")
-    learning.add_argument("--vggface", metavar="FILE|none", help="VGGFace weights, as --vgg")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    parser.add_argument("--json", action="store_true", help="the last line as JSON")
-    return parser

@@ -9,9 +9,12 @@ import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from motionshards import __version__
+
+if TYPE_CHECKING:
+    from motionshards.dataset.commandline import Command
 
 # Subcommand -> its module, and what it does.
 COMMANDS = {
@@ -19,8 +22,10 @@ COMMANDS = {
     "build": ("dataset.build", "turn videos into shards, or add to a finished dataset"),
     "verify": ("dataset.verify", "check every byte of a dataset"),
     "stats": ("dataset.stats", "count clips and summarize their measures"),
+    "sql": ("dataset.sql", "answer an SQL query over the tables of a dataset"),
     "preview": ("dataset.preview", "draw a contact sheet or an animated GIF"),
     "report": ("dataset.report.__main__", "write an HTML report"),
+    "push": ("dataset.push", "publish a dataset on the Hugging Face Hub"),
     "remove": ("dataset.remove", "remove identities, videos or clips (takedown requests)"),
     "train": ("jobs.train", "train a model"),
     "evaluate": ("jobs.evaluate", "measure a trained model"),
@@ -29,7 +34,8 @@ COMMANDS = {
     "drive": ("jobs.drive", "drive a fine-tuned person with a video"),
     "edit": ("jobs.edit", "edit the expression of a face (GANimation)"),
     "rotate": ("jobs.rotate", "rotate a head (face rotator)"),
-    "export-model": ("jobs.export", "export a trained model as ONNX or torch.export graphs"),
+    "export-model": ("jobs.export_model", "export a trained model as ONNX or torch.export graphs"),
+    "completion": ("completion", "print a script that completes commands and options in a shell"),
 }
 
 
@@ -50,6 +56,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _run(COMMANDS[name][0], rest)
 
 
+def find_command(module: str) -> "Command[Any]":
+    """The command of a module of the package."""
+    found: Command[Any] = import_module(f"motionshards.{module}").main
+    return found
+
+
 def run_module() -> NoReturn:
     """Run the command whose module was started by `python -m`, and exit.
 
@@ -66,7 +78,7 @@ def _run(module: str, arguments: list[str]) -> int:
 
     stop_on_signals()
     try:
-        status: int = import_module(f"motionshards.{module}").main(arguments)
+        status: int = find_command(module)(arguments)
     except KeyboardInterrupt:  # while modules load; commands handle their own
         return end(INTERRUPTED, "interrupted")
     return status
@@ -75,5 +87,5 @@ def _run(module: str, arguments: list[str]) -> int:
 def _help() -> str:
     width = max(map(len, COMMANDS))
     rows = [f"  {name:{width}}  {what}" for name, (_, what) in COMMANDS.items()]
-    lines = ["usage: motionshards COMMAND …", "", "Commands (motionshards COMMAND --help lists its options):", *rows]
+    lines = ["Usage: motionshards COMMAND …", "", "Commands (motionshards COMMAND --help lists its options):", *rows]
     return "\n".join(lines)

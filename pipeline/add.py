@@ -75,7 +75,7 @@ def add(order: AddOrder, at: str, say: Callable[[str], None]) -> Ledger:
     Raises:
         ConfigError: it cannot be added; nothing has been changed
         DatasetError: there is no data set
-        BuildFailed: the run stopped; what is committed stays and a further run goes on from there
+        BuildFailed: the run stopped; committed shards are kept, and a further run resumes
     """
     with only_writer(order.out):
         manifest = Manifest.read(order.out)

@@ -49,7 +49,7 @@ def build(order: BuildOrder, config: BuildConfig, say: Callable[[str], None]) ->
 
     Raises:
         ConfigError: input, output or options cannot be used; nothing has been changed
-        BuildFailed: the run stopped; what is committed stays and a further run goes on from there
+        BuildFailed: the run stopped; committed shards are kept, and a further run resumes
     """
     made_with = provenance(config, order.weights, order.aus)
     _make_directory(order.out)

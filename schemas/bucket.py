@@ -1,13 +1,14 @@
-"""Object stores as a place for data sets: S3 and what speaks like it through boto3, all others (gs, abfs, …) through fsspec.
+"""Object stores that hold datasets: S3 and compatible stores through boto3, all others (gs, abfs, …) through fsspec.
 
-An object is put in one operation and is there whole or not at all. Nothing is renamed, for there is no renaming; who wants to be
-the only one creates with `exclusive`. The packages are imported when a bucket is opened, since who has a disk needs none.
+An object is written in one operation, so it is complete or absent. There is no atomic rename: exclusion relies on `create`,
+which fails where the object exists. The packages are imported when a bucket is opened: a dataset on disk needs none.
 """
 
 import importlib
+import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from motionshards.schemas.errors import ConfigError, StoreFailed
 
 _S3 = ("s3", "s3a", "s3n")
 _ATTEMPTS = 10
+EXTRAS = "install motionshards[remote] for https and s3, motionshards[gs] or motionshards[abfs]"
 AT_ONCE = 32
 """Requests at a time that are worth their while."""
 
@@ -42,7 +44,11 @@ class Bucket(Protocol):
         """Copy a file to an object, which is replaced where there is one."""
 
     def create(self, file: Path, name: str) -> bool:
-        """The same where there is no such object yet, else false; of two that create at once one gets true."""
+        """Copy a file to a new object. False if the object exists with other contents.
+
+        An object with the same contents counts as created: it may be this call's own, whose answer was lost before a retry. So of
+        several concurrent calls exactly one returns true if their contents differ.
+        """
 
     def delete(self, name: str) -> None:
         """Remove an object; nothing where there is none."""
@@ -66,7 +72,8 @@ def open_bucket(url: str) -> Bucket:
     try:
         return S3Bucket(url.rstrip("/")) if scheme in _S3 else FsspecBucket(url.rstrip("/"))
     except ImportError as error:
-        raise ConfigError(f"{scheme}:// needs {error.name or error}; the extra `remote` brings what s3 needs") from error
+        needed = error.name or "that fsspec names for it"
+        raise ConfigError(f"{scheme}:// needs the package {needed}; {EXTRAS}") from error
 
 
 class S3Bucket:
@@ -124,11 +131,11 @@ class S3Bucket:
             try:
                 with file.open("rb") as body:
                     self._client.put_object(Bucket=self._bucket, Key=self._key(name), Body=body, IfNoneMatch="*")
+                return True
             except self._errors.ClientError as error:
-                if _status(error) in (409, 412):
-                    return False
-                raise
-        return True
+                if _status(error) not in (409, 412):
+                    raise
+        return _holds(self, name, file)
 
     def delete(self, name: str) -> None:
         """See Bucket."""
@@ -159,8 +166,8 @@ class FsspecBucket:
         self.url = url
         core = importlib.import_module("fsspec.core")
         try:
-            self._files, base = core.url_to_fs(url, use_listings_cache=False)
-        except (ValueError, TypeError) as error:
+            self._files, base = core.url_to_fs(url, use_listings_cache=False, skip_instance_cache=True)
+        except (ValueError, TypeError, AttributeError) as error:
             raise ConfigError(f"{url}: {error}") from None
         self._base = base.rstrip("/")
 
@@ -183,43 +190,56 @@ class FsspecBucket:
 
     def get(self, name: str, to: Path) -> None:
         """See Bucket."""
-        with self._told(f"get {name}"):
+        with self._told(f"get {name}", missing=FileNotFoundError(f"{self.url}/{name}")):
             self._files.get_file(f"{self._base}/{name}", str(to))
 
     def put(self, file: Path, name: str) -> None:
         """See Bucket."""
         with self._told(f"put {name}"):
-            path = f"{self._base}/{name}"
-            self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
-            self._files.put_file(str(file), path)
+            self._files.put_file(str(file), self._path(name))
 
     def create(self, file: Path, name: str) -> bool:
         """See Bucket."""
         with self._told(f"create {name}"):
-            path = f"{self._base}/{name}"
-            self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
             try:
-                self._files.pipe_file(path, file.read_bytes(), mode="create")
+                self._files.pipe_file(self._path(name), file.read_bytes(), mode="create")
+                return True
             except FileExistsError:
-                return False
-        return True
+                pass
+        return _holds(self, name, file)
 
     def delete(self, name: str) -> None:
         """See Bucket."""
-        with self._told(f"delete {name}"):
-            if self._files.exists(f"{self._base}/{name}"):
-                self._files.rm_file(f"{self._base}/{name}")
+        with self._told(f"delete {name}"), suppress(FileNotFoundError):
+            self._files.rm_file(f"{self._base}/{name}")
+
+    def _path(self, name: str) -> str:
+        """Where to write an object. Its directory is made unless the store has none: those of object stores are asynchronous."""
+        path = f"{self._base}/{name}"
+        if not self._files.async_impl:
+            self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
+        return path
 
     @contextmanager
-    def _told(self, what: str) -> Iterator[None]:
-        """Each store has errors of its own."""
+    def _told(self, what: str, missing: FileNotFoundError | None = None) -> Iterator[None]:
+        """Each store has errors of its own. `missing`: what to raise where there is no such object."""
         try:
             yield
-        except FileNotFoundError:
-            raise
         except Exception as error:
+            if missing and isinstance(error, FileNotFoundError):
+                raise missing from None
             first = next(iter(str(error).splitlines()), "")
             raise StoreFailed(f"{self.url}: cannot {what}: {type(error).__name__}: {first}") from error
+
+
+def _holds(bucket: Bucket, name: str, file: Path) -> bool:
+    """Whether an object has the contents of a file."""
+    with tempfile.TemporaryDirectory(prefix="motionshards-object-") as place:
+        try:
+            bucket.get(name, copy := Path(place) / "copy")
+        except FileNotFoundError:
+            return False
+        return copy.read_bytes() == file.read_bytes()
 
 
 def pull(bucket: Bucket, out: Path, names: Sequence[str]) -> None:

@@ -6,86 +6,83 @@ decoder threads) or what is planned next (`--limit`, `--split`) are not here.
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from motionshards.schemas.typed import check_types
 
-FITS = ("pad", "squash")
 TUBE_RECIPES = ("track", "fomm-track")
 RECIPES = ("resize", "bbox", "fomm-bbox", *TUBE_RECIPES)
-UNITS = ("utterance", "video")
-PRECISIONS = ("fp32", "bf16", "fp16")
 AUS = ("none", "openface", "csv")
 NO_FACE = ("reject", "keep")
-HDRS = ("tonemap", "keep")
+Detector = Literal["sfd", "blazeface", "retinaface", "yunet", "scrfd"]
+Precision = Literal["fp32", "bf16", "fp16"]
 MAX_CLIP_BYTES = 1_000_000_000
 
 MOST_FRAMES, MOST_SIZE_PX = 999, 4096
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class BuildConfig:
-    """Settings of a build, checked on construction and stored in dataset.json.
+class Settings:
+    """The settings of a build that are used as they are given. Their docstrings are the help of the command line."""
+
+    unit: Literal["utterance", "video"] = "utterance"
+    """What one sample is: an utterance (one file), or a video (frames from all its utterances)."""
+    frames: int = 9
+    """Frames sampled from a clip: N = K + 1."""
+    min_frames: int | None = None
+    """Reject clips with fewer decodable frames; by default, fewer than `frames`."""
+    size: int = 256
+    """Height and width of the stored frames, in pixels."""
+    fit: Literal["pad", "squash"] = "pad"
+    """Keep the aspect ratio with padding, or squash the crop to a square."""
+    detector: Detector = "sfd"
+    """Face detector of FAN; dlib has its own."""
+    precision: Precision = "fp32"
+    """Arithmetic of FAN."""
+    jpeg_quality: int = 95
+    """JPEG quality of the stored frames, 1 to 100."""
+    seed: int = 0
+    """Seed of the order of clips and of the sampled frames."""
+    detect_every: int = 1
+    """Recipes that track faces: detect faces in every n-th frame."""
+    tube_min_frames: int = 64
+    """Recipes that track faces: reject tubes with fewer frames."""
+    tube_max_frames: int = 1024
+    """Recipes that track faces: cut tubes with more frames."""
+    tube_min_px: int = 256
+    """Recipes that track faces: reject tubes whose box, before its margin, has a shorter longer side, in source pixels."""
+    clips_per_shard: int = 256
+    """Mean number of clips per shard to aim for."""
+    hdr: Literal["tonemap", "keep"] = field(default="tonemap", metadata={"absent": "keep"})
+    """Tone-map HLG and PQ videos to BT.709, or keep their values."""
+    decode_timeout_s: float = 300.0
+    """Time limit of one ffmpeg process, in seconds."""
+    max_clip_bytes: int = MAX_CLIP_BYTES
+    """Reject clips whose files have more bytes together once they are unpacked from an archive into memory."""
+    decode_memory_mb: int = 1024
+    """Memory limit of one ffmpeg process, in MB."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BuildConfig(Settings):
+    """All settings of a build, checked on construction and stored in dataset.json.
 
     source: name of the corpus layout
-    unit: what one sample is: an `utterance` (one file) or a `video` (all its utterances)
-    frames: N, frames sampled from a clip; training uses K + 1 of them
-    min_frames: clips with fewer decodable frames are rejected; None means `frames`
-    size: height and width of the stored frames, pixels
     recipe: how the crop is placed in the source frame
-    fit: aspect kept with padding, or squashed to the square
     landmarks: the landmark model that is used, resolved (never `auto`)
-    detector: the face detector of FAN; dlib has its own
-    precision: of FAN's arithmetic
     no_face: whether a clip without any face is rejected, or kept with NaN for boxes and landmarks; moot without landmarks
     aus: where action units come from; which folder or program is not here
-    jpeg_quality: 1 to 100
-    seed: of the order of clips and of the sampled frames
-    detect_every: with the recipes `track` and `fomm-track`, look for faces in every so many frames
-    tube_min_frames, tube_max_frames: shorter tubes are rejected, longer ones cut
-    tube_min_px: the longer side of a tube's box before its margin, in source pixels; smaller ones are rejected
-    clips_per_shard: aim for the mean
-    hdr: whether HDR videos are tone-mapped to BT.709, or their values kept as they are
-    decode_timeout_s, decode_memory_mb: limits of one ffmpeg process
-    max_clip_bytes: most bytes that the files of one clip may have together once they are unpacked from an archive
     """
 
     source: str
-    unit: str = "utterance"
-    frames: int = 9
-    min_frames: int | None = None
-    size: int = 256
     recipe: str = "resize"
-    fit: str = "pad"
     landmarks: str = "dlib"
-    detector: str = "sfd"
-    precision: str = "fp32"
     no_face: str = "reject"
     aus: str = "none"
-    jpeg_quality: int = 95
-    seed: int = 0
-    detect_every: int = 1
-    tube_min_frames: int = 64
-    tube_max_frames: int = 1024
-    tube_min_px: int = 256
-    clips_per_shard: int = 256
-    hdr: str = field(default="tonemap", metadata={"absent": "keep"})
-    decode_timeout_s: float = 300.0
-    max_clip_bytes: int = MAX_CLIP_BYTES
-    decode_memory_mb: int = 1024
 
     def __post_init__(self) -> None:
         check_types(self)
-        choices = {
-            "unit": UNITS,
-            "recipe": RECIPES,
-            "fit": FITS,
-            "precision": PRECISIONS,
-            "no_face": NO_FACE,
-            "aus": AUS,
-            "hdr": HDRS,
-        }
-        for name, allowed in choices.items():
+        for name, allowed in (("recipe", RECIPES), ("no_face", NO_FACE), ("aus", AUS)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, must be one of {', '.join(allowed)}")
         if self.landmarks == "auto":

@@ -18,13 +18,19 @@ def check_types(record: Any) -> None:
     """
     for name, expected in _annotations(type(record)).items():  # type: ignore[arg-type]  # mypy: Any could be unhashable
         if not _is(value := getattr(record, name), expected):
-            raise ValueError(f"{name} is {repr(value)[:100]}, must be {getattr(expected, '__name__', expected)}")
+            raise ValueError(f"{name} is {repr(value)[:100]}, must be {_named(expected)}")
 
 
 @functools.cache
 def _annotations(kind: type) -> dict[str, Any]:
     hints = typing.get_type_hints(kind)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+def _named(expected: Any) -> str:
+    if typing.get_origin(expected) is typing.Literal:
+        return f"one of {', '.join(map(str, typing.get_args(expected)))}"
+    return getattr(expected, "__name__", str(expected))
 
 
 def _is(value: Any, expected: Any) -> bool:

@@ -11,8 +11,8 @@ from checkout import ROOT
 
 ROOMS = draw_house.rooms()
 FILES = list(draw_house.modules())
-# The commands that write datasets, and what shows source videos again: no training imports them, and reading needs no Beam.
-WRITERS = {"build", "build_options", "add", "remove", "drawing/source_frames"}
+# Commands that write or publish datasets, and what shows source videos again: no training imports them, reading needs no Beam.
+WRITERS = {"build", "build_options", "add", "push", "remove", "drawing/source_frames"}
 
 
 @pytest.mark.parametrize(("path", "room"), FILES, ids=lambda one: str(one.relative_to(ROOT)) if isinstance(one, Path) else "")
@@ -83,7 +83,7 @@ def test_the_default_path_imports_neither_opencv_nor_face_alignment_nor_torch() 
         "from motionshards.pipeline.clips import isolate\n"
         "from motionshards.transforms.extract.landmarks import models\n"
         "models.resolve('auto'); models.load('dlib'); models.provenance('dlib')\n"
-        "print([name for name in ('cv2', 'face_alignment', 'torch', 'torchvision') if name in sys.modules])"
+        "print([name for name in ('cv2', 'duckdb', 'face_alignment', 'torch', 'torchvision') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip().splitlines()[-1] == "[]"

@@ -55,6 +55,12 @@ class Log:
             self._board.flush()
 
 
+def last_scalars(run: Path) -> dict[str, float]:
+    """Read the last line of a run's metrics; empty where there is none."""
+    lines = _lines(run / METRICS)
+    return json.loads(lines[-1]) if lines else {}
+
+
 def _lines(path: Path) -> list[str]:
     """Whole lines; the last of a killed run may be cut."""
     text = path.read_text() if path.exists() else ""

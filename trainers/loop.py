@@ -38,7 +38,7 @@ class Run:
     directory: for checkpoints, metrics and pictures
     epochs: to train in all
     seed: of all that is drawn
-    log_every, save_every, pictures_every: steps
+    log_every, save_every, images_every: steps
     keep_every: epochs after which a checkpoint is kept for good
     stop_after: step behind which to stop, None for the end
     quiet: no progress bar
@@ -49,7 +49,7 @@ class Run:
     seed: int = 0
     log_every: int = 50
     save_every: int = 1000
-    pictures_every: int = 1000
+    images_every: int = 1000
     keep_every: int = 10
     stop_after: int | None = None
     quiet: bool = False
@@ -106,7 +106,7 @@ class _Training:
             if self._log is not None:
                 self._log.scalars(self._step, values)
             self._meter.restart()
-        if self._step % self._options.pictures_every == 0 and self._log is not None:
+        if self._step % self._options.images_every == 0 and self._log is not None:
             picture = self._task.pictures()
             if picture is not None:
                 self._log.picture(self._step, picture)

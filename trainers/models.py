@@ -26,7 +26,7 @@ class Model:
     """
 
     configs: Mapping[str, Any]
-    plan: Callable[[Any], Plan]
+    plan: Callable[[Any], Plan[Any]]
 
 
 MODELS = {
@@ -37,7 +37,7 @@ MODELS = {
 }
 
 
-def plan(model: str, config: str, epochs: int | None = None, batch: int | None = None) -> Plan:
+def plan(model: str, config: str, epochs: int | None = None, batch: int | None = None) -> Plan[Any]:
     """The plan of a model's settings; `epochs` and `batch` replace those of the config.
 
     Raises:

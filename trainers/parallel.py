@@ -6,6 +6,7 @@ while the backward pass still runs, is some milliseconds a step.
 """
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 
 import torch
@@ -13,26 +14,36 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from motionshards.dataset import arguments
 from motionshards.dataset.reading.world import World
 from motionshards.schemas.errors import ConfigError
 
 _BUCKET_BYTES = 32 << 20
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+
+
+def choose_device(name: str) -> torch.device:
+    """Find the device that a user names: `cpu`, `cuda`, `cuda:N`, or `auto`, which is CUDA where available.
+
+    Raises:
+        ConfigError: it is none of these, or this machine has no such device
+    """
+    if not _DEVICE.fullmatch(name):
+        raise ConfigError(f"device is {name!r}, must be auto, cpu, cuda or cuda:N")
+    return arguments.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
 
 
 def start(device: str) -> tuple[World, torch.device]:
-    """Join the other processes, as torchrun tells; gives this one's rank and its device.
+    """Join the process group that torchrun describes, if any; returns the rank of this process and its device.
 
-    device: `cuda`, `cpu`, `cuda:1`, or `auto`, which is CUDA where there is some
+    device: as `choose_device` takes it; `cuda` is the GPU of the local rank
 
     Raises:
         ConfigError: there is no such device
     """
-    world = World.detect()
-    kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    if kind.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"--device {device}: CUDA is not available here")
-    chosen = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if kind == "cuda" else kind)
+    world, chosen = World.detect(), choose_device(device)
     if chosen.type == "cuda":
+        chosen = arguments.device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}") if chosen.index is None else chosen
         torch.cuda.set_device(chosen)
     if world.size > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")

@@ -10,12 +10,14 @@ import math
 import reprlib
 import typing
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
 from motionshards.schemas.errors import ConfigError
+from motionshards.transforms.augment.augment import Augment
 
 # Settings also come out of strangers' checkpoints, and networks are built of them. Published ones stay far below.
 MOST_PX = 4096
@@ -40,6 +42,48 @@ class Stored:
     def from_json(cls: type[S], stored: dict[str, Any]) -> S:
         """Inverse of `to_json`. Raises ValueError on fields of another version."""
         return from_json(cls, stored)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingSettings:
+    """Settings that the training of every model has.
+
+    repeats: passes over the clips per epoch, each with other frames
+    global_batch_size: samples per step, of all processes together
+    learning_rate, betas: of Adam
+    """
+
+    epochs: int = 1
+    repeats: int = 1
+    global_batch_size: int = 1
+    learning_rate: float = 1e-4
+    betas: tuple[float, ...] = (0.5, 0.999)
+
+    def __post_init__(self) -> None:
+        counts = (self.epochs, self.repeats, self.global_batch_size)
+        require("epochs, repeats and global_batch_size are at least 1", min(counts) >= 1)
+        require("learning_rate is above 0", self.learning_rate > 0)
+        require("betas are two numbers from 0 to below 1", len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas))
+        self.augment()
+
+    def augment(self) -> Augment:
+        """How images are augmented; raises ConfigError for probabilities and factors that cannot be."""
+        return Augment()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AugmentedTraining(TrainingSettings):
+    """The same with augmentation, see `Augment`."""
+
+    flip: float = 0.5
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+
+    def augment(self) -> Augment:
+        """See TrainingSettings."""
+        return Augment(**{name: getattr(self, name) for name in ("flip", "brightness", "contrast", "saturation", "hue")})
 
 
 def require(rule: str, kept: bool) -> None:

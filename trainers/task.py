@@ -1,5 +1,6 @@
 """What the training loop asks of a model, and what a model's settings ask of the data."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from motionshards.dataset.reading.batch import Batch
 from motionshards.dataset.reading.view import View
 from motionshards.dataset.reading.world import World
 from motionshards.dataset.stream import ClipStream
-from motionshards.transforms.augment.augment import Augment
+from motionshards.trainers.settings import TrainingSettings
 
 PRECISIONS = ("fp32", "bf16")
 
@@ -101,58 +102,16 @@ class Means:
         return network.to(memory_format=torch.channels_last) if self.channels_last else network  # type: ignore[call-overload]
 
 
-class Plan(Protocol):
-    """Settings of a model, before there are networks: what it wants of the data.
-
-    epochs, repeats, global_batch_size: of training; `repeats` turns of each clip or identity are an epoch
-    size: of the pictures, px
-    """
-
-    @property
-    def epochs(self) -> int: ...
-
-    @property
-    def repeats(self) -> int: ...
-
-    @property
-    def global_batch_size(self) -> int: ...
-
-    @property
-    def size(self) -> int: ...
-
-    @property
-    def view(self) -> View: ...
-
-    @property
-    def augment(self) -> Augment: ...
-
-    def task(self, means: Means, stream: ClipStream) -> Task:
-        """The networks, ready to be trained on the clips of `stream`. Raises ConfigError: weights that it needs are absent."""
-
-
-class _Training(Protocol):
-    @property
-    def epochs(self) -> int: ...
-
-    @property
-    def repeats(self) -> int: ...
-
-    @property
-    def global_batch_size(self) -> int: ...
-
-    def augment(self) -> Augment: ...
-
-
 class _Architecture(Protocol):
     @property
     def size(self) -> int: ...
 
 
 class Configured(Protocol):
-    """What the configs of all models have."""
+    """What the configs of all models have; the size of the architecture is the side of its images in pixels."""
 
     @property
-    def training(self) -> _Training: ...
+    def training(self) -> TrainingSettings: ...
 
     @property
     def architecture(self) -> _Architecture: ...
@@ -162,32 +121,16 @@ C = TypeVar("C", bound=Configured)
 
 
 @dataclass(frozen=True, slots=True)
-class ConfiguredPlan(Generic[C]):
-    """What a plan has of its config; a model adds its view and its task."""
+class Plan(ABC, Generic[C]):
+    """Settings of a model before there are networks: what it requires of the data."""
 
     config: C
 
     @property
-    def epochs(self) -> int:
-        """See Plan."""
-        return self.config.training.epochs
+    @abstractmethod
+    def view(self) -> View:
+        """What a sample is."""
 
-    @property
-    def repeats(self) -> int:
-        """See Plan."""
-        return self.config.training.repeats
-
-    @property
-    def global_batch_size(self) -> int:
-        """See Plan."""
-        return self.config.training.global_batch_size
-
-    @property
-    def size(self) -> int:
-        """See Plan."""
-        return self.config.architecture.size
-
-    @property
-    def augment(self) -> Augment:
-        """See Plan."""
-        return self.config.training.augment()
+    @abstractmethod
+    def task(self, means: Means, stream: ClipStream) -> Task:
+        """The networks, ready to be trained on the clips of `stream`. Raises ConfigError: weights that it needs are absent."""

@@ -1,6 +1,6 @@
 """The answers of `dataset.stats` as tables for people."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from motionshards.schemas.printable import printable
@@ -78,12 +78,12 @@ def _groups(answer: dict[str, Any], top: int) -> str:
     return "\n".join([aligned([heads, *rows]), *more])
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells as lines, the first column to the left, the others to the right."""
+def aligned(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> str:
+    """Rows of cells as lines; columns with a number in `left` are aligned to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(_line(row, widths) for row in rows)
+    return "\n".join("  ".join(_padded(row, widths, left)).rstrip() for row in rows)
 
 
-def _line(row: Sequence[str], widths: Iterable[int]) -> str:
-    first, *others = zip(row, widths, strict=True)
-    return "  ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]).rstrip()
+def _padded(row: Sequence[str], widths: Sequence[int], left: Collection[int]) -> Iterator[str]:
+    for at, (cell, width) in enumerate(zip(row, widths, strict=True)):
+        yield cell.ljust(width) if at in left else cell.rjust(width)

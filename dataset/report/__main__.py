@@ -1,9 +1,9 @@
-"""Shows what is in a data set on one HTML page that needs nothing else.
+"""Write an HTML report on a dataset, one file that needs nothing else.
 
-    python -m dataset.report OUT [--output FILE] [--samples N] [--input DIR] [--where CONDITION] [--seed S] [--quiet]
+    python -m dataset.report OUT [--output FILE] [--count N] [--input DIR] [--where CONDITION] [--seed S]
 
 Prints the file, its size and how long it took. Exit status: 0 done, 1 the page could not be written, 2 unusable arguments or no
-finished data set, 130 interrupted.
+finished dataset, 130 interrupted.
 """
 
 if __name__ == "__main__":
@@ -11,12 +11,17 @@ if __name__ == "__main__":
 
     run_module()
 
-import argparse
+import json
 import time
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from motionshards.dataset.commandline import INTERRUPTED, UNUSABLE, OneLineParser, end, show
+from cyclopts import Parameter
+from cyclopts.types import NonNegativeInt
+from cyclopts.validators import Number
+
+from motionshards.dataset.commandline import OfLocalDataset, Reporting, command, show
 from motionshards.dataset.index import Dataset
 from motionshards.dataset.query.where import parse
 from motionshards.dataset.report.content import gather
@@ -24,60 +29,49 @@ from motionshards.dataset.report.formatting import size
 from motionshards.dataset.report.page import page
 from motionshards.schemas.atomic import beside
 from motionshards.schemas.bucket import is_bucket
-from motionshards.schemas.errors import ConfigError, DatasetError
+from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.layout import REPORT
 
-OK, STOPPED = 0, 1
 _MOST_SAMPLES = 200  # a page of some 5 MB
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    if not 0 <= options.samples <= _MOST_SAMPLES:
-        parser.error(f"--samples is {options.samples}, must be 0 to {_MOST_SAMPLES}")
-    if options.seed < 0:
-        parser.error(f"--seed is {options.seed}, must not be negative")
-    if options.input and not is_bucket(options.input) and not Path(options.input).is_dir():
-        parser.error(f"--input {options.input} is not a directory")
-    if is_bucket(options.out):
-        parser.error(f"{options.out} is an object store; a report is made of a directory")
-    out = Path(options.out.removeprefix("file://"))
-    target = options.output or out / REPORT
-    if target.is_dir() or (options.output and not target.parent.is_dir()):
-        parser.error(f"--output {target} {'is a directory' if target.is_dir() else 'lies in no directory'}")
-    try:
-        return _report(out, target, options)
-    except (ConfigError, DatasetError) as error:
-        return end(UNUSABLE, f"error: {error}")
-    except OSError as error:
-        return end(STOPPED, f"error: {target}: {error.strerror or error}")
-    except KeyboardInterrupt:
-        return end(INTERRUPTED, "interrupted")
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions(Reporting, OfLocalDataset):
+    """Options of `motionshards report`."""
+
+    output: Path | None = None
+    """The page; by default report.html in the dataset."""
+    count: Annotated[int, Parameter(validator=Number(gte=0, lte=_MOST_SAMPLES))] = 24
+    """Number of kept clips to show, 0 to 200."""
+    input: str | None = None
+    """Where the source videos are; by default as recorded in dataset.json."""
+    where: str | None = None
+    """Show only clips that satisfy this condition, such as "face_size_px > 100"."""
+    seed: NonNegativeInt = 0
+    """Seed of random choices."""
 
 
-def _report(out: Path, target: Path, options: argparse.Namespace) -> int:
+@command("report", renamed={"--samples": "--count"})
+def main(options: ReportOptions) -> None:
+    """Write an HTML report on a dataset, one file that needs nothing else."""
     start = time.monotonic()
-    data = Dataset.open(out)
+    target = _target(options)
+    data = Dataset.open(options.data)
     condition = None if options.where is None else parse(options.where)
-    where, source = options.where or "", "" if options.input is None else options.input
-    content = gather(data, samples=options.samples, seed=options.seed, where=where, condition=condition, source=source)
+    where, source = options.where or "", options.input or ""
+    content = gather(data, samples=options.count, seed=options.seed, where=where, condition=condition, source=source)
     html = page(content).encode()
     with beside(target) as temporary:
         temporary.write_bytes(html)
-    if not options.quiet:
-        show(f"{target}: {size(len(html))}, {time.monotonic() - start:.1f} s")
-    return OK
+    done = {"output": str(target), "bytes": len(html), "seconds": round(time.monotonic() - start, 3)}
+    show(json.dumps(done) if options.json else f"{target}: {size(len(html))}, {done['seconds']:.1f} s")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(prog="motionshards report", description="Show what is in a data set on one HTML page.")
-    parser.add_argument("out", metavar="OUT", help="the directory of a finished data set")
-    parser.add_argument("--output", metavar="FILE", type=Path, help="the page (default: OUT/report.html)")
-    parser.add_argument("--samples", metavar="N", type=int, default=24, help="kept clips that are shown (default: %(default)s)")
-    parser.add_argument("--input", metavar="DIR", help="where the source videos are (default: as dataset.json tells)")
-    parser.add_argument("--where", metavar="CONDITION", help='only clips for which this holds, such as "face_size_px > 100"')
-    parser.add_argument("--seed", metavar="S", type=int, default=0, help="of random choices (default: %(default)s)")
-    parser.add_argument("--quiet", action="store_true", help="print nothing")
-    return parser
+def _target(options: ReportOptions) -> Path:
+    """Where the page goes. Raises ConfigError: it cannot go there, or the source videos are not where `--input` says."""
+    if options.input and not is_bucket(options.input) and not Path(options.input).is_dir():
+        raise ConfigError(f"--input {options.input} is not a directory")
+    target = options.output or options.data / REPORT
+    if target.is_dir() or (options.output and not target.parent.is_dir()):
+        raise ConfigError(f"--output {target} {'is a directory' if target.is_dir() else 'is in a directory that does not exist'}")
+    return target

@@ -5,19 +5,25 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from motionshards.schemas.bucket import Bucket, open_bucket, pull
+from motionshards.schemas.bucket import Bucket, is_bucket, open_bucket, pull
 
 _OF_SHARDS = (".tar", ".parquet")
 
 
 @contextmanager
-def directory_of(url: str) -> Iterator[tuple[Path, Bucket]]:
-    """A temporary directory with an empty file for each object; those that are not of shards have their contents.
+def directory_of(where: str) -> Iterator[tuple[Path, Bucket | None]]:
+    """The directory of a dataset, given as a path or URL, and its object store where it is in one.
+
+    For an object store it is a temporary directory with an empty file for each object; those that are not of shards have their
+    contents.
 
     Raises:
         ConfigError, StoreFailed: the store cannot be used
     """
-    bucket = open_bucket(url)
+    if not is_bucket(where):
+        yield Path(where.removeprefix("file://")), None
+        return
+    bucket = open_bucket(where)
     with tempfile.TemporaryDirectory(prefix="motionshards-verify-") as place:
         out = Path(place)
         names = sorted(name for name in bucket.names() if _is_plain(name))

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 
 from motionshards.dataset.storage.unreadable import Pieces, Transient, Unreadable
+from motionshards.schemas.bucket import EXTRAS
 from motionshards.schemas.errors import ConfigError
 
 _PROGRESS_BYTES = 1 << 20
@@ -184,5 +185,5 @@ def _store(root: str, retry: Retry, options: dict[str, Any]) -> Store:
 
         return FsspecStore(root, options)
     except ImportError as error:
-        what = error.name or "that fsspec names for it"
-        raise ConfigError(f"{scheme}:// needs the package {what}; the extra `remote` brings those for http and s3") from error
+        needed = error.name or "that fsspec names for it"
+        raise ConfigError(f"{scheme}:// needs the package {needed}; {EXTRAS}") from error

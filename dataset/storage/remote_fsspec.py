@@ -23,7 +23,7 @@ class FsspecStore:
         try:
             # cached instances belong to the process that made them, also in its forks
             self._files, base = fsspec.url_to_fs(root, skip_instance_cache=True, **options)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, AttributeError) as error:
             raise ConfigError(f"{root.partition('://')[0]}:// cannot be used so ({type(error).__name__})") from None
         self._base = base.rstrip("/")
 
@@ -50,4 +50,6 @@ def _failures() -> Iterator[None]:
     except (FileNotFoundError, PermissionError) as error:
         raise Unreadable("missing", type(error).__name__) from None
     except Exception as error:
+        if 416 in (getattr(error, "code", None), getattr(error, "status_code", None)):  # gcsfs, adlfs: a range past the end
+            raise Unreadable("truncated", "fewer bytes than expected") from None
         raise Transient("unreachable", f"the store failed ({type(error).__name__})") from None

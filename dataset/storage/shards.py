@@ -95,7 +95,8 @@ class Shards:
     def expect(self, shard: int, start: int, stop: int) -> None:
         """All of these bytes will be wanted soon: a local disk reads them at once."""
         if self._remote is None and start < stop:
-            os.posix_fadvise(self._file(shard).descriptor, start, stop - start, os.POSIX_FADV_WILLNEED)
+            file = self._file(shard)  # held, see `_pread_once`
+            os.posix_fadvise(file.descriptor, start, stop - start, os.POSIX_FADV_WILLNEED)
 
     def fetch(self, shards: Sequence[int]) -> None:
         """Bring shards into the cache before they are wanted. What fails here fails again, and is told, where it is read."""
@@ -104,16 +105,21 @@ class Shards:
                 self._file(shard)
 
     def _pread(self, shard: int, offset: int, size: int) -> bytes:
-        size = min(size, max(0, os.fstat(self._file(shard).descriptor).st_size - offset))  # pread allocates what is asked for
         try:
-            return os.pread(self._file(shard).descriptor, size, offset)
+            return self._pread_once(shard, offset, size)
         except OSError:
-            self._forget(shard)  # a handle gone stale, as network file systems have them; a new one may do
+            self._forget(shard)  # network file systems have stale handles; a new one may work
         try:
-            return os.pread(self._file(shard).descriptor, size, offset)
+            return self._pread_once(shard, offset, size)
         except OSError as error:
             self._forget(shard)
             raise Unreadable("unreachable", f"{self._place.shards[shard].path}: {error.strerror}") from error
+
+    def _pread_once(self, shard: int, offset: int, size: int) -> bytes:
+        # Held while it is read: another thread may evict the file, and its descriptor may then belong to another one.
+        file = self._file(shard)
+        there = os.fstat(file.descriptor).st_size - offset
+        return os.pread(file.descriptor, min(size, max(0, there)), offset)  # pread allocates what it is asked for
 
     def _recall(self, shard: int) -> None:
         """A shard that could not be had is not asked for again for a while: its clips would wait for all tries, one by one."""

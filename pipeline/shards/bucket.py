@@ -10,6 +10,7 @@ import functools
 import os
 import socket
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -50,7 +51,7 @@ def mirrored(url: str) -> Iterator[tuple[Path, Bucket]]:
             pull(bucket, out, [DATASET_JSON, *_plan_names(bucket)])
             if bucket.exists(REJECTIONS):
                 pull(bucket, out, [REJECTIONS])
-        elif strangers := bucket.names().keys() - {LOCK}:
+        elif strangers := [name for name in bucket.names() if not name.startswith(LOCK)]:
             raise ConfigError(f"--output {url} is not empty and holds no data set (there is {min(strangers)!r})")
         yield out, bucket
 
@@ -113,9 +114,11 @@ def _plan_file(url: str, plan: str, run: str) -> Path:
 
 @contextmanager
 def _only_writer(bucket: Bucket, place: Path) -> Iterator[None]:
-    """Hold the lock of a bucket: an object that tells who does. One of a process of this machine that is gone is taken over."""
+    """Hold the lock of a bucket: an object that names its owner. The lock of a dead process of this machine is taken over."""
+    _check_create(bucket, place)
     mine = place / LOCK
-    mine.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
+    # the second line tells processes of equal number apart, of containers that share a host name
+    mine.write_text(f"process {os.getpid()} on {socket.gethostname()}\n{uuid.uuid4().hex}\n")
     if not bucket.create(mine, LOCK):
         owner = _owner(bucket, place)
         if not _is_gone(owner):
@@ -134,7 +137,24 @@ def _owner(bucket: Bucket, place: Path) -> str:
         bucket.get(LOCK, place / "owner")
     except FileNotFoundError:
         return "which has just ended"
-    return (place / "owner").read_text().strip()
+    return (place / "owner").read_text().partition("\n")[0].strip()
+
+
+def _check_create(bucket: Bucket, place: Path) -> None:
+    """Create an object twice: a store that does not know the condition ignores it silently. Raises ConfigError."""
+    name = f"{LOCK}-{uuid.uuid4().hex}"
+    for attempt in ("first", "second"):
+        (place / attempt).write_text(attempt)
+    bucket.create(place / "first", name)
+    try:
+        exclusive = not bucket.create(place / "second", name)
+    finally:
+        bucket.delete(name)
+    if not exclusive:
+        raise ConfigError(
+            f"{bucket.url}: the store ignores the condition 'create only if absent', so two builds could overwrite each other's "
+            "shards; update the store or the package that accesses it, or build on a disk and copy the dataset"
+        )
 
 
 def _is_gone(owner: str) -> bool:

@@ -1,7 +1,6 @@
 """Counts and quantiles of clips against plain Python and numpy on the same rows; and what the command says and refuses."""
 
 import json
-import random
 import statistics
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,63 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from made import make_dataset
 from s3_here import s3_here
+from tables import Row, kept, lost, write_tables
 
 from motionshards.dataset import stats
 from motionshards.dataset.stats import MEASURES, Question
-from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ConfigError
-from motionshards.schemas.layout import INDEX, REJECTIONS
+from motionshards.schemas.layout import INDEX
 from motionshards.schemas.manifest import Manifest
-from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
-from motionshards.schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
 
-Row = dict[str, Any]
 HALF = "blur > 50 and abs(yaw_deg) < 45"
-
-
-def rows(count: int, seed: int = 0) -> list[Row]:
-    """Rows of an index in which measures are missing now and then; videos of different people bear the same names."""
-    draw = random.Random(seed)
-    found = []
-    for number in range(count):
-        identity, video = f"id{draw.randrange(6)}", f"video{draw.randrange(4)}"
-        row: Row = {"key": f"{identity}/{video}/{number:05d}", "identity": identity, "video": video, "source": "demo"}
-        row |= {"split": draw.choice(["train", "train", "test"]), "shard": f"demo-{number // 20:06d}"}
-        row |= {"n_frames": draw.randrange(3, 10), "source_frames": draw.randrange(0, 300)}
-        row |= {"duration_s": draw.choice([0.0, 2.0, 7.5, 12.25]), "past_end_s": 0.0, "width_px": 224, "height_px": 224}
-        row |= {"blur": draw.choice([None, draw.uniform(0, 100)]), "yaw_deg": draw.choice([None, 45.0, draw.gauss(0, 40)])}
-        found.append(row)
-    return found
-
-
-def written(out: Path, index: list[Row], rejections: list[Row] = []) -> Path:  # noqa: B006
-    """A finished data set that consists of its tables."""
-    out.mkdir(exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(index, schema=INDEX_SCHEMA), out / INDEX)
-    pq.write_table(pa.Table.from_pylist(rejections, schema=REJECTIONS_SCHEMA), out / REJECTIONS)
-    Manifest(config=BuildConfig(source="demo"), provenance={}, input="", complete=True).write(out)
-    return out
-
-
-def lost(count: int) -> list[Row]:
-    reasons = [("no_face", "landmarks", False), ("unreadable", "read", True), ("corrupt", "decode", False)]
-    found = []
-    for number in range(count):
-        reason, stage, retryable = reasons[number % 7 % 3]
-        who = {
-            "key": f"id{number % 3}/v/{number}",
-            "identity": f"id{number % 3}",
-            "video": "v",
-            "split": "train",
-            "source": "demo",
-        }
-        found.append({**who, "reason": reason, "stage": stage, "retryable": retryable, "detail": "", "shard": "demo-0"})
-    return found
 
 
 def passes(row: Row) -> bool:
@@ -96,9 +51,9 @@ def counted(chosen: list[Row]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("where", [None, HALF])
 def test_counts_and_quantiles_are_those_of_plain_numpy(tmp_path: Path, where: str | None) -> None:
-    everything = rows(500)
+    everything = kept(500)
     chosen = [row for row in everything if where is None or passes(row)]
-    answer = stats.stats(written(tmp_path / "out", everything), Question(where=where))
+    answer = stats.stats(write_tables(tmp_path / "out", everything), Question(where=where))
     assert answer["counts"] == {"matching": counted(chosen), "all": counted(everything)}
     assert tuple(answer["measures"]) == MEASURES
     for name, found in answer["measures"].items():
@@ -124,8 +79,10 @@ def test_counts_and_quantiles_are_those_of_plain_numpy(tmp_path: Path, where: st
     ],
 )
 def test_groups_add_up_and_have_the_medians_of_their_clips(tmp_path: Path, by: str, label: Callable[[Row], str]) -> None:
-    everything = rows(300, seed=1)
-    answer = stats.stats(written(tmp_path / "out", everything), Question(where="n_frames > 4", by=by, columns=("blur", "fps")))
+    everything = kept(300, seed=1)
+    answer = stats.stats(
+        write_tables(tmp_path / "out", everything), Question(where="n_frames > 4", by=by, columns=("blur", "fps"))
+    )
     members: dict[str, list[Row]] = {}
     for row in everything:
         if row["n_frames"] > 4:
@@ -141,8 +98,8 @@ def test_groups_add_up_and_have_the_medians_of_their_clips(tmp_path: Path, by: s
 
 
 def test_a_clip_without_the_measure_matches_neither_a_condition_nor_its_opposite(tmp_path: Path) -> None:
-    everything = rows(200)
-    out = written(tmp_path / "out", everything)
+    everything = kept(200)
+    out = write_tables(tmp_path / "out", everything)
     conditions = ("blur > 50", "not blur > 50", "blur is None")
     counts = [stats.stats(out, Question(where=where))["counts"]["matching"]["clips"] for where in conditions]
     assert sum(counts) == 200
@@ -150,7 +107,7 @@ def test_a_clip_without_the_measure_matches_neither_a_condition_nor_its_opposite
 
 
 def test_rejections_are_counted_by_reason_and_stage(tmp_path: Path) -> None:
-    out = written(tmp_path / "out", rows(10), lost(70))
+    out = write_tables(tmp_path / "out", kept(10), lost(70))
     answer = stats.stats(out, Question(rejected=True, by="identity"))
     assert answer["reason"] == {"no_face": 30, "corrupt": 20, "unreadable": 20}
     assert answer["stage"] == {"landmarks": 30, "decode": 20, "read": 20}
@@ -175,10 +132,10 @@ def test_of_a_real_data_set_the_index_alone_is_read(tmp_path: Path, capsys: pyte
 
 
 def test_what_people_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = str(written(tmp_path / "out", rows(500), lost(70)))
+    out = str(write_tables(tmp_path / "out", kept(500), lost(70)))
     assert stats.main([out, "--where", HALF, "--by", "video", "--top", "3", "--columns", "blur,yaw_deg"]) == 0
     counts, measures, groups = (part.splitlines() for part in capsys.readouterr().out.split("\n\n"))
-    chosen = [row for row in rows(500) if passes(row)]
+    chosen = [row for row in kept(500) if passes(row)]
     matching = len(chosen)
     assert counts[1].split() == ["clips", str(matching), "500", f"{matching / 5:.1f}%"]
     assert measures[0].split() == ["measure", "present", "min", "p5", "p25", "p50", "p75", "p95", "max", "mean"]
@@ -192,7 +149,7 @@ def test_what_people_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_a_condition_that_nothing_matches_is_answered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = str(written(tmp_path / "out", rows(30)))
+    out = str(write_tables(tmp_path / "out", kept(30)))
     for more in ([], ["--by", "identity"], ["--rejected", "--by", "reason"]):
         where = "reason == 'x'" if more[:1] == ["--rejected"] else "blur > 1e9"
         assert stats.main([out, "--where", where, *more]) == 0
@@ -215,14 +172,14 @@ def test_a_condition_that_nothing_matches_is_answered(tmp_path: Path, capsys: py
         (["--columns", "identity"], "there is no measure 'identity'"),
         (["--rejected", "--columns", "blur"], "does not go with --rejected"),
         (["--by", "reason"], "--by reason goes with --rejected"),
-        (["--by", "blur"], "invalid choice"),
-        (["--top", "0"], "--top is 0, must be at least 1"),
+        (["--by", "blur"], 'Invalid value "blur" for --by'),
+        (["--top", "0"], 'Invalid value "0" for --top'),
     ],
 )
 def test_what_cannot_be_used_is_told_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], says: str
 ) -> None:
-    out = written(tmp_path / "out", rows(3))
+    out = write_tables(tmp_path / "out", kept(3))
     try:
         status = stats.main([str(out), *more])
     except SystemExit as ended:
@@ -233,7 +190,7 @@ def test_what_cannot_be_used_is_told_in_one_line(
 
 
 def test_of_an_object_store(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    out = written(tmp_path / "out", rows(20))
+    out = write_tables(tmp_path / "out", kept(20))
     with s3_here() as store:
         for name, value in store.environment.items():
             monkeypatch.setenv(name, value)
@@ -244,7 +201,7 @@ def test_of_an_object_store(tmp_path: Path, capsys: pytest.CaptureFixture[str], 
 
 
 def test_a_data_set_that_is_absent_unfinished_or_damaged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = written(tmp_path / "out", rows(3))
+    out = write_tables(tmp_path / "out", kept(3))
     replace(Manifest.read(out), complete=False).write(out)
     assert stats.main([str(tmp_path / "none")]) == stats.main([str(out)]) == 2
     assert capsys.readouterr().err.splitlines() == [

@@ -16,6 +16,8 @@ import pytest
 from markdown_code import ROOT, Code, anchors, code, links, pages
 from shell_commands import ELLIPSIS, OURS, Command, commands, misunderstood
 
+from motionshards.dataset import commandline
+
 PAGES = pages()
 CODE = [piece for path in PAGES for piece in code(path.read_text(), path.relative_to(ROOT).as_posix())]
 # Code within a line only names a command, so nothing is required of it.
@@ -147,18 +149,19 @@ def test_code_is_found_where_it_stands() -> None:
     ("line", "fault"),
     [
         ("python -m dataset.build --source demo --input DIR --output OUT", None),
-        ("python -m dataset.build --input DIR --output OUT", "required: --source"),
+        ("python -m dataset.build --input DIR --output OUT", "--source"),
         ("python -m dataset.build … --retry REASON", None),
         ("python -m dataset.build … --no-such-thing 3", "--no-such-thing"),
         ("python -m dataset.build --source marsian --input DIR --output OUT", "marsian"),
         ("python -m dataset.build --source demo --input DIR --output OUT --frames many", "many"),
-        ("python -m dataset.build … --runner portable --job-endpoint h:1 --environment_type=EXTERNAL", None),
+        ("python -m dataset.build … --runner portable --job-endpoint h:1 -- --environment_type=EXTERNAL", None),
+        ("python -m dataset.build … --runner portable --job-endpoint h:1 --environment_type=EXTERNAL", "warning"),
         ("python -m dataset.build … --environment_type=EXTERNAL", "--environment_type"),
         ("python -m dataset.build --output OUT --add landmarks", None),
         ("python -m benchmarks.shuffle [--clips 1000] [--results FILE]", None),
         ("python -m benchmarks.shuffle --clip-number 1000", "--clip-number"),
         ("python -m dataset.build --output OUT [whatever a build takes] --add landmarks", None),
-        ("python -m dataset.report OUT --samples 3", None),
+        ("python -m dataset.report OUT --count 3", None),
         ("python -m dataset.verify --help", None),
         ("python -m dataset.views OUT", "no attribute"),
         ("python -m dataset.nowhere OUT", "No module"),
@@ -180,8 +183,10 @@ def test_a_placeholder_is_one_word_of_the_shell() -> None:
 def test_make_bench_runs_every_benchmark() -> None:
     makefile = (ROOT / "Makefile").read_text()
     listed = re.findall(r"^BENCHMARKS := (.*)$", makefile, re.MULTILINE)[0].split()
-    there = {path.stem for path in ROOT.glob("benchmarks/*.py") if "add_options(parser)" in path.read_text()}
-    assert {*listed, "train"} == there and "benchmarks.train $(TRAIN_ON_DEMO)" in makefile
+    modules = [importlib.import_module(f"benchmarks.{path.stem}") for path in ROOT.glob("benchmarks/*.py")]
+    programs = {module.main.program for module in modules if isinstance(getattr(module, "main", None), commandline.Command)}
+    assert programs == {f"python -m benchmarks.{name}" for name in (*listed, "train")}
+    assert "benchmarks.train $(TRAIN_ON_DEMO)" in makefile
     for name in set(listed) - {"landmarks"}:
         (settings,) = re.findall(rf"^QUICK_{name} := (.*)$", makefile, re.MULTILINE)
         assert misunderstood(Command(f"benchmarks.{name}", tuple(shlex.split(settings)), False)) is None

@@ -82,7 +82,7 @@ def test_the_model_of_the_page_trains_and_goes_on(tmp_path: Path, monkeypatch: p
         "--log-every",
         "1",
     ]
-    order += ["--device", "cpu", "--processes", "1", "--pictures-every", "2"]
+    order += ["--device", "cpu", "--workers", "1", "--images-every", "2"]
     assert motionshards.jobs.train.main([*order, "--stop-after", "2"]) == 0
     assert motionshards.jobs.train.main(order) == 0
     losses = [json.loads(line)["l1"] for line in (run / "metrics.jsonl").read_text().splitlines()]

@@ -104,24 +104,19 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def animate(inputs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Animate:
-    """animate("--relative", source=...) -> exit status, stdout and stderr; the output is tmp_path/out.mp4."""
+    """animate("--relative", image=...) -> exit status, stdout and stderr; the output is tmp_path/out.mp4."""
 
     def run(*flags: str, **changes: Any) -> tuple[int, str, str]:
         named = {
             "checkpoint": inputs / "last.pt",
-            "source": inputs / "face.png",
+            "image": inputs / "face.png",
             "driving": inputs / "driving.mp4",
             "output": tmp_path / "out.mp4",
             **changes,
         }
         capfd.readouterr()
-        try:
-            status = main(
-                [*(part for name, value in named.items() for part in (f"--{name}", str(value))), "--device", "cpu", *flags]
-            )
-        except SystemExit as left:
-            status = int(str(left.code))
-        return status, *capfd.readouterr()
+        words = [part for name, value in named.items() for part in (f"--{name}", str(value))]
+        return main([*words, "--device", "cpu", *flags]), *capfd.readouterr()
 
     return run
 
@@ -180,7 +175,7 @@ def test_other_rates_and_no_sound(animate: Animate, tmp_path: Path) -> None:
 def test_a_driving_video_of_one_frame_gives_one_and_says_so(animate: Animate, tmp_path: Path) -> None:
     write(tmp_path / "one.mp4", FRAMES[:1], SIZE, Fraction(25))
     status, out, err = animate("--relative", "--adapt-scale", "--best-frame", driving=tmp_path / "one.mp4")
-    assert status == 0 and "1 frames" in out and "one frame, and so will the result" in err
+    assert status == 0 and "1 frames" in out and "has only one frame, so the output has one, too" in err
     assert len(Driving.at(tmp_path / "out.mp4")) == 1
 
 
@@ -229,18 +224,18 @@ def test_unusable_pictures_and_videos(animate: Animate, inputs: Path, tmp_path: 
     (tmp_path / "cut.mp4").write_bytes((inputs / "driving.mp4").read_bytes()[:3000])
     Image.fromarray(_BLANK).save(tmp_path / "blank.png")
     for changes, flags, told in (
-        ({"source": tmp_path / "absent.png"}, (), "there is no picture"),
-        ({"source": tmp_path / "text.txt"}, (), "cannot be read as a picture"),
-        ({"source": tmp_path / "blank.png"}, ("--best-frame",), "no face is found in the source"),
+        ({"image": tmp_path / "absent.png"}, (), "there is no picture"),
+        ({"image": tmp_path / "text.txt"}, (), "cannot be read as a picture"),
+        ({"image": tmp_path / "blank.png"}, ("--best-frame",), "no face is found in the source"),
         ({"driving": tmp_path / "absent.mp4"}, (), "unreadable"),
         ({"driving": tmp_path / "text.txt"}, (), "not_a_video"),
         ({"driving": tmp_path / "cut.mp4"}, (), "corrupt"),
-        ({"output": inputs / "driving.mp4"}, (), "driving.mp4 is the --driving"),
+        ({"output": inputs / "driving.mp4"}, (), "driving.mp4 is also an input"),
         ({"output": tmp_path / "out.avi"}, (), "must be a file called *.mp4"),
-        ({}, ("--absolute", "--best-frame"), "--absolute takes none"),
-        ({}, ("--absolute", "--relative"), "not allowed with argument"),
-        ({}, ("--batch", "0"), "--batch is at least 1"),
-        ({}, ("--fps", "fast"), "must be keep or frames a second"),
+        ({}, ("--absolute", "--best-frame"), "apply to relative motion, not to --absolute"),
+        ({}, ("--absolute", "--relative"), "Mutually exclusive arguments: {--relative, --absolute}"),
+        ({}, ("--batch", "0"), "--batch. Must be > 0"),
+        ({}, ("--fps", "fast"), "must be keep or frames per second"),
     ):
         status, out, err = animate(*flags, **changes)
         assert (status, out, err.count("\n")) == (2, "", 1), err
@@ -252,8 +247,8 @@ def test_the_best_frame_is_found_for_a_small_face_in_a_large_source(animate: Ani
     large = np.full((720, 1280, 3), 110, np.uint8)
     large[200:490, 500:790] = np.asarray(Image.fromarray(face()).resize((290, 290)))
     Image.fromarray(large).save(tmp_path / "large.png")
-    status, out, _ = animate("--relative", "--best-frame", source=tmp_path / "large.png")
-    assert status == 0 and "counted from frame 4" in out
+    status, out, _ = animate("--relative", "--best-frame", image=tmp_path / "large.png")
+    assert status == 0 and "measured from frame 4" in out
 
 
 def test_an_output_that_cannot_be_made_is_a_fault(animate: Animate, tmp_path: Path) -> None:
@@ -263,9 +258,9 @@ def test_an_output_that_cannot_be_made_is_a_fault(animate: Animate, tmp_path: Pa
 
 
 def test_as_a_command(inputs: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "jobs.animate", "--checkpoint", inputs / "last.pt", "--source", inputs / "face.png"]
+    command = [sys.executable, "-m", "jobs.animate", "--checkpoint", inputs / "last.pt", "--image", inputs / "face.png"]
     command += ["--driving", inputs / "driving.mp4", "--output", tmp_path / "out.mp4", "--best-frame"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert (done.returncode, done.stderr) == (0, "1 of 10 frames have no face and cannot be the best one\n")
-    assert "counted from frame 4" in done.stdout
+    assert "measured from frame 4" in done.stdout
     assert len(Driving.at(tmp_path / "out.mp4")) == 10

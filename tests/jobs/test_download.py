@@ -53,7 +53,7 @@ def out(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def fetch(tmp_path: Path, out: Path, server: VideoServer) -> Fetch:
-    """fetch("video", ..., retries=..., again=...): a run in this process over a csv of these videos; it only notes its sleep."""
+    """fetch("video", ..., retries=..., retry=...): a run in this process over a csv of these videos; it only notes its sleep."""
 
     def run(*videos: str, lines: str = "", **options: Any) -> Fetched:
         manners = {name: options.pop(name) for name in list(options) if name in Manners.__dataclass_fields__}
@@ -140,7 +140,7 @@ def test_a_dead_video_is_asked_for_once_and_again_on_demand(server: VideoServer,
     fetch("gone")
     assert server.counts() == {"gone": 1}
     server.script.clear()
-    assert fetch("gone", again=frozenset({"dead"})).rows["gone"]["status"] == "available"
+    assert fetch("gone", retry=frozenset({"dead"})).rows["gone"]["status"] == "available"
 
 
 def test_what_passes_is_tried_again_after_growing_waits(server: VideoServer, video: bytes, fetch: Fetch, out: Path) -> None:

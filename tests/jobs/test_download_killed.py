@@ -61,7 +61,7 @@ def test_a_run_that_is_ended_goes_on_where_it_was(
     process.send_signal(sent)
     assert process.wait(timeout=5) == status
     if sent != signal.SIGKILL:
-        assert "goes on from there" in process.communicate()[1]
+        assert "resumes from there" in process.communicate()[1]
         assert {name: row["status"] for name, row in read_report(out).items()} == {
             "one": "available",
             "two": "pending",
@@ -96,7 +96,7 @@ def test_the_command_tells_how_it_ended(server: VideoServer, tmp_path: Path, out
     refused = start(server, csv_of(tmp_path, "one", "two"), out, "--retries", "0", "--give-up", "1")
     told, said = refused.communicate()
     assert refused.returncode == 1
-    assert "stopped after 1 refusals" in said and "goes on from there" in said
+    assert "stopped after 1 refusals" in said and "resumes from there" in said
     assert (json.loads(told)["blocked"], json.loads(told)["pending"]) == (1, 1)
 
 

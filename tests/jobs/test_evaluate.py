@@ -105,8 +105,13 @@ def test_the_picture_has_a_row_for_each_of_eight_clips(checkpoint: Path, data: P
     assert np.abs(np.abs(real - made) - difference).mean() < 8
 
 
-def test_a_limit_takes_clips_from_all_over_the_split(checkpoint: Path, data: Path, tmp_path: Path) -> None:
-    assert run(checkpoint, data, tmp_path, "--landmarks", "none", "--limit", 3) == 0
+def test_a_limit_takes_clips_from_all_over_the_split(
+    checkpoint: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(checkpoint, data, tmp_path, "--landmarks", "none", "--limit", 3, "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["scores"].items() <= json.loads((tmp_path / "evaluation.json").read_text()).items()
+    assert (printed["output"], printed["too_short"], printed["scores"]["clips"]) == (str(tmp_path), 3, 3)
     keys = [row["key"] for row in json.loads((tmp_path / "evaluation.json").read_text())["per_clip"]]
     every = list(by_the_networks(checkpoint, data))
     assert keys == [every[0], every[3], every[6]]
@@ -135,8 +140,8 @@ def test_what_cannot_be_measured_is_told_in_one_line(
         ((damaged, out, "--split", "train"), "is damaged"),
         ((tmp_path / "absent", out), "absent"),
         ((data, file), "cannot be written"),
-        ((data, out, "--limit", 0), "--limit and --batch are at least 1"),
-        ((data, out, "--batch", -1), "--limit and --batch are at least 1"),
+        ((data, out, "--limit", 0), "--limit. Must be > 0"),
+        ((data, out, "--batch", -1), "--batch. Must be > 0"),
         ((data, out, "--config", "vox-256"), "is of another architecture"),
     ]
     for arguments, told in cases:

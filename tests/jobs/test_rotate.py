@@ -1,5 +1,6 @@
 """The command as it is called: photographs with and without a face, drawings with transparency, and input that is no good."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -85,12 +86,8 @@ def rotate(inputs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> R
     def run(*flags: str, **changes: Any) -> tuple[int, str, str]:
         named = {"checkpoint": inputs / "last.pt", "image": inputs / "face.png", "output": tmp_path / "out.png", **changes}
         capfd.readouterr()
-        try:
-            words = [part for name, value in named.items() for part in (f"--{name}", str(value))]
-            status = main([*words, "--device", "cpu", *flags])
-        except SystemExit as left:  # argparse's way
-            status = int(str(left.code))
-        return (status, *capfd.readouterr())
+        words = [part for name, value in named.items() for part in (f"--{name}", str(value))]
+        return main([*words, "--device", "cpu", *flags]), *capfd.readouterr()
 
     return run
 
@@ -119,7 +116,10 @@ def test_eyes_and_mouth_are_morphed_where_that_is_asked_for(rotate: Rotate, tmp_
 
 
 def test_a_sheet_is_a_grid_of_poses(rotate: Rotate, tmp_path: Path) -> None:
-    assert rotate("--sheet", "--pose", "roll=5")[0] == 0
+    status, said, _ = rotate("--sheet", "--pose", "roll=5", "--json")
+    done = json.loads(said)
+    assert status == 0 and done.pop("seconds") > 0
+    assert done == {"output": str(tmp_path / "out.png"), "width_px": 5 * SIZE, "height_px": 5 * SIZE, "transparent": False}
     sheet = written(tmp_path)
     assert sheet.shape == (5 * SIZE, 5 * SIZE, 3)
     assert rotate("--pose", "yaw=7.5,pitch=15,roll=5")[0] == 0
@@ -137,7 +137,7 @@ def test_transparency_stays(rotate: Rotate, inputs: Path, tmp_path: Path) -> Non
 def test_files_of_several_runs_are_put_together_and_the_untrained_are_left_out(rotate: Rotate, inputs: Path) -> None:
     assert rotate("--eyes", "1,1", checkpoint=inputs / "combiner.pt")[0] == 2
     files = ["--checkpoint", str(inputs / "last.pt"), str(inputs / "combiner.pt")]
-    assert rotate("--eyes", "1,1", *files)[0] == 0, "the last --checkpoint counts, and has two files"
+    assert rotate("--eyes", "1,1", *files)[0] == 0, "the last file with a network counts"
 
 
 @pytest.mark.parametrize("matte", [False, True])
@@ -172,13 +172,13 @@ def test_angles_beyond_what_is_learned_are_refused_in_a_line(rotate: Rotate, ang
 @pytest.mark.parametrize(
     ("flags", "changes", "told"),
     [
-        (("--pose", "jaw=3"), {}, "must be degrees, as yaw=10,pitch=-5,roll=0"),
+        (("--pose", "jaw=3"), {}, "must be degrees, such as yaw=10,pitch=-5,roll=0"),
         (("--pose", "yaw=much"), {}, "must be degrees"),
         (("--pose", "yaw"), {}, "must be degrees"),
         (("--eyes", "1"), {}, "must be two numbers from 0 to 1"),
         (("--eyes", "1,2"), {}, "must be from 0 to 1"),
         (("--mouth", "wide"), {}, "must be from 0 to 1"),
-        (("--sheet", "--pose", "yaw=5"), {}, "--sheet has yaws and pitches of its own"),
+        (("--sheet", "--pose", "yaw=5"), {}, "--sheet has its own yaws and pitches"),
         ((), {"output": "out.jpg"}, "must be a file called *.png"),
         ((), {"image": "nowhere.png"}, "there is no picture nowhere.png"),
         ((), {"checkpoint": "nowhere.pt"}, "there is no checkpoint nowhere.pt"),
@@ -199,5 +199,5 @@ def test_what_cannot_be_done_is_told_in_a_line(
 def test_no_input_is_written_over(rotate: Rotate, inputs: Path) -> None:
     before = (inputs / "face.png").read_bytes()
     status, _, told = rotate(output=inputs / "face.png")
-    assert status == 2 and "is an input" in told
+    assert status == 2 and "is also an input" in told
     assert (inputs / "face.png").read_bytes() == before

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from motionshards.dataset.build_options import build_parser
+from motionshards.dataset import build
 
 ROOT = Path(__file__).resolve().parents[2]
 JOBS = ROOT / "jobs"
@@ -35,8 +35,9 @@ def flink() -> list[str]:
 @pytest.mark.parametrize("words", [flink, dataflow])
 def test_options_are_ours_or_known_to_beam(words: Any) -> None:
     given = words()[words().index("dataset.build") + 1 :]
-    parser = build_parser()
-    _, beam = parser.parse_known_args(["--source", "demo", "--output", "o", *given])
+    parsed = build.main.parse(["--source", "demo", "--output", "o", *given])
+    assert parsed is not None
+    beam = list(parsed.rest)
     options = PipelineOptions(beam)
     known, everything = options.get_all_options(), options.get_all_options(retain_unknown_options=True)
     assert beam and not [name for name in everything if name not in known]

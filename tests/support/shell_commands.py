@@ -1,29 +1,31 @@
-"""Commands of ours in shell code, and whether they would be understood: each goes to the command's own parser, and no further."""
+"""Commands of ours in shell code, and whether they would be understood: each is parsed by its own command, without being run."""
 
 import contextlib
 import importlib
-import inspect
 import io
 import re
 import shlex
-import sys
-from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-import pytest
+from cyclopts import CycloptsError
+from cyclopts.argument import Argument
+
+from motionshards.cli import COMMANDS
+from motionshards.schemas.errors import ConfigError
 
 OURS = ("benchmarks", "motionshards", "dataset", "jobs", "pipeline", "trainers", "transforms", "schemas")
 ELLIPSIS = "…"
-_WORDS_IN_BRACKETS = re.compile(r"(?<= )\[[^]-][^]]*\]")  # `[more options]`: what may stand there, in words
+_WORDS_IN_BRACKETS = re.compile(r"(?<= )\[[^]-][^]]*\]")  # `[more options]`: a description of what may be there
 _MODULE = re.compile(r"[a-z_]+(\.[a-z_0-9]+)*")
+_PLACEHOLDER = re.compile(r"[A-Z_]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """`-m module argument …`. partial: an ellipsis or brackets on the page say that something is left out."""
+    """`-m module argument …`. partial: an ellipsis or brackets on the page show that something is left out."""
 
     module: str
     arguments: tuple[str, ...]
@@ -36,15 +38,28 @@ class Command:
 
 
 def commands(text: str) -> Iterator[Command]:
-    """The commands `python -m module …` and `torchrun … -m module …` of shell code."""
+    """The commands `python -m module …`, `torchrun … -m module …` and `motionshards name …` of shell code."""
+    for line in _whole_lines(text):
+        if re.search(r"(python3?|torchrun)\b.* -m ", line):
+            words = shlex.split(_WORDS_IN_BRACKETS.sub(ELLIPSIS, line), comments=True)
+            for place, word in enumerate(words[:-1]):
+                if word == "-m" and _MODULE.fullmatch(words[place + 1]):
+                    yield _command(words[place + 1], words[place + 2 :])
+                    break
+        elif (found := re.match(r"motionshards ([a-z-]+)", line.strip())) and found[1] in COMMANDS:
+            words = shlex.split(_WORDS_IN_BRACKETS.sub(ELLIPSIS, line), comments=True)
+            yield _command(f"motionshards.{COMMANDS[found[1]][0]}", words[2:])
+
+
+def _whole_lines(text: str) -> Iterator[str]:
+    """Lines of shell code; a quoted text may run over several."""
+    waiting = ""
     for line in text.replace("\\\n", " ").splitlines():
-        if not re.search(r"(python3?|torchrun)\b.* -m ", line):
-            continue
-        words = shlex.split(_WORDS_IN_BRACKETS.sub(ELLIPSIS, line), comments=True)
-        for place, word in enumerate(words[:-1]):
-            if word == "-m" and _MODULE.fullmatch(words[place + 1]):
-                yield _command(words[place + 1], words[place + 2 :])
-                break
+        starts = re.search(r"(python3?|torchrun)\b.* -m |^ *motionshards [a-z]", line)
+        waiting = f"{waiting}\n{line}" if waiting else line
+        if not (starts or "\n" in waiting) or waiting.count('"') % 2 == 0:
+            yield waiting
+            waiting = ""
 
 
 def _command(module: str, words: list[str]) -> Command:
@@ -53,82 +68,65 @@ def _command(module: str, words: list[str]) -> Command:
     return Command(module, tuple(word for word in plain if word), ELLIPSIS in plain or plain != words[:ended])
 
 
-class _Parsed(BaseException):
-    """Thrown through a command once it has parsed its arguments, so that it does nothing else. No `except Exception` holds it."""
-
-    def __init__(self, options: Namespace, unknown: Sequence[str]) -> None:
-        super().__init__()
-        self.options, self.unknown = options, list(unknown)
-
-
 def misunderstood(command: Command) -> str | None:
-    """What the command's own parser has against the arguments; None where it takes them."""
+    """Why the command refuses the arguments; None if it takes them."""
+    ours = _of_module(command)
+    collection = ours.app().assemble_argument_collection()
+    by_name = {name: argument for argument in collection for name in argument.names}
+    words = _with_values(_without_ellipses(list(command.arguments), by_name), by_name)
+    if command.partial:
+        words = _completed(words, collection)
     said = io.StringIO()
     try:
-        with _parsing_only(command.partial), contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-            _run(command)
-    except _Parsed as parsed:
-        return _unknown(command, parsed)
-    except SystemExit as end:
-        return None if end.code in (0, None) else said.getvalue().strip() or f"ends with {end.code}"
-    return "parses no arguments"
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+            ours.parse(words)
+    except (CycloptsError, ConfigError) as error:
+        return str(error)
+    warned = said.getvalue()
+    return warned if warned.startswith("warning") else None
 
 
-def _run(command: Command) -> None:
-    """Call the command as a shell would; some take their arguments from `sys.argv` alone."""
+def _of_module(command: Command) -> Any:
     name = command.module if command.module.startswith(("benchmarks", "motionshards")) else f"motionshards.{command.module}"
     module = importlib.import_module(name)
     main = (importlib.import_module(f"{name}.__main__") if hasattr(module, "__path__") else module).main
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", [command.module, *command.arguments])
-        main(list(command.arguments)) if inspect.signature(main).parameters else main()
+    return main.variant(command.arguments) or main
 
 
-def _unknown(command: Command, parsed: _Parsed) -> str | None:
-    """Options that nobody knows; a build hands those of Beam on to another runner."""
-    left = [word for word in parsed.unknown if word != ELLIPSIS]
-    beam = command.module == "dataset.build" and getattr(parsed.options, "runner", "local") not in ("local", "dask")
-    return None if beam or not left else f"unrecognized arguments: {' '.join(left)}"
+def _without_ellipses(words: list[str], by_name: dict[str, Argument]) -> list[str]:
+    """An ellipsis after an option that takes a value is the value; others stand for what is left out."""
+    return [word for before, word in pairwise(["", *words]) if word != ELLIPSIS or _takes_value(by_name.get(before))]
 
 
-@contextlib.contextmanager
-def _parsing_only(partial: bool) -> Iterator[None]:
-    """Until it is left, a parser of arguments throws what it found. Of partial commands nothing is required."""
-    parse = ArgumentParser.parse_known_args
-
-    def parse_and_throw(self: ArgumentParser, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
-        words = list(sys.argv[1:] if args is None else args)
-        _accept_capitals(self, words)
-        if partial:
-            _require_nothing(self)
-            words = _without_ellipses(self, words)
-        raise _Parsed(*parse(self, words, namespace))
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ArgumentParser, "parse_known_args", parse_and_throw)
-        yield
-
-
-def _accept_capitals(parser: ArgumentParser, words: list[str]) -> None:
-    """A word in capitals stands for any value, so it is none of the choices and no number."""
-    for option, value in pairwise(words):
-        action = parser._option_string_actions.get(option)
-        if action is not None and re.fullmatch(r"[A-Z_]+", value):
-            action.choices, action.type = None, None
-
-
-def _require_nothing(parser: ArgumentParser) -> None:
-    for action in parser._actions:
-        action.required = False
-    for group in parser._mutually_exclusive_groups:
-        group.required = False
-
-
-def _without_ellipses(parser: ArgumentParser, words: list[str]) -> list[str]:
-    """An ellipsis behind an option that takes a value is the value; others stand for what is left out."""
-    options = parser._option_string_actions
+def _with_values(words: list[str], by_name: dict[str, Argument]) -> list[str]:
+    """A placeholder, a word in capitals or an ellipsis, stands for any value that its option takes."""
     return [
-        word
-        for place, word in enumerate(words)
-        if word != ELLIPSIS or (place and (option := options.get(words[place - 1])) is not None and option.nargs != 0)
+        _any_value(by_name[before])
+        if before in by_name and (_PLACEHOLDER.fullmatch(word) or word == ELLIPSIS) and _takes_value(by_name[before])
+        else word
+        for before, word in pairwise(["", *words])
     ]
+
+
+def _completed(words: list[str], collection: Any) -> list[str]:
+    """The words, and values for options that are required; what the page shows of a dataset may be named by position."""
+    given = {word.partition("=")[0] for word in words}
+    options = [argument for argument in collection if argument.required and argument.children == []]
+    by_position = bool(words) and not words[0].startswith("-")
+    missing = [
+        word
+        for argument in options
+        if not given & {*argument.names} and not (by_position and "positional" in argument.field_info.kind.description.lower())
+        for word in (argument.names[0], _any_value(argument))
+    ]
+    at = words.index("--") if "--" in words else len(words)
+    return [*words[:at], *missing, *words[at:]]
+
+
+def _takes_value(argument: Argument | None) -> bool:
+    return argument is not None and argument.token_count()[0] > 0
+
+
+def _any_value(argument: Argument) -> str:
+    choices = argument.get_choices() or (("demo",) if "--source" in argument.names else ("1",))
+    return str(choices[0])

@@ -78,7 +78,7 @@ def run(data: Path, out: Path, task: OneNumber, place: Place | None = None, **op
     with make_loader(stream, processes=1) as loader:
         place = place or Place(0, 0, loader.state_dict())
         loader.load_state_dict(place.loader)
-        settings = {"epochs": 3, "log_every": 2, "save_every": 4, "pictures_every": 5, "quiet": True, **options}
+        settings = {"epochs": 3, "log_every": 2, "save_every": 4, "images_every": 5, "quiet": True, **options}
         return train(task, loader, Run(directory=out, **settings), place)
 
 

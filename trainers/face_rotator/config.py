@@ -13,66 +13,44 @@ from motionshards.dataset.views import PosePairs
 from motionshards.trainers.face_rotator.architecture import Architecture
 from motionshards.trainers.face_rotator.networks import NAMES
 from motionshards.trainers.face_rotator.pose import MOST_DEG
-from motionshards.trainers.settings import Stored, require
-from motionshards.transforms.augment.augment import Augment
+from motionshards.trainers.settings import AugmentedTraining, Stored, require
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainingConfig:
+class TrainingConfig(AugmentedTraining):
     """How a network is trained. Pairs of frames are of one clip.
 
     stage: which network: morpher, rotator or combiner. The others are kept as they are
-    repeats: how often an epoch goes over the data
-    global_batch_size: pairs of frames a step, of all processes together
-    learning_rate, betas: of Adam
+    global_batch_size: pairs of frames
     pixel_epochs: epochs, also parts of one, that compare pixels before the perceptual loss takes over; the morpher's always do
     frontal_deg: of the source's yaw, pitch and roll none is larger
     least_deg, most_deg: the largest of the three angles between source and target lies between them
     alike: eyes and mouths that differ by less count as the same, see `trainers.face_rotator.pose.expression`. Rotator and
         combiner learn from pairs that have them all the same, the morpher from those that have not
     still_flow: the rotator's flow begins at leaving everything in its place, instead of being drawn at random as published
-    flip, brightness, contrast, saturation, hue: see `Augment`
     """
 
     stage: str = "morpher"
     epochs: int = 6
-    repeats: int = 1
     global_batch_size: int = 25
-    learning_rate: float = 1e-4
-    betas: tuple[float, ...] = (0.5, 0.999)
     pixel_epochs: float = 0.5
     frontal_deg: float = 15.0
     least_deg: float = 0.0
     most_deg: float = 3.0
     alike: float = 0.1
     still_flow: bool = True
-    flip: float = 0.5
-    brightness: float = 0.0
-    contrast: float = 0.0
-    saturation: float = 0.0
-    hue: float = 0.0
 
     def __post_init__(self) -> None:
         require(f"stage is {' or '.join(NAMES)}", self.stage in NAMES)
-        require(
-            "epochs, repeats and global_batch_size are at least 1", min(self.epochs, self.repeats, self.global_batch_size) >= 1
-        )
-        require("learning_rate is above 0", self.learning_rate > 0)
-        require("betas are two numbers from 0 to below 1", len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas))
+        AugmentedTraining.__post_init__(self)
         require("pixel_epochs is not negative", self.pixel_epochs >= 0)
         require(f"most_deg is at most {MOST_DEG:g}", self.most_deg <= MOST_DEG)
         require("alike is above 0", self.alike > 0)
         self.view()
-        self.augment()
 
     def view(self) -> PosePairs:
         """The pairs of frames that are read."""
         return PosePairs(frontal_deg=self.frontal_deg, least_deg=self.least_deg, most_deg=self.most_deg)
-
-    def augment(self) -> Augment:
-        """What is done to the pictures before they are seen."""
-        jitter = {name: getattr(self, name) for name in ("brightness", "contrast", "saturation", "hue")}
-        return Augment(flip=self.flip, **jitter)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

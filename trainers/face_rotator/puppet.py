@@ -46,7 +46,9 @@ class Puppet:
     """
 
     @torch.inference_mode()
-    def __init__(self, restored: Restored, picture: Picture, expression: tuple[float, float, float] | None, device: str) -> None:
+    def __init__(
+        self, restored: Restored, picture: Picture, expression: tuple[float, float, float] | None, device: torch.device | str
+    ) -> None:
         self._rotator, self._combiner = (restored.networks[name].to(device) for name in ("rotator", "combiner"))
         values = torch.tensor(picture, device=device).permute(2, 0, 1)[None].float() / 255
         self._transparent, self._matte = values.shape[1] == 4, restored.matte

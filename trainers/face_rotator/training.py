@@ -23,14 +23,14 @@ from motionshards.trainers.face_rotator.pairs import PosedPairs, posed_pairs
 from motionshards.trainers.face_rotator.pictures import step_pictures
 from motionshards.trainers.face_rotator.restore import fill
 from motionshards.trainers.parallel import mean_over_processes, same_everywhere, update
-from motionshards.trainers.task import ConfiguredPlan, Means
+from motionshards.trainers.task import Means, Plan
 
 _SHOWN = 4
 
 
 @dataclass(frozen=True, slots=True)
-class FaceRotatorPlan(ConfiguredPlan[Config]):
-    """See `trainers.task.Plan`."""
+class FaceRotatorPlan(Plan[Config]):
+    """What the training reads."""
 
     @property
     def view(self) -> PosePairs:

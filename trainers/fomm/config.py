@@ -8,10 +8,10 @@ names or a YAML file with the fields of `Config`, which says in `base` where to 
     training: {global_batch_size: 16}
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from motionshards.trainers.fomm.architecture import Architecture, DiscriminatorConfig, require_scales
-from motionshards.trainers.settings import Stored, require
+from motionshards.trainers.settings import AugmentedTraining, Stored, require
 from motionshards.transforms.augment.augment import Augment
 
 
@@ -45,15 +45,13 @@ class LossWeights:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainingConfig:
+class TrainingConfig(AugmentedTraining):
     """How the networks are trained.
 
-    repeats: how often an epoch goes over the data
-    global_batch_size: pairs of frames a step, of all processes together
-    learning_rate, betas: of Adam, one for each network
+    global_batch_size: pairs of frames
     milestones: epochs after which the learning rate is multiplied by `decay`
     one_pair_per_identity: a repetition takes one clip of each identity, not all of them
-    flip, time_flip, brightness, contrast, saturation, hue: see `Augment`
+    time_flip: see `Augment`
     sigma_affine, sigma_tps, points_tps: of the random transform, see `Warp.draw`
     """
 
@@ -61,11 +59,9 @@ class TrainingConfig:
     repeats: int = 75
     global_batch_size: int = 40
     learning_rate: float = 2e-4
-    betas: tuple[float, ...] = (0.5, 0.999)
     milestones: tuple[int, ...] = (60, 90)
     decay: float = 0.1
     one_pair_per_identity: bool = True
-    flip: float = 0.5
     time_flip: float = 0.5
     brightness: float = 0.1
     contrast: float = 0.1
@@ -77,20 +73,15 @@ class TrainingConfig:
     losses: LossWeights = field(default_factory=LossWeights)
 
     def __post_init__(self) -> None:
-        require(
-            "epochs, repeats and global_batch_size are at least 1", min(self.epochs, self.repeats, self.global_batch_size) >= 1
-        )
-        require("learning_rate and decay are above 0", min(self.learning_rate, self.decay) > 0)
-        require("betas are two numbers from 0 to below 1", len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas))
+        AugmentedTraining.__post_init__(self)
+        require("decay is above 0", self.decay > 0)
         require("milestones are epochs, each above the last", list(self.milestones) == sorted({*self.milestones}))
         require("sigma_affine and sigma_tps are not negative", min(self.sigma_affine, self.sigma_tps) >= 0)
         require("points_tps is at least 2, or 0 for the affine map alone", self.points_tps == 0 or self.points_tps >= 2)
-        self.augment()
 
     def augment(self) -> Augment:
-        """What is done to the pictures before they are seen."""
-        jitter = {name: getattr(self, name) for name in ("brightness", "contrast", "saturation", "hue")}
-        return Augment(flip=self.flip, time_flip=self.time_flip, **jitter)
+        """See TrainingSettings."""
+        return replace(AugmentedTraining.augment(self), time_flip=self.time_flip)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

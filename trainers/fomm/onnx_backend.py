@@ -30,6 +30,7 @@ _PROVIDERS = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider",
 class OnnxGraph:
     """One graph as a function of its inputs in their order; gives its outputs in theirs.
 
+    device: `cpu`, `cuda` or `cuda:N`
     threads: of one operation; 0 takes all cores
 
     Raises:
@@ -38,13 +39,15 @@ class OnnxGraph:
 
     def __init__(self, path: Path, device: str = "cpu", threads: int = 0) -> None:
         runtime = _runtime()
-        wanted = _PROVIDERS.get(device)
+        kind, _, number = device.partition(":")
+        wanted = _PROVIDERS.get(kind)
         if wanted is None or wanted[0] not in runtime.get_available_providers():
             raise ConfigError(f"onnxruntime cannot run on {device!r} here: pip install onnxruntime-gpu, or use cpu")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
+        how = [{"device_id": number} if number and name == wanted[0] else {} for name in wanted]
         try:
-            self._session = runtime.InferenceSession(path, options, providers=wanted)
+            self._session = runtime.InferenceSession(path, options, providers=wanted, provider_options=how)
         except Exception as error:  # its errors are classes of its C++ module that share no base of their own
             raise ConfigError(f"{path} cannot be loaded: {str(error).splitlines()[0]}") from error
         self._inputs = [(each.name, _DTYPES[each.type]) for each in self._session.get_inputs()]
@@ -58,7 +61,7 @@ class OnnxGraph:
 
 
 class OnnxBackend:
-    """The graphs of a directory that jobs.export wrote with --format onnx.
+    """The graphs of a directory that jobs.export_model wrote with --format onnx.
 
     size, channels, keypoints: of the model: side of its pictures in px, their channels, and K
     jacobians: whether the model estimates them; else they are unit matrices, which move nothing
@@ -132,9 +135,9 @@ def read_export(directory: Path, form: str) -> dict[str, Any]:
         for name in GRAPHS:
             file, digest = directory / described["graphs"][name]["file"], described["graphs"][name]["sha256"]
             if sha256(file) != digest:
-                raise ConfigError(f"{file} is not the file that {EXPORT_JSON} describes: run jobs.export again")
+                raise ConfigError(f"{file} is not the file that {EXPORT_JSON} describes: run jobs.export_model again")
     except OSError as error:
-        raise ConfigError(f"{directory} is no export of jobs.export: {error.filename}: {error.strerror}") from error
+        raise ConfigError(f"{directory} is no export of jobs.export_model: {error.filename}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path} cannot be understood: {error!r}") from error
     return described

@@ -22,15 +22,15 @@ from motionshards.trainers.fomm.keypoints import KPDetector
 from motionshards.trainers.fomm.losses import DiscriminatorLoss, GeneratorLoss, GeneratorResult
 from motionshards.trainers.fomm.pictures import step_pictures
 from motionshards.trainers.parallel import same_everywhere, update
-from motionshards.trainers.task import ConfiguredPlan, Means
+from motionshards.trainers.task import Means, Plan
 from motionshards.transforms.augment.tps import Warp
 
 _SHOWN = 4
 
 
 @dataclass(frozen=True, slots=True)
-class FommPlan(ConfiguredPlan[Config]):
-    """See `trainers.task.Plan`."""
+class FommPlan(Plan[Config]):
+    """What the training reads."""
 
     @property
     def view(self) -> Pairs:

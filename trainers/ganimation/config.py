@@ -11,8 +11,7 @@ with the fields of `Config`:
 from dataclasses import dataclass, field
 
 from motionshards.trainers.ganimation.architecture import Architecture
-from motionshards.trainers.settings import Stored, require
-from motionshards.transforms.augment.augment import Augment
+from motionshards.trainers.settings import AugmentedTraining, Stored, require
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,46 +38,27 @@ class LossWeights:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainingConfig:
+class TrainingConfig(AugmentedTraining):
     """How the networks are trained.
 
-    repeats: how often an epoch goes over the clips, with another frame of each every time
-    global_batch_size: pictures a step, of all processes together. The weights of `condition` and `smoothness` belong to 25:
+    global_batch_size: images. The weights of `condition` and `smoothness` belong to 25:
         the one loss is divided by the batch twice, the other is a sum over it
-    learning_rate, betas: of Adam, one for each network
     decay_epochs: the last ones, in which the learning rate falls in equal steps; all, where there are fewer
     generator_every: steps of the critic for each of the generator
     noise: desired intensities, on the scale of conditions, are another picture's and a uniform number from -noise to noise
-    flip, brightness, contrast, saturation, hue: see `Augment`
     """
 
     epochs: int = 30
-    repeats: int = 1
     global_batch_size: int = 25
-    learning_rate: float = 1e-4
-    betas: tuple[float, ...] = (0.5, 0.999)
     decay_epochs: int = 10
     generator_every: int = 5
     noise: float = 0.1
-    flip: float = 0.5
-    brightness: float = 0.0
-    contrast: float = 0.0
-    saturation: float = 0.0
-    hue: float = 0.0
     losses: LossWeights = field(default_factory=LossWeights)
 
     def __post_init__(self) -> None:
-        counts = (self.epochs, self.repeats, self.global_batch_size, self.generator_every)
-        require("epochs, repeats, global_batch_size and generator_every are at least 1", min(counts) >= 1)
-        require("learning_rate is above 0", self.learning_rate > 0)
-        require("betas are two numbers from 0 to below 1", len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas))
+        AugmentedTraining.__post_init__(self)
+        require("generator_every is at least 1", self.generator_every >= 1)
         require("decay_epochs and noise are not negative", min(self.decay_epochs, self.noise) >= 0)
-        self.augment()
-
-    def augment(self) -> Augment:
-        """What is done to the pictures before they are seen. A mirror image shows the same action units."""
-        jitter = {name: getattr(self, name) for name in ("brightness", "contrast", "saturation", "hue")}
-        return Augment(flip=self.flip, **jitter)
 
     def learning_rate_factor(self, epoch: int) -> float:
         """By which the learning rate is multiplied in an epoch, from 0 on: 1, and in the last one 1 / decay_epochs."""

@@ -41,7 +41,7 @@ class Strip:
 class Editor:
     """Paints a face of a picture: the one in `window`, as the generator was trained to see faces."""
 
-    def __init__(self, generator: Generator, size_px: int, device: str = "cpu") -> None:
+    def __init__(self, generator: Generator, size_px: int, device: torch.device | str = "cpu") -> None:
         self._generator, self._size, self._device = generator.to(device), size_px, device
 
     def face(self, picture: Picture, window: Window) -> Picture:

@@ -21,14 +21,14 @@ from motionshards.trainers.ganimation.networks import Critic, Generator
 from motionshards.trainers.ganimation.pictures import step_pictures
 from motionshards.trainers.ganimation.restore import CRITIC, GENERATOR, begin
 from motionshards.trainers.parallel import mean_over_processes, same_everywhere, update
-from motionshards.trainers.task import ConfiguredPlan, Means
+from motionshards.trainers.task import Means, Plan
 
 _SHOWN = 4
 
 
 @dataclass(frozen=True, slots=True)
-class GanimationPlan(ConfiguredPlan[Config]):
-    """See `trainers.task.Plan`."""
+class GanimationPlan(Plan[Config]):
+    """What the training reads."""
 
     @property
     def view(self) -> Singles:

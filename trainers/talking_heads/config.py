@@ -9,9 +9,8 @@
 
 from dataclasses import dataclass, field
 
-from motionshards.trainers.settings import Stored, require
+from motionshards.trainers.settings import Stored, TrainingSettings, require
 from motionshards.trainers.talking_heads.architecture import Architecture
-from motionshards.transforms.augment.augment import Augment
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,19 +37,17 @@ class LossWeights:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainingConfig:
+class TrainingConfig(TrainingSettings):
     """How the networks are trained.
 
-    repeats: how often an epoch goes over the data
-    global_batch_size: videos of a step, of all processes together
+    global_batch_size: videos
     frames: K, of a video, that the embedder sees; one more is painted
     learning_rate: of embedder and generator
-    discriminator_learning_rate, betas: of Adam
+    discriminator_learning_rate: of the discriminator
     discriminator_steps: for each step of the generator
     """
 
     epochs: int = 75
-    repeats: int = 1
     global_batch_size: int = 3
     frames: int = 8
     learning_rate: float = 5e-5
@@ -60,14 +57,9 @@ class TrainingConfig:
     losses: LossWeights = field(default_factory=LossWeights)
 
     def __post_init__(self) -> None:
-        counts = (self.epochs, self.repeats, self.global_batch_size, self.frames, self.discriminator_steps)
-        require("epochs, repeats, global_batch_size, frames and discriminator_steps are at least 1", min(counts) >= 1)
-        require("learning rates are above 0", min(self.learning_rate, self.discriminator_learning_rate) > 0)
-        require("betas are two numbers from 0 to below 1", len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas))
-
-    def augment(self) -> Augment:
-        """What is done to the pictures before they are seen: nothing, as published."""
-        return Augment()
+        TrainingSettings.__post_init__(self)
+        require("frames and discriminator_steps are at least 1", min(self.frames, self.discriminator_steps) >= 1)
+        require("discriminator_learning_rate is above 0", self.discriminator_learning_rate > 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

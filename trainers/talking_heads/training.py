@@ -23,14 +23,14 @@ from motionshards.trainers.talking_heads.episodes import Episodes, episodes
 from motionshards.trainers.talking_heads.generator import Generator
 from motionshards.trainers.talking_heads.losses import VGG19_TAPS, VGGFACE_TAPS, PictureLoss, hinge_loss, match_loss
 from motionshards.trainers.talking_heads.videos import VIDEOS, fitted, known_videos, videos_of
-from motionshards.trainers.task import ConfiguredPlan, Means
+from motionshards.trainers.task import Means, Plan
 
 _SHOWN = 4
 
 
 @dataclass(frozen=True, slots=True)
-class TalkingHeadsPlan(ConfiguredPlan[Config]):
-    """See `trainers.task.Plan`."""
+class TalkingHeadsPlan(Plan[Config]):
+    """What the training reads."""
 
     @property
     def view(self) -> KPlusOne:

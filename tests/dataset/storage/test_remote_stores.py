@@ -177,5 +177,7 @@ def test_an_unknown_failure_of_another_store_is_tried_again(memory: Any, monkeyp
 
 
 def test_a_package_that_is_not_installed_is_named() -> None:
-    with pytest.raises(ConfigError, match="adl:// needs the package"):
+    with pytest.raises(ConfigError, match="oci:// needs the package"):
+        Remote("oci://store/x", QUICK)
+    with pytest.raises(ConfigError, match="adl:// cannot be used"):  # adlfs has dropped it
         Remote("adl://store/x", QUICK)

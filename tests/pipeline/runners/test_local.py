@@ -128,7 +128,7 @@ def test_ctrl_c_stops_within_five_seconds_and_a_rerun_goes_on(videos: Path, undi
     assert time.monotonic() - asked < 5
     _, alive = psutil.wait_procs(below, timeout=2)
     assert not alive
-    assert "goes on from there" in driver.stderr.read()
+    assert "run the same command again to resume" in driver.stderr.read()
     assert not list(out.rglob("*.tmp"))
     assert set(hashes(out)) < set(undisturbed), "the interrupt came too late to test anything"
     assert start(videos, out, "--workers", "2").wait() == 0

@@ -70,7 +70,7 @@ def order(data: Path, stage: str, run: Path, *more: object) -> list[str]:
     config = run.parent / f"{stage}.yaml"
     config.write_text(TINY.format(stage=stage))
     command = ["--model", "face_rotator", "--config", config, "--data", data, "--output", run, "--vgg", "none", "--device", "cpu"]
-    return [str(word) for word in [*command, "--quiet", "--log-every", 1, "--processes", 1, *more]]
+    return [str(word) for word in [*command, "--quiet", "--log-every", 1, "--workers", 1, *more]]
 
 
 def state(run: Path) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def state(run: Path) -> dict[str, Any]:
 def rotator(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole run."""
     run = tmp_path_factory.mktemp("rotator") / "run"
-    assert motionshards.jobs.train.main(order(data, "rotator", run, "--pictures-every", 3)) == 0
+    assert motionshards.jobs.train.main(order(data, "rotator", run, "--images-every", 3)) == 0
     return run
 
 

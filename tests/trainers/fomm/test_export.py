@@ -210,8 +210,8 @@ def changed(directory: Path, **fields: Any) -> None:
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
-        (lambda out: (out / EXPORT_JSON).unlink(), "is no export of jobs.export: .*No such file"),
-        (lambda out: (out / "generator.onnx").unlink(), "is no export of jobs.export: .*generator.onnx: No such file"),
+        (lambda out: (out / EXPORT_JSON).unlink(), "is no export of jobs.export_model: .*No such file"),
+        (lambda out: (out / "generator.onnx").unlink(), "is no export of jobs.export_model: .*generator.onnx: No such file"),
         (lambda out: (out / "kp_detector.onnx").write_bytes(b"no graph"), "kp_detector.onnx is not the file"),
         (lambda out: (out / EXPORT_JSON).write_text("{"), "cannot be understood"),
         (lambda out: (out / EXPORT_JSON).write_text("[]"), "cannot be understood"),

@@ -81,7 +81,7 @@ def test_a_handful_of_real_clips_is_learned(corpus: Path, tmp_path: Path) -> Non
         "--data",
         str(data),
         "--quiet",
-        "--processes",
+        "--workers",
         "1",
     ]
     assert motionshards.jobs.train.main([*order, "--output", str(tmp_path / "run"), "--device", "cpu", "--log-every", "50"]) == 0

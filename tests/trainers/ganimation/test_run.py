@@ -33,7 +33,7 @@ def config(tmp_path: Path) -> Path:
 
 def train(data: Path, config: Path, run: Path, *more: object) -> int:
     command = ["--model", "ganimation", "--config", config, "--data", data, "--output", run, "--device", "cpu", "--quiet"]
-    return motionshards.jobs.train.main([str(word) for word in [*command, "--log-every", 1, "--processes", 1, *more]])
+    return motionshards.jobs.train.main([str(word) for word in [*command, "--log-every", 1, "--workers", 1, *more]])
 
 
 def state(run: Path) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def state(run: Path) -> dict[str, Any]:
 
 def test_what_a_run_leaves_and_how_it_goes_on(data: Path, config: Path, tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert train(data, config, whole, "--pictures-every", 5) == 0
+    assert train(data, config, whole, "--images-every", 5) == 0
     lines = metrics(whole)
     assert [(line["step"], line["epoch"]) for line in lines] == [(step + 1, step // 3) for step in range(12)]
     assert ["g_cycle" in line for line in lines] == [False, True] * 6

@@ -265,7 +265,7 @@ def test_settings_that_cannot_be_are_told_in_a_line(tmp_path: Path) -> None:
     for text, told in (
         ("training: {frames: 0}", "at least 1"),
         ("training: {betas: [0.9]}", "betas are two numbers"),
-        ("training: {learning_rate: 0}", "learning rates are above 0"),
+        ("training: {learning_rate: 0}", "learning_rate is above 0"),
         ("training: {losses: {match: -1}}", "weights are not negative"),
         ("training: {losses: {vgg19: 0, vggface: 0, pixel: 0}}", "one of vgg19, vggface and pixel"),
         ("training: {frame: 3}", "frames is"),
@@ -274,5 +274,10 @@ def test_settings_that_cannot_be_are_told_in_a_line(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=told):
             plan("talking_heads", str(path))
     wanted = plan("talking_heads", "vox-256", epochs=2, batch=6)
-    assert (wanted.epochs, wanted.repeats, wanted.global_batch_size, wanted.size) == (2, 1, 6, 256)
-    assert (wanted.view.n, wanted.augment.flip) == (9, 0)
+    assert (
+        wanted.config.training.epochs,
+        wanted.config.training.repeats,
+        wanted.config.training.global_batch_size,
+        wanted.config.architecture.size,
+    ) == (2, 1, 6, 256)
+    assert (wanted.view.n, wanted.config.training.augment().flip) == (9, 0)

@@ -39,14 +39,14 @@ def order(data: Path, tmp_path: Path) -> Order:
     def command(run: str, *more: object, **changes: object) -> list[str]:
         named = {"config": tmp_path / "tiny.yaml", "data": data, "output": tmp_path / run, "vgg": "none", "vggface": "none"}
         words = [str(word) for name, value in {**named, **changes}.items() for word in (f"--{name}", value)]
-        fixed = ["--model", "talking_heads", "--device", "cpu", "--quiet", "--log-every", "1", "--processes", "1"]
+        fixed = ["--model", "talking_heads", "--device", "cpu", "--quiet", "--log-every", "1", "--workers", "1"]
         return [*words, *fixed, *map(str, more)]
 
     return command
 
 
 def test_a_run_that_is_stopped_and_goes_on_learns_what_an_undisturbed_one_does(order: Order, tmp_path: Path) -> None:
-    assert motionshards.jobs.train.main(order("whole", "--pictures-every", 5)) == 0
+    assert motionshards.jobs.train.main(order("whole", "--images-every", 5)) == 0
     assert motionshards.jobs.train.main(order("parts", "--stop-after", 2)) == 0
     assert motionshards.jobs.train.main(order("parts")) == 0
     assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-DETECTORS = ("sfd", "blazeface", "retinaface", "yunet", "scrfd")
-
 
 @dataclass(frozen=True, slots=True)
 class ModelOptions:

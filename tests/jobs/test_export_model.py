@@ -1,11 +1,12 @@
 """The exporting command: what it writes and tells, and how it ends."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
-import motionshards.jobs.export
+import motionshards.jobs.export_model
 import motionshards.trainers.fomm.export
 from motionshards.dataset.reading.world import World
 from motionshards.schemas.lock import only_writer
@@ -54,19 +55,20 @@ def bare(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Path:
 
 
 def run(checkpoint: Path, output: Path, *more: object) -> int:
-    return motionshards.jobs.export.main(["--checkpoint", str(checkpoint), "--output", str(output), *map(str, more)])
+    return motionshards.jobs.export_model.main(["--checkpoint", str(checkpoint), "--output", str(output), *map(str, more)])
 
 
 def test_onnx_graphs_of_a_training_run(
     checkpoint: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "graphs"
-    assert run(checkpoint, out) == 0
+    assert run(checkpoint, out, "--json") == 0
     told = capsys.readouterr()
     assert told.err == ""
-    lines = told.out.splitlines()
-    assert [Path(line.split()[0]).name for line in lines] == [f"{name}.onnx" for name in GRAPHS]
-    assert all(float(line.split()[-1]) < 1e-4 for line in lines)
+    graphs = json.loads(told.out)["graphs"]
+    assert {name: graph["path"] for name, graph in graphs.items()} == {name: str(out / f"{name}.onnx") for name in GRAPHS}
+    assert all(graph["size_bytes"] == Path(graph["path"]).stat().st_size for graph in graphs.values())
+    assert all(graph["largest_difference"] < 1e-4 for graph in graphs.values())
     described = read_export(out, "onnx")
     assert Config.from_json(described["config"]) == settings.load(str(config), CONFIGS)
     assert OnnxBackend(out).size == 32
@@ -78,7 +80,7 @@ def test_graphs_that_differ_from_the_networks_are_for_nobody(
 ) -> None:
     """Of the authors' weights, with a config by hand. What vouched for an older export must not vouch for this one."""
     (tmp_path / EXPORT_JSON).write_text("{}")
-    for module in (motionshards.jobs.export, motionshards.trainers.fomm.export):
+    for module in (motionshards.jobs.export_model, motionshards.trainers.fomm.export):
         monkeypatch.setattr(module, "TOLERANCE", -1.0)
     assert run(bare, tmp_path, "--format", "torch", "--config", config) == 1
     told = capsys.readouterr()

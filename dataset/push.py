@@ -1,0 +1,188 @@
+"""Publish a finished dataset as a dataset repository of the Hugging Face Hub.
+
+    motionshards push OUT user/name [--public]
+
+Prints the corpus's licence first. Uploads the files of the dataset and nothing else, the shards before the tables and
+dataset.json, and deletes from the repository what the dataset no longer has, such as shards of removed identities. The same
+command again uploads only what is missing.
+
+Exit status: 0 the repository holds the dataset, 1 the Hub failed, 2 unusable arguments or dataset, 130 interrupted.
+"""
+
+if __name__ == "__main__":
+    from motionshards.cli import run_module
+
+    run_module()
+
+import re
+import sys
+from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from motionshards.dataset.commandline import OfLocalDataset, Reporting, command, show
+from motionshards.dataset.index import Dataset
+from motionshards.dataset.storage.hub import HubFile, HubRepository, open_repository
+from motionshards.dataset.verify import verify
+from motionshards.pipeline.card.sources import Corpus, corpus_of
+from motionshards.schemas.errors import ConfigError, DatasetError, StoreFailed
+from motionshards.schemas.layout import CARD, CROISSANT, DATASET_JSON, INDEX, PLAN_DIR, REJECTIONS, SPLITS, marker_path, tar_path
+
+_DESCRIPTIONS = (DATASET_JSON, INDEX, REJECTIONS, CARD, CROISSANT)
+_NUMBERED = re.compile(rf"({'|'.join((PLAN_DIR, *SPLITS))})/[^/]+\.(tar|parquet)")
+_OF_A_NEW_REPOSITORY = (".gitattributes", ".gitignore", "LICENSE")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Places(OfLocalDataset):
+    """From where to where; both may be given without their names."""
+
+    repository: str = field(kw_only=False)
+    """The dataset repository, `user/name` or `organization/name`; created if it does not exist."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PushOptions(Reporting, _Places):
+    """Options of `motionshards push`."""
+
+    public: bool = False
+    """Create a public repository, or push to one that is public; without it, the same for private."""
+    rights_confirmed: bool = False
+    """Confirm that you may publish these videos; --public requires it for all sources but `demo`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """What a push did, in files; `bytes` of those uploaded."""
+
+    url: str
+    private: bool
+    uploaded: int
+    bytes: int
+    unchanged: int
+    deleted: int
+
+    def __str__(self) -> str:
+        done = f"uploaded {self.uploaded} files ({self.bytes / 1e6:.1f} MB), {self.unchanged} unchanged, deleted {self.deleted}"
+        return f"{done}: {self.url} ({'private' if self.private else 'public'})"
+
+
+@command("push", after=lambda options: "The same command resumes")
+def main(options: PushOptions) -> None:
+    """Push a finished dataset to the Hugging Face Hub: private unless --public, resumable, after printing its licence."""
+    options.print_result(push(options, lambda line: show(line, sys.stderr)))
+
+
+def push(options: PushOptions, say: Callable[[str], object] = lambda line: None) -> Pushed:
+    """Make the repository hold exactly this dataset, beside files that belong to no dataset.
+
+    say: called with the licence before anything is sent, and with what remains to be done
+
+    Raises:
+        ConfigError: the arguments, the token, or the visibility or content of the repository
+        DatasetError: the dataset is unfinished or has faults
+        StoreFailed: the Hub failed, refused, or holds something else in the end
+    """
+    data = Dataset.open(options.data)
+    corpus = corpus_of(data.manifest.config.source)
+    say(_terms(corpus))
+    if options.public and corpus.real and not options.rights_confirmed:
+        raise ConfigError("--public shows these people to everyone: add --rights-confirmed if you may publish their videos")
+    with open_repository(options.repository, progress=not options.quiet) as hub:
+        private = hub.private()
+        _check_visibility(hub.name, private, options.public)
+        files = _checked_files(data)
+        if private is None:
+            hub.create(private=not options.public)
+        before = hub.files()
+        _refuse_strangers(hub.name, before, files)
+        pushed = _synchronize(hub, before, files, private=not options.public)
+    if data.manifest.removals and pushed.uploaded and files.keys() & before.keys():
+        say(f"earlier commits of {hub.name} may hold what was removed: docs/publishing.md says how to erase them")
+    return pushed
+
+
+def _terms(corpus: Corpus) -> str:
+    link = f", {corpus.licence_link}" if corpus.licence_link else ""
+    return f"{corpus.title}. Licence: {corpus.licence_name or corpus.licence}{link}\n{corpus.rights}"
+
+
+def _check_visibility(name: str, private: bool | None, public: bool) -> None:
+    """Raise ConfigError for a repository of another visibility than was asked for; None: it does not exist."""
+    if private and public:
+        raise ConfigError(f"{name} is private: push without --public, or make it public in its settings first")
+    if private is False and not public:
+        raise ConfigError(f"{name} is public: push with --public, or make it private in its settings first")
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file of the dataset.
+
+    name: its path in the dataset and in the repository
+    sha256: its digest as dataset.json records it; None where it is to be computed
+    """
+
+    name: str
+    path: Path
+    sha256: str | None = None
+
+    def is_in(self, there: Mapping[str, HubFile]) -> bool:
+        """Whether the Hub has it, with this content."""
+        return self.name in there and there[self.name].has_content_of(self.path, self.sha256)
+
+
+def _checked_files(data: Dataset) -> dict[str, _File]:
+    """The files of the dataset by name, verified but for the bytes of tars: that takes hours, and the Hub hashes what it gets.
+
+    Raises:
+        DatasetError: something is wrong with them
+    """
+    out, shards = data.out, data.manifest.shards
+    if faults := verify(out, fast=True, only=frozenset()).faults:
+        raise DatasetError(f"{out} has faults, run `motionshards verify {out}`; the first of {len(faults)}: {faults[0]}")
+    tars = [(tar_path(out, entry.split, entry.name), entry) for entry in shards if entry.sha256]
+    for path, entry in tars:
+        if not path.is_file() or path.stat().st_size != entry.bytes:
+            raise DatasetError(f"{path} is missing or does not have {entry.bytes} bytes, run `motionshards verify {out}`")
+    digests = {path: entry.sha256 for path, entry in tars}
+    paths = [*digests, *(marker_path(out, entry.split, entry.name) for entry in shards), *(out / PLAN_DIR).glob("plan-*.parquet")]
+    paths += [out / name for name in _DESCRIPTIONS if (out / name).is_file()]
+    files = [_File(path.relative_to(out).as_posix(), path, digests.get(path)) for path in paths]
+    return {file.name: file for file in files}
+
+
+def _refuse_strangers(name: str, there: Iterable[str], files: Container[str]) -> None:
+    """Raise ConfigError for a repository with other content than a dataset, or than what an interrupted push left of this one."""
+    if DATASET_JSON in there or INDEX in there:
+        return
+    for path in sorted(set(there) - {CARD, *_OF_A_NEW_REPOSITORY}):
+        if PurePosixPath(path).with_suffix(".parquet").as_posix() not in files:  # a removal deletes tars, never their markers
+            raise ConfigError(f"{name} is not empty and holds no dataset (there is {path!r})")
+
+
+def _synchronize(hub: HubRepository, before: Mapping[str, HubFile], files: Mapping[str, _File], *, private: bool) -> Pushed:
+    """Upload what differs and delete what is gone. Raises StoreFailed: the Hub then holds something else."""
+    changed = {name: file for name, file in files.items() if not file.is_in(before)}
+    gone = [name for name in before if _NUMBERED.fullmatch(name) and name not in files]
+    shards = {name: file for name, file in changed.items() if name not in _DESCRIPTIONS}
+    # Who finds a dataset.json finds all that it lists: it comes last, with the tables, and the old one goes with the first
+    # shard that is replaced.
+    outdated = {DATASET_JSON} & before.keys() if shards.keys() & before.keys() else set()
+    last = {name: files[name] for name in files if name in _DESCRIPTIONS and (name in changed or name in outdated)}
+    _commit(hub, shards, outdated)
+    _commit(hub, last, gone)
+    sent = [*shards.values(), *last.values()]
+    size = sum(file.path.stat().st_size for file in sent)
+    return Pushed(hub.url, private, len(sent), size, len(files) - len(sent), len(gone))
+
+
+def _commit(hub: HubRepository, files: Mapping[str, _File], gone: Iterable[str]) -> None:
+    """Upload and delete; then compare the digests that the Hub computed with those of dataset.json. Raises StoreFailed."""
+    hub.commit({name: file.path for name, file in files.items()}, gone)
+    there = hub.files() if files else {}
+    if wrong := sorted(name for name, file in files.items() if not file.is_in(there)):
+        raise StoreFailed(
+            f"{hub.name}: {len(wrong)} uploaded files are not those that dataset.json records, first {wrong[0]}: damaged on "
+            "this disk, or changed meanwhile. Run `motionshards verify`, then push again"
+        )

@@ -1,0 +1,129 @@
+"""A dataset repository of the Hugging Face Hub, as `motionshards push` writes it, by the package huggingface_hub.
+
+The package finds the token (`hf auth login`, HF_TOKEN) and the Hub (HF_ENDPOINT) by itself.
+"""
+
+import glob
+import hashlib
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from motionshards.schemas.atomic import sha256_of
+from motionshards.schemas.errors import ConfigError, StoreFailed, one_line
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+_KIND = "dataset"
+
+
+@dataclass(frozen=True, slots=True)
+class HubFile:
+    """A file as the Hub describes it.
+
+    size: bytes
+    digest: SHA-256 of a large file, git's SHA-1 of a small one
+    """
+
+    size: int
+    digest: str
+
+    def has_content_of(self, path: Path, sha256: str | None = None) -> bool:
+        """Whether a file on disk is the same. `sha256`: its digest where it is known, so that it need not be read."""
+        size = path.stat().st_size
+        if size != self.size:
+            return False
+        if len(self.digest) == 64:
+            return self.digest == (sha256 or sha256_of(path))
+        return self.digest == hashlib.sha1(b"blob %d\0" % size + path.read_bytes()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class HubRepository:
+    """One dataset repository; `open_repository` makes it, and translates what its methods raise."""
+
+    api: "HfApi"
+    name: str
+
+    @property
+    def url(self) -> str:
+        """The page of the repository."""
+        return f"{self.api.endpoint}/{_KIND}s/{self.name}"
+
+    def private(self) -> bool | None:
+        """Whether only its owners see it; None where no such repository exists."""
+        from huggingface_hub.errors import RepositoryNotFoundError
+
+        try:
+            return bool(self.api.dataset_info(self.name).private)
+        except RepositoryNotFoundError:
+            return None
+
+    def create(self, *, private: bool) -> None:
+        """Create the repository, which must not exist."""
+        self.api.create_repo(self.name, repo_type=_KIND, private=private)
+
+    def files(self) -> dict[str, HubFile]:
+        """What it holds now, by path."""
+        from huggingface_hub.hf_api import RepoFile
+
+        found = self.api.list_repo_tree(self.name, repo_type=_KIND, recursive=True)
+        files = [each for each in found if isinstance(each, RepoFile)]
+        return {file.path: HubFile(file.size, file.lfs.sha256 if file.lfs else file.blob_id) for file in files}
+
+    def commit(self, files: Mapping[str, Path], gone: Iterable[str] = ()) -> None:
+        """Upload files by their paths in the repository and delete others, in one commit; hundreds of files take several."""
+        delete = list(map(glob.escape, gone))
+        if not files and not delete:
+            return
+        # upload_folder takes a whole directory: this one links to what is to be uploaded.
+        with tempfile.TemporaryDirectory(prefix="motionshards-push-") as folder:
+            for name, path in files.items():
+                link = Path(folder, name)
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(path.resolve())
+            self.api.upload_folder(
+                repo_id=self.name,
+                repo_type=_KIND,
+                folder_path=folder,
+                delete_patterns=delete or None,
+                commit_message="Push by motionshards",
+            )
+
+
+@contextmanager
+def open_repository(name: str, *, progress: bool = True) -> Iterator[HubRepository]:
+    """The repository `owner/name`, which need not exist. Within the block, failures of the Hub are raised as ours.
+
+    progress: show bars on terminals
+
+    Raises:
+        ConfigError: huggingface_hub is not installed, the name cannot be that of a repository, or there is no valid token
+        StoreFailed: the Hub, its storage or the network failed, or the Hub refused
+    """
+    try:
+        import httpx2
+        from huggingface_hub import HfApi, get_token
+        from huggingface_hub.errors import HfHubHTTPError
+        from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
+    except ImportError as error:
+        raise ConfigError(f"the Hugging Face Hub needs the package {error.name}, which the extra `hub` brings") from None
+    if not progress:
+        disable_progress_bars()
+    try:
+        if "/" not in name:
+            raise ConfigError(f"{name!r} does not name its owner: write user/name or organization/name")
+        if get_token() is None:
+            raise ConfigError("there is no token for the Hugging Face Hub: run `hf auth login`, or set HF_TOKEN")
+        api = HfApi()
+        api.whoami()
+        yield HubRepository(api, name)
+    except (OSError, httpx2.HTTPError) as error:
+        unauthorized = isinstance(error, HfHubHTTPError) and error.response.status_code == 401
+        raise (ConfigError if unauthorized else StoreFailed)(f"{name}: {one_line(error)}") from None
+    except ValueError as error:  # the name, or a data card with metadata that the Hub refuses
+        raise ConfigError(one_line(error)) from None

@@ -1,0 +1,83 @@
+"""Export a trained model as ONNX or torch.export graphs, which run without this project.
+
+    python -m jobs.export_model --checkpoint RUN/last.pt --output DIR
+
+ONNX (--format onnx) needs the packages of 'motionshards[export]'. The exported graphs are compared with the networks, and the
+largest difference is printed; `jobs.animate --backend onnx` runs them. `trainers.fomm.graphs` describes inputs and outputs.
+Exit status: 0 exported, 1 a graph differs from the networks, 2 unusable arguments, 130 interrupted.
+"""
+
+if __name__ == "__main__":
+    from motionshards.cli import run_module
+
+    run_module()
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from motionshards.dataset.commandline import FAILED, OK, Reporting, choice, command, end
+from motionshards.jobs.options import named_in, writing
+from motionshards.schemas.lock import only_writer
+from motionshards.schemas.output import refuse_strangers
+from motionshards.trainers.fomm.config import CONFIGS
+from motionshards.trainers.fomm.export import FORMATS, TOLERANCE, export
+from motionshards.trainers.fomm.onnx_backend import EXPORT_JSON, GRAPHS
+from motionshards.trainers.fomm.restore import restore
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions(Reporting):
+    """Options of `motionshards export-model`."""
+
+    checkpoint: Path
+    """Checkpoint of `motionshards train` or of the original repository."""
+    config: Annotated[str | None, named_in(CONFIGS)] = None
+    output: Path
+    """Directory for the graphs and export.json."""
+    format: Annotated[str, choice(sorted(FORMATS))] = "onnx"
+    """The format of the graphs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A graph that was written.
+
+    size_bytes: of its file
+    largest_difference: from the networks
+    """
+
+    path: str
+    size_bytes: int
+    largest_difference: float
+
+    def __str__(self) -> str:
+        return f"{self.path}  {self.size_bytes / 1e6:.1f} MB  largest difference {self.largest_difference:.1e}"
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What was written: graphs by name."""
+
+    output: str
+    graphs: dict[str, Exported]
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.graphs.values()))
+
+
+@command("export-model", after=lambda options: "Nothing usable was written")
+def main(options: ExportOptions) -> int:
+    """Export a trained model as ONNX or torch.export graphs."""
+    refuse_strangers(options.output, "export", (EXPORT_JSON, *(f"{name}.*" for name in GRAPHS)))
+    config, detector, generator = restore(options.checkpoint, options.config)
+    with writing(options.output):
+        options.output.mkdir(parents=True, exist_ok=True)
+        with only_writer(options.output):
+            found = export(detector, generator, config, options.output, options.format)
+    files = {name: options.output / f"{name}{FORMATS[options.format]}" for name in found}
+    graphs = {name: Exported(str(files[name]), files[name].stat().st_size, found[name]) for name in found}
+    options.print_result(Done(str(options.output), graphs))
+    if wrong := [name for name, difference in found.items() if not difference <= TOLERANCE]:
+        return end(FAILED, f"error: {', '.join(wrong)} differs by more than {TOLERANCE:g}; no export.json is written")
+    return OK

@@ -1,0 +1,65 @@
+"""Options that several jobs share, and checks of what they write."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from cyclopts import Group, Parameter
+from cyclopts.types import PositiveInt
+
+from motionshards.dataset.commandline import COMPUTATION, OnDevice
+from motionshards.schemas.errors import ConfigError
+
+TRAINING = Group("Training", sort_key=7)
+BACKGROUND_HELP = Parameter(metavar="COLOR", help="Color behind transparent pixels: a name or #rrggbb.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InBatches(OnDevice):
+    """Options of a job that computes images in batches."""
+
+    batch: Annotated[PositiveInt | None, Parameter(group=COMPUTATION)] = None
+    """Images computed at a time; by default 1 on a CPU, which is fastest there, and 16 on a GPU."""
+
+    def batch_size(self, device: torch.device) -> int:
+        """Choose the batch size on a device."""
+        return self.batch or (1 if device.type == "cpu" else 16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PerceptualLosses:
+    """Options of a job that trains with perceptual losses."""
+
+    vgg: Annotated[str | None, Parameter(group=TRAINING, metavar="FILE|none")] = None
+    """File of VGG19 weights (face_rotator: VGG16), or `none` to drop that loss; by default from torch hub's cache."""
+    vggface: Annotated[str | None, Parameter(group=TRAINING, metavar="FILE|none")] = None
+    """File of VGGFace weights (talking_heads), or `none` to drop that loss; by default from torch hub's cache."""
+
+
+def named_in(configs: Iterable[str]) -> Parameter:
+    """Annotation of an option for the settings of a checkpoint; `configs` are the names of published ones."""
+    return Parameter(
+        metavar="NAME|FILE", help=f"Settings of a checkpoint that does not contain its own: {', '.join(configs)}, or a YAML file."
+    )
+
+
+@contextmanager
+def writing(directory: Path) -> Iterator[None]:
+    """Raise ConfigError where the block cannot write to an output directory."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"{directory} cannot be written: {error.strerror}") from error
+
+
+def check_output(output: Path, inputs: Iterable[Path | None], suffixes: Iterable[str] = ()) -> None:
+    """Raise ConfigError for an output that is a directory or an input, or has none of the suffixes."""
+    if output.is_dir():
+        raise ConfigError(f"--output {output} is a directory, must be a file")
+    if suffixes and output.suffix.lower() not in suffixes:
+        raise ConfigError(f"--output {output} must be a file called {', '.join(f'*{suffix}' for suffix in suffixes)}")
+    if output.exists() and any(path is not None and path.exists() and output.samefile(path) for path in inputs):
+        raise ConfigError(f"--output {output} is also an input")
