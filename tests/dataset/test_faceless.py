@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from in_process import in_this_process, quick  # noqa: F401 -- a fixture
+from in_process import in_this_process
 from videos import ffmpeg
 
 from motionshards.dataset import build, preview, verify
@@ -16,6 +16,8 @@ from motionshards.dataset.sequential import TarStream
 from motionshards.dataset.stream import ClipStream, KPlusOne, Pairs, PosePairs, View
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.manifest import Manifest
+
+pytestmark = pytest.mark.usefixtures("quick")
 
 WHAT = ["--landmarks", "dlib", "--size", "128", "--frames", "4", "--workers", "1", "--quiet"]
 

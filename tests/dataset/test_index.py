@@ -1,7 +1,5 @@
 """Reading single clips, beside what `webdataset` and Hugging Face `datasets` read from the same shards."""
 
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,40 +8,11 @@ import pyarrow.compute as pc
 import pytest
 import simplejpeg
 import webdataset
-from in_process import in_this_process
+from nine_clips import SIZE
 
-import motionshards.dataset.build
 from motionshards.dataset.index import Dataset
 from motionshards.schemas.errors import DatasetError
 from motionshards.schemas.layout import DATASET_JSON, INDEX, tar_path
-
-SIZE = 128
-BAD_CLIP = "test/mp4/id99001/emptyvideo0/00001.mp4"
-
-
-@pytest.fixture(scope="session")
-def built(demo_videos: Path, once: Callable[..., Path]) -> Path:
-    """A dataset of eight kept clips and a rejected one in several shards; copy it before changing it."""
-
-    def videos(root: Path) -> None:
-        shutil.copytree(demo_videos, root)
-        (root / BAD_CLIP).parent.mkdir(parents=True)
-        (root / BAD_CLIP).write_bytes(b"")
-
-    def build(out: Path) -> None:
-        options = ["--source", "voxceleb2", "--input", str(once("nine-videos", videos)), "--output", str(out), "--quiet"]
-        with in_this_process():
-            assert (
-                motionshards.dataset.build.main([*options, "--size", str(SIZE), "--clips-per-shard", "2", "--workers", "1"]) == 0
-            )
-
-    return once("nine-clips", build)
-
-
-@pytest.fixture
-def copy(built: Path, tmp_path: Path) -> Path:
-    """The data set, free to be damaged."""
-    return Path(shutil.copytree(built, tmp_path / "data"))
 
 
 def test_frames_and_arrays_are_those_that_webdataset_reads(built: Path) -> None:

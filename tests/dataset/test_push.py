@@ -14,7 +14,8 @@ from threading import Event
 import huggingface_hub.constants
 import numpy as np
 import pytest
-from hub_here import Blob, Hub, Repository, refuse, served  # noqa: F401 -- a fixture
+from checkout import ROOT
+from hub_here import Blob, Hub, Repository, refuse
 from in_process import in_this_process
 
 from motionshards.dataset import build, push, remove
@@ -27,7 +28,6 @@ from motionshards.schemas.manifest import Manifest
 from motionshards.schemas.removal import Removal
 from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
-ROOT = Path(__file__).resolve().parents[2]
 NAME = "ada/vox"
 
 

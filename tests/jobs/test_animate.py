@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from checkout import ROOT
 from PIL import Image
 from skimage import data
 
@@ -26,7 +27,6 @@ from motionshards.trainers.images import read_square
 from motionshards.trainers.video import Driving, Picture, write
 from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
-ROOT = Path(__file__).resolve().parents[2]
 SIZE = 160
 TONE = ("-f", "lavfi", "-i", "sine=frequency=440:duration=0.4")
 Animate = Callable[..., tuple[int, str, str]]

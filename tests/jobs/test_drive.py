@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from checkout import ROOT
 from skimage import data
 
 from motionshards.jobs.drive import main, paint
@@ -23,7 +24,6 @@ from motionshards.trainers.talking_heads.portraits import Poses, face_model
 from motionshards.trainers.video import Driving, Picture, write
 from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
-ROOT = Path(__file__).resolve().parents[2]
 SIZE = 64
 RATE = Fraction(30000, 1001)
 CONFIG = Config(name="small", architecture=Architecture(size=SIZE, width=4, halvings=4, residuals=1))

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from checkout import ROOT
 from made import make_dataset
 
 import motionshards.jobs.train
@@ -20,7 +21,6 @@ from motionshards.trainers.fomm.config import Config
 from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
 from motionshards.trainers.fomm.keypoints import KPDetector
 
-ROOT = Path(__file__).resolve().parents[2]
 # The adversarial model in small, for frames of 32 px: everything that is trained is trained.
 TINY = """
 base: vox-adv-256

@@ -14,8 +14,6 @@ from motionshards.trainers.images import read_square
 from motionshards.trainers.video import Driving, Picture, write
 
 MOVING = "testsrc2=size=96x64:rate=25:duration=2"
-
-
 TONE = ("-f", "lavfi", "-i", "sine=frequency=440:sample_rate=16000:duration=2")
 
 

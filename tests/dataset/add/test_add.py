@@ -1,94 +1,25 @@
-"""Landmarks and quality are added to a finished data set; its frames stay, byte by byte, and so do its names."""
+"""Landmarks and quality are added to a finished dataset; its frames keep their bytes, and its clips their names."""
 
-import hashlib
 import json
-import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
-from in_process import in_this_process, quick  # noqa: F401 -- a fixture
+from additions import adding, ask, rows
+from contents import tree
 
-from motionshards.dataset import build, remove, verify
+from motionshards.dataset import build, verify
 from motionshards.dataset.index import Dataset
-from motionshards.pipeline.shards import add as add_shard
-from motionshards.pipeline.shards import rewrite
-from motionshards.schemas.errors import DatasetError
-from motionshards.schemas.layout import CARD, DATASET_JSON, INDEX, REJECTIONS, marker_path, next_marker_path, tar_path
+from motionshards.schemas.layout import CARD, DATASET_JSON, INDEX, REJECTIONS, marker_path, tar_path
 from motionshards.schemas.lock import only_writer
 from motionshards.schemas.manifest import Manifest
-from motionshards.schemas.marker import read_entry
 from motionshards.schemas.tables import QUALITY
 
-ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.usefixtures("quick")
+
 FACES = ("face_size_px", "faces", "yaw_deg", "pitch_deg", "roll_deg")
-
-
-@pytest.fixture(scope="session")
-def videos(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory, make_faceless: Path) -> Path:
-    """Four utterances of a face, one without any, and a file that is no video."""
-    root = tmp_path_factory.mktemp("add") / "videos"
-    shutil.copytree(demo_videos / "dev", root / "dev")
-    for name, content in (("00001", make_faceless.read_bytes()), ("00002", b"no video")):
-        path = root / f"dev/mp4/id90000/noface00000/{name}.mp4"
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(content)
-    return root
-
-
-@pytest.fixture(scope="session")
-def make_faceless(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from motionshards.transforms.extract.ffmpeg import ffmpeg_path
-
-    path = tmp_path_factory.mktemp("faceless") / "bars.mp4"
-    source = "testsrc2=size=96x96:rate=25:duration=1"
-    subprocess.run([ffmpeg_path(), "-v", "error", "-f", "lavfi", "-i", source, path], check=True)
-    return path
-
-
-def ask(videos: Path, out: Path, *more: str) -> list[str]:
-    what = ["--size", "128", "--frames", "3", "--clips-per-shard", "2", "--workers", "1", "--quiet"]
-    return ["--source", "voxceleb2", "--input", str(videos), "--output", str(out), *what, *more]
-
-
-def adding(out: Path, what: str = "landmarks", *more: str) -> list[str]:
-    return ["--output", str(out), "--add", what, "--workers", "1", "--quiet", *more]
-
-
-@pytest.fixture(scope="session")
-def made(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("add") / "data"
-    with in_this_process():
-        assert build.main(ask(videos, out, "--landmarks", "none")) == 0
-    return out
-
-
-@pytest.fixture
-def out(made: Path, tmp_path: Path) -> Path:
-    """A data set without landmarks: five clips and a rejected one, free to be changed."""
-    return Path(shutil.copytree(made, tmp_path / "data"))
-
-
-@pytest.fixture(scope="session")
-def added(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with landmarks added, undisturbed; read it only."""
-    out = Path(shutil.copytree(made, tmp_path_factory.mktemp("added") / "data"))
-    with in_this_process():
-        assert build.main(adding(out)) == 0
-    return out
-
-
-def tree(out: Path) -> dict[str, str]:
-    """sha256 of every file but dataset.json, which has the time of the addition."""
-    files = sorted(path for path in out.rglob("*") if path.is_file() and path.name != DATASET_JSON)
-    return {path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def jpegs(out: Path) -> dict[str, dict[str, bytes]]:
@@ -100,10 +31,6 @@ def jpegs(out: Path) -> dict[str, dict[str, bytes]]:
         members = {one["suffix"]: content[one["offset"] : one["offset"] + one["size"]] for one in row["members"]}
         found[row["key"]] = {suffix: member for suffix, member in members.items() if suffix.endswith(".jpg")}
     return found
-
-
-def rows(out: Path) -> dict[str, dict[str, Any]]:
-    return {row["key"]: row for row in pq.read_table(out / INDEX).to_pylist()}
 
 
 def test_frames_names_and_rejections_stay_and_the_result_verifies(made: Path, added: Path) -> None:
@@ -236,119 +163,3 @@ def test_only_a_finished_data_set_is_added_to_and_by_one_at_a_time(out: Path, vi
     assert "the build is unfinished, run it again, then add to it" in capsys.readouterr().err
     assert build.main(ask(videos, out, "--landmarks", "none")) == 0
     assert build.main(adding(out)) == 0
-
-
-def stopped_after(monkeypatch: pytest.MonkeyPatch, out: Path, shards: int) -> None:
-    """An addition that ends after so many shards."""
-    done, whole = [0], add_shard.replace_shard
-
-    def counted(*arguments: Any) -> None:
-        if done[0] == shards:
-            raise KeyboardInterrupt
-        done[0] += 1
-        whole(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(add_shard, "replace_shard", counted)
-        assert build.main(adding(out)) == 130
-
-
-def test_half_way_tars_are_old_or_new_and_nothing_else_may_write(
-    out: Path, added: Path, made: Path, videos: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    stopped_after(monkeypatch, out, 2)
-    kinds = [path.read_bytes() == (added / path.relative_to(out)).read_bytes() for path in sorted(out.rglob("*.tar"))]
-    assert 0 < sum(kinds) < len(kinds)
-    old = [path.read_bytes() == (made / path.relative_to(out)).read_bytes() for path in sorted(out.rglob("*.tar"))]
-    assert [not new for new in kinds] == old
-    with pytest.raises(DatasetError, match="--add landmarks was interrupted, run it again"):
-        Dataset.open(out)
-    assert "--add landmarks was interrupted" in verify.verify(out).faults[0]
-    for command in (ask(videos, out, "--landmarks", "none"), ask(videos, out, "--landmarks", "dlib"), adding(out, "quality")):
-        assert build.main(command) == 2
-        assert "--add landmarks was interrupted, run it again" in capsys.readouterr().err
-    untouched = {path: path.stat().st_ino for path in out.glob("t*/*") if read_entry(path.with_suffix(".parquet")).added}
-    assert build.main([*adding(out), "--json"]) == 0
-    assert tree(out) == tree(added)
-    assert all(path.stat().st_ino == inode for path, inode in untouched.items()), "what was done is not done again"
-
-
-def test_people_can_be_taken_out_half_way(out: Path, added: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    key = sorted(rows(out))[0]
-    stopped_after(monkeypatch, out, 2)
-    assert remove.main([str(out), "--key", key]) == 0
-    assert "--add landmarks was interrupted, run it again" in capsys.readouterr().out
-    assert not Manifest.read(out).complete and not (out / INDEX).exists()
-    assert build.main(adding(out)) == 0
-    assert verify.verify(out).faults == ()
-    beside = Path(shutil.copytree(added, out.parent / "beside"))
-    assert remove.main([str(beside), "--key", key]) == 0
-    assert tree(beside) == tree(out)
-
-
-@pytest.mark.parametrize("renamed", ["marker.next", "tar", "marker"])
-def test_a_crash_around_the_renames_of_a_shard_is_mended(
-    out: Path, added: Path, monkeypatch: pytest.MonkeyPatch, renamed: str
-) -> None:
-    """The process ends just before this file takes its place."""
-    whole = Path.replace
-    name = {"marker.next": ".parquet.next", "tar": ".tar", "marker": ".parquet"}[renamed]
-
-    def crash(self: Path, target: Path) -> Path:
-        if target.parent.name == "train" and target.name.endswith(name):
-            raise KeyboardInterrupt
-        return whole(self, target)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", crash)
-        assert build.main(adding(out)) == 130
-    entry = Manifest.read(out).shards[0]
-    assert next_marker_path(out, entry.split, entry.name).exists() == (renamed != "marker.next")
-    assert build.main(adding(out)) == 0
-    assert tree(out) == tree(added) and verify.verify(out).faults == ()
-
-
-def test_a_lingering_marker_is_a_stray_file(added: Path, tmp_path: Path) -> None:
-    out = Path(shutil.copytree(added, tmp_path / "data"))
-    entry = Manifest.read(out).shards[0]
-    next_marker_path(out, entry.split, entry.name).write_bytes(b"")
-    assert ["stray" in fault for fault in verify.verify(out, fast=True).faults] == [True]
-
-
-def test_a_damaged_shard_stops_it_with_one_line(out: Path, added: Path, capsys: Any) -> None:
-    row = next(iter(rows(out).values()))
-    path = tar_path(out, row["split"], row["shard"])
-    whole = path.read_bytes()
-    damaged = bytearray(whole)
-    damaged[row["members"][0]["offset"] + 50] ^= 1
-    path.write_bytes(damaged)
-    assert build.main(adding(out)) == 2
-    assert f"{row['key']}.000.jpg is damaged" in capsys.readouterr().err
-    path.write_bytes(whole)
-    assert build.main(adding(out)) == 0
-    assert tree(out) == tree(added)
-
-
-@pytest.mark.slow
-def test_killed_with_its_workers_at_random_moments(out: Path, added: Path) -> None:
-    dice = random.Random(1)
-    command = [sys.executable, "-m", "dataset.build", *adding(out)]
-    landed = 0
-    for _ in range(3):
-        running = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while running.poll() is None and not any(out.glob(".work/*")):
-            time.sleep(0.002)
-        time.sleep(dice.uniform(0, 1))
-        running.send_signal(signal.SIGKILL)
-        landed += running.wait() == -signal.SIGKILL
-        time.sleep(0.3)  # its workers end with it
-    assert landed
-    assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 0
-    assert tree(out) == tree(added) and verify.verify(out).faults == ()
-
-
-def test_settling_a_sound_shard_changes_nothing(out: Path) -> None:
-    before = tree(out)
-    for entry in Manifest.read(out).shards:
-        rewrite.settle(out, entry.split, entry.name)
-    assert tree(out) == before

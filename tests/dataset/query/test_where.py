@@ -16,17 +16,9 @@ from motionshards.dataset.query.where import parse
 from motionshards.schemas.tables import INDEX
 
 MEASURES = ("yaw_deg", "roll_deg", "au_valid")
-
-
 NUMBERS = ("n_frames", "source_frames", "duration_s", *MEASURES)
-
-
 TEXTS = ("identity", "video")
-
-
 CALLS = {"abs": abs, "startswith": str.startswith, "endswith": str.endswith, "contains": operator.contains}
-
-
 COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "==": operator.eq,
     "!=": operator.ne,
@@ -38,8 +30,6 @@ COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 
 
 Row = dict[str, Any]
-
-
 Meaning = Callable[[Row], Any]
 
 

@@ -19,8 +19,6 @@ from motionshards.schemas.errors import DatasetError
 from motionshards.schemas.layout import DATASET_JSON, INDEX
 
 QUICK = Retry(attempts=3, first_wait_s=0.01, most_wait_s=0.05, stall_s=0.5)
-
-
 SHARD = "/data/train/made-train-000003.tar"
 
 

@@ -25,8 +25,6 @@ from motionshards.transforms.extract.action_units.openface import OpenFace
 from motionshards.transforms.extract.ffmpeg import ffmpeg_version
 
 CONFIG = BuildConfig(source="voxceleb2", size=64, frames=3, landmarks="none", clips_per_shard=1000)
-
-
 Command = Callable[..., list[str]]
 
 

@@ -27,8 +27,6 @@ from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.timeline import timeline_from_packets
 
 CONFIG = BuildConfig(source="folder", recipe="track", frames=5, size=128, tube_min_px=96, tube_min_frames=20)
-
-
 TRACK = "Identity  : \tid1\n\nFRAME \tX \tY \tW \tH \n"
 
 

@@ -21,8 +21,6 @@ from motionshards.schemas.records import ClipSpec, Span
 from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
 LINE_ENDS = ["\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029"]
-
-
 POISON = "poison\u2028\x85"
 
 

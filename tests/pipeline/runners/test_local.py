@@ -20,8 +20,6 @@ from motionshards.pipeline.runners import local
 from motionshards.schemas.manifest import Manifest
 
 OPTIONS = ["--size", "96", "--clips-per-shard", "6"]
-
-
 POISON = "id3-*"
 
 

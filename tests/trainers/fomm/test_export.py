@@ -27,7 +27,7 @@ from motionshards.trainers.fomm.normalize import normalize_keypoints
 from motionshards.trainers.fomm.onnx_backend import EXPORT_JSON, GRAPHS, OnnxBackend, OnnxGraph, read_export
 from motionshards.trainers.fomm.onnx_networks import OnnxNetworks
 
-pytestmark = pytest.mark.slow  # writing graphs takes a minute; tests/jobs/test_export.py writes one set in every run
+pytestmark = pytest.mark.slow  # writing graphs takes a minute; tests/jobs/test_export_model.py writes one set in every run
 
 
 Written = Callable[[str], tuple[Path, str, dict[str, float]]]

@@ -25,8 +25,6 @@ from motionshards.trainers.vgg import VGG19, Vgg
 from motionshards.transforms.augment.drawing import landmark_images
 
 SMALL = Architecture(size=32, width=4, halvings=4, residuals=1)
-
-
 VIDEOS = ("id0/a", "id0/b", "id1/a")
 
 

@@ -26,8 +26,6 @@ SIZE, CONTENT = 48, (0, 8, 48, 40)  # a 96x64 picture in a square of 48
 
 
 FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
-
-
 LIMIT_S = 60.0
 
 
@@ -64,17 +62,9 @@ class Video:
 
 
 STEADY = np.arange(25) / 25
-
-
 WEBM = ("-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-g", "10")
-
-
 HEVC = ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=error:bframes=3:keyint=9")
-
-
 VFR = "testsrc2=size=96x64:rate=100:duration=0.25,setpts=N*(N+1)/2"
-
-
 VIDEOS = {
     "b-frames": Video("a.mp4", ("-c:v", "libx264", "-bf", "3", "-g", "9"), STEADY),
     "mkv": Video("a.mkv", ("-c:v", "libx264", "-bf", "2"), STEADY),

@@ -21,14 +21,8 @@ from motionshards.transforms.extract.media import Media, check_file
 from motionshards.transforms.extract.timeline import Timeline, timeline_by_decoding, timeline_from_packets
 
 X264 = ("-c:v", "libx264", "-preset", "ultrafast")
-
-
 SILENT = ("-f", "lavfi", "-i", "sine=duration=1")
-
-
 COVER = ("-f", "lavfi", "-i", "color=red:size=32x32:duration=0.04", "-map", "0", "-map", "1", "-frames:v", "1", "-c:v", "mjpeg")
-
-
 GARBAGE = {
     "html": b"<!DOCTYPE html>\n<html><head><title>404</title></head><body>Not found</body></html>\n" * 30,
     "text": b"It was a dark and stormy night.\n" * 100,

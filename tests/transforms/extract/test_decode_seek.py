@@ -11,8 +11,6 @@ from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.timeline import timeline_by_decoding, timeline_from_packets
 
 LONG = "testsrc2=size=96x64:rate=25:duration=40"
-
-
 KINDS = {
     "h264": ("a.mp4", "-c:v", "libx264"),
     "h264, many B-frames": ("a.mp4", "-c:v", "libx264", "-bf", "8", "-g", "100"),

@@ -16,11 +16,7 @@ from motionshards.transforms.extract.stream import stream
 from motionshards.transforms.extract.timeline import Timeline, timeline_by_decoding, timeline_from_packets
 
 TAGS = "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv"
-
-
 TO_LINEAR = f"{TAGS},zscale=t=linear:npl=203,format=gbrpf32le,zscale=p=bt2020"
-
-
 TRANSFERS = {"hlg": "arib-std-b67", "pq": "smpte2084"}
 
 

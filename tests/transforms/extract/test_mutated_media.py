@@ -15,8 +15,6 @@ from motionshards.transforms.extract.stream import stream
 from motionshards.transforms.extract.timeline import Timeline, timeline_by_decoding, timeline_from_packets
 
 LIMIT_S = 10.0
-
-
 KINDS = {
     "mp4": ("mp4", "-c:v", "libx264", "-bf", "2", "-c:a", "aac"),
     "fragmented mp4": ("mp4", "-c:v", "libx264", "-c:a", "aac", "-movflags", "frag_keyframe+empty_moov"),

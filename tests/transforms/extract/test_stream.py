@@ -15,8 +15,6 @@ from motionshards.transforms.extract.stream import stream
 from motionshards.transforms.extract.timeline import Timeline, timeline_from_packets
 
 SIZE = (96, 64)
-
-
 LONG = "testsrc2=size=96x64:rate=25:duration=20"
 
 

@@ -18,11 +18,7 @@ from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.timeline import Timeline, square_pixels, timeline_by_decoding, timeline_from_packets
 
 X264 = ("-c:v", "libx264", "-preset", "ultrafast")
-
-
 JITTER = "testsrc2=size=96x64:rate=30:duration=2,settb=1/90000,setpts='(N/30+0.0015*sin(N*2)+0.7)/TB'"
-
-
 UNEVEN = ("-fps_mode", "passthrough", "-enc_time_base", "1/90000", "-video_track_timescale", "90000", "-bf", "0")
 
 
