@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from checkout import ROOT
+from videos import ffmpeg
 
 from motionshards.dataset import build
 from motionshards.pipeline.inputs.foreign import leads_out, lines_of
@@ -28,7 +29,7 @@ POISON = "poison\u2028\x85"
 def video(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("video") / "a.mp4"
     source = ["-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25:duration=1"]
-    subprocess.run([ffmpeg_path(), "-nostdin", "-v", "error", *source, path], check=True)
+    ffmpeg(*source, path)
     return path.read_bytes()
 
 
