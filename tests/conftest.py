@@ -37,10 +37,7 @@ def corpus() -> Path:
 
 @pytest.fixture(scope="session")
 def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
-    """once("name", write) -> a directory that write(directory) has filled, once for all workers of pytest-xdist.
-
-    Read it, or copy it: other tests read it, too.
-    """
+    """once("name", write) -> what write(path) has written, once for all workers of pytest-xdist; it is read-only."""
     place = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         place = place.parent
@@ -49,8 +46,10 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
         with (place / f"{name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not (place / name).exists():
-                write(place / f"part-{name}")
-                (place / f"part-{name}").rename(place / name)
+                part = place / f"part-{name}"
+                shutil.rmtree(part, ignore_errors=True)  # of a test before, whose set-up failed
+                write(part)
+                part.rename(place / name)
         return place / name
 
     return get
