@@ -1,7 +1,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-# What runs the tests: files stay together, since their fixtures are dear, and slow files begin first.
+# Runs the tests. A file stays on one worker, since its fixtures are expensive; files run in the order of the tree, which has
+# the slow folders, dataset/ and pipeline/, before the many quick files of trainers/ and transforms/.
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu"
 
 # Every benchmark that needs neither a GPU nor data from elsewhere, in rising order of time; `train` runs on the demo.

@@ -1,7 +1,10 @@
-"""What many tests need: the real corpus where it lies beside the checkout, and small videos made on the spot."""
+"""What many tests need: the real corpus where it lies beside the checkout, small videos, and datasets that are built once."""
 
+import fcntl
+import hashlib
 import json
-import subprocess
+import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +13,11 @@ import openface_program
 import pytest
 import torch
 from checkout import SHARED
+from videos import MakeVideo, ffmpeg
 
 from motionshards.pipeline.sources.demo_render import render_demo
-from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
-MakeVideo = Callable[..., Path]
+Once = Callable[[str, Callable[[Path], object]], Path]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -33,22 +36,44 @@ def corpus() -> Path:
 
 
 @pytest.fixture(scope="session")
-def demo_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight rendered utterances of two people, in VoxCeleb2's layout; read it, do not write into it."""
-    root = tmp_path_factory.mktemp("demo-videos")
-    render_demo(root, identities=2)
-    return root
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """once("name", write) -> what write(path) has written, once for all workers of pytest-xdist; it is read-only."""
+    place = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        place = place.parent
+
+    def get(name: str, write: Callable[[Path], object]) -> Path:
+        with (place / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (place / name).exists():
+                part = place / f"part-{name}"
+                shutil.rmtree(part, ignore_errors=True)  # of a test before, whose set-up failed
+                write(part)
+                part.rename(place / name)
+        return place / name
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def demo_videos(once: Once) -> Path:
+    """Eight rendered utterances of two people, in VoxCeleb2's layout; read-only."""
+
+    def render(root: Path) -> None:
+        assert render_demo(root, identities=2) == 8
+
+    return once("demo-videos", render)
 
 
 @pytest.fixture
-def make_video(tmp_path: Path) -> MakeVideo:
+def make_video(tmp_path: Path, once: Once) -> MakeVideo:
     """make_video("a.mp4", *ffmpeg_options, source="testsrc2=...") -> path of a video that ffmpeg's own generator draws."""
 
     def make(name: str, *options: str, source: str = "testsrc2=size=96x64:rate=25:duration=2") -> Path:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        command = [ffmpeg_path(), "-nostdin", "-v", "error", "-y", "-f", "lavfi", "-i", source, *options, f"file:{path}"]
-        subprocess.run(command, check=True)
+        drawn = hashlib.sha256(repr((source, options)).encode()).hexdigest()[:20] + path.suffix
+        shutil.copyfile(once(drawn, lambda to: ffmpeg("-f", "lavfi", "-i", source, *options, f"file:{to}")), path)
         return path
 
     return make

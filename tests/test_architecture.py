@@ -65,6 +65,16 @@ def test_files_stay_short() -> None:
     assert not long
 
 
+def test_tests_mirror_the_folders() -> None:
+    """A folder of tests is named as the folder or the module that it tests; its files and their number stay small."""
+    files = sorted((ROOT / "tests").rglob("*.py"))
+    for folder in {path.parent for path in files if path.name.startswith("test_")}:
+        tested = ROOT / folder.relative_to(ROOT / "tests")
+        assert tested.is_dir() or tested.with_suffix(".py").is_file(), f"{folder} mirrors nothing"
+        assert len(list(folder.glob("test_*.py"))) <= 22, f"{folder} has too many modules"
+    assert not [str(path) for path in files if len(path.read_text().splitlines()) > 300]
+
+
 def test_the_default_path_imports_neither_opencv_nor_face_alignment_nor_torch() -> None:
     """A build with dlib must run where libGL is missing; the worker's modules are all imported, and a model is loaded."""
     program = (

@@ -9,11 +9,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from checkout import ROOT
 
 import motionshards
 from motionshards.cli import COMMANDS, main
 
-ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("schemas", "transforms", "pipeline", "dataset", "trainers", "jobs")
 # Runs a program as if this checkout were not installed.
 UNINSTALLED = "import sys; sys.meta_path[:] = [each for each in sys.meta_path if 'editable' not in str(each).lower()]\n"

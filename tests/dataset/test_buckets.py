@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from in_process import quick
 from s3_here import Store, s3_here
 from store_proxy import proxy
 
@@ -19,9 +18,11 @@ from motionshards.pipeline.inputs.unpack import media
 from motionshards.schemas.bucket import S3Bucket, open_bucket
 from motionshards.schemas.errors import ClipRejected, ConfigError, StoreFailed
 
-__all__ = ["quick"]
+pytestmark = pytest.mark.usefixtures("quick")
 
 OPTIONS = ["--size", "64", "--clips-per-shard", "2", "--quiet"]
+
+
 URL = "s3://data/faces"
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from checkout import ROOT
 
 from motionshards.dataset import build
 from motionshards.pipeline.planning.plan import plan_again
 from motionshards.schemas.manifest import Manifest
 
-ROOT = Path(__file__).resolve().parents[2]
 FAST = ["--size", "64", "--landmarks", "none", "--frames", "3", "--workers", "1"]
 
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from in_process import quick  # noqa: F401 -- a fixture
 
 from motionshards.dataset import build, remove, verify
 from motionshards.dataset.index import Dataset
@@ -11,8 +10,14 @@ from motionshards.pipeline.planning import start_over
 from motionshards.pipeline.sources import SOURCES
 from motionshards.schemas.manifest import Manifest
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 HEADER = "video_id,start,end,bbox,fps,width,height,partition,person_id\n"
+
+
 ROW = "clip,0,20,16-0-80-64,25,96,64,train,anna\n"
+
+
 WHAT = ["--landmarks", "none", "--size", "64", "--frames", "2", "--workers", "1"]
 
 

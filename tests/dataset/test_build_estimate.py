@@ -13,18 +13,21 @@ from typing import Any
 
 import psutil
 import pytest
-from in_process import in_this_process, quick  # noqa: F401
+from checkout import ROOT
+from in_process import in_this_process
 from s3_here import s3_here
 
 from motionshards.dataset import build
-from motionshards.dataset.estimate import as_text, duration, size
 from motionshards.pipeline.planning.plan import units
 from motionshards.schemas.errors import BuildFailed
 from motionshards.schemas.layout import marker_path
 from motionshards.schemas.manifest import Manifest
 
-ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.usefixtures("quick")
+
 FAST = ["--size", "64", "--frames", "3", "--landmarks", "none", "--workers", "1"]
+
+
 COPIES = 5
 
 
@@ -260,58 +263,3 @@ def test_an_output_that_a_build_would_refuse_is_refused(many: Path, place: Path,
     assert build.main(arguments(many, place / "out", "--size", "128", "--estimate", "2")) == 2
     assert f"{place / 'out'} holds a data set made differently (size: 64 -> 128)" in capsys.readouterr().err
     assert sorted(os.listdir(place)) == ["out", "thesis.txt"]
-
-
-def test_the_words() -> None:
-    def about(value: float, spread: float = 0.1) -> dict[str, float]:
-        return {"value": value, "low": value * (1 - spread), "high": value * (1 + spread)}
-
-    found = {
-        "clips": 1_092_009,
-        "sample": 200,
-        "strata": 6,
-        "yield": {
-            "share": about(0.975, 0.01),
-            "clips": about(1_064_709, 0.01),
-            "samples": about(1_064_709, 0.01),
-            "rejected": {"corrupt": {"seen": 5, "share": about(0.025, 0.5), "clips": about(27_300, 0.5)}},
-            "unseen_share": 0.0134,
-        },
-        "disk": {"shards": about(178e9), "tables": 0.9e9, "total": about(178.9e9), "unfinished": 84e6, "free": 150e9},
-        "time": {
-            "planning_s": 23.0,
-            "start_s": 6.2,
-            "sample_s": 26.0,
-            "clip_s": about(0.095),
-            "hours": about(28.8),
-            "workers": 2,
-            "hours_by_workers": {"1": about(57.6), "2": about(28.8), "256": about(0.23)},
-            "core_hours": 56.4,
-            "gpus": 1,
-            "gpu_hours": about(28.8),
-        },
-    }
-    told = as_text(found, "OUT")
-    for words in (
-        "1,092,009 clips to build; 200, drawn at random from 6 strata, were built on trial",
-        "97.5% (96.5 to 98.5) of the clips: 1,064,709 (1,054,062 to 1,075,356) kept",
-        "corrupt 2.5% (1.2 to 3.8): 27,300 (13,650 to 40,950) clips (5 seen)",
-        "anything that was not seen: at most 1.3% of the clips",
-        "179 GB (161 GB to 197 GB): shards 178 GB",
-        "150 GB are free - TOO LITTLE",
-        "28.8 h (25.9 h to 31.7 h) with 2 workers here: 0.095 s (0.0855 to 0.105) a clip",
-        "planning 23 s, start 6 s, once",
-        "56.4 core-hours",
-        "28.8 GPU-hours (25.9 to 31.7) on 1 GPU",
-        "time     57.6 h  28.8 h\n",
-    ):
-        assert words in told, told
-    assert "256" not in told
-
-
-def test_figures_are_told_in_units_that_fit_them() -> None:
-    assert [size(count) for count in (0, 999, 4.2e6, 178.4e9, 3.25e12, 4e15)] == [
-        *("0 B", "999 B", "4.2 MB", "178 GB"),
-        *("3.25 TB", "4,000 TB"),
-    ]
-    assert [duration(hours) for hours in (0.001, 0.4, 1.6, 29.84, 1234)] == ["3.6 s", "24 min", "1.6 h", "29.8 h", "1,230 h"]

@@ -7,24 +7,18 @@ import numpy as np
 import pytest
 import torch
 import torch.utils.data
-from made import SIZE, make_dataset
+from made import SIZE
 from streams import interleaved, ordinary, seen
 
-from motionshards.dataset.index import Dataset, Sample
+from motionshards.dataset.index import Sample
 from motionshards.dataset.loader import make_loader
 from motionshards.dataset.reading.view import View
 from motionshards.dataset.stream import Batch, ClipStream, KPlusOne, Pairs, PosePairs, Sequence, Singles, World
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60 clips of 5 to 8 frames of 7 people in 6 shards, with action units; do not change it."""
-    return make_dataset(tmp_path_factory.mktemp("stream"), aus=True)
-
-
-@pytest.fixture(scope="module")
-def samples(data: Path) -> dict[str, Sample]:
-    return {sample.key: sample for sample in Dataset.open(data).samples()}
+def data(data_with_aus: Path) -> Path:
+    return data_with_aus
 
 
 @pytest.mark.parametrize("view", [Pairs(2), KPlusOne(4), Singles(), PosePairs(40, 0, 90), Sequence(3)])

@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from checkout import ROOT
 from cloud_here import CloudStore, abfs_here, careless_gs_here, gs_here
-from in_process import quick
 from s3_here import Store, s3_here
 from store_proxy import proxy
 
@@ -29,9 +29,8 @@ from motionshards.schemas.bucket import open_bucket
 from motionshards.schemas.errors import StoreFailed
 from motionshards.schemas.layout import LOCK
 
-__all__ = ["quick"]
+pytestmark = pytest.mark.usefixtures("quick")
 
-ROOT = Path(__file__).resolve().parents[2]
 AnyStore = Store | CloudStore
 
 

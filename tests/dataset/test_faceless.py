@@ -1,13 +1,13 @@
 """Clips without a face: kept in corpora of bodies, rejected elsewhere, and shown by no view that needs landmarks."""
 
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from in_process import in_this_process, quick  # noqa: F401 -- a fixture
+from in_process import in_this_process
+from videos import ffmpeg
 
 from motionshards.dataset import build, preview, verify
 from motionshards.dataset.index import Dataset
@@ -16,7 +16,8 @@ from motionshards.dataset.sequential import TarStream
 from motionshards.dataset.stream import ClipStream, KPlusOne, Pairs, PosePairs, View
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.manifest import Manifest
-from motionshards.transforms.extract.ffmpeg import ffmpeg_path
+
+pytestmark = pytest.mark.usefixtures("quick")
 
 WHAT = ["--landmarks", "dlib", "--size", "128", "--frames", "4", "--workers", "1", "--quiet"]
 
@@ -33,7 +34,7 @@ def videos(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     face = sorted(demo_videos.rglob("*.mp4"))[0]
     shutil.copy(face, folder / "face.mp4")
     cover = ["-vf", "drawbox=t=fill:color=gray", "-an"]
-    subprocess.run([ffmpeg_path(), "-v", "error", "-i", face, *cover, folder / "none.mp4"], check=True)
+    ffmpeg("-i", face, *cover, folder / "none.mp4")
     return folder.parent
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from format1 import KEYS, REJECTED, unpack_format1
-from in_process import quick  # noqa: F401 -- a fixture
 
 from motionshards.dataset import build, remove, stats, verify
 from motionshards.dataset.index import Dataset
@@ -26,6 +25,8 @@ from motionshards.schemas.marker import read_entry, read_marker
 from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
 from motionshards.schemas.tables import MARKER, completed
 from motionshards.schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
+
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture(scope="module")

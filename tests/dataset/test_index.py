@@ -1,6 +1,5 @@
 """Reading single clips, beside what `webdataset` and Hugging Face `datasets` read from the same shards."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,34 +8,11 @@ import pyarrow.compute as pc
 import pytest
 import simplejpeg
 import webdataset
+from nine_clips import SIZE
 
-import motionshards.dataset.build
 from motionshards.dataset.index import Dataset
 from motionshards.schemas.errors import DatasetError
 from motionshards.schemas.layout import DATASET_JSON, INDEX, tar_path
-
-SIZE = 128
-BAD_CLIP = "test/mp4/id99001/emptyvideo0/00001.mp4"
-
-
-@pytest.fixture(scope="session")
-def built(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set of eight kept clips and a rejected one in several shards, made once; copy it before changing it."""
-    root = tmp_path_factory.getbasetemp() / "verify-videos"
-    out = tmp_path_factory.getbasetemp() / "verify-data"
-    if not out.exists():  # test_verify.py uses this fixture too, and pytest would make it twice
-        shutil.copytree(demo_videos, root)
-        (root / BAD_CLIP).parent.mkdir(parents=True)
-        (root / BAD_CLIP).write_bytes(b"")
-        order = ["--source", "voxceleb2", "--input", str(root), "--output", str(out), "--workers", "2", "--quiet"]
-        assert motionshards.dataset.build.main([*order, "--size", str(SIZE), "--clips-per-shard", "2"]) == 0
-    return out
-
-
-@pytest.fixture
-def copy(built: Path, tmp_path: Path) -> Path:
-    """The data set, free to be damaged."""
-    return Path(shutil.copytree(built, tmp_path / "data"))
 
 
 def test_frames_and_arrays_are_those_that_webdataset_reads(built: Path) -> None:

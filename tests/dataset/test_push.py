@@ -14,8 +14,10 @@ from threading import Event
 import huggingface_hub.constants
 import numpy as np
 import pytest
-from hub_here import Blob, Hub, Repository, refuse, served  # noqa: F401 -- a fixture
+from checkout import ROOT
+from hub_here import Blob, Hub, Repository, refuse
 from in_process import in_this_process
+from videos import ffmpeg
 
 from motionshards.dataset import build, push, remove
 from motionshards.dataset.index import Dataset
@@ -25,9 +27,7 @@ from motionshards.pipeline.card.sources import CORPORA
 from motionshards.schemas.layout import DATASET_JSON, REPORT
 from motionshards.schemas.manifest import Manifest
 from motionshards.schemas.removal import Removal
-from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
-ROOT = Path(__file__).resolve().parents[2]
 NAME = "ada/vox"
 
 
@@ -39,7 +39,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         video = place / f"videos/dev/mp4/id{number // 2:05d}/video{number:06d}/00001.mp4"
         video.parent.mkdir(parents=True)
         draw = ["-f", "lavfi", "-i", f"testsrc2=size=64x64:rate=5:duration=1,hue=h={number * 50}"]
-        subprocess.run([ffmpeg_path(), "-v", "error", *draw, f"file:{video}"], check=True)
+        ffmpeg(*draw, f"file:{video}")
     where = ["--source", "voxceleb2", "--input", str(place / "videos"), "--output", str(place / "out")]
     small = ["--size", "32", "--landmarks", "none", "--frames", "2", "--clips-per-shard", "2", "--workers", "1", "--quiet"]
     with in_this_process():

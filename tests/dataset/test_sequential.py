@@ -13,30 +13,18 @@ import pytest
 import simplejpeg
 import webdataset
 from checkout import ROOT
-from made import make_dataset
 from streams import seen
 
-from motionshards.dataset.index import Dataset, Sample
+from motionshards.dataset.index import Sample
 from motionshards.dataset.reading.view import View
 from motionshards.dataset.sequential import TarStream
 from motionshards.dataset.stream import KPlusOne, Pairs, Singles
 from motionshards.schemas.errors import ConfigError, DatasetError
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60 clips of 5 to 8 frames in 6 shards; do not change it."""
-    return make_dataset(tmp_path_factory.mktemp("sequential"), aus=True)
-
-
-@pytest.fixture(scope="module")
-def samples(data: Path) -> dict[str, Sample]:
-    return {sample.key: sample for sample in Dataset.open(data).samples()}
-
-
 @pytest.fixture
-def tars(data: Path) -> list[Path]:
-    return sorted(data.glob("train/*.tar"))
+def tars(data_with_aus: Path) -> list[Path]:
+    return sorted(data_with_aus.glob("train/*.tar"))
 
 
 @pytest.mark.parametrize("view", [Pairs(2), KPlusOne(4), Singles()])

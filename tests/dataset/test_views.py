@@ -20,8 +20,8 @@ ALL = np.arange(60)
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
-    return pq.read_table(make_dataset(tmp_path_factory.mktemp("views"), aus=True) / INDEX)
+def rows(data_with_aus: Path) -> pa.Table:
+    return pq.read_table(data_with_aus / INDEX)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from markdown_code import ROOT, Code, anchors, code, links, pages
+from checkout import ROOT
+from markdown_code import Code, anchors, code, links, pages
 from shell_commands import ELLIPSIS, OURS, Command, commands, misunderstood
 
 from motionshards.dataset import commandline

@@ -9,8 +9,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import torch
+from checkout import ROOT
 from made import make_dataset
-from markdown_code import ROOT, code
+from markdown_code import code
 
 import motionshards.dataset.build
 import motionshards.jobs.train

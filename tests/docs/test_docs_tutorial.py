@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 
 import pytest
-from markdown_code import ROOT, code
+from checkout import ROOT
+from markdown_code import code
 
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 _SAID = 6_000

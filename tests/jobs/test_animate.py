@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from checkout import ROOT
 from PIL import Image
 from skimage import data
+from videos import ffmpeg
 
 from motionshards.jobs.animate import main
 from motionshards.trainers.fomm.animate import Animator, Movement
@@ -24,11 +26,13 @@ from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
 from motionshards.trainers.fomm.keypoints import KPDetector
 from motionshards.trainers.images import read_square
 from motionshards.trainers.video import Driving, Picture, write
-from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
-ROOT = Path(__file__).resolve().parents[2]
 SIZE = 160
+
+
 TONE = ("-f", "lavfi", "-i", "sine=frequency=440:duration=0.4")
+
+
 Animate = Callable[..., tuple[int, str, str]]
 
 
@@ -72,7 +76,11 @@ def face(shift: int = 0, turn: bool = False) -> Picture:
 
 
 _BLANK = np.full((SIZE, SIZE, 3), 90, np.uint8)
+
+
 _TURNED = [face(shift, turn=True) for shift in (0, -12, 24, -24, 15, 36, -6, 30)]
+
+
 # The second has no face, and the fifth the only one that looks to the source's side.
 FRAMES = [_TURNED[0], _BLANK, *_TURNED[1:3], face(3), *_TURNED[3:]]
 
@@ -85,20 +93,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save(home / "last.pt", shape, {"model": "fomm", "config": Config(architecture=shape).to_json()})
     Image.fromarray(face()).save(home / "face.png")
     write(home / "silent.mp4", FRAMES, SIZE, Fraction(30000, 1001))
-    command = [
-        ffmpeg_path(),
-        "-v",
-        "error",
-        "-i",
-        home / "silent.mp4",
-        *TONE,
-        "-c:v",
-        "copy",
-        "-c:a",
-        "aac",
-        home / "driving.mp4",
-    ]
-    subprocess.run(command, check=True)
+    ffmpeg("-i", home / "silent.mp4", *TONE, "-c:v", "copy", "-c:a", "aac", home / "driving.mp4")
     return home
 
 

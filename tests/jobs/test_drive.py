@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from checkout import ROOT
 from skimage import data
+from videos import ffmpeg
 
 from motionshards.jobs.drive import main, paint
 from motionshards.trainers.faces import find_landmarks
@@ -21,13 +23,18 @@ from motionshards.trainers.talking_heads.generator import Generator
 from motionshards.trainers.talking_heads.person import Acquainted, Person, load_person, save_person
 from motionshards.trainers.talking_heads.portraits import Poses, face_model
 from motionshards.trainers.video import Driving, Picture, write
-from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
-ROOT = Path(__file__).resolve().parents[2]
 SIZE = 64
+
+
 RATE = Fraction(30000, 1001)
+
+
 CONFIG = Config(name="small", architecture=Architecture(size=SIZE, width=4, halvings=4, residuals=1))
+
+
 BLANK = np.full((160, 160, 3), 90, np.uint8)
+
 
 Drive = Callable[..., tuple[int, str, str]]
 
@@ -54,20 +61,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_person(home / "person.pt", Acquainted(config=CONFIG, person=person, landmarks_px=points), {"steps": 0})
     write(home / "silent.mp4", FRAMES, 160, RATE)
     tone = ["-f", "lavfi", "-i", "sine=frequency=440:duration=0.2"]
-    command = [
-        ffmpeg_path(),
-        "-v",
-        "error",
-        "-i",
-        home / "silent.mp4",
-        *tone,
-        "-c:v",
-        "copy",
-        "-c:a",
-        "aac",
-        home / "driving.mp4",
-    ]
-    subprocess.run(command, check=True)
+    ffmpeg("-i", home / "silent.mp4", *tone, "-c:v", "copy", "-c:a", "aac", home / "driving.mp4")
     return home
 
 

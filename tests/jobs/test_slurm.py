@@ -6,10 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from checkout import ROOT
 
 from motionshards.dataset.verify import verify
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow

@@ -2,16 +2,15 @@
 
 import re
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from apache_beam.options.pipeline_options import PipelineOptions
+from checkout import ROOT
 
 from motionshards.dataset import build
 
-ROOT = Path(__file__).resolve().parents[2]
 JOBS = ROOT / "jobs"
 OURS = {"--runner", "--job-endpoint"}
 

@@ -13,14 +13,15 @@ from typing import Any
 
 import pytest
 import torch
+from checkout import ROOT
 from made import make_dataset
+from training_runs import metrics, same
 
 import motionshards.jobs.train
 from motionshards.trainers.fomm.config import Config
 from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
 from motionshards.trainers.fomm.keypoints import KPDetector
 
-ROOT = Path(__file__).resolve().parents[2]
 # The adversarial model in small, for frames of 32 px: everything that is trained is trained.
 TINY = """
 base: vox-adv-256
@@ -73,26 +74,9 @@ def order(data: Path, config: Path | str, run: Path, *more: object) -> list[str]
     return [str(word) for word in [*command, "--log-every", 1, "--workers", 1, *more]]
 
 
-def metrics(run: Path) -> list[dict[str, float]]:
-    """All that was logged, but for what a clock says."""
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name not in ("images_per_s", "waiting")} for line in lines]
-
-
 def state(run: Path, name: str = "last.pt") -> dict[str, Any]:
     content: dict[str, Any] = torch.load(run / name, weights_only=True)
     return content
-
-
-def same(one: Any, other: Any) -> bool:
-    """Whether two nested states are equal to the last bit."""
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
-    if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(map(same, one, other))
-    return bool(one == other)
 
 
 def test_what_a_run_leaves(data: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

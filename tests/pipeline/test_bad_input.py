@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from checkout import ROOT
+from videos import ffmpeg
 
 from motionshards.dataset import build
 
@@ -58,9 +59,7 @@ def flipped(content: bytes) -> bytes:
 
 
 def draw(path: Path, *options: str) -> None:
-    from motionshards.transforms.extract.ffmpeg import ffmpeg_path
-
-    subprocess.run([ffmpeg_path(), "-nostdin", "-v", "error", *options, f"file:{path}"], check=True)
+    ffmpeg(*options, f"file:{path}")
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from motionshards.pipeline.inputs import unpack
 from motionshards.pipeline.inputs.input import open_input
 from motionshards.pipeline.inputs.tree import Entry, Tree
+from motionshards.schemas.errors import ConfigError
 
 
 def cut(
@@ -62,3 +64,9 @@ def everything(path: Path) -> dict[str, bytes]:
     """All files of an archive by way of its tree."""
     opened = open_input([path], ())
     return {entry.path: unpack.content(entry.uri, entry.packed, opened.root) for entry in walk(opened.tree)}
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(ConfigError) as refused:
+        open_input([path], ())
+    return str(refused.value)

@@ -12,6 +12,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock, Thread
@@ -145,19 +146,19 @@ def refuse(status: int, message: str, code: str = "") -> None:
     abort(Response(json.dumps({"error": message}), status, headers, content_type="application/json"))
 
 
-@pytest.fixture(name="hub")
-def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A Hub of its own, to which this process is logged in."""
+@contextmanager
+def hub_here(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A new Hub with its files in `place`, to which this process is logged in."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    hub = Hub(tmp_path / "xet")
+    hub = Hub(place / "xet")
     hub.store.mkdir()
     server = make_server("127.0.0.1", 0, _app(hub), threaded=True)
     Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     hub.environment = {
         "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
         "HF_TOKEN": TOKEN,
-        "HF_HOME": str(tmp_path / "hf"),
-        "TMPDIR": str(tmp_path),  # where a push that is killed leaves its links
+        "HF_HOME": str(place / "hf"),
+        "TMPDIR": str(place),  # where a push that is killed leaves its links
     }
     for name, value in hub.environment.items():
         monkeypatch.setenv(name, value)
@@ -165,7 +166,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     constants = huggingface_hub.constants
     monkeypatch.setattr(constants, "ENDPOINT", hub.url)
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}")
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "hf/token"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(place / "hf/token"))
     try:
         yield hub
     finally:

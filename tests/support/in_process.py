@@ -23,13 +23,3 @@ def _run(units: Sequence[ShardUnit], job: BuildJob, *_: object) -> None:
     work = build_shard if job.addition is None else add_to_shard
     for unit in units:
         (build_into_bucket if job.bucket else work)(unit, job)
-
-
-@pytest.fixture(autouse=True)
-def quick(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Import it into a module: its tests run so, but for those whose names speak of workers."""
-    if "workers" in request.node.name:
-        yield
-        return
-    with in_this_process():
-        yield

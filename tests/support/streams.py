@@ -1,12 +1,18 @@
 """The samples that streams yield, in order, in a form that tests can compare."""
 
+from pathlib import Path
 from typing import Any
 
 import torch.utils.data
 
-from motionshards.dataset.stream import Batch, ClipStream
+from motionshards.dataset.stream import Batch, ClipStream, Pairs
 
 Seen = list[tuple[str, tuple[int, ...], bool]]
+
+
+def stream_of(data: Path, **options: Any) -> ClipStream:
+    """A stream of pairs, six a batch, but for what is given."""
+    return ClipStream(data, **{"view": Pairs(2), "global_batch_size": 6, **options})
 
 
 def seen(batches: Any) -> Seen:

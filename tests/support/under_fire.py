@@ -1,7 +1,8 @@
-"""What tests need that kill the workers of a build: who has which clip in hand, and what a build wrote."""
+"""What tests need that kill the workers of a build: many clips, who holds which of them, and what a build wrote."""
 
 import hashlib
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,14 @@ import psutil
 def hashes(out: Path) -> dict[str, str]:
     """sha256 of every shard and marker."""
     return {path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(out.glob("t*/*"))}
+
+
+def copies_of(videos: Path, root: Path, copies: int) -> Path:
+    """Copy the demo corpus so many times, under other names of its identities, so that a build lasts some seconds."""
+    for identity in videos.glob("*/mp4/*"):
+        for copy in range(copies):
+            shutil.copytree(identity, root / identity.parents[1].name / "mp4" / f"id{copy}-{identity.name[2:]}")
+    return root
 
 
 def wait_for(condition: Callable[[], object], seconds: float) -> None:

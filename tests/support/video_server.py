@@ -1,7 +1,6 @@
 """A web server of videos on this machine that can be told to misbehave, and what a download from it is given and leaves."""
 
 import socket
-import subprocess
 import threading
 import time
 from collections import Counter
@@ -11,8 +10,9 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from videos import ffmpeg
+
 from motionshards.jobs.download_report import REPORT
-from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
 HEADER = "video_id,start,end,bbox,fps,width,height,partition\n"
 
@@ -122,7 +122,7 @@ def noise(where: Path) -> bytes:
     """A video of 2 s of noise, 96x64 at 25 fps, some 400 kB."""
     source = ["-f", "lavfi", "-i", "color=gray:size=96x64:rate=25:duration=2", "-vf", "noise=alls=60:allf=t"]
     path = where / "video.mp4"
-    subprocess.run([ffmpeg_path(), "-nostdin", "-v", "error", *source, "-c:v", "mpeg4", "-q:v", "1", path], check=True)
+    ffmpeg(*source, "-c:v", "mpeg4", "-q:v", "1", path)
     return path.read_bytes()
 
 

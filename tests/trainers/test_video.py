@@ -1,35 +1,25 @@
 """Driving videos and what is written: every frame once and in order, rates, and sound that stays where it was."""
 
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from videos import MakeVideo, ffmpeg
 
 from motionshards.schemas.errors import ConfigError
 from motionshards.trainers.images import read_square
 from motionshards.trainers.video import Driving, Picture, write
-from motionshards.transforms.extract.ffmpeg import ffmpeg_path
-
-MakeVideo = Callable[..., Path]
 
 MOVING = "testsrc2=size=96x64:rate=25:duration=2"
 TONE = ("-f", "lavfi", "-i", "sine=frequency=440:sample_rate=16000:duration=2")
 
 
-def ffmpeg(*arguments: str | Path) -> str:
-    done = subprocess.run(
-        [ffmpeg_path(), "-nostdin", "-v", "error", "-y", *arguments], capture_output=True, text=True, check=True
-    )
-    return done.stdout
-
-
 def packets(path: Path) -> list[tuple[int, ...]]:
     """Time, duration and size of the packets of the first sound track, in microseconds from the container's start."""
-    listed = ffmpeg("-i", path, "-map", "0:a:0", "-c", "copy", "-f", "framecrc", "-")
+    listed = ffmpeg("-i", path, "-map", "0:a:0", "-c", "copy", "-f", "framecrc", "-").decode()
     scale = next(Fraction(line.split()[2]) for line in listed.splitlines() if line.startswith("#tb 0:"))
     rows = [line.split(",") for line in listed.splitlines() if not line.startswith("#")]
     return [(round(int(row[2]) * scale * 10**6), round(int(row[3]) * scale * 10**6), int(row[4])) for row in rows]

@@ -1,9 +1,8 @@
 """Frames of source videos, read again: they are those that were stored, wherever their video lies."""
 
 import re
-import subprocess
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import fsspec
 import numpy as np
 import pytest
 from in_process import in_this_process
+from videos import MakeVideo, ffmpeg
 
 import motionshards.dataset.build
 from motionshards.dataset.drawing.source_frames import Sources, middle_frame, source_frames, source_to_shown
@@ -18,11 +18,9 @@ from motionshards.dataset.index import Dataset
 from motionshards.schemas.errors import ClipRejected, ConfigError, StoreFailed
 from motionshards.schemas.layout import path_to_uri
 from motionshards.transforms.extract.decode import decode
-from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.timeline import timeline_from_packets
 
-MakeVideo = Callable[..., Path]
 FAST = ["--landmarks", "none", "--quiet", "--workers", "1"]
 
 
@@ -219,5 +217,5 @@ def test_of_broken_videos_what_can_be_had(make_video: MakeVideo, tmp_path: Path)
 
 def test_sound_alone_gives_no_picture(tmp_path: Path) -> None:
     path = tmp_path / "sound.mp4"
-    subprocess.run([ffmpeg_path(), "-v", "error", "-f", "lavfi", "-i", "sine=d=1", path], check=True)
+    ffmpeg("-f", "lavfi", "-i", "sine=d=1", path)
     assert middle_frame(tmp_path, [span_of(path)], 48) is None

@@ -1,4 +1,4 @@
-"""The conditions of `where`: against Python's own evaluation on generated texts and rows, and what is refused."""
+"""The conditions of `where` against Python's own evaluation on generated conditions and rows."""
 
 import operator
 import random
@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from motionshards.dataset.query.where import parse
-from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.tables import INDEX
 
 MEASURES = ("yaw_deg", "roll_deg", "au_valid")
@@ -28,6 +27,8 @@ COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
+
+
 Row = dict[str, Any]
 Meaning = Callable[[Row], Any]
 
@@ -240,85 +241,6 @@ def test_conditions_of_other_schemas() -> None:
     assert len(content.filter(parse("kept", schema))) == len(content.filter(parse("kept == True and large > 9", schema))) == 1
     assert len(content.filter(parse("not kept or kept != True", schema))) == 0
     assert len(content.filter(parse("half is None", schema))) == 2
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "empty"),
-        (" \n", "empty"),
-        ("yaw_deg >", r"column 10: invalid syntax"),
-        ("  (yaw_deg > 3", r"column 3: '\(' was never closed"),
-        ("yaw_deg = 3", "column 9: invalid syntax"),
-        ("yaw_deg > 3; import os", "invalid syntax"),
-        ("yaw_deg > 3\0", "null bytes"),
-        ("\ud800", "surrogates"),
-        ("key == '\\ud800'", "column 8: a text that UTF-8 cannot hold"),
-        (r"contains(key, '\d')", "invalid escape sequence"),
-        ("yaw_dge > 3", r"column 1: there is no column yaw_dge; did you mean yaw_deg\?"),
-        ("1 < frame_yaw_deg", r"column 5: frame_yaw_deg .*only clip-level columns can be used; did you mean yaw_deg\?"),
-        ("spans is None", "only clip-level columns"),
-        ("split == train", "column 10: there is no column train.* needs quotes"),
-        ("(yaw_deg > 3 and\n  identty == 'a')", r"line 2, column 3: there is no column identty; did you mean identity\?"),
-        ("'üü' == 'a' and yaw_dge > 3", "column 17: there is no column yaw_dge"),
-        ("identity > 5", "column 12: `identity` is a text and `5` is a number"),
-        ("n_frames == '3'", "`n_frames` is a number and `'3'` is a text"),
-        ("n_frames == True", "`n_frames` is a number and `True` is a condition"),
-        ("1 < yaw_deg < 'a'", "column 15: .*cannot be compared"),
-        ("yaw_deg in (1, 'a')", "column 16: .*cannot be compared"),
-        ("identity in (1,)", "cannot be compared"),
-        ("identity + video == 'ab'", "column 1: `identity` is a text where a number is needed"),
-        ("abs(identity) > 3", "column 5: `identity` is a text where a number is needed"),
-        ("startswith(yaw_deg, 'a')", "`yaw_deg` is a number where a text is needed"),
-        ("startswith(identity, video)", "column 22: `video` is needed as a number or a text in quotes"),
-        ("endswith(identity, 3)", "a text in quotes"),
-        ("startswith(identity)", "startswith needs"),
-        ("abs(1, 2) > 0", "abs needs one number"),
-        ("abs(x=yaw_deg) > 0", "abs needs one number"),
-        ("yaw_deg", "`yaw_deg` is a number where a condition is needed"),
-        ("not n_frames", "a condition is needed"),
-        ("yaw_deg and True", "column 1: .*a condition is needed"),
-        ("(yaw_deg > 1) < (yaw_deg > 2)", "no order"),
-        ("yaw_deg == None", "x is None"),
-        ("yaw_deg in (1, None)", "x is None"),
-        ("yaw_deg is 5", "None only"),
-        ("'a' in identity", "contains"),
-        ("yaw_deg in (1, n_frames)", "`n_frames` is needed as a number"),
-        ("9" * 400 + " > yaw_deg", "float64"),
-        ("9" * 5000 + " > yaw_deg", "digits"),
-        ("1j > yaw_deg", "`1j`"),
-        ("b'a' == key", "`b'a'`"),
-        ("open('x')", "of calls only abs"),
-        ("__import__('os').system('ls')", "of calls only abs"),
-        ("identity.upper == 'A'", "dot"),
-        ("yaw_deg > 3 & n_frames > 2", "`and`"),
-        ("yaw_deg > 3 | n_frames > 2", "`or`"),
-        ("~(yaw_deg > 3)", "`not`"),
-        ("n_frames // 2 > 1", "FloorDiv"),
-        ("n_frames ** 2 > 1", "Pow"),
-        ("n_frames[0] > 1", "Subscript"),
-        ("(yaw := 3) > 2", ":="),
-        ("lambda: True", "lambda"),
-        ("f'{key}' == key", "f-string"),
-        ("True if yaw_deg > 3 else False", "conditional"),
-        ("[x for x in key]", "ListComp"),
-        ("(yaw_deg > 3,)", "Tuple"),
-        ("yaw_deg > " + "-" * 200 + "1", "100 deep"),
-        ("not " * 20_000 + "True", "too deeply"),
-        ("yaw_deg" + " + 1" * 20_000 + " > 0", "too deeply"),
-        ("yaw_deg" + " + 1" * 300 + " > 0", "100 deep"),
-        ("yaw_deg < 3" + " or n_frames == 5" * 9_000, "2000 parts"),
-        ("1 / (" * 20 + "yaw_deg" + ")" * 20 + " > 0", "2000 parts"),
-        ("yaw_deg < 3" + " " * 1_000_000, "1,000,000 are read"),
-        ("x" * 500_000 + " > 3", "no column xxx"),
-    ],
-    ids=lambda text: text[:40],
-)  # fmt: skip
-def test_what_is_refused_and_in_which_words(text: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=f"^where.*{message}") as caught:
-        parse(text)
-    assert "\n" not in str(caught.value)
-    assert len(str(caught.value)) < 400
 
 
 def test_conditions_as_large_as_is_allowed_are_evaluated() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from made import make_dataset
-from test_report import HOSTILE, reject, report
+from reports import HOSTILE, reject, report
 
 from motionshards.schemas.layout import INDEX
 

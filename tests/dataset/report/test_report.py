@@ -5,7 +5,6 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from in_process import in_this_process
 from made import make_dataset
+from reports import HOSTILE, plain, reject, report
+from videos import MakeVideo
 
 import motionshards.dataset.build
 import motionshards.dataset.report.__main__
@@ -22,48 +23,10 @@ from motionshards.dataset.index import Dataset
 from motionshards.dataset.report.content import gather
 from motionshards.dataset.report.samples import read_aus
 from motionshards.pipeline.sources.demo_render import render_demo
-from motionshards.schemas.layout import DATASET_JSON, INDEX, REJECTIONS, tar_path
+from motionshards.schemas.layout import DATASET_JSON, INDEX, tar_path
 from motionshards.schemas.manifest import Manifest, Run
 from motionshards.schemas.removal import Removal, digest
 from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
-from motionshards.schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
-
-MakeVideo = Callable[..., Path]
-HOSTILE = 'x"><script>alert(1)</script><img src=x onerror=alert(2)>'
-
-
-def reject(out: Path, rejected: Sequence[tuple[str, str, str]], *, source: str = "") -> Path:
-    """Give a made data set rejections, (key, reason, uri of its video), and the numbers of its ledger."""
-    rows = [
-        {
-            "key": key,
-            "split": "train",
-            "identity": "id900",
-            "video": "v",
-            "spans": [{"uri": uri, "start_s": 0.0, "end_s": float("inf")}],
-            "stage": "landmarks",
-            "reason": reason,
-            "detail": f"detail of {key}",
-            "retryable": False,
-        }
-        for key, reason, uri in rejected
-    ]
-    pq.write_table(pa.Table.from_pylist(rows, REJECTIONS_SCHEMA), out / REJECTIONS)
-    planned = pq.read_metadata(out / INDEX).num_rows + len(rows)
-    replace(Manifest.read(out), input=source, counts={"planned": planned}).write(out)
-    return out
-
-
-def report(out: Path, *options: str) -> str:
-    """Run the command; gives the page."""
-    assert motionshards.dataset.report.__main__.main([str(out), *options]) == 0
-    return (out / "report.html").read_text()
-
-
-def plain(page: str) -> str:
-    """The text that a reader sees."""
-    body = re.sub(r"<(style|script)>.*?</\1>", "", page, flags=re.DOTALL)
-    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split())
 
 
 def test_a_built_data_set_is_shown_with_frames_of_what_was_rejected(

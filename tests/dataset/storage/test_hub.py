@@ -5,7 +5,7 @@ from pathlib import Path
 
 import huggingface_hub.constants
 import pytest
-from hub_here import READ_ONLY, Hub, served  # noqa: F401 -- a fixture
+from hub_here import READ_ONLY, Hub
 
 from motionshards.dataset.storage.hub import open_repository
 from motionshards.schemas.errors import ConfigError, StoreFailed

@@ -22,12 +22,6 @@ QUICK = Retry(attempts=3, first_wait_s=0.01, most_wait_s=0.05, stall_s=0.5)
 SHARD = "/data/train/made-train-000003.tar"
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60 clips of 5 to 8 frames in 6 shards; do not change it."""
-    return make_dataset(tmp_path_factory.mktemp("remote-stream"))
-
-
 @pytest.fixture
 def server(data: Path) -> Iterator[FileServer]:
     with serving() as served:

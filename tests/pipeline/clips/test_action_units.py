@@ -12,13 +12,10 @@ from openface_program import confidence, intensities
 from motionshards.dataset.index import read_members
 from motionshards.pipeline.clips import action_units
 from motionshards.pipeline.clips.action_units import with_action_units
-from motionshards.pipeline.inputs.tree import DirectoryTree
-from motionshards.pipeline.planning.plan import Wanted, listing_table, plan_new, read_unit, units
+from motionshards.pipeline.planning.plan import read_unit
 from motionshards.pipeline.runners import local
 from motionshards.pipeline.shards.build import BuildJob, _noted, build_shard, outcomes
 from motionshards.pipeline.shards.journal import Journal, suspects
-from motionshards.pipeline.sources.listing import Listing
-from motionshards.pipeline.sources.voxceleb2 import list_clips
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.layout import AUS, marker_path, tar_path
 from motionshards.schemas.marker import read_marker
@@ -36,12 +33,6 @@ def job(demo_videos: Path, tmp_path: Path, openface: Command) -> BuildJob:
     (tmp_path / "scratch").mkdir()
     config, aus = replace(CONFIG, aus="openface"), OpenFace(tuple(openface()))
     return BuildJob(demo_videos, tmp_path / "out", config, ffmpeg_version(), journal=tmp_path / "scratch", aus=aus)
-
-
-@pytest.fixture
-def unit(job: BuildJob) -> ShardUnit:
-    plan_new(job.out, listing_table(list_clips(Listing(DirectoryTree(job.root))), CONFIG), CONFIG, Wanted(frozenset({"train"})))
-    return units(job.out)[0]
 
 
 def built(job: BuildJob, unit: ShardUnit) -> tuple[bytes, bytes]:

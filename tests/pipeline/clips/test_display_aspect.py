@@ -1,10 +1,10 @@
 """Videos whose pixels are not square: every recipe stores faces as they are displayed."""
 
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from videos import ffmpeg
 
 from motionshards.dataset.drawing.source_frames import source_frames, source_to_shown
 from motionshards.pipeline.clips.annotations import annotation
@@ -14,7 +14,6 @@ from motionshards.schemas.records import Clip, ClipSpec, Span
 from motionshards.schemas.restore import restore_clip
 from motionshards.schemas.sample import encode_sample
 from motionshards.schemas.tables import clip_row, spec_row
-from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 from motionshards.transforms.extract.landmarks import models
 
 
@@ -24,8 +23,8 @@ def videos(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("aspect")
     face = sorted(demo_videos.rglob("*.mp4"))[0]
     for name, graph in (("square", "scale=240:240"), ("wide", "scale=180:240,setsar=4/3")):
-        options = ["-frames:v", "12", "-an", "-c:v", "libx264", "-crf", "6", str(root / f"{name}.mp4")]
-        subprocess.run([ffmpeg_path(), "-v", "error", "-i", str(face), "-vf", graph, *options], check=True)
+        options = ["-frames:v", "12", "-an", "-c:v", "libx264", "-crf", "6", root / f"{name}.mp4"]
+        ffmpeg("-i", face, "-vf", graph, *options)
     return root
 
 

@@ -1,6 +1,5 @@
 """The recipe `track` on real pixels: one face a clip, scenes apart, gaps bridged, every frame looked at once."""
 
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from videos import ffmpeg
 
 from motionshards.dataset import build
 from motionshards.dataset.index import Dataset
@@ -22,7 +22,6 @@ from motionshards.schemas.manifest import Manifest
 from motionshards.schemas.records import Clip, ClipSpec, Rejected, Span
 from motionshards.transforms.extract.crop import square_window
 from motionshards.transforms.extract.decode import decode
-from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 from motionshards.transforms.extract.landmarks import models
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.timeline import timeline_from_packets
@@ -45,9 +44,9 @@ def videos(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def draw(path: Path, graph: str, *inputs: Path) -> None:
-    files = [word for name in inputs for word in ("-i", str(name))]
+    files = [word for name in inputs for word in ("-i", name)]
     options = ["-c:v", "libx264", "-crf", "10", "-pix_fmt", "yuv420p", "-an"]
-    subprocess.run([ffmpeg_path(), "-v", "error", *files, "-filter_complex", graph, *options, str(path)], check=True)
+    ffmpeg(*files, "-filter_complex", graph, *options, path)
 
 
 def spec(name: str, **where: Any) -> ClipSpec:

@@ -3,11 +3,12 @@
 import json
 import time
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from source_trees import touch
+from videos import MakeVideo
 
 from motionshards.dataset import build
 from motionshards.dataset.report import __main__ as report
@@ -21,8 +22,9 @@ from motionshards.pipeline.sources.listing import Listing
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.manifest import Manifest
 
-MakeVideo = Callable[..., Path]
 CSV = "video_id,start,end,bbox,fps,width,height,partition\na,0,9,1-2-30-40,25,64,48,train\n"
+
+
 # Suffix, and the options by which ffmpeg writes such a file.
 CONTAINERS = {
     "MTS": ["-f", "mpegts"],
@@ -37,12 +39,6 @@ CONTAINERS = {
     "ogv": ["-c:v", "libtheora"],
     "mxf": ["-c:v", "mpeg2video"],
 }
-
-
-def touch(root: Path, *names: str) -> None:
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(b"x")
 
 
 def account(source: str, root: Path, used: tuple[str, ...] = ()) -> tuple[list[str], dict[str, int]]:

@@ -4,12 +4,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from checkout import ROOT
+from videos import ffmpeg
 
 from motionshards.dataset import build
 from motionshards.pipeline.inputs.foreign import leads_out, lines_of
@@ -21,7 +21,6 @@ from motionshards.schemas.manifest import Manifest
 from motionshards.schemas.records import ClipSpec, Span
 from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
-MakeVideo = Callable[..., Path]
 LINE_ENDS = ["\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029"]
 POISON = "poison\u2028\x85"
 
@@ -30,7 +29,7 @@ POISON = "poison\u2028\x85"
 def video(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("video") / "a.mp4"
     source = ["-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25:duration=1"]
-    subprocess.run([ffmpeg_path(), "-nostdin", "-v", "error", *source, path], check=True)
+    ffmpeg(*source, path)
     return path.read_bytes()
 
 

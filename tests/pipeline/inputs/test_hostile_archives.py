@@ -8,13 +8,13 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from archives import everything, make_tar, make_zip, walk
 from checkout import ROOT
+from videos import MakeVideo
 
 from motionshards.dataset import build
 from motionshards.pipeline.clips.clip import read_clip
@@ -28,8 +28,9 @@ from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ClipRejected, ConfigError
 from motionshards.schemas.records import ClipSpec, Packed, Rejected, Span
 
-MakeVideo = Callable[..., Path]
 FILE = {"id/a.mp4": b"content"}
+
+
 # Name -> (target, whether a hard link), and what each becomes.
 LINKS = {
     "id/same.mp4": ("a.mp4", False),
@@ -38,6 +39,8 @@ LINKS = {
     "dotted.mp4": ("./id//a.mp4", True),
     "chain.mp4": ("other/up.mp4", False),
 }
+
+
 LOST = {
     "gone.mp4": ("nowhere.mp4", False),
     "out.mp4": ("../../etc/passwd", False),

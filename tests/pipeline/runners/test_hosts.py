@@ -3,7 +3,6 @@
 Each host is a network namespace with a name and process numbers of its own.
 """
 
-import shutil
 import subprocess
 import sys
 import time
@@ -14,12 +13,13 @@ import psutil
 import pytest
 from checkout import ROOT
 from hosts import Network, why_none
-from under_fire import hashes, wait_for
+from under_fire import copies_of, hashes, wait_for
 
 import motionshards.dataset.build
 from motionshards.dataset.verify import verify
 
 pytestmark = pytest.mark.slow
+
 
 PATIENCE_S = 300
 
@@ -87,12 +87,8 @@ def site(network: Network, tmp_path: Path) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def videos(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """32 clips: the demo's under four names each, so that every worker has several units."""
-    root = tmp_path_factory.mktemp("many")
-    for identity in demo_videos.glob("*/mp4/*"):
-        for copy in range(4):
-            shutil.copytree(identity, root / identity.parents[1].name / "mp4" / f"id{copy}-{identity.name[2:]}")
-    return root
+    """32 clips, so that every worker has several units."""
+    return copies_of(demo_videos, tmp_path_factory.mktemp("many"), 4)
 
 
 @pytest.fixture(scope="module")

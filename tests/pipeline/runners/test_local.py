@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +14,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 from checkout import ROOT
-from under_fire import hashes, kill_whoever_holds, wait_for
+from under_fire import copies_of, hashes, kill_whoever_holds, wait_for
 
 from motionshards.pipeline.runners import local
 from motionshards.schemas.manifest import Manifest
@@ -26,13 +25,8 @@ POISON = "id3-*"
 
 @pytest.fixture(scope="module")
 def videos(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """48 clips: the demo's under six names each, so that a build lasts some seconds."""
-    root = tmp_path_factory.mktemp("many")
-    for half in ("dev", "test"):
-        for identity in (demo_videos / half / "mp4").iterdir():
-            for copy in range(6):
-                shutil.copytree(identity, root / half / "mp4" / f"id{copy}-{identity.name[2:]}")
-    return root
+    """48 clips."""
+    return copies_of(demo_videos, tmp_path_factory.mktemp("many"), 6)
 
 
 @pytest.fixture(scope="module")

@@ -15,13 +15,10 @@ from checkout import ROOT
 
 from motionshards.pipeline.clips.clip import build_clip
 from motionshards.pipeline.clips.isolate import build_alone
-from motionshards.pipeline.inputs.tree import DirectoryTree
-from motionshards.pipeline.planning.plan import Wanted, listing_table, plan_new, read_unit, units
+from motionshards.pipeline.planning.plan import read_unit
 from motionshards.pipeline.shards import build as shard
 from motionshards.pipeline.shards.build import BuildJob, build_shard
 from motionshards.pipeline.shards.journal import Abandoned, Journal, failure, finished_clips, note_failure, suspects
-from motionshards.pipeline.sources.listing import Listing
-from motionshards.pipeline.sources.voxceleb2 import list_clips
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import BuildFailed
 from motionshards.schemas.layout import marker_path, tar_path
@@ -38,12 +35,6 @@ CONFIG = BuildConfig(source="voxceleb2", size=96, frames=3, clips_per_shard=1000
 @pytest.fixture
 def job(demo_videos: Path, tmp_path: Path) -> BuildJob:
     return BuildJob(demo_videos, tmp_path / "out", CONFIG, ffmpeg_version())
-
-
-@pytest.fixture
-def unit(job: BuildJob) -> ShardUnit:
-    plan_new(job.out, listing_table(list_clips(Listing(DirectoryTree(job.root))), CONFIG), CONFIG, Wanted(frozenset({"train"})))
-    return units(job.out)[0]
 
 
 def files(job: BuildJob, unit: ShardUnit) -> tuple[bytes, bytes]:

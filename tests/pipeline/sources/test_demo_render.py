@@ -1,7 +1,7 @@
 """The demo corpus: its tree, its resumption, and that the motion it states is the motion it shows."""
 
 import importlib.util
-import subprocess
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from videos import ffmpeg
 
 from motionshards.pipeline.sources import demo_render
 from motionshards.pipeline.sources.demo_render import FIRST_TEST_IDENTITY, FRAME_SIZE, Motion, demo_motion, mirrored, render_demo
-from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
 # Landmark i of a mirrored face is landmark MIRROR[i] of the face itself (68 points, dlib's order).
 MIRROR = [
@@ -22,16 +22,13 @@ MIRROR = [
 
 
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("demo")
-    assert render_demo(root, identities=2) == 8
-    return root
+def tree(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(shutil.copytree(demo_videos, tmp_path_factory.mktemp("demo") / "videos"))
 
 
 def decode(path: Path) -> NDArray[np.uint8]:
     """All frames of a clip, uint8 [T, 224, 224, 3] RGB."""
-    command = [ffmpeg_path(), "-v", "error", "-i", str(path), "-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"]
-    raw = subprocess.run(command, capture_output=True, check=True).stdout
+    raw = ffmpeg("-i", path, "-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1")
     return np.frombuffer(raw, np.uint8).reshape(-1, FRAME_SIZE, FRAME_SIZE, 3)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from checkout import ROOT
+from source_trees import COLUMNS
 
 from motionshards.dataset import build
 from motionshards.pipeline.clips.annotations import read_track
@@ -18,7 +19,6 @@ from motionshards.pipeline.sources.splits import split_named
 from motionshards.schemas.errors import ClipRejected, ConfigError
 from motionshards.schemas.records import ClipSpec
 
-COLUMNS = "video_id,start,end,bbox,fps,width,height,partition,person_id"
 GOOD = "v,10,20,1-2-30-40,25,64,48,train,i"
 
 

@@ -3,19 +3,13 @@
 from pathlib import Path
 
 import pytest
+from source_trees import touch
 
 from motionshards.pipeline.inputs.tree import DirectoryTree
 from motionshards.pipeline.sources.listing import Listing
 from motionshards.pipeline.sources.voxceleb2 import list_clips
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.layout import uri_to_path
-
-
-def touch(root: Path, *names: str) -> None:
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x" * 100)
 
 
 def listed(root: Path, unit: str = "utterance") -> list[tuple[str, str]]:

@@ -1,6 +1,5 @@
 """Runs of the face rotator's stages by the training command: what they leave, how they go on and build on each other."""
 
-import json
 import os
 import socket
 import subprocess
@@ -17,6 +16,7 @@ import torch
 from checkout import ROOT
 from face_rotator_inputs import face
 from made import SIZE, make_clip, make_dataset, write_shard
+from training_runs import metrics, same
 
 import motionshards.dataset.build
 import motionshards.jobs.train
@@ -34,6 +34,8 @@ from motionshards.trainers.face_rotator.pose import rotation
 from motionshards.trainers.face_rotator.restore import restore
 
 CLIPS, FRAMES = 12, 6
+
+
 TINY = """
 base: {stage}
 architecture: {{size: 32, width: 4, halvings: 2, blocks: 1}}
@@ -71,26 +73,9 @@ def order(data: Path, stage: str, run: Path, *more: object) -> list[str]:
     return [str(word) for word in [*command, "--quiet", "--log-every", 1, "--workers", 1, *more]]
 
 
-def metrics(run: Path) -> list[dict[str, float]]:
-    """All that was logged, but for what a clock says."""
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name not in ("images_per_s", "waiting")} for line in lines]
-
-
 def state(run: Path) -> dict[str, Any]:
     content: dict[str, Any] = torch.load(run / "last.pt", weights_only=True)
     return content
-
-
-def same(one: Any, other: Any) -> bool:
-    """Whether two nested states are equal to the last bit."""
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
-    if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(map(same, one, other))
-    return bool(one == other)
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +170,8 @@ training:
   alike: 2
   flip: 0
 """
+
+
 CLIP = "id99001/uOgnqlReo_Q/00001"
 
 

@@ -5,7 +5,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,33 +13,21 @@ import onnx
 import pytest
 import torch
 from checkout import ROOT
-from conformance import fill, image
-from fomm_inputs import chance, noise, small
-from torch import Tensor
+from conformance import image
+from fomm_graphs import CONFIG, keypoints, networks, rows
 
 from motionshards.schemas.errors import ConfigError
 from motionshards.trainers.fomm.animate import Animator, Movement
-from motionshards.trainers.fomm.architecture import Architecture
 from motionshards.trainers.fomm.config import Config
 from motionshards.trainers.fomm.evaluate import as_pixels
-from motionshards.trainers.fomm.export import FORMATS, TOLERANCE, differences, export
+from motionshards.trainers.fomm.export import FORMATS, export
 from motionshards.trainers.fomm.fold import FoldedNetworks
-from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
-from motionshards.trainers.fomm.graphs import Graph, graphs
-from motionshards.trainers.fomm.keypoints import Keypoints, KPDetector
+from motionshards.trainers.fomm.graphs import graphs
 from motionshards.trainers.fomm.normalize import normalize_keypoints
 from motionshards.trainers.fomm.onnx_backend import EXPORT_JSON, GRAPHS, OnnxBackend, OnnxGraph, read_export
 from motionshards.trainers.fomm.onnx_networks import OnnxNetworks
 
-CONFIG = Config(architecture=small())
-
-pytestmark = pytest.mark.slow  # writing graphs takes a minute; tests/jobs/test_export.py writes one set in every run
-
-
-def networks(architecture: Architecture) -> tuple[KPDetector, OcclusionAwareGenerator]:
-    made = KPDetector(architecture), OcclusionAwareGenerator(architecture)
-    fill(made[0], "detector"), fill(made[1], "generator")
-    return made[0].eval(), made[1].eval()
+pytestmark = pytest.mark.slow  # writing graphs takes a minute; tests/jobs/test_export_model.py writes one set in every run
 
 
 Written = Callable[[str], tuple[Path, str, dict[str, float]]]
@@ -66,16 +53,6 @@ def exported(request: pytest.FixtureRequest, written: Written) -> tuple[Path, st
 @pytest.fixture(scope="module")
 def onnx_directory(written: Written) -> Path:
     return written("onnx")[0]
-
-
-def keypoints(count: int, seed: int) -> Keypoints:
-    """float32, all over the picture, as no untrained detector finds them."""
-    jacobian = torch.eye(2) + 0.4 * (noise(count, 3, 2, 2, seed=seed + 1) - 0.5)
-    return Keypoints(value=(2 * noise(count, 3, 2, seed=seed) - 1).float(), jacobian=jacobian.float())
-
-
-def rows(*some: Keypoints) -> list[Tensor]:
-    return [tensor for each in some for tensor in (each.value, each.jacobian) if tensor is not None]
 
 
 def test_what_was_written_was_run_beside_the_networks(exported: tuple[Path, str, dict[str, float]]) -> None:
@@ -215,64 +192,14 @@ def test_exported_graphs_run_without_torch_and_networks(onnx_directory: Path) ->
         "moved = backend.process_kp_driving(kp[1:], jacobian[1:], *first, *source)\n"
         "made = backend.generator(images[:1], *source, *moved)\n"
         "assert made.shape == (2, 3, 64, 64) and 0 <= made.min() < made.max() <= 1\n"
-        "print([name for name in sys.modules if name in ('torch', 'scipy') or name.startswith('trainers')])"
+        "print([name for name in sys.modules if name in ('torch', 'scipy') or name.startswith('motionshards.trainers')])"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, str(onnx_directory)], capture_output=True, text=True, check=True, cwd=ROOT
     )
-    assert done.stdout.strip() == "['trainers', 'trainers.fomm', 'trainers.fomm.onnx_backend']"
-
-
-def test_a_model_without_jacobians_has_unit_matrices_that_change_nothing() -> None:
-    detector, generator = networks(small(jacobians=False))
-    made, images = graphs(detector, generator), image("zeroth", 3, 3, 64, 8).float()
-    with torch.no_grad():
-        value, jacobian = made["kp_detector"](images)
-        assert torch.equal(jacobian, torch.eye(2).expand(3, 3, 2, 2))
-        switches = torch.tensor(True), torch.tensor(False)
-        pairs = (value[1:], jacobian[1:]), (value[1:2], jacobian[1:2]), (value[:1], jacobian[:1])
-        moved, turned, _ = made["process_kp_driving"](*pairs[0], *pairs[1], *pairs[2], *switches)
-        assert torch.equal(turned, jacobian[1:])
-        (found,) = made["generator"](images[:1], *pairs[2], moved, turned)
-        source, driving = (Keypoints(value=points, jacobian=None) for points in (value[:1], moved))
-        for number in range(2):
-            wanted = generator(images[:1], source_keypoints=source, driving_keypoints=driving[number : number + 1])
-            torch.testing.assert_close(found[number : number + 1], wanted.prediction, rtol=0, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("spoil", "least", "most"),
-    [
-        (lambda made: made + 0.01, 0.0099, 0.0101),
-        (lambda made: made * torch.nan, torch.inf, torch.inf),
-        (lambda made: made[:1], 0.0, torch.inf),
-        (lambda made: made.flip(0), 10 * TOLERANCE, torch.inf),
-    ],
-    ids=["shifted", "no number", "rows lost", "rows mixed up"],
-)
-def test_a_graph_that_computes_something_else_is_noticed(spoil: Callable[[Tensor], Tensor], least: float, most: float) -> None:
-    eager = graphs(*networks(CONFIG.architecture))
-    written = {**eager, "generator": lambda *inputs: (spoil(eager["generator"](*inputs)[0]),)}
-    with torch.no_grad():
-        found = differences(eager, written, CONFIG.architecture)
-    assert found["kp_detector"] == found["process_kp_driving"] == 0
-    assert least <= found["generator"] <= most and found["generator"] > TOLERANCE
-
-
-@pytest.mark.parametrize("name", GRAPHS)
-def test_rows_of_a_batch_do_not_look_at_each_other(name: str) -> None:
-    """Networks in training would: their export computes nobody's pictures."""
-    detector, generator = networks(CONFIG.architecture)
-    graph: Graph = graphs(detector.train(), generator.train())[name]
-    inputs = {
-        "kp_detector": (image("rows", 3, 3, 64, 8).float(),),
-        "process_kp_driving": (*rows(keypoints(3, 1), keypoints(1, 2), keypoints(1, 3)), torch.tensor(True), torch.tensor(True)),
-        "generator": (image("rows", 1, 3, 64, 8).float(), *rows(keypoints(1, 3), keypoints(3, 1))),
-    }[name]
-    alone = [tensor[:1] if key in graph.batched else tensor for key, tensor in zip(graph.inputs, inputs, strict=True)]
-    with torch.no_grad():
-        for together, single in zip(graph(*inputs), graph(*alone), strict=True):
-            torch.testing.assert_close(together[:1], single, rtol=1e-5, atol=1e-6)
+    assert done.stdout.strip() == str(
+        [f"motionshards.{name}" for name in ("trainers", "trainers.fomm", "trainers.fomm.onnx_backend")]
+    )
 
 
 def changed(directory: Path, **fields: Any) -> None:
@@ -332,14 +259,3 @@ def test_a_missing_package_is_named(tmp_path: Path, onnx_directory: Path) -> Non
         [sys.executable, "-c", program, str(onnx_directory)], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert done.stdout.strip() == "this needs onnxruntime (onnxruntime): pip install 'motionshards[export]'"
-
-
-def test_other_settings_make_other_graphs() -> None:
-    """The detector's single map of jacobians, and sampling as the published code does: neither is lost on the way."""
-    architecture = small(align_corners=False, detector=replace(small().detector, single_jacobian_map=True))
-    made, images = graphs(*networks(architecture)), torch.rand(3, 3, 64, 64, generator=chance())
-    usual = graphs(*networks(CONFIG.architecture))
-    with torch.no_grad():
-        assert made["kp_detector"](images)[1].shape == (3, 3, 2, 2)
-        inputs = (images[:1], *rows(keypoints(1, 0), keypoints(2, 7)))
-        assert (made["generator"](*inputs)[0] - usual["generator"](*inputs)[0]).abs().max() > 1e-3

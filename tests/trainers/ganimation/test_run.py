@@ -1,12 +1,12 @@
 """GANimation through the training command: what a run leaves, how it goes on, and with what it may begin."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from made import make_dataset
+from training_runs import metrics, same
 
 import motionshards.jobs.train
 from motionshards.trainers.ganimation.config import Config
@@ -39,23 +39,6 @@ def train(data: Path, config: Path, run: Path, *more: object) -> int:
 def state(run: Path) -> dict[str, Any]:
     content: dict[str, Any] = torch.load(run / "last.pt", weights_only=True)
     return content
-
-
-def metrics(run: Path) -> list[dict[str, float]]:
-    """All that was logged, but for what a clock says."""
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name not in ("images_per_s", "waiting")} for line in lines]
-
-
-def same(one: Any, other: Any) -> bool:
-    """Whether two nested states are equal to the last bit."""
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
-    if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(map(same, one, other))
-    return bool(one == other)
 
 
 def test_what_a_run_leaves_and_how_it_goes_on(data: Path, config: Path, tmp_path: Path) -> None:

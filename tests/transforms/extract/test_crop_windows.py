@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from skimage.transform import resize
+from videos import MakeVideo, ffmpeg
 
 from motionshards.schemas.errors import ClipRejected
 from motionshards.transforms.extract.crop import Window, exact_window, square_window
@@ -13,7 +14,6 @@ from motionshards.transforms.extract.decode import decode
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.timeline import timeline_from_packets
 
-MakeVideo = Callable[..., Path]
 FRAME = (640, 360)
 
 
@@ -129,15 +129,11 @@ def test_a_marker_lands_where_the_affine_says(make_video: MakeVideo) -> None:
 
 
 def test_a_turned_video_is_cut_upright(make_video: MakeVideo, tmp_path: Path) -> None:
-    import subprocess
-
-    from motionshards.transforms.extract.ffmpeg import ffmpeg_path
-
     flat = make_video(
         "flat.mp4", "-c:v", "libx264", "-qp", "0", "-pix_fmt", "yuv444p", source="testsrc=size=160x96:rate=5:duration=1"
     )
     turned = tmp_path / "turned.mp4"
-    subprocess.run([ffmpeg_path(), "-v", "error", "-display_rotation", "90", "-i", flat, "-c", "copy", turned], check=True)
+    ffmpeg("-display_rotation", "90", "-i", flat, "-c", "copy", turned)
     line = timeline_from_packets(Media.at(turned), 60)
     assert line.size_px == (96, 160)
     whole = decode(Media.at(turned), line, np.array([1]), 160, "pad", 60).rgb[0, :, 32:128]

@@ -1,7 +1,5 @@
 """Frames by number equal those of a plain decode of the whole file, at exact times, for every container and codec we know of."""
 
-import subprocess
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from videos import MakeVideo, ffmpeg
 
 from motionshards.pipeline.clips.clip import read_clip
 from motionshards.pipeline.clips.read import ReadClip
@@ -17,21 +16,17 @@ from motionshards.schemas.errors import ClipRejected
 from motionshards.schemas.layout import path_to_uri
 from motionshards.schemas.records import ClipSpec, Rejected, Span
 from motionshards.transforms.extract.decode import decode
-from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.timeline import Timeline, timeline_by_decoding, timeline_from_packets
 
-Make = Callable[..., Path]
-
 X264 = ("-c:v", "libx264", "-preset", "ultrafast")
+
+
 SIZE, CONTENT = 48, (0, 8, 48, 40)  # a 96x64 picture in a square of 48
+
+
 FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 LIMIT_S = 60.0
-
-
-def ffmpeg(*arguments: str | Path) -> bytes:
-    command = [ffmpeg_path(), "-nostdin", "-v", "error", "-y", *map(str, arguments)]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
 
 
 def plain_decode(path: Path) -> NDArray[np.uint8]:
@@ -99,7 +94,7 @@ def encoders() -> str:
 
 
 @pytest.fixture(params=VIDEOS, ids=str)
-def video(request: pytest.FixtureRequest, make_video: Make, encoders: str) -> tuple[Path, Video]:
+def video(request: pytest.FixtureRequest, make_video: MakeVideo, encoders: str) -> tuple[Path, Video]:
     chosen = VIDEOS[request.param]
     if chosen.encoder and f" {chosen.encoder} " not in encoders:
         pytest.skip(f"this ffmpeg has no {chosen.encoder}")
@@ -124,7 +119,7 @@ def test_frames_by_number_are_those_of_a_plain_decode_at_exact_times(video: tupl
         assert not frames.rgb[:, :8].any() and not frames.rgb[:, 40:].any()
 
 
-def test_duration_reaches_to_the_end_of_the_last_frame(make_video: Make) -> None:
+def test_duration_reaches_to_the_end_of_the_last_frame(make_video: MakeVideo) -> None:
     for rate in (10, 25):
         path = make_video("a.mp4", *X264, source=f"testsrc2=size=32x32:rate={rate}:duration=2")
         assert timeline_from_packets(Media.at(path), LIMIT_S).duration_s == pytest.approx(2.0)
@@ -133,7 +128,7 @@ def test_duration_reaches_to_the_end_of_the_last_frame(make_video: Make) -> None
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
-def test_times_count_from_the_first_frame_where_sound_starts_earlier(make_video: Make, tmp_path: Path, name: str) -> None:
+def test_times_count_from_the_first_frame_where_sound_starts_earlier(make_video: MakeVideo, tmp_path: Path, name: str) -> None:
     path = make_video("plain.mp4", "-c:v", "libx264", "-bf", "2")
     sound = ("-f", "lavfi", "-i", "sine=duration=2")
     ffmpeg(*sound, "-itsoffset", "0.5", "-i", path, "-map", "1:v", "-map", "0:a", "-c:v", "copy", "-c:a", "aac", tmp_path / name)
@@ -146,7 +141,7 @@ def test_times_count_from_the_first_frame_where_sound_starts_earlier(make_video:
 
 @pytest.mark.parametrize("start", ["0.1", "0.5", "1.23"])
 @pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv"])
-def test_a_trimmed_remux_has_the_frames_that_a_player_shows(make_video: Make, tmp_path: Path, start: str, name: str) -> None:
+def test_a_trimmed_remux_has_the_frames_that_a_player_shows(make_video: MakeVideo, tmp_path: Path, start: str, name: str) -> None:
     """In mp4 an edit list cuts away the packets between the key frame and the start."""
     whole = make_video("whole.mp4", "-c:v", "libx264", "-bf", "2", "-g", "20")
     ffmpeg("-ss", start, "-i", whole, "-c", "copy", tmp_path / name)
@@ -171,7 +166,7 @@ def with_uncoded_frames(avi: Path, numbers: list[int]) -> None:
     avi.write_bytes(raw)
 
 
-def test_a_container_with_more_packets_than_frames_is_counted_by_decoding(make_video: Make) -> None:
+def test_a_container_with_more_packets_than_frames_is_counted_by_decoding(make_video: MakeVideo) -> None:
     path = make_video("a.avi", "-c:v", "mpeg4", "-g", "300", "-b:v", "2M", source="testsrc2=size=96x64:rate=25:duration=1")
     with_uncoded_frames(path, [3, 15])
     pictures, packets = plain_decode(path), timeline_from_packets(Media.at(path), LIMIT_S)
@@ -184,7 +179,7 @@ def test_a_container_with_more_packets_than_frames_is_counted_by_decoding(make_v
     np.testing.assert_array_equal(content(clip.crop.rgb), pictures)
 
 
-def test_a_frame_is_never_taken_for_its_neighbour_when_packets_lie(make_video: Make) -> None:
+def test_a_frame_is_never_taken_for_its_neighbour_when_packets_lie(make_video: MakeVideo) -> None:
     path = make_video("a.avi", "-c:v", "mpeg4", "-g", "300", "-b:v", "2M", source="testsrc2=size=96x64:rate=25:duration=1")
     with_uncoded_frames(path, [3, 15])
     pictures, packets = plain_decode(path), timeline_from_packets(Media.at(path), LIMIT_S)
@@ -198,7 +193,7 @@ def test_a_frame_is_never_taken_for_its_neighbour_when_packets_lie(make_video: M
 
 
 @pytest.mark.parametrize("name", ["a.avi", "a.mpg"])
-def test_packets_without_times_are_read_by_decoding(make_video: Make, name: str) -> None:
+def test_packets_without_times_are_read_by_decoding(make_video: MakeVideo, name: str) -> None:
     path = make_video(name, "-c:v", "mpeg4" if name == "a.avi" else "mpeg2video", "-bf", "2")
     pictures = plain_decode(path)
     clip = kept(read(path, 999))
@@ -208,21 +203,21 @@ def test_packets_without_times_are_read_by_decoding(make_video: Make, name: str)
     assert clip.duration_s == pytest.approx(2.0)
 
 
-def test_packets_without_times_are_told(make_video: Make) -> None:
+def test_packets_without_times_are_told(make_video: MakeVideo) -> None:
     path = make_video("a.avi", "-c:v", "mpeg4", "-bf", "2")
     with pytest.raises(ClipRejected) as lost:
         timeline_from_packets(Media.at(path), LIMIT_S)
     assert lost.value.reason == "frame_mismatch"
 
 
-def test_a_span_of_a_video_whose_packets_have_no_times_has_its_frames(make_video: Make) -> None:
+def test_a_span_of_a_video_whose_packets_have_no_times_has_its_frames(make_video: MakeVideo) -> None:
     path = make_video("a.mpg", "-c:v", "mpeg2video", "-bf", "2")
     clip = kept(read(path, 999, start_s=0.5, end_s=1.5))
     np.testing.assert_allclose(clip.crop.placement.pts_s, np.arange(13, 38) / 25, atol=0.021)
 
 
 @pytest.mark.parametrize("timescale", ["90000", "1000000"])
-def test_times_of_seven_digits_are_read(make_video: Make, timescale: str) -> None:
+def test_times_of_seven_digits_are_read(make_video: MakeVideo, timescale: str) -> None:
     """11 s at the common 90 kHz clock."""
     long = "testsrc2=size=96x64:rate=2:duration=20"
     path = make_video("a.mp4", *X264, "-video_track_timescale", timescale, source=long)
@@ -235,7 +230,7 @@ def test_times_of_seven_digits_are_read(make_video: Make, timescale: str) -> Non
     "count",
     [100, 101, 999],
 )
-def test_as_many_frames_as_the_config_allows_are_chosen(make_video: Make, count: int) -> None:
+def test_as_many_frames_as_the_config_allows_are_chosen(make_video: MakeVideo, count: int) -> None:
     path = make_video("a.mkv", "-c:v", "ffv1", source="testsrc2=size=16x16:rate=100:duration=10")
     timeline = timeline_from_packets(Media.at(path), LIMIT_S)
     indices = np.sort(np.random.default_rng(0).permutation(1000)[:count])
@@ -243,7 +238,7 @@ def test_as_many_frames_as_the_config_allows_are_chosen(make_video: Make, count:
     np.testing.assert_array_equal(frames.pts_s, timeline.pts_s[indices])
 
 
-def test_a_video_that_changes_its_size_gives_right_frames_or_none(make_video: Make, tmp_path: Path) -> None:
+def test_a_video_that_changes_its_size_gives_right_frames_or_none(make_video: MakeVideo, tmp_path: Path) -> None:
     make_video("small.mkv", "-c:v", "mjpeg", source="testsrc2=size=96x64:rate=25:duration=1")
     make_video("large.mkv", "-c:v", "mjpeg", source="testsrc2=size=192x128:rate=25:duration=1,negate")
     (tmp_path / "list").write_text("ffconcat version 1.0\nfile small.mkv\nfile large.mkv\n")

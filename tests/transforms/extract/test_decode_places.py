@@ -1,23 +1,21 @@
 """Where a source pixel lies in a decoded frame: upright, at its display aspect, centred on black, where the affine says."""
 
-import subprocess
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from videos import MakeVideo, ffmpeg
 
 from motionshards.schemas.records import Frames
 from motionshards.transforms.extract.decode import decode, resize_affine
-from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.timeline import timeline_from_packets
 
-Make = Callable[..., Path]
-
 LOSSLESS = ("-c:v", "libx264", "-preset", "ultrafast", "-qp", "0", "-pix_fmt", "yuv444p")
+
+
 # The display matrix of ISO 14496-12, a b c d: x' = a x + c y, y' = b x + d y, with y down.
 MATRICES = {
     "upright": (1, 0, 0, 1),
@@ -58,14 +56,12 @@ def decode_all(path: Path, size: int, fit: str = "pad") -> Frames:
 
 
 def plain_decode(path: Path, width: int, height: int) -> NDArray[np.uint8]:
-    command = [ffmpeg_path(), "-v", "error", "-i", path, "-pix_fmt", "rgb24", "-f", "rawvideo", "-"]
-    return np.frombuffer(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout, np.uint8).reshape(
-        -1, height, width, 3
-    )
+    raw = ffmpeg("-i", path, "-pix_fmt", "rgb24", "-f", "rawvideo", "-")
+    return np.frombuffer(raw, np.uint8).reshape(-1, height, width, 3)
 
 
 @pytest.mark.parametrize("matrix", MATRICES.values(), ids=MATRICES)
-def test_a_turned_video_stands_upright(make_video: Make, matrix: tuple[int, ...]) -> None:
+def test_a_turned_video_stands_upright(make_video: MakeVideo, matrix: tuple[int, ...]) -> None:
     path = make_video("a.mp4", *LOSSLESS, source="testsrc2=size=96x64:rate=5:duration=1")
     stored = plain_decode(path, 96, 64)
     expected = shown(stored, matrix)
@@ -101,7 +97,7 @@ PLACES = {
 
 @pytest.mark.parametrize(("width", "height", "sar", "way", "size", "fit"), PLACES.values(), ids=PLACES)
 def test_a_painted_marker_is_where_the_affine_says(
-    make_video: Make, width: int, height: int, sar: str, way: str, size: int, fit: str
+    make_video: MakeVideo, width: int, height: int, sar: str, way: str, size: int, fit: str
 ) -> None:
     left, top, side = width // 4, height // 2, 13
     paint = f"format=yuv444p,drawbox=x={left}:y={top}:w={side}:h={side}:color=white:t=fill,setsar={sar}"
@@ -136,14 +132,14 @@ def test_a_painted_marker_is_where_the_affine_says(
 
 
 @pytest.mark.parametrize(("width", "height"), [(1024, 4), (4, 1024), (642, 2)])
-def test_an_extreme_aspect_keeps_a_pixel(make_video: Make, width: int, height: int) -> None:
+def test_an_extreme_aspect_keeps_a_pixel(make_video: MakeVideo, width: int, height: int) -> None:
     path = make_video("a.mkv", "-c:v", "ffv1", source=f"testsrc2=size={width}x{height}:rate=5:duration=0.4")
     x0, y0, x1, y1 = decode_all(path, 64).content_px[0]
     assert (x1 - x0, y1 - y0) == ((64, 1) if width > height else (1, 64))
     assert min(x0, y0) >= 0 and max(x1, y1) <= 64
 
 
-def test_odd_sizes_with_halved_chroma_are_whole(make_video: Make) -> None:
+def test_odd_sizes_with_halved_chroma_are_whole(make_video: MakeVideo) -> None:
     odd = "testsrc2=size=104x80:rate=5:duration=1,format=yuv444p,scale=101:77"
     path = make_video("a.avi", "-c:v", "mpeg4", "-pix_fmt", "yuv420p", source=odd)
     frames = decode_all(path, 128)

@@ -7,21 +7,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 from checkout import ROOT
+from videos import MakeVideo, ffmpeg
 
 from motionshards.schemas.errors import ClipRejected
 from motionshards.transforms.extract.decode import decode
-from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 from motionshards.transforms.extract.media import Media, check_file
 from motionshards.transforms.extract.timeline import Timeline, timeline_by_decoding, timeline_from_packets
-
-Make = Callable[..., Path]
 
 X264 = ("-c:v", "libx264", "-preset", "ultrafast")
 SILENT = ("-f", "lavfi", "-i", "sine=duration=1")
@@ -34,10 +31,6 @@ GARBAGE = {
     "zeros": bytes(5000),
     "noise": np.random.default_rng(0).bytes(5000),
 }
-
-
-def ffmpeg(*arguments: str | Path) -> None:
-    subprocess.run([ffmpeg_path(), "-nostdin", "-v", "error", "-y", *map(str, arguments)], check=True)
 
 
 def frames_in(path: Path) -> int:
@@ -65,7 +58,7 @@ def reason(path: Path) -> str:
 
 @pytest.mark.parametrize("part", [0.2, 0.4, 0.6, 0.8, "but one byte"])
 @pytest.mark.parametrize("faststart", [True, False], ids=["moov first", "moov last"])
-def test_a_truncated_video_is_corrupt(make_video: Make, part: float | str, faststart: bool) -> None:
+def test_a_truncated_video_is_corrupt(make_video: MakeVideo, part: float | str, faststart: bool) -> None:
     path = make_video("a.mp4", "-c:v", "libx264", "-bf", "2", "-g", "12", *(("-movflags", "+faststart") if faststart else ()))
     assert frames_in(path) == 50
     whole = path.read_bytes()
@@ -77,7 +70,7 @@ def test_a_truncated_video_is_corrupt(make_video: Make, part: float | str, fasts
         assert reason(path) == "corrupt"
 
 
-def test_a_header_that_ends_early_is_no_video_of_zero_frames(make_video: Make) -> None:
+def test_a_header_that_ends_early_is_no_video_of_zero_frames(make_video: MakeVideo) -> None:
     path = make_video("a.mp4", "-c:v", "libx264", "-movflags", "+faststart")
     whole = path.read_bytes()
     told = []
@@ -90,7 +83,7 @@ def test_a_header_that_ends_early_is_no_video_of_zero_frames(make_video: Make) -
     assert {outcome for _, outcome in told} <= {"corrupt", "not_a_video", "no_video_stream"}, told
 
 
-def test_flipped_bits_are_rejected_or_cost_no_frame(make_video: Make) -> None:
+def test_flipped_bits_are_rejected_or_cost_no_frame(make_video: MakeVideo) -> None:
     path = make_video("a.mp4", "-c:v", "libx264", "-bf", "2", "-g", "12", source="testsrc2=size=96x64:rate=25:duration=1")
     whole = path.read_bytes()
     start = whole.index(b"mdat") + 4
@@ -108,7 +101,7 @@ def test_flipped_bits_are_rejected_or_cost_no_frame(make_video: Make) -> None:
     assert outcomes.count("corrupt") >= 5, outcomes
 
 
-def test_flipped_bits_in_the_header_never_raise_anything_else(make_video: Make) -> None:
+def test_flipped_bits_in_the_header_never_raise_anything_else(make_video: MakeVideo) -> None:
     path = make_video("a.mp4", *X264, source="testsrc2=size=96x64:rate=25:duration=0.4")
     whole = path.read_bytes()
     start, told = whole.index(b"moov"), 0
@@ -168,7 +161,7 @@ def test_paths_that_are_no_files_have_their_reasons(tmp_path: Path) -> None:
     listening.close()
 
 
-def test_links_that_lead_nowhere_are_unreadable(tmp_path: Path, make_video: Make) -> None:
+def test_links_that_lead_nowhere_are_unreadable(tmp_path: Path, make_video: MakeVideo) -> None:
     (tmp_path / "dangling.mp4").symlink_to(tmp_path / "absent")
     (tmp_path / "a.mp4").symlink_to(tmp_path / "b.mp4")
     (tmp_path / "b.mp4").symlink_to(tmp_path / "a.mp4")
@@ -211,7 +204,7 @@ except ClipRejected as lost:
     assert done.stdout.split() == ["unreadable", "Permission", "denied"]
 
 
-def test_a_frame_of_400_megapixels_is_not_decoded(make_video: Make) -> None:
+def test_a_frame_of_400_megapixels_is_not_decoded(make_video: MakeVideo) -> None:
     path = make_video("a.gif", source="testsrc2=size=32x32:rate=5:duration=1")
     assert frames_in(path) == 5
     raw = bytearray(path.read_bytes())
@@ -269,11 +262,11 @@ def reason_after(signum: int, fifo: Path, video: bytes) -> str:
     return told[0]
 
 
-def test_a_killed_decoder_may_pass_another_time(fifo: Path, make_video: Make) -> None:
+def test_a_killed_decoder_may_pass_another_time(fifo: Path, make_video: MakeVideo) -> None:
     assert reason_after(signal.SIGKILL, fifo, make_video("a.ts", *X264).read_bytes()) == "decoder_killed"
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
-def test_a_decoder_told_to_stop_says_nothing_of_the_file(fifo: Path, make_video: Make, signum: int) -> None:
+def test_a_decoder_told_to_stop_says_nothing_of_the_file(fifo: Path, make_video: MakeVideo, signum: int) -> None:
     """Ctrl-C and batch systems signal the whole process group."""
     assert reason_after(signum, fifo, make_video("a.ts", *X264).read_bytes()) == "decoder_killed"

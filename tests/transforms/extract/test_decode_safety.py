@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from videos import MakeVideo, ffmpeg
 
 from motionshards.schemas.errors import ClipRejected
 from motionshards.schemas.records import Frames
@@ -19,13 +20,13 @@ from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 from motionshards.transforms.extract.media import Media, check_file
 from motionshards.transforms.extract.timeline import Timeline, timeline_by_decoding, timeline_from_packets
 
-Make = Callable[..., Path]
-
 X264 = ("-c:v", "libx264", "-preset", "ultrafast")
 HLS = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:10\n#EXT-X-MEDIA-SEQUENCE:0\n#EXTINF:10.0,\n{url}\n#EXT-X-ENDLIST\n"
 DASH = """<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" mediaPresentationDuration="PT1S"
 profiles="urn:mpeg:dash:profile:isoff-on-demand:2011"><Period><AdaptationSet mimeType="video/mp4"><Representation id="1"
 bandwidth="1000"><BaseURL>{url}</BaseURL><SegmentBase indexRange="0-100"/></Representation></AdaptationSet></Period></MPD>"""
+
+
 SDP = "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video {port} RTP/AVP 96\na=rtpmap:96 H264/90000\n"
 CRAFTED = {
     "hls, a file beside it": HLS.replace("{url}", "victim.ts"),
@@ -48,6 +49,8 @@ CRAFTED = {
     "wms reference": "[Reference]\nRef1=http://127.0.0.1:{port}/a.asf\n",
     "rtsp text": "rtsptext\nrtsp://127.0.0.1:{port}/a\n",
 }
+
+
 INOTIFY_ACCESS_OR_OPEN = 0x21
 
 
@@ -81,7 +84,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """An mp4 of ten frames."""
     path = tmp_path_factory.mktemp("safety") / "a.mp4"
     source = ("-f", "lavfi", "-i", "testsrc2=size=32x32:rate=25:duration=0.4")
-    subprocess.run([ffmpeg_path(), "-nostdin", "-v", "error", *source, *X264, str(path)], check=True)
+    ffmpeg(*source, *X264, path)
     return path.read_bytes()
 
 
@@ -114,7 +117,7 @@ def test_a_playlist_named_as_a_video_opens_neither_file_nor_network(
 
 @pytest.mark.parametrize("kind", ["hls, a file beside it", "hls, http", "ffconcat"])
 def test_the_traps_of_these_tests_catch_an_ffmpeg_that_is_not_held_back(
-    make_video: Make, tmp_path: Path, port: Callable[[], bool], kind: str
+    make_video: MakeVideo, tmp_path: Path, port: Callable[[], bool], kind: str
 ) -> None:
     victim = make_video("victim.ts", *X264, source="testsrc2=size=32x32:rate=25:duration=0.4")
     path = crafted(kind, tmp_path, "a.m3u8", port.number)  # type: ignore[attr-defined]

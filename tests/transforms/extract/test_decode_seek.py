@@ -1,19 +1,15 @@
 """Frames far into a long file: a seek gives the very pixels that decoding from the start gives, or is not used."""
 
-import subprocess
 import time
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
+from videos import MakeVideo, ffmpeg
 
 from motionshards.transforms.extract.decode import decode, decode_from, seek_s
-from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.timeline import timeline_by_decoding, timeline_from_packets
 
-MakeVideo = Callable[..., Path]
 LONG = "testsrc2=size=96x64:rate=25:duration=40"
 KINDS = {
     "h264": ("a.mp4", "-c:v", "libx264"),
@@ -45,7 +41,7 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_pixels_are_those_of_decoding_from_the_start(make_video: MakeVideo, kind: str) -> None:
     name, *options = KINDS[kind]
-    encoders = subprocess.run([ffmpeg_path(), "-v", "error", "-encoders"], capture_output=True, text=True, check=True).stdout
+    encoders = ffmpeg("-encoders").decode()
     codec = options[options.index("-c:v") + 1]
     if f" {codec} " not in encoders:
         pytest.skip(f"this ffmpeg has no encoder {codec}")

@@ -1,22 +1,19 @@
 """HDR videos come out as they would look in SDR, and the same with any number of threads."""
 
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from videos import MakeVideo, ffmpeg
 
 from motionshards.schemas.errors import ClipRejected
 from motionshards.schemas.records import Display, Frames
 from motionshards.transforms.extract import hdr
 from motionshards.transforms.extract.decode import decode
-from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.stream import stream
 from motionshards.transforms.extract.timeline import Timeline, timeline_by_decoding, timeline_from_packets
-
-MakeVideo = Callable[..., Path]
 
 TAGS = "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv"
 TO_LINEAR = f"{TAGS},zscale=t=linear:npl=203,format=gbrpf32le,zscale=p=bt2020"
@@ -27,7 +24,7 @@ def hdr_of(sdr: Path, transfer: str) -> Path:
     """The video with its white at 203 nits, 10 bits, BT.2020."""
     target = sdr.with_name(f"{transfer}.mkv")
     graph = f"{TO_LINEAR},zscale=t={transfer}:m=2020_ncl:r=tv:npl=203,format=yuv420p10le"
-    subprocess.run([ffmpeg_path(), "-v", "error", "-i", sdr, "-vf", graph, "-c:v", "ffv1", target], check=True)
+    ffmpeg("-i", sdr, "-vf", graph, "-c:v", "ffv1", target)
     return target
 
 
@@ -60,7 +57,7 @@ def test_hdr_that_names_only_its_transfer_is_of_bt2020(sdr: Path, timeline_of: C
     tagged = hdr_of(sdr, "arib-std-b67")
     bare = tagged.with_name("bare.mkv")
     tags = "setparams=colorspace=unknown:color_primaries=unknown:color_trc=arib-std-b67"
-    subprocess.run([ffmpeg_path(), "-v", "error", "-i", tagged, "-vf", tags, "-c:v", "ffv1", bare], check=True)
+    ffmpeg("-i", tagged, "-vf", tags, "-c:v", "ffv1", bare)
     line = timeline_of(Media.at(bare), 60)
     assert line.hdr and line.untagged and not timeline_of(Media.at(tagged), 60).untagged
     frames = decode(Media.at(bare), line, np.arange(0, 10, 3), 64, "squash", 60)

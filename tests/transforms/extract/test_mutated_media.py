@@ -1,16 +1,15 @@
 """Damaged videos of every container: frames or a reason code, in bounded time and memory, and never anything else."""
 
 import functools
-import subprocess
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from videos import ffmpeg
 
 from motionshards.schemas.errors import ClipRejected
 from motionshards.transforms.extract.decode import decode
-from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.stream import stream
 from motionshards.transforms.extract.timeline import Timeline, timeline_by_decoding, timeline_from_packets
@@ -34,7 +33,7 @@ def whole(kind: str, folder: Path) -> bytes:
     path = folder / f"whole.{KINDS[kind][0]}"
     video = ["-f", "lavfi", "-i", "testsrc2=size=48x32:rate=10:duration=1,format=yuv420p"]
     sound = ["-f", "lavfi", "-i", "sine=duration=1:sample_rate=44100"]
-    subprocess.run([ffmpeg_path(), "-v", "error", "-y", *video, *sound, "-g", "5", *KINDS[kind][1:], str(path)], check=True)
+    ffmpeg(*video, *sound, "-g", "5", *KINDS[kind][1:], path)
     return path.read_bytes()
 
 

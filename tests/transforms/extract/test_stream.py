@@ -1,13 +1,12 @@
 """Frames of a stretch, one after the other: the same as those that are decoded by number, and nothing is left behind."""
 
-import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
+from videos import MakeVideo, ffmpeg
 
 from motionshards.schemas.errors import ClipRejected
 from motionshards.transforms.extract.decode import cut, decode
@@ -15,7 +14,6 @@ from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.stream import stream
 from motionshards.transforms.extract.timeline import Timeline, timeline_from_packets
 
-MakeVideo = Callable[..., Path]
 SIZE = (96, 64)
 LONG = "testsrc2=size=96x64:rate=25:duration=20"
 
@@ -64,11 +62,8 @@ def test_the_small_frame_is_the_full_one_scaled(video: tuple[Media, Timeline], s
 
 
 def test_a_rotated_video_comes_upright(make_video: MakeVideo, tmp_path: Path) -> None:
-    from motionshards.transforms.extract.ffmpeg import ffmpeg_path
-
     plain = make_video("plain.mp4")
-    command = [ffmpeg_path(), "-v", "error", "-display_rotation", "90", "-i", str(plain), "-c", "copy", str(tmp_path / "t.mp4")]
-    subprocess.run(command, check=True)
+    ffmpeg("-display_rotation", "90", "-i", plain, "-c", "copy", tmp_path / "t.mp4")
     media = Media.at(tmp_path / "t.mp4")
     line = timeline_from_packets(media, 60)
     assert line.size_px == (64, 96)

@@ -1,12 +1,12 @@
 """Timelines of files whose packets, headers or titles mislead: exact times, every frame kept, and no text taken for ffmpeg's."""
 
 import subprocess
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+from videos import MakeVideo, ffmpeg
 
 from motionshards.pipeline.clips.clip import read_clip
 from motionshards.pipeline.clips.read import ReadClip
@@ -17,15 +17,9 @@ from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.timeline import Timeline, square_pixels, timeline_by_decoding, timeline_from_packets
 
-MakeVideo = Callable[..., Path]
-
 X264 = ("-c:v", "libx264", "-preset", "ultrafast")
 JITTER = "testsrc2=size=96x64:rate=30:duration=2,settb=1/90000,setpts='(N/30+0.0015*sin(N*2)+0.7)/TB'"
 UNEVEN = ("-fps_mode", "passthrough", "-enc_time_base", "1/90000", "-video_track_timescale", "90000", "-bf", "0")
-
-
-def ffmpeg(*arguments: str | Path) -> None:
-    subprocess.run([ffmpeg_path(), "-nostdin", "-v", "error", "-y", *map(str, arguments)], check=True)
 
 
 def both(path: Path) -> tuple[Timeline, Timeline]:

@@ -1,4 +1,3 @@
-# ruff: noqa: F811 -- fixtures
 """Damage and edits of a data set: found by `verify`, refused by builds, and no obstacle to a removal that a user cannot clear."""
 
 import dataclasses
@@ -14,8 +13,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from in_process import quick  # noqa: F401 -- a fixture
-from test_remove import ask, made, tree, videos, words  # noqa: F401 -- fixtures
+from contents import tree
+from removals import ask, words
 
 from motionshards.dataset import build, preview, remove, verify
 from motionshards.dataset.index import Dataset
@@ -26,6 +25,8 @@ from motionshards.schemas.layout import CARD, CROISSANT, DATASET_JSON, INDEX, RE
 from motionshards.schemas.manifest import Manifest, ShardEntry, digest_of
 from motionshards.schemas.marker import read_marker, write_marker
 from motionshards.schemas.tables import PLAN
+
+pytestmark = pytest.mark.usefixtures("quick")
 
 PERSON = "id90000"
 

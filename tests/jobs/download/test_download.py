@@ -1,74 +1,21 @@
 """The real yt-dlp against a server that misbehaves: what is fetched, what is asked how often, and what the report says."""
 
 import errno
-import random
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from video_server import Reply, VideoServer, csv_of, files, noise, serving
+from downloads import Fetch, counts
+from video_server import Reply, VideoServer, files
 
-from motionshards.jobs.download_order import DownloadOrder, Manners, Totals
-from motionshards.jobs.download_report import REPORT, STATUSES, read_report
+from motionshards.jobs.download_report import REPORT, read_report
 from motionshards.schemas.errors import ConfigError
 
 pytest.importorskip("yt_dlp", reason="yt-dlp is not installed")
 
 from motionshards.jobs import download_ytdlp
-from motionshards.jobs.download_run import download
-
-
-@dataclass
-class Fetched:
-    """What a run did: its totals, the rows of its report by video, what it said, and how long it slept each time, seconds."""
-
-    totals: Totals
-    rows: dict[str, dict[str, Any]]
-    said: list[str]
-    slept: list[float]
-
-
-Fetch = Callable[..., Fetched]
-
-
-@pytest.fixture
-def server() -> Iterator[VideoServer]:
-    with serving() as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def video(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    return noise(tmp_path_factory.mktemp("made"))
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "out"
-
-
-@pytest.fixture
-def fetch(tmp_path: Path, out: Path, server: VideoServer) -> Fetch:
-    """fetch("video", ..., retries=..., retry=...): a run in this process over a csv of these videos; it only notes its sleep."""
-
-    def run(*videos: str, lines: str = "", **options: Any) -> Fetched:
-        manners = {name: options.pop(name) for name in list(options) if name in Manners.__dataclass_fields__}
-        options = {"source": "taichi", "metadata": csv_of(tmp_path, *videos, lines=lines), "out": out, **options}
-        order = DownloadOrder(manners=Manners(**manners), url_template=server.template, **options)
-        said: list[str] = []
-        slept: list[float] = []
-        totals = download(order, said.append, random.Random(7), slept.append)
-        return Fetched(totals, read_report(order.out), said, slept)
-
-    return run
-
-
-def counts(**some: int) -> dict[str, int]:
-    return {**dict.fromkeys(STATUSES, 0), **some}
 
 
 def test_listed_videos_are_fetched_once_and_reported(server: VideoServer, video: bytes, fetch: Fetch, out: Path) -> None:
@@ -141,133 +88,6 @@ def test_a_dead_video_is_asked_for_once_and_again_on_demand(server: VideoServer,
     assert server.counts() == {"gone": 1}
     server.script.clear()
     assert fetch("gone", retry=frozenset({"dead"})).rows["gone"]["status"] == "available"
-
-
-def test_what_passes_is_tried_again_after_growing_waits(server: VideoServer, video: bytes, fetch: Fetch, out: Path) -> None:
-    server.files["/busy.mp4"] = video
-    server.script["/busy.mp4"] = [Reply(503), Reply(503), Reply()]
-    got = fetch("busy", backoff_s=5.0)
-    assert (got.rows["busy"]["status"], got.rows["busy"]["attempts"]) == ("available", 3)
-    assert files(out) == {"videos/busy.mp4": video}
-    assert len(got.slept) == 2 and 2.5 <= got.slept[0] <= 7.5 and 5 <= got.slept[1] <= 15
-    assert got.slept != [5.0, 10.0], "waits are spread"
-
-
-def test_the_data_are_tried_again_as_well(server: VideoServer, video: bytes, fetch: Fetch) -> None:
-    server.files["/busy.mp4"] = video
-    server.script["/busy.mp4"] = [Reply(), Reply(503), Reply()]
-    row = fetch("busy").rows["busy"]
-    assert (row["status"], row["attempts"]) == ("available", 2)
-
-
-def test_retries_come_to_an_end_and_the_next_run_asks_again(server: VideoServer, video: bytes, fetch: Fetch, out: Path) -> None:
-    server.script["/busy.mp4"] = [Reply(503)]
-    got = fetch("busy", retries=2)
-    assert (got.rows["busy"]["status"], got.rows["busy"]["attempts"]) == ("failed", 3)
-    assert "503" in got.rows["busy"]["detail"]
-    assert (server.counts()["busy"], len(got.slept), got.totals.counts) == (3, 2, counts(failed=1))
-    assert not files(out)
-    server.files["/busy.mp4"] = video
-    server.script.clear()
-    assert fetch("busy", retries=2).rows["busy"]["status"] == "available"
-
-
-def test_retry_after_is_heeded(server: VideoServer, video: bytes, fetch: Fetch) -> None:
-    server.files["/calm.mp4"] = video
-    server.script["/calm.mp4"] = [Reply(429, {"Retry-After": "137"}), Reply(), Reply(429, {"Retry-After": "138"}), Reply()]
-    got = fetch("calm", backoff_s=1.0)
-    assert got.rows["calm"]["status"] == "available"
-    assert got.slept == [137, 138]
-
-
-def test_a_run_that_is_refused_stops(server: VideoServer, video: bytes, fetch: Fetch) -> None:
-    names = [f"video{n}" for n in range(6)]
-    server.files["/video0.mp4"] = video
-    server.script = {f"/{name}.mp4": [Reply(429)] for name in names[1:]}
-    got = fetch(*names, retries=1, give_up=3)
-    assert server.counts() == {"video0": 2, "video1": 2, "video2": 1}
-    assert got.totals.counts == counts(available=1, blocked=2, pending=3)
-    assert "3 refusals" in got.totals.stopped and "429" in got.totals.stopped
-    assert got.rows["video5"]["checked_at"] is None
-
-
-def test_refusals_with_other_answers_between_stop_nothing(server: VideoServer, fetch: Fetch) -> None:
-    server.script = {f"/busy{n}.mp4": [Reply(429)] for n in range(4)}
-    got = fetch("busy0", "gone0", "busy1", "gone1", "busy2", "gone2", "busy3", retries=0, give_up=2)
-    assert (got.totals.stopped, got.totals.counts) == ("", counts(blocked=4, dead=3))
-
-
-def test_a_server_that_cannot_be_reached_stops_the_run(fetch: Fetch, server: VideoServer) -> None:
-    server.script = {f"/video{n}.mp4": [Reply(503)] for n in range(5)}
-    got = fetch(*(f"video{n}" for n in range(5)), retries=1, give_up=2)
-    assert got.totals.counts == counts(failed=2, pending=3)
-    assert sum(server.counts().values()) == 4
-
-
-def test_a_server_that_asks_for_hours_stops_the_run_at_once(server: VideoServer, fetch: Fetch) -> None:
-    server.script["/calm.mp4"] = [Reply(429, {"Retry-After": "7200"})]
-    got = fetch("calm", "other")
-    assert "7200 s" in got.totals.stopped
-    assert (got.slept, server.counts()) == ([], {"calm": 1})
-
-
-def test_a_connection_that_breaks_is_continued_where_it_broke(server: VideoServer, video: bytes, fetch: Fetch, out: Path) -> None:
-    server.files["/cut.mp4"] = video
-    server.script["/cut.mp4"] = [Reply(), Reply(cut=100_000), Reply()]
-    got = fetch("cut")
-    assert 0 < server.only_start() <= 100_000
-    assert files(out) == {"videos/cut.mp4": video}
-    assert got.rows["cut"]["attempts"] == 2
-
-
-def test_a_part_is_kept_for_the_next_run_but_not_for_another_mirror(
-    server: VideoServer, video: bytes, fetch: Fetch, out: Path
-) -> None:
-    server.files["/cut.mp4"] = video
-    server.script["/cut.mp4"] = [Reply(), Reply(cut=100_000)]
-    assert fetch("cut", retries=0).rows["cut"]["status"] == "failed"
-    assert [name for name in files(out) if name.endswith(".part")] and not (out / "videos").exists()
-    server.script.clear()
-    other, server.url = server.url, server.url.replace("127.0.0.1", "localhost")
-    assert fetch("cut", retries=0).rows["cut"]["url"].startswith("http://localhost")
-    assert not server.ranges()
-    (out / "videos" / "cut.mp4").unlink()
-    server.url = other
-    fetch("cut", retries=0)
-    assert 0 < server.only_start() <= 100_000
-    assert files(out) == {"videos/cut.mp4": video}
-
-
-def test_the_part_of_a_video_that_died_is_removed(server: VideoServer, video: bytes, fetch: Fetch, out: Path) -> None:
-    server.files["/cut.mp4"] = video
-    server.script["/cut.mp4"] = [Reply(), Reply(cut=100_000), Reply(410)]
-    assert fetch("cut").rows["cut"]["status"] == "dead"
-    assert not files(out) and not (out / ".work").exists()
-
-
-@pytest.mark.parametrize("kind", ["text/html", "video/mp4", "application/octet-stream"])
-def test_a_page_instead_of_a_video_fails(server: VideoServer, fetch: Fetch, out: Path, kind: str) -> None:
-    page = b"<!DOCTYPE html><html><body>Our site has moved</body></html>"
-    server.script["/page.mp4"] = [Reply(headers={"Content-Type": kind}, body=page)]
-    got = fetch("page")
-    assert got.rows["page"]["status"] == "failed"
-    assert ("not_a_video" if kind == "video/mp4" else "Unsupported URL") in got.rows["page"]["detail"]
-    assert (not files(out), got.slept) == (True, [])
-
-
-def test_a_page_of_several_videos_fails(server: VideoServer, video: bytes, fetch: Fetch, out: Path) -> None:
-    page = b"<html><body><video src='/a.mp4'></video><video src='/b.mp4'></video></body></html>"
-    server.files = {"/a.mp4": video, "/b.mp4": video}
-    server.script["/page.mp4"] = [Reply(headers={"Content-Type": "text/html"}, body=page)]
-    got = fetch("page")
-    assert (got.rows["page"]["status"], got.rows["page"]["detail"]) == ("failed", "a page of several videos")
-    assert not files(out)
-
-
-def test_a_file_that_ends_early_for_good_fails(server: VideoServer, video: bytes, fetch: Fetch, out: Path) -> None:
-    server.files["/short.mp4"] = video[: len(video) // 2]
-    assert "not a whole video" in fetch("short").rows["short"]["detail"]
-    assert not files(out)
 
 
 def test_a_suffix_that_the_build_does_not_know_becomes_mp4(server: VideoServer, video: bytes, fetch: Fetch, out: Path) -> None:

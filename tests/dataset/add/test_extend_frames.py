@@ -1,6 +1,5 @@
 """More frames for a finished data set: the old ones stay, byte by byte, and the new are those of a build with as many."""
 
-import hashlib
 import shlex
 import shutil
 from collections.abc import Callable
@@ -11,17 +10,25 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from aus_csv import csvs_of
-from in_process import in_this_process, quick  # noqa: F401 -- a fixture
+from contents import tree
+from in_process import in_this_process
 from openface_program import intensities
+from videos import ffmpeg
 
 from motionshards.dataset import build, remove, verify
 from motionshards.dataset.index import Dataset, Sample
 from motionshards.pipeline.shards import extend
-from motionshards.schemas.layout import DATASET_JSON, INDEX, tar_path
+from motionshards.schemas.layout import INDEX, tar_path
 from motionshards.schemas.manifest import Manifest
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 FAST = ["--size", "96", "--clips-per-shard", "2", "--workers", "1", "--quiet"]
+
+
 TUBES = ["--recipe", "track", "--tube-min-px", "64", "--tube-min-frames", "10", "--tube-max-frames", "40", "--detect-every", "10"]
+
+
 Frames = dict[tuple[str, int, int], bytes]
 
 
@@ -46,13 +53,8 @@ def videos(demo_videos: Path, make_short: Path, tmp_path_factory: pytest.TempPat
 
 @pytest.fixture(scope="session")
 def make_short(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import subprocess
-
-    from motionshards.transforms.extract.ffmpeg import ffmpeg_path
-
     path = tmp_path_factory.mktemp("short") / "short.mp4"
-    source = "testsrc2=size=96x96:rate=25:duration=0.16"
-    subprocess.run([ffmpeg_path(), "-v", "error", "-f", "lavfi", "-i", source, path], check=True)
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=size=96x96:rate=25:duration=0.16", path)
     return path
 
 
@@ -76,11 +78,6 @@ def extended(made: Path, videos: Path, tmp_path_factory: pytest.TempPathFactory)
     with in_this_process():
         assert build.main(extending(videos, out, 6)) == 0
     return out
-
-
-def tree(out: Path) -> dict[str, str]:
-    files = sorted(path for path in out.rglob("*") if path.is_file() and path.name != DATASET_JSON)
-    return {path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def frames(out: Path) -> Frames:

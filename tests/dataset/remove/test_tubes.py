@@ -6,13 +6,15 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from in_process import in_this_process, quick  # noqa: F401 -- a fixture
+from in_process import in_this_process
 
 from motionshards.dataset import build, remove, verify
 from motionshards.dataset.index import Dataset
 from motionshards.schemas.layout import REJECTIONS, planned_key
 from motionshards.schemas.manifest import Manifest
 from motionshards.schemas.removal import is_placeholder
+
+pytestmark = pytest.mark.usefixtures("quick")
 
 TUBES = ["--recipe", "track", "--tube-min-px", "64", "--tube-min-frames", "10", "--tube-max-frames", "40", "--detect-every", "10"]
 

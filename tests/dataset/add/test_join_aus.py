@@ -7,16 +7,21 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from aus_csv import csvs_of, frames_of, write_csv
-from in_process import quick  # noqa: F401 -- a fixture
 from openface_program import intensities
 
 from motionshards.dataset import build, verify
 from motionshards.dataset.index import Dataset
 from motionshards.schemas.manifest import Manifest
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 WHAT = ["--landmarks", "none", "--size", "64", "--workers", "1", "--quiet"]
+
+
 # 25 frames at 25 Hz, then 15 at 8.3 Hz: at the mean rate of 14.7 Hz no frame but the first is where its number says.
 VARIABLE = ["-vf", "setpts='if(lt(N,25),N,25+(N-25)*3)/25/TB'", "-fps_mode", "vfr", "-enc_time_base", "1/25", "-bf", "2"]
+
+
 MEAN_HZ = 40 / 2.72
 
 

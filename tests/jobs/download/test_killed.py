@@ -6,33 +6,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from video_server import Reply, VideoServer, csv_of, files, noise, serving
+from checkout import ROOT
+from video_server import Reply, VideoServer, csv_of, files
 
 from motionshards.jobs.download_report import read_report
 
 pytest.importorskip("yt_dlp", reason="yt-dlp is not installed")
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def server() -> Iterator[VideoServer]:
-    with serving() as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def video(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    return noise(tmp_path_factory.mktemp("made"))
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "out"
 
 
 def start(server: VideoServer, metadata: Path, out: Path, *options: str) -> subprocess.Popen[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from in_process import in_this_process, quick  # noqa: F401 -- a fixture
+from in_process import in_this_process
 from openface_program import as_csv, row
 
 from motionshards.dataset import build, remove, verify
@@ -19,6 +19,9 @@ from motionshards.schemas.layout import DATASET_JSON
 from motionshards.schemas.manifest import Manifest
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.timeline import timeline_from_packets
+
+pytestmark = pytest.mark.usefixtures("quick")
+
 
 PERSON, OTHER = "id90000", "id99001"
 

@@ -1,27 +1,20 @@
-"""People, videos and clips are taken out: nothing of them is left, and every other sample keeps its bytes."""
+"""Identities, videos and clips are removed: nothing of them is left, and every other sample keeps its bytes."""
 
-import hashlib
 import json
-import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from in_process import in_this_process, quick  # noqa: F401 -- a fixture
+from contents import tree
+from removals import BAD, ask, samples, sound, words
 
 from motionshards.dataset import build, remove, verify
 from motionshards.dataset.index import Dataset
 from motionshards.dataset.report.__main__ import main as report
-from motionshards.pipeline.shards import remove_clips
 from motionshards.schemas.errors import DatasetError
 from motionshards.schemas.layout import CARD, DATASET_JSON, INDEX, REJECTIONS, REPORT, marker_path, plan_path, tar_path
 from motionshards.schemas.lock import only_writer
@@ -30,76 +23,7 @@ from motionshards.schemas.marker import read_marker
 from motionshards.schemas.removal import digest, is_placeholder
 from motionshards.schemas.tables import PLAN
 
-ROOT = Path(__file__).resolve().parents[2]
-BAD = "id90000/badvideo000/00001"
-
-
-@pytest.fixture(scope="session")
-def videos(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight utterances of two people, and two files without a video of one of them."""
-    root = Path(shutil.copytree(demo_videos, tmp_path_factory.mktemp("remove") / "videos"))
-    for name in ("00001", "00002"):
-        path = root / "dev/mp4" / BAD.replace("00001", name)
-        path.parent.mkdir(exist_ok=True)
-        path.with_suffix(".mp4").write_text("no video")
-    return root
-
-
-def ask(videos: Path, out: Path, *more: str) -> list[str]:
-    fast = ["--size", "64", "--landmarks", "none", "--frames", "3", "--workers", "1", "--quiet"]
-    return ["--source", "voxceleb2", "--input", str(videos), "--output", str(out), *fast, "--clips-per-shard", "2", *more]
-
-
-@pytest.fixture(scope="session")
-def made(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("remove") / "data"
-    with in_this_process():
-        assert build.main(ask(videos, out)) == 0
-    return out
-
-
-@pytest.fixture
-def out(made: Path, tmp_path: Path) -> Path:
-    """A data set of eight clips and two rejected ones, free to be changed."""
-    return Path(shutil.copytree(made, tmp_path / "data"))
-
-
-def samples(out: Path) -> dict[str, dict[str, bytes]]:
-    """Every member of every sample, read as any tar is."""
-    import tarfile
-
-    found: dict[str, dict[str, bytes]] = {}
-    for path in sorted(out.glob("t*/*.tar")):
-        with tarfile.open(path) as tar:
-            for info in tar:
-                key, _, suffix = info.name.partition(".")
-                stream = tar.extractfile(info)
-                assert stream is not None
-                found.setdefault(key, {})[suffix] = stream.read()
-    return found
-
-
-def tree(out: Path) -> dict[str, str]:
-    """sha256 of every file but dataset.json, which has the time of the removal."""
-    files = sorted(path for path in out.rglob("*") if path.is_file() and path.name != DATASET_JSON)
-    return {path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
-def words(out: Path) -> bytes:
-    """All that stands in the data set, tables as text."""
-    text = []
-    for path in sorted(path for path in out.rglob("*") if path.is_file()):
-        text.append(path.read_bytes())
-        if path.suffix == ".parquet":
-            with suppress(pa.ArrowException, OSError):  # a damaged one
-                text.append(str(pq.ParquetFile(path).read().to_pylist()).encode())
-    return b"\n".join(text)
-
-
-def sound(out: Path) -> bool:
-    report = verify.verify(out)
-    assert report.faults == ()
-    return True
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 def identity_of(out: Path) -> str:
@@ -286,90 +210,6 @@ def test_cases_in_the_report_on_the_corpus_do_not_name_him(out: Path) -> None:
 def run(out: Path, *options: str) -> int:
     """The exit status."""
     return remove.main([str(out), *options])
-
-
-def killed_at(monkeypatch: pytest.MonkeyPatch, step: int, module: Any, name: str) -> None:
-    """The call of that number never returns."""
-    calls, whole = [0], getattr(module, name)
-
-    def maybe(*arguments: Any, **more: Any) -> Any:
-        calls[0] += 1
-        if calls[0] == step:
-            raise KeyboardInterrupt
-        return whole(*arguments, **more)
-
-    monkeypatch.setattr(module, name, maybe)
-
-
-@pytest.fixture(scope="session")
-def removed(made: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The files of a removal that nobody disturbs."""
-    out = Path(shutil.copytree(made, tmp_path_factory.mktemp("removed") / "data"))
-    assert remove.main([str(out), "--identity", "id90000"]) == 0
-    return tree(out)
-
-
-@pytest.mark.parametrize("step", range(1, 20))
-def test_stopped_before_any_rename_the_same_command_finishes(
-    out: Path, made: Path, videos: Path, removed: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: Any, step: int
-) -> None:
-    with monkeypatch.context() as patch:
-        killed_at(patch, step, Path, "replace")
-        status = remove.main([str(out), "--identity", "id90000"])
-    if status == 130 and (out / DATASET_JSON).read_bytes() != (made / DATASET_JSON).read_bytes():
-        assert not nobody_is_only_in_the_index(out)
-        with pytest.raises(DatasetError, match="a removal was interrupted"):
-            Dataset.open(out)
-        assert "a removal was interrupted" in verify.verify(out).faults[0]
-        assert build.main(ask(videos, out)) == 2
-        assert "a removal was interrupted" in capsys.readouterr().err
-    assert remove.main([str(out), "--identity", "id90000"]) == 0
-    assert tree(out) == removed and sound(out)
-
-
-def nobody_is_only_in_the_index(out: Path) -> list[str]:
-    """Keys of the index that are in no tar."""
-    if not (out / INDEX).exists():
-        return []
-    return sorted(set(pq.read_table(out / INDEX)["key"].to_pylist()) - set(samples(out)))
-
-
-def test_an_interrupted_removal_is_finished_without_the_name(out: Path, removed: dict[str, str], monkeypatch: Any) -> None:
-    with monkeypatch.context() as patch:
-        killed_at(patch, 2, remove_clips, "replace_shard")
-        assert remove.main([str(out), "--identity", "id90000"]) == 130
-    assert b"id90000" not in (out / DATASET_JSON).read_bytes()
-    assert remove.main([str(out)]) == 0
-    assert tree(out) == removed
-    assert remove.main([str(out)]) == 2
-
-
-def test_killed_at_random_moments(out: Path, made: Path, removed: dict[str, str], tmp_path: Path) -> None:
-    """kill -9, several times in a row, then once to the end."""
-    dice = random.Random(4)
-    command = [sys.executable, "-m", "dataset.remove", str(out), "--identity", "id90000"]
-    start = time.monotonic()
-    beside = Path(shutil.copytree(made, tmp_path / "beside"))
-    subprocess.run([*command[:3], str(beside), *command[4:]], cwd=ROOT, check=True, capture_output=True)
-    usual_s, landed = time.monotonic() - start, 0
-    for _ in range(6):
-        running = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        begun = wait_for(lambda: (out / ".work").exists(), running)
-        time.sleep(dice.uniform(0, usual_s / 20) if begun else 0)
-        running.send_signal(signal.SIGKILL)
-        landed += running.wait() == -signal.SIGKILL
-        assert not nobody_is_only_in_the_index(out)
-    assert landed >= 1
-    assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 0
-    assert tree(out) == removed and sound(out)
-
-
-def wait_for(condition: Callable[[], bool], running: subprocess.Popen[bytes]) -> bool:
-    while running.poll() is None:
-        if condition():
-            return True
-        time.sleep(0.001)
-    return False
 
 
 def with_table(path: Path, change: Callable[[list[dict[str, Any]]], object]) -> None:

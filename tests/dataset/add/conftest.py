@@ -1,0 +1,53 @@
+"""A dataset without landmarks, and the same with landmarks added."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from additions import adding, ask
+from in_process import in_this_process
+from videos import ffmpeg
+
+from motionshards.dataset import build
+
+
+@pytest.fixture(scope="session")
+def videos(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory, make_faceless: Path) -> Path:
+    """Four utterances of a face, one without any, and a file that is no video."""
+    root = tmp_path_factory.mktemp("add") / "videos"
+    shutil.copytree(demo_videos / "dev", root / "dev")
+    for name, content in (("00001", make_faceless.read_bytes()), ("00002", b"no video")):
+        path = root / f"dev/mp4/id90000/noface00000/{name}.mp4"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+    return root
+
+
+@pytest.fixture(scope="session")
+def make_faceless(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("faceless") / "bars.mp4"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=size=96x96:rate=25:duration=1", path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def made(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("add") / "data"
+    with in_this_process():
+        assert build.main(ask(videos, out, "--landmarks", "none")) == 0
+    return out
+
+
+@pytest.fixture
+def out(made: Path, tmp_path: Path) -> Path:
+    """A data set without landmarks: five clips and a rejected one, free to be changed."""
+    return Path(shutil.copytree(made, tmp_path / "data"))
+
+
+@pytest.fixture(scope="session")
+def added(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with landmarks added, undisturbed; read it only."""
+    out = Path(shutil.copytree(made, tmp_path_factory.mktemp("added") / "data"))
+    with in_this_process():
+        assert build.main(adding(out)) == 0
+    return out

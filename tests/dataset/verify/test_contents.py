@@ -1,0 +1,107 @@
+"""Damage inside members of a shard whose hashes are right: only decoding finds it."""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import simplejpeg
+from damage import Files, first_row, rewrite, run, tar_of
+from nine_clips import SIZE
+
+from motionshards.schemas.layout import LANDMARK_SCORES, LANDMARKS, META
+from motionshards.schemas.sample import npy_bytes
+
+
+def jpeg(height: int, colours: str = "RGB") -> bytes:
+    """A black frame that is not as high, or not as colourful, as it should be."""
+    channels, sampling = {"RGB": (3, "444"), "GRAY": (1, "Gray")}[colours]
+    black = np.zeros((height, SIZE, channels), np.uint8)
+    return bytes(simplejpeg.encode_jpeg(black, colorspace=colours, colorsubsampling=sampling))
+
+
+def edit_array(suffix: str, change: Callable[[Any], Any]) -> Callable[[Files], None]:
+    """A change of one array of a sample."""
+
+    def edit(files: Files) -> None:
+        files[suffix] = npy_bytes(change(np.load(io.BytesIO(files[suffix]))))
+
+    return edit
+
+
+def edit_meta(change: Callable[[dict[str, Any]], None]) -> Callable[[Files], None]:
+    """A change of meta.json of a sample."""
+
+    def edit(files: Files) -> None:
+        meta = json.loads(files[META])
+        change(meta)
+        files[META] = json.dumps(meta).encode()
+
+    return edit
+
+
+def with_nan(points: Any) -> Any:
+    points[4, 30, 1] = np.nan
+    return points
+
+
+# Damage inside members, with all hashes made right again: only decoding finds it.
+CONTENTS = [
+    (lambda files: files.update({"005.jpg": b"\xff\xd8 no picture"}), "005.jpg: cannot be read"),
+    (lambda files: files.update({"005.jpg": files["005.jpg"][:2000]}), "005.jpg: cannot be read"),
+    (lambda files: files.update({"005.jpg": jpeg(SIZE // 2)}), f"005.jpg: is {SIZE}x{SIZE // 2} px"),
+    (lambda files: files.update({"005.jpg": jpeg(SIZE, "GRAY")}), "005.jpg: is 128x128 px in Gray"),
+    (edit_array(LANDMARKS, with_nan), "landmarks.npy: frame 4 has a face, but points"),
+    (edit_array(LANDMARKS, lambda points: points[:, :67]), "landmarks.npy: is not a npy file of float32 [N,68,2]"),
+    (edit_array(LANDMARKS, lambda points: points.astype(np.float64)), "landmarks.npy: is not a npy file of float32"),
+    (edit_array(LANDMARK_SCORES, lambda scores: scores + 1), "landmark_scores.npy: holds values outside 0 to 1"),
+    (edit_array(LANDMARK_SCORES, lambda scores: scores * np.nan), "landmark_scores.npy: holds values outside 0 to 1"),
+    (lambda files: files.update({LANDMARKS: b"no array"}), "landmarks.npy: is not a npy file"),
+    (lambda files: files.update({META: b"{"}), "meta.json: Expecting property name"),
+    (lambda files: files.update({META: b"[]"}), "meta.json: is no JSON object"),
+    (edit_meta(lambda meta: meta.update(key="id0/other/1")), "meta.json: key is 'id0/other/1'"),
+    (edit_meta(lambda meta: meta.update(split="dev")), "meta.json: split is 'dev'"),
+    (edit_meta(lambda meta: meta["pts_s"].pop()), "meta.json: pts_s is not a list of numbers [9]"),
+    (edit_meta(lambda meta: meta.pop("boxes_px")), "meta.json: boxes_px is missing"),
+    (edit_meta(lambda meta: meta.update(boxes_px=[1] * 9)), "meta.json: boxes_px is not a list of numbers [9, 4]"),
+    (edit_meta(lambda meta: meta["boxes_px"].__setitem__(6, [None] * 4)), "landmarks.npy: frame 6 has points, but no face"),
+]
+
+
+@pytest.mark.parametrize(("change", "expected"), CONTENTS, ids=lambda part: part if isinstance(part, str) else "")
+def test_content_that_only_decoding_shows(
+    copy: Path,
+    change: Callable[[Files], None],
+    expected: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rewrite(copy, change)
+    assert run(copy, capsys, "--fast")[0] == 0
+    place = f"{tar_of(copy).relative_to(copy)}: {first_row(copy)['key']}."
+    status, lines = run(copy, capsys)
+    assert status == 1
+    assert [line for line in lines if line.startswith(place + expected)] == lines[:-1]
+
+
+def test_members_that_are_no_sample_are_found_without_decoding(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rewrite(copy, lambda files: files.pop(LANDMARKS) and None)
+    status, lines = run(copy, capsys, "--fast")
+    assert status == 1
+    assert f"{first_row(copy)['key']}: its members are not those of a sample of 9 frames" in lines[0]
+
+
+def test_a_rewritten_but_unchanged_shard_passes(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rewrite(copy, lambda files: None)
+    assert run(copy, capsys)[0] == 0
+
+
+def test_frames_without_a_face_have_no_points(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def lose_face(files: Files) -> None:
+        edit_meta(lambda meta: meta["boxes_px"].__setitem__(6, [None] * 4))(files)
+        edit_array(LANDMARKS, lambda points: np.where(np.arange(9)[:, None, None] == 6, np.float32(np.nan), points))(files)
+
+    rewrite(copy, lose_face)
+    assert run(copy, capsys)[0] == 0

@@ -1,0 +1,47 @@
+"""A server of videos, and downloads from it in this process."""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from downloads import Fetch, Fetched
+from video_server import VideoServer, csv_of, noise, serving
+
+from motionshards.jobs.download_order import DownloadOrder, Manners
+from motionshards.jobs.download_report import read_report
+
+
+@pytest.fixture
+def server() -> Iterator[VideoServer]:
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def video(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return noise(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def fetch(tmp_path: Path, out: Path, server: VideoServer) -> Fetch:
+    """fetch("video", ..., retries=..., retry=...): a run in this process over a csv of these videos; it only notes its sleep."""
+
+    from motionshards.jobs.download_run import download  # needs yt-dlp
+
+    def run(*videos: str, lines: str = "", **options: Any) -> Fetched:
+        manners = {name: options.pop(name) for name in list(options) if name in Manners.__dataclass_fields__}
+        options = {"source": "taichi", "metadata": csv_of(tmp_path, *videos, lines=lines), "out": out, **options}
+        order = DownloadOrder(manners=Manners(**manners), url_template=server.template, **options)
+        said: list[str] = []
+        slept: list[float] = []
+        totals = download(order, said.append, random.Random(7), slept.append)
+        return Fetched(totals, read_report(order.out), said, slept)
+
+    return run

@@ -1,0 +1,29 @@
+"""Narrow networks of the first order motion model, and inputs for the graphs that are exported of them."""
+
+import torch
+from conformance import fill
+from fomm_inputs import noise, small
+from torch import Tensor
+
+from motionshards.trainers.fomm.architecture import Architecture
+from motionshards.trainers.fomm.config import Config
+from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
+from motionshards.trainers.fomm.keypoints import Keypoints, KPDetector
+
+CONFIG = Config(architecture=small())
+
+
+def networks(architecture: Architecture) -> tuple[KPDetector, OcclusionAwareGenerator]:
+    made = KPDetector(architecture), OcclusionAwareGenerator(architecture)
+    fill(made[0], "detector"), fill(made[1], "generator")
+    return made[0].eval(), made[1].eval()
+
+
+def keypoints(count: int, seed: int) -> Keypoints:
+    """float32, all over the picture, as no untrained detector finds them."""
+    jacobian = torch.eye(2) + 0.4 * (noise(count, 3, 2, 2, seed=seed + 1) - 0.5)
+    return Keypoints(value=(2 * noise(count, 3, 2, seed=seed) - 1).float(), jacobian=jacobian.float())
+
+
+def rows(*some: Keypoints) -> list[Tensor]:
+    return [tensor for each in some for tensor in (each.value, each.jacobian) if tensor is not None]

@@ -1,0 +1,111 @@
+"""Runs of the training command on talking heads: resuming, the dataset they need, precision and processes."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from checkout import ROOT
+from made import make_dataset
+from training_runs import metrics, same
+
+import motionshards.jobs.train
+from motionshards.trainers.checkpoint import OURS
+
+TINY = """
+architecture: {size: 32, width: 4, halvings: 4, residuals: 1}
+training: {epochs: 2, global_batch_size: 4, frames: 2, learning_rate: 0.001}
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """12 clips of 7 people: three steps an epoch, six in all."""
+    return make_dataset(tmp_path_factory.mktemp("heads"), 12)
+
+
+Order = Callable[..., list[str]]
+
+
+@pytest.fixture
+def order(data: Path, tmp_path: Path) -> Order:
+    """order("run", ...) -> a command line of jobs.train."""
+    (tmp_path / "tiny.yaml").write_text(TINY)
+
+    def command(run: str, *more: object, **changes: object) -> list[str]:
+        named = {"config": tmp_path / "tiny.yaml", "data": data, "output": tmp_path / run, "vgg": "none", "vggface": "none"}
+        words = [str(word) for name, value in {**named, **changes}.items() for word in (f"--{name}", value)]
+        fixed = ["--model", "talking_heads", "--device", "cpu", "--quiet", "--log-every", "1", "--workers", "1"]
+        return [*words, *fixed, *map(str, more)]
+
+    return command
+
+
+def test_a_run_that_is_stopped_and_goes_on_learns_what_an_undisturbed_one_does(order: Order, tmp_path: Path) -> None:
+    assert motionshards.jobs.train.main(order("whole", "--images-every", 5)) == 0
+    assert motionshards.jobs.train.main(order("parts", "--stop-after", 2)) == 0
+    assert motionshards.jobs.train.main(order("parts")) == 0
+    assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
+    losses = {"pixel", "adversarial", "feature_matching", "match", "discriminator", "without_face"}
+    assert all(line.keys() - {"step", "epoch"} == losses for line in metrics(tmp_path / "whole"))
+    whole, parts = (torch.load(tmp_path / run / "last.pt", weights_only=True) for run in ("whole", "parts"))
+    assert same(whole, parts)
+    assert {"E_state_dict", "G_state_dict", "D_state_dict", "optimizerG", "optimizerD", "epoch"} < whole.keys()
+    names = whole[OURS]["names"]["videos"]
+    assert names == sorted(names) and names[0] == "id000/video0" and whole["D_state_dict"]["W"].shape == (32, len(names))
+    assert [path.name for path in (tmp_path / "whole" / "pictures").iterdir()] == ["00000005.jpg"]
+
+
+def test_a_checkpoint_is_of_its_videos(order: Order, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert motionshards.jobs.train.main(order("run", "--stop-after", 1)) == 0
+    other = make_dataset(tmp_path / "other", 12, identity=lambda clip: 100 + clip % 5)
+    capsys.readouterr()
+    assert motionshards.jobs.train.main(order("run", data=other)) == 2
+    said = capsys.readouterr().err
+    assert "was trained on other videos: " in said and "--init begins anew" in said and said.count("\n") == 1
+    assert motionshards.jobs.train.main(order("new", "--init", tmp_path / "run" / "last.pt", "--stop-after", 1, data=other)) == 0
+
+
+def test_landmarks_are_needed(order: Order, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bare = make_dataset(tmp_path / "bare", 12, landmarks=False)
+    assert motionshards.jobs.train.main(order("run", data=bare)) == 2
+    said = capsys.readouterr().err
+    assert "talking_heads learns from landmarks, and there are none: build with --landmarks dlib" in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_bf16_trains_alike(order: Order, tmp_path: Path) -> None:
+    assert motionshards.jobs.train.main(order("rounded", "--precision", "bf16", "--channels-last", "--stop-after", 2)) == 0
+    assert motionshards.jobs.train.main(order("exact", "--stop-after", 2)) == 0
+    for one, other in zip(metrics(tmp_path / "rounded"), metrics(tmp_path / "exact"), strict=True):
+        assert one == pytest.approx(other, rel=0.1, abs=0.05)
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does(order: Order, tmp_path: Path) -> None:
+    """No network has statistics of a batch, and spectral norms iterate as often: only rounding differs."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    there = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-m", "jobs.train", *order("two")],
+            cwd=ROOT,
+            env={**os.environ, **there, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            text=True,
+            stderr=subprocess.PIPE,
+        )
+        for rank in range(2)
+    ]
+    for rank in ranks:
+        said = rank.communicate(timeout=120)[1]
+        assert rank.returncode == 0, said
+    assert motionshards.jobs.train.main(order("one")) == 0
+    for one, two in zip(metrics(tmp_path / "one")[:4], metrics(tmp_path / "two")[:4], strict=True):
+        assert one == pytest.approx(two, rel=2e-3, abs=1e-3)
