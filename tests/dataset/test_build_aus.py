@@ -125,7 +125,7 @@ def test_csv_files_are_joined_by_frame_number(demo_videos: Path, tmp_path: Path,
         (["--aus", "csv:/nowhere"], "csv:/nowhere: that is no directory"),
         (["--aus", "openface", "--openface", "no-such-program"], "there is no program 'no-such-program'; build OpenFace"),
         (["--openface", "sh"], "--openface is for --aus openface"),
-        (["--aus", "openface", "--openface", "sh", "--openface-timeout", "nan"], "--openface-timeout is nan"),
+        (["--aus", "openface", "--openface", "sh", "--openface-timeout", "nan"], 'Invalid value "nan" for --openface-timeout'),
     ],
 )
 def test_unusable_choices_end_before_any_work(

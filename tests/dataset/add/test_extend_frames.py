@@ -240,10 +240,10 @@ def test_removed_people_get_no_frames(out: Path, videos: Path) -> None:
     [
         (["--extend-frames", "6"], "--extend-frames needs --input"),
         (["--extend-frames", "2", "--input", "VIDEOS"], "has 3 frames a clip already"),
-        (["--extend-frames", "0", "--input", "VIDEOS"], "--extend-frames is 0"),
+        (["--extend-frames", "0", "--input", "VIDEOS"], 'Invalid value "0" for --extend-frames'),
         (["--extend-frames", "1000", "--input", "VIDEOS"], "frames is 1000"),
         (["--extend-frames", "6", "--input", "/nowhere/at/all"], "has none of 5 videos"),
-        (["--extend-frames", "6", "--add", "quality", "--input", "VIDEOS"], "not allowed with"),
+        (["--extend-frames", "6", "--add", "quality", "--input", "VIDEOS"], "do not go together"),
         (["--add", "quality", "--input", "VIDEOS"], "--add quality reads no --input"),
         (["--add", "aus"], "--aus openface|csv:DIR"),
     ],

@@ -231,7 +231,7 @@ def test_a_cluster_builds_into_a_bucket_though_a_worker_is_killed(
     [
         (("--dask-scheduler", "nowhere.json"), "--dask-scheduler nowhere.json: there is no such file"),
         (("--runner", "local", "--dask-scheduler", "tcp://127.0.0.1:1"), "goes with --runner dask, not local"),
-        (("--no-such-option",), "unknown option --no-such-option"),
+        (("--no-such-option",), "Unknown option: --no-such-option"),
         (("--", "--no-such-option"), "unknown option --no_such_option (not an option of Apache Beam)"),
     ],
     ids=["no file", "local", "option", "Beam's option"],
