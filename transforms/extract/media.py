@@ -6,12 +6,16 @@ import stat
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import ffmpeg
 
 from motionshards.schemas.errors import ClipRejected
 from motionshards.transforms.extract.ffmpeg import MEMORY_BYTES, FfmpegResult, run_ffmpeg
+
+if TYPE_CHECKING:
+    from motionshards.transforms.extract.decoder.client import Decoder
 
 # What stands for the file in ffmpeg-python's graphs, which cannot take names that are not UTF-8.
 INPUT = "file:INPUT"
@@ -28,12 +32,14 @@ class Media:
     name: what messages call it: no directories, since what is written must not depend on where the input lies
     descriptor: of a file in memory, whose path is /dev/fd/<descriptor>; ffmpeg inherits it
     memory_bytes: what ffmpeg may take while it reads the file
+    decoder: that carries out all orders for it; None for one each
     """
 
     path: str
     name: str
     descriptor: int | None = None
     memory_bytes: int = MEMORY_BYTES
+    decoder: "Decoder | None" = field(default=None, compare=False, repr=False)
 
     @classmethod
     def at(cls, path: str | os.PathLike[str]) -> "Media":

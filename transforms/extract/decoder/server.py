@@ -1,0 +1,88 @@
+"""The process that decoders are forked from: it has loaded FFmpeg's libraries, has one thread, and reads no file itself.
+
+    python -m motionshards.transforms.extract.decoder.server  (stdin is a Unix socket)
+
+For each clip it is handed three descriptors: the socket over which the clip's decoder takes orders, that over which the server
+tells how the decoder ended, and the video. It forks a child for them, so that each clip starts from a clean heap. Where the other
+end of the second socket is closed, the child is ended.
+"""
+
+import gc
+import os
+import select
+import signal
+import socket
+from contextlib import suppress
+
+import av
+
+from motionshards.transforms.extract.decoder.child import serve
+from motionshards.transforms.extract.decoder.wire import STATUS, packed
+
+
+def main() -> None:
+    """Fork decoders until stdin is closed; then all of them are ended."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; who started this one ends it
+    control = socket.socket(fileno=os.dup(0))
+    control.sendall(packed({"av": av.__version__, "ffmpeg": av.ffmpeg_version_info}))
+    gc.collect()
+    gc.freeze()  # a collection in a child would touch, and so copy, all that it shares with the server
+    decoders, waiting = _Decoders(control), select.poll()
+    while True:
+        for descriptor in decoders.awaited():
+            waiting.register(descriptor, select.POLLIN)
+        for descriptor, _ in waiting.poll():
+            if descriptor != control.fileno():
+                waiting.unregister(descriptor)
+                decoders.ended(descriptor)
+            elif not decoders.start():
+                return
+
+
+class _Decoders:
+    """The children: their numbers and status sockets by their process descriptors."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._running: dict[int, tuple[int, socket.socket]] = {}
+
+    def awaited(self) -> list[int]:
+        """The descriptors on which something can happen: the control socket, processes that end, sockets that are closed."""
+        told = [told.fileno() for _, told in self._running.values() if told.fileno() >= 0]
+        return [self._control.fileno(), *self._running, *told]
+
+    def start(self) -> bool:
+        """Take what was asked for; False where nobody asks any more."""
+        asked, descriptors, _, _ = socket.recv_fds(self._control, 1, 3)
+        if not asked:
+            for process in self._running:
+                signal.pidfd_send_signal(process, signal.SIGKILL)
+            return False
+        orders, told, video = descriptors
+        child = os.fork()
+        if not child:
+            for descriptor in [told, *self.awaited()]:
+                os.close(descriptor)
+            os._exit(serve(orders, video))
+        os.close(orders)
+        os.close(video)
+        self._running[os.pidfd_open(child)] = child, socket.socket(fileno=told)
+        return True
+
+    def ended(self, descriptor: int) -> None:
+        """A child has ended, or whoever asked for it wants it no more."""
+        if descriptor in self._running:
+            child, told = self._running.pop(descriptor)
+            os.close(descriptor)
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            with told, suppress(OSError):
+                told.sendall(STATUS.pack(status))
+            return
+        for process, (_, told) in self._running.items():
+            if told.fileno() == descriptor:
+                signal.pidfd_send_signal(process, signal.SIGKILL)
+                told.close()
+
+
+if __name__ == "__main__":
+    main()
