@@ -29,10 +29,10 @@ def full(name: bytes, *parts: bytes, flags: int = 0) -> bytes:
     return box(name, struct.pack(">I", flags), *parts)
 
 
-def many_samples(path: Path, chunks: int, each: int, rate_hz: int) -> Path:
-    """A QuickTime file whose chunks of one-byte samples all are the same bytes."""
+def many_samples(path: Path, chunks: int, each: int, rate_hz: int, sample_bytes: int = 1) -> Path:
+    """A QuickTime file whose chunks of samples all are the same bytes."""
     count, unit = chunks * each, struct.pack(">9I", 65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
-    ftyp, data = box(b"ftyp", b"qt  ", bytes(4), b"qt  "), box(b"mdat", bytes(each))
+    ftyp, data = box(b"ftyp", b"qt  ", bytes(4), b"qt  "), box(b"mdat", bytes(each * sample_bytes))
     size = struct.pack(">HHII", 16, 16, 72 << 16, 72 << 16)
     entry = box(
         b"raw ", bytes(6), struct.pack(">H", 1), bytes(16), size, bytes(4), struct.pack(">H", 1), bytes(32), b"\0\x18\xff\xff"
@@ -42,7 +42,7 @@ def many_samples(path: Path, chunks: int, each: int, rate_hz: int) -> Path:
         full(b"stsd", struct.pack(">I", 1), entry),
         full(b"stts", struct.pack(">III", 1, count, 1)),
         full(b"stsc", struct.pack(">IIII", 1, 1, each, 1)),
-        full(b"stsz", struct.pack(">II", 1, count)),
+        full(b"stsz", struct.pack(">II", sample_bytes, count)),
         full(b"stco", struct.pack(">I", chunks), struct.pack(">I", len(ftyp) + 8) * chunks),
     )
     info = box(
@@ -86,7 +86,7 @@ def test_how_many_frames_are_too_many() -> None:
 
 
 def test_frames_are_counted_while_they_are_decoded(tmp_path: Path) -> None:
-    path = many_samples(tmp_path / "a.mov", 60, 400, 100_000)
+    path = many_samples(tmp_path / "a.mov", 60, 400, 100_000, 16 * 16 * 3)
     with pytest.raises(ClipRejected, match="too_many_packets"):
         timeline_by_decoding(Media.at(path), 60)
 

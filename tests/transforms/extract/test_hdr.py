@@ -93,12 +93,12 @@ def deep(rgb: NDArray[np.uint16]) -> av.VideoFrame:
     return frame
 
 
-@pytest.mark.parametrize(("transfer", "digest"), [(18, "HLG"), (16, "PQ")])
+@pytest.mark.parametrize(("transfer", "digest"), [(18, "45aebe782ef919ec"), (16, "9e393d0ac5a0a181")])
 def test_mapped_pixels_are_those_of_every_processor(transfer: int, digest: str) -> None:
     """Tables and single operations in float32 round alike everywhere; and a frame is mapped in bands."""
     rgb = np.random.default_rng(0).integers(0, 65536, (300, 301, 3)).astype(np.uint16)
     whole = tone_mapped(deep(rgb), transfer, 10.0).to_ndarray()
-    assert hashlib.sha256(whole).hexdigest()[:16] == digest
+    assert hashlib.sha256(whole.tobytes()).hexdigest()[:16] == digest
     parts = [tone_mapped(deep(part), transfer, 10.0).to_ndarray() for part in np.array_split(rgb, 3)]
     np.testing.assert_array_equal(np.concatenate(parts), whole)
 

@@ -1,11 +1,16 @@
 """A video as FFmpeg's libraries read it, by a descriptor alone: no name is opened, no other protocol is allowed."""
 
 import logging
+import re
+import resource
 from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import av
+from av.container import Flags
+from av.format import Flags as FormatFlags
 from av.stream import Discard, Disposition
 
 from motionshards.schemas.errors import ClipRejected
@@ -18,7 +23,10 @@ _DECODER_OPTIONS = {"err_detect": "explode", "max_pixels": str(MAX_PIXELS), "thr
 _OPTIONS = {**_DECODER_OPTIONS, "protocol_whitelist": "fd", "format_whitelist": CONTAINERS}
 # FFmpeg's steps back from a time when the container seeks by decoding times.
 _REORDERED_US = 3 * 1_000_000 // 23
+# As FFmpeg's program: what is longer is a clock that starts anew.
+_LONGEST_GAP_S = 10
 _KEPT_LINES = 50
+_NEAR = 0.85
 
 
 class _Log(logging.Handler):
@@ -39,6 +47,30 @@ class _Log(logging.Handler):
         return any(word in line for _, line in self.lines for word in words)
 
 
+class _Continuous:
+    """Moves the times of packets where their clock starts anew, as in transport streams that were joined."""
+
+    def __init__(self) -> None:
+        self._offset = 0
+        self._last: int | None = None
+        self._next = 0
+
+    def shift(self, packet: Any) -> None:
+        """Move the next packet."""
+        if packet.dts is None:
+            return
+        second = 1 / packet.time_base
+        dts = packet.dts + self._offset
+        if self._last is not None and (abs(dts - self._next) > _LONGEST_GAP_S * second or dts + second / 10 < self._last):
+            self._offset += self._next - dts
+        self._last = packet.dts + self._offset
+        self._next = self._last + (packet.duration or 0)
+        if self._offset:
+            packet.dts += self._offset
+            if packet.pts is not None:
+                packet.pts += self._offset
+
+
 class Video:
     """The first video stream of a file. Raises ClipRejected: not_a_video, corrupt, no_video_stream, too_much_memory."""
 
@@ -48,6 +80,8 @@ class Video:
         av.logging.set_level(av.logging.WARNING)
         with self.rejecting():
             self._container = av.open("fd:", options={**_OPTIONS, "fd": str(descriptor)}, metadata_errors="replace")
+        self._container.flags &= ~Flags.gen_pts.value  # times that are made up are not those of the frames
+        self._clock = _Continuous() if self._container.format.flags & FormatFlags.ts_discont.value else None
         self._opened = True
         streams = [one for one in self._container.streams.video if not one.disposition & Disposition.attached_pic]
         if not streams:
@@ -76,13 +110,15 @@ class Video:
     @property
     def start(self) -> int:
         """The time at which the container begins, in ticks of the stream."""
+        if self._clock is not None:  # other streams of such containers may begin long before
+            return self.stream.start_time or 0
         start_us = self._container.start_time
         return 0 if start_us is None else round(Fraction(start_us, 1_000_000) / self.stream.time_base)
 
     def seek(self, start_s: int) -> None:
         """Go to a keyframe before a second, counted from the start."""
         with self.rejecting():
-            self._container.seek(start_s * 1_000_000 + (self._container.start_time or 0) - _REORDERED_US)
+            self._container.seek(start_s * 1_000_000 + int(self.start * self.stream.time_base * 1_000_000) - _REORDERED_US)
 
     def packets(self) -> Iterator[Any]:
         """The packets that become frames, then an empty one. Raises ClipRejected."""
@@ -90,6 +126,8 @@ class Video:
             for packet in self._container.demux(self.stream):
                 if packet.is_corrupt:
                     raise ClipRejected("corrupt", self._log.errors() or "corrupt input packet")
+                if self._clock is not None:
+                    self._clock.shift(packet)
                 yield packet
 
     def decoded(self, packet: Any) -> list[Any]:
@@ -112,8 +150,12 @@ class Video:
 
     @property
     def short_of_memory(self) -> bool:
-        """Whether FFmpeg logged that it could not have memory."""
-        return self._log.says("Cannot allocate memory", "Out of memory", "Failed to allocate")
+        """Whether FFmpeg could not have memory: it says so, or came near the limit, since it often says something else."""
+        if self._log.says("Cannot allocate memory", "Out of memory", "Failed to allocate", "get_buffer() failed"):
+            return True
+        told = dict(re.findall(r"^(Vm\w+):\s+(\d+) kB", Path("/proc/self/status").read_text(), re.M))
+        peak_kb = int(told["VmPeak"]) - int(told["VmSize"]) + int(told["VmData"])
+        return peak_kb << 10 > resource.getrlimit(resource.RLIMIT_DATA)[0] * _NEAR
 
 
 class _Rejecting:
