@@ -55,7 +55,7 @@ def follow(what: Followed, model: FaceModel, config: BuildConfig) -> list[ReadCl
     """The tubes of a clip, in time order: those that are kept and those that are not; at least one outcome.
 
     Raises:
-        ClipRejected: corrupt, frame_mismatch, size_changes, no_tone_mapping, and as `run_on`
+        ClipRejected: corrupt, frame_mismatch, size_changes, and as `ordered`
     """
     if seek_s(what.timeline, np.array([what.start])):
         try:

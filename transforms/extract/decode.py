@@ -45,7 +45,7 @@ def decode(
     frames that were asked for, at their times and without an error, the file is decoded from its start.
 
     Raises:
-        ClipRejected: corrupt, frame_mismatch, size_changes, no_tone_mapping, and as `ordered`
+        ClipRejected: corrupt, frame_mismatch, size_changes, and as `ordered`
     """
     start_s = seek_s(timeline, indices)
     if start_s:

@@ -43,7 +43,7 @@ def stream(
     seen: records what is known of the frames, complete when the iterator has ended
 
     Raises:
-        ClipRejected: corrupt, frame_mismatch, no_tone_mapping, and as `ordered`
+        ClipRejected: corrupt, frame_mismatch, and as `ordered`
     """
     indices, full_px = np.arange(start, stop), full_px or timeline.size_px
     seen = FrameFacts() if seen is None else seen

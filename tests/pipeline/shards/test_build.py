@@ -28,7 +28,8 @@ from motionshards.schemas.layout import marker_path, tar_path
 from motionshards.schemas.marker import read_marker
 from motionshards.schemas.records import Clip, ClipSpec, Rejected, ShardUnit
 from motionshards.schemas.sample import encode_sample
-from motionshards.transforms.extract.ffmpeg import ffmpeg_path, ffmpeg_version
+from motionshards.transforms.extract.decoder.client import decoder_versions
+from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 from motionshards.transforms.extract.landmarks import models
 from motionshards.transforms.extract.landmarks.options import ModelOptions
 
@@ -37,7 +38,7 @@ CONFIG = BuildConfig(source="voxceleb2", size=96, frames=3, clips_per_shard=1000
 
 @pytest.fixture
 def job(demo_videos: Path, tmp_path: Path) -> BuildJob:
-    return BuildJob(demo_videos, tmp_path / "out", CONFIG, ffmpeg_version())
+    return BuildJob(demo_videos, tmp_path / "out", CONFIG, decoder_versions()["ffmpeg"])
 
 
 @pytest.fixture

@@ -34,18 +34,18 @@ def send_frames(video: Video, order: dict[str, Any], reply: socket.socket) -> No
     pictures, facts = _Pictures(video, order), list[list[Any]]()
     for frame, pts in _chosen(video, order):
         with video.rejecting():
-            shown, planes = pictures.of(frame)
+            shown, made = pictures.of(frame)
         facts.append([pts, *shown])
-        if planes or len(facts) >= _FACTS_AT_ONCE:
-            _send(reply, facts, planes)
+        if made or len(facts) >= _FACTS_AT_ONCE:
+            _send(reply, facts, made)
             facts = []
     _send(reply, facts, [])
 
 
-def _send(reply: socket.socket, facts: list[list[Any]], planes: list[bytes | memoryview]) -> None:
-    reply.sendall(wire.packed({"frames": facts}))
-    for plane in planes:
-        reply.sendall(plane)
+def _send(reply: socket.socket, facts: list[list[Any]], pictures: list[Any]) -> None:
+    reply.sendall(wire.packed({"frames": facts, "sizes": [[one.width, one.height] for one in pictures]}))
+    for one in pictures:
+        reply.sendall(packed_rows(one))
 
 
 def _chosen(video: Video, order: dict[str, Any]) -> Iterator[tuple[Any, int | None]]:
@@ -119,7 +119,7 @@ class _Pictures:
         self._deep = Chain([*named, scaled("iw", "ih"), ("format", "rgb48le")])
         self._chains = [(Chain([tuple(one) for one in made["filters"]]), made["of"]) for made in order["pictures"]]
 
-    def of(self, frame: Any) -> tuple[list[Any], list[bytes | memoryview]]:
+    def of(self, frame: Any) -> tuple[list[Any], list[Any]]:
         """Facts of an upright frame (width, height, aspect of its pixels, colours), and its pictures."""
         base, aspect = self._video.stream.time_base, self._aspect()
         turn = upright(frame)
@@ -132,13 +132,13 @@ class _Pictures:
         if not self._chains:
             return facts, []
         shown = self._upright.of(frame, base, aspect or Fraction(1))
-        if self._order["tone_map"]:
+        if self._order.get("tone_map"):
             deep = self._deep.of(shown, base, aspect or Fraction(1))
             shown = tone_mapped(deep, int(frame.color_trc), peak_of(frame))
         made: list[Any] = []
         for chain, of in self._chains:
             made.append(chain.of(shown if of is None else made[of], base, aspect or Fraction(1)))
-        return facts, [packed_rows(one) for one in made]
+        return facts, made
 
     @staticmethod
     def _facts(frame: Any, turn: list[Any], aspect: Fraction, colours: list[int]) -> list[Any]:

@@ -6,9 +6,9 @@ from typing import Any
 
 from motionshards.schemas.errors import ClipRejected
 from motionshards.transforms.extract.decoder import wire
+from motionshards.transforms.extract.decoder.limits import check_count
 from motionshards.transforms.extract.decoder.turn import turned
 from motionshards.transforms.extract.decoder.video import Video
-from motionshards.transforms.extract.decoder.limits import check_count
 
 _AT_ONCE = 10_000
 

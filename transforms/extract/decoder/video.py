@@ -14,11 +14,8 @@ from av.format import Flags as FormatFlags
 from av.stream import Discard, Disposition
 
 from motionshards.schemas.errors import ClipRejected
+from motionshards.transforms.extract.decoder.limits import CONTAINERS, MAX_PIXELS
 
-# Demuxers that read one file and nothing else. Names as in `ffmpeg -demuxers`; playlists (hls, concat, dash, sdp,
-# image2) are left out on purpose.
-CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,ogg,asf,h264,hevc,m4v,ivf,nut,mxf,rm,dv,gif"
-MAX_PIXELS = 8192 * 8192
 _DECODER_OPTIONS = {"err_detect": "explode", "max_pixels": str(MAX_PIXELS), "threads": "1"}
 _OPTIONS = {**_DECODER_OPTIONS, "protocol_whitelist": "fd", "format_whitelist": CONTAINERS}
 # FFmpeg's steps back from a time when the container seeks by decoding times.
