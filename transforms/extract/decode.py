@@ -18,7 +18,7 @@ from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.timeline import Timeline
 
 Picture = tuple[list[Filter], int | None]
-"""What is made of a frame: FFmpeg's filters, by name and arguments; and the number of the picture that they take, None for the frame."""
+"""What is made of a frame: by which filters, and of which earlier picture, None for the frame itself."""
 
 _SAME_TIME_S = 1e-3
 # Seeking costs some decoding before the first frame too, and short clips are most of the work.
@@ -82,8 +82,8 @@ def decode_from(
     with chosen(media, timeline, indices, start_s, [picture], timeout_s, hdr) as answers:
         frames.header = answers.expect("stream")
         while message := answers.next():
-            for number, one in enumerate(message["frames"], len(frames)):
-                answers.fill(rgb[number].data.cast("B"))
+            for _ in message["sizes"]:
+                answers.fill(rgb[len(frames)].data.cast("B"))
             frames.add(message["frames"])
     source_size = check_frames(frames, timeline, indices, start_s)
     if window is None:

@@ -1,7 +1,7 @@
 """The ffmpeg that writes videos and copies sound, and how it may be run on files that nobody has vouched for.
 
-A playlist named .mp4 can make ffmpeg open other files or the network. So only plain containers are allowed (`format_whitelist`)
-and only local files (`protocol_whitelist`); every process has limits of time, memory and the size of a frame, and stdin is closed.
+A playlist named .mp4 can make ffmpeg open other files or the network. So only plain containers (`format_whitelist`) and only
+local files (`protocol_whitelist`) are allowed; every process has limits of time, memory and the size of a frame, and no stdin.
 Videos are decoded elsewhere, see `decoder`.
 """
 

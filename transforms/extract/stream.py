@@ -53,7 +53,7 @@ def stream(
     with chosen(media, timeline, indices, start_s, [full, small], timeout_s, hdr) as answers:
         seen.header = answers.expect("stream")
         while message := answers.next():
-            for _ in message["frames"]:
+            if message["sizes"]:
                 pictures = [np.empty((height, width, 3), np.uint8) for width, height in (full_px, small_px)]
                 for picture in pictures:
                     answers.fill(picture.data.cast("B"))

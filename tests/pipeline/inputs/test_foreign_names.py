@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from audited import audited
 from checkout import ROOT
 
 from motionshards.dataset import build
@@ -40,13 +41,9 @@ def place(root: Path, name: bytes, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def killing_ffmpeg(place: Path) -> str:
-    """A PATH on which ffmpeg kills the process that runs it on a video whose name holds `poison`."""
-    place.mkdir()
-    program = place / "ffmpeg"
-    program.write_text(f'#!/bin/sh\ncase "$*" in *poison*) kill -9 $PPID ;; *) exec {ffmpeg_path()} "$@" ;; esac\n')
-    program.chmod(0o755)
-    return f"{place}:{os.environ['PATH']}"
+# Kills the process that opens a video whose name holds `poison`.
+KILLING = """if event == "open" and isinstance(args[0], str) and args[0].endswith(".mp4") and "poison" in args[0]:
+    os.kill(os.getpid(), 9)"""
 
 
 def test_every_name_is_built_and_one_that_kills_its_worker_is_rejected_alone(video: bytes, tmp_path: Path) -> None:
@@ -67,7 +64,7 @@ def test_every_name_is_built_and_one_that_kills_its_worker_is_rejected_alone(vid
     place(videos, f"id/{POISON}/{POISON}.mp4".encode(), video)
     command = [sys.executable, "-m", "dataset.build", "--source", "folder", "--input", videos, "--output", out]
     options = ["--landmarks", "none", "--size", "32", "--workers", "1", "--clips-per-shard", "64"]
-    environment = {**os.environ, "PATH": killing_ffmpeg(tmp_path / "bin"), "TMPDIR": str(tmp_path)}
+    environment = {**audited(tmp_path / "hook", KILLING), "TMPDIR": str(tmp_path)}
     done = subprocess.run([*command, *options], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     kept, lost = (pq.read_table(out / f"{name}.parquet").to_pylist() for name in ("index", "rejections"))

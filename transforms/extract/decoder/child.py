@@ -5,8 +5,9 @@ An order, a dict:
     memory_bytes, cpu_s: limits; the second from now on
 and what `packets`, `frames` and `cut` take.
 
-Answers: the header of the stream, `{"stream": ...}`; then `{"packets": [n, turned]}` with n int64 behind it; or `{"frames": [...], "sizes": [...]}`
-with pictures of these sizes behind it; or `{"cut": n}` with a picture behind it; last `{"done": true}`, or the reason why there is none.
+Answers: the header of the stream, `{"stream": ...}`. Then, by what is to be done: `{"packets": [n, turned]}` with n int64 behind
+it; or `{"frames": [...], "sizes": [...]}` with pictures of these sizes behind it; or `{"cut": n}` with a picture behind it. Last
+`{"done": true}`, or the reason why there is none.
 """
 
 import math

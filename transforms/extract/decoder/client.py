@@ -39,7 +39,7 @@ class _Server:
         self.control.settimeout(_ANSWER_S)
         with theirs:
             command = [sys.executable, "-m", "motionshards.transforms.extract.decoder.server"]
-            self._process = subprocess.Popen(command, stdin=theirs, stdout=subprocess.DEVNULL, cwd=_PACKAGE_FOLDER)
+            self._process = subprocess.Popen(command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, cwd=_PACKAGE_FOLDER)
         try:
             self.versions: dict[str, str] = received(self.control)
         except BaseException:

@@ -19,7 +19,6 @@ from motionshards.transforms.extract.decoder import wire
 from motionshards.transforms.extract.decoder.filters import scaled
 from motionshards.transforms.extract.decoder.graph import Chain, packed_rows
 from motionshards.transforms.extract.decoder.limits import check_count
-from motionshards.transforms.extract.decoder.tone import peak_of, tone_mapped
 from motionshards.transforms.extract.decoder.turn import upright
 from motionshards.transforms.extract.decoder.video import Video
 
@@ -51,7 +50,7 @@ def _send(reply: socket.socket, facts: list[list[Any]], pictures: list[Any]) -> 
 def _chosen(video: Video, order: dict[str, Any]) -> Iterator[tuple[Any, int | None]]:
     numbers, times = order.get("numbers"), order.get("times_s")
     wanted, first = len(times if times is not None else numbers or ()), 0
-    given, base, within_s = 0, video.stream.time_base, order.get("within_s", 0.0)
+    given, base, within_s = 0, video.base, order.get("within_s", 0.0)
     for number, (frame, pts) in enumerate(_timed(video)):
         if number == 0:
             first = pts or 0
@@ -121,7 +120,7 @@ class _Pictures:
 
     def of(self, frame: Any) -> tuple[list[Any], list[Any]]:
         """Facts of an upright frame (width, height, aspect of its pixels, colours), and its pictures."""
-        base, aspect = self._video.stream.time_base, self._aspect()
+        base, aspect = self._video.base, self._aspect()
         turn = upright(frame)
         if self._upright is None or turn != self._turn:
             self._upright, self._turn = Chain(turn), turn
@@ -133,6 +132,9 @@ class _Pictures:
             return facts, []
         shown = self._upright.of(frame, base, aspect or Fraction(1))
         if self._order.get("tone_map"):
+            # Not before: it needs numpy, which would make every decoder's process larger.
+            from motionshards.transforms.extract.decoder.tone import peak_of, tone_mapped
+
             deep = self._deep.of(shown, base, aspect or Fraction(1))
             shown = tone_mapped(deep, int(frame.color_trc), peak_of(frame))
         made: list[Any] = []

@@ -28,7 +28,7 @@ def send_packets(video: Video, reply: socket.socket) -> None:
             raise ClipRejected("frame_mismatch", "packets without timestamps")
         times.append(packet.pts)
         if len(times) % _AT_ONCE == 0:
-            check_count(len(times), float((times[-1] - times[0]) * video.stream.time_base))
+            check_count(len(times), float((times[-1] - times[0]) * video.base))
     reply.sendall(wire.packed({"packets": [len(times), first.turned]}) + times.tobytes())
 
 

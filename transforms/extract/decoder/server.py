@@ -24,6 +24,9 @@ def main() -> None:
     """Fork decoders until stdin is closed; then all of them are ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; who started this one ends it
     control = socket.socket(fileno=os.dup(0))
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)  # children inherit it, and would keep the socket open
+    os.close(nothing)
     control.sendall(packed({"av": av.__version__, "ffmpeg": av.ffmpeg_version_info}))
     gc.collect()
     gc.freeze()  # a collection in a child would touch, and so copy, all that it shares with the server

@@ -1,5 +1,5 @@
-"""HDR frames (HLG, PQ) shown as BT.709: mapped to SDR with the Möbius curve, which leaves what is darker than 30 % of SDR white as
-it is, and compresses highlights.
+"""HDR frames (HLG, PQ) shown as BT.709: mapped to SDR with the Möbius curve, which leaves what is darker than 30 % of SDR white
+as it is, and compresses highlights.
 
 The steps are those of FFmpeg's `zscale` and `tonemap`, which not every build has. All is tables and single operations in float32,
 whose results are the same on every processor.
@@ -8,6 +8,7 @@ whose results are the same on every processor.
 import functools
 import math
 import struct
+import sys
 from typing import Any
 
 import av
@@ -45,13 +46,13 @@ def tone_mapped(frame: Any, transfer: int, peak: float) -> Any:
 def peak_of(frame: Any) -> float:
     """The brightest highlight that the frame's metadata promise, in units of 100 nits."""
     level = frame.side_data.get("CONTENT_LIGHT_LEVEL")
-    if level is not None and (nits := struct.unpack("=I", bytes(level)[:4])[0]):
+    if level is not None and (nits := int.from_bytes(bytes(level)[:4], sys.byteorder)):
         return max(1.0, nits / 100)
     mastering = frame.side_data.get("MASTERING_DISPLAY_METADATA")
     if mastering is not None:
         numerator, denominator, _, known = struct.unpack("=4i", bytes(mastering)[72:88])
         if known and denominator > 0:
-            return max(1.0, numerator / denominator / 100)
+            return float(max(1.0, numerator / denominator / 100))
     return _PEAK
 
 
@@ -65,7 +66,8 @@ def _band(pixels: NDArray[np.uint16], transfer: int, peak: float) -> NDArray[np.
 
 def _weighted(channels: list[Floats], weights: tuple[float, float, float]) -> Floats:
     red, green, blue = (one * np.float32(weight) for one, weight in zip(channels, weights, strict=True))
-    return red + green + blue
+    total: Floats = red + green + blue
+    return total
 
 
 def _level(values: Floats) -> NDArray[np.uint16]:
@@ -109,12 +111,12 @@ def _gamma() -> NDArray[np.uint8]:
 
 def _words(frame: Any) -> NDArray[np.uint16]:
     plane = frame.planes[0]
-    rows = np.frombuffer(plane, np.uint16, plane.line_size * frame.height // 2).reshape(frame.height, -1)
+    rows = np.frombuffer(memoryview(plane), np.uint16).reshape(-1, plane.line_size // 2)[: frame.height]
     return np.ascontiguousarray(rows[:, : frame.width * 3])
 
 
 def _frame(rows: NDArray[np.uint8], width: int) -> Any:
     frame = av.VideoFrame(width, len(rows), "rgb24")
     plane = frame.planes[0]
-    np.frombuffer(plane, np.uint8, plane.line_size * len(rows)).reshape(len(rows), -1)[:, : width * 3] = rows
+    np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: len(rows), : width * 3] = rows
     return frame

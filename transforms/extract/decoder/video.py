@@ -23,6 +23,8 @@ _REORDERED_US = 3 * 1_000_000 // 23
 # As FFmpeg's program: what is longer is a clock that starts anew.
 _LONGEST_GAP_S = 10
 _KEPT_LINES = 50
+_GEN_PTS: Any = Flags.gen_pts.value
+_TS_DISCONT: Any = FormatFlags.ts_discont.value
 _NEAR = 0.85
 
 
@@ -69,7 +71,11 @@ class _Continuous:
 
 
 class Video:
-    """The first video stream of a file. Raises ClipRejected: not_a_video, corrupt, no_video_stream, too_much_memory."""
+    """The first video stream of a file; `base` is the length of its ticks in seconds.
+
+    Raises:
+        ClipRejected: not_a_video, corrupt, no_video_stream; too_much_memory as MemoryError; by any method
+    """
 
     def __init__(self, descriptor: int) -> None:
         self._log, self._opened = _Log(), False
@@ -77,8 +83,8 @@ class Video:
         av.logging.set_level(av.logging.WARNING)
         with self.rejecting():
             self._container = av.open("fd:", options={**_OPTIONS, "fd": str(descriptor)}, metadata_errors="replace")
-        self._container.flags &= ~Flags.gen_pts.value  # times that are made up are not those of the frames
-        self._clock = _Continuous() if self._container.format.flags & FormatFlags.ts_discont.value else None
+        self._container.flags &= ~_GEN_PTS  # times that are made up are not those of the frames
+        self._clock = _Continuous() if self._container.format.flags & _TS_DISCONT else None
         self._opened = True
         streams = [one for one in self._container.streams.video if not one.disposition & Disposition.attached_pic]
         if not streams:
@@ -87,6 +93,7 @@ class Video:
         for other in self._container.streams:
             if other is not self.stream:
                 other.discard = Discard.all
+        self.base = self.stream.time_base or Fraction(1, 1_000_000)
         self.codec = self.stream.codec_context
         if self.codec is None:
             raise ClipRejected("corrupt", self._log.errors() or "no decoder for its codec")
@@ -99,7 +106,7 @@ class Video:
             "size": [self.codec.width, self.codec.height],
             "aspect": [aspect.numerator, aspect.denominator] if aspect else [0, 1],
             "rate": float(rate) if rate else 0.0,
-            "base": [self.stream.time_base.numerator, self.stream.time_base.denominator],
+            "base": [self.base.numerator, self.base.denominator],
             "start": self.start,
             "colours": [self.codec.color_trc, self.codec.color_primaries, self.codec.colorspace],
         }
@@ -110,12 +117,12 @@ class Video:
         if self._clock is not None:  # other streams of such containers may begin long before
             return self.stream.start_time or 0
         start_us = self._container.start_time
-        return 0 if start_us is None else round(Fraction(start_us, 1_000_000) / self.stream.time_base)
+        return 0 if start_us is None else round(Fraction(start_us, 1_000_000) / self.base)
 
     def seek(self, start_s: int) -> None:
         """Go to a keyframe before a second, counted from the start."""
         with self.rejecting():
-            self._container.seek(start_s * 1_000_000 + int(self.start * self.stream.time_base * 1_000_000) - _REORDERED_US)
+            self._container.seek(start_s * 1_000_000 + int(self.start * self.base * 1_000_000) - _REORDERED_US)
 
     def packets(self) -> Iterator[Any]:
         """The packets that become frames, then an empty one. Raises ClipRejected."""
@@ -130,7 +137,7 @@ class Video:
     def decoded(self, packet: Any) -> list[Any]:
         """The frames that come out when a packet goes in. Raises ClipRejected."""
         with self.rejecting():
-            frames = packet.decode()
+            frames: list[Any] = packet.decode()
         if any(frame.is_corrupt for frame in frames):
             raise ClipRejected("corrupt", self._log.errors() or "corrupt decoded frame")
         return frames

@@ -1,4 +1,4 @@
-"""How a process and its decoder talk: messages of JSON with a length before them, and raw bytes behind those that announce them."""
+"""How a process and its decoder talk: messages of JSON, each behind its length, and raw bytes behind those that announce them."""
 
 import json
 import socket
