@@ -1,4 +1,4 @@
-"""The whole life of one clip, without Beam: read (ffmpeg, any thread), then finish (model and encoder, one thread)."""
+"""The whole life of one clip, without Beam: read (a decoder, any thread), then finish (model and encoder, one thread)."""
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
