@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import socket
+from collections.abc import Iterable
 from contextlib import suppress
 
 import av
@@ -30,16 +31,17 @@ def main() -> None:
     control.sendall(packed({"av": av.__version__, "ffmpeg": av.ffmpeg_version_info}))
     gc.collect()
     gc.freeze()  # a collection in a child would touch, and so copy, all that it shares with the server
-    decoders, waiting = _Decoders(control), select.poll()
+    decoders = _Decoders(control)
     while True:
+        waiting = select.poll()
         for descriptor in decoders.awaited():
             waiting.register(descriptor, select.POLLIN)
-        for descriptor, _ in waiting.poll():
-            if descriptor != control.fileno():
-                waiting.unregister(descriptor)
-                decoders.ended(descriptor)
-            elif not decoders.start():
-                return
+        # One at a time: what it closes may stand behind it, and its number may be another's by then.
+        descriptor, _ = waiting.poll()[0]
+        if descriptor != control.fileno():
+            decoders.ended(descriptor)
+        elif not decoders.start():
+            return
 
 
 class _Decoders:
@@ -61,14 +63,16 @@ class _Decoders:
             for process in self._running:
                 signal.pidfd_send_signal(process, signal.SIGKILL)
             return False
-        orders, told, video = descriptors
-        child = os.fork()
+        try:
+            orders, told, video = descriptors
+            child = os.fork()
+        except (OSError, ValueError):  # no memory for a process, no room for descriptors: whoever asked is told by the close
+            _close(descriptors)
+            return True
         if not child:
-            for descriptor in [told, *self.awaited()]:
-                os.close(descriptor)
+            _close([told, *self.awaited()])
             os._exit(serve(orders, video))
-        os.close(orders)
-        os.close(video)
+        _close([orders, video])
         self._running[os.pidfd_open(child)] = child, socket.socket(fileno=told)
         return True
 
@@ -85,6 +89,11 @@ class _Decoders:
             if told.fileno() == descriptor:
                 signal.pidfd_send_signal(process, signal.SIGKILL)
                 told.close()
+
+
+def _close(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 if __name__ == "__main__":
