@@ -18,6 +18,7 @@ from contextlib import suppress
 import av
 
 from motionshards.transforms.extract.decoder.child import serve
+from motionshards.transforms.extract.decoder.warm_up import warm_up
 from motionshards.transforms.extract.decoder.wire import STATUS, packed
 
 
@@ -29,6 +30,7 @@ def main() -> None:
     os.dup2(nothing, 0)  # children inherit it, and would keep the socket open
     os.close(nothing)
     control.sendall(packed({"av": av.__version__, "ffmpeg": av.ffmpeg_version_info}))
+    warm_up()
     gc.collect()
     gc.freeze()  # a collection in a child would touch, and so copy, all that it shares with the server
     decoders = _Decoders(control)
