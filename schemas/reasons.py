@@ -25,7 +25,6 @@ REASONS = {
     ),
     "too_much_memory": Reason("decode", True, "the decoder needed more memory than --decode-memory-mb"),
     "size_changes": Reason("decode", False, "frames change their size within the stream, and the recipe needs one size"),
-    "no_tone_mapping": Reason("decode", True, "an HDR video that the ffmpeg of an earlier version could not tone-map"),
     "decode_timeout": Reason("decode", True, "the decoder ran longer than --decode-timeout"),
     "decoder_killed": Reason("decode", True, "the decoder was killed by a signal, often for want of memory"),
     "bad_member": Reason(

@@ -17,7 +17,6 @@ from decoders import decoders
 
 from motionshards.schemas.errors import ClipRejected
 from motionshards.transforms.extract.decode import decode
-from motionshards.transforms.extract.decoder.client import decoder_versions
 from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 from motionshards.transforms.extract.media import Media, check_file
 from motionshards.transforms.extract.timeline import Timeline, timeline_by_decoding, timeline_from_packets
@@ -232,7 +231,6 @@ def fifo(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("limit_s", [0.001, 0.3])
 def test_a_decoder_that_takes_too_long_is_ended(fifo: Path, limit_s: float) -> None:
-    decoder_versions()  # the server is there
     begun = time.monotonic()
     for attempt in (
         lambda: timeline_from_packets(Media.at(fifo), limit_s),

@@ -19,7 +19,7 @@ from decoders import decoders
 
 from motionshards.schemas.errors import ClipRejected
 from motionshards.transforms.extract.decode import decode
-from motionshards.transforms.extract.decoder.client import decoder_versions, one_decoder
+from motionshards.transforms.extract.decoder.client import one_decoder
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.stream import stream
 from motionshards.transforms.extract.timeline import Timeline, timeline_by_decoding, timeline_from_packets
@@ -31,11 +31,8 @@ import sys
 import numpy as np
 from motionshards.schemas.errors import ClipRejected
 from motionshards.transforms.extract.decode import decode
-from motionshards.transforms.extract.decoder.client import decoder_versions
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.timeline import timeline_by_decoding, timeline_from_packets
-decoder_versions()
-print("READY", file=sys.stderr, flush=True)
 for path in sys.argv[1:]:
     try:
         line = timeline_from_packets(Media.at(path), 60)
@@ -47,7 +44,8 @@ for path in sys.argv[1:]:
 
 
 def server() -> psutil.Process:
-    decoder_versions()
+    with pytest.raises(ClipRejected):
+        timeline_from_packets(Media.at("/dev/null"), 60)
     (found,) = [one for one in psutil.Process().children() if "extract.decoder.server" in " ".join(one.cmdline())]
     return found
 

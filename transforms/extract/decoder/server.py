@@ -15,11 +15,9 @@ import socket
 from collections.abc import Iterable
 from contextlib import suppress
 
-import av
-
 from motionshards.transforms.extract.decoder.child import serve
 from motionshards.transforms.extract.decoder.warm_up import warm_up
-from motionshards.transforms.extract.decoder.wire import STATUS, packed
+from motionshards.transforms.extract.decoder.wire import STATUS
 
 
 def main() -> None:
@@ -29,7 +27,6 @@ def main() -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)  # children inherit it, and would keep the socket open
     os.close(nothing)
-    control.sendall(packed({"av": av.__version__, "ffmpeg": av.ffmpeg_version_info}))
     warm_up()
     gc.collect()
     gc.freeze()  # a collection in a child would touch, and so copy, all that it shares with the server

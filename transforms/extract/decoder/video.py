@@ -88,7 +88,7 @@ class Video:
         self._opened = True
         streams = [one for one in self._container.streams.video if not one.disposition & Disposition.attached_pic]
         if not streams:
-            raise ClipRejected("no_video_stream", "")
+            raise ClipRejected("no_video_stream", "no stream of moving pictures")
         self.stream = streams[0]
         for other in self._container.streams:
             if other is not self.stream:
