@@ -176,7 +176,7 @@ def _beside_plain(report: Report, job: Job, plain: dict[int, dict[str, float]]) 
 
 def _memory(report: Report, source: Path, job: Job, work: Path, options: BuildBenchOptions) -> dict[str, Any]:
     """(c) Peak memory of each kind of process, on the input as it is and on 1080p."""
-    how = options.size, options.workers, _WATCH_CLOSE_S  # the timed job's interval misses ffmpeg processes
+    how = options.size, options.workers, _WATCH_CLOSE_S  # the timed job's interval misses decoders
     close = run_job(source, work / "close", *how)
     # The frames were stretched to 16:9; squashing them back makes faces detectable, so that every step runs.
     large = run_job(make_1080p(source, work / "1080p", options.large_clips), work / "large", *how, "--fit", "squash")
@@ -192,8 +192,8 @@ def _memory(report: Report, source: Path, job: Job, work: Path, options: BuildBe
     return {
         "worker_peak_mib": workers[0],
         "worker_peak_mib_1080p": workers[1],
-        "ffmpeg_peak_mib": as_it_is["ffmpeg"],
-        "ffmpeg_peak_mib_1080p": large.watch.peaks_mib["ffmpeg"],
+        "decoder_peak_mib": as_it_is["decoder"],
+        "decoder_peak_mib_1080p": large.watch.peaks_mib["decoder"],
         "memory_goal_met": max(workers) < _WORKER_GOAL_MIB,
     }
 

@@ -211,7 +211,7 @@ class Here:
         return ["--workers", "2"]
 
     def workers(self, build: Build) -> list[psutil.Process]:
-        """Beam's workers below the driver. An ffmpeg that has been forked and not yet started looks like its worker."""
+        """Beam's workers below the driver. A process that has been forked and not yet started looks like its worker."""
         found: list[psutil.Process] = []
         with suppress(psutil.NoSuchProcess):
             for process in psutil.Process(build.driver.pid).children(recursive=True):

@@ -2,10 +2,11 @@
 
     python -m benchmarks.parts  < one line of JSON, then a line to start  > "ready", then CPU seconds by step as JSON
 
-CPU time is user and system time of this process and of the ffmpeg processes it has waited for.
+CPU time is user and system time of this process and of its decoders.
 """
 
 import json
+import os
 import random
 import resource
 import subprocess
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.report import ROOT
+from benchmarks.watch import decoders_s
 from motionshards.pipeline.clips.clip import read_clip
 from motionshards.pipeline.clips.read import ReadClip
 from motionshards.pipeline.inputs.tree import DirectoryTree
@@ -116,7 +118,7 @@ def _timed(spent: dict[str, float], step: str) -> Iterator[None]:
 
 def _cpu_s() -> float:
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages) + decoders_s(os.getpid())
 
 
 if __name__ == "__main__":

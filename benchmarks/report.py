@@ -16,7 +16,7 @@ from cyclopts import Parameter
 
 from motionshards.dataset.commandline import OUTPUT, Command, Options, command
 from motionshards.pipeline.sources import SOURCES
-from motionshards.transforms.extract.ffmpeg import ffmpeg_version
+from motionshards.transforms.extract.decoder.client import decoder_versions
 
 ROOT = Path(__file__).resolve().parents[1]
 _CORPUS = ROOT.parent / "shared" / "corpus" / "voxceleb2"
@@ -125,7 +125,13 @@ def machine() -> str:
 def versions() -> str:
     """Versions of what does the work."""
     found = [f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES if _installed(name)]
-    return ", ".join([f"Python {platform.python_version()}", f"ffmpeg {ffmpeg_version()}", *found])
+    return ", ".join(
+        [
+            f"Python {platform.python_version()}",
+            f"FFmpeg {decoder_versions()['ffmpeg']} by PyAV {decoder_versions()['av']}",
+            *found,
+        ]
+    )
 
 
 def peak_mib(pid: int | str = "self") -> float:

@@ -46,7 +46,8 @@ from motionshards.schemas.manifest import Manifest, ShardEntry
 from motionshards.schemas.marker import read_marker, write_marker
 from motionshards.schemas.records import ShardUnit
 from motionshards.schemas.tables import MARKER
-from motionshards.transforms.extract.ffmpeg import ffmpeg_path, ffmpeg_version
+from motionshards.transforms.extract.decoder.client import decoder_versions
+from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
 _WATCH_S = 0.5
 _CLIPS_A_UNIT = 19
@@ -264,7 +265,7 @@ def _schedule_locally(order: dict[str, Any]) -> dict[str, Any]:
 
 def _job_and_units(order: dict[str, Any]) -> tuple[BuildJob, list[ShardUnit]]:
     out = Path(order["out"])
-    return BuildJob(out, out, Manifest.read(out).config, ffmpeg_version()), units(out)[: order["first"]]
+    return BuildJob(out, out, Manifest.read(out).config, decoder_versions()["ffmpeg"]), units(out)[: order["first"]]
 
 
 def _finalize(order: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from benchmarks.report import peak_mib
 
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 _ROLES = {
+    "extract.decoder.server": "decoder",
     "sdk_worker_main": "worker",
     "spawn_main": "worker",
     "motionshards.pipeline.runners.local_child": "Beam driver",
@@ -33,7 +35,7 @@ class Watch:
     """Samples the tree below a process until the block ends.
 
     What a process does in the last `interval_s` of its life is missed. Processes count by their role, told from the
-    command line: worker, ffmpeg, Beam driver, front door, other.
+    command line: worker, decoder, Beam driver, front door, other.
     """
 
     def __init__(self, pid: int, interval_s: float) -> None:
@@ -76,20 +78,30 @@ class Watch:
                 self._note(process)
 
     def _note(self, process: _Process) -> None:
-        """ffmpeg's time is taken from the worker that waits for it, since most of these processes are too short to be seen."""
+        """The time of decoders is taken from their server, which waits for them, since most are too short to be seen."""
         role = _role(process.pid)
         self._written[process.pid] = max(self._written.get(process.pid, 0), _written(process.pid))
         self.peaks_mib[role] = max(self.peaks_mib[role], peak_mib(process.pid))
-        if role != "ffmpeg":
+        if role != "decoder" or _role(process.parent) != "decoder":
             self._own_s[process.pid] = process.own_s
-        if role == "worker":
-            self._waited_s[process.pid] = process.children_s
+            self._waited_s[process.pid] = process.children_s if role in ("worker", "decoder") else 0.0
 
 
 def busy_s() -> float:
     """CPU seconds of the whole machine since it started, waiting left out."""
     user, nice, system, _idle, _wait, *others = Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
     return sum(map(int, (user, nice, system, *others))) * _TICK_S
+
+
+def decoders_s(pid: int) -> float:
+    """CPU seconds of the server of decoders below a process, and of those decoders, all of which must have ended soon."""
+    for process in _tree(pid):
+        if process.parent == pid and _role(process.pid) == "decoder":
+            while Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text():
+                time.sleep(0.001)
+            now = _process(str(process.pid))
+            return 0.0 if now is None else now.own_s + now.children_s
+    return 0.0
 
 
 def _tree(pid: int) -> list[_Process]:
@@ -122,7 +134,5 @@ def _written(pid: int) -> int:
 def _role(pid: int) -> str:
     with suppress(OSError):
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
-        if os.path.basename(words[0]).startswith("ffmpeg"):
-            return "ffmpeg"
         return next((role for mark, role in _ROLES.items() if any(mark in word for word in words)), "other")
     return "other"

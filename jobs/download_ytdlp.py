@@ -1,4 +1,4 @@
-"""One try to fetch one video: yt-dlp downloads it into the work folder, ffmpeg looks whether it is one, a rename makes it appear.
+"""One try to fetch one video: yt-dlp downloads it into the work folder, a decoder looks at it, a rename makes it appear.
 
 This is the only module that imports yt-dlp. Its own retries are switched off, since they do not tell a refusal from a fault.
 """
@@ -141,7 +141,7 @@ def _refuse_what_is_no_video(info: dict[str, Any], *, incomplete: bool) -> None:
 
 
 def _take(wanted: Wanted, out: Path, fetched: Path, told: str) -> Answer:
-    """Move a download to its place if ffmpeg can read it to its end."""
+    """Move a download to its place if it can be decoded to its end."""
     try:
         check_file(str(fetched))
         timeline = timeline_from_packets(Media.at(fetched), _LOOK_TIMEOUT_S)

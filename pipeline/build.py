@@ -155,7 +155,7 @@ def _forget(out: Path) -> None:
 
 
 def decoders(config: BuildConfig, workers: int) -> int:
-    """ffmpeg processes of one worker: two where the model keeps its core busy, all cores' worth where a GPU does the work."""
+    """Decoders of one worker at a time: two where the model keeps its core busy, all cores' worth where a GPU does the work."""
     return max(2, len(os.sched_getaffinity(0)) // workers) if gpus(config.landmarks) else 2
 
 

@@ -56,11 +56,11 @@ class Settings:
     hdr: Literal["tonemap", "keep"] = field(default="tonemap", metadata={"absent": "keep"})
     """Tone-map HLG and PQ videos to BT.709, or keep their values."""
     decode_timeout_s: float = 300.0
-    """Time limit of one ffmpeg process, in seconds."""
+    """Time limit of each pass of a decoder over a video, in seconds."""
     max_clip_bytes: int = MAX_CLIP_BYTES
     """Reject clips whose files have more bytes together once they are unpacked from an archive into memory."""
     decode_memory_mb: int = 1024
-    """Memory limit of one ffmpeg process, in MB."""
+    """Memory limit of each decoder, in MB."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,16 +18,15 @@ REASONS = {
     "empty_file": Reason("read", False, "the file has no bytes"),
     "not_a_video": Reason("read", False, "no video container: text, HTML, a playlist, or damage at its start"),
     "no_video_stream": Reason("read", False, "a media file without a video stream"),
-    "corrupt": Reason("decode", False, "the stream is truncated or damaged: ffmpeg reported errors"),
+    "corrupt": Reason("decode", False, "the stream is truncated or damaged: the decoder reported errors"),
     "frame_mismatch": Reason("decode", False, "the decoder did not give the frames that were asked for"),
     "too_many_packets": Reason(
         "decode", False, "the file promises more than 2,000,000 frames, or more than 1,000 a second beyond the first 10,000"
     ),
-    "too_much_memory": Reason("decode", True, "ffmpeg needed more memory than --decode-memory-mb"),
+    "too_much_memory": Reason("decode", True, "the decoder needed more memory than --decode-memory-mb"),
     "size_changes": Reason("decode", False, "frames change their size within the stream, and the recipe needs one size"),
-    "no_tone_mapping": Reason("decode", True, "an HDR video, and this ffmpeg lacks the filters zscale and tonemap"),
-    "decode_timeout": Reason("decode", True, "ffmpeg ran longer than --decode-timeout"),
-    "decoder_killed": Reason("decode", True, "ffmpeg was killed by a signal, often for want of memory"),
+    "decode_timeout": Reason("decode", True, "the decoder ran longer than --decode-timeout"),
+    "decoder_killed": Reason("decode", True, "the decoder was killed by a signal, often for want of memory"),
     "bad_member": Reason(
         "read",
         False,

@@ -21,12 +21,15 @@ from PIL import Image
 
 from motionshards.schemas.atomic import beside
 from motionshards.schemas.errors import ClipRejected, ConfigError
+from motionshards.trainers.sound import INPUT, PacketList, arguments_for, packets
 from motionshards.transforms.extract.crop import Window
-from motionshards.transforms.extract.decode import SCALER, cut
-from motionshards.transforms.extract.ffmpeg import MEMORY_BYTES, Running, run_ffmpeg, safe_input_options
-from motionshards.transforms.extract.media import INPUT, Media, arguments_for, check_file, run_on
+from motionshards.transforms.extract.decode import cut
+from motionshards.transforms.extract.decoder.filters import SCALER
+from motionshards.transforms.extract.decoder.limits import MEMORY_BYTES
+from motionshards.transforms.extract.ffmpeg import Running, run_ffmpeg, safe_input_options
+from motionshards.transforms.extract.media import Media, check_file
 from motionshards.transforms.extract.stream import stream
-from motionshards.transforms.extract.timeline import PRESENTATION_ONLY, PacketList, Timeline, timeline_by_decoding
+from motionshards.transforms.extract.timeline import Timeline, timeline_by_decoding
 
 logger = logging.getLogger("motionshards")
 
@@ -70,7 +73,7 @@ class Driving:
         with _told(path):
             check_file(os.fspath(path))
             timeline = timeline_by_decoding(Media.at(path), _PATIENCE_S)
-            together, alone = (_packets(Media.at(path), sound=sound) for sound in (True, False))
+            together, alone = (packets(path, _PATIENCE_S, sound=sound) for sound in (True, False))
         # Where streams start apart, ffmpeg may count from the first one that it reads.
         start_s, alone_s = together.first_s(), alone.first_s()
         shift_s = 0.0 if start_s is None or alone_s is None else start_s - alone_s
@@ -189,25 +192,16 @@ def _arguments(target: Path, size_px: int, rate: Fraction, sound: Driving | None
     made = ffmpeg.output(*streams, _OUTPUT, **options)
     # The frames are read too, and go nowhere: so that times are counted from the same start as when `first_s` was measured.
     clock = heard["V:0"].output("pipe:1", format="null", c="copy")
-    return _with_target(arguments_for(Media.at(sound.path), ffmpeg.merge_outputs(made, clock).overwrite_output()), target)
+    return _with_target(arguments_for(sound.path, ffmpeg.merge_outputs(made, clock).overwrite_output()), target)
 
 
 def _with_target(arguments: list[str], target: Path) -> list[str]:
     return [f"file:{target}" if argument == _OUTPUT else argument for argument in arguments]
 
 
-def _packets(media: Media, *, sound: bool) -> PacketList:
-    """The packets of the first video stream, and those of all sound tracks behind it, by one clock. Raises ClipRejected."""
-    packets, source = PacketList(), ffmpeg.input(INPUT, **safe_input_options())
-    streams = [source["V:0"], source["a?"]] if sound else [source["V:0"]]
-    output = ffmpeg.output(*streams, "pipe:1", format="framecrc", c="copy", bsf=f"setts={PRESENTATION_ONLY}")
-    run_on(media, output, _PATIENCE_S, put=packets.put)
-    return packets
-
-
-def _usable(path: Path, packets: PacketList) -> tuple[Track, ...]:
+def _usable(path: Path, listed: PacketList) -> tuple[Track, ...]:
     """The sound tracks that MP4 takes or that can be decoded; the others are named in a line each."""
-    found = [Track(stream - 1, codec) for stream, codec in sorted(packets.codecs.items()) if stream]
+    found = [Track(stream - 1, codec) for stream, codec in sorted(listed.codecs.items()) if stream]
     usable = tuple(track for track in found if track.codec in _IN_MP4 or track.codec in _decodable())
     for track in found:
         if track not in usable:

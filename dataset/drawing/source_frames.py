@@ -10,7 +10,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,9 +19,10 @@ from motionshards.schemas.bucket import is_bucket, open_bucket
 from motionshards.schemas.config import MAX_CLIP_BYTES
 from motionshards.schemas.errors import ClipRejected, ConfigError
 from motionshards.schemas.records import Packed, Span
-from motionshards.transforms.extract.decode import SCALER, decode
-from motionshards.transforms.extract.ffmpeg import safe_input_options
-from motionshards.transforms.extract.media import INPUT, Media, run_on
+from motionshards.transforms.extract.decode import decode
+from motionshards.transforms.extract.decoder.client import ordered
+from motionshards.transforms.extract.decoder.filters import RGB, scaled
+from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.timeline import Timeline, timeline_by_decoding, timeline_from_packets
 
 Picture = NDArray[np.uint8]
@@ -115,7 +115,7 @@ def _as_span(row: Mapping[str, Any]) -> Span:
 
 @contextmanager
 def _opened(row: Mapping[str, Any], root: Root) -> Iterator[Media]:
-    """The video of a span as ffmpeg can open it. Raises ClipRejected, StoreFailed."""
+    """The video of a span as a decoder can open it. Raises ClipRejected, StoreFailed."""
     span = _as_span(row)
     check_size([span.packed] if span.packed is not None else [], MAX_CLIP_BYTES)
     with media(span.uri, span.packed, root) as file:
@@ -162,16 +162,14 @@ def _middle_number(span: Span, root: Root, line: Timeline) -> int:
 def _first_of(file: Media, longest_px: int) -> Picture:
     """The first frame, without counting the others: what is broken further on is not met. Raises ClipRejected."""
     side = f"min(1,{longest_px}/max(iw*sar,ih))"
-    video = ffmpeg.input(INPUT, **safe_input_options())["V:0"]
-    video = video.filter("scale", w=f"max(1,round(iw*sar*{side}))", h=f"max(1,round(ih*{side}))", flags=SCALER)
-    output = video.output("pipe:1", format="image2pipe", vcodec="ppm", pix_fmt="rgb24", **{"frames:v": 1})
-    return _of_ppm(run_on(file, output, _TIMEOUT_S).stdout)
-
-
-def _of_ppm(content: bytes) -> Picture:
-    """A binary PPM as ffmpeg writes it: `P6`, width and height, 255, each on a line, then the pixels."""
-    fields = content.split(b"\n", 3)
-    if len(fields) < 4 or fields[0] != b"P6":
-        raise ClipRejected("corrupt", "no frames")
-    width, height = map(int, fields[1].split())
-    return np.frombuffer(fields[3], np.uint8).reshape(height, width, 3).copy()
+    picture = [scaled(f"max(1,round(iw*sar*{side}))", f"max(1,round(ih*{side}))"), RGB]
+    order = {"do": "frames", "start_s": 0, "numbers": [0], "pictures": [{"filters": picture, "of": None}], "tone_map": False}
+    with ordered(file, _TIMEOUT_S, **order) as answers:
+        answers.expect("stream")
+        message = answers.next()
+        if not message or not message["frames"]:
+            raise ClipRejected("corrupt", "no frames")
+        ((width, height),) = message["sizes"]
+        found = np.empty((height, width, 3), np.uint8)
+        answers.fill(found.data.cast("B"))
+    return found

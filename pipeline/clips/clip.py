@@ -1,4 +1,4 @@
-"""The whole life of one clip, without Beam: read (ffmpeg, any thread), then finish (model and encoder, one thread)."""
+"""The whole life of one clip, without Beam: read (a decoder, any thread), then finish (model and encoder, one thread)."""
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
@@ -16,6 +16,7 @@ from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ClipRejected
 from motionshards.schemas.records import Clip, ClipSpec, FaceTrack, Landmarks, Rejected, Span
 from motionshards.transforms.extract.crop import TUBE_WINDOWS
+from motionshards.transforms.extract.decoder.client import one_decoder
 from motionshards.transforms.extract.encode import encode_jpegs
 from motionshards.transforms.extract.landmarks.models import FaceModel
 from motionshards.transforms.extract.media import Media
@@ -71,6 +72,8 @@ def _read(
         # Several spans may lie in one file, which is then opened, or unpacked, once.
         opened_files = {span.uri: opened.enter_context(media(span.uri, span.packed, root)) for span in _each_file(spec)}
         files = {uri: replace(file, memory_bytes=config.decode_memory_mb << 20) for uri, file in opened_files.items()}
+        if len(files) == 1:  # several would each keep a process until the clip is read
+            files = {uri: opened.enter_context(one_decoder(file)) for uri, file in files.items()}
         try:
             return read(timeline_from_packets, files)
         except ClipRejected as lost:

@@ -22,7 +22,7 @@ from motionshards.schemas.records import ClipSpec, Crop, Display, FaceTrack, Pla
 from motionshards.transforms.extract.crop import TUBE_WINDOWS, Window, longer_side_px
 from motionshards.transforms.extract.decode import cut, seek_s, window_place
 from motionshards.transforms.extract.detect import Detections
-from motionshards.transforms.extract.frame_log import FrameLog
+from motionshards.transforms.extract.frame_facts import FrameFacts
 from motionshards.transforms.extract.landmarks.models import FaceModel
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.sample import ranks
@@ -55,7 +55,7 @@ def follow(what: Followed, model: FaceModel, config: BuildConfig) -> list[ReadCl
     """The tubes of a clip, in time order: those that are kept and those that are not; at least one outcome.
 
     Raises:
-        ClipRejected: corrupt, frame_mismatch, size_changes, no_tone_mapping, and as `run_on`
+        ClipRejected: corrupt, frame_mismatch, size_changes, and as `ordered`
     """
     if seek_s(what.timeline, np.array([what.start])):
         try:
@@ -69,7 +69,7 @@ def follow(what: Followed, model: FaceModel, config: BuildConfig) -> list[ReadCl
 def _follow(what: Followed, model: FaceModel, config: BuildConfig, *, seek: bool) -> list[ReadClip | Rejected]:
     if not what.timeline.one_size:
         raise ClipRejected("size_changes", f"recipe {config.recipe}")
-    follower, small_px, seen = _Follower(what, config), _small_px(what.timeline, model, config), FrameLog()
+    follower, small_px, seen = _Follower(what, config), _small_px(what.timeline, model, config), FrameFacts()
     line, limit_s = what.timeline, config.decode_timeout_s
     frames = stream(what.media, line, what.start, what.stop, small_px, limit_s, seek=seek, hdr=config.hdr, seen=seen)
     for number, (full, _), cut_here, found in _searched(frames, what.start, model, config.detect_every):

@@ -2,7 +2,7 @@
 
 from motionshards.pipeline.inputs.tree import Entry, Tree
 
-# Names of the containers that `transforms.extract.ffmpeg` allows, without those of bare streams, which have no timestamps.
+# Names of the containers that `transforms.extract.decoder` allows, without those of bare streams, which have no timestamps.
 _SUFFIXES = (
     "mp4 mkv webm avi mov m4v qt 3gp 3g2 f4v flv ts mts m2ts m2t mpg mpeg vob mod tod wmv asf ogv ogm gif mxf nut dv rm rmvb"
 )

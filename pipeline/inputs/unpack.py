@@ -1,8 +1,8 @@
-"""The files of a plan as ffmpeg can open them: those on disk by their path, those in archives through memory, those in object
+"""The files of a plan as a decoder can read them: those on disk by their path, those in archives through memory, those in object
 stores through a temporary file.
 
 A file in an archive is read by its place, checked by its CRC-32 and put into an anonymous file in memory (memfd), since
-ffmpeg cannot read a video whose index stands at its end from a pipe. Nothing is written to disk.
+a video whose index stands at its end cannot be read from a pipe. Nothing is written to disk.
 """
 
 import functools
@@ -41,7 +41,7 @@ def is_there(root: Root, uri: str) -> bool:
 
 @contextmanager
 def media(uri: str, packed: Packed | None, root: Root) -> Iterator[Media]:
-    """A video of the input as ffmpeg can open it.
+    """A video of the input as a decoder can read it.
 
     Raises:
         ClipRejected: unreadable, not_a_file, empty_file, bad_member

@@ -6,12 +6,12 @@ from pathlib import Path
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import BuildFailed
 from motionshards.transforms.extract.action_units.source import AuSource
-from motionshards.transforms.extract.ffmpeg import ffmpeg_version
+from motionshards.transforms.extract.decoder.client import decoder_versions
 from motionshards.transforms.extract.landmarks import models
 from motionshards.transforms.extract.landmarks.options import ModelOptions
 
 # Bump when a change of this package changes the bytes it writes.
-PIPELINE_VERSION = "3"
+PIPELINE_VERSION = "4"
 
 
 def provenance(config: BuildConfig, weights: Path | None = None, aus: AuSource | None = None) -> dict[str, str]:
@@ -22,7 +22,7 @@ def provenance(config: BuildConfig, weights: Path | None = None, aus: AuSource |
     """
     return {
         "motionshards_pipeline": PIPELINE_VERSION,
-        "ffmpeg": ffmpeg_version(),
+        **decoder_versions(),
         **versions(),
         **models.provenance(config.landmarks, ModelOptions(config.detector, config.precision, weights)),
         **(aus.provenance() if aus else {}),
@@ -34,7 +34,8 @@ def versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in ("simplejpeg", "numpy")}
 
 
-def check_ffmpeg(expected: str) -> None:
-    """Raise BuildFailed where this machine's ffmpeg is not the one the data set is made with."""
-    if ffmpeg_version() != expected:
-        raise BuildFailed(f"this worker has ffmpeg {ffmpeg_version()}, the data set is made with {expected}")
+def check_decoder(expected: str) -> None:
+    """Raise BuildFailed where this machine's decoder has not the FFmpeg that the data set is made with."""
+    found = decoder_versions()["ffmpeg"]
+    if found != expected:
+        raise BuildFailed(f"this worker decodes with FFmpeg {found}, the data set is made with {expected}")

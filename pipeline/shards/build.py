@@ -17,7 +17,7 @@ from motionshards.pipeline.clips.isolate import build_alone
 from motionshards.pipeline.clips.read import ReadClip
 from motionshards.pipeline.inputs.unpack import Root
 from motionshards.pipeline.planning.plan import read_unit
-from motionshards.pipeline.planning.provenance import check_ffmpeg
+from motionshards.pipeline.planning.provenance import check_decoder
 from motionshards.pipeline.shards.journal import Abandoned, Journal
 from motionshards.pipeline.shards.tar import ShardWriter, size_and_hash
 from motionshards.schemas.atomic import replacing
@@ -43,7 +43,7 @@ class BuildJob:
     """What a worker must know besides its unit.
 
     root, out: where the videos are, where the data set goes
-    ffmpeg: the version that the data set is made with
+    ffmpeg: the version of FFmpeg that the data set's videos are decoded with
     decoders: ffmpeg processes at a time in one worker
     journal: directory for journals, which all workers and the driver see
     scratch: directory of this machine for temporary files and for what its workers share; None is the system's
@@ -85,7 +85,7 @@ def build_shard(unit: ShardUnit, job: BuildJob) -> ShardUnit:
     marker = marker_path(job.out, unit.split, unit.name)
     if marker.exists():
         return unit
-    check_ffmpeg(job.ffmpeg)
+    check_decoder(job.ffmpeg)
     journal = Journal(job.journal, unit.name)
     job = replace(job, suspects=job.suspects | journal.left_in_hand())
     committed = False

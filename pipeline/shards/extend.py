@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from motionshards.pipeline.clips.action_units import add_action_units
 from motionshards.pipeline.clips.clip import find_faces, finished, read_media
 from motionshards.pipeline.clips.read import ReadClip, new_indices, read_frames
-from motionshards.pipeline.planning.provenance import check_ffmpeg
+from motionshards.pipeline.planning.provenance import check_decoder
 from motionshards.pipeline.shards.build import BuildJob
 from motionshards.schemas.action_units import ActionUnits
 from motionshards.schemas.errors import ClipRejected
@@ -33,7 +33,7 @@ OfFrames = TypeVar("OfFrames", Placement, FaceTrack, Landmarks, Quality)
 
 def with_frames(clips: Iterable[Clip], job: BuildJob) -> Iterator[Clip]:
     """Each clip with as many frames as the config says, as far as its video has them and can be read again."""
-    check_ffmpeg(job.ffmpeg)
+    check_decoder(job.ffmpeg)
     waiting: deque[tuple[Clip, Clip | None]] = deque()
 
     def new_parts() -> Iterator[Clip]:

@@ -20,7 +20,7 @@ def test_every_reason_says_what_it_means() -> None:
 def test_what_is_damaged_stays_damaged_and_what_was_killed_may_pass() -> None:
     again = {code for code, reason in REASONS.items() if reason.retryable}
     assert again == {
-        *("unreadable", "decode_timeout", "decoder_killed", "too_much_memory", "no_tone_mapping"),
+        *("unreadable", "decode_timeout", "decoder_killed", "too_much_memory"),
         *("aus_failed", "bad_aus_csv", "killed_worker"),
     }
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from motionshards.schemas.errors import ClipRejected
 from motionshards.schemas.records import Crop, Frames, Placement
-from motionshards.transforms.extract.ffmpeg import MAX_PIXELS
+from motionshards.transforms.extract.decoder.limits import MAX_PIXELS
 
 Window = tuple[int, int, int, int]
 

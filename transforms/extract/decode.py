@@ -1,22 +1,25 @@
-"""Frames of a video by their number, through ffmpeg, exactly and upright."""
+"""Frames of a video by their number, exactly and upright."""
 
 import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from fractions import Fraction
 
-import ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 
 from motionshards.schemas.errors import ClipRejected
 from motionshards.schemas.records import Frames
 from motionshards.transforms.extract.crop import Window
-from motionshards.transforms.extract.ffmpeg import RAW_OUTPUT, FfmpegResult, safe_input_options
-from motionshards.transforms.extract.frame_log import FrameLog
-from motionshards.transforms.extract.hdr import tone_mapped
-from motionshards.transforms.extract.media import INPUT, Media, run_on
+from motionshards.transforms.extract.decoder.client import Answers, ordered
+from motionshards.transforms.extract.decoder.filters import RGB, Filter, scaled
+from motionshards.transforms.extract.frame_facts import FrameFacts
+from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.timeline import Timeline
 
-# swscale's fast paths differ between processors; these flags choose the exact ones, so that bytes do not.
-SCALER = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
+Picture = tuple[list[Filter], int | None]
+"""What is made of a frame: by which filters, and of which earlier picture, None for the frame itself."""
+
 _SAME_TIME_S = 1e-3
 # Seeking costs some decoding before the first frame too, and short clips are most of the work.
 _SEEK_FROM_S, _SEEK_MARGIN_S = 10.0, 1.0
@@ -42,7 +45,7 @@ def decode(
     frames that were asked for, at their times and without an error, the file is decoded from its start.
 
     Raises:
-        ClipRejected: corrupt, frame_mismatch, size_changes, no_tone_mapping, and as `run_on`
+        ClipRejected: corrupt, frame_mismatch, size_changes, and as `ordered`
     """
     start_s = seek_s(timeline, indices)
     if start_s:
@@ -74,18 +77,17 @@ def decode_from(
     """`decode` from a second of the file onwards: by frame number from its start, by timestamp after a seek."""
     if window is not None and not timeline.one_size:
         raise ClipRejected("size_changes", "use --recipe resize")
-    terms, times, within_s = frame_choice(start_s, timeline, indices)
-    frames, options = FrameLog(), {**safe_input_options(), **({"ss": start_s} if start_s else {})}
-    source = frames.source(ffmpeg.input(INPUT, **options)["V:0"].filter("select", terms))
-    if timeline.hdr and hdr == "tonemap":
-        source = tone_mapped(source, untagged=timeline.untagged)
-    video = _whole(source, frames, size, fit) if window is None else _part(source, size, window, timeline.size_px)
-    output = video.output("pipe:1", fps_mode="passthrough", **RAW_OUTPUT, **{"frames:v": len(indices)})
-    result = run_on(media, output, timeout_s, take=frames.take)
-    source_size = check_frames(frames, timeline, times, within_s)
-    rgb = _pixels(result, len(indices), size)
+    picture = _whole(size, fit) if window is None else _part(size, window, timeline.size_px)
+    rgb, frames = np.empty((len(indices), size, size, 3), np.uint8), FrameFacts()
+    with chosen(media, timeline, indices, start_s, [picture], timeout_s, hdr) as answers:
+        frames.header = answers.expect("stream")
+        while message := answers.next():
+            for _ in message["sizes"]:
+                answers.fill(rgb[len(frames)].data.cast("B"))
+            frames.add(message["frames"])
+    source_size = check_frames(frames, timeline, indices, start_s)
     if window is None:
-        content_size = frames.content_px
+        content_size = _content_sizes(source_size, frames.each_pixel_aspect, size, fit)
         corner = (size - content_size) // 2
         affine, content = resize_affine(source_size, content_size, corner), np.hstack([corner, corner + content_size])
     else:
@@ -95,44 +97,67 @@ def decode_from(
     return Frames(rgb, timeline.pts_s[indices], affine, source_size, content.astype(np.int32), frames.display)
 
 
-def frame_choice(start_s: int, timeline: Timeline, indices: NDArray[np.int64]) -> tuple[str, NDArray[np.float64], float]:
-    """ffmpeg's expression that selects frames, their times after a seek to `start_s`, and by how much those may be off."""
-    by_time = timeline.by_time or start_s > 0
-    gap_s = np.diff(timeline.raw_s).min(initial=_SAME_TIME_S * 2.5)
-    within_s = 0.4 * float(gap_s) if by_time else _SAME_TIME_S
-    times = timeline.raw_s[indices] - start_s
-    if len(indices) == indices[-1] - indices[0] + 1:
-        if by_time:
-            return f"between(t,{times[0] - within_s:.6f},{times[-1] + within_s:.6f})", times, within_s
-        return f"between(n,{indices[0]},{indices[-1]})", times, within_s
-    terms = [f"lt(abs(t-{time:.6f}),{within_s:.6f})" for time in times] if by_time else [f"eq(n,{i})" for i in indices]
-    return _any_of(terms), times, within_s
-
-
-def _whole(video: ffmpeg.nodes.FilterableStream, frames: FrameLog, size: int, fit: str) -> ffmpeg.nodes.FilterableStream:
-    width, height = ("if(gte(dar,1),{0},max(1,round({0}*dar)))", "if(gte(dar,1),max(1,round({0}/dar)),{0})")
-    scaled = video.filter(
-        "scale",
-        w=width.format(size) if fit == "pad" else size,
-        h=height.format(size) if fit == "pad" else size,
-        flags=SCALER,
+def chosen(
+    media: Media,
+    timeline: Timeline,
+    indices: NDArray[np.int64],
+    start_s: int,
+    pictures: Sequence[Picture],
+    timeout_s: float,
+    hdr: str,
+) -> AbstractContextManager[Answers]:
+    """The order for pictures of frames of a timeline, by number from the start of the file, by time after a seek."""
+    if start_s:
+        which = {"times_s": timeline.raw_s[indices].tolist(), "within_s": _within_s(timeline, start_s)}
+    else:
+        which = {"numbers": indices.tolist()}
+    mapped = timeline.hdr and hdr == "tonemap"
+    made = [{"filters": filters, "of": of} for filters, of in pictures]
+    return ordered(
+        media,
+        timeout_s,
+        do="frames",
+        start_s=start_s,
+        pictures=made,
+        tone_map=mapped,
+        untagged=timeline.untagged,
+        **which,
     )
-    content = frames.content(scaled.filter("format", "rgb24"))
-    return content.filter("pad", size, size, x="floor((ow-iw)/2)", y="floor((oh-ih)/2)")
 
 
-def _part(
-    video: ffmpeg.nodes.FilterableStream, size: int, window: Window, frame_px: tuple[int, int]
-) -> ffmpeg.nodes.FilterableStream:
+def _within_s(timeline: Timeline, start_s: int) -> float:
+    """By how much the times of frames may be off."""
+    gap_s = float(np.diff(timeline.raw_s).min(initial=_SAME_TIME_S * 2.5))
+    return 0.4 * gap_s if start_s else _SAME_TIME_S
+
+
+def _whole(size: int, fit: str) -> Picture:
+    width, height = ("if(gte(dar,1),{0},max(1,round({0}*dar)))", "if(gte(dar,1),max(1,round({0}/dar)),{0})")
+    if fit != "pad":
+        width = height = "{0}"
+    place = f"{size}:{size}:x=floor((ow-iw)/2):y=floor((oh-ih)/2)"
+    return [scaled(width.format(size), height.format(size)), RGB, ("pad", place)], None
+
+
+def _part(size: int, window: Window, frame_px: tuple[int, int]) -> Picture:
     """Cut in RGB: cutting frames with halved chroma at odd pixels would move their colours."""
     x0, y0, x1, y1 = window
     left, top = max(0, -x0), max(0, -y0)
     width, height = (max(end, extent) + before for end, extent, before in zip((x1, y1), frame_px, (left, top), strict=True))
-    video = video.filter("scale", w="iw", h="ih", flags=SCALER).filter("format", "rgb24")
+    filters = [scaled("iw", "ih"), RGB]
     if (width, height) != frame_px:
-        video = video.filter("pad", width, height, x=left, y=top)
-    video = video.filter("crop", x1 - x0, y1 - y0, x0 + left, y0 + top)
-    return video.filter("scale", w=size, h=size, flags=SCALER)
+        filters.append(("pad", f"{width}:{height}:x={left}:y={top}"))
+    return [*filters, ("crop", f"{x1 - x0}:{y1 - y0}:{x0 + left}:{y0 + top}"), scaled(size, size), RGB], None
+
+
+def _content_sizes(source_px: NDArray[np.int32], pixel: list[Fraction], size: int, fit: str) -> NDArray[np.int32]:
+    """Width and height of whole frames in a square of `size`, as `_whole` scales them, int32 [T,2]."""
+    if fit != "pad":
+        return np.full_like(source_px, size)
+    dar = source_px[:, 0] / source_px[:, 1] * np.array([float(one) for one in pixel])
+    wide = np.where(dar >= 1, size, np.maximum(1, np.floor(size * dar + 0.5)))
+    high = np.where(dar >= 1, np.maximum(1, np.floor(size / dar + 0.5)), size)
+    return np.stack([wide, high], axis=1).astype(np.int32)
 
 
 def cut(rgb: NDArray[np.uint8], window: Window, size: int, timeout_s: float) -> NDArray[np.uint8]:
@@ -142,16 +167,20 @@ def cut(rgb: NDArray[np.uint8], window: Window, size: int, timeout_s: float) -> 
         ClipRejected: decode_timeout, decoder_killed
     """
     count, height, width, _ = rgb.shape
-    raw = ffmpeg.input(INPUT, format="rawvideo", pix_fmt="rgb24", video_size=(width, height), framerate=25)
-    output = _part(raw["v:0"], size, window, (width, height)).output("pipe:1", **RAW_OUTPUT)
+    (filters, _), found = _part(size, window, (width, height)), np.empty((count, size, size, 3), np.uint8)
     descriptor = os.memfd_create("frames")
     try:
         with open(descriptor, "wb", closefd=False) as stream:
             stream.write(np.ascontiguousarray(rgb).data)
-        result = run_on(Media.of_descriptor(descriptor, "frames"), output, timeout_s)
+        media = Media.of_descriptor(descriptor, "frames")
+        with ordered(media, timeout_s, do="cut", size=[width, height], filters=filters) as answers:
+            for one in found:
+                answers.expect("cut")
+                answers.fill(one.data.cast("B"))
+            answers.finish()
     finally:
         os.close(descriptor)
-    return _pixels(result, count, size)
+    return found
 
 
 def window_place(window: Window, source_size: NDArray[np.int32], size: int) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
@@ -166,35 +195,21 @@ def window_place(window: Window, source_size: NDArray[np.int32], size: int) -> t
     return affine, np.hstack([first, last]).astype(np.int32)
 
 
-def _any_of(terms: list[str]) -> str:
-    """The sum of the terms as a balanced tree: ffmpeg's expressions nest 100 deep at most, and a plain sum nests."""
-    if len(terms) == 1:
-        return terms[0]
-    middle = len(terms) // 2
-    return f"({_any_of(terms[:middle])}+{_any_of(terms[middle:])})"
-
-
-def check_frames(frames: FrameLog, timeline: Timeline, expected_s: NDArray[np.float64], within_s: float) -> NDArray[np.int32]:
-    """Check that the decoder gave the frames of these times, as the timeline describes them; gives their sizes, int32 [T,2].
+def check_frames(frames: FrameFacts, timeline: Timeline, indices: NDArray[np.int64], start_s: int) -> NDArray[np.int32]:
+    """Check that the decoder gave these frames, as the timeline describes them; gives their sizes, int32 [T,2].
 
     Raises:
         ClipRejected: frame_mismatch
     """
-    if len(frames) != len(expected_s):
-        raise ClipRejected("frame_mismatch", f"asked for {len(expected_s)} frames, got {len(frames)}")
-    if np.abs(frames.times_s - expected_s).max(initial=0) > within_s:
+    if len(frames) != len(indices):
+        raise ClipRejected("frame_mismatch", f"asked for {len(indices)} frames, got {len(frames)}")
+    if np.abs(frames.times_s - timeline.raw_s[indices]).max(initial=0) > _within_s(timeline, start_s):
         raise ClipRejected("frame_mismatch", "the decoder's frames have other times than the packets")
     if timeline.one_size and frames.pixel_aspects != [timeline.pixel_aspect]:
         raise ClipRejected("frame_mismatch", "frames of another pixel aspect than in the header")
     if frames.is_hdr != timeline.hdr:
         raise ClipRejected("frame_mismatch", "frames of another transfer function than in the header")
     return frames.sizes_px
-
-
-def _pixels(result: FfmpegResult, count: int, size: int) -> NDArray[np.uint8]:
-    if len(result.stdout) != count * size * size * 3:
-        raise ClipRejected("frame_mismatch", f"asked for {count} frames, got {len(result.stdout) / (size * size * 3):g}")
-    return np.frombuffer(result.stdout, np.uint8).reshape(count, size, size, 3)
 
 
 def resize_affine(

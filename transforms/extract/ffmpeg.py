@@ -1,8 +1,8 @@
-"""Which ffmpeg is used, and how it may be run on files nobody has vouched for.
+"""The ffmpeg that writes videos and copies sound, and how it may be run on files that nobody has vouched for.
 
-Videos from the internet are hostile input: a playlist named .mp4 can make ffmpeg open other files or the network. So only
-plain container formats are allowed (`format_whitelist`), only local files (`protocol_whitelist`), every process has a
-time limit, a memory limit and a limit on the size of a frame, and stdin is closed.
+A playlist named .mp4 can make ffmpeg open other files or the network. So only plain containers (`format_whitelist`) and only
+local files (`protocol_whitelist`) are allowed; every process has limits of time, memory and the size of a frame, and no stdin.
+Videos are decoded elsewhere, see `decoder`.
 """
 
 import dataclasses
@@ -19,14 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-# Demuxers that read one file and nothing else. Names as in `ffmpeg -demuxers`; playlists (hls, concat, dash, sdp,
-# image2) are left out on purpose.
-CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,ogg,asf,h264,hevc,m4v,ivf,nut,mxf,rm,dv,gif"
-MAX_PIXELS = 8192 * 8192
-
-
-# Enough for 4K HEVC with all its reference frames; `BuildConfig.decode_memory_mb` raises it.
-MEMORY_BYTES = 1 << 30
+from motionshards.transforms.extract.decoder.limits import CONTAINERS, MAX_PIXELS, MEMORY_BYTES
 
 _PIPE_BYTES = 1 << 20
 # A file can make ffmpeg log without end: only the beginning and the end are kept.
@@ -60,22 +53,6 @@ def ffmpeg_path() -> str:
     return str(imageio_ffmpeg.get_ffmpeg_exe())
 
 
-@functools.cache
-def ffmpeg_version() -> str:
-    """The version word of the first line of `ffmpeg -version`, which decides what decoded bytes are."""
-    return about_ffmpeg("-version").split()[2]
-
-
-def about_ffmpeg(*question: str) -> str:
-    """What ffmpeg prints about itself. One that was killed is asked again: under memory pressure the kernel kills any process."""
-    for last in (False, True):
-        done = subprocess.run([ffmpeg_path(), "-hide_banner", *question], capture_output=True, text=True, check=False)
-        if done.returncode == 0 or last or done.returncode > 0:
-            break
-    done.check_returncode()
-    return done.stdout
-
-
 def safe_input_options() -> dict[str, str | int]:
     """Options of an untrusted input, as keyword arguments of `ffmpeg.input`."""
     return {
@@ -85,10 +62,6 @@ def safe_input_options() -> dict[str, str | int]:
         "threads": 1,
         "err_detect": "explode",
     }
-
-
-# Of the frames that leave ffmpeg: with more threads their encoder, which only copies, holds a frame for each.
-RAW_OUTPUT: dict[str, str | int] = {"format": "rawvideo", "pix_fmt": "rgb24", "threads": 1}
 
 
 def command(arguments: Sequence[str]) -> list[str]:
@@ -104,10 +77,7 @@ class Running:
 
     Args:
         timeout_s: for all the time that it is waited for
-        descriptor: of a file that it inherits
         memory_bytes: limit of its data (RLIMIT_DATA)
-        take: called with each line of the log; lines for which it returns True are not kept. What it raises is raised by the
-            method that waited.
         feed: True gives it a pipe as stdin, and its output is discarded
     """
 
@@ -116,12 +86,10 @@ class Running:
         arguments: Sequence[str],
         timeout_s: float,
         *,
-        descriptor: int | None = None,
         memory_bytes: int = MEMORY_BYTES,
-        take: Callable[[str], bool] | None = None,
         feed: bool = False,
     ) -> None:
-        self._left_s, self._timeout_s, self._take = timeout_s, timeout_s, take
+        self._left_s = self._timeout_s = timeout_s
         self._head, self._tail, self._partial = bytearray(), deque[bytes](maxlen=_TAIL_LINES), b""
         self._log_ended = False
         self.process = subprocess.Popen(
@@ -129,7 +97,6 @@ class Running:
             stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
             stdout=subprocess.DEVNULL if feed else subprocess.PIPE,
             stderr=subprocess.PIPE,
-            pass_fds=() if descriptor is None else (descriptor,),
             bufsize=0,
         )
         # Set from outside: a function that runs in the child before exec is not safe beside threads.
@@ -149,18 +116,9 @@ class Running:
             pipe.close()
 
     def chunks(self) -> Iterator[bytes]:
-        """What it writes to stdout, until it closes it. Raises subprocess.TimeoutExpired, and what `take` raises."""
+        """What it writes to stdout, until it closes it. Raises subprocess.TimeoutExpired."""
         while chunk := os.read(self._readable(), _PIPE_BYTES):
             yield chunk
-
-    def fill(self, buffer: memoryview) -> bool:
-        """Fill a buffer from stdout; False where that ends before. Raises as `chunks`."""
-        while buffer:
-            count = os.readv(self._readable(), [buffer])
-            if not count:
-                return False
-            buffer = buffer[count:]
-        return True
 
     def write(self, content: memoryview) -> None:
         """Write bytes to stdin. Raises BrokenPipeError: it has ended; and as `chunks`."""
@@ -221,8 +179,6 @@ class Running:
     def _take_line(self, line: bytes) -> None:
         for start in range(0, len(line), _LINE_BYTES):
             part = line[start : start + _LINE_BYTES]
-            if self._take is not None and self._take(part.decode("utf-8", "replace")):
-                continue
             if len(self._head) < _HEAD_BYTES:
                 self._head += part
             else:
@@ -240,9 +196,7 @@ def run_ffmpeg(
     arguments: Sequence[str],
     timeout_s: float,
     *,
-    descriptor: int | None = None,
     memory_bytes: int = MEMORY_BYTES,
-    take: Callable[[str], bool] | None = None,
     put: Callable[[bytes], None] | None = None,
 ) -> FfmpegResult:
     """Run one ffmpeg to its end. Arguments as of `Running`; `put` is called with each piece of its stdout, which is then empty.
@@ -251,7 +205,7 @@ def run_ffmpeg(
         subprocess.TimeoutExpired: it ran longer than `timeout_s`; it has been killed.
     """
     collected: list[bytes] = []
-    with Running(arguments, timeout_s, descriptor=descriptor, memory_bytes=memory_bytes, take=take) as running:
+    with Running(arguments, timeout_s, memory_bytes=memory_bytes) as running:
         for chunk in running.chunks():
             (put or collected.append)(chunk)
         result = running.result()

@@ -22,7 +22,7 @@ from motionshards.schemas.marker import read_marker
 from motionshards.schemas.records import Clip, Rejected, ShardUnit
 from motionshards.schemas.sample import decode_arrays
 from motionshards.transforms.extract.action_units.openface import OpenFace
-from motionshards.transforms.extract.ffmpeg import ffmpeg_version
+from motionshards.transforms.extract.decoder.client import decoder_versions
 
 CONFIG = BuildConfig(source="voxceleb2", size=64, frames=3, landmarks="none", clips_per_shard=1000)
 Command = Callable[..., list[str]]
@@ -32,7 +32,7 @@ Command = Callable[..., list[str]]
 def job(demo_videos: Path, tmp_path: Path, openface: Command) -> BuildJob:
     (tmp_path / "scratch").mkdir()
     config, aus = replace(CONFIG, aus="openface"), OpenFace(tuple(openface()))
-    return BuildJob(demo_videos, tmp_path / "out", config, ffmpeg_version(), journal=tmp_path / "scratch", aus=aus)
+    return BuildJob(demo_videos, tmp_path / "out", config, decoder_versions()["ffmpeg"], journal=tmp_path / "scratch", aus=aus)
 
 
 def built(job: BuildJob, unit: ShardUnit) -> tuple[bytes, bytes]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from audited import audited
 from checkout import ROOT
 from videos import ffmpeg
 
@@ -19,7 +20,6 @@ from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.layout import clip_key, path_to_uri, text_of, uri_to_path
 from motionshards.schemas.manifest import Manifest
 from motionshards.schemas.records import ClipSpec, Span
-from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
 LINE_ENDS = ["\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029"]
 POISON = "poison\u2028\x85"
@@ -39,13 +39,9 @@ def place(root: Path, name: bytes, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def killing_ffmpeg(place: Path) -> str:
-    """A PATH on which ffmpeg kills the process that runs it on a video whose name holds `poison`."""
-    place.mkdir()
-    program = place / "ffmpeg"
-    program.write_text(f'#!/bin/sh\ncase "$*" in *poison*) kill -9 $PPID ;; *) exec {ffmpeg_path()} "$@" ;; esac\n')
-    program.chmod(0o755)
-    return f"{place}:{os.environ['PATH']}"
+# Kills the process that opens a video whose name holds `poison`.
+KILLING = """if event == "open" and isinstance(args[0], str) and args[0].endswith(".mp4") and "poison" in args[0]:
+    os.kill(os.getpid(), 9)"""
 
 
 def test_every_name_is_built_and_one_that_kills_its_worker_is_rejected_alone(video: bytes, tmp_path: Path) -> None:
@@ -66,7 +62,7 @@ def test_every_name_is_built_and_one_that_kills_its_worker_is_rejected_alone(vid
     place(videos, f"id/{POISON}/{POISON}.mp4".encode(), video)
     command = [sys.executable, "-m", "dataset.build", "--source", "folder", "--input", videos, "--output", out]
     options = ["--landmarks", "none", "--size", "32", "--workers", "1", "--clips-per-shard", "64"]
-    environment = {**os.environ, "PATH": killing_ffmpeg(tmp_path / "bin"), "TMPDIR": str(tmp_path)}
+    environment = {**audited(tmp_path / "hook", KILLING), "TMPDIR": str(tmp_path)}
     done = subprocess.run([*command, *options], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     kept, lost = (pq.read_table(out / f"{name}.parquet").to_pylist() for name in ("index", "rejections"))

@@ -1,6 +1,7 @@
 """A shard: the same bytes however it is built, rejections in the same commit, decoding bounded."""
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from audited import audited
 from checkout import ROOT
 
 from motionshards.pipeline.clips.clip import build_clip
@@ -25,7 +27,7 @@ from motionshards.schemas.layout import marker_path, tar_path
 from motionshards.schemas.marker import read_marker
 from motionshards.schemas.records import Clip, ClipSpec, Rejected, ShardUnit
 from motionshards.schemas.sample import encode_sample
-from motionshards.transforms.extract.ffmpeg import ffmpeg_path, ffmpeg_version
+from motionshards.transforms.extract.decoder.client import decoder_versions
 from motionshards.transforms.extract.landmarks import models
 from motionshards.transforms.extract.landmarks.options import ModelOptions
 
@@ -34,7 +36,7 @@ CONFIG = BuildConfig(source="voxceleb2", size=96, frames=3, clips_per_shard=1000
 
 @pytest.fixture
 def job(demo_videos: Path, tmp_path: Path) -> BuildJob:
-    return BuildJob(demo_videos, tmp_path / "out", CONFIG, ffmpeg_version())
+    return BuildJob(demo_videos, tmp_path / "out", CONFIG, decoder_versions()["ffmpeg"])
 
 
 def files(job: BuildJob, unit: ShardUnit) -> tuple[bytes, bytes]:
@@ -209,23 +211,19 @@ def test_a_unit_stops_when_its_driver_has_gone(job: BuildJob, unit: ShardUnit, t
 
 @pytest.mark.parametrize(("kills", "reasons"), [(1, []), (99, ["decoder_killed"])])
 def test_a_killed_decoder_is_tried_once_more(demo_videos: Path, tmp_path: Path, kills: int, reasons: list[str]) -> None:
-    """An ffmpeg on the PATH that kills itself the first `kills` times that it is to read a video."""
-    program = tmp_path / "bin" / "ffmpeg"
-    program.parent.mkdir()
-    program.write_text(
-        f"""#!/bin/sh
-case "$*" in *-version*) exec {ffmpeg_path()} "$@" ;; esac
-echo x >> {tmp_path}/runs
-[ "$(wc -l < {tmp_path}/runs)" -gt {kills} ] || kill -KILL $$
-exec {ffmpeg_path()} "$@"
-"""
-    )
-    program.chmod(0o755)
+    """A decoder that kills itself the first `kills` times that it limits itself, before it reads a video."""
+    hook = f"""if event == "resource.setrlimit" and args[0] == {resource.RLIMIT_CPU}:
+    with open("{tmp_path}/runs", "a+") as runs:
+        runs.write("x\\n")
+        runs.seek(0)
+        killed = len(runs.readlines()) <= {kills}
+    if killed:
+        os.kill(os.getpid(), 9)"""
     out, video = tmp_path / "out", sorted(demo_videos.rglob("*.mp4"))[0]
     (tmp_path / "in" / "id" / "v").mkdir(parents=True)
     (tmp_path / "in" / "id" / "v" / "1.mp4").write_bytes(video.read_bytes())
     command = [sys.executable, "-m", "dataset.build", "--source", "voxceleb2", "--input", str(tmp_path / "in"), "--quiet"]
-    environment = {**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}"}
+    environment = audited(tmp_path / "hook", hook)
     done = subprocess.run([*command, "--output", str(out)], cwd=ROOT, env=environment, check=False)
     assert done.returncode == int(bool(reasons))
     assert [row["reason"] for row in pq.read_table(out / "rejections.parquet").to_pylist()] == reasons

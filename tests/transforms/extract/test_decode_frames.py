@@ -204,7 +204,7 @@ def test_packets_without_times_are_read_by_decoding(make_video: MakeVideo, name:
 
 
 def test_packets_without_times_are_told(make_video: MakeVideo) -> None:
-    path = make_video("a.avi", "-c:v", "mpeg4", "-bf", "2")
+    path = make_video("a.h264", "-c:v", "libx264", "-bf", "2")
     with pytest.raises(ClipRejected) as lost:
         timeline_from_packets(Media.at(path), LIMIT_S)
     assert lost.value.reason == "frame_mismatch"

@@ -93,7 +93,7 @@ def test_no_text_in_a_file_is_taken_for_the_log(make_video: MakeVideo, place: tu
     path = make_video("a.mkv", *X264, *texts, source="testsrc2=size=96x64:rate=25:duration=0.4")
     for line in both(path):
         assert (line.size_px, line.rate_hz, line.pixel_aspect, len(line.raw_s)) == ((96, 64), 25.0, 1, 10)
-        assert line.one_size and not line.by_time
+        assert line.one_size
     assert isinstance(read(path), ReadClip)
 
 

@@ -1,0 +1,17 @@
+"""The decoders that run below this process."""
+
+import os
+import time
+
+import psutil
+
+
+def decoders(count: int) -> list[psutil.Process]:
+    """The processes that have been forked to decode, once there are so many, or after some seconds."""
+    found: list[psutil.Process] = []
+    for _ in range(100):
+        found = [one for one in psutil.Process().children(recursive=True) if one.ppid() != os.getpid()]
+        if len(found) == count:
+            break
+        time.sleep(0.05)
+    return found

@@ -1,0 +1,76 @@
+"""What a forked decoder does: it carries out the orders for one video, one after the other, until one fails or none comes.
+
+An order, a dict:
+    do: `packets`, `frames` or `cut`
+    memory_bytes, cpu_s: limits; the second from now on
+and what `packets`, `frames` and `cut` take.
+
+Answers: the header of the stream, `{"stream": ...}`. Then, by what is to be done: `{"packets": [n, turned]}` with n int64 behind
+it; or `{"frames": [...], "sizes": [...]}` with pictures of these sizes behind it; or `{"cut": n}` with a picture behind it. Last
+`{"done": true}`, or the reason why there is none.
+"""
+
+import math
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+import traceback
+from contextlib import suppress
+from typing import Any
+
+from motionshards.schemas.errors import ClipRejected
+from motionshards.transforms.extract.decoder import wire
+from motionshards.transforms.extract.decoder.cut import send_cut
+from motionshards.transforms.extract.decoder.frames import send_frames
+from motionshards.transforms.extract.decoder.packets import send_packets
+from motionshards.transforms.extract.decoder.video import Video
+
+
+def serve(connection: int, video: int) -> int:
+    """Carry out orders; gives the exit status."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        with socket.socket(fileno=connection) as reply:
+            while True:
+                last = _answer(wire.received(reply), video, reply)
+                reply.sendall(wire.packed(last))
+                if "done" not in last:
+                    return 0
+    except (BrokenPipeError, ConnectionResetError, EOFError):
+        return 0  # nobody asks any more
+    except BaseException:
+        traceback.print_exc(file=sys.stderr)
+        return 1
+
+
+def _answer(order: dict[str, Any], descriptor: int, reply: socket.socket) -> dict[str, Any]:
+    """Send what was ordered; gives the last message."""
+    try:
+        _limit(order)
+        with suppress(OSError):  # a pipe, of which there is no other place
+            os.lseek(descriptor, 0, os.SEEK_SET)
+        if order["do"] == "cut":
+            send_cut(descriptor, order["size"], order["filters"], reply)
+            return {"done": True}
+        video = Video(descriptor)
+        reply.sendall(wire.packed({"stream": video.header()}))
+        if order["do"] == "packets":
+            send_packets(video, reply)
+        else:
+            send_frames(video, order, reply)
+    except ClipRejected as lost:
+        return {"reason": lost.reason, "detail": lost.detail}
+    except MemoryError:
+        return {"reason": "too_much_memory", "detail": f"more than {order['memory_bytes'] >> 20} MB"}
+    return {"done": True}
+
+
+def _limit(order: dict[str, Any]) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    lowest = order["memory_bytes"] if hard == resource.RLIM_INFINITY else min(order["memory_bytes"], hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (lowest, hard))
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time()) + order["cpu_s"], hard))

@@ -1,0 +1,257 @@
+"""Decoders: each is a process of its own, of bounded memory and time, that reads one file.
+
+Videos from the internet are hostile input. A decoder is handed an open descriptor and can open nothing by name; its memory is
+limited (RLIMIT_DATA), and it is killed when it is waited for too long or no longer wanted.
+"""
+
+import functools
+import json
+import math
+import os
+import select
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import motionshards
+from motionshards.schemas.errors import BuildFailed, ClipRejected
+from motionshards.transforms.extract.decoder.wire import STATUS, length_of
+from motionshards.transforms.extract.media import Media
+
+_PACKAGE_FOLDER = Path(motionshards.__file__).parents[1]
+# For a decoder whose server and whose client were both killed: nobody else ends it.
+_CPU_SLACK_S = 10
+_ANSWER_S = 60.0
+
+
+class _Server:
+    """The process that decoders are forked from; it ends when this one does. Raises OSError."""
+
+    def __init__(self) -> None:
+        self.control, theirs = socket.socketpair()
+        with theirs:
+            command = [sys.executable, "-m", "motionshards.transforms.extract.decoder.server"]
+            self._process = subprocess.Popen(command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, cwd=_PACKAGE_FOLDER)
+
+    def close(self) -> None:
+        self.control.close()
+        self._process.kill()
+        self._process.wait()
+
+
+class _Servers:
+    """The server of this process: started when it is first needed, and again when it was killed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: _Server | None = None
+        os.register_at_fork(after_in_child=self._forget)
+
+    def get(self) -> _Server:
+        with self._lock:
+            self._running = self._running or _Server()
+            return self._running
+
+    def lost(self, server: _Server) -> None:
+        with self._lock:
+            if self._running is server:
+                server.close()
+                self._running = None
+
+    def _forget(self) -> None:
+        """In a forked process: the server is the parent's."""
+        self._lock = threading.Lock()
+        if self._running is not None:
+            self._running.control.close()
+            self._running = None
+
+
+_servers = _Servers()
+
+
+@functools.cache
+def decoder_versions() -> dict[str, str]:
+    """Versions of PyAV (`av`) and of the FFmpeg in it (`ffmpeg`), which decide what decoded bytes are. Raises BuildFailed."""
+    try:
+        import av
+    except ImportError as error:
+        raise BuildFailed(f"videos cannot be decoded: {error}") from error
+    return {"av": av.__version__, "ffmpeg": av.ffmpeg_version_info}
+
+
+class Decoder:
+    """The process that reads a file. It is started by the first order, and again by the one after an order that failed."""
+
+    def __init__(self, media: Media) -> None:
+        self._media = media
+        self._sockets: tuple[socket.socket, socket.socket] | None = None
+
+    def connected(self) -> socket.socket:
+        """The socket that takes orders. Raises ClipRejected: unreadable, decoder_killed"""
+        if self._sockets is None:
+            self._sockets = self._start()
+        return self._sockets[0]
+
+    def close(self) -> None:
+        """End the process."""
+        for one in self._sockets or ():
+            one.close()
+        self._sockets = None
+
+    def ended(self) -> ClipRejected:
+        """How the process ended that has closed its socket; it is forgotten."""
+        assert self._sockets is not None
+        self._sockets[1].settimeout(_ANSWER_S)
+        try:
+            status = self._sockets[1].recv(STATUS.size, socket.MSG_WAITALL)
+        except OSError:
+            status = b""
+        self.close()
+        if len(status) < STATUS.size:
+            return ClipRejected("decoder_killed", "with the process that it was forked from")
+        (code,) = STATUS.unpack(status)
+        return ClipRejected("decoder_killed", f"signal {-code}" if code < 0 else f"exit status {code}")
+
+    def _start(self) -> tuple[socket.socket, socket.socket]:
+        with ExitStack() as ours, ExitStack() as handed:
+            video = _opened(self._media.path)
+            handed.callback(os.close, video)
+            (orders, their_orders), (told, their_told) = socket.socketpair(), socket.socketpair()
+            for one in (orders, told):
+                ours.enter_context(one)
+            for one in (their_orders, their_told):
+                handed.enter_context(one)
+            _hand([their_orders.fileno(), their_told.fileno(), video])
+            ours.pop_all()
+        return orders, told
+
+
+def _hand(descriptors: list[int]) -> None:
+    """Ask the server for a decoder. Raises ClipRejected: decoder_killed"""
+    for last in (False, True):
+        try:
+            server = _servers.get()
+            try:
+                socket.send_fds(server.control, [b"o"], descriptors)
+                return
+            except OSError:
+                _servers.lost(server)
+                raise
+        except OSError as error:
+            if last:
+                raise ClipRejected("decoder_killed", f"it does not start: {error}") from error
+
+
+def _opened(path: str) -> int:
+    """A descriptor of a file. What turns out to be a pipe is not waited for."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise ClipRejected("unreadable", error.strerror or str(error)) from error
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
+@contextmanager
+def one_decoder(media: Media) -> Iterator[Media]:
+    """The file with a decoder that carries out all orders for it, instead of one for each."""
+    decoder = Decoder(media)
+    try:
+        yield replace(media, decoder=decoder)
+    finally:
+        decoder.close()
+
+
+@contextmanager
+def ordered(media: Media, timeout_s: float, **order: Any) -> Iterator["Answers"]:
+    """The answers to an order. Where they are left before the last one, or it failed, the decoder is ended.
+
+    Args:
+        timeout_s: for all the time that answers are waited for
+        order: as of `child`, without its limits
+
+    Raises:
+        ClipRejected: decode_timeout, decoder_killed, too_much_memory, unreadable, not_a_video, no_video_stream, corrupt; by the
+            methods of the answers too
+    """
+    decoder = media.decoder or Decoder(media)
+    answers = Answers(decoder, media.name, timeout_s)
+    limits = {"memory_bytes": media.memory_bytes, "cpu_s": math.ceil(timeout_s) + _CPU_SLACK_S}
+    try:
+        answers.send({**order, **limits})
+        yield answers
+    finally:
+        if media.decoder is None or not answers.done:
+            decoder.close()
+
+
+class Answers:
+    """What a decoder answers to an order: messages, and the bytes that follow them. Methods raise as `ordered`."""
+
+    def __init__(self, decoder: Decoder, name: str, timeout_s: float) -> None:
+        self._decoder, self._name = decoder, name
+        self._socket = decoder.connected()
+        self._left_s = self._timeout_s = timeout_s
+        self.done = False
+
+    def send(self, order: dict[str, Any]) -> None:
+        """Send the order."""
+        content = json.dumps(order).encode()
+        rest = memoryview(len(content).to_bytes(4, "little") + content)
+        self._socket.setblocking(False)
+        while rest:
+            self._wait(select.POLLOUT)
+            try:
+                rest = rest[self._socket.send(rest) :]
+            except (BrokenPipeError, ConnectionResetError):
+                raise self._decoder.ended() from None
+
+    def next(self) -> dict[str, Any] | None:
+        """The next message; None where the order has been carried out."""
+        head = bytearray(4)
+        self.fill(memoryview(head))
+        content = bytearray(length_of(head))
+        self.fill(memoryview(content))
+        message: dict[str, Any] = json.loads(content)
+        if "reason" in message:
+            raise ClipRejected(message["reason"], message["detail"].replace("fd:", self._name))
+        self.done = "done" in message
+        return None if self.done else message
+
+    def expect(self, key: str) -> Any:
+        """What the next message has under this key."""
+        message = self.next()
+        assert message is not None, f"the decoder ended before it told {key}"
+        return message[key]
+
+    def finish(self) -> None:
+        """Take the last message, which no other comes before."""
+        message = self.next()
+        assert message is None, message
+
+    def fill(self, buffer: memoryview) -> None:
+        """Fill a buffer with the bytes that follow a message."""
+        while buffer:
+            self._wait(select.POLLIN)
+            try:
+                count = self._socket.recv_into(buffer)
+            except ConnectionResetError:
+                count = 0
+            if not count:
+                raise self._decoder.ended()
+            buffer = buffer[count:]
+
+    def _wait(self, event: int) -> None:
+        begun, waiting = time.monotonic(), select.poll()
+        waiting.register(self._socket, event)
+        ready = waiting.poll(max(0.0, self._left_s) * 1000)
+        self._left_s -= time.monotonic() - begun
+        if not ready or self._left_s <= 0:
+            raise ClipRejected("decode_timeout", f"longer than {self._timeout_s:g} s")

@@ -1,0 +1,154 @@
+"""Chosen frames of a video, decoded in order, each as one picture or several.
+
+The order, besides `do` and limits:
+    start_s: where decoding begins, whole seconds; 0 is the start of the file
+    numbers: of the frames, ascending, or null for all. Or
+    times_s, within_s: their times from the start of the container, ascending, and by how much those may be off
+    pictures: of each frame, lists of filters, whose results are sent; `of` is the number of an earlier picture, whose frame it
+        takes, or null
+    tone_map: whether to map HDR frames to SDR; untagged: whether their primaries are unknown
+"""
+
+import bisect
+import socket
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+from motionshards.transforms.extract.decoder import wire
+from motionshards.transforms.extract.decoder.filters import scaled
+from motionshards.transforms.extract.decoder.graph import Chain, packed_rows
+from motionshards.transforms.extract.decoder.limits import check_count
+from motionshards.transforms.extract.decoder.turn import upright
+from motionshards.transforms.extract.decoder.video import Video
+
+_FACTS_AT_ONCE = 1000
+_LEAST = -(2**63)
+
+
+def send_frames(video: Video, order: dict[str, Any], reply: socket.socket) -> None:
+    """Send facts and pictures of the chosen frames. Raises ClipRejected: corrupt, too_many_packets"""
+    if order["start_s"]:
+        video.seek(order["start_s"])
+    pictures, facts = _Pictures(video, order), list[list[Any]]()
+    for frame, pts in _chosen(video, order):
+        with video.rejecting():
+            shown, made = pictures.of(frame)
+        facts.append([pts, *shown])
+        if made or len(facts) >= _FACTS_AT_ONCE:
+            _send(reply, facts, made)
+            facts = []
+    _send(reply, facts, [])
+
+
+def _send(reply: socket.socket, facts: list[list[Any]], pictures: list[Any]) -> None:
+    reply.sendall(wire.packed({"frames": facts, "sizes": [[one.width, one.height] for one in pictures]}))
+    for one in pictures:
+        reply.sendall(packed_rows(one))
+
+
+def _chosen(video: Video, order: dict[str, Any]) -> Iterator[tuple[Any, int | None]]:
+    numbers, times = order.get("numbers"), order.get("times_s")
+    wanted, first = len(times if times is not None else numbers or ()), 0
+    given, base, within_s = 0, video.base, order.get("within_s", 0.0)
+    for number, (frame, pts) in enumerate(_timed(video)):
+        if number == 0:
+            first = pts or 0
+        if number and number % 10_000 == 0:
+            check_count(number, float(((pts or 0) - first) * base))
+        if times is not None:
+            seconds = float(((pts or 0) - video.start) * base)
+            place = bisect.bisect_left(times, seconds - within_s)
+            if place == len(times) or times[place] > seconds + within_s:
+                continue
+        elif numbers is not None and number != numbers[given]:
+            continue
+        yield frame, pts
+        given += 1
+        if wanted and given == wanted:
+            return
+
+
+def _timed(video: Video) -> Iterator[tuple[Any, int | None]]:
+    """All frames with their times, guessed from decoding times and durations where the container leaves them out."""
+    clock = _Clock()
+    for packet in video.packets():
+        for frame in video.decoded(packet):
+            yield frame, clock.time_of(frame, video.stream)
+
+
+class _Clock:
+    """When frames are shown: FFmpeg's `best_effort_timestamp`, and what its program does where even that is missing."""
+
+    def __init__(self) -> None:
+        self._last_pts = self._last_dts = _LEAST
+        self._faulty_pts = self._faulty_dts = 0
+        self._next: int = 0
+
+    def time_of(self, frame: Any, stream: Any) -> int:
+        """The time of the next frame, in ticks of the stream."""
+        pts = self._guess(frame.pts, frame.dts)
+        pts = self._next if pts is None else pts
+        length = frame.duration or (round(1 / (stream.average_rate * stream.time_base)) if stream.average_rate else 1)
+        self._next = pts + length
+        return pts
+
+    def _guess(self, pts: int | None, dts: int | None) -> int | None:
+        if dts is not None:
+            self._faulty_dts += dts <= self._last_dts
+            self._last_dts = dts
+        elif pts is not None:
+            self._last_dts = pts
+        if pts is not None:
+            self._faulty_pts += pts <= self._last_pts
+            self._last_pts = pts
+        elif dts is not None:
+            self._last_pts = dts
+        return pts if pts is not None and (self._faulty_pts <= self._faulty_dts or dts is None) else dts
+
+
+class _Pictures:
+    """What is sent of each frame."""
+
+    def __init__(self, video: Video, order: dict[str, Any]) -> None:
+        self._video, self._order = video, order
+        self._upright: Chain | None = None
+        self._turn: list[Any] = []
+        named = [("setparams", "colorspace=bt2020nc:color_primaries=bt2020")] if order.get("untagged") else []
+        self._deep = Chain([*named, scaled("iw", "ih"), ("format", "rgb48le")])
+        self._chains = [(Chain([tuple(one) for one in made["filters"]]), made["of"]) for made in order["pictures"]]
+
+    def of(self, frame: Any) -> tuple[list[Any], list[Any]]:
+        """Facts of an upright frame (width, height, aspect of its pixels, colours), and its pictures."""
+        base, aspect = self._video.base, self._aspect()
+        turn = upright(frame)
+        if self._upright is None or turn != self._turn:
+            self._upright, self._turn = Chain(turn), turn
+        colours = [frame.color_trc, frame.color_primaries]
+        if any(name == "transpose" for name, _ in turn):
+            aspect = 1 / aspect if aspect else aspect
+        facts = self._facts(frame, turn, aspect, colours)
+        if not self._chains:
+            return facts, []
+        shown = self._upright.of(frame, base, aspect or Fraction(1))
+        if self._order.get("tone_map"):
+            # Not before: it needs numpy, which would make every decoder's process larger.
+            from motionshards.transforms.extract.decoder.tone import peak_of, tone_mapped
+
+            deep = self._deep.of(shown, base, aspect or Fraction(1))
+            shown = tone_mapped(deep, int(frame.color_trc), peak_of(frame))
+        made: list[Any] = []
+        for chain, of in self._chains:
+            made.append(chain.of(shown if of is None else made[of], base, aspect or Fraction(1)))
+        return facts, made
+
+    @staticmethod
+    def _facts(frame: Any, turn: list[Any], aspect: Fraction, colours: list[int]) -> list[Any]:
+        size = [frame.width, frame.height]
+        if any(name == "transpose" for name, _ in turn):
+            size.reverse()
+        return [size, [aspect.numerator, aspect.denominator], colours]
+
+    def _aspect(self) -> Fraction:
+        """That of the container, else that of the coded frames; 0 where nobody says."""
+        return self._video.stream.sample_aspect_ratio or self._video.codec.sample_aspect_ratio or Fraction(0)

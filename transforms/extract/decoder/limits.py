@@ -1,0 +1,19 @@
+"""What a file may be and cost: containers, pixels, memory, frames."""
+
+from motionshards.schemas.errors import ClipRejected
+
+# Demuxers that read one file and nothing else. Names as in `ffmpeg -demuxers`; playlists (hls, concat, dash, sdp,
+# image2) are left out on purpose.
+CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,ogg,asf,h264,hevc,m4v,ivf,nut,mxf,rm,dv,gif"
+MAX_PIXELS = 8192 * 8192
+# Enough for 4K HEVC with all its reference frames; `BuildConfig.decode_memory_mb` raises it.
+MEMORY_BYTES = 1 << 30
+MAX_FRAMES = 2_000_000
+DENSEST_HZ = 1000.0
+_FEW_FRAMES = 10_000
+
+
+def check_count(frames: int, covered_s: float) -> None:
+    """Raise ClipRejected (too_many_packets) for more frames than a video of `covered_s` seconds has."""
+    if frames > MAX_FRAMES or frames > _FEW_FRAMES + DENSEST_HZ * covered_s:
+        raise ClipRejected("too_many_packets", f"at least {frames} in {covered_s:g} s")

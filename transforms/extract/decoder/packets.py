@@ -1,0 +1,51 @@
+"""The packets of a video, listed without decoding more than its first frame."""
+
+import socket
+from array import array
+from typing import Any
+
+from motionshards.schemas.errors import ClipRejected
+from motionshards.transforms.extract.decoder import wire
+from motionshards.transforms.extract.decoder.limits import check_count
+from motionshards.transforms.extract.decoder.turn import turned
+from motionshards.transforms.extract.decoder.video import Video
+
+_AT_ONCE = 10_000
+
+
+def send_packets(video: Video, reply: socket.socket) -> None:
+    """Send the times of all packets that become frames, and whether frames are turned by a quarter.
+
+    Raises ClipRejected: corrupt, frame_mismatch, too_many_packets
+    """
+    times, first = array("q"), _First(video)
+    for packet in video.packets():
+        first.look(packet)
+        # A packet that an edit list cuts away is flagged as discarded and never becomes a frame.
+        if packet.is_discard or (packet.pts is None and packet.dts is None and not packet.size):
+            continue
+        if packet.pts is None:
+            raise ClipRejected("frame_mismatch", "packets without timestamps")
+        times.append(packet.pts)
+        if len(times) % _AT_ONCE == 0:
+            check_count(len(times), float((times[-1] - times[0]) * video.base))
+    reply.sendall(wire.packed({"packets": [len(times), first.turned]}) + times.tobytes())
+
+
+class _First:
+    """Decodes until the first frame is there, which alone tells how frames are turned."""
+
+    def __init__(self, video: Video) -> None:
+        self._video, self._found, self.turned = video, False, False
+
+    def look(self, packet: Any) -> None:
+        """Decode the next packet where that is still needed. What cannot be decoded is for the decoding to tell."""
+        if self._found:
+            return
+        try:
+            frames = self._video.decoded(packet)
+        except ClipRejected:
+            self._found = True
+            return
+        if frames:
+            self._found, self.turned = True, turned(frames[0])

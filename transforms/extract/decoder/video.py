@@ -1,0 +1,180 @@
+"""A video as FFmpeg's libraries read it, by a descriptor alone: no name is opened, no other protocol is allowed."""
+
+import logging
+import re
+import resource
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+from av.container import Flags
+from av.format import Flags as FormatFlags
+from av.stream import Discard, Disposition
+
+from motionshards.schemas.errors import ClipRejected
+from motionshards.transforms.extract.decoder.limits import CONTAINERS, MAX_PIXELS
+
+_DECODER_OPTIONS = {"err_detect": "explode", "max_pixels": str(MAX_PIXELS), "threads": "1"}
+_OPTIONS = {**_DECODER_OPTIONS, "protocol_whitelist": "fd", "format_whitelist": CONTAINERS}
+# FFmpeg's steps back from a time when the container seeks by decoding times.
+_REORDERED_US = 3 * 1_000_000 // 23
+# As FFmpeg's program: what is longer is a clock that starts anew.
+_LONGEST_GAP_S = 10
+_KEPT_LINES = 50
+_GEN_PTS: Any = Flags.gen_pts.value
+_TS_DISCONT: Any = FormatFlags.ts_discont.value
+_NEAR = 0.85
+
+
+class _Log(logging.Handler):
+    """The first lines that FFmpeg logs; a file can make it log without end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[tuple[int, str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if len(self.lines) < _KEPT_LINES:
+            self.lines.append((record.levelno, f"{record.name.removeprefix('libav.')}: {record.getMessage()}"))
+
+    def errors(self) -> str:
+        return "; ".join(dict.fromkeys(line for level, line in self.lines if level >= logging.ERROR))[:500]
+
+    def says(self, *words: str) -> bool:
+        return any(word in line for _, line in self.lines for word in words)
+
+
+class _Continuous:
+    """Moves the times of packets where their clock starts anew, as in transport streams that were joined."""
+
+    def __init__(self) -> None:
+        self._offset = 0
+        self._last: int | None = None
+        self._next = 0
+
+    def shift(self, packet: Any) -> None:
+        """Move the next packet."""
+        if packet.dts is None:
+            return
+        second = 1 / packet.time_base
+        dts = packet.dts + self._offset
+        if self._last is not None and (abs(dts - self._next) > _LONGEST_GAP_S * second or dts + second / 10 < self._last):
+            self._offset += self._next - dts
+        self._last = packet.dts + self._offset
+        self._next = self._last + (packet.duration or 0)
+        if self._offset:
+            packet.dts += self._offset
+            if packet.pts is not None:
+                packet.pts += self._offset
+
+
+class Video:
+    """The first video stream of a file; `base` is the length of its ticks in seconds.
+
+    Raises:
+        ClipRejected: not_a_video, corrupt, no_video_stream; too_much_memory as MemoryError; by any method
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._log, self._opened = _Log(), False
+        logging.getLogger("libav").addHandler(self._log)
+        av.logging.set_level(av.logging.WARNING)
+        with self.rejecting():
+            self._container = av.open("fd:", options={**_OPTIONS, "fd": str(descriptor)}, metadata_errors="replace")
+        self._container.flags &= ~_GEN_PTS  # times that are made up are not those of the frames
+        self._clock = _Continuous() if self._container.format.flags & _TS_DISCONT else None
+        self._opened = True
+        streams = [one for one in self._container.streams.video if not one.disposition & Disposition.attached_pic]
+        if not streams:
+            raise ClipRejected("no_video_stream", "no stream of moving pictures")
+        self.stream = streams[0]
+        for other in self._container.streams:
+            if other is not self.stream:
+                other.discard = Discard.all
+        self.base = self.stream.time_base or Fraction(1, 1_000_000)
+        self.codec = self.stream.codec_context
+        if self.codec is None:
+            raise ClipRejected("corrupt", self._log.errors() or "no decoder for its codec")
+        self.codec.options = _DECODER_OPTIONS
+
+    def header(self) -> dict[str, Any]:
+        """What the header tells of the stream."""
+        aspect, rate = self.stream.sample_aspect_ratio, self.stream.average_rate
+        return {
+            "size": [self.codec.width, self.codec.height],
+            "aspect": [aspect.numerator, aspect.denominator] if aspect else [0, 1],
+            "rate": float(rate) if rate else 0.0,
+            "base": [self.base.numerator, self.base.denominator],
+            "start": self.start,
+            "colours": [self.codec.color_trc, self.codec.color_primaries, self.codec.colorspace],
+        }
+
+    @property
+    def start(self) -> int:
+        """The time at which the container begins, in ticks of the stream."""
+        if self._clock is not None:  # other streams of such containers may begin long before
+            return self.stream.start_time or 0
+        start_us = self._container.start_time
+        return 0 if start_us is None else round(Fraction(start_us, 1_000_000) / self.base)
+
+    def seek(self, start_s: int) -> None:
+        """Go to a keyframe before a second, counted from the start."""
+        with self.rejecting():
+            self._container.seek(start_s * 1_000_000 + int(self.start * self.base * 1_000_000) - _REORDERED_US)
+
+    def packets(self) -> Iterator[Any]:
+        """The packets that become frames, then an empty one. Raises ClipRejected."""
+        with self.rejecting():
+            for packet in self._container.demux(self.stream):
+                if packet.is_corrupt:
+                    raise ClipRejected("corrupt", self._log.errors() or "corrupt input packet")
+                if self._clock is not None:
+                    self._clock.shift(packet)
+                yield packet
+
+    def decoded(self, packet: Any) -> list[Any]:
+        """The frames that come out when a packet goes in. Raises ClipRejected."""
+        with self.rejecting():
+            frames: list[Any] = packet.decode()
+        if any(frame.is_corrupt for frame in frames):
+            raise ClipRejected("corrupt", self._log.errors() or "corrupt decoded frame")
+        return frames
+
+    def rejecting(self) -> "_Rejecting":
+        """Errors of FFmpeg as ClipRejected."""
+        return _Rejecting(self)
+
+    def rejected(self, error: BaseException) -> ClipRejected:
+        """What an error of FFmpeg says of the file."""
+        said = self._log.errors() or getattr(error, "strerror", None) or str(error) or type(error).__name__
+        seen = self._opened and not self._log.says("misdetection possible")
+        return ClipRejected("corrupt" if seen or self._log.says("moov atom not found") else "not_a_video", said)
+
+    @property
+    def short_of_memory(self) -> bool:
+        """Whether FFmpeg could not have memory: it says so, or came near the limit, since it often says something else."""
+        if self._log.says("Cannot allocate memory", "Out of memory", "Failed to allocate", "get_buffer() failed"):
+            return True
+        told = dict(re.findall(r"^(Vm\w+):\s+(\d+) kB", Path("/proc/self/status").read_text(), re.M))
+        peak_kb = int(told["VmPeak"]) - int(told["VmSize"]) + int(told["VmData"])
+        return peak_kb << 10 > resource.getrlimit(resource.RLIMIT_DATA)[0] * _NEAR
+
+
+class _Rejecting:
+    def __init__(self, video: Video) -> None:
+        self._video = video
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if error is None or isinstance(error, ClipRejected | MemoryError | GeneratorExit):
+            return
+        if isinstance(error, OSError) and not isinstance(error, av.FFmpegError):
+            return
+        if isinstance(error, Exception):
+            if self._video.short_of_memory:
+                raise MemoryError from error
+            raise self._video.rejected(error) from error
