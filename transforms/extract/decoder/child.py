@@ -6,7 +6,7 @@ An order, a dict:
 and what `packets`, `frames` and `cut` take.
 
 Answers: the header of the stream, `{"stream": ...}`. Then, by what is to be done: `{"packets": [n, turned]}` with n int64 behind
-it; or `{"frames": [...], "sizes": [...]}` with pictures of these sizes behind it; or `{"cut": n}` with a picture behind it. Last
+it; or `{"frames": [...], "shapes": [...]}` with pictures of these shapes behind; or `{"cut": n}` with a picture behind it. Last
 `{"done": true}`, or the reason why there is none.
 """
 
