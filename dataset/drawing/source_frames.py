@@ -5,7 +5,7 @@ A video may lie on disk, in an archive or in an object store. Pixels: x right, y
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from motionshards.schemas.bucket import is_bucket, open_bucket
 from motionshards.schemas.config import MAX_CLIP_BYTES
 from motionshards.schemas.errors import ClipRejected, ConfigError
 from motionshards.schemas.records import Packed, Span
-from motionshards.transforms.extract.decode import decode
+from motionshards.transforms.extract.decode import Wanted, decode
 from motionshards.transforms.extract.decoder.client import ordered
 from motionshards.transforms.extract.decoder.filters import RGB, scaled
 from motionshards.transforms.extract.media import Media
@@ -162,14 +162,12 @@ def _middle_number(span: Span, root: Root, line: Timeline) -> int:
 def _first_of(file: Media, longest_px: int) -> Picture:
     """The first frame, without counting the others: what is broken further on is not met. Raises ClipRejected."""
     side = f"min(1,{longest_px}/max(iw*sar,ih))"
-    picture = [scaled(f"max(1,round(iw*sar*{side}))", f"max(1,round(ih*{side}))"), RGB]
-    order = {"do": "frames", "start_s": 0, "numbers": [0], "pictures": [{"filters": picture, "of": None}], "tone_map": False}
-    with ordered(file, _TIMEOUT_S, **order) as answers:
+    wanted = Wanted((scaled(f"max(1,round(iw*sar*{side}))", f"max(1,round(ih*{side}))"), RGB))
+    with ordered(file, _TIMEOUT_S, do="frames", start_s=0, numbers=[0], pictures=[asdict(wanted)]) as answers:
         answers.expect("stream")
         message = answers.next()
         if not message or not message["frames"]:
             raise ClipRejected("corrupt", "no frames")
-        ((width, height),) = message["sizes"]
-        found = np.empty((height, width, 3), np.uint8)
+        found = np.empty(message["shapes"][0], np.uint8)
         answers.fill(found.data.cast("B"))
     return found

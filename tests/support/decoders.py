@@ -10,8 +10,15 @@ def decoders(count: int) -> list[psutil.Process]:
     """The processes that have been forked to decode, once there are so many, or after some seconds."""
     found: list[psutil.Process] = []
     for _ in range(100):
-        found = [one for one in psutil.Process().children(recursive=True) if one.ppid() != os.getpid()]
+        found = [one for one in psutil.Process().children(recursive=True) if _is_forked(one)]
         if len(found) == count:
             break
         time.sleep(0.05)
     return found
+
+
+def _is_forked(process: psutil.Process) -> bool:
+    try:
+        return process.ppid() != os.getpid()
+    except psutil.NoSuchProcess:
+        return False

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -17,12 +18,23 @@ from motionshards.transforms.extract.frame_facts import FrameFacts
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.timeline import Timeline
 
-Picture = tuple[list[Filter], int | None]
-"""What is made of a frame: by which filters, and of which earlier picture, None for the frame itself."""
-
 _SAME_TIME_S = 1e-3
 # Seeking costs some decoding before the first frame too, and short clips are most of the work.
 _SEEK_FROM_S, _SEEK_MARGIN_S = 10.0, 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is made of a frame.
+
+    filters: of FFmpeg; they end with `rgb24` or `gray`
+    of: the number of the earlier picture that they take, made of the same frames at least; None for the frame itself
+    only: of which frames, by their places among those that are asked for; None for all
+    """
+
+    filters: tuple[Filter, ...]
+    of: int | None = None
+    only: tuple[int, ...] | None = None
 
 
 def decode(
@@ -82,7 +94,7 @@ def decode_from(
     with chosen(media, timeline, indices, start_s, [picture], timeout_s, hdr) as answers:
         frames.header = answers.expect("stream")
         while message := answers.next():
-            for _ in message["sizes"]:
+            for _ in message["shapes"]:
                 answers.fill(rgb[len(frames)].data.cast("B"))
             frames.add(message["frames"])
     source_size = check_frames(frames, timeline, indices, start_s)
@@ -102,7 +114,7 @@ def chosen(
     timeline: Timeline,
     indices: NDArray[np.int64],
     start_s: int,
-    pictures: Sequence[Picture],
+    pictures: Sequence[Wanted],
     timeout_s: float,
     hdr: str,
 ) -> AbstractContextManager[Answers]:
@@ -112,13 +124,12 @@ def chosen(
     else:
         which = {"numbers": indices.tolist()}
     mapped = timeline.hdr and hdr == "tonemap"
-    made = [{"filters": filters, "of": of} for filters, of in pictures]
     return ordered(
         media,
         timeout_s,
         do="frames",
         start_s=start_s,
-        pictures=made,
+        pictures=[asdict(one) for one in pictures],
         tone_map=mapped,
         untagged=timeline.untagged,
         **which,
@@ -131,15 +142,15 @@ def _within_s(timeline: Timeline, start_s: int) -> float:
     return 0.4 * gap_s if start_s else _SAME_TIME_S
 
 
-def _whole(size: int, fit: str) -> Picture:
+def _whole(size: int, fit: str) -> Wanted:
     width, height = ("if(gte(dar,1),{0},max(1,round({0}*dar)))", "if(gte(dar,1),max(1,round({0}/dar)),{0})")
     if fit != "pad":
         width = height = "{0}"
     place = f"{size}:{size}:x=floor((ow-iw)/2):y=floor((oh-ih)/2)"
-    return [scaled(width.format(size), height.format(size)), RGB, ("pad", place)], None
+    return Wanted((scaled(width.format(size), height.format(size)), RGB, ("pad", place)))
 
 
-def _part(size: int, window: Window, frame_px: tuple[int, int]) -> Picture:
+def _part(size: int, window: Window, frame_px: tuple[int, int]) -> Wanted:
     """Cut in RGB: cutting frames with halved chroma at odd pixels would move their colours."""
     x0, y0, x1, y1 = window
     left, top = max(0, -x0), max(0, -y0)
@@ -147,7 +158,7 @@ def _part(size: int, window: Window, frame_px: tuple[int, int]) -> Picture:
     filters = [scaled("iw", "ih"), RGB]
     if (width, height) != frame_px:
         filters.append(("pad", f"{width}:{height}:x={left}:y={top}"))
-    return [*filters, ("crop", f"{x1 - x0}:{y1 - y0}:{x0 + left}:{y0 + top}"), scaled(size, size), RGB], None
+    return Wanted((*filters, ("crop", f"{x1 - x0}:{y1 - y0}:{x0 + left}:{y0 + top}"), scaled(size, size), RGB))
 
 
 def _content_sizes(source_px: NDArray[np.int32], pixel: list[Fraction], size: int, fit: str) -> NDArray[np.int32]:
@@ -167,7 +178,7 @@ def cut(rgb: NDArray[np.uint8], window: Window, size: int, timeout_s: float) -> 
         ClipRejected: decode_timeout, decoder_killed
     """
     count, height, width, _ = rgb.shape
-    (filters, _), found = _part(size, window, (width, height)), np.empty((count, size, size, 3), np.uint8)
+    filters, found = _part(size, window, (width, height)).filters, np.empty((count, size, size, 3), np.uint8)
     descriptor = os.memfd_create("frames")
     try:
         with open(descriptor, "wb", closefd=False) as stream:

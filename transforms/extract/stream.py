@@ -1,16 +1,16 @@
-"""All frames of a stretch of a video, one after the other, at full size and small, from one decoder.
+"""All frames of a stretch of a video, one after the other, as each of their readers wants them, from one decoder.
 
 For recipes that must look at every frame before they know what to keep: nothing is decoded twice, and no more than one frame
 is held here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from motionshards.schemas.errors import ClipRejected
-from motionshards.transforms.extract.decode import Picture, check_frames, chosen, seek_s
+from motionshards.transforms.extract.decode import Wanted, check_frames, chosen, seek_s
 from motionshards.transforms.extract.decoder.filters import RGB, scaled
 from motionshards.transforms.extract.frame_facts import FrameFacts
 from motionshards.transforms.extract.media import Media
@@ -45,19 +45,40 @@ def stream(
     Raises:
         ClipRejected: corrupt, frame_mismatch, and as `ordered`
     """
-    indices, full_px = np.arange(start, stop), full_px or timeline.size_px
-    seen = FrameFacts() if seen is None else seen
+    full_px = full_px or timeline.size_px
+    full, small = Wanted((scaled(*full_px), RGB)), Wanted((scaled(*small_px), RGB), of=0)
+    for first, second in pictures(media, timeline, start, stop, (full, small), timeout_s, hdr=hdr, seek=seek, seen=seen):
+        assert first is not None and second is not None, "asked for of all frames"
+        yield first, second
+
+
+def pictures(
+    media: Media,
+    timeline: Timeline,
+    start: int,
+    stop: int,
+    wanted: Sequence[Wanted],
+    timeout_s: float,
+    *,
+    hdr: str = "tonemap",
+    seek: bool = True,
+    seen: FrameFacts | None = None,
+) -> Iterator[list[NDArray[np.uint8] | None]]:
+    """All that several readers want of frames [start, stop), from one decoding: of each frame its pictures, as `wanted` has them.
+
+    Each is uint8 [H,W,3], or [H,W,1] of grey; None for a frame of which it is not asked for. The rest is as of `stream`.
+    """
+    indices, seen = np.arange(start, stop), FrameFacts() if seen is None else seen
     start_s = seek_s(timeline, indices) if seek else 0
-    full: Picture = ([scaled(*full_px), RGB], None)
-    small: Picture = ([scaled(*small_px), RGB], 0)
-    with chosen(media, timeline, indices, start_s, [full, small], timeout_s, hdr) as answers:
+    with chosen(media, timeline, indices, start_s, wanted, timeout_s, hdr) as answers:
         seen.header = answers.expect("stream")
         while message := answers.next():
-            if message["sizes"]:
-                pictures = [np.empty((height, width, 3), np.uint8) for width, height in (full_px, small_px)]
-                for picture in pictures:
-                    answers.fill(picture.data.cast("B"))
-                yield pictures[0], pictures[1]
+            if message["shapes"]:
+                found = [None if shape is None else np.empty(shape, np.uint8) for shape in message["shapes"]]
+                for picture in found:
+                    if picture is not None:
+                        answers.fill(picture.data.cast("B"))
+                yield found
             seen.add(message["frames"])
     sizes = check_frames(seen, timeline, indices, start_s)
     if timeline.one_size and (sizes != timeline.size_px).any():

@@ -9,9 +9,10 @@ from decoders import decoders
 from videos import MakeVideo, ffmpeg
 
 from motionshards.schemas.errors import ClipRejected
-from motionshards.transforms.extract.decode import cut, decode
+from motionshards.transforms.extract.decode import Wanted, cut, decode
+from motionshards.transforms.extract.decoder.filters import RGB, scaled
 from motionshards.transforms.extract.media import Media
-from motionshards.transforms.extract.stream import stream
+from motionshards.transforms.extract.stream import pictures, stream
 from motionshards.transforms.extract.timeline import Timeline, timeline_from_packets
 
 SIZE = (96, 64)
@@ -125,3 +126,22 @@ def test_what_is_damaged_or_not_as_promised_is_refused(video: tuple[Media, Timel
     other = Timeline(line.raw_s, (64, 96))
     with pytest.raises(ClipRejected):
         list(stream(media, other, 0, 20, (32, 20), 60))
+
+
+def test_one_decoding_feeds_several_readers(video: tuple[Media, Timeline]) -> None:
+    """Exact frames of a few, small grey of every second one, tiny pictures of all: each only where it is asked for."""
+    media, line = video
+    some, halves = (3, 17, 29), tuple(range(0, 30, 2))
+    exact = Wanted((scaled(*SIZE), RGB), only=some)
+    grey = Wanted((scaled(48, 32), ("format", "gray")), only=halves)
+    tiny = Wanted((scaled(27, 18), RGB))
+    found = list(pictures(media, line, 10, 40, (exact, grey, tiny), 60))
+    pairs = list(stream(media, line, 10, 40, (27, 18), 60))
+    assert [place for place, (one, _, _) in enumerate(found) if one is not None] == list(some)
+    assert [place for place, (_, one, _) in enumerate(found) if one is not None] == list(halves)
+    for place in some:
+        np.testing.assert_array_equal(found[place][0], pairs[place][0])
+    for place in halves:
+        seen = found[place][1]
+        assert seen is not None and seen.shape == (32, 48, 1)
+    assert all(one is not None and one.shape == (18, 27, 3) for _, _, one in found)

@@ -6,7 +6,7 @@ An order, a dict:
 and what `packets`, `frames` and `cut` take.
 
 Answers: the header of the stream, `{"stream": ...}`. Then, by what is to be done: `{"packets": [n, turned]}` with n int64 behind
-it; or `{"frames": [...], "sizes": [...]}` with pictures of these sizes behind it; or `{"cut": n}` with a picture behind it. Last
+it; or `{"frames": [...], "shapes": [...]}` with pictures of these shapes behind; or `{"cut": n}` with a picture behind it. Last
 `{"done": true}`, or the reason why there is none.
 """
 
@@ -69,8 +69,7 @@ def _answer(order: dict[str, Any], descriptor: int, reply: socket.socket) -> dic
 
 
 def _limit(order: dict[str, Any]) -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    lowest = order["memory_bytes"] if hard == resource.RLIM_INFINITY else min(order["memory_bytes"], hard)
-    resource.setrlimit(resource.RLIMIT_DATA, (lowest, hard))
-    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time()) + order["cpu_s"], hard))
+    limits = {resource.RLIMIT_DATA: order["memory_bytes"], resource.RLIMIT_CPU: math.ceil(time.process_time()) + order["cpu_s"]}
+    for what, value in limits.items():
+        _, hard = resource.getrlimit(what)
+        resource.setrlimit(what, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))

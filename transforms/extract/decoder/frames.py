@@ -4,8 +4,7 @@ The order, besides `do` and limits:
     start_s: where decoding begins, whole seconds; 0 is the start of the file
     numbers: of the frames, ascending, or null for all. Or
     times_s, within_s: their times from the start of the container, ascending, and by how much those may be off
-    pictures: of each frame, lists of filters, whose results are sent; `of` is the number of an earlier picture, whose frame it
-        takes, or null
+    pictures: what is made of a frame and sent, as `decode.Wanted` has it
     tone_map: whether to map HDR frames to SDR; untagged: whether their primaries are unknown
 """
 
@@ -17,7 +16,7 @@ from typing import Any
 
 from motionshards.transforms.extract.decoder import wire
 from motionshards.transforms.extract.decoder.filters import scaled
-from motionshards.transforms.extract.decoder.graph import Chain, packed_rows
+from motionshards.transforms.extract.decoder.graph import Chain, packed_rows, shape_of
 from motionshards.transforms.extract.decoder.limits import check_count
 from motionshards.transforms.extract.decoder.turn import upright
 from motionshards.transforms.extract.decoder.video import Video
@@ -31,19 +30,19 @@ def send_frames(video: Video, order: dict[str, Any], reply: socket.socket) -> No
     if order["start_s"]:
         video.seek(order["start_s"])
     pictures, facts = _Pictures(video, order), list[list[Any]]()
-    for frame, pts in _chosen(video, order):
+    for place, (frame, pts) in enumerate(_chosen(video, order)):
         with video.rejecting():
-            shown, made = pictures.of(frame)
+            shown, made = pictures.of(frame, place)
         facts.append([pts, *shown])
-        if made or len(facts) >= _FACTS_AT_ONCE:
+        if any(made) or len(facts) >= _FACTS_AT_ONCE:
             _send(reply, facts, made)
             facts = []
     _send(reply, facts, [])
 
 
 def _send(reply: socket.socket, facts: list[list[Any]], pictures: list[Any]) -> None:
-    reply.sendall(wire.packed({"frames": facts, "sizes": [[one.width, one.height] for one in pictures]}))
-    for one in pictures:
+    reply.sendall(wire.packed({"frames": facts, "shapes": [None if one is None else shape_of(one) for one in pictures]}))
+    for one in filter(None, pictures):
         reply.sendall(packed_rows(one))
 
 
@@ -116,10 +115,10 @@ class _Pictures:
         self._turn: list[Any] = []
         named = [("setparams", "colorspace=bt2020nc:color_primaries=bt2020")] if order.get("untagged") else []
         self._deep = Chain([*named, scaled("iw", "ih"), ("format", "rgb48le")])
-        self._chains = [(Chain([tuple(one) for one in made["filters"]]), made["of"]) for made in order["pictures"]]
+        self._made = [(Chain([tuple(one) for one in made["filters"]]), made["of"], _places(made)) for made in order["pictures"]]
 
-    def of(self, frame: Any) -> tuple[list[Any], list[Any]]:
-        """Facts of an upright frame (width, height, aspect of its pixels, colours), and its pictures."""
+    def of(self, frame: Any, place: int) -> tuple[list[Any], list[Any]]:
+        """Facts of an upright frame (size, aspect of its pixels, colours), and its pictures, None where not asked for."""
         base, aspect = self._video.base, self._aspect()
         turn = upright(frame)
         if self._upright is None or turn != self._turn:
@@ -128,8 +127,8 @@ class _Pictures:
         if any(name == "transpose" for name, _ in turn):
             aspect = 1 / aspect if aspect else aspect
         facts = self._facts(frame, turn, aspect, colours)
-        if not self._chains:
-            return facts, []
+        if all(only is not None and place not in only for _, _, only in self._made):
+            return facts, [None for _ in self._made]
         shown = self._upright.of(frame, base, aspect or Fraction(1))
         if self._order.get("tone_map"):
             # Not before: it needs numpy, which would make every decoder's process larger.
@@ -138,8 +137,9 @@ class _Pictures:
             deep = self._deep.of(shown, base, aspect or Fraction(1))
             shown = tone_mapped(deep, int(frame.color_trc), peak_of(frame))
         made: list[Any] = []
-        for chain, of in self._chains:
-            made.append(chain.of(shown if of is None else made[of], base, aspect or Fraction(1)))
+        for chain, of, only in self._made:
+            taken = shown if of is None else made[of]
+            made.append(chain.of(taken, base, aspect or Fraction(1)) if only is None or place in only else None)
         return facts, made
 
     @staticmethod
@@ -152,3 +152,7 @@ class _Pictures:
     def _aspect(self) -> Fraction:
         """That of the container, else that of the coded frames; 0 where nobody says."""
         return self._video.stream.sample_aspect_ratio or self._video.codec.sample_aspect_ratio or Fraction(0)
+
+
+def _places(made: dict[str, Any]) -> frozenset[int] | None:
+    return None if made["only"] is None else frozenset(made["only"])

@@ -41,11 +41,18 @@ class Chain:
         self._graph, self._ends, self._kind = graph, (nodes[0], nodes[-1]), kind
 
 
+_CHANNELS = {"rgb24": 3, "gray": 1}
+
+
+def shape_of(frame: Any) -> list[int]:
+    """Height, width and channels of an interleaved picture."""
+    return [frame.height, frame.width, _CHANNELS[frame.format.name]]
+
+
 def packed_rows(frame: Any) -> bytes | memoryview:
     """The rows of an interleaved picture, one behind the other."""
     plane = frame.planes[0]
-    channels = {"rgb24": 3, "gray": 1}[frame.format.name]
-    row, view = frame.width * channels, memoryview(plane)
+    row, view = frame.width * _CHANNELS[frame.format.name], memoryview(plane)
     if plane.line_size == row:
         return view[: row * frame.height]
     return b"".join(view[start : start + row] for start in range(0, plane.line_size * frame.height, plane.line_size))

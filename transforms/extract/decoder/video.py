@@ -26,6 +26,8 @@ _KEPT_LINES = 50
 _GEN_PTS: Any = Flags.gen_pts.value
 _TS_DISCONT: Any = FormatFlags.ts_discont.value
 _NEAR = 0.85
+# PyAV raises the others for values that it cannot convert.
+_OF_FFMPEG = (av.FFmpegError, ValueError, ArithmeticError)
 
 
 class _Log(logging.Handler):
@@ -170,11 +172,8 @@ class _Rejecting:
         pass
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if error is None or isinstance(error, ClipRejected | MemoryError | GeneratorExit):
+        if isinstance(error, MemoryError) or not isinstance(error, _OF_FFMPEG):
             return
-        if isinstance(error, OSError) and not isinstance(error, av.FFmpegError):
-            return
-        if isinstance(error, Exception):
-            if self._video.short_of_memory:
-                raise MemoryError from error
-            raise self._video.rejected(error) from error
+        if self._video.short_of_memory:
+            raise MemoryError from error
+        raise self._video.rejected(error) from error

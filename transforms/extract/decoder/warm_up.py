@@ -13,7 +13,11 @@ from motionshards.transforms.extract.decoder.packets import send_packets
 from motionshards.transforms.extract.decoder.video import Video
 
 _ENCODER = "libx264"
-_ORDER = {"start_s": 0, "numbers": [0, 1], "pictures": [{"filters": [scaled(32, 32), RGB, ("pad", "32:40")], "of": None}]}
+_ORDER = {
+    "start_s": 0,
+    "numbers": [0, 1],
+    "pictures": [{"filters": [scaled(32, 32), RGB, ("pad", "32:40")], "of": None, "only": None}],
+}
 
 
 def warm_up() -> None:
