@@ -1,4 +1,4 @@
-"""One shard: many clips, decoded ahead by a bounded pool of ffmpeg processes, one tar, then one marker.
+"""One shard: many clips, decoded ahead by a bounded pool of threads, each with a decoder process, one tar, then one marker.
 
 A shard is committed when its marker stands. Building it twice is harmless: the bytes are the same.
 """
@@ -44,7 +44,7 @@ class BuildJob:
 
     root, out: where the videos are, where the data set goes
     ffmpeg: the version of FFmpeg that the data set's videos are decoded with
-    decoders: ffmpeg processes at a time in one worker
+    decoders: decoder processes at a time in one worker
     journal: directory for journals, which all workers and the driver see
     scratch: directory of this machine for temporary files and for what its workers share; None is the system's
     suspects: clips in the hands of workers that died; each is built in a process of its own
