@@ -197,11 +197,15 @@ def test_what_cannot_be_answered_is_told_in_one_line(
 @pytest.mark.parametrize("after_s", [0.2, 0.5, 1.0])
 def test_a_long_query_can_be_interrupted(out: Path, after_s: float, capsys: pytest.CaptureFixture[str]) -> None:
     """Also while DuckDB still prepares it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it in background jobs
     timer = threading.Timer(after_s, lambda: os.kill(os.getpid(), signal.SIGINT))
     timer.start()
     query = "SELECT count(*) FROM range(1000000) AS a, range(1000000) AS b WHERE a.range * b.range % 7 = 3"  # hours
-    assert sql.main([str(out), query]) == 130
-    timer.join()
+    try:
+        assert sql.main([str(out), query]) == 130
+    finally:
+        timer.join()
+        signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().err == "interrupted\n"
 
 
