@@ -1,4 +1,4 @@
-"""What a decoder tells of the frames that it gives: times, sizes, pixel aspect and colour."""
+"""What a decoder reports of its frames: times, sizes, pixel aspect and colour."""
 
 from array import array
 from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ class FrameFacts:
     """The frames that a decoder gave, upright, by the header of their stream.
 
     Args:
-        header: what the decoder tells of the stream; may be set later, before times are asked for
+        header: the stream as the decoder describes it; may be set later, before times are asked for
     """
 
     def __init__(self) -> None:

@@ -26,8 +26,8 @@ class Timeline:
     """The decodable frames of a file.
 
     raw_s: float64 [n], seconds as the container counts them, ascending
-    size_px: width and height of the upright frame, as the header tells; checked when frames are decoded
-    rate_hz: frames a second, as the header tells, rounded to two digits; None where it does not
+    size_px: width and height of the upright frame according to the header; checked when frames are decoded
+    rate_hz: frame rate according to the header, rounded to two digits; None if it has none
     pixel_aspect: width over height of a pixel of the upright frame
     hdr: whether the frames are HDR according to the header; checked when frames are decoded
     untagged: whether the header leaves out the matrix or primaries of the colours

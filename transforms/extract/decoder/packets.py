@@ -33,7 +33,7 @@ def send_packets(video: Video, reply: socket.socket) -> None:
 
 
 class _First:
-    """Decodes until the first frame is there, which alone tells how frames are turned."""
+    """Decode up to the first frame: only frames record how they are rotated."""
 
     def __init__(self, video: Video) -> None:
         self._video, self._found, self.turned = video, False, False

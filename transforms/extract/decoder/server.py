@@ -3,7 +3,7 @@
     python -m motionshards.transforms.extract.decoder.server  (stdin is a Unix socket)
 
 For each clip it is handed three descriptors: the socket over which the clip's decoder takes orders, that over which the server
-tells how the decoder ended, and the video. It forks a child for them, so that each clip starts from a clean heap. Where the other
+reports how the decoder ended, and the video. It forks a child for them, so that each clip starts from a clean heap. Where the other
 end of the second socket is closed, the child is ended.
 """
 
@@ -65,7 +65,7 @@ class _Decoders:
         try:
             orders, told, video = descriptors
             child = os.fork()
-        except (OSError, ValueError):  # no memory for a process, no room for descriptors: whoever asked is told by the close
+        except (OSError, ValueError):  # no memory for a process or no free descriptors: the client sees its socket closed
             _close(descriptors)
             return True
         if not child:

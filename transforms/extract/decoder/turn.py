@@ -1,4 +1,4 @@
-"""How a frame is turned upright, as its display matrix tells."""
+"""Rotate frames upright as their display matrix requires."""
 
 import math
 import struct

@@ -102,7 +102,7 @@ class Video:
         self.codec.options = _DECODER_OPTIONS
 
     def header(self) -> dict[str, Any]:
-        """What the header tells of the stream."""
+        """The stream as the header describes it."""
         aspect, rate = self.stream.sample_aspect_ratio, self.stream.average_rate
         return {
             "size": [self.codec.width, self.codec.height],
@@ -149,14 +149,14 @@ class Video:
         return _Rejecting(self)
 
     def rejected(self, error: BaseException) -> ClipRejected:
-        """What an error of FFmpeg says of the file."""
+        """The rejection that an error of FFmpeg means."""
         said = self._log.errors() or getattr(error, "strerror", None) or str(error) or type(error).__name__
         seen = self._opened and not self._log.says("misdetection possible")
         return ClipRejected("corrupt" if seen or self._log.says("moov atom not found") else "not_a_video", said)
 
     @property
     def short_of_memory(self) -> bool:
-        """Whether FFmpeg could not have memory: it says so, or came near the limit, since it often says something else."""
+        """Whether FFmpeg ran out of memory: it reports so, or peaked near the limit, since it often reports another error."""
         if self._log.says("Cannot allocate memory", "Out of memory", "Failed to allocate", "get_buffer() failed"):
             return True
         told = dict(re.findall(r"^(Vm\w+):\s+(\d+) kB", Path("/proc/self/status").read_text(), re.M))
