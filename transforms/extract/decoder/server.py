@@ -3,8 +3,8 @@
     python -m motionshards.transforms.extract.decoder.server  (stdin is a Unix socket)
 
 For each clip it is handed three descriptors: the socket over which the clip's decoder takes orders, that over which the server
-reports how the decoder ended, and the video. It forks a child for them, so that each clip starts from a clean heap. Where the other
-end of the second socket is closed, the child is ended.
+reports how the decoder ended, and the video. It forks a child for them, so that each clip starts from a clean heap. When the
+other end of the second socket is closed, the child is killed.
 """
 
 import gc
