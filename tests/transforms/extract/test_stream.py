@@ -145,3 +145,6 @@ def test_one_decoding_feeds_several_readers(video: tuple[Media, Timeline]) -> No
         seen = found[place][1]
         assert seen is not None and seen.shape == (32, 48, 1)
     assert all(one is not None and one.shape == (18, 27, 3) for _, _, one in found)
+    without = list(pictures(media, line, 10, 40, (exact, grey), 60))
+    asked = [[one is not None for one in each] for each in without]
+    assert asked == [[one is not None for one in each[:2]] for each in found], "also frames of which nothing is asked for"
