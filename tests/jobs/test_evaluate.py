@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 import pytest
 import simplejpeg
 import torch
+from fomm_inputs import TINY
 from made import make_dataset, unfinish
 
 import motionshards.jobs.evaluate
@@ -20,16 +21,6 @@ from motionshards.trainers.fomm.config import CONFIGS
 from motionshards.trainers.fomm.restore import restore
 from motionshards.trainers.fomm.training import FommTask
 from motionshards.trainers.task import Means
-
-TINY = """
-architecture:
-  size: 32
-  keypoints: 3
-  detector: {block_expansion: 4, max_features: 8, blocks: 2}
-  dense_motion: {block_expansion: 4, max_features: 8, blocks: 2}
-  generator: {block_expansion: 4, max_features: 8, bottleneck_blocks: 1}
-  discriminator: {block_expansion: 4, max_features: 8, blocks: 1}
-"""
 
 
 def frames(clip: int) -> int:

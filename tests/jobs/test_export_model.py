@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from fomm_inputs import TINY
 
 import motionshards.jobs.export_model
 import motionshards.trainers.fomm.export
@@ -16,16 +17,6 @@ from motionshards.trainers.fomm.config import CONFIGS, Config
 from motionshards.trainers.fomm.onnx_backend import EXPORT_JSON, GRAPHS, OnnxBackend, read_export
 from motionshards.trainers.fomm.training import FommTask
 from motionshards.trainers.task import Means
-
-TINY = """
-architecture:
-  size: 32
-  keypoints: 3
-  detector: {block_expansion: 4, max_features: 8, blocks: 2}
-  dense_motion: {block_expansion: 4, max_features: 8, blocks: 2}
-  generator: {block_expansion: 4, max_features: 8, bottleneck_blocks: 1}
-  discriminator: {block_expansion: 4, max_features: 8, blocks: 1}
-"""
 
 
 @pytest.fixture(scope="module")

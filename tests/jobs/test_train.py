@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from checkout import ROOT
+from fomm_inputs import TINY
 from made import make_dataset
 from training_runs import metrics, same
 
@@ -23,22 +24,16 @@ from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
 from motionshards.trainers.fomm.keypoints import KPDetector
 
 # The adversarial model in small, for frames of 32 px: everything that is trained is trained.
-TINY = """
+ADVERSARIAL = f"""
 base: vox-adv-256
-architecture:
-  size: 32
-  keypoints: 3
-  detector: {block_expansion: 4, max_features: 8, blocks: 2}
-  dense_motion: {block_expansion: 4, max_features: 8, blocks: 2}
-  generator: {block_expansion: 4, max_features: 8, bottleneck_blocks: 1}
-  discriminator: {block_expansion: 4, max_features: 8, blocks: 1}
+{TINY}
 training:
   epochs: 3
   repeats: 1
   global_batch_size: 4
   milestones: [1]
   one_pair_per_identity: false
-  losses: {scales: [1, 0.5], feature_matching: [10]}
+  losses: {{scales: [1, 0.5], feature_matching: [10]}}
 """
 
 
@@ -51,7 +46,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.yaml"
-    path.write_text(TINY)
+    path.write_text(ADVERSARIAL)
     return path
 
 
@@ -248,7 +243,7 @@ def test_a_checkpoint_of_other_settings_is_refused_by_name(
     data: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert motionshards.jobs.train.main(order(data, config, tmp_path / "run", "--stop-after", 1)) == 0
-    config.write_text(TINY.replace("keypoints: 3", "keypoints: 4"))
+    config.write_text(ADVERSARIAL.replace("keypoints: 3", "keypoints: 4"))
     assert motionshards.jobs.train.main(order(data, config, tmp_path / "run")) == 2
     assert "architecture.keypoints was 3, is 4" in capsys.readouterr().err
     assert motionshards.jobs.train.main(order(data, config, tmp_path / "new", "--init", tmp_path / "run" / "last.pt")) == 2
