@@ -27,4 +27,4 @@ def check_croissant(out: Path, manifest: Manifest) -> Iterator[str]:
                 found[name] = hashlib.file_digest(table, "sha256").hexdigest()
     for name, sha256 in sorted(told.items(), key=str):
         if name in found and sha256 != found[name]:
-            yield f"{CROISSANT}: {name}: tells of another file, its sha256 differs"
+            yield f"{CROISSANT}: {name}: describes another file, its sha256 differs"

@@ -117,7 +117,7 @@ def _only_writer(bucket: Bucket, place: Path) -> Iterator[None]:
     """Hold the lock of a bucket: an object that names its owner. The lock of a dead process of this machine is taken over."""
     _check_create(bucket, place)
     mine = place / LOCK
-    # the second line tells processes of equal number apart, of containers that share a host name
+    # the second line distinguishes processes of equal number in containers that share a host name
     mine.write_text(f"process {os.getpid()} on {socket.gethostname()}\n{uuid.uuid4().hex}\n")
     if not bucket.create(mine, LOCK):
         owner = _owner(bucket, place)

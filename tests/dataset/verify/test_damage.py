@@ -205,7 +205,7 @@ def stale_croissant(out: Path) -> str:
     told = json.loads((out / CROISSANT).read_bytes())
     told["distribution"] = [{**file, "sha256": "0" * 64} if file["@id"] == INDEX else file for file in told["distribution"]]
     (out / CROISSANT).write_text(json.dumps(told))
-    return "croissant.json: index.parquet: tells of another file"
+    return "croissant.json: index.parquet: describes another file"
 
 
 def corrupt_croissant(out: Path) -> str:
