@@ -43,6 +43,8 @@ class Settings:
     """JPEG quality of the stored frames, 1 to 100."""
     seed: int = 0
     """Seed of the order of clips and of the sampled frames."""
+    detect_min_px: int = 80
+    """Search for faces of at least this size, in pixels of the source; larger sizes make the search faster."""
     detect_every: int = 1
     """Recipes that track faces: detect faces in every n-th frame."""
     tube_min_frames: int = 64
@@ -92,6 +94,7 @@ class BuildConfig(Settings):
             ("size", 16, MOST_SIZE_PX),
             ("jpeg_quality", 1, 100),
             ("seed", 0, 2**63 - 1),
+            ("detect_min_px", 16, 4096),
             ("detect_every", 1, 1_000),
             ("tube_min_frames", 1, 1_000_000),
             ("tube_max_frames", max(1, self.tube_min_frames), 1_000_000),

@@ -111,7 +111,7 @@ def _with_faces(
     found: Iterator[Detections] = iter(())
     if small:
         with _MODEL:
-            found = iter(model.detect(np.stack(small), as_it_is=True))
+            found = iter(model.detect(small))
     for number, pair, cut_here, search in waiting:
         yield number, pair, cut_here, next(found) if search else None
 
