@@ -14,7 +14,8 @@ from motionshards.pipeline.clips.track_faces import Followed, follow
 from motionshards.pipeline.inputs.unpack import Root, check_size, media
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ClipRejected
-from motionshards.schemas.records import Clip, ClipSpec, Crop, FaceTrack, Landmarks, Rejected, SearchPicture, Span
+from motionshards.schemas.records import Clip, ClipSpec, Crop, FaceTrack, Landmarks, Rejected, Span
+from motionshards.schemas.search_picture import SearchPicture
 from motionshards.transforms.extract.crop import TUBE_WINDOWS
 from motionshards.transforms.extract.decoder.client import one_decoder
 from motionshards.transforms.extract.detect import Detections
