@@ -37,6 +37,7 @@ REASONS = {
     ),
     "past_the_end": Reason("read", False, "the annotated time lies wholly behind the end of the video"),
     "bad_annotation": Reason("read", False, "the annotation file is malformed, or its box is empty or outside the frame"),
+    "face_too_small": Reason("track", False, "a finer search finds a face, but it is smaller than those that are wanted"),
     "tube_too_short": Reason("track", False, "the face was followed through fewer frames than --tube-min-frames"),
     "tube_too_small": Reason("track", False, "the face is smaller than --tube-min-px in the source"),
     "tube_outside": Reason("track", False, "the crop with its margin leaves the frame, and the recipe is fomm-track"),

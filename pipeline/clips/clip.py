@@ -9,13 +9,13 @@ from typing import TypeVar
 import numpy as np
 
 from motionshards.pipeline.clips.annotations import annotation
+from motionshards.pipeline.clips.find_tubes import Footage
 from motionshards.pipeline.clips.read import ReadClip, annotated_frames, past_end_s, read_frames
-from motionshards.pipeline.clips.track_faces import Followed, follow
+from motionshards.pipeline.clips.track_faces import track_faces
 from motionshards.pipeline.inputs.unpack import Root, check_size, media
-from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.config import TUBE_RECIPES, BuildConfig
 from motionshards.schemas.errors import ClipRejected
 from motionshards.schemas.records import Clip, ClipSpec, FaceTrack, Landmarks, Rejected, Span
-from motionshards.transforms.extract.crop import TUBE_WINDOWS
 from motionshards.transforms.extract.decoder.client import one_decoder
 from motionshards.transforms.extract.encode import encode_jpegs
 from motionshards.transforms.extract.landmarks.models import FaceModel
@@ -90,7 +90,7 @@ def _read_by(
     model: FaceModel | None,
     config: BuildConfig,
 ) -> list[ReadClip | Rejected]:
-    if config.recipe not in TUBE_WINDOWS:
+    if config.recipe not in TUBE_RECIPES:
         return [read_frames(spec, root, files, timeline_of, config)]
     assert model is not None, "BuildConfig refuses tubes without a model"
     (span,) = spec.spans
@@ -99,7 +99,7 @@ def _read_by(
     frames = annotated_frames(known, line)
     if len(frames) < config.fewest_frames:
         raise ClipRejected("too_few_frames", f"{len(frames)} of {config.fewest_frames}")
-    tubes = follow(Followed(spec, files[span.uri], line, known, int(frames[0]), int(frames[-1]) + 1), model, config)
+    tubes = track_faces(Footage(spec, files[span.uri], line, known, int(frames[0]), int(frames[-1]) + 1), model, config)
     past_s = past_end_s(known, line)
     return [replace(one, past_end_s=past_s) if isinstance(one, ReadClip) else one for one in tubes]
 

@@ -36,6 +36,7 @@ class Dlib68:
 
     batch_frames = 1
     least_face_px = 80.0
+    searches_grey = True
 
     def __init__(self, options: ModelOptions) -> None:
         self._detector = dlib.get_frontal_face_detector()

@@ -31,10 +31,12 @@ class FaceModel(Protocol):
 
     batch_frames: how many frames it wants at once; 1 for models that work frame by frame
     least_face_px: faces smaller than this are not found in an image that is searched as it is
+    searches_grey: whether `detect` also takes grey frames, uint8 [T,H,W], and finds the faces that it finds in RGB
     """
 
     batch_frames: int
     least_face_px: float
+    searches_grey: bool
 
     def detect(self, rgb: NDArray[np.uint8], *, as_it_is: bool = False) -> list[Detections]:
         """The faces of each of T frames, uint8 [T,H,W,3], best first, boxes in pixels of `rgb`.

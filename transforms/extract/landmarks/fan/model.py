@@ -27,6 +27,7 @@ class Fan:
 
     network = "fan"
     least_face_px = 32.0
+    searches_grey = False
 
     def __init__(self, options: ModelOptions) -> None:
         self._device = torch.device(options.device)
