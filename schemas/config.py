@@ -39,12 +39,12 @@ class Settings:
     """Face detector of FAN; dlib has its own."""
     precision: Precision = "fp32"
     """Arithmetic of FAN."""
-    detect_min_px: int = 80
-    """The smallest face worth finding, in source pixels; no frame is searched at more than its own size."""
     jpeg_quality: int = 95
     """JPEG quality of the stored frames, 1 to 100."""
     seed: int = 0
     """Seed of the order of clips and of the sampled frames."""
+    detect_min_px: int = 80
+    """Search for faces of at least this size, in pixels of the source; larger sizes make the search faster."""
     detect_every: int = 1
     """Recipes that track faces: detect faces in every n-th frame."""
     faces: Literal["main", "all"] = "main"

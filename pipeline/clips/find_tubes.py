@@ -12,11 +12,18 @@ from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ClipRejected
 from motionshards.schemas.records import ClipSpec
 from motionshards.transforms.extract.decode import Wanted, seek_s
-from motionshards.transforms.extract.decoder.filters import RGB, scaled
+from motionshards.transforms.extract.decoder.filters import GREY, RGB, scaled
 from motionshards.transforms.extract.detect import Detections
 from motionshards.transforms.extract.landmarks.models import FaceModel
 from motionshards.transforms.extract.media import Media
-from motionshards.transforms.extract.search import Detect, Picture, search_around, search_batches
+from motionshards.transforms.extract.search import (
+    MOST_ENLARGED_PX,
+    SEARCHED_FINELY,
+    Detect,
+    Picture,
+    search_around,
+    search_batches,
+)
 from motionshards.transforms.extract.shots import THUMBNAIL_PX, ShotFinder, Shots
 from motionshards.transforms.extract.stream import pictures
 from motionshards.transforms.extract.timeline import Timeline
@@ -27,8 +34,6 @@ _UNION_TO_FACE = 1.5
 # The union of a tube's boxes over one of them, at most. In a crop of `track` a face then takes a third of the side or more; one
 # of `face`, whose side is no larger where the face moves, holds the face in every frame.
 _WIDEST, _WIDEST_PORTRAIT = 2.5, 1.5
-# How many frames of a clip without a face are searched for smaller ones.
-_SEARCHED_FINER = 8
 # Averages the area of a pixel, by the paths of swscale that give the same on every processor.
 _AREA = "area+accurate_rnd+bitexact"
 
@@ -136,17 +141,17 @@ def _small_px(line: Timeline, model: FaceModel, face_px: float) -> tuple[int, in
 def _filters(small_px: tuple[int, int], model: FaceModel) -> tuple[tuple[str, str], ...]:
     if not model.searches_grey:
         return scaled(*small_px), RGB
-    return ("scale", f"w={small_px[0]}:h={small_px[1]}:flags={_AREA}"), ("format", "gray")
+    return ("scale", f"w={small_px[0]}:h={small_px[1]}:flags={_AREA}"), GREY
 
 
 def _searchable(image: Picture) -> Picture:
     return image[..., 0] if image.shape[2] == 1 else image
 
 
-def _detect(model: FaceModel) -> Detect:
-    def detect(images: Picture) -> list[Detections]:
+def _detect(model: FaceModel, *, enlarged: bool = False) -> Detect:
+    def detect(images: Sequence[Picture]) -> list[Detections]:
         with MODEL:
-            return model.detect(images, as_it_is=True)
+            return model.detect(images, enlarged=enlarged, own_scale=not enlarged)
 
     return detect
 
@@ -176,17 +181,19 @@ def _followed(footage: Footage, faces: Faces, shots: Shots, config: BuildConfig,
 
 
 def _without_face(footage: Footage, model: FaceModel, config: BuildConfig) -> ClipRejected:
-    """Why a clip has no tube: some of its frames are searched once more, for faces of `detect_min_px`."""
+    """Why a clip has no tube; a few of its frames are searched more finely, to tell small faces from none."""
     line, count = footage.timeline, footage.stop - footage.start
-    small_px, wanted_px = _small_px(line, model, config.detect_min_px), _wanted_px(config)
-    if small_px != _small_px(line, model, wanted_px):
-        places = np.unique(np.linspace(0, count - 1, _SEARCHED_FINER).round().astype(int)).tolist()
-        finer = Wanted(_filters(small_px, model), only=tuple(places))
-        limit_s, span = config.decode_timeout_s, (footage.start, footage.stop)
-        images = (image for (image,) in pictures(footage.media, line, *span, (finer,), limit_s, hdr=config.hdr, seek=False))
-        found = [_detect(model)(_searchable(image)[None])[0] for image in images if image is not None]
-        boxes = np.concatenate([_in_source(one, small_px, line.size_px).boxes_px for one in found])
+    small_px = _small_px(line, model, config.detect_min_px)
+    places = sorted({count * (2 * number + 1) // (2 * SEARCHED_FINELY) for number in range(SEARCHED_FINELY)})
+    finer = Wanted(_filters(small_px, model), only=tuple(places))
+    limit_s, span = config.decode_timeout_s, (footage.start, footage.stop)
+    detect = _detect(model, enlarged=small_px[0] * small_px[1] <= MOST_ENLARGED_PX)
+    for (image,) in pictures(footage.media, line, *span, (finer,), limit_s, hdr=config.hdr, seek=False):
+        boxes = (
+            np.empty((0, 4)) if image is None else _in_source(detect([_searchable(image)])[0], small_px, line.size_px).boxes_px
+        )
         if len(boxes):
-            side = (boxes[:, 2:] - boxes[:, :2]).max()
-            return ClipRejected("face_too_small", f"{side:.0f} px, of {wanted_px:.0f} px that are wanted")
+            side_px = (boxes[0, 2:] - boxes[0, :2]).max()
+            wanted_px = _wanted_px(config)
+            return ClipRejected("face_too_small", f"{side_px:.0f} px in the source; faces of {wanted_px:.0f} px are followed")
     return ClipRejected("no_face", f"in none of {count} frames")

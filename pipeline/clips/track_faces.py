@@ -21,7 +21,7 @@ from motionshards.transforms.extract.crop import as_crop, longer_side_px, tube_w
 from motionshards.transforms.extract.decode import decode
 from motionshards.transforms.extract.landmarks.models import FaceModel
 from motionshards.transforms.extract.media import Media
-from motionshards.transforms.extract.portrait import portrait_square
+from motionshards.transforms.extract.portrait import moved_to_hold, portrait_square
 from motionshards.transforms.extract.sample import sample_indices
 from motionshards.transforms.extract.timeline import Timeline
 from motionshards.transforms.extract.tubes import Box, Tube, TubeRule
@@ -117,7 +117,8 @@ def _portrait(footage: Footage, tube: Tube, model: FaceModel, config: BuildConfi
     affine = frames.source_to_frame
     scale, offset = affine[:, [0, 1], [0, 1]], affine[:, :, 2]
     in_source = (points - offset[:, None]) / scale[:, None] + 0.5
-    return portrait_square(in_source, footage.timeline.pixel_aspect, config.face_scale)
+    square = portrait_square(in_source, footage.timeline.pixel_aspect, config.face_scale)
+    return moved_to_hold(square, tube.union)
 
 
 def _look_closely(footage: Footage, tube: Tube, config: BuildConfig) -> tuple[Frames, NDArray[np.float32]]:

@@ -88,7 +88,8 @@ def _frames(clip: Clip, job: BuildJob, timeline_of: ReadTimeline, files: dict[st
     if job.config.recipe in TUBE_RECIPES:
         read = _tube_frames(clip, job, timeline_of, files)
     else:
-        read = read_frames(clip.spec, job.root, files, timeline_of, job.config, stored)
+        model = models.load(job.config.landmarks, job.model_options)
+        read = read_frames(clip.spec, job.root, files, timeline_of, model, job.config, stored)
     old, new = clip.placement, read.crop.placement
     met = set(zip(old.span.tolist(), old.index.tolist(), strict=True)) & set(
         zip(new.span.tolist(), new.index.tolist(), strict=True)

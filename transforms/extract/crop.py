@@ -136,4 +136,5 @@ def as_crop(parts: list[tuple[int, NDArray[np.int64], Frames]]) -> Crop:
             source_to_crop=np.concatenate([part.source_to_frame for part in frames]),
         ),
         display=frames[0].display,
+        search=tuple(picture for part in frames for picture in part.search),
     )

@@ -7,7 +7,7 @@ little larger than the smallest one that the model finds: the cost hardly depend
 Images are uint8 [H,W,3], or [H,W] for models that search grey.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 import numpy as np
@@ -17,8 +17,8 @@ from PIL import Image
 from motionshards.transforms.extract.detect import Detections, iou
 
 Picture = NDArray[np.uint8]
-Detect = Callable[[Picture], list[Detections]]
-"""The faces of each of T images, uint8 [T,H,W,3] or [T,H,W]."""
+Detect = Callable[[Sequence[Picture]], list[Detections]]
+"""The faces of each of several images."""
 
 # On 2,000 frames of nine videos of 480 to 1080 lines this finds every face that a search of the whole image finds.
 _AROUND = 0.6  # of the face's side, on each side of it
@@ -26,12 +26,17 @@ _OVER_LEAST = 1.125  # side of the face in the scaled surroundings, over the lea
 _SAME = 0.5  # boxes that overlap so much are one face, found in the surroundings of two
 _MOST_AT_ONCE = 16
 
+SEARCHED_FINELY = 3
+"""How many frames of a clip without a face are searched more finely, to tell small faces from none: each takes long."""
+MOST_ENLARGED_PX = 1920 * 1080
+"""Images of more pixels are not enlarged for it."""
+
 
 def search_batches(images: Iterable[Picture], detect: Detect, batch_frames: int) -> Iterator[Detections]:
     """The faces of each image, for models that want `batch_frames` images at once: each image is searched whole."""
     waiting = iter(images)
     while batch := list(islice(waiting, min(batch_frames, _MOST_AT_ONCE))):
-        yield from detect(np.stack(batch))
+        yield from detect(batch)
 
 
 def search_around(images: Iterable[Picture], detect: Detect, least_px: float, interval: int) -> Iterator[Detections]:
@@ -48,7 +53,7 @@ def search_around(images: Iterable[Picture], detect: Detect, least_px: float, in
         if 0 < len(known) * _area_px(least_px) < image.shape[0] * image.shape[1] and since + 1 < interval:
             found, since = _near(image, known, detect, least_px), since + 1
         if found is known or len(found) < len(known):
-            found, since = detect(image[None])[0], 0
+            found, since = detect([image])[0], 0
         known = found
         yield found
 
@@ -76,7 +81,7 @@ def _in_window(image: Picture, window: NDArray[np.int64], scale: float, detect: 
     if scale < 1:
         small_px = max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale))
         part = np.asarray(Image.fromarray(part).resize(small_px, Image.Resampling.BOX))
-    (found,) = detect(np.ascontiguousarray(part)[None])
+    (found,) = detect([part])
     steps = np.array([(x1 - x0) / part.shape[1], (y1 - y0) / part.shape[0]] * 2)
     boxes = (found.boxes_px + 0.5) * steps + [x0, y0, x0, y0] - 0.5
     return Detections(boxes.astype(np.float32), found.scores)

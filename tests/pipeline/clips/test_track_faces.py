@@ -189,7 +189,7 @@ def test_looking_at_some_frames_only_finds_the_same_tubes(videos: Path, every: i
     assert [clip.spec.key for clip in some] == [clip.spec.key for clip in every_frame]
     for a, b in zip(every_frame, some, strict=True):
         assert 0 <= frames_of(a)[1] - frames_of(b)[1] < every
-        np.testing.assert_allclose(a.spec.spans[0].box, b.spec.spans[0].box, atol=16)
+        np.testing.assert_allclose(a.spec.spans[0].box, b.spec.spans[0].box, atol=20)
 
 
 def test_a_face_at_the_border_is_shifted_or_with_parity_dropped(videos: Path) -> None:
