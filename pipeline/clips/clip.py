@@ -9,26 +9,23 @@ from typing import TypeVar
 import numpy as np
 
 from motionshards.pipeline.clips.annotations import annotation
+from motionshards.pipeline.clips.find_tubes import Footage
 from motionshards.pipeline.clips.read import ReadClip, annotated_frames, past_end_s, read_frames
-from motionshards.pipeline.clips.track_faces import Followed, follow
+from motionshards.pipeline.clips.track_faces import track_faces
 from motionshards.pipeline.inputs.unpack import Root, check_size, media
-from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.config import TUBE_RECIPES, BuildConfig
 from motionshards.schemas.errors import ClipRejected
 from motionshards.schemas.records import Clip, ClipSpec, Crop, FaceTrack, Landmarks, Rejected, Span
 from motionshards.schemas.search_picture import SearchPicture
-from motionshards.transforms.extract.crop import TUBE_WINDOWS
 from motionshards.transforms.extract.decoder.client import one_decoder
 from motionshards.transforms.extract.detect import Detections
 from motionshards.transforms.extract.encode import encode_jpegs
 from motionshards.transforms.extract.landmarks.models import FaceModel
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.quality.measure import face_size_px, measure
+from motionshards.transforms.extract.search import MOST_ENLARGED_PX, SEARCHED_FINELY
 from motionshards.transforms.extract.timeline import ReadTimeline, timeline_by_decoding, timeline_from_packets
 from motionshards.transforms.extract.track import centred_box, track
-
-# A frame that is searched more finely takes four times as long, and clips without a face would cost more than all others.
-_SEARCHED_FINELY = 3
-_MOST_ENLARGED_PX = 1920 * 1080
 
 Something = TypeVar("Something")
 
@@ -96,7 +93,7 @@ def _read_by(
     model: FaceModel | None,
     config: BuildConfig,
 ) -> list[ReadClip | Rejected]:
-    if config.recipe not in TUBE_WINDOWS:
+    if config.recipe not in TUBE_RECIPES:
         return [read_frames(spec, root, files, timeline_of, model, config)]
     assert model is not None, "BuildConfig refuses tubes without a model"
     (span,) = spec.spans
@@ -105,7 +102,7 @@ def _read_by(
     frames = annotated_frames(known, line)
     if len(frames) < config.fewest_frames:
         raise ClipRejected("too_few_frames", f"{len(frames)} of {config.fewest_frames}")
-    tubes = follow(Followed(spec, files[span.uri], line, known, int(frames[0]), int(frames[-1]) + 1), model, config)
+    tubes = track_faces(Footage(spec, files[span.uri], line, known, int(frames[0]), int(frames[-1]) + 1), model, config)
     past_s = past_end_s(known, line)
     return [replace(one, past_end_s=past_s) if isinstance(one, ReadClip) else one for one in tubes]
 
@@ -149,9 +146,9 @@ def _finish(
 def _without_face(read: ReadClip, model: FaceModel) -> Rejected:
     """Why a clip has no face; a few of its frames are searched more finely, to tell small faces from none."""
     pictures, affines = _search_pictures(read.crop), read.crop.placement.source_to_crop
-    for place in range(0, len(pictures), -(-len(pictures) // _SEARCHED_FINELY)):
+    for place in range(0, len(pictures), -(-len(pictures) // SEARCHED_FINELY)):
         picture = pictures[place]
-        if picture.pixels.shape[0] * picture.pixels.shape[1] <= _MOST_ENLARGED_PX:
+        if picture.pixels.shape[0] * picture.pixels.shape[1] <= MOST_ENLARGED_PX:
             (found,) = model.detect([picture.pixels], enlarged=True)
             if len(found):
                 size_px = face_size_px(picture.stored(found.boxes_px[:1]), affines[place : place + 1])[0]

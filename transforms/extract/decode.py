@@ -29,12 +29,10 @@ class Wanted:
     """What is made of a frame.
 
     filters: of FFmpeg; they end with `rgb24` or `gray`
-    of: the number of the earlier picture that they take, made of the same frames at least; None for the frame itself
     only: of which frames, by their places among those that are asked for; None for all
     """
 
     filters: tuple[Filter, ...]
-    of: int | None = None
     only: tuple[int, ...] | None = None
 
 

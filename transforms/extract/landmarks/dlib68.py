@@ -4,6 +4,7 @@ Detector: King, "Max-margin object detection", 2015. Landmarks: Kazemi and Sulli
 an ensemble of regression trees", CVPR 2014; trained on iBUG 300-W, whose licence allows research use only.
 """
 
+import functools
 import hashlib
 import importlib.util
 from itertools import count, takewhile
@@ -48,13 +49,14 @@ class Dlib68:
         self._detector = dlib.get_frontal_face_detector()
         self._predictor = dlib.shape_predictor(str(data_file()))
 
-    def detect(self, pictures: Pictures, *, enlarged: bool = False) -> list[Detections]:
+    def detect(self, pictures: Pictures, *, enlarged: bool = False, own_scale: bool = False) -> list[Detections]:
         """The faces of each picture, uint8 [H,W,3] or grey [H,W], best first. Raises nothing.
 
         A picture is searched from coarse to fine, at twice the scale each time, and no further than a face is found: the finest
         scale takes most of the time, and most faces are large. So only faces of one scale are found together.
         """
-        return [self._detect_one(_grey(picture), enlarged) for picture in pictures]
+        search = self._run if own_scale else functools.partial(self._detect_one, enlarged=enlarged)
+        return [search(_grey(picture)) for picture in pictures]
 
     def _detect_one(self, grey: NDArray[np.uint8], enlarged: bool) -> Detections:
         small = max(grey.shape) < _SMALL_PX

@@ -38,9 +38,10 @@ class FaceModel(Protocol):
     least_face_px: float
     searches_grey: bool
 
-    def detect(self, pictures: Pictures, *, enlarged: bool = False) -> list[Detections]:
+    def detect(self, pictures: Pictures, *, enlarged: bool = False, own_scale: bool = False) -> list[Detections]:
         """The faces of each picture, uint8 [H,W,3], or [H,W] where grey is searched; best first.
 
+        own_scale: search at the picture's own scale only, where large and small faces are found together
         enlarged: search at twice the picture's scale, for faces of half the size
         """
 

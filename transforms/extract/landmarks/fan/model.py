@@ -38,8 +38,8 @@ class Fan:
         self._detector = detectors.make(options, self._device)
         self.batch_frames = self._most = _BATCH[self._device.type]
 
-    def detect(self, pictures: Pictures, *, enlarged: bool = False) -> list[Detections]:
-        """The faces of each picture, uint8 [H,W,3], best first. Pictures of one size are searched in batches."""
+    def detect(self, pictures: Pictures, *, enlarged: bool = False, own_scale: bool = False) -> list[Detections]:
+        """The faces of each picture, uint8 [H,W,3], best first, of all scales. Pictures of one size are searched in batches."""
         sizes: dict[tuple[int, ...], list[int]] = {}
         for place, picture in enumerate(pictures):
             sizes.setdefault(picture.shape, []).append(place)
