@@ -24,7 +24,8 @@ from motionshards.transforms.extract.search import (
     search_around,
     search_batches,
 )
-from motionshards.transforms.extract.shots import THUMBNAIL_PX, ShotFinder, Shots
+from motionshards.transforms.extract.shots.finder import ShotFinder, Shots
+from motionshards.transforms.extract.shots.windows import THUMBNAIL_PX
 from motionshards.transforms.extract.stream import pictures
 from motionshards.transforms.extract.timeline import Timeline
 from motionshards.transforms.extract.tubes import FOMM_SAME_PLACE, LONGEST_GAP_S, EveryFace, MainFace, Tube, TubeRule
