@@ -61,6 +61,8 @@ class Settings:
     """Reject clips whose files have more bytes together once they are unpacked from an archive into memory."""
     decode_memory_mb: int = 1024
     """Memory limit of each decoder, in MB."""
+    identity_embedding: bool = False
+    """Store a face descriptor of each clip: biometric data, by which people can be recognised. Half a second per clip."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,7 +107,8 @@ class BuildConfig(Settings):
                 raise ValueError(f"{name} is {getattr(self, name)}, must be between {low} and {high}")
         if self.min_frames is not None and not 1 <= self.min_frames <= self.frames:
             raise ValueError(f"min_frames is {self.min_frames}, must be between 1 and frames ({self.frames})")
-
+        if self.identity_embedding and self.landmarks == "none":
+            raise ValueError("identity_embedding needs landmarks: landmarks is 'none'")
         if self.recipe in TUBE_RECIPES and self.landmarks == "none":
             raise ValueError(f"recipe {self.recipe} follows faces and needs a model to find them: landmarks is 'none'")
         if self.recipe in TUBE_RECIPES and self.no_face == "keep":

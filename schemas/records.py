@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motionshards.schemas.action_units import ActionUnits
+from motionshards.schemas.identity import Identity
 from motionshards.schemas.reasons import REASONS
 
 F32 = NDArray[np.float32]
@@ -258,6 +259,7 @@ class Clip:
     aus: None with `--aus none`
     file_frames: decodable frames in the whole file of each span; empty in samples that do not record it (format version 1)
     display: how the source is meant to be shown
+    identity: None without `--identity-embedding`
     """
 
     spec: ClipSpec
@@ -272,6 +274,7 @@ class Clip:
     aus: ActionUnits | None = field(default=None, repr=False)
     file_frames: tuple[int, ...] = ()
     display: Display = Display()
+    identity: Identity | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from motionshards.pipeline.clips.annotations import annotation
+from motionshards.pipeline.clips.identity import with_identity
 from motionshards.pipeline.clips.read import ReadClip, annotated_frames, past_end_s, read_frames
 from motionshards.pipeline.clips.track_faces import Followed, follow
 from motionshards.pipeline.inputs.unpack import Root, check_size, media
@@ -128,7 +129,8 @@ def _tracks(read: Sequence[ReadClip], model: FaceModel) -> list[FaceTrack]:
 def _finish(read: ReadClip, faces: FaceTrack | None, points: Landmarks | None, config: BuildConfig) -> Clip | Rejected:
     if faces is not None and not faces.found.any() and config.no_face == "reject":
         return Rejected(read.spec, "no_face", f"in none of {len(read.crop)} sampled frames")
-    return finished(read, faces, points, config)
+    clip = finished(read, faces, points, config)
+    return with_identity(clip) if config.identity_embedding else clip
 
 
 def finished(read: ReadClip, faces: FaceTrack | None, points: Landmarks | None, config: BuildConfig) -> Clip:

@@ -7,6 +7,7 @@ from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import BuildFailed
 from motionshards.transforms.extract.action_units.source import AuSource
 from motionshards.transforms.extract.decoder.client import decoder_versions
+from motionshards.transforms.extract.identity import descriptor
 from motionshards.transforms.extract.landmarks import models
 from motionshards.transforms.extract.landmarks.options import ModelOptions
 
@@ -26,6 +27,7 @@ def provenance(config: BuildConfig, weights: Path | None = None, aus: AuSource |
         **versions(),
         **models.provenance(config.landmarks, ModelOptions(config.detector, config.precision, weights)),
         **(aus.provenance() if aus else {}),
+        **(descriptor.provenance() if config.identity_embedding else {}),
     }
 
 
