@@ -62,7 +62,8 @@ def _check(options: AddOptions, manifest: Manifest) -> None:
     if options.source not in (None, manifest.config.source):
         raise ConfigError(f"--source is {options.source}, the dataset is of {manifest.config.source}")
     if bool(options.input) != bool(options.extend_frames):
-        raise ConfigError("--extend-frames needs --input" if options.extend_frames else "--input goes with --extend-frames")
+        other = "--drop identity" if options.drop else f"--add {options.add}"
+        raise ConfigError("--extend-frames needs --input" if options.extend_frames else f"{other} reads no --input")
     if options.add and (options.aus == "none") == (options.add == "aus"):
         raise ConfigError(
             f"--add {options.add} with --aus {options.aus}: action units are added by --add aus --aus openface|csv:DIR"
