@@ -36,6 +36,7 @@ LANDMARKS = "landmarks.npy"
 LANDMARK_SCORES = "landmark_scores.npy"
 AUS = "aus.npy"
 IDENTITY = "identity.npy"
+IDENTITY_NUMBERS = 128
 
 # Escaped in the parts of a key, so it stands only where a tube's first frame follows.
 TUBE = "@"

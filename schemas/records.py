@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motionshards.schemas.action_units import ActionUnits
-from motionshards.schemas.identity import Identity
 from motionshards.schemas.reasons import REASONS
 
 F32 = NDArray[np.float32]
@@ -259,7 +258,8 @@ class Clip:
     aus: None with `--aus none`
     file_frames: decodable frames in the whole file of each span; empty in samples that do not record it (format version 1)
     display: how the source is meant to be shown
-    identity: None without `--identity-embedding`
+    embedding: float32 [128], mean face descriptor, NaN where no face was found; None without `--identity-embedding`
+    identity_spread: largest distance between the descriptors of two frames; None where there is none
     """
 
     spec: ClipSpec
@@ -274,7 +274,8 @@ class Clip:
     aus: ActionUnits | None = field(default=None, repr=False)
     file_frames: tuple[int, ...] = ()
     display: Display = Display()
-    identity: Identity | None = field(default=None, repr=False)
+    embedding: F32 | None = field(default=None, repr=False)
+    identity_spread: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,8 +36,8 @@ def encode_sample(clip: Clip) -> dict[str, bytes]:
         members[LANDMARK_SCORES] = npy_bytes(clip.landmarks.scores)
     if clip.aus is not None:
         members[AUS] = npy_bytes(clip.aus.intensity)
-    if clip.identity is not None:
-        members[IDENTITY] = npy_bytes(clip.identity.embedding)
+    if clip.embedding is not None:
+        members[IDENTITY] = npy_bytes(clip.embedding)
     members[META] = json.dumps(_meta(clip), ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     return members
 

@@ -175,7 +175,7 @@ def clip_row(clip: Clip, shard: str, members: Sequence[Member]) -> dict[str, Any
         "frame_pts_s": clip.placement.pts_s,
         **{f"frame_{name}": values for name, values in quality.items()},
         **_au_columns(clip.aus),
-        "identity_spread": None if clip.identity is None else clip.identity.spread,
+        "identity_spread": clip.identity_spread,
     }
 
 

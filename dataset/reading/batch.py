@@ -10,7 +10,7 @@ from motionshards.dataset.reading.catalog import Catalog
 from motionshards.dataset.reading.layout import Layout
 from motionshards.dataset.reading.view import View
 from motionshards.schemas.errors import ConfigError
-from motionshards.schemas.identity import NUMBERS
+from motionshards.schemas.layout import IDENTITY_NUMBERS
 from motionshards.transforms.augment.clips import Clips
 
 _POINTS = 68
@@ -76,7 +76,7 @@ def batch_layout(count: int, view: View, catalog: Catalog, size_px: int) -> Layo
     if getattr(view, "target", False):
         arrays.append(("target_aus", "<f4", (count, _AUS)))
     if catalog.arrays["embedding"][:, 1].any():
-        arrays.append(("embedding", "<f4", (count, NUMBERS)))
+        arrays.append(("embedding", "<f4", (count, IDENTITY_NUMBERS)))
     return Layout(tuple(arrays))
 
 

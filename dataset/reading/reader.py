@@ -106,7 +106,7 @@ class Reader:
                 if name in out:
                     out[name][...] = self._array(clip, name, picks.frames[sample])
             if "embedding" in out:
-                out["embedding"][...] = self._embedding(clip)
+                out["embedding"][...] = self.embedding(clip)
         except Unreadable as error:
             raise _Unread(clip, error) from error
         if picks.other_clip is not None and picks.other_frame is not None:
@@ -133,8 +133,8 @@ class Reader:
         with _undecodable():
             return array_member(f"{name}.npy", content, self._catalog.frames_in(clip))[frames]
 
-    def _embedding(self, clip: int) -> NDArray[np.float32]:
-        """The face descriptor of a clip; NaN where it has none."""
+    def embedding(self, clip: int) -> NDArray[np.float32]:
+        """The face descriptor of a clip, float32 [128]; NaN where it has none. Raises Unreadable."""
         content = self._npy(clip, "embedding")
         if not content:
             return _NAN

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from motionshards.schemas.identity import NUMBERS, Identity
+from motionshards.schemas.layout import IDENTITY_NUMBERS
 from motionshards.schemas.records import Clip
 from motionshards.transforms.extract.encode import decode_frames
 from motionshards.transforms.extract.identity.compare import spread
@@ -20,10 +20,10 @@ def with_identity(clip: Clip) -> Clip:
     assert clip.landmarks is not None, "BuildConfig refuses descriptors without landmarks"
     chosen = _frames(clip)
     if not len(chosen):
-        return replace(clip, identity=Identity(np.full(NUMBERS, np.nan, np.float32), None))
+        return replace(clip, embedding=np.full(IDENTITY_NUMBERS, np.nan, np.float32), identity_spread=None)
     rgb = decode_frames([clip.jpegs[number] for number in chosen.tolist()])
     found = descriptors(rgb, clip.landmarks.points_px[chosen])
-    return replace(clip, identity=Identity(found.mean(axis=0), spread(found)))
+    return replace(clip, embedding=found.mean(axis=0), identity_spread=spread(found))
 
 
 def _frames(clip: Clip) -> NDArray[np.int64]:

@@ -123,7 +123,7 @@ def with_identities(clips: Iterable[Clip], job: BuildJob) -> Iterator[Clip]:
 
 def without_identities(clips: Iterable[Clip], job: BuildJob) -> Iterator[Clip]:
     """No face descriptors."""
-    return (replace(clip, identity=None) for clip in clips)
+    return (replace(clip, embedding=None, identity_spread=None) for clip in clips)
 
 
 def _crop(clip: Clip) -> Crop:

@@ -11,7 +11,7 @@ import dlib
 import numpy as np
 from numpy.typing import NDArray
 
-from motionshards.schemas.identity import NUMBERS
+from motionshards.schemas.layout import IDENTITY_NUMBERS
 from motionshards.transforms.extract.landmarks.dlib68 import data_file
 
 _DATA = "dlib_face_recognition_resnet_model_v1.dat"
@@ -28,7 +28,7 @@ def descriptors(rgb: NDArray[np.uint8], points_px: NDArray[np.float32]) -> NDArr
     Raises:
         ConfigError: the model's file is missing
     """
-    found = np.empty((len(rgb), NUMBERS), np.float32)
+    found = np.empty((len(rgb), IDENTITY_NUMBERS), np.float32)
     for number, (frame, points) in enumerate(zip(rgb, points_px, strict=True)):
         face = dlib.full_object_detection(dlib.rectangle(), [dlib.point(*map(round, point)) for point in points.tolist()])
         chip = dlib.get_face_chip(np.ascontiguousarray(frame), face, size=_CHIP_PX, padding=_CHIP_PADDING)
