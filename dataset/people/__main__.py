@@ -63,7 +63,7 @@ def main(options: PeopleOptions) -> None:
         read = read_embeddings(opened, bar.update)
     people = find_people(read, options.threshold)
     _store(opened, people)
-    found = findings(read, people)
+    found = findings(read.clips, people)
     show(json.dumps(found) if options.json else _as_text(found, options.top))
 
 

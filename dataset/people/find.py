@@ -99,10 +99,9 @@ def _runs(label: I64) -> Iterator[tuple[int, int]]:
     yield from zip([0, *edges.tolist()], [*edges.tolist(), len(label)], strict=True) if len(label) else ()
 
 
-def findings(read: Embeddings, people: pa.Table) -> dict[str, Any]:
-    """What the table shows, as docs/people.md describes it; plain values."""
-    clips = read.clips
-    for name in people.column_names[1:]:
+def findings(clips: pa.Table, people: pa.Table) -> dict[str, list[dict[str, Any]]]:
+    """What `find_people` shows of the clips, which need the columns key, split, identity and video: see docs/people.md."""
+    for name in COLUMNS.names:
         clips = clips.append_column(name, people[name])
     with database() as connection:
         connection.register("everything", clips)
