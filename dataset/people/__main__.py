@@ -84,9 +84,7 @@ def _store(opened: Opened, people: pa.Table) -> None:
 
 def _as_text(found: dict[str, list[dict[str, Any]]], top: int) -> str:
     (counts,) = found["counts"]
-    line = "{people:,} people in {with_face:,} clips of {identities:,} identities".format(**counts)
-    if without := counts["clips"] - counts["with_face"]:
-        line += f"; {without:,} clips without a face"
+    line = ", ".join(f"{name.replace('_', ' ')}: {count:,}" for name, count in counts.items())
     return "\n\n".join([*(_table(head, found[name], top) for name, head in _HEADS.items() if found[name]), line])
 
 

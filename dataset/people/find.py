@@ -117,7 +117,7 @@ CREATE VIEW main AS FROM shares QUALIFY row_number() OVER (PARTITION BY identity
 """
 _NAMES = "list(DISTINCT identity ORDER BY identity) AS identities"
 _QUESTIONS = {
-    "counts": "SELECT count(*) AS clips, count(person) AS with_face, count(DISTINCT person) AS people, "
+    "counts": "SELECT count(DISTINCT person) AS people, count(person) AS clips, count(*) - count(person) AS clips_without_face, "
     "count(DISTINCT identity) AS identities FROM everything",
     "people": f"SELECT person, count(*) AS clips, count(DISTINCT (identity, video)) AS videos, {_NAMES}, "
     "max(person_distance)::DOUBLE AS farthest FROM clips GROUP BY person ORDER BY person",
