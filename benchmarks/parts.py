@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks.report import ROOT
 from benchmarks.watch import decoders_s
-from motionshards.pipeline.clips.clip import read_clip
+from motionshards.pipeline.clips.clip import find_tracks, read_clip
 from motionshards.pipeline.clips.read import ReadClip
 from motionshards.pipeline.inputs.tree import DirectoryTree
 from motionshards.pipeline.sources import SOURCES
@@ -31,7 +31,6 @@ from motionshards.transforms.extract.landmarks import models
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.quality.measure import measure
 from motionshards.transforms.extract.timeline import timeline_from_packets
-from motionshards.transforms.extract.track import centred_box, track
 
 STEPS = ("timeline", "decode", "detect", "landmarks", "quality", "encode")
 
@@ -87,7 +86,7 @@ def _measure(specs: list[ClipSpec], root: Path, config: BuildConfig) -> dict[str
             for span in spec.spans:
                 timeline_from_packets(Media.at(root / uri_to_path(span.uri)), config.decode_timeout_s)
         with _timed(spent, "read"):
-            (read,) = read_clip(spec, root, None, config)
+            (read,) = read_clip(spec, root, models.load(config.landmarks), config)
         if isinstance(read, ReadClip):
             _finish(read, config, spent)
     # Reading a clip is its timeline and its decoding; the timeline was read once more, alone, to tell them apart.
@@ -100,7 +99,7 @@ def _finish(read: ReadClip, config: BuildConfig, spent: dict[str, float]) -> Non
     model, faces, points = models.load(config.landmarks), None, None
     if model is not None:
         with _timed(spent, "detect"):
-            faces = track(model.detect(read.crop.rgb), centred_box(config.size))
+            (faces,) = find_tracks([read], model)
         with _timed(spent, "landmarks"):
             points = model.landmarks(read.crop.rgb, faces.boxes_px)
     with _timed(spent, "quality"):

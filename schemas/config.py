@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from motionshards.schemas.typed import check_types
 
-TUBE_RECIPES = ("track", "fomm-track")
+TUBE_RECIPES = ("track", "fomm-track", "face")
 RECIPES = ("resize", "bbox", "fomm-bbox", *TUBE_RECIPES)
 AUS = ("none", "openface", "csv")
 NO_FACE = ("reject", "keep")
@@ -43,14 +43,22 @@ class Settings:
     """JPEG quality of the stored frames, 1 to 100."""
     seed: int = 0
     """Seed of the order of clips and of the sampled frames."""
+    detect_min_px: int = 80
+    """Search for faces of at least this size, in pixels of the source; larger sizes make the search faster."""
     detect_every: int = 1
     """Recipes that track faces: detect faces in every n-th frame."""
+    faces: Literal["main", "all"] = "main"
+    """Recipes that track faces: follow one face at a time (the annotated one, else the largest), or every face."""
     tube_min_frames: int = 64
     """Recipes that track faces: reject tubes with fewer frames."""
     tube_max_frames: int = 1024
     """Recipes that track faces: cut tubes with more frames."""
     tube_min_px: int = 256
     """Recipes that track faces: reject tubes whose box, before its margin, has a shorter longer side, in source pixels."""
+    tube_margin: float = 0.1
+    """Recipes track and fomm-track: margin on each side of the box, as a share of its longer side."""
+    face_scale: float = 1.3
+    """Recipe face: side of the crop, as a multiple of FFHQ's."""
     clips_per_shard: int = 256
     """Mean number of clips per shard to aim for."""
     hdr: Literal["tonemap", "keep"] = field(default="tonemap", metadata={"absent": "keep"})
@@ -94,10 +102,13 @@ class BuildConfig(Settings):
             ("size", 16, MOST_SIZE_PX),
             ("jpeg_quality", 1, 100),
             ("seed", 0, 2**63 - 1),
+            ("detect_min_px", 16, 4096),
             ("detect_every", 1, 1_000),
             ("tube_min_frames", 1, 1_000_000),
             ("tube_max_frames", max(1, self.tube_min_frames), 1_000_000),
             ("tube_min_px", 16, 4096),
+            ("tube_margin", 0, 2),
+            ("face_scale", 0.5, 4),
             ("clips_per_shard", 1, 1_000_000),
             ("decode_timeout_s", 1, 86_400),
             ("max_clip_bytes", 1, 2**50),

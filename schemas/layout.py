@@ -101,9 +101,14 @@ def clip_key(identity: str, video: str, clip: str) -> str:
     return f"{_video_key(identity, video)}/{_key_part(clip, _NAME_PART_BYTES)}"
 
 
-def tube_key(key: str, start: int) -> str:
-    """The key of the tube that begins at frame `start` in the file of a planned clip."""
-    return f"{key}{TUBE}{start:06d}"
+def tube_key(key: str, start: int, number: int = 1) -> str:
+    """The key of the tube that begins at frame `start` in the file of a planned clip; `number` counts those that begin there."""
+    return f"{key}{TUBE}{start:06d}" + (f"-{number}" if number > 1 else "")
+
+
+def tube_start(key: str) -> int:
+    """The frame at which the tube of a key begins."""
+    return int(key.rpartition(TUBE)[2].partition("-")[0])
 
 
 def planned_key(key: str) -> str:

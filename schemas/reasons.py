@@ -42,6 +42,9 @@ REASONS = {
     "tube_outside": Reason("track", False, "the crop with its margin leaves the frame, and the recipe is fomm-track"),
     "too_few_frames": Reason("sample", False, "fewer decodable frames than --min-frames"),
     "no_face": Reason("landmarks", False, "no face was found in any sampled frame"),
+    "face_too_small": Reason(
+        "landmarks", False, "a face is there, but too small in the source to be searched for (--detect-min-px, --tube-min-px)"
+    ),
     "aus_failed": Reason("action_units", True, "OpenFace crashed, hung or gave half a result, also with this clip alone"),
     "bad_aus_csv": Reason(
         "action_units", True, "the clip's file in --aus csv:DIR lacks columns, is damaged or unfinished, or is of another video"

@@ -103,6 +103,26 @@ class Display:
 
 
 @dataclass(frozen=True, slots=True)
+class SearchPicture:
+    """The picture in which the faces of a stored frame are searched: the same part of the source, often at a finer scale.
+
+    pixels: uint8 [H,W] grey, or [H,W,3] RGB
+    covers_px: the part of the stored frame that it shows, edges x0 y0 x1 y1 in stored pixels
+    """
+
+    pixels: NDArray[np.uint8]
+    covers_px: tuple[float, float, float, float]
+
+    def stored(self, boxes_px: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Boxes [M,4] of `pixels` in pixels of the stored frame. In both, pixel centers are at whole numbers."""
+        x0, y0, x1, y1 = self.covers_px
+        height, width = self.pixels.shape[:2]
+        scale = np.array([(x1 - x0) / width, (y1 - y0) / height] * 2)
+        boxes: NDArray[np.float32] = ((boxes_px + 0.5) * scale + [x0, y0, x0, y0] - 0.5).astype(np.float32)
+        return boxes
+
+
+@dataclass(frozen=True, slots=True)
 class Frames:
     """Decoded frames, scaled while decoding.
 
@@ -112,6 +132,7 @@ class Frames:
     source_size_px: int32 [T,2], width and height of the upright source frame
     content_px: int32 [T,4], x0 y0 x1 y1 (end exclusive) of the picture inside `rgb`; the rest is padding
     display: how the source is meant to be shown
+    search: the picture in which each frame's face is searched; empty if none was asked for
     """
 
     rgb: NDArray[np.uint8]
@@ -120,6 +141,7 @@ class Frames:
     source_size_px: NDArray[np.int32]
     content_px: NDArray[np.int32]
     display: Display = Display()
+    search: tuple[SearchPicture, ...] = ()
 
     def __post_init__(self) -> None:
         t = len(self.rgb)
@@ -172,15 +194,20 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """The pixels of a clip at the stored size, uint8 [T,H,W,3], their placement in the source, and how that is to be shown."""
+    """The pixels of a clip at the stored size, uint8 [T,H,W,3], their placement in the source, and how that is to be shown.
+
+    search: as of `Frames`
+    """
 
     rgb: NDArray[np.uint8] = field(repr=False)
     placement: Placement
     display: Display = Display()
+    search: tuple[SearchPicture, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         _require(self.rgb.ndim == 4 and self.rgb.dtype == np.uint8, "rgb is not uint8 [T,H,W,3]")
         _require(len(self.rgb) == len(self.placement), "pixels and placement differ in length")
+        _require(len(self.search) in (0, len(self.rgb)), "some frames have no search picture")
 
     def __len__(self) -> int:
         return len(self.rgb)

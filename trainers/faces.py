@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.records import SearchPicture
 from motionshards.trainers.video import Picture, cut_window
 from motionshards.transforms.extract.crop import Window, square_window
 from motionshards.transforms.extract.landmarks.models import FaceModel
@@ -40,19 +41,14 @@ class Face:
 def find_boxes(picture: Picture, model: FaceModel) -> NDArray[np.float32]:
     """Boxes of the faces in uint8 [H,W,3], best first, float32 [n,4].
 
-    The picture is searched as a crop, whose face is a good part of it; only where none is found, at its own size and halved
-    until it has at most MOST_SEARCHED_PX, which finds faces down to the size that the model can see.
+    The picture is searched at its own size, or halved until it has at most MOST_SEARCHED_PX.
     """
-    found = model.detect(picture[None])[0]
-    if len(found):
-        return found.boxes_px
     step = 1
     while picture.shape[0] * picture.shape[1] > MOST_SEARCHED_PX * step**2:
         step *= 2
     height, width = (max(1, side // step) for side in picture.shape[:2])
     small = picture if step == 1 else np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BOX))
-    scale = np.array([picture.shape[1] / width, picture.shape[0] / height] * 2, np.float32)
-    return (model.detect(small[None], as_it_is=True)[0].boxes_px + np.float32(0.5)) * scale - np.float32(0.5)
+    return SearchPicture(small, (0, 0, picture.shape[1], picture.shape[0])).stored(model.detect([small])[0].boxes_px)
 
 
 def find_landmarks(picture: Picture, model: FaceModel) -> NDArray[np.float32] | None:

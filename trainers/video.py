@@ -23,12 +23,12 @@ from motionshards.schemas.atomic import beside
 from motionshards.schemas.errors import ClipRejected, ConfigError
 from motionshards.trainers.sound import INPUT, PacketList, arguments_for, packets
 from motionshards.transforms.extract.crop import Window
-from motionshards.transforms.extract.decode import cut
-from motionshards.transforms.extract.decoder.filters import SCALER
+from motionshards.transforms.extract.decode import Wanted, cut
+from motionshards.transforms.extract.decoder.filters import RGB, SCALER, scaled
 from motionshards.transforms.extract.decoder.limits import MEMORY_BYTES
 from motionshards.transforms.extract.ffmpeg import Running, run_ffmpeg, safe_input_options
 from motionshards.transforms.extract.media import Media, check_file
-from motionshards.transforms.extract.stream import stream
+from motionshards.transforms.extract.stream import pictures
 from motionshards.transforms.extract.timeline import Timeline, timeline_by_decoding
 
 logger = logging.getLogger("motionshards")
@@ -114,18 +114,20 @@ class Driving:
 
     def frames(self, size_px: int) -> Iterator[Picture]:
         """All frames in order, uint8 [size,size,3]. Raises ConfigError where the file has changed or ffmpeg fails."""
-        for _, frame in self._pairs(size_px):
-            yield frame
+        # By way of whole frames, as images that were saved from the video go.
+        yield from self._scaled(self.timeline.display_px, (size_px, size_px))
 
     def whole_frames(self) -> Iterator[Picture]:
         """All frames in order as they are displayed, in square pixels, uint8 [H,W,3]. Raises ConfigError as `frames`."""
-        for frame, _ in self._pairs(2):
-            yield frame
+        yield from self._scaled(self.timeline.display_px)
 
-    def _pairs(self, small_px: int) -> Iterator[tuple[Picture, Picture]]:
+    def _scaled(self, *sizes_px: tuple[int, int]) -> Iterator[Picture]:
+        """All frames in order, scaled to one size after the other."""
+        wanted = Wanted(tuple(one for size_px in sizes_px for one in (scaled(*size_px), RGB)))
         with _told(self.path):
-            small, full_px = (small_px, small_px), self.timeline.display_px
-            yield from stream(Media.at(self.path), self.timeline, 0, len(self), small, _PATIENCE_S, full_px=full_px)
+            for (frame,) in pictures(Media.at(self.path), self.timeline, 0, len(self), (wanted,), _PATIENCE_S):
+                assert frame is not None, "asked for of all frames"
+                yield frame
 
 
 def write_picture(path: Path, picture: Picture) -> None:

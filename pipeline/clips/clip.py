@@ -9,19 +9,21 @@ from typing import TypeVar
 import numpy as np
 
 from motionshards.pipeline.clips.annotations import annotation
+from motionshards.pipeline.clips.find_tubes import Footage
 from motionshards.pipeline.clips.identity import with_identity
 from motionshards.pipeline.clips.read import ReadClip, annotated_frames, past_end_s, read_frames
-from motionshards.pipeline.clips.track_faces import Followed, follow
+from motionshards.pipeline.clips.track_faces import track_faces
 from motionshards.pipeline.inputs.unpack import Root, check_size, media
-from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.config import TUBE_RECIPES, BuildConfig
 from motionshards.schemas.errors import ClipRejected
-from motionshards.schemas.records import Clip, ClipSpec, FaceTrack, Landmarks, Rejected, Span
-from motionshards.transforms.extract.crop import TUBE_WINDOWS
+from motionshards.schemas.records import Clip, ClipSpec, Crop, FaceTrack, Landmarks, Rejected, SearchPicture, Span
 from motionshards.transforms.extract.decoder.client import one_decoder
+from motionshards.transforms.extract.detect import Detections
 from motionshards.transforms.extract.encode import encode_jpegs
 from motionshards.transforms.extract.landmarks.models import FaceModel
 from motionshards.transforms.extract.media import Media
-from motionshards.transforms.extract.quality.measure import measure
+from motionshards.transforms.extract.quality.measure import face_size_px, measure
+from motionshards.transforms.extract.search import MOST_ENLARGED_PX, SEARCHED_FINELY
 from motionshards.transforms.extract.timeline import ReadTimeline, timeline_by_decoding, timeline_from_packets
 from motionshards.transforms.extract.track import centred_box, track
 
@@ -56,7 +58,7 @@ def finish_clips(read: Sequence[ReadClip], model: FaceModel | None, config: Buil
     if not read:
         return []
     faces = [(None, None)] * len(read) if model is None else find_faces(read, model)
-    return [_finish(clip, found, points, config) for clip, (found, points) in zip(read, faces, strict=True)]
+    return [_finish(clip, found, points, model, config) for clip, (found, points) in zip(read, faces, strict=True)]
 
 
 def build_clip(spec: ClipSpec, root: Root, model: FaceModel | None, config: BuildConfig) -> list[Clip | Rejected]:
@@ -91,8 +93,8 @@ def _read_by(
     model: FaceModel | None,
     config: BuildConfig,
 ) -> list[ReadClip | Rejected]:
-    if config.recipe not in TUBE_WINDOWS:
-        return [read_frames(spec, root, files, timeline_of, config)]
+    if config.recipe not in TUBE_RECIPES:
+        return [read_frames(spec, root, files, timeline_of, model, config)]
     assert model is not None, "BuildConfig refuses tubes without a model"
     (span,) = spec.spans
     line = timeline_of(files[span.uri], config.decode_timeout_s)
@@ -100,7 +102,7 @@ def _read_by(
     frames = annotated_frames(known, line)
     if len(frames) < config.fewest_frames:
         raise ClipRejected("too_few_frames", f"{len(frames)} of {config.fewest_frames}")
-    tubes = follow(Followed(spec, files[span.uri], line, known, int(frames[0]), int(frames[-1]) + 1), model, config)
+    tubes = track_faces(Footage(spec, files[span.uri], line, known, int(frames[0]), int(frames[-1]) + 1), model, config)
     past_s = past_end_s(known, line)
     return [replace(one, past_end_s=past_s) if isinstance(one, ReadClip) else one for one in tubes]
 
@@ -113,24 +115,46 @@ def find_faces(read: Sequence[ReadClip], model: FaceModel) -> list[tuple[FaceTra
     """The track and the landmarks of each clip; both model calls see the frames of all clips together."""
     rgb = np.concatenate([one.crop.rgb for one in read])
     ends = np.cumsum([len(one.crop) for one in read])[:-1].tolist()
-    tracks = _tracks(read, model)
+    tracks = find_tracks(read, model)
     found = model.landmarks(rgb, np.concatenate([one.boxes_px for one in tracks]))
     points, scores = np.split(found.points_px, ends), np.split(found.scores, ends)
     return [(t, Landmarks(p, s)) for t, p, s in zip(tracks, points, scores, strict=True)]
 
 
-def _tracks(read: Sequence[ReadClip], model: FaceModel) -> list[FaceTrack]:
+def find_tracks(read: Sequence[ReadClip], model: FaceModel) -> list[FaceTrack]:
     """Where the face is in each clip; searched for where reading did not have to find it."""
-    unknown = [one.crop.rgb for one in read if one.track is None]
-    detections = iter(model.detect(np.concatenate(unknown)) if unknown else [])
-    return [one.track or track(list(islice(detections, len(one.crop))), centred_box(one.crop.rgb.shape[1])) for one in read]
+    pictures = [picture for one in read if one.track is None for picture in _search_pictures(one.crop)]
+    found = zip(pictures, model.detect([one.pixels for one in pictures]), strict=True)
+    stored = iter([Detections(picture.stored(faces.boxes_px), faces.scores) for picture, faces in found])
+    return [one.track or track(list(islice(stored, len(one.crop))), centred_box(one.crop.rgb.shape[1])) for one in read]
 
 
-def _finish(read: ReadClip, faces: FaceTrack | None, points: Landmarks | None, config: BuildConfig) -> Clip | Rejected:
-    if faces is not None and not faces.found.any() and config.no_face == "reject":
-        return Rejected(read.spec, "no_face", f"in none of {len(read.crop)} sampled frames")
+def _search_pictures(crop: Crop) -> Sequence[SearchPicture]:
+    """The picture in which the face of each frame is searched: the frame itself where its source was not read."""
+    height, width = crop.rgb.shape[1:3]
+    return crop.search or [SearchPicture(frame, (0, 0, width, height)) for frame in crop.rgb]
+
+
+def _finish(
+    read: ReadClip, faces: FaceTrack | None, points: Landmarks | None, model: FaceModel | None, config: BuildConfig
+) -> Clip | Rejected:
+    if model is not None and faces is not None and not faces.found.any() and config.no_face == "reject":
+        return _without_face(read, model)
     clip = finished(read, faces, points, config)
     return with_identity(clip) if config.identity_embedding else clip
+
+
+def _without_face(read: ReadClip, model: FaceModel) -> Rejected:
+    """Why a clip has no face; a few of its frames are searched more finely, to tell small faces from none."""
+    pictures, affines = _search_pictures(read.crop), read.crop.placement.source_to_crop
+    for place in range(0, len(pictures), -(-len(pictures) // SEARCHED_FINELY)):
+        picture = pictures[place]
+        if picture.pixels.shape[0] * picture.pixels.shape[1] <= MOST_ENLARGED_PX:
+            (found,) = model.detect([picture.pixels], enlarged=True)
+            if len(found):
+                size_px = face_size_px(picture.stored(found.boxes_px[:1]), affines[place : place + 1])[0]
+                return Rejected(read.spec, "face_too_small", f"{size_px:.0f} px in the source")
+    return Rejected(read.spec, "no_face", f"in none of {len(pictures)} sampled frames")
 
 
 def finished(read: ReadClip, faces: FaceTrack | None, points: Landmarks | None, config: BuildConfig) -> Clip:

@@ -11,7 +11,8 @@ from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ClipRejected
 from motionshards.schemas.records import ClipSpec, Crop, FaceTrack, Span
 from motionshards.transforms.extract.crop import WINDOWS, Window, as_crop
-from motionshards.transforms.extract.decode import decode
+from motionshards.transforms.extract.decode import Search, decode
+from motionshards.transforms.extract.landmarks.models import FaceModel
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.sample import sample_indices
 from motionshards.transforms.extract.timeline import ReadTimeline, Timeline
@@ -36,10 +37,17 @@ class ReadClip:
 
 
 def read_frames(
-    spec: ClipSpec, root: Root, files: dict[str, Media], timeline_of: ReadTimeline, config: BuildConfig, stored: int = 0
+    spec: ClipSpec,
+    root: Root,
+    files: dict[str, Media],
+    timeline_of: ReadTimeline,
+    model: FaceModel | None,
+    config: BuildConfig,
+    stored: int = 0,
 ) -> ReadClip:
     """Sample over the frames of all spans laid end to end, then decode those of each file.
 
+    model: for whose detector pictures are decoded besides
     stored: how many of the sample's first frames are there already and left out; there must be more than those
     """
     parts = [_part(span, root, files[span.uri], timeline_of, config) for span in spec.spans]
@@ -48,16 +56,21 @@ def read_frames(
     if total < config.fewest_frames:
         raise ClipRejected("too_few_frames", f"{total} of {config.fewest_frames}")
     chosen = new_indices(total, stored, spec.key, config)
-    decoded = []
+    decoded, search = [], search_of(model, config)
     for number, (part, end) in enumerate(zip(parts, ends, strict=True)):
         start = end - len(part.frames)
         indices = part.frames[chosen[(chosen >= start) & (chosen < end)] - start]
         if len(indices):
             limit_s, window = config.decode_timeout_s, part.window
-            frames = decode(part.media, part.timeline, indices, config.size, config.fit, limit_s, window, config.hdr)
+            frames = decode(part.media, part.timeline, indices, config.size, config.fit, limit_s, window, config.hdr, search)
             decoded.append((number, indices, frames))
     seconds, past_s = sum(part.duration_s for part in parts), max(part.past_end_s for part in parts)
     return ReadClip(spec, as_crop(decoded), total, seconds, tuple(len(part.timeline.raw_s) for part in parts), past_s)
+
+
+def search_of(model: FaceModel | None, config: BuildConfig) -> Search | None:
+    """The pictures in which the model finds faces of `detect_min_px` source pixels; no finer than the source."""
+    return None if model is None else Search(model.searches_grey, min(1.0, model.least_face_px / config.detect_min_px))
 
 
 def new_indices(total: int, stored: int, key: str, config: BuildConfig) -> NDArray[np.int64]:

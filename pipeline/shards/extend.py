@@ -17,14 +17,14 @@ from motionshards.pipeline.clips.action_units import add_action_units
 from motionshards.pipeline.clips.clip import find_faces, finished, read_media
 from motionshards.pipeline.clips.identity import with_identity
 from motionshards.pipeline.clips.read import ReadClip, new_indices, read_frames
+from motionshards.pipeline.clips.track_faces import tube_crop
 from motionshards.pipeline.planning.provenance import check_decoder
 from motionshards.pipeline.shards.build import BuildJob
 from motionshards.schemas.action_units import ActionUnits
+from motionshards.schemas.config import TUBE_RECIPES
 from motionshards.schemas.errors import ClipRejected
-from motionshards.schemas.layout import TUBE
+from motionshards.schemas.layout import tube_start
 from motionshards.schemas.records import Clip, FaceTrack, Landmarks, Placement, Quality, Rejected
-from motionshards.transforms.extract.crop import TUBE_WINDOWS, as_crop
-from motionshards.transforms.extract.decode import decode
 from motionshards.transforms.extract.landmarks import models
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.timeline import ReadTimeline
@@ -87,10 +87,11 @@ def _read_new(clip: Clip, job: BuildJob) -> ReadClip | None:
 def _frames(clip: Clip, job: BuildJob, timeline_of: ReadTimeline, files: dict[str, Media]) -> ReadClip:
     """The new frames. Raises ClipRejected: as a build, or frame_mismatch where the video is not the one that was read before."""
     stored = len(clip.jpegs)
-    if job.config.recipe in TUBE_WINDOWS:
+    if job.config.recipe in TUBE_RECIPES:
         read = _tube_frames(clip, job, timeline_of, files)
     else:
-        read = read_frames(clip.spec, job.root, files, timeline_of, job.config, stored)
+        model = models.load(job.config.landmarks, job.model_options)
+        read = read_frames(clip.spec, job.root, files, timeline_of, model, job.config, stored)
     old, new = clip.placement, read.crop.placement
     met = set(zip(old.span.tolist(), old.index.tolist(), strict=True)) & set(
         zip(new.span.tolist(), new.index.tolist(), strict=True)
@@ -106,13 +107,10 @@ def _tube_frames(clip: Clip, job: BuildJob, timeline_of: ReadTimeline, files: di
     line = timeline_of(files[span.uri], config.decode_timeout_s)
     if line.size_px != span.reference_px or span.box is None:
         raise ClipRejected("frame_mismatch", "frames of another size than before")
-    first = int(clip.spec.key.rpartition(TUBE)[2])
-    indices = first + new_indices(clip.source_frames, len(clip.jpegs), clip.spec.key, config)
+    indices = tube_start(clip.spec.key) + new_indices(clip.source_frames, len(clip.jpegs), clip.spec.key, config)
     if indices[-1] >= len(line.raw_s):
         raise ClipRejected("frame_mismatch", f"{len(line.raw_s)} frames, the tube goes to {indices[-1] + 1}")
-    window = TUBE_WINDOWS[config.recipe](np.array(span.box), line.size_px, line.pixel_aspect)
-    frames = decode(files[span.uri], line, indices, config.size, config.fit, config.decode_timeout_s, window, config.hdr)
-    crop, whole = as_crop([(0, indices, frames)]), (len(line.raw_s),)
+    crop, whole = tube_crop(files[span.uri], line, clip.spec, indices, config), (len(line.raw_s),)
     return ReadClip(clip.spec, crop, clip.source_frames, clip.duration_s, whole, clip.past_end_s)
 
 

@@ -72,10 +72,8 @@ def test_real_landmarks_are_those_of_the_cut_face(frames: list[Picture], model: 
 
 @pytest.mark.parametrize("side", [300, 220])
 def test_a_small_face_in_a_large_image_is_found(frames: list[Picture], model: FaceModel, side: int) -> None:
-    """The whole image, shrunk as a crop would be, shows it too small for the detector."""
     picture = np.full((720, 1280, 3), 110, np.uint8)
     picture[100 : 100 + side, 700 : 700 + side] = cut_window(frames[0], (0, 0, *frames[0].shape[1::-1]), side)
-    assert not len(model.detect(picture[None])[0])
     found = find_landmarks(picture, model)
     assert found is not None
     alone = find_landmarks(picture[100 : 100 + side, 700 : 700 + side].copy(), model)

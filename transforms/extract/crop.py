@@ -5,6 +5,7 @@
     fomm-bbox   the annotated box as it is, cut at the frame and squashed: what the authors of FOMM do
     track       the union of a face's boxes with a margin, square, shifted and padded as `bbox`
     fomm-track  the same, dropped where it leaves the frame: what the authors of FOMM do
+    face        a square in proportion to eyes and mouth, see `transforms.extract.portrait`, shifted and padded as `bbox`
 
 The window of a recipe is whole source pixels, x0 y0 x1 y1 with the end exclusive, and may leave the frame. Cutting and
 scaling are done while decoding, so that full-size pixels never leave ffmpeg. Where the pixels of a video are not square, a window
@@ -23,8 +24,6 @@ from motionshards.transforms.extract.decoder.limits import MAX_PIXELS
 
 Window = tuple[int, int, int, int]
 
-# `increase` of FOMM's authors.
-MARGIN = 0.1
 _SQUARE = Fraction(1)
 
 
@@ -75,26 +74,34 @@ def exact_window(box_px: NDArray[np.float64], size_px: tuple[int, int], pixel_as
     return x0, y0, x1, y1
 
 
-def tube_window(box_px: NDArray[np.float64], size_px: tuple[int, int], pixel_aspect: Fraction = _SQUARE) -> Window:
-    """The recipe `track`. box_px: float64 [4], the union of a tube's boxes, edges in source pixels."""
-    return square_window(_with_margin(box_px, pixel_aspect), size_px, pixel_aspect)
+def tube_window(
+    recipe: str, box_px: NDArray[np.float64], size_px: tuple[int, int], pixel_aspect: Fraction = _SQUARE, margin: float = 0.1
+) -> Window:
+    """The window of a tube.
 
-
-def fomm_tube_window(box_px: NDArray[np.float64], size_px: tuple[int, int], pixel_aspect: Fraction = _SQUARE) -> Window:
-    """The recipe `fomm-track`: edges truncated to whole pixels as the authors do.
+    box_px: float64 [4], edges in source pixels: the union of its boxes; for `face` the square itself
+    margin: of `track` and `fomm-track`, on each side, as a share of the union's longer side; 0.1 is that of FOMM's authors
 
     Raises:
-        ClipRejected: tube_outside, it leaves the frame
+        ClipRejected: tube_outside, the recipe is `fomm-track` and the window leaves the frame
     """
-    x0, y0, x1, y1 = (int(edge) for edge in _with_margin(box_px, pixel_aspect))
+    if recipe == "face":
+        return square_window(box_px, size_px, pixel_aspect)
+    grown = with_margin(box_px, margin, pixel_aspect)
+    return _window_inside(grown, size_px) if recipe == "fomm-track" else square_window(grown, size_px, pixel_aspect)
+
+
+def _window_inside(box_px: NDArray[np.float64], size_px: tuple[int, int]) -> Window:
+    """Edges truncated to whole pixels, as FOMM's authors do."""
+    x0, y0, x1, y1 = (int(edge) for edge in box_px)
     if min(x0, y0) < 0 or x1 > size_px[0] or y1 > size_px[1]:
         raise ClipRejected("tube_outside", f"{x0} {y0} {x1} {y1} in {size_px[0]}x{size_px[1]}")
     return x0, y0, x1, y1
 
 
-def _with_margin(box_px: NDArray[np.float64], pixel_aspect: Fraction) -> NDArray[np.float64]:
-    """A square about the box, as wide as its longer side and `MARGIN` of that on each side."""
-    side = longer_side_px(box_px, pixel_aspect) * (1 + 2 * MARGIN)
+def with_margin(box_px: NDArray[np.float64], margin: float, pixel_aspect: Fraction) -> NDArray[np.float64]:
+    """A square around the box as displayed, as wide as its longer side and `margin` of that on each side."""
+    side = longer_side_px(box_px, pixel_aspect) * (1 + 2 * margin)
     centre, sides = (box_px[:2] + box_px[2:]) / 2, np.array([side / float(pixel_aspect), side])
     return np.concatenate([centre - sides / 2, centre + sides / 2])
 
@@ -104,10 +111,6 @@ PlaceWindow = Callable[[NDArray[np.float64], tuple[int, int], Fraction], Window]
 WINDOWS: dict[str, PlaceWindow] = {
     "bbox": square_window,
     "fomm-bbox": exact_window,
-}
-TUBE_WINDOWS: dict[str, PlaceWindow] = {
-    "track": tube_window,
-    "fomm-track": fomm_tube_window,
 }
 
 
@@ -133,4 +136,5 @@ def as_crop(parts: list[tuple[int, NDArray[np.int64], Frames]]) -> Crop:
             source_to_crop=np.concatenate([part.source_to_frame for part in frames]),
         ),
         display=frames[0].display,
+        search=tuple(picture for part in frames for picture in part.search),
     )

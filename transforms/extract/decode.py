@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motionshards.schemas.errors import ClipRejected
-from motionshards.schemas.records import Frames
+from motionshards.schemas.records import Frames, SearchPicture
 from motionshards.transforms.extract.crop import Window
 from motionshards.transforms.extract.decoder.client import Answers, ordered
-from motionshards.transforms.extract.decoder.filters import RGB, Filter, scaled
+from motionshards.transforms.extract.decoder.filters import GREY, RGB, Filter, scaled
 from motionshards.transforms.extract.frame_facts import FrameFacts
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.timeline import Timeline
@@ -28,13 +28,34 @@ class Wanted:
     """What is made of a frame.
 
     filters: of FFmpeg; they end with `rgb24` or `gray`
-    of: the number of the earlier picture that they take, made of the same frames at least; None for the frame itself
     only: of which frames, by their places among those that are asked for; None for all
     """
 
     filters: tuple[Filter, ...]
-    of: int | None = None
     only: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What is decoded besides the stored frames, for a detector of faces: the same part of the source in square pixels.
+
+    grey: in grey, else in RGB and only where that is finer than the stored frame
+    scale: of the source, more than 0 and at most 1
+    """
+
+    grey: bool
+    scale: float
+
+    def wanted(self, timeline: Timeline, window: Window | None, size: int) -> Wanted | None:
+        """The picture of each frame; None where the stored frame of this size is searched."""
+        color = GREY if self.grey else RGB
+        x0, y0, x1, y1 = window or (0, 0, *timeline.size_px)
+        if not self.grey and max(float((x1 - x0) * timeline.pixel_aspect), y1 - y0) * self.scale <= size:
+            return None
+        # Square pixels with as many of them: an extreme pixel aspect is not to make large pictures.
+        width, height = (f"max(16,round({side}*{self.scale:.6f}*sqrt({by})))" for side, by in (("iw", "sar"), ("ih", "1/sar")))
+        part = () if window is None else _cut(window, timeline.size_px, color)
+        return Wanted((*part, scaled(width, height), color))
 
 
 def decode(
@@ -46,12 +67,14 @@ def decode(
     timeout_s: float,
     window: Window | None = None,
     hdr: str = "tonemap",
+    search: Search | None = None,
 ) -> Frames:
     """Decode the frames `indices` (ascending, of `timeline`) scaled to [size,size].
 
     fit: `pad` keeps the display aspect and centres the picture on black, `squash` fills the square
     window: the part of the frame to take, in whole source pixels; black where it leaves the frame. It fills the square.
     hdr: `tonemap` shows HDR frames as BT.709 would, `keep` takes their values as they are
+    search: pictures for a detector; None if the stored frames are searched, or none
 
     Frames far into a long file are reached by a seek to the keyframe before them. Where that gives anything but exactly the
     frames that were asked for, at their times and without an error, the file is decoded from its start.
@@ -62,11 +85,11 @@ def decode(
     start_s = seek_s(timeline, indices)
     if start_s:
         try:
-            return decode_from(start_s, media, timeline, indices, size, fit, timeout_s, window, hdr)
+            return decode_from(start_s, media, timeline, indices, size, fit, timeout_s, window, hdr, search)
         except ClipRejected as lost:
             if lost.reason not in ("corrupt", "frame_mismatch"):
                 raise
-    return decode_from(0, media, timeline, indices, size, fit, timeout_s, window, hdr)
+    return decode_from(0, media, timeline, indices, size, fit, timeout_s, window, hdr, search)
 
 
 def seek_s(timeline: Timeline, indices: NDArray[np.int64]) -> int:
@@ -85,17 +108,22 @@ def decode_from(
     timeout_s: float,
     window: Window | None,
     hdr: str = "tonemap",
+    search: Search | None = None,
 ) -> Frames:
     """`decode` from a second of the file onwards: by frame number from its start, by timestamp after a seek."""
     if window is not None and not timeline.one_size:
         raise ClipRejected("size_changes", "use --recipe resize")
-    picture = _whole(size, fit) if window is None else _part(size, window, timeline.size_px)
-    rgb, frames = np.empty((len(indices), size, size, 3), np.uint8), FrameFacts()
-    with chosen(media, timeline, indices, start_s, [picture], timeout_s, hdr) as answers:
+    stored = _whole(size, fit) if window is None else _part(size, window, timeline.size_px)
+    extra = None if search is None else search.wanted(timeline, window, size)
+    rgb, frames, searched = np.empty((len(indices), size, size, 3), np.uint8), FrameFacts(), list[NDArray[np.uint8]]()
+    pictures = [stored] if extra is None else [stored, extra]
+    with chosen(media, timeline, indices, start_s, pictures, timeout_s, hdr) as answers:
         frames.header = answers.expect("stream")
         while message := answers.next():
-            for _ in message["shapes"]:
-                answers.fill(rgb[len(frames)].data.cast("B"))
+            for place, (height, width, channels) in enumerate(message["shapes"]):
+                if place:
+                    searched.append(np.empty((height, width) if channels == 1 else (height, width, channels), np.uint8))
+                answers.fill((searched[-1] if place else rgb[len(frames)]).data.cast("B"))
             frames.add(message["frames"])
     source_size = check_frames(frames, timeline, indices, start_s)
     if window is None:
@@ -106,7 +134,17 @@ def decode_from(
         if (source_size != timeline.size_px).any():
             raise ClipRejected("frame_mismatch", "frames of another size than in the header")
         affine, content = window_place(window, source_size, size)
-    return Frames(rgb, timeline.pts_s[indices], affine, source_size, content.astype(np.int32), frames.display)
+    covers = content if extra is not None and window is None else np.full_like(content, [0, 0, size, size])
+    search_pictures = zip(searched if extra is not None else rgb, covers.tolist(), strict=True) if search is not None else ()
+    return Frames(
+        rgb,
+        timeline.pts_s[indices],
+        affine,
+        source_size,
+        content.astype(np.int32),
+        frames.display,
+        tuple(SearchPicture(pixels, tuple(part)) for pixels, part in search_pictures),
+    )
 
 
 def chosen(
@@ -151,14 +189,18 @@ def _whole(size: int, fit: str) -> Wanted:
 
 
 def _part(size: int, window: Window, frame_px: tuple[int, int]) -> Wanted:
-    """Cut in RGB: cutting frames with halved chroma at odd pixels would move their colours."""
+    return Wanted((*_cut(window, frame_px, RGB), scaled(size, size), RGB))
+
+
+def _cut(window: Window, frame_px: tuple[int, int], color: Filter) -> tuple[Filter, ...]:
+    """The window at the source's scale. The color is converted first: cutting halved chroma at odd pixels would move colors."""
     x0, y0, x1, y1 = window
     left, top = max(0, -x0), max(0, -y0)
     width, height = (max(end, extent) + before for end, extent, before in zip((x1, y1), frame_px, (left, top), strict=True))
-    filters = [scaled("iw", "ih"), RGB]
+    filters = [scaled("iw", "ih"), color]
     if (width, height) != frame_px:
         filters.append(("pad", f"{width}:{height}:x={left}:y={top}"))
-    return Wanted((*filters, ("crop", f"{x1 - x0}:{y1 - y0}:{x0 + left}:{y0 + top}"), scaled(size, size), RGB))
+    return *filters, ("crop", f"{x1 - x0}:{y1 - y0}:{x0 + left}:{y0 + top}")
 
 
 def _content_sizes(source_px: NDArray[np.int32], pixel: list[Fraction], size: int, fit: str) -> NDArray[np.int32]:

@@ -1,16 +1,20 @@
-"""What a face detector says of one frame, and the overlap of boxes."""
+"""What a face detector finds in a picture, and the overlap of boxes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+Pictures = Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
+"""Pictures of any sizes, or [T,H,W,3] of one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """The faces of one frame, best first.
+    """The faces of one picture, best first.
 
-    boxes_px: float32 [M,4], x0 y0 x1 y1 in pixels of the image that was searched
+    boxes_px: float32 [M,4], x0 y0 x1 y1 in pixels of the picture that was searched
     scores: float32 [M], the detector's own confidence
     """
 

@@ -1,7 +1,6 @@
-"""All frames of a stretch of a video, one after the other, as each of their readers wants them, from one decoder.
+"""All frames of a stretch of a video, one after the other, as each of their readers wants them, from one decoding.
 
-For recipes that must look at every frame before they know what to keep: nothing is decoded twice, and no more than one frame
-is held here.
+No more than one frame is held.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,45 +10,9 @@ from numpy.typing import NDArray
 
 from motionshards.schemas.errors import ClipRejected
 from motionshards.transforms.extract.decode import Wanted, check_frames, chosen, seek_s
-from motionshards.transforms.extract.decoder.filters import RGB, scaled
 from motionshards.transforms.extract.frame_facts import FrameFacts
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.timeline import Timeline
-
-Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
-
-
-def stream(
-    media: Media,
-    timeline: Timeline,
-    start: int,
-    stop: int,
-    small_px: tuple[int, int],
-    timeout_s: float,
-    *,
-    full_px: tuple[int, int] | None = None,
-    hdr: str = "tonemap",
-    seek: bool = True,
-    seen: FrameFacts | None = None,
-) -> Iterator[Pair]:
-    """Frames [start, stop) of `timeline`: each uint8 [H,W,3] at full size, and scaled to `small_px` (width, height).
-
-    What was given counts only when the iterator has ended: then the decoder has ended well, and the frames were the right ones.
-
-    timeout_s: for all the time that the decoder is waited for
-    full_px: width and height of the full size; None for source pixels, those of the first frame where the size changes
-    hdr: as of `decode`
-    seek: begin at the keyframe before `start`; False where that gave other frames
-    seen: records what is known of the frames, complete when the iterator has ended
-
-    Raises:
-        ClipRejected: corrupt, frame_mismatch, and as `ordered`
-    """
-    full_px = full_px or timeline.size_px
-    full, small = Wanted((scaled(*full_px), RGB)), Wanted((scaled(*small_px), RGB), of=0)
-    for first, second in pictures(media, timeline, start, stop, (full, small), timeout_s, hdr=hdr, seek=seek, seen=seen):
-        assert first is not None and second is not None, "asked for of all frames"
-        yield first, second
 
 
 def pictures(
@@ -62,13 +25,20 @@ def pictures(
     *,
     hdr: str = "tonemap",
     seek: bool = True,
-    seen: FrameFacts | None = None,
 ) -> Iterator[list[NDArray[np.uint8] | None]]:
-    """All that several readers want of frames [start, stop), from one decoding: of each frame its pictures, as `wanted` has them.
+    """All that several readers want of frames [start, stop) of `timeline`, from one decoding: of each frame, what `wanted` lists.
 
-    Each is uint8 [H,W,3], or [H,W,1] of grey; None for a frame of which it is not asked for. The rest is as of `stream`.
+    Each picture is uint8 [H,W,3], or [H,W,1] if grey; None for a frame of which it is not wanted. What was yielded counts only
+    when the iterator has ended: then the decoder has ended well, and the frames were the right ones.
+
+    timeout_s: for all the time that the decoder is waited for
+    hdr: as of `decode`
+    seek: begin at the keyframe before `start`; False where that gave other frames
+
+    Raises:
+        ClipRejected: corrupt, frame_mismatch, and as `ordered`
     """
-    indices, seen = np.arange(start, stop), FrameFacts() if seen is None else seen
+    indices, seen = np.arange(start, stop), FrameFacts()
     start_s = seek_s(timeline, indices) if seek else 0
     with chosen(media, timeline, indices, start_s, wanted, timeout_s, hdr) as answers:
         seen.header = answers.expect("stream")

@@ -1,4 +1,4 @@
-"""The recipe `track` on real pixels: one face a clip, scenes apart, gaps bridged, every frame looked at once."""
+"""Recipes that track faces on real pixels: one face a clip, scenes apart, gaps bridged, every frame searched in one decoding."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,7 +13,7 @@ from videos import ffmpeg
 from motionshards.dataset import build
 from motionshards.dataset.index import Dataset
 from motionshards.dataset.verify import verify
-from motionshards.pipeline.clips import track_faces as module
+from motionshards.pipeline.clips import find_tubes as module
 from motionshards.pipeline.clips.clip import build_clip, read_clip
 from motionshards.pipeline.clips.read import ReadClip
 from motionshards.schemas.config import BuildConfig
@@ -148,30 +148,18 @@ def test_landmarks_carry_back_to_the_source(videos: Path) -> None:
         assert np.median(np.linalg.norm(back - truth, axis=1)) < 3.0
 
 
-def test_every_frame_is_decoded_once(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    given, real = [], module.stream
+def test_every_frame_is_searched_in_one_decoding(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given, real = [], module.pictures
 
     def counted(*arguments: Any, **options: Any) -> Iterator[Any]:
-        for pair in real(*arguments, **options):
-            given.append(1)
-            yield pair
+        for images in real(*arguments, **options):
+            given.append([None if image is None else image.shape for image in images])
+            yield images
 
-    monkeypatch.setattr(module, "stream", counted)
-    assert len(read(videos, "scenes")) == 2
-    assert len(given) == 75
-
-
-def test_frames_held_are_few_however_long_the_tube(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    most, hold = 0, module._Follower._hold
-
-    def watched(self: Any, *arguments: Any, **options: Any) -> None:
-        nonlocal most
-        hold(self, *arguments, **options)
-        most = max(most, len(self._sure) + len(self._pending))
-
-    monkeypatch.setattr(module._Follower, "_hold", watched)
-    read(videos, "covered")
-    assert 5 <= most <= 10
+    monkeypatch.setattr(module, "pictures", counted)
+    assert len(read(videos, "scenes", replace(CONFIG, detect_every=5))) == 2
+    assert [image is not None for image, _ in given] == [number % 5 == 0 for number in range(75)]
+    assert {thumbnail for _, thumbnail in given} == {(27, 48, 3)}
 
 
 @pytest.mark.parametrize("name", ["scenes", "covered"])
@@ -189,7 +177,7 @@ def test_looking_at_some_frames_only_finds_the_same_tubes(videos: Path, every: i
     assert [clip.spec.key for clip in some] == [clip.spec.key for clip in every_frame]
     for a, b in zip(every_frame, some, strict=True):
         assert 0 <= frames_of(a)[1] - frames_of(b)[1] < every
-        np.testing.assert_allclose(a.spec.spans[0].box, b.spec.spans[0].box, atol=16)
+        np.testing.assert_allclose(a.spec.spans[0].box, b.spec.spans[0].box, atol=20)
 
 
 def test_a_face_at_the_border_is_shifted_or_with_parity_dropped(videos: Path) -> None:
@@ -199,13 +187,56 @@ def test_a_face_at_the_border_is_shifted_or_with_parity_dropped(videos: Path) ->
     assert {one.reason for one in outcomes if isinstance(one, Rejected)} == {"tube_outside"}
 
 
-def test_too_small_and_no_face_are_told(videos: Path) -> None:
-    (small,) = read(videos, "covered", replace(CONFIG, tube_min_px=200), end_s=1.9)
-    assert isinstance(small, Rejected)
-    assert small.reason in ("tube_too_small", "no_face")
-    nobody = read(videos, "covered", start_s=2.04, end_s=2.56)
-    assert [one.reason for one in nobody if isinstance(one, Rejected)] == ["no_face"]
-    assert nobody[0].spec.key == "a/covered/video"
+def reason(outcomes: list[ReadClip | Rejected]) -> tuple[str, str]:
+    (lost,) = outcomes
+    assert isinstance(lost, Rejected)
+    return lost.spec.key, lost.reason
+
+
+def test_small_tubes_small_faces_and_no_face_are_told_apart(videos: Path) -> None:
+    tube, clip = "a/covered/video@000000", "a/covered/video"
+    assert reason(read(videos, "covered", replace(CONFIG, tube_min_px=165), end_s=1.9)) == (tube, "tube_too_small")
+    (small,) = read(videos, "covered", replace(CONFIG, tube_min_px=600), end_s=1.9)
+    assert reason([small]) == (clip, "face_too_small")
+    assert isinstance(small, Rejected) and small.detail.endswith(" px in the source; faces of 400 px are followed")
+    assert 80 < float(small.detail.split()[0]) < 180
+    assert reason(read(videos, "covered", start_s=2.04, end_s=2.56)) == (clip, "no_face")
+
+
+def test_both_of_two_people_are_followed_at_the_same_time(videos: Path) -> None:
+    clips = kept(read(videos, "pair", replace(CONFIG, faces="all")))
+    assert [clip.spec.key for clip in clips] == ["a/pair/video@000000", "a/pair/video@000000-2"]
+    assert {centre_x(clip) // 224 for clip in clips} == {0, 1}
+    for clip in clips:
+        assert clip.track is not None and clip.track.found.all() and set(clip.track.faces.tolist()) == {2}
+    (main,) = kept(read(videos, "pair"))
+    first = clips[0]
+    assert main.spec.key == first.spec.key, "the one that is followed alone is the first of both"
+    if main.spec == first.spec:
+        np.testing.assert_array_equal(main.crop.rgb, first.crop.rgb)
+
+
+def test_the_margin_is_of_the_union_on_each_side(videos: Path) -> None:
+    where = {"box": (264, 40, 414, 200), "reference_px": (448, 224), "end_s": 3.0}
+    sides = []
+    for margin in (0.0, 0.25):
+        (clip,) = kept(read(videos, "pair", replace(CONFIG, tube_margin=margin), **where))
+        sides.append(CONFIG.size / clip.crop.placement.source_to_crop[0, 0, 0])
+    assert sides[1] == pytest.approx(1.5 * sides[0], abs=2)
+
+
+def test_portraits_are_framed_by_eyes_and_mouth_whatever_the_size_of_the_source(videos: Path, tmp_path: Path) -> None:
+    shapes, config = [], replace(CONFIG, recipe="face", detect_every=5, tube_min_frames=30)
+    for name, graph in (("small", "pad=480:320:200:60"), ("large", "pad=480:320:160:60,scale=960:640")):
+        draw(tmp_path / f"{name}.mp4", f"trim=end_frame=40,{graph}", videos / "edge.mp4")
+        (clip,) = build_clip(spec(name), tmp_path, models.load("dlib"), config)
+        assert isinstance(clip, Clip) and clip.landmarks is not None
+        points = np.median(clip.landmarks.points_px, axis=0)
+        left, right, mouth = points[36:42].mean(axis=0), points[42:48].mean(axis=0), points[[48, 54]].mean(axis=0)
+        apart, down = np.linalg.norm(right - left), np.linalg.norm(mouth - (left + right) / 2)
+        assert 2 * max(2.0 * apart, 1.8 * down) * config.face_scale == pytest.approx(config.size, rel=0.08)
+        shapes.append(np.concatenate([(left + right) / 2, mouth]) / config.size)
+    np.testing.assert_allclose(shapes[0], shapes[1], atol=0.06)
 
 
 def test_annotations_move_with_the_face(videos: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from all_frames import all_frames
 from checkout import ROOT
 from decoders import decoders
 
@@ -21,7 +22,6 @@ from motionshards.schemas.errors import ClipRejected
 from motionshards.transforms.extract.decode import decode
 from motionshards.transforms.extract.decoder.client import one_decoder
 from motionshards.transforms.extract.media import Media
-from motionshards.transforms.extract.stream import stream
 from motionshards.transforms.extract.timeline import Timeline, timeline_by_decoding, timeline_from_packets
 
 MakeVideo = Callable[..., Path]
@@ -85,9 +85,9 @@ def test_after_a_failed_order_there_is_another_decoder(make_video: MakeVideo) ->
         longer = Timeline(np.arange(60) / 25, (96, 64))
         for _ in range(2):
             with pytest.raises(ClipRejected, match="frame_mismatch"):
-                list(stream(media, longer, 0, 60, (16, 16), 60))
+                list(all_frames(media, longer, 0, 60, (16, 16), 60))
             with pytest.raises(ClipRejected, match="decode_timeout"):
-                list(stream(media, longer, 0, 60, (16, 16), 0.001))
+                list(all_frames(media, longer, 0, 60, (16, 16), 0.001))
             assert len(timeline_by_decoding(media, 60).raw_s) == 50
 
 
@@ -105,7 +105,7 @@ def test_many_threads_share_a_server(make_video: MakeVideo) -> None:
 
 def test_a_killed_server_is_replaced(make_video: MakeVideo) -> None:
     path = make_video("a.mp4")
-    frames = stream(Media.at(path), timeline_from_packets(Media.at(path), 60), 0, 50, (16, 16), 60)
+    frames = all_frames(Media.at(path), timeline_from_packets(Media.at(path), 60), 0, 50, (16, 16), 60)
     next(frames)
     server().kill()
     time.sleep(0.2)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from all_frames import all_frames
 
 from motionshards.schemas.errors import ClipRejected
 from motionshards.transforms.extract.decode import decode
 from motionshards.transforms.extract.decoder.limits import check_count
 from motionshards.transforms.extract.ffmpeg import Running, run_ffmpeg
 from motionshards.transforms.extract.media import Media
-from motionshards.transforms.extract.stream import stream
 from motionshards.transforms.extract.timeline import Timeline, timeline_by_decoding, timeline_from_packets
 
 
@@ -94,10 +94,10 @@ def test_memory_is_bounded_and_a_reason(tmp_path: Path) -> None:
     source = ["-f", "lavfi", "-i", "color=red:size=3840x2160:rate=5:duration=0.4"]
     assert run_ffmpeg([*source, "-c:v", "libx264", "-preset", "ultrafast", str(path)], 60).returncode == 0
     line = timeline_from_packets(Media.at(path), 60)
-    assert len(list(stream(Media.at(path), line, 0, 2, (64, 36), 60))) == 2
+    assert len(list(all_frames(Media.at(path), line, 0, 2, (64, 36), 60))) == 2
     little = replace(Media.at(path), memory_bytes=60 << 20)
     with pytest.raises(ClipRejected) as lost:
-        list(stream(little, line, 0, 2, (64, 36), 60))
+        list(all_frames(little, line, 0, 2, (64, 36), 60))
     assert lost.value.reason == "too_much_memory" and "60 MB" in str(lost.value)
 
 

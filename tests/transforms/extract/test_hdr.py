@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from all_frames import all_frames
 from numpy.typing import NDArray
 from videos import MakeVideo, ffmpeg
 
@@ -17,7 +18,6 @@ from motionshards.transforms.extract.decode import decode
 from motionshards.transforms.extract.decoder.tone import peak_of, tone_mapped
 from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 from motionshards.transforms.extract.media import Media
-from motionshards.transforms.extract.stream import stream
 from motionshards.transforms.extract.timeline import Timeline, timeline_by_decoding, timeline_from_packets
 
 TAGS = "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv"
@@ -75,7 +75,7 @@ def test_every_way_to_the_pixels_maps_them_alike(sdr: Path) -> None:
     line, whole = timeline_by_decoding(Media.at(path), 60), frames_of(path)
     assert line.hdr and line_of(path).hdr and not line_of(sdr).hdr
     window = decode(Media.at(path), line, np.arange(0, 10, 3), 64, "pad", 60, (0, 0, 96, 64)).rgb
-    streamed = np.array([small for _, small in stream(Media.at(path), line, 0, 10, (64, 64), 60)])[::3]
+    streamed = np.array(list(all_frames(Media.at(path), line, 0, 10, (64, 64))))[::3]
     np.testing.assert_allclose(window.astype(int), whole.rgb, atol=3)
     np.testing.assert_allclose(streamed.astype(int), whole.rgb, atol=3)
 

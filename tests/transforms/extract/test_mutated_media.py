@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from all_frames import all_frames
 from videos import ffmpeg
 
 from motionshards.schemas.errors import ClipRejected
 from motionshards.transforms.extract.decode import decode
 from motionshards.transforms.extract.media import Media
-from motionshards.transforms.extract.stream import stream
 from motionshards.transforms.extract.timeline import Timeline, timeline_by_decoding, timeline_from_packets
 
 LIMIT_S = 10.0
@@ -80,7 +80,7 @@ def frames_by(line: Timeline, path: Path) -> str:
     frames = decode(media, line, np.unique(np.linspace(0, count - 1, 5).astype(np.int64)), 32, "pad", LIMIT_S)
     assert np.isfinite(frames.source_to_frame).all()
     if line.one_size and count <= 1000:
-        assert sum(1 for _ in stream(media, line, 0, count, (24, 16), LIMIT_S)) == count
+        assert sum(1 for _ in all_frames(media, line, 0, count, (24, 16), LIMIT_S)) == count
     return str(count)
 
 

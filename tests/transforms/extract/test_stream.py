@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from all_frames import all_frames
 from decoders import decoders
 from videos import MakeVideo, ffmpeg
 
@@ -12,7 +13,7 @@ from motionshards.schemas.errors import ClipRejected
 from motionshards.transforms.extract.decode import Wanted, cut, decode
 from motionshards.transforms.extract.decoder.filters import RGB, scaled
 from motionshards.transforms.extract.media import Media
-from motionshards.transforms.extract.stream import pictures, stream
+from motionshards.transforms.extract.stream import pictures
 from motionshards.transforms.extract.timeline import Timeline, timeline_from_packets
 
 SIZE = (96, 64)
@@ -26,7 +27,7 @@ def video(make_video: MakeVideo) -> tuple[Media, Timeline]:
 
 
 def full(media: Media, line: Timeline, start: int, stop: int, *, seek: bool = True) -> np.ndarray:
-    return np.array([frame for frame, _ in stream(media, line, start, stop, (32, 20), 60, seek=seek)])
+    return np.array(list(all_frames(media, line, start, stop, SIZE, seek=seek)))
 
 
 @pytest.mark.parametrize(("start", "stop"), [(0, 500), (0, 1), (37, 60), (490, 500), (499, 500), (300, 310)])
@@ -52,25 +53,15 @@ def test_frames_cut_later_are_those_that_are_cut_while_decoding(
     np.testing.assert_array_equal(cut(frames[[0, 4, 9]], window, size, 60), expected)
 
 
-@pytest.mark.parametrize("small_px", [(32, 20), (130, 90), (16, 16), (97, 11)])
-def test_the_small_frame_is_the_full_one_scaled(video: tuple[Media, Timeline], small_px: tuple[int, int]) -> None:
-    media, line = video
-    for large, small in stream(media, line, 5, 8, small_px, 60):
-        assert large.shape == (64, 96, 3)
-        assert small.shape == (small_px[1], small_px[0], 3)
-        means = [frame.mean(axis=(0, 1)) for frame in (large, small)]
-        np.testing.assert_allclose(*means, atol=3)
-
-
 def test_a_rotated_video_comes_upright(make_video: MakeVideo, tmp_path: Path) -> None:
     plain = make_video("plain.mp4")
     ffmpeg("-display_rotation", "90", "-i", plain, "-c", "copy", tmp_path / "t.mp4")
     media = Media.at(tmp_path / "t.mp4")
     line = timeline_from_packets(media, 60)
     assert line.size_px == (64, 96)
-    turned = next(stream(media, line, 0, 1, (16, 24), 60))[0]
+    turned = next(all_frames(media, line, 0, 1, (64, 96)))
     original = Media.at(plain)
-    before = next(stream(original, timeline_from_packets(original, 60), 0, 1, (24, 16), 60))[0]
+    before = next(all_frames(original, timeline_from_packets(original, 60), 0, 1, (96, 64)))
     assert turned.shape == (96, 64, 3)
     # ffmpeg turns before it converts to RGB, so halved chroma may round otherwise.
     assert np.abs(turned.astype(int) - np.rot90(before).astype(int)).mean() < 4
@@ -78,7 +69,7 @@ def test_a_rotated_video_comes_upright(make_video: MakeVideo, tmp_path: Path) ->
 
 def test_a_reader_that_stops_early_leaves_no_process(video: tuple[Media, Timeline]) -> None:
     media, line = video
-    frames = stream(media, line, 0, 500, (32, 20), 60)
+    frames = all_frames(media, line, 0, 500, (32, 20))
     next(frames)
     assert decoders(1)
     frames.close()
@@ -88,7 +79,7 @@ def test_a_reader_that_stops_early_leaves_no_process(video: tuple[Media, Timelin
 def test_a_slow_reader_is_no_slow_decoder(video: tuple[Media, Timeline]) -> None:
     media, line = video
     count = 0
-    for _ in stream(media, line, 0, 30, (32, 20), 1.0):
+    for _ in all_frames(media, line, 0, 30, (32, 20), 1.0):
         time.sleep(0.05)
         count += 1
     assert count == 30
@@ -102,7 +93,7 @@ def test_a_decoder_that_hangs_is_ended(tmp_path: Path) -> None:
     line = Timeline(np.arange(30) / 25, SIZE)
     begun = time.monotonic()
     with pytest.raises(ClipRejected, match="decode_timeout"):
-        list(stream(Media.at(tmp_path / "endless.ts"), line, 0, 30, (32, 20), 0.3))
+        list(all_frames(Media.at(tmp_path / "endless.ts"), line, 0, 30, (32, 20), 0.3))
     assert time.monotonic() - begun < 3
     os.close(writer)
     assert not decoders(0)
@@ -116,16 +107,16 @@ def test_what_is_damaged_or_not_as_promised_is_refused(video: tuple[Media, Timel
         raw[place] ^= 0x55
     (tmp_path / "b.mp4").write_bytes(raw)
     with pytest.raises(ClipRejected, match="corrupt"):
-        list(stream(Media.at(tmp_path / "b.mp4"), line, 0, 500, (32, 20), 60))
+        list(all_frames(Media.at(tmp_path / "b.mp4"), line, 0, 500, (32, 20), 60))
     late = Timeline(line.raw_s + 0.01, line.size_px)
     with pytest.raises(ClipRejected, match="frame_mismatch"):
-        list(stream(media, late, 0, 20, (32, 20), 60))
+        list(all_frames(media, late, 0, 20, (32, 20), 60))
     longer = Timeline(np.arange(600) / 25, line.size_px)
     with pytest.raises(ClipRejected, match="frame_mismatch"):
-        list(stream(media, longer, 480, 600, (32, 20), 60, seek=False))
+        list(all_frames(media, longer, 480, 600, (32, 20), 60, seek=False))
     other = Timeline(line.raw_s, (64, 96))
     with pytest.raises(ClipRejected):
-        list(stream(media, other, 0, 20, (32, 20), 60))
+        list(all_frames(media, other, 0, 20, (32, 20), 60))
 
 
 def test_one_decoding_feeds_several_readers(video: tuple[Media, Timeline]) -> None:
@@ -136,11 +127,11 @@ def test_one_decoding_feeds_several_readers(video: tuple[Media, Timeline]) -> No
     grey = Wanted((scaled(48, 32), ("format", "gray")), only=halves)
     tiny = Wanted((scaled(27, 18), RGB))
     found = list(pictures(media, line, 10, 40, (exact, grey, tiny), 60))
-    pairs = list(stream(media, line, 10, 40, (27, 18), 60))
+    whole = full(media, line, 10, 40)
     assert [place for place, (one, _, _) in enumerate(found) if one is not None] == list(some)
     assert [place for place, (_, one, _) in enumerate(found) if one is not None] == list(halves)
     for place in some:
-        np.testing.assert_array_equal(found[place][0], pairs[place][0])
+        np.testing.assert_array_equal(found[place][0], whole[place])
     for place in halves:
         seen = found[place][1]
         assert seen is not None and seen.shape == (32, 48, 1)

@@ -1,4 +1,4 @@
-"""Tubes: FOMM's authors' rule on generated boxes, one identity a tube, gaps, cuts, and the windows cut from them."""
+"""Tubes: FOMM's authors' rule on generated boxes, one identity a tube, gaps, cuts, width, and the windows cut from them."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from motionshards.schemas.errors import ClipRejected
-from motionshards.transforms.extract.crop import fomm_tube_window, tube_window
-from motionshards.transforms.extract.tubes import CutFinder, Tube, TubeBuilder, TubeRule, choose_face
+from motionshards.transforms.extract.crop import tube_window
+from motionshards.transforms.extract.tubes import FOMM_SAME_PLACE, EveryFace, Tube, TubeBuilder, TubeRule, choose_face
 
 Boxes = NDArray[np.float64]
 FRAME_PX = (640, 480)
@@ -71,13 +71,13 @@ def walk(seed: int, length: int = 400) -> Boxes:
 @pytest.mark.parametrize("seed", range(60))
 def test_tubes_are_those_of_the_authors_rule(seed: int) -> None:
     boxes, least, most, least_px = walk(seed), 20, 90, 110.0
-    rule = TubeRule(min_frames=least, max_frames=most, min_px=least_px)
+    rule = TubeRule(min_frames=least, max_frames=most, min_px=least_px, same_place=FOMM_SAME_PLACE)
     ours = []
     for tube in tubes_of(list(boxes), rule):
         side = (tube.union[2:] - tube.union[:2]).max()
         if tube.stop - tube.start >= least and side >= least_px:
             with suppress(ClipRejected):
-                ours.append((tube.start, tube.stop, list(fomm_tube_window(tube.union, FRAME_PX))))
+                ours.append((tube.start, tube.stop, list(tube_window("fomm-track", tube.union, FRAME_PX))))
     expected = authors_rule(boxes, least, most, least_px)
     assert [(start, stop) for start, stop, _ in ours] == [(start, stop) for start, stop, _ in expected]
     # The last bit of a float may fall to the other side of a whole pixel.
@@ -182,35 +182,52 @@ def test_a_tube_never_changes_its_person(seed: int) -> None:
     assert fomm_mixed, "the sequence should be one on which following the best overlap alone would go wrong"
 
 
+def test_people_who_are_followed_at_the_same_time_are_told_apart() -> None:
+    """Each face of each frame is in one tube, and no tube has faces of both."""
+    for seed in range(10):
+        follower, people = EveryFace(TubeRule(longest_gap=10)), dict[tuple[int, float], int]()
+        for frame, (boxes, who) in enumerate(two_people(seed)):
+            follower.step(frame, boxes, [0.0] * len(boxes), None, cut=False)
+            people |= {(frame, float(box[0])): one for box, one in zip(boxes, who, strict=True)}
+        tubes = follower.finish()
+        owners = [{people[frame, float(box[0])] for frame, box in zip(tube.seen, tube.boxes, strict=True)} for tube in tubes]
+        assert all(len(one) == 1 for one in owners) and set.union(*owners) == {0, 1}
+        assert sum(len(tube.seen) for tube in tubes) == len(people)
+        assert [tube.start for tube in tubes] == sorted(tube.start for tube in tubes)
+
+
+def test_of_faces_that_begin_together_the_largest_is_first_and_a_cut_ends_all() -> None:
+    follower, boxes = EveryFace(TubeRule()), np.array([[0.0, 0, 50, 50], [300.0, 0, 400, 100]])
+    for frame in range(20):
+        follower.step(frame, boxes, [0.5, 1.0], None, cut=frame == 12)
+    tubes = follower.finish()
+    assert [(tube.start, tube.stop, tube.boxes[0][0]) for tube in tubes] == [(0, 12, 300), (0, 12, 0), (12, 20, 300), (12, 20, 0)]
+    np.testing.assert_array_equal(tubes[0].scores_at(np.array([3, 12])), np.array([1.0, np.nan], np.float32))
+
+
+def test_a_face_that_wanders_is_one_tube_until_the_crop_would_show_it_small() -> None:
+    """A face of 80 px that moves back and forth by 100 px is five tubes by the authors' rule."""
+    swing = 250 + 50 * np.sin(np.arange(200) / 8)
+    boxes: list[Boxes | None] = [np.array([x, 100, x + 80, 180]) for x in swing]
+    assert len(tubes_of(boxes, TubeRule(same_place=FOMM_SAME_PLACE))) >= 5
+    assert spans(tubes_of(boxes, TubeRule(widest=2.5))) == [(0, 200)]
+    walking: list[Boxes | None] = [np.array([x, 100, x + 80, 180]) for x in 2.0 * np.arange(200)]
+    tubes = tubes_of(walking, TubeRule(widest=2.5))
+    assert spans(tubes) == [(0, 61), (61, 122), (122, 183), (183, 200)]
+    assert all(tube.union[2] - tube.union[0] <= 2.5 * 80 for tube in tubes)
+
+
 def test_windows_of_tubes() -> None:
     inside = np.array([200.0, 150, 300, 280])
-    x0, y0, x1, y1 = tube_window(inside, FRAME_PX)
+    x0, y0, x1, y1 = tube_window("track", inside, FRAME_PX)
     assert (x1 - x0, y1 - y0) == (156, 156)
     assert ((x0 + x1) / 2, (y0 + y1) / 2) == (250, 215)
-    assert fomm_tube_window(inside, FRAME_PX) == (172, 137, 328, 293)
+    assert tube_window("fomm-track", inside, FRAME_PX) == (172, 137, 328, 293)
+    assert tube_window("track", inside, FRAME_PX, margin=0.5) == (120, 85, 380, 345)
+    assert tube_window("face", np.array([200.0, 150, 330, 280]), FRAME_PX) == (200, 150, 330, 280), "its box is its window"
     at_border = np.array([5.0, 150, 105, 280])
-    assert tube_window(at_border, FRAME_PX)[0] == 0
+    assert tube_window("track", at_border, FRAME_PX)[0] == 0
     with pytest.raises(ClipRejected, match="tube_outside"):
-        fomm_tube_window(at_border, FRAME_PX)
+        tube_window("fomm-track", at_border, FRAME_PX)
     huge = np.array([100.0, 0, 500, 470])
-    assert tube_window(huge, FRAME_PX) == (18, -42, 582, 522)
-
-
-def picture(seed: int, shift: int = 0) -> NDArray[np.uint8]:
-    """A smooth random picture, moved by some pixels."""
-    rng = np.random.default_rng(seed)
-    coarse = rng.integers(0, 256, (12, 16, 3))
-    return np.roll(np.kron(coarse, np.ones((12, 12, 1))), shift, axis=1).astype(np.uint8)
-
-
-def cuts_in(frames: list[NDArray[np.uint8]]) -> list[int]:
-    finder = CutFinder()
-    return [number for number, frame in enumerate(frames) if finder.step(frame)]
-
-
-def test_cuts_are_found_and_motion_and_fades_are_none() -> None:
-    assert cuts_in([picture(1)] * 5 + [picture(2)] * 5 + [picture(3)] * 5) == [5, 10]
-    assert cuts_in([picture(1, shift) for shift in range(0, 120, 4)]) == []
-    fade = [(picture(1) * (1 - t) + picture(2) * t).astype(np.uint8) for t in np.linspace(0, 1, 25)]
-    assert cuts_in(fade) == []
-    assert cuts_in([picture(1)]) == []
+    assert tube_window("track", huge, FRAME_PX) == (18, -42, 582, 522)

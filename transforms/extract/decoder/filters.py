@@ -6,6 +6,7 @@ Filter = tuple[str, str]
 # swscale's fast paths differ between processors; these flags choose the exact ones, so that bytes do not.
 SCALER = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 RGB: Filter = ("format", "rgb24")
+GREY: Filter = ("format", "gray")
 
 
 def scaled(width: int | str, height: int | str) -> Filter:

@@ -115,7 +115,7 @@ class _Pictures:
         self._turn: list[Any] = []
         named = [("setparams", "colorspace=bt2020nc:color_primaries=bt2020")] if order.get("untagged") else []
         self._deep = Chain([*named, scaled("iw", "ih"), ("format", "rgb48le")])
-        self._made = [(Chain([tuple(one) for one in made["filters"]]), made["of"], _places(made)) for made in order["pictures"]]
+        self._made = [(Chain([tuple(one) for one in made["filters"]]), _places(made)) for made in order["pictures"]]
 
     def of(self, frame: Any, place: int) -> tuple[list[Any], list[Any]]:
         """Facts of an upright frame (size, aspect of its pixels, colours), and its pictures, None where not asked for."""
@@ -127,7 +127,7 @@ class _Pictures:
         if any(name == "transpose" for name, _ in turn):
             aspect = 1 / aspect if aspect else aspect
         facts = self._facts(frame, turn, aspect, colours)
-        if all(only is not None and place not in only for _, _, only in self._made):
+        if all(only is not None and place not in only for _, only in self._made):
             return facts, [None for _ in self._made]
         shown = self._upright.of(frame, base, aspect or Fraction(1))
         if self._order.get("tone_map"):
@@ -137,9 +137,8 @@ class _Pictures:
             deep = self._deep.of(shown, base, aspect or Fraction(1))
             shown = tone_mapped(deep, int(frame.color_trc), peak_of(frame))
         made: list[Any] = []
-        for chain, of, only in self._made:
-            taken = shown if of is None else made[of]
-            made.append(chain.of(taken, base, aspect or Fraction(1)) if only is None or place in only else None)
+        for chain, only in self._made:
+            made.append(chain.of(shown, base, aspect or Fraction(1)) if only is None or place in only else None)
         return facts, made
 
     @staticmethod

@@ -16,7 +16,7 @@ _ENCODER = "libx264"
 _ORDER = {
     "start_s": 0,
     "numbers": [0, 1],
-    "pictures": [{"filters": [scaled(32, 32), RGB, ("pad", "32:40")], "of": None, "only": None}],
+    "pictures": [{"filters": [scaled(32, 32), RGB, ("pad", "32:40")], "only": None}],
 }
 
 

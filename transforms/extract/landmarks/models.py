@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.records import Landmarks
-from motionshards.transforms.extract.detect import Detections
+from motionshards.transforms.extract.detect import Detections, Pictures
 from motionshards.transforms.extract.landmarks.options import ModelOptions
 
 MODELS = {
@@ -30,17 +30,19 @@ class FaceModel(Protocol):
     """Finds faces and their landmarks in the frames of any number of clips.
 
     batch_frames: how many frames it wants at once; 1 for models that work frame by frame
-    least_face_px: faces smaller than this are not found in an image that is searched as it is
+    least_face_px: smaller faces are not found at a picture's own scale
+    searches_grey: whether it searches grey pictures; then color is only converted
     """
 
     batch_frames: int
     least_face_px: float
+    searches_grey: bool
 
-    def detect(self, rgb: NDArray[np.uint8], *, as_it_is: bool = False) -> list[Detections]:
-        """The faces of each of T frames, uint8 [T,H,W,3], best first, boxes in pixels of `rgb`.
+    def detect(self, pictures: Pictures, *, enlarged: bool = False, own_scale: bool = False) -> list[Detections]:
+        """The faces of each picture, uint8 [H,W,3], or [H,W] where grey is searched; best first.
 
-        as_it_is: the caller has scaled the frames for the faces that are wanted; else they are taken for crops, whose
-            faces are a good part of the picture
+        own_scale: search at the picture's own scale only, where large and small faces are found together
+        enlarged: search at twice the picture's scale, for faces of half the size
         """
 
     def landmarks(self, rgb: NDArray[np.uint8], boxes_px: NDArray[np.float32]) -> Landmarks:

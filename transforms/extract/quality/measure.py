@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from motionshards.schemas.records import Crop, FaceTrack, Landmarks, Quality
 from motionshards.transforms.extract.quality.pose import head_pose
 
-_LUMA = (77, 150, 29)  # of 256: ITU-R BT.601
+_LUMA = np.array([77, 150, 29], np.uint16)  # of 256: ITU-R BT.601; 255 times all of them fits into 16 bits
 _POSE_DIGITS = 2
 
 
@@ -31,22 +31,24 @@ def measure(crop: Crop, track: FaceTrack | None, landmarks: Landmarks | None) ->
     )
 
 
-def _grey(frame: NDArray[np.uint8], content_px: NDArray[np.int32]) -> NDArray[np.int32]:
-    """The picture without its padding as luma, int32 [H,W], 0 to 255."""
+def _grey(frame: NDArray[np.uint8], content_px: NDArray[np.int32]) -> NDArray[np.int16]:
+    """The picture without its padding as luma, int16 [H,W], 0 to 255."""
     x0, y0, x1, y1 = content_px
-    red, green, blue = (frame[y0:y1, x0:x1, channel].astype(np.int32) for channel in range(3))
-    return (_LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue + 128) >> 8
+    red, green, blue = (frame[y0:y1, x0:x1, channel] * factor for channel, factor in enumerate(_LUMA))
+    grey: NDArray[np.int16] = ((red + green + blue + np.uint16(128)) >> 8).astype(np.int16)
+    return grey
 
 
-def laplacian_variance(grey: NDArray[np.int32]) -> float:
-    """Variance of the 4-neighbour Laplacian of int32 [H,W], the focus measure of Pech-Pacheco et al., ICPR 2000.
+def laplacian_variance(grey: NDArray[np.int16]) -> float:
+    """Variance of the 4-neighbour Laplacian of int16 [H,W], 0 to 255, the focus measure of Pech-Pacheco et al., ICPR 2000.
 
     0 for pictures of less than 3x3 pixels.
     """
     if min(grey.shape) < 3:
         return 0.0
     laplacian = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * grey[1:-1, 1:-1]
-    count, total, squares = laplacian.size, int(laplacian.sum(dtype=np.int64)), int((laplacian**2).sum(dtype=np.int64))
+    values = laplacian.ravel().astype(np.float64)  # whole numbers below 2^53, also their squares' sum: exact in any order
+    count, total, squares = len(values), int(values.sum()), int(values @ values)
     return (squares * count - total**2) / count**2
 
 

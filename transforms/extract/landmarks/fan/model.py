@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from motionshards.schemas.records import Landmarks
-from motionshards.transforms.extract.detect import Detections
+from motionshards.transforms.extract.detect import Detections, Pictures
 from motionshards.transforms.extract.landmarks.fan import detectors, weights
 from motionshards.transforms.extract.landmarks.fan.crops import crops, places
 from motionshards.transforms.extract.landmarks.fan.heatmaps import mirrored, points
@@ -27,6 +27,7 @@ class Fan:
 
     network = "fan"
     least_face_px = 32.0
+    searches_grey = False
 
     def __init__(self, options: ModelOptions) -> None:
         self._device = torch.device(options.device)
@@ -37,10 +38,23 @@ class Fan:
         self._detector = detectors.make(options, self._device)
         self.batch_frames = self._most = _BATCH[self._device.type]
 
-    def detect(self, rgb: NDArray[np.uint8], *, as_it_is: bool = False) -> list[Detections]:
-        """Faces of each frame of uint8 [T,H,W,3], best first, however the frames were scaled."""
-        found = self._in_batches(len(rgb), lambda part: self._detector(self._images(rgb[part])))
-        return [one for batch in found for one in batch]
+    def detect(self, pictures: Pictures, *, enlarged: bool = False, own_scale: bool = False) -> list[Detections]:
+        """The faces of each picture, uint8 [H,W,3], best first, of all scales. Pictures of one size are searched in batches."""
+        sizes: dict[tuple[int, ...], list[int]] = {}
+        for place, picture in enumerate(pictures):
+            sizes.setdefault(picture.shape, []).append(place)
+        found: dict[int, Detections] = {}
+        for places_of_size in sizes.values():
+            found.update(zip(places_of_size, self._detect([pictures[place] for place in places_of_size], enlarged), strict=True))
+        return [found[place] for place in range(len(pictures))]
+
+    def _detect(self, pictures: list[NDArray[np.uint8]], enlarged: bool) -> list[Detections]:
+        def run(part: slice) -> list[Detections]:
+            images = self._images(np.stack(pictures[part]))
+            return self._detector(images.repeat_interleave(2, 2).repeat_interleave(2, 3) if enlarged else images)
+
+        found = [one for batch in self._in_batches(len(pictures), run) for one in batch]
+        return [Detections((one.boxes_px - np.float32(0.5)) / 2, one.scores) for one in found] if enlarged else found
 
     def landmarks(self, rgb: NDArray[np.uint8], boxes_px: NDArray[np.float32]) -> Landmarks:
         """Points of the face at boxes_px [T,4] in each frame of uint8 [T,H,W,3]; NaN boxes give NaN points and score 0.

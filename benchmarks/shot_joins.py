@@ -1,0 +1,106 @@
+"""Thumbnails of known shot boundaries, made of clips of different people, and motion and light that are no boundary.
+
+Thumbnails are uint8 [T,27,48,3]; effects that move the frame take double the size, uint8 [T,54,96,3].
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from skimage import data
+
+Clip = NDArray[np.uint8]
+
+LENGTHS = (0, 1, 2, 3, 5, 10, 15, 25)
+"""Blended frames of the transitions; 0 is a hard cut."""
+FADE = "fade"
+"""A fade to black and from black, 12 frames each."""
+_FADE_FRAMES = 12
+_PHOTOGRAPHS = (
+    data.astronaut,
+    data.chelsea,
+    data.coffee,
+    data.camera,
+    data.rocket,
+    data.hubble_deep_field,
+    data.immunohistochemistry,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """Frames [first, start) are blended, and a shot begins with `start`."""
+
+    kind: str
+    first: int
+    start: int
+
+
+def dissolve(before: Clip, after: Clip, frames: int) -> Clip:
+    """The clips with so many frames in common, in which the second replaces the first."""
+    if not frames:
+        return np.concatenate([before, after])
+    weight = (np.arange(1, frames + 1) / (frames + 1))[:, None, None, None]
+    mixed = before[-frames:] * (1 - weight) + after[:frames] * weight
+    return np.concatenate([before[:-frames], mixed.round().astype(np.uint8), after[frames:]])
+
+
+def through_black(before: Clip, after: Clip) -> Clip:
+    """The clips in a row; the end of the first becomes black, and the second comes out of it."""
+    weight = (np.arange(_FADE_FRAMES, 0, -1) / (_FADE_FRAMES + 1))[:, None, None, None]
+    faded, coming = before[-_FADE_FRAMES:] * weight, after[:_FADE_FRAMES] * weight[::-1]
+    parts = [before[:-_FADE_FRAMES], faded.round(), coming.round(), after[_FADE_FRAMES:]]
+    return np.concatenate(parts).astype(np.uint8)
+
+
+def reel(clips: Sequence[Clip], kinds: Sequence[str]) -> tuple[Clip, list[Transition]]:
+    """The clips in a row with a transition of each kind between them: a number of LENGTHS, or FADE."""
+    frames, transitions = clips[0], []
+    for kind, after in zip(kinds, clips[1:], strict=True):
+        end = len(frames)
+        if kind == FADE:
+            frames = through_black(frames, after)
+            transitions.append(Transition(kind, end - _FADE_FRAMES, end + _FADE_FRAMES))
+        else:
+            frames = dissolve(frames, after, int(kind))
+            transitions.append(Transition(kind, end - int(kind), end))
+    return frames, transitions
+
+
+def flash(clip: Clip) -> Clip:
+    """Two frames in the middle, nearly white."""
+    lit, middle = clip.copy(), len(clip) // 2
+    lit[middle : middle + 2] = (lit[middle : middle + 2] * 0.2 + 204).astype(np.uint8)
+    return lit
+
+
+def pan(large: Clip, frames: int = 12) -> Clip:
+    """A window that moves by its own width within so many frames in the middle."""
+    way = np.clip((np.arange(len(large)) - len(large) // 2) / frames, 0, 1)
+    return _moved(large, np.stack([14 + 0 * way, 48 * way], axis=1))
+
+
+def shake(large: Clip, seed: int) -> Clip:
+    """A window that jumps by up to an eighth of its width from frame to frame."""
+    return _moved(large, np.array([14, 24]) + np.random.default_rng(seed).integers(-3, 4, (len(large), 2)))
+
+
+def _moved(large: Clip, corners: NDArray[np.float64] | NDArray[np.int64]) -> Clip:
+    places = corners.round().astype(int).tolist()
+    return np.stack([frame[y : y + 27, x : x + 48] for frame, (y, x) in zip(large, places, strict=True)])
+
+
+def photographs(frames: int) -> list[Clip]:
+    """Photographs of scikit-image over which a camera moves slowly: what is there without real videos."""
+    return [_filmed(photograph(), frames, seed) for seed, photograph in enumerate(_PHOTOGRAPHS)]
+
+
+def _filmed(photograph: NDArray[np.uint8], frames: int, seed: int) -> Clip:
+    image = Image.fromarray(photograph).convert("RGB")
+    width, height = image.width / 2, image.height / 2
+    speed = np.random.default_rng(seed).uniform(-0.1, 0.1, 2) * (width, height) / 25
+    corners = (width / 2, height / 2) + np.outer(np.arange(frames) - frames / 2, speed)
+    boxes = [(x, y, x + width, y + height) for x, y in corners.tolist()]
+    return np.stack([np.asarray(image.resize((48, 27), Image.Resampling.BICUBIC, box)) for box in boxes])

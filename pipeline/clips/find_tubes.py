@@ -1,0 +1,200 @@
+"""First phase of the recipes that track faces: faces and shots are found in one decoding of small images, and give tubes."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from motionshards.pipeline.clips.annotations import Annotation
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.errors import ClipRejected
+from motionshards.schemas.records import ClipSpec
+from motionshards.transforms.extract.decode import Wanted, seek_s
+from motionshards.transforms.extract.decoder.filters import GREY, RGB, scaled
+from motionshards.transforms.extract.detect import Detections
+from motionshards.transforms.extract.landmarks.models import FaceModel
+from motionshards.transforms.extract.media import Media
+from motionshards.transforms.extract.search import (
+    MOST_ENLARGED_PX,
+    SEARCHED_FINELY,
+    Detect,
+    Picture,
+    search_around,
+    search_batches,
+)
+from motionshards.transforms.extract.shots.finder import ShotFinder, Shots
+from motionshards.transforms.extract.shots.windows import THUMBNAIL_PX
+from motionshards.transforms.extract.stream import pictures
+from motionshards.transforms.extract.timeline import Timeline
+from motionshards.transforms.extract.tubes import FOMM_SAME_PLACE, LONGEST_GAP_S, EveryFace, MainFace, Tube, TubeRule
+
+# A tube's box is the union of the boxes of a head that moves: one of them is smaller by about this.
+_UNION_TO_FACE = 1.5
+# The union of a tube's boxes over one of them, at most. In a crop of `track` a face then takes a third of the side or more; one
+# of `face`, whose side is no larger where the face moves, holds the face in every frame.
+_WIDEST, _WIDEST_PORTRAIT = 2.5, 1.5
+# Averages the area of a pixel, by the paths of swscale that give the same on every processor.
+_AREA = "area+accurate_rnd+bitexact"
+
+# Clips are read by several threads, and models need not be safe to share.
+MODEL = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Footage:
+    """Frames [start, stop) of a file whose timeline is known, and where faces are annotated there."""
+
+    spec: ClipSpec
+    media: Media
+    timeline: Timeline
+    known: Annotation
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Faces:
+    """The faces of the searched frames.
+
+    numbers: int64 [S], frames of the file, ascending
+    found: S detections, boxes as edges in source pixels
+    """
+
+    numbers: NDArray[np.int64]
+    found: Sequence[Detections]
+
+    def count_at(self, frames: NDArray[np.int64]) -> NDArray[np.int32]:
+        """int32 [T], how many faces there were in each of these frames, or in the last searched one before it."""
+        counts = np.array([len(one) for one in self.found], np.int32)
+        return counts[np.searchsorted(self.numbers, frames, side="right") - 1]
+
+
+def tube_rule(footage: Footage, config: BuildConfig) -> TubeRule:
+    """The rule of the recipe."""
+    line, parity = footage.timeline, config.recipe == "fomm-track"
+    gap = round(LONGEST_GAP_S * len(line.raw_s) / line.duration_s) if line.duration_s else 0
+    return TubeRule(
+        min_frames=max(config.tube_min_frames, config.fewest_frames),
+        max_frames=config.tube_max_frames,
+        min_px=config.tube_min_px,
+        longest_gap=gap + config.detect_every - 1,
+        same_place=FOMM_SAME_PLACE if parity else 0.0,
+        widest=np.inf if parity else _WIDEST_PORTRAIT * config.face_scale if config.recipe == "face" else _WIDEST,
+    )
+
+
+def find_tubes(footage: Footage, model: FaceModel, config: BuildConfig, rule: TubeRule) -> tuple[list[Tube], Faces]:
+    """The tubes of a clip by their start, also those that are too short or too small, and all faces that were seen.
+
+    Raises:
+        ClipRejected: no_face, face_too_small, size_changes, corrupt, frame_mismatch, and as `ordered`
+    """
+    if not footage.timeline.one_size:
+        raise ClipRejected("size_changes", f"recipe {config.recipe}")
+    try:
+        faces, shots = _look_through(footage, model, config, rule, seek=True)
+    except ClipRejected as lost:
+        if lost.reason not in ("corrupt", "frame_mismatch") or not seek_s(footage.timeline, np.array([footage.start])):
+            raise
+        faces, shots = _look_through(footage, model, config, rule, seek=False)
+    tubes = _followed(footage, faces, shots, config, rule)
+    if not tubes:
+        raise _without_face(footage, model, config)
+    return tubes, faces
+
+
+def _look_through(footage: Footage, model: FaceModel, config: BuildConfig, rule: TubeRule, *, seek: bool) -> tuple[Faces, Shots]:
+    line, shots, every = footage.timeline, ShotFinder(), config.detect_every
+    small_px = _small_px(line, model, _wanted_px(config))
+    places = np.arange(0, footage.stop - footage.start, every)
+    wanted = Wanted(_filters(small_px, model), only=None if every == 1 else tuple(places.tolist()))
+    thumbnail = Wanted((scaled(*THUMBNAIL_PX), RGB))
+
+    def images() -> Iterator[Picture]:
+        limit_s, span = config.decode_timeout_s, (footage.start, footage.stop)
+        for image, small in pictures(footage.media, line, *span, (wanted, thumbnail), limit_s, hdr=config.hdr, seek=seek):
+            assert small is not None, "asked for of all frames"
+            shots.add(small)
+            if image is not None:
+                yield _searchable(image)
+
+    if model.batch_frames > 1:
+        found = search_batches(images(), _detect(model), model.batch_frames)
+    else:
+        found = search_around(images(), _detect(model), model.least_face_px, max(1, rule.longest_gap // every))
+    faces = [_in_source(one, small_px, line.size_px) for one in found]
+    return Faces(footage.start + places, faces), shots.finish()
+
+
+def _wanted_px(config: BuildConfig) -> float:
+    """The smallest face that is followed."""
+    return max(config.detect_min_px, config.tube_min_px / _UNION_TO_FACE)
+
+
+def _small_px(line: Timeline, model: FaceModel, face_px: float) -> tuple[int, int]:
+    """The size, in square pixels, at which the model just finds faces of `face_px`; that of the source at most."""
+    scale, (width, height) = min(1.0, model.least_face_px / face_px), line.size_px
+    return max(16, round(width * float(line.pixel_aspect) * scale)), max(16, round(height * scale))
+
+
+def _filters(small_px: tuple[int, int], model: FaceModel) -> tuple[tuple[str, str], ...]:
+    if not model.searches_grey:
+        return scaled(*small_px), RGB
+    return ("scale", f"w={small_px[0]}:h={small_px[1]}:flags={_AREA}"), GREY
+
+
+def _searchable(image: Picture) -> Picture:
+    return image[..., 0] if image.shape[2] == 1 else image
+
+
+def _detect(model: FaceModel, *, enlarged: bool = False) -> Detect:
+    def detect(images: Sequence[Picture]) -> list[Detections]:
+        with MODEL:
+            return model.detect(images, enlarged=enlarged, own_scale=not enlarged)
+
+    return detect
+
+
+def _in_source(found: Detections, small_px: tuple[int, int], size_px: tuple[int, int]) -> Detections:
+    """The boxes as edges in source pixels; those of a model are centres of pixels."""
+    scale = np.tile(np.array(size_px) / np.array(small_px), 2)
+    return Detections((found.boxes_px + np.float32(0.5)) * scale.astype(np.float32), found.scores)
+
+
+def _followed(footage: Footage, faces: Faces, shots: Shots, config: BuildConfig, rule: TubeRule) -> list[Tube]:
+    """The tubes, each within a shot and without frames of transitions."""
+    starts = np.zeros(len(shots.blended), np.bool_)
+    starts[shots.starts] = True
+    # Counts on at each frame of a transition too, so that a tube ends there.
+    shot_of = np.cumsum(starts | shots.blended)
+    follower = EveryFace(rule) if config.faces == "all" else MainFace(rule, gate=config.recipe != "fomm-track")
+    last = 0
+    for number, found in zip(faces.numbers.tolist(), faces.found, strict=True):
+        place = number - footage.start
+        if not shots.blended[place]:
+            expected = footage.known.box_at(float(footage.timeline.pts_s[number]))
+            boxes, cut = found.boxes_px.astype(np.float64), bool(shot_of[place] != last)
+            follower.step(number, boxes, found.scores.tolist(), expected, cut=cut)
+            last = shot_of[place]
+    return follower.finish()
+
+
+def _without_face(footage: Footage, model: FaceModel, config: BuildConfig) -> ClipRejected:
+    """Why a clip has no tube; a few of its frames are searched more finely, to tell small faces from none."""
+    line, count = footage.timeline, footage.stop - footage.start
+    small_px = _small_px(line, model, config.detect_min_px)
+    places = sorted({count * (2 * number + 1) // (2 * SEARCHED_FINELY) for number in range(SEARCHED_FINELY)})
+    finer = Wanted(_filters(small_px, model), only=tuple(places))
+    limit_s, span = config.decode_timeout_s, (footage.start, footage.stop)
+    detect = _detect(model, enlarged=small_px[0] * small_px[1] <= MOST_ENLARGED_PX)
+    for (image,) in pictures(footage.media, line, *span, (finer,), limit_s, hdr=config.hdr, seek=False):
+        boxes = (
+            np.empty((0, 4)) if image is None else _in_source(detect([_searchable(image)])[0], small_px, line.size_px).boxes_px
+        )
+        if len(boxes):
+            side_px = (boxes[0, 2:] - boxes[0, :2]).max()
+            wanted_px = _wanted_px(config)
+            return ClipRejected("face_too_small", f"{side_px:.0f} px in the source; faces of {wanted_px:.0f} px are followed")
+    return ClipRejected("no_face", f"in none of {count} frames")

@@ -1,0 +1,21 @@
+"""All frames of a stretch of a video, scaled to one size."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from motionshards.transforms.extract.decode import Wanted
+from motionshards.transforms.extract.decoder.filters import RGB, scaled
+from motionshards.transforms.extract.media import Media
+from motionshards.transforms.extract.stream import pictures
+from motionshards.transforms.extract.timeline import Timeline
+
+
+def all_frames(
+    media: Media, line: Timeline, start: int, stop: int, size_px: tuple[int, int], timeout_s: float = 60, *, seek: bool = True
+) -> Iterator[NDArray[np.uint8]]:
+    """Frames [start, stop) of a timeline, each uint8 [H,W,3] of `size_px` (width, height)."""
+    for (frame,) in pictures(media, line, start, stop, [Wanted((scaled(*size_px), RGB))], timeout_s, seek=seek):
+        assert frame is not None
+        yield frame

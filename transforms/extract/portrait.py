@@ -1,0 +1,41 @@
+"""The square of a portrait: scale and centre from eyes and mouth, as FFHQ's authors place theirs, but upright and still."""
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_EYES = (slice(36, 42), slice(42, 48))
+_MOUTH_CORNERS = [48, 54]
+
+
+def portrait_square(points: NDArray[np.floating[Any]], pixel_aspect: Fraction, scale: float = 1.0) -> NDArray[np.float64]:
+    """One square for a face in several frames, as displayed, edges x0 y0 x1 y1 in the pixels of `points`: float64 [4].
+
+    In each frame, with the eyes' centres a and b and the middle m of the mouth's corners,
+
+        side = 2 * max(2.0 * |b - a|, 1.8 * |m - (a + b) / 2|)
+        centre = (a + b) / 2 + 0.1 * (m - (a + b) / 2)
+
+    Of both, the median over the frames is taken. Source: `recreate_aligned_images` in github.com/NVlabs/ffhq-dataset (Karras,
+    Laine and Aila, CVPR 2019), which turns the square with the face as well.
+
+    points: [T,68,2], iBUG 300-W
+    pixel_aspect: width over height of a pixel
+    scale: the side, as a multiple of FFHQ's
+    """
+    shown = points * np.array([float(pixel_aspect), 1.0])
+    left, right = (shown[:, eye].mean(axis=1) for eye in _EYES)
+    eyes, mouth = (left + right) / 2, shown[:, _MOUTH_CORNERS].mean(axis=1)
+    apart, down = (np.linalg.norm(way, axis=1) for way in (right - left, mouth - eyes))
+    side = scale * np.median(2 * np.maximum(2.0 * apart, 1.8 * down))
+    centre = np.median(eyes + 0.1 * (mouth - eyes), axis=0)
+    return np.concatenate([centre - side / 2, centre + side / 2]) / np.array([float(pixel_aspect), 1.0] * 2)
+
+
+def moved_to_hold(square: NDArray[np.float64], box: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The square moved as little as it takes to hold a box, both float64 [4]; centered on it where it is smaller."""
+    least, most = box[2:] - square[2:], box[:2] - square[:2]
+    way = np.where(least <= most, np.clip(0, least, most), (least + most) / 2)
+    return square + np.tile(way, 2)

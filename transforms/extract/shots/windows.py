@@ -1,0 +1,74 @@
+"""Windows of thumbnails, and the cheap measures on them that decide where the network runs.
+
+A window is uint8 [100,27,48,3], RGB. Its middle 50 frames are judged, 25 at each side are context. All measures are exact
+sums of integers and single float64 operations, so every processor gets the same.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+WINDOW, STEP, CONTEXT = 100, 50, 25
+THUMBNAIL_PX = (48, 27)
+"""Width and height of a thumbnail."""
+
+# About a second. A dissolve of three seconds still changes a third of the colours meanwhile.
+_LAG = 25
+# Of 201 windows of one-shot talking heads, 83 % are below both; the least of 1,200 joins of different people is 0.16 and 0.5.
+_COLOUR_CHANGE, _JUMP = 0.10, 0.20
+# Grey levels; keeps the noise of black frames small.
+_LEAST_CONTRAST = 2.0
+# Of the step to the next frame. In a mixed frame in which a shot has a weight of 1/9, the steps are as 1 to 8.
+_SAME_SHOT = 1 / 8
+
+
+def may_change(window: NDArray[np.uint8]) -> bool:
+    """Whether a shot may end in the window: colours differ from those a second before, or a frame from its neighbours.
+
+    Heads that move change where colours are, and hardly how many there are of each.
+    """
+    return bool(colour_change(window).max() > _COLOUR_CHANGE or jump(window).max() > _JUMP)
+
+
+def colour_change(window: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Distance between the colours of frames 25 apart, float64 [75]: Wasserstein-1 in units of contrast, the highest channel."""
+    pixels = np.sort(_pixels(window), axis=2, kind="stable").astype(np.int16)  # stable: a radix sort, 14 times as fast
+    distance = np.abs(pixels[_LAG:] - pixels[:-_LAG]).sum(axis=2) / pixels.shape[2]
+    contrast = _contrast(window)
+    change: NDArray[np.float64] = (distance / np.maximum(contrast[_LAG:], contrast[:-_LAG])).max(axis=1)
+    return change
+
+
+def jump(window: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """By how much each step exceeds the steps two frames before and after it, float64 [95]; steady motion has none."""
+    steps = _steps(window)
+    excess: NDArray[np.float64] = steps[2:-2] - np.maximum(steps[:-4], steps[4:])
+    return excess
+
+
+def sudden(window: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Whether each of the middle frames looks like the one before and unlike the next, bool [50]: the last before a hard cut."""
+    steps = _steps(window)
+    before, after = steps[CONTEXT - 1 : CONTEXT + STEP - 1], steps[CONTEXT : CONTEXT + STEP]
+    found: NDArray[np.bool_] = before <= _SAME_SHOT * after
+    return found
+
+
+def _steps(window: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Mean absolute difference between adjacent frames in units of contrast, float64 [99]."""
+    pixels = _pixels(window).astype(np.int16)
+    difference = np.abs(np.diff(pixels, axis=0)).sum(axis=(1, 2)) / pixels[0].size
+    steps: NDArray[np.float64] = difference / _contrast(window)[1:].mean(axis=1)
+    return steps
+
+
+def _contrast(window: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Standard deviation of the pixels of each frame and channel plus a little, float64 [100,3]."""
+    pixels = _pixels(window).astype(np.int32)
+    count = pixels.shape[2]
+    spread: NDArray[np.float64] = np.sqrt(count * (pixels**2).sum(axis=2) - pixels.sum(axis=2) ** 2) / count
+    return spread + _LEAST_CONTRAST
+
+
+def _pixels(window: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The pixels by channel, uint8 [100,3,1296]."""
+    return np.ascontiguousarray(window.reshape(len(window), -1, 3).transpose(0, 2, 1))
