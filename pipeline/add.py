@@ -187,7 +187,7 @@ def _model_provenance(order: AddOrder, config: BuildConfig) -> dict[str, str]:
     """What the provenance of the data set gains."""
     if order.what == "landmarks":
         return models.provenance(config.landmarks, ModelOptions(config.detector, config.precision, order.weights))
-    if order.what == "identity":
+    if order.what == "identity" or (order.what == "no-identity" and config.one_person):
         return descriptor.provenance()
     return order.aus.provenance() if order.what == "aus" and order.aus else {}
 

@@ -29,7 +29,7 @@ def provenance(config: BuildConfig, weights: Path | None = None, aus: AuSource |
         **models.provenance(config.landmarks, ModelOptions(config.detector, config.precision, weights)),
         **(shots.provenance() if config.recipe in TUBE_RECIPES else {}),
         **(aus.provenance() if aus else {}),
-        **(descriptor.provenance() if config.identity_embedding else {}),
+        **(descriptor.provenance() if config.identity_embedding or config.one_person else {}),
     }
 
 
