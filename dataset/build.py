@@ -53,7 +53,7 @@ def _rewrite(words: list[str]) -> list[str]:
 def main(options: BuildOptions) -> int:
     """Turn a corpus of videos into WebDataset shards.
 
-    With `--add` or `--extend-frames` add to a finished dataset instead (`motionshards build --add quality --help`).
+    With `--add`, `--drop` or `--extend-frames` change a finished dataset instead (`motionshards build --add quality --help`).
     """
     videos = input_of(options)
     if options.estimate:

@@ -127,8 +127,10 @@ class AddOptions(Reporting):
 
     output: Path
     """The dataset: its directory."""
-    add: Literal["landmarks", "aus", "quality"] | None = None
-    """What to compute from the stored frames."""
+    add: Literal["landmarks", "aus", "identity", "quality"] | None = None
+    """What to compute from the stored frames; `identity`: face descriptors (biometric data)."""
+    drop: Literal["identity"] | None = None
+    """What to delete from the shards: face descriptors."""
     extend_frames: PositiveInt | None = None
     """Extend clips to this many frames; only the new ones are decoded."""
     source: str | None = None

@@ -60,6 +60,8 @@ class Settings:
     """Recipes track and fomm-track: margin on each side of the box, as a share of its longer side."""
     face_scale: float = 1.3
     """Recipe face: side of the crop, as a multiple of FFHQ's."""
+    one_person: bool = False
+    """Recipes that track faces: reject tubes in which face descriptors, which are not stored, show two people."""
     clips_per_shard: int = 256
     """Mean number of clips per shard to aim for."""
     hdr: Literal["tonemap", "keep"] = field(default="tonemap", metadata={"absent": "keep"})
@@ -70,6 +72,8 @@ class Settings:
     """Reject clips whose files have more bytes together once they are unpacked from an archive into memory."""
     decode_memory_mb: int = 1024
     """Memory limit of each decoder, in MB."""
+    identity_embedding: bool = False
+    """Store a face descriptor of each clip: biometric data, by which people can be recognised. Half a second per clip."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,7 +121,10 @@ class BuildConfig(Settings):
                 raise ValueError(f"{name} is {value}, must be between {low} and {high}")
         if self.min_frames is not None and not 1 <= self.min_frames <= self.frames:
             raise ValueError(f"min_frames is {self.min_frames}, must be between 1 and frames ({self.frames})")
-
+        if self.identity_embedding and self.landmarks == "none":
+            raise ValueError("identity_embedding needs landmarks: landmarks is 'none'")
+        if self.one_person and self.recipe not in TUBE_RECIPES:
+            raise ValueError(f"one_person is for recipes that track faces: recipe is {self.recipe!r}")
         if self.recipe in TUBE_RECIPES and self.landmarks == "none":
             raise ValueError(f"recipe {self.recipe} follows faces and needs a model to find them: landmarks is 'none'")
         if self.recipe in TUBE_RECIPES and self.no_face == "keep":

@@ -266,6 +266,8 @@ class Clip:
     aus: None with `--aus none`
     file_frames: decodable frames in the whole file of each span; empty in samples that do not record it (format version 1)
     display: how the source is meant to be shown
+    embedding: float32 [128], mean face descriptor, NaN where no face was found; None without `--identity-embedding`
+    identity_spread: largest distance between the descriptors of two frames; None where there is none
     """
 
     spec: ClipSpec
@@ -280,6 +282,8 @@ class Clip:
     aus: ActionUnits | None = field(default=None, repr=False)
     file_frames: tuple[int, ...] = ()
     display: Display = Display()
+    embedding: F32 | None = field(default=None, repr=False)
+    identity_spread: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

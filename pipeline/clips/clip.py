@@ -10,6 +10,7 @@ import numpy as np
 
 from motionshards.pipeline.clips.annotations import annotation
 from motionshards.pipeline.clips.find_tubes import Footage
+from motionshards.pipeline.clips.identity import with_identity
 from motionshards.pipeline.clips.read import ReadClip, annotated_frames, past_end_s, read_frames
 from motionshards.pipeline.clips.track_faces import track_faces
 from motionshards.pipeline.inputs.unpack import Root, check_size, media
@@ -140,7 +141,8 @@ def _finish(
 ) -> Clip | Rejected:
     if model is not None and faces is not None and not faces.found.any() and config.no_face == "reject":
         return _without_face(read, model)
-    return finished(read, faces, points, config)
+    clip = finished(read, faces, points, config)
+    return with_identity(clip) if config.identity_embedding else clip
 
 
 def _without_face(read: ReadClip, model: FaceModel) -> Rejected:
