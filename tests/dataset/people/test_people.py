@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from made import make_dataset
 
-import motionshards.dataset.people.__main__
+import motionshards.dataset.people.__main__ as main_module
 from motionshards.dataset import sql, verify
 from motionshards.dataset.stream import ClipStream, Pairs
 from motionshards.schemas.errors import ConfigError, DatasetError
@@ -60,7 +60,7 @@ def out(made: Path, tmp_path: Path) -> Path:
 
 
 def run(where: Path | str, capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, Any]:
-    assert motionshards.dataset.people.__main__.main([str(where), "--json", "--quiet", *options]) == 0
+    assert main_module.main([str(where), "--json", "--quiet", *options]) == 0
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
     return found
 
@@ -117,6 +117,9 @@ def test_streams_and_sql_select_by_person(out: Path, capsys: pytest.CaptureFixtu
     query = "SELECT identity, count(*) AS clips FROM clips JOIN people USING (key) WHERE person = 0 GROUP BY identity"
     assert sql.main([str(out), query, "--format", "csv"]) == 0
     assert capsys.readouterr().out.split() == ["identity,clips", "id004,10", "id005,10"]
+    replace(Manifest.read(out), files={INDEX: "0" * 64}).write(out)
+    assert sql.main([str(out), query]) == 2 and "people does not exist" in capsys.readouterr().err
+    assert sql.main([str(out), "SELECT count(*) AS people FROM clips"]) == 0, "other queries do not need the table"
 
 
 def test_a_table_of_another_index_is_refused_and_verify_warns(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -136,7 +139,7 @@ def test_a_table_of_another_index_is_refused_and_verify_warns(out: Path, capsys:
 
 def test_what_stops_it_is_one_line(out: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def line(*words: str) -> str:
-        assert motionshards.dataset.people.__main__.main(list(words)) == 2
+        assert main_module.main(list(words)) == 2
         told = capsys.readouterr()
         assert told.out == "" and told.err.count("\n") == 1
         return told.err
@@ -148,8 +151,22 @@ def test_what_stops_it_is_one_line(out: Path, data: Path, capsys: pytest.Capture
     assert not (out / PEOPLE).exists()
 
 
+def test_clips_that_were_removed_meanwhile_are_not_written(out: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """The index changes after it was read."""
+    find = main_module.find_people
+
+    def slowly(*arguments: Any) -> Any:
+        replace(Manifest.read(out), files={INDEX: "0" * 64}).write(out)
+        return find(*arguments)
+
+    monkeypatch.setattr(main_module, "find_people", slowly)
+    assert main_module.main([str(out), "--quiet"]) == 2
+    assert "has changed while it was read: run the command again" in capsys.readouterr().err
+    assert not (out / PEOPLE).exists()
+
+
 def test_text_names_what_was_found(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert motionshards.dataset.people.__main__.main([str(out), "--top", "2"]) == 0
+    assert main_module.main([str(out), "--top", "2"]) == 0
     text = capsys.readouterr().out
     assert "The people with the most clips: 5" in text and "… and 3 more" in text
     assert f"{key(WRONG)}  id001" in text and "Identities that seem to be one person: 1" in text
