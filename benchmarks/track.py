@@ -159,7 +159,7 @@ class _Tube:
 
 def _rgb(path: Path) -> Iterator[NDArray[np.uint8]]:
     width, height = _FRAME_PX
-    command = [ffmpeg_path(), "-v", "error", "-i", path, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    command = [ffmpeg_path(), "-v", "error", "-i", str(path), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as running:
         assert running.stdout is not None
         while content := running.stdout.read(width * height * 3):
