@@ -1,7 +1,8 @@
-"""Add to a finished dataset: landmarks, action units or quality from its stored frames, or more frames from its videos.
+"""Add to a finished dataset: landmarks, action units, face descriptors or quality from its stored frames, or more frames.
 
-    python -m dataset.build --output OUT --add landmarks|aus|quality
+    python -m dataset.build --output OUT --add landmarks|aus|identity|quality
     python -m dataset.build --output OUT --extend-frames N --input DIR
+    python -m dataset.build --output OUT --drop identity
 
 The dataset has its own settings, so options that would change them are refused.
 """
@@ -36,7 +37,7 @@ def main(options: AddOptions) -> None:
     source = SOURCES[manifest.config.source]
     order = AddOrder(
         out=options.output,
-        what=options.add or "frames",
+        what=options.add or ("no-identity" if options.drop else "frames"),
         config=changes,
         input=open_input(places(options.input), source.splits, takes_videos=source.takes_videos) if options.input else None,
         aus=options.running.au_source(options.aus),
@@ -51,17 +52,18 @@ def main(options: AddOptions) -> None:
 
 def variant(words: Sequence[str]) -> Command[AddOptions] | None:
     """The command for words of `dataset.build` that ask for an addition; None for a build."""
-    return main if any(word.partition("=")[0] in ("--add", "--extend-frames") for word in words) else None
+    return main if any(word.partition("=")[0] in ("--add", "--drop", "--extend-frames") for word in words) else None
 
 
 def _check(options: AddOptions, manifest: Manifest) -> None:
     """Raise ConfigError for options that do not fit together."""
-    if bool(options.add) == bool(options.extend_frames):
-        raise ConfigError("--add and --extend-frames do not go together")
+    if sum(map(bool, (options.add, options.drop, options.extend_frames))) != 1:
+        raise ConfigError("--add, --drop and --extend-frames do not go together")
     if options.source not in (None, manifest.config.source):
         raise ConfigError(f"--source is {options.source}, the dataset is of {manifest.config.source}")
     if bool(options.input) != bool(options.extend_frames):
-        raise ConfigError("--extend-frames needs --input" if options.extend_frames else f"--add {options.add} reads no --input")
+        other = "--drop identity" if options.drop else f"--add {options.add}"
+        raise ConfigError("--extend-frames needs --input" if options.extend_frames else f"{other} reads no --input")
     if options.add and (options.aus == "none") == (options.add == "aus"):
         raise ConfigError(
             f"--add {options.add} with --aus {options.aus}: action units are added by --add aus --aus openface|csv:DIR"
@@ -76,6 +78,8 @@ def _changes(options: AddOptions, config: BuildConfig, say: Say) -> dict[str, An
         return {"aus": options.aus.partition(":")[0]}
     if options.add == "quality":
         return {}
+    if options.drop or options.add == "identity":
+        return {"identity_embedding": not options.drop}
     name, why = models.resolve(options.landmarks)
     say(f"landmarks: {name} ({why})")
     no_face = usual_no_face(config.source, name, config.recipe)  # as a later build of the same source has it
@@ -91,8 +95,11 @@ def _as_line(ledger: Ledger, order: AddOrder) -> str:
     lost = f"; {short} keep the frames they had, as their video could not be read again or is another" if short else ""
     if order.what == "aus" and (empty := without_aus(order.out)):
         lost = f"; {empty} of them have no frame with valid action units"
-    what = f"frames, now {ledger.manifest.config.frames}," if order.what == "frames" else order.what
-    return f"{what} added to {counts['kept'] - short} clips{lost}; {done}; {counts['bytes'] / 1e6:.1f} MB in {order.out}"
+    if order.what == "no-identity":
+        what = "identity dropped from"
+    else:
+        what = f"{f'frames, now {ledger.manifest.config.frames},' if order.what == 'frames' else order.what} added to"
+    return f"{what} {counts['kept'] - short} clips{lost}; {done}; {counts['bytes'] / 1e6:.1f} MB in {order.out}"
 
 
 def _as_json(ledger: Ledger, order: AddOrder) -> str:

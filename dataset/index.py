@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from motionshards.dataset.storage.remote import is_url
 from motionshards.schemas.errors import ConfigError, DatasetError
-from motionshards.schemas.layout import AUS, INDEX, LANDMARK_SCORES, LANDMARKS, META, tar_path
+from motionshards.schemas.layout import AUS, IDENTITY, INDEX, LANDMARK_SCORES, LANDMARKS, META, tar_path
 from motionshards.schemas.manifest import Manifest
 from motionshards.schemas.regular_file import open_regular
 from motionshards.schemas.sample import decode_arrays
@@ -48,6 +48,7 @@ class Sample:
     meta: who the clip is, and lists of N for time, place and quality
     aus: float32 [N,17], intensities of `schemas.action_units.INTENSITIES`, 0 to 5, NaN rows where meta["au_valid"] is false;
         None with `--aus none`
+    embedding: float32 [128], mean face descriptor, NaN where no face was found; None without `--identity-embedding`
     """
 
     key: str
@@ -56,6 +57,7 @@ class Sample:
     landmark_scores: NDArray[np.float32] | None = field(repr=False)
     meta: dict[str, Any] = field(repr=False)
     aus: NDArray[np.float32] | None = field(default=None, repr=False)
+    embedding: NDArray[np.float32] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +179,8 @@ def _sample(key: str, members: dict[str, bytes]) -> Sample:
     jpegs = [content for suffix, content in members.items() if suffix.endswith(_JPEG)]
     arrays = decode_arrays(members, len(jpegs))
     frames = decode_frames(jpegs)
-    landmarks, scores, aus = (arrays.get(_stem(name)) for name in (LANDMARKS, LANDMARK_SCORES, AUS))
-    return Sample(key, frames, landmarks, scores, arrays[_stem(META)], aus)
+    landmarks, scores, aus, embedding = (arrays.get(_stem(name)) for name in (LANDMARKS, LANDMARK_SCORES, AUS, IDENTITY))
+    return Sample(key, frames, landmarks, scores, arrays[_stem(META)], aus, embedding)
 
 
 def _stem(suffix: str) -> str:

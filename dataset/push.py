@@ -26,7 +26,18 @@ from motionshards.dataset.storage.hub import HubFile, HubRepository, open_reposi
 from motionshards.dataset.verify import verify
 from motionshards.pipeline.card.sources import Corpus, corpus_of
 from motionshards.schemas.errors import ConfigError, DatasetError, StoreFailed
-from motionshards.schemas.layout import CARD, CROISSANT, DATASET_JSON, INDEX, PLAN_DIR, REJECTIONS, SPLITS, marker_path, tar_path
+from motionshards.schemas.layout import (
+    CARD,
+    CROISSANT,
+    DATASET_JSON,
+    INDEX,
+    PEOPLE,
+    PLAN_DIR,
+    REJECTIONS,
+    SPLITS,
+    marker_path,
+    tar_path,
+)
 
 _DESCRIPTIONS = (DATASET_JSON, INDEX, REJECTIONS, CARD, CROISSANT)
 _NUMBERED = re.compile(rf"({'|'.join((PLAN_DIR, *SPLITS))})/[^/]+\.(tar|parquet)")
@@ -49,6 +60,8 @@ class PushOptions(Reporting, _Places):
     """Create a public repository, or push to one that is public; without it, the same for private."""
     rights_confirmed: bool = False
     """Confirm that you may publish these videos; --public requires it for all sources but `demo`."""
+    with_identity_embeddings: bool = False
+    """Push face descriptors, which are biometric data, and people.parquet, too; without it a dataset that has them is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +101,27 @@ def push(options: PushOptions, say: Callable[[str], object] = lambda line: None)
     say(_terms(corpus))
     if options.public and corpus.real and not options.rights_confirmed:
         raise ConfigError("--public shows these people to everyone: add --rights-confirmed if you may publish their videos")
+    if data.manifest.config.identity_embedding and not options.with_identity_embeddings:
+        raise ConfigError(
+            f"the shards hold face descriptors, which are biometric data: add --with-identity-embeddings, or delete them by "
+            f"motionshards build --output {options.data} --drop identity"
+        )
     with open_repository(options.repository, progress=not options.quiet) as hub:
         private = hub.private()
         _check_visibility(hub.name, private, options.public)
-        files = _checked_files(data)
+        files = _checked_files(data, _DESCRIPTIONS + (PEOPLE,) * options.with_identity_embeddings)
         if private is None:
             hub.create(private=not options.public)
         before = hub.files()
         _refuse_strangers(hub.name, before, files)
         pushed = _synchronize(hub, before, files, private=not options.public)
-    if data.manifest.removals and pushed.uploaded and files.keys() & before.keys():
+    if (data.manifest.removals or _dropped_identities(data)) and pushed.uploaded and files.keys() & before.keys():
         say(f"earlier commits of {hub.name} may hold what was removed: docs/publishing.md says how to erase them")
     return pushed
+
+
+def _dropped_identities(data: Dataset) -> bool:
+    return any(addition.what == "no-identity" for addition in data.manifest.additions)
 
 
 def _terms(corpus: Corpus) -> str:
@@ -132,7 +154,7 @@ class _File:
         return self.name in there and there[self.name].has_content_of(self.path, self.sha256)
 
 
-def _checked_files(data: Dataset) -> dict[str, _File]:
+def _checked_files(data: Dataset, descriptions: Iterable[str]) -> dict[str, _File]:
     """The files of the dataset by name, verified but for the bytes of tars: that takes hours, and the Hub hashes what it gets.
 
     Raises:
@@ -147,7 +169,7 @@ def _checked_files(data: Dataset) -> dict[str, _File]:
             raise DatasetError(f"{path} is missing or does not have {entry.bytes} bytes, run `motionshards verify {out}`")
     digests = {path: entry.sha256 for path, entry in tars}
     paths = [*digests, *(marker_path(out, entry.split, entry.name) for entry in shards), *(out / PLAN_DIR).glob("plan-*.parquet")]
-    paths += [out / name for name in _DESCRIPTIONS if (out / name).is_file()]
+    paths += [out / name for name in descriptions if (out / name).is_file()]
     files = [_File(path.relative_to(out).as_posix(), path, digests.get(path)) for path in paths]
     return {file.name: file for file in files}
 
@@ -164,12 +186,12 @@ def _refuse_strangers(name: str, there: Iterable[str], files: Container[str]) ->
 def _synchronize(hub: HubRepository, before: Mapping[str, HubFile], files: Mapping[str, _File], *, private: bool) -> Pushed:
     """Upload what differs and delete what is gone. Raises StoreFailed: the Hub then holds something else."""
     changed = {name: file for name, file in files.items() if not file.is_in(before)}
-    gone = [name for name in before if _NUMBERED.fullmatch(name) and name not in files]
-    shards = {name: file for name, file in changed.items() if name not in _DESCRIPTIONS}
+    gone = [name for name in before if (_NUMBERED.fullmatch(name) or name == PEOPLE) and name not in files]
+    shards = {name: file for name, file in changed.items() if _NUMBERED.fullmatch(name)}
     # Who finds a dataset.json finds all that it lists: it comes last, with the tables, and the old one goes with the first
     # shard that is replaced.
     outdated = {DATASET_JSON} & before.keys() if shards.keys() & before.keys() else set()
-    last = {name: files[name] for name in files if name in _DESCRIPTIONS and (name in changed or name in outdated)}
+    last = {name: files[name] for name in files if name not in shards and (name in changed or name in outdated)}
     _commit(hub, shards, outdated)
     _commit(hub, last, gone)
     sent = [*shards.values(), *last.values()]

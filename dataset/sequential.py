@@ -31,7 +31,7 @@ from motionshards.dataset.reading.reader import Ask, NothingReadable, Reader
 from motionshards.dataset.reading.view import View
 from motionshards.dataset.storage.unreadable import Unreadable
 from motionshards.schemas.errors import ConfigError, DatasetError
-from motionshards.schemas.layout import AUS, LANDMARKS, META
+from motionshards.schemas.layout import AUS, IDENTITY, LANDMARKS, META
 from motionshards.schemas.printable import printable
 from motionshards.schemas.regular_file import open_regular
 from motionshards.schemas.sample import decode_arrays
@@ -224,7 +224,7 @@ class _Window:
             "pose": np.concatenate([np.zeros((0, len(POSE)), np.float32), *map(_pose, metas)]),
             "au_valid": np.concatenate([np.zeros(0, np.bool_), *map(_au_valid, metas)]),
         }
-        for name, suffix in (("landmarks", LANDMARKS), ("aus", AUS)):
+        for name, suffix in (("landmarks", LANDMARKS), ("aus", AUS), ("embedding", IDENTITY)):
             arrays[name] = np.array([one.get(suffix, (0, 0, 0)) for one in places], np.int64).reshape(-1, 3)
         contents = [b"".join(clip.members.values()) for clip in clips]
         return cls(Catalog(arrays, pa.array(keys, pa.string()), (), tuple(names)), contents)

@@ -32,9 +32,10 @@ from motionshards.dataset.commandline import OUTPUT, OfDataset, choice, command,
 from motionshards.dataset.index import Dataset, readable
 from motionshards.dataset.query.database import database
 from motionshards.dataset.query.formatting import aligned, figure
+from motionshards.dataset.reading.people_table import read_people
 from motionshards.dataset.storage.bucket import directory_of
 from motionshards.schemas.errors import ConfigError, DatasetError, StoreFailed
-from motionshards.schemas.layout import INDEX, REJECTIONS
+from motionshards.schemas.layout import INDEX, PEOPLE, REJECTIONS
 from motionshards.schemas.printable import printable
 from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
 from motionshards.schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
@@ -92,6 +93,8 @@ def _add_tables(connection: duckdb.DuckDBPyConnection, data: Dataset) -> None:
             _add_file(connection, name, data.out / file, schema)
         except duckdb.Error as error:
             raise DatasetError(f"{data.out / file} cannot be read: {_first_lines(error)}") from error
+    if (data.out / PEOPLE).exists():
+        connection.register("people", read_people(data.out / PEOPLE, data.manifest.files.get(INDEX, "")))
     kinds = [pa.string(), pa.string(), pa.int64(), pa.int64(), pa.int64(), pa.string()]
     shards = [{name: getattr(entry, name) for name in _OF_SHARDS} for entry in data.manifest.shards]
     connection.register("shards", pa.Table.from_pylist(shards, pa.schema(list(zip(_OF_SHARDS, kinds, strict=True)))))
@@ -191,7 +194,7 @@ class SqlOptions(OfDataset):
     """Options of `motionshards sql`."""
 
     query: str = field(kw_only=False)
-    """One SELECT statement on the tables clips, rejections and shards; "DESCRIBE clips" lists columns."""
+    """One SELECT statement on the tables clips, rejections, shards and people; "DESCRIBE clips" lists columns."""
     format: Annotated[str, choice(_FORMATS), Parameter(group=OUTPUT)] = "table"
     """`csv`, `jsonl` (an object per line) and `parquet` write all rows to stdout, and values in full."""
     top: Annotated[PositiveInt, Parameter(group=OUTPUT)] = 50

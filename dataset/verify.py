@@ -28,7 +28,7 @@ from cyclopts.types import PositiveInt
 from tqdm import tqdm
 
 from motionshards.dataset.checks.croissant import check_croissant
-from motionshards.dataset.checks.files import check_card, check_files, check_manifest
+from motionshards.dataset.checks.files import check_card, check_files, check_manifest, check_people
 from motionshards.dataset.checks.ledger import Plan, check_built, check_conservation, check_counts, read_plan, stray_files
 from motionshards.dataset.checks.removals import check_removals
 from motionshards.dataset.checks.shard import OUTCOMES, ShardClaim, ShardFindings, check_shard
@@ -158,6 +158,8 @@ def _warnings(out: Path, manifest: Manifest) -> Iterator[str]:
         yield f"{DATASET_JSON}: format version 1 has no digests of itself, plan, tables and markers, damage there can go unseen"
     if edited := check_card(out, manifest):
         yield edited
+    if outdated := check_people(out, manifest):
+        yield outdated
 
 
 def _check_shards(run: _Run, manifest: Manifest, plan: Plan) -> Iterator[str]:

@@ -23,6 +23,7 @@ COMMANDS = {
     "verify": ("dataset.verify", "check every byte of a dataset"),
     "stats": ("dataset.stats", "count clips and summarize their measures"),
     "sql": ("dataset.sql", "answer an SQL query over the tables of a dataset"),
+    "people": ("dataset.people.__main__", "find out which clips show the same person"),
     "preview": ("dataset.preview", "draw a contact sheet or an animated GIF"),
     "report": ("dataset.report.__main__", "write an HTML report"),
     "push": ("dataset.push", "publish a dataset on the Hugging Face Hub"),

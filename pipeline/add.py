@@ -36,6 +36,7 @@ from motionshards.schemas.records import ShardUnit
 from motionshards.schemas.removal import is_placeholder
 from motionshards.schemas.tables import open_parquet
 from motionshards.transforms.extract.action_units.source import AuSource
+from motionshards.transforms.extract.identity import descriptor
 from motionshards.transforms.extract.landmarks import models
 from motionshards.transforms.extract.landmarks.options import ModelOptions
 
@@ -186,13 +187,15 @@ def _model_provenance(order: AddOrder, config: BuildConfig) -> dict[str, str]:
     """What the provenance of the data set gains."""
     if order.what == "landmarks":
         return models.provenance(config.landmarks, ModelOptions(config.detector, config.precision, order.weights))
+    if order.what == "identity" or (order.what == "no-identity" and config.one_person):
+        return descriptor.provenance()
     return order.aus.provenance() if order.what == "aus" and order.aus else {}
 
 
 def _kept_provenance(order: AddOrder, manifest: Manifest) -> dict[str, str]:
-    """That of the data set, without what action units computed before were made with, where they are replaced."""
-    replaces = order.what == "aus"
-    return {name: value for name, value in manifest.provenance.items() if not (replaces and name.startswith("openface_"))}
+    """That of the dataset, without that of action units which are replaced or of face descriptors which are dropped."""
+    gone = {"aus": "openface_", "no-identity": "identity_model"}.get(order.what)
+    return {name: value for name, value in manifest.provenance.items() if not (gone and name.startswith(gone))}
 
 
 def _add(order: AddOrder, manifest: Manifest, addition: Addition, config: BuildConfig) -> Ledger:

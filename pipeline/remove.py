@@ -29,6 +29,7 @@ from motionshards.schemas.layout import (
     CROISSANT,
     DATASET_JSON,
     INDEX,
+    PEOPLE,
     REJECTIONS,
     REPORT,
     WORK_DIR,
@@ -197,7 +198,7 @@ def _without_names(archives: dict[str, dict[str, int]], named: re.Pattern[str]) 
 
 
 def _take_out(out: Path, manifest: Manifest, removals: tuple[Removal, ...]) -> list[ShardUnit]:
-    for name in (INDEX, REJECTIONS, REPORT, CARD, CROISSANT):  # a report shows faces and names
+    for name in (INDEX, REJECTIONS, PEOPLE, REPORT, CARD, CROISSANT):  # a report shows faces and names
         (out / name).unlink(missing_ok=True)
     sync(out)
     concerned = concerned_units(out, manifest, removals)

@@ -53,12 +53,15 @@ class Settings:
     """Recipes that track faces: reject tubes with fewer frames."""
     tube_max_frames: int = 1024
     """Recipes that track faces: cut tubes with more frames."""
-    tube_min_px: int = 256
-    """Recipes that track faces: reject tubes whose box, before its margin, has a shorter longer side, in source pixels."""
+    tube_min_px: int | None = None
+    """Recipes that track faces: reject tubes whose box, before its margin, has a shorter longer side, in pixels of the source; by
+    default 256 as FOMM's authors, or with recipe face none that is searched for."""
     tube_margin: float = 0.1
     """Recipes track and fomm-track: margin on each side of the box, as a share of its longer side."""
     face_scale: float = 1.3
     """Recipe face: side of the crop, as a multiple of FFHQ's."""
+    one_person: bool = False
+    """Recipes that track faces: reject tubes in which face descriptors, which are not stored, show two people."""
     clips_per_shard: int = 256
     """Mean number of clips per shard to aim for."""
     hdr: Literal["tonemap", "keep"] = field(default="tonemap", metadata={"absent": "keep"})
@@ -69,6 +72,8 @@ class Settings:
     """Reject clips whose files have more bytes together once they are unpacked from an archive into memory."""
     decode_memory_mb: int = 1024
     """Memory limit of each decoder, in MB."""
+    identity_embedding: bool = False
+    """Store a face descriptor of each clip: biometric data, by which people can be recognised. Half a second per clip."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,11 +117,14 @@ class BuildConfig(Settings):
             ("max_clip_bytes", 1, 2**50),
             ("decode_memory_mb", 256, 1_048_576),
         ):
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name} is {getattr(self, name)}, must be between {low} and {high}")
+            if (value := getattr(self, name)) is not None and not low <= value <= high:
+                raise ValueError(f"{name} is {value}, must be between {low} and {high}")
         if self.min_frames is not None and not 1 <= self.min_frames <= self.frames:
             raise ValueError(f"min_frames is {self.min_frames}, must be between 1 and frames ({self.frames})")
-
+        if self.identity_embedding and self.landmarks == "none":
+            raise ValueError("identity_embedding needs landmarks: landmarks is 'none'")
+        if self.one_person and self.recipe not in TUBE_RECIPES:
+            raise ValueError(f"one_person is for recipes that track faces: recipe is {self.recipe!r}")
         if self.recipe in TUBE_RECIPES and self.landmarks == "none":
             raise ValueError(f"recipe {self.recipe} follows faces and needs a model to find them: landmarks is 'none'")
         if self.recipe in TUBE_RECIPES and self.no_face == "keep":
@@ -128,6 +136,11 @@ class BuildConfig(Settings):
     def fewest_frames(self) -> int:
         """The least number of decodable frames a clip may have."""
         return self.frames if self.min_frames is None else self.min_frames
+
+    @property
+    def least_tube_px(self) -> int:
+        """The least longer side of a tube's box that is kept, in pixels of the source."""
+        return (self.detect_min_px if self.recipe == "face" else 256) if self.tube_min_px is None else self.tube_min_px
 
     def to_json(self) -> dict[str, Any]:
         """A dict that `from_json` turns back into an equal config."""

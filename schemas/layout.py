@@ -1,6 +1,7 @@
 """Names on disk: paths of a data set, keys of samples, members of a shard.
 
 OUT/dataset.json, index.parquet, rejections.parquet, README.md, croissant.json
+OUT/people.parquet                              only where `dataset.people` wrote it; a removal deletes it
 OUT/plan/plan-000000.parquet                    clips in order; later files plan what was added later
 OUT/<split>/<source>-<split>-000000.tar         samples (absent when every clip of the unit was rejected)
 OUT/<split>/<source>-<split>-000000.parquet     the marker: it exists when the shard is committed
@@ -22,6 +23,7 @@ REJECTIONS = "rejections.parquet"
 CARD = "README.md"
 CROISSANT = "croissant.json"
 REPORT = "report.html"
+PEOPLE = "people.parquet"
 PLAN_DIR = "plan"
 WORK_DIR = ".work"
 LOCK = ".writer"
@@ -33,6 +35,8 @@ META = "meta.json"
 LANDMARKS = "landmarks.npy"
 LANDMARK_SCORES = "landmark_scores.npy"
 AUS = "aus.npy"
+IDENTITY = "identity.npy"
+IDENTITY_NUMBERS = 128
 
 # Escaped in the parts of a key, so it stands only where a tube's first frame follows.
 TUBE = "@"

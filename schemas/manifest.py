@@ -148,7 +148,8 @@ class Manifest:
         if not all(removal.finished for removal in self.removals):
             return "a removal was interrupted, run dataset.remove again"
         if self.addition:
-            what = "extend-frames" if self.addition.what == "frames" else f"add {self.addition.what}"
+            others = {"frames": "extend-frames", "no-identity": "drop identity"}
+            what = others.get(self.addition.what, f"add {self.addition.what}")
             return f"dataset.build --{what} was interrupted, run it again"
         return None
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motionshards.schemas.action_units import INTENSITIES, PRESENCES
-from motionshards.schemas.layout import AUS, LANDMARK_SCORES, LANDMARKS
+from motionshards.schemas.layout import AUS, IDENTITY, IDENTITY_NUMBERS, LANDMARK_SCORES, LANDMARKS
 from motionshards.schemas.tables import QUALITY
 
 MOST_META_BYTES = 16 << 20
@@ -21,6 +21,7 @@ MOST_META_BYTES = 16 << 20
 _ROWS = {LANDMARKS: (68, 2), LANDMARK_SCORES: (68,), AUS: (len(INTENSITIES),)}
 _MAGIC = b"\x93NUMPY\x01\x00"
 _HEADER = re.compile(rb"\{'descr': '<f4', 'fortran_order': False, 'shape': \((\d{1,3}), ([\d, ]{2,9})\), \} *\n")
+_EMBEDDING_HEADER = re.compile(rb"\{'descr': '<f4', 'fortran_order': False, 'shape': \(%d,\), \} *\n" % IDENTITY_NUMBERS)
 _TEXTS = ("key", "identity")
 _NUMBERS: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(("span", "frame_index", "pts_s", *QUALITY), ()),
@@ -50,6 +51,15 @@ def array_member(suffix: str, content: bytes, frames: int | None = None) -> NDAr
     if len(content) - end != 4 * math.prod(shape):
         raise ValueError(f"{suffix} has {len(content) - end} bytes for float32 {list(shape)}")
     return np.frombuffer(content, np.float32, offset=end).reshape(shape)
+
+
+def embedding_member(content: bytes) -> NDArray[np.float32]:
+    """The array of identity.npy, float32 [128], sharing the memory of `content`. Raises ValueError: it is another, or none."""
+    end = 10 + int.from_bytes(content[8:10], "little")
+    is_one = content.startswith(_MAGIC) and _EMBEDDING_HEADER.fullmatch(content[10:end])
+    if not is_one or len(content) - end != 4 * IDENTITY_NUMBERS:
+        raise ValueError(f"{IDENTITY} is not a npy file of float32 [{IDENTITY_NUMBERS}]")
+    return np.frombuffer(content, np.float32, offset=end)
 
 
 @functools.lru_cache(maxsize=256)

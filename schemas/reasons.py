@@ -40,6 +40,7 @@ REASONS = {
     "tube_too_short": Reason("track", False, "the face was followed through fewer frames than --tube-min-frames"),
     "tube_too_small": Reason("track", False, "the face is smaller than --tube-min-px in the source"),
     "tube_outside": Reason("track", False, "the crop with its margin leaves the frame, and the recipe is fomm-track"),
+    "two_people": Reason("track", False, "the tube shows two people, by the descriptors of a few of its frames (--one-person)"),
     "too_few_frames": Reason("sample", False, "fewer decodable frames than --min-frames"),
     "no_face": Reason("landmarks", False, "no face was found in any sampled frame"),
     "face_too_small": Reason(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from motionshards.schemas.action_units import ActionUnits, AuFile
-from motionshards.schemas.layout import AUS, LANDMARK_SCORES, LANDMARKS, META
+from motionshards.schemas.layout import AUS, IDENTITY, LANDMARK_SCORES, LANDMARKS, META
 from motionshards.schemas.records import F32, Clip, Display, FaceTrack, Landmarks, Placement, Quality
 from motionshards.schemas.sample import decode_arrays
 from motionshards.schemas.tables import QUALITY, spec_from_row
@@ -38,6 +38,8 @@ def restore_clip(row: Mapping[str, Any], members: Mapping[str, bytes]) -> Clip:
         aus=_action_units(decoded[_stem(AUS)], row, meta) if AUS in members else None,
         file_frames=tuple(meta.get("file_frames", ())),
         display=_display(row),
+        embedding=decoded.get(_stem(IDENTITY)),
+        identity_spread=row["identity_spread"],
     )
 
 

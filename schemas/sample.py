@@ -4,6 +4,7 @@
 landmarks.npy        float32 [N,68,2], crop pixels, NaN rows where no face was found (absent with --landmarks none)
 landmark_scores.npy  float32 [N,68] (absent with --landmarks none)
 aus.npy              float32 [N,17], intensities of action units 0 to 5, NaN rows where not valid (absent with --aus none)
+identity.npy         float32 [128], mean face descriptor, NaN where no face was found (only with --identity-embedding)
 meta.json            who the clip is, and lists of N for time, place and quality; null where there is no value
 """
 
@@ -18,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motionshards.schemas.action_units import ActionUnits
-from motionshards.schemas.layout import AUS, LANDMARK_SCORES, LANDMARKS, META, frame_suffix
-from motionshards.schemas.members import array_member, meta_member
+from motionshards.schemas.layout import AUS, IDENTITY, LANDMARK_SCORES, LANDMARKS, META, frame_suffix
+from motionshards.schemas.members import array_member, embedding_member, meta_member
 from motionshards.schemas.records import Clip, Display
 from motionshards.schemas.tables import QUALITY, spec_row
 
@@ -35,6 +36,8 @@ def encode_sample(clip: Clip) -> dict[str, bytes]:
         members[LANDMARK_SCORES] = npy_bytes(clip.landmarks.scores)
     if clip.aus is not None:
         members[AUS] = npy_bytes(clip.aus.intensity)
+    if clip.embedding is not None:
+        members[IDENTITY] = npy_bytes(clip.embedding)
     members[META] = json.dumps(_meta(clip), ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     return members
 
@@ -61,6 +64,8 @@ def decode_arrays(members: Mapping[str, bytes], frames: int | None = None) -> di
         for name in (LANDMARKS, LANDMARK_SCORES, AUS)
         if name in members
     }
+    if IDENTITY in members:
+        decoded[IDENTITY.removesuffix(".npy")] = embedding_member(members[IDENTITY])
     return {**decoded, "meta": meta_member(members[META], frames)} if META in members else decoded
 
 

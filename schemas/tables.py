@@ -85,6 +85,7 @@ _KEPT = [
     ("au_confidence", pa.float32()),
     ("frame_au_valid", pa.list_(pa.bool_())),
     ("frame_au_confidence", pa.list_(pa.float32())),
+    ("identity_spread", pa.float32()),
 ]
 _LOST = [("stage", pa.string()), ("reason", pa.string()), ("detail", pa.string()), ("retryable", pa.bool_())]
 
@@ -174,6 +175,7 @@ def clip_row(clip: Clip, shard: str, members: Sequence[Member]) -> dict[str, Any
         "frame_pts_s": clip.placement.pts_s,
         **{f"frame_{name}": values for name, values in quality.items()},
         **_au_columns(clip.aus),
+        "identity_spread": clip.identity_spread,
     }
 
 

@@ -1,4 +1,4 @@
 """What `verify` checks, a module for each part of a dataset.
 
-Imports dataset.index and schemas.
+Imports dataset.index, dataset.reading and schemas.
 """

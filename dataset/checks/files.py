@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from motionshards.dataset.checks.tables import why
+from motionshards.dataset.reading.people_table import read_people
 from motionshards.schemas.atomic import sha256_of
-from motionshards.schemas.layout import CARD, CROISSANT, DATASET_JSON, INDEX, PLAN_DIR, REJECTIONS
+from motionshards.schemas.errors import DatasetError
+from motionshards.schemas.layout import CARD, CROISSANT, DATASET_JSON, INDEX, PEOPLE, PLAN_DIR, REJECTIONS
 from motionshards.schemas.manifest import Manifest, damage
 
 _PLAN_FILE = re.compile(rf"{PLAN_DIR}/plan-\d{{6,}}\.parquet")
@@ -43,6 +45,16 @@ def check_card(out: Path, manifest: Manifest) -> str | None:
         return None
     wrong = _difference(out / CARD, manifest.files.get(CARD, ""))
     return wrong and f"{CARD}: {wrong}; it is for people, so it may have been edited"
+
+
+def check_people(out: Path, manifest: Manifest) -> str | None:
+    """Why readers refuse people.parquet; None where they do not. It is derived, and no digest of dataset.json covers it."""
+    try:
+        if (out / PEOPLE).exists():
+            read_people(out / PEOPLE, manifest.files.get(INDEX, ""))
+    except DatasetError as error:
+        return str(error)
+    return None
 
 
 def _difference(path: Path, sha256: str) -> str | None:

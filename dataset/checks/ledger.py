@@ -12,7 +12,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from motionshards.dataset.checks.tables import UNREADABLE, repeated, why
-from motionshards.schemas.layout import INDEX, PLAN_DIR, REJECTIONS, WORK_DIR, is_plain_name, marker_path, shard_name, tar_path
+from motionshards.schemas.layout import (
+    INDEX,
+    PEOPLE,
+    PLAN_DIR,
+    REJECTIONS,
+    WORK_DIR,
+    is_plain_name,
+    marker_path,
+    shard_name,
+    tar_path,
+)
 from motionshards.schemas.manifest import Manifest, ShardEntry
 from motionshards.schemas.tables import PLAN, completed, open_parquet, planned_keys_of
 
@@ -168,7 +178,7 @@ def _by(values: pa.ChunkedArray) -> dict[str, int]:
 
 def stray_files(out: Path, shards: dict[str, ShardEntry], plan: Plan) -> Iterator[str]:
     """A line for each file of the kinds that a build writes which nothing accounts for, and for what a killed build left."""
-    known = {out / INDEX, out / REJECTIONS}
+    known = {out / INDEX, out / REJECTIONS, out / PEOPLE}
     known |= {place(out, entry.split, entry.name) for entry in shards.values() for place in (tar_path, marker_path)}
     known |= {place(out, unit.split, name) for name, unit in plan.units.items() for place in (tar_path, marker_path)}
     if (out / WORK_DIR).exists():

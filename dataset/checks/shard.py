@@ -41,7 +41,7 @@ _SINCE_VERSION_2 = ("made_by", "marker_sha256")
 _CHUNK = 1 << 20
 _READ = (
     *("key", "source", "split", "identity", "video", "source_frames", "n_frames", "members"),
-    *("au_valid", "frame_au_valid"),
+    *("au_valid", "frame_au_valid", "identity_spread"),
 )
 
 

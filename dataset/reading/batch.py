@@ -10,6 +10,7 @@ from motionshards.dataset.reading.catalog import Catalog
 from motionshards.dataset.reading.layout import Layout
 from motionshards.dataset.reading.view import View
 from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.layout import IDENTITY_NUMBERS
 from motionshards.transforms.augment.clips import Clips
 
 _POINTS = 68
@@ -26,6 +27,7 @@ class Batch(Clips):
     identity: int64 [B], numbers of those shown in `ClipStream.identities`
     padded: bool [B], true for those that fill up the last batch of an epoch and came before in it
     target_aus: float32 [B,17], action units of another clip; None where the view has none
+    embedding: float32 [B,128], face descriptors, NaN where no face was found; None in a dataset without them
     keys: of the clips
     """
 
@@ -33,6 +35,7 @@ class Batch(Clips):
     identity: torch.Tensor
     padded: torch.Tensor
     target_aus: torch.Tensor | None
+    embedding: torch.Tensor | None = None
     keys: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -62,7 +65,7 @@ def batch_layout(count: int, view: View, catalog: Catalog, size_px: int) -> Layo
     """The arrays into which `count` samples are read.
 
     frames uint8 [B,n,H,W,3], landmarks float32 [B,n,68,2], aus float32 [B,n,17], pose float32 [B,n,3], number int64 [B,n], clip
-    int64 [B], target_aus float32 [B,17]. Those that no clip has are absent.
+    int64 [B], target_aus float32 [B,17], embedding float32 [B,128]. Those that no clip has are absent.
     """
     arrays: list[tuple[str, str, tuple[int, ...]]] = [("frames", "|u1", (count, view.n, size_px, size_px, 3))]
     if catalog.arrays["landmarks"][:, 1].any():
@@ -72,6 +75,8 @@ def batch_layout(count: int, view: View, catalog: Catalog, size_px: int) -> Layo
     arrays += [("pose", "<f4", (count, view.n, 3)), ("number", "<i8", (count, view.n)), ("clip", "<i8", (count,))]
     if getattr(view, "target", False):
         arrays.append(("target_aus", "<f4", (count, _AUS)))
+    if catalog.arrays["embedding"][:, 1].any():
+        arrays.append(("embedding", "<f4", (count, IDENTITY_NUMBERS)))
     return Layout(tuple(arrays))
 
 

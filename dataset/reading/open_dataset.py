@@ -1,5 +1,6 @@
 """Opens a data set for reading, in a directory or at a URL: its manifest, the rows of its clips, and where its shards lie."""
 
+import functools
 import io
 import logging
 from collections.abc import Iterator, Mapping
@@ -11,11 +12,13 @@ import pyarrow as pa
 
 from motionshards.dataset.index import checked_rows
 from motionshards.dataset.reading.catalog import COLUMNS
+from motionshards.dataset.reading.people_table import COLUMNS as PEOPLE_COLUMNS
+from motionshards.dataset.reading.people_table import read_people
 from motionshards.dataset.storage.remote import Remote, Retry, is_url, shown
 from motionshards.dataset.storage.shards import ShardFile
 from motionshards.dataset.storage.unreadable import Unreadable
 from motionshards.schemas.errors import DatasetError
-from motionshards.schemas.layout import DATASET_JSON, INDEX, PLAN_DIR, WORK_DIR
+from motionshards.schemas.layout import DATASET_JSON, INDEX, PEOPLE, PLAN_DIR, WORK_DIR
 from motionshards.schemas.manifest import Manifest, ShardEntry
 from motionshards.schemas.marker import read_marker
 from motionshards.schemas.printable import printable
@@ -47,6 +50,7 @@ class Opened:
     stamp: Stamp
     _markers: tuple[Path, ...]
     _index: bytes | None
+    _remote: Remote | None = None
 
     def rows(self) -> Iterator[pa.Table]:
         """The rows of the clips with the columns of `catalog.COLUMNS`, many at a time, in the order of the index.
@@ -68,6 +72,25 @@ class Opened:
                     yield checked_rows(completed(pa.Table.from_batches([batch]), _SCHEMA), INDEX)
         except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
             raise DatasetError(f"{INDEX} of {shown(self.root)} cannot be read: {error}") from error
+
+    def rows_with_people(self) -> Iterator[pa.Table]:
+        """The same with the columns of people.parquet. Raises DatasetError: there is none, or it is not of this index."""
+        people, row = self._people(), 0
+        for table in self.rows():
+            mine = people.slice(row, len(table))
+            if not mine["key"].equals(table["key"]):
+                raise DatasetError(f"{PEOPLE} is not of this index: run dataset.people again")
+            row += len(table)
+            yield functools.reduce(lambda rows, name: rows.append_column(name, mine[name]), PEOPLE_COLUMNS.names, table)
+
+    def _people(self) -> pa.Table:
+        digest = self.manifest.files.get(INDEX, "")
+        if self._remote is None:
+            return read_people(Path(self.root) / PEOPLE, digest)
+        try:
+            return read_people(io.BytesIO(self._remote.read_all(PEOPLE)), digest)
+        except Unreadable as error:
+            raise DatasetError(f"{PEOPLE} of {shown(self.root)} cannot be read: {error.detail}: run dataset.people") from error
 
     def file(self, split: str, name: str) -> ShardFile:
         """The tar of a shard. Raises DatasetError: dataset.json does not know it."""
@@ -119,7 +142,7 @@ def _open_remote(root: str, remote: Remote) -> Opened:
         manifest = Manifest.parse(content, DATASET_JSON)
         if manifest.unfinished:
             raise DatasetError(f"{DATASET_JSON} at the URL: {manifest.unfinished}")
-        return Opened(root, True, manifest, _by_name(manifest.shards), content, (), remote.read_all(INDEX))
+        return Opened(root, True, manifest, _by_name(manifest.shards), content, (), remote.read_all(INDEX), remote)
     except Unreadable as error:
         raise DatasetError(f"there is no data set to read at the URL: {error.reason}: {error.detail}") from error
 

@@ -4,6 +4,8 @@ A clip that cannot be read is replaced by the next of its stand-ins, which are p
 """
 
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,8 +17,10 @@ from motionshards.dataset.reading.faults import Fault
 from motionshards.dataset.reading.order import I64
 from motionshards.dataset.reading.view import Picks, View
 from motionshards.dataset.storage.unreadable import Unreadable
-from motionshards.schemas.members import array_member
+from motionshards.schemas.members import array_member, embedding_member
 from motionshards.transforms.extract.encode import decode_into
+
+_NAN = np.array(np.nan, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,8 @@ class Reader:
             for name in ("landmarks", "aus"):
                 if name in out:
                     out[name][...] = self._array(clip, name, picks.frames[sample])
+            if "embedding" in out:
+                out["embedding"][...] = self.embedding(clip)
         except Unreadable as error:
             raise _Unread(clip, error) from error
         if picks.other_clip is not None and picks.other_frame is not None:
@@ -121,14 +127,24 @@ class Reader:
 
     def _array(self, clip: int, name: str, frames: I64) -> NDArray[Any]:
         """Rows of a clip's npy member; NaN where the clip has none."""
-        offset, size, crc = self._catalog.arrays[name][clip].tolist()
-        if not size:
-            return np.array(np.nan, np.float32)
-        content = self._member(int(self._catalog.arrays["shard"][clip]), offset, size, crc)
-        try:
+        content = self._npy(clip, name)
+        if not content:
+            return _NAN
+        with _undecodable():
             return array_member(f"{name}.npy", content, self._catalog.frames_in(clip))[frames]
-        except ValueError as error:
-            raise Unreadable("undecodable", str(error)) from error
+
+    def embedding(self, clip: int) -> NDArray[np.float32]:
+        """The face descriptor of a clip, float32 [128]; NaN where it has none. Raises Unreadable."""
+        content = self._npy(clip, "embedding")
+        if not content:
+            return _NAN
+        with _undecodable():
+            return embedding_member(content)
+
+    def _npy(self, clip: int, name: str) -> bytes:
+        """A clip's npy member; nothing where it has none."""
+        offset, size, crc = self._catalog.arrays[name][clip].tolist()
+        return self._member(int(self._catalog.arrays["shard"][clip]), offset, size, crc) if size else b""
 
     def _member(self, shard: int, offset: int, size: int, crc: int) -> bytes:
         content = self._shards.read(shard, offset, size)
@@ -160,7 +176,14 @@ class _Unread(Exception):
 
 
 def _decode(content: bytes, row: NDArray[np.uint8]) -> None:
-    try:
+    with _undecodable():
         decode_into(content, row)
+
+
+@contextmanager
+def _undecodable() -> Iterator[None]:
+    """A member that is not what its name says becomes Unreadable."""
+    try:
+        yield
     except ValueError as error:
         raise Unreadable("undecodable", str(error)) from error

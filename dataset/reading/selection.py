@@ -1,6 +1,7 @@
 """Which clips of a data set a stream reads."""
 
 import logging
+import re
 
 import numpy as np
 import pyarrow as pa
@@ -8,9 +9,14 @@ import pyarrow as pa
 from motionshards.dataset.query.where import parse
 from motionshards.dataset.reading.catalog import Catalog, read_catalog, selecting
 from motionshards.dataset.reading.open_dataset import Opened
+from motionshards.dataset.reading.people_table import COLUMNS
 from motionshards.dataset.reading.view import View
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.printable import printable
+from motionshards.schemas.tables import INDEX
+
+_SCHEMA = pa.schema([*INDEX, *COLUMNS])
+_PEOPLE_COLUMNS = re.compile(rf"\b({'|'.join(COLUMNS.names)})\b")
 
 logger = logging.getLogger("motionshards")
 
@@ -25,7 +31,9 @@ def select_clips(
         DatasetError: the index cannot be read
     """
     try:
-        catalog = read_catalog(opened.rows(), selecting(None if where is None else parse(where), split, people))
+        condition = None if where is None else parse(where, _SCHEMA)
+        rows = opened.rows_with_people() if where and _PEOPLE_COLUMNS.search(where) else opened.rows()
+        catalog = read_catalog(rows, selecting(condition, split, people))
     except pa.ArrowException as error:
         raise ConfigError(f"where={where!r} cannot be evaluated: {error}") from error
     if absent := sorted(set(people or ()) - set(catalog.identities)):

@@ -115,6 +115,25 @@ def _pose_ticks(edges: NDArray[np.float64]) -> list[Markup]:
     return [*texts, across]
 
 
+def roc(curve: NDArray[np.float64]) -> Markup:
+    """A receiver operating characteristic: float64 [points,2], rates of false (to the right) and true positives (up), 0 to 1."""
+    side = 220.0
+    points = [(_MARGIN + side * false, _TOP + side * (1 - true)) for false, true in curve.tolist()]
+    line = element("polyline", class_="roc", points=" ".join(f"{x:.1f},{y:.1f}" for x, y in points))
+    frame = element("rect", class_="frame", x=_MARGIN, y=_TOP, width=side, height=side)
+    ticks = [
+        mark
+        for share in (0.0, 0.5, 1.0)
+        for mark in (
+            element("text", number(share), x=_MARGIN + side * share, y=_TOP + side + 13, text_anchor="middle"),
+            element("text", number(share), x=_MARGIN - 5, y=_TOP + side * (1 - share) + 3, text_anchor="end"),
+        )
+    ]
+    across = element("text", "pairs of two identities →", x=_MARGIN + side / 2, y=_TOP + side + 28, text_anchor="middle")
+    box, words = f"0 0 {_MARGIN + side + 12:g} {_TOP + side + 34:g}", "ROC: shares of pairs that are closer than a threshold"
+    return element("svg", frame, line, ticks, across, class_="chart pose", viewBox=box, role="img", aria_label=words)
+
+
 def share_bar(part: float, of: float, kind: str) -> Markup:
     """A part of a whole as a bar as wide as its place in the page; `kind` is a class that gives its colour."""
     width = 100 * part / of if of else 0.0

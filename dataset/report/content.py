@@ -10,21 +10,25 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from motionshards.dataset.checks.files import check_people
 from motionshards.dataset.drawing.source_frames import middle_frame
 from motionshards.dataset.index import Dataset
+from motionshards.dataset.people.find import findings
+from motionshards.dataset.reading.people_table import read_people
 from motionshards.dataset.report.choice import choose
 from motionshards.dataset.report.clips import Clips, read_clips
 from motionshards.dataset.report.distribution import Distribution, distribution
 from motionshards.dataset.report.figures import Figures, figures
 from motionshards.dataset.report.rejected import Rejections, read_rejections
-from motionshards.dataset.report.samples import Sample, read_aus, read_samples
+from motionshards.dataset.report.samples import Sample, read_aus, read_embeddings, read_samples
+from motionshards.dataset.report.separation import Separation, separation
 from motionshards.schemas.action_units import INTENSITIES, MOST
 from motionshards.schemas.bucket import is_bucket, open_bucket
 from motionshards.schemas.errors import ConfigError, StoreFailed
-from motionshards.schemas.layout import INDEX
+from motionshards.schemas.layout import INDEX, PEOPLE
 from motionshards.schemas.manifest import Manifest
 
-_AU_CLIPS = 2000
+_AU_CLIPS, _EMBEDDED_CLIPS = 2000, 2000
 _LONGEST_PX = 256
 _DECODERS = 4
 # Who was removed on request is not looked for, and a video that hung, killed a process or was too large is not tried again.
@@ -51,6 +55,8 @@ class Content:
     frames_from: where the videos were looked for; empty where no rejected clip is shown
     frames_trouble: why no video could be opened at all, in words; else empty
     aus: None in a data set without action units
+    separation, separated: by face descriptors, and of how many clips; None in a dataset without them
+    people: what `dataset.people` found, of all clips; None without a current people.parquet
     """
 
     name: str
@@ -63,6 +69,9 @@ class Content:
     frames_from: str
     frames_trouble: str
     aus: ActionUnits | None
+    separation: Separation | None
+    separated: int
+    people: Mapping[str, list[dict[str, Any]]] | None
 
 
 def gather(
@@ -82,6 +91,7 @@ def gather(
     clips = read_clips(data.out / INDEX, condition)
     rejections = read_rejections(data.out, seed)
     given = source or data.manifest.input
+    separated = _embeddings(data, clips, seed)
     frames, trouble = _rejected_frames(rejections, given)
     return Content(
         name=data.out.resolve().name,
@@ -94,6 +104,9 @@ def gather(
         frames_from=given if rejections.total else "",
         frames_trouble=trouble,
         aus=_action_units(data, clips, seed),
+        separation=separated and separation(*separated),
+        separated=len(separated[0]) if separated else 0,
+        people=_people(data),
     )
 
 
@@ -105,6 +118,21 @@ def _action_units(data: Dataset, clips: Clips, seed: int) -> ActionUnits | None:
     values, read = read_aus(data.out, clips.row[chosen])
     units = {name: distribution(values[:, number], (0.0, MOST)) for number, name in enumerate(INTENSITIES)}
     return ActionUnits(units, read, len(values))
+
+
+def _embeddings(data: Dataset, clips: Clips, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int32]] | None:
+    """Face descriptors of a random choice of clips, float32 [n,128], and the numbers of their identities."""
+    if not data.manifest.config.identity_embedding:
+        return None
+    chosen = np.sort(np.random.default_rng([seed, 3]).permutation(len(clips))[:_EMBEDDED_CLIPS])
+    return read_embeddings(data.out, clips.row[chosen]), clips.identity[chosen]
+
+
+def _people(data: Dataset) -> dict[str, list[dict[str, Any]]] | None:
+    path, digest = data.out / PEOPLE, data.manifest.files.get(INDEX, "")
+    if check_people(data.out, data.manifest) or not path.exists():
+        return None
+    return findings(data.index(["key", "split", "identity", "video"]), read_people(path, digest))
 
 
 def _rejected_frames(rejections: Rejections, source: str) -> tuple[dict[str, list[Picture | None]], str]:

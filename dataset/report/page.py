@@ -7,10 +7,12 @@ import base64
 import hashlib
 from importlib import resources
 
-from motionshards.dataset.report import parts_clips, parts_made, parts_measured
+from motionshards.dataset.report import parts_clips, parts_identity, parts_made, parts_measured
 from motionshards.dataset.report.content import Content
 from motionshards.dataset.report.formatting import hours, plural, size, whole
 from motionshards.dataset.report.markup import Markup, element, joined
+
+_PARTS = (parts_clips, parts_measured, parts_identity, parts_made)
 
 
 def page(content: Content) -> str:
@@ -76,7 +78,7 @@ def _tiles(content: Content) -> Markup:
 
 
 def _main(content: Content) -> Markup:
-    sections = [*parts_clips.sections(content), *parts_measured.sections(content), *parts_made.sections(content)]
+    sections = [section for part in _PARTS for section in part.sections(content)]
     links = [element("a", section.title, href=f"#{section.name}") for section in sections]
     shown = [
         element("section", element("h2", section.title), section.inside, id=section.name, aria_label=section.title)

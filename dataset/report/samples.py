@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from motionshards.dataset.index import read_members
 from motionshards.dataset.report.clips import MEASURES
 from motionshards.dataset.report.tables import Rows, rows_at
-from motionshards.schemas.layout import AUS, INDEX, LANDMARKS, META, frame_suffix, tar_path
+from motionshards.schemas.layout import AUS, IDENTITY, IDENTITY_NUMBERS, INDEX, LANDMARKS, META, frame_suffix, tar_path
 from motionshards.schemas.regular_file import open_regular
 from motionshards.schemas.sample import decode_arrays
 from motionshards.schemas.tables import INDEX as SCHEMA
@@ -69,16 +69,24 @@ def read_aus(out: Path, rows: Rows) -> tuple[NDArray[np.float32], int]:
 
     Only the members that hold them are read. Raises DatasetError.
     """
-    found = [aus for aus in _each_aus(out, rows) if aus is not None]
+    found = [aus for aus in _each(out, rows, AUS) if aus is not None]
     frames = np.concatenate([np.empty((0, 17), np.float32), *found])
     return frames[np.isfinite(frames).all(axis=1)], len(found)
 
 
-def _each_aus(out: Path, rows: Rows) -> Iterator[NDArray[np.float32] | None]:
+def read_embeddings(out: Path, rows: Rows) -> NDArray[np.float32]:
+    """Face descriptors of the clips in these rows, float32 [n,128]; NaN where they cannot be read. Raises DatasetError."""
+    nothing = np.full(IDENTITY_NUMBERS, np.nan, np.float32)
+    found = [nothing if one is None else one for one in _each(out, rows, IDENTITY)]
+    return np.array(found, np.float32).reshape(-1, IDENTITY_NUMBERS)
+
+
+def _each(out: Path, rows: Rows, suffix: str) -> Iterator[NDArray[np.float32] | None]:
+    """One array of each clip; None where it cannot be read."""
     for row in rows_at(out / INDEX, SCHEMA, _PLACE, rows) if len(rows) else []:
         try:
             with open_regular(tar_path(out, row["split"], row["shard"])) as stream:
-                yield _arrays(stream, _members(row["members"], AUS), row["n_frames"]).get(_stem(AUS))
+                yield _arrays(stream, _members(row["members"], suffix), row["n_frames"]).get(_stem(suffix))
         except (OSError, ValueError):
             yield None
 

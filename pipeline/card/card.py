@@ -180,7 +180,7 @@ def _considerations(manifest: Manifest, corpus: Corpus, figures: Figures) -> str
 
 ### Personal data, consent and removal
 
-{people(corpus)}
+{people(corpus, manifest.config)}
 {f"{removed:,} clips have been taken out of this data set on request.{chr(10)}" if removed else ""}
 ### Biases that the tables show
 

@@ -118,7 +118,7 @@ def _responsible(manifest: Manifest, corpus: Corpus, figures: Figures) -> Node:
         "rai:dataBiases": bias(figures),
         "rai:dataUseCases": ["training and testing models that animate pictures of faces or bodies"],
         "rai:dataSocialImpact": MISUSE,
-        "rai:personalSensitiveInformation": [personal(corpus)],
+        "rai:personalSensitiveInformation": personal(corpus, config),
         "rai:dataReleaseMaintenancePlan": REMOVAL,
     }
 

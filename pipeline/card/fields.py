@@ -1,7 +1,7 @@
 """What the members of a sample and the columns of the tables hold, a line each; data card and Croissant file show them."""
 
 from motionshards.schemas.config import BuildConfig
-from motionshards.schemas.layout import AUS, LANDMARK_SCORES, LANDMARKS, META
+from motionshards.schemas.layout import AUS, IDENTITY, LANDMARK_SCORES, LANDMARKS, META
 from motionshards.schemas.tables import QUALITY
 
 _QUALITY = {
@@ -42,6 +42,8 @@ INDEX_COLUMNS = {
     "au_confidence": "median of OpenFace's confidence, 0 to 1; null without action units",
     "frame_au_valid": "for each frame, whether its action units are valid",
     "frame_au_confidence": "for each frame, OpenFace's confidence, 0 to 1",
+    "identity_spread": "largest Euclidean distance between the face descriptors of two of the clip's frames; null without "
+    "face descriptors, and where no face was found",
 }
 REJECTION_COLUMNS = {
     **WHO,
@@ -74,5 +76,7 @@ def members(config: BuildConfig) -> dict[str, str]:
         told[LANDMARK_SCORES] = "float32 [N,68], 0 to 1"
     if config.aus != "none":
         told[AUS] = "float32 [N,17], intensities of action units, 0 to 5; NaN rows where not valid"
+    if config.identity_embedding:
+        told[IDENTITY] = "float32 [128], face descriptor (biometric data), mean of up to five frames; NaN where no face was found"
     told[META] = "who the clip is, and lists of N: time, crop affine, boxes, head pose, quality"
     return told

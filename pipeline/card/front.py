@@ -42,6 +42,7 @@ def tags(corpus: Corpus, config: BuildConfig) -> list[str]:
     """Words by which the data set is found."""
     shown = {"face": ["talking-head", "face-animation"], "body": ["human-motion"]}.get(corpus.shows, [])
     computed = ["facial-landmarks"] * (config.landmarks != "none") + ["action-units"] * (config.aus != "none")
+    computed += ["biometric-data"] * config.identity_embedding
     return ["webdataset", "video", "image-animation", *shown, *computed]
 
 

@@ -2,6 +2,7 @@
 
 from motionshards.pipeline.card.figures import Figures
 from motionshards.pipeline.card.sources import Corpus
+from motionshards.schemas.config import BuildConfig
 
 REMOVAL = (
     "`python -m dataset.remove OUT --identity NAME` (or `--video`, `--key`) of motionshards takes a person, a video or a clip "
@@ -17,6 +18,12 @@ _SHOWN = (
 _RENDERED = "The frames are rendered from one portrait in the public domain and show nobody else."
 _UNKNOWN = "Whether the frames show real people, and whether they agreed, is for whoever ran the build to say."
 
+BIOMETRIC = (
+    "This dataset holds biometric data: each sample has a face descriptor (`identity.npy`), 128 numbers by which the same person "
+    "can be found in other videos. In many places they may be processed only with explicit consent, or for research under "
+    "safeguards. `motionshards build --output OUT --drop identity` deletes them."
+)
+
 MISUSE = (
     "Models trained on such data can put words and gestures into the mouth and face of somebody who never made them. Ask people "
     "before animating them, and say of what was made that it was."
@@ -26,16 +33,15 @@ LABELS = (
 )
 
 
-def people(corpus: Corpus) -> str:
+def people(corpus: Corpus, config: BuildConfig) -> str:
     """Paragraphs on the people shown, and on how they are taken out."""
-    return "\n\n".join([personal(corpus), REMOVAL, MISUSE])
+    return "\n\n".join([*personal(corpus, config), REMOVAL, MISUSE])
 
 
-def personal(corpus: Corpus) -> str:
+def personal(corpus: Corpus, config: BuildConfig) -> list[str]:
     """What is known of the people shown."""
-    if not corpus.real:
-        return _RENDERED
-    return _SHOWN if corpus.shows else _UNKNOWN
+    shown = _RENDERED if not corpus.real else _SHOWN if corpus.shows else _UNKNOWN
+    return [shown, *[BIOMETRIC] * config.identity_embedding]
 
 
 def bias(figures: Figures) -> list[str]:

@@ -10,12 +10,14 @@ import numpy as np
 
 from motionshards.pipeline.clips.annotations import annotation
 from motionshards.pipeline.clips.find_tubes import Footage
+from motionshards.pipeline.clips.identity import with_identity
 from motionshards.pipeline.clips.read import ReadClip, annotated_frames, past_end_s, read_frames
 from motionshards.pipeline.clips.track_faces import track_faces
 from motionshards.pipeline.inputs.unpack import Root, check_size, media
 from motionshards.schemas.config import TUBE_RECIPES, BuildConfig
 from motionshards.schemas.errors import ClipRejected
-from motionshards.schemas.records import Clip, ClipSpec, Crop, FaceTrack, Landmarks, Rejected, SearchPicture, Span
+from motionshards.schemas.records import Clip, ClipSpec, Crop, FaceTrack, Landmarks, Rejected, Span
+from motionshards.schemas.search_picture import SearchPicture
 from motionshards.transforms.extract.decoder.client import one_decoder
 from motionshards.transforms.extract.detect import Detections
 from motionshards.transforms.extract.encode import encode_jpegs
@@ -139,7 +141,8 @@ def _finish(
 ) -> Clip | Rejected:
     if model is not None and faces is not None and not faces.found.any() and config.no_face == "reject":
         return _without_face(read, model)
-    return finished(read, faces, points, config)
+    clip = finished(read, faces, points, config)
+    return with_identity(clip) if config.identity_embedding else clip
 
 
 def _without_face(read: ReadClip, model: FaceModel) -> Rejected:

@@ -19,6 +19,8 @@ from motionshards.schemas.layout import tube_key
 from motionshards.schemas.records import ClipSpec, Crop, FaceTrack, Frames, Rejected
 from motionshards.transforms.extract.crop import as_crop, longer_side_px, tube_window
 from motionshards.transforms.extract.decode import decode
+from motionshards.transforms.extract.identity.compare import part, spread
+from motionshards.transforms.extract.identity.descriptor import descriptors
 from motionshards.transforms.extract.landmarks.models import FaceModel
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.portrait import moved_to_hold, portrait_square
@@ -28,6 +30,7 @@ from motionshards.transforms.extract.tubes import Box, Tube, TubeRule
 
 # A few frames of a tube say where eyes and mouth are; faces are then at least 85 px large.
 _LOOKED_AT, _LOOKED_AT_PX = 9, 256
+_COMPARED = 2  # every second of them: a descriptor takes 60 to 100 ms
 
 
 def track_faces(footage: Footage, model: FaceModel, config: BuildConfig) -> list[ReadClip | Rejected]:
@@ -61,11 +64,15 @@ def _outcome(
     spec = _spec(footage, tube, key, tube.union)
     try:
         _check(tube, footage.timeline, rule)
-        if config.recipe == "face":
-            spec = _spec(footage, tube, key, _portrait(footage, tube, model, config))
+        if config.recipe == "face" or config.one_person:
+            frames, points = _look_closely(footage, tube, model, config)
+            if config.one_person:
+                _check_one_person(frames, points)
+            if config.recipe == "face":
+                spec = _spec(footage, tube, key, _portrait(footage, tube, frames, points, config))
         return _read(footage, spec, tube, faces, config)
     except ClipRejected as lost:
-        if not lost.reason.startswith("tube_"):
+        if lost.reason != "two_people" and not lost.reason.startswith("tube_"):
             raise
         return Rejected(spec, lost.reason, lost.detail)
 
@@ -109,11 +116,17 @@ def _read(footage: Footage, spec: ClipSpec, tube: Tube, faces: Faces, config: Bu
     return ReadClip(spec, crop, length, _duration_s(tube, line), (len(line.raw_s),), track=track)
 
 
-def _portrait(footage: Footage, tube: Tube, model: FaceModel, config: BuildConfig) -> Box:
-    """The square of the recipe `face`, edges in source pixels."""
-    frames, boxes = _look_closely(footage, tube, config)
+def _check_one_person(frames: Frames, points: NDArray[np.float32]) -> None:
+    """Raise ClipRejected: two_people."""
+    seen = np.flatnonzero(np.isfinite(points).all(axis=(1, 2)))[::_COMPARED]
     with MODEL:
-        points = model.landmarks(frames.rgb, boxes).points_px
+        found = descriptors(frames.rgb[seen], points[seen])
+    if part(found):
+        raise ClipRejected("two_people", f"descriptors of {len(seen)} frames are up to {spread(found):.2f} apart")
+
+
+def _portrait(footage: Footage, tube: Tube, frames: Frames, points: NDArray[np.float32], config: BuildConfig) -> Box:
+    """The square of the recipe `face`, edges in source pixels."""
     affine = frames.source_to_frame
     scale, offset = affine[:, [0, 1], [0, 1]], affine[:, :, 2]
     in_source = (points - offset[:, None]) / scale[:, None] + 0.5
@@ -121,15 +134,16 @@ def _portrait(footage: Footage, tube: Tube, model: FaceModel, config: BuildConfi
     return moved_to_hold(square, tube.union)
 
 
-def _look_closely(footage: Footage, tube: Tube, config: BuildConfig) -> tuple[Frames, NDArray[np.float32]]:
-    """A few frames of a tube in which the face was seen, and its boxes there; the same however many frames are stored."""
+def _look_closely(footage: Footage, tube: Tube, model: FaceModel, config: BuildConfig) -> tuple[Frames, NDArray[np.float32]]:
+    """A few frames of a tube in which the face was seen, and its landmarks float32 [n,68,2]; the same whatever is stored."""
     line = footage.timeline
     chosen = np.unique(np.linspace(0, len(tube.seen) - 1, _LOOKED_AT).round().astype(np.int64))
     indices = np.array(tube.seen)[chosen]
     window = tube_window("track", tube.union, line.size_px, line.pixel_aspect)
     limit_s = config.decode_timeout_s
     frames = decode(footage.media, line, indices, _LOOKED_AT_PX, config.fit, limit_s, window, config.hdr)
-    return frames, _in_crop(tube.boxes_at(indices), frames.source_to_frame)
+    with MODEL:
+        return frames, model.landmarks(frames.rgb, _in_crop(tube.boxes_at(indices), frames.source_to_frame)).points_px
 
 
 def _in_crop(boxes: NDArray[np.float64], affine: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from motionshards.pipeline.planning import plan
 from motionshards.schemas.config import BuildConfig
-from motionshards.schemas.layout import CARD, CROISSANT, DATASET_JSON, INDEX, PLAN_DIR, REJECTIONS, REPORT, marker_path
+from motionshards.schemas.layout import CARD, CROISSANT, DATASET_JSON, INDEX, PEOPLE, PLAN_DIR, REJECTIONS, REPORT, marker_path
 from motionshards.schemas.manifest import Manifest
 from motionshards.schemas.marker import read_entry
 
@@ -38,7 +38,7 @@ def _kept_nothing(out: Path, manifest: Manifest) -> bool:
 def _empty(out: Path) -> None:
     """The plan goes last of the files, since it names the markers."""
     markers = _markers(out)
-    for path in (*markers, *(out / name for name in (INDEX, REJECTIONS, CARD, CROISSANT, REPORT)), *plan.plan_files(out)):
+    for path in (*markers, *(out / name for name in (INDEX, REJECTIONS, CARD, CROISSANT, PEOPLE, REPORT)), *plan.plan_files(out)):
         path.unlink(missing_ok=True)
     for directory in {out / PLAN_DIR, *(path.parent for path in markers)}:
         with suppress(OSError):  # it is absent, or holds something that no build wrote

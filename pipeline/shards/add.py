@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from motionshards.pipeline.clips.action_units import add_action_units
 from motionshards.pipeline.clips.clip import find_faces
+from motionshards.pipeline.clips.identity import with_identity
 from motionshards.pipeline.clips.read import ReadClip
 from motionshards.pipeline.shards.build import BuildJob
 from motionshards.pipeline.shards.extend import with_frames
@@ -115,6 +116,16 @@ def with_aus(clips: Iterable[Clip], job: BuildJob) -> Iterator[Clip]:
     return add_action_units(clips, job.aus, job.scratch)
 
 
+def with_identities(clips: Iterable[Clip], job: BuildJob) -> Iterator[Clip]:
+    """Face descriptors."""
+    return map(with_identity, clips)
+
+
+def without_identities(clips: Iterable[Clip], job: BuildJob) -> Iterator[Clip]:
+    """No face descriptors."""
+    return (replace(clip, embedding=None, identity_spread=None) for clip in clips)
+
+
 def _crop(clip: Clip) -> Crop:
     return Crop(decode_frames(clip.jpegs), clip.placement)
 
@@ -124,6 +135,8 @@ Adder = Callable[[Iterable[Clip], BuildJob], Iterator[Clip]]
 ADDERS: dict[str, Adder] = {
     "landmarks": with_landmarks,
     "aus": with_aus,
+    "identity": with_identities,
+    "no-identity": without_identities,
     "quality": with_quality,
     "frames": with_frames,
 }

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from motionshards.pipeline.clips.action_units import add_action_units
 from motionshards.pipeline.clips.clip import find_faces, finished, read_media
+from motionshards.pipeline.clips.identity import with_identity
 from motionshards.pipeline.clips.read import ReadClip, new_indices, read_frames
 from motionshards.pipeline.clips.track_faces import tube_crop
 from motionshards.pipeline.planning.provenance import check_decoder
@@ -45,7 +46,8 @@ def with_frames(clips: Iterable[Clip], job: BuildJob) -> Iterator[Clip]:
     for new in add_action_units(new_parts(), job.aus, job.scratch):
         while waiting[0][1] is None:
             yield waiting.popleft()[0]
-        yield merged(waiting.popleft()[0], new)
+        longer = merged(waiting.popleft()[0], new)
+        yield with_identity(longer) if job.config.identity_embedding else longer
     yield from (old for old, _ in waiting)
 
 

@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 
 from motionshards.pipeline.shards.tar import ShardWriter, size_and_hash
 from motionshards.schemas.action_units import INTENSITIES, PRESENCES, ActionUnits
+from motionshards.schemas.atomic import sha256_of
 from motionshards.schemas.config import BuildConfig
-from motionshards.schemas.layout import INDEX, marker_path, tar_path
+from motionshards.schemas.layout import IDENTITY_NUMBERS, INDEX, marker_path, tar_path
 from motionshards.schemas.manifest import Manifest, ShardEntry
 from motionshards.schemas.marker import write_marker
 from motionshards.schemas.records import Clip, ClipSpec, Landmarks, Placement, Quality, Span
@@ -35,8 +36,9 @@ def make_dataset(
     landmarks: bool = True,
     aus: bool = False,
     size: int = SIZE,
+    embedding: Callable[[int], np.ndarray | None] | None = None,
 ) -> Path:
-    """A finished data set of `clips` clips; clip c has frames(c) frames and shows the person identity(c)."""
+    """A finished dataset of `clips` clips; clip c has frames(c) frames, the identity(c) and the face descriptor embedding(c)."""
     entries: list[ShardEntry] = []
     rows: list[pa.Table] = []
     for name in sorted({split(clip) for clip in range(clips)}):
@@ -46,13 +48,23 @@ def make_dataset(
                 make_clip(c, frames(c), f"id{identity(c):03d}", name, landmarks, aus, size)
                 for c in mine[number : number + per_shard]
             ]
+            made = made if embedding is None else [with_embedding(clip, embedding) for clip in made]
             entry, marker = write_shard(out, made, name, f"made-{name}-{number // per_shard:06d}")
             entries.append(entry)
             rows.append(marker)
     pq.write_table(pa.concat_tables(rows).select(INDEX_SCHEMA.names), out / INDEX)
     config = BuildConfig(source="demo", size=size, aus="csv" if aus else "none", landmarks="dlib" if landmarks else "none")
-    Manifest(config=config, provenance={}, input="", complete=True, shards=tuple(entries)).write(out)
+    config = replace(config, identity_embedding=embedding is not None)
+    files = {INDEX: sha256_of(out / INDEX)} if embedding else {}
+    Manifest(config=config, provenance={}, input="", complete=True, shards=tuple(entries), files=files).write(out)
     return out
+
+
+def with_embedding(clip: Clip, embedding: Callable[[int], np.ndarray | None]) -> Clip:
+    """The clip with a face descriptor, by its number; NaN where there is None."""
+    found = embedding(int(clip.spec.key.rpartition("clip")[2]))
+    nothing = np.full(IDENTITY_NUMBERS, np.nan, np.float32)
+    return replace(clip, embedding=nothing if found is None else found, identity_spread=None if found is None else 0.25)
 
 
 def unfinish(out: Path, shards: int) -> None:

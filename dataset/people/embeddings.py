@@ -1,0 +1,74 @@
+"""All face descriptors of a dataset, wherever it is."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from motionshards.dataset.reading.catalog import read_catalog
+from motionshards.dataset.reading.open_dataset import Opened
+from motionshards.dataset.reading.reader import Reader
+from motionshards.dataset.storage.remote import Retry
+from motionshards.dataset.storage.shards import Place, Shards
+from motionshards.dataset.storage.unreadable import Unreadable
+from motionshards.dataset.views import Singles
+from motionshards.schemas.bucket import AT_ONCE
+from motionshards.schemas.errors import ConfigError, DatasetError
+from motionshards.schemas.layout import IDENTITY_NUMBERS
+
+_WHO = ["key", "split", "identity", "video", "duration_s"]
+_CLIPS_AT_ONCE = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """The clips of a dataset in the order of its index.
+
+    clips: their columns key, split, identity, video and duration_s
+    values: float32 [n,128], NaN where no face was found
+    """
+
+    clips: pa.Table = field(repr=False)
+    values: NDArray[np.float32] = field(repr=False)
+
+
+def read_embeddings(opened: Opened, seen: Callable[[int], object] = lambda clips: None) -> Embeddings:
+    """The face descriptors of all clips, a kilobyte in memory each. `seen` is called with numbers of clips that are done.
+
+    Raises:
+        ConfigError: the dataset has none
+        DatasetError: it is unfinished, or one cannot be read
+    """
+    if opened.manifest.unfinished:
+        raise DatasetError(f"{opened.root}: {opened.manifest.unfinished}")
+    if not opened.manifest.config.identity_embedding:
+        raise ConfigError(f"{opened.root} has no face descriptors: motionshards build --output … --add identity")
+    clips = pa.concat_tables([rows.select(_WHO) for rows in opened.rows()])
+    catalog = read_catalog(opened.rows(), None)
+    shards = Shards(
+        Place(
+            root=opened.root,
+            shards=tuple(opened.file(split, name) for split, name in catalog.shards),
+            remote=opened.remote,
+            random=False,
+            cache=None,
+            cache_bytes=0,
+            retry=Retry(),
+            storage_options=None,
+        )
+    )
+    reader = Reader(catalog, Singles(target=False), 0, shards, warm=False)
+    values = np.empty((len(catalog), IDENTITY_NUMBERS), np.float32)
+    with ThreadPoolExecutor(AT_ONCE if opened.remote else 1) as pool:
+        for start in range(0, len(catalog), _CLIPS_AT_ONCE):
+            part = range(start, min(start + _CLIPS_AT_ONCE, len(catalog)))
+            try:
+                for clip, value in zip(part, pool.map(reader.embedding, part), strict=True):
+                    values[clip] = value
+            except Unreadable as error:
+                raise DatasetError(f"{error.detail}: {error.reason}; run dataset.verify") from error
+            seen(len(part))
+    return Embeddings(clips, values)

@@ -1,0 +1,202 @@
+"""Face descriptors: the same bytes from a build and an addition, gone when dropped or removed, and kept from the Hub."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from contents import tree
+from hub_here import Hub
+from in_process import in_this_process
+from removals import words
+
+from motionshards.dataset import build, push, remove, verify
+from motionshards.dataset.index import Dataset, Sample
+from motionshards.dataset.people.__main__ import main as people
+from motionshards.pipeline.shards import add
+from motionshards.schemas.addition import Addition
+from motionshards.schemas.layout import CARD, CROISSANT, DATASET_JSON, IDENTITY, PEOPLE
+from motionshards.schemas.manifest import Manifest
+from motionshards.schemas.members import embedding_member
+from motionshards.schemas.sample import npy_bytes
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+WHAT = ["--size", "128", "--clips-per-shard", "2", "--no-face", "keep", "--workers", "1", "--quiet"]
+
+
+def ask(videos: Path, out: Path, *more: str) -> list[str]:
+    return ["--source", "voxceleb2", "--input", str(videos), "--output", str(out), "--frames", "2", *WHAT, *more]
+
+
+def change(out: Path, *what: str) -> list[str]:
+    return ["--output", str(out), *what, "--workers", "1", "--quiet"]
+
+
+def bytes_of(out: Path) -> dict[str, str]:
+    """Digests of samples and index, which say nothing of how they came to be."""
+    return {name: digest for name, digest in tree(out).items() if name.endswith(".tar") or name == "index.parquet"}
+
+
+def samples(out: Path) -> dict[str, Sample]:
+    return {sample.key: sample for sample in Dataset.open(out).samples()}
+
+
+@pytest.fixture(scope="session")
+def three(videos: Path, once: Callable[..., Path]) -> Path:
+    """Two utterances of a face, and one without any."""
+
+    def write(root: Path) -> None:
+        listed = sorted(videos.rglob("0*.mp4"))
+        faceless = videos / "dev/mp4/id90000/noface00000/00001.mp4"
+        for path in [*[path for path in listed if path.parent != faceless.parent][:2], faceless]:
+            (root / path.relative_to(videos)).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, root / path.relative_to(videos))
+
+    return once("three-videos", write)
+
+
+@pytest.fixture(scope="session")
+def embedded(three: Path, once: Callable[..., Path]) -> Path:
+    """A dataset with face descriptors; read-only."""
+
+    def write(out: Path) -> None:
+        with in_this_process():
+            assert build.main(ask(three, out, "--identity-embedding")) == 0
+
+    return once("embedded", write)
+
+
+@pytest.fixture
+def out(embedded: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(embedded, tmp_path / "data"))
+
+
+def test_a_build_stores_them_and_says_so(embedded: Path) -> None:
+    assert verify.verify(embedded).faults == ()
+    rows = {row["key"]: row["identity_spread"] for row in Dataset.open(embedded).index(["key", "identity_spread"]).to_pylist()}
+    for key, sample in samples(embedded).items():
+        assert sample.embedding is not None and sample.embedding.shape == (128,) and sample.embedding.dtype == np.float32
+        assert np.isnan(sample.embedding).all() == (rows[key] is None) == ("noface" in key)
+    first, second = (sample.embedding for key, sample in samples(embedded).items() if "noface" not in key)
+    assert first is not None and second is not None and 0 < np.linalg.norm(first - second) < 0.5, "it is the same face"
+    assert all(0 <= spread < 0.6 for spread in rows.values() if spread is not None)
+    assert "identity_model" in Manifest.read(embedded).provenance
+    assert "This dataset holds biometric data" in (embedded / CARD).read_text()
+    assert "face descriptor (biometric data)" in (embedded / CROISSANT).read_text()
+
+
+def test_an_addition_gives_the_bytes_of_a_build_and_dropping_takes_them_away(
+    three: Path, embedded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "data"
+    assert build.main(ask(three, out)) == 0
+    without = bytes_of(out)
+    assert all(sample.embedding is None for sample in samples(out).values())
+    assert "holds biometric data" not in (out / CARD).read_text() + (out / CROISSANT).read_text()
+    assert build.main(change(out, "--add", "identity")) == 0
+    assert bytes_of(out) == bytes_of(embedded) != without and verify.verify(out).faults == ()
+    added, built = Manifest.read(out), Manifest.read(embedded)
+    assert (added.config, added.provenance) == (built.config, built.provenance)
+    capsys.readouterr()
+    assert build.main(change(out, "--add", "identity")) == 0 and "nothing to do" in capsys.readouterr().out
+    assert build.main(change(out, "--drop", "identity")) == 0
+    assert capsys.readouterr().out.startswith("identity dropped from 3 clips; rewrote the shards of 3 planned clips")
+    assert bytes_of(out) == without and verify.verify(out).faults == ()
+    assert build.main(ask(three, out)) == 0, "a later build resumes with the config of a dataset that never had them"
+
+
+def test_more_frames_give_the_descriptors_of_a_build_with_as_many(three: Path, out: Path, tmp_path: Path) -> None:
+    more = ["--frames", "3", "--min-frames", "2", "--identity-embedding"]
+    assert build.main(ask(three, tmp_path / "fresh", *more)) == 0
+    assert build.main([*change(out, "--extend-frames", "3"), "--input", str(three)]) == 0
+    assert bytes_of(out) == bytes_of(tmp_path / "fresh") and verify.verify(out).faults == ()
+
+
+def test_a_removal_leaves_no_trace(out: Path) -> None:
+    (gone, *others) = [key for key in samples(out) if "noface" not in key]
+    descriptor = samples(out)[gone].embedding
+    assert descriptor is not None
+    assert people([str(out), "--quiet"]) == 0 and gone.encode() in words(out)
+    assert remove.main([str(out), "--key", gone]) == 0
+    assert descriptor.tobytes() not in words(out) and gone.encode() not in words(out) and not (out / PEOPLE).exists()
+    assert set(samples(out)) == {*others, "id90000/noface00000/00001"} and verify.verify(out).faults == ()
+
+
+def test_they_are_pushed_only_on_request(hub: Hub, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def pushed(*options: str) -> tuple[int, str]:
+        status = push.main([str(out), "ada/vox", "--quiet", *options])
+        return status, capsys.readouterr().err
+
+    assert people([str(out), "--quiet"]) == 0
+    status, said = pushed()
+    assert status == 2 and said.endswith(
+        "error: the shards hold face descriptors, which are biometric data: add --with-identity-embeddings, "
+        f"or delete them by motionshards build --output {out} --drop identity\n"
+    )
+    assert not hub.repositories
+    assert pushed("--with-identity-embeddings")[0] == 0 and PEOPLE in hub.repositories["ada/vox"].files
+    assert build.main(change(out, "--drop", "identity")) == 0
+    status, said = pushed()
+    assert status == 0 and PEOPLE not in hub.repositories["ada/vox"].files
+    assert "earlier commits of ada/vox may hold what was removed" in said
+    assert hub.content("ada/vox", DATASET_JSON) == (out / DATASET_JSON).read_bytes()
+
+
+def test_verify_knows_what_no_descriptor_is(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Zeros, written by the project's own writer, so that every digest is right."""
+    encode, zeros = add.encode_sample, npy_bytes(np.zeros(128, np.float32))
+    monkeypatch.setattr(add, "encode_sample", lambda clip: {**encode(clip), IDENTITY: zeros})
+    assert build.main(change(out, "--add", "quality")) == 0
+    faults = verify.verify(out).faults
+    assert len(faults) == 3
+    assert sum("identity.npy: has the length 0, which no face descriptor has" in fault for fault in faults) == 2
+    assert sum("identity.npy: has values, but the index has no identity_spread" in fault for fault in faults) == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        npy_bytes(np.zeros(127, np.float32)),
+        npy_bytes(np.zeros(128, np.float64)),
+        npy_bytes(np.zeros((1, 128), np.float32)),
+        npy_bytes(np.zeros(128, np.float32))[:-1],
+        npy_bytes(np.zeros(128, np.float32)) + b"\0",
+    ],
+)
+def test_another_array_is_refused(content: bytes) -> None:
+    with pytest.raises(ValueError, match=r"identity\.npy is not a npy file of float32 \[128\]"):
+        embedding_member(content)
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        (["--drop", "identity", "--add", "quality"], "--add, --drop and --extend-frames do not go together"),
+        (["--drop", "faces"], "--drop"),
+        (["--add", "identity", "--input", "VIDEOS"], "--add identity reads no --input"),
+        (["--drop", "identity", "--input", "VIDEOS"], "--drop identity reads no --input"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(out: Path, three: Path, capsys: Any, extra: list[str], said: str) -> None:
+    before = tree(out)
+    assert build.main(change(out, *[str(three) if word == "VIDEOS" else word for word in extra])) == 2
+    told = capsys.readouterr()
+    assert said in told.err and told.err.count("\n") == 1 and tree(out) == before
+
+
+def test_they_need_landmarks(three: Path, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert build.main(ask(three, tmp_path / "data", "--identity-embedding", "--landmarks", "none")) == 2
+    assert "identity_embedding needs landmarks" in capsys.readouterr().err
+    assert build.main(change(Path(shutil.copytree(made, tmp_path / "made")), "--add", "identity")) == 2
+    assert "identity_embedding needs landmarks" in capsys.readouterr().err
+
+
+def test_an_interrupted_drop_names_its_command(embedded: Path) -> None:
+    begun = Addition(1, "no-identity", "", "", {"identity_embedding": False}, {})
+    stopped = replace(Manifest.read(embedded), additions=(begun,))
+    assert stopped.interrupted == "dataset.build --drop identity was interrupted, run it again"

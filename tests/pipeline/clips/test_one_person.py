@@ -1,0 +1,59 @@
+"""Tubes in which another person takes over, as behind a cut that was not noticed, are rejected if asked for."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from videos import ffmpeg
+
+from motionshards.pipeline.clips.clip import read_clip
+from motionshards.pipeline.clips.read import ReadClip
+from motionshards.pipeline.planning.provenance import provenance
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.records import ClipSpec, Rejected, Span
+from motionshards.transforms.extract.landmarks import models
+from motionshards.transforms.extract.shots import finder
+
+CONFIG = BuildConfig(source="folder", recipe="track", frames=3, size=64, tube_min_px=60, tube_min_frames=20, detect_every=5)
+ONE, OTHER = "dev/mp4/id90003/liveD9aaaaa/00001", "test/mp4/id90008/liveD19aaaa/00001"
+
+
+@pytest.fixture(scope="module")
+def videos(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real faces: two.mp4 has a second of one person and then a second of another, one.mp4 two seconds of the first."""
+    root = tmp_path_factory.mktemp("joined")
+    for name, second in (("two", OTHER), ("one", ONE)):
+        inputs = [word for part in (ONE, second) for word in ("-i", f"file:{corpus / 'voxceleb2' / part}.mp4")]
+        graph = "[0]trim=end=1,setsar=1[a];[1]trim=1:2,setpts=PTS-STARTPTS,setsar=1[b];[a][b]concat"
+        ffmpeg(*inputs, "-filter_complex", graph, "-an", "-crf", "10", "-pix_fmt", "yuv420p", root / f"{name}.mp4")
+    return root
+
+
+@pytest.fixture
+def no_cut_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finder, "may_change", lambda window: False)
+
+
+def read(videos: Path, name: str, config: BuildConfig) -> list[ReadClip | Rejected]:
+    spec = ClipSpec(f"a/{name}/video", "folder", "train", "a", name, (Span(f"{name}.mp4"),), 1.0)
+    return read_clip(spec, videos, models.load("dlib"), config)
+
+
+@pytest.mark.usefixtures("no_cut_is_noticed")
+def test_a_tube_of_two_people_is_rejected_if_asked_and_one_of_one_is_kept(videos: Path) -> None:
+    (unchecked,) = read(videos, "two", CONFIG)
+    assert isinstance(unchecked, ReadClip) and unchecked.source_frames > 45
+    checked = replace(CONFIG, one_person=True)
+    (lost,) = read(videos, "two", checked)
+    assert isinstance(lost, Rejected) and (lost.reason, lost.spec) == ("two_people", unchecked.spec)
+    assert re.fullmatch(r"descriptors of 5 frames are up to [01]\.\d\d apart", lost.detail)
+    (kept,) = read(videos, "one", checked)
+    assert isinstance(kept, ReadClip)
+    assert (kept.crop.rgb == read(videos, "one", CONFIG)[0].crop.rgb).all(), "a check changes no tube"  # type: ignore[union-attr]
+
+
+def test_the_network_is_on_record_and_other_recipes_have_no_tubes() -> None:
+    assert "identity_model" in provenance(replace(CONFIG, one_person=True)) and "identity_model" not in provenance(CONFIG)
+    with pytest.raises(ValueError, match="one_person is for recipes that track faces: recipe is 'resize'"):
+        replace(CONFIG, recipe="resize", one_person=True)

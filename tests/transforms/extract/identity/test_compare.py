@@ -1,0 +1,46 @@
+"""Spread and parting of generated descriptors, whose people are known."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from motionshards.transforms.extract.identity.compare import TWO_PEOPLE, part, spread
+
+
+def faces(*people: int, noise: float, apart: float) -> NDArray[np.float32]:
+    """A descriptor a frame: people are `apart` from each other, frames of one about `noise`; float32 [n,128]."""
+    random = np.random.default_rng(len(people))
+    centre = np.eye(128)[list(people)] * apart / np.sqrt(2)
+    return (centre + random.normal(0, noise / np.sqrt(256), centre.shape)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("people", "noise", "apart", "parts"),
+    [
+        ((0, 0, 0, 0, 0), 0.3, 0.8, False),
+        ((0, 0, 0, 1, 1), 0.3, 0.8, True),
+        ((0, 0, 1, 0, 0), 0.3, 0.8, True),
+        ((1, 0, 1, 0, 1), 0.3, 0.8, True),
+        ((0, 0, 0, 1, 1), 0.3, 0.4, False),
+        ((0, 1, 2), 0.0, 0.7, True),
+        ((0, 1), 0.0, TWO_PEOPLE + 0.01, True),
+        ((0, 1), 0.0, TWO_PEOPLE - 0.01, False),
+        ((0,), 0.3, 0.8, False),
+        ((), 0.3, 0.8, False),
+    ],
+    ids=lambda value: "".join(map(str, value)) if isinstance(value, tuple) else str(value),
+)
+def test_a_tube_parts_where_its_frames_show_two_people(people: tuple[int, ...], noise: float, apart: float, parts: bool) -> None:
+    assert part(faces(*people, noise=noise, apart=apart)) is parts
+
+
+def test_the_order_of_frames_does_not_matter() -> None:
+    shown = faces(0, 0, 0, 1, 1, 0, 0, noise=0.35, apart=0.7)
+    random = np.random.default_rng(0)
+    assert {part(shown[random.permutation(len(shown))]) for _ in range(20)} == {part(shown)}
+
+
+def test_the_spread_is_the_largest_distance_of_two_frames() -> None:
+    shown = faces(0, 1, 1, 0, noise=0.2, apart=0.8)
+    assert spread(shown) == pytest.approx(max(float(np.linalg.norm(a - b)) for a in shown for b in shown))
+    assert spread(shown[:1]) == 0.0
