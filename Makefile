@@ -6,7 +6,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu"
 
 # Every benchmark that needs neither a GPU nor data from elsewhere, in rising order of time; `train` runs on the demo.
-BENCHMARKS := shuffle plan augment animate shots landmarks archive build loader scale faults
+BENCHMARKS := shuffle plan augment animate shots track landmarks archive build loader scale faults
 TRAIN_ON_DEMO := --data demo/shards --batch 2
 
 # Settings that show in some minutes that they run; their figures mean little. Without `landmarks`, which compiles networks for long.
@@ -16,6 +16,7 @@ QUICK_plan := --clips 20000
 QUICK_augment := --images 4 --rounds 1
 QUICK_animate := --frames 4
 QUICK_shots := --reels 1
+QUICK_track := --videos 2 --rounds 1
 QUICK_archive := --copies 1 --rounds 1 --entries 1000
 QUICK_build := --copies 2 --sample 4 --large-clips 1
 QUICK_loader := --clips 40 --rounds 1 --seconds 1 --only ours

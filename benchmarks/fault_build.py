@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from benchmarks.fault_check import differences, leftovers
 from benchmarks.report import ROOT
 from motionshards.dataset.add import RESUME
+from motionshards.pipeline.runners.worker_client import NAME
 from motionshards.pipeline.sources import SOURCES
 from motionshards.schemas.layout import INDEX
 from motionshards.schemas.manifest import Manifest
@@ -215,7 +216,7 @@ class Here:
         found: list[psutil.Process] = []
         with suppress(psutil.NoSuchProcess):
             for process in psutil.Process(build.driver.pid).children(recursive=True):
-                ours = "sdk_worker_main" in " ".join(process.cmdline()) and "python" in process.name()
+                ours = process.name() == NAME
                 if ours and process.ppid() not in {worker.pid for worker in found}:
                     found.append(process)
             return found

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report import peak_mib
+from motionshards.pipeline.runners.worker_client import NAME
 
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 _ROLES = {
     "extract.decoder.server": "decoder",
-    "sdk_worker_main": "worker",
     "spawn_main": "worker",
     "motionshards.pipeline.runners.local_child": "Beam driver",
     "dataset.build": "front door",
@@ -133,6 +133,8 @@ def _written(pid: int) -> int:
 
 def _role(pid: int) -> str:
     with suppress(OSError):
+        if Path(f"/proc/{pid}/comm").read_text().strip() == NAME:
+            return "worker"
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
         return next((role for mark, role in _ROLES.items() if any(mark in word for word in words)), "other")
     return "other"

@@ -24,15 +24,18 @@ from motionshards.dataset.estimate import as_text as estimate_as_text
 from motionshards.dataset.storage.bucket import directory_of
 from motionshards.pipeline.build import Ledger, build
 from motionshards.pipeline.inputs.accounting import as_text
-from motionshards.pipeline.inputs.input import Input, open_input, shown
+from motionshards.pipeline.inputs.input import Input, open_input, resolved, shown
 from motionshards.pipeline.order import BuildOrder
 from motionshards.pipeline.planning.plan import Wanted
 from motionshards.pipeline.shards.bucket import mirrored
 from motionshards.pipeline.sources import SOURCES
+from motionshards.pipeline.sources.listing import Listing
+from motionshards.pipeline.usual_recipe import recipe_by_looking
 from motionshards.schemas.bucket import is_bucket
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ConfigError
-from motionshards.schemas.layout import text_of
+from motionshards.schemas.layout import DATASET_JSON, text_of
+from motionshards.schemas.manifest import Manifest
 from motionshards.transforms.extract.landmarks import models
 
 Places = list[Path | str]
@@ -128,7 +131,8 @@ def _resolve(options: BuildOptions, videos: Places, out: Path, say: Say) -> tupl
     landmarks, why = models.resolve(options.landmarks)
     say(f"landmarks: {landmarks} ({why})")
     aus = options.running.au_source(options.aus)
-    config = options.config(options.recipe or _usual_recipe(options.source, opened, options.metadata), landmarks, aus)
+    recipe = options.recipe or _usual_recipe(options, opened, landmarks, out, say)
+    config = options.config(recipe, landmarks, aus)
     order = BuildOrder(
         input=opened,
         out=out,
@@ -144,8 +148,21 @@ def _resolve(options: BuildOptions, videos: Places, out: Path, say: Say) -> tupl
     return order, config
 
 
-def _usual_recipe(source: str, opened: Input, metadata: Path | None) -> str:
+def _usual_recipe(options: BuildOptions, opened: Input, landmarks: str, out: Path, say: Say) -> str:
+    """The recipe when the user names none; that of a dataset of which a part is built already."""
     try:
-        return SOURCES[source].recipe(opened.tree, metadata)
+        recipe = SOURCES[options.source].recipe(opened.tree, options.metadata)
+        if recipe is not None:
+            return recipe
+        if (out / DATASET_JSON).exists():
+            return Manifest.read(out).config.recipe
+        if landmarks == "none" or options.no_face == "keep" or options.settings.unit == "video":
+            return "resize"  # what else could be chosen tracks faces, and does not go with these
+        clips = SOURCES[options.source].list_clips(Listing(opened.tree))
+        dlib = models.load("dlib")  # at hand everywhere, and as good for this as the model of the build
+        assert dlib is not None
+        recipe, why = recipe_by_looking(clips, resolved(opened.root), dlib, options.config("resize", landmarks, None))
     except OSError as error:
         raise ConfigError(f"cannot read --input {shown(opened.root)}: {error.strerror}") from error
+    say(f"recipe: {recipe} ({why})")
+    return recipe

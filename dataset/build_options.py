@@ -90,7 +90,8 @@ class BuildOptions(Reporting):
     """Directory of the dataset, or its URL in an object store (s3://, gs://, abfs://); by default shards/SOURCE."""
     settings: Annotated[Settings, Parameter(name="*", group=_WHAT)] = Settings()  # noqa: RUF009 -- frozen
     recipe: Annotated[str | None, choice(RECIPES), Parameter(group=_WHAT)] = None
-    """How the crop is placed; by default `bbox` where the source has boxes, else `resize`."""
+    """How the crop is placed; by default `bbox` where the source has boxes, else `resize`; for a folder, `face` if some videos,
+    looked at while planning, show people whose faces fill little of the frame."""
     landmarks: Annotated[str, choice(models.CHOICES), Parameter(group=_WHAT)] = "auto"
     """Landmark model; `auto` is FAN where CUDA is available, else dlib."""
     no_face: Annotated[str | None, choice(NO_FACE), Parameter(group=_WHAT)] = None

@@ -78,7 +78,7 @@ def tube_rule(footage: Footage, config: BuildConfig) -> TubeRule:
     return TubeRule(
         min_frames=max(config.tube_min_frames, config.fewest_frames),
         max_frames=config.tube_max_frames,
-        min_px=config.tube_min_px,
+        min_px=config.least_tube_px,
         longest_gap=gap + config.detect_every - 1,
         same_place=FOMM_SAME_PLACE if parity else 0.0,
         widest=np.inf if parity else _WIDEST_PORTRAIT * config.face_scale if config.recipe == "face" else _WIDEST,
@@ -130,7 +130,7 @@ def _look_through(footage: Footage, model: FaceModel, config: BuildConfig, rule:
 
 def _wanted_px(config: BuildConfig) -> float:
     """The smallest face that is followed."""
-    return max(config.detect_min_px, config.tube_min_px / _UNION_TO_FACE)
+    return max(config.detect_min_px, config.least_tube_px / _UNION_TO_FACE)
 
 
 def _small_px(line: Timeline, model: FaceModel, face_px: float) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from motionshards.schemas.records import ShardUnit
 logging.disable(logging.WARNING)
 import apache_beam as beam  # noqa: E402
 from apache_beam.options.pipeline_options import PipelineOptions  # noqa: E402
-from apache_beam.runners.runner import PipelineResult  # noqa: E402
+from apache_beam.runners.runner import PipelineResult, PipelineRunner  # noqa: E402
 
 logging.disable(logging.NOTSET)
 
@@ -53,13 +53,15 @@ class BuildShard(beam.DoFn):
         return build_shard if self._job.addition is None else add_to_shard
 
 
-def start_graph(units: Sequence[ShardUnit], job: BuildJob, options: Sequence[str]) -> PipelineResult:
-    """Begin to build all units on the runner that `options` (Beam's own command line options) name."""
-    pipeline = beam.Pipeline(options=PipelineOptions(list(options)))
+def start_graph(
+    units: Sequence[ShardUnit], job: BuildJob, options: Sequence[str], runner: PipelineRunner | None = None
+) -> PipelineResult:
+    """Begin to build all units on a runner, by default the one that `options` (Beam's own command line options) name."""
+    pipeline = beam.Pipeline(runner, PipelineOptions(list(options)))
     _ = pipeline | "Units" >> beam.Create(list(units)) | beam.Reshuffle() | "Build" >> beam.ParDo(BuildShard(job))
     return pipeline.run()
 
 
-def run_graph(units: Sequence[ShardUnit], job: BuildJob, options: Sequence[str]) -> None:
+def run_graph(units: Sequence[ShardUnit], job: BuildJob, options: Sequence[str], runner: PipelineRunner | None = None) -> None:
     """The same; returns when all are built, or raises what the runner raises."""
-    start_graph(units, job, options).wait_until_finish()
+    start_graph(units, job, options, runner).wait_until_finish()

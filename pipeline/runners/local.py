@@ -45,7 +45,7 @@ def build_locally(units: Sequence[ShardUnit], job: BuildJob, workers: int, optio
         BuildFailed: a unit failed for another reason than its clips; what is committed stays
     """
     scratch = Path(tempfile.mkdtemp(prefix="motionshards-"))
-    beam = ["--runner=FnApiRunner", "--direct_running_mode=multi_processing", f"--direct_num_workers={workers}", *options]
+    beam = [f"--direct_num_workers={workers}", *options]
     try:
         _until_built(units, replace(job, journal=scratch, scratch=scratch), beam, _environment(workers, scratch), progress)
     except BuildFailed:

@@ -3,7 +3,7 @@
 When a worker process is killed, Beam raises in a thread that nobody waits for, and the job hangs for ever. Here that thread's
 exception ends the child, after noting which clips the dead worker had in hand.
 
-    python -m pipeline.child  < pickled (units, job, Beam options), then held open by the parent
+    python -m motionshards.pipeline.runners.local_child  < pickled (units, job, Beam options), then held open by the parent
 """
 
 import os
@@ -13,7 +13,11 @@ import sys
 import threading
 import traceback
 
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+from apache_beam.transforms.environments import SubprocessSDKEnvironment
+
 from motionshards.pipeline.runners.graph import run_graph
+from motionshards.pipeline.runners.worker_server import start_worker_server
 from motionshards.pipeline.shards.journal import WORKER_DIED, write_suspects
 
 FAILED = 70
@@ -22,6 +26,7 @@ FAILED = 70
 def main() -> None:
     """Build the units that stand on stdin; leaves with 0, FAILED or WORKER_DIED."""
     units, job, options = pickle.load(sys.stdin.buffer)
+    command = start_worker_server(job, job.journal)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
     def on_thread_error(failure: threading.ExceptHookArgs) -> None:
@@ -33,7 +38,7 @@ def main() -> None:
 
     threading.excepthook = on_thread_error
     try:
-        run_graph(units, job, options)
+        run_graph(units, job, options, FnApiRunner(SubprocessSDKEnvironment.from_command_string(command)))
     except BaseException:
         traceback.print_exc()
         sys.stderr.flush()

@@ -33,7 +33,8 @@ class Source:
 
     list_clips(listing): its clips in a fixed order; raises ConfigError for directories that cannot be listed
     expected: the layout in a few words, for the user whose directory holds no clips
-    recipe(tree, metadata): the crop recipe when the user names none: `bbox` where what is listed has boxes
+    recipe(tree, metadata): the crop recipe when the user names none: `bbox` where what is listed has boxes; None where videos
+        may show anything, and some have to be looked at
     reads_csv: whether it lists the clips of a csv that `--metadata` names
     no_face: what becomes of clips without a face when the user does not say: bodies may have faces too small to be found
     splits: directories at the top of the layout that are splits; an archive named after one is put there
@@ -43,7 +44,7 @@ class Source:
 
     list_clips: Callable[[Listing], Iterator[ClipSpec]]
     expected: str
-    recipe: Callable[[Tree, Path | None], str] = _whole_frame
+    recipe: Callable[[Tree, Path | None], str | None] = _whole_frame
     reads_csv: bool = False
     no_face: str = "reject"
     splits: tuple[str, ...] = ()

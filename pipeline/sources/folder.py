@@ -37,9 +37,9 @@ def list_clips(listing: Listing) -> Iterator[ClipSpec]:
         yield ClipSpec(key, "folder", split or "train", identity, video, (entry.span(),), cost_s(entry.bytes))
 
 
-def recipe(tree: Tree, metadata: Path | None) -> str:
-    """Rows of a csv have boxes, files have none."""
-    return "resize" if metadata is None else "bbox"
+def recipe(tree: Tree, metadata: Path | None) -> str | None:
+    """Rows of a csv have boxes; files have none, and may show anything."""
+    return None if metadata is None else "bbox"
 
 
 def _walk(listing: Listing) -> Iterator[Entry]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from videos import ffmpeg
+from heads import CORNER_PX, FRAME_PX, head_in_frame
 
 from motionshards.pipeline.clips.clip import build_clip
 from motionshards.schemas.config import BuildConfig
@@ -13,23 +13,12 @@ from motionshards.schemas.records import Clip, ClipSpec, Rejected, Span
 from motionshards.transforms.extract.landmarks import models
 
 CONFIG = BuildConfig(source="folder", frames=3, size=128)
-FRAME_PX, CORNER_PX = (960, 540), (600, 200)
 
 
 @pytest.fixture(scope="module")
 def head(demo_videos: Path) -> Path:
     """A head that fills a good part of 224 px."""
     return min((demo_videos / "dev").rglob("*.mp4"))
-
-
-def draw(path: Path, head: Path, side: int) -> Path:
-    """The head, scaled to `side`, in a large grey frame."""
-    width, height = FRAME_PX
-    place = f"[1]scale={side}:{side}[small];[0][small]overlay={CORNER_PX[0]}:{CORNER_PX[1]}:shortest=1"
-    grey = f"color=gray:size={width}x{height}:rate=25"
-    options = ["-frames:v", "12", "-c:v", "libx264", "-crf", "10", "-pix_fmt", "yuv420p", "-an"]
-    ffmpeg("-f", "lavfi", "-i", grey, "-i", head, "-filter_complex", place, *options, path)
-    return path
 
 
 def built(path: Path, config: BuildConfig = CONFIG, box: tuple[float, float, float, float] | None = None) -> Clip | Rejected:
@@ -48,7 +37,7 @@ def face_at(clip: Clip) -> np.ndarray:
 @pytest.mark.parametrize("side", [400, 224, 160])
 def test_a_face_is_found_however_small_the_stored_frame_shows_it(head: Path, tmp_path: Path, side: int) -> None:
     """128 px show a head of 160 px with 21; the detector needs 80."""
-    clip = built(draw(tmp_path / "wide.mp4", head, side))
+    clip = built(head_in_frame(tmp_path / "wide.mp4", head, side))
     assert isinstance(clip, Clip), clip
     low, high = face_at(clip) / side
     assert (np.abs(low - 0.2) < 0.15).all() and (np.abs(high - 0.8) < 0.2).all(), (low, high)
@@ -57,7 +46,7 @@ def test_a_face_is_found_however_small_the_stored_frame_shows_it(head: Path, tmp
 
 
 def test_within_an_annotated_box_the_source_is_searched_as_well(head: Path, tmp_path: Path) -> None:
-    path, (x, y) = draw(tmp_path / "wide.mp4", head, 160), CORNER_PX
+    path, (x, y) = head_in_frame(tmp_path / "wide.mp4", head, 160), CORNER_PX
     clip = built(path, replace(CONFIG, recipe="bbox", size=32), (x - 40.0, y - 40.0, x + 200.0, y + 200.0))
     assert isinstance(clip, Clip), clip
     low, high = face_at(clip) / 160
@@ -65,17 +54,17 @@ def test_within_an_annotated_box_the_source_is_searched_as_well(head: Path, tmp_
 
 
 def test_a_face_below_what_is_searched_for_is_too_small_and_none_is_none(head: Path, tmp_path: Path) -> None:
-    tiny = built(draw(tmp_path / "tiny.mp4", head, 90))
+    tiny = built(head_in_frame(tmp_path / "tiny.mp4", head, 90))
     assert isinstance(tiny, Rejected) and (tiny.reason, tiny.detail[-16:]) == ("face_too_small", "px in the source")
     assert 40 <= float(tiny.detail.split()[0]) < 80
-    large = draw(tmp_path / "large.mp4", head, 224)
+    large = head_in_frame(tmp_path / "large.mp4", head, 224)
     unwanted = built(large, replace(CONFIG, detect_min_px=240))
     assert isinstance(unwanted, Rejected) and unwanted.reason == "face_too_small"
     assert isinstance(built(large, replace(CONFIG, detect_min_px=120)), Clip)
-    nobody = built(draw(tmp_path / "nobody.mp4", head, 16))
+    nobody = built(head_in_frame(tmp_path / "nobody.mp4", head, 16))
     assert isinstance(nobody, Rejected) and (nobody.reason, nobody.detail) == ("no_face", "in none of 3 sampled frames")
 
 
 def test_without_a_face_a_clip_that_is_kept_is_not_searched_again(head: Path, tmp_path: Path) -> None:
-    kept = built(draw(tmp_path / "tiny.mp4", head, 90), replace(CONFIG, no_face="keep"))
+    kept = built(head_in_frame(tmp_path / "tiny.mp4", head, 90), replace(CONFIG, no_face="keep"))
     assert isinstance(kept, Clip) and kept.track is not None and not kept.track.found.any()

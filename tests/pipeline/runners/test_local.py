@@ -17,6 +17,7 @@ from checkout import ROOT
 from under_fire import copies_of, hashes, kill_whoever_holds, wait_for
 
 from motionshards.pipeline.runners import local
+from motionshards.pipeline.runners.worker_client import NAME
 from motionshards.schemas.manifest import Manifest
 
 OPTIONS = ["--size", "96", "--clips-per-shard", "6"]
@@ -52,7 +53,7 @@ def workers_of(driver: subprocess.Popen[str]) -> list[psutil.Process]:
     try:
         for process in psutil.Process(driver.pid).children(recursive=True):
             # An ffmpeg that has been forked and not yet started looks like its worker, whose child it is.
-            ours = "sdk_worker_main" in " ".join(process.cmdline()) and "python" in process.name()
+            ours = process.name() == NAME
             if ours and process.ppid() not in {worker.pid for worker in found}:
                 found.append(process)
     except psutil.NoSuchProcess:

@@ -7,7 +7,8 @@ import pytest
 from numpy.typing import NDArray
 from videos import ffmpeg
 
-from motionshards.schemas.records import Frames, SearchPicture
+from motionshards.schemas.records import Frames
+from motionshards.schemas.search_picture import SearchPicture
 from motionshards.transforms.extract.decode import Search, decode
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.timeline import timeline_from_packets

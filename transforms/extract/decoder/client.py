@@ -76,6 +76,11 @@ class _Servers:
 _servers = _Servers()
 
 
+def start_server() -> None:
+    """Start the process that decoders are forked from, as the first order would, so that it is ready by then. Raises OSError."""
+    _servers.get()
+
+
 @functools.cache
 def decoder_versions() -> dict[str, str]:
     """Versions of PyAV (`av`) and of the FFmpeg in it (`ffmpeg`), which decide what decoded bytes are. Raises BuildFailed."""

@@ -54,7 +54,7 @@ class Fan:
             return self._detector(images.repeat_interleave(2, 2).repeat_interleave(2, 3) if enlarged else images)
 
         found = [one for batch in self._in_batches(len(pictures), run) for one in batch]
-        return [Detections((one.boxes_px - np.float32(0.5)) / 2, one.scores) for one in found] if enlarged else found
+        return [Detections((one.boxes_px - np.float32(0.5)) / np.float32(2), one.scores) for one in found] if enlarged else found
 
     def landmarks(self, rgb: NDArray[np.uint8], boxes_px: NDArray[np.float32]) -> Landmarks:
         """Points of the face at boxes_px [T,4] in each frame of uint8 [T,H,W,3]; NaN boxes give NaN points and score 0.

@@ -1,0 +1,17 @@
+"""A person's head in a frame that is much larger."""
+
+from pathlib import Path
+
+from videos import ffmpeg
+
+FRAME_PX, CORNER_PX = (960, 540), (600, 200)
+
+
+def head_in_frame(path: Path, head: Path, side: int, frames: int = 12) -> Path:
+    """The video of a head, scaled to `side`, with its corner at CORNER_PX in a grey frame."""
+    width, height = FRAME_PX
+    place = f"[1]scale={side}:{side}[small];[0][small]overlay={CORNER_PX[0]}:{CORNER_PX[1]}:shortest=1"
+    grey = f"color=gray:size={width}x{height}:rate=25"
+    options = ["-frames:v", str(frames), "-c:v", "libx264", "-crf", "10", "-pix_fmt", "yuv420p", "-an"]
+    ffmpeg("-f", "lavfi", "-i", grey, "-i", head, "-filter_complex", place, *options, path)
+    return path
