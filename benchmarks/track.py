@@ -145,7 +145,7 @@ def plain_script(path: Path, out: Path) -> None:
         open_tubes = still
     for number, tube in enumerate(ended + open_tubes):
         side = float((tube.union[2:] - tube.union[:2]).max())
-        if tube.last - tube.start + 1 >= _CONFIG.tube_min_frames and side >= _CONFIG.tube_min_px:
+        if tube.last - tube.start + 1 >= _CONFIG.tube_min_frames and side >= _CONFIG.least_tube_px:
             _cut(path, tube, side * (1 + 2 * _MARGIN), out / f"{number}.mp4")
 
 
@@ -159,7 +159,7 @@ class _Tube:
 
 def _rgb(path: Path) -> Iterator[NDArray[np.uint8]]:
     width, height = _FRAME_PX
-    command = [ffmpeg_path(), "-v", "error", "-i", path, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    command = [ffmpeg_path(), "-v", "error", "-i", str(path), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as running:
         assert running.stdout is not None
         while content := running.stdout.read(width * height * 3):

@@ -31,11 +31,12 @@ def portrait_square(points: NDArray[np.floating[Any]], pixel_aspect: Fraction, s
     apart, down = (np.linalg.norm(way, axis=1) for way in (right - left, mouth - eyes))
     side = scale * np.median(2 * np.maximum(2.0 * apart, 1.8 * down))
     centre = np.median(eyes + 0.1 * (mouth - eyes), axis=0)
-    return np.concatenate([centre - side / 2, centre + side / 2]) / np.array([float(pixel_aspect), 1.0] * 2)
+    square: NDArray[np.float64] = np.concatenate([centre - side / 2, centre + side / 2])
+    return square / np.array([float(pixel_aspect), 1.0] * 2)
 
 
 def moved_to_hold(square: NDArray[np.float64], box: NDArray[np.float64]) -> NDArray[np.float64]:
     """The square moved as little as it takes to hold a box, both float64 [4]; centered on it where it is smaller."""
     least, most = box[2:] - square[2:], box[:2] - square[:2]
-    way = np.where(least <= most, np.clip(0, least, most), (least + most) / 2)
+    way: NDArray[np.float64] = np.where(least <= most, np.clip(0, least, most), (least + most) / 2)
     return square + np.tile(way, 2)

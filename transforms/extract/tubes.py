@@ -199,9 +199,9 @@ class EveryFace:
         self._people = [person for person in self._people if person.open is not None]
 
     def finish(self) -> list[Tube]:
-        """All tubes by their start; of those that start together, the largest face first."""
+        """All tubes by their start; of those that start together, the one that `choose_face` would begin with first."""
         tubes = self._ended + [tube for person in self._people for tube in _some(person.finish())]
-        return sorted(tubes, key=lambda tube: (tube.start, -(tube.boxes[0][2:] - tube.boxes[0][:2]).prod(), *tube.boxes[0]))
+        return sorted(tubes, key=lambda tube: (tube.start, -(tube.boxes[0][2:] - tube.boxes[0][:2]).prod(), -tube.scores[0]))
 
 
 def _some(tube: Tube | None) -> list[Tube]:
