@@ -3,7 +3,7 @@
 Camera frame: x right, y down, z away from the viewer, in mm; image in pixels, pixel centres at integers, principal
 point the image's centre ((w - 1) / 2, (h - 1) / 2). Model axes coincide with the camera's when the head faces it.
 
-Angles in degrees, all 0 when the face looks along the optical axis at the camera:
+Angles in degrees, all 0 when the face looks along the optical axis at the camera, as the usual 68-point models define it:
 
 * yaw    > 0: the face turns to the image's right (the viewer's right, the person's left)
 * pitch  > 0: the face looks up
@@ -75,7 +75,7 @@ def head_pose(
     seen = np.flatnonzero(_solvable(image, weight, _SMALLEST_PX / focal_px))
     if len(seen):
         start = _orthographic_pose(image[seen], weight[seen])
-        angles[seen] = _angles(_refined(image[seen], weight[seen], start)[..., :3])
+        angles[seen] = euler_angles(_refined(image[seen], weight[seen], start)[..., :3])
     return angles
 
 
@@ -186,8 +186,8 @@ def _exponential(vector: _Real) -> _Real:
     return rotation
 
 
-def _angles(rotation: _Real) -> _Real:
-    """Yaw, pitch, roll [T, 3] in degrees of Rz(roll) Rx(-pitch) Ry(-yaw)."""
+def euler_angles(rotation: _Real) -> _Real:
+    """Yaw, pitch and roll, [T, 3] in degrees, of rotation matrices [T, 3, 3] = Rz(roll) Rx(-pitch) Ry(-yaw)."""
     yaw = np.arctan2(rotation[:, 2, 0], rotation[:, 2, 2])
     pitch = -np.arcsin(np.clip(rotation[:, 2, 1], -1, 1))
     roll = np.arctan2(-rotation[:, 0, 1], rotation[:, 1, 1])
