@@ -41,7 +41,7 @@ def pnp_pose(points_px: NDArray[np.float32], size_px: tuple[int, int]) -> NDArra
     focal_px, (cx, cy) = FOCAL_PER_SIDE * max(size_px), (np.array(size_px) - 1) / 2
     camera = np.array([[focal_px, 0, cx], [0, focal_px, cy], [0, 0, 1]])
     rotations = [_rotation(points, camera) for points in points_px.astype(np.float64)]
-    return euler_angles(np.stack(rotations))
+    return euler_angles(np.stack(rotations)).astype(np.float64)
 
 
 def _rotation(points_px: NDArray[np.float64], camera: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -13,8 +13,8 @@ from contents import tree
 from motionshards.dataset import build, verify
 from motionshards.dataset.index import Dataset
 from motionshards.schemas.layout import CARD, DATASET_JSON, INDEX, REJECTIONS, marker_path, tar_path
-from motionshards.schemas.lock import only_writer
 from motionshards.schemas.manifest import Manifest
+from motionshards.schemas.output import only_writer
 from motionshards.schemas.tables import QUALITY
 
 pytestmark = pytest.mark.usefixtures("quick")
