@@ -1,9 +1,13 @@
 """Head pose by PnP with the usual 68-point model: a second opinion on the zero and the scale of our angles."""
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.faces_found import SIZE_PX, Found
+from benchmarks.report import Report
 from motionshards.transforms.extract.quality.pose import FOCAL_PER_SIDE, euler_angles
 
 USUAL_68_MM: NDArray[np.float64] = np.array(
@@ -33,7 +37,26 @@ USUAL_68_MM: NDArray[np.float64] = np.array(
 """float64 [68,3]: the mean shape of OpenFace's point distribution model, which many repositories give to OpenCV's solvePnP.
 x to the image's right, y down, z away from the camera. Not quite symmetric: the tip of the nose is at x = 1.2."""
 
+_GOAL_DEG = 2.0
 _START_MM = np.array([0.0, 0.0, 700.0])  # before the camera: without a first guess some solutions are behind it
+
+
+def compare_with_pnp(report: Report, found: Found) -> dict[str, Any]:
+    """A table of our angles beside those of PnP."""
+    theirs = pnp_pose(found.points_px, (SIZE_PX, SIZE_PX))
+    rows, figures = [], dict[str, Any]()
+    for name, ours, other in zip(("yaw", "pitch", "roll"), found.pose_deg.T.astype(np.float64), theirs.T, strict=True):
+        offset = float(np.median(ours - other))
+        apart = float(np.median(np.abs(ours - other - offset)))
+        slope, correlation = float(np.polyfit(other, ours, 1)[0]), float(np.corrcoef(ours, other)[0, 1])
+        rows.append([name, offset, apart, slope, correlation, float(np.median(ours))])
+        figures |= {f"{name}_offset_deg": offset, f"{name}_slope": slope, f"{name}_r": correlation}
+    columns = ["angle", "median offset °", "median distance from it °", "slope", "r", "median of ours °"]
+    report.table("Head pose beside PnP with the usual 68-point model", columns, rows)
+    report.note(
+        f"The goal is an offset of pitch below {_GOAL_DEG:g}°. PnP weighs the jaw like the eyes; its model is not symmetric."
+    )
+    return {**figures, "pitch_goal_met": abs(figures["pitch_offset_deg"]) < _GOAL_DEG}
 
 
 def pnp_pose(points_px: NDArray[np.float32], size_px: tuple[int, int]) -> NDArray[np.float64]:

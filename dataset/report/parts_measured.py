@@ -24,7 +24,7 @@ _DOUBTS = (
         "landmark_residual",
         "Landmark residual",
         "",
-        "largest of a clip's frames: nose and eyes off the fitted head, by the eye distance",
+        "largest of a clip's frames: nose and eye corners off the fitted head, by eye distance",
     ),
     ("least_detector_score", "Detector score", "", "least of a clip's frames"),
     ("face_share", "Frames with the face", "", "share of a clip's stored frames"),

@@ -13,7 +13,7 @@ _FRAME_MEASURES = {
     "yaw_deg": "head pose in degrees, positive where the face is turned to the image's right",
     "pitch_deg": "head pose in degrees, positive where the face looks up",
     "roll_deg": "head pose in degrees, positive where the head is tilted clockwise",
-    "landmark_residual": "how far nose and eyes are from the fitted head, root mean square, as a share of the eye distance",
+    "landmark_residual": "how far nose and eye corners are from the fitted head, root mean square, by the eye distance",
     "detector_score": "the detector's confidence in the face",
     "landmark_score": "mean of the landmark scores, 0 to 1",
 }

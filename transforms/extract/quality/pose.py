@@ -53,7 +53,7 @@ _STEPS = 4  # within 0.001 degree of the minimum for 1 px of noise, yaw to 85 de
 _FLATTEST = 1e-3  # least ratio of the variances along the short and the long axis of points that show a face
 _SMALLEST_PX = 0.5  # least standard deviation of the points along their long axis
 _DIAGONAL = np.arange(6)
-_STILL = slice(27, 48)  # nose and eyes
+_STILL = [*range(27, 36), 36, 39, 42, 45]  # nose and corners of the eyes
 _EYE_CORNERS_MM = FACE_68_MM[45, 0] - FACE_68_MM[36, 0]
 _MODEL_ROWS = np.ascontiguousarray(FACE_68_MM.T)
 
@@ -70,9 +70,9 @@ def fitted_pose(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Yaw, pitch and roll of each face, float32 [T, 3], degrees, signs as in the module's docstring; and the fit's residual.
 
-    The residual, float32 [T], is the root mean square distance in the image between the landmarks of nose and eyes (27 to
-    47) and where the fitted model has them, as a share of the distance between the model's outer eye corners seen from the
-    front, at its distance from the camera. Brows, mouth and jaw are left out: they move, and differ most between people.
+    The residual, float32 [T], is the root mean square distance in the image between the landmarks of the nose and of the
+    corners of the eyes and where the fitted model has them, as a share of the distance between the model's outer eye corners
+    seen from the front, at its distance from the camera. Lids, brows, mouth and jaw are left out: they move.
 
     `points_px`: [T, 68, 2], x then y in pixels of an image of `size_px` = (width, height). `weights`: [68] or
     [T, 68], not negative, multiplies `RIGIDITY`, for instance landmark scores. A row is NaN where any of its points or
