@@ -17,7 +17,8 @@ from cyclopts.types import PositiveInt
 from benchmarks.faces_doubt import draw_worst, rank_wrong_landmarks
 from benchmarks.faces_found import Found, find_faces
 from benchmarks.faces_pose import compare_with_pnp
-from benchmarks.report import OUTPUT, CorpusOptions, Report, benchmark, corpus
+from benchmarks.report import CorpusOptions, Report, benchmark, corpus
+from motionshards.dataset.commandline import OUTPUT
 
 SECTIONS: tuple[Callable[[Report, Found], dict[str, Any]], ...] = (compare_with_pnp, rank_wrong_landmarks)
 

@@ -24,7 +24,9 @@ _GOAL = 0.95
 _SHIFTED, _RIDGE, _RIDGE_SHIFT = "nose ridge on the cheek", slice(27, 31), 0.2
 _SHOWN, _ROW, _SIDE_PX, _TEXT_PX = 12, 6, 224, 16
 
-Rgb, Points, Boxes = NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]
+Rgb = NDArray[np.uint8]
+Points = NDArray[np.float32]
+Boxes = NDArray[np.float32]
 
 
 def rank_wrong_landmarks(report: Report, found: Found) -> dict[str, Any]:
@@ -33,11 +35,10 @@ def rank_wrong_landmarks(report: Report, found: Found) -> dict[str, Any]:
     for name, case, expected in _cases(found):
         off = np.linalg.norm(case.points_px - expected, axis=2).mean(axis=1) / _eye_distance(expected)
         wrong = off > _WRONG if name != _SHIFTED else np.ones(len(case), np.bool_)
-        shares = [100 * float(column[wrong].mean()) for column in _doubtful(case, found)]
-        rows.append([name, len(case), int(wrong.sum()), *shares])
-        least = min([least, shares[-1] / 100]) if wrong.any() else least
-    right = [100 * float(column.mean()) for column in _doubtful(found, found)]
-    rows.append(["none: the corpus", len(found), "", *right])
+        shares = [float(column[wrong].mean()) if wrong.any() else 1.0 for column in _doubtful(case, found)]
+        rows.append([name, len(case), int(wrong.sum()), *(100 * share for share in shares)])
+        least = min(least, shares[-1])
+    rows.append(["none: the corpus", len(found), 0, *(100 * float(column.mean()) for column in _doubtful(found, found))])
     heads = ["landmarks made wrong", "frames", "wrong", "by landmark_residual %", "by landmark_score %", "by either %"]
     report.table(f"Wrong landmarks beyond the {_AT:g}th percentile of the corpus's frames", heads, rows)
     report.note(
@@ -63,7 +64,7 @@ def draw_worst(found: Found) -> Image.Image:
 
 def _cases(found: Found) -> Iterator[tuple[str, Found, Points]]:
     """Name, what the build would store, and where the landmarks belong."""
-    rgb, boxes, points = (values[::_EVERY] for values in (found.rgb, found.boxes_px, found.points_px))
+    rgb, boxes, points = found.rgb[::_EVERY], found.boxes_px[::_EVERY], found.points_px[::_EVERY]
     side = (boxes[:, 2:] - boxes[:, :2]).mean(axis=1, keepdims=True)
     for name, x, y in (("left", -0.35, 0.0), ("right", 0.35, 0.0), ("up", 0.0, -0.35), ("down", 0.0, 0.35)):
         yield f"box 35 % of its side too far {name}", _found(found, rgb, boxes + side * np.array([x, y, x, y])), points
@@ -117,7 +118,8 @@ def _covered(rgb: Rgb, boxes: Boxes, part: tuple[float, float, float, float]) ->
 
 
 def _eye_distance(points: Points) -> NDArray[np.float64]:
-    return np.linalg.norm(points[:, 45].astype(np.float64) - points[:, 36], axis=1)
+    distance: NDArray[np.float64] = np.linalg.norm(points[:, 45].astype(np.float64) - points[:, 36], axis=1)
+    return distance
 
 
 def _doubtful(case: Found, usual: Found) -> tuple[NDArray[np.bool_], ...]:

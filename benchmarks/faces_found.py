@@ -13,8 +13,7 @@ from motionshards.pipeline.sources.voxceleb2 import list_clips
 from motionshards.schemas.layout import uri_to_path
 from motionshards.schemas.records import FaceTrack, Landmarks
 from motionshards.transforms.extract.decode import decode
-from motionshards.transforms.extract.landmarks.dlib68 import Dlib68
-from motionshards.transforms.extract.landmarks.options import ModelOptions
+from motionshards.transforms.extract.landmarks.models import FaceModel, load
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.quality.pose import fitted_pose
 from motionshards.transforms.extract.timeline import timeline_from_packets
@@ -65,9 +64,11 @@ class Found:
         return cls(np.asarray(clip), rgb, boxes_px, detector_score, landmarks.points_px, score, pose, residual)
 
 
-def model() -> Dlib68:
+def model() -> FaceModel:
     """dlib's detector and predictor."""
-    return Dlib68(ModelOptions())
+    dlib = load("dlib")
+    assert dlib is not None
+    return dlib
 
 
 def find_faces(source: Path, frames: int) -> Found:

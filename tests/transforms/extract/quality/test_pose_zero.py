@@ -1,17 +1,12 @@
 """Zero and scale of the head pose beside OpenCV's PnP with the usual 68-point model."""
 
 import itertools
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from motionshards.transforms.extract.decode import decode
-from motionshards.transforms.extract.landmarks.models import load
-from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.quality.face_model import FACE_68_MM
 from motionshards.transforms.extract.quality.pose import FOCAL_PER_SIDE, head_pose
-from motionshards.transforms.extract.timeline import timeline_from_packets
 
 pytest.importorskip("cv2")
 from benchmarks.faces_pose import pnp_pose
@@ -34,18 +29,3 @@ def test_zero_pitch_is_that_of_pnp_with_the_usual_model() -> None:
     np.testing.assert_allclose(head_pose(image, SIZE), GRID, atol=0.01)
     offset = np.median(GRID - pnp_pose(image, SIZE), axis=0)
     assert (np.abs(offset) < 2).all()
-
-
-def test_real_faces_have_the_angles_of_pnp(corpus: Path) -> None:
-    model, found = load("dlib"), []
-    assert model is not None
-    for video in sorted(corpus.glob("voxceleb2/*/mp4/*/*/00001.mp4")):
-        media = Media.at(video)
-        rgb = decode(media, timeline_from_packets(media, 60), np.array([10, 60]), 256, "pad", 60).rgb
-        boxes = np.array([faces.boxes_px[0] for faces in model.detect(rgb)])
-        found.append(model.landmarks(rgb, boxes).points_px)
-    points = np.concatenate(found)
-    ours, theirs = head_pose(points, SIZE), pnp_pose(points, SIZE)
-    assert len(ours) >= 16
-    assert (np.abs(np.median(ours - theirs, axis=0)) < [3, 2, 1]).all()
-    assert np.corrcoef(ours[:, 0], theirs[:, 0])[0, 1] > 0.95
