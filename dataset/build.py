@@ -105,7 +105,7 @@ def as_line(ledger: Ledger, out: str) -> str:
     tubes = counts["kept"] + sum(counts["rejected"].values()) - counts["planned"]
     planned = f"{counts['planned']} planned" + (f" and {tubes} further tubes" if tubes else "")
     line = f"{planned} = {counts['kept']} kept + {rejected}{others}; {done}; {counts['bytes'] / 1e6:.1f} MB in {out}"
-    return text_of(line)
+    return text_of("; ".join([line, *ledger.manifest.advice]))
 
 
 def as_json(ledger: Ledger, out: str) -> str:
@@ -114,6 +114,7 @@ def as_json(ledger: Ledger, out: str) -> str:
         **ledger.manifest.counts,
         "doubtful": {name: doubt["count"] for name, doubt in ledger.manifest.hygiene.items() if isinstance(doubt, dict)},
         "left_out": ledger.manifest.left_out,
+        "advice": ledger.manifest.advice,
         "clips_built": ledger.clips_built,
         "seconds": round(ledger.seconds, 3),
         "output": out,

@@ -2,6 +2,7 @@
 
     python -m dataset.preview OUT --key KEY [--key KEY ...] --output sheet.png
     python -m dataset.preview OUT --where "yaw_deg > 30" --count 6 --seed 1 --output sheet.jpg
+    python -m dataset.preview OUT --sort landmark_residual --output doubtful.png
     python -m dataset.preview OUT --key KEY --gif clip.gif
 
 `dataset.drawing.contact_sheet` describes what a sheet shows. Exit status: 0 written, 1 a fault, 2 unusable arguments,
@@ -36,6 +37,7 @@ from motionshards.dataset.index import Dataset, Sample
 from motionshards.dataset.query.where import parse
 from motionshards.schemas.atomic import beside
 from motionshards.schemas.errors import ConfigError, DatasetError
+from motionshards.schemas.tables import CLIP_MEASURES
 
 _SHEETS, _GIFS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}, {".gif": "GIF"}
 _COUNT = 4
@@ -81,8 +83,10 @@ class PreviewOptions(Reporting, OfLocalDataset):
     """Show this clip; may be repeated."""
     where: str | None = None
     """Choose from the clips that satisfy this condition, such as "yaw_deg > 30 and blur > 50"."""
+    sort: str | None = None
+    """Choose the clips with the largest values of this column, or with `--sort=-COLUMN` the smallest, not random ones."""
     count: Annotated[int | None, _between(1, 10_000)] = None
-    """Number of clips to choose at random; by default 4."""
+    """Number of clips to choose; by default 4."""
     seed: Annotated[int, _between(0, 2**63 - 1)] = 0
     """Seed of the choice."""
     input: str | None = None
@@ -130,7 +134,7 @@ def _opened(out: Path) -> Dataset:
 
 
 def _chosen(data: Dataset, options: PreviewOptions) -> list[dict[str, Any]]:
-    """The rows of the clips that are named, in that order, or of a random choice, in that of the index. Raises ConfigError."""
+    """The rows of the clips that are named, in that order, or of those that are chosen. Raises ConfigError."""
     keys = list(dict.fromkeys(options.key)) or _some(data, options)
     rows = {row["key"]: row for row in data.index(_COLUMNS_READ, where=pc.field("key").isin(keys)).to_pylist()}
     for key in keys:
@@ -140,13 +144,21 @@ def _chosen(data: Dataset, options: PreviewOptions) -> list[dict[str, Any]]:
 
 
 def _some(data: Dataset, options: PreviewOptions) -> list[str]:
-    """Keys of a random choice of the clips that --where selects."""
-    found = data.index(["key"], where=None if options.where is None else parse(options.where))["key"]
+    """Keys of clips that --where selects: the first by --sort, or random ones in the order of the index."""
+    column = "key" if options.sort is None else options.sort.removeprefix("-")
+    if column not in ("key", *CLIP_MEASURES):
+        raise ConfigError(f"--sort: there is no measure {column[:40]!r} (there are {', '.join(CLIP_MEASURES)})")
+    condition = None if options.where is None else parse(options.where)
+    found = data.index(list({"key": 0, column: 0}), where=condition).drop_null()
     if not len(found):
         raise ConfigError("the data set holds no clip" if options.where is None else f"no clip matches --where {options.where}")
     count = min(options.count or _COUNT, len(found))
-    numbers = np.sort(np.random.default_rng(options.seed).choice(len(found), count, replace=False))
-    return [str(key) for key in found.take(pa.array(numbers)).to_pylist()]
+    if options.sort is None:
+        numbers = np.sort(np.random.default_rng(options.seed).choice(len(found), count, replace=False))
+    else:
+        values = found[column].to_numpy()
+        numbers = np.argsort(values if options.sort.startswith("-") else -values, kind="stable")[:count]
+    return [str(key) for key in found["key"].take(pa.array(numbers)).to_pylist()]
 
 
 def _no_such(key: str, data: Dataset) -> str:
@@ -237,8 +249,8 @@ def _check(options: PreviewOptions) -> None:
     for name, path, suffixes in (("output", options.output, _SHEETS), ("gif", options.gif, _GIFS)):
         if path:
             _check_file(name, path, tuple(suffixes))
-    if options.key and (options.where is not None or options.count is not None):
-        raise ConfigError("--key names clips; --where and --count choose among all: give one or the other")
+    if options.key and (options.where, options.count, options.sort) != (None, None, None):
+        raise ConfigError("--key names clips; --where, --sort and --count choose among all: give one or the other")
     for key in options.key:
         if not key.isprintable():
             raise ConfigError(f"there is no clip {key!r}: it holds what is no text")

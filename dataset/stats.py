@@ -34,14 +34,14 @@ from motionshards.dataset.query.where import parse
 from motionshards.dataset.storage.bucket import directory_of
 from motionshards.schemas.errors import ConfigError, DatasetError, StoreFailed
 from motionshards.schemas.layout import INDEX, REJECTIONS
+from motionshards.schemas.tables import CLIP_MEASURES, open_parquet
 from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
-from motionshards.schemas.tables import QUALITY, open_parquet
 from motionshards.schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
 
 FPS = "fps"
 MEASURES = (
     *("n_frames", "source_frames", "duration_s", FPS, "past_end_s", "width_px", "height_px"),
-    *QUALITY,
+    *CLIP_MEASURES,
     *("au_valid", "au_confidence"),
 )
 _QUANTILES = {"p5": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95}

@@ -16,7 +16,7 @@ from motionshards.pipeline.inputs.files import videos_by_id
 from motionshards.pipeline.inputs.tree import DirectoryTree
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.layout import LOCK, WORK_DIR
-from motionshards.schemas.lock import only_writer
+from motionshards.schemas.output import only_writer
 
 _LEFT_OUT_SHOWN = 10
 _SAVE_EVERY_S = 5.0

@@ -18,8 +18,7 @@ from typing import Annotated
 
 from motionshards.dataset.commandline import FAILED, OK, Reporting, choice, command, end
 from motionshards.jobs.options import named_in, writing
-from motionshards.schemas.lock import only_writer
-from motionshards.schemas.output import refuse_strangers
+from motionshards.schemas.output import only_writer, refuse_strangers
 from motionshards.trainers.fomm.config import CONFIGS
 from motionshards.trainers.fomm.export import FORMATS, TOLERANCE, export
 from motionshards.trainers.fomm.onnx_backend import EXPORT_JSON, GRAPHS

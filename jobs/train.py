@@ -27,8 +27,7 @@ from motionshards.dataset.reading.world import World
 from motionshards.dataset.stream import ClipStream
 from motionshards.jobs.options import TRAINING, PerceptualLosses
 from motionshards.schemas.errors import ConfigError
-from motionshards.schemas.lock import only_writer
-from motionshards.schemas.output import refuse_strangers
+from motionshards.schemas.output import only_writer, refuse_strangers
 from motionshards.trainers.checkpoint import LAST, Place, resume
 from motionshards.trainers.log import METRICS, last_scalars
 from motionshards.trainers.loop import Run, train

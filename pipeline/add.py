@@ -30,8 +30,8 @@ from motionshards.schemas.addition import Addition
 from motionshards.schemas.config import BuildConfig, differences
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.layout import INDEX, WORK_DIR
-from motionshards.schemas.lock import only_writer
 from motionshards.schemas.manifest import Manifest, made_by
+from motionshards.schemas.output import only_writer
 from motionshards.schemas.records import ShardUnit
 from motionshards.schemas.removal import is_placeholder
 from motionshards.schemas.tables import open_parquet

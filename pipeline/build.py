@@ -27,9 +27,8 @@ from motionshards.pipeline.upgrade import upgraded
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.layout import DATASET_JSON, LOCK, WORK_DIR, text_of
-from motionshards.schemas.lock import only_writer
 from motionshards.schemas.manifest import FORMAT_VERSION, Manifest, Run, made_by
-from motionshards.schemas.output import refuse_strangers
+from motionshards.schemas.output import only_writer, refuse_strangers
 from motionshards.schemas.records import ShardUnit
 from motionshards.transforms.extract.action_units.csv_folder import CsvFolder
 from motionshards.transforms.extract.action_units.source import AuSource

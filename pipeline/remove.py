@@ -36,8 +36,8 @@ from motionshards.schemas.layout import (
     marker_path,
     planned_key,
 )
-from motionshards.schemas.lock import only_writer
 from motionshards.schemas.manifest import Manifest, damage
+from motionshards.schemas.output import only_writer
 from motionshards.schemas.records import ShardUnit
 from motionshards.schemas.removal import Removal, digest, is_nameless, nameless_archive
 from motionshards.schemas.tables import MARKER, PLAN, planned_keys_of

@@ -15,9 +15,10 @@ from typing import Any
 
 from motionshards.schemas.addition import Addition
 from motionshards.schemas.atomic import write_whole
-from motionshards.schemas.config import BuildConfig, differences
+from motionshards.schemas.config import TUBE_RECIPES, BuildConfig, differences
 from motionshards.schemas.errors import DatasetError
 from motionshards.schemas.layout import DATASET_JSON, is_plain_name, text_of
+from motionshards.schemas.reasons import advice
 from motionshards.schemas.regular_file import open_regular
 from motionshards.schemas.removal import Removal
 from motionshards.schemas.typed import check_types
@@ -141,6 +142,11 @@ class Manifest:
     def changed(self, config: BuildConfig, provenance: dict[str, str]) -> list[str]:
         """What another build would do differently, one `name: old -> new` each."""
         return differences(self.config.to_json(), config.to_json()) + differences(self.provenance, provenance)
+
+    @property
+    def advice(self) -> list[str]:
+        """What to do about clips without a face, where they are many; see `reasons.advice`."""
+        return advice(self.counts["kept"], self.counts["rejected"], tracks=self.config.recipe in TUBE_RECIPES)
 
     @property
     def interrupted(self) -> str | None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from motionshards.schemas.action_units import INTENSITIES, PRESENCES
 from motionshards.schemas.layout import AUS, IDENTITY, IDENTITY_NUMBERS, LANDMARK_SCORES, LANDMARKS
-from motionshards.schemas.tables import QUALITY
+from motionshards.schemas.tables import MEDIANS, QUALITY
 
 MOST_META_BYTES = 16 << 20
 
@@ -24,11 +24,12 @@ _HEADER = re.compile(rb"\{'descr': '<f4', 'fortran_order': False, 'shape': \((\d
 _EMBEDDING_HEADER = re.compile(rb"\{'descr': '<f4', 'fortran_order': False, 'shape': \(%d,\), \} *\n" % IDENTITY_NUMBERS)
 _TEXTS = ("key", "identity")
 _NUMBERS: dict[str, tuple[int, ...]] = {
-    **dict.fromkeys(("span", "frame_index", "pts_s", *QUALITY), ()),
+    **dict.fromkeys(("span", "frame_index", "pts_s", *MEDIANS), ()),
     "source_size_px": (2,),
     "content_px": (4,),
     "source_to_crop": (2, 3),
 }
+_NUMBERS_SINCE_2: dict[str, tuple[int, ...]] = dict.fromkeys(set(QUALITY) - set(MEDIANS), ())
 _NUMBERS_OF_FACES: dict[str, tuple[int, ...]] = {"boxes_px": (4,), "box_scores": ()}
 _NUMBERS_OF_AUS: dict[str, tuple[int, ...]] = {"au_confidence": (), "au_presence": (len(PRESENCES),)}
 _NEVER_NULL = ("span", "frame_index", "pts_s", "source_size_px", "content_px", "source_to_crop")
@@ -86,7 +87,8 @@ def meta_member(content: bytes, frames: int | None = None) -> dict[str, Any]:
         if not isinstance(meta.get(name), str):
             raise ValueError(f"meta.json: {name} is no text")
     count = len(meta["pts_s"]) if frames is None and isinstance(meta.get("pts_s"), list) else frames or 0
-    wanted = _NUMBERS | {name: shape for name, shape in (_NUMBERS_OF_FACES | _NUMBERS_OF_AUS).items() if name in meta}
+    optional = _NUMBERS_SINCE_2 | _NUMBERS_OF_FACES | _NUMBERS_OF_AUS
+    wanted = _NUMBERS | {name: shape for name, shape in optional.items() if name in meta}
     for name, shape in wanted.items():
         if not _are_numbers(meta.get(name), (count, *shape), name not in _NEVER_NULL):
             raise ValueError(f"meta.json: {name} is not a list of numbers {[count, *shape]}")

@@ -1,5 +1,6 @@
 """The reason codes of rejected clips: stage, whether another try can help, and what the user should know."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -53,3 +54,22 @@ REASONS = {
     "removed": Reason("removal", False, "taken out on request by dataset.remove; nothing tells who it was"),
     "killed_worker": Reason("worker", True, "the process that built this clip died twice, the second time alone with it"),
 }
+
+_MANY = 0.1
+_WITHOUT_FACE = {
+    "no_face": "have no face at the searched scale: try {other}a smaller --detect-min-px",
+    "face_too_small": "have a face that is smaller than is searched for: try {other}a smaller --detect-min-px or --tube-min-px",
+    "tube_too_small": "have a face that is smaller than the recipe stores: try a smaller --tube-min-px",
+    "tube_too_short": "show their face for too short a time: try a smaller --tube-min-frames",
+}
+
+
+def advice(kept: int, rejected: Mapping[str, int], *, tracks: bool) -> list[str]:
+    """A sentence for each reason for which more than a tenth of the clips were rejected for want of a face: why, and what to do.
+
+    tracks: the recipe follows faces already
+    """
+    total = kept + sum(rejected.values())
+    other = "" if tracks else "--recipe face or "
+    many = [reason for reason in _WITHOUT_FACE if rejected.get(reason, 0) > _MANY * total]
+    return [f"{rejected[reason]} of {total} clips {_WITHOUT_FACE[reason].format(other=other)}" for reason in many]

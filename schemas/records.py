@@ -224,7 +224,7 @@ class Landmarks:
     """68 points a frame in the order of iBUG 300-W.
 
     points_px: float32 [T,68,2], x y in crop pixels, NaN where there is no face
-    scores: float32 [T,68], 0 to 1; a model without a confidence gives 1 where there is a face, 0 where there is none
+    scores: float32 [T,68], the model's confidence, 0 to 1; 0 where there is no face
     """
 
     points_px: F32
@@ -245,6 +245,7 @@ class Quality:
     face_size_px: the longer side of the face box in source pixels
     faces: faces in the frame
     yaw_deg, pitch_deg, roll_deg: head pose, see `transforms.extract.quality.pose`
+    landmark_residual: of the fit of that pose, as a share of the distance between the outer eye corners
     """
 
     blur: F32
@@ -254,6 +255,7 @@ class Quality:
     yaw_deg: F32
     pitch_deg: F32
     roll_deg: F32
+    landmark_residual: F32
 
 
 @dataclass(frozen=True, slots=True)

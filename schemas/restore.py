@@ -24,7 +24,8 @@ def restore_clip(row: Mapping[str, Any], members: Mapping[str, bytes]) -> Clip:
     """
     decoded = decode_arrays(members)
     meta = decoded[_stem(META)]
-    quality = Quality(**{name: _floats(row[f"frame_{name}"]) for name in QUALITY})
+    unknown = [None] * row["n_frames"]  # measures that a data set of format version 1 lacks
+    quality = Quality(**{name: _floats(row[f"frame_{name}"] or unknown) for name in QUALITY})
     return Clip(
         spec=spec_from_row({**row, "cost": 1.0}),
         source_frames=row["source_frames"],

@@ -20,12 +20,20 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from motionshards.schemas.action_units import ActionUnits
+from motionshards.schemas.doubt import DOUBT, FRAME_SCORES, doubt_columns
 from motionshards.schemas.errors import DatasetError
 from motionshards.schemas.layout import TUBE, text_of
 from motionshards.schemas.records import Clip, ClipSpec, Packed, Quality, Rejected, Span
 from motionshards.schemas.regular_file import open_regular
 
 QUALITY = tuple(field.name for field in fields(Quality))
+"""Measures of each frame that are in meta.json by their names."""
+MEDIANS = tuple(name for name in QUALITY if name not in DOUBT)
+"""Those of which the index has the median over a clip's frames."""
+CLIP_MEASURES = (*MEDIANS, *DOUBT)
+"""Columns of the index: one number a clip."""
+FRAME_MEASURES = (*QUALITY, *FRAME_SCORES)
+"""Columns of the index as `frame_<name>`: a list of one number a frame."""
 
 # Far above what a build writes, far below what fills a machine: a small file can declare, and unpack to, any size.
 _MOST_BYTES_A_GROUP = 2**31
@@ -78,9 +86,9 @@ _KEPT = [
     ("transfer", pa.string()),
     ("primaries", pa.string()),
     ("members", pa.list_(_MEMBER)),
-    *((name, pa.float32()) for name in QUALITY),
+    *((name, pa.float32()) for name in CLIP_MEASURES),
     ("frame_pts_s", pa.list_(pa.float64())),
-    *((f"frame_{name}", pa.list_(pa.float32())) for name in QUALITY),
+    *((f"frame_{name}", pa.list_(pa.float32())) for name in FRAME_MEASURES),
     ("au_valid", pa.float32()),
     ("au_confidence", pa.float32()),
     ("frame_au_valid", pa.list_(pa.bool_())),
@@ -171,12 +179,28 @@ def clip_row(clip: Clip, shard: str, members: Sequence[Member]) -> dict[str, Any
         "height_px": int(height),
         **asdict(clip.display),
         "members": [asdict(member) for member in members],
-        **{name: _median(values) for name, values in quality.items()},
+        **{name: _median(quality[name]) for name in MEDIANS},
         "frame_pts_s": clip.placement.pts_s,
         **{f"frame_{name}": values for name, values in quality.items()},
+        **_doubt(clip),
         **_au_columns(clip.aus),
         "identity_spread": clip.identity_spread,
     }
+
+
+def _doubt(clip: Clip) -> dict[str, Any]:
+    """How doubtful the faces are; null with `--landmarks none`."""
+    if clip.track is None or clip.landmarks is None:
+        return dict.fromkeys((*DOUBT, *(f"frame_{name}" for name in FRAME_SCORES)))
+    return doubt_columns(
+        boxes_px=clip.track.boxes_px,
+        detector_scores=clip.track.scores,
+        landmark_scores=clip.landmarks.scores,
+        residual=clip.quality.landmark_residual,
+        yaw_deg=clip.quality.yaw_deg,
+        span=clip.placement.span,
+        pts_s=clip.placement.pts_s,
+    )
 
 
 def _au_columns(aus: ActionUnits | None) -> dict[str, Any]:

@@ -9,10 +9,14 @@ from numpy.typing import NDArray
 
 from motionshards.dataset.checks.aus import check_action_units
 from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.doubt import DOUBT, FRAME_SCORES, doubt_columns
 from motionshards.schemas.layout import AUS, IDENTITY, LANDMARK_SCORES, LANDMARKS, META, frame_suffix
 from motionshards.schemas.members import array_member, embedding_member, meta_member
 
 T = TypeVar("T")
+
+DOUBT_COLUMNS = (*DOUBT, "frame_landmark_residual", *(f"frame_{name}" for name in FRAME_SCORES))
+"""Columns of the index that are recomputed from samples."""
 
 _SAME_IN_META = ("key", "source", "split", "identity", "video", "source_frames")
 _OF_EACH_FACE = ("boxes_px", "box_scores")
@@ -50,7 +54,10 @@ def check_sample(members: Mapping[str, bytes], row: Mapping[str, Any], config: B
     wrong = list(_check_meta(meta, row, with_faces=config.landmarks != "none"))
     yield from (f"{META}: {fault}" for fault in wrong)
     if config.landmarks != "none":
-        yield from _check_landmarks(members, row["n_frames"], None if wrong else _found(meta["boxes_px"]))
+        faults = list(_check_landmarks(members, row["n_frames"], None if wrong else _found(meta["boxes_px"])))
+        yield from faults
+        if not wrong and not faults:
+            yield from _check_doubt(members, meta, row)
     if config.aus != "none":
         intensity = _array(AUS, members[AUS], row["n_frames"])
         yield from [f"{AUS}: {intensity}"] if isinstance(intensity, str) else check_action_units(intensity, meta, row)
@@ -92,6 +99,30 @@ def _check_meta(meta: dict[str, Any], row: Mapping[str, Any], *, with_faces: boo
             yield f"{name} is {meta.get(name)!r}, the index says {row[name]!r}"
     if with_faces:
         yield from (f"{name} is missing" for name in _OF_EACH_FACE if name not in meta)
+
+
+def _check_doubt(members: Mapping[str, bytes], meta: Mapping[str, Any], row: Mapping[str, Any]) -> Iterator[str]:
+    """Columns of the row that do not follow from the sample. Format version 1 has neither them nor the residual."""
+    if "landmark_residual" not in meta:
+        return
+    residual = _floats(meta["landmark_residual"])
+    expected = doubt_columns(
+        boxes_px=_floats(meta["boxes_px"]),
+        detector_scores=_floats(meta["box_scores"]),
+        landmark_scores=array_member(LANDMARK_SCORES, members[LANDMARK_SCORES]),
+        residual=residual,
+        yaw_deg=_floats(meta["yaw_deg"]),
+        span=np.array(meta["span"], np.int64),
+        pts_s=np.array(meta["pts_s"], np.float64),
+    )
+    columns = {**expected, "frame_landmark_residual": residual}
+    if wrong := [name for name in columns if not np.array_equal(_floats(columns[name]), _floats(row[name]), equal_nan=True)]:
+        yield f"{META}: the index has other values of {', '.join(wrong)}"
+
+
+def _floats(values: Any) -> NDArray[np.float32]:
+    """None becomes NaN."""
+    return np.array(values, np.float32)
 
 
 def _found(boxes: list[Any]) -> NDArray[np.bool_]:

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from motionshards.dataset.checks.sample import check_row, check_sample
+from motionshards.dataset.checks.sample import DOUBT_COLUMNS, check_row, check_sample
 from motionshards.dataset.checks.tables import UNREADABLE, compare_keys, compare_rows, why
 from motionshards.dataset.index import read_members
 from motionshards.schemas.config import BuildConfig
@@ -41,7 +41,7 @@ _SINCE_VERSION_2 = ("made_by", "marker_sha256")
 _CHUNK = 1 << 20
 _READ = (
     *("key", "source", "split", "identity", "video", "source_frames", "n_frames", "members"),
-    *("au_valid", "frame_au_valid", "identity_spread"),
+    *("au_valid", "frame_au_valid", "identity_spread", *DOUBT_COLUMNS),
 )
 
 

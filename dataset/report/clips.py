@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from motionshards.dataset.query.where_values import kind_of_column
 from motionshards.dataset.report.tables import Rows, pieces
+from motionshards.schemas.doubt import DOUBT
 from motionshards.schemas.tables import INDEX
 
-MEASURES = ("face_size_px", "blur", "brightness", "yaw_deg", "pitch_deg", "roll_deg")
+MEASURES = ("face_size_px", "blur", "brightness", "yaw_deg", "pitch_deg", "roll_deg", *DOUBT)
 POSE_STEP_DEG = 5
 POSE_EDGES_DEG = np.arange(-90, 91, POSE_STEP_DEG, dtype=np.float64)
 MOST_FACES = 20
@@ -35,7 +36,7 @@ class Clips:
     n_frames: int64 [n], stored frames
     source_frames: float64 [n], decodable frames
     duration_s: float64 [n]
-    measures: float32 [n] each, by name, medians over a clip's frames; NaN where no frame has the measure
+    measures: float32 [n] each, by name; NaN where no frame has the measure
     faces: int64 [MOST_FACES + 1], frames with so many faces; `faces_absent` have no count
     pose: int64 [36,36], frames by yaw (first axis) and pitch between POSE_EDGES_DEG, those beyond in the outermost bins
     """
@@ -59,7 +60,7 @@ class Clips:
 
 
 def read_clips(index: Path, where: pc.Expression | None = None) -> Clips:
-    """The clips of the index that `where` selects; None selects all. Memory: some 60 bytes a clip, and one row group.
+    """The clips of the index that `where` selects; None selects all. Memory: some 80 bytes a clip, and one row group.
 
     Raises:
         DatasetError: the index cannot be read

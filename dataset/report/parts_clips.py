@@ -22,6 +22,8 @@ _NUMBERS = (
     ("roll_deg", "roll", "°"),
     ("duration_s", "length", " s"),
     ("faces", "faces", ""),
+    ("least_landmark_score", "score", ""),
+    ("landmark_residual", "residual", ""),
 )
 
 
@@ -102,7 +104,7 @@ def _kept(content: Content) -> Markup:
         return element("div", heading, note("No clip was kept." if not content.figures.listed else "No clip is shown."))
     clips = plural(content.figures.total.clips, "clip")
     words = f"{whole(len(content.samples))} of {clips}, chosen at random over splits and people; the middle frame of each. "
-    words += "Numbers are medians over a clip's stored frames. "
+    words += "Numbers are medians over a clip's stored frames, but the least landmark score and the largest residual. "
     if _has_drawings(content):
         words += "Axes of the head: red to the image's right, green up, blue where the face looks."
     return element("div", heading, note(words), element("div", [_card(sample) for sample in content.samples], class_="cards"))

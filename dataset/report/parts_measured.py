@@ -1,4 +1,4 @@
-"""The parts of the page with charts: quality, head pose, action units, people and splits."""
+"""The parts of the page with charts: quality, doubt, head pose, action units, people and splits."""
 
 from collections.abc import Iterator
 
@@ -18,6 +18,18 @@ _CHARTS = (
     ("fps", "Frame rate", " fps", "decodable frames by seconds of video"),
     ("duration_s", "Duration", " s", "of the clip in its source video"),
 )
+_DOUBTS = (
+    ("least_landmark_score", "Landmark score", "", "least of a clip's frames; 1 is sure"),
+    (
+        "landmark_residual",
+        "Landmark residual",
+        "",
+        "largest of a clip's frames: nose and eye corners off the fitted head, by eye distance",
+    ),
+    ("least_detector_score", "Detector score", "", "least of a clip's frames"),
+    ("face_share", "Frames with the face", "", "share of a clip's stored frames"),
+    ("yaw_jump_deg", "Yaw jump", "°", "largest change between adjacent stored frames; most clips have none that are adjacent"),
+)
 _ANGLES = (
     ("yaw_deg", "Yaw", "°", "positive: the face turns to the image's right"),
     ("pitch_deg", "Pitch", "°", "positive: the face looks up"),
@@ -26,8 +38,9 @@ _ANGLES = (
 
 
 def sections(content: Content) -> Iterator[Section]:
-    """Quality, pose, action units where there are any, people."""
+    """Quality, doubt, pose, action units where there are any, people."""
     yield Section("quality", "Quality", _quality(content))
+    yield Section("doubt", "Doubt", _doubt(content))
     yield Section("pose", "Head pose", _pose(content))
     if content.aus is not None:
         yield Section("action-units", "Action units", _action_units(content))
@@ -42,6 +55,12 @@ def _quality(content: Content) -> Markup:
         "Medians over each clip's stored frames. The band reaches from the 5th to the 95th percentile, the line is the median."
     )
     return element("div", note(words), element("div", charts, faces, class_="charts"))
+
+
+def _doubt(content: Content) -> Markup:
+    charts = [_chart(content.figures.measures[name], title, unit, told) for name, title, unit, told in _DOUBTS]
+    words = "Clips at the doubtful end may have wrong landmarks or boxes: look at them with `dataset.preview --sort`."
+    return element("div", note(words), element("div", charts, class_="charts"))
 
 
 def _pose(content: Content) -> Markup:

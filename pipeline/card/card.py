@@ -43,6 +43,7 @@ def _summary(manifest: Manifest, corpus: Corpus) -> str:
         "hours of source video": f"{counts['source_hours']:,}",
         "bytes": f"{counts['bytes']:,}",
     }
+    advice = "".join(f"\n{sentence}.\n" for sentence in manifest.advice)
     return f"""# {corpus.title}: {counts["kept"]:,} clips of {config.frames} frames at {config.size}×{config.size} px
 
 ## Summary
@@ -51,7 +52,7 @@ WebDataset shards written by motionshards, for training models that animate face
 in time order, {_computed(manifest)}and where each frame lay in its video.
 A row of `index.parquet` tells where each file of a sample lies.
 
-{_table(("", ""), ledger.items())}"""
+{_table(("", ""), ledger.items())}{advice}"""
 
 
 def _computed(manifest: Manifest) -> str:

@@ -1,10 +1,11 @@
 """What the members of a sample and the columns of the tables hold, a line each; data card and Croissant file show them."""
 
 from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.doubt import ADJACENT_S
 from motionshards.schemas.layout import AUS, IDENTITY, LANDMARK_SCORES, LANDMARKS, META
-from motionshards.schemas.tables import QUALITY
+from motionshards.schemas.tables import FRAME_MEASURES, MEDIANS
 
-_QUALITY = {
+_FRAME_MEASURES = {
     "blur": "variance of the Laplacian of the grey picture without padding; small is blurred",
     "brightness": "mean grey level, 0 to 255",
     "face_size_px": "longer side of the face box in source pixels",
@@ -12,6 +13,9 @@ _QUALITY = {
     "yaw_deg": "head pose in degrees, positive where the face is turned to the image's right",
     "pitch_deg": "head pose in degrees, positive where the face looks up",
     "roll_deg": "head pose in degrees, positive where the head is tilted clockwise",
+    "landmark_residual": "how far nose and eye corners are from the fitted head, root mean square, by the eye distance",
+    "detector_score": "the detector's confidence in the face",
+    "landmark_score": "mean of the landmark scores, 0 to 1",
 }
 
 WHO = {
@@ -35,9 +39,14 @@ INDEX_COLUMNS = {
     "transfer": "transfer function of the source's colours by ffmpeg's name, arib-std-b67 being HLG; null where it does not say",
     "primaries": "primaries of the source's colours by ffmpeg's name; null where it does not say",
     "members": "the files of the sample and where they lie in the tar",
-    **{name: f"median over the clip's frames: {_QUALITY[name]}" for name in QUALITY},
+    **{name: f"median over the clip's frames: {_FRAME_MEASURES[name]}" for name in MEDIANS},
+    "face_share": "share of the stored frames with the face",
+    "least_detector_score": f"least over the clip's frames: {_FRAME_MEASURES['detector_score']}",
+    "least_landmark_score": f"least over the clip's frames: {_FRAME_MEASURES['landmark_score']}",
+    "landmark_residual": f"largest over the clip's frames: {_FRAME_MEASURES['landmark_residual']}",
+    "yaw_jump_deg": f"largest change of yaw between stored frames at most {ADJACENT_S} s apart; null where there are none",
     "frame_pts_s": "for each frame, seconds from the first frame of its file",
-    **{f"frame_{name}": f"for each frame: {_QUALITY[name]}" for name in QUALITY},
+    **{f"frame_{name}": f"for each frame: {_FRAME_MEASURES[name]}" for name in FRAME_MEASURES},
     "au_valid": "share of the frames with valid action units; null without action units",
     "au_confidence": "median of OpenFace's confidence, 0 to 1; null without action units",
     "frame_au_valid": "for each frame, whether its action units are valid",

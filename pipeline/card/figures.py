@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from motionshards.schemas.layout import INDEX
-from motionshards.schemas.tables import QUALITY, open_parquet
+from motionshards.schemas.tables import CLIP_MEASURES, open_parquet
 
-_MEASURES = ("duration_s", "width_px", "height_px", *QUALITY)
+_MEASURES = ("duration_s", "width_px", "height_px", *CLIP_MEASURES)
 _AT = (0.05, 0.5, 0.95)
 _MOST_FREQUENT = 10
 _TURNED_DEG = 45

@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from checkout import ROOT
+from videos import MakeVideo
 
 from motionshards.dataset import build
 from motionshards.pipeline.planning.plan import plan_again
@@ -52,6 +53,21 @@ def test_the_ledger_is_the_last_line_and_quiet_says_nothing_else(
     report = json.loads(capsys.readouterr().out)
     assert report["planned"] == 9 == report["kept"] + sum(report["rejected"].values())
     assert report["clips_built"] == 0
+
+
+def test_many_clips_without_a_face_are_explained(
+    tree: Path, make_video: MakeVideo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, told = tmp_path / "out", "of 9 clips have no face at the searched scale: try --recipe face or a smaller --detect-min-px"
+    faceless = tree / "dev/mp4/id90000/faceless000"
+    faceless.mkdir()
+    shutil.copy(make_video("bars.mp4"), faceless / "00001.mp4")
+    with_faces = ["--landmarks", "dlib", "--size", "128", "--frames", "1", "--quiet"]
+    assert build.main(arguments(tree, out, *with_faces)) == 0
+    assert capsys.readouterr().out.endswith(f" MB in {out}; 1 {told}\n")
+    assert f"\n1 {told}.\n" in (out / "README.md").read_text()
+    assert build.main(arguments(tree, out, *with_faces, "--json")) == 0
+    assert json.loads(capsys.readouterr().out)["advice"] == [f"1 {told}"]
 
 
 def test_new_files_become_new_shards_and_old_ones_stay(tree: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from sheets import first, run
 
 from motionshards.dataset import preview
 from motionshards.dataset.drawing import overlay
+from motionshards.dataset.index import Dataset
 from motionshards.schemas.layout import tar_path
 
 
@@ -55,6 +56,17 @@ def test_a_gif_keeps_the_colours_of_the_marks(faces: Path, tmp_path: Path) -> No
     assert colours >= set(overlay.DRAWN)
 
 
+@pytest.mark.parametrize(("sort", "largest_first"), [("landmark_residual", True), ("-least_landmark_score", False)])
+def test_clips_at_one_end_of_a_measure(faces: Path, tmp_path: Path, sort: str, largest_first: bool) -> None:
+    column = sort.removeprefix("-")
+    rows = Dataset.open(faces).index(["key", column]).to_pylist()
+    rows.sort(key=lambda row: row[column], reverse=largest_first)
+    assert run(faces, f"--sort={sort}", "--count", "2", "--output", tmp_path / "sorted.png") == 0
+    keys = [argument for row in rows[:2] for argument in ("--key", row["key"])]
+    assert run(faces, *keys, "--output", tmp_path / "named.png") == 0
+    assert (tmp_path / "sorted.png").read_bytes() == (tmp_path / "named.png").read_bytes()
+
+
 def test_a_gif_of_one_colour(tmp_path: Path) -> None:
     grey = [Image.new("RGB", (64, 64), (90, 90, 90))] * 2
     assert grey[0].quantize(palette=preview._shared_colours(grey)).convert("RGB").getcolors() == [(64 * 64, (90, 90, 90))]
@@ -83,6 +95,8 @@ def test_a_gif_that_would_not_fit_in_memory(
         (["--output", "s.png", "--key", ""], "there is no clip ''"),
         (["--output", "s.png", "--key", "x" * 5000], "there is no clip"),
         (["--output", "s.png", "--key", "a", "--count", "2"], "give one or the other"),
+        (["--output", "s.png", "--key", "a", "--sort", "blur"], "give one or the other"),
+        (["--output", "s.png", "--sort", "identity"], "there is no measure 'identity'"),
         (["--output", "s.png", "--where", "yaw_deg > 1000"], "no clip matches"),
         (["--output", "s.png", "--where", "yaw > 3"], "there is no column yaw; did you mean"),
         (["--output", "s.png", "--where", ""], "the condition is empty"),

@@ -10,7 +10,7 @@ from fomm_inputs import TINY
 import motionshards.jobs.export_model
 import motionshards.trainers.fomm.export
 from motionshards.dataset.reading.world import World
-from motionshards.schemas.lock import only_writer
+from motionshards.schemas.output import only_writer
 from motionshards.trainers import settings
 from motionshards.trainers.checkpoint import Place, save
 from motionshards.trainers.fomm.config import CONFIGS, Config

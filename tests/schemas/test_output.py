@@ -1,11 +1,75 @@
-"""Directories with other things in them are not written into."""
+"""One writer at a time, whoever dies, and nothing that stays behind; directories with other things in them are refused."""
 
+import multiprocessing
+import os
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
+from checkout import ROOT
 
 from motionshards.schemas.errors import ConfigError
-from motionshards.schemas.output import refuse_strangers
+from motionshards.schemas.layout import LOCK
+from motionshards.schemas.output import only_writer, refuse_strangers
+
+HOLDS = """
+import sys, time
+from pathlib import Path
+from motionshards.schemas.output import only_writer
+with only_writer(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_writer_is_told_who_the_first_is(tmp_path: Path) -> None:
+    with only_writer(tmp_path):
+        told = rf"another build .*\(process {os.getpid()} on {socket.gethostname()}\)"
+        with pytest.raises(ConfigError, match=told), only_writer(tmp_path):
+            pytest.fail("two at once")
+        assert (tmp_path / LOCK).exists(), "the lock is still the first one's"
+    assert not list(tmp_path.iterdir())
+    with only_writer(tmp_path):
+        pass
+
+
+def test_the_lock_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLDS, tmp_path], stdout=subprocess.PIPE, cwd=ROOT)
+    assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
+    with pytest.raises(ConfigError, match=f"process {holder.pid} on"), only_writer(tmp_path):
+        pytest.fail("two at once")
+    holder.kill()
+    holder.communicate()
+    assert (tmp_path / LOCK).exists()
+    with only_writer(tmp_path):
+        assert f"process {os.getpid()} on" in (tmp_path / LOCK).read_text()
+    assert not list(tmp_path.iterdir())
+
+
+def add_often(out: Path, times: int) -> None:
+    for _ in range(times):
+        while True:
+            try:
+                with only_writer(out):
+                    count = int((out / "count").read_text())
+                    time.sleep(0.0005)
+                    (out / "count").write_text(str(count + 1))
+                break
+            except ConfigError:
+                time.sleep(0.0005)
+
+
+def test_no_two_ever_hold_it_though_the_file_comes_and_goes(tmp_path: Path) -> None:
+    (tmp_path / "count").write_text("0")
+    processes = [multiprocessing.get_context("fork").Process(target=add_often, args=(tmp_path, 50)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert (tmp_path / "count").read_text() == "200"
 
 
 def test_only_new_empty_and_own_directories_are_taken(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from checkout import ROOT
 
 from motionshards.schemas import errors
-from motionshards.schemas.reasons import REASONS
+from motionshards.schemas.reasons import REASONS, advice
 
 
 def test_every_reason_says_what_it_means() -> None:
@@ -42,6 +42,16 @@ def test_the_code_knows_no_other_reasons_and_uses_each() -> None:
 def test_the_troubleshooting_page_knows_each_reason() -> None:
     page = (ROOT / "docs" / "troubleshooting.md").read_text()
     assert not [code for code in REASONS if f"`{code}`" not in page]
+
+
+def test_many_clips_without_a_face_get_advice() -> None:
+    assert advice(82, {"no_face": 38}, tracks=False) == [
+        "38 of 120 clips have no face at the searched scale: try --recipe face or a smaller --detect-min-px"
+    ]
+    (small,) = advice(82, {"tube_too_small": 12, "face_too_small": 26}, tracks=True)
+    assert "26 of 120" in small and "try a smaller --detect-min-px or --tube-min-px" in small
+    assert advice(90, {"no_face": 10, "corrupt": 0}, tracks=False) == advice(0, {}, tracks=True) == []
+    assert advice(0, {"corrupt": 5}, tracks=False) == []
 
 
 @pytest.mark.parametrize("code", ["", "Corrupt", "corrupt ", "no such thing"])

@@ -120,7 +120,8 @@ def _quality(yaw: np.ndarray, random: np.random.Generator) -> Quality:
     count = len(yaw)
     one = np.ones(count, np.float32)
     small = random.uniform(-8, 8, (2, count)).astype(np.float32)
-    return Quality(one * np.float32(random.uniform(0, 200)), 100 * one, 150 * one, one, yaw, small[0], small[1])
+    blur = one * np.float32(random.uniform(0, 200))
+    return Quality(blur, 100 * one, 150 * one, one, yaw, small[0], small[1], landmark_residual=np.abs(small[0]) / 100)
 
 
 def _action_units(count: int, random: np.random.Generator) -> ActionUnits:

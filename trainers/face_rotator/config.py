@@ -4,7 +4,7 @@
 with the fields of `Config`, which says in `base` where to start:
 
     base: rotator
-    training: {global_batch_size: 32, frontal_deg: 6}
+    training: {global_batch_size: 32, frontal_deg: 10}
 """
 
 from dataclasses import dataclass, field

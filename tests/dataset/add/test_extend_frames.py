@@ -20,6 +20,7 @@ from motionshards.dataset.index import Dataset, Sample
 from motionshards.pipeline.shards import extend
 from motionshards.schemas.layout import INDEX, tar_path
 from motionshards.schemas.manifest import Manifest
+from motionshards.schemas.tables import CLIP_MEASURES, FRAME_MEASURES
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -146,6 +147,8 @@ def test_landmarks_of_the_new_frames_are_those_of_a_build(videos: Path, tmp_path
     for key, sample in theirs.items():
         np.testing.assert_array_equal(ours[key].landmarks, sample.landmarks)
         assert ours[key].meta == sample.meta
+    columns = ["key", *CLIP_MEASURES, *(f"frame_{name}" for name in FRAME_MEASURES)]
+    assert repr(Dataset.open(grown).index(columns).to_pylist()) == repr(Dataset.open(fresh).index(columns).to_pylist())
 
 
 def test_tubes_get_the_frames_of_a_build(videos: Path, tmp_path: Path) -> None:

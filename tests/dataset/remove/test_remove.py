@@ -17,9 +17,9 @@ from motionshards.dataset.index import Dataset
 from motionshards.dataset.report.__main__ import main as report
 from motionshards.schemas.errors import DatasetError
 from motionshards.schemas.layout import CARD, DATASET_JSON, INDEX, REJECTIONS, REPORT, marker_path, plan_path, tar_path
-from motionshards.schemas.lock import only_writer
 from motionshards.schemas.manifest import Manifest
 from motionshards.schemas.marker import read_marker
+from motionshards.schemas.output import only_writer
 from motionshards.schemas.removal import digest, is_placeholder
 from motionshards.schemas.tables import PLAN
 

@@ -48,6 +48,8 @@ def with_nan(points: Any) -> Any:
     return points
 
 
+OTHER = "meta.json: the index has other values of"
+
 # Damage inside members, with all hashes made right again: only decoding finds it.
 CONTENTS = [
     (lambda files: files.update({"005.jpg": b"\xff\xd8 no picture"}), "005.jpg: cannot be read"),
@@ -68,6 +70,9 @@ CONTENTS = [
     (edit_meta(lambda meta: meta.pop("boxes_px")), "meta.json: boxes_px is missing"),
     (edit_meta(lambda meta: meta.update(boxes_px=[1] * 9)), "meta.json: boxes_px is not a list of numbers [9, 4]"),
     (edit_meta(lambda meta: meta["boxes_px"].__setitem__(6, [None] * 4)), "landmarks.npy: frame 6 has points, but no face"),
+    (edit_meta(lambda meta: meta["landmark_residual"].__setitem__(6, 9)), f"{OTHER} landmark_residual, frame_landmark_residual"),
+    (edit_meta(lambda meta: meta["box_scores"].__setitem__(6, -9)), f"{OTHER} least_detector_score, frame_detector_score"),
+    (edit_array(LANDMARK_SCORES, lambda scores: scores * 0), f"{OTHER} least_landmark_score, frame_landmark_score"),
 ]
 
 
@@ -104,4 +109,5 @@ def test_frames_without_a_face_have_no_points(copy: Path, capsys: pytest.Capture
         edit_array(LANDMARKS, lambda points: np.where(np.arange(9)[:, None, None] == 6, np.float32(np.nan), points))(files)
 
     rewrite(copy, lose_face)
-    assert run(copy, capsys)[0] == 0
+    status, lines = run(copy, capsys)
+    assert status == 1 and len(lines) == 2 and f"{OTHER} face_share" in lines[0]  # and nothing about landmarks

@@ -28,6 +28,8 @@ _STEP = 1.25
 # A picture of which no side is as long is searched enlarged as well: its faces may all be smaller than the window.
 _SMALL_PX = 192
 _LUMA = np.array([77, 150, 29], np.uint16)  # of 256: ITU-R BT.601
+# The second look's box lies to the left by this share of the box's width.
+_SHIFT = 0.08
 
 
 def data_file(name: str = _DATA) -> Path:
@@ -39,7 +41,11 @@ def data_file(name: str = _DATA) -> Path:
 
 
 class Dlib68:
-    """dlib's detector and predictor; landmarks are whole pixels, as dlib gives them."""
+    """dlib's detector and predictor; landmarks are whole pixels, as dlib gives them.
+
+    The predictor has no confidence of its own and puts a plausible face wherever it starts. So it runs a second time, with the
+    box moved: landmarks that follow the image stay (score 1), those that follow the box move as far as the box (score 0).
+    """
 
     batch_frames = 1
     least_face_px = 80.0
@@ -86,12 +92,20 @@ class Dlib68:
     def landmarks(self, rgb: NDArray[np.uint8], boxes_px: NDArray[np.float32]) -> Landmarks:
         """Points of the face at boxes_px [T,4] in each frame of uint8 [T,H,W,3]; NaN boxes give NaN points and score 0."""
         points = np.full((len(rgb), 68, 2), np.nan, np.float32)
+        scores = np.zeros((len(rgb), 68), np.float32)
         for number, (frame, box) in enumerate(zip(rgb, boxes_px, strict=True)):
             if not np.isnan(box).any():
-                parts = self._predictor(frame, dlib.rectangle(*(round(float(side)) for side in box))).parts()
-                points[number] = [(part.x, part.y) for part in parts]
-        scores = np.repeat(~np.isnan(points).any(axis=(1, 2)), 68).reshape(-1, 68).astype(np.float32)
+                left, top, right, bottom = (round(float(side)) for side in box)
+                shift = max(1, round(_SHIFT * (right - left)))
+                points[number] = found = self._points(frame, left, top, right, bottom)
+                moved = np.linalg.norm(self._points(frame, left - shift, top, right - shift, bottom) - found, axis=1)
+                scores[number] = (1 - moved / shift).clip(min=0)
         return Landmarks(points, scores)
+
+    def _points(self, frame: NDArray[np.uint8], *box: int) -> NDArray[np.float64]:
+        """[68,2] of the face in a box of whole pixels."""
+        parts = self._predictor(frame, dlib.rectangle(*box)).parts()
+        return np.array([(part.x, part.y) for part in parts], np.float64)
 
     @classmethod
     def provenance(cls, options: ModelOptions) -> dict[str, str]:

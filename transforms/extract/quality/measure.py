@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motionshards.schemas.records import Crop, FaceTrack, Landmarks, Quality
-from motionshards.transforms.extract.quality.pose import head_pose
+from motionshards.transforms.extract.quality.pose import fitted_pose
 
 _LUMA = np.array([77, 150, 29], np.uint16)  # of 256: ITU-R BT.601; 255 times all of them fits into 16 bits
-_POSE_DIGITS = 2
+_POSE_DIGITS, _RESIDUAL_DIGITS = 2, 4
 
 
 def measure(crop: Crop, track: FaceTrack | None, landmarks: Landmarks | None) -> Quality:
@@ -18,7 +18,9 @@ def measure(crop: Crop, track: FaceTrack | None, landmarks: Landmarks | None) ->
     pictures = [_grey(frame, content) for frame, content in zip(crop.rgb, crop.placement.content_px, strict=True)]
     missing = np.full(len(crop), np.nan, np.float32)
     height, width = crop.rgb.shape[1:3]
-    pose = np.stack([missing] * 3, axis=1) if landmarks is None else head_pose(landmarks.points_px, (width, height))
+    pose, residual = np.stack([missing] * 3, axis=1), missing
+    if landmarks is not None:
+        pose, residual = fitted_pose(landmarks.points_px, (width, height))
     pose = pose.round(_POSE_DIGITS)
     return Quality(
         blur=np.array([laplacian_variance(grey) for grey in pictures], np.float32),
@@ -28,6 +30,7 @@ def measure(crop: Crop, track: FaceTrack | None, landmarks: Landmarks | None) ->
         yaw_deg=pose[:, 0],
         pitch_deg=pose[:, 1],
         roll_deg=pose[:, 2],
+        landmark_residual=residual.round(_RESIDUAL_DIGITS),
     )
 
 

@@ -3,7 +3,7 @@
 Camera frame: x right, y down, z away from the viewer, in mm; image in pixels, pixel centres at integers, principal
 point the image's centre ((w - 1) / 2, (h - 1) / 2). Model axes coincide with the camera's when the head faces it.
 
-Angles in degrees, all 0 when the face looks along the optical axis at the camera:
+Angles in degrees, all 0 when the face looks along the optical axis at the camera, as the usual 68-point models define it:
 
 * yaw    > 0: the face turns to the image's right (the viewer's right, the person's left)
 * pitch  > 0: the face looks up
@@ -53,13 +53,26 @@ _STEPS = 4  # within 0.001 degree of the minimum for 1 px of noise, yaw to 85 de
 _FLATTEST = 1e-3  # least ratio of the variances along the short and the long axis of points that show a face
 _SMALLEST_PX = 0.5  # least standard deviation of the points along their long axis
 _DIAGONAL = np.arange(6)
+_STILL = [*range(27, 36), 36, 39, 42, 45]  # nose and corners of the eyes
+_EYE_CORNERS_MM = FACE_68_MM[45, 0] - FACE_68_MM[36, 0]
 _MODEL_ROWS = np.ascontiguousarray(FACE_68_MM.T)
 
 
 def head_pose(
     points_px: NDArray[np.float32], size_px: tuple[int, int], weights: NDArray[np.floating] | None = None
 ) -> NDArray[np.float32]:
-    """Yaw, pitch and roll of each face, float32 [T, 3], degrees, signs as in the module's docstring.
+    """Yaw, pitch and roll of each face, float32 [T, 3]: the first result of `fitted_pose`."""
+    return fitted_pose(points_px, size_px, weights)[0]
+
+
+def fitted_pose(
+    points_px: NDArray[np.float32], size_px: tuple[int, int], weights: NDArray[np.floating] | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Yaw, pitch and roll of each face, float32 [T, 3], degrees, signs as in the module's docstring; and the fit's residual.
+
+    The residual, float32 [T], is the root mean square distance in the image between the landmarks of the nose and of the
+    corners of the eyes and where the fitted model has them, as a share of the distance between the model's outer eye corners
+    seen from the front, at its distance from the camera. Lids, brows, mouth and jaw are left out: they move.
 
     `points_px`: [T, 68, 2], x then y in pixels of an image of `size_px` = (width, height). `weights`: [68] or
     [T, 68], not negative, multiplies `RIGIDITY`, for instance landmark scores. A row is NaN where any of its points or
@@ -71,12 +84,22 @@ def head_pose(
     weight = _weights(weights, len(points))
     focal_px = FOCAL_PER_SIDE * max(size_px)
     image = (points - (np.array(size_px) - 1) / 2) / focal_px
-    angles = np.full((len(points), 3), np.nan, dtype=np.float32)
+    angles, residual = np.full((len(points), 3), np.nan, np.float32), np.full(len(points), np.nan, np.float32)
     seen = np.flatnonzero(_solvable(image, weight, _SMALLEST_PX / focal_px))
     if len(seen):
         start = _orthographic_pose(image[seen], weight[seen])
-        angles[seen] = _angles(_refined(image[seen], weight[seen], start)[..., :3])
-    return angles
+        pose = _refined(image[seen], weight[seen], start)
+        angles[seen], residual[seen] = euler_angles(pose[..., :3]), _residual(image[seen], pose)
+    return angles, residual
+
+
+def _residual(image: _Real, pose: _Real) -> _Real:
+    """[T], see `fitted_pose`; `image` [T, 68, 2] in units of the focal length."""
+    placed = (pose[..., :3] @ _MODEL_ROWS + pose[..., 3:])[..., _STILL]
+    off = image[:, _STILL] - _transposed(placed[:, :2] / placed[:, 2:])
+    eye_corners = _EYE_CORNERS_MM / placed[:, 2].mean(axis=1)
+    residual: _Real = np.sqrt((off**2).sum(axis=2).mean(axis=1)) / eye_corners
+    return residual
 
 
 def _weights(weights: NDArray[np.floating] | None, count: int) -> _Real:
@@ -186,8 +209,8 @@ def _exponential(vector: _Real) -> _Real:
     return rotation
 
 
-def _angles(rotation: _Real) -> _Real:
-    """Yaw, pitch, roll [T, 3] in degrees of Rz(roll) Rx(-pitch) Ry(-yaw)."""
+def euler_angles(rotation: _Real) -> _Real:
+    """Yaw, pitch and roll, [T, 3] in degrees, of rotation matrices [T, 3, 3] = Rz(roll) Rx(-pitch) Ry(-yaw)."""
     yaw = np.arctan2(rotation[:, 2, 0], rotation[:, 2, 2])
     pitch = -np.arcsin(np.clip(rotation[:, 2, 1], -1, 1))
     roll = np.arctan2(-rotation[:, 0, 1], rotation[:, 1, 1])

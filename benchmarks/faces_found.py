@@ -1,0 +1,93 @@
+"""The frames that the sections of `benchmarks.faces` look at, with what a build would store of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from motionshards.pipeline.inputs.tree import DirectoryTree
+from motionshards.pipeline.sources.listing import Listing
+from motionshards.pipeline.sources.voxceleb2 import list_clips
+from motionshards.schemas.layout import uri_to_path
+from motionshards.schemas.records import FaceTrack, Landmarks
+from motionshards.transforms.extract.decode import decode
+from motionshards.transforms.extract.landmarks.models import FaceModel, load
+from motionshards.transforms.extract.media import Media
+from motionshards.transforms.extract.quality.pose import fitted_pose
+from motionshards.transforms.extract.timeline import timeline_from_packets
+from motionshards.transforms.extract.track import centred_box, track
+
+SIZE_PX = 256
+_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """Frames in which dlib found the face; T of them, all of 256 x 256 px.
+
+    clip: int [T], number of the clip
+    rgb: uint8 [T,H,W,3]
+    boxes_px: float32 [T,4]
+    detector_score: float32 [T]
+    points_px: float32 [T,68,2]
+    landmark_score: float64 [T], mean of the landmarks' scores
+    pose_deg: float32 [T,3], yaw, pitch, roll
+    residual: float32 [T], of the pose fit
+    """
+
+    clip: NDArray[np.int64]
+    rgb: NDArray[np.uint8]
+    boxes_px: NDArray[np.float32]
+    detector_score: NDArray[np.float32]
+    points_px: NDArray[np.float32]
+    landmark_score: NDArray[np.float64]
+    pose_deg: NDArray[np.float32]
+    residual: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.rgb)
+
+    @classmethod
+    def of(
+        cls,
+        clip: Sequence[int] | NDArray[np.int64],
+        rgb: NDArray[np.uint8],
+        boxes_px: NDArray[np.float32],
+        detector_score: NDArray[np.float32],
+        landmarks: Landmarks,
+    ) -> "Found":
+        """With what follows from the landmarks."""
+        pose, residual = fitted_pose(landmarks.points_px, (SIZE_PX, SIZE_PX))
+        score = landmarks.scores.mean(axis=1, dtype=np.float64)
+        return cls(np.asarray(clip), rgb, boxes_px, detector_score, landmarks.points_px, score, pose, residual)
+
+
+def model() -> FaceModel:
+    """dlib's detector and predictor."""
+    dlib = load("dlib")
+    assert dlib is not None
+    return dlib
+
+
+def find_faces(source: Path, frames: int) -> Found:
+    """The faces in so many frames of each clip of a VoxCeleb2-shaped directory."""
+    dlib, clips = model(), list(list_clips(Listing(DirectoryTree(source))))
+    rgb = [_frames(source / uri_to_path(clip.spans[0].uri), frames) for clip in clips]
+    tracks = [track(dlib.detect(one), centred_box(SIZE_PX)) for one in rgb]
+    number = np.repeat(np.arange(len(clips)), [int(one.found.sum()) for one in tracks])
+    pixels = np.concatenate([one[faces.found] for one, faces in zip(rgb, tracks, strict=True)])
+    boxes, scores = (_joined(tracks, name) for name in ("boxes_px", "scores"))
+    return Found.of(number, pixels, boxes, scores, dlib.landmarks(pixels, boxes))
+
+
+def _frames(path: Path, count: int) -> NDArray[np.uint8]:
+    media = Media.at(path)
+    line = timeline_from_packets(media, _TIMEOUT_S)
+    indices = np.unique(np.linspace(0, len(line.raw_s) - 1, count).astype(np.int64))
+    return decode(media, line, indices, SIZE_PX, "pad", _TIMEOUT_S).rgb
+
+
+def _joined(tracks: Sequence[FaceTrack], name: str) -> NDArray[np.float32]:
+    return np.concatenate([getattr(faces, name)[faces.found] for faces in tracks])
