@@ -26,11 +26,10 @@ from motionshards.pipeline.runners.choose import Runner
 from motionshards.pipeline.shards.build import BuildJob
 from motionshards.pipeline.shards.markers import pending
 from motionshards.pipeline.upgrade import upgraded
-from motionshards.schemas.addition import Addition
 from motionshards.schemas.config import BuildConfig, differences
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.layout import INDEX, WORK_DIR
-from motionshards.schemas.manifest import Manifest, made_by
+from motionshards.schemas.manifest import Addition, Manifest, made_by
 from motionshards.schemas.output import only_writer
 from motionshards.schemas.records import ShardUnit
 from motionshards.schemas.removal import is_placeholder

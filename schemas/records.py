@@ -10,16 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motionshards.schemas.action_units import ActionUnits
+from motionshards.schemas.frames import Display, Placement, require
 from motionshards.schemas.reasons import REASONS
-from motionshards.schemas.search_picture import SearchPicture
 
 F32 = NDArray[np.float32]
-F64 = NDArray[np.float64]
-
-
-def _require(ok: bool, message: str) -> None:
-    if not ok:
-        raise ValueError(message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,110 +85,6 @@ class ClipSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Display:
-    """How the pixels of a video are meant to be shown, as it describes its first frame.
-
-    pixel_aspect: width over height of a source pixel
-    transfer, primaries: of its colours, by ffmpeg's names (`arib-std-b67` is HLG, `smpte2084` PQ); None where it does not say
-    """
-
-    pixel_aspect: float = 1.0
-    transfer: str | None = None
-    primaries: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Frames:
-    """Decoded frames, scaled while decoding.
-
-    rgb: uint8 [T,H,W,3]
-    pts_s: float64 [T], seconds from the first frame of its file, not decreasing within a file
-    source_to_frame: float64 [T,2,3], affine from source pixels to pixels of `rgb`
-    source_size_px: int32 [T,2], width and height of the upright source frame
-    content_px: int32 [T,4], x0 y0 x1 y1 (end exclusive) of the picture inside `rgb`; the rest is padding
-    display: how the source is meant to be shown
-    search: the picture in which each frame's face is searched; empty if none was asked for
-    """
-
-    rgb: NDArray[np.uint8]
-    pts_s: F64
-    source_to_frame: F64
-    source_size_px: NDArray[np.int32]
-    content_px: NDArray[np.int32]
-    display: Display = Display()
-    search: tuple[SearchPicture, ...] = ()
-
-    def __post_init__(self) -> None:
-        t = len(self.rgb)
-        _require(self.rgb.ndim == 4 and self.rgb.shape[3] == 3 and self.rgb.dtype == np.uint8, "rgb is not uint8 [T,H,W,3]")
-        _require(self.pts_s.shape == (t,), f"pts_s has the shape {self.pts_s.shape}, not ({t},)")
-        _require(self.source_to_frame.shape == (t, 2, 3), "source_to_frame is not [T,2,3]")
-        _require(self.source_size_px.shape == (t, 2), "source_size_px is not [T,2]")
-        _require(self.content_px.shape == (t, 4), "content_px is not [T,4]")
-
-    def __len__(self) -> int:
-        return len(self.rgb)
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """Where and when each stored frame was in its source.
-
-    span: int32 [T], which span of the clip the frame is from
-    index: int32 [T], number of the frame within its file, from 0
-    pts_s: float64 [T], seconds from the first frame of its file
-    source_size_px: int32 [T,2], width and height of the upright source frame
-    content_px: int32 [T,4], x0 y0 x1 y1 (end exclusive) of the picture inside the crop; the rest is padding
-    source_to_crop: float64 [T,2,3], affine from source pixels to crop pixels
-    """
-
-    span: NDArray[np.int32]
-    index: NDArray[np.int32]
-    pts_s: F64
-    source_size_px: NDArray[np.int32]
-    content_px: NDArray[np.int32]
-    source_to_crop: F64
-
-    def __post_init__(self) -> None:
-        t = len(self.span)
-        for name, shape in (
-            ("span", ()),
-            ("index", ()),
-            ("pts_s", ()),
-            ("source_size_px", (2,)),
-            ("content_px", (4,)),
-            ("source_to_crop", (2, 3)),
-        ):
-            _require(
-                getattr(self, name).shape == (t, *shape), f"{name} has the shape {getattr(self, name).shape}, not {(t, *shape)}"
-            )
-
-    def __len__(self) -> int:
-        return len(self.span)
-
-
-@dataclass(frozen=True, slots=True)
-class Crop:
-    """The pixels of a clip at the stored size, uint8 [T,H,W,3], their placement in the source, and how that is to be shown.
-
-    search: as of `Frames`
-    """
-
-    rgb: NDArray[np.uint8] = field(repr=False)
-    placement: Placement
-    display: Display = Display()
-    search: tuple[SearchPicture, ...] = field(default=(), repr=False)
-
-    def __post_init__(self) -> None:
-        _require(self.rgb.ndim == 4 and self.rgb.dtype == np.uint8, "rgb is not uint8 [T,H,W,3]")
-        _require(len(self.rgb) == len(self.placement), "pixels and placement differ in length")
-        _require(len(self.search) in (0, len(self.rgb)), "some frames have no search picture")
-
-    def __len__(self) -> int:
-        return len(self.rgb)
-
-
-@dataclass(frozen=True, slots=True)
 class FaceTrack:
     """The one face of a clip that is followed through its sampled frames.
 
@@ -209,8 +99,8 @@ class FaceTrack:
 
     def __post_init__(self) -> None:
         t = len(self.boxes_px)
-        _require(self.boxes_px.shape == (t, 4), "boxes_px is not [T,4]")
-        _require(self.scores.shape == (t,) and self.faces.shape == (t,), "scores and faces are not [T]")
+        require(self.boxes_px.shape == (t, 4), "boxes_px is not [T,4]")
+        require(self.scores.shape == (t,) and self.faces.shape == (t,), "scores and faces are not [T]")
 
     @property
     def found(self) -> NDArray[np.bool_]:
@@ -232,8 +122,8 @@ class Landmarks:
 
     def __post_init__(self) -> None:
         t = len(self.points_px)
-        _require(self.points_px.shape == (t, 68, 2), "points_px is not [T,68,2]")
-        _require(self.scores.shape == (t, 68), "scores is not [T,68]")
+        require(self.points_px.shape == (t, 68, 2), "points_px is not [T,68,2]")
+        require(self.scores.shape == (t, 68), "scores is not [T,68]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +173,7 @@ class Clip:
     jpegs: tuple[bytes, ...] = field(repr=False)
     aus: ActionUnits | None = field(default=None, repr=False)
     file_frames: tuple[int, ...] = ()
-    display: Display = Display()
+    display: Display = Display()  # noqa: RUF009 -- frozen
     embedding: F32 | None = field(default=None, repr=False)
     identity_spread: float | None = None
 
@@ -297,7 +187,7 @@ class Rejected:
     detail: str = ""
 
     def __post_init__(self) -> None:
-        _require(self.reason in REASONS, f"unknown reason code {self.reason!r}")
+        require(self.reason in REASONS, f"unknown reason code {self.reason!r}")
 
     @property
     def stage(self) -> str:

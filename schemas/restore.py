@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from motionshards.schemas.action_units import ActionUnits, AuFile
+from motionshards.schemas.frames import Display, Placement
 from motionshards.schemas.layout import AUS, IDENTITY, LANDMARK_SCORES, LANDMARKS, META
-from motionshards.schemas.records import F32, Clip, Display, FaceTrack, Landmarks, Placement, Quality
+from motionshards.schemas.records import F32, Clip, FaceTrack, Landmarks, Quality
 from motionshards.schemas.sample import decode_arrays
 from motionshards.schemas.tables import QUALITY, spec_from_row
 

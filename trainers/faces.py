@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from motionshards.schemas.errors import ConfigError
-from motionshards.schemas.search_picture import SearchPicture
+from motionshards.schemas.frames import SearchPicture
 from motionshards.trainers.video import Picture, cut_window
 from motionshards.transforms.extract.crop import Window, square_window
 from motionshards.transforms.extract.landmarks.models import FaceModel

@@ -63,8 +63,8 @@ def check_sample(members: Mapping[str, bytes], row: Mapping[str, Any], config: B
         yield from [f"{AUS}: {intensity}"] if isinstance(intensity, str) else check_action_units(intensity, meta, row)
     if config.identity_embedding:
         embedding = _parsed(IDENTITY, lambda: embedding_member(members[IDENTITY]))
-        faults = [embedding] if isinstance(embedding, str) else _check_embedding(embedding, row["identity_spread"])
-        yield from (f"{IDENTITY}: {fault}" for fault in faults)
+        wrong_embedding = [embedding] if isinstance(embedding, str) else _check_embedding(embedding, row["identity_spread"])
+        yield from (f"{IDENTITY}: {fault}" for fault in wrong_embedding)
 
 
 class _Unreadable(str):

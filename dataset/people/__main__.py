@@ -35,8 +35,8 @@ from motionshards.schemas.atomic import replacing
 from motionshards.schemas.bucket import open_bucket
 from motionshards.schemas.errors import ConfigError, DatasetError, StoreFailed
 from motionshards.schemas.layout import INDEX, PEOPLE, WORK_DIR
-from motionshards.schemas.lock import only_writer
 from motionshards.schemas.manifest import Manifest
+from motionshards.schemas.output import only_writer
 
 _HEADS = {
     "people": "The people with the most clips",

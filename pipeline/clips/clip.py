@@ -16,8 +16,8 @@ from motionshards.pipeline.clips.track_faces import track_faces
 from motionshards.pipeline.inputs.unpack import Root, check_size, media
 from motionshards.schemas.config import TUBE_RECIPES, BuildConfig
 from motionshards.schemas.errors import ClipRejected
-from motionshards.schemas.records import Clip, ClipSpec, Crop, FaceTrack, Landmarks, Rejected, Span
-from motionshards.schemas.search_picture import SearchPicture
+from motionshards.schemas.frames import Crop, SearchPicture
+from motionshards.schemas.records import Clip, ClipSpec, FaceTrack, Landmarks, Rejected, Span
 from motionshards.transforms.extract.decoder.client import one_decoder
 from motionshards.transforms.extract.detect import Detections
 from motionshards.transforms.extract.encode import encode_jpegs

@@ -9,7 +9,8 @@ from motionshards.pipeline.clips.annotations import Annotation, annotation
 from motionshards.pipeline.inputs.unpack import Root
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ClipRejected
-from motionshards.schemas.records import ClipSpec, Crop, FaceTrack, Span
+from motionshards.schemas.frames import Crop
+from motionshards.schemas.records import ClipSpec, FaceTrack, Span
 from motionshards.transforms.extract.crop import WINDOWS, Window, as_crop
 from motionshards.transforms.extract.decode import Search, decode
 from motionshards.transforms.extract.landmarks.models import FaceModel

@@ -15,8 +15,9 @@ from motionshards.pipeline.clips.find_tubes import MODEL, Faces, Footage, find_t
 from motionshards.pipeline.clips.read import ReadClip
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ClipRejected
+from motionshards.schemas.frames import Crop, Frames
 from motionshards.schemas.layout import tube_key
-from motionshards.schemas.records import ClipSpec, Crop, FaceTrack, Frames, Rejected
+from motionshards.schemas.records import ClipSpec, FaceTrack, Rejected
 from motionshards.transforms.extract.crop import as_crop, longer_side_px, tube_window
 from motionshards.transforms.extract.decode import decode
 from motionshards.transforms.extract.identity.compare import part, spread

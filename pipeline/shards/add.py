@@ -21,9 +21,10 @@ from motionshards.pipeline.shards.journal import Journal
 from motionshards.pipeline.shards.rewrite import open_shard, replace_shard, settle
 from motionshards.pipeline.shards.tar import ShardReader, ShardWriter
 from motionshards.schemas.errors import DatasetError
+from motionshards.schemas.frames import Crop
 from motionshards.schemas.layout import marker_path
 from motionshards.schemas.marker import read_marker
-from motionshards.schemas.records import Clip, Crop, ShardUnit
+from motionshards.schemas.records import Clip, ShardUnit
 from motionshards.schemas.restore import restore_clip
 from motionshards.schemas.sample import encode_sample
 from motionshards.schemas.tables import clip_row

@@ -23,8 +23,9 @@ from motionshards.pipeline.shards.build import BuildJob
 from motionshards.schemas.action_units import ActionUnits
 from motionshards.schemas.config import TUBE_RECIPES
 from motionshards.schemas.errors import ClipRejected
+from motionshards.schemas.frames import Placement
 from motionshards.schemas.layout import tube_start
-from motionshards.schemas.records import Clip, FaceTrack, Landmarks, Placement, Quality, Rejected
+from motionshards.schemas.records import Clip, FaceTrack, Landmarks, Quality, Rejected
 from motionshards.transforms.extract.landmarks import models
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.timeline import ReadTimeline

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from motionshards.schemas.frames import Crop, Frames, Placement
 from motionshards.schemas.reasons import REASONS
-from motionshards.schemas.records import ClipSpec, Crop, FaceTrack, Frames, Landmarks, Placement, Rejected, ShardUnit, Span
+from motionshards.schemas.records import ClipSpec, FaceTrack, Landmarks, Rejected, ShardUnit, Span
 
 SPEC: dict[str, Any] = {
     "key": "i/v/c",

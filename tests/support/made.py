@@ -12,10 +12,11 @@ from motionshards.pipeline.shards.tar import ShardWriter, size_and_hash
 from motionshards.schemas.action_units import INTENSITIES, PRESENCES, ActionUnits
 from motionshards.schemas.atomic import sha256_of
 from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.frames import Placement
 from motionshards.schemas.layout import IDENTITY_NUMBERS, INDEX, marker_path, tar_path
 from motionshards.schemas.manifest import Manifest, ShardEntry
 from motionshards.schemas.marker import write_marker
-from motionshards.schemas.records import Clip, ClipSpec, Landmarks, Placement, Quality, Span
+from motionshards.schemas.records import Clip, ClipSpec, Landmarks, Quality, Span
 from motionshards.schemas.sample import encode_sample
 from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
 from motionshards.schemas.tables import MARKER, clip_row, table

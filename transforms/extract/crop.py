@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motionshards.schemas.errors import ClipRejected
-from motionshards.schemas.records import Crop, Frames, Placement
+from motionshards.schemas.frames import Crop, Frames, Placement
 from motionshards.transforms.extract.decoder.limits import MAX_PIXELS
 
 Window = tuple[int, int, int, int]

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motionshards.schemas.errors import ClipRejected
-from motionshards.schemas.records import Frames
-from motionshards.schemas.search_picture import SearchPicture
+from motionshards.schemas.frames import Frames, SearchPicture
 from motionshards.transforms.extract.crop import Window
 from motionshards.transforms.extract.decoder.client import Answers, ordered
 from motionshards.transforms.extract.decoder.filters import GREY, RGB, Filter, scaled

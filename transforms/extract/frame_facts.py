@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from motionshards.schemas.records import Display
+from motionshards.schemas.frames import Display
 
 SQUARE = Fraction(1)
 # Names and numbers as FFmpeg and ITU-T H.273 have them.

@@ -17,9 +17,8 @@ from motionshards.dataset import build, push, remove, verify
 from motionshards.dataset.index import Dataset, Sample
 from motionshards.dataset.people.__main__ import main as people
 from motionshards.pipeline.shards import add
-from motionshards.schemas.addition import Addition
 from motionshards.schemas.layout import CARD, CROISSANT, DATASET_JSON, IDENTITY, PEOPLE
-from motionshards.schemas.manifest import Manifest
+from motionshards.schemas.manifest import Addition, Manifest
 from motionshards.schemas.members import embedding_member
 from motionshards.schemas.sample import npy_bytes
 

@@ -18,8 +18,8 @@ from motionshards.dataset import sql, verify
 from motionshards.dataset.stream import ClipStream, Pairs
 from motionshards.schemas.errors import ConfigError, DatasetError
 from motionshards.schemas.layout import INDEX, PEOPLE, REJECTIONS
-from motionshards.schemas.lock import only_writer
 from motionshards.schemas.manifest import Manifest
+from motionshards.schemas.output import only_writer
 from motionshards.schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
 
 CLIPS = 60

@@ -20,10 +20,9 @@ from motionshards.pipeline.card.figures import read_figures
 from motionshards.pipeline.card.front import front_matter, size_category
 from motionshards.pipeline.card.sources import CORPORA, corpus_of
 from motionshards.pipeline.sources import SOURCES
-from motionshards.schemas.addition import Addition
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.layout import INDEX
-from motionshards.schemas.manifest import Manifest
+from motionshards.schemas.manifest import Addition, Manifest
 from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
 from motionshards.schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
 

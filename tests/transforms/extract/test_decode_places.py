@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from videos import MakeVideo, ffmpeg
 
-from motionshards.schemas.records import Frames
+from motionshards.schemas.frames import Frames
 from motionshards.transforms.extract.decode import decode, resize_affine
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.timeline import timeline_from_packets

@@ -14,7 +14,7 @@ import pytest
 from videos import MakeVideo, ffmpeg
 
 from motionshards.schemas.errors import ClipRejected
-from motionshards.schemas.records import Frames
+from motionshards.schemas.frames import Frames
 from motionshards.transforms.extract.decode import decode
 from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 from motionshards.transforms.extract.media import Media, check_file

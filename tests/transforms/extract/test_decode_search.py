@@ -7,8 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from videos import ffmpeg
 
-from motionshards.schemas.records import Frames
-from motionshards.schemas.search_picture import SearchPicture
+from motionshards.schemas.frames import Frames, SearchPicture
 from motionshards.transforms.extract.decode import Search, decode
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.timeline import timeline_from_packets

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from videos import MakeVideo, ffmpeg
 
 from motionshards.schemas.errors import ClipRejected
-from motionshards.schemas.records import Display, Frames
+from motionshards.schemas.frames import Display, Frames
 from motionshards.transforms.extract.decode import decode
 from motionshards.transforms.extract.decoder.tone import peak_of, tone_mapped
 from motionshards.transforms.extract.ffmpeg import ffmpeg_path

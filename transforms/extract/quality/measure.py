@@ -6,7 +6,8 @@ The pixel measures are computed in integers and the pose is rounded, so that no 
 import numpy as np
 from numpy.typing import NDArray
 
-from motionshards.schemas.records import Crop, FaceTrack, Landmarks, Quality
+from motionshards.schemas.frames import Crop
+from motionshards.schemas.records import FaceTrack, Landmarks, Quality
 from motionshards.transforms.extract.quality.pose import fitted_pose
 
 _LUMA = np.array([77, 150, 29], np.uint16)  # of 256: ITU-R BT.601; 255 times all of them fits into 16 bits

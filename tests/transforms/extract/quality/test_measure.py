@@ -11,7 +11,8 @@ from PIL import Image
 from scipy import ndimage
 from skimage import data
 
-from motionshards.schemas.records import Crop, FaceTrack, Frames, Landmarks, Placement
+from motionshards.schemas.frames import Crop, Frames, Placement
+from motionshards.schemas.records import FaceTrack, Landmarks
 from motionshards.transforms.extract.crop import as_crop
 from motionshards.transforms.extract.encode import encode_jpegs
 from motionshards.transforms.extract.quality.measure import face_size_px, laplacian_variance, measure
