@@ -25,8 +25,7 @@ def restore_clip(row: Mapping[str, Any], members: Mapping[str, bytes]) -> Clip:
     """
     decoded = decode_arrays(members)
     meta = decoded[_stem(META)]
-    unknown = [None] * row["n_frames"]  # measures that a data set of format version 1 lacks
-    quality = Quality(**{name: _floats(row[f"frame_{name}"] or unknown) for name in QUALITY})
+    quality = Quality(**{name: _measure(row, f"frame_{name}") for name in QUALITY})
     return Clip(
         spec=spec_from_row({**row, "cost": 1.0}),
         source_frames=row["source_frames"],
@@ -74,6 +73,11 @@ def _action_units(intensity: F32, row: Mapping[str, Any], meta: Mapping[str, Any
         confidence=_floats(row["frame_au_confidence"]),
         files=tuple(file and AuFile(**file) for file in meta.get("au_files", ())),
     )
+
+
+def _measure(row: Mapping[str, Any], name: str) -> NDArray[np.float32]:
+    """A measure of each frame; NaN where format version 1 lacks it."""
+    return _floats([None] * row["n_frames"] if row[name] is None else row[name])
 
 
 def _floats(values: Any) -> F32:
