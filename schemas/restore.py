@@ -75,7 +75,7 @@ def _action_units(intensity: F32, row: Mapping[str, Any], meta: Mapping[str, Any
     )
 
 
-def _measure(row: Mapping[str, Any], name: str) -> NDArray[np.float32]:
+def _measure(row: Mapping[str, Any], name: str) -> F32:
     """A measure of each frame; NaN where format version 1 lacks it."""
     return _floats([None] * row["n_frames"] if row[name] is None else row[name])
 
