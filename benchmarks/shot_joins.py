@@ -18,15 +18,7 @@ LENGTHS = (0, 1, 2, 3, 5, 10, 15, 25)
 FADE = "fade"
 """A fade to black and from black, 12 frames each."""
 _FADE_FRAMES = 12
-_PHOTOGRAPHS = (
-    data.astronaut,
-    data.chelsea,
-    data.coffee,
-    data.camera,
-    data.rocket,
-    data.hubble_deep_field,
-    data.immunohistochemistry,
-)
+_PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "camera", "rocket", "hubble_deep_field", "immunohistochemistry")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +41,10 @@ def dissolve(before: Clip, after: Clip, frames: int) -> Clip:
 
 def through_black(before: Clip, after: Clip) -> Clip:
     """The clips in a row; the end of the first becomes black, and the second comes out of it."""
-    weight = (np.arange(_FADE_FRAMES, 0, -1) / (_FADE_FRAMES + 1))[:, None, None, None]
-    faded, coming = before[-_FADE_FRAMES:] * weight, after[:_FADE_FRAMES] * weight[::-1]
-    parts = [before[:-_FADE_FRAMES], faded.round(), coming.round(), after[_FADE_FRAMES:]]
-    return np.concatenate(parts).astype(np.uint8)
+    weight = np.ones(len(before) + len(after))
+    half = (np.arange(_FADE_FRAMES) + 1) / (_FADE_FRAMES + 1)
+    weight[len(before) - _FADE_FRAMES : len(before) + _FADE_FRAMES] = [*half[::-1], *half]
+    return (np.concatenate([before, after]) * weight[:, None, None, None]).round().astype(np.uint8)
 
 
 def reel(clips: Sequence[Clip], kinds: Sequence[str]) -> tuple[Clip, list[Transition]]:
@@ -94,7 +86,7 @@ def _moved(large: Clip, corners: NDArray[np.float64] | NDArray[np.int64]) -> Cli
 
 def photographs(frames: int) -> list[Clip]:
     """Photographs of scikit-image over which a camera moves slowly: what is there without real videos."""
-    return [_filmed(photograph(), frames, seed) for seed, photograph in enumerate(_PHOTOGRAPHS)]
+    return [_filmed(getattr(data, name)(), frames, seed) for seed, name in enumerate(_PHOTOGRAPHS)]
 
 
 def _filmed(photograph: NDArray[np.uint8], frames: int, seed: int) -> Clip:

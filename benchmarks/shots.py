@@ -4,7 +4,7 @@
 
 A reel is a row of clips of different people with a transition of each kind between them, blended as thumbnails. A transition is
 found if a boundary lies within two frames of it; a boundary that belongs to none is false, and counts against the kind that is
-nearest. Thresholds were chosen on reels with even seeds; the figures are those of odd ones. Times are CPU time of one thread.
+nearest. Thresholds were chosen on reels with even seeds; these have odd ones. Times are CPU time of one thread.
 """
 
 import sys

@@ -93,7 +93,7 @@ def _add_tables(connection: duckdb.DuckDBPyConnection, data: Dataset) -> None:
             _add_file(connection, name, data.out / file, schema)
         except duckdb.Error as error:
             raise DatasetError(f"{data.out / file} cannot be read: {_first_lines(error)}") from error
-    if (data.out / PEOPLE).exists():
+    with suppress(DatasetError):  # there is none, or it is outdated: then there is no such table
         connection.register("people", read_people(data.out / PEOPLE, data.manifest.files.get(INDEX, "")))
     kinds = [pa.string(), pa.string(), pa.int64(), pa.int64(), pa.int64(), pa.string()]
     shards = [{name: getattr(entry, name) for name in _OF_SHARDS} for entry in data.manifest.shards]

@@ -14,6 +14,7 @@ if __name__ == "__main__":
 
 import json
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,6 +36,7 @@ from motionshards.schemas.bucket import open_bucket
 from motionshards.schemas.errors import ConfigError, DatasetError, StoreFailed
 from motionshards.schemas.layout import INDEX, PEOPLE, WORK_DIR
 from motionshards.schemas.lock import only_writer
+from motionshards.schemas.manifest import Manifest
 
 _HEADS = {
     "people": "The people with the most clips",
@@ -68,8 +70,13 @@ def main(options: PeopleOptions) -> None:
 
 
 def _store(opened: Opened, people: pa.Table) -> None:
-    """Write people.parquet into the dataset. Raises ConfigError: a command that writes is running, or it cannot be written to."""
-    digest = opened.manifest.files[INDEX]
+    """Write people.parquet into the dataset.
+
+    Raises:
+        ConfigError: a command that writes is running, or it cannot be written to
+        DatasetError: its index has changed
+    """
+    digest = opened.manifest.files.get(INDEX, "")
     if opened.remote:
         with tempfile.TemporaryDirectory(prefix="motionshards-people-") as place:
             write_people(path := Path(place) / PEOPLE, people, digest)
@@ -77,9 +84,12 @@ def _store(opened: Opened, people: pa.Table) -> None:
         return
     out = Path(opened.root)
     with only_writer(out):
+        if Manifest.read(out).files.get(INDEX, "") != digest:  # a removal must leave no name behind
+            raise DatasetError(f"{out} has changed while it was read: run the command again")
         with replacing(out, out / PEOPLE) as temporary:
             write_people(temporary, people, digest)
-        (out / WORK_DIR).rmdir()
+        with suppress(OSError):  # what a killed build left is not ours to delete
+            (out / WORK_DIR).rmdir()
 
 
 def _as_text(found: dict[str, list[dict[str, Any]]], top: int) -> str:

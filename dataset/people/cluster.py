@@ -28,10 +28,7 @@ class _Groups:
     @classmethod
     def of(cls, points: F32, label: I64) -> "_Groups":
         """The groups with numbers 0 to g - 1, of which `label`, int64 [n], has each."""
-        count = np.bincount(label).astype(np.float32)
-        order = np.argsort(label, kind="stable")
-        starts = np.searchsorted(label[order], np.arange(len(count)))
-        mean = (np.add.reduceat(points[order], starts) / count[:, None]).astype(np.float32)
+        mean, count = means(points, label)
         within: F32 = np.bincount(label, distances(points, mean, label) ** 2).astype(np.float32) / count
         return cls(count, mean, within)
 
@@ -83,6 +80,15 @@ def cluster(points: F32, video: I64, limit: float) -> I64:
             label[part] = part[_joined(_Groups.of(points[part], np.arange(len(part))), limit)]
     label = np.unique(label, return_inverse=True)[1]
     return _by_size(_joined(_Groups.of(points, label), limit)[label])
+
+
+def means(points: F32, label: I64) -> tuple[F32, F32]:
+    """Mean, float32 [g,128], and number of the points with each number from 0 to g - 1, all of which `label`, int64 [n], has."""
+    count = np.bincount(label).astype(np.float32)
+    order = np.argsort(label, kind="stable")
+    starts = np.searchsorted(label[order], np.arange(len(count)))
+    sums = np.add.reduceat(points[order], starts) if len(points) else points
+    return (sums / count[:, None]).astype(np.float32), count
 
 
 def distances(points: F32, mean: F32, label: I64) -> F32:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from motionshards.dataset.reading.catalog import read_catalog
 from motionshards.dataset.reading.open_dataset import Opened
 from motionshards.dataset.reading.reader import Reader
-from motionshards.dataset.storage.remote import Retry
+from motionshards.dataset.storage.remote import Retry, shown
 from motionshards.dataset.storage.shards import Place, Shards
 from motionshards.dataset.storage.unreadable import Unreadable
 from motionshards.dataset.views import Singles
@@ -43,9 +43,9 @@ def read_embeddings(opened: Opened, seen: Callable[[int], object] = lambda clips
         DatasetError: it is unfinished, or one cannot be read
     """
     if opened.manifest.unfinished:
-        raise DatasetError(f"{opened.root}: {opened.manifest.unfinished}")
+        raise DatasetError(f"{shown(opened.root)}: {opened.manifest.unfinished}")
     if not opened.manifest.config.identity_embedding:
-        raise ConfigError(f"{opened.root} has no face descriptors: motionshards build --output … --add identity")
+        raise ConfigError(f"{shown(opened.root)} has no face descriptors: motionshards build --output … --add identity")
     clips = pa.concat_tables([rows.select(_WHO) for rows in opened.rows()])
     catalog = read_catalog(opened.rows(), None)
     shards = Shards(

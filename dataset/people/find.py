@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from motionshards.dataset.people.cluster import cluster, distances
+from motionshards.dataset.people.cluster import cluster, distances, means
 from motionshards.dataset.people.embeddings import Embeddings
 from motionshards.dataset.query.database import database
 from motionshards.dataset.reading.people_table import COLUMNS, SCHEMA
@@ -30,7 +30,7 @@ def find_people(read: Embeddings, threshold: float = THRESHOLD) -> pa.Table:
     known = np.flatnonzero(np.isfinite(read.values).all(axis=1))
     values, clips = read.values[known], read.clips.take(pa.array(known))
     person = cluster(values, _codes(pc.binary_join_element_wise(clips["identity"], clips["video"], "/")), threshold)
-    person_distance = distances(values, _means(values, person), person)
+    person_distance = distances(values, means(values, person)[0], person)
     label_distance = _from_others(values, _codes(clips["identity"]))
     duplicate_of = _duplicates(values, clips, person)
     found = pa.table(
@@ -55,26 +55,13 @@ def _codes(names: pa.ChunkedArray) -> I64:
     return coded
 
 
-def _sums(values: F32, label: I64) -> tuple[F32, F32]:
-    """Sum and count of the values with each number, which all occur."""
-    count = np.bincount(label).astype(np.float32)
-    starts = np.concatenate([[0], np.cumsum(count)[:-1]]).astype(np.int64)
-    order = np.argsort(label, kind="stable")
-    return (np.add.reduceat(values[order], starts) if len(values) else values), count
-
-
-def _means(values: F32, label: I64) -> F32:
-    sums, count = _sums(values, label)
-    return sums / count[:, None]
-
-
 def _from_others(values: F32, label: I64) -> F32:
     """From each value to the mean of the others with its number, float32 [n]; NaN where there are none."""
-    sums, count = _sums(values, label)
-    # x - (sum - x) / (n - 1) is n / (n - 1) times x - sum / n
+    mean, count = means(values, label)
+    # From x to the mean of the others is n / (n - 1) times as far as to the mean of all.
     with np.errstate(divide="ignore", invalid="ignore"):
         stretch = np.where(count > 1, count / (count - 1), np.nan).astype(np.float32)
-    return distances(values, sums / count[:, None], label) * stretch[label]
+    return distances(values, mean, label) * stretch[label]
 
 
 def _duplicates(values: F32, clips: pa.Table, person: I64) -> I64:

@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from motionshards.dataset.checks.files import check_people
 from motionshards.dataset.drawing.source_frames import middle_frame
 from motionshards.dataset.index import Dataset
 from motionshards.dataset.people.find import findings
@@ -24,7 +23,7 @@ from motionshards.dataset.report.samples import Sample, read_aus, read_embedding
 from motionshards.dataset.report.separation import Separation, separation
 from motionshards.schemas.action_units import INTENSITIES, MOST
 from motionshards.schemas.bucket import is_bucket, open_bucket
-from motionshards.schemas.errors import ConfigError, StoreFailed
+from motionshards.schemas.errors import ConfigError, DatasetError, StoreFailed
 from motionshards.schemas.layout import INDEX, PEOPLE
 from motionshards.schemas.manifest import Manifest
 
@@ -129,10 +128,11 @@ def _embeddings(data: Dataset, clips: Clips, seed: int) -> tuple[NDArray[np.floa
 
 
 def _people(data: Dataset) -> dict[str, list[dict[str, Any]]] | None:
-    path, digest = data.out / PEOPLE, data.manifest.files.get(INDEX, "")
-    if check_people(data.out, data.manifest) or not path.exists():
+    try:
+        people = read_people(data.out / PEOPLE, data.manifest.files.get(INDEX, ""))
+    except DatasetError:  # there is none, or it is outdated
         return None
-    return findings(data.index(["key", "split", "identity", "video"]), read_people(path, digest))
+    return findings(data.index(["key", "split", "identity", "video"]), people)
 
 
 def _rejected_frames(rejections: Rejections, source: str) -> tuple[dict[str, list[Picture | None]], str]:

@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from made import make_dataset
-from s3_here import s3_here
 
-import motionshards.dataset.people.__main__
+import motionshards.dataset.people.__main__ as main_module
 from motionshards.dataset import sql, verify
 from motionshards.dataset.stream import ClipStream, Pairs
 from motionshards.schemas.errors import ConfigError, DatasetError
@@ -60,7 +60,7 @@ def out(made: Path, tmp_path: Path) -> Path:
 
 
 def run(where: Path | str, capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, Any]:
-    assert motionshards.dataset.people.__main__.main([str(where), "--json", "--quiet", *options]) == 0
+    assert main_module.main([str(where), "--json", "--quiet", *options]) == 0
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
     return found
 
@@ -117,6 +117,9 @@ def test_streams_and_sql_select_by_person(out: Path, capsys: pytest.CaptureFixtu
     query = "SELECT identity, count(*) AS clips FROM clips JOIN people USING (key) WHERE person = 0 GROUP BY identity"
     assert sql.main([str(out), query, "--format", "csv"]) == 0
     assert capsys.readouterr().out.split() == ["identity,clips", "id004,10", "id005,10"]
+    replace(Manifest.read(out), files={INDEX: "0" * 64}).write(out)
+    assert sql.main([str(out), query]) == 2 and "people does not exist" in capsys.readouterr().err
+    assert sql.main([str(out), "SELECT count(*) AS people FROM clips"]) == 0, "other queries do not need the table"
 
 
 def test_a_table_of_another_index_is_refused_and_verify_warns(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -136,7 +139,7 @@ def test_a_table_of_another_index_is_refused_and_verify_warns(out: Path, capsys:
 
 def test_what_stops_it_is_one_line(out: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def line(*words: str) -> str:
-        assert motionshards.dataset.people.__main__.main(list(words)) == 2
+        assert main_module.main(list(words)) == 2
         told = capsys.readouterr()
         assert told.out == "" and told.err.count("\n") == 1
         return told.err
@@ -148,8 +151,22 @@ def test_what_stops_it_is_one_line(out: Path, data: Path, capsys: pytest.Capture
     assert not (out / PEOPLE).exists()
 
 
+def test_clips_that_were_removed_meanwhile_are_not_written(out: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """The index changes after it was read."""
+    find = main_module.find_people
+
+    def slowly(*arguments: Any) -> Any:
+        replace(Manifest.read(out), files={INDEX: "0" * 64}).write(out)
+        return find(*arguments)
+
+    monkeypatch.setattr(main_module, "find_people", slowly)
+    assert main_module.main([str(out), "--quiet"]) == 2
+    assert "has changed while it was read: run the command again" in capsys.readouterr().err
+    assert not (out / PEOPLE).exists()
+
+
 def test_text_names_what_was_found(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert motionshards.dataset.people.__main__.main([str(out), "--top", "2"]) == 0
+    assert main_module.main([str(out), "--top", "2"]) == 0
     text = capsys.readouterr().out
     assert "The people with the most clips: 5" in text and "… and 3 more" in text
     assert f"{key(WRONG)}  id001" in text and "Identities that seem to be one person: 1" in text
@@ -157,19 +174,14 @@ def test_text_names_what_was_found(out: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_a_dataset_in_an_object_store_is_read_and_gets_the_table(
-    made: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    local = Path(shutil.copytree(made, tmp_path / "data"))
-    with s3_here() as store:
-        for name, value in store.environment.items():
-            monkeypatch.setenv(name, value)
-        for path in sorted(made.rglob("*")):
-            if path.is_file():
-                store.client.upload_file(str(path), "data", f"faces/{path.relative_to(made).as_posix()}")
-        assert run("s3://data/faces", capsys) == run(local, capsys)
-        assert store.read(f"faces/{PEOPLE}") == (local / PEOPLE).read_bytes()
-        options = {"global_batch_size": 1, "split": None, "where": "person == 1", "cache": tmp_path / "cache"}
-        assert len(ClipStream("s3://data/faces", Pairs(2), **options)) == 11  # type: ignore[arg-type]
+    local, store, url = Path(shutil.copytree(made, tmp_path / "data")), fsspec.filesystem("memory"), "memory://people/faces"
+    store.put(str(made), url, recursive=True)
+    assert run(url, capsys) == run(local, capsys)
+    assert store.cat(f"{url}/{PEOPLE}") == (local / PEOPLE).read_bytes()
+    options = {"global_batch_size": 1, "split": None, "where": "person == 1", "cache": tmp_path / "cache"}
+    assert len(ClipStream(url, Pairs(2), **options)) == 11  # type: ignore[arg-type]
 
 
 def test_batches_hold_the_descriptors(made: Path) -> None:

@@ -50,7 +50,6 @@ def test_a_tube_of_two_people_is_rejected_if_asked_and_one_of_one_is_kept(videos
     assert re.fullmatch(r"descriptors of 5 frames are up to [01]\.\d\d apart", lost.detail)
     (kept,) = read(videos, "one", checked)
     assert isinstance(kept, ReadClip)
-    assert (kept.crop.rgb == read(videos, "one", CONFIG)[0].crop.rgb).all(), "a check changes no tube"  # type: ignore[union-attr]
 
 
 def test_the_network_is_on_record_and_other_recipes_have_no_tubes() -> None:

