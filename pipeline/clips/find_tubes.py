@@ -1,8 +1,9 @@
 """First phase of the recipes that track faces: faces and shots are found in one decoding of small images, and give tubes."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,8 @@ _UNION_TO_FACE = 1.5
 _WIDEST, _WIDEST_PORTRAIT = 2.5, 1.5
 # Averages the area of a pixel, by the paths of swscale that give the same on every processor.
 _AREA = "area+accurate_rnd+bitexact"
+
+Found = TypeVar("Found")
 
 # Clips are read by several threads, and models need not be safe to share.
 MODEL = threading.Lock()
@@ -93,16 +96,21 @@ def find_tubes(footage: Footage, model: FaceModel, config: BuildConfig, rule: Tu
     """
     if not footage.timeline.one_size:
         raise ClipRejected("size_changes", f"recipe {config.recipe}")
+    faces, shots = _from_keyframe(footage, lambda seek: _look_through(footage, model, config, rule, seek=seek))
+    tubes = _followed(footage, faces, shots, config, rule)
+    if not tubes:
+        raise _from_keyframe(footage, lambda seek: _without_face(footage, model, config, seek=seek))
+    return tubes, faces
+
+
+def _from_keyframe(footage: Footage, read: Callable[[bool], Found]) -> Found:
+    """What `read(seek)` finds in the frames: from the keyframe before them, or from the file's start where that goes wrong."""
     try:
-        faces, shots = _look_through(footage, model, config, rule, seek=True)
+        return read(True)
     except ClipRejected as lost:
         if lost.reason not in ("corrupt", "frame_mismatch") or not seek_s(footage.timeline, np.array([footage.start])):
             raise
-        faces, shots = _look_through(footage, model, config, rule, seek=False)
-    tubes = _followed(footage, faces, shots, config, rule)
-    if not tubes:
-        raise _without_face(footage, model, config)
-    return tubes, faces
+    return read(False)
 
 
 def _look_through(footage: Footage, model: FaceModel, config: BuildConfig, rule: TubeRule, *, seek: bool) -> tuple[Faces, Shots]:
@@ -181,7 +189,7 @@ def _followed(footage: Footage, faces: Faces, shots: Shots, config: BuildConfig,
     return follower.finish()
 
 
-def _without_face(footage: Footage, model: FaceModel, config: BuildConfig) -> ClipRejected:
+def _without_face(footage: Footage, model: FaceModel, config: BuildConfig, *, seek: bool) -> ClipRejected:
     """Why a clip has no tube; a few of its frames are searched more finely, to tell small faces from none."""
     line, count = footage.timeline, footage.stop - footage.start
     small_px = _small_px(line, model, config.detect_min_px)
@@ -189,12 +197,12 @@ def _without_face(footage: Footage, model: FaceModel, config: BuildConfig) -> Cl
     finer = Wanted(_filters(small_px, model), only=tuple(places))
     limit_s, span = config.decode_timeout_s, (footage.start, footage.stop)
     detect = _detect(model, enlarged=small_px[0] * small_px[1] <= MOST_ENLARGED_PX)
-    for (image,) in pictures(footage.media, line, *span, (finer,), limit_s, hdr=config.hdr, seek=False):
-        boxes = (
-            np.empty((0, 4)) if image is None else _in_source(detect([_searchable(image)])[0], small_px, line.size_px).boxes_px
-        )
-        if len(boxes):
-            side_px = (boxes[0, 2:] - boxes[0, :2]).max()
-            wanted_px = _wanted_px(config)
-            return ClipRejected("face_too_small", f"{side_px:.0f} px in the source; faces of {wanted_px:.0f} px are followed")
-    return ClipRejected("no_face", f"in none of {count} frames")
+    read = pictures(footage.media, line, *span, (finer,), limit_s, hdr=config.hdr, seek=seek)
+    boxes = [
+        _in_source(detect([_searchable(image)])[0], small_px, line.size_px).boxes_px for (image,) in read if image is not None
+    ]
+    found = np.concatenate(boxes)
+    if not len(found):
+        return ClipRejected("no_face", f"in none of {count} frames")
+    side_px, wanted_px = (found[:, 2:] - found[:, :2]).max(), _wanted_px(config)
+    return ClipRejected("face_too_small", f"{side_px:.0f} px in the source; faces of {wanted_px:.0f} px are followed")

@@ -32,8 +32,8 @@ def portrait_square(points: NDArray[np.floating[Any]], pixel_aspect: Fraction, s
     side = scale * np.median(2 * np.maximum(2.0 * apart, 1.8 * down))
     centre = np.median(eyes + 0.1 * (mouth - eyes), axis=0)
     square: NDArray[np.float64] = np.concatenate([centre - side / 2, centre + side / 2])
-    stored: NDArray[np.float64] = square / np.array([float(pixel_aspect), 1.0] * 2)
-    return stored
+    square /= np.array([float(pixel_aspect), 1.0] * 2)
+    return square
 
 
 def moved_to_hold(square: NDArray[np.float64], box: NDArray[np.float64]) -> NDArray[np.float64]:

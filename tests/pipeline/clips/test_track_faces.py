@@ -270,10 +270,10 @@ def test_a_build_of_tubes_counts_verifies_and_goes_on(videos: Path, tmp_path: Pa
     assert run(out, videos, "--workers", "2") == 0
     counts = Manifest.read(out).counts
     index, lost = (pq.read_table(out / name) for name in ("index.parquet", "rejections.parquet"))
-    assert counts["planned"] == 4
+    assert counts["planned"] == 5
     assert counts["kept"] + sum(counts["rejected"].values()) == len(index) + len(lost) > 4
     assert {planned_key(key) for key in [*index["key"].to_pylist(), *lost["key"].to_pylist()]} == {
-        f"{name}/{name}/video" for name in ("pair", "scenes", "covered", "edge")
+        f"{name}/{name}/video" for name in ("pair", "scenes", "dissolve", "covered", "edge")
     }
     assert not verify(out).faults
     before = {path: path.read_bytes() for path in out.rglob("*.parquet")}
