@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from motionshards.dataset.storage.remote import is_url
 from motionshards.schemas.errors import ConfigError, DatasetError
-from motionshards.schemas.layout import AUS, INDEX, LANDMARK_SCORES, LANDMARKS, META, tar_path
+from motionshards.schemas.layout import AUS, AUS_SEQUENCE, INDEX, LANDMARK_SCORES, LANDMARKS, META, tar_path
 from motionshards.schemas.manifest import Manifest
 from motionshards.schemas.regular_file import open_regular
 from motionshards.schemas.sample import decode_arrays
@@ -48,6 +48,8 @@ class Sample:
     meta: who the clip is, and lists of N for time, place and quality
     aus: float32 [N,17], intensities of `schemas.action_units.INTENSITIES`, 0 to 5, NaN rows where meta["au_valid"] is false;
         None with `--aus none`
+    aus_sequence: float32 [F,17], the same of all frames of the clip; meta["au_sequence_row"] says which are the stored ones, and
+        meta["au_sequence_pts_s"] when each is shown; None without `--aus-frames all`
     """
 
     key: str
@@ -56,6 +58,7 @@ class Sample:
     landmark_scores: NDArray[np.float32] | None = field(repr=False)
     meta: dict[str, Any] = field(repr=False)
     aus: NDArray[np.float32] | None = field(default=None, repr=False)
+    aus_sequence: NDArray[np.float32] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +180,8 @@ def _sample(key: str, members: dict[str, bytes]) -> Sample:
     jpegs = [content for suffix, content in members.items() if suffix.endswith(_JPEG)]
     arrays = decode_arrays(members, len(jpegs))
     frames = decode_frames(jpegs)
-    landmarks, scores, aus = (arrays.get(_stem(name)) for name in (LANDMARKS, LANDMARK_SCORES, AUS))
-    return Sample(key, frames, landmarks, scores, arrays[_stem(META)], aus)
+    landmarks, scores, aus, every = (arrays.get(_stem(name)) for name in (LANDMARKS, LANDMARK_SCORES, AUS, AUS_SEQUENCE))
+    return Sample(key, frames, landmarks, scores, arrays[_stem(META)], aus, every)
 
 
 def _stem(suffix: str) -> str:

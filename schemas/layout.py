@@ -33,6 +33,7 @@ META = "meta.json"
 LANDMARKS = "landmarks.npy"
 LANDMARK_SCORES = "landmark_scores.npy"
 AUS = "aus.npy"
+AUS_SEQUENCE = "aus_sequence.npy"
 
 # Escaped in the parts of a key, so it stands only where a tube's first frame follows.
 TUBE = "@"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from motionshards.schemas.action_units import ActionUnits
+from motionshards.schemas.action_units import ActionUnits, SourceFrames
 from motionshards.schemas.reasons import REASONS
 from motionshards.schemas.search_picture import SearchPicture
 
@@ -266,6 +266,7 @@ class Clip:
     aus: None with `--aus none`
     file_frames: decodable frames in the whole file of each span; empty in samples that do not record it (format version 1)
     display: how the source is meant to be shown
+    every: all decodable frames of the clip; None in clips that were read from a sample
     """
 
     spec: ClipSpec
@@ -280,6 +281,7 @@ class Clip:
     aus: ActionUnits | None = field(default=None, repr=False)
     file_frames: tuple[int, ...] = ()
     display: Display = Display()
+    every: SourceFrames | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
