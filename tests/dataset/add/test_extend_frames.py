@@ -245,7 +245,10 @@ def test_removed_people_get_no_frames(out: Path, videos: Path) -> None:
         (["--extend-frames", "6", "--input", "/nowhere/at/all"], "has none of 5 videos"),
         (["--extend-frames", "6", "--add", "quality", "--input", "VIDEOS"], "do not go together"),
         (["--add", "quality", "--input", "VIDEOS"], "--add quality reads no --input"),
-        (["--add", "aus"], "--aus openface|csv:DIR"),
+        (["--add", "aus"], "--add aus --aus openface, openface-still, csv:DIR or pyfaceau"),
+        (["--add", "aus", "--aus", "openface", "--openface", "sh"], "--add aus --aus openface needs --input"),
+        (["--add", "aus", "--aus", "openface-still", "--openface", "sh", "--input", "VIDEOS"], "reads no --input"),
+        (["--add", "aus", "--aus", "openface-still", "--openface", "sh", "--aus-frames", "all"], "aus_frames is 'all'"),
     ],
 )
 def test_unusable_arguments_end_with_2_and_one_line(out: Path, videos: Path, capsys: Any, extra: list[str], said: str) -> None:
