@@ -69,6 +69,8 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
     retry: how network reads are retried
     storage_options: credentials and options of the store, see `dataset.storage.remote.Remote`
 
+    Of the dataset, `size_px` is the side of its frames, and `aus` where its action units come from, as `--aus` has it.
+
     Raises:
         ConfigError: an argument is wrong or does not fit the dataset, or no clip is left
         DatasetError: the dataset cannot be read
@@ -112,7 +114,7 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
         mode = arguments.shuffle(shuffle, SHUFFLES)
         opened = open_source(source, retry, storage_options)
         self.catalog, self.excluded = select_clips(opened, view, where, split, people)
-        self.size_px = opened.manifest.config.size
+        self.size_px, self.aus = opened.manifest.config.size, opened.manifest.config.aus
         self._units = Units.of(self.catalog, self.seed, view.per_identity)
         self._order = _order(
             self.catalog, self._units, view, self.seed, mode or ("shard" if opened.remote else "global"), repeats, window
