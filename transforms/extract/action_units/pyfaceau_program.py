@@ -13,6 +13,8 @@ from typing import Any
 
 import av
 
+from motionshards.transforms.extract.action_units.png import png_size
+
 _RATE_HZ = 25
 
 
@@ -46,10 +48,10 @@ def write_video(images: list[Path], path: Path) -> None:
     with av.open(str(path), "w") as video:
         stream = video.add_stream("ffv1", rate=_RATE_HZ)
         stream.pix_fmt = "bgr0"
+        stream.width, stream.height = png_size(images[0])
         for number, image in enumerate(images):
             with av.open(str(image)) as file:
                 frame = next(file.decode(video=0)).reformat(format="bgr0")
-            stream.width, stream.height = frame.width, frame.height
             frame.pts, frame.time_base = number, Fraction(1, _RATE_HZ)
             video.mux(stream.encode(frame))
         video.mux(stream.encode(None))
