@@ -69,8 +69,6 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
     retry: how network reads are retried
     storage_options: credentials and options of the store, see `dataset.storage.remote.Remote`
 
-    Of the dataset, `size_px` is the side of its frames, and `aus` where its action units come from, as `--aus` has it.
-
     Raises:
         ConfigError: an argument is wrong or does not fit the dataset, or no clip is left
         DatasetError: the dataset cannot be read

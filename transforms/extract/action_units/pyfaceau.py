@@ -97,5 +97,5 @@ def _of_clip(clip: StoredClip, rows: list[Values]) -> ActionUnits:
     assert clip.every is not None, "a build knows all frames of a clip"
     every, row = np.stack(rows), clip.every.rows(clip.span, clip.index)
     sequence = AuSequence(every, clip.every.pts_s, row) if clip.keep_every else None
-    valid: NDArray[np.bool_] = np.isfinite(every[row]).all(axis=1)
+    valid = np.isfinite(every[row, 0])  # all of a row are NaN, or none
     return ActionUnits(every[row], None, valid, np.full(len(row), np.nan, np.float32), sequence=sequence)
