@@ -26,6 +26,7 @@ import pyarrow.dataset
 from cyclopts import Parameter, Token
 from cyclopts.types import PositiveInt
 from duckdb import DuckDBPyConnection
+from numpy.typing import NDArray
 
 from motionshards.dataset.commandline import OUTPUT, OfDataset, choice, command, show
 from motionshards.dataset.index import Dataset, readable
@@ -130,7 +131,7 @@ def _answer(connection: DuckDBPyConnection, question: Question, measures: Sequen
         answer |= {by: {row["name"]: row["clips"] for row in _groups(connection, by, _CLIPS)} for by in _BY_REJECTED}
         answer |= _rows(connection, "SELECT count(*) FILTER (retryable) AS retryable FROM matching")[0]
     else:
-        people = question.by == "identity"
+        people = _people(connection) if question.by == "identity" else None
         answer["measures"] = {name: _spread(connection, name) | _values(connection, name, people) for name in measures}
     if question.by is not None:
         medians = [f'median({_measure(name)}) AS "{name} p50"' for name in question.columns]
@@ -155,17 +156,21 @@ def _spread(connection: DuckDBPyConnection, name: str) -> dict[str, Any]:
     return {"present": present, "min": low, **between, "max": high, "mean": mean}
 
 
-def _values(connection: DuckDBPyConnection, name: str, people: bool) -> dict[str, Any]:
+def _people(connection: DuckDBPyConnection) -> NDArray[np.int32]:
+    """int32 [clips], a number for the identity of each matching clip."""
+    names = connection.sql("SELECT identity FROM matching").to_arrow_table()["identity"].combine_chunks()
+    return np.asarray(names.dictionary_encode().indices.to_numpy())
+
+
+def _values(connection: DuckDBPyConnection, name: str, people: NDArray[np.int32] | None) -> dict[str, Any]:
     """What takes all values: a histogram of an action unit, and with `people` the variance between and within them."""
-    if not people and name not in MEANS:
+    if people is None and name not in MEANS:
         return {}
-    found = connection.execute(
-        f"SELECT {_measure(name)} AS x, dense_rank() OVER (ORDER BY identity) AS who FROM matching"
-    ).fetchnumpy()
-    values, who = np.ma.filled(np.ma.asarray(found["x"], np.float64), np.nan), np.asarray(found["who"], np.int64)
+    found = connection.execute(f"SELECT {_measure(name)} AS x FROM matching").fetchnumpy()["x"]
+    values = np.ma.filled(np.ma.asarray(found, np.float64), np.nan)
     answer: dict[str, Any] = {"histogram": histogram(values)} if name in MEANS else {}
-    if people:
-        variance = variance_of(values, who)
+    if people is not None:
+        variance = variance_of(values, people)
         parts = (None, None, None) if variance is None else (variance.between, variance.within, variance.share)
         answer |= dict(zip(("between", "within", "share_between"), parts, strict=True))
     return answer

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from motionshards.schemas.errors import ClipRejected
+from motionshards.schemas.errors import BuildFailed, ClipRejected
 from motionshards.schemas.layout import planned_key
 from motionshards.transforms.extract.action_units.png import png
 from motionshards.transforms.extract.action_units.source import MOST_IMAGE_PX, AuSource
@@ -81,7 +81,11 @@ class _Directory:
 
     def take(self, image: NDArray[np.uint8]) -> None:
         """See FrameSink."""
-        (self.path / f"{self.prefix}-{self._count:07d}.png").write_bytes(png(image))
+        try:
+            (self.path / f"{self.prefix}-{self._count:07d}.png").write_bytes(png(image))
+        except OSError as error:
+            where = f"the temporary directory {self.path.parents[1]}"
+            raise BuildFailed(f"frames for action units cannot be written to {where}: {error.strerror}; set TMPDIR") from error
         self._count += 1
 
 

@@ -103,14 +103,15 @@ def decode_from(
         takers = [(replace(one, only=tuple(places.tolist())), take) for one, take in takers]
         takers.append((every.wanted(timeline, window), every.sink.take))
     frames = _taken(media, timeline, asked, start_s, takers, timeout_s, hdr)
-    source_size = check_frames(frames, timeline, asked, start_s)[places]
+    every_size = check_frames(frames, timeline, asked, start_s)
+    source_size = every_size[places]
     if window is None:
         pixel_aspects = frames.each_pixel_aspect
         content_size = content_sizes(source_size, [pixel_aspects[place] for place in places], size, fit)
         corner = (size - content_size) // 2
         affine, content = resize_affine(source_size, content_size, corner), np.hstack([corner, corner + content_size])
     else:
-        if (source_size != timeline.size_px).any():
+        if (every_size != timeline.size_px).any():
             raise ClipRejected("frame_mismatch", "frames of another size than in the header")
         affine, content = window_place(window, source_size, size)
     covers = content if extra is not None and window is None else np.full_like(content, [0, 0, size, size])

@@ -18,6 +18,7 @@ from motionshards.pipeline.planning.plan import read_unit
 from motionshards.pipeline.shards.build import BuildJob, build_shard
 from motionshards.schemas.action_units import ActionUnits
 from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.errors import BuildFailed
 from motionshards.schemas.layout import marker_path, tar_path, tube_start
 from motionshards.schemas.marker import read_marker
 from motionshards.schemas.records import Clip, ClipSpec, Rejected, ShardUnit, Span
@@ -228,3 +229,11 @@ def test_tubes_have_the_frames_of_their_own_window(tracked: list[ReadClip | Reje
     assert not laid_out.images(kept[0].spec.key).exists() and laid_out.images(kept[1].spec.key).exists()
     laid_out.forget("i/v/c")
     assert not any(laid_out.top.iterdir()), "with a planned clip go its tubes"
+
+
+def test_a_directory_that_cannot_be_written_stops_the_build_with_one_line(laid_out: Sequences) -> None:
+    sink = laid_out.sink("i/v/c", np.arange(3), (16, 16)).sink
+    sink.begin()
+    (laid_out.images("i/v/c") / "0000-0000000.png").mkdir()
+    with pytest.raises(BuildFailed, match=r"frames for action units cannot be written to .*scratch: Is a directory; set TMPDIR"):
+        sink.take(np.zeros((16, 16, 3), np.uint8))
