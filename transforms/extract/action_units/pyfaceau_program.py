@@ -25,7 +25,7 @@ def main() -> int:
     words.add_argument("-of", action="append", required=True)
     words.add_argument("-out_dir", type=Path, required=True)
     options = words.parse_args()
-    from pyfaceau import OpenFaceProcessor  # type: ignore[import-untyped, unused-ignore]
+    from pyfaceau import OpenFaceProcessor
 
     processor = OpenFaceProcessor(verbose=False)
     for directory, name in zip(options.fdir, options.of, strict=True):

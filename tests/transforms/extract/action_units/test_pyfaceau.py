@@ -103,7 +103,7 @@ def test_missing_weights_are_one_line(tmp_path: Path, monkeypatch: pytest.Monkey
 @needs_package
 def test_its_own_code_reads_our_videos_and_writes_what_we_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The package's reading of videos, postprocessing and csv; only its models, which need weights, are replaced."""
-    from pyfaceau import FullPythonAUPipeline, OpenFaceProcessor  # type: ignore[import-untyped, unused-ignore]
+    from pyfaceau import FullPythonAUPipeline, OpenFaceProcessor
 
     assert list(inspect.signature(OpenFaceProcessor.process_video).parameters)[1:3] == ["video_path", "output_csv_path"]
     assert "verbose" in inspect.signature(OpenFaceProcessor).parameters and not inspect.signature(
