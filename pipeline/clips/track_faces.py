@@ -106,14 +106,14 @@ def _check(tube: Tube, line: Timeline, rule: TubeRule) -> None:
 
 def _spec(footage: Footage, tube: Tube, key: str, box: Box) -> ClipSpec:
     """The tube as a clip: its time, and its box as an annotation."""
-    (span,), line = footage.spec.spans, footage.timeline
+    (span,), line, (width, height) = footage.spec.spans, footage.timeline, footage.timeline.size_px
     start_s, (x0, y0, x1, y1) = float(line.pts_s[tube.start]), box.tolist()
     place = replace(
         span,
         start_s=start_s,
         end_s=start_s + _duration_s(tube, line),
         box=(x0, y0, x1, y1),
-        reference_px=line.size_px,
+        reference_px=(float(width), float(height)),  # as they are read back
         track_uri=None,
         track_packed=None,
     )

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from aus_csv import csvs_of
+from videos import side_by_side
 
 from motionshards.dataset import build, remove, verify
 from motionshards.dataset.index import Dataset, Sample
@@ -94,6 +95,30 @@ def test_a_video_that_is_gone_or_another_leaves_its_clip_without_action_units(
     ]
     assert remove.main([str(out), "--identity", "anna"]) == 0
     assert verify.verify(out).faults == () and samples(out).keys() == {key for key in found if not key.startswith("anna")}
+
+
+def test_portraits_of_two_people_have_action_units_and_face_descriptors(
+    demo_videos: Path, tmp_path: Path, openface: Command
+) -> None:
+    """Added as built, and both computed again where the clips grow."""
+    out, added, videos = tmp_path / "out", tmp_path / "added", tmp_path / "videos"
+    side_by_side(videos / "pair.mp4", *(min((demo_videos / split).rglob("*.mp4")) for split in ("dev", "test")), frames=25)
+    program = ["--aus", "openface", "--openface", shlex.join(openface()), *ALL]
+    faces = ["--size", "160", "--landmarks", "dlib", "--identity-embedding"]
+    tubes = ["--recipe", "face", "--faces", "all", "--tube-min-frames", "20", "--tube-min-px", "64"]
+    wanted = [*ask(videos, added, "--frames", "3"), *faces, *tubes]
+    assert build.main([*wanted, "--output", str(out), *program]) == build.main(wanted) == 0
+    assert build.main(adding(videos, added, *program)) == 0
+    same(out, added)
+    before = samples(out)
+    assert build.main(["--output", str(out), "--extend-frames", "7", "--input", str(videos), *FAST[4:], *program[:4]]) == 0
+    assert verify.verify(out).faults == ()
+    for key, sample in samples(out).items():
+        old, found = before[key], (sample.aus, sample.aus_sequence, sample.embedding)
+        assert all(array is not None and np.isfinite(array).all() for array in found) and len(sample.frames) == 7
+        np.testing.assert_array_equal(sample.aus_sequence, old.aus_sequence)
+        assert (sample.embedding != old.embedding).any(), "of five frames instead of three"
+    assert list(before) == [f"pair/pair/video@000000{other}" for other in ("", "-2")]
 
 
 def test_all_rows_of_csv_files_are_kept(videos: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from openface_program import INTENSITIES, sequence
 from PIL import Image
+from videos import side_by_side
 
 from motionshards.pipeline.clips import action_units, sequences
 from motionshards.pipeline.clips.clip import build_clip, read_clip
@@ -229,6 +230,21 @@ def test_tubes_have_the_frames_of_their_own_window(tracked: list[ReadClip | Reje
     assert not laid_out.images(kept[0].spec.key).exists() and laid_out.images(kept[1].spec.key).exists()
     laid_out.forget("i/v/c")
     assert not any(laid_out.top.iterdir()), "with a planned clip go its tubes"
+
+
+def test_images_of_portraits_show_what_is_stored(demo_videos: Path, laid_out: Sequences) -> None:
+    """Of two people at once, whose tubes begin with the same frame."""
+    root = laid_out.top.parent
+    side_by_side(root / "a.mp4", *(min((demo_videos / split).rglob("*.mp4")) for split in ("dev", "test")), frames=25)
+    config = BuildConfig(source="folder", recipe="face", faces="all", frames=3, size=64, tube_min_px=64, tube_min_frames=20)
+    found = [one for one in read_clip(spec("a.mp4"), root, models.load("dlib"), config, laid_out) if isinstance(one, ReadClip)]
+    assert [one.spec.key for one in found] == ["i/v/c@000000", "i/v/c@000000-2"]
+    for one in found:
+        images = sorted(laid_out.images(one.spec.key).iterdir())
+        assert one.every is not None and len(images) == len(one.every) == one.source_frames
+        for number, stored in zip(one.crop.placement.index.tolist(), one.crop.rgb, strict=True):
+            image = np.asarray(Image.open(images[number]).resize((64, 64), Image.Resampling.BICUBIC))
+            assert np.abs(image.astype(np.float32) - stored).mean() < 3
 
 
 def test_a_directory_that_cannot_be_written_stops_the_build_with_one_line(laid_out: Sequences) -> None:
