@@ -49,7 +49,7 @@ class Sample:
     aus: float32 [N,17], intensities of `schemas.action_units.INTENSITIES`, 0 to 5, NaN rows where meta["au_valid"] is false;
         None with `--aus none`
     embedding: float32 [128], mean face descriptor, NaN where no face was found; None without `--identity-embedding`
-    aus_sequence: float32 [F,17], action units of all frames of the clip; meta["au_sequence_row"] says which are the stored ones, and
+    aus_sequence: float32 [F,17], action units of all frames of the clip; meta["au_sequence_row"] says which are stored, and
         meta["au_sequence_pts_s"] when each is shown; None without `--aus-frames all`
     """
 
