@@ -6,7 +6,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu"
 
 # Every benchmark that needs neither a GPU nor data from elsewhere, in rising order of time; `train` runs on the demo.
-BENCHMARKS := shuffle plan faces augment animate shots track landmarks archive build loader scale faults
+BENCHMARKS := shuffle plan action_units faces augment animate shots track landmarks archive build loader scale faults
 TRAIN_ON_DEMO := --data demo/shards --batch 2
 
 # Settings that show in some minutes that they run; their figures mean little. Without `landmarks`, which compiles networks for long.
@@ -14,6 +14,7 @@ QUICK := $(filter-out landmarks,$(BENCHMARKS))
 QUICK_shuffle := --clips 20000
 QUICK_plan := --clips 20000
 QUICK_faces := --frames 4
+QUICK_action_units := --clips 4 --rounds 1
 QUICK_augment := --images 4 --rounds 1
 QUICK_animate := --frames 4
 QUICK_shots := --reels 1

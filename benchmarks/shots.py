@@ -27,7 +27,6 @@ from motionshards.pipeline.inputs.tree import DirectoryTree
 from motionshards.pipeline.sources.listing import Listing
 from motionshards.pipeline.sources.voxceleb2 import list_clips
 from motionshards.schemas.layout import uri_to_path
-from motionshards.transforms.extract.decode import Wanted
 from motionshards.transforms.extract.decoder.filters import RGB, scaled
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.shots import finder
@@ -35,6 +34,7 @@ from motionshards.transforms.extract.shots.finder import ShotFinder, Shots
 from motionshards.transforms.extract.shots.windows import STEP, THUMBNAIL_PX
 from motionshards.transforms.extract.stream import pictures
 from motionshards.transforms.extract.timeline import timeline_from_packets
+from motionshards.transforms.extract.wanted import Wanted
 
 _KINDS = [*map(str, LENGTHS), FADE]
 _WITHIN = 2

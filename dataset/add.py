@@ -1,6 +1,7 @@
-"""Add to a finished dataset: landmarks, action units, face descriptors or quality from its stored frames, or more frames.
+"""Add to a finished dataset: landmarks, face descriptors or quality from its stored frames, action units, or more frames.
 
-    python -m dataset.build --output OUT --add landmarks|aus|identity|quality
+    python -m dataset.build --output OUT --add landmarks|identity|quality
+    python -m dataset.build --output OUT --add aus --aus openface --input DIR
     python -m dataset.build --output OUT --extend-frames N --input DIR
     python -m dataset.build --output OUT --drop identity
 
@@ -21,6 +22,7 @@ from motionshards.pipeline.sources import SOURCES, usual_no_face
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.manifest import Manifest
+from motionshards.transforms.extract.action_units.options import EXPECTED
 from motionshards.transforms.extract.landmarks import models
 
 RESUME = "Committed shards are kept; run the same command again to resume"
@@ -61,13 +63,11 @@ def _check(options: AddOptions, manifest: Manifest) -> None:
         raise ConfigError("--add, --drop and --extend-frames do not go together")
     if options.source not in (None, manifest.config.source):
         raise ConfigError(f"--source is {options.source}, the dataset is of {manifest.config.source}")
-    if bool(options.input) != bool(options.extend_frames):
+    if options.add != "aus" and bool(options.input) != bool(options.extend_frames):
         other = "--drop identity" if options.drop else f"--add {options.add}"
         raise ConfigError("--extend-frames needs --input" if options.extend_frames else f"{other} reads no --input")
     if options.add and (options.aus == "none") == (options.add == "aus"):
-        raise ConfigError(
-            f"--add {options.add} with --aus {options.aus}: action units are added by --add aus --aus openface|csv:DIR"
-        )
+        raise ConfigError(f"--add {options.add} with --aus {options.aus}: action units are added by --add aus --aus {EXPECTED}")
 
 
 def _changes(options: AddOptions, config: BuildConfig, say: Say) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def _changes(options: AddOptions, config: BuildConfig, say: Say) -> dict[str, An
     if options.extend_frames:
         return {"frames": options.extend_frames, "min_frames": config.fewest_frames}
     if options.add == "aus":
-        return {"aus": options.aus.partition(":")[0]}
+        return {"aus": options.aus.partition(":")[0], "aus_frames": options.aus_frames}
     if options.add == "quality":
         return {}
     if options.drop or options.add == "identity":

@@ -50,9 +50,9 @@ class Running:
     compile: bool = False
     """Compile FAN; pays off in long builds."""
     openface: str | None = None
-    """Command line for `--aus openface`; by default $OPENFACE_BIN, else FeatureExtraction."""
+    """Command line of FeatureExtraction for `--aus openface` and `openface-still`; by default $OPENFACE_BIN, else on the PATH."""
     openface_timeout_s: Annotated[float, Parameter(validator=Number(gte=1))] = START_S
-    """Time limit of one call of OpenFace in seconds, plus 2 per frame."""
+    """Time limit of one call of OpenFace in seconds, plus 0.5 per frame of a sequence or 2 per stored frame."""
 
     def runner_for(self, landmarks: str, beam_options: Sequence[str]) -> Runner:
         """Where to run. Raises ConfigError: options do not fit together."""
@@ -97,7 +97,7 @@ class BuildOptions(Reporting):
     no_face: Annotated[str | None, choice(NO_FACE), Parameter(group=_WHAT)] = None
     """What to do with clips without any face; by default keep them for taichi and fashion, else reject them."""
     aus: Annotated[str, Parameter(group=_WHAT)] = "none"
-    """Action units: `none`, `openface` or `csv:DIR`."""
+    """Action units: `none`, `openface` (all frames as a sequence), `openface-still` (stored frames), `csv:DIR` or `pyfaceau`."""
     split: Annotated[tuple[Literal[SPLITS], ...], Parameter(group=_WHICH)] = ()  # type: ignore[valid-type]
     """Only this split; may be repeated."""
     limit: Annotated[PositiveInt | None, Parameter(group=_WHICH)] = None
@@ -128,7 +128,7 @@ class AddOptions(Reporting):
     output: Path
     """The dataset: its directory."""
     add: Literal["landmarks", "aus", "identity", "quality"] | None = None
-    """What to compute from the stored frames; `identity`: face descriptors (biometric data)."""
+    """What to compute from the stored frames, action units also from sequences; `identity`: face descriptors (biometric data)."""
     drop: Literal["identity"] | None = None
     """What to delete from the shards: face descriptors."""
     extend_frames: PositiveInt | None = None
@@ -136,7 +136,7 @@ class AddOptions(Reporting):
     source: str | None = None
     """The corpus; must be that of the dataset."""
     input: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = ()
-    """With `--extend-frames`: where the videos are, as for a build."""
+    """With `--extend-frames`, or `--add aus` from sequences: where the videos are, as for a build."""
     landmarks: Annotated[str, choice(name for name in models.CHOICES if name != "none")] = "auto"
     """Landmark model; `auto` is FAN where CUDA is available, else dlib."""
     detector: Detector = "sfd"
@@ -144,7 +144,9 @@ class AddOptions(Reporting):
     precision: Precision = "fp32"
     """Arithmetic of FAN."""
     aus: str = "none"
-    """With `--add aus`, or for more frames with action units: `openface` or `csv:DIR`."""
+    """With `--add aus`, or for more frames with action units: as for a build."""
+    aus_frames: Literal["sampled", "all"] = "sampled"
+    """With `--add aus`: keep the action units of the sampled frames, or also those of all frames of each clip."""
     running: Annotated[Running, Parameter(name="*", group=_HOW)] = Running()
     rest: Annotated[tuple[str, ...], Parameter(parse=False)] = ()
     """Options of Apache Beam: the words after `--`."""

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from motionshards.dataset.storage.remote import is_url
 from motionshards.schemas.errors import ConfigError, DatasetError
-from motionshards.schemas.layout import AUS, IDENTITY, INDEX, LANDMARK_SCORES, LANDMARKS, META, tar_path
+from motionshards.schemas.layout import AUS, AUS_SEQUENCE, IDENTITY, INDEX, LANDMARK_SCORES, LANDMARKS, META, tar_path
 from motionshards.schemas.manifest import Manifest
 from motionshards.schemas.regular_file import open_regular
 from motionshards.schemas.sample import decode_arrays
@@ -49,6 +49,8 @@ class Sample:
     aus: float32 [N,17], intensities of `schemas.action_units.INTENSITIES`, 0 to 5, NaN rows where meta["au_valid"] is false;
         None with `--aus none`
     embedding: float32 [128], mean face descriptor, NaN where no face was found; None without `--identity-embedding`
+    aus_sequence: float32 [F,17], action units of all frames of the clip; meta["au_sequence_row"] says which are stored, and
+        meta["au_sequence_pts_s"] when each is shown; None without `--aus-frames all`
     """
 
     key: str
@@ -58,6 +60,7 @@ class Sample:
     meta: dict[str, Any] = field(repr=False)
     aus: NDArray[np.float32] | None = field(default=None, repr=False)
     embedding: NDArray[np.float32] | None = field(default=None, repr=False)
+    aus_sequence: NDArray[np.float32] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +182,10 @@ def _sample(key: str, members: dict[str, bytes]) -> Sample:
     jpegs = [content for suffix, content in members.items() if suffix.endswith(_JPEG)]
     arrays = decode_arrays(members, len(jpegs))
     frames = decode_frames(jpegs)
-    landmarks, scores, aus, embedding = (arrays.get(_stem(name)) for name in (LANDMARKS, LANDMARK_SCORES, AUS, IDENTITY))
-    return Sample(key, frames, landmarks, scores, arrays[_stem(META)], aus, embedding)
+    landmarks, scores, aus, embedding, every = (
+        arrays.get(_stem(name)) for name in (LANDMARKS, LANDMARK_SCORES, AUS, IDENTITY, AUS_SEQUENCE)
+    )
+    return Sample(key, frames, landmarks, scores, arrays[_stem(META)], aus, embedding, every)
 
 
 def _stem(suffix: str) -> str:

@@ -19,12 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset
 from cyclopts import Parameter, Token
 from cyclopts.types import PositiveInt
 from duckdb import DuckDBPyConnection
+from numpy.typing import NDArray
 
 from motionshards.dataset.commandline import OUTPUT, OfDataset, choice, command, show
 from motionshards.dataset.index import Dataset, readable
@@ -32,17 +34,19 @@ from motionshards.dataset.query.database import database
 from motionshards.dataset.query.formatting import as_text
 from motionshards.dataset.query.where import parse
 from motionshards.dataset.storage.bucket import directory_of
+from motionshards.schemas.action_units import MEANS
 from motionshards.schemas.errors import ConfigError, DatasetError, StoreFailed
 from motionshards.schemas.layout import INDEX, REJECTIONS
 from motionshards.schemas.tables import CLIP_MEASURES, open_parquet
 from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
 from motionshards.schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
+from motionshards.transforms.extract.action_units.summary import histogram, variance_of
 
 FPS = "fps"
 MEASURES = (
     *("n_frames", "source_frames", "duration_s", FPS, "past_end_s", "width_px", "height_px"),
     *CLIP_MEASURES,
-    *("au_valid", "au_confidence"),
+    *("au_valid", "au_confidence", *MEANS),
 )
 _QUANTILES = {"p5": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95}
 _SPREAD = f"count(x), min(x), quantile_cont(x, {[*_QUANTILES.values()]}), max(x), favg(x)"
@@ -65,7 +69,8 @@ class Question:
     where: str | None = None
     """Count only clips that satisfy this condition, such as "blur > 50 and abs(yaw_deg) < 45"."""
     by: Annotated[str | None, choice((*_BY, *_BY_REJECTED))] = None
-    """Also count in groups; `reason` and `stage` need --rejected."""
+    """Also count in groups, and with `identity` split each measure's variance into that between and within people; `reason` and
+    `stage` need --rejected."""
     columns: Annotated[tuple[str, ...], Parameter(converter=_names)] = ()
     """Summarize only these measures (comma-separated), and with --by show their medians; by default all."""
     rejected: bool = False
@@ -92,21 +97,22 @@ def stats(out: Path, question: Question) -> dict[str, Any]:
     """
     schema = REJECTIONS_SCHEMA if question.rejected else INDEX_SCHEMA
     condition = pc.scalar(True) if question.where is None else parse(question.where, schema)
-    Dataset.open(out)
-    rows = _read(out / (REJECTIONS if question.rejected else INDEX), _columns(question, condition))
+    with_aus = Dataset.open(out).manifest.config.aus != "none"
+    measures = question.columns or tuple(name for name in MEASURES if with_aus or name not in MEANS)
+    rows = _read(out / (REJECTIONS if question.rejected else INDEX), _columns(question, measures, condition))
     with database() as connection:
         connection.register("everything", rows)
         connection.execute(f"CREATE VIEW matching AS FROM everything WHERE {_MATCH}")
-        return _answer(connection, question)
+        return _answer(connection, question, measures)
 
 
-def _columns(question: Question, condition: pc.Expression) -> dict[str, pc.Expression]:
+def _columns(question: Question, measures: Sequence[str], condition: pc.Expression) -> dict[str, pc.Expression]:
     """What is read, and what is computed while reading."""
     names = {"identity", "video", question.by or "video"}
     if question.rejected:
         names |= {*_BY_REJECTED, "retryable"}
     else:
-        names |= {"n_frames", "duration_s", "source_frames", *(question.columns or MEASURES)} - {FPS}
+        names |= {"n_frames", "duration_s", "source_frames", *measures} - {FPS}
     return {**{name: pc.field(name) for name in names}, _MATCH: condition}
 
 
@@ -116,7 +122,7 @@ def _read(path: Path, columns: dict[str, pc.Expression]) -> pa.Table:
         return pyarrow.dataset.dataset(path, schema=_SCHEMAS[path.name]).to_table(columns=columns)
 
 
-def _answer(connection: DuckDBPyConnection, question: Question) -> dict[str, Any]:
+def _answer(connection: DuckDBPyConnection, question: Question, measures: Sequence[str]) -> dict[str, Any]:
     counts = _CLIPS if question.rejected else f"{_CLIPS}, {_LENGTHS}"
     matching, everything = (_rows(connection, f"SELECT {counts} FROM {rows}")[0] for rows in ("matching", "everything"))
     answer: dict[str, Any] = {"where": question.where, "rejected": question.rejected}
@@ -125,7 +131,8 @@ def _answer(connection: DuckDBPyConnection, question: Question) -> dict[str, Any
         answer |= {by: {row["name"]: row["clips"] for row in _groups(connection, by, _CLIPS)} for by in _BY_REJECTED}
         answer |= _rows(connection, "SELECT count(*) FILTER (retryable) AS retryable FROM matching")[0]
     else:
-        answer["measures"] = {name: _spread(connection, name) for name in question.columns or MEASURES}
+        people = _people(connection) if question.by == "identity" else None
+        answer["measures"] = {name: _spread(connection, name) | _values(connection, name, people) for name in measures}
     if question.by is not None:
         medians = [f'median({_measure(name)}) AS "{name} p50"' for name in question.columns]
         answer |= {"by": question.by, "groups": _groups(connection, question.by, ", ".join([counts, *medians]))}
@@ -147,6 +154,26 @@ def _spread(connection: DuckDBPyConnection, name: str) -> dict[str, Any]:
     ).fetchall()[0]
     between = dict(zip(_QUANTILES, quantiles or [None] * len(_QUANTILES), strict=True))
     return {"present": present, "min": low, **between, "max": high, "mean": mean}
+
+
+def _people(connection: DuckDBPyConnection) -> NDArray[np.int32]:
+    """int32 [clips], a number for the identity of each matching clip."""
+    names = connection.sql("SELECT identity FROM matching").to_arrow_table()["identity"].combine_chunks()
+    return np.asarray(names.dictionary_encode().indices.to_numpy())
+
+
+def _values(connection: DuckDBPyConnection, name: str, people: NDArray[np.int32] | None) -> dict[str, Any]:
+    """What takes all values: a histogram of an action unit, and with `people` the variance between and within them."""
+    if people is None and name not in MEANS:
+        return {}
+    found = connection.execute(f"SELECT {_measure(name)} AS x FROM matching").fetchnumpy()["x"]
+    values = np.ma.filled(np.ma.asarray(found, np.float64), np.nan)
+    answer: dict[str, Any] = {"histogram": histogram(values)} if name in MEANS else {}
+    if people is not None:
+        variance = variance_of(values, people)
+        parts = (None, None, None) if variance is None else (variance.between, variance.within, variance.share)
+        answer |= dict(zip(("between", "within", "share_between"), parts, strict=True))
+    return answer
 
 
 def _measure(name: str) -> str:

@@ -112,7 +112,7 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
         mode = arguments.shuffle(shuffle, SHUFFLES)
         opened = open_source(source, retry, storage_options)
         self.catalog, self.excluded = select_clips(opened, view, where, split, people)
-        self.size_px = opened.manifest.config.size
+        self.size_px, self.aus = opened.manifest.config.size, opened.manifest.config.aus
         self._units = Units.of(self.catalog, self.seed, view.per_identity)
         self._order = _order(
             self.catalog, self._units, view, self.seed, mode or ("shard" if opened.remote else "global"), repeats, window

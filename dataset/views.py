@@ -90,15 +90,19 @@ class KPlusOne:
 
 @dataclass(frozen=True, slots=True)
 class Singles:
-    """One frame of a clip with its action units, and those of a frame of another clip as the target, for GANimation.
+    """One frame of a clip with its action units, and those of another frame as the target, for GANimation.
 
-    target: false leaves both out of account: any frame will do, also of a data set without action units
+    target: `clip` takes the target from the same clip, so that it holds nothing of another person; True takes it from another
+        clip. False leaves action units out of account: any frame will do, also of a dataset without them
     """
 
-    target: bool = True
+    target: bool | str = True
     n: ClassVar[int] = 1
     per_identity: ClassVar[bool] = False
     in_time_order: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        _require(self.target in (True, False, "clip"), f"Singles target {self.target!r}, must be True, False or 'clip'")
 
     def unusable(self, catalog: Catalog) -> Iterator[tuple[str, NDArray[np.bool_]]]:
         """See View."""
@@ -110,22 +114,27 @@ class Singles:
             )
         valid = np.add.reduceat(catalog.arrays["au_valid"], catalog.arrays["first"][:-1]) if len(catalog) else np.zeros(0)
         yield "no frame with valid action units", valid == 0
+        if self.target == "clip":
+            yield "only one frame with valid action units", valid == 1
 
     def pick(self, catalog: Catalog, seed: int, clip: I64, turn: I64) -> Picks:
         """See View."""
-        frames = self._frame(catalog, seed, clip, turn)
+        frames = self._frames(catalog, seed, clip, turn)
         if not self.target:
-            return Picks(frames)
+            return Picks(frames[:, :1])
+        if self.target == "clip":
+            return Picks(frames[:, :1], clip, frames[:, 1])
         # Of the other clips: one of the C - 1 that are not this one. A data set of one clip has only itself.
         step = 1 + (hashed(seed, catalog.arrays["row"][clip], turn, -3) % np.uint64(max(1, len(catalog) - 1))).astype(np.int64)
         other = (clip + step) % len(catalog)
-        return Picks(frames, other, self._frame(catalog, seed, other, -2 - turn)[:, 0])
+        return Picks(frames[:, :1], other, self._frames(catalog, seed, other, -2 - turn)[:, 0])
 
-    def _frame(self, catalog: Catalog, seed: int, clip: I64, turn: I64) -> I64:
+    def _frames(self, catalog: Catalog, seed: int, clip: I64, turn: I64) -> I64:
+        """Two frames of each clip, or one if none has more, int64 [B,2]."""
         ranks = _ranks(catalog, seed, clip, turn)
         if self.target:
             ranks[~_of_clips(catalog, "au_valid", clip, False)] = _LAST
-        return _least(ranks, 1)
+        return _least(ranks, 2)
 
 
 @dataclass(frozen=True, slots=True)

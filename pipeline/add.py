@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from motionshards.pipeline.build import Ledger, decoders, folder_of, run_units
-from motionshards.pipeline.clips.action_units import check_csvs
+from motionshards.pipeline.clips.action_units import check_csvs, reads_videos
 from motionshards.pipeline.finalize import finalize
 from motionshards.pipeline.inputs.input import Input, check_archives, resolved, shown
 from motionshards.pipeline.inputs.unpack import is_there
@@ -34,7 +34,7 @@ from motionshards.schemas.output import only_writer
 from motionshards.schemas.records import ShardUnit
 from motionshards.schemas.removal import is_placeholder
 from motionshards.schemas.tables import open_parquet
-from motionshards.transforms.extract.action_units.source import AuSource
+from motionshards.transforms.extract.action_units.source import AU_PROVENANCE, AuSource
 from motionshards.transforms.extract.identity import descriptor
 from motionshards.transforms.extract.landmarks import models
 from motionshards.transforms.extract.landmarks.options import ModelOptions
@@ -50,7 +50,7 @@ class AddOrder:
     out: the data set
     what: what is added, a key of `add_shard.ADDERS`
     config: the fields of the config that change, with their new values
-    input: where the videos are, for `frames`
+    input: where the videos are, for `frames`, and for `aus` from sequences
     aus: where action units come from, for `aus`, and for `frames` of a data set that has them
     weights, compile: directory with weight files of models, looked into first; and whether to compile the networks
     runner: where to run
@@ -135,12 +135,17 @@ def _check_input(order: AddOrder, manifest: Manifest) -> None:
     """Raise ConfigError where videos or csv files are elsewhere: that would be found out clip by clip, and nothing be added."""
     if order.what not in ("aus", "frames"):
         return
+    config = _changed(manifest.config, order)
+    needed = order.what == "frames" or (order.aus is not None and reads_videos(order.aus, config))
+    if (order.input is not None) != needed:
+        how = f"--aus {config.aus}" + (" --aus-frames all" if config.aus_frames == "all" else "")
+        raise ConfigError(f"--add aus {how} {'needs --input, as it reads the videos' if needed else 'reads no --input'}")
     planned = plan.read_plan(plan.plan_files(order.out)[0])
     planned = planned.filter(pa.array([not is_placeholder(key) for key in planned["key"].to_pylist()], pa.bool_()))
     if order.what == "aus":
         check_csvs(order.aus, planned)
+    if order.input is None:
         return
-    assert order.input is not None, "frames are read from an input"
     root = order.input.root
     check_archives(root, manifest.archives)
     spans = [row[0] for row in planned["spans"].slice(0, _LOOKED_FOR).to_pylist()]
@@ -150,7 +155,7 @@ def _check_input(order: AddOrder, manifest: Manifest) -> None:
 
 def _addition(order: AddOrder, manifest: Manifest, config: BuildConfig, at: str) -> Addition:
     """The addition, new, or the one that was begun if it is the same."""
-    begun, pixels = manifest.addition, _DECODED if order.what == "frames" else _STORED
+    begun, pixels = manifest.addition, _STORED if order.input is None else _DECODED
     number = begun.number if begun else len(manifest.additions) + 1
     addition = Addition(number, order.what, at, pixels, order.config, _made_with(order, manifest, config))
     if manifest.interrupted and not (begun and begun.same_as(addition)):
@@ -193,8 +198,8 @@ def _model_provenance(order: AddOrder, config: BuildConfig) -> dict[str, str]:
 
 def _kept_provenance(order: AddOrder, manifest: Manifest) -> dict[str, str]:
     """That of the dataset, without that of action units which are replaced or of face descriptors which are dropped."""
-    gone = {"aus": "openface_", "no-identity": "identity_model"}.get(order.what)
-    return {name: value for name, value in manifest.provenance.items() if not (gone and name.startswith(gone))}
+    gone = {"aus": AU_PROVENANCE, "no-identity": ("identity_model",)}.get(order.what, ())
+    return {name: value for name, value in manifest.provenance.items() if not name.startswith(gone)}
 
 
 def _add(order: AddOrder, manifest: Manifest, addition: Addition, config: BuildConfig) -> Ledger:

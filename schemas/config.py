@@ -12,7 +12,7 @@ from motionshards.schemas.typed import check_types
 
 TUBE_RECIPES = ("track", "fomm-track", "face")
 RECIPES = ("resize", "bbox", "fomm-bbox", *TUBE_RECIPES)
-AUS = ("none", "openface", "csv")
+AUS = ("none", "openface", "openface-still", "csv", "pyfaceau")
 NO_FACE = ("reject", "keep")
 Detector = Literal["sfd", "blazeface", "retinaface", "yunet", "scrfd"]
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -61,6 +61,8 @@ class Settings:
     """Recipe face: side of the crop, as a multiple of FFHQ's."""
     one_person: bool = False
     """Recipes that track faces: reject tubes in which face descriptors, which are not stored, show two people."""
+    aus_frames: Literal["sampled", "all"] = "sampled"
+    """Keep the action units of the sampled frames, or also those of all frames of each clip."""
     clips_per_shard: int = 256
     """Mean number of clips per shard to aim for."""
     hdr: Literal["tonemap", "keep"] = field(default="tonemap", metadata={"absent": "keep"})
@@ -124,6 +126,10 @@ class BuildConfig(Settings):
             raise ValueError("identity_embedding needs landmarks: landmarks is 'none'")
         if self.one_person and self.recipe not in TUBE_RECIPES:
             raise ValueError(f"one_person is for recipes that track faces: recipe is {self.recipe!r}")
+        if self.aus_frames == "all" and self.aus in ("none", "openface-still"):
+            raise ValueError(
+                f"aus_frames is 'all', and aus is {self.aus!r}, which computes nothing for frames that are not sampled"
+            )
         if self.recipe in TUBE_RECIPES and self.landmarks == "none":
             raise ValueError(f"recipe {self.recipe} follows faces and needs a model to find them: landmarks is 'none'")
         if self.recipe in TUBE_RECIPES and self.no_face == "keep":
@@ -158,6 +164,8 @@ class BuildConfig(Settings):
         known = {field.name: field for field in dataclasses.fields(cls)}
         if later := sorted(set(stored) - set(known)):
             raise ValueError(f"config fields of another version: {', '.join(later)}")
+        if "aus_frames" not in stored and stored.get("aus") == "openface":
+            stored = {**stored, "aus": "openface-still"}  # there was no other mode yet
         absent = {name: field.metadata["absent"] for name, field in known.items() if "absent" in field.metadata}
         return cls(**{**absent, **stored})
 

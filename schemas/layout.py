@@ -35,6 +35,7 @@ META = "meta.json"
 LANDMARKS = "landmarks.npy"
 LANDMARK_SCORES = "landmark_scores.npy"
 AUS = "aus.npy"
+AUS_SEQUENCE = "aus_sequence.npy"
 IDENTITY = "identity.npy"
 IDENTITY_NUMBERS = 128
 

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motionshards.schemas.action_units import INTENSITIES, PRESENCES
-from motionshards.schemas.layout import AUS, IDENTITY, IDENTITY_NUMBERS, LANDMARK_SCORES, LANDMARKS
+from motionshards.schemas.layout import AUS, AUS_SEQUENCE, IDENTITY, IDENTITY_NUMBERS, LANDMARK_SCORES, LANDMARKS
 from motionshards.schemas.tables import MEDIANS, QUALITY
 
 MOST_META_BYTES = 16 << 20
 
-_ROWS = {LANDMARKS: (68, 2), LANDMARK_SCORES: (68,), AUS: (len(INTENSITIES),)}
+_ROWS = {LANDMARKS: (68, 2), LANDMARK_SCORES: (68,), AUS: (len(INTENSITIES),), AUS_SEQUENCE: (len(INTENSITIES),)}
 _MAGIC = b"\x93NUMPY\x01\x00"
-_HEADER = re.compile(rb"\{'descr': '<f4', 'fortran_order': False, 'shape': \((\d{1,3}), ([\d, ]{2,9})\), \} *\n")
+_HEADER = re.compile(rb"\{'descr': '<f4', 'fortran_order': False, 'shape': \((\d{1,7}), ([\d, ]{2,9})\), \} *\n")
 _EMBEDDING_HEADER = re.compile(rb"\{'descr': '<f4', 'fortran_order': False, 'shape': \(%d,\), \} *\n" % IDENTITY_NUMBERS)
 _TEXTS = ("key", "identity")
 _NUMBERS: dict[str, tuple[int, ...]] = {
@@ -31,12 +31,12 @@ _NUMBERS: dict[str, tuple[int, ...]] = {
 }
 _NUMBERS_SINCE_2: dict[str, tuple[int, ...]] = dict.fromkeys(set(QUALITY) - set(MEDIANS), ())
 _NUMBERS_OF_FACES: dict[str, tuple[int, ...]] = {"boxes_px": (4,), "box_scores": ()}
-_NUMBERS_OF_AUS: dict[str, tuple[int, ...]] = {"au_confidence": (), "au_presence": (len(PRESENCES),)}
-_NEVER_NULL = ("span", "frame_index", "pts_s", "source_size_px", "content_px", "source_to_crop")
+_NUMBERS_OF_AUS: dict[str, tuple[int, ...]] = {"au_confidence": (), "au_presence": (len(PRESENCES),), "au_sequence_row": ()}
+_NEVER_NULL = ("au_sequence_row", "span", "frame_index", "pts_s", "source_size_px", "content_px", "source_to_crop")
 
 
 def array_member(suffix: str, content: bytes, frames: int | None = None) -> NDArray[np.float32]:
-    """The array of landmarks.npy, landmark_scores.npy or aus.npy, float32 [N,...], sharing the memory of `content`.
+    """The array of an npy member of a sample, float32 [N,...], sharing the memory of `content`; [F,17] of `aus_sequence.npy`.
 
     The header has to be what `numpy.save` writes for such an array. It is matched, not evaluated, which is also faster.
 
@@ -92,6 +92,9 @@ def meta_member(content: bytes, frames: int | None = None) -> dict[str, Any]:
     for name, shape in wanted.items():
         if not _are_numbers(meta.get(name), (count, *shape), name not in _NEVER_NULL):
             raise ValueError(f"meta.json: {name} is not a list of numbers {[count, *shape]}")
+    times = meta.get("au_sequence_pts_s", [])
+    if not isinstance(times, list) or not _are_numbers(times, (len(times),), False):
+        raise ValueError("meta.json: au_sequence_pts_s is not a list of numbers")
     valid = meta.get("au_valid", [False] * count)
     if not isinstance(valid, list) or len(valid) != count or not all(isinstance(one, bool) for one in valid):
         raise ValueError(f"meta.json: au_valid is not a list of {count} of true and false")

@@ -47,7 +47,9 @@ REASONS = {
     "face_too_small": Reason(
         "landmarks", False, "a face is there, but too small in the source to be searched for (--detect-min-px, --tube-min-px)"
     ),
-    "aus_failed": Reason("action_units", True, "OpenFace crashed, hung or gave half a result, also with this clip alone"),
+    "aus_failed": Reason(
+        "action_units", True, "OpenFace failed, also with this clip alone, or the clip's frames take too much disk space"
+    ),
     "bad_aus_csv": Reason(
         "action_units", True, "the clip's file in --aus csv:DIR lacks columns, is damaged or unfinished, or is of another video"
     ),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from motionshards.schemas.action_units import ActionUnits
+from motionshards.schemas.action_units import ActionUnits, SourceFrames
 from motionshards.schemas.frames import Display, Placement, require
 from motionshards.schemas.reasons import REASONS
 
@@ -160,6 +160,7 @@ class Clip:
     display: how the source is meant to be shown
     embedding: float32 [128], mean face descriptor, NaN where no face was found; None without `--identity-embedding`
     identity_spread: largest distance between the descriptors of two frames; None where there is none
+    every: all decodable frames of the clip; None in clips that were read from a sample
     """
 
     spec: ClipSpec
@@ -176,6 +177,7 @@ class Clip:
     display: Display = Display()  # noqa: RUF009 -- frozen
     embedding: F32 | None = field(default=None, repr=False)
     identity_spread: float | None = None
+    every: SourceFrames | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from motionshards.schemas.action_units import ActionUnits, AuFile
+from motionshards.schemas.action_units import ActionUnits, AuFile, AuSequence
 from motionshards.schemas.frames import Display, Placement
-from motionshards.schemas.layout import AUS, IDENTITY, LANDMARK_SCORES, LANDMARKS, META
+from motionshards.schemas.layout import AUS, AUS_SEQUENCE, IDENTITY, LANDMARK_SCORES, LANDMARKS, META
 from motionshards.schemas.records import F32, Clip, FaceTrack, Landmarks, Quality
 from motionshards.schemas.sample import decode_arrays
 from motionshards.schemas.tables import QUALITY, spec_from_row
@@ -36,7 +36,7 @@ def restore_clip(row: Mapping[str, Any], members: Mapping[str, bytes]) -> Clip:
         landmarks=Landmarks(decoded[_stem(LANDMARKS)], decoded[_stem(LANDMARK_SCORES)]) if LANDMARKS in members else None,
         quality=quality,
         jpegs=tuple(content for suffix, content in members.items() if suffix.endswith(".jpg")),
-        aus=_action_units(decoded[_stem(AUS)], row, meta) if AUS in members else None,
+        aus=_action_units(decoded, row, meta) if AUS in members else None,
         file_frames=tuple(meta.get("file_frames", ())),
         display=_display(row),
         embedding=decoded.get(_stem(IDENTITY)),
@@ -65,14 +65,21 @@ def _track(meta: Mapping[str, Any], quality: Quality) -> FaceTrack:
     return FaceTrack(_floats(meta["boxes_px"]), _floats(meta["box_scores"]), quality.faces.astype(np.int32))
 
 
-def _action_units(intensity: F32, row: Mapping[str, Any], meta: Mapping[str, Any]) -> ActionUnits:
+def _action_units(decoded: Mapping[str, Any], row: Mapping[str, Any], meta: Mapping[str, Any]) -> ActionUnits:
+    every = decoded.get(_stem(AUS_SEQUENCE))
     return ActionUnits(
-        intensity=intensity,
-        presence=_floats(meta["au_presence"]),
+        intensity=decoded[_stem(AUS)],
+        presence=_floats(meta["au_presence"]) if "au_presence" in meta else None,
         valid=np.array(meta["au_valid"], np.bool_),
         confidence=_floats(row["frame_au_confidence"]),
         files=tuple(file and AuFile(**file) for file in meta.get("au_files", ())),
+        sequence=None if every is None else _sequence(every, meta),
     )
+
+
+def _sequence(intensity: F32, meta: Mapping[str, Any]) -> AuSequence:
+    row = np.array(meta["au_sequence_row"], np.int32)
+    return AuSequence(intensity, np.array(meta["au_sequence_pts_s"], np.float64), row)
 
 
 def _measure(row: Mapping[str, Any], name: str) -> F32:

@@ -4,6 +4,7 @@
 landmarks.npy        float32 [N,68,2], crop pixels, NaN rows where no face was found (absent with --landmarks none)
 landmark_scores.npy  float32 [N,68] (absent with --landmarks none)
 aus.npy              float32 [N,17], intensities of action units 0 to 5, NaN rows where not valid (absent with --aus none)
+aus_sequence.npy     float32 [F,17], the same of all frames of the clip (only with --aus-frames all)
 identity.npy         float32 [128], mean face descriptor, NaN where no face was found (only with --identity-embedding)
 meta.json            who the clip is, and lists of N for time, place and quality; null where there is no value
 """
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from motionshards.schemas.action_units import ActionUnits
 from motionshards.schemas.frames import Display
-from motionshards.schemas.layout import AUS, IDENTITY, LANDMARK_SCORES, LANDMARKS, META, frame_suffix
+from motionshards.schemas.layout import AUS, AUS_SEQUENCE, IDENTITY, LANDMARK_SCORES, LANDMARKS, META, frame_suffix
 from motionshards.schemas.members import array_member, embedding_member, meta_member
 from motionshards.schemas.records import Clip
 from motionshards.schemas.tables import QUALITY, spec_row
@@ -37,6 +38,8 @@ def encode_sample(clip: Clip) -> dict[str, bytes]:
         members[LANDMARK_SCORES] = npy_bytes(clip.landmarks.scores)
     if clip.aus is not None:
         members[AUS] = npy_bytes(clip.aus.intensity)
+        if clip.aus.sequence is not None:
+            members[AUS_SEQUENCE] = npy_bytes(clip.aus.sequence.intensity)
     if clip.embedding is not None:
         members[IDENTITY] = npy_bytes(clip.embedding)
     members[META] = json.dumps(_meta(clip), ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
@@ -61,8 +64,8 @@ def decode_arrays(members: Mapping[str, bytes], frames: int | None = None) -> di
         ValueError: a member is not what its name says
     """
     decoded: dict[str, Any] = {
-        name.removesuffix(".npy"): array_member(name, members[name], frames)
-        for name in (LANDMARKS, LANDMARK_SCORES, AUS)
+        name.removesuffix(".npy"): array_member(name, members[name], None if name == AUS_SEQUENCE else frames)
+        for name in (LANDMARKS, LANDMARK_SCORES, AUS, AUS_SEQUENCE)
         if name in members
     }
     if IDENTITY in members:
@@ -101,11 +104,11 @@ def _unusual(display: Display) -> dict[str, Any]:
 
 def _aus_meta(aus: ActionUnits) -> dict[str, Any]:
     """What is small beside the intensities; a member of its own would cost a tar header and an npy header a clip."""
-    meta = {
-        "au_valid": aus.valid.tolist(),
-        "au_confidence": _rounded(aus.confidence.tolist(), 4),
-        "au_presence": [[None if value != value else int(value) for value in frame] for frame in aus.presence.tolist()],
-    }
+    meta: dict[str, Any] = {"au_valid": aus.valid.tolist(), "au_confidence": _rounded(aus.confidence.tolist(), 4)}
+    if aus.presence is not None:
+        meta["au_presence"] = [[None if value != value else int(value) for value in frame] for frame in aus.presence.tolist()]
+    if aus.sequence is not None:
+        meta |= {"au_sequence_row": aus.sequence.row.tolist(), "au_sequence_pts_s": _rounded(aus.sequence.pts_s.tolist())}
     return {**meta, "au_files": [file and asdict(file) for file in aus.files]} if aus.files else meta
 
 

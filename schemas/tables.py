@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from motionshards.schemas.action_units import ActionUnits
+from motionshards.schemas.action_units import MEANS, ActionUnits
 from motionshards.schemas.doubt import DOUBT, FRAME_SCORES, doubt_columns
 from motionshards.schemas.errors import DatasetError
 from motionshards.schemas.layout import TUBE, text_of
@@ -91,6 +91,7 @@ _KEPT = [
     *((f"frame_{name}", pa.list_(pa.float32())) for name in FRAME_MEASURES),
     ("au_valid", pa.float32()),
     ("au_confidence", pa.float32()),
+    *((name, pa.float32()) for name in MEANS),
     ("frame_au_valid", pa.list_(pa.bool_())),
     ("frame_au_confidence", pa.list_(pa.float32())),
     ("identity_spread", pa.float32()),
@@ -206,10 +207,11 @@ def _doubt(clip: Clip) -> dict[str, Any]:
 def _au_columns(aus: ActionUnits | None) -> dict[str, Any]:
     """What choosing clips and frames needs; null in a data set without action units. The values are in the sample."""
     if aus is None:
-        return dict.fromkeys(("au_valid", "au_confidence", "frame_au_valid", "frame_au_confidence"))
+        return dict.fromkeys(("au_valid", "au_confidence", *MEANS, "frame_au_valid", "frame_au_confidence"))
     return {
         "au_valid": aus.share,
         "au_confidence": _median(aus.confidence),
+        **aus.means,
         "frame_au_valid": aus.valid,
         "frame_au_confidence": aus.confidence,
     }

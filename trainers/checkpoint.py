@@ -143,7 +143,9 @@ def resume(path: Path, task: Task, device: torch.device) -> Place:
     if other := _other_settings(ours.get("config"), task.config):
         raise ConfigError(f"{path} was trained with other settings: {'; '.join(other)}")
     for kind, names in task.names.items():
-        if told := _other_names(_names(ours, kind), names):
+        if isinstance(ours.get("names"), dict) and kind not in ours["names"]:
+            continue  # written by a version that did not record them
+        if told := _other_names(names_in(ours, kind), names):
             raise ConfigError(f"{path} was trained on other {kind}: {told}. --init begins anew with its weights")
     load_networks(content, task.networks, path)
     try:
@@ -171,8 +173,8 @@ def _difference(wanted: Mapping[str, torch.Tensor], found: Any) -> str:
     return "; ".join(f"{word}: {_some(names)}" for word, names in parts if names)
 
 
-def _names(ours: Mapping[str, Any], kind: str) -> list[str]:
-    """The names that a checkpoint lists; none where it is damaged."""
+def names_in(ours: Mapping[str, Any], kind: str) -> list[str]:
+    """The names that a checkpoint of ours lists; none if it is damaged or lists no such names."""
     listed = ours["names"].get(kind) if isinstance(ours.get("names"), dict) else None
     return [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
 

@@ -23,13 +23,14 @@ from motionshards.schemas.atomic import beside
 from motionshards.schemas.errors import ClipRejected, ConfigError
 from motionshards.trainers.sound import INPUT, PacketList, arguments_for, packets
 from motionshards.transforms.extract.crop import Window
-from motionshards.transforms.extract.decode import Wanted, cut
+from motionshards.transforms.extract.decode import cut
 from motionshards.transforms.extract.decoder.filters import RGB, SCALER, scaled
 from motionshards.transforms.extract.decoder.limits import MEMORY_BYTES
 from motionshards.transforms.extract.ffmpeg import Running, run_ffmpeg, safe_input_options
 from motionshards.transforms.extract.media import Media, check_file
 from motionshards.transforms.extract.stream import pictures
 from motionshards.transforms.extract.timeline import Timeline, timeline_by_decoding
+from motionshards.transforms.extract.wanted import Wanted
 
 logger = logging.getLogger("motionshards")
 

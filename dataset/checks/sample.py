@@ -7,10 +7,10 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from motionshards.dataset.checks.aus import check_action_units
+from motionshards.dataset.checks.aus import check_action_units, check_sequence
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.doubt import DOUBT, FRAME_SCORES, doubt_columns
-from motionshards.schemas.layout import AUS, IDENTITY, LANDMARK_SCORES, LANDMARKS, META, frame_suffix
+from motionshards.schemas.layout import AUS, AUS_SEQUENCE, IDENTITY, LANDMARK_SCORES, LANDMARKS, META, frame_suffix
 from motionshards.schemas.members import array_member, embedding_member, meta_member
 
 T = TypeVar("T")
@@ -26,10 +26,14 @@ _THREE_CHANNELS = ("YCbCr", "RGB")
 _EMBEDDING_LENGTHS = (0.5, 2.5)
 
 
-def expected_suffixes(frames: int, config: BuildConfig) -> list[str]:
-    """The members of a sample of so many frames, in order."""
+def expected_suffixes(frames: int, config: BuildConfig, *, sequence: bool = True) -> list[str]:
+    """The members of a sample of so many frames, in order.
+
+    sequence: whether there are the action units of all frames, if the config asks for them
+    """
     arrays = [] if config.landmarks == "none" else [LANDMARKS, LANDMARK_SCORES]
     arrays += [] if config.aus == "none" else [AUS]
+    arrays += [AUS_SEQUENCE] if sequence and config.aus_frames == "all" else []
     arrays += [IDENTITY] if config.identity_embedding else []
     return [*(frame_suffix(number) for number in range(frames)), *arrays, META]
 
@@ -38,7 +42,11 @@ def check_row(row: Mapping[str, Any], config: BuildConfig) -> Iterator[str]:
     """Faults of a row of the index by itself: number of frames and list of members."""
     if not config.fewest_frames <= row["n_frames"] <= config.frames:
         yield f"n_frames is {row['n_frames']}, must be between {config.fewest_frames} and {config.frames}"
-    elif [member["suffix"] for member in row["members"]] != expected_suffixes(row["n_frames"], config):
+    # A clip that was lost when action units were added later has none of all frames, as their number may be unknown.
+    elif [member["suffix"] for member in row["members"]] not in (
+        expected_suffixes(row["n_frames"], config),
+        *([expected_suffixes(row["n_frames"], config, sequence=False)] if row["au_valid"] == 0 else []),
+    ):
         yield f"its members are not those of a sample of {row['n_frames']} frames"
 
 
@@ -60,7 +68,15 @@ def check_sample(members: Mapping[str, bytes], row: Mapping[str, Any], config: B
             yield from _check_doubt(members, meta, row)
     if config.aus != "none":
         intensity = _array(AUS, members[AUS], row["n_frames"])
-        yield from [f"{AUS}: {intensity}"] if isinstance(intensity, str) else check_action_units(intensity, meta, row)
+        yield from (
+            [f"{AUS}: {intensity}"]
+            if isinstance(intensity, str)
+            else check_action_units(intensity, meta, row, bare=config.aus == "pyfaceau")
+        )
+        if AUS_SEQUENCE in members:
+            every = _array(AUS_SEQUENCE, members[AUS_SEQUENCE], row["source_frames"])
+            found = [every] if isinstance(every, str) else check_sequence(every, intensity, meta)
+            yield from (f"{AUS_SEQUENCE}: {fault}" for fault in found)
     if config.identity_embedding:
         embedding = _parsed(IDENTITY, lambda: embedding_member(members[IDENTITY]))
         wrong_embedding = [embedding] if isinstance(embedding, str) else _check_embedding(embedding, row["identity_spread"])

@@ -19,11 +19,12 @@ from motionshards.schemas.bucket import is_bucket, open_bucket
 from motionshards.schemas.config import MAX_CLIP_BYTES
 from motionshards.schemas.errors import ClipRejected, ConfigError
 from motionshards.schemas.records import Packed, Span
-from motionshards.transforms.extract.decode import Wanted, decode
+from motionshards.transforms.extract.decode import decode
 from motionshards.transforms.extract.decoder.client import ordered
 from motionshards.transforms.extract.decoder.filters import RGB, scaled
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.timeline import Timeline, timeline_by_decoding, timeline_from_packets
+from motionshards.transforms.extract.wanted import Wanted
 
 Picture = NDArray[np.uint8]
 """uint8 [H,W,3], RGB."""

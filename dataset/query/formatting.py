@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from motionshards.schemas.printable import printable
+from motionshards.transforms.extract.action_units.summary import sparkline
 
 _HEADS = {"name": "", "identities": "people"}
 
@@ -53,11 +54,18 @@ def _counts(answer: dict[str, Any]) -> str:
 def _measures(answer: dict[str, Any]) -> str:
     clips = answer["counts"]["matching"]["clips"]
     heads = ["measure", "present", "min", "p5", "p25", "p50", "p75", "p95", "max", "mean"]
+    heads += ["between", "within", "share_between"] if answer.get("by") == "identity" else []
+    drawn = any("histogram" in found for found in answer["measures"].values())
     rows = [
-        [name, share(found["present"], clips), *(figure(found[head]) for head in heads[2:])]
+        [
+            name,
+            share(found["present"], clips),
+            *(figure(found[head]) for head in heads[2:]),
+            *([sparkline(found.get("histogram", []))] if drawn else []),
+        ]
         for name, found in answer["measures"].items()
     ]
-    return aligned([heads, *rows])
+    return aligned([[*heads, *(["0 to 5"] if drawn else [])], *rows])
 
 
 def _outcomes(answer: dict[str, Any], name: str) -> str:

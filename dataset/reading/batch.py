@@ -26,7 +26,7 @@ class Batch(Clips):
     row: int64 [B], numbers of the clips in the index
     identity: int64 [B], numbers of those shown in `ClipStream.identities`
     padded: bool [B], true for those that fill up the last batch of an epoch and came before in it
-    target_aus: float32 [B,17], action units of another clip; None where the view has none
+    target_aus: float32 [B,17], action units of another frame, see `Singles`; None where the view has none
     embedding: float32 [B,128], face descriptors, NaN where no face was found; None in a dataset without them
     keys: of the clips
     """

@@ -21,11 +21,12 @@ from motionshards.dataset.report.figures import Figures, figures
 from motionshards.dataset.report.rejected import Rejections, read_rejections
 from motionshards.dataset.report.samples import Sample, read_aus, read_embeddings, read_samples
 from motionshards.dataset.report.separation import Separation, separation
-from motionshards.schemas.action_units import INTENSITIES, MOST
+from motionshards.schemas.action_units import INTENSITIES, MEANS, MOST
 from motionshards.schemas.bucket import is_bucket, open_bucket
 from motionshards.schemas.errors import ConfigError, DatasetError, StoreFailed
 from motionshards.schemas.layout import INDEX, PEOPLE
 from motionshards.schemas.manifest import Manifest
+from motionshards.transforms.extract.action_units.summary import Variance, variance_of
 
 _AU_CLIPS, _EMBEDDED_CLIPS = 2000, 2000
 _LONGEST_PX = 256
@@ -38,11 +39,19 @@ Picture = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class ActionUnits:
-    """Intensities of the valid frames of a random choice of clips: by unit, and how many clips and frames were read."""
+    """What is known of the action units.
+
+    units: by name, intensities of the valid frames of a random choice of clips
+    clips, frames: how many of those were read
+    valid: the share of all stored frames that are valid; None where the index does not say
+    variances: by name, between and within people, each clip with its mean; None where too few people have too few clips
+    """
 
     units: dict[str, Distribution]
     clips: int
     frames: int
+    valid: float | None
+    variances: dict[str, Variance | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +125,15 @@ def _action_units(data: Dataset, clips: Clips, seed: int) -> ActionUnits | None:
     chosen = np.sort(random.permutation(len(clips))[:_AU_CLIPS])
     values, read = read_aus(data.out, clips.row[chosen])
     units = {name: distribution(values[:, number], (0.0, MOST)) for number, name in enumerate(INTENSITIES)}
-    return ActionUnits(units, read, len(values))
+    rows = data.index(["au_valid", "n_frames", *MEANS]).take(clips.row)
+    valid, counts = (rows[name].cast("float64").to_numpy() for name in ("au_valid", "n_frames"))
+    variances = {
+        name: variance_of(rows[mean].cast("float64").to_numpy(), clips.identity)
+        for name, mean in zip(INTENSITIES, MEANS, strict=True)
+    }
+    known = np.isfinite(valid)
+    share = float(np.average(valid[known], weights=counts[known])) if known.any() else None
+    return ActionUnits(units, read, len(values), share, variances)
 
 
 def _embeddings(data: Dataset, clips: Clips, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int32]] | None:

@@ -10,6 +10,7 @@ from motionshards.dataset.report.figures import Share
 from motionshards.dataset.report.formatting import hours, number, percent, plural, whole
 from motionshards.dataset.report.markup import Markup, element
 from motionshards.dataset.report.section import Section, note, table
+from motionshards.transforms.extract.action_units.summary import Variance
 
 _CHARTS = (
     ("face_size_px", "Face size", " px", "longer side of the face box in the source: the true resolution of the face"),
@@ -75,9 +76,26 @@ def _pose(content: Content) -> Markup:
 def _action_units(content: Content) -> Markup:
     assert content.aus is not None
     frames, clips = plural(content.aus.frames, "valid frame"), plural(content.aus.clips, "clip")
-    read = f"{frames} of {clips} chosen at random; intensities 0 to 5."
-    charts = [_chart(spread, name, "", "", "frames", 216.0) for name, spread in content.aus.units.items()]
-    return element("div", note(read), element("div", charts, class_="charts small"))
+    valid = "" if content.aus.valid is None else f" {percent(content.aus.valid, 1.0)} of all stored frames are valid."
+    read = (
+        f"Mode: {content.manifest.config.aus}.{valid} The charts show {frames} of {clips} chosen at random; intensities 0 to 5."
+    )
+    people = (
+        "Between and within: variance between people, and of one person's clips, each clip with its mean. A large share between "
+        "people is in part their identity, which a model that is conditioned on action units can learn to read from them."
+    )
+    charts = [
+        _chart(spread, name, "", _components(content.aus.variances[name]), "frames", 216.0)
+        for name, spread in content.aus.units.items()
+    ]
+    return element("div", note(read), note(people), element("div", charts, class_="charts small"))
+
+
+def _components(variance: Variance | None) -> str:
+    if variance is None:
+        return ""
+    share = percent(variance.share, 1.0)
+    return f"between {number(variance.between)}, within {number(variance.within)}: {share} between people"
 
 
 def _chart(spread: Distribution, title: str, unit: str, told: str, of: str = "clips", width: float = 340.0) -> Markup:

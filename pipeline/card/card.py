@@ -13,7 +13,9 @@ from motionshards.pipeline.card.figures import Figures, read_figures
 from motionshards.pipeline.card.front import front_matter
 from motionshards.pipeline.card.people import bias, people
 from motionshards.pipeline.card.sources import Corpus, corpus_of
+from motionshards.schemas.action_units import MEANS
 from motionshards.schemas.manifest import Manifest
+from motionshards.transforms.extract.action_units.summary import sparkline
 
 
 def data_card(manifest: Manifest, out: Path) -> str:
@@ -23,6 +25,7 @@ def data_card(manifest: Manifest, out: Path) -> str:
         _summary(manifest, corpus),
         _LOADING,
         _structure(manifest),
+        *([_action_units(manifest, figures)] if manifest.config.aus != "none" else []),
         _splits(manifest, figures),
         _creation(manifest, corpus),
         _considerations(manifest, corpus, figures),
@@ -111,15 +114,39 @@ and not kept:
 
 {_table(("column", "content"), columns.items())}
 Pixels: x right, y down, the centre of the top left pixel is (0, 0). Frames without a face have NaN landmarks.
-{_ACTION_UNITS if manifest.config.aus != "none" else ""}"""
-
-
-_ACTION_UNITS = """
-## Action units
-
-`<key>.aus.npy` is float32 [N,17], the intensities 0 to 5 of the action units of OpenFace 2.x. Frames in which it found no face
-that it trusted have NaN there, and `au_valid` false in `meta.json`; `au_valid` of the index is the share of the others.
 """
+
+
+_AU_MODES = {
+    "openface": "OpenFace 2.x, run on all frames of each clip as a sequence, with dynamic models",
+    "openface-still": "OpenFace 2.x, run on each stored frame by itself, with static models. AU01 02 05 09 15 17 20 23 25 26 45 "
+    "contain a constant of the person and cannot be compared with those of a sequence",
+    "csv": "csv files of OpenFace 2.x that were computed elsewhere, joined by frame number",
+    "pyfaceau": "pyfaceau, a reimplementation of OpenFace 2.2, run on all frames of each clip as a sequence",
+}
+
+
+def _action_units(manifest: Manifest, figures: Figures) -> str:
+    rows = []
+    for name, unit in figures.aus.items():
+        numbers = [unit.spread.low, unit.spread.median, unit.spread.high]
+        components = (
+            ["", "", ""]
+            if unit.variance is None
+            else [f"{unit.variance.between:.3g}", f"{unit.variance.within:.3g}", f"{unit.variance.share:.0%}"]
+        )
+        rows.append((name, *(f"{number:.2f}" for number in numbers), f"`{sparkline(unit.histogram)}`", *components))
+    heads = ("action unit", "5 %", "median", "95 %", "0 to 5", "variance between people", "within", "share between")
+    valid = "" if figures.aus_valid is None else f" {figures.aus_valid:.1%} of the frames are valid."
+    return f"""## Action units
+
+`<key>.aus.npy` is float32 [N,17], intensities from 0 to 5: {_AU_MODES[manifest.config.aus]}. Frames in which no face was
+measured have NaN there, and `au_valid` false in `meta.json`; `au_valid` of the index is the share of the others.{valid}
+
+Each clip counts with the mean of its valid frames (`{MEANS[0]}` … `{MEANS[-1]}` of the index). What varies between people rather
+than within is in part their identity, which a model that is conditioned on action units can learn to read from them.
+
+{_table(heads, rows) if rows else ""}"""
 
 
 def _splits(manifest: Manifest, figures: Figures) -> str:

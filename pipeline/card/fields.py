@@ -1,8 +1,9 @@
 """What the members of a sample and the columns of the tables hold, a line each; data card and Croissant file show them."""
 
+from motionshards.schemas.action_units import INTENSITIES, MEANS
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.doubt import ADJACENT_S
-from motionshards.schemas.layout import AUS, IDENTITY, LANDMARK_SCORES, LANDMARKS, META
+from motionshards.schemas.layout import AUS, AUS_SEQUENCE, IDENTITY, LANDMARK_SCORES, LANDMARKS, META
 from motionshards.schemas.tables import FRAME_MEASURES, MEDIANS
 
 _FRAME_MEASURES = {
@@ -49,6 +50,10 @@ INDEX_COLUMNS = {
     **{f"frame_{name}": f"for each frame: {_FRAME_MEASURES[name]}" for name in FRAME_MEASURES},
     "au_valid": "share of the frames with valid action units; null without action units",
     "au_confidence": "median of OpenFace's confidence, 0 to 1; null without action units",
+    **{
+        mean: f"mean intensity of {name} over the frames with valid action units, 0 to 5"
+        for mean, name in zip(MEANS, INTENSITIES, strict=True)
+    },
     "frame_au_valid": "for each frame, whether its action units are valid",
     "frame_au_confidence": "for each frame, OpenFace's confidence, 0 to 1",
     "identity_spread": "largest Euclidean distance between the face descriptors of two of the clip's frames; null without "
@@ -85,6 +90,10 @@ def members(config: BuildConfig) -> dict[str, str]:
         told[LANDMARK_SCORES] = "float32 [N,68], 0 to 1"
     if config.aus != "none":
         told[AUS] = "float32 [N,17], intensities of action units, 0 to 5; NaN rows where not valid"
+    if config.aus_frames == "all":
+        told[AUS_SEQUENCE] = (
+            "float32 [F,17], the same of all F frames of the clip; their times are au_sequence_pts_s of meta.json"
+        )
     if config.identity_embedding:
         told[IDENTITY] = "float32 [128], face descriptor (biometric data), mean of up to five frames; NaN where no face was found"
     told[META] = "who the clip is, and lists of N: time, crop affine, boxes, head pose, quality"

@@ -6,8 +6,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from motionshards.schemas.action_units import INTENSITIES, MEANS
 from motionshards.schemas.layout import INDEX
 from motionshards.schemas.tables import CLIP_MEASURES, open_parquet
+from motionshards.transforms.extract.action_units.summary import Variance, histogram, variance_of
 
 _MEASURES = ("duration_s", "width_px", "height_px", *CLIP_MEASURES)
 _AT = (0.05, 0.5, 0.95)
@@ -36,6 +38,20 @@ class SplitSize:
 
 
 @dataclass(frozen=True, slots=True)
+class AuSpread:
+    """An action unit over clips, each with the mean of its valid frames.
+
+    spread: of those means
+    histogram: clips in each of 10 bins from 0 to 5
+    variance: between and within people; None where too few people have too few clips
+    """
+
+    spread: Spread
+    histogram: list[int]
+    variance: Variance | None
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """Figures of the kept clips; no name of a person or video is among them.
 
@@ -43,6 +59,8 @@ class Figures:
     splits: by name, sorted
     clips_per_identity: fewest, median, most; None without clips
     share_of_ten: part of all clips that show the ten most frequent identities
+    aus: by name; empty without action units
+    aus_valid: part of all frames with valid action units; None without action units
     turned: part of the clips with a known pose whose head is turned by more than 45 degrees; None where no pose is known
     """
 
@@ -51,11 +69,13 @@ class Figures:
     clips_per_identity: tuple[int, float, int] | None
     share_of_ten: float
     turned: float | None
+    aus: dict[str, AuSpread]
+    aus_valid: float | None
 
 
 def read_figures(out: Path) -> Figures:
     """The figures of the index in OUT. Reads single columns: some 100 bytes a clip are held."""
-    columns = ["split", "identity", "n_frames", *_MEASURES]
+    columns = ["split", "identity", "n_frames", *_MEASURES, "au_valid", *MEANS]
     with open_parquet(out / INDEX, read_dictionary=["split", "identity"]) as file:
         rows = file.read(columns)
     per_identity = sorted(_counts(rows["identity"]), reverse=True)
@@ -65,7 +85,26 @@ def read_figures(out: Path) -> Figures:
         clips_per_identity=_few_to_many(per_identity),
         share_of_ten=sum(per_identity[:_MOST_FREQUENT]) / max(len(rows), 1),
         turned=_turned(rows["yaw_deg"]),
+        aus=_action_units(rows),
+        aus_valid=_weighted(rows["au_valid"], rows["n_frames"]),
     )
+
+
+def _action_units(rows: pa.Table) -> dict[str, AuSpread]:
+    people = rows["identity"].combine_chunks().dictionary_encode().indices.to_numpy()
+    found = {}
+    for name, mean in zip(INTENSITIES, MEANS, strict=True):
+        if (spread := _spread(rows[mean])) is not None:
+            values = rows[mean].to_numpy()
+            found[name] = AuSpread(spread, histogram(values), variance_of(values, people))
+    return found
+
+
+def _weighted(column: pa.ChunkedArray, weights: pa.ChunkedArray) -> float | None:
+    """The mean of the rows that have a value, by weight; None where none has."""
+    known = pc.is_valid(column)
+    total = pc.sum(weights.filter(known)).as_py()
+    return pc.sum(pc.multiply(column.filter(known), weights.filter(known))).as_py() / total if total else None
 
 
 def _counts(column: pa.ChunkedArray) -> list[int]:

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from motionshards.pipeline.clips.sequences import Sequences
 from motionshards.schemas.action_units import ActionUnits
+from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ClipRejected, ConfigError
 from motionshards.schemas.records import Clip, Rejected
 from motionshards.schemas.tables import spec_from_row
@@ -17,31 +19,46 @@ from motionshards.transforms.extract.action_units.csv_folder import CsvFolder
 from motionshards.transforms.extract.action_units.source import AuSource, StoredClip
 
 _LOOKED_FOR = 200
+_MOST_BYTES = 1_000_000_000
 
 Outcome = Clip | Rejected
 
 
-def with_action_units(built: Iterable[list[Outcome]], aus: AuSource | None, scratch: Path | None) -> Iterator[list[Outcome]]:
+def with_action_units(
+    built: Iterable[list[Outcome]],
+    aus: AuSource | None,
+    config: BuildConfig,
+    scratch: Path | None,
+    sequences: Sequences | None = None,
+) -> Iterator[list[Outcome]]:
     """The same outcomes in the same order, kept clips with their action units or rejected for want of them.
 
-    Clips wait as JPEGs until there are as many frames as the source wants at once. With no source nothing waits or changes.
+    Clips wait until there are as many frames as the source wants at once, or their images take `_MOST_BYTES`. With no source
+    nothing waits or changes.
+
     scratch: directory for temporary files; None is the system's
+    sequences: where all frames of the clips are, if the source reads images; those of clips that are done are removed
     """
     if aus is None:
         yield from built
         return
     waiting: list[list[Outcome]] = []
-    frames = 0
+    frames = size = 0
     for outcomes in built:
         waiting.append(outcomes)
-        frames += sum(len(one.jpegs) for one in outcomes if isinstance(one, Clip))
-        if frames >= aus.batch_frames:
-            yield from _completed(waiting, aus, scratch)
-            waiting, frames = [], 0
-    yield from _completed(waiting, aus, scratch)
+        for one in outcomes:
+            if isinstance(one, Clip):
+                frames += len(one.jpegs) if one.every is None or sequences is None else len(one.every)
+                size += 0 if sequences is None else sequences.bytes_of(one.spec.key)
+        if frames >= aus.batch_frames or size >= _MOST_BYTES:
+            yield from _completed(waiting, aus, config, scratch, sequences)
+            waiting, frames, size = [], 0, 0
+    yield from _completed(waiting, aus, config, scratch, sequences)
 
 
-def add_action_units(clips: Iterable[Clip], aus: AuSource | None, scratch: Path | None) -> Iterator[Clip]:
+def add_action_units(
+    clips: Iterable[Clip], aus: AuSource | None, config: BuildConfig, scratch: Path | None, sequences: Sequences | None = None
+) -> Iterator[Clip]:
     """The same clips with action units; one that is lost to their source is kept, with no valid frame."""
     waiting: deque[Clip] = deque()
 
@@ -50,15 +67,30 @@ def add_action_units(clips: Iterable[Clip], aus: AuSource | None, scratch: Path 
             waiting.append(clip)
             yield [clip]
 
-    for (outcome,) in with_action_units(noted(), aus, scratch):
+    for (outcome,) in with_action_units(noted(), aus, config, scratch, sequences):
         clip = waiting.popleft()
-        yield outcome if isinstance(outcome, Clip) else replace(clip, aus=ActionUnits.of_none(len(clip.jpegs)))
+        yield outcome if isinstance(outcome, Clip) else replace(clip, aus=without_action_units(clip, config))
 
 
-def _completed(waiting: Sequence[list[Outcome]], aus: AuSource, scratch: Path | None) -> Iterator[list[Outcome]]:
-    clips = [stored_clip(one) for outcomes in waiting for one in outcomes if isinstance(one, Clip)]
-    found = iter(aus.action_units(clips, scratch) if clips else [])
+def reads_videos(aus: AuSource, config: BuildConfig) -> bool:
+    """Whether action units of finished clips need their videos: all frames as images, or at least their number and times."""
+    return aus.reads_images or config.aus_frames == "all"
+
+
+def without_action_units(clip: Clip, config: BuildConfig) -> ActionUnits:
+    """Those of a clip that is lost to their source: none is valid."""
+    return ActionUnits.of_none(len(clip.jpegs), presence=config.aus != "pyfaceau")
+
+
+def _completed(
+    waiting: Sequence[list[Outcome]], aus: AuSource, config: BuildConfig, scratch: Path | None, sequences: Sequences | None
+) -> Iterator[list[Outcome]]:
+    clips = [stored_clip(one, config, sequences) for outcomes in waiting for one in outcomes if isinstance(one, Clip)]
+    found = iter(aus.action_units(clips, sequences.top if sequences else scratch) if clips else [])
     for outcomes in waiting:
+        if sequences is not None:
+            for one in outcomes:
+                sequences.forget(one.spec.key)
         yield [_with(one, next(found)) if isinstance(one, Clip) else one for one in outcomes]
 
 
@@ -68,8 +100,9 @@ def _with(clip: Clip, found: ActionUnits | ClipRejected) -> Outcome:
     return replace(clip, aus=found)
 
 
-def stored_clip(clip: Clip) -> StoredClip:
-    """What a source of action units is told about a finished clip."""
+def stored_clip(clip: Clip, config: BuildConfig, sequences: Sequences | None = None) -> StoredClip:
+    """What a source of action units gets of a finished clip."""
+    content_px = clip.placement.content_px
     return StoredClip(
         key=clip.spec.key,
         uris=tuple(span.uri for span in clip.spec.spans),
@@ -79,6 +112,11 @@ def stored_clip(clip: Clip) -> StoredClip:
         index=clip.placement.index,
         file_frames=clip.file_frames or _whole_file(clip),
         source_to_crop=clip.placement.source_to_crop,
+        every=clip.every,
+        keep_every=config.aus_frames == "all",
+        images=None if sequences is None else sequences.images(clip.spec.key),
+        # The images of a recipe with a window show all of it, also where it leaves the frame.
+        shown_px=content_px if config.recipe == "resize" else np.full_like(content_px, [0, 0, config.size, config.size]),
     )
 
 

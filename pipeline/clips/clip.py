@@ -12,6 +12,7 @@ from motionshards.pipeline.clips.annotations import annotation
 from motionshards.pipeline.clips.find_tubes import Footage
 from motionshards.pipeline.clips.identity import with_identity
 from motionshards.pipeline.clips.read import ReadClip, annotated_frames, past_end_s, read_frames
+from motionshards.pipeline.clips.sequences import Sequences
 from motionshards.pipeline.clips.track_faces import track_faces
 from motionshards.pipeline.inputs.unpack import Root, check_size, media
 from motionshards.schemas.config import TUBE_RECIPES, BuildConfig
@@ -31,13 +32,23 @@ from motionshards.transforms.extract.track import centred_box, track
 Something = TypeVar("Something")
 
 
-def read_clip(spec: ClipSpec, root: Root, model: FaceModel | None, config: BuildConfig) -> list[ReadClip | Rejected]:
+def read_clip(
+    spec: ClipSpec, root: Root, model: FaceModel | None, config: BuildConfig, sequences: Sequences | None = None
+) -> list[ReadClip | Rejected]:
     """Decode what is stored of a clip: one outcome, or one a tube. Every expected failure becomes a Rejected.
 
     A decoder that was killed is tried once more: when memory is short the kernel takes whoever is largest, not who is guilty.
+
+    sequences: where all frames are written; None if nobody reads them
     """
-    read = read_media(spec, root, config, lambda timeline_of, files: _read_by(timeline_of, spec, root, files, model, config))
-    return [read] if isinstance(read, Rejected) else read
+
+    def read(timeline_of: ReadTimeline, files: dict[str, Media]) -> list[ReadClip | Rejected]:
+        if sequences is not None:
+            sequences.forget(spec.key)  # what an earlier try has written
+        return _read_by(timeline_of, spec, root, files, model, config, sequences)
+
+    outcome = read_media(spec, root, config, read)
+    return [outcome] if isinstance(outcome, Rejected) else outcome
 
 
 def read_media(
@@ -62,9 +73,11 @@ def finish_clips(read: Sequence[ReadClip], model: FaceModel | None, config: Buil
     return [_finish(clip, found, points, model, config) for clip, (found, points) in zip(read, faces, strict=True)]
 
 
-def build_clip(spec: ClipSpec, root: Root, model: FaceModel | None, config: BuildConfig) -> list[Clip | Rejected]:
+def build_clip(
+    spec: ClipSpec, root: Root, model: FaceModel | None, config: BuildConfig, sequences: Sequences | None = None
+) -> list[Clip | Rejected]:
     """One clip from file to finished samples: one outcome, or one a tube."""
-    read = read_clip(spec, root, model, config)
+    read = read_clip(spec, root, model, config, sequences)
     done = iter(finish_clips([one for one in read if isinstance(one, ReadClip)], model, config))
     return [next(done) if isinstance(one, ReadClip) else one for one in read]
 
@@ -93,9 +106,10 @@ def _read_by(
     files: dict[str, Media],
     model: FaceModel | None,
     config: BuildConfig,
+    sequences: Sequences | None,
 ) -> list[ReadClip | Rejected]:
     if config.recipe not in TUBE_RECIPES:
-        return [read_frames(spec, root, files, timeline_of, model, config)]
+        return [read_frames(spec, root, files, timeline_of, model, config, sequences=sequences)]
     assert model is not None, "BuildConfig refuses tubes without a model"
     (span,) = spec.spans
     line = timeline_of(files[span.uri], config.decode_timeout_s)
@@ -103,7 +117,8 @@ def _read_by(
     frames = annotated_frames(known, line)
     if len(frames) < config.fewest_frames:
         raise ClipRejected("too_few_frames", f"{len(frames)} of {config.fewest_frames}")
-    tubes = track_faces(Footage(spec, files[span.uri], line, known, int(frames[0]), int(frames[-1]) + 1), model, config)
+    footage = Footage(spec, files[span.uri], line, known, int(frames[0]), int(frames[-1]) + 1, sequences)
+    tubes = track_faces(footage, model, config)
     past_s = past_end_s(known, line)
     return [replace(one, past_end_s=past_s) if isinstance(one, ReadClip) else one for one in tubes]
 
@@ -172,4 +187,5 @@ def finished(read: ReadClip, faces: FaceTrack | None, points: Landmarks | None, 
         jpegs=encode_jpegs(read.crop.rgb, config.jpeg_quality),
         file_frames=read.file_frames,
         display=read.crop.display,
+        every=read.every,
     )

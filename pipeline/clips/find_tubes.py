@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motionshards.pipeline.clips.annotations import Annotation
+from motionshards.pipeline.clips.sequences import Sequences
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ClipRejected
 from motionshards.schemas.records import ClipSpec
-from motionshards.transforms.extract.decode import Wanted, seek_s
+from motionshards.transforms.extract.decode import seek_s
 from motionshards.transforms.extract.decoder.filters import GREY, RGB, scaled
 from motionshards.transforms.extract.detect import Detections
 from motionshards.transforms.extract.landmarks.models import FaceModel
@@ -30,6 +31,7 @@ from motionshards.transforms.extract.shots.windows import THUMBNAIL_PX
 from motionshards.transforms.extract.stream import pictures
 from motionshards.transforms.extract.timeline import Timeline
 from motionshards.transforms.extract.tubes import FOMM_SAME_PLACE, LONGEST_GAP_S, EveryFace, MainFace, Tube, TubeRule
+from motionshards.transforms.extract.wanted import Wanted
 
 # A tube's box is the union of the boxes of a head that moves: one of them is smaller by about this.
 _UNION_TO_FACE = 1.5
@@ -47,7 +49,10 @@ MODEL = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Footage:
-    """Frames [start, stop) of a file whose timeline is known, and where faces are annotated there."""
+    """Frames [start, stop) of a file whose timeline is known, and where faces are annotated there.
+
+    sequences: where all frames of its tubes are written; None if nobody reads them
+    """
 
     spec: ClipSpec
     media: Media
@@ -55,6 +60,7 @@ class Footage:
     known: Annotation
     start: int
     stop: int
+    sequences: Sequences | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Building one suspected clip in a process of its own, so that a clip that kills its process takes nothing else along.
 
-python -m pipeline.isolate  < pickled (spec, root, config, options)  > pickled list of Clip or Rejected
+python -m pipeline.isolate  < pickled (spec, root, config, options, sequences)  > pickled list of Clip or Rejected
 """
 
 import os
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from motionshards.pipeline.clips.clip import build_clip
 from motionshards.pipeline.clips.memory import killed_without_memory
+from motionshards.pipeline.clips.sequences import Sequences
 from motionshards.pipeline.inputs.unpack import Root
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import BuildFailed
@@ -20,13 +21,15 @@ from motionshards.transforms.extract.landmarks import models
 from motionshards.transforms.extract.landmarks.options import ModelOptions
 
 
-def build_alone(spec: ClipSpec, root: Root, config: BuildConfig, options: ModelOptions) -> list[Clip | Rejected]:
+def build_alone(
+    spec: ClipSpec, root: Root, config: BuildConfig, options: ModelOptions, sequences: Sequences | None = None
+) -> list[Clip | Rejected]:
     """Build a clip in a child process; if the child is killed the clip is rejected with `killed_worker`.
 
     Raises:
         BuildFailed: the child ended with an error of its own, which is a bug or the machine's fault, not the clip's
     """
-    order = pickle.dumps((spec, root, config, options))
+    order = pickle.dumps((spec, root, config, options, sequences))
     done = subprocess.run(
         [sys.executable, "-m", "motionshards.pipeline.clips.isolate"], input=order, capture_output=True, check=False
     )
@@ -46,9 +49,9 @@ def main() -> None:
     # Libraries may print; only the outcome may reach the pipe.
     answer = os.dup(1)
     os.dup2(2, 1)
-    spec, root, config, options = pickle.load(sys.stdin.buffer)
+    spec, root, config, options, sequences = pickle.load(sys.stdin.buffer)
     with killed_without_memory():
-        outcomes = build_clip(spec, root, models.load(config.landmarks, options), config)
+        outcomes = build_clip(spec, root, models.load(config.landmarks, options), config, sequences)
     with open(answer, "wb") as stream:
         pickle.dump(outcomes, stream)
 

@@ -1,22 +1,26 @@
 """Reading a clip by a recipe that knows its frames beforehand: the frames are sampled, and only those are decoded."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from motionshards.pipeline.clips.annotations import Annotation, annotation
+from motionshards.pipeline.clips.sequences import Sequences, image_size_px
 from motionshards.pipeline.inputs.unpack import Root
+from motionshards.schemas.action_units import SourceFrames
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ClipRejected
 from motionshards.schemas.frames import Crop
 from motionshards.schemas.records import ClipSpec, FaceTrack, Span
 from motionshards.transforms.extract.crop import WINDOWS, Window, as_crop
-from motionshards.transforms.extract.decode import Search, decode
+from motionshards.transforms.extract.decode import decode
 from motionshards.transforms.extract.landmarks.models import FaceModel
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.sample import sample_indices
 from motionshards.transforms.extract.timeline import ReadTimeline, Timeline
+from motionshards.transforms.extract.wanted import Search
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,7 @@ class ReadClip:
     """A clip whose frames have been sampled, decoded and cropped.
 
     file_frames: decodable frames in the whole file of each span
+    every: all decodable frames of the clip
     past_end_s: how far the annotation runs past the end of its video, seconds
     track: None where faces are still to be found
     """
@@ -33,6 +38,7 @@ class ReadClip:
     source_frames: int
     duration_s: float
     file_frames: tuple[int, ...]
+    every: SourceFrames | None = None
     past_end_s: float = 0.0
     track: FaceTrack | None = None
 
@@ -45,11 +51,13 @@ def read_frames(
     model: FaceModel | None,
     config: BuildConfig,
     stored: int = 0,
+    sequences: Sequences | None = None,
 ) -> ReadClip:
     """Sample over the frames of all spans laid end to end, then decode those of each file.
 
     model: for whose detector pictures are decoded besides
     stored: how many of the sample's first frames are there already and left out; there must be more than those
+    sequences: where all frames are written; None if nobody reads them
     """
     parts = [_part(span, root, files[span.uri], timeline_of, config) for span in spec.spans]
     ends = np.cumsum([len(part.frames) for part in parts])
@@ -58,15 +66,28 @@ def read_frames(
         raise ClipRejected("too_few_frames", f"{total} of {config.fewest_frames}")
     chosen = new_indices(total, stored, spec.key, config)
     decoded, search = [], search_of(model, config)
+    image_px = None if sequences is None else image_size_px(parts[0].window, parts[0].timeline, total)
     for number, (part, end) in enumerate(zip(parts, ends, strict=True)):
         start = end - len(part.frames)
         indices = part.frames[chosen[(chosen >= start) & (chosen < end)] - start]
-        if len(indices):
-            limit_s, window = config.decode_timeout_s, part.window
-            frames = decode(part.media, part.timeline, indices, config.size, config.fit, limit_s, window, config.hdr, search)
+        every = None
+        if sequences is not None and image_px is not None and len(part.frames):
+            every = sequences.sink(spec.key, part.frames, image_px, number)
+        if len(indices) or every is not None:
+            limit_s, window, line = config.decode_timeout_s, part.window, part.timeline
+            frames = decode(part.media, line, indices, config.size, config.fit, limit_s, window, config.hdr, search, every)
             decoded.append((number, indices, frames))
     seconds, past_s = sum(part.duration_s for part in parts), max(part.past_end_s for part in parts)
-    return ReadClip(spec, as_crop(decoded), total, seconds, tuple(len(part.timeline.raw_s) for part in parts), past_s)
+    whole = tuple(len(part.timeline.raw_s) for part in parts)
+    return ReadClip(spec, as_crop(decoded), total, seconds, whole, _all_frames(parts), past_s)
+
+
+def _all_frames(parts: Sequence["_Part"]) -> SourceFrames:
+    return SourceFrames(
+        span=np.concatenate([np.full(len(part.frames), span, np.int32) for span, part in enumerate(parts)]),
+        index=np.concatenate([part.frames.astype(np.int32) for part in parts]),
+        pts_s=np.concatenate([part.timeline.pts_s[part.frames] for part in parts]),
+    )
 
 
 def search_of(model: FaceModel | None, config: BuildConfig) -> Search | None:

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from motionshards.pipeline.clips.find_tubes import MODEL, Faces, Footage, find_tubes, tube_rule
 from motionshards.pipeline.clips.read import ReadClip
+from motionshards.pipeline.clips.sequences import Sequences, image_size_px
+from motionshards.schemas.action_units import SourceFrames
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ClipRejected
-from motionshards.schemas.frames import Crop, Frames
-from motionshards.schemas.layout import tube_key
+from motionshards.schemas.frames import Frames
+from motionshards.schemas.layout import tube_key, tube_start
 from motionshards.schemas.records import ClipSpec, FaceTrack, Rejected
 from motionshards.transforms.extract.crop import as_crop, longer_side_px, tube_window
 from motionshards.transforms.extract.decode import decode
@@ -45,12 +47,28 @@ def track_faces(footage: Footage, model: FaceModel, config: BuildConfig) -> list
     return [_outcome(footage, tube, key, faces, model, config, rule) for key, tube in _keyed(footage.spec.key, tubes)]
 
 
-def tube_crop(media: Media, line: Timeline, spec: ClipSpec, indices: NDArray[np.int64], config: BuildConfig) -> Crop:
-    """Frames of the tube that `spec` describes. Raises ClipRejected: tube_outside, and as `decode`"""
+def read_tube(
+    media: Media,
+    line: Timeline,
+    spec: ClipSpec,
+    indices: NDArray[np.int64],
+    length: int,
+    config: BuildConfig,
+    sequences: Sequences | None,
+) -> ReadClip:
+    """Frames `indices` of the tube that `spec` describes, which has `length` frames; its face is still to be found.
+
+    Raises:
+        ClipRejected: tube_outside, aus_failed, and as `decode`
+    """
     (span,) = spec.spans
     window = tube_window(config.recipe, np.array(span.box), line.size_px, line.pixel_aspect, config.tube_margin)
-    limit_s = config.decode_timeout_s
-    return as_crop([(0, indices, decode(media, line, indices, config.size, config.fit, limit_s, window, config.hdr))])
+    frames, limit_s = tube_start(spec.key) + np.arange(length), config.decode_timeout_s
+    every = None if sequences is None else sequences.sink(spec.key, frames, image_size_px(window, line, length))
+    found = decode(media, line, indices, config.size, config.fit, limit_s, window, config.hdr, every=every)
+    all_frames = SourceFrames(np.zeros(length, np.int32), frames.astype(np.int32), line.pts_s[frames])
+    whole = (len(line.raw_s),)
+    return ReadClip(spec, as_crop([(0, indices, found)]), length, span.end_s - span.start_s, whole, all_frames)
 
 
 def _keyed(key: str, tubes: list[Tube]) -> Iterator[tuple[str, Tube]]:
@@ -73,7 +91,7 @@ def _outcome(
                 spec = _spec(footage, tube, key, _portrait(footage, tube, frames, points, config))
         return _read(footage, spec, tube, faces, config)
     except ClipRejected as lost:
-        if lost.reason != "two_people" and not lost.reason.startswith("tube_"):
+        if lost.reason != "two_people" and not lost.reason.startswith(("tube_", "aus_")):
             raise
         return Rejected(spec, lost.reason, lost.detail)
 
@@ -88,14 +106,14 @@ def _check(tube: Tube, line: Timeline, rule: TubeRule) -> None:
 
 def _spec(footage: Footage, tube: Tube, key: str, box: Box) -> ClipSpec:
     """The tube as a clip: its time, and its box as an annotation."""
-    (span,), line = footage.spec.spans, footage.timeline
+    (span,), line, (width, height) = footage.spec.spans, footage.timeline, footage.timeline.size_px
     start_s, (x0, y0, x1, y1) = float(line.pts_s[tube.start]), box.tolist()
     place = replace(
         span,
         start_s=start_s,
         end_s=start_s + _duration_s(tube, line),
         box=(x0, y0, x1, y1),
-        reference_px=line.size_px,
+        reference_px=(float(width), float(height)),  # as they are read back
         track_uri=None,
         track_packed=None,
     )
@@ -111,10 +129,10 @@ def _duration_s(tube: Tube, line: Timeline) -> float:
 def _read(footage: Footage, spec: ClipSpec, tube: Tube, faces: Faces, config: BuildConfig) -> ReadClip:
     line, length = footage.timeline, tube.stop - tube.start
     indices = tube.start + sample_indices(length, config.frames, config.seed, spec.key)
-    crop = tube_crop(footage.media, line, spec, indices, config)
-    boxes = _in_crop(tube.boxes_at(indices), crop.placement.source_to_crop)
+    read = read_tube(footage.media, line, spec, indices, length, config, footage.sequences)
+    boxes = _in_crop(tube.boxes_at(indices), read.crop.placement.source_to_crop)
     track = FaceTrack(boxes, tube.scores_at(indices), faces.count_at(indices))
-    return ReadClip(spec, crop, length, _duration_s(tube, line), (len(line.raw_s),), track=track)
+    return replace(read, duration_s=_duration_s(tube, line), track=track)
 
 
 def _check_one_person(frames: Frames, points: NDArray[np.float32]) -> None:

@@ -11,12 +11,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from motionshards.pipeline.clips.action_units import add_action_units
 from motionshards.pipeline.clips.clip import find_faces
 from motionshards.pipeline.clips.identity import with_identity
 from motionshards.pipeline.clips.read import ReadClip
 from motionshards.pipeline.shards.build import BuildJob
-from motionshards.pipeline.shards.extend import with_frames
+from motionshards.pipeline.shards.extend import with_aus, with_frames
 from motionshards.pipeline.shards.journal import Journal
 from motionshards.pipeline.shards.rewrite import open_shard, replace_shard, settle
 from motionshards.pipeline.shards.tar import ShardReader, ShardWriter
@@ -110,11 +109,6 @@ def with_quality(clips: Iterable[Clip], job: BuildJob) -> Iterator[Clip]:
     """All measures anew, by this version; those of faces from the stored boxes and landmarks."""
     for clip in clips:
         yield replace(clip, quality=measure(_crop(clip), clip.track, clip.landmarks))
-
-
-def with_aus(clips: Iterable[Clip], job: BuildJob) -> Iterator[Clip]:
-    """Action units. A clip that is lost to their source is kept, with no valid frame."""
-    return add_action_units(clips, job.aus, job.scratch)
 
 
 def with_identities(clips: Iterable[Clip], job: BuildJob) -> Iterator[Clip]:

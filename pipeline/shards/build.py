@@ -15,6 +15,7 @@ from motionshards.pipeline.clips.clip import finish_clips, read_clip
 from motionshards.pipeline.clips.device import model_options
 from motionshards.pipeline.clips.isolate import build_alone
 from motionshards.pipeline.clips.read import ReadClip
+from motionshards.pipeline.clips.sequences import Sequences, sequences_for
 from motionshards.pipeline.inputs.unpack import Root
 from motionshards.pipeline.planning.plan import read_unit
 from motionshards.pipeline.planning.provenance import check_decoder
@@ -90,8 +91,9 @@ def build_shard(unit: ShardUnit, job: BuildJob) -> ShardUnit:
     job = replace(job, suspects=job.suspects | journal.left_in_hand())
     committed = False
     try:
-        built = _noted(outcomes(read_unit(job.out, unit), job, journal), journal)
-        entry, rows = _write_tar(unit, with_action_units(built, job.aus, job.scratch), job)
+        with sequences_for(job.aus, job.scratch) as sequences:
+            built = _noted(outcomes(read_unit(job.out, unit), job, journal, sequences), journal)
+            entry, rows = _write_tar(unit, with_action_units(built, job.aus, job.config, job.scratch, sequences), job)
         if entry.clips and not tar_path(job.out, unit.split, unit.name).exists():
             raise Abandoned(unit.name)  # the work folder was removed under the tar
         with replacing(job.out, marker) as temporary:
@@ -129,16 +131,18 @@ def _row(outcome: Outcome, unit: ShardUnit, writer: ShardWriter) -> dict[str, An
     return rejected_row(outcome, unit.name)
 
 
-def outcomes(specs: list[ClipSpec], job: BuildJob, journal: Journal) -> Iterator[list[Outcome]]:
+def outcomes(
+    specs: list[ClipSpec], job: BuildJob, journal: Journal, sequences: Sequences | None = None
+) -> Iterator[list[Outcome]]:
     """The outcomes of each clip (several, where it has several tubes) in the order of `specs`.
 
     Suspects are built first, one at a time, with nothing else in hand.
     """
-    alone = {spec.key: _alone(spec, job, journal) for spec in specs if spec.key in job.suspects}
+    alone = {spec.key: _alone(spec, job, journal, sequences) for spec in specs if spec.key in job.suspects}
     alone |= {spec.key: [Rejected(spec, "removed")] for spec in specs if is_placeholder(spec.key)}
     model = models.load(job.config.landmarks, job.model_options)
     batch: list[list[Read]] = []
-    for read in _read_ahead(specs, alone, model, job, journal):
+    for read in _read_ahead(specs, alone, model, job, journal, sequences):
         batch.append(read)
         frames = sum(len(one.crop) for clip in batch for one in clip if isinstance(one, ReadClip))
         if model is None or frames >= model.batch_frames:
@@ -147,9 +151,9 @@ def outcomes(specs: list[ClipSpec], job: BuildJob, journal: Journal) -> Iterator
     yield from _finished(batch, model, job.config)
 
 
-def _alone(spec: ClipSpec, job: BuildJob, journal: Journal) -> list[Outcome]:
+def _alone(spec: ClipSpec, job: BuildJob, journal: Journal, sequences: Sequences | None) -> list[Outcome]:
     journal.begin(spec.key)
-    built = build_alone(spec, job.root, job.config, job.model_options)
+    built = build_alone(spec, job.root, job.config, job.model_options, sequences)
     journal.done(spec.key)
     return built
 
@@ -162,7 +166,12 @@ def _finished(batch: list[list[Read]], model: models.FaceModel | None, config: B
 
 
 def _read_ahead(
-    specs: list[ClipSpec], alone: dict[str, list[Outcome]], model: models.FaceModel | None, job: BuildJob, journal: Journal
+    specs: list[ClipSpec],
+    alone: dict[str, list[Outcome]],
+    model: models.FaceModel | None,
+    job: BuildJob,
+    journal: Journal,
+    sequences: Sequences | None,
 ) -> Iterator[list[Read]]:
     """Read clips in a thread pool, in order, never more than a few ahead of the consumer: frames take memory."""
 
@@ -170,7 +179,7 @@ def _read_ahead(
         if spec.key in alone:
             return list(alone[spec.key])
         journal.begin(spec.key)
-        return list(read_clip(spec, job.root, model, job.config))
+        return list(read_clip(spec, job.root, model, job.config, sequences))
 
     with ThreadPoolExecutor(job.decoders, thread_name_prefix="decode") as pool:
         ahead: deque[Future[list[Read]]] = deque()

@@ -36,10 +36,17 @@ def shards(out: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("mode", "flags"),
+    [
+        ("openface", "-fdir CLIP -of CLIP … -out_dir DIR -aus -2Dfp"),
+        ("openface-still", "-fdir FRAME -of FRAME … -out_dir DIR -aus -2Dfp -au_static"),
+    ],
+)
 def test_openface_gives_the_same_bytes_with_any_number_of_workers(
-    demo_videos: Path, tmp_path: Path, openface: Command, capsys: pytest.CaptureFixture[str]
+    demo_videos: Path, tmp_path: Path, openface: Command, capsys: pytest.CaptureFixture[str], mode: str, flags: str
 ) -> None:
-    command = ["--aus", "openface", "--openface", shlex.join(openface(lost_every=5))]
+    command = ["--aus", mode, "--openface", shlex.join(openface(lost_every=5))]
     assert build.main(arguments(demo_videos, tmp_path / "one", *command)) == 0
     assert build.main(arguments(demo_videos, tmp_path / "two", *command, "--workers", "2", "--decode-timeout", "300")) == 0
     assert shards(tmp_path / "one") == shards(tmp_path / "two")
@@ -53,8 +60,8 @@ def test_openface_gives_the_same_bytes_with_any_number_of_workers(
     whole = {sample.key for sample in samples if all(sample.meta["au_valid"])}
     assert set(data.index(["key"], where=pc.field("au_valid") == 1)["key"].to_pylist()) == whole
     assert 0 < len(whole) < 8
-    assert data.manifest.config.aus == "openface" and data.manifest.aus_from == ""
-    assert data.manifest.provenance["openface_command"].endswith("-fdir FRAME … -out_dir DIR -aus -2Dfp -au_static")
+    assert data.manifest.config.aus == mode and data.manifest.aus_from == ""
+    assert data.manifest.provenance["openface_command"].endswith(flags)
     indexed = data.index().to_pylist()[0]
     with tar_path(data.out, indexed["split"], indexed["shard"]).open("rb") as stream:
         members = read_members(stream, indexed["members"])
@@ -66,14 +73,14 @@ def test_openface_gives_the_same_bytes_with_any_number_of_workers(
         damaged = {**members, AUS: npy_bytes(array)}
         assert any(said in fault for fault in check_sample(damaged, indexed, data.manifest.config))
     assert "## Action units" in (tmp_path / "one/README.md").read_text()
-    assert build.main(arguments(demo_videos, tmp_path / "one", "--aus", "openface", "--openface", "true")) == 2
+    assert build.main(arguments(demo_videos, tmp_path / "one", "--aus", mode, "--openface", "true")) == 2
     assert "openface_command" in capsys.readouterr().err
 
 
 @pytest.mark.slow
 def test_what_openface_loses_is_retried(demo_videos: Path, tmp_path: Path, openface: Command) -> None:
     out = tmp_path / "out"
-    command = ["--aus", "openface", "--openface", shlex.join(openface(fail="cut")), "--openface-timeout", "30"]
+    command = ["--aus", "openface", "--openface", shlex.join(openface(fail="killed")), "--openface-timeout", "30"]
     assert build.main(arguments(demo_videos, out, *command, "--split", "test")) == 1
     assert Manifest.read(out).counts["rejected"] == {"aus_failed": 4}
     openface()
@@ -121,10 +128,10 @@ def test_csv_files_are_joined_by_frame_number(demo_videos: Path, tmp_path: Path,
 @pytest.mark.parametrize(
     ("extra", "said"),
     [
-        (["--aus", "magic"], "--aus is 'magic', must be none, openface or csv:DIR"),
+        (["--aus", "magic"], "--aus is 'magic', must be none, openface, openface-still, csv:DIR or pyfaceau"),
         (["--aus", "csv:/nowhere"], "csv:/nowhere: that is no directory"),
         (["--aus", "openface", "--openface", "no-such-program"], "there is no program 'no-such-program'; build OpenFace"),
-        (["--openface", "sh"], "--openface is for --aus openface"),
+        (["--openface", "sh"], "--openface is for --aus openface and openface-still, and --aus is none"),
         (["--aus", "openface", "--openface", "sh", "--openface-timeout", "nan"], 'Invalid value "nan" for --openface-timeout'),
     ],
 )

@@ -3,11 +3,12 @@
 import json
 import statistics
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from made import make_dataset
@@ -16,9 +17,11 @@ from tables import Row, kept, lost, write_tables
 
 from motionshards.dataset import stats
 from motionshards.dataset.stats import MEASURES, Question
+from motionshards.schemas.action_units import MEANS
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.layout import INDEX
 from motionshards.schemas.manifest import Manifest
+from motionshards.transforms.extract.action_units.summary import variance_of
 
 HALF = "blur > 50 and abs(yaw_deg) < 45"
 
@@ -55,7 +58,7 @@ def test_counts_and_quantiles_are_those_of_plain_numpy(tmp_path: Path, where: st
     chosen = [row for row in everything if where is None or passes(row)]
     answer = stats.stats(write_tables(tmp_path / "out", everything), Question(where=where))
     assert answer["counts"] == {"matching": counted(chosen), "all": counted(everything)}
-    assert tuple(answer["measures"]) == MEASURES
+    assert tuple(answer["measures"]) == tuple(name for name in MEASURES if name not in MEANS), "there are no action units"
     for name, found in answer["measures"].items():
         values = present(chosen, name)
         assert found["present"] == len(values), name
@@ -219,3 +222,23 @@ def test_a_data_set_that_is_absent_unfinished_or_damaged(tmp_path: Path, capsys:
 def test_medians_are_not_asked_of_rejections() -> None:
     with pytest.raises(ConfigError):
         Question(rejected=True, columns=("blur",))
+
+
+def test_action_units_have_histograms_and_show_how_far_they_belong_to_a_person(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = make_dataset(tmp_path / "out", 40, aus=True, identity=lambda clip: clip % 5)
+    rows = pq.read_table(out / INDEX)
+    answer = stats.stats(out, Question(by="identity", columns=("au12", "blur")))
+    found, values = answer["measures"]["au12"], rows["au12"].to_numpy()
+    assert found["histogram"] == np.histogram(values[np.isfinite(values)], 10, (0, 5))[0].tolist()
+    people = pc.dictionary_encode(rows["identity"].combine_chunks()).indices.to_numpy()
+    assert (found["between"], found["within"]) == pytest.approx(astuple(variance_of(values, people)))  # type: ignore[arg-type]
+    assert "histogram" not in answer["measures"]["blur"] and answer["measures"]["blur"]["within"] > 0
+    assert {"au01", "au45"} < stats.stats(out, Question())["measures"].keys()
+    assert stats.main([str(out), "--by", "identity", "--columns", "au12,blur"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    (head,) = (line for line in told if line.startswith("measure"))
+    assert head.split()[-6:] == ["between", "within", "share_between", "0", "to", "5"]
+    assert any(line.startswith("au12") and "█" in line for line in told)
+    assert stats.stats(out, Question(where="au12 > 2"))["counts"]["matching"]["clips"] == int((values > 2).sum())

@@ -1,5 +1,6 @@
 """Views pick frames: the right number, all of them in the end, the same in every process."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,25 @@ def test_singles_take_valid_frames_and_the_target_is_a_valid_frame_of_another_cl
         assert valid[first[clips] + picks.frames[:, 0]].all()
         assert valid[first[picks.other_clip] + picks.other_frame].all()
         assert (picks.other_clip != clips).all()
+
+
+def test_a_target_of_the_same_clip_is_another_valid_frame(catalog: Catalog) -> None:
+    few = catalog.arrays["au_valid"].copy()
+    few[: catalog.arrays["first"][3]] = False
+    few[catalog.arrays["first"][:2]] = True
+    catalog = replace(catalog, arrays={**catalog.arrays, "au_valid": few})
+    view = Singles("clip")
+    none, one = (without for _, without in view.unusable(catalog))
+    assert np.flatnonzero(none).tolist() == [2] and np.flatnonzero(one).tolist() == [0, 1]
+    usable = catalog.taking(~none & ~one)
+    clips, first, valid = np.arange(len(usable)), usable.arrays["first"], usable.arrays["au_valid"]
+    for turn in range(20):
+        picks = view.pick(usable, 3, clips, np.full(len(clips), turn))
+        assert picks.other_frame is not None and np.array_equal(picks.other_clip, clips)  # type: ignore[arg-type]
+        assert (picks.frames[:, 0] != picks.other_frame).all()
+        assert valid[first[clips] + picks.frames[:, 0]].all() and valid[first[clips] + picks.other_frame].all()
+    with pytest.raises(ConfigError, match="Singles target 'same', must be True, False or 'clip'"):
+        Singles("same")
 
 
 def test_singles_need_action_units(tmp_path: Path) -> None:

@@ -131,3 +131,17 @@ def test_every_changed_field_is_a_difference() -> None:
     for name, value in CHANGED.items():
         if value != getattr(default, name):
             assert len(differences(default.to_json(), default.to_json() | {name: value})) == 1, name
+
+
+def test_action_units_of_openface_were_those_of_stills_before_there_was_another_mode() -> None:
+    """Of format version 1, and of every build that did not record which frames are kept."""
+    now = BuildConfig(source="s", aus="openface").to_json()
+    before = {name: value for name, value in now.items() if name != "aus_frames"}
+    assert BuildConfig.from_json(now).aus == "openface" and BuildConfig.from_json(before).aus == "openface-still"
+    assert BuildConfig.from_json({**before, "aus": "csv"}).aus == "csv"
+
+
+@pytest.mark.parametrize("aus", ["none", "openface-still"])
+def test_all_frames_need_a_source_that_sees_them(aus: str) -> None:
+    with pytest.raises(ValueError, match="aus_frames is 'all', and aus is"):
+        BuildConfig(source="s", aus=aus, aus_frames="all")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from motionshards.pipeline.clips.clip import build_clip
-from motionshards.schemas.action_units import ActionUnits, AuFile
+from motionshards.schemas.action_units import ActionUnits, AuFile, AuSequence
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.records import Clip, ClipSpec, Packed, Span
 from motionshards.schemas.restore import restore_clip
@@ -56,7 +56,16 @@ def with_aus(clip: Clip) -> Clip:
     return replace(clip, aus=aus, spec=replace(clip.spec, spans=(span, span)), past_end_s=1 / 7)
 
 
-CHANGES = [lambda clip: clip, without_faces, of_format_version_1, with_lost_face, with_aus]
+def with_all_aus(clip: Clip) -> Clip:
+    """Those of a program without presences and confidence, also of frames that are not stored."""
+    valid = np.array([True, False, True, True])
+    every = np.repeat(np.array([0.25, np.nan, 3, 1, np.nan, 5], np.float32)[:, None], 17, 1)
+    sequence = AuSequence(every, np.arange(6) / 30, np.array([0, 1, 2, 5], np.int32))
+    aus = ActionUnits(every[sequence.row], None, valid, np.full(4, np.nan, np.float32), sequence=sequence)
+    return replace(clip, aus=aus)
+
+
+CHANGES = [lambda clip: clip, without_faces, of_format_version_1, with_lost_face, with_aus, with_all_aus]
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda f: f.__name__)

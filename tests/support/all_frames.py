@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from motionshards.transforms.extract.decode import Wanted
 from motionshards.transforms.extract.decoder.filters import RGB, scaled
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.stream import pictures
 from motionshards.transforms.extract.timeline import Timeline
+from motionshards.transforms.extract.wanted import Wanted
 
 
 def all_frames(

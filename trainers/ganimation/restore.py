@@ -5,7 +5,7 @@ instance norms, which were never used, and those of several GPUs a prefix before
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,15 @@ from torch import nn
 
 from motionshards.schemas.errors import ConfigError
 from motionshards.trainers import settings
-from motionshards.trainers.checkpoint import load_networks, restored, stored_config
+from motionshards.trainers.checkpoint import OURS, load_networks, names_in, restored, stored_config
 from motionshards.trainers.ganimation.config import CONFIGS, Config
 from motionshards.trainers.ganimation.networks import Generator
 from motionshards.trainers.weights import networks_of, plain_state
 from motionshards.transforms.weight_file import read
 
 GENERATOR, CRITIC = "G", "D"
+# What a checkpoint lists the origin of its action units under.
+ACTION_UNITS = "action units"
 _UNUSED = ("running_mean", "running_var", "num_batches_tracked")
 _MARKS = {"img_reg.0.weight": GENERATOR, "conv2.weight": CRITIC}
 
@@ -54,6 +56,15 @@ def begin(content: Mapping[str, Any], path: Path, networks: Mapping[str, nn.Modu
         if name not in found and other is not None:
             found |= states(read(other), other)
     load_networks(found, {name: networks[name] for name in found}, path)
+
+
+def refuse_other_action_units(content: Mapping[str, Any], path: Path, aus: Sequence[str]) -> None:
+    """Raise ConfigError if a checkpoint of ours was trained on action units of another origin; the authors' record none."""
+    ours = content.get(OURS)
+    trained = names_in(ours, ACTION_UNITS) if isinstance(ours, dict) else []
+    if trained and trained != list(aus):
+        told = f"action units of {', '.join(trained)}, and those of the dataset are of {', '.join(aus)}"
+        raise ConfigError(f"{path} was trained on {told}: they must not be mixed, see docs/ganimation.md")
 
 
 def restore(path: Path, choice: str | None = None) -> tuple[Config, Generator]:

@@ -19,7 +19,7 @@ from motionshards.trainers.ganimation.config import Config
 from motionshards.trainers.ganimation.losses import Part, critic_losses, generator_losses, gradient_penalty
 from motionshards.trainers.ganimation.networks import Critic, Generator
 from motionshards.trainers.ganimation.pictures import step_pictures
-from motionshards.trainers.ganimation.restore import CRITIC, GENERATOR, begin
+from motionshards.trainers.ganimation.restore import ACTION_UNITS, CRITIC, GENERATOR, begin, refuse_other_action_units
 from motionshards.trainers.parallel import mean_over_processes, same_everywhere, update
 from motionshards.trainers.task import Means, Plan
 
@@ -37,17 +37,22 @@ class GanimationPlan(Plan[Config]):
 
     def task(self, means: Means, stream: ClipStream) -> "GanimationTask":
         """See Plan."""
-        del stream
-        return GanimationTask(self.config, means)
+        return GanimationTask(self.config, means, stream.aus)
 
 
 class GanimationTask:
-    """See `trainers.task.Task`. The critic is trained in every step, twice, and the generator in every fifth."""
+    """See `trainers.task.Task`. The critic is trained in every step, twice, and the generator in every fifth.
+
+    Intensities of different programs and modes are on different scales: eleven of those of stills contain a constant of the
+    person. So weights are trained on action units of one origin only.
+
+    aus: where those of the data come from, as `--aus` has it
+    """
 
     name = "ganimation"
-    names: Mapping[str, Sequence[str]] = {}
 
-    def __init__(self, config: Config, means: Means) -> None:
+    def __init__(self, config: Config, means: Means, aus: str) -> None:
+        self.names: Mapping[str, Sequence[str]] = {ACTION_UNITS: (aus,)}
         self.config: dict[str, Any] = config.to_json()
         self._settings, self._means = config.training, means
         made = {GENERATOR: Generator(config.architecture), CRITIC: Critic(config.architecture)}
@@ -64,7 +69,8 @@ class GanimationTask:
         self._shown: Part | None = None
 
     def begin(self, content: Mapping[str, Any], path: Path) -> None:
-        """See Task."""
+        """See Task. Raises ConfigError: the weights do not fit, or were trained on action units of another origin."""
+        refuse_other_action_units(content, path, self.names[ACTION_UNITS])
         begin(content, path, self.networks)
 
     def step(self, batch: Batch, chance: torch.Generator, number: int) -> dict[str, Tensor]:

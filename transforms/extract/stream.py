@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motionshards.schemas.errors import ClipRejected
-from motionshards.transforms.extract.decode import Wanted, check_frames, chosen, seek_s
+from motionshards.transforms.extract.decode import check_frames, chosen, seek_s
 from motionshards.transforms.extract.frame_facts import FrameFacts
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.timeline import Timeline
+from motionshards.transforms.extract.wanted import Wanted
 
 
 def pictures(

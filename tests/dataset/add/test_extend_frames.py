@@ -184,7 +184,7 @@ def test_a_video_that_is_gone_or_another_costs_no_clip(
 
 
 def test_action_units_of_new_frames_join_the_old(videos: Path, tmp_path: Path, openface: Callable[..., list[str]]) -> None:
-    program = ["--aus", "openface", "--openface", shlex.join(openface(lost_every=5))]
+    program = ["--aus", "openface-still", "--openface", shlex.join(openface(lost_every=5))]
     grown, fresh = tmp_path / "grown", tmp_path / "fresh"
     assert build.main(ask(videos, grown, "--landmarks", "none", "--frames", "2", "--limit", "2", *program)) == 0
     assert build.main(extending(videos, grown, 4)) == 2, "where from, must be said"
@@ -201,7 +201,7 @@ def test_action_units_are_added_as_a_build_has_them(
     out: Path, videos: Path, tmp_path: Path, openface: Callable[..., list[str]], capsys: Any
 ) -> None:
     """OpenFace sees the stored JPEGs in a build as well, so all is the same."""
-    program = ["--aus", "openface", "--openface", shlex.join(openface(lost_every=5))]
+    program = ["--aus", "openface-still", "--openface", shlex.join(openface(lost_every=5))]
     adding = ["--output", str(out), "--add", "aus", "--workers", "1", "--quiet", *program]
     assert build.main(adding) == 0
     assert verify.verify(out).faults == ()
@@ -225,7 +225,7 @@ def test_action_units_are_added_as_a_build_has_them(
 
 
 def test_a_clip_that_openface_loses_is_kept_without_action_units(out: Path, openface: Callable[..., list[str]]) -> None:
-    program = ["--aus", "openface", "--openface", shlex.join(openface(fail="cut")), "--openface-timeout", "30"]
+    program = ["--aus", "openface-still", "--openface", shlex.join(openface(fail="cut")), "--openface-timeout", "30"]
     assert build.main(["--output", str(out), "--add", "aus", "--workers", "1", "--quiet", *program]) == 0
     assert verify.verify(out).faults == ()
     assert all(sample.aus is not None and np.isnan(sample.aus).all() for sample in samples(out).values())
@@ -248,7 +248,10 @@ def test_removed_people_get_no_frames(out: Path, videos: Path) -> None:
         (["--extend-frames", "6", "--input", "/nowhere/at/all"], "has none of 5 videos"),
         (["--extend-frames", "6", "--add", "quality", "--input", "VIDEOS"], "do not go together"),
         (["--add", "quality", "--input", "VIDEOS"], "--add quality reads no --input"),
-        (["--add", "aus"], "--aus openface|csv:DIR"),
+        (["--add", "aus"], "--add aus --aus openface, openface-still, csv:DIR or pyfaceau"),
+        (["--add", "aus", "--aus", "openface", "--openface", "sh"], "--add aus --aus openface needs --input"),
+        (["--add", "aus", "--aus", "openface-still", "--openface", "sh", "--input", "VIDEOS"], "reads no --input"),
+        (["--add", "aus", "--aus", "openface-still", "--openface", "sh", "--aus-frames", "all"], "aus_frames is 'all'"),
     ],
 )
 def test_unusable_arguments_end_with_2_and_one_line(out: Path, videos: Path, capsys: Any, extra: list[str], said: str) -> None:

@@ -138,7 +138,11 @@ def test_action_units_are_those_of_the_members(tmp_path: Path) -> None:
     units = gather(data, samples=0, seed=0).aus
     assert units is not None
     np.testing.assert_array_equal(units.units["AU12"].counts.sum(), len(expected))
-    assert 'class="aus"' in report(out)
+    frames = data.index(["frame_au_valid"])["frame_au_valid"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    assert units.valid == pytest.approx(frames.mean()) and units.variances["AU12"] is not None
+    page = report(out)
+    assert 'class="aus"' in page and plain(page).count(" % between people") == 17
+    assert f"Mode: csv. {100 * frames.mean():.1f} % of all stored frames are valid." in plain(page)
 
 
 def test_a_clip_that_cannot_be_read_says_so(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from motionshards.pipeline.card.figures import read_figures
 from motionshards.pipeline.card.front import front_matter, size_category
 from motionshards.pipeline.card.sources import CORPORA, corpus_of
 from motionshards.pipeline.sources import SOURCES
+from motionshards.schemas.action_units import INTENSITIES
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.layout import INDEX
 from motionshards.schemas.manifest import Addition, Manifest
@@ -82,6 +83,22 @@ def test_the_front_matter_parses_in_every_configuration(out: Path, source: str, 
     assert front["configs"][0]["data_files"] == [{"split": name, "path": f"{name}/*.tar"} for name in ("test", "train")]
     assert ("action-units" in front["tags"]) == (aus != "none") and ("facial-landmarks" in front["tags"]) == (landmarks != "none")
     assert ("keypoint-detection" in front["task_categories"]) == (landmarks != "none")
+
+
+def test_action_units_have_their_mode_and_a_row_each(tmp_path: Path) -> None:
+    out = make_dataset(tmp_path / "out", 40, aus=True)
+    manifest = replace(Manifest.read(out), counts=COUNTS)
+    for mode, said in (
+        ("openface-still", "contain a constant of the person"),
+        ("openface", "as a sequence"),
+        ("csv", "csv files"),
+    ):
+        card = data_card(replace(manifest, config=replace(manifest.config, aus=mode)), out)
+        assert said in card and re.search(r"\d\d\.\d% of the frames are valid", card)
+        rows = re.findall(
+            r"^\| AU(\d\d) \| [\d.]+ \| [\d.]+ \| [\d.]+ \| `.{10}` \| [\d.e-]+ \| [\d.]+ \| \d+% \|$", card, re.MULTILINE
+        )
+        assert rows == [name.removeprefix("AU") for name in INTENSITIES]
 
 
 def test_every_source_is_described() -> None:

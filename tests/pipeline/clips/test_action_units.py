@@ -1,4 +1,4 @@
-"""Action units in a shard: one call for all its clips, the same bytes in any company, and clips lost with their reason."""
+"""Action units of stills in a shard: one call for all its clips, the same bytes in any company, and lost clips with a reason."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -31,7 +31,7 @@ Command = Callable[..., list[str]]
 @pytest.fixture
 def job(demo_videos: Path, tmp_path: Path, openface: Command) -> BuildJob:
     (tmp_path / "scratch").mkdir()
-    config, aus = replace(CONFIG, aus="openface"), OpenFace(tuple(openface()))
+    config, aus = replace(CONFIG, aus="openface-still"), OpenFace(tuple(openface()), still=True)
     return BuildJob(demo_videos, tmp_path / "out", config, decoder_versions()["ffmpeg"], journal=tmp_path / "scratch", aus=aus)
 
 
@@ -100,7 +100,7 @@ def test_a_clip_that_crashes_openface_is_rejected_alone_and_retried_later(
     _, rows = read_marker(marker_path(job.out, unit.split, unit.name))
     (lost,) = (one for one in rows.to_pylist() if not one["kept"])
     assert (lost["key"], lost["stage"], lost["reason"], lost["retryable"]) == (row["key"], "action_units", "aus_failed", True)
-    assert "status -11" in lost["detail"]
+    assert "status -8" in lost["detail"]
     assert [one["key"] for one, _ in samples(job, unit)] == [one["key"] for one, _ in others]
     assert built(replace(job, suspects=frozenset({str(row["key"])})), unit) == first
 
@@ -120,7 +120,7 @@ def test_clips_that_wait_are_in_nobodys_hand(job: BuildJob, unit: ShardUnit) -> 
     notes: list[str] = []
 
     class Watching:
-        name, batch_frames = "openface", 1_000
+        name, batch_frames, reads_images = "openface-still", 1_000, False
 
         def action_units(self, clips: object, scratch: object) -> list[object]:
             (path,) = job.journal.iterdir()  # type: ignore[union-attr]
@@ -148,14 +148,14 @@ def test_outcomes_keep_their_order_and_rejected_ones_pass_through(job: BuildJob,
     clips = [one for one in outcomes(specs, replace(job, aus=None), Journal(None, "x")) if isinstance(one[0], Clip)]
     lost = Rejected(replace(specs[0], key="a/b/c"), "corrupt")
     mixed = [[lost], clips[0], [lost, *clips[1]], [lost], clips[2]]
-    done = list(with_action_units(iter(mixed), job.aus, None))
+    done = list(with_action_units(iter(mixed), job.aus, job.config, None))
     assert [[one.spec.key for one in each] for each in done] == [[one.spec.key for one in each] for each in mixed]
     assert all(one.aus is not None for each in done for one in each if isinstance(one, Clip))
-    assert list(with_action_units(iter([[lost]]), job.aus, None)) == [[lost]]
-    stored = action_units.stored_clip(clips[0][0])  # type: ignore[arg-type]
+    assert list(with_action_units(iter([[lost]]), job.aus, job.config, None)) == [[lost]]
+    stored = action_units.stored_clip(clips[0][0], job.config)  # type: ignore[arg-type]
     assert stored.file_frames == (clips[0][0].source_frames,)  # type: ignore[union-attr]
     old = replace(clips[0][0], file_frames=())  # type: ignore[type-var]
-    assert action_units.stored_clip(old).file_frames == stored.file_frames, "known of a whole file without a record"  # type: ignore[arg-type]
+    assert action_units.stored_clip(old, job.config).file_frames == stored.file_frames, "known of a whole file without a record"  # type: ignore[arg-type]
 
 
 def test_pictures_of_killed_workers_are_removed_and_the_log_stays(job: BuildJob) -> None:

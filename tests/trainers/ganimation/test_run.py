@@ -1,5 +1,7 @@
 """GANimation through the training command: what a run leaves, how it goes on, and with what it may begin."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from made import make_dataset
 from training_runs import metrics, same
 
 import motionshards.jobs.train
+from motionshards.schemas.manifest import Manifest
 from motionshards.trainers.ganimation.config import Config
 from motionshards.trainers.ganimation.networks import Critic, Generator
 
@@ -81,3 +84,24 @@ def test_a_data_set_without_action_units_is_refused(config: Path, tmp_path: Path
     assert train(make_dataset(tmp_path / "data", 4), config, tmp_path / "run") == 2
     said = capsys.readouterr().err
     assert "needs action units" in said and "--add aus" in said and said.count("\n") == 1
+
+
+def test_action_units_of_another_origin_are_refused(
+    data: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, stills = tmp_path / "run", Path(shutil.copytree(data, tmp_path / "stills"))
+    manifest = Manifest.read(stills)
+    replace(manifest, config=replace(manifest.config, aus="openface-still")).write(stills)
+    assert train(data, config, run, "--stop-after", 1) == 0
+    assert state(run)["motionshards"]["names"] == {"action units": ["csv"]}
+    capsys.readouterr()
+    assert train(stills, config, run, "--stop-after", 2) == 2
+    said = capsys.readouterr().err
+    assert "trained on other action units: 1 are gone: csv; 1 are new: openface-still" in said and said.count("\n") == 1
+    assert train(stills, config, tmp_path / "other", "--init", run / "last.pt") == 2
+    said = capsys.readouterr().err
+    assert "action units of csv, and those of the dataset are of openface-still: they must not be mixed" in said
+    content = state(run)
+    content["motionshards"]["names"] = {}
+    torch.save(content, run / "last.pt")
+    assert train(data, config, run, "--stop-after", 2) == 0, "a run of an earlier version goes on"

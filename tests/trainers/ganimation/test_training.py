@@ -64,7 +64,7 @@ def without_aus(whole: Batch, rows: list[int]) -> Batch:
 
 def task(config: Config = TINY, dtype: torch.dtype = torch.float64, **means: object) -> GanimationTask:
     torch.manual_seed(0)
-    made = GanimationTask(config, Means(world=World(), device=torch.device("cpu"), **means))
+    made = GanimationTask(config, Means(world=World(), device=torch.device("cpu"), **means), "csv")
     for network in made.networks.values():
         network.to(dtype)
     return made
@@ -233,7 +233,7 @@ dist.init_process_group("gloo", rank=rank, world_size=2)
 torch.manual_seed(rank)  # the first rank's weights are to be those of both
 if not rank:
     torch.manual_seed(0)
-task = GanimationTask(TINY, Means(world=World(rank, 2), device=torch.device("cpu")))
+task = GanimationTask(TINY, Means(world=World(rank, 2), device=torch.device("cpu")), "csv")
 for network in task.networks.values():
     network.double()
 from dataclasses import replace

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from videos import MakeVideo, ffmpeg
 
 from motionshards.schemas.frames import Frames
-from motionshards.transforms.extract.decode import decode, resize_affine
+from motionshards.transforms.extract.decode import decode
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.timeline import timeline_from_packets
+from motionshards.transforms.extract.wanted import resize_affine
 
 LOSSLESS = ("-c:v", "libx264", "-preset", "ultrafast", "-qp", "0", "-pix_fmt", "yuv444p")
 

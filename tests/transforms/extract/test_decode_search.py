@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from videos import ffmpeg
 
 from motionshards.schemas.frames import Frames, SearchPicture
-from motionshards.transforms.extract.decode import Search, decode
+from motionshards.transforms.extract.decode import decode
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.timeline import timeline_from_packets
+from motionshards.transforms.extract.wanted import Search
 
 GREY, RGB = Search(grey=True, scale=1.0), Search(grey=False, scale=0.5)
 

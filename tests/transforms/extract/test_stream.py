@@ -10,11 +10,12 @@ from decoders import decoders
 from videos import MakeVideo, ffmpeg
 
 from motionshards.schemas.errors import ClipRejected
-from motionshards.transforms.extract.decode import Wanted, cut, decode
+from motionshards.transforms.extract.decode import cut, decode
 from motionshards.transforms.extract.decoder.filters import RGB, scaled
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.stream import pictures
 from motionshards.transforms.extract.timeline import Timeline, timeline_from_packets
+from motionshards.transforms.extract.wanted import Wanted
 
 SIZE = (96, 64)
 LONG = "testsrc2=size=96x64:rate=25:duration=20"

@@ -1,16 +1,18 @@
-"""From rows of OpenFace to the action units of a clip: which row is the clip's face, and whether it means anything.
+"""From rows of OpenFace to the action units of a clip: which row is the clip's face, and whether it is valid.
 
 Boxes and points are in crop pixels, x right, y down, the centre of the top left pixel is (0, 0).
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from motionshards.schemas.action_units import INTENSITIES, LEAST_CONFIDENCE, PRESENCES, ActionUnits, AuFile
+from motionshards.schemas.action_units import INTENSITIES, LEAST_CONFIDENCE, PRESENCES, ActionUnits, AuFile, AuSequence
 from motionshards.transforms.extract.action_units.rows import Row
+from motionshards.transforms.extract.action_units.source import StoredClip
 
 # Box of the landmarks over box of a detector: about 0.6 on the same face.
 LEAST_OVERLAP = 0.2
@@ -26,14 +28,17 @@ def is_usable(row: Row) -> bool:
     return row.success and row.confidence >= LEAST_CONFIDENCE and not any(map(math.isnan, values)) and any(values)
 
 
-def face_of(rows: Sequence[Row], box_px: NDArray[np.float32] | None, source_to_crop: NDArray[np.float64] | None) -> Row | None:
+def face_of(
+    rows: Sequence[Row], box_px: NDArray[np.float32] | None, to_crop: NDArray[np.float64] | None, *, same_crop: bool
+) -> Row | None:
     """The usable row of one frame that is the clip's face; None where there is none.
 
-    The row that overlaps most with `box_px`, float32 [4] and maybe NaN, where landmarks and box are there; else that of the
-    highest confidence. With `source_to_crop` None the pictures were the crops themselves, so a face that lies elsewhere is
-    another one. Otherwise OpenFace may have seen pictures of another size: where nothing overlaps, confidence decides.
+    This is the row that overlaps most with `box_px`, float32 [4] and maybe NaN, where there are landmarks and a box; else the
+    one with the highest confidence.
 
-    source_to_crop: float64 [2,3], from the pixels of OpenFace's picture to those of the crop
+    to_crop: float64 [2,3], from pixels of the program's image to crop pixels; None where the images were the stored frames
+    same_crop: whether the images showed what the stored frame shows, so that a face elsewhere is not the clip's. Otherwise the
+        images may have had any size, and where nothing overlaps, confidence decides.
     """
     usable = [row for row in rows if is_usable(row)]
     if not usable:
@@ -41,18 +46,44 @@ def face_of(rows: Sequence[Row], box_px: NDArray[np.float32] | None, source_to_c
     surest = max(usable, key=lambda row: row.confidence)
     if box_px is None or np.isnan(box_px).any() or any(row.points_px is None for row in usable):
         return surest
-    overlaps = [_overlap(row, box_px, source_to_crop) for row in usable]
+    overlaps = [_overlap(row, box_px, to_crop) for row in usable]
     if max(overlaps) >= LEAST_OVERLAP:
         return usable[int(np.argmax(overlaps))]
-    return surest if source_to_crop is not None else None
+    return None if same_crop else surest
 
 
-def _overlap(row: Row, box_px: NDArray[np.float32], source_to_crop: NDArray[np.float64] | None) -> float:
+def of_all_frames(
+    clip: StoredClip, rows: Sequence[Sequence[Row]], to_crop: NDArray[np.float64], files: tuple[AuFile | None, ...] = ()
+) -> ActionUnits:
+    """The record of a clip from the rows of all of its F frames.
+
+    The boxes of faces are known in the stored frames only. Where the face that was tracked is not the clip's in a stored frame,
+    it is not in the frames around it either, up to half-way to the next stored frame.
+
+    to_crop: float64 [T,2,3], see `face_of`
+    """
+    assert clip.every is not None, "a build knows all frames of a clip"
+    row, boxes, same_crop = clip.every.rows(clip.span, clip.index), clip.boxes, clip.images is not None
+    seen = [rows[number] for number in row]
+    chosen = [face_of(*each, same_crop=same_crop) for each in zip(seen, boxes, to_crop, strict=True)]
+    found = as_action_units(chosen, seen, files)
+    if not clip.keep_every:
+        return found
+    other = [one is None and any(map(is_usable, each)) for one, each in zip(chosen, seen, strict=True)]
+    intensity = np.full((len(rows), len(INTENSITIES)), np.nan, np.float32)
+    for number, each in enumerate(rows):
+        nearest = int(np.argmin(abs(row - number)))
+        if not other[nearest] and (face := face_of(each, boxes[nearest], to_crop[nearest], same_crop=False)):
+            intensity[number] = face.intensity
+    return replace(found, sequence=AuSequence(intensity, clip.every.pts_s, row))
+
+
+def _overlap(row: Row, box_px: NDArray[np.float32], to_crop: NDArray[np.float64] | None) -> float:
     """Intersection over union of the box around the landmarks and `box_px`; 0 where it is undefined."""
     points = row.points_px
     assert points is not None
-    if source_to_crop is not None:
-        points = points @ source_to_crop[:, :2].T + source_to_crop[:, 2]
+    if to_crop is not None:
+        points = points @ to_crop[:, :2].T + to_crop[:, 2]
     low, high = points.min(axis=0), points.max(axis=0)
     shared = np.prod(np.clip(np.minimum(high, box_px[2:]) - np.maximum(low, box_px[:2]), 0, None))
     union = np.prod(high - low) + np.prod(box_px[2:] - box_px[:2]) - shared

@@ -5,7 +5,7 @@ FOLDER/<identity>/<video>/<name of the file>.csv. A file has a row for every dec
 clip is a part of it. `timestamp` is not read: it is the frame number over the mean rate, wrong where frame rates vary.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -14,13 +14,12 @@ import numpy as np
 from motionshards.schemas.action_units import ActionUnits, AuFile
 from motionshards.schemas.errors import ClipRejected
 from motionshards.schemas.layout import path_to_uri, planned_key, unescaped, uri_to_path
-from motionshards.transforms.extract.action_units.choose import as_action_units, face_of
-from motionshards.transforms.extract.action_units.rows import CsvLines, Row, read_rows
+from motionshards.transforms.extract.action_units.choose import as_action_units, face_of, of_all_frames
+from motionshards.transforms.extract.action_units.rows import CsvLines, Row, in_order, read_rows
 from motionshards.transforms.extract.action_units.source import StoredClip
 
 # OpenFace's decoder and ours may disagree about the last frame of a file.
 _SLACK = 1
-_MOST_FACES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +37,11 @@ class CsvFolder:
     def batch_frames(self) -> int:
         """See AuSource: clip by clip."""
         return 1
+
+    @property
+    def reads_images(self) -> bool:
+        """See AuSource."""
+        return False
 
     def action_units(self, clips: Sequence[StoredClip], scratch: Path | None) -> list[ActionUnits | ClipRejected]:
         """See AuSource. A clip without a file has no valid frame; one whose file cannot be understood is lost, `bad_aus_csv`."""
@@ -67,18 +71,20 @@ class CsvFolder:
 
     def _of_clip(self, clip: StoredClip) -> ActionUnits | ClipRejected:
         files = self.files_of(clip.key, clip.uris)
-        seen: list[list[Row]] = [[] for _ in range(len(clip))]
+        frames = clip.every if clip.keep_every else None
+        spans, indices = (clip.span, clip.index) if frames is None else (frames.span, frames.index)
+        seen: list[list[Row]] = [[] for _ in range(len(spans))]
         known: list[AuFile | None] = []
         for span, path in enumerate(files):
-            places = np.flatnonzero(clip.span == span)
-            wanted = {int(clip.index[place]) + 1: seen[place] for place in places}
+            wanted = {int(indices[place]) + 1: seen[place] for place in np.flatnonzero(spans == span)}
             try:
                 known.append(None if path is None else self._join(path, clip.file_frames[span], wanted))
             except (OSError, ValueError) as error:
                 what = error.strerror if isinstance(error, OSError) else error
                 return ClipRejected("bad_aus_csv", f"{self._shown(path)}: {what}" if path else str(what))
-        boxes = [None] * len(clip) if clip.boxes_px is None else list(clip.boxes_px)
-        chosen = [face_of(*each) for each in zip(seen, boxes, clip.source_to_crop, strict=True)]
+        if frames is not None:
+            return of_all_frames(clip, seen, clip.source_to_crop, tuple(known))
+        chosen = [face_of(*each, same_crop=False) for each in zip(seen, clip.boxes, clip.source_to_crop, strict=True)]
         return as_action_units(chosen, seen, tuple(known))
 
     def _join(self, path: Path, frames: int | None, wanted: Mapping[int, list[Row]]) -> AuFile:
@@ -88,7 +94,7 @@ class CsvFolder:
         wanted: number of a frame, from 1 -> its list
         """
         lines, last = CsvLines(path), 0
-        for row in _in_order(read_rows(lines, ("frame",))):
+        for row in in_order(read_rows(lines, ("frame",))):
             last = row.frame
             if frames is not None and last > frames + _SLACK:
                 raise ValueError(f"it has more than {frames + _SLACK} frames, the video has {frames}")
@@ -101,18 +107,3 @@ class CsvFolder:
 
     def _shown(self, path: Path) -> str:
         return path_to_uri(path.relative_to(self.folder).as_posix())
-
-
-def _in_order(rows: Iterable[Row]) -> Iterator[Row]:
-    """The same rows. Raises ValueError unless frames are numbered 1, 2, 3 …, each with one row per face."""
-    last, faces = 0, set[int]()
-    for row in rows:
-        if row.frame == last + 1:
-            last, faces = row.frame, set()
-        elif row.frame != last or row.face in faces or not faces:
-            follows = f"follows frame {last}" if last else "comes first"
-            raise ValueError(f"frame {row.frame} {follows}: frames must be numbered from 1, each once per face, without gaps")
-        if len(faces) == _MOST_FACES:
-            raise ValueError(f"frame {last} has more than {_MOST_FACES} faces")
-        faces.add(row.face)
-        yield row

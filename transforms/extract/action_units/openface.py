@@ -1,161 +1,120 @@
-"""OpenFace 2.x, the program FeatureExtraction, run on the stored frames of many clips in one call.
+"""OpenFace 2.x, the program FeatureExtraction, run on many clips in one call, so that its models are loaded once.
 
-It sees each frame's JPEG bytes as they are stored, every frame as a sequence of its own (`-fdir` on a directory with one
-picture). Over a sequence it averages intensities of 3 and presences of 7 neighbours, also with `-au_static`: that suits a
-video, but sampled frames lie seconds apart. It also makes a frame's action units independent of what else was sampled.
+`openface` gives it all frames of each clip as one sequence. Eleven of the 17 intensities come from dynamic models, which subtract
+the person's own neutral face over the sequence, and intensities and presences are averaged over neighbouring frames.
+
+`openface-still` gives it the stored frames, each as a sequence of its own and with static models. Then the action units of a
+frame depend on its JPEG alone, but a part of those eleven is a constant of the person.
 """
 
 import hashlib
-import os
 import shutil
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from motionshards.schemas.action_units import ActionUnits
-from motionshards.schemas.errors import BuildFailed, ClipRejected
-from motionshards.transforms.extract.action_units.choose import as_action_units, face_of
-from motionshards.transforms.extract.action_units.process import Ended, run_limited
-from motionshards.transforms.extract.action_units.rows import CsvLines, Row, read_rows
-from motionshards.transforms.extract.action_units.source import StoredClip
+from motionshards.schemas.errors import ClipRejected
+from motionshards.transforms.extract.action_units.choose import as_action_units, face_of, of_all_frames
+from motionshards.transforms.extract.action_units.png import png_size
+from motionshards.transforms.extract.action_units.program import Input, Program, all_images
+from motionshards.transforms.extract.action_units.rows import CsvLines, Row, in_order, read_rows
+from motionshards.transforms.extract.action_units.source import IMAGES, StoredClip
+from motionshards.transforms.extract.wanted import resize_affine
 
 PROGRAM = "FeatureExtraction"
-FLAGS = ("-aus", "-2Dfp", "-au_static")
-DIR = "{dir}"
+FLAGS = ("-aus", "-2Dfp")
 START_S = 300.0
 
 # What decides the result lies beside the program: regressors and landmark detectors.
 _MODELS = ("AU_predictors", "model")
-# More threads than one would not make it faster, as there is a worker for each core, and could change the last digit.
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 _MOST_FRAMES = 5_000
-_MOST_LOST_IN_A_ROW = 8
-_DETAIL_LETTERS = 300
-
-Rows = list[list[Row]]
+_FRAME_S, _STILL_S = 0.5, 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class OpenFace:
     """FeatureExtraction as a source of action units.
 
-    command: program and first arguments; `{dir}` stands for the directory that holds pictures and results
-    start_s, frame_s: a call is ended when it takes longer than start_s and frame_s for each frame
+    command: program and first arguments; `{dir}` stands for the directory that holds images and results
+    still: run it on each stored frame by itself, with static models
+    start_s: a call is ended when it takes longer than start_s and a time for each frame
     """
 
     command: tuple[str, ...]
+    still: bool = False
     start_s: float = START_S
-    frame_s: float = 2.0
 
     @property
     def name(self) -> str:
         """See AuSource."""
-        return "openface"
+        return "openface-still" if self.still else "openface"
+
+    @property
+    def reads_images(self) -> bool:
+        """See AuSource."""
+        return not self.still
 
     @property
     def batch_frames(self) -> int:
-        """Frames of one call, which loads the models once: those of a whole shard, save that a command line has an end."""
+        """Frames of one call: those of many clips, but the length of a command line and the disk are limited."""
         return _MOST_FRAMES
 
     def action_units(self, clips: Sequence[StoredClip], scratch: Path | None) -> list[ActionUnits | ClipRejected]:
-        """See AuSource. A clip is lost, `aus_failed`, where its second call, with it alone, ends without all its results.
-
-        After a call that did not give all results, the first clip without them is tried alone, and when that gave its results
-        the others again together. Where clip after clip is lost, the rest is given up: the program is broken.
-        """
-        done: dict[int, ActionUnits | ClipRejected] = {}
-        waiting, tried, alone, lost_in_a_row = list(range(len(clips))), set[int](), False, 0
-        while waiting and lost_in_a_row < _MOST_LOST_IN_A_ROW:
-            batch = waiting[:1] if alone else waiting
-            found, why = self._call([clips[number] for number in batch], scratch)
-            whole = {number: rows for number, rows in zip(batch, found, strict=True) if rows is not None}
-            done |= {number: _of_clip(clips[number], rows) for number, rows in whole.items()}
-            if not whole and len(batch) == 1 and batch[0] in tried:
-                done[batch[0]] = ClipRejected("aus_failed", why)
-                lost_in_a_row += 1
-            elif whole:
-                lost_in_a_row = 0
-            tried |= set(batch)
-            alone = len(whole) < len(batch)
-            waiting = [number for number in waiting if number not in done]
-        given_up = ClipRejected("aus_failed", f"given up, as OpenFace had failed with {_MOST_LOST_IN_A_ROW} clips in a row")
-        return [done.get(number, given_up) for number in range(len(clips))]
+        """See AuSource."""
+        flags, frame_s, inputs = ((*FLAGS, "-au_static"), _STILL_S, _stills) if self.still else (FLAGS, _FRAME_S, all_images)
+        program = Program("OpenFace", self.command, flags, self.start_s, frame_s, inputs, _rows_of)
+        found = program.run(clips, scratch)
+        return [
+            rows if isinstance(rows, ClipRejected) else self._of_clip(clip, rows) for clip, rows in zip(clips, found, strict=True)
+        ]
 
     def provenance(self) -> dict[str, str]:
-        """See AuSource. OpenFace tells no version: hashes stand for it, or the command where that runs a container or script."""
+        """See AuSource. OpenFace reports no version: hashes identify it, or the command where that runs a container or script."""
         program = Path(self.command[0])
         own, models = program.name.startswith(PROGRAM), _models_beside(program)
         shown = [program.name, *self.command[1:]] if own else self.command
+        what, image, flags = (
+            ("FRAME", "each stored JPEG by itself", (*FLAGS, "-au_static")) if self.still else ("CLIP", IMAGES, FLAGS)
+        )
         return {
-            "openface_command": " ".join([*shown, "-fdir FRAME …", "-out_dir DIR", *FLAGS]),
-            "openface_input": "each stored JPEG by itself",
+            "openface_command": " ".join([*shown, f"-fdir {what} -of {what} …", "-out_dir DIR", *flags]),
+            "openface_input": image,
             **({"openface_program": f"sha256:{_sha256(program)}"} if own else {}),
             **({"openface_models": f"sha256:{_sha256_of_all(models)}"} if models else {}),
         }
 
-    def _call(self, clips: Sequence[StoredClip], scratch: Path | None) -> tuple[list[Rows | None], str]:
-        """One run: the rows of each frame of each clip, None for clips without all results, and why they have none."""
-        with tempfile.TemporaryDirectory(prefix="openface-", dir=scratch, ignore_cleanup_errors=True) as name:
-            work = Path(name)
-            directories = [_lay_out(clip, work / "frames", number) for number, clip in enumerate(clips)]
-            (work / "results").mkdir()
-            ended = self._run(work, [frame for frames in directories for frame in frames])
-            found: list[Rows | None] = []
-            why = _why(ended, self.limit_s(sum(map(len, directories))), work)
-            for frames in directories:
-                try:
-                    found.append([_rows_of(work / "results" / f"{frame.name}.csv") for frame in frames])
-                except ValueError as error:
-                    found.append(None)
-                    why = f"{error}; {why}"[:_DETAIL_LETTERS] if len(clips) == 1 else why
-            return found, why
-
-    def _run(self, work: Path, frames: Sequence[Path]) -> Ended:
-        inputs = [argument for frame in frames for argument in ("-fdir", str(frame))]
-        command = [part.replace(DIR, str(work)) for part in self.command]
-        environment: Mapping[str, str] = {**_ONE_THREAD, **os.environ}
-        try:
-            whole = [*command, *inputs, "-out_dir", str(work / "results"), *FLAGS]
-            return run_limited(whole, self.limit_s(len(frames)), work / "log.txt", environment)
-        except OSError as error:
-            raise BuildFailed(f"OpenFace cannot be started: {error.strerror}: {command[0]}") from error
-
-    def limit_s(self, frames: int) -> float:
-        """The seconds that a call with so many frames may take."""
-        return self.start_s + self.frame_s * frames
+    def _of_clip(self, clip: StoredClip, rows: list[list[Row]]) -> ActionUnits:
+        if not self.still:
+            return of_all_frames(clip, rows, _image_to_crop(clip))
+        chosen = [face_of(one, box, None, same_crop=True) for one, box in zip(rows, clip.boxes, strict=True)]
+        return as_action_units(chosen, rows)
 
 
-def _lay_out(clip: StoredClip, top: Path, number: int) -> list[Path]:
-    """A directory for each frame; OpenFace names its result after it."""
-    directories = [top / f"{number:04d}-{frame:03d}" for frame in range(len(clip))]
-    for directory, jpeg in zip(directories, clip.jpegs, strict=True):
-        directory.mkdir(parents=True)
-        (directory / "frame.jpg").write_bytes(jpeg)
-    return directories
+def _stills(clip: StoredClip, work: Path, number: int) -> list[Input]:
+    """Each stored frame as a sequence of its own."""
+    inputs = [Input(work / f"{number:04d}-{frame:03d}", f"{number:04d}-{frame:03d}", 1) for frame in range(len(clip))]
+    for one, jpeg in zip(inputs, clip.jpegs, strict=True):
+        one.directory.mkdir()
+        (one.directory / "frame.jpg").write_bytes(jpeg)
+    return inputs
 
 
-def _rows_of(path: Path) -> list[Row]:
-    """The rows of one frame. Raises ValueError where the file is absent, cut short or damaged."""
-    if not path.is_file():
-        raise ValueError("a frame has no result")
-    try:
-        return list(read_rows(CsvLines(path)))
-    except ValueError as error:
-        raise ValueError(f"a result is damaged: {error}") from error
+def _image_to_crop(clip: StoredClip) -> NDArray[np.float64]:
+    """float64 [T,2,3], affines from pixels of the images to crop pixels."""
+    assert clip.images is not None and clip.shown_px is not None
+    size_px = png_size(min(clip.images.iterdir()))
+    corner_px, end_px = clip.shown_px[:, :2], clip.shown_px[:, 2:]
+    return resize_affine(np.array([size_px] * len(clip)), end_px - corner_px, corner_px)
 
 
-def _of_clip(clip: StoredClip, rows: Rows) -> ActionUnits:
-    boxes = [None] * len(clip) if clip.boxes_px is None else list(clip.boxes_px)
-    chosen = [face_of(one, box, None) for one, box in zip(rows, boxes, strict=True)]
-    return as_action_units(chosen, rows)
-
-
-def _why(ended: Ended, limit_s: float, work: Path) -> str:
-    """How a call ended, the same for the same clip: without names that differ from run to run."""
-    end = f"status {ended.status}" if ended.status is not None else f"ended after {limit_s:.0f} s"
-    said = ended.said.replace(str(work), DIR)[-_DETAIL_LETTERS:]
-    return f"OpenFace: {end}" + (f": {said}" if said else "")
+def _rows_of(path: Path, frames: int) -> list[list[Row]]:
+    """The rows of each frame. Raises ValueError: the file is cut short or damaged."""
+    return [list(rows) for _, rows in groupby(in_order(read_rows(CsvLines(path), ("frame",))), lambda row: row.frame)]
 
 
 def _models_beside(program: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""What `--aus` means here: none, OpenFace as a program, or csv files."""
+"""What `--aus` means here: none, OpenFace as a program, csv files, or pyfaceau."""
 
 import os
 import shlex
@@ -7,9 +7,11 @@ from pathlib import Path
 from motionshards.schemas.errors import ConfigError
 from motionshards.transforms.extract.action_units.csv_folder import CsvFolder
 from motionshards.transforms.extract.action_units.openface import PROGRAM, START_S, OpenFace, program_at
+from motionshards.transforms.extract.action_units.pyfaceau import PyFaceAU
 from motionshards.transforms.extract.action_units.source import AuSource
 
-EXPECTED = "none, openface or csv:DIR"
+EXPECTED = "openface, openface-still, csv:DIR or pyfaceau"
+_OPENFACE = ("openface", "openface-still")
 _BIN = "OPENFACE_BIN"
 _HOW = (
     "build OpenFace 2.x (github.com/TadasBaltrusaitis/OpenFace) and name its FeatureExtraction by --openface or $OPENFACE_BIN, "
@@ -26,25 +28,27 @@ def resolve(choice: str, command: str | None = None, start_s: float = START_S) -
     Raises:
         ConfigError: it cannot be used here; the message says what to do
     """
-    if command is not None and choice != "openface":
-        raise ConfigError(f"--openface is for --aus openface, and --aus is {choice}")
+    if command is not None and choice not in _OPENFACE:
+        raise ConfigError(f"--openface is for --aus {' and '.join(_OPENFACE)}, and --aus is {choice}")
     if choice == "none":
         return None
-    if choice == "openface":
-        return OpenFace(_command(command), start_s)
+    if choice in _OPENFACE:
+        return OpenFace(_command(choice, command), choice == "openface-still", start_s)
+    if choice == "pyfaceau":
+        return PyFaceAU.checked()
     if choice.startswith("csv:") and len(choice) > len("csv:"):
         return CsvFolder(_folder(Path(choice.removeprefix("csv:"))))
-    raise ConfigError(f"--aus is {choice!r}, must be {EXPECTED}")
+    raise ConfigError(f"--aus is {choice!r}, must be none, {EXPECTED}")
 
 
-def _command(command: str | None) -> tuple[str, ...]:
+def _command(choice: str, command: str | None) -> tuple[str, ...]:
     try:
         words = [os.environ.get(_BIN) or PROGRAM] if command is None else shlex.split(command)
     except ValueError as error:
         raise ConfigError(f"--openface {command!r} cannot be split into words: {error}") from error
     program = program_at(words[0]) if words else None
     if program is None:
-        raise ConfigError(f"--aus openface: there is no program {words[0] if words else command!r}; {_HOW}")
+        raise ConfigError(f"--aus {choice}: there is no program {words[0] if words else command!r}; {_HOW}")
     return (program, *words[1:])
 
 

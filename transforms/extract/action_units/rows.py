@@ -18,6 +18,7 @@ from motionshards.schemas.action_units import INTENSITIES, MOST, PRESENCES
 _COLUMNS = ("confidence", "success", *(f"{name}_r" for name in INTENSITIES), *(f"{name}_c" for name in PRESENCES))
 _POINTS = (*(f"x_{number}" for number in range(68)), *(f"y_{number}" for number in range(68)))
 _NAMED = 4
+_MOST_FACES = 64
 # A row with every column group that OpenFace knows has about 8 kB.
 _LONGEST_LINE_BYTES = 1 << 16
 # Half a unit of the last digit that OpenFace prints.
@@ -97,6 +98,21 @@ def read_rows(lines: Iterable[str], needed: Sequence[str] = ()) -> Iterator[Row]
             raise ValueError(f"line {number}: {error}") from error
     if not number:
         raise ValueError("it has a header and no rows")
+
+
+def in_order(rows: Iterable[Row]) -> Iterator[Row]:
+    """The same rows. Raises ValueError unless frames are numbered 1, 2, 3 …, each with one row per face."""
+    last, faces = 0, set[int]()
+    for row in rows:
+        if row.frame == last + 1:
+            last, faces = row.frame, set()
+        elif row.frame != last or row.face in faces or not faces:
+            follows = f"follows frame {last}" if last else "comes first"
+            raise ValueError(f"frame {row.frame} {follows}: frames must be numbered from 1, each once per face, without gaps")
+        if len(faces) == _MOST_FACES:
+            raise ValueError(f"frame {last} has more than {_MOST_FACES} faces")
+        faces.add(row.face)
+        yield row
 
 
 def _row(cells: list[str], places: dict[str, int]) -> Row:

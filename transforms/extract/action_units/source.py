@@ -1,4 +1,4 @@
-"""The seam of action units: what a source of them is told about a clip, and what it gives back."""
+"""The interface of sources of action units: what they get of a clip, and what they return."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,8 +8,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from motionshards.schemas.action_units import ActionUnits
+from motionshards.schemas.action_units import ActionUnits, SourceFrames
 from motionshards.schemas.errors import ClipRejected
+
+# What the names of a source's provenance begin with.
+AU_PROVENANCE = ("openface_", "pyfaceau_")
+MOST_IMAGE_PX = 960
+IMAGES = f"all frames of the clip, the part that its crop shows, PNG in square pixels, at most {MOST_IMAGE_PX} px"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,10 @@ class StoredClip:
     index: int32 [T], number of the frame within the span's file, from 0
     file_frames: how many decodable frames the file of each span has; None where that was not recorded
     source_to_crop: float64 [T,2,3], affine from source pixels to crop pixels
+    every: all F decodable frames of the clip; None if they are not known
+    keep_every: whether the action units of all F frames are kept
+    images: directory with an image file for each of the F frames, in name order; None if the source reads none
+    shown_px: int32 [T,4], which part of the crop those images show, x0 y0 x1 y1, end exclusive
     """
 
     key: str
@@ -34,9 +43,18 @@ class StoredClip:
     index: NDArray[np.int32]
     file_frames: tuple[int | None, ...]
     source_to_crop: NDArray[np.float64]
+    every: SourceFrames | None = field(default=None, repr=False)
+    keep_every: bool = False
+    images: Path | None = None
+    shown_px: NDArray[np.int32] | None = None
 
     def __len__(self) -> int:
         return len(self.jpegs)
+
+    @property
+    def boxes(self) -> list[NDArray[np.float32] | None]:
+        """The box of each stored frame; None where no face was searched."""
+        return [None] * len(self) if self.boxes_px is None else list(self.boxes_px)
 
 
 class AuSource(Protocol):
@@ -44,6 +62,7 @@ class AuSource(Protocol):
 
     name: its word in `BuildConfig.aus`
     batch_frames: how many frames it wants at once
+    reads_images: whether it sees all frames of a clip as images; else the stored frames, or none
     """
 
     @property
@@ -52,10 +71,13 @@ class AuSource(Protocol):
     @property
     def batch_frames(self) -> int: ...
 
-    def action_units(self, clips: Sequence[StoredClip], scratch: Path | None) -> list[ActionUnits | ClipRejected]:
-        """What each clip has, or why it is lost; that of a clip does not depend on the others.
+    @property
+    def reads_images(self) -> bool: ...
 
-        scratch: directory for temporary files; None is the system's
+    def action_units(self, clips: Sequence[StoredClip], scratch: Path | None) -> list[ActionUnits | ClipRejected]:
+        """The action units of each clip, or why it is lost; those of a clip do not depend on the others.
+
+        scratch: directory for temporary files, which holds the images where there are any; None is the system's
 
         Raises:
             BuildFailed: it does not work at all on this machine

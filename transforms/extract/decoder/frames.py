@@ -4,7 +4,7 @@ The order, besides `do` and limits:
     start_s: where decoding begins, whole seconds; 0 is the start of the file
     numbers: of the frames, ascending, or null for all. Or
     times_s, within_s: their times from the start of the container, ascending, and by how much those may be off
-    pictures: what is made of a frame and sent, as `decode.Wanted` has it
+    pictures: what is made of a frame and sent, as `wanted.Wanted` has it
     tone_map: whether to map HDR frames to SDR; untagged: whether their primaries are unknown
 """
 

@@ -160,7 +160,7 @@ def test_frames_of_no_success_stay_empty_and_several_faces_are_told_apart(tmp_pa
     path = write(tmp_path / f"{KEY}.csv")
     every = rows(10)
     every[7]["success"] = 0
-    every.insert(3, row(4, b"x", 64, {}, bystander=True))
+    every.insert(3, {**row(4, b"x", 64, {"bystander": True}), "face_id": 1, "confidence": 0.98})
     path.write_text(as_csv(every, {}))
     boxes = np.tile(np.array([10, 10, 54, 54], np.float32), (2, 1))
     assert numbers(joined(tmp_path, replace(stored([3, 7], 10), boxes_px=boxes))) == [3, None]

@@ -1,4 +1,4 @@
-"""The adapter of OpenFace against a program that speaks its command line and csv, well and badly behaved."""
+"""OpenFace on stored frames, by a program that behaves as it does; and how a program that misbehaves is handled."""
 
 import hashlib
 import os
@@ -48,7 +48,7 @@ def run(
     """What the adapter gives, having left no file behind."""
     scratch = tmp_path / "scratch"
     scratch.mkdir(exist_ok=True)
-    found = OpenFace(tuple(command), **limits).action_units(clips, scratch)
+    found = OpenFace(tuple(command), still=True, **limits).action_units(clips, scratch)
     assert not list(scratch.iterdir()), "temporary pictures stay"
     return found
 
@@ -72,7 +72,7 @@ def all_right(found: Sequence[ActionUnits | ClipRejected], clips: Sequence[Store
 
 @pytest.mark.parametrize("header", [{}, {"separator": ","}, {"reverse": True}, {"noise": True}], ids=str)
 def test_values_are_those_of_each_frame_alone_in_one_call(openface: Command, tmp_path: Path, header: dict[str, object]) -> None:
-    """The program averages over the pictures of a sequence, so this fails where a clip's frames are given as one."""
+    """The program averages over the images of a sequence, so this fails where a clip's frames are given as one."""
     found = run(openface(**header), tmp_path)
     assert all_right(found)
     assert calls(tmp_path) == [len(CLIPS) * FRAMES]
@@ -98,11 +98,11 @@ def test_a_clip_in_which_no_face_is_found_is_kept(openface: Command, tmp_path: P
     assert isinstance(found[0], ActionUnits) and not found[0].valid.any() and np.isnan(found[0].intensity).all()
 
 
-def test_of_several_faces_the_clips_own_is_taken(openface: Command, tmp_path: Path) -> None:
-    """The bystander in the corner is found more surely, and is taken only where the clip's box is not known."""
-    assert all_right(run(openface(bystander=True), tmp_path))
-    (unknown,) = run(openface(bystander=True), tmp_path, [clip(0, box=None)])
-    assert isinstance(unknown, ActionUnits) and not is_right(unknown, CLIPS[0]) and unknown.valid.all()
+def test_the_widest_face_is_not_valid_where_it_is_a_bystanders(openface: Command, tmp_path: Path) -> None:
+    """OpenFace reports one face; where the clip's box is not known, it is taken for the clip's."""
+    (known, unknown) = run(openface(bystander=True), tmp_path, [CLIPS[0], clip(0, box=None)])
+    assert isinstance(known, ActionUnits) and not known.valid.any() and (known.confidence == np.float32(0.92)).all()
+    assert is_right(unknown, CLIPS[0])
 
 
 def test_a_face_elsewhere_is_not_the_clips(openface: Command, tmp_path: Path) -> None:
@@ -119,7 +119,10 @@ def test_a_program_that_never_works_loses_the_clips_after_a_bounded_number_of_ca
     assert calls(tmp_path) == [20 * FRAMES] + [FRAMES] * 8
     first, last = found[0], found[-1]
     assert isinstance(first, ClipRejected) and isinstance(last, ClipRejected)
-    assert "status 1: Could not open the model {dir}/results" in first.detail and str(tmp_path) not in first.detail
+    assert (
+        "status 1: Could not find CEN patch experts in {dir}/results ERROR: Could not load the landmark detector" in first.detail
+        and str(tmp_path) not in first.detail
+    )
     assert "given up" in last.detail
 
 
@@ -134,9 +137,12 @@ def test_a_single_clip_has_a_second_try_too(openface: Command, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("fail", ["half", "hang"])
-def test_what_was_whole_when_it_broke_off_is_kept(openface: Command, tmp_path: Path, fail: str) -> None:
+def test_what_was_whole_when_it_broke_off_is_kept(
+    openface: Command, tmp_path: Path, fail: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("motionshards.transforms.extract.action_units.openface._STILL_S", 0.01)
     begin = time.monotonic()
-    found = run(openface(fail=fail), tmp_path, CLIPS[:4], start_s=2, frame_s=0.01)
+    found = run(openface(fail=fail), tmp_path, CLIPS[:4], start_s=2)
     # Half of the frames each time: of 4 clips 2; the third fails alone, and so does the fourth.
     assert all_right(found[:2], CLIPS[:2])
     for one in found[2:]:
@@ -151,7 +157,7 @@ def test_a_clip_that_crashes_it_each_time_is_lost_alone(openface: Command, tmp_p
     found = run(openface(crash_on=[sha(CLIPS[2])[1]]), tmp_path)
     assert all_right(found[:2] + found[3:], CLIPS[:2] + CLIPS[3:])
     lost = found[2]
-    assert isinstance(lost, ClipRejected) and lost.reason == "aus_failed" and "status -11" in lost.detail
+    assert isinstance(lost, ClipRejected) and lost.reason == "aus_failed" and "status -8" in lost.detail
     assert calls(tmp_path) == [18, 3, 3, 6]
 
 
@@ -159,7 +165,7 @@ def test_many_bad_clips_between_good_ones_are_no_broken_program(openface: Comman
     many = [clip(number) for number in range(20)]
     found = run(openface(crash_on=[sha(one)[0] for one in many[::2]]), tmp_path, many)
     assert all_right(found[1::2], many[1::2])
-    assert all(isinstance(one, ClipRejected) and "status -11" in one.detail for one in found[::2])
+    assert all(isinstance(one, ClipRejected) and "status -8" in one.detail for one in found[::2])
 
 
 def test_the_outcome_of_a_clip_does_not_depend_on_its_company(openface: Command, tmp_path: Path) -> None:
@@ -188,13 +194,14 @@ def test_missing_columns_are_named(openface: Command, tmp_path: Path) -> None:
     assert isinstance(lost, ClipRejected) and "columns are missing: AU45_r, AU28_c" in lost.detail
 
 
-def test_all_that_a_program_started_ends_with_it(tmp_path: Path) -> None:
+def test_all_that_a_program_started_ends_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A shell that waits for the program, as containers and wrappers do."""
+    monkeypatch.setattr("motionshards.transforms.extract.action_units.openface._STILL_S", 0.01)
     script = tmp_path / "wrapper.sh"
     program = "import os, time; print(os.getpid(), flush=True); time.sleep(999)"
     script.write_text(f"#!/bin/sh\n{sys.executable} -c '{program}' > {tmp_path}/pid &\nwait\n")
     script.chmod(0o755)
-    (lost,) = run([str(script)], tmp_path, CLIPS[:1], start_s=1, frame_s=0)
+    (lost,) = run([str(script)], tmp_path, CLIPS[:1], start_s=1)
     assert isinstance(lost, ClipRejected) and "ended after 1 s" in lost.detail
     pid = int((tmp_path / "pid").read_text())
     for _ in range(100):
@@ -215,7 +222,7 @@ def test_a_container_is_told_the_directory_and_sees_nothing_else(openface: Comma
         "assert there == here and names and all(name.startswith(here + '/') for name in names), sys.argv\n"
         "sys.exit(subprocess.run(arguments).returncode)\n"
     )
-    source = resolve("openface", f"{sys.executable} {script} -v {{dir}}:{{dir}} {' '.join(openface())}")
+    source = resolve("openface-still", f"{sys.executable} {script} -v {{dir}}:{{dir}} {' '.join(openface())}")
     assert isinstance(source, OpenFace)
     assert all_right(run(source.command, tmp_path))
     assert "{dir}:{dir}" in source.provenance()["openface_command"]
@@ -239,12 +246,12 @@ def test_a_missing_program_is_told_in_one_line_with_the_ways_out(monkeypatch: py
 
 @pytest.mark.parametrize("choice", ["csv:", "csv", "", "OpenFace", "fan"])
 def test_other_choices_are_refused(choice: str) -> None:
-    with pytest.raises(ConfigError, match="none, openface or csv:DIR"):
+    with pytest.raises(ConfigError, match="none, openface, openface-still, csv:DIR or pyfaceau"):
         resolve(choice)
 
 
 def test_a_command_without_its_choice_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--openface is for --aus openface, and --aus is none"):
+    with pytest.raises(ConfigError, match="--openface is for --aus openface and openface-still, and --aus is none"):
         resolve("none", "FeatureExtraction")
     assert resolve("none") is None
     with pytest.raises(ConfigError, match="no directory"):
@@ -283,6 +290,9 @@ def test_provenance_tells_program_models_and_command_but_not_where_they_lie(tmp_
     assert here.provenance() == there.provenance() != other.provenance()
     told = here.provenance()
     assert told["openface_program"] == f"sha256:{hashlib.sha256(b'program').hexdigest()}"
-    assert told["openface_command"] == "FeatureExtraction -wild -fdir FRAME … -out_dir DIR -aus -2Dfp -au_static"
+    assert told["openface_command"] == "FeatureExtraction -wild -fdir CLIP -of CLIP … -out_dir DIR -aus -2Dfp"
+    assert "square pixels, at most 960 px" in told["openface_input"]
+    still = replace(here, still=True).provenance()
+    assert still["openface_command"] == "FeatureExtraction -wild -fdir FRAME -of FRAME … -out_dir DIR -aus -2Dfp -au_static"
     container = replace(here, command=(shutil.which("sh") or "sh", "-c", "run"))
     assert "openface_program" not in container.provenance() and "sh -c run" in container.provenance()["openface_command"]

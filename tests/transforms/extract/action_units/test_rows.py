@@ -122,7 +122,7 @@ def test_the_files_that_openface_wrote_are_judged_as_it_does() -> None:
 
     def found(name: str) -> tuple[int, list[bool], list[float]]:
         rows = list(read_rows(CsvLines(GENUINE / f"{name}.csv"), ("frame", "face_id")))
-        units = as_action_units([face_of([one], None, None) for one in rows], [[one] for one in rows])
+        units = as_action_units([face_of([one], None, None, same_crop=True) for one in rows], [[one] for one in rows])
         return len(rows), units.valid.tolist(), [round(each, 2) for each in units.confidence.tolist()]
 
     assert found("still_static_ok") == (1, [True], [0.98])
@@ -144,6 +144,8 @@ def test_the_imitation_writes_what_openface_writes() -> None:
     no_face, found = ((GENUINE / f"still_static_{name}.csv").read_text().splitlines() for name in ("no_face", "ok"))
     assert as_csv([row(1, faceless, 64, {"lost_every": 1})], {}).splitlines() == no_face
     ours = as_csv([row(1, b"a", 64, {})], {}).splitlines()
+    whole = (GENUINE / "video_dynamic_gaze_pose_2Dfp_aus_40rows.csv").read_text().splitlines()[0]
+    assert as_csv([], {}, ("-aus", "-pose", "-gaze", "-2Dfp")).splitlines() == [whole]
     digits = [[len(cell.partition(".")[2]) for cell in line.split(", ")] for line in (ours[1], found[1])]
     assert ours[0] == found[0] and digits[0] == digits[1]
 
@@ -151,10 +153,11 @@ def test_the_imitation_writes_what_openface_writes() -> None:
 def test_without_a_box_or_landmarks_the_surest_face_is_taken() -> None:
     sure, unsure = one_row(confidence=0.9), one_row(confidence=0.8)
     box = np.array([10, 10, 54, 54], np.float32)
-    assert face_of([unsure, sure], None, None) is sure
-    assert face_of([unsure, replace(sure, points_px=None)], box, None) is not unsure
-    assert face_of([replace(sure, success=False), unsure], box, None) is unsure
-    assert face_of([], box, None) is None and face_of([replace(sure, success=False)], None, None) is None
+    assert face_of([unsure, sure], None, None, same_crop=True) is sure
+    assert face_of([unsure, replace(sure, points_px=None)], box, None, same_crop=True) is not unsure
+    assert face_of([replace(sure, success=False), unsure], box, None, same_crop=True) is unsure
+    assert face_of([], box, None, same_crop=True) is None
+    assert face_of([replace(sure, success=False)], None, None, same_crop=True) is None
 
 
 def test_overlap_is_measured_in_the_crop() -> None:
@@ -164,15 +167,16 @@ def test_overlap_is_measured_in_the_crop() -> None:
     to_crop = np.array([[0.5, 0, -50], [0, 0.5, -20]])
     near, far = one_row(confidence=0.8, points_px=points * 2 + [100, 40]), one_row(confidence=0.9, points_px=points)
     box = np.array([8, 8, 56, 56], np.float32)
-    assert face_of([far, near], box, to_crop) is near
-    assert face_of([far], box, to_crop) is far, "the only face may be of another frame of reference"
-    assert face_of([far, near], box, None) is far and face_of([near], box, None) is None
+    assert face_of([far, near], box, to_crop, same_crop=False) is near
+    assert face_of([far], box, to_crop, same_crop=False) is far, "the only face may be of another frame of reference"
+    assert face_of([far, near], box, None, same_crop=True) is far
+    assert face_of([near], box, None, same_crop=True) is None and face_of([far], box, to_crop, same_crop=True) is None
 
 
 def test_the_record_keeps_itself_consistent() -> None:
     good = as_action_units([one_row(), None], [[one_row()], [one_row(success=False, confidence=0.2)]])
     np.testing.assert_allclose(good.confidence, [0.92, 0.2], rtol=1e-6)
-    assert good.intensity.dtype == good.presence.dtype == np.float32
+    assert good.presence is not None and good.intensity.dtype == good.presence.dtype == np.float32
     assert (good.valid.tolist(), good.share) == ([True, False], 0.5)
     np.testing.assert_array_equal(good.intensity[0], np.array(intensities(b"a"), np.float32))
     for name, value in (("intensity", 0.0), ("presence", np.nan), ("intensity", 5.5), ("valid", True)):

@@ -18,7 +18,6 @@ from benchmarks import shot_joins
 from benchmarks.shot_joins import FADE, LENGTHS, Clip, Transition
 from benchmarks.shots import match
 from motionshards.schemas.errors import ConfigError
-from motionshards.transforms.extract.decode import Wanted
 from motionshards.transforms.extract.decoder.filters import RGB, scaled
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.shots import finder
@@ -26,6 +25,7 @@ from motionshards.transforms.extract.shots.finder import ShotFinder, Shots, shot
 from motionshards.transforms.extract.shots.windows import STEP, THUMBNAIL_PX, colour_change
 from motionshards.transforms.extract.stream import pictures
 from motionshards.transforms.extract.timeline import timeline_from_packets
+from motionshards.transforms.extract.wanted import Wanted
 
 
 def shots_in(frames: Clip) -> tuple[Shots, int]:

@@ -1,0 +1,133 @@
+"""Running a program on many clips in one call, so that it loads its models once; what it fails on costs one clip."""
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from motionshards.schemas.errors import BuildFailed, ClipRejected
+from motionshards.transforms.extract.action_units.process import Ended, run_limited
+from motionshards.transforms.extract.action_units.source import StoredClip
+
+DIR = "{dir}"
+
+# There is a worker for each core, and more threads could change the last digit.
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+_MOST_LOST_IN_A_ROW = 8
+_DETAIL_LETTERS = 300
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A directory with so many images, which are one sequence, and the name of its result, NAME.csv."""
+
+    directory: Path
+    name: str
+    frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class Program(Generic[Row]):
+    """A program with the command line `-fdir DIR -of NAME … -out_dir DIR`.
+
+    name: for messages
+    command: program and first arguments; `{dir}` stands for the directory that holds images and results
+    flags: last arguments
+    start_s, frame_s: a call is ended when it takes longer than start_s and frame_s for each frame
+    inputs: the sequences of a clip, given a directory for temporary files and the number of the clip
+    read: what each frame of a sequence has, from its result and the number of its frames; raises ValueError if that is not whole
+    """
+
+    name: str
+    command: tuple[str, ...]
+    flags: tuple[str, ...]
+    start_s: float
+    frame_s: float
+    inputs: Callable[[StoredClip, Path, int], list[Input]]
+    read: Callable[[Path, int], list[Row]]
+
+    def run(self, clips: Sequence[StoredClip], scratch: Path | None) -> list[list[Row] | ClipRejected]:
+        """What each frame of each clip has. A clip is lost, `aus_failed`, if its second call, with it alone, ends without it.
+
+        After a call that did not give all results, the first clip without them is tried alone, and if that works, the others
+        again together. If one clip after the other is lost, the rest is given up: the program is broken.
+
+        scratch: directory for temporary files, which holds the images of the clips, if any; None is the system's
+
+        Raises:
+            BuildFailed: it cannot be started
+        """
+        done: dict[int, list[Row] | ClipRejected] = {}
+        waiting, tried, alone, lost_in_a_row = list(range(len(clips))), set[int](), False, 0
+        while waiting and lost_in_a_row < _MOST_LOST_IN_A_ROW:
+            batch = waiting[:1] if alone else waiting
+            found, why = self._call([clips[number] for number in batch], scratch)
+            whole = {number: rows for number, rows in zip(batch, found, strict=True) if rows is not None}
+            done |= whole
+            if not whole and len(batch) == 1 and batch[0] in tried:
+                done[batch[0]] = ClipRejected("aus_failed", why)
+                lost_in_a_row += 1
+            elif whole:
+                lost_in_a_row = 0
+            tried |= set(batch)
+            alone = len(whole) < len(batch)
+            waiting = [number for number in waiting if number not in done]
+        why = f"given up, as {self.name} had failed with {_MOST_LOST_IN_A_ROW} clips in a row"
+        return [done.get(number, ClipRejected("aus_failed", why)) for number in range(len(clips))]
+
+    def _call(self, clips: Sequence[StoredClip], scratch: Path | None) -> tuple[list[list[Row] | None], str]:
+        """One run: what each clip has, None for clips without all results, and why they have none."""
+        with tempfile.TemporaryDirectory(prefix="aus-", dir=scratch, ignore_cleanup_errors=True) as name:
+            work = Path(name)
+            inputs = [self.inputs(clip, work, number) for number, clip in enumerate(clips)]
+            (work / "results").mkdir()
+            limit_s = self.start_s + self.frame_s * sum(one.frames for each in inputs for one in each)
+            ended = self._run(work, [one for each in inputs for one in each], limit_s)
+            found: list[list[Row] | None] = []
+            why = self._why(ended, limit_s, work)
+            for each in inputs:
+                try:
+                    found.append([row for one in each for row in self._result(work, one)])
+                except ValueError as error:
+                    found.append(None)
+                    why = f"{error}; {why}"[:_DETAIL_LETTERS] if len(clips) == 1 else why
+            return found, why
+
+    def _run(self, work: Path, inputs: Sequence[Input], limit_s: float) -> Ended:
+        words = [word for one in inputs for word in ("-fdir", str(one.directory), "-of", one.name)]
+        # Images that were written before lie beside this call's directory.
+        inside = all(one.directory.is_relative_to(work) for one in inputs)
+        command = [part.replace(DIR, str(work if inside else work.parent)) for part in self.command]
+        try:
+            whole = [*command, *words, "-out_dir", str(work / "results"), *self.flags]
+            return run_limited(whole, limit_s, work / "log.txt", {**_ONE_THREAD, **os.environ})
+        except OSError as error:
+            raise BuildFailed(f"{self.name} cannot be started: {error.strerror}: {command[0]}") from error
+
+    def _result(self, work: Path, one: Input) -> list[Row]:
+        path = work / "results" / f"{one.name}.csv"
+        if not path.is_file():
+            raise ValueError("there is no result")
+        try:
+            found = self.read(path, one.frames)
+        except ValueError as error:
+            raise ValueError(f"a result is damaged: {error}") from error
+        if len(found) != one.frames:
+            raise ValueError(f"a result has {len(found)} of {one.frames} frames")
+        return found
+
+    def _why(self, ended: Ended, limit_s: float, work: Path) -> str:
+        """How a call ended, the same for the same clip: without names that differ from run to run."""
+        end = f"status {ended.status}" if ended.status is not None else f"ended after {limit_s:.0f} s"
+        said = ended.said.replace(str(work), DIR).replace(str(work.parent), DIR)[-_DETAIL_LETTERS:]
+        return f"{self.name}: {end}" + (f": {said}" if said else "")
+
+
+def all_images(clip: StoredClip, work: Path, number: int) -> list[Input]:
+    """All frames of a clip as one sequence."""
+    assert clip.images is not None and clip.every is not None, "a source that reads images gets them"
+    return [Input(clip.images, f"{number:04d}", len(clip.every))]
