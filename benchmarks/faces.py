@@ -1,8 +1,9 @@
-"""Faces as the build finds them: head pose beside OpenCV's PnP, and whether wrong landmarks stand out by the columns of doubt.
+"""Faces as the build finds them: which are found, what is taken for one, how they are framed, told apart, posed and doubted.
 
     python -m benchmarks.faces [--frames 20] [--sheet worst.png]
 
-Each section is a function of the frames below in a module of its own, which adds tables to the report and returns its figures.
+Each section is a function of the corpus's frames in a module of its own, which adds tables to the report and images to the
+contact sheet, and returns its figures. Cuts and dissolves are measured by `benchmarks.shots`. Times are CPU time of one thread.
 """
 
 import sys
@@ -14,13 +15,27 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from cyclopts.types import PositiveInt
 
-from benchmarks.faces_doubt import draw_worst, rank_wrong_landmarks
-from benchmarks.faces_found import Found, find_faces
+from benchmarks.faces_doubt import rank_wrong_landmarks
+from benchmarks.faces_false import false_faces
+from benchmarks.faces_found import Corpus, find_faces
+from benchmarks.faces_framing import framing_spread
+from benchmarks.faces_people import separate_people
 from benchmarks.faces_pose import compare_with_pnp
+from benchmarks.faces_sheet import Sheet
+from benchmarks.faces_yaw import find_by_yaw
+from benchmarks.faces_yield import find_by_size
 from benchmarks.report import CorpusOptions, Report, benchmark, corpus
 from motionshards.dataset.commandline import OUTPUT
 
-SECTIONS: tuple[Callable[[Report, Found], dict[str, Any]], ...] = (compare_with_pnp, rank_wrong_landmarks)
+SECTIONS: tuple[Callable[[Report, Corpus, Sheet], dict[str, Any]], ...] = (
+    find_by_size,
+    find_by_yaw,
+    false_faces,
+    framing_spread,
+    separate_people,
+    compare_with_pnp,
+    rank_wrong_landmarks,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,24 +43,25 @@ class FacesOptions(CorpusOptions):
     """Options of the benchmark."""
 
     frames: PositiveInt = 20
-    """Frames of each clip, evenly spaced."""
+    """Frames of each clip, evenly spaced; the number of generated frames and videos follows it."""
     sheet: Annotated[Path | None, Parameter(group=OUTPUT)] = None
-    """Also draw the most doubtful frames to this PNG file."""
+    """Also draw the worst cases of each section to this PNG file."""
 
 
 @benchmark("faces")
 def main(options: FacesOptions) -> None:
-    """Measure the head pose beside PnP, and how wrong landmarks rank by doubt."""
-    report = Report("benchmarks/faces.py: faces as the build finds them", options)
+    """Measure which faces are found, how alike they are framed, whether people are told apart, head pose and doubt."""
+    report, sheet = Report("benchmarks/faces.py: faces as the build finds them", options), Sheet()
     with options.work_dir() as work:
         source, name = corpus(options.input, work)
-        found = find_faces(source, options.frames)
-    report.note(f"Input: {name}: {len(found)} frames with a face of {len(set(found.clip.tolist()))} clips, 256 px, dlib.")
-    figures: dict[str, Any] = {"frames": len(found)}
-    for section in SECTIONS:
-        figures |= section(report, found)
+        frames = find_faces(source, options.frames, work)
+        count, clips = len(frames.found), len(frames.videos)
+        report.note(f"Input: {name}: {count} frames with a face of {clips} clips, 256 px, dlib.")
+        figures: dict[str, Any] = {"frames": count}
+        for section in SECTIONS:
+            figures |= section(report, frames, sheet)
     if options.sheet is not None:
-        draw_worst(found).save(options.sheet)
+        sheet.image().save(options.sheet)
     report.finish(figures)
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 
-from benchmarks.faces_found import SIZE_PX, Found, model
+from benchmarks.faces_found import SIZE_PX, Corpus, Found, model
+from benchmarks.faces_sheet import Sheet
 from benchmarks.report import Report
 from motionshards.dataset.drawing.overlay import Marks, marked
 from motionshards.schemas.records import Landmarks
@@ -20,46 +20,43 @@ from motionshards.schemas.records import Landmarks
 _EVERY = 4  # every fourth frame of the corpus is made wrong
 _WRONG = 0.1  # mean distance from where they belong, as a share of the distance between the outer eye corners
 _AT = 95.0
-_GOAL = 0.95
+_GOAL, _FEWEST = 0.95, 20
 _SHIFTED, _RIDGE, _RIDGE_SHIFT = "nose ridge on the cheek", slice(27, 31), 0.2
-_SHOWN, _ROW, _SIDE_PX, _TEXT_PX = 12, 6, 224, 16
+_SHOWN = 12
 
 Rgb = NDArray[np.uint8]
 Points = NDArray[np.float32]
 Boxes = NDArray[np.float32]
 
 
-def rank_wrong_landmarks(report: Report, found: Found) -> dict[str, Any]:
+def rank_wrong_landmarks(report: Report, corpus: Corpus, sheet: Sheet) -> dict[str, Any]:
     """A table of the share of wrong landmarks that would be among the most doubtful twentieth of the corpus."""
-    rows, least = [], 1.0
+    rows, found = list[list[Any]](), corpus.found
+    _add_worst(sheet, found)
     for name, case, expected in _cases(found):
         off = np.linalg.norm(case.points_px - expected, axis=2).mean(axis=1) / _eye_distance(expected)
         wrong = off > _WRONG if name != _SHIFTED else np.ones(len(case), np.bool_)
         shares = [float(column[wrong].mean()) if wrong.any() else 1.0 for column in _doubtful(case, found)]
         rows.append([name, len(case), int(wrong.sum()), *(100 * share for share in shares)])
-        least = min(least, shares[-1])
+    counts, percents = (np.array([row[column] for row in rows], np.float64) for column in (2, -1))
+    pooled, least = np.average(percents, weights=counts) / 100, percents[counts >= _FEWEST].min(initial=100) / 100
     rows.append(["none: the corpus", len(found), 0, *(100 * float(column.mean()) for column in _doubtful(found, found))])
     heads = ["landmarks made wrong", "frames", "wrong", "by landmark_residual %", "by landmark_score %", "by either %"]
     report.table(f"Wrong landmarks beyond the {_AT:g}th percentile of the corpus's frames", heads, rows)
     report.note(
         f"Wrong: more than {_WRONG:g} of the eye distance from their places, mean over the 68; a moved nose ridge always is. "
-        f"The goal is {100 * _GOAL:g} % by either column in every row."
+        f"Of all wrong ones {100 * pooled:.1f} % are found by either column (goal {100 * _GOAL:g} %), and at least "
+        f"{100 * least:.1f} % of those of a row with {_FEWEST} or more wrong frames."
     )
-    return {"wrong_found_least": least, "wrong_goal_met": least >= _GOAL}
+    return {"wrong_found": float(pooled), "wrong_found_least": float(least), "wrong_goal_met": bool(pooled >= _GOAL)}
 
 
-def draw_worst(found: Found) -> Image.Image:
-    """The most doubtful frames: rows by landmark_score, then rows by landmark_residual."""
-    worst = [*np.argsort(found.landmark_score)[:_SHOWN], *np.argsort(-found.residual)[:_SHOWN]]
-    rows = -(-len(worst) // _ROW)
-    sheet = Image.new("RGB", (_ROW * _SIDE_PX, rows * (_SIDE_PX + _TEXT_PX)))
-    for place, frame in enumerate(worst):
-        left, top = place % _ROW * _SIDE_PX, place // _ROW * (_SIDE_PX + _TEXT_PX)
+def _add_worst(sheet: Sheet, found: Found) -> None:
+    """The most doubtful frames: by landmark_score, then by landmark_residual."""
+    for frame in [*np.argsort(found.landmark_score)[:_SHOWN], *np.argsort(-found.residual)[:_SHOWN]]:
         marks = Marks(found.points_px[frame], found.boxes_px[frame].tolist(), found.pose_deg[frame].tolist())
-        sheet.paste(marked(found.rgb[frame], _SIDE_PX, marks), (left, top))
         words = f"clip {found.clip[frame]} score {found.landmark_score[frame]:.2f} residual {found.residual[frame]:.3f}"
-        ImageDraw.Draw(sheet).text((left + 2, top + _SIDE_PX), words)
-    return sheet
+        sheet.add(np.asarray(marked(found.rgb[frame], SIZE_PX, marks)), words)
 
 
 def _cases(found: Found) -> Iterator[tuple[str, Found, Points]]:

@@ -1,7 +1,7 @@
 """The frames that the sections of `benchmarks.faces` look at, with what a build would store of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +64,25 @@ class Found:
         return cls(np.asarray(clip), rgb, boxes_px, detector_score, landmarks.points_px, score, pose, residual)
 
 
+@dataclass(frozen=True)
+class Corpus:
+    """Clips of a VoxCeleb2-shaped directory, and `frames` evenly spaced frames of each.
+
+    videos, people: path and identity of each clip
+    missed_rgb: uint8 [M,H,W,3], the frames in which dlib found no face
+    elsewhere: where the other corpora may be
+    work: for temporary files
+    """
+
+    found: Found
+    missed_rgb: NDArray[np.uint8] = field(repr=False)
+    videos: tuple[Path, ...]
+    people: tuple[str, ...]
+    frames: int
+    elsewhere: Path
+    work: Path
+
+
 def model() -> FaceModel:
     """dlib's detector and predictor."""
     dlib = load("dlib")
@@ -71,22 +90,27 @@ def model() -> FaceModel:
     return dlib
 
 
-def find_faces(source: Path, frames: int) -> Found:
-    """The faces in so many frames of each clip of a VoxCeleb2-shaped directory."""
+def find_faces(source: Path, frames: int, work: Path) -> Corpus:
+    """The faces in so many frames of each clip."""
     dlib, clips = model(), list(list_clips(Listing(DirectoryTree(source))))
-    rgb = [_frames(source / uri_to_path(clip.spans[0].uri), frames) for clip in clips]
+    videos = tuple(source / uri_to_path(clip.spans[0].uri) for clip in clips)
+    rgb = [evenly_spaced(path, frames) for path in videos]
     tracks = [track(dlib.detect(one), centred_box(SIZE_PX)) for one in rgb]
     number = np.repeat(np.arange(len(clips)), [int(one.found.sum()) for one in tracks])
-    pixels = np.concatenate([one[faces.found] for one, faces in zip(rgb, tracks, strict=True)])
+    seen = np.concatenate([one.found for one in tracks])
+    pixels = np.concatenate(rgb)
     boxes, scores = (_joined(tracks, name) for name in ("boxes_px", "scores"))
-    return Found.of(number, pixels, boxes, scores, dlib.landmarks(pixels, boxes))
+    found = Found.of(number, pixels[seen], boxes, scores, dlib.landmarks(pixels[seen], boxes))
+    people = tuple(clip.identity for clip in clips)
+    return Corpus(found, pixels[~seen], videos, people, frames, source.parent, work)
 
 
-def _frames(path: Path, count: int) -> NDArray[np.uint8]:
+def evenly_spaced(path: Path, count: int, size: int = SIZE_PX) -> NDArray[np.uint8]:
+    """So many frames of a video, uint8 [T,size,size,3]."""
     media = Media.at(path)
     line = timeline_from_packets(media, _TIMEOUT_S)
     indices = np.unique(np.linspace(0, len(line.raw_s) - 1, count).astype(np.int64))
-    return decode(media, line, indices, SIZE_PX, "pad", _TIMEOUT_S).rgb
+    return decode(media, line, indices, size, "pad", _TIMEOUT_S).rgb
 
 
 def _joined(tracks: Sequence[FaceTrack], name: str) -> NDArray[np.float32]:

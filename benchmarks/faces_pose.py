@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.faces_found import SIZE_PX, Found
+from benchmarks.faces_found import SIZE_PX, Corpus
+from benchmarks.faces_sheet import Sheet
 from benchmarks.report import Report
 from motionshards.transforms.extract.quality.pose import FOCAL_PER_SIDE, euler_angles
 
@@ -41,8 +42,9 @@ _GOAL_DEG = 2.0
 _START_MM = np.array([0.0, 0.0, 700.0])  # before the camera: without a first guess some solutions are behind it
 
 
-def compare_with_pnp(report: Report, found: Found) -> dict[str, Any]:
+def compare_with_pnp(report: Report, corpus: Corpus, _: Sheet) -> dict[str, Any]:
     """A table of our angles beside those of PnP."""
+    found = corpus.found
     theirs = pnp_pose(found.points_px, (SIZE_PX, SIZE_PX))
     rows, figures = [], dict[str, Any]()
     for name, ours, other in zip(("yaw", "pitch", "roll"), found.pose_deg.T.astype(np.float64), theirs.T, strict=True):

@@ -10,17 +10,21 @@ The dataset has its own settings, so options that would change them are refused.
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from motionshards.dataset.build_options import AddOptions, places, refuse_settings
 from motionshards.dataset.commandline import Command, Say, command, sayer, show
+from motionshards.dataset.reading.people_table import read_people, store_people
 from motionshards.pipeline.add import AddOrder, add, short_clips, without_aus
 from motionshards.pipeline.build import Ledger
 from motionshards.pipeline.inputs.input import open_input
 from motionshards.pipeline.sources import SOURCES, usual_no_face
 from motionshards.schemas.config import BuildConfig
-from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.errors import ConfigError, DatasetError
+from motionshards.schemas.layout import INDEX, PEOPLE
 from motionshards.schemas.manifest import Manifest
 from motionshards.transforms.extract.action_units.options import EXPECTED
 from motionshards.transforms.extract.landmarks import models
@@ -49,6 +53,8 @@ def main(options: AddOptions) -> None:
         quiet=options.quiet,
     )
     ledger = add(order, datetime.now(UTC).isoformat(timespec="seconds"), say)
+    if options.drop:
+        _keep_people(options.output, manifest, ledger.manifest)
     show(_as_json(ledger, order) if options.json else _as_line(ledger, order))
 
 
@@ -84,6 +90,15 @@ def _changes(options: AddOptions, config: BuildConfig, say: Say) -> dict[str, An
     say(f"landmarks: {name} ({why})")
     no_face = usual_no_face(config.source, name, config.recipe)  # as a later build of the same source has it
     return {"landmarks": name, "detector": options.detector, "precision": options.precision, "no_face": no_face}
+
+
+def _keep_people(out: Path, before: Manifest, after: Manifest) -> None:
+    """Carry people.parquet over to the index without descriptors: who is in which clip is known without them.
+
+    Where it was outdated before, or another command writes now, it stays outdated.
+    """
+    with suppress(ConfigError, DatasetError):
+        store_people(out, read_people(out / PEOPLE, before.files.get(INDEX, "")), after.files.get(INDEX, ""))
 
 
 def _as_line(ledger: Ledger, order: AddOrder) -> str:

@@ -103,7 +103,7 @@ def as_line(ledger: Ledger, out: str) -> str:
     left_out = sum(ledger.manifest.left_out.values())
     others = f"; {left_out} file{'' if left_out == 1 else 's'} left out ({as_text(ledger.manifest.left_out)})" if left_out else ""
     tubes = counts["kept"] + sum(counts["rejected"].values()) - counts["planned"]
-    planned = f"{counts['planned']} planned" + (f" and {tubes} further tubes" if tubes else "")
+    planned = f"{counts['planned']} planned" + (f" and {tubes} further tube{'' if tubes == 1 else 's'}" if tubes else "")
     line = f"{planned} = {counts['kept']} kept + {rejected}{others}; {done}; {counts['bytes'] / 1e6:.1f} MB in {out}"
     return text_of("; ".join([line, *ledger.manifest.advice]))
 

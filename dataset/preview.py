@@ -18,7 +18,7 @@ import difflib
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,6 +47,7 @@ _PALETTE_PX = 64
 _NEAR, _COMPARED, _LONGEST_KEY = 3, 20_000, 300
 _SIZES = ("n_frames", "source_frames", "duration_s", "width_px", "height_px")
 _COLUMNS_READ = ("key", "split", "shard", "members", "spans", "source", *_SIZES)
+_SORTED_BY = (*CLIP_MEASURES, "identity_spread")
 
 
 def _between(low: int, high: int) -> Parameter:
@@ -136,7 +137,8 @@ def _opened(out: Path) -> Dataset:
 def _chosen(data: Dataset, options: PreviewOptions) -> list[dict[str, Any]]:
     """The rows of the clips that are named, in that order, or of those that are chosen. Raises ConfigError."""
     keys = list(dict.fromkeys(options.key)) or _some(data, options)
-    rows = {row["key"]: row for row in data.index(_COLUMNS_READ, where=pc.field("key").isin(keys)).to_pylist()}
+    columns = [*_COLUMNS_READ, *([] if options.sort is None else [options.sort.removeprefix("-")])]
+    rows = {row["key"]: row for row in data.index(columns, where=pc.field("key").isin(keys)).to_pylist()}
     for key in keys:
         if key not in rows:
             raise ConfigError(_no_such(key, data))
@@ -146,10 +148,13 @@ def _chosen(data: Dataset, options: PreviewOptions) -> list[dict[str, Any]]:
 def _some(data: Dataset, options: PreviewOptions) -> list[str]:
     """Keys of clips that --where selects: the first by --sort, or random ones in the order of the index."""
     column = "key" if options.sort is None else options.sort.removeprefix("-")
-    if column not in ("key", *CLIP_MEASURES):
-        raise ConfigError(f"--sort: there is no measure {column[:40]!r} (there are {', '.join(CLIP_MEASURES)})")
+    if options.sort is not None and column not in _SORTED_BY:
+        raise ConfigError(f"--sort: there is no measure {column[:40]!r} (there are {', '.join(_SORTED_BY)})")
     condition = None if options.where is None else parse(options.where)
-    found = data.index(list({"key": 0, column: 0}), where=condition).drop_null()
+    matching = data.index(list({"key": 0, column: 0}), where=condition)
+    found = matching.drop_null()
+    if len(matching) and not len(found):
+        raise ConfigError(f"--sort: no clip has a value of {column}")
     if not len(found):
         raise ConfigError("the data set holds no clip" if options.where is None else f"no clip matches --where {options.where}")
     count = min(options.count or _COUNT, len(found))
@@ -186,6 +191,7 @@ def _sheet(data: Dataset, rows: Sequence[dict[str, Any]], options: PreviewOption
     """One block below the other. Raises ConfigError: it would be too large; DatasetError."""
     aus = data.manifest.config.aus != "none"
     look = Look.of(rows, frame_px=options.frame_px, columns=options.per_row, drawn=not options.no_landmarks, aus=aus)
+    look = replace(look, measure=options.sort and options.sort.removeprefix("-"))
     tops = np.cumsum([0, *(look.height(row["n_frames"]) for row in rows)]).tolist()
     if tops[-1] > _TALLEST_PX or tops[-1] * look.width > _MOST_PX:
         raise ConfigError(f"a sheet of {look.width}x{tops[-1]} px is too large: ask for fewer clips, or a smaller --frame-px")

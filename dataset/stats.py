@@ -46,7 +46,7 @@ FPS = "fps"
 MEASURES = (
     *("n_frames", "source_frames", "duration_s", FPS, "past_end_s", "width_px", "height_px"),
     *CLIP_MEASURES,
-    *("au_valid", "au_confidence", *MEANS),
+    *("au_valid", "au_confidence", *MEANS, "identity_spread"),
 )
 _QUANTILES = {"p5": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95}
 _SPREAD = f"count(x), min(x), quantile_cont(x, {[*_QUANTILES.values()]}), max(x), favg(x)"

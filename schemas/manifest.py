@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from motionshards.schemas.atomic import write_whole
-from motionshards.schemas.config import TUBE_RECIPES, BuildConfig, differences
+from motionshards.schemas.config import BuildConfig, differences
 from motionshards.schemas.errors import DatasetError
 from motionshards.schemas.layout import DATASET_JSON, is_plain_name, text_of
 from motionshards.schemas.reasons import advice
@@ -174,7 +174,7 @@ class Manifest:
     @property
     def advice(self) -> list[str]:
         """What to do about clips without a face, where they are many; see `reasons.advice`."""
-        return advice(self.counts["kept"], self.counts["rejected"], tracks=self.config.recipe in TUBE_RECIPES)
+        return advice(self.counts["kept"], self.counts["rejected"], self.config)
 
     @property
     def interrupted(self) -> str | None:

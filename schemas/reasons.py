@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from motionshards.schemas.config import TUBE_RECIPES, BuildConfig
+
 
 @dataclass(frozen=True, slots=True)
 class Reason:
@@ -59,19 +61,33 @@ REASONS = {
 
 _MANY = 0.1
 _WITHOUT_FACE = {
-    "no_face": "have no face at the searched scale: try {other}a smaller --detect-min-px",
-    "face_too_small": "have a face that is smaller than is searched for: try {other}a smaller --detect-min-px or --tube-min-px",
-    "tube_too_small": "have a face that is smaller than the recipe stores: try a smaller --tube-min-px",
-    "tube_too_short": "show their face for too short a time: try a smaller --tube-min-frames",
+    "no_face": "have no face at the searched scale",
+    "face_too_small": "have a face that is smaller than is searched for",
+    "tube_too_small": "have a face that is smaller than the recipe stores",
+    "tube_too_short": "show their face for too short a time",
 }
+# The smallest faces that the models find at the source's own scale, which is the finest that is searched.
+_FAN_PX, _DLIB_PX = 32, 80
 
 
-def advice(kept: int, rejected: Mapping[str, int], *, tracks: bool) -> list[str]:
-    """A sentence for each reason for which more than a tenth of the clips were rejected for want of a face: why, and what to do.
-
-    tracks: the recipe follows faces already
-    """
+def advice(kept: int, rejected: Mapping[str, int], config: BuildConfig) -> list[str]:
+    """A sentence for each reason for which more than a tenth of the clips were rejected for want of a face, with what to try."""
     total = kept + sum(rejected.values())
-    other = "" if tracks else "--recipe face or "
     many = [reason for reason in _WITHOUT_FACE if rejected.get(reason, 0) > _MANY * total]
-    return [f"{rejected[reason]} of {total} clips {_WITHOUT_FACE[reason].format(other=other)}" for reason in many]
+    return [f"{rejected[reason]} of {total} clips {_WITHOUT_FACE[reason]}{_what_to_try(reason, config)}" for reason in many]
+
+
+def _what_to_try(reason: str, config: BuildConfig) -> str:
+    """Only what can help with the settings of the build."""
+    tracks, dlib = config.recipe in TUBE_RECIPES, config.landmarks == "dlib"
+    searched = reason in ("no_face", "face_too_small")
+    coarse = tracks and config.least_tube_px > config.detect_min_px
+    helps = {
+        "--recipe face, which searches every frame": reason == "no_face" and not tracks,
+        "a smaller --detect-min-px": searched and config.detect_min_px > (_DLIB_PX if dlib else _FAN_PX),
+        "a smaller --tube-min-px": reason == "tube_too_small" or (searched and coarse),
+        "a smaller --tube-min-frames": reason == "tube_too_short",
+        f"--landmarks fan, which finds faces from {_FAN_PX} px": searched and dlib,
+    }
+    words = [word for word, does in helps.items() if does]
+    return f": try {', or '.join(words)}" if words else ""

@@ -29,6 +29,7 @@ class Look:
     drawn: whether landmarks, box and pose are drawn
     aus: whether there is room for action units
     source_px: width that is kept for source frames
+    measure: column of the index whose value is shown in the head of each clip
     """
 
     frame_px: int
@@ -36,6 +37,7 @@ class Look:
     drawn: bool
     aus: bool
     source_px: int
+    measure: str | None = None
 
     @classmethod
     def of(cls, clips: Sequence[dict[str, Any]], *, frame_px: int, columns: int, drawn: bool, aus: bool) -> "Look":
@@ -114,6 +116,7 @@ def _draw_head(picture: Image.Image, row: dict[str, Any], sample: Sample, look: 
     ]
     sizes = [size for size in sample.meta["face_size_px"] if size is not None]
     facts += [f"face {np.median(sizes):.0f} px"] if sizes else []
+    facts += [f"{look.measure} {row[look.measure]:.4g}"] if look.measure else []
     letters = look.letters
     overlay.text_line(picture, (look.gap, 2.2 * letters), row["key"], round(1.5 * letters))
     overlay.text_line(picture, (look.gap, 3.9 * letters), "  ·  ".join(facts), letters, overlay.FAINT)

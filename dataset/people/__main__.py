@@ -14,7 +14,6 @@ if __name__ == "__main__":
 
 import json
 import tempfile
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,14 +28,11 @@ from motionshards.dataset.people.embeddings import read_embeddings
 from motionshards.dataset.people.find import THRESHOLD, find_people, findings
 from motionshards.dataset.query.formatting import aligned, figure
 from motionshards.dataset.reading.open_dataset import Opened, open_source
-from motionshards.dataset.reading.people_table import write_people
+from motionshards.dataset.reading.people_table import store_people, write_people
 from motionshards.dataset.storage.remote import Retry
-from motionshards.schemas.atomic import replacing
 from motionshards.schemas.bucket import open_bucket
 from motionshards.schemas.errors import ConfigError, DatasetError, StoreFailed
-from motionshards.schemas.layout import INDEX, PEOPLE, WORK_DIR
-from motionshards.schemas.manifest import Manifest
-from motionshards.schemas.output import only_writer
+from motionshards.schemas.layout import INDEX, PEOPLE
 
 _HEADS = {
     "people": "The people with the most clips",
@@ -70,26 +66,14 @@ def main(options: PeopleOptions) -> None:
 
 
 def _store(opened: Opened, people: pa.Table) -> None:
-    """Write people.parquet into the dataset.
-
-    Raises:
-        ConfigError: a command that writes is running, or it cannot be written to
-        DatasetError: its index has changed
-    """
+    """Write people.parquet into the dataset. Raises ConfigError and DatasetError as `store_people`."""
     digest = opened.manifest.files.get(INDEX, "")
-    if opened.remote:
-        with tempfile.TemporaryDirectory(prefix="motionshards-people-") as place:
-            write_people(path := Path(place) / PEOPLE, people, digest)
-            open_bucket(opened.root).put(path, PEOPLE)
+    if not opened.remote:
+        store_people(Path(opened.root), people, digest)
         return
-    out = Path(opened.root)
-    with only_writer(out):
-        if Manifest.read(out).files.get(INDEX, "") != digest:  # a removal must leave no name behind
-            raise DatasetError(f"{out} has changed while it was read: run the command again")
-        with replacing(out, out / PEOPLE) as temporary:
-            write_people(temporary, people, digest)
-        with suppress(OSError):  # what a killed build left is not ours to delete
-            (out / WORK_DIR).rmdir()
+    with tempfile.TemporaryDirectory(prefix="motionshards-people-") as place:
+        write_people(path := Path(place) / PEOPLE, people, digest)
+        open_bucket(opened.root).put(path, PEOPLE)
 
 
 def _as_text(found: dict[str, list[dict[str, Any]]], top: int) -> str:

@@ -4,13 +4,17 @@ The key `motionshards_index` of the file's metadata has the SHA-256 of that inde
 """
 
 import io
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from motionshards.schemas.atomic import replacing
 from motionshards.schemas.errors import DatasetError
-from motionshards.schemas.layout import PEOPLE
+from motionshards.schemas.layout import INDEX, PEOPLE, WORK_DIR
+from motionshards.schemas.manifest import Manifest
+from motionshards.schemas.output import only_writer
 from motionshards.schemas.tables import open_parquet
 
 COLUMNS = pa.schema(
@@ -28,6 +32,22 @@ _INDEX = b"motionshards_index"
 def write_people(path: Path, rows: pa.Table, index_sha256: str) -> None:
     """Write the table, which has SCHEMA."""
     pq.write_table(rows.replace_schema_metadata({_INDEX: index_sha256}), path, compression="zstd")
+
+
+def store_people(out: Path, rows: pa.Table, index_sha256: str) -> None:
+    """Write the table into a dataset.
+
+    Raises:
+        ConfigError: a command that writes is running, or it cannot be written to
+        DatasetError: its index has changed
+    """
+    with only_writer(out):
+        if Manifest.read(out).files.get(INDEX, "") != index_sha256:  # a removal must leave no name behind
+            raise DatasetError(f"{out} has changed while it was read: run the command again")
+        with replacing(out, out / PEOPLE) as temporary:
+            write_people(temporary, rows, index_sha256)
+        with suppress(OSError):  # what a killed build left is not ours to delete
+            (out / WORK_DIR).rmdir()
 
 
 def read_people(source: Path | io.BytesIO, index_sha256: str) -> pa.Table:

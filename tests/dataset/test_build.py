@@ -58,7 +58,8 @@ def test_the_ledger_is_the_last_line_and_quiet_says_nothing_else(
 def test_many_clips_without_a_face_are_explained(
     tree: Path, make_video: MakeVideo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out, told = tmp_path / "out", "of 9 clips have no face at the searched scale: try --recipe face or a smaller --detect-min-px"
+    out, told = tmp_path / "out", "of 9 clips have no face at the searched scale: try --recipe face, which searches every frame, "
+    told += "or --landmarks fan, which finds faces from 32 px"
     faceless = tree / "dev/mp4/id90000/faceless000"
     faceless.mkdir()
     shutil.copy(make_video("bars.mp4"), faceless / "00001.mp4")

@@ -2,12 +2,17 @@
 
 import ast
 import pickle
+import re
+from typing import Any
 
 import pytest
 from checkout import ROOT
 
-from motionshards.schemas import errors
+from motionshards.schemas import errors, reasons
+from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.reasons import REASONS, advice
+from motionshards.transforms.extract.landmarks.dlib68 import Dlib68
+from motionshards.transforms.extract.landmarks.fan.model import Fan
 
 
 def test_every_reason_says_what_it_means() -> None:
@@ -45,13 +50,33 @@ def test_the_troubleshooting_page_knows_each_reason() -> None:
 
 
 def test_many_clips_without_a_face_get_advice() -> None:
-    assert advice(82, {"no_face": 38}, tracks=False) == [
-        "38 of 120 clips have no face at the searched scale: try --recipe face or a smaller --detect-min-px"
+    config = BuildConfig(source="folder")
+    assert advice(82, {"no_face": 38}, config) == [
+        "38 of 120 clips have no face at the searched scale: try --recipe face, which searches every frame, or --landmarks fan, "
+        "which finds faces from 32 px"
     ]
-    (small,) = advice(82, {"tube_too_small": 12, "face_too_small": 26}, tracks=True)
-    assert "26 of 120" in small and "try a smaller --detect-min-px or --tube-min-px" in small
-    assert advice(90, {"no_face": 10, "corrupt": 0}, tracks=False) == advice(0, {}, tracks=True) == []
-    assert advice(0, {"corrupt": 5}, tracks=False) == []
+    assert advice(90, {"no_face": 10, "corrupt": 0}, config) == advice(0, {"corrupt": 5}, config) == advice(0, {}, config) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "remedies"),
+    [
+        ({}, ["--landmarks fan"]),
+        ({"detect_min_px": 120}, ["--detect-min-px", "--landmarks fan"]),
+        ({"recipe": "face"}, ["--landmarks fan"]),
+        ({"recipe": "track"}, ["--tube-min-px", "--landmarks fan"]),
+        ({"landmarks": "fan"}, ["--detect-min-px"]),
+        ({"landmarks": "fan", "detect_min_px": 32}, []),
+    ],
+)
+def test_only_what_can_find_smaller_faces_is_advised(settings: dict[str, Any], remedies: list[str]) -> None:
+    (told,) = advice(82, {"tube_too_small": 12, "face_too_small": 26}, BuildConfig(source="folder", **settings))
+    assert "26 of 120" in told
+    assert re.findall(r"--[a-z-]+(?: fan)?", told) == remedies
+
+
+def test_the_smallest_faces_are_those_of_the_models() -> None:
+    assert (Fan.least_face_px, Dlib68.least_face_px) == (reasons._FAN_PX, reasons._DLIB_PX)
 
 
 @pytest.mark.parametrize("code", ["", "Corrupt", "corrupt ", "no such thing"])

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from contents import tree
 from hub_here import Hub
@@ -16,8 +17,9 @@ from removals import words
 from motionshards.dataset import build, push, remove, verify
 from motionshards.dataset.index import Dataset, Sample
 from motionshards.dataset.people.__main__ import main as people
+from motionshards.dataset.reading.people_table import read_people
 from motionshards.pipeline.shards import add
-from motionshards.schemas.layout import CARD, CROISSANT, DATASET_JSON, IDENTITY, PEOPLE
+from motionshards.schemas.layout import CARD, CROISSANT, DATASET_JSON, IDENTITY, INDEX, PEOPLE
 from motionshards.schemas.manifest import Addition, Manifest
 from motionshards.schemas.members import embedding_member
 from motionshards.schemas.sample import npy_bytes
@@ -102,9 +104,15 @@ def test_an_addition_gives_the_bytes_of_a_build_and_dropping_takes_them_away(
     assert (added.config, added.provenance) == (built.config, built.provenance)
     capsys.readouterr()
     assert build.main(change(out, "--add", "identity")) == 0 and "nothing to do" in capsys.readouterr().out
+    assert people([str(out), "--quiet"]) == 0
+    found = pq.read_table(out / PEOPLE)
+    capsys.readouterr()
     assert build.main(change(out, "--drop", "identity")) == 0
     assert capsys.readouterr().out.startswith("identity dropped from 3 clips; rewrote the shards of 3 planned clips")
-    assert bytes_of(out) == without and verify.verify(out).faults == ()
+    assert read_people(out / PEOPLE, Manifest.read(out).files[INDEX]).equals(found), "who is in which clip stays known"
+    checked = verify.verify(out)
+    (out / PEOPLE).unlink()
+    assert bytes_of(out) == without and (checked.faults, checked.warnings) == ((), ())
     assert build.main(ask(three, out)) == 0, "a later build resumes with the config of a dataset that never had them"
 
 

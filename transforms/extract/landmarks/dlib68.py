@@ -25,11 +25,14 @@ _DATA = "shape_predictor_68_face_landmarks.dat"
 _COARSEST_PX = 160
 # Scales less than this apart find the same faces.
 _STEP = 1.25
+# A face that just fills the window at a coarse scale has a box up to 1.6 times too large, and a score below this.
+_SURE = 0.5
 # A picture of which no side is as long is searched enlarged as well: its faces may all be smaller than the window.
 _SMALL_PX = 192
 _LUMA = np.array([77, 150, 29], np.uint16)  # of 256: ITU-R BT.601
 # The second look's box lies to the left by this share of the box's width.
 _SHIFT = 0.08
+_NOTHING = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32))
 
 
 def data_file(name: str = _DATA) -> Path:
@@ -60,19 +63,21 @@ class Dlib68:
     def detect(self, pictures: Pictures, *, enlarged: bool = False, own_scale: bool = False) -> list[Detections]:
         """The faces of each picture, uint8 [H,W,3] or grey [H,W], best first. Raises nothing.
 
-        A picture is searched from coarse to fine, at twice the scale each time, and no further than a face is found: the finest
-        scale takes most of the time, and most faces are large. So only faces of one scale are found together.
+        A picture is searched from coarse to fine, at twice the scale each time, and no further than a face is found with a score
+        of 0.5: the finest scale takes most of the time, and most faces are large. So only faces of one scale are found together.
         """
         search = self._run if own_scale else functools.partial(self._detect_one, enlarged=enlarged)
         return [search(_grey(picture)) for picture in pictures]
 
     def _detect_one(self, grey: NDArray[np.uint8], enlarged: bool) -> Detections:
         small = max(grey.shape) < _SMALL_PX
+        best = _NOTHING
         for shorter_px in [] if enlarged else _searched_px(min(grey.shape)):
             found = self._at(grey, shorter_px)
-            if len(found):
-                return found
-        return self._run(grey, small + enlarged) if small or enlarged else found
+            best = found if len(found) else best
+            if len(found) and found.scores[0] >= _SURE:
+                break
+        return self._run(grey, small + enlarged) if enlarged or (small and not len(best)) else best
 
     def _at(self, grey: NDArray[np.uint8], shorter_px: int) -> Detections:
         """The faces of the picture scaled to a shorter side."""

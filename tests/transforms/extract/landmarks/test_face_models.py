@@ -84,6 +84,14 @@ def test_a_face_moved_by_whole_pixels_moves_box_and_points_with_it(model: models
     np.testing.assert_array_equal(points[1], points[0] + [16, -8])
 
 
+def test_a_face_that_just_fills_the_window_at_a_coarse_scale_is_searched_more_finely(model: models.FaceModel) -> None:
+    image = np.full((400, 640, 3), 128, np.uint8)
+    image[:390, :390] = transform.resize(data.astronaut(), (390, 390), preserve_range=True).round().astype(np.uint8)
+    (found,), (fine,) = model.detect([image]), model.detect([image], own_scale=True)
+    assert found.scores[0] > 1, "160 px finds it with a score of 0.2"
+    np.testing.assert_array_equal(found.boxes_px, fine.boxes_px)
+
+
 def test_without_a_box_there_are_no_points(model: models.FaceModel) -> None:
     image = crop(256)
     box = model.detect(image[None])[0].boxes_px[0]
