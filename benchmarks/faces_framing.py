@@ -50,8 +50,7 @@ def framing_spread(report: Report, corpus: Corpus, sheet: Sheet) -> dict[str, An
 
 
 def _built(path: Path, recipe: str) -> list[Clip]:
-    least = _TRACK_LEAST_PX if recipe == "track" else None
-    config = BuildConfig(source="folder", recipe=recipe, frames=_JUDGED, tube_min_px=least)
+    config = BuildConfig(source="folder", recipe=recipe, frames=_JUDGED, tube_min_px=_TRACK_LEAST_PX)
     spec = ClipSpec(f"a/b/{path.stem}", "folder", "train", "a", "b", (Span(path.name),), 1.0)
     return [one for one in build_clip(spec, path.parent, model(), config) if isinstance(one, Clip)]
 

@@ -30,6 +30,7 @@ from motionshards.transforms.extract.portrait import moved_to_hold, portrait_squ
 from motionshards.transforms.extract.sample import sample_indices
 from motionshards.transforms.extract.timeline import Timeline
 from motionshards.transforms.extract.tubes import Box, Tube, TubeRule
+from motionshards.transforms.extract.wanted import Search
 
 # A few frames of a tube say where eyes and mouth are; faces are then at least 85 px large.
 _LOOKED_AT, _LOOKED_AT_PX = 9, 256
@@ -55,8 +56,11 @@ def read_tube(
     length: int,
     config: BuildConfig,
     sequences: Sequences | None,
+    search: Search | None = None,
 ) -> ReadClip:
     """Frames `indices` of the tube that `spec` describes, which has `length` frames; its face is still to be found.
+
+    search: pictures in which it is searched, as of `decode`
 
     Raises:
         ClipRejected: tube_outside, aus_failed, and as `decode`
@@ -65,7 +69,7 @@ def read_tube(
     window = tube_window(config.recipe, np.array(span.box), line.size_px, line.pixel_aspect, config.tube_margin)
     frames, limit_s = tube_start(spec.key) + np.arange(length), config.decode_timeout_s
     every = None if sequences is None else sequences.sink(spec.key, frames, image_size_px(window, line, length))
-    found = decode(media, line, indices, config.size, config.fit, limit_s, window, config.hdr, every=every)
+    found = decode(media, line, indices, config.size, config.fit, limit_s, window, config.hdr, search, every=every)
     all_frames = SourceFrames(np.zeros(length, np.int32), frames.astype(np.int32), line.pts_s[frames])
     whole = (len(line.raw_s),)
     return ReadClip(spec, as_crop([(0, indices, found)]), length, span.end_s - span.start_s, whole, all_frames)

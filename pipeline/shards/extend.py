@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from motionshards.pipeline.clips.action_units import add_action_units, reads_videos, without_action_units
 from motionshards.pipeline.clips.clip import find_faces, finished, read_media
 from motionshards.pipeline.clips.identity import with_identity
-from motionshards.pipeline.clips.read import ReadClip, new_indices, read_frames
+from motionshards.pipeline.clips.read import ReadClip, new_indices, read_frames, search_of
 from motionshards.pipeline.clips.sequences import Sequences, sequences_for
 from motionshards.pipeline.clips.track_faces import read_tube
 from motionshards.pipeline.planning.provenance import check_decoder
@@ -142,10 +142,10 @@ def _frames(
     """See `_reread`. Raises ClipRejected: as a build, or frame_mismatch where the video is another one."""
     # Without `stored` ones it is the clip's own frames that are read again, which may be fewer than the config says.
     config = job.config if stored else replace(job.config, frames=len(clip.jpegs), min_frames=None)
+    model = models.load(config.landmarks, job.model_options) if stored else None
     if config.recipe in TUBE_RECIPES:
-        read = _tube_frames(clip, config, timeline_of, files, stored, sequences)
+        read = _tube_frames(clip, config, timeline_of, files, model, stored, sequences)
     else:
-        model = models.load(config.landmarks, job.model_options) if stored else None
         read = read_frames(clip.spec, job.root, files, timeline_of, model, config, stored, sequences)
     old, new = _places(clip.placement), _places(read.crop.placement)
     if read.source_frames != clip.source_frames or (old & new if stored else old != new):
@@ -162,10 +162,11 @@ def _tube_frames(
     config: BuildConfig,
     timeline_of: ReadTimeline,
     files: dict[str, Media],
+    model: models.FaceModel | None,
     stored: int,
     sequences: Sequences | None,
 ) -> ReadClip:
-    """Frames of a tube, cut by its window. Faces in new ones are searched in the crop, as the tube itself is gone."""
+    """Frames of a tube, cut by its window. Faces in new ones are searched within the window, as the tube itself is gone."""
     (span,), length = clip.spec.spans, clip.source_frames
     line = timeline_of(files[span.uri], config.decode_timeout_s)
     if line.size_px != span.reference_px or span.box is None:
@@ -174,7 +175,7 @@ def _tube_frames(
     if start + length > len(line.raw_s):
         raise ClipRejected("frame_mismatch", f"{len(line.raw_s)} frames, the tube goes to {start + length}")
     indices = start + new_indices(length, stored, clip.spec.key, config)
-    read = read_tube(files[span.uri], line, clip.spec, indices, length, config, sequences)
+    read = read_tube(files[span.uri], line, clip.spec, indices, length, config, sequences, search_of(model, config))
     return replace(read, duration_s=clip.duration_s, past_end_s=clip.past_end_s)
 
 
