@@ -124,8 +124,9 @@ class BuildConfig(Settings):
             raise ValueError(f"min_frames is {self.min_frames}, must be between 1 and frames ({self.frames})")
         if self.identity_embedding and self.landmarks == "none":
             raise ValueError("identity_embedding needs landmarks: landmarks is 'none'")
-        if self.one_person and self.recipe not in TUBE_RECIPES:
-            raise ValueError(f"one_person is for recipes that track faces: recipe is {self.recipe!r}")
+        for name, chosen in (("one_person", self.one_person), ("faces 'all'", self.faces == "all")):
+            if chosen and self.recipe not in TUBE_RECIPES:
+                raise ValueError(f"{name} is for recipes that track faces: recipe is {self.recipe!r}")
         if self.aus_frames == "all" and self.aus in ("none", "openface-still"):
             raise ValueError(
                 f"aus_frames is 'all', and aus is {self.aus!r}, which computes nothing for frames that are not sampled"

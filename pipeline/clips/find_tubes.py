@@ -210,5 +210,5 @@ def _without_face(footage: Footage, model: FaceModel, config: BuildConfig, *, se
     found = np.concatenate(boxes)
     if not len(found):
         return ClipRejected("no_face", f"in none of {count} frames")
-    side_px, wanted_px = (found[:, 2:] - found[:, :2]).max(), _wanted_px(config)
+    side_px, wanted_px = (found[:, 2:] - found[:, :2]).max(), max(_wanted_px(config), model.least_face_px)
     return ClipRejected("face_too_small", f"{side_px:.0f} px in the source; faces of {wanted_px:.0f} px are followed")

@@ -56,3 +56,5 @@ def test_the_network_is_on_record_and_other_recipes_have_no_tubes() -> None:
     assert "identity_model" in provenance(replace(CONFIG, one_person=True)) and "identity_model" not in provenance(CONFIG)
     with pytest.raises(ValueError, match="one_person is for recipes that track faces: recipe is 'resize'"):
         replace(CONFIG, recipe="resize", one_person=True)
+    with pytest.raises(ValueError, match="faces 'all' is for recipes that track faces: recipe is 'resize'"):
+        replace(CONFIG, recipe="resize", faces="all")
