@@ -179,7 +179,7 @@ def _memory(report: Report, source: Path, job: Job, work: Path, options: BuildBe
     how = options.size, options.workers, _WATCH_CLOSE_S  # the timed job's interval misses decoders
     close = run_job(source, work / "close", *how)
     # The frames were stretched to 16:9; squashing them back makes faces detectable, so that every step runs.
-    large = run_job(make_1080p(source, work / "1080p", options.large_clips), work / "large", *how, "--fit", "squash")
+    large = run_job(make_1080p(source, work / "1080p", options.large_clips), work / "large", *how)
     as_it_is = {role: max(job.watch.peaks_mib[role], peak) for role, peak in close.watch.peaks_mib.items() if peak}
     report.table(
         "(c) Peak resident memory of one process, MiB",
@@ -245,12 +245,22 @@ def _link(path: Path, place: Path) -> None:
 
 
 def make_1080p(source: Path, target: Path, clips: int) -> Path:
-    """Scale the first seconds of some clips of `source` to 1920x1080, as a VoxCeleb2 tree."""
+    """Put the first seconds of some clips of `source` into frames of 1920x1080, as a VoxCeleb2 tree."""
     for number, spec in enumerate(islice(list_clips(Listing(DirectoryTree(source))), clips)):
         place = target / "dev" / "mp4" / f"id{number:05d}" / spec.video / "00001.mp4"
         place.parent.mkdir(parents=True)
         command = [ffmpeg_path(), "-v", "error", "-nostdin", "-i", str(source / uri_to_path(spec.spans[0].uri)), "-t", "4", "-an"]
-        command += ["-vf", "scale=1920:1080,setsar=1", "-c:v", "libx264", "-preset", "fast", "-pix_fmt", "yuv420p", str(place)]
+        command += [
+            "-vf",
+            "scale=1080:1080,pad=1920:1080:-1:-1,setsar=1",
+            "-c:v",
+            "libx264",
+            "-preset",
+            "fast",
+            "-pix_fmt",
+            "yuv420p",
+            str(place),
+        ]
         subprocess.run(command, check=True)
     return target
 

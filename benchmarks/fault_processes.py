@@ -41,13 +41,16 @@ def kill_workers(bench: Bench, site: Site, row: Row, times: int) -> None:
 
 
 def starve_workers(bench: Bench, site: Site, row: Row, times: int) -> None:
-    """Limit the memory of a worker to what it has, each in a build of its own. One that can do with it counts for nothing."""
+    """Limit the address space of a worker to less than it has, each in a build of its own. One that can do with it does not count.
+
+    Free memory of its heap it may still use. A limit of all that it has would rarely be felt: workers inherit their models.
+    """
     for _ in range(_TRIES * times):
         if row.times == times:
             return
         build = bench.build(site).start()
         build.until(partial(site.workers, build))
-        time.sleep(bench.chance.uniform(0, bench.seconds / 2))
+        time.sleep(bench.chance.uniform(0, bench.seconds / 4))
         victim = _one_of(bench, site, build)
         if victim and _starves(victim, build, bench.shards):
             row.times += 1
@@ -100,7 +103,7 @@ def _starves(process: psutil.Process, build: Build, shards: int) -> bool:
     """Whether the process or its build dies of the limit before all shards are there."""
     with suppress(psutil.NoSuchProcess, ProcessLookupError):
         _, hard = resource.prlimit(process.pid, resource.RLIMIT_AS)  # who lowers the hard limit may not raise it again
-        resource.prlimit(process.pid, resource.RLIMIT_AS, (process.memory_info().vms, hard))
+        resource.prlimit(process.pid, resource.RLIMIT_AS, (process.memory_info().rss, hard))
         build.until(lambda: not _lives(process) or build.has_committed(shards), _DEATH_OF_HUNGER_S)
         return not build.has_committed(shards)
     return False

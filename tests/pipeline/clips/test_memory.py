@@ -11,10 +11,11 @@ WAYS = {
     "python": "bytearray(1 << 62)",
     "system": "mmap.mmap(-1, 1 << 60)",
     "arrow": "pa.allocate_buffer(1 << 60)",
+    "stack of a thread": "threading.stack_size(1 << 40); threading.Thread(target=print).start()",
     "mapped file": "resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30)); pq.read_table(sys.argv[1], memory_map=True)",
 }
 IMPORTS = (
-    "import mmap, resource, sys; import pyarrow as pa, pyarrow.parquet as pq\n"
+    "import mmap, resource, sys, threading; import pyarrow as pa, pyarrow.parquet as pq\n"
     "from motionshards.pipeline.clips.memory import killed_without_memory"
 )
 
@@ -35,8 +36,12 @@ def test_out_of_memory_is_a_kill(way: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("body", "told"),
-    [("open('/nowhere')", "FileNotFoundError"), ("raise ValueError('other')", "ValueError: other")],
-    ids=["os", "other"],
+    [
+        ("open('/nowhere')", "FileNotFoundError"),
+        ("raise ValueError('other')", "ValueError: other"),
+        ("raise RuntimeError('other')", "RuntimeError: other"),
+    ],
+    ids=["os", "value", "runtime"],
 )
 def test_other_errors_stay_what_they_are(body: str, told: str) -> None:
     done = ran(body)

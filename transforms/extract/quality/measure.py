@@ -52,7 +52,7 @@ def laplacian_variance(grey: NDArray[np.int16]) -> float:
         return 0.0
     laplacian = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * grey[1:-1, 1:-1]
     values = laplacian.ravel().astype(np.float64)  # whole numbers below 2^53, also their squares' sum: exact in any order
-    count, total, squares = len(values), int(values.sum()), int(values @ values)
+    count, total, squares = len(values), int(values.sum()), int(np.square(values).sum())
     return (squares * count - total**2) / count**2
 
 
