@@ -178,7 +178,6 @@ def _memory(report: Report, source: Path, job: Job, work: Path, options: BuildBe
     """(c) Peak memory of each kind of process, on the input as it is and on 1080p."""
     how = options.size, options.workers, _WATCH_CLOSE_S  # the timed job's interval misses decoders
     close = run_job(source, work / "close", *how)
-    # The frames were stretched to 16:9; squashing them back makes faces detectable, so that every step runs.
     large = run_job(make_1080p(source, work / "1080p", options.large_clips), work / "large", *how)
     as_it_is = {role: max(job.watch.peaks_mib[role], peak) for role, peak in close.watch.peaks_mib.items() if peak}
     report.table(

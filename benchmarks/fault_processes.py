@@ -41,7 +41,7 @@ def kill_workers(bench: Bench, site: Site, row: Row, times: int) -> None:
 
 
 def starve_workers(bench: Bench, site: Site, row: Row, times: int) -> None:
-    """Limit the address space of a worker to less than it has, each in a build of its own. One that can do with it does not count.
+    """Limit the address space of a worker to less than it has, each in a build of its own. Who can do with it does not count.
 
     Free memory of its heap it may still use. A limit of all that it has would rarely be felt: workers inherit their models.
     """
