@@ -29,7 +29,9 @@ from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.layout import uri_to_path
 from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
-_SHARE_GOAL, _TIMES_GOAL, _WORKER_GOAL_MIB = 0.85, 4.0, 1024.0
+# Without start-up, except for the whole job's.
+_SHARE_GOAL, _TIMES_GOAL, _TIMES_GOAL_NO_UPSAMPLING = 0.95, 5.0, 1.7
+_STARTUP_GOAL_S, _CPU_GOAL_S, _WORKER_GOAL_MIB = 2.5, 0.1, 1024.0
 _WATCH_TIMED_S, _WATCH_CLOSE_S = 0.5, 0.05
 
 
@@ -81,7 +83,7 @@ def main(options: BuildBenchOptions) -> None:
         )
         report.note(f"The other sides are means of before and after the job; the parts took {drift:+.0%} CPU time after it.")
         figures = _beside_parts(report, one, job, sides["alone"], sides["busy"])
-        figures |= _beside_plain(report, job, {upsample: sides[f"plain {upsample}"] for upsample in (1, 0)})
+        figures |= _beside_plain(report, one, job, {upsample: sides[f"plain {upsample}"] for upsample in (1, 0)})
         figures |= _memory(report, source, job, work, options)
     report.finish(figures | {"drift": drift})
 
@@ -121,7 +123,10 @@ def _beside_parts(report: Report, one: Job, job: Job, alone: dict[str, float], b
             ("the whole job, had others left it all cores *", on_all, on_all / ideal, on_all / ideal_busy),
         ],
     )
-    report.note(f"The goal is {_SHARE_GOAL} of the parts alone for the whole job, start-up included. {_account(one, job, total)}")
+    report.note(
+        f"The goals are {_SHARE_GOAL} of the parts alone without start-up, and {_STARTUP_GOAL_S} s of start-up. "
+        f"{_account(one, job, total)}"
+    )
     return {
         "clips_per_s": with_start,
         "share_of_parts": with_start / ideal,
@@ -131,7 +136,8 @@ def _beside_parts(report: Report, one: Job, job: Job, alone: dict[str, float], b
         "startup_s": one.seconds,
         "job_cpu_over_parts": job.watch.cpu_s / job.clips / total,
         "cores_taken_by_others": job.watch.others_s / job.seconds,
-        "share_goal_met": with_start / ideal >= _SHARE_GOAL,
+        "share_goal_met": without / ideal >= _SHARE_GOAL,
+        "startup_goal_met": one.seconds <= _STARTUP_GOAL_S,
     }
 
 
@@ -146,7 +152,7 @@ def _account(one: Job, job: Job, total: float) -> str:
     )
 
 
-def _beside_plain(report: Report, job: Job, plain: dict[int, dict[str, float]]) -> dict[str, Any]:
+def _beside_plain(report: Report, one: Job, job: Job, plain: dict[int, dict[str, float]]) -> dict[str, Any]:
     """(b) The job beside what people do today."""
     ours = {
         "seconds": job.seconds / job.clips,
@@ -154,23 +160,31 @@ def _beside_plain(report: Report, job: Job, plain: dict[int, dict[str, float]]) 
         "bytes": job.ledger["bytes"] / job.ledger["kept"],
     }
     sides = {"the whole job, start-up included": ours, "plain, detector(img, 1)": plain[1], "plain, detector(img, 0)": plain[0]}
-    times = {name: side["seconds"] / ours["seconds"] for name, side in sides.items()}
+    without_s = (job.seconds - one.seconds) / (job.clips - one.clips)
     report.table(
         "(b) The job beside a plain rewrite: one process, every frame by OpenCV, dlib, pickle",
-        ("", "clips/s", "job is times as fast", "CPU ms a clip", "KB a clip on disk", "times the job's"),
+        ("", "clips/s", "job is times as fast", "without its start-up", "CPU ms a clip", "KB a clip on disk"),
         [
-            (name, 1 / s["seconds"], times[name], s["cpu_s"] * 1e3, s["bytes"] / 1e3, s["bytes"] / ours["bytes"])
+            (name, 1 / s["seconds"], s["seconds"] / ours["seconds"], s["seconds"] / without_s, s["cpu_s"] * 1e3, s["bytes"] / 1e3)
             for name, s in sides.items()
         ],
     )
-    report.note(f"The goal is {_TIMES_GOAL:g} times detector(img, 1), as dlib's example calls it; its start-up is not counted.")
-    _, upsampled, not_upsampled = times.values()
+    report.note(
+        f"The goals are {_CPU_GOAL_S * 1e3:g} ms a clip and, without start-up, {_TIMES_GOAL:g} times detector(img, 1), as dlib's "
+        f"example calls it, and {_TIMES_GOAL_NO_UPSAMPLING} times detector(img, 0). "
+        "The start-up of the plain side is not counted."
+    )
+    upsampled, not_upsampled = (plain[upsample]["seconds"] / without_s for upsample in (1, 0))
     return {
-        "times_plain": upsampled,
-        "times_plain_no_upsampling": not_upsampled,
+        "times_plain": plain[1]["seconds"] / ours["seconds"],
+        "times_plain_no_upsampling": plain[0]["seconds"] / ours["seconds"],
+        "times_plain_without_startup": upsampled,
+        "times_plain_no_upsampling_without_startup": not_upsampled,
+        "cpu_ms": ours["cpu_s"] * 1e3,
+        "cpu_goal_met": ours["cpu_s"] <= _CPU_GOAL_S,
         "times_plain_by_cpu_time": cores() * plain[1]["cpu_s"] / ours["cpu_s"],
         "size_ratio": plain[1]["bytes"] / ours["bytes"],
-        "times_goal_met": upsampled >= _TIMES_GOAL,
+        "times_goal_met": upsampled >= _TIMES_GOAL and not_upsampled >= _TIMES_GOAL_NO_UPSAMPLING,
     }
 
 

@@ -50,7 +50,7 @@ class FacesOptions(CorpusOptions):
 
 @benchmark("faces")
 def main(options: FacesOptions) -> None:
-    """Measure which faces are found, how alike they are framed, whether people are told apart, head pose and doubt."""
+    """Measure detection, framing, identity separation, head pose and confidence of landmarks."""
     report, sheet = Report("benchmarks/faces.py: faces as the build finds them", options), Sheet()
     with options.work_dir() as work:
         source, name = corpus(options.input, work)

@@ -104,4 +104,4 @@ def test_action_units_of_another_origin_are_refused(
     content = state(run)
     content["motionshards"]["names"] = {}
     torch.save(content, run / "last.pt")
-    assert train(data, config, run, "--stop-after", 2) == 0, "a run of an earlier version goes on"
+    assert train(data, config, run, "--stop-after", 2) == 0, "a run of an earlier version can be resumed"
