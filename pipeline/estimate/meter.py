@@ -47,11 +47,17 @@ class Meter:
         return times, np.maximum.accumulate(done)
 
     def cpu_s_a_clip(self) -> float | None:
-        """CPU seconds of all processes below this one for a clip, once work had begun; None where it was not seen."""
-        working = [(done, seconds) for done, seconds in self._cpu if done]
-        if len(working) < 2 or working[-1][0] <= working[0][0]:
+        """CPU seconds of all processes below this one for a clip, once work had begun; None where it was not seen.
+
+        Where most clips were done by the first look at working processes, the look before counts, though start-up is then in it.
+        """
+        looks = [look for look in self._cpu if look[0]]
+        if not looks:
             return None
-        return (working[-1][1] - working[0][1]) / (working[-1][0] - working[0][0])
+        done, seconds = looks[-1]
+        idle = [look for look in self._cpu if not look[0]]
+        first, begun_s = idle[-1] if idle and 2 * looks[0][0] > done else looks[0]
+        return (seconds - begun_s) / (done - first) if done > first and seconds > begun_s else None
 
     def _look(self, clips: int) -> None:
         """Processes that were killed take their time with them, so only what is added counts."""
