@@ -56,7 +56,8 @@ class Meter:
             return None
         done, seconds = looks[-1]
         idle = [look for look in self._cpu if not look[0]]
-        first, begun_s = idle[-1] if idle and 2 * looks[0][0] > done else looks[0]
+        late = 2 * looks[0][0] > done or looks[0][1] >= seconds  # a process that ended takes its time with it
+        first, begun_s = idle[-1] if idle and late else looks[0]
         return (seconds - begun_s) / (done - first) if done > first and seconds > begun_s else None
 
     def _look(self, clips: int) -> None:
