@@ -10,7 +10,7 @@ from motionshards.schemas.action_units import ActionUnits, AuFile, AuSequence
 from motionshards.schemas.frames import Display, Placement
 from motionshards.schemas.layout import AUS, AUS_SEQUENCE, IDENTITY, LANDMARK_SCORES, LANDMARKS, META
 from motionshards.schemas.records import F32, Clip, FaceTrack, Landmarks, Quality
-from motionshards.schemas.sample import decode_arrays
+from motionshards.schemas.samples.encode import decode_arrays
 from motionshards.schemas.tables import QUALITY, spec_from_row
 
 

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from motionshards.schemas.action_units import ActionUnits
 from motionshards.schemas.frames import Display
 from motionshards.schemas.layout import AUS, AUS_SEQUENCE, IDENTITY, LANDMARK_SCORES, LANDMARKS, META, frame_suffix
-from motionshards.schemas.members import array_member, embedding_member, meta_member
 from motionshards.schemas.records import Clip
+from motionshards.schemas.samples.members import array_member, embedding_member, meta_member
 from motionshards.schemas.tables import QUALITY, spec_row
 
 # A sample is the same whether its video was read from an archive or from a tree, so where it lay stands in the index only.

@@ -10,8 +10,8 @@ from motionshards.pipeline.clips.clip import build_clip
 from motionshards.schemas.action_units import ActionUnits, AuFile, AuSequence
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.records import Clip, ClipSpec, Packed, Span
-from motionshards.schemas.restore import restore_clip
-from motionshards.schemas.sample import encode_sample
+from motionshards.schemas.samples.encode import encode_sample
+from motionshards.schemas.samples.restore import restore_clip
 from motionshards.schemas.tables import MARKER, Member, clip_row, table
 from motionshards.transforms.extract.landmarks import models
 
