@@ -6,8 +6,8 @@ An order, a dict:
 and what `packets`, `frames` and `cut` take.
 
 Answers: the header of the stream, `{"stream": ...}`. Then, by what is to be done: `{"packets": [n, turned]}` with n int64 behind
-it; or `{"frames": [...], "shapes": [...]}` with pictures of these shapes behind; or `{"cut": n}` with a picture behind it. Last
-`{"done": true}`, or the reason why there is none.
+it; or `{"frames": [...], "shapes": [...]}` with pictures of these shapes behind, and for a video `{"mp4": n, "count": ..., "crf":
+...}` with n bytes behind; or `{"cut": n}` with a picture behind it. Last `{"done": true}`, or the reason why there is none.
 """
 
 import math
