@@ -2,25 +2,30 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
 from motionshards.pipeline.clips.annotations import Annotation, annotation
 from motionshards.pipeline.clips.sequences import Sequences, image_size_px
+from motionshards.pipeline.clips.sound import clip_sound
+from motionshards.pipeline.clips.video import ReadVideo, Stretch, parted, with_video
 from motionshards.pipeline.inputs.unpack import Root
 from motionshards.schemas.action_units import SourceFrames
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ClipRejected
-from motionshards.schemas.frames import Crop
+from motionshards.schemas.frames import Crop, Frames
+from motionshards.schemas.moving import StoredSound
 from motionshards.schemas.records import ClipSpec, FaceTrack, Span
-from motionshards.transforms.extract.crop import WINDOWS, Window, as_crop
+from motionshards.transforms.extract.constant_rate import rate_of
+from motionshards.transforms.extract.crop import WINDOWS, Window
 from motionshards.transforms.extract.decode import decode
 from motionshards.transforms.extract.landmarks.models import FaceModel
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.sample import sample_indices
 from motionshards.transforms.extract.timeline import ReadTimeline, Timeline
-from motionshards.transforms.extract.wanted import Search
+from motionshards.transforms.extract.wanted import AllFrames, Search
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,7 @@ def read_frames(
     crop, video = parted(decoded, [parts[number].timeline.pts_s for number, _, _ in decoded], config)
     sound = None
     if rate is not None:
-        sound = clip_sound([parts[number].heard(stretch) for number, stretch, _ in decoded], rate, config)
+        sound = clip_sound([(parts[number].media, parts[number].start_s, stretch.shown) for number, stretch, _ in decoded], rate, config)
     seconds, past_s = sum(part.duration_s for part in parts), max(part.past_end_s for part in parts)
     whole = tuple(len(part.timeline.raw_s) for part in parts)
     return ReadClip(spec, crop, total, seconds, whole, _all_frames(parts), past_s, video=video, sound=sound)
@@ -140,6 +145,11 @@ class _Part:
     @property
     def duration_s(self) -> float:
         return self.timeline.duration_s * len(self.frames) / max(1, len(self.timeline.raw_s))
+
+    @property
+    def start_s(self) -> float:
+        """When the first frame is shown, seconds as `Timeline.raw_s` counts."""
+        return float(self.timeline.raw_s[self.frames[0]])
 
     def decode(self, stretch: Stretch, config: BuildConfig, search: Search | None, every: AllFrames | None) -> Frames:
         line, limit_s, window = self.timeline, config.decode_timeout_s, self.window

@@ -12,9 +12,10 @@ from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ClipRejected
 from motionshards.schemas.frames import Crop, Frames
 from motionshards.schemas.moving import Encoded, point_scale, quantised, quantised_scores, restored_px, restored_scores
-from motionshards.schemas.records import FaceTrack, Landmarks, Measured, Quality, StoredVideo
+from motionshards.schemas.records import FaceTrack, Landmarks, Measured, StoredVideo
 from motionshards.transforms.extract.constant_rate import shown_frames
 from motionshards.transforms.extract.crop import as_crop
+from motionshards.transforms.extract.quality.measure import measure
 from motionshards.transforms.extract.stored_frames import joined
 from motionshards.transforms.extract.timeline import Timeline
 from motionshards.transforms.extract.wanted import ToVideo
@@ -128,12 +129,11 @@ def as_stored(points: Landmarks, size_px: int) -> Landmarks:
 
 
 def stored_video(
-    read: ReadVideo, config: BuildConfig, measured: tuple[FaceTrack | None, Landmarks | None, Quality] | None
+    read: ReadVideo, config: BuildConfig, track: FaceTrack | None = None, points: Landmarks | None = None
 ) -> StoredVideo:
-    """What a clip stores of its video.
-
-    measured: of the frames that are measured; None in a clip without stills
-    """
-    rows = None if read.rows is None or measured is None else Measured(read.rows.placement, *measured)
-    encoded = read.encoded
+    """What a clip stores of its video; face and landmarks are those of the measured frames where a clip also has stills."""
+    rows, encoded = None, read.encoded
+    if read.rows is not None:
+        points = None if points is None else as_stored(points, config.size)
+        rows = Measured(read.rows.placement, track, points, measure(read.rows, track, points))
     return StoredVideo(encoded.mp4, config.size, encoded.rate, encoded.crf, read.source, config.landmarks_every, rows)
