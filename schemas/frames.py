@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from motionshards.schemas.moving import Encoded
+
 F64 = NDArray[np.float64]
 
 
@@ -58,6 +60,7 @@ class Frames:
     content_px: int32 [T,4], x0 y0 x1 y1 (end exclusive) of the picture inside `rgb`; the rest is padding
     display: how the source is meant to be shown
     search: the picture in which each frame's face is searched; empty if none was asked for
+    video: the video of these and other frames; None if none was asked for
     """
 
     rgb: NDArray[np.uint8]
@@ -67,6 +70,7 @@ class Frames:
     content_px: NDArray[np.int32]
     display: Display = Display()
     search: tuple[SearchPicture, ...] = ()
+    video: Encoded | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         t = len(self.rgb)

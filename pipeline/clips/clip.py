@@ -162,7 +162,8 @@ def find_tracks(read: Sequence[ReadClip], model: FaceModel) -> list[FaceTrack]:
     pictures = [picture.pixels for one, alone in zip(read, apart, strict=True) if alone for picture in _search_pictures(one.crop)]
     found = iter(model.detect(pictures) if pictures else [])
     return [
-        one.track or _track(one.crop, found if alone else _followed(one.crop, model)) for one, alone in zip(read, apart, strict=True)
+        one.track or _track(one.crop, found if alone else _followed(one.crop, model))
+        for one, alone in zip(read, apart, strict=True)
     ]
 
 

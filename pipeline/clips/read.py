@@ -91,15 +91,15 @@ def read_frames(
     crop, video = parted(decoded, [parts[number].timeline.pts_s for number, _, _ in decoded], config)
     sound = None
     if rate is not None:
-        sound = clip_sound([(parts[number].media, parts[number].start_s, stretch.shown) for number, stretch, _ in decoded], rate, config)
+        sound = clip_sound(
+            [(parts[number].media, parts[number].start_s, stretch.shown) for number, stretch, _ in decoded], rate, config
+        )
     seconds, past_s = sum(part.duration_s for part in parts), max(part.past_end_s for part in parts)
     whole = tuple(len(part.timeline.raw_s) for part in parts)
     return ReadClip(spec, crop, total, seconds, whole, _all_frames(parts), past_s, video=video, sound=sound)
 
 
-def _stretches(
-    parts: Sequence["_Part"], chosen: NDArray[np.int64], rate: Fraction | None, config: BuildConfig
-) -> list[Stretch]:
+def _stretches(parts: Sequence["_Part"], chosen: NDArray[np.int64], rate: Fraction | None, config: BuildConfig) -> list[Stretch]:
     """What is decoded of each part: the stills, of which `chosen` counts through the frames of all parts, and the video."""
     found, first, shown = [], 0, 0
     for part in parts:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
+from motionshards.transforms.extract.stored_frames import joined
 from numpy.typing import NDArray
 
 from motionshards.schemas.action_units import SourceFrames
@@ -16,7 +17,6 @@ from motionshards.schemas.records import FaceTrack, Landmarks, Measured, StoredV
 from motionshards.transforms.extract.constant_rate import shown_frames
 from motionshards.transforms.extract.crop import as_crop
 from motionshards.transforms.extract.quality.measure import measure
-from motionshards.transforms.extract.stored_frames import joined
 from motionshards.transforms.extract.timeline import Timeline
 from motionshards.transforms.extract.wanted import ToVideo
 
@@ -91,7 +91,9 @@ def with_video(
 def parted(
     decoded: Sequence[tuple[int, Stretch, Frames]], pts_s: Sequence[NDArray[np.float64]], config: BuildConfig
 ) -> tuple[Crop, ReadVideo | None]:
-    """Decoded stretches, each with the number of its span, as the clip's crop, of its measured frames where it has no stills, and its video.
+    """Decoded stretches, each with the number of its span, as the crop and the video of a clip.
+
+    Where no stills are stored, the crop is that of the measured frames.
 
     pts_s: of all frames of the file of each stretch
 
