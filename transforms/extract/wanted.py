@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from motionshards.schemas.frames import require
 from motionshards.transforms.extract.crop import Window
 from motionshards.transforms.extract.decoder.filters import GREY, RGB, Filter, scaled
 from motionshards.transforms.extract.timeline import Timeline
@@ -54,6 +55,40 @@ class AllFrames:
         """The image of each frame."""
         part = () if window is None else window_at_source_scale(window, timeline.size_px, RGB)
         return Wanted((*part, scaled(*self.size_px), RGB))
+
+
+@dataclass(frozen=True, slots=True)
+class ToVideo:
+    """A video of the stored square at a constant rate, from the decoding of the frames that are stored.
+
+    frames: int64 [M], numbers in the file, ascending, with repeats; frame i of the video shows the i-th
+    rate: frames per second
+    crf: of x264, the lower the better
+    psnr_db: raise crf in steps of 2 up to 32 while the first 48 frames keep this quality; None for no search
+
+    Raises:
+        ValueError: `frames` is empty or not ascending
+    """
+
+    frames: NDArray[np.int64]
+    rate: Fraction
+    crf: int = 18
+    psnr_db: float | None = None
+
+    def __post_init__(self) -> None:
+        require(len(self.frames) > 0 and bool((np.diff(self.frames) >= 0).all()), "the frames of a video are not ascending")
+
+    def order(self, asked: NDArray[np.int64], size: int, whole: str | None) -> dict[str, object]:
+        """What the decoder is told, as `decoder.encode` has it; `asked` are all frames that are decoded, int64, ascending."""
+        require(size % 2 == 0, f"frames of {size} px cannot be H.264 in yuv420p, which needs an even size")
+        return {
+            "shown": np.searchsorted(asked, self.frames).tolist(),
+            "size": size,
+            "rate": [self.rate.numerator, self.rate.denominator],
+            "whole": whole,
+            "crf": self.crf,
+            "psnr_db": self.psnr_db,
+        }
 
 
 @dataclass(frozen=True, slots=True)
