@@ -181,6 +181,11 @@ class BuildConfig(Settings):
         return self.store != "stills"
 
     @property
+    def sounding(self) -> bool:
+        """Whether the sound of stored video is stored, where the source has any."""
+        return self.moving and self.audio != "none"
+
+    @property
     def fewest_frames(self) -> int:
         """The least number of decodable frames a clip may have."""
         return self.frames if self.min_frames is None else self.min_frames
