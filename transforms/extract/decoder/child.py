@@ -1,13 +1,14 @@
 """What a forked decoder does: it carries out the orders for one video, one after the other, until one fails or none comes.
 
 An order, a dict:
-    do: `packets`, `frames` or `cut`
+    do: `packets`, `frames`, `cut` or `join`
     memory_bytes, cpu_s: limits; the second from now on
-and what `packets`, `frames` and `cut` take.
+and what `packets`, `frames`, `cut` and `join` take.
 
 Answers: the header of the stream, `{"stream": ...}`. Then, by what is to be done: `{"packets": [n, turned]}` with n int64 behind
 it; or `{"frames": [...], "shapes": [...]}` with pictures of these shapes behind, and for a video `{"mp4": n, "count": ..., "crf":
-...}` with n bytes behind; or `{"cut": n}` with a picture behind it. Last `{"done": true}`, or the reason why there is none.
+...}` with n bytes behind; or, without a header, `{"cut": n}` with a picture behind it; or `{"mp4": n}` with n bytes behind, or
+`{"differs": number}`. Last `{"done": true}`, or the reason why there is none.
 """
 
 import math
@@ -25,6 +26,7 @@ from motionshards.schemas.errors import ClipRejected
 from motionshards.transforms.extract.decoder import wire
 from motionshards.transforms.extract.decoder.cut import send_cut
 from motionshards.transforms.extract.decoder.frames import send_frames
+from motionshards.transforms.extract.decoder.join import send_joined
 from motionshards.transforms.extract.decoder.packets import send_packets
 from motionshards.transforms.extract.decoder.video import Video
 
@@ -54,6 +56,9 @@ def _answer(order: dict[str, Any], descriptor: int, reply: socket.socket) -> dic
             os.lseek(descriptor, 0, os.SEEK_SET)
         if order["do"] == "cut":
             send_cut(descriptor, order["size"], order["filters"], reply)
+            return {"done": True}
+        if order["do"] == "join":
+            send_joined(descriptor, order["lengths"], reply)
             return {"done": True}
         video = Video(descriptor)
         reply.sendall(wire.packed({"stream": video.header()}))
