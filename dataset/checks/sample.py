@@ -140,9 +140,7 @@ def _frame(jpeg: bytes, size: int) -> NDArray[np.uint8] | str:
     return frame
 
 
-def _check_meta(
-    meta: dict[str, Any], row: Mapping[str, Any], members: Mapping[str, bytes], *, with_faces: bool
-) -> Iterator[str]:
+def _check_meta(meta: dict[str, Any], row: Mapping[str, Any], members: Mapping[str, bytes], *, with_faces: bool) -> Iterator[str]:
     for name in _SAME_IN_META:
         if meta.get(name) != row[name]:
             yield f"{name} is {meta.get(name)!r}, the index says {row[name]!r}"

@@ -94,7 +94,11 @@ def _check_source(
         yield "holds numbers that are no spans, frames or times"
         return
     new, ahead, later = np.diff(span), np.diff(index), np.diff(pts_s)
-    if span[-1] >= len(meta["spans"]) or (new < 0).any() or ((new == 0) & ((ahead < 0) | (np.sign(ahead) != np.sign(later)))).any():
+    if (
+        span[-1] >= len(meta["spans"])
+        or (new < 0).any()
+        or ((new == 0) & ((ahead < 0) | (np.sign(ahead) != np.sign(later)))).any()
+    ):
         yield "its frames are not in the order of the spans and their frames"
         return
     measured = np.column_stack([described[name] for name in ("span", "frame_index", "pts_s")])
@@ -123,7 +127,9 @@ def _shown(source: NDArray[np.float64], meta: Mapping[str, Any], stills: Mapping
     return {places[frames[number]]: still for number, still in stills.items() if frames[number] in places}
 
 
-def _check_mp4(mp4: bytes, video: Mapping[str, Any], shown: Mapping[int, NDArray[np.uint8]], config: BuildConfig) -> Iterator[str]:
+def _check_mp4(
+    mp4: bytes, video: Mapping[str, Any], shown: Mapping[int, NDArray[np.uint8]], config: BuildConfig
+) -> Iterator[str]:
     if not 0 <= mp4.find(b"moov") < mp4.find(b"mdat"):
         yield "its header does not come first"
         return
@@ -143,7 +149,7 @@ def _decoded(mp4: bytes, video: Mapping[str, Any], which: Sequence[int], config:
     """The frames of these numbers, once all others are found to be there. Raises ClipRejected."""
     order = {"frames": video["frames"], "size": config.size, "rate": video["rate"], "which": which}
     order["longest_group"] = None if video["crf"] is None else GROUP_FRAMES
-    with in_memory("mp4", [mp4]) as media, ordered(media, config.decode_timeout_s, do="stored", **order) as answers:
+    with in_memory("video.mp4", [mp4]) as media, ordered(media, config.decode_timeout_s, do="stored", **order) as answers:
         while message := answers.next():
             picture = np.empty(message["picture"], np.uint8)
             answers.fill(picture.data.cast("B"))

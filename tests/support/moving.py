@@ -75,8 +75,8 @@ def mp4_of(
             frame = av.VideoFrame.from_ndarray(one, format="rgb24")
             frame.pts, frame.time_base = number, 1 / rate
             packets += stream.encode(frame)
-        for number, packet in enumerate([*packets, *stream.encode()]):
-            stored.add(stream, packet, packet.pts, number)
+        for packet in [*packets, *stream.encode()]:
+            stored.add(stream, packet, packet.pts, packet.dts)
     return bytes(stored.finished())
 
 

@@ -161,5 +161,6 @@ class FlacHeader:
 def measure_sound(pcm: Pcm) -> "SoundLevel":
     """PLACEHOLDER"""
     from motionshards.schemas.moving import SoundLevel
+
     x = pcm.samples.astype(np.float64) / 32768
     return SoundLevel(round(float(10 * np.log10(max((x**2).mean(), 1e-10))), 2), 0.9, 0.0)

@@ -34,9 +34,7 @@ def copy(clean: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(clean, tmp_path / "data"))
 
 
-def test_a_clean_dataset_passes_and_is_counted(
-    clean: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_a_clean_dataset_passes_and_is_counted(clean: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     frames = 5 if "both" in str(clean) else 8
     assert run(clean, capsys) == (0, [f"1 shards, 1 clips, {frames} frames, video of 40 frames, sound of 1 clips: ok"])
     mixed = {"spans": 2, "fps": Fraction(30_000, 1001), "sound": lambda clip: clip % 2}
@@ -154,9 +152,7 @@ CONTENTS = [
 
 
 @pytest.mark.parametrize(("clean", "change", "expected"), CONTENTS, indirect=["clean"], ids=lambda part: str(part)[:60])
-def test_each_damage_is_reported_alone(
-    copy: Path, change: Change, expected: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_each_damage_is_reported_alone(copy: Path, change: Change, expected: str, capsys: pytest.CaptureFixture[str]) -> None:
     rewrite(copy, change)
     assert run(copy, capsys, "--fast")[0] == 0
     status, lines = run(copy, capsys)

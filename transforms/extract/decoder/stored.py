@@ -50,7 +50,9 @@ def _check_frame(frame: Any, number: int, is_key: bool, base: Fraction, order: d
     if number == order["frames"]:
         raise _mismatch(f"it has more than {number} frames")
     if (frame.width, frame.height) != (size, size) or frame.format.name not in _FORMATS:
-        raise _mismatch(f"frame {number} is {frame.width}x{frame.height} px of {frame.format.name}, must be {size}x{size} px of yuv420p")
+        raise _mismatch(
+            f"frame {number} is {frame.width}x{frame.height} px of {frame.format.name}, must be {size}x{size} px of yuv420p"
+        )
     late = (frame.pts or 0) * base - number / Fraction(*order["rate"])
     if abs(late) > base / 2:
         raise _mismatch(f"frame {number} is shown {float(late):g} s too late")
