@@ -91,7 +91,7 @@ def check_sample(members: Mapping[str, bytes], row: Mapping[str, Any], config: B
     if VIDEO in members and not wrong:
         decoded = {number: still for number, still in stills.items() if not isinstance(still, str)}
         faults += check_video(members, meta, row, config, decoded)
-    if SOUND in members and not wrong:
+    if SOUND in members and not wrong and not faults:
         faults += [f"{SOUND}: {fault}" for fault in check_sound(members[SOUND], meta, row, config)]
     if config.landmarks != "none":
         if config.stills:

@@ -11,7 +11,8 @@ from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ClipRejected
 from motionshards.schemas.moving import samples_at
 from motionshards.schemas.reasons import REASONS
-from motionshards.transforms.extract.sound import FlacHeader, flac_samples, measure_sound
+from motionshards.transforms.extract.sound import FlacHeader, flac_samples
+from motionshards.transforms.extract.sound_level import measure_sound
 
 LEVELS = ("audio_level_db", "audio_silence", "audio_clipping")
 """Columns of the index that are recomputed from samples."""

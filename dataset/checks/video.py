@@ -1,5 +1,6 @@
 """Is the stored video of a sample what its row says? It is decoded in a process of its own, as anyone may have written it."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
@@ -113,11 +114,11 @@ def _check_source(
 def _check_times(pts_s: NDArray[np.float64], known_s: NDArray[np.float64], rate: Fraction, first: int) -> Iterator[str]:
     """Each frame shows the one nearest in time of all frames of the span that are known."""
     times_s = pts_s[0] + np.arange(len(pts_s)) / float(rate)
-    known_s = np.unique(np.concatenate([pts_s, known_s]))
-    after = np.searchsorted(known_s, times_s).clip(1, len(known_s) - 1) if len(known_s) > 1 else np.zeros(len(times_s), np.int64)
-    nearest_s = np.minimum(np.abs(known_s[after] - times_s), np.abs(known_s[after - 1] - times_s))
+    known_s = np.sort(np.concatenate([[-np.inf], pts_s, known_s, [np.inf]]))
+    after = np.searchsorted(known_s, times_s)
+    nearest_s = np.minimum(known_s[after] - times_s, times_s - known_s[after - 1])
     for number in np.flatnonzero(np.abs(pts_s - times_s) > nearest_s + _SAME_TIME_S)[:1].tolist():
-        yield f"frame {first + number} shows the source at {pts_s[number]:g} s, though another frame is nearer to {times_s[number]:g} s"
+        yield f"frame {first + number} shows the source at {pts_s[number]:g} s, another frame is nearer to {times_s[number]:g} s"
 
 
 def _shown(source: NDArray[np.float64], meta: Mapping[str, Any], stills: Mapping[int, Any]) -> dict[int, NDArray[np.uint8]]:
@@ -136,13 +137,18 @@ def _check_mp4(
     coarse = video["crf"] is not None and video["crf"] > _COARSEST_COMPARED_CRF
     which = [] if coarse else sorted(shown)
     try:
-        for number, picture in zip(which, _decoded(mp4, video, which, config), strict=True):
-            error = float(np.square(picture.astype(np.float64) - shown[number]).mean())
-            psnr_db = 20 * np.log10(255) - 10 * np.log10(max(error, 1e-9))
-            if psnr_db < _LEAST_PSNR_DB:
-                yield f"frame {number} differs from the still of the same source frame: PSNR is {psnr_db:.1f} dB"
+        pictures = zip(which, _decoded(mp4, video, which, config), strict=True)
+        psnr_db = {number: _psnr_db(picture, shown[number]) for number, picture in pictures}
     except ClipRejected as error:
         yield f"cannot be read: {error.detail or error.reason}"
+        return
+    if least := min((one for one in psnr_db.items() if one[1] < _LEAST_PSNR_DB), default=None):
+        yield f"frame {least[0]} differs from the still of the same source frame: PSNR is {least[1]:.1f} dB"
+
+
+def _psnr_db(image: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
+    error = float(np.square(image.astype(np.float64) - other).mean())
+    return 10 * math.log10(255**2 / error) if error else math.inf
 
 
 def _decoded(mp4: bytes, video: Mapping[str, Any], which: Sequence[int], config: BuildConfig) -> Iterator[NDArray[np.uint8]]:

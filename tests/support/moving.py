@@ -25,7 +25,8 @@ from motionshards.schemas.records import Clip, FaceTrack, Landmarks, Measured, Q
 from motionshards.schemas.tables import PLAN, QUALITY, spec_row, table
 from motionshards.transforms.extract.decoder.mp4 import Mp4
 from motionshards.transforms.extract.encode import encode_jpegs
-from motionshards.transforms.extract.sound import Pcm, measure_sound
+from motionshards.transforms.extract.sound import Pcm
+from motionshards.transforms.extract.sound_level import measure_sound
 
 SIZE, HZ, CLICK_EVERY = 64, 16_000, 10
 _SQUARE = SIZE // 8

@@ -156,11 +156,3 @@ class FlacHeader:
         packed = int.from_bytes(flac[18:26], "big")
         require((packed >> 36 & 31) + 1 == 8 * _SAMPLE_BYTES, "FLAC of another depth than 16 bits")
         return cls(packed >> 44, (packed >> 41 & 7) + 1, packed & (1 << 36) - 1, flac[26:42])
-
-
-def measure_sound(pcm: Pcm) -> "SoundLevel":
-    """PLACEHOLDER"""
-    from motionshards.schemas.moving import SoundLevel
-
-    x = pcm.samples.astype(np.float64) / 32768
-    return SoundLevel(round(float(10 * np.log10(max((x**2).mean(), 1e-10))), 2), 0.9, 0.0)

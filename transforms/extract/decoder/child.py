@@ -1,8 +1,8 @@
 """What a forked decoder does: it carries out the orders for one video, one after the other, until one fails or none comes.
 
 An order, a dict:
-    do: `packets`, `frames` or `sound` of a video; `stored` of a stored one; `cut`, `join`, `flac` or `samples` of what was decoded
-        before
+    do: `packets`, `frames` or `sound` of a video; `cut`, `join`, `flac` or `samples` of what was decoded before; `stored` of a
+        stored video
     memory_bytes, cpu_s: limits; the second from now on
 and what the modules of these names take.
 
