@@ -101,7 +101,7 @@ class _Stretch:
     """
 
     def __init__(self, first: Any, base: Fraction, start: Fraction, order: dict[str, Any], reply: socket.socket) -> None:
-        self._kind, self._base, self._start, self._rate = _kind(first), base, start, first.sample_rate
+        self._kind, self._rate = _kind(first), first.sample_rate
         channels = 1 if order["mono"] else first.layout.nb_channels
         if self._rate not in _RATES_HZ or not 1 <= channels <= _MOST_CHANNELS:
             raise ClipRejected("corrupt", f"sound of {self._rate} Hz and {channels} channels")
@@ -113,6 +113,10 @@ class _Stretch:
         margins = math.ceil(_MARGIN_S * common)
         before = margins * self._rate // common
         self._at, self._stop = -before, math.ceil(Fraction(count * self._rate, hz)) + before
+        # Integers, as fractions would take as long as the decoding.
+        per_tick, origin = base * self._rate, start * self._rate
+        self._whole = math.lcm(per_tick.denominator, origin.denominator)
+        self._per_tick, self._origin = int(per_tick * self._whole), int(origin * self._whole)
         self._same = int(self._rate * max(_SAME_TIME_S, _SAME_TICKS * base))
         self._expected: int | None = None
         self._out = _Out(hz, "mono" if order["mono"] else first.layout, margins * hz // common, count, reply)
@@ -139,7 +143,7 @@ class _Stretch:
     def _begin(self, frame: Any) -> int:
         if frame.pts is None:
             return self._expected or 0
-        told = round((frame.pts * self._base - self._start) * self._rate)
+        told = (frame.pts * self._per_tick - self._origin + self._whole // 2) // self._whole
         near = self._expected is not None and abs(told - self._expected) <= self._same
         return self._expected if near and self._expected is not None else told
 
