@@ -87,7 +87,7 @@ def check_sample(members: Mapping[str, bytes], row: Mapping[str, Any], config: B
         return
     wrong = list(_check_meta(meta, row, members, with_faces=config.landmarks != "none"))
     yield from (f"{META}: {fault}" for fault in wrong)
-    faults = []
+    faults: list[str] = []
     if VIDEO in members and not wrong:
         decoded = {number: still for number, still in stills.items() if not isinstance(still, str)}
         faults += check_video(members, meta, row, config, decoded)

@@ -199,4 +199,6 @@ def test_each_damage_of_action_units_is_told(
 def test_the_member_is_expected_where_the_config_says_so() -> None:
     with_aus = BuildConfig(source="s", aus="csv")
     row = {"n_frames": 3, "video_frames": None}
-    assert AUS in expected_suffixes(row, with_aus) and AUS not in expected_suffixes(row, dataclasses.replace(with_aus, aus="none"))
+    assert AUS in expected_suffixes(row, with_aus) and AUS not in expected_suffixes(
+        row, dataclasses.replace(with_aus, aus="none")
+    )
