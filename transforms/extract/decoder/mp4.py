@@ -13,7 +13,7 @@ class Mp4:
     def __init__(self, rate: Fraction) -> None:
         self._content = io.BytesIO()
         self._base, clock_hz = 1 / rate, str(rate.numerator)
-        options = {"movflags": "+faststart+negative_cts_offsets", "fflags": "+bitexact", "use_editlist": "0"}
+        options = {"movflags": "+faststart+negative_cts_offsets", "fflags": "+bitexact", "use_editlist": "0", "write_btrt": "0"}
         options |= {"video_track_timescale": clock_hz, "movie_timescale": clock_hz}
         # To put the index in front, FFmpeg reads what it has written through another handle.
         self.container = av.open(
