@@ -1,13 +1,11 @@
 """Decoded frames, where they were in their source, and the pictures in which their faces are searched."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from motionshards.schemas.moving import Encoded
+from motionshards.schemas.moving import Encoded
 
 F64 = NDArray[np.float64]
 
@@ -72,7 +70,7 @@ class Frames:
     content_px: NDArray[np.int32]
     display: Display = Display()
     search: tuple[SearchPicture, ...] = ()
-    video: "Encoded | None" = field(default=None, repr=False)
+    video: Encoded | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         t = len(self.rgb)
