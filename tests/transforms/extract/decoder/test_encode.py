@@ -192,7 +192,7 @@ def test_a_video_far_into_a_file_is_that_of_decoding_from_its_start(make_video: 
 
 def test_crf_is_the_largest_that_keeps_the_quality(make_video: MakeVideo) -> None:
     path = make_video("a.mp4", *X264, "-qp", "0", source=MOVING)
-    by_crf = {crf: encoded(path, crf=crf)[1] for crf in range(18, 33, 2)}
+    by_crf = {crf: encoded(path, crf=crf)[1] for crf in (18, 20, 22, 26, 28)}
     with av.open(str(path)) as source:
         expected = [frame.to_ndarray().astype(int) for frame in source.decode(video=0)]
     psnr_db = {}
@@ -234,7 +234,7 @@ for level, asm in ((-1, None), (0, "0"), (0x1F, "sse2"), (0x3FF, "sse4.2"), (0x7
     for whole in ("pad", None):
         descriptor = os.open(sys.argv[1], os.O_RDONLY)
         order = {"start_s": 0, "numbers": list(range(30)), "pictures": [{"filters": [scaled(64, 64), RGB], "only": []}]}
-        video = {"shown": list(range(30)), "size": 64, "rate": [25, 1], "whole": whole, "crf": 18, "psnr_db": None}
+        video = {"shown": list(range(30)), "size": 64, "rate": [25, 1], "whole": whole, "crf": 18, "psnr_db": None, "copy": False}
         send_frames(Video(descriptor), {**order, "video": video}, reply := Reply())
         found.add((whole, len(reply.mp4), hashlib.sha256(reply.mp4).hexdigest()))
 print(len(found))
