@@ -121,7 +121,7 @@ def _read_by(
     sequences: Sequences | None,
 ) -> list[ReadClip | Rejected]:
     if config.recipe not in TUBE_RECIPES:
-        return [read_frames(spec, root, files, timeline_of, model, config, sequences=sequences)]
+        return [read_frames(spec, root, files, timeline_of, model, config, sequences=sequences, moving=config.moving)]
     assert model is not None, "BuildConfig refuses tubes without a model"
     (span,) = spec.spans
     line = timeline_of(files[span.uri], config.decode_timeout_s)

@@ -66,18 +66,21 @@ def read_frames(
     config: BuildConfig,
     stored: int = 0,
     sequences: Sequences | None = None,
+    *,
+    moving: bool = False,
 ) -> ReadClip:
     """Sample over the frames of all spans laid end to end, then decode those of each file.
 
     model: for whose detector pictures are decoded besides
     stored: how many of the sample's first frames are there already and left out; there must be more than those
     sequences: where all frames are written; None if nobody reads them
+    moving: whether video and sound are read
     """
     parts = [_part(span, root, files[span.uri], timeline_of, config) for span in spec.spans]
     total = sum(len(part.frames) for part in parts)
     if total < config.fewest_frames:
         raise ClipRejected("too_few_frames", f"{total} of {config.fewest_frames}")
-    rate = rate_of(config.fps, parts[0].timeline) if config.moving and not stored else None
+    rate = rate_of(config.fps, parts[0].timeline) if moving else None
     stretches = _stretches(parts, new_indices(total, stored, spec.key, config), rate, config)
     decoded, search = [], search_of(model, config)
     image_px = None if sequences is None else image_size_px(parts[0].window, parts[0].timeline, total)

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
-from motionshards.transforms.extract.stored_frames import joined
 from numpy.typing import NDArray
 
 from motionshards.schemas.action_units import SourceFrames
@@ -17,6 +16,7 @@ from motionshards.schemas.records import FaceTrack, Landmarks, Measured, StoredV
 from motionshards.transforms.extract.constant_rate import shown_frames
 from motionshards.transforms.extract.crop import as_crop
 from motionshards.transforms.extract.quality.measure import measure
+from motionshards.transforms.extract.stored_frames import joined
 from motionshards.transforms.extract.timeline import Timeline
 from motionshards.transforms.extract.wanted import ToVideo
 
@@ -111,7 +111,11 @@ def parted(
         index=np.concatenate(shown).astype(np.int32),
         pts_s=np.concatenate([times[one] for times, one in zip(pts_s, shown, strict=True)]),
     )
-    whole = joined(encoded, config.decode_timeout_s) if len(encoded) > 1 else encoded[0]
+    whole = encoded[0]
+    if len(encoded) > 1:
+        mp4 = joined([one.mp4 for one in encoded], config.decode_timeout_s)
+        crf = max((one.crf for one in encoded if one.crf is not None), default=None)
+        whole = Encoded(mp4, sum(one.frames for one in encoded), encoded[0].rate, crf)
     rows = crop.take(measured)
     return (crop.take(chosen), ReadVideo(whole, source, rows)) if config.stills else (rows, ReadVideo(whole, source, None))
 

@@ -16,6 +16,9 @@ from motionshards.transforms.extract.crop import Window
 from motionshards.transforms.extract.decoder.filters import GREY, RGB, Filter, scaled
 from motionshards.transforms.extract.timeline import Timeline
 
+# Of all pixel formats; and a grid whose multiples are whole samples of chroma.
+_CHROMA_PX, _CUT_PX = 4, 16
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -130,13 +133,32 @@ def window_square(size: int, window: Window, frame_px: tuple[int, int]) -> Wante
 
 def window_at_source_scale(window: Window, frame_px: tuple[int, int], color: Filter) -> tuple[Filter, ...]:
     """The window at the source's scale. The color is converted first: cutting halved chroma at odd pixels would move colors."""
-    x0, y0, x1, y1 = window
+    near = _around(window, frame_px)
+    cut, (x0, y0, x1, y1), frame_px = near or ((), window, frame_px)
     left, top = max(0, -x0), max(0, -y0)
     width, height = (max(end, extent) + before for end, extent, before in zip((x1, y1), frame_px, (left, top), strict=True))
-    filters = [scaled("iw", "ih"), color]
+    filters = [*cut, scaled("iw", "ih"), color]
     if (width, height) != frame_px:
         filters.append(("pad", f"{width}:{height}:x={left}:y={top}"))
     return *filters, ("crop", f"{x1 - x0}:{y1 - y0}:{x0 + left}:{y0 + top}")
+
+
+def _around(window: Window, frame_px: tuple[int, int]) -> tuple[tuple[Filter, ...], Window, tuple[int, int]] | None:
+    """A cut around the window, then the window in what is left, and the size of that; None where nothing is gained.
+
+    Converted alone it has the same bytes: it is wide enough for the filters of chroma and begins at a whole sample of it. Where
+    a side is not a multiple of subsampling, swscale spaces chroma unevenly, and the whole frame is converted.
+    """
+    if any(extent % _CHROMA_PX for extent in frame_px):
+        return None
+    low = [max(0, start // _CUT_PX - 2) * _CUT_PX for start in window[:2]]
+    high = [min(extent, (end // _CUT_PX + 3) * _CUT_PX) for end, extent in zip(window[2:], frame_px, strict=True)]
+    width, height = high[0] - low[0], high[1] - low[1]
+    if (width, height) == frame_px or min(width, height) <= 0:
+        return None
+    x0, y0, x1, y1 = window
+    moved = x0 - low[0], y0 - low[1], x1 - low[0], y1 - low[1]
+    return (("crop", f"{width}:{height}:{low[0]}:{low[1]}"),), moved, (width, height)
 
 
 def content_sizes(source_px: NDArray[np.int32], pixel: list[Fraction], size: int, fit: str) -> NDArray[np.int32]:

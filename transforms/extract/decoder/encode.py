@@ -14,11 +14,10 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
-from motionshards.transforms.extract.decoder.filters import SCALER, Filter
+from motionshards.transforms.extract.decoder.filters import ENCODER, SCALER, Filter
 from motionshards.transforms.extract.decoder.graph import Chain
 from motionshards.transforms.extract.decoder.mp4 import Mp4
 
-ENCODER = "libx264"
 # No B-frames: a packet is a frame, and none is delayed. `stitchable`: headers do not depend on crf, so spans can be joined.
 _X264 = (
     "keyint=12:min-keyint=12:scenecut=0:bframes=0:open-gop=0:rc-lookahead=12:mbtree=1:subme=2:cabac=0:weightp=0"

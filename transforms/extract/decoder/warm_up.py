@@ -7,8 +7,7 @@ from typing import Any
 
 import av
 
-from motionshards.transforms.extract.decoder.encode import ENCODER
-from motionshards.transforms.extract.decoder.filters import RGB, scaled
+from motionshards.transforms.extract.decoder.filters import ENCODER, RGB, scaled
 from motionshards.transforms.extract.decoder.frames import send_frames
 from motionshards.transforms.extract.decoder.packets import send_packets
 from motionshards.transforms.extract.decoder.video import Video
