@@ -35,6 +35,9 @@ OUTCOMES = pa.schema(
         ("reason", pa.string()),
         ("n_frames", pa.int32()),
         ("duration_s", pa.float64()),
+        ("video_frames", pa.int32()),
+        ("fps", pa.float64()),
+        ("has_audio", pa.bool_()),
     ]
 )
 _SINCE_VERSION_2 = ("made_by", "marker_sha256")
