@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from motionshards.pipeline.add_order import AddOrder, changed_config, check_input, is_there
+from motionshards.pipeline.add_order import AddOrder, changed_config, check_input, check_needs_input, is_there
 from motionshards.pipeline.build import Ledger, decoders, folder_of, run_units
 from motionshards.pipeline.finalize import finalize
 from motionshards.pipeline.inputs.input import resolved
@@ -47,6 +47,7 @@ def add(order: AddOrder, at: str, say: Callable[[str], None]) -> Ledger:
     """
     with only_writer(order.out):
         manifest = Manifest.read(order.out)
+        check_needs_input(order, manifest.config)
         if is_there(order, manifest):
             return Ledger(manifest, 0, 0.0)
         check_intact(order.out, manifest)

@@ -87,8 +87,10 @@ def without_aus(out: Path) -> int:
 
 def is_there(order: AddOrder, manifest: Manifest) -> bool:
     """Whether the dataset is what it would be with the addition; computing action units or quality again is never in vain."""
-    same = order.what not in ("aus", "quality") and order.config.items() <= manifest.config.to_json().items()
-    return same and manifest.unfinished is None and not lacking(order.out, order.what, manifest.config)
+    config = manifest.config
+    same = order.what not in ("aus", "quality") and order.config.items() <= config.to_json().items()
+    same = same and (config.moving or order.what != "audio")  # a setting that without video says nothing
+    return same and manifest.unfinished is None and not lacking(order.out, order.what, config)
 
 
 def changed_config(config: BuildConfig, order: AddOrder) -> BuildConfig:
@@ -102,6 +104,10 @@ def changed_config(config: BuildConfig, order: AddOrder) -> BuildConfig:
     stored = {"video": config.moving, "audio": config.sounding}.get(order.what, False)
     if stored and (changed := differences({name: getattr(config, name) for name in order.config}, order.config)):
         raise ConfigError(f"{order.out} has {order.what} already ({'; '.join(changed)})")
+    return _replaced(config, order)
+
+
+def _replaced(config: BuildConfig, order: AddOrder) -> BuildConfig:
     try:
         return replace(config, **order.config)
     except ValueError as error:
@@ -117,15 +123,19 @@ def _check_frames(config: BuildConfig, order: AddOrder) -> None:
         raise ConfigError(f"{order.out} has action units of {config.aus}, and --aus is {given}")
 
 
-def check_input(order: AddOrder, manifest: Manifest) -> None:
-    """Raise ConfigError where videos or csv files are elsewhere: that would be found out clip by clip, and nothing be added."""
-    config = changed_config(manifest.config, order)
+def check_needs_input(order: AddOrder, config: BuildConfig) -> None:
+    """Raise ConfigError where the input is missing, or is given and not read."""
+    config = _replaced(config, order)
     sequences = order.aus is not None and reads_videos(order.aus, config)
     optional = order.what == "frames" and config.moving and config.unit == "utterance" and not sequences
     needed = (order.reads_videos or sequences) and not optional
     if not optional and (order.input is not None) != needed:
         how = f" --aus {config.aus}" + " --aus-frames all" * (config.aus_frames == "all") if order.what == "aus" else ""
         raise ConfigError(f"{order.option}{how} {'needs --input, as it reads the videos' if needed else 'reads no --input'}")
+
+
+def check_input(order: AddOrder, manifest: Manifest) -> None:
+    """Raise ConfigError where videos or csv files are elsewhere: that would be found out clip by clip, and nothing be added."""
     if order.what != "aus" and order.input is None:
         return
     planned = plan.read_plan(plan.plan_files(order.out)[0])
