@@ -120,9 +120,12 @@ def decode_from(
     if every is not None:
         every.sink.begin()
         takers.append((_only(every.wanted(timeline, window), asked, every.indices), every.sink.take))
-    order = None if video is None else video.order(asked, size, fit if window is None else None)
+    order = None if video is None else video.order(asked, size, fit if window is None else None, timeline)
     frames, encoded = _taken(media, timeline, asked, start_s, takers, timeout_s, hdr, order)
     every_size = check_frames(frames, timeline, asked, start_s)
+    if video is not None and encoded is not None and not encoded["frames"]:  # its packets cannot be copied
+        encode = replace(video, copy=False)
+        return decode_from(start_s, media, timeline, indices, size, fit, timeout_s, window, hdr, search, every, encode)
     source_size = every_size[places]
     if window is None:
         pixel_aspects = frames.each_pixel_aspect

@@ -68,6 +68,7 @@ class ToVideo:
     rate: frames per second
     crf: of x264, the lower the better
     psnr_db: raise crf in steps of 2 up to 32 while the first 48 frames keep this quality; None for no search
+    copy: copy the packets of the file where these are all its frames, as they are: H.264 in 4:2:0, upright, of this size
 
     Raises:
         ValueError: `frames` is empty or not ascending
@@ -77,12 +78,17 @@ class ToVideo:
     rate: Fraction
     crf: int = 18
     psnr_db: float | None = None
+    copy: bool = False
 
     def __post_init__(self) -> None:
         require(len(self.frames) > 0 and bool((np.diff(self.frames) >= 0).all()), "the frames of a video are not ascending")
 
-    def order(self, asked: NDArray[np.int64], size: int, whole: str | None) -> dict[str, object]:
-        """What the decoder is told, as `decoder.encode` has it; `asked` are all frames that are decoded, int64, ascending."""
+    def order(self, asked: NDArray[np.int64], size: int, whole: str | None, timeline: Timeline) -> dict[str, object]:
+        """What the decoder is told, as `decoder.encode` has it.
+
+        asked: int64, ascending, the numbers of all frames that are decoded
+        whole: how the whole frame fills the square; None where it shows a window
+        """
         require(size % 2 == 0, f"frames of {size} px cannot be H.264 in yuv420p, which needs an even size")
         return {
             "shown": np.searchsorted(asked, self.frames).tolist(),
@@ -91,7 +97,13 @@ class ToVideo:
             "whole": whole,
             "crf": self.crf,
             "psnr_db": self.psnr_db,
+            "copy": self.copy and whole is not None and self._unchanged(timeline, size),
         }
+
+    def _unchanged(self, timeline: Timeline, size: int) -> bool:
+        """Whether each frame of the file is shown once, in square pixels of the stored size."""
+        same = timeline.size_px == (size, size) and timeline.pixel_aspect == 1 and not timeline.hdr
+        return same and np.array_equal(self.frames, np.arange(len(timeline.raw_s)))
 
 
 @dataclass(frozen=True, slots=True)

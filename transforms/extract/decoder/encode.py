@@ -5,6 +5,7 @@ The order, under `video`:
     size, rate: pixels of a side, and frames per second as numerator and denominator
     whole: how the whole frame fills the square, `pad` or `squash`; null where the square shows a window
     crf: of x264. psnr_db: raise it while the first frames keep this quality; null for no search
+    copy: copy the packets of the source if it suits, see `copied`
 """
 
 import bisect

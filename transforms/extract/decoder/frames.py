@@ -16,6 +16,7 @@ from fractions import Fraction
 from typing import Any
 
 from motionshards.transforms.extract.decoder import wire
+from motionshards.transforms.extract.decoder.copied import Copied
 from motionshards.transforms.extract.decoder.encode import Encoder
 from motionshards.transforms.extract.decoder.filters import scaled
 from motionshards.transforms.extract.decoder.graph import Chain, packed_rows, shape_of
@@ -32,7 +33,7 @@ def send_frames(video: Video, order: dict[str, Any], reply: socket.socket) -> No
     if order["start_s"]:
         video.seek(order["start_s"])
     pictures, facts = _Pictures(video, order), list[list[Any]]()
-    for place, (frame, pts) in enumerate(_chosen(video, order)):
+    for place, (frame, pts) in enumerate(_chosen(video, order, pictures.encoder)):
         with video.rejecting():
             shown, made = pictures.of(frame, place)
         facts.append([pts, *shown])
@@ -53,11 +54,11 @@ def _send(reply: socket.socket, facts: list[list[Any]], pictures: list[Any]) -> 
         reply.sendall(packed_rows(one))
 
 
-def _chosen(video: Video, order: dict[str, Any]) -> Iterator[tuple[Any, int | None]]:
+def _chosen(video: Video, order: dict[str, Any], encoder: Encoder | Copied | None) -> Iterator[tuple[Any, int | None]]:
     numbers, times = order.get("numbers"), order.get("times_s")
     wanted, first = len(times if times is not None else numbers or ()), 0
     given, base, within_s = 0, video.base, order.get("within_s", 0.0)
-    for number, (frame, pts) in enumerate(_timed(video)):
+    for number, (frame, pts) in enumerate(_timed(video, encoder)):
         if number == 0:
             first = pts or 0
         if number and number % 10_000 == 0:
@@ -75,10 +76,12 @@ def _chosen(video: Video, order: dict[str, Any]) -> Iterator[tuple[Any, int | No
             return
 
 
-def _timed(video: Video) -> Iterator[tuple[Any, int | None]]:
+def _timed(video: Video, encoder: Encoder | Copied | None) -> Iterator[tuple[Any, int | None]]:
     """All frames with their times, guessed from decoding times and durations where the container leaves them out."""
     clock = _Clock()
     for packet in video.packets():
+        if isinstance(encoder, Copied):
+            encoder.add(packet)
         for frame in video.decoded(packet):
             yield frame, clock.time_of(frame, video.stream)
 
@@ -123,7 +126,7 @@ class _Pictures:
         named = [("setparams", "colorspace=bt2020nc:color_primaries=bt2020")] if order.get("untagged") else []
         self._deep = Chain([*named, scaled("iw", "ih"), ("format", "rgb48le")])
         self._made = [(Chain([tuple(one) for one in made["filters"]]), _places(made)) for made in order["pictures"]]
-        self.encoder = Encoder(order["video"]) if order.get("video") else None
+        self.encoder = _encoder(video, order["video"]) if order.get("video") else None
 
     def of(self, frame: Any, place: int) -> tuple[list[Any], list[Any]]:
         """Facts of an upright frame (size, aspect of its pixels, colours), and its pictures, None where not asked for.
@@ -165,6 +168,10 @@ class _Pictures:
     def _aspect(self) -> Fraction:
         """That of the container, else that of the coded frames; 0 where nobody says."""
         return self._video.stream.sample_aspect_ratio or self._video.codec.sample_aspect_ratio or Fraction(0)
+
+
+def _encoder(video: Video, order: dict[str, Any]) -> Encoder | Copied:
+    return Copied(video, order) if order["copy"] and Copied.suits(video) else Encoder(order)
 
 
 def _places(made: dict[str, Any]) -> frozenset[int] | None:

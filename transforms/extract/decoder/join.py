@@ -19,7 +19,8 @@ def send_joined(descriptor: int, lengths: Sequence[int], reply: socket.socket) -
         source: Any = part.streams.video[0]
         kind = (source.average_rate, source.codec_context.extradata, source.width, source.height)
         packets = [one for one in part.demux(source) if one.size]
-        if kind != (first := first or kind) or any(one.pts != one.dts for one in packets):
+        whole = len(packets) == source.frames and all(one.pts == one.dts for one in packets)
+        if kind != (first := first or kind) or not whole:
             reply.sendall(wire.packed({"differs": number}))
             return
         target = target or Mp4(source.average_rate)

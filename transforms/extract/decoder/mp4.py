@@ -8,12 +8,16 @@ import av
 
 
 class Mp4:
-    """An MP4 with its index in front, no dates and no edit list; frame i is shown at i / `rate` seconds."""
+    """An MP4 with its index in front, no dates and no edit list; frame i is shown at i / `rate` seconds.
 
-    def __init__(self, rate: Fraction) -> None:
+    reordered: whether frames are decoded in another order than they are shown
+    """
+
+    def __init__(self, rate: Fraction, *, reordered: bool = False) -> None:
         self._content = io.BytesIO()
         self._base, clock_hz = 1 / rate, str(rate.numerator)
-        options = {"movflags": "+faststart+negative_cts_offsets", "fflags": "+bitexact", "use_editlist": "0"}
+        flags = "+faststart+negative_cts_offsets" if reordered else "+faststart"
+        options = {"movflags": flags, "fflags": "+bitexact", "use_editlist": "0", "write_btrt": "0"}
         options |= {"video_track_timescale": clock_hz, "movie_timescale": clock_hz}
         # To put the index in front, FFmpeg reads what it has written through another handle.
         self.container = av.open(
