@@ -202,6 +202,13 @@ class BuildConfig(Settings):
         """The least longer side of a tube's box, in source pixels; crops of `face` are more than twice as large as the box."""
         return self.detect_min_px if self.recipe == "face" else self.tube_min_px
 
+    def as_stills(self, frames: int) -> "BuildConfig":
+        """The same with so many stills per clip, and without video."""
+        of_stills: dict[str, Any] = {
+            each.name: each.default for each in dataclasses.fields(self) if each.name in ("store", *_OF_VIDEO)
+        }
+        return dataclasses.replace(self, frames=frames, min_frames=None, **of_stills)
+
     def to_json(self) -> dict[str, Any]:
         """A dict that `from_json` turns back into an equal config."""
         return dataclasses.asdict(self)
