@@ -65,9 +65,10 @@ def mp4_of(
     options: dict[str, str] = X264,
     pix_fmt: str = "yuv420p",
     streams: int = 1,
+    reordered: bool = False,
 ) -> bytes:
     """Pictures as a stored video: by default, H.264 with a key frame every 12 frames and no reordering."""
-    stored, (height, width) = Mp4(rate), pictures[0].shape[:2]
+    stored, (height, width) = Mp4(rate, reordered=reordered), pictures[0].shape[:2]
     kind = {"width": width, "height": height, "pix_fmt": pix_fmt}
     for stream in [stored.container.add_stream(codec, rate, {"threads": "1", **options}, **kind) for _ in range(streams)]:
         stream.codec_context.time_base = 1 / rate

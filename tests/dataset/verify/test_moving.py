@@ -3,6 +3,7 @@
 import random
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,10 @@ BOTH = [
     (video(codec="mpeg4", options={}), "mp4: cannot be read: its streams are mpeg4, must be one of h264"),
     (video(streams=2), "mp4: cannot be read: its streams are h264, h264"),
     (video(options=x264("keyint=13:scenecut=0:bframes=0")), "mp4: cannot be read: it has 13 frames from one key"),
-    (video(options=x264("keyint=12:scenecut=0:bframes=2:b-adapt=0:open-gop=1")), "mp4: cannot be read: frame 10 is listed as"),
+    (
+        video(options=x264("keyint=12:scenecut=0:bframes=2:b-adapt=0:open-gop=1"), reordered=True),
+        "mp4: cannot be read: frame 10 is listed as",
+    ),
     (keys(b"\r", b"\f"), "mp4: cannot be read: frame 11 is listed as a key frame, and is none"),
     (keys(b"\1", b"\r"), "mp4: cannot be read: it does not begin with a key frame"),
     (edited(VIDEO, lambda mp4: mp4[:-200]), "mp4: cannot be read: "),
@@ -169,6 +173,15 @@ def test_each_damage_of_members_is_reported_alone(samples: dict[str, Sample], st
     change(members)
     faults = list(check_sample(members, row, config))
     assert len(faults) == 1 and faults[0].startswith(expected), faults
+
+
+def test_copied_packets_may_have_long_groups_and_reorder_frames(samples: dict[str, Sample]) -> None:
+    members, row, config = samples["both"]
+    members = dict(members)
+    video(options=x264("keyint=250:scenecut=0:bframes=2:b-adapt=0"), reordered=True)(members)
+    of_video(crf=None)(members)
+    row, config = row | {"video_crf": None}, replace(config, video_copy=True)
+    assert [*check_row(row, config), *check_sample(members, row, config)] == []
 
 
 ROWS = [
