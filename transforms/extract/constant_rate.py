@@ -42,7 +42,8 @@ def shown_frames(pts_s: NDArray[np.float64], duration_s: float, rate: Fraction) 
     before = np.maximum(after - 1, 0)
     later = pts_s[after] - times_s < times_s - pts_s[before] - _SAME_TIME_S
     # Of frames with the same time, the first.
-    return np.searchsorted(pts_s, pts_s[np.where(later, after, before)]).astype(np.int64)
+    places: NDArray[np.int64] = np.searchsorted(pts_s, pts_s[np.where(later, after, before)]).astype(np.int64)
+    return places
 
 
 def rate_of(setting: str, line: Timeline) -> Fraction:
