@@ -1,6 +1,6 @@
 """Decoded frames, where they were in their source, and the pictures in which their faces are searched."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,6 +120,10 @@ class Placement:
     def __len__(self) -> int:
         return len(self.span)
 
+    def take(self, places: NDArray[np.int64]) -> "Placement":
+        """That of some of the frames, which may repeat."""
+        return Placement(*(getattr(self, one.name)[places] for one in fields(self)))
+
 
 @dataclass(frozen=True, slots=True)
 class Crop:
@@ -140,3 +144,8 @@ class Crop:
 
     def __len__(self) -> int:
         return len(self.rgb)
+
+    def take(self, places: NDArray[np.int64]) -> "Crop":
+        """Some of the frames, which may repeat."""
+        search = tuple(self.search[place] for place in places.tolist()) if self.search else ()
+        return Crop(self.rgb[places], self.placement.take(places), self.display, search)
