@@ -143,9 +143,9 @@ class _Stretch:
 
     def add(self, frame: Any) -> bool:
         """Take the next frame; False where the stretch has ended before it."""
-        begin = self._begin(frame)
+        begin: int = self._begin(frame)
         for one in self._alike(frame):
-            end = begin + one.samples
+            end: int = begin + one.samples
             kept, stop = max(begin, self._at), min(end, self._stop)
             if kept < stop:
                 self._silence(kept)
@@ -239,5 +239,5 @@ def _part(frame: Any, start: int, stop: int) -> Any:
     part.sample_rate = frame.sample_rate
     width = frame.format.bytes * (1 if frame.format.is_planar else frame.layout.nb_channels)
     for into, plane in zip(part.planes, frame.planes, strict=True):
-        into.update(memoryview(plane)[start * width : stop * width])
+        into.update(bytes(memoryview(plane)[start * width : stop * width]))
     return part
