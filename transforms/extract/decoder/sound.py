@@ -121,7 +121,7 @@ class _Stretch:
     """
 
     def __init__(self, first: Any, base: Fraction, start: Fraction, order: dict[str, Any], reply: socket.socket) -> None:
-        self._kind, self._rate = _kind(first), first.sample_rate
+        self._kind, self._rate = _kind(first), int(first.sample_rate)
         channels = 1 if order["mono"] else first.layout.nb_channels
         if self._rate not in _RATES_HZ or not 1 <= channels <= _MOST_CHANNELS:
             raise ClipRejected("corrupt", f"sound of {self._rate} Hz and {channels} channels")
