@@ -74,6 +74,7 @@ def test_provenance_has_the_weights_and_versions(monkeypatch: pytest.MonkeyPatch
         share(np.zeros(600))
 
 
+@pytest.mark.slow
 def test_threads_of_pytorch_stay_as_they_are() -> None:
     """The package sets one thread when it is imported; a build or training has its own number."""
     program = """

@@ -20,8 +20,8 @@ import av
 
 from motionshards.schemas.errors import ClipRejected
 from motionshards.transforms.extract.decoder import wire
+from motionshards.transforms.extract.decoder.audio.processor import baseline_processor
 from motionshards.transforms.extract.decoder.clocks import Clock, move
-from motionshards.transforms.extract.decoder.processor import baseline_processor
 from motionshards.transforms.extract.decoder.video import Video
 
 # Clocks of whole milliseconds, as in Matroska and FLV, jitter by half a tick; a true gap is at least one coded frame.
