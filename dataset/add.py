@@ -115,6 +115,7 @@ def _keep_people(out: Path, before: Manifest, after: Manifest) -> None:
 
 _LACKING = {
     "frames": "keep the frames they had, as their video could not be read again or is another",
+    "frames-of-video": "keep fewer, as stored video does not show all of theirs; --input gives the others",
     "video": "stay without, as their video could not be read again or is another",
     "audio": "stay without, as their video could not be read again or is another",
 }
@@ -126,7 +127,7 @@ def _as_line(ledger: Ledger, order: AddOrder) -> str:
         f"rewrote the shards of {ledger.clips_built} planned clips in {seconds:.0f} s" if ledger.clips_built else "nothing to do"
     )
     without = lacking(order.out, order.what, config)
-    lost = f"; {without} {_LACKING[order.what]}" if without else ""
+    lost = f"; {without} {_LACKING[order.adding]}" if without else ""
     if order.what == "aus" and (empty := without_aus(order.out)):
         lost = f"; {empty} of them have no frame with valid action units"
     if order.what == "no-identity":

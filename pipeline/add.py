@@ -151,6 +151,6 @@ def _run(order: AddOrder, manifest: Manifest, addition: Addition, config: BuildC
         aus=order.aus,
         made_by=made_by(config, _provenance(order, manifest, config)),
         addition=addition.number,
-        adding="frames-of-video" if order.what == "frames" and order.input is None else order.what,
+        adding=order.adding,
     )
     run_units(left, total, job, order.runner, quiet=order.quiet)

@@ -12,8 +12,8 @@ from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.sound import Pcm, flac_bytes, read_sound
 from motionshards.transforms.extract.sound_level import measure_sound
 
-# What the input decides and another try would not change; other reasons reject the clip, as it could have had its sound.
-_LOST_FOR = ("corrupt", "sound_clock")
+LOST_FOR = ("corrupt", "sound_clock", "mixed_sound")
+"""Why a clip has no sound: reasons that the input decides. Others reject the clip, as another try may give it its sound."""
 
 Heard = tuple[Media, float, int]
 """A file, when the first frame of a stretch is shown, in seconds as `Timeline.raw_s` counts, and how many frames show it."""
@@ -32,7 +32,7 @@ def clip_sound(stretches: Sequence[Heard], rate: Fraction, config: BuildConfig) 
     try:
         return _sound(stretches, rate, config)
     except ClipRejected as lost:
-        if lost.reason not in _LOST_FOR:
+        if lost.reason not in LOST_FOR:
             raise
         return lost.reason
 
