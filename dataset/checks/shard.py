@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from motionshards.dataset.checks.sample import DOUBT_COLUMNS, check_row, check_sample
+from motionshards.dataset.checks.sound import LEVELS
 from motionshards.dataset.checks.tables import UNREADABLE, compare_keys, compare_rows, why
 from motionshards.dataset.index import read_members
 from motionshards.schemas.config import BuildConfig
@@ -45,6 +46,7 @@ _CHUNK = 1 << 20
 _READ = (
     *("key", "source", "split", "identity", "video", "source_frames", "n_frames", "members"),
     *("au_valid", "frame_au_valid", "identity_spread", *DOUBT_COLUMNS),
+    *("frame_pts_s", "video_frames", "fps", "video_crf", "has_audio", "audio_hz", "audio_lost", "audio_speech", *LEVELS),
 )
 
 

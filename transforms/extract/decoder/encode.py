@@ -17,11 +17,12 @@ from typing import Any
 
 from motionshards.transforms.extract.decoder.filters import ENCODER, SCALER, Filter
 from motionshards.transforms.extract.decoder.graph import Chain
+from motionshards.transforms.extract.decoder.limits import GROUP_FRAMES
 from motionshards.transforms.extract.decoder.mp4 import Mp4
 
 # No B-frames: a packet is a frame, and none is delayed. `stitchable`: headers do not depend on crf, so spans can be joined.
 _X264 = (
-    "keyint=12:min-keyint=12:scenecut=0:bframes=0:open-gop=0:rc-lookahead=12:mbtree=1:subme=2:cabac=0:weightp=0"
+    f"keyint={GROUP_FRAMES}:min-keyint={GROUP_FRAMES}:scenecut=0:bframes=0:open-gop=0:rc-lookahead=12:mbtree=1:subme=2:cabac=0:weightp=0"
     ":stitchable=1:cpu-independent=1"
 )
 _OPTIONS = {"preset": "superfast", "profile": "high", "a53cc": "0", "x264-params": _X264}
