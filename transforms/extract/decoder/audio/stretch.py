@@ -53,6 +53,8 @@ def send_sound(video: Video, order: dict[str, Any], reply: socket.socket) -> Non
 
 def _decoded(video: Video, seek_s: int, start: Fraction) -> Iterator[tuple[Any, Fraction]]:
     """Frames of the sound, each with the length of its ticks; from a seek, if its first frame is shortly before the start."""
+    if video.sound() is None:
+        return
     sought, begun, lost = bool(seek_s) and not video.restarts, False, None
     for packet in _packets(video, seek_s if sought else 0):
         try:
@@ -74,9 +76,7 @@ def _decoded(video: Video, seek_s: int, start: Fraction) -> Iterator[tuple[Any, 
 
 
 def _packets(video: Video, seek_s: int) -> Iterator[Any]:
-    """Packets of the sound, if there is any, in step with the video; at last an empty one."""
-    if video.sound() is None:
-        return
+    """Packets of the sound in step with the video; at last an empty one."""
     moves, clock = [0], Clock()
     if video.restarts:
         moves, video = _moves(video), video.again()
