@@ -91,6 +91,8 @@ def _changes(options: AddOptions, config: BuildConfig, say: Say) -> dict[str, An
         return {"frames": options.extend_frames, "min_frames": config.fewest_frames}
     if options.add == "aus":
         return {"aus": options.aus.partition(":")[0], "aus_frames": options.aus_frames}
+    if options.add == "speech":
+        return {"speech": True}
     if options.add in ("video", "audio"):
         settings = {name: getattr(options, name) for name in (_VIDEO if options.add == "video" else _AUDIO)}
         return {"store": "both", **settings} if options.add == "video" else settings

@@ -96,6 +96,19 @@ def test_sound_is_added_to_video(spoken: Path, tmp_path: Path, capsys: pytest.Ca
     assert "has audio already (audio_hz: 8000 -> 16000)" in capsys.readouterr().err
 
 
+def test_speech_is_measured_as_in_a_build(
+    spoken: Path, spoken_both: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("silero_vad")
+    out = copied(spoken_both, tmp_path)
+    assert add(out, "speech") == 0 and verify.verify(out).faults == ()
+    assert [row["audio_speech"] for row in rows(out).values()] == [0.0, None, 0.0], "of tones"
+    fresh = build_into(spoken, tmp_path / "fresh", "--landmarks", "none", "--store", "both", *VIDEO, "--speech")
+    assert same_shards(out, fresh) and "speech_model" in Manifest.read(out).provenance
+    capsys.readouterr()
+    assert add(out, "speech") == 0 and "nothing to do" in capsys.readouterr().out
+
+
 def test_stopped_it_resumes(
     spoken: Path, spoken_stills: Path, spoken_both: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +138,7 @@ def test_stopped_it_resumes(
         ("spoken_stills", ["--add", "quality", "--crf", "20"], "--crf is for --add video"),
         ("spoken_stills", ["--add", "quality", "--audio-hz", "8000"], "--audio-hz is for --add video and --add audio"),
         ("spoken_stills", ["--add", "video", "--input", "VIDEOS", "--fps", "0"], "fps is '0'"),
+        ("spoken_stills", ["--add", "speech"], "for stored video, and store is 'stills'"),
         ("spoken_both", ["--add", "audio"], "--add audio needs --input"),
         ("spoken_both", ["--add", "audio", "--audio", "none", "--input", "VIDEOS"], "adds nothing"),
         ("spoken_both", ["--add", "video", "--crf", "3", "--input", "VIDEOS"], "has video already (crf: 26 -> 3"),
