@@ -91,6 +91,8 @@ def _changes(options: AddOptions, config: BuildConfig, say: Say) -> dict[str, An
         return {"frames": options.extend_frames, "min_frames": config.fewest_frames}
     if options.add == "aus":
         return {"aus": options.aus.partition(":")[0], "aus_frames": options.aus_frames}
+    if options.add == "speech":
+        return {"speech": True}
     if options.add in ("video", "audio"):
         settings = {name: getattr(options, name) for name in (_VIDEO if options.add == "video" else _AUDIO)}
         return {"store": "both", **settings} if options.add == "video" else settings
@@ -115,6 +117,7 @@ def _keep_people(out: Path, before: Manifest, after: Manifest) -> None:
 
 _LACKING = {
     "frames": "keep the frames they had, as their video could not be read again or is another",
+    "frames-of-video": "keep fewer, as stored video does not show all of theirs; --input gives the others",
     "video": "stay without, as their video could not be read again or is another",
     "audio": "stay without, as their video could not be read again or is another",
 }
@@ -126,7 +129,7 @@ def _as_line(ledger: Ledger, order: AddOrder) -> str:
         f"rewrote the shards of {ledger.clips_built} planned clips in {seconds:.0f} s" if ledger.clips_built else "nothing to do"
     )
     without = lacking(order.out, order.what, config)
-    lost = f"; {without} {_LACKING[order.what]}" if without else ""
+    lost = f"; {without} {_LACKING[order.adding]}" if without else ""
     if order.what == "aus" and (empty := without_aus(order.out)):
         lost = f"; {empty} of them have no frame with valid action units"
     if order.what == "no-identity":

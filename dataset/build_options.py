@@ -127,9 +127,9 @@ class AddOptions(Reporting):
 
     output: Path
     """The dataset: its directory."""
-    add: Literal["video", "audio", "landmarks", "aus", "identity", "quality"] | None = None
-    """What to add: video with sound, or sound to video, from the source; else what is computed from the stored frames, action
-    units also from sequences. `identity`: face descriptors (biometric data)."""
+    add: Literal["video", "audio", "landmarks", "aus", "identity", "quality", "speech"] | None = None
+    """What to add: video with sound, or sound to video, from the source; else what is computed from what is stored, action units
+    also from sequences. `identity`: face descriptors (biometric data); `speech`: its share in the sound."""
     drop: Literal["identity"] | None = None
     """What to delete from the shards: face descriptors."""
     extend_frames: PositiveInt | None = None

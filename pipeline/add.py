@@ -25,6 +25,7 @@ from motionshards.schemas.layout import WORK_DIR
 from motionshards.schemas.manifest import Addition, Manifest, made_by
 from motionshards.schemas.output import only_writer
 from motionshards.schemas.records import ShardUnit
+from motionshards.transforms.extract import speech
 from motionshards.transforms.extract.action_units.source import AU_PROVENANCE
 from motionshards.transforms.extract.decoder.client import encoder_version
 from motionshards.transforms.extract.identity import descriptor
@@ -32,6 +33,7 @@ from motionshards.transforms.extract.landmarks import models
 from motionshards.transforms.extract.landmarks.options import ModelOptions
 
 _DECODED, _STORED_VIDEO = "decoded frames", "stored video"
+_OTHERS = {"frames": _STORED_VIDEO, "speech": "stored sound"}
 _STORED = {"stills": "stored JPEG frames", "video": _STORED_VIDEO, "both": "stored JPEG frames and video"}
 
 
@@ -68,7 +70,7 @@ def add(order: AddOrder, at: str, say: Callable[[str], None]) -> Ledger:
 
 def _addition(order: AddOrder, manifest: Manifest, config: BuildConfig, at: str) -> Addition:
     """The addition, new, or the one that was begun if it is the same."""
-    begun, stored = manifest.addition, _STORED_VIDEO if order.what == "frames" else _STORED[manifest.config.store]
+    begun, stored = manifest.addition, _OTHERS.get(order.what, _STORED[manifest.config.store])
     pixels = stored if order.input is None else _DECODED
     number = begun.number if begun else len(manifest.additions) + 1
     addition = Addition(number, order.what, at, pixels, order.config, _made_with(order, manifest, config))
@@ -108,6 +110,8 @@ def _model_provenance(order: AddOrder, config: BuildConfig) -> dict[str, str]:
     """What the provenance of the dataset gains."""
     if order.what == "landmarks":
         return models.provenance(config.landmarks, ModelOptions(config.detector, config.precision, order.weights))
+    if order.what == "speech":
+        return speech.provenance()
     if order.what == "video":
         return {"x264": encoder_version()}
     if order.what == "identity" or (order.what == "no-identity" and config.one_person):
@@ -151,6 +155,6 @@ def _run(order: AddOrder, manifest: Manifest, addition: Addition, config: BuildC
         aus=order.aus,
         made_by=made_by(config, _provenance(order, manifest, config)),
         addition=addition.number,
-        adding="frames-of-video" if order.what == "frames" and order.input is None else order.what,
+        adding=order.adding,
     )
     run_units(left, total, job, order.runner, quiet=order.quiet)

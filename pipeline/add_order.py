@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from motionshards.pipeline.clips.action_units import check_csvs, reads_videos
+from motionshards.pipeline.clips.sound import LOST_FOR
 from motionshards.pipeline.inputs.input import Input, check_archives, shown
 from motionshards.pipeline.inputs.unpack import is_there as is_file_there
 from motionshards.pipeline.planning import plan
@@ -21,8 +22,6 @@ from motionshards.schemas.tables import open_parquet
 from motionshards.transforms.extract.action_units.source import AuSource
 
 _LOOKED_FOR = 200
-# The source decides these; another try would not give the sound.
-_SOUNDLESS = ("corrupt", "sound_clock", "mixed_sound")
 _FROM_VIDEOS = ("frames", "video", "audio")
 
 
@@ -55,6 +54,11 @@ class AddOrder:
         return self.what in _FROM_VIDEOS
 
     @property
+    def adding(self) -> str:
+        """The key of `shards.add.ADDERS`."""
+        return "frames-of-video" if self.what == "frames" and self.input is None else self.what
+
+    @property
     def option(self) -> str:
         """How the user asked for it."""
         return {"frames": "--extend-frames", "no-identity": "--drop identity"}.get(self.what, f"--add {self.what}")
@@ -75,7 +79,7 @@ def lacking(out: Path, what: str, config: BuildConfig) -> int:
     elif what == "video":
         lack = pc.is_null(rows["video_frames"])
     else:
-        lack = pc.and_(pc.is_valid(rows["audio_lost"]), pc.invert(pc.is_in(rows["audio_lost"], pa.array(_SOUNDLESS))))
+        lack = pc.and_(pc.is_valid(rows["audio_lost"]), pc.invert(pc.is_in(rows["audio_lost"], pa.array(LOST_FOR))))
     return int(pc.sum(lack, min_count=0).as_py())
 
 

@@ -62,6 +62,7 @@ This needs `datasets` 4.7 or later, and torchcodec with FFmpeg. Without torchcod
 from datasets import Value, Video, load_dataset, load_dataset_builder
 
 features = load_dataset_builder("OUT").info.features
-data = load_dataset("OUT", streaming=True, features=features | {"mp4": Video(decode=False), "flac": Value("binary")})
+features.update({"mp4": Video(decode=False), "flac": Value("binary")})
+data = load_dataset("OUT", streaming=True, features=features)
 ```
 """

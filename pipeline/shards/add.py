@@ -15,7 +15,7 @@ from motionshards.pipeline.clips.clip import Faces, faces_of, finished
 from motionshards.pipeline.clips.identity import with_identity
 from motionshards.pipeline.clips.read import ReadClip
 from motionshards.pipeline.clips.stored import as_read
-from motionshards.pipeline.shards.add_video import with_audio, with_video
+from motionshards.pipeline.shards.add_video import with_audio, with_speech, with_video
 from motionshards.pipeline.shards.build import BuildJob
 from motionshards.pipeline.shards.extend import with_aus, with_frames, with_frames_of_video
 from motionshards.pipeline.shards.journal import Journal
@@ -147,4 +147,5 @@ ADDERS: dict[str, Adder] = {
     "frames-of-video": with_frames_of_video,
     "video": with_video,
     "audio": with_audio,
+    "speech": with_speech,
 }

@@ -21,6 +21,8 @@ from motionshards.transforms.extract.encode import encode_jpegs
 from motionshards.transforms.extract.landmarks import models
 from motionshards.transforms.extract.landmarks.models import FaceModel
 from motionshards.transforms.extract.media import Media
+from motionshards.transforms.extract.sound import flac_samples
+from motionshards.transforms.extract.speech import speech_share
 from motionshards.transforms.extract.timeline import ReadTimeline
 
 _SAME_TIME_S = 1e-6
@@ -80,6 +82,15 @@ def _sound_of(clip: Clip, config: BuildConfig, timeline_of: ReadTimeline, files:
                 raise ClipRejected("frame_mismatch", f"{span.uri} has other frames than before")
             stretches.append((files[span.uri], float(line.raw_s[index[0]]), len(index)))
     return clip_sound(stretches, clip.video.rate, config)
+
+
+def with_speech(clips: Iterable[Clip], job: BuildJob) -> Iterator[Clip]:
+    """The share of speech in stored sound."""
+    for clip in clips:
+        if (sound := clip.sound) is not None:
+            share = speech_share(flac_samples(sound.flac, job.config.decode_timeout_s))
+            clip = replace(clip, sound=replace(sound, level=replace(sound.level, speech=share)))
+        yield clip
 
 
 def _with_sound(clip: Clip, sound: StoredSound | str | None) -> Clip:

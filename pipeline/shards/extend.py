@@ -78,7 +78,7 @@ def with_aus(clips: Iterable[Clip], job: BuildJob) -> Iterator[Clip]:
     with sequences_for(job.aus, job.scratch) as sequences:
 
         def read_again() -> Iterator[Clip]:
-            one_still = job.config.as_stills(1)  # what all frames are read beside
+            one_still = job.config.without_video(frames=1, min_frames=None)  # what all frames are read beside
             for clip, read in read_ahead(clips, job, partial(reread, job=job, config=one_still, sequences=sequences)):
                 waiting.append((clip, read))
                 if read is not None:
