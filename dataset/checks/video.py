@@ -35,11 +35,11 @@ def check_video_row(row: Mapping[str, Any], config: BuildConfig) -> Iterator[str
     rows = measured_rows(row["video_frames"], config.landmarks_every)
     if row["video_frames"] < 1 or (not config.stills and row["n_frames"] != rows):
         yield f"n_frames is {row['n_frames']}, must be {rows} for a video of {row['video_frames']} frames"
-    if row["fps"] != float(Fraction(config.fps)) if config.fps != "source" else not row["fps"] > 0:
+    if not row["fps"] > 0 or (config.fps != "source" and row["fps"] != float(Fraction(config.fps))):
         yield f"fps is {row['fps']:g}, must be {config.fps}"
-    copied = row["video_crf"] is None
-    if not config.video_copy if copied else config.video_psnr is None and row["video_crf"] != config.crf:
-        yield f"video_crf is {row['video_crf']}, must be {config.crf}"
+    crf = row["video_crf"]
+    if (crf is None and not config.video_copy) or (crf not in (None, config.crf) and config.video_psnr is None):
+        yield f"video_crf is {crf}, must be {config.crf}"
 
 
 def check_video(
@@ -70,7 +70,7 @@ def check_video(
     shown = {} if faults else _shown(source, meta, stills)
     yield from (f"{VIDEO}: {fault}" for fault in _check_mp4(members[VIDEO], video, shown, config))
     if config.landmarks != "none":
-        yield from _check_points(members, described, len(source[:: config.landmarks_every]))
+        yield from _check_points(members, described, measured_rows(len(source), config.landmarks_every))
 
 
 def _check_meta(video: Mapping[str, Any], row: Mapping[str, Any], config: BuildConfig) -> Iterator[str]:
@@ -93,7 +93,7 @@ def _check_source(
 ) -> Iterator[str]:
     """Faults of float64 [M,3]: the source frame that each frame of the video shows."""
     span, index, pts_s = source.T
-    if not np.isfinite(source).all() or (source[:, :2] != source[:, :2].astype(np.int64)).any() or (source < 0).any():
+    if not np.isfinite(source).all() or (source < 0).any() or (source[:, :2] % 1).any():
         yield "holds numbers that are no spans, frames or times"
         return
     new, ahead, later = np.diff(span), np.diff(index), np.diff(pts_s)
@@ -174,7 +174,7 @@ def _check_stills(errors: Mapping[tuple[int, int], float]) -> Iterator[str]:
 
 
 def _decoded(mp4: bytes, video: Mapping[str, Any], which: Sequence[int], config: BuildConfig) -> Iterator[NDArray[np.uint8]]:
-    """The frames of these numbers, once all others are found to be there. Raises ClipRejected."""
+    """The frames of these numbers; all others are decoded and checked, too. Raises ClipRejected."""
     order = {"frames": video["frames"], "size": config.size, "rate": video["rate"], "which": which}
     order["longest_group"] = None if video["crf"] is None else GROUP_FRAMES
     with in_memory("video.mp4", [mp4]) as media, ordered(media, config.decode_timeout_s, do="stored", **order) as answers:
