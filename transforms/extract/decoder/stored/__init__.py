@@ -1,0 +1,1 @@
+"""Stored videos: encoded, copied and joined."""
