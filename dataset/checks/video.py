@@ -177,7 +177,7 @@ def _decoded(mp4: bytes, video: Mapping[str, Any], which: Sequence[int], config:
     """The frames of these numbers; all others are decoded and checked, too. Raises ClipRejected."""
     order = {"frames": video["frames"], "size": config.size, "rate": video["rate"], "which": which}
     order["longest_group"] = None if video["crf"] is None else GROUP_FRAMES
-    with in_memory("video.mp4", [mp4]) as media, ordered(media, config.decode_timeout_s, do="stored", **order) as answers:
+    with in_memory("video.mp4", [mp4]) as media, ordered(media, config.decode_timeout_s, do="check", **order) as answers:
         while message := answers.next():
             picture = np.empty(message["picture"], np.uint8)
             answers.fill(picture.data.cast("B"))
