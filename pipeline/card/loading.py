@@ -20,8 +20,7 @@ With motionshards, where `OUT` is this directory or its URL: pairs, K + 1 frames
 of GPUs.
 
 ```python
-from motionshards.dataset.loader import make_loader
-from motionshards.dataset.stream import ClipStream, {view}
+from motionshards import ClipStream, {view}, make_loader
 
 stream = ClipStream("OUT", {ask}, global_batch_size=40)
 with make_loader(stream, device="cuda") as loader:

@@ -6,12 +6,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from motionshards.pipeline.clips.clip import read_media
 from motionshards.pipeline.clips.read import ReadClip, read_frames, search_of
 from motionshards.pipeline.clips.sequences import Sequences
 from motionshards.pipeline.clips.track_faces import read_tube
 from motionshards.pipeline.shards.build import BuildJob
+from motionshards.schemas.action_units import SourceFrames
 from motionshards.schemas.config import TUBE_RECIPES, BuildConfig
 from motionshards.schemas.errors import ClipRejected
 from motionshards.schemas.frames import Placement
@@ -84,8 +86,15 @@ def reread(
 
 def _check_same(clip: Clip, found: ReadClip) -> None:
     """Raise ClipRejected: frame_mismatch, the files have other frames than before."""
-    if found.source_frames != clip.source_frames or (clip.file_frames and found.file_frames != clip.file_frames):
+    assert found.every is not None, "a clip that was read knows all frames"
+    same = found.source_frames == clip.source_frames and clip.file_frames in ((), found.file_frames)
+    if not same or not np.isin(_numbers(clip.placement), _numbers(found.every)).all():
         raise ClipRejected("frame_mismatch", f"{found.source_frames} frames, there were {clip.source_frames}")
+
+
+def _numbers(frames: Placement | SourceFrames) -> NDArray[np.int64]:
+    """A number for each frame, int64, which its span and its number in the file decide."""
+    return (frames.span.astype(np.int64) << 32) + frames.index
 
 
 def _read_tube(

@@ -45,8 +45,17 @@ def test_video_and_sound_are_those_of_a_build(
     assert add(out, *asked, "--crf", "20") == 2 and "has video already (crf: 26 -> 20)" in capsys.readouterr().err
 
 
+@pytest.mark.slow
+def test_any_number_of_workers_writes_the_same_bytes(
+    spoken: Path, spoken_stills: Path, spoken_both: Path, tmp_path: Path
+) -> None:
+    out = copied(spoken_stills, tmp_path)
+    assert add(out, "video", "--input", str(spoken), *VIDEO, "--workers", "2") == 0
+    assert same_shards(out, spoken_both)
+
+
 def test_landmarks_of_its_frames_are_those_of_a_build(spoken: Path, tmp_path: Path) -> None:
-    limit = ("--landmarks", "dlib", "--limit", "2")
+    limit = ("--landmarks", "dlib", "--limit", "1")
     out = build_into(spoken, tmp_path / "stills", *limit)
     assert add(out, "video", "--input", str(spoken), *VIDEO) == 0
     assert same_shards(out, build_into(spoken, tmp_path / "both", *limit, "--store", "both", *VIDEO))
