@@ -1,7 +1,5 @@
 """Random choices among the frames of short and very long clips."""
 
-from pathlib import Path
-
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -33,7 +31,7 @@ def test_candidates_are_all_frames_or_as_many_as_are_offered_at_equal_distances(
     for clip in (2, 3):
         steps = np.diff(offered.frames[clip])
         assert steps.min() >= 1 and steps.max() - steps.min() <= 1
-        assert 0 <= offered.frames[clip, 0] and offered.frames[clip, -1] < COUNTS[clip]
+        assert offered.frames[clip, 0] >= 0 and offered.frames[clip, -1] < COUNTS[clip]
     assert (offered.ranks[1:] != NEVER).all()
 
 
