@@ -12,7 +12,7 @@ from PIL import Image
 from sheets import first, run
 
 from motionshards.dataset import preview
-from motionshards.dataset.drawing import overlay
+from motionshards.dataset.drawing import animation, overlay
 from motionshards.dataset.index import Dataset
 from motionshards.schemas.layout import tar_path
 
@@ -23,7 +23,7 @@ def test_a_gif_has_all_frames_and_their_times(faces: Path, tmp_path: Path) -> No
     assert run(faces, "--key", row["key"], "--gif", out, "--no-landmarks") == 0
     with Image.open(out) as gif:
         assert (gif.n_frames, gif.size, gif.info["loop"]) == (9, (192, 192), 0)
-        for number, delay in enumerate(preview.delays_ms(sample.meta)):
+        for number, delay in enumerate(animation.delays_ms(sample.meta)):
             gif.seek(number)
             assert gif.info["duration"] == delay
             assert np.abs(np.asarray(gif.convert("RGB")).astype(int) - sample.frames[number]).mean() < 10
@@ -45,7 +45,7 @@ def test_a_gif_has_all_frames_and_their_times(faces: Path, tmp_path: Path) -> No
     ],
 )
 def test_delays(times: list[float], spans: list[int], delays: list[int]) -> None:
-    assert preview.delays_ms({"pts_s": times, "span": spans}) == delays
+    assert animation.delays_ms({"pts_s": times, "span": spans}) == delays
 
 
 def test_a_gif_keeps_the_colours_of_the_marks(faces: Path, tmp_path: Path) -> None:
@@ -73,13 +73,13 @@ def test_clips_at_one_end_of_a_measure(faces: Path, tmp_path: Path, sort: str, l
 
 def test_a_gif_of_one_colour(tmp_path: Path) -> None:
     grey = [Image.new("RGB", (64, 64), (90, 90, 90))] * 2
-    assert grey[0].quantize(palette=preview._shared_colours(grey)).convert("RGB").getcolors() == [(64 * 64, (90, 90, 90))]
+    assert animation.in_shared_colours(grey)[0].convert("RGB").getcolors() == [(64 * 64, (90, 90, 90))]
 
 
 def test_a_gif_that_would_not_fit_in_memory(
     noise_clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(preview, "_MOST_PX", 1000)
+    monkeypatch.setattr(animation, "_MOST_PX", 1000)
     assert run(noise_clips, "--count", 1, "--gif", tmp_path / "clip.gif", "--gif-px", 100) == 2
     assert "ask for a smaller --gif-px" in capsys.readouterr().err
 
@@ -113,6 +113,9 @@ def test_a_gif_that_would_not_fit_in_memory(
         (["--output", "s.png", "--per-row", "0"], '"0" for --per-row. Must be >= 1'),
         (["--output", "s.png", "--input", "nowhere"], "--input nowhere is not there"),
         (["--output", "s3://bucket/s.png"], "is in an object store"),
+        (["--mp4", "nowhere/clips", "--count", "1"], "is not a directory and cannot become one"),
+        (["--mp4", "clips", "--count", "1"], "this dataset has stills alone"),
+        (["--output", "s.png", "--frames", "0"], '"0" for --frames. Must be >= 1'),
         (["--output", "s.png", "--count", "many"], '"many" into int'),
     ],
 )

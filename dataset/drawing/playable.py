@@ -1,0 +1,59 @@
+"""The stored video and sound of a clip as one file that players open. Packets are copied: nothing is encoded again."""
+
+import heapq
+import io
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import av
+
+# Probing a file must not decode any of it; anybody may have written it.
+_READ = {"codec_whitelist": "none"}
+_WRITE = {"movflags": "+faststart", "fflags": "+bitexact"}
+
+
+def playable(mp4: bytes, flac: bytes | None, most_bytes: int | None = None) -> bytes:
+    """An mp4 of the stored video, with its sound as FLAC, from the start to the end.
+
+    most_bytes: of the packets; the file ends earlier where they have more
+
+    Raises:
+        ValueError: a member is not what its name says
+    """
+    target = io.BytesIO()
+    # To put the index in front, FFmpeg reads what it has written through another handle.
+    again = {"io_open": lambda *_: io.BytesIO(target.getvalue())}
+    members = [("mov", mp4), *([("flac", flac)] if flac is not None else [])]
+    try:
+        with ExitStack() as stack:
+            sources = [stack.enter_context(av.open(io.BytesIO(one), format=name, options=_READ)) for name, one in members]
+            file = stack.enter_context(av.open(target, "w", format="mp4", options=_WRITE, **again))
+            pairs = [(source, file.add_stream_from_template(source.streams[0])) for source in sources]
+            for packet in _within(heapq.merge(*(_packets(*pair) for pair in pairs), key=_seconds), most_bytes):
+                file.mux_one(packet)
+    except (av.FFmpegError, ValueError, IndexError) as error:
+        raise ValueError(f"the video cannot be copied: {error}") from error
+    return target.getvalue()
+
+
+def _packets(source: Any, stream: Any) -> Iterator[Any]:
+    """The packets of a file's only stream, for another stream."""
+    for packet in source.demux(source.streams[0]):
+        if packet.dts is not None:  # the last one is empty
+            packet.stream = stream
+            yield packet
+
+
+def _seconds(packet: Any) -> float:
+    return float(packet.dts * packet.time_base)
+
+
+def _within(packets: Iterator[Any], most_bytes: int | None) -> Iterator[Any]:
+    """The first packets, which together have so many bytes at most."""
+    taken = 0
+    for packet in packets:
+        taken += packet.size
+        if most_bytes is not None and taken > most_bytes:
+            return
+        yield packet
