@@ -238,7 +238,7 @@ def _write_mp4(data: Dataset, row: dict[str, Any], directory: Path) -> Drawn:
     path = directory / f"{row['key'].replace('/', '.')}.mp4"
     directory.mkdir(exist_ok=True)
     with beside(path) as temporary:
-        temporary.write_bytes(motion.playable())
+        temporary.write_bytes(motion.playable()[0])
     return Drawn(str(path), 1, len(motion), motion.size_px, motion.size_px, float(len(motion) / motion.rate))
 
 

@@ -66,10 +66,10 @@ class Motion:
         with _named(self.place):
             return None if self.flac is None else flac_samples(self.flac, _TIMEOUT_S)
 
-    def playable(self) -> bytes:
+    def playable(self, most_bytes: int | None = None) -> tuple[bytes, int]:
         """Video and sound as one file, see `playable`."""
         with _named(self.place):
-            return playable(self.mp4, self.flac)
+            return playable(self.mp4, self.flac, most_bytes)
 
     def marks(self, number: int) -> Marks:
         """What is known of a frame. Between two measured frames of a span, values are interpolated."""
@@ -104,7 +104,7 @@ def read_clip(data: Dataset, row: Mapping[str, Any], most: int | None = None) ->
         with open_regular(path) as stream, _named(place):
             members = read_members(stream, row["members"])
             arrays = decode_arrays(members, row["n_frames"])
-            motion = _motion(place, members, arrays) if "mp4" in arrays[_stem(META)] else None
+            motion = motion_of(place, members, arrays) if "mp4" in arrays[_stem(META)] else None
             return _sample(row["key"], members, arrays, motion, _spread(row["n_frames"], most)), motion
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
@@ -144,7 +144,15 @@ def _sample(
     return Sample(key, frames, landmarks, scores, {**meta, **taken}, aus)
 
 
-def _motion(place: str, members: Mapping[str, bytes], arrays: Mapping[str, Any]) -> Motion:
+def motion_of(place: str, members: Mapping[str, bytes], arrays: Mapping[str, Any]) -> Motion:
+    """The stored video of a sample that has one.
+
+    place: for messages
+    arrays: as `decode_arrays` gives them
+
+    Raises:
+        KeyError: a member is missing
+    """
     meta = arrays[_stem(META)]
     video = meta["mp4"]
     measured = video if "pts_s" in video else meta

@@ -13,15 +13,15 @@ _READ = {"codec_whitelist": "none"}
 _WRITE = {"movflags": "+faststart", "fflags": "+bitexact"}
 
 
-def playable(mp4: bytes, flac: bytes | None, most_bytes: int | None = None) -> bytes:
-    """An mp4 of the stored video, with its sound as FLAC, from the start to the end.
+def playable(mp4: bytes, flac: bytes | None, most_bytes: int | None = None) -> tuple[bytes, int]:
+    """An mp4 of the stored video with its sound as FLAC, and how many frames it has.
 
-    most_bytes: of the packets; the file ends earlier where they have more
+    most_bytes: of the packets; where there are more, the file ends early
 
     Raises:
         ValueError: a member is not what its name says
     """
-    target = io.BytesIO()
+    target, frames = io.BytesIO(), 0
     # To put the index in front, FFmpeg reads what it has written through another handle.
     again = {"io_open": lambda *_: io.BytesIO(target.getvalue())}
     members = [("mov", mp4), *([("flac", flac)] if flac is not None else [])]
@@ -31,10 +31,11 @@ def playable(mp4: bytes, flac: bytes | None, most_bytes: int | None = None) -> b
             file = stack.enter_context(av.open(target, "w", format="mp4", options=_WRITE, **again))
             pairs = [(source, file.add_stream_from_template(source.streams[0])) for source in sources]
             for packet in _within(heapq.merge(*(_packets(*pair) for pair in pairs), key=_seconds), most_bytes):
+                frames += packet.stream is pairs[0][1]
                 file.mux_one(packet)
     except (av.FFmpegError, ValueError, IndexError) as error:
         raise ValueError(f"the video cannot be copied: {error}") from error
-    return target.getvalue()
+    return target.getvalue(), frames
 
 
 def _packets(source: Any, stream: Any) -> Iterator[Any]:
