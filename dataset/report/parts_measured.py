@@ -79,7 +79,9 @@ def _moving(content: Content, moving: Moving) -> Markup:
         f"{percent(moving.heard_clips, moving.clips)} of these clips have sound, {hours(moving.heard_seconds)} together.",
     ]
     if not content.manifest.config.stills:
-        words.append(f" Figures of frames elsewhere are of those with measures, one in {content.manifest.config.landmarks_every}.")
+        words.append(
+            f" Figures of frames elsewhere are of those with measures, one in {content.manifest.config.landmarks_every}."
+        )
     found = [(content.figures.measures[name], *described) for name, *described in _OF_VIDEO]
     charts = [_chart(spread, *described) for spread, *described in found if spread.present]
     return element("div", note("".join(words)), element("div", charts, class_="charts"))

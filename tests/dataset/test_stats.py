@@ -16,7 +16,7 @@ from s3_here import s3_here
 from tables import Row, kept, lost, write_tables
 
 from motionshards.dataset import stats
-from motionshards.dataset.stats import MEASURES, Question
+from motionshards.dataset.stats import MEASURES, OF_VIDEO, Question
 from motionshards.schemas.action_units import MEANS
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.layout import INDEX
@@ -32,7 +32,7 @@ def passes(row: Row) -> bool:
 
 
 def measure(row: Row, name: str) -> float | None:
-    if name == "fps":
+    if name == "source_fps":
         return row["source_frames"] / row["duration_s"] if row["duration_s"] else None
     value = row.get(name)
     return float(np.float32(value)) if value is not None and name in ("blur", "yaw_deg") else value
@@ -58,7 +58,7 @@ def test_counts_and_quantiles_are_those_of_plain_numpy(tmp_path: Path, where: st
     chosen = [row for row in everything if where is None or passes(row)]
     answer = stats.stats(write_tables(tmp_path / "out", everything), Question(where=where))
     assert answer["counts"] == {"matching": counted(chosen), "all": counted(everything)}
-    assert tuple(answer["measures"]) == tuple(name for name in MEASURES if name not in MEANS), "there are no action units"
+    assert tuple(answer["measures"]) == tuple(name for name in MEASURES if name not in (*MEANS, *OF_VIDEO)), "there are no action units"
     for name, found in answer["measures"].items():
         values = present(chosen, name)
         assert found["present"] == len(values), name
@@ -84,7 +84,7 @@ def test_counts_and_quantiles_are_those_of_plain_numpy(tmp_path: Path, where: st
 def test_groups_add_up_and_have_the_medians_of_their_clips(tmp_path: Path, by: str, label: Callable[[Row], str]) -> None:
     everything = kept(300, seed=1)
     answer = stats.stats(
-        write_tables(tmp_path / "out", everything), Question(where="n_frames > 4", by=by, columns=("blur", "fps"))
+        write_tables(tmp_path / "out", everything), Question(where="n_frames > 4", by=by, columns=("blur", "source_fps"))
     )
     members: dict[str, list[Row]] = {}
     for row in everything:
@@ -93,7 +93,7 @@ def test_groups_add_up_and_have_the_medians_of_their_clips(tmp_path: Path, by: s
     groups = {row.pop("name"): row for row in answer["groups"]}
     assert list(groups) == sorted(members, key=lambda name: (-len(members[name]), name))
     for name, found in groups.items():
-        for column in ("blur", "fps"):
+        for column in ("blur", "source_fps"):
             values = present(members[name], column)
             assert found.pop(f"{column} p50") == (pytest.approx(statistics.median(values)) if values else None)
         assert found == counted(members[name])
