@@ -21,6 +21,7 @@ from motionshards.schemas.layout import (
     INDEX,
     LANDMARKS,
     META,
+    POINT_SCORES,
     POINTS,
     SOUND,
     VIDEO,
@@ -35,6 +36,7 @@ from motionshards.transforms.extract.encode import decode_frames
 
 _WHO = ("key", "split", "identity", "video", "shard", "members", "n_frames", "duration_s", *MEASURES, "faces")
 _PLACE = ("key", "split", "shard", "members", "n_frames")
+_OF_VIDEO = (VIDEO, SOUND, VIDEO_FRAMES, POINTS, POINT_SCORES)
 _MOST_VIDEO_BYTES = 300_000
 _COLUMNS = 240
 
@@ -130,7 +132,7 @@ def _each(out: Path, rows: Rows, suffix: str) -> Iterator[NDArray[np.float32] | 
 
 def _shown(row: dict[str, Any], stream: BinaryIO, plays: bool) -> Shown:
     """The middle frame, or the one nearest to it in which a face was found."""
-    members = read_members(stream, _members(row["members"], META, LANDMARKS, AUS, VIDEO, SOUND, VIDEO_FRAMES, POINTS))
+    members = read_members(stream, _members(row["members"], META, LANDMARKS, AUS, *_OF_VIDEO))
     arrays = decode_arrays(members, row["n_frames"])
     meta, aus = arrays[_stem(META)], arrays.get(_stem(AUS))
     motion = motion_of(f"{row['shard']}.tar", members, arrays) if "mp4" in meta else None
