@@ -5,9 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from checkout import ROOT
+from moving import make_moving_dataset, seen_in
 from PIL import Image
 from sheets import first, run
 
@@ -34,20 +36,6 @@ def test_a_gif_has_all_frames_and_their_times(faces: Path, tmp_path: Path) -> No
     assert (tmp_path / "too.png").exists()
 
 
-@pytest.mark.parametrize(
-    ("times", "spans", "delays"),
-    [
-        ([0.0, 0.1, 0.3, 0.36], [0, 0, 0, 0], [100, 200, 60, 100]),
-        ([0.0, 0.01, 5.0], [0, 0, 0], [40, 500, 500]),
-        ([0.0, 0.2, 0.0, 0.2], [0, 0, 1, 1], [200, 200, 200, 200]),
-        ([0.0, 0.0], [0, 1], [200, 200]),
-        ([3.0], [0], [200]),
-    ],
-)
-def test_delays(times: list[float], spans: list[int], delays: list[int]) -> None:
-    assert animation.delays_ms({"pts_s": times, "span": spans}) == delays
-
-
 def test_a_gif_keeps_the_colours_of_the_marks(faces: Path, tmp_path: Path) -> None:
     out = tmp_path / "clip.gif"
     assert run(faces, "--count", 1, "--gif", out) == 0
@@ -69,11 +57,6 @@ def test_clips_at_one_end_of_a_measure(faces: Path, tmp_path: Path, sort: str, l
     block = len(named) // 2
     assert {row // block for row in differing} == {0, 1}, "the value stands in each head"
     assert max(row % block for row in differing) < 0.2 * block, "all else is that of the same clips"
-
-
-def test_a_gif_of_one_colour(tmp_path: Path) -> None:
-    grey = [Image.new("RGB", (64, 64), (90, 90, 90))] * 2
-    assert animation.in_shared_colours(grey)[0].convert("RGB").getcolors() == [(64 * 64, (90, 90, 90))]
 
 
 def test_a_gif_that_would_not_fit_in_memory(
@@ -189,3 +172,24 @@ def test_neither_beam_nor_torch_is_needed() -> None:
     program = f"import sys, motionshards.dataset.preview; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout == "[]\n"
+
+
+def test_stored_video_plays_with_its_sound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, clips = make_moving_dataset(tmp_path / "data", 3, sound=lambda clip: clip), tmp_path / "clips"
+    assert run(out, "--sort=-audio_silence", "--count", 2, "--mp4", clips, "--gif", tmp_path / "a.gif") == 2
+    assert "--gif shows one clip" in capsys.readouterr().err
+    assert run(out, "--sort", "audio_level_db", "--mp4", clips) == 0
+    names = ["id001.video1.clip00001.mp4", "id002.video2.clip00002.mp4"]  # the others have no level
+    assert sorted(path.name for path in clips.iterdir()) == names
+    assert f"{clips / names[0]}: 45 frames of 64 px, 1.8 s" in capsys.readouterr().out
+    with av.open(clips / names[1]) as file:
+        assert [stream.type for stream in file.streams] == ["video", "audio"]
+        assert [seen_in(frame.to_ndarray(format="rgb24")) for frame in file.decode(video=0)] == [(2, n) for n in range(50)]
+    gif = tmp_path / "clip.gif"
+    assert run(out, "--key", "id001/video1/clip00001", "--gif", gif, "--gif-px", 128, "--no-landmarks") == 0
+    with Image.open(gif) as moving:
+        assert (moving.n_frames, moving.size) == (23, (128, 160))
+        for number in range(23):
+            moving.seek(number)
+            assert moving.info["duration"] == (80 if number < 22 else 40)
+            assert seen_in(np.asarray(moving.convert("RGB"))[:128]) == (1, 2 * number)

@@ -58,7 +58,9 @@ def test_counts_and_quantiles_are_those_of_plain_numpy(tmp_path: Path, where: st
     chosen = [row for row in everything if where is None or passes(row)]
     answer = stats.stats(write_tables(tmp_path / "out", everything), Question(where=where))
     assert answer["counts"] == {"matching": counted(chosen), "all": counted(everything)}
-    assert tuple(answer["measures"]) == tuple(name for name in MEASURES if name not in (*MEANS, *OF_VIDEO)), "there are no action units"
+    assert tuple(answer["measures"]) == tuple(name for name in MEASURES if name not in (*MEANS, *OF_VIDEO)), (
+        "there are no action units"
+    )
     for name, found in answer["measures"].items():
         values = present(chosen, name)
         assert found["present"] == len(values), name
