@@ -79,7 +79,8 @@ class Motion:
         share = np.float32(rest / self.every if same_span else 0)
 
         def between(values: NDArray[np.float32]) -> NDArray[np.float32]:
-            return values[row] + share * (values[after] - values[row]) if share else values[row]
+            found: NDArray[np.float32] = values[row] + share * (values[after] - values[row]) if share else values[row]
+            return found
 
         points, boxes = (None if values is None else between(values) for values in (self.points_px, self.boxes_px))
         return Marks(points, None if boxes is None else boxes.tolist(), between(self.pose_deg).tolist())

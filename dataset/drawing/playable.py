@@ -22,13 +22,16 @@ def playable(mp4: bytes, flac: bytes | None, most_bytes: int | None = None) -> t
         ValueError: a member is not what its name says
     """
     target, frames = io.BytesIO(), 0
-    # To put the index in front, FFmpeg reads what it has written through another handle.
-    again = {"io_open": lambda *_: io.BytesIO(target.getvalue())}
+
+    def again(*_: Any) -> io.BytesIO:
+        """To put the index in front, FFmpeg reads what it has written through another handle."""
+        return io.BytesIO(target.getvalue())
+
     members = [("mov", mp4), *([("flac", flac)] if flac is not None else [])]
     try:
         with ExitStack() as stack:
             sources = [stack.enter_context(av.open(io.BytesIO(one), format=name, options=_READ)) for name, one in members]
-            file = stack.enter_context(av.open(target, "w", format="mp4", options=_WRITE, **again))
+            file = stack.enter_context(av.open(target, "w", format="mp4", options=_WRITE, io_open=again))
             pairs = [(source, file.add_stream_from_template(source.streams[0])) for source in sources]
             for packet in _within(heapq.merge(*(_packets(*pair) for pair in pairs), key=_seconds), most_bytes):
                 frames += packet.stream is pairs[0][1]

@@ -82,8 +82,8 @@ def _moving(content: Content, moving: Moving) -> Markup:
         words.append(
             f" Figures of frames elsewhere are of those with measures, one in {content.manifest.config.landmarks_every}."
         )
-    found = [(content.figures.measures[name], *described) for name, *described in _OF_VIDEO]
-    charts = [_chart(spread, *described) for spread, *described in found if spread.present]
+    measures = content.figures.measures
+    charts = [_chart(measures[name], title, unit, told) for name, title, unit, told in _OF_VIDEO if measures[name].present]
     return element("div", note("".join(words)), element("div", charts, class_="charts"))
 
 

@@ -12,10 +12,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from made import make_dataset
+from moving import make_moving_dataset
+from reports import reject
 from s3_here import s3_here
 from tables import Row, kept, lost, write_tables
 
-from motionshards.dataset import stats
+from motionshards.dataset import sql, stats
 from motionshards.dataset.stats import MEASURES, OF_VIDEO, Question
 from motionshards.schemas.action_units import MEANS
 from motionshards.schemas.errors import ConfigError
@@ -177,6 +179,7 @@ def test_a_condition_that_nothing_matches_is_answered(tmp_path: Path, capsys: py
         (["--columns", "identity"], "there is no measure 'identity'"),
         (["--rejected", "--columns", "blur"], "does not go with --rejected"),
         (["--by", "reason"], "--by reason goes with --rejected"),
+        (["--by", "has_audio", "--rejected"], "--by has_audio does not go with --rejected"),
         (["--by", "blur"], 'Invalid value "blur" for --by'),
         (["--top", "0"], 'Invalid value "0" for --top'),
     ],
@@ -244,3 +247,28 @@ def test_action_units_have_histograms_and_show_how_far_they_belong_to_a_person(
     assert head.split()[-6:] == ["between", "within", "share_between", "0", "to", "5"]
     assert any(line.startswith("au12") and "█" in line for line in told)
     assert stats.stats(out, Question(where="au12 > 2"))["counts"]["matching"]["clips"] == int((values > 2).sum())
+
+
+@pytest.mark.parametrize("store", ["video", "both"])
+def test_stored_video_and_sound_are_counted_filtered_and_grouped(tmp_path: Path, store: str) -> None:
+    out = reject(make_moving_dataset(tmp_path / "out", 6, store=store, sound=lambda clip: clip % 3), [])
+    answer = stats.stats(out, Question(by="has_audio", columns=("fps", "audio_level_db", "has_audio")))
+    counts = {"video_frames": 270, "with_sound": 4, "sound_hours": pytest.approx(190 / 25 / 3600)}
+    assert answer["counts"]["all"] == {**answer["counts"]["all"], **counts}
+    assert answer["measures"]["has_audio"]["mean"] == pytest.approx(4 / 6), "the share with sound"
+    assert (answer["measures"]["fps"]["max"], answer["measures"]["audio_level_db"]["present"]) == (25, 4)
+    found = [(row["name"], row["clips"], row["video_frames"], row["audio_level_db p50"]) for row in answer["groups"]]
+    assert found == [("true", 4, 190, -50), ("false", 2, 80, None)]
+    for where, clips in (
+        ("has_audio", 4),
+        ("not has_audio", 2),
+        ("audio_level_db < -40 and audio_silence > 0.8", 4),
+        ("audio_level_db is None and fps == 25", 2),
+        ("video_frames > 42 or audio_hz == 16000", 4),
+        ("audio_speech > 0.5", 0),
+    ):
+        assert stats.stats(out, Question(where=where))["counts"]["matching"]["clips"] == clips, where
+    assert set(OF_VIDEO) <= stats.stats(out, Question())["measures"].keys()
+    with sql.select(out, "SELECT has_audio, sum(video_frames / fps) AS seconds FROM clips GROUP BY ALL") as (_, batches):
+        rows = [row for batch in batches for row in batch.to_pylist()]
+    assert rows == [{"has_audio": False, "seconds": 3.2}, {"has_audio": True, "seconds": pytest.approx(7.6)}]
