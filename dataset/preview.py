@@ -239,7 +239,7 @@ def _write_mp4(data: Dataset, row: dict[str, Any], directory: Path) -> Drawn:
     directory.mkdir(exist_ok=True)
     with beside(path) as temporary:
         temporary.write_bytes(motion.playable()[0])
-    return Drawn(str(path), 1, len(motion), motion.size_px, motion.size_px, float(len(motion) / motion.rate))
+    return Drawn(str(path), 1, len(motion), motion.video.size_px, motion.video.size_px, float(len(motion) / motion.video.rate))
 
 
 def _write(path: Path, picture: Image.Image, **how: Any) -> None:

@@ -45,8 +45,8 @@ def of_video(motion: Motion, size_px: int, drawn: bool) -> Animation:
         ConfigError: too many pixels
         DatasetError: video or sound is damaged
     """
-    numbers = np.arange(0, len(motion), ceil(motion.rate / _MOST_FPS))
-    _check(len(numbers), max(size_px, motion.size_px), "ask for its --mp4")
+    numbers = np.arange(0, len(motion), ceil(motion.video.rate / _MOST_FPS))
+    _check(len(numbers), max(size_px, motion.video.size_px), "ask for its --mp4")
     pictures = [
         marked(frame, size_px, motion.marks(number) if drawn else None)
         for number, frame in zip(numbers.tolist(), motion.frames(numbers), strict=True)
@@ -57,7 +57,7 @@ def of_video(motion: Motion, size_px: int, drawn: bool) -> Animation:
             _above(picture, marked_at(strip, [number / len(motion)]))
             for number, picture in zip(numbers.tolist(), pictures, strict=True)
         ]
-    ends = np.round(np.append(numbers, len(motion)) * (100 / float(motion.rate)))
+    ends = np.round(np.append(numbers, len(motion)) * (100 / float(motion.video.rate)))
     return Animation(pictures, (np.diff(ends) * 10).astype(int).tolist())
 
 

@@ -181,7 +181,7 @@ def _draw_words(picture: Image.Image, words: str, room: tuple[int, int], look: L
 def _draw_motion(picture: Image.Image, row: dict[str, Any], sample: Sample, motion: Motion, look: Look) -> None:
     """What is stored of video and sound, and its waveform."""
     top = look.head + look.rows(len(sample.frames)) * look.cell
-    words, place = f"video: {len(motion)} frames at {float(motion.rate):.4g} fps", (look.left, top + look.letters)
+    words, place = f"video: {len(motion)} frames at {float(motion.video.rate):.4g} fps", (look.left, top + look.letters)
     overlay.text_line(picture, place, f"{words}  ·  {_heard(row)}", look.letters, overlay.FAINT)
     if sound := motion.sound():
         strip = waveform(sound.samples, (look.width - look.left - look.gap, look.frame_px // 4))

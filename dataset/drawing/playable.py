@@ -38,6 +38,8 @@ def playable(mp4: bytes, flac: bytes | None, most_bytes: int | None = None) -> t
                 file.mux_one(packet)
     except (av.FFmpegError, ValueError, IndexError) as error:
         raise ValueError(f"the video cannot be copied: {error}") from error
+    if not frames:
+        raise ValueError("the video cannot be copied: it has no frames")
     return target.getvalue(), frames
 
 

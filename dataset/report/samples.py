@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from motionshards.dataset.drawing.motion import Motion, motion_of
+from motionshards.dataset.drawing.motion import Motion
 from motionshards.dataset.drawing.waveform import envelope
 from motionshards.dataset.index import read_members
 from motionshards.dataset.report.clips import MEASURES
@@ -135,7 +135,7 @@ def _shown(row: dict[str, Any], stream: BinaryIO, plays: bool) -> Shown:
     members = read_members(stream, _members(row["members"], META, LANDMARKS, AUS, *_OF_VIDEO))
     arrays = decode_arrays(members, row["n_frames"])
     meta, aus = arrays[_stem(META)], arrays.get(_stem(AUS))
-    motion = motion_of(f"{row['shard']}.tar", members, arrays) if "mp4" in meta else None
+    motion = Motion.of(f"{row['shard']}.tar", members, arrays)
     has_stills = any(member["suffix"] == frame_suffix(0) for member in row["members"])
     landmarks = arrays.get(_stem(LANDMARKS if has_stills else POINTS))
     number = _frame_to_show(row["n_frames"], landmarks)
@@ -143,7 +143,7 @@ def _shown(row: dict[str, Any], stream: BinaryIO, plays: bool) -> Shown:
         suffix = frame_suffix(number)
         (rgb,) = decode_frames([read_members(stream, _members(row["members"], suffix))[suffix]])
     else:
-        (rgb,) = motion.frames(np.array([number * motion.every]))
+        (rgb,) = motion.frames(np.array([number * motion.video.every]))
     return Shown(
         number,
         rgb,
@@ -159,7 +159,8 @@ def _moving(motion: Motion, plays: bool) -> Moving:
     mp4, frames = motion.playable(_MOST_VIDEO_BYTES) if plays else (None, 0)
     sound = motion.sound()
     edges = None if sound is None else envelope(sound.samples, _COLUMNS)
-    return Moving(float(len(motion) / motion.rate), mp4, float(frames / motion.rate), edges)
+    rate = motion.video.rate
+    return Moving(float(len(motion) / rate), mp4, float(frames / rate), edges)
 
 
 def _frame_to_show(count: int, landmarks: NDArray[np.float32] | None) -> int:

@@ -43,7 +43,9 @@ def test_delays_of_video_add_up_to_its_length(moving: Path, rate: Fraction, dela
     data = Dataset.open(moving)
     _, motion = read_clip(data, data.index().to_pylist()[1])
     assert motion is not None
-    found = animation.of_video(replace(motion, rate=Fraction(rate), flac=None), 16, drawn=False).delays_ms
+    found = animation.of_video(
+        replace(motion, video=replace(motion.video, rate=Fraction(rate)), audio=None), 16, drawn=False
+    ).delays_ms
     assert found[: len(delays)] == delays
     assert sum(found) == pytest.approx(45_000 / rate, abs=5)
 

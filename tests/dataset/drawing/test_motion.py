@@ -1,6 +1,7 @@
 """Stored video as it is read to be looked at: frames, sound, what is drawn on a frame, and damaged clips."""
 
 import shutil
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ from moving import CLICK_EVERY, click_at, seen_in
 
 from motionshards.dataset.drawing.motion import Motion, read_clip
 from motionshards.dataset.index import Dataset
+from motionshards.dataset.video import Sound, Video
 from motionshards.schemas.errors import DatasetError
-from motionshards.schemas.layout import tar_path
+from motionshards.schemas.layout import VIDEO, tar_path
 
 
 def motion_of(out: Path, clip: int) -> Motion:
@@ -22,7 +24,7 @@ def motion_of(out: Path, clip: int) -> Motion:
 
 def test_frames_and_sound_are_those_of_the_clip(moving: Path) -> None:
     motion = motion_of(moving, 1)
-    assert (len(motion), motion.size_px, float(motion.rate), motion.every) == (45, 64, 25.0, 5)
+    assert (len(motion), motion.video.size_px, float(motion.video.rate), motion.video.every) == (45, 64, 25.0, 5)
     assert [seen_in(frame) for frame in motion.frames(np.array([3, 44, 0]))] == [(1, 3), (1, 44), (1, 0)]
     sound = motion.sound()
     assert sound is not None
@@ -73,13 +75,14 @@ def test_a_damaged_clip_is_named(moving: Path, tmp_path: Path, damage: str) -> N
     with pytest.raises(DatasetError, match=rf"{row['key']}: {damage} is damaged"):
         read_clip(data, row)
     row["members"].remove(member)
-    with pytest.raises(DatasetError, match=rf"{row['key']}: {'frames' if damage == 'frames.npy' else damage} is missing"):
+    with pytest.raises(DatasetError, match=rf"{row['key']}: {damage} or .* is missing|{VIDEO} or {damage} is missing"):
         read_clip(data, row)
 
 
 def test_bytes_that_are_no_video_or_sound_are_named() -> None:
     nothing = np.zeros((1, 3))
-    motion = Motion("a.tar: key", b"no video", b"no sound", 64, 25, 5, nothing, None, None, nothing)  # type: ignore[arg-type]
+    video, sound = Video(b"no video", 64, Fraction(25), np.zeros(1), 5), Sound(b"no sound", 16_000, 1, 640)
+    motion = Motion("a.tar: key", video, sound, nothing, None, None, nothing.astype(np.float32))
     for read in (lambda: motion.frames(np.array([0])), motion.sound, motion.playable):
         with pytest.raises(DatasetError, match=r"a\.tar: key: "):
             read()

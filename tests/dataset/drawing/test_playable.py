@@ -57,7 +57,9 @@ def test_a_file_that_would_be_large_ends_early_with_both() -> None:
     assert [seen_in(rgb)[1] for _, rgb in pictures] == list(range(frames))
 
 
-@pytest.mark.parametrize(("mp4", "flac"), [(b"", None), (b"x" * 5000, None), (VIDEO[:200], None), (VIDEO, b"fLaC" + bytes(60))])
+@pytest.mark.parametrize(
+    ("mp4", "flac"), [(b"", None), (b"x" * 5000, None), (VIDEO[:200], None), (VIDEO[:500], None), (VIDEO, b"fLaC" + bytes(60))]
+)
 def test_what_is_no_video_or_sound_is_a_value_error(mp4: bytes, flac: bytes | None) -> None:
     with pytest.raises(ValueError, match="cannot be copied"):
         playable(mp4, flac)
