@@ -40,7 +40,7 @@ def joined(parts: Sequence[bytes], timeout_s: float) -> bytes:
     """One video of several that `decode` has encoded, one after the other.
 
     Raises:
-        ValueError: they differ in size, rate or encoding, or packets of a source were copied
+        ValueError: they differ in size, rate or encoding, one is cut short, or packets of a source were copied
         ClipRejected: as `ordered`
     """
     with _in_memory(parts) as media, ordered(media, timeout_s, do="join", lengths=[len(part) for part in parts]) as answers:

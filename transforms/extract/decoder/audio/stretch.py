@@ -20,8 +20,8 @@ import av
 
 from motionshards.schemas.errors import ClipRejected
 from motionshards.transforms.extract.decoder import wire
+from motionshards.transforms.extract.decoder.audio.processor import baseline_processor
 from motionshards.transforms.extract.decoder.clocks import Clock, move
-from motionshards.transforms.extract.decoder.processor import baseline_processor
 from motionshards.transforms.extract.decoder.video import Video
 
 # Clocks of whole milliseconds, as in Matroska and FLV, jitter by half a tick; a true gap is at least one coded frame.
@@ -33,6 +33,7 @@ _RATES_HZ = range(1000, 655_351)  # the upper limit is FLAC's
 _MOST_CHANNELS = 8
 _BYTES_AT_ONCE = 1 << 16
 _SILENT_SAMPLES = 1 << 14
+_never_freed: list[Any] = []
 
 
 def send_sound(video: Video, order: dict[str, Any], reply: socket.socket) -> None:
@@ -52,25 +53,54 @@ def send_sound(video: Video, order: dict[str, Any], reply: socket.socket) -> Non
 
 def _decoded(video: Video, seek_s: int, start: Fraction) -> Iterator[tuple[Any, Fraction]]:
     """Frames of the sound, each with the length of its ticks; from a seek, if its first frame is shortly before the start."""
+    sought, begun, lost = bool(seek_s) and not video.restarts, False, None
+    for packet in _packets(video, seek_s if sought else 0):
+        try:
+            frames = video.decoded(packet)
+        except ClipRejected as error:
+            if begun or not video.restarts:
+                raise
+            frames, lost = [], error  # such containers may be cut anywhere, and then begin with half a frame
+        for frame in frames:
+            _check_channels(frame)
+            if sought and not begun:
+                _check_seek(frame, packet.time_base, start)
+            begun = True
+            yield frame, packet.time_base
+    if lost is not None and not begun:
+        raise lost
+    if sought and not begun:
+        raise ClipRejected("frame_mismatch", "no sound after the seek")
+
+
+def _packets(video: Video, seek_s: int) -> Iterator[Any]:
+    """Packets of the sound, if there is any, in step with the video; at last an empty one."""
     if video.sound() is None:
         return
-    moves = _moves(video) if video.restarts else None
-    if moves is not None:
-        video, seek_s = video.again(), 0
-    if seek_s:
+    moves, clock = [0], Clock()
+    if video.restarts:
+        moves, video = _moves(video), video.again()
+    elif seek_s:
         video.seek(seek_s)
-    stream, clock, sought = video.sound(), Clock(), bool(seek_s)
-    for packet in video.packets_of(stream):
-        if moves is not None:
+    for packet in video.packets_of(video.sound()):
+        if video.restarts:
             clock.see(packet)
-            move(packet, moves[len(clock.moves) - 1])
-        for frame in video.decoded(packet):
-            if sought and not (frame.pts is not None and start - _PREROLL_S <= frame.pts * stream.time_base <= start):
-                raise ClipRejected("frame_mismatch", "the seek led to other sound")
-            sought = False
-            yield frame, stream.time_base
-    if sought:
-        raise ClipRejected("frame_mismatch", "no sound after the seek")
+        move(packet, moves[len(clock.moves) - 1])
+        yield packet
+
+
+def _check_seek(frame: Any, base: Fraction, start: Fraction) -> None:
+    """Raise ClipRejected (frame_mismatch) where the first frame after a seek is not shortly before the stretch."""
+    if frame.pts is None or not start - _PREROLL_S <= frame.pts * base <= start:
+        raise ClipRejected("frame_mismatch", "the seek led to other sound")
+
+
+def _check_channels(frame: Any) -> None:
+    """Raise ClipRejected (corrupt) for channels in an order of the file's own."""
+    if " channels (" in frame.layout.name:  # as FFmpeg describes custom layouts
+        # PyAV frees such a layout twice: with the frame and with the object that describes it. So they stay until the end.
+        _never_freed.append(frame)
+        raise ClipRejected("corrupt", f"sound of {frame.layout.name}")
 
 
 def _moves(video: Video) -> list[int]:
@@ -91,9 +121,10 @@ class _Stretch:
     """
 
     def __init__(self, first: Any, base: Fraction, start: Fraction, order: dict[str, Any], reply: socket.socket) -> None:
-        self._kind, self._base, self._start, self._rate = _kind(first), base, start, first.sample_rate
-        if self._rate not in _RATES_HZ or not 1 <= first.layout.nb_channels <= _MOST_CHANNELS:
-            raise ClipRejected("corrupt", f"sound of {self._rate} Hz and {first.layout.nb_channels} channels")
+        self._kind, self._rate = _kind(first), int(first.sample_rate)
+        channels = 1 if order["mono"] else first.layout.nb_channels
+        if self._rate not in _RATES_HZ or not 1 <= channels <= _MOST_CHANNELS:
+            raise ClipRejected("corrupt", f"sound of {self._rate} Hz and {channels} channels")
         self._converters: dict[tuple[Any, ...], av.AudioResampler] = {}
         hz = order["hz"] or self._rate
         count = round(hz * Fraction(*order["seconds"]))
@@ -102,15 +133,19 @@ class _Stretch:
         margins = math.ceil(_MARGIN_S * common)
         before = margins * self._rate // common
         self._at, self._stop = -before, math.ceil(Fraction(count * self._rate, hz)) + before
+        # Integers, as fractions would take as long as the decoding.
+        per_tick, origin = base * self._rate, start * self._rate
+        self._whole = math.lcm(per_tick.denominator, origin.denominator)
+        self._per_tick, self._origin = int(per_tick * self._whole), int(origin * self._whole)
         self._same = int(self._rate * max(_SAME_TIME_S, _SAME_TICKS * base))
         self._expected: int | None = None
         self._out = _Out(hz, "mono" if order["mono"] else first.layout, margins * hz // common, count, reply)
 
     def add(self, frame: Any) -> bool:
         """Take the next frame; False where the stretch has ended before it."""
-        begin = self._begin(frame)
+        begin: int = self._begin(frame)
         for one in self._alike(frame):
-            end = begin + one.samples
+            end: int = begin + one.samples
             kept, stop = max(begin, self._at), min(end, self._stop)
             if kept < stop:
                 self._silence(kept)
@@ -128,7 +163,7 @@ class _Stretch:
     def _begin(self, frame: Any) -> int:
         if frame.pts is None:
             return self._expected or 0
-        told = round((frame.pts * self._base - self._start) * self._rate)
+        told = (frame.pts * self._per_tick - self._origin + self._whole // 2) // self._whole
         near = self._expected is not None and abs(told - self._expected) <= self._same
         return self._expected if near and self._expected is not None else told
 
@@ -204,5 +239,5 @@ def _part(frame: Any, start: int, stop: int) -> Any:
     part.sample_rate = frame.sample_rate
     width = frame.format.bytes * (1 if frame.format.is_planar else frame.layout.nb_channels)
     for into, plane in zip(part.planes, frame.planes, strict=True):
-        into.update(memoryview(plane)[start * width : stop * width])
+        into.update(bytes(memoryview(plane)[start * width : stop * width]))
     return part
