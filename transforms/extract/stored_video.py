@@ -166,8 +166,8 @@ def _mono(frame: av.AudioFrame) -> NDArray[np.float32]:
     if samples.dtype != np.int16:
         raise ValueError(f"the sound is {frame.format.name}, not of 16 bits")
     channels = samples if frame.format.is_planar else samples.reshape(-1, frame.layout.nb_channels).T
-    mean: NDArray[np.float32] = channels.mean(axis=0, dtype=np.float32) * _UNIT
-    return mean
+    mean: NDArray[np.float32] = channels[0] if len(channels) == 1 else channels.mean(axis=0, dtype=np.float32)
+    return mean * _UNIT
 
 
 @contextmanager
