@@ -41,6 +41,7 @@ from motionshards.dataset.query.where import parse
 from motionshards.schemas.atomic import beside
 from motionshards.schemas.config import MOST_FRAMES
 from motionshards.schemas.errors import ConfigError, DatasetError
+from motionshards.schemas.layout import is_plain_name
 from motionshards.schemas.tables import CLIP_MEASURES, SOUND_MEASURES
 
 _SHEETS, _GIFS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}, {".gif": "GIF"}
@@ -127,7 +128,7 @@ def _preview(options: PreviewOptions) -> list[Drawn]:
     if options.mp4 and not data.manifest.config.moving:
         raise ConfigError("--mp4 needs stored video, and this dataset has stills alone (see dataset.build --store)")
     # Before anything is written: it may be damaged.
-    clip = read_clip(data, rows[0]) if options.gif else None
+    clip = read_clip(data, rows[0], None if data.manifest.config.stills else 1) if options.gif else None
     if options.output:
         sheet = _sheet(data, rows, options)
         _write(options.output, sheet, quality=92)
@@ -222,7 +223,7 @@ def _most_frames(data: Dataset, options: PreviewOptions) -> int:
 
 
 def _write_gif(options: PreviewOptions, gif: Path, sample: Sample, motion: Motion | None) -> Drawn:
-    """The stored video with its sound, or without one the stills. Raises ConfigError: it would be too large; ClipRejected."""
+    """The stored video with its sound, or without one the stills. Raises ConfigError: it would be too large; DatasetError."""
     look = (options.gif_px or sample.frames.shape[1], not options.no_landmarks)
     made = of_stills(sample, *look) if motion is None else of_video(motion, *look)
     first, *others = in_shared_colours(made.pictures)
@@ -231,11 +232,12 @@ def _write_gif(options: PreviewOptions, gif: Path, sample: Sample, motion: Motio
 
 
 def _write_mp4(data: Dataset, row: dict[str, Any], directory: Path) -> Drawn:
-    """The stored video of a clip with its sound. No key has a dot, so no two have the same file."""
+    """The stored video of a clip with its sound. Raises DatasetError."""
     _, motion = read_clip(data, row, 1)
-    if motion is None:
-        raise DatasetError(f"{row['key']} has no stored video")
-    path = directory / f"{row['key'].replace('/', '.')}.mp4"
+    name = f"{row['key'].replace('/', '.')}.mp4"  # no key has a dot, so no two clips have the same file
+    if motion is None or not is_plain_name(name):
+        raise DatasetError(f"{row['key']} {'has no stored video' if motion is None else 'cannot be the name of a file'}")
+    path = directory / name
     directory.mkdir(exist_ok=True)
     with beside(path) as temporary:
         temporary.write_bytes(motion.playable()[0])

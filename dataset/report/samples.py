@@ -1,4 +1,4 @@
-"""Clips as they are shown: one stored frame each, with what was found in it."""
+"""Clips as they are shown: one stored frame each, with what was found in it, and their stored video."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
