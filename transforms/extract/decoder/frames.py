@@ -37,8 +37,9 @@ def send_frames(video: Video, order: dict[str, Any], reply: socket.socket) -> No
         with video.rejecting():
             shown, made = pictures.of(frame, place)
         facts.append([pts, *shown])
-        if made or len(facts) >= _FACTS_AT_ONCE:  # also where nobody asks for this frame: readers count them
-            _send(reply, facts, made)
+        some = any(one is not None for one in made)
+        if some or len(facts) >= _FACTS_AT_ONCE:
+            _send(reply, facts, made if some else [])
             facts = []
     _send(reply, facts, [])
     if pictures.encoder is not None:
