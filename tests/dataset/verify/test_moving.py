@@ -174,7 +174,7 @@ CONTENTS = [
 ]
 
 
-@pytest.mark.parametrize(("store", "change", "expected"), CONTENTS, ids=lambda part: str(part)[:60])
+@pytest.mark.parametrize(("store", "change", "expected"), CONTENTS, ids=lambda part: part[:60] if isinstance(part, str) else "")
 def test_each_damage_of_members_is_reported_alone(samples: dict[str, Sample], store: str, change: Change, expected: str) -> None:
     members, row, config = samples[store]
     members = dict(members)
