@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -194,11 +194,14 @@ def _search_pictures(crop: Crop) -> Sequence[SearchPicture]:
 
 
 def _finish(read: ReadClip, faces: Faces, rows: Faces, model: FaceModel | None, config: BuildConfig) -> Clip | Rejected:
-    track, points = faces
+    track, _ = faces
     if model is not None and track is not None and not track.found.any() and config.no_face == "reject":
         return _without_face(read, model)
-    clip = finished(read, track, points, config, rows)
-    return with_identity(clip, config.decode_timeout_s) if config.identity_embedding else clip
+    clip = finished(read, faces, config, rows)
+    try:
+        return with_identity(clip, config.decode_timeout_s) if config.identity_embedding else clip
+    except ClipRejected as lost:  # of the decoder of the stored video
+        return Rejected(read.spec, lost.reason, lost.detail)
 
 
 def _without_face(read: ReadClip, model: FaceModel) -> Rejected:
@@ -214,28 +217,30 @@ def _without_face(read: ReadClip, model: FaceModel) -> Rejected:
     return Rejected(read.spec, "no_face", f"in none of {len(pictures)} sampled frames")
 
 
-def finished(
-    read: ReadClip, faces: FaceTrack | None, points: Landmarks | None, config: BuildConfig, rows: Faces = (None, None)
-) -> Clip:
-    """The clip with quality and JPEGs of its frames, whether a face was found or not.
+def measured(read: ReadClip, faces: Faces, rows: Faces, config: BuildConfig) -> dict[str, Any]:
+    """The fields of a clip that follow from its faces: `track`, `landmarks`, `quality` and `video`.
 
     rows: face and landmarks of the measured frames of its video, where those are not its own frames
     """
+    track, points = faces
     points = as_stored(points, config.size) if read.follows and points is not None else points
+    video = None if read.video is None else stored_video(read.video, config, *rows)
+    return {"track": track, "landmarks": points, "quality": measure(read.crop, track, points), "video": video}
+
+
+def finished(read: ReadClip, faces: Faces, config: BuildConfig, rows: Faces = (None, None)) -> Clip:
+    """The clip with quality and JPEGs of its frames, whether a face was found or not; `rows` as of `measured`."""
     return Clip(
         spec=read.spec,
         source_frames=read.source_frames,
         duration_s=read.duration_s,
         past_end_s=read.past_end_s,
         placement=read.crop.placement,
-        track=faces,
-        landmarks=points,
-        quality=measure(read.crop, faces, points),
         jpegs=() if read.follows else encode_jpegs(read.crop.rgb, config.jpeg_quality),
         file_frames=read.file_frames,
         display=read.crop.display,
         every=read.every,
-        video=None if read.video is None else stored_video(read.video, config, *rows),
         sound=read.sound if isinstance(read.sound, StoredSound) else None,
         sound_lost=read.sound if isinstance(read.sound, str) else None,
+        **measured(read, faces, rows, config),
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from motionshards.pipeline.clips.clip import Faces, faces_of, finished
+from motionshards.pipeline.clips.clip import Faces, faces_of, measured
 from motionshards.pipeline.clips.identity import with_identity
 from motionshards.pipeline.clips.read import ReadClip
 from motionshards.pipeline.clips.stored import as_read
@@ -112,12 +112,12 @@ def _measured(
 
     of: what counts of old and new quality
     """
-    new = finished(read, *faces, config, rows)
+    new = replace(clip, **measured(read, faces, rows, config))
     video = new.video
     if video is not None and video.measured is not None and clip.video is not None and clip.video.measured is not None:
         quality = of(clip.video.measured.quality, video.measured.quality)
         video = replace(video, measured=replace(video.measured, quality=quality))
-    return replace(clip, track=new.track, landmarks=new.landmarks, quality=of(clip.quality, new.quality), video=video)
+    return replace(new, quality=of(clip.quality, new.quality), video=video)
 
 
 def _with_pixels_of(old: Quality, new: Quality) -> Quality:

@@ -140,7 +140,7 @@ def _finished(
 ) -> Iterator[tuple[Clip, Clip | None]]:
     read = [new for _, new in batch if new is not None]
     faces = find_faces(read, model) if read and model is not None else [(None, None)] * len(read)
-    new = (finished(one, found, points, job.config) for one, (found, points) in zip(read, faces, strict=True))
+    new = (finished(one, found, job.config) for one, found in zip(read, faces, strict=True))
     for clip, one in batch:
         yield clip, None if one is None else next(new)
 
