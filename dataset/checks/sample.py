@@ -58,13 +58,15 @@ def expected_suffixes(row: Mapping[str, Any], config: BuildConfig, *, sequence: 
     return [*stills, *moving, *arrays, META]
 
 
-def check_row(row: Mapping[str, Any], config: BuildConfig) -> Iterator[str]:
-    """Faults of a row of the index by itself: numbers of frames, columns of video and sound, and list of members."""
+def check_row(row: Mapping[str, Any], config: BuildConfig, *, added: bool = False) -> Iterator[str]:
+    """Faults of a row of the index by itself: numbers of frames, columns of video and sound, and list of members.
+
+    added: whether video may have been added to a finished dataset; clips whose source could not be read again then have none
+    """
     wrong = []
     if config.stills and not config.fewest_frames <= row["n_frames"] <= config.frames:
         wrong = [f"n_frames is {row['n_frames']}, must be between {config.fewest_frames} and {config.frames}"]
-    # A clip with stills whose source could not be read again when video was added later has none.
-    if not config.stills or row["video_frames"] is not None:
+    if config.moving and not (added and config.stills and row["video_frames"] is None):
         wrong += [*check_video_row(row, config), *check_sound_row(row, config)]
     yield from wrong
     # A clip that was lost when action units were added later has none of all frames, as their number may be unknown.
@@ -77,10 +79,9 @@ def check_row(row: Mapping[str, Any], config: BuildConfig) -> Iterator[str]:
 
 def check_sample(members: Mapping[str, bytes], row: Mapping[str, Any], config: BuildConfig) -> Iterator[str]:
     """Faults of the members of a sample, whose suffixes have been found to be the expected ones; the suffix comes first."""
-    stills = {
-        number: _frame(members[frame_suffix(number)], config.size) for number in range(row["n_frames"] if config.stills else 0)
-    }
-    yield from (f"{frame_suffix(number)}: {fault}" for number, fault in stills.items() if isinstance(fault, str))
+    stills = {number: members[frame_suffix(number)] for number in range(row["n_frames"] if config.stills else 0)}
+    damaged = {number: fault for number, still in stills.items() for fault in _check_frame(still, config.size)}
+    yield from (f"{frame_suffix(number)}: {fault}" for number, fault in damaged.items())
     meta = _parsed(META, lambda: meta_member(members[META], row["n_frames"]))
     if isinstance(meta, str):
         yield f"{META}: {meta}"
@@ -89,8 +90,7 @@ def check_sample(members: Mapping[str, bytes], row: Mapping[str, Any], config: B
     yield from (f"{META}: {fault}" for fault in wrong)
     faults: list[str] = []
     if VIDEO in members and not wrong:
-        decoded = {number: still for number, still in stills.items() if not isinstance(still, str)}
-        faults += check_video(members, meta, row, config, decoded)
+        faults += check_video(members, meta, row, config, {one: still for one, still in stills.items() if one not in damaged})
     if SOUND in members and not wrong and not faults:
         faults += [f"{SOUND}: {fault}" for fault in check_sound(members[SOUND], meta, row, config)]
     if config.landmarks != "none":
@@ -128,16 +128,18 @@ def _loaded(content: bytes, load: Any) -> Any:
         return _Unreadable(f"cannot be read: {str(error) or type(error).__name__}")
 
 
-def _frame(jpeg: bytes, size: int) -> NDArray[np.uint8] | str:
-    """A frame, uint8 [H,W,3], or its fault."""
+def _check_frame(jpeg: bytes, size: int) -> Iterator[str]:
     header = _loaded(jpeg, simplejpeg.decode_jpeg_header)
     if isinstance(header, _Unreadable):
-        return header
+        yield header
+        return
     height, width, colours, _ = header
     if (height, width) != (size, size) or colours not in _THREE_CHANNELS:
-        return f"is {width}x{height} px in {colours}, must be {size}x{size} px with 3 channels"
-    frame: NDArray[np.uint8] | _Unreadable = _loaded(jpeg, simplejpeg.decode_jpeg)
-    return frame
+        yield f"is {width}x{height} px in {colours}, must be {size}x{size} px with 3 channels"
+        return
+    frame = _loaded(jpeg, simplejpeg.decode_jpeg)
+    if isinstance(frame, _Unreadable):
+        yield frame
 
 
 def _check_meta(meta: dict[str, Any], row: Mapping[str, Any], members: Mapping[str, bytes], *, with_faces: bool) -> Iterator[str]:

@@ -165,7 +165,7 @@ def _check_tar(entry: ShardEntry, kept: pa.Table | None, out: Path, config: Buil
         with open_regular(path) as stream:
             faults = _check_hash(stream, entry)
             if kept is not None:
-                faults += _check_content(stream, kept.select(_READ).to_pylist(), config, fast=fast)
+                faults += _check_content(stream, kept.select(_READ).to_pylist(), config, fast=fast, added=bool(entry.added))
     except OSError as error:
         faults = ["is missing" if isinstance(error, FileNotFoundError) else f"cannot be read: {why(error)}"]
     return [f"{path.relative_to(out)}: {fault}" for fault in faults]
@@ -179,10 +179,10 @@ def _check_hash(stream: BinaryIO, entry: ShardEntry) -> list[str]:
     return [] if found == entry.sha256 else [f"sha256 is {found}, dataset.json says {entry.sha256}"]
 
 
-def _check_content(stream: BinaryIO, rows: list[dict[str, Any]], config: BuildConfig, *, fast: bool) -> list[str]:
+def _check_content(stream: BinaryIO, rows: list[dict[str, Any]], config: BuildConfig, *, fast: bool, added: bool) -> list[str]:
     faults, damaged = _walk(stream, rows)
     for row in rows:
-        wrong = list(check_row(row, config))
+        wrong = list(check_row(row, config, added=added))
         if not wrong and not fast and row["key"] not in damaged:
             content = read_members(stream, row["members"])
             faults += [f"{row['key']}.{fault}" for fault in check_sample(content, row, config)]

@@ -23,8 +23,9 @@ def check_sound_row(row: Mapping[str, Any], config: BuildConfig) -> Iterator[str
     has_audio, hz, lost = row["has_audio"], row["audio_hz"], row["audio_lost"]
     if has_audio is None or (has_audio and config.audio == "none"):
         yield f"has_audio is {has_audio}, and the sound that is stored is {config.audio!r}"
-    if hz is not None if not has_audio else not hz or (config.audio == "mono" and hz != config.audio_hz):
-        yield f"audio_hz is {hz}, must be {(config.audio_hz if config.audio == 'mono' else 'positive') if has_audio else 'null'}"
+    expected_hz = None if not has_audio else config.audio_hz if config.audio == "mono" else hz
+    if hz != expected_hz or (has_audio and not hz):
+        yield f"audio_hz is {hz}, must be {expected_hz or 'null'}"
     if lost is not None and (has_audio or lost not in REASONS):
         yield f"audio_lost is {lost!r}, must be null or, without sound, a reason"
     if any((row[name] is None) == bool(has_audio) for name in LEVELS):

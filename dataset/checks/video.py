@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
 
 from motionshards.schemas.config import BuildConfig
@@ -21,6 +22,7 @@ _COLUMNS = ("video_frames", "fps")
 _LEAST_PSNR_DB = 25.0
 # Coarser videos can differ more from the stills, which have a quality of their own.
 _COARSEST_COMPARED_CRF = 32
+_CLEARLY_CLOSER = 2
 # Times in meta.json are rounded to a microsecond.
 _SAME_TIME_S = 2e-6
 
@@ -33,11 +35,11 @@ def check_video_row(row: Mapping[str, Any], config: BuildConfig) -> Iterator[str
     rows = measured_rows(row["video_frames"], config.landmarks_every)
     if row["video_frames"] < 1 or (not config.stills and row["n_frames"] != rows):
         yield f"n_frames is {row['n_frames']}, must be {rows} for a video of {row['video_frames']} frames"
-    if row["fps"] != float(Fraction(config.fps)) if config.fps != "source" else not row["fps"] > 0:
+    if not row["fps"] > 0 or (config.fps != "source" and row["fps"] != float(Fraction(config.fps))):
         yield f"fps is {row['fps']:g}, must be {config.fps}"
-    copied = row["video_crf"] is None
-    if not config.video_copy if copied else config.video_psnr is None and row["video_crf"] != config.crf:
-        yield f"video_crf is {row['video_crf']}, must be {config.crf}"
+    crf = row["video_crf"]
+    if (crf is None and not config.video_copy) or (crf not in (None, config.crf) and config.video_psnr is None):
+        yield f"video_crf is {crf}, must be {config.crf}"
 
 
 def check_video(
@@ -45,13 +47,13 @@ def check_video(
     meta: Mapping[str, Any],
     row: Mapping[str, Any],
     config: BuildConfig,
-    stills: Mapping[int, NDArray[np.uint8]],
+    stills: Mapping[int, bytes],
 ) -> Iterator[str]:
     """Faults of the members and of the part of meta.json that are about stored video; the suffix comes first.
 
     Args:
         meta: without faults, but for its object `mp4`, which has been checked for types
-        stills: uint8 [H,W,3] by number, of those that could be decoded
+        stills: JPEG files by number, of those that can be decoded
     """
     video, described = meta["mp4"], meta["mp4"] if config.stills else meta
     wrong = list(_check_meta(video, row, config))
@@ -68,7 +70,7 @@ def check_video(
     shown = {} if faults else _shown(source, meta, stills)
     yield from (f"{VIDEO}: {fault}" for fault in _check_mp4(members[VIDEO], video, shown, config))
     if config.landmarks != "none":
-        yield from _check_points(members, described, len(source[:: config.landmarks_every]))
+        yield from _check_points(members, described, measured_rows(len(source), config.landmarks_every))
 
 
 def _check_meta(video: Mapping[str, Any], row: Mapping[str, Any], config: BuildConfig) -> Iterator[str]:
@@ -91,7 +93,7 @@ def _check_source(
 ) -> Iterator[str]:
     """Faults of float64 [M,3]: the source frame that each frame of the video shows."""
     span, index, pts_s = source.T
-    if not np.isfinite(source).all() or (source[:, :2] != source[:, :2].astype(np.int64)).any() or (source < 0).any():
+    if not np.isfinite(source).all() or (source < 0).any() or (source[:, :2] % 1).any():
         yield "holds numbers that are no spans, frames or times"
         return
     new, ahead, later = np.diff(span), np.diff(index), np.diff(pts_s)
@@ -121,41 +123,61 @@ def _check_times(pts_s: NDArray[np.float64], known_s: NDArray[np.float64], rate:
         yield f"frame {first + number} shows the source at {pts_s[number]:g} s, another frame is nearer to {times_s[number]:g} s"
 
 
-def _shown(source: NDArray[np.float64], meta: Mapping[str, Any], stills: Mapping[int, Any]) -> dict[int, NDArray[np.uint8]]:
+def _shown(source: NDArray[np.float64], meta: Mapping[str, Any], stills: Mapping[int, bytes]) -> dict[int, bytes]:
     """The stills that the video shows too, by the number of its first frame that does."""
     places = {(span, index): place for place, (span, index, _) in reversed(list(enumerate(source.tolist())))}
     frames = list(zip(meta["span"], meta["frame_index"], strict=True))
     return {places[frames[number]]: still for number, still in stills.items() if frames[number] in places}
 
 
-def _check_mp4(
-    mp4: bytes, video: Mapping[str, Any], shown: Mapping[int, NDArray[np.uint8]], config: BuildConfig
-) -> Iterator[str]:
+def _check_mp4(mp4: bytes, video: Mapping[str, Any], shown: Mapping[int, bytes], config: BuildConfig) -> Iterator[str]:
     if not 0 <= mp4.find(b"moov") < mp4.find(b"mdat"):
         yield "its header does not come first"
         return
     coarse = video["crf"] is not None and video["crf"] > _COARSEST_COMPARED_CRF
-    which = [] if coarse else sorted(shown)
+    compared = {} if coarse else shown
+    which = sorted({near for number in compared for near in _beside(number) if 0 <= near < video["frames"]})
+    errors = dict[tuple[int, int], float]()
     try:
-        pictures = zip(which, _decoded(mp4, video, which, config), strict=True)
-        psnr_db = {number: _psnr_db(picture, shown[number]) for number, picture in pictures}
+        for number, picture in zip(which, _decoded(mp4, video, which, config), strict=True):
+            for still in compared.keys() & _beside(number):
+                errors[still, number - still] = _error(picture, compared[still])
     except ClipRejected as error:
         yield f"cannot be read: {error.detail or error.reason}"
         return
-    if least := min((one for one in psnr_db.items() if one[1] < _LEAST_PSNR_DB), default=None):
-        yield f"frame {least[0]} differs from the still of the same source frame: PSNR is {least[1]:.1f} dB"
+    yield from _check_stills(errors)
 
 
-def _psnr_db(image: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
-    error = float(np.square(image.astype(np.float64) - other).mean())
-    return 10 * math.log10(255**2 / error) if error else math.inf
+def _beside(number: int) -> set[int]:
+    return {number - 1, number, number + 1}
+
+
+def _error(picture: NDArray[np.uint8], jpeg: bytes) -> float:
+    """The mean squared error between a picture, uint8 [H,W,3], and a still of the same size."""
+    return float(np.square(picture - simplejpeg.decode_jpeg(jpeg).astype(np.float32)).mean())
+
+
+def _check_stills(errors: Mapping[tuple[int, int], float]) -> Iterator[str]:
+    """Stills must look like the frames that show them, and not like their neighbours.
+
+    errors: of each still beside frames of the video, by the frame that shows it, and how many frames after it the other is
+    """
+    error, worst = max(((error, number) for (number, step), error in errors.items() if step == 0), default=(0.0, 0))
+    if error > 255**2 / 10 ** (_LEAST_PSNR_DB / 10):
+        psnr_db = 10 * math.log10(255**2 / error)
+        yield f"frame {worst} differs from the still of the same source frame: PSNR is {psnr_db:.1f} dB"
+        return
+    for step, where in ((-1, "before"), (1, "after")):
+        beside = {number: error for (number, by), error in errors.items() if by == step}
+        if sum(beside.values()) < sum(errors[number, 0] for number in beside) / _CLEARLY_CLOSER:
+            yield f"stills look like the frames {where} those that show the same source frames"
 
 
 def _decoded(mp4: bytes, video: Mapping[str, Any], which: Sequence[int], config: BuildConfig) -> Iterator[NDArray[np.uint8]]:
-    """The frames of these numbers, once all others are found to be there. Raises ClipRejected."""
+    """The frames of these numbers; all others are decoded and checked, too. Raises ClipRejected."""
     order = {"frames": video["frames"], "size": config.size, "rate": video["rate"], "which": which}
     order["longest_group"] = None if video["crf"] is None else GROUP_FRAMES
-    with in_memory("video.mp4", [mp4]) as media, ordered(media, config.decode_timeout_s, do="stored", **order) as answers:
+    with in_memory("video.mp4", [mp4]) as media, ordered(media, config.decode_timeout_s, do="check", **order) as answers:
         while message := answers.next():
             picture = np.empty(message["picture"], np.uint8)
             answers.fill(picture.data.cast("B"))

@@ -23,7 +23,7 @@ from motionshards.schemas.manifest import Manifest
 from motionshards.schemas.moving import StoredSound, point_scale, quantised, restored_px, samples_at
 from motionshards.schemas.records import Clip, FaceTrack, Landmarks, Measured, Quality, StoredVideo
 from motionshards.schemas.tables import PLAN, QUALITY, spec_row, table
-from motionshards.transforms.extract.decoder.mp4 import Mp4
+from motionshards.transforms.extract.decoder.stored.mp4 import Mp4
 from motionshards.transforms.extract.encode import encode_jpegs
 from motionshards.transforms.extract.sound import Pcm
 from motionshards.transforms.extract.sound_level import measure_sound

@@ -18,7 +18,7 @@ from typing import Any
 from motionshards.transforms.extract.decoder.filters import ENCODER, SCALER, Filter
 from motionshards.transforms.extract.decoder.graph import Chain
 from motionshards.transforms.extract.decoder.limits import GROUP_FRAMES
-from motionshards.transforms.extract.decoder.mp4 import Mp4
+from motionshards.transforms.extract.decoder.stored.mp4 import Mp4
 
 # Measured, see docs/decisions.md. No B-frames: a packet is a frame, and none is delayed. `stitchable`: headers do not depend on
 # crf, so spans can be joined.

@@ -24,7 +24,7 @@ CONTAINER = "mov"
 _FORMATS = ("yuv420p", "yuvj420p")
 
 
-def send_stored(video: Video, order: dict[str, Any], reply: socket.socket) -> None:
+def send_checked(video: Video, order: dict[str, Any], reply: socket.socket) -> None:
     """Send pictures of a stored video. Raises ClipRejected: corrupt; frame_mismatch where it is not what the order says"""
     if (codecs := video.codecs()) != ["h264"]:
         raise _mismatch(f"its streams are {', '.join(codecs)}, must be one of h264")

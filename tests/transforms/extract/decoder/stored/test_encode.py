@@ -213,7 +213,7 @@ def test_crf_is_the_largest_that_keeps_the_quality(make_video: MakeVideo) -> Non
 BYTES = """
 import ctypes, hashlib, os, re, resource, sys
 from pathlib import Path
-from motionshards.transforms.extract.decoder import encode
+from motionshards.transforms.extract.decoder.stored import encode
 from motionshards.transforms.extract.decoder.filters import RGB, scaled
 from motionshards.transforms.extract.decoder.frames import send_frames
 from motionshards.transforms.extract.decoder.video import Video

@@ -12,7 +12,7 @@ from typing import Any
 import av
 
 from motionshards.transforms.extract.decoder import wire
-from motionshards.transforms.extract.decoder.mp4 import Mp4
+from motionshards.transforms.extract.decoder.stored.mp4 import Mp4
 
 
 def send_joined(descriptor: int, lengths: Sequence[int], reply: socket.socket) -> None:
