@@ -49,11 +49,12 @@ def add(order: AddOrder, at: str, say: Callable[[str], None]) -> Ledger:
     """
     with only_writer(order.out):
         manifest = Manifest.read(order.out)
-        check_needs_input(order, manifest.config)
-        if is_there(order, manifest):
+        there = is_there(order, manifest)
+        config = manifest.config if there else changed_config(manifest.config, order)
+        check_needs_input(order, config)
+        if there:
             return Ledger(manifest, 0, 0.0)
         check_intact(order.out, manifest)
-        config = changed_config(manifest.config, order)
         check_input(order, manifest)
         addition = _addition(order, manifest, config, at)
         manifest = upgraded(order.out, manifest, say)

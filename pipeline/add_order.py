@@ -108,10 +108,6 @@ def changed_config(config: BuildConfig, order: AddOrder) -> BuildConfig:
     stored = {"video": config.moving, "audio": config.sounding}.get(order.what, False)
     if stored and (changed := differences({name: getattr(config, name) for name in order.config}, order.config)):
         raise ConfigError(f"{order.out} has {order.what} already ({'; '.join(changed)})")
-    return _replaced(config, order)
-
-
-def _replaced(config: BuildConfig, order: AddOrder) -> BuildConfig:
     try:
         return replace(config, **order.config)
     except ValueError as error:
@@ -128,8 +124,7 @@ def _check_frames(config: BuildConfig, order: AddOrder) -> None:
 
 
 def check_needs_input(order: AddOrder, config: BuildConfig) -> None:
-    """Raise ConfigError where the input is missing, or is given and not read."""
-    config = _replaced(config, order)
+    """Raise ConfigError where the input is missing, or is given and not read. `config` has the addition."""
     sequences = order.aus is not None and reads_videos(order.aus, config)
     optional = order.what == "frames" and config.moving and config.unit == "utterance" and not sequences
     needed = (order.reads_videos or sequences) and not optional

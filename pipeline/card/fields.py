@@ -44,7 +44,7 @@ WHO = {
 INDEX_COLUMNS = {
     **WHO,
     "shard": "name of the tar without its suffix, in the directory of its split",
-    "n_frames": "stored frames",
+    "n_frames": "frames that the sample describes: its stills; without stills, the measured frames of its video",
     "source_frames": "decodable frames of all spans",
     "duration_s": "seconds that the decodable frames cover",
     "past_end_s": "by how many seconds the annotation runs past the end of the video",
