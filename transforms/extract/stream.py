@@ -44,6 +44,9 @@ def pictures(
     with chosen(media, timeline, indices, start_s, wanted, timeout_s, hdr) as answers:
         seen.header = answers.expect("stream")
         while message := answers.next():
+            # Frames without a picture come with the next that has one.
+            for _ in message["frames"][bool(message["shapes"]) :] if wanted else ():
+                yield [None for _ in wanted]
             if message["shapes"]:
                 found = [None if shape is None else np.empty(shape, np.uint8) for shape in message["shapes"]]
                 for picture in found:
