@@ -11,38 +11,26 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
-from zlib import crc32
+from typing import BinaryIO
 
 import numpy as np
-import pyarrow as pa
 import torch.utils.data
-from numpy.typing import NDArray
 
 from motionshards.dataset import arguments
 from motionshards.dataset.reading.batch import Batch, as_batch, batch_layout
-from motionshards.dataset.reading.catalog import Catalog
-from motionshards.dataset.reading.index_arrays import POSE, Shown
 from motionshards.dataset.reading.order import Order
 from motionshards.dataset.reading.reader import Ask, NothingReadable, Reader
 from motionshards.dataset.reading.view import View
+from motionshards.dataset.reading.window import HeldClip, Kind, Window
 from motionshards.dataset.storage.tar_samples import Members, samples_of
 from motionshards.dataset.storage.unreadable import Unreadable
 from motionshards.schemas.errors import ConfigError, DatasetError
-from motionshards.schemas.layout import AUS, IDENTITY, LANDMARKS, POINTS, SOUND, VIDEO
-from motionshards.schemas.moving import size_of
 from motionshards.schemas.printable import printable
-from motionshards.schemas.samples.encode import decode_arrays
-from motionshards.transforms.extract.encode import square_side_px
-from motionshards.transforms.extract.sample import stable_hash
 
 logger = logging.getLogger("motionshards")
 
 _STAND_INS = 8
-
-Places: TypeAlias = dict[str, tuple[int, int, int]]
 
 
 class TarStream(torch.utils.data.IterableDataset[Batch]):
@@ -85,7 +73,7 @@ class TarStream(torch.utils.data.IterableDataset[Batch]):
         preferred: str = getattr(view, "prefers", "stills")
         self._frames = frames or preferred
         self._epoch = 0
-        self._kind: _Kind | None = None
+        self._kind: Kind | None = None
         self.faults: Counter[str] = Counter()
         self.excluded: Counter[str] = Counter()
 
@@ -110,7 +98,7 @@ class TarStream(torch.utils.data.IterableDataset[Batch]):
 
     def _pass(self, epoch: int) -> Iterator[Batch]:
         self._kind = None
-        left: list[_Clip] = []
+        left: list[HeldClip] = []
         clips = self._clips()
         ended = False
         while not ended:
@@ -122,7 +110,7 @@ class TarStream(torch.utils.data.IterableDataset[Batch]):
                 ended = True
             left = yield from self._batches(left, epoch)
 
-    def _clips(self) -> Iterator["_Clip"]:
+    def _clips(self) -> Iterator["HeldClip"]:
         for tar in self._tars:
             try:
                 for key, members in samples_of(tar):
@@ -131,10 +119,10 @@ class TarStream(torch.utils.data.IterableDataset[Batch]):
             except Unreadable as error:
                 self._fault(error)
 
-    def _checked(self, key: str, members: Members) -> "_Clip | None":
+    def _checked(self, key: str, members: Members) -> "HeldClip | None":
         """The parsed clip, of the kind of the first; None where it cannot be used, and that is counted."""
         try:
-            clip = _Clip.of(key, members, self._frames)
+            clip = HeldClip.of(key, members, self._frames)
             self._kind = self._kind or clip.kind
             if clip.kind != self._kind:
                 raise ValueError(f"frames are {clip.kind}, those before are {self._kind}")
@@ -149,17 +137,17 @@ class TarStream(torch.utils.data.IterableDataset[Batch]):
         self.faults[error.reason] += 1
         logger.warning("%s: %s, skipped", printable(error.detail), error.reason)
 
-    def _batches(self, clips: list["_Clip"], epoch: int) -> Generator[Batch, None, list["_Clip"]]:
+    def _batches(self, clips: list["HeldClip"], epoch: int) -> Generator[Batch, None, list["HeldClip"]]:
         """Batches of a window; gives the clips that did not fill one."""
-        kind = self._kind or _Kind("stills", 0)
-        window = _Window.of(clips, kind)
+        kind = self._kind or Kind("stills", 0)
+        window = Window.of(clips, kind)
         usable = np.ones(len(clips), np.bool_)
         for reason, without in self._view.unusable(window.catalog) if clips else ():
             self.excluded[reason] += int((usable & without).sum())
             usable &= ~without
         if not usable.all():
             clips = [clip for clip, shown in zip(clips, usable.tolist(), strict=True) if shown]
-            window = _Window.of(clips, kind)
+            window = Window.of(clips, kind)
         shuffle = "none" if self._window == 1 else "global"
         order = Order(np.zeros(len(clips), np.int64), self._seed, shuffle).slots(epoch, np.arange(len(clips)))
         whole = len(clips) // self._batch_size * self._batch_size
@@ -170,7 +158,7 @@ class TarStream(torch.utils.data.IterableDataset[Batch]):
             yield self._read(window, Ask(order.unit[columns], order.turn[columns]))
         return [clips[number] for number in order.unit[whole:]]
 
-    def _read(self, window: "_Window", ask: Ask) -> Batch:
+    def _read(self, window: "Window", ask: Ask) -> Batch:
         reader = Reader(window.catalog, self._view, self._seed, window, warm=False)
         layout = batch_layout(len(ask.clip), self._view, window.catalog, window.kind.size_px)
         arrays = {name: np.empty(shape, dtype) for name, dtype, shape in layout.arrays}
@@ -182,127 +170,3 @@ class TarStream(torch.utils.data.IterableDataset[Batch]):
         for one in faults:
             self._fault(Unreadable(one.reason, f"{window.catalog.keys[one.clip].as_py()}: {one.detail}"))
         return as_batch(arrays, window.catalog, np.zeros(len(ask.clip), np.bool_))
-
-
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """What the frames of clips are: stills or video, of which size; of video, each `every`-th is measured."""
-
-    shown: Shown
-    size_px: int
-    every: int = 1
-
-    def __str__(self) -> str:
-        return f"{self.shown} of {self.size_px} px" + (f", measured every {self.every}" if self.shown == "video" else "")
-
-
-@dataclass(frozen=True, slots=True)
-class _Clip:
-    """A sample as it came, and its meta.json parsed."""
-
-    key: str
-    members: Members
-    meta: dict[str, Any]
-    kind: _Kind
-
-    @classmethod
-    def of(cls, key: str, members: Members, frames: str) -> "_Clip":
-        """A clip of which these frames are read where it has both. Raises ValueError: a member is not what a build writes."""
-        jpegs = [content for suffix, content in members.items() if suffix.endswith(".jpg")]
-        meta = decode_arrays(members, len(jpegs) or None)["meta"]
-        if VIDEO in meta and (frames == "video" or not jpegs):
-            video = meta[VIDEO]
-            return cls(
-                key, members, meta, _Kind("video", size_of(video["point_units"], video["point_offset_px"]), video["every"])
-            )
-        if not jpegs:
-            raise ValueError("there are no frames")
-        (size_px, *others) = {square_side_px(jpeg) for jpeg in jpegs}
-        if others:
-            raise ValueError("frames differ in size")
-        return cls(key, members, meta, _Kind("stills", size_px))
-
-    @property
-    def described(self) -> bool:
-        """Whether its lists are about the frames that are read."""
-        return self.kind.shown == "stills" or "000.jpg" not in self.members
-
-
-@dataclass(frozen=True, slots=True)
-class _Window:
-    """Clips in memory as if each were a shard: a catalog, and their bytes."""
-
-    catalog: Catalog
-    contents: list[bytes]
-    kind: _Kind
-
-    @classmethod
-    def of(cls, clips: list["_Clip"], kind: _Kind) -> "_Window":
-        keys = [clip.key for clip in clips]
-        places = [_places(clip.members) for clip in clips]
-        names = sorted({clip.meta["identity"] for clip in clips})
-        poses = [_pose(clip.meta) if clip.described else np.zeros((0, len(POSE)), np.float32) for clip in clips]
-        valid = [_au_valid(clip.meta) if clip.described else np.zeros(0, np.bool_) for clip in clips]
-        arrays: dict[str, Any] = {
-            "row": np.array([stable_hash(0, key) for key in keys], np.uint64).view(np.int64),
-            "shard": np.arange(len(clips), dtype=np.int32),
-            "identity": np.searchsorted(names, [clip.meta["identity"] for clip in clips]).astype(np.int32),
-            "first": np.concatenate([[0], np.cumsum([len(one) for one in poses])]).astype(np.int64),
-            "pose": np.concatenate([np.zeros((0, len(POSE)), np.float32), *poses]),
-            "au_valid": np.concatenate([np.zeros(0, np.bool_), *valid]),
-            "aus": _single([place if clip.described else {} for clip, place in zip(clips, places, strict=True)], AUS),
-            "embedding": _single(places, IDENTITY),
-            **(_stills(places) if kind.shown == "stills" else _video(places, [clip.meta for clip in clips])),
-        }
-        contents = [b"".join(clip.members.values()) for clip in clips]
-        return cls(Catalog(arrays, pa.array(keys, pa.string()), (), tuple(names), every=kind.every), contents, kind)
-
-    def read(self, shard: int, offset: int, size: int) -> bytes:
-        """As `Shards.read`."""
-        return self.contents[shard][offset : offset + size]
-
-    def expect(self, shard: int, start: int, stop: int) -> None:
-        """As `Shards.expect`: all is here."""
-
-
-def _places(members: Members) -> Places:
-    """Offset within the clip's bytes, size and CRC-32 of each member."""
-    places, offset = {}, 0
-    for suffix, content in members.items():
-        places[suffix] = (offset, len(content), crc32(content))
-        offset += len(content)
-    return places
-
-
-def _single(places: list[Places], suffix: str) -> NDArray[np.int64]:
-    return np.array([one.get(suffix, (0, 0, 0)) for one in places], np.int64).reshape(-1, 3)
-
-
-def _stills(places: list[Places]) -> dict[str, NDArray[Any]]:
-    frames = [place for one in places for suffix, place in one.items() if suffix.endswith(".jpg")]
-    offset, size, crc = np.array(frames, np.int64).reshape(-1, 3).T
-    sizes: dict[str, NDArray[Any]] = {
-        "frame_offset": offset,
-        "frame_size": size.astype(np.uint32),
-        "frame_crc": crc.astype(np.uint32),
-    }
-    return {**sizes, "landmarks": _single(places, LANDMARKS)}
-
-
-def _video(places: list[Places], metas: list[dict[str, Any]]) -> dict[str, NDArray[Any]]:
-    return {
-        "video": _single(places, VIDEO),
-        "sound": _single(places, SOUND),
-        "landmarks": _single(places, POINTS),
-        "video_frames": np.array([meta[VIDEO]["frames"] for meta in metas], np.int64),
-        "rate": np.array([meta[VIDEO]["rate"] for meta in metas], np.int64).reshape(-1, 2),
-        "audio_hz": np.array([meta.get(SOUND, {"hz": 0})["hz"] for meta in metas], np.int64),
-    }
-
-
-def _pose(meta: dict[str, Any]) -> NDArray[np.float32]:
-    return np.array([meta[name] for name in POSE], np.float32).T
-
-
-def _au_valid(meta: dict[str, Any]) -> NDArray[np.bool_]:
-    return np.array(meta.get("au_valid", [False] * len(meta["pts_s"])), np.bool_)

@@ -9,7 +9,6 @@
 Each pass is the next epoch. See docs/loading.md.
 """
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ from motionshards.dataset.reading.view import View
 from motionshards.dataset.reading.watch import Watch
 from motionshards.dataset.reading.world import World
 from motionshards.dataset.sequence import Sequence
+from motionshards.dataset.storage.cache import default_cache
 from motionshards.dataset.storage.remote import Retry
 from motionshards.dataset.storage.shards import Place, Shards
 from motionshards.dataset.views import KPlusOne, Pairs, PosePairs, Singles
@@ -126,7 +126,7 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
             shards=tuple(files.values()),
             remote=opened.remote,
             random=self._order.shuffle == "global",
-            cache=(Path(cache) if cache else _default_cache()) if opened.remote and fetch == "shards" else None,
+            cache=(Path(cache) if cache else default_cache()) if opened.remote and fetch == "shards" else None,
             cache_bytes=arguments.whole_number("cache_bytes", cache_bytes, 1),
             retry=retry,
             storage_options=storage_options,
@@ -313,7 +313,3 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
             raise ConfigError(
                 f"an epoch has {self.slots} samples, fewer than one batch of {self.global_batch_size}; last='pad' fills it"
             )
-
-
-def _default_cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "motionshards"

@@ -97,8 +97,8 @@ class Sound:
         count = self.samples - start if count is None else count
         if not 0 <= count * 4 <= MOST_DECODED_BYTES:
             raise ValueError(f"{count:,} samples from sample {start:,} on of {self.samples:,}")
-        from motionshards.transforms.extract.stored_video import read_sound
+        from motionshards.transforms.extract.stored_video import read_stored_sound
 
         sound = np.empty(count, np.float32)
-        read_sound(self.flac, start, sound)
+        read_stored_sound(self.flac, start, sound)
         return sound

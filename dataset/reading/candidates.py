@@ -54,8 +54,8 @@ def spread(counts: I64, most: int, shift: I64 | None = None) -> tuple[I64, NDArr
     offered = np.minimum(counts, most)
     numbers = np.arange(offered.max(initial=0))
     moved = 0 if shift is None else np.where(counts > most, shift, 0)[:, None]
-    spread = (numbers * counts[:, None] + moved) // np.maximum(offered, 1)[:, None]
-    return np.minimum(spread, np.maximum(counts - 1, 0)[:, None]), numbers < offered[:, None]
+    found = (numbers * counts[:, None] + moved) // np.maximum(offered, 1)[:, None]
+    return np.minimum(found, np.maximum(counts - 1, 0)[:, None]), numbers < offered[:, None]
 
 
 def values_of(catalog: Catalog, name: str, clip: I64, rows: I64) -> NDArray[Any]:

@@ -172,11 +172,11 @@ class Reader:
         return reader
 
     def _sound(self, clip: int, start: int, out: NDArray[np.float32]) -> None:
-        from motionshards.transforms.extract.stored_video import read_sound
+        from motionshards.transforms.extract.stored_video import read_stored_sound
 
         content = self._content(clip, "sound")
         with _undecodable():
-            read_sound(content, start, out)
+            read_stored_sound(content, start, out)
 
     def _expect(self, clip: int) -> None:
         """Let the disk read all frames of a clip."""

@@ -46,15 +46,16 @@ def select_clips(
     if not len(catalog):
         splits = ", ".join(sorted({split for split, _ in opened.shards}))
         raise ConfigError(f"no clip passes split={split!r}, where={where!r}; splits are {splits}")
-    catalog, excluded = usable(catalog, view)
+    found = len(catalog)
+    catalog, excluded = _usable(catalog, view)
     for reason, count in excluded.items():
-        logger.warning("%d clips are left out: %s", count, reason)
+        logger.warning("%d of %d clips are left out: %s", count, found, reason)
     if not len(catalog):
         raise ConfigError(f"no clip can be shown by {view}: {', '.join(excluded)}")
     return catalog, excluded
 
 
-def usable(catalog: Catalog, view: View) -> tuple[Catalog, dict[str, int]]:
+def _usable(catalog: Catalog, view: View) -> tuple[Catalog, dict[str, int]]:
     """The clips that satisfy the view's requirements, and how many do not, by the first reason. Raises ConfigError."""
     excluded = {}
     if catalog.of_video and (without := catalog.n_shown == 0).any():

@@ -204,3 +204,8 @@ def _check(descriptor: int, name: str, size: int, sha256: str | None) -> None:
         if found != sha256:
             raise Unreadable("damaged", f"{name}: its sha256 is {found}, expected {sha256}")
     os.fdatasync(descriptor)
+
+
+def default_cache() -> Path:
+    """Where shards are cached unless a directory is named."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "motionshards"

@@ -80,7 +80,7 @@ class FrameReader:
         return rows[:, : frame.width * 3].reshape(frame.height, frame.width, 3)
 
 
-def read_sound(content: bytes, start: int, out: NDArray[np.float32]) -> None:
+def read_stored_sound(content: bytes, start: int, out: NDArray[np.float32]) -> None:
     """Decode samples [start, start + S) of a FLAC file of 16 bits into `out`, float32 [S], -1 to 1, mean of the channels.
 
     Raises:
