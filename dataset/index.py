@@ -26,7 +26,7 @@ from motionshards.schemas.errors import ConfigError, DatasetError
 from motionshards.schemas.layout import AUS, AUS_SEQUENCE, IDENTITY, INDEX, LANDMARK_SCORES, LANDMARKS, META, tar_path
 from motionshards.schemas.manifest import Manifest
 from motionshards.schemas.regular_file import open_regular
-from motionshards.schemas.sample import decode_arrays
+from motionshards.schemas.samples.encode import decode_arrays
 from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
 from motionshards.schemas.tables import NEVER_NULL, NEVER_NULL_KEPT, check_columns, open_parquet
 from motionshards.transforms.extract.encode import decode_frames

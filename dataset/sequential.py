@@ -34,7 +34,7 @@ from motionshards.schemas.errors import ConfigError, DatasetError
 from motionshards.schemas.layout import AUS, IDENTITY, LANDMARKS, META
 from motionshards.schemas.printable import printable
 from motionshards.schemas.regular_file import open_regular
-from motionshards.schemas.sample import decode_arrays
+from motionshards.schemas.samples.encode import decode_arrays
 from motionshards.transforms.extract.encode import square_side_px
 from motionshards.transforms.extract.sample import stable_hash
 

@@ -5,7 +5,9 @@ decoder threads) or what is planned next (`--limit`, `--split`) are not here.
 """
 
 import dataclasses
+import re
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any, Literal
 
 from motionshards.schemas.typed import check_types
@@ -41,6 +43,22 @@ class Settings:
     """Arithmetic of FAN."""
     jpeg_quality: int = 95
     """JPEG quality of the stored frames, 1 to 100."""
+    store: Literal["stills", "video", "both"] = "stills"
+    """Store sampled frames as JPEG, all of a clip's time as video with its sound, or both."""
+    fps: str = "25"
+    """Frame rate of stored video: a number, a ratio such as 30000/1001, or `source`."""
+    crf: int = 18
+    """Quality of stored video, x264's constant rate factor; smaller is better."""
+    video_psnr: float | None = None
+    """Choose the quality of each stored video so that it is as close to its frames as this PSNR, in dB, instead of --crf."""
+    video_copy: bool = False
+    """Copy the source's packets, without loss, where the stored video shows exactly its frames."""
+    landmarks_every: int = 5
+    """Measure faces, landmarks and pose in every n-th frame of stored video."""
+    audio: Literal["mono", "source", "none"] = "mono"
+    """Sound stored with video: mono at --audio-hz, rate and channels of the source, or none."""
+    audio_hz: int = 16_000
+    """Sample rate of stored mono sound."""
     seed: int = 0
     """Seed of the order of clips and of the sampled frames."""
     detect_min_px: int = 80
@@ -105,6 +123,9 @@ class BuildConfig(Settings):
             ("frames", 1, MOST_FRAMES),
             ("size", 16, MOST_SIZE_PX),
             ("jpeg_quality", 1, 100),
+            ("crf", 0, 51),
+            ("landmarks_every", 1, 1_000),
+            ("audio_hz", 4_000, 192_000),
             ("seed", 0, 2**63 - 1),
             ("detect_min_px", 16, 4096),
             ("detect_every", 1, 1_000),
@@ -120,6 +141,7 @@ class BuildConfig(Settings):
         ):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} is {getattr(self, name)}, must be between {low} and {high}")
+        self._check_video()
         if self.min_frames is not None and not 1 <= self.min_frames <= self.frames:
             raise ValueError(f"min_frames is {self.min_frames}, must be between 1 and frames ({self.frames})")
         if self.identity_embedding and self.landmarks == "none":
@@ -137,6 +159,26 @@ class BuildConfig(Settings):
             raise ValueError(f"recipe {self.recipe} follows faces, so clips without one cannot be kept: no_face is 'keep'")
         if self.recipe in TUBE_RECIPES and self.unit != "utterance":
             raise ValueError(f"recipe {self.recipe} makes clips of its own, so unit must be 'utterance'")
+
+    def _check_video(self) -> None:
+        if self.fps != "source" and not _is_rate(self.fps):
+            raise ValueError(f"fps is {self.fps!r}, must be source or a rate between 1 and 240, such as 25 or 30000/1001")
+        if self.video_psnr is not None and not 20 <= self.video_psnr <= 60:
+            raise ValueError(f"video_psnr is {self.video_psnr}, must be between 20 and 60")
+        if self.store == "stills" and (given := _OF_VIDEO & self.changed().keys()):
+            raise ValueError(f"{', '.join(sorted(given))}: for stored video, and store is 'stills'")
+        if self.store == "video" and self.aus == "openface-still":
+            raise ValueError("aus 'openface-still' reads stills, and store is 'video'")
+
+    @property
+    def stills(self) -> bool:
+        """Whether sampled frames are stored."""
+        return self.store != "video"
+
+    @property
+    def moving(self) -> bool:
+        """Whether video is stored."""
+        return self.store != "stills"
 
     @property
     def fewest_frames(self) -> int:
@@ -173,6 +215,17 @@ class BuildConfig(Settings):
     def changed(self) -> dict[str, Any]:
         """The fields that differ from their defaults: what stays the same when a later version adds a field."""
         return {field.name: value for field in dataclasses.fields(self) if (value := getattr(self, field.name)) != field.default}
+
+
+_OF_VIDEO = frozenset(("fps", "crf", "video_psnr", "video_copy", "landmarks_every", "audio", "audio_hz"))
+
+
+_RATE = re.compile(r"\d{1,6}(\.\d{1,3}|/(\d{1,6}))?")
+
+
+def _is_rate(text: str) -> bool:
+    written = _RATE.fullmatch(text)
+    return written is not None and int(written[2] or 1) > 0 and 1 <= Fraction(text) <= 240
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

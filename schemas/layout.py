@@ -38,6 +38,11 @@ AUS = "aus.npy"
 AUS_SEQUENCE = "aus_sequence.npy"
 IDENTITY = "identity.npy"
 IDENTITY_NUMBERS = 128
+VIDEO = "mp4"
+SOUND = "flac"
+VIDEO_FRAMES = "frames.npy"
+POINTS = "points.npy"
+POINT_SCORES = "point_scores.npy"
 
 # Escaped in the parts of a key, so it stands only where a tube's first frame follows.
 TUBE = "@"

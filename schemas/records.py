@@ -5,12 +5,14 @@ image. In both x goes right, y down, and the centre of the top left pixel is (0,
 """
 
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
 from motionshards.schemas.action_units import ActionUnits, SourceFrames
 from motionshards.schemas.frames import Display, Placement, require
+from motionshards.schemas.moving import StoredSound, measured_rows
 from motionshards.schemas.reasons import REASONS
 
 F32 = NDArray[np.float32]
@@ -149,18 +151,62 @@ class Quality:
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """What is known of the measured frames of a stored video: L rows. `track` and `landmarks` as in `Clip`."""
+
+    placement: Placement
+    track: FaceTrack | None
+    landmarks: Landmarks | None
+    quality: Quality
+
+
+@dataclass(frozen=True, slots=True)
+class StoredVideo:
+    """The continuous video of a clip, at the stored size.
+
+    mp4: H.264, M frames; frame i is shown at i / rate seconds
+    size_px: height and width of its frames
+    rate: frames per second
+    crf: x264's constant rate factor; None where the packets of the source were copied
+    source: [M], which frame of the source each frame shows
+    every: frames 0, every, 2·every, … are measured
+    measured: their measures; None in a clip without stills, whose own measures are those of these frames
+    """
+
+    mp4: bytes = field(repr=False)
+    size_px: int
+    rate: Fraction
+    crf: int | None
+    source: SourceFrames
+    every: int
+    measured: Measured | None = None
+
+    def __post_init__(self) -> None:
+        rows = measured_rows(len(self.source), self.every)
+        if self.measured is not None:
+            require(len(self.measured.placement) == rows, f"{len(self.measured.placement)} measured frames, not {rows}")
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+
+@dataclass(frozen=True, slots=True)
 class Clip:
     """A finished clip: what becomes one sample of a shard. `track` and `landmarks` are None with `--landmarks none`.
 
+    T counts its stills; in a clip without any, the measured frames of its video.
+
     source_frames, duration_s: decodable frames of all spans, and the seconds they cover
     past_end_s: how far the annotation runs past the end of its video, seconds
-    jpegs: T encoded frames at the stored size
+    jpegs: T encoded frames at the stored size; empty without stills
     aus: None with `--aus none`
     file_frames: decodable frames in the whole file of each span; empty in samples that do not record it (format version 1)
     display: how the source is meant to be shown
     embedding: float32 [128], mean face descriptor, NaN where no face was found; None without `--identity-embedding`
     identity_spread: largest distance between the descriptors of two frames; None where there is none
     every: all decodable frames of the clip; None in clips that were read from a sample
+    video, sound: None where they are not stored
+    sound_lost: reason code, where the source has sound and it could not be decoded
     """
 
     spec: ClipSpec
@@ -178,6 +224,12 @@ class Clip:
     embedding: F32 | None = field(default=None, repr=False)
     identity_spread: float | None = None
     every: SourceFrames | None = field(default=None, repr=False)
+    video: StoredVideo | None = None
+    sound: StoredSound | None = None
+    sound_lost: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.placement)
 
 
 @dataclass(frozen=True, slots=True)

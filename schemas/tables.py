@@ -75,6 +75,15 @@ _WHO = [
 PLAN = pa.schema([*_WHO, ("cost", pa.float32()), ("unit", pa.int32())])
 
 _MEMBER = pa.struct([("suffix", pa.string()), ("offset", pa.int64()), ("size", pa.int64()), ("crc32", pa.uint32())])
+_OF_VIDEO = {
+    "video_frames": pa.int32(),
+    "fps": pa.float64(),
+    "video_crf": pa.int32(),
+    "has_audio": pa.bool_(),
+    "audio_hz": pa.int32(),
+    "audio_lost": pa.string(),
+    **dict.fromkeys(("audio_level_db", "audio_silence", "audio_clipping", "audio_speech"), pa.float32()),
+}
 _KEPT = [
     ("n_frames", pa.int32()),
     ("source_frames", pa.int64()),
@@ -95,6 +104,7 @@ _KEPT = [
     ("frame_au_valid", pa.list_(pa.bool_())),
     ("frame_au_confidence", pa.list_(pa.float32())),
     ("identity_spread", pa.float32()),
+    *_OF_VIDEO.items(),
 ]
 _LOST = [("stage", pa.string()), ("reason", pa.string()), ("detail", pa.string()), ("retryable", pa.bool_())]
 
@@ -172,7 +182,7 @@ def clip_row(clip: Clip, shard: str, members: Sequence[Member]) -> dict[str, Any
         **spec_row(clip.spec),
         "shard": shard,
         "kept": True,
-        "n_frames": len(clip.jpegs),
+        "n_frames": len(clip),
         "source_frames": clip.source_frames,
         "duration_s": clip.duration_s,
         "past_end_s": clip.past_end_s,
@@ -186,7 +196,19 @@ def clip_row(clip: Clip, shard: str, members: Sequence[Member]) -> dict[str, Any
         **_doubt(clip),
         **_au_columns(clip.aus),
         "identity_spread": clip.identity_spread,
+        **_video_columns(clip),
     }
+
+
+def _video_columns(clip: Clip) -> dict[str, Any]:
+    """Of stored video and sound; null where there is none."""
+    columns: dict[str, Any] = dict.fromkeys(_OF_VIDEO)
+    if clip.video is not None:
+        columns |= {"video_frames": len(clip.video), "fps": float(clip.video.rate), "video_crf": clip.video.crf}
+        columns |= {"has_audio": clip.sound is not None, "audio_lost": clip.sound_lost}
+    if clip.sound is not None:
+        columns |= {"audio_hz": clip.sound.hz, **{f"audio_{name}": value for name, value in asdict(clip.sound.level).items()}}
+    return columns
 
 
 def _doubt(clip: Clip) -> dict[str, Any]:

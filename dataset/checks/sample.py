@@ -11,7 +11,7 @@ from motionshards.dataset.checks.aus import check_action_units, check_sequence
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.doubt import DOUBT, FRAME_SCORES, doubt_columns
 from motionshards.schemas.layout import AUS, AUS_SEQUENCE, IDENTITY, LANDMARK_SCORES, LANDMARKS, META, frame_suffix
-from motionshards.schemas.members import array_member, embedding_member, meta_member
+from motionshards.schemas.samples.members import array_member, embedding_member, meta_member
 
 T = TypeVar("T")
 

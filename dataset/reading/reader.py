@@ -17,7 +17,7 @@ from motionshards.dataset.reading.faults import Fault
 from motionshards.dataset.reading.order import I64
 from motionshards.dataset.reading.view import Picks, View
 from motionshards.dataset.storage.unreadable import Unreadable
-from motionshards.schemas.members import array_member, embedding_member
+from motionshards.schemas.samples.members import array_member, embedding_member
 from motionshards.transforms.extract.encode import decode_into
 
 _NAN = np.array(np.nan, np.float32)

@@ -13,7 +13,7 @@ from motionshards.dataset.report.clips import MEASURES
 from motionshards.dataset.report.tables import Rows, rows_at
 from motionshards.schemas.layout import AUS, IDENTITY, IDENTITY_NUMBERS, INDEX, LANDMARKS, META, frame_suffix, tar_path
 from motionshards.schemas.regular_file import open_regular
-from motionshards.schemas.sample import decode_arrays
+from motionshards.schemas.samples.encode import decode_arrays
 from motionshards.schemas.tables import INDEX as SCHEMA
 from motionshards.transforms.extract.encode import decode_frames
 

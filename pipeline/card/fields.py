@@ -3,7 +3,19 @@
 from motionshards.schemas.action_units import INTENSITIES, MEANS
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.doubt import ADJACENT_S
-from motionshards.schemas.layout import AUS, AUS_SEQUENCE, IDENTITY, LANDMARK_SCORES, LANDMARKS, META
+from motionshards.schemas.layout import (
+    AUS,
+    AUS_SEQUENCE,
+    IDENTITY,
+    LANDMARK_SCORES,
+    LANDMARKS,
+    META,
+    POINT_SCORES,
+    POINTS,
+    SOUND,
+    VIDEO,
+    VIDEO_FRAMES,
+)
 from motionshards.schemas.tables import FRAME_MEASURES, MEDIANS
 
 _FRAME_MEASURES = {
@@ -58,6 +70,16 @@ INDEX_COLUMNS = {
     "frame_au_confidence": "for each frame, OpenFace's confidence, 0 to 1",
     "identity_spread": "largest Euclidean distance between the face descriptors of two of the clip's frames; null without "
     "face descriptors, and where no face was found",
+    "video_frames": "frames of the stored video; null where none is stored",
+    "fps": "frame rate of the stored video",
+    "video_crf": "constant rate factor of the stored video; null where the source's packets were copied",
+    "has_audio": "whether sound is stored; null where no video is",
+    "audio_hz": "sample rate of the stored sound",
+    "audio_lost": "reason code, where the source has sound that could not be decoded",
+    "audio_level_db": "root mean square of the sound, dB below full scale; -100 for digital silence",
+    "audio_silence": "share of 20 ms windows of the sound below -50 dB",
+    "audio_clipping": "share of samples of the sound in runs of at least two at full scale",
+    "audio_speech": "share of 32 ms windows of the sound with speech; null where it was not measured",
 }
 REJECTION_COLUMNS = {
     **WHO,
@@ -84,8 +106,10 @@ PARTS = {
 def members(config: BuildConfig) -> dict[str, str]:
     """What a sample of such a build holds: suffix -> description."""
     size = f"{config.size} × {config.size} px"
-    told = {"NNN.jpg": f"frame NNN, in time order: baseline JPEG, RGB, {size}"}
-    if config.landmarks != "none":
+    told = {"NNN.jpg": f"frame NNN, in time order: baseline JPEG, RGB, {size}"} if config.stills else {}
+    if config.moving:
+        told |= _video_members(config, size)
+    if config.landmarks != "none" and config.stills:
         told[LANDMARKS] = "float32 [N,68,2], x y in crop pixels, iBUG 300-W order; NaN where no face was found"
         told[LANDMARK_SCORES] = "float32 [N,68], 0 to 1"
     if config.aus != "none":
@@ -97,4 +121,19 @@ def members(config: BuildConfig) -> dict[str, str]:
     if config.identity_embedding:
         told[IDENTITY] = "float32 [128], face descriptor (biometric data), mean of up to five frames; NaN where no face was found"
     told[META] = "who the clip is, and lists of N: time, crop affine, boxes, head pose, quality"
+    return told
+
+
+def _video_members(config: BuildConfig, size: str) -> dict[str, str]:
+    rate = "at the source's frame rate" if config.fps == "source" else f"{config.fps} frames per second"
+    told = {VIDEO: f"H.264 video of M frames, {rate}, {size}"}
+    if config.audio != "none":
+        told[SOUND] = "sound of the same time; absent where the source has none"
+    told[VIDEO_FRAMES] = "float64 [M,3], the source frame that each frame shows: span, number in its file, seconds in its file"
+    if config.landmarks != "none":
+        rows = f"of every {config.landmarks_every}-th frame of the video"
+        told[POINTS] = (
+            f"uint16 [L,68,2], landmarks {rows}: x = value / point_units - point_offset_px, which are in meta.json; 65535: none"
+        )
+        told[POINT_SCORES] = f"uint8 [L,68], scores {rows}, times 255"
     return told

@@ -24,8 +24,8 @@ from motionshards.schemas.frames import Crop
 from motionshards.schemas.layout import marker_path
 from motionshards.schemas.marker import read_marker
 from motionshards.schemas.records import Clip, ShardUnit
-from motionshards.schemas.restore import restore_clip
-from motionshards.schemas.sample import encode_sample
+from motionshards.schemas.samples.encode import encode_sample
+from motionshards.schemas.samples.restore import restore_clip
 from motionshards.schemas.tables import clip_row
 from motionshards.transforms.extract.encode import decode_frames
 from motionshards.transforms.extract.landmarks import models

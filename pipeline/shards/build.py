@@ -29,7 +29,7 @@ from motionshards.schemas.manifest import ShardEntry
 from motionshards.schemas.marker import write_marker
 from motionshards.schemas.records import Clip, ClipSpec, Rejected, ShardUnit
 from motionshards.schemas.removal import is_placeholder
-from motionshards.schemas.sample import encode_sample
+from motionshards.schemas.samples.encode import encode_sample
 from motionshards.schemas.tables import MARKER, clip_row, rejected_row, table
 from motionshards.transforms.extract.action_units.source import AuSource
 from motionshards.transforms.extract.landmarks import models

@@ -189,7 +189,7 @@ def test_another_config_is_refused_with_the_difference(tree: Path, tmp_path: Pat
     [
         (["--limt", "3"], "Unknown option: --limt. Did you mean --limit? Options of Apache Beam go after --"),
         (["--job_name=mine"], "Unknown option: --job_name"),
-        (["--streaming"], "Unknown option: --streaming. Options of Apache Beam go after --"),
+        (["--yzx"], "Unknown option: --yzx. Options of Apache Beam go after --"),
         (["--", "--job_nam=mine"], "unknown option --job_nam (not an option of Apache Beam)"),
         (["--runner", "FnApiRunner", "--limt", "3"], "Unknown option: --limt. Did you mean --limit?"),
         (["stray"], "stray"),

@@ -21,7 +21,7 @@ from motionshards.dataset.index import Dataset, read_members
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.layout import AUS, tar_path
 from motionshards.schemas.manifest import Manifest
-from motionshards.schemas.sample import npy_bytes
+from motionshards.schemas.samples.encode import npy_bytes
 
 FAST = ["--size", "64", "--landmarks", "none", "--frames", "3", "--quiet"]
 Command = Callable[..., list[str]]

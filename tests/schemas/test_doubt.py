@@ -9,8 +9,8 @@ from made import make_clip
 
 from motionshards.schemas.doubt import DOUBT, FRAME_SCORES, doubt_columns
 from motionshards.schemas.records import Clip, FaceTrack, Landmarks
-from motionshards.schemas.restore import restore_clip
-from motionshards.schemas.sample import encode_sample
+from motionshards.schemas.samples.encode import encode_sample
+from motionshards.schemas.samples.restore import restore_clip
 from motionshards.schemas.tables import MARKER, clip_row, table
 
 NAN = float("nan")

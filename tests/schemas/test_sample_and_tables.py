@@ -14,10 +14,10 @@ import pytest
 from motionshards.schemas import tables
 from motionshards.schemas.frames import Placement
 from motionshards.schemas.layout import LANDMARK_SCORES, LANDMARKS, META
-from motionshards.schemas.members import MOST_META_BYTES
 from motionshards.schemas.reasons import REASONS
 from motionshards.schemas.records import Clip, ClipSpec, FaceTrack, Landmarks, Quality, Rejected, Span
-from motionshards.schemas.sample import decode_arrays, encode_sample, npy_bytes
+from motionshards.schemas.samples.encode import decode_arrays, encode_sample, npy_bytes
+from motionshards.schemas.samples.members import MOST_META_BYTES
 
 SPEC = ClipSpec(
     key="id1/vidéo/00%2E1",

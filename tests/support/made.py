@@ -17,7 +17,7 @@ from motionshards.schemas.layout import IDENTITY_NUMBERS, INDEX, marker_path, ta
 from motionshards.schemas.manifest import Manifest, ShardEntry
 from motionshards.schemas.marker import write_marker
 from motionshards.schemas.records import Clip, ClipSpec, Landmarks, Quality, Span
-from motionshards.schemas.sample import encode_sample
+from motionshards.schemas.samples.encode import encode_sample
 from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
 from motionshards.schemas.tables import MARKER, clip_row, table
 from motionshards.transforms.extract.encode import encode_jpegs

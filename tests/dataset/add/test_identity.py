@@ -21,8 +21,8 @@ from motionshards.dataset.reading.people_table import read_people
 from motionshards.pipeline.shards import add
 from motionshards.schemas.layout import CARD, CROISSANT, DATASET_JSON, IDENTITY, INDEX, PEOPLE
 from motionshards.schemas.manifest import Addition, Manifest
-from motionshards.schemas.members import embedding_member
-from motionshards.schemas.sample import npy_bytes
+from motionshards.schemas.samples.encode import npy_bytes
+from motionshards.schemas.samples.members import embedding_member
 
 pytestmark = pytest.mark.usefixtures("quick")
 

@@ -21,7 +21,7 @@ from motionshards.dataset.sequential import TarStream
 from motionshards.dataset.stream import ClipStream, Pairs
 from motionshards.schemas.errors import DatasetError
 from motionshards.schemas.layout import INDEX, LANDMARKS, META
-from motionshards.schemas.sample import npy_bytes
+from motionshards.schemas.samples.encode import npy_bytes
 
 Change = Callable[[str, bytes], bytes]
 

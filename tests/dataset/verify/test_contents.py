@@ -13,7 +13,7 @@ from damage import Files, first_row, rewrite, run, tar_of
 from nine_clips import SIZE
 
 from motionshards.schemas.layout import LANDMARK_SCORES, LANDMARKS, META
-from motionshards.schemas.sample import npy_bytes
+from motionshards.schemas.samples.encode import npy_bytes
 
 
 def jpeg(height: int, colours: str = "RGB") -> bytes:

@@ -20,7 +20,7 @@ from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.layout import AUS, marker_path, tar_path
 from motionshards.schemas.marker import read_marker
 from motionshards.schemas.records import Clip, Rejected, ShardUnit
-from motionshards.schemas.sample import decode_arrays
+from motionshards.schemas.samples.encode import decode_arrays
 from motionshards.transforms.extract.action_units.openface import OpenFace
 from motionshards.transforms.extract.decoder.client import decoder_versions
 

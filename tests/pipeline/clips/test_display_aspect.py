@@ -11,8 +11,8 @@ from motionshards.pipeline.clips.annotations import annotation
 from motionshards.pipeline.clips.clip import build_clip
 from motionshards.schemas.config import RECIPES, BuildConfig
 from motionshards.schemas.records import Clip, ClipSpec, Span
-from motionshards.schemas.restore import restore_clip
-from motionshards.schemas.sample import encode_sample
+from motionshards.schemas.samples.encode import encode_sample
+from motionshards.schemas.samples.restore import restore_clip
 from motionshards.schemas.tables import clip_row, spec_row
 from motionshards.transforms.extract.landmarks import models
 

@@ -26,7 +26,7 @@ from motionshards.schemas.errors import BuildFailed
 from motionshards.schemas.layout import marker_path, tar_path
 from motionshards.schemas.marker import read_marker
 from motionshards.schemas.records import Clip, ClipSpec, Rejected, ShardUnit
-from motionshards.schemas.sample import encode_sample
+from motionshards.schemas.samples.encode import encode_sample
 from motionshards.transforms.extract.decoder.client import decoder_versions
 from motionshards.transforms.extract.landmarks import models
 from motionshards.transforms.extract.landmarks.options import ModelOptions

@@ -13,15 +13,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motionshards.schemas.action_units import INTENSITIES, PRESENCES
-from motionshards.schemas.layout import AUS, AUS_SEQUENCE, IDENTITY, IDENTITY_NUMBERS, LANDMARK_SCORES, LANDMARKS
+from motionshards.schemas.layout import (
+    AUS,
+    AUS_SEQUENCE,
+    IDENTITY,
+    IDENTITY_NUMBERS,
+    LANDMARK_SCORES,
+    LANDMARKS,
+    POINT_SCORES,
+    POINTS,
+    VIDEO_FRAMES,
+)
+from motionshards.schemas.moving import measured_rows
 from motionshards.schemas.tables import MEDIANS, QUALITY
 
 MOST_META_BYTES = 16 << 20
 
-_ROWS = {LANDMARKS: (68, 2), LANDMARK_SCORES: (68,), AUS: (len(INTENSITIES),), AUS_SEQUENCE: (len(INTENSITIES),)}
+_ROWS: dict[str, tuple[str, tuple[int, ...]]] = {
+    LANDMARKS: ("<f4", (68, 2)),
+    LANDMARK_SCORES: ("<f4", (68,)),
+    AUS: ("<f4", (len(INTENSITIES),)),
+    AUS_SEQUENCE: ("<f4", (len(INTENSITIES),)),
+    VIDEO_FRAMES: ("<f8", (3,)),
+    POINTS: ("<u2", (68, 2)),
+    POINT_SCORES: ("|u1", (68,)),
+}
 _MAGIC = b"\x93NUMPY\x01\x00"
-_HEADER = re.compile(rb"\{'descr': '<f4', 'fortran_order': False, 'shape': \((\d{1,7}), ([\d, ]{2,9})\), \} *\n")
-_EMBEDDING_HEADER = re.compile(rb"\{'descr': '<f4', 'fortran_order': False, 'shape': \(%d,\), \} *\n" % IDENTITY_NUMBERS)
+_HEADER = re.compile(rb"\{'descr': '([<|][fu][1248])', 'fortran_order': False, 'shape': \((\d{1,7}), ([\d, ]{1,9})\), \} *\n")
+_EMBEDDING_HEADER = re.compile(
+    rb"\{'descr': '([<|][fu][1248])', 'fortran_order': False, 'shape': \(%d,\), \} *\n" % IDENTITY_NUMBERS
+)
 _TEXTS = ("key", "identity")
 _NUMBERS: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(("span", "frame_index", "pts_s", *MEDIANS), ()),
@@ -35,23 +56,24 @@ _NUMBERS_OF_AUS: dict[str, tuple[int, ...]] = {"au_confidence": (), "au_presence
 _NEVER_NULL = ("au_sequence_row", "span", "frame_index", "pts_s", "source_size_px", "content_px", "source_to_crop")
 
 
-def array_member(suffix: str, content: bytes, frames: int | None = None) -> NDArray[np.float32]:
-    """The array of an npy member of a sample, float32 [N,...], sharing the memory of `content`; [F,17] of `aus_sequence.npy`.
+def array_member(suffix: str, content: bytes, frames: int | None = None) -> NDArray[Any]:
+    """The array of an npy member of a sample, sharing the memory of `content`.
 
-    The header has to be what `numpy.save` writes for such an array. It is matched, not evaluated, which is also faster.
+    Its dtype and its shape but for the first number are those that `samples.encode` gives for the member. The header has to be
+    what `numpy.save` writes for such an array. It is matched, not evaluated, which is also faster.
 
-    frames: N, where it is known
+    frames: rows, where their number is known
 
     Raises:
         ValueError: it is another array, or none
     """
     end = 10 + int.from_bytes(content[8:10], "little")
-    shape = _shape(content[:end], suffix)
+    dtype, shape = _shape(content[:end], suffix)
     if frames is not None and shape[0] != frames:
         raise ValueError(f"{suffix} has {shape[0]} rows for {frames} frames")
-    if len(content) - end != 4 * math.prod(shape):
-        raise ValueError(f"{suffix} has {len(content) - end} bytes for float32 {list(shape)}")
-    return np.frombuffer(content, np.float32, offset=end).reshape(shape)
+    if len(content) - end != dtype.itemsize * math.prod(shape):
+        raise ValueError(f"{suffix} has {len(content) - end} bytes for {dtype} {list(shape)}")
+    return np.frombuffer(content, dtype, offset=end).reshape(shape)
 
 
 def embedding_member(content: bytes) -> NDArray[np.float32]:
@@ -64,12 +86,12 @@ def embedding_member(content: bytes) -> NDArray[np.float32]:
 
 
 @functools.lru_cache(maxsize=256)
-def _shape(header: bytes, suffix: str) -> tuple[int, ...]:
-    rows = _ROWS[suffix]
+def _shape(header: bytes, suffix: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    kind, rows = _ROWS[suffix]
     found = _HEADER.fullmatch(header[10:]) if header.startswith(_MAGIC) else None
-    if found is None or found[2].decode() != ", ".join(map(str, rows)):
-        raise ValueError(f"{suffix} is not a npy file of float32 [N,{','.join(map(str, rows))}] in C order")
-    return int(found[1]), *rows
+    if found is None or found[1].decode() != kind or found[3].decode().rstrip(",") != ", ".join(map(str, rows)):
+        raise ValueError(f"{suffix} is not a npy file of {np.dtype(kind)} [N,{','.join(map(str, rows))}] in C order")
+    return np.dtype(kind), (int(found[2]), *rows)
 
 
 def meta_member(content: bytes, frames: int | None = None) -> dict[str, Any]:
@@ -87,11 +109,9 @@ def meta_member(content: bytes, frames: int | None = None) -> dict[str, Any]:
         if not isinstance(meta.get(name), str):
             raise ValueError(f"meta.json: {name} is no text")
     count = len(meta["pts_s"]) if frames is None and isinstance(meta.get("pts_s"), list) else frames or 0
-    optional = _NUMBERS_SINCE_2 | _NUMBERS_OF_FACES | _NUMBERS_OF_AUS
-    wanted = _NUMBERS | {name: shape for name, shape in optional.items() if name in meta}
-    for name, shape in wanted.items():
-        if not _are_numbers(meta.get(name), (count, *shape), name not in _NEVER_NULL):
-            raise ValueError(f"meta.json: {name} is not a list of numbers {[count, *shape]}")
+    _check_lists(meta, count, _NUMBERS)
+    if "mp4" in meta:
+        _check_video(meta["mp4"], count)
     times = meta.get("au_sequence_pts_s", [])
     if not isinstance(times, list) or not _are_numbers(times, (len(times),), False):
         raise ValueError("meta.json: au_sequence_pts_s is not a list of numbers")
@@ -99,6 +119,32 @@ def meta_member(content: bytes, frames: int | None = None) -> dict[str, Any]:
     if not isinstance(valid, list) or len(valid) != count or not all(isinstance(one, bool) for one in valid):
         raise ValueError(f"meta.json: au_valid is not a list of {count} of true and false")
     return meta
+
+
+def _check_lists(meta: dict[str, Any], count: int, required: dict[str, tuple[int, ...]]) -> None:
+    """Raise ValueError where a list of one value per described frame is something else."""
+    optional = _NUMBERS | _NUMBERS_SINCE_2 | _NUMBERS_OF_FACES | _NUMBERS_OF_AUS
+    wanted = required | {name: shape for name, shape in optional.items() if name in meta}
+    for name, shape in wanted.items():
+        if not _are_numbers(meta.get(name), (count, *shape), name not in _NEVER_NULL):
+            raise ValueError(f"meta.json: {name} is not a list of numbers {[count, *shape]}")
+
+
+def _check_video(video: Any, count: int) -> None:
+    """Raise ValueError for an object `mp4` that no build writes for a clip that describes `count` frames."""
+    rate = video.get("rate") if isinstance(video, dict) else None
+    if not isinstance(rate, list) or len(rate) != 2:
+        raise ValueError("meta.json: mp4 has no rate")
+    wholes = [*rate, *(video.get(name) for name in ("frames", "every", "point_units"))]
+    if not all(type(one) is int and 0 < one < 2**31 for one in wholes):
+        raise ValueError("meta.json: rate, frames, every or point_units of mp4 is no positive integer")
+    if not _are_numbers(video.get("point_offset_px"), (), False) or not _are_numbers(video.get("crf"), (), True):
+        raise ValueError("meta.json: mp4 has no point_offset_px or crf")
+    rows = measured_rows(video["frames"], video["every"])
+    if "pts_s" in video:
+        _check_lists(video, rows, _NUMBERS)
+    elif rows != count:
+        raise ValueError(f"meta.json: mp4 has {rows} measured frames, and the sample describes {count}")
 
 
 def parse_json(content: bytes) -> Any:

@@ -1,12 +1,19 @@
 """A clip as the files of one WebDataset sample, and back. No pickle: JPEG, npy and JSON.
 
 000.jpg … NNN.jpg    frames in time order, RGB
+mp4                  H.264 video of constant rate, M frames (only with --store video or both, as the next four)
+flac                 sound of the same span (absent where the source has none)
+frames.npy           float64 [M,3], which source frame each frame of the video shows: span, number in its file, seconds
+points.npy           uint16 [L,68,2], landmarks of every n-th frame of the video, see `schemas.moving`
+point_scores.npy     uint8 [L,68], their scores times 255
 landmarks.npy        float32 [N,68,2], crop pixels, NaN rows where no face was found (absent with --landmarks none)
 landmark_scores.npy  float32 [N,68] (absent with --landmarks none)
 aus.npy              float32 [N,17], intensities of action units 0 to 5, NaN rows where not valid (absent with --aus none)
 aus_sequence.npy     float32 [F,17], the same of all frames of the clip (only with --aus-frames all)
 identity.npy         float32 [128], mean face descriptor, NaN where no face was found (only with --identity-embedding)
 meta.json            who the clip is, and lists of N for time, place and quality; null where there is no value
+
+Without stills N is L: the measured frames of the video are those that the clip describes.
 """
 
 import io
@@ -20,10 +27,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motionshards.schemas.action_units import ActionUnits
-from motionshards.schemas.frames import Display
-from motionshards.schemas.layout import AUS, AUS_SEQUENCE, IDENTITY, LANDMARK_SCORES, LANDMARKS, META, frame_suffix
-from motionshards.schemas.members import array_member, embedding_member, meta_member
-from motionshards.schemas.records import Clip
+from motionshards.schemas.frames import Display, Placement
+from motionshards.schemas.layout import (
+    AUS,
+    AUS_SEQUENCE,
+    IDENTITY,
+    LANDMARK_SCORES,
+    LANDMARKS,
+    META,
+    POINT_SCORES,
+    POINTS,
+    SOUND,
+    VIDEO,
+    VIDEO_FRAMES,
+    frame_suffix,
+)
+from motionshards.schemas.moving import measured_rows, point_scale, quantised, quantised_scores, restored_px, restored_scores
+from motionshards.schemas.records import Clip, FaceTrack, Landmarks, Quality, StoredVideo
+from motionshards.schemas.samples.members import array_member, embedding_member, meta_member
 from motionshards.schemas.tables import QUALITY, spec_row
 
 # A sample is the same whether its video was read from an archive or from a tree, so where it lay stands in the index only.
@@ -33,7 +54,10 @@ _IN_INDEX = ("packed", "track_packed")
 def encode_sample(clip: Clip) -> dict[str, bytes]:
     """The members of a sample by suffix, in the order in which they stand in the tar."""
     members = {frame_suffix(number): jpeg for number, jpeg in enumerate(clip.jpegs)}
-    if clip.landmarks is not None:
+    if clip.video is not None:
+        measured = clip.video.measured.landmarks if clip.video.measured else clip.landmarks
+        members |= _video_members(clip.video, measured, clip.sound.flac if clip.sound else None)
+    if clip.landmarks is not None and clip.jpegs:
         members[LANDMARKS] = npy_bytes(clip.landmarks.points_px)
         members[LANDMARK_SCORES] = npy_bytes(clip.landmarks.scores)
     if clip.aus is not None:
@@ -46,6 +70,16 @@ def encode_sample(clip: Clip) -> dict[str, bytes]:
     return members
 
 
+def _video_members(video: StoredVideo, points: Landmarks | None, flac: bytes | None) -> dict[str, bytes]:
+    source = video.source
+    members = {VIDEO: video.mp4} if flac is None else {VIDEO: video.mp4, SOUND: flac}
+    members[VIDEO_FRAMES] = npy_bytes(np.stack([source.span, source.index, source.pts_s], axis=1).astype(np.float64))
+    if points is not None:
+        members[POINTS] = npy_bytes(quantised(points.points_px, video.size_px))
+        members[POINT_SCORES] = npy_bytes(quantised_scores(points.scores))
+    return members
+
+
 def npy_bytes(array: NDArray[Any]) -> bytes:
     """An array as the bytes of a .npy file."""
     buffer = io.BytesIO()
@@ -54,46 +88,86 @@ def npy_bytes(array: NDArray[Any]) -> bytes:
 
 
 def decode_arrays(members: Mapping[str, bytes], frames: int | None = None) -> dict[str, Any]:
-    """The arrays and the meta dict of a sample, by suffix without extension; frames stay JPEG bytes for the caller.
+    """The arrays and the meta dict of a sample, by suffix without extension; pictures, video and sound are the caller's.
 
-    Members of other names, which somebody has added, are left out.
+    `points` are float32 in stored pixels and `point_scores` float32. Members of other names, which somebody has added, are
+    left out, and without meta.json those of a stored video, too.
 
     frames: N, where it is known
 
     Raises:
         ValueError: a member is not what its name says
     """
+    meta = meta_member(members[META], frames) if META in members else None
+    rows = {AUS_SEQUENCE: None, **_video_rows(meta)}
     decoded: dict[str, Any] = {
-        name.removesuffix(".npy"): array_member(name, members[name], None if name == AUS_SEQUENCE else frames)
-        for name in (LANDMARKS, LANDMARK_SCORES, AUS, AUS_SEQUENCE)
+        name.removesuffix(".npy"): array_member(name, members[name], rows.get(name, frames))
+        for name in (LANDMARKS, LANDMARK_SCORES, AUS, AUS_SEQUENCE, *_video_rows(meta))
         if name in members
     }
     if IDENTITY in members:
         decoded[IDENTITY.removesuffix(".npy")] = embedding_member(members[IDENTITY])
-    return {**decoded, "meta": meta_member(members[META], frames)} if META in members else decoded
+    if meta is None:
+        return decoded
+    if POINTS in members:
+        video = meta["mp4"]
+        decoded["points"] = restored_px(decoded["points"], video["point_units"], video["point_offset_px"])
+        decoded["point_scores"] = restored_scores(decoded["point_scores"])
+    return {**decoded, "meta": meta}
+
+
+def _video_rows(meta: Mapping[str, Any] | None) -> dict[str, int]:
+    """The rows of the arrays of a stored video, by member."""
+    video = meta.get("mp4") if meta else None
+    if not video:
+        return {}
+    rows = measured_rows(video["frames"], video["every"])
+    return {VIDEO_FRAMES: video["frames"], POINTS: rows, POINT_SCORES: rows}
 
 
 def _meta(clip: Clip) -> dict[str, Any]:
-    place = clip.placement
     meta = {
         **spec_row(clip.spec),
         "source_frames": clip.source_frames,
         **({"file_frames": list(clip.file_frames)} if clip.file_frames else {}),
         "duration_s": _rounded(clip.duration_s),
+        **_described(clip.placement, clip.quality, clip.track),
+        **_unusual(clip.display),
+    }
+    meta["spans"] = [_span(span) for span in meta["spans"]]
+    if clip.aus is not None:
+        meta |= _aus_meta(clip.aus)
+    if clip.video is not None:
+        meta["mp4"] = _video_meta(clip.video)
+    if clip.sound is not None:
+        meta["flac"] = {name: getattr(clip.sound, name) for name in ("hz", "channels", "samples")}
+    return meta
+
+
+def _described(place: Placement, quality: Quality, track: FaceTrack | None) -> dict[str, Any]:
+    """The lists that have an entry per described frame."""
+    described = {
         "span": place.span.tolist(),
         "frame_index": place.index.tolist(),
         "pts_s": _rounded(place.pts_s.tolist()),
         "source_size_px": place.source_size_px.tolist(),
         "content_px": place.content_px.tolist(),
         "source_to_crop": _rounded(place.source_to_crop.tolist(), 9),
-        **{name: _rounded(getattr(clip.quality, name).tolist(), 4) for name in QUALITY},
-        **_unusual(clip.display),
+        **{name: _rounded(getattr(quality, name).tolist(), 4) for name in QUALITY},
     }
-    meta["spans"] = [_span(span) for span in meta["spans"]]
-    if clip.track is not None:
-        meta["boxes_px"] = _rounded(clip.track.boxes_px.tolist())
-        meta["box_scores"] = _rounded(clip.track.scores.tolist())
-    return meta if clip.aus is None else {**meta, **_aus_meta(clip.aus)}
+    if track is not None:
+        described["boxes_px"] = _rounded(track.boxes_px.tolist())
+        described["box_scores"] = _rounded(track.scores.tolist())
+    return described
+
+
+def _video_meta(video: StoredVideo) -> dict[str, Any]:
+    units, offset_px = point_scale(video.size_px)
+    rate = [video.rate.numerator, video.rate.denominator]
+    meta = {"rate": rate, "frames": len(video), "crf": video.crf, "every": video.every}
+    meta |= {"point_units": units, "point_offset_px": offset_px}
+    measured = video.measured
+    return meta | (_described(measured.placement, measured.quality, measured.track) if measured else {})
 
 
 def _unusual(display: Display) -> dict[str, Any]:

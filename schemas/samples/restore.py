@@ -1,16 +1,30 @@
-"""A sample of a shard as the clip that it was written from: the inverse of `sample.encode_sample` and `tables.clip_row`."""
+"""A sample of a shard as the clip that it was written from: the inverse of `encode.encode_sample` and `tables.clip_row`."""
 
 from collections.abc import Mapping
 from dataclasses import fields
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from motionshards.schemas.action_units import ActionUnits, AuFile, AuSequence
+from motionshards.schemas.action_units import ActionUnits, AuFile, AuSequence, SourceFrames
 from motionshards.schemas.frames import Display, Placement
-from motionshards.schemas.layout import AUS, AUS_SEQUENCE, IDENTITY, LANDMARK_SCORES, LANDMARKS, META
-from motionshards.schemas.records import F32, Clip, FaceTrack, Landmarks, Quality
-from motionshards.schemas.sample import decode_arrays
+from motionshards.schemas.layout import (
+    AUS,
+    AUS_SEQUENCE,
+    IDENTITY,
+    LANDMARK_SCORES,
+    LANDMARKS,
+    META,
+    POINT_SCORES,
+    POINTS,
+    SOUND,
+    VIDEO,
+    VIDEO_FRAMES,
+)
+from motionshards.schemas.moving import SoundLevel, StoredSound, size_of
+from motionshards.schemas.records import F32, Clip, FaceTrack, Landmarks, Measured, Quality, StoredVideo
+from motionshards.schemas.samples.encode import decode_arrays
 from motionshards.schemas.tables import QUALITY, spec_from_row
 
 
@@ -26,29 +40,54 @@ def restore_clip(row: Mapping[str, Any], members: Mapping[str, bytes]) -> Clip:
     decoded = decode_arrays(members)
     meta = decoded[_stem(META)]
     quality = Quality(**{name: _measure(row, f"frame_{name}") for name in QUALITY})
+    jpegs = tuple(content for suffix, content in members.items() if suffix.endswith(".jpg"))
     return Clip(
         spec=spec_from_row({**row, "cost": 1.0}),
         source_frames=row["source_frames"],
         duration_s=row["duration_s"],
         past_end_s=row["past_end_s"],
-        placement=_placement(row, meta),
+        placement=_placement(meta, row["frame_pts_s"]),
         track=_track(meta, quality) if "boxes_px" in meta else None,
-        landmarks=Landmarks(decoded[_stem(LANDMARKS)], decoded[_stem(LANDMARK_SCORES)]) if LANDMARKS in members else None,
+        landmarks=_landmarks(decoded, *((LANDMARKS, LANDMARK_SCORES) if jpegs else (POINTS, POINT_SCORES))),
         quality=quality,
-        jpegs=tuple(content for suffix, content in members.items() if suffix.endswith(".jpg")),
+        jpegs=jpegs,
         aus=_action_units(decoded, row, meta) if AUS in members else None,
         file_frames=tuple(meta.get("file_frames", ())),
         display=_display(row),
         embedding=decoded.get(_stem(IDENTITY)),
         identity_spread=row["identity_spread"],
+        video=_video(decoded, meta["mp4"], members[VIDEO]) if "mp4" in meta else None,
+        sound=_sound(row, meta["flac"], members[SOUND]) if "flac" in meta else None,
+        sound_lost=row["audio_lost"],
     )
 
 
-def _placement(row: Mapping[str, Any], meta: Mapping[str, Any]) -> Placement:
+def _landmarks(decoded: Mapping[str, Any], points: str, scores: str) -> Landmarks | None:
+    return Landmarks(decoded[_stem(points)], decoded[_stem(scores)]) if _stem(points) in decoded else None
+
+
+def _video(decoded: Mapping[str, Any], meta: Mapping[str, Any], mp4: bytes) -> StoredVideo:
+    measured = None
+    if "pts_s" in meta:
+        quality = Quality(**{name: _floats(meta[name]) for name in QUALITY})
+        track = _track(meta, quality) if "boxes_px" in meta else None
+        measured = Measured(_placement(meta, meta["pts_s"]), track, _landmarks(decoded, POINTS, POINT_SCORES), quality)
+    span, index, pts_s = decoded[_stem(VIDEO_FRAMES)].T
+    source = SourceFrames(span.astype(np.int32), index.astype(np.int32), pts_s.copy())
+    size_px = size_of(meta["point_units"], meta["point_offset_px"])
+    return StoredVideo(mp4, size_px, Fraction(*meta["rate"]), meta["crf"], source, meta["every"], measured)
+
+
+def _sound(row: Mapping[str, Any], meta: Mapping[str, Any], flac: bytes) -> StoredSound:
+    level = SoundLevel(row["audio_level_db"], row["audio_silence"], row["audio_clipping"], row["audio_speech"])
+    return StoredSound(flac, meta["hz"], meta["channels"], meta["samples"], level)
+
+
+def _placement(meta: Mapping[str, Any], pts_s: Any) -> Placement:
     return Placement(
         span=np.array(meta["span"], np.int32),
         index=np.array(meta["frame_index"], np.int32),
-        pts_s=np.array(row["frame_pts_s"], np.float64),
+        pts_s=np.array(pts_s, np.float64),
         source_size_px=np.array(meta["source_size_px"], np.int32),
         content_px=np.array(meta["content_px"], np.int32),
         source_to_crop=np.array(meta["source_to_crop"], np.float64),

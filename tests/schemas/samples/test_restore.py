@@ -2,16 +2,21 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import moving
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
+from motionshards.dataset.index import read_members
 from motionshards.pipeline.clips.clip import build_clip
 from motionshards.schemas.action_units import ActionUnits, AuFile, AuSequence
 from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.layout import tar_path
 from motionshards.schemas.records import Clip, ClipSpec, Packed, Span
-from motionshards.schemas.restore import restore_clip
-from motionshards.schemas.sample import encode_sample
+from motionshards.schemas.samples.encode import encode_sample
+from motionshards.schemas.samples.restore import restore_clip
 from motionshards.schemas.tables import MARKER, Member, clip_row, table
 from motionshards.transforms.extract.landmarks import models
 
@@ -94,3 +99,23 @@ def test_a_member_that_is_something_else_is_told(clip: Clip) -> None:
             restore_clip(row, {**members, suffix: b"nonsense"})
     with pytest.raises(KeyError):
         restore_clip(row, {suffix: content for suffix, content in members.items() if suffix != "meta.json"})
+
+
+@pytest.mark.parametrize("store", ["video", "both"])
+def test_a_clip_with_video_and_sound_comes_back_with_the_same_bytes(tmp_path: Path, store: str) -> None:
+    data = moving.make_moving_dataset(tmp_path / "data", 2, store=store, sound=lambda clip: clip)
+    for row, members in samples_of(data):
+        clip = restore_clip(row, members)
+        assert encode_sample(clip) == members and list(encode_sample(clip)) == list(members)
+        again = table([clip_row(clip, row["shard"], [Member(**one) for one in row["members"]])], MARKER).to_pylist()[0]
+        assert {name: again[name] for name in row} == row
+        assert clip.video is not None and len(clip.video) == row["video_frames"] and clip.video.size_px == moving.SIZE
+        assert (clip.sound is not None) == row["has_audio"] == ("flac" in members)
+
+
+def samples_of(data: Path) -> list[tuple[dict[str, Any], dict[str, bytes]]]:
+    found = []
+    for row in pq.read_table(data / "index.parquet").to_pylist():
+        with open(tar_path(data, row["split"], row["shard"]), "rb") as stream:
+            found.append((row, read_members(stream, row["members"])))
+    return found

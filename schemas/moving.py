@@ -1,0 +1,115 @@
+"""Continuous video and sound of a clip as they are stored, and the integers in which its points are stored."""
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+NO_POINT = np.uint16(65535)
+"""The value of a coordinate that is not known."""
+_FINEST_UNITS, _FINEST_UP_TO_PX = 64, 512
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """An mp4 with one H.264 stream of constant frame rate: frame i is shown at i / rate seconds.
+
+    mp4: the file
+    frames: frames of the stream
+    rate: frames per second
+    crf: x264's constant rate factor; None where the packets of the source were copied
+    """
+
+    mp4: bytes = field(repr=False)
+    frames: int
+    rate: Fraction
+    crf: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SoundLevel:
+    """Measures of a clip's stored sound.
+
+    level_db: root mean square over all channels, dB below full scale; -100 for digital silence
+    silence: share of windows of 20 ms below -50 dB
+    clipping: share of samples within runs of at least two at full scale
+    speech: share of windows with speech, see `transforms.extract.speech`; None where it was not measured
+    """
+
+    level_db: float
+    silence: float
+    clipping: float
+    speech: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSound:
+    """The sound of a clip, of the same span as its video.
+
+    flac: the file, 16 bits per sample
+    hz: samples per second
+    channels: 1 for mono
+    samples: samples per channel
+    """
+
+    flac: bytes = field(repr=False)
+    hz: int
+    channels: int
+    samples: int
+    level: SoundLevel
+
+
+def samples_at(frames: int, rate: Fraction, hz: int) -> int:
+    """How many samples of sound precede video frame number `frames`; ties are rounded to even."""
+    return round(Fraction(frames * hz) / rate)
+
+
+def measured_rows(frames: int, every: int) -> int:
+    """How many frames of a video have measures: those with the numbers 0, every, 2·every, …"""
+    return -(-frames // every)
+
+
+def point_scale(size_px: int) -> tuple[int, float]:
+    """Units per pixel and offset in pixels of the points of stored frames of a size: stored = (x + offset) · units.
+
+    1/64 px up to 512 px and half as fine with each doubling; the stored frame lies in the middle of the range.
+    """
+    units = _FINEST_UNITS
+    while size_px > _FINEST_UP_TO_PX * (_FINEST_UNITS // units) and units > 1:
+        units //= 2
+    return units, (2**16 / units - size_px) / 2
+
+
+def size_of(units: int, offset_px: float) -> int:
+    """The size of stored frames for which `point_scale` gives these."""
+    return round(2**16 / units - 2 * offset_px)
+
+
+def quantised(points_px: NDArray[np.float32], size_px: int) -> NDArray[np.uint16]:
+    """Points float32 [L,68,2] in stored pixels as uint16; NaN becomes NO_POINT, what is out of range the nearest value."""
+    units, offset = point_scale(size_px)
+    steps = np.rint((points_px.astype(np.float64) + offset) * units)
+    lost = np.isnan(steps)
+    stored: NDArray[np.uint16] = np.where(lost, 0, steps).clip(0, int(NO_POINT) - 1).astype(np.uint16)
+    stored[lost] = NO_POINT
+    return stored
+
+
+def restored_px(stored: NDArray[np.uint16], units: int, offset_px: float) -> NDArray[np.float32]:
+    """Inverse of `quantised`: float32 in stored pixels, of the units and the offset of `point_scale`."""
+    points: NDArray[np.float32] = (stored / units - offset_px).astype(np.float32)
+    points[stored == NO_POINT] = np.nan
+    return points
+
+
+def quantised_scores(scores: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Scores from 0 to 1 in steps of 1/255."""
+    steps: NDArray[np.uint8] = np.rint(scores.astype(np.float64).clip(0, 1) * 255).astype(np.uint8)
+    return steps
+
+
+def restored_scores(stored: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Inverse of `quantised_scores`."""
+    scores: NDArray[np.float32] = (stored / 255).astype(np.float32)
+    return scores

@@ -1,0 +1,1 @@
+"""A clip as the members of one WebDataset sample, and back."""
