@@ -1,5 +1,6 @@
 """What stored video takes in bytes and in time: beside stills, beside JPEG of every frame, and beside video2dataset."""
 
+import io
 import json
 import os
 import shutil
@@ -16,8 +17,8 @@ from numpy.typing import NDArray
 from benchmarks.build import Job, run_job, watched
 from benchmarks.clips_input import FRAMES, SIZE_PX, build, source_sizes, stored_sizes
 from benchmarks.report import Report
-from motionshards.dataset.index import Dataset
-from motionshards.schemas.layout import uri_to_path
+from motionshards.dataset.index import Dataset, read_members
+from motionshards.schemas.layout import tar_path, uri_to_path
 from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
 _WATCH_S = 0.2
@@ -71,14 +72,13 @@ def compare_bytes(report: Report, root: Path, work: Path) -> dict[str, Any]:
 
 
 def psnr(data: Path, root: Path) -> float:
-    """Mean PSNR of the luma of stored frames to the frames of the source that they show, where both have one size; in dB."""
+    """Mean PSNR of the luma of stored frames to the frames of the source that they show, which have the same size; in dB."""
     found = []
-    dataset = Dataset.open(data)
-    for row in dataset.index().to_pylist():
-        sample = dataset.read(row)
-        assert sample.video is not None
-        shown = sample.video.source.numbers
-        stored, source = _luma(sample.video.mp4), _luma((root / uri_to_path(row["uris"][0])).read_bytes())
+    for row in Dataset.open(data).index(["key", "split", "shard", "members", "uris"]).to_pylist():
+        with tar_path(data, row["split"], row["shard"]).open("rb") as stream:
+            members = read_members(stream, row["members"])
+        shown = np.load(io.BytesIO(members[".frames.npy"]))[:, 1].astype(int)
+        stored, source = _luma(io.BytesIO(members[".mp4"])), _luma(root / uri_to_path(row["uris"][0]))
         found.append(float(10 * np.log10(255**2 / np.mean((stored - source[shown]) ** 2))))
     return statistics.mean(found)
 
@@ -107,8 +107,10 @@ def compare_builds(report: Report, root: Path, name: str, peers: Path, rounds: i
     return results
 
 
-def _luma(mp4: Path | bytes) -> NDArray[np.float64]:
-    raise NotImplementedError
+def _luma(video: Path | io.BytesIO) -> NDArray[np.float64]:
+    """float64 [frames,H,W]."""
+    with av.open(video if isinstance(video, io.BytesIO) else str(video)) as container:
+        return np.stack([frame.to_ndarray(format="gray8") for frame in container.decode(video=0)]).astype(np.float64)
 
 
 def _python(peers: Path) -> Path:
