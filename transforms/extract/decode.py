@@ -69,7 +69,11 @@ def decode(
 
 def seek_s(timeline: Timeline, indices: NDArray[np.int64]) -> int:
     """Where decoding begins, whole seconds as the container counts them; 0 for the start of the file."""
-    first_s = float(timeline.raw_s[indices[0]])
+    return seek_before(float(timeline.raw_s[indices[0]]))
+
+
+def seek_before(first_s: float) -> int:
+    """Where decoding begins that is wanted from `first_s` on; as `seek_s`."""
     return int(first_s - _SEEK_MARGIN_S) if first_s > _SEEK_FROM_S else 0
 
 

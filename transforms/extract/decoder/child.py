@@ -1,13 +1,13 @@
 """What a forked decoder does: it carries out the orders for one video, one after the other, until one fails or none comes.
 
 An order, a dict:
-    do: `packets`, `frames` or `cut`
+    do: `packets`, `frames` or `sound` of a video; `cut`, `flac` or `samples` of what was decoded before
     memory_bytes, cpu_s: limits; the second from now on
-and what `packets`, `frames` and `cut` take.
+and what the modules of these names take.
 
-Answers: the header of the stream, `{"stream": ...}`. Then, by what is to be done: `{"packets": [n, turned]}` with n int64 behind
-it; or `{"frames": [...], "shapes": [...]}` with pictures of these shapes behind; or `{"cut": n}` with a picture behind it. Last
-`{"done": true}`, or the reason why there is none.
+Answers: of a video, the header of the stream, `{"stream": ...}`. Then, by what is to be done: `{"packets": [n, turned]}` with n
+int64 behind it; or `{"frames": [...], "shapes": [...]}` with pictures of these shapes behind; or `{"cut": n}` with a picture
+behind it; or those of `sound` and `flac`. Last `{"done": true}`, or the reason why there is none.
 """
 
 import math
@@ -24,8 +24,10 @@ from typing import Any
 from motionshards.schemas.errors import ClipRejected
 from motionshards.transforms.extract.decoder import wire
 from motionshards.transforms.extract.decoder.cut import send_cut
+from motionshards.transforms.extract.decoder.flac import send_flac, send_samples
 from motionshards.transforms.extract.decoder.frames import send_frames
 from motionshards.transforms.extract.decoder.packets import send_packets
+from motionshards.transforms.extract.decoder.sound import send_sound
 from motionshards.transforms.extract.decoder.video import Video
 
 
@@ -54,18 +56,27 @@ def _answer(order: dict[str, Any], descriptor: int, reply: socket.socket) -> dic
             os.lseek(descriptor, 0, os.SEEK_SET)
         if order["do"] == "cut":
             send_cut(descriptor, order["size"], order["filters"], reply)
-            return {"done": True}
-        video = Video(descriptor)
-        reply.sendall(wire.packed({"stream": video.header()}))
-        if order["do"] == "packets":
-            send_packets(video, reply)
+        elif order["do"] == "flac":
+            send_flac(descriptor, order, reply)
+        elif order["do"] == "samples":
+            send_samples(descriptor, order, reply)
         else:
-            send_frames(video, order, reply)
+            _answer_video(order, Video(descriptor), reply)
     except ClipRejected as lost:
         return {"reason": lost.reason, "detail": lost.detail}
     except MemoryError:
         return {"reason": "too_much_memory", "detail": f"more than {order['memory_bytes'] >> 20} MB"}
     return {"done": True}
+
+
+def _answer_video(order: dict[str, Any], video: Video, reply: socket.socket) -> None:
+    reply.sendall(wire.packed({"stream": video.header()}))
+    if order["do"] == "packets":
+        send_packets(video, reply)
+    elif order["do"] == "sound":
+        send_sound(video, order, reply)
+    else:
+        send_frames(video, order, reply)
 
 
 def _limit(order: dict[str, Any]) -> None:

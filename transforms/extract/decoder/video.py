@@ -1,6 +1,7 @@
 """A video as FFmpeg's libraries read it, by a descriptor alone: no name is opened, no other protocol is allowed."""
 
 import logging
+import os
 import re
 import resource
 from collections.abc import Iterator
@@ -14,14 +15,13 @@ from av.format import Flags as FormatFlags
 from av.stream import Discard, Disposition
 
 from motionshards.schemas.errors import ClipRejected
+from motionshards.transforms.extract.decoder.clocks import Clock, move
 from motionshards.transforms.extract.decoder.limits import CONTAINERS, MAX_PIXELS
 
 _DECODER_OPTIONS = {"err_detect": "explode", "max_pixels": str(MAX_PIXELS), "threads": "1"}
 _OPTIONS = {**_DECODER_OPTIONS, "protocol_whitelist": "fd", "format_whitelist": CONTAINERS}
 # FFmpeg's steps back from a time when the container seeks by decoding times.
 _REORDERED_US = 3 * 1_000_000 // 23
-# As FFmpeg's program: what is longer is a clock that starts anew.
-_LONGEST_GAP_S = 10
 _KEPT_LINES = 50
 _GEN_PTS: Any = Flags.gen_pts.value
 _TS_DISCONT: Any = FormatFlags.ts_discont.value
@@ -48,30 +48,6 @@ class _Log(logging.Handler):
         return any(word in line for _, line in self.lines for word in words)
 
 
-class _Continuous:
-    """Moves the times of packets where their clock starts anew, as in transport streams that were joined."""
-
-    def __init__(self) -> None:
-        self._offset = 0
-        self._last: int | None = None
-        self._next = 0
-
-    def shift(self, packet: Any) -> None:
-        """Move the next packet."""
-        if packet.dts is None:
-            return
-        second = 1 / packet.time_base
-        dts = packet.dts + self._offset
-        if self._last is not None and (abs(dts - self._next) > _LONGEST_GAP_S * second or dts + second / 10 < self._last):
-            self._offset += self._next - dts
-        self._last = packet.dts + self._offset
-        self._next = self._last + (packet.duration or 0)
-        if self._offset:
-            packet.dts += self._offset
-            if packet.pts is not None:
-                packet.pts += self._offset
-
-
 class Video:
     """The first video stream of a file; `base` is the length of its ticks in seconds.
 
@@ -80,21 +56,20 @@ class Video:
     """
 
     def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
         self._log, self._opened = _Log(), False
         logging.getLogger("libav").addHandler(self._log)
         av.logging.set_level(av.logging.WARNING)
         with self.rejecting():
             self._container = av.open("fd:", options={**_OPTIONS, "fd": str(descriptor)}, metadata_errors="replace")
         self._container.flags &= ~_GEN_PTS  # times that are made up are not those of the frames
-        self._clock = _Continuous() if self._container.format.flags & _TS_DISCONT else None
+        self._clock = Clock() if self._container.format.flags & _TS_DISCONT else None
         self._opened = True
         streams = [one for one in self._container.streams.video if not one.disposition & Disposition.attached_pic]
         if not streams:
             raise ClipRejected("no_video_stream", "no stream of moving pictures")
         self.stream = streams[0]
-        for other in self._container.streams:
-            if other is not self.stream:
-                other.discard = Discard.all
+        self._read_only(self.stream)
         self.base = self.stream.time_base or Fraction(1, 1_000_000)
         self.codec = self.stream.codec_context
         if self.codec is None:
@@ -128,12 +103,19 @@ class Video:
 
     def packets(self) -> Iterator[Any]:
         """The packets that become frames, then an empty one. Raises ClipRejected."""
+        for packet in self.packets_of(self.stream):
+            if self._clock is not None:
+                self._clock.see(packet)
+                move(packet, self._clock.moves[-1])
+            yield packet
+
+    def packets_of(self, *streams: Any) -> Iterator[Any]:
+        """The packets of streams with the file's own times, at last an empty one of each. Raises ClipRejected."""
+        self._read_only(*streams)
         with self.rejecting():
-            for packet in self._container.demux(self.stream):
+            for packet in self._container.demux(*streams):
                 if packet.is_corrupt:
                     raise ClipRejected("corrupt", self._log.errors() or "corrupt input packet")
-                if self._clock is not None:
-                    self._clock.shift(packet)
                 yield packet
 
     def decoded(self, packet: Any) -> list[Any]:
@@ -143,6 +125,30 @@ class Video:
         if any(frame.is_corrupt for frame in frames):
             raise ClipRejected("corrupt", self._log.errors() or "corrupt decoded frame")
         return frames
+
+    @property
+    def restarts(self) -> bool:
+        """Whether clocks of such containers can start anew."""
+        return self._clock is not None
+
+    def sound(self) -> Any:
+        """The first audio stream that is played by default, else the first; None if there is none. Raises ClipRejected."""
+        streams = self._container.streams.audio
+        found = next((one for one in streams if one.disposition & Disposition.default), streams[0] if streams else None)
+        if found is not None:
+            if found.codec_context is None:
+                raise ClipRejected("corrupt", self._log.errors() or "no decoder for its sound")
+            found.codec_context.options = _DECODER_OPTIONS
+        return found
+
+    def again(self) -> "Video":
+        """The file opened from its start."""
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        return Video(self._descriptor)
+
+    def _read_only(self, *streams: Any) -> None:
+        for one in self._container.streams:
+            one.discard = Discard.default if one in streams else Discard.all
 
     def rejecting(self) -> "_Rejecting":
         """Errors of FFmpeg as ClipRejected."""
