@@ -57,14 +57,16 @@ def main(options: ClipsOptions) -> None:
         source, name = corpus(options.input, work)
         encoded = with_sound(source, work / "encoded", options.clips, encoded=True)
         report.note(
-            f"Input: {name} with generated sound: {options.clips} clips at most, built as they are, {options.copies} times; for bytes and "
-            f"reading re-encoded like VoxCeleb2, {FRAMES} frames of {SIZE_PX} px at 25 frames/s and 130 kb/s."
+            f"Input: {name} with generated sound, {options.clips} clips at most, {options.copies} times. They are built as they are; for "
+            f"bytes and reading they are encoded like VoxCeleb2: {FRAMES} frames of {SIZE_PX} px at 25 frames/s and 130 kb/s."
         )
         if "bytes" in options.only:
             figures |= compare_bytes(report, encoded, work)
         if "build" in options.only:
             sound = with_sound(source, work / "sound", options.clips, encoded=False)
-            figures |= compare_builds(report, replicate(sound, work / "input", options.copies), options, work)
+            figures |= compare_builds(
+                report, replicate(sound, work / "input", options.copies), options.peers, options.builds, work
+            )
         if "read" in options.only:
             figures |= compare_reading(report, _inputs(encoded, work, options.copies), _setting(options), work)
         if "drift" in options.only:

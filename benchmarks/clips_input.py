@@ -17,7 +17,7 @@ from motionshards.dataset.index import Dataset
 from motionshards.pipeline.inputs.tree import DirectoryTree
 from motionshards.pipeline.sources.listing import Listing
 from motionshards.pipeline.sources.voxceleb2 import list_clips
-from motionshards.schemas.layout import uri_to_path
+from motionshards.schemas.layout import SOUND, VIDEO, uri_to_path
 from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
 FRAMES, SIZE_PX = 150, 224
@@ -69,7 +69,8 @@ def speech(seconds: float, seed: int) -> NDArray[np.int16]:
     syllables = np.sqrt(np.clip(np.sin(2 * np.pi * 4 * time_s + draw.uniform(0, 6)), 0, None))
     talks = np.sin(2 * np.pi * 0.4 * time_s + draw.uniform(0, 6)) > -0.7
     sound = 0.3 * voice / np.abs(voice).max() * syllables * talks + draw.normal(0, 0.002, len(time_s))
-    return np.round(sound * 32767).astype(np.int16)
+    samples: NDArray[np.int16] = np.round(sound * 32767).astype(np.int16)
+    return samples
 
 
 def build(root: Path, out: Path, *settings: str) -> Path:
@@ -93,8 +94,8 @@ def source_sizes(root: Path) -> Sizes:
 
 
 def _stored(members: list[dict[str, Any]]) -> Sizes:
-    sizes = [(member["suffix"].rpartition(".")[2], member["size"]) for member in members]
-    return Sizes(sum(size for kind, size in sizes if kind in ("jpg", "mp4")), sum(size for kind, size in sizes if kind == "flac"))
+    frames = sum(member["size"] for member in members if member["suffix"] == VIDEO or member["suffix"].endswith(".jpg"))
+    return Sizes(frames, sum(member["size"] for member in members if member["suffix"] == SOUND))
 
 
 def _streamed(path: Path) -> Sizes:

@@ -18,7 +18,7 @@ from motionshards.dataset.index import Dataset, read_members
 from motionshards.dataset.loader import make_loader
 from motionshards.dataset.reading.view import View
 from motionshards.dataset.stream import ClipStream
-from motionshards.schemas.layout import tar_path
+from motionshards.schemas.layout import VIDEO, tar_path
 
 _REPEATS = 100  # epochs of the real thing are longer than those of a few clips
 
@@ -53,7 +53,7 @@ def mp4_files(order: Order) -> None:
     """Write the mp4 members of the dataset as files."""
     for row in Dataset.open(Path(order.data)).index(["key", "split", "shard", "members"]).to_pylist():
         with tar_path(Path(order.data), row["split"], row["shard"]).open("rb") as stream:
-            (content,) = read_members(stream, [one for one in row["members"] if one["suffix"] == ".mp4"]).values()
+            (content,) = read_members(stream, [one for one in row["members"] if one["suffix"] == VIDEO]).values()
         (Path(order.form) / f"{row['key'].replace('/', '-')}.mp4").write_bytes(content)
 
 

@@ -82,7 +82,7 @@ def compare_reading(report: Report, inputs: Inputs, setting: Setting, work: Path
 
 
 def link_ffmpeg(folder: Path) -> Path:
-    """Links to the FFmpeg libraries of PyAV by the names under which torchcodec looks for them: both decode with the same ones."""
+    """Links to the FFmpeg libraries of PyAV under the names that torchcodec looks for, so that both decode with the same ones."""
     folder.mkdir()
     for path in (Path(av.__file__).parent.parent / "av.libs").iterdir():
         (folder / path.name).symlink_to(path)
@@ -144,7 +144,7 @@ def _table(report: Report, found: dict[Side, Figures], setting: Setting, missing
         ],
     )
     report.note(
-        f"Batches of {setting.batch}, a process or worker per core, {setting.cores} cores, one thread each; medians of {setting.rounds} "
+        f"Batches of {setting.batch}; a process or worker of one thread per core, {setting.cores} cores; medians of {setting.rounds} "
         f"interleaved rounds of {setting.seconds:g} s. The limit, PyAV and torchcodec decode with the same FFmpeg libraries, "
         "decord and OpenCV with their own."
     )

@@ -19,7 +19,7 @@ from video2dataset.subsamplers import ResolutionSubsampler
 
 _SHARDS_A_PROCESS = 4
 
-# The worker asks each subsampler for this, and this one lacks it: without the line every shard fails. Workers import the line too.
+# Workers, which import this line too, ask each subsampler for this, and this one lacks it: every shard would fail.
 ResolutionSubsampler.encode_formats = {"video": "mp4"}
 
 
