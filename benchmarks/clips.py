@@ -57,8 +57,9 @@ def main(options: ClipsOptions) -> None:
         source, name = corpus(options.input, work)
         encoded = with_sound(source, work / "encoded", options.clips, encoded=True)
         report.note(
-            f"Input: {name} with generated sound, {options.clips} clips at most, {options.copies} times. They are built as they are; for "
-            f"bytes and reading they are encoded like VoxCeleb2: {FRAMES} frames of {SIZE_PX} px at 25 frames/s and 130 kb/s."
+            f"Input: {name} with generated sound, {options.clips} clips at most, {options.copies} times. "
+            "They are built as they are; for bytes and reading they are encoded like VoxCeleb2: "
+            f"{FRAMES} frames of {SIZE_PX} px at 25 frames/s and 130 kb/s."
         )
         if "bytes" in options.only:
             figures |= compare_bytes(report, encoded, work)

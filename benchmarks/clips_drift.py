@@ -41,8 +41,8 @@ def measure_drift(report: Report, work: Path, containers: int) -> dict[str, Any]
         sorted(rows),
     )
     report.note(
-        "Flash and click happen together every two seconds. ffmpeg places sound by its timestamps (aresample). Some containers cannot "
-        "hold the delay of their sound's encoder, so the last column counts. "
+        "Flash and click happen together every two seconds. ffmpeg places sound by its timestamps (aresample). Some containers "
+        "cannot hold the delay of their sound's encoder, so the last column counts. "
         f"Goals: {_FLASH_GOAL_MS:g} ms for flashes, {_SOUND_GOAL_MS:g} ms for clicks."
     )
     flash_ms, sound_ms = (max(abs(row[column]) for row in rows) for column in (1, 3))

@@ -24,7 +24,7 @@ _REPEATS = 100  # epochs of the real thing are longer than those of a few clips
 
 
 @dataclass(frozen=True, slots=True)
-class _Packets:
+class Packets:
     """A video in memory."""
 
     header: bytes
@@ -46,7 +46,7 @@ def frames_and_sound(order: Order) -> Iterator[Any]:
 
 def limit(order: Order) -> Iterator[Any]:
     """Packets in memory, decoded and converted to RGB, on one thread per core: no reading, no checks, no batches handed over."""
-    return forked(order, _decode, [_in_memory(path) for path in sorted(Path(order.form).iterdir())])
+    return forked(order, _decode, [in_memory(path) for path in sorted(Path(order.form).iterdir())])
 
 
 def mp4_files(order: Order) -> None:
@@ -63,32 +63,32 @@ def _batches(order: Order, view: View) -> Iterator[Any]:
         yield from loader
 
 
-def _in_memory(path: Path) -> _Packets:
+def in_memory(path: Path) -> Packets:
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         packets = [packet for packet in container.demux(stream) if packet.size]
         assert stream.codec_context.extradata is not None
         keys = np.flatnonzero([packet.is_keyframe for packet in packets])
-        return _Packets(stream.codec_context.extradata, [av.Packet(bytes(packet)) for packet in packets], keys)
+        return Packets(stream.codec_context.extradata, [av.Packet(bytes(packet)) for packet in packets], keys)
 
 
-def _decode(clips: list[_Packets], order: Order, seed: int, done: Any) -> None:
+def _decode(clips: list[Packets], order: Order, seed: int, done: Any) -> None:
     draw, to_rgb = np.random.default_rng(seed), VideoReformatter()
     codec = av.VideoCodecContext.create("h264", "r")
     codec.extradata, codec.thread_count = clips[0].header, 1
     convert = partial(to_rgb.reformat, format="rgb24", threads=1)
-    first = next(iter(_decoded(codec, clips[0], 0, 1)))
+    first = next(iter(decoded(codec, clips[0], 0, 1)))
     batch = np.empty((order.batch, order.frames, first.height, first.width, 3), np.uint8)
     while True:
         for row in batch:
             clip = clips[draw.integers(len(clips))]
             start = int(draw.integers(len(clip.packets) - order.frames + 1))
-            for place, frame in zip(row, _decoded(codec, clip, start, order.frames), strict=True):
+            for place, frame in zip(row, decoded(codec, clip, start, order.frames), strict=True):
                 np.copyto(place, convert(frame).to_ndarray())
         done.put(True)
 
 
-def _decoded(codec: av.VideoCodecContext, clip: _Packets, start: int, count: int) -> Iterator[av.VideoFrame]:
+def decoded(codec: av.VideoCodecContext, clip: Packets, start: int, count: int) -> Iterator[av.VideoFrame]:
     """`count` frames from number `start`, decoded from the key frame before it; the videos have no B-frames."""
     key = int(clip.keys[clip.keys <= start].max())
     codec.flush_buffers()

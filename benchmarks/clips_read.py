@@ -144,9 +144,9 @@ def _table(report: Report, found: dict[Side, Figures], setting: Setting, missing
         ],
     )
     report.note(
-        f"Batches of {setting.batch}; a process or worker of one thread per core, {setting.cores} cores; medians of {setting.rounds} "
-        f"interleaved rounds of {setting.seconds:g} s. The limit, PyAV and torchcodec decode with the same FFmpeg libraries, "
-        "decord and OpenCV with their own."
+        f"Batches of {setting.batch}; a process or worker of one thread per core, {setting.cores} cores; medians of "
+        f"{setting.rounds} interleaved rounds of {setting.seconds:g} s. "
+        "The limit, PyAV and torchcodec decode with the same FFmpeg libraries, decord and OpenCV with their own."
     )
     for side, why in missing.items():
         report.note(f"Left out: {side}: {why}")
