@@ -2,8 +2,8 @@
 
     python -m benchmarks.loader [--clips 300] [--rounds 5] [--peers-python PYTHON] [--data DIR]
 
-All sides read the same frames on the same cores, each in its own process, round after round. requirements-peers.txt lists the
-peers, for a separate environment; PYTHON is its interpreter. Peers that are not installed are skipped.
+All sides read the same frames on the same cores, each in its own process, round after round. `make peers` installs
+the peers into an environment of their own; PYTHON is its interpreter. Peers that are not installed are skipped.
 Quick look: --clips 40 --rounds 1 --seconds 1 --only ours.
 """
 
