@@ -6,6 +6,7 @@ It runs as a file, in an environment that has video2dataset and not this project
 program encodes anew like the video. The last line counts clips, bytes, and CPU seconds of this process and all below it.
 """
 
+import importlib
 import json
 import os
 import resource
@@ -14,24 +15,20 @@ from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
-from video2dataset import video2dataset
-from video2dataset.subsamplers import ResolutionSubsampler
-
 _SHARDS_A_PROCESS = 4
-
-# Workers, which import this line too, ask each subsampler for this, and this one lacks it: every shard would fail.
-ResolutionSubsampler.encode_formats = {"video": "mp4"}
 
 
 def main() -> None:
     """Follow the order from standard input."""
     order = json.load(sys.stdin)
+    package = importlib.import_module("video2dataset")
+    _mend(importlib.import_module("video2dataset.subsamplers").ResolutionSubsampler)
     output = Path(order["output"])
     output.parent.mkdir(parents=True, exist_ok=True)
     listed = output.with_suffix(".csv")
     listed.write_text("\n".join(["url", *order["videos"], ""]))
     with Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):  # a progress bar; workers still report errors
-        video2dataset(
+        package.video2dataset(
             url_list=str(listed),
             output_folder=str(output),
             output_format="webdataset",
@@ -47,6 +44,17 @@ def main() -> None:
         "cpu_s": sum(usage.ru_utime + usage.ru_stime for usage in usages),
     }
     print(json.dumps(figures))
+
+
+def _mend(resize: Any) -> None:
+    """Give the resize step an attribute that the worker asks of each step, and this one lacks: every shard would fail."""
+    init = resize.__init__
+
+    def mended(self: Any, **settings: Any) -> None:
+        init(self, **settings)
+        self.encode_formats = {"video": self.encode_format}
+
+    resize.__init__ = mended
 
 
 def _config(videos: int, size_px: int, processes: int) -> dict[str, Any]:
