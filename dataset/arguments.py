@@ -32,10 +32,10 @@ def seed(value: Any) -> int:
     return operator.index(value)
 
 
-def one_of(name: str, value: Any, allowed: Iterable[str]) -> None:
+def one_of(name: str, value: Any, allowed: Iterable[str | None]) -> None:
     """Raises ConfigError: the value is not one of those allowed."""
     if value not in allowed:
-        raise ConfigError(f"{name} is {value!r}, must be {' or '.join(allowed)}")
+        raise ConfigError(f"{name} is {value!r}, must be {' or '.join(map(str, allowed))}")
 
 
 def text_or_none(name: str, value: Any, example: str) -> None:

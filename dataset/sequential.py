@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from motionshards.dataset import arguments
 from motionshards.dataset.reading.batch import Batch, as_batch, batch_layout
-from motionshards.dataset.reading.catalog import POSE, Catalog
+from motionshards.dataset.reading.catalog import Catalog
+from motionshards.dataset.reading.index_arrays import POSE
 from motionshards.dataset.reading.order import Order
 from motionshards.dataset.reading.reader import Ask, NothingReadable, Reader
 from motionshards.dataset.reading.view import View

@@ -22,11 +22,10 @@ from numpy.typing import NDArray
 from motionshards.dataset import arguments
 from motionshards.dataset.reading.accelerate_wrappers import sets_epoch_itself, unwrap
 from motionshards.dataset.reading.batch import Batch, as_batch, batch_layout
-from motionshards.dataset.reading.catalog import Catalog
 from motionshards.dataset.reading.faults import Fault, Faults
 from motionshards.dataset.reading.layout import Layout
 from motionshards.dataset.reading.open_dataset import open_source
-from motionshards.dataset.reading.order import SHUFFLES, Order
+from motionshards.dataset.reading.order import SHUFFLES
 from motionshards.dataset.reading.passes import Passes
 from motionshards.dataset.reading.progress import Progress, as_state, from_state
 from motionshards.dataset.reading.reader import Ask, NothingReadable, Reader
@@ -35,9 +34,10 @@ from motionshards.dataset.reading.units import Units
 from motionshards.dataset.reading.view import View
 from motionshards.dataset.reading.watch import Watch
 from motionshards.dataset.reading.world import World
+from motionshards.dataset.sequence import Sequence
 from motionshards.dataset.storage.remote import Retry
 from motionshards.dataset.storage.shards import Place, Shards
-from motionshards.dataset.views import KPlusOne, Pairs, PosePairs, Sequence, Singles
+from motionshards.dataset.views import KPlusOne, Pairs, PosePairs, Singles
 from motionshards.schemas.errors import ConfigError, DatasetError
 
 __all__ = ["Batch", "ClipStream", "KPlusOne", "Pairs", "PosePairs", "Sequence", "Singles", "World"]
@@ -68,6 +68,7 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
     cache, cache_bytes: directory for downloaded shards, shared by all processes of a machine, and its limit
     retry: how network reads are retried
     storage_options: credentials and options of the store, see `dataset.storage.remote.Remote`
+    frames: `"stills"` or `"video"` of a dataset that has both; by default `Sequence` reads video, other views stills
 
     Raises:
         ConfigError: an argument is wrong or does not fit the dataset, or no clip is left
@@ -96,12 +97,14 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
         cache_bytes: int = _CACHE_BYTES,
         retry: Retry = Retry(),  # noqa: B008 - frozen
         storage_options: Mapping[str, Any] | None = None,
+        frames: str | None = None,
     ) -> None:
         arguments.path("source", source)
         repeats, window = arguments.whole_number("repeats", repeats, 1), arguments.whole_number("window", window, 1)
         arguments.one_of("last", last, ("drop", "pad"))
         arguments.one_of("on_error", on_error, ("substitute", "raise"))
         arguments.one_of("fetch", fetch, ("shards", "members"))
+        arguments.one_of("frames", frames, (None, "stills", "video"))
         arguments.text_or_none("split", split, "'train'")
         arguments.text_or_none("where", where, "'blur > 50'")
         people = arguments.names("identities", identities)
@@ -111,12 +114,11 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
         self._world_is_detected = world is None
         mode = arguments.shuffle(shuffle, SHUFFLES)
         opened = open_source(source, retry, storage_options)
-        self.catalog, self.excluded = select_clips(opened, view, where, split, people)
+        self.catalog, self.excluded = select_clips(opened, view, where, split, people, frames)
         self.size_px, self.aus = opened.manifest.config.size, opened.manifest.config.aus
         self._units = Units.of(self.catalog, self.seed, view.per_identity)
-        self._order = _order(
-            self.catalog, self._units, view, self.seed, mode or ("shard" if opened.remote else "global"), repeats, window
-        )
+        mode = mode or ("shard" if opened.remote else "global")
+        self._order = self._units.order(self.catalog, view, self.seed, mode, repeats, window)
         files = {(split, name): opened.file(split, name) for split, name in self.catalog.shards}
         self._watch = Watch(opened.root, files, opened.stamp, retry, storage_options)
         self.place = Place(
@@ -271,7 +273,13 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
             "repeats": self._order.repeats,
             "window": self._order.window if self._order.shuffle == "shard" else None,
             "view": repr(self.view),
+            **self._frames_chosen(),
         }
+
+    def _frames_chosen(self) -> dict[str, str]:
+        """Part of `sequence`; nothing for stills, of which states were saved before there was video."""
+        measured = getattr(self.view, "landmarks", False)
+        return {"frames": "measured frames" if measured else "video"} if self.catalog.of_video else {}
 
     def report(self, faults: Iterable[Fault]) -> None:
         """Count what could not be read."""
@@ -305,15 +313,6 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
             raise ConfigError(
                 f"an epoch has {self.slots} samples, fewer than one batch of {self.global_batch_size}; last='pad' fills it"
             )
-
-
-def _order(catalog: Catalog, units: Units, view: View, seed: int, shuffle: str, repeats: int, window: int) -> Order:
-    if view.per_identity and shuffle == "shard":
-        raise ConfigError("one clip per identity needs shuffle='global' or 'none': a person's clips lie in many shards")
-    try:
-        return Order(catalog.arrays["shard"][units.clips[units.first[:-1]]], seed, shuffle, repeats, window)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
 
 
 def _default_cache() -> Path:

@@ -1,7 +1,9 @@
-"""What a model sees of a clip: which of its stored frames, in which order, and what of other clips.
+"""What a model sees of a clip: which of its frames, in which order, and what of other clips. `dataset.sequence` has one more.
 
 A view picks numbers of frames; it touches no pixel. Each pick is a pure function of the seed, the clip and its turn, so it is
 the same in every process and after every restart. B counts the clips of a batch, n the frames of each.
+
+Of stored video all frames can be chosen; views that need measures choose among the measured frames.
 """
 
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from motionshards.dataset.reading.candidates import NEVER, Candidates, spread, values_of
 from motionshards.dataset.reading.catalog import Catalog
 from motionshards.dataset.reading.order import I64, hashed
 from motionshards.dataset.reading.view import Picks
@@ -18,7 +21,9 @@ from motionshards.schemas.errors import ConfigError
 from motionshards.transforms.extract.sample import splitmix64
 
 _MOST_FRAMES = 1 << 20
-_LAST = np.uint64(np.iinfo(np.uint64).max)
+# Of which all pairs are looked at.
+_MOST_POSES = 1024
+_PAIRS_AT_ONCE = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +53,14 @@ class Pairs:
 
     def pick(self, catalog: Catalog, seed: int, clip: I64, turn: I64) -> Picks:
         """See View."""
-        return Picks(np.sort(_least(_ranks(catalog, seed, clip, turn), self.n), axis=1))
+        return Picks(np.sort(Candidates.of(catalog, seed, clip, turn, catalog.shown_of(clip)).least(self.n), axis=1))
 
 
 @dataclass(frozen=True, slots=True)
 class KPlusOne:
     """K frames of a clip in time order, then one that is held out: in each turn of the clip another, until all were.
 
-    landmarks: only clips with landmarks in some frame, as few-shot talking heads need them
+    landmarks: only clips with landmarks in some frame, and of video only measured frames, as few-shot talking heads need them
     """
 
     k: int = 8
@@ -73,7 +78,9 @@ class KPlusOne:
 
     def unusable(self, catalog: Catalog) -> Iterator[tuple[str, NDArray[np.bool_]]]:
         """See View."""
-        yield from _too_short(catalog, self.n)
+        if self.landmarks:
+            _require_poses(self, catalog)
+        yield from _too_short(catalog, self.n, measured=self.landmarks)
         # A data set built with --landmarks none is refused by what needs them; here all of its clips would seem unusable.
         if self.landmarks and catalog.arrays["landmarks"][:, 1].any():
             known = np.isfinite(catalog.arrays["pose"]).all(axis=1)
@@ -81,11 +88,14 @@ class KPlusOne:
 
     def pick(self, catalog: Catalog, seed: int, clip: I64, turn: I64) -> Picks:
         """See View."""
-        fixed = np.argsort(_ranks(catalog, seed, clip, np.full_like(turn, -1)), axis=1)
-        held_out = np.take_along_axis(fixed, (turn % catalog.frames_of(clip))[:, None], axis=1)
-        ranks = _ranks(catalog, seed, clip, turn)
-        np.put_along_axis(ranks, held_out, _LAST, axis=1)
-        return Picks(np.concatenate([np.sort(_least(ranks, self.k), axis=1), held_out], axis=1))
+        counts = catalog.frames_of(clip) if self.landmarks else catalog.shown_of(clip)
+        fixed = Candidates.of(catalog, seed, clip, np.full_like(turn, -1), counts)
+        which = np.argsort(fixed.ranks, axis=1)
+        held_out = np.take_along_axis(which, (turn % fixed.counts)[:, None], axis=1)
+        now = Candidates.of(catalog, seed, clip, turn, counts)
+        np.put_along_axis(now.ranks, held_out, NEVER, axis=1)
+        frames = np.concatenate([np.sort(now.least(self.k), axis=1), np.take_along_axis(now.frames, held_out, axis=1)], axis=1)
+        return Picks(catalog.as_shown(frames) if self.landmarks else frames)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +122,7 @@ class Singles:
             raise ConfigError(
                 "Singles() needs action units, and there are none: dataset.build --add aus, or Singles(target=False)"
             )
+        _require_poses(self, catalog)
         valid = np.add.reduceat(catalog.arrays["au_valid"], catalog.arrays["first"][:-1]) if len(catalog) else np.zeros(0)
         yield "no frame with valid action units", valid == 0
         if self.target == "clip":
@@ -119,22 +130,22 @@ class Singles:
 
     def pick(self, catalog: Catalog, seed: int, clip: I64, turn: I64) -> Picks:
         """See View."""
-        frames = self._frames(catalog, seed, clip, turn)
         if not self.target:
-            return Picks(frames[:, :1])
+            return Picks(Candidates.of(catalog, seed, clip, turn, catalog.shown_of(clip)).least(1))
+        rows = self._valid(catalog, seed, clip, turn)
+        frames = catalog.as_shown(rows)
         if self.target == "clip":
-            return Picks(frames[:, :1], clip, frames[:, 1])
+            return Picks(frames[:, :1], clip, rows[:, 1])
         # Of the other clips: one of the C - 1 that are not this one. A data set of one clip has only itself.
         step = 1 + (hashed(seed, catalog.arrays["row"][clip], turn, -3) % np.uint64(max(1, len(catalog) - 1))).astype(np.int64)
         other = (clip + step) % len(catalog)
-        return Picks(frames[:, :1], other, self._frames(catalog, seed, other, -2 - turn)[:, 0])
+        return Picks(frames[:, :1], other, self._valid(catalog, seed, other, -2 - turn)[:, 0])
 
-    def _frames(self, catalog: Catalog, seed: int, clip: I64, turn: I64) -> I64:
-        """Two frames of each clip, or one if none has more, int64 [B,2]."""
-        ranks = _ranks(catalog, seed, clip, turn)
-        if self.target:
-            ranks[~_of_clips(catalog, "au_valid", clip, False)] = _LAST
-        return _least(ranks, 2)
+    def _valid(self, catalog: Catalog, seed: int, clip: I64, turn: I64) -> I64:
+        """Two described frames with valid action units of each clip, or one if none has more, int64 [B,2]."""
+        offered = Candidates.of(catalog, seed, clip, turn, catalog.frames_of(clip))
+        offered.ranks[~values_of(catalog, "au_valid", clip, offered.frames)] = NEVER
+        return offered.least(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,49 +168,33 @@ class PosePairs:
 
     def unusable(self, catalog: Catalog) -> Iterator[tuple[str, NDArray[np.bool_]]]:
         """See View."""
-        chunks = [np.arange(start, min(start + 4096, len(catalog))) for start in range(0, len(catalog), 4096)]
-        without = [~self._fit(catalog, clips).any(axis=(1, 2)) for clips in chunks]
+        _require_poses(self, catalog)
+        longest = min(int(catalog.n_frames.max(initial=1)), _MOST_POSES)
+        step = max(1, min(4096, _PAIRS_AT_ONCE // longest**2))
+        chunks = [np.arange(start, min(start + step, len(catalog))) for start in range(0, len(catalog), step)]
+        without = [~self._fit(catalog, clips)[1].any(axis=(1, 2)) for clips in chunks]
         yield "no two frames whose poses differ as asked", np.concatenate(without) if without else np.zeros(0, np.bool_)
 
     def pick(self, catalog: Catalog, seed: int, clip: I64, turn: I64) -> Picks:
         """See View."""
-        fit = self._fit(catalog, clip)
+        rows, fit = self._fit(catalog, clip)
         longest = fit.shape[1]
         # Counted so that a pair's rank does not depend on how long the other clips of the batch are.
         pairs = np.add.outer(np.arange(longest) * _MOST_FRAMES, np.arange(1, longest + 1))
         ranks = splitmix64(hashed(seed, catalog.arrays["row"][clip], turn)[:, None, None], pairs)
-        chosen = _least(np.where(fit, ranks, _LAST).reshape(len(clip), -1), 1)
-        return Picks(np.concatenate([chosen // longest, chosen % longest], axis=1))
+        chosen = np.argmin(np.where(fit, ranks, NEVER).reshape(len(clip), -1), axis=1)[:, None]
+        places = np.concatenate([chosen // longest, chosen % longest], axis=1)
+        return Picks(catalog.as_shown(np.take_along_axis(rows, places, axis=1)))
 
-    def _fit(self, catalog: Catalog, clip: I64) -> NDArray[np.bool_]:
-        """bool [B,N,N]: which pairs of frames will do."""
-        pose = _of_clips(catalog, "pose", clip, np.nan)
+    def _fit(self, catalog: Catalog, clip: I64) -> tuple[I64, NDArray[np.bool_]]:
+        """Described frames, int64 [B,N], and which pairs of them will do, bool [B,N,N]."""
+        rows, inside = spread(catalog.frames_of(clip), _MOST_POSES)
+        pose = values_of(catalog, "pose", clip, rows)
+        pose[~inside] = np.nan
         apart = np.abs(pose[:, :, None] - pose[:, None]).max(axis=-1)
         frontal = (np.abs(pose) <= self.frontal_deg).all(axis=-1)
         apart[:, np.arange(pose.shape[1]), np.arange(pose.shape[1])] = np.nan  # a frame is no pair with itself
-        return frontal[:, :, None] & (apart >= self.least_deg) & (apart <= self.most_deg)  # type: ignore[no-any-return]
-
-
-@dataclass(frozen=True, slots=True)
-class Sequence:
-    """`n` stored frames that follow each other; how far apart in time they are depends on how the clip was sampled."""
-
-    n: int
-    per_identity: ClassVar[bool] = False
-    in_time_order: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        _at_least_one("Sequence", self.n)
-
-    def unusable(self, catalog: Catalog) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-        """See View."""
-        yield from _too_short(catalog, self.n)
-
-    def pick(self, catalog: Catalog, seed: int, clip: I64, turn: I64) -> Picks:
-        """See View."""
-        starts = (catalog.frames_of(clip) - self.n + 1).astype(np.uint64)
-        start = (hashed(seed, catalog.arrays["row"][clip], turn) % starts).astype(np.int64)
-        return Picks(start[:, None] + np.arange(self.n))
+        return rows, frontal[:, :, None] & (apart >= self.least_deg) & (apart <= self.most_deg)
 
 
 def _at_least_one(view: str, frames: Any) -> None:
@@ -211,29 +206,13 @@ def _require(ok: bool, message: str) -> None:
         raise ConfigError(message)
 
 
-def _too_short(catalog: Catalog, frames: int) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    yield f"fewer than {frames} frames", catalog.n_frames < frames
+def _too_short(catalog: Catalog, frames: int, measured: bool = False) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    few = catalog.n_frames if measured else catalog.n_shown
+    yield f"fewer than {frames} {'measured ' if measured and catalog.of_video else ''}frames", few < frames
 
 
-def _ranks(catalog: Catalog, seed: int, clip: I64, turn: I64) -> NDArray[np.uint64]:
-    """A random rank for each frame of each clip, uint64 [B,N]; the highest number behind a clip's last frame."""
-    counts = catalog.frames_of(clip)
-    numbers = np.arange(counts.max(initial=0))
-    ranks = splitmix64(hashed(seed, catalog.arrays["row"][clip], turn)[:, None], numbers + 1)
-    return np.where(numbers < counts[:, None], ranks, _LAST)
-
-
-def _least(ranks: NDArray[np.uint64], count: int) -> I64:
-    """The columns of the `count` least ranks of each row, int64 [B,count]."""
-    return np.argsort(ranks, axis=1, kind="stable")[:, :count]
-
-
-def _of_clips(catalog: Catalog, name: str, clip: I64, absent: float) -> NDArray[Any]:
-    """What an array has for the frames of each clip, [B,N,...]; `absent` behind a clip's last."""
-    counts = catalog.frames_of(clip)
-    numbers = np.arange(counts.max(initial=0))
-    inside = numbers < counts[:, None]
-    values = catalog.arrays[name]
-    found = np.full((*inside.shape, *values.shape[1:]), absent, values.dtype)
-    found[inside] = values[(catalog.arrays["first"][clip][:, None] + numbers)[inside]]
-    return found
+def _require_poses(view: Any, catalog: Catalog) -> None:
+    """Raises ConfigError: the index describes the stills beside the video that is to be read."""
+    _require(
+        not len(catalog) or catalog.n_frames.any(), f"{view} needs described frames: here those are the stills, not the video"
+    )

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from motionshards.dataset.index import Dataset
     from motionshards.dataset.loader import make_loader
+    from motionshards.dataset.sequence import Sequence
     from motionshards.dataset.stream import ClipStream
-    from motionshards.dataset.views import KPlusOne, Pairs, PosePairs, Sequence, Singles
+    from motionshards.dataset.views import KPlusOne, Pairs, PosePairs, Singles
     from motionshards.transforms.augment.augment import Augment
 
 __version__ = "0.2.0.dev0"
@@ -33,7 +34,8 @@ _MODULES = {
     "ClipStream": "dataset.stream",
     "Dataset": "dataset.index",
     "make_loader": "dataset.loader",
-    **dict.fromkeys(("KPlusOne", "Pairs", "PosePairs", "Sequence", "Singles"), "dataset.views"),
+    "Sequence": "dataset.sequence",
+    **dict.fromkeys(("KPlusOne", "Pairs", "PosePairs", "Singles"), "dataset.views"),
 }
 
 

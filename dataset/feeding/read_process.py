@@ -33,6 +33,7 @@ class Setup:
 
     catalog: Layout
     catalog_descriptor: int
+    every: int
     ring: Layout
     ring_descriptor: int
     places: int
@@ -93,7 +94,7 @@ class _Process:
         catalog, ring = Shared(setup.catalog_descriptor), Shared(setup.ring_descriptor)
         arrays = setup.catalog.views(catalog.block)
         shards = Shards(setup.place)
-        nameless = Catalog(arrays, pa.array([], pa.string()), (), ())
+        nameless = Catalog(arrays, pa.array([], pa.string()), (), (), every=setup.every)
         self._reader = Reader(nameless, setup.view, setup.seed, shards, setup.warm)
         self._places = [setup.ring.views(ring.block, place * setup.ring.bytes) for place in range(setup.places)]
         self._connection, self._lock = connection, threading.Lock()

@@ -125,6 +125,7 @@ class Pump:
         return Setup(
             catalog=Layout.of(stream.catalog.arrays),
             catalog_descriptor=stream.catalog.memory.descriptor,
+            every=stream.catalog.every,
             ring=self.ring.layout,
             ring_descriptor=self.ring.memory.descriptor,
             places=self.ring.places,

@@ -47,7 +47,8 @@ def read_embeddings(opened: Opened, seen: Callable[[int], object] = lambda clips
     if not opened.manifest.config.identity_embedding:
         raise ConfigError(f"{shown(opened.root)} has no face descriptors: motionshards build --output … --add identity")
     clips = pa.concat_tables([rows.select(_WHO) for rows in opened.rows()])
-    catalog = read_catalog(opened.rows(), None)
+    config = opened.manifest.config
+    catalog = read_catalog(opened.rows(), None, "stills" if config.stills else "video", config.landmarks_every)
     shards = Shards(
         Place(
             root=opened.root,

@@ -28,6 +28,8 @@ class Batch(Clips):
     padded: bool [B], true for those that fill up the last batch of an epoch and came before in it
     target_aus: float32 [B,17], action units of another frame, see `Singles`; None where the view has none
     embedding: float32 [B,128], face descriptors, NaN where no face was found; None in a dataset without them
+    audio: float32 [B,S], sound of the frames' time, -1 to 1, mean of the channels; None in views without sound
+    audio_hz: samples per second
     keys: of the clips
     """
 
@@ -36,6 +38,8 @@ class Batch(Clips):
     padded: torch.Tensor
     target_aus: torch.Tensor | None
     embedding: torch.Tensor | None = None
+    audio: torch.Tensor | None = None
+    audio_hz: int | None = None
     keys: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -65,7 +69,7 @@ def batch_layout(count: int, view: View, catalog: Catalog, size_px: int) -> Layo
     """The arrays into which `count` samples are read.
 
     frames uint8 [B,n,H,W,3], landmarks float32 [B,n,68,2], aus float32 [B,n,17], pose float32 [B,n,3], number int64 [B,n], clip
-    int64 [B], target_aus float32 [B,17], embedding float32 [B,128]. Those that no clip has are absent.
+    int64 [B], target_aus float32 [B,17], embedding float32 [B,128], audio float32 [B,S]. Those that no clip has are absent.
     """
     arrays: list[tuple[str, str, tuple[int, ...]]] = [("frames", "|u1", (count, view.n, size_px, size_px, 3))]
     if catalog.arrays["landmarks"][:, 1].any():
@@ -77,6 +81,8 @@ def batch_layout(count: int, view: View, catalog: Catalog, size_px: int) -> Layo
         arrays.append(("target_aus", "<f4", (count, _AUS)))
     if catalog.arrays["embedding"][:, 1].any():
         arrays.append(("embedding", "<f4", (count, IDENTITY_NUMBERS)))
+    if getattr(view, "audio", False):
+        arrays.append(("audio", "<f4", (count, view.samples(catalog))))  # type: ignore[attr-defined]
     return Layout(tuple(arrays))
 
 
@@ -90,6 +96,7 @@ def as_batch(arrays: dict[str, Any], catalog: Catalog, padded: Any) -> Batch:
         row=torch.from_numpy(catalog.arrays["row"][clip]),
         identity=torch.from_numpy(catalog.arrays["identity"][clip].astype("int64")),
         padded=torch.from_numpy(padded),
+        audio_hz=int(catalog.arrays["audio_hz"][clip[0]]) if "audio" in arrays else None,
         keys=tuple(catalog.keys[number].as_py() for number in clip.tolist()),
     )
 

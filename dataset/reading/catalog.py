@@ -1,7 +1,11 @@
-"""What reading needs to know of the clips that were chosen, as flat arrays: where their frames lie, and what was measured.
+"""What reading needs to know of the chosen clips, as flat arrays: where their frames are stored, and what was measured.
 
-C counts the clips, F their stored frames. Those of clip c are frames [first[c], first[c + 1]). 29 bytes a frame, some 100 a
-clip: 0.6 GB for the 1.1 million clips of VoxCeleb2 at 16 frames, in memory that the processes which read share.
+C counts the clips. A catalog is of stills or of video. F counts the described frames: the stills, or the measured frames of
+videos, which the index describes only where there are no stills. Those of clip c are [first[c], first[c + 1]). Shown frames are
+those that a view can choose: the stills, or all frames of the videos.
+
+29 bytes per still, 13 per measured frame, some 100 to 200 per clip: 0.6 GB for the 1.1 million clips of VoxCeleb2 at 16 stills,
+in memory that the reading processes share.
 """
 
 import hashlib
@@ -14,16 +18,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from motionshards.dataset.reading.index_arrays import PER_FRAME, Arrays, Codes, Shown, arrays_of, no_arrays
 from motionshards.dataset.reading.layout import Layout
 from motionshards.dataset.reading.shared_memory import Shared
-from motionshards.schemas.errors import DatasetError
-from motionshards.schemas.layout import AUS, IDENTITY, LANDMARKS
-from motionshards.schemas.tables import INDEX
+from motionshards.schemas.moving import measured_rows
 
-POSE = ("yaw_deg", "pitch_deg", "roll_deg")
-_NEEDED = ("key", "split", "identity", "shard", "n_frames", "members", *(f"frame_{name}" for name in POSE), "frame_au_valid")
-_SCALAR = tuple(one.name for one in INDEX if not pa.types.is_list(one.type))
-COLUMNS = tuple(dict.fromkeys((*_SCALAR, *_NEEDED)))
+I64 = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,54 +32,82 @@ class Catalog:
 
     arrays:
         row: int64 [C], number of the clip in the whole index
-        shard: int32 [C], which of `shards` it lies in
+        shard: int32 [C], which of `shards` it is in
         identity: int32 [C], which of `identities` it shows
-        first: int64 [C+1], number of its first frame among all
+        first: int64 [C+1], number of its first described frame among all
         landmarks, aus, embedding: int64 [C,3], offset, size and crc32 of the member; size 0 where there is none
-        frame_offset: int64 [F], bytes from the start of the tar
-        frame_size, frame_crc: uint32 [F]
         pose: float32 [F,3], yaw, pitch, roll in degrees, NaN where unknown
         au_valid: bool [F]
+        frame_offset: int64 [F], bytes from the start of the tar; only of stills, as the next
+        frame_size, frame_crc: uint32 [F]
+        video, sound: int64 [C,3], as `landmarks`; only of video, as the next
+        video_frames: int64 [C]
+        rate: int64 [C,2], frames per second as a fraction
+        audio_hz: int64 [C], 0 where there is no sound
     keys: of the clips, strings
     shards: (split, name) of each
     identities: names
     memory: where the arrays lie
+    every: frame r · every is the one that is measured in row r; 1 for stills
     """
 
-    arrays: dict[str, NDArray[Any]] = field(repr=False)
+    arrays: Arrays = field(repr=False)
     keys: pa.StringArray = field(repr=False)
     shards: tuple[tuple[str, str], ...] = field(repr=False)
     identities: tuple[str, ...] = field(repr=False)
     memory: Shared | None = field(default=None, repr=False)
+    every: int = 1
 
     def __reduce__(self) -> tuple[Any, ...]:
         """By copy: a process that does not inherit the memory gets its own."""
-        return _shared_catalog, ([dict(self.arrays)], self.keys, self.shards, self.identities)
+        return _shared_catalog, ([dict(self.arrays)], self.keys, self.shards, self.identities, self.every)
 
     def __len__(self) -> int:
         return len(self.arrays["row"])
 
     @property
-    def n_frames(self) -> NDArray[np.int64]:
-        """int64 [C]"""
-        counts: NDArray[np.int64] = np.diff(self.arrays["first"])
+    def of_video(self) -> bool:
+        """Whether the frames are those of videos."""
+        return "video" in self.arrays
+
+    @property
+    def n_frames(self) -> I64:
+        """How many described frames each clip has, int64 [C]."""
+        counts: I64 = np.diff(self.arrays["first"])
         return counts
 
-    def frames_of(self, clip: NDArray[np.int64]) -> NDArray[np.int64]:
-        """How many frames the clips of these numbers have, int64 [B]."""
+    @property
+    def n_shown(self) -> I64:
+        """How many shown frames each clip has, int64 [C]."""
+        return self.arrays["video_frames"] if self.of_video else self.n_frames
+
+    def frames_of(self, clip: I64) -> I64:
+        """How many described frames the clips of these numbers have, int64 [B]."""
         first = self.arrays["first"]
-        counts: NDArray[np.int64] = first[clip + 1] - first[clip]
+        counts: I64 = first[clip + 1] - first[clip]
         return counts
 
-    def frames_in(self, clip: int) -> int:
-        """How many frames the clip of this number has."""
-        first = self.arrays["first"]
-        return int(first[clip + 1] - first[clip])
+    def shown_of(self, clip: I64) -> I64:
+        """How many shown frames the clips of these numbers have, int64 [B]."""
+        return self.arrays["video_frames"][clip] if self.of_video else self.frames_of(clip)
+
+    def rows_in(self, clip: int) -> int:
+        """How many frames of the clip of this number are measured, whether or not the index describes them."""
+        return measured_rows(int(self.shown_of(np.array([clip]))[0]), self.every)
+
+    def as_shown(self, rows: I64) -> I64:
+        """The shown frames that are rows of a clip's measures."""
+        return rows * self.every
+
+    def rows_of(self, shown: I64) -> I64:
+        """The rows of a clip's measures in which shown frames are; -1 for those that are not measured."""
+        return np.where(shown % self.every == 0, shown // self.every, -1)
 
     def digest(self) -> str:
         """What the order and the picks of an epoch depend on: which clips there are, and how many frames they have."""
         arrays = self.arrays
-        parts = (arrays["row"], arrays["first"], arrays["identity"], arrays["shard"], arrays["frame_crc"])
+        content = (arrays["video"][:, 2], arrays["video_frames"]) if self.of_video else (arrays["frame_crc"],)
+        parts = (arrays["row"], arrays["first"], arrays["identity"], arrays["shard"], *content)
         return hashlib.blake2b(b"".join(hashlib.blake2b(part.tobytes()).digest() for part in parts), digest_size=16).hexdigest()
 
     def taking(self, keep: NDArray[np.bool_]) -> "Catalog":
@@ -87,20 +115,23 @@ class Catalog:
         if keep.all():
             return self
         frames = np.repeat(keep, self.n_frames)
-        by_clip = ("row", "shard", "identity", "landmarks", "aus", "embedding")
-        arrays = {name: array[keep if name in by_clip else frames] for name, array in self.arrays.items() if name != "first"}
+        arrays = {name: array[frames if name in PER_FRAME else keep] for name, array in self.arrays.items() if name != "first"}
         arrays["first"] = _starts(self.n_frames[keep])
-        return _shared_catalog([arrays], self.keys.filter(pa.array(keep)), self.shards, self.identities)
+        return _shared_catalog([arrays], self.keys.filter(pa.array(keep)), self.shards, self.identities, self.every)
 
 
-def read_catalog(tables: Iterable[pa.Table], where: pc.Expression | None) -> Catalog:
+def read_catalog(tables: Iterable[pa.Table], where: pc.Expression | None, shown: Shown = "stills", every: int = 1) -> Catalog:
     """The clips of index rows, a table at a time, for which `where` holds.
+
+    shown: which frames are read
+    every: of videos, the `landmarks_every` with which they were built
 
     Raises:
         DatasetError: the rows contradict themselves
     """
-    shards, identities = _Codes(), _Codes()
-    parts: list[dict[str, NDArray[Any]]] = []
+    every = every if shown == "video" else 1
+    shards, identities = Codes(), Codes()
+    parts: list[Arrays] = []
     keys: list[pa.Array] = []
     rows = 0
     for table in tables:
@@ -108,19 +139,19 @@ def read_catalog(tables: Iterable[pa.Table], where: pc.Expression | None) -> Cat
         rows += len(table)
         chosen = numbered if where is None else numbered.filter(where).sort_by("_row")
         if len(chosen):
-            parts.append(_arrays(chosen.combine_chunks(), shards, identities))
+            parts.append(arrays_of(chosen.combine_chunks(), shards, identities, shown, every))
             keys += chosen["key"].chunks
     pa.default_memory_pool().release_unused()  # a gigabyte, at 1.1 million clips
-    parts = parts or [_no_arrays()]
+    parts = parts or [no_arrays(shown, every)]
     first = _starts(np.concatenate([part.pop("count") for part in parts]))
     named = tuple((split, name) for split, _, name in (code.partition("/") for code in shards.names))
     return _shared_catalog(
-        [*parts, {"first": first}], pa.chunked_array(keys, pa.string()).combine_chunks(), named, identities.names
+        [*parts, {"first": first}], pa.chunked_array(keys, pa.string()).combine_chunks(), named, identities.names, every
     )
 
 
 def _shared_catalog(
-    parts: list[dict[str, NDArray[Any]]], keys: pa.StringArray, shards: tuple[tuple[str, str], ...], identities: tuple[str, ...]
+    parts: list[Arrays], keys: pa.StringArray, shards: tuple[tuple[str, str], ...], identities: tuple[str, ...], every: int
 ) -> Catalog:
     """A catalog of arrays that come in parts, which are used up: at 1.1 million clips a second copy would be felt."""
     pieces = {
@@ -134,95 +165,10 @@ def _shared_catalog(
         for part in parts:
             part.pop(name, None)
         array.flags.writeable = False
-    return Catalog(arrays, keys, shards, identities, memory)
+    return Catalog(arrays, keys, shards, identities, memory, every)
 
 
-class _Codes:
-    """Numbers for names, in the order in which they are met."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(self._numbers)
-
-    def of(self, names: pa.ChunkedArray) -> NDArray[np.int32]:
-        coded = pc.dictionary_encode(names.combine_chunks() if isinstance(names, pa.ChunkedArray) else names)
-        numbers = [self._numbers.setdefault(name, len(self._numbers)) for name in coded.dictionary.to_pylist()]
-        found: NDArray[np.int32] = np.array(numbers, np.int32)[coded.indices.to_numpy()]
-        return found
-
-
-def _arrays(table: pa.Table, shards: _Codes, identities: _Codes) -> dict[str, NDArray[Any]]:
-    """The arrays of some rows, with `count`, frames a clip, in place of `first`."""
-    for name in ("key", "split", "identity", "shard", "n_frames", "members"):
-        if table[name].null_count:
-            raise DatasetError(f"the index has no {name} for a clip: run dataset.verify")
-    count = table["n_frames"].to_numpy().astype(np.int64)
-    place = pc.binary_join_element_wise(table["split"], table["shard"], "/")
-    return {
-        "row": table["_row"].to_numpy(),
-        "shard": shards.of(place),
-        "identity": identities.of(table["identity"]),
-        "count": count,
-        **_members(table, count),
-        "pose": np.stack([_of_frames(table, f"frame_{name}", count, np.nan, np.float32) for name in POSE], axis=1),
-        "au_valid": _of_frames(table, "frame_au_valid", count, False, np.bool_),
-    }
-
-
-def _members(table: pa.Table, count: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-    column = table["members"].combine_chunks()
-    flat = column.flatten()
-    clip = pc.list_parent_indices(column).to_numpy()
-    suffix = flat.field("suffix")
-    if flat.null_count or any(flat.field(place).null_count for place in ("suffix", "offset", "size", "crc32")):
-        raise DatasetError("the index has members without a place: run dataset.verify")
-    number = {name: flat.field(name).to_numpy().astype(np.int64) for name in ("offset", "size", "crc32")}
-    if not ((number["offset"] >= 0) & (number["size"] >= 0) & (number["size"] < 2**32)).all():
-        raise DatasetError("the index has members of impossible place or size: run dataset.verify")
-    frames = pc.ends_with(suffix, ".jpg").to_numpy(zero_copy_only=False)
-    if not np.array_equal(np.bincount(clip[frames], minlength=len(table)), count):
-        raise DatasetError("the index lists other frames than it counts: run dataset.verify")
-    return {
-        "landmarks": _single(suffix, LANDMARKS, clip, number, len(table)),
-        "aus": _single(suffix, AUS, clip, number, len(table)),
-        "embedding": _single(suffix, IDENTITY, clip, number, len(table)),
-        "frame_offset": number["offset"][frames],
-        "frame_size": number["size"][frames].astype(np.uint32),
-        "frame_crc": number["crc32"][frames].astype(np.uint32),
-    }
-
-
-def _single(
-    suffix: pa.Array, name: str, clip: NDArray[Any], number: dict[str, NDArray[np.int64]], clips: int
-) -> NDArray[np.int64]:
-    """Offset, size and crc32 of the member of that name of each clip; zeros where it has none."""
-    found = np.zeros((clips, 3), np.int64)
-    here = pc.equal(suffix, name).to_numpy(zero_copy_only=False)
-    found[clip[here]] = np.stack([number[one][here] for one in ("offset", "size", "crc32")], axis=1)
-    return found
-
-
-def _of_frames(table: pa.Table, name: str, count: NDArray[np.int64], absent: Any, dtype: Any) -> NDArray[Any]:
-    """A list column as one value a frame; `absent` where a clip has no list."""
-    column = table[name].combine_chunks()
-    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy().astype(np.int64)
-    if not ((lengths == count) | (lengths == 0)).all():
-        raise DatasetError(f"{name} of the index has other lengths than the clips have frames: run dataset.verify")
-    values = np.full(int(count.sum()), absent, dtype)
-    flat = column.flatten()
-    flat = pc.cast(flat, pa.float32()) if dtype is np.float32 else flat
-    values[np.repeat(lengths == count, count)] = pc.fill_null(flat, absent).to_numpy(zero_copy_only=False)
-    return values
-
-
-def _no_arrays() -> dict[str, NDArray[Any]]:
-    return _arrays(INDEX.empty_table().append_column("_row", pa.array([], pa.int64())), _Codes(), _Codes())
-
-
-def _starts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+def _starts(counts: I64) -> I64:
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from motionshards.dataset.index import checked_rows
-from motionshards.dataset.reading.catalog import COLUMNS
+from motionshards.dataset.reading.index_arrays import COLUMNS
 from motionshards.dataset.reading.people_table import COLUMNS as PEOPLE_COLUMNS
 from motionshards.dataset.reading.people_table import read_people
 from motionshards.dataset.storage.remote import Remote, Retry, is_url, shown

@@ -1,13 +1,14 @@
-"""Reads samples: the members that a view wants, checked, and the chosen frames decoded straight into the batch.
+"""Reads samples: the members that a view needs, checked, and the chosen frames and sound decoded straight into the batch.
 
 A clip that cannot be read is replaced by the next of its stand-ins, which are part of the order and so the same in any process.
 """
 
+import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +18,15 @@ from motionshards.dataset.reading.faults import Fault
 from motionshards.dataset.reading.order import I64
 from motionshards.dataset.reading.view import Picks, View
 from motionshards.dataset.storage.unreadable import Unreadable
+from motionshards.schemas.layout import AUS, LANDMARKS, POINTS
+from motionshards.schemas.moving import NO_POINT, point_scale, restored_px
 from motionshards.schemas.samples.members import array_member, embedding_member
 from motionshards.transforms.extract.encode import decode_into
 
-_NAN = np.array(np.nan, np.float32)
+if TYPE_CHECKING:
+    from motionshards.transforms.extract.stored_video import FrameReader
+
+_NAN = np.float32(np.nan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +64,21 @@ class Reader:
 
     def __init__(self, catalog: Catalog, view: View, seed: int, shards: Source, warm: bool) -> None:
         self._catalog, self._view, self._seed, self._shards, self._warm = catalog, view, seed, shards, warm
+        self._of_thread = threading.local()
 
     def plan(self, ask: Ask, out: dict[str, NDArray[Any]], column: int = 0) -> "Plan":
-        """What is to be read for a column of samples. Fills in what the catalog tells of them: clip, number and pose."""
+        """What is to be read for a column of samples. Fills in what the catalog has of them: clip, number and pose."""
         clip, arrays = ask.clip[:, column], self._catalog.arrays
         picks = self._view.pick(self._catalog, self._seed, clip, ask.turn[:, column])
-        frame = arrays["first"][clip][:, None] + picks.frames
-        out["clip"][:], out["number"][:], out["pose"][:] = clip, picks.frames, arrays["pose"][frame]
-        places = np.stack([arrays[name][frame] for name in ("frame_offset", "frame_size", "frame_crc")], axis=-1)
-        return Plan(ask, picks, arrays["shard"][clip].tolist(), places.tolist())
+        rows, first = self._catalog.rows_of(picks.frames), arrays["first"][clip][:, None]
+        described = (rows >= 0) & (rows < self._catalog.frames_of(clip)[:, None])
+        out["clip"][:], out["number"][:], out["pose"][:] = clip, picks.frames, np.nan
+        out["pose"][described] = arrays["pose"][(first + rows)[described]]
+        if self._catalog.of_video:
+            places = arrays["video"][clip][:, None]
+        else:
+            places = np.stack([arrays[name][first + rows] for name in ("frame_offset", "frame_size", "frame_crc")], axis=-1)
+        return Plan(ask, picks, rows, arrays["shard"][clip].tolist(), places.tolist())
 
     def read(self, plan: "Plan", out: dict[str, NDArray[Any]], start: int, stop: int) -> list[Fault]:
         """Read samples [start, stop) into the arrays of `batch_layout`; tells what was replaced.
@@ -100,11 +112,14 @@ class Reader:
         try:
             if self._warm:
                 self._expect(clip)
-            for row, place in zip(out["frames"], plan.places[sample], strict=True):
-                _decode(self._member(plan.shards[sample], *place), row)
-            for name in ("landmarks", "aus"):
-                if name in out:
-                    out[name][...] = self._array(clip, name, picks.frames[sample])
+            self._frames(plan, sample, out["frames"])
+            size_px = out["frames"].shape[1]
+            if "landmarks" in out:
+                out["landmarks"][...] = self._points(clip, plan.rows[sample], size_px)
+            if "aus" in out:
+                out["aus"][...] = self._array(clip, "aus", AUS, plan.rows[sample])
+            if picks.audio_start is not None:
+                self._sound(clip, int(picks.audio_start[sample]), out["audio"])
             if "embedding" in out:
                 out["embedding"][...] = self.embedding(clip)
         except Unreadable as error:
@@ -114,35 +129,76 @@ class Reader:
 
     def _target(self, clip: int, frame: I64) -> NDArray[Any]:
         try:
-            return self._array(clip, "aus", frame)
+            return self._array(clip, "aus", AUS, frame)
         except Unreadable as error:
             raise _Unread(clip, error) from error
+
+    def _frames(self, plan: "Plan", sample: int, out: NDArray[np.uint8]) -> None:
+        """Decode the frames of a sample into uint8 [n,H,W,3]."""
+        contents = (self._member(plan.shards[sample], *place) for place in plan.places[sample])
+        with _undecodable():
+            if self._catalog.of_video:
+                self._frame_reader.into(next(contents), plan.picks.frames[sample], out)
+                return
+            for row, jpeg in zip(out, contents, strict=True):
+                decode_into(jpeg, row)
+
+    @property
+    def _frame_reader(self) -> "FrameReader":
+        """This thread's."""
+        if not hasattr(self._of_thread, "frames"):
+            from motionshards.transforms.extract.stored_video import FrameReader  # imports av, which stills do not need
+
+            self._of_thread.frames = FrameReader()
+        reader: FrameReader = self._of_thread.frames
+        return reader
+
+    def _sound(self, clip: int, start: int, out: NDArray[np.float32]) -> None:
+        from motionshards.transforms.extract.stored_video import read_sound
+
+        content = self._content(clip, "sound")
+        with _undecodable():
+            read_sound(content, start, out)
 
     def _expect(self, clip: int) -> None:
         """Let the disk read all frames of a clip."""
         arrays = self._catalog.arrays
+        if self._catalog.of_video:
+            ends = [int(arrays[name][clip, :2].sum()) for name in ("video", "sound")]
+            self._shards.expect(int(arrays["shard"][clip]), int(arrays["video"][clip, 0]), max(ends))
+            return
         first, last = int(arrays["first"][clip]), int(arrays["first"][clip + 1]) - 1
         end = int(arrays["frame_offset"][last]) + int(arrays["frame_size"][last])
         self._shards.expect(int(arrays["shard"][clip]), int(arrays["frame_offset"][first]), end)
 
-    def _array(self, clip: int, name: str, frames: I64) -> NDArray[Any]:
-        """Rows of a clip's npy member; NaN where the clip has none."""
-        content = self._npy(clip, name)
+    def _points(self, clip: int, rows: I64, size_px: int) -> NDArray[Any]:
+        """Landmarks of rows of a clip's measures, float32 [n,68,2]."""
+        if not self._catalog.of_video:
+            return self._array(clip, "landmarks", LANDMARKS, rows)
+        stored = self._array(clip, "landmarks", POINTS, rows, NO_POINT)
+        return restored_px(stored, *point_scale(size_px))
+
+    def _array(self, clip: int, name: str, suffix: str, rows: I64, absent: Any = _NAN) -> NDArray[Any]:
+        """Rows of a clip's npy member; `absent` for the row -1, and where the clip has no such member."""
+        content = self._content(clip, name)
         if not content:
-            return _NAN
+            return np.array([absent])
         with _undecodable():
-            return array_member(f"{name}.npy", content, self._catalog.frames_in(clip))[frames]
+            values = array_member(suffix, content, self._catalog.rows_in(clip))[rows]
+        if (rows < 0).any():
+            values[rows < 0] = absent
+        return values
 
     def embedding(self, clip: int) -> NDArray[np.float32]:
         """The face descriptor of a clip, float32 [128]; NaN where it has none. Raises Unreadable."""
-        content = self._npy(clip, "embedding")
+        content = self._content(clip, "embedding")
         if not content:
-            return _NAN
+            return np.array([_NAN])
         with _undecodable():
             return embedding_member(content)
 
-    def _npy(self, clip: int, name: str) -> bytes:
-        """A clip's npy member; nothing where it has none."""
+    def _content(self, clip: int, name: str) -> bytes:
+        """The content of a clip's member; nothing where it has none."""
         offset, size, crc = self._catalog.arrays[name][clip].tolist()
         return self._member(int(self._catalog.arrays["shard"][clip]), offset, size, crc) if size else b""
 
@@ -157,12 +213,14 @@ class Reader:
 class Plan:
     """A batch to be read, with all that can be looked up for it at once.
 
+    rows: int64 [B,n], of the clips' measures, for each frame; -1 for frames that are not measured
     shards: of each sample
-    places: of each sample and frame, offset, size and CRC-32
+    places: of each sample, offset, size and CRC-32 of the members that have its frames
     """
 
     ask: Ask
     picks: Picks
+    rows: I64
     shards: list[int]
     places: list[list[list[int]]]
 
@@ -173,11 +231,6 @@ class _Unread(Exception):
     def __init__(self, clip: int, error: Unreadable) -> None:
         super().__init__(clip, error)
         self.fault = Fault(clip, error.reason, error.detail)
-
-
-def _decode(content: bytes, row: NDArray[np.uint8]) -> None:
-    with _undecodable():
-        decode_into(content, row)
 
 
 @contextmanager

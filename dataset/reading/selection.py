@@ -8,9 +8,11 @@ import pyarrow as pa
 
 from motionshards.dataset.query.where import parse
 from motionshards.dataset.reading.catalog import Catalog, read_catalog, selecting
+from motionshards.dataset.reading.index_arrays import Shown
 from motionshards.dataset.reading.open_dataset import Opened
 from motionshards.dataset.reading.people_table import COLUMNS
 from motionshards.dataset.reading.view import View
+from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.printable import printable
 from motionshards.schemas.tables import INDEX
@@ -22,18 +24,21 @@ logger = logging.getLogger("motionshards")
 
 
 def select_clips(
-    opened: Opened, view: View, where: str | None, split: str | None, people: list[str] | None
+    opened: Opened, view: View, where: str | None, split: str | None, people: list[str] | None, frames: str | None
 ) -> tuple[Catalog, dict[str, int]]:
     """The clips that pass the filters and satisfy the view's requirements, and how many do not satisfy those, by reason.
 
+    frames: `stills` or `video` of a dataset that has both; None for what the view prefers
+
     Raises:
-        ConfigError: `where` is no condition, or no clip is left
+        ConfigError: `where` is no condition, the frames are not stored, or no clip is left
         DatasetError: the index cannot be read
     """
     try:
         condition = None if where is None else parse(where, _SCHEMA)
         rows = opened.rows_with_people() if where and _PEOPLE_COLUMNS.search(where) else opened.rows()
-        catalog = read_catalog(rows, selecting(condition, split, people))
+        shown = _shown(opened.manifest.config, view, frames)
+        catalog = read_catalog(rows, selecting(condition, split, people), shown, opened.manifest.config.landmarks_every)
     except pa.ArrowException as error:
         raise ConfigError(f"where={where!r} cannot be evaluated: {error}") from error
     if absent := sorted(set(people or ()) - set(catalog.identities)):
@@ -41,13 +46,35 @@ def select_clips(
     if not len(catalog):
         splits = ", ".join(sorted({split for split, _ in opened.shards}))
         raise ConfigError(f"no clip passes split={split!r}, where={where!r}; splits are {splits}")
-    excluded, usable = {}, np.ones(len(catalog), np.bool_)
-    for reason, without in view.unusable(catalog):
-        if count := int((usable & without).sum()):
-            excluded[reason] = count
-            logger.warning("%d of %d clips are left out: %s", count, len(catalog), reason)
-        usable &= ~without
-    catalog = catalog.taking(usable)
+    catalog, excluded = usable(catalog, view)
+    for reason, count in excluded.items():
+        logger.warning("%d clips are left out: %s", count, reason)
     if not len(catalog):
         raise ConfigError(f"no clip can be shown by {view}: {', '.join(excluded)}")
     return catalog, excluded
+
+
+def usable(catalog: Catalog, view: View) -> tuple[Catalog, dict[str, int]]:
+    """The clips that satisfy the view's requirements, and how many do not, by the first reason. Raises ConfigError."""
+    excluded = {}
+    if catalog.of_video and (without := catalog.n_shown == 0).any():
+        excluded["no video"] = int(without.sum())
+        catalog = catalog.taking(~without)
+    left = np.ones(len(catalog), np.bool_)
+    for reason, without in view.unusable(catalog):
+        if count := int((left & without).sum()):
+            excluded[reason] = count
+        left &= ~without
+    return catalog.taking(left), excluded
+
+
+def _shown(config: BuildConfig, view: View, frames: str | None) -> Shown:
+    """What is read of a dataset. Raises ConfigError: it is not stored, or its videos are not what the view expects."""
+    stored: tuple[Shown, ...] = {"stills": ("stills",), "video": ("video",), "both": ("stills", "video")}[config.store]
+    if frames is not None and frames not in stored:
+        raise ConfigError(f"frames is {frames!r}, and the dataset has {stored[0]} only: motionshards build --store both has both")
+    preferred = getattr(view, "prefers", "stills")
+    shown = stored[0] if len(stored) == 1 else frames or preferred
+    if shown == "video" == preferred and config.unit == "video":
+        raise ConfigError(f"{view} needs continuous video, and that of --unit video joins several files")
+    return "video" if shown == "video" else "stills"

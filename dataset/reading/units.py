@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from motionshards.dataset.reading.catalog import Catalog
-from motionshards.dataset.reading.order import I64, Slots, hashed
+from motionshards.dataset.reading.order import I64, Order, Slots, hashed
+from motionshards.dataset.reading.view import View
+from motionshards.schemas.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,6 +31,15 @@ class Units:
         clips = np.lexsort((hashed(seed, catalog.arrays["row"], -4), identity))
         starts = np.flatnonzero(np.diff(identity[clips], prepend=-1))
         return cls(clips, np.append(starts, len(clips)))
+
+    def order(self, catalog: Catalog, view: View, seed: int, shuffle: str, repeats: int, window: int) -> Order:
+        """The order of these units, each of which is where its first clip is. Raises ConfigError."""
+        if view.per_identity and shuffle == "shard":
+            raise ConfigError("one clip per identity needs shuffle='global' or 'none': a person's clips are in many shards")
+        try:
+            return Order(catalog.arrays["shard"][self.clips[self.first[:-1]]], seed, shuffle, repeats, window)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
 
     def __len__(self) -> int:
         return len(self.first) - 1

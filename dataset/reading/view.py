@@ -15,13 +15,15 @@ from motionshards.dataset.reading.order import I64
 class Picks:
     """What is read for some clips.
 
-    frames: int64 [B,n], numbers of stored frames
-    other_clip, other_frame: int64 [B], where action units of another clip are wanted; None where not
+    frames: int64 [B,n], numbers of shown frames: of stills, or of a video's frames
+    other_clip, other_frame: int64 [B], described frames whose action units are the target; None where there is none
+    audio_start: int64 [B], first sample of the sound; None without sound
     """
 
     frames: I64
     other_clip: I64 | None = None
     other_frame: I64 | None = None
+    audio_start: I64 | None = None
 
 
 class View(Protocol):
@@ -30,6 +32,9 @@ class View(Protocol):
     n: frames of a sample
     per_identity: an epoch takes one clip of each identity instead of every clip
     in_time_order: frames are in time order and their position means nothing else, so time may be reversed
+
+    A view may also have `prefers`, "stills" or "video": what it reads where both are stored, by default the stills; and `audio`,
+    whether samples have sound, with `samples(catalog)`, how many samples of it.
     """
 
     @property

@@ -11,9 +11,11 @@ import pytest
 from made import make_dataset
 
 from motionshards.dataset.query.where import parse
-from motionshards.dataset.reading.catalog import COLUMNS, Catalog, read_catalog, selecting
+from motionshards.dataset.reading.catalog import Catalog, read_catalog, selecting
+from motionshards.dataset.reading.index_arrays import COLUMNS
 from motionshards.dataset.reading.view import Picks, View
-from motionshards.dataset.views import KPlusOne, Pairs, PosePairs, Sequence, Singles
+from motionshards.dataset.sequence import Sequence
+from motionshards.dataset.views import KPlusOne, Pairs, PosePairs, Singles
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.layout import INDEX
 

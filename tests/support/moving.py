@@ -5,6 +5,7 @@ sound has a click of one sample at the start of each frame whose number is a mul
 """
 
 import io
+import tempfile
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -52,10 +53,15 @@ def click_at(frame: int, rate: Fraction = Fraction(25), hz: int = HZ) -> int:
 
 
 def mp4_of(pictures: list[np.ndarray], rate: Fraction = Fraction(25)) -> bytes:
-    """Pictures as a stored video: H.264 with a key frame every 12 frames and no reordering."""
-    stored = io.BytesIO()
+    """Pictures as a stored video: H.264 with a key frame every 12 frames and no reordering, the header first."""
+    with tempfile.NamedTemporaryFile(suffix=".mp4") as stored:  # whose name the muxer needs to put the header first
+        _write_mp4(stored.name, pictures, rate)
+        return Path(stored.name).read_bytes()
+
+
+def _write_mp4(path: str, pictures: list[np.ndarray], rate: Fraction) -> None:
     height, width = pictures[0].shape[:2]
-    with av.open(stored, "w", format="mp4", options={"fflags": "+bitexact"}) as file:
+    with av.open(path, "w", format="mp4", options={"fflags": "+bitexact", "movflags": "+faststart"}) as file:
         stream = file.add_stream("libx264", rate=rate, options={"crf": "12", "preset": "ultrafast", "threads": "1"})
         stream.width, stream.height, stream.pix_fmt, stream.time_base = width, height, "yuv420p", 1 / rate
         stream.codec_context.options |= {"x264-params": "keyint=12:min-keyint=12:scenecut=0:bframes=0"}
@@ -64,7 +70,6 @@ def mp4_of(pictures: list[np.ndarray], rate: Fraction = Fraction(25)) -> bytes:
             frame.pts, frame.time_base = number, 1 / rate
             file.mux(stream.encode(frame))
         file.mux(stream.encode())
-    return stored.getvalue()
 
 
 def flac_of(samples: np.ndarray, hz: int = HZ) -> bytes:

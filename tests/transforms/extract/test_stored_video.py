@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from motionshards.transforms.extract.stored_video import FrameReader, SoundReader
+from motionshards.transforms.extract.stored_video import FrameReader, read_sound
 
 SIZE = 64
 HZ = 16_000
@@ -68,7 +68,7 @@ def read(reader: FrameReader, mp4: bytes, numbers: list[int], size: int = SIZE) 
 
 def heard(flac: bytes, start: int, count: int) -> np.ndarray:
     out = np.full(count, np.nan, np.float32)
-    SoundReader().into(flac, start, out)
+    read_sound(flac, start, out)
     return out
 
 

@@ -1,0 +1,64 @@
+"""Random choices among the frames of clips, each a pure function of the seed, the clip and its turn.
+
+B counts the clips, N the candidates of the clip that has most of them.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from motionshards.dataset.reading.catalog import Catalog
+from motionshards.dataset.reading.order import I64, hashed
+from motionshards.transforms.extract.sample import splitmix64
+
+MOST = 4096
+"""Of a clip with more frames so many are candidates, spread evenly, in each turn others."""
+NEVER = np.uint64(np.iinfo(np.uint64).max)
+"""The rank of what is not to be chosen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Frames of clips in time order, and a random rank of each.
+
+    frames: int64 [B,N]; behind a clip's last candidate some frame of it
+    ranks: uint64 [B,N], NEVER behind a clip's last candidate
+    counts: int64 [B], how many there are
+    """
+
+    frames: I64
+    ranks: NDArray[np.uint64]
+    counts: I64
+
+    @classmethod
+    def of(cls, catalog: Catalog, seed: int, clip: I64, turn: I64, counts: I64) -> "Candidates":
+        """The candidates among the first `counts`, int64 [B], frames of each clip."""
+        row = catalog.arrays["row"][clip]
+        shift = hashed(seed, row, turn, -6) % np.maximum(counts, 1).astype(np.uint64)
+        frames, inside = spread(counts, MOST, shift.astype(np.int64))
+        drawn = splitmix64(hashed(seed, row, turn)[:, None], np.arange(frames.shape[1]) + 1)
+        return cls(frames, np.where(inside, drawn, NEVER), np.minimum(counts, MOST))
+
+    def least(self, count: int) -> I64:
+        """The frames with the `count` least ranks, int64 [B,count], the least first."""
+        return np.take_along_axis(self.frames, np.argsort(self.ranks, axis=1, kind="stable")[:, :count], axis=1)
+
+
+def spread(counts: I64, most: int, shift: I64 | None = None) -> tuple[I64, NDArray[np.bool_]]:
+    """All numbers below `counts`, int64 [B], or `most` of them at equal distances: int64 [B,N], and bool, which are such.
+
+    shift: int64 [B], below `counts`: by which share of the distance they are moved
+    """
+    offered = np.minimum(counts, most)
+    numbers = np.arange(offered.max(initial=0))
+    moved = 0 if shift is None else np.where(counts > most, shift, 0)[:, None]
+    spread = (numbers * counts[:, None] + moved) // np.maximum(offered, 1)[:, None]
+    return np.minimum(spread, np.maximum(counts - 1, 0)[:, None]), numbers < offered[:, None]
+
+
+def values_of(catalog: Catalog, name: str, clip: I64, rows: I64) -> NDArray[Any]:
+    """What an array has for described frames, int64 [B,N], of each clip: [B,N,...]."""
+    values: NDArray[Any] = catalog.arrays[name][catalog.arrays["first"][clip][:, None] + rows]
+    return values

@@ -1,0 +1,160 @@
+"""Rows of the index as flat arrays: where the frames, video and sound of clips are stored, and what was measured.
+
+Anyone may have written an index, so what contradicts itself is refused here.
+"""
+
+from fractions import Fraction
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from motionshards.schemas.errors import DatasetError
+from motionshards.schemas.layout import AUS, IDENTITY, LANDMARKS, POINTS, SOUND, VIDEO
+from motionshards.schemas.tables import INDEX
+
+Arrays = dict[str, NDArray[Any]]
+Shown = Literal["stills", "video"]
+
+POSE = ("yaw_deg", "pitch_deg", "roll_deg")
+PER_FRAME = frozenset(("frame_offset", "frame_size", "frame_crc", "pose", "au_valid"))
+"""Arrays with a row per frame; all others have one per clip."""
+_NEVER_NULL = ("key", "split", "identity", "shard", "n_frames", "members")
+_NEEDED = (*_NEVER_NULL, *(f"frame_{name}" for name in POSE), "frame_au_valid")
+_SCALAR = tuple(one.name for one in INDEX if not pa.types.is_list(one.type))
+COLUMNS = tuple(dict.fromkeys((*_SCALAR, *_NEEDED)))
+
+_MOST_VIDEO_FRAMES, _MOST_FPS, _MOST_HZ = 1 << 24, 1000, 1 << 20
+# Rates have smaller denominators, see `schemas.config`.
+_LARGEST_DENOMINATOR = 10**6
+
+
+class Codes:
+    """Numbers for names, in the order in which they are met."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._numbers)
+
+    def of(self, names: pa.ChunkedArray) -> NDArray[np.int32]:
+        coded = pc.dictionary_encode(names.combine_chunks() if isinstance(names, pa.ChunkedArray) else names)
+        numbers = [self._numbers.setdefault(name, len(self._numbers)) for name in coded.dictionary.to_pylist()]
+        found: NDArray[np.int32] = np.array(numbers, np.int32)[coded.indices.to_numpy()]
+        return found
+
+
+def arrays_of(table: pa.Table, shards: Codes, identities: Codes, shown: Shown, every: int) -> Arrays:
+    """The arrays of `catalog.Catalog` for some rows, with `count`, frames per clip, in place of `first`.
+
+    Raises:
+        DatasetError: the rows contradict themselves
+    """
+    for name in _NEVER_NULL:
+        if table[name].null_count:
+            raise DatasetError(f"the index has no {name} for a clip: run dataset.verify")
+    arrays = {
+        "row": table["_row"].to_numpy(),
+        "shard": shards.of(pc.binary_join_element_wise(table["split"], table["shard"], "/")),
+        "identity": identities.of(table["identity"]),
+    }
+    members, count = _Members(table), table["n_frames"].to_numpy().astype(np.int64)
+    arrays["embedding"] = members.single(IDENTITY)
+    if shown == "stills":
+        return {**arrays, **_stills(members, count), **_measures(table, count)}
+    return {**arrays, **_video(table, members, count, every)}
+
+
+def no_arrays(shown: Shown, every: int) -> Arrays:
+    """The arrays of no rows."""
+    return arrays_of(INDEX.empty_table().append_column("_row", pa.array([], pa.int64())), Codes(), Codes(), shown, every)
+
+
+class _Members:
+    """Where the members of each clip of a table are stored."""
+
+    def __init__(self, table: pa.Table) -> None:
+        column = table["members"].combine_chunks()
+        flat = column.flatten()
+        self.suffix, self._clips = flat.field("suffix"), len(table)
+        self.clip = pc.list_parent_indices(column).to_numpy()
+        if flat.null_count or any(flat.field(place).null_count for place in ("suffix", "offset", "size", "crc32")):
+            raise DatasetError("the index has members without a place: run dataset.verify")
+        self.place = np.stack([flat.field(name).to_numpy().astype(np.int64) for name in ("offset", "size", "crc32")], axis=1)
+        if not ((self.place[:, 0] >= 0) & (self.place[:, 1] >= 0) & (self.place[:, 1] < 2**32)).all():
+            raise DatasetError("the index has members of impossible place or size: run dataset.verify")
+
+    def single(self, name: str) -> NDArray[np.int64]:
+        """Offset, size and crc32 of the member of that name of each clip, int64 [C,3]; zeros where it has none."""
+        found = np.zeros((self._clips, 3), np.int64)
+        here = pc.equal(self.suffix, name).to_numpy(zero_copy_only=False)
+        found[self.clip[here]] = self.place[here]
+        return found
+
+
+def _stills(members: _Members, count: NDArray[np.int64]) -> Arrays:
+    frames = pc.ends_with(members.suffix, ".jpg").to_numpy(zero_copy_only=False)
+    if not np.array_equal(np.bincount(members.clip[frames], minlength=len(count)), count):
+        raise DatasetError("the index lists other frames than it counts: run dataset.verify")
+    offset, size, crc = members.place[frames].T
+    return {
+        "count": count,
+        "landmarks": members.single(LANDMARKS),
+        "aus": members.single(AUS),
+        "frame_offset": offset,
+        "frame_size": size.astype(np.uint32),
+        "frame_crc": crc.astype(np.uint32),
+    }
+
+
+def _video(table: pa.Table, members: _Members, described: NDArray[np.int64], every: int) -> Arrays:
+    arrays = {"video": members.single(VIDEO), "sound": members.single(SOUND), "landmarks": members.single(POINTS)}
+    number = {name: pc.fill_null(table[name], 0).to_numpy() for name in ("video_frames", "fps", "audio_hz")}
+    frames, hz = number["video_frames"].astype(np.int64), number["audio_hz"].astype(np.int64)
+    stored, heard = arrays["video"][:, 1] > 0, arrays["sound"][:, 1] > 0
+    if not ((frames >= stored) & (frames <= stored * _MOST_VIDEO_FRAMES) & (hz >= heard) & (hz <= heard * _MOST_HZ)).all():
+        raise DatasetError("the index contradicts itself about video or sound: run dataset.verify")
+    arrays |= {"video_frames": frames, "rate": _rates(number["fps"], stored), "audio_hz": hz}
+    if pc.any(pc.ends_with(members.suffix, ".jpg")).as_py():  # beside stills, the index does not describe measured frames
+        nothing = np.zeros_like(described)
+        return {**arrays, "count": nothing, "aus": np.zeros_like(arrays["video"]), **_no_measures()}
+    if not np.array_equal(-(-frames // every), described):
+        raise DatasetError("the index describes other frames than a build measures: run dataset.verify")
+    return {**arrays, "count": described, "aus": members.single(AUS), **_measures(table, described)}
+
+
+def _rates(fps: NDArray[np.float64], stored: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Numerator and denominator of the frame rates, int64 [C,2]; 1, 1 where there is no video."""
+    distinct, which = np.unique(np.where(stored, fps, 1.0), return_inverse=True)
+    if not ((distinct > 0) & (distinct <= _MOST_FPS)).all():
+        raise DatasetError("the index has impossible frame rates: run dataset.verify")
+    rates = [Fraction(one).limit_denominator(_LARGEST_DENOMINATOR) for one in distinct.tolist()]
+    return np.array([(rate.numerator, rate.denominator) for rate in rates], np.int64).reshape(-1, 2)[which]
+
+
+def _measures(table: pa.Table, count: NDArray[np.int64]) -> Arrays:
+    return {
+        "pose": np.stack([_of_frames(table, f"frame_{name}", count, np.nan, np.float32) for name in POSE], axis=1),
+        "au_valid": _of_frames(table, "frame_au_valid", count, False, np.bool_),
+    }
+
+
+def _no_measures() -> Arrays:
+    return {"pose": np.zeros((0, len(POSE)), np.float32), "au_valid": np.zeros(0, np.bool_)}
+
+
+def _of_frames(table: pa.Table, name: str, count: NDArray[np.int64], absent: Any, dtype: Any) -> NDArray[Any]:
+    """A list column as one value a frame; `absent` where a clip has no list."""
+    column = table[name].combine_chunks()
+    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy().astype(np.int64)
+    if not ((lengths == count) | (lengths == 0)).all():
+        raise DatasetError(f"{name} of the index has other lengths than the clips have frames: run dataset.verify")
+    values = np.full(int(count.sum()), absent, dtype)
+    flat = column.flatten()
+    flat = pc.cast(flat, pa.float32()) if dtype is np.float32 else flat
+    values[np.repeat(lengths == count, count)] = pc.fill_null(flat, absent).to_numpy(zero_copy_only=False)
+    return values
