@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import scipy.io.wavfile
 from numpy.typing import NDArray
 
 from motionshards.schemas.errors import ClipRejected
@@ -68,7 +69,7 @@ KINDS = {
     "ts AAC, joined": Kind("ts", "libx264", "aac", ("-mpegts_flags", "initial_discontinuity"), joined=True),
     "mpeg-ps MP2": Kind("mpg", "mpeg2video", "mp2"),
     "flv AAC": Kind("flv", "libx264", "aac"),
-    "flv MP3, sound 0.7 s late": Kind("flv", "flv1", "libmp3lame", sound_at_s=0.7),
+    "flv MP3, sound 0.7 s late": Kind("flv", "flv", "libmp3lame", sound_at_s=0.7),
     "ogg Vorbis": Kind("ogv", "libtheora", "libvorbis"),
     "asf WMA": Kind("asf", "wmv2", "wmav2"),
     "nut MP3": Kind("nut", "mpeg4", "libmp3lame"),
@@ -161,9 +162,7 @@ def _burst(from_s: NDArray[np.float64]) -> NDArray[np.float64]:
 def _write_clicks(path: Path, once_s: NDArray[np.float64], seconds: float, hz: int) -> None:
     time_s = np.arange(round(seconds * hz)) / hz
     sound = sum((_burst(time_s - at) for at in once_s), np.zeros(len(time_s)))
-    path.with_suffix(".raw").write_bytes((sound * 16_000).round().astype("<i2").tobytes())
-    ffmpeg("-f", "s16le", "-ar", str(hz), "-ch_layout", "mono", "-i", path.with_suffix(".raw"), path)
-    path.with_suffix(".raw").unlink()
+    scipy.io.wavfile.write(path, hz, (sound * 16_000).round().astype("<i2"))
 
 
 def _brightness(media: Media) -> tuple[Timeline, NDArray[np.float64]]:

@@ -2,6 +2,7 @@
 
 import functools
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from videos import ffmpeg
 from motionshards.schemas.errors import ClipRejected
 from motionshards.transforms.extract.decode import decode
 from motionshards.transforms.extract.media import Media
+from motionshards.transforms.extract.sound import read_sound
 from motionshards.transforms.extract.timeline import Timeline, timeline_by_decoding, timeline_from_packets
 
 LIMIT_S = 10.0
@@ -79,9 +81,21 @@ def frames_by(line: Timeline, path: Path) -> str:
     assert (np.diff(line.raw_s) >= 0).all()
     frames = decode(media, line, np.unique(np.linspace(0, count - 1, 5).astype(np.int64)), 32, "pad", LIMIT_S)
     assert np.isfinite(frames.source_to_frame).all()
+    check_sound(media, float(line.raw_s[0]))
     if line.one_size and count <= 1000:
         assert sum(1 for _ in all_frames(media, line, 0, count, (24, 16), LIMIT_S)) == count
     return str(count)
+
+
+def check_sound(media: Media, start_s: float) -> None:
+    """All of a second, none, or a reason."""
+    lost, sound = "", None
+    try:
+        sound = read_sound(media, start_s, 10, Fraction(10), 16_000, True, LIMIT_S)
+    except ClipRejected as error:
+        lost = error.reason
+    assert not lost or lost in REASONS | {"sound_clock"}
+    assert sound is None or sound.samples.shape == (16_000, 1)
 
 
 REASONS = {

@@ -53,26 +53,46 @@ def send_sound(video: Video, order: dict[str, Any], reply: socket.socket) -> Non
 
 def _decoded(video: Video, seek_s: int, start: Fraction) -> Iterator[tuple[Any, Fraction]]:
     """Frames of the sound, each with the length of its ticks; from a seek, if its first frame is shortly before the start."""
+    sought, begun, lost = bool(seek_s) and not video.restarts, False, None
+    for packet in _packets(video, seek_s if sought else 0):
+        try:
+            frames = video.decoded(packet)
+        except ClipRejected as error:
+            if begun or not video.restarts:
+                raise
+            frames, lost = [], error  # such containers may be cut anywhere, and then begin with half a frame
+        for frame in frames:
+            _check_channels(frame)
+            if sought and not begun:
+                _check_seek(frame, packet.time_base, start)
+            begun = True
+            yield frame, packet.time_base
+    if lost is not None and not begun:
+        raise lost
+    if sought and not begun:
+        raise ClipRejected("frame_mismatch", "no sound after the seek")
+
+
+def _packets(video: Video, seek_s: int) -> Iterator[Any]:
+    """Packets of the sound, if there is any, in step with the video; at last an empty one."""
     if video.sound() is None:
         return
-    moves = _moves(video) if video.restarts else None
-    if moves is not None:
-        video, seek_s = video.again(), 0
-    if seek_s:
+    moves, clock = [0], Clock()
+    if video.restarts:
+        moves, video = _moves(video), video.again()
+    elif seek_s:
         video.seek(seek_s)
-    stream, clock, sought = video.sound(), Clock(), bool(seek_s)
-    for packet in video.packets_of(stream):
-        if moves is not None:
+    for packet in video.packets_of(video.sound()):
+        if video.restarts:
             clock.see(packet)
-            move(packet, moves[len(clock.moves) - 1])
-        for frame in video.decoded(packet):
-            _check_channels(frame)
-            if sought and not (frame.pts is not None and start - _PREROLL_S <= frame.pts * stream.time_base <= start):
-                raise ClipRejected("frame_mismatch", "the seek led to other sound")
-            sought = False
-            yield frame, stream.time_base
-    if sought:
-        raise ClipRejected("frame_mismatch", "no sound after the seek")
+        move(packet, moves[len(clock.moves) - 1])
+        yield packet
+
+
+def _check_seek(frame: Any, base: Fraction, start: Fraction) -> None:
+    """Raise ClipRejected (frame_mismatch) where the first frame after a seek is not shortly before the stretch."""
+    if frame.pts is None or not start - _PREROLL_S <= frame.pts * base <= start:
+        raise ClipRejected("frame_mismatch", "the seek led to other sound")
 
 
 def _check_channels(frame: Any) -> None:
@@ -101,7 +121,7 @@ class _Stretch:
     """
 
     def __init__(self, first: Any, base: Fraction, start: Fraction, order: dict[str, Any], reply: socket.socket) -> None:
-        self._kind, self._base, self._start, self._rate = _kind(first), base, start, first.sample_rate
+        self._kind, self._rate = _kind(first), first.sample_rate
         channels = 1 if order["mono"] else first.layout.nb_channels
         if self._rate not in _RATES_HZ or not 1 <= channels <= _MOST_CHANNELS:
             raise ClipRejected("corrupt", f"sound of {self._rate} Hz and {channels} channels")
@@ -113,6 +133,10 @@ class _Stretch:
         margins = math.ceil(_MARGIN_S * common)
         before = margins * self._rate // common
         self._at, self._stop = -before, math.ceil(Fraction(count * self._rate, hz)) + before
+        # Integers, as fractions would take as long as the decoding.
+        per_tick, origin = base * self._rate, start * self._rate
+        self._whole = math.lcm(per_tick.denominator, origin.denominator)
+        self._per_tick, self._origin = int(per_tick * self._whole), int(origin * self._whole)
         self._same = int(self._rate * max(_SAME_TIME_S, _SAME_TICKS * base))
         self._expected: int | None = None
         self._out = _Out(hz, "mono" if order["mono"] else first.layout, margins * hz // common, count, reply)
@@ -139,7 +163,7 @@ class _Stretch:
     def _begin(self, frame: Any) -> int:
         if frame.pts is None:
             return self._expected or 0
-        told = round((frame.pts * self._base - self._start) * self._rate)
+        told = (frame.pts * self._per_tick - self._origin + self._whole // 2) // self._whole
         near = self._expected is not None and abs(told - self._expected) <= self._same
         return self._expected if near and self._expected is not None else told
 
