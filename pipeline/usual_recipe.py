@@ -57,7 +57,7 @@ def recipe_by_looking(clips: Iterable[ClipSpec], root: Root, model: FaceModel, c
 def _look(spec: ClipSpec, root: Root, model: FaceModel, config: BuildConfig) -> _Look | None:
     """None where the video cannot be read."""
     spans = tuple(replace(span, end_s=min(span.end_s, span.start_s + _FIRST_S)) for span in spec.spans)
-    few = replace(config, recipe="resize", frames=_FRAMES, min_frames=1)
+    few = config.without_video(recipe="resize", frames=_FRAMES, min_frames=1)
     (read,) = read_clip(replace(spec, spans=spans), root, model, few)
     if not isinstance(read, ReadClip):
         return None

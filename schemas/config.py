@@ -170,6 +170,11 @@ class BuildConfig(Settings):
         if self.store == "video" and self.aus == "openface-still":
             raise ValueError("aus 'openface-still' reads stills, and store is 'video'")
 
+    def without_video(self, **changed: Any) -> "BuildConfig":
+        """The config with stills only, and with other changes."""
+        usual = {field.name: field.default for field in dataclasses.fields(self) if field.name in _OF_VIDEO}
+        return dataclasses.replace(self, store="stills", **usual, **changed)
+
     @property
     def stills(self) -> bool:
         """Whether sampled frames are stored."""

@@ -1,9 +1,11 @@
 """Decoded frames, where they were in their source, and the pictures in which their faces are searched."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
+
+from motionshards.schemas.moving import Encoded
 
 F64 = NDArray[np.float64]
 
@@ -58,6 +60,7 @@ class Frames:
     content_px: int32 [T,4], x0 y0 x1 y1 (end exclusive) of the picture inside `rgb`; the rest is padding
     display: how the source is meant to be shown
     search: the picture in which each frame's face is searched; empty if none was asked for
+    video: the video of these and other frames; None if none was asked for
     """
 
     rgb: NDArray[np.uint8]
@@ -67,6 +70,7 @@ class Frames:
     content_px: NDArray[np.int32]
     display: Display = Display()
     search: tuple[SearchPicture, ...] = ()
+    video: Encoded | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         t = len(self.rgb)
@@ -116,6 +120,10 @@ class Placement:
     def __len__(self) -> int:
         return len(self.span)
 
+    def take(self, places: NDArray[np.int64]) -> "Placement":
+        """That of some of the frames, which may repeat."""
+        return Placement(*(getattr(self, one.name)[places] for one in fields(self)))
+
 
 @dataclass(frozen=True, slots=True)
 class Crop:
@@ -136,3 +144,8 @@ class Crop:
 
     def __len__(self) -> int:
         return len(self.rgb)
+
+    def take(self, places: NDArray[np.int64]) -> "Crop":
+        """Some of the frames, which may repeat."""
+        search = tuple(self.search[place] for place in places.tolist()) if self.search else ()
+        return Crop(self.rgb[places], self.placement.take(places), self.display, search)

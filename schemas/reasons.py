@@ -29,6 +29,7 @@ REASONS = {
     "too_much_memory": Reason("decode", True, "the decoder needed more memory than --decode-memory-mb"),
     "size_changes": Reason("decode", False, "frames change their size within the stream, and the recipe needs one size"),
     "sound_clock": Reason("decode", False, "the clocks of the sound and the video start anew at different places of the file"),
+    "mixed_sound": Reason("decode", False, "the files of the clip have sound of different rates or channels (--audio source)"),
     "decode_timeout": Reason("decode", True, "the decoder ran longer than --decode-timeout"),
     "decoder_killed": Reason("decode", True, "the decoder was killed by a signal, often for want of memory"),
     "bad_member": Reason(

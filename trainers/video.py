@@ -22,6 +22,7 @@ from PIL import Image
 from motionshards.schemas.atomic import beside
 from motionshards.schemas.errors import ClipRejected, ConfigError
 from motionshards.trainers.sound import INPUT, PacketList, arguments_for, packets
+from motionshards.transforms.extract.constant_rate import source_rate
 from motionshards.transforms.extract.crop import Window
 from motionshards.transforms.extract.decode import cut
 from motionshards.transforms.extract.decoder.filters import RGB, SCALER, scaled
@@ -39,8 +40,6 @@ Picture = NDArray[np.uint8]
 
 _PATIENCE_S = 3600.0  # for ffmpeg to read a whole video
 _OUTPUT = "file:OUTPUT"
-_USUAL_RATE = Fraction(25)
-_RATE_IS_OFF = 0.01
 # Of x264, whose look-ahead holds many frames, and more with each thread.
 _ENCODER_BYTES_PER_PX = 1 << 10
 _IN_MP4 = {"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"}
@@ -90,18 +89,8 @@ class Driving:
 
     @property
     def rate(self) -> Fraction:
-        """Frames a second: those of the header, or of the timestamps where the header is off; 25 where nothing tells.
-
-        ffmpeg tells two digits, behind which 30000/1001 and its like are found again.
-        """
-        told, last_s = self.timeline.rate_hz, float(self.timeline.pts_s[-1])
-        true = (len(self) - 1) / last_s if last_s else told
-        if told is None or true is None or abs(told / true - 1) > _RATE_IS_OFF:
-            told = true
-        if told is None:
-            return _USUAL_RATE
-        near = (Fraction(round(told)), Fraction(1000 * round(told), 1001))
-        return next((rate for rate in near if abs(rate - told) < 0.006), Fraction(told).limit_denominator(1000))
+        """Frames per second, as of `source_rate`."""
+        return source_rate(self.timeline)
 
     def shown(self, rate: Fraction) -> NDArray[np.int64]:
         """int64 [frames], how many frames of a video of `rate` show each frame; 1 unless times are uneven or rates differ.

@@ -48,7 +48,7 @@ def with_action_units(
         waiting.append(outcomes)
         for one in outcomes:
             if isinstance(one, Clip):
-                frames += len(one.jpegs) if one.every is None or sequences is None else len(one.every)
+                frames += len(one) if one.every is None or sequences is None else len(one.every)
                 size += 0 if sequences is None else sequences.bytes_of(one.spec.key)
         if frames >= aus.batch_frames or size >= _MOST_BYTES:
             yield from _completed(waiting, aus, config, scratch, sequences)
@@ -79,7 +79,7 @@ def reads_videos(aus: AuSource, config: BuildConfig) -> bool:
 
 def without_action_units(clip: Clip, config: BuildConfig) -> ActionUnits:
     """Those of a clip that is lost to their source: none is valid."""
-    return ActionUnits.of_none(len(clip.jpegs), presence=config.aus != "pyfaceau")
+    return ActionUnits.of_none(len(clip), presence=config.aus != "pyfaceau")
 
 
 def _completed(

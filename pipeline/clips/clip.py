@@ -1,6 +1,6 @@
 """The whole life of one clip, without Beam: read (a decoder, any thread), then finish (model and encoder, one thread)."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import islice
@@ -14,10 +14,12 @@ from motionshards.pipeline.clips.identity import with_identity
 from motionshards.pipeline.clips.read import ReadClip, annotated_frames, past_end_s, read_frames
 from motionshards.pipeline.clips.sequences import Sequences
 from motionshards.pipeline.clips.track_faces import track_faces
+from motionshards.pipeline.clips.video import as_stored, stored_video
 from motionshards.pipeline.inputs.unpack import Root, check_size, media
 from motionshards.schemas.config import TUBE_RECIPES, BuildConfig
 from motionshards.schemas.errors import ClipRejected
 from motionshards.schemas.frames import Crop, SearchPicture
+from motionshards.schemas.moving import StoredSound
 from motionshards.schemas.records import Clip, ClipSpec, FaceTrack, Landmarks, Rejected, Span
 from motionshards.transforms.extract.decoder.client import one_decoder
 from motionshards.transforms.extract.detect import Detections
@@ -25,11 +27,15 @@ from motionshards.transforms.extract.encode import encode_jpegs
 from motionshards.transforms.extract.landmarks.models import FaceModel
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.quality.measure import face_size_px, measure
-from motionshards.transforms.extract.search import MOST_ENLARGED_PX, SEARCHED_FINELY
+from motionshards.transforms.extract.search import MOST_ENLARGED_PX, SEARCHED_FINELY, search_around
 from motionshards.transforms.extract.timeline import ReadTimeline, timeline_by_decoding, timeline_from_packets
 from motionshards.transforms.extract.track import centred_box, track
 
+# Of frames that follow each other closely, whole pictures are searched so often; else around the face of the frame before.
+_WHOLE_EVERY = 5
+
 Something = TypeVar("Something")
+Faces = tuple[FaceTrack | None, Landmarks | None]
 
 
 def read_clip(
@@ -69,8 +75,14 @@ def finish_clips(read: Sequence[ReadClip], model: FaceModel | None, config: Buil
     """Faces, landmarks, quality and JPEG of several clips, whose frames go to the model as one batch."""
     if not read:
         return []
-    faces = [(None, None)] * len(read) if model is None else find_faces(read, model)
-    return [_finish(clip, found, points, model, config) for clip, (found, points) in zip(read, faces, strict=True)]
+    beside = [one for clip in read if (one := rows_beside_stills(clip)) is not None]
+    nothing: Sequence[Faces] = [(None, None)] * (len(read) + len(beside))
+    found = nothing if model is None else find_faces([*read, *beside], model)
+    rows = iter(found[len(read) :])
+    return [
+        _finish(clip, faces, (None, None) if rows_beside_stills(clip) is None else next(rows), model, config)
+        for clip, faces in zip(read, found, strict=False)
+    ]
 
 
 def build_clip(
@@ -109,7 +121,7 @@ def _read_by(
     sequences: Sequences | None,
 ) -> list[ReadClip | Rejected]:
     if config.recipe not in TUBE_RECIPES:
-        return [read_frames(spec, root, files, timeline_of, model, config, sequences=sequences)]
+        return [read_frames(spec, root, files, timeline_of, model, config, sequences=sequences, moving=config.moving)]
     assert model is not None, "BuildConfig refuses tubes without a model"
     (span,) = spec.spans
     line = timeline_of(files[span.uri], config.decode_timeout_s)
@@ -127,7 +139,14 @@ def _each_file(spec: ClipSpec) -> Iterable[Span]:
     return {span.uri: span for span in spec.spans}.values()
 
 
-def find_faces(read: Sequence[ReadClip], model: FaceModel) -> list[tuple[FaceTrack, Landmarks]]:
+def rows_beside_stills(read: ReadClip) -> ReadClip | None:
+    """The measured frames of a clip's video as a clip of their own; None where there are none, or they are the clip's."""
+    if read.video is None or read.video.rows is None:
+        return None
+    return replace(read, crop=read.video.rows, track=read.video.track, video=replace(read.video, rows=None))
+
+
+def find_faces(read: Sequence[ReadClip], model: FaceModel) -> Sequence[tuple[FaceTrack, Landmarks]]:
     """The track and the landmarks of each clip; both model calls see the frames of all clips together."""
     rgb = np.concatenate([one.crop.rgb for one in read])
     ends = np.cumsum([len(one.crop) for one in read])[:-1].tolist()
@@ -139,10 +158,29 @@ def find_faces(read: Sequence[ReadClip], model: FaceModel) -> list[tuple[FaceTra
 
 def find_tracks(read: Sequence[ReadClip], model: FaceModel) -> list[FaceTrack]:
     """Where the face is in each clip; searched for where reading did not have to find it."""
-    pictures = [picture for one in read if one.track is None for picture in _search_pictures(one.crop)]
-    found = zip(pictures, model.detect([one.pixels for one in pictures]), strict=True)
-    stored = iter([Detections(picture.stored(faces.boxes_px), faces.scores) for picture, faces in found])
-    return [one.track or track(list(islice(stored, len(one.crop))), centred_box(one.crop.rgb.shape[1])) for one in read]
+    apart = [one.track is None and not (one.follows and model.batch_frames == 1) for one in read]
+    pictures = [picture.pixels for one, alone in zip(read, apart, strict=True) if alone for picture in _search_pictures(one.crop)]
+    found = iter(model.detect(pictures) if pictures else [])
+    return [
+        one.track or _track(one.crop, found if alone else _followed(one.crop, model))
+        for one, alone in zip(read, apart, strict=True)
+    ]
+
+
+def _followed(crop: Crop, model: FaceModel) -> Iterator[Detections]:
+    """The faces of frames that follow each other closely, for models that take one frame at a time."""
+    pictures = (picture.pixels for picture in _search_pictures(crop))
+    return search_around(pictures, model.detect, model.least_face_px, _WHOLE_EVERY)
+
+
+def _track(crop: Crop, found: Iterator[Detections]) -> FaceTrack:
+    """The face among the detections of the search pictures of a crop, which are taken from an iterator."""
+    pictures = _search_pictures(crop)
+    stored = [
+        Detections(picture.stored(faces.boxes_px), faces.scores)
+        for picture, faces in zip(pictures, islice(found, len(pictures)), strict=True)
+    ]
+    return track(stored, centred_box(crop.rgb.shape[1]))
 
 
 def _search_pictures(crop: Crop) -> Sequence[SearchPicture]:
@@ -151,13 +189,12 @@ def _search_pictures(crop: Crop) -> Sequence[SearchPicture]:
     return crop.search or [SearchPicture(frame, (0, 0, width, height)) for frame in crop.rgb]
 
 
-def _finish(
-    read: ReadClip, faces: FaceTrack | None, points: Landmarks | None, model: FaceModel | None, config: BuildConfig
-) -> Clip | Rejected:
-    if model is not None and faces is not None and not faces.found.any() and config.no_face == "reject":
+def _finish(read: ReadClip, faces: Faces, rows: Faces, model: FaceModel | None, config: BuildConfig) -> Clip | Rejected:
+    track, points = faces
+    if model is not None and track is not None and not track.found.any() and config.no_face == "reject":
         return _without_face(read, model)
-    clip = finished(read, faces, points, config)
-    return with_identity(clip) if config.identity_embedding else clip
+    clip = finished(read, track, points, config, rows)
+    return with_identity(clip, config.decode_timeout_s) if config.identity_embedding else clip
 
 
 def _without_face(read: ReadClip, model: FaceModel) -> Rejected:
@@ -173,8 +210,14 @@ def _without_face(read: ReadClip, model: FaceModel) -> Rejected:
     return Rejected(read.spec, "no_face", f"in none of {len(pictures)} sampled frames")
 
 
-def finished(read: ReadClip, faces: FaceTrack | None, points: Landmarks | None, config: BuildConfig) -> Clip:
-    """The clip with quality and JPEGs of its frames, whether a face was found or not."""
+def finished(
+    read: ReadClip, faces: FaceTrack | None, points: Landmarks | None, config: BuildConfig, rows: Faces = (None, None)
+) -> Clip:
+    """The clip with quality and JPEGs of its frames, whether a face was found or not.
+
+    rows: face and landmarks of the measured frames of its video, where those are not its own frames
+    """
+    points = as_stored(points, config.size) if read.follows and points is not None else points
     return Clip(
         spec=read.spec,
         source_frames=read.source_frames,
@@ -184,8 +227,11 @@ def finished(read: ReadClip, faces: FaceTrack | None, points: Landmarks | None, 
         track=faces,
         landmarks=points,
         quality=measure(read.crop, faces, points),
-        jpegs=encode_jpegs(read.crop.rgb, config.jpeg_quality),
+        jpegs=() if read.follows else encode_jpegs(read.crop.rgb, config.jpeg_quality),
         file_frames=read.file_frames,
         display=read.crop.display,
         every=read.every,
+        video=None if read.video is None else stored_video(read.video, config, *rows),
+        sound=read.sound if isinstance(read.sound, StoredSound) else None,
+        sound_lost=read.sound if isinstance(read.sound, str) else None,
     )

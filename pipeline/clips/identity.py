@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from motionshards.pipeline.clips.stored import stored_rgb
 from motionshards.schemas.layout import IDENTITY_NUMBERS
 from motionshards.schemas.records import Clip
-from motionshards.transforms.extract.encode import decode_frames
 from motionshards.transforms.extract.identity.compare import spread
 from motionshards.transforms.extract.identity.descriptor import descriptors
 
@@ -15,14 +15,20 @@ from motionshards.transforms.extract.identity.descriptor import descriptors
 _FRAMES = 5
 
 
-def with_identity(clip: Clip) -> Clip:
-    """The clip with the descriptor of its face. Raises ConfigError: the model's file is missing."""
+def with_identity(clip: Clip, timeout_s: float) -> Clip:
+    """The clip with the descriptor of its face.
+
+    timeout_s: for the decoder, where the frames are stored as video
+
+    Raises:
+        ConfigError: the model's file is missing
+        ClipRejected: as of `stored_rgb`
+    """
     assert clip.landmarks is not None, "BuildConfig refuses descriptors without landmarks"
     chosen = _frames(clip)
     if not len(chosen):
         return replace(clip, embedding=np.full(IDENTITY_NUMBERS, np.nan, np.float32), identity_spread=None)
-    rgb = decode_frames([clip.jpegs[number] for number in chosen.tolist()])
-    found = descriptors(rgb, clip.landmarks.points_px[chosen])
+    found = descriptors(stored_rgb(clip, chosen, timeout_s), clip.landmarks.points_px[chosen])
     return replace(clip, embedding=found.mean(axis=0), identity_spread=spread(found))
 
 

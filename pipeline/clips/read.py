@@ -2,25 +2,30 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
 from motionshards.pipeline.clips.annotations import Annotation, annotation
 from motionshards.pipeline.clips.sequences import Sequences, image_size_px
+from motionshards.pipeline.clips.sound import clip_sound
+from motionshards.pipeline.clips.video import ReadVideo, Stretch, parted, with_video
 from motionshards.pipeline.inputs.unpack import Root
 from motionshards.schemas.action_units import SourceFrames
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ClipRejected
-from motionshards.schemas.frames import Crop
+from motionshards.schemas.frames import Crop, Frames
+from motionshards.schemas.moving import StoredSound
 from motionshards.schemas.records import ClipSpec, FaceTrack, Span
-from motionshards.transforms.extract.crop import WINDOWS, Window, as_crop
+from motionshards.transforms.extract.constant_rate import rate_of
+from motionshards.transforms.extract.crop import WINDOWS, Window
 from motionshards.transforms.extract.decode import decode
 from motionshards.transforms.extract.landmarks.models import FaceModel
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.sample import sample_indices
 from motionshards.transforms.extract.timeline import ReadTimeline, Timeline
-from motionshards.transforms.extract.wanted import Search
+from motionshards.transforms.extract.wanted import AllFrames, Search
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,8 @@ class ReadClip:
     every: all decodable frames of the clip
     past_end_s: how far the annotation runs past the end of its video, seconds
     track: None where faces are still to be found
+    video: None where none is stored
+    sound: a reason code where it is lost, None where there is none
     """
 
     spec: ClipSpec
@@ -41,6 +48,13 @@ class ReadClip:
     every: SourceFrames | None = None
     past_end_s: float = 0.0
     track: FaceTrack | None = None
+    video: ReadVideo | None = None
+    sound: StoredSound | str | None = None
+
+    @property
+    def follows(self) -> bool:
+        """Whether the frames of the crop follow each other closely."""
+        return self.video is not None and self.video.rows is None
 
 
 def read_frames(
@@ -52,34 +66,54 @@ def read_frames(
     config: BuildConfig,
     stored: int = 0,
     sequences: Sequences | None = None,
+    *,
+    moving: bool = False,
 ) -> ReadClip:
     """Sample over the frames of all spans laid end to end, then decode those of each file.
 
     model: for whose detector pictures are decoded besides
     stored: how many of the sample's first frames are there already and left out; there must be more than those
     sequences: where all frames are written; None if nobody reads them
+    moving: whether video and sound are read
     """
     parts = [_part(span, root, files[span.uri], timeline_of, config) for span in spec.spans]
-    ends = np.cumsum([len(part.frames) for part in parts])
-    total = int(ends[-1])
+    total = sum(len(part.frames) for part in parts)
     if total < config.fewest_frames:
         raise ClipRejected("too_few_frames", f"{total} of {config.fewest_frames}")
-    chosen = new_indices(total, stored, spec.key, config)
+    rate = rate_of(config.fps, parts[0].timeline) if moving else None
+    stretches = _stretches(parts, new_indices(total, stored, spec.key, config), rate, config)
     decoded, search = [], search_of(model, config)
     image_px = None if sequences is None else image_size_px(parts[0].window, parts[0].timeline, total)
-    for number, (part, end) in enumerate(zip(parts, ends, strict=True)):
-        start = end - len(part.frames)
-        indices = part.frames[chosen[(chosen >= start) & (chosen < end)] - start]
+    for number, (part, stretch) in enumerate(zip(parts, stretches, strict=True)):
         every = None
         if sequences is not None and image_px is not None and len(part.frames):
             every = sequences.sink(spec.key, part.frames, image_px, number)
-        if len(indices) or every is not None:
-            limit_s, window, line = config.decode_timeout_s, part.window, part.timeline
-            frames = decode(part.media, line, indices, config.size, config.fit, limit_s, window, config.hdr, search, every)
-            decoded.append((number, indices, frames))
+        if len(stretch.indices) or stretch.video is not None or every is not None:
+            frames = part.decode(stretch, config, search, every)
+            decoded.append((number, stretch, frames))
+    crop, video = parted(decoded, [parts[number].timeline.pts_s for number, _, _ in decoded], config)
+    sound = None
+    if rate is not None:
+        sound = clip_sound(
+            [(parts[number].media, parts[number].start_s, stretch.shown) for number, stretch, _ in decoded], rate, config
+        )
     seconds, past_s = sum(part.duration_s for part in parts), max(part.past_end_s for part in parts)
     whole = tuple(len(part.timeline.raw_s) for part in parts)
-    return ReadClip(spec, as_crop(decoded), total, seconds, whole, _all_frames(parts), past_s)
+    return ReadClip(spec, crop, total, seconds, whole, _all_frames(parts), past_s, video=video, sound=sound)
+
+
+def _stretches(parts: Sequence["_Part"], chosen: NDArray[np.int64], rate: Fraction | None, config: BuildConfig) -> list[Stretch]:
+    """What is decoded of each part: the stills, of which `chosen` counts through the frames of all parts, and the video."""
+    found, first, shown = [], 0, 0
+    for part in parts:
+        end = first + len(part.frames)
+        stills = part.frames[chosen[(chosen >= first) & (chosen < end)] - first] if config.stills else np.empty(0, np.int64)
+        if rate is None or not len(part.frames):
+            found.append(Stretch(stills))
+        else:
+            found.append(with_video(stills, part.timeline, part.frames, part.duration_s, rate, config, shown))
+        first, shown = end, shown + found[-1].shown
+    return found
 
 
 def _all_frames(parts: Sequence["_Part"]) -> SourceFrames:
@@ -114,6 +148,17 @@ class _Part:
     @property
     def duration_s(self) -> float:
         return self.timeline.duration_s * len(self.frames) / max(1, len(self.timeline.raw_s))
+
+    @property
+    def start_s(self) -> float:
+        """When the first frame is shown, seconds as `Timeline.raw_s` counts."""
+        return float(self.timeline.raw_s[self.frames[0]])
+
+    def decode(self, stretch: Stretch, config: BuildConfig, search: Search | None, every: AllFrames | None) -> Frames:
+        line, limit_s, window = self.timeline, config.decode_timeout_s, self.window
+        return decode(
+            self.media, line, stretch.indices, config.size, config.fit, limit_s, window, config.hdr, search, every, stretch.video
+        )
 
 
 def _part(span: Span, root: Root, file: Media, timeline_of: ReadTimeline, config: BuildConfig) -> _Part:

@@ -14,13 +14,16 @@ from numpy.typing import NDArray
 from motionshards.pipeline.clips.find_tubes import MODEL, Faces, Footage, find_tubes, tube_rule
 from motionshards.pipeline.clips.read import ReadClip
 from motionshards.pipeline.clips.sequences import Sequences, image_size_px
+from motionshards.pipeline.clips.sound import clip_sound
+from motionshards.pipeline.clips.video import Stretch, parted, with_video
 from motionshards.schemas.action_units import SourceFrames
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ClipRejected
-from motionshards.schemas.frames import Frames
+from motionshards.schemas.frames import Crop, Frames
 from motionshards.schemas.layout import tube_key, tube_start
 from motionshards.schemas.records import ClipSpec, FaceTrack, Rejected
-from motionshards.transforms.extract.crop import as_crop, longer_side_px, tube_window
+from motionshards.transforms.extract.constant_rate import rate_of
+from motionshards.transforms.extract.crop import longer_side_px, tube_window
 from motionshards.transforms.extract.decode import decode
 from motionshards.transforms.extract.identity.compare import part, spread
 from motionshards.transforms.extract.identity.descriptor import descriptors
@@ -57,22 +60,31 @@ def read_tube(
     config: BuildConfig,
     sequences: Sequences | None,
     search: Search | None = None,
+    *,
+    moving: bool = False,
 ) -> ReadClip:
-    """Frames `indices` of the tube that `spec` describes, which has `length` frames; its face is still to be found.
+    """Stills `indices` of the tube that `spec` describes, which has `length` frames; its face is still to be found.
 
     search: pictures in which it is searched, as of `decode`
+    moving: whether its video and its sound are read
 
     Raises:
         ClipRejected: tube_outside, aus_failed, and as `decode`
     """
     (span,) = spec.spans
     window = tube_window(config.recipe, np.array(span.box), line.size_px, line.pixel_aspect, config.tube_margin)
-    frames, limit_s = tube_start(spec.key) + np.arange(length), config.decode_timeout_s
+    frames, limit_s, seconds = tube_start(spec.key) + np.arange(length), config.decode_timeout_s, span.end_s - span.start_s
     every = None if sequences is None else sequences.sink(spec.key, frames, image_size_px(window, line, length))
-    found = decode(media, line, indices, config.size, config.fit, limit_s, window, config.hdr, search, every=every)
+    stretch, rate = Stretch(indices), rate_of(config.fps, line) if moving else None
+    if rate is not None:
+        stretch = with_video(indices, line, frames, seconds, rate, config)
+    found = decode(
+        media, line, stretch.indices, config.size, config.fit, limit_s, window, config.hdr, search, every, stretch.video
+    )
+    crop, video = parted([(0, stretch, found)], [line.pts_s], config)
+    sound = None if rate is None else clip_sound([(media, float(line.raw_s[frames[0]]), stretch.shown)], rate, config)
     all_frames = SourceFrames(np.zeros(length, np.int32), frames.astype(np.int32), line.pts_s[frames])
-    whole = (len(line.raw_s),)
-    return ReadClip(spec, as_crop([(0, indices, found)]), length, span.end_s - span.start_s, whole, all_frames)
+    return ReadClip(spec, crop, length, seconds, (len(line.raw_s),), all_frames, video=video, sound=sound)
 
 
 def _keyed(key: str, tubes: list[Tube]) -> Iterator[tuple[str, Tube]]:
@@ -132,11 +144,18 @@ def _duration_s(tube: Tube, line: Timeline) -> float:
 
 def _read(footage: Footage, spec: ClipSpec, tube: Tube, faces: Faces, config: BuildConfig) -> ReadClip:
     line, length = footage.timeline, tube.stop - tube.start
-    indices = tube.start + sample_indices(length, config.frames, config.seed, spec.key)
-    read = read_tube(footage.media, line, spec, indices, length, config, footage.sequences)
-    boxes = _in_crop(tube.boxes_at(indices), read.crop.placement.source_to_crop)
-    track = FaceTrack(boxes, tube.scores_at(indices), faces.count_at(indices))
-    return replace(read, duration_s=_duration_s(tube, line), track=track)
+    chosen = sample_indices(length, config.frames, config.seed, spec.key) if config.stills else np.empty(0, np.int64)
+    indices = tube.start + chosen
+    read = read_tube(footage.media, line, spec, indices, length, config, footage.sequences, moving=config.moving)
+
+    def track(crop: Crop) -> FaceTrack:
+        frames = crop.placement.index.astype(np.int64)
+        boxes = _in_crop(tube.boxes_at(frames), crop.placement.source_to_crop)
+        return FaceTrack(boxes, tube.scores_at(frames), faces.count_at(frames))
+
+    if read.video is not None and read.video.rows is not None:
+        read = replace(read, video=replace(read.video, track=track(read.video.rows)))
+    return replace(read, duration_s=_duration_s(tube, line), track=track(read.crop))
 
 
 def _check_one_person(frames: Frames, points: NDArray[np.float32]) -> None:

@@ -113,7 +113,7 @@ def with_quality(clips: Iterable[Clip], job: BuildJob) -> Iterator[Clip]:
 
 def with_identities(clips: Iterable[Clip], job: BuildJob) -> Iterator[Clip]:
     """Face descriptors."""
-    return map(with_identity, clips)
+    return (with_identity(clip, job.config.decode_timeout_s) for clip in clips)
 
 
 def without_identities(clips: Iterable[Clip], job: BuildJob) -> Iterator[Clip]:

@@ -58,7 +58,7 @@ def with_frames(clips: Iterable[Clip], job: BuildJob) -> Iterator[Clip]:
                 yield waiting.popleft()[0]
             old = waiting.popleft()[0]
             longer = new if again else merged(old, new)
-            yield with_identity(longer) if job.config.identity_embedding else longer
+            yield with_identity(longer, job.config.decode_timeout_s) if job.config.identity_embedding else longer
     yield from (old for old, _ in waiting)
 
 

@@ -4,12 +4,14 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from motionshards.schemas.errors import ClipRejected
 from motionshards.schemas.frames import Frames, SearchPicture
+from motionshards.schemas.moving import Encoded
 from motionshards.transforms.extract.crop import Window
 from motionshards.transforms.extract.decoder.client import Answers, ordered
 from motionshards.transforms.extract.frame_facts import FrameFacts
@@ -18,6 +20,7 @@ from motionshards.transforms.extract.timeline import Timeline
 from motionshards.transforms.extract.wanted import (
     AllFrames,
     Search,
+    ToVideo,
     Wanted,
     content_sizes,
     resize_affine,
@@ -25,6 +28,9 @@ from motionshards.transforms.extract.wanted import (
     window_place,
     window_square,
 )
+
+_Taker = tuple[Wanted, Callable[[NDArray[np.uint8]], None]]
+"""A picture, and what takes those of all frames, uint8 [H,W,C]."""
 
 _SAME_TIME_S = 1e-3
 # Seeking costs some decoding before the first frame too, and short clips are most of the work.
@@ -42,6 +48,7 @@ def decode(
     hdr: str = "tonemap",
     search: Search | None = None,
     every: AllFrames | None = None,
+    video: ToVideo | None = None,
 ) -> Frames:
     """Decode the frames `indices` (ascending, of `timeline`) scaled to [size,size].
 
@@ -50,6 +57,7 @@ def decode(
     hdr: `tonemap` shows HDR frames as BT.709 would, `keep` takes their values as they are
     search: pictures for a detector; None if the stored frames are searched, or none
     every: what takes all frames of the stretch; None if only the stored ones are wanted
+    video: a video of the stored square at a constant rate; None for no video
 
     Frames far into a long file are reached by a seek to the keyframe before them. Where that gives anything but exactly the
     frames that were asked for, at their times and without an error, the file is decoded from its start.
@@ -57,14 +65,20 @@ def decode(
     Raises:
         ClipRejected: corrupt, frame_mismatch, size_changes, and as `ordered`
     """
-    start_s = seek_s(timeline, indices if every is None else every.indices)
+    start_s = seek_s(timeline, _asked(indices, every, video))
     if start_s:
         try:
-            return decode_from(start_s, media, timeline, indices, size, fit, timeout_s, window, hdr, search, every)
+            return decode_from(start_s, media, timeline, indices, size, fit, timeout_s, window, hdr, search, every, video)
         except ClipRejected as lost:
             if lost.reason not in ("corrupt", "frame_mismatch"):
                 raise
-    return decode_from(0, media, timeline, indices, size, fit, timeout_s, window, hdr, search, every)
+    return decode_from(0, media, timeline, indices, size, fit, timeout_s, window, hdr, search, every, video)
+
+
+def _asked(indices: NDArray[np.int64], every: AllFrames | None, video: ToVideo | None) -> NDArray[np.int64]:
+    """All frames that something is made of, int64, ascending."""
+    more = [indices, *(one.indices for one in (every,) if one), *(one.frames for one in (video,) if one)]
+    return np.unique(np.concatenate(more)) if len(more) > 1 else indices
 
 
 def seek_s(timeline: Timeline, indices: NDArray[np.int64]) -> int:
@@ -89,6 +103,7 @@ def decode_from(
     hdr: str = "tonemap",
     search: Search | None = None,
     every: AllFrames | None = None,
+    video: ToVideo | None = None,
 ) -> Frames:
     """`decode` from a second of the file onwards: by frame number from its start, by timestamp after a seek."""
     if window is not None and not timeline.one_size:
@@ -96,17 +111,21 @@ def decode_from(
     stored = whole_square(size, fit) if window is None else window_square(size, window, timeline.size_px)
     extra = None if search is None else search.wanted(timeline, window, size)
     rgb, searched = np.empty((len(indices), size, size, 3), np.uint8), list[NDArray[np.uint8]]()
-    takers: list[tuple[Wanted, Callable[[NDArray[np.uint8]], None]]] = [(stored, _filling(rgb))]
+    asked = _asked(indices, every, video)
+    places = np.searchsorted(asked, indices)
+    takers: list[_Taker] = [(_only(stored, asked, indices), _filling(rgb))]
     if extra is not None:
-        takers.append((extra, lambda image: searched.append(image[..., 0] if image.shape[2] == 1 else image)))
-    asked, places = indices, np.arange(len(indices))
+        of_search = _only(extra, asked, indices)
+        takers.append((of_search, lambda image: searched.append(image[..., 0] if image.shape[2] == 1 else image)))
     if every is not None:
         every.sink.begin()
-        asked, places = every.indices, np.searchsorted(every.indices, indices)
-        takers = [(replace(one, only=tuple(places.tolist())), take) for one, take in takers]
-        takers.append((every.wanted(timeline, window), every.sink.take))
-    frames = _taken(media, timeline, asked, start_s, takers, timeout_s, hdr)
+        takers.append((_only(every.wanted(timeline, window), asked, every.indices), every.sink.take))
+    order = None if video is None else video.order(asked, size, fit if window is None else None, timeline)
+    frames, encoded = _taken(media, timeline, asked, start_s, takers, timeout_s, hdr, order)
     every_size = check_frames(frames, timeline, asked, start_s)
+    if video is not None and encoded is not None and not encoded["frames"]:  # its packets cannot be copied
+        encode = replace(video, copy=False)
+        return decode_from(start_s, media, timeline, indices, size, fit, timeout_s, window, hdr, search, every, encode)
     source_size = every_size[places]
     if window is None:
         pixel_aspects = frames.each_pixel_aspect
@@ -127,7 +146,13 @@ def decode_from(
         content.astype(np.int32),
         frames.display,
         tuple(SearchPicture(pixels, tuple(part)) for pixels, part in search_pictures),
+        None if encoded is None or video is None else Encoded(rate=video.rate, **encoded),
     )
+
+
+def _only(wanted: Wanted, asked: NDArray[np.int64], chosen: NDArray[np.int64]) -> Wanted:
+    """A picture of some of the frames that are asked for."""
+    return wanted if len(chosen) == len(asked) else replace(wanted, only=tuple(np.searchsorted(asked, chosen).tolist()))
 
 
 def _taken(
@@ -135,22 +160,28 @@ def _taken(
     timeline: Timeline,
     indices: NDArray[np.int64],
     start_s: int,
-    takers: Sequence[tuple[Wanted, Callable[[NDArray[np.uint8]], None]]],
+    takers: Sequence[_Taker],
     timeout_s: float,
     hdr: str,
-) -> FrameFacts:
-    """Hand each image, uint8 [H,W,C], to what takes it; gives the facts of all frames."""
-    frames = FrameFacts()
-    with chosen(media, timeline, indices, start_s, [wanted for wanted, _ in takers], timeout_s, hdr) as answers:
+    video: dict[str, object] | None,
+) -> tuple[FrameFacts, dict[str, Any] | None]:
+    """Hand each image, uint8 [H,W,C], to what takes it; gives the facts of all frames, and what is encoded of them."""
+    frames, encoded = FrameFacts(), None
+    with chosen(media, timeline, indices, start_s, [wanted for wanted, _ in takers], timeout_s, hdr, video) as answers:
         frames.header = answers.expect("stream")
         while message := answers.next():
+            if "mp4" in message:
+                content = bytearray(message["mp4"])
+                answers.fill(memoryview(content))
+                encoded = {"mp4": bytes(content), "frames": message["count"], "crf": message["crf"]}
+                continue
             for (_, take), shape in zip(takers, message["shapes"], strict=False):  # none at the end
                 if shape is not None:
                     image = np.empty(shape, np.uint8)
                     answers.fill(image.data.cast("B"))
                     take(image)
             frames.add(message["frames"])
-    return frames
+    return frames, encoded
 
 
 def _filling(rgb: NDArray[np.uint8]) -> Callable[[NDArray[np.uint8]], None]:
@@ -171,6 +202,7 @@ def chosen(
     pictures: Sequence[Wanted],
     timeout_s: float,
     hdr: str,
+    video: dict[str, object] | None = None,
 ) -> AbstractContextManager[Answers]:
     """The order for pictures of frames of a timeline, by number from the start of the file, by time after a seek."""
     if start_s:
@@ -186,6 +218,7 @@ def chosen(
         pictures=[asdict(one) for one in pictures],
         tone_map=mapped,
         untagged=timeline.untagged,
+        video=video,
         **which,
     )
 

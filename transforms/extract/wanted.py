@@ -11,9 +11,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from motionshards.schemas.frames import require
 from motionshards.transforms.extract.crop import Window
 from motionshards.transforms.extract.decoder.filters import GREY, RGB, Filter, scaled
 from motionshards.transforms.extract.timeline import Timeline
+
+# Of all pixel formats; and a grid whose multiples are whole samples of chroma.
+_CHROMA_PX, _CUT_PX = 4, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,52 @@ class AllFrames:
 
 
 @dataclass(frozen=True, slots=True)
+class ToVideo:
+    """A video of the stored square at a constant rate, from the decoding of the frames that are stored.
+
+    frames: int64 [M], numbers in the file, ascending, with repeats; frame i of the video shows the i-th
+    rate: frames per second
+    crf: of x264, the lower the better
+    psnr_db: raise crf in steps of 2 up to 32 while the first 48 frames keep this quality; None for no search
+    copy: copy the packets of the file where these are all its frames, as they are: H.264 in 4:2:0, upright, of this size
+
+    Raises:
+        ValueError: `frames` is empty or not ascending
+    """
+
+    frames: NDArray[np.int64]
+    rate: Fraction
+    crf: int = 18
+    psnr_db: float | None = None
+    copy: bool = False
+
+    def __post_init__(self) -> None:
+        require(len(self.frames) > 0 and bool((np.diff(self.frames) >= 0).all()), "the frames of a video are not ascending")
+
+    def order(self, asked: NDArray[np.int64], size: int, whole: str | None, timeline: Timeline) -> dict[str, object]:
+        """What the decoder is told, as `decoder.encode` has it.
+
+        asked: int64, ascending, the numbers of all frames that are decoded
+        whole: how the whole frame fills the square; None where it shows a window
+        """
+        require(size % 2 == 0, f"frames of {size} px cannot be H.264 in yuv420p, which needs an even size")
+        return {
+            "shown": np.searchsorted(asked, self.frames).tolist(),
+            "size": size,
+            "rate": [self.rate.numerator, self.rate.denominator],
+            "whole": whole,
+            "crf": self.crf,
+            "psnr_db": self.psnr_db,
+            "copy": self.copy and whole is not None and self._unchanged(timeline, size),
+        }
+
+    def _unchanged(self, timeline: Timeline, size: int) -> bool:
+        """Whether each frame of the file is shown once, in square pixels of the stored size."""
+        same = timeline.size_px == (size, size) and timeline.pixel_aspect == 1 and not timeline.hdr
+        return same and np.array_equal(self.frames, np.arange(len(timeline.raw_s)))
+
+
+@dataclass(frozen=True, slots=True)
 class Search:
     """What is decoded besides the stored frames, for a detector of faces: the same part of the source in square pixels.
 
@@ -95,13 +145,32 @@ def window_square(size: int, window: Window, frame_px: tuple[int, int]) -> Wante
 
 def window_at_source_scale(window: Window, frame_px: tuple[int, int], color: Filter) -> tuple[Filter, ...]:
     """The window at the source's scale. The color is converted first: cutting halved chroma at odd pixels would move colors."""
-    x0, y0, x1, y1 = window
+    near = _around(window, frame_px)
+    cut, (x0, y0, x1, y1), frame_px = near or ((), window, frame_px)
     left, top = max(0, -x0), max(0, -y0)
     width, height = (max(end, extent) + before for end, extent, before in zip((x1, y1), frame_px, (left, top), strict=True))
-    filters = [scaled("iw", "ih"), color]
+    filters = [*cut, scaled("iw", "ih"), color]
     if (width, height) != frame_px:
         filters.append(("pad", f"{width}:{height}:x={left}:y={top}"))
     return *filters, ("crop", f"{x1 - x0}:{y1 - y0}:{x0 + left}:{y0 + top}")
+
+
+def _around(window: Window, frame_px: tuple[int, int]) -> tuple[tuple[Filter, ...], Window, tuple[int, int]] | None:
+    """A cut around the window, then the window in what is left, and the size of that; None where nothing is gained.
+
+    Converted alone it has the same bytes: it is wide enough for the filters of chroma and begins at a whole sample of it. Where
+    a side is not a multiple of subsampling, swscale spaces chroma unevenly, and the whole frame is converted.
+    """
+    if any(extent % _CHROMA_PX for extent in frame_px):
+        return None
+    low = [max(0, start // _CUT_PX - 2) * _CUT_PX for start in window[:2]]
+    high = [min(extent, (end // _CUT_PX + 3) * _CUT_PX) for end, extent in zip(window[2:], frame_px, strict=True)]
+    width, height = high[0] - low[0], high[1] - low[1]
+    if (width, height) == frame_px or min(width, height) <= 0:
+        return None
+    x0, y0, x1, y1 = window
+    moved = x0 - low[0], y0 - low[1], x1 - low[0], y1 - low[1]
+    return (("crop", f"{width}:{height}:{low[0]}:{low[1]}"),), moved, (width, height)
 
 
 def content_sizes(source_px: NDArray[np.int32], pixel: list[Fraction], size: int, fit: str) -> NDArray[np.int32]:

@@ -50,7 +50,9 @@ def rebuilt(job: BuildJob, unit: ShardUnit) -> tuple[bytes, bytes]:
 
 
 @pytest.mark.slow
-def test_bytes_do_not_depend_on_decoders_suspects_or_repetition(job: BuildJob, unit: ShardUnit) -> None:
+@pytest.mark.parametrize("store", ["stills", "both"])
+def test_bytes_do_not_depend_on_decoders_suspects_or_repetition(job: BuildJob, unit: ShardUnit, store: Any) -> None:
+    job = replace(job, config=replace(job.config, store=store))
     first = rebuilt(job, unit)
     assert rebuilt(replace(job, decoders=1), unit) == first
     assert rebuilt(replace(job, decoders=5), unit) == first

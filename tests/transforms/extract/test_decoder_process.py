@@ -28,16 +28,21 @@ MakeVideo = Callable[..., Path]
 ALLOWED = {"/proc/self/status"}
 READ = """
 import sys
+from fractions import Fraction
 import numpy as np
 from motionshards.schemas.errors import ClipRejected
 from motionshards.transforms.extract.decode import decode
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.timeline import timeline_by_decoding, timeline_from_packets
+from motionshards.transforms.extract.stored_frames import frames_of_mp4, joined
+from motionshards.transforms.extract.wanted import ToVideo
 for path in sys.argv[1:]:
     try:
         line = timeline_from_packets(Media.at(path), 60)
         timeline_by_decoding(Media.at(path), 60)
-        decode(Media.at(path), line, np.array([0, 3]), 32, "pad", 60)
+        video = ToVideo(np.arange(10), Fraction(10), psnr_db=40.0)
+        found = decode(Media.at(path), line, np.array([0, 3]), 32, "pad", 60, video=video)
+        frames_of_mp4(joined([found.video.mp4] * 2, 60), np.array([19]), 60)
     except ClipRejected as lost:
         print(path, lost.reason)
 """
@@ -62,7 +67,7 @@ def test_a_decoder_opens_no_file_and_no_socket(make_video: MakeVideo, tmp_path: 
     lines = (tmp_path / "trace").read_text().splitlines()
     (server_pid,) = {line.split()[0] for line in lines if re.search(r"openat\(.*decoder/(__pycache__/)?server\.", line)}
     forked = {found[1] for line in lines if line.startswith(f"{server_pid} ") and (found := re.search(r"clone.*= (\d+)$", line))}
-    assert len(forked) == 5, "three orders for the good file, one for each other"
+    assert len(forked) == 7, "five orders for the good file, one for each other"
     theirs = [line.split(maxsplit=1)[1] for line in lines if line.split()[0] in forked]
     opened = {found[1] for call in theirs if (found := re.match(r'(?:openat|open|execve|creat)\((?:AT_FDCWD, )?"([^"]*)"', call))}
     assert opened <= ALLOWED, opened

@@ -23,7 +23,7 @@ class StoredClip:
 
     key: of the sample
     uris: of the files of its spans
-    jpegs: the T frames as they are stored
+    jpegs: the T frames as they are stored; empty where a video is stored instead
     boxes_px: float32 [T,4], the face's box in crop pixels, x0 y0 x1 y1, NaN rows without a face; None where no face was searched
     span: int32 [T], which span a frame is from
     index: int32 [T], number of the frame within the span's file, from 0
@@ -49,7 +49,7 @@ class StoredClip:
     shown_px: NDArray[np.int32] | None = None
 
     def __len__(self) -> int:
-        return len(self.jpegs)
+        return len(self.span)
 
     @property
     def boxes(self) -> list[NDArray[np.float32] | None]:

@@ -1,13 +1,14 @@
 """What a forked decoder does: it carries out the orders for one video, one after the other, until one fails or none comes.
 
 An order, a dict:
-    do: `packets`, `frames` or `sound` of a video; `cut`, `flac` or `samples` of what was decoded before
+    do: `packets`, `frames` or `sound` of a video; `cut`, `join`, `flac` or `samples` of what was decoded before
     memory_bytes, cpu_s: limits; the second from now on
 and what the modules of these names take.
 
 Answers: of a video, the header of the stream, `{"stream": ...}`. Then, by what is to be done: `{"packets": [n, turned]}` with n
-int64 behind it; or `{"frames": [...], "shapes": [...]}` with pictures of these shapes behind; or `{"cut": n}` with a picture
-behind it; or those of `sound` and `flac`. Last `{"done": true}`, or the reason why there is none.
+int64 behind it; or `{"frames": [...], "shapes": [...]}` with pictures of these shapes behind, and for a video
+`{"mp4": n, "count": ..., "crf": ...}` with n bytes behind; or `{"cut": n}` with a picture behind it; or those of `mp4`, `sound`
+and `flac`. Last `{"done": true}`, or the reason why there is none.
 """
 
 import math
@@ -26,6 +27,7 @@ from motionshards.transforms.extract.decoder import wire
 from motionshards.transforms.extract.decoder.cut import send_cut
 from motionshards.transforms.extract.decoder.flac import send_flac, send_samples
 from motionshards.transforms.extract.decoder.frames import send_frames
+from motionshards.transforms.extract.decoder.join import send_joined
 from motionshards.transforms.extract.decoder.packets import send_packets
 from motionshards.transforms.extract.decoder.sound import send_sound
 from motionshards.transforms.extract.decoder.video import Video
@@ -60,6 +62,8 @@ def _answer(order: dict[str, Any], descriptor: int, reply: socket.socket) -> dic
             send_flac(descriptor, order, reply)
         elif order["do"] == "samples":
             send_samples(descriptor, order, reply)
+        elif order["do"] == "join":
+            send_joined(descriptor, order["lengths"], reply)
         else:
             _answer_video(order, Video(descriptor), reply)
     except ClipRejected as lost:

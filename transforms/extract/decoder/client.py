@@ -8,6 +8,7 @@ import functools
 import json
 import math
 import os
+import re
 import select
 import socket
 import subprocess
@@ -17,11 +18,13 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import motionshards
 from motionshards.schemas.errors import BuildFailed, ClipRejected
+from motionshards.transforms.extract.decoder.filters import ENCODER
 from motionshards.transforms.extract.decoder.wire import STATUS, length_of
 from motionshards.transforms.extract.media import Media
 
@@ -89,6 +92,29 @@ def decoder_versions() -> dict[str, str]:
     except ImportError as error:
         raise BuildFailed(f"videos cannot be decoded: {error}") from error
     return {"av": av.__version__, "ffmpeg": av.ffmpeg_version_info}
+
+
+@functools.cache
+def encoder_version() -> str:
+    """Build of the x264 in PyAV, such as `core 165`, which decides the bytes of videos. Raises BuildFailed."""
+    import av
+
+    try:
+        encoder: Any = av.CodecContext.create(ENCODER, "w")
+        encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base, encoder.thread_count = (
+            16,
+            16,
+            "yuv420p",
+            Fraction(1),
+            1,
+        )
+        packets = [*encoder.encode(av.VideoFrame(16, 16, "yuv420p")), *encoder.encode(None)]
+    except av.FFmpegError as error:
+        raise BuildFailed(f"videos cannot be encoded: {error}") from error
+    found = re.search(rb"x264 - (core .*?) - ", b"".join(map(bytes, packets)))
+    if found is None:
+        raise BuildFailed("videos cannot be encoded: x264 does not give its version")
+    return found[1].decode()
 
 
 class Decoder:

@@ -6,6 +6,7 @@ The order, besides `do` and limits:
     times_s, within_s: their times from the start of the container, ascending, and by how much those may be off
     pictures: what is made of a frame and sent, as `wanted.Wanted` has it
     tone_map: whether to map HDR frames to SDR; untagged: whether their primaries are unknown
+    video: a video of frames, whose squares are the first picture, as `encode` has it; null or absent for none
 """
 
 import bisect
@@ -15,6 +16,8 @@ from fractions import Fraction
 from typing import Any
 
 from motionshards.transforms.extract.decoder import wire
+from motionshards.transforms.extract.decoder.copied import Copied
+from motionshards.transforms.extract.decoder.encode import Encoder
 from motionshards.transforms.extract.decoder.filters import scaled
 from motionshards.transforms.extract.decoder.graph import Chain, packed_rows, shape_of
 from motionshards.transforms.extract.decoder.limits import check_count
@@ -26,11 +29,11 @@ _LEAST = -(2**63)
 
 
 def send_frames(video: Video, order: dict[str, Any], reply: socket.socket) -> None:
-    """Send facts and pictures of the chosen frames. Raises ClipRejected: corrupt, too_many_packets"""
+    """Send facts and pictures of the chosen frames, and their video last. Raises ClipRejected: corrupt, too_many_packets"""
     if order["start_s"]:
         video.seek(order["start_s"])
     pictures, facts = _Pictures(video, order), list[list[Any]]()
-    for place, (frame, pts) in enumerate(_chosen(video, order)):
+    for place, (frame, pts) in enumerate(_chosen(video, order, pictures.encoder)):
         with video.rejecting():
             shown, made = pictures.of(frame, place)
         facts.append([pts, *shown])
@@ -38,6 +41,11 @@ def send_frames(video: Video, order: dict[str, Any], reply: socket.socket) -> No
             _send(reply, facts, made)
             facts = []
     _send(reply, facts, [])
+    if pictures.encoder is not None:
+        with video.rejecting():
+            content, told = pictures.encoder.finished()
+        reply.sendall(wire.packed({"mp4": len(content), **told}))
+        reply.sendall(content)
 
 
 def _send(reply: socket.socket, facts: list[list[Any]], pictures: list[Any]) -> None:
@@ -46,11 +54,11 @@ def _send(reply: socket.socket, facts: list[list[Any]], pictures: list[Any]) -> 
         reply.sendall(packed_rows(one))
 
 
-def _chosen(video: Video, order: dict[str, Any]) -> Iterator[tuple[Any, int | None]]:
+def _chosen(video: Video, order: dict[str, Any], encoder: Encoder | Copied | None) -> Iterator[tuple[Any, int | None]]:
     numbers, times = order.get("numbers"), order.get("times_s")
     wanted, first = len(times if times is not None else numbers or ()), 0
     given, base, within_s = 0, video.base, order.get("within_s", 0.0)
-    for number, (frame, pts) in enumerate(_timed(video)):
+    for number, (frame, pts) in enumerate(_timed(video, encoder)):
         if number == 0:
             first = pts or 0
         if number and number % 10_000 == 0:
@@ -68,10 +76,12 @@ def _chosen(video: Video, order: dict[str, Any]) -> Iterator[tuple[Any, int | No
             return
 
 
-def _timed(video: Video) -> Iterator[tuple[Any, int | None]]:
+def _timed(video: Video, encoder: Encoder | Copied | None) -> Iterator[tuple[Any, int | None]]:
     """All frames with their times, guessed from decoding times and durations where the container leaves them out."""
     clock = _Clock()
     for packet in video.packets():
+        if isinstance(encoder, Copied):
+            encoder.add(packet)
         for frame in video.decoded(packet):
             yield frame, clock.time_of(frame, video.stream)
 
@@ -107,7 +117,7 @@ class _Clock:
 
 
 class _Pictures:
-    """What is sent of each frame."""
+    """What is made of each frame."""
 
     def __init__(self, video: Video, order: dict[str, Any]) -> None:
         self._video, self._order = video, order
@@ -116,9 +126,13 @@ class _Pictures:
         named = [("setparams", "colorspace=bt2020nc:color_primaries=bt2020")] if order.get("untagged") else []
         self._deep = Chain([*named, scaled("iw", "ih"), ("format", "rgb48le")])
         self._made = [(Chain([tuple(one) for one in made["filters"]]), _places(made)) for made in order["pictures"]]
+        self.encoder = _encoder(video, order["video"]) if order.get("video") else None
 
     def of(self, frame: Any, place: int) -> tuple[list[Any], list[Any]]:
-        """Facts of an upright frame (size, aspect of its pixels, colours), and its pictures, None where not asked for."""
+        """Facts of an upright frame (size, aspect of its pixels, colours), and its pictures, None where not asked for.
+
+        It is encoded where the video shows it.
+        """
         base, aspect = self._video.base, self._aspect()
         turn = upright(frame)
         if self._upright is None or turn != self._turn:
@@ -127,18 +141,21 @@ class _Pictures:
         if any(name == "transpose" for name, _ in turn):
             aspect = 1 / aspect if aspect else aspect
         facts = self._facts(frame, turn, aspect, colours)
-        if all(only is not None and place not in only for _, only in self._made):
+        wanted = [only is None or place in only for _, only in self._made]
+        encoded = self.encoder is not None and self.encoder.shows(place)
+        if not any(wanted) and not encoded:
             return facts, [None for _ in self._made]
-        shown = self._upright.of(frame, base, aspect or Fraction(1))
+        aspect = aspect or Fraction(1)
+        shown = self._upright.of(frame, base, aspect)
         if self._order.get("tone_map"):
             # Not before: it needs numpy, which would make every decoder's process larger.
             from motionshards.transforms.extract.decoder.tone import peak_of, tone_mapped
 
-            deep = self._deep.of(shown, base, aspect or Fraction(1))
+            deep = self._deep.of(shown, base, aspect)
             shown = tone_mapped(deep, int(frame.color_trc), peak_of(frame))
-        made: list[Any] = []
-        for chain, only in self._made:
-            made.append(chain.of(shown, base, aspect or Fraction(1)) if only is None or place in only else None)
+        made = [chain.of(shown, base, aspect) if asked else None for (chain, _), asked in zip(self._made, wanted, strict=True)]
+        if self.encoder is not None and encoded:
+            self.encoder.take(place, shown, base, aspect, lambda: made[0] or self._made[0][0].of(shown, base, aspect))
         return facts, made
 
     @staticmethod
@@ -151,6 +168,10 @@ class _Pictures:
     def _aspect(self) -> Fraction:
         """That of the container, else that of the coded frames; 0 where nobody says."""
         return self._video.stream.sample_aspect_ratio or self._video.codec.sample_aspect_ratio or Fraction(0)
+
+
+def _encoder(video: Video, order: dict[str, Any]) -> Encoder | Copied:
+    return Copied(video, order) if order["copy"] and Copied.suits(video) else Encoder(order)
 
 
 def _places(made: dict[str, Any]) -> frozenset[int] | None:

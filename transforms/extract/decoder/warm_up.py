@@ -7,22 +7,22 @@ from typing import Any
 
 import av
 
-from motionshards.transforms.extract.decoder.filters import RGB, scaled
+from motionshards.transforms.extract.decoder.filters import ENCODER, RGB, scaled
 from motionshards.transforms.extract.decoder.frames import send_frames
 from motionshards.transforms.extract.decoder.packets import send_packets
 from motionshards.transforms.extract.decoder.video import Video
 
-_ENCODER = "libx264"
 _ORDER = {
     "start_s": 0,
     "numbers": [0, 1],
-    "pictures": [{"filters": [scaled(32, 32), RGB, ("pad", "32:40")], "only": None}],
+    "pictures": [{"filters": [scaled(32, 32), RGB, ("pad", "32:40")], "only": [0]}],
+    "video": {"shown": [0, 1], "size": 32, "rate": [25, 1], "whole": "pad", "crf": 18, "psnr_db": None, "copy": False},
 }
 
 
 def warm_up() -> None:
-    """Write a video of three black frames into memory, list its packets and decode it; nothing where it cannot be encoded."""
-    if _ENCODER not in av.codecs_available:
+    """Write a video of three black frames into memory, list its packets, decode and encode it; nothing without an encoder."""
+    if ENCODER not in av.codecs_available:
         return
     descriptor, ends = os.memfd_create("black"), socket.socketpair()
     os.write(descriptor, _black())
@@ -44,7 +44,7 @@ def _black() -> bytes:
     content = io.BytesIO()
     with av.open(content, "w", format="mp4") as target:
         options = {"threads": "1", "preset": "ultrafast"}
-        stream: Any = target.add_stream(_ENCODER, rate=25, options=options, width=64, height=64)
+        stream: Any = target.add_stream(ENCODER, rate=25, options=options, width=64, height=64)
         for _ in range(3):
             target.mux(stream.encode(av.VideoFrame(64, 64, "yuv420p")))
         target.mux(stream.encode(None))

@@ -1,0 +1,57 @@
+"""The packets of a source as a stored video, where encoding would change nothing but their times."""
+
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+from motionshards.transforms.extract.decoder.mp4 import Mp4
+from motionshards.transforms.extract.decoder.turn import upright
+from motionshards.transforms.extract.decoder.video import Video
+
+_KEPT = ("h264", "yuv420p")
+_HEADERS_OF_MP4 = b"\x01"
+
+
+class Copied:
+    """Collects all packets of a video, and shows its frames at a constant rate. Used as `encode.Encoder`."""
+
+    def __init__(self, video: Video, order: dict[str, Any]) -> None:
+        self._video, self._rate, self._count = video, Fraction(*order["rate"]), len(order["shown"])
+        self._packets, self._plain = list[Any](), True
+
+    @staticmethod
+    def suits(video: Video) -> bool:
+        """Whether the header promises what can be stored as it is."""
+        codec = video.codec
+        return (codec.name, codec.pix_fmt) == _KEPT and bytes(codec.extradata or b"")[:1] == _HEADERS_OF_MP4
+
+    def add(self, packet: Any) -> None:
+        """Take a packet that is decoded."""
+        if packet.size:
+            self._packets.append(packet)
+
+    def shows(self, place: int) -> bool:
+        """All frames are shown."""
+        return True
+
+    def take(self, place: int, frame: Any, base: Fraction, aspect: Fraction, square: Callable[[], Any]) -> None:
+        """Check a frame: upright, progressive, and of the size in the header."""
+        same_size = (frame.width, frame.height) == (self._video.codec.width, self._video.codec.height)
+        self._plain &= same_size and not frame.interlaced_frame and not upright(frame)
+
+    def finished(self) -> tuple[memoryview, dict[str, Any]]:
+        """The MP4 and its number of frames: none where packets cannot be copied."""
+        if not self._plain or len(self._packets) != self._count or not self._usable():
+            return memoryview(b""), {"count": 0, "crf": None}
+        target = Mp4(self._rate, reordered=True)
+        stream: Any = target.container.add_stream_from_template(self._video.stream, opaque=True)
+        by_time = sorted(range(self._count), key=lambda place: self._packets[place].pts)
+        shown = {place: number for number, place in enumerate(by_time)}
+        delay = max(place - number for place, number in shown.items())
+        for place, packet in enumerate(self._packets):
+            target.add(stream, packet, shown[place], place - delay)
+        return target.finished(), {"count": self._count, "crf": None}
+
+    def _usable(self) -> bool:
+        plain = all(not (one.is_discard or one.pts is None or one.has_sidedata("new_extradata")) for one in self._packets)
+        return plain and self._packets[0].is_keyframe

@@ -1,0 +1,150 @@
+"""A video of chosen frames at a constant rate: H.264 in an MP4, the same bytes on every processor.
+
+The order, under `video`:
+    shown: places of the frames to show among those that are asked for, ascending, with repeats
+    size, rate: pixels of a side, and frames per second as numerator and denominator
+    whole: how the whole frame fills the square, `pad` or `squash`; null where the square shows a window
+    crf: of x264. psnr_db: raise it while the first frames keep this quality; null for no search
+    copy: copy the packets of the source if it suits, see `copied`
+"""
+
+import bisect
+import struct
+from collections import Counter
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+from motionshards.transforms.extract.decoder.filters import ENCODER, SCALER, Filter
+from motionshards.transforms.extract.decoder.graph import Chain
+from motionshards.transforms.extract.decoder.mp4 import Mp4
+
+# No B-frames: a packet is a frame, and none is delayed. `stitchable`: headers do not depend on crf, so spans can be joined.
+_X264 = (
+    "keyint=12:min-keyint=12:scenecut=0:bframes=0:open-gop=0:rc-lookahead=12:mbtree=1:subme=2:cabac=0:weightp=0"
+    ":stitchable=1:cpu-independent=1"
+)
+_OPTIONS = {"preset": "superfast", "profile": "high", "a53cc": "0", "x264-params": _X264}
+_LIMITED_RANGE, _BT601, _BT709 = 1, 6, 1
+_PSNR_FLAG = 1 << 15
+_JUDGED_FRAMES, _WORST_CRF, _CRF_STEP = 48, 32, 2
+
+# Side data such as captions and stereo modes would be encoded too.
+_PLAIN: Filter = ("sidedata", "mode=delete")
+_YUV: Filter = ("format", "yuv420p")
+_TO_601 = (
+    "colorspace",
+    "ispace=bt709:iprimaries=bt709:itrc=bt709:irange=tv:space=smpte170m:primaries=bt709:trc=bt709:range=tv:format=yuv420p",
+)
+
+
+def _limited(more: str = "") -> Filter:
+    return "scale", f"{more}out_range=tv:out_chroma_loc=left:flags={SCALER}"
+
+
+class Encoder:
+    """Encodes frames of one video as they are decoded."""
+
+    def __init__(self, order: dict[str, Any]) -> None:
+        self._order, self._rate = order, Fraction(*order["rate"])
+        self._times_shown, self._held = Counter[int](order["shown"]), list[Any]()
+        self._target = _Target(order["size"], self._rate, order["crf"]) if order["psnr_db"] is None else None
+        square = _limited(f"w={order['size']}:h={order['size']}:")
+        self._from_rgb = Chain([_limited("out_color_matrix=smpte170m:"), _YUV, _PLAIN])
+        # By matrix. FFmpeg takes an unknown one (2) for BT.601 when it converts to RGB, as the stills are. BT.709 is converted
+        # in 10 bits, which keeps 1 dB that 8 would lose.
+        known = Chain([square, _YUV, _PLAIN])
+        self._from_yuv = {2: known, 5: known, 6: known, 1: Chain([square, ("format", "yuv420p10le"), _TO_601, _PLAIN])}
+
+    def shows(self, place: int) -> bool:
+        """Whether the video shows the frame at a place among those that are asked for."""
+        return place in self._times_shown
+
+    def take(self, place: int, frame: Any, base: Fraction, aspect: Fraction, square: Callable[[], Any]) -> None:
+        """Encode an upright frame as often as it is shown; `square` makes its stored square in RGB."""
+        chain = self._from_yuv.get(int(frame.colorspace)) if self._fills(frame, aspect) else None
+        yuv = self._from_rgb.of(square(), base, Fraction(1)) if chain is None else chain.of(frame, base, aspect)
+        yuv.pict_type = 0  # that of the source would decide on key frames
+        for _ in range(self._times_shown[place]):
+            self._push(yuv)
+
+    def finished(self) -> tuple[memoryview, dict[str, Any]]:
+        """The MP4, its number of frames and its crf."""
+        target = self._target or self._chosen()
+        return target.finished(), {"count": target.count, "crf": target.crf}
+
+    def _fills(self, frame: Any, aspect: Fraction) -> bool:
+        """Whether the square is nothing but the scaled frame, and so need not be made in RGB, which takes six times as long."""
+        whole = self._order["whole"]
+        filled = whole == "squash" or (whole == "pad" and frame.width * aspect == frame.height)
+        return filled and frame.format.name in ("yuv420p", "yuvj420p")
+
+    def _push(self, yuv: Any) -> None:
+        if self._target is not None:
+            self._target.encode(yuv)
+            return
+        self._held.append(yuv)
+        if len(self._held) == _JUDGED_FRAMES:
+            self._target = self._chosen()
+
+    def _chosen(self) -> "_Target":
+        """A target of the largest crf, in steps, at which the held frames keep their quality; it has encoded them."""
+        levels = range(self._order["crf"], max(_WORST_CRF, self._order["crf"]) + 1, _CRF_STEP)
+        enough = bisect.bisect_left(levels, True, key=lambda crf: self._squared_error(crf) > self._most_error())
+        target = self._encoded(levels[max(0, enough - 1)])
+        self._held = []
+        return target
+
+    def _most_error(self) -> float:
+        return float(255**2 / 10 ** (self._order["psnr_db"] / 10) * len(self._held) * self._order["size"] ** 2 * 1.5)
+
+    def _squared_error(self, crf: int) -> int:
+        target = self._encoded(crf, judged=True)
+        target.finished()
+        return target.squared_error
+
+    def _encoded(self, crf: int, *, judged: bool = False) -> "_Target":
+        target = _Target(self._order["size"], self._rate, crf, judged=judged)
+        for yuv in self._held:
+            target.encode(yuv)
+        return target
+
+
+class _Target:
+    """An encoder and the MP4 that its packets go into.
+
+    judged: whether to sum the squared errors of all samples
+    """
+
+    def __init__(self, size: int, rate: Fraction, crf: int, *, judged: bool = False) -> None:
+        self.count, self.crf, self.squared_error = 0, crf, 0
+        self._mp4, self._base, self._judged, self._written = Mp4(rate), 1 / rate, judged, 0
+        options = {**_OPTIONS, "crf": str(crf)}
+        self._stream: Any = self._mp4.container.add_stream(ENCODER, rate, options, width=size, height=size, pix_fmt="yuv420p")
+        codec = self._stream.codec_context
+        codec.time_base, codec.thread_count, codec.sample_aspect_ratio = self._base, 1, Fraction(1)
+        codec.color_range, codec.colorspace, codec.color_primaries, codec.color_trc = _LIMITED_RANGE, _BT601, _BT601, _BT601
+        if judged:
+            codec.flags |= _PSNR_FLAG
+
+    def encode(self, yuv: Any | None) -> None:
+        """Encode the next frame; None after the last."""
+        if yuv is not None:
+            yuv.time_base, yuv.pts = self._base, self.count
+            self.count += 1
+        for packet in self._stream.encode(yuv):
+            if self._judged:
+                self.squared_error += _squared_error(packet)
+            self._mp4.add(self._stream, packet, self._written, self._written)
+            self._written += 1
+
+    def finished(self) -> memoryview:
+        """Encode what is delayed; gives the MP4."""
+        self.encode(None)
+        return self._mp4.finished()
+
+
+def _squared_error(packet: Any) -> int:
+    """Of the samples of all planes: x264 gives quality, type, number of planes, and the error of each."""
+    stats = bytes(packet.get_sidedata("quality_stats"))
+    return sum(struct.unpack_from(f"<{stats[5]}Q", stats, 8))

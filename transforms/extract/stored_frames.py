@@ -1,0 +1,64 @@
+"""Stored videos, read and joined by decoders: exactly the same pixels on every machine."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import NDArray
+
+from motionshards.schemas.errors import ClipRejected
+from motionshards.transforms.extract.decoder.client import ordered
+from motionshards.transforms.extract.decoder.filters import RGB, scaled
+from motionshards.transforms.extract.media import Media
+
+
+def frames_of_mp4(mp4: bytes, which: NDArray[np.int64], timeout_s: float) -> NDArray[np.uint8]:
+    """Frames of a video by their numbers, in any order and with repeats: uint8 [n,H,W,3].
+
+    Raises:
+        ClipRejected: frame_mismatch where it has fewer frames, and as `ordered`
+    """
+    numbers, places = np.unique(which, return_inverse=True)
+    picture = {"filters": [scaled("iw", "ih"), RGB], "only": None}
+    found = list[NDArray[np.uint8]]()
+    with (
+        _in_memory([mp4]) as media,
+        ordered(media, timeout_s, do="frames", start_s=0, numbers=numbers.tolist(), pictures=[picture]) as answers,
+    ):
+        answers.expect("stream")
+        while message := answers.next():
+            for shape in message["shapes"]:
+                found.append(np.empty(shape, np.uint8))
+                answers.fill(found[-1].data.cast("B"))
+    if len(found) != len(numbers):
+        raise ClipRejected("frame_mismatch", f"asked for {len(numbers)} frames, got {len(found)}")
+    return np.stack(found)[places]
+
+
+def joined(parts: Sequence[bytes], timeout_s: float) -> bytes:
+    """One video of several that `decode` has encoded, one after the other.
+
+    Raises:
+        ValueError: they differ in size, rate or encoding, one is cut short, or packets of a source were copied
+        ClipRejected: as `ordered`
+    """
+    with _in_memory(parts) as media, ordered(media, timeout_s, do="join", lengths=[len(part) for part in parts]) as answers:
+        message = answers.next() or {}
+        if "differs" in message:
+            raise ValueError(f"video {message['differs']} cannot be joined to the first")
+        content = bytearray(message["mp4"])
+        answers.fill(memoryview(content))
+        answers.finish()
+    return bytes(content)
+
+
+@contextmanager
+def _in_memory(parts: Sequence[bytes]) -> Iterator[Media]:
+    descriptor = os.memfd_create("video")
+    try:
+        with open(descriptor, "wb", closefd=False) as stream:
+            stream.writelines(parts)
+        yield Media.of_descriptor(descriptor, "video.mp4")
+    finally:
+        os.close(descriptor)
