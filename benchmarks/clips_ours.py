@@ -1,6 +1,6 @@
 """Our sides of the reading part of `benchmarks.clips`, the limit, and what the peers read."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from benchmarks.loader_ours import forked
 from benchmarks.loader_run import Order
-from motionshards.dataset import views
 from motionshards.dataset.index import Dataset, read_members
 from motionshards.dataset.loader import make_loader
 from motionshards.dataset.reading.view import View
+from motionshards.dataset.sequence import Sequence
 from motionshards.dataset.stream import ClipStream
 from motionshards.schemas.layout import VIDEO, tar_path
 
@@ -28,18 +28,18 @@ class Packets:
     """A video in memory."""
 
     header: bytes
-    packets: Sequence["av.Packet[Any]"]
+    packets: list["av.Packet[Any]"]
     keys: NDArray[np.int64]
 
 
 def frames(order: Order) -> Iterator[Any]:
     """Sequences of frames."""
-    return (batch.frames for batch in _batches(order, views.Sequence(order.frames)))
+    return (batch.frames for batch in _batches(order, Sequence(order.frames)))
 
 
 def frames_and_sound(order: Order) -> Iterator[Any]:
     """Sequences of frames with their sound."""
-    for batch in _batches(order, views.Sequence(order.frames, audio=True)):
+    for batch in _batches(order, Sequence(order.frames, audio=True)):
         assert batch.audio is not None
         yield batch.frames
 

@@ -1,11 +1,11 @@
 """The pixels of a finished clip, as whoever reads it sees them."""
 
 import numpy as np
-from motionshards.transforms.extract.stored_frames import frames_of_mp4
 from numpy.typing import NDArray
 
 from motionshards.schemas.records import Clip
 from motionshards.transforms.extract.encode import decode_frames
+from motionshards.transforms.extract.stored_frames import frames_of_mp4
 
 
 def stored_rgb(clip: Clip, places: NDArray[np.int64], timeout_s: float) -> NDArray[np.uint8]:
