@@ -22,8 +22,20 @@ import pyarrow.dataset
 from numpy.typing import NDArray
 
 from motionshards.dataset.storage.remote import is_url
+from motionshards.dataset.video import Sound, Video
 from motionshards.schemas.errors import ConfigError, DatasetError
-from motionshards.schemas.layout import AUS, AUS_SEQUENCE, IDENTITY, INDEX, LANDMARK_SCORES, LANDMARKS, META, tar_path
+from motionshards.schemas.layout import (
+    AUS,
+    AUS_SEQUENCE,
+    IDENTITY,
+    INDEX,
+    LANDMARK_SCORES,
+    LANDMARKS,
+    META,
+    POINT_SCORES,
+    POINTS,
+    tar_path,
+)
 from motionshards.schemas.manifest import Manifest
 from motionshards.schemas.regular_file import open_regular
 from motionshards.schemas.samples.encode import decode_arrays
@@ -42,7 +54,7 @@ Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
 class Sample:
     """One clip.
 
-    frames: uint8 [N,H,W,3], RGB, in time order
+    frames: uint8 [N,H,W,3], RGB, in time order: the stills or, in a dataset without stills, the measured frames of the video
     landmarks: float32 [N,68,2], x y in crop pixels, NaN where no face was found; None with `--landmarks none`
     landmark_scores: float32 [N,68], 0 to 1; None with `--landmarks none`
     meta: who the clip is, and lists of N for time, place and quality
@@ -51,6 +63,8 @@ class Sample:
     embedding: float32 [128], mean face descriptor, NaN where no face was found; None without `--identity-embedding`
     aus_sequence: float32 [F,17], action units of all frames of the clip; meta["au_sequence_row"] says which are stored, and
         meta["au_sequence_pts_s"] when each is shown; None without `--aus-frames all`
+    video: continuous video; None with `--store stills`
+    audio: its sound; None where there is none
     """
 
     key: str
@@ -61,6 +75,8 @@ class Sample:
     aus: NDArray[np.float32] | None = field(default=None, repr=False)
     embedding: NDArray[np.float32] | None = field(default=None, repr=False)
     aus_sequence: NDArray[np.float32] | None = field(default=None, repr=False)
+    video: Video | None = None
+    audio: Sound | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,12 +196,21 @@ def _sample(key: str, members: dict[str, bytes]) -> Sample:
     if META not in members:
         raise ValueError(f"{META} is missing")
     jpegs = [content for suffix, content in members.items() if suffix.endswith(_JPEG)]
-    arrays = decode_arrays(members, len(jpegs))
-    frames = decode_frames(jpegs)
-    landmarks, scores, aus, embedding, every = (
-        arrays.get(_stem(name)) for name in (LANDMARKS, LANDMARK_SCORES, AUS, IDENTITY, AUS_SEQUENCE)
+    arrays = decode_arrays(members, len(jpegs) or None)
+    video = Video.of(members, arrays)
+    points, scores = (LANDMARKS, LANDMARK_SCORES) if jpegs or video is None else (POINTS, POINT_SCORES)
+    return Sample(
+        key,
+        decode_frames(jpegs) if jpegs or video is None else video.read(range(0, len(video), video.every)),
+        landmarks=arrays.get(_stem(points)),
+        landmark_scores=arrays.get(_stem(scores)),
+        meta=arrays[_stem(META)],
+        aus=arrays.get(_stem(AUS)),
+        embedding=arrays.get(_stem(IDENTITY)),
+        aus_sequence=arrays.get(_stem(AUS_SEQUENCE)),
+        video=video,
+        audio=Sound.of(members, arrays),
     )
-    return Sample(key, frames, landmarks, scores, arrays[_stem(META)], aus, embedding, every)
 
 
 def _stem(suffix: str) -> str:

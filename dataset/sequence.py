@@ -132,5 +132,6 @@ class Sequence:
         """`schemas.moving.samples_at` of arrays: how many samples precede the frames of these numbers, int64 [B]."""
         over, under = catalog.arrays["rate"][clip].T
         whole = 2 * frames * catalog.arrays["audio_hz"][clip] * under + over
-        rounded = whole // (2 * over)
-        return rounded - ((whole % (2 * over) == 0) & (rounded % 2 == 1))
+        rounded: I64 = whole // (2 * over)
+        rounded -= (whole % (2 * over) == 0) & (rounded % 2 == 1)
+        return rounded

@@ -214,5 +214,6 @@ def _too_short(catalog: Catalog, frames: int, measured: bool = False) -> Iterato
 def _require_poses(view: Any, catalog: Catalog) -> None:
     """Raises ConfigError: the index describes the stills beside the video that is to be read."""
     _require(
-        not len(catalog) or catalog.n_frames.any(), f"{view} needs described frames: here those are the stills, not the video"
+        not len(catalog) or bool(catalog.n_frames.any()),
+        f"{view} needs described frames: here those are the stills, not the video",
     )

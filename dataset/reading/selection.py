@@ -70,11 +70,10 @@ def usable(catalog: Catalog, view: View) -> tuple[Catalog, dict[str, int]]:
 
 def _shown(config: BuildConfig, view: View, frames: str | None) -> Shown:
     """What is read of a dataset. Raises ConfigError: it is not stored, or its videos are not what the view expects."""
-    stored: tuple[Shown, ...] = {"stills": ("stills",), "video": ("video",), "both": ("stills", "video")}[config.store]
-    if frames is not None and frames not in stored:
-        raise ConfigError(f"frames is {frames!r}, and the dataset has {stored[0]} only: motionshards build --store both has both")
+    if (frames == "stills" and not config.stills) or (frames == "video" and not config.moving):
+        raise ConfigError(f"frames is {frames!r}, and the dataset was built with --store {config.store}")
     preferred = getattr(view, "prefers", "stills")
-    shown = stored[0] if len(stored) == 1 else frames or preferred
-    if shown == "video" == preferred and config.unit == "video":
+    video = config.moving and (not config.stills or (frames or preferred) == "video")
+    if video and preferred == "video" and config.unit == "video":
         raise ConfigError(f"{view} needs continuous video, and that of --unit video joins several files")
-    return "video" if shown == "video" else "stills"
+    return "video" if video else "stills"

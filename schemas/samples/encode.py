@@ -101,7 +101,7 @@ def decode_arrays(members: Mapping[str, bytes], frames: int | None = None) -> di
     meta = meta_member(members[META], frames) if META in members else None
     rows = {AUS_SEQUENCE: None, **_video_rows(meta)}
     decoded: dict[str, Any] = {
-        name.removesuffix(".npy"): array_member(name, members[name], rows.get(name, frames))
+        name.removesuffix(".npy"): array_member(name, members[name], rows.get(name, len(meta["pts_s"]) if meta else frames))
         for name in (LANDMARKS, LANDMARK_SCORES, AUS, AUS_SEQUENCE, *_video_rows(meta))
         if name in members
     }

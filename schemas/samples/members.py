@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motionshards.schemas.action_units import INTENSITIES, PRESENCES
+from motionshards.schemas.config import MOST_SIZE_PX
 from motionshards.schemas.layout import (
     AUS,
     AUS_SEQUENCE,
@@ -24,7 +25,7 @@ from motionshards.schemas.layout import (
     POINTS,
     VIDEO_FRAMES,
 )
-from motionshards.schemas.moving import measured_rows
+from motionshards.schemas.moving import measured_rows, size_of
 from motionshards.schemas.tables import MEDIANS, QUALITY
 
 MOST_META_BYTES = 16 << 20
@@ -112,6 +113,8 @@ def meta_member(content: bytes, frames: int | None = None) -> dict[str, Any]:
     _check_lists(meta, count, _NUMBERS)
     if "mp4" in meta:
         _check_video(meta["mp4"], count)
+    if "flac" in meta:
+        _check_sound(meta["flac"])
     times = meta.get("au_sequence_pts_s", [])
     if not isinstance(times, list) or not _are_numbers(times, (len(times),), False):
         raise ValueError("meta.json: au_sequence_pts_s is not a list of numbers")
@@ -130,6 +133,13 @@ def _check_lists(meta: dict[str, Any], count: int, required: dict[str, tuple[int
             raise ValueError(f"meta.json: {name} is not a list of numbers {[count, *shape]}")
 
 
+def _check_sound(sound: Any) -> None:
+    """Raise ValueError for an object `flac` that no build writes."""
+    numbers = [sound.get(name) for name in ("hz", "channels", "samples")] if isinstance(sound, dict) else [None]
+    if not all(type(one) is int and 0 < one < 2**40 for one in numbers):
+        raise ValueError("meta.json: hz, channels or samples of flac is no positive integer")
+
+
 def _check_video(video: Any, count: int) -> None:
     """Raise ValueError for an object `mp4` that no build writes for a clip that describes `count` frames."""
     rate = video.get("rate") if isinstance(video, dict) else None
@@ -140,6 +150,8 @@ def _check_video(video: Any, count: int) -> None:
         raise ValueError("meta.json: rate, frames, every or point_units of mp4 is no positive integer")
     if not _are_numbers(video.get("point_offset_px"), (), False) or not _are_numbers(video.get("crf"), (), True):
         raise ValueError("meta.json: mp4 has no point_offset_px or crf")
+    if not 1 <= size_of(video["point_units"], video["point_offset_px"]) <= MOST_SIZE_PX:
+        raise ValueError("meta.json: the points of mp4 are of frames of impossible size")
     rows = measured_rows(video["frames"], video["every"])
     if "pts_s" in video:
         _check_lists(video, rows, _NUMBERS)

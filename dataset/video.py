@@ -1,0 +1,104 @@
+"""The stored video and sound of a clip, which are decoded when they are asked for."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from motionshards.schemas.layout import SOUND, VIDEO, VIDEO_FRAMES
+from motionshards.schemas.moving import size_of
+from motionshards.transforms.extract.encode import MOST_DECODED_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """The stored video of a clip. Its length is the number of its frames, M.
+
+    mp4: the file, H.264
+    size_px: height and width of its frames
+    rate: frames per second
+    pts_s: float64 [M], time of the source frame that each frame shows, seconds from the first frame of its source file
+    every: landmarks and pose are measured in frames 0, every, 2·every, …
+    """
+
+    mp4: bytes = field(repr=False)
+    size_px: int
+    rate: Fraction
+    pts_s: NDArray[np.float64] = field(repr=False)
+    every: int
+
+    @classmethod
+    def of(cls, members: Mapping[str, bytes], arrays: Mapping[str, Any]) -> "Video | None":
+        """That of a sample, of its members and what `decode_arrays` gives for them; None where it has none.
+
+        Raises:
+            ValueError: a member is missing
+        """
+        meta, frames = arrays["meta"].get(VIDEO), arrays.get(VIDEO_FRAMES.removesuffix(".npy"))
+        if meta is None:
+            return None
+        if VIDEO not in members or frames is None:
+            raise ValueError(f"{VIDEO} or {VIDEO_FRAMES} is missing")
+        size_px = size_of(meta["point_units"], meta["point_offset_px"])
+        return cls(members[VIDEO], size_px, Fraction(*meta["rate"]), frames[:, 2], meta["every"])
+
+    def __len__(self) -> int:
+        return len(self.pts_s)
+
+    def read(self, numbers: Iterable[int] | None = None) -> NDArray[np.uint8]:
+        """The frames of these numbers, by default all: uint8 [n,H,W,3], RGB.
+
+        Raises:
+            ValueError: the file is damaged, or they are too many
+        """
+        wanted = np.arange(len(self)) if numbers is None else np.fromiter(numbers, np.int64)
+        if max(len(wanted), 1) * self.size_px**2 * 3 > MOST_DECODED_BYTES:
+            raise ValueError(f"{len(wanted)} frames of {self.size_px} px are more than {MOST_DECODED_BYTES:,} bytes")
+        from motionshards.transforms.extract.stored_video import FrameReader
+
+        frames = np.empty((len(wanted), self.size_px, self.size_px, 3), np.uint8)
+        FrameReader().into(self.mp4, wanted, frames)
+        return frames
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """The stored sound of a clip, from the start of its video to the end. Its length is the number of samples per channel.
+
+    flac: the file, 16 bits
+    hz: samples per second
+    """
+
+    flac: bytes = field(repr=False)
+    hz: int
+    channels: int
+    samples: int
+
+    @classmethod
+    def of(cls, members: Mapping[str, bytes], arrays: Mapping[str, Any]) -> "Sound | None":
+        """As `Video.of`."""
+        meta = arrays["meta"].get(SOUND)
+        if (meta is None) != (SOUND not in members):
+            raise ValueError(f"{SOUND} or its description is missing")
+        return None if meta is None else cls(members[SOUND], meta["hz"], meta["channels"], meta["samples"])
+
+    def __len__(self) -> int:
+        return self.samples
+
+    def read(self, start: int = 0, count: int | None = None) -> NDArray[np.float32]:
+        """Samples [start, start + count), by default to the end: float32, -1 to 1, mean of the channels.
+
+        Raises:
+            ValueError: the file is damaged, or they are too many
+        """
+        count = self.samples - start if count is None else count
+        if not 0 <= count * 4 <= MOST_DECODED_BYTES:
+            raise ValueError(f"{count:,} samples from sample {start:,} on of {self.samples:,}")
+        from motionshards.transforms.extract.stored_video import read_sound
+
+        sound = np.empty(count, np.float32)
+        read_sound(self.flac, start, sound)
+        return sound
