@@ -167,6 +167,8 @@ class BuildConfig(Settings):
             raise ValueError(f"video_psnr is {self.video_psnr}, must be between 20 and 60")
         if self.store == "stills" and (given := _OF_VIDEO & self.changed().keys()):
             raise ValueError(f"{', '.join(sorted(given))}: for stored video, and store is 'stills'")
+        if self.moving and self.size % 2:
+            raise ValueError(f"size is {self.size}, must be even for stored video")
         if self.store == "video" and self.aus == "openface-still":
             raise ValueError("aus 'openface-still' reads stills, and store is 'video'")
 

@@ -111,7 +111,8 @@ def _stretches(parts: Sequence["_Part"], chosen: NDArray[np.int64], rate: Fracti
         if rate is None or not len(part.frames):
             found.append(Stretch(stills))
         else:
-            found.append(with_video(stills, part.timeline, part.frames, part.duration_s, rate, config, shown))
+            copy = config.video_copy and len(parts) == 1
+            found.append(with_video(stills, part.timeline, part.frames, part.duration_s, rate, config, shown, copy=copy))
         first, shown = end, shown + found[-1].shown
     return found
 

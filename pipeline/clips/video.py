@@ -72,10 +72,13 @@ def with_video(
     rate: Fraction,
     config: BuildConfig,
     before: int = 0,
+    *,
+    copy: bool = False,
 ) -> Stretch:
     """The stretch of all `frames`, int64 [n], as video.
 
     before: frames that the video shows of earlier stretches; every n-th frame of the whole video is measured
+    copy: whether packets may be copied; those of several files do not make one video
 
     Raises:
         ClipRejected: too_much_memory, its measured frames exceed 512 MB
@@ -85,7 +88,7 @@ def with_video(
     if len(rows) * config.size**2 * 3 > _MOST_MEASURED_BYTES:
         limit = f"{_MOST_MEASURED_BYTES >> 20} MB"
         raise ClipRejected("too_much_memory", f"{len(rows)} measured frames exceed {limit}: increase --landmarks-every")
-    return Stretch(stills, ToVideo(shown, rate, config.crf, config.video_psnr), rows)
+    return Stretch(stills, ToVideo(shown, rate, config.crf, config.video_psnr, copy), rows)
 
 
 def parted(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from typing import Any
 
 import pytest
@@ -145,3 +146,32 @@ def test_action_units_of_openface_were_those_of_stills_before_there_was_another_
 def test_all_frames_need_a_source_that_sees_them(aus: str) -> None:
     with pytest.raises(ValueError, match="aus_frames is 'all', and aus is"):
         BuildConfig(source="s", aus=aus, aus_frames="all")
+
+
+@pytest.mark.parametrize(
+    ("said", "changed"),
+    [
+        ("crf, fps: for stored video, and store is 'stills'", {"fps": "30", "crf": 20}),
+        ("store is 'film'", {"store": "film"}),
+        ("fps is '0'", {"store": "video", "fps": "0"}),
+        ("fps is '30/0'", {"store": "video", "fps": "30/0"}),
+        ("fps is '1e9'", {"store": "video", "fps": "1e9"}),
+        ("fps is 'nan'", {"store": "video", "fps": "nan"}),
+        ("crf is 52", {"store": "video", "crf": 52}),
+        ("landmarks_every is 0", {"store": "both", "landmarks_every": 0}),
+        ("audio_hz is 1", {"store": "both", "audio_hz": 1}),
+        ("video_psnr is 10", {"store": "both", "video_psnr": 10.0}),
+        ("size is 255, must be even", {"store": "video", "size": 255}),
+        ("aus 'openface-still' reads stills", {"store": "video", "aus": "openface-still"}),
+    ],
+)
+def test_what_stored_video_cannot_be_is_refused(said: str, changed: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        BuildConfig(source="s", **changed)
+
+
+@pytest.mark.parametrize("fps", ["25", "30000/1001", "29.97", "source", "240"])
+def test_frame_rates_of_stored_video(fps: str) -> None:
+    config = BuildConfig(source="s", store="both", fps=fps, crf=20, landmarks_every=1)
+    assert config.moving and config.stills
+    assert config.without_video() == BuildConfig(source="s")

@@ -115,6 +115,17 @@ def test_stills_are_the_same_beside_video(demo_videos: Path, recipe: str) -> Non
     assert len(moving) == -(-len(moving.video) // 5)
 
 
+def test_packets_are_copied_where_nothing_changes(tmp_path: Path) -> None:
+    numbered(tmp_path / "a.mp4", 3, 20, Fraction(25))
+    config = replace(NUMBERED, video_copy=True)
+    copied, other = built(tmp_path, config, Span("a.mp4")), built(tmp_path, config, Span("a.mp4", end_s=0.4))
+    assert copied.video is not None and copied.video.crf is None and other.video is not None and other.video.crf == 18
+    assert shown(copied) == [(3, number) for number in range(20)]
+    assert shown(other) == [(3, number) for number in range(10)]
+    twice = built(tmp_path, replace(config, unit="video"), Span("a.mp4"), Span("a.mp4"))
+    assert twice.video is not None and twice.video.crf == 18
+
+
 def test_a_video_without_a_face_is_rejected_with_and_without_stills(tmp_path: Path) -> None:
     numbered(tmp_path / "a.mp4", 3, 20, Fraction(25))
     for store in ("stills", "video", "both"):
