@@ -123,9 +123,9 @@ def compare_builds(report: Report, root: Path, peers: Path, rounds: int, work: P
 
 
 def _luma(video: Path | io.BytesIO) -> NDArray[np.float64]:
-    """float64 [frames,H,W]."""
+    """Luma as it is stored, float64 [frames,H,W]."""
     with av.open(video if isinstance(video, io.BytesIO) else str(video), "r") as container:
-        return np.stack([frame.to_ndarray(format="gray8") for frame in container.decode(video=0)]).astype(np.float64)
+        return np.stack([frame.to_ndarray()[: frame.height] for frame in container.decode(video=0)]).astype(np.float64)
 
 
 def _python(peers: Path) -> Path:

@@ -137,7 +137,7 @@ def drift(path: Path, once_s: NDArray[np.float64]) -> Drift:
     sound = read_sound(media, float(line.raw_s[0]), frames, Fraction(FPS), HZ, True, TIMEOUT_S)
     assert sound is not None and len(sound.samples) == frames * HZ // FPS
     ours_s = clicks_near(sound.samples[:, 0], flashes_s) - flashes_s
-    theirs_s = clicks_by_ffmpeg(path, len(once_s))
+    _, theirs_s = by_ffmpeg(path, len(once_s))
     return Drift(_most(ours_s) * 1000, _most(ours_s - theirs_s) * 1000, _most(flashes_s - once_s))
 
 
@@ -177,8 +177,8 @@ def _brightness(media: Media) -> tuple[Timeline, NDArray[np.float64]]:
     return line, frames.rgb.mean(axis=(1, 2, 3))
 
 
-def clicks_by_ffmpeg(path: Path, count: int) -> NDArray[np.float64]:
-    """When ffmpeg hears clicks, from when it shows their flashes."""
+def by_ffmpeg(path: Path, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """When ffmpeg shows flashes, from the first frame, and how much later it plays their clicks; float64 [count] in s."""
     picture = ["-map", "0:v:0", "-vf", "format=gray,showinfo", "-f", "null", "-"]
     sound = [
         "-map",
@@ -196,8 +196,7 @@ def clicks_by_ffmpeg(path: Path, count: int) -> NDArray[np.float64]:
     shown = re.findall(r"pts_time:(\S+) .* mean:\[(\d+)", done.stderr.decode())
     flashes_s = np.array([float(at) for at, mean in shown if int(mean) > 128])
     assert len(flashes_s) == count
-    heard_s: NDArray[np.float64] = clicks_near(np.frombuffer(done.stdout, "<i2"), flashes_s) - flashes_s
-    return heard_s
+    return flashes_s - float(shown[0][0]), clicks_near(np.frombuffer(done.stdout, "<i2"), flashes_s) - flashes_s
 
 
 def _most(off: NDArray[np.float64]) -> float:
