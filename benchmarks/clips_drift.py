@@ -36,23 +36,23 @@ def measure_drift(report: Report, work: Path, containers: int) -> dict[str, Any]
     """(d) The largest distance of stored flashes and clicks from the source's, by container."""
     made = dict(islice(_made(work / "impulses"), containers))
     data = _built(work / "impulses", work / "stored")
-    rows = sorted((name, *_drift_ms(made[name], members)) for name, members in _stored(data, made))
+    found = {name: _drift_ms(made[name], members) for name, members in _stored(data, made)}
     report.table(
         "(d) Drift of stored video and sound, the largest of each file in ms",
         ("container", "flash from ffmpeg's", "click from ffmpeg's", "ffmpeg's click from its flash"),
-        rows,
+        [(name, *drifts) for name, drifts in sorted(found.items())],
     )
     report.note(
         "Flash and click were made together, every two seconds. The ffmpeg program decodes the source and places sound by its "
         "timestamps (aresample); the last column is what the container or the encoder of its sound got wrong. "
         f"Goals: {_FLASH_GOAL_MS:g} ms for flashes, {_SOUND_GOAL_MS:g} ms for clicks."
     )
-    flash_ms, sound_ms = (max(abs(row[column]) for row in rows) for column in (1, 2))
+    flash_ms, sound_ms, _ = map(max, zip(*found.values(), strict=True))
     return {
-        "containers": len(rows),
+        "containers": len(found),
         "flash_drift_ms": flash_ms,
         "sound_drift_ms": sound_ms,
-        "drift_goal_met": len(rows) == len(made) and flash_ms <= _FLASH_GOAL_MS and sound_ms <= _SOUND_GOAL_MS,
+        "drift_goal_met": len(found) == len(made) and flash_ms <= _FLASH_GOAL_MS and sound_ms <= _SOUND_GOAL_MS,
     }
 
 
