@@ -55,7 +55,8 @@ def main(options: ClipsOptions) -> None:
     figures: dict[str, Any] = {}
     with options.work_dir() as work:
         source, name = corpus(options.input, work)
-        encoded = with_sound(source, work / "encoded", options.clips, encoded=True)
+        if {"bytes", "read"} & set(options.only):
+            encoded = with_sound(source, work / "encoded", options.clips, encoded=True)
         report.note(
             f"Input: {name} with generated sound, {options.clips} clips at most, {options.copies} times. "
             "They are built as they are; for bytes and reading they are encoded like VoxCeleb2: "
