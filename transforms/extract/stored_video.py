@@ -23,8 +23,6 @@ from numpy.typing import NDArray
 _OPTIONS = {"codec_whitelist": "none", "ignore_editlist": "1"}
 # Where the header of an mp4 declares how many samples it has, also in places that no demuxer takes for such.
 _DECLARED = re.compile(rb"(?=st(?:sz|z2).{8}(.{4}))", re.DOTALL)
-# FFmpeg rounds rows up to whole vectors, 64 pixels with AVX-512, before it compares them with its limit.
-_ROW_PX = 128
 # PyAV raises the others for values that it cannot convert.
 _OF_FFMPEG = (av.FFmpegError, ValueError, ArithmeticError)
 _UNIT = np.float32(1 / 32768)
@@ -60,7 +58,7 @@ class FrameReader:
         if len(wanted) and not 0 <= wanted[0] <= wanted[-1] < len(packets):
             raise ValueError(f"the video has {len(packets)} frames, asked for are {wanted[0]} to {wanted[-1]}")
         height, width = out.shape[1:3]
-        codec = self._decoder(header, -(-width // _ROW_PX) * _ROW_PX * height)
+        codec = self._decoder(header, width * height)
         for place, frame in enumerate(_decoded(codec, content, packets, wanted.tolist())):
             if (frame.width, frame.height) != (width, height):
                 raise ValueError(f"the video is {frame.width}x{frame.height} px, not {width}x{height}")

@@ -85,12 +85,6 @@ def test_any_frames_in_any_order_are_those_of_plain_decoding(options: dict[str, 
     assert read(reader, mp4, []).shape == (0, SIZE, SIZE, 3)
 
 
-@pytest.mark.parametrize("size", [18, 40, 58])
-def test_sizes_that_are_not_multiples_of_what_a_vector_holds_are_read(size: int) -> None:
-    mp4 = mp4_of(np.ascontiguousarray(noise(3)[:, :size, :size]), KEPT)
-    assert np.array_equal(read(FrameReader(), mp4, [0, 1, 2], size), plainly(mp4))
-
-
 def test_one_reader_takes_videos_with_other_headers_one_after_the_other() -> None:
     videos = [mp4_of(noise(20, seed), options) for seed, options in enumerate((KEPT, COPIED, KEPT))]
     reader, every = FrameReader(), [plainly(mp4) for mp4 in videos]
