@@ -9,6 +9,8 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
@@ -42,6 +44,25 @@ class Setup:
     warm: bool
     place: Place
     threads: int
+    hands_descriptor: int
+    refused: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A batch to be read into a place of the ring. `alone`: clip after clip, by no more than one thread."""
+
+    number: int
+    place: int
+    ask: Ask
+    alone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """A clip that is not to be read any more."""
+
+    clip: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +108,24 @@ class _Job:
         return Done(self.number, self.lost or sorted(self.faults, key=lambda one: one.clip), bool(self.lost), self.error)
 
 
+class Hands:
+    """Which clip each thread of a reading process is reading, in memory that outlives the process; -1 for none."""
+
+    def __init__(self, slots: NDArray[np.int64]) -> None:
+        self._slots, self._free = slots, itertools.count()
+        self._of_thread = threading.local()
+
+    @contextmanager
+    def holding(self, clip: int) -> Iterator[None]:
+        if not hasattr(self._of_thread, "slot"):
+            self._of_thread.slot = next(self._free)
+        self._slots[self._of_thread.slot] = clip
+        try:
+            yield
+        finally:
+            self._slots[self._of_thread.slot] = -1
+
+
 class _Process:
     """Threads that read parts of batches in the order in which those were asked for."""
 
@@ -95,7 +134,9 @@ class _Process:
         arrays = setup.catalog.views(catalog.block)
         shards = Shards(setup.place)
         nameless = Catalog(arrays, pa.array([], pa.string()), (), (), every=setup.every)
-        self._reader = Reader(nameless, setup.view, setup.seed, shards, setup.warm)
+        self._hands = Shared(setup.hands_descriptor)
+        hands = Hands(np.frombuffer(self._hands.block, np.int64))
+        self._reader = Reader(nameless, setup.view, setup.seed, shards, setup.warm, hands.holding, setup.refused)
         self._places = [setup.ring.views(ring.block, place * setup.ring.bytes) for place in range(setup.places)]
         self._connection, self._lock = connection, threading.Lock()
         self._parts: SimpleQueue[tuple[_Job, int, int]] = SimpleQueue()
@@ -113,25 +154,30 @@ class _Process:
                 return
             if isinstance(message, list):
                 self._wanted.put(message)
+            elif isinstance(message, Refuse):
+                self._reader.refused.add(message.clip)
             else:
-                self._start(*message)
+                self._start(message)
 
-    def _start(self, number: int, place: int, clip: NDArray[np.int64], turn: NDArray[np.int64]) -> None:
-        out = self._places[place]
-        edges = np.unique(np.linspace(0, len(clip), self._threads + 1).round().astype(int)).tolist()
-        job = _Job(number, self._reader.plan(Ask(clip, turn), out), out, len(edges) - 1)
+    def _start(self, order: Order) -> None:
+        out, count = self._places[order.place], len(order.ask.clip)
+        parts = 1 if order.alone else self._threads
+        edges = np.unique(np.linspace(0, count, parts + 1).round().astype(int)).tolist()
+        job = _Job(order.number, self._reader.plan(order.ask, out), out, len(edges) - 1)
+        if order.alone:  # such orders come first, so no other thread has anything to read yet
+            self._read(job, 0, count)
+            return
         for start, stop in itertools.pairwise(edges):
             self._parts.put((job, start, stop))
 
     def _read_parts(self) -> None:
         while True:
-            job, start, stop = self._parts.get()
-            if job.read(self._reader, start, stop):
-                try:
-                    with self._lock:
-                        self._connection.send(job.done())
-                except (BrokenPipeError, ConnectionResetError):
-                    return  # the loader has hung up
+            self._read(*self._parts.get())
+
+    def _read(self, job: _Job, start: int, stop: int) -> None:
+        if job.read(self._reader, start, stop):
+            with self._lock, suppress(BrokenPipeError, ConnectionResetError):  # the loader may have hung up
+                self._connection.send(job.done())
 
     def _fetch(self, shards: Shards) -> None:
         while True:

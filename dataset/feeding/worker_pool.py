@@ -1,23 +1,38 @@
-"""Processes that read batches ahead into a ring, in the order in which they were asked for."""
+"""Processes that read batches ahead into a ring, in the order in which they were asked for.
 
+A file can crash the library that decodes it. A process that such a signal ends is replaced, and the new one reads again what
+was asked of it, clip after clip. The clip at which that process ends, too, is refused from then on, and its stand-ins are read.
+"""
+
+import logging
 import os
+import signal
 import subprocess
 import sys
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing import Pipe
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 from numpy.typing import NDArray
 
-from motionshards.dataset.feeding.read_process import Done, Setup
+from motionshards.dataset.feeding.read_process import Done, Order, Refuse, Setup
 from motionshards.dataset.feeding.ring import Ring
 from motionshards.dataset.reading.layout import Layout
 from motionshards.dataset.reading.reader import Ask
+from motionshards.dataset.reading.shared_memory import Shared
 from motionshards.dataset.stream import ClipStream
 from motionshards.schemas.errors import LoaderFailed
+
+logger = logging.getLogger("motionshards")
+
+# SIGKILL is missing: it comes from outside, mostly since memory ran out.
+_CRASHES = {-number for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)}
+_MOST_CRASHES = 100
 
 # multiprocessing would import the main program again, which may have no guard against that; with -m classes would be __main__'s.
 _CHILD = "from motionshards.dataset.feeding.read_process import main; main()"
@@ -25,10 +40,9 @@ _CHILD = "from motionshards.dataset.feeding.read_process import main; main()"
 
 @dataclass(slots=True)
 class _Asked:
-    """A batch that was asked for: its number, place in the ring and process."""
+    """A batch that was asked for, and of which process."""
 
-    number: int
-    place: int
+    order: Order
     process: int
     tag: Any
 
@@ -48,10 +62,13 @@ class Pump:
         self._asked: deque[_Asked] = deque()
         self._done: dict[int, Done] = {}
         self._number = 0
+        self._processes, self._threads = processes, threads
+        self._refused: set[int] = set()
+        self._crashes = 0
         self._readers: list[_Reading] = []
         try:
             for _ in range(processes):
-                self._readers.append(_Reading(self._setup(processes, threads)))
+                self._readers.append(self._started())
         except BaseException:
             self.close()
             raise
@@ -69,9 +86,9 @@ class Pump:
     def ask(self, ask: Ask, tag: Any) -> None:
         """Ask for a batch, where there is room for it; `tag` comes back with it."""
         place = self.ring.claim()
-        asked = _Asked(self._number, place, self._number % len(self._readers), tag)
-        self._readers[asked.process].send((asked.number, place, ask.clip, ask.turn))
+        asked = _Asked(Order(self._number, place, ask), self._number % len(self._readers), tag)
         self._asked.append(asked)
+        self._readers[asked.process].send(asked.order)
         self._number += 1
 
     def fetch(self, shards: list[int]) -> None:
@@ -89,17 +106,17 @@ class Pump:
         asked = self._asked[0]
         self._finish(asked)
         self._asked.popleft()
-        done = self._done.pop(asked.number)
+        done = self._done.pop(asked.order.number)
         lent = self.ring.places - self.ring.free - len(self._asked) - 1
-        return (self.ring.lend if lent < self._held else self.ring.copied)(asked.place), done, asked.tag
+        return (self.ring.lend if lent < self._held else self.ring.copied)(asked.order.place), done, asked.tag
 
     def forget(self) -> None:
         """Wait for what was asked for and throw it away."""
         while self._asked:
             self._finish(self._asked[0])
             asked = self._asked.popleft()
-            del self._done[asked.number]
-            self.ring.release(asked.place)
+            del self._done[asked.order.number]
+            self.ring.release(asked.order.place)
 
     def close(self) -> None:
         """End the processes. Batches that were given out stay valid."""
@@ -112,14 +129,42 @@ class Pump:
         """Wait until a batch is read."""
         if not self._readers:
             raise LoaderFailed("the loader was closed")
-        while asked.number not in self._done:
-            for reader in wait(cast(Any, self._readers)):
-                done = cast(_Reading, reader).receive()
+        while asked.order.number not in self._done:
+            for ready in wait(cast(Any, self._readers)):
+                reader = cast(_Reading, ready)
+                done = reader.receive()
+                if done is None:
+                    self._replace(self._readers.index(reader))
+                    break
                 if done.error:
                     raise LoaderFailed(f"a process that reads batches failed:\n{done.error}")
                 self._done[done.number] = done
 
-    def _setup(self, processes: int, threads: int) -> Setup:
+    def _replace(self, process: int) -> None:
+        """Start another process in place of one that has ended, and ask it for what is missing. Raises LoaderFailed."""
+        ended = self._readers[process]
+        missing = [asked for asked in self._asked if asked.process == process and asked.order.number not in self._done]
+        guilty = ended.held if missing and missing[0].order.alone else []
+        self._crashes += 1
+        if ended.status not in _CRASHES or self._crashes > _MOST_CRASHES or not ended.held:
+            raise ended.failure()
+        logger.warning("process %d that reads batches ended by signal %d; another takes its place", ended.pid, -ended.status)
+        self._refused.update(guilty)
+        ended.end()
+        self._readers[process] = self._started()
+        for reader in self._readers:
+            for clip in guilty:
+                reader.send(Refuse(clip))
+        for asked in missing:
+            asked.order = replace(asked.order, alone=True)
+            self._readers[process].send(asked.order)
+
+    def _started(self) -> "_Reading":
+        hands = Shared.of_size(8 * (self._threads + 1))
+        np.frombuffer(hands.block, np.int64)[:] = -1
+        return _Reading(self._setup(hands), hands)
+
+    def _setup(self, hands: Shared) -> Setup:
         stream = self.stream
         assert stream.catalog.memory is not None
         return Setup(
@@ -132,17 +177,20 @@ class Pump:
             view=stream.view,
             seed=stream.seed,
             warm=stream.warm,
-            place=replace(stream.place, holders=processes * stream.world.local_size),
-            threads=threads,
+            place=replace(stream.place, holders=self._processes * stream.world.local_size),
+            threads=self._threads,
+            hands_descriptor=hands.descriptor,
+            refused=frozenset(self._refused),
         )
 
 
 class _Reading:
     """A process that reads, and the connection to it."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: Setup, hands: Shared) -> None:
+        self._hands = hands
         self.connection, theirs = Pipe()
-        descriptors = (theirs.fileno(), setup.catalog_descriptor, setup.ring_descriptor)
+        descriptors = (theirs.fileno(), setup.catalog_descriptor, setup.ring_descriptor, setup.hands_descriptor)
         # sys.path goes along, since the main program may have changed it.
         path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
         environment = {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2", **os.environ, "PYTHONPATH": path}
@@ -151,22 +199,37 @@ class _Reading:
         theirs.close()
         self.send(setup)
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def status(self) -> int:
+        """How it ended, which is waited for: its exit status, or the negative number of a signal."""
+        return self._process.wait()
+
+    @property
+    def held(self) -> list[int]:
+        """The clips that its threads are reading, or were when it ended."""
+        slots = np.frombuffer(self._hands.block, np.int64)
+        return [int(clip) for clip in slots if clip >= 0]
+
     def fileno(self) -> int:
         """Of the connection, to wait for."""
         return self.connection.fileno()
 
     def send(self, message: Any) -> None:
-        try:
+        """Send a message. Where the process has ended, `receive` reports it."""
+        with suppress(BrokenPipeError, ConnectionResetError):
             self.connection.send(message)
-        except (BrokenPipeError, ConnectionResetError) as error:
-            raise self._died() from error
 
-    def receive(self) -> Done:
+    def receive(self) -> Done | None:
+        """The next batch that is done; None when the process has ended."""
         try:
             done: Done = self.connection.recv()
             return done
-        except (EOFError, ConnectionResetError) as error:
-            raise self._died() from error
+        except (EOFError, ConnectionResetError):
+            return None
 
     def end(self) -> None:
         self.connection.close()
@@ -175,9 +238,10 @@ class _Reading:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._hands.close()
 
-    def _died(self) -> LoaderFailed:
-        status = self._process.wait()
-        how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-        hint = "; signal 9 usually means that memory ran out" if status == -9 else ""
-        return LoaderFailed(f"process {self._process.pid} that reads batches {how}{hint}")
+    def failure(self) -> LoaderFailed:
+        """The error of a process that has ended."""
+        how = f"was killed by signal {-self.status}" if self.status < 0 else f"ended with status {self.status}"
+        hint = "; signal 9 usually means that memory ran out" if self.status == -9 else ""
+        return LoaderFailed(f"process {self.pid} that reads batches {how}{hint}")

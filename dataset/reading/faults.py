@@ -16,7 +16,7 @@ class Fault:
     """A clip that could not be read.
 
     clip: its number in the catalog
-    reason: `missing`, `unreachable`, `truncated`, `damaged` (another CRC-32 than the index has) or `undecodable`
+    reason: a key of `dataset.storage.unreadable.UNREADABLE`
     detail: for people
     """
 

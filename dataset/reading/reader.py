@@ -5,8 +5,8 @@ A clip that cannot be read is replaced by the next of its stand-ins, which are p
 
 import threading
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -60,10 +60,22 @@ class Reader:
     """Reads samples of one view of a catalog. Safe for threads.
 
     warm: the rest of a clip will be wanted soon, so let the disk read it at once
+    holding: is entered with the number of each clip while that is read
+    refused: clips that cannot be read by any process; others can be added at any time
     """
 
-    def __init__(self, catalog: Catalog, view: View, seed: int, shards: Source, warm: bool) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        view: View,
+        seed: int,
+        shards: Source,
+        warm: bool,
+        holding: Callable[[int], AbstractContextManager[object]] = nullcontext,
+        refused: Iterable[int] = (),
+    ) -> None:
         self._catalog, self._view, self._seed, self._shards, self._warm = catalog, view, seed, shards, warm
+        self._holding, self.refused = holding, set(refused)
         self._of_thread = threading.local()
 
     def plan(self, ask: Ask, out: dict[str, NDArray[Any]], column: int = 0) -> "Plan":
@@ -89,7 +101,7 @@ class Reader:
         faults: list[Fault] = []
         for sample in range(start, stop):
             try:
-                self._sample(plan, sample, {name: array[sample] for name, array in out.items()})
+                self._held(plan, sample, {name: array[sample] for name, array in out.items()})
             except _Unread as error:
                 faults += self._replaced(plan.ask, sample, out, [error.fault])
         return faults
@@ -100,16 +112,22 @@ class Reader:
         one, place = Ask(ask.clip[here], ask.turn[here]), {name: array[here] for name, array in out.items()}
         for column in range(1, ask.clip.shape[1]):
             try:
-                self._sample(self.plan(one, place, column), 0, {name: array[0] for name, array in place.items()})
+                self._held(self.plan(one, place, column), 0, {name: array[0] for name, array in place.items()})
                 return faults
             except _Unread as error:
                 faults.append(error.fault)
         raise NothingReadable(faults)
 
+    def _held(self, plan: "Plan", sample: int, out: dict[str, NDArray[Any]]) -> None:
+        with self._holding(int(out["clip"])):
+            self._sample(plan, sample, out)
+
     def _sample(self, plan: "Plan", sample: int, out: dict[str, NDArray[Any]]) -> None:
         """Read one sample of a plan. Raises _Unread."""
         picks, clip = plan.picks, int(out["clip"])
         try:
+            if clip in self.refused:
+                raise Unreadable("crashed", "reading it ended a process of this loader")
             if self._warm:
                 self._expect(clip)
             self._frames(plan, sample, out["frames"])

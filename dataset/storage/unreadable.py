@@ -18,7 +18,8 @@ UNREADABLE = {
     "unreachable": "no connection, a connection that breaks or stalls, 429 or 5xx, and that at every try",
     "truncated": "fewer bytes than were promised, at every try",
     "damaged": "other bytes than were promised: by size, CRC-32 or SHA-256",
-    "undecodable": "the bytes that were promised, and no picture or array of the right shape",
+    "undecodable": "the bytes that were promised, and no frames, sound or array of the right shape",
+    "crashed": "reading it ended a process of the loader by a signal",
 }
 _NOT_FOR_US = (401, 403, 404, 410)
 _LATER = (408, 425, 429)

@@ -85,6 +85,12 @@ def test_any_frames_in_any_order_are_those_of_plain_decoding(options: dict[str, 
     assert read(reader, mp4, []).shape == (0, SIZE, SIZE, 3)
 
 
+@pytest.mark.parametrize("side", [16, 34, 224, 250])
+def test_sides_need_not_be_those_of_buffers(side: int) -> None:
+    mp4 = mp4_of(np.random.default_rng(7).integers(0, 256, (3, side, side, 3), np.uint8), KEPT)
+    assert np.array_equal(read(FrameReader(), mp4, [2], side), plainly(mp4)[[2]])
+
+
 def test_one_reader_takes_videos_with_other_headers_one_after_the_other() -> None:
     videos = [mp4_of(noise(20, seed), options) for seed, options in enumerate((KEPT, COPIED, KEPT))]
     reader, every = FrameReader(), [plainly(mp4) for mp4 in videos]

@@ -1,0 +1,63 @@
+"""Models learn from a dataset that has video only."""
+
+from pathlib import Path
+
+import moving
+import numpy as np
+import pytest
+from moving import make_moving_dataset
+from training_runs import metrics
+
+import motionshards.jobs.train
+
+FOMM = """
+architecture:
+  size: 64
+  keypoints: 3
+  detector: {block_expansion: 4, max_features: 8, blocks: 2}
+  dense_motion: {block_expansion: 4, max_features: 8, blocks: 2}
+  generator: {block_expansion: 4, max_features: 8, bottleneck_blocks: 1}
+training:
+  {epochs: 2, repeats: 5, global_batch_size: 6, learning_rate: 0.002, one_pair_per_identity: false, losses: {scales: [1.0, 0.5]}}
+"""
+HEADS = """
+architecture: {size: 64, width: 4, halvings: 4, residuals: 1}
+training: {epochs: 2, repeats: 5, global_batch_size: 6, frames: 2, learning_rate: 0.001}
+"""
+
+
+def moving_square(clip: int, frame: int) -> np.ndarray:
+    """A square that goes round."""
+    rgb = np.full((moving.SIZE, moving.SIZE, 3), (40 + 9 * clip, 60, 90), np.uint8)
+    x, y = (np.array([np.cos(frame / 7), np.sin(frame / 7)]) * 16 + 24).astype(int)
+    rgb[y : y + 16, x : x + 16] = (220, 200, 30 * clip % 200)
+    return rgb
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(moving, "picture", moving_square)
+        return make_moving_dataset(tmp_path_factory.mktemp("video"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "config"), [("fomm", FOMM), ("talking_heads", HEADS)])
+def test_losses_fall(video: Path, tmp_path: Path, model: str, config: str) -> None:
+    """20 steps."""
+    (tmp_path / "tiny.yaml").write_text(config)
+    words = ["--model", model, "--config", str(tmp_path / "tiny.yaml"), "--data", str(video), "--output", str(tmp_path / "run")]
+    words += ["--vgg", "none", "--device", "cpu", "--quiet", "--log-every", "5", "--workers", "1"]
+    if model == "talking_heads":
+        words += ["--vggface", "none"]
+    assert motionshards.jobs.train.main(words) == 0
+    lines = metrics(tmp_path / "run")
+    assert [line["step"] for line in lines] == [5, 10, 15, 20]
+    assert lines[-1]["pixel"] < 0.97 * lines[0]["pixel"]
+
+
+def test_stills_or_video_is_chosen_by_an_option(video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "tiny.yaml").write_text(FOMM)
+    words = ["--model", "fomm", "--config", str(tmp_path / "tiny.yaml"), "--data", str(video), "--output", str(tmp_path / "run")]
+    assert motionshards.jobs.train.main([*words, "--vgg", "none", "--frames", "stills"]) == 2
+    assert "frames is 'stills', and the dataset was built with --store video" in capsys.readouterr().err
