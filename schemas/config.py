@@ -174,8 +174,8 @@ class BuildConfig(Settings):
 
     def without_video(self, **changed: Any) -> "BuildConfig":
         """The config with stills only, and with other changes."""
-        usual = {field.name: field.default for field in dataclasses.fields(self) if field.name in _OF_VIDEO}
-        return dataclasses.replace(self, store="stills", **usual, **changed)
+        usual: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(self) if field.name in _OF_VIDEO}
+        return dataclasses.replace(self, **{"store": "stills", **usual, **changed})
 
     @property
     def stills(self) -> bool:

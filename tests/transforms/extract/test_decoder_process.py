@@ -33,8 +33,9 @@ import numpy as np
 from motionshards.schemas.errors import ClipRejected
 from motionshards.transforms.extract.decode import decode
 from motionshards.transforms.extract.media import Media
-from motionshards.transforms.extract.timeline import timeline_by_decoding, timeline_from_packets
+from motionshards.transforms.extract.sound import flac_bytes, flac_samples, read_sound
 from motionshards.transforms.extract.stored_frames import frames_of_mp4, joined
+from motionshards.transforms.extract.timeline import timeline_by_decoding, timeline_from_packets
 from motionshards.transforms.extract.wanted import ToVideo
 for path in sys.argv[1:]:
     try:
@@ -43,6 +44,8 @@ for path in sys.argv[1:]:
         video = ToVideo(np.arange(10), Fraction(10), psnr_db=40.0)
         found = decode(Media.at(path), line, np.array([0, 3]), 32, "pad", 60, video=video)
         frames_of_mp4(joined([found.video.mp4] * 2, 60), np.array([19]), 60)
+        sound = read_sound(Media.at(path), 0.0, 10, Fraction(10), 16000, True, 60)
+        flac_samples(flac_bytes([sound], 60), 60)
     except ClipRejected as lost:
         print(path, lost.reason)
 """
@@ -58,7 +61,8 @@ def server() -> psutil.Process:
 @pytest.mark.skipif(shutil.which("strace") is None, reason="there is no strace")
 def test_a_decoder_opens_no_file_and_no_socket(make_video: MakeVideo, tmp_path: Path) -> None:
     """Not even its own video, which it is handed; good, damaged, and a playlist that names others."""
-    good = make_video("a.mp4", "-c:v", "libx264", source="testsrc2=size=48x32:rate=10:duration=1")
+    sound = ["-f", "lavfi", "-i", "sine=duration=1", "-c:a", "aac"]
+    good = make_video("a.mp4", *sound, "-c:v", "libx264", source="testsrc2=size=48x32:rate=10:duration=1")
     (tmp_path / "b.mp4").write_bytes(good.read_bytes()[:2000])
     (tmp_path / "c.mp4").write_text("#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10.0,\na.mp4\n#EXT-X-ENDLIST\n")
     trace = ["strace", "-f", "-qq", "-o", str(tmp_path / "trace"), "-e", "trace=%file,%network,%process"]
@@ -67,7 +71,7 @@ def test_a_decoder_opens_no_file_and_no_socket(make_video: MakeVideo, tmp_path: 
     lines = (tmp_path / "trace").read_text().splitlines()
     (server_pid,) = {line.split()[0] for line in lines if re.search(r"openat\(.*decoder/(__pycache__/)?server\.", line)}
     forked = {found[1] for line in lines if line.startswith(f"{server_pid} ") and (found := re.search(r"clone.*= (\d+)$", line))}
-    assert len(forked) == 7, "five orders for the good file, one for each other"
+    assert len(forked) == 10, "eight orders for the good file, one for each other"
     theirs = [line.split(maxsplit=1)[1] for line in lines if line.split()[0] in forked]
     opened = {found[1] for call in theirs if (found := re.match(r'(?:openat|open|execve|creat)\((?:AT_FDCWD, )?"([^"]*)"', call))}
     assert opened <= ALLOWED, opened

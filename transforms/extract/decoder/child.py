@@ -7,8 +7,8 @@ and what the modules of these names take.
 
 Answers: of a video, the header of the stream, `{"stream": ...}`. Then, by what is to be done: `{"packets": [n, turned]}` with n
 int64 behind it; or `{"frames": [...], "shapes": [...]}` with pictures of these shapes behind, and for a video
-`{"mp4": n, "count": ..., "crf": ...}` with n bytes behind; or `{"cut": n}` with a picture behind it; or those of `mp4`, `sound`
-and `flac`. Last `{"done": true}`, or the reason why there is none.
+`{"mp4": n, "count": ..., "crf": ...}` with n bytes behind; or `{"cut": n}` with a picture behind it; or those of `mp4`
+and of the modules of `audio`. Last `{"done": true}`, or the reason why there is none.
 """
 
 import math
@@ -24,12 +24,12 @@ from typing import Any
 
 from motionshards.schemas.errors import ClipRejected
 from motionshards.transforms.extract.decoder import wire
+from motionshards.transforms.extract.decoder.audio.flac import send_flac, send_samples
+from motionshards.transforms.extract.decoder.audio.stretch import send_sound
 from motionshards.transforms.extract.decoder.cut import send_cut
-from motionshards.transforms.extract.decoder.flac import send_flac, send_samples
 from motionshards.transforms.extract.decoder.frames import send_frames
 from motionshards.transforms.extract.decoder.join import send_joined
 from motionshards.transforms.extract.decoder.packets import send_packets
-from motionshards.transforms.extract.decoder.sound import send_sound
 from motionshards.transforms.extract.decoder.video import Video
 
 

@@ -137,6 +137,17 @@ def test_clocks_that_start_anew_at_different_places_are_refused(tmp_path: Path) 
     assert lost.value.reason == "sound_clock"
 
 
+def test_rate_and_channels_may_change_within_a_file(tmp_path: Path) -> None:
+    joinable = ["-mpegts_flags", "initial_discontinuity"]
+    made(tmp_path / "a.ts", "mp2", "volume=1", *joinable)
+    made(tmp_path / "b.ts", "mp2", "aresample=32000", "-ac", "2", *joinable)
+    (tmp_path / "c.ts").write_bytes((tmp_path / "a.ts").read_bytes() + (tmp_path / "b.ts").read_bytes())
+    for first in (0, 25, 60):  # in the first file, across both, in the second
+        samples = heard(Media.at(tmp_path / "c.ts"), first / 25 + 0.08, 35)
+        pitch_hz = np.abs(np.fft.rfft(samples * np.hanning(len(samples)))).argmax() * HZ / len(samples)
+        assert abs(pitch_hz - 440) < 1 and 1500 < level(samples) < 3000
+
+
 def test_a_transport_stream_may_begin_in_the_middle_of_a_frame(tmp_path: Path) -> None:
     made(tmp_path / "a.mpg", "mp2", "volume=1", "-c:v", "mpeg2video")
     (tmp_path / "b.mpg").write_bytes((tmp_path / "a.mpg").read_bytes()[2048 * 9 :])

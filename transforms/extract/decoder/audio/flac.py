@@ -15,7 +15,7 @@ import av
 
 from motionshards.schemas.errors import ClipRejected
 from motionshards.transforms.extract.decoder import wire
-from motionshards.transforms.extract.decoder.processor import baseline_processor
+from motionshards.transforms.extract.decoder.audio.processor import baseline_processor
 
 _AT_ONCE = 1 << 14
 _MUXER = {"fflags": "+bitexact", "metadata_header_padding": "0"}

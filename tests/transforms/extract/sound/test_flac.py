@@ -14,7 +14,7 @@ import pytest
 from videos import ffmpeg
 
 from motionshards.schemas.errors import ClipRejected
-from motionshards.transforms.extract.decoder.processor import baseline_processor
+from motionshards.transforms.extract.decoder.audio.processor import baseline_processor
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.sound import FlacHeader, Pcm, flac_bytes, flac_samples, read_sound
 

@@ -20,8 +20,8 @@ import av
 
 from motionshards.schemas.errors import ClipRejected
 from motionshards.transforms.extract.decoder import wire
+from motionshards.transforms.extract.decoder.audio.processor import baseline_processor
 from motionshards.transforms.extract.decoder.clocks import Clock, move
-from motionshards.transforms.extract.decoder.processor import baseline_processor
 from motionshards.transforms.extract.decoder.video import Video
 
 # Clocks of whole milliseconds, as in Matroska and FLV, jitter by half a tick; a true gap is at least one coded frame.
@@ -53,6 +53,8 @@ def send_sound(video: Video, order: dict[str, Any], reply: socket.socket) -> Non
 
 def _decoded(video: Video, seek_s: int, start: Fraction) -> Iterator[tuple[Any, Fraction]]:
     """Frames of the sound, each with the length of its ticks; from a seek, if its first frame is shortly before the start."""
+    if video.sound() is None:
+        return
     sought, begun, lost = bool(seek_s) and not video.restarts, False, None
     for packet in _packets(video, seek_s if sought else 0):
         try:
@@ -74,9 +76,7 @@ def _decoded(video: Video, seek_s: int, start: Fraction) -> Iterator[tuple[Any, 
 
 
 def _packets(video: Video, seek_s: int) -> Iterator[Any]:
-    """Packets of the sound, if there is any, in step with the video; at last an empty one."""
-    if video.sound() is None:
-        return
+    """Packets of the sound in step with the video; at last an empty one."""
     moves, clock = [0], Clock()
     if video.restarts:
         moves, video = _moves(video), video.again()
@@ -121,7 +121,7 @@ class _Stretch:
     """
 
     def __init__(self, first: Any, base: Fraction, start: Fraction, order: dict[str, Any], reply: socket.socket) -> None:
-        self._kind, self._rate = _kind(first), first.sample_rate
+        self._kind, self._rate = _kind(first), int(first.sample_rate)
         channels = 1 if order["mono"] else first.layout.nb_channels
         if self._rate not in _RATES_HZ or not 1 <= channels <= _MOST_CHANNELS:
             raise ClipRejected("corrupt", f"sound of {self._rate} Hz and {channels} channels")
@@ -143,9 +143,9 @@ class _Stretch:
 
     def add(self, frame: Any) -> bool:
         """Take the next frame; False where the stretch has ended before it."""
-        begin = self._begin(frame)
+        begin: int = self._begin(frame)
         for one in self._alike(frame):
-            end = begin + one.samples
+            end: int = begin + one.samples
             kept, stop = max(begin, self._at), min(end, self._stop)
             if kept < stop:
                 self._silence(kept)
@@ -239,5 +239,5 @@ def _part(frame: Any, start: int, stop: int) -> Any:
     part.sample_rate = frame.sample_rate
     width = frame.format.bytes * (1 if frame.format.is_planar else frame.layout.nb_channels)
     for into, plane in zip(part.planes, frame.planes, strict=True):
-        into.update(memoryview(plane)[start * width : stop * width])
+        into.update(bytes(memoryview(plane)[start * width : stop * width]))
     return part
