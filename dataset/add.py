@@ -1,6 +1,7 @@
-"""Add to a finished dataset: landmarks, face descriptors or quality from its stored frames, action units, or more frames.
+"""Add to a finished dataset: video and sound, more frames, or what models compute from stored frames.
 
-    python -m dataset.build --output OUT --add landmarks|identity|quality
+    python -m dataset.build --output OUT --add video|audio --input DIR
+    python -m dataset.build --output OUT --add landmarks|identity|quality|speech
     python -m dataset.build --output OUT --add aus --aus openface --input DIR
     python -m dataset.build --output OUT --extend-frames N --input DIR
     python -m dataset.build --output OUT --drop identity
@@ -18,7 +19,8 @@ from typing import Any
 from motionshards.dataset.build_options import AddOptions, places, refuse_settings
 from motionshards.dataset.commandline import Command, Say, command, sayer, show
 from motionshards.dataset.reading.people_table import read_people, store_people
-from motionshards.pipeline.add import AddOrder, add, short_clips, without_aus
+from motionshards.pipeline.add import add
+from motionshards.pipeline.add_order import AddOrder, lacking, without_aus
 from motionshards.pipeline.build import Ledger
 from motionshards.pipeline.inputs.input import open_input
 from motionshards.pipeline.sources import SOURCES, usual_no_face
@@ -28,6 +30,10 @@ from motionshards.schemas.layout import INDEX, PEOPLE
 from motionshards.schemas.manifest import Manifest
 from motionshards.transforms.extract.action_units.options import EXPECTED
 from motionshards.transforms.extract.landmarks import models
+
+# The settings of an addition.
+_AUDIO = ("audio", "audio_hz")
+_VIDEO = ("fps", "crf", "video_psnr", "video_copy", "landmarks_every", *_AUDIO)
 
 RESUME = "Committed shards are kept; run the same command again to resume"
 
@@ -39,7 +45,7 @@ def main(options: AddOptions) -> None:
     manifest = Manifest.read(options.output)
     _check(options, manifest)
     changes = _changes(options, manifest.config, say)
-    landmarks = changes.get("landmarks", manifest.config.landmarks if options.extend_frames else "none")
+    landmarks = changes.get("landmarks", manifest.config.landmarks if options.extend_frames or options.add == "video" else "none")
     source = SOURCES[manifest.config.source]
     order = AddOrder(
         out=options.output,
@@ -69,9 +75,12 @@ def _check(options: AddOptions, manifest: Manifest) -> None:
         raise ConfigError("--add, --drop and --extend-frames do not go together")
     if options.source not in (None, manifest.config.source):
         raise ConfigError(f"--source is {options.source}, the dataset is of {manifest.config.source}")
-    if options.add != "aus" and bool(options.input) != bool(options.extend_frames):
-        other = "--drop identity" if options.drop else f"--add {options.add}"
-        raise ConfigError("--extend-frames needs --input" if options.extend_frames else f"{other} reads no --input")
+    takes = _VIDEO if options.add == "video" else _AUDIO if options.add == "audio" else ()
+    for name in _VIDEO:
+        if name not in takes and getattr(options, name) != getattr(AddOptions, name):
+            raise ConfigError(f"--{name.replace('_', '-')} is for --add video{' and --add audio' * (name in _AUDIO)}")
+    if (options.add, options.audio) == ("audio", "none"):
+        raise ConfigError("--add audio with --audio none adds nothing")
     if options.add and (options.aus == "none") == (options.add == "aus"):
         raise ConfigError(f"--add {options.add} with --aus {options.aus}: action units are added by --add aus --aus {EXPECTED}")
 
@@ -82,6 +91,11 @@ def _changes(options: AddOptions, config: BuildConfig, say: Say) -> dict[str, An
         return {"frames": options.extend_frames, "min_frames": config.fewest_frames}
     if options.add == "aus":
         return {"aus": options.aus.partition(":")[0], "aus_frames": options.aus_frames}
+    if options.add == "speech":
+        return {"speech": True}
+    if options.add in ("video", "audio"):
+        settings = {name: getattr(options, name) for name in (_VIDEO if options.add == "video" else _AUDIO)}
+        return {"store": "both", **settings} if options.add == "video" else settings
     if options.add == "quality":
         return {}
     if options.drop or options.add == "identity":
@@ -101,24 +115,32 @@ def _keep_people(out: Path, before: Manifest, after: Manifest) -> None:
         store_people(out, read_people(out / PEOPLE, before.files.get(INDEX, "")), after.files.get(INDEX, ""))
 
 
+_LACKING = {
+    "frames": "keep the frames they had, as their video could not be read again or is another",
+    "frames-of-video": "keep fewer, as stored video does not show all of theirs; --input gives the others",
+    "video": "stay without, as their video could not be read again or is another",
+    "audio": "stay without, as their video could not be read again or is another",
+}
+
+
 def _as_line(ledger: Ledger, order: AddOrder) -> str:
-    counts, seconds = ledger.manifest.counts, ledger.seconds
+    counts, seconds, config = ledger.manifest.counts, ledger.seconds, ledger.manifest.config
     done = (
         f"rewrote the shards of {ledger.clips_built} planned clips in {seconds:.0f} s" if ledger.clips_built else "nothing to do"
     )
-    short = short_clips(order.out, ledger.manifest.config) if order.what == "frames" else 0
-    lost = f"; {short} keep the frames they had, as their video could not be read again or is another" if short else ""
+    without = lacking(order.out, order.what, config)
+    lost = f"; {without} {_LACKING[order.adding]}" if without else ""
     if order.what == "aus" and (empty := without_aus(order.out)):
         lost = f"; {empty} of them have no frame with valid action units"
     if order.what == "no-identity":
         what = "identity dropped from"
     else:
-        what = f"{f'frames, now {ledger.manifest.config.frames},' if order.what == 'frames' else order.what} added to"
-    return f"{what} {counts['kept'] - short} clips{lost}; {done}; {counts['bytes'] / 1e6:.1f} MB in {order.out}"
+        what = f"{f'frames, now {config.frames},' if order.what == 'frames' else order.what} added to"
+    return f"{what} {counts['kept'] - without} clips{lost}; {done}; {counts['bytes'] / 1e6:.1f} MB in {order.out}"
 
 
 def _as_json(ledger: Ledger, order: AddOrder) -> str:
-    short = short_clips(order.out, ledger.manifest.config) if order.what == "frames" else 0
+    short = lacking(order.out, order.what, ledger.manifest.config)
     done = {"added": order.what, "clips_rewritten": ledger.clips_built, "short": short, "seconds": round(ledger.seconds, 3)}
     valid = {"without_aus": without_aus(order.out)} if order.what == "aus" else {}
     return json.dumps({**ledger.manifest.counts, **done, **valid, "output": str(order.out)})

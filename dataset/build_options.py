@@ -127,16 +127,17 @@ class AddOptions(Reporting):
 
     output: Path
     """The dataset: its directory."""
-    add: Literal["landmarks", "aus", "identity", "quality"] | None = None
-    """What to compute from the stored frames, action units also from sequences; `identity`: face descriptors (biometric data)."""
+    add: Literal["video", "audio", "landmarks", "aus", "identity", "quality", "speech"] | None = None
+    """What to add: video with sound, or sound to video, from the source; else what is computed from what is stored, action units
+    also from sequences. `identity`: face descriptors (biometric data); `speech`: its share in the sound."""
     drop: Literal["identity"] | None = None
     """What to delete from the shards: face descriptors."""
     extend_frames: PositiveInt | None = None
-    """Extend clips to this many frames; only the new ones are decoded."""
+    """Extend clips to this many stills; only the new ones are decoded, from stored video where there is no `--input`."""
     source: str | None = None
     """The corpus; must be that of the dataset."""
     input: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = ()
-    """With `--extend-frames`, or `--add aus` from sequences: where the videos are, as for a build."""
+    """With `--add video` or `audio`, `--extend-frames`, or `--add aus` from sequences: where the videos are, as for a build."""
     landmarks: Annotated[str, choice(name for name in models.CHOICES if name != "none")] = "auto"
     """Landmark model; `auto` is FAN where CUDA is available, else dlib."""
     detector: Detector = "sfd"
@@ -147,6 +148,20 @@ class AddOptions(Reporting):
     """With `--add aus`, or for more frames with action units: as for a build."""
     aus_frames: Literal["sampled", "all"] = "sampled"
     """With `--add aus`: keep the action units of the sampled frames, or also those of all frames of each clip."""
+    fps: str = "25"
+    """With `--add video`, as the next options: the frame rate, a number, a ratio such as 30000/1001, or `source`."""
+    crf: int = 18
+    """Quality of the video, x264's constant rate factor; smaller is better."""
+    video_psnr: float | None = None
+    """Choose the quality of each video so that it is as close to its frames as this PSNR, in dB, instead of --crf."""
+    video_copy: bool = False
+    """Copy the source's packets, without loss, where the stored video shows exactly its frames."""
+    landmarks_every: int = 5
+    """Measure faces, landmarks and pose in every n-th frame of the video."""
+    audio: Literal["mono", "source", "none"] = "mono"
+    """With `--add video` or `--add audio`: mono at --audio-hz, rate and channels of the source, or none."""
+    audio_hz: int = 16_000
+    """Sample rate of mono sound."""
     running: Annotated[Running, Parameter(name="*", group=_HOW)] = Running()
     rest: Annotated[tuple[str, ...], Parameter(parse=False)] = ()
     """Options of Apache Beam: the words after `--`."""

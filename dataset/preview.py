@@ -1,9 +1,10 @@
-"""Draw clips of a finished dataset: a contact sheet of their frames, or one clip as an animated GIF.
+"""Show clips of a finished dataset: a contact sheet of their frames, a GIF of one, or their stored video with its sound.
 
     python -m dataset.preview OUT --key KEY [--key KEY ...] --output sheet.png
     python -m dataset.preview OUT --where "yaw_deg > 30" --count 6 --seed 1 --output sheet.jpg
     python -m dataset.preview OUT --sort landmark_residual --output doubtful.png
     python -m dataset.preview OUT --key KEY --gif clip.gif
+    python -m dataset.preview OUT --where "audio_level_db < -40" --count 6 --mp4 DIR
 
 `dataset.drawing.contact_sheet` describes what a sheet shows. Exit status: 0 written, 1 a fault, 2 unusable arguments,
 130 interrupted; files are written whole or not at all.
@@ -30,24 +31,28 @@ from cyclopts.validators import Number
 from PIL import Image
 
 from motionshards.dataset.commandline import OfLocalDataset, Reporting, command, show
-from motionshards.dataset.drawing.contact_sheet import Look, draw_block, marks_of
-from motionshards.dataset.drawing.overlay import BACKGROUND, DRAWN, marked
+from motionshards.dataset.drawing.animation import in_shared_colours, of_stills, of_video
+from motionshards.dataset.drawing.contact_sheet import Look, draw_block
+from motionshards.dataset.drawing.motion import Motion, read_clip
+from motionshards.dataset.drawing.overlay import BACKGROUND
 from motionshards.dataset.drawing.source_frames import Sources
 from motionshards.dataset.index import Dataset, Sample
 from motionshards.dataset.query.where import parse
 from motionshards.schemas.atomic import beside
+from motionshards.schemas.config import MOST_FRAMES
 from motionshards.schemas.errors import ConfigError, DatasetError
-from motionshards.schemas.tables import CLIP_MEASURES
+from motionshards.schemas.layout import is_plain_name
+from motionshards.schemas.tables import CLIP_MEASURES, SOUND_MEASURES
 
 _SHEETS, _GIFS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}, {".gif": "GIF"}
 _COUNT = 4
+_FRAMES_OF_VIDEO = 15
 _TALLEST_PX, _MOST_PX = 65_000, 300_000_000  # a JPEG ends at 65,535 rows, and the sheet is in memory whole
-_SHORTEST_MS, _LONGEST_MS, _UNKNOWN_MS = 40, 500, 200
-_PALETTE_PX = 64
 _NEAR, _COMPARED, _LONGEST_KEY = 3, 20_000, 300
 _SIZES = ("n_frames", "source_frames", "duration_s", "width_px", "height_px")
-_COLUMNS_READ = ("key", "split", "shard", "members", "spans", "source", *_SIZES)
-_SORTED_BY = (*CLIP_MEASURES, "identity_spread")
+_SOUND = ("audio_hz", "audio_level_db", "audio_silence", "audio_lost")
+_COLUMNS_READ = ("key", "split", "shard", "members", "spans", "source", *_SIZES, *_SOUND)
+_SORTED_BY = (*CLIP_MEASURES, "identity_spread", *SOUND_MEASURES)
 
 
 def _between(low: int, high: int) -> Parameter:
@@ -79,7 +84,9 @@ class PreviewOptions(Reporting, OfLocalDataset):
     output: Path | None = None
     """The contact sheet, .png or .jpg."""
     gif: Path | None = None
-    """One clip as an animated GIF."""
+    """One clip as an animated GIF: its stored video with the waveform of its sound, or its stills."""
+    mp4: Path | None = None
+    """A directory for the stored video of each clip with its sound, as KEY.mp4; nothing is encoded again."""
     key: tuple[str, ...] = ()
     """Show this clip; may be repeated."""
     where: str | None = None
@@ -92,6 +99,8 @@ class PreviewOptions(Reporting, OfLocalDataset):
     """Seed of the choice."""
     input: str | None = None
     """Where the source videos are; by default as recorded in dataset.json."""
+    frames: Annotated[int | None, _between(1, 999)] = None
+    """Most frames of a clip to show on a sheet, spread evenly; by default all stills, or 15 of a video."""
     no_landmarks: bool = False
     """Do not draw landmarks, face box and head pose."""
     frame_px: Annotated[int, _between(64, 1024)] = 192
@@ -104,7 +113,7 @@ class PreviewOptions(Reporting, OfLocalDataset):
 
 @command("preview", unusable=(ConfigError,), renamed={"--columns": "--per-row"})
 def main(options: PreviewOptions) -> None:
-    """Draw clips of a dataset: a contact sheet of their frames, or one clip as an animated GIF."""
+    """Show clips of a dataset: a contact sheet of their frames, a GIF of one, or their stored video with its sound."""
     _check(options)
     for done in _preview(options):
         show(json.dumps(asdict(done)) if options.json else done)
@@ -116,14 +125,19 @@ def _preview(options: PreviewOptions) -> list[Drawn]:
     rows = _chosen(data, options)
     if options.gif and len(rows) != 1:
         raise ConfigError(f"--gif shows one clip, and {len(rows)} are chosen: name one with --key, or --count 1")
-    sample = data.read(rows[0]) if options.gif else None  # before anything is written: it may be damaged
+    if options.mp4 and not data.manifest.config.moving:
+        raise ConfigError("--mp4 needs stored video, and this dataset has stills alone (see dataset.build --store)")
+    # Before anything is written: it may be damaged.
+    clip = read_clip(data, rows[0], None if data.manifest.config.stills else 1) if options.gif else None
     if options.output:
         sheet = _sheet(data, rows, options)
         _write(options.output, sheet, quality=92)
-        frames = sum(row["n_frames"] for row in rows)
+        frames = sum(min(row["n_frames"], _most_frames(data, options)) for row in rows)
         drawn.append(Drawn(str(options.output), len(rows), frames, sheet.width, sheet.height))
-    if options.gif and sample:
-        drawn.append(_write_gif(options, options.gif, sample))
+    if options.gif and clip:
+        drawn.append(_write_gif(options, options.gif, *clip))
+    if options.mp4:
+        drawn += [_write_mp4(data, row, options.mp4) for row in rows]
     return drawn
 
 
@@ -137,8 +151,8 @@ def _opened(out: Path) -> Dataset:
 def _chosen(data: Dataset, options: PreviewOptions) -> list[dict[str, Any]]:
     """The rows of the clips that are named, in that order, or of those that are chosen. Raises ConfigError."""
     keys = list(dict.fromkeys(options.key)) or _some(data, options)
-    columns = [*_COLUMNS_READ, *([] if options.sort is None else [options.sort.removeprefix("-")])]
-    rows = {row["key"]: row for row in data.index(columns, where=pc.field("key").isin(keys)).to_pylist()}
+    columns = dict.fromkeys([*_COLUMNS_READ, *([] if options.sort is None else [options.sort.removeprefix("-")])])
+    rows = {row["key"]: row for row in data.index(list(columns), where=pc.field("key").isin(keys)).to_pylist()}
     for key in keys:
         if key not in rows:
             raise ConfigError(_no_such(key, data))
@@ -189,55 +203,45 @@ def _near(key: str, keys: pa.ChunkedArray) -> list[str]:
 
 def _sheet(data: Dataset, rows: Sequence[dict[str, Any]], options: PreviewOptions) -> Image.Image:
     """One block below the other. Raises ConfigError: it would be too large; DatasetError."""
-    aus = data.manifest.config.aus != "none"
-    look = Look.of(rows, frame_px=options.frame_px, columns=options.per_row, drawn=not options.no_landmarks, aus=aus)
+    config, most = data.manifest.config, _most_frames(data, options)
+    shown = [{**row, "n_frames": min(row["n_frames"], most)} for row in rows]
+    kinds = {"drawn": not options.no_landmarks, "aus": config.aus != "none", "moving": config.moving}
+    look = Look.of(shown, frame_px=options.frame_px, columns=options.per_row, **kinds)
     look = replace(look, measure=options.sort and options.sort.removeprefix("-"))
-    tops = np.cumsum([0, *(look.height(row["n_frames"]) for row in rows)]).tolist()
+    tops = np.cumsum([0, *(look.height(row["n_frames"]) for row in shown)]).tolist()
     if tops[-1] > _TALLEST_PX or tops[-1] * look.width > _MOST_PX:
         raise ConfigError(f"a sheet of {look.width}x{tops[-1]} px is too large: ask for fewer clips, or a smaller --frame-px")
     sources = Sources.found(options.input, data.manifest.input, data.manifest.config.hdr)
     sheet = Image.new("RGB", (look.width, tops[-1]), BACKGROUND)
     for top, row in zip(tops[:-1], rows, strict=True):
-        sheet.paste(draw_block(row, data.read(row), sources, look), (0, top))
+        sheet.paste(draw_block(row, *read_clip(data, row, most), sources, look), (0, top))
     return sheet
 
 
-def _write_gif(options: PreviewOptions, gif: Path, sample: Sample) -> Drawn:
-    """The frames of a clip in time order, in colours that all of them share: colours of each one's own flicker.
-
-    Raises:
-        ConfigError: it would be too large
-    """
-    side = options.gif_px or sample.frames.shape[1]
-    if len(sample.frames) * side**2 > _MOST_PX:
-        raise ConfigError(f"a GIF of {len(sample.frames)} frames of {side} px is too large: ask for a smaller --gif-px")
-    pictures = [
-        marked(frame, side, None if options.no_landmarks else marks_of(sample, number))
-        for number, frame in enumerate(sample.frames)
-    ]
-    colours = _shared_colours(pictures)
-    first, *others = [picture.quantize(palette=colours) for picture in pictures]
-    delays = delays_ms(sample.meta)
-    _write(gif, first, save_all=True, append_images=others, duration=delays, loop=0, disposal=1)
-    return Drawn(str(gif), 1, len(pictures), first.width, first.height, sum(delays) / 1000)
+def _most_frames(data: Dataset, options: PreviewOptions) -> int:
+    return options.frames or (MOST_FRAMES if data.manifest.config.stills else _FRAMES_OF_VIDEO)
 
 
-def _shared_colours(pictures: Sequence[Image.Image]) -> Image.Image:
-    """A picture that has 256 colours: those of the marks, which are few pixels, and such as do for all the pictures."""
-    small = [np.asarray(picture.resize((_PALETTE_PX, _PALETTE_PX))) for picture in pictures]
-    colours = Image.fromarray(np.concatenate(small)).quantize(256 - len(DRAWN))
-    colours.putpalette([*(colours.getpalette() or []), *(value for colour in DRAWN for value in colour)])
-    return colours
+def _write_gif(options: PreviewOptions, gif: Path, sample: Sample, motion: Motion | None) -> Drawn:
+    """The stored video with its sound, or without one the stills. Raises ConfigError: it would be too large; DatasetError."""
+    look = (options.gif_px or sample.frames.shape[1], not options.no_landmarks)
+    made = of_stills(sample, *look) if motion is None else of_video(motion, *look)
+    first, *others = in_shared_colours(made.pictures)
+    _write(gif, first, save_all=True, append_images=others, duration=made.delays_ms, loop=0, disposal=1)
+    return Drawn(str(gif), 1, len(made.pictures), first.width, first.height, sum(made.delays_ms) / 1000)
 
 
-def delays_ms(meta: dict[str, Any]) -> list[int]:
-    """How long each frame is shown: until the next one's time, but within what can be watched. The last, and those that a new
-    file follows, are shown as long as the others are on average."""
-    steps = np.append(np.diff(np.array(meta["pts_s"], np.float64)), 0) * 1000
-    steps[:-1][np.diff(meta["span"]) != 0] = 0
-    usual = float(np.median(steps[steps > 0])) if (steps > 0).any() else _UNKNOWN_MS
-    shown = np.where(steps > 0, steps, usual).clip(_SHORTEST_MS, _LONGEST_MS)
-    return [int(round(delay, -1)) for delay in shown]  # a GIF counts hundredths of a second
+def _write_mp4(data: Dataset, row: dict[str, Any], directory: Path) -> Drawn:
+    """The stored video of a clip with its sound. Raises DatasetError."""
+    _, motion = read_clip(data, row, 1)
+    name = f"{row['key'].replace('/', '.')}.mp4"  # no key has a dot, so no two clips have the same file
+    if motion is None or not is_plain_name(name):
+        raise DatasetError(f"{row['key']} {'has no stored video' if motion is None else 'cannot be the name of a file'}")
+    path = directory / name
+    directory.mkdir(exist_ok=True)
+    with beside(path) as temporary:
+        temporary.write_bytes(motion.playable()[0])
+    return Drawn(str(path), 1, len(motion), motion.video.size_px, motion.video.size_px, float(len(motion) / motion.video.rate))
 
 
 def _write(path: Path, picture: Image.Image, **how: Any) -> None:
@@ -250,8 +254,10 @@ def _write(path: Path, picture: Image.Image, **how: Any) -> None:
 
 def _check(options: PreviewOptions) -> None:
     """Raise ConfigError for arguments that mean nothing."""
-    if not options.output and not options.gif:
-        raise ConfigError("nothing is asked for: --output FILE or --gif FILE")
+    if not options.output and not options.gif and not options.mp4:
+        raise ConfigError("nothing is asked for: --output FILE, --gif FILE or --mp4 DIR")
+    if options.mp4 and not options.mp4.is_dir() and (options.mp4.exists() or not options.mp4.absolute().parent.is_dir()):
+        raise ConfigError(f"--mp4 {options.mp4} is not a directory and cannot become one")
     for name, path, suffixes in (("output", options.output, _SHEETS), ("gif", options.gif, _GIFS)):
         if path:
             _check_file(name, path, tuple(suffixes))

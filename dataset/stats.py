@@ -1,6 +1,6 @@
 """Count the clips of a dataset, or those that satisfy a condition, and summarize their measures.
 
-    python -m dataset.stats OUT --where "blur > 50 and abs(yaw_deg) < 45" [--by identity] [--columns blur,fps] [--json]
+    python -m dataset.stats OUT --where "blur > 50 and abs(yaw_deg) < 45" [--by identity] [--columns blur,source_fps] [--json]
     python -m dataset.stats OUT --rejected [--by reason]
 
 The condition is that of the readers, see `dataset.query.where`. Only the columns that are asked for are read, of the index alone.
@@ -37,22 +37,29 @@ from motionshards.dataset.storage.bucket import directory_of
 from motionshards.schemas.action_units import MEANS
 from motionshards.schemas.errors import ConfigError, DatasetError, StoreFailed
 from motionshards.schemas.layout import INDEX, REJECTIONS
-from motionshards.schemas.tables import CLIP_MEASURES, open_parquet
+from motionshards.schemas.tables import CLIP_MEASURES, SOUND_MEASURES, open_parquet
 from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
 from motionshards.schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
 from motionshards.transforms.extract.action_units.summary import histogram, variance_of
 
-FPS = "fps"
+SOURCE_FPS = "source_fps"
+OF_VIDEO = ("video_frames", "fps", "video_crf", "has_audio", "audio_hz", *SOUND_MEASURES)
 MEASURES = (
-    *("n_frames", "source_frames", "duration_s", FPS, "past_end_s", "width_px", "height_px"),
+    *("n_frames", "source_frames", "duration_s", SOURCE_FPS, "past_end_s", "width_px", "height_px"),
     *CLIP_MEASURES,
     *("au_valid", "au_confidence", *MEANS, "identity_spread"),
+    *OF_VIDEO,
 )
 _QUANTILES = {"p5": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95}
 _SPREAD = f"count(x), min(x), quantile_cont(x, {[*_QUANTILES.values()]}), max(x), favg(x)"
 _CLIPS = "count(*) AS clips, count(DISTINCT identity) AS identities, count(DISTINCT (identity, video)) AS videos"
 _LENGTHS = "coalesce(sum(n_frames), 0)::BIGINT AS frames, coalesce(fsum(duration_s), 0) / 3600 AS hours"
+_VIDEO_LENGTHS = (
+    "coalesce(sum(video_frames), 0)::BIGINT AS video_frames, count(*) FILTER (has_audio) AS with_sound, "
+    "coalesce(fsum(video_frames / fps) FILTER (has_audio), 0) / 3600 AS sound_hours"
+)
 _BY = ("identity", "video", "split", "source", "shard")
+_BY_KEPT = ("fps", "has_audio", "audio_hz", "audio_lost")
 _BY_REJECTED = ("reason", "stage")
 _MATCH = "matches"
 _SCHEMAS = {INDEX: INDEX_SCHEMA, REJECTIONS: REJECTIONS_SCHEMA}
@@ -68,7 +75,7 @@ class Question:
 
     where: str | None = None
     """Count only clips that satisfy this condition, such as "blur > 50 and abs(yaw_deg) < 45"."""
-    by: Annotated[str | None, choice((*_BY, *_BY_REJECTED))] = None
+    by: Annotated[str | None, choice((*_BY, *_BY_KEPT, *_BY_REJECTED))] = None
     """Also count in groups, and with `identity` split each measure's variance into that between and within people; `reason` and
     `stage` need --rejected."""
     columns: Annotated[tuple[str, ...], Parameter(converter=_names)] = ()
@@ -81,6 +88,8 @@ class Question:
             raise ConfigError("--columns does not go with --rejected: clips that were rejected have no measures")
         if self.by in _BY_REJECTED and not self.rejected:
             raise ConfigError(f"--by {self.by} goes with --rejected")
+        if self.by in _BY_KEPT and self.rejected:
+            raise ConfigError(f"--by {self.by} does not go with --rejected: clips that were rejected have no video and sound")
         for name in self.columns:
             if name not in MEASURES:
                 near = difflib.get_close_matches(name[:40], MEASURES, 1)
@@ -97,22 +106,26 @@ def stats(out: Path, question: Question) -> dict[str, Any]:
     """
     schema = REJECTIONS_SCHEMA if question.rejected else INDEX_SCHEMA
     condition = pc.scalar(True) if question.where is None else parse(question.where, schema)
-    with_aus = Dataset.open(out).manifest.config.aus != "none"
-    measures = question.columns or tuple(name for name in MEASURES if with_aus or name not in MEANS)
-    rows = _read(out / (REJECTIONS if question.rejected else INDEX), _columns(question, measures, condition))
+    config = Dataset.open(out).manifest.config
+    absent = {*(MEANS if config.aus == "none" else ()), *(() if config.moving else OF_VIDEO)}
+    measures = question.columns or tuple(name for name in MEASURES if name not in absent)
+    counts = ", ".join([_CLIPS, *([] if question.rejected else [_LENGTHS, *([_VIDEO_LENGTHS] if config.moving else [])])])
+    columns = _columns(question, measures, condition, config.moving)
+    rows = _read(out / (REJECTIONS if question.rejected else INDEX), columns)
     with database() as connection:
         connection.register("everything", rows)
         connection.execute(f"CREATE VIEW matching AS FROM everything WHERE {_MATCH}")
-        return _answer(connection, question, measures)
+        return _answer(connection, question, measures, counts)
 
 
-def _columns(question: Question, measures: Sequence[str], condition: pc.Expression) -> dict[str, pc.Expression]:
+def _columns(question: Question, measures: Sequence[str], condition: pc.Expression, moving: bool) -> dict[str, pc.Expression]:
     """What is read, and what is computed while reading."""
     names = {"identity", "video", question.by or "video"}
     if question.rejected:
         names |= {*_BY_REJECTED, "retryable"}
     else:
-        names |= {"n_frames", "duration_s", "source_frames", *measures} - {FPS}
+        names |= {"n_frames", "duration_s", "source_frames", *measures} - {SOURCE_FPS}
+        names |= {"video_frames", "fps", "has_audio"} if moving else set()
     return {**{name: pc.field(name) for name in names}, _MATCH: condition}
 
 
@@ -122,8 +135,7 @@ def _read(path: Path, columns: dict[str, pc.Expression]) -> pa.Table:
         return pyarrow.dataset.dataset(path, schema=_SCHEMAS[path.name]).to_table(columns=columns)
 
 
-def _answer(connection: DuckDBPyConnection, question: Question, measures: Sequence[str]) -> dict[str, Any]:
-    counts = _CLIPS if question.rejected else f"{_CLIPS}, {_LENGTHS}"
+def _answer(connection: DuckDBPyConnection, question: Question, measures: Sequence[str], counts: str) -> dict[str, Any]:
     matching, everything = (_rows(connection, f"SELECT {counts} FROM {rows}")[0] for rows in ("matching", "everything"))
     answer: dict[str, Any] = {"where": question.where, "rejected": question.rejected}
     answer["counts"] = {"matching": matching, "all": everything}
@@ -141,7 +153,7 @@ def _answer(connection: DuckDBPyConnection, question: Question, measures: Sequen
 
 def _groups(connection: DuckDBPyConnection, by: str, figures: str) -> list[dict[str, Any]]:
     """One entry for each value of a column, the largest first. Names of videos need not be unique among people."""
-    name = "identity || '/' || video" if by == "video" else by
+    name = "identity || '/' || video" if by == "video" else f"{by}::VARCHAR"
     return _rows(
         connection, f"SELECT {name} AS name, {figures} FROM matching GROUP BY name ORDER BY clips DESC, name NULLS FIRST"
     )
@@ -178,7 +190,7 @@ def _values(connection: DuckDBPyConnection, name: str, people: NDArray[np.int32]
 
 def _measure(name: str) -> str:
     """A measure in SQL, a DOUBLE; NULL where a clip lacks it."""
-    value = "CASE WHEN duration_s > 0 THEN source_frames / duration_s END" if name == FPS else f"{name}::DOUBLE"
+    value = "CASE WHEN duration_s > 0 THEN source_frames / duration_s END" if name == SOURCE_FPS else f"{name}::DOUBLE"
     return f"nullif({value}, 'nan')"
 
 

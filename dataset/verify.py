@@ -50,18 +50,26 @@ _CORES = len(os.sched_getaffinity(0))
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was found. `shards`, `clips` (kept ones) and `frames` count what was checked; `warnings` are no faults."""
+    """What was found.
+
+    faults, warnings: a line each; warnings do not make a dataset wrong
+    shards, clips, frames: what was checked: shards, kept clips, and the frames that they describe
+    video_frames, sounds: frames of stored videos, and clips with sound
+    """
 
     faults: tuple[str, ...]
     shards: int
     clips: int
     frames: int
     warnings: tuple[str, ...] = ()
+    video_frames: int = 0
+    sounds: int = 0
 
     def __str__(self) -> str:
         verdict = _counted(self.faults, "fault") or "ok"
         verdict += f", {_counted(self.warnings, 'warning')}" if self.warnings else ""
-        return f"{self.shards} shards, {self.clips} clips, {self.frames} frames: {verdict}"
+        moving = f", video of {self.video_frames} frames, sound of {self.sounds} clips" if self.video_frames else ""
+        return f"{self.shards} shards, {self.clips} clips, {self.frames} frames{moving}: {verdict}"
 
 
 def _counted(found: Sequence[str], what: str) -> str:
@@ -96,7 +104,7 @@ def verify(
     """Check the data set in the directory `out`; damage of whatever kind becomes a fault, never an exception.
 
     Args:
-        fast: hash and walk the shards, but decode neither frames nor arrays
+        fast: hash and walk the shards, but decode no frames, arrays, video or sound
         workers: shards that are checked at a time
         only: names of the shards whose tars are looked at; None means all
         bucket: the object store that `out` shows, see `dataset.storage.bucket`
@@ -110,8 +118,9 @@ def verify(
     for warning in warnings:
         say(f"warning: {warning}")
     outcomes = pa.concat_tables([OUTCOMES.empty_table(), *run.outcomes])
-    clips, frames = (pc.sum(outcomes[name]).as_py() or 0 for name in ("kept", "n_frames"))
-    return Report(tuple(faults), run.shards, clips, frames, warnings)
+    sums = ("kept", "n_frames", "video_frames", "has_audio")
+    clips, frames, video_frames, sounds = (pc.sum(outcomes[name]).as_py() or 0 for name in sums)
+    return Report(tuple(faults), run.shards, clips, frames, warnings, video_frames, sounds)
 
 
 def _one_line(text: str) -> str:
@@ -257,14 +266,14 @@ class VerifyOptions(Reporting, OfDataset):
     """Options of `motionshards verify`."""
 
     fast: bool = False
-    """Check digests and the structure of the shards, but decode neither frames nor arrays."""
+    """Check digests and the structure of the shards, but decode no frames, arrays, video or sound."""
     workers: PositiveInt = _CORES
     """Threads; by default one per core."""
 
 
 @command("verify", unusable=(ConfigError, DatasetError, StoreFailed))
 def main(options: VerifyOptions) -> int:
-    """Check a dataset: digests, index, frames, arrays, and that no clip is lost."""
+    """Check a dataset: digests, index, frames, arrays, video, sound, and that no clip is lost."""
     start = time.monotonic()
     report = _verify_and_print(options)
     seconds = round(time.monotonic() - start, 3)

@@ -14,7 +14,7 @@ PLAN = {
     "schemas": "",
     "transforms": "weight_file extract augment",
     "pipeline": "inputs sources planning clips usual_recipe shards runners card finalize upgrade order plan_input build "
-    "remove add estimate",
+    "remove add_order add estimate",
     "dataset": "commandline query storage video index reading sequence views people arguments stream sequential feeding loader "
     "checks drawing report verify stats sql preview push remove estimate build_options add build",
     "trainers": "",

@@ -24,7 +24,7 @@ COMMANDS = {
     "stats": ("dataset.stats", "count clips and summarize their measures"),
     "sql": ("dataset.sql", "answer an SQL query over the tables of a dataset"),
     "people": ("dataset.people.__main__", "find out which clips show the same person"),
-    "preview": ("dataset.preview", "draw a contact sheet or an animated GIF"),
+    "preview": ("dataset.preview", "show clips: contact sheets, GIFs, stored video with its sound"),
     "report": ("dataset.report.__main__", "write an HTML report"),
     "push": ("dataset.push", "publish a dataset on the Hugging Face Hub"),
     "remove": ("dataset.remove", "remove identities, videos or clips (takedown requests)"),

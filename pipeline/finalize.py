@@ -34,6 +34,8 @@ class _Totals:
     kept: int = 0
     frames: int = 0
     duration_s: float = 0.0
+    video_frames: int = 0
+    sound_s: float = 0.0
     rejected: Counter[str] = field(default_factory=Counter)
     kept_by_split: Counter[str] = field(default_factory=Counter)
     identities: set[str] = field(default_factory=set)
@@ -68,7 +70,7 @@ def finalize(out: Path, manifest: Manifest) -> Manifest:
             _count(totals, kept, lost)
             totals.past_end += kept.filter(pc.greater(kept["past_end_s"], 0))["key"].to_pylist()
             totals.past_end += lost.filter(pc.equal(lost["reason"], "past_the_end"))["key"].to_pylist()
-        counts = _counts(out, totals, shards)  # inside: where clips were lost, the old index stays
+        counts = _counts(out, manifest, totals, shards)  # inside: where clips were lost, the old index stays
     for split in {entry.split for entry in shards}:
         sync(out / split)  # a worker may have been ended between its last rename and its sync
     report = with_past_the_end(manifest.hygiene, totals.past_end)
@@ -117,16 +119,20 @@ def _count(totals: _Totals, kept: pa.Table, lost: pa.Table) -> None:
     totals.kept += len(kept)
     totals.frames += pc.sum(kept["n_frames"]).as_py() or 0
     totals.duration_s += pc.sum(kept["duration_s"]).as_py() or 0.0
+    totals.video_frames += pc.sum(kept["video_frames"]).as_py() or 0
+    sounding = kept.filter(kept["has_audio"])  # without those that have neither video nor sound
+    totals.sound_s += pc.sum(pc.divide(sounding["video_frames"], sounding["fps"])).as_py() or 0.0
     totals.identities |= set(pc.unique(kept["identity"]).to_pylist())
     totals.kept_by_split.update(kept["split"].to_pylist())
     totals.rejected.update(lost["reason"].to_pylist())
 
 
-def _counts(out: Path, totals: _Totals, shards: list[ShardEntry]) -> dict[str, Any]:
+def _counts(out: Path, manifest: Manifest, totals: _Totals, shards: list[ShardEntry]) -> dict[str, Any]:
     """The ledger, checked: every planned clip, or each of its tubes, is kept or rejected."""
     planned = len(planned_keys(out).unique())
     if planned != totals.planned:
         raise BuildFailed(f"{planned} clips planned, but {totals.planned} kept or rejected")
+    moving = {"video_frames": totals.video_frames, "sound_hours": round(totals.sound_s / 3600, 3)}
     return {
         "planned": planned,
         "kept": totals.kept,
@@ -134,6 +140,7 @@ def _counts(out: Path, totals: _Totals, shards: list[ShardEntry]) -> dict[str, A
         "kept_by_split": dict(sorted(totals.kept_by_split.items())),
         "identities": len(totals.identities),
         "frames": totals.frames,
+        **(moving if manifest.config.moving else {}),
         "source_hours": round(totals.duration_s / 3600, 3),
         "bytes": sum(entry.bytes for entry in shards),
     }

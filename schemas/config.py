@@ -59,6 +59,8 @@ class Settings:
     """Sound stored with video: mono at --audio-hz, rate and channels of the source, or none."""
     audio_hz: int = 16_000
     """Sample rate of stored mono sound."""
+    speech: bool = False
+    """Measure the share of speech in stored sound."""
     seed: int = 0
     """Seed of the order of clips and of the sampled frames."""
     detect_min_px: int = 80
@@ -169,6 +171,8 @@ class BuildConfig(Settings):
             raise ValueError(f"{', '.join(sorted(given))}: for stored video, and store is 'stills'")
         if self.moving and self.size % 2:
             raise ValueError(f"size is {self.size}, must be even for stored video")
+        if self.speech and not self.sounding:
+            raise ValueError(f"speech is measured in stored sound, and audio is {self.audio!r}")
         if self.store == "video" and self.aus == "openface-still":
             raise ValueError("aus 'openface-still' reads stills, and store is 'video'")
 
@@ -186,6 +190,11 @@ class BuildConfig(Settings):
     def moving(self) -> bool:
         """Whether video is stored."""
         return self.store != "stills"
+
+    @property
+    def sounding(self) -> bool:
+        """Whether the sound of stored video is stored, where the source has any."""
+        return self.moving and self.audio != "none"
 
     @property
     def fewest_frames(self) -> int:
@@ -224,7 +233,7 @@ class BuildConfig(Settings):
         return {field.name: value for field in dataclasses.fields(self) if (value := getattr(self, field.name)) != field.default}
 
 
-_OF_VIDEO = frozenset(("fps", "crf", "video_psnr", "video_copy", "landmarks_every", "audio", "audio_hz"))
+_OF_VIDEO = frozenset(("fps", "crf", "video_psnr", "video_copy", "landmarks_every", "audio", "audio_hz", "speech"))
 
 
 _RATE = re.compile(r"\d{1,6}(\.\d{1,3}|/(\d{1,6}))?")

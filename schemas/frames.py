@@ -120,6 +120,11 @@ class Placement:
     def __len__(self) -> int:
         return len(self.span)
 
+    @property
+    def is_alike(self) -> bool:
+        """Whether all frames have the same size in the source and were cut alike."""
+        return all((one == one[:1]).all() for one in (self.source_size_px, self.content_px, self.source_to_crop))
+
     def take(self, places: NDArray[np.int64]) -> "Placement":
         """That of some of the frames, which may repeat."""
         return Placement(*(getattr(self, one.name)[places] for one in fields(self)))

@@ -45,7 +45,7 @@ class Addition:
     """One addition. A shard that was rewritten by it has its number in `ShardEntry.added`.
 
     number: counted from 1 in the order in which they were asked for
-    what: `landmarks`, `aus`, `identity`, `no-identity` (which takes it away), `quality` or `frames`
+    what: `landmarks`, `aus`, `identity`, `no-identity` (which takes it away), `quality`, `frames`, `video`, `audio` or `speech`
     at: when it was asked for, UTC, ISO 8601
     pixels: what it was computed from; a build computes from decoded frames, before they become JPEGs
     config: the fields of the config that it changes, with their new values
@@ -66,7 +66,8 @@ class Addition:
 
     def same_as(self, other: "Addition") -> bool:
         """Whether both add the same, whenever they were asked for."""
-        return (self.what, self.config, self.provenance) == (other.what, other.config, other.provenance)
+        names = ("what", "pixels", "config", "provenance")
+        return all(getattr(self, name) == getattr(other, name) for name in names)
 
 
 @dataclass(frozen=True, slots=True)

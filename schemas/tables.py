@@ -10,7 +10,7 @@ with nulls there, see `completed`.
 import io
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from motionshards.schemas.action_units import MEANS, ActionUnits
 from motionshards.schemas.doubt import DOUBT, FRAME_SCORES, doubt_columns
 from motionshards.schemas.errors import DatasetError
 from motionshards.schemas.layout import TUBE, text_of
+from motionshards.schemas.moving import SoundLevel
 from motionshards.schemas.records import Clip, ClipSpec, Packed, Quality, Rejected, Span
 from motionshards.schemas.regular_file import open_regular
 
@@ -75,6 +76,8 @@ _WHO = [
 PLAN = pa.schema([*_WHO, ("cost", pa.float32()), ("unit", pa.int32())])
 
 _MEMBER = pa.struct([("suffix", pa.string()), ("offset", pa.int64()), ("size", pa.int64()), ("crc32", pa.uint32())])
+SOUND_MEASURES = tuple(f"audio_{field.name}" for field in fields(SoundLevel))
+"""Columns of the index: measures of a clip's stored sound."""
 _OF_VIDEO = {
     "video_frames": pa.int32(),
     "fps": pa.float64(),
@@ -82,7 +85,7 @@ _OF_VIDEO = {
     "has_audio": pa.bool_(),
     "audio_hz": pa.int32(),
     "audio_lost": pa.string(),
-    **dict.fromkeys(("audio_level_db", "audio_silence", "audio_clipping", "audio_speech"), pa.float32()),
+    **dict.fromkeys(SOUND_MEASURES, pa.float32()),
 }
 _KEPT = [
     ("n_frames", pa.int32()),
@@ -207,7 +210,7 @@ def _video_columns(clip: Clip) -> dict[str, Any]:
         columns |= {"video_frames": len(clip.video), "fps": float(clip.video.rate), "video_crf": clip.video.crf}
         columns |= {"has_audio": clip.sound is not None, "audio_lost": clip.sound_lost}
     if clip.sound is not None:
-        columns |= {"audio_hz": clip.sound.hz, **{f"audio_{name}": value for name, value in asdict(clip.sound.level).items()}}
+        columns |= {"audio_hz": clip.sound.hz, **dict(zip(SOUND_MEASURES, astuple(clip.sound.level), strict=True))}
     return columns
 
 

@@ -151,7 +151,7 @@ def check_counts(manifest: Manifest, planned: Sequence[Unit], outcomes: pa.Table
     """A line for each count of dataset.json that is not what was found."""
     for name, found in _counts(manifest, planned, outcomes).items():
         told = manifest.counts.get(name) if isinstance(manifest.counts, dict) else None
-        if name == "source_hours" and isinstance(told, float | int) and abs(told - found) < 2e-3:
+        if name.endswith("_hours") and isinstance(told, float | int) and abs(told - found) < 2e-3:
             continue  # a sum of floats, which depends on the order of adding
         if told != found:
             yield f"dataset.json: counts.{name} is {told!r}, found {found!r}"
@@ -160,6 +160,9 @@ def check_counts(manifest: Manifest, planned: Sequence[Unit], outcomes: pa.Table
 def _counts(manifest: Manifest, planned: Sequence[Unit], outcomes: pa.Table) -> dict[str, Any]:
     kept = outcomes.filter(outcomes["kept"])
     lost = outcomes.filter(pc.invert(outcomes["kept"]))
+    sounding = kept.filter(kept["has_audio"])
+    sound_s = pc.sum(pc.divide(sounding["video_frames"], sounding["fps"])).as_py() or 0.0
+    moving = {"video_frames": pc.sum(kept["video_frames"]).as_py() or 0, "sound_hours": round(sound_s / 3600, 3)}
     return {
         "planned": len(pa.chunked_array([unit.keys for unit in planned], pa.string()).unique()),
         "kept": len(kept),
@@ -167,6 +170,7 @@ def _counts(manifest: Manifest, planned: Sequence[Unit], outcomes: pa.Table) -> 
         "kept_by_split": _by(kept["split"]),
         "identities": len(kept["identity"].unique()),
         "frames": pc.sum(kept["n_frames"]).as_py() or 0,
+        **(moving if manifest.config.moving else {}),
         "source_hours": round((pc.sum(kept["duration_s"]).as_py() or 0.0) / 3600, 3),
         "bytes": sum(entry.bytes for entry in manifest.shards),
     }

@@ -8,9 +8,25 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from motionshards.dataset.checks.aus import check_action_units, check_sequence
+from motionshards.dataset.checks.sound import check_sound, check_sound_row
+from motionshards.dataset.checks.video import check_video, check_video_row
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.doubt import DOUBT, FRAME_SCORES, doubt_columns
-from motionshards.schemas.layout import AUS, AUS_SEQUENCE, IDENTITY, LANDMARK_SCORES, LANDMARKS, META, frame_suffix
+from motionshards.schemas.layout import (
+    AUS,
+    AUS_SEQUENCE,
+    IDENTITY,
+    LANDMARK_SCORES,
+    LANDMARKS,
+    META,
+    POINT_SCORES,
+    POINTS,
+    SOUND,
+    VIDEO,
+    VIDEO_FRAMES,
+    frame_suffix,
+)
+from motionshards.schemas.moving import restored_scores
 from motionshards.schemas.samples.members import array_member, embedding_member, meta_member
 
 T = TypeVar("T")
@@ -26,46 +42,63 @@ _THREE_CHANNELS = ("YCbCr", "RGB")
 _EMBEDDING_LENGTHS = (0.5, 2.5)
 
 
-def expected_suffixes(frames: int, config: BuildConfig, *, sequence: bool = True) -> list[str]:
-    """The members of a sample of so many frames, in order.
+def expected_suffixes(row: Mapping[str, Any], config: BuildConfig, *, sequence: bool = True) -> list[str]:
+    """The members of the sample of a row, in order.
 
     sequence: whether there are the action units of all frames, if the config asks for them
     """
-    arrays = [] if config.landmarks == "none" else [LANDMARKS, LANDMARK_SCORES]
+    stills = [frame_suffix(number) for number in range(row["n_frames"] if config.stills else 0)]
+    moving = [VIDEO, *([SOUND] if row["has_audio"] else []), VIDEO_FRAMES] if row["video_frames"] is not None else []
+    points = [POINTS, POINT_SCORES] if moving else []
+    points += [LANDMARKS, LANDMARK_SCORES] if config.stills else []
+    arrays = [] if config.landmarks == "none" else points
     arrays += [] if config.aus == "none" else [AUS]
     arrays += [AUS_SEQUENCE] if sequence and config.aus_frames == "all" else []
     arrays += [IDENTITY] if config.identity_embedding else []
-    return [*(frame_suffix(number) for number in range(frames)), *arrays, META]
+    return [*stills, *moving, *arrays, META]
 
 
-def check_row(row: Mapping[str, Any], config: BuildConfig) -> Iterator[str]:
-    """Faults of a row of the index by itself: number of frames and list of members."""
-    if not config.fewest_frames <= row["n_frames"] <= config.frames:
-        yield f"n_frames is {row['n_frames']}, must be between {config.fewest_frames} and {config.frames}"
+def check_row(row: Mapping[str, Any], config: BuildConfig, *, added: bool = False) -> Iterator[str]:
+    """Faults of a row of the index by itself: numbers of frames, columns of video and sound, and list of members.
+
+    added: whether video may have been added to a finished dataset; clips whose source could not be read again then have none
+    """
+    wrong = []
+    if config.stills and not config.fewest_frames <= row["n_frames"] <= config.frames:
+        wrong = [f"n_frames is {row['n_frames']}, must be between {config.fewest_frames} and {config.frames}"]
+    if config.moving and not (added and config.stills and row["video_frames"] is None):
+        wrong += [*check_video_row(row, config), *check_sound_row(row, config)]
+    yield from wrong
     # A clip that was lost when action units were added later has none of all frames, as their number may be unknown.
-    elif [member["suffix"] for member in row["members"]] not in (
-        expected_suffixes(row["n_frames"], config),
-        *([expected_suffixes(row["n_frames"], config, sequence=False)] if row["au_valid"] == 0 else []),
+    if not wrong and [member["suffix"] for member in row["members"]] not in (
+        expected_suffixes(row, config),
+        *([expected_suffixes(row, config, sequence=False)] if row["au_valid"] == 0 else []),
     ):
         yield f"its members are not those of a sample of {row['n_frames']} frames"
 
 
 def check_sample(members: Mapping[str, bytes], row: Mapping[str, Any], config: BuildConfig) -> Iterator[str]:
     """Faults of the members of a sample, whose suffixes have been found to be the expected ones; the suffix comes first."""
-    for number in range(row["n_frames"]):
-        suffix = frame_suffix(number)
-        yield from (f"{suffix}: {fault}" for fault in _check_frame(members[suffix], config.size))
+    stills = {number: members[frame_suffix(number)] for number in range(row["n_frames"] if config.stills else 0)}
+    damaged = {number: fault for number, still in stills.items() for fault in _check_frame(still, config.size)}
+    yield from (f"{frame_suffix(number)}: {fault}" for number, fault in damaged.items())
     meta = _parsed(META, lambda: meta_member(members[META], row["n_frames"]))
     if isinstance(meta, str):
         yield f"{META}: {meta}"
         return
-    wrong = list(_check_meta(meta, row, with_faces=config.landmarks != "none"))
+    wrong = list(_check_meta(meta, row, members, with_faces=config.landmarks != "none"))
     yield from (f"{META}: {fault}" for fault in wrong)
+    faults: list[str] = []
+    if VIDEO in members and not wrong:
+        faults += check_video(members, meta, row, config, {one: still for one, still in stills.items() if one not in damaged})
+    if SOUND in members and not wrong and not faults:
+        faults += [f"{SOUND}: {fault}" for fault in check_sound(members[SOUND], meta, row, config)]
     if config.landmarks != "none":
-        faults = list(_check_landmarks(members, row["n_frames"], None if wrong else _found(meta["boxes_px"])))
-        yield from faults
+        if config.stills:
+            faults += _check_landmarks(members, row["n_frames"], None if wrong else _found(meta["boxes_px"]))
         if not wrong and not faults:
-            yield from _check_doubt(members, meta, row)
+            faults += _check_doubt(members, meta, row)
+    yield from faults
     if config.aus != "none":
         intensity = _array(AUS, members[AUS], row["n_frames"])
         yield from (
@@ -109,12 +142,15 @@ def _check_frame(jpeg: bytes, size: int) -> Iterator[str]:
         yield frame
 
 
-def _check_meta(meta: dict[str, Any], row: Mapping[str, Any], *, with_faces: bool) -> Iterator[str]:
+def _check_meta(meta: dict[str, Any], row: Mapping[str, Any], members: Mapping[str, bytes], *, with_faces: bool) -> Iterator[str]:
     for name in _SAME_IN_META:
         if meta.get(name) != row[name]:
             yield f"{name} is {meta.get(name)!r}, the index says {row[name]!r}"
     if with_faces:
         yield from (f"{name} is missing" for name in _OF_EACH_FACE if name not in meta)
+    for name in (VIDEO, SOUND):
+        if (name in meta) != (name in members):
+            yield f"{name} is {'missing' if name in members else 'there, but no such member'}"
 
 
 def _check_doubt(members: Mapping[str, bytes], meta: Mapping[str, Any], row: Mapping[str, Any]) -> Iterator[str]:
@@ -125,7 +161,7 @@ def _check_doubt(members: Mapping[str, bytes], meta: Mapping[str, Any], row: Map
     expected = doubt_columns(
         boxes_px=_floats(meta["boxes_px"]),
         detector_scores=_floats(meta["box_scores"]),
-        landmark_scores=array_member(LANDMARK_SCORES, members[LANDMARK_SCORES]),
+        landmark_scores=_scores(members),
         residual=residual,
         yaw_deg=_floats(meta["yaw_deg"]),
         span=np.array(meta["span"], np.int64),
@@ -134,6 +170,13 @@ def _check_doubt(members: Mapping[str, bytes], meta: Mapping[str, Any], row: Map
     columns = {**expected, "frame_landmark_residual": residual}
     if wrong := [name for name in columns if not np.array_equal(_floats(columns[name]), _floats(row[name]), equal_nan=True)]:
         yield f"{META}: the index has other values of {', '.join(wrong)}"
+
+
+def _scores(members: Mapping[str, bytes]) -> NDArray[np.float32]:
+    """The landmark scores of the frames that the sample describes, float32 [N,68]."""
+    if LANDMARK_SCORES in members:
+        return array_member(LANDMARK_SCORES, members[LANDMARK_SCORES])
+    return restored_scores(array_member(POINT_SCORES, members[POINT_SCORES]))
 
 
 def _floats(values: Any) -> NDArray[np.float32]:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from motionshards.dataset.checks.sample import DOUBT_COLUMNS, check_row, check_sample
+from motionshards.dataset.checks.sound import LEVELS
 from motionshards.dataset.checks.tables import UNREADABLE, compare_keys, compare_rows, why
 from motionshards.dataset.index import read_members
 from motionshards.schemas.config import BuildConfig
@@ -35,6 +36,9 @@ OUTCOMES = pa.schema(
         ("reason", pa.string()),
         ("n_frames", pa.int32()),
         ("duration_s", pa.float64()),
+        ("video_frames", pa.int32()),
+        ("fps", pa.float64()),
+        ("has_audio", pa.bool_()),
     ]
 )
 _SINCE_VERSION_2 = ("made_by", "marker_sha256")
@@ -42,6 +46,7 @@ _CHUNK = 1 << 20
 _READ = (
     *("key", "source", "split", "identity", "video", "source_frames", "n_frames", "members"),
     *("au_valid", "frame_au_valid", "identity_spread", *DOUBT_COLUMNS),
+    *("frame_pts_s", "video_frames", "fps", "video_crf", "has_audio", "audio_hz", "audio_lost", "audio_speech", *LEVELS),
 )
 
 
@@ -160,7 +165,7 @@ def _check_tar(entry: ShardEntry, kept: pa.Table | None, out: Path, config: Buil
         with open_regular(path) as stream:
             faults = _check_hash(stream, entry)
             if kept is not None:
-                faults += _check_content(stream, kept.select(_READ).to_pylist(), config, fast=fast)
+                faults += _check_content(stream, kept.select(_READ).to_pylist(), config, fast=fast, added=bool(entry.added))
     except OSError as error:
         faults = ["is missing" if isinstance(error, FileNotFoundError) else f"cannot be read: {why(error)}"]
     return [f"{path.relative_to(out)}: {fault}" for fault in faults]
@@ -174,10 +179,10 @@ def _check_hash(stream: BinaryIO, entry: ShardEntry) -> list[str]:
     return [] if found == entry.sha256 else [f"sha256 is {found}, dataset.json says {entry.sha256}"]
 
 
-def _check_content(stream: BinaryIO, rows: list[dict[str, Any]], config: BuildConfig, *, fast: bool) -> list[str]:
+def _check_content(stream: BinaryIO, rows: list[dict[str, Any]], config: BuildConfig, *, fast: bool, added: bool) -> list[str]:
     faults, damaged = _walk(stream, rows)
     for row in rows:
-        wrong = list(check_row(row, config))
+        wrong = list(check_row(row, config, added=added))
         if not wrong and not fast and row["key"] not in damaged:
             content = read_members(stream, row["members"])
             faults += [f"{row['key']}.{fault}" for fault in check_sample(content, row, config)]

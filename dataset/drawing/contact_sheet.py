@@ -2,6 +2,7 @@
 
 A block a clip: two lines on who it is; its source frame with the outline of the crop, or why there is none; and all stored frames
 in time order, wrapped into rows, with landmarks, face box and head pose, and below each time, blur, angles and action units.
+Where video is stored, a strip below shows the waveform of its sound, with a line at the time of each of these frames.
 """
 
 import textwrap
@@ -14,8 +15,10 @@ import numpy as np
 from PIL import Image
 
 from motionshards.dataset.drawing import overlay
+from motionshards.dataset.drawing.motion import Motion
 from motionshards.dataset.drawing.overlay import Marks
 from motionshards.dataset.drawing.source_frames import Sources, source_frames, source_to_shown
+from motionshards.dataset.drawing.waveform import marked_at, waveform
 from motionshards.dataset.index import Sample
 from motionshards.schemas.errors import ClipRejected, StoreFailed
 
@@ -29,6 +32,7 @@ class Look:
     drawn: whether landmarks, box and pose are drawn
     aus: whether there is room for action units
     source_px: width that is kept for source frames
+    moving: whether there is room for a waveform
     measure: column of the index whose value is shown in the head of each clip
     """
 
@@ -37,12 +41,13 @@ class Look:
     drawn: bool
     aus: bool
     source_px: int
+    moving: bool = False
     measure: str | None = None
 
     @classmethod
-    def of(cls, clips: Sequence[dict[str, Any]], *, frame_px: int, columns: int, drawn: bool, aus: bool) -> "Look":
+    def of(cls, clips: Sequence[dict[str, Any]], *, frame_px: int, columns: int, drawn: bool, aus: bool, moving: bool) -> "Look":
         """With as many columns as clips, rows of the index, can fill, and as much room as their source frames can use."""
-        bare = cls(frame_px, min(columns, max(clip["n_frames"] for clip in clips)), drawn, aus, frame_px)
+        bare = cls(frame_px, min(columns, max(clip["n_frames"] for clip in clips)), drawn, aus, frame_px, moving)
         widths = [bare.source_height(clip["n_frames"]) * clip["width_px"] / clip["height_px"] for clip in clips]
         return replace(bare, source_px=round(min(max(frame_px, *widths), 2 * frame_px + bare.gap)))
 
@@ -65,6 +70,11 @@ class Look:
     def cell(self) -> int:
         """Height of a frame with all that stands below it."""
         return self.frame_px + 3 * self.letters + self.bars + self.gap
+
+    @property
+    def strip(self) -> int:
+        """Height of a waveform with the line above it."""
+        return self.frame_px // 4 + 2 * self.letters if self.moving else 0
 
     @property
     def head(self) -> int:
@@ -91,10 +101,10 @@ class Look:
 
     def height(self, frames: int) -> int:
         """Of the block of a clip."""
-        return self.head + self.rows(frames) * self.cell + self.gap
+        return self.head + self.rows(frames) * self.cell + self.strip + self.gap
 
 
-def draw_block(row: dict[str, Any], sample: Sample, sources: Sources, look: Look) -> Image.Image:
+def draw_block(row: dict[str, Any], sample: Sample, motion: Motion | None, sources: Sources, look: Look) -> Image.Image:
     """The block of a clip: RGB, look.width x look.height(frames)."""
     picture = Image.new("RGB", (look.width, look.height(len(sample.frames))), overlay.BACKGROUND)
     _draw_head(picture, row, sample, look)
@@ -103,6 +113,8 @@ def draw_block(row: dict[str, Any], sample: Sample, sources: Sources, look: Look
     for number in range(len(sample.frames)):
         down, across = divmod(number, look.columns)
         picture.paste(_cell(sample, number, look), (look.left + across * step, look.head + down * look.cell))
+    if motion is not None:
+        _draw_motion(picture, row, sample, motion, look)
     return picture
 
 
@@ -164,6 +176,24 @@ def _draw_words(picture: Image.Image, words: str, room: tuple[int, int], look: L
     for number, line in enumerate(lines):
         place = (2 * look.gap, look.head + look.gap + (1 + 1.5 * number) * look.letters)
         overlay.text_line(picture, place, line, look.letters, overlay.WARNING)
+
+
+def _draw_motion(picture: Image.Image, row: dict[str, Any], sample: Sample, motion: Motion, look: Look) -> None:
+    """What is stored of video and sound, and its waveform."""
+    top = look.head + look.rows(len(sample.frames)) * look.cell
+    words, place = f"video: {len(motion)} frames at {float(motion.video.rate):.4g} fps", (look.left, top + look.letters)
+    overlay.text_line(picture, place, f"{words}  ·  {_heard(row)}", look.letters, overlay.FAINT)
+    if sound := motion.sound():
+        strip = waveform(sound.samples, (look.width - look.left - look.gap, look.frame_px // 4))
+        shown = zip(sample.meta["span"], sample.meta["frame_index"], strict=True)
+        picture.paste(marked_at(strip, [motion.share_of(*one) for one in shown]), (look.left, top + 2 * look.letters))
+
+
+def _heard(row: dict[str, Any]) -> str:
+    hz, level_db, silence = (row[f"audio_{name}"] for name in ("hz", "level_db", "silence"))
+    if None in (hz, level_db, silence):
+        return f"no sound: {row['audio_lost']}" if row["audio_lost"] else "no sound"
+    return f"sound: {hz} Hz, {level_db:.1f} dB, {100 * silence:.0f} % silent"
 
 
 def _cell(sample: Sample, number: int, look: Look) -> Image.Image:

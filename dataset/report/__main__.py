@@ -43,6 +43,8 @@ class ReportOptions(Reporting, OfLocalDataset):
     """The page; by default report.html in the dataset."""
     count: Annotated[int, Parameter(validator=Number(gte=0, lte=_MOST_SAMPLES))] = 24
     """Number of kept clips to show, 0 to 200."""
+    videos: Annotated[int, Parameter(validator=Number(gte=0, lte=_MOST_SAMPLES))] = 24
+    """Number of these clips that play where video is stored, 0.4 MB each at most."""
     input: str | None = None
     """Where the source videos are; by default as recorded in dataset.json."""
     where: str | None = None
@@ -58,8 +60,9 @@ def main(options: ReportOptions) -> None:
     target = _target(options)
     data = Dataset.open(options.data)
     condition = None if options.where is None else parse(options.where)
+    numbers = {"samples": options.count, "videos": options.videos, "seed": options.seed}
     where, source = options.where or "", options.input or ""
-    content = gather(data, samples=options.count, seed=options.seed, where=where, condition=condition, source=source)
+    content = gather(data, where=where, condition=condition, source=source, **numbers)
     html = page(content).encode()
     with beside(target) as temporary:
         temporary.write_bytes(html)

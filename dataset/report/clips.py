@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from motionshards.dataset.query.where_values import kind_of_column
 from motionshards.dataset.report.tables import Rows, pieces
 from motionshards.schemas.doubt import DOUBT
-from motionshards.schemas.tables import INDEX
+from motionshards.schemas.tables import INDEX, SOUND_MEASURES
 
 MEASURES = ("face_size_px", "blur", "brightness", "yaw_deg", "pitch_deg", "roll_deg", *DOUBT)
+OF_VIDEO = ("video_frames", "fps", "has_audio", *SOUND_MEASURES)
 POSE_STEP_DEG = 5
 POSE_EDGES_DEG = np.arange(-90, 91, POSE_STEP_DEG, dtype=np.float64)
 MOST_FACES = 20
@@ -36,7 +37,7 @@ class Clips:
     n_frames: int64 [n], stored frames
     source_frames: float64 [n], decodable frames
     duration_s: float64 [n]
-    measures: float32 [n] each, by name; NaN where no frame has the measure
+    measures: float32 [n] each, by name: MEASURES and OF_VIDEO; NaN where no frame has the measure
     faces: int64 [MOST_FACES + 1], frames with so many faces; `faces_absent` have no count
     pose: int64 [36,36], frames by yaw (first axis) and pitch between POSE_EDGES_DEG, those beyond in the outermost bins
     """
@@ -60,7 +61,7 @@ class Clips:
 
 
 def read_clips(index: Path, where: pc.Expression | None = None) -> Clips:
-    """The clips of the index that `where` selects; None selects all. Memory: some 80 bytes a clip, and one row group.
+    """The clips of the index that `where` selects; None selects all. Memory: some 110 bytes a clip, and one row group.
 
     Raises:
         DatasetError: the index cannot be read
@@ -89,7 +90,7 @@ class _Part:
 
     @classmethod
     def of(cls, table: pa.Table) -> "_Part":
-        numbers = {name: _floats(table[name]) for name in ("source_frames", "duration_s", *MEASURES)}
+        numbers = {name: _floats(table[name]) for name in ("source_frames", "duration_s", *MEASURES, *OF_VIDEO)}
         numbers["row"] = table["row"].to_numpy()
         numbers["n_frames"] = pc.fill_null(table["n_frames"].cast(pa.int64()), 0).to_numpy()
         return cls(pc.fill_null(table["split"], ""), pc.fill_null(table["identity"], ""), numbers)
@@ -135,7 +136,7 @@ def _joined(parts: Sequence[_Part], listed: int, sums: _FrameSums) -> Clips:
         n_frames=numbers["n_frames"].astype(np.int64),
         source_frames=numbers["source_frames"],
         duration_s=numbers["duration_s"],
-        measures={name: numbers[name].astype(np.float32) for name in MEASURES},
+        measures={name: numbers[name].astype(np.float32) for name in (*MEASURES, *OF_VIDEO)},
         faces=sums.faces,
         faces_absent=sums.absent,
         pose=sums.pose,

@@ -83,12 +83,20 @@ class Content:
 
 
 def gather(
-    data: Dataset, *, samples: int, seed: int, where: str = "", condition: pc.Expression | None = None, source: str = ""
+    data: Dataset,
+    *,
+    samples: int,
+    videos: int,
+    seed: int,
+    where: str = "",
+    condition: pc.Expression | None = None,
+    source: str = "",
 ) -> Content:
     """Read what the page shows.
 
     Args:
         samples: how many clips are shown
+        videos: how many of them play, where video is stored
         seed: of all random choices
         where, condition: which clips; as text, and as an expression on the index
         source: where the source videos are; empty means what dataset.json tells
@@ -107,7 +115,7 @@ def gather(
         where=where,
         figures=figures(clips),
         rejections=rejections,
-        samples=tuple(read_samples(data.out, clips.row[choose(clips, samples, seed)])),
+        samples=tuple(read_samples(data.out, clips.row[choose(clips, samples, seed)], videos)),
         frames=frames,
         frames_from=given if rejections.total else "",
         frames_trouble=trouble,

@@ -25,13 +25,25 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
+class Moving:
+    """Stored video: clips, frames and seconds; and how many of these clips and seconds have sound."""
+
+    clips: int
+    frames: int
+    seconds: float
+    heard_clips: int
+    heard_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """Everything about kept clips that the tables tell.
 
     listed: clips of the index, selected or not
     total: the selected ones
     splits: in the order of their names
-    measures: by name, one value a clip: `clips.MEASURES`, and `fps`, `duration_s`
+    moving: None where no clip has stored video
+    measures: by name, one value a clip: `clips.MEASURES`, `clips.OF_VIDEO`, and `source_fps`, `duration_s`
     faces: faces in a frame, one value a stored frame
     pose: int64 [36,36], stored frames by yaw and pitch, see `Clips`
     clips_each: clips of an identity, one value an identity
@@ -41,6 +53,7 @@ class Figures:
     listed: int
     total: Share
     splits: tuple[Share, ...]
+    moving: Moving | None
     measures: dict[str, Distribution]
     faces: Distribution
     pose: NDArray[np.int64] = field(repr=False)
@@ -58,6 +71,7 @@ def figures(clips: Clips) -> Figures:
         listed=clips.listed,
         total=Share("all", len(clips), int(clips.n_frames.sum()), float(np.nansum(clips.duration_s)), len(clips.identities)),
         splits=_splits(clips),
+        moving=_moving(clips),
         measures=_measures(clips),
         faces=of_counts(clips.faces, clips.faces_absent),
         pose=clips.pose,
@@ -70,8 +84,18 @@ def figures(clips: Clips) -> Figures:
 def _measures(clips: Clips) -> dict[str, Distribution]:
     fps = np.full(len(clips), np.nan)
     np.divide(clips.source_frames, clips.duration_s, out=fps, where=clips.duration_s > 0)
-    values = {**clips.measures, "fps": fps, "duration_s": clips.duration_s}
+    values = {**clips.measures, "source_fps": fps, "duration_s": clips.duration_s}
     return {name: distribution(value) for name, value in values.items()}
+
+
+def _moving(clips: Clips) -> Moving | None:
+    frames, fps, heard = (clips.measures[name].astype(np.float64) for name in ("video_frames", "fps", "has_audio"))
+    stored, heard = np.isfinite(frames), heard == 1
+    if not stored.any():
+        return None
+    seconds = np.nan_to_num(frames / fps)
+    frames_stored = int(frames[stored].sum())
+    return Moving(int(stored.sum()), frames_stored, float(seconds.sum()), int(heard.sum()), float(seconds[heard].sum()))
 
 
 def _clips_each(clips: NDArray[np.int64]) -> Distribution:

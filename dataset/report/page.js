@@ -1,5 +1,5 @@
 "use strict";
-// The page is whole without this script: it only filters pictures, hides drawings and changes colours.
+// The page is whole without this script: it only filters pictures, hides drawings, moves lines on waveforms and changes colours.
 (() => {
   const field = (name) => document.getElementById(name);
   const all = (selector) => [...document.querySelectorAll(selector)];
@@ -35,6 +35,15 @@
     field("filters").reset();
     apply();
   });
+
+  for (const video of all(".sample video")) {
+    const now = video.parentElement.querySelector(".wave .now"), wave = now?.ownerSVGElement.viewBox.baseVal;
+    if (now) video.addEventListener("timeupdate", () => {
+      const x = video.currentTime / now.dataset.seconds * wave.width;
+      now.setAttribute("x1", x);
+      now.setAttribute("x2", x);
+    });
+  }
 
   const dark = matchMedia("(prefers-color-scheme: dark)"), root = document.documentElement;
   const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : dark.matches);

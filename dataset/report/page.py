@@ -35,7 +35,7 @@ def page(content: Content) -> str:
 def _policy(style: str, script: str) -> str:
     hashed = {kind: _hash(text) for kind, text in (("style-src", style), ("script-src", script))}
     given = "; ".join(f"{kind} '{digest}'" for kind, digest in hashed.items())
-    return f"default-src 'none'; img-src data:; {given}; base-uri 'none'; form-action 'none'"
+    return f"default-src 'none'; img-src data:; media-src data:; {given}; base-uri 'none'; form-action 'none'"
 
 
 def _hash(text: str) -> str:
@@ -44,9 +44,10 @@ def _hash(text: str) -> str:
 
 def _header(content: Content) -> Markup:
     config = content.manifest.config
-    line = (
-        f"{config.source} · {config.frames} frames per {config.unit} at {config.size} × {config.size} px · recipe {config.recipe}"
-    )
+    kept = [f"{config.frames} frames"] if config.stills else []
+    kept += [f"video at {config.fps} fps"] if config.moving else []
+    size_px = f"{config.size} × {config.size} px"
+    line = f"{config.source} · {' and '.join(kept)} per {config.unit} at {size_px} · recipe {config.recipe}"
     heading = element(
         "div", element("p", "Data set report", class_="kicker"), element("h1", content.name), element("p", line, class_="lead")
     )
@@ -65,12 +66,12 @@ def _selection(content: Content) -> list[Markup]:
 
 
 def _tiles(content: Content) -> Markup:
-    total, manifest = content.figures.total, content.manifest
+    total, moving, manifest = content.figures.total, content.figures.moving, content.manifest
     tiles = [
         ("clips", whole(total.clips)),
         ("identities", whole(total.identities)),
         ("source video", hours(total.seconds)),
-        ("stored frames", whole(total.frames)),
+        ("stored frames", whole(moving.frames if moving and not manifest.config.stills else total.frames)),
         ("in shards" + (", all clips" if content.where else ""), size(sum(entry.bytes for entry in manifest.shards))),
         ("rejected", whole(content.rejections.total)),
     ]

@@ -7,7 +7,7 @@ from motionshards.dataset.report.charts import share_bar
 from motionshards.dataset.report.content import Content, Picture
 from motionshards.dataset.report.formatting import number, percent, plural, whole
 from motionshards.dataset.report.markup import Markup, element, joined
-from motionshards.dataset.report.pictures import au_bars, overlay, picture
+from motionshards.dataset.report.pictures import au_bars, overlay, picture, video
 from motionshards.dataset.report.samples import Sample
 from motionshards.dataset.report.section import Section, note
 from motionshards.schemas.reasons import REASONS, Reason
@@ -106,8 +106,18 @@ def _kept(content: Content) -> Markup:
     words = f"{whole(len(content.samples))} of {clips}, chosen at random over splits and people; the middle frame of each. "
     words += "Numbers are medians over a clip's stored frames, but the least landmark score and the largest residual. "
     if _has_drawings(content):
-        words += "Axes of the head: red to the image's right, green up, blue where the face looks."
+        words += "Axes of the head: red to the image's right, green up, blue where the face looks. "
+    words += _played(content)
     return element("div", heading, note(words), element("div", [_card(sample) for sample in content.samples], class_="cards"))
+
+
+def _played(content: Content) -> str:
+    """How many of the clips play, and whether to their ends."""
+    moving = [sample.shown.moving for sample in content.samples if sample.shown and sample.shown.moving]
+    playing = [one for one in moving if one.mp4 is not None]
+    cut = sum(one.playing_s < one.seconds for one in playing)
+    words = f"{plural(len(playing), 'clip')} can be played" if len(playing) < len(moving) else "All can be played"
+    return f"{words}{f', {whole(cut)} of them only the first seconds' if cut else ''}." if playing else ""
 
 
 def _card(sample: Sample) -> Markup:
@@ -118,7 +128,8 @@ def _card(sample: Sample) -> Markup:
     numbers = element("dl", [element("div", element("dt", label), element("dd", value)) for label, value in values])
     bars = [au_bars(sample.shown.aus)] if sample.shown is not None and sample.shown.aus is not None else []
     caption = element("figcaption", who, numbers, bars)
-    return element("figure", _picture(sample), caption, class_="sample", data_face=row["face_size_px"], **_found_by(row))
+    shown = [_picture(sample), *_video(sample)]
+    return element("figure", shown, caption, class_="sample", data_face=row["face_size_px"], **_found_by(row))
 
 
 def _found_by(row: Mapping[str, Any]) -> dict[str, str]:
@@ -131,6 +142,10 @@ def _picture(sample: Sample) -> Markup:
         return _nothing(f"cannot be read: {sample.trouble}")
     alt = f"Frame {sample.shown.number} of {sample.row['key']}"
     return element("div", picture(sample.shown.rgb, alt), overlay(sample.shown), class_="picture")
+
+
+def _video(sample: Sample) -> list[Markup]:
+    return video(sample.shown.moving, f"Video of {sample.row['key']}") if sample.shown and sample.shown.moving else []
 
 
 def _nothing(why: str) -> Markup:

@@ -6,7 +6,7 @@ from motionshards.dataset.report.charts import histogram, pose_map, share_bar
 from motionshards.dataset.report.clips import POSE_EDGES_DEG
 from motionshards.dataset.report.content import Content
 from motionshards.dataset.report.distribution import Distribution
-from motionshards.dataset.report.figures import Share
+from motionshards.dataset.report.figures import Moving, Share
 from motionshards.dataset.report.formatting import hours, number, percent, plural, whole
 from motionshards.dataset.report.markup import Markup, element
 from motionshards.dataset.report.section import Section, note, table
@@ -16,7 +16,7 @@ _CHARTS = (
     ("face_size_px", "Face size", " px", "longer side of the face box in the source: the true resolution of the face"),
     ("blur", "Blur", "", "variance of the Laplacian; small is blurred"),
     ("brightness", "Brightness", "", "mean grey level, 0 to 255"),
-    ("fps", "Frame rate", " fps", "decodable frames by seconds of video"),
+    ("source_fps", "Frame rate", " fps", "of the source: decodable frames by seconds"),
     ("duration_s", "Duration", " s", "of the clip in its source video"),
 )
 _DOUBTS = (
@@ -31,6 +31,13 @@ _DOUBTS = (
     ("face_share", "Frames with the face", "", "share of a clip's stored frames"),
     ("yaw_jump_deg", "Yaw jump", "°", "largest change between adjacent stored frames; most clips have none that are adjacent"),
 )
+_OF_VIDEO = (
+    ("fps", "Frame rate of stored video", " fps", ""),
+    ("audio_level_db", "Sound level", " dB", "root mean square below full scale; -100 is digital silence"),
+    ("audio_silence", "Silence", "", "share of windows of 20 ms below -50 dB"),
+    ("audio_clipping", "Clipping", "", "share of samples within runs at full scale"),
+    ("audio_speech", "Speech", "", "share of windows with speech"),
+)
 _ANGLES = (
     ("yaw_deg", "Yaw", "°", "positive: the face turns to the image's right"),
     ("pitch_deg", "Pitch", "°", "positive: the face looks up"),
@@ -39,9 +46,11 @@ _ANGLES = (
 
 
 def sections(content: Content) -> Iterator[Section]:
-    """Quality, doubt, pose, action units where there are any, people."""
+    """Quality, doubt, video and sound where they are stored, pose, action units where there are any, people."""
     yield Section("quality", "Quality", _quality(content))
     yield Section("doubt", "Doubt", _doubt(content))
+    if content.figures.moving is not None:
+        yield Section("video", "Video and sound", _moving(content, content.figures.moving))
     yield Section("pose", "Head pose", _pose(content))
     if content.aus is not None:
         yield Section("action-units", "Action units", _action_units(content))
@@ -62,6 +71,20 @@ def _doubt(content: Content) -> Markup:
     charts = [_chart(content.figures.measures[name], title, unit, told) for name, title, unit, told in _DOUBTS]
     words = "Clips at the doubtful end may have wrong landmarks or boxes: look at them with `dataset.preview --sort`."
     return element("div", note(words), element("div", charts, class_="charts"))
+
+
+def _moving(content: Content, moving: Moving) -> Markup:
+    words = [
+        f"{hours(moving.seconds)} of stored video, {plural(moving.frames, 'frame')} in {plural(moving.clips, 'clip')}. ",
+        f"{percent(moving.heard_clips, moving.clips)} of these clips have sound, {hours(moving.heard_seconds)} together.",
+    ]
+    if not content.manifest.config.stills:
+        words.append(
+            f" Figures of frames elsewhere are of those with measures, one in {content.manifest.config.landmarks_every}."
+        )
+    measures = content.figures.measures
+    charts = [_chart(measures[name], title, unit, told) for name, title, unit, told in _OF_VIDEO if measures[name].present]
+    return element("div", note("".join(words)), element("div", charts, class_="charts"))
 
 
 def _pose(content: Content) -> Markup:

@@ -1,4 +1,4 @@
-"""Pictures in the page: small JPEGs as data URLs, and what was found in them drawn over as SVG.
+"""Pictures in the page: small JPEGs and videos as data URLs, and what was found in them as SVG.
 
 Drawings have the coordinates of the stored frame: x right, y down, the centre of the top left pixel is (0, 0), so that the
 picture reaches from -0.5 to its size - 0.5.
@@ -12,7 +12,7 @@ from PIL import Image
 
 from motionshards.dataset.drawing.overlay import CHAINS, head_axes
 from motionshards.dataset.report.markup import Markup, element
-from motionshards.dataset.report.samples import Shown
+from motionshards.dataset.report.samples import Moving, Shown
 from motionshards.schemas.action_units import INTENSITIES, MOST
 from motionshards.transforms.extract.encode import encode_jpegs
 
@@ -92,3 +92,20 @@ def au_bars(aus: NDArray[np.float32]) -> Markup:
     words = ", ".join(f"{name} {value:.1f}" for name, value in zip(INTENSITIES, aus.tolist(), strict=True) if value >= 0.05)
     label = f"Action unit intensities, 0 to 5: {words or 'all 0'}"
     return element("svg", parts, class_="aus", viewBox="0 0 201 41", role="img", aria_label=label)
+
+
+def video(moving: Moving, alt: str) -> list[Markup]:
+    """The player of a stored video, if it is in the page, and the waveform of its sound, if it has one."""
+    shown = []
+    if moving.mp4 is not None:
+        source = f"data:video/mp4;base64,{base64.b64encode(moving.mp4).decode()}"
+        shown.append(element("video", src=source, controls=True, loop=True, playsinline=True, aria_label=alt))
+    if moving.edges is not None:
+        path = "".join(f"M{x} {20 - 20 * high:.1f}V{20.5 - 20 * low:.1f}" for x, (low, high) in enumerate(moving.edges.tolist()))
+        now = element("line", class_="now", x1=0, x2=0, y1=0, y2=40, data_seconds=moving.seconds)
+        box = f"-0.5 0 {len(moving.edges)} 40.5"
+        wave = [element("path", d=path), now]
+        shown.append(
+            element("svg", wave, class_="wave", viewBox=box, preserveAspectRatio="none", role="img", aria_label="Waveform")
+        )
+    return shown

@@ -1,4 +1,4 @@
-"""Clips as they are shown: one stored frame each, with what was found in it."""
+"""Clips as they are shown: one stored frame each, with what was found in it, and their stored video."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -8,10 +8,27 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from motionshards.dataset.drawing.motion import Motion
+from motionshards.dataset.drawing.waveform import envelope
 from motionshards.dataset.index import read_members
 from motionshards.dataset.report.clips import MEASURES
 from motionshards.dataset.report.tables import Rows, rows_at
-from motionshards.schemas.layout import AUS, IDENTITY, IDENTITY_NUMBERS, INDEX, LANDMARKS, META, frame_suffix, tar_path
+from motionshards.schemas.errors import DatasetError
+from motionshards.schemas.layout import (
+    AUS,
+    IDENTITY,
+    IDENTITY_NUMBERS,
+    INDEX,
+    LANDMARKS,
+    META,
+    POINT_SCORES,
+    POINTS,
+    SOUND,
+    VIDEO,
+    VIDEO_FRAMES,
+    frame_suffix,
+    tar_path,
+)
 from motionshards.schemas.regular_file import open_regular
 from motionshards.schemas.samples.encode import decode_arrays
 from motionshards.schemas.tables import INDEX as SCHEMA
@@ -19,18 +36,38 @@ from motionshards.transforms.extract.encode import decode_frames
 
 _WHO = ("key", "split", "identity", "video", "shard", "members", "n_frames", "duration_s", *MEASURES, "faces")
 _PLACE = ("key", "split", "shard", "members", "n_frames")
+_OF_VIDEO = (VIDEO, SOUND, VIDEO_FRAMES, POINTS, POINT_SCORES)
+_MOST_VIDEO_BYTES = 300_000
+_COLUMNS = 240
+
+
+@dataclass(frozen=True, slots=True)
+class Moving:
+    """The stored video of a clip.
+
+    seconds: its length
+    mp4: the file that plays it with its sound; None where it is not to be played
+    playing_s: seconds of that file, which is cut where it would be large
+    edges: float32 [columns,2], the waveform as `envelope` gives it; None without sound
+    """
+
+    seconds: float
+    mp4: bytes | None = field(repr=False)
+    playing_s: float
+    edges: NDArray[np.float32] | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
     """The frame of a clip that stands for it. Coordinates are in pixels of that frame, the top left pixel's centre at (0, 0).
 
-    number: which of the stored frames
+    number: which of the stored frames, or without stills, of the measured ones
     rgb: uint8 [H,W,3]
     points_px: float32 [68,2] landmarks; None where there are none or no face was found
     box_px: x0 y0 x1 y1 of the face; None likewise
     pose_deg: yaw, pitch, roll; None likewise
     aus: float32 [17], intensities 0 to 5; None in a data set without them or where not valid
+    moving: its stored video; None where there is none
     """
 
     number: int
@@ -39,6 +76,7 @@ class Shown:
     box_px: list[float] | None
     pose_deg: list[float] | None
     aus: NDArray[np.float32] | None
+    moving: Moving | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +88,18 @@ class Sample:
     trouble: str = ""
 
 
-def read_samples(out: Path, rows: Rows) -> Iterator[Sample]:
-    """The clips in these rows of the index. A clip that cannot be read has no frame. Raises DatasetError."""
-    for row in rows_at(out / INDEX, SCHEMA, _WHO, rows) if len(rows) else []:
+def read_samples(out: Path, rows: Rows, videos: int) -> Iterator[Sample]:
+    """The clips in these rows of the index, `videos` of which play. One that cannot be read has no frame. Raises DatasetError."""
+    playing = set(np.linspace(0, len(rows) - 1, min(videos, len(rows))).round().astype(int).tolist())
+    for number, row in enumerate(rows_at(out / INDEX, SCHEMA, _WHO, rows) if len(rows) else []):
         try:
             with open_regular(tar_path(out, row["split"], row["shard"])) as stream:
-                yield Sample(row, _shown(row, stream))
+                yield Sample(row, _shown(row, stream, number in playing))
         except OSError as error:
             yield Sample(row, None, f"{row['shard']}.tar: {error.strerror}")
         except KeyError as error:
             yield Sample(row, None, f"{error.args[0]} is missing")
-        except ValueError as error:
+        except (ValueError, DatasetError) as error:
             yield Sample(row, None, str(error))
 
 
@@ -91,13 +130,20 @@ def _each(out: Path, rows: Rows, suffix: str) -> Iterator[NDArray[np.float32] | 
             yield None
 
 
-def _shown(row: dict[str, Any], stream: BinaryIO) -> Shown:
+def _shown(row: dict[str, Any], stream: BinaryIO, plays: bool) -> Shown:
     """The middle frame, or the one nearest to it in which a face was found."""
-    arrays = _arrays(stream, _members(row["members"], META, LANDMARKS, AUS), row["n_frames"])
-    meta, landmarks, aus = arrays[_stem(META)], arrays.get(_stem(LANDMARKS)), arrays.get(_stem(AUS))
+    members = read_members(stream, _members(row["members"], META, LANDMARKS, AUS, *_OF_VIDEO))
+    arrays = decode_arrays(members, row["n_frames"])
+    meta, aus = arrays[_stem(META)], arrays.get(_stem(AUS))
+    motion = Motion.of(f"{row['shard']}.tar", members, arrays)
+    has_stills = any(member["suffix"] == frame_suffix(0) for member in row["members"])
+    landmarks = arrays.get(_stem(LANDMARKS if has_stills else POINTS))
     number = _frame_to_show(row["n_frames"], landmarks)
-    suffix = frame_suffix(number)
-    (rgb,) = decode_frames([read_members(stream, _members(row["members"], suffix))[suffix]])
+    if has_stills or motion is None:
+        suffix = frame_suffix(number)
+        (rgb,) = decode_frames([read_members(stream, _members(row["members"], suffix))[suffix]])
+    else:
+        (rgb,) = motion.frames(np.array([number * motion.video.every]))
     return Shown(
         number,
         rgb,
@@ -105,7 +151,16 @@ def _shown(row: dict[str, Any], stream: BinaryIO) -> Shown:
         box_px=_all_numbers(meta.get("boxes_px"), number),
         pose_deg=_all_numbers(list(zip(*(meta[name] for name in ("yaw_deg", "pitch_deg", "roll_deg")), strict=True)), number),
         aus=_known(None if aus is None else aus[number]),
+        moving=None if motion is None else _moving(motion, plays),
     )
+
+
+def _moving(motion: Motion, plays: bool) -> Moving:
+    mp4, frames = motion.playable(_MOST_VIDEO_BYTES) if plays else (None, 0)
+    sound = motion.sound()
+    edges = None if sound is None else envelope(sound.samples, _COLUMNS)
+    rate = motion.video.rate
+    return Moving(float(len(motion) / rate), mp4, float(frames / rate), edges)
 
 
 def _frame_to_show(count: int, landmarks: NDArray[np.float32] | None) -> int:

@@ -8,12 +8,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from motionshards.pipeline.card.fields import INDEX_COLUMNS, members
+from motionshards.pipeline.card.fields import INDEX_COLUMNS, content, members
 from motionshards.pipeline.card.figures import Figures, read_figures
 from motionshards.pipeline.card.front import front_matter
+from motionshards.pipeline.card.loading import loading
 from motionshards.pipeline.card.people import bias, people
 from motionshards.pipeline.card.sources import Corpus, corpus_of
 from motionshards.schemas.action_units import MEANS
+from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.manifest import Manifest
 from motionshards.transforms.extract.action_units.summary import sparkline
 
@@ -22,8 +24,8 @@ def data_card(manifest: Manifest, out: Path) -> str:
     """The card of a finished data set, Markdown; `out` holds its index."""
     corpus, figures = corpus_of(manifest.config.source), read_figures(out)
     sections = (
-        _summary(manifest, corpus),
-        _LOADING,
+        _summary(manifest, corpus, figures),
+        loading(manifest.config),
         _structure(manifest),
         *([_action_units(manifest, figures)] if manifest.config.aus != "none" else []),
         _splits(manifest, figures),
@@ -35,7 +37,7 @@ def data_card(manifest: Manifest, out: Path) -> str:
     return front_matter(corpus, manifest.config, manifest.counts["kept_by_split"]) + "\n" + "\n".join(sections)
 
 
-def _summary(manifest: Manifest, corpus: Corpus) -> str:
+def _summary(manifest: Manifest, corpus: Corpus, figures: Figures) -> str:
     counts, config = manifest.counts, manifest.config
     ledger = {
         "clips planned": f"{counts['planned']:,}",
@@ -43,62 +45,38 @@ def _summary(manifest: Manifest, corpus: Corpus) -> str:
         **{f"rejected: {_code(reason)}": f"{count:,}" for reason, count in counts["rejected"].items()},
         "identities": f"{counts['identities']:,}",
         "frames": f"{counts['frames']:,}",
+        **(_moving(manifest, figures) if config.moving else {}),
         "hours of source video": f"{counts['source_hours']:,}",
         "bytes": f"{counts['bytes']:,}",
     }
     advice = "".join(f"\n{sentence}.\n" for sentence in manifest.advice)
-    return f"""# {corpus.title}: {counts["kept"]:,} clips of {config.frames} frames at {config.size}×{config.size} px
+    return f"""# {corpus.title}: {counts["kept"]:,} clips of {content(config)} at {config.size}×{config.size} px
 
 ## Summary
 
-WebDataset shards written by motionshards, for training models that animate faces and bodies. A sample is a clip: a few frames
-in time order, {_computed(manifest)}and where each frame lay in its video.
+WebDataset shards written by motionshards, for training models that animate faces and bodies. A sample is a clip:
+{_stored(config)}and where each frame lay in its video.
 A row of `index.parquet` tells where each file of a sample lies.
 
 {_table(("", ""), ledger.items())}{advice}"""
 
 
-def _computed(manifest: Manifest) -> str:
-    landmarks = "68 landmarks and the head pose of each, " if manifest.config.landmarks != "none" else ""
-    return landmarks + ("action units, " if manifest.config.aus != "none" else "")
+def _moving(manifest: Manifest, figures: Figures) -> dict[str, str]:
+    """What the summary says of stored video and sound."""
+    counts = manifest.counts
+    told = {"frames of stored video": f"{counts['video_frames']:,}"}
+    if manifest.config.sounding:
+        share = figures.with_sound / max(counts["kept"], 1)
+        told |= {"clips with sound": f"{figures.with_sound:,} ({share:.0%})", "hours of sound": f"{counts['sound_hours']:,}"}
+    return told
 
 
-_LOADING = """## How to load it
-
-With motionshards, where `OUT` is this directory or its URL: pairs, K + 1 frames or sequences, chosen by quality, on any number
-of GPUs.
-
-```python
-from motionshards.dataset.loader import make_loader
-from motionshards.dataset.stream import ClipStream, Pairs
-
-stream = ClipStream("OUT", Pairs(2), global_batch_size=40)
-with make_loader(stream, device="cuda") as loader:
-    for batch in loader:
-        ...  # batch.frames: float [40, 2, 3, S, S]
-```
-
-With webdataset alone:
-
-```python
-import glob
-
-import webdataset
-
-for sample in webdataset.WebDataset(sorted(glob.glob("OUT/train/*.tar")), shardshuffle=False):
-    ...  # sample["000.jpg"], sample["meta.json"]: bytes
-```
-
-With Hugging Face `datasets`, from this directory or from the hub:
-
-```python
-from datasets import load_dataset
-
-data = load_dataset("OUT", streaming=True)
-```
-
-`croissant.json` describes the same for readers of [Croissant](https://docs.mlcommons.org/croissant/).
-"""
+def _stored(config: BuildConfig) -> str:
+    stored = ["a few frames in time order"] * config.stills + ["all of its time as video of constant rate"] * config.moving
+    stored += ["its sound where the source has any"] * config.sounding
+    measured = "each measured frame" if config.moving else "each"
+    stored += [f"68 landmarks and the head pose of {measured}"] * (config.landmarks != "none")
+    return ", ".join([*stored, *["action units"] * (config.aus != "none"), ""])
 
 
 def _structure(manifest: Manifest) -> str:
@@ -106,7 +84,7 @@ def _structure(manifest: Manifest) -> str:
     columns = {f"`{name}`": what for name, what in INDEX_COLUMNS.items()}
     return f"""## Structure
 
-The files of a sample; N is its number of frames:
+The files of a sample; {_counted(manifest.config)}:
 
 {_table(("file", "content"), files.items())}
 The columns of `index.parquet`, a row a clip; `rejections.parquet` has a row, with its reason, for each clip that was planned
@@ -115,6 +93,18 @@ and not kept:
 {_table(("column", "content"), columns.items())}
 Pixels: x right, y down, the centre of the top left pixel is (0, 0). Frames without a face have NaN landmarks.
 """
+
+
+def _counted(config: BuildConfig) -> str:
+    """What the letters in shapes count."""
+    if not config.moving:
+        return "N is its number of frames"
+    stills = (
+        "N is its number of stills, M of video frames, and L of"
+        if config.stills
+        else "M is its number of video frames, and N = L of"
+    )
+    return f"{stills} measured frames of the video, every {config.landmarks_every}-th"
 
 
 _AU_MODES = {
@@ -166,7 +156,7 @@ def _creation(manifest: Manifest, corpus: Corpus) -> str:
     return f"""## How it was made
 
 {corpus.collection}{f" Source: <{corpus.home}>." if corpus.home else ""}
-Frames were drawn from each clip by a fixed permutation, cut, measured and stored by programs; nobody labelled anything by hand.
+{_drawn(manifest.config)} cut, measured and stored by programs; nobody labelled anything by hand.
 The same input gives the same bytes with these settings and versions:
 
 {_table(("setting", "value"), settings.items())}
@@ -178,6 +168,13 @@ Counted in the whole listing, and kept but for malformed lines; cases stand in `
 
 {_table(("", ""), doubts.items())}
 {_left_out(manifest)}"""
+
+
+def _drawn(config: BuildConfig) -> str:
+    if not config.moving:
+        return "Frames were drawn from each clip by a fixed permutation,"
+    drawn = "Stills were drawn from each clip by a fixed permutation; " if config.stills else ""
+    return f"{drawn}frame i of a video is the source frame nearest to start + i / rate. All were"
 
 
 def _left_out(manifest: Manifest) -> str:

@@ -16,13 +16,22 @@ from typing import Any
 
 import pyarrow as pa
 
-from motionshards.pipeline.card.fields import INDEX_COLUMNS, PARTS, REJECTION_COLUMNS, members
+from motionshards.pipeline.card.fields import (
+    INDEX_COLUMNS,
+    PARTS,
+    REJECTION_COLUMNS,
+    STILLS,
+    content,
+    members,
+    sound_rate,
+    video_rate,
+)
 from motionshards.pipeline.card.figures import Figures, read_figures
-from motionshards.pipeline.card.front import NO_LANGUAGE, tags
+from motionshards.pipeline.card.front import language, tags
 from motionshards.pipeline.card.people import MISUSE, REMOVAL, bias, personal
 from motionshards.pipeline.card.sources import Corpus, corpus_of
 from motionshards.schemas.config import BuildConfig
-from motionshards.schemas.layout import INDEX, REJECTIONS, tar_path
+from motionshards.schemas.layout import INDEX, META, REJECTIONS, SOUND, VIDEO, VIDEO_FRAMES, tar_path
 from motionshards.schemas.manifest import FORMAT_VERSION, Manifest, ShardEntry
 from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
 from motionshards.schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
@@ -65,14 +74,18 @@ _TYPES = {
 _PURPOSES = {"train": "cr:TrainingSplit", "test": "cr:TestSplit", "val": "cr:ValidationSplit"}
 # The reference reader unpacks shards that are listed, and takes the longer to open the more there are.
 LISTED = 500
-_JPEG, _NPY, _JSON = "image/jpeg", "application/octet-stream", "application/json"
+_JPEG, _NPY = "image/jpeg", "application/octet-stream"
+_ENCODINGS = {STILLS: _JPEG, VIDEO: "video/mp4", SOUND: "audio/flac", META: "application/json"}
+_OBJECTS = {_JPEG: "sc:ImageObject", "video/mp4": "sc:VideoObject", "audio/flac": "sc:AudioObject"}
+# Names of kinds of members; of others, the suffix without its extension.
+_NAMES = {STILLS: "frames", VIDEO: "video", SOUND: "sound", VIDEO_FRAMES: "video_frames"}
 
 
 def croissant(manifest: Manifest, out: Path) -> str:
     """The content of croissant.json of a finished data set; `out` holds its tables, and the manifest their digests."""
     corpus, figures = corpus_of(manifest.config.source), read_figures(out)
     tables = {name: ((out / name).stat().st_size, manifest.files[name]) for name in (INDEX, REJECTIONS)}
-    content = {
+    described = {
         "@context": CONTEXT,
         "@type": "sc:Dataset",
         "conformsTo": CONFORMS_TO,
@@ -82,20 +95,20 @@ def croissant(manifest: Manifest, out: Path) -> str:
         "distribution": [*_tables(tables), *_shards(manifest), *_member_sets(manifest)],
         "recordSet": [*_splits(figures), *_table_records(figures), *_member_records(manifest)],
     }
-    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(described, indent=1, ensure_ascii=False) + "\n"
 
 
 def _about(manifest: Manifest, corpus: Corpus) -> Node:
     counts, config = manifest.counts, manifest.config
     about = {
         "name": corpus.title,
-        "description": f"{counts['kept']} clips of {config.frames} frames at {config.size} × {config.size} px in WebDataset "
+        "description": f"{counts['kept']} clips of {content(config)} at {config.size} × {config.size} px in WebDataset "
         f"shards, with time, place and quality of each frame. {corpus.collection} {corpus.rights}",
         "license": corpus.licence_link or corpus.rights,
         "url": corpus.home,
         "isBasedOn": corpus.home,
         "citeAs": corpus.citation,
-        "inLanguage": NO_LANGUAGE,
+        "inLanguage": language(config),
         "keywords": tags(corpus, config),
     }
     return {name: value for name, value in about.items() if value}
@@ -109,11 +122,7 @@ def _responsible(manifest: Manifest, corpus: Corpus, figures: Figures) -> Node:
     return {
         "rai:dataCollection": corpus.collection,
         "rai:dataCollectionMissingData": f"{counts['planned']} clips planned, {counts['kept']} kept; rejected: {lost or 0}",
-        "rai:dataPreprocessingProtocol": [
-            f"{config.frames} frames of each clip by a permutation that its key decides",
-            f"crop: recipe {config.recipe}, fit {config.fit}, {config.size} × {config.size} px",
-            f"JPEG of quality {config.jpeg_quality}, 4:2:0",
-        ],
+        "rai:dataPreprocessingProtocol": list(_preprocessing(config)),
         "rai:machineAnnotationTools": tools,
         "rai:dataBiases": bias(figures),
         "rai:dataUseCases": ["training and testing models that animate pictures of faces or bodies"],
@@ -121,6 +130,18 @@ def _responsible(manifest: Manifest, corpus: Corpus, figures: Figures) -> Node:
         "rai:personalSensitiveInformation": personal(corpus, config),
         "rai:dataReleaseMaintenancePlan": REMOVAL,
     }
+
+
+def _preprocessing(config: BuildConfig) -> Iterator[str]:
+    if config.stills:
+        yield f"{config.frames} frames of each clip by a permutation that its key decides"
+    yield f"crop: recipe {config.recipe}, fit {config.fit}, {config.size} × {config.size} px"
+    if config.stills:
+        yield f"JPEG of quality {config.jpeg_quality}, 4:2:0"
+    if config.moving:
+        yield f"H.264 of {video_rate(config)}: each frame shows the source frame nearest in time"
+    if config.sounding:
+        yield f"FLAC of {sound_rate(config)}, cut to the span of the video"
 
 
 def _tables(tables: Mapping[str, tuple[int, str]]) -> Iterator[Node]:
@@ -169,14 +190,10 @@ def _member_sets(manifest: Manifest) -> Iterator[Node]:
 
 def _members(config: BuildConfig) -> dict[str, tuple[str, str, str]]:
     """For each kind of member: glob of the suffix, encoding and description."""
-    told: dict[str, tuple[str, str, str]] = {}
-    for suffix, what in members(config).items():
-        name, _, extension = suffix.partition(".")
-        if extension == "jpg":
-            told["frames"] = ("[0-9][0-9][0-9].jpg", _JPEG, what)
-        else:
-            told[name] = (suffix, _JSON if extension == "json" else _NPY, what)
-    return told
+    return {
+        _NAMES.get(suffix, suffix.partition(".")[0]): (suffix.replace("NNN", 3 * "[0-9]"), _ENCODINGS.get(suffix, _NPY), what)
+        for suffix, what in members(config).items()
+    }
 
 
 def _splits(figures: Figures) -> Iterator[Node]:
@@ -205,7 +222,7 @@ def _member_records(manifest: Manifest) -> Iterator[Node]:
         files = f"{name}-files"
         key = _field(f"{name}/key", "The clip, as in clips/key.", "sc:Text")
         key["source"] = _from_path(files, rf"^(.+)\.{suffix.replace('.', chr(92) + '.')}$")
-        content = _field(f"{name}/content", what, "sc:ImageObject" if encoding == _JPEG else "sc:Text")
+        content = _field(f"{name}/content", what, _OBJECTS.get(encoding, "sc:Text"))
         content["source"] = {"fileSet": {"@id": files}, "extract": {"fileProperty": "content"}}
         fields, unique = [key, content], [f"{name}/key"]
         if encoding == _JPEG:

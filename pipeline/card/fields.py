@@ -31,6 +31,8 @@ _FRAME_MEASURES = {
     "landmark_score": "mean of the landmark scores, 0 to 1",
 }
 
+STILLS = "NNN.jpg"
+"""Stands for the suffixes of all stills in `members`."""
 WHO = {
     "key": "identity/video/clip, the key of the WebDataset sample",
     "source": "the corpus",
@@ -103,10 +105,15 @@ PARTS = {
 }
 
 
+def content(config: BuildConfig) -> str:
+    """What a clip of such a build is, in words."""
+    return " and ".join([f"{config.frames} frames"] * config.stills + [f"video of {video_rate(config)}"] * config.moving)
+
+
 def members(config: BuildConfig) -> dict[str, str]:
     """What a sample of such a build holds: suffix -> description."""
     size = f"{config.size} × {config.size} px"
-    told = {"NNN.jpg": f"frame NNN, in time order: baseline JPEG, RGB, {size}"} if config.stills else {}
+    told = {STILLS: f"frame NNN, in time order: baseline JPEG, RGB, {size}"} if config.stills else {}
     if config.moving:
         told |= _video_members(config, size)
     if config.landmarks != "none" and config.stills:
@@ -124,11 +131,20 @@ def members(config: BuildConfig) -> dict[str, str]:
     return told
 
 
+def video_rate(config: BuildConfig) -> str:
+    """The frame rate of stored video, in words."""
+    return "the source's frame rate" if config.fps == "source" else f"{config.fps} frames per second"
+
+
+def sound_rate(config: BuildConfig) -> str:
+    """Rate and channels of stored sound, in words."""
+    return "rate and channels of the source" if config.audio == "source" else f"{config.audio_hz} Hz mono"
+
+
 def _video_members(config: BuildConfig, size: str) -> dict[str, str]:
-    rate = "at the source's frame rate" if config.fps == "source" else f"{config.fps} frames per second"
-    told = {VIDEO: f"H.264 video of M frames, {rate}, {size}"}
-    if config.audio != "none":
-        told[SOUND] = "sound of the same time; absent where the source has none"
+    told = {VIDEO: f"H.264 video of M frames at {video_rate(config)}, {size}"}
+    if config.sounding:
+        told[SOUND] = f"16-bit FLAC, {sound_rate(config)}: sound of the same span; absent where the source has none"
     told[VIDEO_FRAMES] = "float64 [M,3], the source frame that each frame shows: span, number in its file, seconds in its file"
     if config.landmarks != "none":
         rows = f"of every {config.landmarks_every}-th frame of the video"

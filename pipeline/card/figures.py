@@ -11,7 +11,8 @@ from motionshards.schemas.layout import INDEX
 from motionshards.schemas.tables import CLIP_MEASURES, open_parquet
 from motionshards.transforms.extract.action_units.summary import Variance, histogram, variance_of
 
-_MEASURES = ("duration_s", "width_px", "height_px", *CLIP_MEASURES)
+_SOUND = ("audio_level_db", "audio_silence", "audio_clipping", "audio_speech")
+_MEASURES = ("duration_s", "width_px", "height_px", *CLIP_MEASURES, *_SOUND)
 _AT = (0.05, 0.5, 0.95)
 _MOST_FREQUENT = 10
 _TURNED_DEG = 45
@@ -61,6 +62,7 @@ class Figures:
     share_of_ten: part of all clips that show the ten most frequent identities
     aus: by name; empty without action units
     aus_valid: part of all frames with valid action units; None without action units
+    with_sound: clips with stored sound
     turned: part of the clips with a known pose whose head is turned by more than 45 degrees; None where no pose is known
     """
 
@@ -69,13 +71,14 @@ class Figures:
     clips_per_identity: tuple[int, float, int] | None
     share_of_ten: float
     turned: float | None
+    with_sound: int
     aus: dict[str, AuSpread]
     aus_valid: float | None
 
 
 def read_figures(out: Path) -> Figures:
     """The figures of the index in OUT. Reads single columns: some 100 bytes a clip are held."""
-    columns = ["split", "identity", "n_frames", *_MEASURES, "au_valid", *MEANS]
+    columns = ["split", "identity", "n_frames", *_MEASURES, "au_valid", *MEANS, "has_audio"]
     with open_parquet(out / INDEX, read_dictionary=["split", "identity"]) as file:
         rows = file.read(columns)
     per_identity = sorted(_counts(rows["identity"]), reverse=True)
@@ -85,6 +88,7 @@ def read_figures(out: Path) -> Figures:
         clips_per_identity=_few_to_many(per_identity),
         share_of_ten=sum(per_identity[:_MOST_FREQUENT]) / max(len(rows), 1),
         turned=_turned(rows["yaw_deg"]),
+        with_sound=pc.sum(rows["has_audio"], min_count=0).as_py(),
         aus=_action_units(rows),
         aus_valid=_weighted(rows["au_valid"], rows["n_frames"]),
     )

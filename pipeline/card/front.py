@@ -3,13 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import yaml
 
+from motionshards.pipeline.card.fields import STILLS, members
 from motionshards.pipeline.card.sources import Corpus
 from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.layout import IDENTITY, META, SOUND, VIDEO, frame_suffix
+from motionshards.schemas.samples.members import ROWS
 
-# `zxx` is ISO 639-2 for "no linguistic content": frames have no sound.
-NO_LANGUAGE = "zxx"
+# Codes of ISO 639-2: no linguistic content, as frames have no sound, and undetermined.
+_NO_LANGUAGE, _UNKNOWN_LANGUAGE = "zxx", "und"
 
 _BUCKETS = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B")
 
@@ -28,14 +32,20 @@ def _content(corpus: Corpus, config: BuildConfig, kept_by_split: Mapping[str, in
         "pretty_name": corpus.title,
         "license": corpus.licence,
         **licence,
-        "language": [NO_LANGUAGE],
+        "language": [language(config)],
         "annotations_creators": ["no-annotation" if config.landmarks == config.aus == "none" else "machine-generated"],
         "source_datasets": [corpus.based_on],
         "size_categories": [size_category(sum(kept_by_split.values()))],
         "task_categories": ["image-to-video"] + ["keypoint-detection"] * (config.landmarks != "none"),
         "tags": tags(corpus, config),
         **_configs(kept_by_split),
+        **({"dataset_info": {"features": _features(config)}} if config.moving else {}),
     }
+
+
+def language(config: BuildConfig) -> str:
+    """The code of the language that the clips speak."""
+    return _UNKNOWN_LANGUAGE if config.sounding else _NO_LANGUAGE
 
 
 def tags(corpus: Corpus, config: BuildConfig) -> list[str]:
@@ -43,7 +53,32 @@ def tags(corpus: Corpus, config: BuildConfig) -> list[str]:
     shown = {"face": ["talking-head", "face-animation"], "body": ["human-motion"]}.get(corpus.shows, [])
     computed = ["facial-landmarks"] * (config.landmarks != "none") + ["action-units"] * (config.aus != "none")
     computed += ["biometric-data"] * config.identity_embedding
+    computed += ["audio"] * config.sounding
     return ["webdataset", "video", "image-animation", *shown, *computed]
+
+
+def _features(config: BuildConfig) -> list[dict[str, Any]]:
+    """The fields of a sample as `datasets` types them.
+
+    Without them it refuses a dataset of which the first samples differ in their members, as those with and without sound do.
+    """
+    suffixes = [name for name in members(config) if name != STILLS]
+    stills = [frame_suffix(number) for number in range(config.frames)] if config.stills else []
+    return [{"name": name, **_type_of(name)} for name in (*stills, *suffixes, "__key__", "__url__")]
+
+
+def _type_of(name: str) -> dict[str, Any]:
+    if name in ROWS:
+        dtype, row = ROWS[name]
+        return _nested(np.dtype(dtype).name, 1 + len(row))
+    if name == IDENTITY:
+        return _nested("float32", 1)
+    return {"dtype": {VIDEO: "video", SOUND: "audio", META: "json"}.get(name, "image" if name.endswith(".jpg") else "string")}
+
+
+def _nested(dtype: str, depth: int) -> dict[str, Any]:
+    """Lists of lists of a type, as the YAML of `datasets` writes them."""
+    return {"list": dtype if depth == 1 else _nested(dtype, depth - 1)}
 
 
 def size_category(clips: int) -> str:

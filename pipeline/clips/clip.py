@@ -75,14 +75,18 @@ def finish_clips(read: Sequence[ReadClip], model: FaceModel | None, config: Buil
     """Faces, landmarks, quality and JPEG of several clips, whose frames go to the model as one batch."""
     if not read:
         return []
-    beside = [one for clip in read if (one := rows_beside_stills(clip)) is not None]
-    nothing: Sequence[Faces] = [(None, None)] * (len(read) + len(beside))
-    found = nothing if model is None else find_faces([*read, *beside], model)
-    rows = iter(found[len(read) :])
-    return [
-        _finish(clip, faces, (None, None) if rows_beside_stills(clip) is None else next(rows), model, config)
-        for clip, faces in zip(read, found, strict=False)
-    ]
+    return [_finish(clip, faces, rows, model, config) for clip, (faces, rows) in zip(read, faces_of(read, model), strict=True)]
+
+
+def faces_of(read: Sequence[ReadClip], model: FaceModel | None) -> Iterator[tuple[Faces, Faces]]:
+    """Face and landmarks of the frames of each clip, and of the measured frames of its video where those are others."""
+    beside = [rows_beside_stills(clip) for clip in read]
+    rows = [one for one in beside if one is not None]
+    nothing: Sequence[Faces] = [(None, None)] * (len(read) + len(rows))
+    found = nothing if model is None else find_faces([*read, *rows], model)
+    of_rows = iter(found[len(read) :])
+    for faces, one in zip(found, beside, strict=False):
+        yield faces, (None, None) if one is None else next(of_rows)
 
 
 def build_clip(

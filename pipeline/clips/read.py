@@ -15,7 +15,7 @@ from motionshards.pipeline.inputs.unpack import Root
 from motionshards.schemas.action_units import SourceFrames
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ClipRejected
-from motionshards.schemas.frames import Crop, Frames
+from motionshards.schemas.frames import Crop, Frames, Placement
 from motionshards.schemas.moving import StoredSound
 from motionshards.schemas.records import ClipSpec, FaceTrack, Span
 from motionshards.transforms.extract.constant_rate import rate_of
@@ -64,7 +64,7 @@ def read_frames(
     timeline_of: ReadTimeline,
     model: FaceModel | None,
     config: BuildConfig,
-    stored: int = 0,
+    stored: Placement | None = None,
     sequences: Sequences | None = None,
     *,
     moving: bool = False,
@@ -72,7 +72,7 @@ def read_frames(
     """Sample over the frames of all spans laid end to end, then decode those of each file.
 
     model: for whose detector pictures are decoded besides
-    stored: how many of the sample's first frames are there already and left out; there must be more than those
+    stored: stills that are there already and left out; the sample has others
     sequences: where all frames are written; None if nobody reads them
     moving: whether video and sound are read
     """
@@ -81,7 +81,7 @@ def read_frames(
     if total < config.fewest_frames:
         raise ClipRejected("too_few_frames", f"{total} of {config.fewest_frames}")
     rate = rate_of(config.fps, parts[0].timeline) if moving else None
-    stretches = _stretches(parts, new_indices(total, stored, spec.key, config), rate, config)
+    stretches = _stretches(parts, sample_indices(total, config.frames, config.seed, spec.key), stored, rate, config)
     decoded, search = [], search_of(model, config)
     image_px = None if sequences is None else image_size_px(parts[0].window, parts[0].timeline, total)
     for number, (part, stretch) in enumerate(zip(parts, stretches, strict=True)):
@@ -102,12 +102,20 @@ def read_frames(
     return ReadClip(spec, crop, total, seconds, whole, _all_frames(parts), past_s, video=video, sound=sound)
 
 
-def _stretches(parts: Sequence["_Part"], chosen: NDArray[np.int64], rate: Fraction | None, config: BuildConfig) -> list[Stretch]:
-    """What is decoded of each part: the stills, of which `chosen` counts through the frames of all parts, and the video."""
+def _stretches(
+    parts: Sequence["_Part"],
+    chosen: NDArray[np.int64],
+    stored: Placement | None,
+    rate: Fraction | None,
+    config: BuildConfig,
+) -> list[Stretch]:
+    """What is decoded of each part: the video, and the stills but for stored ones; `chosen` counts the frames of all parts."""
     found, first, shown = [], 0, 0
-    for part in parts:
+    for number, part in enumerate(parts):
         end = first + len(part.frames)
         stills = part.frames[chosen[(chosen >= first) & (chosen < end)] - first] if config.stills else np.empty(0, np.int64)
+        if stored is not None:
+            stills = np.setdiff1d(stills, stored.index[stored.span == number])
         if rate is None or not len(part.frames):
             found.append(Stretch(stills))
         else:
@@ -128,12 +136,6 @@ def _all_frames(parts: Sequence["_Part"]) -> SourceFrames:
 def search_of(model: FaceModel | None, config: BuildConfig) -> Search | None:
     """The pictures in which the model finds faces of `detect_min_px` source pixels; no finer than the source."""
     return None if model is None else Search(model.searches_grey, min(1.0, model.least_face_px / config.detect_min_px))
-
-
-def new_indices(total: int, stored: int, key: str, config: BuildConfig) -> NDArray[np.int64]:
-    """The sampled frames of a clip without those that a sample of `stored` has, int64, ascending."""
-    chosen = sample_indices(total, config.frames, config.seed, key)
-    return np.setdiff1d(chosen, sample_indices(total, stored, config.seed, key))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,19 +1,21 @@
 """The sound of a clip, of the same time as its video."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ClipRejected
-from motionshards.schemas.moving import StoredSound, samples_at
+from motionshards.schemas.moving import SoundLevel, StoredSound, samples_at
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.sound import Pcm, flac_bytes, read_sound
 from motionshards.transforms.extract.sound_level import measure_sound
+from motionshards.transforms.extract.speech import speech_share
 
-# What the input decides and another try would not change; other reasons reject the clip, as it could have had its sound.
-_LOST_FOR = ("corrupt", "sound_clock")
+LOST_FOR = ("corrupt", "sound_clock", "mixed_sound")
+"""Why a clip has no sound: reasons that the input decides. Others reject the clip, as another try may give it its sound."""
 
 Heard = tuple[Media, float, int]
 """A file, when the first frame of a stretch is shown, in seconds as `Timeline.raw_s` counts, and how many frames show it."""
@@ -32,7 +34,7 @@ def clip_sound(stretches: Sequence[Heard], rate: Fraction, config: BuildConfig) 
     try:
         return _sound(stretches, rate, config)
     except ClipRejected as lost:
-        if lost.reason not in _LOST_FOR:
+        if lost.reason not in LOST_FOR:
             raise
         return lost.reason
 
@@ -52,7 +54,12 @@ def _sound(stretches: Sequence[Heard], rate: Fraction, config: BuildConfig) -> S
         for part, (_, _, frames) in zip(parts, stretches, strict=True)
     ]
     pcm = Pcm(_of_length(np.concatenate(pieces), samples_at(sum(frames for _, _, frames in stretches), rate, hz)), hz)
-    return StoredSound(flac_bytes([pcm], limit_s), hz, channels, len(pcm.samples), measure_sound(pcm))
+    return StoredSound(flac_bytes([pcm], limit_s), hz, channels, len(pcm.samples), _level(pcm, config))
+
+
+def _level(pcm: Pcm, config: BuildConfig) -> SoundLevel:
+    level = measure_sound(pcm)
+    return replace(level, speech=speech_share(pcm)) if config.speech else level
 
 
 def _of_length(samples: np.ndarray, count: int) -> np.ndarray:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from motionshards.schemas.config import TUBE_RECIPES, BuildConfig
 from motionshards.schemas.errors import BuildFailed
+from motionshards.transforms.extract import speech
 from motionshards.transforms.extract.action_units.source import AuSource
-from motionshards.transforms.extract.decoder.client import decoder_versions
+from motionshards.transforms.extract.decoder.client import decoder_versions, encoder_version
 from motionshards.transforms.extract.identity import descriptor
 from motionshards.transforms.extract.landmarks import models
 from motionshards.transforms.extract.landmarks.options import ModelOptions
@@ -27,6 +28,8 @@ def provenance(config: BuildConfig, weights: Path | None = None, aus: AuSource |
         **decoder_versions(),
         **versions(),
         **models.provenance(config.landmarks, ModelOptions(config.detector, config.precision, weights)),
+        **({"x264": encoder_version()} if config.moving else {}),
+        **(speech.provenance() if config.speech else {}),
         **(shots.provenance() if config.recipe in TUBE_RECIPES else {}),
         **(aus.provenance() if aus else {}),
         **(descriptor.provenance() if config.identity_embedding or config.one_person else {}),

@@ -1,35 +1,36 @@
-"""One shard, rewritten with something more from the frames it stores. Its clips and their frames stay, byte by byte.
+"""One shard, rewritten with something more. Its clips and what they store of their videos stay, byte by byte.
 
 What can be added is a line in `ADDERS`: a function from the clips of a shard, as they are stored, to the same clips in the
 same order with what they lacked.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
-from motionshards.pipeline.clips.clip import find_faces
+from motionshards.pipeline.clips.clip import Faces, faces_of, finished
 from motionshards.pipeline.clips.identity import with_identity
 from motionshards.pipeline.clips.read import ReadClip
+from motionshards.pipeline.clips.stored import as_read
+from motionshards.pipeline.shards.add_video import with_audio, with_speech, with_video
 from motionshards.pipeline.shards.build import BuildJob
-from motionshards.pipeline.shards.extend import with_aus, with_frames
+from motionshards.pipeline.shards.extend import with_aus, with_frames, with_frames_of_video
 from motionshards.pipeline.shards.journal import Journal
+from motionshards.pipeline.shards.reread import batches
 from motionshards.pipeline.shards.rewrite import open_shard, replace_shard, settle
 from motionshards.pipeline.shards.tar import ShardReader, ShardWriter
-from motionshards.schemas.errors import DatasetError
-from motionshards.schemas.frames import Crop
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.errors import BuildFailed, ClipRejected, DatasetError
 from motionshards.schemas.layout import marker_path
 from motionshards.schemas.marker import read_marker
-from motionshards.schemas.records import Clip, ShardUnit
+from motionshards.schemas.records import Clip, Quality, ShardUnit
 from motionshards.schemas.samples.encode import encode_sample
 from motionshards.schemas.samples.restore import restore_clip
 from motionshards.schemas.tables import clip_row
-from motionshards.transforms.extract.encode import decode_frames
 from motionshards.transforms.extract.landmarks import models
-from motionshards.transforms.extract.quality.measure import measure
 
 
 def add_to_shard(unit: ShardUnit, job: BuildJob) -> ShardUnit:
@@ -37,6 +38,7 @@ def add_to_shard(unit: ShardUnit, job: BuildJob) -> ShardUnit:
 
     Raises:
         DatasetError: the shard is damaged
+        BuildFailed: a decoder of its videos was killed
     """
     assert job.addition is not None
     settle(job.out, unit.split, unit.name)
@@ -50,6 +52,8 @@ def add_to_shard(unit: ShardUnit, job: BuildJob) -> ShardUnit:
             with_addition = replace(entry, added=(*entry.added, job.addition), made_by=job.made_by)
             replace_shard(job.out, with_addition, partial(_write, rows, reader, job, journal))
         committed = True
+    except ClipRejected as lost:  # of what is stored already
+        raise BuildFailed(f"{unit.name}: a stored video or sound cannot be decoded: {lost}") from lost
     finally:
         journal.close(committed=committed)
     return unit
@@ -86,29 +90,39 @@ def with_landmarks(clips: Iterable[Clip], job: BuildJob) -> Iterator[Clip]:
     """Boxes, landmarks and head pose. A clip without any face is kept, with NaN: its frames are there, and were wanted."""
     model = models.load(job.config.landmarks, job.model_options)
     assert model is not None, "landmarks are added by a model"
-    batch: list[Clip] = []
-    for clip in clips:
-        batch.append(clip)
-        if sum(len(one.jpegs) for one in batch) >= model.batch_frames:
-            yield from _with_faces(batch, model)
-            batch = []
-    if batch:
-        yield from _with_faces(batch, model)
-
-
-def _with_faces(batch: Sequence[Clip], model: models.FaceModel) -> Iterator[Clip]:
-    read = [ReadClip(clip.spec, _crop(clip), clip.source_frames, clip.duration_s, clip.file_frames) for clip in batch]
-    for clip, one, (faces, points) in zip(batch, read, find_faces(read, model), strict=True):
-        measured = measure(one.crop, faces, points)
-        # Those of the pixels were measured before the frames became JPEGs, which is better.
-        quality = replace(measured, blur=clip.quality.blur, brightness=clip.quality.brightness)
-        yield replace(clip, track=faces, landmarks=points, quality=quality)
+    for batch in batches(((clip, as_read(clip, job.config.decode_timeout_s)) for clip in clips), model):
+        read = [one for _, one in batch if one is not None]
+        for (clip, _), one, (faces, rows) in zip(batch, read, faces_of(read, model), strict=True):
+            yield _measured(clip, one, faces, rows, job.config, _with_pixels_of)
 
 
 def with_quality(clips: Iterable[Clip], job: BuildJob) -> Iterator[Clip]:
     """All measures anew, by this version; those of faces from the stored boxes and landmarks."""
     for clip in clips:
-        yield replace(clip, quality=measure(_crop(clip), clip.track, clip.landmarks))
+        rows = clip.video.measured if clip.video else None
+        faces = (None, None) if rows is None else (rows.track, rows.landmarks)
+        read = as_read(clip, job.config.decode_timeout_s)
+        yield _measured(clip, read, (clip.track, clip.landmarks), faces, job.config, lambda _, new: new)
+
+
+def _measured(
+    clip: Clip, read: ReadClip, faces: Faces, rows: Faces, config: BuildConfig, of: Callable[[Quality, Quality], Quality]
+) -> Clip:
+    """The clip with these faces of its frames, and of the measured frames of its video where those are others.
+
+    of: what counts of old and new quality
+    """
+    new = finished(read, *faces, config, rows)
+    video = new.video
+    if video is not None and video.measured is not None and clip.video is not None and clip.video.measured is not None:
+        quality = of(clip.video.measured.quality, video.measured.quality)
+        video = replace(video, measured=replace(video.measured, quality=quality))
+    return replace(clip, track=new.track, landmarks=new.landmarks, quality=of(clip.quality, new.quality), video=video)
+
+
+def _with_pixels_of(old: Quality, new: Quality) -> Quality:
+    """What a build measured of pixels before it encoded them counts more than what is measured of the encoded."""
+    return replace(new, blur=old.blur, brightness=old.brightness)
 
 
 def with_identities(clips: Iterable[Clip], job: BuildJob) -> Iterator[Clip]:
@@ -121,10 +135,6 @@ def without_identities(clips: Iterable[Clip], job: BuildJob) -> Iterator[Clip]:
     return (replace(clip, embedding=None, identity_spread=None) for clip in clips)
 
 
-def _crop(clip: Clip) -> Crop:
-    return Crop(decode_frames(clip.jpegs), clip.placement)
-
-
 Adder = Callable[[Iterable[Clip], BuildJob], Iterator[Clip]]
 
 ADDERS: dict[str, Adder] = {
@@ -134,4 +144,8 @@ ADDERS: dict[str, Adder] = {
     "no-identity": without_identities,
     "quality": with_quality,
     "frames": with_frames,
+    "frames-of-video": with_frames_of_video,
+    "video": with_video,
+    "audio": with_audio,
+    "speech": with_speech,
 }

@@ -1,12 +1,11 @@
-"""What finished clips get from their videos, read again: more frames, put between the old ones, and action units of sequences.
+"""What finished clips get of their videos: more stills, put between the old ones, and action units of sequences.
 
-The sample of N frames is a part of that of more, so the old frames stay what they are. A clip whose video is gone, or is
-another than it was, keeps the frames that it has.
+The sample of N stills is a part of that of more, so the old stills stay what they are. A clip whose video is missing, or is
+not what it was, keeps the stills that it has.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import fields, replace
 from functools import partial
 from typing import TypeVar
@@ -15,40 +14,46 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motionshards.pipeline.clips.action_units import add_action_units, reads_videos, without_action_units
-from motionshards.pipeline.clips.clip import find_faces, finished, read_media
+from motionshards.pipeline.clips.clip import find_faces, finished
 from motionshards.pipeline.clips.identity import with_identity
-from motionshards.pipeline.clips.read import ReadClip, new_indices, read_frames, search_of
+from motionshards.pipeline.clips.read import ReadClip
 from motionshards.pipeline.clips.sequences import Sequences, sequences_for
-from motionshards.pipeline.clips.track_faces import read_tube
 from motionshards.pipeline.planning.provenance import check_decoder
 from motionshards.pipeline.shards.build import BuildJob
+from motionshards.pipeline.shards.reread import batches, read_ahead, reread
 from motionshards.schemas.action_units import ActionUnits
-from motionshards.schemas.config import TUBE_RECIPES, BuildConfig
-from motionshards.schemas.errors import ClipRejected
-from motionshards.schemas.frames import Placement
-from motionshards.schemas.layout import tube_start
-from motionshards.schemas.records import Clip, FaceTrack, Landmarks, Quality, Rejected
+from motionshards.schemas.frames import Crop, Placement
+from motionshards.schemas.records import Clip, FaceTrack, Landmarks, Quality
 from motionshards.transforms.extract.landmarks import models
-from motionshards.transforms.extract.media import Media
-from motionshards.transforms.extract.timeline import ReadTimeline
+from motionshards.transforms.extract.sample import sample_indices
+from motionshards.transforms.extract.stored_frames import frames_of_mp4
 
 OfFrames = TypeVar("OfFrames", Placement, FaceTrack, Landmarks, Quality)
-Reread = Callable[[Clip], ReadClip | None]
+NewStills = Callable[[Clip, BuildJob, Sequences | None], ReadClip | None]
 
 
 def with_frames(clips: Iterable[Clip], job: BuildJob) -> Iterator[Clip]:
-    """Each clip with as many frames as the config says, as far as its video has them and can be read again.
+    """Each clip with as many stills as the config says, as far as its video has them and can be read again.
 
     Where action units are computed from sequences, those of all frames of the clip are computed again: they depend on the frames
     between the stored ones, which are decoded anyway.
     """
+    return _with_stills(clips, job, _read_new)
+
+
+def with_frames_of_video(clips: Iterable[Clip], job: BuildJob) -> Iterator[Clip]:
+    """The same from stored video: as many stills as the config says, as far as the video shows them."""
+    return _with_stills(clips, job, _new_in_video)
+
+
+def _with_stills(clips: Iterable[Clip], job: BuildJob, read_new: NewStills) -> Iterator[Clip]:
     check_decoder(job.ffmpeg)
     waiting: deque[tuple[Clip, Clip | None]] = deque()
     with sequences_for(job.aus, job.scratch) as sequences:
         again = sequences is not None or job.config.aus_frames == "all"
 
         def new_parts() -> Iterator[Clip]:
-            for old, new in _built(clips, job, partial(_read_new, job=job, sequences=sequences)):
+            for old, new in _built(clips, job, lambda clip: read_new(clip, job, sequences)):
                 waiting.append((old, new))
                 if new is not None:
                     yield merged(old, new) if again else new
@@ -73,7 +78,8 @@ def with_aus(clips: Iterable[Clip], job: BuildJob) -> Iterator[Clip]:
     with sequences_for(job.aus, job.scratch) as sequences:
 
         def read_again() -> Iterator[Clip]:
-            for clip, read in _read_ahead(clips, job, partial(_reread, job=job, stored=0, sequences=sequences)):
+            one_still = job.config.without_video(frames=1, min_frames=None)  # what all frames are read beside
+            for clip, read in read_ahead(clips, job, partial(reread, job=job, config=one_still, sequences=sequences)):
                 waiting.append((clip, read))
                 if read is not None:
                     yield replace(clip, every=read.every)
@@ -90,93 +96,43 @@ def _without_aus(clip: Clip, job: BuildJob) -> Clip:
     return replace(clip, aus=without_action_units(clip, job.config))
 
 
-def _built(clips: Iterable[Clip], job: BuildJob, read_new: Reread) -> Iterator[tuple[Clip, Clip | None]]:
+def _built(
+    clips: Iterable[Clip], job: BuildJob, read_new: Callable[[Clip], ReadClip | None]
+) -> Iterator[tuple[Clip, Clip | None]]:
     """The clips, each with its new frames as a clip of its own, None where there are none."""
     model = models.load(job.config.landmarks, job.model_options)
-    batch: list[tuple[Clip, ReadClip | None]] = []
-    for clip, read in _read_ahead(clips, job, read_new):
-        batch.append((clip, read))
-        if model is None or sum(len(one.crop) for _, one in batch if one) >= model.batch_frames:
-            yield from _finished(batch, model, job)
-            batch = []
-    yield from _finished(batch, model, job)
-
-
-def _read_ahead(clips: Iterable[Clip], job: BuildJob, reread: Reread) -> Iterator[tuple[Clip, ReadClip | None]]:
-    """The clips with what `reread` gives of them, decoded a few ahead of the consumer."""
-    with ThreadPoolExecutor(job.decoders, thread_name_prefix="decode") as pool:
-        ahead: deque[tuple[Clip, Future[ReadClip | None]]] = deque()
-        for clip in clips:
-            ahead.append((clip, pool.submit(reread, clip)))
-            if len(ahead) > job.decoders + 1:
-                waiting, read = ahead.popleft()
-                yield waiting, read.result()
-        while ahead:
-            waiting, read = ahead.popleft()
-            yield waiting, read.result()
+    for batch in batches(read_ahead(clips, job, read_new), model):
+        yield from _finished(batch, model, job)
 
 
 def _read_new(clip: Clip, job: BuildJob, sequences: Sequences | None) -> ReadClip | None:
-    """The frames that the clip lacks; None where it lacks none, or they cannot be read."""
-    if len(clip.jpegs) >= min(clip.source_frames, job.config.frames):
+    """The stills that the clip lacks; None where it lacks none, or they cannot be read."""
+    lacking = min(clip.source_frames, job.config.frames) - len(clip.jpegs)
+    if not lacking:
         return None
-    return _reread(clip, job, len(clip.jpegs), sequences)
+    model = models.load(job.config.landmarks, job.model_options)
+    read = reread(clip, job, job.config, model=model, stored=clip.placement, sequences=sequences)
+    return read if read is not None and len(read.crop) == lacking else None
 
 
-def _reread(clip: Clip, job: BuildJob, stored: int, sequences: Sequences | None) -> ReadClip | None:
-    """The sampled frames behind the first `stored`; None where the video cannot be read, or is another one than before."""
-    read = read_media(
-        clip.spec,
-        job.root,
-        job.config,
-        lambda timeline_of, files: _frames(clip, job, timeline_of, files, stored, sequences),
-    )
-    if isinstance(read, Rejected) and sequences is not None:
-        sequences.forget(clip.spec.key)
-    return None if isinstance(read, Rejected) else read
+def _new_in_video(clip: Clip, job: BuildJob, sequences: Sequences | None) -> ReadClip | None:
+    """The stills that the clip lacks, as its stored video shows them; None where it shows none.
 
-
-def _frames(
-    clip: Clip, job: BuildJob, timeline_of: ReadTimeline, files: dict[str, Media], stored: int, sequences: Sequences | None
-) -> ReadClip:
-    """See `_reread`. Raises ClipRejected: as a build, or frame_mismatch where the video is another one."""
-    # Without `stored` ones it is the clip's own frames that are read again, which may be fewer than the config says.
-    config = job.config if stored else replace(job.config, frames=len(clip.jpegs), min_frames=None)
-    model = models.load(config.landmarks, job.model_options) if stored else None
-    if config.recipe in TUBE_RECIPES:
-        read = _tube_frames(clip, config, timeline_of, files, model, stored, sequences)
-    else:
-        read = read_frames(clip.spec, job.root, files, timeline_of, model, config, stored, sequences)
-    old, new = _places(clip.placement), _places(read.crop.placement)
-    if read.source_frames != clip.source_frames or (old & new if stored else old != new):
-        raise ClipRejected("frame_mismatch", f"{read.source_frames} frames, there were {clip.source_frames}")
-    return read
-
-
-def _places(placement: Placement) -> set[tuple[int, int]]:
-    return set(zip(placement.span.tolist(), placement.index.tolist(), strict=True))
-
-
-def _tube_frames(
-    clip: Clip,
-    config: BuildConfig,
-    timeline_of: ReadTimeline,
-    files: dict[str, Media],
-    model: models.FaceModel | None,
-    stored: int,
-    sequences: Sequences | None,
-) -> ReadClip:
-    """Frames of a tube, cut by its window. Faces in new ones are searched within the window, as the tube itself is gone."""
-    (span,), length = clip.spec.spans, clip.source_frames
-    line = timeline_of(files[span.uri], config.decode_timeout_s)
-    if line.size_px != span.reference_px or span.box is None:
-        raise ClipRejected("frame_mismatch", "frames of another size than before")
-    start = tube_start(clip.spec.key)
-    if start + length > len(line.raw_s):
-        raise ClipRejected("frame_mismatch", f"{len(line.raw_s)} frames, the tube goes to {start + length}")
-    indices = start + new_indices(length, stored, clip.spec.key, config)
-    read = read_tube(files[span.uri], line, clip.spec, indices, length, config, sequences, search_of(model, config))
-    return replace(read, duration_s=clip.duration_s, past_end_s=clip.past_end_s)
+    A clip of one span is a run of frames of its file, which begins with the first that its video shows.
+    """
+    place, video = clip.placement, clip.video
+    if video is None or not place.is_alike:
+        return None
+    chosen = sample_indices(clip.source_frames, job.config.frames, job.config.seed, clip.spec.key)
+    lacking = np.setdiff1d(int(video.source.index[0]) + chosen, place.index)
+    numbers = np.searchsorted(video.source.index, lacking).clip(max=len(video) - 1)
+    numbers = numbers[video.source.index[numbers] == lacking]
+    if not len(numbers):
+        return None
+    alike = place.take(np.zeros(len(numbers), np.int64))
+    new = replace(alike, index=video.source.index[numbers], pts_s=video.source.pts_s[numbers])
+    rgb = frames_of_mp4(video.mp4, numbers, job.config.decode_timeout_s)
+    return ReadClip(clip.spec, Crop(rgb, new, clip.display), clip.source_frames, clip.duration_s, clip.file_frames)
 
 
 def _finished(

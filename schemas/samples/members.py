@@ -30,7 +30,7 @@ from motionshards.schemas.tables import MEDIANS, QUALITY
 
 MOST_META_BYTES = 16 << 20
 
-_ROWS: dict[str, tuple[str, tuple[int, ...]]] = {
+ROWS: dict[str, tuple[str, tuple[int, ...]]] = {
     LANDMARKS: ("<f4", (68, 2)),
     LANDMARK_SCORES: ("<f4", (68,)),
     AUS: ("<f4", (len(INTENSITIES),)),
@@ -39,6 +39,7 @@ _ROWS: dict[str, tuple[str, tuple[int, ...]]] = {
     POINTS: ("<u2", (68, 2)),
     POINT_SCORES: ("|u1", (68,)),
 }
+"""Of each array with a row per frame: its dtype, and the shape of a row."""
 _MAGIC = b"\x93NUMPY\x01\x00"
 _HEADER = re.compile(rb"\{'descr': '([<|][fu][1248])', 'fortran_order': False, 'shape': \((\d{1,7}), ([\d, ]{1,9})\), \} *\n")
 _EMBEDDING_HEADER = re.compile(
@@ -88,7 +89,7 @@ def embedding_member(content: bytes) -> NDArray[np.float32]:
 
 @functools.lru_cache(maxsize=256)
 def _shape(header: bytes, suffix: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
-    kind, rows = _ROWS[suffix]
+    kind, rows = ROWS[suffix]
     found = _HEADER.fullmatch(header[10:]) if header.startswith(_MAGIC) else None
     if found is None or found[1].decode() != kind or found[3].decode().rstrip(",") != ", ".join(map(str, rows)):
         raise ValueError(f"{suffix} is not a npy file of {np.dtype(kind)} [N,{','.join(map(str, rows))}] in C order")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from in_process import in_this_process
 from made import make_dataset
+from moving_builds import VIDEO, build_into, spoken_videos
 from nine_clips import BAD_CLIP, SIZE
 
 import motionshards.dataset.build
@@ -22,6 +23,24 @@ if TYPE_CHECKING:
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """60 clips of 5 to 8 frames of 7 identities in 6 shards; read-only."""
     return make_dataset(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="session")
+def spoken(once: Callable[..., Path], demo_videos: Path) -> Path:
+    """Three videos of one second, one of them without sound; read-only."""
+    return once("spoken", lambda path: spoken_videos(demo_videos, path))
+
+
+@pytest.fixture(scope="session")
+def spoken_stills(spoken: Path, once: Callable[..., Path]) -> Path:
+    """A dataset of their stills, a shard per clip; read-only."""
+    return once("spoken-stills", lambda path: build_into(spoken, path, "--landmarks", "none"))
+
+
+@pytest.fixture(scope="session")
+def spoken_both(spoken: Path, once: Callable[..., Path]) -> Path:
+    """The same with their video and sound; read-only."""
+    return once("spoken-both", lambda path: build_into(spoken, path, "--landmarks", "none", "--store", "both", *VIDEO))
 
 
 @pytest.fixture(scope="session")

@@ -198,4 +198,7 @@ def test_each_damage_of_action_units_is_told(
 
 def test_the_member_is_expected_where_the_config_says_so() -> None:
     with_aus = BuildConfig(source="s", aus="csv")
-    assert AUS in expected_suffixes(3, with_aus) and AUS not in expected_suffixes(3, dataclasses.replace(with_aus, aus="none"))
+    row = {"n_frames": 3, "video_frames": None}
+    assert AUS in expected_suffixes(row, with_aus) and AUS not in expected_suffixes(
+        row, dataclasses.replace(with_aus, aus="none")
+    )

@@ -5,14 +5,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from checkout import ROOT
+from moving import make_moving_dataset, seen_in
 from PIL import Image
 from sheets import first, run
 
 from motionshards.dataset import preview
-from motionshards.dataset.drawing import overlay
+from motionshards.dataset.drawing import animation, overlay
 from motionshards.dataset.index import Dataset
 from motionshards.schemas.layout import tar_path
 
@@ -23,7 +25,7 @@ def test_a_gif_has_all_frames_and_their_times(faces: Path, tmp_path: Path) -> No
     assert run(faces, "--key", row["key"], "--gif", out, "--no-landmarks") == 0
     with Image.open(out) as gif:
         assert (gif.n_frames, gif.size, gif.info["loop"]) == (9, (192, 192), 0)
-        for number, delay in enumerate(preview.delays_ms(sample.meta)):
+        for number, delay in enumerate(animation.delays_ms(sample.meta)):
             gif.seek(number)
             assert gif.info["duration"] == delay
             assert np.abs(np.asarray(gif.convert("RGB")).astype(int) - sample.frames[number]).mean() < 10
@@ -32,20 +34,6 @@ def test_a_gif_has_all_frames_and_their_times(faces: Path, tmp_path: Path) -> No
     with Image.open(drawn) as gif:
         assert (gif.n_frames, gif.size) == (9, (100, 100))
     assert (tmp_path / "too.png").exists()
-
-
-@pytest.mark.parametrize(
-    ("times", "spans", "delays"),
-    [
-        ([0.0, 0.1, 0.3, 0.36], [0, 0, 0, 0], [100, 200, 60, 100]),
-        ([0.0, 0.01, 5.0], [0, 0, 0], [40, 500, 500]),
-        ([0.0, 0.2, 0.0, 0.2], [0, 0, 1, 1], [200, 200, 200, 200]),
-        ([0.0, 0.0], [0, 1], [200, 200]),
-        ([3.0], [0], [200]),
-    ],
-)
-def test_delays(times: list[float], spans: list[int], delays: list[int]) -> None:
-    assert preview.delays_ms({"pts_s": times, "span": spans}) == delays
 
 
 def test_a_gif_keeps_the_colours_of_the_marks(faces: Path, tmp_path: Path) -> None:
@@ -71,15 +59,10 @@ def test_clips_at_one_end_of_a_measure(faces: Path, tmp_path: Path, sort: str, l
     assert max(row % block for row in differing) < 0.2 * block, "all else is that of the same clips"
 
 
-def test_a_gif_of_one_colour(tmp_path: Path) -> None:
-    grey = [Image.new("RGB", (64, 64), (90, 90, 90))] * 2
-    assert grey[0].quantize(palette=preview._shared_colours(grey)).convert("RGB").getcolors() == [(64 * 64, (90, 90, 90))]
-
-
 def test_a_gif_that_would_not_fit_in_memory(
     noise_clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(preview, "_MOST_PX", 1000)
+    monkeypatch.setattr(animation, "_MOST_PX", 1000)
     assert run(noise_clips, "--count", 1, "--gif", tmp_path / "clip.gif", "--gif-px", 100) == 2
     assert "ask for a smaller --gif-px" in capsys.readouterr().err
 
@@ -113,6 +96,9 @@ def test_a_gif_that_would_not_fit_in_memory(
         (["--output", "s.png", "--per-row", "0"], '"0" for --per-row. Must be >= 1'),
         (["--output", "s.png", "--input", "nowhere"], "--input nowhere is not there"),
         (["--output", "s3://bucket/s.png"], "is in an object store"),
+        (["--mp4", "nowhere/clips", "--count", "1"], "is not a directory and cannot become one"),
+        (["--mp4", "clips", "--count", "1"], "this dataset has stills alone"),
+        (["--output", "s.png", "--frames", "0"], '"0" for --frames. Must be >= 1'),
         (["--output", "s.png", "--count", "many"], '"many" into int'),
     ],
 )
@@ -186,3 +172,24 @@ def test_neither_beam_nor_torch_is_needed() -> None:
     program = f"import sys, motionshards.dataset.preview; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout == "[]\n"
+
+
+def test_stored_video_plays_with_its_sound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, clips = make_moving_dataset(tmp_path / "data", 3, sound=lambda clip: clip), tmp_path / "clips"
+    assert run(out, "--sort=-audio_silence", "--count", 2, "--mp4", clips, "--gif", tmp_path / "a.gif") == 2
+    assert "--gif shows one clip" in capsys.readouterr().err
+    assert run(out, "--sort", "audio_level_db", "--mp4", clips) == 0
+    names = ["id001.video1.clip00001.mp4", "id002.video2.clip00002.mp4"]  # the others have no level
+    assert sorted(path.name for path in clips.iterdir()) == names
+    assert f"{clips / names[0]}: 45 frames of 64 px, 1.8 s" in capsys.readouterr().out
+    with av.open(clips / names[1]) as file:
+        assert [stream.type for stream in file.streams] == ["video", "audio"]
+        assert [seen_in(frame.to_ndarray(format="rgb24")) for frame in file.decode(video=0)] == [(2, n) for n in range(50)]
+    gif = tmp_path / "clip.gif"
+    assert run(out, "--key", "id001/video1/clip00001", "--gif", gif, "--gif-px", 128, "--no-landmarks") == 0
+    with Image.open(gif) as moving:
+        assert (moving.n_frames, moving.size) == (23, (128, 160))
+        for number in range(23):
+            moving.seek(number)
+            assert moving.info["duration"] == (80 if number < 22 else 40)
+            assert seen_in(np.asarray(moving.convert("RGB"))[:128]) == (1, 2 * number)

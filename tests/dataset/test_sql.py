@@ -144,7 +144,8 @@ def test_the_queries_of_the_page_have_answers(tmp_path: Path, capsys: pytest.Cap
     for query in QUERIES:
         assert sql.main([str(out), query, "--format", "jsonl"]) == 0
         found.append([json.loads(line) for line in capsys.readouterr().out.splitlines()])
-    people, poses, _, sharpest, rejected = found
+    people, poses, _, sharpest, lengths, rejected = found
+    assert lengths == [{"source": "demo", "hours": None, "sound_hours": None}], "there is no stored video"
     assert sum(row["clips"] for row in people) == 40
     assert sum(row["frames"] for row in poses) == sum(5 + clip % 4 for clip in range(40))
     assert set(Counter(row["identity"] for row in sharpest).values()) == {3}

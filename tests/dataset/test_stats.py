@@ -12,11 +12,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from made import make_dataset
+from moving import make_moving_dataset
+from reports import reject
 from s3_here import s3_here
 from tables import Row, kept, lost, write_tables
 
-from motionshards.dataset import stats
-from motionshards.dataset.stats import MEASURES, Question
+from motionshards.dataset import sql, stats
+from motionshards.dataset.stats import MEASURES, OF_VIDEO, Question
 from motionshards.schemas.action_units import MEANS
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.layout import INDEX
@@ -32,7 +34,7 @@ def passes(row: Row) -> bool:
 
 
 def measure(row: Row, name: str) -> float | None:
-    if name == "fps":
+    if name == "source_fps":
         return row["source_frames"] / row["duration_s"] if row["duration_s"] else None
     value = row.get(name)
     return float(np.float32(value)) if value is not None and name in ("blur", "yaw_deg") else value
@@ -58,7 +60,9 @@ def test_counts_and_quantiles_are_those_of_plain_numpy(tmp_path: Path, where: st
     chosen = [row for row in everything if where is None or passes(row)]
     answer = stats.stats(write_tables(tmp_path / "out", everything), Question(where=where))
     assert answer["counts"] == {"matching": counted(chosen), "all": counted(everything)}
-    assert tuple(answer["measures"]) == tuple(name for name in MEASURES if name not in MEANS), "there are no action units"
+    assert tuple(answer["measures"]) == tuple(name for name in MEASURES if name not in (*MEANS, *OF_VIDEO)), (
+        "there are no action units"
+    )
     for name, found in answer["measures"].items():
         values = present(chosen, name)
         assert found["present"] == len(values), name
@@ -84,7 +88,7 @@ def test_counts_and_quantiles_are_those_of_plain_numpy(tmp_path: Path, where: st
 def test_groups_add_up_and_have_the_medians_of_their_clips(tmp_path: Path, by: str, label: Callable[[Row], str]) -> None:
     everything = kept(300, seed=1)
     answer = stats.stats(
-        write_tables(tmp_path / "out", everything), Question(where="n_frames > 4", by=by, columns=("blur", "fps"))
+        write_tables(tmp_path / "out", everything), Question(where="n_frames > 4", by=by, columns=("blur", "source_fps"))
     )
     members: dict[str, list[Row]] = {}
     for row in everything:
@@ -93,7 +97,7 @@ def test_groups_add_up_and_have_the_medians_of_their_clips(tmp_path: Path, by: s
     groups = {row.pop("name"): row for row in answer["groups"]}
     assert list(groups) == sorted(members, key=lambda name: (-len(members[name]), name))
     for name, found in groups.items():
-        for column in ("blur", "fps"):
+        for column in ("blur", "source_fps"):
             values = present(members[name], column)
             assert found.pop(f"{column} p50") == (pytest.approx(statistics.median(values)) if values else None)
         assert found == counted(members[name])
@@ -175,6 +179,7 @@ def test_a_condition_that_nothing_matches_is_answered(tmp_path: Path, capsys: py
         (["--columns", "identity"], "there is no measure 'identity'"),
         (["--rejected", "--columns", "blur"], "does not go with --rejected"),
         (["--by", "reason"], "--by reason goes with --rejected"),
+        (["--by", "has_audio", "--rejected"], "--by has_audio does not go with --rejected"),
         (["--by", "blur"], 'Invalid value "blur" for --by'),
         (["--top", "0"], 'Invalid value "0" for --top'),
     ],
@@ -242,3 +247,28 @@ def test_action_units_have_histograms_and_show_how_far_they_belong_to_a_person(
     assert head.split()[-6:] == ["between", "within", "share_between", "0", "to", "5"]
     assert any(line.startswith("au12") and "█" in line for line in told)
     assert stats.stats(out, Question(where="au12 > 2"))["counts"]["matching"]["clips"] == int((values > 2).sum())
+
+
+@pytest.mark.parametrize("store", ["video", "both"])
+def test_stored_video_and_sound_are_counted_filtered_and_grouped(tmp_path: Path, store: str) -> None:
+    out = reject(make_moving_dataset(tmp_path / "out", 6, store=store, sound=lambda clip: clip % 3), [])
+    answer = stats.stats(out, Question(by="has_audio", columns=("fps", "audio_level_db", "has_audio")))
+    counts = {"video_frames": 270, "with_sound": 4, "sound_hours": pytest.approx(190 / 25 / 3600)}
+    assert answer["counts"]["all"] == {**answer["counts"]["all"], **counts}
+    assert answer["measures"]["has_audio"]["mean"] == pytest.approx(4 / 6), "the share with sound"
+    assert (answer["measures"]["fps"]["max"], answer["measures"]["audio_level_db"]["present"]) == (25, 4)
+    found = [(row["name"], row["clips"], row["video_frames"], row["audio_level_db p50"]) for row in answer["groups"]]
+    assert found == [("true", 4, 190, -50), ("false", 2, 80, None)]
+    for where, clips in (
+        ("has_audio", 4),
+        ("not has_audio", 2),
+        ("audio_level_db < -40 and audio_silence > 0.8", 4),
+        ("audio_level_db is None and fps == 25", 2),
+        ("video_frames > 42 or audio_hz == 16000", 4),
+        ("audio_speech > 0.5", 0),
+    ):
+        assert stats.stats(out, Question(where=where))["counts"]["matching"]["clips"] == clips, where
+    assert set(OF_VIDEO) <= stats.stats(out, Question())["measures"].keys()
+    with sql.select(out, "SELECT has_audio, sum(video_frames / fps) AS seconds FROM clips GROUP BY ALL") as (_, batches):
+        rows = [row for batch in batches for row in batch.to_pylist()]
+    assert rows == [{"has_audio": False, "seconds": 3.2}, {"has_audio": True, "seconds": pytest.approx(7.6)}]

@@ -4,33 +4,41 @@ import json
 import shutil
 import sys
 import types
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
 from checkout import ROOT
 from made import make_dataset
 from markdown_code import code
+from moving import SIZE, click_at, make_moving_dataset, seen_in
 
 import motionshards.dataset.build
 import motionshards.jobs.train
-from motionshards.dataset.index import Dataset
+from motionshards.dataset.index import Dataset, read_members
 from motionshards.pipeline.sources import SOURCES, Source, _annotated_box
+from motionshards.schemas.layout import tar_path
+from motionshards.schemas.samples.restore import restore_clip
 from motionshards.trainers.models import MODELS, Model
 
+PageReader = Callable[[Path], Iterator[tuple[str, Any, Any]]]
 
-def example(page: str) -> str:
-    """The Python of a page, which has one block of it."""
-    (block,) = [piece for piece in code((ROOT / "docs" / page).read_text(), page) if piece.info == "python"]
-    return block.text
+
+def examples(page: str) -> list[str]:
+    """The blocks of Python of a page."""
+    return [piece.text for piece in code((ROOT / "docs" / page).read_text(), page) if piece.info == "python"]
 
 
 def module(name: str, page: str, monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     """The Python of a page as a module of that name; dataclasses and pickling look modules up by it."""
     made = types.ModuleType(name)
     monkeypatch.setitem(sys.modules, name, made)
-    exec(compile(example(page), page, "exec"), made.__dict__)
+    (text,) = examples(page)
+    exec(compile(text, page, "exec"), made.__dict__)
     return made
 
 
@@ -92,21 +100,53 @@ def test_the_model_of_the_page_trains_and_goes_on(tmp_path: Path, monkeypatch: p
     assert "autoencoder" in torch.load(run / "last.pt", weights_only=True)
 
 
-def test_the_reader_of_the_page_reads_what_ours_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It knows the page alone: none of our modules may be imported by it."""
-    data = make_dataset(tmp_path / "data", 12, aus=True)
-    text = example("format.md")
+@pytest.fixture
+def page_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PageReader:
+    """The reader of format.md, which knows the page alone: it may import none of our modules."""
+    text = examples("format.md")[0]
     assert not any(
         f"{word} {room}" in text for word in ("import", "from") for room in ("schemas", "dataset", "pipeline", "transforms")
     )
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {"__name__": "reader"}
+    names: dict[str, Any] = {"__name__": "reader"}
     exec(compile(text, "format.md", "exec"), names)
-    read = {key: (frames, arrays, meta) for key, frames, arrays, meta in names["samples"](data)}  # type: ignore[operator]
+    read: PageReader = names["samples"]
+    return read
+
+
+def test_the_reader_of_the_page_reads_what_ours_reads(tmp_path: Path, page_reader: PageReader) -> None:
+    data = make_dataset(tmp_path / "data", 12, aus=True)
     ours = {sample.key: sample for sample in Dataset.open(data).samples()}
+    read = {key: (arrays, meta) for key, arrays, meta in page_reader(data)}
     assert set(read) == set(ours)
-    for key, (frames, arrays, meta) in read.items():
-        assert (frames == ours[key].frames).all()
+    for key, (arrays, meta) in read.items():
+        assert (arrays["stills"] == ours[key].frames).all()
         assert meta == ours[key].meta
         for name in ("landmarks", "landmark_scores", "aus"):
             assert arrays[name].tobytes() == getattr(ours[key], name).tobytes()
+
+
+@pytest.mark.parametrize("store", ["video", "both"])
+def test_the_readers_of_the_page_read_video_and_sound(
+    tmp_path: Path, page_reader: PageReader, store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = make_moving_dataset(tmp_path / "OUT", 2, store=store, sound=lambda clip: clip)
+    rows = pq.read_table(data / "index.parquet").to_pylist()
+    for row, (key, arrays, meta) in zip(rows, page_reader(data), strict=True):
+        clip = int(key[-1])
+        assert key == row["key"] and [seen_in(frame) for frame in arrays["video"]] == [
+            (clip, i) for i in range(row["video_frames"])
+        ]
+        with tar_path(data, row["split"], row["shard"]).open("rb") as shard:
+            restored = restore_clip(row, read_members(shard, row["members"]))
+        measured = restored.video.measured or restored
+        assert np.array_equal(arrays["points"].astype(np.float32), measured.landmarks.points_px)
+        assert ("stills" in arrays) == (store == "both") and ("sound" in arrays) == row["has_audio"] == bool(clip)
+        if clip:
+            assert arrays["sound"].shape == (meta["flac"]["samples"], 1)
+            assert (
+                np.flatnonzero(arrays["sound"][:, 0]) == [click_at(frame) for frame in range(0, row["video_frames"], 10)]
+            ).all()
+    exec(compile(examples("format.md")[1], "format.md", "exec"), {"__name__": "pipe"})
+    silent, sounding = [f"{row['key']} ({row['video_frames']}, {SIZE}, {SIZE}, 3)" for row in rows]
+    assert capsys.readouterr().out.splitlines() == [f"{silent} no sound", f"{sounding} (28800, 1)"]

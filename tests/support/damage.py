@@ -1,13 +1,16 @@
 """A finished dataset with one part changed, and what `verify` says of it."""
 
 import dataclasses
+import io
 import json
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -17,9 +20,10 @@ from motionshards.dataset.index import read_members
 from motionshards.pipeline.card.croissant import croissant
 from motionshards.pipeline.shards.tar import ShardWriter
 from motionshards.schemas.atomic import sha256_of
-from motionshards.schemas.layout import CROISSANT, DATASET_JSON, INDEX, marker_path, tar_path
+from motionshards.schemas.layout import CROISSANT, DATASET_JSON, INDEX, META, marker_path, tar_path
 from motionshards.schemas.manifest import Manifest, ShardEntry
 from motionshards.schemas.marker import read_entry, read_marker, write_marker
+from motionshards.schemas.samples.encode import npy_bytes
 from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
 from motionshards.schemas.tables import MARKER, table
 
@@ -52,13 +56,17 @@ def first_row(out: Path) -> dict[str, Any]:
     return rows[0]
 
 
-def rewrite(out: Path, change: Callable[[Files], None]) -> None:
-    """Change the members of one clip so that hashes, marker, index and dataset.json fit: only the content is wrong."""
+def rewrite(
+    out: Path, change: Callable[[Files], None] = lambda files: None, columns: Mapping[str, Any] = MappingProxyType({})
+) -> None:
+    """Change members or columns of one clip so that hashes, marker, index and dataset.json fit: only the content is wrong."""
     manifest, old = Manifest.read(out), entry_of(out)
     rows = read_marker(marker_of(out))[1].to_pylist()
     with tar_of(out).open("rb") as stream:
         contents = {row["key"]: read_members(stream, row["members"]) for row in rows if row["kept"]}
-    change(contents[first_row(out)["key"]])
+    key = first_row(out)["key"]
+    change(contents[key])
+    next(row for row in rows if row["key"] == key).update(columns)
     tar_of(out).unlink()
     with ShardWriter(tar_of(out)) as writer:
         for row in rows:
@@ -77,6 +85,26 @@ def rewrite(out: Path, change: Callable[[Files], None]) -> None:
     (out / CROISSANT).write_text(croissant(changed, out))
     dataclasses.replace(changed, files=changed.files | {CROISSANT: sha256_of(out / CROISSANT)}).write(out)
     shutil.rmtree(out / ".work")
+
+
+def edit_array(suffix: str, change: Callable[[Any], Any]) -> Callable[[Files], None]:
+    """A change of one array of a sample."""
+
+    def edit(files: Files) -> None:
+        files[suffix] = npy_bytes(change(np.load(io.BytesIO(files[suffix]))))
+
+    return edit
+
+
+def edit_meta(change: Callable[[dict[str, Any]], None]) -> Callable[[Files], None]:
+    """A change of meta.json of a sample."""
+
+    def edit(files: Files) -> None:
+        meta = json.loads(files[META])
+        change(meta)
+        files[META] = json.dumps(meta).encode()
+
+    return edit
 
 
 def edit_table(path: Path, change: Callable[[pa.Table], pa.Table]) -> None:

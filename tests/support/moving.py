@@ -5,7 +5,7 @@ sound has a click of one sample at the start of each frame whose number is a mul
 """
 
 import io
-import tempfile
+import shutil
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -13,17 +13,20 @@ from pathlib import Path
 import av
 import made
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
+from motionshards.pipeline.finalize import finalize
 from motionshards.schemas.action_units import SourceFrames
-from motionshards.schemas.atomic import sha256_of
 from motionshards.schemas.config import BuildConfig
-from motionshards.schemas.layout import INDEX
+from motionshards.schemas.layout import WORK_DIR, plan_path, shard_name
 from motionshards.schemas.manifest import Manifest
-from motionshards.schemas.moving import SoundLevel, StoredSound, measured_rows, point_scale, quantised, restored_px, samples_at
-from motionshards.schemas.records import Clip, Landmarks, Measured, StoredVideo
-from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
+from motionshards.schemas.moving import StoredSound, point_scale, quantised, restored_px, samples_at
+from motionshards.schemas.records import Clip, FaceTrack, Landmarks, Measured, Quality, StoredVideo
+from motionshards.schemas.tables import PLAN, QUALITY, spec_row, table
+from motionshards.transforms.extract.decoder.stored.mp4 import Mp4
+from motionshards.transforms.extract.encode import encode_jpegs
+from motionshards.transforms.extract.sound import Pcm
+from motionshards.transforms.extract.sound_level import measure_sound
 
 SIZE, HZ, CLICK_EVERY = 64, 16_000, 10
 _SQUARE = SIZE // 8
@@ -52,24 +55,31 @@ def click_at(frame: int, rate: Fraction = Fraction(25), hz: int = HZ) -> int:
     return samples_at(frame, rate, hz)
 
 
-def mp4_of(pictures: list[np.ndarray], rate: Fraction = Fraction(25)) -> bytes:
-    """Pictures as a stored video: H.264 with a key frame every 12 frames and no reordering, the header first."""
-    with tempfile.NamedTemporaryFile(suffix=".mp4") as stored:  # whose name the muxer needs to put the header first
-        _write_mp4(stored.name, pictures, rate)
-        return Path(stored.name).read_bytes()
+X264 = {"crf": "12", "preset": "ultrafast", "x264-params": "keyint=12:scenecut=0:bframes=0"}
 
 
-def _write_mp4(path: str, pictures: list[np.ndarray], rate: Fraction) -> None:
-    height, width = pictures[0].shape[:2]
-    with av.open(path, "w", format="mp4", options={"fflags": "+bitexact", "movflags": "+faststart"}) as file:
-        stream = file.add_stream("libx264", rate=rate, options={"crf": "12", "preset": "ultrafast", "threads": "1"})
-        stream.width, stream.height, stream.pix_fmt, stream.time_base = width, height, "yuv420p", 1 / rate
-        stream.codec_context.options |= {"x264-params": "keyint=12:min-keyint=12:scenecut=0:bframes=0"}
+def mp4_of(
+    pictures: list[np.ndarray],
+    rate: Fraction = Fraction(25),
+    codec: str = "libx264",
+    options: dict[str, str] = X264,
+    pix_fmt: str = "yuv420p",
+    streams: int = 1,
+    reordered: bool = False,
+) -> bytes:
+    """Pictures as a stored video: by default, H.264 with a key frame every 12 frames and no reordering."""
+    stored, (height, width) = Mp4(rate, reordered=reordered), pictures[0].shape[:2]
+    kind = {"width": width, "height": height, "pix_fmt": pix_fmt}
+    for stream in [stored.container.add_stream(codec, rate, {"threads": "1", **options}, **kind) for _ in range(streams)]:
+        stream.codec_context.time_base = 1 / rate
+        packets = []
         for number, one in enumerate(pictures):
             frame = av.VideoFrame.from_ndarray(one, format="rgb24")
             frame.pts, frame.time_base = number, 1 / rate
-            file.mux(stream.encode(frame))
-        file.mux(stream.encode())
+            packets += stream.encode(frame)
+        for packet in [*packets, *stream.encode()]:
+            stored.add(stream, packet, packet.pts, packet.dts)
+    return bytes(stored.finished())
 
 
 def flac_of(samples: np.ndarray, hz: int = HZ) -> bytes:
@@ -103,43 +113,61 @@ def make_moving_dataset(
     Clip c has frames(c) frames of video, sound where sound(c) is not 0, and with `both` `stills` stills.
     """
     config = BuildConfig(source="demo", size=SIZE, frames=stills, store=store, fps=str(fps), landmarks_every=landmarks_every)
-    entries, rows = [], []
-    for start in range(0, clips, per_shard):
+    planned = []
+    for unit, start in enumerate(range(0, clips, per_shard)):
         numbers = range(start, min(start + per_shard, clips))
         shard = [_clip(one, frames(one), f"id{identity(one):03d}", config, fps, bool(sound(one)), spans) for one in numbers]
-        entry, marker = made.write_shard(out, shard, "train", f"made-train-{start // per_shard:06d}")
-        entries.append(entry)
-        rows.append(marker)
-    pq.write_table(pa.concat_tables(rows).select(INDEX_SCHEMA.names), out / INDEX)
-    files = {INDEX: sha256_of(out / INDEX)}
-    Manifest(config=config, provenance={}, input="", complete=True, shards=tuple(entries), files=files).write(out)
+        made.write_shard(out, shard, "train", shard_name(config.source, "train", unit))
+        planned += [{**spec_row(clip.spec), "cost": 1.0, "unit": unit} for clip in shard]
+    plan_path(out, 0).parent.mkdir()
+    pq.write_table(table(planned, PLAN), plan_path(out, 0))
+    finalize(out, Manifest(config=config, provenance={}, input=""))
+    shutil.rmtree(out / WORK_DIR)
     return out
 
 
 def _clip(number: int, frames: int, identity: str, config: BuildConfig, rate: Fraction, with_sound: bool, spans: int) -> Clip:
     """A clip with `frames` frames of video, and with stills of some of them where the config has those."""
-    rows = measured_rows(frames, config.landmarks_every)
     source = SourceFrames(
         span=(np.arange(frames, dtype=np.int32) * spans) // frames,
         index=np.arange(frames, dtype=np.int32),
         pts_s=np.arange(frames) / float(rate),
     )
-    described = made.make_clip(number, rows, identity, "train", True, False, SIZE)
-    shown = np.arange(rows) * config.landmarks_every
-    place = replace(described.placement, index=shown.astype(np.int32), pts_s=source.pts_s[shown], span=source.span[shown])
-    described = replace(
-        described, placement=place, landmarks=_as_stored(described.landmarks), jpegs=(), duration_s=frames / float(rate)
+    measured = _described(number, np.arange(0, frames, config.landmarks_every), source, identity)
+    measured = replace(measured, landmarks=_as_stored(measured.landmarks))
+    video = StoredVideo(
+        mp4_of([picture(number, frame) for frame in range(frames)], rate),
+        SIZE,
+        rate,
+        config.crf,
+        source,
+        config.landmarks_every,
+        Measured(measured.placement, measured.track, measured.landmarks, measured.quality) if config.stills else None,
     )
-    pictures = [picture(number, frame) for frame in range(frames)]
-    video = StoredVideo(mp4_of(pictures, rate), SIZE, rate, config.crf, source, config.landmarks_every)
-    clip = replace(described, source_frames=frames, video=video, sound=_sound(frames, rate) if with_sound else None)
-    if config.store == "video":
-        return clip
-    measured = Measured(clip.placement, clip.track, clip.landmarks, clip.quality)
-    stills = made.make_clip(number, config.frames, identity, "train", True, False, SIZE)
+    clip = measured
+    if config.stills:
+        shown = np.arange(config.frames) * (frames // config.frames)
+        jpegs = encode_jpegs(np.stack([picture(number, frame) for frame in shown]), 90)
+        clip = replace(_described(number, shown, source, identity), jpegs=jpegs)
     return replace(
-        stills, source_frames=frames, video=replace(video, measured=measured), sound=clip.sound, duration_s=clip.duration_s
+        clip,
+        spec=replace(clip.spec, spans=clip.spec.spans * spans),
+        source_frames=frames,
+        duration_s=frames / float(rate),
+        video=video,
+        sound=_sound(frames, rate) if with_sound else None,
     )
+
+
+def _described(number: int, shown: np.ndarray, source: SourceFrames, identity: str) -> Clip:
+    """A clip without pixels that describes frames of the source, with values as meta.json rounds them."""
+    count = len(shown)
+    clip = made.make_clip(number, count, identity, "train", True, False, SIZE)
+    place = replace(clip.placement, index=source.index[shown], pts_s=source.pts_s[shown], span=source.span[shown])
+    box = np.tile(np.array([8, 8, 56, 56], np.float32), (count, 1))
+    track = FaceTrack(box, np.ones(count, np.float32), np.ones(count, np.int32))
+    rounded = {name: np.round(getattr(clip.quality, name), 4) for name in QUALITY}
+    return replace(clip, placement=place, track=track, quality=Quality(**rounded), jpegs=())
 
 
 def _as_stored(landmarks: Landmarks | None) -> Landmarks:
@@ -150,4 +178,4 @@ def _as_stored(landmarks: Landmarks | None) -> Landmarks:
 def _sound(frames: int, rate: Fraction) -> StoredSound:
     samples = np.zeros(samples_at(frames, rate, HZ), np.int16)
     samples[[click_at(frame, rate) for frame in range(0, frames, CLICK_EVERY)]] = 20_000
-    return StoredSound(flac_of(samples), HZ, 1, len(samples), SoundLevel(-50.0, 0.9, 0.0))
+    return StoredSound(flac_of(samples), HZ, 1, len(samples), measure_sound(Pcm(samples[:, None], HZ)))

@@ -6,6 +6,8 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from motionshards.schemas.errors import ClipRejected
+from motionshards.transforms.extract.decoder.limits import MAX_FRAMES
 from motionshards.transforms.extract.timeline import Timeline
 
 _USUAL_HZ = Fraction(25)
@@ -28,14 +30,20 @@ def shown_frames(pts_s: NDArray[np.float64], duration_s: float, rate: Fraction) 
 
     Returns:
         int64 [M], places in `pts_s`, ascending; frames repeat or are left out where rates differ
+
+    Raises:
+        ClipRejected: too_many_packets
     """
     steps = max(1, math.ceil(duration_s * float(rate) - 0.5 - _SAME_TIME_S * float(rate)))
+    if steps > MAX_FRAMES:
+        raise ClipRejected("too_many_packets", f"{duration_s:g} s have {steps} frames at {float(rate):g} Hz")
     times_s = pts_s[0] + np.arange(steps) * rate.denominator / rate.numerator
     after = np.searchsorted(pts_s, times_s).clip(max=len(pts_s) - 1)
     before = np.maximum(after - 1, 0)
     later = pts_s[after] - times_s < times_s - pts_s[before] - _SAME_TIME_S
     # Of frames with the same time, the first.
-    return np.searchsorted(pts_s, pts_s[np.where(later, after, before)]).astype(np.int64)
+    places: NDArray[np.int64] = np.searchsorted(pts_s, pts_s[np.where(later, after, before)]).astype(np.int64)
+    return places
 
 
 def rate_of(setting: str, line: Timeline) -> Fraction:

@@ -2,6 +2,8 @@
 
 import os
 import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -36,6 +38,18 @@ class Media:
     def of_descriptor(cls, descriptor: int, name: str) -> "Media":
         """An open file without a path, such as one made by memfd_create."""
         return cls(f"/dev/fd/{descriptor}", name)
+
+
+@contextmanager
+def in_memory(name: str, pieces: Sequence[bytes | memoryview]) -> Iterator[Media]:
+    """A file in memory of these pieces, one after the other."""
+    descriptor = os.memfd_create(name)
+    try:
+        with open(descriptor, "wb", closefd=False) as stream:
+            stream.writelines(pieces)
+        yield Media.of_descriptor(descriptor, name)
+    finally:
+        os.close(descriptor)
 
 
 def check_file(path: str) -> None:

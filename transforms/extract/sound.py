@@ -1,9 +1,7 @@
 """The sound of a video as 16-bit samples, in step with its frames; and FLAC, in which it is stored."""
 
 import hashlib
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -15,7 +13,7 @@ from motionshards.schemas.frames import require
 from motionshards.schemas.moving import samples_at
 from motionshards.transforms.extract.decode import seek_before
 from motionshards.transforms.extract.decoder.client import Answers, ordered
-from motionshards.transforms.extract.media import Media
+from motionshards.transforms.extract.media import Media, in_memory
 
 _SAMPLE_BYTES = 2
 
@@ -111,7 +109,7 @@ def flac_bytes(parts: Sequence[Pcm], timeout_s: float) -> bytes:
     hz, channels = parts[0].hz, parts[0].samples.shape[1]
     require(all((one.hz, one.samples.shape[1]) == (hz, channels) for one in parts), "sounds of different kinds")
     with (
-        _in_memory([np.ascontiguousarray(one.samples, "<i2").data for one in parts]) as media,
+        in_memory("sound", [np.ascontiguousarray(one.samples, "<i2").data for one in parts]) as media,
         ordered(media, timeout_s, do="flac", hz=hz, channels=channels) as answers,
     ):
         content = bytearray(answers.expect("flac"))
@@ -131,7 +129,7 @@ def flac_samples(flac: bytes, timeout_s: float) -> Pcm:
     except ValueError as error:
         raise ClipRejected("corrupt", str(error)) from error
     kind = {"hz": header.hz, "channels": header.channels}
-    with _in_memory([flac]) as media, ordered(media, timeout_s, do="samples", **kind) as answers:
+    with in_memory("sound", [flac]) as media, ordered(media, timeout_s, do="samples", **kind) as answers:
         samples = _filled(answers, header.samples, header.channels, media)
     if hashlib.md5(samples.astype("<i2", copy=False).data, usedforsecurity=False).digest() != header.md5:
         raise ClipRejected("corrupt", "the samples differ from their MD5")
@@ -158,14 +156,3 @@ class FlacHeader:
         packed = int.from_bytes(flac[18:26], "big")
         require((packed >> 36 & 31) + 1 == 8 * _SAMPLE_BYTES, "FLAC of another depth than 16 bits")
         return cls(packed >> 44, (packed >> 41 & 7) + 1, packed & (1 << 36) - 1, flac[26:42])
-
-
-@contextmanager
-def _in_memory(pieces: Sequence[bytes | memoryview]) -> Iterator[Media]:
-    descriptor = os.memfd_create("sound")
-    try:
-        with open(descriptor, "wb", closefd=False) as stream:
-            stream.writelines(pieces)
-        yield Media.of_descriptor(descriptor, "sound")
-    finally:
-        os.close(descriptor)

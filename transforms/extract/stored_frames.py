@@ -1,8 +1,6 @@
 """Stored videos, read and joined by decoders: exactly the same pixels on every machine."""
 
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +8,7 @@ from numpy.typing import NDArray
 from motionshards.schemas.errors import ClipRejected
 from motionshards.transforms.extract.decoder.client import ordered
 from motionshards.transforms.extract.decoder.filters import RGB, scaled
-from motionshards.transforms.extract.media import Media
+from motionshards.transforms.extract.media import in_memory
 
 
 def frames_of_mp4(mp4: bytes, which: NDArray[np.int64], timeout_s: float) -> NDArray[np.uint8]:
@@ -23,7 +21,7 @@ def frames_of_mp4(mp4: bytes, which: NDArray[np.int64], timeout_s: float) -> NDA
     picture = {"filters": [scaled("iw", "ih"), RGB], "only": None}
     found = list[NDArray[np.uint8]]()
     with (
-        _in_memory([mp4]) as media,
+        in_memory("video.mp4", [mp4]) as media,
         ordered(media, timeout_s, do="frames", start_s=0, numbers=numbers.tolist(), pictures=[picture]) as answers,
     ):
         answers.expect("stream")
@@ -43,7 +41,10 @@ def joined(parts: Sequence[bytes], timeout_s: float) -> bytes:
         ValueError: they differ in size, rate or encoding, one is cut short, or packets of a source were copied
         ClipRejected: as `ordered`
     """
-    with _in_memory(parts) as media, ordered(media, timeout_s, do="join", lengths=[len(part) for part in parts]) as answers:
+    with (
+        in_memory("video.mp4", parts) as media,
+        ordered(media, timeout_s, do="join", lengths=[len(part) for part in parts]) as answers,
+    ):
         message = answers.next() or {}
         if "differs" in message:
             raise ValueError(f"video {message['differs']} cannot be joined to the first")
@@ -51,14 +52,3 @@ def joined(parts: Sequence[bytes], timeout_s: float) -> bytes:
         answers.fill(memoryview(content))
         answers.finish()
     return bytes(content)
-
-
-@contextmanager
-def _in_memory(parts: Sequence[bytes]) -> Iterator[Media]:
-    descriptor = os.memfd_create("video")
-    try:
-        with open(descriptor, "wb", closefd=False) as stream:
-            stream.writelines(parts)
-        yield Media.of_descriptor(descriptor, "video.mp4")
-    finally:
-        os.close(descriptor)

@@ -17,7 +17,7 @@ from videos import ffmpeg
 
 from motionshards.dataset import build, remove, verify
 from motionshards.dataset.index import Dataset, Sample
-from motionshards.pipeline.shards import extend
+from motionshards.pipeline.shards import reread
 from motionshards.schemas.layout import INDEX, tar_path
 from motionshards.schemas.manifest import Manifest
 from motionshards.schemas.tables import CLIP_MEASURES, FRAME_MEASURES
@@ -117,14 +117,14 @@ def test_the_result_is_that_of_a_build_with_as_many_frames(made: Path, extended:
 
 def test_only_new_frames_are_decoded(out: Path, videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    whole = extend.read_frames
+    whole = reread.read_frames
 
-    def counted(*arguments: Any) -> Any:
-        read = whole(*arguments)
+    def counted(*arguments: Any, **options: Any) -> Any:
+        read = whole(*arguments, **options)
         asked.append(len(read.crop))
         return read
 
-    monkeypatch.setattr(extend, "read_frames", counted)
+    monkeypatch.setattr(reread, "read_frames", counted)
     assert build.main(extending(videos, out, 6)) == 0
     assert sorted(asked) == [1, 3, 3, 3, 3]
 

@@ -1,13 +1,16 @@
 """Contact sheets: the source with the crop where it was cut, and the stored frames."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from moving import seen_in
 from PIL import Image
 from sheets import LOOK, first, frame_at, has_colour, pixels, run
 
 from motionshards.dataset.drawing import overlay
+from motionshards.dataset.drawing.motion import read_clip
 from motionshards.dataset.drawing.source_frames import source_frames
 from motionshards.dataset.index import Dataset
 
@@ -114,3 +117,27 @@ def test_a_sheet_can_be_a_jpeg(noise_clips: Path, tmp_path: Path) -> None:
         assert run(noise_clips, "--count", 1, "--output", tmp_path / name) == 0
         with Image.open(tmp_path / name) as picture:
             assert picture.format == "JPEG"
+
+
+def test_a_sheet_of_stored_video_shows_measured_frames_or_stills_and_the_waveform(moving: Path, tmp_path: Path) -> None:
+    data = Dataset.open(moving)
+    keys = [row["key"] for row in data.index(["key"]).to_pylist()]
+    out = tmp_path / "sheet.png"
+    shown = ["--key", keys[0], "--key", keys[1], "--frame-px", 64, "--frames", 5, "--no-landmarks"]
+    assert run(moving, *shown, "--output", out) == 0
+    sheet = pixels(out)
+    look = replace(LOOK, frame_px=64, moving=True)
+    step, block = look.frame_px + look.gap, look.height(5)
+    assert len(sheet) == 2 * block
+    left = sheet.shape[1] - 5 * step
+    frames = [sheet[block + look.head :, left + number * step :][:64, :64] for number in range(5)]
+    if not data.manifest.config.stills:
+        assert [seen_in(frame) for frame in frames] == [(1, 0), (1, 10), (1, 20), (1, 30), (1, 40)]
+    top = block - look.gap - 64 // 4  # of the waveform, which the first clip has not
+    assert not has_colour(sheet[top : top + 16, left:], overlay.BOX)
+    strip = sheet[block + top : block + top + 16, left : sheet.shape[1] - look.gap]
+    marks = np.flatnonzero((np.abs(strip - np.array(overlay.BOX)).max(-1) < 5).all(axis=0)) / strip.shape[1]
+    sample, motion = read_clip(data, data.index().to_pylist()[1], 5)
+    assert motion is not None
+    places = zip(sample.meta["span"], sample.meta["frame_index"], strict=True)
+    np.testing.assert_allclose(marks, np.unique([motion.share_of(*place) for place in places]), atol=0.01)

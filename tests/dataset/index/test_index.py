@@ -1,7 +1,6 @@
 """Reading single clips, beside what `webdataset` and Hugging Face `datasets` read from the same shards."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
@@ -93,30 +92,3 @@ def test_an_unreadable_index_is_a_dataset_error(copy: Path, content: bytes | Non
     for use in (data.index, data.__len__, lambda: next(data.samples())):
         with pytest.raises(DatasetError):
             use()
-
-
-@pytest.fixture(scope="module")
-def hugging_face(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The `datasets` package, imported such that it neither reaches the network nor writes into the home directory."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
-            patch.setenv(name, "1")
-        patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("hf-home")))
-        import datasets
-
-        yield datasets
-
-
-def test_hugging_face_datasets_reads_a_shard(built: Path, tmp_path: Path, hugging_face: Any) -> None:
-    files = {"train": str(built / "train" / "*.tar")}
-    read = hugging_face.load_dataset("webdataset", data_files=files, split="train", cache_dir=str(tmp_path))
-    rows = Dataset.open(built).index(["key"], where=pc.field("split") == "train")
-    assert sorted(read["__key__"]) == sorted(rows["key"].to_pylist())
-    assert read[0]["000.jpg"].size == (SIZE, SIZE)
-    assert read[0]["meta.json"]["key"] == read[0]["__key__"]
-    assert np.shape(read[0]["landmarks.npy"]) == (9, 68, 2)
-
-
-def test_hugging_face_datasets_finds_the_splits_by_the_data_card(built: Path, tmp_path: Path, hugging_face: Any) -> None:
-    read = hugging_face.load_dataset(str(built), cache_dir=str(tmp_path))
-    assert {split: len(rows) for split, rows in read.items()} == Dataset.open(built).manifest.counts["kept_by_split"]

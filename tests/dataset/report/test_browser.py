@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from made import make_dataset
+from moving import SIZE, make_moving_dataset
 from reports import HOSTILE, reject, report
 
 from motionshards.schemas.layout import INDEX
@@ -175,3 +176,20 @@ def test_without_script_all_is_there_but_the_controls(browser: Any, page_file: P
     assert page.locator(".sample >> visible=true").count() == KEPT
     assert page.locator("#filters >> visible=true").count() == page.locator("#theme >> visible=true").count() == 0
     context.close()
+
+
+def test_stored_video_plays_with_its_sound_and_moves_the_line(browser: Any, tmp_path: Path) -> None:
+    out = reject(make_moving_dataset(tmp_path / "data", 2), [])
+    report(out)
+    page, said = browser.new_page(), list[str]()
+    page.on("console", lambda message: said.append(message.text))
+    page.goto((out / "report.html").as_uri())
+    if not page.evaluate("document.createElement('video').canPlayType('video/mp4; codecs=\"avc1.640028,flac\"')"):
+        pytest.skip("this Chromium cannot play H.264 with FLAC")
+    video = page.locator("video").first
+    video.evaluate("async video => { video.muted = true; await video.play(); }")
+    page.wait_for_function("() => document.querySelector('.wave .now').getAttribute('x1') > 10")
+    assert video.evaluate("video => [video.videoWidth, video.error, video.loop]") == [SIZE, None, True]
+    assert video.evaluate("video => video.webkitAudioDecodedByteCount") > 0
+    assert said == []
+    page.close()

@@ -103,8 +103,8 @@ def test_splits_and_identities_add_up(index: Path, rows: list[dict[str, object]]
     assert [share.name for share in found.shortest] == ordered[::-1][:10]
     assert found.clips_each.present == found.total.identities == len(seconds)
     fps = np.array([row["source_frames"] / row["duration_s"] for row in rows if row["duration_s"]])
-    assert found.measures["fps"].quantiles == pytest.approx(np.quantile(fps, [0.05, 0.5, 0.95]))
-    assert found.measures["fps"].absent == CLIPS - len(fps)
+    assert found.measures["source_fps"].quantiles == pytest.approx(np.quantile(fps, [0.05, 0.5, 0.95]))
+    assert found.measures["source_fps"].absent == CLIPS - len(fps)
 
 
 def test_an_empty_index_has_figures(tmp_path: Path) -> None:

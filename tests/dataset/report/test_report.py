@@ -135,7 +135,7 @@ def test_action_units_are_those_of_the_members(tmp_path: Path) -> None:
     values, clips = read_aus(out, np.arange(30))
     np.testing.assert_array_equal(values, expected)
     assert clips == 30
-    units = gather(data, samples=0, seed=0).aus
+    units = gather(data, samples=0, videos=0, seed=0).aus
     assert units is not None
     np.testing.assert_array_equal(units.units["AU12"].counts.sum(), len(expected))
     frames = data.index(["frame_au_valid"])["frame_au_valid"].combine_chunks().flatten().to_numpy(zero_copy_only=False)

@@ -1,7 +1,5 @@
 """Damage inside members of a shard whose hashes are right: only decoding finds it."""
 
-import io
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,11 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import simplejpeg
-from damage import Files, first_row, rewrite, run, tar_of
+from damage import Files, edit_array, edit_meta, first_row, rewrite, run, tar_of
 from nine_clips import SIZE
 
 from motionshards.schemas.layout import LANDMARK_SCORES, LANDMARKS, META
-from motionshards.schemas.samples.encode import npy_bytes
 
 
 def jpeg(height: int, colours: str = "RGB") -> bytes:
@@ -21,26 +18,6 @@ def jpeg(height: int, colours: str = "RGB") -> bytes:
     channels, sampling = {"RGB": (3, "444"), "GRAY": (1, "Gray")}[colours]
     black = np.zeros((height, SIZE, channels), np.uint8)
     return bytes(simplejpeg.encode_jpeg(black, colorspace=colours, colorsubsampling=sampling))
-
-
-def edit_array(suffix: str, change: Callable[[Any], Any]) -> Callable[[Files], None]:
-    """A change of one array of a sample."""
-
-    def edit(files: Files) -> None:
-        files[suffix] = npy_bytes(change(np.load(io.BytesIO(files[suffix]))))
-
-    return edit
-
-
-def edit_meta(change: Callable[[dict[str, Any]], None]) -> Callable[[Files], None]:
-    """A change of meta.json of a sample."""
-
-    def edit(files: Files) -> None:
-        meta = json.loads(files[META])
-        change(meta)
-        files[META] = json.dumps(meta).encode()
-
-    return edit
 
 
 def with_nan(points: Any) -> Any:

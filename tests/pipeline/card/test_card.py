@@ -109,6 +109,36 @@ def test_every_source_is_described() -> None:
         assert re.fullmatch(r"[a-z0-9.-]*", corpus.licence_name), "the hub takes lower case names without spaces"
 
 
+POINTS = {
+    "both": ["points.npy", "point_scores.npy", "landmarks.npy", "landmark_scores.npy"],
+    "video": ["points.npy", "point_scores.npy"],
+}
+
+
+@pytest.mark.parametrize("audio", ["mono", "none"])
+@pytest.mark.parametrize("store", ["video", "both"])
+def test_video_and_sound_are_stated(out: Path, store: str, audio: str) -> None:
+    counts = {**COUNTS, "video_frames": 5_000, "sound_hours": 0.75}
+    manifest = manifest_of(out, store=store, audio=audio, fps="30000/1001", frames=2)
+    card, sounding = data_card(replace(manifest, counts=counts), out), audio == "mono"
+    front = front_of(card)
+    assert DatasetCard(card).data.to_dict() == front
+    stills, flac = ["000.jpg", "001.jpg"] * (store == "both"), ["flac"] * sounding
+    names = [field["name"] for field in front["dataset_info"]["features"]]
+    assert names == [*stills, "mp4", *flac, "frames.npy", *POINTS[store], "meta.json", "__key__", "__url__"]
+    assert front["language"] == ["und" if sounding else "zxx"] and ("audio" in front["tags"]) == sounding
+    assert "video of 30000/1001 frames per second at 256×256 px" in card and "| frames of stored video | 5,000 |" in card
+    for said in ("| hours of sound | 0.75 |", "| clips with sound | 0 (0%) |", "16-bit FLAC, 16000 Hz mono", "audio=True"):
+        assert (said in card) == sounding
+
+
+def test_stills_have_the_front_matter_that_they_always_had(out: Path) -> None:
+    assert list(front_of(data_card(manifest_of(out), out))) == [
+        *("pretty_name", "license", "license_name", "license_link", "language", "annotations_creators", "source_datasets"),
+        *("size_categories", "task_categories", "tags", "configs"),
+    ]
+
+
 HOSTILE = ["a: b", "- x", "*.tar", "{}", "no", "'\"", "x\n---\ny: z", "\x00\x1b[2J", "\udcff", "|<script>", "`", "日本"]
 
 

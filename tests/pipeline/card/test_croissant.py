@@ -13,6 +13,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from in_process import in_this_process
+from moving import make_moving_dataset
+from removals import samples
 
 from motionshards.dataset import build
 from motionshards.dataset.index import Dataset
@@ -30,6 +32,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:Th
 
 # What a build cannot know; Croissant recommends it.
 UNKNOWN = {"datePublished"}
+KINDS = {"video": "mp4", "sound": "flac", "video_frames": "frames.npy", "points": "points.npy"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,25 @@ def test_members_of_the_shards_are_read_from_it(built: Path, read: Callable[[Pat
         np.testing.assert_array_equal(points, samples[record["landmarks/key"].decode()].landmarks)
     for record in metas:
         assert json.loads(record["meta/content"]) == samples[record["meta/key"].decode()].meta
+
+
+@pytest.mark.parametrize("store", ["video", "both"])
+def test_video_and_sound_are_read_from_it(store: str, tmp_path: Path, read: Callable[[Path], Read]) -> None:
+    out = make_moving_dataset(tmp_path / "out", 3, store=store, sound=lambda clip: clip != 1, per_shard=2)
+    pq.write_table(REJECTIONS_SCHEMA.empty_table(), out / REJECTIONS)
+    counts = {"planned": 3, "kept": 3, "rejected": {}, "kept_by_split": {"train": 3}}
+    files = {name: sha256_of(out / name) for name in (INDEX, REJECTIONS)}
+    (out / CROISSANT).write_text(croissant(replace(Manifest.read(out), counts=counts, files=files), out))
+    file = read(out / CROISSANT)
+    assert file.missing == UNKNOWN | {"citeAs"}
+    sets = json.loads((out / CROISSANT).read_text())["recordSet"]
+    types = {node["@id"]: node.get("dataType") for one in sets for node in one["field"]}
+    assert (types["video/content"], types["sound/content"]) == ("sc:VideoObject", "sc:AudioObject")
+    members = {name: {one[f"{name}/key"].decode(): one[f"{name}/content"] for one in file.records(name)} for name in KINDS}
+    for key, content in samples(out).items():
+        for name, suffix in KINDS.items():
+            assert members[name].get(key) == content.get(suffix)
+    assert len(members["video"]) == 3 and len(members["sound"]) == 2 and ("frames/content" in types) == (store == "both")
 
 
 def test_hashes_are_those_of_the_files(built: Path) -> None:

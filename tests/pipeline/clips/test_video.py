@@ -126,6 +126,15 @@ def test_packets_are_copied_where_nothing_changes(tmp_path: Path) -> None:
     assert twice.video is not None and twice.video.crf == 18
 
 
+@pytest.mark.parametrize(("open_gop", "crf"), [(0, None), (1, 18)])
+def test_packets_of_closed_groups_alone_are_copied(tmp_path: Path, open_gop: int, crf: int | None) -> None:
+    options = {"x264-params": f"keyint=8:scenecut=0:bframes=2:b-adapt=0:open-gop={open_gop}"}
+    (tmp_path / "a.mp4").write_bytes(mp4_of([picture(3, number) for number in range(20)], options=options, reordered=True))
+    clip = built(tmp_path, replace(NUMBERED, video_copy=True), Span("a.mp4"))
+    assert clip.video is not None and clip.video.crf == crf
+    assert shown(clip) == [(3, number) for number in range(20)]
+
+
 def test_a_video_without_a_face_is_rejected_with_and_without_stills(tmp_path: Path) -> None:
     numbered(tmp_path / "a.mp4", 3, 20, Fraction(25))
     for store in ("stills", "video", "both"):

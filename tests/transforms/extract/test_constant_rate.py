@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from motionshards.schemas.errors import ClipRejected
 from motionshards.transforms.extract.constant_rate import rate_of, shown_frames, source_rate
 from motionshards.transforms.extract.timeline import Timeline
 
@@ -49,6 +50,11 @@ def test_of_two_equally_near_frames_the_earlier_is_shown() -> None:
     assert shown(at([0, 0.02 + 1e-9, 0.06 - 1e-9, 0.1]), 25)[1] == 1
     assert shown(at([0, 0.02, 0.06 - 2e-6, 0.1]), 25)[1] == 2
     assert shown(at([0, 0.04, 0.04, 0.08]), 25)[1] == 1
+
+
+def test_a_video_of_years_is_rejected() -> None:
+    with pytest.raises(ClipRejected, match="too_many_packets"):
+        shown(at([0, 1e9]), 25)
 
 
 @pytest.mark.parametrize("seed", range(60))

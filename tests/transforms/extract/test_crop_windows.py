@@ -9,6 +9,7 @@ from skimage.transform import resize
 from videos import MakeVideo, ffmpeg
 
 from motionshards.schemas.errors import ClipRejected
+from motionshards.transforms.extract import wanted
 from motionshards.transforms.extract.crop import Window, exact_window, square_window
 from motionshards.transforms.extract.decode import decode
 from motionshards.transforms.extract.media import Media
@@ -139,3 +140,17 @@ def test_a_turned_video_is_cut_upright(make_video: MakeVideo, tmp_path: Path) ->
     whole = decode(Media.at(turned), line, np.array([1]), 160, "pad", 60).rgb[0, :, 32:128]
     part = decode(Media.at(turned), line, np.array([1]), 64, "pad", 60, (16, 48, 80, 112)).rgb[0]
     assert np.abs(part.astype(int) - whole[48:112, 16:80]).mean() < 2
+
+
+@pytest.mark.parametrize("pixels", ["yuv420p", "yuvj420p", "yuv411p", "yuv444p", "yuv420p10le", "gray"])
+def test_a_cut_around_the_window_changes_no_byte(make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch, pixels: str) -> None:
+    """Windows inside, at the edges, and outside the frame; the cut is smaller than the frame in most."""
+    source = f"testsrc2=size=320x240:rate=5:duration=0.2,noise=alls=20,format={pixels}"
+    media = Media.at(make_video("a.mkv", "-c:v", "ffv1" if pixels != "yuvj420p" else "mjpeg", source=source))
+    line = timeline_from_packets(media, 60)
+    windows = [(101, 73, 165, 137), (0, 1, 64, 65), (257, 177, 320, 240), (-20, -30, 70, 60), (290, 200, 380, 290)]
+    cut = [decode(media, line, np.array([0]), 64, "pad", 60, window).rgb for window in windows]
+    assert all(wanted._around(window, (320, 240)) is not None for window in windows)
+    monkeypatch.setattr(wanted, "_around", lambda *_: None)
+    whole = [decode(media, line, np.array([0]), 64, "pad", 60, window).rgb for window in windows]
+    np.testing.assert_array_equal(cut, whole)

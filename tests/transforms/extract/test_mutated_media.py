@@ -11,12 +11,14 @@ from all_frames import all_frames
 from videos import ffmpeg
 
 from motionshards.schemas.errors import ClipRejected
+from motionshards.transforms.extract.constant_rate import shown_frames
 from motionshards.transforms.extract.decode import decode
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.sound import read_sound
 from motionshards.transforms.extract.timeline import Timeline, timeline_by_decoding, timeline_from_packets
+from motionshards.transforms.extract.wanted import ToVideo
 
-LIMIT_S = 10.0
+LIMIT_S, RATE = 10.0, Fraction(25)
 KINDS = {
     "mp4": ("mp4", "-c:v", "libx264", "-bf", "2", "-c:a", "aac"),
     "fragmented mp4": ("mp4", "-c:v", "libx264", "-c:a", "aac", "-movflags", "frag_keyframe+empty_moov"),
@@ -79,8 +81,10 @@ def outcome(path: Path) -> str:
 def frames_by(line: Timeline, path: Path) -> str:
     media, count = Media.at(path), len(line.raw_s)
     assert (np.diff(line.raw_s) >= 0).all()
-    frames = decode(media, line, np.unique(np.linspace(0, count - 1, 5).astype(np.int64)), 32, "pad", LIMIT_S)
+    stills, shown = np.unique(np.linspace(0, count - 1, 5).astype(np.int64)), shown_frames(line.raw_s, line.duration_s, RATE)
+    frames = decode(media, line, stills, 32, "pad", LIMIT_S, video=ToVideo(shown[:2000], RATE))
     assert np.isfinite(frames.source_to_frame).all()
+    assert frames.video is not None and frames.video.frames == min(2000, len(shown))
     check_sound(media, float(line.raw_s[0]))
     if line.one_size and count <= 1000:
         assert sum(1 for _ in all_frames(media, line, 0, count, (24, 16), LIMIT_S)) == count

@@ -1,14 +1,15 @@
 """What a forked decoder does: it carries out the orders for one video, one after the other, until one fails or none comes.
 
 An order, a dict:
-    do: `packets`, `frames` or `sound` of a video; `cut`, `join`, `flac` or `samples` of what was decoded before
+    do: `packets`, `frames` or `sound` of a video; `cut`, `join`, `flac` or `samples` of what was decoded before; `check` of a
+        stored video
     memory_bytes, cpu_s: limits; the second from now on
 and what the modules of these names take.
 
 Answers: of a video, the header of the stream, `{"stream": ...}`. Then, by what is to be done: `{"packets": [n, turned]}` with n
 int64 behind it; or `{"frames": [...], "shapes": [...]}` with pictures of these shapes behind, and for a video
-`{"mp4": n, "count": ..., "crf": ...}` with n bytes behind; or `{"cut": n}` with a picture behind it; or those of `mp4`
-and of the modules of `audio`. Last `{"done": true}`, or the reason why there is none.
+`{"mp4": n, "count": ..., "crf": ...}` with n bytes behind; or `{"cut": n}` with a picture behind it; or those of the modules of
+`stored` and `audio`. Last `{"done": true}`, or the reason why there is none.
 """
 
 import math
@@ -28,8 +29,9 @@ from motionshards.transforms.extract.decoder.audio.flac import send_flac, send_s
 from motionshards.transforms.extract.decoder.audio.stretch import send_sound
 from motionshards.transforms.extract.decoder.cut import send_cut
 from motionshards.transforms.extract.decoder.frames import send_frames
-from motionshards.transforms.extract.decoder.join import send_joined
 from motionshards.transforms.extract.decoder.packets import send_packets
+from motionshards.transforms.extract.decoder.stored.check import CONTAINER, send_checked
+from motionshards.transforms.extract.decoder.stored.join import send_joined
 from motionshards.transforms.extract.decoder.video import Video
 
 
@@ -58,6 +60,8 @@ def _answer(order: dict[str, Any], descriptor: int, reply: socket.socket) -> dic
             os.lseek(descriptor, 0, os.SEEK_SET)
         if order["do"] == "cut":
             send_cut(descriptor, order["size"], order["filters"], reply)
+        elif order["do"] == "check":
+            send_checked(Video(descriptor, CONTAINER), order, reply)
         elif order["do"] == "flac":
             send_flac(descriptor, order, reply)
         elif order["do"] == "samples":

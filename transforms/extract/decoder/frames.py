@@ -6,7 +6,7 @@ The order, besides `do` and limits:
     times_s, within_s: their times from the start of the container, ascending, and by how much those may be off
     pictures: what is made of a frame and sent, as `wanted.Wanted` has it
     tone_map: whether to map HDR frames to SDR; untagged: whether their primaries are unknown
-    video: a video of frames, whose squares are the first picture, as `encode` has it; null or absent for none
+    video: a video of frames, whose squares are the first picture, as `stored.encode` has it; null or absent for none
 """
 
 import bisect
@@ -16,11 +16,11 @@ from fractions import Fraction
 from typing import Any
 
 from motionshards.transforms.extract.decoder import wire
-from motionshards.transforms.extract.decoder.copied import Copied
-from motionshards.transforms.extract.decoder.encode import Encoder
 from motionshards.transforms.extract.decoder.filters import scaled
 from motionshards.transforms.extract.decoder.graph import Chain, packed_rows, shape_of
 from motionshards.transforms.extract.decoder.limits import check_count
+from motionshards.transforms.extract.decoder.stored.copied import Copied
+from motionshards.transforms.extract.decoder.stored.encode import Encoder
 from motionshards.transforms.extract.decoder.turn import upright
 from motionshards.transforms.extract.decoder.video import Video
 

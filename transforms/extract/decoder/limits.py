@@ -9,6 +9,8 @@ MAX_PIXELS = 8192 * 8192
 # Enough for 4K HEVC with all its reference frames; `BuildConfig.decode_memory_mb` raises it.
 MEMORY_BYTES = 1 << 30
 MAX_FRAMES = 2_000_000
+GROUP_FRAMES = 12
+"""Frames of an encoded video from one key frame to the next."""
 DENSEST_HZ = 1000.0
 _FEW_FRAMES = 10_000
 

@@ -51,17 +51,21 @@ class _Log(logging.Handler):
 class Video:
     """The first video stream of a file; `base` is the length of its ticks in seconds.
 
+    Args:
+        container: FFmpeg's name of the demuxer; None to find it by the content
+
     Raises:
         ClipRejected: not_a_video, corrupt, no_video_stream; too_much_memory as MemoryError; by any method
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, container: str | None = None) -> None:
         self._descriptor = descriptor
         self._log, self._opened = _Log(), False
         logging.getLogger("libav").addHandler(self._log)
         av.logging.set_level(av.logging.WARNING)
         with self.rejecting():
-            self._container = av.open("fd:", options={**_OPTIONS, "fd": str(descriptor)}, metadata_errors="replace")
+            options = {**_OPTIONS, "fd": str(descriptor)}
+            self._container = av.open("fd:", format=container, options=options, metadata_errors="replace")
         self._container.flags &= ~_GEN_PTS  # times that are made up are not those of the frames
         self._clock = Clock() if self._container.format.flags & _TS_DISCONT else None
         self._opened = True
@@ -95,6 +99,11 @@ class Video:
             return self.stream.start_time or 0
         start_us = self._container.start_time
         return 0 if start_us is None else round(Fraction(start_us, 1_000_000) / self.base)
+
+    def codecs(self) -> list[str]:
+        """The codec of each stream, or what the stream is where it has no decoder."""
+        streams = self._container.streams
+        return [one.type if one.codec_context is None else one.codec_context.name for one in streams]
 
     def seek(self, start_s: int) -> None:
         """Go to a keyframe before a second, counted from the start."""

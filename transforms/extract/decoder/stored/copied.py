@@ -4,7 +4,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
-from motionshards.transforms.extract.decoder.mp4 import Mp4
+from motionshards.transforms.extract.decoder.stored.mp4 import Mp4
 from motionshards.transforms.extract.decoder.turn import upright
 from motionshards.transforms.extract.decoder.video import Video
 
@@ -41,12 +41,16 @@ class Copied:
 
     def finished(self) -> tuple[memoryview, dict[str, Any]]:
         """The MP4 and its number of frames: none where packets cannot be copied."""
+        nothing = memoryview(b""), {"count": 0, "crf": None}
         if not self._plain or len(self._packets) != self._count or not self._usable():
-            return memoryview(b""), {"count": 0, "crf": None}
-        target = Mp4(self._rate, reordered=True)
-        stream: Any = target.container.add_stream_from_template(self._video.stream, opaque=True)
+            return nothing
         by_time = sorted(range(self._count), key=lambda place: self._packets[place].pts)
         shown = {place: number for number, place in enumerate(by_time)}
+        # Readers begin at any key frame: no frame that follows it may be shown before it.
+        if any(packet.is_keyframe and shown[place] != place for place, packet in enumerate(self._packets)):
+            return nothing
+        target = Mp4(self._rate, reordered=True)
+        stream: Any = target.container.add_stream_from_template(self._video.stream, opaque=True)
         delay = max(place - number for place, number in shown.items())
         for place, packet in enumerate(self._packets):
             target.add(stream, packet, shown[place], place - delay)

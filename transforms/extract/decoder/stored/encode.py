@@ -17,15 +17,18 @@ from typing import Any
 
 from motionshards.transforms.extract.decoder.filters import ENCODER, SCALER, Filter
 from motionshards.transforms.extract.decoder.graph import Chain
-from motionshards.transforms.extract.decoder.mp4 import Mp4
+from motionshards.transforms.extract.decoder.limits import GROUP_FRAMES
+from motionshards.transforms.extract.decoder.stored.mp4 import Mp4
 
-# No B-frames: a packet is a frame, and none is delayed. `stitchable`: headers do not depend on crf, so spans can be joined.
+# Measured, see docs/decisions.md. No B-frames: a packet is a frame, and none is delayed. `stitchable`: headers do not depend on
+# crf, so spans can be joined.
 _X264 = (
-    "keyint=12:min-keyint=12:scenecut=0:bframes=0:open-gop=0:rc-lookahead=12:mbtree=1:subme=2:cabac=0:weightp=0"
+    f"keyint={GROUP_FRAMES}:min-keyint={GROUP_FRAMES}:scenecut=0:bframes=0:open-gop=0:rc-lookahead=12:mbtree=1:subme=2:cabac=0:weightp=0"
     ":stitchable=1:cpu-independent=1"
 )
 _OPTIONS = {"preset": "superfast", "profile": "high", "a53cc": "0", "x264-params": _X264}
-_LIMITED_RANGE, _BT601, _BT709 = 1, 6, 1
+# Numbers of ITU-T H.273.
+_LIMITED_RANGE, _UNKNOWN, _BT601, _AS_BT601, _BT709 = 1, 2, 6, 5, 1
 _PSNR_FLAG = 1 << 15
 _JUDGED_FRAMES, _WORST_CRF, _CRF_STEP = 48, 32, 2
 
@@ -51,10 +54,10 @@ class Encoder:
         self._target = _Target(order["size"], self._rate, order["crf"]) if order["psnr_db"] is None else None
         square = _limited(f"w={order['size']}:h={order['size']}:")
         self._from_rgb = Chain([_limited("out_color_matrix=smpte170m:"), _YUV, _PLAIN])
-        # By matrix. FFmpeg takes an unknown one (2) for BT.601 when it converts to RGB, as the stills are. BT.709 is converted
-        # in 10 bits, which keeps 1 dB that 8 would lose.
-        known = Chain([square, _YUV, _PLAIN])
-        self._from_yuv = {2: known, 5: known, 6: known, 1: Chain([square, ("format", "yuv420p10le"), _TO_601, _PLAIN])}
+        # By matrix. FFmpeg takes an unknown one for BT.601 where it converts to RGB, as the stills are. BT.709 is converted from
+        # 10 bits, which keeps 1 dB that 8 would lose.
+        self._from_yuv = dict.fromkeys((_UNKNOWN, _BT601, _AS_BT601), Chain([square, _YUV, _PLAIN]))
+        self._from_yuv[_BT709] = Chain([square, ("format", "yuv420p10le"), _TO_601, _PLAIN])
 
     def shows(self, place: int) -> bool:
         """Whether the video shows the frame at a place among those that are asked for."""
@@ -121,7 +124,7 @@ class _Target:
         self._mp4, self._base, self._judged, self._written = Mp4(rate), 1 / rate, judged, 0
         options = {**_OPTIONS, "crf": str(crf)}
         self._stream: Any = self._mp4.container.add_stream(ENCODER, rate, options, width=size, height=size, pix_fmt="yuv420p")
-        codec = self._stream.codec_context
+        codec: Any = self._stream.codec_context
         codec.time_base, codec.thread_count, codec.sample_aspect_ratio = self._base, 1, Fraction(1)
         codec.color_range, codec.colorspace, codec.color_primaries, codec.color_trc = _LIMITED_RANGE, _BT601, _BT601, _BT601
         if judged:

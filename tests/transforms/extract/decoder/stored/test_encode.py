@@ -34,7 +34,7 @@ def encoded(path: Path, rate: Fraction | int = 25, stills: tuple[int, ...] = (0,
     """All frames of a file at a constant rate, and some as stills."""
     media = Media.at(path)
     line = timeline_from_packets(media, 60)
-    video = ToVideo(shown_frames(line.raw_s, line.duration_s, Fraction(rate)), Fraction(rate), **more)  # type: ignore[arg-type]
+    video = ToVideo(shown_frames(line.raw_s, line.duration_s, Fraction(rate)), Fraction(rate), **more)
     frames = decode(media, line, np.array(stills), SIZE, "pad", 60, video=video)
     assert frames.video is not None
     return frames, frames.video
@@ -213,7 +213,7 @@ def test_crf_is_the_largest_that_keeps_the_quality(make_video: MakeVideo) -> Non
 BYTES = """
 import ctypes, hashlib, os, re, resource, sys
 from pathlib import Path
-from motionshards.transforms.extract.decoder import encode
+from motionshards.transforms.extract.decoder.stored import encode
 from motionshards.transforms.extract.decoder.filters import RGB, scaled
 from motionshards.transforms.extract.decoder.frames import send_frames
 from motionshards.transforms.extract.decoder.video import Video

@@ -76,8 +76,8 @@ def test_what_would_change_is_encoded(make_video: MakeVideo, tmp_path: Path) -> 
     for what, path in others.items():
         assert stored(path) == stored(path, copy=False) != stored(plain), what
     for more in ({"rate": 30}, {"window": (0, 0, 64, 64)}, {"first": 2}):
-        video = stored(plain, **more)  # type: ignore[arg-type]
-        assert video.crf == 18 and video == stored(plain, copy=False, **more)  # type: ignore[arg-type]
+        video = stored(plain, **more)
+        assert video.crf == 18 and video == stored(plain, copy=False, **more)
 
 
 def test_copies_whose_frames_are_reordered_are_not_joined(make_video: MakeVideo) -> None:

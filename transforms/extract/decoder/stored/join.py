@@ -1,4 +1,7 @@
-"""Videos of one kind, one after the other, as one."""
+"""Videos of one kind, one after the other, as one.
+
+Answers: `{"mp4": n}` with n bytes behind; or `{"differs": number}` for a video that cannot be joined to the first.
+"""
 
 import io
 import os
@@ -9,11 +12,11 @@ from typing import Any
 import av
 
 from motionshards.transforms.extract.decoder import wire
-from motionshards.transforms.extract.decoder.mp4 import Mp4
+from motionshards.transforms.extract.decoder.stored.mp4 import Mp4
 
 
 def send_joined(descriptor: int, lengths: Sequence[int], reply: socket.socket) -> None:
-    """Send one MP4 of those that are stored one behind the other in a file, or the number of one that differs from the first."""
+    """Send one MP4 of those that are stored one behind the other in a file; they have these lengths."""
     first, target, stream, count = None, None, None, 0
     for number, part in enumerate(_parts(descriptor, lengths)):
         source: Any = part.streams.video[0]

@@ -1,0 +1,155 @@
+"""What a user asks to be added to a finished dataset, and whether it can be."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from motionshards.pipeline.clips.action_units import check_csvs, reads_videos
+from motionshards.pipeline.clips.sound import LOST_FOR
+from motionshards.pipeline.inputs.input import Input, check_archives, shown
+from motionshards.pipeline.inputs.unpack import is_there as is_file_there
+from motionshards.pipeline.planning import plan
+from motionshards.pipeline.runners.choose import Runner
+from motionshards.schemas.config import BuildConfig, differences
+from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.layout import INDEX
+from motionshards.schemas.manifest import Manifest
+from motionshards.schemas.removal import is_placeholder
+from motionshards.schemas.tables import open_parquet
+from motionshards.transforms.extract.action_units.source import AuSource
+
+_LOOKED_FOR = 200
+_FROM_VIDEOS = ("frames", "video", "audio")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AddOrder:
+    """What the user asks for.
+
+    out: the dataset
+    what: what is added, see `manifest.Addition`
+    config: the fields of the config that change, with their new values
+    input: where the videos are, for `video`, `audio`, and `aus` from sequences; for `frames` unless stored video shows them
+    aus: where action units come from, for `aus`, and for `frames` of a dataset that has them
+    weights, compile: directory with weight files of models, looked into first; and whether to compile the networks
+    runner: where to run
+    """
+
+    out: Path
+    what: str
+    config: dict[str, Any] = field(default_factory=dict)
+    input: Input | None = None
+    aus: AuSource | None = None
+    weights: Path | None = None
+    compile: bool = False
+    runner: Runner = field(default_factory=Runner)
+    quiet: bool = False
+
+    @property
+    def reads_videos(self) -> bool:
+        """Whether the addition is made from videos, the source's or stored ones, as a build makes it."""
+        return self.what in _FROM_VIDEOS
+
+    @property
+    def adding(self) -> str:
+        """The key of `shards.add.ADDERS`."""
+        return "frames-of-video" if self.what == "frames" and self.input is None else self.what
+
+    @property
+    def option(self) -> str:
+        """How the user asked for it."""
+        return {"frames": "--extend-frames", "no-identity": "--drop identity"}.get(self.what, f"--add {self.what}")
+
+
+def lacking(out: Path, what: str, config: BuildConfig) -> int:
+    """How many clips of a finished dataset lack an addition that another try may give them.
+
+    `frames`: they have fewer stills than the config says and their source had; `video`: they have none; `audio`: they have none,
+    and the source may have had
+    """
+    if what not in _FROM_VIDEOS:
+        return 0
+    with open_parquet(out / INDEX) as file:
+        rows = file.read(["n_frames", "source_frames", "video_frames", "audio_lost"])
+    if what == "frames":
+        lack = pc.less(rows["n_frames"], pc.min_element_wise(rows["source_frames"], config.frames))
+    elif what == "video":
+        lack = pc.is_null(rows["video_frames"])
+    else:
+        lack = pc.and_(pc.is_valid(rows["audio_lost"]), pc.invert(pc.is_in(rows["audio_lost"], pa.array(LOST_FOR))))
+    return int(pc.sum(lack, min_count=0).as_py())
+
+
+def without_aus(out: Path) -> int:
+    """How many clips of a finished dataset with action units have no frame in which they are valid."""
+    with open_parquet(out / INDEX) as file:
+        return int(pc.sum(pc.equal(file.read(["au_valid"])["au_valid"], 0), min_count=0).as_py())
+
+
+def is_there(order: AddOrder, manifest: Manifest) -> bool:
+    """Whether the dataset is what it would be with the addition; computing action units or quality again is never in vain."""
+    config = manifest.config
+    same = order.what not in ("aus", "quality") and order.config.items() <= config.to_json().items()
+    same = same and (config.moving or order.what != "audio")  # a setting that without video says nothing
+    return same and manifest.unfinished is None and not lacking(order.out, order.what, config)
+
+
+def changed_config(config: BuildConfig, order: AddOrder) -> BuildConfig:
+    """The config that the dataset has with the addition. Raises ConfigError: it cannot be added."""
+    if order.what == "landmarks" and config.landmarks != "none":
+        raise ConfigError(f"{order.out} has landmarks already, of {config.landmarks}")
+    if order.what == "frames":
+        _check_frames(config, order)
+    if order.what == "audio" and not config.moving:
+        raise ConfigError(f"{order.out} stores no video, and sound is stored with video: --add video adds both")
+    stored = {"video": config.moving, "audio": config.sounding}.get(order.what, False)
+    if stored and (changed := differences({name: getattr(config, name) for name in order.config}, order.config)):
+        raise ConfigError(f"{order.out} has {order.what} already ({'; '.join(changed)})")
+    return _replaced(config, order)
+
+
+def _replaced(config: BuildConfig, order: AddOrder) -> BuildConfig:
+    try:
+        return replace(config, **order.config)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _check_frames(config: BuildConfig, order: AddOrder) -> None:
+    if not config.stills:
+        raise ConfigError(f"{order.out} stores no stills to which others could be added; its video has all frames")
+    if order.config["frames"] < config.frames:
+        raise ConfigError(f"{order.out} has {config.frames} frames a clip already")
+    if (given := order.aus.name if order.aus else "none") != config.aus:
+        raise ConfigError(f"{order.out} has action units of {config.aus}, and --aus is {given}")
+
+
+def check_needs_input(order: AddOrder, config: BuildConfig) -> None:
+    """Raise ConfigError where the input is missing, or is given and not read."""
+    config = _replaced(config, order)
+    sequences = order.aus is not None and reads_videos(order.aus, config)
+    optional = order.what == "frames" and config.moving and config.unit == "utterance" and not sequences
+    needed = (order.reads_videos or sequences) and not optional
+    if not optional and (order.input is not None) != needed:
+        how = f" --aus {config.aus}" + " --aus-frames all" * (config.aus_frames == "all") if order.what == "aus" else ""
+        raise ConfigError(f"{order.option}{how} {'needs --input, as it reads the videos' if needed else 'reads no --input'}")
+
+
+def check_input(order: AddOrder, manifest: Manifest) -> None:
+    """Raise ConfigError where videos or csv files are elsewhere: that would be found out clip by clip, and nothing be added."""
+    if order.what != "aus" and order.input is None:
+        return
+    planned = plan.read_plan(plan.plan_files(order.out)[0])
+    planned = planned.filter(pa.array([not is_placeholder(key) for key in planned["key"].to_pylist()], pa.bool_()))
+    if order.what == "aus":
+        check_csvs(order.aus, planned)
+    if order.input is None:
+        return
+    root = order.input.root
+    check_archives(root, manifest.archives)
+    spans = [row[0] for row in planned["spans"].slice(0, _LOOKED_FOR).to_pylist()]
+    if spans and not any(span["packed"] or is_file_there(root, span["uri"]) for span in spans):
+        raise ConfigError(f"--input {shown(root)} has none of {len(spans)} videos that {order.out} was built from")

@@ -1,0 +1,67 @@
+"""The section of a data card on how to load the dataset."""
+
+from motionshards.schemas.config import BuildConfig
+
+
+def loading(config: BuildConfig) -> str:
+    """The section, Markdown."""
+    if not config.moving:
+        return _SECTION.format(view="Pairs", ask="Pairs(2)", of="2, 3, S, S", more="", members='sample["000.jpg"]', sound="")
+    ask = f"Sequence(16, fps=25{', audio=True' if config.sounding else ''})"
+    more = "; batch.audio: float [40, S]" if config.sounding else ""
+    members = 'sample["mp4"], sample.get("flac")' if config.sounding else 'sample["mp4"]'
+    sound = _SOUND if config.sounding else _VIDEO
+    return _SECTION.format(view="Sequence", ask=ask, of="16, 3, S, S", more=more, members=members, sound=sound)
+
+
+_SECTION = """## How to load it
+
+With motionshards, where `OUT` is this directory or its URL: pairs, K + 1 frames or sequences, chosen by quality, on any number
+of GPUs.
+
+```python
+from motionshards import ClipStream, {view}, make_loader
+
+stream = ClipStream("OUT", {ask}, global_batch_size=40)
+with make_loader(stream, device="cuda") as loader:
+    for batch in loader:
+        ...  # batch.frames: float [40, {of}]{more}
+```
+
+With webdataset alone:
+
+```python
+import glob
+
+import webdataset
+
+for sample in webdataset.WebDataset(sorted(glob.glob("OUT/train/*.tar")), shardshuffle=False):
+    ...  # {members}, sample["meta.json"]: bytes
+```
+
+With Hugging Face `datasets`, from this directory or from the hub:
+
+```python
+from datasets import load_dataset
+
+data = load_dataset("OUT", streaming=True)
+```
+{sound}
+`croissant.json` describes the same for readers of [Croissant](https://docs.mlcommons.org/croissant/).
+"""
+
+_VIDEO = """
+This needs `datasets` 4.7 or later. Without torchcodec, `cast_column("mp4", Video(decode=False))` gives the bytes of the videos.
+"""
+
+_SOUND = """
+This needs `datasets` 4.7 or later, and torchcodec with FFmpeg. Without torchcodec, read video and sound as bytes:
+
+```python
+from datasets import Value, Video, load_dataset, load_dataset_builder
+
+features = load_dataset_builder("OUT").info.features
+features.update({"mp4": Video(decode=False), "flac": Value("binary")})
+data = load_dataset("OUT", streaming=True, features=features)
+```
+"""

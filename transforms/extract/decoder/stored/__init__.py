@@ -1,0 +1,1 @@
+"""Stored videos: encoded, copied, joined and checked."""
