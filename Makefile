@@ -6,7 +6,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu"
 
 # Every benchmark that needs neither a GPU nor data from elsewhere, in rising order of time; `train` runs on the demo.
-BENCHMARKS := shuffle plan action_units faces augment animate shots track landmarks archive build loader scale faults
+BENCHMARKS := shuffle plan action_units faces augment animate shots track landmarks archive build clips loader scale faults
 TRAIN_ON_DEMO := --data demo/shards --batch 2
 
 # Settings that show in some minutes that they run; their figures mean little. Without `landmarks`, which compiles networks for long.
@@ -20,16 +20,19 @@ QUICK_animate := --frames 4
 QUICK_shots := --reels 1
 QUICK_track := --videos 2 --rounds 1
 QUICK_archive := --copies 1 --rounds 1 --entries 1000
+QUICK_clips := --clips 3 --copies 1 --builds 1 --rounds 1 --seconds 0.5 --containers 3
 QUICK_build := --copies 2 --sample 4 --large-clips 1
 QUICK_loader := --clips 40 --rounds 1 --seconds 1 --only ours
 QUICK_scale := --factors 1 --copies 1 --clips 5000 --units 20 --runner local
 QUICK_faults := --quick --kills 1 --only "driver killed, local"
 
-.PHONY: help venv demo test test-slow coverage lint format hooks bench bench-quick azurite clean
+.PHONY: help venv demo test test-slow coverage lint format hooks bench bench-quick peers azurite clean
 
 # Azurite is the store of the abfs tests, which are skipped without it.
 AZURITE ?= $(wildcard $(CURDIR)/build/azurite/node_modules/.bin/azurite-blob)
 export AZURITE
+
+PEERS ?= $(HOME)/.cache/motionshards-peers
 
 help:
 	@echo "make demo         set up .venv, render a small corpus, build it and verify it (no download but packages)"
@@ -42,6 +45,7 @@ help:
 	@echo "make format       ruff's format, and the faults that it can mend"
 	@echo "make hooks        check every commit before it is made (needs pipx or pre-commit)"
 	@echo "make bench        every benchmark that needs no GPU; takes hours"
+	@echo "make peers        install what two benchmarks compare with into \$$PEERS (7 GB)"
 	@echo "make bench-quick  the same but landmarks, at their smallest: do they run?"
 
 venv: .venv/ready
@@ -80,6 +84,14 @@ format: venv
 
 hooks: venv
 	pre-commit install || pipx run pre-commit install
+
+# Environments of their own, outside the checkout: `readers` also sees the project's packages.
+peers: venv
+	$(PYTHON) -m venv $(PEERS)/readers
+	$(PEERS)/readers/bin/python -m pip install -q --disable-pip-version-check --no-deps -r benchmarks/requirements-peers.txt
+	$(BIN)/python -c "import site; print(*site.getsitepackages())" > "$$(echo $(PEERS)/readers/lib/python3*/site-packages)/project.pth"
+	$(PYTHON) -m venv $(PEERS)/video2dataset
+	$(PEERS)/video2dataset/bin/python -m pip install -q --disable-pip-version-check -r benchmarks/requirements-video2dataset.txt
 
 bench: demo
 	set -e; for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name; done

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -53,7 +54,7 @@ class BuildBenchOptions(CorpusOptions):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One run of `python -m dataset.build`: its last line, wall time from start to exit, and what was watched meanwhile."""
+    """One run of a command: its last line, wall time from start to exit, and what was watched meanwhile."""
 
     ledger: dict[str, Any]
     seconds: float
@@ -217,14 +218,20 @@ def run_job(root: Path, out: Path, size_px: int, workers: int, interval_s: float
         *(sys.executable, "-m", "dataset.build", "--source", "voxceleb2", "--landmarks", "dlib", "--json", "--quiet"),
         *("--input", str(root), "--output", str(out), "--size", str(size_px), "--workers", str(workers), *more),
     ]
+    return watched(command, interval_s)
+
+
+def watched(command: Sequence[str], interval_s: float, order: str = "", **environment: str) -> Job:
+    """Run a command whose last line of output is JSON, and watch it; `order` is its input."""
     start = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, **pipes, cwd=ROOT, env=os.environ | environment)
     with Watch(process.pid, interval_s) as watch:
-        last_line = process.communicate()[0]
+        output = process.communicate(order)[0]
     seconds = time.monotonic() - start
     if process.returncode:
         raise SystemExit(f"the job ended with status {process.returncode}: {' '.join(command)}")
-    return Job(json.loads(last_line), seconds, watch)
+    return Job(json.loads(output.splitlines()[-1]), seconds, watch)
 
 
 def _run_plain(source: Path, output: Path, upsample: int, config: BuildConfig, clips: int) -> dict[str, float]:

@@ -2,18 +2,17 @@
 
     python -m benchmarks.loader [--clips 300] [--rounds 5] [--peers-python PYTHON] [--data DIR]
 
-All sides read the same frames on the same cores, each in its own process, round after round. requirements-peers.txt lists the
-peers, for a separate environment; PYTHON is its interpreter. Peers that are not installed are skipped.
+All sides read the same frames on the same cores, each in its own process, round after round. `make peers` installs
+the peers into an environment of their own; PYTHON is its interpreter. Peers that are not installed are skipped.
 Quick look: --clips 40 --rounds 1 --seconds 1 --only ours.
 """
 
-import json
 import os
 import statistics
 import subprocess
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from cyclopts.types import PositiveFloat, PositiveInt
 
 from benchmarks.build import replicate
 from benchmarks.loader_forms import SLOW_CLIPS
-from benchmarks.loader_run import Order
+from benchmarks.loader_run import Order, run_side
 from benchmarks.report import ROOT, CorpusOptions, Report, benchmark, cores, corpus
 from motionshards.dataset.index import Dataset
 
@@ -192,16 +191,8 @@ def _measure(
 
 
 def _run(order: Order, options: LoaderOptions) -> Any:
-    """The answer of the side's process. Our sides run in this environment, the others in that of their packages."""
-    python = sys.executable if "loader_ours" in order.side else options.peers_python
-    command = [python, "-m", "benchmarks.loader_run"]
-    plain = os.environ | {"OPENBLAS_NUM_THREADS": "1"}  # numpy's threads would fight with the workers
-    done = subprocess.run(
-        command, input=json.dumps(asdict(order)), capture_output=True, text=True, cwd=ROOT, env=plain, check=False
-    )
-    if done.returncode:
-        raise SystemExit(f"{order.side} ended with status {done.returncode}:\n{done.stderr}")
-    return json.loads(done.stdout.splitlines()[-1])
+    """Our sides run in this environment, the others in that of their packages."""
+    return run_side(order, sys.executable if "loader_ours" in order.side else options.peers_python)
 
 
 def _median(rounds: list[Figures]) -> Figures:

@@ -1,7 +1,7 @@
 """Our sides of `benchmarks.loader`, and the limit: nothing but decoding."""
 
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -21,12 +21,16 @@ _REPEATS = 1000  # an epoch that does not end within the measurement: a DataLoad
 
 
 def limit(order: Order) -> Iterator[Any]:
-    """Processes that decode random frames out of memory into one and the same batch, and only say so: no reading, no checks."""
-    clips = [frames for _, frames in jpegs(order.data)]
+    """Processes that decode random frames out of memory into one and the same batch: no reading, no checks."""
+    return forked(order, _decode, [frames for _, frames in jpegs(order.data)])
+
+
+def forked(order: Order, decode: Callable[..., None], clips: list[Any]) -> Iterator[Any]:
+    """A process per core that runs `decode(clips, order, seed, done)`, and a batch for each item that it puts into `done`."""
     context = multiprocessing.get_context("fork")
     done = context.Queue(maxsize=2 * order.cores)
     for seed in range(order.cores):
-        context.Process(target=_decode, args=(clips, order, seed, done), daemon=True).start()
+        context.Process(target=decode, args=(clips, order, seed, done), daemon=True).start()
     batch = np.random.default_rng(0).integers(255, size=(order.batch, order.frames, 8, 8, 3))
     while done.get():
         yield batch

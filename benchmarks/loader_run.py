@@ -10,12 +10,13 @@ import importlib
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ import numpy as np
 
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 _LEAST_BATCHES = 2
+_ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,16 @@ class Order:
     batches: int = 1
     seconds: float = 1.0
     step_ms: float = 0.0
+
+
+def run_side(order: Order, python: str, **environment: str) -> Any:
+    """The answer of a side in a process of its own, by the interpreter that has its packages."""
+    plain = os.environ | {"OPENBLAS_NUM_THREADS": "1"} | environment  # numpy's threads would fight with the workers
+    command, words = [python, "-m", "benchmarks.loader_run"], json.dumps(asdict(order))
+    done = subprocess.run(command, input=words, capture_output=True, text=True, cwd=_ROOT, env=plain, check=False)
+    if done.returncode:
+        raise SystemExit(f"{order.side} ended with status {done.returncode}:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def main() -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import scipy.io.wavfile
 from numpy.typing import NDArray
-from videos import ffmpeg
 
 from motionshards.schemas.errors import ClipRejected
 from motionshards.transforms.extract.decode import decode
@@ -18,6 +17,7 @@ from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.sound import read_sound
 from motionshards.transforms.extract.timeline import Timeline, timeline_by_decoding, timeline_from_packets
+from tests.support.videos import ffmpeg
 
 FPS, HZ = 25, 16_000
 FIRST_S, EACH_S = 1.0, 2.0
@@ -116,9 +116,9 @@ def write_impulses(path: Path, kind: Kind, seconds: int = 6) -> NDArray[np.float
     kept = f"not(lt(random(7),0.4)*gt(n,0)*not({white.replace('N', 'n')}))"  # select knows n, geq knows N
     picture = f"nullsrc=size=64x48:rate={FPS}:duration={seconds},geq=lum='16+210*({white})':cb=128:cr=128,noise=alls=8:allf=t"
     picture += f",select='{kept}'" if kind.vfr else ""
-    inputs = ["-f", "lavfi", "-i", picture, "-itsoffset", str(kind.sound_at_s), "-i", wav]
+    inputs = ["-f", "lavfi", "-i", picture, "-itsoffset", str(kind.sound_at_s), "-i", str(wav)]
     codecs = ["-c:v", kind.video, "-pix_fmt", "yuvj420p" if kind.video == "mjpeg" else "yuv420p", "-c:a", kind.audio]
-    target = ["-ac", str(kind.channels), *kind.options, "-fps_mode", "vfr" if kind.vfr else "cfr", path]
+    target = ["-ac", str(kind.channels), *kind.options, "-fps_mode", "vfr" if kind.vfr else "cfr", str(path)]
     ffmpeg(*inputs, "-map", "0:v", "-map", "1:a", "-g", "25", *codecs, *target)
     wav.unlink()
     if kind.joined:
@@ -137,7 +137,7 @@ def drift(path: Path, once_s: NDArray[np.float64]) -> Drift:
     sound = read_sound(media, float(line.raw_s[0]), frames, Fraction(FPS), HZ, True, TIMEOUT_S)
     assert sound is not None and len(sound.samples) == frames * HZ // FPS
     ours_s = clicks_near(sound.samples[:, 0], flashes_s) - flashes_s
-    theirs_s = _of_ffmpeg(path, len(once_s))
+    _, theirs_s = by_ffmpeg(path, len(once_s))
     return Drift(_most(ours_s) * 1000, _most(ours_s - theirs_s) * 1000, _most(flashes_s - once_s))
 
 
@@ -177,8 +177,8 @@ def _brightness(media: Media) -> tuple[Timeline, NDArray[np.float64]]:
     return line, frames.rgb.mean(axis=(1, 2, 3))
 
 
-def _of_ffmpeg(path: Path, count: int) -> NDArray[np.float64]:
-    """When ffmpeg hears clicks, from when it shows their flashes."""
+def by_ffmpeg(path: Path, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """When ffmpeg shows flashes, from the first frame, and how much later it plays their clicks; float64 [count] in s."""
     picture = ["-map", "0:v:0", "-vf", "format=gray,showinfo", "-f", "null", "-"]
     sound = [
         "-map",
@@ -191,12 +191,12 @@ def _of_ffmpeg(path: Path, count: int) -> NDArray[np.float64]:
         "s16le",
         "pipe:1",
     ]
-    command = [ffmpeg_path(), "-nostdin", "-hide_banner", "-i", path, *picture, *sound]
+    command = [ffmpeg_path(), "-nostdin", "-hide_banner", "-i", str(path), *picture, *sound]
     done = subprocess.run(command, check=True, capture_output=True)
     shown = re.findall(r"pts_time:(\S+) .* mean:\[(\d+)", done.stderr.decode())
     flashes_s = np.array([float(at) for at, mean in shown if int(mean) > 128])
     assert len(flashes_s) == count
-    return clicks_near(np.frombuffer(done.stdout, "<i2"), flashes_s) - flashes_s
+    return flashes_s - float(shown[0][0]), clicks_near(np.frombuffer(done.stdout, "<i2"), flashes_s) - flashes_s
 
 
 def _most(off: NDArray[np.float64]) -> float:

@@ -1,0 +1,97 @@
+"""When a flash is shown and a click is heard in stored video and sound, beside when ffmpeg shows and plays them in the source."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.report import ROOT, Report
+from motionshards.dataset.index import Dataset, read_members
+from motionshards.schemas.layout import SOUND, VIDEO, tar_path
+from motionshards.transforms.extract.sound import flac_samples
+from motionshards.transforms.extract.stored_video import FrameReader
+from tests.support.impulses import FPS, KINDS, by_ffmpeg, can_write, clicks_near, write_impulses
+
+_PX, _TIMEOUT_S = 32, 60.0
+_FLASH_GOAL_MS, _SOUND_GOAL_MS = 500 / FPS, 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A video with impulses. flashes_s, clicks_s: when ffmpeg shows and plays them, from the first frame."""
+
+    path: Path
+    flashes_s: NDArray[np.float64]
+    clicks_s: NDArray[np.float64]
+
+
+def measure_drift(report: Report, work: Path, containers: int) -> dict[str, Any]:
+    """(d) The largest distance of stored flashes and clicks from the source's, by container."""
+    made = dict(islice(_made(work / "impulses"), containers))
+    data = _built(work / "impulses", work / "stored")
+    found = {name: _drift_ms(made[name], members) for name, members in _stored(data, made)}
+    report.table(
+        "(d) Drift of stored video and sound, the largest of each file in ms",
+        ("container", "flash from ffmpeg's", "click from ffmpeg's", "ffmpeg's click from its flash"),
+        [(name, *drifts) for name, drifts in sorted(found.items())],
+    )
+    report.note(
+        "Flash and click were made together, every two seconds. The ffmpeg program decodes the source and places sound by its "
+        "timestamps (aresample); the last column is what the container or the encoder of its sound got wrong. "
+        f"Goals: {_FLASH_GOAL_MS:g} ms for flashes, {_SOUND_GOAL_MS:g} ms for clicks."
+    )
+    flash_ms, sound_ms, _ = map(max, zip(*found.values(), strict=True))
+    return {
+        "containers": len(found),
+        "flash_drift_ms": flash_ms,
+        "sound_drift_ms": sound_ms,
+        "drift_goal_met": len(found) == len(made) and flash_ms <= _FLASH_GOAL_MS and sound_ms <= _SOUND_GOAL_MS,
+    }
+
+
+def _made(folder: Path) -> Iterator[tuple[str, Made]]:
+    for number, (name, kind) in enumerate(KINDS.items()):
+        if can_write(kind):
+            path = folder / f"{number:02d}" / f"impulses.{kind.suffix}"
+            path.parent.mkdir(parents=True)
+            flashes_s, later_s = by_ffmpeg(path, len(write_impulses(path, kind)))
+            yield name, Made(path, flashes_s, flashes_s + later_s)
+
+
+def _built(root: Path, out: Path) -> Path:
+    command = [*(sys.executable, "-m", "dataset.build", "--source", "folder", "--input", str(root), "--output", str(out))]
+    command += ["--store", "video", "--size", str(_PX), "--recipe", "resize", "--landmarks", "none", "--quiet", "--json"]
+    ledger = json.loads(subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
+    assert ledger["kept"] == ledger["planned"], ledger
+    return out
+
+
+def _stored(data: Path, made: dict[str, Made]) -> Iterator[tuple[str, dict[str, bytes]]]:
+    names = {one.path.parent.name: name for name, one in made.items()}
+    for row in Dataset.open(data).index(["identity", "split", "shard", "members"]).to_pylist():
+        with tar_path(data, row["split"], row["shard"]).open("rb") as stream:
+            yield names[row["identity"]], read_members(stream, row["members"])
+
+
+def _drift_ms(made: Made, members: dict[str, bytes]) -> tuple[float, float, float]:
+    """The largest distances of stored flashes and clicks from ffmpeg's, and of its clicks from its flashes."""
+    sound = flac_samples(members[SOUND], _TIMEOUT_S)
+    frames = np.empty((round(len(sound.samples) / sound.hz * FPS), _PX, _PX, 3), np.uint8)
+    FrameReader().into(members[VIDEO], np.arange(len(frames)), frames)
+    bright = frames[:, _PX // 4 : -_PX // 4].mean(axis=(1, 2, 3)) > 128
+    flashes = np.count_nonzero(bright[1:] & ~bright[:-1])  # at a variable rate several frames may show one
+    assert flashes == len(made.flashes_s), f"{made.path.name}: {flashes} flashes, not {len(made.flashes_s)}"
+    off_s = np.abs(np.flatnonzero(bright)[:, None] / FPS - made.flashes_s).min(axis=0)
+    clicks_s = clicks_near(sound.samples[:, 0], made.clicks_s)
+    return _most_ms(off_s), _most_ms(clicks_s - made.clicks_s), _most_ms(made.clicks_s - made.flashes_s)
+
+
+def _most_ms(off_s: NDArray[np.float64]) -> float:
+    return round(float(np.abs(off_s).max() * 1e3), 4)

@@ -1,0 +1,166 @@
+"""Sequences of frames from shards, compared with the decode limit, with libraries that read mp4 files, and with stills."""
+
+import os
+import statistics
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+
+from benchmarks.loader_run import Order, run_side
+from benchmarks.report import Report
+
+_FRAMES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A row of the table. reads: which of `Inputs` it reads."""
+
+    name: str
+    run: str
+    reads: str = "mp4"
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The same clips. video, stills: datasets with an mp4, and with a JPEG of every frame; originals, mp4: folders of files."""
+
+    video: Path
+    stills: Path
+    originals: Path
+    mp4: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """How long is measured, on which cores, and where the environment of the peers is."""
+
+    batch: int
+    rounds: int
+    seconds: float
+    cores: int
+    python: Path
+
+
+LIMIT = Side("limit: packets in memory, decoded and converted", "clips_ours:limit")
+OURS = Side("ours, ClipStream over shards", "clips_ours:frames", "video")
+SOUND = Side("ours, with sound", "clips_ours:frames_and_sound", "video")
+STILLS = Side("ours, JPEG stills of every frame", "clips_ours:frames", "stills")
+_PEERS = ("PyAV", "decord", "torchcodec", "OpenCV")
+PEERS = tuple(Side(f"{name}, the same mp4 as files", f"clips_peers:{name.lower()}") for name in _PEERS)
+LONG = tuple(Side(f"{name}, the originals", f"clips_peers:{name.lower()}", "originals") for name in _PEERS)
+LONG_SOUND = Side("torchcodec, the originals with sound", "clips_peers:torchcodec_with_sound", "originals")
+SIDES = (LIMIT, OURS, SOUND, STILLS, *PEERS, *LONG, LONG_SOUND)
+# Name of a ratio, what is divided by the fastest of what, and how much it should be.
+GOALS = (
+    ("share_of_decode_limit", OURS, (LIMIT,), 0.85),
+    ("times_best_peer", OURS, PEERS, 1.0),
+    ("times_best_peer_on_originals", OURS, LONG, 2.0),
+    ("times_torchcodec_on_originals_with_sound", SOUND, (LONG_SOUND,), 2.0),
+    ("times_stills", OURS, (STILLS,), None),
+)
+Figures = dict[str, float]
+
+
+def compare_reading(report: Report, inputs: Inputs, setting: Setting, work: Path) -> dict[str, Any]:
+    """Measure all sides, round after round; rows and ratios of the medians."""
+    environment = {"LD_LIBRARY_PATH": str(link_ffmpeg(work / "ffmpeg"))}
+    rounds: dict[Side, list[Figures]] = {side: [] for side in SIDES}
+    missing: dict[str, str] = {}
+    for _ in range(setting.rounds):
+        for side in SIDES:
+            if side.name not in missing:
+                figures = run_side(_order(side, inputs, setting), _python(side, setting), **environment)
+                missing |= {side.name: figures["missing"]} if "missing" in figures else {}
+                rounds[side] += [] if "missing" in figures else [figures]
+    found = {side: _median(each) for side, each in rounds.items() if each}
+    _table(report, found, setting, missing)
+    return _ratios(report, found)
+
+
+def link_ffmpeg(folder: Path) -> Path:
+    """Links to the FFmpeg libraries of PyAV under the names that torchcodec looks for, so that both decode with the same ones."""
+    folder.mkdir()
+    for path in (Path(av.__file__).parent.parent / "av.libs").iterdir():
+        (folder / path.name).symlink_to(path)
+        name, _, version = path.name.partition(".so.")
+        if name.startswith(("libav", "libsw")):
+            (folder / f"{name.partition('-')[0]}.so.{version.partition('.')[0]}").symlink_to(path)
+    return folder
+
+
+def write_mp4_files(video: Path, folder: Path) -> Path:
+    """The mp4 members of a dataset as files."""
+    folder.mkdir()
+    run_side(Order(side="benchmarks.clips_ours:mp4_files", data=str(video), form=str(folder), cores=1), sys.executable)
+    return folder
+
+
+def _order(side: Side, inputs: Inputs, setting: Setting) -> Order:
+    return Order(
+        side=f"benchmarks.{side.run}",
+        data=str(inputs.stills if side.reads == "stills" else inputs.video),
+        form=str(inputs.originals if side.reads == "originals" else inputs.mp4),
+        cores=setting.cores,
+        batch=setting.batch,
+        frames=_FRAMES,
+        batches=sys.maxsize,
+        seconds=setting.seconds,
+    )
+
+
+def _python(side: Side, setting: Setting) -> str:
+    return str(setting.python) if "clips_peers" in side.run and os.access(setting.python, os.X_OK) else sys.executable
+
+
+def _median(rounds: list[Figures]) -> Figures:
+    rates = [figures["clips_per_s"] for figures in rounds]
+    return {
+        "rate": statistics.median(rates),
+        "least": min(rates),
+        "most": max(rates),
+        "cpu_ms": statistics.median(figures["cpu_ms"] for figures in rounds),
+    }
+
+
+def _table(report: Report, found: dict[Side, Figures], setting: Setting, missing: dict[str, str]) -> None:
+    ours = found[OURS]
+    report.table(
+        f"(c) Sequences of {_FRAMES} frames",
+        ("side", "sequences/s", "least–most", "CPU ms a frame", "ours is times as fast", "by CPU time"),
+        [
+            (
+                side.name,
+                one["rate"],
+                f"{one['least']:.0f}–{one['most']:.0f}",
+                one["cpu_ms"] / _FRAMES,
+                ours["rate"] / one["rate"],
+                one["cpu_ms"] / ours["cpu_ms"],
+            )
+            for side, one in found.items()
+        ],
+    )
+    report.note(
+        f"Batches of {setting.batch}; a process or worker of one thread per core, {setting.cores} cores; medians of "
+        f"{setting.rounds} interleaved rounds of {setting.seconds:g} s. "
+        "The limit, PyAV and torchcodec decode with the same FFmpeg libraries, decord and OpenCV with their own."
+    )
+    for side, why in missing.items():
+        report.note(f"Left out: {side}: {why}")
+
+
+def _ratios(report: Report, found: dict[Side, Figures]) -> dict[str, Any]:
+    figures: dict[str, Any] = {}
+    rows: list[tuple[Any, ...]] = []
+    for name, ours, others, goal in GOALS:
+        if ours in found and (present := [side for side in others if side in found]):
+            best = max(present, key=lambda side: found[side]["rate"])
+            times, by_cpu = found[ours]["rate"] / found[best]["rate"], found[best]["cpu_ms"] / found[ours]["cpu_ms"]
+            rows.append((name.replace("_", " "), best.name, times, by_cpu, "" if goal is None else goal))
+            figures |= {name: times, f"{name}_by_cpu": by_cpu}
+            figures |= {} if goal is None else {f"{name}_goal": goal, f"{name}_goal_met": times >= goal}
+    report.table("Goals of reading", ("ratio of sequences/s", "beside", "found", "by CPU time", "goal"), rows)
+    return figures
