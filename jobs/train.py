@@ -57,7 +57,7 @@ class TrainOptions(Reporting, OnDevice, PerceptualLosses, OfDataset):
     """The split to train on."""
     where: Annotated[str | None, Parameter(group=_DATA)] = None
     """Use only clips that satisfy this condition, such as 'blur > 50 and abs(yaw_deg) < 60'."""
-    frames: Annotated[str | None, choice(("stills", "video")), Parameter(group=_DATA)] = None
+    frames_of: Annotated[str | None, choice(("stills", "video")), Parameter(group=_DATA)] = None
     """Train on the stills or the video of a dataset that has both; by default on the stills."""
     workers: Annotated[PositiveInt | None, Parameter(group=_DATA)] = None
     """Processes that read and decode; by default one per core, at most 8."""
@@ -155,7 +155,7 @@ def _stream(options: TrainOptions, wanted: Plan[Any], world: World) -> ClipStrea
         repeats=wanted.config.training.repeats,
         world=world,
         cache=options.cache,
-        frames=options.frames,
+        frames=options.frames_of,
     )
     size_px = wanted.config.architecture.size
     if stream.size_px != size_px:

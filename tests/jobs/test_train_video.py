@@ -59,5 +59,5 @@ def test_losses_fall(video: Path, tmp_path: Path, model: str, config: str) -> No
 def test_stills_or_video_is_chosen_by_an_option(video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "tiny.yaml").write_text(FOMM)
     words = ["--model", "fomm", "--config", str(tmp_path / "tiny.yaml"), "--data", str(video), "--output", str(tmp_path / "run")]
-    assert motionshards.jobs.train.main([*words, "--vgg", "none", "--frames", "stills"]) == 2
+    assert motionshards.jobs.train.main([*words, "--vgg", "none", "--frames-of", "stills"]) == 2
     assert "frames is 'stills', and the dataset was built with --store video" in capsys.readouterr().err
