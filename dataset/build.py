@@ -93,8 +93,9 @@ def as_line(ledger: Ledger, out: str) -> str:
     counts = ledger.manifest.counts
     reasons = ", ".join(f"{reason} {count}" for reason, count in counts["rejected"].items())
     rejected = f"{sum(counts['rejected'].values())} rejected" + (f" ({reasons})" if reasons else "")
-    frames = ledger.clips_built * ledger.manifest.config.frames
-    rates = f"{ledger.clips_built / ledger.seconds:.1f} clips/s, {frames / ledger.seconds:.0f} frames/s"
+    frames = counts["frames"] * ledger.manifest.config.stills + counts.get("video_frames", 0)
+    hz = [count / ledger.seconds for count in (ledger.clips_built, frames * ledger.clips_built / max(1, counts["planned"]))]
+    rates = "{:.3g} clips/s, {:.3g} frames/s".format(*hz)
     done = (
         f"processed {ledger.clips_built} clips in {ledger.seconds:.0f} s ({rates})"
         if ledger.clips_built

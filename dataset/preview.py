@@ -191,7 +191,9 @@ def _no_such(key: str, data: Dataset) -> str:
 
 
 def _near(key: str, keys: pa.ChunkedArray) -> list[str]:
-    """Keys much like this one: of the same video if there are any, else of the same person, else any of the first ones."""
+    """Keys that contain this one, else those much like it, of the same video, the same person, or any of the first ones."""
+    if whole := keys.filter(pc.match_substring(keys, key)).slice(0, _NEAR).to_pylist():
+        return whole
     identity, _, rest = key.partition("/")
     video = rest.partition("/")[0]
     for part in (f"{identity}/{video}/", f"{identity}/", f"/{video}/", ""):

@@ -132,7 +132,7 @@ def _counts(out: Path, manifest: Manifest, totals: _Totals, shards: list[ShardEn
     planned = len(planned_keys(out).unique())
     if planned != totals.planned:
         raise BuildFailed(f"{planned} clips planned, but {totals.planned} kept or rejected")
-    moving = {"video_frames": totals.video_frames, "sound_hours": round(totals.sound_s / 3600, 3)}
+    moving = {"video_frames": totals.video_frames, "sound_hours": round(totals.sound_s / 3600, 6)}
     return {
         "planned": planned,
         "kept": totals.kept,

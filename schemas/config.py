@@ -198,8 +198,9 @@ class BuildConfig(Settings):
 
     @property
     def fewest_frames(self) -> int:
-        """The least number of decodable frames a clip may have."""
-        return self.frames if self.min_frames is None else self.min_frames
+        """The least number of decodable frames a clip may have; by default as many as are sampled."""
+        usual = self.frames if self.stills else 1
+        return usual if self.min_frames is None else self.min_frames
 
     @property
     def least_tube_px(self) -> int:

@@ -174,8 +174,10 @@ class Manifest:
 
     @property
     def advice(self) -> list[str]:
-        """What to do about clips without a face, where they are many; see `reasons.advice`."""
-        return advice(self.counts["kept"], self.counts["rejected"], self.config)
+        """What to do about clips without a face, where they are many (see `reasons.advice`), and whether sound is missing."""
+        kept = self.counts["kept"]
+        silent = kept and self.config.sounding and not self.counts["sound_hours"]
+        return advice(kept, self.counts["rejected"], self.config) + [f"none of {kept} clips has sound"] * bool(silent)
 
     @property
     def interrupted(self) -> str | None:

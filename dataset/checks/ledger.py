@@ -162,7 +162,7 @@ def _counts(manifest: Manifest, planned: Sequence[Unit], outcomes: pa.Table) -> 
     lost = outcomes.filter(pc.invert(outcomes["kept"]))
     sounding = kept.filter(kept["has_audio"])
     sound_s = pc.sum(pc.divide(sounding["video_frames"], sounding["fps"])).as_py() or 0.0
-    moving = {"video_frames": pc.sum(kept["video_frames"]).as_py() or 0, "sound_hours": round(sound_s / 3600, 3)}
+    moving = {"video_frames": pc.sum(kept["video_frames"]).as_py() or 0, "sound_hours": round(sound_s / 3600, 6)}
     return {
         "planned": len(pa.chunked_array([unit.keys for unit in planned], pa.string()).unique()),
         "kept": len(kept),

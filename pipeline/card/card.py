@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from motionshards.pipeline.card.fields import INDEX_COLUMNS, content, members
-from motionshards.pipeline.card.figures import Figures, read_figures
+from motionshards.pipeline.card.figures import Figures, as_found, read_figures
 from motionshards.pipeline.card.front import front_matter
 from motionshards.pipeline.card.loading import loading
 from motionshards.pipeline.card.people import bias, people
@@ -23,6 +23,7 @@ from motionshards.transforms.extract.action_units.summary import sparkline
 def data_card(manifest: Manifest, out: Path) -> str:
     """The card of a finished data set, Markdown; `out` holds its index."""
     corpus, figures = corpus_of(manifest.config.source), read_figures(out)
+    manifest = as_found(manifest, figures)
     sections = (
         _summary(manifest, corpus, figures),
         loading(manifest.config),
@@ -67,7 +68,7 @@ def _moving(manifest: Manifest, figures: Figures) -> dict[str, str]:
     told = {"frames of stored video": f"{counts['video_frames']:,}"}
     if manifest.config.sounding:
         share = figures.with_sound / max(counts["kept"], 1)
-        told |= {"clips with sound": f"{figures.with_sound:,} ({share:.0%})", "hours of sound": f"{counts['sound_hours']:,}"}
+        told |= {"clips with sound": f"{figures.with_sound:,} ({share:.0%})", "hours of sound": f"{counts['sound_hours']:,.3g}"}
     return told
 
 

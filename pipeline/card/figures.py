@@ -1,6 +1,6 @@
 """What the tables of a data set say of its balance: how clips spread over people, poses, sizes and sharpness."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 
 from motionshards.schemas.action_units import INTENSITIES, MEANS
 from motionshards.schemas.layout import INDEX
+from motionshards.schemas.manifest import Manifest
 from motionshards.schemas.tables import CLIP_MEASURES, open_parquet
 from motionshards.transforms.extract.action_units.summary import Variance, histogram, variance_of
 
@@ -141,3 +142,11 @@ def _turned(yaw_deg: pa.ChunkedArray) -> float | None:
     if not len(known):
         return None
     return (pc.sum(pc.greater(pc.abs(known), _TURNED_DEG)).as_py() or 0) / len(known)
+
+
+def as_found(manifest: Manifest, figures: Figures) -> Manifest:
+    """The manifest with the settings that describe what is stored: without sound where no clip has any."""
+    config = manifest.config
+    if figures.with_sound or not config.sounding:
+        return manifest
+    return replace(manifest, config=replace(config, audio="none", speech=False))

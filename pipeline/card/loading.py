@@ -5,13 +5,14 @@ from motionshards.schemas.config import BuildConfig
 
 def loading(config: BuildConfig) -> str:
     """The section, Markdown."""
+    frame = f"{config.size}, {config.size}, 3"
     if not config.moving:
-        return _SECTION.format(view="Pairs", ask="Pairs(2)", of="2, 3, S, S", more="", members='sample["000.jpg"]', sound="")
+        return _SECTION.format(view="Pairs", ask="Pairs(2)", of=f"2, {frame}", more="", members='sample["000.jpg"]', sound="")
     ask = f"Sequence(16, fps=25{', audio=True' if config.sounding else ''})"
-    more = "; batch.audio: float [40, S]" if config.sounding else ""
+    more = "; batch.audio: float32 [40, samples]" if config.sounding else ""
     members = 'sample["mp4"], sample.get("flac")' if config.sounding else 'sample["mp4"]'
     sound = _SOUND if config.sounding else _VIDEO
-    return _SECTION.format(view="Sequence", ask=ask, of="16, 3, S, S", more=more, members=members, sound=sound)
+    return _SECTION.format(view="Sequence", ask=ask, of=f"16, {frame}", more=more, members=members, sound=sound)
 
 
 _SECTION = """## How to load it
@@ -25,7 +26,7 @@ from motionshards import ClipStream, {view}, make_loader
 stream = ClipStream("OUT", {ask}, global_batch_size=40)
 with make_loader(stream, device="cuda") as loader:
     for batch in loader:
-        ...  # batch.frames: float [40, {of}]{more}
+        ...  # batch.frames: uint8 [40, {of}]{more}
 ```
 
 With webdataset alone:
@@ -55,7 +56,8 @@ This needs `datasets` 4.7 or later. Without torchcodec, `cast_column("mp4", Vide
 """
 
 _SOUND = """
-This needs `datasets` 4.7 or later, and torchcodec with FFmpeg. Without torchcodec, read video and sound as bytes:
+This needs `datasets` 4.7 or later, and torchcodec of the release that fits your torch, with FFmpeg's shared libraries. Without
+torchcodec, read video and sound as bytes:
 
 ```python
 from datasets import Value, Video, load_dataset, load_dataset_builder

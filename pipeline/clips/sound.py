@@ -53,7 +53,13 @@ def _sound(stretches: Sequence[Heard], rate: Fraction, config: BuildConfig) -> S
         np.zeros((samples_at(frames, rate, hz), channels), np.int16) if part is None else part.samples
         for part, (_, _, frames) in zip(parts, stretches, strict=True)
     ]
-    pcm = Pcm(_of_length(np.concatenate(pieces), samples_at(sum(frames for _, _, frames in stretches), rate, hz)), hz)
+    pcm = Pcm(
+        _of_length(
+            pieces[0] if len(pieces) == 1 else np.concatenate(pieces),
+            samples_at(sum(frames for _, _, frames in stretches), rate, hz),
+        ),
+        hz,
+    )
     return StoredSound(flac_bytes([pcm], limit_s), hz, channels, len(pcm.samples), _level(pcm, config))
 
 
@@ -64,4 +70,6 @@ def _level(pcm: Pcm, config: BuildConfig) -> SoundLevel:
 
 def _of_length(samples: np.ndarray, count: int) -> np.ndarray:
     """Cut, or continued with silence: the lengths of several stretches are rounded each."""
-    return np.concatenate([samples[:count], np.zeros((max(0, count - len(samples)), samples.shape[1]), np.int16)])
+    if len(samples) >= count:
+        return samples[:count]
+    return np.concatenate([samples, np.zeros((count - len(samples), samples.shape[1]), np.int16)])

@@ -56,6 +56,12 @@ class Tube:
     limit: int
     scores: list[float] = field(default_factory=list)
 
+    def see(self, frame: int, box: Box, score: float) -> None:
+        """Note the face in a frame behind all others."""
+        self.seen.append(frame)
+        self.boxes.append(box)
+        self.scores.append(score)
+
     @property
     def start(self) -> int:
         """The first frame."""
@@ -93,6 +99,7 @@ class TubeBuilder:
         self._rule = rule
         self.open: Tube | None = None
         self._union: Box = np.empty(4)
+        self._searched = -1
 
     def step(self, frame: int, box: Box | None, score: float = np.nan, *, cut: bool = False) -> Tube | None:
         """Take the next searched frame with its face, None where it was not seen; gives a tube that ended before it.
@@ -100,12 +107,13 @@ class TubeBuilder:
         cut: the frame is of another shot than the one before
         """
         finished = self.finish() if self._ends(frame, box, cut=cut) else None
+        if finished is not None and box is not None and not cut and self._full(finished, frame):
+            finished.see(frame, box, score)  # the frames between, which were not searched, show it too
+        self._searched = frame
         if box is not None:
             if self.open is None:
                 self.open, self._union = Tube([], [], frame + self._rule.max_frames), box
-            self.open.seen.append(frame)
-            self.open.boxes.append(box)
-            self.open.scores.append(score)
+            self.open.see(frame, box, score)
             self._union = _union(self._union, box)
         return finished
 
@@ -123,6 +131,10 @@ class TubeBuilder:
         if box is None:
             return False
         return float(iou(tube.boxes[0][None], box[None])[0, 0]) < self._rule.same_place or self._too_wide(tube, box)
+
+    def _full(self, tube: Tube, frame: int) -> bool:
+        """Whether a tube ends at its limit, and the face is seen again in the frame that is searched next."""
+        return tube.stop < tube.limit <= frame and tube.seen[-1] == self._searched
 
     def _too_wide(self, tube: Tube, box: Box) -> bool:
         union = _union(self._union, box)

@@ -126,6 +126,16 @@ def test_a_tube_is_as_long_as_it_may_be_also_across_a_gap() -> None:
     assert spans(tubes_of(boxes, TubeRule(max_frames=10, longest_gap=5))) == [(0, 8), (12, 22), (22, 25)]
 
 
+def test_frames_that_are_not_searched_belong_to_the_tube_before_its_limit() -> None:
+    def tubes(lost: int | None) -> list[Tube]:
+        builder = TubeBuilder(TubeRule(max_frames=10, longest_gap=4))
+        found = [builder.step(frame, None if frame == lost else still(1)[0]) for frame in range(0, 25, 5)]
+        return [tube for tube in [*found, builder.finish()] if tube is not None]
+
+    assert spans(tubes(None)) == [(0, 10), (10, 20), (20, 21)]
+    assert spans(tubes(5)) == [(0, 1), (10, 20), (20, 21)]
+
+
 def test_boxes_of_a_gap_are_interpolated() -> None:
     tube = Tube([3, 7], [np.array([0.0, 0, 10, 10]), np.array([4.0, 8, 14, 18])], 100)
     boxes = tube.boxes_at(np.arange(3, 8))
