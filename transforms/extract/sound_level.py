@@ -14,7 +14,7 @@ from motionshards.transforms.extract.sound import Pcm
 _FULL, _ZERO_DB = 1 << 15, -100.0
 _WINDOWS_PER_S, _WINDOWS_AT_ONCE = 50, 1000
 _SILENT_DB = -50
-_CLIPPED, _LEAST_RUN = 32767, 2
+_CLIPPED = 32767
 
 
 def measure_sound(sound: Pcm) -> SoundLevel:
@@ -43,7 +43,7 @@ def _windows(sound: Pcm) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 def _clipped(samples: NDArray[np.int16]) -> int:
     """Samples at full scale that have a neighbour of the same sign there."""
-    full = np.where(samples >= _CLIPPED, 1, np.where(samples <= -_CLIPPED, -1, 0)).astype(np.int8)
-    edges = np.flatnonzero(np.diff(full, prepend=np.int8(0), append=np.int8(0)))
-    starts, lengths = edges[:-1], np.diff(edges)
-    return int(lengths[(full[starts] != 0) & (lengths >= _LEAST_RUN)].sum())
+    at = np.flatnonzero((samples >= _CLIPPED) | (samples <= -_CLIPPED))
+    positive = samples[at] > 0
+    beside = (np.diff(at) == 1) & (positive[1:] == positive[:-1])
+    return int(np.count_nonzero(np.append(beside, False) | np.append(False, beside)))

@@ -1,5 +1,7 @@
 """Level, silence and clipping of known signals."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -45,3 +47,13 @@ def test_clipping_is_runs_at_full_scale(samples: list[int], share: float) -> Non
     assert level_of(np.array(samples)).clipping == share
     stereo = np.stack([samples, np.zeros(4)], axis=1)
     assert level_of(stereo).clipping == share / 2
+
+
+def test_measuring_long_sound_takes_no_more_memory_than_a_few_copies_of_it() -> None:
+    sound = Pcm(np.random.default_rng(0).integers(-20_000, 20_000, (4_000_000, 1)).astype(np.int16), 16_000)
+    tracemalloc.start()
+    try:
+        measure_sound(sound)
+        assert tracemalloc.get_traced_memory()[1] < 3 * sound.samples.nbytes
+    finally:
+        tracemalloc.stop()
