@@ -23,7 +23,7 @@ from motionshards.transforms.extract.action_units.summary import sparkline
 def data_card(manifest: Manifest, out: Path) -> str:
     """The card of a finished data set, Markdown; `out` holds its index."""
     corpus, figures = corpus_of(manifest.config.source), read_figures(out)
-    manifest = as_found(manifest, figures)
+    manifest = as_found(manifest)
     sections = (
         _summary(manifest, corpus, figures),
         loading(manifest.config),

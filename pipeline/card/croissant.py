@@ -84,7 +84,7 @@ _NAMES = {STILLS: "frames", VIDEO: "video", SOUND: "sound", VIDEO_FRAMES: "video
 def croissant(manifest: Manifest, out: Path) -> str:
     """The content of croissant.json of a finished data set; `out` holds its tables, and the manifest their digests."""
     corpus, figures = corpus_of(manifest.config.source), read_figures(out)
-    manifest = as_found(manifest, figures)
+    manifest = as_found(manifest)
     tables = {name: ((out / name).stat().st_size, manifest.files[name]) for name in (INDEX, REJECTIONS)}
     described = {
         "@context": CONTEXT,

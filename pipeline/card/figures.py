@@ -144,9 +144,9 @@ def _turned(yaw_deg: pa.ChunkedArray) -> float | None:
     return (pc.sum(pc.greater(pc.abs(known), _TURNED_DEG)).as_py() or 0) / len(known)
 
 
-def as_found(manifest: Manifest, figures: Figures) -> Manifest:
+def as_found(manifest: Manifest) -> Manifest:
     """The manifest with the settings that describe what is stored: without sound where no clip has any."""
     config = manifest.config
-    if figures.with_sound or not config.sounding:
+    if not config.sounding or manifest.counts["sound_hours"]:
         return manifest
     return replace(manifest, config=replace(config, audio="none", speech=False))
