@@ -57,7 +57,7 @@ class DownloadOptions(Reporting):
     source: Annotated[str, choice(SOURCES)]
     """The corpus."""
     metadata: Path
-    """A csv file in the format of FOMM's authors, a list of URLs (fashion), or the directory of these or of txt/ (VoxCeleb)."""
+    """A csv file in the format of FOMM's authors, a list of URLs (fashion), or the directory of the lists, csv or txt/."""
     output: Path
     """Directory for videos/ and download.parquet."""
     split: Annotated[tuple[str, ...], choice(SPLITS), Parameter(group=_SELECTION)] = ()

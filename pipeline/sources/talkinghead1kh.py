@@ -60,8 +60,8 @@ def _first(tree: Tree, names: tuple[str, ...]) -> tuple[str, bytes]:
 
 def _chunks(tree: Tree) -> dict[str, Entry]:
     """name without suffix -> file, of all videos where chunks may be; of several files of one name the first counts."""
-    places = [place for place in _CHUNKS if tree.is_directory(place)]
-    places += [entry.path for place in places[:1] if place == "videos" for entry in directories(tree, place)]
+    per_video = [entry.path for entry in directories(tree, "videos")] if tree.is_directory("videos") else []
+    places = per_video + [place for place in _CHUNKS if tree.is_directory(place)]
     found: dict[str, Entry] = {}
     for place in places:
         for entry in tree.entries(place):
