@@ -3,7 +3,7 @@
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 from motionshards.jobs.download_list import Wanted, chosen, list_videos
 from motionshards.jobs.download_order import DownloadOrder, Totals
 from motionshards.jobs.download_report import STATUSES, Row, found_row, now, pending_row, read_report, write_report
-from motionshards.jobs.download_ytdlp import VIDEOS, Answer, Say, check_cookies, discard_parts, fetch
+from motionshards.jobs.download_ytdlp import VIDEOS, Answer, Say, check_cookies, discard_parts, fetch, has_audio
 from motionshards.pipeline.inputs.files import videos_by_id
 from motionshards.pipeline.inputs.tree import DirectoryTree
 from motionshards.schemas.errors import ConfigError
@@ -61,6 +61,8 @@ def download(order: DownloadOrder, say: Say, rng: random.Random, sleep: Sleep) -
     _make_directories(order.out)
     with only_writer(order.out):
         listed, run = _prepare(order, say)
+        if "silent" in order.retry:
+            _look_for_sound((run.rows[one.video] for one in chosen(listed, order.limit)), order.out)
         todo = [one for one in chosen(listed, order.limit) if _is_wanted(run.rows[one.video], order)]
         try:
             _ask_for_all(todo, order, run, say, rng, sleep)
@@ -104,10 +106,14 @@ def _ask_for_all(todo: list[Wanted], order: DownloadOrder, run: _Run, say: Say, 
             sleep(_jittered(order.manners.pause_s, rng))
         answer, attempts = _ask_patiently(wanted, order, run, say, rng, sleep)
         row = {**pending_row(wanted.video, wanted.url), "status": answer.verdict.status, "detail": answer.detail}
-        run.rows[wanted.video] = {**row, **(answer.file or {}), "attempts": attempts, "checked_at": now()}
+        row = {**row, **(answer.file or {}), "attempts": attempts, "checked_at": now()}
+        before = run.rows[wanted.video]
+        if before["status"] != "available" or answer.file is not None:  # else the silent video stays
+            run.rows[wanted.video] = row
+            _remove_replaced(before, row, order.out)
         run.asked += 1
         run.bytes += (answer.file or {}).get("bytes", 0)
-        say(f"{number} of {len(todo)}: {_as_line(run.rows[wanted.video])}")
+        say(f"{number} of {len(todo)}: {_as_line(row)}")
         if answer.verdict.status in ("available", "dead", "private"):
             discard_parts(wanted, order.out)
         if time.monotonic() - run.saved_s > _SAVE_EVERY_S:
@@ -167,7 +173,22 @@ def _videos_there(out: Path) -> dict[str, tuple[str, int]]:
 
 
 def _is_wanted(row: Row, order: DownloadOrder) -> bool:
-    return row["status"] in {"pending", "failed", "blocked"} | order.retry
+    if row["status"] != "available":
+        return row["status"] in {"pending", "failed", "blocked"} | order.retry
+    return "silent" in order.retry and row["has_audio"] is False
+
+
+def _look_for_sound(rows: Iterable[Row], out: Path) -> None:
+    """Complete the rows of available videos of which it is not known whether they have sound."""
+    for row in rows:
+        if row["status"] == "available" and row["has_audio"] is None:
+            row["has_audio"] = has_audio(out / row["path"])
+
+
+def _remove_replaced(before: Row, row: Row, out: Path) -> None:
+    """Remove the silent video for which one with another suffix was fetched."""
+    if before["path"] is not None and before["path"] != row["path"]:
+        (out / before["path"]).unlink(missing_ok=True)
 
 
 def _make_directories(out: Path) -> None:
