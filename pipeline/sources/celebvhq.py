@@ -50,15 +50,14 @@ def _listed(listing: Listing) -> Iterator[Listed]:
 def _clip(name: str, clip: Any, videos: dict[str, Entry]) -> Listed:
     """A clip of the list. Raises ValueError, naming the field."""
     video = file_name("ytb_id", clip.get("ytb_id") if isinstance(clip, dict) else None)
-    duration, box = _object(clip, "duration"), _object(clip, "bbox")
+    duration, edges = _object(clip, "duration"), _object(clip, "bbox")
     start_s, end_s = (_number(duration, field, 1e9) for field in ("start_sec", "end_sec"))
-    left, top, right, bottom = (_number(box, field, 1.0) for field in ("left", "top", "right", "bottom"))
+    left, top, right, bottom = (_number(edges, field, 1.0) for field in ("left", "top", "right", "bottom"))
     if end_s <= start_s:
         raise ValueError(f"end_sec is {end_s:g}, must be after start_sec ({start_s:g})")
-    low, high = (max(left - _MARGIN, 0.0), max(top - _MARGIN, 0.0)), (min(right + _MARGIN, 1.0), min(bottom + _MARGIN, 1.0))
+    box = max(left - _MARGIN, 0.0), max(top - _MARGIN, 0.0), min(right + _MARGIN, 1.0), min(bottom + _MARGIN, 1.0)
     file = video_of(video, videos)
-    place = {"box": (*low, *high), "reference_px": _REFERENCE_PX}
-    span = replace(file.span(), start_s=start_s, end_s=end_s, shown_times=True, **place)
+    span = replace(file.span(), start_s=start_s, end_s=end_s, box=box, reference_px=_REFERENCE_PX, shown_times=True)
     return Listed("train", video, video, name.removeprefix(f"{video}_"), span, file.bytes)
 
 

@@ -46,6 +46,8 @@ def urls(tree: Tree) -> dict[str, str]:
 
 
 def _listed(listing: Listing) -> Iterator[Listed]:
+    if listing.tree.is_directory(DIRECTORY):
+        listing.tree.entries(DIRECTORY)  # a link to it is used, too
     videos, addresses = videos_by_id(listing.tree), urls(listing.tree)
     for subset in SUBSETS:
         heights = {name: float(cells[0]) for name, cells in _numbers(listing, subset, "resolution", 1).items()}

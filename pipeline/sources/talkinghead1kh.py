@@ -29,8 +29,10 @@ def list_clips(listing: Listing) -> Iterator[ClipSpec]:
 
 
 def _listed(listing: Listing) -> Iterator[Listed]:
-    chunks = _chunks(listing.tree)
+    chunks = chunks_by_name(listing.tree)
     whole: dict[str, Entry] = {}
+    if listing.tree.is_directory(DIRECTORY):
+        listing.tree.entries(DIRECTORY)  # a link to it is used, too
     for split, names in _LISTS.items():
         name, content = _first(listing.tree, names)
         for number, line in enumerate(lines_of(content), 1):
@@ -58,7 +60,7 @@ def _first(tree: Tree, names: tuple[str, ...]) -> tuple[str, bytes]:
     return "", b""
 
 
-def _chunks(tree: Tree) -> dict[str, Entry]:
+def chunks_by_name(tree: Tree) -> dict[str, Entry]:
     """name without suffix -> file, of all videos where chunks may be; of several files of one name the first counts."""
     per_video = [entry.path for entry in directories(tree, "videos")] if tree.is_directory("videos") else []
     places = per_video + [place for place in _CHUNKS if tree.is_directory(place)]
