@@ -65,8 +65,8 @@ class Span:
     def __post_init__(self) -> None:
         if not 0 <= self.start_s < self.end_s:  # not `require`, which would format a message for each of a million spans
             raise ValueError(f"span of {self.uri}: {self.start_s} to {self.end_s} s is empty")
-        if self.frames is not None and not 0 <= self.frames[0] < self.frames[1]:
-            raise ValueError(f"span of {self.uri}: frames {self.frames[0]} to {self.frames[1]} are none")
+        if self.frames is not None and not (len(self.frames) == 2 and 0 <= self.frames[0] < self.frames[1]):
+            raise ValueError(f"span of {self.uri}: frames {self.frames} must be the first and the one after the last")
 
 
 @dataclass(frozen=True, slots=True)

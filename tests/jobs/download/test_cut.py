@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from downloads import Fetch
+from in_process import in_this_process
 from published_lists import write_talkinghead1kh
 from video_server import Reply, VideoServer, files
 from videos import ffmpeg
 
 pytest.importorskip("yt_dlp", reason="yt-dlp is not installed")
 
-from motionshards.dataset import build
+from motionshards.dataset import build, verify
 from motionshards.dataset.index import Dataset
 from motionshards.jobs import download_cut
 from motionshards.transforms.extract.ffmpeg import ffmpeg_path
@@ -62,7 +63,9 @@ def test_a_video_is_fetched_cut_and_built(
 
     (out / "data_list").symlink_to(lists / "data_list")
     what = ["--landmarks", "none", "--size", "32", "--frames", "3", "--workers", "1", "--quiet"]
-    assert build.main(["--source", "talkinghead1kh", "--input", str(out), "--output", str(tmp_path / "built"), *what]) == 0
+    with in_this_process():
+        assert build.main(["--source", "talkinghead1kh", "--input", str(out), "--output", str(tmp_path / "built"), *what]) == 0
+    assert verify.verify(tmp_path / "built").faults == ()
     samples = {sample.key.rpartition("/")[2]: sample for sample in Dataset.open(tmp_path / "built").samples()}
     assert len(samples) == 2, "the third begins behind the end of its chunk"
     for name, start, first, last in (("0001_S30", 630, 30, 49), ("0002_S0", 1260, 0, 9)):
@@ -70,7 +73,8 @@ def test_a_video_is_fetched_cut_and_built(
         assert sample.meta["source_frames"] == last - first + 1
         numbers = np.array(sample.meta["frame_index"])
         assert first <= numbers.min() and numbers.max() <= last
-        assert sample.meta["brightness"] == pytest.approx(20 + (start + numbers) % 200, abs=3)
+        luma = np.array(sample.meta["brightness"]) * 219 / 255 + 16
+        assert luma == pytest.approx(20 + (start + numbers) % 200, abs=0.6)
 
 
 def test_chunks_are_those_of_the_authors_command(painted: bytes, tmp_path: Path) -> None:
