@@ -212,9 +212,9 @@ def _look_for_sound(rows: Iterable[Row], out: Path) -> None:
 
 
 def _remove_replaced(before: Row, row: Row, out: Path) -> None:
-    """Remove the silent video for which one with another suffix was fetched."""
-    if before["path"] is not None and before["path"] != row["path"]:
-        (out / before["path"]).unlink(missing_ok=True)
+    """Remove the silent video for which one with another suffix was fetched; folders of chunks are replaced by the cut."""
+    if before["path"] not in (None, row["path"]) and (out / before["path"]).is_file():
+        (out / before["path"]).unlink()
 
 
 def _make_directories(out: Path) -> None:

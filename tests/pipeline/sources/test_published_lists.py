@@ -9,7 +9,7 @@ from source_trees import touch
 
 from motionshards.pipeline.inputs.tree import DirectoryTree
 from motionshards.pipeline.planning.hygiene import hygiene
-from motionshards.pipeline.planning.plan import listing_table
+from motionshards.pipeline.planning.plan import Wanted, listing_table, plan_new, read_unit, units
 from motionshards.pipeline.sources import SOURCES, hdtf
 from motionshards.pipeline.sources.listing import Listing
 from motionshards.schemas.config import BuildConfig
@@ -194,3 +194,17 @@ def test_boxes_of_which_only_the_height_is_known_are_judged_by_it(tmp_path: Path
     write_hdtf(tmp_path)
     report = hygiene(listing_table(SOURCES["hdtf"].list_clips(Listing(DirectoryTree(tmp_path))), BuildConfig(source="hdtf")), [])
     assert report["boxes_outside"]["first"] == ["AdamSmith/AdamSmith1/0"]
+
+
+@pytest.mark.parametrize("source", ["hdtf", "celebvhq", "talkinghead1kh"])
+def test_the_plan_keeps_every_field(source: str, tmp_path: Path) -> None:
+    write_hdtf(tmp_path)
+    write_celebvhq(tmp_path, {f"{ID}_1": celebvhq_clip(ID, 81.62, 86.17, (0.1964, 0.0, 0.6922, 0.8815))})
+    write_talkinghead1kh(tmp_path, train=TUBE)
+    clips, _ = list_clips(source, tmp_path)
+    config = BuildConfig(source=source)
+    listed = listing_table(iter(clips), config)
+    plan_new(tmp_path / "out", listed, config, Wanted())
+    (unit,) = units(tmp_path / "out")
+    planned = sorted(read_unit(tmp_path / "out", unit), key=lambda clip: clip.key)
+    assert [clip.spans for clip in planned] == [clip.spans for clip in sorted(clips, key=lambda clip: clip.key)]
