@@ -84,8 +84,9 @@ def has_audio(video: Path) -> bool | None:
 
 
 def _has_audio(media: Media, line: Timeline) -> bool:
+    start_s = float(line.raw_s[0]) if len(line.raw_s) else 0.0
     try:
-        return read_sound(media, float(line.raw_s[0]), 1, Fraction(25), None, True, _LOOK_TIMEOUT_S) is not None
+        return read_sound(media, start_s, 1, Fraction(25), None, True, _LOOK_TIMEOUT_S) is not None
     except ClipRejected:
         return False
 
