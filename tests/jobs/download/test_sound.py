@@ -116,7 +116,7 @@ def test_a_run_that_is_killed_while_it_merges_goes_on(dash: VideoServer, tmp_pat
     program = tmp_path / "bin" / "ffmpeg"
     program.parent.mkdir()
     program.write_text(
-        f'#!/bin/sh\ncase "$*" in *-map*) for last; do :; done; printf half > "${{last#file:}}"; kill -9 $PPID;; esac\n'
+        f'#!/bin/sh\ncase "$*" in *-map*) for last; do :; done; printf half > "${{last#file:}}"; kill -9 $PPID; exit 1;; esac\n'
         f'exec {shutil.which("ffmpeg") or ffmpeg_path()} "$@"\n'
     )
     program.chmod(0o755)
