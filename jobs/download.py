@@ -57,17 +57,20 @@ class DownloadOptions(Reporting):
     source: Annotated[str, choice(SOURCES)]
     """The corpus."""
     metadata: Path
-    """A csv file in the format of FOMM's authors, a list of URLs (fashion), or the directory of these or of txt/ (VoxCeleb)."""
+    """A csv file in the format of FOMM's authors, a list of URLs (fashion), or the directory of the lists, csv or txt/."""
     output: Path
     """Directory for videos/ and download.parquet."""
     split: Annotated[tuple[str, ...], choice(SPLITS), Parameter(group=_SELECTION)] = ()
     """Only videos of this split; repeatable."""
     limit: Annotated[PositiveInt | None, Parameter(group=_SELECTION)] = None
     """At most this number of videos, a random choice; a larger limit contains the choice of a smaller one."""
-    retry: Annotated[tuple[str, ...], choice(("dead", "private")), Parameter(group=_SELECTION)] = ()
-    """Also request videos that an earlier run found dead or private; repeatable. Blocked and failed ones are always requested."""
+    retry: Annotated[tuple[str, ...], choice(("dead", "private", "silent")), Parameter(group=_SELECTION)] = ()
+    """Also request videos that an earlier run found dead or private, or fetched without sound (silent); repeatable. Blocked and
+    failed ones are always requested."""
     max_height: Annotated[PositiveInt, Parameter(group=_CONTENT)] = Manners.max_height_px
-    """Fetch the best format of up to this number of pixels (the shorter side), without sound if possible; else the smallest."""
+    """Fetch the best format of up to this number of pixels (the shorter side); else the smallest."""
+    audio: Annotated[bool, Parameter(group=_CONTENT)] = True
+    """Fetch the sound with the video; --no-audio fetches less."""
     url_template: Annotated[str | None, Parameter(group=_CONTENT)] = None
     """URL of a mirror, with {id} in it; by default YouTube, or the URLs of the list."""
     cookies: Annotated[Path | None, Parameter(group=_CONTENT)] = None
@@ -89,6 +92,7 @@ class DownloadOptions(Reporting):
             give_up=self.give_up,
             rate_limit_bytes_s=self.rate_limit,
             max_height_px=self.max_height,
+            audio=self.audio,
             cookies=self.cookies,
         )
         return DownloadOrder(

@@ -15,9 +15,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from motionshards.jobs.download_order import DownloadOrder
-from motionshards.pipeline import sources
 from motionshards.pipeline.inputs.foreign import lines_of
 from motionshards.pipeline.inputs.tree import DirectoryTree, OverlayTree, read_small_file
+from motionshards.pipeline.sources import SOURCES as CORPORA
+from motionshards.pipeline.sources import celebvhq, hdtf, talkinghead1kh
 from motionshards.pipeline.sources.fashion import video_of_url
 from motionshards.pipeline.sources.listing import Listing
 from motionshards.schemas.errors import ConfigError
@@ -30,12 +31,18 @@ SOURCES = {
     "taichi": "a csv, or a directory with taichi-metadata.csv",
     "fashion": "a list of URLs, or a directory with fashion_train.txt and fashion_test.txt",
     "folder": "a csv",
+    "hdtf": "HDTF_dataset, or the directory that holds it",
+    "celebvhq": "a directory with celebvhq_info.json",
+    "talkinghead1kh": "a directory with data_list/train_video_tubes.txt or data_list/val_video_tubes.txt",
 }
 # Of a metadata directory, what the build looks for beside the videos.
 _BESIDE = {
     "voxceleb1": ("txt", "vox-metadata.csv"),
     "voxceleb2": ("txt", "dev", "test", "vox2_meta.csv"),
     "taichi": ("taichi-metadata.csv",),
+    "hdtf": (hdtf.DIRECTORY, *(f"{subset}_{kind}.txt" for subset in hdtf.SUBSETS for kind in hdtf.KINDS)),
+    "celebvhq": (celebvhq.LIST,),
+    "talkinghead1kh": (talkinghead1kh.DIRECTORY,),
 }
 
 YOUTUBE = "https://www.youtube.com/watch?v={id}"
@@ -93,15 +100,18 @@ def _beside(order: DownloadOrder) -> list[tuple[Path, str]]:
 
 def _clips(order: DownloadOrder, left_out: list[str]) -> Iterator[tuple[str, str]]:
     """(video, URL) of each clip of a csv or an annotation tree."""
-    is_file = order.metadata.is_file()
-    if order.source == ("voxceleb2" if is_file else "folder"):
+    is_file, source = order.metadata.is_file(), CORPORA[order.source]
+    if (is_file and not source.reads_csv) or (order.source == "folder" and not is_file):
         raise ConfigError(f"--metadata {order.metadata} must be {SOURCES[order.source]}")
     tree = DirectoryTree(order.out) if is_file else OverlayTree([DirectoryTree(order.out), DirectoryTree(order.metadata)])
     listing = Listing(tree, "video", order.metadata if is_file else None)
+    urls = source.urls(tree) if order.url_template is None else None
     template = order.url_template or YOUTUBE
-    for clip in sources.SOURCES[order.source].list_clips(listing):
-        if clip.split in order.splits:
-            yield clip.video, template.replace("{id}", quote(clip.video, safe=""))
+    for clip in source.list_clips(listing):
+        if clip.split in order.splits and (urls is None or clip.video in urls):
+            yield clip.video, template.replace("{id}", quote(clip.video, safe="")) if urls is None else urls[clip.video]
+        elif clip.split in order.splits:
+            left_out.append(f"{order.metadata.name}: video {clip.video[:80]!r} has no URL")
     left_out += listing.malformed
 
 
@@ -131,7 +141,7 @@ def _lines(path: Path) -> list[str]:
 
 def _noted(video: str, order: DownloadOrder, left_out: list[str]) -> bool:
     """Whether a video cannot be asked for; the reason is then noted."""
-    is_youtube = order.source != "fashion" and order.url_template is None
+    is_youtube = order.source not in ("fashion", "hdtf") and order.url_template is None
     if (_YOUTUBE_ID if is_youtube else _SAFE_NAME).fullmatch(video):
         return False
     kind = "an id of YouTube" if is_youtube else "a safe file name"

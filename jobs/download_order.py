@@ -17,6 +17,7 @@ class Manners:
     give_up: the run stops after so many refusals, or videos that could not be reached, in a row
     rate_limit_bytes_s: bytes a second; 0 for no limit
     max_height_px: the shorter side of the best format that is taken
+    audio: whether sound is taken, too
     cookies: a file in Netscape's format; yt-dlp updates it
     """
 
@@ -26,6 +27,7 @@ class Manners:
     give_up: int = 5
     rate_limit_bytes_s: int = 4 * 1024**2
     max_height_px: int = 1080
+    audio: bool = True
     cookies: Path | None = None
 
 
@@ -37,7 +39,8 @@ class DownloadOrder:
     out: gets videos/ and download.parquet
     splits: which of train and test
     limit: at most so many videos; None for all
-    retry: statuses of earlier runs whose videos are requested again, besides blocked and failed
+    retry: statuses of earlier runs whose videos are requested again, besides blocked and failed; `silent` are available videos
+        without sound
     url_template: a URL with {id} in it, for mirrors; None for YouTube, or the URLs of the list
     """
 
@@ -55,6 +58,8 @@ class DownloadOrder:
         template, cookies = self.url_template, self.manners.cookies
         if template is not None and ("{id}" not in template or not template.startswith(("http://", "https://"))):
             raise ConfigError(f"--url-template is {template!r}, must be an http(s) URL with {{id}} in it")
+        if "silent" in self.retry and not self.manners.audio:
+            raise ConfigError("--retry silent fetches sound, which --no-audio leaves out")
         if cookies is not None and not cookies.is_file():
             raise ConfigError(f"--cookies {cookies} is not a file")
 

@@ -24,7 +24,8 @@ STATUSES = ("available", "dead", "private", "blocked", "failed", "pending")
 Row = dict[str, Any]
 
 # path: below the output. width, height: pixels of the upright picture. fps: as the header tells. duration_s: by the packets.
-# attempts: tries of the run that asked last; 0 where the file was there before. Null is what is not known.
+# has_audio: whether there is sound; not in reports of 0.1. attempts: tries of the run that asked last; 0 where the file was there
+# before. Null is what is not known.
 SCHEMA = pa.schema(
     [
         ("video", pa.string()),
@@ -37,10 +38,12 @@ SCHEMA = pa.schema(
         ("height", pa.int32()),
         ("fps", pa.float64()),
         ("duration_s", pa.float64()),
+        ("has_audio", pa.bool_()),
         ("attempts", pa.int32()),
         ("checked_at", pa.timestamp("ms", tz="UTC")),
     ]
 )
+_EARLIER = SCHEMA.remove(SCHEMA.get_field_index("has_audio"))
 
 
 def read_report(out: Path) -> dict[str, Row]:
@@ -57,9 +60,9 @@ def read_report(out: Path) -> dict[str, Row]:
             table = file.read()
     except (pa.ArrowException, OSError) as error:
         raise ConfigError(f"cannot read {path} ({' '.join(str(error).split())[:200]}); move it away to start anew") from error
-    if table.schema.remove_metadata() != SCHEMA:
+    if table.schema.remove_metadata() not in (SCHEMA, _EARLIER):
         raise ConfigError(f"{path} is no report of downloads; move it away to start anew")
-    return {row["video"]: row for row in table.to_pylist()}
+    return {row["video"]: {"has_audio": None, **row} for row in table.to_pylist()}
 
 
 def write_report(out: Path, rows: dict[str, Row]) -> None:

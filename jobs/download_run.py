@@ -3,15 +3,16 @@
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from motionshards.jobs import download_cut
 from motionshards.jobs.download_list import Wanted, chosen, list_videos
 from motionshards.jobs.download_order import DownloadOrder, Totals
 from motionshards.jobs.download_report import STATUSES, Row, found_row, now, pending_row, read_report, write_report
-from motionshards.jobs.download_ytdlp import VIDEOS, Answer, Say, check_cookies, discard_parts, fetch
+from motionshards.jobs.download_ytdlp import VIDEOS, Answer, Say, check_cookies, discard_parts, fetch, has_audio
 from motionshards.pipeline.inputs.files import videos_by_id
 from motionshards.pipeline.inputs.tree import DirectoryTree
 from motionshards.schemas.errors import ConfigError
@@ -61,6 +62,8 @@ def download(order: DownloadOrder, say: Say, rng: random.Random, sleep: Sleep) -
     _make_directories(order.out)
     with only_writer(order.out):
         listed, run = _prepare(order, say)
+        if "silent" in order.retry:
+            _look_for_sound((run.rows[one.video] for one in chosen(listed, order.limit)), order.out)
         todo = [one for one in chosen(listed, order.limit) if _is_wanted(run.rows[one.video], order)]
         try:
             _ask_for_all(todo, order, run, say, rng, sleep)
@@ -84,6 +87,7 @@ def _prepare(order: DownloadOrder, say: Say) -> tuple[list[Wanted], _Run]:
     try:
         check_cookies(order.manners.cookies)
         listed = list_videos(order, left_out)
+        _cut_what_is_there(order, listed, say)
         rows = _take_stock(order, listed)
     except ConfigError:
         _remove_if_empty(order.out)
@@ -104,10 +108,14 @@ def _ask_for_all(todo: list[Wanted], order: DownloadOrder, run: _Run, say: Say, 
             sleep(_jittered(order.manners.pause_s, rng))
         answer, attempts = _ask_patiently(wanted, order, run, say, rng, sleep)
         row = {**pending_row(wanted.video, wanted.url), "status": answer.verdict.status, "detail": answer.detail}
-        run.rows[wanted.video] = {**row, **(answer.file or {}), "attempts": attempts, "checked_at": now()}
+        row = _cut({**row, **(answer.file or {}), "attempts": attempts, "checked_at": now()}, order)
+        before = run.rows[wanted.video]
+        if before["status"] != "available" or row["status"] == "available":  # else the silent video stays
+            run.rows[wanted.video] = row
+            _remove_replaced(before, row, order.out)
         run.asked += 1
-        run.bytes += (answer.file or {}).get("bytes", 0)
-        say(f"{number} of {len(todo)}: {_as_line(run.rows[wanted.video])}")
+        run.bytes += row["bytes"] or 0
+        say(f"{number} of {len(todo)}: {_as_line(row)}")
         if answer.verdict.status in ("available", "dead", "private"):
             discard_parts(wanted, order.out)
         if time.monotonic() - run.saved_s > _SAVE_EVERY_S:
@@ -148,7 +156,7 @@ def _heed(answer: Answer, was_last: bool, give_up: int, run: _Run) -> None:
 
 def _take_stock(order: DownloadOrder, listed: list[Wanted]) -> dict[str, Row]:
     """The rows of earlier runs, brought in line with what lies on disk now, and one for each listed video."""
-    rows, there = read_report(order.out), _videos_there(order.out)
+    rows, there = read_report(order.out), _videos_there(order)
     for wanted in listed:
         row = rows.get(wanted.video) or pending_row(wanted.video, wanted.url)
         path, size_bytes = there.get(wanted.video, ("", 0))
@@ -159,15 +167,54 @@ def _take_stock(order: DownloadOrder, listed: list[Wanted]) -> dict[str, Row]:
     return rows
 
 
-def _videos_there(out: Path) -> dict[str, tuple[str, int]]:
+def _videos_there(order: DownloadOrder) -> dict[str, tuple[str, int]]:
     """video -> (path below the output, bytes)."""
-    if not (out / VIDEOS).is_dir():
-        return {}
-    return {video: (entry.path, entry.bytes) for video, entry in videos_by_id(DirectoryTree(out)).items()}
+    if order.source == download_cut.SOURCE:
+        return download_cut.cut_videos(order.out)
+    return {video: (entry.path, entry.bytes) for video, entry in videos_by_id(DirectoryTree(order.out)).items()}
+
+
+def _cut(row: Row, order: DownloadOrder) -> Row:
+    """The row of a video that was fetched, after cutting it where the source refers to chunks."""
+    if order.source != download_cut.SOURCE or row["status"] != "available":
+        return row
+    try:
+        path, size_bytes = download_cut.cut(order.out / row["path"], order.out)
+    except ValueError as error:
+        return {**pending_row(row["video"], row["url"]), "status": "failed", "detail": str(error), "checked_at": now()}
+    return {**row, "path": path, "bytes": size_bytes}
+
+
+def _cut_what_is_there(order: DownloadOrder, listed: list[Wanted], say: Say) -> None:
+    """Cut whole videos that the user or a killed run left, where the source refers to chunks."""
+    if order.source != download_cut.SOURCE:
+        return
+    for video in download_cut.whole_videos(order.out, (one.video for one in listed)):
+        try:
+            download_cut.cut(video, order.out)
+            say(f"{video.name}: cut into chunks")
+        except ValueError as error:
+            say(f"{video.name}: {error}")
 
 
 def _is_wanted(row: Row, order: DownloadOrder) -> bool:
-    return row["status"] in {"pending", "failed", "blocked"} | order.retry
+    if row["status"] != "available":
+        return row["status"] in {"pending", "failed", "blocked"} | order.retry
+    return "silent" in order.retry and row["has_audio"] is False
+
+
+def _look_for_sound(rows: Iterable[Row], out: Path) -> None:
+    """Complete the rows of available videos of which it is not known whether they have sound."""
+    for row in rows:
+        if row["status"] == "available" and row["has_audio"] is None:
+            path = out / row["path"]
+            row["has_audio"] = has_audio(min(path.glob(f"{row['video']}_*")) if path.is_dir() else path)
+
+
+def _remove_replaced(before: Row, row: Row, out: Path) -> None:
+    """Remove the silent video for which one with another suffix was fetched; folders of chunks are replaced by the cut."""
+    if before["path"] not in (None, row["path"]) and (out / before["path"]).is_file():
+        (out / before["path"]).unlink()
 
 
 def _make_directories(out: Path) -> None:

@@ -8,6 +8,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,8 +24,10 @@ from motionshards.pipeline.inputs.files import VIDEO_SUFFIXES
 from motionshards.schemas.atomic import sync
 from motionshards.schemas.errors import ClipRejected, ConfigError
 from motionshards.schemas.layout import WORK_DIR
+from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 from motionshards.transforms.extract.media import Media, check_file
-from motionshards.transforms.extract.timeline import timeline_from_packets
+from motionshards.transforms.extract.sound import read_sound
+from motionshards.transforms.extract.timeline import Timeline, timeline_from_packets
 
 VIDEOS = "videos"
 _SOCKET_TIMEOUT_S = 30
@@ -71,6 +74,23 @@ def fetch(wanted: Wanted, out: Path, manners: Manners, warn: Say) -> Answer:
     return _take(wanted, out, files[0], f"format {info.get('format_id')}")
 
 
+def has_audio(video: Path) -> bool | None:
+    """Whether a video has sound that can be decoded; None where the video cannot be read."""
+    media = Media.at(video)
+    try:
+        return _has_audio(media, timeline_from_packets(media, _LOOK_TIMEOUT_S))
+    except ClipRejected:
+        return None
+
+
+def _has_audio(media: Media, line: Timeline) -> bool:
+    start_s = float(line.raw_s[0]) if len(line.raw_s) else 0.0
+    try:
+        return read_sound(media, start_s, 1, Fraction(25), None, True, _LOOK_TIMEOUT_S) is not None
+    except ClipRejected:
+        return False
+
+
 def discard_parts(wanted: Wanted, out: Path) -> None:
     """Remove what is left in the work folder of a video."""
     for path in _work(out).glob(f"{_stem(wanted)}.*"):
@@ -97,8 +117,14 @@ def _stem(wanted: Wanted) -> str:
 def _options(wanted: Wanted, out: Path, manners: Manners, warn: Say) -> dict[str, Any]:
     """What yt-dlp is told. The format is part of a part's name, too: parts of two formats make no video."""
     return {
-        "format": "bv*",
-        "format_sort": [f"res:{manners.max_height_px}", "+hdr", "fps", "proto", "vcodec:h264", "vext", "+hasaud"],
+        "format": "bv*+ba/bv*[acodec!=?none]/bv*" if manners.audio else "bv*",
+        "format_sort": [
+            *(f"res:{manners.max_height_px}", "+hdr", "fps", "proto", "vcodec:h264", "vext"),
+            "aext:m4a" if manners.audio else "+hasaud",
+        ],
+        # Matroska, which rounds times to milliseconds, only where MP4 cannot hold the codecs.
+        "merge_output_format": "mp4/mkv",
+        "ffmpeg_location": ffmpeg_path(),
         "fixup": "never",
         "noplaylist": True,
         "match_filter": _refuse_what_is_no_video,
@@ -156,7 +182,8 @@ def _take(wanted: Wanted, out: Path, fetched: Path, told: str) -> Answer:
     sync(out / VIDEOS)
     width, height = timeline.size_px
     columns = {"path": path, "bytes": (out / path).stat().st_size, "width": width, "height": height, "fps": timeline.rate_hz}
-    return Answer(AVAILABLE, told, file={**columns, "duration_s": timeline.duration_s})
+    sound = _has_audio(Media.at(out / path), timeline)
+    return Answer(AVAILABLE, told, file={**columns, "duration_s": timeline.duration_s, "has_audio": sound})
 
 
 def _told(error: Exception) -> str:

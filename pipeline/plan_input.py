@@ -51,6 +51,8 @@ def plan_into(order: BuildOrder, config: BuildConfig, manifest: Manifest, say: C
         say(f"left out: {len(listing.malformed)} malformed lines, the first of them:")
     for line in listing.malformed[:_MALFORMED_SHOWN]:
         say(f"  {text_of(line)}")
+    for note in listing.notes:
+        say(text_of(note))
     if left_out:
         say(f"left out: {sum(left_out.values())} files ({as_text(left_out)})")
     if doubts := summary(report):
@@ -106,7 +108,7 @@ def _list(order: BuildOrder, config: BuildConfig) -> tuple[Listing, pa.Table]:
     source = SOURCES[config.source]
     if isinstance(order.input.root, Path):
         source.prepare(order.input.root)
-    listing = Listing(order.input.tree, config.unit, order.metadata, list(order.input.refused), _used(order))
+    listing = Listing(order.input.tree, config.unit, order.metadata, list(order.input.refused), used=_used(order))
     listing.tree.counts.update(order.input.left_out)
     try:
         if isinstance(order.input.root, Path) and not order.input.root.is_dir():

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from motionshards.schemas.typed import check_types
 
 TUBE_RECIPES = ("track", "fomm-track", "face")
-RECIPES = ("resize", "bbox", "fomm-bbox", *TUBE_RECIPES)
+RECIPES = ("resize", "bbox", "fomm-bbox", "inner-bbox", *TUBE_RECIPES)
 AUS = ("none", "openface", "openface-still", "csv", "pyfaceau")
 NO_FACE = ("reject", "keep")
 Detector = Literal["sfd", "blazeface", "retinaface", "yunet", "scrfd"]

@@ -44,9 +44,11 @@ class Span:
     uri: path below the input root, or within the archive, as made by `layout.path_to_uri`
     start_s, end_s: seconds from the first frame of the file, end exclusive; 0 and inf mean the whole file
     box: x0 y0 x1 y1 in pixels of a frame of the size `reference_px`, edges (not centres of pixels); None without annotation
-    reference_px: width and height of the frame that `box` was drawn in
+    reference_px: width and height of the frame that `box` was drawn in; the width is 0 where only the height is known
     track_uri: a VoxCeleb annotation file, whose boxes and times count instead
     packed, track_packed: where the two files lie in an archive; None on disk
+    frames: first frame in the file and the one after the last, which count instead of the times
+    shown_times: whether the times are timestamps; those of a span with a box are else frame numbers over the rate in the header
     """
 
     uri: str
@@ -57,10 +59,14 @@ class Span:
     track_uri: str | None = None
     packed: Packed | None = None
     track_packed: Packed | None = None
+    frames: tuple[int, int] | None = None
+    shown_times: bool | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.start_s < self.end_s:  # no _require: a million spans are made, and their messages are not
+        if not 0 <= self.start_s < self.end_s:  # not `require`, which would format a message for each of a million spans
             raise ValueError(f"span of {self.uri}: {self.start_s} to {self.end_s} s is empty")
+        if self.frames is not None and not (len(self.frames) == 2 and 0 <= self.frames[0] < self.frames[1]):
+            raise ValueError(f"span of {self.uri}: frames {self.frames} must be the first and the one after the last")
 
 
 @dataclass(frozen=True, slots=True)

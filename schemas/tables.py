@@ -9,7 +9,7 @@ with nulls there, see `completed`.
 
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,8 @@ SPAN = pa.struct(
         ("track_uri", pa.string()),
         ("packed", PACKED),
         ("track_packed", PACKED),
+        ("frames", pa.list_(pa.int64())),
+        ("shown_times", pa.bool_()),
     ]
 )
 _WHO = [
@@ -157,13 +159,14 @@ def spec_row(spec: ClipSpec) -> dict[str, Any]:
 def spec_from_row(row: dict[str, Any]) -> ClipSpec:
     """The clip of a row of the plan."""
     who = {name: row[name] for name in ("key", "source", "split", "identity", "video", "cost")}
-    return ClipSpec(spans=tuple(_span(span) for span in row["spans"]), **who)
+    return ClipSpec(spans=tuple(span_from_row(span) for span in row["spans"]), **who)
 
 
-def _span(row: dict[str, Any]) -> Span:
-    box, reference_px = (None if row[name] is None else tuple(row[name]) for name in ("box", "reference_px"))
-    packed, track_packed = (None if row[name] is None else Packed(**row[name]) for name in ("packed", "track_packed"))
-    return Span(**{**row, "box": box, "reference_px": reference_px, "packed": packed, "track_packed": track_packed})
+def span_from_row(row: Mapping[str, Any]) -> Span:
+    """A span of a row; fields that an earlier version did not write are absent or None."""
+    lists = {name: tuple(row[name]) for name in ("box", "reference_px", "frames") if row.get(name) is not None}
+    packed = {name: Packed(**row[name]) for name in ("packed", "track_packed") if row.get(name) is not None}
+    return Span(**{**row, **lists, **packed})
 
 
 def planned_keys_of(keys: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -18,7 +18,8 @@ from motionshards.pipeline.inputs.unpack import Root, check_size, media
 from motionshards.schemas.bucket import is_bucket, open_bucket
 from motionshards.schemas.config import MAX_CLIP_BYTES
 from motionshards.schemas.errors import ClipRejected, ConfigError
-from motionshards.schemas.records import Packed, Span
+from motionshards.schemas.records import Span
+from motionshards.schemas.tables import span_from_row
 from motionshards.transforms.extract.decode import decode
 from motionshards.transforms.extract.decoder.client import ordered
 from motionshards.transforms.extract.decoder.filters import RGB, scaled
@@ -95,7 +96,7 @@ def middle_frame(root: Root, spans: Sequence[Mapping[str, Any]], longest_px: int
     for span in spans:
         try:
             with _opened(span, root) as file:
-                return _middle_of(file, _as_span(span), root, longest_px)
+                return _middle_of(file, span_from_row(span), root, longest_px)
         except ClipRejected:
             continue  # the next file may be whole
     return None
@@ -107,17 +108,10 @@ def source_to_shown(source_size_px: Sequence[int], shown: Picture) -> NDArray[np
     return np.column_stack([np.diag(scale), 0.5 * scale - 0.5])
 
 
-def _as_span(row: Mapping[str, Any]) -> Span:
-    """A span of a row of the index as the record it was made of."""
-    pairs = {name: None if row[name] is None else tuple(row[name]) for name in ("box", "reference_px")}
-    packed = {name: None if row[name] is None else Packed(**row[name]) for name in ("packed", "track_packed")}
-    return Span(**{**row, **pairs, **packed})
-
-
 @contextmanager
 def _opened(row: Mapping[str, Any], root: Root) -> Iterator[Media]:
     """The video of a span as a decoder can open it. Raises ClipRejected, StoreFailed."""
-    span = _as_span(row)
+    span = span_from_row(row)
     check_size([span.packed] if span.packed is not None else [], MAX_CLIP_BYTES)
     with media(span.uri, span.packed, root) as file:
         yield file

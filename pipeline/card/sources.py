@@ -31,6 +31,25 @@ _FASHION_PAPER = """@inproceedings{zablotskaia2019dwnet,
   booktitle = {British Machine Vision Conference (BMVC)},
   year = {2019}
 }"""
+_HDTF_PAPER = """@inproceedings{zhang2021flow,
+  author = {Zhimeng Zhang and Lincheng Li and Yu Ding and Changjie Fan},
+  title = {Flow-Guided One-Shot Talking Face Generation With a High-Resolution Audio-Visual Dataset},
+  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)},
+  pages = {3661--3670},
+  year = {2021}
+}"""
+_CELEBVHQ_PAPER = """@inproceedings{zhu2022celebvhq,
+  author = {Hao Zhu and Wayne Wu and Wentao Zhu and Liming Jiang and Siwei Tang and Li Zhang and Ziwei Liu and Chen Change Loy},
+  title = {{CelebV-HQ}: A Large-Scale Video Facial Attributes Dataset},
+  booktitle = {European Conference on Computer Vision (ECCV)},
+  year = {2022}
+}"""
+_TALKINGHEAD1KH_PAPER = """@inproceedings{wang2021facevid2vid,
+  author = {Ting-Chun Wang and Arun Mallya and Ming-Yu Liu},
+  title = {One-Shot Free-View Neural Talking-Head Synthesis for Video Conferencing},
+  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)},
+  year = {2021}
+}"""
 
 _VOXCELEB_RIGHTS = (
     f"The annotations of [VoxCeleb]({_VOXCELEB}) are under CC BY 4.0. The videos, and so the frames in these shards, remain "
@@ -116,6 +135,57 @@ CORPORA = {
         rights="UBC Fashion is a list of videos that belong to their makers, published for research; see its page.",
         citation=_FASHION_PAPER,
         shows="body",
+    ),
+    "hdtf": Corpus(
+        title="HDTF talking-face clips",
+        licence_name="lists-cc-by-4.0-videos-of-their-owners",
+        licence_link="https://github.com/MRzzm/HDTF",
+        home="https://github.com/MRzzm/HDTF",
+        based_on="extended|other-hdtf",
+        collection=(
+            "The videos are YouTube uploads of talking people, among them addresses of politicians, listed by the authors of "
+            "HDTF. Nothing is published about whether the people shown were asked."
+        ),
+        rights=(
+            "The authors publish [HDTF](https://github.com/MRzzm/HDTF) under CC BY 4.0. The videos are uploads of others, whose "
+            "terms also apply."
+        ),
+        citation=_HDTF_PAPER,
+        shows="face",
+    ),
+    "celebvhq": Corpus(
+        title="CelebV-HQ face clips",
+        licence_name="non-commercial-research-only",
+        licence_link="https://github.com/CelebV-HQ/CelebV-HQ#agreement",
+        home="https://celebv-hq.github.io/",
+        based_on="extended|other-celebv-hq",
+        collection=(
+            "The videos were obtained from the Internet and show celebrities; the list names them by their ids on YouTube. "
+            "Nothing is published about whether the people shown were asked."
+        ),
+        rights=(
+            "[CelebV-HQ](https://github.com/CelebV-HQ/CelebV-HQ#agreement) is for non-commercial research only. Copies may be "
+            "made within one site of an organization, and must not be published or distributed further."
+        ),
+        citation=_CELEBVHQ_PAPER,
+        shows="face",
+    ),
+    "talkinghead1kh": Corpus(
+        title="TalkingHead-1KH face clips",
+        licence_name="videos-cc-by-3.0-lists-mit",
+        licence_link="https://github.com/tcwang0509/TalkingHead-1KH",
+        home="https://github.com/tcwang0509/TalkingHead-1KH",
+        based_on="extended|other-talkinghead-1kh",
+        collection=(
+            "The videos are YouTube uploads under CC BY 3.0, selected by the authors of TalkingHead-1KH. Owners can ask the "
+            "authors to remove a video from the list."
+        ),
+        rights=(
+            "Those who uploaded the videos published them under CC BY 3.0; the lists of "
+            "[TalkingHead-1KH](https://github.com/tcwang0509/TalkingHead-1KH) are under the MIT licence."
+        ),
+        citation=_TALKINGHEAD1KH_PAPER,
+        shows="face",
     ),
     "demo": Corpus(
         title="Rendered demo face clips",

@@ -5,7 +5,7 @@ whatever the video's rate is. Boxes are pixels of a frame scaled to 360 px heigh
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -31,6 +31,7 @@ class Annotation:
     box_px: the box that holds the face throughout, edges x0 y0 x1 y1 in source pixels, float64 [4]; None: not annotated
     numbers, boxes_px: where the face is, int64 [n] frames of 1/25 s ascending, float64 [n,4]; None where it is not known so well
     by_number: times were made from frame numbers and the rate in the header, as FOMM's authors do, and are compared so
+    span_frames: first frame and the one after the last, where they are annotated instead of times
     """
 
     start_s: float
@@ -39,9 +40,19 @@ class Annotation:
     numbers: NDArray[np.int64] | None = None
     boxes_px: NDArray[np.float64] | None = None
     by_number: bool = False
+    span_frames: tuple[int, int] | None = None
+
+    def bounds_s(self, line: Timeline) -> tuple[float, float]:
+        """Start and end in a file, seconds from its first frame."""
+        if self.span_frames is None:
+            return self.start_s, self.end_s
+        frame_s = line.duration_s / max(1, len(line.raw_s))
+        return self.span_frames[0] * frame_s, self.span_frames[1] * frame_s
 
     def frames(self, line: Timeline) -> NDArray[np.int64]:
         """Numbers of the frames that belong to the annotation, int64 ascending."""
+        if self.span_frames is not None:
+            return np.arange(len(line.raw_s))[slice(*self.span_frames)]
         if self.by_number:
             times, slack = line.nominal_s, 0.0
         else:
@@ -60,8 +71,8 @@ class Annotation:
 def annotation(span: Span, root: Root, size_px: tuple[int, int], pixel_aspect: Fraction = Fraction(1)) -> Annotation:
     """What is known of a span whose video has frames of `size_px`, of pixels as wide as `pixel_aspect` times their height.
 
-    Boxes with a reference frame are proportions of it, whether that is the frame as stored or as displayed. Those that only know
-    its height, 360 px, were drawn on the frame as displayed.
+    Boxes with a reference frame are proportions of it, whether that is the frame as stored or as displayed. Those of which only
+    the height of the frame is known (360 px in VoxCeleb1) were drawn on the frame as displayed.
 
     A box a frame becomes their union, so that the crop stands still and holds the face in every frame.
 
@@ -71,11 +82,16 @@ def annotation(span: Span, root: Root, size_px: tuple[int, int], pixel_aspect: F
     if span.track_uri is not None:
         name = os.path.basename(span.track_uri)
         return _from_track(name, content(span.track_uri, span.track_packed, root), size_px, pixel_aspect)
+    known = Annotation(span.start_s, span.end_s, span_frames=span.frames)
     if span.box is None or span.reference_px is None:
-        return Annotation(span.start_s, span.end_s)
-    # Divided twice, as the authors of FOMM do, so that truncation to whole pixels finds the same number.
-    scale = np.array([reference / extent for reference, extent in zip(span.reference_px, size_px, strict=True)])
-    return Annotation(span.start_s, span.end_s, np.array(span.box, np.float64) / np.tile(scale, 2), by_number=True)
+        return known
+    width, height = span.reference_px
+    box, extent = np.array(span.box, np.float64), np.tile(np.array(size_px, np.float64), 2)
+    reference = np.tile([width or float(size_px[0] * pixel_aspect) * height / size_px[1], height], 2)
+    # The order of the divisions is that of the authors of each list, so that rounding to whole pixels finds the same number.
+    if span.frames is not None or span.shown_times:
+        return replace(known, box_px=box / reference * extent)
+    return replace(known, box_px=box / (reference / extent), by_number=True)
 
 
 def _from_track(name: str, text: bytes, size_px: tuple[int, int], pixel_aspect: Fraction) -> Annotation:

@@ -170,21 +170,23 @@ def _part(span: Span, root: Root, file: Media, timeline_of: ReadTimeline, config
     window = None
     if config.recipe in WINDOWS:
         if known.box_px is None:
-            raise ClipRejected("bad_annotation", f"--recipe {config.recipe} needs a box, and none is annotated")
+            raise ClipRejected(
+                "bad_annotation", f"--recipe {config.recipe} needs a box, and none is annotated; --recipe face does not"
+            )
         window = WINDOWS[config.recipe](known.box_px, line.size_px, line.pixel_aspect)
     return _Part(file, line, annotated_frames(known, line), window, past_end_s(known, line))
 
 
 def annotated_frames(known: Annotation, line: Timeline) -> NDArray[np.int64]:
     """The numbers of the frames of an annotation, ascending. Raises ClipRejected: past_the_end."""
-    frames = known.frames(line)
-    if not len(frames) and len(line.pts_s) and known.start_s >= line.duration_s:
-        raise ClipRejected("past_the_end", f"begins at {known.start_s:.2f} s, the video ends at {line.duration_s:.2f} s")
+    frames, start_s = known.frames(line), known.bounds_s(line)[0]
+    if not len(frames) and len(line.pts_s) and start_s >= line.duration_s:
+        raise ClipRejected("past_the_end", f"begins at {start_s:.2f} s, the video ends at {line.duration_s:.2f} s")
     return frames
 
 
 def past_end_s(known: Annotation, line: Timeline) -> float:
     """By how many seconds an annotation runs past the end of its video; less than a frame is none, as rates are rounded."""
     frame_s = line.duration_s / max(1, len(line.raw_s))
-    past_s = known.end_s - line.duration_s
+    past_s = known.bounds_s(line)[1] - line.duration_s
     return past_s if frame_s < past_s < float("inf") else 0.0

@@ -132,6 +132,8 @@ def _spec(footage: Footage, tube: Tube, key: str, box: Box) -> ClipSpec:
         reference_px=(float(width), float(height)),  # as they are read back
         track_uri=None,
         track_packed=None,
+        frames=None,
+        shown_times=None,
     )
     return replace(footage.spec, key=key, spans=(place,))
 

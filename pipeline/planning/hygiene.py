@@ -20,7 +20,7 @@ MALFORMED = "malformed"
 def hygiene(listed: pa.Table, malformed: list[str]) -> dict[str, Any]:
     """The report, a count for each doubt and some of its cases.
 
-    duplicates: clips whose file, time and box stand more than once
+    duplicates: clips whose file, time or frames, and box occur more than once
     boxes_outside: clips whose box leaves its reference frame
     videos_in_both_splits, identities_in_both_splits: leaks between training and test data
     past_the_end: clips whose annotation runs past the end of the video; added by `with_past_the_end`
@@ -72,13 +72,13 @@ def _flat(listed: pa.Table) -> pa.Table:
     """One row a span: the clip's key and the span's fields."""
     spans = listed["spans"].combine_chunks()
     fields = spans.flatten()
-    columns = {name: fields.field(name) for name in ("uri", "start_s", "end_s", "box", "reference_px", "track_uri")}
+    columns = {name: fields.field(name) for name in ("uri", "start_s", "end_s", "box", "reference_px", "track_uri", "frames")}
     return pa.table({"key": listed["key"].combine_chunks().take(pc.list_parent_indices(spans)), **columns})
 
 
 def _duplicates(listed: pa.Table) -> list[str]:
     flat = _flat(listed)
-    edges = {f"edge{n}": _entry(flat["box"], n) for n in range(4)}
+    edges = {f"edge{n}": _entry(flat["box"], n) for n in range(4)} | {f"frame{n}": _entry(flat["frames"], n) for n in range(2)}
     same = pa.table({**{name: flat[name] for name in ("uri", "start_s", "end_s", "track_uri")}, **edges})
     same = same.append_column("key", flat["key"])
     groups = same.group_by(same.column_names[:-1]).aggregate([("key", "count"), ("key", "min")])
@@ -93,14 +93,15 @@ def _boxes_outside(listed: pa.Table) -> list[str]:
         return []
     x0, y0, x1, y1 = (_entry(flat["box"], n) for n in range(4))
     width, height = (_entry(flat["reference_px"], n) for n in range(2))
-    outside = pc.or_(pc.or_(pc.less(x0, 0), pc.less(y0, 0)), pc.or_(pc.greater(x1, width), pc.greater(y1, height)))
+    beyond = pc.and_(pc.greater(x1, width), pc.greater(width, 0))  # a width of 0 is not known
+    outside = pc.or_(pc.or_(pc.less(x0, 0), pc.less(y0, 0)), pc.or_(beyond, pc.greater(y1, height)))
     keys: list[str] = flat["key"].filter(outside).to_pylist()
     return keys
 
 
 def _entry(lists: pa.ChunkedArray, number: int) -> pa.Array:
     """Entry `number` of each list, null where there is no list."""
-    whole = lists.combine_chunks()
+    whole = lists.combine_chunks().cast(pa.list_(pa.float64()))
     filled = pc.fill_null(whole, pa.scalar([float("nan")] * 4, whole.type))
     return pc.list_element(filled, number)
 

@@ -31,7 +31,7 @@ from motionshards.transforms.extract.sample import stable_hash
 _FEWEST_SHARDS = 8
 _SMALLEST_SHARD = 4
 _CHUNK = 65_536
-_OFTEN_NULL = ("box", "reference_px", "track_uri", "packed", "track_packed")
+_OFTEN_NULL = ("box", "reference_px", "track_uri", "packed", "track_packed", "frames", "shown_times")
 _ROW_GROUP = 4_096
 
 

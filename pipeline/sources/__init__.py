@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from motionshards.pipeline.inputs.tree import Tree
-from motionshards.pipeline.sources import demo, fashion, folder, taichi, voxceleb1, voxceleb2
+from motionshards.pipeline.sources import celebvhq, demo, fashion, folder, hdtf, taichi, talkinghead1kh, voxceleb1, voxceleb2
 from motionshards.pipeline.sources.listing import Listing
 from motionshards.schemas.config import TUBE_RECIPES
 from motionshards.schemas.layout import SPLITS
@@ -21,6 +21,14 @@ def _whole_frame(tree: Tree, metadata: Path | None) -> str:
 
 def _annotated_box(tree: Tree, metadata: Path | None) -> str:
     return "bbox"
+
+
+def _inner_box(tree: Tree, metadata: Path | None) -> str:
+    return "inner-bbox"
+
+
+def _no_urls(tree: Tree) -> dict[str, str] | None:
+    return None
 
 
 def _nothing(root: Path) -> None:
@@ -40,6 +48,7 @@ class Source:
     splits: directories at the top of the layout that are splits; an archive named after one is put there
     takes_videos: whether `--input` may name single videos
     prepare(root): makes the files, for sources that are not the user's own
+    urls(tree): the URL of each listed video; None where videos are named by their id on YouTube, or the list is read elsewhere
     """
 
     list_clips: Callable[[Listing], Iterator[ClipSpec]]
@@ -50,6 +59,7 @@ class Source:
     splits: tuple[str, ...] = ()
     takes_videos: bool = False
     prepare: Callable[[Path], None] = _nothing
+    urls: Callable[[Tree], dict[str, str] | None] = _no_urls
 
 
 SOURCES = {
@@ -60,6 +70,9 @@ SOURCES = {
     "folder": Source(
         folder.list_clips, folder.EXPECTED, recipe=folder.recipe, reads_csv=True, splits=folder.SPLITS, takes_videos=True
     ),
+    "hdtf": Source(hdtf.list_clips, hdtf.EXPECTED, recipe=_annotated_box, urls=hdtf.urls),
+    "celebvhq": Source(celebvhq.list_clips, celebvhq.EXPECTED, recipe=_inner_box),
+    "talkinghead1kh": Source(talkinghead1kh.list_clips, talkinghead1kh.EXPECTED, recipe=_annotated_box),
     "demo": Source(demo.list_clips, voxceleb2.EXPECTED, prepare=demo.prepare),
 }
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from published_lists import celebvhq_clip, write_celebvhq, write_hdtf, write_talkinghead1kh
 
 from motionshards.dataset import build, remove, verify
 from motionshards.dataset.index import Dataset
@@ -36,10 +37,21 @@ def layouts(make_video, tmp_path: Path) -> Path:  # type: ignore[no-untyped-def]
         "annotated/videos/clip.mp4",
         "taichi/videos/clip.mp4",
         "fashion/train/clip.mp4",
+        "hdtf/videos/clip.mp4",
+        "celebvhq/videos/clip.mp4",
+        "talkinghead1kh/videos/clip/clip_0000.mp4",
     ):
         (tmp_path / place).parent.mkdir(parents=True)
         (tmp_path / place).symlink_to(video)
     (tmp_path / "taichi/taichi-metadata.csv").write_text(HEADER + ROW)
+    write_hdtf(
+        tmp_path / "hdtf",
+        RD_annotion_time="clip.mp4 00:00-00:01\n",
+        RD_resolution="clip.mp4 64\n",
+        RD_crop_wh="clip_0.mp4 16 64 0 64\n",
+    )
+    write_celebvhq(tmp_path / "celebvhq", {"clip_0": celebvhq_clip("clip", 0, 1, (1 / 6, 0, 5 / 6, 1))})
+    write_talkinghead1kh(tmp_path / "talkinghead1kh", train="clip_0000, 64, 96, 0, 19, 16, 0, 80, 64\n")
     for name, box in (("voxceleb1", "90 0 360 360"), ("annotated", "0.16 0.0 0.66 1.0")):
         track = tmp_path / name / "txt/anna/clip/00001.txt"
         track.parent.mkdir(parents=True)
@@ -56,6 +68,9 @@ def layouts(make_video, tmp_path: Path) -> Path:  # type: ignore[no-untyped-def]
         ("taichi", "taichi", "bbox", "bbox"),
         ("fashion", "fashion", "resize", None),
         ("folder", "folder", "resize", "bbox"),
+        ("hdtf", "hdtf", "bbox", None),
+        ("celebvhq", "celebvhq", "inner-bbox", None),
+        ("talkinghead1kh", "talkinghead1kh", "bbox", None),
         ("demo", "voxceleb2", "resize", None),
     ],
 )
@@ -82,7 +97,7 @@ def built(out: Path) -> str:
     (sample,) = Dataset.open(out).samples()
     x0, y0, x1, y1 = sample.meta["content_px"][0]
     recipe = Manifest.read(out).config.recipe
-    assert (x1 - x0, y1 - y0) == ((64, 64) if recipe == "bbox" else (64, 43))
+    assert (x1 - x0, y1 - y0) == ((64, 64) if recipe in ("bbox", "inner-bbox") else (64, 43))
     return recipe
 
 

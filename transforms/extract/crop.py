@@ -3,6 +3,7 @@
     resize      the whole frame
     bbox        the annotated box, grown to a square around its centre, shifted into the frame, padded only where it must be
     fomm-bbox   the annotated box as it is, cut at the frame and squashed: what the authors of FOMM do
+    inner-bbox  the largest square centred in the annotated box: what the authors of CelebV-HQ do
     track       the union of a face's boxes with a margin, square, shifted and padded as `bbox`
     fomm-track  the same, dropped where it leaves the frame: what the authors of FOMM do
     face        a square in proportion to eyes and mouth, see `transforms.extract.portrait`, shifted and padded as `bbox`
@@ -74,6 +75,23 @@ def exact_window(box_px: NDArray[np.float64], size_px: tuple[int, int], pixel_as
     return x0, y0, x1, y1
 
 
+def inner_window(box_px: NDArray[np.float64], size_px: tuple[int, int], pixel_aspect: Fraction = _SQUARE) -> Window:
+    """The recipe `inner-bbox`: edges rounded to whole pixels and cut at the frame, then a square on the shorter side.
+
+    Raises:
+        ClipRejected: bad_annotation, the box is empty or outside the frame, or less than two pixels of it are left
+    """
+    _require_inside(box_px, size_px)
+    limit = (*size_px, *size_px)
+    x0, y0, x1, y1 = (min(max(round(edge), 0), end) for edge, end in zip(box_px.tolist(), limit, strict=True))
+    half = min(int((x1 - x0) * pixel_aspect), y1 - y0) // 2
+    across = round(half / pixel_aspect)
+    if min(across, half) < 1:
+        raise ClipRejected("bad_annotation", f"no square within the box {x0} {y0} {x1} {y1}")
+    left, top = (x0 + x1) // 2 - across, (y0 + y1) // 2 - half
+    return left, top, left + 2 * across, top + 2 * half
+
+
 def tube_window(
     recipe: str, box_px: NDArray[np.float64], size_px: tuple[int, int], pixel_aspect: Fraction = _SQUARE, margin: float = 0.1
 ) -> Window:
@@ -111,6 +129,7 @@ PlaceWindow = Callable[[NDArray[np.float64], tuple[int, int], Fraction], Window]
 WINDOWS: dict[str, PlaceWindow] = {
     "bbox": square_window,
     "fomm-bbox": exact_window,
+    "inner-bbox": inner_window,
 }
 
 

@@ -39,6 +39,7 @@ def test_listed_videos_are_fetched_once_and_reported(server: VideoServer, video:
         "height": 64,
         "fps": 25.0,
         "duration_s": pytest.approx(2.0),
+        "has_audio": False,
         "attempts": 1,
     }
     assert list(got.rows) == names

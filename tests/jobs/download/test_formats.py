@@ -45,7 +45,6 @@ def choose(formats: list[dict[str, Any]], **manners: Any) -> str:
             {"id": "v", "title": "v", "extractor": "x", "extractor_key": "X", "formats": [dict(f) for f in formats]},
             download=False,
         )
-    assert not info.get("requested_formats"), "nothing is to be merged"
     return str(info["format_id"])
 
 
@@ -66,13 +65,32 @@ def choose(formats: list[dict[str, Any]], **manners: Any) -> str:
         pytest.param([one("hdr", 720, dynamic_range="HDR10"), one("sdr", 720)], {}, "sdr", id="rather eight bits"),
     ],
 )
-def test_the_format(formats: list[dict[str, Any]], manners: dict[str, Any], taken: str) -> None:
+def test_the_format_without_sound(formats: list[dict[str, Any]], manners: dict[str, Any], taken: str) -> None:
+    assert choose(formats, audio=False, **manners) == taken
+
+
+OPUS = {**AUDIO, "format_id": "251", "ext": "webm", "acodec": "opus", "abr": 160}
+
+
+@pytest.mark.parametrize(
+    ("formats", "manners", "taken"),
+    [
+        pytest.param(YOUTUBE, {}, "137+140", id="the same video, with sound"),
+        pytest.param([OPUS, *YOUTUBE], {}, "137+140", id="sound that MP4 holds"),
+        pytest.param([OPUS, one("137", 1080)], {}, "137+251", id="else other sound"),
+        pytest.param(YOUTUBE, {"max_height_px": 719}, "18", id="one file where its sound is inside"),
+        pytest.param([one("22", 720, **SOUND), one("136", 720)], {}, "22", id="rather with sound"),
+        pytest.param([one("136", 720)], {}, "136", id="without sound where there is none"),
+    ],
+)
+def test_the_format_with_sound(formats: list[dict[str, Any]], manners: dict[str, Any], taken: str) -> None:
     assert choose(formats, **manners) == taken
 
 
-def test_sound_alone_is_no_video() -> None:
+@pytest.mark.parametrize("audio", [True, False])
+def test_sound_alone_is_no_video(audio: bool) -> None:
     with pytest.raises(ExtractorError, match="format is not available"):
-        choose([AUDIO])
+        choose([AUDIO], audio=audio)
 
 
 @pytest.mark.parametrize("live", [{"is_live": True}, {"live_status": "is_upcoming"}])

@@ -4,6 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from published_lists import celebvhq_clip, write_celebvhq, write_hdtf, write_talkinghead1kh
 
 from motionshards.jobs.download import _rate
 from motionshards.jobs.download_list import build_command, list_videos
@@ -56,6 +57,21 @@ def corpus(source: str, at: Path) -> tuple[Path, set[str], set[str]]:
         case "fashion lists":
             tree(at, "fashion_train.txt", text=URLS)
             return tree(at, "fashion_test.txt", text="http://example.org/C3.mp4"), {"A1+_", "B2", "C3"}, {"C3"}
+        case "hdtf lists":
+            write_hdtf(at)
+            return at, {"Radio1", "Radio2", "AdamSmith1"}, set()
+        case "celebvhq json":
+            write_celebvhq(at, {f"{name}_0": celebvhq_clip(name, 0, 1, (0, 0, 1, 1)) for name in names})
+            return at, names, set()
+        case "talkinghead1kh lists":
+            write_talkinghead1kh(
+                at,
+                **{
+                    f"{split}": f"{name}_0000, 64, 96, 0, 9, 0, 0, 9, 9\n"
+                    for split, name in zip(("train", "val"), sorted(names), strict=True)
+                },
+            )
+            return at, names, {"bbbbbbbbbbb"}
         case "fashion file":
             return tree(at, "my_test.txt", text=URLS) / "my_test.txt", {"A1+_", "B2"}, {"A1+_", "B2"}
     raise AssertionError(source)
@@ -72,6 +88,9 @@ KINDS = [
     "folder file",
     "fashion lists",
     "fashion file",
+    "hdtf lists",
+    "celebvhq json",
+    "talkinghead1kh lists",
 ]
 
 
@@ -83,8 +102,10 @@ def test_videos_are_listed_once_and_by_split(kind: str, tmp_path: Path) -> None:
     listed = list_videos(order(source, metadata, tmp_path / "out"), left_out)
     assert sorted(one.video for one in listed) == sorted(videos)
     assert not left_out
-    test = list_videos(order(source, metadata, tmp_path / "out", splits=frozenset({"test"})), left_out)
-    assert {one.video for one in test} == in_test
+    other = frozenset({"val" if source == "talkinghead1kh" else "test"})
+    if in_test:
+        test = list_videos(order(source, metadata, tmp_path / "out", splits=other), left_out)
+        assert {one.video for one in test} == in_test
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -94,7 +115,8 @@ def test_the_build_finds_every_video_where_the_download_puts_it(kind: str, tmp_p
     metadata, videos, _ = corpus(kind, tmp_path / "the corpus")
     asked = order(source, metadata, tmp_path / "the out")
     for video in videos:
-        (asked.out / "videos" / f"{video}.mp4").write_bytes(b"x")
+        name = f"{video}/{video}_0000" if source == "talkinghead1kh" else video
+        tree(asked.out, f"videos/{name}.mp4")
     *links, command = build_command(asked).split(" && ")
     for link in links:
         subprocess.run(["bash", "-c", link], check=True)
@@ -117,6 +139,9 @@ def test_urls_are_youtubes_the_lists_or_a_mirrors(tmp_path: Path) -> None:
     assert urls("taichi", csv)[0] == "https://www.youtube.com/watch?v=-abcdefghi_"
     assert urls("taichi", csv, **mirror)[0] == "https://mirror.example.org/get?file=-abcdefghi_.mp4"
     assert urls("taichi", odd, **mirror)[0] == "https://mirror.example.org/get?file=a%2Bb.mp4"
+    write_hdtf(tmp_path / "hdtf")
+    assert urls("hdtf", tmp_path / "hdtf")[0] == "https://www.youtube.com/watch?v=aaaaaaaaaaa"
+    assert urls("hdtf", tmp_path / "hdtf", **mirror)[0] == "https://mirror.example.org/get?file=Radio1.mp4"
     assert urls("fashion", lists)[0] == "https://example.org/i/A1%2B_.mp4"
     assert urls("fashion", lists, **mirror)[0] == "https://mirror.example.org/get?file=A1%2B_.mp4"
 
@@ -150,6 +175,7 @@ def test_lines_that_are_no_urls_of_videos_are_told(line: str, tmp_path: Path) ->
         ("taichi", "absent.csv", "does not exist"),
         ("voxceleb2", "a.csv", "must be a directory with txt/"),
         ("folder", ".", "must be a csv"),
+        ("celebvhq", "a.csv", "must be a directory with celebvhq_info.json"),
         ("taichi", ".", "lists no videos .expected a csv, or a directory with taichi-metadata.csv"),
         ("taichi", "columns.csv", "lacks the columns start"),
         ("fashion", "bytes.txt", "lists no videos .*bytes.txt line 1: URL is"),

@@ -1,19 +1,24 @@
 """Annotated boxes and times: the authors' rules for frames and crops, and malformed annotations."""
 
 import csv
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+from published_lists import celebvhq_clip
 
 from motionshards.pipeline.clips.annotations import Annotation, annotation, read_track
+from motionshards.pipeline.clips.read import annotated_frames, past_end_s
 from motionshards.pipeline.inputs.tree import DirectoryTree
 from motionshards.pipeline.sources import voxceleb1
+from motionshards.pipeline.sources.celebvhq import _clip
 from motionshards.pipeline.sources.listing import Listing
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ClipRejected
 from motionshards.schemas.records import ClipSpec, Span
-from motionshards.transforms.extract.crop import exact_window
+from motionshards.transforms.extract.crop import exact_window, inner_window
 from motionshards.transforms.extract.timeline import Timeline
 
 TRACK = "Identity  : \tid1\nReference : \tvid\nOffset    : \t0\n\nFRAME \tX \tY \tW \tH \n"
@@ -96,6 +101,81 @@ def test_boxes_are_the_authors_on_the_published_rows(corpus: Path) -> None:
             known = annotation(spec.spans[0], path.parent, (width, height))
             assert known.box_px is not None
             assert exact_window(known.box_px, (width, height)) == theirs
+
+
+def test_frames_by_number_are_those_of_the_file_whatever_its_times() -> None:
+    line = Timeline(5 + np.cumsum(np.random.default_rng(0).uniform(0.01, 0.12, 500)), (640, 480), 25.0)
+    known = annotation(Span("v.mp4", box=(1, 2, 3, 4), reference_px=(64, 48), frames=(90, 300)), Path(), (640, 480))
+    assert known.box_px is not None and known.box_px.tolist() == [10, 20, 30, 40]
+    assert known.frames(line).tolist() == list(range(90, 300))
+    assert past_end_s(known, line) == 0
+    late = replace(known, span_frames=(490, 510))
+    assert late.frames(line).tolist() == list(range(490, 500))
+    assert past_end_s(late, line) == pytest.approx(10 * line.duration_s / 500)
+    with pytest.raises(ClipRejected, match="past_the_end"):
+        annotated_frames(replace(known, span_frames=(500, 501)), line)
+
+
+def test_shown_times_are_compared_with_timestamps() -> None:
+    """The header's rate is 0.4 % off, which numbers over the rate do not notice and seconds of a player do."""
+    line = Timeline(np.arange(20_000) / 25.1, (640, 480), 25.0)
+    box = Span("v.mp4", 400, 500, (1, 2, 3, 4), (64, 48))
+    shown, numbered = (annotation(span, Path(), (640, 480)) for span in (replace(box, shown_times=True), box))
+    assert shown.frames(line).tolist() == np.flatnonzero((line.pts_s >= 400) & (line.pts_s < 500)).tolist()
+    assert numbered.frames(line).tolist() == list(range(10_000, 12_500))
+
+
+def test_of_a_reference_without_width_the_height_counts() -> None:
+    """Square pixels as displayed: an anamorphic frame of 720x540, shown 4/3 as wide, is one of 960x540."""
+    span = Span("v.mp4", box=(100, 20, 300, 220), reference_px=(0, 1080), shown_times=True)
+    for size_px, aspect, scale in (((1920, 1080), Fraction(1), 1), ((640, 360), Fraction(1), 3), ((720, 540), Fraction(4, 3), 2)):
+        box_px = annotation(span, Path(), size_px, aspect).box_px
+        assert box_px is not None
+        across = scale * float(aspect)
+        assert box_px == pytest.approx([100 / across, 20 / scale, 300 / across, 220 / scale])
+
+
+def test_inner_squares_are_those_of_celebvhq() -> None:
+    """Fractions enlarged by 0.02, rounded to pixels, then a square on the shorter side; whole pixels, rounded down."""
+    chance = np.random.default_rng(0)
+    for _ in range(10_000):
+        left, right = sorted(chance.integers(0, 10_001, 2) / 10_000)
+        top, bottom = sorted(chance.integers(0, 10_001, 2) / 10_000)
+        width, height = (int(side) for side in chance.choice([360, 480, 640, 720, 854, 1080, 1280, 1920], 2))
+        clip = celebvhq_clip("v", 0, 1, (left, top, right, bottom))
+        y0, y1 = round(max(top - 0.02, 0) * height), round(min(bottom + 0.02, 1) * height)
+        x0, x1 = round(max(left - 0.02, 0) * width), round(min(right + 0.02, 1) * width)
+        half = min(y1 - y0, x1 - x0) // 2
+        theirs = tuple(int(edge) for edge in ((x0 + x1) / 2 - half, (y0 + y1) / 2 - half, 2 * half, 2 * half))
+        span = _clip("v_0", clip, {}).span
+        box_px = annotation(span, Path(), (width, height)).box_px
+        assert box_px is not None
+        a, b, c, d = inner_window(box_px, (width, height))
+        assert (a, b, c - a, d - b) == theirs
+
+
+def test_inner_squares_are_square_as_displayed_and_within_the_frame() -> None:
+    assert inner_window(np.array([100.0, 0, 400, 300]), (720, 576), Fraction(2)) == (175, 0, 325, 300)
+    assert inner_window(np.array([-100.0, 10, 100, 700]), (640, 480)) == (0, 195, 100, 295)
+    for box in ([10.0, 10, 11, 300], [700.0, 0, 800, 100]):
+        with pytest.raises(ClipRejected, match="bad_annotation"):
+            inner_window(np.array(box), (640, 480))
+
+
+def test_boxes_are_those_of_talkinghead1kh() -> None:
+    """int(left / W * width) of every edge."""
+    chance = np.random.default_rng(0)
+    for _ in range(1_000):
+        x0, y0 = int(chance.integers(0, 1200)), int(chance.integers(0, 700))
+        x1, y1 = x0 + int(chance.integers(4, 80)), y0 + int(chance.integers(4, 20))
+        width, height = int(chance.integers(640, 2000)), int(chance.integers(360, 1100))
+        theirs = tuple(
+            int(edge / side * of) for edge, side, of in zip((x0, y0, x1, y1), (1280, 720) * 2, (width, height) * 2, strict=True)
+        )
+        span = Span("v.mp4", box=(x0, y0, x1, y1), reference_px=(1280, 720), frames=(0, 9))
+        box_px = annotation(span, Path(), (width, height)).box_px
+        assert box_px is not None
+        assert exact_window(box_px, (width, height)) == theirs
 
 
 def test_landmarks_can_be_carried_back_to_source_pixels(demo_videos: Path, tmp_path: Path) -> None:

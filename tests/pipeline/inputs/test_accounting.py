@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from published_lists import celebvhq_clip, write_celebvhq, write_hdtf, write_talkinghead1kh
 from source_trees import touch
 from videos import MakeVideo
 
@@ -90,12 +91,22 @@ def test_a_folder_of_everything(tmp_path: Path) -> None:
         ("voxceleb1", ["txt/id1/v/1.txt", "videos/v.mp4"], ["txt/id1/1.txt", "videos/v.mkv", "videos/sub/w.mp4"]),
         ("taichi", ["videos/a.mp4"], ["videos/b.mp4", "other/a.mp4"]),
         ("fashion", ["train/a.mp4", "val/v.mkv", "test/b.mp4"], ["train/a.txt", "train/sub/c.mp4", "d.mp4"]),
+        ("hdtf", ["videos/Radio1.mp4", "videos/Radio2.mp4", "videos/AdamSmith1.mkv"], ["videos/RD_Radio1.mp4", "Radio2.mp4"]),
+        ("celebvhq", ["videos/a.mp4"], ["videos/b.mp4", "raw/a.mp4"]),
+        ("talkinghead1kh", ["videos/a/a_0001.mp4"], ["videos/a/a_0002.mp4", "1min_clips/a_0001.mp4", "videos/a.mp4"]),
     ],
 )
 def test_every_source_counts_what_it_does_not_plan(source: str, planned: list[str], others: list[str], tmp_path: Path) -> None:
     touch(tmp_path, *planned, *others)
     if source == "taichi":
         (tmp_path / "taichi-metadata.csv").write_text(CSV)
+    elif source == "hdtf":
+        write_hdtf(tmp_path)
+        (tmp_path / "WDA_crop_ratio.txt").unlink()
+    elif source == "celebvhq":
+        write_celebvhq(tmp_path, {"a_0": celebvhq_clip("a", 0, 1, (0, 0, 1, 1))})
+    elif source == "talkinghead1kh":
+        write_talkinghead1kh(tmp_path, train="a_0001,64,96,0,9,0,0,9,9\n")
     found, left_out = account(source, tmp_path)
     assert found == sorted(planned)
     assert sum(left_out.values()) == len(others)

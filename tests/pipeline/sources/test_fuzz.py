@@ -1,6 +1,7 @@
 """Archives and csv files with random damage: a listing with its refusals, or one line. Never a traceback, a hang or a flood."""
 
 import io
+import json
 import random
 import resource
 import tarfile
@@ -9,17 +10,19 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 from archives import walk
+from published_lists import HDTF, celebvhq_clip, write_hdtf
 
 from motionshards.pipeline.inputs.foreign import lines_of
 from motionshards.pipeline.inputs.input import open_input
 from motionshards.pipeline.inputs.tree import DirectoryTree
 from motionshards.pipeline.inputs.unpack import content
 from motionshards.pipeline.planning.plan import listing_table
-from motionshards.pipeline.sources import folder, taichi
+from motionshards.pipeline.sources import SOURCES, folder, taichi
 from motionshards.pipeline.sources.listing import Listing
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ClipRejected, ConfigError
@@ -122,11 +125,33 @@ def open_csv(path: Path) -> None:
     assert len(table) + len(listing.malformed) <= len(lines_of(path.read_bytes()))
 
 
+def open_lists(source: str, name: str, path: Path) -> None:
+    """List a corpus of which one list is damaged: clips, lines that are named, or one line of refusal."""
+    root = path.parent / "nothing"
+    write_hdtf(root)
+    (root / "data_list").mkdir(exist_ok=True)
+    (root / name).write_bytes(path.read_bytes())
+    listing = Listing(DirectoryTree(root))
+    try:
+        listing_table(SOURCES[source].list_clips(listing), BuildConfig(source=source))
+    except ConfigError as error:
+        one_line(error)
+    assert all("\n" not in line and len(line) < 400 for line in listing.malformed)
+
+
+def plain_json() -> bytes:
+    return json.dumps({"clips": {f"v{n}_{n}": celebvhq_clip(f"v{n}", n, n + 2.5, (0.1, 0, 0.9, 1)) for n in range(9)}}).encode()
+
+
+TUBES = "".join(f"v{n}_000{n}, 720, 1280, {n}, {n + 90}, 400, 100, 700, 400\n" for n in range(9)).encode()
 SEEDS: dict[str, tuple[bytes, Callable[[Path], None], Callable[[bytes], bytes]]] = {
     "a.zip": (plain_zip(), open_archive, bytes),
     "pax.tar": (plain_tar(tarfile.PAX_FORMAT), open_archive, refixed),
     "gnu.tar": (plain_tar(tarfile.GNU_FORMAT), open_archive, refixed),
     "m.csv": (plain_csv(), open_csv, bytes),
+    "hdtf": (HDTF["RD_annotion_time.txt"].encode() * 4, partial(open_lists, "hdtf", "RD_annotion_time.txt"), bytes),
+    "celebvhq": (plain_json(), partial(open_lists, "celebvhq", "celebvhq_info.json"), bytes),
+    "talkinghead1kh": (TUBES, partial(open_lists, "talkinghead1kh", "data_list/train_video_tubes.txt"), bytes),
 }
 
 
@@ -138,7 +163,7 @@ def attack(name: str, rounds: int, place: Path) -> None:
     for number in range(rounds):
         chance = random.Random(f"{name} {number}")
         path = place / f"{number}-{name}"  # archives stay open by their name
-        path.write_bytes(mend(damaged(raw, chance, numbers=name != "m.csv")))
+        path.write_bytes(mend(damaged(raw, chance, numbers="." in name and name != "m.csv")))
         began = time.thread_time()
         try:
             with warnings.catch_warnings():

@@ -1,0 +1,102 @@
+"""TalkingHead-1KH: `data_list/{train,val}_video_tubes.txt` as published, and the user's videos in chunks of one minute.
+
+A line is `<chunk>, H, W, S, E, L, T, R, B`: frames S to E (inclusive) of the chunk `<youtube id>_<NNNN>`, and a box in pixels of
+a frame of W×H. Chunks are cut without decoding, so they begin at key frames, not at whole minutes. People are not in the lists,
+so a video is its own identity. `small_video_tubes.txt`, a part of `train`, is read where `train` is absent.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from motionshards.pipeline.inputs.files import VIDEO_SUFFIXES
+from motionshards.pipeline.inputs.foreign import lines_of
+from motionshards.pipeline.inputs.tree import Entry, Tree, directories
+from motionshards.pipeline.sources.listed import Listed, clips_of, file_name, shown
+from motionshards.pipeline.sources.listing import Listing
+from motionshards.schemas.records import ClipSpec
+
+EXPECTED = "data_list/{train,val}_video_tubes.txt and videos/<youtube id>/<youtube id>_<NNNN>.mp4"
+DIRECTORY = "data_list"
+_LISTS = {"train": ("train", "small"), "val": ("val",)}
+_CHUNKS = ("videos", "1min_clips", "train/1min_clips", "val/1min_clips", "small/1min_clips")
+_FIELDS = ("H", "W", "S", "E", "L", "T", "R", "B")
+_LARGEST = 10**9
+
+
+def list_clips(listing: Listing) -> Iterator[ClipSpec]:
+    """The clips of the lists in their order; lines that are malformed are noted, as are videos that are not cut yet."""
+    return clips_of("talkinghead1kh", _listed(listing), listing.unit)
+
+
+def _listed(listing: Listing) -> Iterator[Listed]:
+    chunks = chunks_by_name(listing.tree)
+    whole: dict[str, Entry] = {}
+    if listing.tree.is_directory(DIRECTORY):
+        listing.tree.entries(DIRECTORY)  # a link to it is used, too
+    for split, names in _LISTS.items():
+        name, content = _first(listing.tree, names)
+        for number, line in enumerate(lines_of(content), 1):
+            if not line.strip():
+                continue
+            try:
+                one = _clip(split, line, chunks)
+            except ValueError as error:
+                listing.malformed.append(f"{name} line {number}: {error}")
+                continue
+            if one.video in chunks and not one.bytes:
+                whole.setdefault(one.video, chunks[one.video])
+            yield one
+    if whole:
+        first = next(iter(whole.values())).path
+        listing.notes.append(f"videos not cut into chunks: {len(whole)}, such as {first}; `motionshards download` cuts them")
+
+
+def _first(tree: Tree, names: tuple[str, ...]) -> tuple[str, bytes]:
+    """The first list that is there, with its name."""
+    for name in names:
+        content = tree.read(f"{DIRECTORY}/{name}_video_tubes.txt")
+        if content is not None:
+            return f"{name}_video_tubes.txt", content
+    return "", b""
+
+
+def chunks_by_name(tree: Tree) -> dict[str, Entry]:
+    """name without suffix -> file, of all videos where chunks may be; of several files of one name the first counts."""
+    per_video = [entry.path for entry in directories(tree, "videos")] if tree.is_directory("videos") else []
+    places = per_video + [place for place in _CHUNKS if tree.is_directory(place)]
+    found: dict[str, Entry] = {}
+    for place in places:
+        for entry in tree.entries(place):
+            stem, dot, suffix = entry.name.rpartition(".")
+            if not entry.is_directory and f"{dot}{suffix.lower()}" in VIDEO_SUFFIXES:
+                found.setdefault(stem, entry)
+    return found
+
+
+def _clip(split: str, line: str, chunks: dict[str, Entry]) -> Listed:
+    """The clip of a line. Raises ValueError, naming the field."""
+    cells = [cell.strip() for cell in line.split(",")]
+    if len(cells) != 1 + len(_FIELDS):
+        raise ValueError(f"{len(cells)} fields, must be {1 + len(_FIELDS)}")
+    chunk = file_name("name", cells[0])
+    video, _, number = chunk.rpartition("_")
+    if not video or not number.isdecimal():
+        raise ValueError(f"name is {shown(chunk)}, must be <youtube id>_<NNNN>")
+    height, width, first, last, left, top, right, bottom = map(_whole, _FIELDS, cells[1:])
+    if min(height, width) < 1 or not 0 <= first <= last:
+        raise ValueError(f"H, W, S, E are {height}, {width}, {first}, {last}: a size of at least 1, and S at most E")
+    file = chunks.get(chunk) or Entry(f"{chunk}.mp4", f"videos/{video}/{chunk}.mp4", is_directory=False)
+    box = (float(left), float(top), float(right), float(bottom))
+    span = replace(file.span(), frames=(first, last + 1), box=box, reference_px=(float(width), float(height)))
+    name = f"{number}_S{first}_E{last}_L{left}_T{top}_R{right}_B{bottom}"
+    return Listed(split, video, video, name, span, file.bytes)
+
+
+def _whole(field: str, text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        raise ValueError(f"{field} is {shown(text)}, must be a whole number") from None
+    if abs(value) >= _LARGEST:
+        raise ValueError(f"{field} is {shown(text)}, must be below {_LARGEST}")
+    return value
