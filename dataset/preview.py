@@ -192,7 +192,8 @@ def _no_such(key: str, data: Dataset) -> str:
 
 def _near(key: str, keys: pa.ChunkedArray) -> list[str]:
     """Keys that contain this one, else those much like it, of the same video, the same person, or any of the first ones."""
-    if len(key) > 2 and (whole := keys.filter(pc.match_substring(keys, key)).slice(0, _NEAR).to_pylist()):
+    whole: list[str] = keys.filter(pc.match_substring(keys, key)).slice(0, _NEAR).to_pylist() if len(key) > 2 else []
+    if whole:
         return whole
     identity, _, rest = key.partition("/")
     video = rest.partition("/")[0]
