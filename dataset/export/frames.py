@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from motionshards.dataset.export.clip import Described, StoredClip, scaled_px
 from motionshards.dataset.export.format import Made, Settings, Write
 from motionshards.dataset.export.place import Place
-from motionshards.dataset.export.png import png_bytes
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.samples.encode import npy_bytes
+from motionshards.transforms.extract.encoded.png import png_bytes
 
 _DECIMALS = 4
 
