@@ -1,0 +1,153 @@
+"""A clip as exports read it: stored video or stills, with landmarks and head pose in the pixels of its frames."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from motionshards.dataset.video import Sound, Video
+from motionshards.schemas.layout import META, VIDEO, frame_suffix
+from motionshards.schemas.samples.encode import decode_arrays
+from motionshards.transforms.extract.encode import decode_into, square_side_px
+from motionshards.transforms.extract.stored_video import FrameReader
+
+# Frames that are decoded at a time: whole groups of 12, which is how often stored video has a key frame.
+_GROUP, _MOST_FRAMES, _MOST_BYTES = 12, 96, 64 << 20
+_POSE = ("yaw_deg", "pitch_deg", "roll_deg")
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """Measures of L of a clip's frames, in pixels of the stored size. NaN where no face was found.
+
+    numbers: int64 [L], which of the clip's frames these are
+    points_px: float32 [L,68,2], landmarks; None with `--landmarks none`
+    boxes_px: float32 [L,4], x0 y0 x1 y1 of the face; None likewise
+    pose_deg: float32 [L,3], yaw, pitch, roll
+    """
+
+    numbers: NDArray[np.int64] = field(repr=False)
+    points_px: NDArray[np.float32] | None = field(repr=False)
+    boxes_px: NDArray[np.float32] | None = field(repr=False)
+    pose_deg: NDArray[np.float32] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredClip:
+    """A clip of a dataset. Its frames are those of its stored video or, without one, its stills; their number is its length.
+
+    key: of the clip
+    row: its row of the index, all columns
+    meta: its meta.json
+    video: None in a dataset of stills
+    jpegs: stills; empty with `--store video`
+    sound: None where there is none
+    size_px: height and width of the frames
+    """
+
+    key: str
+    row: Mapping[str, Any] = field(repr=False)
+    meta: Mapping[str, Any] = field(repr=False)
+    video: Video | None
+    jpegs: tuple[bytes, ...] = field(repr=False)
+    sound: Sound | None
+    size_px: int
+    _arrays: Mapping[str, Any] = field(repr=False)
+    _reader: FrameReader = field(repr=False)
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any], members: Mapping[str, bytes], reader: FrameReader) -> "StoredClip":
+        """The clip of a row of the index.
+
+        members: of the sample, by suffix
+        reader: decodes stored video; one per process
+
+        Raises:
+            ValueError: a member is missing or damaged
+        """
+        if META not in members:
+            raise ValueError(f"{META} is missing")
+        arrays = decode_arrays(members, row["n_frames"])
+        video, jpegs = Video.of(members, arrays), _jpegs(members, row["n_frames"])
+        if video is None and not jpegs:
+            raise ValueError("there are neither stills nor video")
+        size_px = square_side_px(jpegs[0]) if video is None else video.size_px
+        sound = Sound.of(members, arrays)
+        return cls(row["key"], row, arrays["meta"], video, jpegs, sound, size_px, arrays, reader)
+
+    def __len__(self) -> int:
+        return len(self.jpegs) if self.video is None else len(self.video)
+
+    @property
+    def pts_s(self) -> NDArray[np.float64]:
+        """Times of the source frames that the frames show, float64 [n], seconds from the start of their source file."""
+        return np.array(self.meta["pts_s"], np.float64) if self.video is None else self.video.pts_s
+
+    def described(self) -> Described:
+        """What was measured in some of the frames: every n-th of a video, all stills."""
+        of_stills = self.video is None or "pts_s" not in self.meta["mp4"]
+        measured = self.meta if of_stills else self.meta["mp4"]
+        return Described(
+            np.arange(0, len(self), 1 if self.video is None else self.video.every),
+            self._arrays.get("landmarks" if self.video is None else "points"),
+            _floats(measured["boxes_px"]) if "boxes_px" in measured else None,
+            np.stack([_floats(measured[name]) for name in _POSE], axis=1),
+        )
+
+    def frames(self, numbers: NDArray[np.int64] | None = None, size_px: int | None = None) -> Iterator[NDArray[np.uint8]]:
+        """Frames in RGB, uint8 [H,W,3], decoded a few at a time.
+
+        numbers: int64 [n], ascending; by default all
+        size_px: of the frames, by default as stored; others are resized with a Lanczos filter
+
+        Raises:
+            ValueError: the video or a still is damaged
+        """
+        numbers = np.arange(len(self)) if numbers is None else numbers
+        groups = min(_MOST_FRAMES // _GROUP, _MOST_BYTES // (_GROUP * 3 * self.size_px**2))
+        step = _GROUP * max(groups, 1)
+        for start in range(0, len(numbers), step):
+            for frame in self._decoded(numbers[start : start + step]):
+                yield frame if size_px in (None, self.size_px) else _resized(frame, size_px)
+
+    def mp4(self, size_px: int) -> bytes | None:
+        """The stored video of this size; None where there is none."""
+        return self.video.mp4 if self.video is not None and self.video.size_px == size_px else None
+
+    def _decoded(self, numbers: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """uint8 [n,H,W,3]"""
+        frames = np.empty((len(numbers), self.size_px, self.size_px, 3), np.uint8)
+        if self.video is not None:
+            self._reader.into(self.video.mp4, numbers, frames)
+            return frames
+        for frame, number in zip(frames, numbers.tolist(), strict=True):
+            decode_into(self.jpegs[number], frame)
+        return frames
+
+
+def scaled_px(points_px: NDArray[np.float32], size_px: int, to_px: int) -> NDArray[np.float32]:
+    """Coordinates of any shape in frames of one size as they are in frames of another; pixel centers are whole numbers."""
+    scaled: NDArray[np.float32] = ((points_px + 0.5) * (to_px / size_px) - 0.5).astype(np.float32)
+    return points_px if size_px == to_px else scaled
+
+
+def _jpegs(members: Mapping[str, bytes], frames: int) -> tuple[bytes, ...]:
+    if VIDEO in members and frame_suffix(0) not in members:
+        return ()
+    try:
+        return tuple(members[frame_suffix(number)] for number in range(frames))
+    except KeyError as error:
+        raise ValueError(f"{error.args[0]} is missing") from None
+
+
+def _resized(frame: NDArray[np.uint8], size_px: int | None) -> NDArray[np.uint8]:
+    assert size_px is not None
+    return np.asarray(Image.fromarray(frame).resize((size_px, size_px), Image.Resampling.LANCZOS))
+
+
+def _floats(values: Any) -> NDArray[np.float32]:
+    """float32; null becomes NaN."""
+    return np.array(values, np.float32)

@@ -1,0 +1,85 @@
+"""What a format of exports is, and which there are."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Protocol, TypeAlias
+
+from motionshards.dataset.export.clip import StoredClip
+from motionshards.dataset.export.place import Place
+from motionshards.schemas.config import BuildConfig
+
+# Format -> the module whose FORMAT it is, imported when it is used.
+FORMATS = {"frames": "frames"}
+
+# Reasons why a clip is left out that are faults of the dataset; formats have others for clips that lack something.
+UNREADABLE, CRASHED = "unreadable", "crashed"
+
+
+class LeftOut(Exception):
+    """A clip lacks what a format needs; `reason` is one word, such as `no_sound`."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What decides the bytes of an export, beside the dataset and the choice of clips.
+
+    size_px: height and width of the exported frames
+    frames: how frames are written, one of `Format.frames`
+    crf: quality of video that has to be encoded, x264's constant rate factor
+    """
+
+    size_px: int
+    frames: str
+    crf: int
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What was written for a clip.
+
+    files: paths below the export's directory; of a folder that holds nothing else, its own with a slash at the end
+    frames: number of frames
+    """
+
+    files: tuple[str, ...]
+    frames: int
+
+
+Write: TypeAlias = Callable[[StoredClip], Made]
+
+
+class Format(Protocol):
+    """A file layout. Its instances are stateless: each process has one.
+
+    version: increased whenever the same clips become other files
+    splits: exported by default; empty for all
+    frames: allowed values of --frames, the default first
+    encodes: whether video may have to be encoded, so that --crf applies
+    """
+
+    version: int
+    splits: tuple[str, ...]
+    frames: tuple[str, ...]
+    encodes: bool
+
+    def refusal(self, config: BuildConfig, settings: Settings) -> str | None:
+        """Why a dataset built so cannot be exported, and what to do about it, in one line; None where it can be."""
+
+    def shard(self, place: Place, shard: str, split: str, settings: Settings) -> AbstractContextManager[Write]:
+        """Give a function that writes a clip of the shard; it is called for each in the order of the index.
+
+        The function raises LeftOut for a clip that lacks something, and ValueError for one that is damaged. Leaving the
+        context completes what is written per shard.
+        """
+
+
+def format_of(name: str) -> Format:
+    """The format of this name, a key of FORMATS."""
+    found: Format = import_module(f"motionshards.dataset.export.{FORMATS[name]}").FORMAT
+    return found
