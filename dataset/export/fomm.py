@@ -84,7 +84,8 @@ def _parts(frames: int, most: int, mp4: bytes) -> list[Part] | None:
     if frames <= most:
         return [(0, frames)]
     keys = key_frames(mp4)
-    for count in range(-(-frames // most), len(keys) + 1):
+    least = -(-frames // most)
+    for count in range(least, 2 * least + 1):  # enough wherever key frames are at most half a part apart
         bounds = [*_nearest_before(keys, np.arange(count) * frames // count), frames]
         if max(np.diff(bounds)) <= most:
             return [(start, stop) for start, stop in pairwise(bounds) if start < stop]
