@@ -129,19 +129,20 @@ class Dataset:
 
     def samples(self, where: Any = None) -> Iterator[Sample]:
         """All clips, or those that `where` selects, in the order of the index; memory does not grow with their number."""
-        for batch in self._batches(where):
+        for batch in self.batches(_PLACE, where):
             for row in batch.to_pylist():
                 yield self.read(row)
+
+    def batches(self, columns: Sequence[str] | None = None, where: Any = None) -> Iterator[pa.RecordBatch]:
+        """The rows of `index` a few at a time. Raises DatasetError: the index cannot be read."""
+        with readable(self.out / INDEX) as path:
+            names = None if columns is None else list(columns)
+            for batch in _table(path).to_batches(columns=names, filter=where, batch_size=_ROWS_AT_A_TIME):
+                yield checked_rows(batch, path)
 
     def __len__(self) -> int:
         with readable(self.out / INDEX) as path, open_parquet(path) as file:
             return int(file.metadata.num_rows)
-
-    def _batches(self, where: Any) -> Iterator[pa.RecordBatch]:
-        with readable(self.out / INDEX) as path:
-            table = _table(path)
-            for batch in table.to_batches(columns=list(_PLACE), filter=where, batch_size=_ROWS_AT_A_TIME):
-                yield checked_rows(batch, path)
 
 
 @contextmanager

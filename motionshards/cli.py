@@ -26,6 +26,7 @@ COMMANDS = {
     "people": ("dataset.people.__main__", "find out which clips show the same person"),
     "preview": ("dataset.preview", "show clips: contact sheets, GIFs, stored video with its sound"),
     "report": ("dataset.report.__main__", "write an HTML report"),
+    "export": ("dataset.export.__main__", "write clips in the file layouts of other training code"),
     "push": ("dataset.push", "publish a dataset on the Hugging Face Hub"),
     "remove": ("dataset.remove", "remove identities, videos or clips (takedown requests)"),
     "train": ("jobs.train", "train a model"),

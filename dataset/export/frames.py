@@ -1,0 +1,86 @@
+"""The format `frames`: a folder per clip with its frames as PNG, its landmarks, a description, and its sound.
+
+DIR/<identity>/<video>/<clip>/000000.png …, landmarks.npy, clip.json, audio.flac
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from motionshards.dataset.export.clip import Described, StoredClip, scaled_px
+from motionshards.dataset.export.format import Made, Settings, Write
+from motionshards.dataset.export.place import Place
+from motionshards.schemas.config import BuildConfig
+from motionshards.transforms.extract.png import png_bytes
+
+_DECIMALS = 4
+
+
+class Frames:
+    """See Format."""
+
+    version = 1
+    splits: tuple[str, ...] = ()
+    frames = ("png",)
+    encodes = False
+
+    def refusal(self, config: BuildConfig, settings: Settings) -> str | None:
+        """See Format: every dataset has frames."""
+        return None
+
+    @contextmanager
+    def shard(self, place: Place, shard: str, split: str, settings: Settings) -> Iterator[Write]:
+        """See Format."""
+        yield lambda clip: _written(place, clip, settings.size_px)
+
+
+FORMAT = Frames()
+
+
+def _written(place: Place, clip: StoredClip, size_px: int) -> Made:
+    described = clip.described()
+    with place.folder(clip.key) as folder:
+        for number, rgb in enumerate(clip.frames(size_px=size_px)):
+            (folder / f"{number:06d}.png").write_bytes(png_bytes(rgb))
+        if described.points_px is not None:
+            points_px = scaled_px(described.points_px, clip.size_px, size_px)
+            np.save(folder / "landmarks.npy", _in_all_frames(points_px, described.numbers, len(clip)))
+        if clip.sound is not None:
+            (folder / "audio.flac").write_bytes(clip.sound.flac)
+        description = json.dumps(_description(clip, described, size_px), ensure_ascii=False, allow_nan=False, indent=1)
+        (folder / "clip.json").write_text(description + "\n")
+    return Made((f"{clip.key}/",), len(clip))
+
+
+def _in_all_frames(points_px: NDArray[np.float32], numbers: NDArray[np.int64], frames: int) -> NDArray[np.float32]:
+    """float32 [frames,68,2], NaN where nothing was measured."""
+    everywhere = np.full((frames, *points_px.shape[1:]), np.nan, np.float32)
+    everywhere[numbers] = points_px
+    return everywhere
+
+
+def _description(clip: StoredClip, described: Described, size_px: int) -> dict[str, Any]:
+    sound, boxes_px = clip.sound, described.boxes_px
+    return {
+        "key": clip.key,
+        **{name: clip.row[name] for name in ("source", "split", "identity", "video")},
+        "spans": clip.meta.get("spans"),
+        "size_px": size_px,
+        "frames": len(clip),
+        "rate": None if clip.video is None else [clip.video.rate.numerator, clip.video.rate.denominator],
+        "pts_s": clip.pts_s.tolist(),
+        "measured": described.numbers.tolist(),
+        "boxes_px": None if boxes_px is None else _numbers(scaled_px(boxes_px, clip.size_px, size_px)),
+        "pose_deg": _numbers(described.pose_deg),
+        "sound": None if sound is None else {"hz": sound.hz, "channels": sound.channels, "samples": sound.samples},
+    }
+
+
+def _numbers(rows: NDArray[np.float32]) -> list[list[float | None]]:
+    """Rounded; null where a face was not found."""
+    rounded = [[round(value, _DECIMALS) for value in row] for row in rows.tolist()]
+    return [[value if np.isfinite(value) else None for value in row] for row in rounded]

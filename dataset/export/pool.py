@@ -1,0 +1,126 @@
+"""Processes that export shards, and what to do when one dies.
+
+A stored video can crash the library that decodes it. The clip that a worker was reading when it crashed is refused, and its
+shard is exported again by another worker, without it. A worker that was killed from outside costs its shard a second try.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from multiprocessing import Pipe
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any, cast
+
+from motionshards.dataset.export.worker import Finished, Reading, Setup, Task
+from motionshards.schemas.errors import BuildFailed
+
+_CRASHES = {-number for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)}
+
+# multiprocessing would import the main program again, which may have no guard against that.
+_CHILD = "from motionshards.dataset.export.worker import main; main()"
+
+
+def export_shards(setup: Setup, tasks: Iterator[Task], workers: int, seen: Callable[[int], object]) -> None:
+    """Export shards with up to `workers` processes, which end with it.
+
+    seen: called with the number of clips of each shard that is done
+
+    Raises:
+        BuildFailed: a worker died, and not of a clip
+        MotionShardsError, OSError: what a worker met, such as a full disk
+    """
+    again: deque[Task] = deque()
+    idle: list[_Worker] = []
+    busy: list[_Worker] = []
+    try:
+        while True:
+            while len(busy) < workers and (task := again.popleft() if again else next(tasks, None)):
+                busy.append(idle.pop() if idle else _Worker(setup))
+                busy[-1].begin(task)
+            if not busy:
+                return
+            for worker in cast(list[_Worker], wait(cast(Any, busy))):
+                message = worker.receive()
+                if isinstance(message, Finished):
+                    _check(message)
+                    busy.remove(worker)
+                    idle.append(worker)
+                    seen(len(worker.task.rows))
+                elif message is None:
+                    busy.remove(worker)
+                    again.append(worker.task_after_death())
+    finally:
+        for worker in [*busy, *idle]:
+            worker.end()
+
+
+def _check(message: Finished) -> None:
+    if isinstance(message.error, str):
+        raise RuntimeError(f"a worker failed:\n{message.error}")
+    if message.error is not None:
+        raise message.error
+
+
+class _Worker:
+    """A process that exports shards, and the connection to it."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.task = Task("", "", ())
+        self._reading: int | None = None
+        self._connection, theirs = Pipe()
+        # sys.path goes along, since the main program may have changed it.
+        path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
+        environment = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": path}
+        command = [sys.executable, "-c", _CHILD, str(theirs.fileno())]
+        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=environment)
+        theirs.close()
+        self._send(setup)
+
+    def fileno(self) -> int:
+        """Of the connection, to wait for."""
+        return self._connection.fileno()
+
+    def begin(self, task: Task) -> None:
+        """Let it export a shard."""
+        self.task, self._reading = task, None
+        self._send(task)
+
+    def receive(self) -> Reading | Finished | None:
+        """The next message; None when the process has ended."""
+        try:
+            message: Reading | Finished = self._connection.recv()
+        except (EOFError, OSError):  # also in the middle of a message
+            return None
+        if isinstance(message, Reading):
+            self._reading = message.number
+        return message
+
+    def task_after_death(self) -> Task:
+        """What remains to be done of the task of a process that has ended. Raises BuildFailed: no clip is to blame."""
+        status = self._process.wait()
+        self._connection.close()
+        if status in _CRASHES and self._reading is not None:
+            return replace(self.task, refused=self.task.refused | {self.task.rows[self._reading]["key"]})
+        if status == -signal.SIGKILL and not self.task.killed:
+            return replace(self.task, killed=True)
+        at = "" if self._reading is None else f", at the clip {self.task.rows[self._reading]['key']},"
+        how = f"killed by signal {-status}" if status < 0 else f"ended with status {status}"
+        hint = ": memory may have run out, try fewer --workers" if status == -signal.SIGKILL else ""
+        raise BuildFailed(f"a worker that exported the shard {self.task.shard}{at} was {how}{hint}")
+
+    def end(self) -> None:
+        """End the process, whatever it does: only whole outputs are in place."""
+        self._connection.close()
+        self._process.kill()
+        self._process.wait()
+
+    def _send(self, message: Setup | Task) -> None:
+        """Send a message. Where the process has ended, `receive` reports it."""
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self._connection.send(message)

@@ -1,0 +1,93 @@
+"""export.json, the record of an export: of what and how it was made, and what became of each clip.
+
+{"format": …, "version": …, "package": …, "dataset": {…}, "options": {…}, "counts": {…}, "clips":[
+{"key": …, "files": […], "frames": 105}
+,{"key": …, "left_out": "no_sound"}
+]}
+
+The first line is the header. There is a line per clip, in the order of the index, so files of any size are read line by line.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from motionshards.dataset.export.place import Place
+from motionshards.schemas.atomic import beside
+from motionshards.schemas.config import differences
+from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.regular_file import open_regular
+
+NAME = "export.json"
+_OPEN, _CLOSE = ',"clips":[\n', "]}\n"
+_LONGEST_HEADER = 1 << 20
+
+
+def read_header(path: Path) -> dict[str, Any] | None:
+    """The header of a record, None where there is no file. Raises ConfigError: it is not a record."""
+    try:
+        with open_regular(path) as stream:
+            header: dict[str, Any] = json.loads(stream.readline(_LONGEST_HEADER).decode() + _CLOSE)
+        _flat(header)
+    except FileNotFoundError:
+        return None
+    except (OSError, LookupError, TypeError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is not the record of an export: choose another --output") from error
+    return header
+
+
+def refuse_another(found: dict[str, Any], wanted: dict[str, Any], output: Path) -> None:
+    """Raise ConfigError: the header of an export in the directory `output` is that of another one than is wanted."""
+    if changed := differences(_flat(found), _flat(wanted)):
+        raise ConfigError(f"--output {output} holds another export ({'; '.join(changed)}): choose another --output")
+
+
+def write_header(place: Place, header: dict[str, Any]) -> None:
+    """Begin an export."""
+    place.work.mkdir(parents=True, exist_ok=True)
+    with beside(place.work / NAME) as temporary:
+        temporary.write_text(_header(header) + _CLOSE, "utf-8")
+
+
+def write_record(place: Place, header: dict[str, Any], shards: Iterable[Path]) -> dict[str, Any]:
+    """Finish an export; returns its counts.
+
+    shards: the files of `Place.lines`, in order
+    """
+    shards = list(shards)
+    counts = _counts(json.loads(line) for line in _lines(shards))
+    with place.file(NAME) as temporary, temporary.open("w", encoding="utf-8") as stream:
+        stream.write(_header({**header, "counts": counts}))
+        for number, line in enumerate(_lines(shards)):
+            stream.write(f",{line}" if number else line)
+        stream.write(_CLOSE)
+    return counts
+
+
+def _counts(clips: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    counts, left_out = Counter(clips=0, written=0, files=0, frames=0), Counter[str]()
+    for clip in clips:
+        counts["clips"] += 1
+        if "left_out" in clip:
+            left_out[clip["left_out"]] += 1
+        else:
+            counts.update(written=1, files=len(clip["files"]), frames=clip["frames"])
+    return {**counts, "left_out": dict(sorted(left_out.items()))}
+
+
+def _lines(shards: Iterable[Path]) -> Iterator[str]:
+    for path in shards:
+        with path.open(encoding="utf-8") as stream:
+            yield from stream
+
+
+def _header(header: dict[str, Any]) -> str:
+    return json.dumps(header, ensure_ascii=False, separators=(",", ":"))[:-1] + _OPEN
+
+
+def _flat(header: dict[str, Any]) -> dict[str, Any]:
+    """What a user would compare."""
+    names = ("format", "version", "package")
+    return {**{name: header[name] for name in names}, "dataset.json": header["dataset"]["sha256"], **header["options"]}

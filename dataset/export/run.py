@@ -1,0 +1,224 @@
+"""Exports of a dataset: shard by shard, in several processes, resumable."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import groupby, islice
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+
+from motionshards import __version__
+from motionshards.dataset.export.format import CRASHED, UNREADABLE, Format, Settings, format_of
+from motionshards.dataset.export.place import Place
+from motionshards.dataset.export.pool import export_shards
+from motionshards.dataset.export.record import NAME, read_header, refuse_another, write_header, write_record
+from motionshards.dataset.export.worker import Setup, Task
+from motionshards.dataset.index import Dataset
+from motionshards.dataset.query.where import parse
+from motionshards.schemas.atomic import sha256_of
+from motionshards.schemas.errors import ConfigError, DatasetError
+from motionshards.schemas.layout import DATASET_JSON, tar_path
+from motionshards.schemas.output import only_writer, refuse_strangers
+
+DEFAULT_CRF = 18
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportOrder:
+    """What to export, and how. None means the default of the format or of the dataset.
+
+    splits: () for the format's default
+    limit: export the first so many clips
+    workers: processes; changes no byte
+    """
+
+    output: Path
+    format: str
+    splits: tuple[str, ...] = ()
+    where: str | None = None
+    size: int | None = None
+    frames: str | None = None
+    crf: int | None = None
+    limit: int | None = None
+    workers: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What an export holds. `clips` were chosen, of which `written` have files; `left_out` counts the others by reason.
+
+    files: files and folders, as export.json lists them
+    seconds, clips_per_s: of this run
+    """
+
+    output: str
+    format: str
+    clips: int
+    written: int
+    files: int
+    frames: int
+    left_out: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    clips_per_s: float = 0.0
+
+    @property
+    def faulty(self) -> bool:
+        """Whether nothing was written, or clips of the dataset are damaged."""
+        return not self.written or bool({UNREADABLE, CRASHED} & self.left_out.keys())
+
+    def __str__(self) -> str:
+        lost = ", ".join(f"{count:,} {reason}" for reason, count in self.left_out.items())
+        written = f"{self.written:,} of {self.clips:,} clips as {self.format}, {self.files:,} files, {self.frames:,} frames"
+        speed = f"; {self.clips_per_s:.1f} clips/s" if self.clips_per_s else ""
+        return f"{self.output}: {written}{f' ({lost})' if lost else ''}{speed}"
+
+
+def export(
+    data: Dataset,
+    order: ExportOrder,
+    say: Callable[[str], object] = lambda line: None,
+    seen: Callable[[int], object] = lambda clips: None,
+    begin: Callable[[int], object] = lambda clips: None,
+) -> Totals:
+    """Export clips of a dataset into the directory `order.output`, or finish what an interrupted run has begun there.
+
+    Args:
+        say: called with a line that users may want to know
+        begin: called with the number of chosen clips
+        seen: called with the number of clips of each shard that is done, also of those that an earlier run has done
+
+    Raises:
+        ConfigError: an option, or the directory, cannot be used
+        DatasetError: the dataset cannot be read
+        BuildFailed: a worker died, and not of a clip
+    """
+    place = _place(data, order)
+    chosen, settings = _Chosen.of(data, order), _settings(data, order)
+    header = _header(data, order, chosen, settings)
+    if counts := _complete(place, header):
+        shutil.rmtree(place.work, ignore_errors=True)
+        say(f"nothing to do: {order.output} holds this export")
+        return Totals(str(order.output), order.format, **counts)
+    begin(clips := chosen.count())
+    if not clips:
+        raise ConfigError("no clip is chosen" + (f": none matches --where {order.where}" if order.where else ""))
+    place.root.mkdir(parents=True, exist_ok=True)
+    with only_writer(place.root):
+        start, done = time.monotonic(), _Done(place, seen)
+        shutil.rmtree(place.temporary, ignore_errors=True)
+        write_header(place, header)
+        tasks = done.missing(chosen.tasks())
+        export_shards(Setup(data.out, place, order.format, settings), tasks, order.workers, done.count)
+        if sha256_of(data.out / DATASET_JSON) != header["dataset"]["sha256"]:
+            raise DatasetError(f"{data.out} was changed during the export: export it to another --output")
+        counts = write_record(place, header, done.lines)
+        shutil.rmtree(place.work)
+    seconds = time.monotonic() - start
+    return Totals(
+        str(order.output), order.format, **counts, seconds=round(seconds, 3), clips_per_s=round(done.clips / seconds, 1)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """The clips to export."""
+
+    data: Dataset
+    splits: tuple[str, ...]
+    where: Any
+    limit: int | None
+
+    @classmethod
+    def of(cls, data: Dataset, order: ExportOrder) -> "_Chosen":
+        splits = order.splits or format_of(order.format).splits
+        conditions = [pc.field("split").isin(list(splits))] if splits else []
+        conditions += [parse(order.where)] if order.where is not None else []
+        where = conditions[0] & conditions[-1] if conditions else None
+        return cls(data, splits, where, order.limit)
+
+    def count(self) -> int:
+        found = len(self.data.index(["key"], self.where))
+        return found if self.limit is None else min(found, self.limit)
+
+    def tasks(self) -> Iterator[Task]:
+        """The shards with their chosen clips. Raises DatasetError."""
+        rows = (row for batch in self.data.batches(where=self.where) for row in batch.to_pylist())
+        place = itemgetter("split", "shard")
+        for (split, shard), clips in groupby(islice(rows, self.limit), place):
+            tar_path(self.data.out, split, shard)
+            yield Task(split, shard, tuple(clips))
+
+
+@dataclass(slots=True)
+class _Done:
+    """The shards that are exported. clips: by this run; lines: what lists the clips of each shard, in order"""
+
+    place: Place
+    seen: Callable[[int], object]
+    clips: int = 0
+    lines: dict[Path, None] = field(default_factory=dict)
+
+    def missing(self, tasks: Iterator[Task]) -> Iterator[Task]:
+        """The shards that no earlier run has exported. Raises DatasetError."""
+        for task in tasks:
+            path = self.place.lines(task.split, task.shard)
+            if path in self.lines:
+                raise DatasetError(f"the index lists clips of the shard {task.shard} in two places: run dataset.verify")
+            self.lines[path] = None
+            if path.exists():
+                self.seen(len(task.rows))
+            else:
+                yield task
+
+    def count(self, clips: int) -> None:
+        self.clips += clips
+        self.seen(clips)
+
+
+def _place(data: Dataset, order: ExportOrder) -> Place:
+    """Where to write. Raises ConfigError: in the dataset."""
+    output, out = order.output.resolve(), data.out.resolve()
+    if out == output or out in output.parents:
+        raise ConfigError(f"--output {order.output} is in the dataset: choose another directory")
+    return Place(order.output.absolute())
+
+
+def _settings(data: Dataset, order: ExportOrder) -> Settings:
+    """The settings, checked against format and dataset. Raises ConfigError."""
+    kind, config = format_of(order.format), data.manifest.config
+    frames = order.frames or kind.frames[0]
+    if frames not in kind.frames:
+        raise ConfigError(f"--frames {frames} is not for {order.format}, which takes {' or '.join(kind.frames)}")
+    if order.crf is not None and not kind.encodes:
+        raise ConfigError(f"--crf is not for {order.format}, which encodes no video")
+    settings = Settings(order.size or config.size, frames, DEFAULT_CRF if order.crf is None else order.crf)
+    if refusal := kind.refusal(config, settings):
+        raise ConfigError(refusal)
+    return settings
+
+
+def _header(data: Dataset, order: ExportOrder, chosen: _Chosen, settings: Settings) -> dict[str, Any]:
+    """What export.json says about the export: all that decides its bytes."""
+    kind: Format = format_of(order.format)
+    options = {"split": list(chosen.splits), "where": order.where, "limit": order.limit}
+    return {
+        "format": order.format,
+        "version": kind.version,
+        "package": __version__,
+        "dataset": {"sha256": sha256_of(data.out / DATASET_JSON), "config": data.manifest.config.to_json()},
+        "options": {**options, **{name.removesuffix("_px"): value for name, value in asdict(settings).items()}},
+    }
+
+
+def _complete(place: Place, header: dict[str, Any]) -> dict[str, Any] | None:
+    """The counts of the finished export that is there. Raises ConfigError: there is something else than this export."""
+    for path in (place.root / NAME, place.work / NAME):
+        if (found := read_header(path)) is not None:
+            refuse_another(found, header, place.root)
+            return found.get("counts")
+    refuse_strangers(place.root, "export")
+    return None

@@ -1,0 +1,119 @@
+"""A process that exports shards: given tasks by messages, it reports each clip before it reads it."""
+
+import json
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from motionshards.dataset.export.clip import StoredClip
+from motionshards.dataset.export.format import CRASHED, UNREADABLE, LeftOut, Settings, Write, format_of
+from motionshards.dataset.export.place import Place
+from motionshards.dataset.index import read_members
+from motionshards.schemas.atomic import beside, sync
+from motionshards.schemas.errors import MotionShardsError, one_line
+from motionshards.schemas.layout import tar_path
+from motionshards.schemas.regular_file import open_regular
+from motionshards.transforms.extract.stored_video import FrameReader
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a worker is sent first."""
+
+    data: Path
+    place: Place
+    format: str
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A shard to export.
+
+    rows: of the index, all columns
+    refused: keys of clips that have crashed a worker
+    killed: a worker was killed by SIGKILL while it exported this shard
+    """
+
+    split: str
+    shard: str
+    rows: tuple[dict[str, Any], ...] = field(repr=False)
+    refused: frozenset[str] = frozenset()
+    killed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Sent before a clip is read: its number in the task; None once all are done."""
+
+    number: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Sent at the end of a task. error: what ended it early, or its traceback if it is a bug"""
+
+    error: Exception | str | None = None
+
+
+def main() -> None:
+    """Export shards until the connection is closed, whose descriptor is the argument."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the main process ends this one
+    reader = FrameReader()
+    with Connection(int(sys.argv[1])) as connection, suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        setup: Setup = connection.recv()
+        while True:
+            task: Task = connection.recv()
+            connection.send(_finished(setup, task, reader, connection.send))
+
+
+def _finished(setup: Setup, task: Task, reader: FrameReader, send: Callable[[Reading], None]) -> Finished:
+    try:
+        _export(setup, task, reader, send)
+    except (BrokenPipeError, ConnectionResetError):
+        raise  # the main process has ended
+    except (OSError, MotionShardsError) as error:
+        return Finished(error)
+    except Exception:
+        return Finished(traceback.format_exc())
+    return Finished()
+
+
+def _export(setup: Setup, task: Task, reader: FrameReader, send: Callable[[Reading], None]) -> None:
+    """Export a shard, then write the file that says so."""
+    lines = []
+    with format_of(setup.format).shard(setup.place, task.shard, task.split, setup.settings) as write:
+        for number, row in enumerate(task.rows):
+            send(Reading(number))
+            outcome = {"left_out": CRASHED} if row["key"] in task.refused else _outcome(setup.data, row, reader, write)
+            lines.append(json.dumps({"key": row["key"], **outcome}, ensure_ascii=False, separators=(",", ":")) + "\n")
+        send(Reading(None))
+    with beside(setup.place.lines(task.split, task.shard)) as temporary:
+        temporary.write_text("".join(lines), "utf-8")
+        sync(temporary)
+
+
+def _outcome(data: Path, row: Mapping[str, Any], reader: FrameReader, write: Write) -> dict[str, Any]:
+    """What became of a clip, as export.json lists it."""
+    try:
+        made = write(StoredClip.of(row, _members(data, row), reader))
+    except LeftOut as error:
+        return {"left_out": error.reason}
+    except ValueError as error:
+        return {"left_out": UNREADABLE, "detail": one_line(error)}
+    return {"files": made.files, "frames": made.frames}
+
+
+def _members(data: Path, row: Mapping[str, Any]) -> dict[str, bytes]:
+    """The members of a clip by suffix. Raises ValueError: the shard cannot be read, or a member is damaged."""
+    try:
+        with open_regular(tar_path(data, row["split"], row["shard"])) as stream:
+            return read_members(stream, row["members"])
+    except OSError as error:
+        raise ValueError(f"the shard cannot be read: {error.strerror}") from error
