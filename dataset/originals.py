@@ -103,7 +103,11 @@ class FramesDataset(torch.utils.data.Dataset[dict[str, Any]]):
         arrays = self._read(index)
         name, number = self._files.name(int(arrays["clip"][0])), torch.from_numpy(arrays["number"])
         clips = Clips(
-            frames=torch.from_numpy(arrays["frames"]), landmarks=None, aus=None, pose=torch.from_numpy(arrays["pose"]), number=number
+            frames=torch.from_numpy(arrays["frames"]),
+            landmarks=None,
+            aus=None,
+            pose=torch.from_numpy(arrays["pose"]),
+            number=number,
         )
         frames = self._augment(clips, self._augment.draw(1, torch.default_generator)).frames[0]
         if not self.is_train:

@@ -14,9 +14,9 @@ from motionshards.dataset.export.clip import StoredClip
 from motionshards.dataset.export.format import LeftOut, Made, Settings, Write
 from motionshards.dataset.export.place import Place
 from motionshards.schemas.config import BuildConfig
-from motionshards.transforms.extract.encode_mp4 import Mp4Encoder
+from motionshards.transforms.extract.mp4.encoder import Mp4Encoder
 from motionshards.transforms.extract.png import png_bytes
-from motionshards.transforms.extract.remux import cut_mp4, key_frames
+from motionshards.transforms.extract.mp4.remux import cut_mp4, key_frames
 
 # The loaders read whole files by imageio.mimread, which refuses to decode more.
 _MOST_DECODED_BYTES = 256_000_000

@@ -1,0 +1,1 @@
+"""Stored video as mp4 in memory, outside of decoder processes: cut without decoding, or encoded."""
