@@ -124,7 +124,7 @@ class FramesDataset(torch.utils.data.Dataset[dict[str, Any]]):
         turns = torch.randint(_MOST_TURNS, units.shape).numpy()
         clips = self._units.clip(Slots(units, turns))
         n, size = self._frames_of(clips[:1]), self._stream.size_px
-        arrays = {
+        arrays: dict[str, NDArray[Any]] = {
             "frames": np.empty((1, n, size, size, 3), np.uint8),
             "pose": np.empty((1, n, 3), np.float32),
             "number": np.empty((1, n), np.int64),
@@ -150,8 +150,8 @@ class FramesDataset(torch.utils.data.Dataset[dict[str, Any]]):
 class FommBatches:
     """The batches of a loader with `Pairs(2)` as those of the original repositories.
 
-    `source` and `driving`, float [B,3,H,W] in [0, 1], on the device of the loader; `name`, B files that `export --format fomm` makes
-    of the clips. Length, order, epochs and resumption are those of the loader.
+    `source` and `driving`, float [B,3,H,W] in [0, 1], on the device of the loader; `name`, B files that `export --format fomm`
+    makes of the clips. Length, order, epochs and resumption are those of the loader.
     """
 
     def __init__(self, loader: Loader) -> None:

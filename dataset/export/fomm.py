@@ -15,8 +15,8 @@ from motionshards.dataset.export.format import LeftOut, Made, Settings, Write
 from motionshards.dataset.export.place import Place
 from motionshards.schemas.config import BuildConfig
 from motionshards.transforms.extract.mp4.encoder import Mp4Encoder
-from motionshards.transforms.extract.png import png_bytes
 from motionshards.transforms.extract.mp4.remux import cut_mp4, key_frames
+from motionshards.transforms.extract.png import png_bytes
 
 # The loaders read whole files by imageio.mimread, which refuses to decode more.
 _MOST_DECODED_BYTES = 256_000_000

@@ -34,7 +34,7 @@ def cut_mp4(mp4: bytes, start: int, stop: int) -> bytes:
         ValueError: one of them is not, or it is no mp4 with a single H.264 video
     """
     keys = key_frames(mp4)
-    with as_value_errors(), av.open(io.BytesIO(mp4), format="mov", options=OPTIONS) as container:
+    with as_value_errors(), av.open(io.BytesIO(mp4), "r", format="mov", options=OPTIONS) as container:
         packets = [packet for packet in container.demux() if packet.size]
         if start >= stop or not {start, stop} <= {*keys.tolist(), len(packets)}:
             raise ValueError(f"a video of {len(packets)} frames cannot be cut from frame {start} to {stop}")
