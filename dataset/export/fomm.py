@@ -3,17 +3,15 @@
 With `--frames png` each of these is a folder of images. Splits other than train are tests.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import pairwise
-
-import numpy as np
-from numpy.typing import NDArray
 
 from motionshards.dataset.export.clip import StoredClip
 from motionshards.dataset.export.format import LeftOut, Made, Settings, Write
 from motionshards.dataset.export.place import Place
 from motionshards.schemas.config import BuildConfig
+from motionshards.transforms.extract.decoder.limits import GROUP_FRAMES
 from motionshards.transforms.extract.mp4.encoder import Mp4Encoder
 from motionshards.transforms.extract.mp4.remux import cut_mp4, key_frames
 from motionshards.transforms.extract.png import png_bytes
@@ -33,9 +31,11 @@ class Fomm:
     encodes = True
 
     def refusal(self, config: BuildConfig, settings: Settings) -> str | None:
-        """Stills have no rate."""
+        """See Format: stills have no rate, and files cannot be shorter than the distance of key frames."""
         if settings.frames == "mp4" and not config.moving:
             return "fomm needs stored video: motionshards add OUT video --input DIR, or export with --frames png"
+        if settings.frames == "mp4" and _most_frames(settings.size_px) < GROUP_FRAMES:
+            return f"mp4 files of {settings.size_px} px are too large for the loaders of fomm: export with --frames png"
         return None
 
     @contextmanager
@@ -63,13 +63,12 @@ def _write_images(place: Place, folder: str, clip: StoredClip, settings: Setting
 def _write_video(place: Place, folder: str, clip: StoredClip, settings: Settings) -> Made:
     if clip.video is None:
         raise LeftOut("no_video")
-    most = _MOST_DECODED_BYTES // (3 * settings.size_px**2)
+    most = _most_frames(settings.size_px)
     mp4 = clip.mp4(settings.size_px)
-    parts = None if mp4 is None else _parts(len(clip), most, mp4)
-    if mp4 is None or parts is None:
+    parts = [] if mp4 is None else _parts(len(clip), most, mp4)
+    if mp4 is None or not parts:
         mp4 = _encoded(clip, settings)
         parts = _parts(len(clip), most, mp4)
-        assert parts is not None, "encoded video has a key frame every 12 frames"
     files = []
     for part in parts:
         name = f"{folder}/{settings.names.fomm(clip.key, len(clip), part if len(parts) > 1 else None)}.mp4"
@@ -79,23 +78,30 @@ def _write_video(place: Place, folder: str, clip: StoredClip, settings: Settings
     return Made(tuple(files), len(clip))
 
 
-def _parts(frames: int, most: int, mp4: bytes) -> list[Part] | None:
-    """About equal stretches of at most `most` frames that begin at key frames; None where these are too far apart."""
+def _most_frames(size_px: int) -> int:
+    return _MOST_DECODED_BYTES // (3 * size_px**2)
+
+
+def _parts(frames: int, most: int, mp4: bytes) -> list[Part]:
+    """The fewest stretches of at most `most` frames between key frames, about equally long; none where those are too sparse."""
     if frames <= most:
         return [(0, frames)]
-    keys = key_frames(mp4)
-    least = -(-frames // most)
-    for count in range(least, 2 * least + 1):  # enough wherever key frames are at most half a part apart
-        bounds = [*_nearest_before(keys, np.arange(count) * frames // count), frames]
-        if max(np.diff(bounds)) <= most:
-            return [(start, stop) for start, stop in pairwise(bounds) if start < stop]
-    return None
+    bounds = [*key_frames(mp4).tolist(), frames]
+    count = len(_longest_parts(bounds, most))
+    lengths = range(-(-frames // max(count, 1)), most + 1)
+    return next((parts for length in lengths if len(parts := _longest_parts(bounds, length)) == count), [])
 
 
-def _nearest_before(keys: NDArray[np.int64], numbers: NDArray[np.int64]) -> list[int]:
-    """The last key frame up to each number."""
-    found: list[int] = keys[np.searchsorted(keys, numbers, side="right") - 1].tolist()
-    return found
+def _longest_parts(bounds: list[int], most: int) -> list[Part]:
+    """Stretches between bounds, each as long as possible; none where two neighbours are too far apart."""
+    parts, start = [], 0
+    while start < bounds[-1]:
+        stop = bounds[bisect_right(bounds, start + most) - 1]
+        if stop == start:
+            return []
+        parts.append((start, stop))
+        start = stop
+    return parts
 
 
 def _encoded(clip: StoredClip, settings: Settings) -> bytes:

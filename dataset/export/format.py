@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Protocol, TypeAlias
 
@@ -39,7 +39,7 @@ class Settings:
     size_px: int
     frames: str
     crf: int
-    names: Names
+    names: Names = field(default=Names())
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from motionshards.dataset.export.clip import Described, StoredClip, scaled_px
 from motionshards.dataset.export.format import Made, Settings, Write
 from motionshards.dataset.export.place import Place
 from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.samples.encode import npy_bytes
 from motionshards.transforms.extract.png import png_bytes
 
 _DECIMALS = 4
@@ -48,7 +49,7 @@ def _written(place: Place, clip: StoredClip, size_px: int) -> Made:
             (folder / f"{number:06d}.png").write_bytes(png_bytes(rgb))
         if described.points_px is not None:
             points_px = scaled_px(described.points_px, clip.size_px, size_px)
-            np.save(folder / "landmarks.npy", _in_all_frames(points_px, described.numbers, len(clip)))
+            (folder / "landmarks.npy").write_bytes(npy_bytes(_in_all_frames(points_px, described.numbers, len(clip))))
         if clip.sound is not None:
             (folder / "audio.flac").write_bytes(clip.sound.flac)
         description = json.dumps(_description(clip, described, size_px), ensure_ascii=False, allow_nan=False, indent=1)

@@ -24,7 +24,7 @@ class Names:
     prefixes: identities with which other identities begin; they are marked by `=`, which no other name contains
     """
 
-    prefixes: frozenset[str]
+    prefixes: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, rows: pa.Table) -> "Names":

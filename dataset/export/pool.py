@@ -78,7 +78,7 @@ class _Worker:
         path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
         environment = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": path}
         command = [sys.executable, "-c", _CHILD, str(theirs.fileno())]
-        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=environment)
+        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.PIPE, env=environment)
         theirs.close()
         self._send(setup)
 
@@ -104,7 +104,7 @@ class _Worker:
     def task_after_death(self) -> Task:
         """What remains to be done of the task of a process that has ended. Raises BuildFailed: no clip is to blame."""
         status = self._process.wait()
-        self._connection.close()
+        self.end()
         if status in _CRASHES and self._reading is not None:
             return replace(self.task, refused=self.task.refused | {self.task.rows[self._reading]["key"]})
         if status == -signal.SIGKILL and not self.task.killed:
@@ -118,7 +118,7 @@ class _Worker:
         """End the process, whatever it does: only whole outputs are in place."""
         self._connection.close()
         self._process.kill()
-        self._process.wait()
+        self._process.communicate()
 
     def _send(self, message: Setup | Task) -> None:
         """Send a message. Where the process has ended, `receive` reports it."""

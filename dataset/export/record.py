@@ -1,6 +1,6 @@
 """export.json, the record of an export: of what and how it was made, and what became of each clip.
 
-{"format": …, "version": …, "package": …, "dataset": {…}, "options": {…}, "counts": {…}, "clips":[
+{"format": …, "version": …, "versions": {…}, "dataset": {…}, "options": {…}, "counts": {…}, "clips":[
 {"key": …, "files": […], "frames": 105}
 ,{"key": …, "left_out": "no_sound"}
 ]}
@@ -89,5 +89,5 @@ def _header(header: dict[str, Any]) -> str:
 
 def _flat(header: dict[str, Any]) -> dict[str, Any]:
     """What a user would compare."""
-    names = ("format", "version", "package")
-    return {**{name: header[name] for name in names}, "dataset.json": header["dataset"]["sha256"], **header["options"]}
+    how = {"format": header["format"], "version": header["version"], "dataset.json": header["dataset"]["sha256"]}
+    return {**how, **header["versions"], **header["options"]}

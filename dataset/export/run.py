@@ -4,8 +4,10 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import reduce
+from importlib.metadata import version
 from itertools import groupby, islice
-from operator import itemgetter
+from operator import and_, itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from motionshards.schemas.layout import DATASET_JSON, tar_path
 from motionshards.schemas.output import only_writer, refuse_strangers
 
 DEFAULT_CRF = 18
+_LIBRARIES = ("av", "pillow")  # which decode, resize and encode
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,8 +143,7 @@ class _Chosen:
         splits = order.splits or format_of(order.format).splits
         conditions = [pc.field("split").isin(list(splits))] if splits else []
         conditions += [parse(order.where)] if order.where is not None else []
-        where = conditions[0] & conditions[-1] if conditions else None
-        return cls(data, splits, where, order.limit)
+        return cls(data, splits, reduce(and_, conditions) if conditions else None, order.limit)
 
     def keys(self) -> pa.Table:
         """The column key of all of them. Raises DatasetError."""
@@ -212,7 +214,7 @@ def _header(data: Dataset, order: ExportOrder, chosen: _Chosen, settings: Settin
     return {
         "format": order.format,
         "version": kind.version,
-        "package": __version__,
+        "versions": {"motionshards": __version__, **{name: version(name) for name in _LIBRARIES}},
         "dataset": {"sha256": sha256_of(data.out / DATASET_JSON), "config": data.manifest.config.to_json()},
         "options": {**options, "size": settings.size_px, "frames": settings.frames, "crf": settings.crf},
     }

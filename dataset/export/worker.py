@@ -1,8 +1,10 @@
 """A process that exports shards: given tasks by messages, it reports each clip before it reads it."""
 
 import json
+import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -65,6 +67,7 @@ class Finished:
 def main() -> None:
     """Export shards until the connection is closed, whose descriptor is the argument."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the main process ends this one
+    threading.Thread(target=_end_with_main_process, daemon=True).start()
     reader = FrameReader()
     with Connection(int(sys.argv[1])) as connection, suppress(EOFError, BrokenPipeError, ConnectionResetError):
         setup: Setup = connection.recv()
@@ -73,9 +76,15 @@ def main() -> None:
             connection.send(_finished(setup, task, reader, connection.send))
 
 
+def _end_with_main_process() -> None:
+    """End at once when the main process is killed, whose lock is then free: the next run must be the only writer."""
+    sys.stdin.read()  # nothing is ever written there
+    os._exit(1)
+
+
 def _finished(setup: Setup, task: Task, reader: FrameReader, send: Callable[[Reading], None]) -> Finished:
     try:
-        _export(setup, task, reader, send)
+        export_shard(setup, task, reader, send)
     except (BrokenPipeError, ConnectionResetError):
         raise  # the main process has ended
     except (OSError, MotionShardsError) as error:
@@ -85,7 +94,7 @@ def _finished(setup: Setup, task: Task, reader: FrameReader, send: Callable[[Rea
     return Finished()
 
 
-def _export(setup: Setup, task: Task, reader: FrameReader, send: Callable[[Reading], None]) -> None:
+def export_shard(setup: Setup, task: Task, reader: FrameReader, send: Callable[[Reading], None]) -> None:
     """Export a shard, then write the file that says so."""
     lines = []
     with format_of(setup.format).shard(setup.place, task.shard, task.split, setup.settings) as write:

@@ -1,60 +1,20 @@
 """A file that ends the process which decodes it costs its clip, and nothing else."""
 
 import logging
-import textwrap
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
-import moving
 import pytest
+from deadly import deadly_dataset, harmed
 from streams import seen, stream_of
 
 from motionshards.dataset.loader import make_loader
 from motionshards.dataset.stream import Sequence
-from motionshards.schemas.records import Clip
-
-BAD = (3, 8)
-DEADLY = b"deadly"
-
-# Python imports this module at its start: it makes decoding of some files end the process, as a bug of the decoder would.
-SITE = """
-    import signal
-    from motionshards.transforms.extract import stored_video
-
-    into = stored_video.FrameReader.into
-
-    def deadly(self, content, numbers, out):
-        if content.endswith({mark!r}):
-            signal.raise_signal(signal.{signal})
-        into(self, content, numbers, out)
-
-    stored_video.FrameReader.into = deadly
-"""
-
-
-def harmed(out: Path, how: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A dataset whose bad clips have their mp4 changed."""
-    right = moving._clip
-
-    def clip(number: int, *rest: object) -> Clip:
-        made = right(number, *rest)  # type: ignore[arg-type]
-        assert made.video is not None
-        return replace(made, video=replace(made.video, mp4=how(made.video.mp4))) if number in BAD else made
-
-    with monkeypatch.context() as patch:
-        patch.setattr(moving, "_clip", clip)
-        return moving.make_moving_dataset(out)
 
 
 @pytest.fixture
 def deadly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Path:
     """A dataset of twelve clips of which two end the processes that decode them."""
-    (tmp_path / "site").mkdir()
-    name = getattr(request, "param", "SIGSEGV")
-    (tmp_path / "site" / "sitecustomize.py").write_text(textwrap.dedent(SITE.format(mark=DEADLY, signal=name)))
-    monkeypatch.syspath_prepend(tmp_path / "site")
-    return harmed(tmp_path / "deadly", lambda mp4: mp4 + DEADLY, monkeypatch)
+    return deadly_dataset(tmp_path, monkeypatch, getattr(request, "param", "SIGSEGV"))
 
 
 @pytest.mark.parametrize(

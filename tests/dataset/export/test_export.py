@@ -1,0 +1,118 @@
+"""The command: choice of clips, what it refuses, and damaged shards."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from motionshards.dataset.export.__main__ import main
+from motionshards.dataset.index import Dataset
+from motionshards.schemas.layout import tar_path
+
+
+def words(out: Path, output: Path, *options: str) -> list[str]:
+    return [str(out), "--format", "frames", "--output", str(output), "--workers", "1", *options]
+
+
+def test_the_chosen_clips_are_exported_and_counted(moving: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "frames"
+    assert main(words(moving, output, "--where", "has_audio", "--limit", "2", "--json")) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {name: told[name] for name in ("clips", "written", "frames", "left_out")} == {
+        "clips": 2,
+        "written": 2,
+        "frames": 43,
+        "left_out": {},
+    }
+    record = json.loads((output / "export.json").read_text())
+    assert [clip["key"].split("/")[0] for clip in record["clips"]] == ["id001", "id002"]
+    assert record["options"] == {
+        **{"split": [], "where": "has_audio", "limit": 2},
+        **{"size": 64, "frames": "png", "crf": 18},
+    }
+
+
+def test_the_same_export_again_does_nothing(exported: Path, moving: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in exported.rglob("*")}
+    assert main(words(moving, exported)) == 0
+    told = capsys.readouterr()
+    assert "nothing to do" in told.err and "12 of 12 clips as frames" in told.out
+    assert {path: path.stat().st_mtime_ns for path in exported.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--size", "32"], "holds another export (size: 64 -> 32): choose another --output"),
+        (["--where", "has_audio"], "holds another export (where: None -> has_audio): choose another --output"),
+    ],
+)
+def test_other_options_need_another_directory(
+    exported: Path, moving: Path, options: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(moving, exported, *options)) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_dataset_that_has_changed_needs_another_directory(
+    exported: Path, moving: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(moving, out)
+    manifest = json.loads((out / "dataset.json").read_text())
+    (out / "dataset.json").write_text(json.dumps({**manifest, "input": "elsewhere"}))
+    assert main(words(out, exported)) == 2
+    assert "holds another export (dataset.json: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "export.json"])
+def test_a_directory_of_somebody_else_is_refused_and_stays_as_it_is(
+    moving: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).write_text("[]")
+    assert main(words(moving, tmp_path)) == 2
+    assert name in capsys.readouterr().err
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "[]")]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--frames", "mp4"], "--frames mp4 is not for frames, which takes png"),
+        (["--crf", "20"], "--crf is not for frames, which encodes no video"),
+        (["--where", "yaw_deg > 400"], "no clip is chosen: none matches --where yaw_deg > 400"),
+        (["--split", "test"], "no clip is chosen"),
+        (["--format", "fram"], "frames"),
+    ],
+)
+def test_unusable_options_are_refused_before_anything_is_written(
+    moving: Path, tmp_path: Path, options: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(moving, tmp_path / "frames", *options)) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "frames").exists()
+
+
+def test_an_output_within_the_dataset_is_refused(moving: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words(moving, moving / "frames")) == 2
+    assert "is in the dataset" in capsys.readouterr().err and not (moving / "frames").exists()
+
+
+def test_clips_of_a_damaged_shard_are_left_out_with_their_reason(
+    moving: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, output = tmp_path / "out", tmp_path / "frames"
+    shutil.copytree(moving, out)
+    rows = Dataset.open(out).index().to_pylist()
+    tar_path(out, rows[0]["split"], rows[0]["shard"]).unlink()
+    member = next(one for one in rows[5]["members"] if one["suffix"] == "mp4")
+    with tar_path(out, rows[5]["split"], rows[5]["shard"]).open("r+b") as stream:
+        stream.seek(member["offset"] + member["size"] // 2)
+        stream.write(b"damage")
+    assert main(words(out, output)) == 1
+    assert "7 of 12 clips as frames" in (told := capsys.readouterr().out) and "(5 unreadable)" in told
+    clips = json.loads((output / "export.json").read_text())["clips"]
+    assert clips[0]["detail"] == "the shard cannot be read: No such file or directory"
+    assert clips[5]["detail"].startswith("mp4 is damaged") and "files" in clips[4]
+    assert not (output / rows[5]["key"]).exists() and (output / rows[4]["key"] / "clip.json").exists()
