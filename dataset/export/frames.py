@@ -52,7 +52,7 @@ def _written(place: Place, clip: StoredClip, size_px: int) -> Made:
             (folder / "landmarks.npy").write_bytes(npy_bytes(_in_all_frames(points_px, described.numbers, len(clip))))
         if clip.sound is not None:
             (folder / "audio.flac").write_bytes(clip.sound.flac)
-        description = json.dumps(_description(clip, described, size_px), ensure_ascii=False, allow_nan=False, indent=1)
+        description = json.dumps(_description(clip, described, size_px), ensure_ascii=False, allow_nan=False)
         (folder / "clip.json").write_text(description + "\n")
     return Made((f"{clip.key}/",), len(clip))
 
