@@ -12,9 +12,9 @@ from motionshards.dataset.export.format import LeftOut, Made, Settings, Write
 from motionshards.dataset.export.place import Place
 from motionshards.schemas.config import BuildConfig
 from motionshards.transforms.extract.decoder.limits import GROUP_FRAMES
-from motionshards.transforms.extract.mp4.encoder import Mp4Encoder
-from motionshards.transforms.extract.mp4.remux import cut_mp4, key_frames
-from motionshards.transforms.extract.png import png_bytes
+from motionshards.transforms.extract.encoded.mp4 import Mp4Encoder
+from motionshards.transforms.extract.encoded.png import png_bytes
+from motionshards.transforms.extract.encoded.remux import cut_mp4, key_frames
 
 # The loaders read whole files by imageio.mimread, which refuses to decode more.
 _MOST_DECODED_BYTES = 256_000_000

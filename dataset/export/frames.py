@@ -16,7 +16,7 @@ from motionshards.dataset.export.format import Made, Settings, Write
 from motionshards.dataset.export.place import Place
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.samples.encode import npy_bytes
-from motionshards.transforms.extract.png import png_bytes
+from motionshards.transforms.extract.encoded.png import png_bytes
 
 _DECIMALS = 4
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from moving import SIZE, X264, flac_of, mp4_of, picture
 
-from motionshards.transforms.extract.mp4.remux import cut_mp4, key_frames
+from motionshards.transforms.extract.encoded.remux import cut_mp4, key_frames
 from motionshards.transforms.extract.stored_video import FrameReader
 
 REORDERED = {"crf": "12", "x264-params": "keyint=12:scenecut=0:bframes=3:open-gop=0"}

@@ -5,8 +5,8 @@ from fractions import Fraction
 import numpy as np
 from moving import SIZE, picture, seen_in
 
-from motionshards.transforms.extract.mp4.encoder import Mp4Encoder
-from motionshards.transforms.extract.mp4.remux import key_frames
+from motionshards.transforms.extract.encoded.mp4 import Mp4Encoder
+from motionshards.transforms.extract.encoded.remux import key_frames
 from motionshards.transforms.extract.stored_video import FrameReader
 
 
