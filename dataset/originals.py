@@ -195,13 +195,13 @@ class _Files:
     """Names of clips by their numbers in a catalog."""
 
     def __init__(self, catalog: Catalog) -> None:
-        self._catalog, self._names = catalog, Names.of(pa.table({"key": catalog.keys}))
+        self._keys, self._frames, self._names = catalog.keys, catalog.n_shown, Names.of(pa.table({"key": catalog.keys}))
 
     def identity(self, clip: int) -> str:
-        return self._names.identity(self._catalog.keys[clip].as_py())
+        return self._names.identity(self._keys[clip].as_py())
 
     def name(self, clip: int) -> str:
-        return f"{self._names.fomm(self._catalog.keys[clip].as_py(), int(self._catalog.n_shown[clip]))}.mp4"
+        return f"{self._names.fomm(self._keys[clip].as_py(), int(self._frames[clip]))}.mp4"
 
 
 def _side_px(frame_shape: Any) -> int | None:
