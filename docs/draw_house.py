@@ -16,7 +16,7 @@ PLAN = {
     "pipeline": "inputs sources planning clips usual_recipe shards runners card finalize upgrade order plan_input build "
     "remove add_order add estimate",
     "dataset": "commandline query storage video index reading sequence views people arguments stream sequential feeding loader "
-    "checks drawing report verify stats sql preview export push remove estimate build_options add build",
+    "checks drawing report verify stats sql preview export originals push remove estimate build_options add build",
     "trainers": "",
     "jobs": "",
 }

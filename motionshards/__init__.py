@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from motionshards.dataset.index import Dataset
     from motionshards.dataset.loader import make_loader
+    from motionshards.dataset.originals import FommBatches, FramesDataset
     from motionshards.dataset.sequence import Sequence
     from motionshards.dataset.stream import ClipStream
     from motionshards.dataset.views import KPlusOne, Pairs, PosePairs, Singles
@@ -20,6 +21,8 @@ __all__ = [
     "Augment",
     "ClipStream",
     "Dataset",
+    "FommBatches",
+    "FramesDataset",
     "KPlusOne",
     "Pairs",
     "PosePairs",
@@ -35,6 +38,7 @@ _MODULES = {
     "Dataset": "dataset.index",
     "make_loader": "dataset.loader",
     "Sequence": "dataset.sequence",
+    **dict.fromkeys(("FommBatches", "FramesDataset"), "dataset.originals"),
     **dict.fromkeys(("KPlusOne", "Pairs", "PosePairs", "Singles"), "dataset.views"),
 }
 

@@ -93,13 +93,17 @@ def key_part(name: str) -> str:
 
 
 def _key_part(name: str, limit: int) -> str:
-    """One component of a key: dots and slashes escaped, shortened with a hash where it would not fit a tar header."""
-    escaped = _UNSAFE_IN_KEY.sub(_percent, name)
-    # A shortened part is limit - 3 to limit bytes long, so names of that length are shortened too: no two then agree.
-    if len(escaped) * 4 < limit - 3 or len(escaped.encode()) < limit - 3:
-        return escaped
-    digest = hashlib.sha256(escaped.encode()).hexdigest()[:16]
-    return escaped.encode()[: limit - 17].decode("utf-8", "ignore") + "-" + digest
+    """One component of a key: dots and slashes escaped, shortened where it would not fit a tar header."""
+    return shortened(_UNSAFE_IN_KEY.sub(_percent, name), limit)
+
+
+def shortened(name: str, limit: int) -> str:
+    """The name itself, or as much of it as leaves room for a hash of it within `limit` bytes of UTF-8."""
+    # A shortened name is limit - 3 to limit bytes long, so names of that length are shortened too: no two then agree.
+    if len(name) * 4 < limit - 3 or len(name.encode()) < limit - 3:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+    return name.encode()[: limit - 17].decode("utf-8", "ignore") + "-" + digest
 
 
 def clip_key(identity: str, video: str, clip: str) -> str:

@@ -2,16 +2,17 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Protocol, TypeAlias
 
 from motionshards.dataset.export.clip import StoredClip
+from motionshards.dataset.export.names import Names
 from motionshards.dataset.export.place import Place
 from motionshards.schemas.config import BuildConfig
 
 # Format -> the module whose FORMAT it is, imported when it is used.
-FORMATS = {"frames": "frames"}
+FORMATS = {"fomm": "fomm", "frames": "frames"}
 
 # Reasons why a clip is left out that are faults of the dataset; formats have others for clips that lack something.
 UNREADABLE, CRASHED = "unreadable", "crashed"
@@ -32,11 +33,13 @@ class Settings:
     size_px: height and width of the exported frames
     frames: how frames are written, one of `Format.frames`
     crf: quality of video that has to be encoded, x264's constant rate factor
+    names: of all clips of the export
     """
 
     size_px: int
     frames: str
     crf: int
+    names: Names = field(default=Names())
 
 
 @dataclass(frozen=True, slots=True)

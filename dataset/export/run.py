@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import reduce
 from importlib.metadata import version
 from itertools import groupby, islice
@@ -11,10 +11,12 @@ from operator import and_, itemgetter
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from motionshards import __version__
 from motionshards.dataset.export.format import CRASHED, UNREADABLE, Format, Settings, format_of
+from motionshards.dataset.export.names import Names
 from motionshards.dataset.export.place import Place
 from motionshards.dataset.export.pool import export_shards
 from motionshards.dataset.export.record import NAME, read_header, refuse_another, write_header, write_record
@@ -100,13 +102,14 @@ def export(
         BuildFailed: a worker died, and not of a clip
     """
     place = _place(data, order)
-    chosen, settings = _Chosen.of(data, order), _settings(data, order)
+    chosen = _Chosen.of(data, order)
+    settings = _settings(data, order, chosen)
     header = _header(data, order, chosen, settings)
     if counts := _complete(place, header):
         shutil.rmtree(place.work, ignore_errors=True)
         say(f"nothing to do: {order.output} holds this export")
         return Totals(str(order.output), order.format, **counts)
-    begin(clips := chosen.count())
+    begin(clips := len(chosen.keys()))
     if not clips:
         raise ConfigError("no clip is chosen" + (f": none matches --where {order.where}" if order.where else ""))
     place.root.mkdir(parents=True, exist_ok=True)
@@ -142,9 +145,9 @@ class _Chosen:
         conditions += [parse(order.where)] if order.where is not None else []
         return cls(data, splits, reduce(and_, conditions) if conditions else None, order.limit)
 
-    def count(self) -> int:
-        found = len(self.data.index(["key"], self.where))
-        return found if self.limit is None else min(found, self.limit)
+    def keys(self) -> pa.Table:
+        """The column key of all of them. Raises DatasetError."""
+        return self.data.index(["key"], self.where)[: self.limit]
 
     def tasks(self) -> Iterator[Task]:
         """The shards with their chosen clips. Raises DatasetError."""
@@ -189,7 +192,7 @@ def _place(data: Dataset, order: ExportOrder) -> Place:
     return Place(order.output.absolute())
 
 
-def _settings(data: Dataset, order: ExportOrder) -> Settings:
+def _settings(data: Dataset, order: ExportOrder, chosen: _Chosen) -> Settings:
     """The settings, checked against format and dataset. Raises ConfigError."""
     kind, config = format_of(order.format), data.manifest.config
     frames = order.frames or kind.frames[0]
@@ -197,7 +200,8 @@ def _settings(data: Dataset, order: ExportOrder) -> Settings:
         raise ConfigError(f"--frames {frames} is not for {order.format}, which takes {' or '.join(kind.frames)}")
     if order.crf is not None and not kind.encodes:
         raise ConfigError(f"--crf is not for {order.format}, which encodes no video")
-    settings = Settings(order.size or config.size, frames, DEFAULT_CRF if order.crf is None else order.crf)
+    crf, names = DEFAULT_CRF if order.crf is None else order.crf, Names.of(chosen.keys())
+    settings = Settings(order.size or config.size, frames, crf, names)
     if refusal := kind.refusal(config, settings):
         raise ConfigError(refusal)
     return settings
@@ -212,7 +216,7 @@ def _header(data: Dataset, order: ExportOrder, chosen: _Chosen, settings: Settin
         "version": kind.version,
         "versions": {"motionshards": __version__, **{name: version(name) for name in _LIBRARIES}},
         "dataset": {"sha256": sha256_of(data.out / DATASET_JSON), "config": data.manifest.config.to_json()},
-        "options": {**options, **{name.removesuffix("_px"): value for name, value in asdict(settings).items()}},
+        "options": {**options, "size": settings.size_px, "frames": settings.frames, "crf": settings.crf},
     }
 
 

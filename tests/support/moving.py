@@ -6,6 +6,7 @@ sound has a click of one sample at the start of each frame whose number is a mul
 
 import io
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -107,17 +108,20 @@ def make_moving_dataset(
     per_shard: int = 4,
     stills: int = 5,
     identity: made.OfClip = lambda clip: clip % 5,
+    split: Callable[[int], str] = lambda clip: "train",
 ) -> Path:
     """A finished dataset with stored video (`store` video or both).
 
-    Clip c has frames(c) frames of video, sound where sound(c) is not 0, and with `both` `stills` stills.
+    Clip c has frames(c) frames of video, sound where sound(c) is not 0, and with `both` `stills` stills. A shard is in the split
+    of its first clip.
     """
     config = BuildConfig(source="demo", size=SIZE, frames=stills, store=store, fps=str(fps), landmarks_every=landmarks_every)
     planned = []
     for unit, start in enumerate(range(0, clips, per_shard)):
         numbers = range(start, min(start + per_shard, clips))
         shard = [_clip(one, frames(one), f"id{identity(one):03d}", config, fps, bool(sound(one)), spans) for one in numbers]
-        made.write_shard(out, shard, "train", shard_name(config.source, "train", unit))
+        shard = [replace(clip, spec=replace(clip.spec, split=split(start))) for clip in shard]
+        made.write_shard(out, shard, split(start), shard_name(config.source, split(start), unit))
         planned += [{**spec_row(clip.spec), "cost": 1.0, "unit": unit} for clip in shard]
     plan_path(out, 0).parent.mkdir()
     pq.write_table(table(planned, PLAN), plan_path(out, 0))

@@ -20,7 +20,7 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 # No decoder may probe a stream: none is called so. Edit lists could multiply frames, which are counted here, not timed.
-_OPTIONS = {"codec_whitelist": "none", "ignore_editlist": "1"}
+OPTIONS = {"codec_whitelist": "none", "ignore_editlist": "1"}
 # Where the header of an mp4 declares how many samples it has, also in places that no demuxer takes for such.
 _DECLARED = re.compile(rb"(?=st(?:sz|z2).{8}(.{4}))", re.DOTALL)
 # PyAV raises the others for values that it cannot convert.
@@ -47,14 +47,14 @@ class FrameReader:
             ValueError: it is no such mp4, damaged, of another size, or lacks a frame
         """
         try:
-            with _as_value_errors():
+            with as_value_errors():
                 self._into(content, numbers, out)
         except ValueError:
             self._codec = None  # its state is unknown
             raise
 
     def _into(self, content: bytes, numbers: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
-        header, packets = _packets(content)
+        header, packets = packets_of(content)
         wanted, where = np.unique(numbers, return_inverse=True)
         if len(wanted) and not 0 <= wanted[0] <= wanted[-1] < len(packets):
             raise ValueError(f"the video has {len(packets)} frames, asked for are {wanted[0]} to {wanted[-1]}")
@@ -86,7 +86,7 @@ def read_stored_sound(content: bytes, start: int, out: NDArray[np.float32]) -> N
     Raises:
         ValueError: it is no such file, damaged, or ends before
     """
-    with _as_value_errors(), av.open(io.BytesIO(content), "r", format="flac", options=_OPTIONS) as container:
+    with as_value_errors(), av.open(io.BytesIO(content), "r", format="flac", options=OPTIONS) as container:
         (stream,) = container.streams.audio
         stream.codec_context.thread_count = 1
         # Not by seeking, which fails near the end; passing over a packet takes a quarter of decoding it.
@@ -115,9 +115,9 @@ class _Packet:
     key: bool
 
 
-def _packets(content: bytes) -> tuple[bytes, list[_Packet]]:
-    """Header of the decoder and packets of the video of an mp4, in the order of decoding."""
-    with av.open(io.BytesIO(_header(content)), format="mov", options=_OPTIONS) as container:
+def packets_of(content: bytes) -> tuple[bytes, list[_Packet]]:
+    """Header of the decoder and packets of the video of an mp4, in the order of decoding. Raises ValueError, FFmpegError."""
+    with av.open(io.BytesIO(_header(content)), format="mov", options=OPTIONS) as container:
         codecs = [stream.codec_context for stream in container.streams]
         packets = [_Packet(one.pos, one.size, one.is_keyframe) for stream in container.streams for one in stream.index_entries]
         header = codecs[0].extradata if len(codecs) == 1 and codecs[0] is not None and codecs[0].name == "h264" else None
@@ -177,7 +177,7 @@ def _aligned(side_px: int) -> int:
 
 
 @contextmanager
-def _as_value_errors() -> Iterator[None]:
+def as_value_errors() -> Iterator[None]:
     try:
         yield
     except _OF_FFMPEG as error:

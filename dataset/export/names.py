@@ -1,0 +1,61 @@
+"""File names of exported clips."""
+
+import re
+from dataclasses import dataclass
+from itertools import pairwise
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from motionshards.schemas.layout import shortened
+
+_SPECIAL = re.compile(r"[#*?\[\]=]")
+# How FOMM's csv files of clips are planned: the number of the first frame and of the last, and `~2` where a row comes again.
+_FOMM_CLIP = re.compile(r"(\d+)-(\d+)(~\d+)?")
+_LONGEST_IDENTITY, _LONGEST_CLIP = 80, 120  # bytes; with numbers and suffix far below the 255 of file systems
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Names of clips that the original repositories of FOMM and its successors can sample by identity.
+
+    They take what precedes the first `#` for the identity, and all files whose names begin with it for that identity's.
+
+    prefixes: identities with which other identities begin; they are marked by `=`, which no other name contains
+    """
+
+    prefixes: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, rows: pa.Table) -> "Names":
+        """The names of all clips that are exported together: rows of the index with the column key."""
+        people = pc.list_element(pc.split_pattern(rows["key"], "/", max_splits=1), 0)
+        identities = sorted({_spelt(name, _LONGEST_IDENTITY) for name in pc.unique(people).to_pylist()})
+        return cls(frozenset(first for first, second in pairwise(identities) if second.startswith(first)))
+
+    def identity(self, key: str) -> str:
+        """The identity of the clip with this key, as it is spelt in file names."""
+        name = _spelt(key.partition("/")[0], _LONGEST_IDENTITY)
+        return f"{name}=" if name in self.prefixes else name
+
+    def fomm(self, key: str, frames: int, part: tuple[int, int] | None = None) -> str:
+        """`<identity>#<video>#<start>#<stop>` for a clip of so many frames, or for the frames [start, stop) of it; no suffix.
+
+        Clips of FOMM's csv files are named as its authors name them: by the numbers of the csv, and without identity where that
+        is the video. For other clips `<video>` is that and the clip, and frames are counted from the start of the clip.
+        """
+        identity, video, clip = key.split("/")
+        start, stop = part or (0, frames)
+        listed = _FOMM_CLIP.fullmatch(clip)
+        if listed is None:
+            parts, again = [self.identity(key), _spelt(f"{video}.{clip}", _LONGEST_CLIP)], ""
+        else:
+            first, again = int(listed[1]), listed[3] or ""
+            start, stop = first + start, first + stop if part else int(listed[2])
+            parts = [self.identity(key)] if identity == video else [self.identity(key), _spelt(video, _LONGEST_CLIP)]
+        return "#".join([*parts, f"{start:06d}", f"{stop:06d}{again}"])
+
+
+def _spelt(name: str, longest: int) -> str:
+    """A part of a key without characters that have a meaning in names or for `glob`."""
+    return shortened(_SPECIAL.sub(lambda found: f"%{ord(found[0]):02X}", name), longest)

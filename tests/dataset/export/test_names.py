@@ -1,0 +1,82 @@
+"""File names of exported clips: the authors' own for their csv files, and safe to sample by identity for all others."""
+
+import glob
+from itertools import product
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from motionshards.dataset.export.names import Names
+from motionshards.schemas.layout import clip_key
+
+HOSTILE = (
+    "id1",
+    "id10",
+    "id1=",
+    "id10%",
+    "a*",
+    "a",
+    "a[b",
+    "a[b]",
+    "a?",
+    "#",
+    "#1",
+    "..",
+    "a/b",
+    "ü" * 100,
+    "ü" * 101,
+    "%23",
+    "-x",
+)
+
+
+def names_of(keys: list[str]) -> Names:
+    return Names.of(pa.table({"key": keys}))
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("id10270/5r0dWxy17C8/000123-000456", "id10270#5r0dWxy17C8#000123#000456"),
+        ("aDyyTMUBoLE/aDyyTMUBoLE/000123-000456", "aDyyTMUBoLE#000123#000456"),
+        ("id1/video/000123-000456~2", "id1#video#000123#000456~2"),
+        ("id00012/21Uxsk56VDQ/00001", "id00012#21Uxsk56VDQ.00001#000000#000140"),
+        ("id1/video/00001@000016-2", "id1#video.00001@000016-2#000000#000140"),
+        ("a%2Emp4/a%2Emp4/video", "a%2Emp4#a%2Emp4.video#000000#000140"),
+    ],
+)
+def test_names_follow_the_authors_where_clips_came_from_their_csv(key: str, name: str) -> None:
+    assert names_of([key]).fomm(key, 140) == name
+
+
+def test_parts_of_a_clip_are_counted_from_its_first_frame() -> None:
+    keys = ["id1/video/000123-000456", "id1/video/00001"]
+    names = [names_of(keys).fomm(key, 333, part) for key in keys for part in ((0, 168), (168, 333))]
+    assert names == [
+        "id1#video#000123#000291",
+        "id1#video#000291#000456",
+        "id1#video.00001#000000#000168",
+        "id1#video.00001#000168#000333",
+    ]
+
+
+def test_each_hostile_identity_finds_exactly_its_own_files(tmp_path: Path) -> None:
+    keys = [
+        clip_key(who, video, clip) for who, video, clip in product(HOSTILE, ("v#1", "v*" * 80), ("000001-000009", "c[1]" * 40))
+    ]
+    names = names_of(keys)
+    files = [f"{names.fomm(key, 10)}.mp4" for key in keys]
+    assert len(set(files)) == len(keys) and max(len(name.encode()) for name in files) < 240
+    for name in files:
+        (tmp_path / name).touch()
+    identities = {name.split("#")[0] for name in files}
+    assert len(identities) == len(HOSTILE)
+    for identity in identities:
+        found = glob.glob(f"{tmp_path}/{identity}*.mp4")  # noqa: PTH207 - as the original repositories do
+        assert len(found) == 4 and {Path(path).name.split("#")[0] for path in found} == {identity}
+
+
+def test_only_identities_that_begin_others_are_marked() -> None:
+    names = names_of(["id1/v/c", "id10/v/c", "id2/v/c"])
+    assert [names.identity(key) for key in ("id1/v/c", "id10/v/c", "id2/v/c")] == ["id1=", "id10", "id2"]

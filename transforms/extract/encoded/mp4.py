@@ -1,0 +1,31 @@
+"""Encoding frames as stored video is encoded, in this process."""
+
+from fractions import Fraction
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from motionshards.transforms.extract.decoder.stored.encode import Encoder
+
+
+class Mp4Encoder:
+    """An H.264 video in an mp4 with the encoder options of stored video: a key frame every 12 frames, no reordering.
+
+    size_px: height and width of the frames, even
+    rate: frames per second
+    crf: x264's constant rate factor
+    """
+
+    def __init__(self, size_px: int, rate: Fraction, crf: int) -> None:
+        order = {"shown": [0], "size": size_px, "rate": rate.as_integer_ratio(), "crf": crf, "psnr_db": None, "whole": None}
+        self._encoder, self._base = Encoder(order), 1 / rate
+
+    def add(self, rgb: NDArray[np.uint8]) -> None:
+        """Encode the next frame, uint8 [H,W,3]."""
+        frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+        self._encoder.take(0, frame, self._base, Fraction(1), lambda: frame)
+
+    def finished(self) -> bytes:
+        """The mp4, after the last frame."""
+        return bytes(self._encoder.finished()[0])
