@@ -128,7 +128,7 @@ class Reader:
         try:
             if clip in self.refused:
                 raise Unreadable("crashed", "reading it ended a process of this loader")
-            if self._warm:
+            if self._warm and not self._catalog.of_video:  # a video is read whole
                 self._expect(clip)
             self._frames(plan, sample, out["frames"])
             size_px = out["frames"].shape[1]
@@ -181,10 +181,6 @@ class Reader:
     def _expect(self, clip: int) -> None:
         """Let the disk read all frames of a clip."""
         arrays = self._catalog.arrays
-        if self._catalog.of_video:
-            ends = [int(arrays[name][clip, :2].sum()) for name in ("video", "sound")]
-            self._shards.expect(int(arrays["shard"][clip]), int(arrays["video"][clip, 0]), max(ends))
-            return
         first, last = int(arrays["first"][clip]), int(arrays["first"][clip + 1]) - 1
         end = int(arrays["frame_offset"][last]) + int(arrays["frame_size"][last])
         self._shards.expect(int(arrays["shard"][clip]), int(arrays["frame_offset"][first]), end)

@@ -22,7 +22,7 @@ def key_frames(mp4: bytes) -> NDArray[np.int64]:
         ValueError: it is no mp4 with a single H.264 video
     """
     with as_value_errors():
-        return np.flatnonzero([packet.key for packet in packets_of(mp4)[1]])
+        return np.flatnonzero([is_key for _, _, is_key in packets_of(mp4)[1]])
 
 
 def cut_mp4(mp4: bytes, start: int, stop: int) -> bytes:

@@ -98,6 +98,42 @@ def test_one_reader_takes_videos_with_other_headers_one_after_the_other() -> Non
         assert np.array_equal(read(reader, videos[turn % 3], [turn, 19]), every[turn % 3][[turn, 19]])
 
 
+def test_parameter_sets_inside_a_stream_do_not_reach_the_next_video_with_the_same_header() -> None:
+    plain, other = mp4_of(noise(12), KEPT), mp4_of(noise(12), {**KEPT, "x264-params": "cabac=0"})
+    with (
+        av.open(io.BytesIO(plain)) as ours,
+        av.open(io.BytesIO(other)) as theirs,
+        tempfile.NamedTemporaryFile(suffix=".mp4") as file,
+    ):
+        header = theirs.streams[0].codec_context.extradata
+        assert header is not None
+        parameters = b"".join(len(one).to_bytes(4) + one for one in parameter_sets(header))
+        with av.open(file.name, "w", options={"movflags": "+faststart"}) as container:
+            stream = container.add_stream_from_template(ours.streams.video[0])
+            for packet in theirs.demux(video=0):
+                if packet.size:
+                    put = av.Packet((parameters if packet.is_keyframe else b"") + bytes(packet))
+                    put.pts, put.dts, put.time_base, put.is_keyframe = (
+                        packet.pts,
+                        packet.dts,
+                        packet.time_base,
+                        packet.is_keyframe,
+                    )
+                    put.stream = stream
+                    container.mux(put)
+        changing = Path(file.name).read_bytes()
+    reader = FrameReader()
+    assert np.array_equal(read(reader, changing, [3]), plainly(other)[[3]])
+    assert np.array_equal(read(reader, plain, [3]), plainly(plain)[[3]])
+
+
+def parameter_sets(header: bytes) -> tuple[bytes, bytes]:
+    """SPS and PPS of an avcC box with one of each."""
+    sps = int.from_bytes(header[6:8])
+    pps = int.from_bytes(header[9 + sps : 11 + sps])
+    return header[8 : 8 + sps], header[11 + sps : 11 + sps + pps]
+
+
 def test_decoding_starts_no_threads() -> None:
     mp4, reader = mp4_of(noise(20), KEPT), FrameReader()
     before = len(os.listdir("/proc/self/task"))
