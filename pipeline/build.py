@@ -127,9 +127,19 @@ def open_data_set(order: BuildOrder, config: BuildConfig, made_with: dict[str, s
     if manifest.format_version < FORMAT_VERSION and order.bucket is not None:
         raise ConfigError(f"{order.bucket.url} has format version {manifest.format_version}, which is only upgraded on a disk")
     if changed := manifest.changed(config, made_with):
-        raise ConfigError(f"{order.out} holds a data set made differently ({'; '.join(changed)}); choose another --output")
+        raise ConfigError(f"{order.out} holds a data set made differently ({'; '.join(changed)}); {_advice(manifest, config)}")
     check_intact(order.out, manifest, planning=True)
     return manifest
+
+
+def _advice(manifest: Manifest, config: BuildConfig) -> str:
+    """What to do where the settings are not those of the dataset: give those that additions have changed, if these are all."""
+    asked, added = config.to_json(), {name for one in manifest.additions for name in one.config}
+    changed = {name: value for name, value in manifest.config.to_json().items() if value != asked[name]}
+    if not changed or not changed.keys() <= added:
+        return "choose another --output"
+    words = [f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}") for name, value in changed.items()]
+    return f"additions have changed it: give {' '.join(words)}, or choose another --output"
 
 
 def _new_data_set(order: BuildOrder, config: BuildConfig, made_with: dict[str, str]) -> Manifest:

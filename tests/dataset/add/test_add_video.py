@@ -1,17 +1,18 @@
 """Video and sound are added to finished datasets from their source: the shards become those of a build that stores both."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from additions import adding, rows
-from moving_builds import VIDEO, build_into, same_shards
+from moving_builds import VIDEO, ask, build_into, same_shards
 from videos import ffmpeg
 
 from motionshards.dataset import build, verify
 from motionshards.pipeline.shards import add as add_shard
-from motionshards.schemas.manifest import Manifest
+from motionshards.schemas.manifest import Addition, Manifest
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -43,6 +44,23 @@ def test_video_and_sound_are_those_of_a_build(
     assert (addition.what, addition.pixels, addition.config["store"]) == ("video", "decoded frames", "both")
     assert add(out, *asked) == 0 and "nothing to do" in capsys.readouterr().out
     assert add(out, *asked, "--crf", "20") == 2 and "has video already (crf: 26 -> 20)" in capsys.readouterr().err
+
+
+def test_a_build_that_continues_it_is_told_which_settings_have_changed(
+    spoken: Path, spoken_both: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = copied(spoken_both, tmp_path)
+    manifest = Manifest.read(out)
+    settings = {"store": "both", "crf": 26, "landmarks_every": 10}
+    addition = Addition(1, "video", "2026-01-01T00:00:00+00:00", "decoded frames", settings, {}, finished=True)
+    replace(manifest, additions=(addition,)).write(out)
+    words = ask(spoken, out, "--landmarks", "none")
+    assert build.main(words) == 2
+    advice = "additions have changed it: give --store both --crf 26 --landmarks-every 10, or choose another --output"
+    assert advice in capsys.readouterr().err
+    assert build.main([*words, "--frames", "2"]) == 2
+    assert "; choose another --output" in capsys.readouterr().err
+    assert build.main([*words, "--store", "both", "--crf", "26", "--landmarks-every", "10"]) == 0
 
 
 @pytest.mark.slow
