@@ -20,7 +20,7 @@ from motionshards.dataset.build_options import AddOptions, places, refuse_settin
 from motionshards.dataset.commandline import Command, Say, command, sayer, show
 from motionshards.dataset.reading.people_table import read_people, store_people
 from motionshards.pipeline.add import add
-from motionshards.pipeline.add_order import AddOrder, lacking, without_aus
+from motionshards.pipeline.add_order import AddOrder, lacking, with_sound, without_aus
 from motionshards.pipeline.build import Ledger
 from motionshards.pipeline.inputs.input import open_input
 from motionshards.pipeline.sources import SOURCES, usual_no_face
@@ -136,7 +136,8 @@ def _as_line(ledger: Ledger, order: AddOrder) -> str:
         what = "identity dropped from"
     else:
         what = f"{f'frames, now {config.frames},' if order.what == 'frames' else order.what} added to"
-    return f"{what} {counts['kept'] - without} clips{lost}; {done}; {counts['bytes'] / 1e6:.1f} MB in {order.out}"
+    clips = with_sound(order.out) if order.what in ("audio", "speech") else counts["kept"] - without
+    return f"{what} {clips} clips{lost}; {done}; {counts['bytes'] / 1e6:.1f} MB in {order.out}"
 
 
 def _as_json(ledger: Ledger, order: AddOrder) -> str:

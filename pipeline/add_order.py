@@ -83,6 +83,12 @@ def lacking(out: Path, what: str, config: BuildConfig) -> int:
     return int(pc.sum(lack, min_count=0).as_py())
 
 
+def with_sound(out: Path) -> int:
+    """How many clips of a finished dataset have sound."""
+    with open_parquet(out / INDEX) as file:
+        return int(pc.sum(file.read(["has_audio"])["has_audio"], min_count=0).as_py())
+
+
 def without_aus(out: Path) -> int:
     """How many clips of a finished dataset with action units have no frame in which they are valid."""
     with open_parquet(out / INDEX) as file:
