@@ -69,8 +69,8 @@ class DownloadOptions(Reporting):
     failed ones are always requested."""
     max_height: Annotated[PositiveInt, Parameter(group=_CONTENT)] = Manners.max_height_px
     """Fetch the best format of up to this number of pixels (the shorter side); else the smallest."""
-    audio: Annotated[bool, Parameter(group=_CONTENT)] = True
-    """Fetch the sound with the video; --no-audio fetches less."""
+    no_audio: Annotated[bool, Parameter(group=_CONTENT)] = False
+    """Fetch the videos without their sound, which is less."""
     url_template: Annotated[str | None, Parameter(group=_CONTENT)] = None
     """URL of a mirror, with {id} in it; by default YouTube, or the URLs of the list."""
     cookies: Annotated[Path | None, Parameter(group=_CONTENT)] = None
@@ -92,7 +92,7 @@ class DownloadOptions(Reporting):
             give_up=self.give_up,
             rate_limit_bytes_s=self.rate_limit,
             max_height_px=self.max_height,
-            audio=self.audio,
+            audio=not self.no_audio,
             cookies=self.cookies,
         )
         return DownloadOrder(

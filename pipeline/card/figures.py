@@ -147,6 +147,6 @@ def _turned(yaw_deg: pa.ChunkedArray) -> float | None:
 def as_found(manifest: Manifest) -> Manifest:
     """The manifest with the settings that describe what is stored: without sound where no clip has any."""
     config = manifest.config
-    if not config.sounding or manifest.counts["sound_hours"]:
+    if not config.sounding or manifest.counts.get("sound_hours") != 0:
         return manifest
     return replace(manifest, config=replace(config, audio="none", speech=False))
