@@ -84,7 +84,7 @@ class ToVideo:
         require(len(self.frames) > 0 and bool((np.diff(self.frames) >= 0).all()), "the frames of a video are not ascending")
 
     def order(self, asked: NDArray[np.int64], size: int, whole: str | None, timeline: Timeline) -> dict[str, object]:
-        """What the decoder is told, as `decoder.stored.encode` has it.
+        """The order for the decoder, as of `decoder.stored.encode`.
 
         asked: int64, ascending, the numbers of all frames that are decoded
         whole: how the whole frame fills the square; None where it shows a window

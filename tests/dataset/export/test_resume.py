@@ -17,7 +17,7 @@ from deadly import BAD, deadly_dataset, import_at_start
 from motionshards.dataset.export.__main__ import main
 from motionshards.dataset.index import Dataset
 
-# A worker that has written a clip under its temporary name kills whom it is told to. A file counts the clips of all processes.
+# A worker that has written a clip under its temporary name kills a given process. A file counts the clips of all processes.
 SITE = """
     import contextlib, os, signal, sys
 
