@@ -16,7 +16,7 @@ from motionshards.transforms.extract.sound import _read_from, read_sound
 from motionshards.transforms.extract.timeline import timeline_from_packets
 
 HZ, FPS = 16_000, Fraction(25)
-RAMP = np.arange(1, 20 * HZ + 1) % 30_011  # tells each sample from its neighbours of some seconds
+RAMP = np.arange(1, 20 * HZ + 1) % 30_011  # no two samples within 1.8 s are equal
 
 
 def written(path: Path, *options: str, samples: np.ndarray = RAMP, at_s: float = 0.0) -> Media:
