@@ -73,9 +73,9 @@ def speech(seconds: float, seed: int) -> NDArray[np.int16]:
     return samples
 
 
-def build(root: Path, out: Path, *settings: str) -> Path:
-    """Build a dataset of `root` without landmarks, by the command that a user would give."""
-    command = [*(sys.executable, "-m", "dataset.build", "--source", "voxceleb2", "--landmarks", "none", "--quiet", "--json")]
+def build(root: Path, out: Path, *settings: str, landmarks: str = "none") -> Path:
+    """Build a dataset of `root` by the command that a user would give."""
+    command = [*(sys.executable, "-m", "dataset.build", "--source", "voxceleb2", "--landmarks", landmarks, "--quiet", "--json")]
     command += ["--input", str(root), "--output", str(out), *settings]
     ledger = json.loads(subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
     if ledger["kept"] < ledger["planned"]:

@@ -29,6 +29,7 @@ class Fomm:
     splits: tuple[str, ...] = ()
     frames = ("mp4", "png")
     encodes = True
+    by_shard = False
 
     def refusal(self, config: BuildConfig, settings: Settings) -> str | None:
         """See Format: stills have no rate, and files cannot be shorter than the distance of key frames."""

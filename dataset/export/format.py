@@ -64,12 +64,14 @@ class Format(Protocol):
     splits: exported by default; empty for all
     frames: allowed values of --frames, the default first
     encodes: whether video may have to be encoded, so that --crf applies
+    by_shard: whether a shard becomes one file, so that one worker has to export all of it
     """
 
     version: int
     splits: tuple[str, ...]
     frames: tuple[str, ...]
     encodes: bool
+    by_shard: bool
 
     def refusal(self, config: BuildConfig, settings: Settings) -> str | None:
         """Why a dataset built so cannot be exported, and what to do about it, in one line; None where it can be."""

@@ -28,6 +28,7 @@ class Frames:
     splits: tuple[str, ...] = ()
     frames = ("png",)
     encodes = False
+    by_shard = False
 
     def refusal(self, config: BuildConfig, settings: Settings) -> str | None:
         """See Format: every dataset has frames."""

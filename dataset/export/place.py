@@ -2,7 +2,7 @@
 
 DIR/export.json                         the result, written last; see `dataset.export.record`
 DIR/.work/export.json                   what a running export is made of and how
-DIR/.work/<split>-<shard>.jsonl         a line per clip of a finished shard
+DIR/.work/<split>-<shard>-<first>.jsonl a line per clip of a finished task, whose first clip is that of the shard
 DIR/.work/tmp/                          what is being written
 """
 
@@ -32,9 +32,9 @@ class Place:
         """What is being written."""
         return self.work / "tmp"
 
-    def lines(self, split: str, shard: str) -> Path:
-        """The file that lists the clips of a shard once they are exported. Raises ValueError, as the next two do."""
-        return self._below(self.work, f"{split}-{shard}.jsonl")
+    def lines(self, split: str, shard: str, first: int = 0) -> Path:
+        """The file that lists exported clips of a shard, from number `first`. Raises ValueError, as the next two do."""
+        return self._below(self.work, f"{split}-{shard}-{first:06d}.jsonl")
 
     @contextmanager
     def file(self, name: str) -> Iterator[Path]:

@@ -29,6 +29,8 @@ from motionshards.schemas.layout import DATASET_JSON, tar_path
 from motionshards.schemas.output import only_writer, refuse_strangers
 
 DEFAULT_CRF = 18
+# Of a shard's 256: the workers of a many-core machine finish together, also where there are only a few shards.
+_TASK_CLIPS = 16
 _LIBRARIES = ("av", "pillow")  # which decode, resize and encode
 
 
@@ -94,7 +96,7 @@ def export(
     Args:
         say: called with a line that users may want to know
         begin: called with the number of chosen clips
-        seen: called with the number of clips of each shard that is done, also of those that an earlier run has done
+        seen: called with the number of clips of each task that is done, also of those that an earlier run has done
 
     Raises:
         ConfigError: an option, or the directory, cannot be used
@@ -137,30 +139,35 @@ class _Chosen:
     splits: tuple[str, ...]
     where: Any
     limit: int | None
+    by_shard: bool
 
     @classmethod
     def of(cls, data: Dataset, order: ExportOrder) -> "_Chosen":
-        splits = order.splits or format_of(order.format).splits
+        kind = format_of(order.format)
+        splits = order.splits or kind.splits
         conditions = [pc.field("split").isin(list(splits))] if splits else []
         conditions += [parse(order.where)] if order.where is not None else []
-        return cls(data, splits, reduce(and_, conditions) if conditions else None, order.limit)
+        return cls(data, splits, reduce(and_, conditions) if conditions else None, order.limit, kind.by_shard)
 
     def keys(self) -> pa.Table:
         """The column key of all of them. Raises DatasetError."""
         return self.data.index(["key"], self.where)[: self.limit]
 
     def tasks(self) -> Iterator[Task]:
-        """The shards with their chosen clips. Raises DatasetError."""
+        """The chosen clips, a few of a shard at a time or, where the format has a file per shard, all. Raises DatasetError."""
         rows = (row for batch in self.data.batches(where=self.where) for row in batch.to_pylist())
         place = itemgetter("split", "shard")
         for (split, shard), clips in groupby(islice(rows, self.limit), place):
             tar_path(self.data.out, split, shard)
-            yield Task(split, shard, tuple(clips))
+            every = tuple(clips)
+            step = len(every) if self.by_shard else _TASK_CLIPS
+            for first in range(0, len(every), step):
+                yield Task(split, shard, every[first : first + step], first)
 
 
 @dataclass(slots=True)
 class _Done:
-    """The shards that are exported. clips: by this run; lines: what lists the clips of each shard, in order"""
+    """What is exported. clips: by this run; lines: what lists the clips of each task, in order"""
 
     place: Place
     seen: Callable[[int], object]
@@ -168,9 +175,9 @@ class _Done:
     lines: dict[Path, None] = field(default_factory=dict)
 
     def missing(self, tasks: Iterator[Task]) -> Iterator[Task]:
-        """The shards that no earlier run has exported. Raises DatasetError."""
+        """The tasks that no earlier run has done. Raises DatasetError."""
         for task in tasks:
-            path = self.place.lines(task.split, task.shard)
+            path = self.place.lines(task.split, task.shard, task.first)
             if path in self.lines:
                 raise DatasetError(f"the index lists clips of the shard {task.shard} in two places: run dataset.verify")
             self.lines[path] = None

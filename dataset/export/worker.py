@@ -36,9 +36,10 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A shard to export.
+    """Clips of a shard to export.
 
     rows: of the index, all columns
+    first: number of the first of them among the shard's clips that are exported
     refused: keys of clips that have crashed a worker
     killed: a worker was killed by SIGKILL while it exported this shard
     """
@@ -46,6 +47,7 @@ class Task:
     split: str
     shard: str
     rows: tuple[dict[str, Any], ...] = field(repr=False)
+    first: int = 0
     refused: frozenset[str] = frozenset()
     killed: bool = False
 
@@ -95,7 +97,7 @@ def _finished(setup: Setup, task: Task, reader: FrameReader, send: Callable[[Rea
 
 
 def export_shard(setup: Setup, task: Task, reader: FrameReader, send: Callable[[Reading], None]) -> None:
-    """Export a shard, then write the file that says so."""
+    """Export the clips of a task, then write the file that says so."""
     lines = []
     with format_of(setup.format).shard(setup.place, task.shard, task.split, setup.settings) as write:
         for number, row in enumerate(task.rows):
@@ -103,7 +105,7 @@ def export_shard(setup: Setup, task: Task, reader: FrameReader, send: Callable[[
             outcome = {"left_out": CRASHED} if row["key"] in task.refused else _outcome(setup.data, row, reader, write)
             lines.append(json.dumps({"key": row["key"], **outcome}, ensure_ascii=False, separators=(",", ":")) + "\n")
         send(Reading(None))
-    with beside(setup.place.lines(task.split, task.shard)) as temporary:
+    with beside(setup.place.lines(task.split, task.shard, task.first)) as temporary:
         temporary.write_text("".join(lines), "utf-8")
         sync(temporary)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from motionshards.dataset.export import run
 from motionshards.dataset.export.__main__ import main
 from motionshards.dataset.index import Dataset
 from motionshards.schemas.layout import tar_path
@@ -39,6 +40,16 @@ def test_the_same_export_again_does_nothing(exported: Path, moving: Path, capsys
     told = capsys.readouterr()
     assert "nothing to do" in told.err and "12 of 12 clips as frames" in told.out
     assert {path: path.stat().st_mtime_ns for path in exported.rglob("*")} == before
+
+
+def test_workers_share_a_shard_without_a_difference(
+    exported: Path, moving: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "_TASK_CLIPS", 3)  # of the four of a shard
+    assert main([*words(moving, tmp_path / "frames", "--quiet"), "--workers", "2"]) == 0
+    written = {path.relative_to(tmp_path / "frames"): path.read_bytes() for path in (tmp_path / "frames").rglob("*.*")}
+    assert written == {path.relative_to(exported): path.read_bytes() for path in exported.rglob("*.*")}
+    assert len(json.loads(written[Path("export.json")])["clips"]) == 12
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,169 @@
+"""Speed of exports beside decoding and encoding alone, and of FramesDataset beside reading what the original loaders read.
+
+    python -m benchmarks.export [--clips 19] [--copies 4] [--rounds 3] [--only export|items]
+
+The input of `benchmarks.clips`: 150 frames of 224 px with sound, here with landmarks. Sides alternate.
+"""
+
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from cyclopts.types import PositiveFloat, PositiveInt
+
+from benchmarks.build import replicate
+from benchmarks.clips_input import FRAMES, SIZE_PX, build, with_sound
+from benchmarks.export_items import ITEMS, items_per_s
+from benchmarks.export_limit import Work, limit_clips_per_s
+from benchmarks.report import ROOT, CorpusOptions, Report, benchmark, cores, corpus
+from motionshards.dataset.index import Dataset, read_members
+from motionshards.schemas.layout import VIDEO, tar_path
+
+_SMALLER_PX, _ALIGNED_PX = 128, 256
+_GOAL, _ITEM_GOALS = 0.8, {"png": 1.0, "mimread": 10.0}
+# No timing of less: a format that copies is through before its workers have started.
+_LEAST_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A format. options: of the command; kind: of the limit; copies: its limit only copies, so that there is no goal"""
+
+    name: str
+    options: tuple[str, ...]
+    kind: str
+    size_px: int = SIZE_PX
+
+    @property
+    def copies(self) -> bool:
+        return self.kind == "copy"
+
+
+ROWS = (
+    Row("frames", ("--format", "frames"), "png"),
+    Row("fomm, png", ("--format", "fomm", "--frames", "png"), "png"),
+    Row(f"fomm, {_SMALLER_PX} px", ("--format", "fomm", "--size", str(_SMALLER_PX)), "mp4", _SMALLER_PX),
+    Row("liveportrait", ("--format", "liveportrait", "--frames", "jpg"), "jpg"),
+    Row("latentsync", ("--format", "latentsync", "--size", str(_ALIGNED_PX)), "rgb", _ALIGNED_PX),
+    Row("fomm", ("--format", "fomm"), "copy"),
+    Row("parquet", ("--format", "parquet"), "copy"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportBenchmark(CorpusOptions):
+    """Options of the benchmark."""
+
+    clips: PositiveInt = 19
+    """Limit of the different clips."""
+    copies: PositiveInt = 4
+    """Copies of the clips."""
+    rounds: PositiveInt = 3
+    """Rounds of each side."""
+    seconds: PositiveFloat = 3.0
+    """Length of a round that reads items."""
+    only: tuple[Literal["export", "items"], ...] = ("export", "items")
+    """Only these parts."""
+
+
+@benchmark("export")
+def main(options: ExportBenchmark) -> None:
+    """Compare exports with decoding and encoding alone, and FramesDataset with what the original loaders do."""
+    report = Report("benchmarks/export.py: exports, and the drop-in for the original repositories", options)
+    figures: dict[str, Any] = {}
+    with options.work_dir() as work:
+        source, name = corpus(options.input, work)
+        videos = replicate(with_sound(source, work / "sound", options.clips, encoded=True), work / "videos", options.copies)
+        settings = ("--store", "video", "--size", str(SIZE_PX), "--landmarks-every", "1")
+        data = build(videos, work / "data", *settings, landmarks="dlib")
+        report.note(f"Input: {name} with generated sound as clips of {FRAMES} frames of {SIZE_PX} px, {options.copies} times.")
+        if "export" in options.only:
+            figures |= _compare_exports(report, data, options.rounds, work)
+        if "items" in options.only:
+            figures |= _compare_items(report, data, options, work)
+    report.finish(figures)
+
+
+def _compare_exports(report: Report, data: Path, rounds: int, work: Path) -> dict[str, Any]:
+    """Clips per second of each format and of its limit, and what share of it that is."""
+    mp4s = stored_mp4s(data)
+    found = {row: [_round(row, data, mp4s, work) for _ in range(rounds)] for row in ROWS}
+    medians = {row: [statistics.median(column) for column in zip(*each, strict=True)] for row, each in found.items()}
+    report.table(
+        f"Clips per second, {cores()} processes",
+        ("format", "whole command", "without start-up", "limit", "share", "goal"),
+        [
+            (row.name, whole, rate, limit, rate / limit, "" if row.copies else _GOAL)
+            for row, (whole, rate, limit) in medians.items()
+        ],
+    )
+    report.note(
+        f"{len(mp4s)} clips, medians of {rounds} rounds. Start-up is the time of an export of one clip. The limit decodes and "
+        "encodes in memory by the same libraries and options, or writes a file with the same video (the last two rows)."
+    )
+    shares = {row.name: rate / limit for row, (_, rate, limit) in medians.items() if not row.copies}
+    return {
+        **{f"share_{name.replace(', ', '_').replace(' ', '_')}": share for name, share in shares.items()},
+        "share_goal": _GOAL,
+        "share_goal_met": min(shares.values()) >= _GOAL,
+    }
+
+
+def _round(row: Row, data: Path, mp4s: list[bytes], work: Path) -> tuple[float, float, float]:
+    """Clips per second of the whole command, of the same without start-up, and of the limit."""
+    one, _ = _export(row, data, work, "--limit", "1")
+    seconds, clips = _export(row, data, work)
+    with_files = work / "files"
+    with_files.mkdir(exist_ok=True)
+    limit = limit_clips_per_s(mp4s, Work(row.kind, row.size_px, with_files), cores())
+    return clips / seconds, (clips - 1) / max(seconds - one, _LEAST_S), limit
+
+
+def _export(row: Row, data: Path, work: Path, *options: str) -> tuple[float, int]:
+    """Seconds and clips of an export."""
+    output = work / "export"
+    command = [sys.executable, "-m", "dataset.export", str(data), "--output", str(output), *row.options, *options]
+    start = time.monotonic()
+    done = subprocess.run([*command, "--quiet", "--json"], check=True, cwd=ROOT, stdout=subprocess.PIPE)
+    seconds = time.monotonic() - start
+    shutil.rmtree(output)
+    return seconds, json.loads(done.stdout)["written"]
+
+
+def stored_mp4s(data: Path) -> list[bytes]:
+    """The stored videos of all clips."""
+    mp4s = []
+    for row in Dataset.open(data).index(["split", "shard", "members"]).to_pylist():
+        with tar_path(data, row["split"], row["shard"]).open("rb") as stream:
+            mp4s += read_members(stream, [one for one in row["members"] if one["suffix"] == VIDEO]).values()
+    return mp4s
+
+
+def _compare_items(report: Report, data: Path, options: ExportBenchmark, work: Path) -> dict[str, Any]:
+    """Items per second of FramesDataset, and of loaders that read mp4 files whole or two images of a folder."""
+    for kind in ("png", "mp4"):
+        command = [sys.executable, "-m", "dataset.export", str(data), "--output", str(work / kind), "--format", "fomm"]
+        subprocess.run([*command, "--frames", kind, "--quiet"], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+    roots = {"ours": data, "png": work / "png", "mimread": work / "mp4"}
+    rounds = [{side: items_per_s(side, roots[side], options.seconds) for side in ITEMS} for _ in range(options.rounds)]
+    rates = {side: statistics.median(each[side] for each in rounds) for side in ITEMS}
+    report.table(
+        f"Items of two frames per second, DataLoader with {cores()} workers",
+        ("side", "items/s", "ours is times as fast", "goal"),
+        [(ITEMS[side].name, rate, rates["ours"] / rate, _ITEM_GOALS.get(side, "")) for side, rate in rates.items()],
+    )
+    figures: dict[str, Any] = {}
+    for side, goal in _ITEM_GOALS.items():
+        times = rates["ours"] / rates[side]
+        figures |= {f"items_times_{side}": times, f"items_times_{side}_goal": goal, f"items_times_{side}_goal_met": times >= goal}
+    return figures
+
+
+if __name__ == "__main__":
+    sys.exit(main())

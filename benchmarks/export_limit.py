@@ -1,0 +1,124 @@
+"""The limits that `benchmarks.export` compares with: the same work by the fewest calls, on clips in memory, in warm processes.
+
+Nothing is looked up, checked, renamed or recorded, and only what is copied is written to files.
+"""
+
+import io
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from multiprocessing import get_context
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+
+import av
+import simplejpeg
+from av.video.reformatter import Interpolation
+
+from motionshards.dataset.export.run import DEFAULT_CRF
+from motionshards.transforms.extract.decoder.limits import GROUP_FRAMES
+
+_RATE = Fraction(25)
+_X264 = {
+    **{"preset": "superfast", "profile": "high", "threads": "1"},
+    "x264-params": f"keyint={GROUP_FRAMES}:scenecut=0:bframes=0:rc-lookahead=12:subme=2:cabac=0:weightp=0",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is done with each mp4. size_px: of the result; files: directory to copy to"""
+
+    kind: str
+    size_px: int
+    files: Path
+
+
+def limit_clips_per_s(mp4s: Sequence[bytes], work: Work, processes: int) -> float:
+    """The rate at which so many processes do the work, from when all are ready until the last is done."""
+    context = get_context("spawn")
+    barrier = context.Barrier(processes)
+    with ProcessPoolExecutor(processes, context, initializer=_keep, initargs=(barrier,)) as pool:
+        spans = list(pool.map(partial(_timed, work), (mp4s[part::processes] for part in range(processes))))
+    return len(mp4s) / (max(end for _, end in spans) - min(start for start, _ in spans))
+
+
+def encoded_png(mp4: bytes, work: Work) -> list[bytes]:
+    """All frames as PNG, with the encoder options of exports."""
+    codec = av.VideoCodecContext.create("png", "w")
+    codec.height = codec.width = work.size_px
+    codec.pix_fmt, codec.time_base, codec.thread_count = "rgb24", 1 / _RATE, 1
+    codec.options = {"compression_level": "1", "pred": "paeth"}
+    return [bytes(packet) for frame in _decoded(mp4) for packet in codec.encode(_scaled(frame, work.size_px, "rgb24"))]
+
+
+def encoded_jpg(mp4: bytes, work: Work) -> list[bytes]:
+    """All frames as JPEG."""
+    arrays = (_scaled(frame, work.size_px, "rgb24").to_ndarray() for frame in _decoded(mp4))
+    return [simplejpeg.encode_jpeg(rgb, quality=95, colorsubsampling="444") for rgb in arrays]
+
+
+def encoded_mp4(mp4: bytes, work: Work) -> list[bytes]:
+    """A video of another size."""
+    return _encode(work, (_scaled(frame, work.size_px, "yuv420p") for frame in _decoded(mp4)))
+
+
+def encoded_rgb(mp4: bytes, work: Work) -> list[bytes]:
+    """A video of frames that had been RGB, as where they are aligned."""
+    arrays = (_scaled(frame, work.size_px, "rgb24").to_ndarray() for frame in _decoded(mp4))
+    return _encode(work, (av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(format="yuv420p") for rgb in arrays))
+
+
+def copied(mp4: bytes, work: Work) -> list[bytes]:
+    """A file with the same bytes."""
+    (work.files / f"{time.monotonic_ns()}.mp4").write_bytes(mp4)
+    return [mp4]
+
+
+KINDS: dict[str, Callable[[bytes, Work], list[bytes]]] = {
+    "png": encoded_png,
+    "jpg": encoded_jpg,
+    "mp4": encoded_mp4,
+    "rgb": encoded_rgb,
+    "copy": copied,
+}
+
+
+def _keep(barrier: Barrier) -> None:
+    globals()["_ready"] = barrier
+
+
+def _timed(work: Work, mp4s: Sequence[bytes]) -> tuple[float, float]:
+    done = KINDS[work.kind]
+    done(mp4s[0], work)  # what is loaded at first use
+    globals()["_ready"].wait()
+    start = time.monotonic()
+    for mp4 in mp4s:
+        done(mp4, work)
+    return start, time.monotonic()
+
+
+def _decoded(mp4: bytes) -> Iterator[av.VideoFrame]:
+    with av.open(io.BytesIO(mp4)) as container:
+        container.streams.video[0].thread_count = 1
+        yield from container.decode(video=0)
+
+
+def _scaled(frame: av.VideoFrame, size_px: int, pix_fmt: str) -> av.VideoFrame:
+    return frame.reformat(size_px, size_px, pix_fmt, interpolation=Interpolation.LANCZOS)
+
+
+def _encode(work: Work, frames: Iterator[av.VideoFrame]) -> list[bytes]:
+    target = io.BytesIO()
+    with av.open(target, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", _RATE, options={**_X264, "crf": str(DEFAULT_CRF)})
+        stream.width = stream.height = work.size_px
+        stream.pix_fmt = "yuv420p"
+        for number, frame in enumerate(frames):
+            frame.pts, frame.time_base = number, 1 / _RATE
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return [target.getvalue()]
