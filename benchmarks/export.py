@@ -138,7 +138,7 @@ def _export(row: Row, data: Path, work: Path, *options: str) -> tuple[float, int
 
 def stored_mp4s(data: Path) -> list[bytes]:
     """The stored videos of all clips."""
-    mp4s = []
+    mp4s: list[bytes] = []
     for row in Dataset.open(data).index(["split", "shard", "members"]).to_pylist():
         with tar_path(data, row["split"], row["shard"]).open("rb") as stream:
             mp4s += read_members(stream, [one for one in row["members"] if one["suffix"] == VIDEO]).values()

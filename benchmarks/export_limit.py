@@ -102,7 +102,7 @@ def _timed(work: Work, mp4s: Sequence[bytes]) -> tuple[float, float]:
 
 
 def _decoded(mp4: bytes) -> Iterator[av.VideoFrame]:
-    with av.open(io.BytesIO(mp4)) as container:
+    with av.open(io.BytesIO(mp4), "r") as container:
         container.streams.video[0].thread_count = 1
         yield from container.decode(video=0)
 
