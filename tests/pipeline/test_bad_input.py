@@ -5,7 +5,6 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -103,18 +102,6 @@ def test_details_do_not_tell_where_the_input_lies(built: Path, bad_tree: Path) -
     """Markers must not depend on the input's place, and data sets are shared."""
     for row in pq.read_table(built / "rejections.parquet").to_pylist():
         assert str(bad_tree) not in row["detail"]
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one megabyte."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True, check=False)
-    if mounted.returncode:
-        pytest.skip("no right to mount a small file system here")
-    yield disk
-    subprocess.run(["umount", disk], check=True)
 
 
 def command(tree: Path, out: Path) -> list[str]:

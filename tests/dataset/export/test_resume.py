@@ -103,6 +103,21 @@ def test_twenty_kills_at_random_clips_change_no_byte(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_full_disk_is_one_line_and_the_same_command_resumes(
+    moving: Path, exported: Path, small_disk: Path, workers: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = small_disk / "frames"
+    assert main(words(moving, output, "--workers", str(workers))) == 1
+    told = capsys.readouterr().err
+    assert "No space left on device" in told and told.endswith("The same command resumes\n") and told.count("\n") == 1
+    assert not (output / "export.json").exists()
+    subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
+    assert main(words(moving, output, "--workers", str(workers))) == 0
+    assert tree(output) == tree(exported)
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("killing")
 def test_a_worker_that_is_killed_from_outside_costs_its_shard_a_second_try(
     moving: Path, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
