@@ -169,8 +169,8 @@ class _Reading:
     def steps(self, node: ast.expr) -> Iterator[Step]:
         """See the function `steps`."""
         if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.And):
-            for value in node.values:
-                yield from self.steps(value)
+            for part in node.values:
+                yield from self.steps(part)
         elif isinstance(node, ast.Name) and node.id.startswith(AT):
             for text, value in self._conditions(node):
                 yield Step(text, None if value is None else value.expression)

@@ -54,17 +54,11 @@ def _conditions(content: Content) -> list[Markup]:
     if not content.yields:
         return []
     kept = content.figures.listed
-    rows = [_step("kept", kept, kept, "whole")]
-    for one in content.yields:
-        rows.append(
-            _skipped(one.condition) if one.left is None else _step(element("code", one.condition), one.left, kept, "kept")
-        )
-    return [element("h3", "After each condition of --where"), element("ol", rows, class_="funnel")]
-
-
-def _skipped(condition: str) -> Markup:
-    told = [element("span", element("code", condition), class_="name"), element("span", "skipped", class_="count")]
-    return element("li", told, element("p", "The dataset has no column for it.", class_="quiet"))
+    applied = [(element("code", one.condition), one.left) for one in content.yields if one.left is not None]
+    rows = [_step("kept", kept, kept, "whole"), *(_step(name, left, kept, "kept") for name, left in applied)]
+    skipped = "; ".join(one.condition for one in content.yields if one.left is None)
+    shown = [element("h3", "After each condition of --where"), element("ol", rows, class_="funnel")]
+    return [*shown, note(f"Skipped, as the dataset has no column for them: {skipped}.")] if skipped else shown
 
 
 def _step(name: str | Markup, count: int, of: int, kind: str, meaning: str = "") -> Markup:
