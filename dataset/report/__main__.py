@@ -47,7 +47,7 @@ class ReportOptions(Reporting, OfLocalDataset):
     input: str | None = None
     """Where the source videos are; by default as recorded in dataset.json."""
     where: str | None = None
-    """Show only clips that satisfy this condition, such as "face_size_px > 100"."""
+    """Show only clips that satisfy this condition, such as "@latentsync and blur > 50", and the yield after each part of it."""
     seed: NonNegativeInt = 0
     """Seed of random choices."""
 
