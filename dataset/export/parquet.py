@@ -3,12 +3,14 @@
 Stored files are copied into columns of the features Video, Audio and Image of `datasets`, which records them in each file.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from motionshards.dataset.export.clip import StoredClip
 from motionshards.dataset.export.format import Made, Settings, Write
@@ -18,6 +20,7 @@ from motionshards.schemas.layout import SOUND, VIDEO, frame_suffix
 
 _MOST_GROUP_BYTES = 32 * 10**6
 _REPEATED = ("source", "split", "identity", "video_name")
+_MEASURED = ("landmarks", "pose_deg")
 
 
 class Parquet:
@@ -77,8 +80,12 @@ class _Rows:
         """Write a row group of what was added since the last."""
         if self._rows:
             self._writer = self._writer or self._opened()
-            self._writer.write_table(pa.Table.from_pylist(self._rows, self._schema))
+            self._writer.write_table(pa.table([self._column(field) for field in self._schema], schema=self._schema))
         self._rows, self._bytes = [], 0
+
+    def _column(self, field: pa.Field) -> pa.Array:
+        values = [row[field.name] for row in self._rows]
+        return _nested(values, field.type) if field.name in _MEASURED else pa.array(values, field.type)
 
     def _opened(self) -> pq.ParquetWriter:
         """Media are compressed already; minima and maxima of them would be copies."""
@@ -122,9 +129,26 @@ def _row(clip: StoredClip) -> dict[str, Any]:
         "video_pts_s": None if video is None else video.pts_s,
         "frame_pts_s": clip.row["frame_pts_s"] if jpegs else None,
         "landmark_frames": described.numbers if measured else None,
-        "landmarks": None if described.points_px is None else described.points_px.tolist(),
-        "pose_deg": described.pose_deg.tolist() if measured else None,
+        "landmarks": described.points_px,
+        "pose_deg": described.pose_deg if measured else None,
     }
+
+
+def _nested(rows: Sequence[NDArray[np.float32] | None], type_: pa.DataType) -> pa.Array:
+    """Arrays [n,…] as nested lists; None as null. Arrow's own conversion takes a Python object per number."""
+    if all(row is None for row in rows):
+        return pa.nulls(len(rows), type_)
+    offsets = np.cumsum([0, *(0 if row is None else len(row) for row in rows)], dtype=np.int32)
+    inner = _lists(np.concatenate([row for row in rows if row is not None]))
+    return pa.ListArray.from_arrays(offsets, inner, mask=pa.array([row is None for row in rows]))
+
+
+def _lists(values: NDArray[np.float32]) -> pa.Array:
+    """An array of n lists, each of which is `values[i]`."""
+    if values.ndim == 1:
+        return pa.array(values)
+    offsets = np.arange(len(values) + 1, dtype=np.int32) * np.int32(values.shape[1])
+    return pa.ListArray.from_arrays(offsets, _lists(values.reshape(-1, *values.shape[2:])))
 
 
 def _file(clip: StoredClip, suffix: str, content: bytes) -> dict[str, Any]:

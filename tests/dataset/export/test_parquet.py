@@ -85,8 +85,10 @@ def check(found: dict[str, Any], row: dict[str, Any], stored: dict[str, bytes], 
     else:
         assert found["fps"] is found["video_pts_s"] is None and found["landmark_frames"] == list(range(len(jpegs)))
     assert found["frame_pts_s"] == (row["frame_pts_s"] if jpegs else None)
-    assert np.shape(found["landmarks"]) == (len(found["landmark_frames"]), 68, 2)
-    assert np.shape(found["pose_deg"]) == (len(found["landmark_frames"]), 3)
+    described = StoredClip.of(row, stored, FrameReader()).described()
+    assert described.points_px is not None and described.points_px.shape == (len(found["landmark_frames"]), 68, 2)
+    assert np.array_equal(np.array(found["landmarks"], np.float32), described.points_px)
+    assert np.array_equal(np.array(found["pose_deg"], np.float32), described.pose_deg)
 
 
 @pytest.mark.parametrize("streaming", [True, False], ids=["streaming", "prepared"])
@@ -155,10 +157,12 @@ def test_lost_faces_are_nan_and_points_keep_their_values(both: Path, tmp_path: P
     lost[1] = np.nan
     with parquet.FORMAT.shard(Place(tmp_path), row["shard"], "train", SETTINGS) as write:
         write(clip)
+        write(replace(clip, _arrays={name: array for name, array in clip._arrays.items() if name != "points"}))
         write(replace(clip, _arrays={**clip._arrays, "points": lost}))
     found = pq.read_table(tmp_path / "data" / "train-000000.parquet")["landmarks"].to_pylist()
     assert np.array_equal(np.array(found[0], np.float32), points_px)
-    assert np.array_equal(np.array(found[1], np.float32), lost, equal_nan=True)
+    assert np.array_equal(np.array(found[2], np.float32), lost, equal_nan=True)
+    assert found[1] is None
 
 
 def test_the_same_clips_give_the_same_bytes(both: Path, exported: Path, tmp_path: Path) -> None:
@@ -184,7 +188,9 @@ def test_a_shard_that_cannot_be_read_has_no_file(tmp_path: Path, capsys: pytest.
     tar_path(data, row["split"], row["shard"]).unlink()
     assert main([str(data), "--format", "parquet", "--output", str(tmp_path / "to"), "--workers", "1"]) == 1
     assert "1 of 2 clips as parquet, 1 files" in capsys.readouterr().out
-    assert [path.name for path in (tmp_path / "to" / "data").iterdir()] == ["train-000001.parquet"]
+    (path,) = (tmp_path / "to" / "data").iterdir()
+    (clip,) = pq.read_table(path).to_pylist()
+    assert path.name == "train-000001.parquet" and clip["frames"] is clip["frame_pts_s"] is None and clip["video"]["bytes"]
 
 
 @pytest.mark.parametrize(
