@@ -73,8 +73,10 @@ def _counts(clips: Iterable[dict[str, Any]]) -> dict[str, Any]:
         if "left_out" in clip:
             left_out[clip["left_out"]] += 1
         else:
-            counts.update(written=1, files=sum(name != last for name in clip["files"]), frames=clip["frames"])
-            last = clip["files"][-1]  # the clips of a shard can share a file
+            counts.update(written=1, frames=clip["frames"])
+            for name in clip["files"]:
+                counts["files"] += name != last  # the clips of a shard can share a file
+                last = name
     return {**counts, "left_out": dict(sorted(left_out.items()))}
 
 

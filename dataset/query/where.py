@@ -66,7 +66,7 @@ def parse(text: str, schema: pa.Schema = INDEX) -> pc.Expression:
     Raises:
         ConfigError: it is not of this language, names no column or filter, or compares what cannot be compared
     """
-    reading, condition = _read(text, schema)
+    reading, _, condition = _read(text, schema)
     if reading.skipped:
         logger.warning("where: skipped for lack of a column: %s", "; ".join(reading.skipped))
     return condition
@@ -77,26 +77,27 @@ def steps(text: str, schema: pa.Schema = INDEX) -> list[Step]:
 
     Rows that match all steps match the whole. What is skipped of filters within `or` or `not` comes last.
     """
-    reading, _ = _read(text, schema)
-    found = list(reading.steps(reading.source.tree()))
+    reading, tree, _ = _read(text, schema)
+    found = list(reading.steps(tree))
     return found + [Step(name, None) for name in reading.skipped if Step(name, None) not in found]
 
 
-def _read(text: str, schema: pa.Schema) -> tuple["_Reading", pc.Expression]:
-    """The condition, checked, and what has read it. Raises ConfigError."""
+def _read(text: str, schema: pa.Schema) -> tuple["_Reading", ast.expr, pc.Expression]:
+    """The condition, checked; also its syntax tree, and what has read it. Raises ConfigError."""
     if len(text) > _LONGEST:
         raise ConfigError(f"where: {len(text):,} characters, at most {_LONGEST:,} are read")
     source = Source(text)
     reading = _Reading(source, schema)
     try:
-        condition = reading.of_kind(source.tree(), CONDITION).expression
+        tree = source.tree()
+        condition = reading.of_kind(tree, CONDITION).expression
     except (RecursionError, MemoryError) as error:  # the latter is how Python's parser says that its stack is full
         raise ConfigError("where: nested too deeply") from error
     try:
         schema.empty_table().filter(condition)
     except (pa.ArrowException, TypeError) as error:
         raise ConfigError(f"where: {str(error).splitlines()[0]}") from error
-    return reading, condition
+    return reading, tree, condition
 
 
 class _Reading:
@@ -106,7 +107,7 @@ class _Reading:
     """
 
     def __init__(self, source: Source, schema: pa.Schema) -> None:
-        self.source, self.skipped = source, dict[str, None]()
+        self._source, self.skipped = source, dict[str, None]()
         self._schema, self._depth = schema, 0
         self._types = {column.name: column.type for column in schema if values.kind_of_column(column.type)}
         self._readers: dict[type[ast.expr], Callable[[Any], Value]] = {
@@ -123,25 +124,25 @@ class _Reading:
         """The value of a node that must be of a kind."""
         value = self._value(node)
         if value.kind != kind:
-            self.source.refuse(node, f"{self.source.quote(node)} is {value.kind} where {kind} is needed")
+            self._source.refuse(node, f"{self._source.quote(node)} is {value.kind} where {kind} is needed")
         return value
 
     def _value(self, node: ast.expr) -> Value:
         if type(node) not in self._readers:
             self._foreign(node, node)
         if self._depth == _DEEPEST:
-            self.source.refuse(node, f"nested more than {_DEEPEST} deep")
+            self._source.refuse(node, f"nested more than {_DEEPEST} deep")
         self._depth += 1
         value = self._readers[type(node)](node)
         self._depth -= 1
         if value.parts > _MOST_PARTS:
-            self.source.refuse(node, f"more than {_MOST_PARTS} parts; but `x in (…)` takes lists of any length")
+            self._source.refuse(node, f"more than {_MOST_PARTS} parts; but `x in (…)` takes lists of any length")
         return value
 
     def _foreign(self, node: ast.expr, what: ast.AST) -> NoReturn:
         """End because of Python that is not of this language."""
         name = type(what).__name__
-        self.source.refuse(node, _ADVICE.get(type(what), f"Python's {name} is not part of this language"))
+        self._source.refuse(node, _ADVICE.get(type(what), f"Python's {name} is not part of this language"))
 
     def _literal(self, node: ast.expr) -> tuple[str, Any]:
         """Kind and value of a literal; the minus of a number is an operation in the syntax tree."""
@@ -150,21 +151,21 @@ class _Reading:
             if operand == NUMBER:
                 return NUMBER, -value
         if not isinstance(node, ast.Constant):
-            self.source.refuse(node, f"{self.source.quote(node)} is needed as a number or a text in quotes")
+            self._source.refuse(node, f"{self._source.quote(node)} is needed as a number or a text in quotes")
         if node.value is None:
-            self.source.refuse(node, "nothing equals None; write `x is None`, `x is not None`")
+            self._source.refuse(node, "nothing equals None; write `x is None`, `x is not None`")
         kind = values.kind_of_literal(node.value)
         if kind is None:
-            self.source.refuse(node, f"{self.source.quote(node)} is no number, text, True or False")
+            self._source.refuse(node, f"{self._source.quote(node)} is no number, text, True or False")
         return kind, self._representable(node)
 
     def _representable(self, node: ast.Constant) -> Any:
         try:
             return float(node.value) if type(node.value) is int else pa.scalar(node.value).as_py()
         except OverflowError:
-            self.source.refuse(node, "a number beyond the range of float64")
+            self._source.refuse(node, "a number beyond the range of float64")
         except UnicodeEncodeError:
-            self.source.refuse(node, "a text that UTF-8 cannot hold")
+            self._source.refuse(node, "a text that UTF-8 cannot hold")
 
     def steps(self, node: ast.expr) -> Iterator[Step]:
         """See the function `steps`."""
@@ -175,7 +176,7 @@ class _Reading:
             for text, value in self._conditions(node):
                 yield Step(text, None if value is None else value.expression)
         else:
-            yield Step(self.source.text(node), self.of_kind(node, CONDITION).expression)
+            yield Step(self._source.text(node), self.of_kind(node, CONDITION).expression)
 
     def _filter(self, node: ast.Name) -> Value:
         """All conditions of a named filter that can be evaluated."""
@@ -183,7 +184,7 @@ class _Reading:
         self.skipped |= dict.fromkeys(text for text, value in found if value is None)
         applied = [value for _, value in found if value is not None]
         if not applied:
-            self.source.refuse(node, f"{self.source.quote(node)} needs columns that this table does not have")
+            self._source.refuse(node, f"{self._source.quote(node)} needs columns that this table does not have")
         return values.joined(applied, operator.and_)
 
     def _conditions(self, node: ast.Name) -> list[tuple[str, Value | None]]:
@@ -192,7 +193,7 @@ class _Reading:
         if name not in FILTERS:
             near = difflib.get_close_matches(name[:SHOWN], FILTERS, 1)
             known = f"did you mean @{near[0]}?" if near else f"there are {', '.join(f'@{one}' for one in FILTERS)}"
-            self.source.refuse(node, f"there is no filter {self.source.quote(node)}; {known}")
+            self._source.refuse(node, f"there is no filter {self._source.quote(node)}; {known}")
         found: list[tuple[str, Value | None]] = []
         for text in FILTERS[name]:
             tree = ast.parse(text, mode="eval").body
@@ -213,8 +214,8 @@ class _Reading:
         near = near or difflib.get_close_matches(node.id[:SHOWN], self._types, 1, cutoff=0.65)
         meant = f"; did you mean {near[0]}?" if near else ""
         if node.id in self._schema.names:
-            self.source.refuse(node, f"{node.id} is no single value a clip: only clip-level columns can be used{meant}")
-        self.source.refuse(node, f"there is no column {node.id[:SHOWN]}{meant or ', and a text needs quotes'}")
+            self._source.refuse(node, f"{node.id} is no single value a clip: only clip-level columns can be used{meant}")
+        self._source.refuse(node, f"there is no column {node.id[:SHOWN]}{meant or ', and a text needs quotes'}")
 
     def _unary(self, node: ast.UnaryOp) -> Value:
         if isinstance(node.op, ast.Not):
@@ -255,21 +256,21 @@ class _Reading:
         if a.kind != b.kind:
             self._mismatch(left, a.kind, right, b.kind)
         if a.kind == CONDITION and operation not in (ast.Eq, ast.NotEq):
-            self.source.refuse(left, "conditions have no order, only `==` and `!=`")
+            self._source.refuse(left, "conditions have no order, only `==` and `!=`")
         return values.compared(operation, a, b)
 
     def _mismatch(self, left: ast.expr, left_kind: str, right: ast.expr, right_kind: str) -> NoReturn:
-        a, b = self.source.quote(left), self.source.quote(right)
-        self.source.refuse(right, f"{a} is {left_kind} and {b} is {right_kind}: they cannot be compared")
+        a, b = self._source.quote(left), self._source.quote(right)
+        self._source.refuse(right, f"{a} is {left_kind} and {b} is {right_kind}: they cannot be compared")
 
     def _absence(self, left: ast.expr, right: ast.expr) -> Value:
         if not (isinstance(right, ast.Constant) and right.value is None):
-            self.source.refuse(right, "`is` is for None only; write `==`")
+            self._source.refuse(right, "`is` is for None only; write `==`")
         return values.absent(self._value(left))
 
     def _membership(self, left: ast.expr, right: ast.expr) -> Value:
         if not isinstance(right, ast.Tuple | ast.List | ast.Set):
-            self.source.refuse(right, '`in` needs a list of values in brackets; parts of texts: contains(column, "…")')
+            self._source.refuse(right, '`in` needs a list of values in brackets; parts of texts: contains(column, "…")')
         value = self._value(left)
         members = [(element, *self._literal(element)) for element in right.elts]
         for element, kind, _ in members:
@@ -280,12 +281,12 @@ class _Reading:
     def _call(self, node: ast.Call) -> Value:
         name = node.func.id if isinstance(node.func, ast.Name) else ""
         if name not in ("abs", *TEXT_TESTS):
-            self.source.refuse(node, f"of calls only abs, {', '.join(TEXT_TESTS)} are part of this language")
+            self._source.refuse(node, f"of calls only abs, {', '.join(TEXT_TESTS)} are part of this language")
         if node.keywords or len(node.args) != (1 if name == "abs" else 2):
-            self.source.refuse(node, "abs needs one number" if name == "abs" else f'{name} needs a column and a text: (x, "…")')
+            self._source.refuse(node, "abs needs one number" if name == "abs" else f'{name} needs a column and a text: (x, "…")')
         if name == "abs":
             return values.absolute(self.of_kind(node.args[0], NUMBER))
         kind, pattern = self._literal(node.args[1])
         if kind != TEXT:
-            self.source.refuse(node.args[1], f"{name} looks for a text in quotes")
+            self._source.refuse(node.args[1], f"{name} looks for a text in quotes")
         return values.tested(name, self.of_kind(node.args[0], TEXT), pattern)
