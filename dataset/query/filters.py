@@ -1,7 +1,7 @@
 """Named filters: the curation recipes of published corpora and training code, as conditions of `where`.
 
-A condition whose columns a table lacks is skipped, see `dataset.query.where`. No dataset has columns of SyncNet, hyperIQA, DOVER and
-TalkVid's head scores so far.
+A condition whose columns a table lacks is skipped, see `dataset.query.where`. So far, no dataset has columns of SyncNet,
+hyperIQA, DOVER and TalkVid's head scores.
 """
 
 FILTERS: dict[str, tuple[str, ...]] = {
