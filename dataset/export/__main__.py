@@ -51,7 +51,7 @@ class ExportOptions(Reporting, OfLocalDataset):
     split: tuple[Annotated[str, choice(SPLITS)], ...] = ()
     """Export this split; may be repeated. The default depends on the format."""
     where: str | None = None
-    """Export only clips that satisfy this condition, such as "yaw_deg < 30 and blur > 50"."""
+    """Export only clips that satisfy this condition, such as "@latentsync and blur > 50"."""
     size: Annotated[int | None, Parameter(validator=Number(gte=16, lte=MOST_SIZE_PX))] = None
     """Height and width of the exported frames, in pixels; by default as stored."""
     frames: Literal["mp4", "png", "jpg"] | None = None

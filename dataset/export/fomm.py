@@ -26,6 +26,7 @@ class Fomm:
     """See `Format`."""
 
     version = 1
+    libraries = ("av", "pillow")
     splits: tuple[str, ...] = ()
     frames = ("mp4", "png")
     encodes = True

@@ -12,7 +12,7 @@ from motionshards.dataset.export.place import Place
 from motionshards.schemas.config import BuildConfig
 
 # Format -> the module whose FORMAT it is, imported when it is used.
-FORMATS = {"fomm": "fomm", "frames": "frames"}
+FORMATS = {"fomm": "fomm", "frames": "frames", "parquet": "parquet"}
 
 # Reasons why a clip is left out that are faults of the dataset; formats have others for clips that lack something.
 UNREADABLE, CRASHED = "unreadable", "crashed"
@@ -61,6 +61,7 @@ class Format(Protocol):
     """A file layout. Its instances are stateless: each process has one.
 
     version: increased whenever the same clips become other files
+    libraries: packages whose versions decide the bytes
     splits: exported by default; empty for all
     frames: allowed values of --frames, the default first
     encodes: whether video may have to be encoded, so that --crf applies
@@ -68,6 +69,7 @@ class Format(Protocol):
     """
 
     version: int
+    libraries: tuple[str, ...]
     splits: tuple[str, ...]
     frames: tuple[str, ...]
     encodes: bool

@@ -25,6 +25,7 @@ class Frames:
     """See Format."""
 
     version = 1
+    libraries = ("av", "pillow")
     splits: tuple[str, ...] = ()
     frames = ("png",)
     encodes = False

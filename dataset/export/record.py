@@ -67,13 +67,16 @@ def write_record(place: Place, header: dict[str, Any], shards: Iterable[Path]) -
 
 
 def _counts(clips: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    counts, left_out = Counter(clips=0, written=0, files=0, frames=0), Counter[str]()
+    counts, left_out, last = Counter(clips=0, written=0, files=0, frames=0), Counter[str](), ""
     for clip in clips:
         counts["clips"] += 1
         if "left_out" in clip:
             left_out[clip["left_out"]] += 1
         else:
-            counts.update(written=1, files=len(clip["files"]), frames=clip["frames"])
+            counts.update(written=1, frames=clip["frames"])
+            for name in clip["files"]:
+                counts["files"] += name != last  # the clips of a shard can share a file
+                last = name
     return {**counts, "left_out": dict(sorted(left_out.items()))}
 
 

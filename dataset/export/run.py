@@ -31,7 +31,6 @@ from motionshards.schemas.output import only_writer, refuse_strangers
 DEFAULT_CRF = 18
 # Of a shard's 256: the workers of a many-core machine finish together, also where there are only a few shards.
 _TASK_CLIPS = 16
-_LIBRARIES = ("av", "pillow")  # which decode, resize and encode
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -221,7 +220,7 @@ def _header(data: Dataset, order: ExportOrder, chosen: _Chosen, settings: Settin
     return {
         "format": order.format,
         "version": kind.version,
-        "versions": {"motionshards": __version__, **{name: version(name) for name in _LIBRARIES}},
+        "versions": {"motionshards": __version__, **{name: version(name) for name in kind.libraries}},
         "dataset": {"sha256": sha256_of(data.out / DATASET_JSON), "config": data.manifest.config.to_json()},
         "options": {**options, "size": settings.size_px, "frames": settings.frames, "crf": settings.crf},
     }

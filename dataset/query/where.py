@@ -12,26 +12,30 @@
 - Numbers are float64. The measures are stored as float32, and where one takes part in a comparison (also as a part of a sum or
   product) both sides are rounded to float32 first: `au_valid >= 0.9` takes a clip with 9 of 10 frames, although float32 has no
   0.9 but 0.89999998.
+- `@name` is a named filter of `dataset.query.filters`: all its conditions, joined by `and`, wherever a condition can be used.
+  Those on columns that the table does not have are skipped and logged; `not @name` inverts the others.
 """
 
 import ast
 import difflib
+import logging
 import operator
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from motionshards.dataset.query import where_values as values
+from motionshards.dataset.query.filters import FILTERS
+from motionshards.dataset.query.where_source import AT, SHOWN, Source
 from motionshards.dataset.query.where_values import CONDITION, NUMBER, TEXT, TEXT_TESTS, Value
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.tables import INDEX
 
 # Arrow walks a condition by recursion: it gets slow at some thousand parts and crashes at some more.
 _MOST_PARTS, _DEEPEST, _LONGEST = 2000, 100, 1_000_000
-_SHOWN = 40
 _ADVICE = {
     ast.BitAnd: "`&` is not part of this language; write `and`",
     ast.BitOr: "`|` is not part of this language; write `or`",
@@ -43,72 +47,68 @@ _ADVICE = {
     ast.Lambda: "a lambda is not part of this language",
 }
 
+logger = logging.getLogger("motionshards")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One of the conditions that a text joins by `and`; expression: None where it is skipped for lack of a column."""
+
+    text: str
+    expression: pc.Expression | None
+
 
 def parse(text: str, schema: pa.Schema = INDEX) -> pc.Expression:
     """The condition that `text` states, for filters on tables of `schema`. Rows match where it is true, not null.
 
+    Logs a warning that lists the conditions of named filters that are skipped.
+
     Raises:
-        ConfigError: it is not of this language, names no column, or compares what cannot be compared
+        ConfigError: it is not of this language, names no column or filter, or compares what cannot be compared
     """
+    reading, _, condition = _read(text, schema)
+    if reading.skipped:
+        logger.warning("where: skipped for lack of a column: %s", "; ".join(reading.skipped))
+    return condition
+
+
+def steps(text: str, schema: pa.Schema = INDEX) -> list[Step]:
+    """The conditions that `text` joins by `and`, in order, with those of named filters one by one; raises as `parse`.
+
+    Rows that match all steps match the whole. What is skipped of filters within `or` or `not` comes last.
+    """
+    reading, tree, _ = _read(text, schema)
+    found = list(reading.steps(tree))
+    return found + [Step(name, None) for name in reading.skipped if Step(name, None) not in found]
+
+
+def _read(text: str, schema: pa.Schema) -> tuple["_Reading", ast.expr, pc.Expression]:
+    """The condition, checked; also its syntax tree, and what has read it. Raises ConfigError."""
     if len(text) > _LONGEST:
         raise ConfigError(f"where: {len(text):,} characters, at most {_LONGEST:,} are read")
-    source = _Source(text)
+    source = Source(text)
+    reading = _Reading(source, schema)
     try:
-        condition = _Reading(source, schema).of_kind(source.tree(), CONDITION).expression
+        tree = source.tree()
+        condition = reading.of_kind(tree, CONDITION).expression
     except (RecursionError, MemoryError) as error:  # the latter is how Python's parser says that its stack is full
         raise ConfigError("where: nested too deeply") from error
     try:
         schema.empty_table().filter(condition)
     except (pa.ArrowException, TypeError) as error:
         raise ConfigError(f"where: {str(error).splitlines()[0]}") from error
-    return condition
-
-
-class _Source:
-    """The text, and where in it something stands."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text.lstrip()
-        self._lead = text[: len(text) - len(self._text)]
-
-    def tree(self) -> ast.expr:
-        """The text as Python's parser reads it; also what Python only warns of is refused, such as "\\d"."""
-        if not self._text:
-            raise ConfigError("where: the condition is empty")
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error")
-                return ast.parse(self._text, mode="eval").body
-        except SyntaxError as error:
-            lines = self._text.split("\n")  # Python gives no place for what is missing at the end
-            line, column = (error.lineno or 1, error.offset - 1) if error.offset else (len(lines), len(lines[-1]))
-            raise self.wrong(line, column, error.msg.splitlines()[0]) from error
-        except UnicodeEncodeError as error:
-            raise ConfigError(f"where: {error.reason}") from error
-
-    def refuse(self, node: ast.expr, why: str) -> NoReturn:
-        """End because of what stands at the node."""
-        line = self._text.split("\n")[node.lineno - 1]
-        column = len(line.encode()[: node.col_offset].decode(errors="ignore"))  # Python counts bytes
-        raise self.wrong(node.lineno, column, why)
-
-    def wrong(self, line: int, column: int, why: str) -> ConfigError:
-        """The error for a place; lines count from 1, columns from 0, after the leading white space."""
-        before = self._lead + "\n".join([*self._text.split("\n")[: line - 1], " " * column])
-        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-        return ConfigError(f"where, {'' if line == 1 else f'line {line}, '}column {column}: {why}")
-
-    def quote(self, node: ast.expr) -> str:
-        """The text of a node on one line."""
-        words = " ".join((ast.get_source_segment(self._text, node) or "").split())
-        return f"`{words if len(words) <= _SHOWN else words[: _SHOWN - 1] + '…'}`"
+    return reading, tree, condition
 
 
 class _Reading:
-    """Syntax trees as values. Methods take a node."""
+    """Syntax trees as values. Methods take a node.
 
-    def __init__(self, source: _Source, schema: pa.Schema) -> None:
-        self._source, self._schema, self._depth = source, schema, 0
+    skipped: conditions of named filters on columns that the schema lacks, in the order of the text
+    """
+
+    def __init__(self, source: Source, schema: pa.Schema) -> None:
+        self._source, self.skipped = source, dict[str, None]()
+        self._schema, self._depth = schema, 0
         self._types = {column.name: column.type for column in schema if values.kind_of_column(column.type)}
         self._readers: dict[type[ast.expr], Callable[[Any], Value]] = {
             ast.Constant: lambda node: values.literal(*self._literal(node)),
@@ -167,7 +167,43 @@ class _Reading:
         except UnicodeEncodeError:
             self._source.refuse(node, "a text that UTF-8 cannot hold")
 
+    def steps(self, node: ast.expr) -> Iterator[Step]:
+        """See the function `steps`."""
+        if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.And):
+            for part in node.values:
+                yield from self.steps(part)
+        elif isinstance(node, ast.Name) and node.id.startswith(AT):
+            for text, value in self._conditions(node):
+                yield Step(text, None if value is None else value.expression)
+        else:
+            yield Step(self._source.text(node), self.of_kind(node, CONDITION).expression)
+
+    def _filter(self, node: ast.Name) -> Value:
+        """All conditions of a named filter that can be evaluated."""
+        found = self._conditions(node)
+        self.skipped |= dict.fromkeys(text for text, value in found if value is None)
+        applied = [value for _, value in found if value is not None]
+        if not applied:
+            self._source.refuse(node, f"{self._source.quote(node)} needs columns that this table does not have")
+        return values.joined(applied, operator.and_)
+
+    def _conditions(self, node: ast.Name) -> list[tuple[str, Value | None]]:
+        """The conditions of a named filter; those on columns that are not in the schema have no value."""
+        name = node.id.removeprefix(AT)
+        if name not in FILTERS:
+            near = difflib.get_close_matches(name[:SHOWN], FILTERS, 1)
+            known = f"did you mean @{near[0]}?" if near else f"there are {', '.join(f'@{one}' for one in FILTERS)}"
+            self._source.refuse(node, f"there is no filter {self._source.quote(node)}; {known}")
+        found: list[tuple[str, Value | None]] = []
+        for text in FILTERS[name]:
+            tree = ast.parse(text, mode="eval").body
+            columns = {part.id for part in ast.walk(tree) if isinstance(part, ast.Name)} - {"abs"}
+            found.append((f"@{name}: {text}", self.of_kind(tree, CONDITION) if columns <= self._types.keys() else None))
+        return found
+
     def _name(self, node: ast.Name) -> Value:
+        if node.id.startswith(AT):
+            return self._filter(node)
         if node.id not in self._types:
             self._no_column(node)
         return values.column(node.id, self._types[node.id])
@@ -175,11 +211,11 @@ class _Reading:
     def _no_column(self, node: ast.Name) -> NoReturn:
         scalar = node.id.removeprefix("frame_")
         near = sorted((name for name in self._types if f"{name}_".startswith(f"{scalar}_")), key=len)
-        near = near or difflib.get_close_matches(node.id[:_SHOWN], self._types, 1, cutoff=0.65)
+        near = near or difflib.get_close_matches(node.id[:SHOWN], self._types, 1, cutoff=0.65)
         meant = f"; did you mean {near[0]}?" if near else ""
         if node.id in self._schema.names:
             self._source.refuse(node, f"{node.id} is no single value a clip: only clip-level columns can be used{meant}")
-        self._source.refuse(node, f"there is no column {node.id[:_SHOWN]}{meant or ', and a text needs quotes'}")
+        self._source.refuse(node, f"there is no column {node.id[:SHOWN]}{meant or ', and a text needs quotes'}")
 
     def _unary(self, node: ast.UnaryOp) -> Value:
         if isinstance(node.op, ast.Not):

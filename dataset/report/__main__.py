@@ -23,7 +23,6 @@ from cyclopts.validators import Number
 
 from motionshards.dataset.commandline import OfLocalDataset, Reporting, command, show
 from motionshards.dataset.index import Dataset
-from motionshards.dataset.query.where import parse
 from motionshards.dataset.report.content import gather
 from motionshards.dataset.report.formatting import size
 from motionshards.dataset.report.page import page
@@ -48,7 +47,7 @@ class ReportOptions(Reporting, OfLocalDataset):
     input: str | None = None
     """Where the source videos are; by default as recorded in dataset.json."""
     where: str | None = None
-    """Show only clips that satisfy this condition, such as "face_size_px > 100"."""
+    """Show only clips that satisfy this condition, such as "@latentsync and blur > 50", and the yield after each part of it."""
     seed: NonNegativeInt = 0
     """Seed of random choices."""
 
@@ -59,10 +58,8 @@ def main(options: ReportOptions) -> None:
     start = time.monotonic()
     target = _target(options)
     data = Dataset.open(options.data)
-    condition = None if options.where is None else parse(options.where)
     numbers = {"samples": options.count, "videos": options.videos, "seed": options.seed}
-    where, source = options.where or "", options.input or ""
-    content = gather(data, where=where, condition=condition, source=source, **numbers)
+    content = gather(data, where=options.where, source=options.input or "", **numbers)
     html = page(content).encode()
     with beside(target) as temporary:
         temporary.write_bytes(html)

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from motionshards.dataset.drawing.source_frames import middle_frame
 from motionshards.dataset.index import Dataset
 from motionshards.dataset.people.find import findings
+from motionshards.dataset.query.where import parse
 from motionshards.dataset.reading.people_table import read_people
 from motionshards.dataset.report.choice import choose
 from motionshards.dataset.report.clips import Clips, read_clips
@@ -21,6 +21,7 @@ from motionshards.dataset.report.figures import Figures, figures
 from motionshards.dataset.report.rejected import Rejections, read_rejections
 from motionshards.dataset.report.samples import Sample, read_aus, read_embeddings, read_samples
 from motionshards.dataset.report.separation import Separation, separation
+from motionshards.dataset.report.yields import Yield, read_yields
 from motionshards.schemas.action_units import INTENSITIES, MEANS, MOST
 from motionshards.schemas.bucket import is_bucket, open_bucket
 from motionshards.schemas.errors import ConfigError, DatasetError, StoreFailed
@@ -58,7 +59,8 @@ class ActionUnits:
 class Content:
     """All that the page shows.
 
-    where: the condition on clips; empty where all are shown
+    where: the condition on clips; None where all are shown
+    yields: after each of its conditions
     frames: for each reason the pictures of its cases, None where there is none; uint8 [H,W,3]
     frames_from: where the videos were looked for; empty where no rejected clip is shown
     frames_trouble: why no video could be opened at all, in words; else empty
@@ -69,7 +71,8 @@ class Content:
 
     name: str
     manifest: Manifest
-    where: str
+    where: str | None
+    yields: tuple[Yield, ...]
     figures: Figures
     rejections: Rejections
     samples: tuple[Sample, ...]
@@ -88,8 +91,7 @@ def gather(
     samples: int,
     videos: int,
     seed: int,
-    where: str = "",
-    condition: pc.Expression | None = None,
+    where: str | None = None,
     source: str = "",
 ) -> Content:
     """Read what the page shows.
@@ -98,13 +100,14 @@ def gather(
         samples: how many clips are shown
         videos: how many of them play, where video is stored
         seed: of all random choices
-        where, condition: which clips; as text, and as an expression on the index
+        where: condition on the clips, see `dataset.query.where`
         source: where the source videos are; empty means what dataset.json tells
 
     Raises:
+        ConfigError: `where` is no condition
         DatasetError: a table cannot be read
     """
-    clips = read_clips(data.out / INDEX, condition)
+    clips = read_clips(data.out / INDEX, None if where is None else parse(where))
     rejections = read_rejections(data.out, seed)
     given = source or data.manifest.input
     separated = _embeddings(data, clips, seed)
@@ -113,6 +116,7 @@ def gather(
         name=data.out.resolve().name,
         manifest=data.manifest,
         where=where,
+        yields=() if where is None else read_yields(data.out / INDEX, where),
         figures=figures(clips),
         rejections=rejections,
         samples=tuple(read_samples(data.out, clips.row[choose(clips, samples, seed)], videos)),

@@ -58,10 +58,10 @@ def _header(content: Content) -> Markup:
 
 def _selection(content: Content) -> list[Markup]:
     """What `--where` left out, said before any figure."""
-    if not content.where:
+    if content.where is None:
         return []
     counts = f": {whole(content.figures.total.clips)} of {plural(content.figures.listed, 'kept clip')}. "
-    rest = "Yield, rejections, doubts and provenance are those of the whole data set."
+    rest = "The yield of the build, rejections, duplicates and provenance are those of the whole dataset."
     return [element("p", "Only clips where ", element("code", content.where), counts + rest, class_="note")]
 
 

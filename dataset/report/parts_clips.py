@@ -29,7 +29,7 @@ _NUMBERS = (
 
 def sections(content: Content) -> Iterator[Section]:
     """Yield and clips."""
-    yield Section("yield", "Yield", _funnel(content))
+    yield Section("yield", "Yield", joined([_funnel(content), *_conditions(content)]))
     yield Section("clips", "Clips", joined([_filters(content), _kept(content), _rejected(content)]))
 
 
@@ -47,6 +47,18 @@ def _funnel(content: Content) -> Markup:
         rows.append(_step(name, count, kept + lost, "lost", _meaning(reason)))
     tubes = f"{plural(planned, 'planned clip')} gave {whole(kept + lost)}: a clip can hold several tubes."
     return element("div", element("ol", rows, class_="funnel"), [] if planned == kept + lost else [note(tubes)])
+
+
+def _conditions(content: Content) -> list[Markup]:
+    """Clips that are left after each condition of `--where`."""
+    if not content.yields:
+        return []
+    kept = content.figures.listed
+    applied = [(element("code", one.condition), one.left) for one in content.yields if one.left is not None]
+    rows = [_step("kept", kept, kept, "whole"), *(_step(name, left, kept, "kept") for name, left in applied)]
+    skipped = "; ".join(one.condition for one in content.yields if one.left is None)
+    shown = [element("h3", "After each condition of --where"), element("ol", rows, class_="funnel")]
+    return [*shown, note(f"Skipped, as the dataset has no column for them: {skipped}.")] if skipped else shown
 
 
 def _step(name: str | Markup, count: int, of: int, kind: str, meaning: str = "") -> Markup:

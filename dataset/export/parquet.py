@@ -1,0 +1,162 @@
+"""The format `parquet`: `DIR/data/<split>-<NNNNNN>.parquet`, a file per shard and a row per clip, for Hugging Face `datasets`.
+
+Stored files are copied into columns of the features Video, Audio and Image of `datasets`, which records them in each file.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from motionshards.dataset.export.clip import StoredClip
+from motionshards.dataset.export.format import Made, Settings, Write
+from motionshards.dataset.export.place import Place
+from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.layout import SOUND, VIDEO, frame_suffix
+
+_MOST_GROUP_BYTES = 32 * 10**6
+_REPEATED = ("source", "split", "identity", "video_name")
+_MEASURED = ("landmarks", "pose_deg")
+
+
+class Parquet:
+    """See `Format`."""
+
+    version = 1
+    libraries = ("datasets", "pyarrow")
+    splits: tuple[str, ...] = ()
+    frames = ("stored files",)
+    encodes = False
+    by_shard = True
+
+    def refusal(self, config: BuildConfig, settings: Settings) -> str | None:
+        """See `Format`: files are not encoded again."""
+        try:
+            _schema()
+        except ImportError as error:
+            return f"parquet needs the package datasets, version 4 or later ({error}): pip install 'motionshards[parquet]'"
+        if settings.size_px != config.size:
+            return f"parquet has the stored files, which are of {config.size} px: leave --size out"
+        return None
+
+    @contextmanager
+    def shard(self, place: Place, shard: str, split: str, settings: Settings) -> Iterator[Write]:
+        """See `Format`. A shard of which no clip can be read has no file."""
+        name = f"data/{split}-{shard.rpartition('-')[2]}.parquet"
+        with ExitStack() as stack:
+            rows = _Rows(place, name, stack)
+
+            def write(clip: StoredClip) -> Made:
+                rows.add(_row(clip), _payload_bytes(clip))
+                return Made((name,), len(clip))
+
+            yield write
+            rows.flush()
+
+
+FORMAT = Parquet()
+
+
+class _Rows:
+    """The rows of a file, written in groups. The file is completed by leaving `stack`."""
+
+    def __init__(self, place: Place, name: str, stack: ExitStack) -> None:
+        self._place, self._name, self._stack = place, name, stack
+        self._schema = _schema()
+        self._writer: pq.ParquetWriter | None = None
+        self._rows: list[dict[str, Any]] = []
+        self._bytes = 0
+
+    def add(self, row: dict[str, Any], payload_bytes: int) -> None:
+        if self._bytes + payload_bytes > _MOST_GROUP_BYTES:
+            self.flush()
+        self._rows.append(row)
+        self._bytes += payload_bytes
+
+    def flush(self) -> None:
+        """Write a row group of what was added since the last."""
+        if self._rows:
+            self._writer = self._writer or self._opened()
+            self._writer.write_table(pa.table([self._column(field) for field in self._schema], schema=self._schema))
+        self._rows, self._bytes = [], 0
+
+    def _column(self, field: pa.Field) -> pa.Array:
+        values = [row[field.name] for row in self._rows]
+        return _nested(values, field.type) if field.name in _MEASURED else pa.array(values, field.type)
+
+    def _opened(self) -> pq.ParquetWriter:
+        """Media are compressed already; minima and maxima of them would be copies."""
+        path = self._stack.enter_context(self._place.file(self._name))
+        how = {"compression": "none", "use_dictionary": list(_REPEATED), "write_statistics": ["key", *_REPEATED]}
+        return self._stack.enter_context(pq.ParquetWriter(path, self._schema, **how))
+
+
+def _schema() -> pa.Schema:
+    """That of the features, with the metadata by which `datasets` finds them."""
+    from datasets import Audio, Features, Image, List, Value, Video
+
+    number, measure = Value("float64"), Value("float32")
+    features = {
+        **{name: Value("string") for name in ("key", *_REPEATED)},
+        "video": Video(),
+        "audio": Audio(),
+        "frames": List(Image()),
+        "fps": number,
+        "duration_s": number,
+        "video_pts_s": List(number),
+        "frame_pts_s": List(number),
+        "landmark_frames": List(Value("int32")),
+        "landmarks": List(List(List(measure))),
+        "pose_deg": List(List(measure)),
+    }
+    return Features(features).arrow_schema
+
+
+def _row(clip: StoredClip) -> dict[str, Any]:
+    video, sound, jpegs, described = clip.video, clip.sound, clip.jpegs, clip.described()
+    measured = described.points_px is not None
+    return {
+        **{name: clip.row[name] for name in ("key", "source", "split", "identity")},
+        "video_name": clip.row["video"],
+        "video": None if video is None else _file(clip, VIDEO, video.mp4),
+        "audio": None if sound is None else _file(clip, SOUND, sound.flac),
+        "frames": [_file(clip, frame_suffix(number), jpeg) for number, jpeg in enumerate(jpegs)] or None,
+        "fps": None if video is None else float(video.rate),
+        "duration_s": clip.row["duration_s"],
+        "video_pts_s": None if video is None else video.pts_s,
+        "frame_pts_s": clip.row["frame_pts_s"] if jpegs else None,
+        "landmark_frames": described.numbers if measured else None,
+        "landmarks": described.points_px,
+        "pose_deg": described.pose_deg if measured else None,
+    }
+
+
+def _nested(rows: Sequence[NDArray[np.float32] | None], type_: pa.DataType) -> pa.Array:
+    """Arrays [n,…] as nested lists; None as null. Arrow's own conversion takes a Python object per number."""
+    if all(row is None for row in rows):
+        return pa.nulls(len(rows), type_)
+    offsets = np.cumsum([0, *(0 if row is None else len(row) for row in rows)], dtype=np.int32)
+    inner = _lists(np.concatenate([row for row in rows if row is not None]))
+    return pa.ListArray.from_arrays(offsets, inner, mask=pa.array([row is None for row in rows]))
+
+
+def _lists(values: NDArray[np.float32]) -> pa.Array:
+    """An array of n lists, each of which is `values[i]`."""
+    if values.ndim == 1:
+        return pa.array(values)
+    offsets = np.arange(len(values) + 1, dtype=np.int32) * np.int32(values.shape[1])
+    return pa.ListArray.from_arrays(offsets, _lists(values.reshape(-1, *values.shape[2:])))
+
+
+def _file(clip: StoredClip, suffix: str, content: bytes) -> dict[str, Any]:
+    """A file as these features store it; `path` is its name in the shard."""
+    return {"bytes": content, "path": f"{clip.key}.{suffix}"}
+
+
+def _payload_bytes(clip: StoredClip) -> int:
+    files = [*clip.jpegs, *([clip.video.mp4] if clip.video else []), *([clip.sound.flac] if clip.sound else [])]
+    return sum(map(len, files))
