@@ -12,10 +12,14 @@ from motionshards.dataset.export.place import Place
 from motionshards.schemas.config import BuildConfig
 
 # Format -> the module whose FORMAT it is, imported when it is used.
-FORMATS = {"fomm": "fomm", "frames": "frames"}
+FORMATS = {name: name for name in ("fomm", "frames", "latentsync", "liveportrait")}
 
 # Reasons why a clip is left out that are faults of the dataset; formats have others for clips that lack something.
 UNREADABLE, CRASHED = "unreadable", "crashed"
+TOO_SHORT = "too_short"
+
+# What a format may need of a dataset -> what adds it.
+_ADDITIONS = {"video": "video --input DIR", "audio": "audio --input DIR", "landmarks": "landmarks"}
 
 
 class LeftOut(Exception):
@@ -74,12 +78,22 @@ class Format(Protocol):
     def refusal(self, config: BuildConfig, settings: Settings) -> str | None:
         """Why a dataset built so cannot be exported, and what to do about it, in one line; None where it can be."""
 
+    def versions(self) -> dict[str, str]:
+        """Versions of libraries that decide the bytes of this format only. Raises ConfigError: one is missing."""
+
     def shard(self, place: Place, shard: str, split: str, settings: Settings) -> AbstractContextManager[Write]:
         """Give a function that writes a clip of the shard; it is called for each in the order of the index.
 
         The function raises LeftOut for a clip that lacks something, and ValueError for one that is damaged. Leaving the
         context completes what is written per shard.
         """
+
+
+def lack(config: BuildConfig, format: str, *needs: str) -> str | None:
+    """What a dataset built so lacks of `needs` (video, audio, landmarks), and how to add it; None where all is there."""
+    has = {"video": config.moving, "audio": config.sounding, "landmarks": config.landmarks != "none"}
+    missing = next((one for one in needs if not has[one]), None)
+    return missing and f"{format} needs stored {missing}: motionshards build --output OUT --add {_ADDITIONS[missing]}"
 
 
 def format_of(name: str) -> Format:

@@ -33,6 +33,10 @@ class Frames:
         """See Format: every dataset has frames."""
         return None
 
+    def versions(self) -> dict[str, str]:
+        """See Format: no other libraries."""
+        return {}
+
     @contextmanager
     def shard(self, place: Place, shard: str, split: str, settings: Settings) -> Iterator[Write]:
         """See Format."""

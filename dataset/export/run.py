@@ -214,7 +214,7 @@ def _header(data: Dataset, order: ExportOrder, chosen: _Chosen, settings: Settin
     return {
         "format": order.format,
         "version": kind.version,
-        "versions": {"motionshards": __version__, **{name: version(name) for name in _LIBRARIES}},
+        "versions": {"motionshards": __version__, **{name: version(name) for name in _LIBRARIES}, **kind.versions()},
         "dataset": {"sha256": sha256_of(data.out / DATASET_JSON), "config": data.manifest.config.to_json()},
         "options": {**options, "size": settings.size_px, "frames": settings.frames, "crf": settings.crf},
     }

@@ -133,7 +133,7 @@ def test_the_limit_is_that_of_the_loader(frames: int, tmp_path: Path) -> None:
 def test_stills_have_no_rate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = make_dataset(tmp_path / "data", 3)
     assert main([str(data), "--format", "fomm", "--output", str(tmp_path / "to")]) == 2
-    assert "fomm needs stored video: motionshards add OUT video" in capsys.readouterr().err
+    assert "fomm needs stored video: motionshards build --output OUT --add video" in capsys.readouterr().err
     clips = export_here(data, tmp_path / "to", Settings(32, "png", 18))
     assert [len(os.listdir(tmp_path / "to" / clip["files"][0])) for clip in clips] == [5, 6, 7]
     assert os.listdir(tmp_path / "to" / "test") == []
