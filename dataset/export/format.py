@@ -12,11 +12,11 @@ from motionshards.dataset.export.place import Place
 from motionshards.schemas.config import BuildConfig
 
 # Format -> the module whose FORMAT it is, imported when it is used.
-FORMATS = {name: name for name in ("fomm", "frames", "latentsync", "liveportrait")}
+FORMATS = {"fomm": "fomm", "frames": "frames", "latentsync": "latentsync", "liveportrait": "liveportrait"}
 
 # Reasons why a clip is left out that are faults of the dataset; formats have others for clips that lack something.
 UNREADABLE, CRASHED = "unreadable", "crashed"
-TOO_SHORT = "too_short"
+TOO_SHORT = "too_short"  # not a fault, but of several formats
 
 # What a format may need of a dataset -> what adds it.
 _ADDITIONS = {"video": "video --input DIR", "audio": "audio --input DIR", "landmarks": "landmarks"}

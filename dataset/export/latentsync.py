@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from motionshards.transforms.extract.encoded.playable import playable
 from motionshards.transforms.extract.landmarks.align import brows_and_nose, latentsync_affine
 
 _FPS, _SIZES_PX, _GREY = 25, (256, 512), (127, 127, 127)
-# The loader draws two stretches of 16 frames that do not overlap, and of shorter files another and another.
+# The loader skips files with fewer than three windows of 16 frames, and searches forever if all are shorter.
 _FEWEST_FRAMES = 48
 
 
@@ -31,10 +32,10 @@ class LatentSync:
     encodes = True
 
     def refusal(self, config: BuildConfig, settings: Settings) -> str | None:
-        """See Format: clips with video and sound are needed, and the model has two sizes."""
+        """See Format: clips need video, sound and landmarks, and the model has two sizes."""
         if missing := lack(config, "latentsync", "video", "audio", "landmarks"):
             return missing
-        if config.fps not in (str(_FPS), "source"):
+        if config.fps != "source" and Fraction(config.fps) != _FPS:
             return f"latentsync needs {_FPS} frames per second, and stored video has {config.fps}: build with --fps {_FPS}"
         if settings.size_px not in _SIZES_PX:
             return f"latentsync has no model for {settings.size_px} px: export with --size 256 or --size 512"
@@ -84,7 +85,7 @@ def _aligned(clip: StoredClip, size_px: int) -> Iterator[NDArray[np.uint8]]:
 
 
 def _three_points(clip: StoredClip) -> NDArray[np.float64]:
-    """Brows and nose in every frame, float64 [M,3,2]: between measured frames interpolated, after the last as there."""
+    """Brows and nose in every frame, float64 [M,3,2]: interpolated between measured frames, constant after the last."""
     described = clip.described()
     if described.points_px is None:
         raise LeftOut("face_lost")
@@ -99,6 +100,6 @@ def _opencv() -> Any:
         import cv2
     except ImportError as error:
         raise ConfigError(
-            f"latentsync aligns faces by OpenCV, which cannot be imported ({error}): see docs/exports.md"
+            f"latentsync needs OpenCV, which cannot be imported ({error}): install libgl1, or pip install opencv-python-headless"
         ) from error
     return cv2

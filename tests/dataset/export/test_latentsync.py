@@ -1,6 +1,7 @@
 """The format latentsync, read as LatentSync's dataset reads it, and compared with what a known alignment gives."""
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -129,5 +130,14 @@ def test_a_dataset_that_lacks_something_is_refused_by_what_to_do(lacking: dict[s
 
 
 def test_datasets_of_25_frames_per_second_or_of_the_source_are_taken() -> None:
-    for fps in ("25", "source"):
+    for fps in ("25", "50/2", "source"):
         assert latentsync.FORMAT.refusal(BuildConfig(source="demo", store="both", fps=fps), SETTINGS) is None
+
+
+def test_without_opencv_the_command_says_what_to_install(
+    spoken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    assert main([str(spoken), "--format", "latentsync", "--size", "256", "--output", str(tmp_path / "to")]) == 2
+    assert "install libgl1, or pip install opencv-python-headless" in capsys.readouterr().err
+    assert not (tmp_path / "to").exists()
