@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motionshards.dataset.drawing.overlay import Marks
-from motionshards.dataset.drawing.playable import playable
 from motionshards.dataset.index import Dataset, Sample, read_members
 from motionshards.dataset.video import Sound, Video
 from motionshards.schemas.errors import ClipRejected, DatasetError
@@ -18,6 +17,7 @@ from motionshards.schemas.regular_file import open_regular
 from motionshards.schemas.samples.encode import decode_arrays
 from motionshards.schemas.tables import QUALITY
 from motionshards.transforms.extract.encode import decode_frames
+from motionshards.transforms.extract.encoded.playable import playable
 from motionshards.transforms.extract.sound import Pcm, flac_samples
 from motionshards.transforms.extract.stored_frames import frames_of_mp4
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from motionshards.dataset.export.clip import StoredClip
-from motionshards.dataset.export.format import LeftOut, Made, Settings, Write
+from motionshards.dataset.export.format import LeftOut, Made, Settings, Write, lack
 from motionshards.dataset.export.place import Place
 from motionshards.schemas.config import BuildConfig
 from motionshards.transforms.extract.decoder.limits import GROUP_FRAMES
@@ -26,7 +26,7 @@ class Fomm:
     """See `Format`."""
 
     version = 1
-    libraries = ("av", "pillow")
+    libraries = ("av", "PIL")
     splits: tuple[str, ...] = ()
     frames = ("mp4", "png")
     encodes = True
@@ -34,8 +34,8 @@ class Fomm:
 
     def refusal(self, config: BuildConfig, settings: Settings) -> str | None:
         """See Format: stills have no rate, and files cannot be shorter than the distance of key frames."""
-        if settings.frames == "mp4" and not config.moving:
-            return "fomm needs stored video: motionshards add OUT video --input DIR, or export with --frames png"
+        if settings.frames == "mp4" and (missing := lack(config, "fomm", "video")):
+            return f"{missing}, or export with --frames png"
         if settings.frames == "mp4" and _most_frames(settings.size_px) < GROUP_FRAMES:
             return f"mp4 files of {settings.size_px} px are too large for the loaders of fomm: export with --frames png"
         return None

@@ -11,11 +11,15 @@ from motionshards.dataset.export.names import Names
 from motionshards.dataset.export.place import Place
 from motionshards.schemas.config import BuildConfig
 
-# Format -> the module whose FORMAT it is, imported when it is used.
-FORMATS = {"fomm": "fomm", "frames": "frames", "parquet": "parquet"}
+# Each is a module of this package with a FORMAT, imported when it is used.
+FORMATS = ("fomm", "frames", "latentsync", "liveportrait", "parquet")
 
 # Reasons why a clip is left out that are faults of the dataset; formats have others for clips that lack something.
 UNREADABLE, CRASHED = "unreadable", "crashed"
+TOO_SHORT = "too_short"  # not a fault, but of several formats
+
+# What a format may need of a dataset -> what adds it.
+_ADDITIONS = {"video": "video --input DIR", "audio": "audio --input DIR", "landmarks": "landmarks"}
 
 
 class LeftOut(Exception):
@@ -61,7 +65,7 @@ class Format(Protocol):
     """A file layout. Its instances are stateless: each process has one.
 
     version: increased whenever the same clips become other files
-    libraries: packages whose versions decide the bytes
+    libraries: modules whose versions decide the bytes
     splits: exported by default; empty for all
     frames: allowed values of --frames, the default first
     encodes: whether video may have to be encoded, so that --crf applies
@@ -76,7 +80,10 @@ class Format(Protocol):
     by_shard: bool
 
     def refusal(self, config: BuildConfig, settings: Settings) -> str | None:
-        """Why a dataset built so cannot be exported, and what to do about it, in one line; None where it can be."""
+        """Why a dataset built so cannot be exported, and what to do about it, in one line; None where it can be.
+
+        Also where one of `libraries` cannot be imported.
+        """
 
     def shard(self, place: Place, shard: str, split: str, settings: Settings) -> AbstractContextManager[Write]:
         """Give a function that writes a clip of the shard; it is called for each in the order of the index.
@@ -86,7 +93,14 @@ class Format(Protocol):
         """
 
 
+def lack(config: BuildConfig, format: str, *needs: str) -> str | None:
+    """What a dataset built so lacks of `needs` (video, audio, landmarks), and how to add it; None where all is there."""
+    has = {"video": config.moving, "audio": config.sounding, "landmarks": config.landmarks != "none"}
+    missing = next((one for one in needs if not has[one]), None)
+    return missing and f"{format} needs stored {missing}: motionshards build --output OUT --add {_ADDITIONS[missing]}"
+
+
 def format_of(name: str) -> Format:
-    """The format of this name, a key of FORMATS."""
-    found: Format = import_module(f"motionshards.dataset.export.{FORMATS[name]}").FORMAT
+    """The format of this name, one of FORMATS."""
+    found: Format = import_module(f"motionshards.dataset.export.{name}").FORMAT
     return found

@@ -25,7 +25,7 @@ class Frames:
     """See Format."""
 
     version = 1
-    libraries = ("av", "pillow")
+    libraries = ("av", "PIL")
     splits: tuple[str, ...] = ()
     frames = ("png",)
     encodes = False

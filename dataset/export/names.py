@@ -12,7 +12,7 @@ from motionshards.schemas.layout import shortened
 _SPECIAL = re.compile(r"[#*?\[\]=]")
 # How FOMM's csv files of clips are planned: the number of the first frame and of the last, and `~2` where a row comes again.
 _FOMM_CLIP = re.compile(r"(\d+)-(\d+)(~\d+)?")
-_LONGEST_IDENTITY, _LONGEST_CLIP = 80, 120  # bytes; with numbers and suffix far below the 255 of file systems
+_LONGEST_IDENTITY, _LONGEST_CLIP, _LONGEST_PART = 80, 120, 72  # bytes; with numbers and suffix far below the 255 of file systems
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,11 @@ class Names:
             start, stop = first + start, first + stop if part else int(listed[2])
             parts = [self.identity(key)] if identity == video else [self.identity(key), _spelt(video, _LONGEST_CLIP)]
         return "#".join([*parts, f"{start:06d}", f"{stop:06d}{again}"])
+
+
+def flat_name(key: str) -> str:
+    """`<identity>#<video>#<clip>`, for folders that hold the clips of all identities: no two keys have the same; no suffix."""
+    return "#".join(_spelt(part, _LONGEST_PART) for part in key.split("/"))
 
 
 def _spelt(name: str, longest: int) -> str:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import reduce
-from importlib.metadata import version
+from importlib import import_module
 from itertools import groupby, islice
 from operator import and_, itemgetter
 from pathlib import Path
@@ -220,7 +220,7 @@ def _header(data: Dataset, order: ExportOrder, chosen: _Chosen, settings: Settin
     return {
         "format": order.format,
         "version": kind.version,
-        "versions": {"motionshards": __version__, **{name: version(name) for name in kind.libraries}},
+        "versions": {"motionshards": __version__, **{name: import_module(name).__version__ for name in kind.libraries}},
         "dataset": {"sha256": sha256_of(data.out / DATASET_JSON), "config": data.manifest.config.to_json()},
         "options": {**options, "size": settings.size_px, "frames": settings.frames, "crf": settings.crf},
     }

@@ -13,16 +13,15 @@ import numpy as np
 import pytest
 from made import make_dataset
 from moving import SIZE, make_moving_dataset, mp4_of, picture, seen_in
+from stored_clips import first_clip
 
 from motionshards.dataset.export import fomm
 from motionshards.dataset.export.__main__ import main
-from motionshards.dataset.export.clip import StoredClip
 from motionshards.dataset.export.format import LeftOut, Settings
 from motionshards.dataset.export.place import Place
 from motionshards.dataset.export.worker import Setup, Task, export_shard
-from motionshards.dataset.index import Dataset, read_members
+from motionshards.dataset.index import Dataset
 from motionshards.schemas.config import BuildConfig
-from motionshards.schemas.layout import tar_path
 from motionshards.transforms.extract.encoded.remux import key_frames
 from motionshards.transforms.extract.stored_video import FrameReader
 
@@ -133,7 +132,7 @@ def test_the_limit_is_that_of_the_loader(frames: int, tmp_path: Path) -> None:
 def test_stills_have_no_rate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = make_dataset(tmp_path / "data", 3)
     assert main([str(data), "--format", "fomm", "--output", str(tmp_path / "to")]) == 2
-    assert "fomm needs stored video: motionshards add OUT video" in capsys.readouterr().err
+    assert "fomm needs stored video: motionshards build --output OUT --add video" in capsys.readouterr().err
     clips = export_here(data, tmp_path / "to", Settings(32, "png", 18))
     assert [len(os.listdir(tmp_path / "to" / clip["files"][0])) for clip in clips] == [5, 6, 7]
     assert os.listdir(tmp_path / "to" / "test") == []
@@ -157,13 +156,11 @@ def test_videos_that_cannot_be_cut_are_encoded_and_missing_ones_left_out(
 ) -> None:
     """As with `--video-copy` of a source with a single key frame, and where adding video failed for a clip."""
     monkeypatch.setattr(fomm, "_MOST_DECODED_BYTES", 25 * 3 * SIZE**2)
-    row = Dataset.open(two_splits).index().to_pylist()[0]
-    with tar_path(two_splits, row["split"], row["shard"]).open("rb") as tar:
-        clip = StoredClip.of(row, read_members(tar, row["members"]), FrameReader())
+    clip = first_clip(two_splits)
     assert clip.video is not None
     mp4 = mp4_of([picture(0, frame) for frame in range(40)], options={"crf": "12", "x264-params": "keyint=100:bframes=0"})
     assert len(key_frames(mp4)) == 1
-    with fomm.FORMAT.shard(Place(tmp_path), row["shard"], "val", Settings(SIZE, "mp4", 18)) as write:
+    with fomm.FORMAT.shard(Place(tmp_path), clip.row["shard"], "val", Settings(SIZE, "mp4", 18)) as write:
         made = write(replace(clip, video=replace(clip.video, mp4=mp4)))
         with pytest.raises(LeftOut, match="no_video"):
             write(replace(clip, video=None))

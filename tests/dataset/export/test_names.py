@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from motionshards.dataset.export.names import Names
+from motionshards.dataset.export.names import Names, flat_name
 from motionshards.schemas.layout import clip_key
 
 HOSTILE = (
@@ -80,3 +80,11 @@ def test_each_hostile_identity_finds_exactly_its_own_files(tmp_path: Path) -> No
 def test_only_identities_that_begin_others_are_marked() -> None:
     names = names_of(["id1/v/c", "id10/v/c", "id2/v/c"])
     assert [names.identity(key) for key in ("id1/v/c", "id10/v/c", "id2/v/c")] == ["id1=", "id10", "id2"]
+
+
+def test_flat_names_differ_and_leave_room_for_the_suffixes_of_loaders() -> None:
+    keys = [clip_key(*parts) for parts in product(HOSTILE, repeat=3)]
+    names = [flat_name(key) for key in keys]
+    assert len(set(names)) == len(keys) and max(len(f"{name}_mel.pt".encode()) for name in names) < 240
+    assert {name.count("#") for name in names} == {2} and not any(character in name for name in names for character in "*?[]/=")
+    assert flat_name("id1/video/00001") == "id1#video#00001"

@@ -1,1 +1,1 @@
-"""Images and videos in memory as exports write them: encoded, or cut without decoding."""
+"""Images and videos in memory as exports write them: encoded, cut, or joined with sound."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from moving import CLICK_EVERY, flac_of, mp4_of, picture, seen_in
 
-from motionshards.dataset.drawing.playable import playable
+from motionshards.transforms.extract.encoded.playable import playable
 
 FRAMES, HZ = 50, 16_000
 VIDEO = mp4_of([picture(7, frame) for frame in range(FRAMES)])

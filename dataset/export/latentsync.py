@@ -1,0 +1,103 @@
+"""`DIR/<clip>.mp4`, for LatentSync: aligned faces at 25 frames per second with sound. Its SyncNet reads the same files."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from motionshards.dataset.export.clip import StoredClip
+from motionshards.dataset.export.format import TOO_SHORT, LeftOut, Made, Settings, Write, lack
+from motionshards.dataset.export.names import flat_name
+from motionshards.dataset.export.place import Place
+from motionshards.schemas.config import BuildConfig
+from motionshards.transforms.extract.encoded.mp4 import Mp4Encoder
+from motionshards.transforms.extract.encoded.playable import playable
+from motionshards.transforms.extract.landmarks.align import brows_and_nose, latentsync_affine
+
+_FPS, _SIZES_PX, _GREY = 25, (256, 512), (127, 127, 127)
+# The loader skips files with fewer than three windows of 16 frames, and searches forever if all are shorter.
+_FEWEST_FRAMES = 48
+
+
+class LatentSync:
+    """See Format."""
+
+    version = 1
+    libraries = ("av", "cv2")
+    splits = ("train",)
+    frames = ("mp4",)
+    encodes = True
+    by_shard = False
+
+    def refusal(self, config: BuildConfig, settings: Settings) -> str | None:
+        """See Format: clips need video, sound and landmarks, and the model has two sizes."""
+        if missing := lack(config, "latentsync", "video", "audio", "landmarks"):
+            return missing
+        if config.fps != "source" and Fraction(config.fps) != _FPS:
+            return f"latentsync needs {_FPS} frames per second, and stored video has {config.fps}: build with --fps {_FPS}"
+        if settings.size_px not in _SIZES_PX:
+            return f"latentsync has no model for {settings.size_px} px: export with --size 256 or --size 512"
+        return _opencv_missing()
+
+    @contextmanager
+    def shard(self, place: Place, shard: str, split: str, settings: Settings) -> Iterator[Write]:
+        """See Format."""
+        yield lambda clip: _written(place, clip, settings)
+
+
+FORMAT = LatentSync()
+
+
+def _written(place: Place, clip: StoredClip, settings: Settings) -> Made:
+    if clip.video is None:
+        raise LeftOut("no_video")
+    if clip.sound is None:
+        raise LeftOut("no_sound")
+    if clip.video.rate != _FPS:
+        raise LeftOut("other_rate")
+    if len(clip) < _FEWEST_FRAMES:
+        raise LeftOut(TOO_SHORT)
+    encoder = Mp4Encoder(settings.size_px, clip.video.rate, settings.crf)
+    for frame in _aligned(clip, settings.size_px):
+        encoder.add(frame)
+    name = f"{flat_name(clip.key)}.mp4"
+    with place.file(name) as path:
+        path.write_bytes(playable(encoder.finished(), clip.sound.flac)[0])
+    return Made((name,), len(clip))
+
+
+def _aligned(clip: StoredClip, size_px: int) -> Iterator[NDArray[np.uint8]]:
+    """The frames with their faces in the same place, resampled once; grey where they end. Raises LeftOut."""
+    affine = latentsync_affine(_three_points(clip), size_px)
+    if not np.isfinite(affine).all():
+        raise LeftOut("face_lost")
+    opencv: Any = import_module("cv2")
+    opencv.setNumThreads(1)
+    kind = {"flags": opencv.INTER_LINEAR, "borderMode": opencv.BORDER_CONSTANT, "borderValue": _GREY}
+    for frame, one in zip(clip.frames(), affine, strict=True):
+        yield opencv.warpAffine(frame, one, (size_px, size_px), **kind)
+
+
+def _three_points(clip: StoredClip) -> NDArray[np.float64]:
+    """Brows and nose in every frame, float64 [M,3,2]: interpolated between measured frames, constant after the last."""
+    described = clip.described()
+    if described.points_px is None:
+        raise LeftOut("face_lost")
+    coordinates = brows_and_nose(described.points_px).reshape(len(described.numbers), -1).T
+    everywhere = np.arange(len(clip))
+    return np.stack([np.interp(everywhere, described.numbers, one) for one in coordinates], axis=1).reshape(len(clip), 3, 2)
+
+
+def _opencv_missing() -> str | None:
+    """OpenCV is not imported where nothing is aligned, as libGL may be missing there."""
+    try:
+        import_module("cv2")
+    except ImportError as error:
+        return (
+            f"latentsync needs OpenCV, which cannot be imported ({error}): install libgl1, or pip install opencv-python-headless"
+        )
+    return None
