@@ -1,4 +1,4 @@
-"""Processes that export shards, and what to do when one dies.
+"""Processes that export clips, and what to do when one dies.
 
 A stored video can crash the library that decodes it. The clip that a worker was reading when it crashed is refused, and its
 shard is exported again by another worker, without it. A worker that was killed from outside costs its shard a second try.
@@ -26,10 +26,10 @@ _CRASHES = {-number for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT
 _CHILD = "from motionshards.dataset.export.worker import main; main()"
 
 
-def export_shards(setup: Setup, tasks: Iterator[Task], workers: int, seen: Callable[[int], object]) -> None:
-    """Export shards with up to `workers` processes, which end with it.
+def export_tasks(setup: Setup, tasks: Iterator[Task], workers: int, seen: Callable[[int], object]) -> None:
+    """Export clips with up to `workers` processes, which end with it.
 
-    seen: called with the number of clips of each shard that is done
+    seen: called with the number of clips of each task that is done
 
     Raises:
         BuildFailed: a worker died, and not of a clip
@@ -68,7 +68,7 @@ def _check(message: Finished) -> None:
 
 
 class _Worker:
-    """A process that exports shards, and the connection to it."""
+    """A process that exports clips, and the connection to it."""
 
     def __init__(self, setup: Setup) -> None:
         self.task = Task("", "", ())
@@ -87,7 +87,7 @@ class _Worker:
         return self._connection.fileno()
 
     def begin(self, task: Task) -> None:
-        """Let it export a shard."""
+        """Let it do a task."""
         self.task, self._reading = task, None
         self._send(task)
 

@@ -18,7 +18,7 @@ from motionshards import __version__
 from motionshards.dataset.export.format import CRASHED, UNREADABLE, Format, Settings, format_of
 from motionshards.dataset.export.names import Names
 from motionshards.dataset.export.place import Place
-from motionshards.dataset.export.pool import export_shards
+from motionshards.dataset.export.pool import export_tasks
 from motionshards.dataset.export.record import NAME, read_header, refuse_another, write_header, write_record
 from motionshards.dataset.export.worker import Setup, Task
 from motionshards.dataset.index import Dataset
@@ -119,7 +119,7 @@ def export(
         shutil.rmtree(place.temporary, ignore_errors=True)
         write_header(place, header)
         tasks = done.missing(chosen.tasks())
-        export_shards(Setup(data.out, place, order.format, settings), tasks, order.workers, done.count)
+        export_tasks(Setup(data.out, place, order.format, settings), tasks, order.workers, done.count)
         if sha256_of(data.out / DATASET_JSON) != header["dataset"]["sha256"]:
             raise DatasetError(f"{data.out} was changed during the export: export it to another --output")
         counts = write_record(place, header, done.lines)

@@ -86,7 +86,7 @@ def _end_with_main_process() -> None:
 
 def _finished(setup: Setup, task: Task, reader: FrameReader, send: Callable[[Reading], None]) -> Finished:
     try:
-        export_shard(setup, task, reader, send)
+        export_task(setup, task, reader, send)
     except (BrokenPipeError, ConnectionResetError):
         raise  # the main process has ended
     except (OSError, MotionShardsError) as error:
@@ -96,7 +96,7 @@ def _finished(setup: Setup, task: Task, reader: FrameReader, send: Callable[[Rea
     return Finished()
 
 
-def export_shard(setup: Setup, task: Task, reader: FrameReader, send: Callable[[Reading], None]) -> None:
+def export_task(setup: Setup, task: Task, reader: FrameReader, send: Callable[[Reading], None]) -> None:
     """Export the clips of a task, then write the file that says so."""
     lines = []
     with format_of(setup.format).shard(setup.place, task.shard, task.split, setup.settings) as write:

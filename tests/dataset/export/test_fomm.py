@@ -19,7 +19,7 @@ from motionshards.dataset.export import fomm
 from motionshards.dataset.export.__main__ import main
 from motionshards.dataset.export.format import LeftOut, Settings
 from motionshards.dataset.export.place import Place
-from motionshards.dataset.export.worker import Setup, Task, export_shard
+from motionshards.dataset.export.worker import Setup, Task, export_task
 from motionshards.dataset.index import Dataset
 from motionshards.schemas.config import BuildConfig
 from motionshards.transforms.extract.encoded.remux import key_frames
@@ -46,7 +46,7 @@ def export_here(data: Path, to: Path, settings: Settings, clips: int = 4) -> lis
     """The same for the first clips of the first shard, in this process."""
     rows = tuple(Dataset.open(data).index().to_pylist()[:clips])
     task = Task(rows[0]["split"], rows[0]["shard"], rows)
-    export_shard(Setup(data, Place(to), "fomm", settings), task, FrameReader(), lambda reading: None)
+    export_task(Setup(data, Place(to), "fomm", settings), task, FrameReader(), lambda reading: None)
     return [json.loads(line) for line in Place(to).lines(task.split, task.shard).read_text().splitlines()]
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from motionshards.dataset.drawing.motion import read_clip
 from motionshards.dataset.export.format import FORMATS, Settings, format_of
 from motionshards.dataset.export.place import Place
-from motionshards.dataset.export.worker import Reading, Setup, Task, export_shard
+from motionshards.dataset.export.worker import Reading, Setup, Task, export_task
 from motionshards.dataset.index import Dataset, Sample
 from motionshards.transforms.extract.stored_video import FrameReader
 
@@ -34,7 +34,7 @@ def export_here(out: Path, output: Path, size_px: int) -> Path:
     rows = tuple(Dataset.open(out).index().to_pylist())
     setup = Setup(out, Place(output), "frames", Settings(size_px, "png", 18))
     sent: list[Reading] = []
-    export_shard(setup, Task(rows[0]["split"], rows[0]["shard"], rows), FrameReader(), sent.append)
+    export_task(setup, Task(rows[0]["split"], rows[0]["shard"], rows), FrameReader(), sent.append)
     assert [one.number for one in sent] == [*range(len(rows)), None]
     return output
 

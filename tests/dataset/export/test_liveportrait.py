@@ -20,7 +20,7 @@ from motionshards.dataset.export import liveportrait
 from motionshards.dataset.export.__main__ import main
 from motionshards.dataset.export.format import LeftOut, Settings
 from motionshards.dataset.export.place import Place
-from motionshards.dataset.export.worker import Setup, Task, export_shard
+from motionshards.dataset.export.worker import Setup, Task, export_task
 from motionshards.dataset.index import Dataset
 from motionshards.schemas.config import BuildConfig
 from motionshards.transforms.extract.stored_video import FrameReader
@@ -36,7 +36,7 @@ def export_here(data: Path, to: Path, settings: Settings) -> list[dict[str, Any]
     """What became of the clips of the first shard, in this process."""
     rows = tuple(Dataset.open(data).index().to_pylist())
     task = Task(rows[0]["split"], rows[0]["shard"], tuple(row for row in rows if row["shard"] == rows[0]["shard"]))
-    export_shard(Setup(data, Place(to), "liveportrait", settings), task, FrameReader(), lambda reading: None)
+    export_task(Setup(data, Place(to), "liveportrait", settings), task, FrameReader(), lambda reading: None)
     return [json.loads(line) for line in Place(to).lines(task.split, task.shard).read_text().splitlines()]
 
 

@@ -19,7 +19,7 @@ from motionshards.dataset.export.__main__ import main
 from motionshards.dataset.export.clip import StoredClip
 from motionshards.dataset.export.format import Settings
 from motionshards.dataset.export.place import Place
-from motionshards.dataset.export.worker import Setup, Task, export_shard
+from motionshards.dataset.export.worker import Setup, Task, export_task
 from motionshards.dataset.index import Dataset, Sample, read_members
 from motionshards.schemas.layout import tar_path
 from motionshards.transforms.extract.stored_video import FrameReader
@@ -64,7 +64,7 @@ def export_here(data: Path, to: Path, settings: Settings = SETTINGS) -> Path:
     """Export the first shard in this process; gives its file."""
     rows = tuple(row for row in Dataset.open(data).index().to_pylist() if row["shard"].endswith("-000000"))
     task = Task(rows[0]["split"], rows[0]["shard"], rows)
-    export_shard(Setup(data, Place(to), "parquet", settings), task, FrameReader(), lambda reading: None)
+    export_task(Setup(data, Place(to), "parquet", settings), task, FrameReader(), lambda reading: None)
     return to / "data" / f"{rows[0]['split']}-000000.parquet"
 
 
