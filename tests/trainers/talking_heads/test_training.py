@@ -1,6 +1,8 @@
 """Training of talking heads: what each step moves, what frames without a face do, and checkpoints to begin with."""
 
+import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,9 @@ from motionshards.trainers.checkpoint import OURS, Place, save
 from motionshards.trainers.parallel import update
 from motionshards.trainers.talking_heads import training
 from motionshards.trainers.talking_heads.architecture import Architecture
-from motionshards.trainers.talking_heads.config import Config, LossWeights, TrainingConfig
+from motionshards.trainers.talking_heads.config import CONFIGS, Config, LossWeights, TrainingConfig
 from motionshards.trainers.talking_heads.discriminator import Verdict
+from motionshards.trainers.talking_heads.embedder import averaged
 from motionshards.trainers.talking_heads.episodes import Goals, draw, episodes, video_of
 from motionshards.trainers.talking_heads.losses import PictureLoss, hinge_loss
 from motionshards.trainers.talking_heads.training import TalkingHeadsTask
@@ -28,9 +31,13 @@ SMALL = Architecture(size=32, width=4, halvings=4, residuals=1)
 VIDEOS = ("id0/a", "id0/b", "id1/a")
 
 
-def task(videos: tuple[str, ...] = VIDEOS, *, accumulate: int = 1, seed: int = 0, **losses: float) -> TalkingHeadsTask:
+def task(
+    videos: tuple[str, ...] = VIDEOS, *, accumulate: int = 1, seed: int = 0, compat: bool = False, **losses: float
+) -> TalkingHeadsTask:
     torch.manual_seed(seed)
-    config = Config(name="small", architecture=SMALL, training=TrainingConfig(frames=2, losses=LossWeights(**losses)))
+    config = Config(
+        name="small", architecture=replace(SMALL, compat=compat), training=TrainingConfig(frames=2, losses=LossWeights(**losses))
+    )
     means = Means(world=World(0, 1), device=torch.device("cpu"), accumulate=accumulate, vgg="none", vggface="none")
     return TalkingHeadsTask(config, means, videos)
 
@@ -83,6 +90,50 @@ def test_a_step_of_the_painters_and_two_of_the_discriminator(monkeypatch: pytest
         # Shifts may stay: of real and painted pictures within the hinge's margins they get opposite gradients.
         for key in (key for key, parameter in network.named_parameters() if parameter.ndim > 1 and key != "w_0"):
             assert not torch.equal(before[name][key], after[name][key]), f"{name} {key}"
+
+
+@pytest.mark.parametrize("compat", [False, True])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_what_the_discriminator_is_shown(monkeypatch: pytest.MonkeyPatch, compat: bool, accumulate: int) -> None:
+    """Both of its steps see what was painted before the generator's step. With compat the second sees what the updated generator
+    paints from the same embeddings."""
+    trained, shown = task(compat=compat, accumulate=accumulate), list[Tensor]()
+
+    def noted(discriminator: nn.Module, painted: Tensor, goals: Goals) -> Tensor:
+        shown.append(painted)
+        return hinge_loss(discriminator, painted, goals)
+
+    monkeypatch.setattr(training, "hinge_loss", noted)
+    for number in range(2):
+        given = batch(seed=number)
+        whole = episodes(given, {name: number for number, name in enumerate(VIDEOS)})
+        embedder, generator = (copy.deepcopy(trained.networks[f"{name}_state_dict"]) for name in "EG")
+        shown.clear()
+        trained.step(given, torch.Generator(), number)
+        assert len(shown) == 2 * accumulate
+        first, second = (torch.cat(shown[start : start + accumulate]) for start in (0, accumulate))
+        expected = []
+        for part in [whole] if accumulate == 1 else [whole[:2], whole[2:]]:
+            each = embedder(part.frames.flatten(0, 1), part.landmarks.flatten(0, 1))
+            embeddings = averaged(each.view(*part.faces.shape, -1), part.faces)
+            before = generator(part.goals.landmarks, embeddings)
+            # Its spectral norms iterated when it painted again, and do not in evaluation mode.
+            updated = trained.networks["G_state_dict"].eval()(part.goals.landmarks, embeddings)
+            expected.append((before, updated))
+        trained.networks["G_state_dict"].train()
+        before, updated = (torch.cat(each) for each in zip(*expected, strict=True))
+        torch.testing.assert_close(first, before, rtol=0, atol=1e-6)
+        torch.testing.assert_close(second, updated if compat else before, rtol=0, atol=1e-6 if accumulate == 1 else 1e-3)
+        assert (updated - before).abs().max() > 1e-2 and not second.requires_grad
+
+
+def test_compat_leaves_feature_matching_out() -> None:
+    """The published code has none, and the paper has."""
+    paper, code = (CONFIGS[name].training.losses for name in ("vox-256", "vox-256-compat"))
+    assert replace(code, feature_matching=paper.feature_matching) == paper
+    assert (paper.feature_matching, code.feature_matching) == (10, 0)
+    losses = task(feature_matching=code.feature_matching).step(batch(), torch.Generator(), 0)
+    assert losses.keys() == {"pixel", "adversarial", "match", "discriminator", "without_face"}
 
 
 def test_the_score_moves_the_generator(monkeypatch: pytest.MonkeyPatch) -> None:
