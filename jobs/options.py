@@ -34,8 +34,8 @@ class OfMotionModel:
     """Option of a job that runs a trained First Order Motion Model."""
 
     align_corners: Literal["true", "false"] | None = None
-    """How the networks sample images (align_corners of PyTorch's grid_sample); by default as in the checkpoint's settings, which is
-    true for the published ones. Weights trained with the original code under PyTorch 1.3 or later need false."""
+    """How the networks sample images (align_corners of PyTorch's grid_sample); by default as in the checkpoint's settings,
+    which is true for the published ones. Weights trained with the original code under PyTorch 1.3 or later need false."""
 
     def aligned(self) -> bool | None:
         """What --align-corners asks for; None where it is absent."""

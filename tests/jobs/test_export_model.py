@@ -76,9 +76,11 @@ def test_sampling_is_as_asked_for(bare: Path, config: Path, tmp_path: Path, monk
         return {}
 
     monkeypatch.setattr(motionshards.jobs.export_model, "export", noted)
-    for flags in ((), ("--align-corners", "false")):
-        assert run(bare, tmp_path, "--config", config, *flags) == 0
-    assert given == [(True, True, True), (False, False, False)]
+    (tmp_path / "other.yaml").write_text(f"{TINY}  align_corners: false\n")
+    out, other = tmp_path / "graphs", tmp_path / "other.yaml"
+    for flags in ((config,), (config, "--align-corners", "false"), (other,), (other, "--align-corners", "true")):
+        assert run(bare, out, "--config", *flags) == 0
+    assert given == [(value, value, value) for value in (True, False, False, True)]
 
 
 @pytest.mark.slow

@@ -102,7 +102,7 @@ class GanimationTask:
             scheduler.step()
 
     def _trains_generator(self, number: int) -> bool:
-        """Count steps within the epoch, as published. An epoch shorter than `generator_every` trains it in its last step."""
+        """Count steps within the epoch, as published. An epoch of fewer than `generator_every` steps trains it in its last."""
         return (number % self._steps + 1) % min(self._settings.generator_every, self._steps) == 0
 
     def _adam(self, network: nn.Module) -> Adam:

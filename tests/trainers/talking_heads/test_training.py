@@ -1,6 +1,5 @@
 """Training of talking heads: what each step moves, what frames without a face do, and checkpoints to begin with."""
 
-import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.spectral_norm import SpectralNorm
 
 from motionshards.dataset.reading.batch import Batch
 from motionshards.dataset.reading.world import World
@@ -19,8 +19,9 @@ from motionshards.trainers.talking_heads import training
 from motionshards.trainers.talking_heads.architecture import Architecture
 from motionshards.trainers.talking_heads.config import CONFIGS, Config, LossWeights, TrainingConfig
 from motionshards.trainers.talking_heads.discriminator import Verdict
-from motionshards.trainers.talking_heads.embedder import averaged
+from motionshards.trainers.talking_heads.embedder import Embedder, averaged
 from motionshards.trainers.talking_heads.episodes import Goals, draw, episodes, video_of
+from motionshards.trainers.talking_heads.generator import Generator
 from motionshards.trainers.talking_heads.losses import PictureLoss, hinge_loss
 from motionshards.trainers.talking_heads.training import TalkingHeadsTask
 from motionshards.trainers.task import Means
@@ -40,6 +41,17 @@ def task(
     )
     means = Means(world=World(0, 1), device=torch.device("cpu"), accumulate=accumulate, vgg="none", vggface="none")
     return TalkingHeadsTask(config, means, videos)
+
+
+def settled(trained: TalkingHeadsTask) -> TalkingHeadsTask:
+    """With spectral norms that have converged, so that it does not matter how often they iterate from here."""
+    for network in trained.networks.values():
+        for module in network.modules():
+            for hook in module._forward_pre_hooks.values():
+                assert isinstance(hook, SpectralNorm)
+                for _ in range(30):
+                    hook.compute_weight(module, do_power_iteration=True)
+    return trained
 
 
 def batch(videos: tuple[str, ...] = VIDEOS, seed: int = 0) -> Batch:
@@ -92,12 +104,11 @@ def test_a_step_of_the_painters_and_two_of_the_discriminator(monkeypatch: pytest
             assert not torch.equal(before[name][key], after[name][key]), f"{name} {key}"
 
 
-@pytest.mark.parametrize("compat", [False, True])
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize(("compat", "accumulate"), [(False, 1), (True, 2)])
 def test_what_the_discriminator_is_shown(monkeypatch: pytest.MonkeyPatch, compat: bool, accumulate: int) -> None:
     """Both of its steps see what was painted before the generator's step. With compat the second sees what the updated generator
     paints from the same embeddings."""
-    trained, shown = task(compat=compat, accumulate=accumulate), list[Tensor]()
+    trained, shown = settled(task(compat=compat, accumulate=accumulate)), list[Tensor]()
 
     def noted(discriminator: nn.Module, painted: Tensor, goals: Goals) -> Tensor:
         shown.append(painted)
@@ -107,23 +118,24 @@ def test_what_the_discriminator_is_shown(monkeypatch: pytest.MonkeyPatch, compat
     for number in range(2):
         given = batch(seed=number)
         whole = episodes(given, {name: number for number, name in enumerate(VIDEOS)})
-        embedder, generator = (copy.deepcopy(trained.networks[f"{name}_state_dict"]) for name in "EG")
+        networks = {
+            "E_state_dict": Embedder(replace(SMALL, compat=compat)),
+            "G_state_dict": Generator(replace(SMALL, compat=compat)),
+        }
+        for name, network in networks.items():
+            network.load_state_dict(trained.networks[name].state_dict())
         shown.clear()
         trained.step(given, torch.Generator(), number)
         assert len(shown) == 2 * accumulate
         first, second = (torch.cat(shown[start : start + accumulate]) for start in (0, accumulate))
-        expected = []
-        for part in [whole] if accumulate == 1 else [whole[:2], whole[2:]]:
-            each = embedder(part.frames.flatten(0, 1), part.landmarks.flatten(0, 1))
-            embeddings = averaged(each.view(*part.faces.shape, -1), part.faces)
-            before = generator(part.goals.landmarks, embeddings)
-            # Its spectral norms iterated when it painted again, and do not in evaluation mode.
-            updated = trained.networks["G_state_dict"].eval()(part.goals.landmarks, embeddings)
-            expected.append((before, updated))
-        trained.networks["G_state_dict"].train()
-        before, updated = (torch.cat(each) for each in zip(*expected, strict=True))
-        torch.testing.assert_close(first, before, rtol=0, atol=1e-6)
-        torch.testing.assert_close(second, updated if compat else before, rtol=0, atol=1e-6 if accumulate == 1 else 1e-3)
+        embedder, generator = networks.values()
+        each = embedder(whole.frames.flatten(0, 1), whole.landmarks.flatten(0, 1))
+        embeddings = averaged(each.view(*whole.faces.shape, -1), whole.faces)
+        before = generator(whole.goals.landmarks, embeddings)
+        generator.load_state_dict(trained.networks["G_state_dict"].state_dict())
+        updated = generator(whole.goals.landmarks, embeddings)
+        torch.testing.assert_close(first, before, rtol=0, atol=1e-3)
+        torch.testing.assert_close(second, updated if compat else before, rtol=0, atol=1e-3)
         assert (updated - before).abs().max() > 1e-2 and not second.requires_grad
 
 
@@ -160,10 +172,10 @@ def test_the_match_moves_embedder_and_vectors_to_each_other(monkeypatch: pytest.
 def test_parts_of_a_batch_learn_what_it_learns_whole() -> None:
     """But for the vectors of spectral norms, which iterate with every part."""
     videos = (*VIDEOS, "id2/a")
-    whole, parted = task(videos), task(videos, accumulate=2)
+    whole, parted = settled(task(videos)), settled(task(videos, accumulate=2))
     one, other = (each.step(batch(videos), torch.Generator(), 0) for each in (whole, parted))
     assert {name: value.item() for name, value in one.items()} == pytest.approx(
-        {name: value.item() for name, value in other.items()}, rel=0.1, abs=0.02
+        {name: value.item() for name, value in other.items()}, rel=0.01
     )
 
 
