@@ -1,5 +1,6 @@
 """The command as it is called: real networks, a real detector of faces, real videos with sound, and input that is no good."""
 
+import functools
 import json
 import subprocess
 import sys
@@ -50,6 +51,7 @@ def architecture(**changes: Any) -> Architecture:
     return replace(made, **changes)
 
 
+@functools.cache
 def networks(shape: Architecture) -> dict[str, torch.nn.Module]:
     """Seeded; statistics of norms are those of a picture, so that features neither vanish nor blow up."""
     torch.manual_seed(3)
