@@ -27,7 +27,7 @@ from cyclopts import Group, Parameter, validators
 from tqdm import tqdm
 
 from motionshards.dataset.commandline import Reporting, command, read_by
-from motionshards.jobs.options import BACKGROUND_HELP, InBatches, check_output, named_in
+from motionshards.jobs.options import BACKGROUND_HELP, InBatches, OfMotionModel, check_output, named_in
 from motionshards.schemas.errors import ConfigError
 from motionshards.trainers.fomm.animate import Animator, Movement, Networks
 from motionshards.trainers.fomm.best_frame import Best, find_best_frame
@@ -80,7 +80,7 @@ def _rate(text: str) -> Fraction | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnimateOptions(Reporting, InBatches):
+class AnimateOptions(Reporting, InBatches, OfMotionModel):
     """Options of `motionshards animate`."""
 
     checkpoint: Path
@@ -112,6 +112,8 @@ class AnimateOptions(Reporting, InBatches):
         """Raise ConfigError for options that contradict each other."""
         if self.absolute and (self.adapt_scale or self.best_frame):
             raise ConfigError("--adapt-scale and --best-frame apply to relative motion, not to --absolute")
+        if self.backend == "onnx" and self.align_corners is not None:
+            raise ConfigError("--align-corners is part of exported graphs: give it to export-model, not with --backend onnx")
 
 
 @command("animate", renamed={"--source": "--image"})
@@ -150,7 +152,7 @@ def _networks(options: AnimateOptions, device: torch.device) -> tuple[int, Netwo
         networks = exported = OnnxNetworks(options.checkpoint, str(device))
         size, channels = exported.backend.size, exported.backend.channels
     else:
-        config, detector, generator = restore(options.checkpoint, options.config)
+        config, detector, generator = restore(options.checkpoint, options.config, align_corners=options.aligned())
         size, channels = config.architecture.size, config.architecture.channels
         networks = FoldedNetworks(detector, generator, device)
     if channels != 3:

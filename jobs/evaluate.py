@@ -25,7 +25,7 @@ from cyclopts.types import PositiveInt
 
 from motionshards.dataset.commandline import OfLocalDataset, Reporting, command
 from motionshards.dataset.index import Dataset, Sample
-from motionshards.jobs.options import InBatches, named_in, writing
+from motionshards.jobs.options import InBatches, OfMotionModel, named_in, writing
 from motionshards.schemas.atomic import write_whole
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.output import refuse_strangers
@@ -43,7 +43,7 @@ _QUALITY = 95
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateOptions(Reporting, InBatches, OfLocalDataset):
+class EvaluateOptions(Reporting, InBatches, OfMotionModel, OfLocalDataset):
     """Options of `motionshards evaluate`."""
 
     model: Literal["fomm"] = "fomm"
@@ -97,7 +97,7 @@ def main(options: EvaluateOptions) -> None:
 def _evaluate(options: EvaluateOptions) -> Evaluation:
     landmarks, _ = models.resolve(options.landmarks)
     device = choose_device(options.device)
-    config, detector, generator = restore(options.checkpoint, options.config)
+    config, detector, generator = restore(options.checkpoint, options.config, align_corners=options.aligned())
     data = Dataset.open(options.data)
     rows, short = _rows(data, options, config)
     faces = models.load(landmarks, ModelOptions(device=str(device)))
@@ -112,7 +112,7 @@ def _evaluate(options: EvaluateOptions) -> Evaluation:
             middle = len(made) // 2
             pictures.append(comparison(sample.frames[0], sample.frames[1 + middle], made[middle]))
     done = Evaluation(str(options.output), options.landmarks, config.architecture.size, short, Scores.of(scores))
-    _write(options, done, config.name, scores, pictures)
+    _write(options, done, config, scores, pictures)
     return done
 
 
@@ -143,13 +143,14 @@ def _samples(data: Dataset, rows: pa.Table, options: EvaluateOptions) -> Iterato
             bar.update()
 
 
-def _write(options: EvaluateOptions, done: Evaluation, config: str, scores: list[ClipScore], pictures: list[Pixels]) -> None:
+def _write(options: EvaluateOptions, done: Evaluation, config: Config, scores: list[ClipScore], pictures: list[Pixels]) -> None:
     stored: dict[str, Any] = {
         "model": options.model,
         "checkpoint": str(options.checkpoint),
         "data": str(options.data),
         "split": options.split,
-        "config": config,
+        "config": config.name,
+        "align_corners": config.architecture.align_corners,
         "size_px": done.size_px,
         "too_short": done.too_short,
         "landmarks": options.landmarks,

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Annotated
 
 from motionshards.dataset.commandline import FAILED, OK, Reporting, choice, command, end
-from motionshards.jobs.options import named_in, writing
+from motionshards.jobs.options import OfMotionModel, named_in, writing
 from motionshards.schemas.output import only_writer, refuse_strangers
 from motionshards.trainers.fomm.config import CONFIGS
 from motionshards.trainers.fomm.export import FORMATS, TOLERANCE, export
@@ -26,7 +26,7 @@ from motionshards.trainers.fomm.restore import restore
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportOptions(Reporting):
+class ExportOptions(Reporting, OfMotionModel):
     """Options of `motionshards export-model`."""
 
     checkpoint: Path
@@ -69,7 +69,7 @@ class Done:
 def main(options: ExportOptions) -> int:
     """Export a trained model as ONNX or torch.export graphs."""
     refuse_strangers(options.output, "export", (EXPORT_JSON, *(f"{name}.*" for name in GRAPHS)))
-    config, detector, generator = restore(options.checkpoint, options.config)
+    config, detector, generator = restore(options.checkpoint, options.config, align_corners=options.aligned())
     with writing(options.output):
         options.output.mkdir(parents=True, exist_ok=True)
         with only_writer(options.output):

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from cyclopts import Group, Parameter
@@ -27,6 +27,19 @@ class InBatches(OnDevice):
     def batch_size(self, device: torch.device) -> int:
         """Choose the batch size on a device."""
         return self.batch or (1 if device.type == "cpu" else 16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfMotionModel:
+    """Option of a job that runs a trained First Order Motion Model."""
+
+    align_corners: Literal["true", "false"] | None = None
+    """How the networks sample images (align_corners of PyTorch's grid_sample); by default as in the checkpoint's settings,
+    which is true for the published ones. Weights trained with the original code under PyTorch 1.3 or later need false."""
+
+    def aligned(self) -> bool | None:
+        """What --align-corners asks for; None where it is absent."""
+        return None if self.align_corners is None else self.align_corners == "true"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """The command as it is called: real networks, a real detector of faces, real videos with sound, and input that is no good."""
 
+import functools
 import json
 import subprocess
 import sys
@@ -50,6 +51,7 @@ def architecture(**changes: Any) -> Architecture:
     return replace(made, **changes)
 
 
+@functools.cache
 def networks(shape: Architecture) -> dict[str, torch.nn.Module]:
     """Seeded; statistics of norms are those of a picture, so that features neither vanish nor blow up."""
     torch.manual_seed(3)
@@ -158,6 +160,26 @@ def test_movement_from_the_first_frame_and_absolute(
     assert status == 0
     assert out.startswith(f"{tmp_path / 'out.mp4'}: 10 frames of 160 px at 29.97 Hz, with sound (aac); ") and out.count("\n") == 1
     assert_shows(tmp_path / "out.mp4", expected(inputs, movement, 0))
+
+
+def test_sampling_is_as_asked_for(animate: Animate, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside the networks of the checkpoint, whose settings say true, with one or the other value in each call of grid_sample."""
+    assert animate("--align-corners", "false")[0] == 0
+    found = np.array([frame.copy() for frame in Driving.at(tmp_path / "out.mp4").frames(SIZE)]).astype(float)
+    original, off = torch.nn.functional.grid_sample, {}
+    for each in (False, True):
+
+        def sample(*args: Any, each: bool = each, **options: Any) -> torch.Tensor:
+            return original(*args, **{**options, "align_corners": each})
+
+        monkeypatch.setattr(torch.nn.functional, "grid_sample", sample)
+        off[each] = np.square(found - expected(inputs, Movement(), 0)).mean(axis=(1, 2, 3))
+    assert off[False].max() < 60 and (off[False] < off[True] - 10).all()
+
+
+def test_exported_graphs_have_their_own_sampling(animate: Animate, tmp_path: Path) -> None:
+    status, _, err = animate("--backend", "onnx", "--align-corners", "true", checkpoint=tmp_path)
+    assert status == 2 and "give it to export-model" in err and err.count("\n") == 1
 
 
 def test_other_rates_and_no_sound(animate: Animate, tmp_path: Path) -> None:

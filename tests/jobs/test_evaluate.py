@@ -50,9 +50,9 @@ def run(checkpoint: Path, data: Path, output: Path, *more: object) -> int:
     return motionshards.jobs.evaluate.main([str(argument) for argument in fixed])
 
 
-def by_the_networks(checkpoint: Path, data: Path) -> dict[str, tuple[int, float]]:
+def by_the_networks(checkpoint: Path, data: Path, align_corners: bool = True) -> dict[str, tuple[int, float]]:
     """Frames and error of each clip of the split test, a frame at a time."""
-    _, detector, generator = restore(checkpoint)
+    _, detector, generator = restore(checkpoint, align_corners=align_corners)
     found = {}
     with torch.no_grad():
         for sample in Dataset.open(data).samples(pc.field("split") == "test"):
@@ -84,6 +84,15 @@ def test_figures_are_those_of_the_networks(
     told = capsys.readouterr().out
     assert f"{found['l1']:.4f}" in told and f"{total} frames of 9 clips" in told
     assert "AED                     -   not measured" in told
+
+
+def test_sampling_is_as_asked_for(checkpoint: Path, data: Path, tmp_path: Path) -> None:
+    assert run(checkpoint, data, tmp_path, "--landmarks", "none", "--align-corners", "false") == 0
+    found = json.loads((tmp_path / "evaluation.json").read_text())
+    assert found["align_corners"] is False
+    l1 = {each: np.array([l1 for _, l1 in by_the_networks(checkpoint, data, each).values()]) for each in (False, True)}
+    np.testing.assert_allclose([row["l1"] for row in found["per_clip"]], l1[False], rtol=0, atol=1e-6)
+    assert np.abs(l1[False] - l1[True]).max() > 1e-5
 
 
 def test_the_picture_has_a_row_for_each_of_eight_clips(checkpoint: Path, data: Path, tmp_path: Path) -> None:

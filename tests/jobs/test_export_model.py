@@ -14,6 +14,8 @@ from motionshards.schemas.output import only_writer
 from motionshards.trainers import settings
 from motionshards.trainers.checkpoint import Place, save
 from motionshards.trainers.fomm.config import CONFIGS, Config
+from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
+from motionshards.trainers.fomm.keypoints import KPDetector
 from motionshards.trainers.fomm.onnx_backend import EXPORT_JSON, GRAPHS, OnnxBackend, read_export
 from motionshards.trainers.fomm.training import FommTask
 from motionshards.trainers.task import Means
@@ -63,6 +65,22 @@ def test_onnx_graphs_of_a_training_run(
     described = read_export(out, "onnx")
     assert Config.from_json(described["config"]) == settings.load(str(config), CONFIGS)
     assert OnnxBackend(out).size == 32
+
+
+def test_sampling_is_as_asked_for(bare: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The networks that are exported, and the settings beside their graphs."""
+    given = []
+
+    def noted(detector: KPDetector, generator: OcclusionAwareGenerator, config: Config, out: Path, form: str) -> dict[str, float]:
+        given.append((generator.align_corners, generator.dense_motion_network.align_corners, config.architecture.align_corners))
+        return {}
+
+    monkeypatch.setattr(motionshards.jobs.export_model, "export", noted)
+    (tmp_path / "other.yaml").write_text(f"{TINY}  align_corners: false\n")
+    out, other = tmp_path / "graphs", tmp_path / "other.yaml"
+    for flags in ((config,), (config, "--align-corners", "false"), (other,), (other, "--align-corners", "true")):
+        assert run(bare, out, "--config", *flags) == 0
+    assert given == [(value, value, value) for value in (True, False, False, True)]
 
 
 @pytest.mark.slow

@@ -44,7 +44,7 @@ class TrainingConfig(AugmentedTraining):
     global_batch_size: images. The weights of `condition` and `smoothness` belong to 25:
         the one loss is divided by the batch twice, the other is a sum over it
     decay_epochs: the last ones, in which the learning rate falls in equal steps; all, where there are fewer
-    generator_every: steps of the critic for each of the generator
+    generator_every: steps of the critic for each of the generator, counted anew in every epoch
     noise: desired intensities, on the scale of conditions, are another picture's and a uniform number from -noise to noise
     """
 

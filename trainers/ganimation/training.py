@@ -37,24 +37,25 @@ class GanimationPlan(Plan[Config]):
 
     def task(self, means: Means, stream: ClipStream) -> "GanimationTask":
         """See Plan."""
-        return GanimationTask(self.config, means, stream.aus)
+        return GanimationTask(self.config, means, stream.aus, len(stream))
 
 
 class GanimationTask:
-    """See `trainers.task.Task`. The critic is trained in every step, twice, and the generator in every fifth.
+    """See `trainers.task.Task`. The critic is trained in every step, twice, and the generator in every fifth of an epoch.
 
     Intensities of different programs and modes are on different scales: eleven of those of stills contain a constant of the
     person. So weights are trained on action units of one origin only.
 
     aus: where those of the data come from, as `--aus` has it
+    steps: per epoch
     """
 
     name = "ganimation"
 
-    def __init__(self, config: Config, means: Means, aus: str) -> None:
+    def __init__(self, config: Config, means: Means, aus: str, steps: int) -> None:
         self.names: Mapping[str, Sequence[str]] = {ACTION_UNITS: (aus,)}
         self.config: dict[str, Any] = config.to_json()
-        self._settings, self._means = config.training, means
+        self._settings, self._means, self._steps = config.training, means, steps
         made = {GENERATOR: Generator(config.architecture), CRITIC: Critic(config.architecture)}
         self.networks: dict[str, nn.Module] = {name: means.prepared(network) for name, network in made.items()}
         same_everywhere(self.networks.values())
@@ -83,7 +84,7 @@ class GanimationTask:
             return {"skipped": skipped}
         parts = [whole.rows(rows) for rows in self._means.parts(len(batch))]
         losses = self._train_critic(parts)
-        if (number + 1) % self._settings.generator_every == 0:
+        if self._trains_generator(number):
             losses |= self._train_generator(parts)
         self._shown = parts[0]
         return losses | {"skipped": skipped}
@@ -99,6 +100,10 @@ class GanimationTask:
         """See Task."""
         for scheduler in self.schedulers.values():
             scheduler.step()
+
+    def _trains_generator(self, number: int) -> bool:
+        """Count steps within the epoch, as published. An epoch of fewer than `generator_every` steps trains it in its last."""
+        return (number % self._steps + 1) % min(self._settings.generator_every, self._steps) == 0
 
     def _adam(self, network: nn.Module) -> Adam:
         first, second = self._settings.betas

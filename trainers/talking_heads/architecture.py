@@ -16,9 +16,9 @@ class Architecture:
     width: channels after the first halving; they double with each, up to 8 times as many, which is also the embedding's length
     halvings: of the picture, in each network
     residuals: blocks of the generator between its halvings and its doublings, at the smallest size
-    compat: the arithmetic of the published re-implementation: a sigmoid on the discriminator's score, residual blocks of the
-        generator that take their first mean and deviation twice, and pictures shown to VGGFace as ImageNet's are. By default
-        it is the paper's
+    compat: train and compute as the published re-implementation does: a sigmoid on the discriminator's score, residual blocks of
+        the generator that use their first mean and deviation twice, images normalized for VGGFace as for ImageNet, and images
+        painted anew by the updated generator for all steps of the discriminator but the first. By default as in the paper
     """
 
     size: int = 256

@@ -25,8 +25,7 @@ class Conv(nn.Module):
 
     def __init__(self, inside: int, outside: int, kernel: int) -> None:
         super().__init__()
-        convolution = nn.Conv2d(inside, outside, kernel)
-        nn.init.normal_(convolution.weight, std=DEVIATION)
+        convolution = _drawn(inside, outside, kernel)
         self.border = kernel // 2
         # Not the newer parametrization: its keys are others than those of the checkpoints.
         self.conv2d = spectral_norm(convolution)
@@ -101,9 +100,9 @@ class Attention(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.query_conv = nn.Conv2d(width, width // 8, 1)
-        self.key_conv = nn.Conv2d(width, width // 8, 1)
-        self.value_conv = nn.Conv2d(width, width, 1)
+        self.query_conv = _drawn(width, width // 8, 1)
+        self.key_conv = _drawn(width, width // 8, 1)
+        self.value_conv = _drawn(width, width, 1)
         self.gamma = nn.Parameter(DEVIATION * torch.randn(1))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -153,6 +152,13 @@ def instance_norm(width: int) -> nn.InstanceNorm2d:
 def brightest(x: Tensor) -> Tensor:
     """The greatest value over H and W, rectified: [B,C,H,W] to [B,C], float32 or finer."""
     return at_least_float32(F.relu(x.amax(dim=(2, 3))))
+
+
+def _drawn(inside: int, outside: int, kernel: int) -> nn.Conv2d:
+    """A convolution with weights drawn from N(0, `DEVIATION`); biases are PyTorch's default, as in the published code."""
+    convolution = nn.Conv2d(inside, outside, kernel)
+    nn.init.normal_(convolution.weight, std=DEVIATION)
+    return convolution
 
 
 def _doubled(x: Tensor) -> Tensor:

