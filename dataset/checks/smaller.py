@@ -30,15 +30,12 @@ def check_smaller(
     members, meta: those of the dataset's own size are without faults
     """
     stills = stills_of(members, row, config, size_px)
-    faults = [
-        f"{frame_suffix(number, size_px)}: {fault}" for number, still in stills.items() for fault in check_still(still, size_px)
-    ]
-    yield from faults
-    if faults:
-        return
-    for number in _unlike(_of_stills(stills_of(members, row, config)), _of_stills(stills)):
-        yield f"{frame_suffix(number, size_px)}: shows another picture than {frame_suffix(number)}"
-    if VIDEO in members:
+    faults = [(number, fault) for number, still in stills.items() for fault in check_still(still, size_px)]
+    if not faults:
+        unlike = _unlike(_of_stills(stills_of(members, row, config)), _of_stills(stills))
+        faults = [(number, f"shows another picture than {frame_suffix(number)}") for number in unlike]
+    yield from (f"{frame_suffix(number, size_px)}: {fault}" for number, fault in faults)
+    if VIDEO in members and not faults:
         suffix = video_suffix(size_px)
         yield from (f"{suffix}: {fault}" for fault in _check_video(members, suffix, size_px, meta, config, stills))
 
@@ -77,14 +74,12 @@ def _compared(pictures: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:
     """Pictures [H,W,3] as rows that can be compared between sizes, float32 [n,k]."""
     side = (_COMPARED_PX, _COMPARED_PX)
     small = [np.asarray(Image.fromarray(one).resize(side, Image.Resampling.BOX), np.float32).ravel() for one in pictures]
-    return np.array(small, np.float32).reshape(len(small), -1)
+    return np.array(small, np.float32).reshape(len(small), 3 * _COMPARED_PX**2)
 
 
 def _unlike(main: NDArray[np.float32], small: NDArray[np.float32]) -> list[int]:
     """Which rows of `small` differ from the same row of `main`, or resemble another row clearly more."""
-    if not len(main):
-        return []
-    errors = np.array([np.square(main - one).mean(axis=1) for one in small])
-    own, nearest = np.diag(errors), errors.min(axis=1)
+    errors = np.array([np.square(main - one).mean(axis=1) for one in small]).reshape(len(small), len(main))
+    own, nearest = np.diag(errors), errors.min(axis=1, initial=np.inf)
     most = 255**2 / 10 ** (_LEAST_PSNR_DB / 10)
     return np.flatnonzero((own > most) | (own > _CLEARLY_CLOSER * nearest + _NOISE)).tolist()

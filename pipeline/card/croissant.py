@@ -188,9 +188,22 @@ def _member_sets(manifest: Manifest) -> Iterator[Node]:
     inside = [{"@id": name} for name in (map(_path, filled) if len(filled) <= LISTED else sets)]
     for name, (suffix, encoding, what) in _members(manifest.config).items() if inside else ():
         described = {"@type": "cr:FileSet", "@id": f"{name}-files", "name": f"{name} files", "description": what}
-        files = {"containedIn": inside, "encodingFormat": encoding, "includes": f"**/*.{suffix}"}
-        smaller = [f"**/*.{size_px}.{suffix}" for size_px in manifest.config.smaller_sizes]
-        yield {**described, **files, **({"excludes": smaller} if smaller and encoding in _OF_A_SIZE else {})}
+        smaller = manifest.config.smaller_sizes if encoding in _OF_A_SIZE and not suffix[0].isdecimal() else ()
+        includes = [f"**/{glob}.{suffix}" for glob in _not_ending([f".{size_px}" for size_px in smaller])]
+        files = {"encodingFormat": encoding, "includes": includes[0] if len(includes) == 1 else includes}
+        yield {**described, "containedIn": inside, **files}
+
+
+def _not_ending(words: list[str]) -> list[str]:
+    """Globs that together match the names that end with none of the words, of which none ends with another.
+
+    The reference reader ignores `excludes`.
+    """
+    globs = []
+    for tail in sorted({word[start:] for word in words for start in range(1, len(word) + 1)}):
+        before = {word[-len(tail) - 1] for word in words if word.endswith(tail)}
+        globs.append(f"*[!{''.join(sorted(before))}]{tail}")
+    return globs or ["*"]
 
 
 def _members(config: BuildConfig) -> dict[str, tuple[str, str, str]]:
