@@ -1,6 +1,7 @@
 """Do the stills and the video of a sample at a smaller size show what those at the dataset's size show?"""
 
 from collections.abc import Iterable, Iterator, Mapping
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,15 @@ from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ClipRejected
 from motionshards.schemas.layout import VIDEO, VIDEO_FRAMES, frame_suffix, video_suffix
 from motionshards.schemas.samples.members import array_member
+from motionshards.transforms.extract.wanted import content_sizes
+
+Box = tuple[int, int, int, int]
 
 # Pictures are compared at this size at most, where filters and JPEG make little difference.
 _COMPARED_PX, _COMPARED_FRAMES = 32, 9
-_LEAST_PSNR_DB = 20.0
+_LEAST_PSNR_DB = 18.0
 # Of two equal pictures the nearer one is a matter of noise: mean squared error in levels of 0 to 255.
-_CLEARLY_CLOSER, _NOISE = 4, 1.0
+_CLEARLY_CLOSER, _NOISE = 2, 1.0
 
 
 def check_smaller(
@@ -32,7 +36,8 @@ def check_smaller(
     stills = stills_of(members, row, config, size_px)
     faults = [(number, fault) for number, still in stills.items() for fault in check_still(still, size_px)]
     if not faults:
-        unlike = _unlike(_of_stills(stills_of(members, row, config)), _of_stills(stills))
+        main, small = (map(simplejpeg.decode_jpeg, one.values()) for one in (stills_of(members, row, config), stills))
+        unlike = _unlike(main, small, meta, config, size_px)
         faults = [(number, f"shows another picture than {frame_suffix(number)}") for number in unlike]
     yield from (f"{frame_suffix(number, size_px)}: {fault}" for number, fault in faults)
     if VIDEO in members and not faults:
@@ -57,29 +62,52 @@ def _check_video(
         return
     which = np.unique(np.linspace(0, video["frames"] - 1, _COMPARED_FRAMES).round().astype(int)).tolist()
     try:
-        main = _compared(decoded(members[VIDEO], meta["mp4"], which, config, config.size))
-        small = _compared(decoded(members[suffix], video, which, config, size_px))
+        main = decoded(members[VIDEO], meta["mp4"], which, config, config.size)
+        small = decoded(members[suffix], video, which, config, size_px)
+        unlike = _unlike(main, small, meta, config, size_px)
     except ClipRejected as error:
         yield f"cannot be read: {error.detail or error.reason}"
         return
-    for place in _unlike(main, small)[:1]:
+    for place in unlike[:1]:
         yield f"frame {which[place]} shows another picture than that of {VIDEO}"
 
 
-def _of_stills(stills: Mapping[int, bytes]) -> NDArray[np.float32]:
-    return _compared(simplejpeg.decode_jpeg(jpeg) for jpeg in stills.values())
+def _content(meta: Mapping[str, Any], config: BuildConfig, size_px: int) -> Box | None:
+    """The part of every frame of a size that shows the whole source frame, whose edges are rounded at each size by itself.
+
+    None where sizes in the source vary, so that it is not the same for all frames.
+    """
+    source_px = np.unique(np.array(meta["source_size_px"], np.int32), axis=0)
+    if len(source_px) > 1:
+        return None
+    if config.recipe != "resize":
+        return 0, 0, size_px, size_px
+    aspect = Fraction(meta.get("pixel_aspect", 1.0))
+    ((width, height),) = content_sizes(source_px, [aspect], size_px, config.fit).tolist()
+    left, top = (size_px - width) // 2, (size_px - height) // 2
+    return left, top, left + width, top + height
 
 
-def _compared(pictures: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:
-    """Pictures [H,W,3] as rows that can be compared between sizes, float32 [n,k]."""
-    side = (_COMPARED_PX, _COMPARED_PX)
-    small = [np.asarray(Image.fromarray(one).resize(side, Image.Resampling.BOX), np.float32).ravel() for one in pictures]
-    return np.array(small, np.float32).reshape(len(small), 3 * _COMPARED_PX**2)
-
-
-def _unlike(main: NDArray[np.float32], small: NDArray[np.float32]) -> list[int]:
-    """Which rows of `small` differ from the same row of `main`, or resemble another row clearly more."""
-    errors = np.array([np.square(main - one).mean(axis=1) for one in small]).reshape(len(small), len(main))
+def _unlike(
+    main: Iterable[NDArray[np.uint8]],
+    small: Iterable[NDArray[np.uint8]],
+    meta: Mapping[str, Any],
+    config: BuildConfig,
+    size_px: int,
+) -> list[int]:
+    """Which pictures of the smaller size differ from the same picture of the main one, or resemble another clearly more."""
+    side = min(size_px, _COMPARED_PX)
+    first, second = (
+        _compared(pictures, _content(meta, config, size), side) for pictures, size in ((main, config.size), (small, size_px))
+    )
+    usual = np.median(second - first, axis=0) if len(first) else 0  # of all pictures: what another filter makes of them
+    errors = np.array([np.square(first - one).mean(axis=1) for one in second - usual]).reshape(len(second), len(first))
     own, nearest = np.diag(errors), errors.min(axis=1, initial=np.inf)
-    most = 255**2 / 10 ** (_LEAST_PSNR_DB / 10)
-    return np.flatnonzero((own > most) | (own > _CLEARLY_CLOSER * nearest + _NOISE)).tolist()
+    far = np.square(second - first).mean(axis=1) > 255**2 / 10 ** (_LEAST_PSNR_DB / 10)
+    return np.flatnonzero(far | (own > _CLEARLY_CLOSER * nearest + _NOISE)).tolist()
+
+
+def _compared(pictures: Iterable[NDArray[np.uint8]], part: Box | None, side: int) -> NDArray[np.float32]:
+    """A part of pictures [H,W,3] as rows that can be compared between sizes, float32 [n,k]; no rows without a part."""
+    shown = [] if part is None else [Image.fromarray(one).resize((side, side), Image.Resampling.BOX, part) for one in pictures]
+    return np.array([np.asarray(one).ravel() for one in shown], np.float32).reshape(len(shown), 3 * side**2)
