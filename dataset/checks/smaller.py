@@ -21,7 +21,7 @@ Box = tuple[int, int, int, int]
 
 # Pictures are compared at this size at most, where filters and JPEG make little difference.
 _COMPARED_PX, _COMPARED_FRAMES = 32, 9
-_LEAST_PSNR_DB = 18.0
+_LEAST_PSNR_DB, _MOST_SOURCE_PX = 18.0, 1_000_000
 # Of two equal pictures the nearer one is a matter of noise: mean squared error in levels of 0 to 255.
 _CLEARLY_CLOSER, _NOISE = 2, 1.0
 
@@ -37,12 +37,12 @@ def check_smaller(
     faults = [(number, fault) for number, still in stills.items() for fault in check_still(still, size_px)]
     if not faults:
         main, small = (map(simplejpeg.decode_jpeg, one.values()) for one in (stills_of(members, row, config), stills))
-        unlike = _unlike(main, small, meta, config, size_px)
+        unlike = _unlike(main, small, meta, row, config, size_px)
         faults = [(number, f"shows another picture than {frame_suffix(number)}") for number in unlike]
     yield from (f"{frame_suffix(number, size_px)}: {fault}" for number, fault in faults)
     if VIDEO in members and not faults:
         suffix = video_suffix(size_px)
-        yield from (f"{suffix}: {fault}" for fault in _check_video(members, suffix, size_px, meta, config, stills))
+        yield from (f"{suffix}: {fault}" for fault in _check_video(members, suffix, size_px, meta, row, config, stills))
 
 
 def _check_video(
@@ -50,6 +50,7 @@ def _check_video(
     suffix: str,
     size_px: int,
     meta: Mapping[str, Any],
+    row: Mapping[str, Any],
     config: BuildConfig,
     stills: Mapping[int, bytes],
 ) -> Iterator[str]:
@@ -64,7 +65,7 @@ def _check_video(
     try:
         main = decoded(members[VIDEO], meta["mp4"], which, config, config.size)
         small = decoded(members[suffix], video, which, config, size_px)
-        unlike = _unlike(main, small, meta, config, size_px)
+        unlike = _unlike(main, small, meta, row, config, size_px)
     except ClipRejected as error:
         yield f"cannot be read: {error.detail or error.reason}"
         return
@@ -72,18 +73,18 @@ def _check_video(
         yield f"frame {which[place]} shows another picture than that of {VIDEO}"
 
 
-def _content(meta: Mapping[str, Any], config: BuildConfig, size_px: int) -> Box | None:
+def _content(meta: Mapping[str, Any], row: Mapping[str, Any], config: BuildConfig, size_px: int) -> Box | None:
     """The part of every frame of a size that shows the whole source frame, whose edges are rounded at each size by itself.
 
-    None where sizes in the source vary, so that it is not the same for all frames.
+    None where it is not the same for all frames, as sizes in the source vary, or where it cannot be.
     """
-    source_px = np.unique(np.array(meta["source_size_px"], np.int32), axis=0)
-    if len(source_px) > 1:
+    source_px, aspect = np.unique(np.array(meta["source_size_px"], np.float64), axis=0), row["pixel_aspect"] or 1.0
+    possible = len(source_px) == 1 and ((source_px >= 1) & (source_px <= _MOST_SOURCE_PX)).all()
+    if not possible or not 1 / _MOST_SOURCE_PX <= aspect <= _MOST_SOURCE_PX:
         return None
     if config.recipe != "resize":
         return 0, 0, size_px, size_px
-    aspect = Fraction(meta.get("pixel_aspect", 1.0))
-    ((width, height),) = content_sizes(source_px, [aspect], size_px, config.fit).tolist()
+    ((width, height),) = content_sizes(source_px.astype(np.int32), [Fraction(aspect)], size_px, config.fit).tolist()
     left, top = (size_px - width) // 2, (size_px - height) // 2
     return left, top, left + width, top + height
 
@@ -92,13 +93,14 @@ def _unlike(
     main: Iterable[NDArray[np.uint8]],
     small: Iterable[NDArray[np.uint8]],
     meta: Mapping[str, Any],
+    row: Mapping[str, Any],
     config: BuildConfig,
     size_px: int,
 ) -> list[int]:
     """Which pictures of the smaller size differ from the same picture of the main one, or resemble another clearly more."""
     side = min(size_px, _COMPARED_PX)
     first, second = (
-        _compared(pictures, _content(meta, config, size), side) for pictures, size in ((main, config.size), (small, size_px))
+        _compared(pictures, _content(meta, row, config, size), side) for pictures, size in ((main, config.size), (small, size_px))
     )
     usual = np.median(second - first, axis=0) if len(first) else 0  # of all pictures: what another filter makes of them
     errors = np.array([np.square(first - one).mean(axis=1) for one in second - usual]).reshape(len(second), len(first))
