@@ -17,7 +17,7 @@ from motionshards.dataset.index import Dataset
 from motionshards.pipeline.inputs.tree import DirectoryTree
 from motionshards.pipeline.sources.listing import Listing
 from motionshards.pipeline.sources.voxceleb2 import list_clips
-from motionshards.schemas.layout import SOUND, VIDEO, uri_to_path
+from motionshards.schemas.layout import SOUND, VIDEO, is_main_frame, uri_to_path
 from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
 FRAMES, SIZE_PX = 150, 224
@@ -94,7 +94,7 @@ def source_sizes(root: Path) -> Sizes:
 
 
 def _stored(members: list[dict[str, Any]]) -> Sizes:
-    frames = sum(member["size"] for member in members if member["suffix"] == VIDEO or member["suffix"].endswith(".jpg"))
+    frames = sum(member["size"] for member in members if member["suffix"] == VIDEO or is_main_frame(member["suffix"]))
     return Sizes(frames, sum(member["size"] for member in members if member["suffix"] == SOUND))
 
 

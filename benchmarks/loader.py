@@ -23,6 +23,7 @@ from benchmarks.loader_forms import SLOW_CLIPS
 from benchmarks.loader_run import Order, run_side
 from benchmarks.report import ROOT, CorpusOptions, Report, benchmark, cores, corpus
 from motionshards.dataset.index import Dataset
+from motionshards.schemas.layout import is_main_frame
 
 _STEP_MS = 15.0
 _SLOW_BATCH = 4
@@ -240,9 +241,7 @@ def _table(report: Report, heading: str, sides: dict[Side, Figures], ours: Figur
 
 def _input(name: str, data: Path, options: LoaderOptions) -> str:
     table = Dataset.open(data).index(["n_frames", "width_px", "members"])
-    sizes = [
-        member["size"] for members in table["members"].to_pylist() for member in members if member["suffix"].endswith(".jpg")
-    ]
+    sizes = [member["size"] for members in table["members"].to_pylist() for member in members if is_main_frame(member["suffix"])]
     return (
         f"Input: {name}, as {len(table)} clips of {max(table['n_frames'].to_pylist())} frames of {options.size} px, "
         f"{statistics.mean(sizes) / 1e3:.1f} KB a JPEG. PNG folders, videos and pickles hold {SLOW_CLIPS} of them at most. "

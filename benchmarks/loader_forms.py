@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.loader_run import Order
 from motionshards.dataset.index import Dataset, Sample, read_members
-from motionshards.schemas.layout import tar_path
+from motionshards.schemas.layout import is_main_frame, tar_path
 from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
 # PNG folders, videos and pickles are big or slow to write, and read slowly: more clips would only leave the page cache.
@@ -112,6 +112,6 @@ def _places(data: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _read(path: str, row: dict[str, Any]) -> list[bytes]:
-    wanted = [member for member in row["members"] if member["suffix"].endswith(".jpg")]
+    wanted = [member for member in row["members"] if is_main_frame(member["suffix"])]
     with open(path, "rb") as stream:
         return list(read_members(stream, wanted).values())

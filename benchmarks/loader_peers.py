@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from benchmarks.loader_forms import mosaicml
 from benchmarks.loader_run import Order
+from motionshards.schemas.layout import is_main_frame
 
 _ENDLESS = 200_000
 _PAIRS_A_READ = 4
@@ -44,7 +45,7 @@ def _webdataset(order: Order, pairs: int) -> Iterator[Any]:
 
     def decoded(samples: Iterator[dict[str, Any]]) -> Iterator[Any]:
         for sample in samples:
-            jpegs = [sample[name] for name in sorted(sample) if name.endswith(".jpg")]
+            jpegs = [sample[name] for name in sorted(sample) if is_main_frame(name)]
             for _ in range(pairs):
                 yield _decoded(jpegs, order.frames)
 
@@ -54,7 +55,7 @@ def _webdataset(order: Order, pairs: int) -> Iterator[Any]:
 
 def _choose(order: Order) -> Any:
     def choose(sample: dict[str, Any]) -> Any:
-        names = sorted(name for name in sample if name.endswith(".jpg"))
+        names = sorted(name for name in sample if is_main_frame(name))
         return np.stack([sample[names[number]] for number in _numbers(len(names), order.frames)])
 
     return choose

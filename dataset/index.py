@@ -34,6 +34,7 @@ from motionshards.schemas.layout import (
     META,
     POINT_SCORES,
     POINTS,
+    is_main_frame,
     tar_path,
 )
 from motionshards.schemas.manifest import Manifest
@@ -45,7 +46,6 @@ from motionshards.transforms.extract.encode import decode_frames
 
 _ROWS_AT_A_TIME = 256
 _PLACE = ("key", "split", "shard", "members")
-_JPEG = ".jpg"
 
 Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
 
@@ -196,7 +196,7 @@ def _read_member(stream: BinaryIO, member: dict[str, Any]) -> bytes:
 def _sample(key: str, members: dict[str, bytes]) -> Sample:
     if META not in members:
         raise ValueError(f"{META} is missing")
-    jpegs = [content for suffix, content in members.items() if suffix.endswith(_JPEG)]
+    jpegs = [content for suffix, content in members.items() if is_main_frame(suffix)]
     arrays = decode_arrays(members, len(jpegs) or None)
     video = Video.of(members, arrays)
     points, scores = (LANDMARKS, LANDMARK_SCORES) if jpegs or video is None else (POINTS, POINT_SCORES)

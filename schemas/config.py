@@ -34,7 +34,9 @@ class Settings:
     min_frames: int | None = None
     """Reject clips with fewer decodable frames; by default, fewer than `frames`."""
     size: int = 256
-    """Height and width of the stored frames, in pixels."""
+    """Height and width of the stored frames, in pixels; several, such as 512,256, store the pictures at each of them."""
+    smaller_sizes: tuple[int, ...] = ()
+    """The further sizes, each smaller than --size; `--size 512,256` is `--size 512 --smaller-sizes 256`."""
     fit: Literal["pad", "squash"] = "pad"
     """Keep the aspect ratio with padding, or squash the crop to a square."""
     detector: Detector = "sfd"
@@ -143,6 +145,7 @@ class BuildConfig(Settings):
         ):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} is {getattr(self, name)}, must be between {low} and {high}")
+        self._check_sizes()
         self._check_video()
         if self.min_frames is not None and not 1 <= self.min_frames <= self.frames:
             raise ValueError(f"min_frames is {self.min_frames}, must be between 1 and frames ({self.frames})")
@@ -162,6 +165,14 @@ class BuildConfig(Settings):
         if self.recipe in TUBE_RECIPES and self.unit != "utterance":
             raise ValueError(f"recipe {self.recipe} makes clips of its own, so unit must be 'utterance'")
 
+    def _check_sizes(self) -> None:
+        for larger, size in zip(self.sizes, self.smaller_sizes, strict=False):
+            if not 16 <= size < larger:
+                sizes = ", ".join(map(str, self.sizes))
+                raise ValueError(f"sizes are {sizes}: each must be smaller than the one before it, and at least 16")
+        if self.moving and (odd := [size for size in self.sizes if size % 2]):
+            raise ValueError(f"size is {odd[0]}, must be even for stored video")
+
     def _check_video(self) -> None:
         if self.fps != "source" and not _is_rate(self.fps):
             raise ValueError(f"fps is {self.fps!r}, must be source or a rate between 1 and 240, such as 25 or 30000/1001")
@@ -169,8 +180,6 @@ class BuildConfig(Settings):
             raise ValueError(f"video_psnr is {self.video_psnr}, must be between 20 and 60")
         if self.store == "stills" and (given := _OF_VIDEO & self.changed().keys()):
             raise ValueError(f"{', '.join(sorted(given))}: for stored video, and store is 'stills'")
-        if self.moving and self.size % 2:
-            raise ValueError(f"size is {self.size}, must be even for stored video")
         if self.speech and not self.sounding:
             raise ValueError(f"speech is measured in stored sound, and audio is {self.audio!r}")
         if self.store == "video" and self.aus == "openface-still":
@@ -192,6 +201,11 @@ class BuildConfig(Settings):
         return self.store != "stills"
 
     @property
+    def sizes(self) -> tuple[int, ...]:
+        """Every stored size in pixels, the dataset's own first, then those of `smaller_sizes`."""
+        return (self.size, *self.smaller_sizes)
+
+    @property
     def sounding(self) -> bool:
         """Whether the sound of stored video is stored, where the source has any."""
         return self.moving and self.audio != "none"
@@ -208,8 +222,9 @@ class BuildConfig(Settings):
         return self.detect_min_px if self.recipe == "face" else self.tube_min_px
 
     def to_json(self) -> dict[str, Any]:
-        """A dict that `from_json` turns back into an equal config."""
-        return dataclasses.asdict(self)
+        """A dict that `from_json` turns back into an equal config. `smaller_sizes` is absent where there are none."""
+        stored = dataclasses.asdict(self)
+        return stored if self.smaller_sizes else {name: value for name, value in stored.items() if name != "smaller_sizes"}
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> "BuildConfig":
@@ -227,6 +242,8 @@ class BuildConfig(Settings):
         if "aus_frames" not in stored and stored.get("aus") == "openface":
             stored = {**stored, "aus": "openface-still"}  # there was no other mode yet
         absent = {name: field.metadata["absent"] for name, field in known.items() if "absent" in field.metadata}
+        if isinstance(sizes := stored.get("smaller_sizes"), list):  # JSON has lists
+            stored = {**stored, "smaller_sizes": tuple(sizes)}
         return cls(**{**absent, **stored})
 
     def changed(self) -> dict[str, Any]:

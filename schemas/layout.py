@@ -39,6 +39,8 @@ AUS_SEQUENCE = "aus_sequence.npy"
 IDENTITY = "identity.npy"
 IDENTITY_NUMBERS = 128
 VIDEO = "mp4"
+MAIN_FRAME = r"^[^.]+\.jpg$"
+"""Regular expression of `is_main_frame`, for Python and Arrow."""
 SOUND = "flac"
 VIDEO_FRAMES = "frames.npy"
 POINTS = "points.npy"
@@ -132,9 +134,29 @@ def _video_key(identity: str, video: str) -> str:
     return f"{key_part(identity)}/{key_part(video)}"
 
 
-def frame_suffix(number: int) -> str:
-    """Member suffix of stored frame `number`: `000.jpg`."""
-    return f"{number:03d}.jpg"
+def frame_suffix(number: int, size_px: int | None = None) -> str:
+    """Member suffix of still `number`: `000.jpg`, or `256.000.jpg` at a smaller size."""
+    return _sized(f"{number:03d}.jpg", size_px)
+
+
+def video_suffix(size_px: int | None = None) -> str:
+    """Member suffix of the video: `mp4`, or `256.mp4` at a smaller size."""
+    return _sized(VIDEO, size_px)
+
+
+def _sized(suffix: str, size_px: int | None) -> str:
+    return suffix if size_px is None else f"{size_px}.{suffix}"
+
+
+def is_main_frame(suffix: str) -> bool:
+    """Whether a member is a still at the dataset's size, not at a smaller one."""
+    return re.fullmatch(MAIN_FRAME, suffix) is not None
+
+
+def smaller_size(suffix: str) -> int | None:
+    """The size of a still or video at a smaller size; None for other members."""
+    found = re.fullmatch(r"([1-9]\d{1,3})\.(?:\d{3}\.jpg|mp4)", suffix, re.ASCII)
+    return int(found[1]) if found else None
 
 
 def shard_name(source: str, split: str, number: int) -> str:

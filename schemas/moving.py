@@ -28,6 +28,19 @@ class Encoded:
 
 
 @dataclass(frozen=True, slots=True)
+class Smaller:
+    """The pictures of a clip at one more size than the dataset's.
+
+    jpegs: the stills, as many as at the dataset's size
+    mp4: the video, with the frames of the video at the dataset's size; None where no video is stored
+    """
+
+    size_px: int
+    jpegs: tuple[bytes, ...] = field(repr=False)
+    mp4: bytes | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class SoundLevel:
     """Measures of a clip's stored sound.
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from motionshards.schemas.action_units import ActionUnits, SourceFrames
 from motionshards.schemas.frames import Display, Placement, require
-from motionshards.schemas.moving import StoredSound, measured_rows
+from motionshards.schemas.moving import Smaller, StoredSound, measured_rows
 from motionshards.schemas.reasons import REASONS
 
 F32 = NDArray[np.float32]
@@ -212,6 +212,7 @@ class Clip:
     identity_spread: largest distance between the descriptors of two frames; None where there is none
     every: all decodable frames of the clip; None in clips that were read from a sample
     video, sound: None where they are not stored
+    smaller: stills and video at the smaller sizes of the dataset, the largest first
     sound_lost: reason code, where the source has sound and it could not be decoded
     """
 
@@ -233,6 +234,7 @@ class Clip:
     video: StoredVideo | None = None
     sound: StoredSound | None = None
     sound_lost: str | None = None
+    smaller: tuple[Smaller, ...] = ()
 
     def __len__(self) -> int:
         return len(self.placement)

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from motionshards.schemas.errors import DatasetError
-from motionshards.schemas.layout import AUS, IDENTITY, LANDMARKS, POINTS, SOUND, VIDEO
+from motionshards.schemas.layout import AUS, IDENTITY, LANDMARKS, MAIN_FRAME, POINTS, SOUND, VIDEO
 from motionshards.schemas.tables import INDEX
 
 Arrays = dict[str, NDArray[Any]]
@@ -97,7 +97,7 @@ class _Members:
 
 
 def _stills(members: _Members, count: NDArray[np.int64]) -> Arrays:
-    frames = pc.ends_with(members.suffix, ".jpg").to_numpy(zero_copy_only=False)
+    frames = pc.match_substring_regex(members.suffix, MAIN_FRAME).to_numpy(zero_copy_only=False)
     if not np.array_equal(np.bincount(members.clip[frames], minlength=len(count)), count):
         raise DatasetError("the index lists other frames than it counts: run dataset.verify")
     offset, size, crc = members.place[frames].T
@@ -119,7 +119,9 @@ def _video(table: pa.Table, members: _Members, described: NDArray[np.int64], eve
     if not ((frames >= stored) & (frames <= stored * _MOST_VIDEO_FRAMES) & (hz >= heard) & (hz <= heard * _MOST_HZ)).all():
         raise DatasetError("the index contradicts itself about video or sound: run dataset.verify")
     arrays |= {"video_frames": frames, "rate": _rates(number["fps"], stored), "audio_hz": hz}
-    if pc.any(pc.ends_with(members.suffix, ".jpg")).as_py():  # beside stills, the index does not describe measured frames
+    if pc.any(
+        pc.match_substring_regex(members.suffix, MAIN_FRAME)
+    ).as_py():  # beside stills, the index does not describe measured frames
         nothing = np.zeros_like(described)
         return {**arrays, "count": nothing, "aus": np.zeros_like(arrays["video"]), **_no_measures()}
     if not np.array_equal(-(-frames // every), described):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from motionshards.dataset.reading.catalog import Catalog
 from motionshards.dataset.reading.index_arrays import POSE, Shown
 from motionshards.dataset.storage.tar_samples import Members
-from motionshards.schemas.layout import AUS, IDENTITY, LANDMARKS, POINTS, SOUND, VIDEO
+from motionshards.schemas.layout import AUS, IDENTITY, LANDMARKS, POINTS, SOUND, VIDEO, is_main_frame
 from motionshards.schemas.moving import size_of
 from motionshards.schemas.samples.encode import decode_arrays
 from motionshards.transforms.extract.encode import square_side_px
@@ -44,7 +44,7 @@ class HeldClip:
     @classmethod
     def of(cls, key: str, members: Members, frames: str) -> "HeldClip":
         """A clip of which these frames are read where it has both. Raises ValueError: a member is not what a build writes."""
-        jpegs = [content for suffix, content in members.items() if suffix.endswith(".jpg")]
+        jpegs = [content for suffix, content in members.items() if is_main_frame(suffix)]
         meta = decode_arrays(members, len(jpegs) or None)["meta"]
         if VIDEO in meta and (frames == "video" or not jpegs):
             video = meta[VIDEO]
@@ -113,7 +113,7 @@ def _single(places: list[Places], suffix: str) -> NDArray[np.int64]:
 
 
 def _stills(places: list[Places]) -> dict[str, NDArray[Any]]:
-    frames = [place for one in places for suffix, place in one.items() if suffix.endswith(".jpg")]
+    frames = [place for one in places for suffix, place in one.items() if is_main_frame(suffix)]
     offset, size, crc = np.array(frames, np.int64).reshape(-1, 3).T
     sizes: dict[str, NDArray[Any]] = {
         "frame_offset": offset,

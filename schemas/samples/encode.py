@@ -11,6 +11,8 @@ landmark_scores.npy  float32 [N,68] (absent with --landmarks none)
 aus.npy              float32 [N,17], intensities of action units 0 to 5, NaN rows where not valid (absent with --aus none)
 aus_sequence.npy     float32 [F,17], the same of all frames of the clip (only with --aus-frames all)
 identity.npy         float32 [128], mean face descriptor, NaN where no face was found (only with --identity-embedding)
+256.000.jpg …        the same frames at a smaller size (only with several sizes, as the next one)
+256.mp4              the same video at a smaller size
 meta.json            who the clip is, and lists of N for time, place and quality; null where there is no value
 
 Without stills N is L: the measured frames of the video are those that the clip describes.
@@ -41,6 +43,7 @@ from motionshards.schemas.layout import (
     VIDEO,
     VIDEO_FRAMES,
     frame_suffix,
+    video_suffix,
 )
 from motionshards.schemas.moving import measured_rows, point_scale, quantised, quantised_scores, restored_px, restored_scores
 from motionshards.schemas.records import Clip, FaceTrack, Landmarks, Quality, StoredVideo
@@ -66,6 +69,10 @@ def encode_sample(clip: Clip) -> dict[str, bytes]:
             members[AUS_SEQUENCE] = npy_bytes(clip.aus.sequence.intensity)
     if clip.embedding is not None:
         members[IDENTITY] = npy_bytes(clip.embedding)
+    for smaller in clip.smaller:
+        members |= {frame_suffix(number, smaller.size_px): jpeg for number, jpeg in enumerate(smaller.jpegs)}
+        if smaller.mp4 is not None:
+            members[video_suffix(smaller.size_px)] = smaller.mp4
     members[META] = json.dumps(_meta(clip), ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     return members
 

@@ -21,8 +21,11 @@ from motionshards.schemas.layout import (
     SOUND,
     VIDEO,
     VIDEO_FRAMES,
+    is_main_frame,
+    smaller_size,
+    video_suffix,
 )
-from motionshards.schemas.moving import SoundLevel, StoredSound, size_of
+from motionshards.schemas.moving import Smaller, SoundLevel, StoredSound, size_of
 from motionshards.schemas.records import F32, Clip, FaceTrack, Landmarks, Measured, Quality, StoredVideo
 from motionshards.schemas.samples.encode import decode_arrays
 from motionshards.schemas.tables import QUALITY, spec_from_row
@@ -40,7 +43,7 @@ def restore_clip(row: Mapping[str, Any], members: Mapping[str, bytes]) -> Clip:
     decoded = decode_arrays(members)
     meta = decoded[_stem(META)]
     quality = Quality(**{name: _measure(row, f"frame_{name}") for name in QUALITY})
-    jpegs = tuple(content for suffix, content in members.items() if suffix.endswith(".jpg"))
+    jpegs = tuple(content for suffix, content in members.items() if is_main_frame(suffix))
     return Clip(
         spec=spec_from_row({**row, "cost": 1.0}),
         source_frames=row["source_frames"],
@@ -59,6 +62,7 @@ def restore_clip(row: Mapping[str, Any], members: Mapping[str, bytes]) -> Clip:
         video=_video(decoded, meta["mp4"], members[VIDEO]) if "mp4" in meta else None,
         sound=_sound(row, meta["flac"], members[SOUND]) if "flac" in meta else None,
         sound_lost=row["audio_lost"],
+        smaller=smaller_in(members),
     )
 
 
@@ -76,6 +80,20 @@ def _video(decoded: Mapping[str, Any], meta: Mapping[str, Any], mp4: bytes) -> S
     source = SourceFrames(span.astype(np.int32), index.astype(np.int32), pts_s.copy())
     size_px = size_of(meta["point_units"], meta["point_offset_px"])
     return StoredVideo(mp4, size_px, Fraction(*meta["rate"]), meta["crf"], source, meta["every"], measured)
+
+
+def smaller_in(members: Mapping[str, bytes]) -> tuple[Smaller, ...]:
+    """Stills and video of a sample at each smaller size, in the order of the members."""
+    sizes = {suffix: size_px for suffix in members if (size_px := smaller_size(suffix))}
+    videos = {size_px: video_suffix(size_px) for size_px in sizes.values()}
+    return tuple(
+        Smaller(
+            size_px,
+            jpegs=tuple(members[suffix] for suffix, own in sizes.items() if own == size_px and suffix != mp4),
+            mp4=members.get(mp4),
+        )
+        for size_px, mp4 in videos.items()
+    )
 
 
 def _sound(row: Mapping[str, Any], meta: Mapping[str, Any], flac: bytes) -> StoredSound:

@@ -15,6 +15,7 @@ CHANGED: dict[str, Any] = {
     "frames": 5,
     "min_frames": 3,
     "size": 128,
+    "smaller_sizes": (96, 17),
     "recipe": "resize",
     "fit": "squash",
     "landmarks": "none",
@@ -29,7 +30,13 @@ CHANGED: dict[str, Any] = {
 @pytest.mark.parametrize("config", [BuildConfig(source="voxceleb2"), BuildConfig(**CHANGED)], ids=["default", "changed"])
 def test_json_gives_an_equal_config_back(config: BuildConfig) -> None:
     assert BuildConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
-    assert set(config.to_json()) == {field.name for field in dataclasses.fields(BuildConfig)}
+    assert set(config.to_json()) | {"smaller_sizes"} == {field.name for field in dataclasses.fields(BuildConfig)}
+
+
+def test_a_config_of_one_size_is_stored_as_before_there_could_be_several() -> None:
+    config = BuildConfig(source="demo", size=512)
+    assert "smaller_sizes" not in config.to_json() and "smaller_sizes" not in config.changed()
+    assert dataclasses.replace(config, smaller_sizes=(256,)).sizes == (512, 256)
 
 
 @pytest.mark.parametrize(
@@ -162,6 +169,10 @@ def test_all_frames_need_a_source_that_sees_them(aus: str) -> None:
         ("audio_hz is 1", {"store": "both", "audio_hz": 1}),
         ("video_psnr is 10", {"store": "both", "video_psnr": 10.0}),
         ("size is 255, must be even", {"store": "video", "size": 255}),
+        ("size is 65, must be even", {"store": "video", "smaller_sizes": (128, 65)}),
+        ("sizes are 256, 256: each must be smaller than the one before it", {"smaller_sizes": (256,)}),
+        ("sizes are 256, 64, 128: each must be smaller", {"smaller_sizes": (64, 128)}),
+        ("sizes are 256, 15: each must be smaller than the one before it, and at least 16", {"smaller_sizes": (15,)}),
         ("aus 'openface-still' reads stills", {"store": "video", "aus": "openface-still"}),
     ],
 )

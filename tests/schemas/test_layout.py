@@ -140,3 +140,20 @@ def test_names_on_disk_sort_in_the_order_of_their_numbers(tmp_path: Path) -> Non
     assert layout.tar_path(tmp_path, "train", shards[0]) == tmp_path / "train" / "voxceleb2-train-000000.tar"
     assert layout.marker_path(tmp_path, "train", shards[0]).with_suffix(".tar") == layout.tar_path(tmp_path, "train", shards[0])
     assert layout.plan_path(tmp_path, 3) == tmp_path / "plan" / "plan-000003.parquet"
+
+
+def test_members_of_a_smaller_size() -> None:
+    assert (
+        layout.frame_suffix(7, 256) == "256.007.jpg" and layout.video_suffix(256) == "256.mp4" and layout.video_suffix() == "mp4"
+    )
+    assert [name for name in ("000.jpg", "256.000.jpg", "mp4", "x.jpg.npy") if layout.is_main_frame(name)] == ["000.jpg"]
+    sizes = {
+        "256.000.jpg": 256,
+        "4096.999.jpg": 4096,
+        "64.mp4": 64,
+        "000.jpg": None,
+        "mp4": None,
+        "256.flac": None,
+        "064.mp4": None,
+    }
+    assert {name: layout.smaller_size(name) for name in sizes} == sizes

@@ -21,7 +21,7 @@ from motionshards.schemas.action_units import SourceFrames
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.layout import WORK_DIR, plan_path, shard_name
 from motionshards.schemas.manifest import Manifest
-from motionshards.schemas.moving import StoredSound, point_scale, quantised, restored_px, samples_at
+from motionshards.schemas.moving import Smaller, StoredSound, point_scale, quantised, restored_px, samples_at
 from motionshards.schemas.records import Clip, FaceTrack, Landmarks, Measured, Quality, StoredVideo
 from motionshards.schemas.tables import PLAN, QUALITY, spec_row, table
 from motionshards.transforms.extract.decoder.stored.mp4 import Mp4
@@ -33,14 +33,14 @@ SIZE, HZ, CLICK_EVERY = 64, 16_000, 10
 _SQUARE = SIZE // 8
 
 
-def picture(clip: int, frame: int) -> np.ndarray:
-    """uint8 [SIZE,SIZE,3]: the frame of a clip."""
+def picture(clip: int, frame: int, size: int = SIZE) -> np.ndarray:
+    """uint8 [size,size,3]: the frame of a clip; `size` is a divisor of SIZE."""
     rgb = np.full((SIZE, SIZE, 3), (40 + 5 * (clip % 30), 60, 90), np.uint8)
     for row, number in enumerate((frame, clip)):
         for bit in range(8):
             value = 235 if number >> bit & 1 else 16
             rgb[row * _SQUARE : (row + 1) * _SQUARE, bit * _SQUARE : (bit + 1) * _SQUARE] = value
-    return rgb
+    return rgb[:: SIZE // size, :: SIZE // size]
 
 
 def seen_in(rgb: np.ndarray) -> tuple[int, int]:
@@ -109,13 +109,22 @@ def make_moving_dataset(
     stills: int = 5,
     identity: made.OfClip = lambda clip: clip % 5,
     split: Callable[[int], str] = lambda clip: "train",
+    smaller: tuple[int, ...] = (),
 ) -> Path:
     """A finished dataset with stored video (`store` video or both).
 
     Clip c has frames(c) frames of video, sound where sound(c) is not 0, and with `both` `stills` stills. A shard is in the split
-    of its first clip.
+    of its first clip. `smaller` are the smaller sizes at which pictures are stored too, in pixels: divisors of SIZE.
     """
-    config = BuildConfig(source="demo", size=SIZE, frames=stills, store=store, fps=str(fps), landmarks_every=landmarks_every)
+    config = BuildConfig(
+        source="demo",
+        size=SIZE,
+        smaller_sizes=smaller,
+        frames=stills,
+        store=store,
+        fps=str(fps),
+        landmarks_every=landmarks_every,
+    )
     planned = []
     for unit, start in enumerate(range(0, clips, per_shard)):
         numbers = range(start, min(start + per_shard, clips))
@@ -149,10 +158,9 @@ def _clip(number: int, frames: int, identity: str, config: BuildConfig, rate: Fr
         Measured(measured.placement, measured.track, measured.landmarks, measured.quality) if config.stills else None,
     )
     clip = measured
+    shown = np.arange(config.frames if config.stills else 0) * (frames // config.frames)
     if config.stills:
-        shown = np.arange(config.frames) * (frames // config.frames)
-        jpegs = encode_jpegs(np.stack([picture(number, frame) for frame in shown]), 90)
-        clip = replace(_described(number, shown, source, identity), jpegs=jpegs)
+        clip = replace(_described(number, shown, source, identity), jpegs=_jpegs(number, shown, SIZE))
     return replace(
         clip,
         spec=replace(clip.spec, spans=clip.spec.spans * spans),
@@ -160,7 +168,15 @@ def _clip(number: int, frames: int, identity: str, config: BuildConfig, rate: Fr
         duration_s=frames / float(rate),
         video=video,
         sound=_sound(frames, rate) if with_sound else None,
+        smaller=tuple(
+            Smaller(size, _jpegs(number, shown, size), mp4_of([picture(number, frame, size) for frame in range(frames)], rate))
+            for size in config.smaller_sizes
+        ),
     )
+
+
+def _jpegs(number: int, shown: np.ndarray, size: int) -> tuple[bytes, ...]:
+    return encode_jpegs(np.array([picture(number, frame, size) for frame in shown]), 90)
 
 
 def _described(number: int, shown: np.ndarray, source: SourceFrames, identity: str) -> Clip:

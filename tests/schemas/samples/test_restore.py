@@ -101,12 +101,13 @@ def test_a_member_that_is_something_else_is_told(clip: Clip) -> None:
         restore_clip(row, {suffix: content for suffix, content in members.items() if suffix != "meta.json"})
 
 
-@pytest.mark.parametrize("store", ["video", "both"])
-def test_a_clip_with_video_and_sound_comes_back_with_the_same_bytes(tmp_path: Path, store: str) -> None:
-    data = moving.make_moving_dataset(tmp_path / "data", 2, store=store, sound=lambda clip: clip)
+@pytest.mark.parametrize(("store", "smaller"), [("video", ()), ("both", ()), ("video", (32,)), ("both", (32, 16))])
+def test_a_clip_with_video_and_sound_comes_back_with_the_same_bytes(tmp_path: Path, store: str, smaller: tuple[int, ...]) -> None:
+    data = moving.make_moving_dataset(tmp_path / "data", 2, store=store, sound=lambda clip: clip, smaller=smaller)
     for row, members in samples_of(data):
         clip = restore_clip(row, members)
         assert encode_sample(clip) == members and list(encode_sample(clip)) == list(members)
+        assert tuple((one.size_px, len(one.jpegs)) for one in clip.smaller) == tuple((size, len(clip.jpegs)) for size in smaller)
         again = table([clip_row(clip, row["shard"], [Member(**one) for one in row["members"]])], MARKER).to_pylist()[0]
         assert {name: again[name] for name in row} == row
         assert clip.video is not None and len(clip.video) == row["video_frames"] and clip.video.size_px == moving.SIZE
