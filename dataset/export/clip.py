@@ -114,7 +114,7 @@ class StoredClip:
         Raises:
             ValueError: the video or a still is damaged
         """
-        numbers, stored = np.arange(len(self)) if numbers is None else numbers, self._stored(size_px)
+        numbers, stored = np.arange(len(self)) if numbers is None else numbers, self.stored(size_px)
         groups = min(_MOST_FRAMES // _GROUP, _MOST_BYTES // (_GROUP * 3 * stored.size_px**2))
         step = _GROUP * max(groups, 1)
         for start in range(0, len(numbers), step):
@@ -123,11 +123,11 @@ class StoredClip:
 
     def mp4(self, size_px: int) -> bytes | None:
         """The stored video of this size; None where there is none."""
-        stored = self._stored(size_px)
+        stored = self.stored(size_px)
         return stored.mp4 if stored.size_px == size_px else None
 
-    def _stored(self, size_px: int | None) -> Smaller:
-        """What is stored at a size; what is stored at the dataset's where that is nothing."""
+    def stored(self, size_px: int | None) -> Smaller:
+        """The pictures that are stored at a size; those of the dataset's size where there are none."""
         main = Smaller(self.size_px, self.jpegs, None if self.video is None else self.video.mp4)
         return next((one for one in self.smaller if one.size_px == size_px), main)
 

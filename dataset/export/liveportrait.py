@@ -77,8 +77,9 @@ def _with_face(described: Described) -> tuple[NDArray[np.float32], NDArray[np.in
 
 def _images(clip: StoredClip, numbers: NDArray[np.int64], settings: Settings) -> Iterator[bytes]:
     """Image files of the frames; stills that are JPEG of this size already are copied."""
-    if settings.frames == "jpg" and clip.video is None and clip.size_px == settings.size_px:
-        yield from (clip.jpegs[number] for number in numbers.tolist())
+    stored = clip.stored(settings.size_px)
+    if settings.frames == "jpg" and clip.video is None and stored.size_px == settings.size_px:
+        yield from (stored.jpegs[number] for number in numbers.tolist())
         return
     for frame in clip.frames(numbers, settings.size_px):
         yield png_bytes(frame) if settings.frames == "png" else encode_jpegs(frame[None], _JPEG_QUALITY)[0]

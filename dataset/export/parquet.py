@@ -12,11 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from motionshards.dataset.export.clip import StoredClip
+from motionshards.dataset.export.clip import StoredClip, scaled_px
 from motionshards.dataset.export.format import Made, Settings, Write
 from motionshards.dataset.export.place import Place
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.layout import SOUND, VIDEO, frame_suffix
+from motionshards.schemas.moving import Smaller
 
 _MOST_GROUP_BYTES = 32 * 10**6
 _REPEATED = ("source", "split", "identity", "video_name")
@@ -39,8 +40,8 @@ class Parquet:
             _schema()
         except ImportError as error:
             return f"parquet needs the package datasets, version 4 or later ({error}): pip install 'motionshards[parquet]'"
-        if settings.size_px != config.size:
-            return f"parquet has the stored files, which are of {config.size} px: leave --size out"
+        if settings.size_px not in config.sizes:
+            return f"parquet has the stored files, which are of {' and '.join(map(str, config.sizes))} px: leave --size out"
         return None
 
     @contextmanager
@@ -51,7 +52,8 @@ class Parquet:
             rows = _Rows(place, name, stack)
 
             def write(clip: StoredClip) -> Made:
-                rows.add(_row(clip), _payload_bytes(clip))
+                stored = clip.stored(settings.size_px)
+                rows.add(_row(clip, stored), _payload_bytes(clip, stored))
                 return Made((name,), len(clip))
 
             yield write
@@ -116,22 +118,22 @@ def _schema() -> pa.Schema:
     return Features(features).arrow_schema
 
 
-def _row(clip: StoredClip) -> dict[str, Any]:
-    video, sound, jpegs, described = clip.video, clip.sound, clip.jpegs, clip.described()
-    measured = described.points_px is not None
+def _row(clip: StoredClip, stored: Smaller) -> dict[str, Any]:
+    video, sound, described = clip.video, clip.sound, clip.described()
+    points_px = None if described.points_px is None else scaled_px(described.points_px, clip.size_px, stored.size_px)
     return {
         **{name: clip.row[name] for name in ("key", "source", "split", "identity")},
         "video_name": clip.row["video"],
-        "video": None if video is None else _file(clip, VIDEO, video.mp4),
+        "video": None if stored.mp4 is None else _file(clip, VIDEO, stored.mp4),
         "audio": None if sound is None else _file(clip, SOUND, sound.flac),
-        "frames": [_file(clip, frame_suffix(number), jpeg) for number, jpeg in enumerate(jpegs)] or None,
+        "frames": [_file(clip, frame_suffix(number), jpeg) for number, jpeg in enumerate(stored.jpegs)] or None,
         "fps": None if video is None else float(video.rate),
         "duration_s": clip.row["duration_s"],
         "video_pts_s": None if video is None else video.pts_s,
-        "frame_pts_s": clip.row["frame_pts_s"] if jpegs else None,
-        "landmark_frames": described.numbers if measured else None,
-        "landmarks": described.points_px,
-        "pose_deg": described.pose_deg if measured else None,
+        "frame_pts_s": clip.row["frame_pts_s"] if stored.jpegs else None,
+        "landmark_frames": None if points_px is None else described.numbers,
+        "landmarks": points_px,
+        "pose_deg": None if points_px is None else described.pose_deg,
     }
 
 
@@ -157,6 +159,6 @@ def _file(clip: StoredClip, suffix: str, content: bytes) -> dict[str, Any]:
     return {"bytes": content, "path": f"{clip.key}.{suffix}"}
 
 
-def _payload_bytes(clip: StoredClip) -> int:
-    files = [*clip.jpegs, *([clip.video.mp4] if clip.video else []), *([clip.sound.flac] if clip.sound else [])]
+def _payload_bytes(clip: StoredClip, stored: Smaller) -> int:
+    files = [*stored.jpegs, *([stored.mp4] if stored.mp4 else []), *([clip.sound.flac] if clip.sound else [])]
     return sum(map(len, files))

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,14 @@ def test_landmarks_are_those_of_512_px_at_any_size(clips_of_video: Path, tmp_pat
     for name, one in other.items():
         assert one.frames.shape == (5, size_px, size_px, 3) and one.files[0] == "000001.jpg"
         assert np.array_equal(one.points, stored[name].points) and np.array_equal(one.pose, stored[name].pose)
+
+
+def test_stills_of_a_smaller_stored_size_are_copied_too(tmp_path: Path) -> None:
+    clip = first_clip(make_moving_dataset(tmp_path / "data", 1, store="both", smaller=(32,)))
+    stills = replace(clip, video=None, smaller=tuple(replace(one, mp4=None) for one in clip.smaller))
+    with liveportrait.FORMAT.shard(Place(tmp_path), "0", "train", Settings(32, "jpg", 18)) as write:
+        folder = tmp_path / write(stills).files[0]
+    assert [path.read_bytes() for path in sorted(folder.iterdir())] == list(clip.smaller[0].jpegs)
 
 
 def test_stills_are_copied_as_jpg_and_decoded_as_png(tmp_path: Path) -> None:

@@ -148,6 +148,20 @@ def test_datasets_of_stills_have_null_video_and_sound(landmarks: bool, tmp_path:
             assert clip["landmarks"] is clip["landmark_frames"] is clip["pose_deg"] is None and clip["frames"]
 
 
+def test_a_smaller_stored_size_is_copied_with_its_own_landmarks(tmp_path: Path) -> None:
+    data = make_moving_dataset(tmp_path / "data", 2, store="both", smaller=(32,))
+    path = export_here(data, tmp_path / "to", replace(SETTINGS, size_px=32))
+    for row, clip in zip(Dataset.open(data).index().to_pylist(), pq.read_table(path).to_pylist(), strict=True):
+        stored = members(data, row)
+        assert clip["video"]["bytes"] == stored["32.mp4"]
+        assert [image["bytes"] for image in clip["frames"]] == [
+            stored[f"32.{number:03d}.jpg"] for number in range(row["n_frames"])
+        ]
+        measured = StoredClip.of(row, stored, FrameReader()).described().points_px
+        assert measured is not None
+        assert np.allclose(np.array(clip["landmarks"]), (measured + 0.5) * 32 / SIZE - 0.5, atol=1e-4)
+
+
 def test_lost_faces_are_nan_and_points_keep_their_values(both: Path, tmp_path: Path) -> None:
     row = Dataset.open(both).index().to_pylist()[0]
     clip = StoredClip.of(row, members(both, row), FrameReader())
