@@ -14,7 +14,7 @@ from motionshards.schemas.output import only_writer
 from motionshards.trainers import settings
 from motionshards.trainers.checkpoint import Place, save
 from motionshards.trainers.fomm.config import CONFIGS, Config
-from motionshards.trainers.fomm.onnx_backend import EXPORT_JSON, GRAPHS, OnnxBackend, read_export
+from motionshards.trainers.fomm.exported.model import EXPORT_JSON, GRAPHS, ExportedModel, read_export
 from motionshards.trainers.fomm.training import FommTask
 from motionshards.trainers.task import Means
 
@@ -62,7 +62,7 @@ def test_onnx_graphs_of_a_training_run(
     assert all(graph["largest_difference"] < 1e-4 for graph in graphs.values())
     described = read_export(out, "onnx")
     assert Config.from_json(described["config"]) == settings.load(str(config), CONFIGS)
-    assert OnnxBackend(out).size == 32
+    assert ExportedModel(out, "onnx").size == 32
 
 
 @pytest.mark.slow
@@ -72,7 +72,7 @@ def test_graphs_that_differ_from_the_networks_are_for_nobody(
     """Of the authors' weights, with a config by hand. What vouched for an older export must not vouch for this one."""
     (tmp_path / EXPORT_JSON).write_text("{}")
     for module in (motionshards.jobs.export_model, motionshards.trainers.fomm.export):
-        monkeypatch.setattr(module, "TOLERANCE", -1.0)
+        monkeypatch.setattr(module, "TOLERANCES", {"fp32": -1.0})
     assert run(bare, tmp_path, "--format", "torch", "--config", config) == 1
     told = capsys.readouterr()
     assert told.err == "error: kp_detector, process_kp_driving, generator differs by more than -1; no export.json is written\n"

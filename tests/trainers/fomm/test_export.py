@@ -21,11 +21,12 @@ from motionshards.trainers.fomm.animate import Animator, Movement
 from motionshards.trainers.fomm.config import Config
 from motionshards.trainers.fomm.evaluate import as_pixels
 from motionshards.trainers.fomm.export import FORMATS, export
+from motionshards.trainers.fomm.exported.model import EXPORT_JSON, GRAPHS, ExportedModel, read_export
+from motionshards.trainers.fomm.exported.networks import ExportedNetworks
+from motionshards.trainers.fomm.exported.onnx import OnnxGraph
 from motionshards.trainers.fomm.fold import FoldedNetworks
 from motionshards.trainers.fomm.graphs import graphs
 from motionshards.trainers.fomm.normalize import normalize_keypoints
-from motionshards.trainers.fomm.onnx_backend import EXPORT_JSON, GRAPHS, OnnxBackend, OnnxGraph, read_export
-from motionshards.trainers.fomm.onnx_networks import OnnxNetworks
 
 pytestmark = pytest.mark.slow  # writing graphs takes a minute; tests/jobs/test_export_model.py writes one set in every run
 
@@ -141,7 +142,7 @@ def test_onnx_files_are_of_the_opset_and_say_what_is_free(onnx_directory: Path) 
 def test_the_backend_takes_tensors_and_arrays_and_tells_of_lines_once(
     onnx_directory: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    backend, points = OnnxBackend(onnx_directory, threads=1), keypoints(2, 0)
+    backend, points = ExportedModel(onnx_directory, "onnx", threads=1), keypoints(2, 0)
     assert (backend.size, backend.channels, backend.keypoints, backend.jacobians) == (64, 3, 3, True)
     images = image("backend", 2, 3, 64, 8)
     for found, same in zip(backend.kp_detector(images), backend.kp_detector(images.numpy()), strict=True):
@@ -156,7 +157,7 @@ def test_the_backend_takes_tensors_and_arrays_and_tells_of_lines_once(
 
 def test_the_backend_stands_in_for_the_networks(onnx_directory: Path) -> None:
     """All three steps of an animation, and the picture at their end."""
-    stand_in, (detector, generator) = OnnxNetworks(onnx_directory, threads=1), networks(CONFIG.architecture)
+    stand_in, (detector, generator) = ExportedNetworks(onnx_directory, "onnx", threads=1), networks(CONFIG.architecture)
     images = image("stand in", 3, 3, 64, 8).float()
     with torch.no_grad():
         found, wanted = stand_in.kp_detector(images), detector(images)
@@ -174,7 +175,7 @@ def test_an_animation_is_the_same_by_either(onnx_directory: Path) -> None:
     for movement in (Movement(), Movement(adapt_scale=True), Movement(relative=False)):
         both = [
             np.stack([*Animator(made, pictures[0], movement).animate(pictures[1:], batch=3)]).astype(int)
-            for made in (FoldedNetworks(*networks(CONFIG.architecture)), OnnxNetworks(onnx_directory, threads=1))
+            for made in (FoldedNetworks(*networks(CONFIG.architecture)), ExportedNetworks(onnx_directory, "onnx", threads=1))
         ]
         assert both[0].shape == (4, 64, 64, 3) and np.ptp(both[0]) > 50
         assert np.abs(both[0] - both[1]).max() <= 1
@@ -184,8 +185,8 @@ def test_exported_graphs_run_without_torch_and_networks(onnx_directory: Path) ->
     program = (
         "import sys, numpy as np\n"
         "from pathlib import Path\n"
-        "from motionshards.trainers.fomm.onnx_backend import OnnxBackend\n"
-        "backend = OnnxBackend(Path(sys.argv[1]), threads=1)\n"
+        "from motionshards.trainers.fomm.exported.model import ExportedModel\n"
+        "backend = ExportedModel(Path(sys.argv[1]), 'onnx', threads=1)\n"
         "images = np.random.default_rng(0).random((3, 3, 64, 64), np.float32)\n"
         "kp, jacobian = backend.kp_detector(images)\n"
         "first, source = (kp[1:2], jacobian[1:2]), (kp[:1], jacobian[:1])\n"
@@ -226,10 +227,10 @@ def test_what_is_not_a_whole_export_is_refused_in_one_line(
     for path in onnx_directory.iterdir():
         if path.is_file():
             (tmp_path / path.name).write_bytes(path.read_bytes())
-    OnnxBackend(tmp_path)
+    ExportedModel(tmp_path, "onnx")
     spoil(tmp_path)
     with pytest.raises(ConfigError, match=told) as raised:
-        OnnxBackend(tmp_path)
+        ExportedModel(tmp_path, "onnx")
     assert "\n" not in str(raised.value)
 
 
@@ -238,7 +239,7 @@ def test_a_file_that_is_no_graph_and_a_device_that_is_not_there(tmp_path: Path, 
     with pytest.raises(ConfigError, match=r"a\.onnx cannot be loaded"):
         OnnxGraph(tmp_path / "a.onnx")
     with pytest.raises(ConfigError, match="onnxruntime cannot run on 'abacus' here"):
-        OnnxBackend(onnx_directory, "abacus")
+        ExportedModel(onnx_directory, "onnx", "abacus")
 
 
 def test_a_missing_package_is_named(tmp_path: Path, onnx_directory: Path) -> None:
@@ -251,8 +252,8 @@ def test_a_missing_package_is_named(tmp_path: Path, onnx_directory: Path) -> Non
         "sys.meta_path.insert(0, Absent())\n"
         "from pathlib import Path\n"
         "from motionshards.schemas.errors import ConfigError\n"
-        "from motionshards.trainers.fomm.onnx_backend import OnnxBackend\n"
-        "try: OnnxBackend(Path(sys.argv[1]))\n"
+        "from motionshards.trainers.fomm.exported.model import ExportedModel\n"
+        "try: ExportedModel(Path(sys.argv[1]), 'onnx')\n"
         "except ConfigError as error: print(error)\n"
     )
     done = subprocess.run(
