@@ -1,10 +1,12 @@
 """What is exported computes what the networks compute, for any number of rows, and is taken only while it is whole."""
 
+import ast
 import functools
 import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,8 @@ from motionshards.schemas.errors import ConfigError
 from motionshards.trainers.fomm.animate import Animator, Movement
 from motionshards.trainers.fomm.config import Config
 from motionshards.trainers.fomm.evaluate import as_pixels
-from motionshards.trainers.fomm.export import FORMATS, export
-from motionshards.trainers.fomm.exported.model import EXPORT_JSON, GRAPHS, ExportedModel, read_export
+from motionshards.trainers.fomm.export import FORMATS, Check, export
+from motionshards.trainers.fomm.exported.model import EXPORT_JSON, GRAPHS, RUNTIMES, ExportedModel, read_export
 from motionshards.trainers.fomm.exported.networks import ExportedNetworks
 from motionshards.trainers.fomm.exported.onnx import OnnxGraph
 from motionshards.trainers.fomm.fold import FoldedNetworks
@@ -31,7 +33,7 @@ from motionshards.trainers.fomm.normalize import normalize_keypoints
 pytestmark = pytest.mark.slow  # writing graphs takes a minute; tests/jobs/test_export_model.py writes one set in every run
 
 
-Written = Callable[[str], tuple[Path, str, dict[str, float]]]
+Written = Callable[[str], tuple[Path, str, dict[str, Check]]]
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,9 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
     """written(form) -> directory, form, and what the check found; exported once."""
 
     @functools.cache
-    def once(form: str) -> tuple[Path, str, dict[str, float]]:
+    def once(form: str) -> tuple[Path, str, dict[str, Check]]:
+        if form == "litert":
+            pytest.importorskip("litert_torch", reason="the extra litert is not installed")
         out = tmp_path_factory.mktemp(form) / "new" / "graphs"
         return out, form, export(*networks(CONFIG.architecture), CONFIG, out, form)
 
@@ -47,7 +51,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
 
 
 @pytest.fixture(scope="module", params=FORMATS)
-def exported(request: pytest.FixtureRequest, written: Written) -> tuple[Path, str, dict[str, float]]:
+def exported(request: pytest.FixtureRequest, written: Written) -> tuple[Path, str, dict[str, Check]]:
     return written(request.param)
 
 
@@ -56,12 +60,13 @@ def onnx_directory(written: Written) -> Path:
     return written("onnx")[0]
 
 
-def test_what_was_written_was_run_beside_the_networks(exported: tuple[Path, str, dict[str, float]]) -> None:
+def test_what_was_written_was_run_beside_the_networks(exported: tuple[Path, str, dict[str, Check]]) -> None:
     out, form, found = exported
     assert list(found) == list(GRAPHS)
-    assert max(found.values()) <= (1e-5 if form == "onnx" else 1e-7)
+    assert max(check.largest_difference for check in found.values()) <= (1e-7 if form == "torch" else 1e-5)
+    assert min(check.ms_per_frame for check in found.values()) > 0
     described = read_export(out, form)
-    assert described["differences"] == found
+    assert described["checks"] == {name: asdict(check) for name, check in found.items()}
     assert {path.name for path in out.iterdir() if path.is_file()} == {EXPORT_JSON, *(name + FORMATS[form] for name in GRAPHS)}
     assert Config.from_json(described["config"]) == CONFIG
     assert described["versions"]["torch"] == torch.__version__
@@ -70,15 +75,15 @@ def test_what_was_written_was_run_beside_the_networks(exported: tuple[Path, str,
 @functools.cache
 def runner(out: Path, form: str) -> Callable[..., Any]:
     """run(name, *inputs), as someone runs the files who has none of this code."""
-    if form == "onnx":
-        made: dict[str, Any] = {name: OnnxGraph(out / f"{name}.onnx") for name in GRAPHS}
+    if form in RUNTIMES:
+        made: dict[str, Any] = {name: RUNTIMES[form](out / f"{name}{FORMATS[form]}", "cpu", 1) for name in GRAPHS}
     else:
         made = {name: torch.export.load(out / f"{name}.pt2").module() for name in GRAPHS}
     return lambda name, *inputs: made[name](*inputs)
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
-def test_any_number_of_rows(exported: tuple[Path, str, dict[str, float]], count: int) -> None:
+def test_any_number_of_rows(exported: tuple[Path, str, dict[str, Check]], count: int) -> None:
     """Against the networks themselves, not against the graphs' modules: these are what might be wrong."""
     run, (detector, generator) = runner(*exported[:2]), networks(CONFIG.architecture)
     images, source = image("export", count + 1, 3, 64, 8).float(), keypoints(1, 0)
@@ -94,13 +99,13 @@ def test_any_number_of_rows(exported: tuple[Path, str, dict[str, float]], count:
                 for number in range(count)
             ]
         )
-    np.testing.assert_allclose(prediction[0] if exported[1] == "onnx" else prediction, expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(prediction if exported[1] == "torch" else prediction[0], expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("adapt_scale", [False, True])
 @pytest.mark.parametrize("relative_jacobian", [False, True])
 def test_driving_keypoints_are_normalised_as_without_a_graph(
-    exported: tuple[Path, str, dict[str, float]], relative_jacobian: bool, adapt_scale: bool
+    exported: tuple[Path, str, dict[str, Check]], relative_jacobian: bool, adapt_scale: bool
 ) -> None:
     run, first, source = runner(*exported[:2]), keypoints(1, 3), keypoints(1, 5)
     switches = torch.tensor(relative_jacobian), torch.tensor(adapt_scale)
@@ -113,7 +118,7 @@ def test_driving_keypoints_are_normalised_as_without_a_graph(
         assert np.asarray(flat).tolist() == [False]
 
 
-def test_a_hull_that_is_a_line_and_a_singular_jacobian(exported: tuple[Path, str, dict[str, float]]) -> None:
+def test_a_hull_that_is_a_line_and_a_singular_jacobian(exported: tuple[Path, str, dict[str, Check]]) -> None:
     run, first, source, driving = runner(*exported[:2]), keypoints(1, 3), keypoints(1, 5), keypoints(2, 9)
     assert first.jacobian is not None
     first.value[0] = torch.tensor([[-0.5, -0.25], [0.0, 0.0], [0.5, 0.25]])
@@ -198,9 +203,8 @@ def test_exported_graphs_run_without_torch_and_networks(onnx_directory: Path) ->
     done = subprocess.run(
         [sys.executable, "-c", program, str(onnx_directory)], capture_output=True, text=True, check=True, cwd=ROOT
     )
-    assert done.stdout.strip() == str(
-        [f"motionshards.{name}" for name in ("trainers", "trainers.fomm", "trainers.fomm.onnx_backend")]
-    )
+    names = ("", ".fomm", *(f".fomm.exported{name}" for name in ("", ".model", ".arrays", ".litert", ".onnx")))
+    assert sorted(ast.literal_eval(done.stdout)) == sorted(f"motionshards.trainers{name}" for name in names)
 
 
 def changed(directory: Path, **fields: Any) -> None:
