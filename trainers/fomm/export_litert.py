@@ -62,7 +62,8 @@ def _rename(model: Any) -> None:
     Results of operations with weights that the quantizer cannot store in 8 bits have names that begin with `large/`.
     """
     for signature_number, subgraph in enumerate(model.subgraphs):
-        sizes = [len(model.buffers[tensor.buffer].data or b"") for tensor in subgraph.tensors]
+        contents = (model.buffers[tensor.buffer].data for tensor in subgraph.tensors)
+        sizes = [0 if content is None else len(content) for content in contents]
         of_large = {
             out
             for each in subgraph.operators
