@@ -72,9 +72,9 @@ def test_an_animation_is_the_same_as_by_torch(tmp_path: Path) -> None:
 
 @needs_litert
 @pytest.mark.slow
-@pytest.mark.parametrize(("precision", "most_mb", "most"), [("fp32", 260, 1e-4), ("fp16", 130, 5e-3), ("int8", 70, 0.1)])
+@pytest.mark.parametrize(("precision", "most_mb", "most"), [("fp32", 260, 1e-4), ("fp16", 130, 1e-2), ("int8", 100, 0.5)])
 def test_vox_256_in_every_precision(tmp_path: Path, precision: str, most_mb: float, most: float) -> None:
-    """At full size: signatures share their weights, and only here the quantizer met names of tensors twice."""
+    """At full size: signatures share their weights, and only here weights are too large for the quantizer."""
     config = Config()
     checks = export(*networks(config.architecture), config, tmp_path, "litert", precision)
     assert max(check.largest_difference for check in checks.values()) <= most
