@@ -32,8 +32,8 @@ from motionshards.schemas.errors import ConfigError
 from motionshards.trainers.fomm.animate import Animator, Movement, Networks
 from motionshards.trainers.fomm.best_frame import Best, find_best_frame
 from motionshards.trainers.fomm.config import CONFIGS
+from motionshards.trainers.fomm.exported.networks import ExportedNetworks
 from motionshards.trainers.fomm.fold import FoldedNetworks
-from motionshards.trainers.fomm.onnx_networks import OnnxNetworks
 from motionshards.trainers.fomm.restore import restore
 from motionshards.trainers.images import BACKGROUND, read_image, read_square
 from motionshards.trainers.parallel import choose_device
@@ -85,8 +85,8 @@ class AnimateOptions(Reporting, InBatches, OfMotionModel):
 
     checkpoint: Path
     """Checkpoint of `motionshards train` or of the original repository."""
-    backend: Literal["torch", "onnx"] = "torch"
-    """What runs the networks; with onnx, --checkpoint is a directory of `motionshards export-model`."""
+    backend: Literal["torch", "onnx", "litert"] = "torch"
+    """What runs the networks; with onnx and litert, --checkpoint is a directory of `motionshards export-model`."""
     config: Annotated[str | None, named_in(CONFIGS)] = None
     image: Path
     """The image to animate; it is scaled to the square of the networks."""
@@ -148,9 +148,9 @@ def _animate(options: AnimateOptions) -> Done:
 def _networks(options: AnimateOptions, device: torch.device) -> tuple[int, Networks]:
     """Load the side of the images, pixels, and the networks of a checkpoint or of an export."""
     networks: Networks
-    if options.backend == "onnx":
-        networks = exported = OnnxNetworks(options.checkpoint, str(device))
-        size, channels = exported.backend.size, exported.backend.channels
+    if options.backend != "torch":
+        networks = exported = ExportedNetworks(options.checkpoint, options.backend, str(device))
+        size, channels = exported.model.size, exported.model.channels
     else:
         config, detector, generator = restore(options.checkpoint, options.config, align_corners=options.aligned())
         size, channels = config.architecture.size, config.architecture.channels

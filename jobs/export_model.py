@@ -1,9 +1,10 @@
-"""Export a trained model as ONNX or torch.export graphs, which run without this project.
+"""Export a trained model as ONNX, LiteRT or torch.export graphs, which run without this project.
 
     python -m jobs.export_model --checkpoint RUN/last.pt --output DIR
 
-ONNX (--format onnx) needs the packages of 'motionshards[export]'. The exported graphs are compared with the networks, and the
-largest difference is printed; `jobs.animate --backend onnx` runs them. `trainers.fomm.graphs` describes inputs and outputs.
+ONNX (--format onnx) needs the packages of 'motionshards[export]', LiteRT (--format litert, for phones) those of
+'motionshards[litert]'. The exported graphs are compared with the networks; the largest difference and the time per frame are
+printed. `jobs.animate --backend onnx|litert` runs them. `trainers.fomm.graphs` describes inputs and outputs.
 Exit status: 0 exported, 1 a graph differs from the networks, 2 unusable arguments, 130 interrupted.
 """
 
@@ -12,16 +13,17 @@ if __name__ == "__main__":
 
     run_module()
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
 from motionshards.dataset.commandline import FAILED, OK, Reporting, choice, command, end
 from motionshards.jobs.options import OfMotionModel, named_in, writing
+from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.output import only_writer, refuse_strangers
 from motionshards.trainers.fomm.config import CONFIGS
-from motionshards.trainers.fomm.export import FORMATS, TOLERANCE, export
-from motionshards.trainers.fomm.onnx_backend import EXPORT_JSON, GRAPHS
+from motionshards.trainers.fomm.export import FORMATS, TOLERANCES, export
+from motionshards.trainers.fomm.exported.model import EXPORT_JSON, GRAPHS
 from motionshards.trainers.fomm.restore import restore
 
 
@@ -36,6 +38,13 @@ class ExportOptions(Reporting, OfMotionModel):
     """Directory for the graphs and export.json."""
     format: Annotated[str, choice(sorted(FORMATS))] = "onnx"
     """The format of the graphs."""
+    precision: Annotated[str, choice(TOLERANCES)] = "fp32"
+    """Number format of the weights; fp16 and int8 are for litert, and int8 also computes in 8 bits (dynamic quantization)."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for options that contradict each other."""
+        if self.precision != "fp32" and self.format != "litert":
+            raise ConfigError(f"--precision {self.precision} applies to --format litert, not to {self.format}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +53,17 @@ class Exported:
 
     size_bytes: of its file
     largest_difference: from the networks
+    ms_per_frame: on this machine
     """
 
     path: str
     size_bytes: int
     largest_difference: float
+    ms_per_frame: float
 
     def __str__(self) -> str:
-        return f"{self.path}  {self.size_bytes / 1e6:.1f} MB  largest difference {self.largest_difference:.1e}"
+        size, speed = f"{self.size_bytes / 1e6:.1f} MB", f"{self.ms_per_frame:.3g} ms a frame"
+        return f"{self.path}  {size}  {speed}  largest difference {self.largest_difference:.1e}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +79,17 @@ class Done:
 
 @command("export-model", after=lambda options: "Nothing usable was written")
 def main(options: ExportOptions) -> int:
-    """Export a trained model as ONNX or torch.export graphs."""
+    """Export a trained model as ONNX, LiteRT or torch.export graphs."""
     refuse_strangers(options.output, "export", (EXPORT_JSON, *(f"{name}.*" for name in GRAPHS)))
     config, detector, generator = restore(options.checkpoint, options.config, align_corners=options.aligned())
     with writing(options.output):
         options.output.mkdir(parents=True, exist_ok=True)
         with only_writer(options.output):
-            found = export(detector, generator, config, options.output, options.format)
+            found = export(detector, generator, config, options.output, options.format, options.precision)
     files = {name: options.output / f"{name}{FORMATS[options.format]}" for name in found}
-    graphs = {name: Exported(str(files[name]), files[name].stat().st_size, found[name]) for name in found}
+    graphs = {name: Exported(str(files[name]), files[name].stat().st_size, **asdict(check)) for name, check in found.items()}
     options.print_result(Done(str(options.output), graphs))
-    if wrong := [name for name, difference in found.items() if not difference <= TOLERANCE]:
-        return end(FAILED, f"error: {', '.join(wrong)} differs by more than {TOLERANCE:g}; no export.json is written")
+    tolerance = TOLERANCES[options.precision]
+    if wrong := [name for name, check in found.items() if not check.largest_difference <= tolerance]:
+        return end(FAILED, f"error: {', '.join(wrong)} differs by more than {tolerance:g}; no export.json is written")
     return OK

@@ -36,7 +36,7 @@ COMMANDS = {
     "drive": ("jobs.drive", "drive a fine-tuned person with a video"),
     "edit": ("jobs.edit", "edit the expression of a face (GANimation)"),
     "rotate": ("jobs.rotate", "rotate a head (face rotator)"),
-    "export-model": ("jobs.export_model", "export a trained model as ONNX or torch.export graphs"),
+    "export-model": ("jobs.export_model", "export a trained model as ONNX, LiteRT or torch.export graphs"),
     "completion": ("completion", "print a script that completes commands and options in a shell"),
 }
 

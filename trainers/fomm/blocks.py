@@ -145,7 +145,8 @@ def coordinate_grid(size: tuple[int, int], like: Tensor) -> Tensor:
 def gaussian(points: Tensor, size: tuple[int, int], variance: float) -> Tensor:
     """[B,K,height,width], exp(-d^2 / (2 variance)) of the distance d of each pixel from `points` [B,K,2]."""
     offsets = coordinate_grid(size, points) - points[:, :, None, None]
-    return torch.exp(-offsets.square().sum(-1) / (2 * variance))
+    squared = (offsets * offsets).sum(-1)  # LiteRT's converter takes no square()
+    return torch.exp(-squared / (2 * variance))
 
 
 def warp(frames: Tensor, flow: Tensor, *, align_corners: bool) -> Tensor:

@@ -1,11 +1,13 @@
-"""Writes the graphs of `trainers.fomm.graphs` as torch.export's .pt2 files or as ONNX, and runs what was written."""
+"""Writes the graphs of `trainers.fomm.graphs` as ONNX, for LiteRT or as torch.export's .pt2 files, and runs what was written."""
 
 import itertools
 import json
 import logging
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from importlib import metadata, util
 from pathlib import Path
 from typing import Any
@@ -18,30 +20,51 @@ from motionshards.schemas.atomic import replacing, write_whole
 from motionshards.schemas.errors import ConfigError
 from motionshards.trainers.fomm.architecture import Architecture
 from motionshards.trainers.fomm.config import Config
+from motionshards.trainers.fomm.export_litert import write_litert
+from motionshards.trainers.fomm.exported.litert import BATCHES
+from motionshards.trainers.fomm.exported.model import EXPORT_JSON, GRAPHS, RUNTIMES, VERSION, sha256
 from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
 from motionshards.trainers.fomm.graphs import Graph, graphs
 from motionshards.trainers.fomm.keypoints import KPDetector
-from motionshards.trainers.fomm.onnx_backend import EXPORT_JSON, GRAPHS, VERSION, OnnxGraph, sha256
 
-FORMATS = {"onnx": ".onnx", "torch": ".pt2"}
+FORMATS = {"litert": ".tflite", "onnx": ".onnx", "torch": ".pt2"}
 OPSET = 20
-TOLERANCE = 1e-3
-"""By how much what was written may differ from the networks, see `differences`."""
+TOLERANCES = {"fp32": 1e-3, "fp16": 1e-2, "int8": 0.5}
+"""By precision of the weights: by how much what was written may differ from the networks, see `differences`."""
 
-_PACKAGES: dict[str, tuple[str, ...]] = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "torch": ()}
-_BATCHES = (1, 3)
+_PACKAGES: dict[str, tuple[str, ...]] = {
+    "litert": ("litert-torch", "ai-edge-litert", "ai-edge-quantizer"),
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "torch": (),
+}
+_EXTRAS = {"litert": "litert", "onnx": "export"}
 _SWITCH = (False, True)
 
 Run = Callable[..., tuple[Any, ...]]
 
 
-def export(detector: KPDetector, generator: OcclusionAwareGenerator, config: Config, out: Path, form: str) -> dict[str, float]:
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What running a written graph showed.
+
+    largest_difference: from the networks, see `differences`
+    ms_per_frame: in the largest of BATCHES, on this machine
+    """
+
+    largest_difference: float
+    ms_per_frame: float
+
+
+def export(
+    detector: KPDetector, generator: OcclusionAwareGenerator, config: Config, out: Path, form: str, precision: str = "fp32"
+) -> dict[str, Check]:
     """Write the graphs of networks on the CPU into the directory `out`, and run them beside the networks.
 
-    form: `onnx` or `torch`
+    form: one of FORMATS
+    precision: of the weights, one of TOLERANCES; other than `fp32` only for `litert`
 
-    Gives `differences` by graph. Only where none is above TOLERANCE, export.json is written, without which nobody takes the
-    graphs.
+    Returns the check of each graph. export.json, without which no backend loads the graphs, is written only if no difference
+    exceeds the tolerance.
 
     Raises:
         ConfigError: a package is missing; the message says what to install
@@ -51,28 +74,40 @@ def export(detector: KPDetector, generator: OcclusionAwareGenerator, config: Con
     out.mkdir(parents=True, exist_ok=True)
     (out / EXPORT_JSON).unlink(missing_ok=True)
     with torch.no_grad():
-        for name, inputs in dict(_cases(made, config.architecture, 2)).items():
-            with replacing(out, files[name]) as temporary:
-                _write(made[name], inputs, temporary, form)
-        found = differences(made, {name: _reader(file, form) for name, file in files.items()}, config.architecture)
-    if max(found.values()) <= TOLERANCE:
-        described = _described(made, files, config, form) | {"differences": found}
+        _write_all(made, config.architecture, files, form, precision)
+        written = {name: _reader(file, form) for name, file in files.items()}
+        found, spent = differences(made, written, config.architecture), _frame_ms(made, written, config.architecture)
+    checks = {name: Check(found[name], spent[name]) for name in GRAPHS}
+    if max(found.values()) <= TOLERANCES[precision]:
+        described = _described(made, files, config, form) | {"precision": precision}
+        described["checks"] = {name: asdict(check) for name, check in checks.items()}
         write_whole(out, out / EXPORT_JSON, json.dumps(described, indent=1).encode() + b"\n")
-    return found
+    return checks
 
 
 def differences(eager: Mapping[str, Run], written: Mapping[str, Run], architecture: Architecture) -> dict[str, float]:
-    """How far `written` graphs are from those in eager PyTorch, for random and for smooth pictures, 1 and 3 of them.
+    """How far `written` graphs are from those in eager PyTorch, for random and for smooth images, BATCHES of them.
 
     The greatest absolute difference by graph; of outputs beyond [-1, 1] in parts of their greatest magnitude. Infinite where a
     shape differs or no number came out.
     """
     worst = dict.fromkeys(GRAPHS, 0.0)
-    for count in _BATCHES:
+    for count in BATCHES:
         for name, inputs in _cases(eager, architecture, count):
             pairs = zip(eager[name](*inputs), written[name](*inputs), strict=True)
             worst[name] = max(worst[name], *(_difference(wanted, torch.as_tensor(found)) for wanted, found in pairs))
     return worst
+
+
+def _frame_ms(eager: Mapping[str, Run], written: Mapping[str, Run], architecture: Architecture) -> dict[str, float]:
+    """Time of one call of each graph, per frame, after a first one that is not timed."""
+    spent, count = {}, max(BATCHES)
+    for name, inputs in dict(_cases(eager, architecture, count)).items():
+        written[name](*inputs)
+        start = time.perf_counter()
+        written[name](*inputs)
+        spent[name] = round((time.perf_counter() - start) * 1e3 / count, 3)
+    return spent
 
 
 def _difference(wanted: Tensor, found: Tensor) -> float:
@@ -108,6 +143,19 @@ def _pictures(architecture: Architecture, count: int, smooth: bool, chance: torc
 def _keypoints(keypoints: int, count: int, chance: torch.Generator) -> tuple[Tensor, Tensor]:
     value = 2 * torch.rand(count, keypoints, 2, generator=chance) - 1
     return value, torch.eye(2) + 0.4 * torch.rand(count, keypoints, 2, 2, generator=chance) - 0.2
+
+
+def _write_all(
+    made: Mapping[str, Graph], architecture: Architecture, files: Mapping[str, Path], form: str, precision: str
+) -> None:
+    counts = BATCHES if form == "litert" else (2,)
+    inputs = {count: dict(_cases(made, architecture, count)) for count in counts}
+    for name, graph in made.items():
+        with replacing(files[name].parent, files[name]) as temporary:
+            if form == "litert":
+                write_litert(graph.module, {count: inputs[count][name] for count in counts}, temporary, precision)
+            else:
+                _write(graph, inputs[2][name], temporary, form)
 
 
 def _write(graph: Graph, inputs: tuple[Tensor, ...], path: Path, form: str) -> None:
@@ -150,8 +198,8 @@ def _quiet() -> Iterator[None]:
 
 
 def _reader(path: Path, form: str) -> Run:
-    if form == "onnx":
-        return OnnxGraph(path)
+    if form in RUNTIMES:
+        return RUNTIMES[form](path, "cpu", 0)
     module = torch.export.load(path).module()
 
     def run(*inputs: Tensor) -> tuple[Tensor, ...]:
@@ -184,6 +232,6 @@ def _described(made: Mapping[str, Graph], files: Mapping[str, Path], config: Con
 
 
 def _require_packages(form: str) -> None:
-    missing = [name for name in _PACKAGES[form] if util.find_spec(name) is None]
+    missing = [name for name in _PACKAGES[form] if util.find_spec(name.replace("-", "_")) is None]
     if missing:
-        raise ConfigError(f"--format {form} needs {', '.join(missing)}: pip install 'motionshards[export]'")
+        raise ConfigError(f"--format {form} needs {', '.join(missing)}: pip install 'motionshards[{_EXTRAS[form]}]'")

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from motionshards.trainers.fomm.exported.model import GRAPHS
 from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
 from motionshards.trainers.fomm.hull import LEAST_AREA, hull_area
 from motionshards.trainers.fomm.keypoints import Keypoints, KPDetector, inverse_2x2, product_2x2
-from motionshards.trainers.fomm.onnx_backend import GRAPHS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -42,15 +42,18 @@ class Graph:
 class DetectorGraph(nn.Module):
     """Keypoints of pictures."""
 
+    unit: Tensor
+
     def __init__(self, detector: KPDetector) -> None:
         super().__init__()
         self.detector = detector
+        self.register_buffer("unit", torch.eye(2), persistent=False)  # LiteRT does not run eye() in a graph
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         found: Keypoints = self.detector(images)
         if found.jacobian is not None:
             return found.value, found.jacobian
-        return found.value, torch.eye(2, device=images.device).expand(*found.value.shape, 2).contiguous()
+        return found.value, self.unit.expand(*found.value.shape, 2).contiguous()
 
 
 class DrivingGraph(nn.Module):

@@ -1,10 +1,12 @@
 """What is exported computes what the networks compute, for any number of rows, and is taken only while it is whole."""
 
+import ast
 import functools
 import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +22,18 @@ from motionshards.schemas.errors import ConfigError
 from motionshards.trainers.fomm.animate import Animator, Movement
 from motionshards.trainers.fomm.config import Config
 from motionshards.trainers.fomm.evaluate import as_pixels
-from motionshards.trainers.fomm.export import FORMATS, export
+from motionshards.trainers.fomm.export import FORMATS, Check, export
+from motionshards.trainers.fomm.exported.model import EXPORT_JSON, GRAPHS, RUNTIMES, ExportedModel, read_export
+from motionshards.trainers.fomm.exported.networks import ExportedNetworks
+from motionshards.trainers.fomm.exported.onnx import OnnxGraph
 from motionshards.trainers.fomm.fold import FoldedNetworks
 from motionshards.trainers.fomm.graphs import graphs
 from motionshards.trainers.fomm.normalize import normalize_keypoints
-from motionshards.trainers.fomm.onnx_backend import EXPORT_JSON, GRAPHS, OnnxBackend, OnnxGraph, read_export
-from motionshards.trainers.fomm.onnx_networks import OnnxNetworks
 
 pytestmark = pytest.mark.slow  # writing graphs takes a minute; tests/jobs/test_export_model.py writes one set in every run
 
 
-Written = Callable[[str], tuple[Path, str, dict[str, float]]]
+Written = Callable[[str], tuple[Path, str, dict[str, Check]]]
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +41,9 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
     """written(form) -> directory, form, and what the check found; exported once."""
 
     @functools.cache
-    def once(form: str) -> tuple[Path, str, dict[str, float]]:
+    def once(form: str) -> tuple[Path, str, dict[str, Check]]:
+        if form == "litert":
+            pytest.importorskip("litert_torch", reason="the extra litert is not installed")
         out = tmp_path_factory.mktemp(form) / "new" / "graphs"
         return out, form, export(*networks(CONFIG.architecture), CONFIG, out, form)
 
@@ -46,7 +51,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
 
 
 @pytest.fixture(scope="module", params=FORMATS)
-def exported(request: pytest.FixtureRequest, written: Written) -> tuple[Path, str, dict[str, float]]:
+def exported(request: pytest.FixtureRequest, written: Written) -> tuple[Path, str, dict[str, Check]]:
     return written(request.param)
 
 
@@ -55,12 +60,13 @@ def onnx_directory(written: Written) -> Path:
     return written("onnx")[0]
 
 
-def test_what_was_written_was_run_beside_the_networks(exported: tuple[Path, str, dict[str, float]]) -> None:
+def test_what_was_written_was_run_beside_the_networks(exported: tuple[Path, str, dict[str, Check]]) -> None:
     out, form, found = exported
     assert list(found) == list(GRAPHS)
-    assert max(found.values()) <= (1e-5 if form == "onnx" else 1e-7)
+    assert max(check.largest_difference for check in found.values()) <= (1e-7 if form == "torch" else 1e-5)
+    assert min(check.ms_per_frame for check in found.values()) > 0
     described = read_export(out, form)
-    assert described["differences"] == found
+    assert described["checks"] == {name: asdict(check) for name, check in found.items()}
     assert {path.name for path in out.iterdir() if path.is_file()} == {EXPORT_JSON, *(name + FORMATS[form] for name in GRAPHS)}
     assert Config.from_json(described["config"]) == CONFIG
     assert described["versions"]["torch"] == torch.__version__
@@ -69,15 +75,15 @@ def test_what_was_written_was_run_beside_the_networks(exported: tuple[Path, str,
 @functools.cache
 def runner(out: Path, form: str) -> Callable[..., Any]:
     """run(name, *inputs), as someone runs the files who has none of this code."""
-    if form == "onnx":
-        made: dict[str, Any] = {name: OnnxGraph(out / f"{name}.onnx") for name in GRAPHS}
+    if form in RUNTIMES:
+        made: dict[str, Any] = {name: RUNTIMES[form](out / f"{name}{FORMATS[form]}", "cpu", 1) for name in GRAPHS}
     else:
         made = {name: torch.export.load(out / f"{name}.pt2").module() for name in GRAPHS}
     return lambda name, *inputs: made[name](*inputs)
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
-def test_any_number_of_rows(exported: tuple[Path, str, dict[str, float]], count: int) -> None:
+def test_any_number_of_rows(exported: tuple[Path, str, dict[str, Check]], count: int) -> None:
     """Against the networks themselves, not against the graphs' modules: these are what might be wrong."""
     run, (detector, generator) = runner(*exported[:2]), networks(CONFIG.architecture)
     images, source = image("export", count + 1, 3, 64, 8).float(), keypoints(1, 0)
@@ -93,13 +99,13 @@ def test_any_number_of_rows(exported: tuple[Path, str, dict[str, float]], count:
                 for number in range(count)
             ]
         )
-    np.testing.assert_allclose(prediction[0] if exported[1] == "onnx" else prediction, expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(prediction if exported[1] == "torch" else prediction[0], expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("adapt_scale", [False, True])
 @pytest.mark.parametrize("relative_jacobian", [False, True])
 def test_driving_keypoints_are_normalised_as_without_a_graph(
-    exported: tuple[Path, str, dict[str, float]], relative_jacobian: bool, adapt_scale: bool
+    exported: tuple[Path, str, dict[str, Check]], relative_jacobian: bool, adapt_scale: bool
 ) -> None:
     run, first, source = runner(*exported[:2]), keypoints(1, 3), keypoints(1, 5)
     switches = torch.tensor(relative_jacobian), torch.tensor(adapt_scale)
@@ -112,7 +118,7 @@ def test_driving_keypoints_are_normalised_as_without_a_graph(
         assert np.asarray(flat).tolist() == [False]
 
 
-def test_a_hull_that_is_a_line_and_a_singular_jacobian(exported: tuple[Path, str, dict[str, float]]) -> None:
+def test_a_hull_that_is_a_line_and_a_singular_jacobian(exported: tuple[Path, str, dict[str, Check]]) -> None:
     run, first, source, driving = runner(*exported[:2]), keypoints(1, 3), keypoints(1, 5), keypoints(2, 9)
     assert first.jacobian is not None
     first.value[0] = torch.tensor([[-0.5, -0.25], [0.0, 0.0], [0.5, 0.25]])
@@ -141,7 +147,7 @@ def test_onnx_files_are_of_the_opset_and_say_what_is_free(onnx_directory: Path) 
 def test_the_backend_takes_tensors_and_arrays_and_tells_of_lines_once(
     onnx_directory: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    backend, points = OnnxBackend(onnx_directory, threads=1), keypoints(2, 0)
+    backend, points = ExportedModel(onnx_directory, "onnx", threads=1), keypoints(2, 0)
     assert (backend.size, backend.channels, backend.keypoints, backend.jacobians) == (64, 3, 3, True)
     images = image("backend", 2, 3, 64, 8)
     for found, same in zip(backend.kp_detector(images), backend.kp_detector(images.numpy()), strict=True):
@@ -156,7 +162,7 @@ def test_the_backend_takes_tensors_and_arrays_and_tells_of_lines_once(
 
 def test_the_backend_stands_in_for_the_networks(onnx_directory: Path) -> None:
     """All three steps of an animation, and the picture at their end."""
-    stand_in, (detector, generator) = OnnxNetworks(onnx_directory, threads=1), networks(CONFIG.architecture)
+    stand_in, (detector, generator) = ExportedNetworks(onnx_directory, "onnx", threads=1), networks(CONFIG.architecture)
     images = image("stand in", 3, 3, 64, 8).float()
     with torch.no_grad():
         found, wanted = stand_in.kp_detector(images), detector(images)
@@ -174,7 +180,7 @@ def test_an_animation_is_the_same_by_either(onnx_directory: Path) -> None:
     for movement in (Movement(), Movement(adapt_scale=True), Movement(relative=False)):
         both = [
             np.stack([*Animator(made, pictures[0], movement).animate(pictures[1:], batch=3)]).astype(int)
-            for made in (FoldedNetworks(*networks(CONFIG.architecture)), OnnxNetworks(onnx_directory, threads=1))
+            for made in (FoldedNetworks(*networks(CONFIG.architecture)), ExportedNetworks(onnx_directory, "onnx", threads=1))
         ]
         assert both[0].shape == (4, 64, 64, 3) and np.ptp(both[0]) > 50
         assert np.abs(both[0] - both[1]).max() <= 1
@@ -184,8 +190,8 @@ def test_exported_graphs_run_without_torch_and_networks(onnx_directory: Path) ->
     program = (
         "import sys, numpy as np\n"
         "from pathlib import Path\n"
-        "from motionshards.trainers.fomm.onnx_backend import OnnxBackend\n"
-        "backend = OnnxBackend(Path(sys.argv[1]), threads=1)\n"
+        "from motionshards.trainers.fomm.exported.model import ExportedModel\n"
+        "backend = ExportedModel(Path(sys.argv[1]), 'onnx', threads=1)\n"
         "images = np.random.default_rng(0).random((3, 3, 64, 64), np.float32)\n"
         "kp, jacobian = backend.kp_detector(images)\n"
         "first, source = (kp[1:2], jacobian[1:2]), (kp[:1], jacobian[:1])\n"
@@ -197,9 +203,8 @@ def test_exported_graphs_run_without_torch_and_networks(onnx_directory: Path) ->
     done = subprocess.run(
         [sys.executable, "-c", program, str(onnx_directory)], capture_output=True, text=True, check=True, cwd=ROOT
     )
-    assert done.stdout.strip() == str(
-        [f"motionshards.{name}" for name in ("trainers", "trainers.fomm", "trainers.fomm.onnx_backend")]
-    )
+    names = ("", ".fomm", *(f".fomm.exported{name}" for name in ("", ".model", ".arrays", ".litert", ".onnx")))
+    assert sorted(ast.literal_eval(done.stdout)) == sorted(f"motionshards.trainers{name}" for name in names)
 
 
 def changed(directory: Path, **fields: Any) -> None:
@@ -226,10 +231,10 @@ def test_what_is_not_a_whole_export_is_refused_in_one_line(
     for path in onnx_directory.iterdir():
         if path.is_file():
             (tmp_path / path.name).write_bytes(path.read_bytes())
-    OnnxBackend(tmp_path)
+    ExportedModel(tmp_path, "onnx")
     spoil(tmp_path)
     with pytest.raises(ConfigError, match=told) as raised:
-        OnnxBackend(tmp_path)
+        ExportedModel(tmp_path, "onnx")
     assert "\n" not in str(raised.value)
 
 
@@ -238,7 +243,7 @@ def test_a_file_that_is_no_graph_and_a_device_that_is_not_there(tmp_path: Path, 
     with pytest.raises(ConfigError, match=r"a\.onnx cannot be loaded"):
         OnnxGraph(tmp_path / "a.onnx")
     with pytest.raises(ConfigError, match="onnxruntime cannot run on 'abacus' here"):
-        OnnxBackend(onnx_directory, "abacus")
+        ExportedModel(onnx_directory, "onnx", "abacus")
 
 
 def test_a_missing_package_is_named(tmp_path: Path, onnx_directory: Path) -> None:
@@ -251,8 +256,8 @@ def test_a_missing_package_is_named(tmp_path: Path, onnx_directory: Path) -> Non
         "sys.meta_path.insert(0, Absent())\n"
         "from pathlib import Path\n"
         "from motionshards.schemas.errors import ConfigError\n"
-        "from motionshards.trainers.fomm.onnx_backend import OnnxBackend\n"
-        "try: OnnxBackend(Path(sys.argv[1]))\n"
+        "from motionshards.trainers.fomm.exported.model import ExportedModel\n"
+        "try: ExportedModel(Path(sys.argv[1]), 'onnx')\n"
         "except ConfigError as error: print(error)\n"
     )
     done = subprocess.run(

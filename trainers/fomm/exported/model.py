@@ -1,84 +1,51 @@
-"""An exported model in onnxruntime: pictures and keypoints as arrays, with neither torch nor the code of the networks.
+"""An exported model: images and keypoints as arrays, without torch and the code of the networks.
 
-Pictures are RGB in [0, 1], float32 [B,C,H,W]. Keypoints are (x, y) in [-1, 1], float32 [B,K,2], with jacobians float32 [B,K,2,2].
+Images are RGB in [0, 1], float32 [B,C,H,W]. Keypoints are (x, y) in [-1, 1], float32 [B,K,2], with jacobians float32 [B,K,2,2].
 Inputs may be arrays, or tensors on any device; outputs are arrays.
 """
 
 import hashlib
 import json
 import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from motionshards.schemas.errors import ConfigError
+from motionshards.trainers.fomm.exported.arrays import Array
+from motionshards.trainers.fomm.exported.litert import LiteRTGraph
+from motionshards.trainers.fomm.exported.onnx import OnnxGraph
 
 logger = logging.getLogger("motionshards")
-
-Array = NDArray[Any]
 
 EXPORT_JSON = "export.json"
 GRAPHS = ("kp_detector", "process_kp_driving", "generator")
 VERSION = 1
-
-_DTYPES = {"tensor(float)": np.float32, "tensor(bool)": np.bool_}
-_PROVIDERS = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"]}
-
-
-class OnnxGraph:
-    """One graph as a function of its inputs in their order; gives its outputs in theirs.
-
-    device: `cpu`, `cuda` or `cuda:N`
-    threads: of one operation; 0 takes all cores
-
-    Raises:
-        ConfigError: onnxruntime is absent or has no such device, or the file cannot be loaded
-    """
-
-    def __init__(self, path: Path, device: str = "cpu", threads: int = 0) -> None:
-        runtime = _runtime()
-        kind, _, number = device.partition(":")
-        wanted = _PROVIDERS.get(kind)
-        if wanted is None or wanted[0] not in runtime.get_available_providers():
-            raise ConfigError(f"onnxruntime cannot run on {device!r} here: pip install onnxruntime-gpu, or use cpu")
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = threads
-        how = [{"device_id": number} if number and name == wanted[0] else {} for name in wanted]
-        try:
-            self._session = runtime.InferenceSession(path, options, providers=wanted, provider_options=how)
-        except Exception as error:  # its errors are classes of its C++ module that share no base of their own
-            raise ConfigError(f"{path} cannot be loaded: {str(error).splitlines()[0]}") from error
-        self._inputs = [(each.name, _DTYPES[each.type]) for each in self._session.get_inputs()]
-
-    def __call__(self, *inputs: Any) -> tuple[Array, ...]:
-        """Raises ValueError: another number of inputs, or another shape than the graph's."""
-        fed = {name: _as_array(value, dtype) for (name, dtype), value in zip(self._inputs, inputs, strict=True)}
-        for each in self._session.get_inputs():
-            _check_shape(each.name, each.shape, fed[each.name].shape)
-        return tuple(self._session.run(None, fed))
+RUNTIMES: Mapping[str, Callable[[Path, str, int], OnnxGraph | LiteRTGraph]] = {"litert": LiteRTGraph, "onnx": OnnxGraph}
+"""By format. What loads a graph: of a file, on a device, with a number of threads."""
 
 
-class OnnxBackend:
-    """The graphs of a directory that jobs.export_model wrote with --format onnx.
+class ExportedModel:
+    """The graphs of a directory that jobs.export_model wrote.
+
+    form: `litert` or `onnx`
 
     size, channels, keypoints: of the model: side of its pictures in px, their channels, and K
     jacobians: whether the model estimates them; else they are unit matrices, which move nothing
 
     Raises:
-        ConfigError: the directory holds no whole export, or onnxruntime cannot run it
+        ConfigError: the directory holds no whole export of this format, or its runtime cannot run it
     """
 
-    def __init__(self, directory: Path, device: str = "cpu", threads: int = 0) -> None:
-        described = read_export(directory, "onnx")
+    def __init__(self, directory: Path, form: str, device: str = "cpu", threads: int = 0) -> None:
+        described = read_export(directory, form)
         architecture = described["config"]["architecture"]
         self.size: int = architecture["size"]
         self.channels: int = architecture["channels"]
         self.keypoints: int = architecture["keypoints"]
         self.jacobians: bool = architecture["jacobians"]
         files = {name: directory / described["graphs"][name]["file"] for name in GRAPHS}
-        self._detector, self._process, self._generator = (OnnxGraph(files[name], device, threads) for name in GRAPHS)
+        self._detector, self._process, self._generator = (RUNTIMES[form](files[name], device, threads) for name in GRAPHS)
         self._told = False
 
     def kp_detector(self, images: Any) -> tuple[Array, Array]:
@@ -147,24 +114,3 @@ def sha256(path: Path) -> str:
     """Of a file, in hexadecimal. Raises OSError."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _runtime() -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ConfigError(f"this needs onnxruntime ({error}): pip install 'motionshards[export]'") from error
-    return onnxruntime
-
-
-def _as_array(value: Any, dtype: type) -> Array:
-    """As a contiguous array on the CPU; tensors are told by their methods, so that torch need not be there."""
-    if hasattr(value, "detach"):
-        value = value.detach().cpu()
-    return np.ascontiguousarray(value, dtype).reshape(np.shape(value))
-
-
-def _check_shape(name: str, wanted: list[int | str], found: tuple[int, ...]) -> None:
-    """Texts stand for any number. onnxruntime checks too, but also prints to stderr."""
-    if len(wanted) != len(found) or any(isinstance(a, int) and a != b for a, b in zip(wanted, found, strict=True)):
-        raise ValueError(f"{name} is {list(found)}, must be {wanted}")

@@ -1,37 +1,38 @@
-"""An exported model in the place of PyTorch's networks, see `trainers.fomm.animate.Networks`: tensors in and out."""
+"""An exported model in place of PyTorch's networks, see `trainers.fomm.animate.Networks`: tensors in and out."""
 
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from motionshards.trainers.fomm.exported.arrays import Array
+from motionshards.trainers.fomm.exported.model import ExportedModel
 from motionshards.trainers.fomm.keypoints import Keypoints
-from motionshards.trainers.fomm.onnx_backend import Array, OnnxBackend
 
 
-class OnnxNetworks:
-    """The graphs in `directory`. Raises as `OnnxBackend` does."""
+class ExportedNetworks:
+    """The graphs in `directory`, of format `litert` or `onnx`. Raises as `ExportedModel` does."""
 
-    def __init__(self, directory: Path, device: str = "cpu", threads: int = 0) -> None:
-        self.backend = OnnxBackend(directory, device, threads)
+    def __init__(self, directory: Path, form: str, device: str = "cpu", threads: int = 0) -> None:
+        self.model = ExportedModel(directory, form, device, threads)
 
     def kp_detector(self, frames: Tensor) -> Keypoints:
         """See Networks."""
-        return self._keypoints(*self.backend.kp_detector(frames))
+        return self._keypoints(*self.model.kp_detector(frames))
 
     def process_kp_driving(self, driving: Keypoints, first: Keypoints, source: Keypoints, *, adapt_scale: bool) -> Keypoints:
         """See Networks."""
         rows = (*self._arrays(driving), *self._arrays(first), *self._arrays(source))
-        return self._keypoints(*self.backend.process_kp_driving(*rows, True, adapt_scale))
+        return self._keypoints(*self.model.process_kp_driving(*rows, True, adapt_scale))
 
     def generator(self, source: Tensor, source_keypoints: Keypoints, driving_keypoints: Keypoints) -> Tensor:
         """See Networks."""
         arrays = (*self._arrays(source_keypoints), *self._arrays(driving_keypoints))
-        return torch.from_numpy(self.backend.generator(source, *arrays))
+        return torch.from_numpy(self.model.generator(source, *arrays))
 
     def _keypoints(self, value: Array, jacobian: Array) -> Keypoints:
         """A model without jacobians has none here either, as its unit matrices are only for the graphs."""
-        return Keypoints(value=torch.from_numpy(value), jacobian=torch.from_numpy(jacobian) if self.backend.jacobians else None)
+        return Keypoints(value=torch.from_numpy(value), jacobian=torch.from_numpy(jacobian) if self.model.jacobians else None)
 
     @staticmethod
     def _arrays(keypoints: Keypoints) -> tuple[Tensor, Tensor]:

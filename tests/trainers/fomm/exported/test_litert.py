@@ -1,0 +1,92 @@
+"""LiteRT's graphs compute what the networks compute, for any number of rows, in every precision; skipped without the extra."""
+
+from importlib import util
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conformance import image
+from fomm_graphs import CONFIG, keypoints, networks, rows
+from fomm_inputs import small
+
+from motionshards.schemas.errors import ConfigError
+from motionshards.trainers.fomm.animate import Animator, Movement
+from motionshards.trainers.fomm.config import Config
+from motionshards.trainers.fomm.evaluate import as_pixels
+from motionshards.trainers.fomm.export import export
+from motionshards.trainers.fomm.export_litert import write_litert
+from motionshards.trainers.fomm.exported.litert import BATCHES, LiteRTGraph
+from motionshards.trainers.fomm.exported.model import GRAPHS
+from motionshards.trainers.fomm.exported.networks import ExportedNetworks
+from motionshards.trainers.fomm.fold import FoldedNetworks
+from motionshards.trainers.fomm.graphs import graphs
+
+needs_litert = pytest.mark.skipif(util.find_spec("litert_torch") is None, reason="the extra litert is not installed")
+
+
+@needs_litert
+def test_keypoint_processing_for_one_seven_and_other_numbers_of_frames(tmp_path: Path) -> None:
+    """Hulls included; 9 rows are run as 7, 1 and 1, and `flat` stays one value for all."""
+    graph = graphs(*networks(CONFIG.architecture))["process_kp_driving"]
+    fixed, switches = rows(keypoints(1, 3), keypoints(1, 5)), (torch.tensor(True), torch.tensor(True))
+    samples = {count: (*rows(keypoints(count, 9)), *fixed, *switches) for count in (*BATCHES, 9)}
+    path = tmp_path / "graph.tflite"
+    write_litert(graph.module, {count: samples[count] for count in BATCHES}, path, "fp32")
+    written = LiteRTGraph(path)
+    for inputs in samples.values():
+        for found, wanted in zip(written(*inputs), graph(*inputs), strict=True):
+            assert found.shape == wanted.shape
+            np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match=r"args_2 is \[7, 3, 2\], must be \[1, 3, 2\]"):
+        written(*rows(keypoints(7, 9), keypoints(7, 9), keypoints(1, 5)), *switches)
+    with pytest.raises(ValueError, match="inputs have 1 and 7 rows"):
+        written(samples[7][0], samples[1][1], *fixed, *switches)
+    with pytest.raises(ValueError, match="must be"):
+        written(*(each[:0] for each in samples[1][:2]), *fixed, *switches)
+
+
+@needs_litert
+@pytest.mark.slow
+def test_a_detector_without_jacobians(tmp_path: Path) -> None:
+    graph, images = graphs(*networks(small(jacobians=False)))["kp_detector"], image("litert", 9, 3, 64, 8).float()
+    write_litert(graph.module, {count: (images[:count],) for count in BATCHES}, tmp_path / "graph.tflite", "fp32")
+    with torch.no_grad():
+        for found, wanted in zip(LiteRTGraph(tmp_path / "graph.tflite")(images), graph(images), strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5)
+
+
+@needs_litert
+@pytest.mark.slow
+def test_an_animation_is_the_same_as_by_torch(tmp_path: Path) -> None:
+    export(*networks(CONFIG.architecture), CONFIG, tmp_path, "litert")
+    images = as_pixels(image("animation", 9, 3, 64, 8))
+    for movement in (Movement(adapt_scale=True), Movement(relative=False)):
+        both = [
+            np.stack([*Animator(made, images[0], movement).animate(images[1:], batch=8)]).astype(int)
+            for made in (FoldedNetworks(*networks(CONFIG.architecture)), ExportedNetworks(tmp_path, "litert"))
+        ]
+        assert both[0].shape == (8, 64, 64, 3) and np.ptp(both[0]) > 50
+        assert np.abs(both[0] - both[1]).max() <= 1
+
+
+@needs_litert
+@pytest.mark.slow
+@pytest.mark.parametrize(("precision", "most_mb", "most"), [("fp32", 260, 1e-4), ("fp16", 130, 1e-2), ("int8", 100, 0.5)])
+def test_vox_256_in_every_precision(tmp_path: Path, precision: str, most_mb: float, most: float) -> None:
+    """At full size: signatures share their weights, and only here weights are too large for the quantizer."""
+    config = Config()
+    checks = export(*networks(config.architecture), config, tmp_path, "litert", precision)
+    assert max(check.largest_difference for check in checks.values()) <= most
+    assert sum((tmp_path / f"{name}.tflite").stat().st_size for name in GRAPHS) <= most_mb * 1e6
+
+
+def test_what_litert_cannot_run_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a.tflite").write_bytes(b"no graph")
+    with pytest.raises(
+        ConfigError, match=r"a\.tflite cannot be loaded|this needs ai-edge-litert .*motionshards\[litert\]"
+    ) as told:
+        LiteRTGraph(tmp_path / "a.tflite")
+    assert "\n" not in str(told.value)
+    with pytest.raises(ConfigError, match="LiteRT cannot run on 'cuda' here: use cpu"):
+        LiteRTGraph(tmp_path / "a.tflite", "cuda")

@@ -1,0 +1,4 @@
+"""Exported graphs in place of the networks: export.json, the runtimes of ONNX and LiteRT, and what animations call.
+
+Only `networks` imports torch.
+"""

@@ -1,0 +1,22 @@
+"""Inputs of graphs: as arrays, and of the right shape."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+def as_array(value: Any, dtype: type) -> Array:
+    """Return a contiguous array on the CPU. Tensors are recognized by their methods, so torch need not be installed."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+    return np.ascontiguousarray(value, dtype).reshape(np.shape(value))
+
+
+def check_shape(name: str, wanted: Sequence[int | str], found: tuple[int, ...]) -> None:
+    """Raise ValueError for another shape than the graph's, in which a text stands for any number from 1."""
+    if len(wanted) != len(found) or any(b < 1 if isinstance(a, str) else a != b for a, b in zip(wanted, found, strict=True)):
+        raise ValueError(f"{name} is {list(found)}, must be {list(wanted)}")

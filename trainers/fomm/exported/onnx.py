@@ -1,0 +1,53 @@
+"""A graph in onnxruntime."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from motionshards.schemas.errors import ConfigError
+from motionshards.trainers.fomm.exported.arrays import Array, as_array, check_shape
+
+_DTYPES = {"tensor(float)": np.float32, "tensor(bool)": np.bool_}
+_PROVIDERS = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"]}
+
+
+class OnnxGraph:
+    """One graph as a function of its inputs in their order; gives its outputs in theirs.
+
+    device: `cpu`, `cuda` or `cuda:N`
+    threads: of one operation; 0 takes all cores
+
+    Raises:
+        ConfigError: onnxruntime is absent or has no such device, or the file cannot be loaded
+    """
+
+    def __init__(self, path: Path, device: str = "cpu", threads: int = 0) -> None:
+        runtime = _runtime()
+        kind, _, number = device.partition(":")
+        wanted = _PROVIDERS.get(kind)
+        if wanted is None or wanted[0] not in runtime.get_available_providers():
+            raise ConfigError(f"onnxruntime cannot run on {device!r} here: pip install onnxruntime-gpu, or use cpu")
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = threads
+        how = [{"device_id": number} if number and name == wanted[0] else {} for name in wanted]
+        try:
+            self._session = runtime.InferenceSession(path, options, providers=wanted, provider_options=how)
+        except Exception as error:  # its errors are classes of its C++ module that share no base of their own
+            raise ConfigError(f"{path} cannot be loaded: {str(error).splitlines()[0]}") from error
+        self._inputs = [(each.name, _DTYPES[each.type]) for each in self._session.get_inputs()]
+
+    def __call__(self, *inputs: Any) -> tuple[Array, ...]:
+        """Raises ValueError: another number of inputs, or another shape than the graph's."""
+        fed = {name: as_array(value, dtype) for (name, dtype), value in zip(self._inputs, inputs, strict=True)}
+        for each in self._session.get_inputs():  # onnxruntime checks too, but also prints to stderr
+            check_shape(each.name, each.shape, fed[each.name].shape)
+        return tuple(self._session.run(None, fed))
+
+
+def _runtime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ConfigError(f"this needs onnxruntime ({error}): pip install 'motionshards[export]'") from error
+    return onnxruntime
