@@ -14,6 +14,7 @@ from motionshards.schemas.output import only_writer
 from motionshards.trainers import settings
 from motionshards.trainers.checkpoint import Place, save
 from motionshards.trainers.fomm.config import CONFIGS, Config
+from motionshards.trainers.fomm.export import Check
 from motionshards.trainers.fomm.exported.model import EXPORT_JSON, GRAPHS, ExportedModel, read_export
 from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
 from motionshards.trainers.fomm.keypoints import KPDetector
@@ -71,7 +72,9 @@ def test_sampling_is_as_asked_for(bare: Path, config: Path, tmp_path: Path, monk
     """The networks that are exported, and the settings beside their graphs."""
     given = []
 
-    def noted(detector: KPDetector, generator: OcclusionAwareGenerator, config: Config, out: Path, form: str) -> dict[str, float]:
+    def noted(
+        detector: KPDetector, generator: OcclusionAwareGenerator, config: Config, out: Path, form: str, precision: str
+    ) -> dict[str, Check]:
         given.append((generator.align_corners, generator.dense_motion_network.align_corners, config.architecture.align_corners))
         return {}
 
