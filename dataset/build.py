@@ -18,7 +18,7 @@ import json
 from pathlib import Path
 
 from motionshards.dataset import add
-from motionshards.dataset.build_options import BuildOptions, beam_options_last, input_of, output_of
+from motionshards.dataset.build_options import BuildOptions, beam_options_last, input_of, output_of, sizes_apart
 from motionshards.dataset.commandline import FAILED, OK, Say, command, sayer, show
 from motionshards.dataset.estimate import as_text as estimate_as_text
 from motionshards.dataset.storage.bucket import directory_of
@@ -46,7 +46,7 @@ def _after(options: BuildOptions) -> str:
 
 
 def _rewrite(words: list[str]) -> list[str]:
-    return beam_options_last(main.app(), words)
+    return beam_options_last(main.app(), sizes_apart(words))
 
 
 @command("build", after=_after, takes_rest="Apache Beam", rewrite=_rewrite, variant=add.variant)

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -28,6 +29,7 @@ from motionshards.transforms.extract.landmarks import models
 DATA = "MOTIONSHARDS_DATA"
 # What was removed on request stays out.
 _RETRY = [reason for reason in REASONS if reason != "removed"]
+_SEVERAL_SIZES = re.compile(r"(--size=)?(\d+(?:,\d+)+)", re.ASCII)
 _WHAT = Group("What is built (decides the bytes of the dataset)", sort_key=1)
 _WHICH = Group("Which clips are planned now", sort_key=2)
 _HOW = Group("How it runs", sort_key=3)
@@ -209,6 +211,19 @@ def beam_options_last(app: App, words: list[str]) -> list[str]:
         del ours[len(ours) - 1 - ours[::-1].index(word)]
     warn_of_old_spelling(unused[0], f"-- {unused[0]}")
     return [*ours, "--", *unused, *words[at + 1 :]]
+
+
+def sizes_apart(words: list[str]) -> list[str]:
+    """The words with `--size 512,256` as `--size 512 --smaller-sizes 256`, the largest first in whatever order they are given."""
+    apart = list[str]()
+    for before, word in zip(["", *words], words, strict=False):
+        several = _SEVERAL_SIZES.fullmatch(word)
+        if several and (several[1] or before == "--size"):
+            largest, *smaller = sorted(map(int, several[2].split(",")), reverse=True)
+            apart += [f"{several[1] or ''}{largest}", *(f"--smaller-sizes={size}" for size in smaller)]
+        else:
+            apart.append(word)
+    return apart
 
 
 def refuse_settings(words: list[str]) -> list[str]:

@@ -135,7 +135,7 @@ def open_data_set(order: BuildOrder, config: BuildConfig, made_with: dict[str, s
 def _advice(manifest: Manifest, config: BuildConfig) -> str:
     """What to do where the settings are not those of the dataset: give those that additions have changed, if these are all."""
     asked, added = config.to_json(), {name for one in manifest.additions for name in one.config}
-    changed = {name: value for name, value in manifest.config.to_json().items() if value != asked[name]}
+    changed = {name: value for name, value in manifest.config.to_json().items() if value != asked.get(name)}
     if not changed or not changed.keys() <= added:
         return "choose another --output"
     words = [f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}") for name, value in changed.items()]

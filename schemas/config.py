@@ -168,7 +168,8 @@ class BuildConfig(Settings):
     def _check_sizes(self) -> None:
         for larger, size in zip(self.sizes, self.smaller_sizes, strict=False):
             if not 16 <= size < larger:
-                raise ValueError(f"smaller_sizes has {size}, must be between 16 and {larger - 1}: sizes descend from size")
+                sizes = ", ".join(map(str, self.sizes))
+                raise ValueError(f"sizes are {sizes}: each must be smaller than the one before it, and at least 16")
         if self.moving and (odd := [size for size in self.sizes if size % 2]):
             raise ValueError(f"size is {odd[0]}, must be even for stored video")
 

@@ -50,6 +50,19 @@ class SearchPicture:
 
 
 @dataclass(frozen=True, slots=True)
+class SmallerFrames:
+    """Some of the decoded frames at one more size.
+
+    rgb: uint8 [S,size_px,size_px,3]
+    video: that of `Frames` at this size; None if none was asked for
+    """
+
+    size_px: int
+    rgb: NDArray[np.uint8] = field(repr=False)
+    video: Encoded | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Frames:
     """Decoded frames, scaled while decoding.
 
@@ -61,6 +74,7 @@ class Frames:
     display: how the source is meant to be shown
     search: the picture in which each frame's face is searched; empty if none was asked for
     video: the video of these and other frames; None if none was asked for
+    smaller: some of the frames at further sizes, and the video too
     """
 
     rgb: NDArray[np.uint8]
@@ -71,6 +85,7 @@ class Frames:
     display: Display = Display()
     search: tuple[SearchPicture, ...] = ()
     video: Encoded | None = field(default=None, repr=False)
+    smaller: tuple[SmallerFrames, ...] = ()
 
     def __post_init__(self) -> None:
         t = len(self.rgb)

@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
 
 from motionshards.dataset.checks.aus import check_action_units, check_sequence
+from motionshards.dataset.checks.smaller import check_smaller
 from motionshards.dataset.checks.sound import check_sound, check_sound_row
+from motionshards.dataset.checks.stills import check_still, stills_of
 from motionshards.dataset.checks.video import check_video, check_video_row
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.doubt import DOUBT, FRAME_SCORES, doubt_columns
@@ -25,6 +26,7 @@ from motionshards.schemas.layout import (
     VIDEO,
     VIDEO_FRAMES,
     frame_suffix,
+    video_suffix,
 )
 from motionshards.schemas.moving import restored_scores
 from motionshards.schemas.samples.members import array_member, embedding_member, meta_member
@@ -36,8 +38,6 @@ DOUBT_COLUMNS = (*DOUBT, "frame_landmark_residual", *(f"frame_{name}" for name i
 
 _SAME_IN_META = ("key", "source", "split", "identity", "video", "source_frames")
 _OF_EACH_FACE = ("boxes_px", "box_scores")
-# The colour spaces of JPEG that have three channels; the others are Gray, CMYK and YCCK.
-_THREE_CHANNELS = ("YCbCr", "RGB")
 # Of single faces it is 1.3 to 1.7, of means of several less.
 _EMBEDDING_LENGTHS = (0.5, 2.5)
 
@@ -55,6 +55,9 @@ def expected_suffixes(row: Mapping[str, Any], config: BuildConfig, *, sequence: 
     arrays += [] if config.aus == "none" else [AUS]
     arrays += [AUS_SEQUENCE] if sequence and config.aus_frames == "all" else []
     arrays += [IDENTITY] if config.identity_embedding else []
+    for size_px in config.smaller_sizes:
+        arrays += [frame_suffix(number, size_px) for number in range(len(stills))]
+        arrays += [video_suffix(size_px)] if moving else []
     return [*stills, *moving, *arrays, META]
 
 
@@ -79,8 +82,8 @@ def check_row(row: Mapping[str, Any], config: BuildConfig, *, added: bool = Fals
 
 def check_sample(members: Mapping[str, bytes], row: Mapping[str, Any], config: BuildConfig) -> Iterator[str]:
     """Faults of the members of a sample, whose suffixes have been found to be the expected ones; the suffix comes first."""
-    stills = {number: members[frame_suffix(number)] for number in range(row["n_frames"] if config.stills else 0)}
-    damaged = {number: fault for number, still in stills.items() for fault in _check_frame(still, config.size)}
+    stills = stills_of(members, row, config)
+    damaged = {number: fault for number, still in stills.items() for fault in check_still(still, config.size)}
     yield from (f"{frame_suffix(number)}: {fault}" for number, fault in damaged.items())
     meta = _parsed(META, lambda: meta_member(members[META], row["n_frames"]))
     if isinstance(meta, str):
@@ -91,6 +94,9 @@ def check_sample(members: Mapping[str, bytes], row: Mapping[str, Any], config: B
     faults: list[str] = []
     if VIDEO in members and not wrong:
         faults += check_video(members, meta, row, config, {one: still for one, still in stills.items() if one not in damaged})
+    if not wrong and not faults and not damaged:
+        for size_px in config.smaller_sizes:
+            faults += check_smaller(size_px, members, meta, row, config)
     if SOUND in members and not wrong and not faults:
         faults += [f"{SOUND}: {fault}" for fault in check_sound(members[SOUND], meta, row, config)]
     if config.landmarks != "none":
@@ -114,32 +120,6 @@ def check_sample(members: Mapping[str, bytes], row: Mapping[str, Any], config: B
         embedding = _parsed(IDENTITY, lambda: embedding_member(members[IDENTITY]))
         wrong_embedding = [embedding] if isinstance(embedding, str) else _check_embedding(embedding, row["identity_spread"])
         yield from (f"{IDENTITY}: {fault}" for fault in wrong_embedding)
-
-
-class _Unreadable(str):
-    """Why a member cannot be loaded."""
-
-
-def _loaded(content: bytes, load: Any) -> Any:
-    """The member as `load` understands it. What a parser can raise on bytes that anyone may have written has no end."""
-    try:
-        return load(content)
-    except Exception as error:
-        return _Unreadable(f"cannot be read: {str(error) or type(error).__name__}")
-
-
-def _check_frame(jpeg: bytes, size: int) -> Iterator[str]:
-    header = _loaded(jpeg, simplejpeg.decode_jpeg_header)
-    if isinstance(header, _Unreadable):
-        yield header
-        return
-    height, width, colours, _ = header
-    if (height, width) != (size, size) or colours not in _THREE_CHANNELS:
-        yield f"is {width}x{height} px in {colours}, must be {size}x{size} px with 3 channels"
-        return
-    frame = _loaded(jpeg, simplejpeg.decode_jpeg)
-    if isinstance(frame, _Unreadable):
-        yield frame
 
 
 def _check_meta(meta: dict[str, Any], row: Mapping[str, Any], members: Mapping[str, bytes], *, with_faces: bool) -> Iterator[str]:

@@ -44,7 +44,7 @@ OUTCOMES = pa.schema(
 _SINCE_VERSION_2 = ("made_by", "marker_sha256")
 _CHUNK = 1 << 20
 _READ = (
-    *("key", "source", "split", "identity", "video", "source_frames", "n_frames", "members"),
+    *("key", "source", "split", "identity", "video", "source_frames", "n_frames", "pixel_aspect", "members"),
     *("au_valid", "frame_au_valid", "identity_spread", *DOUBT_COLUMNS),
     *("frame_pts_s", "video_frames", "fps", "video_crf", "has_audio", "audio_hz", "audio_lost", "audio_speech", *LEVELS),
 )

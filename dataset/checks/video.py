@@ -67,8 +67,8 @@ def check_video(
         return
     faults = list(_check_source(source, Fraction(*video["rate"]), meta, row, described))
     yield from (f"{VIDEO_FRAMES}: {fault}" for fault in faults)
-    shown = {} if faults else _shown(source, meta, stills)
-    yield from (f"{VIDEO}: {fault}" for fault in _check_mp4(members[VIDEO], video, shown, config))
+    shown = {} if faults else shown_stills(source, meta, stills)
+    yield from (f"{VIDEO}: {fault}" for fault in check_mp4(members[VIDEO], video, shown, config, config.size))
     if config.landmarks != "none":
         yield from _check_points(members, described, measured_rows(len(source), config.landmarks_every))
 
@@ -123,14 +123,22 @@ def _check_times(pts_s: NDArray[np.float64], known_s: NDArray[np.float64], rate:
         yield f"frame {first + number} shows the source at {pts_s[number]:g} s, another frame is nearer to {times_s[number]:g} s"
 
 
-def _shown(source: NDArray[np.float64], meta: Mapping[str, Any], stills: Mapping[int, bytes]) -> dict[int, bytes]:
+def shown_stills(source: NDArray[np.float64], meta: Mapping[str, Any], stills: Mapping[int, bytes]) -> dict[int, bytes]:
     """The stills that the video shows too, by the number of its first frame that does."""
     places = {(span, index): place for place, (span, index, _) in reversed(list(enumerate(source.tolist())))}
     frames = list(zip(meta["span"], meta["frame_index"], strict=True))
     return {places[frames[number]]: still for number, still in stills.items() if frames[number] in places}
 
 
-def _check_mp4(mp4: bytes, video: Mapping[str, Any], shown: Mapping[int, bytes], config: BuildConfig) -> Iterator[str]:
+def check_mp4(
+    mp4: bytes, video: Mapping[str, Any], shown: Mapping[int, bytes], config: BuildConfig, size_px: int
+) -> Iterator[str]:
+    """Faults of a stored video.
+
+    video: what meta.json says of it
+    shown: stills that it shows, of its size, by the number of the frame
+    size_px: height and width of its frames
+    """
     if not 0 <= mp4.find(b"moov") < mp4.find(b"mdat"):
         yield "its header does not come first"
         return
@@ -139,7 +147,7 @@ def _check_mp4(mp4: bytes, video: Mapping[str, Any], shown: Mapping[int, bytes],
     which = sorted({near for number in compared for near in _beside(number) if 0 <= near < video["frames"]})
     errors = dict[tuple[int, int], float]()
     try:
-        for number, picture in zip(which, _decoded(mp4, video, which, config), strict=True):
+        for number, picture in zip(which, decoded(mp4, video, which, config, size_px), strict=True):
             for still in compared.keys() & _beside(number):
                 errors[still, number - still] = _error(picture, compared[still])
     except ClipRejected as error:
@@ -173,9 +181,11 @@ def _check_stills(errors: Mapping[tuple[int, int], float]) -> Iterator[str]:
             yield f"stills look like the frames {where} those that show the same source frames"
 
 
-def _decoded(mp4: bytes, video: Mapping[str, Any], which: Sequence[int], config: BuildConfig) -> Iterator[NDArray[np.uint8]]:
+def decoded(
+    mp4: bytes, video: Mapping[str, Any], which: Sequence[int], config: BuildConfig, size_px: int
+) -> Iterator[NDArray[np.uint8]]:
     """The frames of these numbers; all others are decoded and checked, too. Raises ClipRejected."""
-    order = {"frames": video["frames"], "size": config.size, "rate": video["rate"], "which": which}
+    order = {"frames": video["frames"], "size": size_px, "rate": video["rate"], "which": which}
     order["longest_group"] = None if video["crf"] is None else GROUP_FRAMES
     with in_memory("video.mp4", [mp4]) as media, ordered(media, config.decode_timeout_s, do="check", **order) as answers:
         while message := answers.next():

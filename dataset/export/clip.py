@@ -10,7 +10,9 @@ from PIL import Image
 
 from motionshards.dataset.video import Sound, Video
 from motionshards.schemas.layout import META, VIDEO, frame_suffix
+from motionshards.schemas.moving import Smaller
 from motionshards.schemas.samples.encode import decode_arrays
+from motionshards.schemas.samples.restore import smaller_in
 from motionshards.transforms.extract.encode import decode_into, square_side_px
 from motionshards.transforms.extract.stored_video import FrameReader
 
@@ -46,6 +48,7 @@ class StoredClip:
     jpegs: stills; empty with `--store video`
     sound: None where there is none
     size_px: height and width of the frames
+    smaller: stills and video at the smaller sizes
     """
 
     key: str
@@ -55,6 +58,7 @@ class StoredClip:
     jpegs: tuple[bytes, ...] = field(repr=False)
     sound: Sound | None
     size_px: int
+    smaller: tuple[Smaller, ...]
     _arrays: Mapping[str, Any] = field(repr=False)
     _reader: FrameReader = field(repr=False)
 
@@ -76,7 +80,11 @@ class StoredClip:
             raise ValueError("there are neither stills nor video")
         size_px = square_side_px(jpegs[0]) if video is None else video.size_px
         sound = Sound.of(members, arrays)
-        return cls(row["key"], row, arrays["meta"], video, jpegs, sound, size_px, arrays, reader)
+        smaller = smaller_in(members)
+        for one in smaller:
+            if len(one.jpegs) != len(jpegs) or (one.mp4 is None) != (video is None):
+                raise ValueError(f"a still or the video of {one.size_px} px is missing")
+        return cls(row["key"], row, arrays["meta"], video, jpegs, sound, size_px, smaller, arrays, reader)
 
     def __len__(self) -> int:
         return len(self.jpegs) if self.video is None else len(self.video)
@@ -101,30 +109,36 @@ class StoredClip:
         """Frames in RGB, uint8 [H,W,3], decoded a few at a time.
 
         numbers: int64 [n], ascending; by default all
-        size_px: of the frames, by default as stored; others are resized with a Lanczos filter
+        size_px: of the frames, by default the dataset's; sizes that are not stored are made from it with a Lanczos filter
 
         Raises:
             ValueError: the video or a still is damaged
         """
-        numbers = np.arange(len(self)) if numbers is None else numbers
-        groups = min(_MOST_FRAMES // _GROUP, _MOST_BYTES // (_GROUP * 3 * self.size_px**2))
+        numbers, stored = np.arange(len(self)) if numbers is None else numbers, self._stored(size_px)
+        groups = min(_MOST_FRAMES // _GROUP, _MOST_BYTES // (_GROUP * 3 * stored.size_px**2))
         step = _GROUP * max(groups, 1)
         for start in range(0, len(numbers), step):
-            for frame in self._decoded(numbers[start : start + step]):
-                yield frame if size_px in (None, self.size_px) else _resized(frame, size_px)
+            for frame in self._decoded(stored, numbers[start : start + step]):
+                yield frame if size_px in (None, stored.size_px) else _resized(frame, size_px)
 
     def mp4(self, size_px: int) -> bytes | None:
         """The stored video of this size; None where there is none."""
-        return self.video.mp4 if self.video is not None and self.video.size_px == size_px else None
+        stored = self._stored(size_px)
+        return stored.mp4 if stored.size_px == size_px else None
 
-    def _decoded(self, numbers: NDArray[np.int64]) -> NDArray[np.uint8]:
+    def _stored(self, size_px: int | None) -> Smaller:
+        """What is stored at a size; what is stored at the dataset's where that is nothing."""
+        main = Smaller(self.size_px, self.jpegs, None if self.video is None else self.video.mp4)
+        return next((one for one in self.smaller if one.size_px == size_px), main)
+
+    def _decoded(self, stored: Smaller, numbers: NDArray[np.int64]) -> NDArray[np.uint8]:
         """uint8 [n,H,W,3]"""
-        frames = np.empty((len(numbers), self.size_px, self.size_px, 3), np.uint8)
-        if self.video is not None:
-            self._reader.into(self.video.mp4, numbers, frames)
+        frames = np.empty((len(numbers), stored.size_px, stored.size_px, 3), np.uint8)
+        if stored.mp4 is not None:
+            self._reader.into(stored.mp4, numbers, frames)
             return frames
         for frame, number in zip(frames, numbers.tolist(), strict=True):
-            decode_into(self.jpegs[number], frame)
+            decode_into(stored.jpegs[number], frame)
         return frames
 
 

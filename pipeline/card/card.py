@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from motionshards.pipeline.card.fields import INDEX_COLUMNS, content, members
+from motionshards.pipeline.card.fields import INDEX_COLUMNS, content, members, sizes
 from motionshards.pipeline.card.figures import Figures, as_found, read_figures
 from motionshards.pipeline.card.front import front_matter
 from motionshards.pipeline.card.loading import loading
@@ -51,7 +51,7 @@ def _summary(manifest: Manifest, corpus: Corpus, figures: Figures) -> str:
         "bytes": f"{counts['bytes']:,}",
     }
     advice = "".join(f"\n{sentence}.\n" for sentence in manifest.advice)
-    return f"""# {corpus.title}: {counts["kept"]:,} clips of {content(config)} at {config.size}×{config.size} px
+    return f"""# {corpus.title}: {counts["kept"]:,} clips of {content(config)} at {sizes(config, "×")}
 
 ## Summary
 

@@ -23,6 +23,7 @@ from motionshards.pipeline.card.fields import (
     STILLS,
     content,
     members,
+    sizes,
     sound_rate,
     video_rate,
 )
@@ -77,6 +78,7 @@ LISTED = 500
 _JPEG, _NPY = "image/jpeg", "application/octet-stream"
 _ENCODINGS = {STILLS: _JPEG, VIDEO: "video/mp4", SOUND: "audio/flac", META: "application/json"}
 _OBJECTS = {_JPEG: "sc:ImageObject", "video/mp4": "sc:VideoObject", "audio/flac": "sc:AudioObject"}
+_OF_A_SIZE = (_JPEG, "video/mp4")
 # Names of kinds of members; of others, the suffix without its extension.
 _NAMES = {STILLS: "frames", VIDEO: "video", SOUND: "sound", VIDEO_FRAMES: "video_frames"}
 
@@ -103,7 +105,7 @@ def _about(manifest: Manifest, corpus: Corpus) -> Node:
     counts, config = manifest.counts, manifest.config
     about = {
         "name": corpus.title,
-        "description": f"{counts['kept']} clips of {content(config)} at {config.size} × {config.size} px in WebDataset "
+        "description": f"{counts['kept']} clips of {content(config)} at {sizes(config)} in WebDataset "
         f"shards, with time, place and quality of each frame. {corpus.collection} {corpus.rights}",
         "license": corpus.licence_link or corpus.rights,
         "url": corpus.home,
@@ -136,7 +138,7 @@ def _responsible(manifest: Manifest, corpus: Corpus, figures: Figures) -> Node:
 def _preprocessing(config: BuildConfig) -> Iterator[str]:
     if config.stills:
         yield f"{config.frames} frames of each clip by a permutation that its key decides"
-    yield f"crop: recipe {config.recipe}, fit {config.fit}, {config.size} × {config.size} px"
+    yield f"crop: recipe {config.recipe}, fit {config.fit}, {sizes(config)}"
     if config.stills:
         yield f"JPEG of quality {config.jpeg_quality}, 4:2:0"
     if config.moving:
@@ -186,15 +188,32 @@ def _member_sets(manifest: Manifest) -> Iterator[Node]:
     inside = [{"@id": name} for name in (map(_path, filled) if len(filled) <= LISTED else sets)]
     for name, (suffix, encoding, what) in _members(manifest.config).items() if inside else ():
         described = {"@type": "cr:FileSet", "@id": f"{name}-files", "name": f"{name} files", "description": what}
-        yield {**described, "containedIn": inside, "encodingFormat": encoding, "includes": f"**/*.{suffix}"}
+        smaller = manifest.config.smaller_sizes if encoding in _OF_A_SIZE and not suffix[0].isdecimal() else ()
+        includes = [f"**/{glob}.{suffix}" for glob in _not_ending([f".{size_px}" for size_px in smaller])]
+        files = {"encodingFormat": encoding, "includes": includes[0] if len(includes) == 1 else includes}
+        yield {**described, "containedIn": inside, **files}
+
+
+def _not_ending(words: list[str]) -> list[str]:
+    """Globs that together match the names that end with none of the words, of which none ends with another.
+
+    The reference reader ignores `excludes`.
+    """
+    globs = []
+    for tail in sorted({word[start:] for word in words for start in range(1, len(word) + 1)}):
+        before = {word[-len(tail) - 1] for word in words if word.endswith(tail)}
+        globs.append(f"*[!{''.join(sorted(before))}]{tail}")
+    return globs or ["*"]
 
 
 def _members(config: BuildConfig) -> dict[str, tuple[str, str, str]]:
     """For each kind of member: glob of the suffix, encoding and description."""
-    return {
-        _NAMES.get(suffix, suffix.partition(".")[0]): (suffix.replace("NNN", 3 * "[0-9]"), _ENCODINGS.get(suffix, _NPY), what)
-        for suffix, what in members(config).items()
-    }
+    found = {}
+    for suffix, what in members(config).items():
+        size, _, main = suffix.partition(".") if suffix[0].isdecimal() else ("", "", suffix)
+        name = _NAMES.get(main, main.partition(".")[0]) + (f"_{size}" if size else "")
+        found[name] = (suffix.replace("NNN", 3 * "[0-9]"), _ENCODINGS.get(main, _NPY), what)
+    return found
 
 
 def _splits(figures: Figures) -> Iterator[Node]:

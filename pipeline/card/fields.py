@@ -15,6 +15,7 @@ from motionshards.schemas.layout import (
     SOUND,
     VIDEO,
     VIDEO_FRAMES,
+    video_suffix,
 )
 from motionshards.schemas.tables import FRAME_MEASURES, MEDIANS
 
@@ -32,7 +33,7 @@ _FRAME_MEASURES = {
 }
 
 STILLS = "NNN.jpg"
-"""Stands for the suffixes of all stills in `members`."""
+"""Stands for the suffixes of all stills in `members`; `256.NNN.jpg` for those at a smaller size."""
 WHO = {
     "key": "identity/video/clip, the key of the WebDataset sample",
     "source": "the corpus",
@@ -112,6 +113,11 @@ def content(config: BuildConfig) -> str:
     return " and ".join([f"{config.frames} frames"] * config.stills + [f"video of {video_rate(config)}"] * config.moving)
 
 
+def sizes(config: BuildConfig, times: str = " × ") -> str:
+    """The sizes of the stored pictures, in words."""
+    return " and ".join(f"{size}{times}{size}" for size in config.sizes) + " px"
+
+
 def members(config: BuildConfig) -> dict[str, str]:
     """What a sample of such a build holds: suffix -> description."""
     size = f"{config.size} × {config.size} px"
@@ -129,6 +135,9 @@ def members(config: BuildConfig) -> dict[str, str]:
         )
     if config.identity_embedding:
         told[IDENTITY] = "float32 [128], face descriptor (biometric data), mean of up to five frames; NaN where no face was found"
+    for size_px in config.smaller_sizes:
+        told |= {f"{size_px}.{STILLS}": f"frame NNN at {size_px} × {size_px} px"} if config.stills else {}
+        told |= {video_suffix(size_px): f"the video at {size_px} × {size_px} px"} if config.moving else {}
     told[META] = "who the clip is, and lists of N: time, crop affine, boxes, head pose, quality"
     return told
 

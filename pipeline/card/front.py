@@ -62,9 +62,12 @@ def _features(config: BuildConfig) -> list[dict[str, Any]]:
 
     Without them it refuses a dataset of which the first samples differ in their members, as those with and without sound do.
     """
-    suffixes = [name for name in members(config) if name != STILLS]
-    stills = [frame_suffix(number) for number in range(config.frames)] if config.stills else []
-    return [{"name": name, **_type_of(name)} for name in (*stills, *suffixes, "__key__", "__url__")]
+    suffixes = [
+        name.replace(STILLS, frame_suffix(number))
+        for name in members(config)
+        for number in range(config.frames if name.endswith(STILLS) else 1)
+    ]
+    return [{"name": name, **_type_of(name)} for name in (*suffixes, "__key__", "__url__")]
 
 
 def _type_of(name: str) -> dict[str, Any]:
@@ -73,7 +76,8 @@ def _type_of(name: str) -> dict[str, Any]:
         return _nested(np.dtype(dtype).name, 1 + len(row))
     if name == IDENTITY:
         return _nested("float32", 1)
-    return {"dtype": {VIDEO: "video", SOUND: "audio", META: "json"}.get(name, "image" if name.endswith(".jpg") else "string")}
+    kinds = {VIDEO: "video", SOUND: "audio", META: "json", "jpg": "image"}
+    return {"dtype": kinds.get(name) or kinds.get(name.rpartition(".")[2], "string")}
 
 
 def _nested(dtype: str, depth: int) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The section of a data card on how to load the dataset."""
 
 from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.layout import VIDEO, video_suffix
 
 
 def loading(config: BuildConfig) -> str:
@@ -11,7 +12,11 @@ def loading(config: BuildConfig) -> str:
     ask = f"Sequence(16, fps=25{', audio=True' if config.sounding else ''})"
     more = "; batch.audio: float32 [40, samples]" if config.sounding else ""
     members = 'sample["mp4"], sample.get("flac")' if config.sounding else 'sample["mp4"]'
-    sound = _SOUND if config.sounding else _VIDEO
+    videos = [VIDEO, *map(video_suffix, config.smaller_sizes)]
+    if config.sounding:
+        sound = _SOUND.replace("{videos}", ", ".join(f'"{name}": Video(decode=False)' for name in videos))
+    else:
+        sound = _VIDEO.replace("{casts}", ".".join(f'cast_column("{name}", Video(decode=False))' for name in videos))
     return _SECTION.format(view="Sequence", ask=ask, of=f"16, {frame}", more=more, members=members, sound=sound)
 
 
@@ -52,7 +57,7 @@ data = load_dataset("OUT", streaming=True)
 """
 
 _VIDEO = """
-This needs `datasets` 4.7 or later. Without torchcodec, `cast_column("mp4", Video(decode=False))` gives the bytes of the videos.
+This needs `datasets` 4.7 or later. Without torchcodec, `{casts}` gives the bytes of the videos.
 """
 
 _SOUND = """
@@ -63,7 +68,7 @@ torchcodec, read video and sound as bytes:
 from datasets import Value, Video, load_dataset, load_dataset_builder
 
 features = load_dataset_builder("OUT").info.features
-features.update({"mp4": Video(decode=False), "flac": Value("binary")})
+features.update({{videos}, "flac": Value("binary")})
 data = load_dataset("OUT", streaming=True, features=features)
 ```
 """

@@ -18,8 +18,8 @@ from motionshards.pipeline.clips.video import as_stored, stored_video
 from motionshards.pipeline.inputs.unpack import Root, check_size, media
 from motionshards.schemas.config import TUBE_RECIPES, BuildConfig
 from motionshards.schemas.errors import ClipRejected
-from motionshards.schemas.frames import Crop, SearchPicture
-from motionshards.schemas.moving import StoredSound
+from motionshards.schemas.frames import Crop, SearchPicture, SmallerFrames
+from motionshards.schemas.moving import Smaller, StoredSound
 from motionshards.schemas.records import Clip, ClipSpec, FaceTrack, Landmarks, Rejected, Span
 from motionshards.transforms.extract.decoder.client import one_decoder
 from motionshards.transforms.extract.detect import Detections
@@ -242,5 +242,11 @@ def finished(read: ReadClip, faces: Faces, config: BuildConfig, rows: Faces = (N
         every=read.every,
         sound=read.sound if isinstance(read.sound, StoredSound) else None,
         sound_lost=read.sound if isinstance(read.sound, str) else None,
+        smaller=tuple(_smaller(one, config) for one in read.smaller),
         **measured(read, faces, rows, config),
     )
+
+
+def _smaller(frames: SmallerFrames, config: BuildConfig) -> Smaller:
+    mp4 = None if frames.video is None else frames.video.mp4
+    return Smaller(frames.size_px, encode_jpegs(frames.rgb, config.jpeg_quality), mp4)

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from motionshards.pipeline.clips.annotations import Annotation, annotation
 from motionshards.pipeline.clips.sequences import Sequences, image_size_px
 from motionshards.pipeline.clips.sound import clip_sound
-from motionshards.pipeline.clips.video import ReadVideo, Stretch, parted, with_video
+from motionshards.pipeline.clips.video import ReadVideo, Stretch, parted, smaller_of, with_video
 from motionshards.pipeline.inputs.unpack import Root
 from motionshards.schemas.action_units import SourceFrames
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ClipRejected
-from motionshards.schemas.frames import Crop, Frames, Placement
+from motionshards.schemas.frames import Crop, Frames, Placement, SmallerFrames
 from motionshards.schemas.moving import StoredSound
 from motionshards.schemas.records import ClipSpec, FaceTrack, Span
 from motionshards.transforms.extract.constant_rate import rate_of
@@ -38,6 +38,7 @@ class ReadClip:
     track: None where faces are still to be found
     video: None where none is stored
     sound: a reason code where it is lost, None where there is none
+    smaller: the stills and the video at each of the smaller sizes
     """
 
     spec: ClipSpec
@@ -50,6 +51,7 @@ class ReadClip:
     track: FaceTrack | None = None
     video: ReadVideo | None = None
     sound: StoredSound | str | None = None
+    smaller: tuple[SmallerFrames, ...] = ()
 
     @property
     def follows(self) -> bool:
@@ -99,7 +101,8 @@ def read_frames(
         )
     seconds, past_s = sum(part.duration_s for part in parts), max(part.past_end_s for part in parts)
     whole = tuple(len(part.timeline.raw_s) for part in parts)
-    return ReadClip(spec, crop, total, seconds, whole, _all_frames(parts), past_s, video=video, sound=sound)
+    smaller = smaller_of(decoded, config)
+    return ReadClip(spec, crop, total, seconds, whole, _all_frames(parts), past_s, video=video, sound=sound, smaller=smaller)
 
 
 def _stretches(
@@ -159,9 +162,8 @@ class _Part:
 
     def decode(self, stretch: Stretch, config: BuildConfig, search: Search | None, every: AllFrames | None) -> Frames:
         line, limit_s, window = self.timeline, config.decode_timeout_s, self.window
-        return decode(
-            self.media, line, stretch.indices, config.size, config.fit, limit_s, window, config.hdr, search, every, stretch.video
-        )
+        besides = stretch.besides(config, search, every)
+        return decode(self.media, line, stretch.indices, config.size, config.fit, limit_s, window, config.hdr, besides)
 
 
 def _part(span: Span, root: Root, file: Media, timeline_of: ReadTimeline, config: BuildConfig) -> _Part:

@@ -78,13 +78,13 @@ def read_tube(
     stretch, rate = Stretch(indices), rate_of(config.fps, line) if moving else None
     if rate is not None:
         stretch = with_video(indices, line, frames, seconds, rate, config)
-    found = decode(
-        media, line, stretch.indices, config.size, config.fit, limit_s, window, config.hdr, search, every, stretch.video
-    )
+    besides = stretch.besides(config, search, every)
+    found = decode(media, line, stretch.indices, config.size, config.fit, limit_s, window, config.hdr, besides)
     crop, video = parted([(0, stretch, found)], [line.pts_s], config)
     sound = None if rate is None else clip_sound([(media, float(line.raw_s[frames[0]]), stretch.shown)], rate, config)
     all_frames = SourceFrames(np.zeros(length, np.int32), frames.astype(np.int32), line.pts_s[frames])
-    return ReadClip(spec, crop, length, seconds, (len(line.raw_s),), all_frames, video=video, sound=sound)
+    whole = (len(line.raw_s),)
+    return ReadClip(spec, crop, length, seconds, whole, all_frames, video=video, sound=sound, smaller=found.smaller)
 
 
 def _keyed(key: str, tubes: list[Tube]) -> Iterator[tuple[str, Tube]]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from motionshards.schemas.action_units import SourceFrames
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ClipRejected
-from motionshards.schemas.frames import Crop, Frames
+from motionshards.schemas.frames import Crop, Frames, SmallerFrames
 from motionshards.schemas.moving import Encoded, point_scale, quantised, quantised_scores, restored_px, restored_scores
 from motionshards.schemas.records import FaceTrack, Landmarks, Measured, StoredVideo
 from motionshards.transforms.extract.constant_rate import shown_frames
@@ -18,7 +18,7 @@ from motionshards.transforms.extract.crop import as_crop
 from motionshards.transforms.extract.quality.measure import measure
 from motionshards.transforms.extract.stored_frames import joined
 from motionshards.transforms.extract.timeline import Timeline
-from motionshards.transforms.extract.wanted import ToVideo
+from motionshards.transforms.extract.wanted import AllFrames, Besides, Resized, Search, ToVideo
 
 # The pixels of the measured frames of a few clips are in memory at a time.
 _MOST_MEASURED_BYTES = 512 << 20
@@ -57,6 +57,10 @@ class Stretch:
     def shown(self) -> int:
         """Frames of the video."""
         return 0 if self.video is None else len(self.video.frames)
+
+    def besides(self, config: BuildConfig, search: Search | None, every: AllFrames | None) -> Besides:
+        """What the pass that decodes its frames makes besides: the video, also at smaller sizes, and what is asked for here."""
+        return Besides(search, every, self.video, Resized(config.smaller_sizes, self.stills))
 
     @property
     def indices(self) -> NDArray[np.int64]:
@@ -107,20 +111,37 @@ def parted(
     if decoded[0][1].video is None:
         return crop, None
     chosen, measured = (np.concatenate(places) for places in zip(*_places(decoded), strict=True))
-    encoded = [frames.video for _, _, frames in decoded if frames.video is not None]
     shown = [stretch.video.frames for _, stretch, _ in decoded if stretch.video is not None]
     source = SourceFrames(
         span=np.concatenate([np.full(len(one), span, np.int32) for one, (span, _, _) in zip(shown, decoded, strict=True)]),
         index=np.concatenate(shown).astype(np.int32),
         pts_s=np.concatenate([times[one] for times, one in zip(pts_s, shown, strict=True)]),
     )
-    whole = encoded[0]
-    if len(encoded) > 1:
-        mp4 = joined([one.mp4 for one in encoded], config.decode_timeout_s)
-        crf = max((one.crf for one in encoded if one.crf is not None), default=None)
-        whole = Encoded(mp4, sum(one.frames for one in encoded), encoded[0].rate, crf)
+    whole = _one_video([frames.video for _, _, frames in decoded], config)
+    assert whole is not None, "each stretch has a video"
     rows = crop.take(measured)
     return (crop.take(chosen), ReadVideo(whole, source, rows)) if config.stills else (rows, ReadVideo(whole, source, None))
+
+
+def smaller_of(decoded: Sequence[tuple[int, Stretch, Frames]], config: BuildConfig) -> tuple[SmallerFrames, ...]:
+    """Stills and video of decoded stretches at each of the smaller sizes. Raises ClipRejected: as `joined`."""
+    of_sizes = zip(*(frames.smaller for _, _, frames in decoded), strict=True)
+    return tuple(
+        SmallerFrames(
+            parts[0].size_px, np.concatenate([one.rgb for one in parts]), _one_video([one.video for one in parts], config)
+        )
+        for parts in of_sizes
+    )
+
+
+def _one_video(parts: Sequence[Encoded | None], config: BuildConfig) -> Encoded | None:
+    """The videos of stretches as one; None where there are none."""
+    encoded = [one for one in parts if one is not None]
+    if len(encoded) < 2:
+        return encoded[0] if encoded else None
+    mp4 = joined([one.mp4 for one in encoded], config.decode_timeout_s)
+    crf = max((one.crf for one in encoded if one.crf is not None), default=None)
+    return Encoded(mp4, sum(one.frames for one in encoded), encoded[0].rate, crf)
 
 
 def _places(decoded: Sequence[tuple[int, Stretch, Frames]]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:

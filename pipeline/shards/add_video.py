@@ -15,7 +15,7 @@ from motionshards.pipeline.shards.build import BuildJob
 from motionshards.pipeline.shards.reread import batches, read_ahead, reread
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.errors import ClipRejected
-from motionshards.schemas.moving import StoredSound
+from motionshards.schemas.moving import Smaller, StoredSound
 from motionshards.schemas.records import Clip, FaceTrack, Landmarks, Rejected
 from motionshards.transforms.extract.encode import encode_jpegs
 from motionshards.transforms.extract.landmarks import models
@@ -53,7 +53,13 @@ def _read_video(clip: Clip, job: BuildJob, model: FaceModel | None) -> ReadClip 
 def _with_video(clip: Clip, read: ReadClip, track: FaceTrack | None, points: Landmarks | None, config: BuildConfig) -> Clip:
     assert read.video is not None, "the video was read"
     video = stored_video(replace(read.video, rows=read.crop), config, track, points)
-    return _with_sound(replace(clip, video=video), read.sound)
+    return _with_sound(replace(clip, video=video, smaller=_with_mp4(clip, read)), read.sound)
+
+
+def _with_mp4(clip: Clip, read: ReadClip) -> tuple[Smaller, ...]:
+    """The smaller sizes of a clip with the video that was read at each of them."""
+    videos = {one.size_px: one.video for one in read.smaller if one.video is not None}
+    return tuple(replace(one, mp4=videos[one.size_px].mp4) for one in clip.smaller)
 
 
 def with_audio(clips: Iterable[Clip], job: BuildJob) -> Iterator[Clip]:

@@ -22,7 +22,8 @@ from motionshards.pipeline.planning.provenance import check_decoder
 from motionshards.pipeline.shards.build import BuildJob
 from motionshards.pipeline.shards.reread import batches, read_ahead, reread
 from motionshards.schemas.action_units import ActionUnits
-from motionshards.schemas.frames import Crop, Placement
+from motionshards.schemas.frames import Crop, Placement, SmallerFrames
+from motionshards.schemas.moving import Smaller
 from motionshards.schemas.records import Clip, FaceTrack, Landmarks, Quality
 from motionshards.transforms.extract.landmarks import models
 from motionshards.transforms.extract.sample import sample_indices
@@ -78,7 +79,7 @@ def with_aus(clips: Iterable[Clip], job: BuildJob) -> Iterator[Clip]:
     with sequences_for(job.aus, job.scratch) as sequences:
 
         def read_again() -> Iterator[Clip]:
-            one_still = job.config.without_video(frames=1, min_frames=None)  # what all frames are read beside
+            one_still = job.config.without_video(frames=1, min_frames=None, smaller_sizes=())  # what all frames are read beside
             for clip, read in read_ahead(clips, job, partial(reread, job=job, config=one_still, sequences=sequences)):
                 waiting.append((clip, read))
                 if read is not None:
@@ -131,8 +132,13 @@ def _new_in_video(clip: Clip, job: BuildJob, sequences: Sequences | None) -> Rea
         return None
     alike = place.take(np.zeros(len(numbers), np.int64))
     new = replace(alike, index=video.source.index[numbers], pts_s=video.source.pts_s[numbers])
-    rgb = frames_of_mp4(video.mp4, numbers, job.config.decode_timeout_s)
-    return ReadClip(clip.spec, Crop(rgb, new, clip.display), clip.source_frames, clip.duration_s, clip.file_frames)
+
+    def shown(mp4: bytes) -> NDArray[np.uint8]:
+        return frames_of_mp4(mp4, numbers, job.config.decode_timeout_s)
+
+    smaller = tuple(SmallerFrames(one.size_px, shown(one.mp4), None) for one in clip.smaller if one.mp4 is not None)
+    crop = Crop(shown(video.mp4), new, clip.display)
+    return ReadClip(clip.spec, crop, clip.source_frames, clip.duration_s, clip.file_frames, smaller=smaller)
 
 
 def _finished(
@@ -149,14 +155,19 @@ def merged(old: Clip, new: Clip) -> Clip:
     """Two clips of different frames of the same source as one: by span, then by number of the frame."""
     span, index = (np.concatenate([getattr(one.placement, name) for one in (old, new)]) for name in ("span", "index"))
     order = np.lexsort((index, span))
-    jpegs = (*old.jpegs, *new.jpegs)
+
+    def stills(old: Clip | Smaller, new: Clip | Smaller) -> tuple[bytes, ...]:
+        both = (*old.jpegs, *new.jpegs)
+        return tuple(both[number] for number in order)
+
     return replace(
         old,
         placement=_joined(old.placement, new.placement, order),
         track=None if old.track is None or new.track is None else _joined(old.track, new.track, order),
         landmarks=None if old.landmarks is None or new.landmarks is None else _joined(old.landmarks, new.landmarks, order),
         quality=_joined(old.quality, new.quality, order),
-        jpegs=tuple(jpegs[number] for number in order),
+        jpegs=stills(old, new),
+        smaller=tuple(replace(one, jpegs=stills(one, more)) for one, more in zip(old.smaller, new.smaller, strict=True)),
         aus=None if old.aus is None or new.aus is None else _joined_aus(old.aus, new.aus, order),
         file_frames=new.file_frames,
         every=new.every,

@@ -62,7 +62,7 @@ def restore_clip(row: Mapping[str, Any], members: Mapping[str, bytes]) -> Clip:
         video=_video(decoded, meta["mp4"], members[VIDEO]) if "mp4" in meta else None,
         sound=_sound(row, meta["flac"], members[SOUND]) if "flac" in meta else None,
         sound_lost=row["audio_lost"],
-        smaller=_smaller(members),
+        smaller=smaller_in(members),
     )
 
 
@@ -82,8 +82,8 @@ def _video(decoded: Mapping[str, Any], meta: Mapping[str, Any], mp4: bytes) -> S
     return StoredVideo(mp4, size_px, Fraction(*meta["rate"]), meta["crf"], source, meta["every"], measured)
 
 
-def _smaller(members: Mapping[str, bytes]) -> tuple[Smaller, ...]:
-    """Stills and video at each smaller size, in the order of the members."""
+def smaller_in(members: Mapping[str, bytes]) -> tuple[Smaller, ...]:
+    """Stills and video of a sample at each smaller size, in the order of the members."""
     sizes = {suffix: size_px for suffix in members if (size_px := smaller_size(suffix))}
     videos = {size_px: video_suffix(size_px) for size_px in sizes.values()}
     return tuple(

@@ -170,9 +170,9 @@ def test_all_frames_need_a_source_that_sees_them(aus: str) -> None:
         ("video_psnr is 10", {"store": "both", "video_psnr": 10.0}),
         ("size is 255, must be even", {"store": "video", "size": 255}),
         ("size is 65, must be even", {"store": "video", "smaller_sizes": (128, 65)}),
-        ("smaller_sizes has 256, must be between 16 and 255", {"smaller_sizes": (256,)}),
-        ("smaller_sizes has 128, must be between 16 and 127", {"smaller_sizes": (128, 128)}),
-        ("smaller_sizes has 15, must be between 16 and 255", {"smaller_sizes": (15,)}),
+        ("sizes are 256, 256: each must be smaller than the one before it", {"smaller_sizes": (256,)}),
+        ("sizes are 256, 64, 128: each must be smaller", {"smaller_sizes": (64, 128)}),
+        ("sizes are 256, 15: each must be smaller than the one before it, and at least 16", {"smaller_sizes": (15,)}),
         ("aus 'openface-still' reads stills", {"store": "video", "aus": "openface-still"}),
     ],
 )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motionshards.schemas.errors import ClipRejected
-from motionshards.schemas.frames import Frames, SearchPicture
+from motionshards.schemas.frames import Frames, SearchPicture, SmallerFrames
 from motionshards.schemas.moving import Encoded
 from motionshards.transforms.extract.crop import Window
 from motionshards.transforms.extract.decoder.client import Answers, ordered
@@ -18,13 +18,11 @@ from motionshards.transforms.extract.frame_facts import FrameFacts
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.timeline import Timeline
 from motionshards.transforms.extract.wanted import (
-    AllFrames,
-    Search,
-    ToVideo,
+    Besides,
     Wanted,
     content_sizes,
     resize_affine,
-    whole_square,
+    stored_square,
     window_place,
     window_square,
 )
@@ -32,6 +30,7 @@ from motionshards.transforms.extract.wanted import (
 _Taker = tuple[Wanted, Callable[[NDArray[np.uint8]], None]]
 """A picture, and what takes those of all frames, uint8 [H,W,C]."""
 
+_NOTHING = Besides()
 _SAME_TIME_S = 1e-3
 # Seeking costs some decoding before the first frame too, and short clips are most of the work.
 _SEEK_FROM_S, _SEEK_MARGIN_S = 10.0, 1.0
@@ -46,18 +45,14 @@ def decode(
     timeout_s: float,
     window: Window | None = None,
     hdr: str = "tonemap",
-    search: Search | None = None,
-    every: AllFrames | None = None,
-    video: ToVideo | None = None,
+    besides: Besides = _NOTHING,
 ) -> Frames:
     """Decode the frames `indices` (ascending, of `timeline`) scaled to [size,size].
 
     fit: `pad` keeps the display aspect and centres the picture on black, `squash` fills the square
     window: the part of the frame to take, in whole source pixels; black where it leaves the frame. It fills the square.
     hdr: `tonemap` shows HDR frames as BT.709 would, `keep` takes their values as they are
-    search: pictures for a detector; None if the stored frames are searched, or none
-    every: what takes all frames of the stretch; None if only the stored ones are wanted
-    video: a video of the stored square at a constant rate; None for no video
+    besides: what else is made in the same pass
 
     Frames far into a long file are reached by a seek to the keyframe before them. Where that gives anything but exactly the
     frames that were asked for, at their times and without an error, the file is decoded from its start.
@@ -65,20 +60,14 @@ def decode(
     Raises:
         ClipRejected: corrupt, frame_mismatch, size_changes, and as `ordered`
     """
-    start_s = seek_s(timeline, _asked(indices, every, video))
+    start_s = seek_s(timeline, besides.asked(indices))
     if start_s:
         try:
-            return decode_from(start_s, media, timeline, indices, size, fit, timeout_s, window, hdr, search, every, video)
+            return decode_from(start_s, media, timeline, indices, size, fit, timeout_s, window, hdr, besides)
         except ClipRejected as lost:
             if lost.reason not in ("corrupt", "frame_mismatch"):
                 raise
-    return decode_from(0, media, timeline, indices, size, fit, timeout_s, window, hdr, search, every, video)
-
-
-def _asked(indices: NDArray[np.int64], every: AllFrames | None, video: ToVideo | None) -> NDArray[np.int64]:
-    """All frames that something is made of, int64, ascending."""
-    more = [indices, *(one.indices for one in (every,) if one), *(one.frames for one in (video,) if one)]
-    return np.unique(np.concatenate(more)) if len(more) > 1 else indices
+    return decode_from(0, media, timeline, indices, size, fit, timeout_s, window, hdr, besides)
 
 
 def seek_s(timeline: Timeline, indices: NDArray[np.int64]) -> int:
@@ -101,31 +90,35 @@ def decode_from(
     timeout_s: float,
     window: Window | None,
     hdr: str = "tonemap",
-    search: Search | None = None,
-    every: AllFrames | None = None,
-    video: ToVideo | None = None,
+    besides: Besides = _NOTHING,
 ) -> Frames:
     """`decode` from a second of the file onwards: by frame number from its start, by timestamp after a seek."""
     if window is not None and not timeline.one_size:
         raise ClipRejected("size_changes", "use --recipe resize")
-    stored = whole_square(size, fit) if window is None else window_square(size, window, timeline.size_px)
+    search, every, video = besides.search, besides.every, besides.video
     extra = None if search is None else search.wanted(timeline, window, size)
-    rgb, searched = np.empty((len(indices), size, size, 3), np.uint8), list[NDArray[np.uint8]]()
-    asked = _asked(indices, every, video)
-    places = np.searchsorted(asked, indices)
-    takers: list[_Taker] = [(_only(stored, asked, indices), _filling(rgb))]
+    asked, sizes = besides.asked(indices), (size, *besides.resized.sizes_px)
+    shown = [indices, *(besides.resized.indices for _ in sizes[1:])]
+    pixels = [np.empty((len(numbers), side, side, 3), np.uint8) for numbers, side in zip(shown, sizes, strict=True)]
+    takers: list[_Taker] = [
+        (_only(stored_square(side, fit, window, timeline.size_px), asked, numbers), _filling(into))
+        for side, numbers, into in zip(sizes, shown, pixels, strict=True)
+    ]
+    rgb, searched = pixels[0], list[NDArray[np.uint8]]()
     if extra is not None:
         of_search = _only(extra, asked, indices)
         takers.append((of_search, lambda image: searched.append(image[..., 0] if image.shape[2] == 1 else image)))
     if every is not None:
         every.sink.begin()
         takers.append((_only(every.wanted(timeline, window), asked, every.indices), every.sink.take))
-    order = None if video is None else video.order(asked, size, fit if window is None else None, timeline)
-    frames, encoded = _taken(media, timeline, asked, start_s, takers, timeout_s, hdr, order)
+    whole = fit if window is None else None
+    orders = [video.order(asked, side, whole, timeline, number) for number, side in enumerate(sizes)] if video else []
+    frames, encoded = _taken(media, timeline, asked, start_s, takers, timeout_s, hdr, orders)
     every_size = check_frames(frames, timeline, asked, start_s)
-    if video is not None and encoded is not None and not encoded["frames"]:  # its packets cannot be copied
-        encode = replace(video, copy=False)
-        return decode_from(start_s, media, timeline, indices, size, fit, timeout_s, window, hdr, search, every, encode)
+    if video is not None and not all(one["frames"] for one in encoded):  # packets cannot be copied
+        again = replace(besides, video=replace(video, copy=False))
+        return decode_from(start_s, media, timeline, indices, size, fit, timeout_s, window, hdr, again)
+    places = np.searchsorted(asked, indices)
     source_size = every_size[places]
     if window is None:
         pixel_aspects = frames.each_pixel_aspect
@@ -138,6 +131,7 @@ def decode_from(
         affine, content = window_place(window, source_size, size)
     covers = content if extra is not None and window is None else np.full_like(content, [0, 0, size, size])
     search_pictures = zip(searched if extra is not None else rgb, covers.tolist(), strict=True) if search is not None else ()
+    videos = [Encoded(rate=video.rate, **one) for one in encoded] if video else [None for _ in sizes]
     return Frames(
         rgb,
         timeline.pts_s[indices],
@@ -146,7 +140,8 @@ def decode_from(
         content.astype(np.int32),
         frames.display,
         tuple(SearchPicture(pixels, tuple(part)) for pixels, part in search_pictures),
-        None if encoded is None or video is None else Encoded(rate=video.rate, **encoded),
+        videos[0],
+        tuple(map(SmallerFrames, sizes[1:], pixels[1:], videos[1:])),
     )
 
 
@@ -163,17 +158,17 @@ def _taken(
     takers: Sequence[_Taker],
     timeout_s: float,
     hdr: str,
-    video: dict[str, object] | None,
-) -> tuple[FrameFacts, dict[str, Any] | None]:
-    """Hand each image, uint8 [H,W,C], to what takes it; gives the facts of all frames, and what is encoded of them."""
-    frames, encoded = FrameFacts(), None
-    with chosen(media, timeline, indices, start_s, [wanted for wanted, _ in takers], timeout_s, hdr, video) as answers:
+    videos: Sequence[dict[str, object]],
+) -> tuple[FrameFacts, list[dict[str, Any]]]:
+    """Hand each image, uint8 [H,W,C], to what takes it; gives the facts of all frames, and the videos of them."""
+    frames, encoded = FrameFacts(), list[dict[str, Any]]()
+    with chosen(media, timeline, indices, start_s, [wanted for wanted, _ in takers], timeout_s, hdr, videos) as answers:
         frames.header = answers.expect("stream")
         while message := answers.next():
             if "mp4" in message:
                 content = bytearray(message["mp4"])
                 answers.fill(memoryview(content))
-                encoded = {"mp4": bytes(content), "frames": message["count"], "crf": message["crf"]}
+                encoded.append({"mp4": bytes(content), "frames": message["count"], "crf": message["crf"]})
                 continue
             for (_, take), shape in zip(takers, message["shapes"], strict=False):  # none at the end
                 if shape is not None:
@@ -202,7 +197,7 @@ def chosen(
     pictures: Sequence[Wanted],
     timeout_s: float,
     hdr: str,
-    video: dict[str, object] | None = None,
+    videos: Sequence[dict[str, object]] = (),
 ) -> AbstractContextManager[Answers]:
     """The order for pictures of frames of a timeline, by number from the start of the file, by time after a seek."""
     if start_s:
@@ -218,7 +213,7 @@ def chosen(
         pictures=[asdict(one) for one in pictures],
         tone_map=mapped,
         untagged=timeline.untagged,
-        video=video,
+        videos=videos,
         **which,
     )
 

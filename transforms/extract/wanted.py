@@ -4,7 +4,7 @@ the source they lie.
 Source pixels and image pixels: x right, y down, the centre of the top left pixel is (0, 0).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Protocol
 
@@ -83,11 +83,14 @@ class ToVideo:
     def __post_init__(self) -> None:
         require(len(self.frames) > 0 and bool((np.diff(self.frames) >= 0).all()), "the frames of a video are not ascending")
 
-    def order(self, asked: NDArray[np.int64], size: int, whole: str | None, timeline: Timeline) -> dict[str, object]:
+    def order(
+        self, asked: NDArray[np.int64], size: int, whole: str | None, timeline: Timeline, picture: int
+    ) -> dict[str, object]:
         """The order for the decoder, as of `decoder.stored.encode`.
 
         asked: int64, ascending, the numbers of all frames that are decoded
         whole: how the whole frame fills the square; None where it shows a window
+        picture: which of the pictures of a frame is the square
         """
         require(size % 2 == 0, f"frames of {size} px cannot be H.264 in yuv420p, which needs an even size")
         return {
@@ -95,6 +98,7 @@ class ToVideo:
             "size": size,
             "rate": [self.rate.numerator, self.rate.denominator],
             "whole": whole,
+            "picture": picture,
             "crf": self.crf,
             "psnr_db": self.psnr_db,
             "copy": self.copy and whole is not None and self._unchanged(timeline, size),
@@ -127,6 +131,44 @@ class Search:
         width, height = (f"max(16,round({side}*{self.scale:.6f}*sqrt({by})))" for side, by in (("iw", "sar"), ("ih", "1/sar")))
         part = () if window is None else window_at_source_scale(window, timeline.size_px, color)
         return Wanted((*part, scaled(width, height), color))
+
+
+@dataclass(frozen=True, slots=True)
+class Resized:
+    """The stored frame at further sizes, each scaled from the source as if it were the only one.
+
+    sizes_px: height and width of each
+    indices: int64 [S], ascending, the frames whose pixels are wanted, all among the stored ones
+    """
+
+    sizes_px: tuple[int, ...] = ()
+    indices: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+
+
+@dataclass(frozen=True, slots=True)
+class Besides:
+    """What one pass of the decoder makes besides the stored frames.
+
+    search: pictures for a detector; None if the stored frames are searched, or none
+    every: what takes all frames of the stretch; None if only the stored ones are wanted
+    video: a video of the stored square at a constant rate, at each size; None for no video
+    resized: the stored frames at further sizes
+    """
+
+    search: Search | None = None
+    every: AllFrames | None = None
+    video: ToVideo | None = None
+    resized: Resized = Resized()
+
+    def asked(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """All frames that something is made of, the stored `indices` among them; int64, ascending."""
+        more = [indices, *(one.indices for one in (self.every,) if one), *(one.frames for one in (self.video,) if one)]
+        return np.unique(np.concatenate(more)) if len(more) > 1 else indices
+
+
+def stored_square(size: int, fit: str, window: Window | None, frame_px: tuple[int, int]) -> Wanted:
+    """The stored square of a size: that of the window, or of the whole frame where there is none."""
+    return whole_square(size, fit) if window is None else window_square(size, window, frame_px)
 
 
 def whole_square(size: int, fit: str) -> Wanted:

@@ -132,7 +132,8 @@ def test_members_of_the_shards_are_read_from_it(built: Path, read: Callable[[Pat
 
 @pytest.mark.parametrize("store", ["video", "both"])
 def test_video_and_sound_are_read_from_it(store: str, tmp_path: Path, read: Callable[[Path], Read]) -> None:
-    out = make_moving_dataset(tmp_path / "out", 3, store=store, sound=lambda clip: clip != 1, per_shard=2)
+    smaller = (32,) if store == "both" else ()
+    out = make_moving_dataset(tmp_path / "out", 3, store=store, sound=lambda clip: clip != 1, per_shard=2, smaller=smaller)
     pq.write_table(REJECTIONS_SCHEMA.empty_table(), out / REJECTIONS)
     counts = {"planned": 3, "kept": 3, "rejected": {}, "kept_by_split": {"train": 3}}
     files = {name: sha256_of(out / name) for name in (INDEX, REJECTIONS)}
@@ -142,11 +143,15 @@ def test_video_and_sound_are_read_from_it(store: str, tmp_path: Path, read: Call
     sets = json.loads((out / CROISSANT).read_text())["recordSet"]
     types = {node["@id"]: node.get("dataType") for one in sets for node in one["field"]}
     assert (types["video/content"], types["sound/content"]) == ("sc:VideoObject", "sc:AudioObject")
-    members = {name: {one[f"{name}/key"].decode(): one[f"{name}/content"] for one in file.records(name)} for name in KINDS}
+    kinds = KINDS | {f"video_{size}": f"{size}.mp4" for size in smaller}
+    members = {name: {one[f"{name}/key"].decode(): one[f"{name}/content"] for one in file.records(name)} for name in kinds}
     for key, content in samples(out).items():
-        for name, suffix in KINDS.items():
+        for name, suffix in kinds.items():
             assert members[name].get(key) == content.get(suffix)
     assert len(members["video"]) == 3 and len(members["sound"]) == 2 and ("frames/content" in types) == (store == "both")
+    for name in ("frames", "frames_32") if smaller else ():
+        stills = {(one[f"{name}/key"].decode(), one[f"{name}/number"].decode()) for one in file.records(name)}
+        assert stills == {(key, f"{number:03d}") for key in samples(out) for number in range(5)}
 
 
 def test_hashes_are_those_of_the_files(built: Path) -> None:

@@ -11,7 +11,7 @@ from motionshards.schemas.frames import Frames, SearchPicture
 from motionshards.transforms.extract.decode import decode
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.timeline import timeline_from_packets
-from motionshards.transforms.extract.wanted import Search
+from motionshards.transforms.extract.wanted import Besides, Search
 
 GREY, RGB = Search(grey=True, scale=1.0), Search(grey=False, scale=0.5)
 
@@ -28,7 +28,7 @@ def wide(tmp_path: Path) -> Path:
 
 def decoded(path: Path, search: Search | None, window: tuple[int, int, int, int] | None = None, size: int = 32) -> Frames:
     media = Media.at(path)
-    return decode(media, timeline_from_packets(media, 60), np.arange(3), size, "pad", 60, window, "tonemap", search)
+    return decode(media, timeline_from_packets(media, 60), np.arange(3), size, "pad", 60, window, "tonemap", Besides(search))
 
 
 def luma(path: Path) -> NDArray[np.uint8]:

@@ -7,7 +7,7 @@ An order, a dict:
 and what the modules of these names take.
 
 Answers: of a video, the header of the stream, `{"stream": ...}`. Then, by what is to be done: `{"packets": [n, turned]}` with n
-int64 behind it; or `{"frames": [...], "shapes": [...]}` with pictures of the last of these frames behind, and for a video
+int64 behind it; or `{"frames": [...], "shapes": [...]}` with pictures of the last of these frames behind, and for each video
 `{"mp4": n, "count": ..., "crf": ...}` with n bytes behind; or `{"cut": n}` with a picture behind it; or those of the modules of
 `stored` and `audio`. Last `{"done": true}`, or the reason why there is none.
 """

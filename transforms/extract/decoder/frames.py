@@ -6,13 +6,14 @@ The order, besides `do` and limits:
     times_s, within_s: their times from the start of the container, ascending, and by how much those may be off
     pictures: what is made of a frame and sent, as `wanted.Wanted` has it
     tone_map: whether to map HDR frames to SDR; untagged: whether their primaries are unknown
-    video: a video of frames, whose squares are the first picture, as `stored.encode` has it; null or absent for none
+    videos: of frames, each as `stored.encode` has it; may be absent
 """
 
 import bisect
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 from motionshards.transforms.extract.decoder import wire
@@ -29,11 +30,11 @@ _LEAST = -(2**63)
 
 
 def send_frames(video: Video, order: dict[str, Any], reply: socket.socket) -> None:
-    """Send facts and pictures of the chosen frames, and their video last. Raises ClipRejected: corrupt, too_many_packets"""
+    """Send facts and pictures of the chosen frames, and their videos last. Raises ClipRejected: corrupt, too_many_packets"""
     if order["start_s"]:
         video.seek(order["start_s"])
     pictures, facts = _Pictures(video, order), list[list[Any]]()
-    for place, (frame, pts) in enumerate(_chosen(video, order, pictures.encoder)):
+    for place, (frame, pts) in enumerate(_chosen(video, order, pictures.encoders)):
         with video.rejecting():
             shown, made = pictures.of(frame, place)
         facts.append([pts, *shown])
@@ -42,9 +43,9 @@ def send_frames(video: Video, order: dict[str, Any], reply: socket.socket) -> No
             _send(reply, facts, made if some else [])
             facts = []
     _send(reply, facts, [])
-    if pictures.encoder is not None:
+    for encoder in pictures.encoders:
         with video.rejecting():
-            content, told = pictures.encoder.finished()
+            content, told = encoder.finished()
         reply.sendall(wire.packed({"mp4": len(content), **told}))
         reply.sendall(content)
 
@@ -55,11 +56,11 @@ def _send(reply: socket.socket, facts: list[list[Any]], pictures: list[Any]) -> 
         reply.sendall(packed_rows(one))
 
 
-def _chosen(video: Video, order: dict[str, Any], encoder: Encoder | Copied | None) -> Iterator[tuple[Any, int | None]]:
+def _chosen(video: Video, order: dict[str, Any], encoders: Sequence[Encoder | Copied]) -> Iterator[tuple[Any, int | None]]:
     numbers, times = order.get("numbers"), order.get("times_s")
     wanted, first = len(times if times is not None else numbers or ()), 0
     given, base, within_s = 0, video.base, order.get("within_s", 0.0)
-    for number, (frame, pts) in enumerate(_timed(video, encoder)):
+    for number, (frame, pts) in enumerate(_timed(video, encoders)):
         if number == 0:
             first = pts or 0
         if number and number % 10_000 == 0:
@@ -77,11 +78,11 @@ def _chosen(video: Video, order: dict[str, Any], encoder: Encoder | Copied | Non
             return
 
 
-def _timed(video: Video, encoder: Encoder | Copied | None) -> Iterator[tuple[Any, int | None]]:
+def _timed(video: Video, encoders: Sequence[Encoder | Copied]) -> Iterator[tuple[Any, int | None]]:
     """All frames with their times, guessed from decoding times and durations where the container leaves them out."""
-    clock = _Clock()
+    clock, copied = _Clock(), [encoder for encoder in encoders if isinstance(encoder, Copied)]
     for packet in video.packets():
-        if isinstance(encoder, Copied):
+        for encoder in copied:
             encoder.add(packet)
         for frame in video.decoded(packet):
             yield frame, clock.time_of(frame, video.stream)
@@ -127,7 +128,8 @@ class _Pictures:
         named = [("setparams", "colorspace=bt2020nc:color_primaries=bt2020")] if order.get("untagged") else []
         self._deep = Chain([*named, scaled("iw", "ih"), ("format", "rgb48le")])
         self._made = [(Chain([tuple(one) for one in made["filters"]]), _places(made)) for made in order["pictures"]]
-        self.encoder = _encoder(video, order["video"]) if order.get("video") else None
+        self._shown = [made["picture"] for made in order.get("videos", ())]
+        self.encoders = [_encoder(video, made) for made in order.get("videos", ())]
 
     def of(self, frame: Any, place: int) -> tuple[list[Any], list[Any]]:
         """Facts of an upright frame (size, aspect of its pixels, colours), and its pictures, None where not asked for.
@@ -143,8 +145,8 @@ class _Pictures:
             aspect = 1 / aspect if aspect else aspect
         facts = self._facts(frame, turn, aspect, colours)
         wanted = [only is None or place in only for _, only in self._made]
-        encoded = self.encoder is not None and self.encoder.shows(place)
-        if not any(wanted) and not encoded:
+        encoding = [one for one in zip(self._shown, self.encoders, strict=True) if one[1].shows(place)]
+        if not any(wanted) and not encoding:
             return facts, [None for _ in self._made]
         aspect = aspect or Fraction(1)
         shown = self._upright.of(frame, base, aspect)
@@ -155,9 +157,14 @@ class _Pictures:
             deep = self._deep.of(shown, base, aspect)
             shown = tone_mapped(deep, int(frame.color_trc), peak_of(frame))
         made = [chain.of(shown, base, aspect) if asked else None for (chain, _), asked in zip(self._made, wanted, strict=True)]
-        if self.encoder is not None and encoded:
-            self.encoder.take(place, shown, base, aspect, lambda: made[0] or self._made[0][0].of(shown, base, aspect))
+        for number, encoder in encoding:
+            square = partial(self._square, made, number, shown, base, aspect)
+            encoder.take(place, shown, base, aspect, square)
         return facts, made
+
+    def _square(self, made: list[Any], number: int, shown: Any, base: Fraction, aspect: Fraction) -> Any:
+        """A picture of a frame, also where it is not sent."""
+        return made[number] or self._made[number][0].of(shown, base, aspect)
 
     @staticmethod
     def _facts(frame: Any, turn: list[Any], aspect: Fraction, colours: list[int]) -> list[Any]:

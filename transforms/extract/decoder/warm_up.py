@@ -16,7 +16,9 @@ _ORDER = {
     "start_s": 0,
     "numbers": [0, 1],
     "pictures": [{"filters": [scaled(32, 32), RGB, ("pad", "32:40")], "only": [0]}],
-    "video": {"shown": [0, 1], "size": 32, "rate": [25, 1], "whole": "pad", "crf": 18, "psnr_db": None, "copy": False},
+    "videos": [
+        {"picture": 0, "shown": [0, 1], "size": 32, "rate": [25, 1], "whole": "pad", "crf": 18, "psnr_db": None, "copy": False}
+    ],
 }
 
 

@@ -1,8 +1,9 @@
 """A video of chosen frames at a constant rate: H.264 in an MP4, the same bytes on every processor.
 
-The order, under `video`:
+The order, one of those under `videos`:
     shown: places of the frames to show among those that are asked for, ascending, with repeats
     size, rate: pixels of a side, and frames per second as numerator and denominator
+    picture: which of the pictures of a frame is the square that is shown
     whole: how the whole frame fills the square, `pad` or `squash`; null where the square shows a window
     crf: of x264. psnr_db: raise it while the first frames keep this quality; null for no search
     copy: copy the packets of the source if it suits, see `copied`

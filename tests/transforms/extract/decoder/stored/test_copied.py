@@ -16,7 +16,7 @@ from motionshards.transforms.extract.decode import decode
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.stored_frames import frames_of_mp4, joined
 from motionshards.transforms.extract.timeline import timeline_from_packets
-from motionshards.transforms.extract.wanted import ToVideo
+from motionshards.transforms.extract.wanted import Besides, ToVideo
 
 SOURCE = "testsrc2=size=64x64:rate=25:duration=0.6"
 X264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "30")
@@ -26,7 +26,9 @@ def stored(path: Path, *, copy: bool = True, rate: int = 25, window: Window | No
     media = Media.at(path)
     line = timeline_from_packets(media, 60)
     shown = first + shown_frames(line.raw_s[first:], line.duration_s * (1 - first / len(line.raw_s)), Fraction(rate))
-    frames = decode(media, line, np.array([3, 9]), 64, "pad", 60, window, video=ToVideo(shown, Fraction(rate), copy=copy))
+    frames = decode(
+        media, line, np.array([3, 9]), 64, "pad", 60, window, besides=Besides(video=ToVideo(shown, Fraction(rate), copy=copy))
+    )
     assert frames.video is not None
     return frames.video
 

@@ -21,7 +21,7 @@ from motionshards.transforms.extract.decoder.client import encoder_version
 from motionshards.transforms.extract.media import Media
 from motionshards.transforms.extract.stored_frames import frames_of_mp4
 from motionshards.transforms.extract.timeline import timeline_from_packets
-from motionshards.transforms.extract.wanted import AllFrames, Search, ToVideo
+from motionshards.transforms.extract.wanted import AllFrames, Besides, Search, ToVideo
 
 SIZE = 64
 X264 = ("-c:v", "libx264", "-preset", "ultrafast")
@@ -35,7 +35,7 @@ def encoded(path: Path, rate: Fraction | int = 25, stills: tuple[int, ...] = (0,
     media = Media.at(path)
     line = timeline_from_packets(media, 60)
     video = ToVideo(shown_frames(line.raw_s, line.duration_s, Fraction(rate)), Fraction(rate), **more)
-    frames = decode(media, line, np.array(stills), SIZE, "pad", 60, video=video)
+    frames = decode(media, line, np.array(stills), SIZE, "pad", 60, besides=Besides(video=video))
     assert frames.video is not None
     return frames, frames.video
 
@@ -91,9 +91,7 @@ def test_stills_and_images_are_the_same_with_and_without_a_video(make_video: Mak
                 "pad",
                 60,
                 window,
-                search=search,
-                every=AllFrames(np.arange(1, 21), (48, 48), sink),
-                video=video,
+                besides=Besides(search, AllFrames(np.arange(1, 21), (48, 48), sink), video),
             )
             for sink, video in zip(sinks, (None, ToVideo(np.array([0, 3, 3, 24]), Fraction(25))), strict=True)
         )
@@ -156,7 +154,14 @@ def test_colours_are_those_of_the_stills(make_video: MakeVideo, kind: tuple[str,
     path = make_video("a.mkv", "-c:v", "ffv1", source=bars(*kind, "128x96" if how == "padded" else "128x128"))
     line, window = timeline_from_packets(Media.at(path), 60), (3, 3, 125, 125) if how == "window" else None
     frames = decode(
-        Media.at(path), line, np.arange(5), SIZE, "pad", 60, window, video=ToVideo(np.arange(5), Fraction(25), crf=10)
+        Media.at(path),
+        line,
+        np.arange(5),
+        SIZE,
+        "pad",
+        60,
+        window,
+        besides=Besides(video=ToVideo(np.arange(5), Fraction(25), crf=10)),
     )
     assert frames.video is not None
     expected = levels(frames.rgb)
@@ -185,8 +190,8 @@ def test_a_video_far_into_a_file_is_that_of_decoding_from_its_start(make_video: 
     line, stills = timeline_from_packets(media, 60), np.array([300, 320])
     video = ToVideo(np.arange(290, 330), Fraction(25))
     assert seek_s(line, video.frames) > 0
-    found = decode(media, line, stills, SIZE, "pad", 60, video=video)
-    plain = decode_from(0, media, line, stills, SIZE, "pad", 60, None, video=video)
+    found = decode(media, line, stills, SIZE, "pad", 60, besides=Besides(video=video))
+    plain = decode_from(0, media, line, stills, SIZE, "pad", 60, None, besides=Besides(video=video))
     assert found.video == plain.video is not None
 
 
@@ -234,8 +239,9 @@ for level, asm in ((-1, None), (0, "0"), (0x1F, "sse2"), (0x3FF, "sse4.2"), (0x7
     for whole in ("pad", None):
         descriptor = os.open(sys.argv[1], os.O_RDONLY)
         order = {"start_s": 0, "numbers": list(range(30)), "pictures": [{"filters": [scaled(64, 64), RGB], "only": []}]}
-        video = {"shown": list(range(30)), "size": 64, "rate": [25, 1], "whole": whole, "crf": 18, "psnr_db": None, "copy": False}
-        send_frames(Video(descriptor), {**order, "video": video}, reply := Reply())
+        how = {"whole": whole, "crf": 18, "psnr_db": None, "copy": False}
+        video = {"picture": 0, "shown": list(range(30)), "size": 64, "rate": [25, 1], **how}
+        send_frames(Video(descriptor), {**order, "videos": [video]}, reply := Reply())
         found.add((whole, len(reply.mp4), hashlib.sha256(reply.mp4).hexdigest()))
 print(len(found))
 """
@@ -253,7 +259,7 @@ def test_bytes_are_the_same_on_older_processors(make_video: MakeVideo) -> None:
 def test_what_cannot_be_encoded_is_refused(make_video: MakeVideo) -> None:
     line, media = timeline_from_packets(media := Media.at(make_video("a.mp4")), 60), media
     with pytest.raises(ValueError, match="even size"):
-        decode(media, line, np.array([0]), 65, "pad", 60, video=ToVideo(np.array([0]), Fraction(25)))
+        decode(media, line, np.array([0]), 65, "pad", 60, besides=Besides(video=ToVideo(np.array([0]), Fraction(25))))
     for frames in ([], [3, 2]):
         with pytest.raises(ValueError, match="ascending"):
             ToVideo(np.array(frames, np.int64), Fraction(25))
