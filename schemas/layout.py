@@ -169,12 +169,12 @@ def smaller_of(sizes: Sequence[int], size: int | None) -> int | None:
 
 
 def suffix_at(suffix: str, smaller_px: int | None) -> str | None:
-    """The suffix that a member has for a reader of one size: stills and video of a smaller size are named as those of the
-    dataset's size, and those of other sizes than the one that is read are left out (None)."""
+    """The suffix under which a reader of one size handles a member: stills and video of the smaller size have the suffixes of the
+    dataset's size, those of all other sizes None."""
     own = smaller_size(suffix)
     if own != smaller_px and (own is not None or suffix == VIDEO or is_main_frame(suffix)):
         return None
-    return suffix.removeprefix(f"{own}.")
+    return suffix if own is None else suffix.removeprefix(f"{own}.")
 
 
 def shard_name(source: str, split: str, number: int) -> str:
