@@ -202,7 +202,7 @@ class Manifest:
 
     def write(self, out: Path) -> None:
         """Replace OUT/dataset.json in one step."""
-        fields = {"format": FORMAT, **dataclasses.asdict(self), "format_version": FORMAT_VERSION}
+        fields = {"format": FORMAT, **dataclasses.asdict(self), "config": self.config.to_json(), "format_version": FORMAT_VERSION}
         content = json.loads(text_of(json.dumps(fields, ensure_ascii=False)))  # paths may hold bytes that are not UTF-8
         content["sha256"] = digest_of(content)
         write_whole(out, out / DATASET_JSON, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())

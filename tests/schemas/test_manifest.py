@@ -26,10 +26,15 @@ FULL = Manifest(
 )
 
 
-@pytest.mark.parametrize("manifest", [FULL, Manifest(BuildConfig(source="s"), {}, "in")], ids=["full", "bare"])
+BARE = Manifest(BuildConfig(source="s"), {}, "in")
+SIZES = replace(BARE, config=replace(BARE.config, size=512, smaller_sizes=(256, 128)))
+
+
+@pytest.mark.parametrize("manifest", [FULL, BARE, SIZES], ids=["full", "bare", "sizes"])
 def test_a_manifest_comes_back_equal(tmp_path: Path, manifest: Manifest) -> None:
     manifest.write(tmp_path)
     assert Manifest.read(tmp_path) == manifest
+    assert ("smaller_sizes" in (tmp_path / DATASET_JSON).read_text()) == (manifest is SIZES)  # absent before there were several
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == [DATASET_JSON]
 
 

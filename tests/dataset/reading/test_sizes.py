@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import simplejpeg
+from file_server import serving
 from moving import SIZE, make_moving_dataset
 from streams import seen, stream_of
 
@@ -19,6 +20,7 @@ from motionshards.dataset.originals import FramesDataset
 from motionshards.dataset.reading.batch import Batch
 from motionshards.dataset.reading.catalog import read_catalog
 from motionshards.dataset.reading.index_arrays import Kind
+from motionshards.dataset.reading.open_dataset import stored_sizes
 from motionshards.dataset.reading.view import View
 from motionshards.dataset.sequential import TarStream
 from motionshards.dataset.stream import KPlusOne, Pairs, PosePairs, Sequence, Singles
@@ -142,6 +144,15 @@ def test_a_clip_in_a_tar_that_lacks_frames_of_the_size(sized: Path, members: Mem
         assert [len(batch) for batch in stream] == [11] and stream.faults == {"undecodable": 1}
         with pytest.raises(DatasetError, match="frames"):
             list(TarStream([tar(lacking)], Pairs(2), batch_size=11, size=SMALL))
+
+
+def test_a_url_gives_the_frames_of_the_disk(sized: Path) -> None:
+    with serving() as server:
+        server.files |= {f"/{path.relative_to(sized)}": path.read_bytes() for path in sized.rglob("*") if path.is_file()}
+        assert stored_sizes(server.url) == stored_sizes(sized) == (SIZE, SMALL, LEAST)
+        options: dict[str, Any] = {"shuffle": "none", "size": SMALL}
+        for batch, expected in zip(stream_of(server.url, fetch="members", **options), stream_of(sized, **options), strict=True):
+            np.testing.assert_array_equal(batch.frames, expected.frames)
 
 
 def test_single_clips(sized: Path, members: Members) -> None:
