@@ -57,7 +57,8 @@ class LoaderOptions(CorpusOptions):
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A row of the tables. form: function of `loader_forms` that writes its data; group: which table."""
+    """A row of the tables. form: function of `loader_forms` that writes its data; group: which table; smaller: reads the smaller
+    of two stored sizes."""
 
     name: str
     run: str
@@ -65,6 +66,7 @@ class Side:
     form: str = ""
     slow: bool = False
     step_ms: float = 0.0
+    smaller: bool = False
 
     @property
     def frames(self) -> int:
@@ -84,6 +86,8 @@ DRAWN = Side("ours, drawn by transforms.augment on the CPU", "loader_ours:k_plus
 OPENCV = Side("ours, drawn by OpenCV", "loader_ours:k_plus_one_opencv", "k_plus_one")
 PICKLES = Side("pickles, drawn by matplotlib", "loader_old:pickled", "k_plus_one", form="pickles", slow=True)
 STEPS = Side("ours, make_loader", "loader_ours:as_it_is", "steps", step_ms=_STEP_MS)
+LARGER = Side("ours, frames of the dataset's size", "loader_ours:as_it_is", "sizes")
+SMALLER = Side("ours, frames of half that size", "loader_ours:as_it_is", "sizes", smaller=True)
 SIDES = (
     LIMIT,
     OURS,
@@ -104,11 +108,14 @@ SIDES = (
     STEPS,
     Side("ours, ordinary DataLoader", "loader_ours:data_loader", "steps", step_ms=_STEP_MS),
     Side("webdataset, hand-tuned: decode the chosen", "loader_peers:webdataset_tuned", "steps", step_ms=_STEP_MS),
+    LARGER,
+    SMALLER,
 )
 GROUPS = {
     "pairs": ("Two frames a clip", OURS),
     "k_plus_one": ("K + 1 = 9 frames a clip and their landmark images", OPENCV),
     "steps": (f"Two frames a clip, {_STEP_MS:g} ms of pure Python between batches, as a training step", STEPS),
+    "sizes": ("Two frames a clip, of a dataset that stores two sizes", SMALLER),
 }
 # Name of a ratio, what is divided by what, and how much it should be.
 GOALS = (
@@ -121,6 +128,7 @@ GOALS = (
     ("times_matplotlib_undrawn", UNDRAWN, PICKLES, 40.0),  # the processor's share of the work where a GPU draws
     ("times_matplotlib_opencv", OPENCV, PICKLES, 40.0),
     ("times_matplotlib_cpu", DRAWN, PICKLES, 40.0),
+    ("times_twice_the_size", SMALLER, LARGER, 2.0),
 )
 Figures = dict[str, float]
 
@@ -130,28 +138,33 @@ def main(options: LoaderOptions) -> None:
     """Compare the loader with the limit of JPEG decoding, other streaming libraries, and the published training code."""
     report = Report("benchmarks/loader.py: the loader beside the limit, others' loaders and the published code", options)
     with options.work_dir() as work:
-        data, name = (options.data.resolve(), options.data.name) if options.data else make_data(options, work)
+        data, name = (options.data.resolve(), options.data.name) if options.data else make_data(options, work, str(options.size))
         report.note(_input(name, data, options))
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
         sides = [side for side in SIDES if options.only in f"{side.name} {side.group}"]
+        places = dict.fromkeys(GROUPS, data)
+        if options.data:
+            sides = [side for side in sides if side.group != "sizes"]
+        elif any(side.group == "sizes" for side in sides):
+            places["sizes"], _ = make_data(options, work / "sizes", f"{2 * options.size},{options.size}")
         missing = make_forms(sides, data, work, options)
         found: dict[Side, list[Figures]] = {}
         for _ in range(options.rounds):
             for side in sides:
                 if side.name not in missing:
-                    _measure(side, data, work, options, found, missing)
+                    _measure(side, places[side.group], work, options, found, missing)
     report.finish(_report(report, {side: _median(each) for side, each in found.items()}, missing))
 
 
-def make_data(options: LoaderOptions, work: Path) -> tuple[Path, str]:
-    """Build `options.clips` clips from copies of the corpus; returns the dataset, and the name of the corpus."""
+def make_data(options: LoaderOptions, work: Path, sizes: str) -> tuple[Path, str]:
+    """Build `options.clips` clips of these sizes from copies of the corpus; returns the dataset, and the name of the corpus."""
     source, name = corpus(options.input, work)
     clips = sum(1 for path in source.rglob("*.mp4") if path.stat().st_size)
     root, out = replicate(source, work / "input", -(-options.clips // clips)), work / "data"
     command = [
         *(sys.executable, "-m", "dataset.build", "--source", "voxceleb2", "--landmarks", "dlib", "--quiet", "--input", str(root))
     ]
-    command += ["--output", str(out), "--size", str(options.size), "--frames", "16", "--clips-per-shard", "50"]
+    command += ["--output", str(out), "--size", sizes, "--frames", "16", "--clips-per-shard", "50"]
     subprocess.run([*command, "--limit", str(options.clips)], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
     return out, name
 
@@ -183,6 +196,7 @@ def _measure(
         batches=options.batches,
         seconds=options.seconds,
         step_ms=side.step_ms,
+        size=options.size if side.smaller else None,
     )
     figures = _run(order, options)
     if "missing" in figures:

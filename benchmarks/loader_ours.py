@@ -100,7 +100,7 @@ def _draw(picture: Any, points: Any) -> None:
 
 def _stream(order: Order, repeats: int = 1) -> ClipStream:
     view = Pairs(order.frames) if order.frames == 2 else KPlusOne(order.frames - 1)
-    return ClipStream(order.data, view, global_batch_size=order.batch, split=None, repeats=repeats)
+    return ClipStream(order.data, view, global_batch_size=order.batch, split=None, repeats=repeats, size=order.size)
 
 
 def _batches(order: Order, **settings: Any) -> Iterator[Batch]:

@@ -38,6 +38,7 @@ class Order:
     batch, frames: clips of a batch, frames of each
     batches, seconds: the measurement ends at either, whichever comes first
     step_ms: Python work between two batches, as a training step has it
+    size: of the frames, one of the sizes of `data`; None for its own
     """
 
     side: str
@@ -49,6 +50,7 @@ class Order:
     batches: int = 1
     seconds: float = 1.0
     step_ms: float = 0.0
+    size: int | None = None
 
 
 def run_side(order: Order, python: str, **environment: str) -> Any:

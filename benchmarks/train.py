@@ -55,7 +55,13 @@ def main(options: TrainOptions) -> None:
     config = options.config or next(iter(MODELS[options.model].configs))
     wanted = plan(options.model, config, batch=options.batch)
     fast = device.type == "cuda"
-    stream = ClipStream(options.data, wanted.view, global_batch_size=wanted.config.training.global_batch_size, repeats=1000)
+    stream = ClipStream(
+        options.data,
+        wanted.view,
+        global_batch_size=wanted.config.training.global_batch_size,
+        repeats=1000,
+        size=wanted.config.architecture.size,
+    )
     sides = {
         "plain": _task(wanted, stream, device, options.vgg),
         "ours": _task(

@@ -9,9 +9,9 @@ For looking up and checking. Training reads whole shards in order.
 
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -34,10 +34,14 @@ from motionshards.schemas.layout import (
     META,
     POINT_SCORES,
     POINTS,
+    VIDEO,
     is_main_frame,
+    smaller_of,
+    suffix_at,
     tar_path,
 )
 from motionshards.schemas.manifest import Manifest
+from motionshards.schemas.moving import scaled_px
 from motionshards.schemas.regular_file import open_regular
 from motionshards.schemas.samples.encode import decode_arrays
 from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
@@ -57,7 +61,8 @@ class Sample:
     frames: uint8 [N,H,W,3], RGB, in time order: the stills or, in a dataset without stills, the measured frames of the video
     landmarks: float32 [N,68,2], x y in crop pixels, NaN where no face was found; None with `--landmarks none`
     landmark_scores: float32 [N,68], 0 to 1; None with `--landmarks none`
-    meta: who the clip is, and lists of N for time, place and quality
+    meta: who the clip is, and lists of N for time, place and quality; `boxes_px`, `content_px` and `source_to_crop` refer to
+        pixels of `frames`
     aus: float32 [N,17], intensities of `schemas.action_units.INTENSITIES`, 0 to 5, NaN rows where meta["au_valid"] is false;
         None with `--aus none`
     embedding: float32 [128], mean face descriptor, NaN where no face was found; None without `--identity-embedding`
@@ -112,16 +117,25 @@ class Dataset:
             rows = _table(path).to_table(columns=None if columns is None else list(columns), filter=where)
             return checked_rows(rows, path)
 
-    def read(self, row: dict[str, Any]) -> Sample:
+    def read(self, row: dict[str, Any], size: int | None = None) -> Sample:
         """The clip of a row of the index, which needs the columns key, split, shard and members.
 
+        size: height and width of the frames, one of the stored sizes; by default the dataset's
+
         Raises:
+            ConfigError: frames of that size are not stored
             DatasetError: the shard is absent, or a member is not what the index says
         """
+        config = self.manifest.config
+        smaller_px = smaller_of(config.sizes, size)
+        wanted = [member for member in row["members"] if suffix_at(member["suffix"], smaller_px)]
         path = tar_path(self.out, row["split"], row["shard"])
         try:
             with open_regular(path) as stream:
-                return _sample(row["key"], read_members(stream, row["members"]))
+                members = read_members(stream, wanted)
+            read = {name: content for suffix, content in members.items() if (name := suffix_at(suffix, smaller_px))}
+            sample = _sample(row["key"], read, smaller_px)
+            return sample if smaller_px is None else _at_size(sample, config.size, smaller_px)
         except OSError as error:
             raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
         except ValueError as error:
@@ -193,12 +207,32 @@ def _read_member(stream: BinaryIO, member: dict[str, Any]) -> bytes:
     return content
 
 
-def _sample(key: str, members: dict[str, bytes]) -> Sample:
+def _at_size(sample: Sample, main_px: int, size_px: int) -> Sample:
+    """A sample with frames of another size than that in whose pixels its landmarks and meta are stored."""
+    share = size_px / main_px
+    points, meta = sample.landmarks, {**sample.meta, **_lists_at_size(sample.meta, share)}
+    if VIDEO in meta:
+        meta[VIDEO] = {**meta[VIDEO], **_lists_at_size(meta[VIDEO], share)}
+    return replace(sample, meta=meta, landmarks=None if points is None else scaled_px(points, main_px, size_px))
+
+
+def _lists_at_size(described: Mapping[str, Any], share: float) -> dict[str, Any]:
+    """The lists of a description that are about pixels of frames, None where a value is unknown."""
+    shift = (share - 1) / 2  # pixel centers are whole numbers; ends of content are edges
+    lists: dict[str, Callable[[Any], list[Any]]] = {
+        "content_px": lambda box: [edge * share for edge in box],
+        "boxes_px": lambda box: [value if value is None else value * share + shift for value in box],
+        "source_to_crop": lambda rows: [[x * share, y * share, offset * share + shift] for x, y, offset in rows],
+    }
+    return {name: [scale(one) for one in described[name]] for name, scale in lists.items() if name in described}
+
+
+def _sample(key: str, members: dict[str, bytes], smaller_px: int | None = None) -> Sample:
     if META not in members:
         raise ValueError(f"{META} is missing")
     jpegs = [content for suffix, content in members.items() if is_main_frame(suffix)]
     arrays = decode_arrays(members, len(jpegs) or None)
-    video = Video.of(members, arrays)
+    video = Video.of(members, arrays, smaller_px)
     points, scores = (LANDMARKS, LANDMARK_SCORES) if jpegs or video is None else (POINTS, POINT_SCORES)
     return Sample(
         key,

@@ -19,6 +19,7 @@ from motionshards.dataset import arguments
 from motionshards.dataset.export.names import Names
 from motionshards.dataset.loader import Loader
 from motionshards.dataset.reading.catalog import Catalog
+from motionshards.dataset.reading.open_dataset import stored_sizes
 from motionshards.dataset.reading.order import I64, Slots
 from motionshards.dataset.reading.reader import Ask, NothingReadable, Reader
 from motionshards.dataset.reading.units import Units
@@ -50,7 +51,8 @@ class FramesDataset(torch.utils.data.Dataset[dict[str, Any]]):
     root_dir, pairs_list: as given
 
     root_dir: directory of a dataset, or its URL
-    frame_shape: height and width (and channels) of the frames, which are square; None for the stored size
+    frame_shape: height and width (and channels) of the frames, which are square; None for the dataset's size. Frames are resized
+        unless they are stored at this size
     id_sampling: in training an item is an identity, of which any clip is drawn
     is_train: read the split `train`; else all others
     random_seed: decides, with torch's random numbers, on the frames
@@ -76,7 +78,8 @@ class FramesDataset(torch.utils.data.Dataset[dict[str, Any]]):
         where: str | None = None,
     ) -> None:
         self.root_dir, self.pairs_list, self.is_train = root_dir, pairs_list, is_train
-        by_identity = id_sampling and is_train
+        by_identity, side_px = id_sampling and is_train, _side_px(frame_shape)
+        arguments.path("root_dir", root_dir)
         chosen = f"split {'==' if is_train else '!='} 'train'"
         self._stream = ClipStream(
             root_dir,
@@ -87,12 +90,13 @@ class FramesDataset(torch.utils.data.Dataset[dict[str, Any]]):
             seed=random_seed,
             world=World(0, 1),
             shuffle="global",
+            size=side_px if side_px in stored_sizes(root_dir) else None,
         )
         catalog = self._stream.catalog
         self._units, self._files = Units.of(catalog, random_seed, by_identity), _Files(catalog)
         clips = self._units.clips[self._units.first[:-1]].tolist()
         self.videos = [self._files.identity(clip) if by_identity else self._files.name(clip) for clip in clips]
-        self._augment = _augment(augmentation_params if is_train else None, _side_px(frame_shape))
+        self._augment = _augment(augmentation_params if is_train else None, side_px)
         self._reader: tuple[int, Reader] | None = None
 
     def __len__(self) -> int:

@@ -19,10 +19,11 @@ import torch.utils.data
 
 from motionshards.dataset import arguments
 from motionshards.dataset.reading.batch import Batch, as_batch, batch_layout
+from motionshards.dataset.reading.index_arrays import Kind
 from motionshards.dataset.reading.order import Order
 from motionshards.dataset.reading.reader import Ask, NothingReadable, Reader
 from motionshards.dataset.reading.view import View
-from motionshards.dataset.reading.window import HeldClip, Kind, Window
+from motionshards.dataset.reading.window import HeldClip, Window
 from motionshards.dataset.storage.tar_samples import Members, samples_of
 from motionshards.dataset.storage.unreadable import Unreadable
 from motionshards.schemas.errors import ConfigError, DatasetError
@@ -40,6 +41,7 @@ class TarStream(torch.utils.data.IterableDataset[Batch]):
     window: clips that are held in memory and mixed; 1 leaves them in their order
     seed: of the order and of the frames that are picked
     frames: `"stills"` or `"video"` of clips that have both; by default what the view prefers
+    size: height and width of the frames, one of the stored sizes; by default the dataset's
     on_error: `skip` leaves out, and counts in `faults`, the rest of a tar that cannot be read further and clips that are not what
         a build writes; a clip of which only the pixels are damaged is replaced by another. `raise` ends the run at either
 
@@ -59,6 +61,7 @@ class TarStream(torch.utils.data.IterableDataset[Batch]):
         seed: int = 0,
         on_error: str = "raise",
         frames: str | None = None,
+        size: int | None = None,
     ) -> None:
         arguments.one_of("on_error", on_error, ("skip", "raise"))
         arguments.one_of("frames", frames, (None, "stills", "video"))
@@ -71,7 +74,7 @@ class TarStream(torch.utils.data.IterableDataset[Batch]):
         if view.per_identity:
             raise ConfigError("one clip per identity needs an index: a stream does not tell who is to come")
         preferred: str = getattr(view, "prefers", "stills")
-        self._frames = frames or preferred
+        self._frames, self._size = frames or preferred, size
         self._epoch = 0
         self._kind: Kind | None = None
         self.faults: Counter[str] = Counter()
@@ -85,7 +88,7 @@ class TarStream(torch.utils.data.IterableDataset[Batch]):
         """The batches of the next epoch. A pass counts as an epoch once it has yielded a batch.
 
         Raises:
-            ConfigError: this is a worker of a DataLoader
+            ConfigError: this is a worker of a DataLoader, or the clips have no frames of that size
             DatasetError: a tar or a clip cannot be read, see `on_error`
         """
         if torch.utils.data.get_worker_info() is not None:
@@ -122,12 +125,14 @@ class TarStream(torch.utils.data.IterableDataset[Batch]):
     def _checked(self, key: str, members: Members) -> "HeldClip | None":
         """The parsed clip, of the kind of the first; None where it cannot be used, and that is counted."""
         try:
-            clip = HeldClip.of(key, members, self._frames)
+            clip = HeldClip.of(key, members, self._frames, self._size)
             self._kind = self._kind or clip.kind
             if clip.kind != self._kind:
                 raise ValueError(f"frames are {clip.kind}, those before are {self._kind}")
             return clip
-        except ValueError as error:
+        except (ValueError, ConfigError) as error:
+            if isinstance(error, ConfigError) and self._kind is None:  # an argument that fits no clip of these tars
+                raise
             self._fault(Unreadable("undecodable", f"{key}: {error}"))
         return None
 
@@ -160,7 +165,7 @@ class TarStream(torch.utils.data.IterableDataset[Batch]):
 
     def _read(self, window: "Window", ask: Ask) -> Batch:
         reader = Reader(window.catalog, self._view, self._seed, window, warm=False)
-        layout = batch_layout(len(ask.clip), self._view, window.catalog, window.kind.size_px)
+        layout = batch_layout(len(ask.clip), self._view, window.catalog)
         arrays = {name: np.empty(shape, dtype) for name, dtype, shape in layout.arrays}
         try:
             faults = reader.read(reader.plan(ask, arrays), arrays, 0, len(ask.clip))

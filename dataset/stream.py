@@ -28,7 +28,7 @@ from motionshards.dataset.reading.order import SHUFFLES
 from motionshards.dataset.reading.passes import Passes
 from motionshards.dataset.reading.progress import Progress, as_state, from_state
 from motionshards.dataset.reading.reader import Ask, NothingReadable, Reader
-from motionshards.dataset.reading.selection import select_clips
+from motionshards.dataset.reading.selection import select_clips, select_kind
 from motionshards.dataset.reading.units import Units
 from motionshards.dataset.reading.view import View
 from motionshards.dataset.reading.watch import Watch
@@ -36,7 +36,7 @@ from motionshards.dataset.reading.world import World
 from motionshards.dataset.sequence import Sequence
 from motionshards.dataset.storage.cache import default_cache
 from motionshards.dataset.storage.remote import Retry
-from motionshards.dataset.storage.shards import Place, Shards
+from motionshards.dataset.storage.shards import Shards
 from motionshards.dataset.views import KPlusOne, Pairs, PosePairs, Singles
 from motionshards.schemas.errors import ConfigError, DatasetError
 
@@ -69,6 +69,7 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
     retry: how network reads are retried
     storage_options: credentials and options of the store, see `dataset.storage.remote.Remote`
     frames: `"stills"` or `"video"` of a dataset that has both; by default `Sequence` reads video, other views stills
+    size: height and width of the frames in pixels, one of the stored sizes; by default the dataset's. Landmarks are in its pixels
 
     Raises:
         ConfigError: an argument is wrong or does not fit the dataset, or no clip is left
@@ -98,6 +99,7 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
         retry: Retry = Retry(),  # noqa: B008 - frozen
         storage_options: Mapping[str, Any] | None = None,
         frames: str | None = None,
+        size: int | None = None,
     ) -> None:
         arguments.path("source", source)
         repeats, window = arguments.whole_number("repeats", repeats, 1), arguments.whole_number("window", window, 1)
@@ -114,23 +116,22 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
         self._world_is_detected = world is None
         mode = arguments.shuffle(shuffle, SHUFFLES)
         opened = open_source(source, retry, storage_options)
-        self.catalog, self.excluded = select_clips(opened, view, where, split, people, frames)
-        self.size_px, self.aus = opened.manifest.config.size, opened.manifest.config.aus
+        kind = select_kind(opened.manifest.config, view, frames, size)
+        self.catalog, self.excluded = select_clips(opened, view, where, split, people, kind)
+        self.size_px, self.aus = kind.size_px, opened.manifest.config.aus
         self._units = Units.of(self.catalog, self.seed, view.per_identity)
         mode = mode or ("shard" if opened.remote else "global")
         self._order = self._units.order(self.catalog, view, self.seed, mode, repeats, window)
-        files = {(split, name): opened.file(split, name) for split, name in self.catalog.shards}
-        self._watch = Watch(opened.root, files, opened.stamp, retry, storage_options)
-        self.place = Place(
-            root=opened.root,
-            shards=tuple(files.values()),
-            remote=opened.remote,
+        self.place = opened.place(
+            self.catalog.shards,
             random=self._order.shuffle == "global",
             cache=(Path(cache) if cache else default_cache()) if opened.remote and fetch == "shards" else None,
             cache_bytes=arguments.whole_number("cache_bytes", cache_bytes, 1),
             retry=retry,
             storage_options=storage_options,
         )
+        files = dict(zip(self.catalog.shards, self.place.shards, strict=True))
+        self._watch = Watch(opened.root, files, opened.stamp, retry, storage_options)
         self.faults = Faults(None if quarantine is None else Path(quarantine))
         self._passes = Passes()
         self._resumed: Progress | None = None  # in a worker of torchdata's loader
@@ -193,7 +194,7 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
 
     def layout(self) -> Layout:
         """The arrays of this rank's batches."""
-        return batch_layout(self.global_batch_size // self.world.size, self.view, self.catalog, self.size_px)
+        return batch_layout(self.global_batch_size // self.world.size, self.view, self.catalog)
 
     def reader(self, shards: Shards) -> Reader:
         """Reads this stream's samples in the process that calls it."""
@@ -267,6 +268,7 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
     def sequence(self) -> dict[str, Any]:
         """All that the order of samples and their frames depends on."""
         return {
+            "size": self.catalog.kind.smaller_px,
             "clips": self.catalog.digest(),
             "seed": self.seed,
             "shuffle": self._order.shuffle,

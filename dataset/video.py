@@ -31,8 +31,10 @@ class Video:
     every: int
 
     @classmethod
-    def of(cls, members: Mapping[str, bytes], arrays: Mapping[str, Any]) -> "Video | None":
+    def of(cls, members: Mapping[str, bytes], arrays: Mapping[str, Any], size_px: int | None = None) -> "Video | None":
         """That of a sample, of its members and what `decode_arrays` gives for them; None where it has none.
+
+        size_px: of its frames, by default the dataset's
 
         Raises:
             ValueError: a member is missing
@@ -42,7 +44,7 @@ class Video:
             return None
         if VIDEO not in members or frames is None:
             raise ValueError(f"{VIDEO} or {VIDEO_FRAMES} is missing")
-        size_px = size_of(meta["point_units"], meta["point_offset_px"])
+        size_px = size_px or size_of(meta["point_units"], meta["point_offset_px"])
         return cls(members[VIDEO], size_px, Fraction(*meta["rate"]), frames[:, 2], meta["every"])
 
     def __len__(self) -> int:

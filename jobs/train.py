@@ -23,6 +23,7 @@ from cyclopts.types import PositiveInt
 
 from motionshards.dataset.commandline import COMPUTATION, OUTPUT, OfDataset, OnDevice, Reporting, choice, command
 from motionshards.dataset.loader import make_loader
+from motionshards.dataset.reading.open_dataset import stored_sizes
 from motionshards.dataset.reading.world import World
 from motionshards.dataset.stream import ClipStream
 from motionshards.jobs.options import TRAINING, PerceptualLosses
@@ -145,7 +146,11 @@ def _train(options: TrainOptions) -> Done | None:
 
 
 def _stream(options: TrainOptions, wanted: Plan[Any], world: World) -> ClipStream:
-    stream = ClipStream(
+    size_px, sizes = wanted.config.architecture.size, stored_sizes(options.data)
+    if size_px not in sizes:
+        stored = " and ".join(map(str, sizes))
+        raise ConfigError(f"{options.data} has frames of {stored} px, and --config {options.config} needs {size_px}")
+    return ClipStream(
         options.data,
         wanted.view,
         global_batch_size=wanted.config.training.global_batch_size,
@@ -156,11 +161,8 @@ def _stream(options: TrainOptions, wanted: Plan[Any], world: World) -> ClipStrea
         world=world,
         cache=options.cache,
         frames=options.frames_of,
+        size=size_px,
     )
-    size_px = wanted.config.architecture.size
-    if stream.size_px != size_px:
-        raise ConfigError(f"{options.data} has frames of {stream.size_px} px, and --config {options.config} needs {size_px}")
-    return stream
 
 
 def _means(options: TrainOptions, world: World, device: torch.device) -> Means:
@@ -181,7 +183,8 @@ def _run(options: TrainOptions, wanted: Plan[Any], stream: ClipStream, task: Tas
         place = _place(options, task, device, loader.state_dict())
         loader.load_state_dict(place.loader)
         if stream.world.rank == 0:
-            print(f"{stream.slots:,} samples per epoch, {len(loader):,} steps; at step {place.step:,}", file=sys.stderr)
+            what = f"{stream.slots:,} samples of {stream.size_px} px per epoch"
+            print(f"{what}, {len(loader):,} steps; at step {place.step:,}", file=sys.stderr)
         return train(task, loader, _how(options, wanted), place)
 
 

@@ -12,10 +12,11 @@ import functools
 import hashlib
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote_to_bytes
 
-from motionshards.schemas.errors import DatasetError
+from motionshards.schemas.errors import ConfigError, DatasetError
 
 DATASET_JSON = "dataset.json"
 INDEX = "index.parquet"
@@ -157,6 +158,23 @@ def smaller_size(suffix: str) -> int | None:
     """The size of a still or video at a smaller size; None for other members."""
     found = re.fullmatch(r"([1-9]\d{1,3})\.(?:\d{3}\.jpg|mp4)", suffix, re.ASCII)
     return int(found[1]) if found else None
+
+
+def smaller_of(sizes: Sequence[int], size: int | None) -> int | None:
+    """The smaller size at which frames of `size` px are stored; None for the first of the stored `sizes`, the dataset's, which is
+    the default. Raises ConfigError: there are no such frames."""
+    if size not in (None, *sizes):
+        raise ConfigError(f"size is {size!r}, and frames are stored at {' and '.join(map(str, sizes))} px")
+    return None if size in (None, sizes[0]) else sizes[sizes.index(size)]
+
+
+def suffix_at(suffix: str, smaller_px: int | None) -> str | None:
+    """The suffix under which a reader of one size handles a member: stills and video of the smaller size have the suffixes of the
+    dataset's size, those of all other sizes None."""
+    own = smaller_size(suffix)
+    if own != smaller_px and (own is not None or suffix == VIDEO or is_main_frame(suffix)):
+        return None
+    return suffix if own is None else suffix.removeprefix(f"{own}.")
 
 
 def shard_name(source: str, split: str, number: int) -> str:

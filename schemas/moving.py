@@ -116,6 +116,12 @@ def restored_px(stored: NDArray[np.uint16], units: int, offset_px: float) -> NDA
     return points
 
 
+def scaled_px(points_px: NDArray[np.float32], size_px: int, to_px: int) -> NDArray[np.float32]:
+    """Coordinates of any shape in frames of one size as they are in frames of another; pixel centers are whole numbers."""
+    scaled: NDArray[np.float32] = ((points_px + 0.5) * (to_px / size_px) - 0.5).astype(np.float32)
+    return points_px if size_px == to_px else scaled
+
+
 def quantised_scores(scores: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Scores from 0 to 1 in steps of 1/255."""
     steps: NDArray[np.uint8] = np.rint(scores.astype(np.float64).clip(0, 1) * 255).astype(np.uint8)

@@ -142,12 +142,6 @@ class StoredClip:
         return frames
 
 
-def scaled_px(points_px: NDArray[np.float32], size_px: int, to_px: int) -> NDArray[np.float32]:
-    """Coordinates of any shape in frames of one size as they are in frames of another; pixel centers are whole numbers."""
-    scaled: NDArray[np.float32] = ((points_px + 0.5) * (to_px / size_px) - 0.5).astype(np.float32)
-    return points_px if size_px == to_px else scaled
-
-
 def _jpegs(members: Mapping[str, bytes], frames: int) -> tuple[bytes, ...]:
     if VIDEO in members and frame_suffix(0) not in members:
         return ()

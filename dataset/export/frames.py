@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from motionshards.dataset.export.clip import Described, StoredClip, scaled_px
+from motionshards.dataset.export.clip import Described, StoredClip
 from motionshards.dataset.export.format import Made, Settings, Write
 from motionshards.dataset.export.place import Place
 from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.moving import scaled_px
 from motionshards.schemas.samples.encode import npy_bytes
 from motionshards.transforms.extract.encoded.png import png_bytes
 

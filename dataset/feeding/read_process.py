@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from motionshards.dataset.reading.catalog import Catalog
 from motionshards.dataset.reading.faults import Fault
+from motionshards.dataset.reading.index_arrays import Kind
 from motionshards.dataset.reading.layout import Layout
 from motionshards.dataset.reading.reader import Ask, NothingReadable, Plan, Reader
 from motionshards.dataset.reading.shared_memory import Shared
@@ -35,7 +36,7 @@ class Setup:
 
     catalog: Layout
     catalog_descriptor: int
-    every: int
+    kind: Kind
     ring: Layout
     ring_descriptor: int
     places: int
@@ -133,7 +134,7 @@ class _Process:
         catalog, ring = Shared(setup.catalog_descriptor), Shared(setup.ring_descriptor)
         arrays = setup.catalog.views(catalog.block)
         shards = Shards(setup.place)
-        nameless = Catalog(arrays, pa.array([], pa.string()), (), (), every=setup.every)
+        nameless = Catalog(arrays, pa.array([], pa.string()), (), (), setup.kind)
         self._hands = Shared(setup.hands_descriptor)
         hands = Hands(np.frombuffer(self._hands.block, np.int64))
         self._reader = Reader(nameless, setup.view, setup.seed, shards, setup.warm, hands.holding, setup.refused)

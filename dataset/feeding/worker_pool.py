@@ -170,7 +170,7 @@ class Pump:
         return Setup(
             catalog=Layout.of(stream.catalog.arrays),
             catalog_descriptor=stream.catalog.memory.descriptor,
-            every=stream.catalog.every,
+            kind=stream.catalog.kind,
             ring=self.ring.layout,
             ring_descriptor=self.ring.memory.descriptor,
             places=self.ring.places,

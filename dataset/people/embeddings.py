@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from motionshards.dataset.reading.catalog import read_catalog
 from motionshards.dataset.reading.open_dataset import Opened
 from motionshards.dataset.reading.reader import Reader
-from motionshards.dataset.storage.remote import Retry, shown
-from motionshards.dataset.storage.shards import Place, Shards
+from motionshards.dataset.reading.selection import select_kind
+from motionshards.dataset.storage.remote import shown
+from motionshards.dataset.storage.shards import Shards
 from motionshards.dataset.storage.unreadable import Unreadable
 from motionshards.dataset.views import Singles
 from motionshards.schemas.bucket import AT_ONCE
@@ -48,20 +49,9 @@ def read_embeddings(opened: Opened, seen: Callable[[int], object] = lambda clips
         raise ConfigError(f"{shown(opened.root)} has no face descriptors: motionshards build --output … --add identity")
     clips = pa.concat_tables([rows.select(_WHO) for rows in opened.rows()])
     config = opened.manifest.config
-    catalog = read_catalog(opened.rows(), None, "stills" if config.stills else "video", config.landmarks_every)
-    shards = Shards(
-        Place(
-            root=opened.root,
-            shards=tuple(opened.file(split, name) for split, name in catalog.shards),
-            remote=opened.remote,
-            random=False,
-            cache=None,
-            cache_bytes=0,
-            retry=Retry(),
-            storage_options=None,
-        )
-    )
-    reader = Reader(catalog, Singles(target=False), 0, shards, warm=False)
+    view = Singles(target=False)
+    catalog = read_catalog(opened.rows(), None, select_kind(config, view))
+    reader = Reader(catalog, view, 0, Shards(opened.place(catalog.shards, random=False)), warm=False)
     values = np.empty((len(catalog), IDENTITY_NUMBERS), np.float32)
     with ThreadPoolExecutor(AT_ONCE if opened.remote else 1) as pool:
         for start in range(0, len(catalog), _CLIPS_AT_ONCE):

@@ -65,12 +65,13 @@ class Batch(Clips):
         return {name: value for name, value in values.items() if isinstance(value, torch.Tensor)}
 
 
-def batch_layout(count: int, view: View, catalog: Catalog, size_px: int) -> Layout:
+def batch_layout(count: int, view: View, catalog: Catalog) -> Layout:
     """The arrays into which `count` samples are read.
 
     frames uint8 [B,n,H,W,3], landmarks float32 [B,n,68,2], aus float32 [B,n,17], pose float32 [B,n,3], number int64 [B,n], clip
     int64 [B], target_aus float32 [B,17], embedding float32 [B,128], audio float32 [B,S]. Those that no clip has are absent.
     """
+    size_px = catalog.kind.size_px
     arrays: list[tuple[str, str, tuple[int, ...]]] = [("frames", "|u1", (count, view.n, size_px, size_px, 3))]
     if catalog.arrays["landmarks"][:, 1].any():
         arrays.append(("landmarks", "<f4", (count, view.n, _POINTS, 2)))

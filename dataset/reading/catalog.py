@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from motionshards.dataset.reading.index_arrays import PER_FRAME, Arrays, Codes, Shown, arrays_of, no_arrays
+from motionshards.dataset.reading.index_arrays import PER_FRAME, Arrays, Codes, Kind, arrays_of, no_arrays
 from motionshards.dataset.reading.layout import Layout
 from motionshards.dataset.reading.shared_memory import Shared
 from motionshards.schemas.moving import measured_rows
@@ -47,20 +47,20 @@ class Catalog:
     keys: of the clips, strings
     shards: (split, name) of each
     identities: names
+    kind: which frames are read
     memory: where the arrays lie
-    every: frame r · every is the one that is measured in row r; 1 for stills
     """
 
     arrays: Arrays = field(repr=False)
     keys: pa.StringArray = field(repr=False)
     shards: tuple[tuple[str, str], ...] = field(repr=False)
     identities: tuple[str, ...] = field(repr=False)
+    kind: Kind
     memory: Shared | None = field(default=None, repr=False)
-    every: int = 1
 
     def __reduce__(self) -> tuple[Any, ...]:
         """By copy: a process that does not inherit the memory gets its own."""
-        return _shared_catalog, ([dict(self.arrays)], self.keys, self.shards, self.identities, self.every)
+        return _shared_catalog, ([dict(self.arrays)], self.keys, self.shards, self.identities, self.kind)
 
     def __len__(self) -> int:
         return len(self.arrays["row"])
@@ -68,7 +68,7 @@ class Catalog:
     @property
     def of_video(self) -> bool:
         """Whether the frames are those of videos."""
-        return "video" in self.arrays
+        return self.kind.shown == "video"
 
     @property
     def n_frames(self) -> I64:
@@ -93,15 +93,15 @@ class Catalog:
 
     def rows_in(self, clip: int) -> int:
         """How many frames of the clip of this number are measured, whether or not the index describes them."""
-        return measured_rows(int(self.shown_of(np.array([clip]))[0]), self.every)
+        return measured_rows(int(self.shown_of(np.array([clip]))[0]), self.kind.every)
 
     def as_shown(self, rows: I64) -> I64:
         """The shown frames that are rows of a clip's measures."""
-        return rows * self.every
+        return rows * self.kind.every
 
     def rows_of(self, shown: I64) -> I64:
         """The rows of a clip's measures in which shown frames are; -1 for those that are not measured."""
-        return np.where(shown % self.every == 0, shown // self.every, -1)
+        return np.where(shown % self.kind.every == 0, shown // self.kind.every, -1)
 
     def digest(self) -> str:
         """What the order and the picks of an epoch depend on: which clips there are, and how many frames they have."""
@@ -117,19 +117,15 @@ class Catalog:
         frames = np.repeat(keep, self.n_frames)
         arrays = {name: array[frames if name in PER_FRAME else keep] for name, array in self.arrays.items() if name != "first"}
         arrays["first"] = _starts(self.n_frames[keep])
-        return _shared_catalog([arrays], self.keys.filter(pa.array(keep)), self.shards, self.identities, self.every)
+        return _shared_catalog([arrays], self.keys.filter(pa.array(keep)), self.shards, self.identities, self.kind)
 
 
-def read_catalog(tables: Iterable[pa.Table], where: pc.Expression | None, shown: Shown = "stills", every: int = 1) -> Catalog:
+def read_catalog(tables: Iterable[pa.Table], where: pc.Expression | None, kind: Kind) -> Catalog:
     """The clips of index rows, a table at a time, for which `where` holds.
-
-    shown: which frames are read
-    every: of videos, the `landmarks_every` with which they were built
 
     Raises:
         DatasetError: the rows contradict themselves
     """
-    every = every if shown == "video" else 1
     shards, identities = Codes(), Codes()
     parts: list[Arrays] = []
     keys: list[pa.Array] = []
@@ -139,19 +135,19 @@ def read_catalog(tables: Iterable[pa.Table], where: pc.Expression | None, shown:
         rows += len(table)
         chosen = numbered if where is None else numbered.filter(where).sort_by("_row")
         if len(chosen):
-            parts.append(arrays_of(chosen.combine_chunks(), shards, identities, shown, every))
+            parts.append(arrays_of(chosen.combine_chunks(), shards, identities, kind))
             keys += chosen["key"].chunks
     pa.default_memory_pool().release_unused()  # a gigabyte, at 1.1 million clips
-    parts = parts or [no_arrays(shown, every)]
+    parts = parts or [no_arrays(kind)]
     first = _starts(np.concatenate([part.pop("count") for part in parts]))
     named = tuple((split, name) for split, _, name in (code.partition("/") for code in shards.names))
     return _shared_catalog(
-        [*parts, {"first": first}], pa.chunked_array(keys, pa.string()).combine_chunks(), named, identities.names, every
+        [*parts, {"first": first}], pa.chunked_array(keys, pa.string()).combine_chunks(), named, identities.names, kind
     )
 
 
 def _shared_catalog(
-    parts: list[Arrays], keys: pa.StringArray, shards: tuple[tuple[str, str], ...], identities: tuple[str, ...], every: int
+    parts: list[Arrays], keys: pa.StringArray, shards: tuple[tuple[str, str], ...], identities: tuple[str, ...], kind: Kind
 ) -> Catalog:
     """A catalog of arrays that come in parts, which are used up: at 1.1 million clips a second copy would be felt."""
     pieces = {
@@ -165,7 +161,7 @@ def _shared_catalog(
         for part in parts:
             part.pop(name, None)
         array.flags.writeable = False
-    return Catalog(arrays, keys, shards, identities, memory, every)
+    return Catalog(arrays, keys, shards, identities, kind, memory)
 
 
 def _starts(counts: I64) -> I64:

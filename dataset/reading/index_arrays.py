@@ -3,6 +3,8 @@
 Anyone may have written an index, so what contradicts itself is refused here.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -12,7 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from motionshards.schemas.errors import DatasetError
-from motionshards.schemas.layout import AUS, IDENTITY, LANDMARKS, MAIN_FRAME, POINTS, SOUND, VIDEO
+from motionshards.schemas.layout import AUS, IDENTITY, LANDMARKS, MAIN_FRAME, POINTS, SOUND, smaller_of, video_suffix
 from motionshards.schemas.tables import INDEX
 
 Arrays = dict[str, NDArray[Any]]
@@ -29,6 +31,35 @@ COLUMNS = tuple(dict.fromkeys((*_SCALAR, *_NEEDED)))
 _MOST_VIDEO_FRAMES, _MOST_FPS, _MOST_HZ = 1 << 24, 1000, 1 << 20
 # Rates have smaller denominators, see `schemas.config`.
 _LARGEST_DENOMINATOR = 10**6
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Which frames of clips are read.
+
+    main_px: height and width of frames at the dataset's size, in pixels of which points are stored
+    smaller_px: the smaller size at which frames are read; None for the dataset's size
+    every: frame r · every is the one that is measured in row r; 1 for stills
+    """
+
+    shown: Shown
+    main_px: int
+    smaller_px: int | None = None
+    every: int = 1
+
+    @classmethod
+    def of(cls, shown: Shown, sizes: Sequence[int], size: int | None, every: int = 1) -> "Kind":
+        """Frames of `size` px, by default of the first of the stored `sizes`. Raises ConfigError: it is not stored."""
+        return cls(shown, sizes[0], smaller_of(sizes, size), every if shown == "video" else 1)
+
+    @property
+    def size_px(self) -> int:
+        """Height and width of the frames that are read."""
+        return self.smaller_px or self.main_px
+
+    def __str__(self) -> str:
+        beside = "" if self.smaller_px is None else f" beside those of {self.main_px} px"
+        return f"{self.shown} of {self.size_px} px{beside}" + (f", measured every {self.every}" if self.shown == "video" else "")
 
 
 class Codes:
@@ -48,7 +79,7 @@ class Codes:
         return found
 
 
-def arrays_of(table: pa.Table, shards: Codes, identities: Codes, shown: Shown, every: int) -> Arrays:
+def arrays_of(table: pa.Table, shards: Codes, identities: Codes, kind: Kind) -> Arrays:
     """The arrays of `catalog.Catalog` for some rows, with `count`, frames per clip, in place of `first`.
 
     Raises:
@@ -64,14 +95,14 @@ def arrays_of(table: pa.Table, shards: Codes, identities: Codes, shown: Shown, e
     }
     members, count = _Members(table), table["n_frames"].to_numpy().astype(np.int64)
     arrays["embedding"] = members.single(IDENTITY)
-    if shown == "stills":
-        return {**arrays, **_stills(members, count), **_measures(table, count)}
-    return {**arrays, **_video(table, members, count, every)}
+    if kind.shown == "stills":
+        return {**arrays, **_stills(members, count, kind), **_measures(table, count)}
+    return {**arrays, **_video(table, members, count, kind)}
 
 
-def no_arrays(shown: Shown, every: int) -> Arrays:
+def no_arrays(kind: Kind) -> Arrays:
     """The arrays of no rows."""
-    return arrays_of(INDEX.empty_table().append_column("_row", pa.array([], pa.int64())), Codes(), Codes(), shown, every)
+    return arrays_of(INDEX.empty_table().append_column("_row", pa.array([], pa.int64())), Codes(), Codes(), kind)
 
 
 class _Members:
@@ -95,9 +126,15 @@ class _Members:
         found[self.clip[here]] = self.place[here]
         return found
 
+    def are_frames(self, smaller_px: int | None) -> NDArray[np.bool_]:
+        """Which are stills of a size."""
+        pattern = MAIN_FRAME if smaller_px is None else rf"^{smaller_px}\.\d+\.jpg$"
+        found: NDArray[np.bool_] = pc.match_substring_regex(self.suffix, pattern).to_numpy(zero_copy_only=False)
+        return found
 
-def _stills(members: _Members, count: NDArray[np.int64]) -> Arrays:
-    frames = pc.match_substring_regex(members.suffix, MAIN_FRAME).to_numpy(zero_copy_only=False)
+
+def _stills(members: _Members, count: NDArray[np.int64], kind: Kind) -> Arrays:
+    frames = members.are_frames(kind.smaller_px)
     if not np.array_equal(np.bincount(members.clip[frames], minlength=len(count)), count):
         raise DatasetError("the index lists other frames than it counts: run dataset.verify")
     offset, size, crc = members.place[frames].T
@@ -111,20 +148,19 @@ def _stills(members: _Members, count: NDArray[np.int64]) -> Arrays:
     }
 
 
-def _video(table: pa.Table, members: _Members, described: NDArray[np.int64], every: int) -> Arrays:
-    arrays = {"video": members.single(VIDEO), "sound": members.single(SOUND), "landmarks": members.single(POINTS)}
+def _video(table: pa.Table, members: _Members, described: NDArray[np.int64], kind: Kind) -> Arrays:
+    video = members.single(video_suffix(kind.smaller_px))
+    arrays = {"video": video, "sound": members.single(SOUND), "landmarks": members.single(POINTS)}
     number = {name: pc.fill_null(table[name], 0).to_numpy() for name in ("video_frames", "fps", "audio_hz")}
     frames, hz = number["video_frames"].astype(np.int64), number["audio_hz"].astype(np.int64)
     stored, heard = arrays["video"][:, 1] > 0, arrays["sound"][:, 1] > 0
     if not ((frames >= stored) & (frames <= stored * _MOST_VIDEO_FRAMES) & (hz >= heard) & (hz <= heard * _MOST_HZ)).all():
         raise DatasetError("the index contradicts itself about video or sound: run dataset.verify")
     arrays |= {"video_frames": frames, "rate": _rates(number["fps"], stored), "audio_hz": hz}
-    if pc.any(
-        pc.match_substring_regex(members.suffix, MAIN_FRAME)
-    ).as_py():  # beside stills, the index does not describe measured frames
+    if members.are_frames(None).any():  # beside stills, the index does not describe measured frames
         nothing = np.zeros_like(described)
         return {**arrays, "count": nothing, "aus": np.zeros_like(arrays["video"]), **_no_measures()}
-    if not np.array_equal(-(-frames // every), described):
+    if not np.array_equal(-(-frames // kind.every), described):
         raise DatasetError("the index describes other frames than a build measures: run dataset.verify")
     return {**arrays, "count": described, "aus": members.single(AUS), **_measures(table, described)}
 

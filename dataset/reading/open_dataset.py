@@ -3,7 +3,8 @@
 import functools
 import io
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from motionshards.dataset.reading.index_arrays import COLUMNS
 from motionshards.dataset.reading.people_table import COLUMNS as PEOPLE_COLUMNS
 from motionshards.dataset.reading.people_table import read_people
 from motionshards.dataset.storage.remote import Remote, Retry, is_url, shown
-from motionshards.dataset.storage.shards import ShardFile
+from motionshards.dataset.storage.shards import Place, ShardFile
 from motionshards.dataset.storage.unreadable import Unreadable
 from motionshards.schemas.errors import DatasetError
 from motionshards.schemas.layout import DATASET_JSON, INDEX, PEOPLE, PLAN_DIR, WORK_DIR
@@ -101,6 +102,28 @@ class Opened:
             )
         return ShardFile(f"{split}/{name}.tar", entry.bytes, entry.sha256)
 
+    def place(
+        self,
+        shards: Iterable[tuple[str, str]],
+        *,
+        random: bool,
+        cache: Path | None = None,
+        cache_bytes: int = 0,
+        retry: Retry = Retry(),  # noqa: B008 - frozen
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> Place:
+        """Where the tars of these (split, name) are. Raises DatasetError: dataset.json does not know one."""
+        return Place(
+            root=self.root,
+            shards=tuple(self.file(split, name) for split, name in shards),
+            remote=self.remote,
+            random=random,
+            cache=cache,
+            cache_bytes=cache_bytes,
+            retry=retry,
+            storage_options=storage_options,
+        )
+
 
 def open_source(source: str | Path, retry: Retry, storage_options: Mapping[str, Any] | None = None) -> Opened:
     """The data set at a directory or URL; of an unfinished build in a directory, what is committed.
@@ -136,13 +159,27 @@ def _entry_of(marker: Path) -> ShardEntry:
     return entry
 
 
+def stored_sizes(source: str | Path) -> tuple[int, ...]:
+    """The sizes in pixels at which a dataset at a directory or URL has frames, its own first. Raises DatasetError."""
+    if not is_url(str(source)):
+        return Manifest.read(Path(str(source).removeprefix(_FILE_URL))).config.sizes
+    with _reachable():
+        return Manifest.parse(Remote(str(source), Retry()).read_all(DATASET_JSON), DATASET_JSON).config.sizes
+
+
 def _open_remote(root: str, remote: Remote) -> Opened:
-    try:
+    with _reachable():
         content = remote.read_all(DATASET_JSON)
         manifest = Manifest.parse(content, DATASET_JSON)
         if manifest.unfinished:
             raise DatasetError(f"{DATASET_JSON} at the URL: {manifest.unfinished}")
         return Opened(root, True, manifest, _by_name(manifest.shards), content, (), remote.read_all(INDEX), remote)
+
+
+@contextmanager
+def _reachable() -> Iterator[None]:
+    try:
+        yield
     except Unreadable as error:
         raise DatasetError(f"there is no data set to read at the URL: {error.reason}: {error.detail}") from error
 

@@ -19,7 +19,7 @@ from motionshards.dataset.reading.order import I64
 from motionshards.dataset.reading.view import Picks, View
 from motionshards.dataset.storage.unreadable import Unreadable
 from motionshards.schemas.layout import AUS, LANDMARKS, POINTS
-from motionshards.schemas.moving import NO_POINT, point_scale, restored_px
+from motionshards.schemas.moving import NO_POINT, point_scale, restored_px, scaled_px
 from motionshards.schemas.samples.members import array_member, embedding_member
 from motionshards.transforms.extract.encode import decode_into
 
@@ -131,9 +131,8 @@ class Reader:
             if self._warm and not self._catalog.of_video:  # a video is read whole
                 self._expect(clip)
             self._frames(plan, sample, out["frames"])
-            size_px = out["frames"].shape[1]
             if "landmarks" in out:
-                out["landmarks"][...] = self._points(clip, plan.rows[sample], size_px)
+                out["landmarks"][...] = self._points(clip, plan.rows[sample])
             if "aus" in out:
                 out["aus"][...] = self._array(clip, "aus", AUS, plan.rows[sample])
             if picks.audio_start is not None:
@@ -185,12 +184,14 @@ class Reader:
         end = int(arrays["frame_offset"][last]) + int(arrays["frame_size"][last])
         self._shards.expect(int(arrays["shard"][clip]), int(arrays["frame_offset"][first]), end)
 
-    def _points(self, clip: int, rows: I64, size_px: int) -> NDArray[Any]:
-        """Landmarks of rows of a clip's measures, float32 [n,68,2]."""
-        if not self._catalog.of_video:
-            return self._array(clip, "landmarks", LANDMARKS, rows)
-        stored = self._array(clip, "landmarks", POINTS, rows, NO_POINT)
-        return restored_px(stored, *point_scale(size_px))
+    def _points(self, clip: int, rows: I64) -> NDArray[Any]:
+        """Landmarks of rows of a clip's measures, float32 [n,68,2], in pixels of the frames that are read."""
+        kind = self._catalog.kind
+        if self._catalog.of_video:
+            points = restored_px(self._array(clip, "landmarks", POINTS, rows, NO_POINT), *point_scale(kind.main_px))
+        else:
+            points = self._array(clip, "landmarks", LANDMARKS, rows)
+        return scaled_px(points, kind.main_px, kind.size_px)
 
     def _array(self, clip: int, name: str, suffix: str, rows: I64, absent: Any = _NAN) -> NDArray[Any]:
         """Rows of a clip's npy member; `absent` for the row -1, and where the clip has no such member."""

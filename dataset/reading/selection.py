@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from motionshards.dataset.query.where import parse
 from motionshards.dataset.reading.catalog import Catalog, read_catalog, selecting
-from motionshards.dataset.reading.index_arrays import Shown
+from motionshards.dataset.reading.index_arrays import Kind
 from motionshards.dataset.reading.open_dataset import Opened
 from motionshards.dataset.reading.people_table import COLUMNS
 from motionshards.dataset.reading.view import View
@@ -23,22 +23,37 @@ _PEOPLE_COLUMNS = re.compile(rf"\b({'|'.join(COLUMNS.names)})\b")
 logger = logging.getLogger("motionshards")
 
 
+def select_kind(config: BuildConfig, view: View, frames: str | None = None, size: int | None = None) -> Kind:
+    """Which frames of a dataset a view reads.
+
+    frames: `stills` or `video` of a dataset that has both; None for what the view prefers
+    size: height and width in pixels; None for the dataset's size
+
+    Raises:
+        ConfigError: they are not stored, or videos are not what the view expects
+    """
+    if (frames == "stills" and not config.stills) or (frames == "video" and not config.moving):
+        raise ConfigError(f"frames is {frames!r}, and the dataset was built with --store {config.store}")
+    preferred = getattr(view, "prefers", "stills")
+    video = config.moving and (not config.stills or (frames or preferred) == "video")
+    if video and preferred == "video" and config.unit == "video":
+        raise ConfigError(f"{view} needs continuous video, and that of --unit video joins several files")
+    return Kind.of("video" if video else "stills", config.sizes, size, config.landmarks_every)
+
+
 def select_clips(
-    opened: Opened, view: View, where: str | None, split: str | None, people: list[str] | None, frames: str | None
+    opened: Opened, view: View, where: str | None, split: str | None, people: list[str] | None, kind: Kind
 ) -> tuple[Catalog, dict[str, int]]:
     """The clips that pass the filters and satisfy the view's requirements, and how many do not satisfy those, by reason.
 
-    frames: `stills` or `video` of a dataset that has both; None for what the view prefers
-
     Raises:
-        ConfigError: `where` is no condition, the frames are not stored, or no clip is left
+        ConfigError: `where` is no condition, or no clip is left
         DatasetError: the index cannot be read
     """
     try:
         condition = None if where is None else parse(where, _SCHEMA)
         rows = opened.rows_with_people() if where and _PEOPLE_COLUMNS.search(where) else opened.rows()
-        shown = _shown(opened.manifest.config, view, frames)
-        catalog = read_catalog(rows, selecting(condition, split, people), shown, opened.manifest.config.landmarks_every)
+        catalog = read_catalog(rows, selecting(condition, split, people), kind)
     except pa.ArrowException as error:
         raise ConfigError(f"where={where!r} cannot be evaluated: {error}") from error
     if absent := sorted(set(people or ()) - set(catalog.identities)):
@@ -67,14 +82,3 @@ def _usable(catalog: Catalog, view: View) -> tuple[Catalog, dict[str, int]]:
             excluded[reason] = count
         left &= ~without
     return catalog.taking(left), excluded
-
-
-def _shown(config: BuildConfig, view: View, frames: str | None) -> Shown:
-    """What is read of a dataset. Raises ConfigError: it is not stored, or its videos are not what the view expects."""
-    if (frames == "stills" and not config.stills) or (frames == "video" and not config.moving):
-        raise ConfigError(f"frames is {frames!r}, and the dataset was built with --store {config.store}")
-    preferred = getattr(view, "prefers", "stills")
-    video = config.moving and (not config.stills or (frames or preferred) == "video")
-    if video and preferred == "video" and config.unit == "video":
-        raise ConfigError(f"{view} needs continuous video, and that of --unit video joins several files")
-    return "video" if video else "stills"

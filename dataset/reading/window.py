@@ -9,9 +9,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from motionshards.dataset.reading.catalog import Catalog
-from motionshards.dataset.reading.index_arrays import POSE, Shown
+from motionshards.dataset.reading.index_arrays import POSE, Kind
 from motionshards.dataset.storage.tar_samples import Members
-from motionshards.schemas.layout import AUS, IDENTITY, LANDMARKS, POINTS, SOUND, VIDEO, is_main_frame
+from motionshards.schemas.layout import AUS, IDENTITY, LANDMARKS, POINTS, SOUND, VIDEO, is_main_frame, smaller_size, suffix_at
 from motionshards.schemas.moving import size_of
 from motionshards.schemas.samples.encode import decode_arrays
 from motionshards.transforms.extract.encode import square_side_px
@@ -21,20 +21,8 @@ Places: TypeAlias = dict[str, tuple[int, int, int]]
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """What the frames of clips are: stills or video, of which size; of video, each `every`-th is measured."""
-
-    shown: Shown
-    size_px: int
-    every: int = 1
-
-    def __str__(self) -> str:
-        return f"{self.shown} of {self.size_px} px" + (f", measured every {self.every}" if self.shown == "video" else "")
-
-
-@dataclass(frozen=True, slots=True)
 class HeldClip:
-    """A sample as it came, and its meta.json parsed."""
+    """A sample, and its meta.json parsed. Of stills and video it has those of one size, named as those of the dataset's size."""
 
     key: str
     members: Members
@@ -42,19 +30,30 @@ class HeldClip:
     kind: Kind
 
     @classmethod
-    def of(cls, key: str, members: Members, frames: str) -> "HeldClip":
-        """A clip of which these frames are read where it has both. Raises ValueError: a member is not what a build writes."""
-        jpegs = [content for suffix, content in members.items() if is_main_frame(suffix)]
+    def of(cls, key: str, members: Members, frames: str, size: int | None) -> "HeldClip":
+        """A clip of which `frames` are read where it has both, at a size in pixels, by default the dataset's.
+
+        Raises:
+            ConfigError: they are not stored at that size
+            ValueError: a member is not what a build writes
+        """
+        jpegs = _jpegs(members)
         meta = decode_arrays(members, len(jpegs) or None)["meta"]
+        smaller = sorted({size_px for suffix in members if (size_px := smaller_size(suffix))}, reverse=True)
         if VIDEO in meta and (frames == "video" or not jpegs):
             video = meta[VIDEO]
-            return cls(key, members, meta, Kind("video", size_of(video["point_units"], video["point_offset_px"]), video["every"]))
-        if not jpegs:
+            main_px = size_of(video["point_units"], video["point_offset_px"])
+            kind = Kind.of("video", (main_px, *smaller), size, video["every"])
+        elif jpegs:
+            kind = Kind.of("stills", (square_side_px(jpegs[0]), *smaller), size)
+        else:
             raise ValueError("there are no frames")
-        (size_px, *others) = {square_side_px(jpeg) for jpeg in jpegs}
-        if others:
+        read = {name: content for suffix, content in members.items() if (name := suffix_at(suffix, kind.smaller_px))}
+        if len(read_jpegs := _jpegs(read)) != len(jpegs):
+            raise ValueError(f"there are {len(read_jpegs)} frames of {kind.size_px} px, and {len(jpegs)} of {kind.main_px} px")
+        if kind.shown == "stills" and any(square_side_px(jpeg) != kind.size_px for jpeg in read_jpegs):
             raise ValueError("frames differ in size")
-        return cls(key, members, meta, Kind("stills", size_px))
+        return cls(key, read, meta, kind)
 
     @property
     def described(self) -> bool:
@@ -68,7 +67,6 @@ class Window:
 
     catalog: Catalog
     contents: list[bytes]
-    kind: Kind
 
     @classmethod
     def of(cls, clips: list["HeldClip"], kind: Kind) -> "Window":
@@ -89,7 +87,7 @@ class Window:
             **(_stills(places) if kind.shown == "stills" else _video(places, [clip.meta for clip in clips])),
         }
         contents = [b"".join(clip.members.values()) for clip in clips]
-        return cls(Catalog(arrays, pa.array(keys, pa.string()), (), tuple(names), every=kind.every), contents, kind)
+        return cls(Catalog(arrays, pa.array(keys, pa.string()), (), tuple(names), kind), contents)
 
     def read(self, shard: int, offset: int, size: int) -> bytes:
         """As `Shards.read`."""
@@ -97,6 +95,11 @@ class Window:
 
     def expect(self, shard: int, start: int, stop: int) -> None:
         """As `Shards.expect`: all is here."""
+
+
+def _jpegs(members: Members) -> list[bytes]:
+    """Stills at the dataset's size."""
+    return [content for suffix, content in members.items() if is_main_frame(suffix)]
 
 
 def _places(members: Members) -> Places:

@@ -61,3 +61,25 @@ def test_stills_or_video_is_chosen_by_an_option(video: Path, tmp_path: Path, cap
     words = ["--model", "fomm", "--config", str(tmp_path / "tiny.yaml"), "--data", str(video), "--output", str(tmp_path / "run")]
     assert motionshards.jobs.train.main([*words, "--vgg", "none", "--frames-of", "stills"]) == 2
     assert "frames is 'stills', and the dataset was built with --store video" in capsys.readouterr().err
+
+
+def test_frames_of_the_size_of_the_model_are_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = make_moving_dataset(tmp_path / "data", 6, smaller=(32,))
+    for size, status, told in (
+        (32, 0, "60 samples of 32 px per epoch"),
+        (48, 2, "data has frames of 64 and 32 px, and --config"),
+    ):
+        (tmp_path / "tiny.yaml").write_text(FOMM.replace("size: 64", f"size: {size}").replace("repeats: 5", "repeats: 10"))
+        words = [
+            "--model",
+            "fomm",
+            "--config",
+            str(tmp_path / "tiny.yaml"),
+            "--data",
+            str(data),
+            "--output",
+            str(tmp_path / "run"),
+        ]
+        words += ["--vgg", "none", "--device", "cpu", "--quiet", "--workers", "1", "--stop-after", "1"]
+        assert motionshards.jobs.train.main(words) == status
+        assert told in capsys.readouterr().err

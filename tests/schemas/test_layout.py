@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from motionshards.schemas import layout
-from motionshards.schemas.errors import DatasetError
+from motionshards.schemas.errors import ConfigError, DatasetError
 
 LONGEST_SUFFIX = max((layout.LANDMARK_SCORES, layout.LANDMARKS, layout.META, layout.frame_suffix(999)), key=len)
 NAMES = [
@@ -157,3 +157,16 @@ def test_members_of_a_smaller_size() -> None:
         "064.mp4": None,
     }
     assert {name: layout.smaller_size(name) for name in sizes} == sizes
+
+
+def test_members_for_readers_of_one_size() -> None:
+    members = ("000.jpg", "mp4", "flac", "landmarks.npy", "256.000.jpg", "256.mp4", "128.000.jpg", "meta.json")
+    main = [name for name in members if layout.suffix_at(name, None)]
+    assert main == ["000.jpg", "mp4", "flac", "landmarks.npy", "meta.json"]
+    assert [name for member in members if (name := layout.suffix_at(member, 256))] == [
+        *("flac", "landmarks.npy"),
+        *("000.jpg", "mp4", "meta.json"),
+    ]
+    assert [layout.smaller_of((512, 256), size) for size in (None, 512, 256)] == [None, None, 256]
+    with pytest.raises(ConfigError, match="size is 128, and frames are stored at 512 and 256 px"):
+        layout.smaller_of((512, 256), 128)

@@ -10,7 +10,7 @@ from motionshards.dataset.stream import Batch, ClipStream, Pairs
 Seen = list[tuple[str, tuple[int, ...], bool]]
 
 
-def stream_of(data: Path, **options: Any) -> ClipStream:
+def stream_of(data: Path | str, **options: Any) -> ClipStream:
     """A stream of pairs, six a batch, but for what is given."""
     return ClipStream(data, **{"view": Pairs(2), "global_batch_size": 6, **options})
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from moving import make_moving_dataset
+from moving import SIZE, make_moving_dataset
 
 from motionshards.dataset.reading.candidates import MOST, NEVER, Candidates, spread
 from motionshards.dataset.reading.catalog import Catalog, read_catalog
-from motionshards.dataset.reading.index_arrays import COLUMNS
+from motionshards.dataset.reading.index_arrays import COLUMNS, Kind
 from motionshards.dataset.views import KPlusOne, Pairs
 from motionshards.schemas.layout import INDEX
 
@@ -19,8 +19,8 @@ CLIPS = np.arange(4)
 def catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
     """Four clips of which some are very long."""
     rows = pq.read_table(make_moving_dataset(tmp_path_factory.mktemp("long"), 4) / INDEX).select(list(COLUMNS))
-    real = read_catalog([rows], None, "video", 5)
-    return Catalog({**real.arrays, "video_frames": COUNTS}, real.keys, real.shards, real.identities, every=5)
+    real = read_catalog([rows], None, Kind("video", SIZE, every=5))
+    return Catalog({**real.arrays, "video_frames": COUNTS}, real.keys, real.shards, real.identities, real.kind)
 
 
 def test_candidates_are_all_frames_or_as_many_as_are_offered_at_equal_distances(catalog: Catalog) -> None:

@@ -7,11 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from moving import CLICK_EVERY, HZ, click_at, make_moving_dataset, seen_in
+from moving import CLICK_EVERY, HZ, SIZE, click_at, make_moving_dataset, seen_in
 from streams import stream_of
 
 from motionshards.dataset.reading.catalog import Catalog, read_catalog
-from motionshards.dataset.reading.index_arrays import COLUMNS
+from motionshards.dataset.reading.index_arrays import COLUMNS, Kind
 from motionshards.dataset.sequence import Sequence
 from motionshards.dataset.stream import Pairs
 from motionshards.schemas.errors import ConfigError
@@ -35,12 +35,12 @@ def rows(moving: Path) -> pa.Table:
 
 def catalog_of(rows: pa.Table, rate: Fraction = Fraction(25), frames: int | None = None, hz: int = HZ) -> Catalog:
     """The clips as if they had this rate, length and sample rate of their sound."""
-    catalog = read_catalog([rows], None, "video", 5)
+    catalog = read_catalog([rows], None, Kind("video", SIZE, every=5))
     changed = {"rate": np.tile([rate.numerator, rate.denominator], (12, 1)), "audio_hz": np.full(12, hz)}
     if frames is not None:
         changed["video_frames"] = np.full(12, frames)
     arrays = {**catalog.arrays, **changed}
-    return Catalog(arrays, catalog.keys, catalog.shards, catalog.identities, every=5)
+    return Catalog(arrays, catalog.keys, catalog.shards, catalog.identities, catalog.kind)
 
 
 def nearest(number: int, rate: Fraction, fps: Fraction) -> int:

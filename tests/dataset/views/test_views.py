@@ -12,7 +12,7 @@ from made import make_dataset
 
 from motionshards.dataset.query.where import parse
 from motionshards.dataset.reading.catalog import Catalog, read_catalog, selecting
-from motionshards.dataset.reading.index_arrays import COLUMNS
+from motionshards.dataset.reading.index_arrays import COLUMNS, Kind
 from motionshards.dataset.reading.view import Picks, View
 from motionshards.dataset.sequence import Sequence
 from motionshards.dataset.views import KPlusOne, Pairs, PosePairs, Singles
@@ -20,6 +20,7 @@ from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.layout import INDEX
 
 ALL = np.arange(60)
+STILLS = Kind("stills", 32)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def rows(data_with_aus: Path) -> pa.Table:
 @pytest.fixture(scope="module")
 def catalog(rows: pa.Table) -> Catalog:
     """60 clips of 5 to 8 frames, with action units that are not all valid."""
-    return read_catalog([rows.select(list(COLUMNS))], None)
+    return read_catalog([rows.select(list(COLUMNS))], None, STILLS)
 
 
 def turns(catalog: Catalog, view: View, turn: int, seed: int = 3) -> Picks:
@@ -61,7 +62,7 @@ def test_seed_clip_and_turn_decide_and_nothing_else_does(catalog: Catalog, view:
 
 
 def test_a_clip_keeps_its_frames_when_others_are_filtered_out(rows: pa.Table, catalog: Catalog) -> None:
-    fewer = read_catalog([rows.select(list(COLUMNS))], pc.field("n_frames") > 6)
+    fewer = read_catalog([rows.select(list(COLUMNS))], pc.field("n_frames") > 6, STILLS)
     mine = np.flatnonzero(catalog.n_frames > 6)
     same = Pairs(3).pick(catalog, 3, mine, np.full(len(mine), 2)).frames
     assert np.array_equal(Pairs(3).pick(fewer, 3, np.arange(len(mine)), np.full(len(mine), 2)).frames, same)
@@ -119,7 +120,7 @@ def test_a_target_of_the_same_clip_is_another_valid_frame(catalog: Catalog) -> N
 
 
 def test_singles_need_action_units(tmp_path: Path) -> None:
-    without = read_catalog([pq.read_table(make_dataset(tmp_path, 10) / INDEX).select(list(COLUMNS))], None)
+    without = read_catalog([pq.read_table(make_dataset(tmp_path, 10) / INDEX).select(list(COLUMNS))], None, STILLS)
     with pytest.raises(ConfigError, match="--add aus"):
         list(Singles().unusable(without))
     assert not list(Singles(target=False).unusable(without))
@@ -190,8 +191,8 @@ def test_a_catalog_holds_what_the_index_says(rows: pa.Table, catalog: Catalog) -
 
 def test_a_catalog_does_not_depend_on_how_many_rows_come_at_a_time(rows: pa.Table, catalog: Catalog) -> None:
     where = selecting(parse("n_frames >= 6 and blur > 20"), "train", ["id001", "id003", "id004"])
-    whole = read_catalog([rows.select(list(COLUMNS))], where)
-    parts = read_catalog([rows.select(list(COLUMNS)).slice(start, 7) for start in range(0, 60, 7)], where)
+    whole = read_catalog([rows.select(list(COLUMNS))], where, STILLS)
+    parts = read_catalog([rows.select(list(COLUMNS)).slice(start, 7) for start in range(0, 60, 7)], where, STILLS)
     assert 0 < len(whole) < 60
     assert whole.digest() == parts.digest()
     assert all(np.array_equal(whole.arrays[name], parts.arrays[name], equal_nan=name == "pose") for name in whole.arrays)
