@@ -10,11 +10,12 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from motionshards.dataset.export.clip import Described, StoredClip, scaled_px
+from motionshards.dataset.export.clip import Described, StoredClip
 from motionshards.dataset.export.format import TOO_SHORT, LeftOut, Made, Settings, Write, lack
 from motionshards.dataset.export.names import flat_name
 from motionshards.dataset.export.place import Place
 from motionshards.schemas.config import BuildConfig
+from motionshards.schemas.moving import scaled_px
 from motionshards.schemas.samples.encode import npy_bytes
 from motionshards.transforms.extract.encode import encode_jpegs
 from motionshards.transforms.extract.encoded.png import png_bytes

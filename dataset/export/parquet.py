@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from motionshards.dataset.export.clip import StoredClip, scaled_px
+from motionshards.dataset.export.clip import StoredClip
 from motionshards.dataset.export.format import Made, Settings, Write
 from motionshards.dataset.export.place import Place
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.layout import SOUND, VIDEO, frame_suffix
-from motionshards.schemas.moving import Smaller
+from motionshards.schemas.moving import Smaller, scaled_px
 
 _MOST_GROUP_BYTES = 32 * 10**6
 _REPEATED = ("source", "split", "identity", "video_name")
