@@ -23,7 +23,7 @@ from typing import Annotated, Any, Literal
 import simplejpeg
 import torch
 from cyclopts import Group, Parameter
-from cyclopts.types import PositiveInt
+from cyclopts.types import PositiveFloat, PositiveInt
 
 from motionshards.dataset.commandline import Command, OfLocalDataset, Reporting, choice, command
 from motionshards.dataset.index import Dataset
@@ -41,7 +41,7 @@ from motionshards.trainers.evaluation.measures import FaceMeasure, Measure, Pixe
 from motionshards.trainers.evaluation.reconstruction import Reconstructor
 from motionshards.trainers.evaluation.scores import METRICS, Scores, shown, text_table
 from motionshards.trainers.evaluation.sheet import sheet
-from motionshards.trainers.face_rotator.evaluate import FaceRotatorReconstructor
+from motionshards.trainers.face_rotator.evaluate import FRONTAL_DEG, FaceRotatorReconstructor
 from motionshards.trainers.fomm.evaluate import FommReconstructor
 from motionshards.trainers.ganimation.evaluate import GanimationReconstructor
 from motionshards.trainers.models import MODELS
@@ -75,6 +75,8 @@ class EvaluateOptions(Reporting, InBatches, OfLocalDataset):
     """Evaluate only this number of clips, evenly spaced in the index."""
     k: PositiveInt | None = None
     """Frames of a clip that talking_heads sees; by default those of its training."""
+    frontal_deg: PositiveFloat | None = None
+    """Largest yaw, pitch and roll of the frames from which face_rotator starts; by default 3, as in its training."""
     landmarks: Annotated[Literal["dlib", "fan", "none"], Parameter(group=_METRICS)] = "dlib"
     """The landmark model; the papers used fan, and none omits all metrics of faces."""
     no_identity: Annotated[bool, Parameter(group=_METRICS)] = False
@@ -92,8 +94,9 @@ class EvaluateOptions(Reporting, InBatches, OfLocalDataset):
 
     def __post_init__(self) -> None:
         """Raise ConfigError for options that contradict each other."""
-        if self.k is not None and self.model != "talking_heads":
-            raise ConfigError(f"--k is for talking_heads, and --model is {self.model}")
+        for option, value, model in (("--k", self.k, "talking_heads"), ("--frontal-deg", self.frontal_deg, "face_rotator")):
+            if value is not None and self.model != model:
+                raise ConfigError(f"{option} is for {model}, and --model is {self.model}")
         if self.config is not None and self.model == "face_rotator":
             raise ConfigError("--config is not for face_rotator: its checkpoints contain their settings")
         if self.arcface is not None and self.landmarks == "none":
@@ -180,7 +183,7 @@ def _model(options: EvaluateOptions, device: torch.device, data: Dataset) -> Rec
     if options.model == "ganimation":
         return GanimationReconstructor.restored(checkpoint, config, device, data.manifest.config.aus)
     if options.model == "face_rotator":
-        return FaceRotatorReconstructor.restored(checkpoint, device)
+        return FaceRotatorReconstructor.restored(checkpoint, options.frontal_deg or FRONTAL_DEG, device)
     return FommReconstructor.restored(checkpoint, config, device)
 
 

@@ -26,7 +26,7 @@ def sheet(examples: Sequence[Example], title: str) -> Pixels:
         pen.text((column * (side + GAP_PX) + side / 2, 1.5 * HEADER_PX), label, "black", font, anchor="mm")
     for row, example in enumerate(examples):
         top = 2 * HEADER_PX + row * (CAPTION_PX + side)
-        caption = f"{example.key}   frame {example.source} → {example.target}   L1 {example.l1:.4f}"
+        caption = f"{example.key}   source frame {example.source}, real frame {example.target}   L1 {example.l1:.4f}"
         pen.text((GAP_PX, top + CAPTION_PX / 2), caption, "black", small, anchor="lm")
         for column, image in enumerate(_images(example)):
             enlarged = Image.fromarray(image.repeat(scale, axis=0).repeat(scale, axis=1))

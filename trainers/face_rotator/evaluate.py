@@ -18,29 +18,36 @@ from motionshards.trainers.face_rotator.restore import restore
 
 _NEEDED = ("rotator", "combiner")
 FRONTAL_DEG = CONFIGS["rotator"].training.frontal_deg
-"""Of a source none of yaw, pitch and roll is larger, as in training."""
+"""That of training as published."""
 
 
 class FaceRotatorReconstructor:
     """See Reconstructor: all frames with a pose within 15 degrees of the source's. Sets the networks to evaluation mode.
 
     networks: rotator, combiner, and morpher if the face is to be morphed
+    frontal_deg: of a source none of yaw, pitch and roll is larger
     """
 
     name = "face_rotator"
 
-    def __init__(self, networks: Mapping[str, nn.Module], size_px: int, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        networks: Mapping[str, nn.Module],
+        size_px: int,
+        frontal_deg: float = FRONTAL_DEG,
+        device: torch.device | str = "cpu",
+    ) -> None:
         self._networks = {name: network.to(device).eval() for name, network in networks.items()}
-        self.size_px, self._device = size_px, device
+        self.size_px, self._frontal_deg, self._device = size_px, frontal_deg, device
 
     @classmethod
-    def restored(cls, checkpoint: Path, device: torch.device) -> "FaceRotatorReconstructor":
+    def restored(cls, checkpoint: Path, frontal_deg: float, device: torch.device) -> "FaceRotatorReconstructor":
         """That of a checkpoint. Raises ConfigError: it cannot be used, or has no trained rotator or combiner."""
         found = restore([checkpoint])
         for name in _NEEDED:
             if name not in found.networks:
                 raise ConfigError(f"{checkpoint}: there is no trained {name}; jobs.train --config {name} trains it")
-        return cls(found.networks, found.architecture.size, device)
+        return cls(found.networks, found.architecture.size, frontal_deg, device)
 
     def choose(self, sample: Sample) -> Choice | str:
         """See Reconstructor."""
@@ -49,8 +56,8 @@ class FaceRotatorReconstructor:
         pose = _pose_deg(sample)
         pose[~np.isfinite(sample.landmarks).all(axis=(1, 2))] = np.nan
         turned = np.abs(pose).max(axis=1)
-        if not (turned <= FRONTAL_DEG).any():
-            return f"no frame within {FRONTAL_DEG:g} degrees of frontal"
+        if not (turned <= self._frontal_deg).any():
+            return f"no frame within {self._frontal_deg:g} degrees of frontal"
         source = int(np.nanargmin(turned))
         near = np.abs(pose - pose[source]).max(axis=1) <= MOST_DEG
         near[source] = False
