@@ -31,9 +31,12 @@ class LpipsMeasure:
     """
 
     def __init__(self, linear: Path, weights: str | None, device: torch.device | str = "cpu") -> None:
-        network = vgg.load(str(vgg.find(weights, vgg.VGG16)), vgg.VGG16, _TAPS)
+        path = vgg.default_file(vgg.VGG16) if weights is None else Path(weights)
+        if not path.is_file():
+            raise ConfigError(f"{path} is not there: LPIPS needs torchvision's weights of VGG16, {vgg.VGG16.file}; see --vgg")
+        network = vgg.load(str(path), vgg.VGG16, _TAPS)
         assert network is not None
-        self._network, self._files = network.to(device), (linear, vgg.find(weights, vgg.VGG16))
+        self._network, self._files = network.to(device), {"linear": linear, "vgg16": path}
         self._linear, self._device = _layers(linear, device), device
 
     def features(self, frames: Frames) -> Features:
@@ -48,7 +51,7 @@ class LpipsMeasure:
 
     def provenance(self) -> dict[str, str]:
         """The digests of the files."""
-        return {f"lpips_{path.name}_sha256": sha256_of(path) for path in self._files}
+        return {f"lpips_{name}_sha256": sha256_of(path) for name, path in self._files.items()}
 
     def _distance(self, pair: Tensor) -> float:
         """Of two images [2,3,H,W]: squared differences of features of unit length, weighted, averaged over pixels, summed."""

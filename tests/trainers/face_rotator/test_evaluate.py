@@ -29,7 +29,7 @@ def sample() -> Sample:
 def test_the_most_frontal_frame_is_turned_to_those_within_reach() -> None:
     model, clip = FaceRotatorReconstructor(make_networks(SHAPE), 32), sample()
     assert model.choose(clip) == Choice((1,), (0, 3))
-    turned = replace(clip, meta={**clip.meta, "pitch_deg": [4] * 6})
+    turned = replace(clip, meta={**clip.meta, "pitch_deg": [4, 3.5, 4, 4, 4, 4]})
     assert model.choose(turned) == "no frame within 3 degrees of frontal"
     assert FaceRotatorReconstructor(make_networks(SHAPE), 32, 5).choose(turned) == Choice((1,), (0, 3))
     alone = replace(clip, meta={**clip.meta, "roll_deg": [16, 0, 16, 16, 0, 0]})
@@ -49,7 +49,7 @@ def test_the_networks_get_the_expression_and_the_change_of_the_pose() -> None:
             morphed = networks["morpher"](source, expression(torch.from_numpy(clip.landmarks[[number]]))).picture
             rotated = networks["rotator"](morphed, told)
             wanted = to_frames(networks["combiner"](rotated.painted, rotated.moved, told).picture)
-            torch.testing.assert_close(made[place : place + 1], wanted)
+            torch.testing.assert_close(made[place : place + 1], wanted, rtol=0, atol=1e-3)
         del networks["morpher"]
         unmorphed = FaceRotatorReconstructor(networks, 32).begin(clip, (1,))([0, 3])
     assert (made - unmorphed).abs().max() > 0.01
