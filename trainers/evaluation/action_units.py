@@ -35,7 +35,7 @@ class ActionUnitMeasure:
         clip = StoredClip("frames", ("frames",), jpegs, None, np.zeros(count, np.int32), numbers, (count,), affine)
         (found,) = self.source.action_units([clip], None)
         if isinstance(found, ClipRejected):
-            logger.warning("%d frames have no action units: %s", count, found)
+            logger.warning("%d frames have no action units: %s", count, f"{found.reason}: {found.detail}")
             return {"intensity": np.full((count, len(INTENSITIES)), np.nan)}
         return {"intensity": found.intensity}
 

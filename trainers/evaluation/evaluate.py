@@ -65,7 +65,7 @@ def evaluate(
             continue
         scores, example = _clip(model, sample, choice, measures, batch)
         clips.append(scores)
-        if number >= len(shown) * len(rows) / examples:
+        if len(shown) < examples and number * examples >= len(shown) * len(rows):
             shown.append(example)
     if not clips:
         raise ConfigError(f"no clip of --split {split} can be reconstructed: {reasons(skipped)}")
