@@ -54,6 +54,7 @@ from motionshards.transforms.extract.landmarks.options import ModelOptions
 
 PICTURE = "evaluation.jpg"
 _QUALITY = 95
+_RECORDED = ("model", "config", "split", "limit", "k", "frontal_deg", "landmarks")  # options, in evaluation.json
 _METRICS = Group("Metrics", sort_key=2)
 
 
@@ -211,12 +212,10 @@ def _measures(options: EvaluateOptions, device: torch.device) -> tuple[list[Meas
 def _write(options: EvaluateOptions, data: Dataset, scores: Scores, about: dict[str, Any]) -> None:
     stored = {
         "version": VERSION,
-        "model": options.model,
+        **{name: getattr(options, name) for name in _RECORDED},
         "checkpoint": str(options.checkpoint),
         "data": str(options.data),
         "dataset_sha256": sha256_of(data.out / DATASET_JSON),
-        "split": options.split,
-        "landmarks": options.landmarks,
         "torch": torch.__version__,
         **about,
         **scores.to_json(),
