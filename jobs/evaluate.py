@@ -1,8 +1,12 @@
-"""Evaluate a trained model: python -m jobs.evaluate --model fomm --checkpoint RUN/last.pt --data OUT --output DIR
+"""Evaluate a trained model, and compare evaluations.
 
-Each clip is reconstructed from its first frame. DIR gets evaluation.json, with a row for each clip, and evaluation.jpg: source,
-real frame, reconstruction and difference of some clips. Exit status: 0 evaluated, 1 failed, 2 unusable arguments or data,
-130 interrupted.
+    python -m jobs.evaluate --model fomm --checkpoint RUN/last.pt --data OUT --output DIR
+    python -m jobs.evaluate --compare DIR OTHER
+
+Frames of each clip are reconstructed from others: fomm takes the first frame, talking_heads K frames and the landmarks of the
+target, ganimation a frame and the action units of the target, face_rotator the most frontal frame and the pose of the target.
+DIR gets evaluation.json, with a row for each clip, and evaluation.jpg. Exit status: 0 evaluated, 1 failed, 2 unusable arguments
+or data, 130 interrupted.
 """
 
 if __name__ == "__main__":
@@ -11,159 +15,219 @@ if __name__ == "__main__":
     run_module()
 
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import simplejpeg
 import torch
-from cyclopts.types import PositiveInt
+from cyclopts import Group, Parameter
+from cyclopts.types import PositiveFloat, PositiveInt
 
-from motionshards.dataset.commandline import OfLocalDataset, Reporting, command
-from motionshards.dataset.index import Dataset, Sample
-from motionshards.jobs.options import InBatches, OfMotionModel, named_in, writing
-from motionshards.schemas.atomic import write_whole
+from motionshards.dataset.commandline import Command, OfLocalDataset, Reporting, choice, command
+from motionshards.dataset.index import Dataset
+from motionshards.jobs.options import InBatches, OfMotionModel, writing
+from motionshards.schemas.atomic import sha256_of, write_whole
 from motionshards.schemas.errors import ConfigError
+from motionshards.schemas.layout import DATASET_JSON
 from motionshards.schemas.output import refuse_strangers
-from motionshards.trainers.fomm.config import CONFIGS, Config
-from motionshards.trainers.fomm.evaluate import ClipScore, Pixels, Scores, comparison, score
-from motionshards.trainers.fomm.fold import FoldedNetworks
-from motionshards.trainers.fomm.restore import restore
+from motionshards.trainers.evaluation.action_units import ActionUnitMeasure
+from motionshards.trainers.evaluation.arcface import ArcFace
+from motionshards.trainers.evaluation.compare import TABLE, VERSION, compare
+from motionshards.trainers.evaluation.evaluate import Rows, evaluate, reasons
+from motionshards.trainers.evaluation.lpips import LpipsMeasure
+from motionshards.trainers.evaluation.measures import FaceMeasure, Measure, PixelMeasure
+from motionshards.trainers.evaluation.reconstruction import Reconstructor
+from motionshards.trainers.evaluation.scores import METRICS, Scores, shown, text_table
+from motionshards.trainers.evaluation.sheet import sheet
+from motionshards.trainers.face_rotator.evaluate import FRONTAL_DEG, FaceRotatorReconstructor
+from motionshards.trainers.fomm.evaluate import FommReconstructor
+from motionshards.trainers.ganimation.evaluate import GanimationReconstructor
+from motionshards.trainers.models import MODELS
 from motionshards.trainers.parallel import choose_device
+from motionshards.trainers.talking_heads.evaluate import TalkingHeadsReconstructor
+from motionshards.transforms.extract.action_units.options import resolve
+from motionshards.transforms.extract.identity import descriptor
 from motionshards.transforms.extract.landmarks import models
 from motionshards.transforms.extract.landmarks.options import ModelOptions
 
-TABLE, PICTURE = "evaluation.json", "evaluation.jpg"
-_ROWS = 8
+PICTURE = "evaluation.jpg"
 _QUALITY = 95
+_RECORDED = ("model", "config", "split", "limit", "k", "frontal_deg", "landmarks")  # options, in evaluation.json
+_METRICS = Group("Metrics", sort_key=2)
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOptions(Reporting, InBatches, OfMotionModel, OfLocalDataset):
     """Options of `motionshards evaluate`."""
 
-    model: Literal["fomm"] = "fomm"
+    model: Annotated[str, choice(sorted(MODELS))] = "fomm"
     """The kind of model."""
     checkpoint: Path
     """Checkpoint of `motionshards train` or of the original repository."""
-    config: Annotated[str | None, named_in(CONFIGS)] = None
+    config: Annotated[str | None, Parameter(metavar="NAME|FILE")] = None
+    """Settings of a checkpoint that does not contain its own: a name as in `motionshards train --help`, or a YAML file."""
     output: Path
     """Directory for evaluation.json and evaluation.jpg."""
     split: str = "test"
     """The split to evaluate."""
     limit: PositiveInt | None = None
     """Evaluate only this number of clips, evenly spaced in the index."""
-    landmarks: Literal["dlib", "fan", "none"] = "dlib"
-    """The landmark model; the paper used fan, and none omits the landmark distance (AKD)."""
+    k: PositiveInt | None = None
+    """Frames of a clip that talking_heads sees; by default those of its training."""
+    frontal_deg: PositiveFloat | None = None
+    """Largest yaw, pitch and roll of the frames from which face_rotator starts; by default 3, as in its training."""
+    landmarks: Annotated[Literal["dlib", "fan", "none"], Parameter(group=_METRICS)] = "dlib"
+    """The landmark model; the papers used fan, and none omits all metrics of faces."""
+    no_identity: Annotated[bool, Parameter(group=_METRICS)] = False
+    """Omit the distance of face descriptors (AED), which takes 0.1 s per frame."""
+    arcface: Annotated[Path | None, Parameter(group=_METRICS)] = None
+    """ONNX file of an ArcFace network of InsightFace, for CSIM."""
+    lpips: Annotated[Path | None, Parameter(group=_METRICS)] = None
+    """The linear layers of LPIPS with VGG16 (vgg.pth of version 0.1), for LPIPS."""
+    vgg: Annotated[str | None, Parameter(group=_METRICS, metavar="FILE")] = None
+    """File of VGG16 weights for --lpips; by default from torch hub's cache."""
+    aus: Annotated[Literal["openface-still", "none"], Parameter(group=_METRICS)] = "none"
+    """Measure the error of action units by OpenFace on still images."""
+    openface: Annotated[str | None, Parameter(group=_METRICS, metavar="COMMAND")] = None
+    """OpenFace's FeatureExtraction; by default $OPENFACE_BIN, or FeatureExtraction on the PATH."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for options that contradict each other."""
+        of_one_model = (
+            ("--k", self.k, "talking_heads"),
+            ("--frontal-deg", self.frontal_deg, "face_rotator"),
+            ("--align-corners", self.align_corners, "fomm"),
+        )
+        for option, value, model in of_one_model:
+            if value is not None and self.model != model:
+                raise ConfigError(f"{option} is for {model}, and --model is {self.model}")
+        if self.config is not None and self.model == "face_rotator":
+            raise ConfigError("--config is not for face_rotator: its checkpoints contain their settings")
+        if self.arcface is not None and self.landmarks == "none":
+            raise ConfigError("--arcface needs landmarks, and --landmarks is none")
+        if self.vgg is not None and self.lpips is None:
+            raise ConfigError("--vgg is for --lpips")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions(Reporting):
+    """Options of `motionshards evaluate --compare`."""
+
+    compare: tuple[Path, Path]
+    """Two directories of `motionshards evaluate --output` to compare."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What was measured.
-
-    landmarks: model of the landmarks, or `none`
-    size_px: of the frames
-    too_short: clips of the split that have only one frame, and were not evaluated
-    """
+    """What was measured."""
 
     output: str
-    landmarks: str
-    size_px: int
-    too_short: int
-    scores: Scores
+    model: str
+    split: str
+    clips: int
+    frames: int
+    skipped: dict[str, int]
+    model_scores: dict[str, float | None]
+    copy_scores: dict[str, float | None]
 
     def __str__(self) -> str:
-        total = self.scores
-        rows = [
-            ("L1", f"{total.l1:.4f}", f"of values in [0, 1]; {total.frames} frames of {total.clips} clips"),
-            ("AKD", _shown(total.akd_px, "{:.3f} px"), f"68 landmarks by {self.landmarks}, frames of {self.size_px} px"),
-            ("missing faces", _shown(total.missing_rate, "{:.2%}"), f"of {total.faces or 0} frames with a face"),
-            ("AED", "-", "not measured: it needs a network that identifies people"),
-        ]
-        return "\n".join(f"{name:14} {value:>10}   {note}" for name, value, note in rows)
+        skipped = f"; skipped {reasons(self.skipped)}" if self.skipped else ""
+        rows = [("", self.model, "copy", "better is", "")]
+        for name, value in self.model_scores.items():
+            about = METRICS[name]
+            rows.append((about.label, shown(value, name), shown(self.copy_scores[name], name), about.better, about.note))
+        heading = f"{self.output}: {self.frames} frames of {self.clips} clips of --split {self.split}{skipped}"
+        return f"{heading}\n{text_table(rows, 2)}"
 
 
-@command("evaluate", after=lambda options: "Nothing was written")
+@command("evaluate --compare")
+def compare_main(options: CompareOptions) -> None:
+    """Compare two evaluations of the same frames."""
+    options.print_result(compare(*options.compare))
+
+
+def _variant(words: Sequence[str]) -> Command[CompareOptions] | None:
+    """The command for words that ask for a comparison."""
+    return compare_main if any(word.partition("=")[0] == "--compare" for word in words) else None
+
+
+@command("evaluate", after=lambda options: "Nothing was written", variant=_variant)
 def main(options: EvaluateOptions) -> None:
-    """Evaluate how well a trained model reconstructs clips."""
+    """Evaluate how well a trained model reconstructs clips; `--compare A B` compares two evaluations."""
     refuse_strangers(options.output, "evaluation", (TABLE, PICTURE))
     options.print_result(_evaluate(options))
 
 
 def _evaluate(options: EvaluateOptions) -> Evaluation:
-    landmarks, _ = models.resolve(options.landmarks)
     device = choose_device(options.device)
-    config, detector, generator = restore(options.checkpoint, options.config, align_corners=options.aligned())
     data = Dataset.open(options.data)
-    rows, short = _rows(data, options, config)
-    faces = models.load(landmarks, ModelOptions(device=str(device)))
-    networks = FoldedNetworks(detector, generator, device)
-    scores: list[ClipScore] = []
-    pictures: list[Pixels] = []
-    shown = {len(rows) * number // _ROWS for number in range(_ROWS)}
-    for number, sample in enumerate(_samples(data, rows, options)):
-        clip, made = score(sample.key, sample.frames, networks, device, options.batch_size(device), faces)
-        scores.append(clip)
-        if number in shown:
-            middle = len(made) // 2
-            pictures.append(comparison(sample.frames[0], sample.frames[1 + middle], made[middle]))
-    done = Evaluation(str(options.output), options.landmarks, config.architecture.size, short, Scores.of(scores))
-    _write(options, done, config, scores, pictures)
-    return done
+    measures, provenance = _measures(options, device)
+    model = _model(options, device, data)
+
+    def progress(rows: Rows) -> Iterator[dict[str, Any]]:
+        with options.bar("clip", len(rows)) as bar:
+            for row in rows:
+                yield row
+                bar.update()
+
+    batch = options.batch_size(device)
+    scores = evaluate(model, data, measures, split=options.split, limit=options.limit, batch=batch, progress=progress)
+    _write(options, data, scores, {"size_px": model.size_px, "provenance": provenance})
+    means = [{name: score.mean for name, score in each.items()} for each in (scores.model, scores.copy)]
+    return Evaluation(
+        str(options.output), options.model, options.split, scores.clips, scores.frames, dict(scores.skipped), *means
+    )
 
 
-def _rows(data: Dataset, options: EvaluateOptions, config: Config) -> tuple[pa.Table, int]:
-    """Choose the rows of the index to evaluate, and count those of the split with too few frames."""
-    size, channels = config.architecture.size, config.architecture.channels
-    if channels != 3:
-        raise ConfigError(f"{options.checkpoint} is for images with {channels} channels, and datasets have 3")
-    if data.manifest.config.size != size:
-        raise ConfigError(f"{options.data} has frames of {data.manifest.config.size} px, and the model is for {size}")
-    columns = ["key", "split", "shard", "members", "n_frames"]
-    rows = data.index(columns, where=pc.field("split") == options.split)
-    if not len(rows):
-        splits = ", ".join(sorted(data.index(["split"])["split"].unique().to_pylist()))
-        raise ConfigError(f"{options.data} has no clips of --split {options.split}; it has {splits}")
-    usable = rows.filter(pc.greater(rows["n_frames"], 1))
-    if not len(usable):
-        raise ConfigError(f"no clip of --split {options.split} has a second frame to reconstruct")
-    count = min(len(usable), options.limit or len(usable))
-    return usable.take(np.arange(count) * len(usable) // count), len(rows) - len(usable)
+def _model(options: EvaluateOptions, device: torch.device, data: Dataset) -> Reconstructor:
+    """Load the model of a checkpoint."""
+    checkpoint, config = options.checkpoint, options.config
+    if options.model == "talking_heads":
+        return TalkingHeadsReconstructor.restored(checkpoint, config, device, options.k)
+    if options.model == "ganimation":
+        return GanimationReconstructor.restored(checkpoint, config, device, data.manifest.config.aus)
+    if options.model == "face_rotator":
+        return FaceRotatorReconstructor.restored(checkpoint, options.frontal_deg or FRONTAL_DEG, device)
+    return FommReconstructor.restored(checkpoint, config, device, options.aligned())
 
 
-def _samples(data: Dataset, rows: pa.Table, options: EvaluateOptions) -> Iterator[Sample]:
-    """Read the clips. Raises DatasetError: one is damaged; without it the scores would be those of another dataset."""
-    with options.bar("clip", len(rows)) as bar:
-        for number in range(len(rows)):
-            yield data.read(rows.slice(number, 1).to_pylist()[0])
-            bar.update()
+def _measures(options: EvaluateOptions, device: torch.device) -> tuple[list[Measure], dict[str, str]]:
+    """What is to be measured, and the versions and digests that decide the values. Raises ConfigError: weights are missing."""
+    measures: list[Measure] = [PixelMeasure()]
+    provenance: dict[str, str] = {}
+    if options.lpips is not None:
+        lpips = LpipsMeasure(options.lpips, options.vgg, device)
+        measures.append(lpips)
+        provenance |= lpips.provenance()
+    name, _ = models.resolve(options.landmarks)
+    if faces := models.load(name, ModelOptions(device=str(device))):
+        arcface = None if options.arcface is None else ArcFace(options.arcface, str(device))
+        measures.append(FaceMeasure(faces, not options.no_identity, arcface))
+        provenance |= models.provenance(name) | (arcface.provenance() if arcface else {})
+        provenance |= {} if options.no_identity else descriptor.provenance()
+    if source := resolve(options.aus, options.openface):
+        units = ActionUnitMeasure(source)
+        measures.append(units)
+        provenance |= units.provenance()
+    return measures, provenance
 
 
-def _write(options: EvaluateOptions, done: Evaluation, config: Config, scores: list[ClipScore], pictures: list[Pixels]) -> None:
-    stored: dict[str, Any] = {
-        "model": options.model,
+def _write(options: EvaluateOptions, data: Dataset, scores: Scores, about: dict[str, Any]) -> None:
+    stored = {
+        "version": VERSION,
+        **{name: getattr(options, name) for name in _RECORDED},
+        "align_corners": options.aligned(),
         "checkpoint": str(options.checkpoint),
         "data": str(options.data),
-        "split": options.split,
-        "config": config.name,
-        "align_corners": config.architecture.align_corners,
-        "size_px": done.size_px,
-        "too_short": done.too_short,
-        "landmarks": options.landmarks,
-        "provenance": models.provenance(options.landmarks),
+        "dataset_sha256": sha256_of(data.out / DATASET_JSON),
         "torch": torch.__version__,
-        **asdict(done.scores),
-        "per_clip": [asdict(clip) for clip in scores],
+        **about,
+        **scores.to_json(),
     }
-    sheet = simplejpeg.encode_jpeg(np.concatenate(pictures), _QUALITY, "RGB", "444")
+    title = f"{options.model}: {options.checkpoint}"
+    image = simplejpeg.encode_jpeg(sheet(scores.examples, title), _QUALITY, "RGB", "444")
     with writing(options.output):
         write_whole(options.output, options.output / TABLE, json.dumps(stored, indent=1).encode() + b"\n")
-        write_whole(options.output, options.output / PICTURE, sheet)
-
-
-def _shown(value: float | None, form: str) -> str:
-    return "-" if value is None else form.format(value)
+        write_whole(options.output, options.output / PICTURE, image)

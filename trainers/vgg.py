@@ -112,9 +112,14 @@ def load(choice: str | None, net: Net = VGG19, taps: Sequence[int] = RELU_N_1) -
     return model
 
 
+def default_file(net: Net) -> Path:
+    """Where torch hub's cache has the weights of a network."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / net.file
+
+
 def find(choice: str | None, net: Net = VGG19) -> Path:
     """The weight file at `choice`, or for None in torch hub's cache. Raises ConfigError."""
-    path = Path(torch.hub.get_dir()) / "checkpoints" / net.file if choice is None else Path(choice)
+    path = default_file(net) if choice is None else Path(choice)
     if not path.is_file():
         raise ConfigError(
             f"{path} is not there: a loss needs {net.whose} weights of {net.name}, {net.file}. Put them there, name another "

@@ -8,19 +8,17 @@ import pyarrow.compute as pc
 import pytest
 import simplejpeg
 import torch
-from fomm_inputs import TINY
 from made import make_dataset, unfinish
+from moving import make_moving_dataset
+from tiny_checkpoints import tiny_checkpoint
 
 import motionshards.jobs.evaluate
 from motionshards.dataset.index import Dataset
-from motionshards.dataset.reading.world import World
 from motionshards.schemas.layout import tar_path
-from motionshards.trainers import settings
-from motionshards.trainers.checkpoint import Place, save
-from motionshards.trainers.fomm.config import CONFIGS
+from motionshards.trainers.evaluation.sheet import CAPTION_PX, GAP_PX, HEADER_PX
 from motionshards.trainers.fomm.restore import restore
-from motionshards.trainers.fomm.training import FommTask
-from motionshards.trainers.task import Means
+
+SIDE_PX = 192  # of images of 32 px in evaluation.jpg
 
 
 def frames(clip: int) -> int:
@@ -30,32 +28,36 @@ def frames(clip: int) -> int:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """24 clips, of which 12 in the split test, and of these 4 too short."""
+    """24 clips, of which 12 in the split test, and of these 3 too short."""
     out = tmp_path_factory.mktemp("evaluate")
     return make_dataset(out, 24, per_shard=5, frames=frames, split=lambda clip: "test" if clip % 8 < 4 else "train")
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(5)
-    folder = tmp_path_factory.mktemp("run")
-    (folder / "tiny.yaml").write_text(TINY)
-    means = Means(world=World(0, 1), device=torch.device("cpu"), vgg="none")
-    save(folder / "last.pt", FommTask(settings.load(str(folder / "tiny.yaml"), CONFIGS), means), Place(0, 0, {}))
-    return folder / "last.pt"
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("checkpoints")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(folder: Path) -> Path:
+    return tiny_checkpoint(folder, "fomm")
 
 
 def run(checkpoint: Path, data: Path, output: Path, *more: object) -> int:
-    fixed = ["--model", "fomm", "--checkpoint", checkpoint, "--data", data, "--output", output, "--device", "cpu", *more]
+    fixed = ["--checkpoint", checkpoint, "--data", data, "--output", output, "--device", "cpu", *more]
     return motionshards.jobs.evaluate.main([str(argument) for argument in fixed])
 
 
-def by_the_networks(checkpoint: Path, data: Path, align_corners: bool = True) -> dict[str, tuple[int, float]]:
+def by_the_networks(
+    checkpoint: Path, data: Path, align_corners: bool = True, size: int | None = None
+) -> dict[str, tuple[int, float]]:
     """Frames and error of each clip of the split test, a frame at a time."""
     _, detector, generator = restore(checkpoint, align_corners=align_corners)
     found = {}
     with torch.no_grad():
-        for sample in Dataset.open(data).samples(pc.field("split") == "test"):
+        dataset = Dataset.open(data)
+        for row in dataset.index(where=pc.field("split") == "test").to_pylist():
+            sample = dataset.read(row, size)
             pictures = torch.from_numpy(sample.frames).permute(0, 3, 1, 2) / 255
             points = detector(pictures)
             made = [
@@ -73,17 +75,20 @@ def test_figures_are_those_of_the_networks(
     assert run(checkpoint, data, tmp_path / "new" / "out", "--batch", 2) == 0
     found = json.loads((tmp_path / "new" / "out" / "evaluation.json").read_text())
     wanted = by_the_networks(checkpoint, data)
-    assert {row["key"]: row["frames"] for row in found["per_clip"]} == {key: count for key, (count, _) in wanted.items()}
-    np.testing.assert_allclose([row["l1"] for row in found["per_clip"]], [l1 for _, l1 in wanted.values()], atol=1e-5)
+    rows = {row["key"]: row for row in found["per_clip"]}
+    assert {key: len(row["frames"]["targets"]) for key, row in rows.items()} == {key: count for key, (count, _) in wanted.items()}
+    l1 = [row["model"]["l1"]["mean"] for row in rows.values()]
+    np.testing.assert_allclose(l1, [each for _, each in wanted.values()], atol=1e-5)
     total = sum(count for count, _ in wanted.values())
-    assert (found["clips"], found["frames"], found["too_short"]) == (9, total, 3)
-    assert found["l1"] == pytest.approx(sum(count * l1 for count, l1 in wanted.values()) / total, abs=1e-5)
-    # Squares of random colours are nobody's face.
-    assert (found["faces"], found["missing_rate"], found["akd_px"]) == (0, None, None)
-    assert found["provenance"]["landmark_model"].startswith("shape_predictor_68")
+    assert (found["clips"], found["frames"], found["skipped"]) == (9, total, {"only one frame": 3})
+    mean = found["model_scores"]["l1"]["mean"]
+    assert mean == pytest.approx(sum(count * l1 for count, l1 in wanted.values()) / total, abs=1e-5)
+    # Squares of random colors are nobody's face.
+    assert all(found["model_scores"][name] == {"mean": None, "frames": 0} for name in ("missing", "akd_px", "aed"))
+    assert found["provenance"]["landmark_model"].startswith("shape_predictor_68") and "identity_model" in found["provenance"]
     told = capsys.readouterr().out
-    assert f"{found['l1']:.4f}" in told and f"{total} frames of 9 clips" in told
-    assert "AED                     -   not measured" in told
+    assert f"{total} frames of 9 clips of --split test; skipped 3 with only one frame" in told
+    assert told.splitlines()[2].split()[:3] == ["L1", f"{mean:.4f}", f"{found['copy_scores']['l1']['mean']:.4f}"]
 
 
 def test_sampling_is_as_asked_for(checkpoint: Path, data: Path, tmp_path: Path) -> None:
@@ -91,31 +96,86 @@ def test_sampling_is_as_asked_for(checkpoint: Path, data: Path, tmp_path: Path) 
     found = json.loads((tmp_path / "evaluation.json").read_text())
     assert found["align_corners"] is False
     l1 = {each: np.array([l1 for _, l1 in by_the_networks(checkpoint, data, each).values()]) for each in (False, True)}
-    np.testing.assert_allclose([row["l1"] for row in found["per_clip"]], l1[False], rtol=0, atol=1e-6)
+    np.testing.assert_allclose([row["model"]["l1"]["mean"] for row in found["per_clip"]], l1[False], rtol=0, atol=1e-6)
     assert np.abs(l1[False] - l1[True]).max() > 1e-5
 
 
-def test_the_picture_has_a_row_for_each_of_eight_clips(checkpoint: Path, data: Path, tmp_path: Path) -> None:
+def test_a_smaller_stored_size_is_evaluated(checkpoint: Path, tmp_path: Path) -> None:
+    data = make_moving_dataset(tmp_path / "data", 2, store="both", smaller=(32,), split=lambda clip: "test")
+    assert run(checkpoint, data, tmp_path / "out", "--landmarks", "none") == 0
+    found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert (found["size_px"], found["clips"], found["frames"]) == (32, 2, 8)
+    wanted = by_the_networks(checkpoint, data, size=32)
+    np.testing.assert_allclose(
+        [row["model"]["l1"]["mean"] for row in found["per_clip"]], [l1 for _, l1 in wanted.values()], atol=1e-5
+    )
+
+
+def test_the_image_has_a_labelled_row_for_each_of_eight_clips(checkpoint: Path, data: Path, tmp_path: Path) -> None:
     assert run(checkpoint, data, tmp_path, "--landmarks", "none") == 0
     sheet = simplejpeg.decode_jpeg((tmp_path / "evaluation.jpg").read_bytes())
-    assert sheet.shape == (8 * 32, 4 * 32, 3)
+    assert sheet.shape == (2 * HEADER_PX + 8 * (CAPTION_PX + SIDE_PX), 4 * SIDE_PX + 3 * GAP_PX, 3)
+    top = 2 * HEADER_PX + CAPTION_PX
+    assert all(sheet[start:end].min() < 100 for start, end in ((0, HEADER_PX), (HEADER_PX, top - CAPTION_PX)))
+    source, real, made, difference = (
+        sheet[top : top + SIDE_PX, left : left + SIDE_PX].astype(float) for left in range(0, sheet.shape[1], SIDE_PX + GAP_PX)
+    )
     first = next(sample for sample in Dataset.open(data).samples(pc.field("split") == "test") if len(sample.frames) > 1)
-    assert np.abs(sheet[:32, :32].astype(float) - first.frames[0]).mean() < 8
-    real, made, difference = (sheet[:32, start : start + 32].astype(float) for start in (32, 64, 96))
+    enlarged = first.frames.repeat(6, axis=1).repeat(6, axis=2)
+    assert np.abs(source - enlarged[0]).mean() < 8 and np.abs(real - enlarged[1]).mean() < 8
     assert np.abs(np.abs(real - made) - difference).mean() < 8
 
 
-def test_a_limit_takes_clips_from_all_over_the_split(
-    checkpoint: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.fixture(scope="module")
+def rich(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """6 clips with landmarks, poses and action units."""
+    out = tmp_path_factory.mktemp("rich")
+    return make_dataset(out, 6, aus=True, frames=lambda clip: 5 + clip % 3, split=lambda clip: "test")
+
+
+@pytest.mark.parametrize(
+    ("model", "more"),
+    [("fomm", ()), ("talking_heads", ("--k", 3)), ("ganimation", ()), ("face_rotator", ("--frontal-deg", 60))],
+    ids=["fomm", "talking_heads", "ganimation", "face_rotator"],
+)
+def test_runs_of_every_model_are_compared_on_the_same_frames(
+    folder: Path, rich: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], model: str, more: tuple[object, ...]
 ) -> None:
-    assert run(checkpoint, data, tmp_path, "--landmarks", "none", "--limit", 3, "--json") == 0
-    printed = json.loads(capsys.readouterr().out)
-    assert printed["scores"].items() <= json.loads((tmp_path / "evaluation.json").read_text()).items()
-    assert (printed["output"], printed["too_short"], printed["scores"]["clips"]) == (str(tmp_path), 3, 3)
-    keys = [row["key"] for row in json.loads((tmp_path / "evaluation.json").read_text())["per_clip"]]
-    every = list(by_the_networks(checkpoint, data))
-    assert keys == [every[0], every[3], every[6]]
-    assert simplejpeg.decode_jpeg((tmp_path / "evaluation.jpg").read_bytes()).shape[0] == 3 * 32
+    for seed in (5, 6):
+        checkpoint = tiny_checkpoint(folder, model, seed)
+        arguments = ("--model", model, "--landmarks", "none", "--json", *more)
+        assert run(checkpoint, rich, tmp_path / str(seed), *arguments) == 0
+    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    one, other = (json.loads((tmp_path / name / "evaluation.json").read_text()) for name in ("5", "6"))
+    assert one["clips"] >= 3 and one["frames"] > one["clips"]
+    assert [row["frames"] for row in one["per_clip"]] == [row["frames"] for row in other["per_clip"]]
+    assert one["copy_scores"] == other["copy_scores"] and one["model_scores"] != other["model_scores"]
+    assert motionshards.jobs.evaluate.main(["--compare", str(tmp_path / "5"), str(tmp_path / "6"), "--json"]) == 0
+    metrics = json.loads(capsys.readouterr().out)["metrics"]
+    assert metrics.keys() == {"l1", "psnr_db", "ssim"}
+    for name, each in metrics.items():
+        assert (each["first"], each["second"]) == tuple(run["model_scores"][name] for run in printed)
+        assert each["difference"] == each["second"] - each["first"] and each["copy"] == one["copy_scores"][name]["mean"]
+
+
+def test_runs_with_other_frames_are_not_compared(
+    folder: Path, rich: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = tiny_checkpoint(folder, "talking_heads")
+    for k in (2, 3):
+        arguments = ("--model", "talking_heads", "--landmarks", "none", "--k", k)
+        assert run(checkpoint, rich, tmp_path / str(k), *arguments, "--limit", 2) == 0
+    assert motionshards.jobs.evaluate.main(["--compare", str(tmp_path / "2"), str(tmp_path / "3")]) == 2
+    error = capsys.readouterr().err
+    assert "cannot be compared: they reconstruct other frames in 2 clips" in error and error.count("\n") == 1
+
+
+def test_action_units_of_another_origin_are_refused(
+    folder: Path, rich: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = tiny_checkpoint(folder, "ganimation", 7, **{"action units": ["openface"]})
+    assert run(checkpoint, rich, tmp_path, "--model", "ganimation") == 2
+    assert "was trained on action units of openface, and those of the dataset are of csv" in capsys.readouterr().err
 
 
 def test_what_cannot_be_measured_is_told_in_one_line(
@@ -135,7 +195,7 @@ def test_what_cannot_be_measured_is_told_in_one_line(
     cases = [
         ((data, out, "--split", "validation"), "has no clips of --split validation; it has test, train"),
         ((large, out, "--split", "train"), "has frames of 64 px, and the model is for 32"),
-        ((single, out, "--split", "train"), "no clip of --split train has a second frame"),
+        ((single, out, "--split", "train"), "no clip of --split train can be reconstructed: 3 with only one frame"),
         ((begun, out, "--split", "train"), "unfinished"),
         ((damaged, out, "--split", "train"), "is damaged"),
         ((tmp_path / "absent", out), "absent"),
@@ -143,11 +203,20 @@ def test_what_cannot_be_measured_is_told_in_one_line(
         ((data, out, "--limit", 0), "--limit. Must be > 0"),
         ((data, out, "--batch", -1), "--batch. Must be > 0"),
         ((data, out, "--config", "vox-256"), "is of another architecture"),
+        ((data, out, "--model", "talking_heads"), "is a checkpoint of fomm"),
+        ((data, out, "--k", 2), "--k is for talking_heads, and --model is fomm"),
+        ((data, out, "--vgg", file), "--vgg is for --lpips"),
+        ((data, out, "--arcface", file), "--arcface needs landmarks"),
+        (
+            (data, out, "--lpips", file, "--vgg", tmp_path / "absent.pth is not there: LPIPS needs"),
+            "absent.pth is not there: LPIPS needs",
+        ),
+        ((data, out, "--aus", "openface-still", "--openface", "absent"), "there is no program 'absent'"),
     ]
     for arguments, told in cases:
         assert run(checkpoint, *arguments, "--landmarks", "none") == 2
         error = capsys.readouterr().err
-        assert told in error and error.count("\n") == 1 and error.startswith("error: ")
+        assert told in error and error.count("\n") == 1 and error.startswith("error: "), error
     assert not out.exists()
 
 
@@ -160,7 +229,7 @@ def test_an_occupied_directory_is_refused_before_the_checkpoint_is_read(
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_a_data_set_is_left_as_it_was(checkpoint: Path, data: Path, tmp_path: Path) -> None:
+def test_a_dataset_is_left_as_it_was(checkpoint: Path, data: Path, tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in data.rglob("*") if path.is_file()}
     assert run(checkpoint, data, tmp_path, "--landmarks", "none", "--limit", 1) == 0
     assert {path: path.read_bytes() for path in data.rglob("*") if path.is_file()} == before

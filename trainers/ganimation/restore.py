@@ -67,15 +67,19 @@ def refuse_other_action_units(content: Mapping[str, Any], path: Path, aus: Seque
         raise ConfigError(f"{path} was trained on {told}: they must not be mixed, see docs/ganimation.md")
 
 
-def restore(path: Path, choice: str | None = None) -> tuple[Config, Generator]:
+def restore(path: Path, choice: str | None = None, aus: str | None = None) -> tuple[Config, Generator]:
     """The config, and the generator in evaluation mode on the CPU.
 
     choice: name or YAML file of a config. A checkpoint of ours holds its own, which is taken by default; the authors' hold none.
+    aus: origin of the action units that the generator will get, as `--aus` has it; None does not compare
 
     Raises:
-        ConfigError: the checkpoint cannot be read, is of another model or architecture, or has no config and none is given
+        ConfigError: the checkpoint cannot be read, is of another model or architecture, has no config and none is given, or was
+            trained on action units of another origin
     """
     content = read(path)
+    if aus is not None:
+        refuse_other_action_units(content, path, (aus,))
     config = settings.load(choice, CONFIGS) if choice is not None else stored_config(content, path, "ganimation", Config)
     made = restored(states(content, path), lambda: {GENERATOR: Generator(config.architecture)}, path)
     return config, made[GENERATOR].eval()

@@ -21,7 +21,6 @@ from fomm_graphs import CONFIG, keypoints, networks, rows
 from motionshards.schemas.errors import ConfigError
 from motionshards.trainers.fomm.animate import Animator, Movement
 from motionshards.trainers.fomm.config import Config
-from motionshards.trainers.fomm.evaluate import as_pixels
 from motionshards.trainers.fomm.export import FORMATS, Check, export
 from motionshards.trainers.fomm.exported.model import EXPORT_JSON, GRAPHS, RUNTIMES, ExportedModel, read_export
 from motionshards.trainers.fomm.exported.networks import ExportedNetworks
@@ -176,7 +175,7 @@ def test_the_backend_stands_in_for_the_networks(onnx_directory: Path) -> None:
 
 def test_an_animation_is_the_same_by_either(onnx_directory: Path) -> None:
     """Of whole numbers 0 to 255, of which rounding may move one to the next."""
-    pictures = as_pixels(image("animation", 5, 3, 64, 8))
+    pictures = np.rint(255 * image("animation", 5, 3, 64, 8).permute(0, 2, 3, 1).numpy()).astype(np.uint8)
     for movement in (Movement(), Movement(adapt_scale=True), Movement(relative=False)):
         both = [
             np.stack([*Animator(made, pictures[0], movement).animate(pictures[1:], batch=3)]).astype(int)

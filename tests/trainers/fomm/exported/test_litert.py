@@ -13,7 +13,6 @@ from fomm_inputs import small
 from motionshards.schemas.errors import ConfigError
 from motionshards.trainers.fomm.animate import Animator, Movement
 from motionshards.trainers.fomm.config import Config
-from motionshards.trainers.fomm.evaluate import as_pixels
 from motionshards.trainers.fomm.export import export
 from motionshards.trainers.fomm.export_litert import write_litert
 from motionshards.trainers.fomm.exported.litert import BATCHES, LiteRTGraph
@@ -60,7 +59,7 @@ def test_a_detector_without_jacobians(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_an_animation_is_the_same_as_by_torch(tmp_path: Path) -> None:
     export(*networks(CONFIG.architecture), CONFIG, tmp_path, "litert")
-    images = as_pixels(image("animation", 9, 3, 64, 8))
+    images = np.rint(255 * image("animation", 9, 3, 64, 8).permute(0, 2, 3, 1).numpy()).astype(np.uint8)
     for movement in (Movement(adapt_scale=True), Movement(relative=False)):
         both = [
             np.stack([*Animator(made, images[0], movement).animate(images[1:], batch=8)]).astype(int)

@@ -1,0 +1,141 @@
+"""Evaluation of models whose faults are known, on a dataset on disk."""
+
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from made import make_dataset
+from torch import Tensor
+
+from motionshards.dataset.index import Dataset, Sample
+from motionshards.schemas.errors import ConfigError
+from motionshards.trainers.evaluation import evaluate as module
+from motionshards.trainers.evaluation.evaluate import evaluate
+from motionshards.trainers.evaluation.measures import PixelMeasure
+from motionshards.trainers.evaluation.reconstruction import Choice, Painter, as_images
+from motionshards.trainers.evaluation.scores import Score, Scores
+
+MEASURES = [PixelMeasure()]
+
+
+class Knowing:
+    """A model that has the targets before it, and paints them with a fault; the first frame is given."""
+
+    name, size_px = "knowing", 32
+
+    def __init__(self) -> None:
+        self.asked: list[list[int]] = []
+
+    def choose(self, sample: Sample) -> Choice | str:
+        return Choice((0,), tuple(range(1, len(sample.frames))))
+
+    def begin(self, sample: Sample, given: Sequence[int]) -> Painter:
+        def paint(targets: Sequence[int]) -> Tensor:
+            self.asked.append([*targets])
+            return self.fault(as_images(sample.frames[[*given]], "cpu"), as_images(sample.frames[[*targets]], "cpu"))
+
+        return paint
+
+    def fault(self, given: Tensor, targets: Tensor) -> Tensor:
+        return targets
+
+
+class Copying(Knowing):
+    def fault(self, given: Tensor, targets: Tensor) -> Tensor:
+        return given.expand_as(targets)
+
+
+class Picky(Knowing):
+    """Takes clips with five frames or more, and the second as given."""
+
+    def choose(self, sample: Sample) -> Choice | str:
+        return Choice((1,), (0, 3)) if len(sample.frames) > 4 else "fewer than 5 frames"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """12 clips of 1 to 6 frames, half of them in the split test."""
+    out = tmp_path_factory.mktemp("data")
+    made = make_dataset(out, 12, frames=lambda clip: 1 + clip % 6, split=lambda clip: "test" if clip < 6 else "train")
+    return Dataset.open(made)
+
+
+def test_a_model_without_fault_has_no_error_and_the_baseline_is_that_of_the_first_frame(data: Dataset) -> None:
+    found = evaluate(Knowing(), data, MEASURES)
+    assert (found.clips, found.frames, found.skipped) == (5, 15, {"only one frame": 1})
+    assert found.model["l1"] == Score(0, 15) and found.model["ssim"].mean == pytest.approx(1)
+    errors = [
+        np.abs(sample.frames[1:] / 255 - sample.frames[:1] / 255).mean(axis=(1, 2, 3))
+        for sample in data.samples()
+        if sample.meta["split"] == "test"
+    ]
+    assert found.copy["l1"].mean == pytest.approx(np.concatenate(errors).mean(), rel=1e-5)
+    per_clip = {clip.key: clip.copy["l1"].mean for clip in found.per_clip}
+    assert sorted(per_clip.values()) == pytest.approx(sorted(each.mean() for each in errors if len(each)), rel=1e-5)
+
+
+def test_a_model_that_copies_is_exactly_the_baseline(data: Dataset) -> None:
+    found = evaluate(Copying(), data, MEASURES)
+    assert found.model == found.copy and found.model["l1"].mean > 0.1
+    assert all(clip.model == clip.copy for clip in found.per_clip)
+
+
+def test_scores_do_not_depend_on_batches(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, parts = Copying(), Copying()
+    expected = evaluate(whole, data, MEASURES, batch=16)
+    monkeypatch.setattr(module, "_MEASURED_AT_ONCE", 3)
+    found = evaluate(parts, data, MEASURES, batch=2)
+    assert max(map(len, parts.asked)) == 2 and max(map(len, whole.asked)) == 5
+    assert [*chain(*parts.asked)] == [*chain(*whole.asked)]
+    assert found.model["l1"].mean == pytest.approx(expected.model["l1"].mean, rel=1e-12)
+    for one, other in zip(found.examples, expected.examples, strict=True):
+        assert (one.key, one.target) == (other.key, other.target)
+        np.testing.assert_array_equal(one.made, other.made)
+
+
+def test_clips_without_the_frames_are_counted_with_the_reason(data: Dataset) -> None:
+    found = evaluate(Picky(), data, MEASURES)
+    assert (found.clips, found.frames) == (2, 4)
+    assert found.skipped == {"only one frame": 1, "fewer than 5 frames": 3}
+    assert [clip.frames for clip in found.per_clip] == [Choice((1,), (0, 3))] * 2
+    assert [(example.source, example.target) for example in found.examples] == [(1, 3)] * 2
+    np.testing.assert_array_equal(found.examples[0].made, found.examples[0].real)
+
+
+def test_a_limit_takes_clips_from_all_over_the_split(data: Dataset) -> None:
+    every = [clip.key for clip in evaluate(Knowing(), data, MEASURES).per_clip]
+    assert [clip.key for clip in evaluate(Knowing(), data, MEASURES, limit=2).per_clip] == [every[0], every[2]]
+    assert [each.key for each in evaluate(Knowing(), data, MEASURES, examples=2).examples] == [every[0], every[3]]
+
+
+def test_what_cannot_be_evaluated_is_refused(data: Dataset, tmp_path: Path) -> None:
+    class Large(Knowing):
+        size_px = 64
+
+    with pytest.raises(ConfigError, match=r"frames of 32 px, and the model is for 64"):
+        evaluate(Large(), data, MEASURES)
+    with pytest.raises(ConfigError, match=r"no clips of --split validation; it has test, train"):
+        evaluate(Knowing(), data, MEASURES, split="validation")
+    short = Dataset.open(make_dataset(tmp_path / "short", 3, frames=lambda clip: 1))
+    with pytest.raises(ConfigError, match="no clip of --split train can be reconstructed: 3 with only one frame"):
+        evaluate(Knowing(), short, MEASURES, split="train")
+
+
+def test_means_are_over_frames_that_could_be_measured() -> None:
+    assert Score.of(np.array([1.0, np.nan, 3.0])) == Score(2.0, 2)
+    assert Score.of(np.array([np.nan])) == Score(None, 0)
+    assert Score.over([Score(1.0, 1), Score(None, 0), Score(4.0, 2)]) == Score(3.0, 3)
+    with pytest.raises(ValueError, match="nothing was reconstructed"):
+        Scores.of([], {}, [])
+
+
+def test_values_outside_the_range_of_images_are_clamped(data: Dataset) -> None:
+    class Glaring(Knowing):
+        def fault(self, given: Tensor, targets: Tensor) -> Tensor:
+            return torch.full_like(targets, 7.0)
+
+    found = evaluate(Glaring(), data, MEASURES)
+    assert found.model["l1"].mean < 1 and (found.examples[0].made == 255).all()

@@ -1,0 +1,169 @@
+"""Evaluation of a model on clips of a dataset.
+
+The clips, the frames that a model sees of them and those that it reconstructs depend on the dataset and the kind of model only,
+so that runs can be compared. Copying the first given frame is evaluated beside the model. One clip is held at a time.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from motionshards.dataset.index import Dataset, Sample
+from motionshards.schemas.errors import ConfigError
+from motionshards.trainers.evaluation.measures import Floats, Frames, Measure
+from motionshards.trainers.evaluation.reconstruction import Choice, Reconstructor
+from motionshards.trainers.evaluation.scores import ClipScores, Example, Pixels, Score, Scores
+
+Rows = Sequence[dict[str, Any]]
+Progress = Callable[[Rows], Iterable[dict[str, Any]]]
+
+_COLUMNS = ["key", "split", "shard", "members", "n_frames"]
+_TOO_SHORT = "only one frame"
+_MEASURED_AT_ONCE = 32  # frames, which bounds memory where a clip has thousands
+
+
+def evaluate(
+    model: Reconstructor,
+    data: Dataset,
+    measures: Sequence[Measure],
+    *,
+    split: str = "test",
+    limit: int | None = None,
+    batch: int = 1,
+    examples: int = 8,
+    progress: Progress = iter,
+) -> Scores:
+    """The scores of a model on the clips of a split.
+
+    limit: evaluate only this number of clips, evenly spaced in the index
+    batch: frames that go through the networks together
+    examples: number of clips, evenly spaced, of which a frame is kept to be shown
+    progress: iterates over the clips' rows
+
+    Raises:
+        ConfigError: the split has no clips that the model can reconstruct, or their size is not the model's
+        DatasetError: a clip is damaged; without it the scores would be those of another dataset
+    """
+    if model.size_px not in (sizes := data.manifest.config.sizes):
+        raise ConfigError(f"{data.out} has frames of {' and '.join(map(str, sizes))} px, and the model is for {model.size_px}")
+    rows, short = _rows(data, split, limit)
+    skipped: Counter[str] = Counter({_TOO_SHORT: short} if short else {})
+    clips: list[ClipScores] = []
+    shown: list[Example] = []
+    for number, row in enumerate(progress(rows)):
+        sample = data.read(row, model.size_px)
+        choice = model.choose(sample)
+        if isinstance(choice, str):
+            skipped[choice] += 1
+            continue
+        scores, example = _clip(model, sample, choice, measures, batch)
+        clips.append(scores)
+        if len(shown) < examples and number * examples >= len(shown) * len(rows):
+            shown.append(example)
+    if not clips:
+        raise ConfigError(f"no clip of --split {split} can be reconstructed: {reasons(skipped)}")
+    return Scores.of(clips, dict(skipped), shown)
+
+
+def reasons(skipped: dict[str, int]) -> str:
+    """Why clips were skipped, in words."""
+    return ", ".join(f"{count} with {reason}" for reason, count in skipped.items())
+
+
+def _rows(data: Dataset, split: str, limit: int | None) -> tuple[Rows, int]:
+    """The rows of the index to evaluate, and the number of the split's clips that have a single frame."""
+    rows = data.index(_COLUMNS, where=pc.field("split") == split)
+    if not len(rows):
+        splits = ", ".join(sorted(data.index(["split"])["split"].unique().to_pylist()))
+        raise ConfigError(f"{data.out} has no clips of --split {split}; it has {splits}")
+    usable = rows.filter(pc.greater(rows["n_frames"], 1))
+    count = min(len(usable), limit or len(usable))
+    return _Lazy(usable.take(np.arange(count) * len(usable) // max(1, count))), len(rows) - len(usable)
+
+
+class _Lazy(Sequence[dict[str, Any]]):
+    """Rows of a table, converted one at a time: each lists the members of its sample."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __getitem__(self, number: Any) -> Any:
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        return self._table.slice(number, 1).to_pylist()[0]
+
+
+def _clip(
+    model: Reconstructor, sample: Sample, choice: Choice, measures: Sequence[Measure], batch: int
+) -> tuple[ClipScores, Example]:
+    """The scores of a clip, and its middle target as an example."""
+    given, middle = sample.frames[choice.given[0]], choice.targets[len(choice.targets) // 2]
+    of_model: list[dict[str, Floats]] = []
+    of_copy: list[dict[str, Floats]] = []
+    example: Example | None = None
+    for targets, made in _reconstructed(model, sample, choice, batch):
+        pixels = _pixels(made)
+        frames = Frames(
+            np.concatenate([sample.frames[[choice.given[0], *targets]] / np.float32(255), made]),
+            np.concatenate([sample.frames[[choice.given[0], *targets]], pixels]),
+        )
+        part, copied = _compared(measures, frames, len(targets))
+        of_model.append(part)
+        of_copy.append(copied)
+        if middle in targets:
+            place = targets.index(middle)
+            l1 = float(part["l1"][place]) if "l1" in part else float("nan")
+            example = Example(sample.key, choice.given[0], middle, l1, given, sample.frames[middle], pixels[place])
+    assert example is not None
+    return ClipScores(sample.key, choice, _means(of_model), _means(of_copy)), example
+
+
+def _reconstructed(
+    model: Reconstructor, sample: Sample, choice: Choice, batch: int
+) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
+    """Some targets and their reconstructions, float32 [n,H,W,3] in [0, 1], until there are no more."""
+    with torch.inference_mode():
+        paint = model.begin(sample, choice.given)
+    for start in range(0, len(choice.targets), _MEASURED_AT_ONCE):
+        targets = [*choice.targets[start : start + _MEASURED_AT_ONCE]]
+        with torch.inference_mode():
+            parts = [paint(targets[first : first + batch]) for first in range(0, len(targets), batch)]
+            yield targets, _values(torch.cat(parts))
+
+
+def _compared(measures: Sequence[Measure], frames: Frames, count: int) -> tuple[dict[str, Floats], dict[str, Floats]]:
+    """The metrics of `count` reconstructions, and those of the copied frame, of [copied, real frames, reconstructions]."""
+    of_model: dict[str, Floats] = {}
+    of_copy: dict[str, Floats] = {}
+    for measure in measures:
+        found = measure.features(frames)
+        real = {name: values[1 : 1 + count] for name, values in found.items()}
+        of_model |= measure.compare(real, {name: values[1 + count :] for name, values in found.items()})
+        # A view: nothing is copied.
+        copied = {name: np.broadcast_to(values[0], real[name].shape) for name, values in found.items()}
+        of_copy |= measure.compare(real, copied)
+    return of_model, of_copy
+
+
+def _means(parts: Sequence[dict[str, Floats]]) -> dict[str, Score]:
+    return {name: Score.of(np.concatenate([part[name] for part in parts]).astype(np.float64)) for name in parts[0]}
+
+
+def _values(made: Tensor) -> NDArray[np.float32]:
+    """[B,3,H,W] as [B,H,W,3] on the CPU, clamped to [0, 1]."""
+    return np.ascontiguousarray(made.clamp(0, 1).permute(0, 2, 3, 1).float().cpu().numpy())
+
+
+def _pixels(values: NDArray[np.float32]) -> Pixels:
+    """Values in [0, 1] rounded to the nearest level."""
+    return np.rint(values * 255).astype(np.uint8)

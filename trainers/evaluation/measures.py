@@ -1,0 +1,153 @@
+"""What is measured of frames, by arrays with a row for each frame."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage.metrics import structural_similarity
+
+from motionshards.trainers.evaluation.scores import Pixels
+from motionshards.transforms.extract.identity import descriptor
+from motionshards.transforms.extract.identity.compare import TWO_PEOPLE
+from motionshards.transforms.extract.landmarks.models import FaceModel
+from motionshards.transforms.extract.quality.pose import head_pose
+
+Floats = NDArray[np.floating[Any]]
+Features = Mapping[str, Floats]
+"""What was found in N frames, arrays [N,...]."""
+
+# Of values in [0, 1]: that of rounding to 8 bits. Equal frames have PSNR 58.9 dB, and means over frames stay finite.
+LEAST_SQUARED_ERROR = 1 / 255**2 / 12
+_SIGMA_PX = 1.5
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """N frames: values float32 [N,H,W,3] in [0, 1], and the same as pixels uint8."""
+
+    values: NDArray[np.float32]
+    pixels: Pixels
+
+
+class Measure(Protocol):
+    """Some metrics of pairs of frames."""
+
+    def features(self, frames: Frames) -> Features:
+        """What is found in each frame by itself."""
+
+    def compare(self, real: Features, made: Features) -> dict[str, Floats]:
+        """Metrics [N] of N real frames and what was made of them, NaN where a frame cannot be measured."""
+
+
+class PixelMeasure:
+    """L1, PSNR and SSIM of all pixels and channels.
+
+    SSIM is that of Wang et al. 2004 ("Image quality assessment: from error visibility to structural similarity"): Gaussian
+    window with a deviation of 1.5 px, mean of the three channels.
+    """
+
+    def features(self, frames: Frames) -> Features:
+        """See Measure."""
+        return {"values": frames.values}
+
+    def compare(self, real: Features, made: Features) -> dict[str, Floats]:
+        """See Measure."""
+        difference = made["values"].astype(np.float64) - real["values"]
+        squared = np.maximum((difference**2).mean(axis=(1, 2, 3)), LEAST_SQUARED_ERROR)
+        pairs = zip(real["values"], made["values"], strict=True)
+        return {
+            "l1": np.abs(difference).mean(axis=(1, 2, 3)),
+            "psnr_db": -10 * np.log10(squared),
+            "ssim": np.array([_ssim(*pair) for pair in pairs]),
+        }
+
+
+def _ssim(real: NDArray[np.float32], made: NDArray[np.float32]) -> float:
+    how = {"gaussian_weights": True, "sigma": _SIGMA_PX, "use_sample_covariance": False}
+    found = structural_similarity(real.astype(np.float64), made.astype(np.float64), channel_axis=-1, data_range=1.0, **how)
+    return float(found)
+
+
+class Aligned(Protocol):
+    """A network that identifies people."""
+
+    def embeddings(self, rgb: Pixels, points_px: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Vectors [n,C] of faces uint8 [n,H,W,3] with landmarks float32 [n,68,2], all finite."""
+
+
+@dataclass(frozen=True)
+class FaceMeasure:
+    """Metrics of the best face of each frame, searched in real and made frames alike.
+
+    `missing` is 1 where a real frame has a face and the made one has none. All others are of frames that have both: the mean
+    distance of the landmarks (AKD), the mean absolute error of yaw, pitch and roll as they are computed from landmarks, and
+    the Euclidean distance of dlib's face descriptors (AED).
+
+    identity: compute face descriptors, 60 to 100 ms each
+    arcface: for the cosine of embeddings (CSIM)
+    """
+
+    model: FaceModel
+    identity: bool = True
+    arcface: Aligned | None = None
+
+    def features(self, frames: Frames) -> Features:
+        """See Measure."""
+        points = face_points(self.model, frames.pixels)
+        found: dict[str, Floats] = {"points": points, "pose": head_pose(points, (frames.pixels.shape[2], frames.pixels.shape[1]))}
+        seen = _found(points)
+        rgb, known = frames.pixels[seen], points[seen]
+        if self.identity:
+            found["descriptor"] = _spread(descriptor.descriptors(rgb, known), seen)
+        if self.arcface is not None:
+            embeddings = self.arcface.embeddings(rgb, known) if len(rgb) else np.empty((0, 1), np.float32)
+            found["embedding"] = _spread(embeddings, seen)
+        return found
+
+    def compare(self, real: Features, made: Features) -> dict[str, Floats]:
+        """See Measure."""
+        seen, kept = _found(real["points"]), _found(made["points"])
+        turned = np.abs((made["pose"] - real["pose"] + 180) % 360 - 180)
+        found: dict[str, Floats] = {
+            "missing": np.where(seen, ~kept, np.nan),
+            "akd_px": np.linalg.norm(made["points"] - real["points"], axis=-1).mean(axis=-1),
+            "pose_deg": turned.mean(axis=-1),
+        }
+        if self.identity:
+            found["aed"] = np.linalg.norm(made["descriptor"] - real["descriptor"], axis=-1)
+            found["same_person"] = np.where(np.isfinite(found["aed"]), found["aed"] < TWO_PEOPLE, np.nan)
+        if self.arcface is not None:
+            found["csim"] = _cosine(made["embedding"], real["embedding"], seen & kept)
+        return found
+
+
+def _found(points: Floats) -> NDArray[np.bool_]:
+    """Which of the landmarks [N,68,2] are those of a face, [N]."""
+    return np.asarray(np.isfinite(points).all(axis=(1, 2)))
+
+
+def _spread(rows: NDArray[np.float32], seen: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Rows [n,C] of the frames that are `seen` [N] as [N,C], NaN for the others."""
+    spread = np.full((len(seen), rows.shape[1]), np.nan, np.float32)
+    spread[seen] = rows
+    return spread
+
+
+def _cosine(one: Floats, other: Floats, both: NDArray[np.bool_]) -> Floats:
+    """[N], NaN where not `both`; the widths of arrays without any face differ."""
+    found = np.full(len(both), np.nan)
+    if both.any():
+        one, other = one[both].astype(np.float64), other[both].astype(np.float64)
+        found[both] = (one * other).sum(axis=1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
+    return found
+
+
+def face_points(model: FaceModel, frames: Pixels) -> NDArray[np.float32]:
+    """Landmarks of the best face of each frame uint8 [T,H,W,3]: [T,68,2] in its pixels, NaN where no face was found."""
+    boxes = np.full((len(frames), 4), np.nan, np.float32)
+    for box, found in zip(boxes, model.detect(frames), strict=True):
+        if len(found):
+            box[:] = found.boxes_px[0]
+    return model.landmarks(frames, boxes).points_px
