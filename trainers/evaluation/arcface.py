@@ -7,13 +7,13 @@ as InsightFace's files do: RGB float32 [1,3,112,112] in [-1, 1].
 from pathlib import Path
 
 import numpy as np
-from motionshards.trainers.fomm.onnx_backend import OnnxGraph
 from numpy.typing import NDArray
 from skimage.transform import estimate_transform, warp
 
 from motionshards.schemas.atomic import sha256_of
 from motionshards.schemas.errors import ConfigError
 from motionshards.trainers.evaluation.scores import Pixels
+from motionshards.trainers.onnx_graph import OnnxGraph
 
 _SIDE_PX = 112
 # Where InsightFace's alignment puts the person's right and left eye, the tip of the nose and the corners of the mouth.

@@ -24,10 +24,10 @@ from motionshards.trainers.fomm.config import Config
 from motionshards.trainers.fomm.export import FORMATS, Check, export
 from motionshards.trainers.fomm.exported.model import EXPORT_JSON, GRAPHS, RUNTIMES, ExportedModel, read_export
 from motionshards.trainers.fomm.exported.networks import ExportedNetworks
-from motionshards.trainers.fomm.exported.onnx import OnnxGraph
 from motionshards.trainers.fomm.fold import FoldedNetworks
 from motionshards.trainers.fomm.graphs import graphs
 from motionshards.trainers.fomm.normalize import normalize_keypoints
+from motionshards.trainers.onnx_graph import OnnxGraph
 
 pytestmark = pytest.mark.slow  # writing graphs takes a minute; tests/jobs/test_export_model.py writes one set in every run
 

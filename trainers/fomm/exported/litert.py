@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from motionshards.schemas.errors import ConfigError
-from motionshards.trainers.fomm.exported.arrays import Array, as_array, check_shape
+from motionshards.trainers.graph_arrays import Array, as_array, check_shape
 
 BATCHES = (1, 7)
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from motionshards.schemas.errors import ConfigError
-from motionshards.trainers.fomm.exported.arrays import Array
 from motionshards.trainers.fomm.exported.litert import LiteRTGraph
-from motionshards.trainers.fomm.exported.onnx import OnnxGraph
+from motionshards.trainers.graph_arrays import Array
+from motionshards.trainers.onnx_graph import OnnxGraph
 
 logger = logging.getLogger("motionshards")
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from motionshards.trainers.fomm.exported.arrays import Array
 from motionshards.trainers.fomm.exported.model import ExportedModel
 from motionshards.trainers.fomm.keypoints import Keypoints
+from motionshards.trainers.graph_arrays import Array
 
 
 class ExportedNetworks:
