@@ -22,6 +22,7 @@ from motionshards.dataset.export.run import DEFAULT_CRF
 from motionshards.transforms.extract.decoder.limits import GROUP_FRAMES
 
 _RATE = Fraction(25)
+_FAST = Interpolation.FAST_BILINEAR
 _X264 = {
     **{"preset": "superfast", "profile": "high", "threads": "1"},
     "x264-params": f"keyint={GROUP_FRAMES}:scenecut=0:bframes=0:rc-lookahead=12:subme=2:cabac=0:weightp=0",
@@ -37,13 +38,14 @@ class Work:
     files: Path
 
 
-def limit_clips_per_s(mp4s: Sequence[bytes], work: Work, processes: int) -> float:
-    """The rate at which so many processes do the work, from when all are ready until the last is done."""
+def measure_limit(mp4s: Sequence[bytes], work: Work, processes: int) -> tuple[float, float]:
+    """Clips per second of so many processes, from when all are ready until the last is done, and CPU seconds of a clip."""
     context = get_context("spawn")
     barrier = context.Barrier(processes)
     with ProcessPoolExecutor(processes, context, initializer=_keep, initargs=(barrier,)) as pool:
         spans = list(pool.map(partial(_timed, work), (mp4s[part::processes] for part in range(processes))))
-    return len(mp4s) / (max(end for _, end in spans) - min(start for start, _ in spans))
+    starts, ends, cpu_s = zip(*spans, strict=True)
+    return len(mp4s) / (max(ends) - min(starts)), sum(cpu_s) / len(mp4s)
 
 
 def encoded_png(mp4: bytes, work: Work) -> list[bytes]:
@@ -67,8 +69,9 @@ def encoded_mp4(mp4: bytes, work: Work) -> list[bytes]:
 
 
 def encoded_rgb(mp4: bytes, work: Work) -> list[bytes]:
-    """A video of frames that had been RGB, as where they are aligned."""
-    arrays = (_scaled(frame, work.size_px, "rgb24").to_ndarray() for frame in _decoded(mp4))
+    """A video of frames that had been RGB, resampled as cheaply as aligned ones."""
+    frames = (frame.reformat(work.size_px, work.size_px, "rgb24", interpolation=_FAST) for frame in _decoded(mp4))
+    arrays = (frame.to_ndarray() for frame in frames)
     return _encode(work, (av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(format="yuv420p") for rgb in arrays))
 
 
@@ -91,14 +94,14 @@ def _keep(barrier: Barrier) -> None:
     globals()["_ready"] = barrier
 
 
-def _timed(work: Work, mp4s: Sequence[bytes]) -> tuple[float, float]:
+def _timed(work: Work, mp4s: Sequence[bytes]) -> tuple[float, float, float]:
     done = KINDS[work.kind]
     done(mp4s[0], work)  # what is loaded at first use
     globals()["_ready"].wait()
-    start = time.monotonic()
+    start, cpu_s = time.monotonic(), time.process_time()
     for mp4 in mp4s:
         done(mp4, work)
-    return start, time.monotonic()
+    return start, time.monotonic(), time.process_time() - cpu_s
 
 
 def _decoded(mp4: bytes) -> Iterator[av.VideoFrame]:
