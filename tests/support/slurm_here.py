@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import psutil
 from hosts import Network, why_none
 from under_fire import wait_for
 
@@ -21,7 +22,7 @@ NODES = ("n1", "n2")
 _PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scancel", "scontrol")
 _READY_S = 60
 
-# Two CPUs a node, whatever this machine has. A node that does not answer for ten seconds is down, and is used again when it is back.
+# Two CPUs a node, whatever this machine has. A node that does not answer is down soon, and is used again once it answers.
 _CONF = """\
 ClusterName=here
 SlurmctldHost={head}({head_address})
@@ -43,7 +44,7 @@ SelectTypeParameters=CR_CPU
 SlurmdParameters=config_overrides
 SlurmdTimeout=10
 KillWait=5
-ReturnToService=2
+ReturnToService=1
 {nodes}
 PartitionName=all Nodes=ALL Default=YES State=UP
 """
@@ -61,9 +62,12 @@ class Slurm:
     def __enter__(self) -> Self:
         (self._place / "state").mkdir(parents=True)
         (self._place / "slurm.conf").write_text(self._conf())
-        (self._place / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")  # not used, but found out by a mount that namespaces lack
+        (self._place / "cgroup.conf").write_text(
+            "CgroupPlugin=cgroup/v1\n"
+        )  # not used, but found out by a mount that namespaces lack
         self._start_munge()
         self._daemon(HEAD, "slurmctld", "-D")
+        wait_for(lambda: "is UP" in self.run("scontrol", "ping", check=False), _READY_S)
         for node in NODES:
             self.boot(node)
         return self
@@ -80,6 +84,10 @@ class Slurm:
         """Kill all processes of a node at once; nobody is told."""
         self._nodes[node].kill()
         self._nodes[node].wait()
+
+    def processes(self, node: str) -> list[psutil.Process]:
+        """All that runs on a node; orphans are slurmd's, which is the first process there."""
+        return psutil.Process(self._nodes[node].pid).children(recursive=True)
 
     def run(self, *command: str, cwd: Path | None = None, check: bool = True) -> str:
         """Run a command on the controller's host; returns what it printed."""
@@ -102,8 +110,9 @@ class Slurm:
         key.write_bytes(secrets.token_bytes(128))
         key.chmod(0o400)
         files = [f"--{name}-file={self._place}/munge.{name}" for name in ("log", "pid", "seed")]
-        # --force: no other user has to reach the socket.
-        self._daemon(HEAD, "munged", "--foreground", "--force", f"--key-file={key}", f"--socket={socket}", *files)
+        # --force: no other user has to reach the socket. --origin: names are not looked up.
+        how = ["--foreground", "--force", f"--origin={self._network.address(HEAD)}"]
+        self._daemon(HEAD, "munged", *how, f"--key-file={key}", f"--socket={socket}", *files)
         wait_for(socket.exists, _READY_S)
 
     def _daemon(self, host: str, *command: str) -> subprocess.Popen[str]:
