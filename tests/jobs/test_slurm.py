@@ -1,4 +1,4 @@
-"""The batch script under Slurm: a controller and two nodes that are started here, jobs that are stopped, and nodes that are lost."""
+"""The batch script under Slurm: a controller and two nodes are started here, jobs are stopped, and nodes are lost."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
