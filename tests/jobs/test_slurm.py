@@ -1,6 +1,7 @@
 """The batch script under Slurm: a controller and two nodes are started here, jobs are stopped, and nodes are lost."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -39,7 +40,7 @@ class Builds:
 
     def end_of(self, job: str) -> tuple[str, str]:
         """State and exit status of a job, once it has left the nodes."""
-        wait_for(lambda: self.slurm.job(job)["JobState"] not in ("PENDING", "RUNNING", "COMPLETING"), PATIENCE_S)
+        self.slurm.wait_for_state(job, ("COMPLETED", "FAILED", "CANCELLED", "NODE_FAIL", "TIMEOUT"), PATIENCE_S)
         told = self.slurm.job(job)
         return told["JobState"], told["ExitCode"].partition(":")[0]
 
@@ -68,7 +69,8 @@ def shell_on(slurm: Slurm, node: str) -> psutil.Process:
 
 def kill(*processes: psutil.Process) -> None:
     for process in processes:
-        process.kill()
+        with suppress(psutil.NoSuchProcess):  # it has ended with its parent
+            process.kill()
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +119,7 @@ def test_a_job_that_gets_sigterm_ends_with_130_and_the_next_one_resumes(builds: 
 
 
 def test_a_job_without_its_workers_step_ends_with_1_and_the_next_one_resumes(builds: Builds, undisturbed: dict[str, str]) -> None:
-    """After the two minutes that the driver waits for workers."""
+    """It ends after the two minutes for which the driver waits for workers."""
     job = builds.submit_and_wait()
     builds.slurm.run("scancel", f"{job}.0")
     assert builds.end_of(job) == ("FAILED", "1")
@@ -126,7 +128,7 @@ def test_a_job_without_its_workers_step_ends_with_1_and_the_next_one_resumes(bui
 
 
 def test_workers_that_are_killed_are_started_again(builds: Builds, undisturbed: dict[str, str]) -> None:
-    """One task is killed whole, of the other the worker: without a new worker nobody would be left."""
+    """One task is killed whole, and all but the shell of the other: only a restarted worker can finish the build."""
     job = builds.submit_and_wait()
     restarted, lost = shell_on(builds.slurm, "n1"), shell_on(builds.slurm, "n2")
     kill(lost, *lost.children(recursive=True))
@@ -149,7 +151,7 @@ def test_after_the_loss_of_a_node_the_job_is_requeued_and_resumes(builds: Builds
     }
     job = builds.submit_and_wait()
     lose[loss]()
-    wait_for(lambda: builds.slurm.job(job)["JobState"] == "PENDING", PATIENCE_S)
+    builds.slurm.wait_for_state(job, ("PENDING",), PATIENCE_S)
     assert set(hashes(builds.out)) < set(undisturbed), "the node was lost too late to test anything"
     regain[loss]()
     builds.slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now")  # Slurm itself waits for two minutes

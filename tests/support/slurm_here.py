@@ -9,6 +9,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -62,12 +63,11 @@ class Slurm:
     def __enter__(self) -> Self:
         (self._place / "state").mkdir(parents=True)
         (self._place / "slurm.conf").write_text(self._conf())
-        (self._place / "cgroup.conf").write_text(
-            "CgroupPlugin=cgroup/v1\n"
-        )  # not used, but found out by a mount that namespaces lack
+        # No plugin here uses cgroups, but slurmd detects their version by a mount that network namespaces lack.
+        (self._place / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
         self._start_munge()
         self._daemon(HEAD, "slurmctld", "-D")
-        wait_for(lambda: "is UP" in self.run("scontrol", "ping", check=False), _READY_S)
+        wait_for(lambda: "is UP" in self.run("scontrol", "ping", check=False), _READY_S, every_s=0.2)
         for node in NODES:
             self.boot(node)
         return self
@@ -78,10 +78,11 @@ class Slurm:
     def boot(self, node: str) -> None:
         """Start a node; returns when it can take jobs."""
         self._nodes[node] = self._daemon(node, "slurmd", "-D", "-N", node)
-        wait_for(lambda: "State=IDLE " in self.run("scontrol", "--oneliner", "show", "node", node, check=False), _READY_S)
+        shown = ("scontrol", "--oneliner", "show", "node", node)
+        wait_for(lambda: "State=IDLE " in self.run(*shown, check=False), _READY_S, every_s=0.2)
 
     def power_off(self, node: str) -> None:
-        """Kill all processes of a node at once; nobody is told."""
+        """Kill all processes of a node at once, without notice to the controller."""
         self._nodes[node].kill()
         self._nodes[node].wait()
 
@@ -97,8 +98,12 @@ class Slurm:
         assert not check or program.returncode == 0, complaints
         return told
 
+    def wait_for_state(self, number: str, states: Collection[str], seconds: float) -> None:
+        """Return when a job is in one of these states."""
+        wait_for(lambda: self.job(number)["JobState"] in states, seconds, every_s=1)
+
     def job(self, number: str) -> dict[str, str]:
-        """What Slurm knows of a job: JobState, ExitCode, Restarts, ..."""
+        """Slurm's record of a job: JobState, ExitCode, Restarts, ..."""
         return dict(re.findall(r"(\w+)=(\S*)", self.run("scontrol", "--oneliner", "show", "job", number)))
 
     def _conf(self) -> str:
