@@ -17,7 +17,7 @@ from motionshards.dataset.verify import verify
 pytestmark = pytest.mark.slow
 
 PATIENCE_S = 240
-ONE_CPU_EACH = ["--nodes", "2", "--ntasks-per-node", "1", "--cpus-per-task", "1", "--gpus-per-task", "0"]
+TWO_TASKS = ["--nodes", "2", "--ntasks-per-node", "1", "--cpus-per-task", "2", "--gpus-per-task", "0"]
 
 
 class Builds:
@@ -29,7 +29,7 @@ class Builds:
     def submit(self) -> str:
         """The number of a job that has been submitted."""
         script = str(ROOT / "jobs" / "slurm" / "build.sbatch")
-        command = ["sbatch", "--parsable", *ONE_CPU_EACH, script, *options(self._videos, self.out)]
+        command = ["sbatch", "--parsable", *TWO_TASKS, script, *options(self._videos, self.out)]
         return self.slurm.run(*command, cwd=self.place).strip()
 
     def submit_and_wait(self) -> str:
@@ -99,7 +99,8 @@ def builds(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 def test_a_job_writes_the_bytes_of_a_local_build_and_logs_what_matters(builds: Builds, undisturbed: dict[str, str]) -> None:
-    job = builds.submit()
+    job = builds.submit_and_wait()
+    assert "TresPerTask=cpu:2" in builds.slurm.run("scontrol", "show", "step", f"{job}.0")
     builds.assert_right(job, undisturbed)
     where, *said = builds.log(job).splitlines()
     dask = builds.place / f"dask-{job}.0.log"
