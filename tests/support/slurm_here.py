@@ -24,6 +24,7 @@ _PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scancel", "scon
 _READY_S = 60
 
 # Two CPUs a node, whatever this machine has. A node that does not answer is down soon, and is used again once it answers.
+# Only jobs that ask for it are requeued.
 _CONF = """\
 ClusterName=here
 SlurmctldHost={head}({head_address})
@@ -46,6 +47,7 @@ SlurmdParameters=config_overrides
 SlurmdTimeout=10
 KillWait=5
 ReturnToService=1
+JobRequeue=0
 {nodes}
 PartitionName=all Nodes=ALL Default=YES State=UP
 """
