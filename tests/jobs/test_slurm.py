@@ -73,6 +73,13 @@ def kill(*processes: psutil.Process) -> None:
             process.kill()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def slurm_is_here() -> None:
+    """Skip the tests where it is not."""
+    if why := why_no_slurm():
+        pytest.skip(why)
+
+
 @pytest.fixture(scope="module")
 def videos(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """16 clips, so that every worker has several units."""
@@ -90,8 +97,6 @@ def undisturbed(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
 @pytest.fixture
 def builds(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Builds]:
     """A cluster of this test's own."""
-    if why := why_no_slurm():
-        pytest.skip(why)
     (tmp_path / "tmp").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     with Network([HEAD, *NODES]) as network, Slurm(network, tmp_path / "cluster") as slurm:
