@@ -65,7 +65,8 @@ def build_on_dask(
 @contextmanager
 def _cluster(scheduler: str | None, workers: int) -> Iterator[Client]:
     """A client of the scheduler that is there, or of one of our own with worker processes on this machine."""
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters of it becomes an error of ours
+    for name in ("distributed", "distributed.client", "tornado.application"):  # what matters of it becomes an error of ours
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     if scheduler is not None:
         with _client(scheduler) as client:
             yield client

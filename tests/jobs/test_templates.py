@@ -59,7 +59,7 @@ def test_flinks_version_is_one_that_beam_knows_and_the_same_in_all_parts() -> No
     assert f"beam_flink{version}_job_server" in compose()["jobserver"]["image"]
 
 
-def test_scripts_are_executable_and_parse() -> None:
-    script = JOBS / "dataflow" / "build.sh"
-    assert script.stat().st_mode & 0o111
-    subprocess.run(["bash", "-n", script], check=True)
+def test_scripts_parse_and_the_one_that_is_run_is_executable() -> None:
+    assert (JOBS / "dataflow" / "build.sh").stat().st_mode & 0o111
+    for script in (JOBS / "dataflow" / "build.sh", JOBS / "slurm" / "build.sbatch"):
+        subprocess.run(["bash", "-n", script], check=True)

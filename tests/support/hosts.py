@@ -85,6 +85,7 @@ class Network:
             _ip("-n", switch, "link", "set", port, "master", "bridge", "up")
             _ip("-n", space, "addr", "add", f"{self.address(host)}/24", "dev", "eth0")
             _ip("-n", space, "link", "set", "eth0", "up")
+            _ip("-n", space, "route", "add", "8.8.8.8", "dev", "eth0")  # Dask looks for its own address by this route
             _ip("-n", space, "link", "set", "lo", "up")
 
     def _remove(self) -> None:

@@ -24,11 +24,11 @@ def copies_of(videos: Path, root: Path, copies: int) -> Path:
     return root
 
 
-def wait_for(condition: Callable[[], object], seconds: float) -> None:
+def wait_for(condition: Callable[[], object], seconds: float, every_s: float = 0.02) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
+        time.sleep(every_s)
 
 
 def journal_lines(places: str, root: Path) -> Iterator[tuple[int, list[str]]]:
