@@ -23,7 +23,7 @@ def test_a_limit_works_on_every_clip_in_every_process(tmp_path: Path) -> None:
     data = make_moving_dataset(tmp_path / "data", 3, frames=lambda clip: 12)
     files = tmp_path / "files"
     files.mkdir()
-    assert export_limit.limit_clips_per_s(stored_mp4s(data), Work("copy", SIZE, files), 2) > 0
+    assert export_limit.measure_limit(stored_mp4s(data), Work("copy", SIZE, files), 2)[0] > 0
     written = {path.read_bytes() for path in files.iterdir()}
     assert written == set(stored_mp4s(data))
 
