@@ -16,13 +16,12 @@ from pathlib import Path
 
 import av
 import simplejpeg
-from av.video.reformatter import Interpolation
+from av.video.reformatter import Interpolation, VideoReformatter
 
 from motionshards.dataset.export.run import DEFAULT_CRF
 from motionshards.transforms.extract.decoder.limits import GROUP_FRAMES
 
 _RATE = Fraction(25)
-_FAST = Interpolation.FAST_BILINEAR
 _X264 = {
     **{"preset": "superfast", "profile": "high", "threads": "1"},
     "x264-params": f"keyint={GROUP_FRAMES}:scenecut=0:bframes=0:rc-lookahead=12:subme=2:cabac=0:weightp=0",
@@ -54,25 +53,26 @@ def encoded_png(mp4: bytes, work: Work) -> list[bytes]:
     codec.height = codec.width = work.size_px
     codec.pix_fmt, codec.time_base, codec.thread_count = "rgb24", 1 / _RATE, 1
     codec.options = {"compression_level": "1", "pred": "paeth"}
-    return [bytes(packet) for frame in _decoded(mp4) for packet in codec.encode(_scaled(frame, work.size_px, "rgb24"))]
+    frames = map(_scaler(work.size_px, "rgb24"), _decoded(mp4))
+    return [bytes(packet) for frame in frames for packet in codec.encode(frame)]
 
 
 def encoded_jpg(mp4: bytes, work: Work) -> list[bytes]:
     """All frames as JPEG."""
-    arrays = (_scaled(frame, work.size_px, "rgb24").to_ndarray() for frame in _decoded(mp4))
-    return [simplejpeg.encode_jpeg(rgb, quality=95, colorsubsampling="444") for rgb in arrays]
+    arrays = (frame.to_ndarray() for frame in map(_scaler(work.size_px, "rgb24"), _decoded(mp4)))
+    return [simplejpeg.encode_jpeg(rgb, quality=95, colorsubsampling="420") for rgb in arrays]
 
 
 def encoded_mp4(mp4: bytes, work: Work) -> list[bytes]:
     """A video of another size."""
-    return _encode(work, (_scaled(frame, work.size_px, "yuv420p") for frame in _decoded(mp4)))
+    return _encode(work, map(_scaler(work.size_px, "yuv420p"), _decoded(mp4)))
 
 
 def encoded_rgb(mp4: bytes, work: Work) -> list[bytes]:
     """A video of frames that had been RGB, resampled as cheaply as aligned ones."""
-    frames = (frame.reformat(work.size_px, work.size_px, "rgb24", interpolation=_FAST) for frame in _decoded(mp4))
-    arrays = (frame.to_ndarray() for frame in frames)
-    return _encode(work, (av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(format="yuv420p") for rgb in arrays))
+    frames = map(_scaler(work.size_px, "rgb24", Interpolation.FAST_BILINEAR), _decoded(mp4))
+    again = (av.VideoFrame.from_ndarray(frame.to_ndarray(), format="rgb24") for frame in frames)
+    return _encode(work, map(_scaler(work.size_px, "yuv420p"), again))
 
 
 def copied(mp4: bytes, work: Work) -> list[bytes]:
@@ -110,8 +110,11 @@ def _decoded(mp4: bytes) -> Iterator[av.VideoFrame]:
         yield from container.decode(video=0)
 
 
-def _scaled(frame: av.VideoFrame, size_px: int, pix_fmt: str) -> av.VideoFrame:
-    return frame.reformat(size_px, size_px, pix_fmt, interpolation=Interpolation.LANCZOS)
+def _scaler(size_px: int, pix_fmt: str, interpolation: Interpolation = Interpolation.LANCZOS) -> Callable[..., av.VideoFrame]:
+    """A function of frames that is prepared once: `VideoFrame.reformat` would prepare each anew."""
+    return partial(
+        VideoReformatter().reformat, width=size_px, height=size_px, format=pix_fmt, interpolation=interpolation, threads=1
+    )
 
 
 def _encode(work: Work, frames: Iterator[av.VideoFrame]) -> list[bytes]:

@@ -30,7 +30,7 @@ from motionshards.schemas.output import only_writer, refuse_strangers
 
 DEFAULT_CRF = 18
 # Of a shard's 256: the workers of a many-core machine finish together, also where there are only a few shards.
-_TASK_CLIPS = 16
+_TASK_CLIPS = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
