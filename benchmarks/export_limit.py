@@ -19,13 +19,9 @@ import simplejpeg
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from motionshards.dataset.export.run import DEFAULT_CRF
-from motionshards.transforms.extract.decoder.limits import GROUP_FRAMES
+from motionshards.transforms.extract.decoder.stored.encode import X264_OPTIONS
 
 _RATE = Fraction(25)
-_X264 = {
-    **{"preset": "superfast", "profile": "high", "threads": "1"},
-    "x264-params": f"keyint={GROUP_FRAMES}:scenecut=0:bframes=0:rc-lookahead=12:subme=2:cabac=0:weightp=0",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +116,10 @@ def _scaler(size_px: int, pix_fmt: str, interpolation: Interpolation = Interpola
 def _encode(work: Work, frames: Iterator[av.VideoFrame]) -> list[bytes]:
     target = io.BytesIO()
     with av.open(target, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", _RATE, options={**_X264, "crf": str(DEFAULT_CRF)})
+        stream = container.add_stream("libx264", _RATE, options={**X264_OPTIONS, "crf": str(DEFAULT_CRF)})
         stream.width = stream.height = work.size_px
         stream.pix_fmt = "yuv420p"
+        stream.codec_context.thread_count = 1
         for number, frame in enumerate(frames):
             frame.pts, frame.time_base = number, 1 / _RATE
             container.mux(stream.encode(frame))

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import av
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -120,6 +121,17 @@ class StoredClip:
         for start in range(0, len(numbers), step):
             for frame in self._decoded(stored, numbers[start : start + step]):
                 yield frame if size_px in (None, stored.size_px) else _resized(frame, size_px)
+
+    def video_frames(self, size_px: int) -> Iterator[av.VideoFrame]:
+        """All frames of the stored video of this size, else of the dataset's, as they are stored.
+
+        Raises:
+            ValueError: the video is damaged, or there is none
+        """
+        stored = self.stored(size_px)
+        if stored.mp4 is None:
+            raise ValueError("there is no video")
+        return self._reader.frames(stored.mp4, stored.size_px)
 
     def mp4(self, size_px: int) -> bytes | None:
         """The stored video of this size; None where there is none."""

@@ -109,6 +109,6 @@ def _longest_parts(bounds: list[int], most: int) -> list[Part]:
 def _encoded(clip: StoredClip, settings: Settings) -> bytes:
     assert clip.video is not None
     encoder = Mp4Encoder(settings.size_px, clip.video.rate, settings.crf)
-    for frame in clip.frames(size_px=settings.size_px):
+    for frame in clip.video_frames(settings.size_px):
         encoder.add(frame)
     return encoder.finished()

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from importlib import import_module
-from typing import Any
 
+import av
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,11 +14,13 @@ from motionshards.dataset.export.format import TOO_SHORT, LeftOut, Made, Setting
 from motionshards.dataset.export.names import flat_name
 from motionshards.dataset.export.place import Place
 from motionshards.schemas.config import BuildConfig
+from motionshards.transforms.extract.decoder.stored.yuv import ToYuv
 from motionshards.transforms.extract.encoded.mp4 import Mp4Encoder
 from motionshards.transforms.extract.encoded.playable import playable
+from motionshards.transforms.extract.encoded.warp import warped
 from motionshards.transforms.extract.landmarks.align import brows_and_nose, latentsync_affine
 
-_FPS, _SIZES_PX, _GREY = 25, (256, 512), (127, 127, 127)
+_FPS, _SIZES_PX = 25, (256, 512)
 # The loader skips files with fewer than three windows of 16 frames, and searches forever if all are shorter.
 _FEWEST_FRAMES = 48
 
@@ -62,7 +64,7 @@ def _written(place: Place, clip: StoredClip, settings: Settings) -> Made:
     if len(clip) < _FEWEST_FRAMES:
         raise LeftOut(TOO_SHORT)
     encoder = Mp4Encoder(settings.size_px, clip.video.rate, settings.crf)
-    for frame in _aligned(clip, settings.size_px):
+    for frame in _aligned(clip, clip.video.rate, settings.size_px):
         encoder.add(frame)
     name = f"{flat_name(clip.key)}.mp4"
     with place.file(name) as path:
@@ -70,16 +72,14 @@ def _written(place: Place, clip: StoredClip, settings: Settings) -> Made:
     return Made((name,), len(clip))
 
 
-def _aligned(clip: StoredClip, size_px: int) -> Iterator[NDArray[np.uint8]]:
+def _aligned(clip: StoredClip, rate: Fraction, size_px: int) -> Iterator[av.VideoFrame]:
     """The frames with their faces in the same place, resampled once; grey where they end. Raises LeftOut."""
     affine = latentsync_affine(_three_points(clip), size_px)
     if not np.isfinite(affine).all():
         raise LeftOut("face_lost")
-    opencv: Any = import_module("cv2")
-    opencv.setNumThreads(1)
-    kind = {"flags": opencv.INTER_LINEAR, "borderMode": opencv.BORDER_CONSTANT, "borderValue": _GREY}
-    for frame, one in zip(clip.frames(), affine, strict=True):
-        yield opencv.warpAffine(frame, one, (size_px, size_px), **kind)
+    to_yuv = ToYuv(clip.size_px)
+    for frame, one in zip(clip.video_frames(clip.size_px), affine, strict=True):
+        yield warped(to_yuv.of(frame, 1 / rate, Fraction(1)), one, size_px)
 
 
 def _three_points(clip: StoredClip) -> NDArray[np.float64]:

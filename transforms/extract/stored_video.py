@@ -50,6 +50,19 @@ class FrameReader:
         with as_value_errors():
             self._into(content, numbers, out)
 
+    def frames(self, content: bytes, side_px: int) -> Iterator[av.VideoFrame]:
+        """All frames of an mp4 of `side_px` x `side_px`, in the format that they are stored in.
+
+        Raises:
+            ValueError: it is no such mp4, damaged, or of another size
+        """
+        with as_value_errors():
+            header, packets = packets_of(content)
+            codec = _decoder(header, _aligned(side_px) ** 2)
+            for frame in _decoded(codec, content, packets, [*range(len(packets))]):
+                _check_size(frame, side_px, side_px)
+                yield frame
+
     def _into(self, content: bytes, numbers: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
         header, packets = packets_of(content)
         places = defaultdict[int, list[int]](list)
@@ -61,8 +74,7 @@ class FrameReader:
         height, width = out.shape[1:3]
         codec = _decoder(header, _aligned(width) * _aligned(height))
         for number, frame in zip(wanted, _decoded(codec, content, packets, wanted), strict=True):
-            if (frame.width, frame.height) != (width, height):
-                raise ValueError(f"the video is {frame.width}x{frame.height} px, not {width}x{height}")
+            _check_size(frame, width, height)
             rgb = self._rgb(frame)
             for place in places[number]:
                 out[place] = rgb
@@ -72,6 +84,11 @@ class FrameReader:
         plane = self._to_rgb.reformat(frame, format="rgb24", threads=1).planes[0]
         rows: NDArray[np.uint8] = np.frombuffer(memoryview(plane), np.uint8).reshape(frame.height, plane.line_size)
         return rows[:, : frame.width * 3].reshape(frame.height, frame.width, 3)
+
+
+def _check_size(frame: av.VideoFrame, width: int, height: int) -> None:
+    if (frame.width, frame.height) != (width, height):
+        raise ValueError(f"the video is {frame.width}x{frame.height} px, not {width}x{height}")
 
 
 def read_stored_sound(content: bytes, start: int, out: NDArray[np.float32]) -> None:

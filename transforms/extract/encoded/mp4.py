@@ -3,8 +3,6 @@
 from fractions import Fraction
 
 import av
-import numpy as np
-from numpy.typing import NDArray
 
 from motionshards.transforms.extract.decoder.stored.encode import Encoder
 
@@ -18,13 +16,12 @@ class Mp4Encoder:
     """
 
     def __init__(self, size_px: int, rate: Fraction, crf: int) -> None:
-        order = {"shown": [0], "size": size_px, "rate": rate.as_integer_ratio(), "crf": crf, "psnr_db": None, "whole": None}
-        self._encoder, self._base = Encoder(order), 1 / rate
+        order = {"shown": [0], "size": size_px, "rate": rate.as_integer_ratio(), "crf": crf, "psnr_db": None, "whole": "squash"}
+        self._encoder, self._base, self._size_px = Encoder(order), 1 / rate, size_px
 
-    def add(self, rgb: NDArray[np.uint8]) -> None:
-        """Encode the next frame, uint8 [H,W,3]."""
-        frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
-        self._encoder.take(0, frame, self._base, Fraction(1), lambda: frame)
+    def add(self, frame: av.VideoFrame) -> None:
+        """Encode the next frame, of any size and format: scaled as builds scale."""
+        self._encoder.take(0, frame, self._base, Fraction(1), lambda: frame.reformat(self._size_px, self._size_px, "rgb24"))
 
     def finished(self) -> bytes:
         """The mp4, after the last frame."""

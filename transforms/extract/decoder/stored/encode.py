@@ -16,10 +16,10 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
-from motionshards.transforms.extract.decoder.filters import ENCODER, SCALER, Filter
-from motionshards.transforms.extract.decoder.graph import Chain
+from motionshards.transforms.extract.decoder.filters import ENCODER
 from motionshards.transforms.extract.decoder.limits import GROUP_FRAMES
 from motionshards.transforms.extract.decoder.stored.mp4 import Mp4
+from motionshards.transforms.extract.decoder.stored.yuv import BT601, LIMITED_RANGE, ToYuv
 
 # Measured, see docs/decisions.md. No B-frames: a packet is a frame, and none is delayed. `stitchable`: headers do not depend on
 # crf, so spans can be joined.
@@ -27,23 +27,9 @@ _X264 = (
     f"keyint={GROUP_FRAMES}:min-keyint={GROUP_FRAMES}:scenecut=0:bframes=0:open-gop=0:rc-lookahead=12:mbtree=1:subme=2:cabac=0:weightp=0"
     ":stitchable=1:cpu-independent=1"
 )
-_OPTIONS = {"preset": "superfast", "profile": "high", "a53cc": "0", "x264-params": _X264}
-# Numbers of ITU-T H.273.
-_LIMITED_RANGE, _UNKNOWN, _BT601, _AS_BT601, _BT709 = 1, 2, 6, 5, 1
+X264_OPTIONS = {"preset": "superfast", "profile": "high", "a53cc": "0", "x264-params": _X264}
 _PSNR_FLAG = 1 << 15
 _JUDGED_FRAMES, _WORST_CRF, _CRF_STEP = 48, 32, 2
-
-# Side data such as captions and stereo modes would be encoded too.
-_PLAIN: Filter = ("sidedata", "mode=delete")
-_YUV: Filter = ("format", "yuv420p")
-_TO_601 = (
-    "colorspace",
-    "ispace=bt709:iprimaries=bt709:itrc=bt709:irange=tv:space=smpte170m:primaries=bt709:trc=bt709:range=tv:format=yuv420p",
-)
-
-
-def _limited(more: str = "") -> Filter:
-    return "scale", f"{more}out_range=tv:out_chroma_loc=left:flags={SCALER}"
 
 
 class Encoder:
@@ -53,12 +39,7 @@ class Encoder:
         self._order, self._rate = order, Fraction(*order["rate"])
         self._times_shown, self._held = Counter[int](order["shown"]), list[Any]()
         self._target = _Target(order["size"], self._rate, order["crf"]) if order["psnr_db"] is None else None
-        square = _limited(f"w={order['size']}:h={order['size']}:")
-        self._from_rgb = Chain([_limited("out_color_matrix=smpte170m:"), _YUV, _PLAIN])
-        # By matrix. FFmpeg takes an unknown one for BT.601 where it converts to RGB, as the stills are. BT.709 is converted from
-        # 10 bits, which keeps 1 dB that 8 would lose.
-        self._from_yuv = dict.fromkeys((_UNKNOWN, _BT601, _AS_BT601), Chain([square, _YUV, _PLAIN]))
-        self._from_yuv[_BT709] = Chain([square, ("format", "yuv420p10le"), _TO_601, _PLAIN])
+        self._to_yuv = ToYuv(order["size"])
 
     def shows(self, place: int) -> bool:
         """Whether the video shows the frame at a place among those that are asked for."""
@@ -66,8 +47,8 @@ class Encoder:
 
     def take(self, place: int, frame: Any, base: Fraction, aspect: Fraction, square: Callable[[], Any]) -> None:
         """Encode an upright frame as often as it is shown; `square` makes its stored square in RGB."""
-        chain = self._from_yuv.get(int(frame.colorspace)) if self._fills(frame, aspect) else None
-        yuv = self._from_rgb.of(square(), base, Fraction(1)) if chain is None else chain.of(frame, base, aspect)
+        whole = self._fills(frame, aspect) and self._to_yuv.converts(frame)
+        yuv = self._to_yuv.of(frame, base, aspect) if whole else self._to_yuv.of_rgb(square(), base)
         yuv.pict_type = 0  # that of the source would decide on key frames
         for _ in range(self._times_shown[place]):
             self._push(yuv)
@@ -78,10 +59,9 @@ class Encoder:
         return target.finished(), {"count": target.count, "crf": target.crf}
 
     def _fills(self, frame: Any, aspect: Fraction) -> bool:
-        """Whether the square is nothing but the scaled frame, and so need not be made in RGB, which takes six times as long."""
+        """Whether the square is nothing but the scaled frame."""
         whole = self._order["whole"]
-        filled = whole == "squash" or (whole == "pad" and frame.width * aspect == frame.height)
-        return filled and frame.format.name in ("yuv420p", "yuvj420p")
+        return bool(whole == "squash" or (whole == "pad" and frame.width * aspect == frame.height))
 
     def _push(self, yuv: Any) -> None:
         if self._target is not None:
@@ -123,11 +103,11 @@ class _Target:
     def __init__(self, size: int, rate: Fraction, crf: int, *, judged: bool = False) -> None:
         self.count, self.crf, self.squared_error = 0, crf, 0
         self._mp4, self._base, self._judged, self._written = Mp4(rate), 1 / rate, judged, 0
-        options = {**_OPTIONS, "crf": str(crf)}
+        options = {**X264_OPTIONS, "crf": str(crf)}
         self._stream: Any = self._mp4.container.add_stream(ENCODER, rate, options, width=size, height=size, pix_fmt="yuv420p")
         codec: Any = self._stream.codec_context
         codec.time_base, codec.thread_count, codec.sample_aspect_ratio = self._base, 1, Fraction(1)
-        codec.color_range, codec.colorspace, codec.color_primaries, codec.color_trc = _LIMITED_RANGE, _BT601, _BT601, _BT601
+        codec.color_range, codec.colorspace, codec.color_primaries, codec.color_trc = LIMITED_RANGE, BT601, BT601, BT601
         if judged:
             codec.flags |= _PSNR_FLAG
 

@@ -231,11 +231,11 @@ class Reply:
 resource.setrlimit(resource.RLIMIT_DATA, (1 << 33, resource.RLIM_INFINITY))
 Video.short_of_memory = False
 library = ctypes.CDLL(next(line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "libavutil" in line))
-usable, plain = library.av_get_cpu_flags(), encode._OPTIONS["x264-params"]
+usable, plain = library.av_get_cpu_flags(), encode.X264_OPTIONS["x264-params"]
 found = set()
 for level, asm in ((-1, None), (0, "0"), (0x1F, "sse2"), (0x3FF, "sse4.2"), (0x7FFF, "avx")):
     library.av_force_cpu_flags(level if level < 0 else level & usable)
-    encode._OPTIONS["x264-params"] = plain if asm is None else f"{plain}:asm={asm}"
+    encode.X264_OPTIONS["x264-params"] = plain if asm is None else f"{plain}:asm={asm}"
     for whole in ("pad", None):
         descriptor = os.open(sys.argv[1], os.O_RDONLY)
         order = {"start_s": 0, "numbers": list(range(30)), "pictures": [{"filters": [scaled(64, 64), RGB], "only": []}]}

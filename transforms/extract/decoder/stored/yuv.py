@@ -1,0 +1,49 @@
+"""Frames as they are encoded: yuv420p in BT.601 and limited range, scaled exactly."""
+
+from fractions import Fraction
+from typing import Any
+
+from motionshards.transforms.extract.decoder.filters import SCALER, Filter
+from motionshards.transforms.extract.decoder.graph import Chain
+
+# Numbers of ITU-T H.273.
+LIMITED_RANGE, BT601 = 1, 6
+_UNKNOWN, _AS_BT601, _BT709 = 2, 5, 1
+
+# Side data such as captions and stereo modes would be encoded too.
+_PLAIN: Filter = ("sidedata", "mode=delete")
+_YUV: Filter = ("format", "yuv420p")
+_TO_601 = (
+    "colorspace",
+    "ispace=bt709:iprimaries=bt709:itrc=bt709:irange=tv:space=smpte170m:primaries=bt709:trc=bt709:range=tv:format=yuv420p",
+)
+
+
+class ToYuv:
+    """Converts frames; `size` is the height and width that they are scaled to."""
+
+    def __init__(self, size: int) -> None:
+        self._size, square = size, _limited(f"w={size}:h={size}:")
+        self._from_rgb = Chain([_limited("out_color_matrix=smpte170m:"), _YUV, _PLAIN])
+        # By matrix. FFmpeg takes an unknown one for BT.601 where it converts to RGB, as the stills are. BT.709 is converted from
+        # 10 bits, which keeps 1 dB that 8 would lose.
+        self._from_yuv = dict.fromkeys((_UNKNOWN, BT601, _AS_BT601), Chain([square, _YUV, _PLAIN]))
+        self._from_yuv[_BT709] = Chain([square, ("format", "yuv420p10le"), _TO_601, _PLAIN])
+
+    def converts(self, frame: Any) -> bool:
+        """Whether the frame is of a kind that need not become RGB."""
+        return frame.format.name in ("yuv420p", "yuvj420p") and int(frame.colorspace) in self._from_yuv
+
+    def of(self, frame: Any, base: Fraction, aspect: Fraction) -> Any:
+        """The whole frame as a square: of what `converts`, without a detour by RGB, which takes six times as long."""
+        if self.converts(frame):
+            return self._from_yuv[int(frame.colorspace)].of(frame, base, aspect)
+        return self.of_rgb(frame.reformat(self._size, self._size, "rgb24"), base)
+
+    def of_rgb(self, frame: Any, base: Fraction) -> Any:
+        """A frame in RGB, which is not scaled."""
+        return self._from_rgb.of(frame, base, Fraction(1))
+
+
+def _limited(more: str = "") -> Filter:
+    return "scale", f"{more}out_range=tv:out_chroma_loc=left:flags={SCALER}"
