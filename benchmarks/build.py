@@ -212,7 +212,7 @@ def _memory(report: Report, source: Path, job: Job, work: Path, options: BuildBe
     }
 
 
-def run_job(root: Path, out: Path, size_px: int, workers: int, interval_s: float, *more: str) -> Job:
+def run_job(root: Path, out: Path, size_px: int | str, workers: int, interval_s: float, *more: str) -> Job:
     """Run `dataset.build` in a fresh process as a user would, and watch it."""
     command = [
         *(sys.executable, "-m", "dataset.build", "--source", "voxceleb2", "--landmarks", "dlib", "--json", "--quiet"),
