@@ -21,4 +21,5 @@ def sheet(examples: Sequence[Example], title: str) -> Pixels:
 
 
 def _difference(example: Example) -> Pixels:
-    return np.abs(example.real.astype(np.int16) - example.made).astype(np.uint8)
+    difference: Pixels = np.abs(example.real.astype(np.int16) - example.made).astype(np.uint8)
+    return difference
