@@ -98,7 +98,7 @@ class _Training:
 
     def _is_epoch_over(self) -> bool:
         """After the last batch of an epoch the loader is at the next one."""
-        return self._step > 0 and self._loader.state_dict()["epoch"] > self._epoch
+        return self._step > 0 and self._loader.epoch > self._epoch
 
     def _end_epoch(self) -> None:
         """Schedulers step in the process that trained the last batch: torch warns if no optimizer has stepped before them."""

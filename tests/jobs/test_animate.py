@@ -77,9 +77,7 @@ def face(shift: int = 0, turn: bool = False) -> Picture:
 
 _BLANK = np.full((SIZE, SIZE, 3), 90, np.uint8)
 
-
 _TURNED = [face(shift, turn=True) for shift in (0, -12, 24, -24, 15, 36, -6, 30)]
-
 
 # The second has no face, and the fifth the only one that looks to the source's side.
 FRAMES = [_TURNED[0], _BLANK, *_TURNED[1:3], face(3), *_TURNED[3:]]
