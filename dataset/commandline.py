@@ -125,7 +125,6 @@ class Command(Generic[Options]):
         return OK if options is None else self._end(options)
 
     def _end(self, options: Options) -> int:
-        after = f". {self.after(options)}" if self.after(options) else ""
         try:
             return self.run(options) or OK
         except BrokenPipeError:  # `| head` has seen enough; what Python would still flush at its end goes nowhere
@@ -134,12 +133,16 @@ class Command(Generic[Options]):
         except self.unusable as error:
             return end(UNUSABLE, f"error: {error}")
         except MotionShardsError as error:
-            return end(FAILED, f"error: {error}{after}")
+            return end(FAILED, f"error: {error}{self._advice(options)}")
         except OSError as error:
             place = error.filename or getattr(options, "output", None) or getattr(options, "data", None)
-            return end(FAILED, f"error: {error.strerror or error}{f': {place}' if place else ''}{after}")
+            return end(FAILED, f"error: {error.strerror or error}{f': {place}' if place else ''}{self._advice(options)}")
         except KeyboardInterrupt:
-            return end(INTERRUPTED, f"interrupted{after}")
+            return end(INTERRUPTED, f"interrupted{self._advice(options)}")
+
+    def _advice(self, options: Options) -> str:
+        """Computed after the run, which may have left something to resume from."""
+        return f". {advice}" if (advice := self.after(options)) else ""
 
     def parse(self, words: Sequence[str]) -> Options | None:
         """The options; None where the words asked for help, which is printed.

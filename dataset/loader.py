@@ -103,6 +103,11 @@ class Loader:
             self._begin = Progress(epoch)
         self._given = self._begin
 
+    @property
+    def epoch(self) -> int:
+        """The epoch of the next batch. Cheap, whereas `state_dict` hashes the catalog."""
+        return self._given.epoch
+
     def state_dict(self) -> dict[str, Any]:
         """The position after the last batch that was yielded; after the last of an epoch that is the start of the next epoch. The
         same on every rank, and valid for any other number of ranks."""

@@ -18,10 +18,11 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import compress
+from itertools import compress, tee
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 import torch
 from cyclopts import Group, Parameter, validators
 from tqdm import tqdm
@@ -47,7 +48,8 @@ _MOTION = Group("Motion", sort_key=1, validator=validators.LimitedChoice())
 class Done:
     """What was written.
 
-    frames, rate_hz, size_px: of the output
+    frames, rate_hz: of the output
+    size_px: side of the result, also where it is one of three images side by side
     first: number of the driving frame from which relative motion is measured
     seconds: of animating and encoding
     """
@@ -105,6 +107,8 @@ class AnimateOptions(Reporting, InBatches, OfMotionModel):
     """Measure relative motion from the frame whose face is most similar to that of the image."""
     fps: Annotated[Fraction | None, read_by(_rate, "keep|RATE")] = None
     """Frames per second of the output, for which frames are repeated or dropped; by default those of the driving video (keep)."""
+    side_by_side: bool = False
+    """Show image, driving frame and result side by side."""
     no_audio: bool = False
     """Drop the sound."""
 
@@ -136,12 +140,18 @@ def _animate(options: AnimateOptions) -> Done:
     first = cut_window(best.picture, (0, 0, best.picture.shape[1], best.picture.shape[0]), size) if best else None
     with options.bar("frame", int((shown > 0).sum())) as bar:
         # Frames that a lower rate drops are not animated.
-        wanted = compress(driving.frames(size), shown > 0)
-        made = animator.animate(_seen(wanted, bar), first=first, batch=options.batch_size(device))
+        wanted = _seen(compress(driving.frames(size), shown > 0), bar)
+        beside: Iterator[Picture] | None = None
+        if options.side_by_side:
+            wanted, beside = tee(wanted)  # which holds the frames of one batch
+        made = animator.animate(wanted, first=first, batch=options.batch_size(device))
+        if beside is not None:
+            made = (np.hstack((source, frame, result)) for result, frame in zip(made, beside, strict=True))
         sound = None if options.no_audio else driving
-        count = write(options.output, _repeated(made, shown[shown > 0].tolist()), size, rate, sound)
+        columns = 3 if options.side_by_side else 1
+        count = write(options.output, _repeated(made, shown[shown > 0].tolist()), size, rate, sound, columns=columns)
     audio = () if options.no_audio else driving.audio
-    seconds = round(time.monotonic() - start, 3)
+    seconds = max(round(time.monotonic() - start, 3), 1e-3)  # speed is computed from it
     return Done(str(options.output), count, float(rate), size, audio, best.frame if best else 0, seconds)
 
 

@@ -1,28 +1,35 @@
-"""What a training run leaves to read: metrics.jsonl, pictures, and TensorBoard's files where tensorboard is installed."""
+"""The log of a training run: metrics.jsonl, grids of images, and TensorBoard's files where tensorboard is installed."""
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import simplejpeg
 from torch import Tensor
 
+from motionshards.trainers.grid import Pixels, grid
+
 METRICS = "metrics.jsonl"
+RATE = "lr_"
+"""What the names of learning rates begin with; the rest is the name of the optimizer."""
+NOT_LOSSES = frozenset({"skipped", "unfit", "without_face"})
+"""What steps report beside losses: how much of the data could not be used."""
+_TIMES = frozenset({"epoch", "images_per_s", "waiting"})
 _QUALITY = 95
 
 
 class _Board(Protocol):
     def add_scalar(self, tag: str, value: float, step: int) -> None: ...
 
-    def add_image(self, tag: str, picture: Tensor, step: int) -> None: ...
+    def add_image(self, tag: str, image: Pixels, step: int, *, dataformats: str) -> None: ...
 
     def flush(self) -> None: ...
 
 
 class Log:
-    """Scalars and pictures of one run. Lines behind `step` are of a run that was killed before it saved, and go.
+    """Scalars and images of one run. Lines after `step` are from a run that was killed before it saved, and are deleted.
 
     board: whether TensorBoard's files are written too
     """
@@ -42,17 +49,23 @@ class Log:
             stream.write(json.dumps({"step": step, **shown}) + "\n")
         if self._board is not None:
             for name, value in values.items():
-                self._board.add_scalar(name, value, step)
+                self._board.add_scalar(tag(name), value, step)
 
-    def picture(self, step: int, picture: Tensor) -> None:
-        """A picture, float [3,H,W] in [0, 1], as a JPEG in RUN/pictures."""
+    def picture(self, step: int, columns: Mapping[str, Tensor]) -> None:
+        """A grid with a labelled column for each entry, float [B,3,H,W] in [0, 1], as a JPEG in RUN/pictures."""
         self._pictures.mkdir(exist_ok=True)
-        bytes_hwc = (picture.float().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-        jpeg = simplejpeg.encode_jpeg(np.ascontiguousarray(bytes_hwc), _QUALITY, "RGB", "444")
-        (self._pictures / f"{step:08d}.jpg").write_bytes(jpeg)
+        drawn = grid({label: _pixels(images) for label, images in columns.items()})
+        (self._pictures / f"{step:08d}.jpg").write_bytes(simplejpeg.encode_jpeg(drawn, _QUALITY, "RGB", "444"))
         if self._board is not None:
-            self._board.add_image("pictures", picture.float().clamp(0, 1).cpu(), step)
+            self._board.add_image("images/samples", drawn, step, dataformats="HWC")
             self._board.flush()
+
+
+def tag(name: str) -> str:
+    """Tag of a scalar in TensorBoard, which groups scalars by what is before the slash."""
+    if name.startswith(RATE):
+        return f"lr/{name.removeprefix(RATE)}"
+    return f"{'time' if name in _TIMES else 'data' if name in NOT_LOSSES else 'loss'}/{name}"
 
 
 def last_scalars(run: Path) -> dict[str, float]:
@@ -61,8 +74,12 @@ def last_scalars(run: Path) -> dict[str, float]:
     return json.loads(lines[-1]) if lines else {}
 
 
+def _pixels(images: Tensor) -> Pixels:
+    return (images.detach().float().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
 def _lines(path: Path) -> list[str]:
-    """Whole lines; the last of a killed run may be cut."""
+    """Whole lines; the last one of a killed run may be incomplete."""
     text = path.read_text() if path.exists() else ""
     return text.splitlines()[: text.count("\n")]
 

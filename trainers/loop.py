@@ -5,6 +5,7 @@ a run that was killed and resumed computes what an undisturbed one does.
 """
 
 import math
+import re
 import signal
 import threading
 import time
@@ -23,7 +24,7 @@ from motionshards.dataset.reading.batch import Batch
 from motionshards.dataset.reading.order import hashed
 from motionshards.schemas.errors import TrainingFailed
 from motionshards.trainers.checkpoint import LAST, Place, save
-from motionshards.trainers.log import Log
+from motionshards.trainers.log import RATE, Log, tag
 from motionshards.trainers.parallel import any_process, mean_over_processes
 from motionshards.trainers.task import Task
 
@@ -69,28 +70,40 @@ class _Training:
     def __init__(self, task: Task, loader: Loader, run: Run, place: Place) -> None:
         self._task, self._loader, self._options = task, loader, run
         self._epoch, self._step, self._saved = place.epoch, place.step, place.step
-        # After an epoch's last batch the loader is at the next epoch, and the schedulers have yet to step.
-        self._all_read = place.step > 0 and loader.state_dict()["epoch"] > place.epoch
         self._first = loader.stream.world.rank == 0
         self._log = Log(run.directory, place.step) if self._first else None
         self._meter = _Meter()
         self._device = next(next(iter(task.networks.values())).parameters()).device
+        if self._is_epoch_over():  # as checkpoints of 0.1 have it that were written after the last step of an epoch
+            self._end_epoch()
 
     def run(self) -> Place:
         steps = len(self._loader) * self._options.epochs
         quiet = self._options.quiet or not self._first
         with _Stop() as stop, tqdm(total=steps, initial=self._step, disable=quiet, unit="step") as bar:
             while self._epoch < self._options.epochs:
-                for batch in self._meter.waiting(() if self._all_read else self._loader):
+                for batch in self._meter.waiting(self._loader):
                     self._train_on(batch)
                     bar.update()
                     self._note(bar)
-                    if self._is_over(stop):
+                    over = self._is_over(stop)
+                    if self._is_epoch_over():
+                        self._end_epoch()
+                        self._save(keep=self._epoch % self._options.keep_every == 0)
+                    elif over or self._step % self._options.save_every == 0:
+                        self._save(keep=False)
+                    if over:
                         return self._end(stop)
-                self._task.end_epoch()
-                self._epoch, self._all_read = self._epoch + 1, False
-                self._save(keep=self._epoch % self._options.keep_every == 0)
         return self._place()
+
+    def _is_epoch_over(self) -> bool:
+        """After the last batch of an epoch the loader is at the next one."""
+        return self._step > 0 and self._loader.epoch > self._epoch
+
+    def _end_epoch(self) -> None:
+        """Schedulers step in the process that trained the last batch: torch warns if no optimizer has stepped before them."""
+        self._task.end_epoch()
+        self._epoch += 1
 
     def _train_on(self, batch: Batch) -> None:
         chance = torch.Generator().manual_seed(int(hashed(self._options.seed, self._step, -6)[0] >> 1))
@@ -99,10 +112,12 @@ class _Training:
         self._meter.add(losses, len(batch) * self._loader.stream.world.size)
 
     def _note(self, bar: Any) -> None:
-        """Log, draw and save where it is time to."""
+        """Log and draw where it is time to. Only then does the device have to be waited for."""
         if self._step % self._options.log_every == 0:
-            values = {"epoch": float(self._epoch), **self._checked()}
-            bar.set_postfix({"images/s": f"{values['images_per_s']:.1f}", "waiting": f"{values['waiting']:.1%}"})
+            values = {"epoch": float(self._epoch), **self._checked(), **self._learning_rates()}
+            loss = sum(value for name, value in values.items() if tag(name).startswith("loss/"))
+            rate, waiting = f"{values['images_per_s']:.1f}", f"{values['waiting']:.1%}"
+            bar.set_postfix({"loss": f"{loss:.4g}", "images/s": rate, "waiting": waiting})
             if self._log is not None:
                 self._log.scalars(self._step, values)
             self._meter.restart()
@@ -110,8 +125,11 @@ class _Training:
             picture = self._task.pictures()
             if picture is not None:
                 self._log.picture(self._step, picture)
-        if self._step % self._options.save_every == 0:
-            self._save(keep=False)
+
+    def _learning_rates(self) -> dict[str, float]:
+        """Those of the step just made, by network."""
+        optimizers = self._task.optimizers.items()
+        return {f"{RATE}{re.sub('^optimizer_?', '', name)}": float(each.param_groups[0]["lr"]) for name, each in optimizers}
 
     def _checked(self) -> dict[str, float]:
         """The means since the last time. Raises TrainingFailed: one is no number."""
@@ -145,7 +163,6 @@ class _Training:
         return self._step % _ASK_EVERY == 0 and any_process(stop.asked, self._device)
 
     def _end(self, stop: "_Stop") -> Place:
-        self._save(keep=False)
         if stop.asked:
             raise KeyboardInterrupt
         return self._place()

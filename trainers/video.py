@@ -137,10 +137,13 @@ def cut_window(rgb: Picture, window: Window, size_px: int) -> Picture:
     return cropped
 
 
-def write(path: Path, frames: Iterable[Picture], size_px: int, rate: Fraction, sound: Driving | None = None) -> int:
-    """Write square frames as an MP4 of H.264, whole or not at all; gives their number.
+def write(
+    path: Path, frames: Iterable[Picture], size_px: int, rate: Fraction, sound: Driving | None = None, *, columns: int = 1
+) -> int:
+    """Write frames as an MP4 of H.264, atomically, and return their number.
 
-    sound: whose sound tracks go with it, each as it is where MP4 takes it, else as AAC
+    frames: uint8 [size, columns * size, 3]; the size is even
+    sound: video whose sound tracks are added, copied if MP4 supports their codec, else encoded as AAC
 
     Raises:
         ConfigError: ffmpeg cannot write it
@@ -148,13 +151,13 @@ def write(path: Path, frames: Iterable[Picture], size_px: int, rate: Fraction, s
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with beside(path) as temporary:
-        return _encode(_arguments(temporary, size_px, rate, sound), frames, path, size_px)
+        return _encode(_arguments(temporary, (columns * size_px, size_px), rate, sound), frames, path, columns * size_px**2)
 
 
-def _encode(arguments: list[str], frames: Iterable[Picture], path: Path, size_px: int) -> int:
+def _encode(arguments: list[str], frames: Iterable[Picture], path: Path, area_px: int) -> int:
     """Feed an ffmpeg, frame by frame."""
     count = 0
-    memory_bytes = MEMORY_BYTES + _ENCODER_BYTES_PER_PX * size_px**2
+    memory_bytes = MEMORY_BYTES + _ENCODER_BYTES_PER_PX * area_px
     with Running(arguments, _PATIENCE_S, memory_bytes=memory_bytes, feed=True) as running:
         try:
             for frame in frames:
@@ -168,8 +171,8 @@ def _encode(arguments: list[str], frames: Iterable[Picture], path: Path, size_px
     return count
 
 
-def _arguments(target: Path, size_px: int, rate: Fraction, sound: Driving | None) -> list[str]:
-    raw = ffmpeg.input("pipe:0", format="rawvideo", pix_fmt="rgb24", video_size=(size_px, size_px), framerate=str(rate))
+def _arguments(target: Path, size_px: tuple[int, int], rate: Fraction, sound: Driving | None) -> list[str]:
+    raw = ffmpeg.input("pipe:0", format="rawvideo", pix_fmt="rgb24", video_size=size_px, framerate=str(rate))
     # Told as well as done: players guess the matrix of small videos, and not all in the same way.
     video = raw["v"].filter("scale", out_color_matrix="bt709", out_range="tv", flags=SCALER).filter("format", "yuv420p")
     streams = [video.filter("setparams", colorspace="bt709", color_primaries="bt709", color_trc="bt709", range="tv")]

@@ -30,9 +30,7 @@ from motionshards.trainers.video import Driving, Picture, write
 
 SIZE = 160
 
-
 TONE = ("-f", "lavfi", "-i", "sine=frequency=440:duration=0.4")
-
 
 Animate = Callable[..., tuple[int, str, str]]
 
@@ -79,9 +77,7 @@ def face(shift: int = 0, turn: bool = False) -> Picture:
 
 _BLANK = np.full((SIZE, SIZE, 3), 90, np.uint8)
 
-
 _TURNED = [face(shift, turn=True) for shift in (0, -12, 24, -24, 15, 36, -6, 30)]
-
 
 # The second has no face, and the fifth the only one that looks to the source's side.
 FRAMES = [_TURNED[0], _BLANK, *_TURNED[1:3], face(3), *_TURNED[3:]]
@@ -160,6 +156,25 @@ def test_movement_from_the_first_frame_and_absolute(
     assert status == 0
     assert out.startswith(f"{tmp_path / 'out.mp4'}: 10 frames of 160 px at 29.97 Hz, with sound (aac); ") and out.count("\n") == 1
     assert_shows(tmp_path / "out.mp4", expected(inputs, movement, 0))
+
+
+@pytest.mark.parametrize("flags", [("--batch", "4"), ("--fps", "15")])
+def test_image_driving_frame_and_result_side_by_side(animate: Animate, tmp_path: Path, flags: tuple[str, ...]) -> None:
+    """The third column is what is written without the option."""
+    assert animate("--no-audio", *flags)[0] == 0
+    alone = np.array([frame.copy() for frame in Driving.at(tmp_path / "out.mp4").frames(SIZE)]).astype(float)
+    status, out, _ = animate("--side-by-side", *flags)
+    assert status == 0 and "160 px" in out and "with sound (aac)" in out
+    made = Driving.at(tmp_path / "out.mp4")
+    assert made.timeline.display_px == (3 * SIZE, SIZE) and made.audio == ("aac",)
+    found = np.array([frame.copy() for frame in made.whole_frames()]).astype(float)
+    shown = FRAMES if flags == ("--batch", "4") else FRAMES[::2]
+    assert len(found) == len(alone) == len(shown)
+    image, driving, result = np.split(found, 3, axis=2)
+    assert np.abs(image - face()).mean() < 6
+    off = np.square(driving[:, None] - np.array(shown)[None]).mean(axis=(2, 3, 4))
+    np.testing.assert_array_equal(off.argmin(axis=1), np.arange(len(shown)))
+    assert np.abs(result - alone).mean() < 6 and np.abs(result - driving).mean() > 20
 
 
 def test_sampling_is_as_asked_for(animate: Animate, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

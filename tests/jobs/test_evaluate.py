@@ -15,8 +15,8 @@ from tiny_checkpoints import tiny_checkpoint
 import motionshards.jobs.evaluate
 from motionshards.dataset.index import Dataset
 from motionshards.schemas.layout import tar_path
-from motionshards.trainers.evaluation.sheet import CAPTION_PX, GAP_PX, HEADER_PX
 from motionshards.trainers.fomm.restore import restore
+from motionshards.trainers.grid import CAPTION_PX, GAP_PX, HEADER_PX
 
 SIDE_PX = 192  # of images of 32 px in evaluation.jpg
 

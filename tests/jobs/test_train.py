@@ -85,7 +85,10 @@ def test_what_a_run_leaves(data: Path, config: Path, tmp_path: Path, capsys: pyt
     assert lines[-1].items() <= done["metrics"].items()
     assert [(line["step"], line["epoch"]) for line in lines] == [(step + 1, step // 3) for step in range(9)]
     losses = {"pixel", "gen_gan", "feature_matching", "equivariance_value", "equivariance_jacobian", "disc_gan"}
-    assert all(line.keys() - {"step", "epoch"} == losses for line in lines)
+    rates = [f"lr_{name}" for name in ("generator", "kp_detector", "discriminator")]
+    assert all(line.keys() - {"step", "epoch"} == {*losses, *rates} for line in lines)
+    # Decayed after the first epoch, that is after the third step.
+    assert all([line[rate] for line in lines] == pytest.approx([2e-4] * 3 + [2e-5] * 6) for rate in rates)
     assert [path.name for path in sorted((run / "pictures").iterdir())] == ["00000004.jpg", "00000008.jpg"]
     assert sorted(path.name for path in run.glob("*.pt")) == ["epoch-0002.pt", "last.pt"]
     content = state(run)
@@ -99,6 +102,7 @@ def test_what_a_run_leaves(data: Path, config: Path, tmp_path: Path, capsys: pyt
     assert group["lr"] == pytest.approx(2e-5), "decayed once, after the first epoch"
 
 
+@pytest.mark.filterwarnings("error:Detected call of")  # torch's, where schedulers step before optimizers
 @pytest.mark.parametrize(
     "cuts", [(4,), (3,), pytest.param((1, 2, 6, 8), marks=pytest.mark.slow)], ids=["in an epoch", "at its end", "often"]
 )

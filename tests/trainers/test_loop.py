@@ -59,8 +59,8 @@ class OneNumber:
                 return {"fine": loss.detach(), "grey": loss.detach() * float("inf")}
         return {"fine": loss.detach(), "grey": loss.detach()}
 
-    def pictures(self) -> Tensor | None:
-        return torch.full((3, 16, 24), self.steps / 100) if self.steps else None
+    def pictures(self) -> dict[str, Tensor] | None:
+        return {"grey": torch.full((2, 3, 16, 16), self.steps / 100)} if self.steps else None
 
     def end_epoch(self) -> None:
         self.ended += 1
@@ -99,9 +99,9 @@ def test_before_anything_is_saved_that_is_told(data: Path, tmp_path: Path) -> No
     assert not (tmp_path / LAST).exists()
 
 
-@pytest.mark.parametrize(("cut", "epoch"), [(7, 1), (10, 1)])
+@pytest.mark.parametrize(("cut", "epoch"), [(7, 1), (10, 2)])
 def test_what_is_drawn_depends_on_the_step_alone(data: Path, tmp_path: Path, cut: int, epoch: int) -> None:
-    """Step 10 is the last of an epoch, behind which the loader's state is that of the next."""
+    """Step 10 is the last of an epoch, after which schedulers have stepped and the loader is at the next epoch."""
     whole, first, second = OneNumber(), OneNumber(), OneNumber()
     end = run(data, tmp_path / "whole", whole)
     assert (end.epoch, end.step) == (3, 15)
@@ -114,6 +114,27 @@ def test_what_is_drawn_depends_on_the_step_alone(data: Path, tmp_path: Path, cut
     assert len(set(whole.drawn)) == 15
     assert torch.equal(second._network.bias, whole._network.bias)
     assert first.ended + second.ended == whole.ended == 3
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of")  # true of this process, in which no optimizer steps
+def test_the_end_of_an_epoch_that_a_checkpoint_of_0_1_has_not_noted(data: Path, tmp_path: Path) -> None:
+    """It has the epoch of the last step, after which schedulers stepped only when the run went on."""
+    place = run(data, tmp_path, OneNumber(), stop_after=5)
+    resumed = OneNumber()
+    end = run(data, tmp_path, resumed, Place(0, 5, place.loader), epochs=1)
+    assert (end.epoch, end.step, resumed.ended, resumed.steps) == (1, 5, 1, 0)
+    assert resumed.optimizers["optimizer_network"].param_groups[0]["lr"] == 0.005
+
+
+def test_the_bar_shows_the_sum_of_mean_losses(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Known(OneNumber):
+        def step(self, batch: Batch, chance: torch.Generator, number: int) -> dict[str, Tensor]:
+            super().step(batch, chance, number)
+            return {"one": torch.tensor(float(number)), "other": torch.tensor(2.0), "skipped": torch.tensor(100.0)}
+
+    run(data, tmp_path, Known(), log_every=5, quiet=False)
+    shown = capsys.readouterr().err
+    assert all(f"loss={loss}," in shown for loss in (4, 9, 14)) and "100%" in shown and "inf" not in shown
 
 
 def test_lines_behind_the_checkpoint_go_when_a_run_goes_on(tmp_path: Path) -> None:

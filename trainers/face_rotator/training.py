@@ -16,11 +16,11 @@ from motionshards.dataset.stream import ClipStream
 from motionshards.dataset.views import PosePairs
 from motionshards.schemas.errors import ConfigError
 from motionshards.trainers import vgg
+from motionshards.trainers.face_rotator.colour import to_frames
 from motionshards.trainers.face_rotator.config import Config
 from motionshards.trainers.face_rotator.losses import TAPS, PerceptualDistance, pixel_distance
 from motionshards.trainers.face_rotator.networks import is_trained, make_networks
 from motionshards.trainers.face_rotator.pairs import PosedPairs, posed_pairs
-from motionshards.trainers.face_rotator.pictures import step_pictures
 from motionshards.trainers.face_rotator.restore import fill
 from motionshards.trainers.parallel import mean_over_processes, same_everywhere, update
 from motionshards.trainers.task import Means, Plan
@@ -71,7 +71,7 @@ class FaceRotatorTask:
         judge = None if self._stage == "morpher" else vgg.load(means.vgg, vgg.VGG16, TAPS)
         self._perceptual = None if judge is None else PerceptualDistance(judge).to(means.device)
         self._pixel_steps = math.ceil(self._settings.pixel_epochs * steps)
-        self._shown: list[Tensor] | None = None
+        self._shown: dict[str, Tensor] | None = None
 
     def begin(self, content: Mapping[str, Any], path: Path) -> None:
         """See Task: those of the three networks that the checkpoint holds."""
@@ -89,11 +89,14 @@ class FaceRotatorTask:
         losses = {name: torch.stack([part[name] for part in parts]).sum() for name in parts[0]}
         return {**losses, "unfit": 1 - pairs.fit.mean()}
 
-    def pictures(self) -> Tensor | None:
-        """See Task: source, target, and what the stage's networks made: of a rotator the painted and the moved picture, of a
-        combiner these two and the result.
+    def pictures(self) -> dict[str, Tensor] | None:
+        """See Task: source, target, and what the stage's networks made: of a rotator the painted and the moved image, of a
+        combiner these two and the result, all without their alpha.
         """
-        return None if self._shown is None else step_pictures([column[:_SHOWN] for column in self._shown])
+        if self._shown is None:
+            return None
+        with torch.no_grad():
+            return {label: to_frames(images[:_SHOWN].float()) for label, images in self._shown.items()}
 
     def end_epoch(self) -> None:
         """See Task: the learning rate stays."""
@@ -116,7 +119,8 @@ class FaceRotatorTask:
                 f"{word}_{name}": (distance(picture, pairs.target) * pairs.fit).sum() / fit for name, picture in judged.items()
             }
         torch.autograd.backward(torch.stack(list(losses.values())).sum())
-        self._shown = [picture.detach() for picture in (pairs.source, pairs.target, *beside, *judged.values())]
+        shown = {"source": pairs.source, "target": pairs.target, **beside, **judged}
+        self._shown = {label: images.detach() for label, images in shown.items()}
         return {name: loss.detach() for name, loss in losses.items()}
 
     def _laid_out(self, pairs: PosedPairs) -> PosedPairs:
@@ -125,14 +129,14 @@ class FaceRotatorTask:
         source, target = (picture.contiguous(memory_format=form) for picture in (pairs.source, pairs.target))
         return PosedPairs(source=source, target=target, pose=pairs.pose, fit=pairs.fit)
 
-    def _made(self, pairs: PosedPairs) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """Pictures that are only shown, and those that are compared with the target, by name."""
+    def _made(self, pairs: PosedPairs) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Images that are only shown, and those that are compared with the target, by name."""
         if self._stage == "morpher":
-            return [], {"morphed": self._called["morpher"](pairs.source, pairs.pose).picture}
+            return {}, {"morphed": self._called["morpher"](pairs.source, pairs.pose).picture}
         if self._stage == "rotator":
             rotated = self._called["rotator"](pairs.source, pairs.pose)
-            return [], {"painted": rotated.painted, "moved": rotated.moved}
+            return {}, {"painted": rotated.painted, "moved": rotated.moved}
         with torch.no_grad():
             rotated = self._called["rotator"](pairs.source, pairs.pose)
         combined = self._called["combiner"](rotated.painted, rotated.moved, pairs.pose)
-        return [rotated.painted, rotated.moved], {"combined": combined.picture}
+        return {"painted": rotated.painted, "moved": rotated.moved}, {"combined": combined.picture}

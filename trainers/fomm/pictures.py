@@ -1,4 +1,4 @@
-"""What a training step saw and made, as one picture for people."""
+"""Images of a training step, for people."""
 
 import colorsys
 
@@ -13,26 +13,22 @@ from motionshards.trainers.fomm.losses import GeneratorResult
 _RADIUS = 0.012
 
 
-def step_pictures(source: Tensor, driving: Tensor, result: GeneratorResult) -> Tensor:
-    """float32 [3, rows * H, columns * W]: a row for each of the pictures [B,3,H,W].
-
-    Its columns: source, driving picture, prediction, the source's pixels moved by the flow, and occlusion, where black is hidden
-    and has to be invented.
+def step_pictures(source: Tensor, driving: Tensor, result: GeneratorResult) -> dict[str, Tensor]:
+    """Images [B,3,H,W] by label: `moved source` are its pixels moved by the flow; `occlusion` is black where hidden parts have
+    to be invented.
     """
     count, size = len(source), source.shape[-2:]
     with torch.no_grad():
         generated = result.generated
         hidden = generated.motion.occlusion
         occlusion = torch.ones_like(source[:, :1]) if hidden is None else F.interpolate(hidden[:count].float(), size=size)
-        columns = [
-            with_keypoints(source, result.source_keypoints[:count]),
-            with_keypoints(driving, result.driving_keypoints[:count]),
-            generated.prediction[:count],
-            deform(source, generated.motion.flow[:count], align_corners=generated.align_corners),
-            occlusion.expand(-1, 3, -1, -1),
-        ]
-        rows = torch.cat([column.float() for column in columns], dim=3)
-    return rows.permute(1, 0, 2, 3).flatten(1, 2)
+        return {
+            "source": with_keypoints(source, result.source_keypoints[:count]),
+            "driving": with_keypoints(driving, result.driving_keypoints[:count]),
+            "prediction": generated.prediction[:count],
+            "moved source": deform(source, generated.motion.flow[:count], align_corners=generated.align_corners),
+            "occlusion": occlusion.expand(-1, 3, -1, -1),
+        }
 
 
 def with_keypoints(frames: Tensor, keypoints: Keypoints) -> Tensor:

@@ -91,8 +91,8 @@ class FommTask:
         names = dict.fromkeys(name for each in losses for name in each)
         return {name: torch.stack([each[name].detach() for each in losses if name in each]).mean() for name in names}
 
-    def pictures(self) -> Tensor | None:
-        """See Task: source, driving picture, prediction, the source's own pixels moved, and what is taken for hidden."""
+    def pictures(self) -> dict[str, Tensor] | None:
+        """See Task."""
         if self._shown is None:
             return None
         source, driving, result = self._shown

@@ -1,4 +1,4 @@
-"""What a training step saw and made, as one picture for people."""
+"""Images of a training step, for people."""
 
 import torch
 from torch import Tensor, nn
@@ -7,19 +7,23 @@ from motionshards.trainers.ganimation.losses import Part
 
 
 @torch.no_grad()
-def step_pictures(generator: nn.Module, part: Part, most: int) -> Tensor:
-    """float32 [3, rows * H, columns * W] in [0, 1]: a row for each of the first `most` pictures that count.
+def step_pictures(generator: nn.Module, part: Part, most: int) -> dict[str, Tensor]:
+    """Images [B,3,H,W] in [0, 1] by label, of the first `most` samples that count.
 
-    Its columns: the real picture, colour, attention, where white is kept, the made picture, and the real one made of that again.
+    `attention` is white where the source is kept; `restored` is the source again, made of the prediction.
     """
     rows = part.usable.nonzero()[:most, 0]
     real, condition, desired = part.real[rows], part.condition[rows], part.desired[rows]
     there = generator(real, desired)
     fake = there.over(real)
     again = generator(fake, condition).over(fake)
-    mask = there.attention.expand(-1, 3, -1, -1)
-    shown = torch.cat([as_picture(real), as_picture(there.colour), mask, as_picture(fake), as_picture(again)], dim=3)
-    return shown.float().permute(1, 0, 2, 3).flatten(1, 2)
+    return {
+        "source": as_picture(real),
+        "colour": as_picture(there.colour),
+        "attention": there.attention.expand(-1, 3, -1, -1),
+        "prediction": as_picture(fake),
+        "restored": as_picture(again),
+    }
 
 
 def as_picture(signed: Tensor) -> Tensor:

@@ -89,8 +89,8 @@ class GanimationTask:
         self._shown = parts[0]
         return losses | {"skipped": skipped}
 
-    def pictures(self) -> Tensor | None:
-        """See Task: real picture, colour, attention, where white is kept, made picture, and what is made of that again."""
+    def pictures(self) -> dict[str, Tensor] | None:
+        """See Task."""
         if self._shown is None:
             return None
         with self._means.autocast():

@@ -100,14 +100,18 @@ class TalkingHeadsTask:
         names = dict.fromkeys(name for each in losses for name in each)
         return {name: torch.stack([each[name].detach() for each in losses if name in each]).mean() for name in names}
 
-    def pictures(self) -> Tensor | None:
-        """See Task: a row for each video, one of its K frames, the landmarks that were painted, the result, the true frame."""
+    def pictures(self) -> dict[str, Tensor] | None:
+        """See Task: one of the K frames of each video, the landmarks that were given, the result, the real frame."""
         if self._shown is None:
             return None
         seen, painted = self._shown
-        columns = (seen.frames[:, 0], seen.goals.landmarks, painted, seen.goals.frames)
-        rows = torch.cat([column[:_SHOWN].float() for column in columns], dim=3)
-        return rows.permute(1, 0, 2, 3).flatten(1, 2)
+        columns = {
+            "source": seen.frames[:, 0],
+            "landmarks": seen.goals.landmarks,
+            "prediction": painted,
+            "real frame": seen.goals.frames,
+        }
+        return {label: images[:_SHOWN] for label, images in columns.items()}
 
     def end_epoch(self) -> None:
         """See Task: learning rates stay."""

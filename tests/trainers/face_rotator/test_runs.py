@@ -89,7 +89,7 @@ def rotator(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_a_run_leaves(rotator: Path) -> None:
     lines = metrics(rotator)
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
-    assert all(line.keys() == {"step", "epoch", "pixel_painted", "pixel_moved", "unfit"} for line in lines)
+    assert all(line.keys() == {"step", "epoch", "pixel_painted", "pixel_moved", "unfit", "lr_rotator"} for line in lines)
     assert 0 < np.mean([line["unfit"] for line in lines]) < 1
     assert [path.name for path in sorted((rotator / "pictures").iterdir())] == ["00000003.jpg", "00000006.jpg"]
     assert {"morpher", "rotator", "combiner", "optimizer_rotator"} <= state(rotator).keys()

@@ -176,8 +176,8 @@ def test_a_batch_of_one_trains() -> None:
     losses = train(trained, [batch(1, dtype=torch.float32)] * 5)
     assert losses[-1].keys() == CRITIC | GENERATOR | {"skipped"}
     assert changed(before, weights(trained)) == {"G", "D"}
-    picture = trained.pictures()
-    assert picture is not None and picture.shape == (3, SIZE, 5 * SIZE)
+    shown = trained.pictures()
+    assert shown is not None and all(images.shape == (1, 3, SIZE, SIZE) for images in shown.values())
 
 
 def test_desired_action_units_are_anothers_and_noise() -> None:
@@ -197,11 +197,11 @@ def test_pictures_show_rows_with_action_units() -> None:
     trained = task(dtype=torch.float32)
     assert trained.pictures() is None
     train(trained, [without_aus(batch(3, dtype=torch.float32), [0])])
-    picture = trained.pictures()
-    assert picture is not None and picture.dtype == torch.float32
-    assert picture.shape == (3, 2 * SIZE, 5 * SIZE) and picture.min() >= 0 and picture.max() <= 1
-    real = batch(3, dtype=torch.float32).frames[1:, 0]
-    torch.testing.assert_close(picture[:, :, :SIZE], torch.cat([*real], dim=1))
+    shown = trained.pictures()
+    assert shown is not None and [*shown] == ["source", "colour", "attention", "prediction", "restored"]
+    for images in shown.values():
+        assert images.shape == (2, 3, SIZE, SIZE) and images.min() >= 0 and images.max() <= 1
+    torch.testing.assert_close(shown["source"], batch(3, dtype=torch.float32).frames[1:, 0])
 
 
 def test_bf16_and_channels_last_learn_nearly_the_same() -> None:

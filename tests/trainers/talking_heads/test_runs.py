@@ -51,7 +51,9 @@ def test_a_run_that_is_stopped_and_goes_on_learns_what_an_undisturbed_one_does(o
     assert motionshards.jobs.train.main(order("parts")) == 0
     assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
     losses = {"pixel", "adversarial", "feature_matching", "match", "discriminator", "without_face"}
-    assert all(line.keys() - {"step", "epoch"} == losses for line in metrics(tmp_path / "whole"))
+    rates = {"lr_G": 1e-3, "lr_D": 2e-4}
+    assert all(line.keys() - {"step", "epoch"} == losses | rates.keys() for line in metrics(tmp_path / "whole"))
+    assert all(rates.items() <= line.items() for line in metrics(tmp_path / "whole"))
     whole, parts = (torch.load(tmp_path / run / "last.pt", weights_only=True) for run in ("whole", "parts"))
     assert same(whole, parts)
     assert {"E_state_dict", "G_state_dict", "D_state_dict", "optimizerG", "optimizerD", "epoch"} < whole.keys()
