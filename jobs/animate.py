@@ -116,8 +116,10 @@ class AnimateOptions(Reporting, InBatches, OfMotionModel):
         """Raise ConfigError for options that contradict each other."""
         if self.absolute and (self.adapt_scale or self.best_frame):
             raise ConfigError("--adapt-scale and --best-frame apply to relative motion, not to --absolute")
-        if self.backend == "onnx" and self.align_corners is not None:
-            raise ConfigError("--align-corners is part of exported graphs: give it to export-model, not with --backend onnx")
+        if self.backend != "torch" and self.align_corners is not None:
+            raise ConfigError(
+                f"--align-corners is part of exported graphs: give it to export-model, not with --backend {self.backend}"
+            )
 
 
 @command("animate", renamed={"--source": "--image"})

@@ -22,9 +22,11 @@ from motionshards.jobs.animate import main
 from motionshards.trainers.fomm.animate import Animator, Movement
 from motionshards.trainers.fomm.architecture import Architecture
 from motionshards.trainers.fomm.config import Config
+from motionshards.trainers.fomm.export import export
 from motionshards.trainers.fomm.fold import FoldedNetworks
 from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
 from motionshards.trainers.fomm.keypoints import KPDetector
+from motionshards.trainers.fomm.restore import restore
 from motionshards.trainers.images import read_square
 from motionshards.trainers.video import Driving, Picture, write
 
@@ -192,9 +194,21 @@ def test_sampling_is_as_asked_for(animate: Animate, inputs: Path, tmp_path: Path
     assert off[False].max() < 60 and (off[False] < off[True] - 10).all()
 
 
-def test_exported_graphs_have_their_own_sampling(animate: Animate, tmp_path: Path) -> None:
-    status, _, err = animate("--backend", "onnx", "--align-corners", "true", checkpoint=tmp_path)
-    assert status == 2 and "give it to export-model" in err and err.count("\n") == 1
+@pytest.mark.parametrize("backend", ["onnx", "litert"])
+def test_exported_graphs_have_their_own_sampling(animate: Animate, tmp_path: Path, backend: str) -> None:
+    status, _, err = animate("--backend", backend, "--align-corners", "true", checkpoint=tmp_path)
+    assert status == 2 and f"give it to export-model, not with --backend {backend}" in err and err.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["onnx", "litert"])
+def test_exported_graphs_animate_as_the_networks_do(animate: Animate, inputs: Path, tmp_path: Path, backend: str) -> None:
+    if backend == "litert":
+        pytest.importorskip("litert_torch", reason="the extra litert is not installed")
+    config, detector, generator = restore(inputs / "last.pt")
+    export(detector, generator, config, tmp_path / "graphs", backend)
+    assert animate("--backend", backend, "--adapt-scale", checkpoint=tmp_path / "graphs")[0] == 0
+    assert_shows(tmp_path / "out.mp4", expected(inputs, Movement(adapt_scale=True), 0))
 
 
 def test_other_rates_and_no_sound(animate: Animate, tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 import contextlib
 import io
+import logging
+import os
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,7 +14,7 @@ from torch import Tensor, nn
 
 from motionshards.trainers.fomm.exported.litert import signature
 
-_LARGE_BYTES = 32 << 20  # of fp32 weights per channel, from which on ai-edge-quantizer 0.10 raises an error
+_LARGE_BYTES = 32 << 20  # ai-edge-quantizer 0.10 raises an error for larger fp32 weights with a scale per channel
 
 
 def write_litert(module: nn.Module, inputs: Mapping[int, tuple[Tensor, ...]], path: Path, precision: str) -> None:
@@ -36,39 +39,37 @@ def write_litert(module: nn.Module, inputs: Mapping[int, tuple[Tensor, ...]], pa
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the converter's warnings on its own use of PyTorch and on optional libraries."""
-    quiet = io.StringIO()
-    with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
-        yield
+    """Silence the converter's logs, and warnings on its own use of PyTorch and on optional libraries."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # its C++ libraries log warnings and errors only
+    logger, quiet = logging.getLogger("torch.utils._pytree"), io.StringIO()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _quantized(content: bytes, precision: str) -> Any:
-    from ai_edge_litert.tools import flatbuffer_utils
     from ai_edge_quantizer import algorithm_manager, qtyping, quantizer, recipe
 
-    model = flatbuffer_utils.read_model_from_bytearray(content)
-    _rename(model)
-    made = quantizer.Quantizer(flatbuffer_utils.convert_object_to_bytearray(model))
+    made = quantizer.Quantizer(content)
     if precision == "int8":
         made.load_quantization_recipe(recipe.dynamic_wi8_afp32())
     operations, casting = qtyping.TFLOperationName.ALL_SUPPORTED, algorithm_manager.AlgorithmName.FLOAT_CASTING
-    made.add_weight_only_config("^large/" if precision == "int8" else ".*", operations, num_bits=16, algorithm_key=casting)
+    for scope in _large(content) if precision == "int8" else [".*"]:
+        made.add_weight_only_config(scope, operations, num_bits=16, algorithm_key=casting)
     return made.quantize(enable_progress_bar=False, enable_progress_report=False).quantized_model
 
 
-def _rename(model: Any) -> None:
-    """Name tensors by signature and number, as signatures share names, by which the quantizer finds tensors.
+def _large(content: bytes) -> Iterator[str]:
+    """Scopes (regular expressions) of the operations with weights that the quantizer cannot store in 8 bits."""
+    from ai_edge_litert.tools import flatbuffer_utils
 
-    Results of operations with weights that the quantizer cannot store in 8 bits have names that begin with `large/`.
-    """
-    for signature_number, subgraph in enumerate(model.subgraphs):
-        contents = (model.buffers[tensor.buffer].data for tensor in subgraph.tensors)
-        sizes = [0 if content is None else len(content) for content in contents]
-        of_large = {
-            out
-            for each in subgraph.operators
-            if any(one >= 0 and sizes[one] > _LARGE_BYTES for one in each.inputs)
-            for out in each.outputs
-        }
-        for number, tensor in enumerate(subgraph.tensors):
-            tensor.name = f"{'large' if number in of_large else 'small'}/{signature_number}/{number}"
+    model = flatbuffer_utils.read_model_from_bytearray(content)
+    for subgraph in model.subgraphs:
+        contents = [model.buffers[tensor.buffer].data for tensor in subgraph.tensors]
+        for each in subgraph.operators:
+            if any(one >= 0 and contents[one] is not None and len(contents[one]) > _LARGE_BYTES for one in each.inputs):
+                yield "^" + "".join(re.escape(subgraph.tensors[out].name.decode()) + ";" for out in each.outputs) + "$"

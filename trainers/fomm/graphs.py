@@ -102,7 +102,7 @@ def graphs(detector: KPDetector, generator: OcclusionAwareGenerator) -> Mapping[
     made = (
         Graph(module=DetectorGraph(detector).eval(), inputs=("images",), outputs=("kp", "J"), batched=frozenset({"images"})),
         Graph(
-            module=DrivingGraph(),
+            module=DrivingGraph().eval(),
             inputs=(*driving, *first, *source, "use_relative_jacobian", "adapt_movement_scale"),
             outputs=("kp", "J", "flat"),
             batched=frozenset(driving),

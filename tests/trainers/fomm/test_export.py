@@ -202,7 +202,7 @@ def test_exported_graphs_run_without_torch_and_networks(onnx_directory: Path) ->
     done = subprocess.run(
         [sys.executable, "-c", program, str(onnx_directory)], capture_output=True, text=True, check=True, cwd=ROOT
     )
-    names = ("", ".fomm", *(f".fomm.exported{name}" for name in ("", ".model", ".arrays", ".litert", ".onnx")))
+    names = ("", ".fomm", *(f".fomm.exported{name}" for name in ("", ".model", ".litert")), ".graph_arrays", ".onnx_graph")
     assert sorted(ast.literal_eval(done.stdout)) == sorted(f"motionshards.trainers{name}" for name in names)
 
 
