@@ -25,7 +25,7 @@ _STORED_PX = 256  # of landmarks, too, which are whole pixels: at 64 px an eye i
 def build_dataset(videos: Path, work: Path) -> Path:
     """A dataset of videos in the layout of VoxCeleb2, with clips held out, landmarks, and the stand-in for action units."""
     data, csvs = work / "data", work / "csv"
-    _hold_out(videos, work / "videos")
+    hold_out(videos, work / "videos")
     sizes = ["--size", f"{_STORED_PX},{SIZE_PX}", "--frames", str(FRAMES), "--landmarks", "dlib"]
     build(["--source", "voxceleb2", "--input", str(work / "videos"), "--output", str(data), *sizes])
     write_csvs(data, csvs)
@@ -50,7 +50,7 @@ def write_csvs(data: Path, folder: Path) -> None:
         path.write_text(_as_csv(_intensities(sample)))
 
 
-def _hold_out(videos: Path, out: Path) -> None:
+def hold_out(videos: Path, out: Path) -> None:
     """Copy clips: the last one of each person with several to the test split, the others to that of training.
 
     New people would be a test of the corpus: VoxCeleb2's test set has no person of its development set, and networks that saw
@@ -71,7 +71,7 @@ def _hold_out(videos: Path, out: Path) -> None:
 def _intensities(sample: Sample) -> NDArray[np.float64]:
     """[F,3] of AU25, AU26 and AU45 in all frames of the clip's file; NaN where the nearest stored frames have no landmarks."""
     assert sample.landmarks is not None
-    left, right, mouth = expression(torch.from_numpy(sample.landmarks)).numpy().T
+    left, right, mouth = expression(torch.from_numpy(sample.landmarks.copy())).numpy().T
     stored, wanted = sample.meta["frame_index"], np.arange(sample.meta["file_frames"][0])
     return MOST * np.stack([np.interp(wanted, stored, values) for values in (mouth, mouth, (left + right) / 2)], axis=1)
 
