@@ -22,8 +22,8 @@ from cyclopts.types import PositiveInt
 from PIL import Image, ImageDraw
 
 import motionshards.jobs.train
-from benchmarks.learn_data import FRAMES, SIZE_PX, build_dataset
-from benchmarks.learn_models import COURSES, Course, Stage
+from benchmarks.learn_data import FRAMES, build_dataset
+from benchmarks.learn_models import COURSES, SIZE_PX, Course, Stage
 from benchmarks.report import CorpusOptions, Report, benchmark, corpus
 from motionshards.dataset.commandline import choice
 from motionshards.dataset.index import Dataset
@@ -31,7 +31,7 @@ from motionshards.dataset.reading.world import World
 from motionshards.dataset.stream import ClipStream
 from motionshards.trainers.checkpoint import LAST, Place, save
 from motionshards.trainers.evaluation.evaluate import evaluate
-from motionshards.trainers.evaluation.measures import FaceMeasure, PixelMeasure
+from motionshards.trainers.evaluation.measures import FaceMeasure, Measure, PixelMeasure
 from motionshards.trainers.evaluation.scores import METRICS, Scores, shown
 from motionshards.trainers.log import METRICS as LOG
 from motionshards.trainers.models import MODELS, plan
@@ -182,7 +182,7 @@ def _evaluate(course: Course, task: Task, data: Path, clips: int | None) -> Scor
     faces = models.load("dlib")
     assert faces is not None
     reconstructor = course.reconstructor(task.networks)
-    measures = [PixelMeasure(), FaceMeasure(faces)]
+    measures: list[Measure] = [PixelMeasure(), FaceMeasure(faces)]
     return evaluate(reconstructor, Dataset.open(data), measures, limit=clips, batch=_BATCH, examples=_SHOWN)
 
 
@@ -197,12 +197,12 @@ def _tables(report: Report, name: str, learned: Mapping[str, Learned]) -> None:
         about = METRICS[metric]
         rows = [(model, *_compared(each, metric)) for model, each in learned.items()]
         report.table(f"{about.label}: {about.note}", ("model", "copy", "step 0", "trained", "times copy", "times step 0"), rows)
-    rows = [
+    runs = [
         (run.stage.name, run.steps, run.seconds, run.stage.loss, run.losses[0], run.losses[-1])
         for each in learned.values()
         for run in each.stages
     ]
-    report.table("Training", ("stage", "steps", "s", "loss", "of the first tenth", "of the last"), rows)
+    report.table("Training", ("stage", "steps", "s", "loss", "of the first tenth", "of the last"), runs)
 
 
 def _compared(each: Learned, metric: str) -> tuple[str, ...]:

@@ -49,8 +49,8 @@ _FOMM = {
     "architecture": {
         "size": SIZE_PX,
         "keypoints": 8,
-        "detector": {"block_expansion": 8, "max_features": 64, "blocks": 3, "scale": 0.5},
-        "dense_motion": {"block_expansion": 8, "max_features": 64, "blocks": 3, "scale": 0.5},
+        "detector": {"block_expansion": 8, "max_features": 64, "blocks": 3},
+        "dense_motion": {"block_expansion": 8, "max_features": 64, "blocks": 3},
         "generator": {"block_expansion": 16, "max_features": 64, "bottleneck_blocks": 2},
     },
     "training": {**_ENDLESS, "global_batch_size": 8, "learning_rate": 0.001, "one_pair_per_identity": False},
@@ -86,21 +86,21 @@ def _rotator_stage(stage: str, loss: str, steps: int) -> Stage:
 
 COURSES = {
     "fomm": Course(
-        (Stage("fomm", 1500, "pixel", _FOMM),),
+        (Stage("fomm", 1000, "pixel", _FOMM),),
         lambda networks: FommReconstructor(FoldedNetworks(networks["kp_detector"], networks["generator"]), SIZE_PX),
     ),
     "talking_heads": Course(
-        (Stage("talking_heads", 1500, "pixel", _TALKING_HEADS),),
+        (Stage("talking_heads", 700, "pixel", _TALKING_HEADS),),
         lambda networks: TalkingHeadsReconstructor(networks["E_state_dict"], networks["G_state_dict"], SIZE_PX, _K),
     ),
     "ganimation": Course(
-        (Stage("ganimation", 1500, "g_condition", _GANIMATION),), lambda networks: GanimationReconstructor(networks["G"], SIZE_PX)
+        (Stage("ganimation", 800, "g_condition", _GANIMATION),), lambda networks: GanimationReconstructor(networks["G"], SIZE_PX)
     ),
     "face_rotator": Course(
         (
-            _rotator_stage("morpher", "pixel_morphed", 500),
+            _rotator_stage("morpher", "pixel_morphed", 300),
             _rotator_stage("rotator", "pixel_moved", 500),
-            _rotator_stage("combiner", "pixel_combined", 500),
+            _rotator_stage("combiner", "pixel_combined", 300),
         ),
         lambda networks: FaceRotatorReconstructor(networks, SIZE_PX, _FRONTAL_DEG),
     ),
