@@ -18,7 +18,9 @@ from typing import Annotated, Any
 
 import torch
 import yaml
+from cyclopts import Parameter
 from cyclopts.types import PositiveInt
+from cyclopts.validators import Number
 from PIL import Image, ImageDraw
 
 import motionshards.jobs.train
@@ -56,8 +58,9 @@ class LearnOptions(CorpusOptions):
 
     only: Annotated[tuple[str, ...], choice(sorted(MODELS))] = ()
     """Only this model; may be repeated."""
-    steps: PositiveInt | None = None
-    """Steps of each training; by default those of benchmarks/learn_models.py."""
+    steps: Annotated[int | None, Parameter(validator=Number(gte=2))] = None
+    """Steps of each training, at least 2, as GANimation's generator is trained in every second one; by default those of
+    benchmarks/learn_models.py."""
     clips: PositiveInt | None = None
     """Held-out clips to evaluate; by default all."""
 
