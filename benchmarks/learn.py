@@ -1,0 +1,234 @@
+"""Do the models learn? Each is trained for some minutes at a small size, and its reconstructions of held-out clips are measured.
+
+    python -m benchmarks.learn [--only fomm] [--steps 200]
+
+Everything runs by the commands that users run, on a CPU: `motionshards build`, `train` and the evaluation of `motionshards
+evaluate`. Scores are compared with those of the same networks before the first step, and with copying the source. There are no
+VGG weights: reconstruction losses compare pixels, which blurs. GANimation's action units are a stand-in from landmarks, the
+opening of mouth and eyes. --results FILE.md also writes FILE.jpg: source, real frame, and reconstructions.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import yaml
+from cyclopts import Parameter
+from cyclopts.types import PositiveInt
+from cyclopts.validators import Number
+from PIL import Image, ImageDraw
+
+import motionshards.jobs.train
+from benchmarks.learn_data import FRAMES, build_dataset
+from benchmarks.learn_models import COURSES, SIZE_PX, Course, Stage
+from benchmarks.report import CorpusOptions, Report, benchmark, corpus
+from motionshards.dataset.commandline import choice
+from motionshards.dataset.index import Dataset
+from motionshards.dataset.reading.world import World
+from motionshards.dataset.stream import ClipStream
+from motionshards.trainers.checkpoint import LAST, Place, save
+from motionshards.trainers.evaluation.evaluate import evaluate
+from motionshards.trainers.evaluation.measures import FaceMeasure, Measure, PixelMeasure
+from motionshards.trainers.evaluation.scores import METRICS, Scores, shown
+from motionshards.trainers.log import METRICS as LOG
+from motionshards.trainers.models import MODELS, plan
+from motionshards.trainers.task import Means, Task
+from motionshards.transforms.extract.landmarks import models
+from motionshards.transforms.weight_file import read
+
+_SEED = 0
+_SHOWN = 3  # clips of each model in the image
+_ENLARGED = 2
+_BATCH = 8  # frames
+_MEASURED = ("l1", "akd_px", "aed", "missing")
+_GOAL = 1.0
+_LABEL_PX = 16
+_COLUMNS = ("source", "real frame", "step 0", "trained")
+_CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnOptions(CorpusOptions):
+    """Options of the benchmark."""
+
+    only: Annotated[tuple[str, ...], choice(sorted(MODELS))] = ()
+    """Only this model; may be repeated."""
+    steps: Annotated[int | None, Parameter(validator=Number(gte=2))] = None
+    """Steps of each training, at least 2, as GANimation's generator is trained in every second one; by default those of
+    benchmarks/learn_models.py."""
+    clips: PositiveInt | None = None
+    """Held-out clips to evaluate; by default all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A stage that was run.
+
+    losses: the stage's reported loss in each tenth
+    """
+
+    stage: Stage
+    steps: int
+    seconds: float
+    losses: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What a model learned: scores of held-out clips before the first step and after the last."""
+
+    stages: tuple[Trained, ...]
+    before: Scores
+    after: Scores
+
+
+@benchmark("learn")
+def main(options: LearnOptions) -> None:
+    """Train each model for some minutes, and compare its reconstructions of held-out clips with those of untrained networks."""
+    report = Report("benchmarks/learn.py: do the models learn?", options)
+    with options.work_dir() as work:
+        videos, name = corpus(options.input, work)
+        data = build_dataset(videos, work)
+        learned = {model: _learn(model, data, work / model, options) for model in options.only or COURSES}
+    _tables(report, name, learned)
+    report.finish(_figures(learned))
+    if options.results is not None:
+        strip(learned).save(options.results.with_suffix(".jpg"), quality=80)
+
+
+def strip(learned: Mapping[str, Learned]) -> Image.Image:
+    """A row for some clips of each model: source, real frame, its reconstruction at step 0, and by the trained networks."""
+    rows = [
+        (model, *pair) for model, each in learned.items() for pair in zip(each.before.examples, each.after.examples, strict=True)
+    ]
+    side = SIZE_PX * _ENLARGED
+    page = Image.new("RGB", (_LABEL_PX + len(_COLUMNS) * side, _LABEL_PX + len(rows) * side), "white")
+    pen = ImageDraw.Draw(page)
+    for column, label in enumerate(_COLUMNS):
+        pen.text((_LABEL_PX + (column + 0.5) * side, _LABEL_PX / 2), label, "black", anchor="mm")
+    for row, (model, before, after) in enumerate(rows):
+        top = _LABEL_PX + row * side
+        for column, image in enumerate((before.given, before.real, before.made, after.made)):
+            enlarged = Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC)
+            page.paste(enlarged, (_LABEL_PX + column * side, top))
+        page.paste(_upright(model, side), (0, top))
+    return page
+
+
+def _upright(label: str, side: int) -> Image.Image:
+    """A label that is read from below."""
+    strip = Image.new("RGB", (side, _LABEL_PX), "white")
+    ImageDraw.Draw(strip).text((side / 2, _LABEL_PX / 2), label, "black", anchor="mm")
+    return strip.transpose(Image.Transpose.ROTATE_90)
+
+
+def _learn(model: str, data: Path, work: Path, options: LearnOptions) -> Learned:
+    """Train a model from random weights, stage after stage."""
+    course = COURSES[model]
+    work.mkdir()
+    for stage in course.stages:
+        (work / f"{stage.name}.yaml").write_text(yaml.safe_dump(dict(stage.settings)))
+    config = work / f"{course.stages[-1].name}.yaml"
+    task, checkpoint = _untrained(model, config, data), work / "untrained.pt"
+    save(checkpoint, task, Place(0, 0, {}))
+    before = _evaluate(course, task, data, options.clips)
+    stages = []
+    for stage in course.stages:
+        stages.append(_train(model, stage, data, work, checkpoint, options.steps or stage.steps))
+        checkpoint = work / stage.name / LAST
+    task.begin(read(checkpoint), checkpoint)
+    return Learned(tuple(stages), before, _evaluate(course, task, data, options.clips))
+
+
+def _untrained(model: str, config: Path, data: Path) -> Task:
+    torch.manual_seed(_SEED)
+    wanted = plan(model, str(config))
+    training, size_px = wanted.config.training, wanted.config.architecture.size
+    stream = ClipStream(data, wanted.view, global_batch_size=training.global_batch_size, size=size_px)
+    return wanted.task(Means(world=World(), device=_CPU, vgg="none", vggface="none"), stream)
+
+
+def _train(model: str, stage: Stage, data: Path, work: Path, checkpoint: Path, steps: int) -> Trained:
+    """Run `motionshards train` from a checkpoint on. Raises RuntimeError: it failed."""
+    run, began = work / stage.name, time.perf_counter()
+    every = max(1, steps // 10)
+    options = {
+        "--model": model,
+        "--config": work / f"{stage.name}.yaml",
+        "--data": data,
+        "--output": run,
+        "--init": checkpoint,
+        "--stop-after": steps,
+        "--log-every": every,
+        "--device": "cpu",
+        "--vgg": "none",
+        "--vggface": "none",
+        "--workers": 1,
+        "--seed": _SEED,
+    }
+    words = [str(word) for option in options.items() for word in option]
+    if motionshards.jobs.train.main([*words, "--quiet"]) != 0:
+        raise RuntimeError(f"motionshards train {' '.join(words)} failed")
+    lines = [json.loads(line) for line in (run / LOG).read_text().splitlines()]
+    losses = [line[stage.loss] for line in lines if stage.loss in line]
+    return Trained(stage, steps, time.perf_counter() - began, losses)
+
+
+def _evaluate(course: Course, task: Task, data: Path, clips: int | None) -> Scores:
+    for network in task.networks.values():
+        network.eval()
+    faces = models.load("dlib")
+    assert faces is not None
+    reconstructor = course.reconstructor(task.networks)
+    measures: list[Measure] = [PixelMeasure(), FaceMeasure(faces)]
+    return evaluate(reconstructor, Dataset.open(data), measures, limit=clips, batch=_BATCH, examples=_SHOWN)
+
+
+def _tables(report: Report, name: str, learned: Mapping[str, Learned]) -> None:
+    report.note(
+        f"torch {torch.__version__} on a CPU; {name}, {FRAMES} frames of each clip at {SIZE_PX} px. Held out is the last clip of "
+        "each person with several. Networks are narrow (benchmarks/learn_models.py). There is no VGG: reconstruction losses "
+        "compare pixels. GANimation's action units are a stand-in from landmarks: AU25 and AU26 by the opening of the mouth, "
+        "AU45 by that of the eyes."
+    )
+    for metric in _MEASURED:
+        about = METRICS[metric]
+        rows = [(model, *_compared(each, metric)) for model, each in learned.items()]
+        report.table(f"{about.label}: {about.note}", ("model", "copy", "step 0", "trained", "times copy", "times step 0"), rows)
+    runs = [
+        (run.stage.name, run.steps, run.seconds, run.stage.loss, run.losses[0], run.losses[-1])
+        for each in learned.values()
+        for run in each.stages
+    ]
+    report.table("Training", ("stage", "steps", "s", "loss", "of the first tenth", "of the last"), runs)
+
+
+def _compared(each: Learned, metric: str) -> tuple[str, ...]:
+    values = [scores[metric].mean for scores in (each.after.copy, each.before.model, each.after.model)]
+    ratios = [_times(values[2], other) for other in values[:2]]
+    return (*(shown(value, metric) for value in values), *("-" if ratio is None else f"{ratio:.2f}" for ratio in ratios))
+
+
+def _times(value: float | None, other: float | None) -> float | None:
+    return value / other if value is not None and other else None
+
+
+def _figures(learned: Mapping[str, Learned]) -> dict[str, Any]:
+    """Ratios of all metrics but the share of missing faces, and whether every model beats its untrained networks."""
+    figures: dict[str, Any] = {}
+    for model, each in learned.items():
+        for metric in _MEASURED[:-1]:
+            made = each.after.model[metric].mean
+            figures[f"{model}_{metric}_times_copy"] = _times(made, each.after.copy[metric].mean)
+            figures[f"{model}_{metric}_times_step0"] = _times(made, each.before.model[metric].mean)
+    worst = max(figures[f"{model}_l1_times_step0"] for model in learned)
+    return {**figures, "goal_l1_times_step0": _GOAL, "goal_met": worst < _GOAL}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

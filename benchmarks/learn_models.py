@@ -1,0 +1,107 @@
+"""The trainings of `benchmarks.learn`: narrow networks for images of 64 px, and what reconstructs held-out clips with them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from motionshards.trainers.evaluation.reconstruction import Reconstructor
+from motionshards.trainers.face_rotator.evaluate import FaceRotatorReconstructor
+from motionshards.trainers.fomm.evaluate import FommReconstructor
+from motionshards.trainers.fomm.fold import FoldedNetworks
+from motionshards.trainers.ganimation.evaluate import GanimationReconstructor
+from motionshards.trainers.talking_heads.evaluate import TalkingHeadsReconstructor
+
+SIZE_PX = 64
+
+# A single epoch, which is longer than any training here.
+_ENDLESS = {"epochs": 1, "repeats": 1_000_000}
+_K = 4
+_FRONTAL_DEG = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A run of `motionshards train`.
+
+    loss: that is reported, as the run's metrics call it
+    settings: what its `--config` changes
+    """
+
+    name: str
+    steps: int
+    loss: str
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How a model is trained and evaluated.
+
+    stages: each starts with what the one before has learned
+    reconstructor: of its networks, by the names that its task gives them
+    """
+
+    stages: tuple[Stage, ...]
+    reconstructor: Callable[[Mapping[str, Any]], Reconstructor]
+
+
+_FOMM = {
+    "architecture": {
+        "size": SIZE_PX,
+        "keypoints": 8,
+        "detector": {"block_expansion": 8, "max_features": 64, "blocks": 3},
+        "dense_motion": {"block_expansion": 8, "max_features": 64, "blocks": 3},
+        "generator": {"block_expansion": 16, "max_features": 64, "bottleneck_blocks": 2},
+    },
+    "training": {**_ENDLESS, "global_batch_size": 8, "learning_rate": 0.001, "one_pair_per_identity": False},
+}
+_TALKING_HEADS = {
+    "architecture": {"size": SIZE_PX, "width": 16, "halvings": 4, "residuals": 2},
+    "training": {
+        **_ENDLESS,
+        "global_batch_size": 4,
+        "frames": _K,
+        "learning_rate": 0.001,
+        "losses": {"adversarial": 0.1, "feature_matching": 1, "match": 1},
+    },
+}
+_GANIMATION = {
+    "architecture": {"size": SIZE_PX, "width": 16, "residuals": 2},
+    "training": {
+        **_ENDLESS,
+        "global_batch_size": 8,
+        "learning_rate": 0.0005,
+        "generator_every": 2,
+        # The published weights are for batches of 25, see docs/ganimation.md.
+        "losses": {"condition": 1280, "smoothness": 3e-5},
+    },
+}
+
+
+def _rotator_stage(stage: str, loss: str, steps: int) -> Stage:
+    training = {"global_batch_size": 8, "learning_rate": 0.001, "frontal_deg": _FRONTAL_DEG, "alike": 0.3}
+    architecture = {"size": SIZE_PX, "width": 12, "blocks": 2}
+    return Stage(stage, steps, loss, {"base": stage, "architecture": architecture, "training": {**_ENDLESS, **training}})
+
+
+COURSES = {
+    "fomm": Course(
+        (Stage("fomm", 1000, "pixel", _FOMM),),
+        lambda networks: FommReconstructor(FoldedNetworks(networks["kp_detector"], networks["generator"]), SIZE_PX),
+    ),
+    "talking_heads": Course(
+        (Stage("talking_heads", 700, "pixel", _TALKING_HEADS),),
+        lambda networks: TalkingHeadsReconstructor(networks["E_state_dict"], networks["G_state_dict"], SIZE_PX, _K),
+    ),
+    "ganimation": Course(
+        (Stage("ganimation", 800, "g_condition", _GANIMATION),), lambda networks: GanimationReconstructor(networks["G"], SIZE_PX)
+    ),
+    "face_rotator": Course(
+        (
+            _rotator_stage("morpher", "pixel_morphed", 300),
+            _rotator_stage("rotator", "pixel_moved", 500),
+            _rotator_stage("combiner", "pixel_combined", 300),
+        ),
+        lambda networks: FaceRotatorReconstructor(networks, SIZE_PX, _FRONTAL_DEG),
+    ),
+}
