@@ -26,7 +26,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Generic, NoReturn, TextIO, TypeVar
 
-from cyclopts import App, CycloptsError, Group, MissingArgumentError, Parameter, Token, UnknownOptionError, convert
+from cyclopts import (
+    App,
+    CycloptsError,
+    Group,
+    MissingArgumentError,
+    Parameter,
+    Token,
+    UnknownOptionError,
+    UnusedCliTokensError,
+    convert,
+)
 from tqdm import tqdm
 
 from motionshards.schemas.bucket import is_bucket
@@ -278,4 +288,6 @@ def _text(error: CycloptsError) -> str:
     if isinstance(error, MissingArgumentError) and error.argument is not None and not (error.keyword or error.argument.tokens):
         similar = difflib.get_close_matches(error.argument.name, error.unused_tokens or (), 1)
         return f"{error.argument.name} is required" + (f", and {similar[0]} is unknown" if similar else "")
+    if isinstance(error, UnusedCliTokensError):
+        return f"Unexpected argument: {' '.join(error.unused_tokens or ())}"
     return " ".join(str(error).split()).removesuffix(".")

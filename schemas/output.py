@@ -71,7 +71,7 @@ def _locked(path: Path) -> int:
             os.close(descriptor)
             told = f" ({owner})" if owner else ""
             raise ConfigError(
-                f"another build is running on {path.parent}, or a download, a removal or a training{told}"
+                f"another build is running on {path.parent}, or a download, an export, a removal or a training{told}"
             ) from None
         except OSError as error:
             if error.errno not in _WITHOUT_LOCKS:

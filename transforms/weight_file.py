@@ -68,10 +68,16 @@ def read(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     except FileNotFoundError as error:
         raise ConfigError(f"there is no checkpoint {path}") from error
     except Exception as error:  # torch's unpickler raises whatever comes of bytes that are no pickle
-        raise ConfigError(f"{path} cannot be read as a checkpoint: {one_line(error)}") from error
+        raise ConfigError(f"{path} cannot be read as a checkpoint: {_reason(error)}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path} is no checkpoint: it holds a {type(content).__name__}")
     return {str(name): value for name, value in content.items()}
+
+
+def _reason(error: Exception) -> str:
+    """What was wrong, without torch's advice to load such files without its protection."""
+    text = one_line(error)
+    return (text.partition("WeightsUnpickler error: ")[2] or text).partition(" Check the documentation of torch.load")[0]
 
 
 def _check_parts(stream: BinaryIO, size: int) -> None:

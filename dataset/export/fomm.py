@@ -33,9 +33,11 @@ class Fomm:
     by_shard = False
 
     def refusal(self, config: BuildConfig, settings: Settings) -> str | None:
-        """See Format: stills have no rate, and files cannot be shorter than the distance of key frames."""
+        """See Format: stills have no rate, H.264 has even sizes, and files cannot be shorter than the distance of key frames."""
         if settings.frames == "mp4" and (missing := lack(config, "fomm", "video")):
             return f"{missing}, or export with --frames png"
+        if settings.frames == "mp4" and settings.size_px % 2:
+            return f"mp4 files have an even size, and --size is {settings.size_px}: choose another one, or --frames png"
         if settings.frames == "mp4" and _most_frames(settings.size_px) < GROUP_FRAMES:
             return f"mp4 files of {settings.size_px} px are too large for the loaders of fomm: export with --frames png"
         return None

@@ -16,6 +16,7 @@ FORMATS = ("fomm", "frames", "latentsync", "liveportrait", "parquet")
 
 # Reasons why a clip is left out that are faults of the dataset; formats have others for clips that lack something.
 UNREADABLE, CRASHED = "unreadable", "crashed"
+FAULTS = {UNREADABLE, CRASHED}
 TOO_SHORT = "too_short"  # not a fault, but of several formats
 
 # What a format may need of a dataset -> what adds it.

@@ -24,7 +24,7 @@ class Place:
 
     @property
     def work(self) -> Path:
-        """What is removed when the export is finished."""
+        """What is removed when the export is finished and no clip is damaged."""
         return self.root / WORK_DIR
 
     @property

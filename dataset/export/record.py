@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from motionshards.dataset.export.format import FAULTS
 from motionshards.dataset.export.place import Place
 from motionshards.schemas.atomic import beside
 from motionshards.schemas.config import differences
@@ -22,7 +23,7 @@ from motionshards.schemas.regular_file import open_regular
 
 NAME = "export.json"
 _OPEN, _CLOSE = ',"clips":[\n', "]}\n"
-_LONGEST_HEADER = 1 << 20
+_LONGEST_HEADER, _SHOWN_DIGITS = 1 << 20, 16
 
 
 def read_header(path: Path) -> dict[str, Any] | None:
@@ -40,7 +41,10 @@ def read_header(path: Path) -> dict[str, Any] | None:
 
 def refuse_another(found: dict[str, Any], wanted: dict[str, Any], output: Path) -> None:
     """Raise ConfigError: the header of an export in the directory `output` is that of another one than is wanted."""
-    if changed := differences(_flat(found), _flat(wanted)):
+    old, new = _flat(found), _flat(wanted)
+    if old["format"] != new["format"]:  # whose libraries and options differ, too
+        old, new = {"format": old["format"]}, {"format": new["format"]}
+    if changed := differences(old, new):
         raise ConfigError(f"--output {output} holds another export ({'; '.join(changed)}): choose another --output")
 
 
@@ -64,6 +68,11 @@ def write_record(place: Place, header: dict[str, Any], shards: Iterable[Path]) -
             stream.write(f",{line}" if number else line)
         stream.write(_CLOSE)
     return counts
+
+
+def has_faults(lines: Path) -> bool:
+    """Whether one of the clips that such a file lists is damaged."""
+    return any(json.loads(line).get("left_out") in FAULTS for line in _lines([lines]))
 
 
 def _counts(clips: Iterable[dict[str, Any]]) -> dict[str, Any]:
@@ -92,5 +101,5 @@ def _header(header: dict[str, Any]) -> str:
 
 def _flat(header: dict[str, Any]) -> dict[str, Any]:
     """What a user would compare."""
-    how = {"format": header["format"], "version": header["version"], "dataset.json": header["dataset"]["sha256"]}
+    how = {"format": header["format"], "version": header["version"], "dataset.json": header["dataset"]["sha256"][:_SHOWN_DIGITS]}
     return {**how, **header["versions"], **header["options"]}

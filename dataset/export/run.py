@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from motionshards import __version__
-from motionshards.dataset.export.format import CRASHED, UNREADABLE, Format, Settings, format_of
+from motionshards.dataset.export.format import FAULTS, Format, Settings, format_of
 from motionshards.dataset.export.names import Names
 from motionshards.dataset.export.place import Place
 from motionshards.dataset.export.pool import export_tasks
-from motionshards.dataset.export.record import NAME, read_header, refuse_another, write_header, write_record
+from motionshards.dataset.export.record import NAME, has_faults, read_header, refuse_another, write_header, write_record
 from motionshards.dataset.export.worker import Setup, Task
 from motionshards.dataset.index import Dataset
 from motionshards.dataset.query.where import parse
@@ -74,7 +74,7 @@ class Totals:
     @property
     def faulty(self) -> bool:
         """Whether nothing was written, or clips of the dataset are damaged."""
-        return not self.written or bool({UNREADABLE, CRASHED} & self.left_out.keys())
+        return not self.written or bool(FAULTS & self.left_out.keys())
 
     def __str__(self) -> str:
         lost = ", ".join(f"{count:,} {reason}" for reason, count in self.left_out.items())
@@ -91,6 +91,8 @@ def export(
     begin: Callable[[int], object] = lambda clips: None,
 ) -> Totals:
     """Export clips of a dataset into the directory `order.output`, or finish what an interrupted run has begun there.
+
+    Clips that were damaged in an earlier run are tried again.
 
     Args:
         say: called with a line that users may want to know
@@ -112,7 +114,7 @@ def export(
         return Totals(str(order.output), order.format, **counts)
     begin(clips := len(chosen.keys()))
     if not clips:
-        raise ConfigError("no clip is chosen" + (f": none matches --where {order.where}" if order.where else ""))
+        raise ConfigError(f"no clip is chosen: {chosen.why_none(order)}")
     place.root.mkdir(parents=True, exist_ok=True)
     with only_writer(place.root):
         start, done = time.monotonic(), _Done(place, seen)
@@ -123,7 +125,10 @@ def export(
         if sha256_of(data.out / DATASET_JSON) != header["dataset"]["sha256"]:
             raise DatasetError(f"{data.out} was changed during the export: export it to another --output")
         counts = write_record(place, header, done.lines)
-        shutil.rmtree(place.work)
+        if FAULTS & counts["left_out"].keys():
+            say(f"{place.root / NAME} lists what is damaged; the same command tries these clips again")
+        else:
+            shutil.rmtree(place.work)
     seconds = time.monotonic() - start
     return Totals(
         str(order.output), order.format, **counts, seconds=round(seconds, 3), clips_per_s=round(done.clips / seconds, 1)
@@ -152,6 +157,15 @@ class _Chosen:
         """The column key of all of them. Raises DatasetError."""
         return self.data.index(["key"], self.where)[: self.limit]
 
+    def why_none(self, order: ExportOrder) -> str:
+        """Why there are none, in words. Raises DatasetError."""
+        there = sorted(set(self.data.index(["split"])["split"].to_pylist()))
+        if not there:
+            return f"{self.data.out} has no clips"
+        if self.splits and not set(self.splits) & set(there):
+            return f"there is none of --split {' or '.join(self.splits)}, but of {', '.join(there)}"
+        return f"none matches --where {order.where}" + (f" in {', '.join(self.splits)}" if self.splits else "")
+
     def tasks(self) -> Iterator[Task]:
         """The chosen clips, a few of a shard at a time or, where the format has a file per shard, all. Raises DatasetError."""
         rows = (row for batch in self.data.batches(where=self.where) for row in batch.to_pylist())
@@ -166,7 +180,7 @@ class _Chosen:
 
 @dataclass(slots=True)
 class _Done:
-    """What is exported. clips: by this run; lines: what lists the clips of each task, in order"""
+    """What is exported. clips: by this run; lines: the files that list the clips of each task, in order"""
 
     place: Place
     seen: Callable[[int], object]
@@ -174,13 +188,13 @@ class _Done:
     lines: dict[Path, None] = field(default_factory=dict)
 
     def missing(self, tasks: Iterator[Task]) -> Iterator[Task]:
-        """The tasks that no earlier run has done. Raises DatasetError."""
+        """The tasks that no earlier run has done without faults. Raises DatasetError."""
         for task in tasks:
             path = self.place.lines(task.split, task.shard, task.first)
             if path in self.lines:
                 raise DatasetError(f"the index lists clips of the shard {task.shard} in two places: run dataset.verify")
             self.lines[path] = None
-            if path.exists():
+            if path.exists() and not has_faults(path):
                 self.seen(len(task.rows))
             else:
                 yield task
@@ -227,10 +241,15 @@ def _header(data: Dataset, order: ExportOrder, chosen: _Chosen, settings: Settin
 
 
 def _complete(place: Place, header: dict[str, Any]) -> dict[str, Any] | None:
-    """The counts of the finished export that is there. Raises ConfigError: there is something else than this export."""
+    """The counts of the finished export that is there, None where a clip of it is damaged.
+
+    Raises:
+        ConfigError: there is something else than this export
+    """
     for path in (place.root / NAME, place.work / NAME):
         if (found := read_header(path)) is not None:
             refuse_another(found, header, place.root)
-            return found.get("counts")
+            counts: dict[str, Any] = found.get("counts", {})
+            return counts if counts and not FAULTS & counts["left_out"].keys() else None
     refuse_strangers(place.root, "export")
     return None

@@ -62,7 +62,7 @@ def test_old_spellings_warn(capsys: pytest.CaptureFixture[str]) -> None:
         (["--sizes", "1.5"], "Invalid value for --sizes: 1.5 is not an integer"),
         (["--timeout", "soon"], 'Invalid value for --timeout: unable to convert "soon" into float'),
         (["--output", "s3://a/b"], "Invalid value for --output: s3://a/b is in an object store, and this must be on a disk"),
-        (["stray\x1b[2J"], "Unused Tokens: ['stray\\x1b[2J']"),
+        (["stray\x1b[2J"], "Unexpected argument: stray\\x1b[2J"),
     ],
 )
 def test_arguments_that_cannot_be_used_end_with_2_and_a_line(

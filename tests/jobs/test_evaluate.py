@@ -194,7 +194,7 @@ def test_what_cannot_be_measured_is_told_in_one_line(
     tar.write_bytes(content)
     cases = [
         ((data, out, "--split", "validation"), "has no clips of --split validation; it has test, train"),
-        ((large, out, "--split", "train"), "has frames of 64 px, and the model is for 32"),
+        ((large, out, "--split", "train"), "has frames of 64 px, and the model is for 32: build with --size 32"),
         ((single, out, "--split", "train"), "no clip of --split train can be reconstructed: 3 with only one frame"),
         ((begun, out, "--split", "train"), "unfinished"),
         ((damaged, out, "--split", "train"), "is damaged"),

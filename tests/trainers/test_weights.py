@@ -108,6 +108,11 @@ def test_the_whole_reason_is_told_in_one_clean_line(tmp_path: Path) -> None:
     assert "Unknown was not an allowed global" in refused(tmp_path / "a.pt")
 
 
+def test_no_reason_advises_to_load_files_without_protection(tmp_path: Path) -> None:
+    (tmp_path / "a.pt").write_text("import torch")
+    assert "weights_only" not in refused(tmp_path / "a.pt") and "Unsupported operand" in refused(tmp_path / "a.pt")
+
+
 @pytest.mark.parametrize("content", [b"", b"(" * 300_000, b"\x80\x02" + b"(" * 300_000 + b".", b"\x80\x02].", b"PK\x03\x04" * 9])
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.pt").write_bytes(content)

@@ -52,7 +52,8 @@ def evaluate(
         DatasetError: a clip is damaged; without it the scores would be those of another dataset
     """
     if model.size_px not in (sizes := data.manifest.config.sizes):
-        raise ConfigError(f"{data.out} has frames of {' and '.join(map(str, sizes))} px, and the model is for {model.size_px}")
+        has, wanted = " and ".join(map(str, sizes)), model.size_px
+        raise ConfigError(f"{data.out} has frames of {has} px, and the model is for {wanted}: build with --size {wanted}")
     rows, short = _rows(data, split, limit)
     skipped: Counter[str] = Counter({_TOO_SHORT: short} if short else {})
     clips: list[ClipScores] = []

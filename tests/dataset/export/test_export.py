@@ -66,6 +66,11 @@ def test_other_options_need_another_directory(
     assert told in capsys.readouterr().err
 
 
+def test_another_format_needs_another_directory(exported: Path, moving: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words(moving, exported, "--format", "fomm")) == 2
+    assert "holds another export (format: frames -> fomm): choose another" in capsys.readouterr().err
+
+
 def test_a_dataset_that_has_changed_needs_another_directory(
     exported: Path, moving: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -93,7 +98,11 @@ def test_a_directory_of_somebody_else_is_refused_and_stays_as_it_is(
         (["--frames", "mp4"], "--frames mp4 is not for frames, which takes png"),
         (["--crf", "20"], "--crf is not for frames, which encodes no video"),
         (["--where", "yaw_deg > 400"], "no clip is chosen: none matches --where yaw_deg > 400"),
-        (["--split", "test"], "no clip is chosen"),
+        (["--split", "test"], "no clip is chosen: there is none of --split test, but of train"),
+        (
+            ["--format", "fomm", "--size", "33"],
+            "mp4 files have an even size, and --size is 33: choose another one, or --frames png",
+        ),
         (["--format", "fram"], "frames"),
     ],
 )
@@ -127,3 +136,27 @@ def test_clips_of_a_damaged_shard_are_left_out_with_their_reason(
     assert clips[0]["detail"] == "the shard cannot be read: No such file or directory"
     assert clips[5]["detail"].startswith("mp4 is damaged") and "files" in clips[4]
     assert not (output / rows[5]["key"]).exists() and (output / rows[4]["key"] / "clip.json").exists()
+
+
+@pytest.mark.parametrize("form", ["frames", "parquet"])
+def test_clips_of_a_shard_that_was_restored_are_exported_by_the_same_command(
+    moving: Path, tmp_path: Path, form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The result is that of an export without damage; what was undamaged is not written again."""
+    out, output, whole = tmp_path / "out", tmp_path / form, tmp_path / "whole"
+    shutil.copytree(moving, out)
+    rows = Dataset.open(out).index().to_pylist()
+    tar = tar_path(out, rows[0]["split"], rows[0]["shard"])
+    tar.rename(tmp_path / "kept.tar")
+    for _ in range(2):  # it stays damaged
+        assert main(words(out, output, "--format", form)) == 1
+        told = capsys.readouterr()
+        assert "(4 unreadable)" in told.out and "the same command tries these clips again" in told.err
+    before = {path: path.stat().st_mtime_ns for path in output.rglob("*.*") if path.suffix in (".png", ".parquet")}
+    (tmp_path / "kept.tar").rename(tar)
+    assert main(words(out, output, "--format", form)) == 0
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert main(words(out, whole, "--format", form)) == 0
+    assert {path.relative_to(output): path.read_bytes() for path in output.rglob("*") if path.is_file()} == {
+        path.relative_to(whole): path.read_bytes() for path in whole.rglob("*") if path.is_file()
+    }

@@ -144,4 +144,3 @@ def test_clips_that_crash_a_worker_are_left_out_and_all_others_are_there(
     clips = json.loads((tmp_path / "frames" / "export.json").read_text())["clips"]
     assert [number for number, clip in enumerate(clips) if clip.get("left_out") == "crashed"] == list(BAD)
     assert all((tmp_path / "frames" / clip["key"] / "clip.json").exists() == ("files" in clip) for clip in clips)
-    assert not (tmp_path / "frames" / ".work").exists()
