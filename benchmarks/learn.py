@@ -194,7 +194,7 @@ def _tables(report: Report, name: str, learned: Mapping[str, Learned]) -> None:
         f"torch {torch.__version__} on a CPU; {name}, {FRAMES} frames of each clip at {SIZE_PX} px. Held out is the last clip of "
         "each person with several. Networks are narrow (benchmarks/learn_models.py). There is no VGG: reconstruction losses "
         "compare pixels. GANimation's action units are a stand-in from landmarks: AU25 and AU26 by the opening of the mouth, "
-        "AU45 by that of the eyes."
+        "AU45 by that of the eyes. AKD and AED are of the frames in whose reconstruction a face is found."
     )
     for metric in _MEASURED:
         about = METRICS[metric]
@@ -219,13 +219,14 @@ def _times(value: float | None, other: float | None) -> float | None:
 
 
 def _figures(learned: Mapping[str, Learned]) -> dict[str, Any]:
-    """Ratios of all metrics but the share of missing faces, and whether every model beats its untrained networks."""
+    """Ratios of all metrics but the share of missing faces, that share, and whether every model beats its untrained networks."""
     figures: dict[str, Any] = {}
     for model, each in learned.items():
         for metric in _MEASURED[:-1]:
             made = each.after.model[metric].mean
             figures[f"{model}_{metric}_times_copy"] = _times(made, each.after.copy[metric].mean)
             figures[f"{model}_{metric}_times_step0"] = _times(made, each.before.model[metric].mean)
+        figures[f"{model}_missing"] = each.after.model["missing"].mean
     worst = max(figures[f"{model}_l1_times_step0"] for model in learned)
     return {**figures, "goal_l1_times_step0": _GOAL, "goal_met": worst < _GOAL}
 
