@@ -62,7 +62,7 @@ _TALKING_HEADS = {
         "global_batch_size": 4,
         "frames": _K,
         "learning_rate": 0.001,
-        # Beside the pixels' loss a larger weight of `match` shrinks embeddings until all of them are 0, and images follow no style.
+        # Beside a loss of pixels a larger weight of `match` shrinks embeddings to 0, and images then follow no style.
         "losses": {"adversarial": 0.1, "feature_matching": 1, "match": 0.1},
     },
 }
