@@ -51,7 +51,7 @@ _FOMM = {
         "keypoints": 8,
         "detector": {"block_expansion": 8, "max_features": 64, "blocks": 3},
         "dense_motion": {"block_expansion": 8, "max_features": 64, "blocks": 3},
-        "generator": {"block_expansion": 16, "max_features": 64, "down_blocks": 1, "bottleneck_blocks": 2},
+        "generator": {"block_expansion": 16, "max_features": 64, "bottleneck_blocks": 2},
     },
     "training": {**_ENDLESS, "global_batch_size": 8, "learning_rate": 0.001, "one_pair_per_identity": False},
 }
@@ -87,7 +87,7 @@ def _rotator_stage(stage: str, loss: str, steps: int) -> Stage:
 
 COURSES = {
     "fomm": Course(
-        (Stage("fomm", 1500, "pixel", _FOMM),),
+        (Stage("fomm", 1000, "pixel", _FOMM),),
         lambda networks: FommReconstructor(FoldedNetworks(networks["kp_detector"], networks["generator"]), SIZE_PX),
     ),
     "talking_heads": Course(
