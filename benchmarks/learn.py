@@ -149,7 +149,8 @@ def _untrained(model: str, config: Path, data: Path) -> Task:
     torch.manual_seed(_SEED)
     wanted = plan(model, str(config))
     training, size_px = wanted.config.training, wanted.config.architecture.size
-    stream = ClipStream(data, wanted.view, global_batch_size=training.global_batch_size, size=size_px)
+    batch, repeats = training.global_batch_size, training.repeats
+    stream = ClipStream(data, wanted.view, global_batch_size=batch, repeats=repeats, size=size_px)
     return wanted.task(Means(world=World(), device=_CPU, vgg="none", vggface="none"), stream)
 
 
