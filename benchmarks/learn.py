@@ -98,10 +98,10 @@ def main(options: LearnOptions) -> None:
     _tables(report, name, learned)
     report.finish(_figures(learned))
     if options.results is not None:
-        strip(learned).save(options.results.with_suffix(".jpg"), quality=80)
+        _strip(learned).save(options.results.with_suffix(".jpg"), quality=80)
 
 
-def strip(learned: Mapping[str, Learned]) -> Image.Image:
+def _strip(learned: Mapping[str, Learned]) -> Image.Image:
     """A row for some clips of each model: source, real frame, its reconstruction at step 0, and by the trained networks."""
     rows = [
         (model, *pair) for model, each in learned.items() for pair in zip(each.before.examples, each.after.examples, strict=True)
@@ -122,9 +122,9 @@ def strip(learned: Mapping[str, Learned]) -> Image.Image:
 
 def _upright(label: str, side: int) -> Image.Image:
     """A label that is read from below."""
-    strip = Image.new("RGB", (side, _LABEL_PX), "white")
-    ImageDraw.Draw(strip).text((side / 2, _LABEL_PX / 2), label, "black", anchor="mm")
-    return strip.transpose(Image.Transpose.ROTATE_90)
+    across = Image.new("RGB", (side, _LABEL_PX), "white")
+    ImageDraw.Draw(across).text((side / 2, _LABEL_PX / 2), label, "black", anchor="mm")
+    return across.transpose(Image.Transpose.ROTATE_90)
 
 
 def _learn(model: str, data: Path, work: Path, options: LearnOptions) -> Learned:
