@@ -98,10 +98,10 @@ def main(options: LearnOptions) -> None:
     _tables(report, name, learned)
     report.finish(_figures(learned))
     if options.results is not None:
-        strip(learned).save(options.results.with_suffix(".jpg"), quality=80)
+        _strip(learned).save(options.results.with_suffix(".jpg"), quality=80)
 
 
-def strip(learned: Mapping[str, Learned]) -> Image.Image:
+def _strip(learned: Mapping[str, Learned]) -> Image.Image:
     """A row for some clips of each model: source, real frame, its reconstruction at step 0, and by the trained networks."""
     rows = [
         (model, *pair) for model, each in learned.items() for pair in zip(each.before.examples, each.after.examples, strict=True)
@@ -122,9 +122,9 @@ def strip(learned: Mapping[str, Learned]) -> Image.Image:
 
 def _upright(label: str, side: int) -> Image.Image:
     """A label that is read from below."""
-    strip = Image.new("RGB", (side, _LABEL_PX), "white")
-    ImageDraw.Draw(strip).text((side / 2, _LABEL_PX / 2), label, "black", anchor="mm")
-    return strip.transpose(Image.Transpose.ROTATE_90)
+    across = Image.new("RGB", (side, _LABEL_PX), "white")
+    ImageDraw.Draw(across).text((side / 2, _LABEL_PX / 2), label, "black", anchor="mm")
+    return across.transpose(Image.Transpose.ROTATE_90)
 
 
 def _learn(model: str, data: Path, work: Path, options: LearnOptions) -> Learned:
@@ -149,7 +149,8 @@ def _untrained(model: str, config: Path, data: Path) -> Task:
     torch.manual_seed(_SEED)
     wanted = plan(model, str(config))
     training, size_px = wanted.config.training, wanted.config.architecture.size
-    stream = ClipStream(data, wanted.view, global_batch_size=training.global_batch_size, size=size_px)
+    batch, repeats = training.global_batch_size, training.repeats
+    stream = ClipStream(data, wanted.view, global_batch_size=batch, repeats=repeats, size=size_px)
     return wanted.task(Means(world=World(), device=_CPU, vgg="none", vggface="none"), stream)
 
 
@@ -194,7 +195,7 @@ def _tables(report: Report, name: str, learned: Mapping[str, Learned]) -> None:
         f"torch {torch.__version__} on a CPU; {name}, {FRAMES} frames of each clip at {SIZE_PX} px. Held out is the last clip of "
         "each person with several. Networks are narrow (benchmarks/learn_models.py). There is no VGG: reconstruction losses "
         "compare pixels. GANimation's action units are a stand-in from landmarks: AU25 and AU26 by the opening of the mouth, "
-        "AU45 by that of the eyes."
+        "AU45 by that of the eyes. AKD and AED are of the frames in whose reconstruction a face is found."
     )
     for metric in _MEASURED:
         about = METRICS[metric]
@@ -219,13 +220,14 @@ def _times(value: float | None, other: float | None) -> float | None:
 
 
 def _figures(learned: Mapping[str, Learned]) -> dict[str, Any]:
-    """Ratios of all metrics but the share of missing faces, and whether every model beats its untrained networks."""
+    """Ratios of all metrics but the share of missing faces, that share, and whether every model beats its untrained networks."""
     figures: dict[str, Any] = {}
     for model, each in learned.items():
         for metric in _MEASURED[:-1]:
             made = each.after.model[metric].mean
             figures[f"{model}_{metric}_times_copy"] = _times(made, each.after.copy[metric].mean)
             figures[f"{model}_{metric}_times_step0"] = _times(made, each.before.model[metric].mean)
+        figures[f"{model}_missing"] = each.after.model["missing"].mean
     worst = max(figures[f"{model}_l1_times_step0"] for model in learned)
     return {**figures, "goal_l1_times_step0": _GOAL, "goal_met": worst < _GOAL}
 

@@ -27,13 +27,13 @@ def build_dataset(videos: Path, work: Path) -> Path:
     data, csvs = work / "data", work / "csv"
     hold_out(videos, work / "videos")
     sizes = ["--size", f"{_STORED_PX},{SIZE_PX}", "--frames", str(FRAMES), "--landmarks", "dlib"]
-    build(["--source", "voxceleb2", "--input", str(work / "videos"), "--output", str(data), *sizes])
+    _build(["--source", "voxceleb2", "--input", str(work / "videos"), "--output", str(data), *sizes])
     write_csvs(data, csvs)
-    build(["--output", str(data), "--add", "aus", "--aus", f"csv:{csvs}"])
+    _build(["--output", str(data), "--add", "aus", "--aus", f"csv:{csvs}"])
     return data
 
 
-def build(words: list[str]) -> None:
+def _build(words: list[str]) -> None:
     """Run `motionshards build`. Raises RuntimeError: it failed."""
     if motionshards.dataset.build.main([*words, "--quiet"]) != 0:
         raise RuntimeError(f"motionshards build {' '.join(words)} failed")
