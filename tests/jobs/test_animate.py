@@ -1,11 +1,9 @@
 """The command as it is called: real networks, a real detector of faces, real videos with sound, and input that is no good."""
 
-import functools
 import json
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,61 +12,23 @@ import numpy as np
 import pytest
 import torch
 from checkout import ROOT
+from motion_networks import SIZE, architecture, networks, save
 from PIL import Image
 from skimage import data
 from videos import ffmpeg
 
 from motionshards.jobs.animate import main
 from motionshards.trainers.fomm.animate import Animator, Movement
-from motionshards.trainers.fomm.architecture import Architecture
 from motionshards.trainers.fomm.config import Config
 from motionshards.trainers.fomm.export import export
 from motionshards.trainers.fomm.fold import FoldedNetworks
-from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
-from motionshards.trainers.fomm.keypoints import KPDetector
 from motionshards.trainers.fomm.restore import restore
 from motionshards.trainers.images import read_square
 from motionshards.trainers.video import Driving, Picture, write
 
-SIZE = 160
-
 TONE = ("-f", "lavfi", "-i", "sine=frequency=440:duration=0.4")
 
 Animate = Callable[..., tuple[int, str, str]]
-
-
-def architecture(**changes: Any) -> Architecture:
-    """Narrow networks for pictures of 160 px, in which dlib finds faces."""
-    narrow = {"block_expansion": 4, "max_features": 16}
-    usual = Architecture()
-    made = Architecture(
-        size=SIZE,
-        keypoints=4,
-        detector=replace(usual.detector, blocks=2, **narrow),
-        dense_motion=replace(usual.dense_motion, blocks=2, **narrow),
-        generator=replace(usual.generator, bottleneck_blocks=1, **narrow),
-    )
-    return replace(made, **changes)
-
-
-@functools.cache
-def networks(shape: Architecture) -> dict[str, torch.nn.Module]:
-    """Seeded; statistics of norms are those of a picture, so that features neither vanish nor blow up."""
-    torch.manual_seed(3)
-    detector, generator = KPDetector(shape), OcclusionAwareGenerator(shape)
-    with torch.no_grad():
-        generator.final.weight.mul_(8)
-        detector.kp.weight.mul_(30)  # else keypoints hardly move
-        for _ in range(20):
-            found = detector(torch.rand(2, 3, 20, 20).repeat_interleave(SIZE // 20, 2).repeat_interleave(SIZE // 20, 3))
-            generator(torch.rand(2, 3, SIZE, SIZE), source_keypoints=found, driving_keypoints=found)
-    return {"kp_detector": detector.eval(), "generator": generator.eval()}
-
-
-def save(path: Path, shape: Architecture, ours: dict[str, Any] | None) -> Path:
-    content: dict[str, Any] = {name: network.state_dict() for name, network in networks(shape).items()}
-    torch.save({**content, "epoch": 3} | ({} if ours is None else {"motionshards": ours}), path)
-    return path
 
 
 def face(shift: int = 0, turn: bool = False) -> Picture:
