@@ -54,7 +54,7 @@ def _check_video(
     config: BuildConfig,
     stills: Mapping[int, bytes],
 ) -> Iterator[str]:
-    # Each size is encoded by itself, so packets may have been copied at one of them, which meta.json tells of the main one only.
+    # Each size is encoded by itself: packets may have been copied at one of them, which meta.json records for the main size only.
     video = {**meta["mp4"], "crf": None if config.video_copy else config.crf}
     shown = shown_stills(array_member(VIDEO_FRAMES, members[VIDEO_FRAMES]), meta, stills)
     faults = list(check_mp4(members[suffix], video, shown, config, size_px))

@@ -20,6 +20,7 @@ from motionshards.dataset.index import read_members
 from motionshards.pipeline.card.croissant import croissant
 from motionshards.pipeline.shards.tar import ShardWriter
 from motionshards.schemas.atomic import sha256_of
+from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.layout import CROISSANT, DATASET_JSON, INDEX, META, marker_path, tar_path
 from motionshards.schemas.manifest import Manifest, ShardEntry
 from motionshards.schemas.marker import read_entry, read_marker, write_marker
@@ -28,6 +29,8 @@ from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
 from motionshards.schemas.tables import MARKER, table
 
 Files = dict[str, bytes]
+Sample = tuple[Files, dict[str, Any], BuildConfig]
+"""Members, row and config."""
 
 
 def run(out: Path, capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, list[str]]:
@@ -54,6 +57,13 @@ def first_row(out: Path) -> dict[str, Any]:
     """The index row of the first clip of that shard."""
     rows: list[dict[str, Any]] = pq.read_table(out / INDEX, filters=[("shard", "=", entry_of(out).name)]).to_pylist()
     return rows[0]
+
+
+def first_sample(out: Path) -> Sample:
+    """That clip."""
+    row = first_row(out)
+    with tar_of(out).open("rb") as stream:
+        return read_members(stream, row["members"]), row, Manifest.read(out).config
 
 
 def rewrite(

@@ -10,15 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from damage import Files, edit_array, edit_meta, first_row, rewrite, run, tar_of
+from damage import Files, Sample, edit_array, edit_meta, first_row, first_sample, rewrite, run, tar_of
 from moving import HZ, X264, flac_of, make_moving_dataset, mp4_of, picture
 
 from motionshards.dataset.checks.sample import check_row, check_sample
 from motionshards.dataset.checks.sound import LEVELS
-from motionshards.dataset.index import read_members
-from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.layout import POINT_SCORES, POINTS, SOUND, VIDEO, VIDEO_FRAMES
-from motionshards.schemas.manifest import Manifest
 
 FRAMES = 40
 PICTURES = [picture(0, frame) for frame in range(FRAMES)]
@@ -33,17 +30,10 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {store: make_moving_dataset(root / store, 1, store=store) for store in ("video", "both")}
 
 
-Sample = tuple[Files, dict[str, Any], BuildConfig]
-
-
 @pytest.fixture(scope="module")
 def samples(clean: dict[str, Path]) -> dict[str, Sample]:
-    """Members, row and config of these clips."""
-    found: dict[str, Sample] = {}
-    for store, out in clean.items():
-        with tar_of(out).open("rb") as stream:
-            found[store] = read_members(stream, first_row(out)["members"]), first_row(out), Manifest.read(out).config
-    return found
+    """Members, row and config of the first clips."""
+    return {store: first_sample(out) for store, out in clean.items()}
 
 
 @pytest.mark.parametrize("store", ["video", "both"])

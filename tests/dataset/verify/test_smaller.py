@@ -7,17 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from damage import Files, first_row, rewrite, run, tar_of
+from damage import Files, Sample, first_sample, rewrite, run
 from moving import make_moving_dataset, mp4_of, picture
 
 from motionshards.dataset.checks.sample import check_row, check_sample
-from motionshards.dataset.index import read_members
-from motionshards.schemas.config import BuildConfig
-from motionshards.schemas.manifest import Manifest
 from motionshards.transforms.extract.encode import encode_jpegs
 
 FRAMES, SMALL = 40, 32
-Sample = tuple[Files, dict[str, Any], BuildConfig]
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +27,8 @@ def clean(once: Callable[..., Path]) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def samples(clean: dict[str, Path]) -> dict[str, Sample]:
-    found: dict[str, Sample] = {}
-    for store, out in clean.items():
-        with tar_of(out).open("rb") as stream:
-            found[store] = read_members(stream, first_row(out)["members"]), first_row(out), Manifest.read(out).config
-    return found
+    """Members, row and config of the first clips."""
+    return {store: first_sample(out) for store, out in clean.items()}
 
 
 @pytest.mark.parametrize("store", ["video", "both"])
