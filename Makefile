@@ -28,7 +28,7 @@ QUICK_loader := --clips 40 --rounds 1 --seconds 1 --only ours
 QUICK_scale := --factors 1 --copies 1 --clips 5000 --units 20 --runner local
 QUICK_faults := --quick --kills 1 --only "driver killed, local"
 
-.PHONY: help venv demo test test-slow coverage lint format hooks bench bench-quick peers azurite clean
+.PHONY: help venv demo test test-slow coverage lint format hooks docs release bench bench-quick peers azurite clean
 
 # Azurite is the store of the abfs tests, which are skipped without it.
 AZURITE ?= $(wildcard $(CURDIR)/build/azurite/node_modules/.bin/azurite-blob)
@@ -46,6 +46,8 @@ help:
 	@echo "make lint         ruff and mypy"
 	@echo "make format       ruff's format, and the faults that it can mend"
 	@echo "make hooks        check every commit before it is made (needs pipx or pre-commit)"
+	@echo "make docs         build the documentation site into build/site; a broken link is an error"
+	@echo "make release      build sdist and wheel into dist, and try the wheel in an empty environment"
 	@echo "make bench        every benchmark that needs no GPU; takes hours"
 	@echo "make peers        install what two benchmarks compare with into \$$PEERS (7 GB)"
 	@echo "make bench-quick  the same but landmarks, at their smallest: do they run?"
@@ -86,6 +88,17 @@ format: venv
 
 hooks: venv
 	pre-commit install || pipx run pre-commit install
+
+docs: venv
+	$(BIN)/python docs/build_site.py
+
+# The environment is empty and the directory is not the checkout, so that only what the wheel has and requires is found.
+release: venv
+	rm -rf dist build/release
+	$(BIN)/python -m build --no-isolation --outdir dist
+	$(PYTHON) -m venv build/release
+	build/release/bin/pip install -q --disable-pip-version-check --constraint requirements.lock dist/*.whl
+	cd build/release && bin/motionshards build --source demo --input videos --output shards && bin/motionshards verify shards
 
 # Environments of their own, outside the checkout: `readers` also sees the project's packages.
 peers: venv
