@@ -31,7 +31,7 @@ from motionshards.jobs.options import InBatches, OfMotionModel, writing
 from motionshards.schemas.atomic import sha256_of, write_whole
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.layout import DATASET_JSON
-from motionshards.schemas.output import refuse_strangers
+from motionshards.schemas.output import only_writer, refuse_strangers
 from motionshards.trainers.evaluation.action_units import ActionUnitMeasure
 from motionshards.trainers.evaluation.arcface import ArcFace
 from motionshards.trainers.evaluation.compare import TABLE, VERSION, compare
@@ -178,17 +178,21 @@ def _evaluate(options: EvaluateOptions) -> Evaluation:
                 bar.update()
 
     batch = options.batch_size(device)
-    scores = evaluate(
-        model,
-        data,
-        measures,
-        inception=inception,
-        split=options.split,
-        limit=options.limit,
-        batch=batch,
-        progress=progress,
-    )
-    _write(options, data, scores, {"size_px": model.size_px, "provenance": provenance})
+    # Also shows before hours of work that the directory can be written.
+    with writing(options.output):
+        options.output.mkdir(parents=True, exist_ok=True)
+    with only_writer(options.output):
+        scores = evaluate(
+            model,
+            data,
+            measures,
+            inception=inception,
+            split=options.split,
+            limit=options.limit,
+            batch=batch,
+            progress=progress,
+        )
+        _write(options, data, scores, {"size_px": model.size_px, "provenance": provenance})
     means = [{name: score.mean for name, score in each.items()} for each in (scores.model, scores.copy)]
     return Evaluation(
         str(options.output), options.model, options.split, scores.clips, scores.frames, dict(scores.skipped), *means

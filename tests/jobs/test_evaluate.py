@@ -17,6 +17,7 @@ import motionshards.jobs.evaluate
 from motionshards.dataset.index import Dataset
 from motionshards.schemas.atomic import sha256_of
 from motionshards.schemas.layout import tar_path
+from motionshards.schemas.output import only_writer
 from motionshards.trainers.fomm.restore import restore
 from motionshards.trainers.grid import CAPTION_PX, GAP_PX, HEADER_PX
 
@@ -240,7 +241,20 @@ def test_what_cannot_be_measured_is_told_in_one_line(
         assert run(checkpoint, *arguments, "--landmarks", "none") == 2
         error = capsys.readouterr().err
         assert told in error and error.count("\n") == 1 and error.startswith("error: "), error
-    assert not out.exists()
+    assert not [*out.iterdir()]
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_the_evaluation(
+    checkpoint: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(motionshards.jobs.evaluate, "evaluate", lambda *_, **__: pytest.fail("evaluated"))
+    (tmp_path / "file").write_text("")
+    assert run(checkpoint, data, tmp_path / "file" / "out", "--landmarks", "none") == 2
+    assert "file/out cannot be written: Not a directory" in capsys.readouterr().err
+    (tmp_path / "out").mkdir()
+    with only_writer(tmp_path / "out"):
+        assert run(checkpoint, data, tmp_path / "out", "--landmarks", "none") == 2
+    assert "is running on" in capsys.readouterr().err
 
 
 def test_an_occupied_directory_is_refused_before_the_checkpoint_is_read(
