@@ -31,11 +31,12 @@ from motionshards.jobs.options import InBatches, OfMotionModel, writing
 from motionshards.schemas.atomic import sha256_of, write_whole
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.layout import DATASET_JSON
-from motionshards.schemas.output import refuse_strangers
+from motionshards.schemas.output import only_writer, refuse_strangers
 from motionshards.trainers.evaluation.action_units import ActionUnitMeasure
 from motionshards.trainers.evaluation.arcface import ArcFace
 from motionshards.trainers.evaluation.compare import TABLE, VERSION, compare
 from motionshards.trainers.evaluation.evaluate import Rows, evaluate, reasons
+from motionshards.trainers.evaluation.fid import Inception
 from motionshards.trainers.evaluation.lpips import LpipsMeasure
 from motionshards.trainers.evaluation.measures import FaceMeasure, Measure, PixelMeasure
 from motionshards.trainers.evaluation.reconstruction import Reconstructor
@@ -88,6 +89,8 @@ class EvaluateOptions(Reporting, InBatches, OfMotionModel, OfLocalDataset):
     """The linear layers of LPIPS with VGG16 (vgg.pth of version 0.1), for LPIPS."""
     vgg: Annotated[str | None, Parameter(group=_METRICS, metavar="FILE")] = None
     """File of VGG16 weights for --lpips; by default from torch hub's cache."""
+    inception: Annotated[Path | None, Parameter(group=_METRICS)] = None
+    """TorchScript file of the Inception network (NVIDIA's inception-2015-12-05.pt), for FID of all frames."""
     aus: Annotated[Literal["openface-still", "none"], Parameter(group=_METRICS)] = "none"
     """Measure the error of action units by OpenFace on still images."""
     openface: Annotated[str | None, Parameter(group=_METRICS, metavar="COMMAND")] = None
@@ -164,6 +167,8 @@ def _evaluate(options: EvaluateOptions) -> Evaluation:
     device = choose_device(options.device)
     data = Dataset.open(options.data)
     measures, provenance = _measures(options, device)
+    inception = None if options.inception is None else Inception(options.inception, device)
+    provenance |= {} if inception is None else inception.provenance()
     model = _model(options, device, data)
 
     def progress(rows: Rows) -> Iterator[dict[str, Any]]:
@@ -173,8 +178,21 @@ def _evaluate(options: EvaluateOptions) -> Evaluation:
                 bar.update()
 
     batch = options.batch_size(device)
-    scores = evaluate(model, data, measures, split=options.split, limit=options.limit, batch=batch, progress=progress)
-    _write(options, data, scores, {"size_px": model.size_px, "provenance": provenance})
+    # Also shows before hours of work that the directory can be written.
+    with writing(options.output):
+        options.output.mkdir(parents=True, exist_ok=True)
+    with only_writer(options.output):
+        scores = evaluate(
+            model,
+            data,
+            measures,
+            inception=inception,
+            split=options.split,
+            limit=options.limit,
+            batch=batch,
+            progress=progress,
+        )
+        _write(options, data, scores, {"size_px": model.size_px, "provenance": provenance})
     means = [{name: score.mean for name, score in each.items()} for each in (scores.model, scores.copy)]
     return Evaluation(
         str(options.output), options.model, options.split, scores.clips, scores.frames, dict(scores.skipped), *means

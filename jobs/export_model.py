@@ -3,8 +3,9 @@
     python -m jobs.export_model --checkpoint RUN/last.pt --output DIR
 
 ONNX (--format onnx) needs the packages of 'motionshards[export]', LiteRT (--format litert, for phones) those of
-'motionshards[litert]'. The exported graphs are compared with the networks; the largest and mean differences and the time
-per frame are printed. `jobs.animate --backend onnx|litert` runs them. `trainers.fomm.graphs` describes inputs and outputs.
+'motionshards[litert]'. The exported graphs are compared with the networks; the largest difference, the
+root mean square relative to the output's contrast, and the time per frame are printed. `jobs.animate --backend onnx|litert`
+runs them. `trainers.fomm.graphs` describes inputs and outputs.
 Exit status: 0 exported, 1 a graph differs from the networks, 2 unusable arguments, 130 interrupted.
 """
 
@@ -22,7 +23,7 @@ from motionshards.jobs.options import OfMotionModel, named_in, writing
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.output import only_writer, refuse_strangers
 from motionshards.trainers.fomm.config import CONFIGS
-from motionshards.trainers.fomm.export import FORMATS, TOLERANCES, export
+from motionshards.trainers.fomm.export import FORMATS, LIMITS, export
 from motionshards.trainers.fomm.exported.model import EXPORT_JSON, GRAPHS
 from motionshards.trainers.fomm.restore import restore
 
@@ -38,7 +39,7 @@ class ExportOptions(Reporting, OfMotionModel):
     """Directory for the graphs and export.json."""
     format: Annotated[str, choice(sorted(FORMATS))] = "onnx"
     """The format of the graphs."""
-    precision: Annotated[str, choice(TOLERANCES)] = "fp32"
+    precision: Annotated[str, choice(LIMITS)] = "fp32"
     """Number format of the weights; fp16 and int8 are for litert, and int8 also computes in 8 bits (dynamic quantization)."""
 
     def __post_init__(self) -> None:
@@ -52,7 +53,7 @@ class Exported:
     """A graph that was written.
 
     size_bytes: of its file
-    largest_difference, mean_difference: from the networks
+    largest_difference, mean_difference, relative_difference, relative_limit: from the networks, see trainers.fomm.export.Check
     ms_per_frame: on this machine
     """
 
@@ -60,11 +61,14 @@ class Exported:
     size_bytes: int
     largest_difference: float
     mean_difference: float
+    relative_difference: float
+    relative_limit: float
     ms_per_frame: float
 
     def __str__(self) -> str:
         size, speed = f"{self.size_bytes / 1e6:.1f} MB", f"{self.ms_per_frame:.3g} ms a frame"
-        return f"{self.path}  {size}  {speed}  difference {self.largest_difference:.1e} (mean {self.mean_difference:.1e})"
+        relative = f"{self.relative_difference:.1e} of the contrast (limit {self.relative_limit:g})"
+        return f"{self.path}  {size}  {speed}  difference {self.largest_difference:.1e}, {relative}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +94,9 @@ def main(options: ExportOptions) -> int:
     files = {name: options.output / f"{name}{FORMATS[options.format]}" for name in found}
     graphs = {name: Exported(str(files[name]), files[name].stat().st_size, **asdict(check)) for name, check in found.items()}
     options.print_result(Done(str(options.output), graphs))
-    tolerance = TOLERANCES[options.precision]
-    if wrong := [name for name, check in found.items() if not check.within(tolerance)]:
-        most = f"{tolerance.largest_difference:g} (mean {tolerance.mean_difference:g})"
-        return end(FAILED, f"error: {', '.join(wrong)} differs by more than {most}; no export.json is written")
+    wrong = {name: check for name, check in found.items() if not check.accepted}
+    if wrong:
+        figures = (f"{name} by {each.relative_difference:.2g} (limit {each.relative_limit:g})" for name, each in wrong.items())
+        told = f"differ from the networks, relative to the contrast of their output: {', '.join(figures)}"
+        return end(FAILED, f"error: graphs in {options.precision} {told}; no export.json is written")
     return OK

@@ -11,10 +11,13 @@ import torch
 from made import make_dataset, unfinish
 from moving import make_moving_dataset
 from tiny_checkpoints import tiny_checkpoint
+from torchscript import Colors, torchscript
 
 import motionshards.jobs.evaluate
 from motionshards.dataset.index import Dataset
+from motionshards.schemas.atomic import sha256_of
 from motionshards.schemas.layout import tar_path
+from motionshards.schemas.output import only_writer
 from motionshards.trainers.fomm.restore import restore
 from motionshards.trainers.grid import CAPTION_PX, GAP_PX, HEADER_PX
 
@@ -158,6 +161,26 @@ def test_runs_of_every_model_are_compared_on_the_same_frames(
         assert each["difference"] == each["second"] - each["first"] and each["copy"] == one["copy_scores"][name]["mean"]
 
 
+def test_fid_is_in_the_table_and_compared_between_runs(
+    folder: Path, rich: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = torchscript(Colors(torch.eye(3)), tmp_path / "colors.pt")
+    for seed, more in ((5, ("--inception", network)), (6, ("--inception", network)), (7, ())):
+        checkpoint = tiny_checkpoint(folder, "fomm", seed)
+        assert run(checkpoint, rich, tmp_path / str(seed), "--landmarks", "none", *more) == 0
+    one, two, none = (json.loads((tmp_path / f"{seed}/evaluation.json").read_text()) for seed in (5, 6, 7))
+    scores = [each["model_scores"]["fid"] for each in (one, two)]
+    assert all(score["frames"] == one["frames"] > 8 and score["mean"] > 0 for score in scores) and scores[0] != scores[1]
+    assert one["copy_scores"]["fid"] == two["copy_scores"]["fid"] and "fid" not in none["model_scores"]
+    assert one["provenance"] == {"inception_sha256": sha256_of(network)}
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("FID")]
+    copy = f"{one['copy_scores']['fid']['mean']:.2f}"
+    assert [row[:4] for row in rows] == [["FID", f"{score['mean']:.2f}", copy, "lower"] for score in scores]
+    for names, first in (("56", f"{scores[0]['mean']:.2f}"), ("75", "-")):
+        assert motionshards.jobs.evaluate.main(["--compare", *(str(tmp_path / name) for name in names)]) == 0
+        assert [line.split()[1] for line in capsys.readouterr().out.splitlines() if line.startswith("FID")] == [first]
+
+
 def test_runs_with_other_frames_are_not_compared(
     folder: Path, rich: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -211,13 +234,27 @@ def test_what_cannot_be_measured_is_told_in_one_line(
             (data, out, "--lpips", file, "--vgg", tmp_path / "absent.pth is not there: LPIPS needs"),
             "absent.pth is not there: LPIPS needs",
         ),
+        ((data, out, "--inception", file), "file is no TorchScript file: PytorchStreamReader failed"),
         ((data, out, "--aus", "openface-still", "--openface", "absent"), "there is no program 'absent'"),
     ]
     for arguments, told in cases:
         assert run(checkpoint, *arguments, "--landmarks", "none") == 2
         error = capsys.readouterr().err
         assert told in error and error.count("\n") == 1 and error.startswith("error: "), error
-    assert not out.exists()
+    assert not [*out.iterdir()]
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_the_evaluation(
+    checkpoint: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(motionshards.jobs.evaluate, "evaluate", lambda *_, **__: pytest.fail("evaluated"))
+    (tmp_path / "file").write_text("")
+    assert run(checkpoint, data, tmp_path / "file" / "out", "--landmarks", "none") == 2
+    assert "file/out cannot be written: Not a directory" in capsys.readouterr().err
+    (tmp_path / "out").mkdir()
+    with only_writer(tmp_path / "out"):
+        assert run(checkpoint, data, tmp_path / "out", "--landmarks", "none") == 2
+    assert "is running on" in capsys.readouterr().err
 
 
 def test_an_occupied_directory_is_refused_before_the_checkpoint_is_read(

@@ -14,7 +14,7 @@ from motionshards.schemas.output import only_writer
 from motionshards.trainers import settings
 from motionshards.trainers.checkpoint import Place, save
 from motionshards.trainers.fomm.config import CONFIGS, Config
-from motionshards.trainers.fomm.export import Check, Difference
+from motionshards.trainers.fomm.export import Check
 from motionshards.trainers.fomm.exported.model import EXPORT_JSON, GRAPHS, ExportedModel, read_export
 from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
 from motionshards.trainers.fomm.keypoints import KPDetector
@@ -94,15 +94,15 @@ def test_graphs_that_differ_from_the_networks_are_for_nobody(
 ) -> None:
     """Of the authors' weights, with a config by hand. What vouched for an older export must not vouch for this one."""
     (tmp_path / EXPORT_JSON).write_text("{}")
-    for module in (motionshards.jobs.export_model, motionshards.trainers.fomm.export):
-        monkeypatch.setattr(module, "TOLERANCES", {"fp32": Difference(1.0, -1.0)})
+    monkeypatch.setattr(motionshards.trainers.fomm.export, "LIMITS", {"fp32": -1.0})
     assert run(bare, tmp_path, "--format", "torch", "--config", config) == 1
     told = capsys.readouterr()
-    assert (
-        told.err
-        == "error: kp_detector, process_kp_driving, generator differs by more than 1 (mean -1); no export.json is written\n"
-    )
-    assert [line.split()[-3:] for line in told.out.splitlines()] == [["0.0e+00", "(mean", "0.0e+00)"]] * 3
+    figures = ", ".join(f"{name} by 0 (limit -1)" for name in GRAPHS)
+    start = "error: graphs in fp32 differ from the networks, relative to the contrast of their output: "
+    assert told.err == f"{start}{figures}; no export.json is written\n"
+    assert [line.partition("difference ")[2] for line in told.out.splitlines()] == [
+        "0.0e+00, 0.0e+00 of the contrast (limit -1)"
+    ] * 3
     assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {f"{name}.pt2" for name in GRAPHS}
 
 

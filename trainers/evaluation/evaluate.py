@@ -17,6 +17,7 @@ from torch import Tensor
 
 from motionshards.dataset.index import Dataset, Sample
 from motionshards.schemas.errors import ConfigError
+from motionshards.trainers.evaluation.fid import Fid, Inception
 from motionshards.trainers.evaluation.measures import Floats, Frames, Measure
 from motionshards.trainers.evaluation.reconstruction import Choice, Reconstructor
 from motionshards.trainers.evaluation.scores import ClipScores, Example, Pixels, Score, Scores
@@ -34,6 +35,7 @@ def evaluate(
     data: Dataset,
     measures: Sequence[Measure],
     *,
+    inception: Inception | None = None,
     split: str = "test",
     limit: int | None = None,
     batch: int = 1,
@@ -42,6 +44,7 @@ def evaluate(
 ) -> Scores:
     """The scores of a model on the clips of a split.
 
+    inception: also compute FID of all frames, by this network
     limit: evaluate only this number of clips, evenly spaced in the index
     batch: frames that go through the networks together
     examples: number of clips, evenly spaced, of which a frame is kept to be shown
@@ -58,19 +61,20 @@ def evaluate(
     skipped: Counter[str] = Counter({_TOO_SHORT: short} if short else {})
     clips: list[ClipScores] = []
     shown: list[Example] = []
+    fid = None if inception is None else Fid(inception)
     for number, row in enumerate(progress(rows)):
         sample = data.read(row, model.size_px)
         choice = model.choose(sample)
         if isinstance(choice, str):
             skipped[choice] += 1
             continue
-        scores, example = _clip(model, sample, choice, measures, batch)
+        scores, example = _clip(model, sample, choice, measures, fid, batch)
         clips.append(scores)
         if len(shown) < examples and number * examples >= len(shown) * len(rows):
             shown.append(example)
     if not clips:
         raise ConfigError(f"no clip of --split {split} can be reconstructed: {reasons(skipped)}")
-    return Scores.of(clips, dict(skipped), shown)
+    return Scores.of(clips, dict(skipped), shown, None if fid is None else fid.scores())
 
 
 def reasons(skipped: dict[str, int]) -> str:
@@ -105,7 +109,7 @@ class _Lazy(Sequence[dict[str, Any]]):
 
 
 def _clip(
-    model: Reconstructor, sample: Sample, choice: Choice, measures: Sequence[Measure], batch: int
+    model: Reconstructor, sample: Sample, choice: Choice, measures: Sequence[Measure], fid: Fid | None, batch: int
 ) -> tuple[ClipScores, Example]:
     """The scores of a clip, and its middle target as an example."""
     given, middle = sample.frames[choice.given[0]], choice.targets[len(choice.targets) // 2]
@@ -118,6 +122,8 @@ def _clip(
             np.concatenate([sample.frames[[choice.given[0], *targets]] / np.float32(255), made]),
             np.concatenate([sample.frames[[choice.given[0], *targets]], pixels]),
         )
+        if fid is not None:
+            fid.add(frames, len(targets))
         part, copied = _compared(measures, frames, len(targets))
         of_model.append(part)
         of_copy.append(copied)

@@ -38,13 +38,14 @@ METRICS = {
     "same_person": Metric("same person", "higher", 4, "share of frames with a distance below 0.6"),
     "csim": Metric("CSIM", "higher", 4, "cosine of ArcFace embeddings"),
     "au_error": Metric("AU error", "lower", 4, "mean absolute error of 17 intensities from 0 to 5"),
+    "fid": Metric("FID", "lower", 2, "of all frames together"),
 }
 """All metrics by their names in evaluation.json, in the order of tables."""
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """The mean of a metric over `frames` frames; None where no frame could be measured."""
+    """The mean of a metric over `frames` frames, or FID of them together; None where no frame could be measured."""
 
     mean: float | None
     frames: int
@@ -95,7 +96,7 @@ class Scores:
 
     frames: that were reconstructed
     skipped: clips that were not evaluated, by reason
-    model, copy: scores over all frames by metric, see ClipScores
+    model, copy: scores over all frames by metric, see ClipScores; FID is of all frames only
     """
 
     clips: int
@@ -107,17 +108,24 @@ class Scores:
     examples: Sequence[Example] = field(repr=False)
 
     @classmethod
-    def of(cls, clips: Sequence[ClipScores], skipped: Mapping[str, int], examples: Sequence[Example]) -> "Scores":
-        """Raises ValueError: there are no clips."""
+    def of(
+        cls,
+        clips: Sequence[ClipScores],
+        skipped: Mapping[str, int],
+        examples: Sequence[Example],
+        fid: tuple[Score, Score] | None = None,
+    ) -> "Scores":
+        """Average the scores of clips; `fid` is that of the model and of the baseline. Raises ValueError: there are no clips."""
         if not clips:
             raise ValueError("nothing was reconstructed")
         names = [name for name in METRICS if name in clips[0].model]
+        of_model, of_copy = ({}, {}) if fid is None else ({"fid": each} for each in fid)
         return cls(
             clips=len(clips),
             frames=sum(len(clip.frames.targets) for clip in clips),
             skipped=skipped,
-            model={name: Score.over(clip.model[name] for clip in clips) for name in names},
-            copy={name: Score.over(clip.copy[name] for clip in clips) for name in names},
+            model={name: Score.over(clip.model[name] for clip in clips) for name in names} | of_model,
+            copy={name: Score.over(clip.copy[name] for clip in clips) for name in names} | of_copy,
             per_clip=clips,
             examples=examples,
         )

@@ -40,33 +40,40 @@ _SWITCH = (False, True)
 Run = Callable[..., tuple[Any, ...]]
 
 
+LIMITS = {"fp32": 1e-3, "fp16": 0.02, "int8": 0.15}
+"""By precision of the weights: the relative difference up to which a graph is accepted."""
+_LEAST_CONTRAST = 1 / 255  # where an output is constant, differences below a level of 8 bits do not matter
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Absolute difference between the outputs of two graphs.
+    """Difference between the outputs of two graphs. Infinite where a shape differs or a value is NaN.
 
-    Outputs beyond [-1, 1] are divided by their greatest magnitude. Infinite where a shape differs or a value is NaN.
+    largest_difference, mean_difference: absolute; outputs beyond [-1, 1] are divided by their greatest magnitude
+    relative_difference: root mean square, divided by the standard deviation of the first graph's output: 1 for an output that is
+        the mean everywhere, 1.4 for one that is independent of the input
     """
 
     largest_difference: float
     mean_difference: float
-
-    def within(self, limit: "Difference") -> bool:
-        """Return whether neither difference exceeds that of `limit`."""
-        return self.largest_difference <= limit.largest_difference and self.mean_difference <= limit.mean_difference
+    relative_difference: float
 
 
 @dataclass(frozen=True, slots=True)
 class Check(Difference):
     """Difference between a written graph and the networks, see `differences`.
 
+    relative_limit: up to which the graph is accepted
     ms_per_frame: time per frame in the largest of BATCHES, on this machine
     """
 
+    relative_limit: float
     ms_per_frame: float
 
-
-TOLERANCES = {"fp32": Difference(1e-3, 1e-4), "fp16": Difference(0.05, 1e-3), "int8": Difference(1.0, 0.03)}
-"""By precision of the weights: the differences up to which an export is accepted."""
+    @property
+    def accepted(self) -> bool:
+        """Whether the graph computes what the networks compute."""
+        return self.relative_difference <= self.relative_limit
 
 
 def export(
@@ -75,10 +82,9 @@ def export(
     """Write the graphs of networks on the CPU into the directory `out`, and run them beside the networks.
 
     form: one of FORMATS
-    precision: of the weights, one of TOLERANCES; other than `fp32` only for `litert`
+    precision: of the weights, one of LIMITS; other than `fp32` only for `litert`
 
-    Returns the check of each graph. export.json, without which no backend loads the graphs, is written only if all are within
-    the tolerance.
+    Returns the check of each graph. export.json, without which no backend loads the graphs, is written only if all are accepted.
 
     Raises:
         ConfigError: a package is missing; the message says what to install
@@ -91,8 +97,10 @@ def export(
         _write_all(made, config.architecture, files, form, precision)
         written = {name: _reader(file, form) for name, file in files.items()}
         found, spent = differences(made, written, config.architecture), _frame_ms(made, written, config.architecture)
-    checks = {name: Check(**asdict(found[name]), ms_per_frame=spent[name]) for name in GRAPHS}
-    if all(check.within(TOLERANCES[precision]) for check in checks.values()):
+    weighted = {name: any(True for _ in graph.module.parameters()) for name, graph in made.items()}
+    limits = {name: LIMITS[precision if weighted[name] else "fp32"] for name in GRAPHS}
+    checks = {name: Check(**asdict(found[name]), relative_limit=limits[name], ms_per_frame=spent[name]) for name in GRAPHS}
+    if all(check.accepted for check in checks.values()):
         described = _described(made, files, config, form) | {"precision": precision}
         described["checks"] = {name: asdict(check) for name, check in checks.items()}
         write_whole(out, out / EXPORT_JSON, json.dumps(described, indent=1).encode() + b"\n")
@@ -102,7 +110,7 @@ def export(
 def differences(eager: Mapping[str, Run], written: Mapping[str, Run], architecture: Architecture) -> dict[str, Difference]:
     """Compare `written` graphs with those in eager PyTorch, for noise and for smooth images, BATCHES of them.
 
-    Returns for each graph the greatest over all inputs and outputs of the largest and of the mean difference.
+    Returns for each graph the greatest of each figure over all inputs and outputs.
     """
     found: dict[str, list[Difference]] = {name: [] for name in GRAPHS}
     for count in BATCHES:
@@ -125,10 +133,12 @@ def _frame_ms(eager: Mapping[str, Run], written: Mapping[str, Run], architecture
 
 def _difference(wanted: Tensor, found: Tensor) -> Difference:
     if wanted.shape != found.shape:
-        return Difference(torch.inf, torch.inf)
-    apart = (wanted.double() - found.double()).abs() / wanted.double().abs().max().clamp(min=1)
-    apart = apart.nan_to_num(nan=torch.inf, posinf=torch.inf)
-    return Difference(float(apart.max()), float(apart.mean()))
+        return Difference(torch.inf, torch.inf, torch.inf)
+    wanted = wanted.double()
+    apart = (wanted - found.double()).abs()
+    scale, contrast = wanted.abs().max().clamp(min=1), wanted.std(correction=0).clamp(min=_LEAST_CONTRAST)
+    figures = (apart.max() / scale, apart.mean() / scale, apart.square().mean().sqrt() / contrast)
+    return Difference(*torch.stack(figures).nan_to_num(nan=torch.inf, posinf=torch.inf).tolist())
 
 
 def _cases(eager: Mapping[str, Run], architecture: Architecture, count: int) -> Iterator[tuple[str, tuple[Tensor, ...]]]:

@@ -9,11 +9,13 @@ import pytest
 import torch
 from made import make_dataset
 from torch import Tensor
+from torchscript import Colors, torchscript
 
 from motionshards.dataset.index import Dataset, Sample
 from motionshards.schemas.errors import ConfigError
 from motionshards.trainers.evaluation import evaluate as module
 from motionshards.trainers.evaluation.evaluate import evaluate
+from motionshards.trainers.evaluation.fid import Inception, frechet_distance
 from motionshards.trainers.evaluation.measures import PixelMeasure
 from motionshards.trainers.evaluation.reconstruction import Choice, Painter, as_images
 from motionshards.trainers.evaluation.scores import Score, Scores
@@ -94,6 +96,33 @@ def test_scores_do_not_depend_on_batches(data: Dataset, monkeypatch: pytest.Monk
     for one, other in zip(found.examples, expected.examples, strict=True):
         assert (one.key, one.target) == (other.key, other.target)
         np.testing.assert_array_equal(one.made, other.made)
+
+
+def test_fid_is_of_the_frames_of_all_clips_together(data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Brighter(Knowing):
+        def fault(self, given: Tensor, targets: Tensor) -> Tensor:
+            return targets + 10 / 255
+
+    network = Inception(torchscript(Colors(torch.eye(3)), tmp_path / "colors.pt"))
+    found = evaluate(Brighter(), data, MEASURES, inception=network)
+    frames = [[*sample.frames] for sample in data.samples() if sample.meta["split"] == "test"]
+    real, copied = ([frame for clip in frames for frame in some(clip)] for some in (lambda clip: clip[1:], _repeated))
+    made = [np.rint(np.clip(frame + 10.0, 0, 255)) for frame in real]
+    expected = [_distance(real, some) for some in (made, copied)]
+    assert [each["fid"] for each in (found.model, found.copy)] == [Score(pytest.approx(each, rel=1e-4), 15) for each in expected]
+    assert all("fid" not in clip.model for clip in found.per_clip) and [*found.model] == ["l1", "psnr_db", "ssim", "fid"]
+    monkeypatch.setattr(module, "_MEASURED_AT_ONCE", 2)
+    assert evaluate(Brighter(), data, MEASURES, inception=network).model["fid"].mean == pytest.approx(found.model["fid"].mean)
+
+
+def _repeated(clip: list[np.ndarray]) -> list[np.ndarray]:
+    return clip[:1] * (len(clip) - 1)
+
+
+def _distance(real: list[np.ndarray], made: list[np.ndarray]) -> float:
+    """FID of mean colors."""
+    rows = [np.stack(each).mean(axis=(1, 2)) for each in (real, made)]
+    return frechet_distance(*((each.mean(axis=0), np.cov(each, rowvar=False)) for each in rows))
 
 
 def test_clips_without_the_frames_are_counted_with_the_reason(data: Dataset) -> None:
