@@ -11,7 +11,7 @@ import pytest
 import torch
 from checkout import ROOT
 from made import make_dataset
-from training_runs import metrics, same
+from training_runs import embeddings, metrics, same
 
 import motionshards.jobs.train
 from motionshards.dataset.reading.world import World
@@ -116,6 +116,17 @@ def test_with_a_vgg_network_the_published_match_weight_stays(
     with pytest.raises(ConfigError, match=r"absent\.pth is not there"):
         task(data, {}, **files)
     assert not caplog.messages
+
+
+def test_without_vgg_networks_embeddings_do_not_collapse(order: Order, data: Path, tmp_path: Path) -> None:
+    """At the published match weight they are exactly 0 after 12 steps; 79 is not replaced."""
+    for name, losses in (("default", "{}"), ("published", "{match: 79}")):
+        config = tmp_path / f"{name}.yaml"
+        config.write_text(f"{TINY.replace('0.001', '0.003').rstrip().removesuffix('}')}, losses: {losses}}}")
+        assert motionshards.jobs.train.main(order(name, "--epochs", 4, config=config)) == 0
+    assert not embeddings(tmp_path / "published", data).any()
+    alive = embeddings(tmp_path / "default", data)
+    assert alive.mean() > 0.01 and alive.std(dim=0).mean() > 1e-5
 
 
 @pytest.mark.slow
