@@ -184,9 +184,9 @@ def _count(parameters: Iterable[Tensor]) -> int:
 
 def _checkpoint_bytes(task: Task) -> int:
     """Size of all tensors of a checkpoint."""
-    weights = sum(each.nbytes for network in task.networks.values() for each in network.state_dict().values())
-    moments = [state for each in task.optimizers.values() for state in each.state_dict()["state"].values()]
-    return weights + sum(each.nbytes for state in moments for each in state.values())
+    states = [network.state_dict() for network in task.networks.values()]
+    states += [state for each in task.optimizers.values() for state in each.state_dict()["state"].values()]
+    return sum(each.numel() * each.element_size() for state in states for each in state.values())
 
 
 def _name(label: str) -> str:

@@ -29,7 +29,7 @@ NO_NETWORKS = ["--vgg", "none", "--vggface", "none", "--device", "cpu", "--quiet
 
 @pytest.mark.slow
 def test_real_clips_are_learned_and_a_new_person_drives(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """150 steps, which halve the difference of pixels and leave embeddings that differ; then 20 of fine-tuning."""
+    """150 steps, which halve the difference of pixels and leave embeddings that differ; then 60 of fine-tuning."""
     data, run, config = tmp_path / "data", tmp_path / "run", tmp_path / "small.yaml"
     build = ["--source", "voxceleb2", "--input", str(corpus / "voxceleb2"), "--output", str(data), "--size", "64", "--quiet"]
     assert motionshards.dataset.build.main([*build, "--limit", "5"]) == 0
@@ -43,7 +43,7 @@ def test_real_clips_are_learned_and_a_new_person_drives(corpus: Path, tmp_path: 
 
     videos = sorted((corpus / "voxceleb2").rglob("*.mp4"))
     person, output = tmp_path / "person.pt", tmp_path / "out.mp4"
-    taught = ["--checkpoint", str(run / "last.pt"), "--video", str(videos[0]), "--output", str(person), "--steps", "20", "--json"]
+    taught = ["--checkpoint", str(run / "last.pt"), "--input", str(videos[0]), "--output", str(person), "--steps", "60", "--json"]
     capsys.readouterr()
     assert motionshards.jobs.finetune.main([*taught, *NO_NETWORKS]) == 0
     told = json.loads(capsys.readouterr().out)
