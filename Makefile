@@ -6,7 +6,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu"
 
 # Every benchmark that needs neither a GPU nor data from elsewhere, in rising order of time; `train` runs on the demo.
-BENCHMARKS := shuffle plan action_units faces augment animate shots track landmarks archive build clips export loader learn scale faults
+BENCHMARKS := shuffle plan action_units faces augment animate shots track landmarks archive build clips export loader learn models scale faults
 TRAIN_ON_DEMO := --data demo/shards --batch 2
 
 # Settings that show in some minutes that they run; their figures mean little. Without `landmarks`, which compiles networks for long.
@@ -24,6 +24,7 @@ QUICK_clips := --clips 3 --copies 1 --builds 1 --rounds 1 --seconds 0.5 --contai
 QUICK_export := --clips 3 --copies 1 --rounds 1 --seconds 1
 QUICK_build := --copies 2 --sample 4 --large-clips 1
 QUICK_learn := --steps 2 --clips 1
+QUICK_models := --rounds 1 --steps 1
 QUICK_loader := --clips 40 --rounds 1 --seconds 1 --only ours
 QUICK_scale := --factors 1 --copies 1 --clips 5000 --units 20 --runner local
 QUICK_faults := --quick --kills 1 --only "driver killed, local"

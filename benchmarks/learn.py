@@ -25,7 +25,7 @@ from PIL import Image, ImageDraw
 
 import motionshards.jobs.train
 from benchmarks.learn_data import FRAMES, build_dataset
-from benchmarks.learn_models import COURSES, SIZE_PX, Course, Stage
+from benchmarks.learn_models import COURSES, SIZE_PX, Stage
 from benchmarks.report import CorpusOptions, Report, benchmark, corpus
 from motionshards.dataset.commandline import choice
 from motionshards.dataset.index import Dataset
@@ -34,10 +34,11 @@ from motionshards.dataset.stream import ClipStream
 from motionshards.trainers.checkpoint import LAST, Place, save
 from motionshards.trainers.evaluation.evaluate import evaluate
 from motionshards.trainers.evaluation.measures import FaceMeasure, Measure, PixelMeasure
+from motionshards.trainers.evaluation.reconstruction import Reconstructor
 from motionshards.trainers.evaluation.scores import METRICS, Scores, shown
 from motionshards.trainers.log import METRICS as LOG
 from motionshards.trainers.models import MODELS, plan
-from motionshards.trainers.task import Means, Task
+from motionshards.trainers.task import Means, Plan, Task
 from motionshards.transforms.extract.landmarks import models
 from motionshards.transforms.weight_file import read
 
@@ -93,7 +94,7 @@ def main(options: LearnOptions) -> None:
     report = Report("benchmarks/learn.py: do the models learn?", options)
     with options.work_dir() as work:
         videos, name = corpus(options.input, work)
-        data = build_dataset(videos, work)
+        data = build_dataset(videos, work, SIZE_PX)
         learned = {model: _learn(model, data, work / model, options) for model in options.only or COURSES}
     _tables(report, name, learned)
     report.finish(_figures(learned))
@@ -133,21 +134,20 @@ def _learn(model: str, data: Path, work: Path, options: LearnOptions) -> Learned
     work.mkdir()
     for stage in course.stages:
         (work / f"{stage.name}.yaml").write_text(yaml.safe_dump(dict(stage.settings)))
-    config = work / f"{course.stages[-1].name}.yaml"
-    task, checkpoint = _untrained(model, config, data), work / "untrained.pt"
+    wanted = plan(model, str(work / f"{course.stages[-1].name}.yaml"))
+    task, checkpoint = _untrained(wanted, data), work / "untrained.pt"
     save(checkpoint, task, Place(0, 0, {}))
-    before = _evaluate(course, task, data, options.clips)
+    before = _evaluate(course.reconstructor(task.networks, wanted.config), data, options.clips)
     stages = []
     for stage in course.stages:
         stages.append(_train(model, stage, data, work, checkpoint, options.steps or stage.steps))
         checkpoint = work / stage.name / LAST
     task.begin(read(checkpoint), checkpoint)
-    return Learned(tuple(stages), before, _evaluate(course, task, data, options.clips))
+    return Learned(tuple(stages), before, _evaluate(course.reconstructor(task.networks, wanted.config), data, options.clips))
 
 
-def _untrained(model: str, config: Path, data: Path) -> Task:
+def _untrained(wanted: Plan[Any], data: Path) -> Task:
     torch.manual_seed(_SEED)
-    wanted = plan(model, str(config))
     training, size_px = wanted.config.training, wanted.config.architecture.size
     batch, repeats = training.global_batch_size, training.repeats
     stream = ClipStream(data, wanted.view, global_batch_size=batch, repeats=repeats, size=size_px)
@@ -180,12 +180,9 @@ def _train(model: str, stage: Stage, data: Path, work: Path, checkpoint: Path, s
     return Trained(stage, steps, time.perf_counter() - began, losses)
 
 
-def _evaluate(course: Course, task: Task, data: Path, clips: int | None) -> Scores:
-    for network in task.networks.values():
-        network.eval()
+def _evaluate(reconstructor: Reconstructor, data: Path, clips: int | None) -> Scores:
     faces = models.load("dlib")
     assert faces is not None
-    reconstructor = course.reconstructor(task.networks)
     measures: list[Measure] = [PixelMeasure(), FaceMeasure(faces)]
     return evaluate(reconstructor, Dataset.open(data), measures, limit=clips, batch=_BATCH, examples=_SHOWN)
 

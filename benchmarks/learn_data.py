@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 
 import motionshards.dataset.build
-from benchmarks.learn_models import SIZE_PX
 from motionshards.dataset.index import Dataset, Sample
 from motionshards.pipeline.inputs.tree import DirectoryTree
 from motionshards.pipeline.sources.listing import Listing
@@ -22,11 +21,14 @@ FRAMES = 16
 _STORED_PX = 256  # of landmarks, too, which are whole pixels: at 64 px an eye is two of them high
 
 
-def build_dataset(videos: Path, work: Path) -> Path:
-    """A dataset of videos in the layout of VoxCeleb2, with clips held out, landmarks, and the stand-in for action units."""
+def build_dataset(videos: Path, work: Path, size_px: int) -> Path:
+    """A dataset of videos in the layout of VoxCeleb2, with clips held out, landmarks, and the stand-in for action units.
+
+    Frames are stored with 256 px and with `size_px`.
+    """
     data, csvs = work / "data", work / "csv"
     hold_out(videos, work / "videos")
-    sizes = ["--size", f"{_STORED_PX},{SIZE_PX}", "--frames", str(FRAMES), "--landmarks", "dlib"]
+    sizes = ["--size", f"{_STORED_PX},{size_px}", "--frames", str(FRAMES), "--landmarks", "dlib"]
     _build(["--source", "voxceleb2", "--input", str(work / "videos"), "--output", str(data), *sizes])
     write_csvs(data, csvs)
     _build(["--output", str(data), "--add", "aus", "--aus", f"csv:{csvs}"])

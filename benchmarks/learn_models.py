@@ -38,11 +38,11 @@ class Course:
     """How a model is trained and evaluated.
 
     stages: each starts with what the one before has learned
-    reconstructor: of its networks, by the names that its task gives them
+    reconstructor: made of its networks, by the names that its task gives them, and its config
     """
 
     stages: tuple[Stage, ...]
-    reconstructor: Callable[[Mapping[str, Any]], Reconstructor]
+    reconstructor: Callable[[Mapping[str, Any], Any], Reconstructor]
 
 
 _FOMM = {
@@ -62,8 +62,7 @@ _TALKING_HEADS = {
         "global_batch_size": 4,
         "frames": _K,
         "learning_rate": 0.001,
-        # Beside a loss of pixels a larger weight of `match` shrinks embeddings to 0, and images then follow no style.
-        "losses": {"adversarial": 0.1, "feature_matching": 1, "match": 0.1},
+        "losses": {"adversarial": 0.1, "feature_matching": 1},
     },
 }
 _GANIMATION = {
@@ -88,14 +87,19 @@ def _rotator_stage(stage: str, loss: str, steps: int) -> Stage:
 COURSES = {
     "fomm": Course(
         (Stage("fomm", 1000, "pixel", _FOMM),),
-        lambda networks: FommReconstructor(FoldedNetworks(networks["kp_detector"], networks["generator"]), SIZE_PX),
+        lambda networks, config: FommReconstructor(
+            FoldedNetworks(networks["kp_detector"], networks["generator"]), config.architecture.size
+        ),
     ),
     "talking_heads": Course(
         (Stage("talking_heads", 700, "pixel", _TALKING_HEADS),),
-        lambda networks: TalkingHeadsReconstructor(networks["E_state_dict"], networks["G_state_dict"], SIZE_PX, _K),
+        lambda networks, config: TalkingHeadsReconstructor(
+            networks["E_state_dict"], networks["G_state_dict"], config.architecture.size, config.training.frames
+        ),
     ),
     "ganimation": Course(
-        (Stage("ganimation", 800, "g_condition", _GANIMATION),), lambda networks: GanimationReconstructor(networks["G"], SIZE_PX)
+        (Stage("ganimation", 800, "g_condition", _GANIMATION),),
+        lambda networks, config: GanimationReconstructor(networks["G"], config.architecture.size),
     ),
     "face_rotator": Course(
         (
@@ -103,6 +107,6 @@ COURSES = {
             _rotator_stage("rotator", "pixel_moved", 500),
             _rotator_stage("combiner", "pixel_combined", 300),
         ),
-        lambda networks: FaceRotatorReconstructor(networks, SIZE_PX, _FRONTAL_DEG),
+        lambda networks, config: FaceRotatorReconstructor(networks, config.architecture.size, config.training.frontal_deg),
     ),
 }

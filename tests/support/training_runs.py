@@ -7,6 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from motionshards.dataset.index import Dataset
+from motionshards.trainers.evaluation.reconstruction import as_images
+from motionshards.trainers.talking_heads.episodes import draw
+from motionshards.trainers.talking_heads.finetune import restore
+
 
 def metrics(run: Path) -> list[dict[str, float]]:
     """All that was logged, but for what a clock says."""
@@ -23,3 +28,17 @@ def same(one: Any, other: Any) -> bool:
     if isinstance(one, list | tuple):
         return len(one) == len(other) and all(map(same, one, other))
     return bool(one == other)
+
+
+def embeddings(run: Path, data: Path) -> Tensor:
+    """What the talking heads of a run embed of each clip [N,C]: the mean over its frames with landmarks."""
+    trained = restore(run / "last.pt", None, torch.device("cpu"))
+    found = []
+    for sample in Dataset.open(data).samples():
+        assert sample.landmarks is not None
+        points_px = torch.from_numpy(sample.landmarks.copy())
+        known = points_px.isfinite().flatten(1).all(dim=1)
+        frames = as_images(sample.frames, "cpu")[known]
+        with torch.inference_mode():
+            found.append(trained.embedder.eval()(frames, draw(points_px[known], frames.shape[-1])).mean(dim=0))
+    return torch.stack(found)

@@ -5,7 +5,7 @@ so that runs can be compared. Copying the first given frame is evaluated beside 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from motionshards.dataset.index import Dataset, Sample
 from motionshards.schemas.errors import ConfigError
 from motionshards.trainers.evaluation.fid import Fid, Inception
 from motionshards.trainers.evaluation.measures import Floats, Frames, Measure
-from motionshards.trainers.evaluation.reconstruction import Choice, Reconstructor
+from motionshards.trainers.evaluation.reconstruction import NO_ACTION_UNITS, NO_LANDMARKS, Choice, Reconstructor
 from motionshards.trainers.evaluation.scores import ClipScores, Example, Pixels, Score, Scores
 
 Rows = Sequence[dict[str, Any]]
@@ -27,6 +27,8 @@ Progress = Callable[[Rows], Iterable[dict[str, Any]]]
 
 _COLUMNS = ["key", "split", "shard", "members", "n_frames"]
 _TOO_SHORT = "only one frame"
+# Why clips are skipped, the setting of a dataset that has the cause, and what adds what is missing.
+_REMEDIES = ((NO_LANDMARKS, "landmarks", "--add landmarks"), (NO_ACTION_UNITS, "aus", "--add aus --aus openface --input VIDEOS"))
 _MEASURED_AT_ONCE = 32  # frames, which bounds memory where a clip has thousands
 
 
@@ -73,13 +75,21 @@ def evaluate(
         if len(shown) < examples and number * examples >= len(shown) * len(rows):
             shown.append(example)
     if not clips:
-        raise ConfigError(f"no clip of --split {split} can be reconstructed: {reasons(skipped)}")
+        raise ConfigError(f"no clip of --split {split} can be reconstructed: {reasons(skipped)}{_remedy(skipped, data)}")
     return Scores.of(clips, dict(skipped), shown, None if fid is None else fid.scores())
 
 
 def reasons(skipped: dict[str, int]) -> str:
     """Why clips were skipped, in words."""
     return ", ".join(f"{count} with {reason}" for reason, count in skipped.items())
+
+
+def _remedy(skipped: Mapping[str, int], data: Dataset) -> str:
+    """The command that adds what clips were skipped for, if the dataset was built without it; else the empty string."""
+    for reason, setting, added in _REMEDIES:
+        if reason in skipped and getattr(data.manifest.config, setting) == "none":
+            return f". The dataset was built without; add them: motionshards build --output {data.out} {added}"
+    return ""
 
 
 def _rows(data: Dataset, split: str, limit: int | None) -> tuple[Rows, int]:

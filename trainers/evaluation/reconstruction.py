@@ -11,6 +11,9 @@ from torch import Tensor
 
 from motionshards.dataset.index import Sample
 
+NO_LANDMARKS = "no landmarks"
+NO_ACTION_UNITS = "no action units"
+
 Painter = Callable[[Sequence[int]], Tensor]
 """Reconstructs frames of a clip by their numbers: float32 [B,3,H,W] in [0, 1]."""
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from motionshards.dataset.index import Sample
 from motionshards.schemas.errors import ConfigError
-from motionshards.trainers.evaluation.reconstruction import Choice, Painter, as_images
+from motionshards.trainers.evaluation.reconstruction import NO_LANDMARKS, Choice, Painter, as_images
 from motionshards.trainers.face_rotator.colour import to_frames, to_pictures
 from motionshards.trainers.face_rotator.config import CONFIGS
 from motionshards.trainers.face_rotator.pose import MOST_DEG, expression, rotation
@@ -52,7 +52,7 @@ class FaceRotatorReconstructor:
     def choose(self, sample: Sample) -> Choice | str:
         """See Reconstructor."""
         if sample.landmarks is None:
-            return "no landmarks"
+            return NO_LANDMARKS
         pose = _pose_deg(sample)
         pose[~np.isfinite(sample.landmarks).all(axis=(1, 2))] = np.nan
         turned = np.abs(pose).max(axis=1)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from motionshards.dataset.index import Sample
 from motionshards.schemas.action_units import MOST
-from motionshards.trainers.evaluation.reconstruction import Choice, Painter, as_images
+from motionshards.trainers.evaluation.reconstruction import NO_ACTION_UNITS, Choice, Painter, as_images
 from motionshards.trainers.ganimation.networks import Generator
 from motionshards.trainers.ganimation.pictures import as_picture
 from motionshards.trainers.ganimation.restore import restore
@@ -41,7 +41,7 @@ class GanimationReconstructor:
     def choose(self, sample: Sample) -> Choice | str:
         """See Reconstructor."""
         if sample.aus is None:
-            return "no action units"
+            return NO_ACTION_UNITS
         valid = np.flatnonzero(np.isfinite(sample.aus).all(axis=1)).tolist()
         return Choice((valid[0],), tuple(valid[1:])) if len(valid) > 1 else "fewer than 2 frames with valid action units"
 

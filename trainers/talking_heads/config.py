@@ -7,10 +7,13 @@
     training: {global_batch_size: 12, frames: 4}
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from motionshards.trainers.settings import Stored, TrainingSettings, require
 from motionshards.trainers.talking_heads.architecture import Architecture
+
+PUBLISHED_MATCH = 80.0
+MATCH_WITHOUT_VGG = 0.1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,7 +23,7 @@ class LossWeights:
     vgg19, vggface: of the distances of five layers of each network
     pixel: of the mean absolute difference of pixels, which stands in where there is neither network
     adversarial, feature_matching: of the discriminator's score, and of the distances of all its blocks
-    match: of the mean absolute difference of an embedding and the discriminator's vector of its video
+    match: of the mean absolute difference of an embedding and the discriminator's vector of its video; see also `without_vgg`
     """
 
     vgg19: float = 1e-2
@@ -28,7 +31,7 @@ class LossWeights:
     pixel: float = 10.0
     adversarial: float = 1.0
     feature_matching: float = 10.0
-    match: float = 80.0
+    match: float = PUBLISHED_MATCH
 
     def __post_init__(self) -> None:
         picture = (self.vgg19, self.vggface, self.pixel)
@@ -72,6 +75,20 @@ class Config(Stored):
     name: str = "vox-256"
     architecture: Architecture = field(default_factory=Architecture)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+
+
+def without_vgg(config: Config) -> Config:
+    """The settings for training without a VGG network: the published match weight becomes `MATCH_WITHOUT_VGG`, others stay.
+
+    The discriminator's vectors are distributed around 0, and embeddings are not negative. At the published weight the gradient
+    of the match loss at an embedding is about 20 times that of pixels, score and features together, so embeddings move to 0,
+    where the embedder's last ReLU has no gradient.
+    """
+    training = config.training
+    if training.losses.match != PUBLISHED_MATCH:
+        return config
+    losses = replace(training.losses, match=MATCH_WITHOUT_VGG)
+    return replace(config, training=replace(training, losses=losses))
 
 
 _COMPAT = Config(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from motionshards.dataset.index import Sample
-from motionshards.trainers.evaluation.reconstruction import Choice, Painter, as_images
+from motionshards.trainers.evaluation.reconstruction import NO_LANDMARKS, Choice, Painter, as_images
 from motionshards.trainers.talking_heads.embedder import Embedder
 from motionshards.trainers.talking_heads.episodes import draw
 from motionshards.trainers.talking_heads.finetune import restore
@@ -42,7 +42,7 @@ class TalkingHeadsReconstructor:
     def choose(self, sample: Sample) -> Choice | str:
         """See Reconstructor."""
         if sample.landmarks is None:
-            return "no landmarks"
+            return NO_LANDMARKS
         usable = np.flatnonzero(np.isfinite(sample.landmarks).all(axis=(1, 2)))
         if len(usable) <= self._k:
             return f"fewer than {self._k + 1} frames with landmarks"

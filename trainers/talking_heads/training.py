@@ -1,5 +1,6 @@
 """Training of talking heads: what it wants of the data, and one step."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from motionshards.dataset.views import KPlusOne
 from motionshards.trainers import vgg
 from motionshards.trainers.checkpoint import load_networks
 from motionshards.trainers.parallel import same_everywhere, update
-from motionshards.trainers.talking_heads.config import Config
+from motionshards.trainers.talking_heads.config import Config, without_vgg
 from motionshards.trainers.talking_heads.discriminator import Discriminator
 from motionshards.trainers.talking_heads.embedder import Embedder, averaged
 from motionshards.trainers.talking_heads.episodes import Episodes, episodes
@@ -24,6 +25,8 @@ from motionshards.trainers.talking_heads.generator import Generator
 from motionshards.trainers.talking_heads.losses import VGG19_TAPS, VGGFACE_TAPS, PictureLoss, hinge_loss, match_loss
 from motionshards.trainers.talking_heads.videos import VIDEOS, fitted, known_videos, videos_of
 from motionshards.trainers.task import Means, Plan
+
+logger = logging.getLogger("motionshards")
 
 _SHOWN = 4
 
@@ -39,7 +42,7 @@ class TalkingHeadsPlan(Plan[Config]):
 
     def task(self, means: Means, stream: ClipStream) -> "TalkingHeadsTask":
         """See Plan. Raises ConfigError also where clips have no landmarks."""
-        return TalkingHeadsTask(self.config, means, videos_of(stream))
+        return TalkingHeadsTask(_effective(self.config, means), means, videos_of(stream))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -170,6 +173,20 @@ class TalkingHeadsTask:
             losses.append({"discriminator": loss})
         update((self._discriminator,), self.optimizers["optimizerD"])
         return losses
+
+
+def _effective(config: Config, means: Means) -> Config:
+    """`config`, or what `without_vgg` makes of it if no VGG network is used."""
+    losses = config.training.losses
+    used = (losses.vgg19 > 0 and means.vgg != vgg.NONE) or (losses.vggface > 0 and means.vggface != vgg.NONE)
+    effective = config if used else without_vgg(config)
+    if effective != config:
+        logger.warning(
+            "without VGG networks losses.match is %g instead of the published %g, at which embeddings collapse to 0",
+            effective.training.losses.match,
+            losses.match,
+        )
+    return effective
 
 
 def picture_loss(config: Config, vgg19: str | None, vggface: str | None) -> PictureLoss:

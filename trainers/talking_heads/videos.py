@@ -50,9 +50,10 @@ def fitted(stored: Any, own: Tensor, names: Sequence[str], known: Sequence[str] 
         return stored
     places = {name: place for place, name in enumerate(known or ())}
     kept = [(mine, places[name]) for mine, name in enumerate(names) if name in places]
-    logger.warning(
-        "of %d videos the checkpoint knows %d; the discriminator's vectors of the others begin anew", len(names), len(kept)
-    )
+    if new := len(names) - len(kept):
+        logger.warning(
+            "the checkpoint has no discriminator vectors of %d of the %d videos; these start at random", new, len(names)
+        )
     result = copy.copy(stored)
     mine, theirs = torch.tensor(kept, dtype=torch.int64, device=own.device).reshape(-1, 2).unbind(1)
     result["W"] = own.detach().index_copy(1, mine, columns.to(own.device)[:, theirs])  # type: ignore[index]

@@ -17,7 +17,7 @@ from motionshards.trainers.evaluation import evaluate as module
 from motionshards.trainers.evaluation.evaluate import evaluate
 from motionshards.trainers.evaluation.fid import Inception, frechet_distance
 from motionshards.trainers.evaluation.measures import PixelMeasure
-from motionshards.trainers.evaluation.reconstruction import Choice, Painter, as_images
+from motionshards.trainers.evaluation.reconstruction import NO_ACTION_UNITS, NO_LANDMARKS, Choice, Painter, as_images
 from motionshards.trainers.evaluation.scores import Score, Scores
 
 MEASURES = [PixelMeasure()]
@@ -151,6 +151,23 @@ def test_what_cannot_be_evaluated_is_refused(data: Dataset, tmp_path: Path) -> N
     short = Dataset.open(make_dataset(tmp_path / "short", 3, frames=lambda clip: 1))
     with pytest.raises(ConfigError, match="no clip of --split train can be reconstructed: 3 with only one frame"):
         evaluate(Knowing(), short, MEASURES, split="train")
+
+
+def test_the_command_that_adds_landmarks_or_action_units_is_named(data: Dataset, tmp_path: Path) -> None:
+    class Demanding(Knowing):
+        reason = NO_LANDMARKS
+
+        def choose(self, sample: Sample) -> Choice | str:
+            return self.reason
+
+    bare = Dataset.open(make_dataset(tmp_path, 2, landmarks=False))
+    for reason, added in ((NO_LANDMARKS, "--add landmarks"), (NO_ACTION_UNITS, "--add aus --aus openface --input VIDEOS")):
+        Demanding.reason = reason
+        with pytest.raises(ConfigError, match=f"2 with {reason}.* motionshards build --output {tmp_path} {added}$"):
+            evaluate(Demanding(), bare, MEASURES, split="train")
+    Demanding.reason = NO_LANDMARKS
+    with pytest.raises(ConfigError, match=r"5 with no landmarks$"):  # the dataset has landmarks, so adding them does not help
+        evaluate(Demanding(), data, MEASURES)
 
 
 def test_means_are_over_frames_that_could_be_measured() -> None:

@@ -11,10 +11,18 @@ import pytest
 import torch
 from checkout import ROOT
 from made import make_dataset
-from training_runs import metrics, same
+from training_runs import embeddings, metrics, same
 
 import motionshards.jobs.train
+from motionshards.dataset.reading.world import World
+from motionshards.dataset.stream import ClipStream
+from motionshards.schemas.errors import ConfigError
 from motionshards.trainers.checkpoint import OURS
+from motionshards.trainers.settings import to_json
+from motionshards.trainers.talking_heads.architecture import Architecture
+from motionshards.trainers.talking_heads.config import Config, LossWeights, TrainingConfig
+from motionshards.trainers.talking_heads.training import TalkingHeadsPlan
+from motionshards.trainers.task import Means, Task
 
 TINY = """
 architecture: {size: 32, width: 4, halvings: 4, residuals: 1}
@@ -43,6 +51,15 @@ def order(data: Path, tmp_path: Path) -> Order:
         return [*words, *fixed, *map(str, more)]
 
     return command
+
+
+def task(data: Path, weights: dict[str, float], **files: str) -> Task:
+    """The task of the tiny settings with these weights of losses."""
+    shape = Architecture(size=32, width=4, halvings=4, residuals=1)
+    training = TrainingConfig(frames=2, losses=LossWeights(**weights))
+    wanted = TalkingHeadsPlan(Config(architecture=shape, training=training))
+    stream = ClipStream(data, wanted.view, global_batch_size=training.global_batch_size)
+    return wanted.task(Means(world=World(), device=torch.device("cpu"), **files), stream)
 
 
 def test_a_run_that_is_stopped_and_goes_on_learns_what_an_undisturbed_one_does(order: Order, tmp_path: Path) -> None:
@@ -78,6 +95,38 @@ def test_landmarks_are_needed(order: Order, tmp_path: Path, capsys: pytest.Captu
     said = capsys.readouterr().err
     assert "talking_heads learns from landmarks, and there are none: build with --landmarks dlib" in said
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(("weights", "expected"), [({}, 0.1), ({"vgg19": 0, "match": 80}, 0.1), ({"match": 3}, 3)])
+def test_without_vgg_networks_the_published_match_weight_is_lowered(
+    data: Path, caplog: pytest.LogCaptureFixture, weights: dict[str, float], expected: float
+) -> None:
+    """The log says so, and the task's config has the weight that is used."""
+    made = task(data, weights, vgg="none", vggface="none")
+    assert made.config["training"]["losses"] == to_json(LossWeights(**{**weights, "match": expected}))
+    assert len(caplog.messages) == (expected == 0.1)
+    assert "losses.match is 0.1 instead of the published 80" in caplog.text or expected == 3
+
+
+@pytest.mark.parametrize("network", ["vgg", "vggface"])
+def test_with_a_vgg_network_the_published_match_weight_stays(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, network: str
+) -> None:
+    files = {"vgg": "none", "vggface": "none", network: str(tmp_path / "absent.pth")}
+    with pytest.raises(ConfigError, match=r"absent\.pth is not there"):
+        task(data, {}, **files)
+    assert not caplog.messages
+
+
+def test_without_vgg_networks_embeddings_do_not_collapse(order: Order, data: Path, tmp_path: Path) -> None:
+    """At the published match weight they are exactly 0 after 12 steps; 79 is not replaced."""
+    for name, losses in (("default", "{}"), ("published", "{match: 79}")):
+        config = tmp_path / f"{name}.yaml"
+        config.write_text(f"{TINY.replace('0.001', '0.003').rstrip().removesuffix('}')}, losses: {losses}}}")
+        assert motionshards.jobs.train.main(order(name, "--epochs", 4, config=config)) == 0
+    assert not embeddings(tmp_path / "published", data).any()
+    alive = embeddings(tmp_path / "default", data)
+    assert alive.mean() > 0.01 and alive.std(dim=0).mean() > 1e-5
 
 
 @pytest.mark.slow

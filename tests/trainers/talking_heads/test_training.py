@@ -272,12 +272,18 @@ def test_checkpoints_of_the_authors_are_a_beginning(tmp_path: Path, legacy: bool
     assert torch.equal(more.networks["D_state_dict"].state_dict()["W"], own)
 
 
-def test_vectors_of_videos_that_both_know_come_along(tmp_path: Path) -> None:
+def test_vectors_of_videos_that_both_know_come_along(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Only videos that the checkpoint does not know are reported."""
     first = task()
     save(tmp_path / "last.pt", first, Place(0, 0, {}))
+    content = torch.load(tmp_path / "last.pt", weights_only=True)
+    for videos in (VIDEOS, VIDEOS[:2]):
+        task(videos, seed=1).begin(content, tmp_path)
+    assert not caplog.messages
     second = task(("id0/b", "id1/a", "id9/z"), seed=1)
     own = second.networks["D_state_dict"].state_dict()["W"].clone()
-    second.begin(torch.load(tmp_path / "last.pt", weights_only=True), tmp_path)
+    second.begin(content, tmp_path)
+    assert caplog.messages == ["the checkpoint has no discriminator vectors of 1 of the 3 videos; these start at random"]
     stored, found = (each.networks["D_state_dict"].state_dict()["W"] for each in (first, second))
     assert torch.equal(found[:, :2], stored[:, 1:]) and torch.equal(found[:, 2], own[:, 2])
     assert second.networks["G_state_dict"].compat is False
