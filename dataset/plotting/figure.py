@@ -1,6 +1,6 @@
 """A matplotlib figure of clips: for each its frames with marks, action units as bars, and the waveform of its sound.
 
-Lengths are in inches, counted from the top left. Axes are placed at computed positions: a layout engine would double the time to draw.
+Lengths are in inches, counted from the top left. Axes are placed at computed positions: a layout engine takes twice as long.
 """
 
 import io
