@@ -94,7 +94,7 @@ class Sample:
         """Plot frames with landmarks, face box, head pose and action units, and the waveform; at most `frames`, evenly spaced.
 
         Raises:
-            ConfigError: matplotlib is missing
+            ConfigError: matplotlib is missing, or nothing is to be shown
         """
         shown = spread(len(self.frames), frames)
         panel = Panel(

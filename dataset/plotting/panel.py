@@ -39,11 +39,13 @@ class Panel:
 
 def spread(count: int, most: int) -> list[int]:
     """At most `most` evenly spaced numbers below `count`, among them the first and the last."""
-    return [round(number) for number in np.linspace(0, count - 1, min(count, most)).tolist()]
+    return [round(number) for number in np.linspace(0, count - 1, max(0, min(count, most))).tolist()]
 
 
 def plot(panels: Sequence[Panel]) -> "Figure":
-    """A figure of clips. Raises ConfigError: matplotlib is missing."""
+    """A figure of clips. Raises ConfigError: matplotlib is missing, or nothing is to be shown."""
+    if not panels or not len(panels[0].frames):
+        raise ConfigError("show() takes numbers of clips and frames of at least 1")
     try:
         from motionshards.dataset.plotting.figure import draw
     except ImportError as error:

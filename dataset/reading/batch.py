@@ -80,7 +80,7 @@ class Batch(Clips):
         frames: of each clip at most so many, evenly spaced
 
         Raises:
-            ConfigError: matplotlib is missing
+            ConfigError: matplotlib is missing, or nothing is to be shown
         """
         host, picked = self.to("cpu"), spread(self.frames.shape[1], frames)
         return plot([host._panel(clip, picked) for clip in range(min(clips, len(self)))])

@@ -18,6 +18,7 @@ from motionshards.dataset.plotting.panel import spread
 from motionshards.dataset.reading.view import View
 from motionshards.dataset.stream import Batch, ClipStream, KPlusOne, Pairs, PosePairs, Sequence, Singles
 from motionshards.schemas.action_units import INTENSITIES
+from motionshards.schemas.errors import ConfigError
 from motionshards.transforms.augment.augment import Augment
 
 VIEWS: dict[str, View] = {
@@ -125,6 +126,12 @@ def test_keys_are_no_formulas_and_long_ones_are_cut(data: Path) -> None:
     figure = replace(batch, keys=("a$\\frac$\x1b/",)).show()
     figure.draw_without_rendering()
     assert "a$\\frac$\\x1b/" in texts(figure)
+
+
+@pytest.mark.parametrize("asked", [{"clips": 0}, {"frames": 0}, {"frames": -1}], ids=str)
+def test_a_figure_of_nothing_is_refused(data: Path, asked: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match="at least 1"):
+        first(data, Pairs(2), size=1).show(**asked)
 
 
 def test_numbers_are_spread_evenly() -> None:
