@@ -33,7 +33,7 @@ def execute(path: Path, place: Path) -> nbformat.NotebookNode:
 
 
 def with_jpegs(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """The notebook with its PNG images as JPEG, which takes an eighth of the space where they show faces."""
+    """The notebook with its PNG images as JPEG, which takes a fifth of the space where they show faces."""
     for cell in notebook.cells:
         for output in cell.get("outputs", ()):
             data = output.get("data", {})
