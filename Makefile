@@ -29,7 +29,7 @@ QUICK_loader := --clips 40 --rounds 1 --seconds 1 --only ours
 QUICK_scale := --factors 1 --copies 1 --clips 5000 --units 20 --runner local
 QUICK_faults := --quick --kills 1 --only "driver killed, local"
 
-.PHONY: help venv demo test test-slow coverage lint format hooks docs release bench bench-quick peers azurite clean
+.PHONY: help venv demo notebooks test test-slow coverage lint format hooks docs release bench bench-quick peers azurite clean
 
 # Azurite is the store of the abfs tests, which are skipped without it.
 AZURITE ?= $(wildcard $(CURDIR)/build/azurite/node_modules/.bin/azurite-blob)
@@ -42,6 +42,7 @@ help:
 	@echo "make test         set up .venv and run the tests"
 	@echo "make venv         only set up .venv"
 	@echo "make test-slow    the tests that take long (random kills, full disk, exports, training, the tutorial)"
+	@echo "make notebooks    execute docs/notebooks and store their outputs"
 	@echo "make azurite      install what the tests of abfs:// run against (needs npm)"
 	@echo "make coverage     the tests of make test, and which lines they leave out; half as long again"
 	@echo "make lint         ruff and mypy"
@@ -65,6 +66,9 @@ venv: .venv/ready
 demo: venv
 	$(BIN)/python -m dataset.build --source demo --input demo/videos --output demo/shards
 	$(BIN)/python -m dataset.verify demo/shards
+
+notebooks: demo
+	$(BIN)/python docs/execute_notebooks.py
 
 test: venv
 	$(PYTEST)

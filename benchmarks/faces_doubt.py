@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from benchmarks.faces_found import SIZE_PX, Corpus, Found, model
 from benchmarks.faces_sheet import Sheet
 from benchmarks.report import Report
-from motionshards.dataset.drawing.overlay import Marks, marked
+from motionshards.dataset.plotting.overlay import Marks, marked
 from motionshards.schemas.records import Landmarks
 
 _EVERY = 4  # every fourth frame of the corpus is made wrong

@@ -1,52 +1,44 @@
 """A finished data set as a table of its clips, and single clips by the byte offsets that the table holds.
 
-    data = Dataset.open(Path("OUT"))
-    rows = data.index(["key", "split", "shard", "members"], where=pc.field("face_size_px") > 120)
-    sample = data.read(rows.slice(0, 1).to_pylist()[0])
+    data = Dataset.open("OUT")
+    sample = data[0]                        # or data["id00012/21Uxsk56VDQ/00001"]
+    sample.frames, sample.landmarks, sample.show()
+    table = data.to_pandas()                # row i is data[i]
+    large = list(data.samples(pc.field("face_size_px") > 120))
 
 For looking up and checking. Training reads whole shards in order.
 """
 
 import os
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
+from operator import index
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, SupportsIndex, TypeVar, overload
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset
-from numpy.typing import NDArray
+from tqdm import tqdm
 
+from motionshards.dataset.clips.sample import Sample, at_size, naming, sample_of
+from motionshards.dataset.plotting.html_table import html_table
 from motionshards.dataset.storage.remote import is_url
-from motionshards.dataset.video import Sound, Video
 from motionshards.schemas.errors import ConfigError, DatasetError
-from motionshards.schemas.layout import (
-    AUS,
-    AUS_SEQUENCE,
-    IDENTITY,
-    INDEX,
-    LANDMARK_SCORES,
-    LANDMARKS,
-    META,
-    POINT_SCORES,
-    POINTS,
-    VIDEO,
-    is_main_frame,
-    smaller_of,
-    suffix_at,
-    tar_path,
-)
+from motionshards.schemas.layout import INDEX, smaller_of, suffix_at, tar_path
 from motionshards.schemas.manifest import Manifest
-from motionshards.schemas.moving import scaled_px
+from motionshards.schemas.printable import printable
 from motionshards.schemas.regular_file import open_regular
-from motionshards.schemas.samples.encode import decode_arrays
 from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
 from motionshards.schemas.tables import NEVER_NULL, NEVER_NULL_KEPT, check_columns, open_parquet
-from motionshards.transforms.extract.encode import decode_frames
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["Dataset", "Sample", "checked_rows", "read_members", "readable"]
 
 _ROWS_AT_A_TIME = 256
 _PLACE = ("key", "split", "shard", "members")
@@ -54,39 +46,9 @@ _PLACE = ("key", "split", "shard", "members")
 Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One clip.
-
-    frames: uint8 [N,H,W,3], RGB, in time order: the stills or, in a dataset without stills, the measured frames of the video
-    landmarks: float32 [N,68,2], x y in crop pixels, NaN where no face was found; None with `--landmarks none`
-    landmark_scores: float32 [N,68], 0 to 1; None with `--landmarks none`
-    meta: who the clip is, and lists of N for time, place and quality; `boxes_px`, `content_px` and `source_to_crop` refer to
-        pixels of `frames`
-    aus: float32 [N,17], intensities of `schemas.action_units.INTENSITIES`, 0 to 5, NaN rows where meta["au_valid"] is false;
-        None with `--aus none`
-    embedding: float32 [128], mean face descriptor, NaN where no face was found; None without `--identity-embedding`
-    aus_sequence: float32 [F,17], action units of all frames of the clip; meta["au_sequence_row"] says which are stored, and
-        meta["au_sequence_pts_s"] when each is shown; None without `--aus-frames all`
-    video: continuous video; None with `--store stills`
-    audio: its sound; None where there is none
-    """
-
-    key: str
-    frames: NDArray[np.uint8] = field(repr=False)
-    landmarks: NDArray[np.float32] | None = field(repr=False)
-    landmark_scores: NDArray[np.float32] | None = field(repr=False)
-    meta: dict[str, Any] = field(repr=False)
-    aus: NDArray[np.float32] | None = field(default=None, repr=False)
-    embedding: NDArray[np.float32] | None = field(default=None, repr=False)
-    aus_sequence: NDArray[np.float32] | None = field(default=None, repr=False)
-    video: Video | None = None
-    audio: Sound | None = None
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Dataset:
-    """A finished data set on disk. Its length is the number of clips."""
+    """A finished dataset on disk, a sequence of clips in the order of the index; `data[key]` finds one by its key."""
 
     out: Path
     manifest: Manifest
@@ -118,7 +80,7 @@ class Dataset:
             return checked_rows(rows, path)
 
     def read(self, row: dict[str, Any], size: int | None = None) -> Sample:
-        """The clip of a row of the index, which needs the columns key, split, shard and members.
+        """The clip of a row of the index, which needs the columns key, split, shard and members. Its frames are decoded.
 
         size: height and width of the frames, one of the stored sizes; by default the dataset's
 
@@ -126,20 +88,112 @@ class Dataset:
             ConfigError: frames of that size are not stored
             DatasetError: the shard is absent, or a member is not what the index says
         """
+        sample = self._read(row, size)
+        _ = sample.frames
+        return sample
+
+    def _read(self, row: dict[str, Any], size: int | None = None) -> Sample:
+        """As `read`, without decoding."""
         config = self.manifest.config
         smaller_px = smaller_of(config.sizes, size)
         wanted = [member for member in row["members"] if suffix_at(member["suffix"], smaller_px)]
         path = tar_path(self.out, row["split"], row["shard"])
         try:
-            with open_regular(path) as stream:
+            with open_regular(path) as stream, naming(f"{path}: {row['key']}"):
                 members = read_members(stream, wanted)
-            read = {name: content for suffix, content in members.items() if (name := suffix_at(suffix, smaller_px))}
-            sample = _sample(row["key"], read, smaller_px)
-            return sample if smaller_px is None else _at_size(sample, config.size, smaller_px)
+                read = {name: content for suffix, content in members.items() if (name := suffix_at(suffix, smaller_px))}
+                sample = sample_of(row["key"], read, str(path), smaller_px)
+                return sample if smaller_px is None else at_size(sample, config.size, smaller_px)
         except OSError as error:
             raise DatasetError(f"{path} cannot be read: {error.strerror}") from error
-        except ValueError as error:
-            raise DatasetError(f"{path}: {row['key']}: {error}") from error
+
+    @overload
+    def __getitem__(self, which: SupportsIndex | str) -> Sample: ...
+    @overload
+    def __getitem__(self, which: slice) -> list[Sample]: ...
+    def __getitem__(self, which: SupportsIndex | str | slice) -> Sample | list[Sample]:
+        """A clip by its number in the index or by its key, or the clips of a slice. Frames are decoded on access.
+
+        Raises:
+            IndexError: there are fewer clips
+            KeyError: no clip has this key
+            DatasetError: the index or a shard cannot be read
+        """
+        if isinstance(which, slice):
+            return [self[number] for number in range(*which.indices(len(self)))]
+        number = self._number_of(which) if isinstance(which, str) else index(which)
+        return self._read(self._row(number))
+
+    def __iter__(self) -> Iterator[Sample]:
+        return self.samples()
+
+    def __contains__(self, key: object) -> bool:
+        """Whether a clip has this key."""
+        try:
+            return isinstance(key, str) and self._number_of(key) >= 0
+        except KeyError:
+            return False
+
+    def _number_of(self, key: str) -> int:
+        number: int = pc.index(self.index(["key"])["key"], key).as_py()
+        if number < 0:
+            raise KeyError(key)
+        return number
+
+    def _row(self, number: int) -> dict[str, Any]:
+        """What `read` needs of a row, from its row group alone."""
+        with readable(self.out / INDEX) as path, open_parquet(path) as file:
+            check_columns(file.schema_arrow, str(path))
+            clips = file.metadata.num_rows
+            if not -clips <= number < clips:
+                raise IndexError(f"clip {number} of {clips}")
+            rest, group = number % clips, 0
+            while rest >= (rows := file.metadata.row_group(group).num_rows):
+                rest, group = rest - rows, group + 1
+            row = file.read_row_group(group, list(_PLACE)).slice(rest, 1)
+            return dict(checked_rows(row, path).to_pylist()[0])
+
+    def to_pandas(self, columns: Sequence[str] | None = None) -> "pandas.DataFrame":
+        """The index as a pandas DataFrame; row i is the clip `data[i]`.
+
+        columns: by default those that hold one value per clip, without those that are empty
+
+        Raises:
+            ConfigError: pandas is missing
+            DatasetError: the index cannot be read
+        """
+        flat = [field.name for field in INDEX_SCHEMA if not pa.types.is_nested(field.type)]
+        rows = self.index(flat if columns is None else columns)
+        if columns is None:
+            rows = rows.select([name for name in flat if rows[name].null_count < len(rows)])
+        try:
+            table: pandas.DataFrame = rows.to_pandas()
+        except ImportError as error:
+            raise ConfigError(f"to_pandas() needs {error.name or 'pandas'}: pip install 'motionshards[notebook]'") from error
+        return table
+
+    def __repr__(self) -> str:
+        """Of dataset.json alone."""
+        return f"Dataset({printable(str(self.out))}: {', '.join(f'{name} {value}' for name, value in self._facts().items())})"
+
+    def _repr_html_(self) -> str:
+        return html_table(f"Dataset {self.out}", self._facts().items())
+
+    def _facts(self) -> dict[str, str]:
+        """What it holds, as people read it."""
+        config, counts = self.manifest.config, self.manifest.counts
+        splits: Counter[str] = Counter()
+        for entry in self.manifest.shards:
+            splits[entry.split] += entry.clips
+        listed = ", ".join(f"{printable(name)} {clips:,}" for name, clips in splits.most_common())
+        stored_bytes = sum(entry.bytes for entry in self.manifest.shards)
+        facts = {"clips": f"{splits.total():,} ({listed})"}
+        facts |= {"identities": f"{counts['identities']:,}"} if "identities" in counts else {}
+        facts |= {"stills": f"{config.frames} per clip"} if config.stills else {}
+        facts |= {"video": f"{config.fps} fps" + (" with sound" if config.sounding else "")} if config.moving else {}
+        facts |= {"size": " and ".join(f"{size}x{size}" for size in config.sizes) + " px"}
+        facts |= {"landmarks": config.landmarks, "action units": config.aus}
+        return facts | {"shards": f"{len(self.manifest.shards):,} ({tqdm.format_sizeof(stored_bytes, 'B')})"}
 
     def samples(self, where: Any = None) -> Iterator[Sample]:
         """All clips, or those that `where` selects, in the order of the index; memory does not grow with their number."""
@@ -205,48 +259,3 @@ def _read_member(stream: BinaryIO, member: dict[str, Any]) -> bytes:
     if zlib.crc32(content) != member["crc32"]:
         raise ValueError(f"{member['suffix']} is damaged: its crc32 is not that of the index")
     return content
-
-
-def _at_size(sample: Sample, main_px: int, size_px: int) -> Sample:
-    """A sample with frames of another size than that in whose pixels its landmarks and meta are stored."""
-    share = size_px / main_px
-    points, meta = sample.landmarks, {**sample.meta, **_lists_at_size(sample.meta, share)}
-    if VIDEO in meta:
-        meta[VIDEO] = {**meta[VIDEO], **_lists_at_size(meta[VIDEO], share)}
-    return replace(sample, meta=meta, landmarks=None if points is None else scaled_px(points, main_px, size_px))
-
-
-def _lists_at_size(described: Mapping[str, Any], share: float) -> dict[str, Any]:
-    """The lists of a description that are about pixels of frames, None where a value is unknown."""
-    shift = (share - 1) / 2  # pixel centers are whole numbers; ends of content are edges
-    lists: dict[str, Callable[[Any], list[Any]]] = {
-        "content_px": lambda box: [edge * share for edge in box],
-        "boxes_px": lambda box: [value if value is None else value * share + shift for value in box],
-        "source_to_crop": lambda rows: [[x * share, y * share, offset * share + shift] for x, y, offset in rows],
-    }
-    return {name: [scale(one) for one in described[name]] for name, scale in lists.items() if name in described}
-
-
-def _sample(key: str, members: dict[str, bytes], smaller_px: int | None = None) -> Sample:
-    if META not in members:
-        raise ValueError(f"{META} is missing")
-    jpegs = [content for suffix, content in members.items() if is_main_frame(suffix)]
-    arrays = decode_arrays(members, len(jpegs) or None)
-    video = Video.of(members, arrays, smaller_px)
-    points, scores = (LANDMARKS, LANDMARK_SCORES) if jpegs or video is None else (POINTS, POINT_SCORES)
-    return Sample(
-        key,
-        decode_frames(jpegs) if jpegs or video is None else video.read(range(0, len(video), video.every)),
-        landmarks=arrays.get(_stem(points)),
-        landmark_scores=arrays.get(_stem(scores)),
-        meta=arrays[_stem(META)],
-        aus=arrays.get(_stem(AUS)),
-        embedding=arrays.get(_stem(IDENTITY)),
-        aus_sequence=arrays.get(_stem(AUS_SEQUENCE)),
-        video=video,
-        audio=Sound.of(members, arrays),
-    )
-
-
-def _stem(suffix: str) -> str:
-    return suffix.rpartition(".")[0]

@@ -54,13 +54,16 @@ class Loader:
     def __init__(self, stream: ClipStream, pump: Pump, device: torch.device, augment: Augment | None) -> None:
         self.stream = stream
         self._pump = pump
-        self._augment = augment
+        self._device, self._augment = device, augment
         self._copier = Copier(device, pump.ring) if device.type == "cuda" else None
         self._begin = self._given = self._asked = Progress()
         self._coming: deque[tuple[Ask, _Step]] = deque()
         self._pass = 0
         self._window: tuple[int, int] | None = None
         self.close: Callable[[], None] = weakref.finalize(self, pump.close)
+
+    def __repr__(self) -> str:
+        return f"Loader({self.stream}: device {self._device}, {self._pump.processes} processes, augment {self._augment})"
 
     def __len__(self) -> int:
         """Batches of a whole epoch."""

@@ -34,9 +34,9 @@ from motionshards.dataset.commandline import OfLocalDataset, Reporting, command,
 from motionshards.dataset.drawing.animation import in_shared_colours, of_stills, of_video
 from motionshards.dataset.drawing.contact_sheet import Look, draw_block
 from motionshards.dataset.drawing.motion import Motion, read_clip
-from motionshards.dataset.drawing.overlay import BACKGROUND
 from motionshards.dataset.drawing.source_frames import Sources
 from motionshards.dataset.index import Dataset, Sample
+from motionshards.dataset.plotting.overlay import BACKGROUND
 from motionshards.dataset.query.where import parse
 from motionshards.schemas.atomic import beside
 from motionshards.schemas.config import MOST_FRAMES

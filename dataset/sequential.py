@@ -80,6 +80,10 @@ class TarStream(torch.utils.data.IterableDataset[Batch]):
         self.faults: Counter[str] = Counter()
         self.excluded: Counter[str] = Counter()
 
+    def __repr__(self) -> str:
+        order = f"batches of {self._batch_size}, window {self._window}, seed {self._seed}"
+        return f"TarStream({len(self._tars)} tars, {self._view}: {order})"
+
     def set_epoch(self, epoch: int) -> None:
         """Let the next pass be this epoch."""
         self._epoch = arguments.whole_number("epoch", epoch, 0)

@@ -1,12 +1,10 @@
-"""The streaming data set: the clips of a build in batches, in an order that depends on nothing but a seed.
+"""ClipStream: the clips of a dataset in batches, in an order that depends only on the seed. See docs/loading.md.
 
     stream = ClipStream("OUT", Pairs(2), global_batch_size=40, where="blur > 50 and abs(yaw_deg) < 60")
-    for batch in make_loader(stream, device="cuda"):        # dataset.loader: reads in processes of its own
-        ...
-    for batch in torch.utils.data.DataLoader(stream, batch_size=None, num_workers=4):   # ordinary, half as fast
-        ...
+    for batch in make_loader(stream, device="cuda"): ...   # reads in worker processes
+    for batch in torch.utils.data.DataLoader(stream, batch_size=None, num_workers=4): ...   # half as fast
 
-Each pass is the next epoch. See docs/loading.md.
+Each pass is the next epoch.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -35,10 +33,11 @@ from motionshards.dataset.reading.watch import Watch
 from motionshards.dataset.reading.world import World
 from motionshards.dataset.sequence import Sequence
 from motionshards.dataset.storage.cache import default_cache
-from motionshards.dataset.storage.remote import Retry
+from motionshards.dataset.storage.remote import Retry, shown
 from motionshards.dataset.storage.shards import Shards
 from motionshards.dataset.views import KPlusOne, Pairs, PosePairs, Singles
 from motionshards.schemas.errors import ConfigError, DatasetError
+from motionshards.schemas.printable import printable
 
 __all__ = ["Batch", "ClipStream", "KPlusOne", "Pairs", "PosePairs", "Sequence", "Singles", "World"]
 
@@ -118,7 +117,7 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
         opened = open_source(source, retry, storage_options)
         kind = select_kind(opened.manifest.config, view, frames, size)
         self.catalog, self.excluded = select_clips(opened, view, where, split, people, kind)
-        self.size_px, self.aus = kind.size_px, opened.manifest.config.aus
+        self.size_px, self.aus, self._split = kind.size_px, opened.manifest.config.aus, split
         self._units = Units.of(self.catalog, self.seed, view.per_identity)
         mode = mode or ("shard" if opened.remote else "global")
         self._order = self._units.order(self.catalog, view, self.seed, mode, repeats, window)
@@ -137,6 +136,14 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
         self._resumed: Progress | None = None  # in a worker of torchdata's loader
         self._progress = Progress()
         self._check_batches()
+
+    def __repr__(self) -> str:
+        people, frames = len(np.unique(self.catalog.arrays["identity"])), f"{self.catalog.kind.shown} of {self.size_px} px"
+        clips = f"{len(self.catalog):,} clips of {people:,} identities, {frames}"
+        order = (
+            f"{self.steps(0):,} batches of {self.global_batch_size} per epoch, shuffle {self._order.shuffle}, seed {self.seed}"
+        )
+        return f"ClipStream({printable(shown(self.place.root))}, {self.view}, split {self._split}: {clips}, {order})"
 
     @property
     def identities(self) -> tuple[str, ...]:
@@ -267,6 +274,7 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
 
     def sequence(self) -> dict[str, Any]:
         """All that the order of samples and their frames depends on."""
+        frames = "measured frames" if getattr(self.view, "landmarks", False) else "video"
         return {
             "size": self.catalog.kind.smaller_px,
             "clips": self.catalog.digest(),
@@ -275,13 +283,8 @@ class ClipStream(torch.utils.data.IterableDataset[Batch]):
             "repeats": self._order.repeats,
             "window": self._order.window if self._order.shuffle == "shard" else None,
             "view": repr(self.view),
-            **self._frames_chosen(),
+            **({"frames": frames} if self.catalog.of_video else {}),  # states of stills were saved before there was video
         }
-
-    def _frames_chosen(self) -> dict[str, str]:
-        """Part of `sequence`; nothing for stills, of which states were saved before there was video."""
-        measured = getattr(self.view, "landmarks", False)
-        return {"frames": "measured frames" if measured else "video"} if self.catalog.of_video else {}
 
     def report(self, faults: Iterable[Fault]) -> None:
         """Count what could not be read."""

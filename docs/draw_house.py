@@ -15,8 +15,8 @@ PLAN = {
     "transforms": "weight_file extract augment",
     "pipeline": "inputs sources planning clips usual_recipe shards runners card finalize upgrade order plan_input build "
     "remove add_order add estimate",
-    "dataset": "commandline query storage video index reading sequence views people arguments stream sequential feeding loader "
-    "checks drawing report verify stats sql preview export originals push remove estimate build_options add build",
+    "dataset": "commandline query storage plotting clips index reading sequence views people arguments stream sequential feeding "
+    "loader checks drawing report verify stats sql preview export originals push remove estimate build_options add build",
     "trainers": "",
     "jobs": "",
 }

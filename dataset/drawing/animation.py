@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from motionshards.dataset.drawing.contact_sheet import marks_of
 from motionshards.dataset.drawing.motion import Motion
-from motionshards.dataset.drawing.overlay import DRAWN, marked
-from motionshards.dataset.drawing.waveform import marked_at, waveform
 from motionshards.dataset.index import Sample
+from motionshards.dataset.plotting.overlay import DRAWN, marked
+from motionshards.dataset.plotting.waveform import marked_at, waveform
 from motionshards.schemas.errors import ConfigError
 
 _MOST_PX = 300_000_000  # the images are in memory together
@@ -34,7 +33,7 @@ class Animation:
 def of_stills(sample: Sample, size_px: int, drawn: bool) -> Animation:
     """The stills of a clip at their times. Raises ConfigError: too many pixels."""
     _check(len(sample.frames), size_px, "ask for a smaller --gif-px")
-    pictures = [marked(frame, size_px, marks_of(sample, number) if drawn else None) for number, frame in enumerate(sample.frames)]
+    pictures = [marked(frame, size_px, sample.marks(number) if drawn else None) for number, frame in enumerate(sample.frames)]
     return Animation(pictures, delays_ms(sample.meta))
 
 

@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from motionshards.dataset.drawing import overlay
 from motionshards.dataset.drawing.motion import Motion
-from motionshards.dataset.drawing.overlay import Marks
 from motionshards.dataset.drawing.source_frames import Sources, source_frames, source_to_shown
-from motionshards.dataset.drawing.waveform import marked_at, waveform
 from motionshards.dataset.index import Sample
+from motionshards.dataset.plotting import overlay
+from motionshards.dataset.plotting.waveform import marked_at, waveform
 from motionshards.schemas.errors import ClipRejected, StoreFailed
 
 
@@ -199,7 +198,7 @@ def _heard(row: dict[str, Any]) -> str:
 def _cell(sample: Sample, number: int, look: Look) -> Image.Image:
     """A frame and what stands below it."""
     cell = Image.new("RGB", (look.frame_px, look.cell), overlay.BACKGROUND)
-    cell.paste(overlay.marked(sample.frames[number], look.frame_px, marks_of(sample, number) if look.drawn else None))
+    cell.paste(overlay.marked(sample.frames[number], look.frame_px, sample.marks(number) if look.drawn else None))
     meta, letters = sample.meta, look.letters
     blur = _number("blur", meta["blur"][number])
     line = look.frame_px + round(1.4 * letters)
@@ -216,16 +215,6 @@ def _cell(sample: Sample, number: int, look: Look) -> Image.Image:
         bars = overlay.au_bars(sample.aus[number], (look.frame_px, look.bars - look.gap // 2))
         cell.paste(bars, (0, look.frame_px + 3 * letters + look.gap // 2))
     return cell
-
-
-def marks_of(sample: Sample, number: int) -> Marks:
-    """What is stored of a frame."""
-    meta = sample.meta
-    return Marks(
-        points_px=None if sample.landmarks is None else sample.landmarks[number],
-        box_px=meta["boxes_px"][number] if "boxes_px" in meta else None,
-        pose_deg=[meta[f"{name}_deg"][number] for name in ("yaw", "pitch", "roll")],
-    )
 
 
 def _number(name: str, value: float | None, unit: str = "") -> str:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from motionshards.dataset.drawing.overlay import Marks
+from motionshards.dataset.clips.video import Sound, Video
 from motionshards.dataset.index import Dataset, Sample, read_members
-from motionshards.dataset.video import Sound, Video
+from motionshards.dataset.plotting.overlay import Marks
 from motionshards.schemas.errors import ClipRejected, DatasetError
 from motionshards.schemas.layout import frame_suffix, tar_path
 from motionshards.schemas.regular_file import open_regular

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from motionshards.dataset.video import Sound, Video
+from motionshards.dataset.clips.video import Sound, Video
 from motionshards.schemas.layout import META, VIDEO, frame_suffix
 from motionshards.schemas.moving import Smaller
 from motionshards.schemas.samples.encode import decode_arrays

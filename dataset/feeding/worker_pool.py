@@ -62,7 +62,7 @@ class Pump:
         self._asked: deque[_Asked] = deque()
         self._done: dict[int, Done] = {}
         self._number = 0
-        self._processes, self._threads = processes, threads
+        self.processes, self._threads = processes, threads
         self._refused: set[int] = set()
         self._crashes = 0
         self._readers: list[_Reading] = []
@@ -177,7 +177,7 @@ class Pump:
             view=stream.view,
             seed=stream.seed,
             warm=stream.warm,
-            place=replace(stream.place, holders=self._processes * stream.world.local_size),
+            place=replace(stream.place, holders=self.processes * stream.world.local_size),
             threads=self._threads,
             hands_descriptor=hands.descriptor,
             refused=frozenset(self._refused),

@@ -1,25 +1,34 @@
 """A batch as models get it, and as the block of memory into which it is read."""
 
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data._utils.collate import default_collate_fn_map
 
+from motionshards.dataset.plotting.html_table import html_table
+from motionshards.dataset.plotting.overlay import Marks
+from motionshards.dataset.plotting.panel import Panel, plot, spread
 from motionshards.dataset.reading.catalog import Catalog
 from motionshards.dataset.reading.layout import Layout
 from motionshards.dataset.reading.view import View
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.layout import IDENTITY_NUMBERS
-from motionshards.transforms.augment.clips import Clips
+from motionshards.transforms.augment.clips import Clips, shown
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _POINTS = 68
 _AUS = 17
+_POSE = ("yaw", "pitch", "roll")
 
 Same = TypeVar("Same", bound="Batch")
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Batch(Clips):
     """What `Clips` has, and who the clips are.
 
@@ -63,6 +72,60 @@ class Batch(Clips):
         """Its tensors by name."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if isinstance(value, torch.Tensor)}
+
+    def show(self, clips: int = 4, frames: int = 9) -> "Figure":
+        """Plot frames with landmarks and head pose, action units and the waveform, which notebooks display.
+
+        clips: at most so many, the first ones
+        frames: of each clip at most so many, evenly spaced
+
+        Raises:
+            ConfigError: matplotlib is missing, or nothing is to be shown
+        """
+        host, picked = self.to("cpu"), spread(self.frames.shape[1], frames)
+        return plot([host._panel(clip, picked) for clip in range(min(clips, len(self)))])
+
+    def _panel(self, clip: int, picked: list[int]) -> Panel:
+        """Of frames of a clip; all tensors are in host memory."""
+        poses, points = self.pose[clip].tolist(), None if self.landmarks is None else _array(self.landmarks[clip])
+        return Panel(
+            title=self.keys[clip] + (" (padding)" if self.padded[clip] else ""),
+            frames=_pixels(self.frames[clip, picked]),
+            captions=[_caption(int(self.number[clip, number]), poses[number]) for number in picked],
+            marks=[Marks(None if points is None else points[number], None, poses[number]) for number in picked],
+            aus=None if self.aus is None else _array(self.aus[clip, picked]),
+            target_aus=None if self.target_aus is None else _array(self.target_aus[clip]),
+            audio=None if self.audio is None else _array(self.audio[clip]),
+            audio_hz=self.audio_hz,
+        )
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{name} {shown(tensor)}" for name, tensor in self.tensors().items())
+        return f"Batch({len(self)} clips on {self.frames.device}: {parts})"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (name, str(tensor.dtype).removeprefix("torch."), str(list(tensor.shape))) for name, tensor in self.tensors().items()
+        ]
+        return html_table(f"Batch of {len(self)} clips on {self.frames.device}", rows)
+
+
+def _caption(number: int, pose_deg: list[float]) -> str:
+    """The number of a frame and, in a second line, its head pose, which is not measured in all frames of videos."""
+    angles = [f"{name} {round(angle)}°" for name, angle in zip(_POSE, pose_deg, strict=True) if np.isfinite(angle)]
+    return f"frame {number}\n{'  '.join(angles)}"
+
+
+def _array(tensor: torch.Tensor) -> NDArray[np.float32]:
+    return tensor.detach().float().numpy()
+
+
+def _pixels(frames: torch.Tensor) -> NDArray[np.uint8]:
+    """uint8 [n,H,W,3] of frames as they are read, or as they are once augmented."""
+    if frames.dtype == torch.uint8:
+        return frames.numpy()
+    pixels: NDArray[np.uint8] = frames.detach().float().mul(255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
+    return pixels
 
 
 def batch_layout(count: int, view: View, catalog: Catalog) -> Layout:

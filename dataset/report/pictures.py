@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from motionshards.dataset.drawing.overlay import CHAINS, head_axes
+from motionshards.dataset.plotting.overlay import CHAINS, head_axes
 from motionshards.dataset.report.markup import Markup, element
 from motionshards.dataset.report.samples import Moving, Shown
 from motionshards.schemas.action_units import INTENSITIES, MOST

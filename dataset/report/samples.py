@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motionshards.dataset.drawing.motion import Motion
-from motionshards.dataset.drawing.waveform import envelope
 from motionshards.dataset.index import read_members
+from motionshards.dataset.plotting.waveform import envelope
 from motionshards.dataset.report.clips import MEASURES
 from motionshards.dataset.report.tables import Rows, rows_at
 from motionshards.schemas.errors import DatasetError

@@ -14,8 +14,9 @@ from PIL import Image
 from sheets import first, run
 
 from motionshards.dataset import preview
-from motionshards.dataset.drawing import animation, overlay
+from motionshards.dataset.drawing import animation
 from motionshards.dataset.index import Dataset
+from motionshards.dataset.plotting import overlay
 from motionshards.schemas.layout import tar_path
 
 

@@ -11,8 +11,8 @@ from PIL import Image
 
 from motionshards.dataset.drawing import animation
 from motionshards.dataset.drawing.motion import read_clip
-from motionshards.dataset.drawing.overlay import BOX
 from motionshards.dataset.index import Dataset
+from motionshards.dataset.plotting.overlay import BOX
 from motionshards.schemas.errors import ConfigError
 
 

@@ -9,10 +9,10 @@ from moving import seen_in
 from PIL import Image
 from sheets import LOOK, first, frame_at, has_colour, pixels, run
 
-from motionshards.dataset.drawing import overlay
 from motionshards.dataset.drawing.motion import read_clip
 from motionshards.dataset.drawing.source_frames import source_frames
 from motionshards.dataset.index import Dataset
+from motionshards.dataset.plotting import overlay
 
 
 def test_corners_of_the_crop_are_the_inverse_of_the_affine() -> None:

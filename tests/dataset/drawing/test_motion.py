@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from moving import CLICK_EVERY, click_at, seen_in
 
+from motionshards.dataset.clips.video import Sound, Video
 from motionshards.dataset.drawing.motion import Motion, read_clip
 from motionshards.dataset.index import Dataset
-from motionshards.dataset.video import Sound, Video
 from motionshards.schemas.errors import DatasetError
 from motionshards.schemas.layout import VIDEO, tar_path
 

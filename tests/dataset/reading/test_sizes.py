@@ -14,6 +14,7 @@ from file_server import serving
 from moving import SIZE, make_moving_dataset
 from streams import seen, stream_of
 
+from motionshards.dataset.clips.video import Video
 from motionshards.dataset.index import Dataset
 from motionshards.dataset.loader import make_loader
 from motionshards.dataset.originals import FramesDataset
@@ -24,7 +25,6 @@ from motionshards.dataset.reading.open_dataset import stored_sizes
 from motionshards.dataset.reading.view import View
 from motionshards.dataset.sequential import TarStream
 from motionshards.dataset.stream import KPlusOne, Pairs, PosePairs, Sequence, Singles
-from motionshards.dataset.video import Video
 from motionshards.schemas.errors import ConfigError, DatasetError
 
 SMALL, LEAST = 32, 16

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from motionshards.dataset.drawing.overlay import BOX, CHAINS, PANEL
-from motionshards.dataset.drawing.waveform import envelope, marked_at, waveform
+from motionshards.dataset.plotting.overlay import BOX, CHAINS, PANEL
+from motionshards.dataset.plotting.waveform import envelope, marked_at, waveform
 
 
 @pytest.mark.parametrize("channels", [1, 2])

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 from sheets import has_colour
 
-from motionshards.dataset.drawing import overlay
-from motionshards.dataset.drawing.overlay import Marks
+from motionshards.dataset.plotting import overlay
+from motionshards.dataset.plotting.overlay import Marks
 from motionshards.schemas.action_units import INTENSITIES
 from motionshards.transforms.extract.quality.face_model import FACE_68_MM
 from motionshards.transforms.extract.quality.pose import FOCAL_PER_SIDE, head_pose

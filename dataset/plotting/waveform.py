@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from motionshards.dataset.drawing.overlay import BOX, CHAINS, PANEL
+from motionshards.dataset.plotting.overlay import BOX, CHAINS, PANEL
 
 # Quieter sounds are not drawn larger: noise would look like speech.
 _QUIETEST_PEAK = 0.01

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from moving import CLICK_EVERY, HZ, SIZE, click_at, make_moving_dataset, seen_in
 
-from motionshards.dataset.index import Dataset, Sample, _sample, read_members
-from motionshards.dataset.video import Sound, Video
+from motionshards.dataset.clips.sample import sample_of
+from motionshards.dataset.clips.video import Sound, Video
+from motionshards.dataset.index import Dataset, Sample, read_members
 from motionshards.schemas.layout import META, SOUND, VIDEO, VIDEO_FRAMES
 from motionshards.schemas.samples.encode import decode_arrays
 
@@ -74,7 +75,7 @@ def test_a_description_that_no_build_writes_is_refused(tmp_path: Path, told: str
     meta = json.loads(members[META])
     DAMAGES[told](meta)
     with pytest.raises(ValueError, match=told):
-        _sample("key", {**members, META: json.dumps(meta).encode()})
+        sample_of("key", {**members, META: json.dumps(meta).encode()}, "shard.tar")
 
 
 @pytest.mark.parametrize("missing", [VIDEO, VIDEO_FRAMES, SOUND])
