@@ -1,13 +1,16 @@
 """Builds the documentation site from the Markdown of the repository: `make docs` writes build/site/index.html.
 
-Pages are copied to build/pages with the layout of the repository, so that relative links are the same there and here. Two kinds
-of pages are generated: the reference of the commands, from their parsers, and that of the Python interface, from docstrings.
+Pages are copied to build/pages with the layout of the repository, so that relative links are the same there and here. The
+reference of the commands is generated from their parsers, that of the Python interface from docstrings, and notebooks are
+converted with their stored outputs.
 """
 
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from nbconvert import MarkdownExporter
 
 import motionshards
 from motionshards.cli import COMMANDS, find_command
@@ -18,7 +21,7 @@ COPIED = ("*.md", "docs/**/*.md", "docs/**/*.svg", "docs/**/*.png", "benchmarks/
 
 # What the reference of Python shows besides the names of `motionshards`.
 ALSO = {
-    "Batches and samples": ("dataset.reading.batch.Batch", "dataset.index.Sample", "dataset.reading.world.World"),
+    "Batches and samples": ("dataset.reading.batch.Batch", "dataset.clips.sample.Sample", "dataset.reading.world.World"),
     "Settings of a build": ("schemas.config.BuildConfig",),
     "Settings of training": (
         "trainers.fomm.config.TrainingConfig",
@@ -37,10 +40,22 @@ def stage(pages: Path) -> None:
         place = pages / file.relative_to(ROOT)
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, place)
+    for notebook in ROOT.glob("docs/notebooks/*.ipynb"):
+        write_notebook(notebook, pages / "docs/notebooks")
     reference = pages / "docs/reference"
     reference.mkdir(parents=True)
     (reference / "commands.md").write_text(commands())
     (reference / "python.md").write_text(interface())
+
+
+def write_notebook(notebook: Path, place: Path) -> None:
+    """Write a page with the cells of a notebook and their stored outputs, and a file for each image."""
+    place.mkdir(parents=True, exist_ok=True)
+    text, resources = MarkdownExporter().from_filename(str(notebook), {"output_files_dir": notebook.stem})
+    for name, content in resources["outputs"].items():
+        (place / name).parent.mkdir(exist_ok=True)
+        (place / name).write_bytes(content)
+    (place / f"{notebook.stem}.md").write_text(text)
 
 
 def commands() -> str:

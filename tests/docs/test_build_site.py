@@ -14,7 +14,8 @@ from motionshards.cli import COMMANDS
 def test_the_navigation_has_every_page() -> None:
     listed = re.findall(r"[\w./-]+\.md", (ROOT / "mkdocs.yml").read_text())
     pages = {path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]}
-    assert sorted(listed) == sorted({*pages, "docs/reference/commands.md", "docs/reference/python.md"})
+    notebooks = {path.relative_to(ROOT).with_suffix(".md").as_posix() for path in ROOT.glob("docs/notebooks/*.ipynb")}
+    assert sorted(listed) == sorted({*pages, *notebooks, "docs/reference/commands.md", "docs/reference/python.md"})
 
 
 def test_pages_are_copied_with_the_layout_of_the_repository(tmp_path: Path) -> None:
@@ -23,6 +24,14 @@ def test_pages_are_copied_with_the_layout_of_the_repository(tmp_path: Path) -> N
     assert ROOT / config["docs_dir"] == build_site.PAGES
     for name in ("README.md", "docs/loading.md", "docs/sources/hdtf.md", "docs/house.svg", "benchmarks/results/loader.md"):
         assert (tmp_path / "pages" / name).read_bytes() == (ROOT / name).read_bytes()
+
+
+def test_notebooks_become_pages_with_their_figures(tmp_path: Path) -> None:
+    build_site.write_notebook(ROOT / "docs/notebooks/look-at-a-dataset.ipynb", tmp_path)
+    text = (tmp_path / "look-at-a-dataset.md").read_text()
+    shown = re.findall(r"!\[\w+\]\((\S+)\)", text)
+    assert text.startswith("# ") and "```python\n" in text
+    assert shown and all((tmp_path / name).stat().st_size > 1000 for name in shown)
 
 
 def test_the_reference_has_every_command_and_its_options() -> None:
