@@ -17,7 +17,15 @@ from motionshards.cli import COMMANDS, find_command
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ROOT / "build/pages"
-COPIED = ("*.md", "docs/**/*.md", "docs/**/*.svg", "docs/**/*.png", "benchmarks/results/*.md", "benchmarks/results/*.jpg")
+COPIED = (
+    "*.md",
+    "docs/**/*.md",
+    "docs/**/*.ipynb",
+    "docs/**/*.svg",
+    "docs/**/*.png",
+    "benchmarks/results/*.md",
+    "benchmarks/results/*.jpg",
+)
 
 # What the reference of Python shows besides the names of `motionshards`.
 ALSO = {
