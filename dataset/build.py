@@ -61,7 +61,10 @@ def main(options: BuildOptions) -> int:
         return OK
     ledger = _build(options, videos)
     show(as_json(ledger, output_of(options)) if options.json else as_line(ledger, output_of(options)))
-    return OK if ledger.manifest.counts["kept"] else FAILED
+    if not ledger.manifest.counts["kept"]:
+        return FAILED
+    options.suggest(f"motionshards verify {output_of(options)}", f"motionshards report {output_of(options)}")
+    return OK
 
 
 def _build(options: BuildOptions, videos: Places) -> Ledger:

@@ -84,6 +84,11 @@ class Reporting:
         """Print the last line: a dataclass as its `str`, or its fields as JSON."""
         show(json.dumps(dataclasses.asdict(done)) if self.json else done)
 
+    def suggest(self, *commands: str) -> None:
+        """Show which commands usually come next; on a terminal only, so that logs and pipes get the results alone."""
+        if not (self.quiet or self.json) and sys.stderr.isatty():
+            show(f"next: {' or '.join(commands)}", sys.stderr)
+
 
 @dataclass(frozen=True, kw_only=True)
 class OnDevice:

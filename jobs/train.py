@@ -122,6 +122,10 @@ def main(options: TrainOptions) -> None:
             dist.destroy_process_group()
     if done is not None:
         options.print_result(done)
+        options.suggest(
+            f"motionshards evaluate --model {options.model} --checkpoint {done.checkpoint} --output {options.output / 'evaluation'} "
+            f"{options.data}"
+        )
 
 
 def _train(options: TrainOptions) -> Done | None:

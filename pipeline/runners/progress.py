@@ -6,17 +6,22 @@ import time
 from tqdm import tqdm
 
 _LINE_EVERY_S = 30.0
+_STARTING = "starting workers"
 
 
 class Bar:
     """A tqdm bar with rate and time left."""
 
     def __init__(self, total: int, done: int) -> None:
-        self._bar = tqdm(total=total, initial=done, unit="clip", smoothing=0.1, dynamic_ncols=True, file=sys.stderr)
+        self._bar = tqdm(
+            total=total, initial=done, unit="clip", smoothing=0.1, dynamic_ncols=True, file=sys.stderr, desc=_STARTING
+        )
         self._initial = done
 
     def update(self, clips: int) -> None:
         """Show `clips` done in this run; fewer than before is shown too, when a killed worker's unit starts again."""
+        if clips:
+            self._bar.set_description(refresh=False)
         self._bar.n = self._initial + clips
         self._bar.refresh()
 
@@ -41,7 +46,7 @@ class Lines:
         rate = clips / (now - self._start)
         done = self._initial + clips
         # A unit of a killed worker starts again, so fewer clips than before may be done, or none.
-        left = f"{rate:.1f} clips/s, {(self._total - done) / rate:.0f} s left" if rate > 0 else "no clip finished yet in this run"
+        left = f"{rate:.1f} clips/s, {(self._total - done) / rate:.0f} s left" if rate > 0 else _STARTING
         print(f"{done} of {self._total} clips, {left}", file=sys.stderr, flush=True)
 
     def close(self) -> None:

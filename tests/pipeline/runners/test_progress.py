@@ -24,7 +24,7 @@ def test_a_log_gets_a_plain_line_now_and_then(monkeypatch: pytest.MonkeyPatch, c
     assert "clips/s" in told
     assert told.endswith(" s left\n")
     lines.update(0)
-    assert capsys.readouterr().err == "40 of 100 clips, no clip finished yet in this run\n"
+    assert capsys.readouterr().err == "40 of 100 clips, starting workers\n"
     lines.close()
 
 
@@ -57,9 +57,11 @@ def test_a_terminal_gets_a_bar_with_rate_and_time_left(demo_videos: Path, tmp_pa
     while chunk := _read(ours):
         shown += chunk
     assert build.wait() == 0
+    assert b"starting workers" in shown
     assert b"8/8" in shown
     assert b"clip/s" in shown
     assert b"<00:00" in shown
+    assert f"next: motionshards verify {tmp_path / 'out'} or motionshards report".encode() in shown
 
 
 def _read(descriptor: int) -> bytes:
