@@ -122,10 +122,8 @@ def main(options: TrainOptions) -> None:
             dist.destroy_process_group()
     if done is not None:
         options.print_result(done)
-        options.suggest(
-            f"motionshards evaluate --model {options.model} --checkpoint {done.checkpoint} --output {options.output / 'evaluation'} "
-            f"{options.data}"
-        )
+        where = f"--checkpoint {done.checkpoint} --output {options.output / 'evaluation'}"
+        options.suggest(f"motionshards evaluate --model {options.model} {where} {options.data}")
 
 
 def _train(options: TrainOptions) -> Done | None:
