@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 _TILE = 4
 _WINDOW = _TILE + 2
+_COMPONENTS = _WINDOW**2
 # With these points rounding errors are half of those with the usual 0, ±1, ±2, and five times those of a direct convolution
 # (256 channels, float32). All coefficients of the two transforms of images are exact in float32.
 _POINTS = np.array([0, 0.75, -0.75, 1.5, -1.5])
@@ -33,33 +34,34 @@ class WinogradConv2d(nn.Module):
     def __init__(self, convolution: nn.Conv2d) -> None:
         super().__init__()
         assert convolution.kernel_size == (3, 3) and convolution.padding == (1, 1) and convolution.bias is not None
-        outside, inside = convolution.weight.shape[:2]
+        dtype, (outside, inside) = convolution.weight.dtype, convolution.weight.shape[:2]
         pixels, kernel, window = (torch.from_numpy(matrix) for matrix in _transforms())
-        like, exact = convolution.weight, convolution.weight.double()
-        weight = torch.einsum("ai,bj,ocij->aboc", kernel, kernel, exact).reshape(-1, inside, 1, 1)
-        # Components of a tile of ones, so that adding the bias takes no pass over the image.
-        ones = torch.linalg.lstsq(
-            torch.kron(pixels, pixels), torch.ones(_TILE**2, 1, dtype=torch.float64), driver="gelsd"
-        ).solution
-        count = _WINDOW**2
-        self.products = nn.Conv2d(count * inside, count * outside, 1, groups=count)
-        self.products.weight = nn.Parameter(weight.to(like.dtype), requires_grad=False)
-        self.products.bias = nn.Parameter((ones * convolution.bias.double()).flatten().to(like.dtype), requires_grad=False)
-        self.register_buffer("to_components", torch.kron(window, window).to(like.dtype))
-        self.register_buffer("to_pixels", torch.kron(pixels, pixels).to(like.dtype))
+        weight = torch.einsum("ai,bj,ocij->aboc", kernel, kernel, convolution.weight.double())
+        # The components of a tile of ones: with them, adding the bias takes no pass over the image.
+        ones = torch.from_numpy(np.linalg.pinv(pixels.numpy()).sum(axis=1))
+        bias = torch.kron(ones, ones)[:, None] * convolution.bias.double()
+        self.products = nn.Conv2d(_COMPONENTS * inside, _COMPONENTS * outside, 1, groups=_COMPONENTS)
+        self.products.weight = nn.Parameter(weight.reshape(-1, inside, 1, 1).to(dtype), requires_grad=False)
+        self.products.bias = nn.Parameter(bias.flatten().to(dtype), requires_grad=False)
+        self.register_buffer("to_components", torch.kron(window, window).to(dtype))
+        self.register_buffer("to_pixels", torch.kron(pixels, pixels).to(dtype))
 
     def forward(self, x: Tensor) -> Tensor:
-        batch, inside, height, width = x.shape
+        height, width = x.shape[2:]
         rows, columns = -(-height // _TILE), -(-width // _TILE)
         padded = F.pad(x, (1, _TILE * columns - width + 1, 1, _TILE * rows - height + 1)).permute(0, 2, 3, 1)
-        windows = padded.unfold(1, _WINDOW, _TILE).unfold(2, _WINDOW, _TILE).permute(0, 1, 2, 4, 5, 3)
-        components = _each(self.to_components, windows.reshape(-1, _WINDOW**2, inside)).view(batch, rows, columns, -1)
+        # One image after the other, since the components of several do not fit the processor's cache.
+        tiles = [self._tiles(image) for image in padded.unfold(1, _WINDOW, _TILE).unfold(2, _WINDOW, _TILE)]
+        result = torch.stack([tile.transpose(1, 2) for tile in tiles]).flatten(3, 4).flatten(1, 2)
+        return result[:, :height, :width].permute(0, 3, 1, 2)
+
+    def _tiles(self, windows: Tensor) -> Tensor:
+        """Tiles [rows,columns,4,4,out] of windows [rows,columns,C,6,6]."""
+        rows, columns, inside = windows.shape[:3]
+        pixels = windows.permute(0, 1, 3, 4, 2).reshape(-1, _COMPONENTS, inside)
+        components = _each(self.to_components, pixels).view(1, rows, columns, -1)
         products = self.products(components.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        tiles = _each(self.to_pixels, products.reshape(batch * rows * columns, _WINDOW**2, -1))
-        image = (
-            tiles.view(batch, rows, columns, _TILE, _TILE, -1).transpose(2, 3).reshape(batch, rows * _TILE, columns * _TILE, -1)
-        )
-        return image[:, :height, :width].permute(0, 3, 1, 2)
+        return _each(self.to_pixels, products.reshape(rows * columns, _COMPONENTS, -1)).view(rows, columns, _TILE, _TILE, -1)
 
 
 def _each(matrix: Tensor, windows: Tensor) -> Tensor:
