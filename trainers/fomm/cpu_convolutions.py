@@ -83,7 +83,10 @@ def _transforms() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 class PackedConv2d(nn.Module):
-    """An `nn.Conv2d` of float32 on a CPU. Weights are packed for the shape of the last input, by torch.compile's operators."""
+    """An `nn.Conv2d` of float32 on a CPU with oneDNN. Weights are packed for the shape of the last input.
+
+    The operators are those that torch.compile emits for frozen weights; eager PyTorch has no other way to keep packed weights.
+    """
 
     def __init__(self, convolution: nn.Conv2d) -> None:
         super().__init__()
@@ -93,7 +96,7 @@ class PackedConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if x.shape != self._shape:
-            self._weight = torch._C._nn.mkldnn_reorder_conv2d_weight(
+            self._weight = torch.ops.aten.mkldnn_reorder_conv2d_weight(
                 self._weight, self._padding, self._stride, self._dilation, self._groups, x.shape
             )
             self._shape = x.shape

@@ -7,7 +7,7 @@
   of stride 2, with 4/9 of the multiplications.
 - A 7x7 convolution to 3 channels or to 1 leaves most of a vector register empty. Its kernel's rows fill more of it: a 1x7
   convolution to 7 times the channels, whose results are shifted and summed.
-- On a CPU, residual blocks use Winograd's convolution, and weights are packed once.
+- On a CPU, the convolutions of `trainers.fomm.cpu_convolutions` take the place of `nn.Conv2d`.
 - What is computed of the source alone is computed once.
 """
 
@@ -82,7 +82,7 @@ def folded(network: N, device: torch.device | str = "cpu") -> N:
     made = made.to(dtype).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if torch.device(device).type == "cpu":
         _replace(made, _with_winograd)
-        if dtype == torch.float32 and torch.backends.mkldnn.is_available():
+        if dtype == torch.float32 and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
             _replace(made, _packed)
     return made
 
@@ -127,7 +127,9 @@ def _replace(network: nn.Module, replacement: Callable[[nn.Module], nn.Module]) 
 
 def _with_winograd(module: nn.Module) -> nn.Module:
     if isinstance(module, FoldedResBlock):
-        module.inner[2], module.inner[4] = WinogradConv2d(module.inner[2]), WinogradConv2d(module.inner[4])
+        for place, convolution in enumerate(module.inner):
+            if isinstance(convolution, nn.Conv2d):
+                module.inner[place] = WinogradConv2d(convolution)
     return module
 
 
