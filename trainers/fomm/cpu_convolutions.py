@@ -13,6 +13,8 @@ from torch import Tensor, nn
 _TILE = 4
 _WINDOW = _TILE + 2
 _COMPONENTS = _WINDOW**2
+# That are computed together: their components fit the processor's cache, 9 MiB each of input and output for 256 channels.
+_MOST_TILES = 256
 # With these points rounding errors are half of those with the usual 0, ±1, ±2, and five times those of a direct convolution
 # (256 channels, float32). All coefficients of the two transforms of images are exact in float32.
 _POINTS = np.array([0, 0.75, -0.75, 1.5, -1.5])
@@ -49,10 +51,13 @@ class WinogradConv2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[2:]
         rows, columns = -(-height // _TILE), -(-width // _TILE)
-        padded = F.pad(x, (1, _TILE * columns - width + 1, 1, _TILE * rows - height + 1)).permute(0, 2, 3, 1)
-        # One image after the other, since the components of several do not fit the processor's cache.
-        tiles = [self._tiles(image) for image in padded.unfold(1, _WINDOW, _TILE).unfold(2, _WINDOW, _TILE)]
-        result = torch.stack([tile.transpose(1, 2) for tile in tiles]).flatten(3, 4).flatten(1, 2)
+        parts = -(-rows // max(1, _MOST_TILES // columns))
+        some = -(-rows // parts)  # of one number, since weights are packed for a shape
+        bottom, right = _TILE * parts * some - height, _TILE * columns - width
+        padded = F.pad(x, (1, right + 1, 1, bottom + 1)).permute(0, 2, 3, 1)
+        windows = padded.unfold(1, _WINDOW, _TILE).unfold(2, _WINDOW, _TILE)
+        tiles = [self._tiles(part).transpose(1, 2) for image in windows for part in image.split(some)]
+        result = torch.stack(tiles).view(len(x), height + bottom, width + right, -1)
         return result[:, :height, :width].permute(0, 3, 1, 2)
 
     def _tiles(self, windows: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from motionshards.trainers.fomm.cpu_convolutions import PackedConv2d, WinogradCo
 needs_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this build of PyTorch has no oneDNN")
 
 
-@pytest.mark.parametrize("size", [(1, 1), (4, 4), (5, 10), (16, 7)])
+@pytest.mark.parametrize("size", [(1, 1), (4, 4), (5, 10), (16, 7), (90, 45), (8, 1030)])
 @torch.no_grad()
 def test_winograd_is_exact_in_float64(size: tuple[int, int]) -> None:
     convolution, x = fill(nn.Conv2d(5, 6, 3, padding=1), "winograd").double(), noise(2, 5, *size) - 0.5
