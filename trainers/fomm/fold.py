@@ -30,6 +30,8 @@ N = TypeVar("N", bound=nn.Module)
 # Channels in times channels out above which doubling stays apart: these are the inner blocks of an hourglass, whose pictures have
 # few pixels, so that fetching the weights takes the time, and there would be 16 of them in place of 9.
 _MANY = 1 << 17
+# Channels from which on Winograd's convolution is faster: it saves multiplications of channels with channels, and transforms each.
+_WIDE = 192
 # [4,3]: which rows of a 3x3 kernel fall on the same pixel of the picture before it was doubled, for each row of the 4x4 kernel.
 _DOUBLED = ((0, 0, 1), (0, 1, 1), (1, 1, 0), (1, 0, 0))
 
@@ -128,7 +130,7 @@ def _replace(network: nn.Module, replacement: Callable[[nn.Module], nn.Module]) 
 def _with_winograd(module: nn.Module) -> nn.Module:
     if isinstance(module, FoldedResBlock):
         for place, convolution in enumerate(module.inner):
-            if isinstance(convolution, nn.Conv2d):
+            if isinstance(convolution, nn.Conv2d) and convolution.in_channels >= _WIDE:
                 module.inner[place] = WinogradConv2d(convolution)
     return module
 

@@ -20,6 +20,7 @@ SHAPES = {
     "small": small(),
     "zeroth order": small(jacobians=False),
     "no occlusion": small(generator=replace(small().generator, occlusion=False, down_blocks=1, bottleneck_blocks=2)),
+    "wide": small(generator=replace(small().generator, block_expansion=48, max_features=192)),
     "one map, full scale": small(detector=replace(small().detector, single_jacobian_map=True, scale=1.0)),
 }
 
@@ -99,7 +100,7 @@ def test_only_the_first_norm_of_residual_blocks_is_left() -> None:
 
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this build of PyTorch has no oneDNN")
 def test_convolutions_for_cpus_are_only_on_cpus() -> None:
-    _, generator = networks(small())
+    _, generator = networks(SHAPES["wide"])
     counts = {
         (dtype, device): [
             sum(isinstance(module, kind) for module in folded(generator.to(dtype), device).modules())
