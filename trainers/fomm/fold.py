@@ -30,7 +30,7 @@ N = TypeVar("N", bound=nn.Module)
 # Channels in times channels out above which doubling stays apart: these are the inner blocks of an hourglass, whose pictures have
 # few pixels, so that fetching the weights takes the time, and there would be 16 of them in place of 9.
 _MANY = 1 << 17
-# Channels from which on Winograd's convolution is faster: it saves multiplications of channels with channels, and transforms each.
+# Channels from which on Winograd's convolution is faster: products grow with their square, and transforms with their number.
 _WIDE = 192
 # [4,3]: which rows of a 3x3 kernel fall on the same pixel of the picture before it was doubled, for each row of the 4x4 kernel.
 _DOUBLED = ((0, 0, 1), (0, 1, 1), (1, 1, 0), (1, 0, 0))
