@@ -13,10 +13,10 @@ from torch import Tensor, nn
 _TILE = 4
 _WINDOW = _TILE + 2
 _COMPONENTS = _WINDOW**2
-# That are computed together: their components fit the processor's cache, 9 MiB each of input and output for 256 channels.
+# Tiles computed at a time. Their components should fit the processor's cache: at 256 channels, input and output take 9 MiB each.
 _MOST_TILES = 256
-# With these points rounding errors are half of those with the usual 0, ±1, ±2, and five times those of a direct convolution
-# (256 channels, float32). All coefficients of the two transforms of images are exact in float32.
+# Interpolation points. Rounding errors are half of those with the usual 0, ±1, ±2, and five times those of a direct convolution
+# (256 channels, float32). The coefficients of both image transforms are exact in float32.
 _POINTS = np.array([0, 0.75, -0.75, 1.5, -1.5])
 
 
@@ -52,11 +52,11 @@ class WinogradConv2d(nn.Module):
         height, width = x.shape[2:]
         rows, columns = -(-height // _TILE), -(-width // _TILE)
         parts = -(-rows // max(1, _MOST_TILES // columns))
-        some = -(-rows // parts)  # of one number, since weights are packed for a shape
-        bottom, right = _TILE * parts * some - height, _TILE * columns - width
+        part_rows = -(-rows // parts)  # the same in all parts, since weights are packed for one shape
+        bottom, right = _TILE * parts * part_rows - height, _TILE * columns - width
         padded = F.pad(x, (1, right + 1, 1, bottom + 1)).permute(0, 2, 3, 1)
         windows = padded.unfold(1, _WINDOW, _TILE).unfold(2, _WINDOW, _TILE)
-        tiles = [self._tiles(part).transpose(1, 2) for image in windows for part in image.split(some)]
+        tiles = [self._tiles(part).transpose(1, 2) for image in windows for part in image.split(part_rows)]
         result = torch.stack(tiles).view(len(x), height + bottom, width + right, -1)
         return result[:, :height, :width].permute(0, 3, 1, 2)
 
@@ -77,7 +77,8 @@ def _each(matrix: Tensor, windows: Tensor) -> Tensor:
 def _transforms() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Transforms along one axis, float64: components to pixels [4,6], kernel to components [6,3], window to components [6,6].
 
-    They evaluate and interpolate polynomials at `_POINTS` and at infinity.
+    They evaluate and interpolate polynomials at `_POINTS` and at infinity (Toom-Cook; Barabasz et al. 2020, "Error Analysis and
+    Improving the Accuracy of Winograd Convolution for Deep Neural Networks").
     """
     others = [np.delete(_POINTS, number) for number in range(len(_POINTS))]
     scales = [np.prod(point - rest) for point, rest in zip(_POINTS, others, strict=True)]
