@@ -7,10 +7,12 @@
   of stride 2, with 4/9 of the multiplications.
 - A 7x7 convolution to 3 channels or to 1 leaves most of a vector register empty. Its kernel's rows fill more of it: a 1x7
   convolution to 7 times the channels, whose results are shifted and summed.
+- On a CPU, the convolutions of `trainers.fomm.cpu_convolutions` take the place of `nn.Conv2d`.
 - What is computed of the source alone is computed once.
 """
 
 import copy
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch
@@ -18,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from motionshards.trainers.fomm.blocks import DownBlock, ResBlock, SameBlock, UpBlock
+from motionshards.trainers.fomm.cpu_convolutions import PackedConv2d, WinogradConv2d
 from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
 from motionshards.trainers.fomm.keypoints import Keypoints, KPDetector
 from motionshards.trainers.fomm.normalize import normalize_keypoints
@@ -27,6 +30,8 @@ N = TypeVar("N", bound=nn.Module)
 # Channels in times channels out above which doubling stays apart: these are the inner blocks of an hourglass, whose pictures have
 # few pixels, so that fetching the weights takes the time, and there would be 16 of them in place of 9.
 _MANY = 1 << 17
+# Channels from which on Winograd's convolution is faster: products grow with their square, and transforms with their number.
+_WIDE = 192
 # [4,3]: which rows of a 3x3 kernel fall on the same pixel of the picture before it was doubled, for each row of the 4x4 kernel.
 _DOUBLED = ((0, 0, 1), (0, 1, 1), (1, 1, 0), (1, 0, 0))
 
@@ -38,7 +43,7 @@ class FoldedNetworks:
     """
 
     def __init__(self, detector: KPDetector, generator: OcclusionAwareGenerator, device: torch.device | str = "cpu") -> None:
-        self._detector, self._generator = folded(detector).to(device), folded(generator).to(device)
+        self._detector, self._generator = folded(detector, device), folded(generator, device)
         self._source: Tensor | None = None
         self._features: Tensor | None = None
 
@@ -67,18 +72,21 @@ class FoldedNetworks:
         return self._generator.decode(self._features.expand(count, -1, -1, -1), motion)
 
 
-def folded(network: N) -> N:
-    """A copy of a detector or generator for inference, in its dtype, on its device, with convolutions in channels_last."""
+def folded(network: N, device: torch.device | str = "cpu") -> N:
+    """A copy of a detector or generator for inference on `device`, in its dtype, with convolutions in channels_last."""
     dtype = next(network.parameters()).dtype
     made = copy.deepcopy(network).eval().requires_grad_(False).double()  # so that sums of weights are rounded once
-    for parent in [*made.modules()]:
-        for name, child in [*parent.named_children()]:
-            setattr(parent, name, _replacement(child))
+    _replace(made, _replacement)
     if isinstance(made, OcclusionAwareGenerator):
         made.register_module("final", RowsConv2d(made.final))
         if (occlusion := made.dense_motion_network.occlusion) is not None:
             made.dense_motion_network.register_module("occlusion", RowsConv2d(occlusion))
-    return made.to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    made = made.to(dtype).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if torch.device(device).type == "cpu":
+        _replace(made, _with_winograd)
+        if dtype == torch.float32 and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+            _replace(made, _packed)
+    return made
 
 
 class RowsConv2d(nn.Module):
@@ -110,6 +118,25 @@ class FoldedResBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = self.inner(x)
         return result.add_(x)
+
+
+def _replace(network: nn.Module, replacement: Callable[[nn.Module], nn.Module]) -> None:
+    """Replace every module inside a network."""
+    for parent in [*network.modules()]:
+        for name, child in [*parent.named_children()]:
+            setattr(parent, name, replacement(child))
+
+
+def _with_winograd(module: nn.Module) -> nn.Module:
+    if isinstance(module, FoldedResBlock):
+        for place, convolution in enumerate(module.inner):
+            if isinstance(convolution, nn.Conv2d) and convolution.in_channels >= _WIDE:
+                module.inner[place] = WinogradConv2d(convolution)
+    return module
+
+
+def _packed(module: nn.Module) -> nn.Module:
+    return PackedConv2d(module) if isinstance(module, nn.Conv2d) else module
 
 
 def _replacement(module: nn.Module) -> nn.Module:

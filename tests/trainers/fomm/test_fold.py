@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from motionshards.trainers.fomm.architecture import Architecture
 from motionshards.trainers.fomm.blocks import DownBlock, ResBlock, SameBlock, UpBlock
+from motionshards.trainers.fomm.cpu_convolutions import PackedConv2d, WinogradConv2d
 from motionshards.trainers.fomm.fold import FoldedNetworks, FoldedResBlock, RowsConv2d, doubling, folded
 from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
 from motionshards.trainers.fomm.keypoints import Keypoints, KPDetector
@@ -19,6 +20,7 @@ SHAPES = {
     "small": small(),
     "zeroth order": small(jacobians=False),
     "no occlusion": small(generator=replace(small().generator, occlusion=False, down_blocks=1, bottleneck_blocks=2)),
+    "wide": small(generator=replace(small().generator, block_expansion=48, max_features=192)),
     "one map, full scale": small(detector=replace(small().detector, single_jacobian_map=True, scale=1.0)),
 }
 
@@ -94,6 +96,24 @@ def test_only_the_first_norm_of_residual_blocks_is_left() -> None:
     blocks = [module for module in folded(generator).modules() if isinstance(module, FoldedResBlock)]
     norms = [module for module in folded(generator).modules() if isinstance(module, nn.BatchNorm2d)]
     assert len(norms) == len(blocks) == 1
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this build of PyTorch has no oneDNN")
+def test_convolutions_for_cpus_are_only_on_cpus() -> None:
+    _, generator = networks(SHAPES["wide"])
+    counts = {
+        (dtype, device): [
+            sum(isinstance(module, kind) for module in folded(generator.to(dtype), device).modules())
+            for kind in (WinogradConv2d, PackedConv2d, nn.Conv2d)
+        ]
+        for dtype, device in ((torch.float32, "meta"), (torch.float32, "cpu"), (torch.float64, "cpu"))
+    }
+    convolutions = counts[torch.float32, "meta"][2]
+    assert counts == {
+        (torch.float32, "meta"): [0, 0, convolutions],
+        (torch.float32, "cpu"): [2, convolutions, 0],
+        (torch.float64, "cpu"): [2, 0, convolutions],
+    }
 
 
 @pytest.mark.parametrize("block", [SameBlock(5, 6, 7), DownBlock(5, 6), UpBlock(5, 6), UpBlock(512, 512), ResBlock(5)])
