@@ -35,6 +35,7 @@ from motionshards.pipeline.inputs.tree import DirectoryTree
 from motionshards.pipeline.planning.plan import plan_files, units
 from motionshards.pipeline.planning.provenance import provenance
 from motionshards.pipeline.runners import dask
+from motionshards.pipeline.runners.choose import WORKERS_TIMEOUT_S
 from motionshards.pipeline.runners.dask_check import address_of
 from motionshards.pipeline.runners.graph import run_graph
 from motionshards.pipeline.shards.build import BuildJob
@@ -247,12 +248,13 @@ def _schedule_on_dask(order: dict[str, Any]) -> dict[str, Any]:
     """The run of `build_on_dask`, which itself would leave out what is committed; with its looks at the markers."""
     job, found = _job_and_units(order)
     clock = _FirstUpdate()
-    with dask._cluster(None, order["workers"]) as client, dask._journals(job) as noted:
+    cluster = dask.Cluster(None, order["workers"], WORKERS_TIMEOUT_S)
+    with dask._connected(cluster) as client, dask._journals(job) as noted:
         client.wait_for_workers(order["workers"])
         where = f"--dask_client_address={address_of(client)}"
         beam = ["--runner=apache_beam.runners.dask.dask_runner.DaskRunner", where, "--dask_partition_size=1"]
         before, start = peak_mib(), time.monotonic()
-        spent = _measured(lambda: dask._run(found, found, noted, beam, clock))
+        spent = _measured(lambda: dask._run(found, found, noted, beam, clock, cluster.timeout_s))
     return {**spent, "graph_s": clock.time_s - start, "before_mib": before}
 
 
