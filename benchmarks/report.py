@@ -58,10 +58,14 @@ class CorpusOptions(WorkOptions):
 
 
 class Report:
-    """Tables and notes, printed as they come and kept for a Markdown file. The tables are Markdown that reads as text."""
+    """Tables and notes, printed and written to a Markdown file as they come, so that a run that is cut off leaves its first ones.
 
-    def __init__(self, title: str, options: ReportOptions) -> None:
-        self._results: Path | None = options.results
+    The tables are Markdown that reads as text.
+    """
+
+    def __init__(self, title: str, options: ReportOptions, results: Path | None = None) -> None:
+        """results: the file, where `options` names none."""
+        self._results = options.results or results
         self._lines: list[str] = []
         self._add(f"# {title}\n\n{options.date}, {machine()}.\n{versions()}.\n")
 
@@ -74,16 +78,20 @@ class Report:
         self._add(f"{text}\n")
 
     def finish(self, figures: dict[str, Any]) -> None:
-        """Write the Markdown file where one is asked for, then print the figures as the last line."""
+        """Print the figures as the last line; in the Markdown file they are a block of JSON."""
         line = json.dumps({name: _rounded(value) for name, value in figures.items()})
-        if self._results is not None:
-            self._results.parent.mkdir(parents=True, exist_ok=True)
-            self._results.write_text("\n".join([*self._lines, f"```json\n{line}\n```\n"]), encoding="utf-8")
+        self._write(f"```json\n{line}\n```\n")
         print(line, flush=True)
 
     def _add(self, text: str) -> None:
-        self._lines.append(text)
+        self._write(text)
         print(text, flush=True)
+
+    def _write(self, text: str) -> None:
+        self._lines.append(text)
+        if self._results is not None:
+            self._results.parent.mkdir(parents=True, exist_ok=True)
+            self._results.write_text("\n".join(self._lines), encoding="utf-8")
 
 
 def benchmark(name: str) -> Callable[[Callable[[Options], int | None]], Command[Options]]:
@@ -99,12 +107,17 @@ def markdown_table(columns: Sequence[str], rows: Rows) -> str:
     return "\n".join(_line(row, widths) for row in [cells[0], rule, *cells[1:]])
 
 
-def corpus(given: Path | None, scratch: Path) -> tuple[Path, str]:
-    """A VoxCeleb2-shaped directory and its name: the given one, else the project's test corpus, else rendered videos."""
+def known_corpus(given: Path | None) -> tuple[Path, str] | None:
+    """A VoxCeleb2-shaped directory and its name: the given one, else the project's test corpus; None where there is neither."""
     if given is not None:
         return given.resolve(), given.name
-    if _CORPUS.is_dir():
-        return _CORPUS, "the VoxCeleb2 test corpus"
+    return (_CORPUS, "the VoxCeleb2 test corpus") if _CORPUS.is_dir() else None
+
+
+def corpus(given: Path | None, scratch: Path) -> tuple[Path, str]:
+    """A VoxCeleb2-shaped directory and its name: as `known_corpus`, else rendered videos."""
+    if known := known_corpus(given):
+        return known
     rendered = scratch / "demo-videos"
     SOURCES["demo"].prepare(rendered)
     return rendered, "rendered demo videos"
@@ -125,13 +138,8 @@ def machine() -> str:
 def versions() -> str:
     """Versions of what does the work."""
     found = [f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES if _installed(name)]
-    return ", ".join(
-        [
-            f"Python {platform.python_version()}",
-            f"FFmpeg {decoder_versions()['ffmpeg']} by PyAV {decoder_versions()['av']}",
-            *found,
-        ]
-    )
+    decoder = [f"FFmpeg {decoder_versions()['ffmpeg']} by PyAV {decoder_versions()['av']}"] if _installed("av") else []
+    return ", ".join([f"Python {platform.python_version()}", *decoder, *found])
 
 
 def peak_mib(pid: int | str = "self") -> float:
