@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 import torch
@@ -62,7 +63,7 @@ def main(options: AnimateOptions) -> None:
         _fill(network, torch.Generator().manual_seed(0))
         network.eval().to(device)
     images = list(frames(options.input, options.frames + 2, architecture.size))  # the source, and what movement is relative to
-    report.note(f"{name}; {options.config}, {options.frames} frames of {architecture.size} px.")
+    report.note(f"{name}; {Path(options.config).name}, {options.frames} frames of {architecture.size} px.")
     figures = _compare(report, detector, generator, images, device)
     if device != "cpu":
         figures |= _batches(report, FoldedNetworks(detector, generator, device), images, device)

@@ -2,10 +2,11 @@
 
     python -m benchmarks.gpu [--only fomm] [--minutes 6] [--device cpu]
 
-Each row of benchmarks/gpu_rows.py runs in a process of its own with a time limit, and is written to benchmarks/results/gpu.md as soon
-as it is done. A row that fails or is cut off is reported with its error, and the others go on; the exit status is then 1. Data are
-rendered, and weights random: nothing is downloaded, and neither ffmpeg nor a video decoder is needed. With `--device cpu` all rows
-run at their smallest and nothing is written unless `--results` says where: that shows only that they run.
+Each row of benchmarks/gpu_rows.py runs in a process of its own with a time limit, and is written to benchmarks/results/gpu.md as
+soon as it is done. A row that fails or is cut off is reported with its error, and the others go on; the exit status is then 1.
+Data are rendered and weights random: nothing is downloaded, and neither ffmpeg nor a video decoder is needed. With `--device cpu`
+all rows run at their smallest, without time limits of their own, and nothing is written unless `--results` says where: that only
+shows that they run.
 """
 
 import importlib
@@ -34,9 +35,7 @@ from motionshards.schemas.errors import ConfigError
 
 _RESULTS = ROOT / "benchmarks" / "results" / "gpu.md"
 _LEAST_S = 5.0
-_SUMMARY = re.compile(
-    r"^(?:FAILED|ERROR|SKIPPED) .*|^.*\b(?:passed|failed|skipped|errors?|collected|no tests ran)\b.*$", re.MULTILINE
-)
+_SUMMARY = re.compile(r"^(?:FAILED|ERROR|SKIPPED) .*|^.*\b(?:passed|failed|skipped|errors?|collected)\b.*$", re.MULTILINE)
 # Rows start as forks of a process that has imported everything and has not used CUDA.
 _PROCESSES = multiprocessing.get_context("forkserver")
 
@@ -88,8 +87,8 @@ def main(options: GpuOptions) -> int:
 
 
 def _report(report: Report, done: Done) -> Done:
-    told = f"**Failed:** {done.failure}\n\n" if done.failure else ""
-    report.note(f"## {done.row.heading}\n\n{told}{done.text}\n\n{done.seconds:.0f} s in all.")
+    failed = f"**Failed:** {done.failure}" if done.failure else ""
+    report.note("\n\n".join(filter(None, (f"## {done.row.heading}", failed, done.text, f"{done.seconds:.0f} s in all."))))
     return done
 
 
@@ -101,7 +100,7 @@ def _run(row: Row, work: Path, until: float) -> Done:
     place = work / row.name
     place.mkdir()
     began = time.monotonic()
-    process = _PROCESSES.Process(target=_child, args=(row.module, row.words, place))
+    process = _PROCESSES.Process(target=_child, args=(row, place))
     process.start()
     process.join(limit_s)
     status = process.exitcode
@@ -112,26 +111,30 @@ def _run(row: Row, work: Path, until: float) -> Done:
     return Done(row, time.monotonic() - began, text, figures, _failure(status, place, limit_s))
 
 
-def _child(module: str, words: tuple[str, ...], place: Path) -> None:
+def _child(row: Row, place: Path) -> None:
     os.setsid()
+    if row.threads is not None:
+        torch.set_num_threads(row.threads)
     for number, name in ((1, "stdout"), (2, "stderr")):
         with (place / name).open("wb") as file:
             os.dup2(file.fileno(), number)
+    module, words = row.module, list(row.words)
     if module != "pytest":
-        words = (*words, "--results", str(place / "results.md"))
-    sys.exit(int(importlib.import_module(module if module == "pytest" else f"benchmarks.{module}").main(list(words))))
+        module, words = f"benchmarks.{module}", [*words, "--results", str(place / "results.md")]
+    sys.exit(int(importlib.import_module(module).main(words)))
 
 
 def _section(row: Row, place: Path) -> tuple[str, dict[str, Any]]:
     """What a row reported, also if it was cut off, and the figures of its last line."""
     if row.module == "pytest":
         told = _SUMMARY.findall((place / "stdout").read_text())
-        return "\n".join(f"- {line}" for line in told), {"tests": told[-1] if told else ""}
+        return "\n".join(f"- {line}" for line in told), {"summary": told[-1] if told else ""}
     if not (place / "results.md").exists():
         return "", {}
-    _, _, body = (place / "results.md").read_text().split("\n\n", 2)  # behind the title and the machine
-    tables, _, rest = body.partition("```json\n")
-    return tables.replace("## ", "### ").strip(), json.loads(rest.partition("\n")[0]) if rest else {}
+    head_and_body = (place / "results.md").read_text().split("\n\n", 2)  # the title, the machine, and all else
+    tables, _, rest = "".join(head_and_body[2:]).partition("```json\n")
+    line, whole, _ = rest.partition("\n```")
+    return tables.replace("## ", "### ").strip(), json.loads(line) if whole else {}
 
 
 def _failure(status: int | None, place: Path, limit_s: float) -> str:

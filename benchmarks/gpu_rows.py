@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 import yaml
@@ -39,6 +40,7 @@ class Row:
     module: in benchmarks/, or `pytest`
     words: of its command line
     limit_s: it is killed after so many seconds
+    threads: of torch on the CPU; None leaves it to torch
     """
 
     name: str
@@ -46,12 +48,17 @@ class Row:
     module: str
     words: tuple[str, ...]
     limit_s: float
+    threads: int | None
     goals: tuple[Goal, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """A row before its input exists: `words` and `dry`, its words on a CPU, may name {data}, {vgg} and {NAME}, a narrow config."""
+    """A row before its input exists.
+
+    words: may name {data}, {vgg}, {tests}
+    dry: its words on a CPU, which may also name a model's narrow config as {MODEL}; empty where another row shows the same
+    """
 
     heading: str
     module: str
@@ -61,31 +68,36 @@ class _Plan:
     goals: tuple[Goal, ...] = ()
 
 
-def _model(title: str, name: str, more: str = "--eager --steps 5") -> _Plan:
+def _model(title: str, name: str, more: str = "") -> _Plan:
     return _Plan(
         f"Training step of {title}",
         "train",
         40,
-        f"--data {{data}} --model {name} --batch 16 --rounds 2 {more}",
+        f"--data {{data}} --model {name} --eager --batch 16 --steps 5 --rounds 2 {more}",
         f"--data {{data}} --model {name} --config {{{name}}} --batch 2 --steps 1 --warm 1 --rounds 1",
     )
 
 
-_LANDMARKS_DRY = "--eager --frames 1 --size 64 --rounds 1"
-_AUGMENT_DRY = "--images 2 --size 64 --rounds 1"
 _FAN = (Goal("times", least=8),)
+_WARP = (Goal("copies", most=2.5), Goal("times_plain", least=20))
+_STEP = (Goal("times_plain", least=2.5), Goal("waiting", most=0.02))
 _PLANS = {
     "tests": _Plan("Tests marked `gpu`", "pytest", 75, "-q -m gpu {tests}", "-q -m gpu --collect-only {tests}"),
     "landmarks": _Plan(
-        "FAN on batches, neither side compiled", "landmarks", 75, "--eager --frames 128 --rounds 2", _LANDMARKS_DRY, _FAN
+        "FAN on batches, neither side compiled",
+        "landmarks",
+        75,
+        "--eager --frames 128 --rounds 2",
+        "--eager --frames 1 --size 64 --rounds 1",
+        _FAN,
     ),
     "warp": _Plan(
         "The random warp of 64 images, and augmentation",
         "augment",
         40,
         "--images 64",
-        _AUGMENT_DRY,
-        (Goal("copies", most=2.5), Goal("times_plain", least=20)),
+        "--images 2 --size 64 --rounds 1",
+        _WARP,
     ),
     "fomm": _Plan(
         "Training step of the First Order Motion Model, compiled",
@@ -93,24 +105,22 @@ _PLANS = {
         140,
         "--data {data} --model fomm --vgg {vgg} --batch 32 --steps 6 --rounds 3",
         "--data {data} --model fomm --config {fomm} --batch 2 --steps 1 --warm 1 --rounds 1",
-        (Goal("times_plain", least=2.5), Goal("waiting", most=0.02)),
+        _STEP,
     ),
     "loader": _Plan(
         "The loader to the device",
         "loader",
         60,
         "--data {data} --only device --rounds 2 --seconds 3",
-        "--data {data} --only device --rounds 1 --seconds 0.1 --batch 2",
+        f"--data {{data}} --only device --rounds 1 --seconds 0.5 --batch 2 --size {SIZE_PX}",
         (Goal("times_pinned", least=1),),
     ),
     "animate": _Plan("Animation", "animate", 40, "--frames 60", "--frames 3 --config {fomm}", (Goal("times", least=1.5),)),
-    "warp-large": _Plan(
-        "The random warp of 512 images, and augmentation", "augment", 30, "--images 512 --rounds 3", _AUGMENT_DRY
-    ),
-    "talking-heads": _model("talking heads, not compiled", "talking_heads", "--eager --steps 5 --vgg {vgg}"),
+    "warp-large": _Plan("The random warp of 512 images, and augmentation", "augment", 30, "--images 512 --rounds 3", "", _WARP),
+    "talking-heads": _model("talking heads, not compiled", "talking_heads", "--vgg {vgg}"),
     "ganimation": _model("GANimation, not compiled", "ganimation"),
     "face-rotator": _model("the face rotator, not compiled", "face_rotator"),
-    "landmarks-compiled": _Plan("FAN on batches, compiled", "landmarks", 150, "--frames 128 --rounds 2", _LANDMARKS_DRY, _FAN),
+    "landmarks-compiled": _Plan("FAN on batches, compiled", "landmarks", 150, "--frames 128 --rounds 2", "", _FAN),
 }
 
 
@@ -129,7 +139,10 @@ def prepare(work: Path, device: str) -> list[Row]:
         words = (plan.dry if dry else plan.words).format_map(given).split()
         if plan.module != "pytest":
             words += ["--device", device]
-        rows.append(Row(name, plan.heading, plan.module, tuple(words), plan.limit_s, plan.goals))
+        if plan.dry or not dry:
+            # Threads of OpenMP that wait for each other spin, which takes minutes where other processes use the cores.
+            limit_s, threads = (inf, 1) if dry else (plan.limit_s, None)
+            rows.append(Row(name, plan.heading, plan.module, tuple(words), limit_s, threads, plan.goals))
     return rows
 
 

@@ -66,7 +66,9 @@ class Report:
     def __init__(self, title: str, options: ReportOptions, results: Path | None = None) -> None:
         """results: the file, where `options` names none."""
         self._results = options.results or results
-        self._lines: list[str] = []
+        if self._results is not None:
+            self._results.parent.mkdir(parents=True, exist_ok=True)
+            self._results.write_text("", encoding="utf-8")
         self._add(f"# {title}\n\n{options.date}, {machine()}.\n{versions()}.\n")
 
     def table(self, heading: str, columns: Sequence[str], rows: Rows) -> None:
@@ -88,10 +90,9 @@ class Report:
         print(text, flush=True)
 
     def _write(self, text: str) -> None:
-        self._lines.append(text)
         if self._results is not None:
-            self._results.parent.mkdir(parents=True, exist_ok=True)
-            self._results.write_text("\n".join(self._lines), encoding="utf-8")
+            with self._results.open("a", encoding="utf-8") as file:
+                file.write(f"\n{text}" if file.tell() else text)
 
 
 def benchmark(name: str) -> Callable[[Callable[[Options], int | None]], Command[Options]]:
