@@ -48,7 +48,7 @@ Images = NDArray[np.uint8]
 def frames(given: Path | None, count: int, size_px: int) -> Images:
     """uint8 [count,S,S,3]: every fifth frame of one clip after the other, repeated where there are fewer."""
     known = known_corpus(given)
-    found = _decoded(known[0], count, size_px) if known else _rendered(0, min(count, 64), size_px)
+    found = _decoded(known[0], count, size_px) if known else rendered(0, min(count, 64), size_px)
     return np.ascontiguousarray(np.tile(found, (-(-count // len(found)), 1, 1, 1))[:count])
 
 
@@ -67,7 +67,7 @@ def _decoded(source: Path, count: int, size_px: int) -> Images:
     return np.concatenate(found)
 
 
-def _rendered(person: int, count: int, size_px: int) -> Images:
+def rendered(person: int, count: int, size_px: int) -> Images:
     """Frames of one person of the demo corpus, without a video."""
     image, motion = demo_image(person, 0, 0), demo_motion(person, 0, 0, 0)
     render = partial(render_frame, image, motion, size=size_px)
@@ -87,7 +87,7 @@ def make_dataset(out: Path, clips: int, stills: int, size_px: int) -> Path:
     The first frames of each clip are frontal, as the face rotator requires. Images repeat from clip to clip; their bytes do not
     lie at the same place, so a loader reads and decodes all of them.
     """
-    people = [encode_jpegs(_rendered(person, stills, size_px), 95) for person in range(min(_PEOPLE, clips))]
+    people = [encode_jpegs(rendered(person, stills, size_px), 95) for person in range(min(_PEOPLE, clips))]
     made = [_clip(number, people[number % len(people)], size_px) for number in range(clips)]
     parts = range(0, clips, _PER_SHARD)
     written = [write_shard(out, made[start : start + _PER_SHARD], "train", f"made-{start:06d}") for start in parts]
