@@ -24,9 +24,8 @@ from cyclopts.validators import Number
 from torch import Tensor, nn
 
 from benchmarks.clock import device_and_name, timed
-from benchmarks.inputs import frames
-from benchmarks.report import CorpusOptions, Report, benchmark, peak_mib
-from motionshards.dataset.commandline import OnDevice
+from benchmarks.inputs import FramesOptions
+from benchmarks.report import Report, benchmark, peak_mib
 from motionshards.trainers import settings
 from motionshards.trainers.fomm.animate import Animator, Movement
 from motionshards.trainers.fomm.config import CONFIGS
@@ -43,7 +42,7 @@ Side = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnimateOptions(CorpusOptions, OnDevice):
+class AnimateOptions(FramesOptions):
     """Options of the benchmark."""
 
     config: str = "vox-256"
@@ -62,7 +61,7 @@ def main(options: AnimateOptions) -> None:
     for network in (detector, generator):
         _fill(network, torch.Generator().manual_seed(0))
         network.eval().to(device)
-    images = list(frames(options.input, options.frames + 2, architecture.size))  # the source, and what movement is relative to
+    images = list(options.take(options.frames + 2, architecture.size))  # the source, and what movement is relative to
     report.note(f"{name}; {Path(options.config).name}, {options.frames} frames of {architecture.size} px.")
     figures = _compare(report, detector, generator, images, device)
     if device != "cpu":

@@ -26,9 +26,8 @@ from skimage.util import img_as_float32, img_as_ubyte
 from torch import Tensor
 
 from benchmarks.clock import device_and_name, medians
-from benchmarks.inputs import Images, average_faces, frames
-from benchmarks.report import CorpusOptions, Report, benchmark
-from motionshards.dataset.commandline import OnDevice
+from benchmarks.inputs import FramesOptions, Images, average_faces
+from benchmarks.report import Report, benchmark
 from motionshards.transforms.augment.augment import FOMM, Augment
 from motionshards.transforms.augment.clips import Clips
 from motionshards.transforms.augment.drawing import COLOURS, SEED_WIDTH_PX, landmark_images
@@ -38,7 +37,7 @@ _COPY_GOAL, _PLAIN_GOAL = 2.5, 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class AugmentOptions(CorpusOptions, OnDevice):
+class AugmentOptions(FramesOptions):
     """Options of the benchmark."""
 
     images: Annotated[int, Parameter(validator=Number(gte=2, modulo=2))] = 64
@@ -53,7 +52,7 @@ class AugmentOptions(CorpusOptions, OnDevice):
 def main(options: AugmentOptions) -> None:
     """Compare augmentation with copying, with the plain formula, and with the published code."""
     report = Report("benchmarks/augment.py: the random warp, whole clips and landmark images", options)
-    rgb = frames(options.input, options.images, options.size)
+    rgb = options.take(options.images, options.size)
     device, name = device_and_name(options.device, threads=1)
     report.note(f"{name}; frames of {options.size} px.")
     figures: dict[str, Any] = {"device": device}

@@ -102,11 +102,13 @@ def _run(row: Row, work: Path, until: float) -> Done:
     began = time.monotonic()
     process = _PROCESSES.Process(target=_child, args=(row, place))
     process.start()
-    process.join(limit_s)
-    status = process.exitcode
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid or 0, signal.SIGKILL)
-    process.join()
+    try:
+        process.join(limit_s)
+        status = process.exitcode
+    finally:
+        with suppress(ProcessLookupError):  # all its processes have ended
+            os.killpg(process.pid or 0, signal.SIGKILL)
+        process.join()
     text, figures = _section(row, place)
     return Done(row, time.monotonic() - began, text, figures, _failure(status, place, limit_s))
 

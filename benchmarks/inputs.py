@@ -1,11 +1,11 @@
 """Input of benchmarks that need no videos: frames, average faces, a small dataset, and random weights of VGG19.
 
-Where neither videos are named nor the test corpus is found, frames are rendered without ffmpeg or a decoder: a machine with a GPU
-may have nothing but torch.
+It is rendered without ffmpeg or a decoder: a machine with a GPU may have nothing but torch.
 """
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from benchmarks.report import known_corpus
+from benchmarks.report import WorkOptions
+from motionshards.dataset.commandline import OnDevice
 from motionshards.pipeline.inputs.tree import DirectoryTree
 from motionshards.pipeline.shards.tar import ShardWriter, size_and_hash
 from motionshards.pipeline.sources.demo_render import demo_image, demo_motion, render_frame
@@ -45,14 +46,21 @@ _PER_SHARD = 50
 Images = NDArray[np.uint8]
 
 
-def frames(given: Path | None, count: int, size_px: int) -> Images:
-    """uint8 [count,S,S,3]: every fifth frame of one clip after the other, repeated where there are fewer."""
-    known = known_corpus(given)
-    found = _decoded(known[0], count, size_px) if known else rendered(0, min(count, 64), size_px)
-    return np.ascontiguousarray(np.tile(found, (-(-count // len(found)), 1, 1, 1))[:count])
+@dataclass(frozen=True, kw_only=True)
+class FramesOptions(WorkOptions, OnDevice):
+    """Options of a benchmark that computes on frames."""
+
+    input: Path | None = None
+    """Directory of videos in the layout of VoxCeleb2 to take frames from; by default frames are rendered."""
+
+    def take(self, count: int, size_px: int) -> Images:
+        """uint8 [count,S,S,3], repeated where the input has fewer."""
+        found = rendered(0, min(count, 64), size_px) if self.input is None else _decoded(self.input, count, size_px)
+        return np.ascontiguousarray(np.tile(found, (-(-count // len(found)), 1, 1, 1))[:count])
 
 
 def _decoded(source: Path, count: int, size_px: int) -> Images:
+    """Every fifth frame of one clip after the other."""
     from motionshards.transforms.extract.decode import decode
     from motionshards.transforms.extract.media import Media
     from motionshards.transforms.extract.timeline import timeline_from_packets

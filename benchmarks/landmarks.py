@@ -27,9 +27,8 @@ from cyclopts.types import PositiveInt
 from numpy.typing import NDArray
 
 from benchmarks.clock import device_and_name
-from benchmarks.inputs import Images, frames
-from benchmarks.report import CorpusOptions, Report, benchmark
-from motionshards.dataset.commandline import OnDevice
+from benchmarks.inputs import FramesOptions, Images
+from benchmarks.report import Report, benchmark
 from motionshards.transforms.extract.landmarks.fan import weights
 from motionshards.transforms.extract.landmarks.fan.model import Fan
 from motionshards.transforms.extract.landmarks.options import ModelOptions
@@ -40,7 +39,7 @@ _SAMPLE_S = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
-class LandmarksOptions(CorpusOptions, OnDevice):
+class LandmarksOptions(FramesOptions):
     """Options of the benchmark."""
 
     frames: PositiveInt | None = None
@@ -63,7 +62,7 @@ def main(options: LandmarksOptions) -> None:
     kind = torch.device(device).type
     with options.work_dir() as work:
         home, whose = _weights(options.weights, work)
-        rgb = frames(options.input, options.frames or _FRAMES[kind], options.size)
+        rgb = options.take(options.frames or _FRAMES[kind], options.size)
         boxes = np.tile(np.array([[0.22, 0.2, 0.78, 0.85]], np.float32) * options.size, (len(rgb), 1))
         report.note(f"{name}; {len(rgb)} frames of {options.size} px, one face each; {whose}.")
         sides = {f"face-alignment, fp32{'' if options.eager else ', compiled'}": _theirs(home, device, rgb, boxes, options)}

@@ -108,17 +108,12 @@ def markdown_table(columns: Sequence[str], rows: Rows) -> str:
     return "\n".join(_line(row, widths) for row in [cells[0], rule, *cells[1:]])
 
 
-def known_corpus(given: Path | None) -> tuple[Path, str] | None:
-    """A VoxCeleb2-shaped directory and its name: the given one, else the project's test corpus; None where there is neither."""
+def corpus(given: Path | None, scratch: Path) -> tuple[Path, str]:
+    """A VoxCeleb2-shaped directory and its name: the given one, else the project's test corpus, else rendered videos."""
     if given is not None:
         return given.resolve(), given.name
-    return (_CORPUS, "the VoxCeleb2 test corpus") if _CORPUS.is_dir() else None
-
-
-def corpus(given: Path | None, scratch: Path) -> tuple[Path, str]:
-    """A VoxCeleb2-shaped directory and its name: as `known_corpus`, else rendered videos."""
-    if known := known_corpus(given):
-        return known
+    if _CORPUS.is_dir():
+        return _CORPUS, "the VoxCeleb2 test corpus"
     rendered = scratch / "demo-videos"
     SOURCES["demo"].prepare(rendered)
     return rendered, "rendered demo videos"
