@@ -58,11 +58,7 @@ _SHORT = ((), ("-t", "1", "-an", "-vf", "scale=96:96", "-c:v", "libx264"))
 # VoxCeleb2 is 2,442 hours and 276 GB in 1,128,246 clips: a mean of 7.79 s and 245 KB.
 _LIKE_VOXCELEB2 = (("-stream_loop", "-1"), ("-t", "7.79", "-c:v", "libx264", "-b:v", "190k", "-c:a", "aac", "-b:a", "64k"))
 # Landmarks, stills, and what is stored.
-_RATES = (
-    *((model, frames, "stills") for model, frames in product(("dlib", "none"), (9, 17))),
-    ("dlib", 9, "video"),
-    ("dlib", 9, "both"),
-)
+_RATES = (*product(("dlib", "none"), (9, 17), ("stills",)), ("dlib", 9, "video"), ("dlib", 9, "both"))
 
 _ALONE = ("seconds", "cpu_s", "peak_mib", "mb")
 _SCHEDULED = ("graph_s", "seconds", "cpu_s", "before_mib", "peak_mib", "worker_mib")
