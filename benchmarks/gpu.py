@@ -96,7 +96,7 @@ def _run(row: Row, work: Path, until: float) -> Done:
     """Run a row in a process of its own, which is killed with all its children at its limit."""
     limit_s = min(row.limit_s, until - time.monotonic())
     if limit_s < _LEAST_S:
-        return Done(row, 0.0, "", {}, "left out, as the time of all rows was over")
+        return Done(row, 0.0, "", {}, "left out: no time was left")
     place = work / row.name
     place.mkdir()
     began = time.monotonic()
