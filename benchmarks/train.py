@@ -4,8 +4,8 @@
 
 Both use batches from the same shards: `plain` with batches that are already on the device, eager and in fp32 by PyTorch's
 defaults, which convolve in TF32; `ours` through `make_loader`, compiled, in bf16 and channels_last (on a CPU: eager and in fp32).
-`ours, without the loader` has the batches of `plain`: its rate beside that of `ours` is what data costs, whereas time spent in the
-loader may pass while the GPU is busy. The sides alternate. Without VGG weights all drop the losses that need them.
+`ours, without the loader` has the batches of `plain`: its rate beside that of `ours` is what data costs, whereas time spent in
+the loader may pass while the GPU is busy. The sides alternate. Without VGG weights all drop the losses that need them.
 """
 
 import statistics
