@@ -27,13 +27,19 @@ QUICK_learn := --steps 2 --clips 1
 QUICK_models := --rounds 1 --steps 1
 QUICK_loader := --clips 40 --rounds 1 --seconds 1 --only ours
 QUICK_scale := --factors 1 --copies 1 --clips 5000 --units 20 --runner local
+QUICK_gpu := --device cpu --minutes 30
 QUICK_faults := --quick --kills 1 --only "driver killed, local"
 
-.PHONY: help venv demo notebooks test test-slow coverage lint format hooks docs release bench bench-quick peers azurite clean
+.PHONY: help venv demo notebooks test test-slow coverage lint format hooks docs release bench bench-quick bench-gpu wheels peers azurite clean
 
 # Azurite is the store of the abfs tests, which are skipped without it.
 AZURITE ?= $(wildcard $(CURDIR)/build/azurite/node_modules/.bin/azurite-blob)
 export AZURITE
+
+# What benchmarks.gpu needs beyond numpy, scipy, scikit-image, OpenCV, numba, pillow, pyarrow, pyyaml, tqdm, rich, pytest and PyTorch for CUDA,
+# for a machine that has these and no network; its Python may be another one.
+WHEELS := cyclopts dlib-bin docstring_parser face_alignment ffmpeg-python future rich-rst simplejpeg
+WHEELS_PYTHON ?= 3.12
 
 PEERS ?= $(HOME)/.cache/motionshards-peers
 
@@ -51,6 +57,8 @@ help:
 	@echo "make docs         build the documentation site into build/site; a broken link is an error"
 	@echo "make release      build sdist and wheel into dist, and try the wheel in an empty environment"
 	@echo "make bench        every benchmark that needs no GPU; takes hours"
+	@echo "make bench-gpu    the tests and benchmarks of a GPU, in six minutes"
+	@echo "make wheels       packages for benchmarks.gpu on a machine without a network, into build/wheels (CONTRIBUTING.md)"
 	@echo "make peers        install what two benchmarks compare with into \$$PEERS (7 GB)"
 	@echo "make bench-quick  the same but landmarks, at their smallest: do they run?"
 
@@ -120,6 +128,13 @@ bench: demo
 bench-quick: demo
 	$(foreach name,$(QUICK),$(BIN)/python -m benchmarks.$(name) $(QUICK_$(name)) &&) true
 	$(BIN)/python -m benchmarks.train $(TRAIN_ON_DEMO) --steps 1 --warm 1 --rounds 1
+	$(BIN)/python -m benchmarks.gpu $(QUICK_gpu)
+
+bench-gpu: venv
+	$(BIN)/python -m benchmarks.gpu
+
+wheels: venv
+	$(BIN)/python -m pip download -q --disable-pip-version-check --no-deps --only-binary :all: --python-version $(WHEELS_PYTHON) -c requirements.lock -d build/wheels $(WHEELS)
 
 clean:
 	rm -rf .venv demo build *.egg-info

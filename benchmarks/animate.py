@@ -1,10 +1,10 @@
 """Animation by the folded networks, compared with a plain loop over the frames and the networks as they are trained.
 
-    python -m benchmarks.animate [--frames 12] [--config vox-256]
+    python -m benchmarks.animate [--frames 12] [--config vox-256] [--device cuda]
 
 "plain" is the loop of the paper: for each frame its keypoints, their relative movement, and the generator with the source.
-All sides get the same frames and alternate frame by frame. Times are medians: wall time on a GPU, CPU time of one thread on a
-CPU, where other load would distort wall time. The weights are random with a fixed seed: times do not depend on them. The report
+All sides get the same frames and alternate frame by frame. Times are medians, measured by CUDA events on a GPU, and as CPU time
+of one thread on a CPU. The weights are random with a fixed seed: times do not depend on them. The report
 includes the contrast of the images, without which small differences would mean nothing.
 """
 
@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,11 +23,9 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 from torch import Tensor, nn
 
-from benchmarks.report import CorpusOptions, Report, benchmark, corpus, peak_mib
-from motionshards.pipeline.inputs.tree import DirectoryTree
-from motionshards.pipeline.sources.listing import Listing
-from motionshards.pipeline.sources.voxceleb2 import list_clips
-from motionshards.schemas.layout import uri_to_path
+from benchmarks.clock import device_and_name, timed
+from benchmarks.inputs import FramesOptions
+from benchmarks.report import Report, benchmark, peak_mib
 from motionshards.trainers import settings
 from motionshards.trainers.fomm.animate import Animator, Movement
 from motionshards.trainers.fomm.config import CONFIGS
@@ -34,7 +33,7 @@ from motionshards.trainers.fomm.fold import FoldedNetworks
 from motionshards.trainers.fomm.generator import OcclusionAwareGenerator
 from motionshards.trainers.fomm.keypoints import KPDetector
 from motionshards.trainers.fomm.normalize import normalize_keypoints
-from motionshards.trainers.video import Driving, Picture
+from motionshards.trainers.video import Picture
 
 _GOAL_TIMES, _GOAL_DIFFERENCE = {"cpu": 2.2, "cuda": 1.5}, {"cpu": 1e-4, "cuda": 3e-4}
 _WARM = 2
@@ -43,7 +42,7 @@ Side = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnimateOptions(CorpusOptions):
+class AnimateOptions(FramesOptions):
     """Options of the benchmark."""
 
     config: str = "vox-256"
@@ -55,29 +54,25 @@ class AnimateOptions(CorpusOptions):
 @benchmark("animate")
 def main(options: AnimateOptions) -> None:
     """Compare animation by the folded networks with a plain loop over the frames."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     report = Report("benchmarks/animate.py: animation beside the plain loop over the frames", options)
-    with options.work_dir() as work:
-        frames = _frames(options, work)
-    if device == "cpu":
-        torch.set_num_threads(1)
+    device, name = device_and_name(options.device, threads=1)
     architecture = settings.load(options.config, CONFIGS).architecture
     detector, generator = KPDetector(architecture), OcclusionAwareGenerator(architecture)
     for network in (detector, generator):
         _fill(network, torch.Generator().manual_seed(0))
         network.eval().to(device)
-    name = torch.cuda.get_device_name() if device == "cuda" else "CPU, one thread, its own time"
-    report.note(f"{name}, torch {torch.__version__}; {options.config}, {len(frames)} frames of {architecture.size} px.")
-    figures = _compare(report, detector, generator, frames, device)
-    if device == "cuda":
-        figures |= _batches(report, FoldedNetworks(detector, generator, device), frames)
+    images = list(options.take(options.frames + 2, architecture.size))  # the source, and what movement is relative to
+    report.note(f"{name}; {Path(options.config).name}, {options.frames} frames of {architecture.size} px.")
+    figures = _compare(report, detector, generator, images, device)
+    if device != "cpu":
+        figures |= _batches(report, FoldedNetworks(detector, generator, device), images, device)
     report.finish({**figures, "peak_mib": peak_mib()})
 
 
 def _compare(
-    report: Report, detector: KPDetector, generator: OcclusionAwareGenerator, frames: list[Picture], device: str
+    report: Report, detector: KPDetector, generator: OcclusionAwareGenerator, images: list[Picture], device: str
 ) -> dict[str, Any]:
-    source, first, *others = (torch.from_numpy(frame.copy()).permute(2, 0, 1)[None].to(device).float() / 255 for frame in frames)
+    source, first, *others = (torch.from_numpy(image).permute(2, 0, 1)[None].to(device).float() / 255 for image in images)
     sides = {
         "plain": _plain(detector, generator, source, first, keep=False),
         "plain, source's features kept": _plain(detector, generator, source, first, keep=True),
@@ -86,7 +81,11 @@ def _compare(
     seen: dict[str, list[float]] = {side: [] for side in sides}
     off, contrast = dict.fromkeys(sides, 0.0), 0.0
     for frame in others:
-        made = {side: _timed(run, frame, seen[side], device) for side, run in sides.items()}
+        made = {}
+        for side, run in sides.items():
+            with torch.inference_mode():
+                seconds, made[side] = timed(device, partial(run, frame))
+            seen[side].append(seconds)
         contrast += float(made["plain"].std()) / len(others)
         off = {side: max(off[side], float((made[side] - made["plain"]).abs().max())) for side in sides}
     times = {side: statistics.median(seconds[_WARM:]) for side, seconds in seen.items()}
@@ -94,14 +93,10 @@ def _compare(
     report.table("One frame after the other", ["side", "ms a frame", "times as fast", "max difference, of 1"], rows)
     report.note(f"Pixels of the pictures that are compared have a standard deviation of {contrast:.2f}, of a range of 1.")
     ratio = times["plain"] / times["folded"]
-    met = ratio >= _GOAL_TIMES[device] and off["folded"] <= _GOAL_DIFFERENCE[device]
-    return {
-        f"times_{device}": ratio,
-        "difference": off["folded"],
-        "contrast": contrast,
-        "goal": _GOAL_TIMES[device],
-        "goal_met": met,
-    }
+    goal = _GOAL_TIMES[device.split(":")[0]]
+    met = ratio >= goal and off["folded"] <= _GOAL_DIFFERENCE[device.split(":")[0]]
+    figures = {"device": device, "times": ratio, "frames_s": 1 / times["folded"], "difference": off["folded"]}
+    return {**figures, "contrast": contrast, "goal": goal, "goal_met": met}
 
 
 def _plain(detector: KPDetector, generator: OcclusionAwareGenerator, source: Tensor, first: Tensor, *, keep: bool) -> Side:
@@ -130,28 +125,12 @@ def _ours(networks: FoldedNetworks, source: Tensor, first: Tensor) -> Side:
     return run
 
 
-def _timed(run: Side, frame: Tensor, seconds: list[float], device: str) -> Tensor:
-    clock = time.perf_counter if device == "cuda" else time.process_time
-    _settle(device)
-    start = clock()
-    with torch.inference_mode():
-        made = run(frame)
-    _settle(device)
-    seconds.append(clock() - start)
-    return made
-
-
-def _settle(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
-
-
-def _batches(report: Report, networks: FoldedNetworks, frames: list[Picture]) -> dict[str, Any]:
+def _batches(report: Report, networks: FoldedNetworks, images: list[Picture], device: str) -> dict[str, Any]:
     """Frames a second from bytes to bytes, by how many frames go through a GPU together."""
-    animator = Animator(networks, frames[0], Movement(adapt_scale=True), "cuda")
+    animator = Animator(networks, images[0], Movement(adapt_scale=True), device)
     rates = {}
     for batch in (1, 4, 16, 64):
-        many = (frames * (-(-4 * batch // len(frames))))[: 4 * batch]
+        many = (images * (-(-4 * batch // len(images))))[: 4 * batch]
         for _ in range(2):  # the first to warm up
             start = time.perf_counter()
             made = sum(1 for _ in animator.animate(many, batch=batch))
@@ -173,17 +152,6 @@ def _fill(network: nn.Module, chance: torch.Generator) -> None:
         else:
             drawn = drawn * math.sqrt(2 / tensor[0].numel())
         tensor.copy_(drawn)
-
-
-def _frames(options: AnimateOptions, work: Path) -> list[Picture]:
-    """`options.frames` frames of one clip after two more: the source image, and the one that movement is relative to."""
-    source, _ = corpus(options.input, work)
-    clip = next(iter(list_clips(Listing(DirectoryTree(source)))))
-    driving = Driving.at(source / uri_to_path(clip.spans[0].uri))
-    wanted = options.frames + 2
-    size = settings.load(options.config, CONFIGS).architecture.size
-    every = max(1, len(driving) // wanted)
-    return [frame.copy() for number, frame in enumerate(driving.frames(size)) if number % every == 0][:wanted]
 
 
 if __name__ == "__main__":

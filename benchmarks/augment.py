@@ -1,20 +1,17 @@
 """Augmentation on the device: the random warp beside copying and beside its plain formulation, whole clips, landmark images.
 
-    python -m benchmarks.augment [--images 64] [--size 256] [--rounds 9]
+    python -m benchmarks.augment [--images 64] [--size 256] [--rounds 9] [--device cuda]
 
-The warp is timed on the CPU and, if there is one, on a GPU. "plain" is a literal transcription of the published formula: the
+"plain" is a literal transcription of the published formula: the
 kernel of 25 control points at every pixel, and a 2x2 product for every pixel of every image. The published augmentation works
-frame by frame on the CPU, with Pillow. The sides of a table alternate, and times are medians of the rounds: wall time on a GPU,
-CPU time of one thread on a CPU, where other load would distort wall time.
+frame by frame on the CPU, with Pillow. The sides of a table alternate, and times are medians of the rounds, measured by CUDA
+events on a GPU, and as CPU time of one thread on a CPU.
 """
 
 import random
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -28,25 +25,19 @@ from PIL import Image, ImageEnhance
 from skimage.util import img_as_float32, img_as_ubyte
 from torch import Tensor
 
-from benchmarks.report import CorpusOptions, Report, benchmark, corpus
-from motionshards.pipeline.inputs.tree import DirectoryTree
-from motionshards.pipeline.sources.listing import Listing
-from motionshards.pipeline.sources.voxceleb2 import list_clips
-from motionshards.schemas.layout import uri_to_path
+from benchmarks.clock import device_and_name, medians
+from benchmarks.inputs import FramesOptions, Images, average_faces
+from benchmarks.report import Report, benchmark
 from motionshards.transforms.augment.augment import FOMM, Augment
 from motionshards.transforms.augment.clips import Clips
 from motionshards.transforms.augment.drawing import COLOURS, SEED_WIDTH_PX, landmark_images
 from motionshards.transforms.augment.tps import Warp, pixel_grid
-from motionshards.transforms.extract.decode import decode
-from motionshards.transforms.extract.media import Media
-from motionshards.transforms.extract.quality.face_model import FACE_68_MM
-from motionshards.transforms.extract.timeline import timeline_from_packets
 
 _COPY_GOAL, _PLAIN_GOAL = 2.5, 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class AugmentOptions(CorpusOptions):
+class AugmentOptions(FramesOptions):
     """Options of the benchmark."""
 
     images: Annotated[int, Parameter(validator=Number(gte=2, modulo=2))] = 64
@@ -61,51 +52,52 @@ class AugmentOptions(CorpusOptions):
 def main(options: AugmentOptions) -> None:
     """Compare augmentation with copying, with the plain formula, and with the published code."""
     report = Report("benchmarks/augment.py: the random warp, whole clips and landmark images", options)
-    with options.work_dir() as work:
-        rgb = _frames(options, work)
-    torch.set_num_threads(1)
-    report.note(
-        f"torch {torch.__version__}; frames of {options.size} px. On the CPU: milliseconds of processor time on one thread."
-    )
-    figures: dict[str, Any] = {}
-    for device in ["cuda", "cpu"] if torch.cuda.is_available() else ["cpu"]:
-        figures |= _warp(report, rgb, device, options.rounds)
-        figures |= _clips(report, rgb, device, options.rounds)
-        figures |= _drawing(report, len(rgb), options.size, device, options.rounds)
-    if "copies_cuda" in figures:
-        figures["goals_met"] = figures["copies_cuda"] <= _COPY_GOAL and figures["times_plain_cuda"] >= _PLAIN_GOAL
+    rgb = options.take(options.images, options.size)
+    device, name = device_and_name(options.device, threads=1)
+    report.note(f"{name}; frames of {options.size} px.")
+    figures: dict[str, Any] = {"device": device}
+    for part in (_warp, _clips, _drawing):
+        figures |= part(report, rgb, device, options.rounds)
+    if device == "cpu":
+        report.note("The goals of the warp (2.5 copies, 20 times the plain formulation) are for a GPU.")
     else:
-        report.note("No GPU here: the goals (2.5 copies, 20 times the plain formulation) are for one and remain to be measured.")
+        figures["goals_met"] = figures["copies"] <= _COPY_GOAL and figures["times_plain"] >= _PLAIN_GOAL
     report.finish(figures)
 
 
-def _warp(report: Report, rgb: NDArray[np.uint8], device: str, rounds: int) -> dict[str, Any]:
-    frames = (torch.from_numpy(rgb).permute(0, 3, 1, 2).float() / 255).contiguous().to(device)
-    warp, target = Warp.draw(len(frames), torch.Generator().manual_seed(0)).to(device), torch.empty_like(frames)
+def _warp(report: Report, rgb: Images, device: str, rounds: int) -> dict[str, Any]:
+    images = (torch.from_numpy(rgb).permute(0, 3, 1, 2).float() / 255).contiguous().to(device)
+    warp, target = Warp.draw(len(images), torch.Generator().manual_seed(0)).to(device), torch.empty_like(images)
     grid = warp.grid((rgb.shape[1], rgb.shape[2]))
-    off = (warp.warp_frames(frames) - _plain(frames, warp)).abs().max().item()
-    times = _timed(
+    off = (warp.warp_frames(images) - _plain(images, warp)).abs().max().item()
+    times = medians(
         device,
         rounds,
         {
-            "copy into memory at hand": lambda: target.copy_(frames),
-            "copy into new memory": lambda: frames.clone(),
-            "grid_sample alone": lambda: _sample(frames, grid),
-            "warp_frames": lambda: warp.warp_frames(frames),
-            "plain": lambda: _plain(frames, warp),
+            "copy into memory at hand": lambda: target.copy_(images),
+            "copy into new memory": lambda: images.clone(),
+            "grid_sample alone": lambda: _sample(images, grid),
+            "warp_frames": lambda: warp.warp_frames(images),
+            "plain": lambda: _plain(images, warp),
         },
+        _calls(device),
     )
     copy, ours = times["copy into memory at hand"], times["warp_frames"]
     rows = [[side, 1e3 * seconds, seconds / copy, seconds / ours] for side, seconds in times.items()]
-    heading = f"The warp of {len(frames)} pictures, float32, {_name(device)}"
+    heading = f"The warp of {len(images)} pictures, float32"
     report.table(heading, ["side", "ms", "copies", "times of warp_frames"], rows)
     report.note(f"Largest difference between `warp_frames` and plain: {off:.2g} of a range of 1.")
     return {
-        f"copies_{device}": ours / copy,
-        f"new_copies_{device}": ours / times["copy into new memory"],
-        f"samples_{device}": ours / times["grid_sample alone"],
-        f"times_plain_{device}": times["plain"] / ours,
+        "copies": ours / copy,
+        "new_copies": ours / times["copy into new memory"],
+        "samples": ours / times["grid_sample alone"],
+        "times_plain": times["plain"] / ours,
     }
+
+
+def _calls(device: str) -> int:
+    """Calls in a row that are timed together: on a GPU so many that launching kernels runs ahead of them."""
+    return 1 if device == "cpu" else 20
 
 
 def _plain(frames: Tensor, warp: Warp) -> Tensor:
@@ -123,12 +115,12 @@ def _sample(frames: Tensor, grid: Tensor) -> Tensor:
     return F.grid_sample(frames, grid, padding_mode="reflection", align_corners=True)
 
 
-def _clips(report: Report, rgb: NDArray[np.uint8], device: str, rounds: int) -> dict[str, Any]:
+def _clips(report: Report, rgb: Images, device: str, rounds: int) -> dict[str, Any]:
     pairs = rgb.reshape(-1, 2, *rgb.shape[1:])
     count, frames = len(pairs), torch.from_numpy(pairs).to(device)
     clips = Clips(
         frames=frames,
-        landmarks=_faces(2 * count, rgb.shape[1]).view(count, 2, 68, 2).to(device),
+        landmarks=torch.from_numpy(average_faces(2 * count, rgb.shape[1])).view(count, 2, 68, 2).to(device),
         aus=None,
         pose=torch.zeros(count, 2, 3, device=device),
         number=torch.arange(2, device=device).repeat(count, 1),
@@ -136,7 +128,7 @@ def _clips(report: Report, rgb: NDArray[np.uint8], device: str, rounds: int) -> 
     draws, plain, cropped = FOMM.draw(count, torch.Generator().manual_seed(0)), Augment(), Augment(crop=0.8)
     dice = random.Random(0)
     whole, window = plain.draw(count, torch.Generator()), cropped.draw(count, torch.Generator())
-    times = _timed(
+    times = medians(
         device,
         rounds,
         {
@@ -148,9 +140,9 @@ def _clips(report: Report, rgb: NDArray[np.uint8], device: str, rounds: int) -> 
     )
     theirs = times["published, Pillow"]
     rows = [[side, 1e3 * seconds / count, theirs / seconds] for side, seconds in times.items()]
-    report.table(f"{count} clips of two frames, uint8 to float32, {_name(device)}", ["side", "ms a clip", "times as fast"], rows)
+    report.table(f"{count} clips of two frames, uint8 to float32", ["side", "ms a clip", "times as fast"], rows)
     ours = times["Augment, FOMM's settings"]
-    return {f"times_augment_{device}": theirs / ours, f"augment_ms_{device}": 1e3 * ours / count}
+    return {"times_augment": theirs / ours, "augment_ms": 1e3 * ours / count}
 
 
 def _published(pair: NDArray[np.uint8], dice: random.Random) -> NDArray[np.float32]:
@@ -180,9 +172,10 @@ def _turned(picture: Image.Image, turn: int) -> Image.Image:
     return Image.merge("HSV", (moved, saturation, value)).convert("RGB")
 
 
-def _drawing(report: Report, count: int, size: int, device: str, rounds: int) -> dict[str, Any]:
-    points = _faces(count, size).to(device)
-    times = _timed(
+def _drawing(report: Report, rgb: Images, device: str, rounds: int) -> dict[str, Any]:
+    count, size = rgb.shape[:2]
+    points = torch.from_numpy(average_faces(count, size)).to(device)
+    times = medians(
         device,
         rounds,
         {
@@ -190,12 +183,13 @@ def _drawing(report: Report, count: int, size: int, device: str, rounds: int) ->
             "one picture": lambda: landmark_images(points[:1], size),
             "one picture, all distances": lambda: _dense(points[0], size),
         },
+        _calls(device),
     )
     each = [1e3 * seconds / (1 if side.startswith("one") else count) for side, seconds in times.items()]
     off = (_dense(points[0], size) - landmark_images(points[:1], size)[0]).abs().max().item()
-    report.table(f"Landmark images of {size} px, {_name(device)}", ["side", "ms a picture"], list(zip(times, each, strict=True)))
+    report.table(f"Landmark images of {size} px", ["side", "ms a picture"], list(zip(times, each, strict=True)))
     report.note(f"Largest difference between `landmark_images` and all distances: {off:.2g} of a range of 1.")
-    return {f"draw_ms_{device}": each[0], f"draw_one_ms_{device}": each[1], f"times_dense_{device}": each[2] / each[1]}
+    return {"draw_ms": each[0], "draw_one_ms": each[1], "times_dense": each[2] / each[1]}
 
 
 def _dense(points: Tensor, size: int) -> Tensor:
@@ -211,49 +205,6 @@ def _dense(points: Tensor, size: int) -> Tensor:
         distance = torch.hypot(px - share * dx, py - share * dy).amin(0)
         picture += (SEED_WIDTH_PX / 2 + 0.5 - distance).clamp(0, 1) * (points.new_tensor(rgb).view(3, 1, 1) / 255 - picture)
     return picture
-
-
-def _timed(device: str, rounds: int, sides: dict[str, Callable[[], Any]]) -> dict[str, float]:
-    """Median seconds of each side; the sides take turns, after one round to warm up."""
-    clock = time.perf_counter if device == "cuda" else time.process_time
-    seen: dict[str, list[float]] = {side: [] for side in sides}
-    for _ in range(rounds + 1):
-        for side, run in sides.items():
-            _settle(device)
-            start = clock()
-            run()
-            _settle(device)
-            seen[side].append(clock() - start)
-    return {side: statistics.median(seconds[1:]) for side, seconds in seen.items()}
-
-
-def _settle(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
-
-
-def _name(device: str) -> str:
-    return torch.cuda.get_device_name() if device == "cuda" else "CPU"
-
-
-def _faces(count: int, size: int) -> Tensor:
-    """float32 [count,68,2]: an average face over two thirds of a picture, a little different in each."""
-    noise = np.random.default_rng(0).normal(0, size / 256, (count, 68, 2))
-    return torch.from_numpy((0.5 + FACE_68_MM[:, :2] / 200) * size + noise).float()
-
-
-def _frames(options: AugmentOptions, work: Path) -> NDArray[np.uint8]:
-    """uint8 [images,size,size,3]: frames of a few clips, repeated."""
-    source, _ = corpus(options.input, work)
-    found: list[NDArray[np.uint8]] = []
-    for clip in list_clips(Listing(DirectoryTree(source))):
-        media = Media.at(source / uri_to_path(clip.spans[0].uri))
-        line = timeline_from_packets(media, 60)
-        found.append(decode(media, line, np.arange(0, len(line.raw_s), 20)[:4], options.size, "pad", 60).rgb)
-        if sum(map(len, found)) >= min(options.images, 32):
-            break
-    rgb = np.concatenate(found)
-    return np.ascontiguousarray(np.tile(rgb, (-(-options.images // len(rgb)), 1, 1, 1))[: options.images])
 
 
 if __name__ == "__main__":

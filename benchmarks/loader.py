@@ -1,6 +1,6 @@
 """The loader, compared with the limit of JPEG decoding, with other streaming libraries, and with the published training code.
 
-    python -m benchmarks.loader [--clips 300] [--rounds 5] [--peers-python PYTHON] [--data DIR]
+    python -m benchmarks.loader [--clips 300] [--rounds 5] [--peers-python PYTHON] [--data DIR] [--device cuda]
 
 All sides read the same frames on the same cores, each in its own process, round after round. `make peers` installs
 the peers into an environment of their own; PYTHON is its interpreter. Peers that are not installed are skipped.
@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +22,17 @@ from benchmarks.build import replicate
 from benchmarks.loader_forms import SLOW_CLIPS
 from benchmarks.loader_run import Order, run_side
 from benchmarks.report import ROOT, CorpusOptions, Report, benchmark, cores, corpus
+from motionshards.dataset.commandline import OnDevice
 from motionshards.dataset.index import Dataset
 from motionshards.schemas.layout import is_main_frame
+from motionshards.trainers.parallel import choose_device
 
 _STEP_MS = 15.0
 _SLOW_BATCH = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoaderOptions(CorpusOptions):
+class LoaderOptions(CorpusOptions, OnDevice):
     """Options of the benchmark."""
 
     data: Path | None = None
@@ -88,7 +90,13 @@ PICKLES = Side("pickles, drawn by matplotlib", "loader_old:pickled", "k_plus_one
 STEPS = Side("ours, make_loader", "loader_ours:as_it_is", "steps", step_ms=_STEP_MS)
 LARGER = Side("ours, frames of the dataset's size", "loader_ours:as_it_is", "sizes")
 SMALLER = Side("ours, frames of half that size", "loader_ours:as_it_is", "sizes", smaller=True)
+LIMIT_OF_COPIES = replace(LIMIT, group="device")
+TO_DEVICE = Side("ours, make_loader to the device", "loader_ours:to_device", "device")
+PINNED = Side("ours, ordinary DataLoader, pinned and copied", "loader_ours:data_loader_to_device", "device")
 SIDES = (
+    LIMIT_OF_COPIES,
+    TO_DEVICE,
+    PINNED,
     LIMIT,
     OURS,
     Side("ours, make_loader, one process of 8 threads", "loader_ours:one_process"),
@@ -115,6 +123,7 @@ GROUPS = {
     "pairs": ("Two frames a clip", OURS),
     "k_plus_one": ("K + 1 = 9 frames a clip and their landmark images", OPENCV),
     "steps": (f"Two frames a clip, {_STEP_MS:g} ms of pure Python between batches, as a training step", STEPS),
+    "device": ("Two frames a clip, on the device", TO_DEVICE),
     "sizes": ("Two frames a clip, of a dataset that stores two sizes", SMALLER),
 }
 # Name of a ratio, what is divided by what, and how much it should be.
@@ -128,6 +137,8 @@ GOALS = (
     ("times_matplotlib_undrawn", UNDRAWN, PICKLES, 40.0),  # the processor's share of the work where a GPU draws
     ("times_matplotlib_opencv", OPENCV, PICKLES, 40.0),
     ("times_matplotlib_cpu", DRAWN, PICKLES, 40.0),
+    ("share_of_limit_on_device", TO_DEVICE, LIMIT_OF_COPIES, 0.85),
+    ("times_pinned", TO_DEVICE, PINNED, 1.0),
     ("times_twice_the_size", SMALLER, LARGER, 2.0),
 )
 Figures = dict[str, float]
@@ -141,7 +152,9 @@ def main(options: LoaderOptions) -> None:
         data, name = (options.data.resolve(), options.data.name) if options.data else make_data(options, work, str(options.size))
         report.note(_input(name, data, options))
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
-        sides = [side for side in SIDES if options.only in f"{side.name} {side.group}"]
+        device = str(choose_device(options.device))
+        copied = options.device != "auto" or device != "cpu"
+        sides = [side for side in SIDES if options.only in f"{side.name} {side.group}" and (copied or side.group != "device")]
         places = dict.fromkeys(GROUPS, data)
         if options.data:
             sides = [side for side in sides if side.group != "sizes"]
@@ -152,7 +165,7 @@ def main(options: LoaderOptions) -> None:
         for _ in range(options.rounds):
             for side in sides:
                 if side.name not in missing:
-                    _measure(side, places[side.group], work, options, found, missing)
+                    _measure(side, places[side.group], device, work, options, found, missing)
     report.finish(_report(report, {side: _median(each) for side, each in found.items()}, missing))
 
 
@@ -184,7 +197,13 @@ def make_forms(sides: Iterable[Side], data: Path, work: Path, options: LoaderOpt
 
 
 def _measure(
-    side: Side, data: Path, work: Path, options: LoaderOptions, found: dict[Side, list[Figures]], missing: dict[str, str]
+    side: Side,
+    data: Path,
+    device: str,
+    work: Path,
+    options: LoaderOptions,
+    found: dict[Side, list[Figures]],
+    missing: dict[str, str],
 ) -> None:
     order = Order(
         side=f"benchmarks.{side.run}",
@@ -197,6 +216,7 @@ def _measure(
         seconds=options.seconds,
         step_ms=side.step_ms,
         size=options.size if side.smaller else None,
+        device=device,
     )
     figures = _run(order, options)
     if "missing" in figures:
@@ -230,6 +250,8 @@ def _report(report: Report, found: dict[Side, Figures], missing: dict[str, str])
             times = found[ours]["clips_per_s"] / found[other]["clips_per_s"]
             by_cpu = found[other]["cpu_ms"] / found[ours]["cpu_ms"]
             results |= {name: times, f"{name}_by_cpu": by_cpu, f"{name}_goal": goal, f"{name}_goal_met": times >= goal}
+    if TO_DEVICE in found:
+        results["clips_s_on_device"] = found[TO_DEVICE]["clips_per_s"]
     if STEPS in found:
         results["waited_ms"] = found[STEPS]["waited_ms"]
     report.table("Goals", ("ratio of clips/s", "found", "by CPU time", "goal"), _goals(results))

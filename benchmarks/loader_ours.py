@@ -64,6 +64,30 @@ def data_loader(order: Order) -> Iterator[Any]:
     return (batch.frames for batch in loader)
 
 
+def to_device(order: Order) -> Iterator[Any]:
+    """make_loader with a device: page-locked shared memory, copied one batch ahead on a CUDA stream of its own."""
+    for batch in _batches(order, device=order.device):
+        _settle(order.device)
+        yield batch.frames
+
+
+def data_loader_to_device(order: Order) -> Iterator[Any]:
+    """An ordinary DataLoader that pins its batches, and asynchronous copies."""
+    pinned = order.device != "cpu"
+    stream = _stream(order, _REPEATS)
+    loader = torch.utils.data.DataLoader(stream, batch_size=None, num_workers=order.cores, pin_memory=pinned)
+    for batch in loader:
+        frames = batch.frames.to(order.device, non_blocking=True)
+        _settle(order.device)
+        yield frames
+
+
+def _settle(device: str) -> None:
+    """Wait until the batch at hand is on the device; copies of later ones on other streams go on."""
+    if device != "cpu":
+        torch.cuda.current_stream(device).synchronize()
+
+
 def k_plus_one(order: Order) -> Iterator[Any]:
     """Frames and landmarks, nothing drawn: what goes to a GPU that draws."""
     return (batch.frames for batch in _batches(order))

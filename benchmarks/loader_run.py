@@ -39,6 +39,7 @@ class Order:
     batches, seconds: the measurement ends at either, whichever comes first
     step_ms: Python work between two batches, as a training step has it
     size: of the frames, one of the sizes of `data`; None for its own
+    device: where batches go, for the sides that copy them
     """
 
     side: str
@@ -51,6 +52,7 @@ class Order:
     seconds: float = 1.0
     step_ms: float = 0.0
     size: int | None = None
+    device: str = "cpu"
 
 
 def run_side(order: Order, python: str, **environment: str) -> Any:
@@ -98,7 +100,7 @@ def measure(batches: Iterator[Any], order: Order) -> dict[str, float]:
 
 def _check(batch: Any, order: Order) -> None:
     """A side that gives no pictures, or fewer, would be fast."""
-    pictures = np.asarray(batch)
+    pictures = np.asarray(batch.cpu() if hasattr(batch, "cpu") else batch)
     if pictures.shape[:2] != (order.batch, order.frames) or min(pictures[:, :, ::8, ::8].reshape(order.batch, -1).std(1)) == 0:
         raise SystemExit(f"{order.side} gave {pictures.shape}, or pictures of one colour")
 

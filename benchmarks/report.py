@@ -58,11 +58,17 @@ class CorpusOptions(WorkOptions):
 
 
 class Report:
-    """Tables and notes, printed as they come and kept for a Markdown file. The tables are Markdown that reads as text."""
+    """Tables and notes, printed and written to a Markdown file as they come, so that a run that is cut off leaves its first ones.
 
-    def __init__(self, title: str, options: ReportOptions) -> None:
-        self._results: Path | None = options.results
-        self._lines: list[str] = []
+    The tables are Markdown that reads as text.
+    """
+
+    def __init__(self, title: str, options: ReportOptions, results: Path | None = None) -> None:
+        """results: the file, where `options` names none."""
+        self._results = options.results or results
+        if self._results is not None:
+            self._results.parent.mkdir(parents=True, exist_ok=True)
+            self._results.write_text("", encoding="utf-8")
         self._add(f"# {title}\n\n{options.date}, {machine()}.\n{versions()}.\n")
 
     def table(self, heading: str, columns: Sequence[str], rows: Rows) -> None:
@@ -74,16 +80,19 @@ class Report:
         self._add(f"{text}\n")
 
     def finish(self, figures: dict[str, Any]) -> None:
-        """Write the Markdown file where one is asked for, then print the figures as the last line."""
+        """Print the figures as the last line; in the Markdown file they are a block of JSON."""
         line = json.dumps({name: _rounded(value) for name, value in figures.items()})
-        if self._results is not None:
-            self._results.parent.mkdir(parents=True, exist_ok=True)
-            self._results.write_text("\n".join([*self._lines, f"```json\n{line}\n```\n"]), encoding="utf-8")
+        self._write(f"```json\n{line}\n```\n")
         print(line, flush=True)
 
     def _add(self, text: str) -> None:
-        self._lines.append(text)
+        self._write(text)
         print(text, flush=True)
+
+    def _write(self, text: str) -> None:
+        if self._results is not None:
+            with self._results.open("a", encoding="utf-8") as file:
+                file.write(f"\n{text}" if file.tell() else text)
 
 
 def benchmark(name: str) -> Callable[[Callable[[Options], int | None]], Command[Options]]:
@@ -125,13 +134,8 @@ def machine() -> str:
 def versions() -> str:
     """Versions of what does the work."""
     found = [f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES if _installed(name)]
-    return ", ".join(
-        [
-            f"Python {platform.python_version()}",
-            f"FFmpeg {decoder_versions()['ffmpeg']} by PyAV {decoder_versions()['av']}",
-            *found,
-        ]
-    )
+    decoder = [f"FFmpeg {decoder_versions()['ffmpeg']} by PyAV {decoder_versions()['av']}"] if _installed("av") else []
+    return ", ".join([f"Python {platform.python_version()}", *decoder, *found])
 
 
 def peak_mib(pid: int | str = "self") -> float:

@@ -5,7 +5,8 @@
 (a) Whole builds of more and more links to the same short videos, without landmarks, to maximize the share of overhead.
 (b) A synthetic corpus is planned and all its units are given markers, so that building a unit ends at once: what remains is the
 graph, its scheduling and the driver. (c) The dataset of these markers is finalized. (d) Rates on which the estimates of
-docs/costs.md are based: builds of videos of VoxCeleb2's mean length and size, with K = 8 and 16, with and without dlib.
+docs/costs.md are based: builds of videos of VoxCeleb2's mean length and size, with K = 8 and 16, with and without dlib, and of
+video with sound.
 """
 
 import json
@@ -28,6 +29,7 @@ from cyclopts.validators import Number
 
 from benchmarks import watch
 from benchmarks.build import Job, replicate, run_job
+from benchmarks.clips_input import with_sound
 from benchmarks.plan import plan_listing, synthetic_clips
 from benchmarks.report import ROOT, CorpusOptions, Report, benchmark, cores, corpus, peak_mib
 from motionshards.pipeline.finalize import finalize
@@ -35,6 +37,7 @@ from motionshards.pipeline.inputs.tree import DirectoryTree
 from motionshards.pipeline.planning.plan import plan_files, units
 from motionshards.pipeline.planning.provenance import provenance
 from motionshards.pipeline.runners import dask
+from motionshards.pipeline.runners.choose import WORKERS_TIMEOUT_S
 from motionshards.pipeline.runners.dask_check import address_of
 from motionshards.pipeline.runners.graph import run_graph
 from motionshards.pipeline.shards.build import BuildJob
@@ -53,7 +56,9 @@ _WATCH_S = 0.5
 _CLIPS_A_UNIT = 19
 _SHORT = ((), ("-t", "1", "-an", "-vf", "scale=96:96", "-c:v", "libx264"))
 # VoxCeleb2 is 2,442 hours and 276 GB in 1,128,246 clips: a mean of 7.79 s and 245 KB.
-_LIKE_VOXCELEB2 = (("-stream_loop", "-1"), ("-t", "7.79", "-an", "-c:v", "libx264", "-b:v", "280k"))
+_LIKE_VOXCELEB2 = (("-stream_loop", "-1"), ("-t", "7.79", "-c:v", "libx264", "-b:v", "190k", "-c:a", "aac", "-b:a", "64k"))
+# Landmarks, stills, and what is stored.
+_RATES = (*product(("dlib", "none"), (9, 17), ("stills",)), ("dlib", 9, "video"), ("dlib", 9, "both"))
 
 _ALONE = ("seconds", "cpu_s", "peak_mib", "mb")
 _SCHEDULED = ("graph_s", "seconds", "cpu_s", "before_mib", "peak_mib", "worker_mib")
@@ -159,20 +164,32 @@ def _beside_one(root: Path, out: Path, size_px: int, workers: int, *more: str) -
 
 def _report_rates(report: Report, source: Path, work: Path, options: ScaleOptions) -> dict[str, Any]:
     """(d) What a clip of VoxCeleb2's length and size costs. The data sets stay, for their rows."""
-    like = transcode(source, work / "like", *_LIKE_VOXCELEB2)
+    like = transcode(with_sound(source, work / "sound", sys.maxsize, encoded=False), work / "like", *_LIKE_VOXCELEB2)
     sizes_kb = [path.stat().st_size / 1e3 for path in like.rglob("*.mp4")]
     root = replicate(like, work / "likes", options.copies)
     rows: list[list[Any]] = []
     figures: dict[str, Any] = {"input_kb_a_clip": sum(sizes_kb) / len(sizes_kb)}
-    for model, frames in product(("dlib", "none"), (9, 17)):
-        out = work / f"{model}-{frames}"
-        grown = _beside_one(root, out, 256, options.workers, "--landmarks", model, "--frames", str(frames))
+    for model, frames, store in _RATES:
+        name = f"{model}-{frames}" if store == "stills" else store
+        settings = ("--landmarks", model, "--frames", str(frames), "--store", store)
+        grown = _beside_one(root, work / name, 256, options.workers, *settings)
         kept = grown.job.ledger["kept"]
-        kb = grown.job.ledger["bytes"] / kept / 1e3, (out / INDEX).stat().st_size / kept / 1e3
-        rows.append([model, frames, grown.job.clips, kept, grown.wall_s_a_clip * 1e3, grown.cpu_s_a_clip * 1e3, *kb])
-        figures |= {f"{model}_{frames}_cpu_s_a_clip": grown.cpu_s_a_clip, f"{model}_{frames}_kb_a_clip": kb[0]}
-    columns = ("landmarks", "frames", "clips", "kept", "ms a clip", "CPU ms a clip", "KB a clip in shards", "in the index")
-    report.table(f"(d) Clips of 7.79 s and {figures['input_kb_a_clip']:.0f} KB, 256 px", columns, rows)
+        kb = grown.job.ledger["bytes"] / kept / 1e3, (work / name / INDEX).stat().st_size / kept / 1e3
+        rows.append([store, model, frames, grown.job.clips, kept, grown.wall_s_a_clip * 1e3, grown.cpu_s_a_clip * 1e3, *kb])
+        figure = name.replace("-", "_")
+        figures |= {f"{figure}_cpu_s_a_clip": grown.cpu_s_a_clip, f"{figure}_kb_a_clip": kb[0]}
+    columns = (
+        "stored",
+        "landmarks",
+        "frames",
+        "clips",
+        "kept",
+        "ms a clip",
+        "CPU ms a clip",
+        "KB a clip in shards",
+        "in the index",
+    )
+    report.table(f"(d) Clips of 7.79 s and {figures['input_kb_a_clip']:.0f} KB with sound, 256 px", columns, rows)
     return figures
 
 
@@ -247,12 +264,13 @@ def _schedule_on_dask(order: dict[str, Any]) -> dict[str, Any]:
     """The run of `build_on_dask`, which itself would leave out what is committed; with its looks at the markers."""
     job, found = _job_and_units(order)
     clock = _FirstUpdate()
-    with dask._cluster(None, order["workers"]) as client, dask._journals(job) as noted:
+    cluster = dask.Cluster(None, order["workers"], WORKERS_TIMEOUT_S)
+    with dask._connected(cluster) as client, dask._journals(job) as noted:
         client.wait_for_workers(order["workers"])
         where = f"--dask_client_address={address_of(client)}"
         beam = ["--runner=apache_beam.runners.dask.dask_runner.DaskRunner", where, "--dask_partition_size=1"]
         before, start = peak_mib(), time.monotonic()
-        spent = _measured(lambda: dask._run(found, found, noted, beam, clock))
+        spent = _measured(lambda: dask._run(found, found, noted, beam, clock, cluster.timeout_s))
     return {**spent, "graph_s": clock.time_s - start, "before_mib": before}
 
 

@@ -1,24 +1,28 @@
 """A training step, written plainly and as `jobs.train` runs it: samples per second, and the time spent waiting for data.
 
-    python -m benchmarks.train --data OUT [--model fomm] [--config vox-256] [--batch 16]
+    python -m benchmarks.train --data OUT [--model fomm] [--config vox-256] [--batch 16] [--device cuda] [--eager]
 
-Both sides use batches from the same shards, on a GPU if there is one: `plain` with frames already on the device, eager and in
-fp32; `ours` through `make_loader`, compiled, in bf16 and channels_last (on a CPU: eager and in fp32). The sides alternate.
-Without VGG weights both drop the losses that need them.
+Both use batches from the same shards: `plain` with batches that are already on the device, eager and in fp32 by PyTorch's
+defaults, which convolve in TF32; `ours` through `make_loader`, compiled, in bf16 and channels_last (on a CPU: eager and in fp32).
+`ours, without the loader` has the batches of `plain`: its rate beside that of `ours` is what data costs, whereas time spent in
+the loader may pass while the GPU is busy. The sides alternate. Without VGG weights all drop the losses that need them.
 """
 
 import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 from cyclopts.types import PositiveInt
 
+from benchmarks.clock import device_and_name
 from benchmarks.report import Report, ReportOptions, benchmark
-from motionshards.dataset.commandline import OfDataset, choice
+from motionshards.dataset.commandline import OfDataset, OnDevice, choice
 from motionshards.dataset.loader import make_loader
 from motionshards.dataset.reading.batch import Batch
 from motionshards.dataset.reading.world import World
@@ -26,9 +30,11 @@ from motionshards.dataset.stream import ClipStream
 from motionshards.trainers.models import MODELS, plan
 from motionshards.trainers.task import Means, Plan, Task
 
+_UNFED = "ours, without the loader"
+
 
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions(ReportOptions, OfDataset):
+class TrainOptions(ReportOptions, OfDataset, OnDevice):
     """Options of the benchmark. The frames of the dataset have the size of the config."""
 
     model: Annotated[str, choice(sorted(MODELS))] = "fomm"
@@ -45,12 +51,15 @@ class TrainOptions(ReportOptions, OfDataset):
     """Warm-up steps, which are not measured."""
     rounds: PositiveInt = 5
     """Rounds of each side."""
+    eager: bool = False
+    """Do not compile."""
 
 
 @benchmark("train")
 def main(options: TrainOptions) -> None:
     """Compare a training step of `jobs.train`, fed by `make_loader`, with one written plainly."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    option, name = device_and_name(options.device)
+    device = torch.device(option)
     torch.backends.cudnn.benchmark = True
     config = options.config or next(iter(MODELS[options.model].configs))
     wanted = plan(options.model, config, batch=options.batch)
@@ -62,22 +71,28 @@ def main(options: TrainOptions) -> None:
         repeats=1000,
         size=wanted.config.architecture.size,
     )
-    sides = {
-        "plain": _task(wanted, stream, device, options.vgg),
-        "ours": _task(
-            wanted, stream, device, options.vgg, precision="bf16" if fast else "fp32", compiled=fast, channels_last=fast
-        ),
-    }
+    ours = {"precision": "bf16" if fast else "fp32", "compiled": fast and not options.eager, "channels_last": fast}
+    tasks = {"plain": _task(wanted, stream, device, options.vgg), "ours": _task(wanted, stream, device, options.vgg, **ours)}
     with make_loader(stream, device=device, augment=wanted.config.training.augment()) as loader:
         batches = iter(loader)
-        held = [next(batches) for _ in range(2)]
-        found: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
-        for task in sides.values():
-            _steps(task, iter(held * options.warm), options.warm)
+        held = cycle([next(batches) for _ in range(2)])
+        sides = {"plain": (tasks["plain"], held), "ours": (tasks["ours"], batches), _UNFED: (tasks["ours"], held)}
+        warm_s = {side: _steps(task, held, options.warm)[0] for side, (task, _) in sides.items()}
+        found: dict[str, list[tuple[float, float]]] = {side: [] for side in sides}
         for _ in range(options.rounds):
-            found["plain"].append(_steps(sides["plain"], iter(held * options.steps), options.steps))
-            found["ours"].append(_steps(sides["ours"], batches, options.steps))
-    _report(options, device, wanted, found)
+            for side, (task, source) in sides.items():
+                found[side].append(_steps(task, source, options.steps))
+    samples, size_px = wanted.config.training.global_batch_size, wanted.config.architecture.size
+    report = Report("benchmarks/train.py: a training step", options)
+    report.note(
+        f"{name}; {options.model}, batches of {samples} samples of {size_px} px, VGG: {Path(options.vgg).name}; "
+        f"ours: {_named(ours)}. Medians of {options.rounds} alternating rounds of {options.steps} steps."
+    )
+    report.finish({"device": option, **_compare(report, options.steps * samples, warm_s, found)})
+
+
+def _named(how: Mapping[str, Any]) -> str:
+    return ", ".join(str(value) if isinstance(value, str) else name for name, value in how.items() if value)
 
 
 def _task(wanted: Plan[Any], stream: ClipStream, device: torch.device, vgg: str, **how: object) -> Task:
@@ -98,19 +113,19 @@ def _steps(task: Task, batches: Iterator[Batch], count: int) -> tuple[float, flo
     return time.perf_counter() - began, waited
 
 
-def _report(options: TrainOptions, device: torch.device, wanted: Plan[Any], found: dict[str, list[tuple[float, float]]]) -> None:
-    samples, size_px = wanted.config.training.global_batch_size, wanted.config.architecture.size
-    rate = {name: options.steps * samples / statistics.median(seconds for seconds, _ in rounds) for name, rounds in found.items()}
-    share = {name: statistics.median(waited / seconds for seconds, waited in rounds) for name, rounds in found.items()}
-    name = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads"
-    report = Report("benchmarks/train.py: a training step", options)
-    report.note(
-        f"torch {torch.__version__}, {device.type} ({name}); {options.model}, batches of {samples} samples of {size_px} px, "
-        f"VGG: {options.vgg}; medians of {options.rounds} rounds of {options.steps} steps in turns."
-    )
-    rows = [(side, rate[side], rate[side] / rate["plain"], f"{share[side]:.1%}") for side in found]
-    report.table("Steps", ("side", "samples/s", "times plain", "waiting for data"), rows)
-    report.finish({"device": device.type, "times_plain": rate["ours"] / rate["plain"], "waiting": share["ours"]})
+def _compare(
+    report: Report, samples: int, warm_s: dict[str, float], found: dict[str, list[tuple[float, float]]]
+) -> dict[str, Any]:
+    rate = {side: samples / statistics.median(seconds for seconds, _ in rounds) for side, rounds in found.items()}
+    share = {side: statistics.median(waited / seconds for seconds, waited in rounds) for side, rounds in found.items()}
+    rows = [(side, warm_s[side], rate[side], rate[side] / rate["plain"], f"{share[side]:.1%}") for side in found]
+    report.table("Steps", ("side", "first steps, s", "samples/s", "times plain", "waiting for data"), rows)
+    return {
+        "times_plain": rate["ours"] / rate["plain"],
+        "samples_s": rate["ours"],
+        "waiting": share["ours"],
+        "times_without_loader": rate[_UNFED] / rate["ours"],
+    }
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from cyclopts.validators import Number
 
 from motionshards.dataset.commandline import Reporting, choice, warn_of_old_spelling
 from motionshards.pipeline.clips.device import gpus
-from motionshards.pipeline.runners.choose import DASK, LOCAL, Runner, unknown_to_beam
+from motionshards.pipeline.runners.choose import DASK, LOCAL, WORKERS_TIMEOUT_S, Runner, unknown_to_beam
 from motionshards.pipeline.sources import SOURCES, usual_no_face
 from motionshards.schemas.bucket import is_bucket
 from motionshards.schemas.config import NO_FACE, RECIPES, BuildConfig, Detector, Precision, Settings
@@ -45,6 +45,8 @@ class Running:
     """Processes of this machine; by default one per core, or per GPU with FAN."""
     dask_scheduler: str | None = None
     """Runner `dask`: address or file of the cluster's scheduler; by default, `workers` processes here."""
+    workers_timeout_s: Annotated[float, Parameter(validator=Number(gte=1))] = WORKERS_TIMEOUT_S
+    """Runner `dask`: give up when the scheduler has had no worker for this many seconds, at the start or during the build."""
     job_endpoint: str | None = None
     """Runner `portable`: HOST:PORT of the job server of Flink, Spark, …"""
     weights: Path | None = None
@@ -62,6 +64,7 @@ class Running:
             name=self.runner,
             workers=self.workers or gpus(landmarks) or len(os.sched_getaffinity(0)),
             scheduler=self.dask_scheduler,
+            workers_timeout_s=self.workers_timeout_s,
             endpoint=self.job_endpoint,
             options=beam_options,
         )

@@ -15,6 +15,8 @@ from motionshards.schemas.errors import BuildFailed, ConfigError
 from motionshards.schemas.records import ShardUnit
 
 LOCAL, DASK, PORTABLE = "local", "dask", "portable"
+# Dask's nannies restart a worker in seconds; a batch system that starts workers from a queue may need longer.
+WORKERS_TIMEOUT_S = 120.0
 
 _PATIENCE_S = 10
 
@@ -26,6 +28,7 @@ class Runner:
     name: `local`, `dask`, `portable`, or that of a Beam runner
     workers: processes of this machine, for `local`, and for `dask` without a scheduler
     scheduler: address or file of Dask's scheduler
+    workers_timeout_s: for how long `dask` waits while the scheduler has no worker, at the start and during the build
     endpoint: HOST:PORT of the job server, for `portable`
     options: Beam's own
 
@@ -36,6 +39,7 @@ class Runner:
     name: str = LOCAL
     workers: int = 1
     scheduler: str | None = None
+    workers_timeout_s: float = WORKERS_TIMEOUT_S
     endpoint: str | None = None
     options: Sequence[str] = ()
 
@@ -74,9 +78,10 @@ def run(units: Sequence[ShardUnit], job: BuildJob, runner: Runner, progress: Pro
     if runner.name == LOCAL:
         build_locally(units, job, runner.workers, runner.options, progress)
     elif runner.name == DASK:
-        from motionshards.pipeline.runners.dask import build_on_dask
+        from motionshards.pipeline.runners.dask import Cluster, build_on_dask
 
-        build_on_dask(units, job, runner.scheduler, runner.workers, runner.options, progress)
+        cluster = Cluster(runner.scheduler, runner.workers, runner.workers_timeout_s)
+        build_on_dask(units, job, cluster, runner.options, progress)
     else:
         _run_on_beam(units, job, runner)
 

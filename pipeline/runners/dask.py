@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,23 +31,34 @@ from motionshards.schemas.records import ShardUnit
 
 _POLL_S = 0.5
 _COUNTED_EVERY_S = 5.0
-# Nannies start a worker again in seconds; a batch system may need longer, and there the same command goes on later.
-_DESERTED_S = 120.0
 # Runs in a row that commit nothing: each takes four workers' lives or a fault of the cluster.
 _MOST_IDLE_RUNS = 3
 
 
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Where tasks run.
+
+    scheduler: its address or its file; None starts a cluster of `workers` processes on this machine
+    timeout_s: how long to wait while the scheduler has no worker
+    """
+
+    scheduler: str | None
+    workers: int
+    timeout_s: float
+
+
 def build_on_dask(
-    units: Sequence[ShardUnit], job: BuildJob, scheduler: str | None, workers: int, options: Sequence[str], progress: Progress
+    units: Sequence[ShardUnit], job: BuildJob, cluster: Cluster, options: Sequence[str], progress: Progress
 ) -> None:
-    """Build all units on the cluster of `scheduler`, its address or its file; None: on `workers` processes of this machine.
+    """Build all units on the cluster.
 
     Raises:
         ConfigError: there is no such scheduler, or its workers cannot do this job
         BuildFailed: a unit failed for another reason than its clips; what is committed stays
     """
-    with _cluster(scheduler, workers) as client, _journals(job) as noted:
-        check_workers(client, noted)
+    with _connected(cluster) as client, _journals(job) as noted:
+        check_workers(client, noted, cluster.timeout_s)
         beam = [
             "--runner=apache_beam.runners.dask.dask_runner.DaskRunner",
             f"--dask_client_address={address_of(client)}",
@@ -58,22 +69,22 @@ def build_on_dask(
         while left := markers.left(units):
             if idle > _MOST_IDLE_RUNS:
                 raise BuildFailed(f"Dask's workers died in {idle} runs without getting anywhere; their logs say of what")
-            _run(units, left, noted, beam, progress)
+            _run(units, left, noted, beam, progress, cluster.timeout_s)
             idle = idle + 1 if len(markers.left(units)) == len(left) else 0
 
 
 @contextmanager
-def _cluster(scheduler: str | None, workers: int) -> Iterator[Client]:
-    """A client of the scheduler that is there, or of one of our own with worker processes on this machine."""
+def _connected(cluster: Cluster) -> Iterator[Client]:
+    """A client of the given scheduler, or of a new one with worker processes on this machine."""
     for name in ("distributed", "distributed.client", "tornado.application"):  # what matters of it becomes an error of ours
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    if scheduler is not None:
-        with _client(scheduler) as client:
+    if cluster.scheduler is not None:
+        with _client(cluster.scheduler) as client:
             yield client
         return
     scratch = tempfile.mkdtemp(prefix="motionshards-")
     try:
-        with _local_cluster(workers, scratch) as cluster, Client(cluster) as client:  # type: ignore[no-untyped-call]
+        with _local_cluster(cluster.workers, scratch) as here, Client(here) as client:  # type: ignore[no-untyped-call]
             yield client
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -120,13 +131,15 @@ def _journals(job: BuildJob) -> Iterator[BuildJob]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _run(units: Sequence[ShardUnit], left: list[ShardUnit], job: BuildJob, beam: list[str], progress: Progress) -> None:
+def _run(
+    units: Sequence[ShardUnit], left: list[ShardUnit], job: BuildJob, beam: list[str], progress: Progress, timeout_s: float
+) -> None:
     """One run over what is left; returns when it is over, also where too many workers died."""
     assert job.journal is not None
     sizes, markers = {unit.name: len(unit) for unit in left}, Markers(job.out, job.bucket, job.addition)
     before = sum(map(len, units)) - sum(sizes.values())
     result: Any = start_graph(left, job, beam)
-    deserted = _Deserted(result.client)
+    deserted = _Deserted(result.client, timeout_s)
     try:
         while not all(future.done() for future in result.futures):
             deserted.check()
@@ -143,10 +156,10 @@ def _run(units: Sequence[ShardUnit], left: list[ShardUnit], job: BuildJob, beam:
 
 
 class _Deserted:
-    """Ends a run that no worker is left for: Dask would wait for ever, without a word."""
+    """Ends a run for which no worker is left: Dask would wait forever, without a message."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, client: Client, timeout_s: float) -> None:
+        self._client, self._timeout_s = client, timeout_s
         self._seen = self._asked = time.monotonic()
 
     def check(self) -> None:
@@ -160,8 +173,9 @@ class _Deserted:
                 self._seen = now
         except OSError:  # it went just now
             return
-        if now - self._seen > _DESERTED_S:
-            raise BuildFailed(f"no worker has been left at {address_of(self._client)} for {_DESERTED_S:.0f} s; start some")
+        if now - self._seen > self._timeout_s:
+            where = address_of(self._client)
+            raise BuildFailed(f"no worker has been left at {where} for {self._timeout_s:g} s (--workers-timeout); start some")
 
 
 def _raise_failure(futures: Sequence[Any], job: BuildJob) -> None:

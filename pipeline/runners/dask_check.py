@@ -25,11 +25,11 @@ def address_of(client: Client) -> str:
     return str(client.scheduler_info(n_workers=0)["address"])
 
 
-def check_workers(client: Client, job: BuildJob) -> None:
-    """Raises ConfigError: there are no workers, or one of them would fail, or build other bytes."""
+def check_workers(client: Client, job: BuildJob, timeout_s: float) -> None:
+    """Raises ConfigError: no worker joins within `timeout_s`, or one of them would fail, or build other bytes."""
     made_with = provenance(job.config, job.weights, job.aus)
     for _ in range(_MOST_ASKED):
-        _check_threads(client)
+        _check_threads(client, timeout_s)
         told = _answers(client, job, _digest(job), made_with)
         for address, wrong in told.items():
             if wrong:
@@ -39,11 +39,11 @@ def check_workers(client: Client, job: BuildJob) -> None:
     raise ConfigError(f"the workers at {address_of(client)} die when they are asked what they can do; their logs say of what")
 
 
-def _check_threads(client: Client) -> None:
+def _check_threads(client: Client, timeout_s: float) -> None:
     try:
-        client.wait_for_workers(1, timeout=PATIENCE_S)
+        client.wait_for_workers(1, timeout=timeout_s)
     except TimeoutError:
-        raise ConfigError(f"no worker has joined {address_of(client)} within {PATIENCE_S} s") from None
+        raise ConfigError(f"no worker has joined {address_of(client)} within {timeout_s:g} s (--workers-timeout)") from None
     threads = {address: worker["nthreads"] for address, worker in client.scheduler_info(n_workers=-1)["workers"].items()}
     for address, count in threads.items():
         if count != 1:

@@ -186,8 +186,8 @@ def test_make_bench_runs_every_benchmark() -> None:
     listed = re.findall(r"^BENCHMARKS := (.*)$", makefile, re.MULTILINE)[0].split()
     modules = [importlib.import_module(f"benchmarks.{path.stem}") for path in ROOT.glob("benchmarks/*.py")]
     programs = {module.main.program for module in modules if isinstance(getattr(module, "main", None), commandline.Command)}
-    assert programs == {f"python -m benchmarks.{name}" for name in (*listed, "train")}
-    assert "benchmarks.train $(TRAIN_ON_DEMO)" in makefile
-    for name in set(listed) - {"landmarks"}:
+    assert programs == {f"python -m benchmarks.{name}" for name in (*listed, "train", "gpu")}
+    assert "benchmarks.train $(TRAIN_ON_DEMO)" in makefile and "benchmarks.gpu $(QUICK_gpu)" in makefile
+    for name in {*listed, "gpu"} - {"landmarks"}:
         (settings,) = re.findall(rf"^QUICK_{name} := (.*)$", makefile, re.MULTILINE)
         assert misunderstood(Command(f"benchmarks.{name}", tuple(shlex.split(settings)), False)) is None

@@ -8,18 +8,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from motionshards.pipeline.shards.tar import ShardWriter, size_and_hash
+from benchmarks.inputs import write_shard
 from motionshards.schemas.action_units import INTENSITIES, PRESENCES, ActionUnits
 from motionshards.schemas.atomic import sha256_of
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.frames import Placement
-from motionshards.schemas.layout import IDENTITY_NUMBERS, INDEX, marker_path, tar_path
+from motionshards.schemas.layout import IDENTITY_NUMBERS, INDEX
 from motionshards.schemas.manifest import Manifest, ShardEntry
-from motionshards.schemas.marker import write_marker
 from motionshards.schemas.records import Clip, ClipSpec, Landmarks, Quality, Span
-from motionshards.schemas.samples.encode import encode_sample
 from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
-from motionshards.schemas.tables import MARKER, clip_row, table
 from motionshards.transforms.extract.encode import encode_jpegs
 
 SIZE = 32
@@ -74,17 +71,6 @@ def unfinish(out: Path, shards: int) -> None:
     for marker in sorted(out.glob("*/*.parquet"))[shards:]:
         marker.unlink()
     replace(Manifest.read(out), complete=False, shards=()).write(out)
-
-
-def write_shard(out: Path, made: list[Clip], split: str, name: str) -> tuple[ShardEntry, pa.Table]:
-    """Write a tar and its marker."""
-    path = tar_path(out, split, name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with ShardWriter(path) as writer:
-        rows = table([clip_row(clip, name, writer.add(clip.spec.key, encode_sample(clip))) for clip in made], MARKER)
-    entry = ShardEntry(name, split, len(made), 0, *size_and_hash(path))
-    write_marker(marker_path(out, split, name), entry, rows)
-    return entry, rows
 
 
 def make_clip(number: int, count: int, identity: str, split: str, landmarks: bool, aus: bool, size: int) -> Clip:

@@ -174,11 +174,10 @@ def test_workers_that_do_not_answer_or_are_all_gone_end_the_build_with_a_word(
     demo_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Dask itself would wait for ever, without a word."""
-    monkeypatch.setattr("motionshards.pipeline.runners.dask._DESERTED_S", 2)
     monkeypatch.setattr("motionshards.pipeline.runners.dask._COUNTED_EVERY_S", 0.5)
     out = tmp_path / "out"
     with cluster(tmp_path, 1) as (file, hands):
-        arguments = command(demo_videos, out, "--dask-scheduler", file, "--quiet")
+        arguments = command(demo_videos, out, "--dask-scheduler", file, "--quiet", "--workers-timeout", 2)
         with Client(scheduler_file=str(file)) as client:  # type: ignore[no-untyped-call]
             client.wait_for_workers(1, timeout=60)
             (pid,) = client.run(os.getpid).values()
@@ -198,9 +197,12 @@ def test_workers_that_do_not_answer_or_are_all_gone_end_the_build_with_a_word(
         killer.start()
         assert motionshards.dataset.build.main(arguments) == 1
         killer.join()
-    told = capsys.readouterr().err
+        told = capsys.readouterr().err
+        assert motionshards.dataset.build.main(arguments) == 2
+        assert "within 2 s (--workers-timeout)" in capsys.readouterr().err
     assert (
         "no worker has been left at tcp://127.0.0.1:" in told
+        and "for 2 s (--workers-timeout)" in told
         and "run the same command again to resume" in told
         and told.count("\n") == 1
     )

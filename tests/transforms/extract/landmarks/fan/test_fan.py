@@ -10,14 +10,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from motionshards.transforms.extract.decode import decode
+from benchmarks.inputs import rendered
 from motionshards.transforms.extract.landmarks.fan import detectors, sfd
 from motionshards.transforms.extract.landmarks.fan.crops import crops, places
 from motionshards.transforms.extract.landmarks.fan.heatmaps import cells, points
 from motionshards.transforms.extract.landmarks.fan.model import Fan
 from motionshards.transforms.extract.landmarks.options import ModelOptions
-from motionshards.transforms.extract.media import Media
-from motionshards.transforms.extract.timeline import timeline_from_packets
 
 library = pytest.importorskip("face_alignment", reason="face-alignment, or OpenCV's system libraries, are not installed")
 
@@ -47,11 +45,9 @@ def oracle(weight_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture(scope="module")
-def frames(demo_videos: Path) -> NDArray[np.uint8]:
-    """Three frames of a face, uint8 [3,256,256,3]."""
-    media = Media.at(sorted(demo_videos.rglob("*.mp4"))[0])
-    rgb = decode(media, timeline_from_packets(media, 60), np.array([0, 30, 60]), 256, "pad", 60).rgb
-    return rgb.copy()
+def frames() -> NDArray[np.uint8]:
+    """Three frames of a face, uint8 [3,256,256,3]; rendered, as a machine with a GPU may have no decoder."""
+    return rendered(0, 61, 256)[::30].copy()
 
 
 def test_crops_are_the_librarys_to_the_last_bit(frames: NDArray[np.uint8]) -> None:

@@ -1,0 +1,173 @@
+"""Everything that a GPU is for, in one command of at most six minutes: the tests marked `gpu`, then benchmarks in order of worth.
+
+    python -m benchmarks.gpu [--only fomm] [--minutes 6] [--device cpu]
+
+Each row of benchmarks/gpu_rows.py runs in a process of its own with a time limit, and is written to benchmarks/results/gpu.md as
+soon as it is done. A row that fails or is cut off is reported with its error, and the others go on; the exit status is then 1.
+Data are rendered and weights random: nothing is downloaded, and neither ffmpeg nor a video decoder is needed. With `--device cpu`
+all rows run at their smallest, without time limits of their own, and nothing is written unless `--results` says where: that only
+shows that they run.
+"""
+
+import importlib
+import json
+import multiprocessing
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from cyclopts.types import PositiveFloat
+
+from benchmarks.clock import device_and_name
+from benchmarks.gpu_rows import MODULES, Goal, Row, names, prepare
+from benchmarks.report import ROOT, Report, WorkOptions, benchmark
+from motionshards.dataset.commandline import OnDevice
+from motionshards.schemas.errors import ConfigError
+
+_RESULTS = ROOT / "benchmarks" / "results" / "gpu.md"
+_LEAST_S = 5.0
+_SUMMARY = re.compile(r"^(?:FAILED|ERROR|SKIPPED) .*|^.*\b(?:passed|failed|skipped|errors?|collected)\b.*$", re.MULTILINE)
+# Rows start as forks of a process that has imported everything and has not used CUDA.
+_PROCESSES = multiprocessing.get_context("forkserver")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpuOptions(WorkOptions, OnDevice):
+    """Options of the benchmark."""
+
+    only: tuple[str, ...] = ()
+    """Only this row; may be repeated."""
+    minutes: PositiveFloat = 5.8
+    """Limit of all rows together; those that do not fit are left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A row that was run.
+
+    text: its section of the report
+    figures: of its last line; empty where it failed
+    failure: what went wrong; empty where nothing did
+    """
+
+    row: Row
+    seconds: float
+    text: str
+    figures: dict[str, Any]
+    failure: str
+
+
+@benchmark("gpu")
+def main(options: GpuOptions) -> int:
+    """Run the GPU tests and all benchmarks of a GPU within six minutes."""
+    if unknown := set(options.only) - set(names()):
+        raise ConfigError(f"--only {', '.join(sorted(unknown))}: there is no such row, only {', '.join(names())}")
+    until = time.monotonic() + 60 * options.minutes
+    device, name = device_and_name(options.device)
+    dry = device == "cpu"
+    report = Report("benchmarks/gpu.py: everything that a GPU is for", options, None if dry else _RESULTS)
+    report.note(f"{name}{'' if dry else f', CUDA {torch.version.cuda}, driver {_driver()}'}. Data are rendered, weights random.")
+    _PROCESSES.set_forkserver_preload([f"benchmarks.{module}" for module in MODULES])
+    with options.work_dir() as work:
+        rows = [row for row in prepare(work, device) if not options.only or row.name in options.only]
+        done = [_report(report, _run(row, work, until)) for row in rows]
+    report.table("Goals", ("row", "figure", "found", "goal", "met"), [line for one in done for line in _goals(one)])
+    failed = [one.row.name for one in done if one.failure]
+    report.finish({"device": device, **{one.row.name: one.figures for one in done}, "failed": failed})
+    return 1 if failed else 0
+
+
+def _report(report: Report, done: Done) -> Done:
+    failed = f"**Failed:** {done.failure}" if done.failure else ""
+    report.note("\n\n".join(filter(None, (f"## {done.row.heading}", failed, done.text, f"{done.seconds:.0f} s in all."))))
+    return done
+
+
+def _run(row: Row, work: Path, until: float) -> Done:
+    """Run a row in a process of its own, which is killed with all its children at its limit."""
+    limit_s = min(row.limit_s, until - time.monotonic())
+    if limit_s < _LEAST_S:
+        return Done(row, 0.0, "", {}, "left out: no time was left")
+    place = work / row.name
+    place.mkdir()
+    began = time.monotonic()
+    process = _PROCESSES.Process(target=_child, args=(row, place))
+    process.start()
+    try:
+        process.join(limit_s)
+        status = process.exitcode
+    finally:
+        with suppress(ProcessLookupError):  # all its processes have ended
+            os.killpg(process.pid or 0, signal.SIGKILL)
+        process.join()
+    text, figures = _section(row, place)
+    return Done(row, time.monotonic() - began, text, figures, _failure(status, place, limit_s))
+
+
+def _child(row: Row, place: Path) -> None:
+    os.setsid()
+    if row.threads is not None:
+        torch.set_num_threads(row.threads)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        with (place / name).open("wb") as file:
+            os.dup2(file.fileno(), number)
+    module, words = row.module, list(row.words)
+    if module != "pytest":
+        module, words = f"benchmarks.{module}", [*words, "--results", str(place / "results.md")]
+    sys.exit(int(importlib.import_module(module).main(words)))
+
+
+def _section(row: Row, place: Path) -> tuple[str, dict[str, Any]]:
+    """What a row reported, also if it was cut off, and the figures of its last line."""
+    if row.module == "pytest":
+        told = _SUMMARY.findall((place / "stdout").read_text())
+        return "\n".join(f"- {line}" for line in told), {"summary": told[-1] if told else ""}
+    if not (place / "results.md").exists():
+        return "", {}
+    head_and_body = (place / "results.md").read_text().split("\n\n", 2)  # the title, the machine, and all else
+    tables, _, rest = "".join(head_and_body[2:]).partition("```json\n")
+    line, whole, _ = rest.partition("\n```")
+    return tables.replace("## ", "### ").strip(), json.loads(line) if whole else {}
+
+
+def _failure(status: int | None, place: Path, limit_s: float) -> str:
+    """Why a row failed, with its last words; empty where it did not."""
+    if status == 0:
+        return ""
+    words = [line for line in (place / "stderr").read_text(errors="replace").splitlines() if line.strip()]
+    print(*words[-20:], sep="\n", file=sys.stderr)
+    how = f"cut off after {limit_s:.0f} s" if status is None else f"status {status}"
+    return f"{how}{f': {words[-1]}' if words else ''}"
+
+
+def _goals(done: Done) -> list[tuple[Any, ...]]:
+    """The lines of a row in the last table."""
+    return [(done.row.name, goal.figure, *_judged(goal, done.figures.get(goal.figure))) for goal in done.row.goals]
+
+
+def _judged(goal: Goal, found: Any) -> tuple[Any, str, str]:
+    if found is None:
+        return "—", str(goal), "not measured"
+    return found, str(goal), "yes" if goal.is_met(found) else "no"
+
+
+def _driver() -> str:
+    """Version of NVIDIA's driver."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return "unknown"
+    command = [program, "--query-gpu=driver_version", "--format=csv,noheader"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.partition("\n")[0].strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
