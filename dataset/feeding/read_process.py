@@ -9,8 +9,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
@@ -116,15 +115,10 @@ class Hands:
         self._slots, self._free = slots, itertools.count()
         self._of_thread = threading.local()
 
-    @contextmanager
-    def holding(self, clip: int) -> Iterator[None]:
+    def hold(self, clip: int) -> None:
         if not hasattr(self._of_thread, "slot"):
             self._of_thread.slot = next(self._free)
         self._slots[self._of_thread.slot] = clip
-        try:
-            yield
-        finally:
-            self._slots[self._of_thread.slot] = -1
 
 
 class _Process:
@@ -137,7 +131,7 @@ class _Process:
         nameless = Catalog(arrays, pa.array([], pa.string()), (), (), setup.kind)
         self._hands = Shared(setup.hands_descriptor)
         hands = Hands(np.frombuffer(self._hands.block, np.int64))
-        self._reader = Reader(nameless, setup.view, setup.seed, shards, setup.warm, hands.holding, setup.refused)
+        self._reader = Reader(nameless, setup.view, setup.seed, shards, setup.warm, hands.hold, setup.refused)
         self._places = [setup.ring.views(ring.block, place * setup.ring.bytes) for place in range(setup.places)]
         self._connection, self._lock = connection, threading.Lock()
         self._parts: SimpleQueue[tuple[_Job, int, int]] = SimpleQueue()

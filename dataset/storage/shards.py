@@ -118,8 +118,7 @@ class Shards:
     def _pread_once(self, shard: int, offset: int, size: int) -> bytes:
         # Held while it is read: another thread may evict the file, and its descriptor may then belong to another one.
         file = self._file(shard)
-        there = os.fstat(file.descriptor).st_size - offset
-        return os.pread(file.descriptor, min(size, max(0, there)), offset)  # pread allocates what it is asked for
+        return os.pread(file.descriptor, min(size, max(0, file.bytes - offset)), offset)  # allocates what it is asked for
 
     def _recall(self, shard: int) -> None:
         """A shard that could not be had is not asked for again for a while: its clips would wait for all tries, one by one."""
@@ -178,6 +177,7 @@ class _Shared:
 
     def __init__(self, file: _Open) -> None:
         self.descriptor = file.fileno()
+        self.bytes = os.fstat(self.descriptor).st_size
         weakref.finalize(self, file.close)
 
 
