@@ -54,8 +54,15 @@ class Order:
 
     number: int
     place: int
-    ask: Ask
     alone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Coming:
+    """The next batches that will be ordered from this process, equally large ones. Looked up together, each costs far less."""
+
+    numbers: list[int]
+    ask: Ask
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +88,7 @@ class _Job:
 
     number: int
     plan: Plan
+    first: int
     out: dict[str, NDArray[Any]]
     parts: int
     faults: list[Fault] = field(default_factory=list)
@@ -92,7 +100,7 @@ class _Job:
         """Read a part; whether it was the last."""
         faults, lost, error = list[Fault](), list[Fault](), ""
         try:
-            faults = reader.read(self.plan, self.out, start, stop)
+            faults = reader.read(self.plan, self.out, start, stop, self.first)
         except NothingReadable as unreadable:
             lost = unreadable.faults
         except Exception:  # a bug must end the run in the process that the user sees
@@ -136,7 +144,8 @@ class _Process:
         self._connection, self._lock = connection, threading.Lock()
         self._parts: SimpleQueue[tuple[_Job, int, int]] = SimpleQueue()
         self._wanted: SimpleQueue[list[int]] = SimpleQueue()
-        self._threads = setup.threads
+        self._threads, self._names = setup.threads, {name for name, *_ in setup.ring.arrays}
+        self._coming: dict[int, tuple[Plan, int]] = {}
         for work in (*(self._read_parts for _ in range(setup.threads)), lambda: self._fetch(shards)):
             threading.Thread(target=work, daemon=True).start()
 
@@ -149,16 +158,20 @@ class _Process:
                 return
             if isinstance(message, list):
                 self._wanted.put(message)
+            elif isinstance(message, Coming):
+                plan, each = self._reader.plan(message.ask, self._names), len(message.ask.clip) // len(message.numbers)
+                self._coming = {number: (plan, turn * each) for turn, number in enumerate(message.numbers)}
             elif isinstance(message, Refuse):
                 self._reader.refused.add(message.clip)
             else:
                 self._start(message)
 
     def _start(self, order: Order) -> None:
-        out, count = self._places[order.place], len(order.ask.clip)
+        out, (plan, first) = self._places[order.place], self._coming.pop(order.number)
+        count = len(out["clip"])
         parts = 1 if order.alone else self._threads
         edges = np.unique(np.linspace(0, count, parts + 1).round().astype(int)).tolist()
-        job = _Job(order.number, self._reader.plan(order.ask, out), out, len(edges) - 1)
+        job = _Job(order.number, plan, first, out, len(edges) - 1)
         if order.alone:  # such orders come first, so no other thread has anything to read yet
             self._read(job, 0, count)
             return

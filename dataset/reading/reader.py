@@ -5,7 +5,7 @@ A clip that cannot be read is replaced by the next of its stand-ins, which are p
 
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -38,6 +38,10 @@ class Ask:
 
     clip: I64
     turn: I64
+
+    def part(self, start: int, count: int) -> "Ask":
+        """Some of the samples."""
+        return Ask(self.clip[start : start + count], self.turn[start : start + count])
 
 
 class NothingReadable(Exception):
@@ -78,15 +82,15 @@ class Reader:
         self._hold, self.refused = hold, set(refused)
         self._of_thread = threading.local()
 
-    def plan(self, ask: Ask, out: dict[str, NDArray[Any]], column: int = 0) -> "Plan":
-        """Look up what is to be read for a column of samples. Fills in what the catalog has of them: clip, number and pose."""
+    def plan(self, ask: Ask, names: Container[str], column: int = 0) -> "Plan":
+        """Look up what is to be read for a column of samples, for arrays of these names. A hundred cost little more than one."""
         clip, arrays, places_of = ask.clip[:, column], self._catalog.arrays, self._catalog.places_of
         picks = self._view.pick(self._catalog, self._seed, clip, ask.turn[:, column])
         rows, first = self._catalog.rows_of(picks.frames), arrays["first"][clip][:, None]
         described = (rows >= 0) & (rows < self._catalog.frames_of(clip)[:, None])
-        out["clip"][:], out["number"][:], out["pose"][:] = clip, picks.frames, np.nan
-        out["pose"][described] = arrays["pose"][(first + rows)[described]]
-        members = {name: places_of(name, clip) for name in ("landmarks", "aus", "embedding") if name in out}
+        pose = np.full((*rows.shape, 3), _NAN)
+        pose[described] = arrays["pose"][(first + rows)[described]]
+        members = {name: places_of(name, clip) for name in ("landmarks", "aus", "embedding") if name in names}
         members |= {} if picks.audio_start is None else {"sound": places_of("sound", clip)}
         members |= {} if picks.other_clip is None else {"target_aus": places_of("aus", picks.other_clip)}
         if self._catalog.of_video:
@@ -96,39 +100,47 @@ class Reader:
             parts = [np.broadcast_to(arrays["shard"][clip][:, None], still.shape)]
             parts += [arrays[name][still] for name in ("frame_offset", "frame_size", "frame_crc")]
             frames = np.stack(parts, axis=-1).tolist()
-        return Plan(ask, picks, clip.tolist(), rows, bool((rows < 0).any()), frames, members)
+        return Plan(ask, picks, clip.tolist(), rows, bool((rows < 0).any()), pose, frames, members)
 
-    def read(self, plan: "Plan", out: dict[str, NDArray[Any]], start: int, stop: int) -> list[Fault]:
-        """Read samples [start, stop) into the arrays of `batch_layout`; tells what was replaced.
+    def read(self, plan: "Plan", out: dict[str, NDArray[Any]], start: int, stop: int, first: int = 0) -> list[Fault]:
+        """Read samples [first + start, first + stop) of a plan into rows [start, stop) of arrays as `batch_layout` has them; tells
+        what was replaced.
 
         Raises:
             NothingReadable: a sample has no stand-in left
         """
         faults: list[Fault] = []
+        here, planned = slice(start, stop), slice(first + start, first + stop)
+        out["clip"][here], out["number"][here], out["pose"][here] = (
+            plan.clips[planned],
+            plan.picks.frames[planned],
+            plan.pose[planned],
+        )
         try:
-            for sample in range(start, stop):
+            for row in range(start, stop):
                 try:
-                    self._sample(plan, sample, out)
+                    self._sample(plan, first + row, out, row)
                 except _Unread as error:
-                    faults += self._replaced(plan.ask, sample, out, [error.fault])
+                    place = {name: array[row : row + 1] for name, array in out.items()}
+                    faults += self._replaced(plan.ask.part(first + row, 1), place, [error.fault])
         finally:
             self._hold(-1)
         return faults
 
-    def _replaced(self, ask: Ask, sample: int, out: dict[str, NDArray[Any]], faults: list[Fault]) -> list[Fault]:
-        """Read the first stand-in that can be read."""
-        here = slice(sample, sample + 1)
-        one, place = Ask(ask.clip[here], ask.turn[here]), {name: array[here] for name, array in out.items()}
+    def _replaced(self, ask: Ask, out: dict[str, NDArray[Any]], faults: list[Fault]) -> list[Fault]:
+        """Read the first stand-in of a sample that can be read."""
         for column in range(1, ask.clip.shape[1]):
             try:
-                self._sample(self.plan(one, place, column), 0, place)
+                plan = self.plan(ask, out, column)
+                out["clip"][:], out["number"][:], out["pose"][:] = plan.clips, plan.picks.frames, plan.pose
+                self._sample(plan, 0, out, 0)
                 return faults
             except _Unread as error:
                 faults.append(error.fault)
         raise NothingReadable(faults)
 
-    def _sample(self, plan: "Plan", sample: int, out: dict[str, NDArray[Any]]) -> None:
-        """Read one sample of a plan. Raises _Unread."""
+    def _sample(self, plan: "Plan", sample: int, out: dict[str, NDArray[Any]], row: int) -> None:
+        """Read one sample of a plan into a row of `out`. Raises _Unread."""
         clip = plan.clips[sample]
         self._hold(clip)
         try:
@@ -137,12 +149,12 @@ class Reader:
             if self._warm and not self._catalog.of_video:  # a video is read whole
                 self._expect(clip)
             with _undecodable():
-                self._frames(plan, sample, out["frames"][sample])
-                self._others(plan, sample, out)
+                self._frames(plan, sample, out["frames"][row])
+                self._others(plan, sample, out, row)
             if plan.picks.other_clip is not None and plan.picks.other_frame is not None:
                 clip, frame = int(plan.picks.other_clip[sample]), plan.picks.other_frame[sample : sample + 1]
                 with _undecodable():
-                    out["target_aus"][sample] = self._rows(AUS, plan.members["target_aus"][sample], frame)
+                    out["target_aus"][row] = self._rows(AUS, plan.members["target_aus"][sample], frame)
         except Unreadable as error:
             raise _Unread(clip, error) from error
 
@@ -154,17 +166,17 @@ class Reader:
         for row, place in zip(out, plan.frames[sample], strict=True):
             decode_into(self._content(place), row)
 
-    def _others(self, plan: "Plan", sample: int, out: dict[str, NDArray[Any]]) -> None:
+    def _others(self, plan: "Plan", sample: int, out: dict[str, NDArray[Any]], row: int) -> None:
         """Read what a batch has of a sample beside frames."""
         members, rows = plan.members, plan.rows[sample]
-        if "landmarks" in out:
-            out["landmarks"][sample] = self._points(members["landmarks"][sample], rows, plan.gaps)
-        if "aus" in out:
-            out["aus"][sample] = self._rows(AUS, members["aus"][sample], rows, plan.gaps)
+        if "landmarks" in members:
+            out["landmarks"][row] = self._points(members["landmarks"][sample], rows, plan.gaps)
+        if "aus" in members:
+            out["aus"][row] = self._rows(AUS, members["aus"][sample], rows, plan.gaps)
         if plan.picks.audio_start is not None:
-            self._sound(self._content(members["sound"][sample]), int(plan.picks.audio_start[sample]), out["audio"][sample])
-        if "embedding" in out:
-            out["embedding"][sample] = self._embedding(members["embedding"][sample])
+            self._sound(self._content(members["sound"][sample]), int(plan.picks.audio_start[sample]), out["audio"][row])
+        if "embedding" in members:
+            out["embedding"][row] = self._embedding(members["embedding"][sample])
 
     @property
     def _frame_reader(self) -> "FrameReader":
@@ -227,11 +239,12 @@ class Reader:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A batch to be read, with all that can be looked up for it at once.
+    """Samples to be read, with all that can be looked up for them at once.
 
     clips: the clip of each sample
     rows: int64 [B,n], of the clips' measures, for each frame; -1 for frames that are not measured
     gaps: whether there are such frames
+    pose: float32 [B,n,3]
     frames: of each sample, the places of the members that have its frames, see `Catalog.places_of`; of stills, without rows
     members: of each sample, the place of each other member that is read
     """
@@ -241,6 +254,7 @@ class Plan:
     clips: list[int]
     rows: I64
     gaps: bool
+    pose: NDArray[np.float32]
     frames: list[list[list[int]]]
     members: dict[str, list[list[int]]]
 
