@@ -144,8 +144,10 @@ class _Process:
         self._connection, self._lock = connection, threading.Lock()
         self._parts: SimpleQueue[tuple[_Job, int, int]] = SimpleQueue()
         self._wanted: SimpleQueue[list[int]] = SimpleQueue()
-        self._threads, self._names = setup.threads, {name for name, *_ in setup.ring.arrays}
+        self._names = {name for name, *_ in setup.ring.arrays}
         self._coming: dict[int, tuple[Plan, int]] = {}
+        self._count = len(self._places[0]["clip"])
+        self._edges = np.unique(np.linspace(0, self._count, setup.threads + 1).round().astype(int)).tolist()
         for work in (*(self._read_parts for _ in range(setup.threads)), lambda: self._fetch(shards)):
             threading.Thread(target=work, daemon=True).start()
 
@@ -159,8 +161,8 @@ class _Process:
             if isinstance(message, list):
                 self._wanted.put(message)
             elif isinstance(message, Coming):
-                plan, each = self._reader.plan(message.ask, self._names), len(message.ask.clip) // len(message.numbers)
-                self._coming = {number: (plan, turn * each) for turn, number in enumerate(message.numbers)}
+                plan = self._reader.plan(message.ask, self._names)
+                self._coming = {number: (plan, turn * self._count) for turn, number in enumerate(message.numbers)}
             elif isinstance(message, Refuse):
                 self._reader.refused.add(message.clip)
             else:
@@ -168,14 +170,11 @@ class _Process:
 
     def _start(self, order: Order) -> None:
         out, (plan, first) = self._places[order.place], self._coming.pop(order.number)
-        count = len(out["clip"])
-        parts = 1 if order.alone else self._threads
-        edges = np.unique(np.linspace(0, count, parts + 1).round().astype(int)).tolist()
-        job = _Job(order.number, plan, first, out, len(edges) - 1)
+        job = _Job(order.number, plan, first, out, 1 if order.alone else len(self._edges) - 1)
         if order.alone:  # such orders come first, so no other thread has anything to read yet
-            self._read(job, 0, count)
+            self._read(job, 0, self._count)
             return
-        for start, stop in itertools.pairwise(edges):
+        for start, stop in itertools.pairwise(self._edges):
             self._parts.put((job, start, stop))
 
     def _read_parts(self) -> None:

@@ -103,8 +103,9 @@ class Reader:
         return Plan(ask, picks, clip.tolist(), rows, bool((rows < 0).any()), pose, frames, members)
 
     def read(self, plan: "Plan", out: dict[str, NDArray[Any]], start: int, stop: int, first: int = 0) -> list[Fault]:
-        """Read samples [first + start, first + stop) of a plan into rows [start, stop) of arrays as `batch_layout` has them; tells
-        what was replaced.
+        """Read samples [first + start, first + stop) of a plan into rows [start, stop) of the arrays of `batch_layout`.
+
+        Returns what was replaced.
 
         Raises:
             NothingReadable: a sample has no stand-in left
