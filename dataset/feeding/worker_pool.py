@@ -13,9 +13,8 @@ from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing import Pipe
-from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,14 +140,12 @@ class Pump:
         if not self._readers:
             raise LoaderFailed("the loader was closed")
         while asked.order.number not in self._done:
-            for ready in wait(cast(Any, self._readers)):
-                reader = cast(_Reading, ready)
-                done = reader.receive()
-                if done is None:
-                    self._replace(self._readers.index(reader))
-                    break
-                if done.error:
-                    raise LoaderFailed(f"a process that reads batches failed:\n{done.error}")
+            done = self._readers[asked.process].receive()
+            if done is None:
+                self._replace(asked.process)
+            elif done.error:
+                raise LoaderFailed(f"a process that reads batches failed:\n{done.error}")
+            else:
                 self._done[done.number] = done
 
     def _replace(self, process: int) -> None:
@@ -233,10 +230,6 @@ class _Reading:
         """The clips that its threads are reading, or were when it ended."""
         slots = np.frombuffer(self._hands.block, np.int64)
         return [int(clip) for clip in slots if clip >= 0]
-
-    def fileno(self) -> int:
-        """Of the connection, to wait for."""
-        return self.connection.fileno()
 
     def send(self, message: Any) -> None:
         """Send a message. Where the process has ended, `receive` reports it."""
