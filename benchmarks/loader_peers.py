@@ -102,15 +102,18 @@ def energon(order: Order) -> Iterator[Any]:
     """Its own loader and shuffle over indexed shards; a cooker decodes the chosen frames of a crude sample."""
     package = importlib.import_module("megatron.energon")
 
+    sample_type: Any = package.Sample
+    encoder: Any = package.DefaultTaskEncoder
+
     @package.edataclass
-    class Clip(package.Sample):  # type: ignore[misc]
+    class Clip(sample_type):  # type: ignore[misc]
         frames: Any
 
     def cook(sample: dict[str, Any]) -> Any:
         jpegs = [sample[name] for name in sorted(sample) if is_main_frame(name)]
         return Clip(**package.basic_sample_keys(sample), frames=_decoded(jpegs, order.frames))
 
-    class Task(package.DefaultTaskEncoder):  # type: ignore[misc]
+    class Task(encoder):  # type: ignore[misc]
         decoder = None
         cookers = (package.Cooker(package.stateless(cook)),)
 
@@ -138,8 +141,10 @@ def spdl(order: Order) -> Iterator[Any]:
 
     def chosen() -> Iterator[list[list[Path]]]:
         while True:
-            for numbers in torch.randperm(len(clips)).split(order.batch)[: len(clips) // order.batch]:
-                yield [[clips[clip][frame] for frame in _numbers(len(clips[clip]), order.frames)] for clip in numbers.tolist()]
+            numbers = torch.randperm(len(clips)).tolist()
+            for start in range(0, len(clips) - order.batch + 1, order.batch):
+                batch = [clips[number] for number in numbers[start : start + order.batch]]
+                yield [[clip[frame] for frame in _numbers(len(clip), order.frames)] for clip in batch]
 
     def decoded(batch: list[list[Path]]) -> Any:
         frames = np.empty((order.batch, order.frames, height, width, 3), np.uint8)

@@ -28,6 +28,8 @@ from motionshards.dataset.reading.shared_memory import Shared
 from motionshards.dataset.reading.view import View
 from motionshards.dataset.storage.shards import Place, Shards
 
+_CLIPS_TOGETHER = 256
+
 
 @dataclass(frozen=True, slots=True)
 class Setup:
@@ -161,12 +163,20 @@ class _Process:
             if isinstance(message, list):
                 self._wanted.put(message)
             elif isinstance(message, Coming):
-                plan = self._reader.plan(message.ask, self._names)
-                self._coming = {number: (plan, turn * self._count) for turn, number in enumerate(message.numbers)}
+                self._look_up(message)
             elif isinstance(message, Refuse):
                 self._reader.refused.add(message.clip)
             else:
                 self._start(message)
+
+    def _look_up(self, coming: Coming) -> None:
+        """Look up batches together, but not so many that the choice among the frames of long videos takes much memory."""
+        self._coming.clear()  # of batches that will not be ordered any more
+        together = max(1, _CLIPS_TOGETHER // self._count)
+        for start in range(0, len(coming.numbers), together):
+            plan = self._reader.plan(coming.ask.part(start * self._count, together * self._count), self._names)
+            for turn, number in enumerate(coming.numbers[start : start + together]):
+                self._coming[number] = plan, turn * self._count
 
     def _start(self, order: Order) -> None:
         out, (plan, first) = self._places[order.place], self._coming.pop(order.number)
