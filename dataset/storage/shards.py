@@ -106,9 +106,9 @@ class Shards:
 
     def _pread(self, shard: int, offset: int, size: int) -> bytes:
         for again in (True, False):
-            # Held while it is read: another thread may evict the file, and its descriptor may then belong to another one.
-            file = self._file(shard)
             try:
+                # Held while it is read: another thread may evict the file, and its descriptor may then belong to another one.
+                file = self._file(shard)
                 return os.pread(file.descriptor, min(size, max(0, file.bytes - offset)), offset)  # allocates what it is asked for
             except OSError as error:
                 self._forget(shard)
