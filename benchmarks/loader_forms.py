@@ -50,6 +50,26 @@ def _litdata_sample(place: tuple[str, dict[str, Any]]) -> dict[str, bytes]:
     return {f"{number:03d}": jpeg for number, jpeg in enumerate(_read(*place))}
 
 
+def energon(order: Order) -> None:
+    """The shards themselves with Energon's index, as its crude samples: their members stay bytes."""
+    flavors = importlib.import_module("megatron.energon.flavors")
+    shards = sorted(Path(order.data).glob("*/*.tar"))
+    for shard in shards:
+        (Path(order.form) / shard.name).symlink_to(shard)
+    names, split = [shard.name for shard in shards], [("train", 1.0)]
+    flavors.BaseWebdatasetFactory.prepare_dataset(order.form, names, split_parts_ratio=split, workers=order.cores)
+    (Path(order.form) / ".nv-meta/dataset.yaml").write_text("__module__: megatron.energon\n__class__: CrudeWebdataset\n")
+
+
+def folders(order: Order) -> None:
+    """A folder of JPEG files for each clip: SPDL has no format of its own."""
+    for number, (_, frames) in enumerate(jpegs(order.data)):
+        folder = Path(order.form) / f"{number:06d}"
+        folder.mkdir()
+        for frame, jpeg in enumerate(frames):
+            (folder / f"{frame:03d}.jpg").write_bytes(jpeg)
+
+
 def png(order: Order) -> None:
     """A folder of PNG files a clip, as FOMM's loader takes them."""
     import skimage.io

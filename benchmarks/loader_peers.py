@@ -5,6 +5,7 @@ All shuffle, decode only the chosen frames by simplejpeg (the tutorial's side al
 
 import importlib
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,66 @@ def litdata(order: Order) -> Iterator[Any]:
     clips = package.ParallelStreamingDataset([Clips(order.form, shuffle=True)], length=_ENDLESS)
     loader = package.StreamingDataLoader(clips, batch_size=order.batch, num_workers=order.cores, collate_fn=_first_stacked)
     return iter(loader)
+
+
+def energon(order: Order) -> Iterator[Any]:
+    """Its own loader and shuffle over indexed shards; a cooker decodes the chosen frames of a crude sample."""
+    package = importlib.import_module("megatron.energon")
+
+    sample_type: Any = package.Sample
+    encoder: Any = package.DefaultTaskEncoder
+
+    @package.edataclass
+    class Clip(sample_type):  # type: ignore[misc]
+        frames: Any
+
+    def cook(sample: dict[str, Any]) -> Any:
+        jpegs = [sample[name] for name in sorted(sample) if is_main_frame(name)]
+        return Clip(**package.basic_sample_keys(sample), frames=_decoded(jpegs, order.frames))
+
+    class Task(encoder):  # type: ignore[misc]
+        decoder = None
+        cookers = (package.Cooker(package.stateless(cook)),)
+
+        def batch(self, samples: list[Any]) -> Any:
+            return _stacked([sample.frames for sample in samples])
+
+    workers = package.WorkerConfig(rank=0, world_size=1, num_workers=order.cores)
+    clips = package.get_train_dataset(
+        order.form,
+        worker_config=workers,
+        batch_size=order.batch,
+        shuffle_buffer_size=_BUFFER,
+        max_samples_per_sequence=None,
+        task_encoder=Task(),
+        part_filter=is_main_frame,
+    )
+    return iter(package.get_loader(clips))
+
+
+def spdl(order: Order) -> Iterator[Any]:
+    """A pipeline of threads in this process, as its guide advises for decoders that release the lock; a batch is one task."""
+    package = importlib.import_module("spdl.pipeline")
+    clips = [sorted(folder.iterdir()) for folder in sorted(Path(order.form).iterdir())]
+    height, width, *_ = simplejpeg.decode_jpeg_header(clips[0][0].read_bytes())
+
+    def chosen() -> Iterator[list[list[Path]]]:
+        while True:
+            numbers = torch.randperm(len(clips)).tolist()
+            for start in range(0, len(clips) - order.batch + 1, order.batch):
+                batch = [clips[number] for number in numbers[start : start + order.batch]]
+                yield [[clip[frame] for frame in _numbers(len(clip), order.frames)] for clip in batch]
+
+    def decoded(batch: list[list[Path]]) -> Any:
+        frames = np.empty((order.batch, order.frames, height, width, 3), np.uint8)
+        for row, path in zip(frames.reshape(-1, height, width, 3), chain(*batch), strict=True):
+            simplejpeg.decode_jpeg(path.read_bytes(), "RGB", buffer=row)
+        return torch.from_numpy(frames)
+
+    pipeline = package.PipelineBuilder().add_source(chosen()).pipe(decoded, concurrency=order.cores).add_sink(2 * order.cores)
+    built = pipeline.build(num_threads=order.cores)
+    built.start(daemon=True)
+    return iter(built)
 
 
 def _of_columns(sample: dict[str, bytes], frames: int) -> Any:

@@ -27,7 +27,6 @@ from motionshards.dataset.feeding.worker_pool import Pump
 from motionshards.dataset.reading.batch import Batch, as_batch
 from motionshards.dataset.reading.order import hashed
 from motionshards.dataset.reading.progress import Progress, as_state, from_state
-from motionshards.dataset.reading.reader import Ask
 from motionshards.dataset.stream import ClipStream
 from motionshards.schemas.errors import ConfigError
 from motionshards.transforms.augment.augment import Augment
@@ -57,7 +56,7 @@ class Loader:
         self._device, self._augment = device, augment
         self._copier = Copier(device, pump.ring) if device.type == "cuda" else None
         self._begin = self._given = self._asked = Progress()
-        self._coming: deque[tuple[Ask, _Step]] = deque()
+        self._coming: deque[_Step] = deque()
         self._pass = 0
         self._window: tuple[int, int] | None = None
         self.close: Callable[[], None] = weakref.finalize(self, pump.close)
@@ -148,9 +147,9 @@ class Loader:
         while self._pump.has_room:
             if not self._coming:
                 self._look_ahead()
-            ask, step = self._coming.popleft()
+            step = self._coming.popleft()
             self._fetch(step.begin)
-            self._pump.ask(ask, step)
+            self._pump.ask(step)
 
     def _look_ahead(self) -> None:
         """Compute the order of the next steps, some at a time: numpy costs the same for one as for a dozen."""
@@ -160,9 +159,10 @@ class Loader:
         epoch, slot, each = self._asked.epoch, self._asked.slot, stream.global_batch_size
         steps = min(_STEPS_AT_ONCE, stream.steps(slot))
         ask, padded = stream.ask(epoch, slot, steps)
-        for clip, turn, fills in zip(*(np.split(part, steps) for part in (ask.clip, ask.turn, padded)), strict=True):
-            step = _Step(Progress(epoch, slot), fills, Progress(epoch, slot + each))
-            self._coming.append((Ask(clip, turn), step))
+        count = len(padded) // steps
+        self._pump.announce([ask.part(step * count, count) for step in range(steps)])
+        for fills in np.split(padded, steps):
+            self._coming.append(_Step(Progress(epoch, slot), fills, Progress(epoch, slot + each)))
             slot += each
         self._asked = Progress(epoch, slot)
 

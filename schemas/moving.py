@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+Frames = TypeVar("Frames", int, NDArray[np.int64])
 
 NO_POINT = np.uint16(65535)
 """The value of a coordinate that is not known."""
@@ -78,8 +81,8 @@ def samples_at(frames: int, rate: Fraction, hz: int) -> int:
     return round(Fraction(frames * hz) / rate)
 
 
-def measured_rows(frames: int, every: int) -> int:
-    """How many frames of a video have measures: those with the numbers 0, every, 2·every, …"""
+def measured_rows(frames: Frames, every: int) -> Frames:
+    """How many frames of a video, or of each of several videos, have measures: those with the numbers 0, every, 2·every, …"""
     return -(-frames // every)
 
 
@@ -118,8 +121,10 @@ def restored_px(stored: NDArray[np.uint16], units: int, offset_px: float) -> NDA
 
 def scaled_px(points_px: NDArray[np.float32], size_px: int, to_px: int) -> NDArray[np.float32]:
     """Coordinates of any shape in frames of one size as they are in frames of another; pixel centers are whole numbers."""
+    if size_px == to_px:
+        return points_px
     scaled: NDArray[np.float32] = ((points_px + 0.5) * (to_px / size_px) - 0.5).astype(np.float32)
-    return points_px if size_px == to_px else scaled
+    return scaled
 
 
 def quantised_scores(scores: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -9,8 +9,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
@@ -28,6 +27,8 @@ from motionshards.dataset.reading.reader import Ask, NothingReadable, Plan, Read
 from motionshards.dataset.reading.shared_memory import Shared
 from motionshards.dataset.reading.view import View
 from motionshards.dataset.storage.shards import Place, Shards
+
+_CLIPS_TOGETHER = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,15 @@ class Order:
 
     number: int
     place: int
-    ask: Ask
     alone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Coming:
+    """The next batches that will be ordered from this process, equally large ones. Looked up together, each costs far less."""
+
+    numbers: list[int]
+    ask: Ask
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +90,7 @@ class _Job:
 
     number: int
     plan: Plan
+    first: int
     out: dict[str, NDArray[Any]]
     parts: int
     faults: list[Fault] = field(default_factory=list)
@@ -93,7 +102,7 @@ class _Job:
         """Read a part; whether it was the last."""
         faults, lost, error = list[Fault](), list[Fault](), ""
         try:
-            faults = reader.read(self.plan, self.out, start, stop)
+            faults = reader.read(self.plan, self.out, start, stop, self.first)
         except NothingReadable as unreadable:
             lost = unreadable.faults
         except Exception:  # a bug must end the run in the process that the user sees
@@ -116,15 +125,10 @@ class Hands:
         self._slots, self._free = slots, itertools.count()
         self._of_thread = threading.local()
 
-    @contextmanager
-    def holding(self, clip: int) -> Iterator[None]:
+    def hold(self, clip: int) -> None:
         if not hasattr(self._of_thread, "slot"):
             self._of_thread.slot = next(self._free)
         self._slots[self._of_thread.slot] = clip
-        try:
-            yield
-        finally:
-            self._slots[self._of_thread.slot] = -1
 
 
 class _Process:
@@ -137,12 +141,15 @@ class _Process:
         nameless = Catalog(arrays, pa.array([], pa.string()), (), (), setup.kind)
         self._hands = Shared(setup.hands_descriptor)
         hands = Hands(np.frombuffer(self._hands.block, np.int64))
-        self._reader = Reader(nameless, setup.view, setup.seed, shards, setup.warm, hands.holding, setup.refused)
+        self._reader = Reader(nameless, setup.view, setup.seed, shards, setup.warm, hands.hold, setup.refused)
         self._places = [setup.ring.views(ring.block, place * setup.ring.bytes) for place in range(setup.places)]
         self._connection, self._lock = connection, threading.Lock()
         self._parts: SimpleQueue[tuple[_Job, int, int]] = SimpleQueue()
         self._wanted: SimpleQueue[list[int]] = SimpleQueue()
-        self._threads = setup.threads
+        self._names = {name for name, *_ in setup.ring.arrays}
+        self._coming: dict[int, tuple[Plan, int]] = {}
+        self._count = len(self._places[0]["clip"])
+        self._edges = np.unique(np.linspace(0, self._count, setup.threads + 1).round().astype(int)).tolist()
         for work in (*(self._read_parts for _ in range(setup.threads)), lambda: self._fetch(shards)):
             threading.Thread(target=work, daemon=True).start()
 
@@ -155,20 +162,29 @@ class _Process:
                 return
             if isinstance(message, list):
                 self._wanted.put(message)
+            elif isinstance(message, Coming):
+                self._look_up(message)
             elif isinstance(message, Refuse):
                 self._reader.refused.add(message.clip)
             else:
                 self._start(message)
 
+    def _look_up(self, coming: Coming) -> None:
+        """Look up batches together, but not so many that the choice among the frames of long videos takes much memory."""
+        self._coming.clear()  # of batches that will not be ordered any more
+        together = max(1, _CLIPS_TOGETHER // self._count)
+        for start in range(0, len(coming.numbers), together):
+            plan = self._reader.plan(coming.ask.part(start * self._count, together * self._count), self._names)
+            for turn, number in enumerate(coming.numbers[start : start + together]):
+                self._coming[number] = plan, turn * self._count
+
     def _start(self, order: Order) -> None:
-        out, count = self._places[order.place], len(order.ask.clip)
-        parts = 1 if order.alone else self._threads
-        edges = np.unique(np.linspace(0, count, parts + 1).round().astype(int)).tolist()
-        job = _Job(order.number, self._reader.plan(order.ask, out), out, len(edges) - 1)
+        out, (plan, first) = self._places[order.place], self._coming.pop(order.number)
+        job = _Job(order.number, plan, first, out, 1 if order.alone else len(self._edges) - 1)
         if order.alone:  # such orders come first, so no other thread has anything to read yet
-            self._read(job, 0, count)
+            self._read(job, 0, self._count)
             return
-        for start, stop in itertools.pairwise(edges):
+        for start, stop in itertools.pairwise(self._edges):
             self._parts.put((job, start, stop))
 
     def _read_parts(self) -> None:

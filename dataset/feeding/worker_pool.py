@@ -13,14 +13,13 @@ from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing import Pipe
-from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from motionshards.dataset.feeding.read_process import Done, Order, Refuse, Setup
+from motionshards.dataset.feeding.read_process import Coming, Done, Order, Refuse, Setup
 from motionshards.dataset.feeding.ring import Ring
 from motionshards.dataset.reading.layout import Layout
 from motionshards.dataset.reading.reader import Ask
@@ -61,7 +60,8 @@ class Pump:
         self.ring = Ring(stream.layout(), self._most + held)
         self._asked: deque[_Asked] = deque()
         self._done: dict[int, Done] = {}
-        self._number = 0
+        self._coming: dict[int, Ask] = {}
+        self._number = self._announced = 0
         self.processes, self._threads = processes, threads
         self._refused: set[int] = set()
         self._crashes = 0
@@ -83,10 +83,17 @@ class Pump:
         """Whether another batch can be asked for."""
         return len(self._asked) < self._most and self.ring.free > 0
 
-    def ask(self, ask: Ask, tag: Any) -> None:
-        """Ask for a batch, where there is room for it; `tag` comes back with it."""
-        place = self.ring.claim()
-        asked = _Asked(Order(self._number, place, ask), self._number % len(self._readers), tag)
+    def announce(self, asks: list[Ask]) -> None:
+        """Tell the processes which batches will be asked for next. All that were announced before must have been asked for."""
+        numbers = range(self._announced, self._announced + len(asks))
+        self._coming.update(zip(numbers, asks, strict=True))
+        self._announced = numbers.stop
+        for process, reader in enumerate(self._readers):
+            self._tell(reader, [number for number in numbers if number % len(self._readers) == process])
+
+    def ask(self, tag: Any) -> None:
+        """Ask for the next batch that was announced, where there is room for it; `tag` comes back with it."""
+        asked = _Asked(Order(self._number, self.ring.claim()), self._number % len(self._readers), tag)
         self._asked.append(asked)
         self._readers[asked.process].send(asked.order)
         self._number += 1
@@ -107,16 +114,19 @@ class Pump:
         self._finish(asked)
         self._asked.popleft()
         done = self._done.pop(asked.order.number)
+        del self._coming[asked.order.number]
         lent = self.ring.places - self.ring.free - len(self._asked) - 1
         return (self.ring.lend if lent < self._held else self.ring.copied)(asked.order.place), done, asked.tag
 
     def forget(self) -> None:
-        """Wait for what was asked for and throw it away."""
+        """Wait for what was asked for and throw it away, and what was only announced with it."""
         while self._asked:
             self._finish(self._asked[0])
             asked = self._asked.popleft()
             del self._done[asked.order.number]
             self.ring.release(asked.order.place)
+        self._coming.clear()
+        self._number = self._announced
 
     def close(self) -> None:
         """End the processes. Batches that were given out stay valid."""
@@ -130,14 +140,12 @@ class Pump:
         if not self._readers:
             raise LoaderFailed("the loader was closed")
         while asked.order.number not in self._done:
-            for ready in wait(cast(Any, self._readers)):
-                reader = cast(_Reading, ready)
-                done = reader.receive()
-                if done is None:
-                    self._replace(self._readers.index(reader))
-                    break
-                if done.error:
-                    raise LoaderFailed(f"a process that reads batches failed:\n{done.error}")
+            done = self._readers[asked.process].receive()
+            if done is None:
+                self._replace(asked.process)
+            elif done.error:
+                raise LoaderFailed(f"a process that reads batches failed:\n{done.error}")
+            else:
                 self._done[done.number] = done
 
     def _replace(self, process: int) -> None:
@@ -155,9 +163,18 @@ class Pump:
         for reader in self._readers:
             for clip in guilty:
                 reader.send(Refuse(clip))
+        wanted = [asked.order.number for asked in missing]
+        wanted += [number for number in range(self._number, self._announced) if number % len(self._readers) == process]
+        self._tell(self._readers[process], wanted)
         for asked in missing:
             asked.order = replace(asked.order, alone=True)
             self._readers[process].send(asked.order)
+
+    def _tell(self, reader: "_Reading", numbers: list[int]) -> None:
+        """Let a process look up batches that will be ordered from it."""
+        if asks := [self._coming[number] for number in numbers]:
+            ask = Ask(np.concatenate([one.clip for one in asks]), np.concatenate([one.turn for one in asks]))
+            reader.send(Coming(numbers, ask))
 
     def _started(self) -> "_Reading":
         hands = Shared.of_size(8 * (self._threads + 1))
@@ -213,10 +230,6 @@ class _Reading:
         """The clips that its threads are reading, or were when it ended."""
         slots = np.frombuffer(self._hands.block, np.int64)
         return [int(clip) for clip in slots if clip >= 0]
-
-    def fileno(self) -> int:
-        """Of the connection, to wait for."""
-        return self.connection.fileno()
 
     def send(self, message: Any) -> None:
         """Send a message. Where the process has ended, `receive` reports it."""

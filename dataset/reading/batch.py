@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from torch.utils.data._utils.collate import default_collate_fn_map
@@ -161,7 +162,7 @@ def as_batch(arrays: dict[str, Any], catalog: Catalog, padded: Any) -> Batch:
         identity=torch.from_numpy(catalog.arrays["identity"][clip].astype("int64")),
         padded=torch.from_numpy(padded),
         audio_hz=int(catalog.arrays["audio_hz"][clip[0]]) if "audio" in arrays else None,
-        keys=tuple(catalog.keys[number].as_py() for number in clip.tolist()),
+        keys=tuple(catalog.keys.take(pa.array(clip)).to_pylist()),
     )
 
 

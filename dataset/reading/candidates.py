@@ -36,8 +36,10 @@ class Candidates:
     def of(cls, catalog: Catalog, seed: int, clip: I64, turn: I64, counts: I64) -> "Candidates":
         """The candidates among the first `counts`, int64 [B], frames of each clip."""
         row = catalog.arrays["row"][clip]
-        shift = hashed(seed, row, turn, -6) % np.maximum(counts, 1).astype(np.uint64)
-        frames, inside = spread(counts, MOST, shift.astype(np.int64))
+        shift = None
+        if (counts > MOST).any():
+            shift = (hashed(seed, row, turn, -6) % np.maximum(counts, 1).astype(np.uint64)).astype(np.int64)
+        frames, inside = spread(counts, MOST, shift)
         drawn = splitmix64(hashed(seed, row, turn)[:, None], np.arange(frames.shape[1]) + 1)
         return cls(frames, np.where(inside, drawn, NEVER), np.minimum(counts, MOST))
 

@@ -91,9 +91,12 @@ class Catalog:
         """How many shown frames the clips of these numbers have, int64 [B]."""
         return self.arrays["video_frames"][clip] if self.of_video else self.frames_of(clip)
 
-    def rows_in(self, clip: int) -> int:
-        """How many frames of the clip of this number are measured, whether or not the index describes them."""
-        return measured_rows(int(self.shown_of(np.array([clip]))[0]), self.kind.every)
+    def places_of(self, name: str, clip: I64) -> list[list[int]]:
+        """Shard, offset, size and crc32 of the member of that name of each clip, and how many of the clip's frames are measured,
+        whether or not the index describes them."""
+        rows = measured_rows(self.shown_of(clip), self.kind.every)
+        places: list[list[int]] = np.column_stack([self.arrays["shard"][clip], self.arrays[name][clip], rows]).tolist()
+        return places
 
     def as_shown(self, rows: I64) -> I64:
         """The shown frames that are rows of a clip's measures."""

@@ -5,8 +5,8 @@ A clip that cannot be read is replaced by the next of its stand-ins, which are p
 
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Container, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -39,6 +39,10 @@ class Ask:
     clip: I64
     turn: I64
 
+    def part(self, start: int, count: int) -> "Ask":
+        """Some of the samples."""
+        return Ask(self.clip[start : start + count], self.turn[start : start + count])
+
 
 class NothingReadable(Exception):
     """Neither a clip nor any of its stand-ins can be read. `faults` tells of all of them."""
@@ -60,7 +64,7 @@ class Reader:
     """Reads samples of one view of a catalog. Safe for threads.
 
     warm: the rest of a clip will be wanted soon, so let the disk read it at once
-    holding: is entered with the number of each clip while that is read
+    hold: is called with the number of each clip before this thread reads it, and with -1 once the thread reads none
     refused: clips that cannot be read by any process; others can be added at any time
     """
 
@@ -71,94 +75,109 @@ class Reader:
         seed: int,
         shards: Source,
         warm: bool,
-        holding: Callable[[int], AbstractContextManager[object]] = nullcontext,
+        hold: Callable[[int], object] = lambda clip: None,
         refused: Iterable[int] = (),
     ) -> None:
         self._catalog, self._view, self._seed, self._shards, self._warm = catalog, view, seed, shards, warm
-        self._holding, self.refused = holding, set(refused)
+        self._hold, self.refused = hold, set(refused)
         self._of_thread = threading.local()
 
-    def plan(self, ask: Ask, out: dict[str, NDArray[Any]], column: int = 0) -> "Plan":
-        """What is to be read for a column of samples. Fills in what the catalog has of them: clip, number and pose."""
-        clip, arrays = ask.clip[:, column], self._catalog.arrays
+    def plan(self, ask: Ask, names: Container[str], column: int = 0) -> "Plan":
+        """Look up what is to be read for a column of samples, for arrays of these names. A hundred cost little more than one."""
+        clip, arrays, places_of = ask.clip[:, column], self._catalog.arrays, self._catalog.places_of
         picks = self._view.pick(self._catalog, self._seed, clip, ask.turn[:, column])
         rows, first = self._catalog.rows_of(picks.frames), arrays["first"][clip][:, None]
         described = (rows >= 0) & (rows < self._catalog.frames_of(clip)[:, None])
-        out["clip"][:], out["number"][:], out["pose"][:] = clip, picks.frames, np.nan
-        out["pose"][described] = arrays["pose"][(first + rows)[described]]
+        pose = np.full((*rows.shape, 3), _NAN)
+        pose[described] = arrays["pose"][(first + rows)[described]]
+        members = {name: places_of(name, clip) for name in ("landmarks", "aus", "embedding") if name in names}
+        members |= {} if picks.audio_start is None else {"sound": places_of("sound", clip)}
+        members |= {} if picks.other_clip is None else {"target_aus": places_of("aus", picks.other_clip)}
         if self._catalog.of_video:
-            places = arrays["video"][clip][:, None]
+            frames = [[place] for place in places_of("video", clip)]
         else:
-            places = np.stack([arrays[name][first + rows] for name in ("frame_offset", "frame_size", "frame_crc")], axis=-1)
-        return Plan(ask, picks, rows, arrays["shard"][clip].tolist(), places.tolist())
+            still = first + rows
+            parts = [np.broadcast_to(arrays["shard"][clip][:, None], still.shape)]
+            parts += [arrays[name][still] for name in ("frame_offset", "frame_size", "frame_crc")]
+            frames = np.stack(parts, axis=-1).tolist()
+        return Plan(ask, picks, clip.tolist(), rows, bool((rows < 0).any()), pose, frames, members)
 
-    def read(self, plan: "Plan", out: dict[str, NDArray[Any]], start: int, stop: int) -> list[Fault]:
-        """Read samples [start, stop) into the arrays of `batch_layout`; tells what was replaced.
+    def read(self, plan: "Plan", out: dict[str, NDArray[Any]], start: int, stop: int, first: int = 0) -> list[Fault]:
+        """Read samples [first + start, first + stop) of a plan into rows [start, stop) of the arrays of `batch_layout`.
+
+        Returns what was replaced.
 
         Raises:
             NothingReadable: a sample has no stand-in left
         """
         faults: list[Fault] = []
-        for sample in range(start, stop):
-            try:
-                self._held(plan, sample, {name: array[sample] for name, array in out.items()})
-            except _Unread as error:
-                faults += self._replaced(plan.ask, sample, out, [error.fault])
+        here, planned = slice(start, stop), slice(first + start, first + stop)
+        out["clip"][here], out["number"][here], out["pose"][here] = (
+            plan.clips[planned],
+            plan.picks.frames[planned],
+            plan.pose[planned],
+        )
+        try:
+            for row in range(start, stop):
+                try:
+                    self._sample(plan, first + row, out, row)
+                except _Unread as error:
+                    place = {name: array[row : row + 1] for name, array in out.items()}
+                    faults += self._replaced(plan.ask.part(first + row, 1), place, [error.fault])
+        finally:
+            self._hold(-1)
         return faults
 
-    def _replaced(self, ask: Ask, sample: int, out: dict[str, NDArray[Any]], faults: list[Fault]) -> list[Fault]:
-        """Read the first stand-in that can be read."""
-        here = slice(sample, sample + 1)
-        one, place = Ask(ask.clip[here], ask.turn[here]), {name: array[here] for name, array in out.items()}
+    def _replaced(self, ask: Ask, out: dict[str, NDArray[Any]], faults: list[Fault]) -> list[Fault]:
+        """Read the first stand-in of a sample that can be read."""
         for column in range(1, ask.clip.shape[1]):
             try:
-                self._held(self.plan(one, place, column), 0, {name: array[0] for name, array in place.items()})
+                plan = self.plan(ask, out, column)
+                out["clip"][:], out["number"][:], out["pose"][:] = plan.clips, plan.picks.frames, plan.pose
+                self._sample(plan, 0, out, 0)
                 return faults
             except _Unread as error:
                 faults.append(error.fault)
         raise NothingReadable(faults)
 
-    def _held(self, plan: "Plan", sample: int, out: dict[str, NDArray[Any]]) -> None:
-        with self._holding(int(out["clip"])):
-            self._sample(plan, sample, out)
-
-    def _sample(self, plan: "Plan", sample: int, out: dict[str, NDArray[Any]]) -> None:
-        """Read one sample of a plan. Raises _Unread."""
-        picks, clip = plan.picks, int(out["clip"])
+    def _sample(self, plan: "Plan", sample: int, out: dict[str, NDArray[Any]], row: int) -> None:
+        """Read one sample of a plan into a row of `out`. Raises _Unread."""
+        clip = plan.clips[sample]
+        self._hold(clip)
         try:
             if clip in self.refused:
                 raise Unreadable("crashed", "reading it ended a process of this loader")
             if self._warm and not self._catalog.of_video:  # a video is read whole
                 self._expect(clip)
-            self._frames(plan, sample, out["frames"])
-            if "landmarks" in out:
-                out["landmarks"][...] = self._points(clip, plan.rows[sample])
-            if "aus" in out:
-                out["aus"][...] = self._array(clip, "aus", AUS, plan.rows[sample])
-            if picks.audio_start is not None:
-                self._sound(clip, int(picks.audio_start[sample]), out["audio"])
-            if "embedding" in out:
-                out["embedding"][...] = self.embedding(clip)
-        except Unreadable as error:
-            raise _Unread(clip, error) from error
-        if picks.other_clip is not None and picks.other_frame is not None:
-            out["target_aus"][...] = self._target(int(picks.other_clip[sample]), picks.other_frame[sample])
-
-    def _target(self, clip: int, frame: I64) -> NDArray[Any]:
-        try:
-            return self._array(clip, "aus", AUS, frame)
+            with _undecodable():
+                self._frames(plan, sample, out["frames"][row])
+                self._others(plan, sample, out, row)
+            if plan.picks.other_clip is not None and plan.picks.other_frame is not None:
+                clip, frame = int(plan.picks.other_clip[sample]), plan.picks.other_frame[sample : sample + 1]
+                with _undecodable():
+                    out["target_aus"][row] = self._rows(AUS, plan.members["target_aus"][sample], frame)
         except Unreadable as error:
             raise _Unread(clip, error) from error
 
     def _frames(self, plan: "Plan", sample: int, out: NDArray[np.uint8]) -> None:
         """Decode the frames of a sample into uint8 [n,H,W,3]."""
-        contents = (self._member(plan.shards[sample], *place) for place in plan.places[sample])
-        with _undecodable():
-            if self._catalog.of_video:
-                self._frame_reader.into(next(contents), plan.picks.frames[sample], out)
-                return
-            for row, jpeg in zip(out, contents, strict=True):
-                decode_into(jpeg, row)
+        if self._catalog.of_video:
+            self._frame_reader.into(self._content(plan.frames[sample][0]), plan.picks.frames[sample], out)
+            return
+        for row, place in zip(out, plan.frames[sample], strict=True):
+            decode_into(self._content(place), row)
+
+    def _others(self, plan: "Plan", sample: int, out: dict[str, NDArray[Any]], row: int) -> None:
+        """Read what a batch has of a sample beside frames."""
+        members, rows = plan.members, plan.rows[sample]
+        if "landmarks" in members:
+            out["landmarks"][row] = self._points(members["landmarks"][sample], rows, plan.gaps)
+        if "aus" in members:
+            out["aus"][row] = self._rows(AUS, members["aus"][sample], rows, plan.gaps)
+        if plan.picks.audio_start is not None:
+            self._sound(self._content(members["sound"][sample]), int(plan.picks.audio_start[sample]), out["audio"][row])
+        if "embedding" in members:
+            out["embedding"][row] = self._embedding(members["embedding"][sample])
 
     @property
     def _frame_reader(self) -> "FrameReader":
@@ -170,12 +189,10 @@ class Reader:
         reader: FrameReader = self._of_thread.frames
         return reader
 
-    def _sound(self, clip: int, start: int, out: NDArray[np.float32]) -> None:
+    def _sound(self, content: bytes, start: int, out: NDArray[np.float32]) -> None:
         from motionshards.transforms.extract.stored_video import read_stored_sound
 
-        content = self._content(clip, "sound")
-        with _undecodable():
-            read_stored_sound(content, start, out)
+        read_stored_sound(content, start, out)
 
     def _expect(self, clip: int) -> None:
         """Let the disk read all frames of a clip."""
@@ -184,41 +201,38 @@ class Reader:
         end = int(arrays["frame_offset"][last]) + int(arrays["frame_size"][last])
         self._shards.expect(int(arrays["shard"][clip]), int(arrays["frame_offset"][first]), end)
 
-    def _points(self, clip: int, rows: I64) -> NDArray[Any]:
+    def _points(self, place: list[int], rows: I64, gaps: bool) -> NDArray[Any]:
         """Landmarks of rows of a clip's measures, float32 [n,68,2], in pixels of the frames that are read."""
         kind = self._catalog.kind
         if self._catalog.of_video:
-            points = restored_px(self._array(clip, "landmarks", POINTS, rows, NO_POINT), *point_scale(kind.main_px))
+            points = restored_px(self._rows(POINTS, place, rows, gaps, NO_POINT), *point_scale(kind.main_px))
         else:
-            points = self._array(clip, "landmarks", LANDMARKS, rows)
+            points = self._rows(LANDMARKS, place, rows, gaps)
         return scaled_px(points, kind.main_px, kind.size_px)
 
-    def _array(self, clip: int, name: str, suffix: str, rows: I64, absent: Any = _NAN) -> NDArray[Any]:
-        """Rows of a clip's npy member; `absent` for the row -1, and where the clip has no such member."""
-        content = self._content(clip, name)
+    def _rows(self, suffix: str, place: list[int], rows: I64, gaps: bool = False, absent: Any = _NAN) -> NDArray[Any]:
+        """Rows of an npy member; `absent` where the clip has no such member and, if there are `gaps`, for the row -1."""
+        content = self._content(place)
         if not content:
             return np.array([absent])
-        with _undecodable():
-            values = array_member(suffix, content, self._catalog.rows_in(clip))[rows]
-        if (rows < 0).any():
+        values: NDArray[Any] = array_member(suffix, content, place[-1])[rows]
+        if gaps:
             values[rows < 0] = absent
         return values
 
     def embedding(self, clip: int) -> NDArray[np.float32]:
         """The face descriptor of a clip, float32 [128]; NaN where it has none. Raises Unreadable."""
-        content = self._content(clip, "embedding")
-        if not content:
-            return np.array([_NAN])
         with _undecodable():
-            return embedding_member(content)
+            return self._embedding(self._catalog.places_of("embedding", np.array([clip]))[0])
 
-    def _content(self, clip: int, name: str) -> bytes:
-        """The content of a clip's member; nothing where it has none."""
-        offset, size, crc = self._catalog.arrays[name][clip].tolist()
-        return self._member(int(self._catalog.arrays["shard"][clip]), offset, size, crc) if size else b""
+    def _embedding(self, place: list[int]) -> NDArray[np.float32]:
+        content = self._content(place)
+        return embedding_member(content) if content else np.array([_NAN])
 
-    def _member(self, shard: int, offset: int, size: int, crc: int) -> bytes:
-        content = self._shards.read(shard, offset, size)
+    def _content(self, place: list[int]) -> bytes:
+        """The content of a member, checked; nothing where a clip has no such member."""
+        shard, offset, size, crc = place[:4]
+        content = self._shards.read(shard, offset, size) if size else b""
         if zlib.crc32(content) != crc:
             raise Unreadable("damaged", f"bytes {offset} to {offset + size} of the shard are not what the index says")
         return content
@@ -226,18 +240,24 @@ class Reader:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A batch to be read, with all that can be looked up for it at once.
+    """Samples to be read, with all that can be looked up for them at once.
 
+    clips: the clip of each sample
     rows: int64 [B,n], of the clips' measures, for each frame; -1 for frames that are not measured
-    shards: of each sample
-    places: of each sample, offset, size and CRC-32 of the members that have its frames
+    gaps: whether there are such frames
+    pose: float32 [B,n,3]
+    frames: of each sample, the places of the members that have its frames, see `Catalog.places_of`; of stills, without rows
+    members: of each sample, the place of each other member that is read
     """
 
     ask: Ask
     picks: Picks
+    clips: list[int]
     rows: I64
-    shards: list[int]
-    places: list[list[list[int]]]
+    gaps: bool
+    pose: NDArray[np.float32]
+    frames: list[list[list[int]]]
+    members: dict[str, list[list[int]]]
 
 
 class _Unread(Exception):

@@ -95,7 +95,7 @@ class Shards:
     def expect(self, shard: int, start: int, stop: int) -> None:
         """All of these bytes will be wanted soon: a local disk reads them at once."""
         if self._remote is None and start < stop:
-            file = self._file(shard)  # held, see `_pread_once`
+            file = self._file(shard)  # held, see `_pread`
             os.posix_fadvise(file.descriptor, start, stop - start, os.POSIX_FADV_WILLNEED)
 
     def fetch(self, shards: Sequence[int]) -> None:
@@ -105,21 +105,16 @@ class Shards:
                 self._file(shard)
 
     def _pread(self, shard: int, offset: int, size: int) -> bytes:
-        try:
-            return self._pread_once(shard, offset, size)
-        except OSError:
-            self._forget(shard)  # network file systems have stale handles; a new one may work
-        try:
-            return self._pread_once(shard, offset, size)
-        except OSError as error:
-            self._forget(shard)
-            raise Unreadable("unreachable", f"{self._place.shards[shard].path}: {error.strerror}") from error
-
-    def _pread_once(self, shard: int, offset: int, size: int) -> bytes:
-        # Held while it is read: another thread may evict the file, and its descriptor may then belong to another one.
-        file = self._file(shard)
-        there = os.fstat(file.descriptor).st_size - offset
-        return os.pread(file.descriptor, min(size, max(0, there)), offset)  # pread allocates what it is asked for
+        for again in (True, False):
+            try:
+                # Held while it is read: another thread may evict the file, and its descriptor may then belong to another one.
+                file = self._file(shard)
+                return os.pread(file.descriptor, min(size, max(0, file.bytes - offset)), offset)  # allocates what it is asked for
+            except OSError as error:
+                self._forget(shard)
+                if not again:  # network file systems have stale handles; a new one may work
+                    raise Unreadable("unreachable", f"{self._place.shards[shard].path}: {error.strerror}") from error
+        raise AssertionError
 
     def _recall(self, shard: int) -> None:
         """A shard that could not be had is not asked for again for a while: its clips would wait for all tries, one by one."""
@@ -178,6 +173,7 @@ class _Shared:
 
     def __init__(self, file: _Open) -> None:
         self.descriptor = file.fileno()
+        self.bytes = os.fstat(self.descriptor).st_size
         weakref.finalize(self, file.close)
 
 

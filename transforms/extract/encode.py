@@ -11,6 +11,8 @@ from motionshards.schemas.config import MOST_SIZE_PX
 MOST_DECODED_BYTES = 1 << 30  # of the frames of a sample that is decoded whole; views of a stream decode what they pick
 MOST_SCANS = 100  # of a progressive JPEG, which has some ten: each costs a pass over all blocks, and may have a few bytes
 
+_MARKER, _START_OF_SCAN = np.uint8(0xFF), np.uint8(0xDA)
+
 
 def encode_jpegs(rgb: NDArray[np.uint8], quality: int) -> tuple[bytes, ...]:
     """Each frame of uint8 [T,H,W,3] as a baseline JPEG, chroma halved (4:2:0) as it is in practically every source video."""
@@ -40,7 +42,8 @@ def decode_into(jpeg: bytes, frame: NDArray[np.uint8]) -> None:
     Raises:
         ValueError: it is damaged, of another size, or has more than MOST_SCANS scans
     """
-    if jpeg.count(b"\xff\xda") > MOST_SCANS:
+    codes = np.frombuffer(jpeg, np.uint8)  # bytes.count takes a tenth of the time of decoding
+    if np.count_nonzero((codes[:-1] == _MARKER) & (codes[1:] == _START_OF_SCAN)) > MOST_SCANS:
         raise ValueError(f"a frame has more than {MOST_SCANS} scans")
     decoded = simplejpeg.decode_jpeg(jpeg, "RGB", buffer=frame)  # refuses what is too large for the buffer before decoding
     if decoded.shape != frame.shape:
