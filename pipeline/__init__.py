@@ -1,1 +1,1 @@
-"""Turns sources into a data set. The only room that knows Beam."""
+"""Turns sources into a dataset. The only room that knows Beam."""

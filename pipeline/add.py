@@ -44,7 +44,7 @@ def add(order: AddOrder, at: str, say: Callable[[str], None]) -> Ledger:
 
     Raises:
         ConfigError: it cannot be added; nothing has been changed
-        DatasetError: there is no data set
+        DatasetError: there is no dataset
         BuildFailed: the run stopped; committed shards are kept, and a further run resumes
     """
     with only_writer(order.out):

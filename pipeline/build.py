@@ -36,7 +36,7 @@ from motionshards.transforms.extract.action_units.source import AuSource
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """How a run ended: the data set's manifest, and what this run built in how many seconds (planning left out)."""
+    """How a run ended: the dataset's manifest, and what this run built in how many seconds (planning left out)."""
 
     manifest: Manifest
     clips_built: int
@@ -117,9 +117,9 @@ def _make_directory(out: Path) -> None:
 
 
 def open_data_set(order: BuildOrder, config: BuildConfig, made_with: dict[str, str]) -> Manifest:
-    """The data set's manifest, new or as it lies there; refuses one that would come out different."""
+    """The dataset's manifest, new or as it lies there; refuses one that would come out different."""
     if not (order.out / DATASET_JSON).exists():
-        refuse_strangers(order.out, "data set")
+        refuse_strangers(order.out, "dataset")
         return _new_data_set(order, config, made_with)
     manifest = Manifest.read(order.out)
     if manifest.interrupted:
@@ -127,7 +127,7 @@ def open_data_set(order: BuildOrder, config: BuildConfig, made_with: dict[str, s
     if manifest.format_version < FORMAT_VERSION and order.bucket is not None:
         raise ConfigError(f"{order.bucket.url} has format version {manifest.format_version}, which is only upgraded on a disk")
     if changed := manifest.changed(config, made_with):
-        raise ConfigError(f"{order.out} holds a data set made differently ({'; '.join(changed)}); {_advice(manifest, config)}")
+        raise ConfigError(f"{order.out} holds a dataset made differently ({'; '.join(changed)}); {_advice(manifest, config)}")
     check_intact(order.out, manifest, planning=True)
     return manifest
 

@@ -1,4 +1,4 @@
-"""Markers to data set: index, ledger, manifest and data card, once every planned unit is committed."""
+"""Markers to dataset: index, ledger, manifest and data card, once every planned unit is committed."""
 
 from collections import Counter
 from collections.abc import Iterator

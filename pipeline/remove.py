@@ -60,7 +60,7 @@ class Wish:
 class Taken:
     """What a removal did.
 
-    manifest: of the data set afterwards
+    manifest: of the dataset afterwards
     removals: what this run took out, or finished taking out
     shards: the names of those that were concerned
     missing: wishes that match nothing, now or in an earlier removal
@@ -90,7 +90,7 @@ def remove(out: Path, wishes: Sequence[Wish], at: str, say: Callable[[str], obje
 
     Raises:
         ConfigError: a build is running
-        DatasetError, BuildFailed: there is no data set, or a file that must be read is damaged; the message says what to do,
+        DatasetError, BuildFailed: there is no dataset, or a file that must be read is damaged; the message says what to do,
             and the same call resumes afterwards
     """
     with only_writer(out):
@@ -229,4 +229,4 @@ def _finish(out: Path, manifest: Manifest) -> Manifest:
         return finalize(out, manifest)
     except BuildFailed as error:
         manifest.write(out)
-        raise BuildFailed(f"all of it is removed, but the data set is incomplete: {error}") from error
+        raise BuildFailed(f"all of it is removed, but the dataset is incomplete: {error}") from error

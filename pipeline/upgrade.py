@@ -1,6 +1,6 @@
-"""A data set of format version 1 brought to the newest, before a command writes to it: markers gain digests, then dataset.json.
+"""A dataset of format version 1 brought to the newest, before a command writes to it: markers gain digests, then dataset.json.
 
-Samples, rows and names of files stay. Until dataset.json is replaced, last, the data set is one of version 1 that every reader
+Samples, rows and names of files stay. Until dataset.json is replaced, last, the dataset is one of version 1 that every reader
 takes, and a run that was stopped is repeated.
 """
 
@@ -20,7 +20,7 @@ from motionshards.schemas.records import ShardUnit
 
 
 def upgraded(out: Path, manifest: Manifest, say: Callable[[str], object]) -> Manifest:
-    """The manifest of the data set in the newest version; the one that was given where it has that already.
+    """The manifest of the dataset in the newest version; the one that was given where it has that already.
 
     Raises:
         DatasetError, BuildFailed: a marker is damaged

@@ -1,4 +1,4 @@
-"""The data card: README.md of a data set, with the sections that the Hugging Face hub recommends.
+"""The data card: README.md of a dataset, with the sections that the Hugging Face hub recommends.
 
 Made of what the build knows: its settings, its ledger, its tables and the facts about the corpus. No name of a person, video or
 file stands on it, so that a card that was copied elsewhere needs no change when somebody is taken out.
@@ -21,7 +21,7 @@ from motionshards.transforms.extract.action_units.summary import sparkline
 
 
 def data_card(manifest: Manifest, out: Path) -> str:
-    """The card of a finished data set, Markdown; `out` holds its index."""
+    """The card of a finished dataset, Markdown; `out` holds its index."""
     corpus, figures = corpus_of(manifest.config.source), read_figures(out)
     manifest = as_found(manifest)
     sections = (
@@ -185,7 +185,7 @@ def _left_out(manifest: Manifest) -> str:
 
 
 def _additions(manifest: Manifest) -> str:
-    """What was added once the data set was finished, as its numbers can differ a little from those of a build."""
+    """What was added once the dataset was finished, as its numbers can differ a little from those of a build."""
     lines = [f"- {_text(addition.what)}: computed from {_text(addition.pixels)}" for addition in manifest.additions]
     return "\n".join(["", "Added later:", "", *lines, ""]) if lines else ""
 
@@ -207,7 +207,7 @@ def _considerations(manifest: Manifest, corpus: Corpus, figures: Figures) -> str
 ### Personal data, consent and removal
 
 {people(corpus, manifest.config)}
-{f"{removed:,} clips have been taken out of this data set on request.{chr(10)}" if removed else ""}
+{f"{removed:,} clips have been taken out of this dataset on request.{chr(10)}" if removed else ""}
 ### Biases that the tables show
 
 {told}

@@ -1,11 +1,11 @@
-"""croissant.json: a data set in the words of MLCommons Croissant 1.1, so that tools read it without knowing us.
+"""croissant.json: a dataset in the words of MLCommons Croissant 1.1, so that tools read it without knowing us.
 
 Distribution: the two tables and every shard with its sha256, a file set of the shards of each split, and a file set of each kind
 of member of the shards. Of more than `LISTED` shards only the file sets are listed: readers take a minute to open thousands, and
 their sha256 stand in dataset.json too. Record sets: `splits`, `clips` and `rejections` with the columns of the tables, and one
 for each kind of member, whose records are told apart by `key`.
 
-Left out is what a build cannot know: where the data set will be published, by whom and when. So the bytes depend on the data set
+Left out is what a build cannot know: where the dataset will be published, by whom and when. So the bytes depend on the dataset
 alone. `url` is the page of the corpus, and is absent where there is none.
 """
 
@@ -84,7 +84,7 @@ _NAMES = {STILLS: "frames", VIDEO: "video", SOUND: "sound", VIDEO_FRAMES: "video
 
 
 def croissant(manifest: Manifest, out: Path) -> str:
-    """The content of croissant.json of a finished data set; `out` holds its tables, and the manifest their digests."""
+    """The content of croissant.json of a finished dataset; `out` holds its tables, and the manifest their digests."""
     corpus, figures = corpus_of(manifest.config.source), read_figures(out)
     manifest = as_found(manifest)
     tables = {name: ((out / name).stat().st_size, manifest.files[name]) for name in (INDEX, REJECTIONS)}

@@ -51,7 +51,7 @@ INDEX_COLUMNS = {
     "past_end_s": "by how many seconds the annotation runs past the end of the video",
     "width_px": "width of the upright source frame",
     "height_px": "height of the upright source frame",
-    "pixel_aspect": "width over height of a pixel of the source frame; null in data sets of format version 1",
+    "pixel_aspect": "width over height of a pixel of the source frame; null in datasets of format version 1",
     "transfer": "transfer function of the source's colours by ffmpeg's name, arib-std-b67 being HLG; null where it does not say",
     "primaries": "primaries of the source's colours by ffmpeg's name; null where it does not say",
     "members": "the files of the sample and where they lie in the tar",

@@ -1,4 +1,4 @@
-"""What the tables of a data set say of its balance: how clips spread over people, poses, sizes and sharpness."""
+"""What the tables of a dataset say of its balance: how clips spread over people, poses, sizes and sharpness."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

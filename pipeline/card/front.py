@@ -1,4 +1,4 @@
-"""The front matter of a data card: YAML by which the Hugging Face hub files a data set, and `datasets` finds its splits."""
+"""The front matter of a data card: YAML by which the Hugging Face hub files a dataset, and `datasets` finds its splits."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -49,7 +49,7 @@ def language(config: BuildConfig) -> str:
 
 
 def tags(corpus: Corpus, config: BuildConfig) -> list[str]:
-    """Words by which the data set is found."""
+    """Words by which the dataset is found."""
     shown = {"face": ["talking-head", "face-animation"], "body": ["human-motion"]}.get(corpus.shows, [])
     computed = ["facial-landmarks"] * (config.landmarks != "none") + ["action-units"] * (config.aus != "none")
     computed += ["biometric-data"] * config.identity_embedding

@@ -1,4 +1,4 @@
-"""What a data card and a Croissant file say of the people in a data set: consent, removal, uses, and whom it shows how often."""
+"""What a data card and a Croissant file say of the people in a dataset: consent, removal, uses, and whom it shows how often."""
 
 from motionshards.pipeline.card.figures import Figures
 from motionshards.pipeline.card.sources import Corpus

@@ -1,7 +1,7 @@
 """Before a build of days: a random sample of its clips is built for real, elsewhere, and says what all of them will take.
 
 Listed and planned is as by a build, in a temporary directory; the sample is built there, too, by the same runner and as many
-workers. Nothing is written to the data set's own directory. Everything is removed at the end, however it ends.
+workers. Nothing is written to the dataset's own directory. Everything is removed at the end, however it ends.
 """
 
 import os
@@ -67,7 +67,7 @@ class Population:
 
 
 def estimate(order: BuildOrder, config: BuildConfig, count: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """What building the rest of a data set will take, by a sample of `count` clips; plain values, see docs/estimate.md.
+    """What building the rest of a dataset will take, by a sample of `count` clips; plain values, see docs/estimate.md.
 
     Raises:
         ConfigError: as a build does
@@ -117,16 +117,16 @@ def _disk_of(out: Path) -> Path | None:
 
 
 def _manifest(order: BuildOrder, config: BuildConfig, made_with: dict[str, str]) -> Manifest:
-    """That of the data set, or of a new one, which is not written. Raises ConfigError where a build would not take the output."""
+    """That of the dataset, or of a new one, which is not written. Raises ConfigError where a build would not take the output."""
     if (order.out / DATASET_JSON).exists():
         return open_data_set(order, config, made_with)
     if order.out.is_dir():
-        refuse_strangers(order.out, "data set")
+        refuse_strangers(order.out, "dataset")
     return Manifest(config, made_with, shown(resolved(order.input.root)), aus_from=folder_of(order.aus))
 
 
 def _mirror(out: Path, whole: Path) -> None:
-    """A directory in which can be planned as in the data set's own."""
+    """A directory in which can be planned as in the dataset's own."""
     (whole / PLAN_DIR).mkdir(parents=True)
     for path in plan.plan_files(out):
         (whole / PLAN_DIR / path.name).symlink_to(path.resolve())

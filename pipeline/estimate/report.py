@@ -24,7 +24,7 @@ _TAR_END_BYTES, _TAR_FILL_BYTES = 2 * _BLOCK_BYTES, 9 * _BLOCK_BYTES
 class Outcomes:
     """What became of the clips of a sample, in its order.
 
-    samples: float64 [n], how many samples of the data set each gave: 0 or 1, or the number of its tubes
+    samples: float64 [n], how many samples of the dataset each gave: 0 or 1, or the number of its tubes
     bytes: float64 [n], the room they take in a tar
     reasons: reason -> bool [n], whether anything of a clip was rejected for it
     markers: the rows that tell it

@@ -99,7 +99,7 @@ def shown(root: Root) -> str:
 
 
 def check_archives(root: Root, archives: dict[str, dict[str, int]]) -> None:
-    """Raise ConfigError where an archive that a data set was planned from is no longer what it was, naming the part.
+    """Raise ConfigError where an archive that a dataset was planned from is no longer what it was, naming the part.
 
     Archives whose names were removed are not looked for; a clip in one of them cannot be read again.
     """
@@ -108,9 +108,9 @@ def check_archives(root: Root, archives: dict[str, dict[str, int]]) -> None:
         for uri, size in sizes.items():
             path = root / uri_to_path(uri)
             if not path.is_file():
-                raise ConfigError(f"{path} is missing, a part of the archive that this data set was planned from")
+                raise ConfigError(f"{path} is missing, a part of the archive that this dataset was planned from")
             if path.stat().st_size != size:
-                raise ConfigError(f"{path} has {path.stat().st_size} bytes, the data set was planned from one with {size}")
+                raise ConfigError(f"{path} has {path.stat().st_size} bytes, the dataset was planned from one with {size}")
 
 
 def _is_archive(path: Path) -> bool:

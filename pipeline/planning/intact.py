@@ -1,4 +1,4 @@
-"""Before a command writes to a data set: is what it starts from what was written there?
+"""Before a command writes to a dataset: is what it starts from what was written there?
 
 A damaged dataset.json or plan would otherwise be written again with a digest that makes it look right.
 """

@@ -27,7 +27,7 @@ from motionshards.schemas.removal import Removal, matching
 from motionshards.schemas.tables import PLAN, SPAN, completed, open_parquet, spec_from_row
 from motionshards.transforms.extract.sample import stable_hash
 
-# A small data set is still cut into several shards, or a second worker and a second trainer would have nothing to read.
+# A small dataset is still cut into several shards, or a second worker and a second trainer would have nothing to read.
 _FEWEST_SHARDS = 8
 _SMALLEST_SHARD = 4
 _CHUNK = 65_536

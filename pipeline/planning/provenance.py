@@ -1,4 +1,4 @@
-"""What besides the config decides the bytes of a data set: versions of the programs and hashes of the weights."""
+"""What besides the config decides the bytes of a dataset: versions of the programs and hashes of the weights."""
 
 import importlib.metadata
 from pathlib import Path
@@ -42,7 +42,7 @@ def versions() -> dict[str, str]:
 
 
 def check_decoder(expected: str) -> None:
-    """Raise BuildFailed where this machine's decoder has not the FFmpeg that the data set is made with."""
+    """Raise BuildFailed where this machine's decoder has not the FFmpeg that the dataset is made with."""
     found = decoder_versions()["ffmpeg"]
     if found != expected:
-        raise BuildFailed(f"this worker decodes with FFmpeg {found}, the data set is made with {expected}")
+        raise BuildFailed(f"this worker decodes with FFmpeg {found}, the dataset is made with {expected}")

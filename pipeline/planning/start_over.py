@@ -12,7 +12,7 @@ from motionshards.schemas.marker import read_entry
 
 
 def empty_if_nothing_was_kept(out: Path, config: BuildConfig, provenance: dict[str, str], say: Callable[[str], None]) -> bool:
-    """Delete all but dataset.json of a data set that was made differently and has no clips; whether it was one.
+    """Delete all but dataset.json of a dataset that was made differently and has no clips; whether it was one.
 
     Raises:
         DatasetError: it cannot be read

@@ -1,6 +1,6 @@
 """Builds into object stores: shards are made on a disk and put, and the driver keeps a copy of all that is small.
 
-The driver works in a directory of its own as if the data set were there. What is planned is put before work begins; markers come
+The driver works in a directory of its own as if the dataset were there. What is planned is put before work begins; markers come
 over as they are committed; index, ledger and card are put at the end, and dataset.json last. A worker builds a unit in a
 temporary directory, puts the tar, and then creates the marker: so a shard is whole or absent here, too, and whoever is second to
 commit a unit changes nothing.
@@ -38,7 +38,7 @@ from motionshards.schemas.records import ShardUnit
 
 @contextmanager
 def mirrored(url: str) -> Iterator[tuple[Path, Bucket]]:
-    """A directory with what is small of the data set at a URL, which nobody else may change meanwhile.
+    """A directory with what is small of the dataset at a URL, which nobody else may change meanwhile.
 
     Raises:
         ConfigError: the URL cannot be used, another build is running there, or something else lies there
@@ -52,7 +52,7 @@ def mirrored(url: str) -> Iterator[tuple[Path, Bucket]]:
             if bucket.exists(REJECTIONS):
                 pull(bucket, out, [REJECTIONS])
         elif strangers := [name for name in bucket.names() if not name.startswith(LOCK)]:
-            raise ConfigError(f"--output {url} is not empty and holds no data set (there is {min(strangers)!r})")
+            raise ConfigError(f"--output {url} is not empty and holds no dataset (found {min(strangers)!r})")
         yield out, bucket
 
 
@@ -63,7 +63,7 @@ def _plan_names(bucket: Bucket) -> list[str]:
 
 
 def publish_plan(bucket: Bucket, out: Path) -> None:
-    """Put what workers need: the plan, and dataset.json, which says that the data set is unfinished."""
+    """Put what workers need: the plan, and dataset.json, which says that the dataset is unfinished."""
     there = _plan_names(bucket)
     for path in plan_files(out):
         if (name := f"{PLAN_DIR}/{path.name}") not in there:
@@ -123,7 +123,7 @@ def _only_writer(bucket: Bucket, place: Path) -> Iterator[None]:
         owner = _owner(bucket, place)
         if not _is_gone(owner):
             raise ConfigError(
-                f"another build is running on {bucket.url} ({owner}); if that process is gone, delete {bucket.url}/{LOCK}"
+                f"another build is writing to {bucket.url} ({owner}); if that process is gone, delete {bucket.url}/{LOCK}"
             )
         bucket.put(mine, LOCK)
     try:

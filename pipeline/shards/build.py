@@ -43,8 +43,8 @@ Read = ReadClip | Outcome
 class BuildJob:
     """What a worker must know besides its unit.
 
-    root, out: where the videos are, where the data set goes
-    ffmpeg: the version of FFmpeg that the data set's videos are decoded with
+    root, out: where the videos are, where the dataset goes
+    ffmpeg: the version of FFmpeg that the dataset's videos are decoded with
     decoders: decoder processes at a time in one worker
     journal: directory for journals, which all workers and the driver see
     scratch: directory of this machine for temporary files and for what its workers share; None is the system's
@@ -52,7 +52,7 @@ class BuildJob:
     weights: directory with weight files of models, looked into first
     compile: compile the networks
     aus: where action units come from, if anywhere
-    bucket: an object store that the data set is built into; `out` is then a directory of this machine
+    bucket: an object store that the dataset is built into; `out` is then a directory of this machine
     run: differs from run to run
     made_by: digest of what decides the bytes, which each shard records
     addition, adding: number and name of what is added to shards that are built already; None for a build

@@ -1,4 +1,4 @@
-"""Which units are committed: their markers tell, in the data set's directory or in the bucket that it is built into."""
+"""Which units are committed: their markers tell, in the dataset's directory or in the bucket that it is built into."""
 
 import functools
 import os

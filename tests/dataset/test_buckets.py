@@ -137,7 +137,7 @@ def test_a_second_driver_is_refused(
     store.put("faces/.writer", f"{owner}\n".encode())
     assert motionshards.dataset.build.main(arguments(demo_videos, URL)) == 2
     said = capsys.readouterr().err
-    assert f"another build is running on {URL}" in said and told.format(owner=owner) in said and said.count("\n") == 1
+    assert f"another build is writing to {URL}" in said and told.format(owner=owner) in said and said.count("\n") == 1
     assert store.read("faces/.writer") == f"{owner}\n".encode(), "it is still the owner's"
 
 
@@ -209,7 +209,7 @@ def test_a_bucket_with_other_things_in_it_is_not_taken_over(
 @pytest.mark.parametrize(
     ("url", "told"),
     [
-        ("https://example.org/data", "no object store is spoken to over https"),
+        ("https://example.org/data", "https is not an object store protocol"),
         ("nothing://x/y", "Protocol not known: nothing"),
         ("s3://nosuchbucket/x", "404 NoSuchBucket"),
     ],

@@ -258,7 +258,7 @@ def test_of_an_object_store_what_it_holds_is_left_out_and_it_stays_as_it_is(
 def test_an_output_that_a_build_would_refuse_is_refused(many: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (place / "thesis.txt").touch()
     assert build.main(arguments(many, place, "--estimate", "2")) == 2
-    assert "is not empty and holds no data set (there is 'thesis.txt')" in capsys.readouterr().err
+    assert "is not empty and holds no dataset (found 'thesis.txt')" in capsys.readouterr().err
     assert build.main(arguments(many, place / "out", "--limit", "2")) == 0
     assert build.main(arguments(many, place / "out", "--size", "128", "--estimate", "2")) == 2
     assert f"{place / 'out'} holds a data set made differently (size: 64 -> 128)" in capsys.readouterr().err

@@ -212,7 +212,7 @@ def shorten(out: Path) -> None:
         (lambda out: damage(out / "index.parquet"), "has faults, run `motionshards verify"),
         (lambda out: (out / "stray.tar").touch(), "stray.tar: is a stray file"),
         (shorten, "is missing or does not have"),
-        (lambda out: (out / DATASET_JSON).unlink(), "holds no data set"),
+        (lambda out: (out / DATASET_JSON).unlink(), "holds no dataset"),
     ],
 )
 def test_a_dataset_that_is_not_whole_is_refused(

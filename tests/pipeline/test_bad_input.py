@@ -99,7 +99,7 @@ def test_the_data_set_verifies(built: Path) -> None:
 
 
 def test_details_do_not_tell_where_the_input_lies(built: Path, bad_tree: Path) -> None:
-    """Markers must not depend on the input's place, and data sets are shared."""
+    """Markers must not depend on the input's place, and datasets are shared."""
     for row in pq.read_table(built / "rejections.parquet").to_pylist():
         assert str(bad_tree) not in row["detail"]
 

@@ -151,14 +151,14 @@ def test_action_units_of_openface_were_those_of_stills_before_there_was_another_
 
 @pytest.mark.parametrize("aus", ["none", "openface-still"])
 def test_all_frames_need_a_source_that_sees_them(aus: str) -> None:
-    with pytest.raises(ValueError, match="aus_frames is 'all', and aus is"):
+    with pytest.raises(ValueError, match="aus_frames is 'all', but aus "):
         BuildConfig(source="s", aus=aus, aus_frames="all")
 
 
 @pytest.mark.parametrize(
     ("said", "changed"),
     [
-        ("crf, fps: for stored video, and store is 'stills'", {"fps": "30", "crf": 20}),
+        ("crf, fps: only for stored video, but store is 'stills'", {"fps": "30", "crf": 20}),
         ("store is 'film'", {"store": "film"}),
         ("fps is '0'", {"store": "video", "fps": "0"}),
         ("fps is '30/0'", {"store": "video", "fps": "30/0"}),
@@ -170,10 +170,10 @@ def test_all_frames_need_a_source_that_sees_them(aus: str) -> None:
         ("video_psnr is 10", {"store": "both", "video_psnr": 10.0}),
         ("size is 255, must be even", {"store": "video", "size": 255}),
         ("size is 65, must be even", {"store": "video", "smaller_sizes": (128, 65)}),
-        ("sizes are 256, 256: each must be smaller than the one before it", {"smaller_sizes": (256,)}),
-        ("sizes are 256, 64, 128: each must be smaller", {"smaller_sizes": (64, 128)}),
-        ("sizes are 256, 15: each must be smaller than the one before it, and at least 16", {"smaller_sizes": (15,)}),
-        ("aus 'openface-still' reads stills", {"store": "video", "aus": "openface-still"}),
+        ("sizes are 256, 256, must be in descending order", {"smaller_sizes": (256,)}),
+        ("sizes are 256, 64, 128, must be in descending order", {"smaller_sizes": (64, 128)}),
+        ("sizes are 256, 15, must be in descending order and at least 16", {"smaller_sizes": (15,)}),
+        ("aus 'openface-still' needs stills", {"store": "video", "aus": "openface-still"}),
     ],
 )
 def test_what_stored_video_cannot_be_is_refused(said: str, changed: dict[str, Any]) -> None:

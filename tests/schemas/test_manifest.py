@@ -148,7 +148,7 @@ def test_what_decides_the_bytes_has_a_digest_that_new_fields_do_not_change() -> 
 
 def test_a_folder_without_a_manifest_holds_no_data_set(tmp_path: Path) -> None:
     for out in (tmp_path, tmp_path / "absent"):
-        with pytest.raises(DatasetError, match="no data set"):
+        with pytest.raises(DatasetError, match="no dataset"):
             Manifest.read(out)
 
 

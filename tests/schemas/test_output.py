@@ -27,7 +27,7 @@ with only_writer(Path(sys.argv[1])):
 
 def test_a_second_writer_is_told_who_the_first_is(tmp_path: Path) -> None:
     with only_writer(tmp_path):
-        told = rf"another build .*\(process {os.getpid()} on {socket.gethostname()}\)"
+        told = rf"another build, .*\(process {os.getpid()} on {socket.gethostname()}\)"
         with pytest.raises(ConfigError, match=told), only_writer(tmp_path):
             pytest.fail("two at once")
         assert (tmp_path / LOCK).exists(), "the lock is still the first one's"
@@ -77,7 +77,7 @@ def test_only_new_empty_and_own_directories_are_taken(tmp_path: Path) -> None:
     refuse_strangers(tmp_path, "run")
     (tmp_path / "epoch-0001.pt").touch()
     refuse_strangers(tmp_path, "run", ("epoch-*",))
-    with pytest.raises(ConfigError, match=r"not empty and holds no run \(there is 'epoch-0001.pt'\)"):
+    with pytest.raises(ConfigError, match=r"not empty and holds no run \(found 'epoch-0001.pt'\)"):
         refuse_strangers(tmp_path, "run")
     with pytest.raises(ConfigError, match="not a directory"):
         refuse_strangers(tmp_path / "epoch-0001.pt", "run")

@@ -52,7 +52,7 @@ def test_the_troubleshooting_page_knows_each_reason() -> None:
 def test_many_clips_without_a_face_get_advice() -> None:
     config = BuildConfig(source="folder")
     assert advice(82, {"no_face": 38}, config) == [
-        "38 of 120 clips have no face at the searched scale: try --recipe face, which searches every frame, or --landmarks fan, "
+        "38 of 120 clips have no detected face: try --recipe face, which searches every frame, or --landmarks fan, "
         "which finds faces from 32 px"
     ]
     assert advice(90, {"no_face": 10, "corrupt": 0}, config) == advice(0, {"corrupt": 5}, config) == advice(0, {}, config) == []

@@ -165,7 +165,7 @@ def test_stopped_it_resumes(
         ("spoken_stills", ["--add", "quality", "--crf", "20"], "--crf is for --add video"),
         ("spoken_stills", ["--add", "quality", "--audio-hz", "8000"], "--audio-hz is for --add video and --add audio"),
         ("spoken_stills", ["--add", "video", "--input", "VIDEOS", "--fps", "0"], "fps is '0'"),
-        ("spoken_stills", ["--add", "speech"], "for stored video, and store is 'stills'"),
+        ("spoken_stills", ["--add", "speech"], "only for stored video, but store is 'stills'"),
         ("spoken_both", ["--add", "audio"], "--add audio needs --input"),
         ("spoken_both", ["--add", "audio", "--audio", "none", "--input", "VIDEOS"], "adds nothing"),
         ("spoken_both", ["--add", "video", "--crf", "3", "--input", "VIDEOS"], "has video already (crf: 26 -> 3"),

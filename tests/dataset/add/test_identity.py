@@ -176,7 +176,7 @@ def test_verify_knows_what_no_descriptor_is(out: Path, monkeypatch: pytest.Monke
     ],
 )
 def test_another_array_is_refused(content: bytes) -> None:
-    with pytest.raises(ValueError, match=r"identity\.npy is not a npy file of float32 \[128\]"):
+    with pytest.raises(ValueError, match=r"identity\.npy is not an npy file of float32 \[128\]"):
         embedding_member(content)
 
 
@@ -206,4 +206,4 @@ def test_they_need_landmarks(three: Path, made: Path, tmp_path: Path, capsys: py
 def test_an_interrupted_drop_names_its_command(embedded: Path) -> None:
     begun = Addition(1, "no-identity", "", "", {"identity_embedding": False}, {})
     stopped = replace(Manifest.read(embedded), additions=(begun,))
-    assert stopped.interrupted == "dataset.build --drop identity was interrupted, run it again"
+    assert stopped.interrupted == "dataset.build --drop identity was interrupted; run it again"

@@ -79,7 +79,7 @@ def test_changes_that_do_not_concern_the_stream_are_none(tmp_path: Path) -> None
     os.utime(unfinished / DATASET_JSON)
     assert len(seen(stream)) == 10
     shutil.rmtree(unfinished)
-    with pytest.raises(DatasetError, match=r"has changed since this stream was opened: .*holds no data set"):
+    with pytest.raises(DatasetError, match=r"has changed since this stream was opened: .*holds no dataset"):
         next(iter(stream))
 
 

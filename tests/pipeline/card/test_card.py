@@ -47,14 +47,14 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def empty(out: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set of which no clip was kept."""
+    """A dataset of which no clip was kept."""
     place = tmp_path_factory.mktemp("empty")
     pq.write_table(INDEX_SCHEMA.empty_table(), place / INDEX)
     return place
 
 
 def manifest_of(out: Path, **config: Any) -> Manifest:
-    """What a build with these settings would have written of the data set in `out`."""
+    """What a build with these settings would have written of the dataset in `out`."""
     changed = BuildConfig(**{"source": "demo", **config})
     return replace(Manifest.read(out), config=changed, provenance={"ffmpeg": "7"}, counts=COUNTS, hygiene=HYGIENE)
 
@@ -185,7 +185,7 @@ def test_the_sections_of_the_hubs_template_are_there(out: Path) -> None:
         "Citation",
     ]
     assert "CC BY 4.0" in card and "iBUG 300-W" in card and "OpenFace's licence" in card
-    assert "dataset.remove" in card and "2 clips have been taken out of this data set on request" in card
+    assert "dataset.remove" in card and "2 clips have been taken out of this dataset on request" in card
     assert "title = {{VoxCeleb2}: Deep Speaker Recognition}" in card
 
 

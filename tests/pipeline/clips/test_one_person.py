@@ -54,7 +54,7 @@ def test_a_tube_of_two_people_is_rejected_if_asked_and_one_of_one_is_kept(videos
 
 def test_the_network_is_on_record_and_other_recipes_have_no_tubes() -> None:
     assert "identity_model" in provenance(replace(CONFIG, one_person=True)) and "identity_model" not in provenance(CONFIG)
-    with pytest.raises(ValueError, match="one_person is for recipes that track faces: recipe is 'resize'"):
+    with pytest.raises(ValueError, match="one_person requires a recipe that tracks faces: recipe is 'resize'"):
         replace(CONFIG, recipe="resize", one_person=True)
-    with pytest.raises(ValueError, match="faces 'all' is for recipes that track faces: recipe is 'resize'"):
+    with pytest.raises(ValueError, match="faces 'all' requires a recipe that tracks faces: recipe is 'resize'"):
         replace(CONFIG, recipe="resize", faces="all")

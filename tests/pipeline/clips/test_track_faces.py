@@ -286,7 +286,7 @@ def test_a_build_of_tubes_counts_verifies_and_goes_on(videos: Path, tmp_path: Pa
 
 @pytest.mark.slow
 def test_a_tube_that_was_lost_from_a_marker_is_found(videos: Path, tmp_path: Path) -> None:
-    """Conservation is of planned clips: a data set that lost all tubes of one is faulty."""
+    """Conservation is of planned clips: a dataset that lost all tubes of one is faulty."""
     out = tmp_path / "out"
     assert run(out, videos) == 0
     index = pq.read_table(out / "index.parquet")

@@ -61,7 +61,7 @@ def packed_demo(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def test_shards_are_the_same_from_archives_and_from_the_extracted_tree(
     demo_videos: Path, packed_demo: Path, tmp_path: Path
 ) -> None:
-    """And nothing is extracted: not a byte lies in the output but the data set, nor anything new beside the archives."""
+    """And nothing is extracted: not a byte lies in the output but the dataset, nor anything new beside the archives."""
     before = sorted(packed_demo.iterdir())
     extracted = run(tmp_path / "extracted", demo_videos)
     archived = run(tmp_path / "archived", packed_demo / "vox2_dev_mp4_partaa", packed_demo / "vox2_test_mp4.zip")

@@ -182,7 +182,7 @@ def test_an_archive_that_changed_since_planning_is_refused(tmp_path: Path) -> No
     check_archives(tmp_path, archives)
     with path.open("ab") as stream:
         stream.write(b"more")
-    with pytest.raises(ConfigError, match=r"a\.zip has .* bytes, the data set was planned from one with"):
+    with pytest.raises(ConfigError, match=r"a\.zip has .* bytes, the dataset was planned from one with"):
         check_archives(tmp_path, archives)
     path.unlink()
     with pytest.raises(ConfigError, match="is missing, a part of the archive"):
