@@ -20,7 +20,7 @@ from motionshards.pipeline.planning import plan
 from motionshards.pipeline.planning.hygiene import naming, without_names
 from motionshards.pipeline.planning.intact import wrong_plan
 from motionshards.pipeline.shards.markers import pending, read_committed
-from motionshards.pipeline.shards.remove_clips import concerned_units, take_out_of_plan, take_out_of_shard
+from motionshards.pipeline.shards.remove_clips import concerned_units, remove_from_plan, remove_from_shard
 from motionshards.pipeline.upgrade import upgrade_markers
 from motionshards.schemas.atomic import sync
 from motionshards.schemas.errors import BuildFailed, DatasetError
@@ -203,9 +203,9 @@ def _take_out(out: Path, manifest: Manifest, removals: tuple[Removal, ...]) -> l
     sync(out)
     concerned = concerned_units(out, manifest, removals)
     for unit in concerned:
-        take_out_of_shard(out, unit, manifest, removals)
+        remove_from_shard(out, unit, manifest, removals)
     for path in plan.plan_files(out):
-        take_out_of_plan(out, path, manifest, removals)
+        remove_from_plan(out, path, manifest, removals)
     return concerned
 
 

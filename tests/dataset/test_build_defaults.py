@@ -127,7 +127,7 @@ def test_an_output_that_kept_nothing_is_built_again_with_other_settings(
     capsys.readouterr()
     assert run("folder", videos, out) == 0
     told = capsys.readouterr().err
-    assert f"{out} holds a build with other settings that kept no clips (frames: 30 -> 2): starting over" in told
+    assert f"{out} holds a build with different settings that kept no clips (frames: 30 -> 2): starting over" in told
     assert Manifest.read(out).counts["kept"] == 1 and verify.verify(out).faults == ()
     assert run("folder", videos, layouts / "fresh") == 0
     for path in sorted((layouts / "fresh").glob("*/*")):

@@ -251,5 +251,5 @@ def test_a_directory_that_cannot_be_written_stops_the_build_with_one_line(laid_o
     sink = laid_out.sink("i/v/c", np.arange(3), (16, 16)).sink
     sink.begin()
     (laid_out.images("i/v/c") / "0000-0000000.png").mkdir()
-    with pytest.raises(BuildFailed, match=r"frames for action units cannot be written to .*scratch: Is a directory; set TMPDIR"):
+    with pytest.raises(BuildFailed, match=r"cannot write frames for action units to .*scratch: Is a directory; set TMPDIR"):
         sink.take(np.zeros((16, 16, 3), np.uint8))

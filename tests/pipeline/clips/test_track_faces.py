@@ -206,7 +206,7 @@ def test_small_tubes_small_faces_and_no_face_are_told_apart(videos: Path) -> Non
     assert reason(read(videos, "covered", replace(CONFIG, tube_min_px=165), end_s=1.9)) == (tube, "tube_too_small")
     (small,) = read(videos, "covered", replace(CONFIG, tube_min_px=600), end_s=1.9)
     assert reason([small]) == (clip, "face_too_small")
-    assert isinstance(small, Rejected) and small.detail.endswith(" px in the source; faces of 400 px are followed")
+    assert isinstance(small, Rejected) and small.detail.endswith(" px in the source; faces of at least 400 px are tracked")
     assert 80 < float(small.detail.split()[0]) < 180
     assert reason(read(videos, "covered", start_s=2.04, end_s=2.56)) == (clip, "no_face")
 

@@ -108,4 +108,4 @@ def test_a_directory_that_holds_only_archives_says_so(
     packed_demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert build.main(["--source", "voxceleb2", "--input", str(packed_demo), "--output", str(tmp_path / "out"), "--quiet"]) == 2
-    assert "vox2_dev_mp4_partaa: archives are read where --input names them" in capsys.readouterr().err
+    assert "found vox2_dev_mp4_partaa: to read archives, pass their paths to --input" in capsys.readouterr().err

@@ -182,8 +182,8 @@ def test_an_archive_that_changed_since_planning_is_refused(tmp_path: Path) -> No
     check_archives(tmp_path, archives)
     with path.open("ab") as stream:
         stream.write(b"more")
-    with pytest.raises(ConfigError, match=r"a\.zip has .* bytes, the dataset was planned from one with"):
+    with pytest.raises(ConfigError, match=r"a\.zip has .* bytes, but had .* when the dataset was planned"):
         check_archives(tmp_path, archives)
     path.unlink()
-    with pytest.raises(ConfigError, match="is missing, a part of the archive"):
+    with pytest.raises(ConfigError, match="is missing, but the dataset was planned from it"):
         check_archives(tmp_path, archives)

@@ -126,7 +126,7 @@ def test_a_tar_older_than_its_magic_is_a_tar(tmp_path: Path) -> None:
         ("README.md", b"# Title", "neither a directory nor a zip or tar archive"),
         ("notes.de", b"", "neither a directory nor a zip or tar archive"),
         ("IMG_07", b"x" * 2000, "neither a directory nor a zip or tar archive"),
-        ("a.mp4", b"x", "is a video: only --source folder takes single videos"),
+        ("a.mp4", b"x", "is a video: only --source folder accepts single videos"),
     ],
 )
 def test_files_that_are_no_archives_are_one_line(tmp_path: Path, name: str, start: bytes, said: str) -> None:
@@ -173,7 +173,7 @@ def test_a_member_above_the_limit_is_rejected_before_it_is_unpacked(tmp_path: Pa
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     (outcome,) = read_clip(spec, opened.root, None, BuildConfig(source="folder", landmarks="none"))
     assert isinstance(outcome, Rejected) and outcome.reason == "too_large"
-    assert "3000000000 bytes unpacked, at most 1000000000" in outcome.detail
+    assert "3000000000 bytes unpacked, the limit is 1000000000" in outcome.detail
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
 
 

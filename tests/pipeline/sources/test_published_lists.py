@@ -67,7 +67,7 @@ def test_hdtf_urls_and_a_video_that_is_absent(tmp_path: Path) -> None:
         ("RD_annotion_time", "../x.mp4 00:01-00:02", "RD_annotion_time.txt line 2: video is '../x', must be a file name", 1),
         ("RD_annotion_time", "Radio9.mp4 00:10-00:ab", "RD_annotion_time.txt line 2: time is '00:10-00:ab', must be MM:SS", 1),
         ("RD_annotion_time", "Radio9.mp4 00:10 00:01-00:02", "line 2: time is '00:10', must be MM:SS-MM:SS", 2),
-        ("RD_annotion_time", "Radio9.mp4 00:10-00:10", "line 2: time is '00:10-00:10', its end must be after its start", 1),
+        ("RD_annotion_time", "Radio9.mp4 00:10-00:10", "line 2: time is '00:10-00:10', must end after its start", 1),
         ("RD_resolution", "Radio9.mp4 high", "RD_resolution.txt line 3: 'high' must be 1 whole number", 3),
         ("RD_crop_wh", "Radio9_0.mp4 1 2 3", "RD_crop_wh.txt line 3: '1 2 3' must be 4 whole numbers", 3),
         ("RD_video_url", "Radio9 https://www.youtube.com/watch?v=ddddddddddd", "line 3: 'Radio9' has no times in RD_annotion", 3),
@@ -173,7 +173,7 @@ def test_a_whole_video_of_talkinghead1kh_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("a_0001,1,2,3", "4 fields, must be 9"),
+        ("a_0001,1,2,3", "4 fields, expected 9"),
         ("a,720,1280,0,9,0,0,9,9", "name is 'a', must be <youtube id>_<NNNN>"),
         ("../a_0001,720,1280,0,9,0,0,9,9", "name is '../a_0001', must be a file name"),
         ("a_0001,720,1280,x,9,0,0,9,9", "S is 'x', must be a whole number"),
