@@ -25,7 +25,7 @@ Rows = list[dict[str, Any]]
 _WHO = ["key", "identity", "video"]
 
 
-def concerned_units(out: Path, manifest: Manifest, removals: tuple[Removal, ...]) -> list[ShardUnit]:
+def affected_units(out: Path, manifest: Manifest, removals: tuple[Removal, ...]) -> list[ShardUnit]:
     """The units, built or not, with clips that match the removals, or with clips in an archive whose name is removed."""
     masks = {}
     for path in plan.plan_files(out):

@@ -130,7 +130,7 @@ def test_what_is_there_is_not_added_again(added: Path, tmp_path: Path, capsys: A
     assert build.main([*adding(out, "landmarks", "--landmarks", "dlib"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["clips_rewritten"] == 0
     assert build.main(adding(out, "landmarks", "--landmarks", "fan")) == 2
-    assert "has landmarks already, of dlib" in capsys.readouterr().err
+    assert "already has landmarks (dlib)" in capsys.readouterr().err
     assert (tree(out), (out / DATASET_JSON).read_bytes()) == before
 
 

@@ -86,7 +86,7 @@ def test_a_build_stores_them_and_says_so(embedded: Path) -> None:
     assert first is not None and second is not None and 0 < np.linalg.norm(first - second) < 0.5, "it is the same face"
     assert all(0 <= spread < 0.6 for spread in rows.values() if spread is not None)
     assert "identity_model" in Manifest.read(embedded).provenance
-    assert "This dataset holds biometric data" in (embedded / CARD).read_text()
+    assert "This dataset contains biometric data" in (embedded / CARD).read_text()
     assert "face descriptor (biometric data)" in (embedded / CROISSANT).read_text()
 
 
@@ -185,8 +185,8 @@ def test_another_array_is_refused(content: bytes) -> None:
     [
         (["--drop", "identity", "--add", "quality"], "--add, --drop and --extend-frames do not go together"),
         (["--drop", "faces"], "--drop"),
-        (["--add", "identity", "--input", "VIDEOS"], "--add identity reads no --input"),
-        (["--drop", "identity", "--input", "VIDEOS"], "--drop identity reads no --input"),
+        (["--add", "identity", "--input", "VIDEOS"], "--add identity does not use --input"),
+        (["--drop", "identity", "--input", "VIDEOS"], "--drop identity does not use --input"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(out: Path, three: Path, capsys: Any, extra: list[str], said: str) -> None:

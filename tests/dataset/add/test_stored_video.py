@@ -121,7 +121,7 @@ def test_action_units_are_those_of_a_build(spoken: Path, tmp_path: Path, store: 
 @pytest.mark.parametrize(
     ("store", "extra", "said"),
     [
-        ("video", ["--extend-frames", "6"], "stores no stills to which others could be added"),
+        ("video", ["--extend-frames", "6"], "stores no stills that could be extended"),
         ("video", ["--add", "aus", "--aus", "openface-still", "--openface", "sh"], "needs stills, but store is 'video'"),
     ],
 )

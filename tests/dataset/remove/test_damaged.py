@@ -124,7 +124,7 @@ def test_a_damaged_marker_stops_no_removal_for_good(data: Path, videos: Path, ma
     command = [str(data), "--identity", PERSON]
     assert remove.main(command) == 1
     told = capsys.readouterr().err
-    assert f"{marker} is not a readable marker: it is damaged" in told and "delete it and the tar beside it" in told
+    assert f"{marker} is not a readable marker: it is damaged" in told and "delete it and its tar" in told
     assert told.count("\n") == 1 and (PERSON.encode() in words(data)) == (whose == PERSON)
     marker.unlink()
     tar.unlink()

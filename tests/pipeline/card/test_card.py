@@ -89,7 +89,7 @@ def test_action_units_have_their_mode_and_a_row_each(tmp_path: Path) -> None:
     out = make_dataset(tmp_path / "out", 40, aus=True)
     manifest = replace(Manifest.read(out), counts=COUNTS)
     for mode, said in (
-        ("openface-still", "contain a constant of the person"),
+        ("openface-still", "contain a person-specific offset"),
         ("openface", "as a sequence"),
         ("csv", "csv files"),
     ):
@@ -128,7 +128,7 @@ def test_video_and_sound_are_stated(out: Path, store: str, audio: str) -> None:
     assert names == [*stills, "mp4", *flac, "frames.npy", *POINTS[store], "meta.json", "__key__", "__url__"]
     assert front["language"] == ["und" if sounding else "zxx"] and ("audio" in front["tags"]) == sounding
     assert "video of 30000/1001 frames per second at 256×256 px" in card and "| frames of stored video | 5,000 |" in card
-    for said in ("| hours of sound | 0.75 |", "| clips with sound | 0 (0%) |", "16-bit FLAC, 16000 Hz mono", "audio=True"):
+    for said in ("| hours of audio | 0.75 |", "| clips with audio | 0 (0%) |", "16-bit FLAC, 16000 Hz mono", "audio=True"):
         assert (said in card) == sounding
 
 
@@ -185,7 +185,7 @@ def test_the_sections_of_the_hubs_template_are_there(out: Path) -> None:
         "Citation",
     ]
     assert "CC BY 4.0" in card and "iBUG 300-W" in card and "OpenFace's licence" in card
-    assert "dataset.remove" in card and "2 clips have been taken out of this dataset on request" in card
+    assert "dataset.remove" in card and "2 clips have been removed from this dataset on request" in card
     assert "title = {{VoxCeleb2}: Deep Speaker Recognition}" in card
 
 

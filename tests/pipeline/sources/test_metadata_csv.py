@@ -116,7 +116,7 @@ def test_left_out_lines_are_not_among_the_kept(tmp_path: Path, capsys: pytest.Ca
     arguments = ["--source", "taichi", "--input", str(tmp_path), "--output", str(tmp_path / "out"), "--landmarks", "none"]
     assert build.main([*arguments, "--workers", "1"]) == 1
     said = capsys.readouterr()
-    assert "left out: 1 malformed lines" in said.err and "warnings: duplicates 1\n" in said.err
+    assert "skipped 1 malformed lines" in said.err and "warnings: duplicates 1\n" in said.err
     assert "2 planned = 0 kept + 2 rejected (unreadable 2); processed 2 clips in" in said.out
 
 
