@@ -79,7 +79,7 @@ def samples_at(frames: int, rate: Fraction, hz: int) -> int:
 
 
 def measured_rows(frames: int, every: int) -> int:
-    """Number of measured frames of a video, which are frames 0, every, 2·every, …"""
+    """How many frames of a video have measures: those with the numbers 0, every, 2·every, …"""
     return -(-frames // every)
 
 
@@ -117,7 +117,7 @@ def restored_px(stored: NDArray[np.uint16], units: int, offset_px: float) -> NDA
 
 
 def scaled_px(points_px: NDArray[np.float32], size_px: int, to_px: int) -> NDArray[np.float32]:
-    """Rescale coordinates of any shape from one frame size to another; pixel centers are at integer coordinates."""
+    """Coordinates of any shape in frames of one size as they are in frames of another; pixel centers are whole numbers."""
     scaled: NDArray[np.float32] = ((points_px + 0.5) * (to_px / size_px) - 0.5).astype(np.float32)
     return points_px if size_px == to_px else scaled
 

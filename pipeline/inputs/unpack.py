@@ -130,7 +130,7 @@ def unpacked(packed: Packed, parts: Parts) -> Iterator[bytes]:
     if packed.method == "deflated":
         stored = _inflated(stored, packed.bytes)
     elif packed.method not in ("stored", "tar"):
-        raise ClipRejected("bad_member", f"unsupported: {packed.method}")
+        raise ClipRejected("bad_member", f"{packed.method} cannot be unpacked")
     size = crc32 = 0
     for piece in stored:
         size, crc32 = size + len(piece), zlib.crc32(piece, crc32)
