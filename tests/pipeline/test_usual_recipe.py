@@ -1,4 +1,4 @@
-"""The recipe of a folder is chosen by looking at some of its videos."""
+"""The default recipe of a folder is chosen by looking at some of its videos."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def head(demo_videos: Path) -> Path:
     return min((demo_videos / "dev").rglob("*.mp4"))
 
 
-def test_people_in_large_frames_are_cut_out(head: Path, tmp_path: Path) -> None:
+def test_people_in_large_frames_are_cropped(head: Path, tmp_path: Path) -> None:
     for number in range(2):
         head_in_frame(tmp_path / f"{number}.mp4", head, 200)
     recipe, why = chosen(tmp_path)
@@ -40,7 +40,7 @@ def test_people_in_large_frames_are_cut_out(head: Path, tmp_path: Path) -> None:
     assert recipe == "resize" and why.endswith("most have fewer frames than --tube-min-frames 20")
 
 
-def test_close_faces_stay_as_they_are(head: Path, tmp_path: Path) -> None:
+def test_close_ups_are_not_cropped(head: Path, tmp_path: Path) -> None:
     (tmp_path / "a.mp4").symlink_to(head)
     recipe, why = chosen(tmp_path)
     assert recipe == "resize" and why.endswith("in 1 of 1 examined videos"), why
@@ -57,7 +57,7 @@ def test_videos_without_people_and_damaged_ones_are_stored_whole(head: Path, mak
     assert chosen(tmp_path / "videos") == ("resize", "none of the examined videos can be read")
 
 
-def test_a_build_says_what_was_chosen_and_keeps_to_it(head: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_build_reports_the_chosen_recipe_and_keeps_it(head: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "videos").mkdir()
     head_in_frame(tmp_path / "videos" / "a.mp4", head, 200)
     command = ["--source", "folder", "--input", str(tmp_path / "videos"), "--output", str(tmp_path / "out"), "--workers", "1"]

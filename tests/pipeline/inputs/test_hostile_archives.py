@@ -1,4 +1,4 @@
-"""Archives with links, bombs and damage, and files that are no archives: counted, rejected, or refused in one line."""
+"""Archives with links, zip bombs and damage, and files that are not archives: counted, rejected, or refused in one line."""
 
 import io
 import resource
@@ -159,7 +159,7 @@ def test_single_videos_are_a_folder(tmp_path: Path) -> None:
 
 
 def test_a_member_above_the_limit_is_rejected_before_it_is_unpacked(tmp_path: Path) -> None:
-    """3 GB of zeros in a tar, without a disk that holds them: its file is sparse."""
+    """3 GB of zeros in a tar, as a sparse file that takes no disk space."""
     size = 3_000_000_000
     info = tarfile.TarInfo("id/a.mp4")
     info.size = size
@@ -206,7 +206,7 @@ def test_the_limit_is_an_option_and_the_rest_is_built(make_video: MakeVideo, tmp
 @pytest.mark.parametrize("claimed", [8 << 30, -512])
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.REGTYPE])
 def test_headers_that_lie_about_their_size_end_in_one_line(tmp_path: Path, kind: bytes, claimed: int) -> None:
-    """The library would allocate 8 GB for a name, or read the same header for ever."""
+    """The library would allocate 8 GB for a name, or read the same header forever."""
     info = tarfile.TarInfo("name")
     info.type = kind
     header = bytearray(info.tobuf(tarfile.GNU_FORMAT))

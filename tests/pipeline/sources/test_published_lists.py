@@ -1,4 +1,4 @@
-"""HDTF, CelebV-HQ and TalkingHead-1KH: what is listed, and what is wrong in it."""
+"""HDTF, CelebV-HQ and TalkingHead-1KH: listed clips, and malformed lines."""
 
 from pathlib import Path
 from typing import Any
@@ -162,7 +162,7 @@ def test_the_small_list_counts_where_train_is_absent(tmp_path: Path) -> None:
     assert report["duplicates"]["count"] == 1 and report["videos_in_both_splits"]["count"] == 1
 
 
-def test_a_whole_video_of_talkinghead1kh_is_told(tmp_path: Path) -> None:
+def test_uncut_video_of_talkinghead1kh_is_reported(tmp_path: Path) -> None:
     write_talkinghead1kh(tmp_path, train=TUBE + TUBE.replace("_0003", "_0004"))
     touch(tmp_path, "videos/_x-_y1.mp4")
     clips, listing = list_clips("talkinghead1kh", tmp_path)
@@ -190,7 +190,7 @@ def test_a_bad_line_of_talkinghead1kh_is_named(line: str, said: str, tmp_path: P
     assert told.startswith("train_video_tubes.txt line 2: ") and said in told and len(told) < 200
 
 
-def test_boxes_of_which_only_the_height_is_known_are_judged_by_it(tmp_path: Path) -> None:
+def test_boxes_with_unknown_width_are_checked_by_height(tmp_path: Path) -> None:
     write_hdtf(tmp_path)
     report = hygiene(listing_table(SOURCES["hdtf"].list_clips(Listing(DirectoryTree(tmp_path))), BuildConfig(source="hdtf")), [])
     assert report["boxes_outside"]["first"] == ["AdamSmith/AdamSmith1/0"]

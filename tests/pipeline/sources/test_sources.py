@@ -1,4 +1,4 @@
-"""VoxCeleb1, VoxCeleb2 by its annotations, TaiChi-HD, Fashion and folders: what is listed, and what is wrong in it."""
+"""VoxCeleb1, VoxCeleb2 annotations, TaiChi-HD, Fashion and folders: listed clips, and malformed lines."""
 
 from pathlib import Path
 
