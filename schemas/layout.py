@@ -163,7 +163,8 @@ def smaller_size(suffix: str) -> int | None:
 def smaller_of(sizes: Sequence[int], size: int | None) -> int | None:
     """Resolve a requested size: one of the smaller stored sizes, or None for the first of `sizes`, which is the default.
 
-    Raises ConfigError: no frames are stored at `size`."""
+    Raises ConfigError: no frames are stored at `size`.
+    """
     if size not in (None, *sizes):
         raise ConfigError(f"size is {size!r}, but frames are stored at {' and '.join(map(str, sizes))} px")
     return None if size in (None, sizes[0]) else sizes[sizes.index(size)]
@@ -172,7 +173,8 @@ def smaller_of(sizes: Sequence[int], size: int | None) -> int | None:
 def suffix_at(suffix: str, smaller_px: int | None) -> str | None:
     """Map a member suffix for a reader of one size: stills and video of that size get the suffixes of the dataset's main size.
 
-    None for stills and video of any other size."""
+    Returns None for stills and video of any other size.
+    """
     own = smaller_size(suffix)
     if own != smaller_px and (own is not None or suffix == VIDEO or is_main_frame(suffix)):
         return None

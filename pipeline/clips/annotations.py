@@ -103,8 +103,9 @@ def _from_track(name: str, text: bytes, size_px: tuple[int, int], pixel_aspect: 
 
 
 def read_track(name: str, text: bytes) -> tuple[NDArray[np.int64], NDArray[np.float64], bool]:
-    """Parse a VoxCeleb annotation file: ascending frame numbers int64 [n], boxes float64 [n,4] x y w h, and whether they are
-    fractions of the frame size.
+    """Parse a VoxCeleb annotation file.
+
+    Returns ascending frame numbers int64 [n], boxes float64 [n,4] x y w h, and whether boxes are fractions of the frame size.
 
     Raises:
         ClipRejected: bad_annotation, naming line and field

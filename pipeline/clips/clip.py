@@ -164,8 +164,8 @@ def find_faces(read: Sequence[ReadClip], model: FaceModel) -> Sequence[tuple[Fac
 def find_tracks(read: Sequence[ReadClip], model: FaceModel) -> list[FaceTrack]:
     """The face track of each clip; faces are detected unless reading has already done so."""
     apart = [one.track is None and not (one.follows and model.batch_frames == 1) for one in read]
-    pictures = [picture.pixels for one, alone in zip(read, apart, strict=True) if alone for picture in _search_pictures(one.crop)]
-    found = iter(model.detect(pictures) if pictures else [])
+    images = [image.pixels for one, alone in zip(read, apart, strict=True) if alone for image in _search_images(one.crop)]
+    found = iter(model.detect(images) if images else [])
     return [
         one.track or _track(one.crop, found if alone else _followed(one.crop, model))
         for one, alone in zip(read, apart, strict=True)
@@ -174,21 +174,21 @@ def find_tracks(read: Sequence[ReadClip], model: FaceModel) -> list[FaceTrack]:
 
 def _followed(crop: Crop, model: FaceModel) -> Iterator[Detections]:
     """Detect faces in consecutive frames, for models that process one frame at a time."""
-    pictures = (picture.pixels for picture in _search_pictures(crop))
-    return search_around(pictures, model.detect, model.least_face_px, _WHOLE_EVERY)
+    images = (image.pixels for image in _search_images(crop))
+    return search_around(images, model.detect, model.least_face_px, _WHOLE_EVERY)
 
 
 def _track(crop: Crop, found: Iterator[Detections]) -> FaceTrack:
     """Track the face of a crop; consumes one element of `found` per search image."""
-    pictures = _search_pictures(crop)
+    images = _search_images(crop)
     stored = [
-        Detections(picture.stored(faces.boxes_px), faces.scores)
-        for picture, faces in zip(pictures, islice(found, len(pictures)), strict=True)
+        Detections(image.stored(faces.boxes_px), faces.scores)
+        for image, faces in zip(images, islice(found, len(images)), strict=True)
     ]
     return track(stored, centred_box(crop.rgb.shape[1]))
 
 
-def _search_pictures(crop: Crop) -> Sequence[SearchPicture]:
+def _search_images(crop: Crop) -> Sequence[SearchPicture]:
     """The image on which faces of each frame are detected: the frame itself if the source was not read."""
     height, width = crop.rgb.shape[1:3]
     return crop.search or [SearchPicture(frame, (0, 0, width, height)) for frame in crop.rgb]
@@ -207,15 +207,15 @@ def _finish(read: ReadClip, faces: Faces, rows: Faces, model: FaceModel | None, 
 
 def _without_face(read: ReadClip, model: FaceModel) -> Rejected:
     """Why a clip has no face. Searches a few frames at a higher resolution, to distinguish small faces from none."""
-    pictures, affines = _search_pictures(read.crop), read.crop.placement.source_to_crop
-    for place in range(0, len(pictures), -(-len(pictures) // SEARCHED_FINELY)):
-        picture = pictures[place]
-        if picture.pixels.shape[0] * picture.pixels.shape[1] <= MOST_ENLARGED_PX:
-            (found,) = model.detect([picture.pixels], enlarged=True)
+    images, affines = _search_images(read.crop), read.crop.placement.source_to_crop
+    for place in range(0, len(images), -(-len(images) // SEARCHED_FINELY)):
+        image = images[place]
+        if image.pixels.shape[0] * image.pixels.shape[1] <= MOST_ENLARGED_PX:
+            (found,) = model.detect([image.pixels], enlarged=True)
             if len(found):
-                size_px = face_size_px(picture.stored(found.boxes_px[:1]), affines[place : place + 1])[0]
+                size_px = face_size_px(image.stored(found.boxes_px[:1]), affines[place : place + 1])[0]
                 return Rejected(read.spec, "face_too_small", f"{size_px:.0f} px in the source")
-    return Rejected(read.spec, "no_face", f"in none of {len(pictures)} sampled frames")
+    return Rejected(read.spec, "no_face", f"in none of {len(images)} sampled frames")
 
 
 def measured(read: ReadClip, faces: Faces, rows: Faces, config: BuildConfig) -> dict[str, Any]:

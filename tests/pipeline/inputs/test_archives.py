@@ -39,7 +39,7 @@ def test_a_tar_without_its_end_is_refused(tmp_path: Path) -> None:
         (b"", "neither a directory nor a zip or tar"),
     ],
 )
-def test_compressed_archives_are_refused(tmp_path: Path, content: bytes, said: str) -> None:
+def test_compressed_archives_and_other_files_are_refused(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "clips.tar").write_bytes(content)
     assert said in refusal(tmp_path / "clips.tar")
 
