@@ -184,11 +184,11 @@ class Manifest:
     def interrupted(self) -> str | None:
         """Message about an interrupted removal or addition that must be finished first; None if there is none."""
         if not all(removal.finished for removal in self.removals):
-            return "a removal was interrupted; run dataset.remove again to finish it"
+            return "a removal was interrupted; run dataset.remove again"
         if self.addition:
             others = {"frames": "extend-frames", "no-identity": "drop identity"}
             what = others.get(self.addition.what, f"add {self.addition.what}")
-            return f"dataset.build --{what} was interrupted; run it again to finish it"
+            return f"dataset.build --{what} was interrupted; run it again"
         return None
 
     @property
@@ -199,7 +199,7 @@ class Manifest:
     @property
     def unfinished(self) -> str | None:
         """Message about what must be finished before the dataset can be read; None if it is finished."""
-        return self.interrupted or (None if self.complete else "the build is unfinished; run it again to resume it")
+        return self.interrupted or (None if self.complete else "the build is unfinished; run it again")
 
     def write(self, out: Path) -> None:
         """Replace OUT/dataset.json atomically."""

@@ -131,7 +131,7 @@ def _check_lists(meta: dict[str, Any], count: int, required: dict[str, tuple[int
     expected = required | {name: shape for name, shape in optional.items() if name in meta}
     for name, shape in expected.items():
         if not _are_numbers(meta.get(name), (count, *shape), name not in _NEVER_NULL):
-            raise ValueError(f"meta.json: {name} is not a list of numbers of shape {[count, *shape]}")
+            raise ValueError(f"meta.json: {name} is not a list of numbers {[count, *shape]}")
 
 
 def _check_sound(sound: Any) -> None:

@@ -145,7 +145,7 @@ def test_an_occupied_directory_is_refused_before_the_checkpoint_is_read(
 def test_two_exports_into_one_directory_do_not_meet(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with only_writer(tmp_path):
         assert run(checkpoint, tmp_path) == 2
-    assert "is running on" in capsys.readouterr().err
+    assert "is writing to" in capsys.readouterr().err
     assert not [*tmp_path.iterdir()]
 
 

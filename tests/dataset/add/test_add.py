@@ -162,6 +162,6 @@ def test_only_a_finished_data_set_is_added_to_and_by_one_at_a_time(out: Path, vi
     entry = Manifest.read(out).shards[0]
     marker_path(out, entry.split, entry.name).unlink()
     assert build.main(adding(out)) == 2
-    assert "the build is unfinished, run it again, then add to it" in capsys.readouterr().err
+    assert "the build is unfinished; run it again, then add to it" in capsys.readouterr().err
     assert build.main(ask(videos, out, "--landmarks", "none")) == 0
     assert build.main(adding(out)) == 0

@@ -245,7 +245,7 @@ def test_removed_people_get_no_frames(out: Path, videos: Path) -> None:
         (["--extend-frames", "2", "--input", "VIDEOS"], "already has 3 frames per clip"),
         (["--extend-frames", "0", "--input", "VIDEOS"], 'Invalid value "0" for --extend-frames'),
         (["--extend-frames", "1000", "--input", "VIDEOS"], "frames is 1000"),
-        (["--extend-frames", "6", "--input", "/nowhere/at/all"], "has none of 5 videos"),
+        (["--extend-frames", "6", "--input", "/nowhere/at/all"], "contains none of 5 videos"),
         (["--extend-frames", "6", "--add", "quality", "--input", "VIDEOS"], "do not go together"),
         (["--add", "quality", "--input", "VIDEOS"], "--add quality does not use --input"),
         (["--add", "aus"], "--add aus --aus openface, openface-still, csv:DIR or pyfaceau"),

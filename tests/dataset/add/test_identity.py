@@ -97,7 +97,7 @@ def test_an_addition_gives_the_bytes_of_a_build_and_dropping_takes_them_away(
     assert build.main(ask(three, out)) == 0
     without = bytes_of(out)
     assert all(sample.embedding is None for sample in samples(out).values())
-    assert "holds biometric data" not in (out / CARD).read_text() + (out / CROISSANT).read_text()
+    assert "contains biometric data" not in (out / CARD).read_text() + (out / CROISSANT).read_text()
     assert build.main(change(out, "--add", "identity")) == 0
     assert bytes_of(out) == bytes_of(embedded) != without and verify.verify(out).faults == ()
     added, built = Manifest.read(out), Manifest.read(embedded)
@@ -198,9 +198,9 @@ def test_options_that_do_not_fit_are_refused(out: Path, three: Path, capsys: Any
 
 def test_they_need_landmarks(three: Path, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert build.main(ask(three, tmp_path / "data", "--identity-embedding", "--landmarks", "none")) == 2
-    assert "identity_embedding needs landmarks" in capsys.readouterr().err
+    assert "identity_embedding requires landmarks" in capsys.readouterr().err
     assert build.main(change(Path(shutil.copytree(made, tmp_path / "made")), "--add", "identity")) == 2
-    assert "identity_embedding needs landmarks" in capsys.readouterr().err
+    assert "identity_embedding requires landmarks" in capsys.readouterr().err
 
 
 def test_an_interrupted_drop_names_its_command(embedded: Path) -> None:

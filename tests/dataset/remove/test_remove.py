@@ -166,7 +166,7 @@ def test_clips_that_are_planned_but_not_built_go_too(out: Path, videos: Path, ma
     for place in (tar_path, marker_path):
         place(out, lost.split, lost.name).unlink()
     assert remove.main([str(out), "--key", key]) == 0
-    assert capsys.readouterr().out == "removed 1 clips (0 samples) from 1 shards; the build is unfinished, run it again\n"
+    assert capsys.readouterr().out == "removed 1 clips (0 samples) from 1 shards; the build is unfinished; run it again\n"
     assert key.encode() not in words(out)
     assert build.main(ask(videos, out)) == 0
     assert sound(out) and set(samples(out)) == set(samples(made)) - {key}

@@ -163,7 +163,7 @@ def deep_manifest(out: Path) -> str:
 
 def unfinished(out: Path) -> str:
     edit_json(out, lambda content: content.update(complete=False))
-    return f"{DATASET_JSON}: the build is unfinished, run it again"
+    return f"{DATASET_JSON}: the build is unfinished; run it again"
 
 
 def planned_more(out: Path) -> str:

@@ -80,7 +80,7 @@ def test_an_output_that_parquet_cannot_be_written_to_is_refused(tmp_path: Path, 
     out = os.fsdecode(os.fsencode(tmp_path) + b"/out\xfe")
     assert build.main(["--source", "folder", "--input", str(tmp_path), "--output", out, "--landmarks", "none"]) == 2
     said = capsys.readouterr().err.splitlines()[-1]
-    assert said.startswith("error: ") and "out%FE is not UTF-8" in said
+    assert said.startswith("error: ") and "out%FE is not valid UTF-8" in said
 
 
 @pytest.mark.parametrize("odd", LINE_ENDS)

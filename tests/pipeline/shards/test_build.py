@@ -86,7 +86,7 @@ def test_when_all_clips_are_lost_there_is_a_marker_and_no_tar(job: BuildJob, uni
 
 
 def test_a_worker_with_another_ffmpeg_refuses(job: BuildJob, unit: ShardUnit) -> None:
-    with pytest.raises(BuildFailed, match=r"made with 0\.0-other"):
+    with pytest.raises(BuildFailed, match=r"built with 0\.0-other"):
         build_shard(unit, replace(job, ffmpeg="0.0-other"))
 
 
