@@ -35,7 +35,7 @@ def refuse_strangers(out: Path, what: str, own: Sequence[str] = ()) -> None:
     if not out.exists():
         return
     if not out.is_dir():
-        raise ConfigError(f"--output {out} is not a directory")
+        raise ConfigError(f"--output {out} cannot be written: it is not a directory")
     allowed = (WORK_DIR, LOCK, *own)
     strangers = sorted(entry.name for entry in out.iterdir() if not any(fnmatchcase(entry.name, name) for name in allowed))
     if strangers:

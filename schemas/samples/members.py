@@ -152,7 +152,7 @@ def _check_video(video: Any, count: int) -> None:
     if not _are_numbers(video.get("point_offset_px"), (), False) or not _are_numbers(video.get("crf"), (), True):
         raise ValueError("meta.json: mp4 has no valid point_offset_px or crf")
     if not 1 <= size_of(video["point_units"], video["point_offset_px"]) <= MOST_SIZE_PX:
-        raise ValueError("meta.json: point_units and point_offset_px of mp4 imply an impossible frame size")
+        raise ValueError("meta.json: point_units and point_offset_px of mp4 imply frames of impossible size")
     rows = measured_rows(video["frames"], video["every"])
     if "pts_s" in video:
         _check_lists(video, rows, _NUMBERS)
