@@ -232,5 +232,5 @@ def test_a_store_that_refuses_is_told_without_secrets(store: Store, tmp_path: Pa
     with pytest.raises(StoreFailed, match=r"^s3://nosuchbucket/x: cannot put a: ") as caught:
         open_bucket("s3://nosuchbucket/x").put(tmp_path / "a", "a")
     assert "\n" not in str(caught.value)
-    with pytest.raises(ConfigError, match="over http"):
+    with pytest.raises(ConfigError, match="http is not an object store"):
         open_bucket("http://x/y")

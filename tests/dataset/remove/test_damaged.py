@@ -146,7 +146,7 @@ def test_a_damaged_plan_is_planned_anew(data: Path, videos: Path, capsys: Any) -
     plan_path(data, 0).unlink()
     for command in (lambda: remove.main([str(data), "--identity", PERSON]), lambda: build.main(adding)):
         assert command() in (1, 2)
-        assert "plan/plan-000000.parquet is missing: restore it from a copy, or run the build" in capsys.readouterr().err
+        assert "plan/plan-000000.parquet is missing: restore it from a copy, or run the same build" in capsys.readouterr().err
     assert build.main(ask(videos, data)) == 0 and tree(data) == before
     assert remove.main([str(data), "--identity", PERSON]) == 0 and verify.verify(data).faults == ()
 
