@@ -104,7 +104,7 @@ def image_size_px(window: Window | None, line: Timeline, frames: int) -> tuple[i
     scale = min(1.0, MOST_IMAGE_PX / max(width, height))
     size_px = max(_LEAST_PX, round(width * scale)), max(_LEAST_PX, round(height * scale))
     if (needed := frames * size_px[0] * size_px[1] * _BYTES_A_PIXEL) > MOST_CLIP_BYTES:
-        limit = f"limit is {MOST_CLIP_BYTES / 1e9:g} GB"
+        limit = f"more than {MOST_CLIP_BYTES / 1e9:g} GB"
         raise ClipRejected("aus_failed", f"{frames} frames of {size_px[0]}x{size_px[1]} px take {needed / 1e9:.1f} GB, {limit}")
     return size_px
 
