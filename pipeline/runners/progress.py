@@ -16,7 +16,7 @@ class Bar:
         self._initial = done
 
     def update(self, clips: int) -> None:
-        """Show `clips` done in this run. The number may decrease, when the unit of a killed worker starts again."""
+        """Show `clips` done in this run; fewer than before is shown too, when a killed worker's unit starts again."""
         self._bar.n = self._initial + clips
         self._bar.refresh()
 
@@ -40,7 +40,7 @@ class Lines:
         self._last = now
         rate = clips / (now - self._start)
         done = self._initial + clips
-        # Fewer clips than before may be done, or none, since the unit of a killed worker starts again.
+        # A unit of a killed worker starts again, so fewer clips than before may be done, or none.
         left = f"{rate:.1f} clips/s, {(self._total - done) / rate:.0f} s left" if rate > 0 else "no clip finished yet in this run"
         print(f"{done} of {self._total} clips, {left}", file=sys.stderr, flush=True)
 
