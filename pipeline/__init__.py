@@ -1,1 +1,1 @@
-"""Turns sources into a data set. The only room that knows Beam."""
+"""Builds datasets from source videos. The only package that imports Beam."""

@@ -1,7 +1,7 @@
-"""An addition to a finished dataset, from start to end: check, rewrite every shard, finalize.
+"""Add data to a finished dataset: check, rewrite every shard, finalize.
 
-It runs as a build does: the same graph and runners, one shard per unit, committed by its marker, which records the addition.
-An addition that was stopped resumes with the shards that lack it.
+It runs like a build, with the same graph and runners, one shard per unit, committed by its marker, which records the addition.
+An interrupted addition resumes with the shards that lack it.
 """
 
 import shutil
@@ -40,11 +40,11 @@ _STORED = {"stills": "stored JPEG frames", "video": _STORED_VIDEO, "both": "stor
 def add(order: AddOrder, at: str, say: Callable[[str], None]) -> Ledger:
     """Rewrite the shards that lack the addition, then index, ledger and card.
 
-    at: the time that is recorded
+    at: time to record, UTC, ISO 8601
 
     Raises:
-        ConfigError: it cannot be added; nothing has been changed
-        DatasetError: there is no data set
+        ConfigError: the addition is not possible; nothing has been changed
+        DatasetError: there is no dataset
         BuildFailed: the run stopped; committed shards are kept, and a further run resumes
     """
     with only_writer(order.out):
@@ -58,9 +58,9 @@ def add(order: AddOrder, at: str, say: Callable[[str], None]) -> Ledger:
         check_input(order, manifest)
         addition = _addition(order, manifest, config, at)
         manifest = upgraded(order.out, manifest, say)
-        shutil.rmtree(order.out / WORK_DIR, ignore_errors=True)  # of a run that was killed
+        shutil.rmtree(order.out / WORK_DIR, ignore_errors=True)  # left by a killed run
         if manifest.addition:
-            say(f"going on with what was begun at {manifest.addition.at}")
+            say(f"resuming the addition started at {manifest.addition.at}")
         else:
             manifest = replace(manifest, complete=False, additions=(*manifest.additions, addition))
             manifest.write(order.out)
@@ -70,45 +70,45 @@ def add(order: AddOrder, at: str, say: Callable[[str], None]) -> Ledger:
 
 
 def _addition(order: AddOrder, manifest: Manifest, config: BuildConfig, at: str) -> Addition:
-    """The addition, new, or the one that was begun if it is the same."""
-    begun, stored = manifest.addition, _OTHERS.get(order.what, _STORED[manifest.config.store])
+    """The unfinished addition, if it is the same as the requested one, or a new one."""
+    started, stored = manifest.addition, _OTHERS.get(order.what, _STORED[manifest.config.store])
     pixels = stored if order.input is None else _DECODED
-    number = begun.number if begun else len(manifest.additions) + 1
+    number = started.number if started else len(manifest.additions) + 1
     addition = Addition(number, order.what, at, pixels, order.config, _made_with(order, manifest, config))
-    if manifest.interrupted and not (begun and begun.same_as(addition)):
-        raise ConfigError(f"{order.out}: {manifest.interrupted}{_difference(begun, addition)}")
-    if begun is None and (manifest.unfinished or pending(plan.units(order.out), order.out)):
-        raise ConfigError(f"{order.out}: {manifest.unfinished or 'the build is unfinished, run it again'}, then add to it")
-    return begun or addition
+    if manifest.interrupted and not (started and started.same_as(addition)):
+        raise ConfigError(f"{order.out}: {manifest.interrupted}{_difference(started, addition)}")
+    if started is None and (manifest.unfinished or pending(plan.units(order.out), order.out)):
+        raise ConfigError(f"{order.out}: {manifest.unfinished or 'the build is unfinished; run it again'}, then add to it")
+    return started or addition
 
 
-def _difference(begun: Addition | None, asked: Addition) -> str:
-    if begun is None or begun.what != asked.what:
+def _difference(started: Addition | None, requested: Addition) -> str:
+    if started is None or started.what != requested.what:
         return ""
-    changed = differences({**begun.config, **begun.provenance}, {**asked.config, **asked.provenance})
-    return f", as it was begun ({'; '.join(changed)})"
+    changed = differences({**started.config, **started.provenance}, {**requested.config, **requested.provenance})
+    return f", with its original settings ({'; '.join(changed)})"
 
 
 def _made_with(order: AddOrder, manifest: Manifest, config: BuildConfig) -> dict[str, str]:
-    """What decides the bytes of the addition; where it reads videos, what decided those of the dataset."""
+    """Provenance of the addition; if it reads videos, it must match the provenance of the dataset."""
     if not order.reads_videos:
         return {"motionshards_pipeline": PIPELINE_VERSION, **versions(), **_model_provenance(order, config)}
     now, before = provenance(config, order.weights, order.aus), _provenance(order, manifest, config)
-    if order.what != "frames":  # action units stay what they are
+    if order.what != "frames":  # action units are not recomputed
         before = {name: value for name, value in before.items() if not name.startswith(AU_PROVENANCE)}
     if changed := differences(before, now):
         more = "more frames" if order.what == "frames" else order.what
-        raise ConfigError(f"{order.out} was made differently ({'; '.join(changed)}), so its clips cannot get {more} here")
+        raise ConfigError(f"cannot add {more} to {order.out}: it was built with different versions ({'; '.join(changed)})")
     return now
 
 
 def _provenance(order: AddOrder, manifest: Manifest, config: BuildConfig) -> dict[str, str]:
-    """That of the dataset with the addition."""
+    """The provenance of the dataset with the addition."""
     return {**_kept_provenance(order, manifest), **_model_provenance(order, config)}
 
 
 def _model_provenance(order: AddOrder, config: BuildConfig) -> dict[str, str]:
-    """What the provenance of the dataset gains."""
+    """The entries that the addition contributes to the provenance."""
     if order.what == "landmarks":
         return models.provenance(config.landmarks, ModelOptions(config.detector, config.precision, order.weights))
     if order.what == "speech":
@@ -121,7 +121,7 @@ def _model_provenance(order: AddOrder, config: BuildConfig) -> dict[str, str]:
 
 
 def _kept_provenance(order: AddOrder, manifest: Manifest) -> dict[str, str]:
-    """That of the dataset, without that of action units which are replaced or of face descriptors which are dropped."""
+    """The provenance of the dataset, without replaced action units or dropped face descriptors."""
     gone = {"aus": AU_PROVENANCE, "no-identity": ("identity_model",)}.get(order.what, ())
     return {name: value for name, value in manifest.provenance.items() if not name.startswith(gone)}
 
@@ -144,7 +144,7 @@ def _add(order: AddOrder, manifest: Manifest, addition: Addition, config: BuildC
 
 
 def _run(order: AddOrder, manifest: Manifest, addition: Addition, config: BuildConfig, total: int, left: list[ShardUnit]) -> None:
-    """Rewrite the units that are left of `total` planned clips."""
+    """Rewrite the remaining units, out of `total` planned clips."""
     job = BuildJob(
         resolved(order.input.root if order.input else order.out),
         order.out.resolve(),

@@ -1,4 +1,4 @@
-"""What a user asks to be added to a finished dataset, and whether it can be."""
+"""The request to add data to a finished dataset, and the checks whether it is possible."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,14 +27,14 @@ _FROM_VIDEOS = ("frames", "video", "audio")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AddOrder:
-    """What the user asks for.
+    """A request to add data.
 
     out: the dataset
-    what: what is added, see `manifest.Addition`
-    config: the fields of the config that change, with their new values
-    input: where the videos are, for `video`, `audio`, and `aus` from sequences; for `frames` unless stored video shows them
-    aus: where action units come from, for `aus`, and for `frames` of a dataset that has them
-    weights, compile: directory with weight files of models, looked into first; and whether to compile the networks
+    what: what to add, see `manifest.Addition`
+    config: the config fields that change, with their new values
+    input: source videos, for `video`, `audio`, and `aus` from sequences; for `frames` unless stored video shows them
+    aus: source of action units, for `aus`, and for `frames` of a dataset that has them
+    weights, compile: directory that is searched first for weight files; whether to compile the networks
     runner: where to run
     """
 
@@ -50,7 +50,7 @@ class AddOrder:
 
     @property
     def reads_videos(self) -> bool:
-        """Whether the addition is made from videos, the source's or stored ones, as a build makes it."""
+        """Whether the addition is computed from videos (source or stored ones), as in a build."""
         return self.what in _FROM_VIDEOS
 
     @property
@@ -60,15 +60,15 @@ class AddOrder:
 
     @property
     def option(self) -> str:
-        """How the user asked for it."""
+        """The command line option that requests it."""
         return {"frames": "--extend-frames", "no-identity": "--drop identity"}.get(self.what, f"--add {self.what}")
 
 
 def lacking(out: Path, what: str, config: BuildConfig) -> int:
-    """How many clips of a finished dataset lack an addition that another try may give them.
+    """Number of clips of a finished dataset that lack an addition and may get it when it is repeated.
 
-    `frames`: they have fewer stills than the config says and their source had; `video`: they have none; `audio`: they have none,
-    and the source may have had
+    `frames`: clips with fewer stills than both the config and their source allow; `video`: clips without video; `audio`: clips
+    without audio whose source may have some
     """
     if what not in _FROM_VIDEOS:
         return 0
@@ -84,36 +84,36 @@ def lacking(out: Path, what: str, config: BuildConfig) -> int:
 
 
 def with_sound(out: Path) -> int:
-    """How many clips of a finished dataset have sound."""
+    """Number of clips of a finished dataset with audio."""
     with open_parquet(out / INDEX) as file:
         return int(pc.sum(file.read(["has_audio"])["has_audio"], min_count=0).as_py())
 
 
 def without_aus(out: Path) -> int:
-    """How many clips of a finished dataset with action units have no frame in which they are valid."""
+    """Number of clips of a finished dataset whose action units are valid in no frame."""
     with open_parquet(out / INDEX) as file:
         return int(pc.sum(pc.equal(file.read(["au_valid"])["au_valid"], 0), min_count=0).as_py())
 
 
 def is_there(order: AddOrder, manifest: Manifest) -> bool:
-    """Whether the dataset is what it would be with the addition; computing action units or quality again is never in vain."""
+    """Whether the dataset already has the addition; never true for action units and quality, which can be recomputed."""
     config = manifest.config
     same = order.what not in ("aus", "quality") and order.config.items() <= config.to_json().items()
-    same = same and (config.moving or order.what != "audio")  # a setting that without video says nothing
+    same = same and (config.moving or order.what != "audio")  # the setting has no effect without video
     return same and manifest.unfinished is None and not lacking(order.out, order.what, config)
 
 
 def changed_config(config: BuildConfig, order: AddOrder) -> BuildConfig:
-    """The config that the dataset has with the addition. Raises ConfigError: it cannot be added."""
+    """The config of the dataset with the addition. Raises ConfigError: the addition is not possible."""
     if order.what == "landmarks" and config.landmarks != "none":
-        raise ConfigError(f"{order.out} has landmarks already, of {config.landmarks}")
+        raise ConfigError(f"{order.out} already has landmarks ({config.landmarks})")
     if order.what == "frames":
         _check_frames(config, order)
     if order.what == "audio" and not config.moving:
-        raise ConfigError(f"{order.out} stores no video, and sound is stored with video: --add video adds both")
+        raise ConfigError(f"{order.out} stores no video, and audio is only stored with video: --add video adds both")
     stored = {"video": config.moving, "audio": config.sounding}.get(order.what, False)
     if stored and (changed := differences({name: getattr(config, name) for name in order.config}, order.config)):
-        raise ConfigError(f"{order.out} has {order.what} already ({'; '.join(changed)})")
+        raise ConfigError(f"{order.out} already has {order.what} with different settings ({'; '.join(changed)})")
     try:
         return replace(config, **order.config)
     except ValueError as error:
@@ -122,25 +122,25 @@ def changed_config(config: BuildConfig, order: AddOrder) -> BuildConfig:
 
 def _check_frames(config: BuildConfig, order: AddOrder) -> None:
     if not config.stills:
-        raise ConfigError(f"{order.out} stores no stills to which others could be added; its video has all frames")
+        raise ConfigError(f"{order.out} stores no stills that could be extended; its video has all frames")
     if order.config["frames"] < config.frames:
-        raise ConfigError(f"{order.out} has {config.frames} frames a clip already")
-    if (given := order.aus.name if order.aus else "none") != config.aus:
-        raise ConfigError(f"{order.out} has action units of {config.aus}, and --aus is {given}")
+        raise ConfigError(f"{order.out} already has {config.frames} frames per clip")
+    if (requested := order.aus.name if order.aus else "none") != config.aus:
+        raise ConfigError(f"{order.out} has action units of {config.aus}, but --aus is {requested}")
 
 
 def check_needs_input(order: AddOrder, config: BuildConfig) -> None:
-    """Raise ConfigError where the input is missing, or is given and not read. `config` has the addition."""
+    """Raise ConfigError if the input is required but missing, or given but not used. `config` includes the addition."""
     sequences = order.aus is not None and reads_videos(order.aus, config)
     optional = order.what == "frames" and config.moving and config.unit == "utterance" and not sequences
     needed = (order.reads_videos or sequences) and not optional
     if not optional and (order.input is not None) != needed:
         how = f" --aus {config.aus}" + " --aus-frames all" * (config.aus_frames == "all") if order.what == "aus" else ""
-        raise ConfigError(f"{order.option}{how} {'needs --input, as it reads the videos' if needed else 'reads no --input'}")
+        raise ConfigError(f"{order.option}{how} {'needs --input: it reads the videos' if needed else 'does not use --input'}")
 
 
 def check_input(order: AddOrder, manifest: Manifest) -> None:
-    """Raise ConfigError where videos or csv files are elsewhere: that would be found out clip by clip, and nothing be added."""
+    """Raise ConfigError if videos or csv files are missing; otherwise every clip would fail and nothing would be added."""
     if order.what != "aus" and order.input is None:
         return
     planned = plan.read_plan(plan.plan_files(order.out)[0])
@@ -153,4 +153,4 @@ def check_input(order: AddOrder, manifest: Manifest) -> None:
     check_archives(root, manifest.archives)
     spans = [row[0] for row in planned["spans"].slice(0, _LOOKED_FOR).to_pylist()]
     if spans and not any(span["packed"] or is_file_there(root, span["uri"]) for span in spans):
-        raise ConfigError(f"--input {shown(root)} has none of {len(spans)} videos that {order.out} was built from")
+        raise ConfigError(f"--input {shown(root)} contains none of {len(spans)} videos that {order.out} was built from")

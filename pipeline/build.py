@@ -1,4 +1,4 @@
-"""A build from start to end: check, plan, run, finalize."""
+"""Build a dataset: check, plan, run, finalize."""
 
 import os
 import shutil
@@ -36,7 +36,7 @@ from motionshards.transforms.extract.action_units.source import AuSource
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """How a run ended: the data set's manifest, and what this run built in how many seconds (planning left out)."""
+    """The result of a run: the dataset's manifest, the number of clips built, and the seconds it took, excluding planning."""
 
     manifest: Manifest
     clips_built: int
@@ -44,16 +44,16 @@ class Ledger:
 
 
 def build(order: BuildOrder, config: BuildConfig, say: Callable[[str], None]) -> Ledger:
-    """Plan what is new, build what is not committed, and write index and ledger.
+    """Plan new clips, build uncommitted units, and write index and ledger.
 
     Raises:
-        ConfigError: input, output or options cannot be used; nothing has been changed
+        ConfigError: invalid input, output or options; nothing has been changed
         BuildFailed: the run stopped; committed shards are kept, and a further run resumes
     """
     made_with = provenance(config, order.weights, order.aus)
     _make_directory(order.out)
     with only_writer(order.out):
-        shutil.rmtree(order.out / WORK_DIR, ignore_errors=True)  # of a run that was killed
+        shutil.rmtree(order.out / WORK_DIR, ignore_errors=True)  # left by a killed run
         emptied = order.bucket is None and start_over.empty_if_nothing_was_kept(order.out, config, made_with, say)
         manifest = upgraded(order.out, (_new_data_set if emptied else open_data_set)(order, config, made_with), say)
         try:
@@ -66,21 +66,21 @@ def build(order: BuildOrder, config: BuildConfig, say: Callable[[str], None]) ->
         ledger = _build_planned(order, config, manifest)
         shutil.rmtree(order.out / WORK_DIR, ignore_errors=True)
     if ledger.clips_built and (late := ledger.manifest.hygiene["past_the_end"]["count"]):
-        say(f"annotated past the end of the video: {late} clips")
+        say(f"annotation extends past the end of the video: {late} clips")
     return ledger
 
 
 def _build_planned(order: BuildOrder, config: BuildConfig, manifest: Manifest) -> Ledger:
-    """Build the units without a marker; index and ledger are written anew where they are not of all units."""
+    """Build the units without a marker; then write index and ledger, unless they already cover all units."""
     start = time.monotonic()
     units = plan.units(order.out)
     markers = Markers(order.out, order.bucket)
     left = markers.left(units)
     try:
         _run(order, config, manifest, units, left)
-        markers.left(left)  # has those of a bucket here, which not every runner has looked at
+        markers.left(left)  # downloads all markers of a bucket, which not every runner does
     except BaseException:
-        with suppress(OSError):  # what ended the run is told, not that it could not be noted
+        with suppress(OSError):  # report the original error, not that recording the run failed
             _noted(manifest, order, left, start).write(order.out)
         raise
     missing = order.bucket is None and not all((order.out / name).exists() for name in manifest.files)
@@ -92,7 +92,7 @@ def _build_planned(order: BuildOrder, config: BuildConfig, manifest: Manifest) -
 
 
 def _noted(manifest: Manifest, order: BuildOrder, units: list[ShardUnit], start: float) -> Manifest:
-    """The manifest with this run, begun at `start` (monotonic, seconds) over `units`; as it was where nothing was committed."""
+    """The manifest with this run over `units`, started at `start` (monotonic seconds); unchanged if nothing was committed."""
     left = pending(units, order.out)
     clips = sum(len(unit) for unit in units) - sum(len(unit) for unit in left)
     if not clips:
@@ -105,7 +105,7 @@ def _noted(manifest: Manifest, order: BuildOrder, units: list[ShardUnit], start:
 
 def _make_directory(out: Path) -> None:
     if text_of(str(out)) != str(out):
-        raise ConfigError(f"--output {text_of(str(out))} is not UTF-8, and Parquet files have no such names")
+        raise ConfigError(f"--output {text_of(str(out))} is not valid UTF-8, which parquet files require")
     try:
         out.mkdir(parents=True, exist_ok=True)
         probe = out / WORK_DIR
@@ -117,9 +117,9 @@ def _make_directory(out: Path) -> None:
 
 
 def open_data_set(order: BuildOrder, config: BuildConfig, made_with: dict[str, str]) -> Manifest:
-    """The data set's manifest, new or as it lies there; refuses one that would come out different."""
+    """Read the dataset's manifest, or write a new one. Raises ConfigError: it was built with different settings."""
     if not (order.out / DATASET_JSON).exists():
-        refuse_strangers(order.out, "data set")
+        refuse_strangers(order.out, "dataset")
         return _new_data_set(order, config, made_with)
     manifest = Manifest.read(order.out)
     if manifest.interrupted:
@@ -127,19 +127,20 @@ def open_data_set(order: BuildOrder, config: BuildConfig, made_with: dict[str, s
     if manifest.format_version < FORMAT_VERSION and order.bucket is not None:
         raise ConfigError(f"{order.bucket.url} has format version {manifest.format_version}, which is only upgraded on a disk")
     if changed := manifest.changed(config, made_with):
-        raise ConfigError(f"{order.out} holds a data set made differently ({'; '.join(changed)}); {_advice(manifest, config)}")
+        advice = _advice(manifest, config)
+        raise ConfigError(f"{order.out} already holds a dataset built with different settings ({'; '.join(changed)}); {advice}")
     check_intact(order.out, manifest, planning=True)
     return manifest
 
 
 def _advice(manifest: Manifest, config: BuildConfig) -> str:
-    """What to do where the settings are not those of the dataset: give those that additions have changed, if these are all."""
-    asked, added = config.to_json(), {name for one in manifest.additions for name in one.config}
-    changed = {name: value for name, value in manifest.config.to_json().items() if value != asked.get(name)}
+    """The remedy for different settings: pass the settings that additions have changed, if those are the only ones."""
+    requested, added = config.to_json(), {name for one in manifest.additions for name in one.config}
+    changed = {name: value for name, value in manifest.config.to_json().items() if value != requested.get(name)}
     if not changed or not changed.keys() <= added:
-        return "choose another --output"
-    words = [f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}") for name, value in changed.items()]
-    return f"additions have changed it: give {' '.join(words)}, or choose another --output"
+        return "use another --output"
+    options = [f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}") for name, value in changed.items()]
+    return f"additions have changed them: pass {' '.join(options)}, or use another --output"
 
 
 def _new_data_set(order: BuildOrder, config: BuildConfig, made_with: dict[str, str]) -> Manifest:
@@ -149,12 +150,12 @@ def _new_data_set(order: BuildOrder, config: BuildConfig, made_with: dict[str, s
 
 
 def folder_of(aus: AuSource | None) -> str:
-    """The folder of csv files of action units; empty where there is none."""
+    """The folder of csv files of action units; empty if there is none."""
     return str(aus.folder) if isinstance(aus, CsvFolder) else ""
 
 
 def _forget(out: Path) -> None:
-    """Leave nothing behind in an output for which nothing could be planned."""
+    """Delete the files of an output for which nothing could be planned."""
     if not plan.plan_files(out):
         (out / DATASET_JSON).unlink(missing_ok=True)
         shutil.rmtree(out / WORK_DIR, ignore_errors=True)
@@ -164,12 +165,12 @@ def _forget(out: Path) -> None:
 
 
 def decoders(config: BuildConfig, workers: int) -> int:
-    """Decoders of one worker at a time: two where the model keeps its core busy, all cores' worth where a GPU does the work."""
+    """Concurrent decoders per worker: two if the face model runs on the CPU, a share of all cores if it runs on a GPU."""
     return max(2, len(os.sched_getaffinity(0)) // workers) if gpus(config.landmarks) else 2
 
 
 def _run(order: BuildOrder, config: BuildConfig, manifest: Manifest, units: list[ShardUnit], left: list[ShardUnit]) -> None:
-    """Build what is left, unless nothing is."""
+    """Build the remaining units, if any."""
     if not left:
         return
     check_archives(order.input.root, manifest.archives)
@@ -178,7 +179,7 @@ def _run(order: BuildOrder, config: BuildConfig, manifest: Manifest, units: list
 
 
 def job_of(order: BuildOrder, config: BuildConfig, made_with: dict[str, str]) -> BuildJob:
-    """What workers are told."""
+    """The job description for workers."""
     return BuildJob(
         resolved(order.input.root),
         order.out.resolve(),
@@ -195,7 +196,7 @@ def job_of(order: BuildOrder, config: BuildConfig, made_with: dict[str, str]) ->
 
 
 def run_units(left: list[ShardUnit], total: int, job: BuildJob, runner: choose.Runner, *, quiet: bool) -> None:
-    """Build the units that are left of `total` planned clips, and show how it gets on."""
+    """Build the remaining units, out of `total` planned clips, and show the progress."""
     bar = progress(total, total - sum(len(unit) for unit in left), quiet=quiet)
     try:
         choose.run(left, job, runner, bar)

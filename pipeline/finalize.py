@@ -1,4 +1,4 @@
-"""Markers to data set: index, ledger, manifest and data card, once every planned unit is committed."""
+"""Write index, ledger, manifest and data card from the markers, once every planned unit is committed."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -46,7 +46,7 @@ def finalize(out: Path, manifest: Manifest) -> Manifest:
     """Write index.parquet, rejections.parquet, README.md, croissant.json and, last, the complete dataset.json.
 
     Raises:
-        BuildFailed: a unit is not committed, or clips were lost on the way
+        BuildFailed: a unit is not committed, or planned clips are missing
     """
     plans = digests(out)
     if wrong := [name for name, digest in plans.items() if manifest.files.get(name, digest) != digest]:
@@ -70,9 +70,9 @@ def finalize(out: Path, manifest: Manifest) -> Manifest:
             _count(totals, kept, lost)
             totals.past_end += kept.filter(pc.greater(kept["past_end_s"], 0))["key"].to_pylist()
             totals.past_end += lost.filter(pc.equal(lost["reason"], "past_the_end"))["key"].to_pylist()
-        counts = _counts(out, manifest, totals, shards)  # inside: where clips were lost, the old index stays
+        counts = _counts(out, manifest, totals, shards)  # inside the block, so that an error keeps the old index
     for split in {entry.split for entry in shards}:
-        sync(out / split)  # a worker may have been ended between its last rename and its sync
+        sync(out / split)  # a worker may have been killed between its last rename and its sync
     report = with_past_the_end(manifest.hygiene, totals.past_end)
     files = {**plans, **{name: sha256_of(out / name) for name in (INDEX, REJECTIONS)}}
     finished = replace(manifest, complete=True, counts=counts, shards=tuple(shards), hygiene=report, files=files)
@@ -94,7 +94,7 @@ def _markers(out: Path, manifest: Manifest) -> Iterator[tuple[ShardUnit, ShardEn
         except DatasetError as error:
             raise BuildFailed(str(error)) from error
         if entry.marker_sha256 is None:
-            raise BuildFailed(f"{path} has no digest; delete it and the tar beside it, and run the build command again")
+            raise BuildFailed(f"{path} has no digest; delete it and its tar, and run the build command again")
         if entry.made_by not in (None, manifest.made_by):
             raise BuildFailed(f"{path} was built with another config or provenance than dataset.json records")
         if (held := len(planned_keys_of(rows["key"]).unique())) != len(unit):
@@ -103,7 +103,7 @@ def _markers(out: Path, manifest: Manifest) -> Iterator[tuple[ShardUnit, ShardEn
 
 
 def _planned_again(out: Path) -> dict[str, str]:
-    """For each clip that was planned more than once, the plan file whose outcome counts: the last."""
+    """Clips that were planned more than once -> the plan file whose outcome counts, which is the last one."""
     again: dict[str, str] = {}
     earlier = pa.chunked_array([], pa.string())
     for path in plan_files(out):
@@ -120,7 +120,7 @@ def _count(totals: _Totals, kept: pa.Table, lost: pa.Table) -> None:
     totals.frames += pc.sum(kept["n_frames"]).as_py() or 0
     totals.duration_s += pc.sum(kept["duration_s"]).as_py() or 0.0
     totals.video_frames += pc.sum(kept["video_frames"]).as_py() or 0
-    sounding = kept.filter(kept["has_audio"])  # without those that have neither video nor sound
+    sounding = kept.filter(kept["has_audio"])  # without clips that have neither video nor audio
     totals.sound_s += pc.sum(pc.divide(sounding["video_frames"], sounding["fps"])).as_py() or 0.0
     totals.identities |= set(pc.unique(kept["identity"]).to_pylist())
     totals.kept_by_split.update(kept["split"].to_pylist())
@@ -128,7 +128,7 @@ def _count(totals: _Totals, kept: pa.Table, lost: pa.Table) -> None:
 
 
 def _counts(out: Path, manifest: Manifest, totals: _Totals, shards: list[ShardEntry]) -> dict[str, Any]:
-    """The ledger, checked: every planned clip, or each of its tubes, is kept or rejected."""
+    """The ledger, after checking that every planned clip, or each of its tubes, is kept or rejected."""
     planned = len(planned_keys(out).unique())
     if planned != totals.planned:
         raise BuildFailed(f"{planned} clips planned, but {totals.planned} kept or rejected")
@@ -147,7 +147,7 @@ def _counts(out: Path, manifest: Manifest, totals: _Totals, shards: list[ShardEn
 
 
 class _Rows:
-    """A parquet file written in row groups of a useful size from many small tables, with flat memory."""
+    """Write a parquet file in row groups of reasonable size from many small tables, in bounded memory."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._writer = pq.ParquetWriter(path, schema, compression="zstd")

@@ -1,4 +1,4 @@
-"""What the user of `dataset.build` asks for."""
+"""The request to build a dataset."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,16 +12,16 @@ from motionshards.transforms.extract.action_units.source import AuSource
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BuildOrder:
-    """What the user asks for, besides the config.
+    """A request to build a dataset, besides its config.
 
     input: the opened input
     out: the output directory
-    bucket: the object store of which `out` is a mirror, see `mirror.mirrored`
-    metadata: a csv of clips, for sources that have one
+    bucket: the object store that `out` mirrors, see `shards.bucket.mirrored`
+    metadata: a csv of clips, for sources that support one
     wanted: which listed clips to plan
     retry: reason codes whose rejected clips are planned again
-    weights, compile: directory with weight files of models, looked into first; and whether to compile the networks
-    aus: where action units come from, if anywhere
+    weights, compile: directory that is searched first for weight files; whether to compile the networks
+    aus: source of action units, if any
     runner: where to run
     """
 

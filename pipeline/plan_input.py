@@ -1,4 +1,4 @@
-"""Planning a build: lists the clips of the input, plans those that are new, and records what was left out or looks wrong."""
+"""Plan a build: list the clips of the input, plan new ones, and record unused files and warnings."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,7 +30,7 @@ _MALFORMED_TOLD = 3
 
 
 def plan_into(order: BuildOrder, config: BuildConfig, manifest: Manifest, say: Callable[[str], None]) -> Manifest:
-    """Plan new clips, and rejected ones that are to be tried again; gives the manifest with what is doubtful about the corpus."""
+    """Plan new clips, and rejected ones that are to be retried; returns the manifest with the warnings about the corpus."""
     planned_before = set(plan.plan_files(order.out))
     again = _plan_retries(order, config, manifest)
     if again:
@@ -48,7 +48,7 @@ def plan_into(order: BuildOrder, config: BuildConfig, manifest: Manifest, say: C
     if removed.any():
         say(f"skipped {removed.sum()} clips (removed on request)")
     if listing.malformed:
-        say(f"left out: {len(listing.malformed)} malformed lines, the first of them:")
+        say(f"skipped {len(listing.malformed)} malformed lines, the first of them:")
     for line in listing.malformed[:_MALFORMED_SHOWN]:
         say(f"  {text_of(line)}")
     for note in listing.notes:
@@ -71,14 +71,14 @@ def plan_into(order: BuildOrder, config: BuildConfig, manifest: Manifest, say: C
 
 
 def _archives(order: BuildOrder, manifest: Manifest) -> dict[str, dict[str, int]]:
-    """The archives that were planned from; after a removal only those with a planned clip, as a name can tell who was in it."""
+    """The planned archives; after a removal, only those with a planned clip, since a name may identify a removed person."""
     archives = {**manifest.archives, **order.input.archives}
     used = plan.archives(order.out) if manifest.removals else archives.keys()
     return {uri: parts for uri, parts in archives.items() if uri in used}
 
 
 def _nothing_planned(order: BuildOrder, config: BuildConfig, malformed: list[str], left_out: dict[str, int]) -> str:
-    """Why there is nothing to build: what was expected, and what was found in its place."""
+    """Message if there is nothing to build: the expected layout, and what was found instead."""
     if malformed:
         first = "; ".join(map(text_of, malformed[:_MALFORMED_TOLD]))
         return f"no clips of {config.source} below {shown(order.input.root)}: {len(malformed)} malformed lines: {first}"
@@ -94,7 +94,7 @@ def _uris(listed: pa.Table) -> pa.Array:
 
 
 def _used(order: BuildOrder) -> list[str]:
-    """Uris of what lies in the input and is not for the source: opened archives, the csv of clips, the output."""
+    """Uris of files in the input that the source must ignore: opened archives, the csv of clips, the output."""
     parts = [uri for sizes in order.input.archives.values() for uri in sizes]
     if not isinstance(order.input.root, Path):
         return parts
@@ -104,7 +104,7 @@ def _used(order: BuildOrder) -> list[str]:
 
 
 def _list(order: BuildOrder, config: BuildConfig) -> tuple[Listing, pa.Table]:
-    """The source's clips, as a table to plan from."""
+    """List the source's clips, as a table."""
     source = SOURCES[config.source]
     if isinstance(order.input.root, Path):
         source.prepare(order.input.root)
@@ -119,13 +119,13 @@ def _list(order: BuildOrder, config: BuildConfig) -> tuple[Listing, pa.Table]:
 
 
 def _check_boxes(order: BuildOrder, config: BuildConfig, listed: pa.Table) -> None:
-    """Raise ConfigError where a recipe that crops the annotated box is asked for, and no clip of the listing has one."""
+    """Raise ConfigError if the recipe crops annotated boxes, but no clip of the listing has one."""
     if config.recipe not in WINDOWS or not len(listed):
         return
     spans = [chunk.flatten() for chunk in listed["spans"].chunks]
     if all(part.field(name).null_count == len(part) for part in spans for name in ("box", "track_uri")):
         others = "--recipe resize or track, or a source with boxes (see --metadata)"
-        raise ConfigError(f"--recipe {config.recipe} needs boxes, and none of the {len(listed)} clips has one; use {others}")
+        raise ConfigError(f"--recipe {config.recipe} needs boxes, but none of the {len(listed)} clips has one; use {others}")
 
 
 def _plan_retries(order: BuildOrder, config: BuildConfig, manifest: Manifest) -> int:

@@ -1,7 +1,7 @@
-"""A removal from start to end: shards, plan, index, ledger and card, so that nothing tells who was there.
+"""Remove people, videos or clips from a dataset: from shards, plan, index, ledger and card, without leaving their names.
 
-The order makes a killed removal harmless. dataset.json first says what is to go (by digest), then the index goes, then shards
-are replaced, then the plan. The plan comes last, since it tells which shards are concerned; doing a step again changes nothing.
+The order of steps makes it safe to kill a removal: record the request in dataset.json (by digest), delete the index, rewrite the
+shards, then the plan. The plan comes last since it determines which shards are affected; every step is idempotent.
 """
 
 import re
@@ -20,7 +20,7 @@ from motionshards.pipeline.planning import plan
 from motionshards.pipeline.planning.hygiene import naming, without_names
 from motionshards.pipeline.planning.intact import wrong_plan
 from motionshards.pipeline.shards.markers import pending, read_committed
-from motionshards.pipeline.shards.remove_clips import concerned_units, take_out_of_plan, take_out_of_shard
+from motionshards.pipeline.shards.remove_clips import affected_units, remove_from_plan, remove_from_shard
 from motionshards.pipeline.upgrade import upgrade_markers
 from motionshards.schemas.atomic import sync
 from motionshards.schemas.errors import BuildFailed, DatasetError
@@ -47,7 +47,7 @@ _WHO = ["key", "identity", "video"]
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is to go: the clips whose column `kind` (identity, video or key) is `name`."""
+    """A request to remove the clips whose column `kind` (identity, video or key) is `name`."""
 
     kind: str
     name: str
@@ -58,12 +58,12 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What a removal did.
+    """The result of a removal.
 
-    manifest: of the data set afterwards
-    removals: what this run took out, or finished taking out
-    shards: the names of those that were concerned
-    missing: wishes that match nothing, now or in an earlier removal
+    manifest: manifest of the dataset afterwards
+    removals: the removals that this run has finished
+    shards: names of the affected shards
+    missing: requests that match nothing, now or in an earlier removal
     """
 
     manifest: Manifest
@@ -74,7 +74,7 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class _Match:
-    """What a wish matches: how much of it no wish before it does, and all names that tell of it."""
+    """The matches of a request: clips and samples that no earlier request matches, and all names that identify them."""
 
     wish: Wish
     clips: int
@@ -83,20 +83,20 @@ class _Match:
 
 
 def remove(out: Path, wishes: Sequence[Wish], at: str, say: Callable[[str], object] = lambda text: None) -> Taken:
-    """Remove what matches `wishes`, and what an interrupted removal left. Where nothing matches, nothing changes.
+    """Remove everything that matches `wishes`, and finish an interrupted removal. Without matches, nothing is changed.
 
-    at: the time that is recorded
-    say: receives a line for what the user should know besides
+    at: time to record, UTC, ISO 8601
+    say: receives messages for the user, one line each
 
     Raises:
         ConfigError: a build is running
-        DatasetError, BuildFailed: there is no data set, or a file that must be read is damaged; the message says what to do,
-            and the same call resumes afterwards
+        DatasetError, BuildFailed: there is no dataset, or a required file is damaged; the message includes the remedy, after
+            which the same call resumes
     """
     with only_writer(out):
         manifest = Manifest.read(out)
         if wrong := wrong_plan(out, manifest):
-            raise DatasetError(f"{wrong}; then give this command again")
+            raise DatasetError(f"{wrong}; then run this command again")
         known = {(removal.kind, removal.digest) for removal in manifest.removals}
         new = [wish for wish in dict.fromkeys(wishes) if (wish.kind, digest(wish.kind, wish.name)) not in known]
         matches = _matches(out, new) if new else []
@@ -108,13 +108,13 @@ def remove(out: Path, wishes: Sequence[Wish], at: str, say: Callable[[str], obje
         if not removals:
             return Taken(manifest, (), frozenset(), missing)
         if wrong := damage((out / DATASET_JSON).read_bytes()):
-            say(f"{DATASET_JSON} {wrong}; its counts, shards and digests are written anew, compare the rest with a copy")
-        shutil.rmtree(out / WORK_DIR, ignore_errors=True)  # what a killed build left may hold what is to go
+            say(f"{DATASET_JSON} {wrong}; its counts, shards and digests are regenerated, compare everything else with a copy")
+        shutil.rmtree(out / WORK_DIR, ignore_errors=True)  # files of a killed build may contain removed clips
         manifest.write(out)
-        concerned = _take_out(out, manifest, removals)
+        affected = _remove_matching(out, manifest, removals)
         manifest = _finish(out, manifest)
         shutil.rmtree(out / WORK_DIR, ignore_errors=True)
-        return Taken(manifest, removals, frozenset(unit.name for unit in concerned), missing)
+        return Taken(manifest, removals, frozenset(unit.name for unit in affected), missing)
 
 
 def _matches(out: Path, wishes: list[Wish]) -> list[_Match]:
@@ -135,7 +135,7 @@ def _matches(out: Path, wishes: list[Wish]) -> list[_Match]:
 
 
 def _named(rows: pa.Table, wish: Wish) -> NDArray[np.bool_]:
-    """bool [n]: the rows that a wish means; a planned clip's key means all its tubes."""
+    """Mask, bool [n], of the rows that a request matches; the key of a planned clip matches all its tubes."""
     found = pc.equal(rows[wish.kind], wish.name)
     if wish.kind == "key":
         found = pc.or_(found, pc.equal(planned_keys_of(rows["key"]), wish.name))
@@ -144,14 +144,14 @@ def _named(rows: pa.Table, wish: Wish) -> NDArray[np.bool_]:
 
 
 def _names(planned: pa.Table, built: pa.Table, wish: Wish) -> frozenset[str]:
-    """What tells of the clips that a wish means: their keys, and their videos where a person is to go."""
+    """All names that identify the matching clips: their keys, and for a person also videos and identities."""
     columns = ["key", "video", "identity"] if wish.kind == "identity" else ["key"]
     names = {name for column in columns for rows in (planned, built) for name in rows[column].to_pylist()}
     return frozenset(names | {wish.name}) if names else frozenset()
 
 
 def _built(out: Path, mask: NDArray[np.bool_]) -> pa.Table:
-    """Rows of the markers of all units with a planned clip in `mask`, which runs over all plan files."""
+    """Marker rows of all units with a planned clip in `mask`, a mask over the rows of all plan files."""
     starts = np.cumsum([0, *(len(plan.read_plan(path, ["unit"])) for path in plan.plan_files(out))])
     first = {path.name: int(start) for path, start in zip(plan.plan_files(out), starts[:-1], strict=True)}
     rows = [MARKER.empty_table()]
@@ -164,7 +164,7 @@ def _built(out: Path, mask: NDArray[np.bool_]) -> pa.Table:
 
 
 def _intend(manifest: Manifest, matches: list[_Match], at: str) -> Manifest:
-    """The manifest that says what is to go, and no longer what there is."""
+    """The manifest that records the removals and no longer describes the contents."""
     if not matches:
         return manifest
     new = [
@@ -187,33 +187,33 @@ def _intend(manifest: Manifest, matches: list[_Match], at: str) -> Manifest:
 
 
 def _without_names(archives: dict[str, dict[str, int]], named: re.Pattern[str]) -> dict[str, dict[str, int]]:
-    """The archives, with digests in place of the names of those that tell who was in them."""
-    telling = {uri for uri, parts in archives.items() if any(map(named.search, (uri, *parts)))}
+    """The archives, with digests in place of names that identify removed people."""
+    identifying = {uri for uri, parts in archives.items() if any(map(named.search, (uri, *parts)))}
     return {
-        nameless_archive(uri) if uri in telling else uri: {
-            nameless_archive(part) if uri in telling else part: size for part, size in parts.items()
+        nameless_archive(uri) if uri in identifying else uri: {
+            nameless_archive(part) if uri in identifying else part: size for part, size in parts.items()
         }
         for uri, parts in archives.items()
     }
 
 
-def _take_out(out: Path, manifest: Manifest, removals: tuple[Removal, ...]) -> list[ShardUnit]:
-    for name in (INDEX, REJECTIONS, PEOPLE, REPORT, CARD, CROISSANT):  # a report shows faces and names
+def _remove_matching(out: Path, manifest: Manifest, removals: tuple[Removal, ...]) -> list[ShardUnit]:
+    for name in (INDEX, REJECTIONS, PEOPLE, REPORT, CARD, CROISSANT):  # the report contains faces and names
         (out / name).unlink(missing_ok=True)
     sync(out)
-    concerned = concerned_units(out, manifest, removals)
-    for unit in concerned:
-        take_out_of_shard(out, unit, manifest, removals)
+    affected = affected_units(out, manifest, removals)
+    for unit in affected:
+        remove_from_shard(out, unit, manifest, removals)
     for path in plan.plan_files(out):
-        take_out_of_plan(out, path, manifest, removals)
-    return concerned
+        remove_from_plan(out, path, manifest, removals)
+    return affected
 
 
 def _finish(out: Path, manifest: Manifest) -> Manifest:
-    """Index, ledger and card of what is left; without them where a build or an addition had not been finished before.
+    """Write index, ledger and card of the remaining clips, unless a build or an addition is unfinished.
 
     Raises:
-        BuildFailed: a shard that has nothing to do with the removal is damaged; the removal is done all the same
+        BuildFailed: an unaffected shard is damaged; the removal itself is complete
     """
     used = plan.archives(out)
     manifest = replace(
@@ -229,4 +229,4 @@ def _finish(out: Path, manifest: Manifest) -> Manifest:
         return finalize(out, manifest)
     except BuildFailed as error:
         manifest.write(out)
-        raise BuildFailed(f"all of it is removed, but the data set is incomplete: {error}") from error
+        raise BuildFailed(f"the removal is complete, but the dataset is not: {error}") from error

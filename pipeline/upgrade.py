@@ -1,7 +1,7 @@
-"""A data set of format version 1 brought to the newest, before a command writes to it: markers gain digests, then dataset.json.
+"""Upgrade a dataset of format version 1 before a command writes to it: add digests to markers, then to dataset.json.
 
-Samples, rows and names of files stay. Until dataset.json is replaced, last, the data set is one of version 1 that every reader
-takes, and a run that was stopped is repeated.
+Samples, rows and file names do not change. dataset.json is replaced last; until then the dataset is a valid one of version 1, and
+an interrupted upgrade is repeated.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from motionshards.schemas.records import ShardUnit
 
 
 def upgraded(out: Path, manifest: Manifest, say: Callable[[str], object]) -> Manifest:
-    """The manifest of the data set in the newest version; the one that was given where it has that already.
+    """Upgrade the dataset if needed; returns its manifest in the newest version.
 
     Raises:
         DatasetError, BuildFailed: a marker is damaged
@@ -32,7 +32,7 @@ def upgraded(out: Path, manifest: Manifest, say: Callable[[str], object]) -> Man
 
 
 def upgrade_markers(out: Path, manifest: Manifest, say: Callable[[str], object]) -> Manifest:
-    """The same without writing dataset.json, for those who will."""
+    """Like `upgraded`, but without writing dataset.json, for callers that do so themselves."""
     if manifest.format_version == FORMAT_VERSION:
         return manifest
     say(f"upgrading format version {manifest.format_version} to {FORMAT_VERSION}")
@@ -48,7 +48,7 @@ def _upgrade_marker(out: Path, unit: ShardUnit, manifest: Manifest) -> None:
     entry, rows = read_committed(path)
     if entry.marker_sha256 is not None:
         return
-    # An addition that was begun has changed the config of this shard, and not yet the one of dataset.json.
+    # An unfinished addition has changed the config of this shard, but not yet that of dataset.json.
     ahead = manifest.addition is not None and manifest.addition.number in entry.added
     with replacing(out, path) as temporary:
         write_marker(temporary, replace(entry, made_by=None if ahead else manifest.made_by), rows)

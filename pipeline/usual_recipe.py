@@ -1,4 +1,4 @@
-"""The crop recipe of a folder of unknown videos: a few of them are looked at."""
+"""Choose the crop recipe for a folder of unknown videos by looking at a few of them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -16,17 +16,16 @@ from motionshards.transforms.extract.quality.measure import face_size_px
 from motionshards.transforms.extract.sample import stable_hash
 
 _VIDEOS, _FRAMES, _FIRST_S = 8, 3, 10.0
-# Faces of VoxCeleb2 take 0.55 to 0.75 of the frame's shorter side, those of FFHQ 0.45; in a frame of a person who sits at a
-# desk it is 0.1 to 0.3.
+# Faces take 0.55 to 0.75 of the frame's shorter side in VoxCeleb2, 0.45 in FFHQ, and 0.1 to 0.3 for a person sitting at a desk.
 _CLOSE = 0.35
 
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What is seen in the first seconds of a video.
+    """What was found in the first seconds of a video.
 
-    frames: decodable ones in the whole video
-    face: the median of the faces' longer sides, as a share of the frame's shorter side; NaN where there is no face
+    frames: number of decodable frames in the whole video
+    face: median of the faces' longer sides, as a fraction of the frame's shorter side; NaN without faces
     """
 
     frames: int
@@ -34,19 +33,19 @@ class _Look:
 
 
 def recipe_by_looking(clips: Iterable[ClipSpec], root: Root, model: FaceModel, config: BuildConfig) -> tuple[str, str]:
-    """`face` if people are to be cut out of their frames, `resize` if frames show faces close up or none; and why.
+    """Choose `face` if faces are small in their frames, or `resize` if frames are close-ups or without faces; and say why.
 
-    Looks at a few frames of a few videos, drawn at random but always the same.
+    Looks at a few frames of a few videos, sampled deterministically.
     """
     drawn = nsmallest(_VIDEOS, clips, key=lambda spec: stable_hash(config.seed, spec.key))
     looks = [look for spec in drawn if (look := _look(spec, root, model, config)) is not None]
     faces = [look.face for look in looks if np.isfinite(look.face)]
     if not looks:
-        return "resize", "none of the videos looked at can be read"
+        return "resize", "none of the examined videos can be read"
     if 2 * len(faces) < len(looks):
-        return "resize", f"there is a face in only {len(faces)} of {len(looks)} videos looked at"
+        return "resize", f"only {len(faces)} of {len(looks)} examined videos show a face"
     face, frames = float(np.median(faces)), float(np.median([look.frames for look in looks]))
-    seen = f"faces fill {face:.0%} of the frame's shorter side in {len(faces)} of {len(looks)} videos looked at"
+    seen = f"faces fill {face:.0%} of the frame's shorter side in {len(faces)} of {len(looks)} examined videos"
     if face >= _CLOSE:
         return "resize", seen
     if frames < config.tube_min_frames:
@@ -55,7 +54,7 @@ def recipe_by_looking(clips: Iterable[ClipSpec], root: Root, model: FaceModel, c
 
 
 def _look(spec: ClipSpec, root: Root, model: FaceModel, config: BuildConfig) -> _Look | None:
-    """None where the video cannot be read."""
+    """Look at the first seconds of a video; None if it cannot be read."""
     spans = tuple(replace(span, end_s=min(span.end_s, span.start_s + _FIRST_S)) for span in spec.spans)
     few = config.without_video(recipe="resize", frames=_FRAMES, min_frames=1)
     (read,) = read_clip(replace(spec, spans=spans), root, model, few)

@@ -1,1 +1,1 @@
-"""What flows through motionshards and what lies on disk. Imports numpy and pyarrow, nothing of ours."""
+"""Records passed between the steps, and the on-disk formats. Imports numpy and pyarrow, and no other package of the project."""

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written to a temporary name in the data set's work folder, synced, then renamed."""
+"""Atomic file writes: write to a temporary name in the dataset's work directory, fsync, then rename."""
 
 import hashlib
 import os
@@ -11,7 +11,7 @@ from motionshards.schemas.layout import WORK_DIR
 
 
 def sync(path: Path) -> None:
-    """Have a file, or the names in a directory, on disk before going on."""
+    """Flush a file, or the entries of a directory, to disk (fsync)."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -21,7 +21,7 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Have a failure to write tell the file: the system tells it only where one is opened."""
+    """Add the file name to an OSError: the system only sets it when opening a file fails."""
     try:
         yield
     except OSError as error:
@@ -30,17 +30,17 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
+    """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @contextmanager
 def replacing(out: Path, target: Path) -> Iterator[Path]:
-    """Give a temporary path; on a clean exit what was written there becomes `target`, else it is removed.
+    """Yield a temporary path that is renamed to `target` on a clean exit and removed on an exception.
 
-    Where nothing was written, nothing appears. The temporary name tells host and process, so that two workers on the same
-    unit do not meet.
+    If nothing was written, `target` is not created. The temporary name contains host and process id, so two workers on the
+    same unit do not collide.
     """
     work = out / WORK_DIR
     work.mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ def replacing(out: Path, target: Path) -> Iterator[Path]:
 
 @contextmanager
 def beside(target: Path) -> Iterator[Path]:
-    """The same for a file that is no part of a data set: the temporary one lies beside it, and nothing is synced."""
+    """Like `replacing`, for files outside a dataset: the temporary file is in the same directory, and nothing is fsynced."""
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         yield temporary
@@ -69,6 +69,6 @@ def beside(target: Path) -> Iterator[Path]:
 
 
 def write_whole(out: Path, target: Path, content: bytes) -> None:
-    """Write a small file whole or not at all."""
+    """Write a small file atomically."""
     with replacing(out, target) as temporary, naming(temporary):
         temporary.write_bytes(content)

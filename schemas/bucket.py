@@ -20,38 +20,38 @@ _S3 = ("s3", "s3a", "s3n")
 _ATTEMPTS = 10
 EXTRAS = "install motionshards[remote] for https and s3, motionshards[gs] or motionshards[abfs]"
 AT_ONCE = 32
-"""Requests at a time that are worth their while."""
+"""Number of concurrent requests beyond which throughput no longer improves."""
 
 
 class Bucket(Protocol):
-    """The objects below one URL, by their names relative to it. Pickled it goes to other processes and machines.
+    """The objects below one URL, named relative to it. Picklable, so that it can be sent to other processes and machines.
 
-    All methods raise StoreFailed where the store does not do what it should, after trying again.
+    All methods raise StoreFailed if a request still fails after retries.
     """
 
     url: str
 
     def names(self, folder: str = "") -> dict[str, int]:
-        """Of all objects below a folder, and their bytes. What was put a moment ago may be missing where listings are late."""
+        """Names and sizes (bytes) of all objects below a folder; eventually consistent listings may lack recent ones."""
 
     def exists(self, name: str) -> bool:
-        """Whether an object is there, whatever listings say."""
+        """Whether an object exists; does not rely on listings."""
 
     def get(self, name: str, to: Path) -> None:
-        """Copy an object to a file. Raises FileNotFoundError: there is none."""
+        """Download an object to a file. Raises FileNotFoundError: it does not exist."""
 
     def put(self, file: Path, name: str) -> None:
-        """Copy a file to an object, which is replaced where there is one."""
+        """Upload a file, replacing an existing object."""
 
     def create(self, file: Path, name: str) -> bool:
-        """Copy a file to a new object. False if the object exists with other contents.
+        """Upload a file as a new object. Returns False if the object exists with different contents.
 
-        An object with the same contents counts as created: it may be this call's own, whose answer was lost before a retry. So of
-        several concurrent calls exactly one returns true if their contents differ.
+        An object with the same contents counts as created: it may be from this very call, if the response was lost before a
+        retry. Among concurrent calls with different contents, exactly one therefore returns True.
         """
 
     def delete(self, name: str) -> None:
-        """Remove an object; nothing where there is none."""
+        """Delete an object, if it exists."""
 
 
 def is_bucket(where: str) -> bool:
@@ -64,20 +64,20 @@ def open_bucket(url: str) -> Bucket:
     """The bucket at a URL, scheme://bucket/prefix.
 
     Raises:
-        ConfigError: it cannot be written to, or the package for its scheme is not installed
+        ConfigError: the scheme is not an object store's, or the package for it is not installed
     """
     scheme = url.partition("://")[0].lower()
     if scheme in ("http", "https"):
-        raise ConfigError(f"{url}: no object store is spoken to over {scheme}")
+        raise ConfigError(f"{url}: {scheme} is not an object store protocol")
     try:
         return S3Bucket(url.rstrip("/")) if scheme in _S3 else FsspecBucket(url.rstrip("/"))
     except ImportError as error:
-        needed = error.name or "that fsspec names for it"
-        raise ConfigError(f"{scheme}:// needs the package {needed}; {EXTRAS}") from error
+        needed = f"package {error.name}" if error.name else "fsspec implementation"
+        raise ConfigError(f"{scheme}:// needs the {needed}; {EXTRAS}") from error
 
 
 class S3Bucket:
-    """s3://bucket/prefix; credentials, region and endpoint are found as boto3 finds them."""
+    """s3://bucket/prefix. Credentials, region and endpoint come from boto3's default configuration chain."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -94,14 +94,14 @@ class S3Bucket:
         """See Bucket."""
         below = self._key(folder).rstrip("/")
         prefix = f"{below}/" if below else ""
-        with self._told(f"list {folder or '.'}"):
+        with self._translated_errors(f"list {folder or '.'}"):
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
             start = len(f"{self._prefix}/") if self._prefix else 0
             return {each["Key"][start:]: each["Size"] for page in pages for each in page.get("Contents", ())}
 
     def exists(self, name: str) -> bool:
         """See Bucket."""
-        with self._told(f"look for {name}"):
+        with self._translated_errors(f"look for {name}"):
             try:
                 self._client.head_object(Bucket=self._bucket, Key=self._key(name))
             except self._errors.ClientError as error:
@@ -112,7 +112,7 @@ class S3Bucket:
 
     def get(self, name: str, to: Path) -> None:
         """See Bucket."""
-        with self._told(f"get {name}"):
+        with self._translated_errors(f"get {name}"):
             try:
                 self._client.download_file(self._bucket, self._key(name), str(to))
             except self._errors.ClientError as error:
@@ -121,13 +121,13 @@ class S3Bucket:
                 raise
 
     def put(self, file: Path, name: str) -> None:
-        """See Bucket. In parts, where it is large; checksums are compared, and parts that are never joined are no object."""
-        with self._told(f"put {name}"):
+        """See Bucket. Large files use multipart uploads with checksums; an aborted upload leaves no object."""
+        with self._translated_errors(f"put {name}"):
             self._client.upload_file(str(file), self._bucket, self._key(name))
 
     def create(self, file: Path, name: str) -> bool:
         """See Bucket."""
-        with self._told(f"create {name}"):
+        with self._translated_errors(f"create {name}"):
             try:
                 with file.open("rb") as body:
                     self._client.put_object(Bucket=self._bucket, Key=self._key(name), Body=body, IfNoneMatch="*")
@@ -139,28 +139,28 @@ class S3Bucket:
 
     def delete(self, name: str) -> None:
         """See Bucket."""
-        with self._told(f"delete {name}"):
+        with self._translated_errors(f"delete {name}"):
             self._client.delete_object(Bucket=self._bucket, Key=self._key(name))
 
     def _key(self, name: str) -> str:
         return f"{self._prefix}/{name}" if self._prefix else name
 
     @contextmanager
-    def _told(self, what: str) -> Iterator[None]:
-        """boto3's errors in one line, without what was sent."""
+    def _translated_errors(self, what: str) -> Iterator[None]:
+        """Translate boto3's errors into one-line StoreFailed errors, without the request body."""
         transfer = importlib.import_module("boto3.exceptions").Boto3Error
         try:
             yield
         except self._errors.ClientError as error:
             code = error.response.get("Error", {}).get("Code", "")
-            raise StoreFailed(f"{self.url}: cannot {what}: the store answers {_status(error)} {code}") from None
+            raise StoreFailed(f"{self.url}: cannot {what}: the store responded with {_status(error)} {code}") from None
         except (self._errors.BotoCoreError, transfer) as error:
             first = next(iter(str(error).splitlines()), "")
             raise StoreFailed(f"{self.url}: cannot {what}: {type(error).__name__}: {first}") from None
 
 
 class FsspecBucket:
-    """Any store that fsspec knows; patience and credentials are those of the package behind it."""
+    """Any store that fsspec supports. Retries and credentials are those of the underlying filesystem package."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -176,7 +176,7 @@ class FsspecBucket:
 
     def names(self, folder: str = "") -> dict[str, int]:
         """See Bucket."""
-        with self._told(f"list {folder or '.'}"):
+        with self._translated_errors(f"list {folder or '.'}"):
             self._files.invalidate_cache()
             below = f"{self._base}/{folder}".rstrip("/")
             found = self._files.find(below, detail=True) if self._files.exists(below) else {}
@@ -184,23 +184,23 @@ class FsspecBucket:
 
     def exists(self, name: str) -> bool:
         """See Bucket."""
-        with self._told(f"look for {name}"):
+        with self._translated_errors(f"look for {name}"):
             self._files.invalidate_cache()
             return bool(self._files.exists(f"{self._base}/{name}"))
 
     def get(self, name: str, to: Path) -> None:
         """See Bucket."""
-        with self._told(f"get {name}", missing=FileNotFoundError(f"{self.url}/{name}")):
+        with self._translated_errors(f"get {name}", missing=FileNotFoundError(f"{self.url}/{name}")):
             self._files.get_file(f"{self._base}/{name}", str(to))
 
     def put(self, file: Path, name: str) -> None:
         """See Bucket."""
-        with self._told(f"put {name}"):
+        with self._translated_errors(f"put {name}"):
             self._files.put_file(str(file), self._path(name))
 
     def create(self, file: Path, name: str) -> bool:
         """See Bucket."""
-        with self._told(f"create {name}"):
+        with self._translated_errors(f"create {name}"):
             try:
                 self._files.pipe_file(self._path(name), file.read_bytes(), mode="create")
                 return True
@@ -210,19 +210,19 @@ class FsspecBucket:
 
     def delete(self, name: str) -> None:
         """See Bucket."""
-        with self._told(f"delete {name}"), suppress(FileNotFoundError):
+        with self._translated_errors(f"delete {name}"), suppress(FileNotFoundError):
             self._files.rm_file(f"{self._base}/{name}")
 
     def _path(self, name: str) -> str:
-        """Where to write an object. Its directory is made unless the store has none: those of object stores are asynchronous."""
+        """Path to write an object to. Creates its directory, except on async filesystems: object stores have none."""
         path = f"{self._base}/{name}"
         if not self._files.async_impl:
             self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
         return path
 
     @contextmanager
-    def _told(self, what: str, missing: FileNotFoundError | None = None) -> Iterator[None]:
-        """Each store has errors of its own. `missing`: what to raise where there is no such object."""
+    def _translated_errors(self, what: str, missing: FileNotFoundError | None = None) -> Iterator[None]:
+        """Translate any error of the store into StoreFailed. `missing`: raised instead if the object does not exist."""
         try:
             yield
         except Exception as error:
@@ -233,7 +233,7 @@ class FsspecBucket:
 
 
 def _holds(bucket: Bucket, name: str, file: Path) -> bool:
-    """Whether an object has the contents of a file."""
+    """Whether an object has the same contents as a file."""
     with tempfile.TemporaryDirectory(prefix="motionshards-object-") as place:
         try:
             bucket.get(name, copy := Path(place) / "copy")
@@ -243,13 +243,13 @@ def _holds(bucket: Bucket, name: str, file: Path) -> bool:
 
 
 def pull(bucket: Bucket, out: Path, names: Sequence[str]) -> None:
-    """Copy objects to the files of the same names. Raises StoreFailed, FileNotFoundError."""
+    """Download objects to files of the same names below `out`. Raises StoreFailed, FileNotFoundError."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
         list(pool.map(lambda name: pull_one(bucket, name, out / name), names))
 
 
 def pull_one(bucket: Bucket, name: str, path: Path) -> None:
-    """Copy one object to a file, whole or not at all. Raises as `pull`."""
+    """Download one object to a file atomically. Raises the same errors as `pull`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with beside(path) as temporary:
         bucket.get(name, temporary)

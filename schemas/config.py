@@ -1,7 +1,7 @@
-"""Everything that decides the bytes of a data set, and nothing else.
+"""Every setting that affects the bytes of a dataset, and nothing else.
 
-Two builds with equal `BuildConfig`, inputs and versions write the same shards. Options that only change speed (workers,
-decoder threads) or what is planned next (`--limit`, `--split`) are not here.
+Two builds with equal `BuildConfig`, inputs and versions write identical shards. Options that only affect speed (workers,
+decoder threads) or which clips are planned (`--limit`, `--split`) are not part of it.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ MOST_FRAMES, MOST_SIZE_PX = 999, 4096
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """The settings of a build that are used as they are given. Their docstrings are the help of the command line."""
+    """Build settings that map one-to-one to command line options; the docstrings are the `--help` texts."""
 
     unit: Literal["utterance", "video"] = "utterance"
     """What one sample is: an utterance (one file), or a video (frames from all its utterances)."""
@@ -34,80 +34,80 @@ class Settings:
     min_frames: int | None = None
     """Reject clips with fewer decodable frames; by default, fewer than `frames`."""
     size: int = 256
-    """Height and width of the stored frames, in pixels; several, such as 512,256, store the pictures at each of them."""
+    """Height and width of the stored frames, in pixels; a list such as 512,256 stores the images at each size."""
     smaller_sizes: tuple[int, ...] = ()
-    """The further sizes, each smaller than --size; `--size 512,256` is `--size 512 --smaller-sizes 256`."""
+    """Additional sizes, each smaller than --size; `--size 512,256` is `--size 512 --smaller-sizes 256`."""
     fit: Literal["pad", "squash"] = "pad"
     """Keep the aspect ratio with padding, or squash the crop to a square."""
     detector: Detector = "sfd"
-    """Face detector of FAN; dlib has its own."""
+    """Face detector used with FAN landmarks; dlib uses its own."""
     precision: Precision = "fp32"
-    """Arithmetic of FAN."""
+    """Floating-point precision of FAN."""
     jpeg_quality: int = 95
     """JPEG quality of the stored frames, 1 to 100."""
     store: Literal["stills", "video", "both"] = "stills"
-    """Store sampled frames as JPEG, all of a clip's time as video with its sound, or both."""
+    """Store sampled frames as JPEG, the whole clip as video with sound, or both."""
     fps: str = "25"
     """Frame rate of stored video: a number, a ratio such as 30000/1001, or `source`."""
     crf: int = 18
-    """Quality of stored video, x264's constant rate factor; smaller is better."""
+    """Quality of stored video: x264 constant rate factor; lower is better."""
     video_psnr: float | None = None
-    """Choose the quality of each stored video so that it is as close to its frames as this PSNR, in dB, instead of --crf."""
+    """Encode each stored video to reach this PSNR against its frames, in dB, instead of using --crf."""
     video_copy: bool = False
-    """Copy the source's packets, without loss, where the stored video shows exactly its frames."""
+    """Copy the packets of the source losslessly where the stored video has exactly its frames."""
     landmarks_every: int = 5
-    """Measure faces, landmarks and pose in every n-th frame of stored video."""
+    """Extract faces, landmarks and pose for every n-th frame of stored video."""
     audio: Literal["mono", "source", "none"] = "mono"
-    """Sound stored with video: mono at --audio-hz, rate and channels of the source, or none."""
+    """Audio stored with video: mono at --audio-hz, the source's sample rate and channels, or none."""
     audio_hz: int = 16_000
-    """Sample rate of stored mono sound."""
+    """Sample rate of stored mono audio, in Hz."""
     speech: bool = False
-    """Measure the share of speech in stored sound."""
+    """Measure the fraction of speech in stored audio."""
     seed: int = 0
-    """Seed of the order of clips and of the sampled frames."""
+    """Random seed for the order of clips and the choice of frames."""
     detect_min_px: int = 80
-    """Search for faces of at least this size, in pixels of the source; larger sizes make the search faster."""
+    """Minimum face size to detect, in source pixels; larger values make detection faster."""
     detect_every: int = 1
     """Recipes that track faces: detect faces in every n-th frame."""
     faces: Literal["main", "all"] = "main"
-    """Recipes that track faces: follow one face at a time (the annotated one, else the largest), or every face."""
+    """Recipes that track faces: track one face at a time (the annotated one, otherwise the largest), or all faces."""
     tube_min_frames: int = 64
     """Recipes that track faces: reject tubes with fewer frames."""
     tube_max_frames: int = 1024
-    """Recipes that track faces: cut tubes with more frames."""
+    """Recipes that track faces: split tubes with more frames."""
     tube_min_px: int = 256
-    """Recipes track and fomm-track: reject tubes whose box, before its margin, has a shorter longer side, in source pixels."""
+    """Recipes track and fomm-track: minimum longer side of a tube's box, without margin, in source pixels."""
     tube_margin: float = 0.1
-    """Recipes track and fomm-track: margin on each side of the box, as a share of its longer side."""
+    """Recipes track and fomm-track: margin on each side of the box, as a fraction of its longer side."""
     face_scale: float = 1.3
-    """Recipe face: side of the crop, as a multiple of FFHQ's."""
+    """Recipe face: side of the crop, relative to the FFHQ crop."""
     one_person: bool = False
-    """Recipes that track faces: reject tubes in which face descriptors, which are not stored, show two people."""
+    """Recipes that track faces: reject tubes whose face descriptors (not stored) show two people."""
     aus_frames: Literal["sampled", "all"] = "sampled"
-    """Keep the action units of the sampled frames, or also those of all frames of each clip."""
+    """Store the action units of the sampled frames only, or also those of all frames of each clip."""
     clips_per_shard: int = 256
-    """Mean number of clips per shard to aim for."""
+    """Target mean number of clips per shard."""
     hdr: Literal["tonemap", "keep"] = field(default="tonemap", metadata={"absent": "keep"})
-    """Tone-map HLG and PQ videos to BT.709, or keep their values."""
+    """Tone-map HLG and PQ videos to BT.709, or keep their pixel values."""
     decode_timeout_s: float = 300.0
-    """Time limit of each pass of a decoder over a video, in seconds."""
+    """Time limit for each decoding pass over a video, in seconds."""
     max_clip_bytes: int = MAX_CLIP_BYTES
-    """Reject clips whose files have more bytes together once they are unpacked from an archive into memory."""
+    """Reject clips whose files, unpacked from an archive into memory, exceed this total size in bytes."""
     decode_memory_mb: int = 1024
     """Memory limit of each decoder, in MB."""
     identity_embedding: bool = False
-    """Store a face descriptor of each clip: biometric data, by which people can be recognised. Half a second per clip."""
+    """Store a face descriptor of each clip (biometric data, which identifies people); takes about 0.5 s per clip."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BuildConfig(Settings):
-    """All settings of a build, checked on construction and stored in dataset.json.
+    """All settings of a build, validated on construction and stored in dataset.json.
 
     source: name of the corpus layout
     recipe: how the crop is placed in the source frame
-    landmarks: the landmark model that is used, resolved (never `auto`)
-    no_face: whether a clip without any face is rejected, or kept with NaN for boxes and landmarks; moot without landmarks
-    aus: where action units come from; which folder or program is not here
+    landmarks: the resolved landmark model (never `auto`)
+    no_face: `reject` clips without a face, or `keep` them with NaN boxes and landmarks; unused without landmarks
+    aus: source of action units, without the path of the folder or program
     """
 
     source: str
@@ -122,7 +122,7 @@ class BuildConfig(Settings):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, must be one of {', '.join(allowed)}")
         if self.landmarks == "auto":
-            raise ValueError("landmarks is 'auto', must be resolved to a model")
+            raise ValueError("landmarks is 'auto', must be a model name")
         for name, low, high in (
             ("frames", 1, MOST_FRAMES),
             ("size", 16, MOST_SIZE_PX),
@@ -150,45 +150,45 @@ class BuildConfig(Settings):
         if self.min_frames is not None and not 1 <= self.min_frames <= self.frames:
             raise ValueError(f"min_frames is {self.min_frames}, must be between 1 and frames ({self.frames})")
         if self.identity_embedding and self.landmarks == "none":
-            raise ValueError("identity_embedding needs landmarks: landmarks is 'none'")
+            raise ValueError("identity_embedding requires landmarks: landmarks is 'none'")
         for name, chosen in (("one_person", self.one_person), ("faces 'all'", self.faces == "all")):
             if chosen and self.recipe not in TUBE_RECIPES:
-                raise ValueError(f"{name} is for recipes that track faces: recipe is {self.recipe!r}")
+                raise ValueError(f"{name} requires a recipe that tracks faces: recipe is {self.recipe!r}")
         if self.aus_frames == "all" and self.aus in ("none", "openface-still"):
             raise ValueError(
-                f"aus_frames is 'all', and aus is {self.aus!r}, which computes nothing for frames that are not sampled"
+                f"aus_frames is 'all', but aus {self.aus!r} does not compute action units of frames that are not sampled"
             )
         if self.recipe in TUBE_RECIPES and self.landmarks == "none":
-            raise ValueError(f"recipe {self.recipe} follows faces and needs a model to find them: landmarks is 'none'")
+            raise ValueError(f"recipe {self.recipe} tracks faces and requires a landmark model: landmarks is 'none'")
         if self.recipe in TUBE_RECIPES and self.no_face == "keep":
-            raise ValueError(f"recipe {self.recipe} follows faces, so clips without one cannot be kept: no_face is 'keep'")
+            raise ValueError(f"recipe {self.recipe} tracks faces and cannot keep clips without one: no_face is 'keep'")
         if self.recipe in TUBE_RECIPES and self.unit != "utterance":
-            raise ValueError(f"recipe {self.recipe} makes clips of its own, so unit must be 'utterance'")
+            raise ValueError(f"recipe {self.recipe} splits files into tubes, so unit must be 'utterance': unit is {self.unit!r}")
 
     def _check_sizes(self) -> None:
         for larger, size in zip(self.sizes, self.smaller_sizes, strict=False):
             if not 16 <= size < larger:
                 sizes = ", ".join(map(str, self.sizes))
-                raise ValueError(f"sizes are {sizes}: each must be smaller than the one before it, and at least 16")
+                raise ValueError(f"sizes are {sizes}, must be in descending order and at least 16")
         if self.moving and (odd := [size for size in self.sizes if size % 2]):
             raise ValueError(f"size is {odd[0]}, must be even for stored video")
 
     def _check_video(self) -> None:
         if self.fps != "source" and not _is_rate(self.fps):
-            raise ValueError(f"fps is {self.fps!r}, must be source or a rate between 1 and 240, such as 25 or 30000/1001")
+            raise ValueError(f"fps is {self.fps!r}, must be 'source' or a rate between 1 and 240, such as 25 or 30000/1001")
         if self.video_psnr is not None and not 20 <= self.video_psnr <= 60:
             raise ValueError(f"video_psnr is {self.video_psnr}, must be between 20 and 60")
-        if self.store == "stills" and (given := _OF_VIDEO & self.changed().keys()):
-            raise ValueError(f"{', '.join(sorted(given))}: for stored video, and store is 'stills'")
+        if self.store == "stills" and (unused := _OF_VIDEO & self.changed().keys()):
+            raise ValueError(f"{', '.join(sorted(unused))}: only for stored video, but store is 'stills'")
         if self.speech and not self.sounding:
-            raise ValueError(f"speech is measured in stored sound, and audio is {self.audio!r}")
+            raise ValueError(f"speech is measured in stored audio, but audio is {self.audio!r}")
         if self.store == "video" and self.aus == "openface-still":
-            raise ValueError("aus 'openface-still' reads stills, and store is 'video'")
+            raise ValueError("aus 'openface-still' needs stills, but store is 'video'")
 
     def without_video(self, **changed: Any) -> "BuildConfig":
-        """The config with stills only, and with other changes."""
-        usual: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(self) if field.name in _OF_VIDEO}
-        return dataclasses.replace(self, **{"store": "stills", **usual, **changed})
+        """A copy that stores stills only, with `changed` fields replaced."""
+        defaults: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(self) if field.name in _OF_VIDEO}
+        return dataclasses.replace(self, **{"store": "stills", **defaults, **changed})
 
     @property
     def stills(self) -> bool:
@@ -202,27 +202,27 @@ class BuildConfig(Settings):
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Every stored size in pixels, the dataset's own first, then those of `smaller_sizes`."""
+        """All stored sizes in pixels, in descending order: `size`, then `smaller_sizes`."""
         return (self.size, *self.smaller_sizes)
 
     @property
     def sounding(self) -> bool:
-        """Whether the sound of stored video is stored, where the source has any."""
+        """Whether audio is stored with video, if the source has any."""
         return self.moving and self.audio != "none"
 
     @property
     def fewest_frames(self) -> int:
-        """The least number of decodable frames a clip may have; by default as many as are sampled."""
-        usual = self.frames if self.stills else 1
-        return usual if self.min_frames is None else self.min_frames
+        """Minimum number of decodable frames of a clip; by default, the number of sampled frames."""
+        default = self.frames if self.stills else 1
+        return default if self.min_frames is None else self.min_frames
 
     @property
     def least_tube_px(self) -> int:
-        """The least longer side of a tube's box, in source pixels; crops of `face` are more than twice as large as the box."""
+        """Minimum longer side of a tube's box, in source pixels; crops of `face` are more than twice as large as the box."""
         return self.detect_min_px if self.recipe == "face" else self.tube_min_px
 
     def to_json(self) -> dict[str, Any]:
-        """A dict that `from_json` turns back into an equal config. `smaller_sizes` is absent where there are none."""
+        """JSON-serialisable dict; inverse of `from_json`. Omits `smaller_sizes` if it is empty."""
         stored = dataclasses.asdict(self)
         return stored if self.smaller_sizes else {name: value for name, value in stored.items() if name != "smaller_sizes"}
 
@@ -230,24 +230,24 @@ class BuildConfig(Settings):
     def from_json(cls, stored: dict[str, Any]) -> "BuildConfig":
         """Inverse of `to_json`.
 
-        A field that an earlier version did not have gets the value that describes how that version built: `absent` in the
-        field's metadata if it is given there, else the default.
+        A field that an earlier version did not store is set to what that version did: `absent` of the field's metadata if
+        present, otherwise the default.
 
         Raises:
-            ValueError: a value cannot be used, or a field is of a later version
+            ValueError: a value is invalid, or a field is from a later version
         """
         known = {field.name: field for field in dataclasses.fields(cls)}
         if later := sorted(set(stored) - set(known)):
             raise ValueError(f"config fields of another version: {', '.join(later)}")
         if "aus_frames" not in stored and stored.get("aus") == "openface":
-            stored = {**stored, "aus": "openface-still"}  # there was no other mode yet
+            stored = {**stored, "aus": "openface-still"}  # the only mode of that version
         absent = {name: field.metadata["absent"] for name, field in known.items() if "absent" in field.metadata}
         if isinstance(sizes := stored.get("smaller_sizes"), list):  # JSON has lists
             stored = {**stored, "smaller_sizes": tuple(sizes)}
         return cls(**{**absent, **stored})
 
     def changed(self) -> dict[str, Any]:
-        """The fields that differ from their defaults: what stays the same when a later version adds a field."""
+        """The fields that differ from their defaults; unaffected by fields that later versions add."""
         return {field.name: value for field in dataclasses.fields(self) if (value := getattr(self, field.name)) != field.default}
 
 
@@ -263,5 +263,5 @@ def _is_rate(text: str) -> bool:
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """One `name: old -> new` line for each entry in which two flat dicts differ."""
+    """List the entries in which two flat dicts differ, as `name: old -> new`."""
     return [f"{name}: {old.get(name)} -> {new.get(name)}" for name in sorted(old | new) if old.get(name) != new.get(name)]

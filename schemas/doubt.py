@@ -1,6 +1,6 @@
-"""How doubtful the faces of a clip are: columns of the index that follow from what its sample stores.
+"""Confidence measures of the faces of a clip: index columns computed from the stored sample.
 
-Each is a number to filter by when reading; nothing is rejected for it.
+They are meant for filters when reading; no clip is rejected because of them.
 """
 
 from typing import Any
@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 FRAME_SCORES = ("detector_score", "landmark_score")
-"""Measures of each frame, `frame_<name>` in the index; the sample has them as box_scores and landmark_scores.npy."""
+"""Per-frame measures, `frame_<name>` in the index; in the sample, box_scores and landmark_scores.npy."""
 DOUBT = ("face_share", "least_detector_score", "least_landmark_score", "landmark_residual", "yaw_jump_deg")
-"""Measures of a clip."""
+"""Per-clip measures."""
 
 ADJACENT_S = 0.11
-"""Stored frames of one file that are at most this far apart count as adjacent; 0.1 s in any time base do."""
+"""Stored frames of one file at most this far apart count as adjacent: 0.1 s plus the rounding of any time base."""
 
-_DETECTOR_DIGITS = 6  # as meta.json has them, so that columns that are computed from a sample are those of the build
+_DETECTOR_DIGITS = 6  # the precision of meta.json, so that columns computed from a sample equal those of the build
 _SCORE_DIGITS, _YAW_DIGITS = 4, 2
 
 Floats = NDArray[np.floating[Any]]
@@ -32,10 +32,10 @@ def doubt_columns(
     span: NDArray[np.integer[Any]],
     pts_s: Floats,
 ) -> dict[str, Any]:
-    """The columns of DOUBT, None where no frame has a value, and float32 [T] of FRAME_SCORES, NaN where there is no face.
+    """Compute the columns of DOUBT (None where no frame has a value) and FRAME_SCORES (float32 [T], NaN without a face).
 
-    Of T stored frames: boxes [T,4], detector's scores [T], scores of landmarks [T,68], residual of the pose fit [T], yaw [T],
-    each NaN where there is no face; number of the file [T] and time in it [T].
+    For T stored frames: boxes [T,4], detector scores [T], landmark scores [T,68], residual of the pose fit [T] and yaw [T],
+    each NaN where there is no face; span index [T] and time within the file [T].
     """
     found = np.isfinite(boxes_px).all(axis=1)
     detector = detector_scores.astype(np.float64).round(_DETECTOR_DIGITS).astype(np.float32)
@@ -55,6 +55,6 @@ def doubt_columns(
 
 
 def _over(function: Any, values: Floats) -> float | None:
-    """The least or the greatest of the values that are not NaN; None where there are none."""
+    """Apply `function` to the values that are not NaN; None if there are none."""
     present = values[~np.isnan(values)]
     return float(function(present)) if len(present) else None

@@ -1,14 +1,14 @@
-"""Every failure the project expects, one class each; anything else is a bug and stops the run.
+"""The expected failures, one class each; any other exception is a bug and stops the run.
 
 MotionShardsError
-├── ConfigError     unusable arguments or an output that cannot be used: exit status 2
-├── ClipRejected    one clip is lost, for a known reason: becomes a row of rejections.parquet
-├── BuildFailed     the build cannot go on, what is committed stays: exit status 1
-│   └── StoreFailed an object store does not do what it should, though tried again
-├── DatasetError    a data set on disk is absent, unfinished or not of this format
-├── LoaderFailed    a process that reads for a training died
-├── TrainingFailed  a training cannot go on: a loss or a weight is no number
-└── Unreadable      bytes of a data set cannot be had, see `dataset.storage.unreadable`; a reader replaces the clip and counts it
+├── ConfigError     invalid arguments or an unusable output: exit status 2
+├── ClipRejected    one clip is dropped for a known reason: becomes a row of rejections.parquet
+├── BuildFailed     the build cannot continue; committed shards are kept: exit status 1
+│   └── StoreFailed an object store request failed after retries
+├── DatasetError    a dataset on disk is absent, unfinished or of another format
+├── LoaderFailed    a reader process of a data loader died
+├── TrainingFailed  training cannot continue: a loss or a weight is NaN or infinite
+└── Unreadable      bytes of a dataset cannot be read, see `dataset.storage.unreadable`; a reader replaces the clip and counts it
 """
 
 import re
@@ -19,11 +19,11 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 class MotionShardsError(Exception):
-    """Root of the failures that are told to the user in one line."""
+    """Base class of the failures that are reported to the user in one line."""
 
 
 class ConfigError(MotionShardsError):
-    """Arguments, input or output that the build cannot work with."""
+    """Invalid arguments, input or output."""
 
 
 class BuildFailed(MotionShardsError):
@@ -31,23 +31,23 @@ class BuildFailed(MotionShardsError):
 
 
 class StoreFailed(BuildFailed):
-    """An object store does not do what it should; the message says what, and what it answers."""
+    """An object store request failed after retries; the message names the operation and the response."""
 
 
 class DatasetError(MotionShardsError):
-    """A data set on disk cannot be read."""
+    """A dataset on disk cannot be read."""
 
 
 class LoaderFailed(MotionShardsError):
-    """A process that reads batches died, or ran into a bug; the message says which."""
+    """A reader process died or raised an unexpected exception; the message says which."""
 
 
 class TrainingFailed(MotionShardsError):
-    """A loss or a weight became infinite or no number; the message says which, and what is the last that was saved."""
+    """A loss or a weight became NaN or infinite; the message names it and the last saved checkpoint."""
 
 
 class ClipRejected(MotionShardsError):
-    """One clip cannot be built. `reason` is a code of `schemas.reasons`, `detail` is free text for people."""
+    """One clip cannot be built. `reason` is a code of `schemas.reasons`; `detail` is free text."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         if reason not in REASONS:
@@ -58,6 +58,6 @@ class ClipRejected(MotionShardsError):
 
 
 def one_line(error: BaseException) -> str:
-    """All that an error says, without terminal colours, line breaks and other characters that do not print."""
+    """The message of an error in one line, without terminal colours and unprintable characters."""
     text = " ".join(_ANSI.sub("", str(error)).split())
     return "".join(one if one.isprintable() else "?" for one in text) or type(error).__name__

@@ -1,7 +1,8 @@
-"""dataset.json: what a data set is, what made it, and what it holds.
+"""dataset.json: settings, provenance and contents of a dataset.
 
-Format version 2 added digests: of dataset.json itself, of the files that it lists, of each marker, and of what decides the bytes
-of a shard. Data sets of version 1 are read as they are; a command that writes to one upgrades it (`pipeline.upgrade`).
+Format version 2 added digests: of dataset.json itself, of the files that it lists, of each marker, and of everything that
+determines the bytes of a shard. Version 1 can still be read; a command that writes to such a dataset upgrades it first
+(`pipeline.upgrade`).
 """
 
 import dataclasses
@@ -30,27 +31,27 @@ _SHA256 = re.compile("[0-9a-f]{64}")
 
 
 def digest_of(content: dict[str, Any]) -> str:
-    """SHA-256 of JSON data, however they are laid out."""
+    """SHA-256 of JSON data, independent of formatting and key order."""
     canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def made_by(config: BuildConfig, provenance: dict[str, str]) -> str:
-    """The digest of what decides the bytes of a shard. Every shard's entry has it."""
+    """Digest of everything that determines the bytes of a shard; recorded in every shard's entry."""
     return digest_of({"config": config.changed(), "provenance": provenance})
 
 
 @dataclass(frozen=True, slots=True)
 class Addition:
-    """One addition. A shard that was rewritten by it has its number in `ShardEntry.added`.
+    """One addition (`--add`, `--extend-frames`, `--drop`). `ShardEntry.added` lists its number for each shard it has rewritten.
 
-    number: counted from 1 in the order in which they were asked for
-    what: `landmarks`, `aus`, `identity`, `no-identity` (which takes it away), `quality`, `frames`, `video`, `audio` or `speech`
-    at: when it was asked for, UTC, ISO 8601
-    pixels: what it was computed from; a build computes from decoded frames, before they become JPEGs
-    config: the fields of the config that it changes, with their new values
-    provenance: versions and hashes that decide what was added
-    finished: whether all shards have it
+    number: from 1, in the order in which the additions were requested
+    what: `landmarks`, `aus`, `identity`, `no-identity` (drops the descriptors), `quality`, `frames`, `video`, `audio` or `speech`
+    at: time of the request, UTC, ISO 8601
+    pixels: what it was computed from; a build computes from decoded frames, before JPEG encoding
+    config: the config fields that it changes, with their new values
+    provenance: versions and hashes that determine the added data
+    finished: whether all shards have been rewritten
     """
 
     number: int
@@ -65,18 +66,18 @@ class Addition:
         check_types(self)
 
     def same_as(self, other: "Addition") -> bool:
-        """Whether both add the same, whenever they were asked for."""
+        """Whether both add the same data, regardless of when they were requested."""
         names = ("what", "pixels", "config", "provenance")
         return all(getattr(self, name) == getattr(other, name) for name in names)
 
 
 @dataclass(frozen=True, slots=True)
 class ShardEntry:
-    """A committed shard. `sha256` is None and `bytes` 0 where every clip of the unit was rejected and no tar exists.
+    """A committed shard. `sha256` is None and `bytes` 0 if every clip of the unit was rejected, so that there is no tar.
 
     added: numbers of the additions that rewrote it
-    made_by: digest of the config and the provenance that it was built with, see `made_by`; None if version 1 built it
-    marker_sha256: digest of its marker, see `schemas.marker`; not stored in the marker's own copy; None in version 1
+    made_by: digest of the config and provenance it was built with, see `made_by`; None if built with format version 1
+    marker_sha256: digest of its marker, see `schemas.marker`; absent from the copy within the marker; None in version 1
     """
 
     name: str
@@ -94,7 +95,7 @@ class ShardEntry:
         check_types(self)
         for part in (self.name, self.split):
             if not is_plain_name(part):
-                raise ValueError(f"{part[:100]!r} cannot be the name of a split or shard")
+                raise ValueError(f"{part[:100]!r} is not a valid name of a split or shard")
         for name in ("clips", "rejected", "bytes"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} of {self.name} is {getattr(self, name)}")
@@ -105,12 +106,12 @@ class ShardEntry:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of dataset.build, also one that was interrupted.
+    """One run of dataset.build, finished or interrupted.
 
-    at: when it ended, UTC
+    at: end of the run, UTC, ISO 8601
     clips: planned clips whose units it committed
-    seconds: without planning
-    runner, workers: where it ran; a cluster's workers are not counted, and are 0 here
+    seconds: wall time, excluding planning
+    runner, workers: runner and number of worker processes; 0 workers for a cluster
     """
 
     at: str
@@ -127,19 +128,19 @@ class Run:
 class Manifest:
     """The content of dataset.json.
 
-    provenance: versions and hashes that decide the bytes
+    provenance: versions and hashes that determine the bytes
     input: where the videos were read from; informative, not compared
-    aus_from: the folder of csv files of action units, where there is one; informative, not compared
-    archives: uri of each archive that was planned from -> {uri of a part: its bytes}
-    hygiene: what is doubtful about the corpus, as the last planning run found it
-    left_out: suffix or reason -> files of the input that no clip is made from, as the last planning run found it
-    complete: all planned units are committed, and index and counts below are theirs
+    aus_from: folder of csv files of action units, if any; informative, not compared
+    archives: uri of each planned archive -> {uri of a part: its size in bytes}
+    hygiene: findings about the corpus in the last planning run (duplicates, identities in several splits)
+    left_out: suffix or reason -> number of input files that no clip uses, in the last planning run
+    complete: whether all planned units are committed; `counts` and the index then cover all of them
     counts: planned, kept, rejected (by reason), frames, bytes
-    removals: what was taken out on request
-    additions: what was added to it once it was finished
-    runs: how it was built; informative, and without those that were killed
-    files: sha256 of the plan files and, once it is finished, of index, rejections, croissant.json and README.md
-    format_version: of what was read; writing always makes the newest
+    removals: identities, videos and clips removed on request
+    additions: data added after the build was finished
+    runs: the build runs, except killed ones; informative
+    files: sha256 of the plan files and, once finished, of index, rejections, croissant.json and README.md
+    format_version: version that was read; `write` always writes the newest
     """
 
     config: BuildConfig
@@ -161,47 +162,47 @@ class Manifest:
     def __post_init__(self) -> None:
         check_types(self)
         if len({entry.name for entry in self.shards}) != len(self.shards):
-            raise ValueError("shards: a name is listed twice")
+            raise ValueError("shards: duplicate name")
 
     @property
     def made_by(self) -> str:
-        """The digest of what decides the bytes of its shards."""
+        """Digest of everything that determines the bytes of its shards."""
         return made_by(self.config, self.provenance)
 
     def changed(self, config: BuildConfig, provenance: dict[str, str]) -> list[str]:
-        """What another build would do differently, one `name: old -> new` each."""
+        """Differences from another build's settings and versions, as `name: old -> new`."""
         return differences(self.config.to_json(), config.to_json()) + differences(self.provenance, provenance)
 
     @property
     def advice(self) -> list[str]:
-        """What to do about clips without a face, where they are many (see `reasons.advice`), and whether sound is missing."""
+        """Hints if many clips were rejected for their face (see `reasons.advice`) or no clip has the requested audio."""
         kept = self.counts["kept"]
         silent = kept and self.config.sounding and not self.counts["sound_hours"]
         return advice(kept, self.counts["rejected"], self.config) + [f"none of {kept} clips has sound"] * bool(silent)
 
     @property
     def interrupted(self) -> str | None:
-        """What must be finished before anything else is done, in words."""
+        """Message about an interrupted removal or addition that must be finished first; None if there is none."""
         if not all(removal.finished for removal in self.removals):
-            return "a removal was interrupted, run dataset.remove again"
+            return "a removal was interrupted; run dataset.remove again"
         if self.addition:
             others = {"frames": "extend-frames", "no-identity": "drop identity"}
             what = others.get(self.addition.what, f"add {self.addition.what}")
-            return f"dataset.build --{what} was interrupted, run it again"
+            return f"dataset.build --{what} was interrupted; run it again"
         return None
 
     @property
     def addition(self) -> Addition | None:
-        """The addition that is not finished."""
+        """The unfinished addition, if any."""
         return next((addition for addition in self.additions if not addition.finished), None)
 
     @property
     def unfinished(self) -> str | None:
-        """What is to be done before the data set can be read, in words; None where it is finished."""
-        return self.interrupted or (None if self.complete else "the build is unfinished, run it again")
+        """Message about what must be finished before the dataset can be read; None if it is finished."""
+        return self.interrupted or (None if self.complete else "the build is unfinished; run it again")
 
     def write(self, out: Path) -> None:
-        """Replace OUT/dataset.json in one step."""
+        """Replace OUT/dataset.json atomically."""
         fields = {"format": FORMAT, **dataclasses.asdict(self), "config": self.config.to_json(), "format_version": FORMAT_VERSION}
         content = json.loads(text_of(json.dumps(fields, ensure_ascii=False)))  # paths may hold bytes that are not UTF-8
         content["sha256"] = digest_of(content)
@@ -212,22 +213,22 @@ class Manifest:
         """Read OUT/dataset.json.
 
         Raises:
-            DatasetError: there is none, or it is not of this format and version
+            DatasetError: it is missing, invalid, or of an unsupported format version
         """
         path = out / DATASET_JSON
         try:
             with open_regular(path) as stream:
                 if os.fstat(stream.fileno()).st_size > _MOST_BYTES:
-                    raise DatasetError(f"{path} cannot be understood: it is larger than {_MOST_BYTES} bytes")
+                    raise DatasetError(f"{path} cannot be parsed: it is larger than {_MOST_BYTES} bytes")
                 return cls.parse(stream.read(), str(path))
         except FileNotFoundError:
-            raise DatasetError(f"{out} holds no data set: {DATASET_JSON} is missing") from None
+            raise DatasetError(f"{out} holds no dataset: {DATASET_JSON} is missing") from None
         except OSError as error:
-            raise DatasetError(f"{path} cannot be understood: {error}") from error
+            raise DatasetError(f"{path} cannot be read: {error}") from error
 
     @classmethod
     def parse(cls, content: bytes, path: str) -> "Manifest":
-        """The content of dataset.json as a manifest; `path` is for messages. Raises DatasetError."""
+        """Parse the content of dataset.json; `path` is for messages. Raises DatasetError."""
         try:
             stored = json.loads(content)
             if stored.pop("format") != FORMAT or stored["format_version"] not in READABLE:
@@ -240,14 +241,17 @@ class Manifest:
             stored["runs"] = tuple(Run(**run) for run in stored.get("runs", ()))
             return cls(**stored)
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-            raise DatasetError(f"{path} cannot be understood: {error}") from error
+            raise DatasetError(f"{path} cannot be parsed: {error}") from error
 
 
 def damage(content: bytes) -> str | None:
-    """What is wrong with the digest of dataset.json, in words; None where it is right, or of version 1. Raises DatasetError."""
+    """Message if the digest of dataset.json does not match its content; None if it matches, or in version 1.
+
+    Raises DatasetError: it cannot be parsed.
+    """
     version = Manifest.parse(content, DATASET_JSON).format_version
     stored = json.loads(content)
     recorded = stored.pop("sha256", None)
     if version == 1 or recorded == digest_of(stored):
         return None
-    return "is damaged or was edited: its sha256 is not that of its content"
+    return "is damaged or was edited: its sha256 does not match its content"

@@ -1,7 +1,7 @@
 """The marker of a shard: a parquet file with the rows of its clips, and its `ShardEntry` in the file's metadata.
 
-The metadata also hold a SHA-256 over all bytes of the file, with the 64 characters of the digest itself read as zeros. So a
-damaged marker is recognised by itself, before dataset.json lists it.
+The metadata also contain a SHA-256 of the whole file, computed with the 64 characters of the digest itself set to zeros. A
+marker therefore detects its own damage, even before dataset.json lists it.
 """
 
 import hashlib
@@ -25,21 +25,21 @@ _NO_MARKER = (pa.ArrowException, OSError, KeyError, TypeError, ValueError, Attri
 
 
 def write_marker(path: Path, entry: ShardEntry, rows: pa.Table) -> None:
-    """Write a marker; the caller sees to it that it appears whole."""
+    """Write a marker, not atomically: the caller passes a temporary path."""
     described = {name: value for name, value in asdict(entry).items() if name != "marker_sha256"}
     content = io.BytesIO()
     with pq.ParquetWriter(content, rows.schema.remove_metadata(), compression="zstd") as writer:
         writer.write_table(rows.replace_schema_metadata(None))
-        # Added to the file and not to the schema: Arrow stores the schema's metadata twice, once of them as base64.
+        # Added to the file, not the schema: Arrow stores the schema's metadata a second time, as base64.
         writer.add_key_value_metadata({_ENTRY: json.dumps(described).encode(), _DIGEST: _ZEROS})
     whole = content.getvalue()
     place = _place_of_digest(whole)
-    assert place is not None and whole[place : place + len(_ZEROS)] == _ZEROS, "pyarrow writes metadata otherwise than it did"
+    assert place is not None and whole[place : place + len(_ZEROS)] == _ZEROS, "pyarrow's metadata layout has changed"
     path.write_bytes(whole[:place] + hashlib.sha256(whole).hexdigest().encode() + whole[place + len(_ZEROS) :])
 
 
 def read_entry(path: Path) -> ShardEntry:
-    """The entry of a marker alone, without a check of its digest. Raises DatasetError."""
+    """Read the entry of a marker without its rows and without checking its digest. Raises DatasetError."""
     try:
         with open_parquet(path) as file:
             return _entry(file.metadata.metadata)
@@ -48,16 +48,16 @@ def read_entry(path: Path) -> ShardEntry:
 
 
 def read_marker(path: Path) -> tuple[ShardEntry, pa.Table]:
-    """The entry and the rows of a marker; columns that its version did not have are null.
+    """Read the entry and the rows of a marker; columns unknown to the version that wrote it are null.
 
-    The entry's `marker_sha256` is the digest of the marker, which was checked; None in a marker of format version 1.
+    The entry's `marker_sha256` is the verified digest of the marker; None in a marker of format version 1.
 
     Raises:
-        DatasetError: it is damaged or no marker
+        DatasetError: it is damaged or not a marker
     """
     try:
         if path.is_file():  # not a FIFO, which would block
-            _check_digest(path)  # first of all: a parser can do worse than fail on damage
+            _check_digest(path)  # before parsing: the parser may crash on damaged data
         with open_parquet(path) as file:
             return _entry(file.metadata.metadata), completed(file.read(), MARKER)
     except _NO_MARKER as error:
@@ -72,7 +72,7 @@ def _entry(metadata: dict[bytes, bytes] | None) -> ShardEntry:
 
 
 def _check_digest(path: Path) -> None:
-    """Raise ValueError where a marker has a digest, and another content."""
+    """Raise ValueError if a marker's digest does not match its content."""
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
         if (place := _place_of_digest(content)) is None:
             return
@@ -81,10 +81,10 @@ def _check_digest(path: Path) -> None:
             found.update(_ZEROS)
             found.update(view[place + len(_ZEROS) :])
             if found.hexdigest().encode() != view[place : place + len(_ZEROS)]:
-                raise ValueError("it is damaged, its sha256 is not the one that it records")
+                raise ValueError("it is damaged: its sha256 does not match the recorded one")
 
 
 def _place_of_digest(content: bytes | mmap.mmap) -> int | None:
-    """Where the digest begins in the footer: behind its name, with two bytes of Thrift between. None: there is none."""
+    """Offset of the digest in the footer, two bytes of Thrift after its name; None if there is none."""
     name = content.rfind(_DIGEST)
     return None if name < 0 else name + len(_DIGEST) + 2

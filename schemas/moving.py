@@ -1,4 +1,4 @@
-"""Continuous video and sound of a clip as they are stored, and the integers in which its points are stored."""
+"""Stored continuous video and audio of a clip, and the integer encoding of its landmarks."""
 
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 Frames = TypeVar("Frames", int, NDArray[np.int64])
 
 NO_POINT = np.uint16(65535)
-"""The value of a coordinate that is not known."""
+"""Coordinate value that encodes a missing point."""
 _FINEST_UNITS, _FINEST_UP_TO_PX = 64, 512
 
 
@@ -32,10 +32,10 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Smaller:
-    """The pictures of a clip at one more size than the dataset's.
+    """The images of a clip at one of the smaller sizes.
 
-    jpegs: the stills, as many as at the dataset's size
-    mp4: the video, with the frames of the video at the dataset's size; None where no video is stored
+    jpegs: the stills, as many as at the main size
+    mp4: the video, with the same frames as at the main size; None if no video is stored
     """
 
     size_px: int
@@ -45,12 +45,12 @@ class Smaller:
 
 @dataclass(frozen=True, slots=True)
 class SoundLevel:
-    """Measures of a clip's stored sound.
+    """Measures of a clip's stored audio.
 
-    level_db: root mean square over all channels, dB below full scale; -100 for digital silence
-    silence: share of windows of 20 ms below -50 dB
-    clipping: share of samples within runs of at least two at full scale
-    speech: share of windows with speech, see `transforms.extract.speech`; None where it was not measured
+    level_db: root mean square over all channels, dBFS; -100 for digital silence
+    silence: fraction of 20 ms windows below -50 dBFS
+    clipping: fraction of samples in runs of at least two at full scale
+    speech: fraction of windows with speech, see `transforms.extract.speech`; None if not measured
     """
 
     level_db: float
@@ -61,7 +61,7 @@ class SoundLevel:
 
 @dataclass(frozen=True, slots=True)
 class StoredSound:
-    """The sound of a clip, of the same span as its video.
+    """The audio of a clip, covering the same span as its video.
 
     flac: the file, 16 bits per sample
     hz: samples per second
@@ -77,7 +77,7 @@ class StoredSound:
 
 
 def samples_at(frames: int, rate: Fraction, hz: int) -> int:
-    """How many samples of sound precede video frame number `frames`; ties are rounded to even."""
+    """Number of audio samples that precede video frame number `frames`, rounded half to even."""
     return round(Fraction(frames * hz) / rate)
 
 
@@ -87,9 +87,9 @@ def measured_rows(frames: Frames, every: int) -> Frames:
 
 
 def point_scale(size_px: int) -> tuple[int, float]:
-    """Units per pixel and offset in pixels of the points of stored frames of a size: stored = (x + offset) · units.
+    """Units per pixel and offset (pixels) of the integer encoding for a frame size: stored = (x + offset) · units.
 
-    1/64 px up to 512 px and half as fine with each doubling; the stored frame lies in the middle of the range.
+    The resolution is 1/64 px up to 512 px and halves with each doubling; the frame is centered in the range.
     """
     units = _FINEST_UNITS
     while size_px > _FINEST_UP_TO_PX * (_FINEST_UNITS // units) and units > 1:
@@ -98,12 +98,12 @@ def point_scale(size_px: int) -> tuple[int, float]:
 
 
 def size_of(units: int, offset_px: float) -> int:
-    """The size of stored frames for which `point_scale` gives these."""
+    """The frame size in pixels with this `point_scale`."""
     return round(2**16 / units - 2 * offset_px)
 
 
 def quantised(points_px: NDArray[np.float32], size_px: int) -> NDArray[np.uint16]:
-    """Points float32 [L,68,2] in stored pixels as uint16; NaN becomes NO_POINT, what is out of range the nearest value."""
+    """Encode points, float32 [L,68,2] in stored pixels, as uint16; NaN becomes NO_POINT, out-of-range values are clipped."""
     units, offset = point_scale(size_px)
     steps = np.rint((points_px.astype(np.float64) + offset) * units)
     lost = np.isnan(steps)
@@ -113,7 +113,7 @@ def quantised(points_px: NDArray[np.float32], size_px: int) -> NDArray[np.uint16
 
 
 def restored_px(stored: NDArray[np.uint16], units: int, offset_px: float) -> NDArray[np.float32]:
-    """Inverse of `quantised`: float32 in stored pixels, of the units and the offset of `point_scale`."""
+    """Inverse of `quantised`, given units and offset of `point_scale`: float32 in stored pixels."""
     points: NDArray[np.float32] = (stored / units - offset_px).astype(np.float32)
     points[stored == NO_POINT] = np.nan
     return points
@@ -128,7 +128,7 @@ def scaled_px(points_px: NDArray[np.float32], size_px: int, to_px: int) -> NDArr
 
 
 def quantised_scores(scores: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Scores from 0 to 1 in steps of 1/255."""
+    """Quantise scores from [0, 1] to uint8, in steps of 1/255."""
     steps: NDArray[np.uint8] = np.rint(scores.astype(np.float64).clip(0, 1) * 255).astype(np.uint8)
     return steps
 

@@ -1,8 +1,8 @@
-"""Directories that a command writes into: new, empty or its own from before, and with one writer at a time.
+"""Checks of output directories: no foreign files, and one writer at a time.
 
-The lock is on a file in the directory, not on the directory itself, which cannot be locked over NFS; the kernel drops it when
-the process ends. The file says who holds it. It is removed with its holder, so whoever gets the lock checks that the locked
-file is still the one that is there.
+The lock is held on a file in the directory, since directories cannot be locked over NFS; the kernel releases it when the
+process ends. The file names its holder, who removes it at the end. After acquiring the lock a process therefore checks that
+the locked file is still the one in the directory.
 """
 
 import errno
@@ -24,13 +24,13 @@ _WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 def refuse_strangers(out: Path, what: str, own: Sequence[str] = ()) -> None:
-    """Refuse a directory with other things in it: a typo should not mix output into a home directory.
+    """Refuse a directory with unrelated files, so that a typo does not mix output into a home directory.
 
-    what: this command writes, for the message
-    own: patterns of the names that it writes itself, which may be there
+    what: kind of output that the command writes, for the message
+    own: glob patterns of names that the command writes itself, which are accepted
 
     Raises:
-        ConfigError: there is something else, or `out` is no directory
+        ConfigError: there are unrelated files, or `out` is not a directory
     """
     if not out.exists():
         return
@@ -39,15 +39,15 @@ def refuse_strangers(out: Path, what: str, own: Sequence[str] = ()) -> None:
     allowed = (WORK_DIR, LOCK, *own)
     strangers = sorted(entry.name for entry in out.iterdir() if not any(fnmatchcase(entry.name, name) for name in allowed))
     if strangers:
-        raise ConfigError(f"--output {out} is not empty and holds no {what} (there is {strangers[0]!r})")
+        raise ConfigError(f"--output {out} is not empty and holds no {what} (found {strangers[0]!r})")
 
 
 @contextmanager
 def only_writer(out: Path) -> Iterator[None]:
-    """Hold the lock of an output directory, which must be there.
+    """Hold the lock of an output directory, which must exist.
 
     Raises:
-        ConfigError: another command that writes holds it; on what machine and as which process
+        ConfigError: another command is writing to it; the message names the machine and process
     """
     path = out / LOCK
     descriptor = _locked(path)
@@ -56,7 +56,7 @@ def only_writer(out: Path) -> Iterator[None]:
         os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         yield
     finally:
-        with suppress(OSError):  # a disk that no longer takes writes; what went wrong with it is being told
+        with suppress(OSError):  # the disk may have failed; the original error is already being reported
             path.unlink()
         os.close(descriptor)
 
@@ -69,22 +69,22 @@ def _locked(path: Path) -> int:
         except BlockingIOError:
             owner = os.pread(descriptor, 1000, 0).decode(errors="replace").strip()
             os.close(descriptor)
-            told = f" ({owner})" if owner else ""
+            holder = f" ({owner})" if owner else ""
             raise ConfigError(
-                f"another build is running on {path.parent}, or a download, an export, a removal or a training{told}"
+                f"another build, removal, download, export or training is writing to {path.parent}{holder}"
             ) from None
         except OSError as error:
             if error.errno not in _WITHOUT_LOCKS:
                 os.close(descriptor)
                 raise
-            logger.warning("%s lies on a disk without locks: see to it that nothing else writes there", path.parent)
+            logger.warning("%s is on a file system without locks: make sure that nothing else writes there", path.parent)
         if _is_there(path, descriptor):
             return descriptor
         os.close(descriptor)
 
 
 def _is_there(path: Path, descriptor: int) -> bool:
-    """Whether the open file is the one at `path`: the last holder may have taken it away before we got the lock."""
+    """Whether the open file is still the one at `path`: the previous holder may have removed it before we got the lock."""
     try:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:

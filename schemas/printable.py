@@ -1,12 +1,12 @@
-"""Foreign names for the eyes of people: keys, paths and text of other programs can hold anything, also what a terminal obeys."""
+"""Escape untrusted text for display: keys, paths and output of other programs may contain terminal control sequences."""
 
 import unicodedata
 
 
 def printable(text: str) -> str:
-    """The text with escapes in place of control characters (ESC, C1, newlines), bidirectional controls and the like.
+    """Escape control characters (ESC, C1, newlines), bidirectional controls and other unprintable characters.
 
-    What remains is one line that neither moves the cursor nor changes the order in which letters are shown.
+    The result is one line that neither moves the cursor nor changes the display order of letters.
     """
     if text.isprintable():
         return text
@@ -14,7 +14,7 @@ def printable(text: str) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """The same for text of several lines; the newlines stay."""
+    """Like `printable`, but newlines are kept."""
     return "\n".join(map(printable, text.split("\n")))
 
 

@@ -1,7 +1,7 @@
-"""What flows between the steps: frozen records that check themselves once.
+"""The records passed between the steps: frozen dataclasses, validated on construction.
 
-Frames of reference: `source` pixels are those of the decoded, upright video frame; `crop` pixels are those of the stored
-image. In both x goes right, y down, and the centre of the top left pixel is (0, 0). T counts the sampled frames.
+Coordinates: `source` pixels are those of the decoded, upright video frame; `crop` pixels are those of the stored image. In
+both, x points right, y down, and the center of the top left pixel is (0, 0). T is the number of sampled frames.
 """
 
 from dataclasses import dataclass, field
@@ -20,13 +20,13 @@ F32 = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """Where a file lies inside an archive.
+    """Location of a file inside an archive.
 
-    archive: path of the archive (of one in parts: of the first) below the input root, as made by `layout.path_to_uri`
-    offset: byte of the whole archive at which the file's local header (zip) or its content (tar) begins
-    stored_bytes, bytes: as it lies in the archive, and unpacked
-    method: `tar`, `stored`, `deflated`, or the name of something that cannot be unpacked
-    crc32: of the unpacked content, None in a tar
+    archive: path of the archive (its first part, if split) below the input root, encoded by `layout.path_to_uri`
+    offset: byte offset of the file's local header (zip) or content (tar) within the whole archive
+    stored_bytes, bytes: size in the archive, and unpacked
+    method: `tar`, `stored`, `deflated`, or the name of an unsupported compression method
+    crc32: of the unpacked content; None in a tar
     """
 
     archive: str
@@ -39,16 +39,16 @@ class Packed:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of one file, and where in its frames the annotated face or person is.
+    """A time range of one file, with the position of the annotated face or person.
 
-    uri: path below the input root, or within the archive, as made by `layout.path_to_uri`
+    uri: path below the input root or within the archive, encoded by `layout.path_to_uri`
     start_s, end_s: seconds from the first frame of the file, end exclusive; 0 and inf mean the whole file
-    box: x0 y0 x1 y1 in pixels of a frame of the size `reference_px`, edges (not centres of pixels); None without annotation
-    reference_px: width and height of the frame that `box` was drawn in; the width is 0 where only the height is known
-    track_uri: a VoxCeleb annotation file, whose boxes and times count instead
-    packed, track_packed: where the two files lie in an archive; None on disk
-    frames: first frame in the file and the one after the last, which count instead of the times
-    shown_times: whether the times are timestamps; those of a span with a box are else frame numbers over the rate in the header
+    box: x0 y0 x1 y1, edges (not pixel centers) in pixels of a frame of size `reference_px`; None without annotation
+    reference_px: width and height of the frame that `box` refers to; the width is 0 if only the height is known
+    track_uri: a VoxCeleb annotation file, whose boxes and times take precedence
+    packed, track_packed: location of the two files in an archive; None for files on disk
+    frames: first frame in the file and the one after the last; takes precedence over the times
+    shown_times: whether the times are timestamps; otherwise those of a span with a box are frame numbers over the nominal rate
     """
 
     uri: str
@@ -63,17 +63,17 @@ class Span:
     shown_times: bool | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.start_s < self.end_s:  # not `require`, which would format a message for each of a million spans
+        if not 0 <= self.start_s < self.end_s:  # not `require`, which would format the message for each of a million spans
             raise ValueError(f"span of {self.uri}: {self.start_s} to {self.end_s} s is empty")
         if self.frames is not None and not (len(self.frames) == 2 and 0 <= self.frames[0] < self.frames[1]):
-            raise ValueError(f"span of {self.uri}: frames {self.frames} must be the first and the one after the last")
+            raise ValueError(f"span of {self.uri}: frames are {self.frames}, must be (first, one after the last)")
 
 
 @dataclass(frozen=True, slots=True)
 class ClipSpec:
     """One clip to build: an utterance, or with `--unit video` all utterances of a video.
 
-    key: `identity/video/clip` with dots escaped, unique in the data set
+    key: `identity/video/clip` with dots escaped, unique in the dataset
     cost: estimated seconds of one core
     """
 
@@ -87,18 +87,18 @@ class ClipSpec:
 
     def __post_init__(self) -> None:
         if not self.key or "." in self.key:
-            raise ValueError(f"bad key {self.key!r}: empty or with a dot")
+            raise ValueError(f"key is {self.key!r}, must not be empty or contain a dot")
         if not self.spans or not self.cost > 0:
-            raise ValueError(f"clip {self.key} has {len(self.spans)} spans and the cost {self.cost}")
+            raise ValueError(f"clip {self.key} has {len(self.spans)} spans and cost {self.cost}, both must be positive")
 
 
 @dataclass(frozen=True, slots=True)
 class FaceTrack:
-    """The one face of a clip that is followed through its sampled frames.
+    """The tracked face of a clip in its sampled frames.
 
-    boxes_px: float32 [T,4], x0 y0 x1 y1 in crop pixels, NaN where the face was not found; a tube's are interpolated there
-    scores: float32 [T], the detector's own confidence, NaN where not found
-    faces: int32 [T], how many faces the detector saw in the frame
+    boxes_px: float32 [T,4], x0 y0 x1 y1 in crop pixels, NaN where the face was not found; in tubes, gaps are interpolated
+    scores: float32 [T], detector confidence, NaN where the face was not found
+    faces: int32 [T], number of faces detected in the frame
     """
 
     boxes_px: F32
@@ -112,14 +112,14 @@ class FaceTrack:
 
     @property
     def found(self) -> NDArray[np.bool_]:
-        """bool [T]: the frames in which the face was found."""
+        """Mask of the frames in which the face was found, bool [T]."""
         found: NDArray[np.bool_] = np.isfinite(self.boxes_px.sum(axis=1))
         return found
 
 
 @dataclass(frozen=True, slots=True)
 class Landmarks:
-    """68 points a frame in the order of iBUG 300-W.
+    """68 points per frame in iBUG 300-W order.
 
     points_px: float32 [T,68,2], x y in crop pixels, NaN where there is no face
     scores: float32 [T,68], the model's confidence, 0 to 1; 0 where there is no face
@@ -136,14 +136,14 @@ class Landmarks:
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """Measures of each frame, all float32 [T]. NaN where a face is needed and there is none.
+    """Per-frame measures, all float32 [T]. Measures of the face are NaN where there is none.
 
-    blur: variance of the Laplacian of the grey picture (small is blurred), crop pixels, padding left out
-    brightness: mean grey level of the picture, 0 to 255
-    face_size_px: the longer side of the face box in source pixels
-    faces: faces in the frame
+    blur: variance of the Laplacian of the greyscale image (low means blurred), in crop pixels, without padding
+    brightness: mean grey level of the image, 0 to 255
+    face_size_px: longer side of the face box in source pixels
+    faces: number of faces in the frame
     yaw_deg, pitch_deg, roll_deg: head pose, see `transforms.extract.quality.pose`
-    landmark_residual: of the fit of that pose, as a share of the distance between the outer eye corners
+    landmark_residual: residual of the pose fit, relative to the distance between the outer eye corners
     """
 
     blur: F32
@@ -158,7 +158,7 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What is known of the measured frames of a stored video: L rows. `track` and `landmarks` as in `Clip`."""
+    """Measures of the L measured frames of a stored video. `track` and `landmarks` as in `Clip`."""
 
     placement: Placement
     track: FaceTrack | None
@@ -168,15 +168,15 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class StoredVideo:
-    """The continuous video of a clip, at the stored size.
+    """The continuous video of a clip at the stored size.
 
     mp4: H.264, M frames; frame i is shown at i / rate seconds
     size_px: height and width of its frames
     rate: frames per second
     crf: x264's constant rate factor; None where the packets of the source were copied
-    source: [M], which frame of the source each frame shows
+    source: [M], the source frame that each frame shows
     every: frames 0, every, 2·every, … are measured
-    measured: their measures; None in a clip without stills, whose own measures are those of these frames
+    measured: their measures; None in a clip without stills, which has them as its own measures
     """
 
     mp4: bytes = field(repr=False)
@@ -190,7 +190,7 @@ class StoredVideo:
     def __post_init__(self) -> None:
         rows = measured_rows(len(self.source), self.every)
         if self.measured is not None:
-            require(len(self.measured.placement) == rows, f"{len(self.measured.placement)} measured frames, not {rows}")
+            require(len(self.measured.placement) == rows, f"{len(self.measured.placement)} measured frames, expected {rows}")
 
     def __len__(self) -> int:
         return len(self.source)
@@ -198,22 +198,22 @@ class StoredVideo:
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A finished clip: what becomes one sample of a shard. `track` and `landmarks` are None with `--landmarks none`.
+    """A finished clip, written as one sample of a shard. `track` and `landmarks` are None with `--landmarks none`.
 
-    T counts its stills; in a clip without any, the measured frames of its video.
+    T is the number of stills; in a clip without stills, the number of measured frames of its video.
 
-    source_frames, duration_s: decodable frames of all spans, and the seconds they cover
-    past_end_s: how far the annotation runs past the end of its video, seconds
+    source_frames, duration_s: number of decodable frames in all spans, and their duration in seconds
+    past_end_s: how far the annotation extends past the end of its video, seconds
     jpegs: T encoded frames at the stored size; empty without stills
     aus: None with `--aus none`
-    file_frames: decodable frames in the whole file of each span; empty in samples that do not record it (format version 1)
-    display: how the source is meant to be shown
-    embedding: float32 [128], mean face descriptor, NaN where no face was found; None without `--identity-embedding`
-    identity_spread: largest distance between the descriptors of two frames; None where there is none
+    file_frames: number of decodable frames in the whole file of each span; empty in samples of format version 1
+    display: display metadata of the source
+    embedding: float32 [128], mean face descriptor, NaN if no face was found; None without `--identity-embedding`
+    identity_spread: largest distance between the descriptors of two frames; None without descriptors
     every: all decodable frames of the clip; None in clips that were read from a sample
-    video, sound: None where they are not stored
-    smaller: stills and video at the smaller sizes of the dataset, the largest first
-    sound_lost: reason code, where the source has sound and it could not be decoded
+    video, sound: None if not stored
+    smaller: stills and video at the smaller sizes of the dataset, in descending order
+    sound_lost: reason code if the source has audio that could not be decoded
     """
 
     spec: ClipSpec
@@ -253,12 +253,12 @@ class Rejected:
 
     @property
     def stage(self) -> str:
-        """The step that gave up."""
+        """The step that rejected the clip."""
         return REASONS[self.reason].stage
 
     @property
     def retryable(self) -> bool:
-        """Whether the same input may pass on another try."""
+        """Whether the same input may succeed in another run."""
         return REASONS[self.reason].retryable
 
 

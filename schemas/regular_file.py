@@ -1,4 +1,4 @@
-"""Opening files that somebody else has put there: a pipe or a device of that name must not hang or feed the reader for ever."""
+"""Open files of untrusted origin: a pipe or device in place of a file must not block the reader or feed it endlessly."""
 
 import errno
 import os
@@ -8,15 +8,15 @@ from typing import BinaryIO
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    """Without O_NONBLOCK, opening a pipe waits for somebody who writes into it; regular files do not mind."""
+    """Without O_NONBLOCK, opening a pipe waits for a writer; regular files ignore the flag."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 
 def open_regular(path: Path, buffering: int = -1) -> BinaryIO:
-    """A regular file, or a link to one, open for reading.
+    """Open a regular file, or a link to one, for reading.
 
     Raises:
-        OSError: it cannot be opened, or is a directory, pipe, socket or device
+        OSError: the file cannot be opened, or is a directory, pipe, socket or device
     """
     stream = open(path, "rb", buffering=buffering, opener=_without_waiting)  # noqa: SIM115
     if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):

@@ -1,10 +1,10 @@
-"""What was taken out of a data set on request, remembered without saying who it was.
+"""Records of what was removed from a dataset on request, without naming anyone.
 
-A removed clip leaves a placeholder in the plan and in its shard's marker: `removed/<digest of its key>`, rejected for the
-reason `removed`, without identity, video or file. dataset.json remembers the digest of what was asked for, so that a later
-planning run leaves out what it matches, also clips that were not planned before.
+A removed clip leaves a placeholder in the plan and in its shard's marker: `removed/<digest of its key>`, rejected with the
+reason `removed`, without identity, video or file. dataset.json keeps the digest of the requested name, so that later planning
+runs skip everything it matches, including clips that were not planned before.
 
-The digests are pseudonyms: who holds a list of names can try each of them, which is what planning does.
+The digests are pseudonyms, not anonymous: given a list of names, each can be tested, which is what planning does.
 """
 
 import hashlib
@@ -26,14 +26,14 @@ _PREFIX = "removed/"
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """One thing that was asked to be taken out.
+    """One removal request.
 
-    kind: the column that was matched: identity, video or key
-    digest: of the name, see `digest`
-    at: when it was asked for, UTC, ISO 8601
-    clips: planned clips that it took out, whether they were kept, rejected or not built yet
-    samples: samples that it took out of shards
-    finished: whether all of it is gone
+    kind: the matched column: identity, video or key
+    digest: pseudonym of the name, see `digest`
+    at: time of the request, UTC, ISO 8601
+    clips: number of planned clips removed, whether kept, rejected or not built yet
+    samples: number of samples removed from shards
+    finished: whether the removal is complete
     """
 
     kind: str
@@ -55,12 +55,12 @@ def digest(kind: str, name: str) -> str:
 
 
 def placeholder_key(key: str) -> str:
-    """What stands in place of a planned key. It has two parts, where the keys of clips have three."""
+    """The placeholder for a planned key. It has two components; the keys of clips have three."""
     return _PREFIX + digest("key", key)
 
 
 def nameless_archive(uri: str) -> str:
-    """What stands in place of the uri of an archive that is named after someone who was removed."""
+    """The placeholder for the uri of an archive that is named after a removed person."""
     return _PREFIX + digest("archive", uri)
 
 
@@ -70,32 +70,32 @@ def is_nameless(uri: str) -> bool:
 
 
 def is_placeholder(key: str) -> bool:
-    """Whether a clip's key is that of a removed one."""
+    """Whether a key is the placeholder of a removed clip."""
     return key.startswith(_PREFIX) and key.count("/") == 1
 
 
 def placeholder(source: str, split: str, key: str) -> ClipSpec:
-    """What stands in the plan and in markers in place of the planned clip `key`."""
+    """The entry that replaces the planned clip `key` in the plan and in markers."""
     return ClipSpec(placeholder_key(key), source, split, "", "", (Span(""),), 1.0)
 
 
 def matching(rows: pa.Table, removals: Iterable[Removal]) -> NDArray[np.bool_]:
-    """bool [n]: the rows, with the columns key, identity and video, that were asked to be taken out.
+    """Mask, bool [n], of the rows (with columns key, identity and video) that match any of the removals.
 
-    A row of a tube matches by its own key and by that of the planned clip.
+    The row of a tube matches by its own key and by that of its planned clip.
     """
-    wanted: dict[str, set[str]] = {kind: set() for kind in KINDS}
+    removed: dict[str, set[str]] = {kind: set() for kind in KINDS}
     for removal in removals:
-        wanted[removal.kind].add(removal.digest)
+        removed[removal.kind].add(removal.digest)
     found = np.zeros(len(rows), np.bool_)
-    for kind, digests in wanted.items():
+    for kind, digests in removed.items():
         if digests:
             found |= _column_matches(rows[kind], kind, digests)
     return found
 
 
 def _column_matches(column: pa.ChunkedArray, kind: str, digests: set[str]) -> NDArray[np.bool_]:
-    """Each name is hashed once, however often it stands."""
+    """Hashes each distinct name only once."""
     names = [name for name in pc.unique(column).to_pylist() if digests & {digest(kind, part) for part in _names(kind, name)}]
     found: NDArray[np.bool_] = pc.is_in(column, pa.array(names, pa.string())).to_numpy()
     return found

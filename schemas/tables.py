@@ -1,10 +1,10 @@
-"""The parquet tables: plan, marker, index, rejections; and how records become rows.
+"""The parquet tables (plan, marker, index, rejections) and the conversion of records to rows.
 
-A marker holds the rows of kept and rejected clips of one unit, so both are committed in one rename. `index.parquet` and
-`rejections.parquet` are the kept and the rejected rows of all markers.
+A marker holds the rows of the kept and rejected clips of one unit, so that both are committed in one rename. `index.parquet`
+and `rejections.parquet` are the kept and the rejected rows of all markers.
 
-A later version may add columns, and fields of structs, at any place; they are nullable. Tables of an earlier one are read
-with nulls there, see `completed`.
+Later versions may add nullable columns and struct fields at any position. In tables of earlier versions they are read as
+nulls, see `completed`.
 """
 
 import io
@@ -28,18 +28,18 @@ from motionshards.schemas.records import Clip, ClipSpec, Packed, Quality, Reject
 from motionshards.schemas.regular_file import open_regular
 
 QUALITY = tuple(field.name for field in fields(Quality))
-"""Measures of each frame that are in meta.json by their names."""
+"""Per-frame measures, stored in meta.json under the same names."""
 MEDIANS = tuple(name for name in QUALITY if name not in DOUBT)
-"""Those of which the index has the median over a clip's frames."""
+"""Measures of which the index stores the median over a clip's frames."""
 CLIP_MEASURES = (*MEDIANS, *DOUBT)
-"""Columns of the index: one number a clip."""
+"""Index columns with one number per clip."""
 FRAME_MEASURES = (*QUALITY, *FRAME_SCORES)
-"""Columns of the index as `frame_<name>`: a list of one number a frame."""
+"""Index columns `frame_<name>`: lists with one number per frame."""
 
-# Far above what a build writes, far below what fills a machine: a small file can declare, and unpack to, any size.
+# Far above what a build writes and far below a machine's memory: a small file can declare, and unpack to, any size.
 _MOST_BYTES_A_GROUP = 2**31
 _MOST_ROWS_A_GROUP = 2**20
-# Beyond one group: rows that differ in their keys take more, and zstd reaches a tenth of this on tables of a build.
+# Limits beyond one group: rows with distinct keys take more bytes, and zstd reaches a tenth of this ratio on real tables.
 _MOST_ROWS_A_BYTE = 2
 _MOST_UNPACKED_A_BYTE = 100
 
@@ -79,7 +79,7 @@ PLAN = pa.schema([*_WHO, ("cost", pa.float32()), ("unit", pa.int32())])
 
 _MEMBER = pa.struct([("suffix", pa.string()), ("offset", pa.int64()), ("size", pa.int64()), ("crc32", pa.uint32())])
 SOUND_MEASURES = tuple(f"audio_{field.name}" for field in fields(SoundLevel))
-"""Columns of the index: measures of a clip's stored sound."""
+"""Index columns: measures of a clip's stored audio."""
 _OF_VIDEO = {
     "video_frames": pa.int32(),
     "fps": pa.float64(),
@@ -113,7 +113,7 @@ _KEPT = [
 ]
 _LOST = [("stage", pa.string()), ("reason", pa.string()), ("detail", pa.string()), ("retryable", pa.bool_())]
 
-# Of every row, and of the rows of kept clips. No version is without these columns.
+# Never null in any row, and in rows of kept clips. Every version has these columns.
 NEVER_NULL = ("key", "source", "split", "identity", "video", "shard")
 NEVER_NULL_KEPT = ("n_frames", "source_frames", "duration_s", "members")
 
@@ -123,20 +123,20 @@ MARKER = pa.schema([*_WHO, ("shard", pa.string()), ("kept", pa.bool_()), *_KEPT,
 
 
 def check_columns(found: pa.Schema, name: str) -> None:
-    """Raise DatasetError where a column of a stored index is of another type than a build writes; it may lack columns.
+    """Raise DatasetError if a column of a stored index has a different type than a build writes; columns may be missing.
 
-    name: of the table, for the message
+    name: name of the table, for the message
     """
     for field in found:
-        wanted = INDEX.field(field.name).type if field.name in INDEX.names else field.type
-        # Structs may lack fields that a later version added; what else is wrong with them is found when they are read.
-        if field.type != wanted and not (pa.types.is_nested(wanted) and pa.types.is_nested(field.type)):
-            raise DatasetError(f"{name}: the column {field.name} is {str(field.type)[:60]}, must be {str(wanted)[:60]}")
+        expected = INDEX.field(field.name).type if field.name in INDEX.names else field.type
+        # Structs may lack fields that a later version added; other differences are detected when they are read.
+        if field.type != expected and not (pa.types.is_nested(expected) and pa.types.is_nested(field.type)):
+            raise DatasetError(f"{name}: column {field.name} has type {str(field.type)[:60]}, must be {str(expected)[:60]}")
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file within a shard's tar: its data starts at byte `offset` and has the CRC-32 `crc32` (as zlib computes it)."""
+    """A file within a shard's tar: byte offset and size of its data, and their CRC-32 (as computed by zlib)."""
 
     suffix: str
     offset: int
@@ -145,7 +145,7 @@ class Member:
 
 
 def spec_row(spec: ClipSpec) -> dict[str, Any]:
-    """The columns that tell who a clip is."""
+    """The columns that identify a clip."""
     return {
         "key": spec.key,
         "source": spec.source,
@@ -157,25 +157,25 @@ def spec_row(spec: ClipSpec) -> dict[str, Any]:
 
 
 def spec_from_row(row: dict[str, Any]) -> ClipSpec:
-    """The clip of a row of the plan."""
+    """The clip of a plan row."""
     who = {name: row[name] for name in ("key", "source", "split", "identity", "video", "cost")}
     return ClipSpec(spans=tuple(span_from_row(span) for span in row["spans"]), **who)
 
 
 def span_from_row(row: Mapping[str, Any]) -> Span:
-    """A span of a row; fields that an earlier version did not write are absent or None."""
+    """The span of a row; fields unknown to the version that wrote it are absent or None."""
     lists = {name: tuple(row[name]) for name in ("box", "reference_px", "frames") if row.get(name) is not None}
     packed = {name: Packed(**row[name]) for name in ("packed", "track_packed") if row.get(name) is not None}
     return Span(**{**row, **lists, **packed})
 
 
 def planned_keys_of(keys: pa.ChunkedArray) -> pa.ChunkedArray:
-    """`layout.planned_key` of a column of keys."""
+    """`layout.planned_key` for a column of keys."""
     return pc.replace_substring_regex(keys, f"{TUBE}.*$", "")
 
 
 def _median(values: np.ndarray) -> float | None:
-    """Median over the frames that have the measure; None (not NaN) where none has, so that filters skip the row."""
+    """Median of the values that are not NaN; None (not NaN) if there are none, so that filters skip the row."""
     present = values[~np.isnan(values)]
     return float(np.median(present)) if len(present) else None
 
@@ -207,7 +207,7 @@ def clip_row(clip: Clip, shard: str, members: Sequence[Member]) -> dict[str, Any
 
 
 def _video_columns(clip: Clip) -> dict[str, Any]:
-    """Of stored video and sound; null where there is none."""
+    """Columns of stored video and audio; null if not stored."""
     columns: dict[str, Any] = dict.fromkeys(_OF_VIDEO)
     if clip.video is not None:
         columns |= {"video_frames": len(clip.video), "fps": float(clip.video.rate), "video_crf": clip.video.crf}
@@ -218,7 +218,7 @@ def _video_columns(clip: Clip) -> dict[str, Any]:
 
 
 def _doubt(clip: Clip) -> dict[str, Any]:
-    """How doubtful the faces are; null with `--landmarks none`."""
+    """Confidence measures of the faces; null with `--landmarks none`."""
     if clip.track is None or clip.landmarks is None:
         return dict.fromkeys((*DOUBT, *(f"frame_{name}" for name in FRAME_SCORES)))
     return doubt_columns(
@@ -233,7 +233,7 @@ def _doubt(clip: Clip) -> dict[str, Any]:
 
 
 def _au_columns(aus: ActionUnits | None) -> dict[str, Any]:
-    """What choosing clips and frames needs; null in a data set without action units. The values are in the sample."""
+    """Action unit columns for selecting clips and frames; null with `--aus none`. The values themselves are in the sample."""
     if aus is None:
         return dict.fromkeys(("au_valid", "au_confidence", *MEANS, "frame_au_valid", "frame_au_confidence"))
     return {
@@ -253,21 +253,21 @@ def rejected_row(rejected: Rejected, shard: str) -> dict[str, Any]:
         "kept": False,
         "stage": rejected.stage,
         "reason": rejected.reason,
-        "detail": text_of(rejected.detail),  # may name a file with bytes that are not UTF-8
+        "detail": text_of(rejected.detail),  # may contain a file name that is not UTF-8
         "retryable": rejected.retryable,
     }
 
 
 def table(rows: Iterable[dict[str, Any]], schema: pa.Schema) -> pa.Table:
-    """Rows as a table; columns that a row lacks are null."""
+    """Build a table from rows; columns that a row lacks are null."""
     return pa.Table.from_pylist(list(rows), schema=schema)
 
 
 def completed(rows: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The rows with the columns of `schema`: those that an earlier version did not write are null, also within structs.
+    """Convert the rows to `schema`; columns and struct fields that an earlier version did not write are null.
 
     Raises:
-        pa.ArrowException: a column has another type, one that `schema` lacks is there, or one of every version is not
+        pa.ArrowException: a column has another type or is unknown, or a column that every version has is missing
     """
     if rows.column_names == schema.names:
         return rows.cast(schema)
@@ -283,12 +283,12 @@ def completed(rows: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def open_parquet(source: Path | io.BytesIO, **options: Any) -> pq.ParquetFile:
-    """Open a table of a data set that may be damaged or hostile. Use it as a context, so that the file is closed.
+    """Open a table of a dataset that may be damaged or malicious. Use as a context manager, so that the file is closed.
 
-    options: of `pyarrow.parquet.ParquetFile`
+    options: passed to `pyarrow.parquet.ParquetFile`
 
     Raises:
-        OSError, pa.ArrowException: it is no regular file (a FIFO would block), no parquet file, or declares an absurd size
+        OSError, pa.ArrowException: it is not a regular file (a FIFO would block), not parquet, or declares an implausible size
     """
     if isinstance(source, Path):
         with open_regular(source) as stream:
@@ -296,7 +296,7 @@ def open_parquet(source: Path | io.BytesIO, **options: Any) -> pq.ParquetFile:
     else:
         stored = len(source.getbuffer())
     file = pq.ParquetFile(source, **options)
-    # Of a group's columns nothing is asked here: pyarrow ends the process where their statistics are damaged.
+    # Do not access the groups' column metadata here: pyarrow aborts the process if their statistics are damaged.
     groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
     rows, unpacked = [group.num_rows for group in groups], [group.total_byte_size for group in groups]
     if (
@@ -307,5 +307,5 @@ def open_parquet(source: Path | io.BytesIO, **options: Any) -> pq.ParquetFile:
         or sum(unpacked) > _MOST_BYTES_A_GROUP + _MOST_UNPACKED_A_BYTE * stored
     ):
         file.close()
-        raise pa.ArrowInvalid(f"{stored:,} bytes declare {sum(rows):,} rows and {sum(unpacked):,} bytes unpacked")
+        raise pa.ArrowInvalid(f"{stored:,} bytes declare {sum(rows):,} rows and {sum(unpacked):,} unpacked bytes")
     return file

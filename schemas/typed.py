@@ -1,4 +1,4 @@
-"""Whether the fields of a record have the types that its annotations promise: what comes from JSON can be anything."""
+"""Runtime check of dataclass fields against their annotations, for values that come from JSON."""
 
 import dataclasses
 import functools
@@ -11,10 +11,10 @@ _LARGEST_INT = 2**63 - 1
 
 
 def check_types(record: Any) -> None:
-    """Check the fields of a dataclass instance. Integers must fit 64 bits and floats must be numbers (no NaN).
+    """Check the fields of a dataclass instance. Integers must fit in 64 bits and floats must not be NaN.
 
     Raises:
-        ValueError: a field has another type than its annotation
+        ValueError: the type of a field does not match its annotation
     """
     for name, expected in _annotations(type(record)).items():  # type: ignore[arg-type]  # mypy: Any could be unhashable
         if not _is(value := getattr(record, name), expected):

@@ -1,4 +1,4 @@
-"""Descriptions of a finished dataset for people and tools: the data card and Croissant.
+"""Descriptions of a finished dataset for people and tools: data card and Croissant metadata.
 
-Imports pipeline.shards and what lies below.
+May import pipeline.shards and lower layers.
 """

@@ -1,7 +1,7 @@
-"""The data card: README.md of a data set, with the sections that the Hugging Face hub recommends.
+"""The data card: README.md of a dataset, with the sections recommended by the Hugging Face Hub.
 
-Made of what the build knows: its settings, its ledger, its tables and the facts about the corpus. No name of a person, video or
-file stands on it, so that a card that was copied elsewhere needs no change when somebody is taken out.
+It is generated from the settings, ledger and tables of the build and from facts about the corpus. It contains no name of a
+person, video or file, so that copies of a card need no change when someone is removed.
 """
 
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ from motionshards.transforms.extract.action_units.summary import sparkline
 
 
 def data_card(manifest: Manifest, out: Path) -> str:
-    """The card of a finished data set, Markdown; `out` holds its index."""
+    """The card of a finished dataset, as Markdown; `out` contains its index."""
     corpus, figures = corpus_of(manifest.config.source), read_figures(out)
     manifest = as_found(manifest)
     sections = (
@@ -55,26 +55,26 @@ def _summary(manifest: Manifest, corpus: Corpus, figures: Figures) -> str:
 
 ## Summary
 
-WebDataset shards written by motionshards, for training models that animate faces and bodies. A sample is a clip:
-{_stored(config)}and where each frame lay in its video.
-A row of `index.parquet` tells where each file of a sample lies.
+WebDataset shards written by motionshards, for training models that animate faces and bodies. Each sample is a clip:
+{_stored(config)}and the position of each frame in its source video.
+`index.parquet` has a row per clip, with the byte offset of each file of the sample.
 
 {_table(("", ""), ledger.items())}{advice}"""
 
 
 def _moving(manifest: Manifest, figures: Figures) -> dict[str, str]:
-    """What the summary says of stored video and sound."""
+    """Lines of the summary about stored video and audio."""
     counts = manifest.counts
-    told = {"frames of stored video": f"{counts['video_frames']:,}"}
+    lines = {"frames of stored video": f"{counts['video_frames']:,}"}
     if manifest.config.sounding:
         share = figures.with_sound / max(counts["kept"], 1)
-        told |= {"clips with sound": f"{figures.with_sound:,} ({share:.0%})", "hours of sound": f"{counts['sound_hours']:,.3g}"}
-    return told
+        lines |= {"clips with audio": f"{figures.with_sound:,} ({share:.0%})", "hours of audio": f"{counts['sound_hours']:,.3g}"}
+    return lines
 
 
 def _stored(config: BuildConfig) -> str:
-    stored = ["a few frames in time order"] * config.stills + ["all of its time as video of constant rate"] * config.moving
-    stored += ["its sound where the source has any"] * config.sounding
+    stored = ["a few frames in time order"] * config.stills + ["the whole clip as video of constant rate"] * config.moving
+    stored += ["its audio if the source has any"] * config.sounding
     measured = "each measured frame" if config.moving else "each"
     stored += [f"68 landmarks and the head pose of {measured}"] * (config.landmarks != "none")
     return ", ".join([*stored, *["action units"] * (config.aus != "none"), ""])
@@ -88,16 +88,16 @@ def _structure(manifest: Manifest) -> str:
 The files of a sample; {_counted(manifest.config)}:
 
 {_table(("file", "content"), files.items())}
-The columns of `index.parquet`, a row a clip; `rejections.parquet` has a row, with its reason, for each clip that was planned
-and not kept:
+The columns of `index.parquet`, one row per clip; `rejections.parquet` has one row, with the reason, for each planned clip that
+was not kept:
 
 {_table(("column", "content"), columns.items())}
-Pixels: x right, y down, the centre of the top left pixel is (0, 0). Frames without a face have NaN landmarks.
+Pixel coordinates: x points right, y down, the center of the top left pixel is (0, 0). Frames without a face have NaN landmarks.
 """
 
 
 def _counted(config: BuildConfig) -> str:
-    """What the letters in shapes count."""
+    """The meaning of the letters in shapes."""
     if not config.moving:
         return "N is its number of frames"
     stills = (
@@ -105,14 +105,14 @@ def _counted(config: BuildConfig) -> str:
         if config.stills
         else "M is its number of video frames, and N = L of"
     )
-    return f"{stills} measured frames of the video, every {config.landmarks_every}-th"
+    return f"{stills} measured video frames (every {config.landmarks_every}-th)"
 
 
 _AU_MODES = {
     "openface": "OpenFace 2.x, run on all frames of each clip as a sequence, with dynamic models",
-    "openface-still": "OpenFace 2.x, run on each stored frame by itself, with static models. AU01 02 05 09 15 17 20 23 25 26 45 "
-    "contain a constant of the person and cannot be compared with those of a sequence",
-    "csv": "csv files of OpenFace 2.x that were computed elsewhere, joined by frame number",
+    "openface-still": "OpenFace 2.x, run on each stored frame separately, with static models. AU01 02 05 09 15 17 20 23 25 26 45 "
+    "contain a person-specific offset and cannot be compared with those of a sequence",
+    "csv": "externally computed csv files of OpenFace 2.x, joined by frame number",
     "pyfaceau": "pyfaceau, a reimplementation of OpenFace 2.2, run on all frames of each clip as a sequence",
 }
 
@@ -131,11 +131,11 @@ def _action_units(manifest: Manifest, figures: Figures) -> str:
     valid = "" if figures.aus_valid is None else f" {figures.aus_valid:.1%} of the frames are valid."
     return f"""## Action units
 
-`<key>.aus.npy` is float32 [N,17], intensities from 0 to 5: {_AU_MODES[manifest.config.aus]}. Frames in which no face was
-measured have NaN there, and `au_valid` false in `meta.json`; `au_valid` of the index is the share of the others.{valid}
+`<key>.aus.npy` is float32 [N,17], intensities from 0 to 5: {_AU_MODES[manifest.config.aus]}. Frames without a measured face
+are NaN there and have `au_valid` false in `meta.json`; `au_valid` of the index is the fraction of valid frames.{valid}
 
-Each clip counts with the mean of its valid frames (`{MEANS[0]}` … `{MEANS[-1]}` of the index). What varies between people rather
-than within is in part their identity, which a model that is conditioned on action units can learn to read from them.
+The table is over per-clip means of valid frames (`{MEANS[0]}` … `{MEANS[-1]}` of the index). Variance between people rather
+than within them partly encodes identity, which a model conditioned on action units can learn to exploit.
 
 {_table(heads, rows) if rows else ""}"""
 
@@ -157,15 +157,15 @@ def _creation(manifest: Manifest, corpus: Corpus) -> str:
     return f"""## How it was made
 
 {corpus.collection}{f" Source: <{corpus.home}>." if corpus.home else ""}
-{_drawn(manifest.config)} cut, measured and stored by programs; nobody labelled anything by hand.
-The same input gives the same bytes with these settings and versions:
+{_drawn(manifest.config)} cropped, measured and stored by programs, without manual labelling.
+The same input produces the same bytes with these settings and versions:
 
 {_table(("setting", "value"), settings.items())}
 {versions}
 {_additions(manifest)}
-### What is doubtful about the corpus
+### Warnings about the corpus
 
-Counted in the whole listing, and kept but for malformed lines; cases stand in `dataset.json`.
+Counted over the whole listing. All clips are kept except malformed lines; `dataset.json` lists cases.
 
 {_table(("", ""), doubts.items())}
 {_left_out(manifest)}"""
@@ -173,19 +173,19 @@ Counted in the whole listing, and kept but for malformed lines; cases stand in `
 
 def _drawn(config: BuildConfig) -> str:
     if not config.moving:
-        return "Frames were drawn from each clip by a fixed permutation,"
-    drawn = "Stills were drawn from each clip by a fixed permutation; " if config.stills else ""
-    return f"{drawn}frame i of a video is the source frame nearest to start + i / rate. All were"
+        return "Frames were sampled from each clip by a fixed permutation,"
+    sampled = "Stills were sampled from each clip by a fixed permutation; " if config.stills else ""
+    return f"{sampled}frame i of a video is the source frame nearest to start + i / rate. All were"
 
 
 def _left_out(manifest: Manifest) -> str:
-    """The files of the input that no clip was made from."""
+    """The section on input files that no clip uses."""
     counts = {_code(reason): f"{count:,}" for reason, count in manifest.left_out.items()}
-    return f"### Files of the input that were not used\n\n{_table(('reason', 'files'), counts.items())}" if counts else ""
+    return f"### Unused input files\n\n{_table(('reason', 'files'), counts.items())}" if counts else ""
 
 
 def _additions(manifest: Manifest) -> str:
-    """What was added once the data set was finished, as its numbers can differ a little from those of a build."""
+    """What was added after the build; its values can differ slightly from those computed by a build."""
     lines = [f"- {_text(addition.what)}: computed from {_text(addition.pixels)}" for addition in manifest.additions]
     return "\n".join(["", "Added later:", "", *lines, ""]) if lines else ""
 
@@ -199,18 +199,18 @@ def _considerations(manifest: Manifest, corpus: Corpus, figures: Figures) -> str
         (f"`{name}`", *(f"{value:.4g}" for value in (spread.low, spread.median, spread.high)), f"{spread.missing:.1%}")
         for name, spread in figures.spreads.items()
     ]
-    heads = ("measure of a clip", "5 %", "median", "95 %", "clips without it")
+    heads = ("measure of a clip", "5 %", "median", "95 %", "missing")
     removed = manifest.counts["rejected"].get("removed", 0)
-    told = "\n".join(f"- {sentence}" for sentence in bias(figures))
+    biases = "\n".join(f"- {sentence}" for sentence in bias(figures))
     return f"""## Considerations
 
 ### Personal data, consent and removal
 
 {people(corpus, manifest.config)}
-{f"{removed:,} clips have been taken out of this data set on request.{chr(10)}" if removed else ""}
-### Biases that the tables show
+{f"{removed:,} clips have been removed from this dataset on request.{chr(10)}" if removed else ""}
+### Biases
 
-{told}
+{biases}
 
 {_table(heads, spreads) if spreads else ""}"""
 
@@ -227,7 +227,7 @@ _MODEL_LICENCE = (
 )
 _OPENFACE_LICENCE = (
     "OpenFace's licence allows academic and other noncommercial research only; commercial use of these action units needs a "
-    "licence of its makers."
+    "licence from its authors."
 )
 
 
@@ -236,18 +236,18 @@ def _citation(corpus: Corpus) -> str:
 
 
 def _table(heads: tuple[str, ...], lines: Iterable[tuple[object, ...]]) -> str:
-    """A Markdown table; a value can hold anything and stays in its cell."""
+    """A Markdown table; values are escaped, so they may contain anything."""
     rows = [heads, ("---",) * len(heads), *lines]
     return "".join("| " + " | ".join(_line(value).replace("|", "\\|") for value in row) + " |\n" for row in rows)
 
 
 def _text(value: object) -> str:
-    """A value from outside as one line of Markdown that opens no tag."""
+    """An untrusted value as one line of Markdown, with HTML escaped."""
     return _line(value).replace("&", "&amp;").replace("<", "&lt;")
 
 
 def _code(name: str) -> str:
-    """A name between backticks, where nothing else has a meaning."""
+    """A name in backticks."""
     return "`" + _line(name).replace("`", "'") + "`"
 
 

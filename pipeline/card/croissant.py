@@ -1,12 +1,12 @@
-"""croissant.json: a data set in the words of MLCommons Croissant 1.1, so that tools read it without knowing us.
+"""croissant.json: MLCommons Croissant 1.1 metadata, so that generic tools can read the dataset.
 
-Distribution: the two tables and every shard with its sha256, a file set of the shards of each split, and a file set of each kind
-of member of the shards. Of more than `LISTED` shards only the file sets are listed: readers take a minute to open thousands, and
-their sha256 stand in dataset.json too. Record sets: `splits`, `clips` and `rejections` with the columns of the tables, and one
-for each kind of member, whose records are told apart by `key`.
+Distribution: both tables and every shard with its sha256, one file set per split, and one file set per kind of member. With more
+than `LISTED` shards only the file sets are listed, since readers take a minute to open thousands of shards; their sha256 are
+also in dataset.json. Record sets: `splits`, `clips` and `rejections` with the columns of the tables, and one per kind of
+member, with `key` identifying the clip.
 
-Left out is what a build cannot know: where the data set will be published, by whom and when. So the bytes depend on the data set
-alone. `url` is the page of the corpus, and is absent where there is none.
+It omits what a build cannot know: where, by whom and when the dataset will be published. The bytes therefore depend only on the
+dataset. `url` is the page of the corpus, absent if there is none.
 """
 
 import json
@@ -71,20 +71,20 @@ _TYPES = {
     pa.float32(): "cr:Float32",
     pa.float64(): "cr:Float64",
 }
-# Croissant's own names of what splits are for; another split is told by its name alone.
+# Croissant's identifiers for standard splits; other splits only have a name.
 _PURPOSES = {"train": "cr:TrainingSplit", "test": "cr:TestSplit", "val": "cr:ValidationSplit"}
-# The reference reader unpacks shards that are listed, and takes the longer to open the more there are.
+# The reference reader unpacks all listed shards, so opening takes longer the more there are.
 LISTED = 500
 _JPEG, _NPY = "image/jpeg", "application/octet-stream"
 _ENCODINGS = {STILLS: _JPEG, VIDEO: "video/mp4", SOUND: "audio/flac", META: "application/json"}
 _OBJECTS = {_JPEG: "sc:ImageObject", "video/mp4": "sc:VideoObject", "audio/flac": "sc:AudioObject"}
 _OF_A_SIZE = (_JPEG, "video/mp4")
-# Names of kinds of members; of others, the suffix without its extension.
+# Names of kinds of members; for all others, the suffix without its extension.
 _NAMES = {STILLS: "frames", VIDEO: "video", SOUND: "sound", VIDEO_FRAMES: "video_frames"}
 
 
 def croissant(manifest: Manifest, out: Path) -> str:
-    """The content of croissant.json of a finished data set; `out` holds its tables, and the manifest their digests."""
+    """The content of croissant.json of a finished dataset; `out` contains its tables, and the manifest their digests."""
     corpus, figures = corpus_of(manifest.config.source), read_figures(out)
     manifest = as_found(manifest)
     tables = {name: ((out / name).stat().st_size, manifest.files[name]) for name in (INDEX, REJECTIONS)}
@@ -93,7 +93,7 @@ def croissant(manifest: Manifest, out: Path) -> str:
         "@type": "sc:Dataset",
         "conformsTo": CONFORMS_TO,
         **_about(manifest, corpus),
-        "version": f"{FORMAT_VERSION}.0.0+{tables[INDEX][1][:12]}",  # of the format, and which clips
+        "version": f"{FORMAT_VERSION}.0.0+{tables[INDEX][1][:12]}",  # format version, and digest of the index
         **_responsible(manifest, corpus, figures),
         "distribution": [*_tables(tables), *_shards(manifest), *_member_sets(manifest)],
         "recordSet": [*_splits(figures), *_table_records(figures), *_member_records(manifest)],
@@ -106,7 +106,7 @@ def _about(manifest: Manifest, corpus: Corpus) -> Node:
     about = {
         "name": corpus.title,
         "description": f"{counts['kept']} clips of {content(config)} at {sizes(config)} in WebDataset "
-        f"shards, with time, place and quality of each frame. {corpus.collection} {corpus.rights}",
+        f"shards, with time, position and quality of each frame. {corpus.collection} {corpus.rights}",
         "license": corpus.licence_link or corpus.rights,
         "url": corpus.home,
         "isBasedOn": corpus.home,
@@ -118,7 +118,7 @@ def _about(manifest: Manifest, corpus: Corpus) -> Node:
 
 
 def _responsible(manifest: Manifest, corpus: Corpus, figures: Figures) -> Node:
-    """The vocabulary of responsible AI, as far as there are facts."""
+    """The properties of the Croissant RAI (responsible AI) vocabulary that are known."""
     counts, config = manifest.counts, manifest.config
     lost = ", ".join(f"{reason} {count}" for reason, count in counts["rejected"].items())
     tools = [f"{name} {version}" for name, version in manifest.provenance.items()]
@@ -128,7 +128,7 @@ def _responsible(manifest: Manifest, corpus: Corpus, figures: Figures) -> Node:
         "rai:dataPreprocessingProtocol": list(_preprocessing(config)),
         "rai:machineAnnotationTools": tools,
         "rai:dataBiases": bias(figures),
-        "rai:dataUseCases": ["training and testing models that animate pictures of faces or bodies"],
+        "rai:dataUseCases": ["training and testing models that animate images of faces or bodies"],
         "rai:dataSocialImpact": MISUSE,
         "rai:personalSensitiveInformation": personal(corpus, config),
         "rai:dataReleaseMaintenancePlan": REMOVAL,
@@ -137,7 +137,7 @@ def _responsible(manifest: Manifest, corpus: Corpus, figures: Figures) -> Node:
 
 def _preprocessing(config: BuildConfig) -> Iterator[str]:
     if config.stills:
-        yield f"{config.frames} frames of each clip by a permutation that its key decides"
+        yield f"{config.frames} frames of each clip, sampled by a permutation seeded by its key"
     yield f"crop: recipe {config.recipe}, fit {config.fit}, {sizes(config)}"
     if config.stills:
         yield f"JPEG of quality {config.jpeg_quality}, 4:2:0"
@@ -148,7 +148,7 @@ def _preprocessing(config: BuildConfig) -> Iterator[str]:
 
 
 def _tables(tables: Mapping[str, tuple[int, str]]) -> Iterator[Node]:
-    what = {INDEX: "A row for each clip that was kept.", REJECTIONS: "A row for each clip that was planned and not kept."}
+    what = {INDEX: "One row per kept clip.", REJECTIONS: "One row per clip that was planned but not kept."}
     for name, (size, sha256) in tables.items():
         yield _file(name, what[name], "application/x-parquet", size, sha256)
 
@@ -182,7 +182,7 @@ def _split_names(entries: list[ShardEntry]) -> list[str]:
 
 
 def _member_sets(manifest: Manifest) -> Iterator[Node]:
-    """A file set a kind of member, in all tars: readers unpack single archives, not yet sets of them."""
+    """One file set per kind of member. It lists single tars if possible, since readers cannot unpack sets of archives yet."""
     filled = _filled(manifest)
     sets = [f"shards-{split}" for split in _split_names(filled)]
     inside = [{"@id": name} for name in (map(_path, filled) if len(filled) <= LISTED else sets)]
@@ -195,9 +195,9 @@ def _member_sets(manifest: Manifest) -> Iterator[Node]:
 
 
 def _not_ending(words: list[str]) -> list[str]:
-    """Globs that together match the names that end with none of the words, of which none ends with another.
+    """Globs that together match exactly the names that end with none of `words`. No word may be a suffix of another.
 
-    The reference reader ignores `excludes`.
+    They replace `excludes`, which the reference reader ignores.
     """
     globs = []
     for tail in sorted({word[start:] for word in words for start in range(1, len(word) + 1)}):
@@ -207,7 +207,7 @@ def _not_ending(words: list[str]) -> list[str]:
 
 
 def _members(config: BuildConfig) -> dict[str, tuple[str, str, str]]:
-    """For each kind of member: glob of the suffix, encoding and description."""
+    """Kind of member -> glob of its suffix, encoding and description."""
     found = {}
     for suffix, what in members(config).items():
         size, _, main = suffix.partition(".") if suffix[0].isdecimal() else ("", "", suffix)
@@ -219,8 +219,8 @@ def _members(config: BuildConfig) -> dict[str, tuple[str, str, str]]:
 def _splits(figures: Figures) -> Iterator[Node]:
     if not figures.splits:
         return
-    fields = [_field("splits/name", "The split.", "sc:Text"), _field("splits/url", "What it is for.", "sc:URL")]
-    fields.append(_field("splits/clips", "Clips in it.", "sc:Integer"))
+    fields = [_field("splits/name", "Name of the split.", "sc:Text"), _field("splits/url", "Purpose of the split.", "sc:URL")]
+    fields.append(_field("splits/clips", "Number of clips.", "sc:Integer"))
     rows = [
         {"splits/name": split, "splits/url": _PURPOSES.get(split, ""), "splits/clips": size.clips}
         for split, size in figures.splits.items()
@@ -230,11 +230,11 @@ def _splits(figures: Figures) -> Iterator[Node]:
 
 def _table_records(figures: Figures) -> Iterator[Node]:
     clips = [_column("clips", INDEX, column, INDEX_COLUMNS[column.name]) for column in INDEX_SCHEMA]
-    if figures.splits:  # a reference must lead somewhere
+    if figures.splits:  # otherwise the referenced record set does not exist
         clips[INDEX_SCHEMA.names.index("split")]["references"] = {"field": {"@id": "splits/name"}}
-    yield _record_set("clips", "Clips that were kept, a row each.", "clips/key", clips)
+    yield _record_set("clips", "Kept clips, one row each.", "clips/key", clips)
     lost = [_column("rejections", REJECTIONS, column, REJECTION_COLUMNS[column.name]) for column in REJECTIONS_SCHEMA]
-    yield _record_set("rejections", "Clips that were planned and not kept, with the reason.", "rejections/key", lost)
+    yield _record_set("rejections", "Clips that were planned but not kept, with the reason.", "rejections/key", lost)
 
 
 def _member_records(manifest: Manifest) -> Iterator[Node]:
@@ -253,7 +253,7 @@ def _member_records(manifest: Manifest) -> Iterator[Node]:
 
 
 def _from_path(files: str, regex: str, of: str = "fullpath") -> Node:
-    """A field that is read from the name of a member."""
+    """Source of a field that is extracted from the name of a member."""
     return {"fileSet": {"@id": files}, "extract": {"fileProperty": of}, "transform": {"regex": regex}}
 
 
@@ -269,7 +269,7 @@ def _field(name: str, description: str, data_type: str | None) -> Node:
 
 
 def _column(records: str, table: str, column: pa.Field, description: str) -> Node:
-    """A column of a table; of a list of structs, each part that is a scalar or a list of scalars."""
+    """The field of a table column; for a list of structs, with a subfield per part that is a scalar or list of scalars."""
     source = {"fileObject": {"@id": table}, "extract": {"column": column.name}}
     kind, name = column.type, f"{records}/{column.name}"
     if not pa.types.is_list(kind):
@@ -282,7 +282,7 @@ def _column(records: str, table: str, column: pa.Field, description: str) -> Nod
 
 
 def _part(parent: str, source: Node, part: pa.Field) -> Node:
-    """A part of each struct of a list. `box` and `reference_px` are lists themselves."""
+    """The subfield of a struct in a list. `box` and `reference_px` are lists themselves."""
     scalar = part.type.value_type if pa.types.is_list(part.type) else part.type
     read = {**source, "transform": {"jsonPath": part.name}}
     return {**_field(f"{parent}/{part.name}", PARTS[part.name], _TYPES[scalar]), "source": read}

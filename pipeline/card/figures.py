@@ -1,4 +1,4 @@
-"""What the tables of a data set say of its balance: how clips spread over people, poses, sizes and sharpness."""
+"""Statistics of the balance of a dataset: the distribution of clips over people, poses, sizes and sharpness."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ _TURNED_DEG = 45
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """A measure over clips: its 5 %, 50 % and 95 % points, and the share of clips that lack it. At least one clip has it."""
+    """Distribution of a measure over clips: 5 %, 50 % and 95 % quantiles, and the fraction of clips without it."""
 
     low: float
     median: float
@@ -31,7 +31,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class SplitSize:
-    """What a split holds; hours are of source video."""
+    """Size of a split; hours are of source video."""
 
     clips: int
     identities: int
@@ -41,11 +41,11 @@ class SplitSize:
 
 @dataclass(frozen=True, slots=True)
 class AuSpread:
-    """An action unit over clips, each with the mean of its valid frames.
+    """Distribution of an action unit over clips, by the mean of each clip's valid frames.
 
-    spread: of those means
-    histogram: clips in each of 10 bins from 0 to 5
-    variance: between and within people; None where too few people have too few clips
+    spread: quantiles of those means
+    histogram: number of clips in each of 10 bins from 0 to 5
+    variance: between and within people; None with too few people or clips
     """
 
     spread: Spread
@@ -55,16 +55,16 @@ class AuSpread:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Figures of the kept clips; no name of a person or video is among them.
+    """Statistics of the kept clips, without names of people or videos.
 
-    spreads: by column of the index; measures that no clip has are left out
+    spreads: by index column; measures that no clip has are omitted
     splits: by name, sorted
-    clips_per_identity: fewest, median, most; None without clips
-    share_of_ten: part of all clips that show the ten most frequent identities
+    clips_per_identity: minimum, median, maximum; None without clips
+    share_of_ten: fraction of all clips that show the ten most frequent identities
     aus: by name; empty without action units
-    aus_valid: part of all frames with valid action units; None without action units
-    with_sound: clips with stored sound
-    turned: part of the clips with a known pose whose head is turned by more than 45 degrees; None where no pose is known
+    aus_valid: fraction of all frames with valid action units; None without action units
+    with_sound: number of clips with stored audio
+    turned: fraction of the clips with known pose whose head is turned by more than 45 degrees; None if no pose is known
     """
 
     spreads: dict[str, Spread]
@@ -78,7 +78,7 @@ class Figures:
 
 
 def read_figures(out: Path) -> Figures:
-    """The figures of the index in OUT. Reads single columns: some 100 bytes a clip are held."""
+    """Compute the statistics from the index in OUT. Reads only the needed columns, about 100 bytes per clip."""
     columns = ["split", "identity", "n_frames", *_MEASURES, "au_valid", *MEANS, "has_audio"]
     with open_parquet(out / INDEX, read_dictionary=["split", "identity"]) as file:
         rows = file.read(columns)
@@ -106,7 +106,7 @@ def _action_units(rows: pa.Table) -> dict[str, AuSpread]:
 
 
 def _weighted(column: pa.ChunkedArray, weights: pa.ChunkedArray) -> float | None:
-    """The mean of the rows that have a value, by weight; None where none has."""
+    """Weighted mean of the rows with a value; None if there are none."""
     known = pc.is_valid(column)
     total = pc.sum(weights.filter(known)).as_py()
     return pc.sum(pc.multiply(column.filter(known), weights.filter(known))).as_py() / total if total else None
@@ -145,7 +145,7 @@ def _turned(yaw_deg: pa.ChunkedArray) -> float | None:
 
 
 def as_found(manifest: Manifest) -> Manifest:
-    """The manifest with the settings that describe what is stored: without sound where no clip has any."""
+    """The manifest with settings that describe what is actually stored: without audio if no clip has any."""
     config = manifest.config
     if not config.sounding or manifest.counts.get("sound_hours") != 0:
         return manifest

@@ -1,4 +1,4 @@
-"""The front matter of a data card: YAML by which the Hugging Face hub files a data set, and `datasets` finds its splits."""
+"""The YAML front matter of a data card: metadata for the Hugging Face Hub, and the split definitions of `datasets`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,14 +12,14 @@ from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.layout import IDENTITY, META, SOUND, VIDEO, frame_suffix
 from motionshards.schemas.samples.members import ROWS
 
-# Codes of ISO 639-2: no linguistic content, as frames have no sound, and undetermined.
+# ISO 639-2 codes: no linguistic content (frames without audio), and undetermined.
 _NO_LANGUAGE, _UNKNOWN_LANGUAGE = "zxx", "und"
 
 _BUCKETS = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B")
 
 
 def front_matter(corpus: Corpus, config: BuildConfig, kept_by_split: Mapping[str, int]) -> str:
-    """The YAML between the lines of dashes, with them; parses whatever the names of splits hold."""
+    """The YAML block including its delimiter lines; valid for any split names."""
     text: str = yaml.safe_dump(
         _content(corpus, config, kept_by_split), sort_keys=False, allow_unicode=True, width=10_000, default_flow_style=False
     )
@@ -44,12 +44,12 @@ def _content(corpus: Corpus, config: BuildConfig, kept_by_split: Mapping[str, in
 
 
 def language(config: BuildConfig) -> str:
-    """The code of the language that the clips speak."""
+    """Language code of the clips' speech."""
     return _UNKNOWN_LANGUAGE if config.sounding else _NO_LANGUAGE
 
 
 def tags(corpus: Corpus, config: BuildConfig) -> list[str]:
-    """Words by which the data set is found."""
+    """Search tags of the dataset."""
     shown = {"face": ["talking-head", "face-animation"], "body": ["human-motion"]}.get(corpus.shows, [])
     computed = ["facial-landmarks"] * (config.landmarks != "none") + ["action-units"] * (config.aus != "none")
     computed += ["biometric-data"] * config.identity_embedding
@@ -58,9 +58,9 @@ def tags(corpus: Corpus, config: BuildConfig) -> list[str]:
 
 
 def _features(config: BuildConfig) -> list[dict[str, Any]]:
-    """The fields of a sample as `datasets` types them.
+    """The fields of a sample with their types in `datasets`.
 
-    Without them it refuses a dataset of which the first samples differ in their members, as those with and without sound do.
+    Without them, `datasets` refuses a dataset whose first samples differ in their members, such as with and without audio.
     """
     suffixes = [
         name.replace(STILLS, frame_suffix(number))
@@ -81,12 +81,12 @@ def _type_of(name: str) -> dict[str, Any]:
 
 
 def _nested(dtype: str, depth: int) -> dict[str, Any]:
-    """Lists of lists of a type, as the YAML of `datasets` writes them."""
+    """Nested lists of a type, in the YAML notation of `datasets`."""
     return {"list": dtype if depth == 1 else _nested(dtype, depth - 1)}
 
 
 def size_category(clips: int) -> str:
-    """The hub's bucket for a number of samples."""
+    """The Hub's size category for a number of samples."""
     for power, bucket in enumerate(_BUCKETS):
         if clips < 1_000 * 10**power:
             return bucket
@@ -94,6 +94,6 @@ def size_category(clips: int) -> str:
 
 
 def _configs(kept_by_split: Mapping[str, int]) -> dict[str, Any]:
-    """Where the files of each split are; nothing where no clip was kept, as `datasets` refuses an empty list."""
+    """The files of each split; empty if no clip was kept, since `datasets` refuses an empty list."""
     files = [{"split": split, "path": f"{split}/*.tar"} for split, clips in sorted(kept_by_split.items()) if clips]
     return {"configs": [{"config_name": "default", "data_files": files}]} if files else {}

@@ -1,4 +1,4 @@
-"""The section of a data card on how to load the dataset."""
+"""The data card's section on loading the dataset."""
 
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.layout import VIDEO, video_suffix
@@ -22,8 +22,8 @@ def loading(config: BuildConfig) -> str:
 
 _SECTION = """## How to load it
 
-With motionshards, where `OUT` is this directory or its URL: pairs, K + 1 frames or sequences, chosen by quality, on any number
-of GPUs.
+With motionshards, where `OUT` is this directory or its URL: pairs, K + 1 frames or sequences, optionally filtered by quality, on
+any number of GPUs.
 
 ```python
 from motionshards import ClipStream, {view}, make_loader
@@ -34,7 +34,7 @@ with make_loader(stream, device="cuda") as loader:
         ...  # batch.frames: uint8 [40, {of}]{more}
 ```
 
-With webdataset alone:
+With plain webdataset:
 
 ```python
 import glob
@@ -45,7 +45,7 @@ for sample in webdataset.WebDataset(sorted(glob.glob("OUT/train/*.tar")), shards
     ...  # {members}, sample["meta.json"]: bytes
 ```
 
-With Hugging Face `datasets`, from this directory or from the hub:
+With Hugging Face `datasets`, from this directory or from the Hub:
 
 ```python
 from datasets import load_dataset
@@ -53,16 +53,16 @@ from datasets import load_dataset
 data = load_dataset("OUT", streaming=True)
 ```
 {sound}
-`croissant.json` describes the same for readers of [Croissant](https://docs.mlcommons.org/croissant/).
+`croissant.json` describes the dataset for [Croissant](https://docs.mlcommons.org/croissant/).
 """
 
 _VIDEO = """
-This needs `datasets` 4.7 or later. Without torchcodec, `{casts}` gives the bytes of the videos.
+This needs `datasets` 4.7 or later. Without torchcodec, `{casts}` returns the videos as bytes.
 """
 
 _SOUND = """
-This needs `datasets` 4.7 or later, and torchcodec of the release that fits your torch, with FFmpeg's shared libraries. Without
-torchcodec, read video and sound as bytes:
+This needs `datasets` 4.7 or later, and the torchcodec release that matches your torch, with FFmpeg's shared libraries. Without
+torchcodec, read video and audio as bytes:
 
 ```python
 from datasets import Value, Video, load_dataset, load_dataset_builder

@@ -1,6 +1,6 @@
-"""What is known of each corpus beside its files: names, licences, where it came from, who made it, and what to cite.
+"""Facts about each corpus for data card and Croissant file: name, licence, origin, authors and citation.
 
-Facts only, as the corpora's own pages and papers tell them; data card and Croissant file quote them.
+All are taken from the pages and papers of the corpora.
 """
 
 from dataclasses import dataclass
@@ -52,28 +52,28 @@ _TALKINGHEAD1KH_PAPER = """@inproceedings{wang2021facevid2vid,
 }"""
 
 _VOXCELEB_RIGHTS = (
-    f"The annotations of [VoxCeleb]({_VOXCELEB}) are under CC BY 4.0. The videos, and so the frames in these shards, remain "
-    "their owners', and the people in them can ask to be removed."
+    f"The annotations of [VoxCeleb]({_VOXCELEB}) are under CC BY 4.0. The videos, and therefore the frames in these shards, "
+    "belong to their owners, and the people in them can ask to be removed."
 )
 _YOUTUBE = (
-    "The videos are uploads to YouTube, found by searching for the names of celebrities. Neither those who uploaded them nor "
-    "the people shown were asked."
+    "The videos are YouTube uploads, found by searching for the names of celebrities. Neither the uploaders nor the people shown "
+    "were asked."
 )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Corpus:
-    """A corpus as its makers describe it. Empty text where nothing is known.
+    """A corpus as described by its authors. Unknown fields are empty.
 
-    title: its name, and what it shows, for headings
-    licence: a licence id of the Hugging Face hub; `other` goes with licence_name and licence_link
+    title: its name and content, for headings
+    licence: a licence id of the Hugging Face Hub; `other` requires licence_name and licence_link
     home: its page
-    based_on: an entry of the hub's `source_datasets`
-    collection: how its videos came together, and whether anyone was asked
-    rights: what may be done with the frames
+    based_on: an entry of the Hub's `source_datasets`
+    collection: how its videos were collected, and whether anyone was asked
+    rights: permitted use of the frames
     citation: BibTeX
-    shows: `face` or `body`; empty where that is for the user to know
-    real: whether real people are shown without having been asked by us
+    shows: `face` or `body`; empty if unknown
+    real: whether it shows real people whose consent we have not asked for
     """
 
     title: str
@@ -121,7 +121,7 @@ CORPORA = {
         collection=(
             "The videos are YouTube uploads that show Tai Chi, listed with boxes by the authors of First Order Motion Model."
         ),
-        rights="TaiChi-HD is a list of videos that belong to their makers, published for research; see its page.",
+        rights="TaiChi-HD is a list of videos that belong to their owners, published for research; see its page.",
         citation=_FOMM_PAPER,
         shows="body",
     ),
@@ -132,7 +132,7 @@ CORPORA = {
         home="https://vision.cs.ubc.ca/datasets/fashion/",
         based_on="extended|other-ubc-fashion",
         collection="The videos show models who walk and turn in clothes of a shop, listed by the University of British Columbia.",
-        rights="UBC Fashion is a list of videos that belong to their makers, published for research; see its page.",
+        rights="UBC Fashion is a list of videos that belong to their owners, published for research; see its page.",
         citation=_FASHION_PAPER,
         shows="body",
     ),
@@ -143,12 +143,12 @@ CORPORA = {
         home="https://github.com/MRzzm/HDTF",
         based_on="extended|other-hdtf",
         collection=(
-            "The videos are YouTube uploads of talking people, among them addresses of politicians, listed by the authors of "
+            "The videos are YouTube uploads of talking people, including addresses by politicians, listed by the authors of "
             "HDTF. Nothing is published about whether the people shown were asked."
         ),
         rights=(
-            "The authors publish [HDTF](https://github.com/MRzzm/HDTF) under CC BY 4.0. The videos are uploads of others, whose "
-            "terms also apply."
+            "The authors publish [HDTF](https://github.com/MRzzm/HDTF) under CC BY 4.0. The videos were uploaded by others, "
+            "whose terms also apply."
         ),
         citation=_HDTF_PAPER,
         shows="face",
@@ -160,7 +160,7 @@ CORPORA = {
         home="https://celebv-hq.github.io/",
         based_on="extended|other-celebv-hq",
         collection=(
-            "The videos were obtained from the Internet and show celebrities; the list names them by their ids on YouTube. "
+            "The videos were obtained from the Internet and show celebrities; the list contains their YouTube ids. "
             "Nothing is published about whether the people shown were asked."
         ),
         rights=(
@@ -181,7 +181,7 @@ CORPORA = {
             "authors to remove a video from the list."
         ),
         rights=(
-            "Those who uploaded the videos published them under CC BY 3.0; the lists of "
+            "The uploaders published the videos under CC BY 3.0; the lists of "
             "[TalkingHead-1KH](https://github.com/tcwang0509/TalkingHead-1KH) are under the MIT licence."
         ),
         citation=_TALKINGHEAD1KH_PAPER,
@@ -193,11 +193,12 @@ CORPORA = {
         licence_link="https://www.nasa.gov/nasa-brand-center/images-and-media/",
         home="https://scikit-image.org/docs/stable/api/skimage.data.html",
         collection=(
-            "The videos were rendered from one portrait; each identity is that face with other colours and a mildly other shape."
+            "The videos were rendered from one portrait; each identity is that face with different colours and a slightly "
+            "different shape."
         ),
         rights=(
-            "Rendered from the portrait of Eileen Collins that scikit-image ships (NASA, public domain). It is made to try the "
-            "tool, not to train on."
+            "Rendered from the portrait of Eileen Collins that ships with scikit-image (NASA, public domain). It is meant for "
+            "trying out the tool, not for training."
         ),
         shows="face",
         real=False,
@@ -205,12 +206,12 @@ CORPORA = {
     "folder": Corpus(
         title="Video clips",
         licence="unknown",
-        collection="The videos are the user's own choice; nothing is known of them here.",
+        collection="The videos were chosen by the user; nothing is known about them.",
         rights="Ask the owners of the source videos.",
     ),
 }
 
 
 def corpus_of(source: str) -> Corpus:
-    """The corpus of a build's `source`; one of which nothing is known where the name is another version's."""
+    """The corpus of a build's `source`; that of `folder`, without any facts, if this version does not know the source."""
     return CORPORA.get(source, CORPORA["folder"])

@@ -1,4 +1,4 @@
-"""The life of one clip, without Beam: read, track faces, measure, encode; in a process of its own if it kills others.
+"""Build single clips, independent of Beam: read, track faces, measure, encode; suspects in an isolated process.
 
-Imports pipeline.sources and what lies below.
+May import pipeline.sources and lower layers.
 """

@@ -1,4 +1,4 @@
-"""Action units of finished clips: the last step before they are written, with many clips at once."""
+"""Compute action units of finished clips in batches, as the last step before they are written."""
 
 import math
 from collections import deque
@@ -31,13 +31,13 @@ def with_action_units(
     scratch: Path | None,
     sequences: Sequences | None = None,
 ) -> Iterator[list[Outcome]]:
-    """The same outcomes in the same order, kept clips with their action units or rejected for want of them.
+    """Yield the outcomes in order, with action units added to kept clips; clips whose extraction fails become rejections.
 
-    Clips wait until there are as many frames as the source wants at once, or their images take `_MOST_BYTES`. With no source
-    nothing waits or changes.
+    Clips are buffered until they have as many frames as a batch of the source, or their images take `_MOST_BYTES`. Without a
+    source, outcomes pass through unchanged.
 
-    scratch: directory for temporary files; None is the system's
-    sequences: where all frames of the clips are, if the source reads images; those of clips that are done are removed
+    scratch: directory for temporary files; None for the system's default
+    sequences: images of all frames of the clips, if the source reads images; deleted once a clip is done
     """
     if aus is None:
         yield from built
@@ -59,7 +59,7 @@ def with_action_units(
 def add_action_units(
     clips: Iterable[Clip], aus: AuSource | None, config: BuildConfig, scratch: Path | None, sequences: Sequences | None = None
 ) -> Iterator[Clip]:
-    """The same clips with action units; one that is lost to their source is kept, with no valid frame."""
+    """Yield the clips with action units; a clip whose extraction fails is kept, with no valid frame."""
     waiting: deque[Clip] = deque()
 
     def noted() -> Iterator[list[Outcome]]:
@@ -73,12 +73,12 @@ def add_action_units(
 
 
 def reads_videos(aus: AuSource, config: BuildConfig) -> bool:
-    """Whether action units of finished clips need their videos: all frames as images, or at least their number and times."""
+    """Whether computing action units of finished clips requires their videos, for images or timestamps of all frames."""
     return aus.reads_images or config.aus_frames == "all"
 
 
 def without_action_units(clip: Clip, config: BuildConfig) -> ActionUnits:
-    """Those of a clip that is lost to their source: none is valid."""
+    """Action units of a clip whose extraction failed: no frame is valid."""
     return ActionUnits.of_none(len(clip), presence=config.aus != "pyfaceau")
 
 
@@ -101,7 +101,7 @@ def _with(clip: Clip, found: ActionUnits | ClipRejected) -> Outcome:
 
 
 def stored_clip(clip: Clip, config: BuildConfig, sequences: Sequences | None = None) -> StoredClip:
-    """What a source of action units gets of a finished clip."""
+    """The input of an action unit source for a finished clip."""
     content_px = clip.placement.content_px
     return StoredClip(
         key=clip.spec.key,
@@ -115,20 +115,20 @@ def stored_clip(clip: Clip, config: BuildConfig, sequences: Sequences | None = N
         every=clip.every,
         keep_every=config.aus_frames == "all",
         images=None if sequences is None else sequences.images(clip.spec.key),
-        # The images of a recipe with a window show all of it, also where it leaves the frame.
+        # With a crop window, the images show the whole window, including parts outside the frame.
         shown_px=content_px if config.recipe == "resize" else np.full_like(content_px, [0, 0, config.size, config.size]),
     )
 
 
 def _whole_file(clip: Clip) -> tuple[int | None, ...]:
-    """Frames of each span's file where the sample does not record them, known where the clip is one whole file."""
+    """Frame counts of the spans' files if the sample does not record them: known only for a clip that is one whole file."""
     first = clip.spec.spans[0]
     whole = len(clip.spec.spans) == 1 and first.start_s == 0 and first.end_s == math.inf and first.track_uri is None
     return (clip.source_frames,) if whole else (None,) * len(clip.spec.spans)
 
 
 def check_csvs(aus: AuSource | None, listed: pa.Table) -> None:
-    """Raise ConfigError where no clip of a sample of the listing has a csv: the folder is another one, or laid out otherwise."""
+    """Raise ConfigError if no clip in a sample of the listing has a csv: it is the wrong folder, or has another layout."""
     if not isinstance(aus, CsvFolder) or not len(listed):
         return
     places = np.unique(np.linspace(0, len(listed) - 1, _LOOKED_FOR).astype(np.int64))

@@ -1,7 +1,7 @@
-"""Where the annotations say the face is: the box of a span in source pixels, and the frames it is good for.
+"""Annotated face positions: the box of a span in source pixels, and the frames it applies to.
 
-VoxCeleb's own files have header lines, a blank line, then `FRAME X Y W H` lines, one a frame. FRAME counts frames of 1/25 s
-whatever the video's rate is. Boxes are pixels of a frame scaled to 360 px height (VoxCeleb1) or fractions (VoxCeleb2).
+VoxCeleb annotation files have header lines, a blank line, then one `FRAME X Y W H` line per frame. FRAME counts in units of
+1/25 s, whatever the frame rate. Boxes are in pixels of a frame scaled to 360 px height (VoxCeleb1) or fractions (VoxCeleb2).
 """
 
 import os
@@ -25,13 +25,13 @@ _LARGEST = 1e9
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """What is known of a span.
+    """The resolved annotation of a span.
 
     start_s, end_s: seconds from the first frame, end exclusive
-    box_px: the box that holds the face throughout, edges x0 y0 x1 y1 in source pixels, float64 [4]; None: not annotated
-    numbers, boxes_px: where the face is, int64 [n] frames of 1/25 s ascending, float64 [n,4]; None where it is not known so well
-    by_number: times were made from frame numbers and the rate in the header, as FOMM's authors do, and are compared so
-    span_frames: first frame and the one after the last, where they are annotated instead of times
+    box_px: box that contains the face in all frames, edges x0 y0 x1 y1 in source pixels, float64 [4]; None if not annotated
+    numbers, boxes_px: per-frame boxes, ascending frame numbers int64 [n] at 25 Hz and boxes float64 [n,4]; None if not annotated
+    by_number: times are frame numbers divided by the nominal rate, as in FOMM's lists, and are compared with nominal times
+    span_frames: first frame and the one after the last, if annotated instead of times
     """
 
     start_s: float
@@ -43,14 +43,14 @@ class Annotation:
     span_frames: tuple[int, int] | None = None
 
     def bounds_s(self, line: Timeline) -> tuple[float, float]:
-        """Start and end in a file, seconds from its first frame."""
+        """Start and end within the file, seconds from its first frame."""
         if self.span_frames is None:
             return self.start_s, self.end_s
         frame_s = line.duration_s / max(1, len(line.raw_s))
         return self.span_frames[0] * frame_s, self.span_frames[1] * frame_s
 
     def frames(self, line: Timeline) -> NDArray[np.int64]:
-        """Numbers of the frames that belong to the annotation, int64 ascending."""
+        """Frame numbers that belong to the annotation, int64, ascending."""
         if self.span_frames is not None:
             return np.arange(len(line.raw_s))[slice(*self.span_frames)]
         if self.by_number:
@@ -60,21 +60,21 @@ class Annotation:
         return np.flatnonzero((times >= self.start_s - slack) & (times < self.end_s - slack))
 
     def box_at(self, time_s: float) -> NDArray[np.float64] | None:
-        """Where the face is at a time, float64 [4]; None where that is not annotated."""
+        """Box of the face at a time, float64 [4]; None if not annotated."""
         if self.numbers is None or self.boxes_px is None:
             return self.box_px
-        # Of a frame that the file leaves out, the box before it counts.
+        # For a frame that is missing in the annotation file, use the previous box.
         before = np.searchsorted(self.numbers, int((time_s + _SAME_TIME_S) * FRAME_RATE_HZ), side="right") - 1
         return np.asarray(self.boxes_px[max(int(before), 0)])
 
 
 def annotation(span: Span, root: Root, size_px: tuple[int, int], pixel_aspect: Fraction = Fraction(1)) -> Annotation:
-    """What is known of a span whose video has frames of `size_px`, of pixels as wide as `pixel_aspect` times their height.
+    """Resolve the annotation of a span for a video with frame size `size_px` and the given pixel aspect ratio.
 
-    Boxes with a reference frame are proportions of it, whether that is the frame as stored or as displayed. Those of which only
-    the height of the frame is known (360 px in VoxCeleb1) were drawn on the frame as displayed.
+    Boxes with a reference frame are relative to its size, whether that is the stored or the displayed frame. Boxes for which
+    only the height is known (360 px in VoxCeleb1) refer to the displayed frame.
 
-    A box a frame becomes their union, so that the crop stands still and holds the face in every frame.
+    Per-frame boxes are merged into their union, so that the crop does not move and contains the face in every frame.
 
     Raises:
         ClipRejected: bad_annotation, unreadable
@@ -88,7 +88,7 @@ def annotation(span: Span, root: Root, size_px: tuple[int, int], pixel_aspect: F
     width, height = span.reference_px
     box, extent = np.array(span.box, np.float64), np.tile(np.array(size_px, np.float64), 2)
     reference = np.tile([width or float(size_px[0] * pixel_aspect) * height / size_px[1], height], 2)
-    # The order of the divisions is that of the authors of each list, so that rounding to whole pixels finds the same number.
+    # Divide in the same order as the authors of each list, so that rounding to whole pixels gives the same result.
     if span.frames is not None or span.shown_times:
         return replace(known, box_px=box / reference * extent)
     return replace(known, box_px=box / (reference / extent), by_number=True)
@@ -103,7 +103,9 @@ def _from_track(name: str, text: bytes, size_px: tuple[int, int], pixel_aspect: 
 
 
 def read_track(name: str, text: bytes) -> tuple[NDArray[np.int64], NDArray[np.float64], bool]:
-    """A VoxCeleb annotation file: frame numbers int64 [n] ascending, boxes float64 [n,4] x y w h, and whether in fractions.
+    """Parse a VoxCeleb annotation file.
+
+    Returns ascending frame numbers int64 [n], boxes float64 [n,4] x y w h, and whether boxes are fractions of the frame size.
 
     Raises:
         ClipRejected: bad_annotation, naming line and field
@@ -123,18 +125,18 @@ def read_track(name: str, text: bytes) -> tuple[NDArray[np.int64], NDArray[np.fl
 def _row(name: str, number: int, line: str) -> list[float]:
     cells = line.split()
     if len(cells) != 5:
-        raise ClipRejected("bad_annotation", f"{name} line {number}: {len(cells)} fields, must be 5")
+        raise ClipRejected("bad_annotation", f"{name} line {number}: {len(cells)} fields, expected 5")
     row = []
     for column, cell in zip(("FRAME", "X", "Y", "W", "H"), cells, strict=True):
         value = _finite(cell)
         if value is None:
-            raise ClipRejected("bad_annotation", f"{name} line {number}: {column} is {cell[:40]!r}")
+            raise ClipRejected("bad_annotation", f"{name} line {number}: {column} is {cell[:40]!r}, must be a number")
         row.append(value)
     return row
 
 
 def _finite(cell: str) -> float | None:
-    """A number that a frame or a pixel can have; None where it is none."""
+    """Parse a number of plausible size for a frame or a pixel; None otherwise."""
     try:
         value = float(cell)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The whole life of one clip, without Beam: read (a decoder, any thread), then finish (model and encoder, one thread)."""
+"""Build one clip in two stages: read (decode, in any thread), then finish (face model and JPEG encoding, in one thread)."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -31,7 +31,7 @@ from motionshards.transforms.extract.search import MOST_ENLARGED_PX, SEARCHED_FI
 from motionshards.transforms.extract.timeline import ReadTimeline, timeline_by_decoding, timeline_from_packets
 from motionshards.transforms.extract.track import centred_box, track
 
-# Of frames that follow each other closely, whole pictures are searched so often; else around the face of the frame before.
+# In consecutive frames, search the whole image in every n-th frame, and only around the previous face in the others.
 _WHOLE_EVERY = 5
 
 Something = TypeVar("Something")
@@ -41,16 +41,17 @@ Faces = tuple[FaceTrack | None, Landmarks | None]
 def read_clip(
     spec: ClipSpec, root: Root, model: FaceModel | None, config: BuildConfig, sequences: Sequences | None = None
 ) -> list[ReadClip | Rejected]:
-    """Decode what is stored of a clip: one outcome, or one a tube. Every expected failure becomes a Rejected.
+    """Decode the stored frames of a clip: one outcome, or one per tube. Every expected failure becomes a Rejected.
 
-    A decoder that was killed is tried once more: when memory is short the kernel takes whoever is largest, not who is guilty.
+    If the decoder is killed, decoding is retried once: under memory pressure, the kernel kills the largest process, which is
+    not necessarily the cause.
 
-    sequences: where all frames are written; None if nobody reads them
+    sequences: where images of all frames are written; None if they are not needed
     """
 
     def read(timeline_of: ReadTimeline, files: dict[str, Media]) -> list[ReadClip | Rejected]:
         if sequences is not None:
-            sequences.forget(spec.key)  # what an earlier try has written
+            sequences.forget(spec.key)  # left by an earlier attempt
         return _read_by(timeline_of, spec, root, files, model, config, sequences)
 
     outcome = read_media(spec, root, config, read)
@@ -60,7 +61,7 @@ def read_clip(
 def read_media(
     spec: ClipSpec, root: Root, config: BuildConfig, read: Callable[[ReadTimeline, dict[str, Media]], Something]
 ) -> Something | Rejected:
-    """What `read` makes of the opened files of a clip, by uri; tried as `read_clip` says."""
+    """Open the files of a clip and return the result of `read`, which receives them by uri; retries as `read_clip` does."""
     for last in (False, True):
         try:
             check_size((span.packed for span in _each_file(spec) if span.packed is not None), config.max_clip_bytes)
@@ -72,14 +73,14 @@ def read_media(
 
 
 def finish_clips(read: Sequence[ReadClip], model: FaceModel | None, config: BuildConfig) -> list[Clip | Rejected]:
-    """Faces, landmarks, quality and JPEG of several clips, whose frames go to the model as one batch."""
+    """Compute faces, landmarks, quality and JPEGs of several clips; their frames form one batch of the model."""
     if not read:
         return []
     return [_finish(clip, faces, rows, model, config) for clip, (faces, rows) in zip(read, faces_of(read, model), strict=True)]
 
 
 def faces_of(read: Sequence[ReadClip], model: FaceModel | None) -> Iterator[tuple[Faces, Faces]]:
-    """Face and landmarks of the frames of each clip, and of the measured frames of its video where those are others."""
+    """Yield face and landmarks for the frames of each clip, and for the measured frames of its video if those differ."""
     beside = [rows_beside_stills(clip) for clip in read]
     rows = [one for one in beside if one is not None]
     nothing: Sequence[Faces] = [(None, None)] * (len(read) + len(rows))
@@ -92,7 +93,7 @@ def faces_of(read: Sequence[ReadClip], model: FaceModel | None) -> Iterator[tupl
 def build_clip(
     spec: ClipSpec, root: Root, model: FaceModel | None, config: BuildConfig, sequences: Sequences | None = None
 ) -> list[Clip | Rejected]:
-    """One clip from file to finished samples: one outcome, or one a tube."""
+    """Build one clip from file to finished samples: one outcome, or one per tube."""
     read = read_clip(spec, root, model, config, sequences)
     done = iter(finish_clips([one for one in read if isinstance(one, ReadClip)], model, config))
     return [next(done) if isinstance(one, ReadClip) else one for one in read]
@@ -102,10 +103,10 @@ def _read(
     spec: ClipSpec, root: Root, config: BuildConfig, read: Callable[[ReadTimeline, dict[str, Media]], Something]
 ) -> Something:
     with ExitStack() as opened:
-        # Several spans may lie in one file, which is then opened, or unpacked, once.
+        # Several spans may be in one file, which is then opened, or unpacked, only once.
         opened_files = {span.uri: opened.enter_context(media(span.uri, span.packed, root)) for span in _each_file(spec)}
         files = {uri: replace(file, memory_bytes=config.decode_memory_mb << 20) for uri, file in opened_files.items()}
-        if len(files) == 1:  # several would each keep a process until the clip is read
+        if len(files) == 1:  # with several files, each would keep a process until the clip is read
             files = {uri: opened.enter_context(one_decoder(file)) for uri, file in files.items()}
         try:
             return read(timeline_from_packets, files)
@@ -144,14 +145,14 @@ def _each_file(spec: ClipSpec) -> Iterable[Span]:
 
 
 def rows_beside_stills(read: ReadClip) -> ReadClip | None:
-    """The measured frames of a clip's video as a clip of their own; None where there are none, or they are the clip's."""
+    """The measured frames of a clip's video as a separate clip; None if there are none, or if they are the clip's frames."""
     if read.video is None or read.video.rows is None:
         return None
     return replace(read, crop=read.video.rows, track=read.video.track, video=replace(read.video, rows=None))
 
 
 def find_faces(read: Sequence[ReadClip], model: FaceModel) -> Sequence[tuple[FaceTrack, Landmarks]]:
-    """The track and the landmarks of each clip; both model calls see the frames of all clips together."""
+    """Track and landmarks of each clip; detector and landmark model are called with the frames of all clips together."""
     rgb = np.concatenate([one.crop.rgb for one in read])
     ends = np.cumsum([len(one.crop) for one in read])[:-1].tolist()
     tracks = find_tracks(read, model)
@@ -161,10 +162,10 @@ def find_faces(read: Sequence[ReadClip], model: FaceModel) -> Sequence[tuple[Fac
 
 
 def find_tracks(read: Sequence[ReadClip], model: FaceModel) -> list[FaceTrack]:
-    """Where the face is in each clip; searched for where reading did not have to find it."""
+    """The face track of each clip; faces are detected unless reading has already done so."""
     apart = [one.track is None and not (one.follows and model.batch_frames == 1) for one in read]
-    pictures = [picture.pixels for one, alone in zip(read, apart, strict=True) if alone for picture in _search_pictures(one.crop)]
-    found = iter(model.detect(pictures) if pictures else [])
+    images = [image.pixels for one, alone in zip(read, apart, strict=True) if alone for image in _search_images(one.crop)]
+    found = iter(model.detect(images) if images else [])
     return [
         one.track or _track(one.crop, found if alone else _followed(one.crop, model))
         for one, alone in zip(read, apart, strict=True)
@@ -172,23 +173,23 @@ def find_tracks(read: Sequence[ReadClip], model: FaceModel) -> list[FaceTrack]:
 
 
 def _followed(crop: Crop, model: FaceModel) -> Iterator[Detections]:
-    """The faces of frames that follow each other closely, for models that take one frame at a time."""
-    pictures = (picture.pixels for picture in _search_pictures(crop))
-    return search_around(pictures, model.detect, model.least_face_px, _WHOLE_EVERY)
+    """Detect faces in consecutive frames, for models that process one frame at a time."""
+    images = (image.pixels for image in _search_images(crop))
+    return search_around(images, model.detect, model.least_face_px, _WHOLE_EVERY)
 
 
 def _track(crop: Crop, found: Iterator[Detections]) -> FaceTrack:
-    """The face among the detections of the search pictures of a crop, which are taken from an iterator."""
-    pictures = _search_pictures(crop)
+    """Track the face of a crop; consumes one element of `found` per search image."""
+    images = _search_images(crop)
     stored = [
-        Detections(picture.stored(faces.boxes_px), faces.scores)
-        for picture, faces in zip(pictures, islice(found, len(pictures)), strict=True)
+        Detections(image.stored(faces.boxes_px), faces.scores)
+        for image, faces in zip(images, islice(found, len(images)), strict=True)
     ]
     return track(stored, centred_box(crop.rgb.shape[1]))
 
 
-def _search_pictures(crop: Crop) -> Sequence[SearchPicture]:
-    """The picture in which the face of each frame is searched: the frame itself where its source was not read."""
+def _search_images(crop: Crop) -> Sequence[SearchPicture]:
+    """The image on which faces of each frame are detected: the frame itself if the source was not read."""
     height, width = crop.rgb.shape[1:3]
     return crop.search or [SearchPicture(frame, (0, 0, width, height)) for frame in crop.rgb]
 
@@ -200,27 +201,27 @@ def _finish(read: ReadClip, faces: Faces, rows: Faces, model: FaceModel | None, 
     clip = finished(read, faces, config, rows)
     try:
         return with_identity(clip, config.decode_timeout_s) if config.identity_embedding else clip
-    except ClipRejected as lost:  # of the decoder of the stored video
+    except ClipRejected as lost:  # from decoding the stored video
         return Rejected(read.spec, lost.reason, lost.detail)
 
 
 def _without_face(read: ReadClip, model: FaceModel) -> Rejected:
-    """Why a clip has no face; a few of its frames are searched more finely, to tell small faces from none."""
-    pictures, affines = _search_pictures(read.crop), read.crop.placement.source_to_crop
-    for place in range(0, len(pictures), -(-len(pictures) // SEARCHED_FINELY)):
-        picture = pictures[place]
-        if picture.pixels.shape[0] * picture.pixels.shape[1] <= MOST_ENLARGED_PX:
-            (found,) = model.detect([picture.pixels], enlarged=True)
+    """Why a clip has no face. Searches a few frames at a higher resolution, to distinguish small faces from none."""
+    images, affines = _search_images(read.crop), read.crop.placement.source_to_crop
+    for place in range(0, len(images), -(-len(images) // SEARCHED_FINELY)):
+        image = images[place]
+        if image.pixels.shape[0] * image.pixels.shape[1] <= MOST_ENLARGED_PX:
+            (found,) = model.detect([image.pixels], enlarged=True)
             if len(found):
-                size_px = face_size_px(picture.stored(found.boxes_px[:1]), affines[place : place + 1])[0]
+                size_px = face_size_px(image.stored(found.boxes_px[:1]), affines[place : place + 1])[0]
                 return Rejected(read.spec, "face_too_small", f"{size_px:.0f} px in the source")
-    return Rejected(read.spec, "no_face", f"in none of {len(pictures)} sampled frames")
+    return Rejected(read.spec, "no_face", f"in none of {len(images)} sampled frames")
 
 
 def measured(read: ReadClip, faces: Faces, rows: Faces, config: BuildConfig) -> dict[str, Any]:
-    """The fields of a clip that follow from its faces: `track`, `landmarks`, `quality` and `video`.
+    """The fields of a clip that depend on its faces: `track`, `landmarks`, `quality` and `video`.
 
-    rows: face and landmarks of the measured frames of its video, where those are not its own frames
+    rows: face and landmarks of the measured frames of its video, if those differ from its own frames
     """
     track, points = faces
     points = as_stored(points, config.size) if read.follows and points is not None else points
@@ -229,7 +230,7 @@ def measured(read: ReadClip, faces: Faces, rows: Faces, config: BuildConfig) -> 
 
 
 def finished(read: ReadClip, faces: Faces, config: BuildConfig, rows: Faces = (None, None)) -> Clip:
-    """The clip with quality and JPEGs of its frames, whether a face was found or not; `rows` as of `measured`."""
+    """The finished clip, with quality and JPEGs, whether or not a face was found; `rows` as in `measured`."""
     return Clip(
         spec=read.spec,
         source_frames=read.source_frames,

@@ -1,4 +1,4 @@
-"""Which GPU this process computes on: one process a GPU, found by locks that the kernel drops when a process ends."""
+"""GPU assignment: one worker process per GPU, by file locks that the kernel releases when a process ends."""
 
 import fcntl
 import functools
@@ -12,7 +12,7 @@ from motionshards.transforms.extract.landmarks.options import ModelOptions
 
 
 def gpus(landmarks: str) -> int:
-    """How many GPUs a build with these landmarks can use here; 0 where it computes on the CPU."""
+    """Number of GPUs of this machine that a build with these landmarks can use; 0 if it runs on the CPU."""
     if landmarks not in ON_TORCH:
         return 0
     import torch
@@ -21,9 +21,9 @@ def gpus(landmarks: str) -> int:
 
 
 def model_options(config: BuildConfig, weights: Path | None, scratch: Path | None, *, compiled: bool) -> ModelOptions:
-    """How this process is to run the model.
+    """The options with which this process runs the face model.
 
-    scratch: a directory that the workers of this machine share; None is the system's for temporary files
+    scratch: a directory shared by the workers of this machine; None for the system's temporary directory
     """
     device = _device(config.landmarks, scratch or Path(tempfile.gettempdir()))
     return ModelOptions(config.detector, config.precision, weights, device, compiled)
@@ -31,7 +31,7 @@ def model_options(config: BuildConfig, weights: Path | None, scratch: Path | Non
 
 @functools.cache
 def _device(landmarks: str, scratch: Path) -> str:
-    """The first GPU that no other worker has; where all are taken, they are shared."""
+    """The first GPU that no other worker has locked; if all are locked, they are shared."""
     count = gpus(landmarks)
     if not count:
         return "cpu"
@@ -42,5 +42,5 @@ def _device(landmarks: str, scratch: Path) -> str:
         except BlockingIOError:
             os.close(descriptor)
         else:
-            return f"cuda:{number}"  # the descriptor stays open, and the lock with it
+            return f"cuda:{number}"  # the descriptor stays open to keep the lock
     return f"cuda:{os.getpid() % count}"

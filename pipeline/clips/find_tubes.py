@@ -1,4 +1,4 @@
-"""First phase of the recipes that track faces: faces and shots are found in one decoding of small images, and give tubes."""
+"""First phase of the recipes that track faces: find faces and shots in one pass over downscaled frames, and link tubes."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -33,25 +33,25 @@ from motionshards.transforms.extract.timeline import Timeline
 from motionshards.transforms.extract.tubes import FOMM_SAME_PLACE, LONGEST_GAP_S, EveryFace, MainFace, Tube, TubeRule
 from motionshards.transforms.extract.wanted import Wanted
 
-# A tube's box is the union of the boxes of a head that moves: one of them is smaller by about this.
+# A tube's box is the union of the boxes of a moving head; a single box is smaller by about this factor.
 _UNION_TO_FACE = 1.5
-# The union of a tube's boxes over one of them, at most. In a crop of `track` a face then takes a third of the side or more; one
-# of `face`, whose side is no larger where the face moves, holds the face in every frame.
+# Maximum ratio of the union of a tube's boxes to a single box. A face then spans at least a third of the side of a `track`
+# crop; a `face` crop, whose side does not grow with motion, contains the face in every frame.
 _WIDEST, _WIDEST_PORTRAIT = 2.5, 1.5
-# Averages the area of a pixel, by the paths of swscale that give the same on every processor.
+# Area averaging, restricted to swscale code paths with identical results on every processor.
 _AREA = "area+accurate_rnd+bitexact"
 
 Found = TypeVar("Found")
 
-# Clips are read by several threads, and models need not be safe to share.
+# Clips are read in several threads, and models need not be thread-safe.
 MODEL = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
 class Footage:
-    """Frames [start, stop) of a file whose timeline is known, and where faces are annotated there.
+    """Frames [start, stop) of a file with a known timeline, and their face annotation.
 
-    sequences: where all frames of its tubes are written; None if nobody reads them
+    sequences: where images of all frames of its tubes are written; None if they are not needed
     """
 
     spec: ClipSpec
@@ -65,23 +65,23 @@ class Footage:
 
 @dataclass(frozen=True, slots=True)
 class Faces:
-    """The faces of the searched frames.
+    """Detected faces of the searched frames.
 
-    numbers: int64 [S], frames of the file, ascending
-    found: S detections, boxes as edges in source pixels
+    numbers: int64 [S], frame numbers within the file, ascending
+    found: S detections; boxes are edges in source pixels
     """
 
     numbers: NDArray[np.int64]
     found: Sequence[Detections]
 
     def count_at(self, frames: NDArray[np.int64]) -> NDArray[np.int32]:
-        """int32 [T], how many faces there were in each of these frames, or in the last searched one before it."""
+        """Number of faces in each of these frames, or in the last searched frame before it, int32 [T]."""
         counts = np.array([len(one) for one in self.found], np.int32)
         return counts[np.searchsorted(self.numbers, frames, side="right") - 1]
 
 
 def tube_rule(footage: Footage, config: BuildConfig) -> TubeRule:
-    """The rule of the recipe."""
+    """The tracking parameters of the recipe."""
     line, parity = footage.timeline, config.recipe == "fomm-track"
     gap = round(LONGEST_GAP_S * len(line.raw_s) / line.duration_s) if line.duration_s else 0
     return TubeRule(
@@ -95,10 +95,10 @@ def tube_rule(footage: Footage, config: BuildConfig) -> TubeRule:
 
 
 def find_tubes(footage: Footage, model: FaceModel, config: BuildConfig, rule: TubeRule) -> tuple[list[Tube], Faces]:
-    """The tubes of a clip by their start, also those that are too short or too small, and all faces that were seen.
+    """Find the tubes of a clip, ordered by start and including those that are too short or too small, and all detected faces.
 
     Raises:
-        ClipRejected: no_face, face_too_small, size_changes, corrupt, frame_mismatch, and as `ordered`
+        ClipRejected: no_face, face_too_small, size_changes, corrupt, frame_mismatch, and the reasons of `ordered`
     """
     if not footage.timeline.one_size:
         raise ClipRejected("size_changes", f"recipe {config.recipe}")
@@ -110,7 +110,7 @@ def find_tubes(footage: Footage, model: FaceModel, config: BuildConfig, rule: Tu
 
 
 def _from_keyframe(footage: Footage, read: Callable[[bool], Found]) -> Found:
-    """What `read(seek)` finds in the frames: from the keyframe before them, or from the file's start where that goes wrong."""
+    """Return `read(True)`, which seeks to the preceding keyframe, or `read(False)`, from the file's start, if that fails."""
     try:
         return read(True)
     except ClipRejected as lost:
@@ -121,7 +121,7 @@ def _from_keyframe(footage: Footage, read: Callable[[bool], Found]) -> Found:
 
 def _look_through(footage: Footage, model: FaceModel, config: BuildConfig, rule: TubeRule, *, seek: bool) -> tuple[Faces, Shots]:
     line, shots, every = footage.timeline, ShotFinder(), config.detect_every
-    small_px = _small_px(line, model, _wanted_px(config))
+    small_px = _small_px(line, model, _least_face_px(config))
     places = np.arange(0, footage.stop - footage.start, every)
     wanted = Wanted(_filters(small_px, model), only=None if every == 1 else tuple(places.tolist()))
     thumbnail = Wanted((scaled(*THUMBNAIL_PX), RGB))
@@ -129,7 +129,7 @@ def _look_through(footage: Footage, model: FaceModel, config: BuildConfig, rule:
     def images() -> Iterator[Picture]:
         limit_s, span = config.decode_timeout_s, (footage.start, footage.stop)
         for image, small in pictures(footage.media, line, *span, (wanted, thumbnail), limit_s, hdr=config.hdr, seek=seek):
-            assert small is not None, "asked for of all frames"
+            assert small is not None, "thumbnails are requested for all frames"
             shots.add(small)
             if image is not None:
                 yield _searchable(image)
@@ -142,13 +142,13 @@ def _look_through(footage: Footage, model: FaceModel, config: BuildConfig, rule:
     return Faces(footage.start + places, faces), shots.finish()
 
 
-def _wanted_px(config: BuildConfig) -> float:
-    """The smallest face that is followed."""
+def _least_face_px(config: BuildConfig) -> float:
+    """Minimum face size to track, in source pixels."""
     return max(config.detect_min_px, config.least_tube_px / _UNION_TO_FACE)
 
 
 def _small_px(line: Timeline, model: FaceModel, face_px: float) -> tuple[int, int]:
-    """The size, in square pixels, at which the model just finds faces of `face_px`; that of the source at most."""
+    """Image size (width, height), with square pixels, at which the model just detects faces of `face_px`; never upscaled."""
     scale, (width, height) = min(1.0, model.least_face_px / face_px), line.size_px
     return max(16, round(width * float(line.pixel_aspect) * scale)), max(16, round(height * scale))
 
@@ -172,16 +172,16 @@ def _detect(model: FaceModel, *, enlarged: bool = False) -> Detect:
 
 
 def _in_source(found: Detections, small_px: tuple[int, int], size_px: tuple[int, int]) -> Detections:
-    """The boxes as edges in source pixels; those of a model are centres of pixels."""
+    """Convert a model's boxes, which refer to pixel centers, to edges in source pixels."""
     scale = np.tile(np.array(size_px) / np.array(small_px), 2)
     return Detections((found.boxes_px + np.float32(0.5)) * scale.astype(np.float32), found.scores)
 
 
 def _followed(footage: Footage, faces: Faces, shots: Shots, config: BuildConfig, rule: TubeRule) -> list[Tube]:
-    """The tubes, each within a shot and without frames of transitions."""
+    """Link faces to tubes, each within one shot and without transition frames."""
     starts = np.zeros(len(shots.blended), np.bool_)
     starts[shots.starts] = True
-    # Counts on at each frame of a transition too, so that a tube ends there.
+    # The shot number also increases at each transition frame, so that tubes end there.
     shot_of = np.cumsum(starts | shots.blended)
     follower = EveryFace(rule) if config.faces == "all" else MainFace(rule, gate=config.recipe != "fomm-track")
     last = 0
@@ -196,7 +196,7 @@ def _followed(footage: Footage, faces: Faces, shots: Shots, config: BuildConfig,
 
 
 def _without_face(footage: Footage, model: FaceModel, config: BuildConfig, *, seek: bool) -> ClipRejected:
-    """Why a clip has no tube; a few of its frames are searched more finely, to tell small faces from none."""
+    """Why a clip has no tube. Searches a few frames at a higher resolution, to distinguish small faces from none."""
     line, count = footage.timeline, footage.stop - footage.start
     small_px = _small_px(line, model, config.detect_min_px)
     places = sorted({count * (2 * number + 1) // (2 * SEARCHED_FINELY) for number in range(SEARCHED_FINELY)})
@@ -210,5 +210,5 @@ def _without_face(footage: Footage, model: FaceModel, config: BuildConfig, *, se
     found = np.concatenate(boxes)
     if not len(found):
         return ClipRejected("no_face", f"in none of {count} frames")
-    side_px, wanted_px = (found[:, 2:] - found[:, :2]).max(), max(_wanted_px(config), model.least_face_px)
-    return ClipRejected("face_too_small", f"{side_px:.0f} px in the source; faces of {wanted_px:.0f} px are followed")
+    side_px, least_px = (found[:, 2:] - found[:, :2]).max(), max(_least_face_px(config), model.least_face_px)
+    return ClipRejected("face_too_small", f"{side_px:.0f} px in the source; faces of at least {least_px:.0f} px are tracked")

@@ -1,4 +1,4 @@
-"""The face descriptor of a finished clip, from its stored frames: so an addition gives the bytes of a build."""
+"""Face descriptor of a finished clip, computed from its stored frames so that an addition produces the same bytes as a build."""
 
 from dataclasses import replace
 
@@ -11,18 +11,19 @@ from motionshards.schemas.records import Clip
 from motionshards.transforms.extract.identity.compare import spread
 from motionshards.transforms.extract.identity.descriptor import descriptors
 
-# On 19 clips, the least distance between people is 0.92, 1.14 and 1.34 times the largest within one, with 1, 3 and 5 frames.
+# On 19 clips, the ratio of the smallest inter-person to the largest intra-person distance is 0.92, 1.14 and 1.34 with 1, 3
+# and 5 frames.
 _FRAMES = 5
 
 
 def with_identity(clip: Clip, timeout_s: float) -> Clip:
-    """The clip with the descriptor of its face.
+    """The clip with its face descriptor.
 
-    timeout_s: for the decoder, where the frames are stored as video
+    timeout_s: time limit of the decoder, if frames are stored as video
 
     Raises:
-        ConfigError: the model's file is missing
-        ClipRejected: as of `stored_rgb`
+        ConfigError: the model file is missing
+        ClipRejected: the reasons of `stored_rgb`
     """
     assert clip.landmarks is not None, "BuildConfig refuses descriptors without landmarks"
     chosen = _frames(clip)
@@ -33,7 +34,7 @@ def with_identity(clip: Clip, timeout_s: float) -> Clip:
 
 
 def _frames(clip: Clip) -> NDArray[np.int64]:
-    """Up to five frames, spread over those with a face: of each fifth the one whose head is turned least."""
+    """Choose up to five frames with a face: the most frontal one from each fifth of the clip. Returns int64 [n]."""
     assert clip.landmarks is not None
     seen = np.flatnonzero(np.isfinite(clip.landmarks.points_px).all(axis=(1, 2)))
     turned_deg = np.nan_to_num(np.hypot(clip.quality.yaw_deg, clip.quality.pitch_deg), nan=np.inf)

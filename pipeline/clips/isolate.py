@@ -1,6 +1,7 @@
-"""Building one suspected clip in a process of its own, so that a clip that kills its process takes nothing else along.
+"""Build a suspect clip in an isolated process, so that nothing else is lost if the clip kills it.
 
-python -m pipeline.isolate  < pickled (spec, root, config, options, sequences)  > pickled list of Clip or Rejected
+python -m motionshards.pipeline.clips.isolate
+    stdin: pickled (spec, root, config, options, sequences); stdout: pickled list of Clip or Rejected
 """
 
 import os
@@ -24,29 +25,29 @@ from motionshards.transforms.extract.landmarks.options import ModelOptions
 def build_alone(
     spec: ClipSpec, root: Root, config: BuildConfig, options: ModelOptions, sequences: Sequences | None = None
 ) -> list[Clip | Rejected]:
-    """Build a clip in a child process; if the child is killed the clip is rejected with `killed_worker`.
+    """Build a clip in a child process; if the child is killed, the clip is rejected as `killed_worker`.
 
     Raises:
-        BuildFailed: the child ended with an error of its own, which is a bug or the machine's fault, not the clip's
+        BuildFailed: the child exited with an error, which is a bug or a problem of the machine, not of the clip
     """
     order = pickle.dumps((spec, root, config, options, sequences))
     done = subprocess.run(
         [sys.executable, "-m", "motionshards.pipeline.clips.isolate"], input=order, capture_output=True, check=False
     )
     if done.returncode < 0:
-        return [Rejected(spec, "killed_worker", f"its own process died of signal {-done.returncode}")]
+        return [Rejected(spec, "killed_worker", f"its isolated process was killed by signal {-done.returncode}")]
     if done.returncode > 0:
-        raise BuildFailed(f"building {spec.key} alone failed: {done.stderr.decode(errors='replace').strip()[-500:]}")
+        raise BuildFailed(f"building {spec.key} in isolation failed: {done.stderr.decode(errors='replace').strip()[-500:]}")
     outcomes: list[Clip | Rejected] = pickle.loads(done.stdout)
     return outcomes
 
 
 def main() -> None:
-    """The child: build the clip that stands on stdin."""
-    # When memory runs out, the kernel is to take this process and not the worker that waits for it.
+    """Entry point of the child: build the clip read from stdin."""
+    # When memory runs out, the kernel should kill this process and not the worker that waits for it.
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("900")
-    # Libraries may print; only the outcome may reach the pipe.
+    # Libraries may print to stdout, but only the outcome may reach the pipe.
     answer = os.dup(1)
     os.dup2(2, 1)
     spec, root, config, options, sequences = pickle.load(sys.stdin.buffer)

@@ -1,4 +1,4 @@
-"""A process that has run out of memory ends as if the kernel had killed it, for that is what its drivers know how to mend."""
+"""Turn out-of-memory errors into SIGKILL, since the runners recover from killed workers."""
 
 import errno
 import os
@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def killed_without_memory() -> Iterator[None]:
-    """Kill this process when memory runs out within; the clips that it had in hand become suspects.
+    """Kill this process if the body runs out of memory; its clips in flight become suspects.
 
-    Python says so by MemoryError, or by RuntimeError when there is none for a thread's stack, the system by an OSError, and Arrow
-    by one whose number is lost and whose words are not.
+    Python raises MemoryError, or RuntimeError if a thread's stack cannot be allocated; system calls raise OSError, and Arrow
+    an OSError without errno but with its message.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Reading a clip by a recipe that knows its frames beforehand: the frames are sampled, and only those are decoded."""
+"""Read clips for recipes with a fixed window: sample frame numbers first, then decode only those frames."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,12 +32,12 @@ from motionshards.transforms.extract.wanted import AllFrames, Search
 class ReadClip:
     """A clip whose frames have been sampled, decoded and cropped.
 
-    file_frames: decodable frames in the whole file of each span
+    file_frames: number of decodable frames in the whole file of each span
     every: all decodable frames of the clip
-    past_end_s: how far the annotation runs past the end of its video, seconds
-    track: None where faces are still to be found
-    video: None where none is stored
-    sound: a reason code where it is lost, None where there is none
+    past_end_s: how far the annotation extends past the end of its video, seconds
+    track: None if faces have not been detected yet
+    video: None if no video is stored
+    sound: a reason code if it could not be decoded, None if there is none
     smaller: the stills and the video at each of the smaller sizes
     """
 
@@ -55,7 +55,7 @@ class ReadClip:
 
     @property
     def follows(self) -> bool:
-        """Whether the frames of the crop follow each other closely."""
+        """Whether the frames of the crop are (nearly) consecutive: those of a video without stills."""
         return self.video is not None and self.video.rows is None
 
 
@@ -71,12 +71,12 @@ def read_frames(
     *,
     moving: bool = False,
 ) -> ReadClip:
-    """Sample over the frames of all spans laid end to end, then decode those of each file.
+    """Sample from the concatenated frames of all spans, then decode the sampled frames of each file.
 
-    model: for whose detector pictures are decoded besides
-    stored: stills that are there already and left out; the sample has others
-    sequences: where all frames are written; None if nobody reads them
-    moving: whether video and sound are read
+    model: if given, images for its face detector are decoded in the same pass
+    stored: stills that exist already and are skipped
+    sequences: where images of all frames are written; None if they are not needed
+    moving: whether to read video and audio
     """
     parts = [_part(span, root, files[span.uri], timeline_of, config) for span in spec.spans]
     total = sum(len(part.frames) for part in parts)
@@ -112,7 +112,7 @@ def _stretches(
     rate: Fraction | None,
     config: BuildConfig,
 ) -> list[Stretch]:
-    """What is decoded of each part: the video, and the stills but for stored ones; `chosen` counts the frames of all parts."""
+    """The frames to decode from each part, for video and stills. `chosen` are indices into the frames of all parts."""
     found, first, shown = [], 0, 0
     for number, part in enumerate(parts):
         end = first + len(part.frames)
@@ -137,13 +137,13 @@ def _all_frames(parts: Sequence["_Part"]) -> SourceFrames:
 
 
 def search_of(model: FaceModel | None, config: BuildConfig) -> Search | None:
-    """The pictures in which the model finds faces of `detect_min_px` source pixels; no finer than the source."""
+    """Scale and colour of the images on which the model detects faces of `detect_min_px` source pixels; never upscaled."""
     return None if model is None else Search(model.searches_grey, min(1.0, model.least_face_px / config.detect_min_px))
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A span whose file has been looked at: the numbers of its frames, int64 [n], and the window the recipe takes."""
+    """A span with the timeline of its file, its frame numbers, int64 [n], and the crop window of the recipe."""
 
     media: Media
     timeline: Timeline
@@ -157,7 +157,7 @@ class _Part:
 
     @property
     def start_s(self) -> float:
-        """When the first frame is shown, seconds as `Timeline.raw_s` counts."""
+        """Timestamp of the first frame, in seconds, on the clock of `Timeline.raw_s`."""
         return float(self.timeline.raw_s[self.frames[0]])
 
     def decode(self, stretch: Stretch, config: BuildConfig, search: Search | None, every: AllFrames | None) -> Frames:
@@ -173,14 +173,14 @@ def _part(span: Span, root: Root, file: Media, timeline_of: ReadTimeline, config
     if config.recipe in WINDOWS:
         if known.box_px is None:
             raise ClipRejected(
-                "bad_annotation", f"--recipe {config.recipe} needs a box, and none is annotated; --recipe face does not"
+                "bad_annotation", f"--recipe {config.recipe} needs a box, but none is annotated; --recipe face does not need one"
             )
         window = WINDOWS[config.recipe](known.box_px, line.size_px, line.pixel_aspect)
     return _Part(file, line, annotated_frames(known, line), window, past_end_s(known, line))
 
 
 def annotated_frames(known: Annotation, line: Timeline) -> NDArray[np.int64]:
-    """The numbers of the frames of an annotation, ascending. Raises ClipRejected: past_the_end."""
+    """Frame numbers of an annotation, int64, ascending. Raises ClipRejected: past_the_end."""
     frames, start_s = known.frames(line), known.bounds_s(line)[0]
     if not len(frames) and len(line.pts_s) and start_s >= line.duration_s:
         raise ClipRejected("past_the_end", f"begins at {start_s:.2f} s, the video ends at {line.duration_s:.2f} s")
@@ -188,7 +188,7 @@ def annotated_frames(known: Annotation, line: Timeline) -> NDArray[np.int64]:
 
 
 def past_end_s(known: Annotation, line: Timeline) -> float:
-    """By how many seconds an annotation runs past the end of its video; less than a frame is none, as rates are rounded."""
+    """Seconds by which an annotation extends past the end of its video; 0 if less than a frame, since rates are rounded."""
     frame_s = line.duration_s / max(1, len(line.raw_s))
     past_s = known.bounds_s(line)[1] - line.duration_s
     return past_s if frame_s < past_s < float("inf") else 0.0

@@ -1,6 +1,6 @@
-"""All frames of clips as image files, for programs that compute action units from sequences.
+"""All frames of clips as temporary image files, for programs that compute action units from sequences.
 
-They are written while a clip is decoded and removed when its action units are known, or it is rejected.
+They are written while a clip is decoded, and deleted once its action units are computed or it is rejected.
 """
 
 import hashlib
@@ -22,16 +22,16 @@ from motionshards.transforms.extract.crop import Window
 from motionshards.transforms.extract.timeline import Timeline
 from motionshards.transforms.extract.wanted import AllFrames
 
-# A few clips are read ahead in every worker, so that this many times some is what its scratch directory must hold.
+# Workers read a few clips ahead, so their scratch directory must hold several times this size.
 MOST_CLIP_BYTES = 2_000_000_000
 _BYTES_A_PIXEL, _LEAST_PX = 3, 16
 
 
 @contextmanager
 def sequences_for(aus: AuSource | None, scratch: Path | None) -> Iterator["Sequences | None"]:
-    """A temporary directory for the frames of clips; None if the source of action units reads no images.
+    """A temporary directory for the frames of clips; None if the action unit source does not read images.
 
-    scratch: in which directory it is; None is the system's
+    scratch: its parent directory; None for the system's default
     """
     if aus is None or not aus.reads_images:
         yield None
@@ -42,25 +42,25 @@ def sequences_for(aus: AuSource | None, scratch: Path | None) -> Iterator["Seque
 
 @dataclass(frozen=True, slots=True)
 class Sequences:
-    """Directories with the frames of clips, by key. Safe for threads; other processes get it by pickle."""
+    """Directories with the frames of clips, by key. Thread-safe and picklable."""
 
     top: Path
 
     def images(self, key: str) -> Path:
-        """The directory of a clip: SPAN-FRAME.png in the order of its frames."""
+        """The directory of a clip, with files SPAN-FRAME.png in the order of its frames."""
         planned = planned_key(key)
         return self.top / _digest(planned) / (_digest(key) if key != planned else "whole")
 
     def bytes_of(self, key: str) -> int:
-        """What the files of a clip take."""
+        """Total size of the files of a clip, in bytes."""
         return sum(path.stat().st_size for path in self.images(key).glob("*.png"))
 
     def forget(self, key: str) -> None:
-        """Remove the frames of a clip; with a planned clip go those of its tubes."""
+        """Delete the frames of a clip; for a planned clip, also those of its tubes."""
         shutil.rmtree(self.images(key) if key != planned_key(key) else self.images(key).parent, ignore_errors=True)
 
     def sink(self, key: str, frames: NDArray[np.int64], size_px: tuple[int, int], span: int = 0) -> AllFrames:
-        """What writes all frames of a span, int64 [F], while those that are stored are decoded."""
+        """A sink that writes all `frames` of a span, int64 [F], during the pass that decodes the stored ones."""
         return AllFrames(frames, size_px, _Directory(self.images(key), f"{span:04d}"))
 
 
@@ -85,17 +85,19 @@ class _Directory:
             (self.path / f"{self.prefix}-{self._count:07d}.png").write_bytes(png(image))
         except OSError as error:
             where = f"the temporary directory {self.path.parents[1]}"
-            raise BuildFailed(f"frames for action units cannot be written to {where}: {error.strerror}; set TMPDIR") from error
+            raise BuildFailed(
+                f"cannot write frames for action units to {where}: {error.strerror}; set TMPDIR to another directory"
+            ) from error
         self._count += 1
 
 
 def image_size_px(window: Window | None, line: Timeline, frames: int) -> tuple[int, int]:
-    """Width and height of the images of a clip with so many frames: square pixels at the scale of the source, or less.
+    """Width and height of the images of a clip with `frames` frames, with square pixels and at most the source's resolution.
 
-    OpenFace gains nothing from more pixels than the source has, and needs no more than some hundred across a face.
+    OpenFace does not benefit from upscaling, and needs no more than a few hundred pixels across a face.
 
     Raises:
-        ClipRejected: aus_failed, together they would take too much room
+        ClipRejected: aus_failed, the images would take too much disk space
     """
     x0, y0, x1, y1 = window or (0, 0, *line.size_px)
     width, height = (x1 - x0) * float(line.pixel_aspect), y1 - y0

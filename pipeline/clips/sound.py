@@ -1,4 +1,4 @@
-"""The sound of a clip, of the same time as its video."""
+"""The audio of a clip, covering the same time range as its video."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,19 +15,19 @@ from motionshards.transforms.extract.sound_level import measure_sound
 from motionshards.transforms.extract.speech import speech_share
 
 LOST_FOR = ("corrupt", "sound_clock", "mixed_sound")
-"""Why a clip has no sound: reasons that the input decides. Others reject the clip, as another try may give it its sound."""
+"""Reasons for storing a clip without audio, determined by the input. Other failures may not recur and reject the clip."""
 
 Heard = tuple[Media, float, int]
-"""A file, when the first frame of a stretch is shown, in seconds as `Timeline.raw_s` counts, and how many frames show it."""
+"""A file, the timestamp of a stretch's first frame (seconds, as in `Timeline.raw_s`), and its number of video frames."""
 
 
 def clip_sound(stretches: Sequence[Heard], rate: Fraction, config: BuildConfig) -> StoredSound | str | None:
-    """The sound of a clip's stretches, or the reason code for which it is lost; None where no file has any.
+    """Read the audio of a clip's stretches. Returns a reason code if it cannot be decoded, None if no file has audio.
 
     rate: frames per second of the video
 
     Raises:
-        ClipRejected: of the decoder, for reasons that another try may not meet
+        ClipRejected: the decoder failed for a reason that may not recur
     """
     if config.audio == "none":
         return None
@@ -69,7 +69,7 @@ def _level(pcm: Pcm, config: BuildConfig) -> SoundLevel:
 
 
 def _of_length(samples: np.ndarray, count: int) -> np.ndarray:
-    """Cut, or continued with silence: the lengths of several stretches are rounded each."""
+    """Trim or pad with silence to `count` samples: the length of each stretch is rounded separately."""
     if len(samples) >= count:
         return samples[:count]
     return np.concatenate([samples, np.zeros((count - len(samples), samples.shape[1]), np.int16)])

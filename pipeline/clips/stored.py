@@ -1,4 +1,4 @@
-"""A finished clip as it is read back: its pixels, and what the models look at."""
+"""Read finished clips back: their pixels, and the input of the face models."""
 
 from dataclasses import replace
 
@@ -15,10 +15,10 @@ from motionshards.transforms.extract.stored_frames import frames_of_mp4
 
 
 def stored_rgb(clip: Clip, places: NDArray[np.int64], timeout_s: float) -> NDArray[np.uint8]:
-    """Some of the frames that the clip describes, uint8 [n,H,W,3]: its stills, else the measured frames of its video.
+    """Decode the frames `places`, int64 [n], as uint8 [n,H,W,3]: stills, or measured frames of the video if there are none.
 
     Raises:
-        ClipRejected: as `frames_of_mp4`
+        ClipRejected: the reasons of `frames_of_mp4`
     """
     if clip.jpegs:
         return decode_frames([clip.jpegs[place] for place in places.tolist()])
@@ -27,10 +27,10 @@ def stored_rgb(clip: Clip, places: NDArray[np.int64], timeout_s: float) -> NDArr
 
 
 def as_read(clip: Clip, timeout_s: float) -> ReadClip:
-    """The clip as if its stored frames had just been decoded from its source; its faces are to be found.
+    """The clip as if its stored frames had just been decoded from the source, without faces.
 
     Raises:
-        ClipRejected: as `frames_of_mp4`
+        ClipRejected: the reasons of `frames_of_mp4`
     """
     crop = Crop(stored_rgb(clip, np.arange(len(clip)), timeout_s), clip.placement, clip.display)
     read = ReadClip(clip.spec, crop, clip.source_frames, clip.duration_s, clip.file_frames)

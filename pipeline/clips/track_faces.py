@@ -1,7 +1,7 @@
-"""The recipes that track faces: each tube of a clip becomes a clip of its own.
+"""The recipes that track faces: each tube of a clip becomes a separate clip.
 
-Tubes are found in small images of every frame (`find_tubes`). Then the frames that are stored of a tube are chosen and decoded
-as those of any clip are, cut by the tube's window.
+Tubes are found in downscaled images of every frame (`find_tubes`). The stored frames of a tube are then sampled and decoded as
+those of any clip, cropped by the tube's window.
 """
 
 from collections.abc import Iterator
@@ -35,16 +35,16 @@ from motionshards.transforms.extract.timeline import Timeline
 from motionshards.transforms.extract.tubes import Box, Tube, TubeRule
 from motionshards.transforms.extract.wanted import Search
 
-# A few frames of a tube say where eyes and mouth are; faces are then at least 85 px large.
+# Eyes and mouth are located in a few frames of a tube, at a size that makes faces at least 85 px large.
 _LOOKED_AT, _LOOKED_AT_PX = 9, 256
-_COMPARED = 2  # every second of them: a descriptor takes 60 to 100 ms
+_COMPARED = 2  # compare every second of them, since a descriptor takes 60 to 100 ms
 
 
 def track_faces(footage: Footage, model: FaceModel, config: BuildConfig) -> list[ReadClip | Rejected]:
-    """The tubes of a clip by their start: those that are kept and those that are not; at least one outcome.
+    """Track faces and read each tube: at least one outcome, ordered by the start of the tubes, kept or rejected.
 
     Raises:
-        ClipRejected: no_face, face_too_small, size_changes, corrupt, frame_mismatch, and as `ordered`
+        ClipRejected: no_face, face_too_small, size_changes, corrupt, frame_mismatch, and the reasons of `ordered`
     """
     rule = tube_rule(footage, config)
     tubes, faces = find_tubes(footage, model, config, rule)
@@ -63,13 +63,13 @@ def read_tube(
     *,
     moving: bool = False,
 ) -> ReadClip:
-    """Stills `indices` of the tube that `spec` describes, which has `length` frames; its face is still to be found.
+    """Read stills `indices` of the tube `spec`, which has `length` frames; does not detect its face.
 
-    search: pictures in which it is searched, as of `decode`
-    moving: whether its video and its sound are read
+    search: images for face detection, as in `decode`
+    moving: whether to read its video and audio
 
     Raises:
-        ClipRejected: tube_outside, aus_failed, and as `decode`
+        ClipRejected: tube_outside, aus_failed, and the reasons of `decode`
     """
     (span,) = spec.spans
     window = tube_window(config.recipe, np.array(span.box), line.size_px, line.pixel_aspect, config.tube_margin)
@@ -121,7 +121,7 @@ def _check(tube: Tube, line: Timeline, rule: TubeRule) -> None:
 
 
 def _spec(footage: Footage, tube: Tube, key: str, box: Box) -> ClipSpec:
-    """The tube as a clip: its time, and its box as an annotation."""
+    """The tube as a clip, with its time range, and its box as an annotation."""
     (span,), line, (width, height) = footage.spec.spans, footage.timeline, footage.timeline.size_px
     start_s, (x0, y0, x1, y1) = float(line.pts_s[tube.start]), box.tolist()
     place = replace(
@@ -129,7 +129,7 @@ def _spec(footage: Footage, tube: Tube, key: str, box: Box) -> ClipSpec:
         start_s=start_s,
         end_s=start_s + _duration_s(tube, line),
         box=(x0, y0, x1, y1),
-        reference_px=(float(width), float(height)),  # as they are read back
+        reference_px=(float(width), float(height)),  # floats, as read from parquet
         track_uri=None,
         track_packed=None,
         frames=None,
@@ -139,7 +139,7 @@ def _spec(footage: Footage, tube: Tube, key: str, box: Box) -> ClipSpec:
 
 
 def _duration_s(tube: Tube, line: Timeline) -> float:
-    """To the start of the frame behind the tube; the last frame of a file lasts as long as a frame does."""
+    """Duration up to the start of the frame after the tube, or up to the end of the file."""
     end_s = line.pts_s[tube.stop] if tube.stop < len(line.pts_s) else line.duration_s
     return max(float(end_s - line.pts_s[tube.start]), 1e-3)
 
@@ -161,7 +161,7 @@ def _read(footage: Footage, spec: ClipSpec, tube: Tube, faces: Faces, config: Bu
 
 
 def _check_one_person(frames: Frames, points: NDArray[np.float32]) -> None:
-    """Raise ClipRejected: two_people."""
+    """Raise ClipRejected (two_people) if the face descriptors show two people."""
     seen = np.flatnonzero(np.isfinite(points).all(axis=(1, 2)))[::_COMPARED]
     with MODEL:
         found = descriptors(frames.rgb[seen], points[seen])
@@ -170,7 +170,7 @@ def _check_one_person(frames: Frames, points: NDArray[np.float32]) -> None:
 
 
 def _portrait(footage: Footage, tube: Tube, frames: Frames, points: NDArray[np.float32], config: BuildConfig) -> Box:
-    """The square of the recipe `face`, edges in source pixels."""
+    """The square crop of the recipe `face`, edges in source pixels."""
     affine = frames.source_to_frame
     scale, offset = affine[:, [0, 1], [0, 1]], affine[:, :, 2]
     in_source = (points - offset[:, None]) / scale[:, None] + 0.5
@@ -179,7 +179,10 @@ def _portrait(footage: Footage, tube: Tube, frames: Frames, points: NDArray[np.f
 
 
 def _look_closely(footage: Footage, tube: Tube, model: FaceModel, config: BuildConfig) -> tuple[Frames, NDArray[np.float32]]:
-    """A few frames of a tube in which the face was seen, and its landmarks float32 [n,68,2]; the same whatever is stored."""
+    """Decode a few frames of a tube in which the face was detected, and their landmarks, float32 [n,68,2].
+
+    The choice does not depend on which frames are stored.
+    """
     line = footage.timeline
     chosen = np.unique(np.linspace(0, len(tube.seen) - 1, _LOOKED_AT).round().astype(np.int64))
     indices = np.array(tube.seen)[chosen]
@@ -191,6 +194,6 @@ def _look_closely(footage: Footage, tube: Tube, model: FaceModel, config: BuildC
 
 
 def _in_crop(boxes: NDArray[np.float64], affine: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Boxes [T,4], edges in source pixels, as centres of pixels of crops with the affines [T,2,3]."""
+    """Map boxes [T,4], edges in source pixels, through affines [T,2,3] to crop pixels (pixel centers)."""
     corners = (boxes.reshape(-1, 2, 2) - 0.5) @ affine[:, :, :2].transpose(0, 2, 1) + affine[:, None, :, 2]
     return corners.reshape(-1, 4).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The continuous video of a clip: which frames it shows, which of them are measured, and what is stored of it."""
+"""The continuous video of a clip: which source frames it shows, which of them are measured, and its stored form."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,18 +20,18 @@ from motionshards.transforms.extract.stored_frames import joined
 from motionshards.transforms.extract.timeline import Timeline
 from motionshards.transforms.extract.wanted import AllFrames, Besides, Resized, Search, ToVideo
 
-# The pixels of the measured frames of a few clips are in memory at a time.
+# Limit per clip: the pixels of the measured frames of a few clips are in memory at the same time.
 _MOST_MEASURED_BYTES = 512 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class ReadVideo:
-    """The video of a clip whose faces are still to be found.
+    """The video of a clip before landmarks are computed.
 
     encoded: the video
-    source: [M], which source frame each of its frames shows
-    rows: the measured frames; None where they are the clip's own crop, as it has no stills
-    track: the face in the measured frames, where reading had to find it
+    source: [M], the source frame that each video frame shows
+    rows: the measured frames; None if they are the clip's crop, because it has no stills
+    track: face track of the measured frames, if reading has computed it
     """
 
     encoded: Encoded
@@ -42,11 +42,11 @@ class ReadVideo:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """What is decoded of frames of one file that follow each other; all numbers count the frames of the file.
+    """The frames to decode from a consecutive range of one file, as frame numbers within the file.
 
     stills: int64 [T], ascending
-    video: None where none is stored
-    rows: int64 [l], the frames that the measured frames of the video show, ascending, with repeats
+    video: None if no video is stored
+    rows: int64 [l], source frames of the measured video frames, ascending, with repeats
     """
 
     stills: NDArray[np.int64]
@@ -55,11 +55,11 @@ class Stretch:
 
     @property
     def shown(self) -> int:
-        """Frames of the video."""
+        """Number of video frames."""
         return 0 if self.video is None else len(self.video.frames)
 
     def besides(self, config: BuildConfig, search: Search | None, every: AllFrames | None) -> Besides:
-        """What the pass that decodes its frames makes besides: the video, also at smaller sizes, and what is asked for here."""
+        """Additional outputs of the decoding pass: search images, all frames as images, the video, and smaller sizes."""
         return Besides(search, every, self.video, Resized(config.smaller_sizes, self.stills))
 
     @property
@@ -79,13 +79,13 @@ def with_video(
     *,
     copy: bool = False,
 ) -> Stretch:
-    """The stretch of all `frames`, int64 [n], as video.
+    """A stretch that stores all `frames`, int64 [n], as video.
 
-    before: frames that the video shows of earlier stretches; every n-th frame of the whole video is measured
-    copy: whether packets may be copied; those of several files do not make one video
+    before: number of video frames of earlier stretches, since every n-th frame of the whole video is measured
+    copy: whether packets may be copied; not possible for a video made from several files
 
     Raises:
-        ClipRejected: too_much_memory, its measured frames exceed 512 MB
+        ClipRejected: too_much_memory, the measured frames exceed 512 MB
     """
     shown = frames[shown_frames(line.pts_s[frames], duration_s, rate)]
     rows = shown[-before % config.landmarks_every :: config.landmarks_every]
@@ -98,14 +98,14 @@ def with_video(
 def parted(
     decoded: Sequence[tuple[int, Stretch, Frames]], pts_s: Sequence[NDArray[np.float64]], config: BuildConfig
 ) -> tuple[Crop, ReadVideo | None]:
-    """Decoded stretches, each with the number of its span, as the crop and the video of a clip.
+    """Split decoded stretches, each with the index of its span, into the crop and the video of a clip.
 
-    Where no stills are stored, the crop is that of the measured frames.
+    If no stills are stored, the crop consists of the measured frames.
 
-    pts_s: of all frames of the file of each stretch
+    pts_s: timestamps of all frames in the file of each stretch
 
     Raises:
-        ClipRejected: as `joined`
+        ClipRejected: the reasons of `joined`
     """
     crop = as_crop([(span, stretch.indices, frames) for span, stretch, frames in decoded])
     if decoded[0][1].video is None:
@@ -124,7 +124,7 @@ def parted(
 
 
 def smaller_of(decoded: Sequence[tuple[int, Stretch, Frames]], config: BuildConfig) -> tuple[SmallerFrames, ...]:
-    """Stills and video of decoded stretches at each of the smaller sizes. Raises ClipRejected: as `joined`."""
+    """Stills and video of decoded stretches at each smaller size. Raises ClipRejected: the reasons of `joined`."""
     of_sizes = zip(*(frames.smaller for _, _, frames in decoded), strict=True)
     return tuple(
         SmallerFrames(
@@ -135,7 +135,7 @@ def smaller_of(decoded: Sequence[tuple[int, Stretch, Frames]], config: BuildConf
 
 
 def _one_video(parts: Sequence[Encoded | None], config: BuildConfig) -> Encoded | None:
-    """The videos of stretches as one; None where there are none."""
+    """Concatenate the videos of stretches; None if there are none."""
     encoded = [one for one in parts if one is not None]
     if len(encoded) < 2:
         return encoded[0] if encoded else None
@@ -145,7 +145,7 @@ def _one_video(parts: Sequence[Encoded | None], config: BuildConfig) -> Encoded 
 
 
 def _places(decoded: Sequence[tuple[int, Stretch, Frames]]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Where the stills and the measured frames of each stretch lie among all decoded frames."""
+    """Yield the positions of the stills and of the measured frames of each stretch among all decoded frames."""
     before = 0
     for _, stretch, frames in decoded:
         yield tuple(before + np.searchsorted(stretch.indices, one) for one in (stretch.stills, stretch.rows))  # type: ignore[misc]
@@ -153,7 +153,7 @@ def _places(decoded: Sequence[tuple[int, Stretch, Frames]]) -> Iterator[tuple[ND
 
 
 def as_stored(points: Landmarks, size_px: int) -> Landmarks:
-    """Landmarks as they are read back from a stored video: what is measured of them agrees with what a reader gets."""
+    """Quantise landmarks as for storage, so that measures computed from them match what a reader gets."""
     stored = quantised(points.points_px, size_px)
     return Landmarks(restored_px(stored, *point_scale(size_px)), restored_scores(quantised_scores(points.scores)))
 
@@ -161,7 +161,7 @@ def as_stored(points: Landmarks, size_px: int) -> Landmarks:
 def stored_video(
     read: ReadVideo, config: BuildConfig, track: FaceTrack | None = None, points: Landmarks | None = None
 ) -> StoredVideo:
-    """What a clip stores of its video; face and landmarks are those of the measured frames where a clip also has stills."""
+    """The stored form of a clip's video. `track` and `points` of its measured frames are used only if it has stills too."""
     rows, encoded = None, read.encoded
     if read.rows is not None:
         points = None if points is None else as_stored(points, config.size)

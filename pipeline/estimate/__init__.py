@@ -1,4 +1,4 @@
-"""Time, disk space and yield of a build, estimated from a stratified sample that is really built.
+"""Time, disk space and yield of a build, estimated by building a stratified sample of its clips.
 
-Imports pipeline.build and what lies below.
+May import pipeline.build and lower layers.
 """

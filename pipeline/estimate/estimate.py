@@ -1,7 +1,7 @@
-"""Before a build of days: a random sample of its clips is built for real, elsewhere, and says what all of them will take.
+"""Estimate time, disk space and yield of a long build by actually building a random sample of its clips.
 
-Listed and planned is as by a build, in a temporary directory; the sample is built there, too, by the same runner and as many
-workers. Nothing is written to the data set's own directory. Everything is removed at the end, however it ends.
+Clips are listed and planned as in a build, but in a temporary directory, and the sample is built there by the same runner with
+the same number of workers. Nothing is written to the dataset's directory, and everything is deleted at the end, also on errors.
 """
 
 import os
@@ -40,7 +40,7 @@ from motionshards.schemas.output import refuse_strangers
 from motionshards.schemas.records import ShardUnit
 from motionshards.schemas.tables import PLAN, completed, open_parquet
 
-# The sample's shards lie in one folder, whatever the splits of its clips.
+# All shards of the sample are in one directory, regardless of the splits of its clips.
 _FOLDER = "train"
 _SMALLEST_UNIT = 4
 _FEWEST_STEADY = 5
@@ -50,10 +50,10 @@ _FEWEST_STEADY = 5
 class Population:
     """The N clips that a build would build now.
 
-    split, cost: int64 [N], a number for each split, and float64 [N]
-    place: int64 [N], the row in its plan file
-    file: int64 [N], the number of its plan file
-    shards: how many shards they will be
+    split, cost: split number, int64 [N], and estimated core seconds, float64 [N]
+    place: int64 [N], row in the plan file
+    file: int64 [N], index of the plan file
+    shards: number of shards of these clips
     """
 
     split: I64
@@ -67,16 +67,16 @@ class Population:
 
 
 def estimate(order: BuildOrder, config: BuildConfig, count: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """What building the rest of a data set will take, by a sample of `count` clips; plain values, see docs/estimate.md.
+    """Estimate the cost of the remaining build from a sample of `count` clips, as JSON values; see docs/estimate.md.
 
     Raises:
-        ConfigError: as a build does
-        BuildFailed: the run of the sample stopped
+        ConfigError: as in a build
+        BuildFailed: building the sample failed
     """
     made_with = provenance(config, order.weights, order.aus)
     manifest = _manifest(order, config, made_with)
     if _disk_of(order.out) is None and not order.runner.is_here:
-        raise ConfigError(f"--estimate on a cluster builds beside --output, and cannot write into {order.out.absolute().parent}")
+        raise ConfigError(f"--estimate on a cluster builds next to --output, but cannot write to {order.out.absolute().parent}")
     with tempfile.TemporaryDirectory(prefix=".motionshards-estimate-", dir=_disk_of(order.out)) as directory:
         start = time.monotonic()
         whole, part = (Path(directory).resolve() / name for name in ("whole", "part"))
@@ -87,13 +87,13 @@ def estimate(order: BuildOrder, config: BuildConfig, count: int, say: Callable[[
         if not len(population):
             return {"clips": 0}
         sample = estimator.draw(population.split, population.cost, count, config.seed)
-        say(f"estimate: {len(sample.rows)} of {len(population)} clips are built in {directory}")
+        say(f"estimate: building {len(sample.rows)} of {len(population)} clips in {directory}")
         check_archives(order.input.root, manifest.archives)
         drawn = _drawn(plan.plan_files(whole), population, sample)
-        # A cluster's workers are not counted: units are made as small as they ever are, so that most of them have one.
+        # The number of a cluster's workers is unknown: units have the minimum size, so that most workers get one.
         shards = order.runner.workers if order.runner.is_here else -(-len(drawn) // _SMALLEST_UNIT)
         units = _write_plan(part, drawn, shards, config.seed)
-        manifest.write(part)  # a cluster's workers look whether they see it
+        manifest.write(part)  # workers of a cluster check that they can read it
         job = job_of(replace(order, out=part, bucket=None), config, made_with)
         run = _measure(units, job, order, population, sample)
         markers = pa.concat_tables([read_marker(_marker(part, unit))[1] for unit in units])
@@ -111,29 +111,29 @@ def estimate(order: BuildOrder, config: BuildConfig, count: int, say: Callable[[
 
 
 def _disk_of(out: Path) -> Path | None:
-    """Where the sample is built: on the disk of the output, if its parent is there, or where temporary files go."""
+    """Directory to build the sample in: the parent of the output, if writable; None for the system's temporary directory."""
     parent = out.absolute().parent
     return parent if parent.is_dir() and os.access(parent, os.W_OK | os.X_OK) else None
 
 
 def _manifest(order: BuildOrder, config: BuildConfig, made_with: dict[str, str]) -> Manifest:
-    """That of the data set, or of a new one, which is not written. Raises ConfigError where a build would not take the output."""
+    """The manifest of the dataset, or of a new one, without writing it. Raises ConfigError: a build would refuse the output."""
     if (order.out / DATASET_JSON).exists():
         return open_data_set(order, config, made_with)
     if order.out.is_dir():
-        refuse_strangers(order.out, "data set")
+        refuse_strangers(order.out, "dataset")
     return Manifest(config, made_with, shown(resolved(order.input.root)), aus_from=folder_of(order.aus))
 
 
 def _mirror(out: Path, whole: Path) -> None:
-    """A directory in which can be planned as in the data set's own."""
+    """Create a directory for planning, with links to the dataset's plan files."""
     (whole / PLAN_DIR).mkdir(parents=True)
     for path in plan.plan_files(out):
         (whole / PLAN_DIR / path.name).symlink_to(path.resolve())
 
 
 def _population(whole: Path, out: Path) -> Population:
-    """All clips of the plan files of `whole` whose unit is not committed in `out`."""
+    """All planned clips of `whole` whose unit is not committed in `out`."""
     left = pending(plan.units(whole), out)
     files = {path.name: number for number, path in enumerate(plan.plan_files(whole))}
     place = [np.arange(unit.start, unit.stop, dtype=np.int64) for unit in left]
@@ -153,13 +153,13 @@ def _population(whole: Path, out: Path) -> Population:
 
 
 def _drawn(files: list[Path], population: Population, sample: Sample) -> pa.Table:
-    """The rows of the plan that were drawn, in the order of the sample."""
+    """The sampled rows of the plan, in the order of the sample."""
     place, file = population.place[sample.rows], population.file[sample.rows]
     return pa.concat_tables([_rows(path, place[file == number]) for number, path in enumerate(files)])
 
 
 def _write_plan(part: Path, drawn: pa.Table, shards: int, seed: int) -> list[ShardUnit]:
-    """Plan the sample in random order. With one unit for each worker all are busy from the start to the end."""
+    """Plan the sample in random order, with one unit per worker, so that all workers are busy throughout."""
     (part / PLAN_DIR).mkdir(parents=True)
     count = len(drawn)
     rows = drawn.take(pa.array(np.random.default_rng([seed, count, 1]).permutation(count)))
@@ -171,7 +171,7 @@ def _write_plan(part: Path, drawn: pa.Table, shards: int, seed: int) -> list[Sha
 
 
 def _rows(path: Path, places: I64) -> pa.Table:
-    """Rows of a plan file by their ascending numbers; a million clips are never in memory at once."""
+    """Read rows of a plan file by ascending row numbers, one row group at a time to bound memory."""
     file, first, parts = open_parquet(path), 0, [PLAN.empty_table()]
     for group in range(file.num_row_groups):
         count = file.metadata.row_group(group).num_rows
@@ -183,7 +183,7 @@ def _rows(path: Path, places: I64) -> pa.Table:
 
 
 def _measure(units: list[ShardUnit], job: BuildJob, order: BuildOrder, population: Population, sample: Sample) -> Run:
-    """Build the sample and see how fast that goes; a clip of the corpus takes as much more as it costs more."""
+    """Build the sample and measure its speed; times are scaled by the cost of a mean clip relative to the sample's."""
     bar = progress(len(sample.rows), 0, quiet=order.quiet)
     meter = Meter(len(sample.rows), bar)
     start = time.time()
@@ -192,7 +192,7 @@ def _measure(units: list[ShardUnit], job: BuildJob, order: BuildOrder, populatio
     finally:
         bar.close()
     seconds = time.time() - start
-    dearer = float(population.cost.mean() / population.cost[sample.rows].mean())
+    cost_ratio = float(population.cost.mean() / population.cost[sample.rows].mean())
     committed_s = [_marker(job.out, unit).stat().st_mtime for unit in units]
     steady = _steady(meter, committed_s, len(sample.rows)) if order.runner.is_here else None
     times, done = steady or (np.array([0.0, seconds]), np.array([0.0, len(sample.rows)]))
@@ -201,8 +201,8 @@ def _measure(units: list[ShardUnit], job: BuildJob, order: BuildOrder, populatio
     return Run(
         seconds,
         None if first is None else first - start,
-        estimator.pace(times, done, sample.share).times(dearer),
-        None if cpu is None else cpu * dearer,
+        estimator.pace(times, done, sample.share).times(cost_ratio),
+        None if cpu is None else cpu * cost_ratio,
     )
 
 
@@ -211,9 +211,9 @@ def _marker(out: Path, unit: ShardUnit) -> Path:
 
 
 def _steady(meter: Meter, committed_s: list[float], clips: int) -> tuple[F64, F64] | None:
-    """When what was done while all workers worked: from when each had done about one clip until the first had no more.
+    """Progress while all workers were busy: times and clips done, from about one clip per worker until the first unit ended.
 
-    None where that is next to nothing, or nobody told.
+    None if too few clips were done in that period, or no progress was reported.
     """
     end, workers = min(committed_s), len(committed_s)
     times, done = meter.steps()

@@ -1,7 +1,7 @@
-"""What a random sample of clips says about all: strata, how many of each are drawn, means and shares with their intervals.
+"""Stratified sampling of clips: strata, allocation, and estimates of means and proportions with confidence intervals.
 
-Intervals are of 90 %: of a hundred samples about ninety give one that holds what building everything would give. With every clip
-in the sample they have no width.
+Intervals have 90 % confidence: about ninety of a hundred samples give an interval that contains the result of building
+everything. If every clip is in the sample, they have no width.
 """
 
 from dataclasses import asdict, dataclass
@@ -15,7 +15,7 @@ I64 = NDArray[np.int64]
 
 SURE = 0.9
 _TAIL = (1 + SURE) / 2
-# A stratum is to hold some ten clips of the sample: more strata gain little, and a variance of two clips is a poor one.
+# Aim for about ten sampled clips per stratum: more strata gain little, and a variance from two clips is unreliable.
 _CLIPS_A_STRATUM = 10
 _MOST_OF_A_SPLIT = 5
 _FEWEST_BATCHES, _MOST_BATCHES, _CLIPS_A_BATCH = 4, 20, 5
@@ -23,34 +23,34 @@ _FEWEST_BATCHES, _MOST_BATCHES, _CLIPS_A_BATCH = 4, 20, 5
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate and its bounds; these are None where too little was measured to give any."""
+    """An estimate and its bounds, which are None if there are too few measurements."""
 
     value: float
     low: float | None
     high: float | None
 
     def times(self, factor: float, plus: float = 0.0) -> "Interval":
-        """factor · this + plus, for a factor that is not negative."""
+        """The interval of factor · x + plus, for a non-negative factor."""
         low, high = (None if bound is None else factor * bound + plus for bound in (self.low, self.high))
         return Interval(factor * self.value + plus, low, high)
 
     def wider(self, by: float) -> "Interval":
-        """This with as much doubt besides, though nothing is below 0."""
+        """The interval widened by `by` on both sides, but not below 0."""
         low, high = self.low, self.high
         return Interval(self.value, None if low is None else max(0.0, low - by), None if high is None else high + by)
 
     def to_json(self) -> dict[str, float | None]:
-        """As plain values."""
+        """JSON-serialisable dict."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Clips drawn without putting back.
+    """A sample of clips, drawn without replacement.
 
-    rows: int64 [n], which of the N clips, ascending
-    strata: int64 [n], the stratum of each
-    sizes: int64 [H], how many of the N clips each stratum has
+    rows: int64 [n], indices into the N clips, ascending
+    strata: int64 [n], stratum of each sampled clip
+    sizes: int64 [H], number of clips (of all N) in each stratum
     """
 
     rows: I64
@@ -59,23 +59,23 @@ class Sample:
 
     @property
     def share(self) -> float:
-        """n / N"""
+        """Sampling fraction n / N."""
         return len(self.rows) / int(self.sizes.sum())
 
     @property
     def taken(self) -> I64:
-        """int64 [H], how many were drawn of each stratum"""
+        """Number of sampled clips per stratum, int64 [H]."""
         return np.bincount(self.strata, minlength=len(self.sizes)).astype(np.int64)
 
     @property
     def weights(self) -> F64:
-        """float64 [n], which part of all clips each one stands for; their sum is 1"""
+        """Weight of each sampled clip, float64 [n], with sum 1."""
         weights: F64 = (self.sizes / self.taken)[self.strata] / self.sizes.sum()
         return weights
 
 
 def draw(split: I64, cost: F64, count: int, seed: int) -> Sample:
-    """`count` clips at random (all, where there are no more), in proportion from strata of split (a number) and cost."""
+    """Draw `count` clips (or all, if fewer), proportionally from strata of split (a number) and cost."""
     count = min(count, len(cost))
     strata = stratify(split, cost, count)
     sizes = np.bincount(strata).astype(np.int64)
@@ -89,9 +89,9 @@ def draw(split: I64, cost: F64, count: int, seed: int) -> Sample:
 
 
 def stratify(split: I64, cost: F64, count: int) -> I64:
-    """The stratum of each clip, int64 [N], numbered without gaps: splits, and within a split equal parts in the order of cost.
+    """Assign clips to strata, int64 [N], numbered without gaps: by split, and within a split into equal parts ordered by cost.
 
-    Splits are left together where a sample of `count` would give few clips to each.
+    Splits are not separated if a sample of `count` would have too few clips of each.
     """
     if count < 4 * len(np.unique(split)):
         split = np.zeros_like(split)
@@ -106,49 +106,49 @@ def stratify(split: I64, cost: F64, count: int) -> I64:
 
 
 def allocate(sizes: I64, count: int) -> I64:
-    """How many to draw of each stratum, int64 [H], `count` in all: in proportion by largest remainders, and two at least.
+    """Number of clips to draw per stratum, int64 [H], `count` in total: proportional by largest remainders, at least two each.
 
-    (One where a stratum has no more, and as it comes where `count` is too small for two.)
+    (One for strata of a single clip; no minimum if `count` is too small for two each.)
     """
     least = np.minimum(sizes, 2).astype(np.int64)
     if least.sum() > count:
         least = np.zeros(len(sizes), np.int64)
-    wanted = np.maximum(sizes * (count / sizes.sum()) - least, 0.0)
-    rest = count - int(least.sum())
-    if not rest:
+    excess = np.maximum(sizes * (count / sizes.sum()) - least, 0.0)
+    remaining = count - int(least.sum())
+    if not remaining:
         return least
-    quota = wanted * (rest / wanted.sum())
+    quota = excess * (remaining / excess.sum())
     taken = np.floor(quota + 1e-9).astype(np.int64)
-    last = np.argsort(taken - quota, kind="stable")[: rest - int(taken.sum())]
+    last = np.argsort(taken - quota, kind="stable")[: remaining - int(taken.sum())]
     least[last] += 1
     return np.asarray(least + taken)
 
 
 def mean(values: F64, sample: Sample) -> Interval:
-    """The mean over all N clips of what was measured on those of the sample, float64 [n]."""
+    """Estimate the mean over all N clips from values of the sampled clips, float64 [n]."""
     value = float(values @ sample.weights)
     if len(values) < 2:
         return Interval(value, None, None) if sample.share < 1 else Interval(value, value, value)
     part, left = sample.sizes / sample.sizes.sum(), 1 - sample.taken / sample.sizes
     parts = part**2 * left * _variances(values, sample) / sample.taken
     spread = float(parts.sum())
-    # Satterthwaite: the stratum of the dearest clips has most of the variance, and few clips that tell it.
+    # Satterthwaite's degrees of freedom: the stratum of the most expensive clips has most of the variance, but few clips.
     freedom = spread**2 / float((parts**2 / np.maximum(sample.taken - 1, 1)).sum()) if spread else 1.0
     reach = float(special.stdtrit(freedom, _TAIL)) * float(np.sqrt(spread))
     return Interval(value, value - reach, value + reach)
 
 
 def _variances(values: F64, sample: Sample) -> F64:
-    """float64 [H]; that of the whole sample for a stratum of which one clip was drawn."""
+    """Variance within each stratum, float64 [H]; that of the whole sample for strata with a single sampled clip."""
     groups = [values[sample.strata == number] for number in range(len(sample.sizes))]
     return np.array([(group if len(group) > 1 else values).var(ddof=1) for group in groups])
 
 
 def proportion(hits: NDArray[np.bool_], sample: Sample) -> Interval:
-    """The share of all N clips for which something holds that was looked at on those of the sample, bool [n].
+    """Estimate the proportion of all N clips with a property from the sampled clips that have it, bool [n].
 
-    Wilson's interval, which has a width also where all or none were hit. What strata gain is left out of it, what unequal weights
-    lose is not; and what was seen cannot be otherwise.
+    Wilson's interval, which has a width even if all or none have the property. It accounts for the loss from unequal weights but
+    not for the gain from stratification, and is limited by what was actually observed.
     """
     weights, size = sample.weights, float(sample.sizes.sum())
     value = float(hits @ weights)
@@ -163,10 +163,10 @@ def proportion(hits: NDArray[np.bool_], sample: Sample) -> Interval:
 
 
 def total_mean(values: F64, hits: NDArray[np.bool_], sample: Sample) -> Interval:
-    """The mean over all N clips of what only those have that are hit: float64 [n], 0 elsewhere; bool [n].
+    """Estimate the mean over all N clips of `values`, float64 [n], which are 0 except where `hits`, bool [n].
 
-    The share of the hit times their mean, whose errors are added as squares, each to its side: so what `proportion` holds
-    possible though it was not seen is in it.
+    Computed as the proportion of hits times their mean. The errors of both are added in quadrature, separately for each side, so
+    that the interval includes what `proportion` considers possible although it was not observed.
     """
     share = proportion(hits, sample)
     assert share.low is not None and share.high is not None
@@ -174,23 +174,23 @@ def total_mean(values: F64, hits: NDArray[np.bool_], sample: Sample) -> Interval
         return Interval(0.0, None, None) if sample.share < 1 else Interval(0.0, 0.0, 0.0)
     value = float(values @ sample.weights)
     each = value / share.value
-    rest = mean(np.where(hits, values - each, 0.0), sample).high  # the error of `each`, times the share
-    if rest is None:
+    error = mean(np.where(hits, values - each, 0.0), sample).high  # the error of `each`, times the share
+    if error is None:
         return Interval(value, None, None)
-    low, high = (float(np.hypot(each * (bound - share.value), rest)) for bound in (share.low, share.high))
+    low, high = (float(np.hypot(each * (bound - share.value), error)) for bound in (share.low, share.high))
     return Interval(value, max(0.0, value - low), value + high)
 
 
 def unseen(sample: Sample) -> float:
-    """The largest share that something may have of which the sample shows nothing, at 95 %."""
+    """Upper bound, at 95 %, on the proportion of a property that no sampled clip has."""
     return proportion(np.zeros(len(sample.rows), np.bool_), sample).high or 0.0
 
 
 def pace(times_s: F64, done: F64, share: float) -> Interval:
-    """Seconds a clip, from what was finished when: float64 [m] and [m], both ascending, between two moments of steady work.
+    """Estimate seconds per clip from a progress curve in steady state: times and clips done, float64 [m] each, ascending.
 
-    The interval is that of batch means: clips are finished in random order, so batches of them differ as samples of clips do.
-    share: n / N of the sample
+    The interval is from batch means: clips are finished in random order, so batches vary like samples of clips.
+    share: sampling fraction n / N
     """
     clips = float(done[-1] - done[0])
     value = float(times_s[-1] - times_s[0]) / clips

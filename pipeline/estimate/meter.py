@@ -1,4 +1,4 @@
-"""Watches a run of the local workers: how many clips were finished when, and what the processes computed meanwhile."""
+"""Record the progress of a local run over time, and the CPU time of its processes."""
 
 import os
 import time
@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from motionshards.pipeline.runners.local import Progress
 
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
-# Looking at all processes of a large machine takes some tens of milliseconds.
+# Scanning all processes of a large machine takes tens of milliseconds.
 _LOOK_EVERY_S = 1.0
 
 
 class Meter:
-    """A progress that remembers, and passes on what it is told.
+    """A progress that records all updates and forwards them.
 
-    trace: (seconds since 1970, clips done) each time that it was told
+    trace: (seconds since the epoch, clips done) of each update
     """
 
     def __init__(self, clips: int, shown: Progress) -> None:
@@ -29,7 +29,7 @@ class Meter:
         self._cpu_s, self._last_s, self._looked = 0.0, 0.0, 0.0
 
     def update(self, clips: int) -> None:
-        """`clips` are done."""
+        """Report that `clips` clips are done."""
         first = clips > 0 and not any(done for _, done in self.trace[-1:])
         self.trace.append((time.time(), clips))
         if first or clips >= self._clips or time.monotonic() - self._looked > _LOOK_EVERY_S:
@@ -38,30 +38,30 @@ class Meter:
 
     @property
     def first_s(self) -> float | None:
-        """When the first clips were done, in seconds since 1970; None where that was not told."""
+        """Time of the first finished clip, in seconds since the epoch; None if not reported."""
         return next((when for when, done in self.trace if done), None)
 
     def steps(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """When (float64 [m], seconds since 1970) how many clips were done (float64 [m], never falling)."""
+        """The progress curve: seconds since the epoch, float64 [m], and clips done, float64 [m], non-decreasing."""
         times, done = np.array(self.trace, np.float64).reshape(-1, 2).T
         return times, np.maximum.accumulate(done)
 
     def cpu_s_a_clip(self) -> float | None:
-        """CPU seconds of all processes below this one for a clip, once work had begun; None where it was not seen.
+        """CPU seconds per clip of all descendant processes, excluding start-up; None if not measured.
 
-        Where most clips were done by the first look at working processes, the look before counts, though start-up is then in it.
+        If most clips were done by the first measurement during work, the one before it is used, which includes start-up.
         """
         looks = [look for look in self._cpu if look[0]]
         if not looks:
             return None
         done, seconds = looks[-1]
         idle = [look for look in self._cpu if not look[0]]
-        late = 2 * looks[0][0] > done or looks[0][1] >= seconds  # a process that ended takes its time with it
+        late = 2 * looks[0][0] > done or looks[0][1] >= seconds  # the CPU time of ended processes is lost
         first, begun_s = idle[-1] if idle and late else looks[0]
         return (seconds - begun_s) / (done - first) if done > first and seconds > begun_s else None
 
     def _look(self, clips: int) -> None:
-        """Processes that were killed take their time with them, so only what is added counts."""
+        """Measure the CPU time. Only increases count, since the time of killed processes disappears from the total."""
         seconds = cpu_s_below(os.getpid())
         self._cpu_s += max(0.0, seconds - self._last_s)
         self._last_s, self._looked = seconds, time.monotonic()
@@ -69,11 +69,11 @@ class Meter:
 
 
 def cpu_s_below(pid: int) -> float:
-    """CPU seconds of the descendants of a process, with those of their children that have ended."""
+    """CPU seconds of the descendants of a process, including their reaped children."""
     children: dict[int, list[tuple[int, float]]] = defaultdict(list)
     for name in os.listdir("/proc"):
         if name.isdigit():
-            with suppress(OSError, ValueError, IndexError):  # it ended just now
+            with suppress(OSError, ValueError, IndexError):  # the process has just ended
                 fields = Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()
                 children[int(fields[1])].append((int(name), sum(map(int, fields[11:15])) * _TICK_S))
     waiting, total = [pid], 0.0

@@ -1,4 +1,4 @@
-"""From what became of a sample, and how long that took, to what all clips will give and take; plain values for JSON."""
+"""Extrapolate yield, disk space and time from the outcomes of a sample; results are JSON values."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,18 +16,18 @@ from motionshards.schemas.tables import INDEX, MARKER
 
 _WORKERS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _BLOCK_BYTES = 512
-# What a tar has besides its members: two empty blocks, and then up to 18 that fill its last record of 20.
+# Overhead of a tar: two empty blocks at its end, and up to 18 more to fill the last record of 20 blocks.
 _TAR_END_BYTES, _TAR_FILL_BYTES = 2 * _BLOCK_BYTES, 9 * _BLOCK_BYTES
 
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """What became of the clips of a sample, in its order.
+    """The outcomes of the sampled clips, in the order of the sample.
 
-    samples: float64 [n], how many samples of the data set each gave: 0 or 1, or the number of its tubes
-    bytes: float64 [n], the room they take in a tar
-    reasons: reason -> bool [n], whether anything of a clip was rejected for it
-    markers: the rows that tell it
+    samples: float64 [n], number of dataset samples from each clip: 0 or 1, or the number of its tubes
+    bytes: float64 [n], their size in a tar
+    reasons: reason -> bool [n], whether the clip or one of its tubes was rejected for it
+    markers: the marker rows of the clips
     """
 
     samples: F64
@@ -37,28 +37,28 @@ class Outcomes:
 
     @classmethod
     def of(cls, markers: pa.Table, keys: list[str], sample: Sample) -> "Outcomes":
-        """From the rows of the markers; `keys` of the clips as planned, in the order of the sample."""
+        """Collect the outcomes from marker rows; `keys` are those of the planned clips, in the order of the sample."""
         row = {key: number for number, key in enumerate(keys)}
         samples, bytes_ = np.zeros(len(sample.rows)), np.zeros(len(sample.rows))
         reasons: dict[str, NDArray[np.bool_]] = {}
-        for told in markers.select(["key", "kept", "reason", "members"]).to_pylist():
-            clip = row[planned_key(told["key"])]
-            if told["kept"]:
+        for outcome in markers.select(["key", "kept", "reason", "members"]).to_pylist():
+            clip = row[planned_key(outcome["key"])]
+            if outcome["kept"]:
                 samples[clip] += 1
-                bytes_[clip] += sum(_BLOCK_BYTES * (1 - -member["size"] // _BLOCK_BYTES) for member in told["members"])
+                bytes_[clip] += sum(_BLOCK_BYTES * (1 - -member["size"] // _BLOCK_BYTES) for member in outcome["members"])
             else:
-                reasons.setdefault(told["reason"], np.zeros(len(samples), np.bool_))[clip] = True
+                reasons.setdefault(outcome["reason"], np.zeros(len(samples), np.bool_))[clip] = True
         return cls(samples, bytes_, reasons, markers)
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """How long building the sample took.
+    """Timing of the sample's build.
 
-    seconds: all of it, with the start
-    start_s: until the first clips were done; None where that was not seen, and `a_clip` has it in it
-    a_clip: seconds of one clip, by all workers together
-    cpu_s: CPU seconds of one clip, None where they were not seen
+    seconds: total wall time, including start-up
+    start_s: seconds until the first clip was done; None if not measured, in which case `a_clip` includes it
+    a_clip: wall seconds per clip, with all workers together
+    cpu_s: CPU seconds per clip; None if not measured
     """
 
     seconds: float
@@ -68,7 +68,7 @@ class Run:
 
 
 def expected_yield(outcomes: Outcomes, sample: Sample) -> dict[str, Any]:
-    """How many clips will be kept, and why others will not."""
+    """Estimated number of kept clips, and rejections by reason."""
     clips = int(sample.sizes.sum())
     share = estimator.proportion(outcomes.samples > 0, sample)
     tubes = bool((outcomes.samples > 1).any())
@@ -88,7 +88,7 @@ def expected_yield(outcomes: Outcomes, sample: Sample) -> dict[str, Any]:
 
 
 def expected_disk(outcomes: Outcomes, sample: Sample, shards: int, plan_bytes: int, workers: int) -> dict[str, Any]:
-    """Bytes: of the tars, of index and markers, and what is there besides while workers write."""
+    """Estimated bytes of the tars, of index, markers and plan, and of unfinished shards during the build."""
     clips = int(sample.sizes.sum())
     a_clip = estimator.total_mean(outcomes.bytes, outcomes.samples > 0, sample)
     tars = a_clip.times(clips, plus=shards * (_TAR_END_BYTES + _TAR_FILL_BYTES)).wider(shards * _TAR_FILL_BYTES)
@@ -104,7 +104,7 @@ def expected_disk(outcomes: Outcomes, sample: Sample, shards: int, plan_bytes: i
 
 
 def _table_bytes(rows: pa.Table) -> tuple[float, float]:
-    """Bytes of a row and of a file without rows, from files with all rows and with half of them."""
+    """Bytes per row and per file, extrapolated from files with all rows and with half of them."""
     half = len(rows) // 2
     if not half:
         return 0.0, 0.0
@@ -120,9 +120,9 @@ def _parquet_bytes(rows: pa.Table) -> int:
 
 
 def expected_time(run: Run, planning_s: float, clips: int, runner: Runner, gpus: int) -> dict[str, Any]:
-    """Hours, and of how many workers; GPU-hours count the GPUs that are taken, busy or not.
+    """Estimated hours by number of workers. GPU-hours count all allocated GPUs, busy or not.
 
-    Planning and the start are counted once. How many workers a cluster has is not known, so there are no hours of others.
+    Planning and start-up are counted once. The number of a cluster's workers is unknown, so `hours_by_workers` is None there.
     """
     once_s = planning_s + (run.start_s or 0.0)
     hours = run.a_clip.times(clips / 3600, plus=once_s / 3600)
@@ -143,5 +143,5 @@ def expected_time(run: Run, planning_s: float, clips: int, runner: Runner, gpus:
 
 
 def _by_workers(hours: Interval, once: float, workers: int) -> dict[str, Any]:
-    """Hours of other numbers of workers, each as fast as one here was."""
+    """Hours with other numbers of workers, assuming that each is as fast as those measured."""
     return {str(n): hours.times(workers / n, plus=once).to_json() for n in sorted({*_WORKERS, workers})}

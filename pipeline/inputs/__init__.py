@@ -1,4 +1,4 @@
-"""Files of `--input`, opened in place: directories, archives, object stores; every file is handed out or counted.
+"""The files of `--input`, read in place from directories, archives and object stores; unused files are counted.
 
-Imports schemas and transforms only.
+May import schemas and transforms only.
 """

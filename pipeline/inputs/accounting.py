@@ -1,7 +1,7 @@
-"""Accounts for every file of an input: it is planned, or counted under a reason why it is not.
+"""Account for every file of an input: it is planned, or counted under the reason why it is not.
 
-Sources list their directories through an `AccountedTree`, which notes what it hands out, so no directory is listed twice.
-Directories that the source never looked into are listed at the end.
+Sources list their directories through an `AccountedTree`, which records the files it returns, so that no directory is listed
+twice. Directories that the source has not listed are listed at the end.
 """
 
 import re
@@ -29,17 +29,17 @@ BROKEN_LINK = "broken link in the archive"
 SPECIAL_FILE = "special file in the archive"
 UNREADABLE_DIRECTORY = "unreadable directory"
 UNLISTED = "unlisted"
-"""Put before a video's suffix: no clip of the source refers to the file."""
+"""Prefix of a video suffix: no clip of the source refers to the file."""
 
 _CHUNK = 65_536
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
 
 
 class AccountedTree:
-    """A tree that remembers what it handed out, and hides hidden files.
+    """A tree that records the files it has listed, and omits hidden files.
 
-    used: uris of files and directories that serve otherwise, such as opened archives; they are hidden, and not left out
-    counts: reason -> how many files and directories have been left out so far
+    used: uris of files and directories with another purpose, such as opened archives; neither listed nor counted
+    counts: reason -> number of files and directories left out so far
     """
 
     def __init__(self, tree: Tree, used: Iterable[str] = ()) -> None:
@@ -49,7 +49,7 @@ class AccountedTree:
         self._directories = [""]
         self._links: dict[str, str] = {}
         self._used = set(used)
-        # A hash and the number of a reason for each file: a million paths would take a hundred megabytes.
+        # A hash and a reason number per file, since a million paths would take a hundred megabytes.
         self._hashes = array("q")
         self._codes = array("I")
         self._reasons: dict[str, int] = {}
@@ -60,7 +60,7 @@ class AccountedTree:
         return self._tree.name
 
     def entries(self, path: str = "") -> list[Entry]:
-        """What a directory holds, by name, without what is hidden. Raises ConfigError where it cannot be listed."""
+        """Entries of a directory by name, without hidden ones. Raises ConfigError: it cannot be listed."""
         found = self._tree.entries(path)
         if self._used:
             found = [entry for entry in found if entry.uri not in self._used]
@@ -79,18 +79,18 @@ class AccountedTree:
         return self._tree.read(path)
 
     def leave_out(self, link: Entry, reason: str) -> None:
-        """Note why a linked directory is not followed."""
+        """Record why a linked directory is not followed."""
         self._links[link.path] = reason
 
     def left_out(self, planned: pa.Array) -> dict[str, int]:
-        """How many files are neither planned nor used, by reason. A directory that is not looked into counts as one.
+        """Number of files that are neither planned nor used, by reason. A directory that is not listed counts as one.
 
         planned: uris of the files that clips refer to
         """
-        self._list_the_rest()
+        self._list_remaining()
         known = np.fromiter(map(hash, chain(self._used, _strings(planned))), np.int64)
-        rest = ~np.isin(np.array(self._hashes, np.int64), known)
-        counts = np.bincount(np.array(self._codes, np.int64)[rest], minlength=len(self._reasons)).tolist()
+        unused = ~np.isin(np.array(self._hashes, np.int64), known)
+        counts = np.bincount(np.array(self._codes, np.int64)[unused], minlength=len(self._reasons)).tolist()
         reasons = +Counter(dict(zip(self._reasons, counts, strict=True)))
         links = Counter(reason for path, reason in self._links.items() if path not in self._listed)
         return dict(sorted((self.counts + reasons + links).items()))
@@ -108,8 +108,8 @@ class AccountedTree:
             else:
                 self._directories.append(entry.path)
 
-    def _list_the_rest(self) -> None:
-        """List the directories that no source asked for. Links are not followed: they may lead anywhere."""
+    def _list_remaining(self) -> None:
+        """List the directories that the source has not listed. Links are not followed, since they may lead anywhere."""
         while self._directories:
             path = self._directories.pop()
             if path in self._listed:
@@ -126,16 +126,16 @@ def _strings(texts: pa.Array) -> Iterator[str]:
 
 
 def _reason(name: str) -> str:
-    """Why a file of that name is left out, should it be."""
+    """The reason to count a file of that name under, if it is left out."""
     suffix = "." + name.rpartition(".")[2].lower() if "." in name else ""
     if suffix in VIDEO_SUFFIXES:
         return f"{UNLISTED} {suffix}"
     if not suffix:
         return "no suffix"
-    # A suffix may be part of somebody's name, and names do not belong on a data card.
+    # A suffix may be part of a person's name, which must not appear on a data card.
     return suffix if _SUFFIX.fullmatch(suffix) else "other suffix"
 
 
 def as_text(left_out: dict[str, int]) -> str:
-    """The counts in one line, the largest first."""
+    """The counts in one line, largest first."""
     return ", ".join(f"{reason} {count}" for reason, count in sorted(left_out.items(), key=lambda one: (-one[1], one[0])))

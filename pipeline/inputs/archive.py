@@ -1,7 +1,7 @@
-"""Zip and tar archives, whole or in parts, as trees of files that are never extracted.
+"""Zip and tar archives, whole or split into parts, as trees of files that are read without extraction.
 
-An archive is listed once, when a build is planned; where each file lies in it goes into the plan. Parts that are missing or
-short are named here, before any work begins.
+An archive is listed once, when a build is planned; the plan records the location of each file. Missing or truncated parts are
+reported then, before any work begins.
 """
 
 import re
@@ -24,13 +24,13 @@ _MOST_HOPS = 40
 class ArchiveTree:
     """The files of one archive.
 
-    archive: its uri, as `Packed` has it
-    mount: a directory, `dev/` say, that is put before all paths
-    refused: a line for each file whose name leads out of the archive; it is left out
-    left_out: reason -> how many other files are left out for it
+    archive: its uri, as in `Packed`
+    splits: split directories of the source's layout; if the archive is named after one, its paths are placed below it
+    refused: one line per file that is skipped because its name leads out of the archive
+    left_out: reason -> number of other files that are skipped
 
     Raises:
-        ConfigError: it is no zip or plain tar, or parts of it are missing, short or of another archive
+        ConfigError: it is not a zip or uncompressed tar, or parts are missing, truncated or of another archive
     """
 
     def __init__(self, archive: str, parts: Parts, splits: tuple[str, ...] = ()) -> None:
@@ -38,7 +38,7 @@ class ArchiveTree:
         columns = list_archive(parts)
         self.left_out = columns.left_out
         self.refused = [f"{archive}: {_fault(name)}" for name in columns.names if _fault(name)]
-        # Of files with one name the last counts, as it does for programs that extract.
+        # Of files with the same name the last one counts, as with extraction programs.
         rows = {plain(name): row for row, name in enumerate(columns.names) if not _fault(name)}
         self.left_out[SAME_NAME] += len(columns.names) - len(self.refused) - len(rows)
         _add_links(rows, columns)
@@ -87,14 +87,14 @@ class ArchiveTree:
 
 
 def _fault(name: str) -> str:
-    """Why a file of that name cannot be used; empty where it can."""
+    """Why a file of that name cannot be used; empty if it can."""
     if leads_out(name):
         return f"the name {name[:200]!r} leads out of it"
     return "" if plain(name) else "a file has no name"
 
 
 def _add_links(rows: dict[str, int], columns: Columns) -> None:
-    """Let links to files of the archive be those files; count the others."""
+    """Resolve links to files of the archive; count all other links as left out."""
     links = {plain(name): target for name, target in columns.links.items() if not _fault(name)}
     columns.left_out[BROKEN_LINK] += len(columns.links) - len(links)
     paths = sorted(rows) if links else []
@@ -111,7 +111,7 @@ def _add_links(rows: dict[str, int], columns: Columns) -> None:
 
 
 def _mount(archive: str, paths: Iterable[str], splits: tuple[str, ...]) -> str:
-    """`test/` for vox2_test_mp4.zip whose paths begin with mp4/: the split stands in its name only."""
+    """Prefix for the archive's paths, such as `test/` for vox2_test_mp4.zip with paths mp4/…: only its name has the split."""
     if any(path.partition("/")[0].lower() in splits for path in paths):
         return ""
     words = re.split("[^a-z]+", archive.rpartition("/")[2].lower())

@@ -1,4 +1,4 @@
-"""Lists the files of a zip or plain tar by the places of their bytes. Parts that are missing or short are named."""
+"""List the files of a zip or uncompressed tar with their byte offsets. Reports missing and truncated parts."""
 
 import io
 import os
@@ -32,7 +32,7 @@ _COMPRESSED = {
     b"\x04\x22\x4d\x18": "lz4",
     b"\x1f\x9d": "compress",
 }
-# What the libraries raise for damaged archives: headers are parsed as numbers, text and chains of further headers.
+# Exceptions of the libraries for damaged archives, whose headers are parsed as numbers, text and chains of headers.
 _BROKEN = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -48,7 +48,7 @@ _METHODS = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflated"}
 _BUFFER = 1 << 20
 _ENCRYPTED = 1
 _TAR_BLOCK = 512
-# A zip's directory has some hundred bytes a file; a header of a tar holds a name and a few attributes.
+# A zip's directory has about a hundred bytes per file; a tar header contains a name and a few attributes.
 _LARGEST_DIRECTORY_BYTES = 1 << 31
 _LARGEST_HEADER_BYTES = 1 << 20
 _LONGEST_TARGET = 4096
@@ -64,7 +64,7 @@ class Columns:
     size: "array[int]" = field(default_factory=lambda: array("q"))
     crc32: "array[int]" = field(default_factory=lambda: array("Q"))
     method: list[str] = field(default_factory=list)
-    # Name -> where it leads, in the archive's own terms; and reason -> files that are none.
+    # Link name -> target path within the archive; and reason -> number of entries that are not regular files.
     links: dict[str, str] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
 
@@ -76,18 +76,18 @@ class Columns:
 
 
 def list_archive(parts: Parts) -> Columns:
-    """The files of an archive in its own order. Raises ConfigError: see `ArchiveTree`."""
+    """List the files of an archive in archive order. Raises ConfigError: see `ArchiveTree`."""
     start = parts.pread(0, _TAR_BLOCK)
     compressed = next((name for magic, name in _COMPRESSED.items() if start.startswith(magic)), None)
     if compressed:
         raise ConfigError(
-            f"{parts.paths[0]}: compressed archives ({compressed}) cannot be read in place; extract it and name its directory"
+            f"{parts.paths[0]}: compressed archives ({compressed}) cannot be read in place; extract it and pass the directory"
         )
     return _list_tar(parts) if _is_tar(start) else _list_zip(parts)
 
 
 def _is_tar(start: bytes) -> bool:
-    """By the magic, or, of tars older than it, by the checksum of the first header."""
+    """Detect a tar by its magic or, for pre-POSIX tars without one, by the checksum of the first header."""
     if start[257:262] == b"ustar":
         return True
     try:
@@ -113,7 +113,7 @@ def _list_zip(parts: Parts) -> Columns:
 
 
 def _link_target(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> str:
-    """The content of a symbolic link, its target; nothing where it cannot be read."""
+    """The target of a symbolic link; empty if it cannot be read."""
     if info.file_size > _LONGEST_TARGET:
         return ""
     try:
@@ -123,7 +123,7 @@ def _link_target(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> str:
 
 
 def _beside(name: str, target: str) -> str:
-    """The path within the archive to which the symbolic link `name` leads; empty where it leads out."""
+    """The path within the archive that the symbolic link `name` points to; empty if it leads out of the archive."""
     if target.startswith("/"):
         return ""
     path = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
@@ -137,7 +137,7 @@ def _method(info: zipfile.ZipInfo) -> str:
 
 
 def _why_no_zip(parts: Parts, error: Exception) -> str:
-    """A zip's directory is its end, so without its end it is not recognised at all."""
+    """Explain why a zip cannot be read. Its directory is at the end, so a truncated zip is not recognised at all."""
     tail = parts.pread(max(0, parts.size - _END_WITHIN), _END_WITHIN)
     if 0 <= tail.rfind(_END) <= len(tail) - _END_BYTES:
         return "the zip's directory is not where its end says: bytes are missing or damaged"
@@ -147,15 +147,15 @@ def _why_no_zip(parts: Parts, error: Exception) -> str:
 
 
 def _check_offsets(parts: Parts, columns: Columns) -> None:
-    """Look at the first file of each part: where bytes are missing before it, nothing begins there."""
+    """Check that the first file of each part has a header at its offset, which fails if preceding bytes are missing."""
     offsets = sorted(columns.offset)
-    if offsets and offsets[0] < 0:  # zipfile counts from the end, and has found less than there should be
+    if offsets and offsets[0] < 0:  # zipfile counts from the end of the file
         raise ConfigError(f"{_name(parts)}: {-offsets[0]} bytes are missing{_uneven(parts)}")
     for path, start, size in zip(parts.paths, parts.starts, parts.sizes, strict=True):
         at = bisect_left(offsets, start)
         if at < len(offsets) and offsets[at] < start + size and parts.pread(offsets[at], 4) != LOCAL_HEADER:
             raise ConfigError(
-                f"{path}: no file begins at byte {offsets[at] - start}, where the zip's directory says so: "
+                f"{path}: no file begins at byte {offsets[at] - start}, contrary to the zip's directory: "
                 f"it is damaged or of another archive{_uneven(parts)}"
             )
 
@@ -166,14 +166,14 @@ def _list_tar(parts: Parts) -> Columns:
         with tarfile.open(fileobj=_Reader(parts, _TAR_BLOCK, _LARGEST_HEADER_BYTES), mode="r:") as archive:
             end = 0
             while (info := archive.next()) is not None:
-                archive.members.clear()  # type: ignore[attr-defined]  # it would keep them all
+                archive.members.clear()  # type: ignore[attr-defined]  # else it keeps all members in memory
                 if archive.offset <= end or info.size < 0:
                     raise tarfile.ReadError(f"a member of {info.size} bytes")
                 end = archive.offset
                 _add_member(columns, info)
             end = archive.offset
     except _BROKEN as error:
-        raise ConfigError(f"{_name(parts)}: no whole tar ({error}){_uneven(parts)}") from error
+        raise ConfigError(f"{_name(parts)}: the tar is damaged ({error}){_uneven(parts)}") from error
     block = parts.pread(end, _TAR_BLOCK)
     if len(block) < _TAR_BLOCK:
         raise ConfigError(
@@ -196,14 +196,14 @@ def _add_member(columns: Columns, info: tarfile.TarInfo) -> None:
 
 
 class _Reader(io.BufferedReader):
-    """An archive as the libraries read it, which allocate what a header claims: refuses more than any header needs."""
+    """A stream that refuses reads larger than any valid header: the libraries allocate whatever size a header claims."""
 
     def __init__(self, parts: Parts, buffer_bytes: int, most_bytes: int) -> None:
         super().__init__(PartsStream(parts), buffer_bytes)
         self._most_bytes = most_bytes
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read up to `size` bytes. Raises ValueError where that is too much."""
+        """Read up to `size` bytes. Raises ValueError: the size exceeds the limit."""
         if size is not None and size > self._most_bytes:
             raise ValueError(f"a header claims {size} bytes")
         return super().read(size)
@@ -214,7 +214,7 @@ def _name(parts: Parts) -> str:
 
 
 def _uneven(parts: Parts) -> str:
-    """Which parts differ in size from the others; the last one may be smaller."""
+    """Message about parts that differ in size from the others; the last one may be smaller."""
     usual, _ = Counter(parts.sizes[:-1] or parts.sizes).most_common(1)[0]
     odd = [(p, n) for p, n in zip(parts.paths[:-1], parts.sizes, strict=False) if n != usual]
     if parts.sizes[-1] > usual:
@@ -223,7 +223,7 @@ def _uneven(parts: Parts) -> str:
 
 
 def plain(name: str) -> str:
-    """The name of a file without what means nothing in a path."""
+    """Normalise a path: drop empty components and `.`."""
     if "//" not in name and "./" not in name:
         return name  # the same string: a million copies are a hundred megabytes
     return "/".join(part for part in name.split("/") if part not in ("", "."))

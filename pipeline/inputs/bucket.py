@@ -1,4 +1,4 @@
-"""An object store as a tree of files: listed once when a build is planned, each file fetched when its clip is built."""
+"""An object store as a tree of files: listed once when a build is planned; files are downloaded when clips are built."""
 
 import tempfile
 from bisect import bisect_left

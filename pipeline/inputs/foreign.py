@@ -1,4 +1,4 @@
-"""Text that comes from outside: lines of files, and names that become paths."""
+"""Handling of untrusted text: lines of files, and names used as paths."""
 
 import codecs
 import re
@@ -8,14 +8,14 @@ _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
 
 def lines_of(content: bytes) -> list[str]:
-    """The lines of a text file, UTF-8 with or without BOM; bytes that are not UTF-8 become surrogates, as in file names.
+    """Split a text file into lines. UTF-8 with or without BOM; invalid bytes become surrogates, as in file names.
 
-    Split at newlines only: str.splitlines() also splits at U+0085, U+2028 and others, which names may hold.
+    Splits at newlines only: str.splitlines() also splits at U+0085, U+2028 and others, which names may contain.
     """
     lines = _LINE_END.split(content.removeprefix(codecs.BOM_UTF8).decode(errors="surrogateescape"))
     return lines if lines[-1] else lines[:-1]
 
 
 def leads_out(path: str) -> bool:
-    """Whether a path from a list or an archive may leave the directory that it is relative to, on any system."""
+    """Whether a path from a list or archive may lead out of its base directory, on any operating system."""
     return path.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", path) or bool(_DRIVE.match(path)) or "\0" in path

@@ -1,4 +1,4 @@
-"""What `--input` names, opened: one directory, or archives, or archives that lie in a directory, laid over each other."""
+"""Open `--input`: one directory, archives, single videos, or a combination of them, merged; or an object store."""
 
 import glob
 import os
@@ -23,11 +23,11 @@ from motionshards.schemas.removal import is_nameless
 class Input:
     """The files to build from.
 
-    root: the directory or object store below which all paths lie
-    tree: what the sources look at
-    archives: uri of each archive -> {uri of a part: its bytes}
-    refused: a line for each file of an archive whose name leads out of it
-    left_out: reason -> how many files of archives are left out for it
+    root: the directory or object store that all paths are relative to
+    tree: the file tree that the sources list
+    archives: uri of each archive -> {uri of a part: its size in bytes}
+    refused: one line per file of an archive whose name leads out of it
+    left_out: reason -> number of files of archives that are left out
     """
 
     root: Root
@@ -38,30 +38,30 @@ class Input:
 
 
 def open_input(given: Sequence[Path | str], splits: tuple[str, ...], *, takes_videos: bool = False) -> Input:
-    """Find the parts of archives and list them; list an object store. A directory is not looked into, and need not exist yet.
+    """Find and list the parts of archives, or list an object store. A directory is not listed, and need not exist yet.
 
     given: paths, or one URL
-    splits: directories at the top of a source's layout, see `Source`
-    takes_videos: whether single videos may be named
+    splits: top-level split directories of the source's layout, see `Source`
+    takes_videos: whether single videos are accepted
 
     Raises:
-        ConfigError: no such file, more than one directory, files outside the directory or of no use, or see `ArchiveTree`
+        ConfigError: a file is missing, unusable or outside the directory, there are several directories, or see `ArchiveTree`
     """
     urls = [one for one in given if isinstance(one, str)]
     if urls and len(given) > 1:
-        raise ConfigError(f"--input {urls[0]} is an object store, which goes with nothing else")
+        raise ConfigError(f"--input {urls[0]} is an object store and cannot be combined with other inputs")
     if urls:
         bucket = open_bucket(urls[0])
         return Input(bucket, BucketTree(bucket), {})
     paths = [found for path in given if isinstance(path, Path) for found in _expanded(path)]
     videos = [path for path in paths if path.is_file() and path.name.lower().endswith(VIDEO_SUFFIXES)]
     if videos and not takes_videos:
-        raise ConfigError(f"--input {videos[0]} is a video: only --source folder takes single videos")
+        raise ConfigError(f"--input {videos[0]} is a video: only --source folder accepts single videos")
     others = [path for path in paths if path not in videos]
     archives = list(dict.fromkeys(tuple(find_parts(path)) for path in others if _is_archive(path)))
     directories = [path for path in others if not _is_archive(path)]
     if len(directories) > 1:
-        raise ConfigError(f"--input names {len(directories)} directories, must be one: {', '.join(map(str, directories))}")
+        raise ConfigError(f"--input has {len(directories)} directories, must be one: {', '.join(map(str, directories))}")
     files = [*(parts[0] for parts in archives), *videos]
     root = directories[0] if directories else Path(os.path.commonpath([path.parent.absolute() for path in files]))
     trees = [_archive(parts, root, splits) for parts in archives]
@@ -74,54 +74,54 @@ def open_input(given: Sequence[Path | str], splits: tuple[str, ...], *, takes_vi
 
 
 def archives_hint(opened: Input) -> str:
-    """What to say to the user whose directory holds no clips but archives; empty where there are none."""
+    """Hint for a directory that contains archives but no clips; empty if it contains none."""
     if not isinstance(opened.root, Path):
         return ""
     found = [] if opened.archives or not opened.root.is_dir() else sorted(filter(_is_unread, opened.root.iterdir()))
-    return f"; there is {found[0].name}: archives are read where --input names them" if found else ""
+    return f"; found {found[0].name}: to read archives, pass their paths to --input" if found else ""
 
 
 def _is_unread(path: Path) -> bool:
     try:
         return path.is_file() and is_archive_name(path)
-    except ConfigError:  # parts of it are missing
+    except ConfigError:  # parts are missing
         return True
 
 
 def resolved(root: Root) -> Root:
-    """The root as workers in other directories find it."""
+    """The root as an absolute path, for workers in other directories."""
     return root.resolve() if isinstance(root, Path) else root
 
 
 def shown(root: Root) -> str:
-    """The root for people."""
+    """The root as text, for messages."""
     return str(root) if isinstance(root, Path) else root.url
 
 
 def check_archives(root: Root, archives: dict[str, dict[str, int]]) -> None:
-    """Raise ConfigError where an archive that a data set was planned from is no longer what it was, naming the part.
+    """Raise ConfigError if a part of an archive that the dataset was planned from is missing or has changed in size.
 
-    Archives whose names were removed are not looked for; a clip in one of them cannot be read again.
+    Archives whose names were removed are not checked; their clips cannot be read again.
     """
     for sizes in (sizes for uri, sizes in archives.items() if not is_nameless(uri)):
-        assert isinstance(root, Path), "archives lie on a disk"
+        assert isinstance(root, Path), "archives are only read from disk"
         for uri, size in sizes.items():
             path = root / uri_to_path(uri)
             if not path.is_file():
-                raise ConfigError(f"{path} is missing, a part of the archive that this data set was planned from")
+                raise ConfigError(f"{path} is missing, but the dataset was planned from it")
             if path.stat().st_size != size:
-                raise ConfigError(f"{path} has {path.stat().st_size} bytes, the data set was planned from one with {size}")
+                raise ConfigError(f"{path} has {path.stat().st_size} bytes, but had {size} when the dataset was planned")
 
 
 def _is_archive(path: Path) -> bool:
-    """Also one that is not there, if it is called like one: what is missing can then be named."""
+    """Whether a path is an archive; a missing file with an archive's name counts, so that the message can name it."""
     if path.exists():
         return path.is_file()
     return path.suffix in (".zip", ".tar") or find_parts(path) != [path]
 
 
 def _expanded(path: Path) -> list[Path]:
-    """A pattern that no shell has expanded, as its matches."""
+    """Expand a glob pattern that the shell has not expanded."""
     if os.path.lexists(path) or not glob.has_magic(str(path)):
         return [path]
     found = sorted(Path(name) for name in glob.iglob(str(path)))  # noqa: PTH207 (Path.glob takes no absolute pattern)
@@ -141,4 +141,4 @@ def _uri(path: Path, root: Path) -> str:
     try:
         return path_to_uri(str(path.absolute().relative_to(root.absolute())))
     except ValueError:
-        raise ConfigError(f"{path} does not lie in --input {root}") from None
+        raise ConfigError(f"{path} is not below --input {root}") from None

@@ -1,4 +1,4 @@
-"""An archive that may be cut into parts, as one run of bytes that is read where it is needed. Nothing is joined on disk."""
+"""Random access to an archive that may be split into parts, without joining them on disk."""
 
 import errno
 import io
@@ -14,22 +14,22 @@ from motionshards.schemas.errors import ConfigError
 # vox2_dev_mp4_partaa, clips.zip.aa, clips.zip.001, clips_00
 _PART = re.compile(r"(.*(?:part|[._-]))([a-z]{2}|\d{2,3})")
 _SUFFIXES = (".zip", ".tar")
-# What stands before the letters or digits of a part, so that even one alone is known to be a part.
+# Prefixes before the letters or digits of a part that identify even a single file as a part.
 _PART_PREFIXES = ("part", ".zip.", ".tar.", ".zip-", ".tar-", ".zip_", ".tar_")
 _COMPRESSIONS = ("gz", "xz", "lz", "br")
 _NAMED = 10
 
 
 def is_archive_name(path: Path) -> bool:
-    """Whether a file is called as a zip, a tar or a part of one is."""
+    """Whether a file is named like a zip, a tar or a part of one."""
     return path.suffix in _SUFFIXES or len(find_parts(path)) > 1
 
 
 def find_parts(path: Path) -> list[Path]:
-    """All parts of the archive that `path` is a part of, in order; the path alone where it is whole.
+    """All parts of the archive that `path` belongs to, in order; only `path` if it is not split.
 
     Raises:
-        ConfigError: a part before the last one that is there is missing
+        ConfigError: a part before the last existing one is missing
     """
     name = _PART.fullmatch(path.name)
     if name is None or path.suffix in _SUFFIXES or not path.parent.is_dir():
@@ -39,7 +39,7 @@ def find_parts(path: Path) -> list[Path]:
         other = _PART.fullmatch(sibling.name)
         if other and other[1] == name[1] and len(other[2]) == len(name[2]) and other[2].isdigit() == name[2].isdigit():
             found[_number(other[2])] = sibling
-    # Many names end like a part's: README.md, notes.de, IMG_07, clips.tar.gz.
+    # Many other names end like a part: README.md, notes.de, IMG_07, clips.tar.gz.
     is_called_part = name[1].endswith(_PART_PREFIXES) and name[2] not in _COMPRESSIONS
     if not found or not (is_called_part or min(found) <= name[2].isdigit()):
         return [path]
@@ -47,9 +47,7 @@ def find_parts(path: Path) -> list[Path]:
     missing = [f"{name[1]}{_suffix(n, name[2])}" for n in range(first, max(found) + 1) if n not in found]
     if missing:
         others = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
-        raise ConfigError(
-            f"{path.parent}: of the archive {name[1]}… these parts are missing: {', '.join(missing[:_NAMED])}{others}"
-        )
+        raise ConfigError(f"{path.parent}: archive {name[1]}…: these parts are missing: {', '.join(missing[:_NAMED])}{others}")
     return [found[number] for number in sorted(found)]
 
 
@@ -62,7 +60,7 @@ def _suffix(number: int, like: str) -> str:
 
 
 class Parts:
-    """Files laid end to end, open until nobody refers to them. Reading keeps no position, so any number of threads may read.
+    """Concatenated files, kept open until garbage-collected. Reads are positional, hence thread-safe.
 
     Raises:
         OSError: a part cannot be opened
@@ -82,19 +80,19 @@ class Parts:
         self.size = sum(self.sizes)
 
     def pread(self, offset: int, count: int) -> bytes:
-        """`count` bytes from `offset`; fewer where the last part ends."""
+        """Read `count` bytes at `offset`; fewer at the end of the last part."""
         pieces = []
         while count > 0 and 0 <= offset < self.size:
             part = self.part_of(offset)
             piece = os.pread(self._descriptors[part], count, offset - self.starts[part])
-            if not piece:  # the file has been cut since it was opened
+            if not piece:  # the file was truncated after it was opened
                 break
             pieces.append(piece)
             offset, count = offset + len(piece), count - len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def part_of(self, offset: int) -> int:
-        """The number of the part in which a byte lies."""
+        """Index of the part that contains the byte at `offset`."""
         return bisect_right(self.starts, offset) - 1
 
     def close(self) -> None:
@@ -106,7 +104,7 @@ class Parts:
 
 
 class PartsStream(io.RawIOBase):
-    """Parts as a file object with a position, for libraries that want one."""
+    """Parts as a seekable file object, for libraries that need one."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -125,15 +123,15 @@ class PartsStream(io.RawIOBase):
         return self._at
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move; gives the new position."""
+        """Move; returns the new position."""
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._parts.size}[whence]
         if start + offset < 0:
-            raise OSError(errno.EINVAL, "a position before the start")
+            raise OSError(errno.EINVAL, "negative seek position")
         self._at = start + offset
         return self._at
 
     def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]
-        """Fill a buffer as far as there are bytes."""
+        """Read into a buffer; returns the number of bytes."""
         found = self._parts.pread(self._at, len(buffer))
         buffer[: len(found)] = found
         self._at += len(found)

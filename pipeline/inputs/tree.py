@@ -1,4 +1,4 @@
-"""Where a source looks for its files: a directory, archives, or both laid over each other. Paths have `/` between names."""
+"""File trees that sources list: a directory, single files, or several trees merged. Paths are separated by `/`."""
 
 import os
 import stat
@@ -12,7 +12,7 @@ from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.layout import path_to_uri
 from motionshards.schemas.records import Packed, Span
 
-# Of a list or csv. A row takes some 80 bytes, and the largest corpora have a million.
+# Limit for a list or csv. A row takes about 80 bytes, and the largest corpora have a million rows.
 _LARGEST_READ_BYTES = 1 << 28
 
 
@@ -20,11 +20,11 @@ _LARGEST_READ_BYTES = 1 << 28
 class Entry:
     """A file or directory of a tree.
 
-    path: below the top of the tree
+    path: relative to the top of the tree
     is_link: whether it is a symbolic link
-    packed: where it lies in an archive; None on disk
-    stored_bytes: of an object in a store
-    shadows: files of the same path in other inputs, which this one hides
+    packed: location in an archive; None on disk
+    stored_bytes: size of an object in a store or of a single file
+    shadows: number of files with the same path in other inputs, hidden by this one
     """
 
     name: str
@@ -43,19 +43,19 @@ class Entry:
 
     @property
     def bytes(self) -> int:
-        """Bytes of the file, asked for when needed, since that takes a system call."""
+        """Size of the file in bytes, determined lazily since it may take a system call."""
         if self.packed is not None:
             return self.packed.bytes
         if self.stored_bytes is not None:
             return self.stored_bytes
         try:
             return self.on_disk.stat().st_size if self.on_disk else 0
-        except OSError:  # a broken link: building it will tell the reason
+        except OSError:  # a broken link: the build will reject the clip with a reason
             return 0
 
     @property
     def uri(self) -> str:
-        """The path as records hold it."""
+        """The path as stored in records."""
         return path_to_uri(self.path)
 
     def span(self) -> Span:
@@ -64,27 +64,27 @@ class Entry:
 
 
 class Tree(Protocol):
-    """What a source may ask of its input. The top is the empty path.
+    """The file tree that a source lists. The top is the empty path.
 
-    name: of the top directory or archive
+    name: name of the top directory or archive
     """
 
     @property
     def name(self) -> str: ...
 
     def entries(self, path: str = "") -> list[Entry]:
-        """What a directory holds, by name. Raises ConfigError where it cannot be listed."""
+        """Entries of a directory, sorted by name. Raises ConfigError: it cannot be listed."""
 
     def is_directory(self, path: str) -> bool:
-        """Whether there is a directory of that path."""
+        """Whether `path` is a directory."""
 
     def read(self, path: str) -> bytes | None:
-        """The content of a list or csv; None where there is none. Raises ConfigError where it cannot be read or is too large."""
+        """The content of a list or csv; None if it does not exist. Raises ConfigError: it cannot be read or is too large."""
 
 
 @dataclass(frozen=True, slots=True)
 class DirectoryTree:
-    """The files below a directory; links that lead nowhere are files, for the build to tell their reason."""
+    """The files below a directory. Broken links count as files, so that the build rejects them with a reason."""
 
     root: Path
 
@@ -116,7 +116,7 @@ class DirectoryTree:
 
 
 class FilesTree:
-    """Some files below a directory, and nothing else of it."""
+    """Selected files below a directory."""
 
     def __init__(self, root: Path, paths: Sequence[str]) -> None:
         self._root = root
@@ -150,7 +150,7 @@ class FilesTree:
 
 
 def read_small_file(path: Path) -> bytes | None:
-    """The content of a list or csv; None where there is none. Raises ConfigError where it cannot be read or is too large."""
+    """The content of a list or csv; None if it does not exist. Raises ConfigError: it cannot be read or is too large."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -164,13 +164,13 @@ def read_small_file(path: Path) -> bytes | None:
 
 
 def check_small(name: str, size_bytes: int) -> None:
-    """Raise ConfigError for a list or csv that is too large to be read into memory."""
+    """Raise ConfigError if a list or csv is too large to be read into memory."""
     if size_bytes > _LARGEST_READ_BYTES:
-        raise ConfigError(f"cannot read {name}: it has {size_bytes} bytes, at most {_LARGEST_READ_BYTES} are read")
+        raise ConfigError(f"cannot read {name}: it has {size_bytes} bytes, the limit is {_LARGEST_READ_BYTES}")
 
 
 def children(paths: Sequence[str], path: str) -> Iterator[tuple[str, int | None]]:
-    """What lies in a directory, by sorted paths of files: names in their order, with the row of a file, None of a directory."""
+    """Entries of a directory, given sorted file paths: (name, index of the file; None for a directory), sorted by name."""
     before = f"{path}/" if path else ""
     at, found = bisect_left(paths, before), []
     while at < len(paths) and paths[at].startswith(before):
@@ -181,7 +181,7 @@ def children(paths: Sequence[str], path: str) -> Iterator[tuple[str, int | None]
 
 
 def is_directory(paths: Sequence[str], path: str) -> bool:
-    """Whether files of sorted paths lie below a directory."""
+    """Whether any of the sorted file paths is below the directory `path`."""
     before = f"{path}/" if path else ""
     at = bisect_left(paths, before)
     return at < len(paths) and paths[at].startswith(before)
@@ -189,7 +189,7 @@ def is_directory(paths: Sequence[str], path: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class OverlayTree:
-    """Several trees as one; where two hold a file of the same path, the first counts."""
+    """Several trees merged into one; of files with the same path, the first one counts."""
 
     trees: Sequence[Tree]
 
@@ -219,12 +219,12 @@ class OverlayTree:
 
 
 def directories(tree: Tree, path: str = "") -> list[Entry]:
-    """The directories in a directory, by name."""
+    """The subdirectories of a directory, sorted by name."""
     return [entry for entry in tree.entries(path) if entry.is_directory]
 
 
 def _leads_to_directory(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads back to itself leads to no directory
+    except OSError:  # a link to itself
         return False

@@ -1,8 +1,7 @@
-"""The files of a plan as a decoder can read them: those on disk by their path, those in archives through memory, those in object
-stores through a temporary file.
+"""Provide planned files to a decoder: by path on disk, through memory from archives, through a temporary file from object stores.
 
-A file in an archive is read by its place, checked by its CRC-32 and put into an anonymous file in memory (memfd), since
-a video whose index stands at its end cannot be read from a pipe. Nothing is written to disk.
+A file in an archive is read by its offset, verified by its CRC-32 and copied to an anonymous in-memory file (memfd), since a
+video with its index at the end cannot be read from a pipe. Nothing is written to disk.
 """
 
 import functools
@@ -25,27 +24,27 @@ LOCAL_HEADER = b"PK\x03\x04"
 _HEADER_BYTES = 30
 _CHUNK = 1 << 20
 _LARGEST_ANNOTATION_BYTES = 1 << 26
-# Compressed video deflates by a few per cent, uncompressed still images by less than this.
+# Compressed video deflates by a few percent; even uncompressed static video stays below this ratio.
 _MOST_RATIO = 100
 _RATIO_FROM_BYTES = 1 << 24
 
 Root = Path | Bucket
-"""Where the paths of an input begin: a directory or an object store."""
+"""The directory or object store that the paths of an input are relative to."""
 
 
 def is_there(root: Root, uri: str) -> bool:
-    """Whether a file of the input is where it was planned to be. Raises StoreFailed."""
+    """Whether a file of the input still exists. Raises StoreFailed."""
     path = uri_to_path(uri)
     return (root / path).is_file() if isinstance(root, Path) else root.exists(path)
 
 
 @contextmanager
 def media(uri: str, packed: Packed | None, root: Root) -> Iterator[Media]:
-    """A video of the input as a decoder can read it.
+    """Open a video of the input for decoding.
 
     Raises:
         ClipRejected: unreadable, not_a_file, empty_file, bad_member
-        StoreFailed: a bucket does not give what it has
+        StoreFailed: the download from a bucket failed
     """
     if not isinstance(root, Path):
         with _fetched(uri, root) as file:
@@ -70,24 +69,24 @@ def media(uri: str, packed: Packed | None, root: Root) -> Iterator[Media]:
 
 
 def check_size(files: Iterable[Packed], most_bytes: int) -> None:
-    """Raise ClipRejected, too_large, where files of archives would take more memory than `most_bytes`, all together.
+    """Raise ClipRejected (too_large) if the unpacked files of a clip exceed `most_bytes` in total.
 
-    Also where one claims to inflate more than a video can: archives of kilobytes may promise gigabytes.
+    Also if a file claims an implausible compression ratio: archives of kilobytes may claim gigabytes.
     """
     sizes = [(packed.bytes, packed.stored_bytes) for packed in files]
     if (total := sum(unpacked_bytes for unpacked_bytes, _ in sizes)) > most_bytes:
-        raise ClipRejected("too_large", f"{total} bytes unpacked, at most {most_bytes} are allowed (--max-clip-bytes)")
+        raise ClipRejected("too_large", f"{total} bytes unpacked, the limit is {most_bytes} (--max-clip-bytes)")
     for unpacked_bytes, stored_bytes in sizes:
         if unpacked_bytes > _RATIO_FROM_BYTES and unpacked_bytes > _MOST_RATIO * stored_bytes:
             raise ClipRejected("too_large", f"{stored_bytes} stored bytes claim to inflate to {unpacked_bytes}")
 
 
 def content(uri: str, packed: Packed | None, root: Root) -> bytes:
-    """An annotation file of the input, whole.
+    """Read an annotation file of the input.
 
     Raises:
-        ClipRejected: unreadable, bad_member; bad_annotation where it is too large
-        StoreFailed: a bucket does not give what it has
+        ClipRejected: unreadable, bad_member, bad_annotation (too large)
+        StoreFailed: the download from a bucket failed
     """
     if not isinstance(root, Path):
         with _fetched(uri, root) as file:
@@ -105,12 +104,12 @@ def content(uri: str, packed: Packed | None, root: Root) -> bytes:
 
 def _check_annotation(size_bytes: int) -> None:
     if size_bytes > _LARGEST_ANNOTATION_BYTES:
-        raise ClipRejected("bad_annotation", f"{size_bytes} bytes, at most {_LARGEST_ANNOTATION_BYTES} are read")
+        raise ClipRejected("bad_annotation", f"{size_bytes} bytes, the limit is {_LARGEST_ANNOTATION_BYTES}")
 
 
 @contextmanager
 def _fetched(uri: str, bucket: Bucket) -> Iterator[Path]:
-    """An object as a file of its name in a temporary directory."""
+    """Download an object to a temporary directory, under its own name."""
     name = uri_to_path(uri)
     with tempfile.TemporaryDirectory(prefix="clip-") as place:
         file = Path(place) / Path(name).name
@@ -122,7 +121,7 @@ def _fetched(uri: str, bucket: Bucket) -> Iterator[Path]:
 
 
 def unpacked(packed: Packed, parts: Parts) -> Iterator[bytes]:
-    """The content of a file of an archive, piece by piece; the last piece comes when the whole has been checked.
+    """Yield the content of a file of an archive in chunks, and verify its size and CRC at the end.
 
     Raises:
         ClipRejected: bad_member
@@ -139,11 +138,11 @@ def unpacked(packed: Packed, parts: Parts) -> Iterator[bytes]:
     if size != packed.bytes:
         raise ClipRejected("bad_member", f"{size} of {packed.bytes} bytes")
     if packed.crc32 is not None and crc32 != packed.crc32:
-        raise ClipRejected("bad_member", "its content has another CRC than the archive says")
+        raise ClipRejected("bad_member", "its content does not match the CRC in the archive")
 
 
 def _stored(packed: Packed, parts: Parts) -> Iterator[bytes]:
-    """The bytes as they lie in the archive."""
+    """Yield the bytes as stored in the archive."""
     at = packed.offset if packed.method in ("tar", "sparse") else _behind_header(packed, parts)
     end = at + packed.stored_bytes
     while at < end:
@@ -155,16 +154,16 @@ def _stored(packed: Packed, parts: Parts) -> Iterator[bytes]:
 
 
 def _behind_header(packed: Packed, parts: Parts) -> int:
-    """Where the content begins: the local header has a name and an extra field of its own lengths (APPNOTE 4.3.7)."""
+    """Offset of the content, after the local header, whose name and extra field vary in length (APPNOTE 4.3.7)."""
     header = parts.pread(packed.offset, _HEADER_BYTES)
     if len(header) < _HEADER_BYTES or not header.startswith(LOCAL_HEADER):
-        raise ClipRejected("bad_member", "no file begins where the archive says")
+        raise ClipRejected("bad_member", "there is no file at the offset recorded in the archive")
     name_bytes, extra_bytes = struct.unpack_from("<HH", header, 26)
     return packed.offset + _HEADER_BYTES + int(name_bytes) + int(extra_bytes)
 
 
 def _inflated(stored: Iterator[bytes], size: int) -> Iterator[bytes]:
-    """Inflate a raw stream, never to more than its promised size and a byte: a bomb must not fill the memory."""
+    """Inflate a raw deflate stream to at most one byte more than its declared size, as a guard against zip bombs."""
     inflater, left = zlib.decompressobj(-zlib.MAX_WBITS), size + 1
     try:
         for piece in stored:
@@ -180,7 +179,7 @@ def _inflated(stored: Iterator[bytes], size: int) -> Iterator[bytes]:
 
 @functools.lru_cache(maxsize=16)
 def _open(path: Path) -> Parts:
-    """The archive, kept open in this process: a plan has thousands of clips and few archives."""
+    """Open an archive; cached per process, since a plan has thousands of clips in few archives."""
     return Parts(find_parts(path))
 
 

@@ -1,4 +1,4 @@
-"""Which clips are built in which shard, what is suspicious about the corpus, and which versions decide the bytes.
+"""Assignment of clips to shards, checks of the corpus, and the versions that determine the bytes.
 
-Imports schemas and transforms only.
+May import schemas and transforms only.
 """

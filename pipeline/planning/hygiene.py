@@ -1,7 +1,7 @@
-"""What is doubtful about a corpus: reported when it is planned, kept unless the user asks otherwise.
+"""Warnings about a corpus, reported when it is planned; the clips are kept.
 
-Counted over the whole listing, also the part that is not planned now; but for annotations that run past the end of their
-video, which are found when clips are built.
+They cover the whole listing, including clips that are not planned now. Only annotations that extend past the end of their
+video are detected later, when clips are built.
 """
 
 import re
@@ -18,13 +18,13 @@ MALFORMED = "malformed"
 
 
 def hygiene(listed: pa.Table, malformed: list[str]) -> dict[str, Any]:
-    """The report, a count for each doubt and some of its cases.
+    """The report: for each kind of warning, the count and the first cases.
 
     duplicates: clips whose file, time or frames, and box occur more than once
-    boxes_outside: clips whose box leaves its reference frame
+    boxes_outside: clips whose box exceeds its reference frame
     videos_in_both_splits, identities_in_both_splits: leaks between training and test data
-    past_the_end: clips whose annotation runs past the end of the video; added by `with_past_the_end`
-    malformed: lines of annotations that could not be understood and are left out
+    past_the_end: clips whose annotation extends past the end of the video; added by `with_past_the_end`
+    malformed: annotation lines that could not be parsed and are skipped
     """
     doubts = {
         "duplicates": _duplicates(listed),
@@ -40,12 +40,12 @@ def hygiene(listed: pa.Table, malformed: list[str]) -> dict[str, Any]:
 
 
 def with_past_the_end(report: dict[str, Any], keys: list[str]) -> dict[str, Any]:
-    """The report with the keys of clips whose annotation was found to run past the end of the video."""
+    """The report, with the keys of clips whose annotation extends past the end of the video."""
     return {**report, "past_the_end": _doubt(keys)}
 
 
 def without_names(report: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """The report without the cases that name one of `names`, as they were removed on request; the counts stay."""
+    """The report without cases that mention one of `names`, which were removed on request; counts are unchanged."""
     named = naming(names)
     doubts = {name: doubt for name, doubt in report.items() if isinstance(doubt, dict)}
     first = {name: [case for case in doubt["first"] if not named.search(case)] for name, doubt in doubts.items()}
@@ -53,7 +53,7 @@ def without_names(report: dict[str, Any], names: Iterable[str]) -> dict[str, Any
 
 
 def naming(names: Iterable[str]) -> re.Pattern[str]:
-    """Matches text in which one of `names` occurs, also as it is spelt in uris and keys, and not as a part of a longer word."""
+    """Pattern that matches whole-word occurrences of `names`, also in the spelling of uris and keys."""
     spelt = {form for name in names for form in (name, path_to_uri(name), key_part(name))}
     return re.compile("|".join(rf"(?<![^\W_]){re.escape(form)}(?![^\W_])" for form in sorted(spelt)))
 
@@ -63,13 +63,13 @@ def _doubt(found: list[str]) -> dict[str, Any]:
 
 
 def summary(report: dict[str, Any]) -> str:
-    """What is doubtful about the clips that are kept, in one line; empty where nothing is."""
+    """The warnings about planned clips in one line; empty if there are none."""
     doubts = {name: doubt["count"] for name, doubt in report.items() if name not in ("listed", MALFORMED)}
     return ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in doubts.items() if count)
 
 
 def _flat(listed: pa.Table) -> pa.Table:
-    """One row a span: the clip's key and the span's fields."""
+    """One row per span: the clip's key and the span's fields."""
     spans = listed["spans"].combine_chunks()
     fields = spans.flatten()
     columns = {name: fields.field(name) for name in ("uri", "start_s", "end_s", "box", "reference_px", "track_uri", "frames")}
@@ -93,14 +93,14 @@ def _boxes_outside(listed: pa.Table) -> list[str]:
         return []
     x0, y0, x1, y1 = (_entry(flat["box"], n) for n in range(4))
     width, height = (_entry(flat["reference_px"], n) for n in range(2))
-    beyond = pc.and_(pc.greater(x1, width), pc.greater(width, 0))  # a width of 0 is not known
+    beyond = pc.and_(pc.greater(x1, width), pc.greater(width, 0))  # a width of 0 means unknown
     outside = pc.or_(pc.or_(pc.less(x0, 0), pc.less(y0, 0)), pc.or_(beyond, pc.greater(y1, height)))
     keys: list[str] = flat["key"].filter(outside).to_pylist()
     return keys
 
 
 def _entry(lists: pa.ChunkedArray, number: int) -> pa.Array:
-    """Entry `number` of each list, null where there is no list."""
+    """Element `number` of each list; null for null lists."""
     whole = lists.combine_chunks().cast(pa.list_(pa.float64()))
     filled = pc.fill_null(whole, pa.scalar([float("nan")] * 4, whole.type))
     return pc.list_element(filled, number)

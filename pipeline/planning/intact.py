@@ -1,6 +1,6 @@
-"""Before a command writes to a data set: is what it starts from what was written there?
+"""Integrity checks before a command writes to a dataset.
 
-A damaged dataset.json or plan would otherwise be written again with a digest that makes it look right.
+A damaged dataset.json or plan would otherwise be written again with a matching digest, hiding the damage.
 """
 
 from collections.abc import Set
@@ -13,19 +13,19 @@ from motionshards.schemas.manifest import Manifest, damage
 
 
 def check_intact(out: Path, manifest: Manifest, *, planning: bool = False) -> None:
-    """Check dataset.json, of which `manifest` was read, and the plan files by their digests.
+    """Check the digests of dataset.json, from which `manifest` was read, and of the plan files.
 
-    planning: a plan file that is missing will be planned anew
+    planning: whether missing plan files will be regenerated
 
     Raises:
-        ConfigError: one of them is not what was written, or what the shards were built with
+        ConfigError: one of them is damaged, or does not match the settings that the shards were built with
     """
     if wrong := damage((out / DATASET_JSON).read_bytes()):
         raise ConfigError(f"{out / DATASET_JSON} {wrong}; restore it from a copy")
     for entry in manifest.shards:
         if entry.made_by not in (None, manifest.made_by):
             raise ConfigError(
-                f"{out / DATASET_JSON}: config or provenance are not those that shard {entry.name} was built with; "
+                f"{out / DATASET_JSON}: config or provenance differ from those that shard {entry.name} was built with; "
                 "restore it from a copy"
             )
     if wrong := wrong_plan(out, manifest, planning=planning):
@@ -33,8 +33,11 @@ def check_intact(out: Path, manifest: Manifest, *, planning: bool = False) -> No
 
 
 def wrong_plan(out: Path, manifest: Manifest, *, planning: bool = False) -> str | None:
-    """What is wrong with a plan file, and what to do; None where nothing is. With `planning` a missing one is regenerated."""
-    again = "run the build command again, which plans it anew"
+    """Message about a damaged or missing plan file, with the remedy; None if all are intact.
+
+    planning: whether missing plan files will be regenerated
+    """
+    again = "run the same build command again to regenerate it"
     for name in plan.damaged(out, manifest.files):
         return f"{out / name} is damaged: restore it from a copy, or delete it and {again}"
     missing = [name for name in manifest.files if name.startswith(f"{PLAN_DIR}/") and not (out / name).exists()]
@@ -42,12 +45,12 @@ def wrong_plan(out: Path, manifest: Manifest, *, planning: bool = False) -> str 
 
 
 def check_planned(out: Path, before: Set[Path], manifest: Manifest) -> None:
-    """Check a plan file that was written in place of a lost one; `before` are those that were there before planning.
+    """Check regenerated plan files against their recorded digests; `before` are the files that existed before planning.
 
     Raises:
-        ConfigError: it differs from the lost one; it has been removed
+        ConfigError: a regenerated file differs from the lost one; it has been deleted again
     """
     for name in plan.damaged(out, manifest.files):
         if out / name not in before:
             (out / name).unlink()
-            raise ConfigError(f"{out / name} is missing, and what is planned now differs from it: restore it from a copy")
+            raise ConfigError(f"{out / name} is missing, and planning again gives a different result: restore it from a copy")

@@ -1,8 +1,8 @@
-"""Clips into shard units of equal cost: who is built in which shard, decided once and written down.
+"""Divide clips into shard units of equal cost. The assignment is decided once and stored.
 
-Each planning run writes one file, OUT/plan/plan-NNNNNN.parquet. Its rows stand in the order of a seeded hash, so that the
-clips of an identity are spread over the shards; a unit is a range of rows. Later runs plan only what no earlier file holds,
-so shards that are committed never change.
+Each planning run writes one file, OUT/plan/plan-NNNNNN.parquet. Its rows are ordered by a seeded hash, which spreads the clips
+of an identity over the shards; a unit is a range of rows. Later runs plan only clips that no earlier file contains, so
+committed shards never change.
 """
 
 from collections import Counter
@@ -27,7 +27,7 @@ from motionshards.schemas.removal import Removal, matching
 from motionshards.schemas.tables import PLAN, SPAN, completed, open_parquet, spec_from_row
 from motionshards.transforms.extract.sample import stable_hash
 
-# A small data set is still cut into several shards, or a second worker and a second trainer would have nothing to read.
+# Small datasets are divided into several shards too, so that a second worker or reader has work.
 _FEWEST_SHARDS = 8
 _SMALLEST_SHARD = 4
 _CHUNK = 65_536
@@ -37,21 +37,21 @@ _ROW_GROUP = 4_096
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What part of the listing is planned: clips of these splits (None: all), and at most `limit` in hash order."""
+    """The part of the listing to plan: clips of these splits (None: all), at most `limit` of them in hash order."""
 
     splits: frozenset[str] | None = None
     limit: int | None = None
 
 
 def listing_table(clips: Iterator[ClipSpec], config: BuildConfig) -> pa.Table:
-    """A listing as the table that is planned from: the plan's columns without `unit`, and the hash that orders them."""
+    """A listing as a table: the columns of the plan without `unit`, and the hash that orders the rows."""
     return _columns(clips, config.seed)
 
 
 def plan_new(out: Path, listed: pa.Table, config: BuildConfig, wanted: Wanted, removals: Iterable[Removal] = ()) -> int:
-    """Plan the clips of a `listing_table` that no plan file of `out` holds and no removal matches; returns how many.
+    """Plan the clips of a `listing_table` that are in no plan file of `out` and match no removal; returns their number.
 
-    Removed clips count towards a limit, or planning again with the same one would draw others for them.
+    Removed clips count towards the limit; otherwise planning again with the same limit would replace them by other clips.
     """
     if wanted.splits is not None:
         listed = only(listed, pc.is_in(listed["split"], pa.array(sorted(wanted.splits), pa.string())).to_numpy())
@@ -64,49 +64,49 @@ def plan_new(out: Path, listed: pa.Table, config: BuildConfig, wanted: Wanted, r
 
 
 def only(rows: pa.Table, kept: NDArray[np.bool_]) -> pa.Table:
-    """The rows that are kept; the table itself where that is all, since a copy of a million rows takes half a gigabyte."""
+    """Filter rows; returns the table itself if all are kept, since a copy of a million rows takes half a gigabyte."""
     return rows if kept.all() else rows.filter(pa.array(kept))
 
 
 def plan_again(out: Path, rejections: pa.Table, config: BuildConfig, built: Set[str]) -> int:
-    """Plan rejected clips once more, in shards of their own; the later outcome counts. Returns how many.
+    """Plan rejected clips again, in new shards; the later outcome counts. Returns their number.
 
-    Clips that an earlier run planned again and did not build yet are left out: their turn comes anyway.
+    Skips clips that an earlier run has planned again but not built yet, since they will be built anyway.
     """
     waiting = {clip.key for unit in units(out) if unit.name not in built for clip in read_unit(out, unit)}
-    # A tube's fate is that of the clip it comes from, which has other tubes.
+    # Tubes are not retried individually, but with the clip they come from.
     rows = [row for row in rejections.to_pylist() if row["key"] not in waiting and row["key"] == planned_key(row["key"])]
     clips = [spec_from_row({**row, "cost": 1.0}) for row in rows]
     return _write(out, _columns(iter(clips), config.seed), config)
 
 
 def plan_files(out: Path) -> list[Path]:
-    """The plan files in the order in which they were written."""
+    """The plan files, in the order in which they were written."""
     return sorted((out / PLAN_DIR).glob("plan-*.parquet"))
 
 
 def read_plan(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """A plan file, or some of its columns; those that its version did not have are null. Raises DatasetError."""
-    wanted = PLAN if columns is None else pa.schema([PLAN.field(name) for name in columns])
+    """Read a plan file, or some of its columns; columns unknown to its version are null. Raises DatasetError."""
+    schema = PLAN if columns is None else pa.schema([PLAN.field(name) for name in columns])
     try:
         with open_parquet(path) as file:
-            return completed(file.read(None if columns is None else list(columns)), wanted)
+            return completed(file.read(None if columns is None else list(columns)), schema)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise DatasetError(f"{path} is not a readable plan, restore it from a copy: {error}") from error
+        raise DatasetError(f"{path} is not a readable plan; restore it from a copy: {error}") from error
 
 
 def digests(out: Path) -> dict[str, str]:
-    """sha256 of the plan files by their names below `out`, as dataset.json lists them."""
+    """SHA-256 of the plan files by path relative to `out`, as in dataset.json."""
     return {f"{PLAN_DIR}/{path.name}": sha256_of(path) for path in plan_files(out)}
 
 
 def damaged(out: Path, listed: Mapping[str, str]) -> list[str]:
-    """The names of plan files that are there, and are not those that dataset.json lists."""
+    """Names of existing plan files whose digest differs from dataset.json."""
     return [name for name, sha256 in digests(out).items() if listed.get(name, sha256) != sha256]
 
 
 def planned_keys(out: Path) -> pa.ChunkedArray:
-    """The keys of all planned clips; one that was planned again stands twice."""
+    """The keys of all planned clips; clips that were planned again occur more than once."""
     columns = [read_plan(path, ["key"])["key"] for path in plan_files(out)]
     return pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.string())
 
@@ -117,7 +117,7 @@ def units(out: Path) -> list[ShardUnit]:
 
 
 def archives(out: Path) -> set[str]:
-    """The uris of the archives that planned clips lie in."""
+    """Uris of the archives that contain planned clips."""
     found: set[str] = set()
     for path in plan_files(out):
         found |= archives_of(read_plan(path, ["spans"]))
@@ -125,14 +125,14 @@ def archives(out: Path) -> set[str]:
 
 
 def archives_of(rows: pa.Table) -> set[str]:
-    """The uris of the archives in a table's column `spans`."""
+    """Uris of the archives in a table's column `spans`."""
     spans = pa.concat_arrays([chunk.flatten() for chunk in rows["spans"].chunks] or [pa.array([], SPAN)])
     names = [pc.struct_field(spans, [column, "archive"]) for column in ("packed", "track_packed")]
     return {name for column in names for name in pc.unique(column).to_pylist() if name is not None}
 
 
 def read_unit(out: Path, unit: ShardUnit) -> list[ClipSpec]:
-    """The clips of a unit; reads only the row groups that hold them."""
+    """Read the clips of a unit, and only the row groups that contain them."""
     file = open_parquet(out / PLAN_DIR / unit.plan, memory_map=True)
     ends = np.cumsum([file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)])
     starts = np.concatenate([[0], ends[:-1]])
@@ -153,7 +153,7 @@ def _units_of(path: Path) -> Iterator[ShardUnit]:
 
 
 def _columns(clips: Iterator[ClipSpec], seed: int) -> pa.Table:
-    """The listing as a table of plain columns: a million records as Python objects would take gigabytes."""
+    """Convert the listing to a table in chunks: a million records as Python objects would take gigabytes."""
     schema = PLAN.remove(PLAN.get_field_index("unit")).append(pa.field("hash", pa.uint64()))
     chunks = [
         pa.RecordBatch.from_arrays(_arrays(chunk, seed), schema=schema) for chunk in iter(lambda: list(islice(clips, _CHUNK)), [])
@@ -178,7 +178,7 @@ def _span_array(spans: list[Span]) -> pa.StructArray:
 
 
 def _span_column(spans: list[Span], field: pa.Field) -> pa.Array:
-    """One field of all spans. Most corpora leave most fields empty, and a null column costs next to nothing."""
+    """One field of all spans. Most corpora leave most fields empty, and a null column needs almost no memory."""
     values = [getattr(span, field.name) for span in spans]
     if field.name not in _OFTEN_NULL or any(value is not None for value in values):
         if pa.types.is_struct(field.type):
@@ -188,7 +188,7 @@ def _span_column(spans: list[Span], field: pa.Field) -> pa.Array:
 
 
 def _unique_keys(listed: pa.Table) -> pa.Table:
-    """Two clips may ask for one key (the same clip in dev and test, a row that stands twice): later ones are numbered."""
+    """Number repeated keys (the same clip in dev and test, a duplicate row) from the second occurrence on."""
     counts = listed["key"].value_counts()
     if not len(listed) or pc.max(counts.field("counts")).as_py() == 1:
         return listed
@@ -204,7 +204,7 @@ def _unique_keys(listed: pa.Table) -> pa.Table:
 
 
 def _write(out: Path, clips: pa.Table, config: BuildConfig) -> int:
-    """Order, cut into units and write one plan file; nothing where there is nothing to plan."""
+    """Order clips, divide them into units and write one plan file, unless there are none. Returns the number of clips."""
     if not len(clips):
         return 0
     parts = []
@@ -219,13 +219,13 @@ def _write(out: Path, clips: pa.Table, config: BuildConfig) -> int:
 
 
 def store(out: Path, path: Path, rows: pa.Table) -> None:
-    """Write one plan file, whole or not at all."""
+    """Write one plan file atomically."""
     with replacing(out, path) as temporary:
         pq.write_table(rows, temporary, compression="zstd", row_group_size=_ROW_GROUP)
 
 
 def cut(cost: NDArray[np.float64], clips_per_shard: int) -> NDArray[np.int64]:
-    """The unit of each clip, int64 [n], ascending from 0 without gaps, such that all units cost about the same."""
+    """Assign clips to units of about equal cost: int64 [n], ascending from 0 without gaps."""
     few = min(_FEWEST_SHARDS, -(-len(cost) // _SMALLEST_SHARD))
     number = max(few, -(-len(cost) // clips_per_shard))
     middle = np.cumsum(cost) - cost / 2

@@ -1,4 +1,4 @@
-"""What besides the config decides the bytes of a data set: versions of the programs and hashes of the weights."""
+"""Everything besides the config that determines the bytes of a dataset: versions of programs and hashes of weights."""
 
 import importlib.metadata
 from pathlib import Path
@@ -13,15 +13,15 @@ from motionshards.transforms.extract.landmarks import models
 from motionshards.transforms.extract.landmarks.options import ModelOptions
 from motionshards.transforms.extract.shots import finder as shots
 
-# Bump when a change of this package changes the bytes it writes.
+# Increase when a change to this package changes the bytes it writes.
 PIPELINE_VERSION = "4"
 
 
 def provenance(config: BuildConfig, weights: Path | None = None, aus: AuSource | None = None) -> dict[str, str]:
-    """Name -> version for all that has a say in the bytes. Raises ConfigError where files of a model are missing.
+    """Name -> version of everything that affects the bytes. Raises ConfigError: files of a model are missing.
 
-    weights: directory that is looked into first
-    aus: where action units come from, if anywhere
+    weights: directory that is searched first for model files
+    aus: source of action units, if any
     """
     return {
         "motionshards_pipeline": PIPELINE_VERSION,
@@ -37,12 +37,12 @@ def provenance(config: BuildConfig, weights: Path | None = None, aus: AuSource |
 
 
 def versions() -> dict[str, str]:
-    """The versions of the packages that every sample depends on."""
+    """Versions of the packages that every sample depends on."""
     return {name: importlib.metadata.version(name) for name in ("simplejpeg", "numpy")}
 
 
 def check_decoder(expected: str) -> None:
-    """Raise BuildFailed where this machine's decoder has not the FFmpeg that the data set is made with."""
+    """Raise BuildFailed if the decoder of this machine uses another FFmpeg version than the dataset."""
     found = decoder_versions()["ffmpeg"]
     if found != expected:
-        raise BuildFailed(f"this worker decodes with FFmpeg {found}, the data set is made with {expected}")
+        raise BuildFailed(f"this worker decodes with FFmpeg {found}, but the dataset is built with {expected}")

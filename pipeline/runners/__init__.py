@@ -1,4 +1,4 @@
-"""Where units are built: the Beam graph, supervised local processes, a Dask cluster, other Beam runners; and progress.
+"""Runners: the Beam graph, supervised local processes, a Dask cluster, other Beam runners; and progress display.
 
-Imports pipeline.shards and what lies below. The only room that imports Beam.
+May import pipeline.shards and lower layers. The only package that imports Beam.
 """

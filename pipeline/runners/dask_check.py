@@ -74,7 +74,7 @@ def _answers(client: Client, job: BuildJob, digest: str, made_with: dict[str, st
 def _what_is_wrong(job: BuildJob, digest: str, made_with: dict[str, str]) -> str:
     """Asked of each worker: why it could not build, or would build other bytes; empty where nothing is wrong.
 
-    digest, made_with: of the data set's dataset.json, and what decides its bytes, as the driver sees them
+    digest, made_with: of the dataset's dataset.json, and what decides its bytes, as the driver sees them
     """
     if isinstance(job.root, Path) and not job.root.exists():
         return f"it does not see --input {job.root}"

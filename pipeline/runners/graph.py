@@ -1,7 +1,7 @@
 """The Beam graph: one ParDo over shard units, one leaf.
 
-Pixels never cross a stage, since shuffling them costs more than making them (docs/decisions.md), and no runner's weak spot
-is used: no tagged outputs, no state, no finish_bundle, no side outputs.
+Pixels never cross a stage, since shuffling them costs more than computing them (docs/decisions.md). The graph avoids features
+that some runners support poorly: tagged outputs, state, finish_bundle and side outputs.
 """
 
 import logging
@@ -15,7 +15,7 @@ from motionshards.pipeline.shards.build import BuildJob, build_shard
 from motionshards.pipeline.shards.journal import Abandoned, note_failure
 from motionshards.schemas.records import ShardUnit
 
-# Where boto3 is installed Beam's import warns of packages that nobody asked for, in each worker.
+# With boto3 installed, importing Beam warns about missing optional packages, in each worker.
 logging.disable(logging.WARNING)
 import apache_beam as beam  # noqa: E402
 from apache_beam.options.pipeline_options import PipelineOptions  # noqa: E402
@@ -24,18 +24,18 @@ from apache_beam.runners.runner import PipelineResult, PipelineRunner  # noqa: E
 logging.disable(logging.NOTSET)
 
 
-# Some runners give several bundles to the threads of one process, whose models are for one at a time.
+# Some runners process several bundles in threads of one process, but models are not thread-safe.
 _AT_WORK = threading.Lock()
 
 
 class BuildShard(beam.DoFn):
-    """Builds a unit and yields its name. Models live in a cache of the process, so bundles share them, one after another."""
+    """Build a unit and yield its name. Models are cached per process and shared by consecutive bundles."""
 
     def __init__(self, job: BuildJob) -> None:
         self._job = job
 
     def process(self, unit: ShardUnit) -> Iterator[str]:
-        """Build one unit; a failure is noted beside the journals, since runners bury it in traces of their own."""
+        """Build one unit. Failures are recorded next to the journals, since runners bury them in their own tracebacks."""
         try:
             with _AT_WORK, killed_without_memory():
                 built = self._work()(unit, self._job)
@@ -56,12 +56,12 @@ class BuildShard(beam.DoFn):
 def start_graph(
     units: Sequence[ShardUnit], job: BuildJob, options: Sequence[str], runner: PipelineRunner | None = None
 ) -> PipelineResult:
-    """Begin to build all units on a runner, by default the one that `options` (Beam's own command line options) name."""
+    """Start building all units, by default on the runner named in `options` (Beam's command line options)."""
     pipeline = beam.Pipeline(runner, PipelineOptions(list(options)))
     _ = pipeline | "Units" >> beam.Create(list(units)) | beam.Reshuffle() | "Build" >> beam.ParDo(BuildShard(job))
     return pipeline.run()
 
 
 def run_graph(units: Sequence[ShardUnit], job: BuildJob, options: Sequence[str], runner: PipelineRunner | None = None) -> None:
-    """The same; returns when all are built, or raises what the runner raises."""
+    """Build all units and wait until they are finished. Raises whatever the runner raises."""
     start_graph(units, job, options, runner).wait_until_finish()

@@ -1,8 +1,7 @@
-"""The local run: the graph in a child process, started again with what is left whenever a worker is killed.
+"""Local runner: execute the graph in a supervised child process, and restart it with the remaining units if a worker dies.
 
-A clip that a dead worker had in hand is a suspect: in the next run it is built in a process of its own (`isolate`), and if
-that dies too, the clip is rejected. So a clip that kills its process costs one restart, and a worker that was killed from
-outside costs no clip.
+Clips in flight on the dead worker become suspects: in the next run each is built in an isolated process (`clips.isolate`), and
+rejected only if that dies too. A clip that kills its process therefore costs one restart, and an external kill costs no clip.
 """
 
 import os
@@ -27,22 +26,22 @@ from motionshards.schemas.layout import WORK_DIR
 from motionshards.schemas.records import ShardUnit
 
 _POLL_S = 0.2
-# Deaths in a row that neither commit a shard nor name a new suspect: workers that cannot even start.
+# Consecutive deaths without a committed shard or a new suspect, as when workers cannot even start.
 _MOST_IDLE_DEATHS = 12
 
 
 class Progress(Protocol):
-    """Told how many clips of this run are done."""
+    """Receives the number of clips done in this run."""
 
     def update(self, clips: int) -> None:
-        """`clips` done since the start of the run."""
+        """Report that `clips` clips are done since the start of the run."""
 
 
 def build_locally(units: Sequence[ShardUnit], job: BuildJob, workers: int, options: Sequence[str], progress: Progress) -> None:
     """Build all units with `workers` processes.
 
     Raises:
-        BuildFailed: a unit failed for another reason than its clips; what is committed stays
+        BuildFailed: a unit failed for a reason other than its clips; committed units are kept
     """
     scratch = Path(tempfile.mkdtemp(prefix="motionshards-"))
     beam = [f"--direct_num_workers={workers}", *options]
@@ -50,12 +49,12 @@ def build_locally(units: Sequence[ShardUnit], job: BuildJob, workers: int, optio
         _until_built(units, replace(job, journal=scratch, scratch=scratch), beam, _environment(workers, scratch), progress)
     except BuildFailed:
         _forget_directories(scratch)
-        raise  # the log in `scratch` stays, for the user to read
+        raise  # the log in `scratch` is kept for the user
     except BaseException:
         shutil.rmtree(scratch)
         raise
     finally:
-        # A killed worker leaves its temporary files behind.
+        # Killed workers leave temporary files behind.
         shutil.rmtree(job.out / WORK_DIR, ignore_errors=True)
     shutil.rmtree(scratch)
 
@@ -75,7 +74,7 @@ def _until_built(
         idle = len(still_left) == len(left) and named <= job.suspects
         idle_deaths = idle_deaths + 1 if idle else 0
         if idle_deaths > _MOST_IDLE_DEATHS:
-            raise BuildFailed(f"workers died {idle_deaths} times without getting anywhere; see {_log(job)}")
+            raise BuildFailed(f"workers died {idle_deaths} times without making progress; see {_log(job)}")
         job = replace(job, suspects=job.suspects | named)
         _forget_journals(job)
 
@@ -88,7 +87,7 @@ def _run_child(
     environment: dict[str, str],
     progress: Progress,
 ) -> int:
-    """One run of the graph over what is left; returns the child's exit status once its whole process group is gone."""
+    """Run the graph once over the remaining units; returns the child's exit status after killing its process group."""
     sizes, markers = {unit.name: len(unit) for unit in left}, Markers(job.out, job.bucket, job.addition)
     before = sum(len(unit) for unit in units) - sum(sizes.values())
     assert job.journal is not None
@@ -106,13 +105,13 @@ def _run_child(
         with suppress(BrokenPipeError):
             pickle.dump((left, job, beam), child.stdin)
             child.stdin.flush()
-        # Beam tells of a failure when all bundles are through, which may take days; the note is there at once.
+        # Beam reports a failure only after all bundles, which may take days; the failure file exists immediately.
         while child.poll() is None and not (job.journal / FAILURE).exists():
             unfinished = markers.left(left, sure=False)
             committed = sum(sizes.values()) - sum(len(unit) for unit in unfinished)
             progress.update(before + committed + finished_clips(job.journal))
             if not unfinished:
-                break  # Beam takes seconds to wind down, and has nothing left to do
+                break  # do not wait for Beam to shut down, which takes seconds
             time.sleep(_POLL_S)
     finally:
         with suppress(ProcessLookupError):
@@ -122,20 +121,20 @@ def _run_child(
 
 
 def _environment(workers: int, scratch: Path) -> dict[str, str]:
-    """Ours, and where this package lies: the parent may have found it by its working directory alone.
+    """Our environment, with this package's location on PYTHONPATH: the parent may only find it by its working directory.
 
-    Beam leaves a temporary directory behind when it is killed, so it gets a place that is removed.
+    TMPDIR is a directory that is deleted, since Beam leaves its temporary directory behind when it is killed.
     """
     here = str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
-    # Each shard's decoder threads would open glibc arenas of their own, and a worker would grow by a quarter.
-    # And torch would start a thread a core in every worker.
+    # Without the limits, decoder threads would open separate glibc arenas, increasing a worker's memory by a quarter, and torch
+    # would start one thread per core in every worker.
     threads = str(max(1, len(os.sched_getaffinity(0)) // workers))
     return {"MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": threads, **os.environ, "PYTHONPATH": path, "TMPDIR": str(scratch)}
 
 
 def _failure(job: BuildJob, status: int) -> str | None:
-    """Why the build cannot go on; None where the child finished or its death can be mended by another run."""
+    """Why the build cannot continue; None if the child finished, or if another run can recover from its death."""
     assert job.journal is not None
     if noted := failure(job.journal):
         return noted
@@ -153,7 +152,7 @@ def _forget_journals(job: BuildJob) -> None:
 
 
 def _forget_directories(scratch: Path) -> None:
-    """Remove the pictures that killed workers had laid out for other programs."""
+    """Delete the images that killed workers had written for other programs."""
     for path in scratch.iterdir():
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

@@ -1,9 +1,10 @@
-"""The supervised child: runs the Beam graph on local processes and turns what Beam leaves hanging into an exit status.
+"""The supervised child: run the Beam graph on local processes, and exit with a status where Beam would hang.
 
-When a worker process is killed, Beam raises in a thread that nobody waits for, and the job hangs for ever. Here that thread's
-exception ends the child, after noting which clips the dead worker had in hand.
+When a worker process is killed, Beam raises in a thread that nobody joins, and the job hangs forever. Here that exception ends
+the child, after recording the clips that were in flight on the dead worker.
 
-    python -m motionshards.pipeline.runners.local_child  < pickled (units, job, Beam options), then held open by the parent
+    python -m motionshards.pipeline.runners.local_child
+        stdin: pickled (units, job, Beam options), then kept open by the parent
 """
 
 import os
@@ -24,7 +25,7 @@ FAILED = 70
 
 
 def main() -> None:
-    """Build the units that stand on stdin; leaves with 0, FAILED or WORKER_DIED."""
+    """Build the units read from stdin; exits with 0, FAILED or WORKER_DIED."""
     units, job, options = pickle.load(sys.stdin.buffer)
     command = start_worker_server(job, job.journal)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -32,7 +33,7 @@ def main() -> None:
     def on_thread_error(failure: threading.ExceptHookArgs) -> None:
         traceback.print_exception(failure.exc_value)
         if "Worker subprocess exited" in str(failure.exc_value):
-            # Now, while the other workers still live: what is dead at this moment died of its own clip.
+            # Immediately, while the other workers are still alive: any dead process now was killed by its own clip.
             write_suspects(job.journal)
             os._exit(WORKER_DIED)
 
@@ -46,7 +47,7 @@ def main() -> None:
 
 
 def _end_with_parent() -> None:
-    """The parent holds our stdin open; when it ends, however it ends, this process and its workers end too."""
+    """End this process and its workers when the parent ends for any reason, which closes our stdin."""
     sys.stdin.buffer.read()
     os.killpg(0, signal.SIGKILL)
 

@@ -1,4 +1,4 @@
-"""What a running build tells its user: a bar on a terminal, a plain line every 30 seconds elsewhere, or nothing."""
+"""Progress display of a build: a bar on a terminal, otherwise a line every 30 seconds, or nothing."""
 
 import sys
 import time
@@ -10,7 +10,7 @@ _STARTING = "starting workers"
 
 
 class Bar:
-    """A tqdm bar with rate and time left."""
+    """A tqdm bar with rate and remaining time."""
 
     def __init__(self, total: int, done: int) -> None:
         self._bar = tqdm(
@@ -26,19 +26,19 @@ class Bar:
         self._bar.refresh()
 
     def close(self) -> None:
-        """Leave the bar as it stands."""
+        """Close the bar, leaving its last state."""
         self._bar.close()
 
 
 class Lines:
-    """A line on stderr now and then, for logs."""
+    """Periodic lines on stderr, for logs."""
 
     def __init__(self, total: int, done: int) -> None:
         self._total, self._initial = total, done
         self._start = self._last = time.monotonic()
 
     def update(self, clips: int) -> None:
-        """Print a line when the last one is 30 s old."""
+        """Print a line if the last one is at least 30 s old."""
         now = time.monotonic()
         if now - self._last < _LINE_EVERY_S:
             return
@@ -50,21 +50,21 @@ class Lines:
         print(f"{done} of {self._total} clips, {left}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing."""
 
 
 class Silent:
-    """Says nothing."""
+    """No progress display."""
 
     def update(self, clips: int) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing."""
 
 
 def progress(total: int, done: int, *, quiet: bool) -> Bar | Lines | Silent:
-    """What fits where stderr goes."""
+    """The progress display that suits stderr."""
     if quiet:
         return Silent()
     return Bar(total, done) if sys.stderr.isatty() else Lines(total, done)

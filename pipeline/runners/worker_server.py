@@ -1,7 +1,7 @@
-"""Workers of the local run, forked from one process that has imported Beam and loaded the face model.
+"""Fork the workers of a local run from one process that has imported Beam and loaded the face model.
 
-Importing Beam takes a second of CPU time and loading dlib's model another, so each worker would begin with two; forked
-workers begin at once, and share the model's memory. What Beam starts as a worker is `worker_client`, which asks here.
+Importing Beam takes a second of CPU time, and loading dlib's model another. Forked workers start immediately and share the
+model's memory. The command that Beam starts as a worker is `worker_client`, which connects to this server.
 """
 
 import gc
@@ -27,11 +27,11 @@ _REQUEST_S = 10.0
 
 
 def start_worker_server(job: BuildJob, directory: Path) -> str:
-    """Fork the server from this process, which must have one thread; gives the command that Beam is to start workers with.
+    """Fork the server from this process, which must be single-threaded; returns the command for Beam to start workers.
 
-    directory: a directory of this user alone, for the socket
+    directory: a directory for the socket, accessible to this user only
     """
-    with _inside(directory):  # the path of a socket must have less than 108 bytes
+    with _inside(directory):  # the path of a socket must be shorter than 108 bytes
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(_SOCKET)
     listener.listen(128)
@@ -44,7 +44,7 @@ def start_worker_server(job: BuildJob, directory: Path) -> str:
             os._exit(1)
     listener.close()
     os.close(alive)
-    os.set_inheritable(ours, False)  # it closes with this process, and that ends the server
+    os.set_inheritable(ours, False)  # it is closed when this process ends, which ends the server
     return f"exec '{sys.executable}' -I -S '{worker_client.__file__}' '{directory / _SOCKET}'"
 
 
@@ -60,8 +60,8 @@ def _inside(directory: Path) -> Iterator[None]:
 
 
 def _serve(job: BuildJob, listener: socket.socket, alive: int) -> None:
-    """Fork workers until the process that started this one ends."""
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # stdin is read by the process that started this one
+    """Fork workers until the parent process ends."""
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # stdin belongs to the parent process
     if job.config.landmarks not in models.ON_TORCH:  # CUDA and torch's threads do not survive a fork
         models.load(job.config.landmarks, job.model_options)
     gc.collect()
@@ -74,11 +74,11 @@ def _serve(job: BuildJob, listener: socket.socket, alive: int) -> None:
 
 
 def _requested(listener: socket.socket) -> Request | None:
-    told, _ = listener.accept()
-    told.settimeout(_REQUEST_S)
-    environment = json.loads(told.makefile("rb").readline())
-    told.settimeout(None)
-    return Request(told, lambda: _work(environment), lambda: None)
+    client, _ = listener.accept()
+    client.settimeout(_REQUEST_S)
+    environment = json.loads(client.makefile("rb").readline())
+    client.settimeout(None)
+    return Request(client, lambda: _work(environment), lambda: None)
 
 
 def _work(environment: dict[str, str]) -> int:

@@ -1,4 +1,4 @@
-"""Shards and their markers: built, rewritten, extended, and which of them are committed, on disk or in a bucket.
+"""Build, rewrite and extend shards and their markers, on disk or in a bucket, and list the committed ones.
 
-Imports pipeline.clips and what lies below.
+May import pipeline.clips and lower layers.
 """

@@ -1,7 +1,7 @@
-"""One shard, rewritten with something more. Its clips and what they store of their videos stay, byte by byte.
+"""Rewrite one shard with additional data. Its stored frames, video and audio are unchanged, byte for byte.
 
-What can be added is a line in `ADDERS`: a function from the clips of a shard, as they are stored, to the same clips in the
-same order with what they lacked.
+`ADDERS` lists the possible additions: functions that take the stored clips of a shard and yield the same clips, in order,
+with the new data.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -34,7 +34,7 @@ from motionshards.transforms.extract.landmarks import models
 
 
 def add_to_shard(unit: ShardUnit, job: BuildJob) -> ShardUnit:
-    """Rewrite and commit one shard; at once if it has the addition already.
+    """Rewrite and commit one shard; returns immediately if it has the addition already.
 
     Raises:
         DatasetError: the shard is damaged
@@ -52,8 +52,8 @@ def add_to_shard(unit: ShardUnit, job: BuildJob) -> ShardUnit:
             with_addition = replace(entry, added=(*entry.added, job.addition), made_by=job.made_by)
             replace_shard(job.out, with_addition, partial(_write, rows, reader, job, journal))
         committed = True
-    except ClipRejected as lost:  # of what is stored already
-        raise BuildFailed(f"{unit.name}: a stored video or sound cannot be decoded: {lost}") from lost
+    except ClipRejected as lost:  # from decoding stored video or audio
+        raise BuildFailed(f"{unit.name}: stored video or audio cannot be decoded: {lost}") from lost
     finally:
         journal.close(committed=committed)
     return unit
@@ -62,7 +62,7 @@ def add_to_shard(unit: ShardUnit, job: BuildJob) -> ShardUnit:
 def _write(
     rows: pa.Table, reader: ShardReader | None, job: BuildJob, journal: Journal, writer: ShardWriter
 ) -> list[dict[str, Any]]:
-    """The samples in the order in which they stood; rejected clips stay what they are."""
+    """Write the samples in their previous order and return the marker rows; rejected clips are unchanged."""
     assert job.adding is not None
     changed = ADDERS[job.adding](_stored(rows, reader, journal), job)
     written = []
@@ -76,7 +76,7 @@ def _write(
 
 
 def _stored(rows: pa.Table, reader: ShardReader | None, journal: Journal) -> Iterator[Clip]:
-    """The kept clips of a shard, one at a time."""
+    """Yield the kept clips of a shard."""
     for row in rows.filter(rows["kept"]).to_pylist():
         assert reader is not None, "open_shard opens the tar where there is a clip"
         journal.begin(row["key"])
@@ -87,7 +87,7 @@ def _stored(rows: pa.Table, reader: ShardReader | None, journal: Journal) -> Ite
 
 
 def with_landmarks(clips: Iterable[Clip], job: BuildJob) -> Iterator[Clip]:
-    """Boxes, landmarks and head pose. A clip without any face is kept, with NaN: its frames are there, and were wanted."""
+    """Add boxes, landmarks and head pose. Clips without a face are kept, with NaN: the build has already accepted them."""
     model = models.load(job.config.landmarks, job.model_options)
     assert model is not None, "landmarks are added by a model"
     for batch in batches(((clip, as_read(clip, job.config.decode_timeout_s)) for clip in clips), model):
@@ -97,7 +97,7 @@ def with_landmarks(clips: Iterable[Clip], job: BuildJob) -> Iterator[Clip]:
 
 
 def with_quality(clips: Iterable[Clip], job: BuildJob) -> Iterator[Clip]:
-    """All measures anew, by this version; those of faces from the stored boxes and landmarks."""
+    """Recompute all quality measures with this version; those of faces from the stored boxes and landmarks."""
     for clip in clips:
         rows = clip.video.measured if clip.video else None
         faces = (None, None) if rows is None else (rows.track, rows.landmarks)
@@ -108,9 +108,9 @@ def with_quality(clips: Iterable[Clip], job: BuildJob) -> Iterator[Clip]:
 def _measured(
     clip: Clip, read: ReadClip, faces: Faces, rows: Faces, config: BuildConfig, of: Callable[[Quality, Quality], Quality]
 ) -> Clip:
-    """The clip with these faces of its frames, and of the measured frames of its video where those are others.
+    """The clip with new faces for its frames and, if different, for the measured frames of its video.
 
-    of: what counts of old and new quality
+    of: combines old and new quality
     """
     new = replace(clip, **measured(read, faces, rows, config))
     video = new.video
@@ -121,17 +121,17 @@ def _measured(
 
 
 def _with_pixels_of(old: Quality, new: Quality) -> Quality:
-    """What a build measured of pixels before it encoded them counts more than what is measured of the encoded."""
+    """Keep pixel measures of the build, which were computed before encoding."""
     return replace(new, blur=old.blur, brightness=old.brightness)
 
 
 def with_identities(clips: Iterable[Clip], job: BuildJob) -> Iterator[Clip]:
-    """Face descriptors."""
+    """Add face descriptors."""
     return (with_identity(clip, job.config.decode_timeout_s) for clip in clips)
 
 
 def without_identities(clips: Iterable[Clip], job: BuildJob) -> Iterator[Clip]:
-    """No face descriptors."""
+    """Drop face descriptors."""
     return (replace(clip, embedding=None, identity_spread=None) for clip in clips)
 
 

@@ -1,4 +1,4 @@
-"""Continuous video and sound for finished clips, from their videos; and what is measured of stored sound."""
+"""Add continuous video and audio to finished clips, read from their source videos, and measures of stored audio."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -29,7 +29,7 @@ _SAME_TIME_S = 1e-6
 
 
 def with_video(clips: Iterable[Clip], job: BuildJob) -> Iterator[Clip]:
-    """Video and sound beside the stills. A clip whose stills cannot be decoded again to the same bytes stays without."""
+    """Add video and audio to stills. A clip whose stills cannot be reproduced byte for byte from its source gets none."""
     check_decoder(job.ffmpeg)
     model = models.load(job.config.landmarks, job.model_options)
     for batch in batches(read_ahead(clips, job, partial(_read_video, job=job, model=model)), model):
@@ -40,7 +40,7 @@ def with_video(clips: Iterable[Clip], job: BuildJob) -> Iterator[Clip]:
 
 
 def _read_video(clip: Clip, job: BuildJob, model: FaceModel | None) -> ReadClip | None:
-    """The measured frames of the video, as a clip of their own; None where the clip has a video, or cannot have one."""
+    """The measured frames of the video as a separate clip; None if the clip already has a video, or cannot get one."""
     if clip.video is not None:
         return None
     config = replace(job.config, frames=len(clip.jpegs), min_frames=None)
@@ -57,20 +57,20 @@ def _with_video(clip: Clip, read: ReadClip, track: FaceTrack | None, points: Lan
 
 
 def _with_mp4(clip: Clip, read: ReadClip) -> tuple[Smaller, ...]:
-    """The smaller sizes of a clip with the video that was read at each of them."""
+    """The smaller sizes of a clip, with the video that was read at each size."""
     videos = {one.size_px: one.video for one in read.smaller if one.video is not None}
     return tuple(replace(one, mp4=videos[one.size_px].mp4) for one in clip.smaller)
 
 
 def with_audio(clips: Iterable[Clip], job: BuildJob) -> Iterator[Clip]:
-    """Sound beside stored video. A clip whose video cannot be read again, or is another one, stays without."""
+    """Add audio to stored video. A clip whose source cannot be read again, or has changed, gets none."""
     check_decoder(job.ffmpeg)
     for clip, sound in read_ahead(clips, job, partial(_read_sound, job=job)):
         yield _with_sound(clip, sound)
 
 
 def _read_sound(clip: Clip, job: BuildJob) -> StoredSound | str | None:
-    """The sound that the clip lacks, or the reason code for which it stays without; None where the source has none."""
+    """Read the audio that the clip lacks. Returns a reason code if it cannot be read, None if the source has no audio."""
     if clip.video is None or clip.sound is not None:
         return clip.sound
     found = read_media(clip.spec, job.root, job.config, partial(_sound_of, clip, job.config))
@@ -85,13 +85,13 @@ def _sound_of(clip: Clip, config: BuildConfig, timeline_of: ReadTimeline, files:
             index, line = source.index[of_span], timeline_of(files[span.uri], config.decode_timeout_s)
             is_same = index[-1] < len(line.pts_s) and len(line.pts_s) == clip.file_frames[number]
             if not is_same or np.abs(line.pts_s[index] - source.pts_s[of_span]).max() > _SAME_TIME_S:
-                raise ClipRejected("frame_mismatch", f"{span.uri} has other frames than before")
+                raise ClipRejected("frame_mismatch", f"{span.uri} has different frames than before")
             stretches.append((files[span.uri], float(line.raw_s[index[0]]), len(index)))
     return clip_sound(stretches, clip.video.rate, config)
 
 
 def with_speech(clips: Iterable[Clip], job: BuildJob) -> Iterator[Clip]:
-    """The share of speech in stored sound."""
+    """Add the fraction of speech in stored audio."""
     for clip in clips:
         if (sound := clip.sound) is not None:
             share = speech_share(flac_samples(sound.flac, job.config.decode_timeout_s))

@@ -1,9 +1,9 @@
-"""Builds into object stores: shards are made on a disk and put, and the driver keeps a copy of all that is small.
+"""Build into object stores: workers build shards on local disk and upload them; the driver mirrors all small files.
 
-The driver works in a directory of its own as if the data set were there. What is planned is put before work begins; markers come
-over as they are committed; index, ledger and card are put at the end, and dataset.json last. A worker builds a unit in a
-temporary directory, puts the tar, and then creates the marker: so a shard is whole or absent here, too, and whoever is second to
-commit a unit changes nothing.
+The driver works in a temporary directory as if the dataset were there. It uploads the plan before work begins, downloads
+markers as they are committed, and uploads index, ledger and card at the end, dataset.json last. A worker builds a unit in a
+temporary directory, uploads the tar, and then creates the marker: a shard is complete or absent, as on disk, and a second
+commit of the same unit has no effect.
 """
 
 import functools
@@ -38,10 +38,10 @@ from motionshards.schemas.records import ShardUnit
 
 @contextmanager
 def mirrored(url: str) -> Iterator[tuple[Path, Bucket]]:
-    """A directory with what is small of the data set at a URL, which nobody else may change meanwhile.
+    """Mirror the small files of the dataset at a URL in a temporary directory, and hold the dataset's lock.
 
     Raises:
-        ConfigError: the URL cannot be used, another build is running there, or something else lies there
+        ConfigError: the URL cannot be used, another build is writing there, or it contains unrelated objects
     """
     bucket = open_bucket(url)
     with tempfile.TemporaryDirectory(prefix="motionshards-mirror-") as place, _only_writer(bucket, Path(place)):
@@ -52,18 +52,18 @@ def mirrored(url: str) -> Iterator[tuple[Path, Bucket]]:
             if bucket.exists(REJECTIONS):
                 pull(bucket, out, [REJECTIONS])
         elif strangers := [name for name in bucket.names() if not name.startswith(LOCK)]:
-            raise ConfigError(f"--output {url} is not empty and holds no data set (there is {min(strangers)!r})")
+            raise ConfigError(f"--output {url} is not empty and holds no dataset (found {min(strangers)!r})")
         yield out, bucket
 
 
 def _plan_names(bucket: Bucket) -> list[str]:
-    """Of all plan files, asked for by their numbers: one that a late listing lacks would be planned and put anew."""
+    """Names of all plan files, probed by number: a file missing from a stale listing would be planned again and replaced."""
     names = (plan_path(Path(), number).as_posix() for number in count())
     return list(takewhile(bucket.exists, names))
 
 
 def publish_plan(bucket: Bucket, out: Path) -> None:
-    """Put what workers need: the plan, and dataset.json, which says that the data set is unfinished."""
+    """Upload what workers need: the plan, and dataset.json, which marks the dataset as unfinished."""
     there = _plan_names(bucket)
     for path in plan_files(out):
         if (name := f"{PLAN_DIR}/{path.name}") not in there:
@@ -72,18 +72,21 @@ def publish_plan(bucket: Bucket, out: Path) -> None:
 
 
 def publish_result(bucket: Bucket, out: Path) -> None:
-    """Put what finalizing wrote, dataset.json last."""
+    """Upload the files written by `finalize`, dataset.json last."""
     for name in (INDEX, REJECTIONS, CARD, CROISSANT, DATASET_JSON):
         bucket.put(out / name, name)
 
 
 def build_into_bucket(unit: ShardUnit, job: BuildJob) -> ShardUnit:
-    """Build and commit one unit; at once if it is committed already. Raises StoreFailed as well as what `build_shard` raises."""
+    """Build and commit one unit; returns immediately if it is already committed.
+
+    Raises StoreFailed and the errors of `build_shard`.
+    """
     bucket = job.bucket
     assert bucket is not None
     name = f"{unit.split}/{unit.name}"
     if job.journal is not None:
-        job.journal.mkdir(parents=True, exist_ok=True)  # this machine may be another than the driver's
+        job.journal.mkdir(parents=True, exist_ok=True)  # the worker may be on another machine than the driver
     if bucket.exists(f"{name}.parquet"):
         return unit
     with tempfile.TemporaryDirectory(prefix="unit-", dir=job.scratch) as place:
@@ -99,13 +102,13 @@ def build_into_bucket(unit: ShardUnit, job: BuildJob) -> ShardUnit:
 
 @functools.lru_cache(maxsize=2)
 def _plans(url: str, run: str) -> "tempfile.TemporaryDirectory[str]":
-    """Where this process keeps the plan files of one run; it goes with the process."""
+    """The directory in which this process caches the plan files of one run; deleted when the process exits."""
     del url, run
     return tempfile.TemporaryDirectory(prefix="motionshards-plan-")
 
 
 def _plan_file(url: str, plan: str, run: str) -> Path:
-    """A plan file as it is in the bucket, got once in each process and run."""
+    """Path of a local copy of a plan file, downloaded once per process and run."""
     path = Path(_plans(url, run).name) / plan
     if not path.exists():
         pull_one(open_bucket(url), f"{PLAN_DIR}/{plan}", path)
@@ -114,16 +117,16 @@ def _plan_file(url: str, plan: str, run: str) -> Path:
 
 @contextmanager
 def _only_writer(bucket: Bucket, place: Path) -> Iterator[None]:
-    """Hold the lock of a bucket: an object that names its owner. The lock of a dead process of this machine is taken over."""
+    """Hold the lock of a bucket, an object that names its owner. Takes over the lock of a dead process of this machine."""
     _check_create(bucket, place)
     mine = place / LOCK
-    # the second line distinguishes processes of equal number in containers that share a host name
+    # the second line distinguishes processes with the same id in containers that share a host name
     mine.write_text(f"process {os.getpid()} on {socket.gethostname()}\n{uuid.uuid4().hex}\n")
     if not bucket.create(mine, LOCK):
         owner = _owner(bucket, place)
         if not _is_gone(owner):
             raise ConfigError(
-                f"another build is running on {bucket.url} ({owner}); if that process is gone, delete {bucket.url}/{LOCK}"
+                f"another build is writing to {bucket.url} ({owner}); if that process is gone, delete {bucket.url}/{LOCK}"
             )
         bucket.put(mine, LOCK)
     try:
@@ -141,7 +144,7 @@ def _owner(bucket: Bucket, place: Path) -> str:
 
 
 def _check_create(bucket: Bucket, place: Path) -> None:
-    """Create an object twice: a store that does not know the condition ignores it silently. Raises ConfigError."""
+    """Create an object twice, since a store without conditional writes silently ignores the condition. Raises ConfigError."""
     name = f"{LOCK}-{uuid.uuid4().hex}"
     for attempt in ("first", "second"):
         (place / attempt).write_text(attempt)
@@ -158,7 +161,7 @@ def _check_create(bucket: Bucket, place: Path) -> None:
 
 
 def _is_gone(owner: str) -> bool:
-    """Whether an owner was a process of this machine and runs no more."""
+    """Whether the owner is a process of this machine that no longer runs."""
     words = owner.split()
     if len(words) != 4 or words[3] != socket.gethostname() or not words[1].isdigit():
         return False

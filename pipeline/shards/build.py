@@ -1,6 +1,6 @@
-"""One shard: many clips, decoded ahead by a bounded pool of threads, each with a decoder process, one tar, then one marker.
+"""Build one shard: decode clips ahead in a bounded pool of threads (one decoder process each), write the tar, then the marker.
 
-A shard is committed when its marker stands. Building it twice is harmless: the bytes are the same.
+A shard is committed once its marker exists. Building it twice is harmless: the bytes are the same.
 """
 
 from collections import deque
@@ -41,21 +41,21 @@ Read = ReadClip | Outcome
 
 @dataclass(frozen=True, slots=True)
 class BuildJob:
-    """What a worker must know besides its unit.
+    """Everything a worker needs besides its unit.
 
-    root, out: where the videos are, where the data set goes
-    ffmpeg: the version of FFmpeg that the data set's videos are decoded with
-    decoders: decoder processes at a time in one worker
-    journal: directory for journals, which all workers and the driver see
-    scratch: directory of this machine for temporary files and for what its workers share; None is the system's
-    suspects: clips in the hands of workers that died; each is built in a process of its own
-    weights: directory with weight files of models, looked into first
-    compile: compile the networks
-    aus: where action units come from, if anywhere
-    bucket: an object store that the data set is built into; `out` is then a directory of this machine
-    run: differs from run to run
-    made_by: digest of what decides the bytes, which each shard records
-    addition, adding: number and name of what is added to shards that are built already; None for a build
+    root, out: input with the videos, and output directory of the dataset
+    ffmpeg: required FFmpeg version of the decoder
+    decoders: maximum number of concurrent decoder processes per worker
+    journal: directory for journals, shared by all workers and the driver
+    scratch: local directory for temporary files and locks shared by the workers of this machine; None for the system's default
+    suspects: clips that were in flight on workers that died; each is built in an isolated process
+    weights: directory that is searched first for weight files of models
+    compile: whether to compile the networks
+    aus: source of action units, if any
+    bucket: object store that the dataset is built into; `out` is then a local directory
+    run: unique identifier of the run
+    made_by: digest of everything that determines the bytes, recorded in each shard
+    addition, adding: number and name of the addition to existing shards; None for a build
     """
 
     root: Root
@@ -77,12 +77,12 @@ class BuildJob:
 
     @property
     def model_options(self) -> ModelOptions:
-        """How this process runs the face model."""
+        """The options with which this process runs the face model."""
         return model_options(self.config, self.weights, self.scratch, compiled=self.compile)
 
 
 def build_shard(unit: ShardUnit, job: BuildJob) -> ShardUnit:
-    """Build and commit one unit; at once if it is committed already."""
+    """Build and commit one unit; returns immediately if it is already committed."""
     marker = marker_path(job.out, unit.split, unit.name)
     if marker.exists():
         return unit
@@ -95,7 +95,7 @@ def build_shard(unit: ShardUnit, job: BuildJob) -> ShardUnit:
             built = _noted(outcomes(read_unit(job.out, unit), job, journal, sequences), journal)
             entry, rows = _write_tar(unit, with_action_units(built, job.aus, job.config, job.scratch, sequences), job)
         if entry.clips and not tar_path(job.out, unit.split, unit.name).exists():
-            raise Abandoned(unit.name)  # the work folder was removed under the tar
+            raise Abandoned(unit.name)  # the work directory was removed while the tar was being written
         with replacing(job.out, marker) as temporary:
             write_marker(temporary, entry, table(rows, MARKER))
         committed = True
@@ -105,17 +105,17 @@ def build_shard(unit: ShardUnit, job: BuildJob) -> ShardUnit:
 
 
 def _noted(built: Iterable[list[Outcome]], journal: Journal) -> Iterator[list[Outcome]]:
-    """A clip is done when the next is asked for: it is written, or waits for a program that cannot kill this process."""
+    """Record clips as done once the next is requested: they are written, or wait for a program that cannot kill this process."""
     for clip in built:
         yield clip
         journal.done(planned_key(clip[0].spec.key))
 
 
 def _write_tar(unit: ShardUnit, built: Iterable[list[Outcome]], job: BuildJob) -> tuple[ShardEntry, list[dict[str, Any]]]:
-    """Write the samples; gives the shard's entry, with the hash of what lies on disk, and the rows of the marker."""
+    """Write the samples; returns the shard's entry, with the hash of the file on disk, and the marker rows."""
     rows = []
     target = tar_path(job.out, unit.split, unit.name)
-    target.unlink(missing_ok=True)  # of a run that ended between tar and marker
+    target.unlink(missing_ok=True)  # left by a run that ended between tar and marker
     with replacing(job.out, target) as temporary:
         with ShardWriter(temporary) as writer:
             for clip in built:
@@ -134,9 +134,9 @@ def _row(outcome: Outcome, unit: ShardUnit, writer: ShardWriter) -> dict[str, An
 def outcomes(
     specs: list[ClipSpec], job: BuildJob, journal: Journal, sequences: Sequences | None = None
 ) -> Iterator[list[Outcome]]:
-    """The outcomes of each clip (several, where it has several tubes) in the order of `specs`.
+    """Yield the outcomes of each clip (one per tube) in the order of `specs`.
 
-    Suspects are built first, one at a time, with nothing else in hand.
+    Suspects are built first, one at a time, with no other clip in flight.
     """
     alone = {spec.key: _alone(spec, job, journal, sequences) for spec in specs if spec.key in job.suspects}
     alone |= {spec.key: [Rejected(spec, "removed")] for spec in specs if is_placeholder(spec.key)}
@@ -159,7 +159,7 @@ def _alone(spec: ClipSpec, job: BuildJob, journal: Journal, sequences: Sequences
 
 
 def _finished(batch: list[list[Read]], model: models.FaceModel | None, config: BuildConfig) -> Iterator[list[Outcome]]:
-    """The clips of a batch with all that was read finished, in order."""
+    """Finish the clips of a batch that were read; yields outcomes in order."""
     done = iter(finish_clips([one for clip in batch for one in clip if isinstance(one, ReadClip)], model, config))
     for clip in batch:
         yield [next(done) if isinstance(one, ReadClip) else one for one in clip]
@@ -173,7 +173,7 @@ def _read_ahead(
     journal: Journal,
     sequences: Sequences | None,
 ) -> Iterator[list[Read]]:
-    """Read clips in a thread pool, in order, never more than a few ahead of the consumer: frames take memory."""
+    """Read clips in a thread pool, in order, and only a few ahead of the consumer, to bound memory."""
 
     def read(spec: ClipSpec) -> list[Read]:
         if spec.key in alone:

@@ -1,7 +1,7 @@
-"""What finished clips get of their videos: more stills, put between the old ones, and action units of sequences.
+"""Extend finished clips from their source videos: more stills, merged between the existing ones, and action units.
 
-The sample of N stills is a part of that of more, so the old stills stay what they are. A clip whose video is missing, or is
-not what it was, keeps the stills that it has.
+A sample of N stills is a subset of any larger sample, so the existing stills are unchanged. A clip whose video is missing or has
+changed keeps the stills it has.
 """
 
 from collections import deque
@@ -34,16 +34,16 @@ NewStills = Callable[[Clip, BuildJob, Sequences | None], ReadClip | None]
 
 
 def with_frames(clips: Iterable[Clip], job: BuildJob) -> Iterator[Clip]:
-    """Each clip with as many stills as the config says, as far as its video has them and can be read again.
+    """Extend each clip to the number of stills in the config, if its video has that many and can be read again.
 
-    Where action units are computed from sequences, those of all frames of the clip are computed again: they depend on the frames
-    between the stored ones, which are decoded anyway.
+    Action units that are computed from sequences are recomputed for all frames of the clip, since they depend on the frames
+    between the stored ones.
     """
     return _with_stills(clips, job, _read_new)
 
 
 def with_frames_of_video(clips: Iterable[Clip], job: BuildJob) -> Iterator[Clip]:
-    """The same from stored video: as many stills as the config says, as far as the video shows them."""
+    """Like `with_frames`, but reads the stills from stored video, as far as it shows them."""
     return _with_stills(clips, job, _new_in_video)
 
 
@@ -69,7 +69,7 @@ def _with_stills(clips: Iterable[Clip], job: BuildJob, read_new: NewStills) -> I
 
 
 def with_aus(clips: Iterable[Clip], job: BuildJob) -> Iterator[Clip]:
-    """Action units. A clip that is lost to their source, or whose video cannot be read again, is kept with no valid frame."""
+    """Add action units. A clip whose extraction fails, or whose video cannot be read again, is kept with no valid frame."""
     assert job.aus is not None, "action units come from somewhere"
     if not reads_videos(job.aus, job.config):
         yield from add_action_units(clips, job.aus, job.config, job.scratch)
@@ -79,7 +79,8 @@ def with_aus(clips: Iterable[Clip], job: BuildJob) -> Iterator[Clip]:
     with sequences_for(job.aus, job.scratch) as sequences:
 
         def read_again() -> Iterator[Clip]:
-            one_still = job.config.without_video(frames=1, min_frames=None, smaller_sizes=())  # what all frames are read beside
+            # The cheapest config: only the images of all frames are used.
+            one_still = job.config.without_video(frames=1, min_frames=None, smaller_sizes=())
             for clip, read in read_ahead(clips, job, partial(reread, job=job, config=one_still, sequences=sequences)):
                 waiting.append((clip, read))
                 if read is not None:
@@ -100,14 +101,14 @@ def _without_aus(clip: Clip, job: BuildJob) -> Clip:
 def _built(
     clips: Iterable[Clip], job: BuildJob, read_new: Callable[[Clip], ReadClip | None]
 ) -> Iterator[tuple[Clip, Clip | None]]:
-    """The clips, each with its new frames as a clip of its own, None where there are none."""
+    """Yield each clip with its new frames as a separate clip, or None if there are none."""
     model = models.load(job.config.landmarks, job.model_options)
     for batch in batches(read_ahead(clips, job, read_new), model):
         yield from _finished(batch, model, job)
 
 
 def _read_new(clip: Clip, job: BuildJob, sequences: Sequences | None) -> ReadClip | None:
-    """The stills that the clip lacks; None where it lacks none, or they cannot be read."""
+    """Read the stills that the clip lacks; None if it lacks none, or they cannot be read."""
     lacking = min(clip.source_frames, job.config.frames) - len(clip.jpegs)
     if not lacking:
         return None
@@ -117,9 +118,9 @@ def _read_new(clip: Clip, job: BuildJob, sequences: Sequences | None) -> ReadCli
 
 
 def _new_in_video(clip: Clip, job: BuildJob, sequences: Sequences | None) -> ReadClip | None:
-    """The stills that the clip lacks, as its stored video shows them; None where it shows none.
+    """Read the stills that the clip lacks from its stored video; None if it shows none of them.
 
-    A clip of one span is a run of frames of its file, which begins with the first that its video shows.
+    A clip of one span consists of consecutive frames of its file, beginning with the first frame of its video.
     """
     place, video = clip.placement, clip.video
     if video is None or not place.is_alike:
@@ -152,7 +153,7 @@ def _finished(
 
 
 def merged(old: Clip, new: Clip) -> Clip:
-    """Two clips of different frames of the same source as one: by span, then by number of the frame."""
+    """Merge two clips with different frames of the same source, ordered by span, then by frame number."""
     span, index = (np.concatenate([getattr(one.placement, name) for one in (old, new)]) for name in ("span", "index"))
     order = np.lexsort((index, span))
 
@@ -175,7 +176,7 @@ def merged(old: Clip, new: Clip) -> Clip:
 
 
 def _joined(old: OfFrames, new: OfFrames, order: NDArray[np.int64]) -> OfFrames:
-    """A record of which every field is an array over frames."""
+    """Concatenate and reorder a record whose fields are all arrays over frames."""
     arrays = {field.name: np.concatenate([getattr(old, field.name), getattr(new, field.name)])[order] for field in fields(old)}
     return replace(old, **arrays)
 

@@ -1,8 +1,9 @@
-"""Which clips each worker has in hand, so that a worker's death tells which clips to suspect.
+"""Journals of the clips in flight on each worker, so that the death of a worker identifies its suspects.
 
-One file a worker and unit, `<unit>.<host>.<pid>`: `+key` when a clip is begun, `-key` when it is done. A line is one write, so
-it survives the death of its writer; nothing is synced, since a dead machine has no use for it. They lie in a scratch directory
-of the machine, or where workers are on several, in the output's work folder. The driver reads the same files for its progress.
+One file per worker and unit, `<unit>.<host>.<pid>`, with a line `+key` when a clip is started and `-key` when it is done. Each
+line is a single write, so it survives the death of its writer. Nothing is fsynced: journals need not survive a machine crash.
+They are in the machine's scratch directory or, with workers on several machines, in the output's work directory. The driver
+also reads them for its progress bar.
 """
 
 import errno
@@ -13,18 +14,18 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-# What the supervised child leaves for its parent: files in the scratch directory, and an exit status.
+# How the supervised child reports to its parent: files in the scratch directory, and an exit status.
 FAILURE = "failure.txt"
 SUSPECTS = "suspects.txt"
 WORKER_DIED = 75
 
 
 class Abandoned(Exception):
-    """The driver has taken the journals away: it was interrupted, and nobody waits for this unit any more."""
+    """The driver has deleted the journals: it was interrupted, and no longer waits for this unit."""
 
 
 class Journal:
-    """The clips that this process has in hand. With no directory nothing is kept."""
+    """The journal of this process for one unit. Without a directory, nothing is recorded."""
 
     def __init__(self, directory: Path | None, unit: str) -> None:
         self._path = directory / f"{unit}.{socket.gethostname()}.{os.getpid()}" if directory else None
@@ -36,13 +37,13 @@ class Journal:
                 raise Abandoned(unit) from error
 
     def begin(self, key: str) -> None:
-        """A clip is in hand. Raises Abandoned."""
+        """Record that a clip is started. Raises Abandoned."""
         if self._path is not None and not self._path.parent.exists():
             raise Abandoned(key)
         self._write(f"+{key}\n")
 
     def left_in_hand(self) -> frozenset[str]:
-        """The clips that others had in hand who did not finish this unit: they died, or were given up for dead."""
+        """Clips in flight on other workers of this unit, which have not finished it: they died or are considered dead."""
         if self._path is None:
             return frozenset()
         unit = self._path.name.partition(".")[0]
@@ -50,11 +51,11 @@ class Journal:
         return frozenset().union(*(_in_hand(lines) for path, lines in others.items() if path.name.partition(".")[0] == unit))
 
     def done(self, key: str) -> None:
-        """A clip is finished or rejected."""
+        """Record that a clip is finished or rejected."""
         self._write(f"-{key}\n")
 
     def close(self, *, committed: bool) -> None:
-        """The unit is over; a committed unit is counted by its marker, so its journal goes."""
+        """Close the journal. That of a committed unit is deleted, since the marker accounts for its clips."""
         if self._descriptor is not None and self._path is not None:
             os.close(self._descriptor)
             if committed:
@@ -66,23 +67,23 @@ class Journal:
 
 
 def finished_clips(directory: Path) -> int:
-    """How many clips are done in units that are not committed yet."""
+    """Number of finished clips in units that are not committed yet."""
     return sum(line.startswith("-") for lines in _journals(directory).values() for line in lines)
 
 
 def suspects(directory: Path) -> set[str]:
-    """The clips that processes which no longer live had in hand."""
+    """The clips that were in flight on processes that no longer run."""
     dead = [lines for path, lines in _journals(directory).items() if not _alive(int(path.suffix[1:]))]
     return set().union(*map(_in_hand, dead))
 
 
 def write_suspects(directory: Path) -> None:
-    """Note which clips dead processes had in hand, for `read_suspects`."""
+    """Record the clips in flight on dead processes, for `read_suspects`."""
     (directory / SUSPECTS).write_bytes("\n".join(sorted(suspects(directory))).encode())
 
 
 def read_suspects(directory: Path) -> frozenset[str]:
-    """What `write_suspects` has noted; nothing where it was not called."""
+    """The clips recorded by `write_suspects`; empty if it was not called."""
     try:
         return frozenset(filter(None, (directory / SUSPECTS).read_bytes().decode().split("\n")))
     except FileNotFoundError:
@@ -90,7 +91,7 @@ def read_suspects(directory: Path) -> frozenset[str]:
 
 
 def failure(directory: Path) -> str | None:
-    """The error that `note_failure` has left, in one line; None where there is none."""
+    """The error recorded by `note_failure`, in one line; None if there is none."""
     try:
         noted = (directory / FAILURE).read_bytes().decode().partition("\n")[0]
     except FileNotFoundError:
@@ -103,14 +104,14 @@ def failure(directory: Path) -> str | None:
 
 
 def note_failure(directory: Path, error: Exception) -> None:
-    """Leave the error in one line, and its trace below, for the driver to tell: runners bury it in traces of their own."""
+    """Record the error in one line, followed by its traceback, for the driver: runners bury errors in their own tracebacks."""
     name = getattr(error, "filename", None)
     kind = "" if isinstance(error, OSError) else f"{type(error).__name__}: "
     text = f"{error.strerror}: {name}" if isinstance(error, OSError) and name else f"{kind}{error}"
-    # Traces name files, whose names may hold bytes that are not UTF-8.
+    # Tracebacks contain file names, which may not be UTF-8.
     content = f"{' '.join(text.split())}\n{traceback.format_exc()}".encode(errors="backslashreplace")
     whole = directory / f".failure-{os.getpid()}"
-    with suppress(OSError):  # on a full disk: an empty note still says that the run has failed
+    with suppress(OSError):  # on a full disk, an empty file still signals the failure
         whole.write_bytes(content)
     whole.replace(directory / FAILURE)
 
@@ -125,15 +126,15 @@ def _journals(directory: Path) -> dict[Path, list[str]]:
 
 def _lines(path: Path) -> Iterator[str]:
     try:
-        content = path.read_bytes().decode(errors="replace")  # a full disk cuts lines anywhere
-    except FileNotFoundError:  # its unit was committed just now
+        content = path.read_bytes().decode(errors="replace")  # a full disk may truncate lines anywhere
+    except FileNotFoundError:  # its unit has just been committed
         return
-    # Not splitlines(): keys may hold other line ends, such as U+0085 and U+2028, but no newline.
+    # Not splitlines(): keys may contain other line separators, such as U+0085 and U+2028, but no newline.
     yield from (line for line in content.split("\n") if line)
 
 
 def _alive(pid: int) -> bool:
-    """Whether a process runs; a zombie, killed but not yet waited for, does not."""
+    """Whether a process is running; a zombie, killed but not yet reaped, is not."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

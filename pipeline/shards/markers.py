@@ -1,4 +1,4 @@
-"""Which units are committed: their markers tell, in the data set's directory or in the bucket that it is built into."""
+"""Find out which units are committed, from the markers in the dataset's directory or bucket."""
 
 import functools
 import os
@@ -21,16 +21,16 @@ _LISTED_EVERY_S = 5.0
 
 
 class Markers:
-    """Which units are committed, in a directory or a bucket, whose markers are copied to the directory."""
+    """The markers of a directory, or of a bucket, from which new markers are downloaded to the directory."""
 
     def __init__(self, out: Path, bucket: Bucket | None = None, addition: int | None = None) -> None:
         self._out, self._bucket, self._addition = out, bucket, addition
         self._listed_at = -_LISTED_EVERY_S
 
     def left(self, units: Sequence[ShardUnit], *, sure: bool = True) -> list[ShardUnit]:
-        """The units that have no marker, or one without the addition.
+        """The units without a marker, or whose marker lacks the addition.
 
-        sure: each is asked for that a bucket's listing lacks; else the listing will do, and one of a few seconds ago
+        sure: check each unit that is missing from the bucket's listing; otherwise rely on a listing at most a few seconds old
         """
         missing = pending(units, self._out, self._addition)
         if self._bucket is None or not (sure or time.monotonic() - self._listed_at >= _LISTED_EVERY_S):
@@ -40,24 +40,25 @@ class Markers:
         self._listed_at = time.monotonic()
         if sure:
             with ThreadPoolExecutor(AT_ONCE) as pool:
-                asked = sorted(names - listed)
-                listed |= {name for name, there in zip(asked, pool.map(self._bucket.exists, asked), strict=True) if there}
+                unlisted = sorted(names - listed)
+                exist = pool.map(self._bucket.exists, unlisted)
+                listed |= {name for name, exists in zip(unlisted, exist, strict=True) if exists}
         pull(self._bucket, self._out, sorted(listed))
         return pending(missing, self._out, self._addition)
 
 
 def read_committed(path: Path) -> tuple[ShardEntry, pa.Table]:
-    """As `read_marker`; where the marker is damaged the message says what to do about it. Raises DatasetError."""
+    """Like `read_marker`, but the message about a damaged marker includes the remedy. Raises DatasetError."""
     try:
         return read_marker(path)
     except DatasetError as error:
         raise DatasetError(
-            f"{error}; delete it and the tar beside it and run this command again; the build command builds that shard again"
+            f"{error}; delete it and its tar, run this command again, then dataset.build, which builds that shard again"
         ) from error
 
 
 def pending(units: Sequence[ShardUnit], out: Path, addition: int | None = None) -> list[ShardUnit]:
-    """The units that have no marker (one listing a split, not one look-up a unit), or one without this addition."""
+    """The units without a marker, or whose marker lacks the addition. Lists each split once instead of checking each unit."""
     present = {split: _names(out / split) for split in {unit.split for unit in units}}
     places = {unit: marker_path(out, unit.split, unit.name) for unit in units}
     missing = {unit for unit, place in places.items() if place.name not in present[unit.split]}
@@ -67,7 +68,7 @@ def pending(units: Sequence[ShardUnit], out: Path, addition: int | None = None) 
 
 
 def _added(marker: Path) -> tuple[int, ...]:
-    """The additions that rewrote a shard. This is asked often, so a marker is read again only when it is another file."""
+    """The additions that rewrote a shard. Called often, so a marker is only read again if the file was replaced."""
     stat = marker.stat()
     return _read_added(marker, stat.st_ino, stat.st_mtime_ns)
 

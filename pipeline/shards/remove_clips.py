@@ -1,4 +1,4 @@
-"""Removed clips, taken out of shards and plan files: a placeholder stands where each of them was."""
+"""Remove clips from shards and plan files, leaving a placeholder for each."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -25,47 +25,47 @@ Rows = list[dict[str, Any]]
 _WHO = ["key", "identity", "video"]
 
 
-def concerned_units(out: Path, manifest: Manifest, removals: tuple[Removal, ...]) -> list[ShardUnit]:
-    """The units that hold clips which the removals match, built or not, or clips in an archive whose name goes."""
+def affected_units(out: Path, manifest: Manifest, removals: tuple[Removal, ...]) -> list[ShardUnit]:
+    """The units, built or not, with clips that match the removals, or with clips in an archive whose name is removed."""
     masks = {}
     for path in plan.plan_files(out):
         rows = plan.read_plan(path, [*_WHO, "spans"])
-        masks[path.name] = matching(rows, removals) | _in_archives(rows, _telling(rows, manifest))
-    # A tube alone does not stand in the plan.
+        masks[path.name] = matching(rows, removals) | _in_archives(rows, _renamed_archives(rows, manifest))
+    # Tubes are not in the plan: a removed tube can only be found in a marker.
     look = manifest.config.recipe in TUBE_RECIPES and any(removal.kind == "key" for removal in removals)
     return [
         unit
         for unit in plan.units(out)
-        if masks[unit.plan][unit.start : unit.stop].any() or (look and _to_go(_built(out, unit), removals).any())
+        if masks[unit.plan][unit.start : unit.stop].any() or (look and _matching_rows(_built(out, unit), removals).any())
     ]
 
 
-def take_out_of_shard(out: Path, unit: ShardUnit, manifest: Manifest, removals: tuple[Removal, ...]) -> None:
-    """Rewrite a shard without the clips that match; nothing where it is not built, or done already. Raises DatasetError."""
+def remove_from_shard(out: Path, unit: ShardUnit, manifest: Manifest, removals: tuple[Removal, ...]) -> None:
+    """Rewrite a shard without the matching clips, unless it is not built or contains none. Raises DatasetError."""
     path = marker_path(out, unit.split, unit.name)
     if not path.exists():
         return
     settle(out, unit.split, unit.name)
     entry, rows = read_committed(path)
-    clips, tubes = _whole(rows, removals), _to_go(rows, removals)
-    telling = _telling(rows, manifest)
-    if not tubes.any() and not telling:
+    clips, tubes = _matching_clips(rows, removals), _matching_rows(rows, removals)
+    renamed = _renamed_archives(rows, manifest)
+    if not tubes.any() and not renamed:
         return
     staying = rows.filter(pa.array(~tubes))
     with open_shard(out, entry, staying) as reader:
-        stored = _without_archives(rows.to_pylist(), telling)
+        stored = _without_archives(rows.to_pylist(), renamed)
         replace_shard(out, entry, lambda writer: _rows_left(stored, clips, tubes, reader, writer))
 
 
-def take_out_of_plan(out: Path, path: Path, manifest: Manifest, removals: tuple[Removal, ...]) -> None:
-    """Put placeholders for the clips of a plan file that match; rows and units stay where they are."""
+def remove_from_plan(out: Path, path: Path, manifest: Manifest, removals: tuple[Removal, ...]) -> None:
+    """Replace the matching clips of a plan file by placeholders; row order and units do not change."""
     rows = plan.read_plan(path)
-    telling = _telling(rows, manifest)
+    renamed = _renamed_archives(rows, manifest)
     removed = matching(rows, removals)
-    changed = np.flatnonzero(removed | _in_archives(rows, telling))
+    changed = np.flatnonzero(removed | _in_archives(rows, renamed))
     if not len(changed):
         return
-    old = _without_archives(rows.take(pa.array(changed)).to_pylist(), telling)
+    old = _without_archives(rows.take(pa.array(changed)).to_pylist(), renamed)
     new = table((_placeholder_row(row) if gone else row for row, gone in zip(old, removed[changed], strict=True)), PLAN)
     order = np.arange(len(rows))
     order[changed] = len(rows) + np.arange(len(changed))
@@ -77,13 +77,13 @@ def _placeholder_row(row: dict[str, Any]) -> dict[str, Any]:
     return {**spec_row(spec), "cost": spec.cost, "unit": row["unit"]}
 
 
-def _telling(rows: pa.Table, manifest: Manifest) -> frozenset[str]:
-    """The archives of these rows whose names are to go: dataset.json has digests in place of them."""
+def _renamed_archives(rows: pa.Table, manifest: Manifest) -> frozenset[str]:
+    """The archives of these rows whose names must be removed: dataset.json already has digests in their place."""
     return frozenset(uri for uri in plan.archives_of(rows) if nameless_archive(uri) in manifest.archives)
 
 
 def _in_archives(rows: pa.Table, archives: frozenset[str]) -> NDArray[np.bool_]:
-    """bool [n]: the rows with a span in one of the archives."""
+    """Mask, bool [n], of the rows with a span in one of the archives."""
     if not archives:
         return np.zeros(len(rows), np.bool_)
     named = (any(packed["archive"] in archives for packed in _packed(row)) for row in rows.select(["spans"]).to_pylist())
@@ -91,7 +91,7 @@ def _in_archives(rows: pa.Table, archives: frozenset[str]) -> NDArray[np.bool_]:
 
 
 def _without_archives(rows: Rows, archives: frozenset[str]) -> Rows:
-    """The rows, changed in place, with digests for the names of these archives."""
+    """Replace the names of these archives by digests, in place; returns the rows."""
     for row in rows:
         for packed in _packed(row):
             if packed["archive"] in archives:
@@ -108,21 +108,21 @@ def _built(out: Path, unit: ShardUnit) -> pa.Table:
     return read_committed(path)[1] if path.exists() else MARKER.empty_table()
 
 
-def _to_go(rows: pa.Table, removals: tuple[Removal, ...]) -> NDArray[np.bool_]:
-    """bool [n]: the rows of a marker that match; not what is left of a tube that was removed alone, while its clip stays."""
+def _matching_rows(rows: pa.Table, removals: tuple[Removal, ...]) -> NDArray[np.bool_]:
+    """Mask, bool [n], of the matching rows of a marker, without placeholders of tubes whose planned clip stays."""
     done: NDArray[np.bool_] = pc.fill_null(pc.equal(rows["reason"], "removed"), False).to_numpy()
-    return matching(rows, removals) & ~done | _whole(rows, removals)
+    return matching(rows, removals) & ~done | _matching_clips(rows, removals)
 
 
-def _whole(rows: pa.Table, removals: tuple[Removal, ...]) -> NDArray[np.bool_]:
-    """bool [n]: the rows of a marker whose planned clip matches."""
+def _matching_clips(rows: pa.Table, removals: tuple[Removal, ...]) -> NDArray[np.bool_]:
+    """Mask, bool [n], of the rows of a marker whose planned clip matches."""
     return matching(rows.set_column(rows.column_names.index("key"), "key", planned_keys_of(rows["key"])), removals)
 
 
 def _rows_left(
     rows: Rows, clips: NDArray[np.bool_], tubes: NDArray[np.bool_], reader: ShardReader | None, writer: ShardWriter
 ) -> Rows:
-    """The rows of the new marker: one placeholder for all tubes of a clip that goes, a tube that goes alone keeps its key."""
+    """The rows of the new marker: one placeholder for all tubes of a removed clip; a tube removed on its own keeps its key."""
     left: dict[str, dict[str, Any]] = {}
     for row, clip, tube in zip(rows, clips, tubes, strict=True):
         if clip:

@@ -1,4 +1,4 @@
-"""Reads the videos of finished clips again. A video that is missing, or is not what it was, gives nothing."""
+"""Read the source videos of finished clips again. A video that is missing or has changed yields None."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -28,7 +28,7 @@ Found = TypeVar("Found")
 
 
 def read_ahead(clips: Iterable[Clip], job: BuildJob, read: Callable[[Clip], Found]) -> Iterator[tuple[Clip, Found]]:
-    """Each clip with what `read` gives of it, called in threads for a few clips ahead of the consumer."""
+    """Yield each clip with the result of `read`, which runs in threads, a few clips ahead of the consumer."""
     with ThreadPoolExecutor(job.decoders, thread_name_prefix="decode") as pool:
         ahead: deque[tuple[Clip, Future[Found]]] = deque()
         for clip in clips:
@@ -44,7 +44,7 @@ def read_ahead(clips: Iterable[Clip], job: BuildJob, read: Callable[[Clip], Foun
 def batches(
     read: Iterable[tuple[Clip, ReadClip | None]], model: FaceModel | None
 ) -> Iterator[list[tuple[Clip, ReadClip | None]]]:
-    """The same in batches with enough frames for the model."""
+    """Group clips into batches with enough frames for the model."""
     batch: list[tuple[Clip, ReadClip | None]] = []
     for one in read:
         batch.append(one)
@@ -65,9 +65,9 @@ def reread(
     sequences: Sequences | None = None,
     moving: bool = False,
 ) -> ReadClip | None:
-    """The frames that `config` samples of a clip; None where its video cannot be read, or is not what it was.
+    """Read the frames that `config` samples from a clip; None if its video cannot be read or has changed.
 
-    model, stored, sequences, moving: as of `read_frames`
+    model, stored, sequences, moving: as in `read_frames`
     """
 
     def read(timeline_of: ReadTimeline, files: dict[str, Media]) -> ReadClip:
@@ -85,15 +85,15 @@ def reread(
 
 
 def _check_same(clip: Clip, found: ReadClip) -> None:
-    """Raise ClipRejected: frame_mismatch, the files have other frames than before."""
-    assert found.every is not None, "a clip that was read knows all frames"
+    """Raise ClipRejected (frame_mismatch) if the files have different frames than before."""
+    assert found.every is not None, "reading a clip sets `every`"
     same = found.source_frames == clip.source_frames and clip.file_frames in ((), found.file_frames)
     if not same or not np.isin(_numbers(clip.placement), _numbers(found.every)).all():
-        raise ClipRejected("frame_mismatch", f"{found.source_frames} frames, there were {clip.source_frames}")
+        raise ClipRejected("frame_mismatch", f"{found.source_frames} frames, expected {clip.source_frames}")
 
 
 def _numbers(frames: Placement | SourceFrames) -> NDArray[np.int64]:
-    """A number for each frame, int64, which its span and its number in the file decide."""
+    """A unique number for each frame, int64 [T], from its span and its number within the file."""
     return (frames.span.astype(np.int64) << 32) + frames.index
 
 
@@ -108,14 +108,14 @@ def _read_tube(
     *,
     moving: bool,
 ) -> ReadClip:
-    """Frames of a tube, cut by its window. Faces are searched within the window, as the tube itself is not stored."""
+    """Read frames of a tube, cropped by its window. Faces are detected within the window, since the track is not stored."""
     (span,), length = clip.spec.spans, clip.source_frames
     line = timeline_of(files[span.uri], config.decode_timeout_s)
     if line.size_px != span.reference_px or span.box is None:
-        raise ClipRejected("frame_mismatch", "frames of another size than before")
+        raise ClipRejected("frame_mismatch", "the frame size has changed")
     start = tube_start(clip.spec.key)
     if start + length > len(line.raw_s):
-        raise ClipRejected("frame_mismatch", f"{len(line.raw_s)} frames, the tube goes to {start + length}")
+        raise ClipRejected("frame_mismatch", f"{len(line.raw_s)} frames, but the tube extends to {start + length}")
     indices = start + sample_indices(length, config.frames, config.seed, clip.spec.key)
     if stored is not None:
         indices = np.setdiff1d(indices, stored.index)

@@ -1,8 +1,8 @@
-"""Replacing a committed shard by a new tar and a new marker, such that a crash at any moment can be mended.
+"""Replace a committed shard by a new tar and a new marker, recoverable after a crash at any point.
 
-Two files cannot change in one step. The new marker is laid beside the old one first, as `<marker>.next`; then the tar is
-renamed, then the marker. Whoever comes to a shard after a crash settles it: where the tar is the one of which `.next` tells,
-that becomes the marker, else it goes and the old shard stands as it was.
+Two files cannot be replaced atomically. The new marker is first written next to the old one, as `<marker>.next`; then the tar
+is renamed, then the marker. The next command that accesses the shard after a crash settles it: if the tar matches `.next`, that
+becomes the marker; otherwise `.next` is deleted and the old shard remains valid.
 """
 
 from collections.abc import Callable
@@ -25,9 +25,9 @@ Write = Callable[[ShardWriter], list[dict[str, Any]]]
 
 
 def replace_shard(out: Path, entry: ShardEntry, write: Write) -> None:
-    """Put what `write` writes in the place of the shard of `entry`, which has been settled.
+    """Replace the shard of `entry`, which must be settled, by the output of `write`.
 
-    write: adds the samples to a tar and gives the rows of the marker; with no sample added, no tar remains
+    write: adds the samples to a tar and returns the marker rows; if it adds no sample, the tar is deleted
     """
     tar, following = tar_path(out, entry.split, entry.name), next_marker_path(out, entry.split, entry.name)
     with replacing(out, tar) as new_tar:
@@ -44,7 +44,7 @@ def replace_shard(out: Path, entry: ShardEntry, write: Write) -> None:
 
 
 def settle(out: Path, split: str, name: str) -> None:
-    """Mend what a crash in `replace_shard` left of a shard; nothing where there was none."""
+    """Finish or undo a `replace_shard` that was interrupted by a crash, if any."""
     following = next_marker_path(out, split, name)
     if not following.exists():
         return
@@ -56,12 +56,12 @@ def settle(out: Path, split: str, name: str) -> None:
 
 
 def _put_in_place(following: Path, marker: Path) -> None:
-    with suppress(FileNotFoundError):  # a runner may run a unit twice at once, and the other was first with the same bytes
+    with suppress(FileNotFoundError):  # a runner may run a unit twice at once; the other run has written the same bytes
         following.replace(marker)
     sync(marker.parent)
 
 
 def open_shard(out: Path, entry: ShardEntry, rows: pa.Table) -> AbstractContextManager[ShardReader | None]:
-    """The tar of a shard, to read the samples of `rows`; None where no row is of a kept clip. Raises DatasetError."""
+    """Open the tar of a shard to read the samples of `rows`; None if no row is of a kept clip. Raises DatasetError."""
     needed = pc.any(rows["kept"], min_count=0).as_py()
     return ShardReader(tar_path(out, entry.split, entry.name)) if needed else nullcontext()

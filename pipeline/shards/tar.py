@@ -1,4 +1,4 @@
-"""A WebDataset tar whose bytes depend on its members alone, written so that each member's place is known; and reading it."""
+"""Write and read WebDataset tars: the bytes depend only on the members, and the offset of each member is recorded."""
 
 import tarfile
 import zlib
@@ -14,9 +14,9 @@ from motionshards.schemas.tables import Member
 
 
 class ShardWriter:
-    """Writes samples to a USTAR file: fixed time, owner, mode and order, members in the order given.
+    """Write samples to a USTAR file with fixed time, owner and mode, members in the given order.
 
-    The file is created with the first sample, so a shard without samples leaves no tar.
+    The file is created with the first sample, so that a shard without samples has no tar.
     """
 
     def __init__(self, path: Path) -> None:
@@ -32,7 +32,7 @@ class ShardWriter:
                 self._tar.close()
 
     def add(self, key: str, files: dict[str, bytes]) -> list[Member]:
-        """Append one sample; gives the place and checksum of each of its members."""
+        """Append one sample; returns the offset and checksum of each member."""
         return [self._append(key, suffix, content) for suffix, content in files.items()]
 
     def _append(self, key: str, suffix: str, content: bytes) -> Member:
@@ -41,7 +41,7 @@ class ShardWriter:
         info = tarfile.TarInfo(f"{key}.{suffix}")
         info.size, info.mode, info.mtime = len(content), 0o644, 0
         header = info.tobuf(tarfile.USTAR_FORMAT, "utf-8", "strict")
-        # TarFile keeps its position in `offset`; a USTAR header is one block, so the data starts right behind it.
+        # TarFile keeps its position in `offset`; the data starts right after the USTAR header.
         place = self._tar.offset + len(header)
         stream = self._tar.fileobj
         assert stream is not None
@@ -52,10 +52,10 @@ class ShardWriter:
 
 
 class ShardReader:
-    """Reads samples of a shard by the places that its marker tells.
+    """Read samples of a shard at the offsets recorded in its marker.
 
     Raises:
-        DatasetError: the tar is not there, or not what the marker tells
+        DatasetError: the tar is missing, or does not match the marker
     """
 
     def __init__(self, path: Path) -> None:
@@ -72,7 +72,7 @@ class ShardReader:
         self._stream.close()
 
     def sample(self, key: str, members: Sequence[dict[str, Any]]) -> dict[str, bytes]:
-        """The members of a sample by suffix, as a row of the marker lists them; their bytes are checked."""
+        """Read the members of a sample listed in a marker row, by suffix, and verify their checksums."""
         return {member["suffix"]: self._member(key, member) for member in members}
 
     def _member(self, key: str, member: dict[str, Any]) -> bytes:
@@ -84,5 +84,5 @@ class ShardReader:
 
 
 def size_and_hash(path: Path) -> tuple[int, str | None]:
-    """Bytes and sha256 of a tar; 0 and None where there is none."""
+    """Size in bytes and SHA-256 of a tar; 0 and None if it does not exist."""
     return (path.stat().st_size, sha256_of(path)) if path.exists() else (0, None)

@@ -1,6 +1,6 @@
-"""The corpora, a module each: how their files are laid out, and which clips they hold.
+"""The supported corpora, one module each: file layout and list of clips.
 
-Imports pipeline.inputs and what lies below.
+May import pipeline.inputs and lower layers.
 """
 
 from collections.abc import Callable, Iterator
@@ -32,23 +32,23 @@ def _no_urls(tree: Tree) -> dict[str, str] | None:
 
 
 def _nothing(root: Path) -> None:
-    """Most sources are what the user has on disk."""
+    """Most sources need no preparation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
     """A corpus layout.
 
-    list_clips(listing): its clips in a fixed order; raises ConfigError for directories that cannot be listed
-    expected: the layout in a few words, for the user whose directory holds no clips
-    recipe(tree, metadata): the crop recipe when the user names none: `bbox` where what is listed has boxes; None where videos
-        may show anything, and some have to be looked at
-    reads_csv: whether it lists the clips of a csv that `--metadata` names
-    no_face: what becomes of clips without a face when the user does not say: bodies may have faces too small to be found
-    splits: directories at the top of the layout that are splits; an archive named after one is put there
-    takes_videos: whether `--input` may name single videos
-    prepare(root): makes the files, for sources that are not the user's own
-    urls(tree): the URL of each listed video; None where videos are named by their id on YouTube, or the list is read elsewhere
+    list_clips(listing): yields its clips in a fixed order; raises ConfigError for directories that cannot be listed
+    expected: short description of the layout, for the message if no clips are found
+    recipe(tree, metadata): the default crop recipe, such as `bbox` if clips have boxes; None if it must be chosen by looking at
+        some of the videos
+    reads_csv: whether it supports a csv of clips (`--metadata`)
+    no_face: default for clips without a face; `keep` for bodies, whose faces may be too small to detect
+    splits: top-level directories that are splits; archives named after one are placed below it
+    takes_videos: whether `--input` may be single videos
+    prepare(root): creates the files, for generated sources
+    urls(tree): URL of each listed video; None if videos are named by their YouTube id, or the list is read elsewhere
     """
 
     list_clips: Callable[[Listing], Iterator[ClipSpec]]
@@ -78,5 +78,5 @@ SOURCES = {
 
 
 def usual_no_face(source: str, landmarks: str, recipe: str) -> str:
-    """What becomes of clips without a face when the user does not say; always `reject` where that decides nothing."""
+    """The default of `no_face`; always `reject` where the setting has no effect."""
     return SOURCES[source].no_face if landmarks != "none" and recipe not in TUBE_RECIPES else "reject"

@@ -1,7 +1,7 @@
-"""CelebV-HQ: `celebvhq_info.json` as published, and the user's downloads `videos/<youtube id>.mp4`.
+"""CelebV-HQ: `celebvhq_info.json` as published, and downloaded videos `videos/<youtube id>.mp4`.
 
-Times are seconds of the video, boxes are fractions of the frame, which the authors enlarge by 0.02 on each side before they
-crop. People are not in the file, so a video is its own identity. There is no split.
+Times are in seconds; boxes are fractions of the frame, which the authors enlarge by 0.02 on each side before cropping. The file
+does not name people, so each video is its own identity. There are no splits.
 """
 
 import json
@@ -23,7 +23,7 @@ _REFERENCE_PX = (1.0, 1.0)
 
 
 def list_clips(listing: Listing) -> Iterator[ClipSpec]:
-    """The clips of the list, in its order; those that are malformed are noted.
+    """Yield the clips in the order of the list; malformed ones are recorded in `listing.malformed`.
 
     Raises:
         ConfigError: the list is not JSON with an object `clips`
@@ -48,7 +48,7 @@ def _listed(listing: Listing) -> Iterator[Listed]:
 
 
 def _clip(name: str, clip: Any, videos: dict[str, Entry]) -> Listed:
-    """A clip of the list. Raises ValueError, naming the field."""
+    """Parse one clip of the list. Raises ValueError, naming the field."""
     video = file_name("ytb_id", clip.get("ytb_id") if isinstance(clip, dict) else None)
     duration, edges = _object(clip, "duration"), _object(clip, "bbox")
     start_s, end_s = (_number(duration, field, 1e9) for field in ("start_sec", "end_sec"))

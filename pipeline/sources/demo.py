@@ -1,4 +1,4 @@
-"""A corpus that needs no download: VoxCeleb2-shaped videos rendered from the one real face that scikit-image ships."""
+"""A corpus without downloads: videos in the layout of VoxCeleb2, rendered from the photograph that ships with scikit-image."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +10,10 @@ from motionshards.schemas.records import ClipSpec
 
 
 def prepare(root: Path) -> None:
-    """Render what is not there yet below `root`."""
+    """Render missing files below `root`."""
     render_demo(root)
 
 
 def list_clips(listing: Listing) -> Iterator[ClipSpec]:
-    """The rendered clips, listed as VoxCeleb2 is."""
+    """Yield the rendered clips, listed like VoxCeleb2."""
     return voxceleb2.list_clips(listing, source="demo")

@@ -1,12 +1,12 @@
-"""Renders the demo corpus: a small tree shaped like VoxCeleb2 whose videos are made from one real face, offline.
+"""Render the demo corpus: a small tree in the layout of VoxCeleb2, with videos generated offline from one real face.
 
-The face is `skimage.data.astronaut()` (NASA, public domain), which ships inside scikit-image. Every person of the demo
-is that photograph with other colours, mirrored or not, and with a mildly other face shape; every clip moves it by a
-motion that is known exactly, so whatever is tracked in the videos can be checked against `Motion.warp_points`.
+The face is `skimage.data.astronaut()` (NASA, public domain), which ships with scikit-image. Every person of the demo is that
+photograph with different colours and a slightly different face shape, possibly mirrored. The motion of every clip is known
+exactly, so that tracking results can be checked against `Motion.warp_points`.
 
     root/{dev,test}/mp4/id9xxxx/<video id, 11 characters>/0000N.mp4
 
-Pixel convention: x to the right, y down, the centre of the top left pixel is (0, 0). "source px" are pixels of the
+Pixel convention: x points right, y down, the center of the top left pixel is (0, 0). "source px" are pixels of the
 512 x 512 photograph, "frame px" those of the 224 x 224 video. Points are (x, y) pairs.
 """
 
@@ -26,20 +26,20 @@ from numpy.typing import NDArray
 
 from motionshards.transforms.extract.ffmpeg import ffmpeg_path
 
-# x and y, or one of them, in px: float64 where a caller asks for points, float32 where a whole frame is rendered.
+# x and y, or one of them, in px: float64 for points of callers, float32 for the pixels of a rendered frame.
 Points = NDArray[np.floating[Any]]
 
 FRAME_SIZE = 224
 FPS = 25
-VIDEOS, CLIPS = 2, 2  # videos a person, clips a video
-# People of the test split are numbered from here. A later call for more people thus never moves one between the splits.
+VIDEOS, CLIPS = 2, 2  # videos per person, clips per video
+# First identity of the test split. A later call with more people therefore never moves anyone between splits.
 FIRST_TEST_IDENTITY = 9001
 
-# What a generator is for. Each purpose draws from its own stream, so that adding a draw to one leaves the others alone.
+# Purpose of a random generator. Each has a separate stream, so that adding a draw to one does not affect the others.
 _LOOK, _LIGHT, _MOTION, _VIDEO_ID = range(4)
 
 FACE_CENTRE_PX = (225.0, 130.0)  # source px, between the eyes and the mouth
-# Places where the face is pushed: x, y of the centre and the radii along x and y, source px. Left is the viewer's left.
+# Regions where the face is deformed: x, y of the center and the radii along x and y, source px. Left is the viewer's left.
 _BUMPS = np.array(
     [
         (223.0, 172, 50, 36),  # chin
@@ -54,7 +54,7 @@ _BUMPS = np.array(
         (247, 104, 24, 18),  # right eye
     ]
 )
-# How far an action of strength 1 pushes which place: {place: (x, y) in source px}, places as rows of _BUMPS.
+# Displacements of an action of strength 1: {row of _BUMPS: (x, y) in source px}.
 _ACTIONS: tuple[dict[int, tuple[float, float]], ...] = (
     {0: (0.0, 3.5), 1: (0.0, 2.5)},  # the mouth opens
     {2: (-2.0, -1.0), 3: (2.0, -1.0)},  # the mouth widens
@@ -62,33 +62,33 @@ _ACTIONS: tuple[dict[int, tuple[float, float]], ...] = (
     {6: (-4.0, 0.0), 7: (4.0, 0.0)},  # a wider jaw
     {8: (-1.5, 0.0), 9: (1.5, 0.0)},  # eyes further apart
 )
-# Highest strength of each action in time, and the range of its frequency in Hz. Zero is a matter of face shape alone.
+# Maximum strength of each action over time, and its frequency range in Hz. Actions with 0 only vary the face shape.
 _SWING = np.array([0.7, 0.7, 0.8, 0.0, 0.0])
 _SWING_HZ = ((1.5, 3.0), (0.5, 1.2), (0.3, 0.9), (0.1, 0.2), (0.1, 0.2))
 
 
 @dataclass(frozen=True, slots=True)
 class Motion:
-    """Where each point of the photograph is seen in each frame of one clip.
+    """The mapping between the photograph and each frame of a clip.
 
-    The map used for rendering is the one in closed form: frame px f -> q = affine⁻¹(f) -> p = q - push(q), where p is
-    the source px whose colour is shown. `warp_points` is its inverse, found by fixed-point iteration.
+    Rendering uses the closed-form direction: frame px f -> q = affine⁻¹(f) -> p = q - push(q), where p is the source px whose
+    colour is shown. `warp_points` is its inverse, computed by fixed-point iteration.
     """
 
     fps: float
     """Frames per second, Hz."""
     source_to_frame: NDArray[np.float64]
-    """[T, 2, 3], the affine part: source px (x, y, 1) to frame px (x, y). Holds pan, zoom, rotation and mirroring."""
+    """[T, 2, 3], the affine part: source px (x, y, 1) to frame px (x, y). Contains pan, zoom, rotation and mirroring."""
     bumps_px: NDArray[np.float64]
-    """[B, 4], the places that are pushed: centre x, y and radii along x, y, source px."""
+    """[B, 4], the deformed regions: center x, y and radii along x, y, source px."""
     pushes_px: NDArray[np.float64]
-    """[T, B, 2], how far the centre of each place is pushed along x and y, source px, before the affine."""
+    """[T, B, 2], displacement of the center of each region along x and y, source px, before the affine."""
 
     def __post_init__(self) -> None:
         frames, places = len(self.source_to_frame), len(self.bumps_px)
         shapes = (self.source_to_frame.shape, self.bumps_px.shape, self.pushes_px.shape)
         if shapes != ((frames, 2, 3), (places, 4), (frames, places, 2)):
-            raise ValueError(f"shapes do not fit together: {shapes}")
+            raise ValueError(f"shapes do not match: {shapes}")
 
     def __len__(self) -> int:
         return len(self.source_to_frame)
@@ -96,11 +96,11 @@ class Motion:
     def push(self, points_px: Points, t: int) -> Points:
         """The displacement [N, 2] at `points_px` [N, 2], source px, in frame t.
 
-        Each place is a polynomial, (1 - r²)³: smooth, zero outside its radii, equal to the last bit on any processor.
+        The weight of each region is the polynomial (1 - r²)³: smooth, zero outside its radii, bit-exact on any processor.
         """
         (x, y), (moved_x, moved_y) = points_px.T, np.zeros_like(points_px.T)
         for (cx, cy, rx, ry), (dx, dy) in zip(self.bumps_px.tolist(), self.pushes_px[t].tolist(), strict=True):
-            # Most points of a frame lie in no place at all: a box test first more than halves the time.
+            # Most points are outside all regions: a preceding box test more than halves the time.
             near = np.flatnonzero((x > cx - rx) & (x < cx + rx) & (y > cy - ry) & (y < cy + ry))
             inside = np.maximum(1.0 - ((x.take(near) - cx) / rx) ** 2 - ((y.take(near) - cy) / ry) ** 2, 0.0)
             weight = inside * inside * inside
@@ -109,15 +109,15 @@ class Motion:
         return np.stack([moved_x, moved_y]).T
 
     def source_points(self, points_px: Points, t: int) -> Points:
-        """The source px [N, 2] shown at `points_px` [N, 2], frame px, in frame t. In closed form."""
+        """The source px [N, 2] shown at `points_px` [N, 2], frame px, in frame t; in closed form."""
         back = np.linalg.inv(self.source_to_frame[t, :, :2])
         upright = _affine(np.column_stack([back, -back @ self.source_to_frame[t, :, 2]]), points_px)
         return upright - self.push(upright, t)
 
     def warp_points(self, points_px: Points, t: int) -> Points:
-        """The frame px [N, 2] at which `points_px` [N, 2], source px, are seen in frame t, that is at t / fps seconds.
+        """The frame px [N, 2] at which `points_px` [N, 2], source px, appear in frame t, at t / fps seconds.
 
-        Right to 1e-6 px: the pushes are gentle (slope below 1 in sum), so the iteration contracts.
+        Accurate to 1e-6 px. The iteration converges because the total slope of the displacements is below 1.
         """
         source = upright = np.asarray(points_px, dtype=np.float64)
         for _ in range(100):
@@ -125,31 +125,31 @@ class Motion:
             if np.allclose(before, upright, rtol=0.0, atol=1e-7):
                 break
         else:
-            raise ValueError(f"the pushes of frame {t} are too steep: the map has no inverse")
+            raise ValueError(f"the displacements of frame {t} are too steep: the mapping is not invertible")
         return _affine(self.source_to_frame[t], upright)
 
 
 def render_demo(root: Path, *, identities: int = 6, seed: int = 0) -> int:
-    """Render what is missing of the demo tree under `root` and return the number of clips it now stands for.
+    """Render the missing clips of the demo tree under `root` and return the total number of clips.
 
-    A person looks the same under every seed; the seed decides motion, light and video ids.
+    A person looks the same with every seed; the seed determines motion, light and video ids.
     """
     if identities < 1:
         raise ValueError(f"identities must be at least 1, got {identities}")
     clips = list(_clips(root, identities, seed))
     missing = [clip for clip in clips if not clip[0].exists()]
-    with ThreadPoolExecutor(max_workers=2) as pool:  # numpy and the encoder work outside the interpreter lock
+    with ThreadPoolExecutor(max_workers=2) as pool:  # numpy and the encoder release the GIL
         list(pool.map(functools.partial(_render_clip, seed=seed), missing))
     return len(clips)
 
 
 def mirrored(identity: int) -> bool:
-    """Whether this person is shown mirrored: left and right landmarks of the photograph then change names."""
+    """Whether this person is mirrored, which swaps left and right landmarks of the photograph."""
     return identity % 2 == 1
 
 
 def demo_motion(identity: int, video: int, clip: int, seed: int) -> Motion:
-    """The motion of one clip: this person's face shape, plus smooth pan, zoom, rotation, speech and brows."""
+    """The motion of one clip: the person's face shape plus smooth pan, zoom, rotation, and mouth and brow motion."""
     look = np.random.default_rng([_LOOK, identity])
     stretch = look.uniform(0.95, 1.05)
     shape = look.uniform(-1.0, 1.0, size=len(_ACTIONS)) * (0.4, 0.5, 0.4, 1.0, 1.0)
@@ -166,7 +166,7 @@ def demo_motion(identity: int, video: int, clip: int, seed: int) -> Motion:
 
 
 def render_frame(image: NDArray[np.uint8], motion: Motion, t: int, size: int = FRAME_SIZE) -> NDArray[np.uint8]:
-    """Frame t: `image`, uint8 [H, W, 3] RGB, seen through `motion`, as uint8 [size, size, 3], without black borders."""
+    """Render frame t: `image`, uint8 [H, W, 3] RGB, warped by `motion`, as uint8 [size, size, 3], without black borders."""
     height, width = image.shape[:2]
     points = motion.source_points(_frame_grid(size), t)
     x, y = _reflect(points[:, 0], width), _reflect(points[:, 1], height)
@@ -179,10 +179,10 @@ def render_frame(image: NDArray[np.uint8], motion: Motion, t: int, size: int = F
 
 
 def demo_image(identity: int, video: int, seed: int) -> NDArray[np.uint8]:
-    """The photograph in this person's colours and this video's light, uint8 [512, 512, 3] RGB, not mirrored."""
+    """The photograph with the person's colours and the video's light, uint8 [512, 512, 3] RGB, not mirrored."""
     photograph, wall, face = _photograph()
     look, light = np.random.default_rng([_LOOK, identity, 1]), np.random.default_rng([_LIGHT, seed, identity, video])
-    hue = (0.08 + identity * 0.618034) % 1.0  # golden ratio: any few numbers in a row get hues far apart
+    hue = (0.08 + identity * 0.618034) % 1.0  # golden ratio: consecutive numbers get very different hues
     wall_gain = np.array(colorsys.hsv_to_rgb(hue, look.uniform(0.15, 0.35), look.uniform(0.6, 0.95)))
     hair_gain = np.array(colorsys.hsv_to_rgb(look.uniform(0.03, 0.09), look.uniform(0.0, 0.35), look.uniform(0.5, 1.0)))
     skin_gain = look.uniform(0.85, 1.05) * np.array([1.0, 0.95, 0.92]) ** look.uniform(0.3, 2.0)  # paler to warmer
@@ -193,13 +193,13 @@ def demo_image(identity: int, video: int, seed: int) -> NDArray[np.uint8]:
 
 
 def _affine(matrix: NDArray[np.float64], points_px: Points) -> Points:
-    """`matrix` [2, 3] applied to points [N, 2]. Spelled out: several times as fast as a 2 x 2 matrix product."""
+    """Apply `matrix` [2, 3] to points [N, 2]. Written out: several times faster than a 2 x 2 matrix product."""
     x, y = points_px.T
     return np.stack([a * x + b * y + c for a, b, c in matrix.tolist()]).T
 
 
 def _clips(root: Path, identities: int, seed: int) -> Iterator[tuple[Path, int, int, int]]:
-    """(path, identity, video, clip) of every clip. The last one or two people are the test split."""
+    """Yield (path, identity, video, clip) of every clip. The last one or two people are the test split."""
     in_test = min(2, identities // 2)
     for identity in (*range(identities - in_test), *range(FIRST_TEST_IDENTITY, FIRST_TEST_IDENTITY + in_test)):
         split = "test" if identity >= FIRST_TEST_IDENTITY else "dev"
@@ -210,14 +210,14 @@ def _clips(root: Path, identities: int, seed: int) -> Iterator[tuple[Path, int, 
 
 
 def _video_id(identity: int, video: int, seed: int) -> str:
-    """Eleven characters as YouTube draws them, but a letter comes first, so that no command takes it for an option."""
+    """Eleven characters like a YouTube id, but starting with a letter, so that commands do not mistake it for an option."""
     rng = np.random.default_rng([_VIDEO_ID, seed, identity, video])
     first, rest = list(string.ascii_letters), list(string.ascii_letters + string.digits + "_-")
     return str(rng.choice(first)) + "".join(rng.choice(rest, size=10))
 
 
 def _render_clip(job: tuple[Path, int, int, int], seed: int) -> None:
-    """Write one clip, whole or not at all. A file left by a crash ends in .part, which no source takes for a video."""
+    """Write one clip atomically. A file left by a crash ends in .part, which no source reads as a video."""
     path, identity, video, clip = job
     image, motion = demo_image(identity, video, seed), demo_motion(identity, video, clip, seed)
     frames = b"".join(render_frame(image, motion, t).tobytes() for t in range(len(motion)))
@@ -231,7 +231,7 @@ def _render_clip(job: tuple[Path, int, int, int], seed: int) -> None:
 
 
 def _encode(frames: bytes, path: Path) -> None:
-    """Write raw RGB frames as H.264 in MP4. One thread and the bitexact flags: equal frames give equal bytes."""
+    """Encode raw RGB frames as H.264 in MP4, deterministically: with one thread and the bitexact flags."""
     source = f"-f rawvideo -pix_fmt rgb24 -s {FRAME_SIZE}x{FRAME_SIZE} -r {FPS} -i pipe:0"
     exact = "-map_metadata -1 -fflags +bitexact -flags:v +bitexact -sws_flags bicubic+accurate_rnd+bitexact -threads 1"
     codec = "-c:v libx264 -preset veryfast -crf 20 -pix_fmt yuv420p -movflags +faststart -f mp4"
@@ -240,16 +240,16 @@ def _encode(frames: bytes, path: Path) -> None:
 
 
 def _wave(rng: np.random.Generator, time_s: NDArray[np.float64], low_hz: float, high_hz: float) -> NDArray[np.float64]:
-    """A smooth curve [T] within -1..1: two random sines. Rounded, as the last bit of a sine differs by processor."""
+    """A smooth curve [T] within [-1, 1]: two random sines, rounded since the last bit of a sine differs between processors."""
     hz, phase = rng.uniform(low_hz, high_hz, size=2), rng.uniform(0.0, 1.0, size=2)
     first, second = np.sin(2.0 * np.pi * (time_s * hz[:, None] + phase[:, None]))
     return np.asarray(np.round(0.65 * first + 0.35 * second, 9))
 
 
 def _affines(rng: np.random.Generator, time_s: NDArray[np.float64], stretch: Points) -> NDArray[np.float64]:
-    """Affines [T, 2, 3], source px to frame px. The face is 93 source px wide and comes out 110 to 140 frame px wide.
+    """Affines [T, 2, 3], source px to frame px. The face is 93 source px wide and becomes 110 to 140 frame px wide.
 
-    `stretch` [2] is the person's own scale along x and y; a negative one mirrors.
+    `stretch` [2] is the person's scale along x and y; a negative one mirrors.
     """
     zoom = rng.uniform(1.3, 1.4) * (1.0 + 0.04 * _wave(rng, time_s, 0.15, 0.4))
     angle = np.radians(rng.uniform(-3.0, 3.0) + 6.0 * _wave(rng, time_s, 0.2, 0.6))
@@ -262,26 +262,26 @@ def _affines(rng: np.random.Generator, time_s: NDArray[np.float64], stretch: Poi
 
 @functools.cache
 def _frame_grid(size: int) -> Points:
-    """The pixel centres of a frame, float32 [size * size, 2] as (x, y), row by row; laid out by column, for speed."""
+    """Pixel centers of a frame, float32 [size * size, 2] as (x, y), in row-major order; stored column-wise for speed."""
     y, x = np.mgrid[:size, :size].astype(np.float32)
     return np.stack([x.ravel(), y.ravel()]).T
 
 
 def _reflect(coordinate: Points, length: int) -> Points:
-    """Fold coordinates into 0..length-1, mirrored once at the centres of the outermost pixels."""
+    """Fold coordinates into [0, length - 1], reflecting once at the centers of the outermost pixels."""
     last = length - 1.0
     return np.clip(last - np.abs(last - np.abs(coordinate)), 0.0, last)
 
 
 def _blend(planes: NDArray[np.uint8], index: NDArray[np.intp], share: NDArray[np.float32]) -> NDArray[np.float32]:
-    """`planes` [3, P] at `index` [N], mixed with their right neighbours by `share` [N]: float32 [3, N]."""
+    """Interpolate `planes` [3, P] at `index` [N] with their right neighbours by weight `share` [N]: float32 [3, N]."""
     here, right = (planes.take(index + step, axis=1).astype(np.float32) for step in (0, 1))
     return here + (right - here) * share
 
 
 @functools.cache
 def _photograph() -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.float64]]:
-    """The photograph, uint8 [512, 512, 3] RGB, and soft masks [512, 512, 1] in 0..1 of the wall and of the face."""
+    """The photograph, uint8 [512, 512, 3] RGB, and soft masks [512, 512, 1] in [0, 1] of the wall and the face."""
     from scipy.ndimage import gaussian_filter, label
     from skimage import data
 
@@ -289,8 +289,8 @@ def _photograph() -> tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.fl
     y, x = np.mgrid[: photograph.shape[0], : photograph.shape[1]]
     face = ((x - 225.0) / 47.0) ** 2 + ((y - 128.0) / 53.0) ** 2 < 1.0
     high, low = photograph.max(axis=2).astype(np.float64), photograph.min(axis=2)
-    grey = label((high > 110.0) & (high - low < 0.25 * high))[0]  # the wall is bright and nearly without colour
-    wall = (grey == grey[60, 120]) | (grey == grey[60, 330])  # and reaches these pixels: teeth and shine do not
+    grey = label((high > 110.0) & (high - low < 0.25 * high))[0]  # the wall is bright and nearly colourless
+    wall = (grey == grey[60, 120]) | (grey == grey[60, 330])  # its components contain these pixels, unlike teeth and highlights
     soft_wall = gaussian_filter(wall.astype(np.float64), 1.0)
     soft_face = gaussian_filter(face.astype(np.float64), 3.0) * (1.0 - soft_wall)
     return photograph, soft_wall[:, :, None], soft_face[:, :, None]

@@ -1,7 +1,7 @@
-"""Fashion (UBC): `train/*.mp4` and `test/*.mp4`; or the videos anywhere below the root with the two lists of URLs beside them.
+"""Fashion (UBC): `train/*.mp4` and `test/*.mp4`, or videos in `videos/` or at the top level with the two lists of URLs.
 
-A line of `fashion_train.txt` and `fashion_test.txt` is a URL whose last part is the video's file name. One person wears one
-dress in a video, so a video is its own identity.
+Each line of `fashion_train.txt` and `fashion_test.txt` is a URL that ends with the video's file name. Each video shows one person
+in one dress, so it is its own identity.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ EXPECTED = "train/*.mp4 and test/*.mp4, or fashion_train.txt, fashion_test.txt a
 
 
 def list_clips(listing: Listing) -> Iterator[ClipSpec]:
-    """A clip a video: those of the folders, then those that only the lists name, which may not be downloaded."""
+    """Yield one clip per video: first those in the directories, then those only in the lists, which may not be downloaded."""
     seen: set[str] = set()
     for split in SPLITS:
         for entry in listing.tree.entries(split) if listing.tree.is_directory(split) else []:
@@ -35,7 +35,7 @@ def list_clips(listing: Listing) -> Iterator[ClipSpec]:
 
 
 def _listed(listing: Listing, split: str) -> Iterator[str]:
-    """Names of the videos of a URL list; lines that are no URL of a video are noted."""
+    """Yield the video names of a URL list; other lines are recorded in `listing.malformed`."""
     path = f"fashion_{split}.txt"
     for number, line in enumerate(lines_of(listing.tree.read(path) or b""), 1):
         name = video_of_url(line.strip())
@@ -46,10 +46,10 @@ def _listed(listing: Listing, split: str) -> Iterator[str]:
 
 
 def video_of_url(url: str) -> str | None:
-    """The name of the video at the end of a URL, without suffix; None where there is none."""
+    """The video name at the end of a URL, without suffix; None if there is none."""
     try:
         name, dot, suffix = unquote(urlsplit(url).path).rpartition("/")[2].rpartition(".")
-    except ValueError:  # brackets that hold no IPv6 address
+    except ValueError:  # brackets without an IPv6 address
         return None
     return name if name and dot and f".{suffix.lower()}" in VIDEO_SUFFIXES and not leads_out(name) else None
 

@@ -1,7 +1,7 @@
-"""Any tree of videos, or a single one: one clip a file. Or with `--metadata`, the clips of a csv as FOMM's authors write it.
+"""Any directory tree of videos, or single videos, one clip per file; with `--metadata`, the clips of a csv in FOMM's format.
 
-`train/`, `val/` and `test/` at the top are splits, else all is training data. The first directory below is the identity, what
-lies between it and the file the video; a file that lies at the top is its own identity.
+Top-level directories `train/`, `val/` and `test/` are splits; everything else is training data. The first directory below the
+split is the identity, and directories between it and the file form the video. A file at the top is its own identity.
 """
 
 import os
@@ -22,7 +22,7 @@ SPLITS = NAMES
 
 
 def list_clips(listing: Listing) -> Iterator[ClipSpec]:
-    """Every file with a video's suffix, in the order of the paths."""
+    """Yield every file with a video suffix, ordered by path."""
     if listing.metadata is not None:
         yield from metadata_csv.list_clips(listing, "folder", listing.metadata.name)
         return
@@ -32,18 +32,18 @@ def list_clips(listing: Listing) -> Iterator[ClipSpec]:
         if split is not None:
             parts.pop(0)
         identity, video = parts[0], "/".join(parts[1:-1]) or parts[0]
-        # The suffix is part of the name: a.mp4 and a.mkv may lie side by side.
+        # The suffix is part of the name, since a.mp4 and a.mkv may be in the same directory.
         key = clip_key(identity, video, entry.name if len(parts) > 1 else "video")
         yield ClipSpec(key, "folder", split or "train", identity, video, (entry.span(),), cost_s(entry.bytes))
 
 
 def recipe(tree: Tree, metadata: Path | None) -> str | None:
-    """Rows of a csv have boxes; files have none, and may show anything."""
+    """`bbox` for a csv, whose rows have boxes; None for files, which may show anything."""
     return None if metadata is None else "bbox"
 
 
 def _walk(listing: Listing) -> Iterator[Entry]:
-    """The videos below the top. A stack in place of recursion: a path may have more levels than Python has frames."""
+    """Yield all videos. Uses a stack, since a path may have more levels than Python's recursion limit."""
     followed: set[str] = set()
     stack = [iter(listing.tree.entries())]
     while stack:
@@ -57,11 +57,11 @@ def _walk(listing: Listing) -> Iterator[Entry]:
 
 
 def _follows(link: Entry, followed: set[str], listing: Listing) -> bool:
-    """Whether to list what a linked directory holds: once for each place, and never a directory that holds the link.
+    """Whether to list a linked directory: only once per target, and never a directory that contains the link.
 
-    Without "once", directories that link to each other would be listed on every path between them.
+    Otherwise directories that link to each other would be listed along every path between them.
     """
-    assert link.on_disk is not None, "only directories on a disk are links"
+    assert link.on_disk is not None, "only directories on disk are links"
     target = os.path.realpath(link.on_disk.path)
     root = os.path.realpath(link.on_disk.path.removesuffix(link.path))
     holders = (root, os.path.realpath(os.path.dirname(link.on_disk.path)))  # noqa: PTH120

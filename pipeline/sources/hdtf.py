@@ -1,11 +1,11 @@
-"""HDTF: four lists for each of RD, WDA and WRA, as published, and the user's downloads `videos/<video>.mp4`.
+"""HDTF: four lists for each of RD, WDA and WRA, as published, and downloaded videos `videos/<video>.mp4`.
 
     {RD,WDA,WRA}_video_url.txt       Radio11 https://www.youtube.com/watch?v=…
     {RD,WDA,WRA}_annotion_time.txt   Radio11.mp4 00:30-01:00 01:30-02:30      the clips Radio11_0 and Radio11_1
     {RD,WDA,WRA}_resolution.txt      Radio11.mp4 720                          height that the crops refer to
     {RD,WDA,WRA}_crop_wh.txt         Radio11_0.mp4 412 599 0 599              x, width, y, height in pixels
 
-The names of WDA and WRA are those of people with a number behind; who speaks in RD is not known. There is no split.
+Video names of WDA and WRA are names of people followed by a number; the speakers of RD are unknown. There are no splits.
 """
 
 import re
@@ -31,12 +31,12 @@ Box = tuple[float, float, float, float]
 
 
 def list_clips(listing: Listing) -> Iterator[ClipSpec]:
-    """The annotated stretches of all three subsets in the order of their lists; lines that are malformed are noted."""
+    """Yield the annotated stretches of all subsets in the order of the lists; malformed lines go to `listing.malformed`."""
     return clips_of("hdtf", _listed(listing), listing.unit)
 
 
 def urls(tree: Tree) -> dict[str, str]:
-    """The URL of each video that the lists name."""
+    """URL of each listed video, by name."""
     return {
         cells[0]: cells[1]
         for subset in SUBSETS
@@ -47,7 +47,7 @@ def urls(tree: Tree) -> dict[str, str]:
 
 def _listed(listing: Listing) -> Iterator[Listed]:
     if listing.tree.is_directory(DIRECTORY):
-        listing.tree.entries(DIRECTORY)  # a link to it is used, too
+        listing.tree.entries(DIRECTORY)  # so that a link to it counts as used
     videos, addresses = videos_by_id(listing.tree), urls(listing.tree)
     for subset in SUBSETS:
         heights = {name: float(cells[0]) for name, cells in _numbers(listing, subset, "resolution", 1).items()}
@@ -79,7 +79,7 @@ def _listed(listing: Listing) -> Iterator[Listed]:
 
 
 def _file(subset: str, video: str, addresses: dict[str, str], videos: dict[str, Entry]) -> Entry:
-    """The file of a video: by its name, as other tools name it, or by its id on YouTube; where it would be if there is none."""
+    """Find the file of a video by its name, with a subset prefix, or by YouTube id; the expected path if there is none."""
     found = _YOUTUBE_ID.search(addresses.get(video, ""))
     names = (video, f"{subset}_{video}", *(found.groups() if found else ()))
     there = next((videos[name] for name in names if name in videos), None)
@@ -87,7 +87,7 @@ def _file(subset: str, video: str, addresses: dict[str, str], videos: dict[str, 
 
 
 def _lines(tree: Tree, subset: str, kind: str) -> Iterator[tuple[str, list[str]]]:
-    """(file and number, cells) of each line of a list that is not blank; nothing where there is no such list."""
+    """Yield (place for messages, cells) for each non-blank line of a list, if the list exists."""
     name = f"{subset}_{kind}.txt"
     content = tree.read(name)
     if content is None:
@@ -98,7 +98,7 @@ def _lines(tree: Tree, subset: str, kind: str) -> Iterator[tuple[str, list[str]]
 
 
 def _numbers(listing: Listing, subset: str, kind: str, count: int) -> dict[str, list[int]]:
-    """name without suffix -> whole numbers, of a list of a name and `count` numbers a line."""
+    """Parse a list with a name and `count` integers per line; returns name without suffix -> integers."""
     found = {}
     for where, (name, *cells) in _lines(listing.tree, subset, kind):
         if len(cells) != count or not all(_WHOLE.fullmatch(cell) for cell in cells):
@@ -119,12 +119,12 @@ def _stem(name: str) -> str:
 
 
 def _stretch(text: str) -> tuple[float, float]:
-    """Start and end of `00:30-01:00`, seconds. Raises ValueError."""
+    """Parse `00:30-01:00` as start and end in seconds. Raises ValueError."""
     start, dash, end = text.partition("-")
     times = [_TIME.fullmatch(one) for one in (start, end)]
     seconds = [int(time[1] or 0) * 3600 + int(time[2]) * 60 + float(time[3]) for time in times if time is not None]
     if len(seconds) != 2 or not dash:
         raise ValueError(f"time is {shown(text)}, must be MM:SS-MM:SS")
     if seconds[1] <= seconds[0]:
-        raise ValueError(f"time is {shown(text)}, its end must be after its start")
+        raise ValueError(f"time is {shown(text)}, must end after its start")
     return seconds[0], seconds[1]

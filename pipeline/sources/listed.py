@@ -1,4 +1,4 @@
-"""Clips of corpora that are lists of stretches of whole videos: checked names, and one clip per stretch or per video."""
+"""Helpers for corpora that list stretches of full videos: name checks, and one clip per stretch or per video."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ _SHOWN = 80
 class Listed:
     """A stretch of a video.
 
-    name: of the clip within its video
-    bytes: of the file
+    name: name of the clip within its video
+    bytes: size of the file
     """
 
     split: str
@@ -28,7 +28,7 @@ class Listed:
 
 
 def clips_of(source: str, listed: Iterable[Listed], unit: str) -> Iterator[ClipSpec]:
-    """A clip for each stretch in the order given; with the unit `video` one for each video, in the order of their first ones."""
+    """Yield one clip per stretch; with unit `video` one per video, in the order of their first stretches."""
     if unit != "video":
         for one in listed:
             yield _clip(source, one, one.name, [one])
@@ -47,12 +47,12 @@ def _clip(source: str, first: Listed, name: str, together: list[Listed]) -> Clip
 
 
 def file_name(field: str, text: object) -> str:
-    """The name of a file from a list. Raises ValueError, naming the field: it is none, or leads out of its directory."""
+    """Check a file name from a list. Raises ValueError, naming the field: it is not a name, or leads out of its directory."""
     if not isinstance(text, str) or not text or "/" in text or "\\" in text or leads_out(text):
         raise ValueError(f"{field} is {shown(text)}, must be a file name")
     return text
 
 
 def shown(text: object) -> str:
-    """A value of a list for a message."""
+    """A value of a list, shortened for a message."""
     return repr(text)[:_SHOWN]

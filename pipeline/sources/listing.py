@@ -1,4 +1,4 @@
-"""What a source is asked for, and what it has to say besides its clips."""
+"""The request to a source to list its clips, and its warnings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,11 +14,11 @@ class Listing:
 
     input: the files
     unit: `utterance` or `video`
-    metadata: a csv of clips that the user named, for sources that have one
-    malformed: filled by the source: a line for each annotation that cannot be understood, naming file, line and field
-    notes: filled by the source: what else the user should know of the input, a line each
-    used: uris of files and directories of the input that are not for the source, see `AccountedTree`
-    tree: the files as the source is to list them, so that those it leaves out are counted
+    metadata: a csv of clips given by the user, for sources that support one
+    malformed: filled by the source: one line per annotation that cannot be parsed, naming file, line and field
+    notes: filled by the source: other remarks about the input for the user, one line each
+    used: uris of files and directories of the input that the source must ignore, see `AccountedTree`
+    tree: the files as the source must list them, so that unused ones are counted
     """
 
     input: Tree

@@ -1,7 +1,7 @@
-"""The metadata csv of FOMM's authors: `video_id,start,end,bbox,fps,width,height,partition[,person_id]`.
+"""FOMM's metadata csv: `video_id,start,end,bbox,fps,width,height,partition[,person_id]`.
 
 start and end are frame numbers at `fps`, which may be a fraction; bbox is left-top-right-bottom in pixels of a width x height
-frame. The delimiter may be a comma, a semicolon or a tab.
+frame. The delimiter may be a comma, semicolon or tab.
 """
 
 import re
@@ -26,9 +26,9 @@ _SHOWN = 80
 
 
 def list_clips(listing: Listing, source: str, usual_name: str) -> Iterator[ClipSpec]:
-    """A clip for each row of the csv the user named, or of `usual_name` in the input, in its order; nothing where there is none.
+    """Yield one clip per row of the csv given by the user, or of `usual_name` in the input, if it exists.
 
-    Rows that cannot be understood are noted in `listing.malformed` and left out.
+    Rows that cannot be parsed are recorded in `listing.malformed` and skipped.
 
     Raises:
         ConfigError: the csv cannot be read or lacks columns
@@ -52,12 +52,12 @@ def _content(listing: Listing, usual_name: str) -> bytes | None:
         return listing.tree.read(usual_name)
     content = read_small_file(listing.metadata)
     if content is None:
-        raise ConfigError(f"cannot read {listing.metadata}: there is no such file")
+        raise ConfigError(f"cannot read {listing.metadata}: no such file")
     return content
 
 
 def _spec(row: dict[str, str], source: str, videos: dict[str, Entry]) -> ClipSpec:
-    """The clip of a row. Raises ValueError, naming the column."""
+    """Parse one row. Raises ValueError, naming the column."""
     video, split = row.get("video_id", ""), split_named(row.get("partition", ""))
     start, end = _number(row, "start", least=0), _number(row, "end", least=0)
     fps, width, height = (_number(row, name, least=1) for name in ("fps", "width", "height"))
@@ -86,7 +86,7 @@ def _number(row: dict[str, str], name: str, least: float) -> float:
     text = row.get(name, "")
     fraction = _FRACTION.fullmatch(text)
     try:
-        # Where the delimiter is a semicolon, a comma is what several languages write for the decimal point.
+        # With semicolons as delimiter, the decimal separator may be a comma, as in several locales.
         value = float(Fraction(*map(int, fraction.groups()))) if fraction else float(text.replace(",", "."))
     except (ValueError, ZeroDivisionError):
         raise ValueError(f"{name} is {_shown(row, name)}, must be a number") from None

@@ -1,4 +1,4 @@
-"""The names of splits, as directories and as cells of a csv write them."""
+"""Names of splits in directories and csv cells."""
 
 from motionshards.schemas.layout import SPLITS
 
@@ -7,6 +7,6 @@ NAMES = (*SPLITS, *_ALIASES)
 
 
 def split_named(name: str) -> str | None:
-    """The split that a name stands for, in any case; None where it is no split's."""
+    """The split with this name or alias, case-insensitive; None if there is none."""
     lower = name.strip().lower()
     return lower if lower in SPLITS else _ALIASES.get(lower)

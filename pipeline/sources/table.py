@@ -1,4 +1,4 @@
-"""Rows of csv files that people exported with whatever they had: comma, semicolon or tab, BOM, UTF-16, any line ends."""
+"""Tolerant csv parsing: comma, semicolon or tab, BOM, UTF-16, any line endings."""
 
 import codecs
 import csv
@@ -16,9 +16,9 @@ _DELIMITERS = (",", ";", "\t")
 class Row:
     """A row of a table.
 
-    place: `line 7`, or `lines 7-9` where a quoted cell holds line ends
+    place: `line 7`, or `lines 7-9` if a quoted cell contains line breaks
     cells: column -> text; columns that the row lacks are absent
-    error: why the row cannot be parsed; empty where it can
+    error: why the row cannot be parsed; empty if it can
     """
 
     place: str
@@ -27,9 +27,9 @@ class Row:
 
 
 def read_rows(name: str, content: bytes, columns: Sequence[str]) -> Iterator[Row]:
-    """The rows of a csv file with at least these columns, whose names are compared without case and spaces around them.
+    """Yield the rows of a csv file with at least these columns; their names are matched ignoring case and surrounding spaces.
 
-    A cell of more than 131,072 characters (the csv module's limit) makes its row an error.
+    A row with a cell of more than 131,072 characters (the limit of the csv module) has an error.
 
     Raises:
         ConfigError: columns are missing, or the file is binary
@@ -64,14 +64,14 @@ def _rows(reader: Any, names: list[str]) -> Iterator[Row]:
 
 
 def _decoded(content: bytes) -> io.TextIOWrapper:
-    """The file as text. Bytes that are not UTF-8 become surrogates, as in file names, so that both still agree."""
+    """Decode the file. Bytes that are not UTF-8 become surrogates, so that they match file names."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return io.TextIOWrapper(io.BytesIO(content), "utf-16", "replace", newline="")
     return io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", "surrogateescape", newline="")
 
 
 def _delimiter(content: bytes, columns: Sequence[str]) -> str:
-    """The delimiter that finds most of the columns in the header."""
+    """The delimiter with which most of the columns are found in the header."""
     header = _decoded(content).readline().lower()
     found = {
         delimiter: {cell.strip(' "\r\n') for cell in header.split(delimiter)} & {column.lower() for column in columns}

@@ -1,4 +1,4 @@
-"""TaiChi-HD: `taichi-metadata.csv` of FOMM's authors and the user's downloads `videos/<video id>.mp4`."""
+"""TaiChi-HD: FOMM's `taichi-metadata.csv` and downloaded videos `videos/<video id>.mp4`."""
 
 from collections.abc import Iterator
 
@@ -10,5 +10,5 @@ EXPECTED = "taichi-metadata.csv and videos/<video>.mp4"
 
 
 def list_clips(listing: Listing) -> Iterator[ClipSpec]:
-    """The clips of the csv, in its order."""
+    """Yield the clips in the order of the csv."""
     return metadata_csv.list_clips(listing, "taichi", "taichi-metadata.csv")

@@ -1,8 +1,8 @@
-"""TalkingHead-1KH: `data_list/{train,val}_video_tubes.txt` as published, and the user's videos in chunks of one minute.
+"""TalkingHead-1KH: `data_list/{train,val}_video_tubes.txt` as published, and the videos cut into chunks of one minute.
 
 A line is `<chunk>, H, W, S, E, L, T, R, B`: frames S to E (inclusive) of the chunk `<youtube id>_<NNNN>`, and a box in pixels of
-a frame of W×H. Chunks are cut without decoding, so they begin at key frames, not at whole minutes. People are not in the lists,
-so a video is its own identity. `small_video_tubes.txt`, a part of `train`, is read where `train` is absent.
+a W×H frame. Chunks are cut without decoding, so they begin at keyframes, not at full minutes. The lists do not name people, so
+each video is its own identity. `small_video_tubes.txt`, a subset of `train`, is used if there is no `train` list.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ _LARGEST = 10**9
 
 
 def list_clips(listing: Listing) -> Iterator[ClipSpec]:
-    """The clips of the lists in their order; lines that are malformed are noted, as are videos that are not cut yet."""
+    """Yield the clips in the order of the lists; records malformed lines, and videos that are not cut into chunks yet."""
     return clips_of("talkinghead1kh", _listed(listing), listing.unit)
 
 
@@ -32,7 +32,7 @@ def _listed(listing: Listing) -> Iterator[Listed]:
     chunks = chunks_by_name(listing.tree)
     whole: dict[str, Entry] = {}
     if listing.tree.is_directory(DIRECTORY):
-        listing.tree.entries(DIRECTORY)  # a link to it is used, too
+        listing.tree.entries(DIRECTORY)  # so that a link to it counts as used
     for split, names in _LISTS.items():
         name, content = _first(listing.tree, names)
         for number, line in enumerate(lines_of(content), 1):
@@ -52,7 +52,7 @@ def _listed(listing: Listing) -> Iterator[Listed]:
 
 
 def _first(tree: Tree, names: tuple[str, ...]) -> tuple[str, bytes]:
-    """The first list that is there, with its name."""
+    """Name and content of the first existing list."""
     for name in names:
         content = tree.read(f"{DIRECTORY}/{name}_video_tubes.txt")
         if content is not None:
@@ -61,7 +61,7 @@ def _first(tree: Tree, names: tuple[str, ...]) -> tuple[str, bytes]:
 
 
 def chunks_by_name(tree: Tree) -> dict[str, Entry]:
-    """name without suffix -> file, of all videos where chunks may be; of several files of one name the first counts."""
+    """Name without suffix -> file, for all possible locations of chunks; the first file with a name counts."""
     per_video = [entry.path for entry in directories(tree, "videos")] if tree.is_directory("videos") else []
     places = per_video + [place for place in _CHUNKS if tree.is_directory(place)]
     found: dict[str, Entry] = {}
@@ -74,17 +74,17 @@ def chunks_by_name(tree: Tree) -> dict[str, Entry]:
 
 
 def _clip(split: str, line: str, chunks: dict[str, Entry]) -> Listed:
-    """The clip of a line. Raises ValueError, naming the field."""
+    """Parse one line. Raises ValueError, naming the field."""
     cells = [cell.strip() for cell in line.split(",")]
     if len(cells) != 1 + len(_FIELDS):
-        raise ValueError(f"{len(cells)} fields, must be {1 + len(_FIELDS)}")
+        raise ValueError(f"{len(cells)} fields, expected {1 + len(_FIELDS)}")
     chunk = file_name("name", cells[0])
     video, _, number = chunk.rpartition("_")
     if not video or not number.isdecimal():
         raise ValueError(f"name is {shown(chunk)}, must be <youtube id>_<NNNN>")
     height, width, first, last, left, top, right, bottom = map(_whole, _FIELDS, cells[1:])
     if min(height, width) < 1 or not 0 <= first <= last:
-        raise ValueError(f"H, W, S, E are {height}, {width}, {first}, {last}: a size of at least 1, and S at most E")
+        raise ValueError(f"H, W, S, E are {height}, {width}, {first}, {last}: H and W must be positive and 0 <= S <= E")
     file = chunks.get(chunk) or Entry(f"{chunk}.mp4", f"videos/{video}/{chunk}.mp4", is_directory=False)
     box = (float(left), float(top), float(right), float(bottom))
     span = replace(file.span(), frames=(first, last + 1), box=box, reference_px=(float(width), float(height)))

@@ -1,7 +1,7 @@
-"""VoxCeleb1: the official annotations `txt/<identity>/<youtube id>/<clip>.txt`, or the metadata csv of FOMM's authors.
+"""VoxCeleb1: the official annotations `txt/<identity>/<youtube id>/<clip>.txt`, or FOMM's metadata csv.
 
-There is no official release of the videos: `videos/<youtube id>.mp4` are the user's own downloads. Identities id10270 to
-id10309 are the official test split. A csv is used where one is named or where there is no `txt/`.
+The videos are not officially released; users download them to `videos/<youtube id>.mp4`. Identities id10270 to id10309 are the
+official test split. A csv is used if one is given, or if there is no `txt/`.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ _TEST = {f"id{number}" for number in range(10270, 10310)}
 
 
 def list_clips(listing: Listing) -> Iterator[ClipSpec]:
-    """All clips, in the order of the annotation tree or of the csv."""
+    """Yield all clips in the order of the annotation tree or the csv."""
     if listing.metadata is None and listing.tree.is_directory("txt"):
         return voxceleb_txt.list_clips(listing, "voxceleb1", {}, lambda who: "test" if who in _TEST else "train")
     return metadata_csv.list_clips(listing, "voxceleb1", "vox-metadata.csv")

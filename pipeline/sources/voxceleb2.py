@@ -1,8 +1,8 @@
 """VoxCeleb2: `{dev,test}/mp4/idNNNNN/<youtube id>/NNNNN.mp4`, faces already cropped to 224x224 at 25 fps.
 
-Also taken: a root without `mp4/`, one half alone, and a tree of identities without `dev` and `test`; there the split comes
-from `vox2_meta.csv` where it lies beside them, else all is training data. Splits are called train and test. Where there is
-`txt/` and `videos/` instead, the annotations are listed and the videos are the user's own downloads, as for VoxCeleb1.
+Also accepted: a root without `mp4/`, only one half, and a tree of identities without `dev` and `test`, whose splits come from
+`vox2_meta.csv` in the same directory if present; otherwise everything is training data. Splits are named train and test. With
+`txt/` and `videos/`, the annotations are listed and the videos are the user's downloads, as for VoxCeleb1.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ EXPECTED = "{dev,test}/mp4/<identity>/<video>/<clip>.mp4, or txt/<identity>/<vid
 
 
 def list_clips(listing: Listing, source: str = "voxceleb2") -> Iterator[ClipSpec]:
-    """All clips below the root in the order of their names; nothing is opened, so a bad file is found when it is built.
+    """Yield all clips, ordered by name. Files are not opened; bad ones are rejected when they are built.
 
     Raises:
         ConfigError: a directory cannot be listed
@@ -35,27 +35,27 @@ def list_clips(listing: Listing, source: str = "voxceleb2") -> Iterator[ClipSpec
         for identity in directories(tree, top):
             identity_split = official.get(identity.name, split)
             for video in directories(tree, identity.path):
-                # Whatever is called .mp4, also what is no file: it is planned, and rejected by name, not passed over.
+                # Anything named .mp4 is planned, even a directory, so that it is rejected instead of silently skipped.
                 files = [entry for entry in tree.entries(video.path) if entry.name.lower().endswith(".mp4")]
                 if files:
                     yield from _specs(listing, source, identity_split, identity.name, video.name, files)
 
 
 def recipe(tree: Tree, metadata: Path | None) -> str:
-    """The official videos are crops already; those of the annotation tree are not."""
+    """`resize` for the official videos, which are already cropped; `bbox` for full videos with annotations."""
     return "bbox" if tree.is_directory("videos") else "resize"
 
 
 def _tops(tree: Tree) -> list[tuple[str, str]]:
-    """The directories that hold identities, each with its split."""
+    """The directories that contain identities, each with its split."""
     halves = [(split, half) for half, split in SPLITS.items() if tree.is_directory(half)]
     tops = [(split, f"{half}/mp4" if tree.is_directory(f"{half}/mp4") else half) for split, half in halves]
-    # A root that is one half itself is called so.
+    # If the root is itself one half, its name tells which.
     return tops or [(SPLITS.get(tree.name, "train"), "mp4" if tree.is_directory("mp4") else "")]
 
 
 def _official_splits(tree: Tree) -> dict[str, str]:
-    """identity -> split by vox2_meta.csv, whose header cells carry trailing spaces; empty where there is no such file."""
+    """Identity -> split from vox2_meta.csv, whose header cells have trailing spaces; empty if there is no such file."""
     content = tree.read("vox2_meta.csv")
     if content is None:
         return {}

@@ -1,7 +1,7 @@
-"""VoxCeleb's annotation tree: `txt/<identity>/<youtube id>/<clip>.txt`, and the user's videos `videos/<youtube id>.mp4`.
+"""VoxCeleb's annotation tree: `txt/<identity>/<youtube id>/<clip>.txt`, and downloaded videos `videos/<youtube id>.mp4`.
 
-The annotation files are read when a clip is built, so a tree of a million is listed without opening one. A video that was
-not downloaded is planned all the same, and rejected as unreadable: the ledger then tells how much of the corpus is there.
+Annotation files are read when clips are built, so that a million of them are listed without opening any. Clips of videos that
+have not been downloaded are planned, and rejected as unreadable, so the ledger shows how much of the corpus is available.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from motionshards.schemas.records import ClipSpec
 
 
 def list_clips(listing: Listing, source: str, halves: dict[str, str], split_of: Callable[[str], str]) -> Iterator[ClipSpec]:
-    """The annotated clips of `txt/`, or of `<half>/txt/` with that half's split, in the order of their names."""
+    """Yield the annotated clips of `txt/`, and of `<half>/txt/` with that half's split, ordered by name."""
     videos = videos_by_id(listing.tree)
     tops = [("", "txt"), *((split, f"{half}/txt") for half, split in halves.items())]
     for split, top in tops:
@@ -47,6 +47,6 @@ def _specs(
             identity=identity,
             video=video.name,
             spans=tuple(span for _, span in members),
-            # Frames are picked from a video of minutes by decoding it up to the last of them.
+            # A long video is decoded up to the last of the clip's frames.
             cost=len(members) * cost_s(file.bytes),
         )

@@ -1,1 +1,1 @@
-"""A clip as the members of one WebDataset sample, and back."""
+"""Encode a clip as the members of a WebDataset sample, and decode them."""

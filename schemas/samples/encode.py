@@ -1,9 +1,9 @@
-"""A clip as the files of one WebDataset sample, and back. No pickle: JPEG, npy and JSON.
+"""Encode a clip as the files of one WebDataset sample, and decode their arrays. No pickle: only JPEG, mp4, FLAC, npy and JSON.
 
 000.jpg … NNN.jpg    frames in time order, RGB
-mp4                  H.264 video of constant rate, M frames (only with --store video or both, as the next four)
-flac                 sound of the same span (absent where the source has none)
-frames.npy           float64 [M,3], which source frame each frame of the video shows: span, number in its file, seconds
+mp4                  H.264 video of constant rate, M frames (this and the next four only with --store video or both)
+flac                 audio of the same span (absent if the source has none)
+frames.npy           float64 [M,3], the source frame that each video frame shows: span, number in its file, seconds
 points.npy           uint16 [L,68,2], landmarks of every n-th frame of the video, see `schemas.moving`
 point_scores.npy     uint8 [L,68], their scores times 255
 landmarks.npy        float32 [N,68,2], crop pixels, NaN rows where no face was found (absent with --landmarks none)
@@ -11,11 +11,11 @@ landmark_scores.npy  float32 [N,68] (absent with --landmarks none)
 aus.npy              float32 [N,17], intensities of action units 0 to 5, NaN rows where not valid (absent with --aus none)
 aus_sequence.npy     float32 [F,17], the same of all frames of the clip (only with --aus-frames all)
 identity.npy         float32 [128], mean face descriptor, NaN where no face was found (only with --identity-embedding)
-256.000.jpg …        the same frames at a smaller size (only with several sizes, as the next one)
+256.000.jpg …        the same frames at a smaller size (this and the next only with several sizes)
 256.mp4              the same video at a smaller size
-meta.json            who the clip is, and lists of N for time, place and quality; null where there is no value
+meta.json            identity and source of the clip, and lists of length N for time, position and quality; null if missing
 
-Without stills N is L: the measured frames of the video are those that the clip describes.
+Without stills N is L: the lists describe the measured frames of the video.
 """
 
 import io
@@ -50,12 +50,12 @@ from motionshards.schemas.records import Clip, FaceTrack, Landmarks, Quality, St
 from motionshards.schemas.samples.members import array_member, embedding_member, meta_member
 from motionshards.schemas.tables import QUALITY, spec_row
 
-# A sample is the same whether its video was read from an archive or from a tree, so where it lay stands in the index only.
+# Samples do not depend on whether videos were read from archives or directories: archive locations are in the index only.
 _IN_INDEX = ("packed", "track_packed")
 
 
 def encode_sample(clip: Clip) -> dict[str, bytes]:
-    """The members of a sample by suffix, in the order in which they stand in the tar."""
+    """The members of a sample by suffix, in the order of the tar."""
     members = {frame_suffix(number): jpeg for number, jpeg in enumerate(clip.jpegs)}
     if clip.video is not None:
         measured = clip.video.measured.landmarks if clip.video.measured else clip.landmarks
@@ -95,15 +95,15 @@ def npy_bytes(array: NDArray[Any]) -> bytes:
 
 
 def decode_arrays(members: Mapping[str, bytes], frames: int | None = None) -> dict[str, Any]:
-    """The arrays and the meta dict of a sample, by suffix without extension; pictures, video and sound are the caller's.
+    """Decode the arrays and meta.json of a sample, keyed by suffix without extension, but not images, video and audio.
 
-    `points` are float32 in stored pixels and `point_scores` float32. Members of other names, which somebody has added, are
-    left out, and without meta.json those of a stored video, too.
+    `points` are float32 in stored pixels and `point_scores` float32. Unknown members are ignored; without meta.json, so are
+    those of a stored video.
 
-    frames: N, where it is known
+    frames: N, if known
 
     Raises:
-        ValueError: a member is not what its name says
+        ValueError: a member is not in the format that its name implies
     """
     meta = meta_member(members[META], frames) if META in members else None
     rows = {AUS_SEQUENCE: None, **_video_rows(meta)}
@@ -124,7 +124,7 @@ def decode_arrays(members: Mapping[str, bytes], frames: int | None = None) -> di
 
 
 def _video_rows(meta: Mapping[str, Any] | None) -> dict[str, int]:
-    """The rows of the arrays of a stored video, by member."""
+    """Number of rows of each array of a stored video, by member."""
     video = meta.get("mp4") if meta else None
     if not video:
         return {}
@@ -152,7 +152,7 @@ def _meta(clip: Clip) -> dict[str, Any]:
 
 
 def _described(place: Placement, quality: Quality, track: FaceTrack | None) -> dict[str, Any]:
-    """The lists that have an entry per described frame."""
+    """The lists of meta.json with one entry per described frame."""
     described = {
         "span": place.span.tolist(),
         "frame_index": place.index.tolist(),
@@ -178,13 +178,13 @@ def _video_meta(video: StoredVideo) -> dict[str, Any]:
 
 
 def _unusual(display: Display) -> dict[str, Any]:
-    """What a video says of its display, where that is more than that its pixels are square."""
-    told = asdict(display)
-    return {name: told[name] for name in told if told[name] is not None and told[name] != getattr(Display(), name)}
+    """The display metadata that are specified and differ from the defaults."""
+    stored = asdict(display)
+    return {name: value for name, value in stored.items() if value is not None and value != getattr(Display(), name)}
 
 
 def _aus_meta(aus: ActionUnits) -> dict[str, Any]:
-    """What is small beside the intensities; a member of its own would cost a tar header and an npy header a clip."""
+    """The smaller arrays, kept in meta.json: a separate member would cost a tar header and an npy header per clip."""
     meta: dict[str, Any] = {"au_valid": aus.valid.tolist(), "au_confidence": _rounded(aus.confidence.tolist(), 4)}
     if aus.presence is not None:
         meta["au_presence"] = [[None if value != value else int(value) for value in frame] for frame in aus.presence.tolist()]
@@ -199,7 +199,7 @@ def _span(span: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rounded(value: Any, digits: int = 6) -> Any:
-    """Floats of nested lists rounded, NaN and infinity as None: JSON has neither."""
+    """Round the floats of nested lists; NaN and infinity become None, since JSON has neither."""
     if isinstance(value, list):
         return [_rounded(item, digits) for item in value]
     return round(value, digits) if math.isfinite(value) else None

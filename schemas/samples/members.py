@@ -1,6 +1,6 @@
-"""Parse the members of samples that anyone may have written: bounded in memory and time, and ValueError is the only error.
+"""Parse members of untrusted samples: bounded in memory and time, and ValueError is the only exception.
 
-MOST_META_BYTES: a longer meta.json is refused before it is parsed, since nested lists then take up to 25 times their text.
+MOST_META_BYTES: a longer meta.json is refused before parsing, since nested lists take up to 25 times the memory of their text.
 """
 
 import functools
@@ -39,7 +39,7 @@ ROWS: dict[str, tuple[str, tuple[int, ...]]] = {
     POINTS: ("<u2", (68, 2)),
     POINT_SCORES: ("|u1", (68,)),
 }
-"""Of each array with a row per frame: its dtype, and the shape of a row."""
+"""dtype and row shape of each array that has one row per frame."""
 _MAGIC = b"\x93NUMPY\x01\x00"
 _HEADER = re.compile(rb"\{'descr': '([<|][fu][1248])', 'fortran_order': False, 'shape': \((\d{1,7}), ([\d, ]{1,9})\), \} *\n")
 _EMBEDDING_HEADER = re.compile(
@@ -59,31 +59,31 @@ _NEVER_NULL = ("au_sequence_row", "span", "frame_index", "pts_s", "source_size_p
 
 
 def array_member(suffix: str, content: bytes, frames: int | None = None) -> NDArray[Any]:
-    """The array of an npy member of a sample, sharing the memory of `content`.
+    """Parse an npy member of a sample; the array shares the memory of `content`.
 
-    Its dtype and its shape but for the first number are those that `samples.encode` gives for the member. The header has to be
-    what `numpy.save` writes for such an array. It is matched, not evaluated, which is also faster.
+    dtype and row shape must be those that `samples.encode` documents for the member, and the header must be exactly what
+    `numpy.save` writes for it. The header is matched by a regular expression, not evaluated, which is also faster.
 
-    frames: rows, where their number is known
+    frames: expected number of rows, if known
 
     Raises:
-        ValueError: it is another array, or none
+        ValueError: it is not such an array
     """
     end = 10 + int.from_bytes(content[8:10], "little")
     dtype, shape = _shape(content[:end], suffix)
     if frames is not None and shape[0] != frames:
         raise ValueError(f"{suffix} has {shape[0]} rows for {frames} frames")
     if len(content) - end != dtype.itemsize * math.prod(shape):
-        raise ValueError(f"{suffix} has {len(content) - end} bytes for {dtype} {list(shape)}")
+        raise ValueError(f"{suffix} has {len(content) - end} bytes, which does not match {dtype} {list(shape)}")
     return np.frombuffer(content, dtype, offset=end).reshape(shape)
 
 
 def embedding_member(content: bytes) -> NDArray[np.float32]:
-    """The array of identity.npy, float32 [128], sharing the memory of `content`. Raises ValueError: it is another, or none."""
+    """Parse identity.npy: float32 [128], sharing the memory of `content`. Raises ValueError: it is not such an array."""
     end = 10 + int.from_bytes(content[8:10], "little")
     is_one = content.startswith(_MAGIC) and _EMBEDDING_HEADER.fullmatch(content[10:end])
     if not is_one or len(content) - end != 4 * IDENTITY_NUMBERS:
-        raise ValueError(f"{IDENTITY} is not a npy file of float32 [{IDENTITY_NUMBERS}]")
+        raise ValueError(f"{IDENTITY} is not an npy file of float32 [{IDENTITY_NUMBERS}]")
     return np.frombuffer(content, np.float32, offset=end)
 
 
@@ -92,24 +92,24 @@ def _shape(header: bytes, suffix: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
     kind, rows = ROWS[suffix]
     found = _HEADER.fullmatch(header[10:]) if header.startswith(_MAGIC) else None
     if found is None or found[1].decode() != kind or found[3].decode().rstrip(",") != ", ".join(map(str, rows)):
-        raise ValueError(f"{suffix} is not a npy file of {np.dtype(kind)} [N,{','.join(map(str, rows))}] in C order")
+        raise ValueError(f"{suffix} is not an npy file of {np.dtype(kind)} [N,{','.join(map(str, rows))}] in C order")
     return np.dtype(kind), (int(found[2]), *rows)
 
 
 def meta_member(content: bytes, frames: int | None = None) -> dict[str, Any]:
-    """The object of meta.json, whose lists of values a frame have been checked for length, shape and type.
+    """Parse meta.json, checking the per-frame lists for length, shape and type.
 
-    frames: N, where it is known; else that of `pts_s`
+    frames: N, if known; otherwise the length of `pts_s`
 
     Raises:
-        ValueError: it is no such object
+        ValueError: it is invalid
     """
     meta = parse_json(content)
     if not isinstance(meta, dict):
-        raise ValueError("meta.json is no JSON object")
+        raise ValueError("meta.json is not a JSON object")
     for name in _TEXTS:
         if not isinstance(meta.get(name), str):
-            raise ValueError(f"meta.json: {name} is no text")
+            raise ValueError(f"meta.json: {name} is not a string")
     count = len(meta["pts_s"]) if frames is None and isinstance(meta.get("pts_s"), list) else frames or 0
     _check_lists(meta, count, _NUMBERS)
     if "mp4" in meta:
@@ -126,48 +126,48 @@ def meta_member(content: bytes, frames: int | None = None) -> dict[str, Any]:
 
 
 def _check_lists(meta: dict[str, Any], count: int, required: dict[str, tuple[int, ...]]) -> None:
-    """Raise ValueError where a list of one value per described frame is something else."""
+    """Raise ValueError unless the per-frame lists have the required length, shape and type."""
     optional = _NUMBERS | _NUMBERS_SINCE_2 | _NUMBERS_OF_FACES | _NUMBERS_OF_AUS
-    wanted = required | {name: shape for name, shape in optional.items() if name in meta}
-    for name, shape in wanted.items():
+    expected = required | {name: shape for name, shape in optional.items() if name in meta}
+    for name, shape in expected.items():
         if not _are_numbers(meta.get(name), (count, *shape), name not in _NEVER_NULL):
             raise ValueError(f"meta.json: {name} is not a list of numbers {[count, *shape]}")
 
 
 def _check_sound(sound: Any) -> None:
-    """Raise ValueError for an object `flac` that no build writes."""
+    """Raise ValueError if `flac` of meta.json is not an object that a build writes."""
     numbers = [sound.get(name) for name in ("hz", "channels", "samples")] if isinstance(sound, dict) else [None]
     if not all(type(one) is int and 0 < one < 2**40 for one in numbers):
-        raise ValueError("meta.json: hz, channels or samples of flac is no positive integer")
+        raise ValueError("meta.json: hz, channels or samples of flac is not a positive integer")
 
 
 def _check_video(video: Any, count: int) -> None:
-    """Raise ValueError for an object `mp4` that no build writes for a clip that describes `count` frames."""
+    """Raise ValueError if `mp4` of meta.json is not an object that a build writes for a clip of `count` described frames."""
     rate = video.get("rate") if isinstance(video, dict) else None
     if not isinstance(rate, list) or len(rate) != 2:
         raise ValueError("meta.json: mp4 has no rate")
     wholes = [*rate, *(video.get(name) for name in ("frames", "every", "point_units"))]
     if not all(type(one) is int and 0 < one < 2**31 for one in wholes):
-        raise ValueError("meta.json: rate, frames, every or point_units of mp4 is no positive integer")
+        raise ValueError("meta.json: rate, frames, every or point_units of mp4 is not a positive integer")
     if not _are_numbers(video.get("point_offset_px"), (), False) or not _are_numbers(video.get("crf"), (), True):
-        raise ValueError("meta.json: mp4 has no point_offset_px or crf")
+        raise ValueError("meta.json: mp4 has no valid point_offset_px or crf")
     if not 1 <= size_of(video["point_units"], video["point_offset_px"]) <= MOST_SIZE_PX:
-        raise ValueError("meta.json: the points of mp4 are of frames of impossible size")
+        raise ValueError("meta.json: point_units and point_offset_px of mp4 imply frames of impossible size")
     rows = measured_rows(video["frames"], video["every"])
     if "pts_s" in video:
         _check_lists(video, rows, _NUMBERS)
     elif rows != count:
-        raise ValueError(f"meta.json: mp4 has {rows} measured frames, and the sample describes {count}")
+        raise ValueError(f"meta.json: mp4 has {rows} measured frames, but the sample describes {count}")
 
 
 def parse_json(content: bytes) -> Any:
-    """JSON without NaN and infinity. Raises ValueError: it is none, longer than MOST_META_BYTES, or nested too deep."""
+    """Parse strict JSON (no NaN or infinity). Raises ValueError: it is invalid, longer than MOST_META_BYTES or too deep."""
     if len(content) > MOST_META_BYTES:
-        raise ValueError(f"JSON of {len(content):,} bytes is longer than {MOST_META_BYTES:,}")
+        raise ValueError(f"JSON of {len(content):,} bytes is longer than the limit of {MOST_META_BYTES:,}")
     try:
         return json.loads(content, parse_constant=_no_number)
     except RecursionError:
-        raise ValueError("JSON is nested too deep") from None
+        raise ValueError("JSON is nested too deeply") from None
 
 
 def _no_number(name: str) -> Any:
@@ -179,5 +179,5 @@ def _are_numbers(value: Any, shape: tuple[int, ...], null: bool) -> bool:
         return isinstance(value, list) and len(value) == shape[0] and all(_are_numbers(one, shape[1:], null) for one in value)
     if value is None:
         return null
-    # 1e999 is infinite once parsed, and an integer may have thousands of digits
+    # 1e999 parses to infinity, and integers may have thousands of digits
     return (type(value) is int and abs(value) < 2**53) or (type(value) is float and math.isfinite(value))

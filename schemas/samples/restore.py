@@ -1,4 +1,4 @@
-"""A sample of a shard as the clip that it was written from: the inverse of `encode.encode_sample` and `tables.clip_row`."""
+"""Restore the clip that a sample was written from: the inverse of `encode.encode_sample` and `tables.clip_row`."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -32,13 +32,13 @@ from motionshards.schemas.tables import QUALITY, spec_from_row
 
 
 def restore_clip(row: Mapping[str, Any], members: Mapping[str, bytes]) -> Clip:
-    """The clip of a marker's row and its sample's members. Encoding it again gives the same bytes.
+    """Restore a clip from its marker row and its sample's members. Encoding it again produces the same bytes.
 
-    Numbers that meta.json has rounded come back rounded; those that stand in the row as well come back as they were.
+    Numbers that are stored only in meta.json are rounded; those that the row stores too are exact.
 
     Raises:
-        ValueError: a member is not what its name says
-        KeyError: a member, or something in meta.json, is missing
+        ValueError: a member is not in the format that its name implies
+        KeyError: a member or a field of meta.json is missing
     """
     decoded = decode_arrays(members)
     meta = decoded[_stem(META)]
@@ -83,7 +83,7 @@ def _video(decoded: Mapping[str, Any], meta: Mapping[str, Any], mp4: bytes) -> S
 
 
 def smaller_in(members: Mapping[str, bytes]) -> tuple[Smaller, ...]:
-    """Stills and video of a sample at each smaller size, in the order of the members."""
+    """Stills and video of a sample at each of the smaller sizes, in member order."""
     sizes = {suffix: size_px for suffix in members if (size_px := smaller_size(suffix))}
     videos = {size_px: video_suffix(size_px) for size_px in sizes.values()}
     return tuple(
@@ -113,7 +113,7 @@ def _placement(meta: Mapping[str, Any], pts_s: Any) -> Placement:
 
 
 def _display(row: Mapping[str, Any]) -> Display:
-    """As it was stored; data sets of the first version do not say."""
+    """The stored display metadata; format version 1 has none."""
     stored = {field.name: row.get(field.name) for field in fields(Display)}
     return Display(**{name: value for name, value in stored.items() if value is not None})
 
@@ -140,12 +140,12 @@ def _sequence(intensity: F32, meta: Mapping[str, Any]) -> AuSequence:
 
 
 def _measure(row: Mapping[str, Any], name: str) -> F32:
-    """A measure of each frame; NaN where format version 1 lacks it."""
+    """A per-frame measure; NaN if format version 1 lacks it."""
     return _floats([None] * row["n_frames"] if row[name] is None else row[name])
 
 
 def _floats(values: Any) -> F32:
-    """A float32 array of (lists of) numbers; None, as JSON has for want of NaN, becomes NaN."""
+    """A float32 array of (nested lists of) numbers; None, which stands for NaN in JSON, becomes NaN."""
     return np.array(values, np.float32)
 
 

@@ -137,7 +137,7 @@ def test_a_second_driver_is_refused(
     store.put("faces/.writer", f"{owner}\n".encode())
     assert motionshards.dataset.build.main(arguments(demo_videos, URL)) == 2
     said = capsys.readouterr().err
-    assert f"another build is running on {URL}" in said and told.format(owner=owner) in said and said.count("\n") == 1
+    assert f"another build is writing to {URL}" in said and told.format(owner=owner) in said and said.count("\n") == 1
     assert store.read("faces/.writer") == f"{owner}\n".encode(), "it is still the owner's"
 
 
@@ -209,7 +209,7 @@ def test_a_bucket_with_other_things_in_it_is_not_taken_over(
 @pytest.mark.parametrize(
     ("url", "told"),
     [
-        ("https://example.org/data", "no object store is spoken to over https"),
+        ("https://example.org/data", "https is not an object store protocol"),
         ("nothing://x/y", "Protocol not known: nothing"),
         ("s3://nosuchbucket/x", "404 NoSuchBucket"),
     ],
@@ -232,5 +232,5 @@ def test_a_store_that_refuses_is_told_without_secrets(store: Store, tmp_path: Pa
     with pytest.raises(StoreFailed, match=r"^s3://nosuchbucket/x: cannot put a: ") as caught:
         open_bucket("s3://nosuchbucket/x").put(tmp_path / "a", "a")
     assert "\n" not in str(caught.value)
-    with pytest.raises(ConfigError, match="over http"):
+    with pytest.raises(ConfigError, match="http is not an object store"):
         open_bucket("http://x/y")

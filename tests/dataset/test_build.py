@@ -58,7 +58,7 @@ def test_the_ledger_is_the_last_line_and_quiet_says_nothing_else(
 def test_many_clips_without_a_face_are_explained(
     tree: Path, make_video: MakeVideo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out, told = tmp_path / "out", "of 9 clips have no face at the searched scale: try --recipe face, which searches every frame, "
+    out, told = tmp_path / "out", "of 9 clips have no detected face: try --recipe face, which searches every frame, "
     told += "or --landmarks fan, which finds faces from 32 px"
     faceless = tree / "dev/mp4/id90000/faceless000"
     faceless.mkdir()
@@ -254,7 +254,7 @@ def test_a_damaged_manifest_is_one_line(tree: Path, tmp_path: Path, capsys: pyte
     (out / "dataset.json").write_text("{")
     assert build.main(arguments(tree, out, "--quiet")) == 2
     told = capsys.readouterr().err
-    assert "dataset.json cannot be understood" in told
+    assert "dataset.json cannot be parsed" in told
     assert told.count("\n") == 1
 
 

@@ -67,7 +67,7 @@ def test_openface_gives_the_same_bytes_with_any_number_of_workers(
         members = read_members(stream, indexed["members"])
     assert list(check_sample(members, indexed, data.manifest.config)) == []
     for array, said in (
-        (np.zeros((3, 16), np.float32), "is not a npy file of float32 [N,17]"),
+        (np.zeros((3, 16), np.float32), "is not an npy file of float32 [N,17]"),
         (np.full((3, 17), 9, np.float32), "outside 0"),
     ):
         damaged = {**members, AUS: npy_bytes(array)}

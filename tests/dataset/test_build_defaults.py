@@ -112,7 +112,7 @@ def test_a_recipe_of_boxes_is_refused_before_work_where_no_clip_has_one(
 ) -> None:
     assert run("folder", layouts / "folder", layouts / "out", "--recipe", recipe, "--quiet") == 2
     told = capsys.readouterr().err
-    assert f"--recipe {recipe} needs boxes, and none of the 1 clips has one" in told and told.count("\n") == 1
+    assert f"--recipe {recipe} needs boxes, but none of the 1 clips has one" in told and told.count("\n") == 1
     assert not (layouts / "out").exists()
     assert run("folder", layouts / "folder", layouts / "out") == 0, "the corrected command"
 
@@ -127,7 +127,7 @@ def test_an_output_that_kept_nothing_is_built_again_with_other_settings(
     capsys.readouterr()
     assert run("folder", videos, out) == 0
     told = capsys.readouterr().err
-    assert f"{out} holds a build with other settings that kept no clips (frames: 30 -> 2): starting over" in told
+    assert f"{out} holds a build with different settings that kept no clips (frames: 30 -> 2): starting over" in told
     assert Manifest.read(out).counts["kept"] == 1 and verify.verify(out).faults == ()
     assert run("folder", videos, layouts / "fresh") == 0
     for path in sorted((layouts / "fresh").glob("*/*")):
@@ -140,7 +140,7 @@ def test_an_output_that_kept_something_or_forgets_someone_is_not_started_over(
     videos, out = layouts / "folder", layouts / "out"
     assert run("folder", videos, out) == 0
     assert run("folder", videos, out, "--frames", "3") == 2
-    assert "holds a data set made differently (frames: 2 -> 3)" in capsys.readouterr().err
+    assert "already holds a dataset built with different settings (frames: 2 -> 3)" in capsys.readouterr().err
     assert remove.main([str(out), "--identity", "clip"]) == 0
     assert Manifest.read(out).counts["kept"] == 0
     assert run("folder", videos, out, "--frames", "3") == 2, "or the person would be back"

@@ -221,7 +221,7 @@ def test_an_interrupt_among_workers_ends_them_and_removes_what_they_made(many: P
         (["--estimate=5", "--extend-frames", "9"], "is for builds; an addition keeps"),
         (
             ["--estimate", "5", "--output", "/no/such/place", "--runner", "dask", "--dask-scheduler", "a:1"],
-            "cannot write into /no/such",
+            "cannot write to /no/such",
         ),
         (["--estimate", "5", "--input", "/nowhere/at/all"], "/nowhere/at/all"),
         (["--estimate", "5", "--output", "s3://somewhere/else", "--source", "voxceleb2"], "s3://somewhere"),
@@ -258,8 +258,8 @@ def test_of_an_object_store_what_it_holds_is_left_out_and_it_stays_as_it_is(
 def test_an_output_that_a_build_would_refuse_is_refused(many: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (place / "thesis.txt").touch()
     assert build.main(arguments(many, place, "--estimate", "2")) == 2
-    assert "is not empty and holds no data set (there is 'thesis.txt')" in capsys.readouterr().err
+    assert "is not empty and holds no dataset (found 'thesis.txt')" in capsys.readouterr().err
     assert build.main(arguments(many, place / "out", "--limit", "2")) == 0
     assert build.main(arguments(many, place / "out", "--size", "128", "--estimate", "2")) == 2
-    assert f"{place / 'out'} holds a data set made differently (size: 64 -> 128)" in capsys.readouterr().err
+    assert f"{place / 'out'} already holds a dataset built with different settings (size: 64 -> 128)" in capsys.readouterr().err
     assert sorted(os.listdir(place)) == ["out", "thesis.txt"]

@@ -91,8 +91,8 @@ def test_an_export_copies_the_video_of_a_stored_size(several: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("size", "said"),
     [
-        ("64,64", "sizes are 64, 64: each must be smaller than the one before it"),
-        ("64,8", "sizes are 64, 8: each must be smaller than the one before it, and at least 16"),
+        ("64,64", "sizes are 64, 64, must be in descending order"),
+        ("64,8", "sizes are 64, 8, must be in descending order and at least 16"),
         ("8192,64", "size is 8192, must be between 16 and 4096"),
         ("64,33", "size is 33, must be even for stored video"),
         ("64,x", "--size"),

@@ -48,6 +48,6 @@ def test_the_bytes_do_not_depend_on_workers(videos: Path, tmp_path: Path, store:
 
 def test_settings_of_video_without_video_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert build.main([*FAST, "--input", str(tmp_path), "--output", str(tmp_path / "out"), "--fps", "30"]) == 2
-    assert "fps: for stored video, and store is 'stills'" in capsys.readouterr().err
+    assert "fps: only for stored video, but store is 'stills'" in capsys.readouterr().err
     assert build.main([*FAST, "--input", str(tmp_path), "--output", str(tmp_path / "out"), "--store", "video", "--fps", "x"]) == 2
-    assert "fps is 'x', must be source or a rate" in capsys.readouterr().err
+    assert "fps is 'x', must be 'source' or a rate" in capsys.readouterr().err

@@ -96,7 +96,7 @@ def test_talking_heads_reject_it_unless_asked(videos: Path, tmp_path: Path) -> N
 
 def test_tubes_always_have_a_face(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("folder", videos, tmp_path / "out", "--recipe", "track", "--no-face", "keep") == 2
-    assert "clips without one cannot be kept: no_face is 'keep'" in capsys.readouterr().err
+    assert "cannot keep clips without one: no_face is 'keep'" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -152,7 +152,7 @@ def test_a_removal_from_an_unfinished_build_upgrades_what_is_there(out: Path, ca
         path.unlink()
     edit(out, complete=False, shards=[], counts={})
     assert remove.main([str(out), "--identity", "id90000"]) == 0
-    assert capsys.readouterr().out.endswith("2 shards; the build is unfinished, run it again\n")
+    assert capsys.readouterr().out.endswith("2 shards; the build is unfinished; run it again\n")
     assert version(out) == 2 and all(read_entry(path).marker_sha256 for path in out.glob("train/*.parquet"))
 
 

@@ -100,7 +100,7 @@ def test_arguments_that_cannot_be_met_are_told_in_a_line(data: Path, wrong: dict
 
 
 def test_what_is_no_data_set_is_told(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="holds no data set"):
+    with pytest.raises(DatasetError, match="holds no dataset"):
         stream_of(tmp_path)
     data = make_dataset(tmp_path / "data", 10)
     (data / INDEX).write_bytes(b"no parquet")

@@ -127,7 +127,7 @@ def test_a_key_that_is_nothing_like_the_others(noise_clips: Path, tmp_path: Path
 
 def test_what_is_no_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path, "--output", tmp_path / "s.png") == 2
-    assert "holds no data set" in capsys.readouterr().err
+    assert "holds no dataset" in capsys.readouterr().err
 
 
 def test_a_damaged_shard_leaves_the_old_sheet(noise_clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

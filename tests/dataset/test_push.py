@@ -89,7 +89,7 @@ def test_a_first_push_makes_a_private_repository_of_exactly_the_files_of_the_dat
         "deleted": 0,
     }
     assert said[0].startswith("VoxCeleb2 face clips. Licence: annotations-cc-by-4.0-videos-of-their-owners, https://")
-    assert "remain their owners'" in said[1] and len(said) == 2
+    assert "belong to their owners" in said[1] and len(said) == 2
     assert hub.added[-1] == sorted(name for name in dataset if "/" not in name), "dataset.json comes last"
 
 
@@ -207,12 +207,12 @@ def shorten(out: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (unfinished, "the build is unfinished, run it again"),
+        (unfinished, "the build is unfinished; run it again"),
         (removing, "a removal was interrupted"),
         (lambda out: damage(out / "index.parquet"), "has faults, run `motionshards verify"),
         (lambda out: (out / "stray.tar").touch(), "stray.tar: is a stray file"),
         (shorten, "is missing or does not have"),
-        (lambda out: (out / DATASET_JSON).unlink(), "holds no data set"),
+        (lambda out: (out / DATASET_JSON).unlink(), "holds no dataset"),
     ],
 )
 def test_a_dataset_that_is_not_whole_is_refused(

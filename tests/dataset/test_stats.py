@@ -213,8 +213,8 @@ def test_a_data_set_that_is_absent_unfinished_or_damaged(tmp_path: Path, capsys:
     replace(Manifest.read(out), complete=False).write(out)
     assert stats.main([str(tmp_path / "none")]) == stats.main([str(out)]) == 2
     assert capsys.readouterr().err.splitlines() == [
-        f"error: {tmp_path / 'none'} holds no data set: dataset.json is missing",
-        f"error: {out}: the build is unfinished, run it again",
+        f"error: {tmp_path / 'none'} holds no dataset: dataset.json is missing",
+        f"error: {out}: the build is unfinished; run it again",
     ]
     replace(Manifest.read(out), complete=True).write(out)
     (out / INDEX).write_bytes(b"PAR1 and no more")

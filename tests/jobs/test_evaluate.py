@@ -262,7 +262,7 @@ def test_an_occupied_directory_is_refused_before_the_checkpoint_is_read(
 ) -> None:
     (tmp_path / "thesis.tex").write_text("")
     assert run(tmp_path / "absent.pt", data, tmp_path) == 2
-    assert "holds no evaluation (there is 'thesis.tex')" in capsys.readouterr().err
+    assert "holds no evaluation (found 'thesis.tex')" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 

@@ -138,14 +138,14 @@ def test_an_occupied_directory_is_refused_before_the_checkpoint_is_read(
 ) -> None:
     (tmp_path / "thesis.tex").write_text("")
     assert run(tmp_path / "absent.pt", tmp_path) == 2
-    assert "holds no export (there is 'thesis.tex')" in capsys.readouterr().err
+    assert "holds no export (found 'thesis.tex')" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 def test_two_exports_into_one_directory_do_not_meet(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with only_writer(tmp_path):
         assert run(checkpoint, tmp_path) == 2
-    assert "is running on" in capsys.readouterr().err
+    assert "is writing to" in capsys.readouterr().err
     assert not [*tmp_path.iterdir()]
 
 

@@ -212,7 +212,7 @@ def test_bf16_trains(data: Path, config: Path, tmp_path: Path) -> None:
         (("--batch", "0"), "--batch. Must be > 0"),
         (("--vgg", "nowhere.pth"), "nowhere.pth"),
         (("--init", "nowhere.pt"), "there is no checkpoint nowhere.pt"),
-        (("--data", "nowhere"), "holds no data set"),
+        (("--data", "nowhere"), "holds no dataset"),
         (("--where", "blurr > 1"), "blurr"),
         (("--log-every", "0"), "--log-every. Must be > 0"),
         (("--model", "gan"), "--model is 'gan', must be face_rotator or fomm or ganimation or talking_heads"),
@@ -233,7 +233,7 @@ def test_an_occupied_directory_is_refused_before_the_data_is_read(
     run.mkdir()
     (run / "thesis.tex").write_text("")
     assert motionshards.jobs.train.main(order(tmp_path / "absent", config, run)) == 2
-    assert "holds no training run (there is 'thesis.tex')" in capsys.readouterr().err
+    assert "holds no training run (found 'thesis.tex')" in capsys.readouterr().err
     assert [path.name for path in run.iterdir()] == ["thesis.tex"]
 
 

@@ -12,7 +12,7 @@ from motionshards.schemas.records import ShardUnit
 
 @pytest.fixture
 def unit(job: BuildJob) -> ShardUnit:
-    """The only shard of the training split, planned; the module defines the fixture `job`."""
+    """The only planned shard of the training split; the test module defines the fixture `job`."""
     clips = listing_table(list_clips(Listing(DirectoryTree(job.root))), job.config)
     plan_new(job.out, clips, job.config, Wanted(frozenset({"train"})))
     return units(job.out)[0]

@@ -1,4 +1,4 @@
-"""One build over every kind of bad file at once: each has its reason, the good ones are built, nothing is lost."""
+"""One build over every kind of bad file: each is rejected with its reason, good ones are built, nothing is lost."""
 
 import os
 import resource
@@ -49,7 +49,7 @@ def bad_tree(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def flipped(content: bytes) -> bytes:
-    """Random bits turned over in a stretch of the stream, which starts behind the `mdat` mark."""
+    """Flip random bits in a part of the stream, which starts after the `mdat` tag."""
     raw = np.frombuffer(content, np.uint8).copy()
     start = content.index(b"mdat") + 4
     where = np.random.default_rng(0).integers(start + (len(raw) - start) // 8, start + (len(raw) - start) // 4, 400)
@@ -86,20 +86,20 @@ def test_each_bad_file_has_its_reason(built: Path) -> None:
     assert all(row["detail"] or row["reason"] == "empty_file" for row in rows)
 
 
-def test_odd_names_are_built_and_say_who_they_are(built: Path, bad_tree: Path) -> None:
+def test_unusual_names_are_built_and_recorded(built: Path, bad_tree: Path) -> None:
     rows = pq.read_table(built / "index.parquet").to_pylist()
     assert {row["video"] for row in rows} == {"good", *ODD_NAMES}
     for row in rows:
         assert (bad_tree / row["spans"][0]["uri"].replace("%25", "%")).exists()
 
 
-def test_the_data_set_verifies(built: Path) -> None:
+def test_the_dataset_verifies(built: Path) -> None:
     done = subprocess.run([sys.executable, "-m", "dataset.verify", built], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
 
-def test_details_do_not_tell_where_the_input_lies(built: Path, bad_tree: Path) -> None:
-    """Markers must not depend on the input's place, and data sets are shared."""
+def test_details_do_not_reveal_the_input_path(built: Path, bad_tree: Path) -> None:
+    """Markers must not depend on the location of the input, and datasets are shared."""
     for row in pq.read_table(built / "rejections.parquet").to_pylist():
         assert str(bad_tree) not in row["detail"]
 
@@ -126,7 +126,7 @@ def test_a_full_disk_is_one_line_and_nothing_is_half_written(demo_videos: Path, 
 
 @pytest.mark.slow  # test_shard has what the driver says without a file system of its own
 def test_a_full_tmpdir_is_one_line_in_the_systems_words(demo_videos: Path, small_disk: Path, tmp_path: Path) -> None:
-    """Room enough for Python to take the directory for usable, and for nothing else."""
+    """Just enough space for Python to consider the directory usable."""
     (small_disk / "filler").write_bytes(bytes((1 << 20) - 4096))
     environment = {**os.environ, "TMPDIR": str(small_disk)}
     run = [*command(demo_videos, tmp_path / "out"), "--quiet"]
@@ -157,14 +157,14 @@ def assert_whole_or_absent(out: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="as root, setpriv is needed to lose rights")
-def test_an_output_without_rights_is_refused(demo_videos: Path, tmp_path: Path) -> None:
+def test_output_without_permissions_is_refused(demo_videos: Path, tmp_path: Path) -> None:
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o555)
     assert_refused_without_rights(demo_videos, locked / "out", tmp_path, said=str(locked / "out"))
 
 
 @pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="as root, setpriv is needed to lose rights")
-def test_an_input_without_rights_is_refused(demo_videos: Path, tmp_path: Path) -> None:
+def test_input_without_permissions_is_refused(demo_videos: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out").chmod(0o777)
     assert_refused_without_rights(demo_videos, tmp_path / "out" / "set", tmp_path, said="cannot list", lock="videos/dev/mp4")

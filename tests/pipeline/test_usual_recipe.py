@@ -1,4 +1,4 @@
-"""The recipe of a folder is chosen by looking at some of its videos."""
+"""The default recipe of a folder is chosen by looking at some of its videos."""
 
 from pathlib import Path
 
@@ -29,21 +29,21 @@ def head(demo_videos: Path) -> Path:
     return min((demo_videos / "dev").rglob("*.mp4"))
 
 
-def test_people_in_large_frames_are_cut_out(head: Path, tmp_path: Path) -> None:
+def test_people_in_large_frames_are_cropped(head: Path, tmp_path: Path) -> None:
     for number in range(2):
         head_in_frame(tmp_path / f"{number}.mp4", head, 200)
     recipe, why = chosen(tmp_path)
-    assert recipe == "face" and why.endswith("in 2 of 2 videos looked at; --recipe resize stores whole frames"), why
+    assert recipe == "face" and why.endswith("in 2 of 2 examined videos; --recipe resize stores whole frames"), why
     share = float(why.split("fill ")[1].split("%")[0]) / 100
     assert 0.18 < share < 0.3, why
     recipe, why = chosen(tmp_path, BuildConfig(source="folder", tube_min_frames=20))
     assert recipe == "resize" and why.endswith("most have fewer frames than --tube-min-frames 20")
 
 
-def test_close_faces_stay_as_they_are(head: Path, tmp_path: Path) -> None:
+def test_close_ups_are_not_cropped(head: Path, tmp_path: Path) -> None:
     (tmp_path / "a.mp4").symlink_to(head)
     recipe, why = chosen(tmp_path)
-    assert recipe == "resize" and why.endswith("in 1 of 1 videos looked at"), why
+    assert recipe == "resize" and why.endswith("in 1 of 1 examined videos"), why
 
 
 def test_videos_without_people_and_damaged_ones_are_stored_whole(head: Path, make_video, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -51,13 +51,13 @@ def test_videos_without_people_and_damaged_ones_are_stored_whole(head: Path, mak
         make_video(f"videos/{number}.mp4")
     head_in_frame(tmp_path / "videos" / "one.mp4", head, 200)
     (tmp_path / "videos" / "torn.mp4").write_bytes(head.read_bytes()[:100])
-    assert chosen(tmp_path / "videos") == ("resize", "there is a face in only 1 of 4 videos looked at")
+    assert chosen(tmp_path / "videos") == ("resize", "only 1 of 4 examined videos show a face")
     for path in (tmp_path / "videos").glob("[0-9o]*"):
         path.unlink()
-    assert chosen(tmp_path / "videos") == ("resize", "none of the videos looked at can be read")
+    assert chosen(tmp_path / "videos") == ("resize", "none of the examined videos can be read")
 
 
-def test_a_build_says_what_was_chosen_and_keeps_to_it(head: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_build_reports_the_chosen_recipe_and_keeps_it(head: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "videos").mkdir()
     head_in_frame(tmp_path / "videos" / "a.mp4", head, 200)
     command = ["--source", "folder", "--input", str(tmp_path / "videos"), "--output", str(tmp_path / "out"), "--workers", "1"]

@@ -1,4 +1,4 @@
-"""Files are whole or absent, whatever happens while they are written."""
+"""Atomic writes: files are complete or absent, whatever happens during writing."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ def left_over(out: Path) -> list[str]:
     return sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
 
 
-def test_what_was_written_appears_under_its_name(tmp_path: Path) -> None:
+def test_written_file_appears_under_its_name(tmp_path: Path) -> None:
     target = tmp_path / "train" / "deep" / "a.tar"
     with replacing(tmp_path, target) as temporary:
         temporary.write_bytes(b"whole")
@@ -21,7 +21,7 @@ def test_what_was_written_appears_under_its_name(tmp_path: Path) -> None:
     assert target.read_bytes() == b"whole" and left_over(tmp_path) == ["train/deep/a.tar"]
 
 
-def test_an_old_file_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
+def test_old_file_stays_until_the_new_one_is_complete(tmp_path: Path) -> None:
     target = tmp_path / "a.json"
     write_whole(tmp_path, target, b"old")
     with replacing(tmp_path, target) as temporary:
@@ -32,7 +32,7 @@ def test_an_old_file_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt, SystemExit, OSError])
 @pytest.mark.parametrize("old", [b"old", None], ids=["over an old file", "new"])
-def test_a_failure_leaves_what_was_there_and_no_temporary_file(
+def test_failure_keeps_the_old_file_and_leaves_no_temporary_file(
     tmp_path: Path, failure: type[BaseException], old: bytes | None
 ) -> None:
     target = tmp_path / "train" / "a.tar"
@@ -46,7 +46,7 @@ def test_a_failure_leaves_what_was_there_and_no_temporary_file(
 
 
 @pytest.mark.parametrize("old", [b"old", None], ids=["over an old file", "new"])
-def test_where_nothing_was_written_nothing_changes(tmp_path: Path, old: bytes | None) -> None:
+def test_no_file_is_created_if_nothing_is_written(tmp_path: Path, old: bytes | None) -> None:
     target = tmp_path / "train" / "a.tar"
     if old is not None:
         write_whole(tmp_path, target, old)
@@ -56,7 +56,7 @@ def test_where_nothing_was_written_nothing_changes(tmp_path: Path, old: bytes | 
     assert old is not None or not target.parent.exists()
 
 
-def test_an_empty_file_is_something_written(tmp_path: Path) -> None:
+def test_empty_files_are_written(tmp_path: Path) -> None:
     write_whole(tmp_path, tmp_path / "empty", b"")
     assert (tmp_path / "empty").read_bytes() == b""
 

@@ -1,4 +1,4 @@
-"""`BuildConfig`: what is refused, and that JSON gives it back."""
+"""`BuildConfig`: validation and JSON round trip."""
 
 import dataclasses
 import json
@@ -28,12 +28,12 @@ CHANGED: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("config", [BuildConfig(source="voxceleb2"), BuildConfig(**CHANGED)], ids=["default", "changed"])
-def test_json_gives_an_equal_config_back(config: BuildConfig) -> None:
+def test_config_json_round_trip(config: BuildConfig) -> None:
     assert BuildConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
     assert set(config.to_json()) | {"smaller_sizes"} == {field.name for field in dataclasses.fields(BuildConfig)}
 
 
-def test_a_config_of_one_size_is_stored_as_before_there_could_be_several() -> None:
+def test_config_of_one_size_is_stored_without_smaller_sizes() -> None:
     config = BuildConfig(source="demo", size=512)
     assert "smaller_sizes" not in config.to_json() and "smaller_sizes" not in config.changed()
     assert dataclasses.replace(config, smaller_sizes=(256,)).sizes == (512, 256)
@@ -56,7 +56,7 @@ def test_a_config_of_one_size_is_stored_as_before_there_could_be_several() -> No
     ],
     ids=repr,
 )
-def test_values_outside_are_refused_by_name(name: str, value: Any) -> None:
+def test_values_out_of_range_are_refused_by_name(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=name):
         BuildConfig(source="voxceleb2", **{name: value})
 
@@ -76,7 +76,7 @@ def test_values_outside_are_refused_by_name(name: str, value: Any) -> None:
     ],
     ids=repr,
 )
-def test_values_on_the_edge_are_taken(name: str, value: Any) -> None:
+def test_limits_are_inclusive(name: str, value: Any) -> None:
     assert getattr(BuildConfig(source="voxceleb2", **{name: value}), name) == value
 
 
@@ -86,7 +86,7 @@ def test_landmarks_are_never_auto() -> None:
 
 
 @pytest.mark.parametrize(("frames", "least", "expected"), [(9, None, 9), (9, 1, 1), (9, 9, 9), (1, None, 1)])
-def test_the_fewest_frames_are_all_unless_said(frames: int, least: int | None, expected: int) -> None:
+def test_min_frames_defaults_to_frames(frames: int, least: int | None, expected: int) -> None:
     assert BuildConfig(source="s", frames=frames, min_frames=least).fewest_frames == expected
 
 
@@ -101,7 +101,7 @@ def test_fields_of_a_later_version_are_named() -> None:
         BuildConfig.from_json(BuildConfig(source="s").to_json() | {"colour": "red"})
 
 
-def test_a_field_that_an_earlier_version_did_not_have_says_how_that_version_built() -> None:
+def test_missing_field_is_set_to_the_behaviour_of_the_earlier_version() -> None:
     assert BuildConfig.from_json({"source": "s", "size": 64}) == BuildConfig(source="s", size=64, hdr="keep")
 
     @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -115,18 +115,18 @@ def test_a_field_that_an_earlier_version_did_not_have_says_how_that_version_buil
 @pytest.mark.parametrize(
     ("name", "value"), [("size", "64"), ("size", 64.0), ("size", True), ("source", None), ("seed", 2**80), ("fit", ["pad"])]
 )
-def test_values_of_another_type_are_refused_by_name(name: str, value: Any) -> None:
+def test_values_of_wrong_type_are_refused_by_name(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=name):
         BuildConfig(**{"source": "s", name: value})
 
 
-def test_a_config_without_the_fields_that_came_later_has_their_defaults() -> None:
+def test_config_without_later_fields_has_their_defaults() -> None:
     stored = BuildConfig(source="s", size=64).to_json()
     del stored["max_clip_bytes"]
     assert BuildConfig.from_json(stored) == BuildConfig(source="s", size=64)
 
 
-def test_differences_are_told_line_by_line() -> None:
+def test_differences_are_listed_per_field() -> None:
     old, new = BuildConfig(source="s").to_json(), BuildConfig(source="s", size=128, fit="squash").to_json()
     assert differences(old, new) == ["fit: pad -> squash", "size: 256 -> 128"]
     assert differences(new, old) == ["fit: squash -> pad", "size: 128 -> 256"]
@@ -141,8 +141,8 @@ def test_every_changed_field_is_a_difference() -> None:
             assert len(differences(default.to_json(), default.to_json() | {name: value})) == 1, name
 
 
-def test_action_units_of_openface_were_those_of_stills_before_there_was_another_mode() -> None:
-    """Of format version 1, and of every build that did not record which frames are kept."""
+def test_openface_of_older_configs_means_stills() -> None:
+    """Configs of format version 1, and of builds that did not record `aus_frames`."""
     now = BuildConfig(source="s", aus="openface").to_json()
     before = {name: value for name, value in now.items() if name != "aus_frames"}
     assert BuildConfig.from_json(now).aus == "openface" and BuildConfig.from_json(before).aus == "openface-still"
@@ -150,15 +150,15 @@ def test_action_units_of_openface_were_those_of_stills_before_there_was_another_
 
 
 @pytest.mark.parametrize("aus", ["none", "openface-still"])
-def test_all_frames_need_a_source_that_sees_them(aus: str) -> None:
-    with pytest.raises(ValueError, match="aus_frames is 'all', and aus is"):
+def test_aus_of_all_frames_need_a_source_that_computes_them(aus: str) -> None:
+    with pytest.raises(ValueError, match="aus_frames is 'all', but aus "):
         BuildConfig(source="s", aus=aus, aus_frames="all")
 
 
 @pytest.mark.parametrize(
     ("said", "changed"),
     [
-        ("crf, fps: for stored video, and store is 'stills'", {"fps": "30", "crf": 20}),
+        ("crf, fps: only for stored video, but store is 'stills'", {"fps": "30", "crf": 20}),
         ("store is 'film'", {"store": "film"}),
         ("fps is '0'", {"store": "video", "fps": "0"}),
         ("fps is '30/0'", {"store": "video", "fps": "30/0"}),
@@ -170,13 +170,13 @@ def test_all_frames_need_a_source_that_sees_them(aus: str) -> None:
         ("video_psnr is 10", {"store": "both", "video_psnr": 10.0}),
         ("size is 255, must be even", {"store": "video", "size": 255}),
         ("size is 65, must be even", {"store": "video", "smaller_sizes": (128, 65)}),
-        ("sizes are 256, 256: each must be smaller than the one before it", {"smaller_sizes": (256,)}),
-        ("sizes are 256, 64, 128: each must be smaller", {"smaller_sizes": (64, 128)}),
-        ("sizes are 256, 15: each must be smaller than the one before it, and at least 16", {"smaller_sizes": (15,)}),
-        ("aus 'openface-still' reads stills", {"store": "video", "aus": "openface-still"}),
+        ("sizes are 256, 256, must be in descending order", {"smaller_sizes": (256,)}),
+        ("sizes are 256, 64, 128, must be in descending order", {"smaller_sizes": (64, 128)}),
+        ("sizes are 256, 15, must be in descending order and at least 16", {"smaller_sizes": (15,)}),
+        ("aus 'openface-still' needs stills", {"store": "video", "aus": "openface-still"}),
     ],
 )
-def test_what_stored_video_cannot_be_is_refused(said: str, changed: dict[str, Any]) -> None:
+def test_invalid_video_settings_are_refused(said: str, changed: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=re.escape(said)):
         BuildConfig(source="s", **changed)
 

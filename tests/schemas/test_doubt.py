@@ -1,4 +1,4 @@
-"""The columns of doubt: what they are of, and that a sample gives those of its build."""
+"""The confidence columns: their values, and that a stored sample reproduces those of the build."""
 
 from dataclasses import replace
 from typing import Any
@@ -18,7 +18,7 @@ COLUMNS = (*DOUBT, "frame_landmark_residual", *(f"frame_{name}" for name in FRAM
 
 
 def columns(**changed: Any) -> dict[str, Any]:
-    """Of four frames, two of each of two files, with no face in the third."""
+    """Four frames, two from each of two files, without a face in the third."""
     boxes = np.ones((4, 4), np.float32)
     boxes[2] = NAN
     values = {
@@ -33,7 +33,7 @@ def columns(**changed: Any) -> dict[str, Any]:
     return doubt_columns(**{**values, **changed})
 
 
-def test_the_least_sure_frame_counts() -> None:
+def test_least_confident_frame_counts() -> None:
     found = columns()
     assert {name: found[name] for name in DOUBT} == {
         "face_share": 0.75,
@@ -60,7 +60,7 @@ def test_yaw_jumps_between_adjacent_frames_of_a_file(changed: dict[str, Any], ju
     assert columns(**changed)["yaw_jump_deg"] == jump
 
 
-def test_without_any_face_there_is_no_doubt_but_the_share() -> None:
+def test_without_faces_only_the_share_is_set() -> None:
     nothing = columns(
         boxes_px=np.full((4, 4), NAN), detector_scores=np.full(4, NAN), residual=np.full(4, NAN), yaw_deg=np.full(4, NAN)
     )
@@ -73,7 +73,7 @@ def row_of(clip: Clip) -> dict[str, Any]:
 
 
 def test_the_columns_of_a_sample_are_those_of_its_build() -> None:
-    """Scores whose seventh digit meta.json drops, and times at the limit."""
+    """Scores with more digits than meta.json stores, and times at the limit."""
     random = np.random.default_rng(7)
     made = make_clip(0, 30, "id0", "train", True, False, 32)
     boxes, scores = random.uniform(0, 32, (30, 4)), random.uniform(-0.5, 5, 30) + 5e-7

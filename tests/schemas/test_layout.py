@@ -1,4 +1,4 @@
-"""Keys and uris: every name a file system can hold survives, fits a tar header, and stays apart from the others."""
+"""Keys and uris: every possible file name survives a round trip, fits a tar header, and remains unique."""
 
 import os
 import string
@@ -41,7 +41,7 @@ NAMES = [
 
 
 def random_names(seed: int, count: int) -> list[str]:
-    """Distinct names of 1 to 255 bytes, as Python shows what a directory of hostile bytes holds."""
+    """Distinct names of 1 to 255 arbitrary bytes, as decoded by Python."""
     rng = np.random.default_rng(seed)
     alphabets = [bytes(b for b in range(1, 256) if b != ord("/")), b"ab.%", b".", string.printable.encode().replace(b"/", b"")]
     names: set[str] = set()
@@ -52,7 +52,7 @@ def random_names(seed: int, count: int) -> list[str]:
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
-def test_a_path_comes_back_from_its_uri(name: str) -> None:
+def test_path_uri_round_trip(name: str) -> None:
     path = f"dev/mp4/{name}/{name}.mp4"
     assert layout.unescaped(layout.path_to_uri(path)) == path
     if name != "..":
@@ -67,13 +67,13 @@ def test_a_uri_never_leads_out_of_the_input(uri: str) -> None:
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../a", "a/b", "/a", ".work", "a\0b", "x" * 300])
 @pytest.mark.parametrize("place", [layout.tar_path, layout.marker_path, layout.next_marker_path])
-def test_no_file_of_a_shard_lies_elsewhere(place: Callable[[Path, str, str], Path], name: str) -> None:
+def test_shard_paths_never_lead_out_of_the_dataset(place: Callable[[Path, str, str], Path], name: str) -> None:
     for split, shard in ((name, "s-train-000000"), ("train", name)):
-        with pytest.raises(DatasetError, match="cannot be the name"):
+        with pytest.raises(DatasetError, match="is not a valid name"):
             place(Path("out"), split, shard)
 
 
-def test_random_bytes_come_back_from_their_uri_and_every_uri_is_clean_text() -> None:
+def test_random_bytes_round_trip_through_clean_uris() -> None:
     for name in random_names(0, 3000):
         uri = layout.path_to_uri(f"a/{name}.mp4")
         assert layout.uri_to_path(uri) == f"a/{name}.mp4"
@@ -125,7 +125,7 @@ def test_a_name_that_looks_like_a_shortened_one_stays_apart_from_it() -> None:
     assert layout.clip_key("i", "v", shortened) != layout.clip_key("i", "v", long)
 
 
-def test_parts_do_not_run_into_each_other() -> None:
+def test_key_components_are_not_ambiguous() -> None:
     assert layout.clip_key("a/b", "c", "d") != layout.clip_key("a", "b/c", "d")
     assert layout.clip_key("a", "b", "c") == "a/b/c"
     assert layout.clip_key("id00017", "-0y_9.z", "00001") == "id00017/-0y_9%2Ez/00001"
@@ -168,5 +168,5 @@ def test_members_for_readers_of_one_size() -> None:
         *("000.jpg", "mp4", "meta.json"),
     ]
     assert [layout.smaller_of((512, 256), size) for size in (None, 512, 256)] == [None, None, 256]
-    with pytest.raises(ConfigError, match="size is 128, and frames are stored at 512 and 256 px"):
+    with pytest.raises(ConfigError, match="size is 128, but frames are stored at 512 and 256 px"):
         layout.smaller_of((512, 256), 128)

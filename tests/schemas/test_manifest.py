@@ -1,4 +1,4 @@
-"""dataset.json: written and read back, and every way in which it can be wrong."""
+"""dataset.json: round trip, and every kind of invalid content."""
 
 import json
 from dataclasses import replace
@@ -31,7 +31,7 @@ SIZES = replace(BARE, config=replace(BARE.config, size=512, smaller_sizes=(256, 
 
 
 @pytest.mark.parametrize("manifest", [FULL, BARE, SIZES], ids=["full", "bare", "sizes"])
-def test_a_manifest_comes_back_equal(tmp_path: Path, manifest: Manifest) -> None:
+def test_manifest_round_trip(tmp_path: Path, manifest: Manifest) -> None:
     manifest.write(tmp_path)
     assert Manifest.read(tmp_path) == manifest
     assert ("smaller_sizes" in (tmp_path / DATASET_JSON).read_text()) == (manifest is SIZES)  # absent before there were several
@@ -46,7 +46,7 @@ def test_writing_again_replaces_and_equal_manifests_are_equal_bytes(tmp_path: Pa
     assert (tmp_path / DATASET_JSON).read_bytes() == first
     stored = json.loads(first)
     assert (stored["format"], stored["format_version"]) == (FORMAT, FORMAT_VERSION)
-    assert "☃".encode() in first  # for people to read
+    assert "☃".encode() in first  # human-readable
 
 
 SHARD = {"name": "s-train-000000", "split": "train", "clips": 1, "rejected": 0, "bytes": 2048, "sha256": "ab" * 32}
@@ -58,7 +58,7 @@ def edited(change: dict[str, Any], **without: Any) -> bytes:
     return json.dumps({name: value for name, value in stored.items() if name not in without}).encode()
 
 
-def test_the_edited_manifest_of_these_tests_is_readable_as_it_is(tmp_path: Path) -> None:
+def test_unedited_manifest_of_these_tests_is_readable(tmp_path: Path) -> None:
     (tmp_path / DATASET_JSON).write_bytes(edited({}))
     assert Manifest.read(tmp_path) == Manifest(BuildConfig(source="s"), {}, "")
 
@@ -118,14 +118,14 @@ def test_the_edited_manifest_of_these_tests_is_readable_as_it_is(tmp_path: Path)
     ],
     ids=lambda content: content[-45:].decode("latin-1"),
 )
-def test_what_is_no_manifest_is_a_dataset_error_that_names_the_file(tmp_path: Path, content: bytes) -> None:
+def test_invalid_manifest_is_a_dataset_error_naming_the_file(tmp_path: Path, content: bytes) -> None:
     (tmp_path / DATASET_JSON).write_bytes(content)
     with pytest.raises(DatasetError, match=DATASET_JSON) as told:
         Manifest.read(tmp_path)
     assert "\n" not in str(told.value)
 
 
-def test_an_edit_is_noticed_wherever_it_is_and_another_layout_is_none(tmp_path: Path) -> None:
+def test_every_edit_is_detected_but_reformatting_is_not(tmp_path: Path) -> None:
     FULL.write(tmp_path)
     content = (tmp_path / DATASET_JSON).read_bytes()
     assert damage(content) is None
@@ -138,7 +138,7 @@ def test_an_edit_is_noticed_wherever_it_is_and_another_layout_is_none(tmp_path: 
     assert damage(json.dumps(stored | {"format_version": 1}).encode()) is None, "version 1 had none"
 
 
-def test_what_decides_the_bytes_has_a_digest_that_new_fields_do_not_change() -> None:
+def test_digest_of_settings_is_unaffected_by_new_fields() -> None:
     config = FULL.config
     assert FULL.made_by == made_by(replace(config), dict(reversed(FULL.provenance.items())))
     others = [made_by(replace(config, seed=1), FULL.provenance), made_by(config, {**FULL.provenance, "ffmpeg": "8"})]
@@ -146,13 +146,13 @@ def test_what_decides_the_bytes_has_a_digest_that_new_fields_do_not_change() -> 
     assert config.changed() == {"source": "voxceleb2", "min_frames": 2, "decode_timeout_s": 12.5}
 
 
-def test_a_folder_without_a_manifest_holds_no_data_set(tmp_path: Path) -> None:
+def test_folder_without_manifest_is_not_a_dataset(tmp_path: Path) -> None:
     for out in (tmp_path, tmp_path / "absent"):
-        with pytest.raises(DatasetError, match="no data set"):
+        with pytest.raises(DatasetError, match="no dataset"):
             Manifest.read(out)
 
 
-def test_what_cannot_be_opened_is_a_dataset_error(tmp_path: Path) -> None:
+def test_unreadable_manifest_is_a_dataset_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DatasetError):
         Manifest.read(tmp_path / "file")

@@ -1,4 +1,4 @@
-"""The marker of a shard: rows and entry come back, damage is told."""
+"""The marker of a shard: round trip of rows and entry, and detection of damage."""
 
 import hashlib
 import os
@@ -28,7 +28,7 @@ def rows(count: int = 3) -> pa.Table:
 
 @pytest.mark.parametrize("entry", [ENTRY, ShardEntry("é", "test", 2, 0, 10**12, "0" * 64)], ids=["empty shard", "shard"])
 @pytest.mark.parametrize("count", [0, 3])
-def test_entry_and_rows_come_back(tmp_path: Path, entry: ShardEntry, count: int) -> None:
+def test_entry_and_rows_round_trip(tmp_path: Path, entry: ShardEntry, count: int) -> None:
     write_marker(tmp_path / "m.parquet", entry, rows(count))
     back, stored = read_marker(tmp_path / "m.parquet")
     assert replace(back, marker_sha256=None) == entry and stored.equals(rows(count)) and stored.schema.equals(MARKER)
@@ -60,7 +60,7 @@ def test_equal_markers_are_equal_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_a_truncated_marker_is_told_wherever_it_ends(tmp_path: Path) -> None:
+def test_truncated_marker_is_detected_wherever_it_ends(tmp_path: Path) -> None:
     path = tmp_path / "m.parquet"
     write_marker(path, ENTRY, rows())
     whole = path.read_bytes()
@@ -70,7 +70,7 @@ def test_a_truncated_marker_is_told_wherever_it_ends(tmp_path: Path) -> None:
             read_marker(path)
 
 
-def test_other_files_are_no_markers(tmp_path: Path) -> None:
+def test_other_files_are_not_read_as_markers(tmp_path: Path) -> None:
     path = tmp_path / "m.parquet"
     write_marker(path, ENTRY, rows())
     whole = path.read_bytes()
@@ -97,7 +97,7 @@ def test_other_files_are_no_markers(tmp_path: Path) -> None:
 
 
 def test_every_flipped_bit_is_a_dataset_error_and_never_a_crash(tmp_path: Path) -> None:
-    """In a process of its own: a parser that dies of damage would take the tests with it."""
+    """In a separate process, since a parser that crashes on damage would end the test run."""
     path = tmp_path / "m.parquet"
     write_marker(path, ENTRY, rows())
     program = """

@@ -1,4 +1,4 @@
-"""One writer at a time, whoever dies, and nothing that stays behind; directories with other things in them are refused."""
+"""One writer at a time, even if a process dies, without leftovers; directories with unrelated files are refused."""
 
 import multiprocessing
 import os
@@ -25,9 +25,9 @@ with only_writer(Path(sys.argv[1])):
 """
 
 
-def test_a_second_writer_is_told_who_the_first_is(tmp_path: Path) -> None:
+def test_second_writer_gets_an_error_naming_the_first(tmp_path: Path) -> None:
     with only_writer(tmp_path):
-        told = rf"another build .*\(process {os.getpid()} on {socket.gethostname()}\)"
+        told = rf"another build, .*\(process {os.getpid()} on {socket.gethostname()}\)"
         with pytest.raises(ConfigError, match=told), only_writer(tmp_path):
             pytest.fail("two at once")
         assert (tmp_path / LOCK).exists(), "the lock is still the first one's"
@@ -62,7 +62,7 @@ def add_often(out: Path, times: int) -> None:
                 time.sleep(0.0005)
 
 
-def test_no_two_ever_hold_it_though_the_file_comes_and_goes(tmp_path: Path) -> None:
+def test_lock_is_exclusive_although_its_file_is_removed(tmp_path: Path) -> None:
     (tmp_path / "count").write_text("0")
     processes = [multiprocessing.get_context("fork").Process(target=add_often, args=(tmp_path, 50)) for _ in range(4)]
     for process in processes:
@@ -72,12 +72,12 @@ def test_no_two_ever_hold_it_though_the_file_comes_and_goes(tmp_path: Path) -> N
     assert (tmp_path / "count").read_text() == "200"
 
 
-def test_only_new_empty_and_own_directories_are_taken(tmp_path: Path) -> None:
+def test_only_new_empty_and_own_directories_are_accepted(tmp_path: Path) -> None:
     refuse_strangers(tmp_path / "new", "run")
     refuse_strangers(tmp_path, "run")
     (tmp_path / "epoch-0001.pt").touch()
     refuse_strangers(tmp_path, "run", ("epoch-*",))
-    with pytest.raises(ConfigError, match=r"not empty and holds no run \(there is 'epoch-0001.pt'\)"):
+    with pytest.raises(ConfigError, match=r"not empty and holds no run \(found 'epoch-0001.pt'\)"):
         refuse_strangers(tmp_path, "run")
     with pytest.raises(ConfigError, match="not a directory"):
         refuse_strangers(tmp_path / "epoch-0001.pt", "run")

@@ -1,4 +1,4 @@
-"""Text for terminals: what moves the cursor or turns letters around is escaped, what people read stays."""
+"""Text for terminals: control and bidirectional characters are escaped, readable text is unchanged."""
 
 import sys
 
@@ -26,20 +26,20 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("hostile", HOSTILE, ids=ascii)
-def test_what_a_terminal_obeys_is_escaped(hostile: str) -> None:
+def test_terminal_control_characters_are_escaped(hostile: str) -> None:
     shown = printable(f"a{hostile}b")
     assert shown.startswith("a\\") and shown.endswith("b") and shown.isprintable()
 
 
 @pytest.mark.parametrize("text", ["", "id1/v/00001", "ünïcode ☃ 😀 中文", "a\u00a0b\u3000c", "back\\slash"])
-def test_what_people_read_stays(text: str) -> None:
+def test_readable_text_is_unchanged(text: str) -> None:
     assert printable(text) == text
 
 
-def test_lines_stay_lines() -> None:
+def test_newlines_are_kept() -> None:
     assert printable_lines("a\x1b\nb\r\n") == "a\\x1b\nb\\r\n"
 
 
-def test_no_character_of_unicode_is_forgotten() -> None:
+def test_every_unicode_character_is_handled() -> None:
     shown = printable("".join(map(chr, range(sys.maxunicode + 1))))
     assert all(letter.isprintable() or letter.isspace() for letter in shown) and "\x1b" not in shown and "\u202e" not in shown

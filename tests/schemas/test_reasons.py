@@ -22,7 +22,7 @@ def test_every_reason_says_what_it_means() -> None:
         assert not reason.meaning.endswith(".")
 
 
-def test_what_is_damaged_stays_damaged_and_what_was_killed_may_pass() -> None:
+def test_damage_is_not_retryable_but_kills_are() -> None:
     again = {code for code, reason in REASONS.items() if reason.retryable}
     assert again == {
         *("unreadable", "decode_timeout", "decoder_killed", "too_much_memory"),
@@ -30,7 +30,7 @@ def test_what_is_damaged_stays_damaged_and_what_was_killed_may_pass() -> None:
     }
 
 
-def test_the_code_knows_no_other_reasons_and_uses_each() -> None:
+def test_code_uses_exactly_the_listed_reasons() -> None:
     named: set[str] = set()
     for room in ("transforms", "pipeline"):
         for path in (ROOT / room).rglob("*.py"):
@@ -44,7 +44,7 @@ def test_the_code_knows_no_other_reasons_and_uses_each() -> None:
     assert named == set(REASONS)
 
 
-def test_the_troubleshooting_page_knows_each_reason() -> None:
+def test_troubleshooting_page_lists_every_reason() -> None:
     page = (ROOT / "docs" / "troubleshooting.md").read_text()
     assert not [code for code in REASONS if f"`{code}`" not in page]
 
@@ -52,7 +52,7 @@ def test_the_troubleshooting_page_knows_each_reason() -> None:
 def test_many_clips_without_a_face_get_advice() -> None:
     config = BuildConfig(source="folder")
     assert advice(82, {"no_face": 38}, config) == [
-        "38 of 120 clips have no face at the searched scale: try --recipe face, which searches every frame, or --landmarks fan, "
+        "38 of 120 clips have no detected face: try --recipe face, which searches every frame, or --landmarks fan, "
         "which finds faces from 32 px"
     ]
     assert advice(90, {"no_face": 10, "corrupt": 0}, config) == advice(0, {"corrupt": 5}, config) == advice(0, {}, config) == []
@@ -69,13 +69,13 @@ def test_many_clips_without_a_face_get_advice() -> None:
         ({"landmarks": "fan", "detect_min_px": 32}, []),
     ],
 )
-def test_only_what_can_find_smaller_faces_is_advised(settings: dict[str, Any], remedies: list[str]) -> None:
+def test_advice_lists_only_options_that_can_help(settings: dict[str, Any], remedies: list[str]) -> None:
     (told,) = advice(82, {"tube_too_small": 12, "face_too_small": 26}, BuildConfig(source="folder", **settings))
     assert "26 of 120" in told
     assert re.findall(r"--[a-z-]+(?: fan)?", told) == remedies
 
 
-def test_the_smallest_faces_are_those_of_the_models() -> None:
+def test_smallest_faces_match_the_models() -> None:
     assert (Fan.least_face_px, Dlib68.least_face_px) == (reasons._FAN_PX, reasons._DLIB_PX)
 
 
@@ -86,12 +86,12 @@ def test_unknown_codes_are_refused(code: str) -> None:
 
 
 @pytest.mark.parametrize("code", sorted(REASONS))
-def test_a_rejected_clip_survives_the_way_between_processes(code: str) -> None:
+def test_rejections_can_be_pickled(code: str) -> None:
     back = pickle.loads(pickle.dumps(errors.ClipRejected(code, "détail\n")))
     assert isinstance(back, errors.ClipRejected) and (back.reason, back.detail) == (code, "détail\n")
 
 
-def test_every_expected_failure_is_one_of_ours() -> None:
+def test_every_expected_failure_has_the_project_base_class() -> None:
     classes = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)]
     assert len(classes) == 8 and all(issubclass(kind, errors.MotionShardsError) for kind in classes)
     assert not any(issubclass(kind, ValueError | OSError) for kind in classes)

@@ -1,4 +1,4 @@
-"""Records check themselves: a wrong shape, type or value never becomes a record."""
+"""Records are validated on construction: wrong shapes, types and values raise."""
 
 import dataclasses
 from typing import Any
@@ -51,12 +51,12 @@ def landmark_fields(t: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("start", "end"), [(0.0, float("inf")), (0.0, 1e-9), (5.0, 6.0)])
-def test_spans_with_time_in_them_are_taken(start: float, end: float) -> None:
+def test_valid_spans_are_accepted(start: float, end: float) -> None:
     assert (Span("a", start, end).start_s, Span("a", start, end).end_s) == (start, end)
 
 
 @pytest.mark.parametrize(("start", "end"), [(1.0, 1.0), (2.0, 1.0), (-0.1, 1.0), (float("nan"), 1.0), (0.0, float("nan"))])
-def test_spans_without_time_are_refused(start: float, end: float) -> None:
+def test_empty_spans_are_refused(start: float, end: float) -> None:
     with pytest.raises(ValueError, match="empty"):
         Span("a", start, end)
 
@@ -108,7 +108,7 @@ def test_pixels_are_uint8_rgb(rgb: Any) -> None:
         Frames(**(frames_fields(2) | {"rgb": rgb}))
 
 
-def test_a_crop_has_as_many_pictures_as_places() -> None:
+def test_crop_has_as_many_images_as_placements() -> None:
     place = Placement(**placement_fields(2))
     assert len(Crop(np.zeros((2, 4, 4, 3), np.uint8), place)) == len(place) == 2
     with pytest.raises(ValueError, match="length"):
@@ -123,7 +123,7 @@ def test_a_face_is_found_where_every_side_of_its_box_is_a_number() -> None:
     assert found.tolist() == [True, False, False, True] and found.dtype == bool
 
 
-def test_a_rejection_takes_stage_and_retry_from_its_reason() -> None:
+def test_rejection_has_stage_and_retryable_of_its_reason() -> None:
     for code, reason in REASONS.items():
         lost = Rejected(ClipSpec(**SPEC), code, "why")
         assert (lost.stage, lost.retryable, lost.detail) == (reason.stage, reason.retryable, "why")

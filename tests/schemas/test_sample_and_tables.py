@@ -1,4 +1,4 @@
-"""A clip as the files of a sample and as rows of a table, and back."""
+"""Round trip of a clip through the files of a sample and the rows of a table."""
 
 import io
 import json
@@ -31,7 +31,7 @@ SPEC = ClipSpec(
 
 
 def make_clip(t: int = 4, seed: int = 0, faces: bool = True, missing: tuple[int, ...] = (1,)) -> Clip:
-    """A clip of random arrays; in the frames `missing` no face was found."""
+    """A clip of random arrays, without a face in the frames `missing`."""
     rng = np.random.default_rng(seed)
     boxes, scores = rng.normal(100, 30, (t, 4)).astype(np.float32), rng.random(t).astype(np.float32)
     points, confidence = rng.normal(100, 30, (t, 68, 2)).astype(np.float32), np.ones((t, 68), np.float32)
@@ -64,7 +64,7 @@ def no_literals(constant: str) -> None:
     raise AssertionError(f"{constant} is not JSON")
 
 
-def test_arrays_come_back_bit_by_bit() -> None:
+def test_arrays_round_trip_bit_by_bit() -> None:
     clip = make_clip()
     decoded = decode_arrays(encode_sample(clip))
     assert clip.landmarks is not None
@@ -74,14 +74,14 @@ def test_arrays_come_back_bit_by_bit() -> None:
     assert set(decoded) == {"landmarks", "landmark_scores", "meta"}
 
 
-def test_members_stand_in_a_fixed_order_and_equal_clips_are_equal_bytes() -> None:
+def test_members_are_ordered_and_equal_clips_have_equal_bytes() -> None:
     members = encode_sample(make_clip(12))
     assert list(members) == [*(f"{n:03d}.jpg" for n in range(12)), LANDMARKS, LANDMARK_SCORES, META]
     assert [members[f"{n:03d}.jpg"] for n in range(12)] == [bytes([n]) * 10 for n in range(12)]
     assert members == encode_sample(make_clip(12)) and members != encode_sample(make_clip(12, seed=1))
 
 
-def test_nothing_is_null_but_what_is_missing_and_json_has_no_nan() -> None:
+def test_only_missing_values_are_null_and_json_has_no_nan() -> None:
     clip = make_clip(missing=(0, 3))
     text = encode_sample(clip)[META].decode()
     meta = json.loads(text, parse_constant=no_literals)
@@ -93,7 +93,7 @@ def test_nothing_is_null_but_what_is_missing_and_json_has_no_nan() -> None:
     assert meta["boxes_px"][0] == [None] * 4 and meta["yaw_deg"][3] is None and meta["blur"][0] is not None
 
 
-def test_meta_tells_who_where_and_when() -> None:
+def test_meta_has_identity_position_and_time() -> None:
     clip = make_clip()
     meta = decode_arrays(encode_sample(clip))["meta"]
     assert {name: meta[name] for name in ("key", "source", "split", "identity", "video")} == {
@@ -159,7 +159,7 @@ def test_a_truncated_array_is_a_value_error(length: int) -> None:
         decode_arrays({"landmarks.npy": npy_bytes(np.arange(50.0))[:length]})
 
 
-def test_what_is_no_npy_is_a_value_error() -> None:
+def test_invalid_npy_is_a_value_error() -> None:
     archive = io.BytesIO()
     np.savez(archive, x=np.arange(3))
     for content in (b"", archive.getvalue(), b"PK\x03\x04 and then nothing"):
@@ -205,7 +205,7 @@ def test_meta_that_is_too_long_is_refused_before_it_is_parsed() -> None:
 
 
 @pytest.mark.parametrize("spans", [SPEC.spans, SPEC.spans[:1], (Span("x", 1.5, 2.5),) * 3])
-def test_a_spec_comes_back_from_its_row_also_through_a_parquet_file(spans: tuple[Span, ...]) -> None:
+def test_spec_round_trip_through_row_and_parquet(spans: tuple[Span, ...]) -> None:
     spec = ClipSpec("k", "s", "test", "i", "v", spans, 0.25)
     row = {**tables.spec_row(spec), "cost": spec.cost}
     assert tables.spec_from_row(row) == spec
@@ -237,7 +237,7 @@ def test_a_measure_that_no_frame_has_is_null_so_that_filters_skip_it() -> None:
 
 
 @pytest.mark.parametrize("reason", sorted(REASONS))
-def test_the_row_of_a_rejected_clip_holds_why(reason: str) -> None:
+def test_row_of_a_rejected_clip_has_the_reason(reason: str) -> None:
     row = tables.table([tables.rejected_row(Rejected(SPEC, reason, "détail"), "s-0")], tables.MARKER).to_pylist()[0]
     told = {name: row[name] for name in ("kept", "shard", "stage", "reason", "detail", "retryable")}
     expected: dict[str, Any] = {"kept": False, "shard": "s-0", "reason": reason, "detail": "détail"}
@@ -253,7 +253,7 @@ def test_the_marker_has_every_column_of_index_and_rejections() -> None:
     assert set(row) == set(tables.MARKER.names)
 
 
-def test_columns_and_parts_of_structs_that_are_not_there_become_null() -> None:
+def test_missing_columns_and_struct_fields_become_null() -> None:
     schema = pa.schema(
         [("a", pa.int32()), ("b", pa.list_(pa.struct([("x", pa.int64()), ("y", pa.string())]))), ("c", pa.string())]
     )
@@ -266,7 +266,7 @@ def test_columns_and_parts_of_structs_that_are_not_there_become_null() -> None:
             tables.completed(strange, schema)
 
 
-def test_a_small_file_that_unpacks_to_any_size_is_not_opened(tmp_path: Path) -> None:
+def test_parquet_bomb_is_not_opened(tmp_path: Path) -> None:
     path = tmp_path / "bomb.parquet"
     pq.write_table(pa.table({"key": pa.nulls(3_000_000, pa.string())}), path, row_group_size=3_000_000)
     assert path.stat().st_size < 10_000

@@ -1,4 +1,4 @@
-"""Fields of records against their annotations."""
+"""Type checks of record fields against their annotations."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -34,7 +34,7 @@ class Record:
         {"items": [1]},
     ],
 )
-def test_what_the_annotations_allow_passes(fields: dict[str, Any]) -> None:
+def test_values_matching_their_annotations_pass(fields: dict[str, Any]) -> None:
     check_types(replace(Record(), **fields, anything=object()))
 
 
@@ -52,6 +52,6 @@ def test_what_the_annotations_allow_passes(fields: dict[str, Any]) -> None:
     ],
     ids=str,
 )
-def test_what_they_do_not_is_refused_by_name(fields: dict[str, Any]) -> None:
+def test_other_values_are_refused_by_name(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(fields))):
         check_types(replace(Record(), **fields))

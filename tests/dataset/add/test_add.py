@@ -130,7 +130,7 @@ def test_what_is_there_is_not_added_again(added: Path, tmp_path: Path, capsys: A
     assert build.main([*adding(out, "landmarks", "--landmarks", "dlib"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["clips_rewritten"] == 0
     assert build.main(adding(out, "landmarks", "--landmarks", "fan")) == 2
-    assert "has landmarks already, of dlib" in capsys.readouterr().err
+    assert "already has landmarks (dlib)" in capsys.readouterr().err
     assert (tree(out), (out / DATASET_JSON).read_bytes()) == before
 
 
@@ -144,7 +144,7 @@ def test_what_is_there_is_not_added_again(added: Path, tmp_path: Path, capsys: A
         (["--add", "landmarks", "--source", "fashion"], "--source is fashion, the dataset is of voxceleb2"),
         (["--add", "landmarks", "--workers", "0"], '"0" for --workers. Must be > 0'),
         (["--add", "landmarks", "--limt", "3"], "--limt"),
-        (["--add", "landmarks", "--output", "/nowhere/at/all"], "holds no data set"),
+        (["--add", "landmarks", "--output", "/nowhere/at/all"], "holds no dataset"),
     ],
 )
 def test_unusable_arguments_end_with_2_and_one_line(out: Path, capsys: Any, extra: list[str], said: str) -> None:
@@ -158,10 +158,10 @@ def test_unusable_arguments_end_with_2_and_one_line(out: Path, capsys: Any, extr
 def test_only_a_finished_data_set_is_added_to_and_by_one_at_a_time(out: Path, videos: Path, capsys: Any) -> None:
     with only_writer(out):
         assert build.main(adding(out)) == 2
-    assert "another build is running" in capsys.readouterr().err
+    assert "is writing to" in capsys.readouterr().err
     entry = Manifest.read(out).shards[0]
     marker_path(out, entry.split, entry.name).unlink()
     assert build.main(adding(out)) == 2
-    assert "the build is unfinished, run it again, then add to it" in capsys.readouterr().err
+    assert "the build is unfinished; run it again, then add to it" in capsys.readouterr().err
     assert build.main(ask(videos, out, "--landmarks", "none")) == 0
     assert build.main(adding(out)) == 0

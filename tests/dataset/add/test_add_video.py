@@ -43,7 +43,10 @@ def test_video_and_sound_are_those_of_a_build(
     (addition,) = Manifest.read(out).additions
     assert (addition.what, addition.pixels, addition.config["store"]) == ("video", "decoded frames", "both")
     assert add(out, *asked) == 0 and "nothing to do" in capsys.readouterr().out
-    assert add(out, *asked, "--crf", "20") == 2 and "has video already (crf: 26 -> 20)" in capsys.readouterr().err
+    assert (
+        add(out, *asked, "--crf", "20") == 2
+        and "already has video with different settings (crf: 26 -> 20)" in capsys.readouterr().err
+    )
 
 
 def test_a_build_that_continues_it_is_told_which_settings_have_changed(
@@ -56,10 +59,10 @@ def test_a_build_that_continues_it_is_told_which_settings_have_changed(
     replace(manifest, additions=(addition,)).write(out)
     words = ask(spoken, out, "--landmarks", "none")
     assert build.main(words) == 2
-    advice = "additions have changed it: give --store both --crf 26 --landmarks-every 10, or choose another --output"
+    advice = "additions have changed them: pass --store both --crf 26 --landmarks-every 10, or use another --output"
     assert advice in capsys.readouterr().err
     assert build.main([*words, "--frames", "2"]) == 2
-    assert "; choose another --output" in capsys.readouterr().err
+    assert "; use another --output" in capsys.readouterr().err
     assert build.main([*words, "--store", "both", "--crf", "26", "--landmarks-every", "10"]) == 0
 
 
@@ -120,7 +123,7 @@ def test_sound_is_added_to_video(spoken: Path, tmp_path: Path, capsys: pytest.Ca
     assert same_shards(out, build_into(spoken, tmp_path / "sounding", *what, "--audio-hz", "8000"))
     capsys.readouterr()
     assert add(out, "audio", "--input", str(spoken)) == 2
-    assert "has audio already (audio_hz: 8000 -> 16000)" in capsys.readouterr().err
+    assert "already has audio with different settings (audio_hz: 8000 -> 16000)" in capsys.readouterr().err
 
 
 def test_speech_is_measured_as_in_a_build(
@@ -152,7 +155,7 @@ def test_stopped_it_resumes(
         assert add(out, "video", "--input", str(spoken), *VIDEO) == 130
     first = next(iter(sorted(out.rglob("*.tar"))))
     inode = first.stat().st_ino
-    assert add(out, "video", "--input", str(spoken), *VIDEO, "--crf", "20") == 2, "not as it was begun"
+    assert add(out, "video", "--input", str(spoken), *VIDEO, "--crf", "20") == 2, "settings differ from the first attempt"
     assert add(out, "video", "--input", str(spoken), *VIDEO) == 0
     assert same_shards(out, spoken_both) and first.stat().st_ino == inode
 
@@ -161,15 +164,19 @@ def test_stopped_it_resumes(
     ("store", "extra", "said"),
     [
         ("spoken_stills", ["--add", "video"], "--add video needs --input"),
-        ("spoken_stills", ["--add", "audio", "--input", "VIDEOS"], "stores no video, and sound is stored with video"),
+        ("spoken_stills", ["--add", "audio", "--input", "VIDEOS"], "stores no video, and audio is only stored with video"),
         ("spoken_stills", ["--add", "quality", "--crf", "20"], "--crf is for --add video"),
         ("spoken_stills", ["--add", "quality", "--audio-hz", "8000"], "--audio-hz is for --add video and --add audio"),
         ("spoken_stills", ["--add", "video", "--input", "VIDEOS", "--fps", "0"], "fps is '0'"),
-        ("spoken_stills", ["--add", "speech"], "for stored video, and store is 'stills'"),
+        ("spoken_stills", ["--add", "speech"], "only for stored video, but store is 'stills'"),
         ("spoken_both", ["--add", "audio"], "--add audio needs --input"),
         ("spoken_both", ["--add", "audio", "--audio", "none", "--input", "VIDEOS"], "adds nothing"),
-        ("spoken_both", ["--add", "video", "--crf", "3", "--input", "VIDEOS"], "has video already (crf: 26 -> 3"),
-        ("spoken_both", ["--extend-frames", "6", "--aus", "csv:VIDEOS"], "has action units of none, and --aus is csv"),
+        (
+            "spoken_both",
+            ["--add", "video", "--crf", "3", "--input", "VIDEOS"],
+            "already has video with different settings (crf: 26 -> 3",
+        ),
+        ("spoken_both", ["--extend-frames", "6", "--aus", "csv:VIDEOS"], "has action units of none, but --aus is csv"),
     ],
 )
 def test_unusable_arguments_end_with_2_and_one_line(

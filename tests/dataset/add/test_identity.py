@@ -86,7 +86,7 @@ def test_a_build_stores_them_and_says_so(embedded: Path) -> None:
     assert first is not None and second is not None and 0 < np.linalg.norm(first - second) < 0.5, "it is the same face"
     assert all(0 <= spread < 0.6 for spread in rows.values() if spread is not None)
     assert "identity_model" in Manifest.read(embedded).provenance
-    assert "This dataset holds biometric data" in (embedded / CARD).read_text()
+    assert "This dataset contains biometric data" in (embedded / CARD).read_text()
     assert "face descriptor (biometric data)" in (embedded / CROISSANT).read_text()
 
 
@@ -97,7 +97,7 @@ def test_an_addition_gives_the_bytes_of_a_build_and_dropping_takes_them_away(
     assert build.main(ask(three, out)) == 0
     without = bytes_of(out)
     assert all(sample.embedding is None for sample in samples(out).values())
-    assert "holds biometric data" not in (out / CARD).read_text() + (out / CROISSANT).read_text()
+    assert "contains biometric data" not in (out / CARD).read_text() + (out / CROISSANT).read_text()
     assert build.main(change(out, "--add", "identity")) == 0
     assert bytes_of(out) == bytes_of(embedded) != without and verify.verify(out).faults == ()
     added, built = Manifest.read(out), Manifest.read(embedded)
@@ -176,7 +176,7 @@ def test_verify_knows_what_no_descriptor_is(out: Path, monkeypatch: pytest.Monke
     ],
 )
 def test_another_array_is_refused(content: bytes) -> None:
-    with pytest.raises(ValueError, match=r"identity\.npy is not a npy file of float32 \[128\]"):
+    with pytest.raises(ValueError, match=r"identity\.npy is not an npy file of float32 \[128\]"):
         embedding_member(content)
 
 
@@ -185,8 +185,8 @@ def test_another_array_is_refused(content: bytes) -> None:
     [
         (["--drop", "identity", "--add", "quality"], "--add, --drop and --extend-frames do not go together"),
         (["--drop", "faces"], "--drop"),
-        (["--add", "identity", "--input", "VIDEOS"], "--add identity reads no --input"),
-        (["--drop", "identity", "--input", "VIDEOS"], "--drop identity reads no --input"),
+        (["--add", "identity", "--input", "VIDEOS"], "--add identity does not use --input"),
+        (["--drop", "identity", "--input", "VIDEOS"], "--drop identity does not use --input"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(out: Path, three: Path, capsys: Any, extra: list[str], said: str) -> None:
@@ -198,12 +198,12 @@ def test_options_that_do_not_fit_are_refused(out: Path, three: Path, capsys: Any
 
 def test_they_need_landmarks(three: Path, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert build.main(ask(three, tmp_path / "data", "--identity-embedding", "--landmarks", "none")) == 2
-    assert "identity_embedding needs landmarks" in capsys.readouterr().err
+    assert "identity_embedding requires landmarks" in capsys.readouterr().err
     assert build.main(change(Path(shutil.copytree(made, tmp_path / "made")), "--add", "identity")) == 2
-    assert "identity_embedding needs landmarks" in capsys.readouterr().err
+    assert "identity_embedding requires landmarks" in capsys.readouterr().err
 
 
 def test_an_interrupted_drop_names_its_command(embedded: Path) -> None:
     begun = Addition(1, "no-identity", "", "", {"identity_embedding": False}, {})
     stopped = replace(Manifest.read(embedded), additions=(begun,))
-    assert stopped.interrupted == "dataset.build --drop identity was interrupted, run it again"
+    assert stopped.interrupted == "dataset.build --drop identity was interrupted; run it again"

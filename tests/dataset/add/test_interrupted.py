@@ -49,12 +49,12 @@ def test_half_way_tars_are_old_or_new_and_nothing_else_may_write(
     assert 0 < sum(kinds) < len(kinds)
     old = [path.read_bytes() == (made / path.relative_to(out)).read_bytes() for path in sorted(out.rglob("*.tar"))]
     assert [not new for new in kinds] == old
-    with pytest.raises(DatasetError, match="--add landmarks was interrupted, run it again"):
+    with pytest.raises(DatasetError, match="--add landmarks was interrupted; run it again"):
         Dataset.open(out)
     assert "--add landmarks was interrupted" in verify.verify(out).faults[0]
     for command in (ask(videos, out, "--landmarks", "none"), ask(videos, out, "--landmarks", "dlib"), adding(out, "quality")):
         assert build.main(command) == 2
-        assert "--add landmarks was interrupted, run it again" in capsys.readouterr().err
+        assert "--add landmarks was interrupted; run it again" in capsys.readouterr().err
     untouched = {path: path.stat().st_ino for path in out.glob("t*/*") if read_entry(path.with_suffix(".parquet")).added}
     assert build.main([*adding(out), "--json"]) == 0
     assert tree(out) == tree(added)
@@ -65,7 +65,7 @@ def test_people_can_be_taken_out_half_way(out: Path, added: Path, monkeypatch: p
     key = sorted(rows(out))[0]
     stopped_after(monkeypatch, out, 2)
     assert remove.main([str(out), "--key", key]) == 0
-    assert "--add landmarks was interrupted, run it again" in capsys.readouterr().out
+    assert "--add landmarks was interrupted; run it again" in capsys.readouterr().out
     assert not Manifest.read(out).complete and not (out / INDEX).exists()
     assert build.main(adding(out)) == 0
     assert verify.verify(out).faults == ()

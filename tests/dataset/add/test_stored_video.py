@@ -121,8 +121,8 @@ def test_action_units_are_those_of_a_build(spoken: Path, tmp_path: Path, store: 
 @pytest.mark.parametrize(
     ("store", "extra", "said"),
     [
-        ("video", ["--extend-frames", "6"], "stores no stills to which others could be added"),
-        ("video", ["--add", "aus", "--aus", "openface-still", "--openface", "sh"], "reads stills, and store is 'video'"),
+        ("video", ["--extend-frames", "6"], "stores no stills that could be extended"),
+        ("video", ["--add", "aus", "--aus", "openface-still", "--openface", "sh"], "needs stills, but store is 'video'"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_one_line(

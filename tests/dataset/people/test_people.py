@@ -146,7 +146,7 @@ def test_what_stops_it_is_one_line(out: Path, data: Path, capsys: pytest.Capture
 
     assert "has no face descriptors: motionshards build --output … --add identity" in line(str(data))
     with only_writer(out):
-        assert "another build is running" in line(str(out))
+        assert "is writing to" in line(str(out))
     assert "threshold" in line(str(out), "--threshold", "0")
     assert not (out / PEOPLE).exists()
 

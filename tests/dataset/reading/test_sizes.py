@@ -187,7 +187,7 @@ def test_only_members_of_the_size_are_read(sized: Path) -> None:
 
 
 def test_a_size_that_is_not_stored_is_refused_with_those_that_are(sized: Path) -> None:
-    refused = "size is 48, and frames are stored at 64 and 32 and 16 px"
+    refused = "size is 48, but frames are stored at 64 and 32 and 16 px"
     data = Dataset.open(sized)
     with pytest.raises(ConfigError, match=refused):
         stream_of(sized, size=48)

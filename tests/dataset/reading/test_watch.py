@@ -62,7 +62,7 @@ def test_a_removal_that_is_at_work_is_noticed_too(built: Path, tmp_path: Path, m
     def fail(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("motionshards.pipeline.remove.take_out_of_shard", fail)
+    monkeypatch.setattr("motionshards.pipeline.remove.remove_from_shard", fail)
     remove.main([str(data), "--key", str(stream.catalog.keys[0].as_py())])
     with pytest.raises(DatasetError, match=r"has changed since this stream was opened: .*interrupted"):
         next(iter(stream))
@@ -79,7 +79,7 @@ def test_changes_that_do_not_concern_the_stream_are_none(tmp_path: Path) -> None
     os.utime(unfinished / DATASET_JSON)
     assert len(seen(stream)) == 10
     shutil.rmtree(unfinished)
-    with pytest.raises(DatasetError, match=r"has changed since this stream was opened: .*holds no data set"):
+    with pytest.raises(DatasetError, match=r"has changed since this stream was opened: .*holds no dataset"):
         next(iter(stream))
 
 

@@ -87,7 +87,7 @@ def test_a_removal_of_a_tube_that_was_stopped_is_finished(out: Path, monkeypatch
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("motionshards.pipeline.remove.take_out_of_shard", stopped)
+        patch.setattr("motionshards.pipeline.remove.remove_from_shard", stopped)
         assert remove.main([str(out), "--key", before[0]]) == 130
     assert remove.main([str(out)]) == 0
     assert keys(out) == before[1:]

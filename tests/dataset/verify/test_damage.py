@@ -128,7 +128,7 @@ def wrong_count(out: Path) -> str:
 
 def lost_count(out: Path) -> str:
     edit_json(out, lambda content: content.update(counts=None))
-    return f"{DATASET_JSON}: cannot be understood: counts is None"
+    return f"{DATASET_JSON}: cannot be parsed: counts is None"
 
 
 def wrong_reason(out: Path) -> str:
@@ -143,7 +143,7 @@ def unlisted_shard(out: Path) -> str:
 
 def path_as_shard(out: Path) -> str:
     edit_json(out, lambda content: content["shards"][0].update(name="../../elsewhere"))
-    return f"{DATASET_JSON}: cannot be understood: '../../elsewhere' cannot be the name of a split or shard"
+    return f"{DATASET_JSON}: cannot be parsed: '../../elsewhere' is not a valid name of a split or shard"
 
 
 def missing_manifest(out: Path) -> str:
@@ -153,7 +153,7 @@ def missing_manifest(out: Path) -> str:
 
 def corrupt_manifest(out: Path) -> str:
     (out / DATASET_JSON).write_text('{"format": "motionshards"')
-    return f"{DATASET_JSON}: cannot be understood"
+    return f"{DATASET_JSON}: cannot be parsed"
 
 
 def deep_manifest(out: Path) -> str:
@@ -163,7 +163,7 @@ def deep_manifest(out: Path) -> str:
 
 def unfinished(out: Path) -> str:
     edit_json(out, lambda content: content.update(complete=False))
-    return f"{DATASET_JSON}: the build is unfinished, run it again"
+    return f"{DATASET_JSON}: the build is unfinished; run it again"
 
 
 def planned_more(out: Path) -> str:

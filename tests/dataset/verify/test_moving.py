@@ -130,7 +130,7 @@ BOTH = [
     (described(lambda meta: meta["frame_index"].__setitem__(1, 6)), "frames.npy: meta.json describes other frames"),
     (edit_array(POINTS, lose_point), "points.npy: row 3 has a face, but points that are not known"),
     (described(lambda meta: meta["boxes_px"].__setitem__(2, [None] * 4)), "points.npy: row 2 has points, but no face"),
-    (edit_array(POINTS, lambda points: points[:, :67]), "points.npy: is not a npy file of uint16 [N,68,2]"),
+    (edit_array(POINTS, lambda points: points[:, :67]), "points.npy: is not an npy file of uint16 [N,68,2]"),
     (edit_array(POINT_SCORES, lambda scores: scores[:-1]), "point_scores.npy: has 7 rows for 8 frames"),
     (edit_meta(lambda meta: meta.pop("flac")), "meta.json: flac is missing"),
     (of_video(rate=[24, 1]), "meta.json: mp4: rate is [24, 1], the index says 25"),

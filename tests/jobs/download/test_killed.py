@@ -68,7 +68,7 @@ def test_a_second_run_on_the_same_output_is_refused(server: VideoServer, video: 
     first = start(server, csv_of(tmp_path, "one"), out)
     wait_for_part(out, "one", 10_000)
     second = start(server, csv_of(tmp_path, "one"), out)
-    assert "another build is running on" in second.communicate()[1]
+    assert "is writing to" in second.communicate()[1]
     assert second.returncode == 2
     assert first.wait(timeout=20) == 0
 

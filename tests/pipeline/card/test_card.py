@@ -1,4 +1,4 @@
-"""The data card: its front matter parses and is the hub's, its sections stand, and its figures are those of the tables."""
+"""The data card: valid front matter for the Hub, all sections present, and figures that match the tables."""
 
 import ast
 import inspect
@@ -47,14 +47,14 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def empty(out: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set of which no clip was kept."""
+    """A dataset without kept clips."""
     place = tmp_path_factory.mktemp("empty")
     pq.write_table(INDEX_SCHEMA.empty_table(), place / INDEX)
     return place
 
 
 def manifest_of(out: Path, **config: Any) -> Manifest:
-    """What a build with these settings would have written of the data set in `out`."""
+    """The card that a build with these settings would have written for the dataset in `out`."""
     changed = BuildConfig(**{"source": "demo", **config})
     return replace(Manifest.read(out), config=changed, provenance={"ffmpeg": "7"}, counts=COUNTS, hygiene=HYGIENE)
 
@@ -75,7 +75,7 @@ def test_the_front_matter_parses_in_every_configuration(out: Path, source: str, 
     text = data_card(manifest_of(out, source=source, aus=aus, landmarks=landmarks), out)
     front = front_of(text)
     assert DatasetCard(text).data.to_dict() == front and DatasetCardData(**front).to_dict() == front
-    # DatasetCardData accepts any other name, too: these four are in the Hub's specification, but no parameters of it.
+    # DatasetCardData accepts any name: these four are in the Hub's specification, but are not parameters of the class.
     known = {*inspect.signature(DatasetCardData).parameters, "license_name", "license_link", "tags", "configs"}
     assert front.keys() <= known
     assert (front["license"] == "other") == ("license_name" in front) == ("license_link" in front)
@@ -89,7 +89,7 @@ def test_action_units_have_their_mode_and_a_row_each(tmp_path: Path) -> None:
     out = make_dataset(tmp_path / "out", 40, aus=True)
     manifest = replace(Manifest.read(out), counts=COUNTS)
     for mode, said in (
-        ("openface-still", "contain a constant of the person"),
+        ("openface-still", "contain a person-specific offset"),
         ("openface", "as a sequence"),
         ("csv", "csv files"),
     ):
@@ -128,11 +128,11 @@ def test_video_and_sound_are_stated(out: Path, store: str, audio: str) -> None:
     assert names == [*stills, "mp4", *flac, "frames.npy", *POINTS[store], "meta.json", "__key__", "__url__"]
     assert front["language"] == ["und" if sounding else "zxx"] and ("audio" in front["tags"]) == sounding
     assert "video of 30000/1001 frames per second at 256×256 px" in card and "| frames of stored video | 5,000 |" in card
-    for said in ("| hours of sound | 0.75 |", "| clips with sound | 0 (0%) |", "16-bit FLAC, 16000 Hz mono", "audio=True"):
+    for said in ("| hours of audio | 0.75 |", "| clips with audio | 0 (0%) |", "16-bit FLAC, 16000 Hz mono", "audio=True"):
         assert (said in card) == sounding
 
 
-def test_stills_have_the_front_matter_that_they_always_had(out: Path) -> None:
+def test_front_matter_of_stills_is_unchanged(out: Path) -> None:
     assert list(front_of(data_card(manifest_of(out), out))) == [
         *("pretty_name", "license", "license_name", "license_link", "language", "annotations_creators", "source_datasets"),
         *("size_categories", "task_categories", "tags", "configs"),
@@ -185,16 +185,16 @@ def test_the_sections_of_the_hubs_template_are_there(out: Path) -> None:
         "Citation",
     ]
     assert "CC BY 4.0" in card and "iBUG 300-W" in card and "OpenFace's licence" in card
-    assert "dataset.remove" in card and "2 clips have been taken out of this data set on request" in card
+    assert "dataset.remove" in card and "2 clips have been removed from this dataset on request" in card
     assert "title = {{VoxCeleb2}: Deep Speaker Recognition}" in card
 
 
-def test_no_name_of_a_person_or_file_stands_on_it(out: Path) -> None:
+def test_card_contains_no_name_of_a_person_or_file(out: Path) -> None:
     card = data_card(replace(manifest_of(out), input="/home/anna/videos"), out)
     assert not [name for name in ("id00", "video0", "clip0", "secret", "anna") if name in card]
 
 
-def test_the_python_on_it_is_python_and_names_what_exists(out: Path) -> None:
+def test_python_examples_parse_and_use_existing_names(out: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", data_card(manifest_of(out), out), re.DOTALL)
     assert len(blocks) == 3
     for block in blocks:
@@ -214,7 +214,7 @@ def test_figures_are_those_of_the_table(out: Path) -> None:
     assert spread.missing == 0
 
 
-def test_a_data_set_without_clips_has_a_card(empty: Path) -> None:
+def test_dataset_without_clips_has_a_card(empty: Path) -> None:
     counts = {**COUNTS, "kept": 0, "kept_by_split": {}, "rejected": {"no_face": 66}}
     figures = read_figures(empty)
     assert figures.clips_per_identity is None and figures.turned is None and not figures.splits

@@ -1,4 +1,4 @@
-"""croissant.json: the reference reader finds nothing wrong, and reads from it what the tables and tars hold."""
+"""croissant.json: the reference reader reports no errors, and reads the contents of tables and tars."""
 
 import hashlib
 import io
@@ -30,7 +30,7 @@ from motionshards.schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
 mlcroissant = pytest.importorskip("mlcroissant")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The inplace keyword")  # of the reader's libraries
 
-# What a build cannot know; Croissant recommends it.
+# Recommended by Croissant, but unknown to a build.
 UNKNOWN = {"datePublished"}
 KINDS = {"video": "mp4", "sound": "flac", "video_frames": "frames.npy", "points": "points.npy"}
 
@@ -49,7 +49,7 @@ class Read:
 
 @pytest.fixture(scope="module")
 def built(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A build with one clip that is rejected."""
+    """A build with one rejected clip."""
     out = tmp_path_factory.mktemp("croissant") / "out"
     videos = tmp_path_factory.mktemp("videos")
     for path in sorted(demo_videos.rglob("*.mp4"))[:5]:
@@ -67,7 +67,7 @@ def built(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Callable[[Path], Read]:
-    """read(path) -> the file as the reference reader sees it, which unpacks archives below tmp_path."""
+    """read(path) -> the file parsed by the reference reader, which unpacks archives below tmp_path."""
     from etils import epath
     from mlcroissant._src.operation_graph.operations import extract
 
@@ -195,7 +195,7 @@ def test_nothing_in_it_depends_on_the_time_or_the_place(built: Path, tmp_path: P
     assert str(tmp_path) not in text and "elsewhere" not in text
 
 
-def test_a_data_set_without_clips_is_valid(tmp_path: Path, read: Callable[[Path], Read]) -> None:
+def test_dataset_without_clips_is_valid(tmp_path: Path, read: Callable[[Path], Read]) -> None:
     for name, schema in ((INDEX, INDEX_SCHEMA), (REJECTIONS, REJECTIONS_SCHEMA)):
         pq.write_table(schema.empty_table(), tmp_path / name)
     counts = {"planned": 1, "kept": 0, "rejected": {"no_face": 1}, "kept_by_split": {}}

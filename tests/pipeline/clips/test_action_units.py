@@ -1,4 +1,4 @@
-"""Action units of stills in a shard: one call for all its clips, the same bytes in any company, and lost clips with a reason."""
+"""Action units of stills in a shard: one call for all clips, bytes independent of batching, and rejections with a reason."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -114,8 +114,8 @@ def test_without_action_units_nothing_waits_and_nothing_changes(job: BuildJob, u
         assert row["au_valid"] is row["frame_au_valid"] is row["au_confidence"] is row["frame_au_confidence"] is None
 
 
-def test_clips_that_wait_are_in_nobodys_hand(job: BuildJob, unit: ShardUnit) -> None:
-    """OpenFace is another process: if this one dies meanwhile, that is no clip's fault."""
+def test_buffered_clips_are_not_in_flight(job: BuildJob, unit: ShardUnit) -> None:
+    """OpenFace is a separate process: if this one dies meanwhile, no clip is to blame."""
     assert job.journal is not None
     notes: list[str] = []
 
@@ -158,7 +158,7 @@ def test_outcomes_keep_their_order_and_rejected_ones_pass_through(job: BuildJob,
     assert action_units.stored_clip(old, job.config).file_frames == stored.file_frames, "known of a whole file without a record"  # type: ignore[arg-type]
 
 
-def test_pictures_of_killed_workers_are_removed_and_the_log_stays(job: BuildJob) -> None:
+def test_images_of_killed_workers_are_deleted_and_the_log_is_kept(job: BuildJob) -> None:
     assert job.journal is not None
     (job.journal / "openface-x" / "frames").mkdir(parents=True)
     (job.journal / "openface-x" / "frames" / "frame.jpg").write_bytes(b"picture")

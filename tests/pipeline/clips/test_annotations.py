@@ -1,4 +1,4 @@
-"""Annotated boxes and times: the authors' rules for frames and crops, and malformed annotations."""
+"""Annotated boxes and times: the frame and crop rules of the lists' authors, and malformed annotations."""
 
 import csv
 from dataclasses import replace
@@ -78,7 +78,7 @@ def test_a_variable_rate_is_taken_by_its_timestamps() -> None:
 
 
 @pytest.mark.parametrize("ntsc", [24, 30, 60])
-def test_header_rates_that_are_rounded_choose_the_same_frames(ntsc: int) -> None:
+def test_rounded_nominal_rates_choose_the_same_frames(ntsc: int) -> None:
     """29.97 in a header stands for 30000/1001: the frame at which a clip starts must be in it."""
     header = round(ntsc * 1000 / 1001, 2)
     line = Timeline(np.arange(20_000) * 1001 / (ntsc * 1000), (640, 480), header)
@@ -88,7 +88,7 @@ def test_header_rates_that_are_rounded_choose_the_same_frames(ntsc: int) -> None
 
 
 def test_boxes_are_the_authors_on_the_published_rows(corpus: Path) -> None:
-    """int(edge / (reference size / actual size)), cut at the frame, for every row and several actual sizes."""
+    """int(edge / (reference size / actual size)), clipped to the frame, for every row and several actual sizes."""
     path = corpus.parent / "metadata" / "vox-metadata.csv"
     specs = list(voxceleb1.list_clips(Listing(DirectoryTree(path.parent), metadata=path)))
     with path.open() as stream:
@@ -117,7 +117,7 @@ def test_frames_by_number_are_those_of_the_file_whatever_its_times() -> None:
 
 
 def test_shown_times_are_compared_with_timestamps() -> None:
-    """The header's rate is 0.4 % off, which numbers over the rate do not notice and seconds of a player do."""
+    """The nominal rate is off by 0.4 %, which affects timestamps but not frame numbers over the nominal rate."""
     line = Timeline(np.arange(20_000) / 25.1, (640, 480), 25.0)
     box = Span("v.mp4", 400, 500, (1, 2, 3, 4), (64, 48))
     shown, numbered = (annotation(span, Path(), (640, 480)) for span in (replace(box, shown_times=True), box))
@@ -125,7 +125,7 @@ def test_shown_times_are_compared_with_timestamps() -> None:
     assert numbered.frames(line).tolist() == list(range(10_000, 12_500))
 
 
-def test_of_a_reference_without_width_the_height_counts() -> None:
+def test_reference_without_width_is_scaled_by_height() -> None:
     """Square pixels as displayed: an anamorphic frame of 720x540, shown 4/3 as wide, is one of 960x540."""
     span = Span("v.mp4", box=(100, 20, 300, 220), reference_px=(0, 1080), shown_times=True)
     for size_px, aspect, scale in (((1920, 1080), Fraction(1), 1), ((640, 360), Fraction(1), 3), ((720, 540), Fraction(4, 3), 2)):
@@ -178,8 +178,8 @@ def test_boxes_are_those_of_talkinghead1kh() -> None:
         assert exact_window(box_px, (width, height)) == theirs
 
 
-def test_landmarks_can_be_carried_back_to_source_pixels(demo_videos: Path, tmp_path: Path) -> None:
-    """The same frames cut by `bbox` and taken whole give the same face in source pixels."""
+def test_landmarks_map_back_to_source_pixels(demo_videos: Path, tmp_path: Path) -> None:
+    """The same frames, cropped by `bbox` and uncropped, give the same landmarks in source pixels."""
     from motionshards.pipeline.clips.clip import build_clip
     from motionshards.schemas.records import Clip
     from motionshards.transforms.extract.landmarks import models

@@ -1,4 +1,4 @@
-"""Videos whose pixels are not square: every recipe stores faces as they are displayed."""
+"""Videos with non-square pixels: every recipe stores faces with their displayed aspect ratio."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from motionshards.transforms.extract.landmarks import models
 
 @pytest.fixture(scope="module")
 def videos(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """square.mp4, and the same squeezed to three quarters of its width, as wide.mp4, which is to be displayed as it was."""
+    """square.mp4, and wide.mp4: the same scaled to 3/4 of its width, with the pixel aspect ratio that restores it on display."""
     root = tmp_path_factory.mktemp("aspect")
     face = sorted(demo_videos.rglob("*.mp4"))[0]
     for name, graph in (("square", "scale=240:240"), ("wide", "scale=180:240,setsar=4/3")):

@@ -1,4 +1,4 @@
-"""What a genuine OpenFace wrote for two videos of the corpus, joined to the clips that are built of them."""
+"""Output of the real OpenFace for two videos of the corpus, joined to clips built from them."""
 
 import sys
 from pathlib import Path
@@ -19,7 +19,7 @@ from motionshards.transforms.extract.landmarks import models
 
 GENUINE = SHARED / "openface"
 CONFIG = BuildConfig(source="voxceleb2", size=128, frames=9, aus="openface", aus_frames="all")
-# A program that "finds" what the genuine one found.
+# A program that returns the recorded output of the real one.
 REPLAY = "import shutil, sys; shutil.copy(sys.argv[1], sys.argv[sys.argv.index('-out_dir') + 1] + '/0000.csv')"
 RUNS = [
     ("dev/mp4/id90009/liveD20aaaa/00001.mp4", "video_dynamic_2Dfp_aus_60rows", 60),
@@ -39,7 +39,7 @@ def outcome(video: Path, csv: Path, frames: int, scratch: Path) -> Clip | Reject
 
 @pytest.mark.parametrize(("video", "name", "frames"), RUNS, ids=lambda one: str(one))
 def test_rows_lie_on_the_faces_of_their_frames(corpus: Path, tmp_path: Path, video: str, name: str, frames: int) -> None:
-    """Landmarks of OpenFace, in pixels of the video, overlap with the boxes of dlib, in pixels of the crop."""
+    """OpenFace landmarks, in video pixels, overlap with dlib boxes, in crop pixels."""
     if not GENUINE.is_dir():
         pytest.skip("the files of a genuine OpenFace do not lie beside this checkout")
     found = outcome(corpus / "voxceleb2" / video, GENUINE / f"{name}.csv", frames, tmp_path)
@@ -50,7 +50,7 @@ def test_rows_lie_on_the_faces_of_their_frames(corpus: Path, tmp_path: Path, vid
     assert found.aus.confidence.min() >= LEAST_CONFIDENCE
 
 
-def test_those_of_another_video_and_of_a_killed_run_are_not_taken(corpus: Path, tmp_path: Path) -> None:
+def test_results_of_another_video_or_a_killed_run_are_refused(corpus: Path, tmp_path: Path) -> None:
     if not GENUINE.is_dir():
         pytest.skip("the files of a genuine OpenFace do not lie beside this checkout")
     (video, _, frames), other = RUNS[0], RUNS[1][1]

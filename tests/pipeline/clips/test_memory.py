@@ -1,4 +1,4 @@
-"""Whatever says that memory has run out, the process ends as if the kernel had killed it. Each runs in a process of its own."""
+"""Any out-of-memory error ends the process as if the kernel had killed it. Each case runs in a separate process."""
 
 import signal
 import subprocess
@@ -43,6 +43,6 @@ def test_out_of_memory_is_a_kill(way: str, tmp_path: Path) -> None:
     ],
     ids=["os", "value", "runtime"],
 )
-def test_other_errors_stay_what_they_are(body: str, told: str) -> None:
+def test_other_errors_are_not_changed(body: str, told: str) -> None:
     done = ran(body)
     assert done.returncode == 1 and told in done.stderr

@@ -1,4 +1,4 @@
-"""Tubes in which another person takes over, as behind a cut that was not noticed, are rejected if asked for."""
+"""With --one-person, tubes that switch to another person, such as at an undetected cut, are rejected."""
 
 import re
 from dataclasses import replace
@@ -21,7 +21,7 @@ ONE, OTHER = "dev/mp4/id90003/liveD9aaaaa/00001", "test/mp4/id90008/liveD19aaaa/
 
 @pytest.fixture(scope="module")
 def videos(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Real faces: two.mp4 has a second of one person and then a second of another, one.mp4 two seconds of the first."""
+    """Real faces: two.mp4 shows one person for a second, then another for a second; one.mp4 the first for two seconds."""
     root = tmp_path_factory.mktemp("joined")
     for name, second in (("two", OTHER), ("one", ONE)):
         inputs = [word for part in (ONE, second) for word in ("-i", f"file:{corpus / 'voxceleb2' / part}.mp4")]
@@ -41,7 +41,7 @@ def read(videos: Path, name: str, config: BuildConfig) -> list[ReadClip | Reject
 
 
 @pytest.mark.usefixtures("no_cut_is_noticed")
-def test_a_tube_of_two_people_is_rejected_if_asked_and_one_of_one_is_kept(videos: Path) -> None:
+def test_one_person_rejects_tubes_of_two_people_only(videos: Path) -> None:
     (unchecked,) = read(videos, "two", CONFIG)
     assert isinstance(unchecked, ReadClip) and unchecked.source_frames > 45
     checked = replace(CONFIG, one_person=True)
@@ -54,7 +54,7 @@ def test_a_tube_of_two_people_is_rejected_if_asked_and_one_of_one_is_kept(videos
 
 def test_the_network_is_on_record_and_other_recipes_have_no_tubes() -> None:
     assert "identity_model" in provenance(replace(CONFIG, one_person=True)) and "identity_model" not in provenance(CONFIG)
-    with pytest.raises(ValueError, match="one_person is for recipes that track faces: recipe is 'resize'"):
+    with pytest.raises(ValueError, match="one_person requires a recipe that tracks faces: recipe is 'resize'"):
         replace(CONFIG, recipe="resize", one_person=True)
-    with pytest.raises(ValueError, match="faces 'all' is for recipes that track faces: recipe is 'resize'"):
+    with pytest.raises(ValueError, match="faces 'all' requires a recipe that tracks faces: recipe is 'resize'"):
         replace(CONFIG, recipe="resize", faces="all")

@@ -1,4 +1,4 @@
-"""Faces are searched where the source's pixels are: what is found, what is too small, and what is no face."""
+"""Face detection at the resolution of the source: detected faces, faces that are too small, and clips without a face."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ CONFIG = BuildConfig(source="folder", frames=3, size=128)
 
 @pytest.fixture(scope="module")
 def head(demo_videos: Path) -> Path:
-    """A head that fills a good part of 224 px."""
+    """A head that fills a large part of 224 px."""
     return min((demo_videos / "dev").rglob("*.mp4"))
 
 
@@ -28,7 +28,7 @@ def built(path: Path, config: BuildConfig = CONFIG, box: tuple[float, float, flo
 
 
 def face_at(clip: Clip) -> np.ndarray:
-    """The box of the first frame's face as edges in source pixels, as a share of the drawn head."""
+    """Face box of the first frame, edges in source pixels, relative to the drawn head."""
     assert clip.track is not None
     affine = clip.placement.source_to_crop[0]
     return (clip.track.boxes_px[0].reshape(2, 2) - affine[:, 2]) / affine[[0, 1], [0, 1]] + 0.5 - CORNER_PX
@@ -36,7 +36,7 @@ def face_at(clip: Clip) -> np.ndarray:
 
 @pytest.mark.parametrize("side", [400, 224, 160])
 def test_a_face_is_found_however_small_the_stored_frame_shows_it(head: Path, tmp_path: Path, side: int) -> None:
-    """128 px show a head of 160 px with 21; the detector needs 80."""
+    """At 128 px a head of 160 px has 21 px; the detector needs 80."""
     clip = built(head_in_frame(tmp_path / "wide.mp4", head, side))
     assert isinstance(clip, Clip), clip
     low, high = face_at(clip) / side
@@ -53,7 +53,7 @@ def test_within_an_annotated_box_the_source_is_searched_as_well(head: Path, tmp_
     assert (np.abs(low - 0.2) < 0.2).all() and (np.abs(high - 0.8) < 0.25).all(), (low, high)
 
 
-def test_a_face_below_what_is_searched_for_is_too_small_and_none_is_none(head: Path, tmp_path: Path) -> None:
+def test_small_face_is_too_small_and_no_face_is_no_face(head: Path, tmp_path: Path) -> None:
     tiny = built(head_in_frame(tmp_path / "tiny.mp4", head, 90))
     assert isinstance(tiny, Rejected) and (tiny.reason, tiny.detail[-16:]) == ("face_too_small", "px in the source")
     assert 40 <= float(tiny.detail.split()[0]) < 80

@@ -1,4 +1,4 @@
-"""Action units of sequences: all frames of a clip reach the program, from one decoding, and its rows the right frames."""
+"""Action units of sequences: one decoding pass writes all frames, and result rows are assigned to the right frames."""
 
 import hashlib
 from collections.abc import Callable
@@ -49,7 +49,7 @@ def laid_out(tmp_path: Path) -> Sequences:
 
 
 def frames_of(path: Path, *filters: tuple[str, str]) -> list[bytes]:
-    """All frames of a video as PNG files, decoded by themselves."""
+    """All frames of a video as PNG files, decoded separately."""
     media = Media.at(path)
     line = timeline_from_packets(media, 60)
     wanted = Wanted((*filters, scaled("iw", "ih"), RGB))
@@ -61,7 +61,7 @@ def files(directory: Path) -> list[bytes]:
 
 
 def values(images: list[bytes]) -> np.ndarray:
-    """The intensities that the program gives for a sequence."""
+    """The intensities that the program returns for a sequence."""
     return np.array([[each[f"{name}_r"] for name in INTENSITIES] for each in sequence(images, {})], np.float32)
 
 
@@ -85,10 +85,10 @@ def test_a_png_is_read_by_others_as_it_was_written(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), image)
 
 
-def test_rows_of_all_frames_go_to_the_frames_of_their_number(
+def test_result_rows_are_assigned_by_frame_number(
     make_video: Callable[..., Path], laid_out: Sequences, openface: Command
 ) -> None:
-    """Of a video with a variable frame rate, in which no time but the first is what the frame's number says."""
+    """A video with a variable frame rate, whose timestamps differ from the frame numbers over the nominal rate."""
     vfr = ["-vf", "setpts='if(lt(N,25),N,25+(N-25)*3)/25/TB'", "-fps_mode", "vfr", "-enc_time_base", "1/25", "-bf", "2"]
     video = make_video("a.mp4", *vfr, source="testsrc2=size=96x64:rate=25:duration=1.6")
     clip = built(spec("a.mp4"), video.parent, laid_out)
@@ -118,7 +118,7 @@ def test_a_clip_is_decoded_once(make_video: Callable[..., Path], laid_out: Seque
 def test_a_window_is_cut_at_the_scale_of_the_source(
     make_video: Callable[..., Path], laid_out: Sequences, openface: Command
 ) -> None:
-    """A span far into a file, which is reached by a seek, and its box."""
+    """A span far into a file, reached by seeking, and its box."""
     video = make_video("a.mp4", "-g", "12", source="testsrc2=size=128x96:rate=10:duration=16")
     where = spec("a.mp4", start_s=13.0, end_s=15.0, box=(20.0, 10.0, 60.0, 50.0), reference_px=(128.0, 96.0))
     config = replace(CONFIG, recipe="bbox")
@@ -131,7 +131,7 @@ def test_a_window_is_cut_at_the_scale_of_the_source(
 
 
 def test_spans_of_a_video_are_one_sequence(make_video: Callable[..., Path], laid_out: Sequences, openface: Command) -> None:
-    """Also a span of which no frame is stored."""
+    """Includes a span without stored frames."""
     first = make_video("a.mp4", source="testsrc2=size=96x64:rate=25:duration=1")
     second = make_video("b.mp4", source="testsrc=size=96x64:rate=25:duration=0.4")
     for frames in (1, 9):
@@ -171,7 +171,7 @@ def few(unit: ShardUnit) -> ShardUnit:
 
 
 def committed(job: BuildJob, unit: ShardUnit) -> tuple[bytes, bytes]:
-    """The bytes of tar and marker of a shard that is built anew, with nothing left in the scratch directory."""
+    """Bytes of tar and marker of a newly built shard; checks that the scratch directory is empty afterwards."""
     marker_path(job.out, unit.split, unit.name).unlink(missing_ok=True)
     build_shard(unit, job)
     assert job.scratch is not None and not list(job.scratch.iterdir())
@@ -183,7 +183,7 @@ def calls(tmp_path: Path) -> list[list[int]]:
     return [[int(word) for word in line.split()[:2]] for line in (tmp_path / "openface.log").read_text().splitlines()]
 
 
-def test_a_shard_is_one_call_and_the_same_bytes_in_any_company(
+def test_shard_is_one_call_with_bytes_independent_of_batching(
     job: BuildJob, few: ShardUnit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = committed(job, few)
@@ -233,7 +233,7 @@ def test_tubes_have_the_frames_of_their_own_window(tracked: list[ReadClip | Reje
 
 
 def test_images_of_portraits_show_what_is_stored(demo_videos: Path, laid_out: Sequences) -> None:
-    """Of two people at once, whose tubes begin with the same frame."""
+    """Two people at once, whose tubes start at the same frame."""
     root = laid_out.top.parent
     side_by_side(root / "a.mp4", *(min((demo_videos / split).rglob("*.mp4")) for split in ("dev", "test")), frames=25)
     config = BuildConfig(source="folder", recipe="face", faces="all", frames=3, size=64, tube_min_px=64, tube_min_frames=20)
@@ -251,5 +251,5 @@ def test_a_directory_that_cannot_be_written_stops_the_build_with_one_line(laid_o
     sink = laid_out.sink("i/v/c", np.arange(3), (16, 16)).sink
     sink.begin()
     (laid_out.images("i/v/c") / "0000-0000000.png").mkdir()
-    with pytest.raises(BuildFailed, match=r"frames for action units cannot be written to .*scratch: Is a directory; set TMPDIR"):
+    with pytest.raises(BuildFailed, match=r"cannot write frames for action units to .*scratch: Is a directory; set TMPDIR"):
         sink.take(np.zeros((16, 16, 3), np.uint8))

@@ -1,4 +1,4 @@
-"""Clips at several sizes: at each, stills and video have the bytes of a build at that size alone."""
+"""Clips at several sizes: stills and video at each size have the same bytes as a build at only that size."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,7 @@ def built(root: Path, config: BuildConfig, *spans: Span) -> Clip:
 
 
 def check(root: Path, config: BuildConfig, *spans: Span) -> Clip:
-    """Build at all SIZES at once and at each alone, and compare; gives the clip of all."""
+    """Build at all SIZES at once and at each separately, and compare; returns the clip with all sizes."""
     together = built(root, replace(config, smaller_sizes=SIZES[1:]), *spans)
     for one in together.smaller:
         alone = built(root, replace(config, size=one.size_px), *spans)
@@ -78,7 +78,7 @@ OPEN_GROUPS = {"x264-params": "keyint=6:min-keyint=6:scenecut=0:bframes=2:b-adap
 def test_packets_are_copied_at_the_size_of_the_source_alone(
     tmp_path: Path, frames: int, options: dict[str, str], copied: bool
 ) -> None:
-    """Encoded are a clip of 30 of 40 frames, and one of which only its packets tell that they cannot be copied."""
+    """Two clips must be encoded: 30 of 40 frames, and one whose packets cannot be copied."""
     assert SIZE in SIZES[1:]
     pictures = [picture(0, frame) for frame in range(frames)]
     (tmp_path / "a.mp4").write_bytes(mp4_of(pictures, options=options, reordered=options is OPEN_GROUPS))

@@ -1,4 +1,4 @@
-"""The sound of built clips: in step with their video, of exactly its length, and lost without the clip."""
+"""Audio of built clips: synchronous with the video, of exactly its duration, and dropped without losing the clip."""
 
 import io
 from dataclasses import replace
@@ -26,7 +26,7 @@ def built(root: Path, config: BuildConfig, *spans: Span) -> Clip:
 
 
 def flashes_s(clip: Clip) -> list[np.ndarray]:
-    """When the stored video is white: the times of the frames of each flash, of which a variable rate makes several."""
+    """Times at which the stored video is white: those of the frames of each flash, several with a variable rate."""
     assert clip.video is not None
     with av.open(io.BytesIO(clip.video.mp4)) as file:
         white = np.array([frame.to_ndarray(format="gray").mean() > 128 for frame in file.decode(video=0)])
@@ -35,7 +35,7 @@ def flashes_s(clip: Clip) -> list[np.ndarray]:
 
 
 def farthest_s(clip: Clip, flashes: list[np.ndarray]) -> float:
-    """By how much the clicks are off the nearest frame of their flash, the largest of all."""
+    """Largest offset of a click from the nearest frame of its flash, in seconds."""
     clicks = clicks_near(samples_of(clip)[:, 0], np.array([run[0] for run in flashes]))
     return max(float(np.abs(run - click).min()) for run, click in zip(flashes, clicks, strict=True))
 

@@ -1,4 +1,4 @@
-"""Recipes that track faces on real pixels: one face a clip, scenes apart, gaps bridged, every frame searched in one decoding."""
+"""Recipes that track faces, on real pixels: one face per clip, split at cuts, gaps bridged, a single decoding pass."""
 
 import functools
 from collections.abc import Iterator
@@ -73,12 +73,12 @@ def centre_x(clip: ReadClip) -> float:
 
 
 def frames_of(clip: ReadClip) -> tuple[int, int]:
-    """First frame, and the frame after the last, by the times of the span."""
+    """First frame and the one after the last, from the times of the span."""
     return round(clip.spec.spans[0].start_s * 25), round(clip.spec.spans[0].end_s * 25)
 
 
 @pytest.mark.parametrize(("x", "side"), [(0, 0), (224, 1)])
-def test_the_annotated_one_of_two_people_is_followed(videos: Path, x: int, side: int) -> None:
+def test_annotated_person_is_tracked(videos: Path, x: int, side: int) -> None:
     where = {"box": (x + 40, 40, x + 190, 200), "reference_px": (448, 224), "end_s": 3.0}
     (clip,) = kept(read(videos, "pair", **where))
     assert centre_x(clip) // 224 == side
@@ -87,7 +87,7 @@ def test_the_annotated_one_of_two_people_is_followed(videos: Path, x: int, side:
     assert clip.track.found.all()
 
 
-def test_without_annotation_one_person_is_followed_and_no_other(videos: Path) -> None:
+def test_without_annotation_exactly_one_person_is_tracked(videos: Path) -> None:
     clips = kept(read(videos, "pair"))
     assert sum(clip.source_frames for clip in clips) > 60
     for clip in clips:
@@ -96,7 +96,7 @@ def test_without_annotation_one_person_is_followed_and_no_other(videos: Path) ->
         assert box[0] // 224 == box[2] // 224
 
 
-def test_each_scene_is_a_clip_of_its_own(videos: Path) -> None:
+def test_each_scene_becomes_a_separate_clip(videos: Path) -> None:
     first, second = kept(read(videos, "scenes"))
     assert frames_of(first) == (0, 40)
     assert frames_of(second) == (40, 75)
@@ -106,7 +106,7 @@ def test_each_scene_is_a_clip_of_its_own(videos: Path) -> None:
 
 
 def test_frames_of_a_dissolve_are_in_no_tube(videos: Path) -> None:
-    """Frames 41 to 51 are mixed; those with less than a tenth of one person may count as the other's."""
+    """Frames 41 to 51 are blended; those with less than 10 % of one person may count as the other's."""
     first, second = kept(read(videos, "dissolve"))
     assert frames_of(first)[0] == 0 and 39 <= frames_of(first)[1] <= 43
     assert 49 <= frames_of(second)[0] <= 53 and frames_of(second)[1] == 87
@@ -144,8 +144,8 @@ def test_pixels_are_those_of_the_recipe_bbox_with_the_same_window(videos: Path) 
     np.testing.assert_allclose(clip.crop.placement.pts_s, expected.pts_s)
 
 
-def test_landmarks_carry_back_to_the_source(videos: Path) -> None:
-    """The points of the crop, taken back by its affine, are where dlib finds them in the source frame."""
+def test_landmarks_map_back_to_the_source(videos: Path) -> None:
+    """Crop landmarks, mapped back by the affine, match those that dlib finds in the source frame."""
     model = models.load("dlib")
     assert model is not None
     (clip,) = [one for one in build_clip(spec("scenes"), videos, model, CONFIG) if "@000000" in one.spec.key]
@@ -173,14 +173,14 @@ def test_every_frame_is_searched_in_one_decoding(videos: Path, monkeypatch: pyte
     assert {thumbnail for _, thumbnail in given} == {(27, 48, 3)}
 
 
-def test_more_frames_contain_the_fewer(videos: Path) -> None:
+def test_larger_sample_contains_the_smaller(videos: Path) -> None:
     few, many = (kept(read(videos, "scenes", replace(CONFIG, frames=n))) for n in (5, 11))
     for small, large in zip(few, many, strict=True):
         assert small.spec == large.spec
         assert set(small.crop.placement.index.tolist()) < set(large.crop.placement.index.tolist())
 
 
-def test_looking_at_some_frames_only_finds_the_same_tubes(videos: Path) -> None:
+def test_detect_every_finds_the_same_tubes(videos: Path) -> None:
     every_frame, some = kept(read(videos, "scenes")), kept(read(videos, "scenes", replace(CONFIG, detect_every=5)))
     assert [clip.spec.key for clip in some] == [clip.spec.key for clip in every_frame]
     for a, b in zip(every_frame, some, strict=True):
@@ -201,17 +201,17 @@ def reason(outcomes: list[ReadClip | Rejected]) -> tuple[str, str]:
     return lost.spec.key, lost.reason
 
 
-def test_small_tubes_small_faces_and_no_face_are_told_apart(videos: Path) -> None:
+def test_small_tubes_small_faces_and_no_face_have_distinct_reasons(videos: Path) -> None:
     tube, clip = "a/covered/video@000000", "a/covered/video"
     assert reason(read(videos, "covered", replace(CONFIG, tube_min_px=165), end_s=1.9)) == (tube, "tube_too_small")
     (small,) = read(videos, "covered", replace(CONFIG, tube_min_px=600), end_s=1.9)
     assert reason([small]) == (clip, "face_too_small")
-    assert isinstance(small, Rejected) and small.detail.endswith(" px in the source; faces of 400 px are followed")
+    assert isinstance(small, Rejected) and small.detail.endswith(" px in the source; faces of at least 400 px are tracked")
     assert 80 < float(small.detail.split()[0]) < 180
     assert reason(read(videos, "covered", start_s=2.04, end_s=2.56)) == (clip, "no_face")
 
 
-def test_both_of_two_people_are_followed_at_the_same_time(videos: Path) -> None:
+def test_two_people_are_tracked_simultaneously(videos: Path) -> None:
     clips = kept(read(videos, "pair", replace(CONFIG, faces="all")))
     assert [clip.spec.key for clip in clips] == ["a/pair/video@000000", "a/pair/video@000000-2"]
     assert {centre_x(clip) // 224 for clip in clips} == {0, 1}
@@ -245,8 +245,8 @@ def test_portraits_are_framed_by_eyes_and_mouth_whatever_the_size_of_the_source(
     np.testing.assert_allclose(shapes[0], shapes[1], atol=0.06)
 
 
-def test_annotations_move_with_the_face(videos: Path, tmp_path: Path) -> None:
-    """A VoxCeleb file says in each frame who is meant: here the right one first, then the left one."""
+def test_annotated_boxes_follow_the_face(videos: Path, tmp_path: Path) -> None:
+    """A VoxCeleb file annotates one person in each frame: here the right one first, then the left one."""
     (tmp_path / "pair.mp4").symlink_to(videos / "pair.mp4")
     lines = [f"{n} \t{round((264 if n < 35 else 40) * 360 / 224)} \t64 \t240 \t256 " for n in range(70)]
     (tmp_path / "00001.txt").write_text(TRACK + "\n".join(lines))
@@ -265,7 +265,7 @@ def run(out: Path, videos: Path, *more: str) -> int:
 
 
 @pytest.mark.slow
-def test_a_build_of_tubes_counts_verifies_and_goes_on(videos: Path, tmp_path: Path) -> None:
+def test_build_of_tubes_counts_verifies_and_resumes(videos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert run(out, videos, "--workers", "2") == 0
     counts = Manifest.read(out).counts
@@ -286,7 +286,7 @@ def test_a_build_of_tubes_counts_verifies_and_goes_on(videos: Path, tmp_path: Pa
 
 @pytest.mark.slow
 def test_a_tube_that_was_lost_from_a_marker_is_found(videos: Path, tmp_path: Path) -> None:
-    """Conservation is of planned clips: a data set that lost all tubes of one is faulty."""
+    """Every planned clip must be accounted for: a dataset that lost all tubes of a clip is invalid."""
     out = tmp_path / "out"
     assert run(out, videos) == 0
     index = pq.read_table(out / "index.parquet")
@@ -295,5 +295,5 @@ def test_a_tube_that_was_lost_from_a_marker_is_found(videos: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("options", [["--landmarks", "none"], ["--unit", "video"], ["--tube-max-frames", "10"]])
-def test_what_cannot_be_is_refused(videos: Path, tmp_path: Path, options: list[str]) -> None:
+def test_incompatible_settings_are_refused(videos: Path, tmp_path: Path, options: list[str]) -> None:
     assert run(tmp_path / "out", videos, *options) == 2

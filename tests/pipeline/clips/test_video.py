@@ -1,4 +1,4 @@
-"""Clips with stored video: which frames it shows, what is measured of them, and that stills do not change beside it."""
+"""Clips with stored video: its frames, their measures, and stills that are unaffected by it."""
 
 import io
 from dataclasses import replace
@@ -34,7 +34,7 @@ def numbered(path: Path, clip: int, frames: int, rate: Fraction) -> None:
 
 
 def shown(clip: Clip) -> list[tuple[int, int]]:
-    """Clip and number of each frame of the stored video, as its pixels say."""
+    """Clip and frame number encoded in the pixels of each frame of the stored video."""
     assert clip.video is not None
     with av.open(io.BytesIO(clip.video.mp4)) as file:
         assert file.streams.video[0].average_rate == clip.video.rate

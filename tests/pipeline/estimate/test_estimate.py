@@ -1,4 +1,4 @@
-"""The statistics of an estimate on made-up corpora whose truth is known, and what a run's trace says of its pace."""
+"""Statistics of estimates on synthetic corpora with known truth, and the pace computed from a run's trace."""
 
 import os
 import subprocess
@@ -20,13 +20,13 @@ from motionshards.pipeline.runners.choose import Runner
 from motionshards.pipeline.runners.progress import Silent
 
 ROUNDS = 400
-# Of 400 intervals of 90 % between 344 and 380 hold the truth, but for a chance of about 1 in 60.
+# Of 400 intervals with 90 % confidence, between 344 and 380 contain the truth, except with a probability of about 1 in 60.
 ABOUT_90 = (0.86, 0.95)
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """N made-up clips: split, cost, whether each would be kept, and its bytes."""
+    """N synthetic clips: split, cost, whether each would be kept, and its bytes."""
 
     split: np.ndarray
     cost: np.ndarray
@@ -35,7 +35,7 @@ class Corpus:
 
 
 def corpus(clips: int, rejected: float, seed: int = 0) -> Corpus:
-    """Dear clips are large and rarely rejected; one in twelve is of the second split, where more are rejected."""
+    """Expensive clips are large and rarely rejected; one in twelve is in the second split, where more are rejected."""
     random = np.random.default_rng(seed)
     split, cost = (random.random(clips) < 1 / 12).astype(np.int64), random.lognormal(0, 0.6, clips)
     kept = random.random(clips) > rejected * (1 + split) * 2 / (1 + cost)
@@ -43,7 +43,7 @@ def corpus(clips: int, rejected: float, seed: int = 0) -> Corpus:
 
 
 def coverage(made: Corpus, count: int, look: Callable[[Sample], Interval], truth: float) -> tuple[float, float]:
-    """How often the interval of a new sample holds the truth, and how many standard errors the estimates are off on average."""
+    """Coverage of the intervals of new samples, and the mean error of the estimates in standard errors."""
     found = [look(estimator.draw(made.split, made.cost, count, seed)) for seed in range(ROUNDS)]
     values = np.array([one.value for one in found])
     held = np.mean([one.low is not None and one.high is not None and one.low <= truth <= one.high for one in found])
@@ -51,7 +51,7 @@ def coverage(made: Corpus, count: int, look: Callable[[Sample], Interval], truth
 
 
 @pytest.mark.parametrize(("clips", "count", "rejected"), [(3000, 120, 0.1), (3000, 60, 0.1), (400, 200, 0.3)])
-def test_the_interval_of_a_mean_holds_the_truth_nine_times_in_ten(clips: int, count: int, rejected: float) -> None:
+def test_interval_of_a_mean_has_90_percent_coverage(clips: int, count: int, rejected: float) -> None:
     made = corpus(clips, rejected)
     held, off = coverage(made, count, lambda drawn: estimator.mean(made.bytes[drawn.rows], drawn), float(made.bytes.mean()))
     assert ABOUT_90[0] <= held <= ABOUT_90[1]
@@ -59,17 +59,15 @@ def test_the_interval_of_a_mean_holds_the_truth_nine_times_in_ten(clips: int, co
 
 
 @pytest.mark.parametrize(("clips", "count", "rejected"), [(3000, 120, 0.1), (3000, 60, 0.02), (400, 200, 0.3)])
-def test_the_interval_of_bytes_of_kept_clips_holds_the_truth_nine_times_in_ten_or_more(
-    clips: int, count: int, rejected: float
-) -> None:
-    """What strata gain for the share is left out of it, and what was not seen may be."""
+def test_interval_of_bytes_of_kept_clips_has_at_least_90_percent_coverage(clips: int, count: int, rejected: float) -> None:
+    """The interval ignores the gain from stratification, and includes unobserved values."""
     made, truth = corpus(clips, rejected), float(corpus(clips, rejected).bytes.mean())
     held, off = coverage(made, count, lambda of: estimator.total_mean(made.bytes[of.rows], made.kept[of.rows], of), truth)
     assert held >= ABOUT_90[0]
     assert abs(off) < 3.5, "the estimate is biased"
 
 
-def test_of_thirty_clips_of_very_unequal_size_the_interval_is_a_little_short() -> None:
+def test_interval_from_30_very_unequal_clips_is_slightly_too_short() -> None:
     made = corpus(150, 0.2)
     held, off = coverage(made, 30, lambda drawn: estimator.mean(made.bytes[drawn.rows], drawn), float(made.bytes.mean()))
     assert 0.78 <= held <= ABOUT_90[1]
@@ -77,8 +75,8 @@ def test_of_thirty_clips_of_very_unequal_size_the_interval_is_a_little_short() -
 
 
 @pytest.mark.parametrize(("clips", "count", "rejected"), [(3000, 120, 0.1), (3000, 100, 0.02), (400, 200, 0.3), (60, 30, 0.2)])
-def test_the_interval_of_a_share_holds_the_truth_nine_times_in_ten_or_more(clips: int, count: int, rejected: float) -> None:
-    """Counts come in steps, and what strata gain is left out: so it may hold more often."""
+def test_interval_of_a_share_has_at_least_90_percent_coverage(clips: int, count: int, rejected: float) -> None:
+    """Counts are discrete, and the gain from stratification is ignored, so coverage may be higher."""
     made = corpus(clips, rejected)
     held, off = coverage(made, count, lambda drawn: estimator.proportion(made.kept[drawn.rows], drawn), float(made.kept.mean()))
     assert held >= ABOUT_90[0]
@@ -113,7 +111,7 @@ def test_with_every_clip_in_the_sample_the_truth_is_known() -> None:
     assert found.value == pytest.approx(made.bytes.mean())
 
 
-def test_what_was_seen_cannot_be_otherwise() -> None:
+def test_interval_respects_observed_clips() -> None:
     made = corpus(20, 0.0)
     drawn = estimator.draw(made.split, made.cost, 18, seed=0)
     hits = np.arange(18) < 9
@@ -122,7 +120,7 @@ def test_what_was_seen_cannot_be_otherwise() -> None:
     assert 9 / 20 <= found.low <= found.value <= found.high <= 1 - 9 / 20
 
 
-def test_a_clip_of_each_stratum_stands_for_its_part_of_all() -> None:
+def test_weights_match_the_size_of_strata() -> None:
     for clips, count, seed in ((1000, 100, 0), (1000, 7, 1), (30, 29, 2), (5, 1, 3), (1, 1, 4), (64, 9, 5)):
         made = corpus(clips, 0.1, seed)
         drawn = estimator.draw(made.split, made.cost, count, seed)
@@ -133,7 +131,7 @@ def test_a_clip_of_each_stratum_stands_for_its_part_of_all() -> None:
         assert drawn.weights.sum() == pytest.approx(1)
 
 
-def test_drawing_is_the_same_each_time_and_another_with_another_seed() -> None:
+def test_sampling_depends_on_the_seed_only() -> None:
     made = corpus(500, 0.1)
     rows = [estimator.draw(made.split, made.cost, 40, seed).rows.tolist() for seed in (1, 1, 2)]
     assert rows[0] == rows[1] != rows[2]
@@ -165,8 +163,8 @@ def test_allocation_is_proportional_to_a_clip_and_leaves_no_stratum_out(sizes: l
             assert (np.abs(taken - quota) < 1).all()
 
 
-def test_the_interval_of_a_pace_holds_the_truth_nine_times_in_ten() -> None:
-    """One worker, clips of very different lengths, looked at every 0.2 s as a run is."""
+def test_interval_of_a_pace_has_90_percent_coverage() -> None:
+    """One worker with clips of very different lengths, observed every 0.2 s as in a run."""
     held = 0
     for seed in range(ROUNDS):
         random = np.random.default_rng(seed)
@@ -179,7 +177,7 @@ def test_the_interval_of_a_pace_holds_the_truth_nine_times_in_ten() -> None:
     assert ABOUT_90[0] - 0.02 <= held / ROUNDS <= ABOUT_90[1] + 0.02
 
 
-def test_of_few_clips_a_pace_is_told_without_an_interval_and_of_all_with_none_to_doubt() -> None:
+def test_pace_has_no_interval_for_few_clips_and_zero_width_for_all() -> None:
     times, done = np.array([0.0, 4.0]), np.array([0.0, 8.0])
     assert estimator.pace(times, done, share=0.1) == Interval(0.5, None, None)
     times, done = np.arange(30.0), np.arange(30.0) // 3 * 3
@@ -188,7 +186,7 @@ def test_of_few_clips_a_pace_is_told_without_an_interval_and_of_all_with_none_to
 
 
 def test_the_start_and_the_end_of_a_run_do_not_count_as_its_pace() -> None:
-    """Two workers take 10 s to start, then finish two clips a second each; one has its unit done when the other has 5 s left."""
+    """Two workers take 10 s to start, then finish two clips per second each; one finishes 5 s before the other."""
     meter = Meter(70, Silent())
     both, one = [(1010 + t / 2, 2 * t) for t in range(1, 31)], [(1025 + t / 2, 60 + t) for t in range(1, 11)]
     meter.trace = [(1000 + t, 0) for t in range(10)] + both + one
@@ -199,13 +197,13 @@ def test_the_start_and_the_end_of_a_run_do_not_count_as_its_pace() -> None:
     assert _steady(meter, [1010.6, 1030.1], 70) is None, "one worker had next to nothing to do"
 
 
-def test_a_worker_that_begins_anew_takes_no_clips_back() -> None:
+def test_restarted_worker_does_not_decrease_progress() -> None:
     meter = Meter(20, Silent())
     meter.trace = [(0.0, 0), (1.0, 6), (2.0, 4), (3.0, 8)]
     assert meter.steps()[1].tolist() == [0, 6, 6, 8]
 
 
-def test_cpu_seconds_are_those_of_the_processes_below() -> None:
+def test_cpu_seconds_are_those_of_descendants() -> None:
     before = cpu_s_below(os.getpid())
     program = "import time\nwhile time.process_time() < 0.4: pass\nprint(flush=True)\ntime.sleep(60)"
     outer = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {program!r}])"
@@ -219,7 +217,7 @@ def test_cpu_seconds_are_those_of_the_processes_below() -> None:
         child.wait()
 
 
-def test_the_meter_tells_cpu_seconds_of_clips_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_meter_measures_cpu_seconds_of_clips_only(monkeypatch: pytest.MonkeyPatch) -> None:
     spent = iter([7.0, 9.0, 12.0])
     monkeypatch.setattr("motionshards.pipeline.estimate.meter.cpu_s_below", lambda pid: next(spent))
     monkeypatch.setattr("motionshards.pipeline.estimate.meter._LOOK_EVERY_S", 0.0)

@@ -1,4 +1,4 @@
-"""Every file of an input is planned, or counted under a reason why it is not."""
+"""Every file of an input is planned, or counted under the reason why it is not."""
 
 import json
 import time
@@ -26,7 +26,7 @@ from motionshards.schemas.manifest import Manifest
 CSV = "video_id,start,end,bbox,fps,width,height,partition\na,0,9,1-2-30-40,25,64,48,train\n"
 
 
-# Suffix, and the options by which ffmpeg writes such a file.
+# Suffix, and the options for ffmpeg to write such a file.
 CONTAINERS = {
     "MTS": ["-f", "mpegts"],
     "ts": [],
@@ -43,7 +43,7 @@ CONTAINERS = {
 
 
 def account(source: str, root: Path, used: tuple[str, ...] = ()) -> tuple[list[str], dict[str, int]]:
-    """The files that clips refer to, and what is left out."""
+    """The files that clips refer to, and the counts of unused files."""
     listing = Listing(open_input([root], SOURCES[source].splits).tree, used=used)
     table = listing_table(SOURCES[source].list_clips(listing), BuildConfig(source=source))
     spans = table["spans"].combine_chunks().flatten()
@@ -114,8 +114,8 @@ def test_every_source_counts_what_it_does_not_plan(source: str, planned: list[st
     assert sum(count for reason, count in left_out.items() if reason.startswith("unlisted .")) == videos
 
 
-def test_trees_of_links_are_followed_once_and_never_for_ever(tmp_path: Path) -> None:
-    """Forty directories that all link to each other: listed on every path between them, they would take for ever."""
+def test_linked_directories_are_followed_once(tmp_path: Path) -> None:
+    """Forty directories that all link to each other: listing them along every path would never finish."""
     root, outside = tmp_path / "in", tmp_path / "outside"
     touch(outside, "real/a.mp4", "real/deep/b.mp4")
     touch(root, "own/c.mp4", ".store/d.mp4")
@@ -149,7 +149,7 @@ def test_a_path_may_have_more_levels_than_python_has_frames(tmp_path: Path) -> N
     assert account("folder", tmp_path / "deep.zip") == ([path], {})
 
 
-def test_what_an_input_hides_of_another_is_counted(tmp_path: Path) -> None:
+def test_files_shadowed_by_another_input_are_counted(tmp_path: Path) -> None:
     touch(tmp_path / "a", "id/a.mp4", "id/b.mp4")
     touch(tmp_path / "b", "id/b.mp4", "id/c.mp4", "id/d.txt")
     listing = Listing(OverlayTree([DirectoryTree(tmp_path / "a"), DirectoryTree(tmp_path / "b")]))
@@ -159,7 +159,7 @@ def test_what_an_input_hides_of_another_is_counted(tmp_path: Path) -> None:
 
 
 def test_the_ledger_names_what_was_left_out(make_video: MakeVideo, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Output, csv and archive that lie in the input are used, and not left out; a rerun counts the same."""
+    """Output, csv and archive within the input do not count as unused; a second run has the same counts."""
     make_video("in/val/ann/a.mp4")
     make_video("in/Train/ann/a.mp4")
     touch(tmp_path / "in", "notes.txt", "pictures/1.jpg", "pictures/2.jpg")

@@ -1,4 +1,4 @@
-"""Datasets built from archives, beside those built from the extracted files."""
+"""Datasets built from archives, compared with those built from the extracted files."""
 
 import json
 import shutil
@@ -61,7 +61,7 @@ def packed_demo(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def test_shards_are_the_same_from_archives_and_from_the_extracted_tree(
     demo_videos: Path, packed_demo: Path, tmp_path: Path
 ) -> None:
-    """And nothing is extracted: not a byte lies in the output but the data set, nor anything new beside the archives."""
+    """Nothing is extracted: the output contains only the dataset, and no files appear next to the archives."""
     before = sorted(packed_demo.iterdir())
     extracted = run(tmp_path / "extracted", demo_videos)
     archived = run(tmp_path / "archived", packed_demo / "vox2_dev_mp4_partaa", packed_demo / "vox2_test_mp4.zip")
@@ -76,7 +76,7 @@ def test_shards_are_the_same_from_archives_and_from_the_extracted_tree(
 
 
 @pytest.mark.slow
-def test_a_damaged_clip_in_an_archive_is_a_rejection_and_the_rest_is_built(packed_demo: Path, tmp_path: Path) -> None:
+def test_damaged_clip_in_an_archive_is_rejected_and_others_are_built(packed_demo: Path, tmp_path: Path) -> None:
     path = Path(shutil.copy(packed_demo / "vox2_test_mp4.zip", tmp_path))
     with zipfile.ZipFile(path) as archive:
         info = archive.infolist()[0]
@@ -94,7 +94,7 @@ def test_a_damaged_clip_in_an_archive_is_a_rejection_and_the_rest_is_built(packe
 
 
 def test_annotations_in_an_archive(make_video: MakeVideo, tmp_path: Path) -> None:
-    """VoxCeleb's txt zip beside a directory of downloads."""
+    """VoxCeleb's txt zip next to a directory of downloads."""
     text = "Identity  : \tid1\n\nFRAME \tX \tY \tW \tH \n" + "\n".join(f"{n} \t10 \t10 \t90 \t90 " for n in range(5, 30))
     make_zip(tmp_path / "vox1_dev_txt.zip", {"txt/id10001/vid/00001.txt": text.encode()})
     make_video("videos/vid.mp4", source="testsrc2=size=640x360:rate=25:duration=2")
@@ -104,8 +104,6 @@ def test_annotations_in_an_archive(make_video: MakeVideo, tmp_path: Path) -> Non
     assert (row["key"], row["source_frames"], row["spans"][0]["track_packed"]["method"]) == ("id10001/vid/00001", 25, "stored")
 
 
-def test_a_directory_that_holds_only_archives_says_so(
-    packed_demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_directory_with_only_archives_gives_a_hint(packed_demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert build.main(["--source", "voxceleb2", "--input", str(packed_demo), "--output", str(tmp_path / "out"), "--quiet"]) == 2
-    assert "vox2_dev_mp4_partaa: archives are read where --input names them" in capsys.readouterr().err
+    assert "found vox2_dev_mp4_partaa: to read archives, pass their paths to --input" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Archives cut into parts anywhere are read as the whole; parts that are missing, short or of another archive are named."""
+"""Split archives are read like whole ones; missing, truncated and foreign parts are reported by name."""
 
 import io
 import os
@@ -15,7 +15,7 @@ from motionshards.pipeline.inputs.parts import Parts, PartsStream, find_parts
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_a_zip_cut_at_every_awkward_place_reads_as_the_whole(tmp_path: Path, method: int) -> None:
-    """In a local header, right before and behind one, in a name, in the content, in the directory and in the end record."""
+    """Offsets within, right before and right after a local header, in a name, the content, the directory and the end record."""
     path = make_zip(tmp_path / "whole.zip", files(), method)
     with zipfile.ZipFile(path) as archive:
         infos = archive.infolist()
@@ -51,7 +51,7 @@ def test_parts_may_be_named_in_any_usual_way_and_by_any_of_them(tmp_path: Path) 
         assert everything(folder / "clips_*") == files()
 
 
-def test_reading_by_place_is_reading_the_joined_file(tmp_path: Path) -> None:
+def test_positional_reads_match_the_joined_file(tmp_path: Path) -> None:
     content = np.random.default_rng(0).bytes(1000)
     (tmp_path / "whole.zip").write_bytes(content)
     parts = Parts(find_parts(cut(tmp_path / "whole.zip", [10, 10, 11, 400])))
@@ -66,7 +66,7 @@ def test_reading_by_place_is_reading_the_joined_file(tmp_path: Path) -> None:
 
 @pytest.fixture
 def in_parts(tmp_path: Path) -> list[Path]:
-    """A zip in five parts of equal size, but for the last."""
+    """A zip in five parts, all but the last of equal size."""
     path = make_zip(tmp_path / "vox2_dev_mp4.zip", files())
     step = path.stat().st_size // 4 - 100
     return find_parts(cut(path, [step, 2 * step, 3 * step, 4 * step]))
@@ -84,7 +84,7 @@ def test_the_part_that_is_named_may_be_the_one_that_is_missing(in_parts: list[Pa
     assert "No such file" in refusal(tmp_path / "gone.zip")
 
 
-def test_missing_last_parts_are_told(in_parts: list[Path]) -> None:
+def test_missing_last_parts_are_reported(in_parts: list[Path]) -> None:
     in_parts[4].unlink()
     assert "the end of the zip is not in vox2_dev_mp4_partad: it is cut short, or parts after it are missing" in refusal(
         in_parts[0]

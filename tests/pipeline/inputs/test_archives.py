@@ -1,4 +1,4 @@
-"""Zip and tar archives read in place: what is listed and unpacked, what is refused, and what a damaged member loses."""
+"""Zip and tar archives read in place: listing, unpacking, refusals, and damaged members."""
 
 import io
 import os
@@ -39,13 +39,13 @@ def test_a_tar_without_its_end_is_refused(tmp_path: Path) -> None:
         (b"", "neither a directory nor a zip or tar"),
     ],
 )
-def test_what_cannot_be_read_by_place_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
+def test_compressed_archives_and_other_files_are_refused(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "clips.tar").write_bytes(content)
     assert said in refusal(tmp_path / "clips.tar")
 
 
 def test_a_zip64_of_more_than_four_gigabytes(tmp_path: Path) -> None:
-    """Sparse: a hole of 4.5 GB between two files. Sizes and offsets beyond 32 bits stand in zip64 fields."""
+    """Sparse, with a hole of 4.5 GB between two files. Sizes and offsets beyond 32 bits are in zip64 fields."""
     path, hole = tmp_path / "big.zip", 4_500_000_000
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("first.txt", b"first")
@@ -67,7 +67,7 @@ def test_a_zip64_of_more_than_four_gigabytes(tmp_path: Path) -> None:
 
 
 def _write_big_zip(stream: io.BufferedRandom, hole: int) -> None:
-    """first.txt, filler.mp4 whose content is a hole, last.txt; written by the format's description (APPNOTE 4.3, 4.5.3)."""
+    """first.txt, filler.mp4 whose content is a hole, last.txt; written according to APPNOTE 4.3 and 4.5.3."""
     stream.truncate(0)
     stream.seek(0)
     entries = []
@@ -120,7 +120,7 @@ def test_a_flipped_bit_is_found(tmp_path: Path, method: int) -> None:
     assert "CRC" in detail or "damaged" in detail
 
 
-def test_what_cannot_be_unpacked_says_why(tmp_path: Path) -> None:
+def test_unsupported_members_are_rejected_with_a_reason(tmp_path: Path) -> None:
     path = make_zip(tmp_path / "a.zip", {"a.mp4": b"x" * 1000}, zipfile.ZIP_BZIP2)
     packed = next(walk(open_input([path], ()).tree)).packed
     assert packed is not None
@@ -134,14 +134,14 @@ def test_what_cannot_be_unpacked_says_why(tmp_path: Path) -> None:
     assert lost(Packed("gone.zip", 0, 1, 1, "stored", 0), tmp_path)[0] == "unreadable"
 
 
-def test_a_bomb_stops_at_its_promised_size(tmp_path: Path) -> None:
+def test_zip_bomb_stops_at_its_declared_size(tmp_path: Path) -> None:
     path = make_zip(tmp_path / "a.zip", {"a.mp4": b"\0" * 50_000_000}, zipfile.ZIP_DEFLATED)
     packed = next(walk(open_input([path], ()).tree)).packed
     assert packed is not None
     assert lost(replace(packed, bytes=1000), tmp_path) == ("bad_member", "1001 of 1000 bytes")
 
 
-def test_names_that_lead_out_are_left_out_and_told(tmp_path: Path) -> None:
+def test_names_that_lead_out_are_skipped_and_reported(tmp_path: Path) -> None:
     path = make_zip(tmp_path / "a.zip", {"../evil.mp4": b"1", "/abs.mp4": b"2", "./good//a.mp4": b"3", "__MACOSX/._a.mp4": b"4"})
     opened = open_input([path], ())
     assert [entry.path for entry in walk(AccountedTree(opened.tree))] == ["good/a.mp4"]
@@ -149,7 +149,7 @@ def test_names_that_lead_out_are_left_out_and_told(tmp_path: Path) -> None:
     assert "'../evil.mp4' leads out" in opened.refused[0]
 
 
-def test_of_files_with_one_name_the_last_counts_and_a_directory_comes_before_archives(tmp_path: Path) -> None:
+def test_last_file_of_a_name_counts_and_directories_precede_archives(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("x/a.mp4", b"old")
         with pytest.warns(UserWarning, match="Duplicate name"):
@@ -182,8 +182,8 @@ def test_an_archive_that_changed_since_planning_is_refused(tmp_path: Path) -> No
     check_archives(tmp_path, archives)
     with path.open("ab") as stream:
         stream.write(b"more")
-    with pytest.raises(ConfigError, match=r"a\.zip has .* bytes, the data set was planned from one with"):
+    with pytest.raises(ConfigError, match=r"a\.zip has .* bytes, but had .* when the dataset was planned"):
         check_archives(tmp_path, archives)
     path.unlink()
-    with pytest.raises(ConfigError, match="is missing, a part of the archive"):
+    with pytest.raises(ConfigError, match="is missing, but the dataset was planned from it"):
         check_archives(tmp_path, archives)

@@ -1,4 +1,4 @@
-"""Names that no sane person chooses: bytes that are not UTF-8, line ends of other alphabets, paths that lead out."""
+"""Unusual names: bytes that are not UTF-8, Unicode line separators, paths that lead out of the input."""
 
 import json
 import os
@@ -45,7 +45,7 @@ KILLING = """if event == "open" and isinstance(args[0], str) and args[0].endswit
 
 
 def test_every_name_is_built_and_one_that_kills_its_worker_is_rejected_alone(video: bytes, tmp_path: Path) -> None:
-    """The input directory, too, has a name that is not UTF-8."""
+    """The name of the input directory is not UTF-8 either."""
     videos, out = Path(os.fsdecode(os.fsencode(tmp_path) + b"/in\xff")), tmp_path / "out"
     names = [
         b"lat\xefn/clip/a.mp4",
@@ -80,7 +80,7 @@ def test_an_output_that_parquet_cannot_be_written_to_is_refused(tmp_path: Path, 
     out = os.fsdecode(os.fsencode(tmp_path) + b"/out\xfe")
     assert build.main(["--source", "folder", "--input", str(tmp_path), "--output", out, "--landmarks", "none"]) == 2
     said = capsys.readouterr().err.splitlines()[-1]
-    assert said.startswith("error: ") and "out%FE is not UTF-8" in said
+    assert said.startswith("error: ") and "out%FE is not valid UTF-8" in said
 
 
 @pytest.mark.parametrize("odd", LINE_ENDS)
@@ -116,7 +116,7 @@ def test_paths_that_stay(path: str) -> None:
 
 @pytest.mark.parametrize("name", ["\udcff", "a\ud800b", "%\udc80", "plain"])
 def test_any_surrogate_becomes_text(name: str) -> None:
-    """Lone surrogates come from file names, and from JSON of a source that somebody adds."""
+    """Lone surrogates come from file names, or from the JSON of a user's source."""
     spec = ClipSpec(clip_key(name, name, name), "folder", "train", name, name, (Span(path_to_uri(f"{name}.mp4")),), 1.0)
     (row,) = listing_table(iter([spec]), BuildConfig(source="folder")).to_pylist()
     assert row["identity"] == text_of(name) and row["identity"].encode()

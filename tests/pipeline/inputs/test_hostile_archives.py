@@ -1,4 +1,4 @@
-"""Archives with links, bombs and damage, and files that are no archives: counted, rejected, or refused in one line."""
+"""Archives with links, zip bombs and damage, and files that are not archives: counted, rejected, or refused in one line."""
 
 import io
 import resource
@@ -126,7 +126,7 @@ def test_a_tar_older_than_its_magic_is_a_tar(tmp_path: Path) -> None:
         ("README.md", b"# Title", "neither a directory nor a zip or tar archive"),
         ("notes.de", b"", "neither a directory nor a zip or tar archive"),
         ("IMG_07", b"x" * 2000, "neither a directory nor a zip or tar archive"),
-        ("a.mp4", b"x", "is a video: only --source folder takes single videos"),
+        ("a.mp4", b"x", "is a video: only --source folder accepts single videos"),
     ],
 )
 def test_files_that_are_no_archives_are_one_line(tmp_path: Path, name: str, start: bytes, said: str) -> None:
@@ -159,7 +159,7 @@ def test_single_videos_are_a_folder(tmp_path: Path) -> None:
 
 
 def test_a_member_above_the_limit_is_rejected_before_it_is_unpacked(tmp_path: Path) -> None:
-    """3 GB of zeros in a tar, without a disk that holds them: its file is sparse."""
+    """3 GB of zeros in a tar, as a sparse file that takes no disk space."""
     size = 3_000_000_000
     info = tarfile.TarInfo("id/a.mp4")
     info.size = size
@@ -173,7 +173,7 @@ def test_a_member_above_the_limit_is_rejected_before_it_is_unpacked(tmp_path: Pa
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     (outcome,) = read_clip(spec, opened.root, None, BuildConfig(source="folder", landmarks="none"))
     assert isinstance(outcome, Rejected) and outcome.reason == "too_large"
-    assert "3000000000 bytes unpacked, at most 1000000000" in outcome.detail
+    assert "3000000000 bytes unpacked, the limit is 1000000000" in outcome.detail
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
 
 
@@ -206,7 +206,7 @@ def test_the_limit_is_an_option_and_the_rest_is_built(make_video: MakeVideo, tmp
 @pytest.mark.parametrize("claimed", [8 << 30, -512])
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.REGTYPE])
 def test_headers_that_lie_about_their_size_end_in_one_line(tmp_path: Path, kind: bytes, claimed: int) -> None:
-    """The library would allocate 8 GB for a name, or read the same header for ever."""
+    """The library would allocate 8 GB for a name, or read the same header forever."""
     info = tarfile.TarInfo("name")
     info.type = kind
     header = bytearray(info.tobuf(tarfile.GNU_FORMAT))

@@ -1,4 +1,4 @@
-"""Hygiene: duplicates, boxes outside the frame, and videos or identities in both splits, in made-up and published lists."""
+"""Hygiene: duplicates, boxes outside the frame, and videos or identities in both splits, in synthetic and published lists."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from motionshards.pipeline.sources.listing import Listing
 from motionshards.schemas.config import BuildConfig
 
 
-def test_hygiene_of_made_up_rows(tmp_path: Path) -> None:
+def test_hygiene_of_synthetic_rows(tmp_path: Path) -> None:
     rows = [
         "a,0,50,10-10-50-50,25,64,64,train,id1",
         "a,0,50,10-10-50-50,25,64,64,train,id1",

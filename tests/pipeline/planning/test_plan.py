@@ -1,4 +1,4 @@
-"""Planning: every clip in one unit, units of equal cost, nothing planned twice, the same plan on any listing order."""
+"""Planning: every clip in one unit, units of equal cost, nothing planned twice, the same plan for any listing order."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -42,12 +42,12 @@ def by_key(specs: list[ClipSpec]) -> list[ClipSpec]:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 17, 100, 1000])
-def test_every_clip_stands_in_one_unit_just_as_it_was_listed(tmp_path: Path, count: int) -> None:
+def test_every_clip_is_in_one_unit_unchanged(tmp_path: Path, count: int) -> None:
     assert plan_new(tmp_path, listing_table(iter(clips(count)), CONFIG), CONFIG, Wanted()) == count
     assert by_key(all_planned(tmp_path)) == by_key(clips(count))
 
 
-def test_units_hold_one_split_and_carry_unique_names(tmp_path: Path) -> None:
+def test_units_have_one_split_and_unique_names(tmp_path: Path) -> None:
     plan_new(tmp_path, listing_table(iter(clips(500)), CONFIG), CONFIG, Wanted())
     plan_new(tmp_path, listing_table(iter(clips(900)), CONFIG), CONFIG, Wanted())
     names = [unit.name for unit in units(tmp_path)]
@@ -114,7 +114,7 @@ def test_an_empty_listing_plans_nothing(tmp_path: Path) -> None:
     assert planned_keys(tmp_path).to_pylist() == []
 
 
-def test_the_same_key_twice_keeps_both_clips_apart(tmp_path: Path) -> None:
+def test_repeated_keys_are_numbered(tmp_path: Path) -> None:
     twins = [ClipSpec("id1/v/1", "voxceleb2", split, "id1", "v", (Span(f"{split}.mp4"),), 0.1) for split in ("train", "test")]
     assert plan_new(tmp_path, listing_table(iter(twins), CONFIG), CONFIG, Wanted()) == 2
     planned = {clip.spans[0].uri: clip.key for clip in all_planned(tmp_path)}
@@ -161,7 +161,7 @@ def test_a_unit_is_read_across_row_groups(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_listing_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A listing is an iterator and stays one: no more than a chunk of its records lives at a time."""
+    """A listing is consumed lazily: at most one chunk of its records is in memory at a time."""
     monkeypatch.setattr(plan, "_CHUNK", 10)
     alive: Counter[str] = Counter()
 

@@ -1,4 +1,4 @@
-"""Builds on a Dask cluster of separate processes, as a user starts one, and under fire. Nothing here is mocked."""
+"""Builds on a Dask cluster of separate processes, as started by a user, with workers being killed. Nothing is mocked."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The local run under fire: killed workers, a clip that kills, an interrupted and a killed driver. Nothing here is mocked."""
+"""Fault tolerance of the local runner: killed workers, a clip that kills, an interrupted or killed driver. Nothing is mocked."""
 
 import json
 import os
@@ -32,14 +32,14 @@ def videos(demo_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def undisturbed(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """sha256 of every shard and marker of a build by one worker that nobody disturbs."""
+    """sha256 of every shard and marker of an undisturbed build with one worker."""
     out = tmp_path_factory.mktemp("undisturbed") / "out"
     assert start(videos, out, "--workers", "1").wait() == 0
     return hashes(out)
 
 
 def start(videos: Path, out: Path, *options: str, scratch: Path | None = None) -> subprocess.Popen[str]:
-    """The build as a user starts it."""
+    """The build, started like by a user."""
     command = [sys.executable, "-m", "dataset.build", "--source", "voxceleb2", "--input", videos, "--output", out, *OPTIONS]
     environment = {**os.environ, "TMPDIR": str(scratch or out.parent)}
     return subprocess.Popen(
@@ -52,7 +52,7 @@ def workers_of(driver: subprocess.Popen[str]) -> list[psutil.Process]:
     found = []
     try:
         for process in psutil.Process(driver.pid).children(recursive=True):
-            # An ffmpeg that has been forked and not yet started looks like its worker, whose child it is.
+            # Between fork and exec, an ffmpeg child looks like its parent worker.
             ours = process.name() == NAME
             if ours and process.ppid() not in {worker.pid for worker in found}:
                 found.append(process)
@@ -72,7 +72,7 @@ def test_two_workers_write_the_same_bytes_as_one(videos: Path, undisturbed: dict
 @pytest.mark.slow  # test_faults kills a few
 @pytest.mark.parametrize("kills", [1, 10])
 def test_killed_workers_change_no_byte(videos: Path, undisturbed: dict[str, str], tmp_path: Path, kills: int) -> None:
-    """Workers are killed at random moments until `kills` have landed, over as many builds as that takes."""
+    """Kill workers at random moments until `kills` have succeeded, over as many builds as necessary."""
     chance = random.Random(kills)
     landed, builds = 0, 0
     while landed < kills:
@@ -95,7 +95,7 @@ def test_killed_workers_change_no_byte(videos: Path, undisturbed: dict[str, str]
 def test_a_clip_that_kills_its_process_twice_is_rejected_and_nothing_else_is_lost(
     videos: Path, undisturbed: dict[str, str], tmp_path: Path
 ) -> None:
-    """The killer stands in for a clip that crashes the decoder library: whoever has it in hand dies of it, every time."""
+    """The killer simulates a clip that crashes the decoder library: every process that decodes it dies."""
     poison = sorted(p for p in (videos / "dev" / "mp4").glob(f"{POISON}/*/*.mp4"))[0]
     key = poison.relative_to(videos / "dev" / "mp4").with_suffix("").as_posix()
     driver = start(videos, tmp_path / "out", "--workers", "2", scratch=tmp_path)
@@ -156,13 +156,13 @@ def test_a_second_driver_on_the_same_output_is_refused(videos: Path, tmp_path: P
     wait_for((out / "plan").exists, 60)
     second = start(videos, out)
     assert second.wait() == 2
-    assert "another build is running" in second.stderr.read()
+    assert "is writing to" in second.stderr.read()
     first.send_signal(signal.SIGTERM)
     assert first.wait(timeout=5) == 130
 
 
 def test_workers_share_the_cores_and_the_user_has_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
-    """torch would start a thread a core in each of them."""
+    """torch would start one thread per core in each of them."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     assert [local._environment(workers, Path())["OMP_NUM_THREADS"] for workers in (1, 3, 8, 100)] == ["8", "2", "1", "1"]

@@ -1,4 +1,4 @@
-"""The graph over Beam's portable API, with the job server that comes with Beam: it needs nothing of this process."""
+"""The graph over Beam's portable API, with Beam's own job server, independent of this process."""
 
 import os
 import socket
@@ -40,7 +40,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def pool() -> Iterator[str]:
-    """A pool of workers, as one runs beside each task manager of Flink."""
+    """A worker pool, as deployed next to each Flink task manager."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

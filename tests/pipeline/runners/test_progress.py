@@ -1,4 +1,4 @@
-"""A bar on a terminal, plain lines in a log, silence when asked."""
+"""Progress: a bar on a terminal, plain lines in a log, nothing with --quiet."""
 
 import os
 import pty

@@ -1,4 +1,4 @@
-"""The client lives as long as the worker that was forked for it, ends as that did, and takes it along when it is killed."""
+"""The worker client lives as long as its forked worker, exits with its status, and takes it down when killed."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""A shard: the same bytes however it is built, rejections in the same commit, decoding bounded."""
+"""Building a shard: reproducible bytes, rejections in the same commit, bounded decoding."""
 
 import os
 import resource
@@ -86,12 +86,12 @@ def test_when_all_clips_are_lost_there_is_a_marker_and_no_tar(job: BuildJob, uni
 
 
 def test_a_worker_with_another_ffmpeg_refuses(job: BuildJob, unit: ShardUnit) -> None:
-    with pytest.raises(BuildFailed, match=r"made with 0\.0-other"):
+    with pytest.raises(BuildFailed, match=r"built with 0\.0-other"):
         build_shard(unit, replace(job, ffmpeg="0.0-other"))
 
 
 def test_decoding_stays_a_few_clips_ahead(job: BuildJob, unit: ShardUnit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Frames take memory, so no more clips may be read than the pool holds, however slow the consumer is."""
+    """Frames take memory, so the number of clips read ahead is bounded by the pool, however slow the consumer is."""
     begun, consumed, most = [], [], 0
     guard = threading.Lock()
     read = shard.read_clip
@@ -153,7 +153,7 @@ def test_journals_tell_who_had_what_in_hand(tmp_path: Path) -> None:
 
 
 def test_a_failure_that_could_not_be_written_down_is_still_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file is made on a full disk, and nothing comes into it."""
+    """On a full disk a file can be created, but nothing can be written to it."""
     assert failure(tmp_path) is None
     note_failure(tmp_path, OSError(28, "No space left on device", "a\nb\udcff"))
     assert failure(tmp_path) == "No space left on device: a b\\udcff"
@@ -163,8 +163,8 @@ def test_a_failure_that_could_not_be_written_down_is_still_one(tmp_path: Path, m
     assert failure(tmp_path) == f"No space left on device: {tmp_path}"
 
 
-def test_what_others_left_in_hand_of_a_unit_is_known_to_who_takes_it_over(tmp_path: Path) -> None:
-    """On a cluster the one who died may have been on another machine, where no process can be looked for."""
+def test_clips_in_flight_on_dead_workers_are_suspects_of_the_next(tmp_path: Path) -> None:
+    """On a cluster the dead worker may have been on another machine, whose processes cannot be checked."""
     (tmp_path / "unit-1.far.away.example.77").write_text("+a/b/1\n+a/b/2\n-a/b/1\n")
     (tmp_path / "unit-1.near.78").write_text("+a/b/3\n")
     (tmp_path / "unit-12.near.79").write_text("+a/b/4\n")
@@ -196,7 +196,7 @@ def test_a_suspect_of_another_attempt_is_built_alone(
 
 
 def test_a_unit_stops_when_its_driver_has_gone(job: BuildJob, unit: ShardUnit, tmp_path: Path) -> None:
-    """The driver of a cluster that is interrupted takes the journals away."""
+    """An interrupted driver of a cluster deletes the journals."""
     journals = tmp_path / "journals"
     with pytest.raises(Abandoned):
         Journal(journals, unit.name)
@@ -213,7 +213,7 @@ def test_a_unit_stops_when_its_driver_has_gone(job: BuildJob, unit: ShardUnit, t
 
 @pytest.mark.parametrize(("kills", "reasons"), [(1, []), (99, ["decoder_killed"])])
 def test_a_killed_decoder_is_tried_once_more(demo_videos: Path, tmp_path: Path, kills: int, reasons: list[str]) -> None:
-    """A decoder that kills itself the first `kills` times that it limits itself, before it reads a video."""
+    """A decoder that kills itself the first `kills` times, when it sets its limits, before it reads a video."""
     hook = f"""if event == "resource.setrlimit" and args[0] == {resource.RLIMIT_CPU}:
     with open("{tmp_path}/runs", "a+") as runs:
         runs.write("x\\n")

@@ -1,4 +1,4 @@
-"""Shards are plain USTAR, the same for the same members, and each member lies where the writer says."""
+"""Shards are plain USTAR, reproducible, with each member at the offset that the writer returns."""
 
 import io
 import tarfile

@@ -1,4 +1,4 @@
-"""The demo corpus: its tree, its resumption, and that the motion it states is the motion it shows."""
+"""The demo corpus: its layout, resumption, and rendered motion that matches the stated motion."""
 
 import importlib.util
 import shutil
@@ -75,7 +75,7 @@ def test_a_clip_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_killed_run_left_is_not_taken_for_a_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leftovers_of_a_killed_run_are_not_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo_render, "_encode", lambda frames, path: path.write_bytes(b"whole"))
     monkeypatch.setattr(demo_render, "render_frame", lambda image, motion, t: np.zeros((2, 2, 3), np.uint8))
     clip = next(demo_render._clips(tmp_path, 1, 0))[0]
@@ -94,10 +94,10 @@ def test_warp_points_is_the_inverse_of_the_rendering_map(identity: int) -> None:
         assert np.abs(motion.source_points(motion.warp_points(points, t), t) - points).max() < 1e-5
 
 
-def test_a_map_that_folds_is_refused() -> None:
+def test_mapping_without_inverse_is_refused() -> None:
     affine = np.array([[[1.0, 0, 0], [0, 1, 0]]])
     motion = Motion(25.0, affine, np.array([[50.0, 50, 10, 10]]), np.array([[[30.0, 0]]]))
-    with pytest.raises(ValueError, match="no inverse"):
+    with pytest.raises(ValueError, match="not invertible"):
         motion.warp_points(np.array([[52.0, 50.0]]), 0)
 
 

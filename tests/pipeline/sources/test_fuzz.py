@@ -1,4 +1,4 @@
-"""Archives and csv files with random damage: a listing with its refusals, or one line. Never a traceback, a hang or a flood."""
+"""Fuzzing archives and csv files: a listing with refusals, or a one-line error; never a traceback, a hang or a flood."""
 
 import io
 import json
@@ -62,7 +62,7 @@ def plain_csv() -> bytes:
 
 
 def damaged(raw: bytes, chance: random.Random, numbers: bool) -> bytes:
-    """Some bits flipped, bytes put in, pieces moved or cut away, and numbers overwritten by extreme ones."""
+    """Flip bits, insert bytes, move or delete pieces, and overwrite numbers by extreme ones."""
     content = bytearray(raw)
     for _ in range(chance.choice([1, 1, 2, 4, 16])):
         at = chance.randrange(max(1, len(content)))
@@ -86,7 +86,7 @@ def damaged(raw: bytes, chance: random.Random, numbers: bool) -> bytes:
 
 
 def refixed(raw: bytes) -> bytes:
-    """The tar with right checksums, so that damage gets past them."""
+    """The tar with corrected checksums, so that other damage is reached."""
     content = bytearray(raw)
     for at in range(0, len(content) - 511, 512):
         block = content[at : at + 512]
@@ -100,7 +100,7 @@ def one_line(error: ConfigError) -> None:
 
 
 def open_archive(path: Path) -> None:
-    """List an archive and read every file of it; what is refused must be counted or have a reason."""
+    """List an archive and read every file of it; every refusal must be counted or have a reason."""
     try:
         opened = open_input([path], ())
         entries = list(walk(opened.tree))
@@ -114,7 +114,7 @@ def open_archive(path: Path) -> None:
 
 
 def open_csv(path: Path) -> None:
-    """List a csv: each line is a clip, or malformed and named."""
+    """List a csv: each line is a clip, or reported as malformed."""
     listing = Listing(DirectoryTree(path.parent / "nothing"), metadata=path)
     try:
         table = listing_table(taichi.list_clips(listing), BuildConfig(source="taichi"))
@@ -126,7 +126,7 @@ def open_csv(path: Path) -> None:
 
 
 def open_lists(source: str, name: str, path: Path) -> None:
-    """List a corpus of which one list is damaged: clips, lines that are named, or one line of refusal."""
+    """List a corpus with one damaged list: clips, reported lines, or a one-line error."""
     root = path.parent / "nothing"
     write_hdtf(root)
     (root / "data_list").mkdir(exist_ok=True)
@@ -156,7 +156,7 @@ SEEDS: dict[str, tuple[bytes, Callable[[Path], None], Callable[[bytes], bytes]]]
 
 
 def attack(name: str, rounds: int, place: Path) -> None:
-    """Open a file with another damage each round; time and memory are bounded."""
+    """Open a file with different damage each round; time and memory are bounded."""
     raw, use, mend = SEEDS[name]
     (place / "nothing").mkdir()
     before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

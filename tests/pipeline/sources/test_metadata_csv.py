@@ -1,4 +1,4 @@
-"""Csv files as people export them, and as attackers write them: read, or refused by file, line and field."""
+"""Csv files of various dialects, and malicious ones: read, or refused with file, line and field."""
 
 import csv
 import resource
@@ -81,7 +81,7 @@ def test_fractions_decimal_commas_and_splits(tmp_path: Path) -> None:
         ("v,7,7.000000000000001,1-2-30-40,3,64,48,train,i", "is empty"),
     ],
 )
-def test_a_row_that_is_refused_names_line_and_field_and_the_rest_is_listed(row: str, said: str, tmp_path: Path) -> None:
+def test_refused_row_is_reported_by_line_and_field_and_others_are_listed(row: str, said: str, tmp_path: Path) -> None:
     clips, malformed = listed("\n".join([COLUMNS, GOOD, row, GOOD]).encode(), tmp_path)
     assert len(clips) == 2 and len(malformed) == 1
     assert malformed[0].startswith("m.csv line 3: ") and said in malformed[0] and len(malformed[0]) < 300
@@ -110,13 +110,13 @@ def test_only_malformed_rows_end_the_build_with_the_first_of_them(tmp_path: Path
     assert not (tmp_path / "out").exists()
 
 
-def test_left_out_lines_are_not_among_the_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The counts speak of one thing each: lines that were left out, and warnings about clips that were kept."""
+def test_skipped_lines_are_not_counted_as_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Skipped lines and warnings about kept clips are counted separately."""
     (tmp_path / "taichi-metadata.csv").write_text("\n".join([COLUMNS, GOOD, GOOD, "v,1"]))
     arguments = ["--source", "taichi", "--input", str(tmp_path), "--output", str(tmp_path / "out"), "--landmarks", "none"]
     assert build.main([*arguments, "--workers", "1"]) == 1
     said = capsys.readouterr()
-    assert "left out: 1 malformed lines" in said.err and "warnings: duplicates 1\n" in said.err
+    assert "skipped 1 malformed lines" in said.err and "warnings: duplicates 1\n" in said.err
     assert "2 planned = 0 kept + 2 rejected (unreadable 2); processed 2 clips in" in said.out
 
 
@@ -140,10 +140,10 @@ def test_a_csv_of_a_gigabyte_takes_bounded_memory(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", program, huge], cwd=ROOT, preexec_fn=limit, capture_output=True, text=True, check=False
     )
-    assert "it has 1073741824 bytes, at most" in done.stdout, done.stderr
+    assert "it has 1073741824 bytes, the limit is" in done.stdout, done.stderr
 
 
-def test_a_csv_that_is_no_file_is_refused(tmp_path: Path) -> None:
+def test_csv_that_is_not_a_file_is_refused(tmp_path: Path) -> None:
     for name, said in (("/dev/zero", "not a regular file"), (tmp_path, "not a regular file"), (tmp_path / "no", "no such file")):
         with pytest.raises(ConfigError, match=said):
             list(taichi.list_clips(Listing(DirectoryTree(tmp_path), metadata=Path(name))))
@@ -159,7 +159,7 @@ def test_vox2_meta_in_any_dialect(delimiter: str, tmp_path: Path) -> None:
     assert [clip.split for clip in voxceleb2.list_clips(Listing(DirectoryTree(tmp_path)))] == ["test"]
 
 
-def test_urls_that_are_none_are_noted(tmp_path: Path) -> None:
+def test_invalid_urls_are_reported(tmp_path: Path) -> None:
     lines = [
         b"https://x/a.mp4",
         b"http://[::1",

@@ -1,4 +1,4 @@
-"""HDTF, CelebV-HQ and TalkingHead-1KH: what is listed, and what is wrong in it."""
+"""HDTF, CelebV-HQ and TalkingHead-1KH: listed clips, and malformed lines."""
 
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ def test_hdtf_urls_and_a_video_that_is_absent(tmp_path: Path) -> None:
         ("RD_annotion_time", "../x.mp4 00:01-00:02", "RD_annotion_time.txt line 2: video is '../x', must be a file name", 1),
         ("RD_annotion_time", "Radio9.mp4 00:10-00:ab", "RD_annotion_time.txt line 2: time is '00:10-00:ab', must be MM:SS", 1),
         ("RD_annotion_time", "Radio9.mp4 00:10 00:01-00:02", "line 2: time is '00:10', must be MM:SS-MM:SS", 2),
-        ("RD_annotion_time", "Radio9.mp4 00:10-00:10", "line 2: time is '00:10-00:10', its end must be after its start", 1),
+        ("RD_annotion_time", "Radio9.mp4 00:10-00:10", "line 2: time is '00:10-00:10', must end after its start", 1),
         ("RD_resolution", "Radio9.mp4 high", "RD_resolution.txt line 3: 'high' must be 1 whole number", 3),
         ("RD_crop_wh", "Radio9_0.mp4 1 2 3", "RD_crop_wh.txt line 3: '1 2 3' must be 4 whole numbers", 3),
         ("RD_video_url", "Radio9 https://www.youtube.com/watch?v=ddddddddddd", "line 3: 'Radio9' has no times in RD_annotion", 3),
@@ -162,7 +162,7 @@ def test_the_small_list_counts_where_train_is_absent(tmp_path: Path) -> None:
     assert report["duplicates"]["count"] == 1 and report["videos_in_both_splits"]["count"] == 1
 
 
-def test_a_whole_video_of_talkinghead1kh_is_told(tmp_path: Path) -> None:
+def test_uncut_video_of_talkinghead1kh_is_reported(tmp_path: Path) -> None:
     write_talkinghead1kh(tmp_path, train=TUBE + TUBE.replace("_0003", "_0004"))
     touch(tmp_path, "videos/_x-_y1.mp4")
     clips, listing = list_clips("talkinghead1kh", tmp_path)
@@ -173,7 +173,7 @@ def test_a_whole_video_of_talkinghead1kh_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("a_0001,1,2,3", "4 fields, must be 9"),
+        ("a_0001,1,2,3", "4 fields, expected 9"),
         ("a,720,1280,0,9,0,0,9,9", "name is 'a', must be <youtube id>_<NNNN>"),
         ("../a_0001,720,1280,0,9,0,0,9,9", "name is '../a_0001', must be a file name"),
         ("a_0001,720,1280,x,9,0,0,9,9", "S is 'x', must be a whole number"),
@@ -190,7 +190,7 @@ def test_a_bad_line_of_talkinghead1kh_is_named(line: str, said: str, tmp_path: P
     assert told.startswith("train_video_tubes.txt line 2: ") and said in told and len(told) < 200
 
 
-def test_boxes_of_which_only_the_height_is_known_are_judged_by_it(tmp_path: Path) -> None:
+def test_boxes_with_unknown_width_are_checked_by_height(tmp_path: Path) -> None:
     write_hdtf(tmp_path)
     report = hygiene(listing_table(SOURCES["hdtf"].list_clips(Listing(DirectoryTree(tmp_path))), BuildConfig(source="hdtf")), [])
     assert report["boxes_outside"]["first"] == ["AdamSmith/AdamSmith1/0"]

@@ -1,4 +1,4 @@
-"""VoxCeleb1, VoxCeleb2 by its annotations, TaiChi-HD, Fashion and folders: what is listed, and what is wrong in it."""
+"""VoxCeleb1, VoxCeleb2 annotations, TaiChi-HD, Fashion and folders: listed clips, and malformed lines."""
 
 from pathlib import Path
 
@@ -134,7 +134,7 @@ def test_an_annotated_video_is_built_end_to_end(demo_videos: Path, tmp_path: Pat
     assert build.main(arguments) == 0
     told = capsys.readouterr()
     assert "6 planned = 3 kept + 3 rejected (bad_annotation 1, past_the_end 1, unreadable 1)" in told.out
-    assert "annotated past the end of the video: 2 clips" in told.err
+    assert "annotation extends past the end of the video: 2 clips" in told.err
     assert "vox-metadata.csv line 4: bbox is '30-20-200'" in told.err
     manifest = Manifest.read(out)
     assert manifest.config.recipe == "bbox"

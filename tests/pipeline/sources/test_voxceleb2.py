@@ -1,4 +1,4 @@
-"""The layouts of VoxCeleb2 that users hold."""
+"""The supported layouts of VoxCeleb2."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def test_a_tree_of_identities_alone(tmp_path: Path, top: str) -> None:
     assert listed(tmp_path) == [("train", "id1/vid/00001"), ("train", "id2/vid/00001")]
 
 
-def test_without_dev_and_test_the_official_list_tells_the_split(tmp_path: Path) -> None:
+def test_without_dev_and_test_the_official_list_determines_the_split(tmp_path: Path) -> None:
     touch(tmp_path, "mp4/id1/vid/00001.mp4", "mp4/id2/vid/00001.mp4")
     (tmp_path / "vox2_meta.csv").write_text("VoxCeleb2 ID ,VGGFace2 ID ,Gender ,Set \nid1 ,n1 ,f ,dev \nid2 ,n2 ,m ,test \n")
     assert listed(tmp_path) == [("train", "id1/vid/00001"), ("test", "id2/vid/00001")]
@@ -76,7 +76,7 @@ def test_cost_grows_with_the_file(tmp_path: Path) -> None:
     assert small.cost < large.cost
 
 
-def test_links_that_go_round_end(tmp_path: Path) -> None:
+def test_circular_links_terminate(tmp_path: Path) -> None:
     touch(tmp_path, "dev/mp4/id1/vid/00001.mp4")
     (tmp_path / "dev/mp4/id1/round").symlink_to(tmp_path, target_is_directory=True)
     (tmp_path / "dev/mp4/id1/self").symlink_to(tmp_path / "dev/mp4/id1/self")

@@ -1,4 +1,4 @@
-"""A stored sample gives back the clip that it was written from."""
+"""Restoring a clip from its stored sample."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -62,7 +62,7 @@ def with_aus(clip: Clip) -> Clip:
 
 
 def with_all_aus(clip: Clip) -> Clip:
-    """Those of a program without presences and confidence, also of frames that are not stored."""
+    """Action units of a program without presence and confidence, including frames that are not stored."""
     valid = np.array([True, False, True, True])
     every = np.repeat(np.array([0.25, np.nan, 3, 1, np.nan, 5], np.float32)[:, None], 17, 1)
     sequence = AuSequence(every, np.arange(6) / 30, np.array([0, 1, 2, 5], np.int32))
@@ -91,7 +91,7 @@ def test_encoding_a_restored_clip_gives_the_same_bytes_and_row(clip: Clip, chang
     )
 
 
-def test_a_member_that_is_something_else_is_told(clip: Clip) -> None:
+def test_invalid_member_is_reported(clip: Clip) -> None:
     members = encode_sample(clip)
     row = clip_row(clip, "s", [])
     for suffix in ("meta.json", "landmarks.npy"):
@@ -102,7 +102,7 @@ def test_a_member_that_is_something_else_is_told(clip: Clip) -> None:
 
 
 @pytest.mark.parametrize(("store", "smaller"), [("video", ()), ("both", ()), ("video", (32,)), ("both", (32, 16))])
-def test_a_clip_with_video_and_sound_comes_back_with_the_same_bytes(tmp_path: Path, store: str, smaller: tuple[int, ...]) -> None:
+def test_clip_with_video_and_audio_round_trips_to_the_same_bytes(tmp_path: Path, store: str, smaller: tuple[int, ...]) -> None:
     data = moving.make_moving_dataset(tmp_path / "data", 2, store=store, sound=lambda clip: clip, smaller=smaller)
     for row, members in samples_of(data):
         clip = restore_clip(row, members)

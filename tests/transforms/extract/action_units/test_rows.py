@@ -184,5 +184,5 @@ def test_the_record_keeps_itself_consistent() -> None:
         broken[int(name != "presence")] = value
         with pytest.raises(ValueError, match=r"must be 0 to"):
             replace(good, **{name: broken})
-    with pytest.raises(ValueError, match="intensity has the shape"):
+    with pytest.raises(ValueError, match="intensity has shape"):
         replace(good, intensity=good.intensity[:, :16])
