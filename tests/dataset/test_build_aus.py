@@ -129,9 +129,9 @@ def test_csv_files_are_joined_by_frame_number(demo_videos: Path, tmp_path: Path,
     ("extra", "said"),
     [
         (["--aus", "magic"], "--aus is 'magic', must be none, openface, openface-still, csv:DIR or pyfaceau"),
-        (["--aus", "csv:/nowhere"], "csv:/nowhere: that is no directory"),
-        (["--aus", "openface", "--openface", "no-such-program"], "there is no program 'no-such-program'; build OpenFace"),
-        (["--openface", "sh"], "--openface is for --aus openface and openface-still, and --aus is none"),
+        (["--aus", "csv:/nowhere"], "csv:/nowhere: not a directory"),
+        (["--aus", "openface", "--openface", "no-such-program"], "program not found: 'no-such-program'; build OpenFace"),
+        (["--openface", "sh"], "--openface requires --aus openface or openface-still, but --aus is none"),
         (["--aus", "openface", "--openface", "sh", "--openface-timeout", "nan"], 'Invalid value "nan" for --openface-timeout'),
     ],
 )

@@ -151,7 +151,7 @@ def test_a_file_that_is_cut_anywhere_is_refused(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for cut in (1, 2, 20, 300):
         path.write_bytes(whole[:-cut])
-        assert refused(tmp_path, stored([3])) == "the last line is cut short"
+        assert refused(tmp_path, stored([3])) == "the last line is truncated"
     path.write_bytes(b"".join(whole.splitlines(keepends=True)[:30]))
     assert refused(tmp_path, stored([3])) == "it has 29 frames, the video has 40"
 
@@ -174,7 +174,7 @@ def test_files_that_cannot_be_used_lose_their_clip_with_the_reason(tmp_path: Pat
     path.write_bytes(b"")
     assert refused(tmp_path) == "it is empty"
     path.write_text(as_csv(rows(1), {}).splitlines(keepends=True)[0])
-    assert refused(tmp_path) == "it has a header and no rows"
+    assert refused(tmp_path) == "it has a header but no rows"
     path.write_bytes(b"\xff\xfe\x00\n\n\x00\n")
     assert "columns are missing" in refused(tmp_path)
 

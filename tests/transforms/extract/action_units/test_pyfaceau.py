@@ -56,7 +56,7 @@ def test_sequences_are_measured_in_one_process_and_do_not_touch_each_other(
     assert (
         isinstance(lost, ClipRejected)
         and lost.reason == "aus_failed"
-        and "there is no result; pyfaceau: status -11" in lost.detail
+        and "no result was written; pyfaceau: status -11" in lost.detail
     )
 
 
@@ -70,8 +70,8 @@ def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     ("text", "said"),
     [
         ("frame,timestamp\n0,0.0\n", "the column success is missing"),
-        ("frame,success,AU01_r\n0,True,1.0\n", "intensities of frame 0 are not 0 to 5"),
-        (f"success,{','.join(pyfaceau_imitation.NAMES)}\nTrue{',5.1' * 17}\n", "are not 0 to 5"),
+        ("frame,success,AU01_r\n0,True,1.0\n", "intensities of frame 0 are not within 0 to 5"),
+        (f"success,{','.join(pyfaceau_imitation.NAMES)}\nTrue{',5.1' * 17}\n", "are not within 0 to 5"),
         (f"success,{','.join(pyfaceau_imitation.NAMES)}\nTrue{',x' * 17}\n", "could not convert"),
     ],
 )

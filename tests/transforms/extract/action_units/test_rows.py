@@ -67,7 +67,7 @@ def test_damaged_lines_are_named_by_number() -> None:
         rows_of(header + first + "\n" + second[:40])
     with pytest.raises(ValueError, match="line 2: could not convert string to float: ' x'"):
         rows_of(header + first.replace("0.92", "x") + second)
-    with pytest.raises(ValueError, match="it has a header and no rows"):
+    with pytest.raises(ValueError, match="it has a header but no rows"):
         rows_of(header)
 
 
@@ -81,7 +81,7 @@ def test_damaged_lines_are_named_by_number() -> None:
         ("success", "2", "success is 2, must be 0 or 1"),
         ("success", "nan", "success is nan, must be 0 or 1"),
         ("confidence", "92.0", "confidence is 92, must be 0 to 1"),
-        ("AU04_r", "-0.78", "AU04_r is -0.78, must be 0 to 5, as in files of runs that have finished"),
+        ("AU04_r", "-0.78", "AU04_r is -0.78, must be 0 to 5, as in the csv of a completed run"),
         ("AU45_r", "5.01", "AU45_r is 5.01, must be 0 to 5"),
         ("AU45_r", "-inf", "AU45_r is -inf, must be 0 to 5"),
         ("AU28_c", "0.5", "AU28_c is 0.5, must be 0 or 1"),
@@ -132,7 +132,7 @@ def test_the_files_that_openface_wrote_are_judged_as_it_does() -> None:
         assert found(f"still_static_success1_conf{name}_aus_all_zero")[1] == [False]
     assert found("video_dynamic_2Dfp_aus_60rows")[:2] == (60, [True] * 60)
     assert found("video_dynamic_gaze_pose_2Dfp_aus_40rows")[:2] == (40, [True] * 40)
-    with pytest.raises(ValueError, match=r"line 2: AU04_r is -0.78, must be 0 to 5, as in files of runs that have finished"):
+    with pytest.raises(ValueError, match=r"line 2: AU04_r is -0.78, must be 0 to 5, as in the csv of a completed run"):
         found("video_killed_before_postprocessing_12rows")
 
 

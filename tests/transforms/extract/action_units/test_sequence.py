@@ -142,14 +142,14 @@ def test_a_directory_without_images_ends_the_program_with_status_0_and_costs_its
         found = OpenFace(tuple(openface())).action_units(clips, scratch)
         assert is_right(found[0], clips[0]) and is_right(found[2], clips[2])
         assert reason(found[1]).startswith(
-            "there is no result; OpenFace: status 0: Attempting to read from directory: {dir}/images-1"
+            "no result was written; OpenFace: status 0: Attempting to read from directory: {dir}/images-1"
         )
 
 
 def test_a_killed_run_and_a_missing_model_give_no_action_units(openface: Command, scratch: Path) -> None:
     clips = [clip(0, scratch)]
     assert "AU" in reason(run(openface(fail="killed"), clips, scratch)[0])
-    assert "files of runs that have finished; OpenFace: status -9" in reason(run(openface(fail="killed"), clips, scratch)[0])
+    assert "the csv of a completed run; OpenFace: status -9" in reason(run(openface(fail="killed"), clips, scratch)[0])
     assert "status 1" in reason(run(openface(fail="exit"), clips, scratch)[0])
 
 
@@ -159,7 +159,7 @@ def test_a_hang_is_ended_and_costs_its_clip_alone(
     monkeypatch.setattr("motionshards.transforms.extract.action_units.openface._FRAME_S", 0.01)
     clips = [clip(number, scratch) for number in range(2)]
     first, second = OpenFace(tuple(openface(fail="hang")), start_s=1).action_units(clips, scratch)
-    assert is_right(first, clips[0]) and "OpenFace: ended after 1 s" in reason(second)
+    assert is_right(first, clips[0]) and "OpenFace: timed out after 1 s" in reason(second)
     assert calls(tmp_path) == [2, 1]
 
 
