@@ -240,7 +240,9 @@ def test_a_missing_program_is_told_in_one_line_with_the_ways_out(monkeypatch: py
         with pytest.raises(ConfigError, match="openface") as told:
             resolve(choice, command)
         assert "\n" not in str(told.value)
-    with pytest.raises(ConfigError, match=r"program not found: 'FeatureExtraction'; build .*OPENFACE_BIN.*docker run.*--aus csv:DIR"):
+    with pytest.raises(
+        ConfigError, match=r"program not found: 'FeatureExtraction'; build .*OPENFACE_BIN.*docker run.*--aus csv:DIR"
+    ):
         resolve("openface")
 
 

@@ -155,7 +155,7 @@ def test_provenance_tells_version_and_weights() -> None:
 
 @pytest.mark.parametrize("choice", ["dlib", "none"])
 def test_a_named_model_is_that_model(choice: str) -> None:
-    assert models.resolve(choice) == (choice, "asked for")
+    assert models.resolve(choice) == (choice, "requested")
 
 
 @pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="there may be a CUDA device here")

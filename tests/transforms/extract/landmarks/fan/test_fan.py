@@ -124,7 +124,7 @@ def test_sifting_all_images_at_once_is_the_librarys_for_each(seed: int) -> None:
     low = rng.uniform(0, 300, (count, 2))
     boxes, scores = np.hstack([low, low + rng.uniform(10, 150, (count, 2))]), rng.permutation(count + 1)[:count] / (count + 1)
     image = rng.integers(0, 4, count)
-    kept = sfd.sifted(torch.from_numpy(image), torch.from_numpy(boxes), torch.from_numpy(scores)).numpy()
+    kept = sfd.batched_nms(torch.from_numpy(image), torch.from_numpy(boxes), torch.from_numpy(scores)).numpy()
     assert (np.diff(image[kept]) >= 0).all()
     for number in range(4):
         rows = np.flatnonzero(image == number)

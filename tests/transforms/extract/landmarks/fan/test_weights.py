@@ -49,7 +49,7 @@ def test_weights_are_looked_for_where_the_user_says_then_in_the_cache(
 
 def test_other_files_under_the_names_are_refused(weight_files: Path, tmp_path: Path) -> None:
     (tmp_path / "s3fd-619a316812.pth").write_bytes((weight_files / "2DFAN4-11f355bf06.pth.tar").read_bytes())
-    with pytest.raises(ConfigError, match="does not hold the weights of sfd"):
+    with pytest.raises(ConfigError, match="does not contain the weights of sfd"):
         weights.load("sfd", tmp_path, torch.device("cpu"))
     (tmp_path / "s3fd-619a316812.pth").write_bytes(b"<html>")
     with pytest.raises(ConfigError, match="cannot be read as a checkpoint"):
@@ -98,6 +98,6 @@ def test_a_build_without_weights_and_network_ends_at_once_with_both_ways_out(dem
     assert done.returncode == 2
     fetching, error = done.stderr.splitlines()
     assert fetching.startswith("landmarks: fetching https://")
-    assert error.startswith("error: the weights 2DFAN4-11f355bf06.pth.tar are neither in")
+    assert error.startswith("error: the weights 2DFAN4-11f355bf06.pth.tar are not in")
     assert "--weights DIR" in error
     assert not out.exists()
