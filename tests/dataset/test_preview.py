@@ -87,7 +87,7 @@ def test_a_gif_that_would_not_fit_in_memory(
         (["--output", "s.png", "--sort", "key"], "there is no measure 'key'"),
         (["--output", "s.png", "--sort", "identity_spread"], "no clip has a value of identity_spread"),
         (["--output", "s.png", "--where", "yaw_deg > 1000"], "no clip matches"),
-        (["--output", "s.png", "--where", "yaw > 3"], "there is no column yaw; did you mean"),
+        (["--output", "s.png", "--where", "yaw > 3"], "unknown column yaw; did you mean"),
         (["--output", "s.png", "--where", ""], "the condition is empty"),
         (["--output", "s.png", "--count", "0"], '"0" for --count. Must be >= 1'),
         (["--output", "s.png", "--seed", "-1"], '"-1" for --seed. Must be >= 0'),

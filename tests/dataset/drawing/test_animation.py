@@ -54,7 +54,7 @@ def test_a_video_that_would_not_fit_in_memory(moving: Path, monkeypatch: pytest.
     data = Dataset.open(moving)
     _, motion = read_clip(data, data.index().to_pylist()[1])
     monkeypatch.setattr(animation, "_MOST_PX", 20 * 64**2)
-    with pytest.raises(ConfigError, match="a GIF of 23 frames of 64 px is too large: ask for its --mp4"):
+    with pytest.raises(ConfigError, match="a GIF of 23 frames of 64 px is too large: use --mp4"):
         animation.of_video(motion, 16, drawn=False)  # type: ignore[arg-type]
 
 

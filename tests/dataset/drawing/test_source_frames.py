@@ -138,7 +138,11 @@ def test_videos_in_an_object_store(make_video: MakeVideo) -> None:
 def test_where_the_videos_are(tmp_path: Path) -> None:
     (tmp_path / "dev.zip").touch()
     assert Sources.found(None, str(tmp_path)) == Sources.found(str(tmp_path / "dev.zip"), "elsewhere") == Sources(tmp_path)
-    for recorded, why in (("", "names no input"), (str(tmp_path / "gone"), "is not there"), ("foo://x", "^foo://x: Protocol")):
+    for recorded, why in (
+        ("", "does not record an input"),
+        (str(tmp_path / "gone"), "does not exist"),
+        ("foo://x", "^foo://x: Protocol"),
+    ):
         missing = Sources.found(None, recorded)
         assert missing.root is None
         assert re.search(why, missing.missing)

@@ -92,7 +92,7 @@ def test_skipped_conditions_are_logged_once_and_listed(caplog: pytest.LogCapture
         parse("@latentsync and not @latentsync or blur > 5")
         parse("@latentsync", COMPLETE)
     assert [record.message for record in caplog.records] == [
-        "where: skipped for lack of a column: @latentsync: sync_confidence >= 3; @latentsync: abs(sync_offset) <= 6; "
+        "where: skipped conditions on missing columns: @latentsync: sync_confidence >= 3; @latentsync: abs(sync_offset) <= 6; "
         "@latentsync: hyperiqa >= 40"
     ]
 
@@ -115,10 +115,10 @@ def test_steps_are_the_conditions_that_and_joins() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("@latensync", "where, column 1: there is no filter `@latensync`; did you mean @latentsync?"),
-        ("  blur > 5 and @nothing", "where, column 16: there is no filter `@nothing`; there are @latentsync, @talkvid"),
-        ("@talkvid and blurr > 5", "where, column 14: there is no column blurr; did you mean blur?"),
-        ("abs(@talkvid) > 5", "where, column 5: `@talkvid` is a condition where a number is needed"),
+        ("@latensync", "where, column 1: unknown filter `@latensync`; did you mean @latentsync?"),
+        ("  blur > 5 and @nothing", "where, column 16: unknown filter `@nothing`; available: @latentsync, @talkvid"),
+        ("@talkvid and blurr > 5", "where, column 14: unknown column blurr; did you mean blur?"),
+        ("abs(@talkvid) > 5", "where, column 5: `@talkvid` is a condition where a number is required"),
         ("blur @ fps", "where, column 1: Python's MatMult is not part of this language"),
         ("blur@fps", "where, column 1: Python's MatMult is not part of this language"),
         ("@ talkvid", "where, column 1: invalid syntax"),
@@ -131,5 +131,5 @@ def test_what_is_no_filter_is_refused_at_its_place(text: str, message: str) -> N
 
 
 def test_a_table_with_none_of_the_columns_is_refused() -> None:
-    with pytest.raises(ConfigError, match="`@talkvid` needs columns that this table does not have"):
+    with pytest.raises(ConfigError, match="`@talkvid` requires columns that this table does not have"):
         parse("@talkvid", REJECTIONS)

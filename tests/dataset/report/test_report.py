@@ -184,7 +184,7 @@ def test_the_page_goes_where_it_is_told(tmp_path: Path, capsys: pytest.CaptureFi
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--where", "colour > 2"], "there is no column colour"),
+        (["--where", "colour > 2"], "unknown column colour"),
         (["--count", "-1"], '"-1" for --count. Must be >= 0'),
         (["--seed", "-1"], '"-1" for --seed. Must be >= 0'),
         (["--input", "/nowhere"], "--input /nowhere is not a directory"),

@@ -25,7 +25,7 @@ def with_nan(points: Any) -> Any:
     return points
 
 
-OTHER = "meta.json: the index has other values of"
+OTHER = "meta.json: the index has different values of"
 
 # Damage inside members, with all hashes made right again: only decoding finds it.
 CONTENTS = [

@@ -40,7 +40,7 @@ def truncate_tar(out: Path) -> str:
 
 def empty_tar(out: Path) -> str:
     tar_of(out).write_bytes(b"")
-    return f"{tar_of(out).relative_to(out)}: is no readable tar"
+    return f"{tar_of(out).relative_to(out)}: is not completely readable as a tar"
 
 
 def swap_tars(out: Path) -> str:
@@ -65,7 +65,7 @@ def delete_marker(out: Path) -> str:
 
 def corrupt_marker(out: Path) -> str:
     marker_of(out).write_bytes(marker_of(out).read_bytes()[:-20])
-    return f"{marker_of(out).relative_to(out)}: is no readable marker"
+    return f"{marker_of(out).relative_to(out)}: is not a readable marker"
 
 
 def swap_markers(out: Path) -> str:
@@ -84,7 +84,7 @@ def drop_index_row(out: Path) -> str:
 
 def repeat_index_row(out: Path) -> str:
     edit_table(out / INDEX, lambda rows: pa.concat_tables([rows, rows.slice(2, 1)]))
-    return f"{INDEX}: {pq.read_table(out / INDEX)['key'][2]}: stands here more than once"
+    return f"{INDEX}: {pq.read_table(out / INDEX)['key'][2]}: is listed more than once"
 
 
 def change_index_value(out: Path) -> str:
@@ -182,12 +182,12 @@ def planned_later(out: Path) -> str:
 
 def corrupt_plan(out: Path) -> str:
     plan_path(out, 0).write_bytes(plan_path(out, 0).read_bytes()[:-9])
-    return "plan/plan-000000.parquet: is no readable plan"
+    return "plan/plan-000000.parquet: is not a readable plan"
 
 
 def no_plan(out: Path) -> str:
     shutil.rmtree(out / "plan")
-    return "plan: holds no plan"
+    return "plan: contains no plan"
 
 
 def stray(name: str) -> Callable[[Path], str]:
@@ -210,12 +210,12 @@ def stale_croissant(out: Path) -> str:
 
 def corrupt_croissant(out: Path) -> str:
     (out / CROISSANT).write_bytes((out / CROISSANT).read_bytes()[:-20])
-    return "croissant.json: cannot be understood: "
+    return "croissant.json: cannot be parsed: "
 
 
 def croissant_of_something_else(out: Path) -> str:
     (out / CROISSANT).write_text('{"distribution": [1]}')
-    return "croissant.json: cannot be understood: "
+    return "croissant.json: cannot be parsed: "
 
 
 DAMAGES = [

@@ -121,7 +121,7 @@ BOTH = [
     (edited(VIDEO, lambda mp4: mp4[:-200]), "mp4: cannot be read: "),
     (edited(VIDEO, lambda mp4: mp4[mp4.index(b"mdat") - 4 :] + mp4), "mp4: its header does not come first"),
     (edit_array(VIDEO_FRAMES, lambda frames: frames[:-1]), "frames.npy: has 39 rows for 40 frames"),
-    (rows(lambda frames: frames.__setitem__((7, 1), 7.5)), "frames.npy: holds numbers that are no spans, frames or times"),
+    (rows(lambda frames: frames.__setitem__((7, 1), 7.5)), "frames.npy: has numbers that are not spans, frames or times"),
     (rows(lambda frames: frames.__setitem__((7, 2), np.nan)), "frames.npy: holds numbers that are no"),
     (rows(lambda frames: frames.__setitem__((39, 0), 1)), "frames.npy: its frames are not in the order of the spans"),
     (rows(lambda frames: frames.__setitem__(7, frames[5])), "frames.npy: its frames are not in the order of the spans"),
@@ -133,7 +133,7 @@ BOTH = [
     (edit_array(POINTS, lambda points: points[:, :67]), "points.npy: is not a npy file of uint16 [N,68,2]"),
     (edit_array(POINT_SCORES, lambda scores: scores[:-1]), "point_scores.npy: has 7 rows for 8 frames"),
     (edit_meta(lambda meta: meta.pop("flac")), "meta.json: flac is missing"),
-    (of_video(rate=[24, 1]), "meta.json: mp4: rate is [24, 1], the index says 25"),
+    (of_video(rate=[24, 1]), "meta.json: mp4: rate is [24, 1], the index has 25"),
     (of_video(frames=39), "meta.json: mp4: frames is 39, must be 40"),
     (of_video(crf=20), "meta.json: mp4: crf is 20, must be 18"),
     (of_video(point_units=32), "meta.json: mp4: point_units is 32, must be 64"),
@@ -143,13 +143,13 @@ BOTH = [
     (edited(SOUND, lambda flac: flac[:20] + bytes([flac[20] | 2]) + flac[21:]), "flac: has channels 2, must be 1"),
     (edited(SOUND, lambda flac: flac[:30] + bytes(4) + flac[34:]), "flac: cannot be read: the samples do not match their MD5"),
     (edited(SOUND, lambda flac: flac[:-50]), "flac: cannot be read: "),
-    (replaced(SOUND, flac_of(SILENCE)), "flac: the index has other values of audio_level_db"),
+    (replaced(SOUND, flac_of(SILENCE)), "flac: the index has different values of audio_level_db"),
     (edit_meta(lambda meta: meta["flac"].update(samples=1)), "flac: has {'hz': 16000, 'channels': 1, 'samples': 25600}, meta"),
 ]
 VIDEO_ONLY = [
     (edit_meta(lambda meta: meta.pop("mp4")), "meta.json: mp4 is missing"),
     (edit_meta(lambda meta: meta["mp4"].update({**meta, "mp4": None})), "meta.json: mp4: pts_s must be missing"),
-    (edit_array(POINT_SCORES, lambda scores: scores // 2), "meta.json: the index has other values of least_landmark_score"),
+    (edit_array(POINT_SCORES, lambda scores: scores // 2), "meta.json: the index has different values of least_landmark_score"),
 ]
 WITH_STILLS = [
     (video([picture(0, frame + 1) for frame in range(FRAMES)]), "mp4: frame 0 differs from the still of the same source frame"),

@@ -198,7 +198,7 @@ def test_what_does_not_fit_is_refused() -> None:
     given = clips()
     with pytest.raises(ValueError, match="expected 9 draws"):
         FOMM(given, FOMM.draw(8, generator()))
-    with pytest.raises(ValueError, match="should be uint8"):
+    with pytest.raises(ValueError, match="uint8 frames, got"):
         FOMM(FOMM(given, FOMM.draw(COUNT, generator())), FOMM.draw(COUNT, generator()))
 
 
