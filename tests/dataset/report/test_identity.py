@@ -46,10 +46,10 @@ def test_the_page_shows_it_where_there_are_descriptors(tmp_path: Path) -> None:
     out = reject(made, [])
     text = plain(report(out))
     assert "All pairs of 12 clips chosen at random. Area under the curve 1.0000" in text
-    assert "Face descriptors are biometric data" in text and "Found by dataset.people" not in text
+    assert "Face descriptors are biometric data" in text and "Findings of dataset.people" not in text
     assert motionshards.dataset.people.__main__.main([str(out), "--quiet", "--json"]) == 0
     page = report(out)
-    assert "people in the clips with a face 3 clips that do not show the person of their identity 0" in plain(page)
+    assert "people in clips with a face 3 clips that do not show the person of their identity 0" in plain(page)
     assert page.count('class="roc"') == 1
     without = report(reject(make_dataset(tmp_path / "without", 12), []))
     assert 'id="identity"' not in without and 'class="roc"' not in without

@@ -102,7 +102,7 @@ def test_null_columns_are_told_as_absent(tmp_path: Path) -> None:
     page = plain(report(out))
     assert page.count("No clip has a value.") == 11
     assert "No frame has a head pose" in page
-    assert "nobody named" in page
+    assert "no identity" in page
 
 
 def test_everything_rejected_is_a_page_too(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_everything_rejected_is_a_page_too(tmp_path: Path) -> None:
     page = report(reject(out, [("a/b/c", "no_face", "a.mp4")] * 8, source=str(tmp_path / "gone")))
     assert "No clip was kept." in page
     assert page.count('class="case"') == 6
-    assert f"No pictures: {tmp_path / 'gone'} is not there" in plain(page)
+    assert f"No images: {tmp_path / 'gone'} does not exist" in plain(page)
 
 
 def test_who_was_removed_is_not_shown_and_what_killed_is_not_decoded_again(tmp_path: Path, make_video: MakeVideo) -> None:
@@ -161,7 +161,7 @@ def test_a_condition_narrows_figures_and_samples_alone(tmp_path: Path) -> None:
     page = plain(report(out, "--where", "identity == 'id003'"))
     assert "Only clips where identity == 'id003' : 4 of 30 kept clips." in page
     assert "planned 31 100 % kept 30 96.8 %" in page
-    assert "4 of 4 clips, chosen at random" in page
+    assert "4 of 4 clips, sampled at random" in page
 
 
 def test_samples_and_seed_choose(tmp_path: Path) -> None:

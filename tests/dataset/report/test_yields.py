@@ -51,7 +51,7 @@ def test_the_page_shows_them_and_names_what_is_skipped(out: Path) -> None:
         "After each condition of --where kept 9 100 % @latentsync: fps == 25 9 100 % @latentsync: audio_hz == 16000 6 66.7 %"
         in page
     )
-    assert "@latentsync: 5 <= duration_s <= 10 4 44.4 % n_frames > 30 2 22.2 % Skipped, as the dataset has no column" in page
+    assert "@latentsync: 5 <= duration_s <= 10 4 44.4 % n_frames > 30 2 22.2 % Skipped, because the dataset lacks" in page
     assert "@latentsync: abs(sync_offset) <= 6; @latentsync: hyperiqa >= 40." in page
     assert ": 2 of 9 kept clips." in page
     assert "After each condition" not in plain(report(out, "--count", "0"))
