@@ -1,4 +1,4 @@
-"""Named filters in conditions: what they select, what is skipped, and what is refused."""
+"""Named filters in conditions: selection, skipped conditions, and errors."""
 
 import ast
 import logging
@@ -48,7 +48,7 @@ def selects(text: str, row: dict[str, Any], schema: pa.Schema = INDEX) -> bool:
         ({"hyperiqa": None}, False),
     ],
 )
-def test_latentsync_selects_what_its_authors_keep(change: dict[str, Any], is_selected: bool) -> None:
+def test_latentsync_selects_the_clips_that_the_paper_keeps(change: dict[str, Any], is_selected: bool) -> None:
     row = {**SUITABLE, **change}
     assert selects("@latentsync", row, COMPLETE) == is_selected
     assert selects("not @latentsync", row, COMPLETE) == (not is_selected and None not in change.values())
@@ -78,11 +78,11 @@ def test_every_condition_of_a_filter_can_be_evaluated(name: str) -> None:
         ('@talkvid and identity != "a\\"@b"', True),
     ],
 )
-def test_filters_compose_with_other_conditions(text: str, is_selected: bool) -> None:
+def test_filters_combine_with_other_conditions(text: str, is_selected: bool) -> None:
     assert selects(text, {**SUITABLE, "identity": "id1"}) == is_selected
 
 
-def test_a_text_with_an_at_sign_is_compared_as_it_is() -> None:
+def test_a_string_with_an_at_sign_is_compared_unchanged() -> None:
     assert selects('identity == "@latentsync"', {"identity": "@latentsync"})
     assert selects("contains(identity, '@')", {"identity": "a@b"})
 
@@ -97,7 +97,7 @@ def test_skipped_conditions_are_logged_once_and_listed(caplog: pytest.LogCapture
     ]
 
 
-def test_steps_are_the_conditions_that_and_joins() -> None:
+def test_steps_are_the_conditions_joined_by_and() -> None:
     found = steps("blur > 5 and (n_frames > 1 and @latentsync) and (blur <\n 9 or @talkvid)")
     assert [step.text for step in found if step.expression is not None] == [
         "blur > 5",
@@ -124,7 +124,7 @@ def test_steps_are_the_conditions_that_and_joins() -> None:
         ("@ talkvid", "where, column 1: invalid syntax"),
     ],
 )
-def test_what_is_no_filter_is_refused_at_its_place(text: str, message: str) -> None:
+def test_unknown_filters_are_refused_with_their_position(text: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse(text)
     assert str(caught.value) == message

@@ -1,4 +1,4 @@
-"""Conditions of `where` that are refused, with the message, and the largest that are evaluated."""
+"""Error messages of invalid conditions of `where`."""
 
 import pytest
 
@@ -78,7 +78,7 @@ from motionshards.schemas.errors import ConfigError
     ],
     ids=lambda text: text[:40],
 )  # fmt: skip
-def test_what_is_refused_and_in_which_words(text: str, message: str) -> None:
+def test_invalid_conditions_have_a_one_line_message(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=f"^where.*{message}") as caught:
         parse(text)
     assert "\n" not in str(caught.value)

@@ -22,7 +22,7 @@ def flip_in_jpeg(out: Path) -> str:
     content = bytearray(tar_of(out).read_bytes())
     content[row["members"][2]["offset"] + 900] ^= 0x10
     tar_of(out).write_bytes(content)
-    return f"{tar_of(out).relative_to(out)}: {row['key']}.002.jpg: crc32"
+    return f"{tar_of(out).relative_to(out)}: {row['key']}.002.jpg: is damaged: its crc32 differs"
 
 
 def flip_in_header(out: Path) -> str:
@@ -205,7 +205,7 @@ def stale_croissant(out: Path) -> str:
     told = json.loads((out / CROISSANT).read_bytes())
     told["distribution"] = [{**file, "sha256": "0" * 64} if file["@id"] == INDEX else file for file in told["distribution"]]
     (out / CROISSANT).write_text(json.dumps(told))
-    return "croissant.json: index.parquet: describes another file"
+    return "croissant.json: index.parquet: describes a different file"
 
 
 def corrupt_croissant(out: Path) -> str:

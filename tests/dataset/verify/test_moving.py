@@ -119,16 +119,16 @@ BOTH = [
     (keys(b"\r", b"\f"), "mp4: cannot be read: frame 11 is listed as a key frame but is not one"),
     (keys(b"\1", b"\r"), "mp4: cannot be read: it does not start with a key frame"),
     (edited(VIDEO, lambda mp4: mp4[:-200]), "mp4: cannot be read: "),
-    (edited(VIDEO, lambda mp4: mp4[mp4.index(b"mdat") - 4 :] + mp4), "mp4: its header does not come first"),
+    (edited(VIDEO, lambda mp4: mp4[mp4.index(b"mdat") - 4 :] + mp4), "mp4: its header is not at the start of the file"),
     (edit_array(VIDEO_FRAMES, lambda frames: frames[:-1]), "frames.npy: has 39 rows for 40 frames"),
     (rows(lambda frames: frames.__setitem__((7, 1), 7.5)), "frames.npy: has numbers that are not spans, frames or times"),
-    (rows(lambda frames: frames.__setitem__((7, 2), np.nan)), "frames.npy: holds numbers that are no"),
+    (rows(lambda frames: frames.__setitem__((7, 2), np.nan)), "frames.npy: has numbers that are not"),
     (rows(lambda frames: frames.__setitem__((39, 0), 1)), "frames.npy: its frames are not in the order of the spans"),
     (rows(lambda frames: frames.__setitem__(7, frames[5])), "frames.npy: its frames are not in the order of the spans"),
     (rows(lambda frames: frames.__setitem__((7, 1), 6)), "frames.npy: its frames are not in the order of the spans"),
     (rows(lambda frames: frames.__setitem__([8, 9], frames[7])), "frames.npy: frame "),
-    (described(lambda meta: meta["frame_index"].__setitem__(1, 6)), "frames.npy: meta.json describes other frames"),
-    (edit_array(POINTS, lose_point), "points.npy: row 3 has a face, but points that are not known"),
+    (described(lambda meta: meta["frame_index"].__setitem__(1, 6)), "frames.npy: meta.json describes different frames"),
+    (edit_array(POINTS, lose_point), "points.npy: row 3 has a face, but missing points"),
     (described(lambda meta: meta["boxes_px"].__setitem__(2, [None] * 4)), "points.npy: row 2 has points, but no face"),
     (edit_array(POINTS, lambda points: points[:, :67]), "points.npy: is not a npy file of uint16 [N,68,2]"),
     (edit_array(POINT_SCORES, lambda scores: scores[:-1]), "point_scores.npy: has 7 rows for 8 frames"),
@@ -153,7 +153,7 @@ VIDEO_ONLY = [
 ]
 WITH_STILLS = [
     (video([picture(0, frame + 1) for frame in range(FRAMES)]), "mp4: frame 0 differs from the still of the same source frame"),
-    (video(moved_by_one()), "mp4: stills look like the frames before those that show the same source frames"),
+    (video(moved_by_one()), "mp4: stills match the frames before those that show the same source frames"),
     (of_video(boxes_px=None), "meta.json: boxes_px is not a list of numbers [8, 4]"),
     (edit_meta(lambda meta: meta["mp4"].pop("boxes_px")), "meta.json: mp4: boxes_px or box_scores are missing"),
 ]
@@ -189,7 +189,7 @@ ROWS = [
     (
         "both",
         {"has_audio": False, "audio_hz": None, **dict.fromkeys(LEVELS)},
-        "its members are not those of a sample of 5 frames",
+        "its members are not the expected ones for a sample of 5 frames",
     ),
     ("video", {"fps": 24.0}, "fps is 24, must be 25"),
     ("video", {"video_crf": 20}, "video_crf is 20, must be 18"),
@@ -197,10 +197,10 @@ ROWS = [
     (
         "video",
         {"has_audio": None, "audio_hz": None, **dict.fromkeys(LEVELS)},
-        "has_audio is None, and the sound that is stored is 'mono'",
+        "has_audio is None, but the dataset's audio setting is 'mono'",
     ),
     ("video", {"audio_hz": 8000}, "audio_hz is 8000, must be 16000"),
-    ("video", {"audio_lost": "corrupt"}, "audio_lost is 'corrupt', must be null or, without sound, a reason"),
+    ("video", {"audio_lost": "corrupt"}, "audio_lost is 'corrupt', must be null or, for clips without sound, a reason"),
     ("video", {"audio_silence": None}, "audio_level_db, audio_silence, audio_clipping must not be null"),
 ]
 
@@ -221,7 +221,7 @@ def test_clips_may_lack_video_that_was_added_later(samples: dict[str, Sample]) -
     assert list(check_row(bare, config, added=True)) == []
     assert list(check_row(bare, config)) == [
         "video_frames must not be null",
-        "has_audio is None, and the sound that is stored is 'mono'",
+        "has_audio is None, but the dataset's audio setting is 'mono'",
     ]
 
 
