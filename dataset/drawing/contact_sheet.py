@@ -137,42 +137,42 @@ def _draw_head(image: Image.Image, row: dict[str, Any], sample: Sample, look: Lo
 def _draw_source(image: Image.Image, row: dict[str, Any], sample: Sample, sources: Sources, look: Look) -> None:
     """Draw the source of the middle frame with the crop's outline, or why it is missing."""
     number, meta = len(sample.frames) // 2, sample.meta
-    room = (look.source_px, look.source_height(len(sample.frames)))
+    space = (look.source_px, look.source_height(len(sample.frames)))
     try:
-        shown = _crop_in_source(row, sample, number, sources, room)
+        shown = _crop_in_source(row, sample, number, sources, space)
     except (ClipRejected, StoreFailed) as error:
-        _draw_words(image, f"no source video: {_why(error)}", room, look)
+        _draw_words(image, f"no source video: {_why(error)}", space, look)
         return
     image.paste(shown, (look.gap, look.head))
     words = f"source, frame {meta['frame_index'][number]}, {meta['pts_s'][number]:.2f} s"
     overlay.text_line(image, (look.gap, look.head + shown.height + 1.5 * look.letters), words, look.letters, overlay.FAINT)
 
 
-def _crop_in_source(row: dict[str, Any], sample: Sample, number: int, sources: Sources, room: tuple[int, int]) -> Image.Image:
+def _crop_in_source(row: dict[str, Any], sample: Sample, number: int, sources: Sources, space: tuple[int, int]) -> Image.Image:
     """The source of a frame with the outlines of crop and face box. Raises ClipRejected, StoreFailed."""
     if sources.root is None:
         raise ClipRejected("unreadable", sources.missing)
     meta = sample.meta
     place = (meta["span"][number], meta["frame_index"][number])
-    (shown,) = source_frames(sources.root, row["spans"], [place], max(room), sources.hdr)
+    (shown,) = source_frames(sources.root, row["spans"], [place], max(space), sources.hdr)
     to_shown = source_to_shown(meta["source_size_px"][number], shown)
     affine = meta["source_to_crop"][number]
     corners = overlay.crop_corners(affine, sample.frames.shape[1]) @ to_shown[:, :2].T + to_shown[:, 2]
     x0, y0, x1, y1 = meta.get("boxes_px", {number: [None] * 4})[number]
     if x0 is None:
-        return overlay.crop_in_source(shown, room, corners)
+        return overlay.crop_in_source(shown, space, corners)
     box = overlay.to_source(affine, [[x0, y0], [x1, y0], [x1, y1], [x0, y1]]) @ to_shown[:, :2].T + to_shown[:, 2]
-    return overlay.crop_in_source(shown, room, corners, box)
+    return overlay.crop_in_source(shown, space, corners, box)
 
 
 def _why(error: ClipRejected | StoreFailed) -> str:
     return error.detail or error.reason if isinstance(error, ClipRejected) else str(error)
 
 
-def _draw_words(image: Image.Image, words: str, room: tuple[int, int], look: Look) -> None:
+def _draw_words(image: Image.Image, words: str, space: tuple[int, int], look: Look) -> None:
     """Draw text in place of the source frame."""
-    image.paste(overlay.PANEL, (look.gap, look.head, look.gap + room[0], look.head + min(room[1], look.frame_px)))
-    lines = textwrap.wrap(words, max(8, int(room[0] / look.letters * 1.6)), max_lines=5)
+    image.paste(overlay.PANEL, (look.gap, look.head, look.gap + space[0], look.head + min(space[1], look.frame_px)))
+    lines = textwrap.wrap(words, max(8, int(space[0] / look.letters * 1.6)), max_lines=5)
     for number, line in enumerate(lines):
         place = (2 * look.gap, look.head + look.gap + (1 + 1.5 * number) * look.letters)
         overlay.text_line(image, place, line, look.letters, overlay.WARNING)

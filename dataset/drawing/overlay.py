@@ -25,7 +25,7 @@ _BAR, _BAR_STRONG = (86, 148, 242), (255, 122, 102)
 _IN_FONT = "·°…"
 _FINER = 4
 _VEIL = (12, 13, 17, 120)
-_POINT_ROOM = 128  # pixels of image per pixel of line width
+_PX_PER_LINE_PX = 128  # pixels of image per pixel of line width
 # Chains of iBUG 300-W: first point, last point, whether the chain is closed, colour.
 CHAINS: tuple[tuple[int, int, bool, Colour], ...] = (
     (0, 16, False, (84, 205, 255)),  # jaw
@@ -104,11 +104,11 @@ def to_source(source_to_crop: Sequence[Sequence[float]], points: Sequence[Sequen
 
 def crop_in_source(
     shown: NDArray[np.uint8],
-    room_px: tuple[int, int],
+    space_px: tuple[int, int],
     corners: NDArray[np.float64],
     box: NDArray[np.float64] | None = None,
 ) -> Image.Image:
-    """A source frame, uint8 [H,W,3], with the outline of the crop and everything else darkened, scaled to fit `room_px`.
+    """A source frame, uint8 [H,W,3], with the outline of the crop and everything else darkened, scaled to fit `space_px`.
 
     corners: float64 [4,2], corners of the crop in pixels of `shown`. Outside of it, the image shows the padded area.
     box: float64 [n,2], an outline in pixels of `shown`
@@ -117,7 +117,7 @@ def crop_in_source(
     # With a wrong box, a crop can extend far beyond the frame, which should remain visible.
     low = np.clip(corners.min(0), [-0.5 * width, -0.5 * height], -0.5)
     high = np.clip(corners.max(0), [width - 0.5, height - 0.5], [1.5 * width, 1.5 * height])
-    scale = float((np.array(room_px) / (high - low)).min())
+    scale = float((np.array(space_px) / (high - low)).min())
     size = [max(1, round(extent * scale)) for extent in high - low]
     image = Image.new("RGB", (size[0], size[1]), PANEL)
     frame = Image.fromarray(shown).resize([max(1, round(extent * scale)) for extent in (width, height)], Image.Resampling.LANCZOS)
@@ -193,7 +193,7 @@ def _draw_outline(pen: Pen, corners: NDArray[np.float64], colour: Colour, thick:
 
 def _thickness(size_px: int) -> float:
     """Thickness of a line on the enlarged layer of an image of this size."""
-    return max(1.0, size_px / _POINT_ROOM) * _FINER
+    return max(1.0, size_px / _PX_PER_LINE_PX) * _FINER
 
 
 def _scaled(points: NDArray[np.floating], scale: float) -> NDArray[np.floating]:

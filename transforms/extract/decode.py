@@ -60,7 +60,7 @@ def decode(
     Raises:
         ClipRejected: corrupt, frame_mismatch, size_changes, and as `ordered`
     """
-    start_s = seek_s(timeline, besides.asked(indices))
+    start_s = seek_s(timeline, besides.requested(indices))
     if start_s:
         try:
             return decode_from(start_s, media, timeline, indices, size, fit, timeout_s, window, hdr, besides)
@@ -97,28 +97,28 @@ def decode_from(
         raise ClipRejected("size_changes", "use --recipe resize")
     search, every, video = besides.search, besides.every, besides.video
     extra = None if search is None else search.wanted(timeline, window, size)
-    asked, sizes = besides.asked(indices), (size, *besides.resized.sizes_px)
+    requested, sizes = besides.requested(indices), (size, *besides.resized.sizes_px)
     shown = [indices, *(besides.resized.indices for _ in sizes[1:])]
     pixels = [np.empty((len(numbers), side, side, 3), np.uint8) for numbers, side in zip(shown, sizes, strict=True)]
     takers: list[_Taker] = [
-        (_only(stored_square(side, fit, window, timeline.size_px), asked, numbers), _filling(into))
+        (_only(stored_square(side, fit, window, timeline.size_px), requested, numbers), _filling(into))
         for side, numbers, into in zip(sizes, shown, pixels, strict=True)
     ]
     rgb, searched = pixels[0], list[NDArray[np.uint8]]()
     if extra is not None:
-        of_search = _only(extra, asked, indices)
+        of_search = _only(extra, requested, indices)
         takers.append((of_search, lambda image: searched.append(image[..., 0] if image.shape[2] == 1 else image)))
     if every is not None:
         every.sink.begin()
-        takers.append((_only(every.wanted(timeline, window), asked, every.indices), every.sink.take))
+        takers.append((_only(every.wanted(timeline, window), requested, every.indices), every.sink.take))
     whole = fit if window is None else None
-    orders = [video.order(asked, side, whole, timeline, number) for number, side in enumerate(sizes)] if video else []
-    frames, encoded = _taken(media, timeline, asked, start_s, takers, timeout_s, hdr, orders)
-    every_size = check_frames(frames, timeline, asked, start_s)
+    orders = [video.order(requested, side, whole, timeline, number) for number, side in enumerate(sizes)] if video else []
+    frames, encoded = _taken(media, timeline, requested, start_s, takers, timeout_s, hdr, orders)
+    every_size = check_frames(frames, timeline, requested, start_s)
     if video is not None and not all(one["frames"] for one in encoded):  # packets cannot be copied
         again = replace(besides, video=replace(video, copy=False))
         return decode_from(start_s, media, timeline, indices, size, fit, timeout_s, window, hdr, again)
-    places = np.searchsorted(asked, indices)
+    places = np.searchsorted(requested, indices)
     source_size = every_size[places]
     if window is None:
         pixel_aspects = frames.each_pixel_aspect
@@ -145,9 +145,9 @@ def decode_from(
     )
 
 
-def _only(wanted: Wanted, asked: NDArray[np.int64], chosen: NDArray[np.int64]) -> Wanted:
+def _only(wanted: Wanted, requested: NDArray[np.int64], chosen: NDArray[np.int64]) -> Wanted:
     """The image, restricted to the `chosen` ones of the requested frames."""
-    return wanted if len(chosen) == len(asked) else replace(wanted, only=tuple(np.searchsorted(asked, chosen).tolist()))
+    return wanted if len(chosen) == len(requested) else replace(wanted, only=tuple(np.searchsorted(requested, chosen).tolist()))
 
 
 def _taken(

@@ -84,17 +84,17 @@ class ToVideo:
         require(len(self.frames) > 0 and bool((np.diff(self.frames) >= 0).all()), "frame numbers of a video must be ascending")
 
     def order(
-        self, asked: NDArray[np.int64], size: int, whole: str | None, timeline: Timeline, picture: int
+        self, requested: NDArray[np.int64], size: int, whole: str | None, timeline: Timeline, picture: int
     ) -> dict[str, object]:
         """The order for the decoder, see `decoder.stored.encode`.
 
-        asked: int64, ascending, numbers of all decoded frames
+        requested: int64, ascending, numbers of all decoded frames
         whole: how the whole frame fills the square; None if it shows a window
         picture: index of the square among the images of a frame
         """
         require(size % 2 == 0, f"frames of {size} px cannot be encoded as H.264 in yuv420p, which requires an even size")
         return {
-            "shown": np.searchsorted(asked, self.frames).tolist(),
+            "shown": np.searchsorted(requested, self.frames).tolist(),
             "size": size,
             "rate": [self.rate.numerator, self.rate.denominator],
             "whole": whole,
@@ -160,7 +160,7 @@ class Besides:
     video: ToVideo | None = None
     resized: Resized = Resized()
 
-    def asked(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+    def requested(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """All frames to decode, including the stored `indices`; int64, ascending."""
         more = [indices, *(one.indices for one in (self.every,) if one), *(one.frames for one in (self.video,) if one)]
         return np.unique(np.concatenate(more)) if len(more) > 1 else indices

@@ -94,7 +94,7 @@ def change_index_value(out: Path) -> str:
         return pa.Table.from_pylist(offsets, rows.schema)
 
     edit_table(out / INDEX, change)
-    return f"{INDEX}: {pq.read_table(out / INDEX)['key'][1]}: members is not"
+    return f"{INDEX}: {pq.read_table(out / INDEX)['key'][1]}: members differs from"
 
 
 def strange_shard_in_index(out: Path) -> str:

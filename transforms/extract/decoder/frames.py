@@ -156,7 +156,9 @@ class _Images:
 
             deep = self._deep.of(shown, base, aspect)
             shown = tone_mapped(deep, int(frame.color_trc), peak_of(frame))
-        made = [chain.of(shown, base, aspect) if asked else None for (chain, _), asked in zip(self._made, wanted, strict=True)]
+        made = [
+            chain.of(shown, base, aspect) if requested else None for (chain, _), requested in zip(self._made, wanted, strict=True)
+        ]
         for number, encoder in encoding:
             square = partial(self._square, made, number, shown, base, aspect)
             encoder.take(place, shown, base, aspect, square)
