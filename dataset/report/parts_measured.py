@@ -1,4 +1,4 @@
-"""The sections of the page with charts: quality, reliability of landmarks, head pose, action units, people and splits."""
+"""The sections of the page with charts: quality, confidence of boxes and landmarks, head pose, action units, people and splits."""
 
 from collections.abc import Iterator
 
@@ -46,9 +46,9 @@ _ANGLES = (
 
 
 def sections(content: Content) -> Iterator[Section]:
-    """Quality, reliability, video and sound if stored, pose, action units if there are any, people."""
+    """Quality, confidence, video and sound if stored, pose, action units if there are any, people."""
     yield Section("quality", "Quality", _quality(content))
-    yield Section("doubt", "Landmark reliability", _doubt(content))
+    yield Section("doubt", "Confidence", _doubt(content))
     if content.figures.moving is not None:
         yield Section("video", "Video and sound", _moving(content, content.figures.moving))
     yield Section("pose", "Head pose", _pose(content))
