@@ -1,4 +1,4 @@
-"""The sections of the page with charts: quality, confidence of boxes and landmarks, head pose, action units, people and splits."""
+"""The sections of the page with charts: quality, confidence of landmarks, head pose, action units, people and splits."""
 
 from collections.abc import Iterator
 
