@@ -36,7 +36,7 @@ def test_samples_are_decoded_unchanged(channels: int, hz: int) -> None:
 def test_parts_are_concatenated() -> None:
     parts = [Pcm(NOISE[:1], 16_000), Pcm(NOISE[1:7_000], 16_000), Pcm(NOISE[7_000:], 16_000)]
     assert flac_bytes(parts, 60) == flac_bytes([Pcm(NOISE, 16_000)], 60)
-    with pytest.raises(ValueError, match="different kinds"):
+    with pytest.raises(ValueError, match="same rate and number of channels"):
         flac_bytes([Pcm(NOISE, 16_000), Pcm(NOISE, 8_000)], 60)
 
 

@@ -185,7 +185,7 @@ def test_a_header_that_declares_more_frames_than_it_lists_is_refused_before_memo
     mp4 = bytearray(mp4_of(noise(20), KEPT))
     table = mp4.index(b"stsz")
     mp4[table : table + 16] = hidden + bytes(7) + b"\x01" + (1 << 30).to_bytes(4)
-    with pytest.raises(ValueError, match=r"more frames than it lists|not compressed"):
+    with pytest.raises(ValueError, match=r"more frames than it lists|uncompressed header"):
         read(FrameReader(), bytes(mp4), [2])
 
 
@@ -205,7 +205,7 @@ def test_sound_that_is_too_short_damaged_or_not_16_bit_is_refused() -> None:
         heard(flac, HZ - 699, 700)
     with pytest.raises(ValueError, match=r"."):
         heard(flac, 2 * HZ, 700)
-    with pytest.raises(ValueError, match="16 bits"):
+    with pytest.raises(ValueError, match="not 16-bit"):
         heard(flac_of(np.zeros((HZ, 1), np.int32), "s32"), 0, 700)
     random = np.random.default_rng(6)
     for _ in range(100):
