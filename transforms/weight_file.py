@@ -1,8 +1,6 @@
-"""Weight files that anyone may have written: read in bounded memory, and refused in one line.
+"""Loads untrusted weight files, in bounded memory and with one-line errors.
 
-They are read with `weights_only=True`: a file from elsewhere can hold tensors and plain values and can do nothing.
-
-MOST_BEYOND_BYTES: so much larger than the file may its parts be once unpacked; torch itself does not compress them
+They are read with `weights_only=True`: they can contain tensors and plain values, and cannot execute code.
 """
 
 import mmap
@@ -19,17 +17,18 @@ from motionshards.schemas.errors import ConfigError, one_line
 from motionshards.schemas.regular_file import open_regular
 
 MOST_BEYOND_BYTES = 1 << 28
+"""How much larger than the file its unpacked content may be; torch itself does not compress."""
 _SCALARS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")
-# `bytearray(10**12)` is what torch's unpickler calls if a file says so; no state of a network holds one.
+# A file can make torch's unpickler call `bytearray(10**12)`; no state of a network contains a bytearray.
 _ALLOCATES = b"bytearray\n"
 
 
 class _ScalarType:
-    """Stands for `numpy.dtype` while a file is read: takes the types of numbers, and lets no file reach numpy's own parser."""
+    """Replaces `numpy.dtype` while a file is read: accepts number types only, and keeps files from numpy's parser."""
 
     def __init__(self, code: str, *_: object) -> None:
         if code not in _SCALARS:
-            raise ValueError(f"numpy scalars of type {code!r} are not read")
+            raise ValueError(f"numpy scalars of type {code!r} are not supported")
         self.code, self.order = code, "<"
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
@@ -37,7 +36,7 @@ class _ScalarType:
 
 
 def _scalar(kind: _ScalarType, content: bytes) -> Any:
-    """Stands for numpy's constructor of scalars; gives the plain Python number."""
+    """Replaces numpy's constructor of scalars; returns a plain Python number."""
     return np.frombuffer(content, kind.order + kind.code, count=1)[0].item()
 
 
@@ -50,10 +49,10 @@ _ALLOWED: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
 
 
 def read(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """The content of a file of `torch.save`, zip or legacy; numpy scalars become plain numbers.
+    """Load a file written by `torch.save`, zip or legacy format; numpy scalars become plain numbers.
 
     Raises:
-        ConfigError: there is none, it is damaged, or it holds more than tensors and plain values
+        ConfigError: the file is missing or damaged, or contains more than tensors and plain values
     """
     try:
         with open_regular(path) as stream:
@@ -61,21 +60,21 @@ def read(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
             _check_parts(stream, size)
             stream.seek(0)
             with torch.serialization.safe_globals(_ALLOWED), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of odd protocols; what comes of them is reported
+                warnings.simplefilter("ignore")  # about unusual protocols, whose failures are reported anyway
                 content = torch.load(stream, map_location=device, weights_only=True)
             if (held := stored_bytes(content)) > size + MOST_BEYOND_BYTES:
-                raise ValueError(f"its tensors declare {held:,} bytes, and it has {size:,}")
+                raise ValueError(f"its tensors declare {held:,} bytes, but the file has {size:,}")
     except FileNotFoundError as error:
-        raise ConfigError(f"there is no checkpoint {path}") from error
-    except Exception as error:  # torch's unpickler raises whatever comes of bytes that are no pickle
+        raise ConfigError(f"checkpoint not found: {path}") from error
+    except Exception as error:  # torch's unpickler can raise anything for bytes that are not a pickle
         raise ConfigError(f"{path} cannot be read as a checkpoint: {_reason(error)}") from error
     if not isinstance(content, dict):
-        raise ConfigError(f"{path} is no checkpoint: it holds a {type(content).__name__}")
+        raise ConfigError(f"{path} is not a checkpoint: it contains a {type(content).__name__}")
     return {str(name): value for name, value in content.items()}
 
 
 def _reason(error: Exception) -> str:
-    """What was wrong, without torch's advice to load such files without its protection."""
+    """The cause, without torch's advice to load such files with `weights_only=False`."""
     text = one_line(error)
     return (text.partition("WeightsUnpickler error: ")[2] or text).partition(" Check the documentation of torch.load")[0]
 
@@ -89,14 +88,14 @@ def _check_parts(stream: BinaryIO, size: int) -> None:
         with zipfile.ZipFile(stream) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
             if unpacked > size + MOST_BEYOND_BYTES:
-                raise ValueError(f"it unpacks to {unpacked:,} bytes, and has {size:,}")
+                raise ValueError(f"it unpacks to {unpacked:,} bytes, but the file has {size:,}")
             allocates = any(_ALLOCATES in archive.read(name) for name in archive.namelist() if name.endswith("data.pkl"))
     if allocates:
-        raise ValueError("it holds a bytearray")
+        raise ValueError("it contains a bytearray")
 
 
 def stored_bytes(content: Any) -> int:
-    """Bytes of the memory behind all tensors in nested dicts, lists and tuples; what tensors share counts once."""
+    """Total size of the storages of all tensors in nested dicts, lists and tuples; shared storages count once."""
     storages: dict[int, int] = {}
     seen: set[int] = set()
     left = [content]

@@ -1,4 +1,4 @@
-"""What `verify` checks, a module for each part of a dataset.
+"""The checks of `verify`, one module for each part of a dataset.
 
 Imports dataset.index, dataset.reading, transforms.extract (whose decoders read video and sound) and schemas.
 """

@@ -1,4 +1,4 @@
-"""Are the files that dataset.json lists the ones that were written? All bytes of each are read."""
+"""Checks the files listed in dataset.json against their digests, by reading them completely."""
 
 import re
 from collections.abc import Iterator
@@ -15,40 +15,40 @@ _PLAN_FILE = re.compile(rf"{PLAN_DIR}/plan-\d{{6,}}\.parquet")
 
 
 def check_manifest(out: Path, manifest: Manifest) -> Iterator[str]:
-    """Faults of dataset.json by itself: its own digest, and that its settings are those that its shards were built with."""
+    """Errors in dataset.json itself: its digest, and settings that differ from those its shards were built with."""
     if wrong := damage((out / DATASET_JSON).read_bytes()):
         yield f"{DATASET_JSON}: {wrong}"
     others = [entry.name for entry in manifest.shards if entry.made_by not in (None, manifest.made_by)]
     if others:
-        yield f"{DATASET_JSON}: config or provenance are not those that {len(others)} shards were built with, first {others[0]}"
+        yield f"{DATASET_JSON}: {len(others)} shards were built with a different config or provenance, first {others[0]}"
     if manifest.format_version > 1 and (bare := [entry.name for entry in manifest.shards if entry.marker_sha256 is None]):
-        yield f"{DATASET_JSON}: lists no digest of {len(bare)} markers, first that of {bare[0]}"
+        yield f"{DATASET_JSON}: has no digest of {len(bare)} markers, first that of {bare[0]}"
 
 
 def check_files(out: Path, manifest: Manifest) -> Iterator[str]:
-    """Faults of plan, tables and croissant.json; version 1 listed none of them. The data card is left to `check_card`."""
+    """Errors in plan, tables and croissant.json, none of which version 1 listed. `check_card` checks the data card."""
     if manifest.format_version == 1:
         return
     plans = {f"{PLAN_DIR}/{path.name}" for path in (out / PLAN_DIR).glob("plan-*.parquet")}
     for name in sorted({*plans, INDEX, REJECTIONS, CROISSANT, *manifest.files} - {CARD}):
         if name not in (INDEX, REJECTIONS, CROISSANT) and not _PLAN_FILE.fullmatch(name):
-            yield f"{DATASET_JSON}: lists a digest of {name!r}, which no build writes"
+            yield f"{DATASET_JSON}: has a digest of {name!r}, which no build writes"
         elif name not in manifest.files:
-            yield f"{name}: dataset.json lists no sha256 of it"
+            yield f"{name}: dataset.json has no sha256 of it"
         elif wrong := _difference(out / name, manifest.files[name]):
             yield f"{name}: {wrong}"
 
 
 def check_card(out: Path, manifest: Manifest) -> str | None:
-    """What is different about the data card, which may be edited; None where nothing is."""
+    """How the data card, which may be edited, differs from what was built; None if it does not."""
     if manifest.format_version == 1:
         return None
     wrong = _difference(out / CARD, manifest.files.get(CARD, ""))
-    return wrong and f"{CARD}: {wrong}; it is for people, so it may have been edited"
+    return wrong and f"{CARD}: {wrong}; it may have been edited by hand"
 
 
 def check_people(out: Path, manifest: Manifest) -> str | None:
-    """Why readers refuse people.parquet; None where they do not. It is derived, and no digest of dataset.json covers it."""
+    """Why readers reject people.parquet; None if they do not. The file is derived, and dataset.json has no digest of it."""
     try:
         if (out / PEOPLE).exists():
             read_people(out / PEOPLE, manifest.files.get(INDEX, ""))
@@ -59,9 +59,9 @@ def check_people(out: Path, manifest: Manifest) -> str | None:
 
 def _difference(path: Path, sha256: str) -> str | None:
     if not path.is_file():
-        return "is no regular file" if path.exists() else "is missing, though dataset.json lists it"
+        return "is not a regular file" if path.exists() else "is missing, though dataset.json lists it"
     try:
         found = sha256_of(path)
     except OSError as error:
         return f"cannot be read: {why(error)}"
-    return None if found == sha256 else f"sha256 is {found}, dataset.json says {sha256 or 'nothing'}"
+    return None if found == sha256 else f"sha256 is {found}, dataset.json records {sha256 or 'none'}"

@@ -1,4 +1,4 @@
-"""The plan, the conservation of clips, the counts of dataset.json, and files that belong to nothing."""
+"""Checks the plan, that no clip is lost or duplicated, the counts of dataset.json, and stray files."""
 
 import os
 import re
@@ -33,7 +33,7 @@ _COLUMNS = ["key", "source", "split", "unit"]
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """The keys of a shard in order, string [n], and the plan file that holds them."""
+    """The keys of a shard in order, string [n], and the plan file that contains them."""
 
     plan: str
     split: str
@@ -42,18 +42,18 @@ class Unit:
 
 @dataclass(slots=True)
 class Plan:
-    """All planned units by shard name. `readable` is false where a plan file is damaged or absent: units are then missing."""
+    """All planned units by shard name. `readable` is false if a plan file is damaged or missing: units are then incomplete."""
 
     units: dict[str, Unit] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
 
     @property
     def readable(self) -> bool:
-        """Whether all that was planned is known."""
+        """Whether all plan files could be read."""
         return not self.faults
 
     def superseded(self, listed: set[str]) -> dict[str, pa.Array]:
-        """plan file -> the keys that a later one plans again, among units of the shards `listed`."""
+        """Plan file -> keys that are planned again by a later one, among units of the shards `listed`."""
         files: dict[str, list[pa.Array]] = {}
         for name in self.units:
             if name in listed:
@@ -70,16 +70,16 @@ class Plan:
 
 
 def read_plan(out: Path) -> Plan:
-    """The plan, with a fault for each file that cannot be read."""
+    """The plan, with an error for each file that cannot be read."""
     plan = Plan()
     paths = sorted((out / PLAN_DIR).glob("plan-*.parquet"))
     if not paths:
-        plan.faults.append(f"{PLAN_DIR}: holds no plan")
+        plan.faults.append(f"{PLAN_DIR}: contains no plan")
     for path in paths:
         try:
             units = _read_units(path)
         except UNREADABLE as error:
-            plan.faults.append(f"{PLAN_DIR}/{path.name}: is no readable plan: {why(error)}")
+            plan.faults.append(f"{PLAN_DIR}/{path.name}: is not a readable plan: {why(error)}")
             continue
         for name, unit in units:
             if name in plan.units:
@@ -91,11 +91,11 @@ def read_plan(out: Path) -> Plan:
 def _read_units(path: Path) -> list[tuple[str, Unit]]:
     with open_parquet(path) as file:
         if strange := set(file.schema_arrow.names) - set(PLAN.names):
-            raise ValueError(f"its columns are not those of this format: {', '.join(sorted(strange))}")
+            raise ValueError(f"it has unknown columns: {', '.join(sorted(strange))}")
         table = completed(file.read(_COLUMNS), pa.schema([PLAN.field(name) for name in _COLUMNS]))
     table.validate(full=True)
     if any(column.null_count for column in table.columns):
-        raise ValueError("it holds nulls")
+        raise ValueError("it contains nulls")
     keys, split = table["key"].combine_chunks(), table["split"].combine_chunks().dictionary_encode()
     number = table["unit"].to_numpy()
     edges = np.flatnonzero((np.diff(number) != 0) | (np.diff(split.indices.to_numpy()) != 0)) + 1
@@ -110,12 +110,12 @@ def _unit(plan: str, table: pa.Table, keys: pa.Array, start: int, stop: int) -> 
     source, split, number = (table[name][start].as_py() for name in ("source", "split", "unit"))
     name = shard_name(source, split, number)
     if not is_plain_name(split) or not is_plain_name(name):
-        raise ValueError(f"{split!r} and {name!r} cannot be the names of a split and a shard")
+        raise ValueError(f"{split!r} and {name!r} are not valid names of a split and a shard")
     return name, Unit(plan, split, keys.slice(start, stop - start))
 
 
 def check_built(plan: Plan, shards: dict[str, ShardEntry]) -> Iterator[str]:
-    """A line for each plan file with units that dataset.json does not list, and for each shard that was never planned."""
+    """A line for each plan file with units that dataset.json does not list, and for each shard that is not planned."""
     waiting: dict[str, list[str]] = {}
     for name, unit in plan.units.items():
         if name not in shards:
@@ -124,7 +124,7 @@ def check_built(plan: Plan, shards: dict[str, ShardEntry]) -> Iterator[str]:
         clips = sum(len(plan.units[name].keys) for name in names)
         yield (
             f"{PLAN_DIR}/{file}: {clips} planned clips ({len(names)} shards, first {names[0]}) are not in dataset.json: "
-            "the build is unfinished, run it again"
+            "the build is unfinished; run it again to resume"
         )
     if plan.readable:
         for entry in shards.values():
@@ -133,28 +133,28 @@ def check_built(plan: Plan, shards: dict[str, ShardEntry]) -> Iterator[str]:
 
 
 def check_conservation(planned: Sequence[Unit], outcomes: pa.Table) -> Iterator[str]:
-    """Every planned clip is kept or rejected, none twice. `outcomes` are those of the shards of `planned`."""
+    """Check that every planned clip is kept or rejected exactly once. `outcomes`: those of the shards of `planned`."""
     for key in repeated(outcomes["key"]).to_pylist():
         rows = outcomes.filter(pc.equal(outcomes["key"], key))
         kept = pc.sum(rows["kept"]).as_py()
-        yield f"{key}: is {kept} times kept and {len(rows) - kept} times rejected, must be one of both once"
+        yield f"{key}: is kept {kept} times and rejected {len(rows) - kept} times, must be kept or rejected once"
     for split in sorted({unit.split for unit in planned}):
         keys = pa.chunked_array([unit.keys for unit in planned if unit.split == split], pa.string())
-        there = outcomes.filter(pc.equal(outcomes["split"], split))
-        number, found = len(keys.unique()), len(planned_keys_of(there["key"]).unique())
+        present = outcomes.filter(pc.equal(outcomes["split"], split))
+        number, found = len(keys.unique()), len(planned_keys_of(present["key"]).unique())
         if number != found:
-            yes = pc.sum(there["kept"]).as_py() or 0
-            yield f"{split}: {number} clips planned, but {found} found: {yes} kept and {len(there) - yes} rejected"
+            kept = pc.sum(present["kept"]).as_py() or 0
+            yield f"{split}: {number} clips planned, but {found} found: {kept} kept and {len(present) - kept} rejected"
 
 
 def check_counts(manifest: Manifest, planned: Sequence[Unit], outcomes: pa.Table) -> Iterator[str]:
-    """A line for each count of dataset.json that is not what was found."""
+    """A line for each count of dataset.json that differs from what was found."""
     for name, found in _counts(manifest, planned, outcomes).items():
-        told = manifest.counts.get(name) if isinstance(manifest.counts, dict) else None
-        if name.endswith("_hours") and isinstance(told, float | int) and abs(told - found) < 2e-3:
-            continue  # a sum of floats, which depends on the order of adding
-        if told != found:
-            yield f"dataset.json: counts.{name} is {told!r}, found {found!r}"
+        recorded = manifest.counts.get(name) if isinstance(manifest.counts, dict) else None
+        if name.endswith("_hours") and isinstance(recorded, float | int) and abs(recorded - found) < 2e-3:
+            continue  # a sum of floats depends on their order
+        if recorded != found:
+            yield f"dataset.json: counts.{name} is {recorded!r}, found {found!r}"
 
 
 def _counts(manifest: Manifest, planned: Sequence[Unit], outcomes: pa.Table) -> dict[str, Any]:
@@ -181,12 +181,12 @@ def _by(values: pa.ChunkedArray) -> dict[str, int]:
 
 
 def stray_files(out: Path, shards: dict[str, ShardEntry], plan: Plan) -> Iterator[str]:
-    """A line for each file of the kinds that a build writes which nothing accounts for, and for what a killed build left."""
+    """A line for each unaccounted file of a type that builds write, and for the leftovers of a killed build."""
     known = {out / INDEX, out / REJECTIONS, out / PEOPLE}
     known |= {place(out, entry.split, entry.name) for entry in shards.values() for place in (tar_path, marker_path)}
     known |= {place(out, unit.split, name) for name, unit in plan.units.items() for place in (tar_path, marker_path)}
     if (out / WORK_DIR).exists():
-        yield f"{WORK_DIR}: was left by a build that is running or was killed; run it again"
+        yield f"{WORK_DIR}: belongs to a build that is running or was killed; run the build again to clean up"
     refused: list[OSError] = []
     for directory, below, names in os.walk(out, onerror=refused.append):
         below[:] = sorted(name for name in below if not name.startswith("."))

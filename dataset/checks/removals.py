@@ -1,4 +1,4 @@
-"""Is what was removed on request gone from plan, index and ledger, and is all of it accounted for?"""
+"""Checks that clips removed on request are gone from plan, index and ledger, and that all of them are accounted for."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,16 +16,18 @@ _WHO = ["key", "identity", "video"]
 
 
 def check_removals(out: Path, manifest: Manifest, plan: Plan) -> Iterator[str]:
-    """Faults of a data set from which clips were removed. Files that cannot be read, already told of, say nothing here."""
+    """Errors in a dataset from which clips were removed. Unreadable files, which other checks report, are skipped."""
     plans = [f"{PLAN_DIR}/{name}" for name in sorted({unit.plan for unit in plan.units.values()})]
     if manifest.removals:
         for name in (*plans, INDEX, REJECTIONS):
-            yield from (f"{name}: {key}: was removed on request, but stands here" for key in _left(out / name, manifest.removals))
+            yield from (
+                f"{name}: {key}: was removed on request, but is still listed" for key in _left(out / name, manifest.removals)
+            )
     if plan.readable:
         found = len({key for unit in plan.units.values() for key in unit.keys.to_pylist() if is_placeholder(key)})
-        told = sum(removal.clips for removal in manifest.removals)
-        if found != told:
-            yield f"dataset.json: removals tell of {told} clips, but {found} are marked as removed in the plan"
+        recorded = sum(removal.clips for removal in manifest.removals)
+        if found != recorded:
+            yield f"dataset.json: removals record {recorded} clips, but {found} are marked as removed in the plan"
 
 
 def _left(path: Path, removals: tuple[Removal, ...]) -> list[str]:
@@ -35,5 +37,5 @@ def _left(path: Path, removals: tuple[Removal, ...]) -> list[str]:
         left = rows.filter(pa.array(matching(rows, removals))).to_pylist()
     except UNREADABLE:
         return []
-    # What is left of a tube that was removed alone keeps its key, as the clip it came from keeps its own.
+    # The rejection left by a tube that was removed alone keeps its key, because the clip it came from keeps its own.
     return [row["key"] for row in left if row.get("reason") != "removed"]

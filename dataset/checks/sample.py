@@ -1,4 +1,4 @@
-"""Is one sample what its row says? Frames decode, arrays have their shapes, and meta.json tells of the same clip."""
+"""Checks a sample against its row: frames can be decoded, arrays have their shapes, and meta.json describes the same clip."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -38,14 +38,14 @@ DOUBT_COLUMNS = (*DOUBT, "frame_landmark_residual", *(f"frame_{name}" for name i
 
 _SAME_IN_META = ("key", "source", "split", "identity", "video", "source_frames")
 _OF_EACH_FACE = ("boxes_px", "box_scores")
-# Of single faces it is 1.3 to 1.7, of means of several less.
+# Norms are 1.3 to 1.7 for single faces, and lower for means of several.
 _EMBEDDING_LENGTHS = (0.5, 2.5)
 
 
 def expected_suffixes(row: Mapping[str, Any], config: BuildConfig, *, sequence: bool = True) -> list[str]:
     """The members of the sample of a row, in order.
 
-    sequence: whether there are the action units of all frames, if the config asks for them
+    sequence: whether the action units of all frames are present, if the config requests them
     """
     stills = [frame_suffix(number) for number in range(row["n_frames"] if config.stills else 0)]
     moving = [VIDEO, *([SOUND] if row["has_audio"] else []), VIDEO_FRAMES] if row["video_frames"] is not None else []
@@ -62,9 +62,9 @@ def expected_suffixes(row: Mapping[str, Any], config: BuildConfig, *, sequence: 
 
 
 def check_row(row: Mapping[str, Any], config: BuildConfig, *, added: bool = False) -> Iterator[str]:
-    """Faults of a row of the index by itself: numbers of frames, columns of video and sound, and list of members.
+    """Errors in a row of the index itself: numbers of frames, columns of video and sound, and list of members.
 
-    added: whether video may have been added to a finished dataset; clips whose source could not be read again then have none
+    added: whether video may have been added to a finished dataset; clips whose source was unreadable by then have none
     """
     wrong = []
     if config.stills and not config.fewest_frames <= row["n_frames"] <= config.frames:
@@ -72,16 +72,16 @@ def check_row(row: Mapping[str, Any], config: BuildConfig, *, added: bool = Fals
     if config.moving and not (added and config.stills and row["video_frames"] is None):
         wrong += [*check_video_row(row, config), *check_sound_row(row, config)]
     yield from wrong
-    # A clip that was lost when action units were added later has none of all frames, as their number may be unknown.
+    # A clip that was lost when action units were added later has no sequence, because its number of frames may be unknown.
     if not wrong and [member["suffix"] for member in row["members"]] not in (
         expected_suffixes(row, config),
         *([expected_suffixes(row, config, sequence=False)] if row["au_valid"] == 0 else []),
     ):
-        yield f"its members are not those of a sample of {row['n_frames']} frames"
+        yield f"its members are not the expected ones for a sample of {row['n_frames']} frames"
 
 
 def check_sample(members: Mapping[str, bytes], row: Mapping[str, Any], config: BuildConfig) -> Iterator[str]:
-    """Faults of the members of a sample, whose suffixes have been found to be the expected ones; the suffix comes first."""
+    """Errors in the members of a sample, prefixed with the suffix. The suffixes have been checked before."""
     stills = stills_of(members, row, config)
     damaged = {number: fault for number, still in stills.items() for fault in check_still(still, config.size)}
     yield from (f"{frame_suffix(number)}: {fault}" for number, fault in damaged.items())
@@ -125,16 +125,16 @@ def check_sample(members: Mapping[str, bytes], row: Mapping[str, Any], config: B
 def _check_meta(meta: dict[str, Any], row: Mapping[str, Any], members: Mapping[str, bytes], *, with_faces: bool) -> Iterator[str]:
     for name in _SAME_IN_META:
         if meta.get(name) != row[name]:
-            yield f"{name} is {meta.get(name)!r}, the index says {row[name]!r}"
+            yield f"{name} is {meta.get(name)!r}, the index has {row[name]!r}"
     if with_faces:
         yield from (f"{name} is missing" for name in _OF_EACH_FACE if name not in meta)
     for name in (VIDEO, SOUND):
         if (name in meta) != (name in members):
-            yield f"{name} is {'missing' if name in members else 'there, but no such member'}"
+            yield f"{name} is {'missing' if name in members else 'present, but the member is missing'}"
 
 
 def _check_doubt(members: Mapping[str, bytes], meta: Mapping[str, Any], row: Mapping[str, Any]) -> Iterator[str]:
-    """Columns of the row that do not follow from the sample. Format version 1 has neither them nor the residual."""
+    """Columns of the row that differ from values computed from the sample. Format version 1 lacks them and the residual."""
     if "landmark_residual" not in meta:
         return
     residual = _floats(meta["landmark_residual"])
@@ -149,54 +149,54 @@ def _check_doubt(members: Mapping[str, bytes], meta: Mapping[str, Any], row: Map
     )
     columns = {**expected, "frame_landmark_residual": residual}
     if wrong := [name for name in columns if not np.array_equal(_floats(columns[name]), _floats(row[name]), equal_nan=True)]:
-        yield f"{META}: the index has other values of {', '.join(wrong)}"
+        yield f"{META}: the index has different values of {', '.join(wrong)}"
 
 
 def _scores(members: Mapping[str, bytes]) -> NDArray[np.float32]:
-    """The landmark scores of the frames that the sample describes, float32 [N,68]."""
+    """The landmark scores of the described frames, float32 [N,68]."""
     if LANDMARK_SCORES in members:
         return array_member(LANDMARK_SCORES, members[LANDMARK_SCORES])
     return restored_scores(array_member(POINT_SCORES, members[POINT_SCORES]))
 
 
 def _floats(values: Any) -> NDArray[np.float32]:
-    """None becomes NaN."""
+    """As float32; None becomes NaN."""
     return np.array(values, np.float32)
 
 
 def _found(boxes: list[Any]) -> NDArray[np.bool_]:
-    """bool [N], the frames with a face: their box is not null."""
+    """Whether each frame has a face, bool [N]: its box is not null."""
     return np.array([None not in box for box in boxes])
 
 
 def _check_landmarks(members: Mapping[str, bytes], frames: int, found: NDArray[np.bool_] | None) -> Iterator[str]:
-    """Faults of both arrays. `found` is None where meta.json does not tell in which frames there is a face."""
+    """Errors in both arrays. `found` is None if meta.json does not record which frames have a face."""
     points = _array(LANDMARKS, members[LANDMARKS], frames)
     if isinstance(points, str):
         yield f"{LANDMARKS}: {points}"
     elif found is not None:
         finite = np.isfinite(points).reshape(frames, -1)
         for number in np.flatnonzero(found & ~finite.all(axis=1)).tolist():
-            yield f"{LANDMARKS}: frame {number} has a face, but points that are not finite"
+            yield f"{LANDMARKS}: frame {number} has a face, but non-finite points"
         for number in np.flatnonzero(~found & finite.any(axis=1)).tolist():
             yield f"{LANDMARKS}: frame {number} has points, but no face"
     scores = _array(LANDMARK_SCORES, members[LANDMARK_SCORES], frames)
     if isinstance(scores, str):
         yield f"{LANDMARK_SCORES}: {scores}"
     elif not ((scores >= 0) & (scores <= 1)).all():
-        yield f"{LANDMARK_SCORES}: holds values outside 0 to 1"
+        yield f"{LANDMARK_SCORES}: has values outside 0 to 1"
 
 
 def _check_embedding(embedding: NDArray[np.float32], spread: float | None) -> Iterator[str]:
-    """Faults of a face descriptor, given the index's spread, which is None where no face was found."""
+    """Errors in a face descriptor, given the spread in the index, which is None if no face was found."""
     length = float(np.linalg.norm(embedding))
     if spread is None:
         if not np.isnan(embedding).all():
             yield "has values, but the index has no identity_spread"
     elif not _EMBEDDING_LENGTHS[0] <= length <= _EMBEDDING_LENGTHS[1]:
-        yield f"has the length {length:.3g}, which no face descriptor has"
+        yield f"has the norm {length:.3g}, which is impossible for a face descriptor"
     elif not 0 <= spread <= 2 * _EMBEDDING_LENGTHS[1]:
-        yield f"the index says that identity_spread is {spread}"
+        yield f"identity_spread in the index is {spread}, which is impossible"
 
 
 def _array(suffix: str, content: bytes, frames: int) -> NDArray[np.float32] | str:
@@ -204,7 +204,7 @@ def _array(suffix: str, content: bytes, frames: int) -> NDArray[np.float32] | st
 
 
 def _parsed(suffix: str, parse: Callable[[], T]) -> T | str:
-    """A member as the readers parse it, or why it cannot be, without its name."""
+    """A member as parsed by the readers, or why that fails, without its name."""
     try:
         return parse()
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Is one shard what dataset.json, the plan, the index and the ledger say? Faults name the file first."""
+"""Checks a shard against dataset.json, the plan, the index and the ledger. Errors start with the name of the file."""
 
 import hashlib
 import os
@@ -26,7 +26,7 @@ from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
 from motionshards.schemas.tables import NEVER_NULL, NEVER_NULL_KEPT, planned_keys_of
 from motionshards.schemas.tables import REJECTIONS as REJECTIONS_SCHEMA
 
-# What the ledger counts, one row a clip; `reason` is null for kept clips.
+# The columns that the ledger counts, one row per clip; `reason` is null for kept clips.
 OUTCOMES = pa.schema(
     [
         ("key", pa.string()),
@@ -52,11 +52,12 @@ _READ = (
 
 @dataclass(frozen=True, slots=True)
 class ShardClaim:
-    """What is said about a shard elsewhere.
+    """What the other files of the dataset record about a shard.
 
-    planned: keys of the unit in order; None where the plan cannot be read
-    superseded: keys whose rejection in this shard no longer counts, as a later plan holds them again
-    index, rejections: its rows of these files; None where they cannot be read
+    entry: its entry in dataset.json
+    planned: keys of the unit in order; None if the plan cannot be read
+    superseded: keys whose rejection in this shard no longer counts, because a later plan contains them again
+    index, rejections: its rows of these files; None if they cannot be read
     """
 
     entry: ShardEntry
@@ -68,14 +69,14 @@ class ShardClaim:
 
 @dataclass(slots=True)
 class ShardFindings:
-    """Faults of a shard, and the outcomes that count (schema OUTCOMES); None where the marker cannot tell."""
+    """Errors in a shard, and the outcomes that count (schema OUTCOMES); None if the marker cannot be read."""
 
     faults: list[str] = field(default_factory=list)
     outcomes: pa.Table | None = None
 
 
 def check_shard(claim: ShardClaim, out: Path, config: BuildConfig, *, fast: bool, tar: bool = True) -> ShardFindings:
-    """Check the marker and, with `tar`, the tar. Without `fast` every frame and array is decoded."""
+    """Check the marker and, with `tar`, the tar. Unless `fast`, every frame and array is decoded."""
     findings = ShardFindings()
     marker = marker_path(out, claim.entry.split, claim.entry.name)
     try:
@@ -100,11 +101,11 @@ def _read_marker(path: Path) -> tuple[ShardEntry, pa.Table]:
         entry, rows = read_marker(path)
         rows.validate(full=True)
     except (DatasetError, *UNREADABLE) as error:
-        raise DatasetError(f"is no readable marker: {why(error.__cause__ or error)}") from error
+        raise DatasetError(f"is not a readable marker: {why(error.__cause__ or error)}") from error
     if any(rows[name].null_count for name in (*NEVER_NULL, "kept")) or any(
         rows.filter(rows["kept"])[name].null_count for name in NEVER_NULL_KEPT
     ):
-        raise DatasetError("is no readable marker: columns that are never null hold nulls")
+        raise DatasetError("is not a readable marker: columns that are never null contain nulls")
     return entry, rows
 
 
@@ -121,24 +122,24 @@ def _check_marker(entry: ShardEntry, rows: pa.Table, claim: ShardClaim) -> Itera
     for name in ShardEntry.__dataclass_fields__:
         here, there = getattr(entry, name), getattr(claim.entry, name)
         if name in _SINCE_VERSION_2 and there is None:
-            continue  # told of all shards at once, where dataset.json should have it
+            continue  # reported once for all shards, if dataset.json should have it
         if here != there:
-            yield f"{name} is {here!r}, dataset.json says {there!r}"
+            yield f"{name} is {here!r}, dataset.json records {there!r}"
     kept = pc.sum(rows["kept"]).as_py() or 0
     if (kept, len(rows) - kept) != (claim.entry.clips, claim.entry.rejected):
         yield (
-            f"holds {kept} kept and {len(rows) - kept} rejected clips, dataset.json says "
+            f"has {kept} kept and {len(rows) - kept} rejected clips, dataset.json records "
             f"{claim.entry.clips} and {claim.entry.rejected}"
         )
     for name, value in (("shard", claim.entry.name), ("split", claim.entry.split)):
         if not pc.all(pc.equal(rows[name], value), min_count=0).as_py():
-            yield f"holds rows of another {name} than {value}"
+            yield f"has rows whose {name} is not {value}"
     if claim.planned is not None:
         yield from compare_keys(_planned(rows["key"]), claim.planned, "in the plan")
 
 
 def _planned(keys: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The planned clips of the rows of a marker, in order; the tubes of a clip stand together."""
+    """The planned clips of the rows of a marker, in order; the tubes of a clip are adjacent."""
     planned = planned_keys_of(keys).combine_chunks()
     tubes = pc.not_equal(planned, keys.combine_chunks())
     again = pc.and_(pc.equal(planned[1:], planned[:-1]), pc.and_(tubes[1:], tubes[:-1])) if len(planned) > 1 else pa.array([])
@@ -147,7 +148,7 @@ def _planned(keys: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _check_copies(kept: pa.Table, lost: pa.Table, claim: ShardClaim) -> Iterator[str]:
-    """The rows of a marker that stand in index.parquet and rejections.parquet."""
+    """Compare the rows of a marker with those of index.parquet and rejections.parquet."""
     for name, copy, rows, schema in (
         (INDEX, claim.index, kept, INDEX_SCHEMA),
         (REJECTIONS, claim.rejections, lost, REJECTIONS_SCHEMA),
@@ -160,7 +161,7 @@ def _check_copies(kept: pa.Table, lost: pa.Table, claim: ShardClaim) -> Iterator
 def _check_tar(entry: ShardEntry, kept: pa.Table | None, out: Path, config: BuildConfig, *, fast: bool) -> list[str]:
     path = tar_path(out, entry.split, entry.name)
     if entry.sha256 is None:
-        return [f"{path.relative_to(out)}: there is a tar, but no clip of this shard was kept"] if path.exists() else []
+        return [f"{path.relative_to(out)}: exists, although no clip of this shard was kept"] if path.exists() else []
     try:
         with open_regular(path) as stream:
             faults = _check_hash(stream, entry)
@@ -174,9 +175,9 @@ def _check_tar(entry: ShardEntry, kept: pa.Table | None, out: Path, config: Buil
 def _check_hash(stream: BinaryIO, entry: ShardEntry) -> list[str]:
     size = os.fstat(stream.fileno()).st_size
     if size != entry.bytes:
-        return [f"has {size} bytes, dataset.json says {entry.bytes}"]
+        return [f"has {size} bytes, dataset.json records {entry.bytes}"]
     found = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]  # a BinaryIO of open() has readinto
-    return [] if found == entry.sha256 else [f"sha256 is {found}, dataset.json says {entry.sha256}"]
+    return [] if found == entry.sha256 else [f"sha256 is {found}, dataset.json records {entry.sha256}"]
 
 
 def _check_content(stream: BinaryIO, rows: list[dict[str, Any]], config: BuildConfig, *, fast: bool, added: bool) -> list[str]:
@@ -191,12 +192,12 @@ def _check_content(stream: BinaryIO, rows: list[dict[str, Any]], config: BuildCo
 
 
 def _walk(stream: BinaryIO, rows: list[dict[str, Any]]) -> tuple[list[str], set[str]]:
-    """Compare each member of the tar with the index; gives the faults, and the keys of clips that cannot be checked further."""
+    """Compare each member of the tar with the index; returns the errors, and the keys of clips that cannot be checked further."""
     left = {f"{row['key']}.{member['suffix']}": (row["key"], member) for row in rows for member in row["members"]}
     offsets = [member["offset"] for _, member in left.values()]
     faults, damaged, strange = [], set(), []
     if sorted(offsets) != offsets:
-        faults.append("members stand in another order than in the index")
+        faults.append("the order of members differs from the index")
     try:
         for info in _headers(stream):
             key, member = left.pop(info.name, (None, None))
@@ -206,16 +207,16 @@ def _walk(stream: BinaryIO, rows: list[dict[str, Any]]) -> tuple[list[str], set[
                 faults.append(f"{info.name}: {fault}")
                 damaged.add(key)
     except (tarfile.TarError, ValueError, EOFError) as error:
-        faults.append(f"is no readable tar to its end: {why(error)}")
+        faults.append(f"is not completely readable as a tar: {why(error)}")
     faults += _some(strange, "not in the index") + _some(list(left), "missing from the tar")
     return faults, damaged | {key for key, _ in left.values()}
 
 
 def _headers(stream: BinaryIO) -> Iterator[tarfile.TarInfo]:
-    """The headers of a tar as a build writes it. `TarFile` would read the extensions of others, which can be of any size.
+    """The headers of a tar written by a build. Not by `TarFile`, which would read tar extensions of any size.
 
     Raises:
-        tarfile.TarError: there is no header where one must be
+        tarfile.TarError: a header is missing
     """
     offset = 0
     while True:
@@ -232,14 +233,14 @@ def _headers(stream: BinaryIO) -> Iterator[tarfile.TarInfo]:
 
 
 def _member_fault(stream: BinaryIO, info: tarfile.TarInfo, member: dict[str, Any]) -> str | None:
-    """What is wrong with a member; its content is read only where place and size are right."""
+    """The error in a member, if any; its content is only read if offset and size are correct."""
     if not info.isreg() or (info.offset_data, info.size) != (member["offset"], member["size"]):
-        return f"lies at {info.offset_data} with {info.size} bytes, the index says {member['offset']} with {member['size']}"
-    return None if _crc32(stream, info) == member["crc32"] else "crc32 is not that of the index: it is damaged"
+        return f"has {info.size} bytes at offset {info.offset_data}, the index has {member['size']} at {member['offset']}"
+    return None if _crc32(stream, info) == member["crc32"] else "is damaged: its crc32 differs from the index"
 
 
 def _crc32(stream: BinaryIO, info: tarfile.TarInfo) -> int:
-    """Of a member's content, which can be of any size."""
+    """CRC-32 of a member's content, read in chunks because it can be of any size."""
     stream.seek(info.offset_data)
     found, left = 0, info.size
     while left and (piece := stream.read(min(left, _CHUNK))):
@@ -248,7 +249,7 @@ def _crc32(stream: BinaryIO, info: tarfile.TarInfo) -> int:
 
 
 def _some(names: list[str], what: str) -> list[str]:
-    """One line for members that are lost or added together, as damage at one place can concern thousands."""
+    """One or two lines for all missing or unexpected members, because damage in one place can affect thousands."""
     if not names:
         return []
     return [f"{names[0]}: is {what}"] + ([f"{len(names) - 1} more members are {what}"] if len(names) > 1 else [])

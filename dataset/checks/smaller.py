@@ -1,4 +1,4 @@
-"""Do the stills and the video of a sample at a smaller size show what those at the dataset's size show?"""
+"""Checks that stills and video of a sample at a smaller size show the same as those at the dataset's size."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
@@ -19,26 +19,26 @@ from motionshards.transforms.extract.wanted import content_sizes
 
 Box = tuple[int, int, int, int]
 
-# Pictures are compared at this size at most, where filters and JPEG make little difference.
+# Images are compared at this size at most, where filters and JPEG make little difference.
 _COMPARED_PX, _COMPARED_FRAMES = 32, 9
 _LEAST_PSNR_DB, _MOST_SOURCE_PX = 18.0, 1_000_000
-# Of two equal pictures the nearer one is a matter of noise: mean squared error in levels of 0 to 255.
+# Between equal images, noise decides which is closer: mean squared error in levels of 0 to 255.
 _CLEARLY_CLOSER, _NOISE = 2, 1.0
 
 
 def check_smaller(
     size_px: int, members: Mapping[str, bytes], meta: Mapping[str, Any], row: Mapping[str, Any], config: BuildConfig
 ) -> Iterator[str]:
-    """Faults of the members of a smaller size; the suffix comes first.
+    """Errors in the members of a smaller size, prefixed with the suffix.
 
-    members, meta: those of the dataset's own size are without faults
+    members, meta: those of the dataset's size have been checked
     """
     stills = stills_of(members, row, config, size_px)
     faults = [(number, fault) for number, still in stills.items() for fault in check_still(still, size_px)]
     if not faults:
         main, small = (map(simplejpeg.decode_jpeg, one.values()) for one in (stills_of(members, row, config), stills))
         unlike = _unlike(main, small, meta, row, config, size_px)
-        faults = [(number, f"shows another picture than {frame_suffix(number)}") for number in unlike]
+        faults = [(number, f"shows a different image than {frame_suffix(number)}") for number in unlike]
     yield from (f"{frame_suffix(number, size_px)}: {fault}" for number, fault in faults)
     if VIDEO in members and not faults:
         suffix = video_suffix(size_px)
@@ -54,7 +54,7 @@ def _check_video(
     config: BuildConfig,
     stills: Mapping[int, bytes],
 ) -> Iterator[str]:
-    # Each size is encoded by itself: packets may have been copied at one of them, which meta.json records for the main size only.
+    # Each size is encoded separately: packets may have been copied at one of them, recorded in meta.json for the main size only.
     video = {**meta["mp4"], "crf": None if config.video_copy else config.crf}
     shown = shown_stills(array_member(VIDEO_FRAMES, members[VIDEO_FRAMES]), meta, stills)
     faults = list(check_mp4(members[suffix], video, shown, config, size_px))
@@ -70,13 +70,13 @@ def _check_video(
         yield f"cannot be read: {error.detail or error.reason}"
         return
     for place in unlike[:1]:
-        yield f"frame {which[place]} shows another picture than that of {VIDEO}"
+        yield f"frame {which[place]} shows a different image than {VIDEO}"
 
 
 def _content(meta: Mapping[str, Any], row: Mapping[str, Any], config: BuildConfig, size_px: int) -> Box | None:
-    """The part of every frame of a size that shows the whole source frame, whose edges are rounded at each size by itself.
+    """The part of every frame of a size that shows the source frame; its edges are rounded for each size separately.
 
-    None where it is not the same for all frames, as sizes in the source vary, or where it cannot be.
+    None if it differs between frames, because the source changes its size, or if the recorded sizes are impossible.
     """
     source_px, aspect = np.unique(np.array(meta["source_size_px"], np.float64), axis=0), row["pixel_aspect"] or 1.0
     possible = len(source_px) == 1 and ((source_px >= 1) & (source_px <= _MOST_SOURCE_PX)).all()
@@ -97,19 +97,19 @@ def _unlike(
     config: BuildConfig,
     size_px: int,
 ) -> list[int]:
-    """Which pictures of the smaller size differ from the same picture of the main one, or resemble another clearly more."""
+    """Indices of images that differ between both sizes, or that are clearly closer to another image of the main size."""
     side = min(size_px, _COMPARED_PX)
     first, second = (
-        _compared(pictures, _content(meta, row, config, size), side) for pictures, size in ((main, config.size), (small, size_px))
+        _compared(images, _content(meta, row, config, size), side) for images, size in ((main, config.size), (small, size_px))
     )
-    usual = np.median(second - first, axis=0) if len(first) else 0  # of all pictures: what another filter makes of them
+    usual = np.median(second - first, axis=0) if len(first) else 0  # difference common to all images, due to the filters
     errors = np.array([np.square(first - one).mean(axis=1) for one in second - usual]).reshape(len(second), len(first))
     own, nearest = np.diag(errors), errors.min(axis=1, initial=np.inf)
     far = np.square(second - first).mean(axis=1) > 255**2 / 10 ** (_LEAST_PSNR_DB / 10)
     return np.flatnonzero(far | (own > _CLEARLY_CLOSER * nearest + _NOISE)).tolist()
 
 
-def _compared(pictures: Iterable[NDArray[np.uint8]], part: Box | None, side: int) -> NDArray[np.float32]:
-    """A part of pictures [H,W,3] as rows that can be compared between sizes, float32 [n,k]; no rows without a part."""
-    shown = [] if part is None else [Image.fromarray(one).resize((side, side), Image.Resampling.BOX, part) for one in pictures]
+def _compared(images: Iterable[NDArray[np.uint8]], part: Box | None, side: int) -> NDArray[np.float32]:
+    """A part of images [H,W,3] as rows that are comparable between sizes, float32 [n,k]; no rows if `part` is None."""
+    shown = [] if part is None else [Image.fromarray(one).resize((side, side), Image.Resampling.BOX, part) for one in images]
     return np.array([np.asarray(one).ravel() for one in shown], np.float32).reshape(len(shown), 3 * side**2)

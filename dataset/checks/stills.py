@@ -1,4 +1,4 @@
-"""Is one still of a sample a picture of its size?"""
+"""Checks that a still of a sample is an image of the expected size."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,7 +8,7 @@ import simplejpeg
 from motionshards.schemas.config import BuildConfig
 from motionshards.schemas.layout import frame_suffix
 
-# The colour spaces of JPEG that have three channels; the others are Gray, CMYK and YCCK.
+# JPEG colour spaces with three channels; the others are Gray, CMYK and YCCK.
 _THREE_CHANNELS = ("YCbCr", "RGB")
 
 
@@ -19,12 +19,12 @@ class _Unreadable(str):
 def stills_of(
     members: Mapping[str, bytes], row: Mapping[str, Any], config: BuildConfig, size_px: int | None = None
 ) -> dict[int, bytes]:
-    """The stills of the sample of a row by their numbers, those of a smaller size where one is given."""
+    """The stills of the sample of a row by number, at the smaller size `size_px` if given."""
     return {number: members[frame_suffix(number, size_px)] for number in range(row["n_frames"] if config.stills else 0)}
 
 
 def check_still(jpeg: bytes, size_px: int) -> Iterator[str]:
-    """Faults of a JPEG file, which must hold a picture of this height and width in three channels."""
+    """Errors in a JPEG file, which must be an image of this height and width with three channels."""
     header = _loaded(jpeg, simplejpeg.decode_jpeg_header)
     if isinstance(header, _Unreadable):
         yield header
@@ -39,7 +39,7 @@ def check_still(jpeg: bytes, size_px: int) -> Iterator[str]:
 
 
 def _loaded(content: bytes, load: Any) -> Any:
-    """The member as `load` understands it. What a parser can raise on bytes that anyone may have written has no end."""
+    """The result of `load`, or why it failed. Parsers can raise anything for untrusted bytes."""
     try:
         return load(content)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Reading and comparing the tables of a data set shard by shard, without holding more than a row group of them."""
+"""Reads and compares the tables of a dataset shard by shard, with at most one row group in memory."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -11,12 +11,12 @@ import pyarrow.compute as pc
 
 from motionshards.schemas.tables import completed, open_parquet
 
-# What reading a damaged parquet file can end in; pyarrow lets errors of Python's own decoding through.
+# What reading a damaged parquet file can raise; pyarrow does not wrap errors of Python's decoding.
 UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError, TypeError, MemoryError)
 
 
 def why(error: BaseException) -> str:
-    """The reason of a failure in one line, without the path that is told anyway."""
+    """The cause of an error in one line, without the path, which messages contain anyway."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return (text or type(error).__name__).splitlines()[0]
 
@@ -32,7 +32,7 @@ class RowsByShard:
         self._file = open_parquet(path)
         self._schema = schema
         if strange := set(self._file.schema_arrow.names) - set(schema.names):
-            raise pa.ArrowInvalid(f"its columns are not those of this format: {', '.join(sorted(strange))}")
+            raise pa.ArrowInvalid(f"it has unknown columns: {', '.join(sorted(strange))}")
         groups = [self._file.metadata.row_group(number).num_rows for number in range(self._file.num_row_groups)]
         self._starts = np.concatenate([[0], np.cumsum(groups)]).astype(np.int64)
         self._runs: dict[str, list[tuple[int, int]]] = {}
@@ -43,11 +43,11 @@ class RowsByShard:
 
     @property
     def shards(self) -> dict[str, int]:
-        """How many rows each shard has."""
+        """The number of rows of each shard."""
         return {shard: sum(stop - start for start, stop in runs) for shard, runs in self._runs.items()}
 
     def of(self, shard: str) -> pa.Table:
-        """The rows of a shard; cheap when shards are asked for in the order of the file."""
+        """The rows of a shard; fast if shards are requested in the order of the file."""
         parts = [part for start, stop in self._runs.get(shard, []) for part in self._rows(start, stop)]
         return pa.concat_tables([self._schema.empty_table(), *parts])
 
@@ -66,7 +66,7 @@ class RowsByShard:
 
 
 def _runs(shard: pa.ChunkedArray) -> Iterator[tuple[str, int, int]]:
-    """The ranges of rows that have one shard, in order; a shard has one range in a file that is right."""
+    """Ranges of consecutive rows with the same shard, in order; in a correct file, each shard has one range."""
     coded = pc.fill_null(shard, "").combine_chunks().dictionary_encode()
     codes = coded.indices.to_numpy()
     for start, stop in pairwise([0, *(np.flatnonzero(np.diff(codes)) + 1).tolist(), len(codes)]):
@@ -75,22 +75,22 @@ def _runs(shard: pa.ChunkedArray) -> Iterator[tuple[str, int, int]]:
 
 
 def repeated(keys: pa.ChunkedArray) -> pa.Array:
-    """The keys that stand more than once."""
+    """The keys that occur more than once."""
     counts = pc.value_counts(keys)
     return counts.field("values").filter(pc.greater(counts.field("counts"), 1))
 
 
 def compare_keys(found: pa.ChunkedArray, expected: Any, where: str) -> Iterator[str]:
-    """A line for each key that is missing, too many or twice, or one for a wrong order; `where` says where `expected` stands."""
+    """A line for each missing, unexpected or repeated key, or one for a wrong order; `where` names the place of `expected`."""
     expected = pa.chunked_array([expected]) if isinstance(expected, pa.Array) else expected
     if found.equals(expected):
         return
     faults = [
         *(f"{key}: is missing here, but {where}" for key in _without(expected, found)),
         *(f"{key}: is not {where}" for key in _without(found, expected)),
-        *(f"{key}: stands here more than once" for key in repeated(found).to_pylist()),
+        *(f"{key}: is listed more than once" for key in repeated(found).to_pylist()),
     ]
-    yield from faults or [f"clips stand in another order than {where}"]
+    yield from faults or [f"the order of clips differs from that {where}"]
 
 
 def _without(keys: pa.ChunkedArray, others: pa.ChunkedArray) -> list[str]:
@@ -99,7 +99,7 @@ def _without(keys: pa.ChunkedArray, others: pa.ChunkedArray) -> list[str]:
 
 
 def compare_rows(found: pa.Table, expected: pa.Table, where: str) -> Iterator[str]:
-    """Faults of the rows of a shard that should be equal to the last bit; both tables have the same schema."""
+    """Errors in the rows of a shard, which must be bit-identical to the expected ones; both tables have the same schema."""
     different = list(compare_keys(found["key"], expected["key"], where))
     yield from different
     if different:
@@ -107,7 +107,7 @@ def compare_rows(found: pa.Table, expected: pa.Table, where: str) -> Iterator[st
     for name in found.schema.names:
         if not _same(found[name].combine_chunks(), expected[name].combine_chunks()):
             rows = (number for number in range(len(found)) if not _same(_one(found, name, number), _one(expected, name, number)))
-            yield f"{found['key'][next(rows)]}: {name} is not what stands {where}"
+            yield f"{found['key'][next(rows)]}: {name} differs from the value {where}"
 
 
 def _one(table: pa.Table, name: str, row: int) -> pa.Array:
@@ -115,7 +115,7 @@ def _one(table: pa.Table, name: str, row: int) -> pa.Array:
 
 
 def _same(first: pa.Array, second: pa.Array) -> bool:
-    """Whether two arrays are equal, NaN being equal to itself, which `Array.equals` denies."""
+    """Whether two arrays are equal, with NaN equal to itself, unlike `Array.equals`."""
     if pa.types.is_list(first.type):
         return bool(pc.list_value_length(first).equals(pc.list_value_length(second))) and _same(first.flatten(), second.flatten())
     if pa.types.is_struct(first.type):

@@ -1,4 +1,4 @@
-"""Is the stored video of a sample what its row says? It is decoded in a process of its own, as anyone may have written it."""
+"""Checks the stored video of a sample against its row. It is untrusted, and decoded in a separate process."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ from motionshards.transforms.extract.media import in_memory
 
 _COLUMNS = ("video_frames", "fps")
 _LEAST_PSNR_DB = 25.0
-# Coarser videos can differ more from the stills, which have a quality of their own.
+# Coarser videos can differ more from the stills, whose quality is independent.
 _COARSEST_COMPARED_CRF = 32
 _CLEARLY_CLOSER = 2
 # Times in meta.json are rounded to a microsecond.
@@ -28,7 +28,7 @@ _SAME_TIME_S = 2e-6
 
 
 def check_video_row(row: Mapping[str, Any], config: BuildConfig) -> Iterator[str]:
-    """Faults of the columns of stored video, which are not null."""
+    """Errors in the columns of stored video, which must not be null."""
     if missing := [name for name in _COLUMNS if row[name] is None]:
         yield f"{', '.join(missing)} must not be null"
         return
@@ -49,11 +49,11 @@ def check_video(
     config: BuildConfig,
     stills: Mapping[int, bytes],
 ) -> Iterator[str]:
-    """Faults of the members and of the part of meta.json that are about stored video; the suffix comes first.
+    """Errors in the members of stored video and its part of meta.json, prefixed with the suffix.
 
     Args:
-        meta: without faults, but for its object `mp4`, which has been checked for types
-        stills: JPEG files by number, of those that can be decoded
+        meta: has been checked, except for the values of its object `mp4`
+        stills: JPEG files by number, only those that can be decoded
     """
     video, described = meta["mp4"], meta["mp4"] if config.stills else meta
     wrong = list(_check_meta(video, row, config))
@@ -78,7 +78,7 @@ def _check_meta(video: Mapping[str, Any], row: Mapping[str, Any], config: BuildC
     expected = {"frames": row["video_frames"], "crf": row["video_crf"], "every": config.landmarks_every}
     expected |= {"point_units": units, "point_offset_px": offset_px}
     if float(Fraction(*video["rate"])) != row["fps"]:
-        yield f"rate is {video['rate']}, the index says {row['fps']:g}"
+        yield f"rate is {video['rate']}, the index has {row['fps']:g}"
     for name, value in expected.items():
         if video[name] != value:
             yield f"{name} is {video[name]}, must be {value}"
@@ -91,10 +91,10 @@ def _check_meta(video: Mapping[str, Any], row: Mapping[str, Any], config: BuildC
 def _check_source(
     source: NDArray[np.float64], rate: Fraction, meta: Mapping[str, Any], row: Mapping[str, Any], described: Mapping[str, Any]
 ) -> Iterator[str]:
-    """Faults of float64 [M,3]: the source frame that each frame of the video shows."""
+    """Errors in float64 [M,3], the source frame that each frame of the video shows."""
     span, index, pts_s = source.T
     if not np.isfinite(source).all() or (source < 0).any() or (source[:, :2] % 1).any():
-        yield "holds numbers that are no spans, frames or times"
+        yield "has numbers that are not spans, frames or times"
         return
     new, ahead, later = np.diff(span), np.diff(index), np.diff(pts_s)
     if (
@@ -107,24 +107,24 @@ def _check_source(
     measured = np.column_stack([described[name] for name in ("span", "frame_index", "pts_s")])
     rows = source[:: meta["mp4"]["every"]]
     if not np.allclose(rows, measured, rtol=0, atol=_SAME_TIME_S):
-        yield f"{META} describes other frames"
+        yield f"{META} describes different frames"
     for number in np.unique(span):
         known_s = np.array(row["frame_pts_s"])[np.array(meta["span"]) == number]
         yield from _check_times(pts_s[span == number], known_s, rate, int(np.argmax(span == number)))
 
 
 def _check_times(pts_s: NDArray[np.float64], known_s: NDArray[np.float64], rate: Fraction, first: int) -> Iterator[str]:
-    """Each frame shows the one nearest in time of all frames of the span that are known."""
+    """Check that each frame shows the nearest in time of all known frames of the span."""
     times_s = pts_s[0] + np.arange(len(pts_s)) / float(rate)
     known_s = np.sort(np.concatenate([[-np.inf], pts_s, known_s, [np.inf]]))
     after = np.searchsorted(known_s, times_s)
     nearest_s = np.minimum(known_s[after] - times_s, times_s - known_s[after - 1])
     for number in np.flatnonzero(np.abs(pts_s - times_s) > nearest_s + _SAME_TIME_S)[:1].tolist():
-        yield f"frame {first + number} shows the source at {pts_s[number]:g} s, another frame is nearer to {times_s[number]:g} s"
+        yield f"frame {first + number} shows the source at {pts_s[number]:g} s, but another is nearer to {times_s[number]:g} s"
 
 
 def shown_stills(source: NDArray[np.float64], meta: Mapping[str, Any], stills: Mapping[int, bytes]) -> dict[int, bytes]:
-    """The stills that the video shows too, by the number of its first frame that does."""
+    """The stills that the video also shows, by the number of the first frame of the video that does."""
     places = {(span, index): place for place, (span, index, _) in reversed(list(enumerate(source.tolist())))}
     frames = list(zip(meta["span"], meta["frame_index"], strict=True))
     return {places[frames[number]]: still for number, still in stills.items() if frames[number] in places}
@@ -133,23 +133,23 @@ def shown_stills(source: NDArray[np.float64], meta: Mapping[str, Any], stills: M
 def check_mp4(
     mp4: bytes, video: Mapping[str, Any], shown: Mapping[int, bytes], config: BuildConfig, size_px: int
 ) -> Iterator[str]:
-    """Faults of a stored video.
+    """Errors in a stored video.
 
-    video: what meta.json says of it
-    shown: stills that it shows, of its size, by the number of the frame
+    video: its description in meta.json
+    shown: stills of its size that it shows, by frame number
     size_px: height and width of its frames
     """
     if not 0 <= mp4.find(b"moov") < mp4.find(b"mdat"):
-        yield "its header does not come first"
+        yield "its header is not at the start of the file"
         return
     coarse = video["crf"] is not None and video["crf"] > _COARSEST_COMPARED_CRF
     compared = {} if coarse else shown
     which = sorted({near for number in compared for near in _beside(number) if 0 <= near < video["frames"]})
     errors = dict[tuple[int, int], float]()
     try:
-        for number, picture in zip(which, decoded(mp4, video, which, config, size_px), strict=True):
+        for number, image in zip(which, decoded(mp4, video, which, config, size_px), strict=True):
             for still in compared.keys() & _beside(number):
-                errors[still, number - still] = _error(picture, compared[still])
+                errors[still, number - still] = _error(image, compared[still])
     except ClipRejected as error:
         yield f"cannot be read: {error.detail or error.reason}"
         return
@@ -160,15 +160,15 @@ def _beside(number: int) -> set[int]:
     return {number - 1, number, number + 1}
 
 
-def _error(picture: NDArray[np.uint8], jpeg: bytes) -> float:
-    """The mean squared error between a picture, uint8 [H,W,3], and a still of the same size."""
-    return float(np.square(picture - simplejpeg.decode_jpeg(jpeg).astype(np.float32)).mean())
+def _error(image: NDArray[np.uint8], jpeg: bytes) -> float:
+    """The mean squared error between an image, uint8 [H,W,3], and a still of the same size."""
+    return float(np.square(image - simplejpeg.decode_jpeg(jpeg).astype(np.float32)).mean())
 
 
 def _check_stills(errors: Mapping[tuple[int, int], float]) -> Iterator[str]:
-    """Stills must look like the frames that show them, and not like their neighbours.
+    """Check that stills are similar to the frames that show them, and not to their neighbours.
 
-    errors: of each still beside frames of the video, by the frame that shows it, and how many frames after it the other is
+    errors: (frame that shows a still, offset) -> error between the still and the frame at that offset
     """
     error, worst = max(((error, number) for (number, step), error in errors.items() if step == 0), default=(0.0, 0))
     if error > 255**2 / 10 ** (_LEAST_PSNR_DB / 10):
@@ -178,24 +178,24 @@ def _check_stills(errors: Mapping[tuple[int, int], float]) -> Iterator[str]:
     for step, where in ((-1, "before"), (1, "after")):
         beside = {number: error for (number, by), error in errors.items() if by == step}
         if sum(beside.values()) < sum(errors[number, 0] for number in beside) / _CLEARLY_CLOSER:
-            yield f"stills look like the frames {where} those that show the same source frames"
+            yield f"stills match the frames {where} those that show the same source frames"
 
 
 def decoded(
     mp4: bytes, video: Mapping[str, Any], which: Sequence[int], config: BuildConfig, size_px: int
 ) -> Iterator[NDArray[np.uint8]]:
-    """The frames of these numbers; all others are decoded and checked, too. Raises ClipRejected."""
+    """The frames with the numbers `which`, uint8 [H,W,3]; all others are decoded and checked, too. Raises ClipRejected."""
     order = {"frames": video["frames"], "size": size_px, "rate": video["rate"], "which": which}
     order["longest_group"] = None if video["crf"] is None else GROUP_FRAMES
     with in_memory("video.mp4", [mp4]) as media, ordered(media, config.decode_timeout_s, do="check", **order) as answers:
         while message := answers.next():
-            picture = np.empty(message["picture"], np.uint8)
-            answers.fill(picture.data.cast("B"))
-            yield picture
+            image = np.empty(message["picture"], np.uint8)
+            answers.fill(image.data.cast("B"))
+            yield image
 
 
 def _check_points(members: Mapping[str, bytes], described: Mapping[str, Any], rows: int) -> Iterator[str]:
-    """Faults of the landmarks of measured frames."""
+    """Errors in the landmarks of measured frames."""
     found = np.array([None not in box for box in described["boxes_px"]])
     for suffix in (POINTS, POINT_SCORES):
         try:
@@ -206,6 +206,6 @@ def _check_points(members: Mapping[str, bytes], described: Mapping[str, Any], ro
         if suffix == POINTS:
             known = (array != NO_POINT).reshape(rows, -1)
             for number in np.flatnonzero(found & ~known.all(axis=1)).tolist():
-                yield f"{suffix}: row {number} has a face, but points that are not known"
+                yield f"{suffix}: row {number} has a face, but missing points"
             for number in np.flatnonzero(~found & known.any(axis=1)).tolist():
                 yield f"{suffix}: row {number} has points, but no face"

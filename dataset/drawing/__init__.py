@@ -1,4 +1,4 @@
-"""Images for people: contact sheets, animations, and crops in their source frames.
+"""Visualizations: contact sheets, animations, and crops in their source frames.
 
-Imports dataset.index; source_frames alone imports the pipeline.
+Imports dataset.index; only source_frames imports the pipeline.
 """

@@ -1,8 +1,8 @@
-"""A contact sheet: what is stored of a clip, as a picture.
+"""A contact sheet: the stored data of clips as an image.
 
-A block a clip: two lines on who it is; its source frame with the outline of the crop, or why there is none; and all stored frames
-in time order, wrapped into rows, with landmarks, face box and head pose, and below each time, blur, angles and action units.
-Where video is stored, a strip below shows the waveform of its sound, with a line at the time of each of these frames.
+The block of a clip has two lines of text; its source frame with the outline of the crop, or why it is missing; and all stored
+frames in time order, wrapped into rows, with landmarks, face box and head pose, and below each frame its time, blur, angles and
+action units. If video is stored, a strip shows the waveform of its sound, with a line at the time of each of these frames.
 """
 
 import textwrap
@@ -24,15 +24,15 @@ from motionshards.schemas.errors import ClipRejected, StoreFailed
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How a sheet is laid out, all in pixels of the sheet.
+    """Layout of a sheet; all sizes are in pixels of the sheet.
 
     frame_px: side of a frame
     columns: frames side by side
     drawn: whether landmarks, box and pose are drawn
-    aus: whether there is room for action units
-    source_px: width that is kept for source frames
-    moving: whether there is room for a waveform
-    measure: column of the index whose value is shown in the head of each clip
+    aus: whether there is space for action units
+    source_px: width reserved for source frames
+    moving: whether there is space for a waveform
+    measure: column of the index whose value is shown in the header of each clip
     """
 
     frame_px: int
@@ -45,29 +45,29 @@ class Look:
 
     @classmethod
     def of(cls, clips: Sequence[dict[str, Any]], *, frame_px: int, columns: int, drawn: bool, aus: bool, moving: bool) -> "Look":
-        """With as many columns as clips, rows of the index, can fill, and as much room as their source frames can use."""
+        """A layout for clips, rows of the index, with no more columns and source width than they can fill."""
         bare = cls(frame_px, min(columns, max(clip["n_frames"] for clip in clips)), drawn, aus, frame_px, moving)
         widths = [bare.source_height(clip["n_frames"]) * clip["width_px"] / clip["height_px"] for clip in clips]
         return replace(bare, source_px=round(min(max(frame_px, *widths), 2 * frame_px + bare.gap)))
 
     @property
     def gap(self) -> int:
-        """Between whatever stands side by side."""
+        """Space between neighbouring elements."""
         return max(6, self.frame_px // 16)
 
     @property
     def letters(self) -> int:
-        """Size of the font under a frame."""
+        """Font size of the text below a frame."""
         return max(8, self.frame_px // 15)
 
     @property
     def bars(self) -> int:
-        """Height of the bars of action units with the space above them."""
+        """Height of the action unit bars with the space above them."""
         return self.frame_px // 4 if self.aus else 0
 
     @property
     def cell(self) -> int:
-        """Height of a frame with all that stands below it."""
+        """Height of a frame with everything below it."""
         return self.frame_px + 3 * self.letters + self.bars + self.gap
 
     @property
@@ -77,47 +77,47 @@ class Look:
 
     @property
     def head(self) -> int:
-        """Height of the two lines above the frames."""
+        """Height of the two lines of text above the frames."""
         return 5 * self.letters
 
     @property
     def left(self) -> int:
-        """Where the first frame of a row begins."""
+        """Left edge of the first frame of a row."""
         return self.source_px + 3 * self.gap
 
     @property
     def width(self) -> int:
-        """Of the sheet."""
+        """Width of the sheet."""
         return self.left + self.columns * (self.frame_px + self.gap)
 
     def source_height(self, frames: int) -> int:
-        """That is kept for the source frame of a clip: two rows of frames where there are two."""
+        """Height reserved for the source frame of a clip: two rows of frames, if there are as many."""
         return self.frame_px + (min(2, self.rows(frames)) - 1) * self.cell
 
     def rows(self, frames: int) -> int:
-        """Rows of so many frames."""
+        """Number of rows for this number of frames."""
         return ceil(frames / self.columns)
 
     def height(self, frames: int) -> int:
-        """Of the block of a clip."""
+        """Height of the block of a clip."""
         return self.head + self.rows(frames) * self.cell + self.strip + self.gap
 
 
 def draw_block(row: dict[str, Any], sample: Sample, motion: Motion | None, sources: Sources, look: Look) -> Image.Image:
-    """The block of a clip: RGB, look.width x look.height(frames)."""
-    picture = Image.new("RGB", (look.width, look.height(len(sample.frames))), overlay.BACKGROUND)
-    _draw_head(picture, row, sample, look)
-    _draw_source(picture, row, sample, sources, look)
+    """Draw the block of a clip: RGB, look.width x look.height(frames)."""
+    image = Image.new("RGB", (look.width, look.height(len(sample.frames))), overlay.BACKGROUND)
+    _draw_head(image, row, sample, look)
+    _draw_source(image, row, sample, sources, look)
     step = look.frame_px + look.gap
     for number in range(len(sample.frames)):
         down, across = divmod(number, look.columns)
-        picture.paste(_cell(sample, number, look), (look.left + across * step, look.head + down * look.cell))
+        image.paste(_cell(sample, number, look), (look.left + across * step, look.head + down * look.cell))
     if motion is not None:
-        _draw_motion(picture, row, sample, motion, look)
-    return picture
+        _draw_motion(image, row, sample, motion, look)
+    return image
 
 
-def _draw_head(picture: Image.Image, row: dict[str, Any], sample: Sample, look: Look) -> None:
+def _draw_head(image: Image.Image, row: dict[str, Any], sample: Sample, look: Look) -> None:
     width, height = sample.meta["source_size_px"][0]
     stored = sample.frames.shape[1]
     facts = [
@@ -129,63 +129,63 @@ def _draw_head(picture: Image.Image, row: dict[str, Any], sample: Sample, look: 
     facts += [f"face {np.median(sizes):.0f} px"] if sizes else []
     facts += [f"{look.measure} {row[look.measure]:.4g}"] if look.measure else []
     letters = look.letters
-    overlay.text_line(picture, (look.gap, 2.2 * letters), row["key"], round(1.5 * letters))
-    overlay.text_line(picture, (look.gap, 3.9 * letters), "  ·  ".join(facts), letters, overlay.FAINT)
+    overlay.text_line(image, (look.gap, 2.2 * letters), row["key"], round(1.5 * letters))
+    overlay.text_line(image, (look.gap, 3.9 * letters), "  ·  ".join(facts), letters, overlay.FAINT)
 
 
-def _draw_source(picture: Image.Image, row: dict[str, Any], sample: Sample, sources: Sources, look: Look) -> None:
-    """The source of the middle frame with the crop's outline, or why there is none."""
+def _draw_source(image: Image.Image, row: dict[str, Any], sample: Sample, sources: Sources, look: Look) -> None:
+    """Draw the source of the middle frame with the crop's outline, or why it is missing."""
     number, meta = len(sample.frames) // 2, sample.meta
-    room = (look.source_px, look.source_height(len(sample.frames)))
+    space = (look.source_px, look.source_height(len(sample.frames)))
     try:
-        shown = _crop_in_source(row, sample, number, sources, room)
+        shown = _crop_in_source(row, sample, number, sources, space)
     except (ClipRejected, StoreFailed) as error:
-        _draw_words(picture, f"no source video: {_why(error)}", room, look)
+        _draw_words(image, f"no source video: {_why(error)}", space, look)
         return
-    picture.paste(shown, (look.gap, look.head))
+    image.paste(shown, (look.gap, look.head))
     words = f"source, frame {meta['frame_index'][number]}, {meta['pts_s'][number]:.2f} s"
-    overlay.text_line(picture, (look.gap, look.head + shown.height + 1.5 * look.letters), words, look.letters, overlay.FAINT)
+    overlay.text_line(image, (look.gap, look.head + shown.height + 1.5 * look.letters), words, look.letters, overlay.FAINT)
 
 
-def _crop_in_source(row: dict[str, Any], sample: Sample, number: int, sources: Sources, room: tuple[int, int]) -> Image.Image:
-    """Raises ClipRejected, StoreFailed."""
+def _crop_in_source(row: dict[str, Any], sample: Sample, number: int, sources: Sources, space: tuple[int, int]) -> Image.Image:
+    """The source of a frame with the outlines of crop and face box. Raises ClipRejected, StoreFailed."""
     if sources.root is None:
         raise ClipRejected("unreadable", sources.missing)
     meta = sample.meta
     place = (meta["span"][number], meta["frame_index"][number])
-    (shown,) = source_frames(sources.root, row["spans"], [place], max(room), sources.hdr)
+    (shown,) = source_frames(sources.root, row["spans"], [place], max(space), sources.hdr)
     to_shown = source_to_shown(meta["source_size_px"][number], shown)
     affine = meta["source_to_crop"][number]
     corners = overlay.crop_corners(affine, sample.frames.shape[1]) @ to_shown[:, :2].T + to_shown[:, 2]
     x0, y0, x1, y1 = meta.get("boxes_px", {number: [None] * 4})[number]
     if x0 is None:
-        return overlay.crop_in_source(shown, room, corners)
+        return overlay.crop_in_source(shown, space, corners)
     box = overlay.to_source(affine, [[x0, y0], [x1, y0], [x1, y1], [x0, y1]]) @ to_shown[:, :2].T + to_shown[:, 2]
-    return overlay.crop_in_source(shown, room, corners, box)
+    return overlay.crop_in_source(shown, space, corners, box)
 
 
 def _why(error: ClipRejected | StoreFailed) -> str:
     return error.detail or error.reason if isinstance(error, ClipRejected) else str(error)
 
 
-def _draw_words(picture: Image.Image, words: str, room: tuple[int, int], look: Look) -> None:
-    """Words where the source frame would stand."""
-    picture.paste(overlay.PANEL, (look.gap, look.head, look.gap + room[0], look.head + min(room[1], look.frame_px)))
-    lines = textwrap.wrap(words, max(8, int(room[0] / look.letters * 1.6)), max_lines=5)
+def _draw_words(image: Image.Image, words: str, space: tuple[int, int], look: Look) -> None:
+    """Draw text in place of the source frame."""
+    image.paste(overlay.PANEL, (look.gap, look.head, look.gap + space[0], look.head + min(space[1], look.frame_px)))
+    lines = textwrap.wrap(words, max(8, int(space[0] / look.letters * 1.6)), max_lines=5)
     for number, line in enumerate(lines):
         place = (2 * look.gap, look.head + look.gap + (1 + 1.5 * number) * look.letters)
-        overlay.text_line(picture, place, line, look.letters, overlay.WARNING)
+        overlay.text_line(image, place, line, look.letters, overlay.WARNING)
 
 
-def _draw_motion(picture: Image.Image, row: dict[str, Any], sample: Sample, motion: Motion, look: Look) -> None:
-    """What is stored of video and sound, and its waveform."""
+def _draw_motion(image: Image.Image, row: dict[str, Any], sample: Sample, motion: Motion, look: Look) -> None:
+    """Draw a line about stored video and sound, and the waveform."""
     top = look.head + look.rows(len(sample.frames)) * look.cell
     words, place = f"video: {len(motion)} frames at {float(motion.video.rate):.4g} fps", (look.left, top + look.letters)
-    overlay.text_line(picture, place, f"{words}  ·  {_heard(row)}", look.letters, overlay.FAINT)
+    overlay.text_line(image, place, f"{words}  ·  {_heard(row)}", look.letters, overlay.FAINT)
     if sound := motion.sound():
         strip = waveform(sound.samples, (look.width - look.left - look.gap, look.frame_px // 4))
         shown = zip(sample.meta["span"], sample.meta["frame_index"], strict=True)
-        picture.paste(marked_at(strip, [motion.share_of(*one) for one in shown]), (look.left, top + 2 * look.letters))
+        image.paste(marked_at(strip, [motion.share_of(*one) for one in shown]), (look.left, top + 2 * look.letters))
 
 
 def _heard(row: dict[str, Any]) -> str:
@@ -196,7 +196,7 @@ def _heard(row: dict[str, Any]) -> str:
 
 
 def _cell(sample: Sample, number: int, look: Look) -> Image.Image:
-    """A frame and what stands below it."""
+    """A frame with its values below it."""
     cell = Image.new("RGB", (look.frame_px, look.cell), overlay.BACKGROUND)
     cell.paste(overlay.marked(sample.frames[number], look.frame_px, sample.marks(number) if look.drawn else None))
     meta, letters = sample.meta, look.letters

@@ -1,4 +1,4 @@
-"""Clips of a dataset for people to look at: some of their described frames, and their stored video with its sound."""
+"""Reads clips of a dataset for display: some of their described frames, and their stored video with its sound."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -32,10 +32,10 @@ class Motion:
     """The stored video of a clip, M frames of which L are measured, and its sound.
 
     place: path of the shard and key of the clip, for messages
-    source: float64 [M,3], the span and number of the source frame that each frame shows, and its time in seconds
+    source: float64 [M,3], span and number of the source frame that each frame shows, and its time in seconds
     points_px: float32 [L,68,2], landmarks of the measured frames; None with `--landmarks none`
-    boxes_px: float32 [L,4]; None likewise
-    pose_deg: float32 [L,3], yaw, pitch, roll
+    boxes_px: float32 [L,4], face boxes of the measured frames; None likewise
+    pose_deg: float32 [L,3], yaw, pitch, roll of the measured frames
     """
 
     place: str
@@ -48,7 +48,7 @@ class Motion:
 
     @classmethod
     def of(cls, place: str, members: Mapping[str, bytes], arrays: Mapping[str, Any]) -> "Motion | None":
-        """That of a sample, as `Video.of`. Raises ValueError."""
+        """The video of a sample, as `Video.of`. Raises ValueError."""
         video, meta = Video.of(members, arrays), arrays["meta"]
         if video is None:
             return None
@@ -67,12 +67,12 @@ class Motion:
         return len(self.video)
 
     def frames(self, numbers: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Frames by number, uint8 [n,H,W,3]. Raises DatasetError, as the next two do: a member is damaged."""
+        """Frames by number, uint8 [n,H,W,3]. Raises DatasetError, as the next two methods: a member is damaged."""
         with _named(self.place):
             return frames_of_mp4(self.video.mp4, numbers, _TIMEOUT_S)
 
     def sound(self) -> Pcm | None:
-        """The sound, None without one."""
+        """The sound; None if there is none."""
         with _named(self.place):
             return None if self.audio is None else flac_samples(self.audio.flac, _TIMEOUT_S)
 
@@ -82,7 +82,7 @@ class Motion:
             return playable(self.video.mp4, None if self.audio is None else self.audio.flac, most_bytes)
 
     def marks(self, number: int) -> Marks:
-        """What is known of a frame. Between two measured frames of a span, values are interpolated."""
+        """The marks of a frame. Between two measured frames of a span, values are interpolated."""
         every = self.video.every
         row, rest = divmod(number, every)
         after = min(row + 1, len(self.pose_deg) - 1)
@@ -97,18 +97,18 @@ class Motion:
         return Marks(points, None if boxes is None else boxes.tolist(), between(self.pose_deg).tolist())
 
     def share_of(self, span: int, frame_index: int) -> float:
-        """When the frame that shows this frame of the source, or the one nearest to it, is shown, as a share of the clip."""
+        """Time of this source frame, or of the nearest one, in the video, as a fraction of its length."""
         apart = np.abs(self.source[:, 1] - frame_index) + np.where(self.source[:, 0] == span, 0, np.inf)
         return float(np.argmin(apart)) / len(self)
 
 
 def read_clip(data: Dataset, row: Mapping[str, Any], most: int | None = None) -> tuple[Sample, Motion | None]:
-    """A clip with its described frames, of more than `most` so many that are evenly spread, and its stored video if there is one.
+    """Read a clip with its described frames, at most `most` evenly spaced ones, and its stored video, if any.
 
-    row: of the index, with the columns key, split, shard, members and n_frames
+    row: row of the index with the columns key, split, shard, members and n_frames
 
     Raises:
-        DatasetError: the shard is absent, or a member is not what the index says
+        DatasetError: the shard is missing, or a member differs from the index
     """
     path = tar_path(data.out, row["split"], row["shard"])
     place = f"{path}: {row['key']}"
@@ -124,7 +124,7 @@ def read_clip(data: Dataset, row: Mapping[str, Any], most: int | None = None) ->
 
 @contextmanager
 def _named(place: str) -> Iterator[None]:
-    """Errors about a clip become a DatasetError that names it."""
+    """Raise errors about a clip as a DatasetError that names it."""
     try:
         yield
     except ClipRejected as error:
@@ -143,7 +143,7 @@ def _spread(frames: int, most: int | None) -> NDArray[np.int64]:
 def _sample(
     key: str, members: Mapping[str, bytes], arrays: Mapping[str, Any], motion: Motion | None, numbers: NDArray[np.int64]
 ) -> Sample:
-    """The described frames with these numbers: stills, or without any, measured frames of the video."""
+    """The described frames with these numbers: stills, or measured frames of the video if there are none."""
     if motion is None or frame_suffix(0) in members:
         names = ("landmarks", "landmark_scores")
         frames = decode_frames([members[frame_suffix(number)] for number in numbers.tolist()])
@@ -157,5 +157,5 @@ def _sample(
 
 
 def _floats(values: Any) -> NDArray[np.float32]:
-    """float32; null becomes NaN."""
+    """As float32; null becomes NaN."""
     return np.array(values, np.float32)

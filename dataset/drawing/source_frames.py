@@ -1,6 +1,6 @@
-"""Frames of the source videos once more, for people to look at: found by what the index says, decoded as the build does it.
+"""Frames of the source videos for display, located by the index and decoded as in a build.
 
-A video may lie on disk, in an archive or in an object store. Pixels: x right, y down, the centre of the top left pixel is (0, 0).
+A video may be on disk, in an archive or in an object store. Pixels: x right, y down, the centre of the top left pixel is (0, 0).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,82 +35,82 @@ _TIMEOUT_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where the videos of a data set lie, and how their HDR is shown; where root is None, `missing` says why."""
+    """Location of the source videos of a dataset, and how HDR is mapped; if root is None, `missing` is the reason."""
 
     root: Root | None
     missing: str = ""
     hdr: str = "tonemap"
 
     @classmethod
-    def found(cls, given: str | None, recorded: str, hdr: str = "tonemap") -> "Sources":
-        """Those of --input, else those that dataset.json names. Raises ConfigError: what was given is not there."""
+    def found(cls, requested: str | None, recorded: str, hdr: str = "tonemap") -> "Sources":
+        """The location in --input, else the one recorded in dataset.json. Raises ConfigError: --input does not exist."""
         try:
-            return cls(_root(given or recorded), hdr=hdr)
+            return cls(_root(requested or recorded), hdr=hdr)
         except ConfigError as error:
-            if given:
+            if requested:
                 raise ConfigError(f"--input {error}") from error
             return cls(None, str(error))
 
 
 def _root(place: str) -> Root:
-    """The directory or object store; of an archive, its directory. Raises ConfigError."""
+    """The directory or object store; for an archive, its directory. Raises ConfigError."""
     if is_bucket(place):
         return open_bucket(place)
     path = Path(place.removeprefix("file://"))
     if not place or not path.exists():
-        raise ConfigError(f"{place} is not there" if place else "dataset.json names no input")
+        raise ConfigError(f"{place} does not exist" if place else "dataset.json does not record an input")
     return path.parent if path.is_file() else path
 
 
 def source_frames(
     root: Root, spans: Sequence[Mapping[str, Any]], wanted: Sequence[tuple[int, int]], longest_px: int, hdr: str = "tonemap"
 ) -> list[Picture]:
-    """Frames of a clip as its videos show them, whole and upright, in the order of `wanted`.
+    """Decode source frames of a clip, uncropped and upright, in the order of `wanted`.
 
     Args:
-        root: where the paths of the input begin: a directory (that of the archives too), or an object store
+        root: directory (also that of archives) or object store that the paths of the input are relative to
         spans: `spans` of a row of the index
-        wanted: (number of the span, number of the frame in its file), as `span` and `frame_index` of meta.json have them
-        longest_px: pictures are scaled down until their longer side is at most this; smaller ones stay as they are
-        hdr: `tonemap` or `keep`, as the data set was built
+        wanted: (number of the span, number of the frame in its file), as in `span` and `frame_index` of meta.json
+        longest_px: larger images are scaled down to this longer side
+        hdr: `tonemap` or `keep`, as set for the dataset
 
     Raises:
-        ClipRejected: a video cannot be read, or has no such frame; `reason` and `detail` say why
-        StoreFailed: an object store does not give what it has
+        ClipRejected: a video cannot be read, or lacks a frame; see `reason` and `detail`
+        StoreFailed: an object store cannot be read
     """
     found: dict[tuple[int, int], Picture] = {}
     for _, group in groupby(sorted(set(wanted), key=lambda one: (spans[one[0]]["uri"], one)), lambda one: spans[one[0]]["uri"]):
-        asked = list(group)
-        with _opened(spans[asked[0][0]], root) as file:
-            numbers = sorted({index for _, index in asked})
-            pictures = dict(zip(numbers, _frames(file, numbers, longest_px, hdr), strict=True))
-        found |= {one: pictures[one[1]] for one in asked}
+        of_file = list(group)
+        with _opened(spans[of_file[0][0]], root) as file:
+            numbers = sorted({index for _, index in of_file})
+            images = dict(zip(numbers, _frames(file, numbers, longest_px, hdr), strict=True))
+        found |= {one: images[one[1]] for one in of_file}
     return [found[one] for one in wanted]
 
 
 def middle_frame(root: Root, spans: Sequence[Mapping[str, Any]], longest_px: int) -> Picture | None:
-    """A frame of the middle of the first span that gives one, else the first frame of its video; None where no span gives any.
+    """The middle frame of the first span that can be decoded, else the first frame of its video; None if no span can be.
 
-    Arguments and StoreFailed as for `source_frames`. Clips that were rejected are often broken, so that None is usual.
+    Arguments and StoreFailed as for `source_frames`. Rejected clips are often damaged, so None is common.
     """
     for span in spans:
         try:
             with _opened(span, root) as file:
                 return _middle_of(file, span_from_row(span), root, longest_px)
         except ClipRejected:
-            continue  # the next file may be whole
+            continue  # the next file may be intact
     return None
 
 
 def source_to_shown(source_size_px: Sequence[int], shown: Picture) -> NDArray[np.float64]:
-    """float64 [2,3]: pixels of the source frame, whose width and height these are, to pixels of a picture made of it."""
+    """Affine from pixels of the source frame, of this width and height, to pixels of the scaled image: float64 [2,3]."""
     scale = np.array([shown.shape[1], shown.shape[0]]) / np.asarray(source_size_px, np.float64)
     return np.column_stack([np.diag(scale), 0.5 * scale - 0.5])
 
 
 @contextmanager
 def _opened(row: Mapping[str, Any], root: Root) -> Iterator[Media]:
-    """The video of a span as a decoder can open it. Raises ClipRejected, StoreFailed."""
+    """Open the video of a span for a decoder. Raises ClipRejected, StoreFailed."""
     span = span_from_row(row)
     check_size([span.packed] if span.packed is not None else [], MAX_CLIP_BYTES)
     with media(span.uri, span.packed, root) as file:
@@ -118,7 +118,7 @@ def _opened(row: Mapping[str, Any], root: Root) -> Iterator[Media]:
 
 
 def _frames(file: Media, numbers: list[int], longest_px: int, hdr: str = "tonemap") -> list[Picture]:
-    """Frames by their number, ascending; those of the packets where the decoder agrees with them, as a build does it."""
+    """Frames by ascending number; as in a build, by the packets' timeline if the decoder agrees with it."""
     try:
         return _decoded(file, timeline_from_packets(file, _TIMEOUT_S), numbers, longest_px, hdr)
     except ClipRejected as lost:
@@ -129,7 +129,7 @@ def _frames(file: Media, numbers: list[int], longest_px: int, hdr: str = "tonema
 
 def _decoded(file: Media, line: Timeline, numbers: list[int], longest_px: int, hdr: str) -> list[Picture]:
     if not 0 <= numbers[0] <= numbers[-1] < len(line.raw_s):
-        raise ClipRejected("frame_mismatch", f"there are {len(line.raw_s)} frames, asked for {numbers[0]} to {numbers[-1]}")
+        raise ClipRejected("frame_mismatch", f"requested frames {numbers[0]} to {numbers[-1]} of {len(line.raw_s)}")
     size = min(longest_px, max(line.size_px))
     frames = decode(file, line, np.array(numbers, np.int64), size, "pad", _TIMEOUT_S, hdr=hdr)
     boxes = frames.content_px.tolist()
@@ -137,7 +137,7 @@ def _decoded(file: Media, line: Timeline, numbers: list[int], longest_px: int, h
 
 
 def _middle_of(file: Media, span: Span, root: Root, longest_px: int) -> Picture:
-    """Raises ClipRejected where not even the first frame can be had."""
+    """The middle frame of a span, else the first of its file. Raises ClipRejected if that cannot be decoded either."""
     try:
         line = timeline_from_packets(file, _TIMEOUT_S)
         return _frames(file, [_middle_number(span, root, line)], longest_px)[0]
@@ -146,7 +146,7 @@ def _middle_of(file: Media, span: Span, root: Root, longest_px: int) -> Picture:
 
 
 def _middle_number(span: Span, root: Root, line: Timeline) -> int:
-    """The number of the frame in the middle of a span; of its file, where the annotation is broken or beyond the end."""
+    """The number of the middle frame of a span, or of its file if the annotation is invalid or beyond the end."""
     try:
         frames = annotation(span, root, line.size_px, line.pixel_aspect).frames(line)
     except ClipRejected:
@@ -155,7 +155,7 @@ def _middle_number(span: Span, root: Root, line: Timeline) -> int:
 
 
 def _first_of(file: Media, longest_px: int) -> Picture:
-    """The first frame, without counting the others: what is broken further on is not met. Raises ClipRejected."""
+    """The first frame, without counting the others, so that later damage does not matter. Raises ClipRejected."""
     side = f"min(1,{longest_px}/max(iw*sar,ih))"
     wanted = Wanted((scaled(f"max(1,round(iw*sar*{side}))", f"max(1,round(ih*{side}))"), RGB))
     with ordered(file, _TIMEOUT_S, do="frames", start_s=0, numbers=[0], pictures=[asdict(wanted)]) as answers:

@@ -1,4 +1,4 @@
-"""Who is in a dataset, by its face descriptors: `python -m dataset.people OUT`.
+"""Finds the people in a dataset by face descriptors: `python -m dataset.people OUT`.
 
 Imports dataset.reading, dataset.query, dataset.storage and schemas.
 """

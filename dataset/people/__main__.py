@@ -1,8 +1,8 @@
-"""Find out which clips show the same person, and what contradicts the labels: wrong ones, people with several, leaks, copies.
+"""Find clips that show the same person, and contradictions to the labels: label errors, merged identities, leaks, duplicates.
 
     python -m dataset.people OUT [--threshold D] [--top N] [--json]
 
-Needs face descriptors (`--identity-embedding`, `--add identity`). Writes people.parquet beside the index, with a row per clip,
+Requires face descriptors (`--identity-embedding`, `--add identity`). Writes people.parquet beside the index, with a row per clip,
 for `ClipStream(where="person == 3")`, `motionshards sql` and the report; `dataset.remove` deletes it. Exit status: 0 done,
 2 unusable arguments or dataset, 130 interrupted.
 """
@@ -35,7 +35,7 @@ from motionshards.schemas.errors import ConfigError, DatasetError, StoreFailed
 from motionshards.schemas.layout import INDEX, PEOPLE
 
 _HEADS = {
-    "people": "The people with the most clips",
+    "people": "People with the most clips",
     "label_errors": "Clips that do not show the person of their identity",
     "one_person": "Identities that seem to be one person",
     "in_several_splits": "People in several splits",
@@ -48,14 +48,14 @@ class PeopleOptions(Reporting, OfDataset):
     """Options of `motionshards people`."""
 
     threshold: Annotated[float, Parameter(validator=Number(gt=0, lte=2))] = THRESHOLD
-    """Distance up to which clips are taken for one person; smaller gives more people."""
+    """Distance up to which clips are assigned to one person; a lower value finds more people."""
     top: Annotated[PositiveInt, Parameter(group=OUTPUT)] = 10
-    """Number of rows to show of each table; JSON has all."""
+    """Number of rows to print of each table; JSON has all."""
 
 
 @command("people", unusable=(ConfigError, DatasetError, StoreFailed))
 def main(options: PeopleOptions) -> None:
-    """Find out which clips show the same person, and where that contradicts the labels."""
+    """Find clips that show the same person, and contradictions to the labels."""
     opened = open_source(options.data, Retry())
     with options.bar("clip", sum(entry.clips for entry in opened.shards.values())) as bar:
         read = read_embeddings(opened, bar.update)

@@ -1,9 +1,9 @@
-"""Agglomerative clustering with average linkage over squared Euclidean distances, in memory that grows with the points alone.
+"""Agglomerative clustering with average linkage over squared Euclidean distances, in memory linear in the number of points.
 
-The mean squared distance between the points of two groups is |a - b|² + s + t, with a and b their means and s and t the mean
-squared distances within each to its mean. So groups need no matrix of distances (scipy's takes 40 GB for 100,000 points). Average
-linkage is reducible: two groups that are each other's nearest are merged at some point anyway, and all such pairs are merged at
-once (Murtagh 1983). The nearest groups are found by blocks of matrix products.
+The mean squared distance between the points of two groups is |a - b|² + s + t, with means a and b, and s and t the mean squared
+distances of the points of each group to its mean. No distance matrix is needed (scipy's takes 40 GB for 100,000 points). Average
+linkage is reducible: mutual nearest neighbours are merged eventually, so all such pairs can be merged at once (Murtagh 1983).
+Nearest groups are found by blockwise matrix products.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _BLOCK = 1 << 24  # distances at a time
 
 @dataclass(frozen=True, slots=True)
 class _Groups:
-    """count: float32 [g], points; mean: float32 [g,128]; within: float32 [g], mean squared distance of the points to it"""
+    """count: float32 [g], number of points; mean: float32 [g,128]; within: float32 [g], mean squared distance of points to it"""
 
     count: F32
     mean: F32
@@ -27,13 +27,13 @@ class _Groups:
 
     @classmethod
     def of(cls, points: F32, label: I64) -> "_Groups":
-        """The groups with numbers 0 to g - 1, of which `label`, int64 [n], has each."""
+        """Group points by `label`, int64 [n], in which all numbers 0 to g - 1 occur."""
         mean, count = means(points, label)
         within: F32 = np.bincount(label, distances(points, mean, label) ** 2).astype(np.float32) / count
         return cls(count, mean, within)
 
     def merge(self, first: I64, second: I64) -> None:
-        """Let groups `first` hold those in `second`, too."""
+        """Merge groups `second` into `first`, in place."""
         count = self.count[first] + self.count[second]
         share = (self.count[second] / count)[:, None]
         step = self.mean[second] - self.mean[first]
@@ -44,7 +44,7 @@ class _Groups:
         self.count[first] = count
 
     def nearest(self, rows: I64, among: I64) -> tuple[I64, F32]:
-        """For each of `rows`, a subset of `among`, which both ascend, the nearest other group and its squared distance."""
+        """The nearest other group in `among` of each group in `rows`, a subset of it, and its squared distance; both ascend."""
         mean = self.mean[among]
         own = np.einsum("ij,ij->i", mean, mean) + self.within[among]
         place = np.searchsorted(among, rows)
@@ -63,13 +63,13 @@ class _Groups:
 
 
 def cluster(points: F32, video: I64, limit: float) -> I64:
-    """Numbers of the people shown, int64 [n]: 0 has the most points; of equals, the one whose first point comes first.
+    """Assign points to people, int64 [n], numbered by descending number of points, ties by first point.
 
-    Points of a video are joined first, then the groups of all videos: so time grows with the square of the number of videos.
+    Points are clustered within each video first, then across videos, so time is quadratic in the number of videos.
 
     points: float32 [n,128]
-    video: int64 [n], number of the video that each is from
-    limit: groups are joined while the root of the mean squared distance between their points is at most this
+    video: int64 [n], number of the video of each point
+    limit: groups are merged while the root mean squared distance between their points is at most this
     """
     if not len(points):
         return np.empty(0, np.int64)
@@ -83,7 +83,7 @@ def cluster(points: F32, video: I64, limit: float) -> I64:
 
 
 def means(points: F32, label: I64) -> tuple[F32, F32]:
-    """Mean, float32 [g,128], and number of the points with each number from 0 to g - 1, all of which `label`, int64 [n], has."""
+    """Mean, float32 [g,128], and number of points of each group; `label`, int64 [n], contains all numbers 0 to g - 1."""
     count = np.bincount(label).astype(np.float32)
     order = np.argsort(label, kind="stable")
     starts = np.searchsorted(label[order], np.arange(len(count)))
@@ -92,7 +92,7 @@ def means(points: F32, label: I64) -> tuple[F32, F32]:
 
 
 def distances(points: F32, mean: F32, label: I64) -> F32:
-    """From each point to the mean with its number, float32 [n]."""
+    """Distance of each point to the mean of its group, float32 [n]."""
     steps = [
         points[start : start + (1 << 16)] - mean[label[start : start + (1 << 16)]] for start in range(0, len(points), 1 << 16)
     ]
@@ -100,7 +100,7 @@ def distances(points: F32, mean: F32, label: I64) -> F32:
 
 
 def _joined(groups: _Groups, limit: float) -> I64:
-    """For each group the number of a group that it was joined with, the same for all that were joined."""
+    """The number of a representative group for each group; groups that were merged have the same one."""
     home = np.arange(len(groups.count))
     nearest, apart = np.zeros_like(home), np.full(len(home), np.inf, np.float32)
     left = stale = home.copy()
@@ -109,7 +109,7 @@ def _joined(groups: _Groups, limit: float) -> I64:
         close = left[apart[left] <= limit**2]
         if not len(close):
             break
-        # Rounding can let one of a pair seem near enough and the other not.
+        # Rounding can put one of a pair below the limit and the other above it.
         left = np.union1d(close, nearest[close])
         mutual = close[nearest[nearest[close]] == close]
         pairs = mutual if len(mutual) else close[[np.argmin(apart[close])]]
@@ -124,7 +124,7 @@ def _joined(groups: _Groups, limit: float) -> I64:
 
 
 def _by_size(label: I64) -> I64:
-    """The same groups, numbered from the largest on."""
+    """The same groups, numbered by descending size."""
     _, first, label, count = np.unique(label, return_index=True, return_inverse=True, return_counts=True)
     rank = np.empty(len(count), np.int64)
     rank[np.lexsort((first, -count))] = np.arange(len(count))

@@ -1,4 +1,4 @@
-"""All face descriptors of a dataset, wherever it is."""
+"""Reads all face descriptors of a dataset, local or remote."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -26,9 +26,9 @@ _CLIPS_AT_ONCE = 4096
 
 @dataclass(frozen=True, slots=True)
 class Embeddings:
-    """The clips of a dataset in the order of its index.
+    """Face descriptors of the clips of a dataset, in the order of its index.
 
-    clips: their columns key, split, identity, video and duration_s
+    clips: columns key, split, identity, video and duration_s
     values: float32 [n,128], NaN where no face was found
     """
 
@@ -37,16 +37,16 @@ class Embeddings:
 
 
 def read_embeddings(opened: Opened, seen: Callable[[int], object] = lambda clips: None) -> Embeddings:
-    """The face descriptors of all clips, a kilobyte in memory each. `seen` is called with numbers of clips that are done.
+    """Read the face descriptors of all clips, about 1 kB of memory each. `seen` is called with the number of clips just read.
 
     Raises:
-        ConfigError: the dataset has none
-        DatasetError: it is unfinished, or one cannot be read
+        ConfigError: the dataset has no face descriptors
+        DatasetError: the dataset is unfinished, or a descriptor cannot be read
     """
     if opened.manifest.unfinished:
         raise DatasetError(f"{shown(opened.root)}: {opened.manifest.unfinished}")
     if not opened.manifest.config.identity_embedding:
-        raise ConfigError(f"{shown(opened.root)} has no face descriptors: motionshards build --output … --add identity")
+        raise ConfigError(f"{shown(opened.root)} has no face descriptors; add them: motionshards build --output … --add identity")
     clips = pa.concat_tables([rows.select(_WHO) for rows in opened.rows()])
     config = opened.manifest.config
     view = Singles(target=False)

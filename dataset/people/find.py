@@ -1,4 +1,4 @@
-"""Which clips show the same person, and what about them contradicts the labels of the corpus."""
+"""Finds clips that show the same person, and contradictions to the labels of the corpus."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -17,15 +17,15 @@ F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
 
 THRESHOLD = 0.42
-"""Between groups of clips, on 9 people: at most 0.23 within one, in one video each, and at least 0.44 between two."""
-# Of 19 clips that were scaled by 0.7 and encoded again at another frame rate, 18 are this close to their originals.
+"""Distances between groups of clips of 9 people: at most 0.23 for one person, in one video each, at least 0.44 for two."""
+# 18 of 19 clips that were scaled by 0.7 and re-encoded at another frame rate are this close to their originals.
 _DUPLICATE, _SAME_LENGTH = 0.28, 1.01
 
 
 def find_people(read: Embeddings, threshold: float = THRESHOLD) -> pa.Table:
-    """A row of `people_table.SCHEMA` for each clip; without a person where no face was found.
+    """A row of `people_table.SCHEMA` for each clip; without a person if no face was found.
 
-    threshold: root of the mean squared distance up to which groups of clips are taken for one person
+    threshold: root mean squared distance up to which groups of clips are assigned to one person
     """
     known = np.flatnonzero(np.isfinite(read.values).all(axis=1))
     values, clips = read.values[known], read.clips.take(pa.array(known))
@@ -50,22 +50,22 @@ def find_people(read: Embeddings, threshold: float = THRESHOLD) -> pa.Table:
 
 
 def _codes(names: pa.ChunkedArray) -> I64:
-    """A number for each different name."""
+    """An integer code for each distinct name."""
     coded: I64 = names.combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
     return coded
 
 
 def _from_others(values: F32, label: I64) -> F32:
-    """From each value to the mean of the others with its number, float32 [n]; NaN where there are none."""
+    """Distance of each value to the mean of the others with its label, float32 [n]; NaN where there are none."""
     mean, count = means(values, label)
-    # From x to the mean of the others is n / (n - 1) times as far as to the mean of all.
+    # The distance to the mean of the others is n / (n - 1) times the distance to the mean of all.
     with np.errstate(divide="ignore", invalid="ignore"):
         stretch = np.where(count > 1, count / (count - 1), np.nan).astype(np.float32)
     return distances(values, mean, label) * stretch[label]
 
 
 def _duplicates(values: F32, clips: pa.Table, person: I64) -> I64:
-    """For each clip the first of which it may be a copy, int64 [n]: of the same person, in another video, as long; or -1."""
+    """The first clip that each may be a copy of, int64 [n]: same person, another video, same length; or -1."""
     video, seconds = _codes(pc.binary_join_element_wise(clips["identity"], clips["video"], "/")), clips["duration_s"].to_numpy()
     found = np.full(len(values), len(values))
     order = np.lexsort((seconds, person))
@@ -81,13 +81,13 @@ def _duplicates(values: F32, clips: pa.Table, person: I64) -> I64:
 
 
 def _runs(label: I64) -> Iterator[tuple[int, int]]:
-    """Where equal numbers of a sorted array begin and end."""
+    """Start and end of each run of equal numbers in a sorted array."""
     edges = np.flatnonzero(np.diff(label)) + 1
     yield from zip([0, *edges.tolist()], [*edges.tolist(), len(label)], strict=True) if len(label) else ()
 
 
 def findings(clips: pa.Table, people: pa.Table) -> dict[str, list[dict[str, Any]]]:
-    """What `find_people` shows of the clips, which need the columns key, split, identity and video: see docs/people.md."""
+    """Tables about the result of `find_people`, see docs/people.md. `clips`: columns key, split, identity and video."""
     for name in COLUMNS.names:
         clips = clips.append_column(name, people[name])
     with database() as connection:
@@ -96,7 +96,7 @@ def findings(clips: pa.Table, people: pa.Table) -> dict[str, list[dict[str, Any]
         return {name: connection.sql(query).to_arrow_table().to_pylist() for name, query in _QUESTIONS.items()}
 
 
-# The main person of an identity is the one in most of its clips.
+# The main person of an identity is the one with most of its clips.
 _VIEWS = """
 CREATE VIEW clips AS FROM everything WHERE person IS NOT NULL;
 CREATE VIEW shares AS SELECT identity, person, count(*) AS n FROM clips GROUP BY ALL;

@@ -1,4 +1,4 @@
-"""Conditions on the columns of the index, and the formatting of figures.
+"""Conditions on the columns of the index, SQL queries, and the formatting of statistics.
 
 Imports schemas only.
 """

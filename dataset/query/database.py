@@ -1,6 +1,6 @@
-"""DuckDB in memory, with neither network nor any file but those that it is given, which it cannot write.
+"""DuckDB in memory, without network access and with read-only access to the given files only.
 
-It computes on one thread: sums of floats and the order of ties then do not depend on the number of cores.
+It uses one thread, so that sums of floats and the order of ties do not depend on the number of cores.
 """
 
 import tempfile
@@ -18,16 +18,16 @@ from motionshards.schemas.regular_file import open_regular
 
 _SETTINGS: dict[str, str | int | float | list[str]] = {
     "threads": 1,
-    "async_threads": 0,  # DuckDB seeks and then reads: no two threads may share a Python file
+    "async_threads": 0,  # DuckDB seeks and then reads, so threads must not share a Python file
     "memory_limit": "50%",
-    "python_enable_replacements": False,  # names of tables are no variables of ours
+    "python_enable_replacements": False,  # names of tables must not resolve to Python variables
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
 }
 
 
 class _ReadOnly(AbstractFileSystem):  # type: ignore[misc]
-    """Files by name, for DuckDB's scanner. Paths that DuckDB may read itself it may also write, by COPY."""
+    """Files by name, for DuckDB's scanner. DuckDB could also write, by COPY, to paths that it may open itself."""
 
     protocol = "tables"
     cachable = False
@@ -56,9 +56,9 @@ class _ReadOnly(AbstractFileSystem):  # type: ignore[misc]
 
 @contextmanager
 def database(files: Mapping[str, Path] = MappingProxyType({})) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection to an empty database; what exceeds half of the memory goes to a temporary directory.
+    """A connection to an empty database, which spills to a temporary directory beyond half of the memory.
 
-    files: name -> a file that it may read as `tables://NAME`
+    files: name -> file that can be read as `tables://NAME`
     """
     with tempfile.TemporaryDirectory(prefix="motionshards-sql-") as spill:
         connection = duckdb.connect(config={**_SETTINGS, "temp_directory": spill})
@@ -69,5 +69,5 @@ def database(files: Mapping[str, Path] = MappingProxyType({})) -> Iterator[duckd
             connection.execute("SELECT setseed(0)").fetchall()
             yield connection
         finally:
-            with suppress(duckdb.ResourceInUseException):  # a second interrupt ended the wait for a query that was interrupted
+            with suppress(duckdb.ResourceInUseException):  # after a second interrupt while waiting for an interrupted query
                 connection.close()

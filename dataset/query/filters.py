@@ -1,6 +1,6 @@
 """Named filters: the curation recipes of published corpora and training code, as conditions of `where`.
 
-A condition whose columns a table lacks is skipped, see `dataset.query.where`. So far, no dataset has columns of SyncNet,
+Conditions on columns that a table lacks are skipped, see `dataset.query.where`. So far, no dataset has columns for SyncNet,
 hyperIQA, DOVER and TalkVid's head scores.
 """
 
@@ -30,4 +30,4 @@ FILTERS: dict[str, tuple[str, ...]] = {
         "min_rotation >= 60",
     ),
 }
-"""Name -> conditions, all of which a clip satisfies."""
+"""Name -> conditions, all of which must be satisfied."""

@@ -1,4 +1,4 @@
-"""The answers of `dataset.stats` as tables for people."""
+"""Formats the statistics of `dataset.stats` as text tables."""
 
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
@@ -10,11 +10,11 @@ _HEADS = {"name": "", "identities": "people"}
 
 
 def as_text(answer: dict[str, Any], top: int) -> str:
-    """All tables of an answer, of the groups the `top` largest."""
+    """All tables of an answer, with the `top` largest groups."""
     parts = [_counts(answer)]
     if answer["rejected"]:
         parts += [_outcomes(answer, name) for name in ("reason", "stage") if answer[name] and name != answer.get("by")]
-        parts.append(f"{answer['retryable']:,} of them may pass on another try (dataset.build --retry)")
+        parts.append(f"{answer['retryable']:,} of them may succeed when retried (dataset.build --retry)")
     else:
         parts.append(_measures(answer))
     if answer.get("groups"):
@@ -23,7 +23,7 @@ def as_text(answer: dict[str, Any], top: int) -> str:
 
 
 def figure(value: Any) -> str:
-    """A number in a few digits, a text as it is, `-` for what is not there."""
+    """A number rounded to four digits, a string unchanged, `-` for None."""
     if value is None:
         return "-"
     if isinstance(value, str):
@@ -34,7 +34,7 @@ def figure(value: Any) -> str:
 
 
 def share(part: float, whole: float) -> str:
-    """`12.3%`; `-` of nothing."""
+    """A percentage, `12.3%`; `-` if the whole is 0."""
     return f"{100 * part / whole:.1f}%" if whole else "-"
 
 
@@ -87,7 +87,7 @@ def _groups(answer: dict[str, Any], top: int) -> str:
 
 
 def aligned(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> str:
-    """Rows of cells as lines; columns with a number in `left` are aligned to the left, the others to the right."""
+    """Format rows of cells as lines; columns with an index in `left` are left-aligned, the others right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(_padded(row, widths, left)).rstrip() for row in rows)
 

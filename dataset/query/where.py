@@ -1,19 +1,19 @@
-"""Which clips: conditions on the columns of the index, written as a small part of Python's expressions.
+"""Selects clips by conditions on the columns of the index, written in a subset of Python's expressions.
 
     -30 < yaw_deg <= 30 and not (blur < 40 or identity in ("id00012", "id00017"))
     abs(roll_deg) < 10 and source_frames / duration_s > 24 and startswith(video, "a") and au_valid is not None
 
-- Names are columns with one value a clip. Texts stand in quotes and are compared by code point.
-- `== != < <= > >=`, also in chains; `in` and `not in` a list of values; `and`, `or`, `not`; `+ - * /`; `abs(x)`;
+- Names are columns with one value per clip. Strings are quoted and compared by code point.
+- `== != < <= > >=`, also chained; `in` and `not in` a list of values; `and`, `or`, `not`; `+ - * /`; `abs(x)`;
   `startswith(column, "…")`, `endswith`, `contains`; `x is None`, `x is not None`.
-- A comparison with a value that a clip lacks is unknown, and `not` and arithmetic leave it so; `and` and `or` decide where
-  their other side decides. A clip for which the whole is unknown does not match: both `yaw_deg > 5` and `not yaw_deg > 5` leave
-  out clips without a yaw, and only `yaw_deg is None` asks for them. These are the rules of SQL. A division by zero has no value.
-- Numbers are float64. The measures are stored as float32, and where one takes part in a comparison (also as a part of a sum or
-  product) both sides are rounded to float32 first: `au_valid >= 0.9` takes a clip with 9 of 10 frames, although float32 has no
-  0.9 but 0.89999998.
+- Null values follow the rules of SQL: a comparison with null is unknown, `not` and arithmetic propagate it, and `and` and `or`
+  do unless their other side decides. A clip for which the condition is unknown does not match: neither `yaw_deg > 5` nor
+  `not yaw_deg > 5` selects clips without a yaw; only `yaw_deg is None` does. A division by zero is null.
+- Numbers are float64. Measures are stored as float32, and if one takes part in a comparison (also within a sum or product),
+  both sides are rounded to float32 first: `au_valid >= 0.9` selects a clip with 9 of 10 valid frames, although float32
+  represents 0.9 as 0.89999998.
 - `@name` is a named filter of `dataset.query.filters`: all its conditions, joined by `and`, wherever a condition can be used.
-  Those on columns that the table does not have are skipped and logged; `not @name` inverts the others.
+  Conditions on columns that the table lacks are skipped and logged; `not @name` inverts the others.
 """
 
 import ast
@@ -34,13 +34,13 @@ from motionshards.dataset.query.where_values import CONDITION, NUMBER, TEXT, TEX
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.tables import INDEX
 
-# Arrow walks a condition by recursion: it gets slow at some thousand parts and crashes at some more.
+# Arrow processes conditions recursively: it gets slow at a few thousand parts and crashes beyond.
 _MOST_PARTS, _DEEPEST, _LONGEST = 2000, 100, 1_000_000
 _ADVICE = {
     ast.BitAnd: "`&` is not part of this language; write `and`",
     ast.BitOr: "`|` is not part of this language; write `or`",
     ast.Invert: "`~` is not part of this language; write `not`",
-    ast.Attribute: 'a dot after a name is not part of this language; parts of texts: startswith(column, "…")',
+    ast.Attribute: 'a dot after a name is not part of this language; to match parts of strings: startswith(column, "…")',
     ast.NamedExpr: "`:=` is not part of this language; write `==`",
     ast.JoinedStr: "an f-string is not part of this language",
     ast.IfExp: "a conditional expression is not part of this language; write `and`, `or`",
@@ -52,30 +52,30 @@ logger = logging.getLogger("motionshards")
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One of the conditions that a text joins by `and`; expression: None where it is skipped for lack of a column."""
+    """One of several conditions joined by `and`; expression: None if it is skipped because a column is missing."""
 
     text: str
     expression: pc.Expression | None
 
 
 def parse(text: str, schema: pa.Schema = INDEX) -> pc.Expression:
-    """The condition that `text` states, for filters on tables of `schema`. Rows match where it is true, not null.
+    """Parse a condition into an expression for filtering tables of `schema`. Rows match if it is true, not null.
 
-    Logs a warning that lists the conditions of named filters that are skipped.
+    Logs a warning with the skipped conditions of named filters.
 
     Raises:
-        ConfigError: it is not of this language, names no column or filter, or compares what cannot be compared
+        ConfigError: the condition is invalid, names an unknown column or filter, or compares incompatible values
     """
     reading, _, condition = _read(text, schema)
     if reading.skipped:
-        logger.warning("where: skipped for lack of a column: %s", "; ".join(reading.skipped))
+        logger.warning("where: skipped conditions on missing columns: %s", "; ".join(reading.skipped))
     return condition
 
 
 def steps(text: str, schema: pa.Schema = INDEX) -> list[Step]:
-    """The conditions that `text` joins by `and`, in order, with those of named filters one by one; raises as `parse`.
+    """Split `text` into the conditions that it joins by `and`, in order, including those of named filters; raises as `parse`.
 
-    Rows that match all steps match the whole. What is skipped of filters within `or` or `not` comes last.
+    Rows that match all steps match the whole. Skipped conditions of filters within `or` or `not` come last.
     """
     reading, tree, _ = _read(text, schema)
     found = list(reading.steps(tree))
@@ -83,15 +83,15 @@ def steps(text: str, schema: pa.Schema = INDEX) -> list[Step]:
 
 
 def _read(text: str, schema: pa.Schema) -> tuple["_Reading", ast.expr, pc.Expression]:
-    """The condition, checked; also its syntax tree, and what has read it. Raises ConfigError."""
+    """Parse and check a condition; returns its reader, its syntax tree and its expression. Raises ConfigError."""
     if len(text) > _LONGEST:
-        raise ConfigError(f"where: {len(text):,} characters, at most {_LONGEST:,} are read")
+        raise ConfigError(f"where: {len(text):,} characters exceed the limit of {_LONGEST:,}")
     source = Source(text)
     reading = _Reading(source, schema)
     try:
         tree = source.tree()
         condition = reading.of_kind(tree, CONDITION).expression
-    except (RecursionError, MemoryError) as error:  # the latter is how Python's parser says that its stack is full
+    except (RecursionError, MemoryError) as error:  # Python's parser raises the latter when its stack is full
         raise ConfigError("where: nested too deeply") from error
     try:
         schema.empty_table().filter(condition)
@@ -101,7 +101,7 @@ def _read(text: str, schema: pa.Schema) -> tuple["_Reading", ast.expr, pc.Expres
 
 
 class _Reading:
-    """Syntax trees as values. Methods take a node.
+    """Converts syntax trees to values. Methods take a node.
 
     skipped: conditions of named filters on columns that the schema lacks, in the order of the text
     """
@@ -121,42 +121,42 @@ class _Reading:
         }
 
     def of_kind(self, node: ast.expr, kind: str) -> Value:
-        """The value of a node that must be of a kind."""
+        """The value of a node, which must be of this kind."""
         value = self._value(node)
         if value.kind != kind:
-            self._source.refuse(node, f"{self._source.quote(node)} is {value.kind} where {kind} is needed")
+            self._source.refuse(node, f"{self._source.quote(node)} is {value.kind} where {kind} is required")
         return value
 
     def _value(self, node: ast.expr) -> Value:
         if type(node) not in self._readers:
             self._foreign(node, node)
         if self._depth == _DEEPEST:
-            self._source.refuse(node, f"nested more than {_DEEPEST} deep")
+            self._source.refuse(node, f"nested more than {_DEEPEST} levels deep")
         self._depth += 1
         value = self._readers[type(node)](node)
         self._depth -= 1
         if value.parts > _MOST_PARTS:
-            self._source.refuse(node, f"more than {_MOST_PARTS} parts; but `x in (…)` takes lists of any length")
+            self._source.refuse(node, f"more than {_MOST_PARTS} parts; use `x in (…)` for long lists of values")
         return value
 
     def _foreign(self, node: ast.expr, what: ast.AST) -> NoReturn:
-        """End because of Python that is not of this language."""
+        """Raise ConfigError for Python syntax that is not part of this language."""
         name = type(what).__name__
         self._source.refuse(node, _ADVICE.get(type(what), f"Python's {name} is not part of this language"))
 
     def _literal(self, node: ast.expr) -> tuple[str, Any]:
-        """Kind and value of a literal; the minus of a number is an operation in the syntax tree."""
+        """Kind and value of a literal; a negative number is an operation in the syntax tree."""
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
             operand, value = self._literal(node.operand)
             if operand == NUMBER:
                 return NUMBER, -value
         if not isinstance(node, ast.Constant):
-            self._source.refuse(node, f"{self._source.quote(node)} is needed as a number or a text in quotes")
+            self._source.refuse(node, f"{self._source.quote(node)} must be a number or a quoted string")
         if node.value is None:
             self._source.refuse(node, "nothing equals None; write `x is None`, `x is not None`")
         kind = values.kind_of_literal(node.value)
         if kind is None:
-            self._source.refuse(node, f"{self._source.quote(node)} is no number, text, True or False")
+            self._source.refuse(node, f"{self._source.quote(node)} is not a number, a string, True or False")
         return kind, self._representable(node)
 
     def _representable(self, node: ast.Constant) -> Any:
@@ -165,7 +165,7 @@ class _Reading:
         except OverflowError:
             self._source.refuse(node, "a number beyond the range of float64")
         except UnicodeEncodeError:
-            self._source.refuse(node, "a text that UTF-8 cannot hold")
+            self._source.refuse(node, "a string that cannot be encoded as UTF-8")
 
     def steps(self, node: ast.expr) -> Iterator[Step]:
         """See the function `steps`."""
@@ -179,21 +179,21 @@ class _Reading:
             yield Step(self._source.text(node), self.of_kind(node, CONDITION).expression)
 
     def _filter(self, node: ast.Name) -> Value:
-        """All conditions of a named filter that can be evaluated."""
+        """The conditions of a named filter that can be evaluated, joined by `and`."""
         found = self._conditions(node)
         self.skipped |= dict.fromkeys(text for text, value in found if value is None)
         applied = [value for _, value in found if value is not None]
         if not applied:
-            self._source.refuse(node, f"{self._source.quote(node)} needs columns that this table does not have")
+            self._source.refuse(node, f"{self._source.quote(node)} requires columns that this table does not have")
         return values.joined(applied, operator.and_)
 
     def _conditions(self, node: ast.Name) -> list[tuple[str, Value | None]]:
-        """The conditions of a named filter; those on columns that are not in the schema have no value."""
+        """The conditions of a named filter; the value is None for those on columns that are not in the schema."""
         name = node.id.removeprefix(AT)
         if name not in FILTERS:
             near = difflib.get_close_matches(name[:SHOWN], FILTERS, 1)
-            known = f"did you mean @{near[0]}?" if near else f"there are {', '.join(f'@{one}' for one in FILTERS)}"
-            self._source.refuse(node, f"there is no filter {self._source.quote(node)}; {known}")
+            known = f"did you mean @{near[0]}?" if near else f"available: {', '.join(f'@{one}' for one in FILTERS)}"
+            self._source.refuse(node, f"unknown filter {self._source.quote(node)}; {known}")
         found: list[tuple[str, Value | None]] = []
         for text in FILTERS[name]:
             tree = ast.parse(text, mode="eval").body
@@ -214,8 +214,8 @@ class _Reading:
         near = near or difflib.get_close_matches(node.id[:SHOWN], self._types, 1, cutoff=0.65)
         meant = f"; did you mean {near[0]}?" if near else ""
         if node.id in self._schema.names:
-            self._source.refuse(node, f"{node.id} is no single value a clip: only clip-level columns can be used{meant}")
-        self._source.refuse(node, f"there is no column {node.id[:SHOWN]}{meant or ', and a text needs quotes'}")
+            self._source.refuse(node, f"{node.id} has several values per clip; only clip-level columns can be used{meant}")
+        self._source.refuse(node, f"unknown column {node.id[:SHOWN]}{meant or '; strings must be quoted'}")
 
     def _unary(self, node: ast.UnaryOp) -> Value:
         if isinstance(node.op, ast.Not):
@@ -256,7 +256,7 @@ class _Reading:
         if a.kind != b.kind:
             self._mismatch(left, a.kind, right, b.kind)
         if a.kind == CONDITION and operation not in (ast.Eq, ast.NotEq):
-            self._source.refuse(left, "conditions have no order, only `==` and `!=`")
+            self._source.refuse(left, "conditions have no order; only `==` and `!=` apply")
         return values.compared(operation, a, b)
 
     def _mismatch(self, left: ast.expr, left_kind: str, right: ast.expr, right_kind: str) -> NoReturn:
@@ -265,12 +265,12 @@ class _Reading:
 
     def _absence(self, left: ast.expr, right: ast.expr) -> Value:
         if not (isinstance(right, ast.Constant) and right.value is None):
-            self._source.refuse(right, "`is` is for None only; write `==`")
+            self._source.refuse(right, "`is` can be used with None only; write `==`")
         return values.absent(self._value(left))
 
     def _membership(self, left: ast.expr, right: ast.expr) -> Value:
         if not isinstance(right, ast.Tuple | ast.List | ast.Set):
-            self._source.refuse(right, '`in` needs a list of values in brackets; parts of texts: contains(column, "…")')
+            self._source.refuse(right, '`in` requires a list of values in brackets; for parts of strings: contains(column, "…")')
         value = self._value(left)
         members = [(element, *self._literal(element)) for element in right.elts]
         for element, kind, _ in members:
@@ -281,12 +281,14 @@ class _Reading:
     def _call(self, node: ast.Call) -> Value:
         name = node.func.id if isinstance(node.func, ast.Name) else ""
         if name not in ("abs", *TEXT_TESTS):
-            self._source.refuse(node, f"of calls only abs, {', '.join(TEXT_TESTS)} are part of this language")
+            self._source.refuse(node, f"the only functions of this language are abs, {', '.join(TEXT_TESTS)}")
         if node.keywords or len(node.args) != (1 if name == "abs" else 2):
-            self._source.refuse(node, "abs needs one number" if name == "abs" else f'{name} needs a column and a text: (x, "…")')
+            self._source.refuse(
+                node, "abs takes one number" if name == "abs" else f'{name} takes a column and a string: (x, "…")'
+            )
         if name == "abs":
             return values.absolute(self.of_kind(node.args[0], NUMBER))
         kind, pattern = self._literal(node.args[1])
         if kind != TEXT:
-            self._source.refuse(node.args[1], f"{name} looks for a text in quotes")
+            self._source.refuse(node.args[1], f"the second argument of {name} must be a quoted string")
         return values.tested(name, self.of_kind(node.args[0], TEXT), pattern)

@@ -1,4 +1,4 @@
-"""The text of a condition of `where`: its syntax tree, and its places for messages."""
+"""The source text of a condition of `where`: its syntax tree, and positions for error messages."""
 
 import ast
 import re
@@ -10,20 +10,20 @@ from motionshards.schemas.errors import ConfigError
 SHOWN = 40
 """Characters of a name or condition that messages quote."""
 AT = "ʘ"
-"""In syntax trees, this letter takes the place of the @ of a named filter."""
-# Also matches strings and comments, in which an @ is no filter, and leaves them as they are.
+"""Replaces the @ of a named filter in syntax trees."""
+# Also matches strings and comments, which are left unchanged because an @ in them is not a filter.
 _AT_OF_FILTER = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\#[^\n]*|(?<!\w)@(?=[^\W\d])""", re.DOTALL)
 
 
 class Source:
-    """The text, and the places in it."""
+    """The text of a condition, and positions in it."""
 
     def __init__(self, text: str) -> None:
         self._text = _AT_OF_FILTER.sub(lambda found: AT if found[0] == "@" else found[0], text.lstrip())
         self._lead = text[: len(text) - len(self._text)]
 
     def tree(self) -> ast.expr:
-        """The text as Python's parser reads it; also what Python only warns of is refused, such as "\\d"."""
+        """The text parsed by Python; syntax that Python only warns about, such as "\\d", is an error."""
         if not self._text:
             raise ConfigError("where: the condition is empty")
         try:
@@ -31,20 +31,20 @@ class Source:
                 warnings.simplefilter("error")
                 return ast.parse(self._text, mode="eval").body
         except SyntaxError as error:
-            lines = self._text.split("\n")  # Python gives no place for what is missing at the end
+            lines = self._text.split("\n")  # Python reports no position for something missing at the end
             line, column = (error.lineno or 1, error.offset - 1) if error.offset else (len(lines), len(lines[-1]))
             raise self.wrong(line, column, error.msg.splitlines()[0]) from error
         except UnicodeEncodeError as error:
             raise ConfigError(f"where: {error.reason}") from error
 
     def refuse(self, node: ast.expr, why: str) -> NoReturn:
-        """End because of what stands at the node."""
+        """Raise ConfigError with the position of a node."""
         line = self._text.split("\n")[node.lineno - 1]
         column = len(line.encode()[: node.col_offset].decode(errors="ignore"))  # Python counts bytes
         raise self.wrong(node.lineno, column, why)
 
     def wrong(self, line: int, column: int, why: str) -> ConfigError:
-        """The error for a place; lines count from 1, columns from 0, after the leading white space."""
+        """The error for a position; lines count from 1, columns from 0, after the leading white space."""
         before = self._lead + "\n".join([*self._text.split("\n")[: line - 1], " " * column])
         line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
         return ConfigError(f"where, {'' if line == 1 else f'line {line}, '}column {column}: {why}")

@@ -1,4 +1,4 @@
-"""What the parts of a condition of `where` mean, as pyarrow expressions: the arithmetic of numbers, texts and unknowns."""
+"""Evaluates the parts of a condition of `where` to pyarrow expressions: semantics of numbers, strings and nulls."""
 
 import ast
 import operator
@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-NUMBER, TEXT, CONDITION = "a number", "a text", "a condition"
+NUMBER, TEXT, CONDITION = "a number", "a string", "a condition"
 _TYPES = {NUMBER: pa.float64(), TEXT: pa.string(), CONDITION: pa.bool_()}
 
 COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
@@ -26,11 +26,11 @@ TEXT_TESTS = {"startswith": pc.starts_with, "endswith": pc.ends_with, "contains"
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """What a part of a condition means.
+    """A part of a condition.
 
     kind: NUMBER, TEXT or CONDITION
-    measure: whether a float32 column takes part
-    parts: how many columns, literals and operations `expression` has, those that it has twice counted twice
+    measure: whether a float32 column is involved
+    parts: number of columns, literals and operations in `expression`, with repetitions
     """
 
     kind: str
@@ -40,18 +40,18 @@ class Value:
 
     @property
     def double(self) -> pc.Expression:
-        """A number as float64."""
+        """The number as float64."""
         return self.expression.cast(pa.float64(), safe=False)
 
     def beside(self, other: "Value") -> pc.Expression:
-        """The value as it is compared with another one."""
+        """The value in the type in which it is compared with another one."""
         if self.kind != NUMBER:
             return self.expression
         return self.expression.cast(pa.float32(), safe=False) if self.measure or other.measure else self.double
 
 
 def kind_of_column(type_: pa.DataType) -> str | None:
-    """The kind of a column of this type; None for lists and all else that cannot be used."""
+    """The kind of a column of this type; None for lists and other types that cannot be used."""
     if pa.types.is_boolean(type_):
         return CONDITION
     if pa.types.is_integer(type_) or pa.types.is_floating(type_):
@@ -60,18 +60,18 @@ def kind_of_column(type_: pa.DataType) -> str | None:
 
 
 def kind_of_literal(value: Any) -> str | None:
-    """The kind of a value that stands in the text; None for bytes, complex numbers and the like."""
+    """The kind of a literal; None for bytes, complex numbers and the like."""
     kinds = {bool: CONDITION, int: NUMBER, float: NUMBER, str: TEXT}
     return kinds.get(type(value))
 
 
 def column(name: str, type_: pa.DataType) -> Value:
-    """A column that has a kind."""
+    """A column of a supported type."""
     return Value(kind_of_column(type_) or "", pc.field(name), pa.types.is_float32(type_))
 
 
 def literal(kind: str, value: Any) -> Value:
-    """A value that stands in the text."""
+    """A literal of the condition."""
     return Value(kind, pc.scalar(pa.scalar(value, _TYPES[kind])))
 
 
@@ -91,7 +91,7 @@ def absolute(value: Value) -> Value:
 
 
 def calculated(operation: type[ast.operator], left: Value, right: Value) -> Value:
-    """`+ - * /`. A division by zero has no value."""
+    """`+ - * /`. A division by zero is null."""
     by, parts = right.double, left.parts + right.parts + 1
     if operation is ast.Div:
         by, parts = pc.if_else(by == 0.0, _unknown(pa.float64()), by), parts + right.parts + 3
@@ -110,7 +110,7 @@ def absent(value: Value) -> Value:
 
 
 def among(value: Value, members: Sequence[Any]) -> Value:
-    """`in`. Arrow's own test finds no unknown in any list, and so finds it outside of all; and it tells 0.0 from -0.0."""
+    """`in`. Unlike Arrow's `is_in`, null stays unknown instead of false, and 0.0 equals -0.0."""
     zeros = [0.0, -0.0] if value.kind == NUMBER and 0.0 in members else []
     type_ = pa.float32() if value.measure else _TYPES[value.kind]
     listed = pa.array([*members, *zeros], _TYPES[value.kind]).cast(type_, safe=False)
@@ -124,7 +124,7 @@ def tested(name: str, value: Value, pattern: str) -> Value:
 
 
 def joined(values: Sequence[Value], join: Callable[[Any, Any], Any]) -> Value:
-    """All conditions by `operator.and_` or `operator.or_`, as a balanced tree: a chain would be as deep as it is long."""
+    """Join conditions by `operator.and_` or `operator.or_`, as a balanced tree to limit the depth."""
     if len(values) == 1:
         return values[0]
     half = len(values) // 2

@@ -1,1 +1,1 @@
-"""One HTML page that shows what is in a data set: `python -m dataset.report OUT`."""
+"""A self-contained HTML report on a dataset: `python -m dataset.report OUT`."""

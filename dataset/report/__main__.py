@@ -1,9 +1,9 @@
-"""Write an HTML report on a dataset, one file that needs nothing else.
+"""Write a self-contained HTML report on a dataset.
 
     python -m dataset.report OUT [--output FILE] [--count N] [--input DIR] [--where CONDITION] [--seed S]
 
-Prints the file, its size and how long it took. Exit status: 0 done, 1 the page could not be written, 2 unusable arguments or no
-finished dataset, 130 interrupted.
+Prints the path of the file, its size and the elapsed time. Exit status: 0 done, 1 the report could not be written, 2 invalid
+arguments or no finished dataset, 130 interrupted.
 """
 
 if __name__ == "__main__":
@@ -31,7 +31,7 @@ from motionshards.schemas.bucket import is_bucket
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.layout import REPORT
 
-_MOST_SAMPLES = 200  # a page of some 5 MB
+_MOST_SAMPLES = 200  # a page of about 5 MB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,13 +39,13 @@ class ReportOptions(Reporting, OfLocalDataset):
     """Options of `motionshards report`."""
 
     output: Path | None = None
-    """The page; by default report.html in the dataset."""
+    """Path of the report; by default report.html in the dataset."""
     count: Annotated[int, Parameter(validator=Number(gte=0, lte=_MOST_SAMPLES))] = 24
     """Number of kept clips to show, 0 to 200."""
     videos: Annotated[int, Parameter(validator=Number(gte=0, lte=_MOST_SAMPLES))] = 24
-    """Number of these clips that play where video is stored, 0.4 MB each at most."""
+    """Number of these clips to embed as video, if video is stored; at most 0.4 MB each."""
     input: str | None = None
-    """Where the source videos are; by default as recorded in dataset.json."""
+    """Location of the source videos; by default as recorded in dataset.json."""
     where: str | None = None
     """Show only clips that satisfy this condition, such as "@latentsync and blur > 50", and the yield after each part of it."""
     seed: NonNegativeInt = 0
@@ -54,7 +54,7 @@ class ReportOptions(Reporting, OfLocalDataset):
 
 @command("report", renamed={"--samples": "--count"})
 def main(options: ReportOptions) -> None:
-    """Write an HTML report on a dataset, one file that needs nothing else."""
+    """Write a self-contained HTML report on a dataset."""
     start = time.monotonic()
     target = _target(options)
     data = Dataset.open(options.data)
@@ -68,7 +68,7 @@ def main(options: ReportOptions) -> None:
 
 
 def _target(options: ReportOptions) -> Path:
-    """Where the page goes. Raises ConfigError: it cannot go there, or the source videos are not where `--input` says."""
+    """Path of the report. Raises ConfigError: it cannot be written there, or `--input` is not a directory."""
     if options.input and not is_bucket(options.input) and not Path(options.input).is_dir():
         raise ConfigError(f"--input {options.input} is not a directory")
     target = options.output or options.data / REPORT

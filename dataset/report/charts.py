@@ -1,4 +1,4 @@
-"""Charts as SVG. Colours come from the page's style sheet by class, so that they follow light and dark."""
+"""Charts as SVG. Colours are set by class in the page's style sheet, so that they follow the light or dark theme."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ _HEIGHT, _LEFT, _TOP, _FLOOR = 128.0, 10.0, 8.0, 104.0
 
 
 def histogram(spread: Distribution, name: str, unit: str, of: str, width: float = 340.0) -> Markup:
-    """Bars, a band from the 5th to the 95th percentile and a line at the median. `of` is what was counted: `clips`."""
+    """A histogram, with a band from the 5th to the 95th percentile and a line at the median. `of`: noun of the count."""
     x = _Axis(float(spread.edges[0]), float(spread.edges[-1]), width)
     most = max(int(spread.counts.max(initial=0)), 1)
     drawn = [*_band(spread, x), *(_bar(spread, bin_, x, most, unit, of) for bin_ in np.flatnonzero(spread.counts).tolist())]
@@ -25,11 +25,11 @@ def in_words(spread: Distribution, unit: str) -> str:
     if spread.quantiles is None:
         return "No values."
     p5, p50, p95 = (f"{number(value)}{unit}" for value in spread.quantiles)
-    return f"5 % below {p5}, median {p50}, 95 % below {p95}."
+    return f"5th percentile {p5}, median {p50}, 95th percentile {p95}."
 
 
 class _Axis:
-    """Values along x as drawing units."""
+    """Maps values to x in drawing units."""
 
     def __init__(self, low: float, high: float, width: float) -> None:
         self._low, self._high, self._width = low, high, width - 2 * _LEFT
@@ -39,7 +39,7 @@ class _Axis:
         return _LEFT + self._width * min(max(part, 0.0), 1.0)
 
     def ticks(self) -> list[float]:
-        """Round numbers within the axis, one to some 40 units; whole ones where bins are centred on whole numbers."""
+        """Round numbers within the axis, one per about 40 units; integers if bins are centred on integers."""
         step = round_step((self._high - self._low) * 38 / self._width)
         step = float(np.ceil(max(step, 1.0))) if self._low % 1 == 0.5 else step
         return [
@@ -51,9 +51,11 @@ def _bar(spread: Distribution, bin_: int, x: _Axis, most: int, unit: str, of: st
     low, high, count = float(spread.edges[bin_]), float(spread.edges[bin_ + 1]), int(spread.counts[bin_])
     height = max((_FLOOR - _TOP) * count / most, 1.0)
     between = f"{number(low)} to {number(high)}" if high - low != 1 or low % 1 != 0.5 else number(low + 0.5)
-    told = element("title", f"{between}{unit}: {whole(count)} {of} ({percent(count, spread.present)})")
+    title = element("title", f"{between}{unit}: {whole(count)} {of} ({percent(count, spread.present)})")
     gap = min(1.0, 0.2 * (x(high) - x(low)))
-    return element("rect", told, class_="bar", x=x(low) + gap / 2, y=_FLOOR - height, width=x(high) - x(low) - gap, height=height)
+    return element(
+        "rect", title, class_="bar", x=x(low) + gap / 2, y=_FLOOR - height, width=x(high) - x(low) - gap, height=height
+    )
 
 
 def _band(spread: Distribution, x: _Axis) -> list[Markup]:
@@ -78,7 +80,7 @@ _CELL, _MARGIN = 9.0, 34.0
 
 
 def pose_map(pose: NDArray[np.int64], edges_deg: NDArray[np.float64]) -> Markup:
-    """Frames by yaw (to the right) and pitch (up), int64 [bins,bins]; stronger is more, by the logarithm of the count."""
+    """A heat map of frame counts by yaw (to the right) and pitch (up), int64 [bins,bins], with logarithmic opacity."""
     side = _CELL * len(pose)
     cells = [_cell(pose, across, up, edges_deg) for across, up in np.argwhere(pose).tolist()]
     frame = element("rect", class_="frame", x=_MARGIN, y=_TOP, width=side, height=side)
@@ -88,7 +90,7 @@ def pose_map(pose: NDArray[np.int64], edges_deg: NDArray[np.float64]) -> Markup:
         element("line", class_="grid", x1=middle[0], x2=middle[0], y1=_TOP, y2=_TOP + side),
     ]
     box = f"0 0 {_MARGIN + side + 12:g} {_TOP + side + 34:g}"
-    words = f"Map of head pose over {whole(int(pose.sum()))} frames: yaw to the right, pitch up"
+    words = f"Heat map of the head pose of {whole(int(pose.sum()))} frames: yaw to the right, pitch up"
     return element(
         "svg", frame, cells, cross, _pose_ticks(edges_deg), class_="chart pose", viewBox=box, role="img", aria_label=words
     )
@@ -116,7 +118,7 @@ def _pose_ticks(edges: NDArray[np.float64]) -> list[Markup]:
 
 
 def roc(curve: NDArray[np.float64]) -> Markup:
-    """A receiver operating characteristic: float64 [points,2], rates of false (to the right) and true positives (up), 0 to 1."""
+    """A receiver operating characteristic: float64 [points,2], false positive rate (to the right) and true positive rate (up)."""
     side = 220.0
     points = [(_MARGIN + side * false, _TOP + side * (1 - true)) for false, true in curve.tolist()]
     line = element("polyline", class_="roc", points=" ".join(f"{x:.1f},{y:.1f}" for x, y in points))
@@ -129,13 +131,16 @@ def roc(curve: NDArray[np.float64]) -> Markup:
             element("text", number(share), x=_MARGIN - 5, y=_TOP + side * (1 - share) + 3, text_anchor="end"),
         )
     ]
-    across = element("text", "pairs of two identities →", x=_MARGIN + side / 2, y=_TOP + side + 28, text_anchor="middle")
-    box, words = f"0 0 {_MARGIN + side + 12:g} {_TOP + side + 34:g}", "ROC: shares of pairs that are closer than a threshold"
+    across = element("text", "false positive rate →", x=_MARGIN + side / 2, y=_TOP + side + 28, text_anchor="middle")
+    box, words = (
+        f"0 0 {_MARGIN + side + 12:g} {_TOP + side + 34:g}",
+        "ROC curve: false and true positive rates of pairs closer than a threshold",
+    )
     return element("svg", frame, line, ticks, across, class_="chart pose", viewBox=box, role="img", aria_label=words)
 
 
 def share_bar(part: float, of: float, kind: str) -> Markup:
-    """A part of a whole as a bar as wide as its place in the page; `kind` is a class that gives its colour."""
+    """A proportion as a bar that fills the available width; `kind` is a class that sets its colour."""
     width = 100 * part / of if of else 0.0
     bars = [
         element("rect", class_="track", width=100, height=8),

@@ -1,4 +1,4 @@
-"""Which clips are shown: a random choice in which small splits and rare people have their part."""
+"""Selects the clips to show: a random sample, stratified by split and identity."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,10 +7,10 @@ from motionshards.dataset.report.clips import Clips
 
 
 def choose(clips: Clips, count: int, seed: int) -> NDArray[np.int64]:
-    """Numbers of up to `count` clips of `clips`, ascending; the same for the same clips and seed.
+    """Select up to `count` of `clips`: their numbers, ascending; deterministic for the same clips and seed.
 
-    Places are given to splits by the square root of their clips. Within a split come first clips of different people, then
-    second clips of people who have one, and so on.
+    Splits are represented in proportion to the square root of their number of clips. Within a split, one clip of each person
+    is selected first, then a second one, and so on.
     """
     random = np.random.default_rng([seed, 0])
     order = random.permutation(len(clips))
@@ -24,7 +24,7 @@ def choose(clips: Clips, count: int, seed: int) -> NDArray[np.int64]:
 
 
 def _turns(clips: Clips, order: NDArray[np.int64]) -> NDArray[np.int64]:
-    """int64 [n]: how many clips of the same split and person come before the clip in `order`."""
+    """For each clip, the number of clips of the same split and person that precede it in `order`: int64 [n]."""
     group = clips.split[order].astype(np.int64) * max(len(clips.identities), 1) + clips.identity[order]
     by_group = np.argsort(group, kind="stable")
     starts = np.flatnonzero(np.diff(group[by_group], prepend=-1))
@@ -35,9 +35,9 @@ def _turns(clips: Clips, order: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _places(sizes: NDArray[np.int64], count: int) -> list[int]:
-    """How many of `count` places each group gets: none more than it can fill, and all are given while there are clips."""
+    """Distribute `count` places over groups, at most as many as each has members, by the highest averages method."""
     places = np.zeros(len(sizes), np.int64)
     for _ in range(min(count, int(sizes.sum()))):
-        wish = np.where(places < sizes, np.sqrt(sizes) / (places + 0.5), -1.0)  # highest averages
-        places[int(np.argmax(wish))] += 1
+        claim = np.where(places < sizes, np.sqrt(sizes) / (places + 0.5), -1.0)
+        places[int(np.argmax(claim))] += 1
     return [int(number) for number in places]

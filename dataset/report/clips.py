@@ -1,4 +1,4 @@
-"""What the index says of all clips, read once from front to back: some numbers a clip, and sums over frames."""
+"""Reads the index in one pass: a few numbers per clip, and sums over frames."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,26 +20,26 @@ OF_VIDEO = ("video_frames", "fps", "has_audio", *SOUND_MEASURES)
 POSE_STEP_DEG = 5
 POSE_EDGES_DEG = np.arange(-90, 91, POSE_STEP_DEG, dtype=np.float64)
 MOST_FACES = 20
-"""Frames with more faces are counted with this many."""
+"""Frames with more faces are counted as having this many."""
 
 _FRAMES = ("frame_faces", "frame_yaw_deg", "frame_pitch_deg")
-# A condition may name any column that has one value a clip.
+# A condition may use any column with one value per clip.
 _COLUMNS = (*(column.name for column in INDEX if kind_of_column(column.type)), *_FRAMES)
 
 
 @dataclass(frozen=True, slots=True)
 class Clips:
-    """The clips that a condition selects, in the order of the index; n of them.
+    """The n clips selected by a condition, in the order of the index.
 
-    listed: how many the index has
-    row: int64 [n], where they stand in the index
-    split, identity: int32 [n], numbers into `splits` and `identities`
-    n_frames: int64 [n], stored frames
-    source_frames: float64 [n], decodable frames
+    listed: number of clips in the index
+    row: int64 [n], row numbers in the index
+    split, identity: int32 [n], indices into `splits` and `identities`
+    n_frames: int64 [n], number of stored frames
+    source_frames: float64 [n], number of decodable frames
     duration_s: float64 [n]
     measures: float32 [n] each, by name: MEASURES and OF_VIDEO; NaN where no frame has the measure
-    faces: int64 [MOST_FACES + 1], frames with so many faces; `faces_absent` have no count
-    pose: int64 [36,36], frames by yaw (first axis) and pitch between POSE_EDGES_DEG, those beyond in the outermost bins
+    faces: int64 [MOST_FACES + 1], number of frames by number of faces; `faces_absent` frames have no count
+    pose: int64 [36,36], frames by yaw (first axis) and pitch between POSE_EDGES_DEG, outliers in the outermost bins
     """
 
     listed: int
@@ -61,7 +61,7 @@ class Clips:
 
 
 def read_clips(index: Path, where: pc.Expression | None = None) -> Clips:
-    """The clips of the index that `where` selects; None selects all. Memory: some 110 bytes a clip, and one row group.
+    """Read the clips of the index selected by `where`; None selects all. Memory: about 110 bytes per clip, and one row group.
 
     Raises:
         DatasetError: the index cannot be read
@@ -82,7 +82,7 @@ def _numbered(table: pa.Table, first: int) -> pa.Table:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Columns of the selected clips of one row group; texts as arrow arrays, as most of them repeat."""
+    """Columns of the selected clips of one row group; strings as Arrow arrays, because most of them repeat."""
 
     split: pa.ChunkedArray
     identity: pa.ChunkedArray
@@ -144,7 +144,7 @@ def _joined(parts: Sequence[_Part], listed: int, sums: _FrameSums) -> Clips:
 
 
 def _coded(columns: Sequence[pa.ChunkedArray]) -> tuple[tuple[str, ...], NDArray[np.int32]]:
-    """The different texts, sorted, and the number of each clip's."""
+    """The distinct strings, sorted, and the index of each clip's."""
     texts = pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.string())
     coded = texts.combine_chunks().dictionary_encode()
     names = coded.dictionary.to_pylist()
@@ -155,11 +155,11 @@ def _coded(columns: Sequence[pa.ChunkedArray]) -> tuple[tuple[str, ...], NDArray
 
 
 def _floats(column: pa.ChunkedArray) -> NDArray[np.float64]:
-    """float64, NaN where null."""
+    """As float64, NaN where null."""
     return np.asarray(pc.fill_null(column.cast(pa.float64()), float("nan")).to_numpy())
 
 
 def _flat(column: pa.ChunkedArray) -> NDArray[np.float32]:
-    """The entries of all lists one after the other, NaN where null; a clip whose list is null has none."""
+    """The concatenated entries of all lists, NaN where null; a null list has no entries."""
     flat = pc.fill_null(pc.list_flatten(column), float("nan"))
     return np.asarray(flat.to_numpy())

@@ -1,4 +1,4 @@
-"""What the page is made of, gathered from the data set."""
+"""Gathers the content of the page from the dataset."""
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +32,7 @@ from motionshards.transforms.extract.action_units.summary import Variance, varia
 _AU_CLIPS, _EMBEDDED_CLIPS = 2000, 2000
 _LONGEST_PX = 256
 _DECODERS = 4
-# Who was removed on request is not looked for, and a video that hung, killed a process or was too large is not tried again.
+# Clips removed on request are not decoded, nor videos that hung, killed a process or were too large.
 _NOT_DECODED = {"removed", "decode_timeout", "decoder_killed", "killed_worker", "too_many_packets", "too_much_memory"}
 
 Picture = NDArray[np.uint8]
@@ -40,12 +40,12 @@ Picture = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class ActionUnits:
-    """What is known of the action units.
+    """Statistics of the action units.
 
-    units: by name, intensities of the valid frames of a random choice of clips
-    clips, frames: how many of those were read
-    valid: the share of all stored frames that are valid; None where the index does not say
-    variances: by name, between and within people, each clip with its mean; None where too few people have too few clips
+    units: by name, intensities of the valid frames of a random sample of clips
+    clips, frames: size of that sample
+    valid: fraction of all stored frames that are valid; None if the index does not record it
+    variances: by name, between and within people, over the means of clips; None if there are too few people or clips
     """
 
     units: dict[str, Distribution]
@@ -57,16 +57,16 @@ class ActionUnits:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """All that the page shows.
+    """The content of the page.
 
-    where: the condition on clips; None where all are shown
-    yields: after each of its conditions
-    frames: for each reason the pictures of its cases, None where there is none; uint8 [H,W,3]
-    frames_from: where the videos were looked for; empty where no rejected clip is shown
-    frames_trouble: why no video could be opened at all, in words; else empty
-    aus: None in a data set without action units
-    separation, separated: by face descriptors, and of how many clips; None in a dataset without them
-    people: what `dataset.people` found, of all clips; None without a current people.parquet
+    where: the condition on clips; None if all are included
+    yields: number of clips left after each part of it
+    frames: by reason, the images of its cases, uint8 [H,W,3], or None where none could be decoded
+    frames_from: location of the videos; empty if no rejected clip is shown
+    frames_trouble: why no video could be opened at all; else empty
+    aus: None in a dataset without action units
+    separation, separated: separation of identities by face descriptors, and its number of clips; None without descriptors
+    people: findings of `dataset.people` about all clips; None without an up-to-date people.parquet
     """
 
     name: str
@@ -94,24 +94,24 @@ def gather(
     where: str | None = None,
     source: str = "",
 ) -> Content:
-    """Read what the page shows.
+    """Read the content of the page.
 
     Args:
-        samples: how many clips are shown
-        videos: how many of them play, where video is stored
-        seed: of all random choices
+        samples: number of clips to show
+        videos: number of them to embed as video, if video is stored
+        seed: seed of all random choices
         where: condition on the clips, see `dataset.query.where`
-        source: where the source videos are; empty means what dataset.json tells
+        source: location of the source videos; empty uses the one recorded in dataset.json
 
     Raises:
-        ConfigError: `where` is no condition
+        ConfigError: `where` is not a valid condition
         DatasetError: a table cannot be read
     """
     clips = read_clips(data.out / INDEX, None if where is None else parse(where))
     rejections = read_rejections(data.out, seed)
-    given = source or data.manifest.input
+    source = source or data.manifest.input
     separated = _embeddings(data, clips, seed)
-    frames, trouble = _rejected_frames(rejections, given)
+    frames, trouble = _rejected_frames(rejections, source)
     return Content(
         name=data.out.resolve().name,
         manifest=data.manifest,
@@ -121,7 +121,7 @@ def gather(
         rejections=rejections,
         samples=tuple(read_samples(data.out, clips.row[choose(clips, samples, seed)], videos)),
         frames=frames,
-        frames_from=given if rejections.total else "",
+        frames_from=source if rejections.total else "",
         frames_trouble=trouble,
         aus=_action_units(data, clips, seed),
         separation=separated and separation(*separated),
@@ -149,7 +149,7 @@ def _action_units(data: Dataset, clips: Clips, seed: int) -> ActionUnits | None:
 
 
 def _embeddings(data: Dataset, clips: Clips, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int32]] | None:
-    """Face descriptors of a random choice of clips, float32 [n,128], and the numbers of their identities."""
+    """Face descriptors of a random sample of clips, float32 [n,128], and the indices of their identities, int32 [n]."""
     if not data.manifest.config.identity_embedding:
         return None
     chosen = np.sort(np.random.default_rng([seed, 3]).permutation(len(clips))[:_EMBEDDED_CLIPS])
@@ -159,19 +159,19 @@ def _embeddings(data: Dataset, clips: Clips, seed: int) -> tuple[NDArray[np.floa
 def _people(data: Dataset) -> dict[str, list[dict[str, Any]]] | None:
     try:
         people = read_people(data.out / PEOPLE, data.manifest.files.get(INDEX, ""))
-    except DatasetError:  # there is none, or it is outdated
+    except DatasetError:  # it is missing or outdated
         return None
     return findings(data.index(["key", "split", "identity", "video"]), people)
 
 
 def _rejected_frames(rejections: Rejections, source: str) -> tuple[dict[str, list[Picture | None]], str]:
-    """A picture of each case, and why there are none at all."""
+    """An image of each case, and why there are none at all, else an empty string."""
     nothing: dict[str, list[Picture | None]] = {reason: [None] * len(cases) for reason, cases in rejections.cases.items()}
     shown = {reason: cases for reason, cases in rejections.cases.items() if reason not in _NOT_DECODED}
     if not shown:
         return nothing, ""
     if not source:
-        return nothing, "dataset.json does not tell where they were; name it with --input"
+        return nothing, "dataset.json does not record the location of the videos; name it with --input"
     try:
         return nothing | _decoded(shown, source), ""
     except (ConfigError, StoreFailed) as error:
@@ -179,16 +179,16 @@ def _rejected_frames(rejections: Rejections, source: str) -> tuple[dict[str, lis
 
 
 def _decoded(cases: Mapping[str, list[dict[str, Any]]], source: str) -> dict[str, list[Picture | None]]:
-    """Raises ConfigError: there are no such videos; StoreFailed."""
+    """Decode an image of each case. Raises ConfigError: `source` does not exist; StoreFailed."""
     if not is_bucket(source) and not Path(source).exists():
-        raise ConfigError(f"{source} is not there; name it with --input")
+        raise ConfigError(f"{source} does not exist; name the location of the videos with --input")
     root = open_bucket(source) if is_bucket(source) else Path(source)
     with ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode") as pool:
         try:
-            asked = {
+            submitted = {
                 reason: [pool.submit(middle_frame, root, row["spans"] or [], _LONGEST_PX) for row in rows]
                 for reason, rows in cases.items()
             }
-            return {reason: [one.result() for one in some] for reason, some in asked.items()}
+            return {reason: [one.result() for one in some] for reason, some in submitted.items()}
         finally:
             pool.shutdown(cancel_futures=True)

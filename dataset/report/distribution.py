@@ -1,4 +1,4 @@
-"""How values are spread: a histogram, and the values below which 5, 50 and 95 of 100 lie."""
+"""The distribution of values: a histogram, and the 5th, 50th and 95th percentile."""
 
 import math
 from dataclasses import dataclass, field
@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 QUANTILES = (0.05, 0.5, 0.95)
 _FEWEST_BINS, _MOST_BINS = 10, 40
-_TAIL = 0.002  # of the values at either end may lie beyond the outermost edges, so that few odd ones do not flatten the rest
-_SAME = 1e-4  # values that differ relatively by less are drawn as one: fps of 25 and 24.999
+_TAIL = 0.002  # fraction of values that may be beyond the edges on either side, so that outliers do not flatten the histogram
+_SAME = 1e-4  # values with a smaller relative difference are drawn as one: fps of 25 and 24.999
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 
 
@@ -20,9 +20,9 @@ class Distribution:
 
     counts: int64 [bins]; values beyond the edges are counted in the outermost bins
     edges: float64 [bins + 1], ascending, in the unit of the values
-    absent: how many had no value
-    below, above: how many lie beyond the first and the last edge
-    quantiles: the values at QUANTILES, None where there are no values
+    absent: number of missing values
+    below, above: number of values beyond the first and the last edge
+    quantiles: the values at QUANTILES; None if there are no values
     """
 
     counts: NDArray[np.int64] = field(repr=False)
@@ -34,12 +34,12 @@ class Distribution:
 
     @property
     def present(self) -> int:
-        """How many have a value."""
+        """Number of values."""
         return int(self.counts.sum())
 
 
 def distribution(values: NDArray[Any], limits: tuple[float, float] | None = None) -> Distribution:
-    """Of values [n], NaN where absent. The edges are round numbers around the values, or lie between `limits`."""
+    """The distribution of values [n], NaN where absent. The edges are round numbers around the values, or within `limits`."""
     present = values[np.isfinite(values)]
     low, high = limits or _range(present)
     edges = _edges(low, high, min(max(round(2 * len(present) ** (1 / 3)), _FEWEST_BINS), _MOST_BINS))
@@ -50,7 +50,7 @@ def distribution(values: NDArray[Any], limits: tuple[float, float] | None = None
 
 
 def of_counts(counts: NDArray[np.int64], absent: int) -> Distribution:
-    """Of whole numbers: `counts[v]` of the values are v. A bin reaches half a number to either side."""
+    """The distribution of integers, of which `counts[v]` are v. Bins are centred on integers and have width 1."""
     counts = counts[: max(np.flatnonzero(counts), default=0) + 1]
     reached, total = np.cumsum(counts), int(counts.sum())
     quantiles = tuple(float(np.searchsorted(reached, share * total)) for share in QUANTILES) if total else None
@@ -64,7 +64,7 @@ def _range(present: NDArray[Any]) -> tuple[float, float]:
 
 
 def _edges(low: float, high: float, bins: int) -> NDArray[np.float64]:
-    """Multiples of a round step from `low` or less to `high` or more, about `bins`; five round a value that is alone."""
+    """Multiples of a round step that enclose `low` to `high` with about `bins` bins; five bins around a single value."""
     alone = high - low <= _SAME * max(abs(high), abs(low), 1e-9)
     step = round_step(max(abs(low), 1.0) / 20 if alone else (high - low) / (bins - 2))
     first, last = math.floor(low / step + 1e-6), math.ceil(high / step - 1e-6)
@@ -74,6 +74,6 @@ def _edges(low: float, high: float, bins: int) -> NDArray[np.float64]:
 
 
 def round_step(least: float) -> float:
-    """The smallest of 1, 2, 2.5, 5 times a power of ten that is not less than `least` > 0."""
+    """The smallest of 1, 2, 2.5, 5 times a power of ten that is at least `least` > 0."""
     power = 10.0 ** math.floor(math.log10(least))
     return next(step * power for step in _STEPS if step * power >= least * (1 - 1e-9))

@@ -1,4 +1,4 @@
-"""What is measured from the tables alone: spreads of measures, and who is in which split. The shards need not exist."""
+"""Statistics from the tables only: distributions of measures, splits and identities. The shards need not exist."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -10,12 +10,12 @@ from motionshards.dataset.report.clips import Clips
 from motionshards.dataset.report.distribution import Distribution, distribution, of_counts
 
 _SHOWN = 10
-_FEW_CLIPS = 40  # up to so many clips of an identity have a bar each
+_FEW_CLIPS = 40  # up to this number of clips per identity, each number has its own bar
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What one split, identity or all of them hold: clips, stored frames, seconds of source video, different identities."""
+    """Totals of a split, an identity or the dataset: clips, stored frames, seconds of source video, distinct identities."""
 
     name: str
     clips: int
@@ -26,7 +26,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Moving:
-    """Stored video: clips, frames and seconds; and how many of these clips and seconds have sound."""
+    """Totals of stored video: clips, frames and seconds; and the clips and seconds of these with sound."""
 
     clips: int
     frames: int
@@ -37,16 +37,16 @@ class Moving:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Everything about kept clips that the tables tell.
+    """Statistics of kept clips from the tables.
 
-    listed: clips of the index, selected or not
-    total: the selected ones
-    splits: in the order of their names
-    moving: None where no clip has stored video
-    measures: by name, one value a clip: `clips.MEASURES`, `clips.OF_VIDEO`, and `source_fps`, `duration_s`
-    faces: faces in a frame, one value a stored frame
+    listed: number of clips in the index, selected or not
+    total: totals of the selected clips
+    splits: totals by split, sorted by name
+    moving: totals of stored video; None if no clip has any
+    measures: by name, one value per clip: `clips.MEASURES`, `clips.OF_VIDEO`, and `source_fps`, `duration_s`
+    faces: number of faces, one value per stored frame
     pose: int64 [36,36], stored frames by yaw and pitch, see `Clips`
-    clips_each: clips of an identity, one value an identity
+    clips_each: number of clips, one value per identity
     longest, shortest: identities with the most and the fewest seconds
     """
 
@@ -63,10 +63,10 @@ class Figures:
 
 
 def figures(clips: Clips) -> Figures:
-    """The figures of the clips."""
+    """Compute the statistics of the clips."""
     identities = _Sums.by(clips.identity, len(clips.identities), clips)
-    shown = min(_SHOWN, max(len(clips.identities) // 2, 1))  # nobody in both lists
-    order = np.lexsort((np.arange(len(identities.clips)), -identities.seconds))  # of equals the first name
+    shown = min(_SHOWN, max(len(clips.identities) // 2, 1))  # so that no identity is in both lists
+    order = np.lexsort((np.arange(len(identities.clips)), -identities.seconds))  # ties by name
     return Figures(
         listed=clips.listed,
         total=Share("all", len(clips), int(clips.n_frames.sum()), float(np.nansum(clips.duration_s)), len(clips.identities)),
@@ -125,7 +125,7 @@ class _Sums:
         return cls(np.bincount(group, minlength=groups).astype(np.int64), frames, seconds)
 
     def shares(self, names: Sequence[str], groups: Iterable[int], identities: Sequence[int] | None = None) -> tuple[Share, ...]:
-        """The groups of these numbers; `identities` tells how many each has, where they are not identities themselves."""
+        """Totals of the groups with these numbers; `identities`: distinct identities of each, unless groups are identities."""
         return tuple(
             Share(
                 names[group],

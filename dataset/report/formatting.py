@@ -1,18 +1,18 @@
-"""Numbers as people read them."""
+"""Formats numbers for display."""
 
 
 def whole(count: int) -> str:
-    """1,234,567"""
+    """An integer with separators: 1,234,567"""
     return f"{count:,}"
 
 
 def plural(count: int, one: str, many: str = "") -> str:
-    """1 clip, 2 clips"""
+    """A count with its noun: 1 clip, 2 clips"""
     return f"{count:,} {one if count == 1 else many or f'{one}s'}"
 
 
 def number(value: float) -> str:
-    """Three digits or more: 1,234, 123, 12.3, 1.23; a true minus sign, and none before a zero."""
+    """At least three significant digits: 1,234, 123, 12.3, 1.23; with a typographic minus sign, and no negative zero."""
     digits = 0 if abs(value) >= 99.95 else 1 if abs(value) >= 9.995 else 2
     text = f"{value:,.{digits}f}"
     text = text.rstrip("0").rstrip(".") if "." in text else text
@@ -20,13 +20,13 @@ def number(value: float) -> str:
 
 
 def percent(part: float, of: float) -> str:
-    """12.3 %"""
+    """A percentage: 12.3 %"""
     share = 100 * part / of if of else 0.0
     return "< 0.1 %" if 0 < share < 0.05 else f"{share:.0f} %" if share >= 99.95 or share == 0 else f"{share:.1f} %"
 
 
 def hours(seconds: float) -> str:
-    """A time in its largest unit: 2,442 h, 31 min, 12 s."""
+    """A duration in its largest unit: 2,442 h, 31 min, 12 s"""
     for unit, size in (("h", 3600.0), ("min", 60.0)):
         if seconds >= size:
             return f"{number(seconds / size)} {unit}"
@@ -34,7 +34,7 @@ def hours(seconds: float) -> str:
 
 
 def size(count: int) -> str:
-    """Bytes in powers of 1,000: 4.2 MB"""
+    """A size in bytes with a decimal unit: 4.2 MB"""
     for unit, bytes_ in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if count >= bytes_:
             return f"{number(count / bytes_)} {unit}"

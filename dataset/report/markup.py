@@ -1,4 +1,4 @@
-"""HTML and SVG as text that is safe by its type: a plain string is always escaped, only `Markup` is taken as it is."""
+"""HTML and SVG, escaped by type: plain strings are always escaped, only `Markup` is inserted unchanged."""
 
 import html
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from motionshards.schemas.printable import printable_lines
 
 
 class Markup(str):
-    """Text in which `<`, `&` and quotes mean what they mean in HTML."""
+    """A string that is valid HTML or SVG already."""
 
     __slots__ = ()
 
@@ -16,13 +16,13 @@ _VOID = {"br", "img", "input", "link", "meta", "hr"}
 
 
 def element(tag: str, /, *inside: "str | Markup | Iterable[Markup]", **attributes: str | float | bool | None) -> Markup:
-    """An element. An attribute that is None or False is left out; `class_` is `class`, and `_` in names becomes `-`."""
+    """An element. Attributes that are None or False are omitted; `class_` becomes `class`, and `_` in names `-`."""
     start = f"<{tag}{''.join(_attribute(key, value) for key, value in attributes.items())}>"
     return Markup(start if tag in _VOID else f"{start}{''.join(map(_content, inside))}</{tag}>")
 
 
 def joined(parts: Iterable[Markup], between: str = "\n") -> Markup:
-    """Parts one after the other."""
+    """Concatenate parts."""
     return Markup(between.join(parts))
 
 
@@ -33,7 +33,7 @@ def _content(inside: "str | Markup | Iterable[Markup]") -> str:
 
 
 def _escaped(text: str) -> str:
-    """For HTML, and without the characters that would turn the order of what follows around."""
+    """Escape for HTML, and remove characters that change the text direction."""
     return html.escape(printable_lines(text))
 
 
@@ -45,5 +45,5 @@ def _attribute(key: str, value: str | float | bool | None) -> str:
 
 
 def _number(value: str | float) -> str:
-    """A number as SVG wants it: two decimals are a hundredth of a unit of the drawing."""
+    """A number for SVG, rounded to a hundredth of a drawing unit."""
     return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)

@@ -1,5 +1,5 @@
 "use strict";
-// The page is whole without this script: it only filters pictures, hides drawings, moves lines on waveforms and changes colours.
+// The page is complete without this script: it filters clips, hides overlays, moves lines on waveforms and switches themes.
 (() => {
   const field = (name) => document.getElementById(name);
   const all = (selector) => [...document.querySelectorAll(selector)];
@@ -12,14 +12,14 @@
   };
   const keptMatches = (card) => {
     const outcome = field("outcome").value, least = Number(field("face").value);
-    const large = !least || Number(card.dataset.face) >= least; // a clip without a face has no size, and so is not large
+    const large = !least || Number(card.dataset.face) >= least; // false for a clip without a face, which has no size
     return (outcome === "all" || outcome === "kept") && large && matches(card);
   };
   const rejectedMatches = (card) => {
     const outcome = field("outcome").value;
     return (outcome === "all" || outcome === "-" + card.dataset.reason) && matches(card);
   };
-  const show = (cards, wanted) => cards.filter((card) => !(card.hidden = !wanted(card))).length;
+  const show = (cards, matching) => cards.filter((card) => !(card.hidden = !matching(card))).length;
 
   const apply = () => {
     field("face-shown").value = field("face").value + " px";
@@ -30,7 +30,7 @@
     document.body.classList.toggle("plain", field("drawn")?.checked === false);
   };
 
-  // A link to a reason that the filters hide would lead nowhere.
+  // A link to a reason must work even if the filters hide it.
   for (const link of all('a[href^="#reason-"]')) link.addEventListener("click", () => {
     field("filters").reset();
     apply();
@@ -47,7 +47,7 @@
 
   const dark = matchMedia("(prefers-color-scheme: dark)"), root = document.documentElement;
   const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : dark.matches);
-  const label = () => { field("theme").textContent = isDark() ? "Light colours" : "Dark colours"; };
+  const label = () => { field("theme").textContent = isDark() ? "Light theme" : "Dark theme"; };
   field("theme").addEventListener("click", () => {
     root.dataset.theme = isDark() ? "light" : "dark";
     label();

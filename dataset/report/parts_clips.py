@@ -1,4 +1,4 @@
-"""The parts of the page about single clips: what became of those that were planned, kept ones and rejected ones in pictures."""
+"""The sections of the page about clips: the yield of the build, and images of kept and rejected clips."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,15 +12,15 @@ from motionshards.dataset.report.samples import Sample
 from motionshards.dataset.report.section import Section, note
 from motionshards.schemas.reasons import REASONS, Reason
 
-_UNKNOWN = Reason("unknown", False, "a reason that this version does not know")
+_UNKNOWN = Reason("unknown", False, "a reason unknown to this version")
 _NUMBERS = (
     ("face_size_px", "face", " px"),
     ("blur", "blur", ""),
-    ("brightness", "light", ""),
+    ("brightness", "brightness", ""),
     ("yaw_deg", "yaw", "°"),
     ("pitch_deg", "pitch", "°"),
     ("roll_deg", "roll", "°"),
-    ("duration_s", "length", " s"),
+    ("duration_s", "duration", " s"),
     ("faces", "faces", ""),
     ("least_landmark_score", "score", ""),
     ("landmark_residual", "residual", ""),
@@ -34,7 +34,7 @@ def sections(content: Content) -> Iterator[Section]:
 
 
 def anchor(reason: str) -> str:
-    """The id of the block of a reason."""
+    """The HTML id of the block of a reason."""
     return f"reason-{reason}"
 
 
@@ -45,12 +45,12 @@ def _funnel(content: Content) -> Markup:
     for reason, count in content.rejections.counts.items():
         name = element("a", f"rejected: {reason or 'no reason'}", href=f"#{anchor(reason)}")
         rows.append(_step(name, count, kept + lost, "lost", _meaning(reason)))
-    tubes = f"{plural(planned, 'planned clip')} gave {whole(kept + lost)}: a clip can hold several tubes."
+    tubes = f"{plural(planned, 'planned clip')} resulted in {whole(kept + lost)}, because a clip can contain several tubes."
     return element("div", element("ol", rows, class_="funnel"), [] if planned == kept + lost else [note(tubes)])
 
 
 def _conditions(content: Content) -> list[Markup]:
-    """Clips that are left after each condition of `--where`."""
+    """The number of clips left after each condition of `--where`."""
     if not content.yields:
         return []
     kept = content.figures.listed
@@ -58,13 +58,13 @@ def _conditions(content: Content) -> list[Markup]:
     rows = [_step("kept", kept, kept, "whole"), *(_step(name, left, kept, "kept") for name, left in applied)]
     skipped = "; ".join(one.condition for one in content.yields if one.left is None)
     shown = [element("h3", "After each condition of --where"), element("ol", rows, class_="funnel")]
-    return [*shown, note(f"Skipped, as the dataset has no column for them: {skipped}.")] if skipped else shown
+    return [*shown, note(f"Skipped, because the dataset lacks their columns: {skipped}.")] if skipped else shown
 
 
 def _step(name: str | Markup, count: int, of: int, kind: str, meaning: str = "") -> Markup:
     texts = (("name", name), ("count", whole(count)), ("part", percent(count, of)))
-    told = [element("span", text, class_=part) for part, text in texts]
-    return element("li", told, share_bar(count, of, kind), [element("p", meaning, class_="quiet")] if meaning else [])
+    spans = [element("span", text, class_=part) for part, text in texts]
+    return element("li", spans, share_bar(count, of, kind), [element("p", meaning, class_="quiet")] if meaning else [])
 
 
 def _meaning(reason: str) -> str:
@@ -72,7 +72,7 @@ def _meaning(reason: str) -> str:
 
 
 def _filters(content: Content) -> Markup:
-    """Hidden until the script runs, as they do nothing without it."""
+    """The form with the filters, hidden until the script runs, because it has no effect without it."""
     splits = [("", "all"), *((share.name, share.name) for share in content.figures.splits)]
     reasons = [(f"-{reason}", f"rejected: {reason}") for reason in content.rejections.counts]
     outcomes = [("all", "kept and rejected"), ("kept", "kept"), *reasons]
@@ -80,8 +80,8 @@ def _filters(content: Content) -> Markup:
     fields = [
         _labelled("outcome", "Show", _select("outcome", outcomes)),
         _labelled("split", "Split", _select("split", splits)),
-        _labelled("text", "Key or identity has", text),
-        _labelled("face", "Face at least", _slider(content)),
+        _labelled("text", "Key or identity contains", text),
+        _labelled("face", "Minimum face size", _slider(content)),
     ]
     drawn = element(
         "label", element("input", id="drawn", type="checkbox", checked=True), " landmarks, box and pose", class_="check"
@@ -115,27 +115,27 @@ def _kept(content: Content) -> Markup:
     if not content.samples:
         return element("div", heading, note("No clip was kept." if not content.figures.listed else "No clip is shown."))
     clips = plural(content.figures.total.clips, "clip")
-    words = f"{whole(len(content.samples))} of {clips}, chosen at random over splits and people; the middle frame of each. "
-    words += "Numbers are medians over a clip's stored frames, but the least landmark score and the largest residual. "
+    words = f"{whole(len(content.samples))} of {clips}, sampled at random across splits and people; the middle frame of each. "
+    words += "Numbers are medians over a clip's stored frames, except the minimum landmark score and the maximum residual. "
     if _has_drawings(content):
-        words += "Axes of the head: red to the image's right, green up, blue where the face looks. "
+        words += "Head axes: red to the image's right, green up, blue in the direction of the face. "
     words += _played(content)
     return element("div", heading, note(words), element("div", [_card(sample) for sample in content.samples], class_="cards"))
 
 
 def _played(content: Content) -> str:
-    """How many of the clips play, and whether to their ends."""
+    """How many of the clips can be played, and how many of them only in part."""
     moving = [sample.shown.moving for sample in content.samples if sample.shown and sample.shown.moving]
     playing = [one for one in moving if one.mp4 is not None]
     cut = sum(one.playing_s < one.seconds for one in playing)
-    words = f"{plural(len(playing), 'clip')} can be played" if len(playing) < len(moving) else "All can be played"
-    return f"{words}{f', {whole(cut)} of them only the first seconds' if cut else ''}." if playing else ""
+    words = f"{plural(len(playing), 'clip')} can be played" if len(playing) < len(moving) else "All clips can be played"
+    return f"{words}{f', {whole(cut)} of them only in part' if cut else ''}." if playing else ""
 
 
 def _card(sample: Sample) -> Markup:
     row = sample.row
     tag = element("span", row["split"], class_="tag")
-    who = [element("code", row["key"], class_="key"), element("p", tag, f" {row['identity'] or 'nobody named'}")]
+    who = [element("code", row["key"], class_="key"), element("p", tag, f" {row['identity'] or 'no identity'}")]
     values = [(label, f"{number(row[name])}{unit}") for name, label, unit in _NUMBERS if row[name] is not None]
     numbers = element("dl", [element("div", element("dt", label), element("dd", value)) for label, value in values])
     bars = [au_bars(sample.shown.aus)] if sample.shown is not None and sample.shown.aus is not None else []
@@ -145,7 +145,7 @@ def _card(sample: Sample) -> Markup:
 
 
 def _found_by(row: Mapping[str, Any]) -> dict[str, str]:
-    """What the filters look at."""
+    """Attributes that the filters read."""
     return {"data_split": row["split"] or "", "data_text": f"{row['key']} {row['identity'] or ''}".lower()}
 
 
@@ -168,19 +168,19 @@ def _rejected(content: Content) -> Markup:
     heading = element("h3", "Rejected")
     if not content.rejections.total:
         return element("div", heading, note("No clip was rejected."))
-    told = "Up to six clips of each reason, chosen at random. "
+    words = "Up to six random clips for each reason. "
     if content.frames_trouble:
-        trouble = [element("p", f"No pictures: {content.frames_trouble}.", class_="note")]
+        trouble = [element("p", f"No images: {content.frames_trouble}.", class_="note")]
     else:
-        told, trouble = f"{told}Frames are decoded from the videos in {content.frames_from}; broken ones often give none.", []
+        words, trouble = f"{words}Frames are decoded from the videos in {content.frames_from}; damaged ones often have none.", []
     blocks = [_reason(content, reason, count) for reason, count in content.rejections.counts.items()]
-    return element("div", heading, note(told), trouble, blocks)
+    return element("div", heading, note(words), trouble, blocks)
 
 
 def _reason(content: Content, reason: str, count: int) -> Markup:
     known = REASONS.get(reason, _UNKNOWN)
     title = element("h4", element("code", reason or "no reason"), f" {plural(count, 'clip')}")
-    again = f"stage {known.stage}" + (f", another try can help: --retry {reason}" if known.retryable else "")
+    again = f"stage {known.stage}" + (f", can be retried: --retry {reason}" if known.retryable else "")
     pairs = zip(content.rejections.cases[reason], content.frames[reason], strict=True)
     cases = element("div", [_case(reason, row, frame) for row, frame in pairs], class_="cases")
     return element("div", title, element("p", f"{known.meaning} ({again})"), cases, class_="reason", id=anchor(reason))
@@ -190,5 +190,5 @@ def _case(reason: str, row: Mapping[str, Any], frame: Picture | None) -> Markup:
     alt = f"A frame of the video of {row['key']}"
     shown = _nothing("no frame") if frame is None else element("div", picture(frame, alt), class_="picture")
     detail = element("p", row["detail"] or "", class_="quiet", title=row["detail"])
-    told = element("figcaption", element("code", row["key"] or "", class_="key"), detail)
-    return element("figure", shown, told, class_="case", data_reason=reason, **_found_by(row))
+    caption = element("figcaption", element("code", row["key"] or "", class_="key"), detail)
+    return element("figure", shown, caption, class_="case", data_reason=reason, **_found_by(row))

@@ -1,4 +1,4 @@
-"""The part of the page about face descriptors: whether they tell people apart, and what dataset.people found by them."""
+"""The section of the page about face descriptors: how well they separate identities, and findings of dataset.people."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from motionshards.dataset.report.section import Section, note, table
 from motionshards.dataset.report.separation import Separation
 
 _FOUND = {
-    "people": "people in the clips with a face",
+    "people": "people in clips with a face",
     "label_errors": "clips that do not show the person of their identity",
     "one_person": "people with several identities",
     "in_several_splits": "people in several splits: a leak",
@@ -20,22 +20,24 @@ _FOUND = {
 
 
 def sections(content: Content) -> Iterator[Section]:
-    """Nothing where there are no face descriptors."""
+    """The section, if the dataset has face descriptors."""
     if content.separation is not None:
         inside = [_separation(content.separation, content.separated), *_found(content)]
         yield Section("identity", "Identity", element("div", inside))
 
 
 def _separation(found: Separation, clips: int) -> Markup:
-    care = note("Face descriptors are biometric data: by them, the same person can be found in other videos.")
+    care = note("Face descriptors are biometric data: they can be used to find the same person in other videos.")
     if found.area is None:
-        return element("div", care, note(f"{plural(clips, 'clip')} have no pairs both of one identity and of two."))
+        return element(
+            "div", care, note(f"{plural(clips, 'clip')} do not include pairs of the same and of different identities.")
+        )
     words = (
-        f"All pairs of {plural(clips, 'clip')} chosen at random. Area under the curve {found.area:.4f}; at a distance of "
-        f"{number(found.threshold)}, {percent(found.error, 1)} of the pairs of either kind are on the wrong side."
+        f"All pairs of {plural(clips, 'random clip')}. Area under the ROC curve: {found.area:.4f}. Equal error rate: "
+        f"{percent(found.error, 1)}, at a distance of {number(found.threshold)}."
     )
-    curve = element("div", element("h3", "ROC: same identity or not"), roc(found.curve), class_="chart-card")
-    charts = [_card(found.same, "Pairs of one identity"), _card(found.other, "Pairs of two identities")]
+    curve = element("div", element("h3", "ROC of same and different identities"), roc(found.curve), class_="chart-card")
+    charts = [_card(found.same, "Pairs of the same identity"), _card(found.other, "Pairs of different identities")]
     return element("div", care, note(words), element("div", curve, charts, class_="charts"))
 
 
@@ -47,4 +49,4 @@ def _found(content: Content) -> list[Markup]:
     if content.people is None:
         return []
     rows = [[what, whole(len(content.people[name]))] for name, what in _FOUND.items()]
-    return [table("Found by dataset.people", ["what", "count"], rows, [1])]
+    return [table("Findings of dataset.people", ["finding", "count"], rows, [1])]

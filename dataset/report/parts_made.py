@@ -1,4 +1,4 @@
-"""The parts of the page about how the data set came to be: doubts about its source, how fast it was built, what made it."""
+"""The sections of the page about the build: warnings about the source, throughput and provenance."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,20 +9,20 @@ from motionshards.dataset.report.markup import Markup, element
 from motionshards.dataset.report.section import Section, note, table
 
 _DOUBTS = {
-    "duplicates": "clips whose file, time and box stand more than once in the listing",
+    "duplicates": "clips whose file, time and box occur more than once in the listing",
     "boxes_outside": "clips whose annotated box leaves its reference frame",
     "videos_in_both_splits": "videos in training and test data: a leak",
     "identities_in_both_splits": "people in training and test data: a leak",
-    "malformed": "lines of annotations that could not be understood and are left out",
+    "malformed": "lines of annotations that could not be parsed and were skipped",
     "past_the_end": "clips whose annotation runs past the end of the video",
 }
 
 
 def sections(content: Content) -> Iterator[Section]:
-    """Duplicates and leaks, files left out, throughput, provenance."""
+    """Duplicates and leaks, skipped files, throughput, provenance."""
     yield Section("doubts", "Duplicates and leaks", _doubts(content.manifest.hygiene))
     if content.manifest.left_out:
-        yield Section("left-out", "Files left out", _left_out(content.manifest.left_out))
+        yield Section("left-out", "Skipped files", _left_out(content.manifest.left_out))
     yield Section("throughput", "Throughput", _throughput(content))
     yield Section("provenance", "Provenance", _provenance(content))
 
@@ -30,26 +30,24 @@ def sections(content: Content) -> Iterator[Section]:
 def _doubts(hygiene: Mapping[str, Any]) -> Markup:
     found = {name: doubt for name, doubt in hygiene.items() if isinstance(doubt, dict)}
     if not found:
-        return element("div", note("dataset.json has no report on the source."))
+        return element("div", note("dataset.json has no warnings about the source."))
     rows = [
         [element("strong", name.replace("_", " ")), whole(int(doubt.get("count", 0))), _DOUBTS.get(name, ""), _first(doubt)]
         for name, doubt in found.items()
     ]
     listed = hygiene.get("listed")
-    words = (
-        f"Counted over {whole(listed or 0)} listed clips when the data set was planned; only malformed lines are left out for it."
-    )
+    words = f"Found among {whole(listed or 0)} listed clips when the dataset was planned. Only malformed lines are skipped."
     return element(
         "div",
         note(words) if isinstance(listed, int) else [],
-        table("Doubts", ["doubt", "count", "meaning", "first cases"], rows, [1]),
+        table("Warnings", ["warning", "count", "meaning", "first cases"], rows, [1]),
     )
 
 
 def _left_out(left_out: Mapping[str, int]) -> Markup:
     rows = [[element("code", reason), whole(count)] for reason, count in left_out.items()]
-    words = "Files of the input that no clip was made from, by suffix or reason."
-    return element("div", note(words), table("Files left out", ["reason", "files"], rows, [1]))
+    words = "Input files that no clip was made from, by suffix or reason."
+    return element("div", note(words), table("Skipped files", ["reason", "files"], rows, [1]))
 
 
 def _first(doubt: Mapping[str, Any]) -> Markup:
@@ -62,7 +60,7 @@ def _first(doubt: Mapping[str, Any]) -> Markup:
 def _throughput(content: Content) -> Markup:
     runs = content.manifest.runs
     if not runs:
-        return element("div", note("dataset.json tells of no run."))
+        return element("div", note("dataset.json records no run."))
     rows = [
         [
             run.at,
@@ -76,7 +74,7 @@ def _throughput(content: Content) -> Markup:
     ]
     clips, seconds = sum(run.clips for run in runs), sum(run.seconds for run in runs)
     rows += [["all runs", whole(clips), hours(seconds), _rate(clips, seconds), "", ""]] if len(runs) > 1 else []
-    return element("div", table("Runs", ["at", "clips", "took", "clips/s", "runner", "workers"], rows, [1, 2, 3, 5]))
+    return element("div", table("Runs", ["time", "clips", "duration", "clips/s", "runner", "workers"], rows, [1, 2, 3, 5]))
 
 
 def _rate(clips: int, seconds: float) -> str:
@@ -87,7 +85,7 @@ def _provenance(content: Content) -> Markup:
     manifest = content.manifest
     where = {"input": manifest.input, "action units from": manifest.aus_from, "archives": ", ".join(manifest.archives)}
     made = {**{name: text for name, text in where.items() if text}, **manifest.provenance}
-    parts = [_pairs("Made from and by", made), _pairs("Settings", manifest.config.to_json())]
+    parts = [_pairs("Sources and versions", made), _pairs("Settings", manifest.config.to_json())]
     return element("div", element("div", parts, class_="charts halves"), _additions(content), _removals(content))
 
 
@@ -102,9 +100,9 @@ def _pairs(caption: str, values: Mapping[str, Any]) -> Markup:
 def _additions(content: Content) -> Markup:
     additions = content.manifest.additions
     if not additions:
-        return note("Nothing was added after it was built.")
+        return note("Nothing was added after the build.")
     rows = [[whole(one.number), one.what, one.at, one.pixels, str(one.config)] for one in additions]
-    return table("Added later", ["number", "what", "at", "computed from", "settings"], rows, [0])
+    return table("Additions", ["number", "data", "time", "computed from", "settings"], rows, [0])
 
 
 def _removals(content: Content) -> Markup:
@@ -112,4 +110,4 @@ def _removals(content: Content) -> Markup:
     if not removals:
         return note("Nothing was removed on request.")
     rows = [[one.at, one.kind, element("code", one.digest), whole(one.clips), whole(one.samples)] for one in removals]
-    return table("Removed on request", ["at", "kind", "digest of the name", "clips", "samples"], rows, [3, 4])
+    return table("Removed on request", ["time", "kind", "digest of the name", "clips", "samples"], rows, [3, 4])

@@ -1,4 +1,4 @@
-"""The parts of the page with charts: quality, doubt, head pose, action units, people and splits."""
+"""The sections of the page with charts: quality, confidence of landmarks, head pose, action units, people and splits."""
 
 from collections.abc import Iterator
 
@@ -13,30 +13,30 @@ from motionshards.dataset.report.section import Section, note, table
 from motionshards.transforms.extract.action_units.summary import Variance
 
 _CHARTS = (
-    ("face_size_px", "Face size", " px", "longer side of the face box in the source: the true resolution of the face"),
-    ("blur", "Blur", "", "variance of the Laplacian; small is blurred"),
+    ("face_size_px", "Face size", " px", "longer side of the face box in the source, the true resolution of the face"),
+    ("blur", "Blur", "", "variance of the Laplacian; low values are blurred"),
     ("brightness", "Brightness", "", "mean grey level, 0 to 255"),
-    ("source_fps", "Frame rate", " fps", "of the source: decodable frames by seconds"),
-    ("duration_s", "Duration", " s", "of the clip in its source video"),
+    ("source_fps", "Frame rate", " fps", "decodable frames per second of the source"),
+    ("duration_s", "Duration", " s", "duration of the clip in its source video"),
 )
 _DOUBTS = (
-    ("least_landmark_score", "Landmark score", "", "least of a clip's frames; 1 is sure"),
+    ("least_landmark_score", "Landmark score", "", "minimum over a clip's frames; 1 is best"),
     (
         "landmark_residual",
         "Landmark residual",
         "",
-        "largest of a clip's frames: nose and eye corners off the fitted head, by eye distance",
+        "maximum over a clip's frames: distance of nose and eye corners from the fitted head model, relative to the eye distance",
     ),
-    ("least_detector_score", "Detector score", "", "least of a clip's frames"),
-    ("face_share", "Frames with the face", "", "share of a clip's stored frames"),
-    ("yaw_jump_deg", "Yaw jump", "°", "largest change between adjacent stored frames; most clips have none that are adjacent"),
+    ("least_detector_score", "Detector score", "", "minimum over a clip's frames"),
+    ("face_share", "Frames with the face", "", "fraction of a clip's stored frames"),
+    ("yaw_jump_deg", "Yaw jump", "°", "maximum change between adjacent frames; in most clips no stored frames are adjacent"),
 )
 _OF_VIDEO = (
     ("fps", "Frame rate of stored video", " fps", ""),
-    ("audio_level_db", "Sound level", " dB", "root mean square below full scale; -100 is digital silence"),
-    ("audio_silence", "Silence", "", "share of windows of 20 ms below -50 dB"),
-    ("audio_clipping", "Clipping", "", "share of samples within runs at full scale"),
-    ("audio_speech", "Speech", "", "share of windows with speech"),
+    ("audio_level_db", "Sound level", " dB", "RMS relative to full scale; -100 is digital silence"),
+    ("audio_silence", "Silence", "", "fraction of windows of 20 ms below -50 dB"),
+    ("audio_clipping", "Clipping", "", "fraction of samples in runs at full scale"),
+    ("audio_speech", "Speech", "", "fraction of windows with speech"),
 )
 _ANGLES = (
     ("yaw_deg", "Yaw", "°", "positive: the face turns to the image's right"),
@@ -46,9 +46,9 @@ _ANGLES = (
 
 
 def sections(content: Content) -> Iterator[Section]:
-    """Quality, doubt, video and sound where they are stored, pose, action units where there are any, people."""
+    """Quality, confidence, video and sound if stored, pose, action units if there are any, people."""
     yield Section("quality", "Quality", _quality(content))
-    yield Section("doubt", "Doubt", _doubt(content))
+    yield Section("doubt", "Confidence", _doubt(content))
     if content.figures.moving is not None:
         yield Section("video", "Video and sound", _moving(content, content.figures.moving))
     yield Section("pose", "Head pose", _pose(content))
@@ -59,53 +59,52 @@ def sections(content: Content) -> Iterator[Section]:
 
 def _quality(content: Content) -> Markup:
     measures = content.figures.measures
-    charts = [_chart(measures[name], title, unit, told) for name, title, unit, told in _CHARTS]
-    faces = _chart(content.figures.faces, "Faces in a frame", "", "that the detector saw, one value a stored frame", "frames")
-    words = (
-        "Medians over each clip's stored frames. The band reaches from the 5th to the 95th percentile, the line is the median."
-    )
+    charts = [_chart(measures[name], title, unit, meaning) for name, title, unit, meaning in _CHARTS]
+    faces = _chart(content.figures.faces, "Faces per frame", "", "detected faces, one value per stored frame", "frames")
+    words = "Medians over each clip's stored frames. The band spans the 5th to the 95th percentile; the line is the median."
     return element("div", note(words), element("div", charts, faces, class_="charts"))
 
 
 def _doubt(content: Content) -> Markup:
-    charts = [_chart(content.figures.measures[name], title, unit, told) for name, title, unit, told in _DOUBTS]
-    words = "Clips at the doubtful end may have wrong landmarks or boxes: look at them with `dataset.preview --sort`."
+    charts = [_chart(content.figures.measures[name], title, unit, meaning) for name, title, unit, meaning in _DOUBTS]
+    words = (
+        "Clips with low scores or high residuals may have wrong landmarks or boxes: inspect them with `dataset.preview --sort`."
+    )
     return element("div", note(words), element("div", charts, class_="charts"))
 
 
 def _moving(content: Content, moving: Moving) -> Markup:
     words = [
         f"{hours(moving.seconds)} of stored video, {plural(moving.frames, 'frame')} in {plural(moving.clips, 'clip')}. ",
-        f"{percent(moving.heard_clips, moving.clips)} of these clips have sound, {hours(moving.heard_seconds)} together.",
+        f"{percent(moving.heard_clips, moving.clips)} of these clips have sound, {hours(moving.heard_seconds)} in total.",
     ]
     if not content.manifest.config.stills:
-        words.append(
-            f" Figures of frames elsewhere are of those with measures, one in {content.manifest.config.landmarks_every}."
-        )
+        words.append(f" Elsewhere, frames are those with measures, one in {content.manifest.config.landmarks_every}.")
     measures = content.figures.measures
-    charts = [_chart(measures[name], title, unit, told) for name, title, unit, told in _OF_VIDEO if measures[name].present]
+    charts = [_chart(measures[name], title, unit, meaning) for name, title, unit, meaning in _OF_VIDEO if measures[name].present]
     return element("div", note("".join(words)), element("div", charts, class_="charts"))
 
 
 def _pose(content: Content) -> Markup:
-    charts = [_chart(content.figures.measures[name], title, unit, told) for name, title, unit, told in _ANGLES]
+    charts = [_chart(content.figures.measures[name], title, unit, meaning) for name, title, unit, meaning in _ANGLES]
     if not content.figures.pose.sum():
-        return element("div", note("No frame has a head pose; it is computed from landmarks."))
-    words = f"{plural(int(content.figures.pose.sum()), 'stored frame')} by yaw and pitch; stronger is more, by the logarithm."
-    card = [element("h3", "Yaw and pitch together"), pose_map(content.figures.pose, POSE_EDGES_DEG), note(words)]
+        return element("div", note("No frame has a head pose, which is computed from landmarks."))
+    words = f"{plural(int(content.figures.pose.sum()), 'stored frame')} by yaw and pitch, on a logarithmic scale."
+    card = [element("h3", "Yaw and pitch"), pose_map(content.figures.pose, POSE_EDGES_DEG), note(words)]
     return element("div", element("div", element("div", card, class_="chart-card wide"), charts, class_="charts posed"))
 
 
 def _action_units(content: Content) -> Markup:
     assert content.aus is not None
-    frames, clips = plural(content.aus.frames, "valid frame"), plural(content.aus.clips, "clip")
+    frames = plural(content.aus.frames, "valid frame")
     valid = "" if content.aus.valid is None else f" {percent(content.aus.valid, 1.0)} of all stored frames are valid."
     read = (
-        f"Mode: {content.manifest.config.aus}.{valid} The charts show {frames} of {clips} chosen at random; intensities 0 to 5."
+        f"Mode: {content.manifest.config.aus}.{valid} The charts show {frames} of {plural(content.aus.clips, 'random clip')}; "
+        "intensities range from 0 to 5."
     )
     people = (
-        "Between and within: variance between people, and of one person's clips, each clip with its mean. A large share between "
-        "people is in part their identity, which a model that is conditioned on action units can learn to read from them."
+        "Between and within: variance of clip means between people, and among the clips of one person. A large share between "
+        "people partly reflects identity, which a model conditioned on action units can learn from them (identity leakage)."
     )
     charts = [
         _chart(spread, name, "", _components(content.aus.variances[name]), "frames", 216.0)
@@ -121,7 +120,7 @@ def _components(variance: Variance | None) -> str:
     return f"between {number(variance.between)}, within {number(variance.within)}: {share} between people"
 
 
-def _chart(spread: Distribution, title: str, unit: str, told: str, of: str = "clips", width: float = 340.0) -> Markup:
+def _chart(spread: Distribution, title: str, unit: str, meaning: str, of: str = "clips", width: float = 340.0) -> Markup:
     heading = element("h3", title)
     if not spread.present:
         return element("div", heading, note("No clip has a value."), class_="chart-card")
@@ -130,7 +129,7 @@ def _chart(spread: Distribution, title: str, unit: str, told: str, of: str = "cl
     numbers = element(
         "dl", [element("div", element("dt", name), element("dd", f"{number(value)}{unit}")) for name, value in quantiles]
     )
-    words = "; ".join(part for part in (told, _left_out(spread, unit)) if part)
+    words = "; ".join(part for part in (meaning, _left_out(spread, unit)) if part)
     return element(
         "div",
         heading,
@@ -142,12 +141,12 @@ def _chart(spread: Distribution, title: str, unit: str, told: str, of: str = "cl
 
 
 def _left_out(spread: Distribution, unit: str) -> str:
-    """What the bars do not show as it is."""
+    """Values that the bars do not represent exactly."""
     low, high = f"{number(spread.edges[0])}{unit}", f"{number(spread.edges[-1])}{unit}"
     parts = [
         f"{whole(spread.absent)} without a value" if spread.absent else "",
-        f"the first bar has {whole(spread.below)} below {low}" if spread.below else "",
-        f"the last bar has {whole(spread.above)} above {high}" if spread.above else "",
+        f"the first bar includes {whole(spread.below)} below {low}" if spread.below else "",
+        f"the last bar includes {whole(spread.above)} above {high}" if spread.above else "",
     ]
     return "; ".join(part for part in parts if part)
 
@@ -158,7 +157,7 @@ def _people(content: Content) -> Markup:
     splits = table("Splits", ["split", "clips", "share", "", "video", "identities", "frames"], rows, [1, 2, 4, 5, 6])
     if not figures.total.clips:
         return element("div", splits)
-    chart = _chart(figures.clips_each, "Clips of an identity", "", "", "identities")
+    chart = _chart(figures.clips_each, "Clips per identity", "", "", "identities")
     most, least = (
         _identities(caption, shares) for caption, shares in (("Longest", figures.longest), ("Shortest", figures.shortest))
     )

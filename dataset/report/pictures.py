@@ -1,7 +1,7 @@
-"""Pictures in the page: small JPEGs and videos as data URLs, and what was found in them as SVG.
+"""Images of the page: small JPEGs and videos as data URLs, with landmarks, boxes and pose as SVG overlays.
 
-Drawings have the coordinates of the stored frame: x right, y down, the centre of the top left pixel is (0, 0), so that the
-picture reaches from -0.5 to its size - 0.5.
+Overlays use the coordinates of the stored frame: x right, y down, the centre of the top left pixel is (0, 0), so that the
+image extends from -0.5 to its size - 0.5.
 """
 
 import base64
@@ -18,11 +18,11 @@ from motionshards.transforms.extract.encode import encode_jpegs
 
 _LONGEST_PX = 256
 _QUALITY = 82
-_AXIS = 0.22  # length of the head's axes, as a part of the picture's longer side
+_AXIS = 0.22  # length of the head's axes, relative to the image's longer side
 
 
 def picture(rgb: NDArray[np.uint8], alt: str) -> Markup:
-    """An image of uint8 [H,W,3], made smaller where its longer side is above 256 px."""
+    """An image element for uint8 [H,W,3], scaled down to a longer side of at most 256 px."""
     height, width = rgb.shape[:2]
     scale = min(1.0, _LONGEST_PX / max(height, width))
     if scale < 1:
@@ -34,7 +34,7 @@ def picture(rgb: NDArray[np.uint8], alt: str) -> Markup:
 
 
 def overlay(shown: Shown) -> Markup:
-    """Landmarks, face box and head pose over the frame."""
+    """An SVG with landmarks, face box and head pose, to be placed over the frame."""
     height, width = shown.rgb.shape[:2]
     drawn = [*_box(shown.box_px), *_lines(shown.points_px), *_axes(shown, max(width, height))]
     return element("svg", drawn, class_="overlay", viewBox=f"-0.5 -0.5 {width} {height}", aria_hidden="true")
@@ -48,7 +48,7 @@ def _box(box_px: list[float] | None) -> list[Markup]:
 
 
 def _lines(points: NDArray[np.float32] | None) -> list[Markup]:
-    """One path for all lines, and one with a dot on each point: a line of length 0 with round ends."""
+    """One path for all lines, and one for the dots, which are lines of length 0 with round ends."""
     if points is None:
         return []
     lines = [_path(points[first : last + 1]) + ("z" if closed else "") for first, last, closed, _ in CHAINS]
@@ -61,7 +61,7 @@ def _path(points: NDArray[np.float32]) -> str:
 
 
 def _axes(shown: Shown, side: int) -> list[Markup]:
-    """The head's own right, up and forward as the picture shows them, from the tip of the nose or the box's middle."""
+    """The head's right, up and forward axes as lines from the tip of the nose, or from the centre of the box."""
     if shown.pose_deg is None:
         return []
     x, y = _origin(shown, side)
@@ -81,13 +81,13 @@ def _origin(shown: Shown, side: int) -> tuple[float, float]:
 
 
 def au_bars(aus: NDArray[np.float32]) -> Markup:
-    """A bar for each action unit, the units' numbers below."""
+    """A bar for each action unit, with its number below."""
     parts: list[Markup] = []
     for number, (name, value) in enumerate(zip(INTENSITIES, aus.tolist(), strict=True)):
         height = 30 * min(max(value, 0.0), MOST) / MOST
-        told = element("title", f"{name}: {value:.2f} of 5")
+        title = element("title", f"{name}: {value:.2f} of 5")
         parts.append(element("rect", class_="track", x=number * 12, y=0, width=9, height=30))
-        parts.append(element("rect", told, class_="bar", x=number * 12, y=30 - height, width=9, height=height))
+        parts.append(element("rect", title, class_="bar", x=number * 12, y=30 - height, width=9, height=height))
         parts.append(element("text", name[2:], x=number * 12 + 4.5, y=39, text_anchor="middle"))
     words = ", ".join(f"{name} {value:.1f}" for name, value in zip(INTENSITIES, aus.tolist(), strict=True) if value >= 0.05)
     label = f"Action unit intensities, 0 to 5: {words or 'all 0'}"
@@ -95,7 +95,7 @@ def au_bars(aus: NDArray[np.float32]) -> Markup:
 
 
 def video(moving: Moving, alt: str) -> list[Markup]:
-    """The player of a stored video, if it is in the page, and the waveform of its sound, if it has one."""
+    """The player of a stored video, if it is embedded, and the waveform of its sound, if any."""
     shown = []
     if moving.mp4 is not None:
         source = f"data:video/mp4;base64,{base64.b64encode(moving.mp4).decode()}"

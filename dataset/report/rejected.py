@@ -1,4 +1,4 @@
-"""What became of the clips that are not in the index: how many for which reason, and a few of each."""
+"""Rejected clips: counts by reason, and a few random clips for each."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from motionshards.schemas.layout import REJECTIONS
 from motionshards.schemas.tables import REJECTIONS as SCHEMA
 
 CASES = 6
-"""Clips of each reason that are shown."""
+"""Number of clips to show for each reason."""
 
 _SHOWN = ("key", "split", "identity", "video", "spans", "stage", "reason", "detail", "retryable")
 
@@ -23,8 +23,8 @@ _SHOWN = ("key", "split", "identity", "video", "spans", "stage", "reason", "deta
 class Rejections:
     """Rejected clips.
 
-    counts: clips by reason, the most frequent first
-    cases: for each of these reasons a random choice of CASES rows of rejections.parquet, as dicts
+    counts: number of clips by reason, the most frequent first
+    cases: for each reason, up to CASES random rows of rejections.parquet as dicts
     """
 
     counts: dict[str, int]
@@ -37,7 +37,7 @@ class Rejections:
 
 
 def read_rejections(out: Path, seed: int) -> Rejections:
-    """The rejections of the data set in `out`. Raises DatasetError."""
+    """Read the rejections of the dataset in `out`. Raises DatasetError."""
     path = out / REJECTIONS
     reasons = pa.chunked_array([piece["reason"].combine_chunks() for _, piece in pieces(path, SCHEMA, ["reason"])], pa.string())
     coded = pc.fill_null(reasons, "").combine_chunks().dictionary_encode()

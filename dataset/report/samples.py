@@ -1,4 +1,4 @@
-"""Clips as they are shown: one stored frame each, with what was found in it, and their stored video."""
+"""Reads the clips to show: one stored frame each with its landmarks, box, pose and action units, and the stored video."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -45,10 +45,10 @@ _COLUMNS = 240
 class Moving:
     """The stored video of a clip.
 
-    seconds: its length
-    mp4: the file that plays it with its sound; None where it is not to be played
-    playing_s: seconds of that file, which is cut where it would be large
-    edges: float32 [columns,2], the waveform as `envelope` gives it; None without sound
+    seconds: its duration
+    mp4: file with video and sound to embed; None if it is not to be played
+    playing_s: duration of that file, which is truncated at a maximum size
+    edges: float32 [columns,2], the waveform returned by `envelope`; None without sound
     """
 
     seconds: float
@@ -59,15 +59,15 @@ class Moving:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """The frame of a clip that stands for it. Coordinates are in pixels of that frame, the top left pixel's centre at (0, 0).
+    """The frame that represents a clip. Coordinates are in pixels of that frame, the top left pixel's centre at (0, 0).
 
-    number: which of the stored frames, or without stills, of the measured ones
+    number: index among the stored frames, or among the measured ones if there are no stills
     rgb: uint8 [H,W,3]
-    points_px: float32 [68,2] landmarks; None where there are none or no face was found
+    points_px: float32 [68,2] landmarks; None if there are none or no face was found
     box_px: x0 y0 x1 y1 of the face; None likewise
     pose_deg: yaw, pitch, roll; None likewise
-    aus: float32 [17], intensities 0 to 5; None in a data set without them or where not valid
-    moving: its stored video; None where there is none
+    aus: float32 [17], intensities 0 to 5; None if there are none or the frame is not valid
+    moving: the stored video; None if there is none
     """
 
     number: int
@@ -81,7 +81,7 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A clip: its row of the index, and its frame, or in words why there is none."""
+    """A clip: its row of the index, and its frame, or the reason why it cannot be read."""
 
     row: dict[str, Any]
     shown: Shown | None
@@ -89,7 +89,7 @@ class Sample:
 
 
 def read_samples(out: Path, rows: Rows, videos: int) -> Iterator[Sample]:
-    """The clips in these rows of the index, `videos` of which play. One that cannot be read has no frame. Raises DatasetError."""
+    """Read clips by row of the index, `videos` of them with video. Unreadable ones have no frame. Raises DatasetError."""
     playing = set(np.linspace(0, len(rows) - 1, min(videos, len(rows))).round().astype(int).tolist())
     for number, row in enumerate(rows_at(out / INDEX, SCHEMA, _WHO, rows) if len(rows) else []):
         try:
@@ -104,9 +104,9 @@ def read_samples(out: Path, rows: Rows, videos: int) -> Iterator[Sample]:
 
 
 def read_aus(out: Path, rows: Rows) -> tuple[NDArray[np.float32], int]:
-    """Intensities of the valid frames of the clips in these rows, float32 [frames,17], and how many of the clips could be read.
+    """Intensities of the valid frames of the clips in these rows, float32 [frames,17], and the number of readable clips.
 
-    Only the members that hold them are read. Raises DatasetError.
+    Only the members with action units are read. Raises DatasetError.
     """
     found = [aus for aus in _each(out, rows, AUS) if aus is not None]
     frames = np.concatenate([np.empty((0, 17), np.float32), *found])
@@ -121,7 +121,7 @@ def read_embeddings(out: Path, rows: Rows) -> NDArray[np.float32]:
 
 
 def _each(out: Path, rows: Rows, suffix: str) -> Iterator[NDArray[np.float32] | None]:
-    """One array of each clip; None where it cannot be read."""
+    """An array of each clip; None if it cannot be read."""
     for row in rows_at(out / INDEX, SCHEMA, _PLACE, rows) if len(rows) else []:
         try:
             with open_regular(tar_path(out, row["split"], row["shard"])) as stream:
@@ -131,7 +131,7 @@ def _each(out: Path, rows: Rows, suffix: str) -> Iterator[NDArray[np.float32] | 
 
 
 def _shown(row: dict[str, Any], stream: BinaryIO, plays: bool) -> Shown:
-    """The middle frame, or the one nearest to it in which a face was found."""
+    """Read the middle frame, or the nearest one in which a face was found."""
     members = read_members(stream, _members(row["members"], META, LANDMARKS, AUS, *_OF_VIDEO))
     arrays = decode_arrays(members, row["n_frames"])
     meta, aus = arrays[_stem(META)], arrays.get(_stem(AUS))
@@ -175,7 +175,7 @@ def _known(values: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
 
 
 def _all_numbers(frames: Sequence[Any] | None, number: int) -> list[float] | None:
-    """Entry `number`, where it is there and whole: JSON has null for no number."""
+    """Entry `number` if it exists and has no null."""
     entry = None if frames is None else frames[number]
     return None if entry is None or any(value is None for value in entry) else [float(value) for value in entry]
 

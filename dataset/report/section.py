@@ -1,4 +1,4 @@
-"""A part of the page under a heading, and the forms that several parts use."""
+"""A section of the page, and elements that several sections use."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ Cell = str | Markup
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """name: its anchor; title: its heading; inside: all below the heading"""
+    """name: the anchor; title: the heading; inside: the content below the heading"""
 
     name: str
     title: str
@@ -18,7 +18,7 @@ class Section:
 
 
 def table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[Cell]], numbers: Sequence[int] = ()) -> Markup:
-    """A table that scrolls by itself where the page is narrow. `numbers` are the columns that are set to the right."""
+    """A table that scrolls horizontally on narrow pages. `numbers`: indices of right-aligned columns."""
     kinds = ["number" if place in numbers else None for place in range(len(columns))]
     head = element("tr", [element("th", name, scope="col", class_=kind) for name, kind in zip(columns, kinds, strict=True)])
     body = [element("tr", [element("td", cell, class_=kind) for cell, kind in zip(row, kinds, strict=True)]) for row in rows]
@@ -27,5 +27,5 @@ def table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[Cell]], 
 
 
 def note(text: str) -> Markup:
-    """A quiet sentence."""
+    """A paragraph of secondary text."""
     return element("p", text, class_="quiet")

@@ -1,4 +1,4 @@
-"""How well face descriptors tell people apart: distances of clips of one identity and of two, and the ROC curve between them."""
+"""How well face descriptors separate identities: distances of pairs, and the ROC curve."""
 
 from dataclasses import dataclass, field
 
@@ -14,12 +14,12 @@ _POINTS = 200
 
 @dataclass(frozen=True, slots=True)
 class Separation:
-    """Pairs of clips, of which each identity has a label.
+    """Separation of identities over pairs of clips.
 
-    same, other: distances of pairs of one identity and of two
-    curve: float64 [points,2], share of pairs of two identities and of one that are closer than a threshold, which grows
-    area: below that curve; None without pairs of both kinds
-    threshold, error: where as large a share of the pairs of either kind is on the wrong side, and that share
+    same, other: distances of pairs of the same and of different identities
+    curve: float64 [points,2], false and true positive rate for ascending thresholds
+    area: area under that curve; None without pairs of both kinds
+    threshold, error: the equal error rate, and its threshold
     """
 
     same: Distribution
@@ -31,7 +31,7 @@ class Separation:
 
 
 def separation(embeddings: NDArray[np.float32], identity: NDArray[np.int32]) -> Separation:
-    """Of all pairs of clips: float32 [n,128], int32 [n]. Clips without a descriptor (NaN) are left out."""
+    """Compute it from descriptors float32 [n,128] and identities int32 [n]. Clips without a descriptor (NaN) are ignored."""
     known = np.isfinite(embeddings).all(axis=1)
     apart, first, second = pdist(embeddings[known]), *np.triu_indices(int(known.sum()), 1)
     is_same = identity[known][first] == identity[known][second]
@@ -49,5 +49,5 @@ def separation(embeddings: NDArray[np.float32], identity: NDArray[np.int32]) -> 
 
 
 def _share_below(distances: NDArray[np.float64], thresholds: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The share of `distances`, which ascend, that is at most each threshold."""
+    """The fraction of the ascending `distances` that are at most each threshold."""
     return np.searchsorted(distances, thresholds, side="right") / len(distances)

@@ -1,4 +1,4 @@
-"""How many clips are left after each condition of `--where`."""
+"""The number of clips left after each condition of `--where`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +13,17 @@ _COLUMNS = tuple(column.name for column in INDEX if kind_of_column(column.type))
 
 @dataclass(frozen=True, slots=True)
 class Yield:
-    """A condition, and how many clips satisfy it and all before it; None where it is skipped for lack of a column."""
+    """A condition, and the number of clips that satisfy it and all before it; None if skipped because a column is missing."""
 
     condition: str
     left: int | None
 
 
 def read_yields(index: Path, where: str) -> tuple[Yield, ...]:
-    """The yield after each of the conditions that `where` joins by `and`, in order; memory is that of one row group.
+    """The yield after each of the conditions that `where` joins by `and`, in order; holds one row group in memory.
 
     Raises:
-        ConfigError: `where` is no condition
+        ConfigError: `where` is not a valid condition
         DatasetError: the index cannot be read
     """
     conditions = steps(where)

@@ -153,7 +153,7 @@ def test_a_damaged_clip_is_replaced_in_training_only(tmp_path: Path, caplog: pyt
         ({"frame_shape": 256}, "frame_shape is 256"),
         ({"augmentation_params": {"rotation_param": {"degrees": 5}}}, "rotation_param has no equivalent; there are flip_param"),
         ({"augmentation_params": {"jitter_param": {"gamma": 1}}}, "gamma has no equivalent"),
-        ({"augmentation_params": {"jitter_param": {"hue": 2}}}, "augmentation_params: a hue is turned by half a turn at most"),
+        ({"augmentation_params": {"jitter_param": {"hue": 2}}}, "augmentation_params: hue must be at most 0.5"),
         ({"where": "blurr > 5"}, "blurr"),
         ({"where": "video == 'absent'"}, "no clip passes"),
     ],

@@ -65,7 +65,7 @@ def test_a_gif_that_would_not_fit_in_memory(
 ) -> None:
     monkeypatch.setattr(animation, "_MOST_PX", 1000)
     assert run(noise_clips, "--count", 1, "--gif", tmp_path / "clip.gif", "--gif-px", 100) == 2
-    assert "ask for a smaller --gif-px" in capsys.readouterr().err
+    assert "use a smaller --gif-px" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -88,14 +88,14 @@ def test_a_gif_that_would_not_fit_in_memory(
         (["--output", "s.png", "--sort", "key"], "there is no measure 'key'"),
         (["--output", "s.png", "--sort", "identity_spread"], "no clip has a value of identity_spread"),
         (["--output", "s.png", "--where", "yaw_deg > 1000"], "no clip matches"),
-        (["--output", "s.png", "--where", "yaw > 3"], "there is no column yaw; did you mean"),
+        (["--output", "s.png", "--where", "yaw > 3"], "unknown column yaw; did you mean"),
         (["--output", "s.png", "--where", ""], "the condition is empty"),
         (["--output", "s.png", "--count", "0"], '"0" for --count. Must be >= 1'),
         (["--output", "s.png", "--seed", "-1"], '"-1" for --seed. Must be >= 0'),
         (["--output", "s.png", "--frame-px", "1000000"], '"1000000" for --frame-px. Must be <= 1024'),
         (["--output", "s.png", "--frame-px", "1024", "--per-row", "1", "--count", "30"], "is too large: ask for fewer clips"),
         (["--output", "s.png", "--per-row", "0"], '"0" for --per-row. Must be >= 1'),
-        (["--output", "s.png", "--input", "nowhere"], "--input nowhere is not there"),
+        (["--output", "s.png", "--input", "nowhere"], "--input nowhere does not exist"),
         (["--output", "s3://bucket/s.png"], "is in an object store"),
         (["--mp4", "nowhere/clips", "--count", "1"], "is not a directory and cannot become one"),
         (["--mp4", "clips", "--count", "1"], "this dataset has stills alone"),

@@ -217,7 +217,7 @@ def test_unusable_checkpoints(animate: Animate, tmp_path: Path) -> None:
     for path, told in {
         other: "a checkpoint of ganimation, not of fomm",
         tmp_path / "text.pt": "cannot be read as a checkpoint",
-        tmp_path / "absent.pt": "there is no checkpoint",
+        tmp_path / "absent.pt": "checkpoint not found",
         tmp_path / "half.pt": "has no kp_detector",
         later: "settings are of another version: depth is not a setting",
     }.items():

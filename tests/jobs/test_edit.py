@@ -201,7 +201,7 @@ def test_unusable_files(edit: Edit, inputs: Path, tmp_path: Path) -> None:
         ({"image": tmp_path / "absent.png"}, "there is no picture"),
         ({"image": tmp_path / "text.txt"}, "cannot be read as a picture"),
         ({"image": tmp_path / "blank.png"}, f"no face is found in {tmp_path / 'blank.png'}; --crop none takes the whole image"),
-        ({"checkpoint": tmp_path / "absent.pt"}, "there is no checkpoint"),
+        ({"checkpoint": tmp_path / "absent.pt"}, "checkpoint not found"),
         ({"checkpoint": tmp_path / "text.txt"}, "cannot be read as a checkpoint"),
         ({"checkpoint": tmp_path / "net_epoch_30_id_G.pth"}, "does not tell its settings: --config is needed"),
         ({"current": tmp_path / "absent.csv"}, "No such file"),

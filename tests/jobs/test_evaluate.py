@@ -235,7 +235,7 @@ def test_what_cannot_be_measured_is_told_in_one_line(
             "absent.pth is not there: LPIPS needs",
         ),
         ((data, out, "--inception", file), "file is no TorchScript file: PytorchStreamReader failed"),
-        ((data, out, "--aus", "openface-still", "--openface", "absent"), "there is no program 'absent'"),
+        ((data, out, "--aus", "openface-still", "--openface", "absent"), "program not found: 'absent'"),
     ]
     for arguments, told in cases:
         assert run(checkpoint, *arguments, "--landmarks", "none") == 2

@@ -117,7 +117,7 @@ def test_what_cannot_be_exported_is_told_in_one_line(
     file.write_text("no weights")
     out = tmp_path / "out"
     cases = [
-        ((tmp_path / "absent.pt", out), "there is no checkpoint"),
+        ((tmp_path / "absent.pt", out), "checkpoint not found"),
         ((file, out), "cannot be read as a checkpoint"),
         ((other, out), "is a checkpoint of ganimation, not of fomm"),
         ((bare, out), "does not tell its settings: --config is needed, the name"),

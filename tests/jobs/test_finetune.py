@@ -193,7 +193,7 @@ def test_what_cannot_be_done_is_told_in_a_line(run: Run, tmp_path: Path, inputs:
         (("--images", inputs / "blank.png"), {}, "no face is found in any"),
         (("--images", tmp_path / "text.png"), {}, "cannot be read as a picture"),
         (("--input", tmp_path / "none.mp4"), {}, "unreadable"),
-        (picture, {"checkpoint": tmp_path / "none.pt"}, "there is no checkpoint"),
+        (picture, {"checkpoint": tmp_path / "none.pt"}, "checkpoint not found"),
         (picture, {"config": "vox-256"}, "is of another architecture"),
         (picture, {"output": inputs / "a.png"}, "a.png is also an input"),
         (picture, {"output": tmp_path}, "is a directory"),

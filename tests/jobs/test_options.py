@@ -52,7 +52,7 @@ def test_the_old_name_of_export_model_works_with_a_warning(capsys: pytest.Captur
     assert export.main([*REQUIRED["export-model"]]) == 2
     warning, error = capsys.readouterr().err.splitlines()
     assert warning.startswith("warning: jobs.export is now jobs.export_model;")
-    assert error == "error: there is no checkpoint absent.pt"
+    assert error == "error: checkpoint not found: absent.pt"
 
 
 @pytest.mark.parametrize("name", [*REQUIRED])

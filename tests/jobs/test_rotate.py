@@ -181,7 +181,7 @@ def test_angles_beyond_what_is_learned_are_refused_in_a_line(rotate: Rotate, ang
         (("--sheet", "--pose", "yaw=5"), {}, "--sheet has its own yaws and pitches"),
         ((), {"output": "out.jpg"}, "must be a file called *.png"),
         ((), {"image": "nowhere.png"}, "there is no picture nowhere.png"),
-        ((), {"checkpoint": "nowhere.pt"}, "there is no checkpoint nowhere.pt"),
+        ((), {"checkpoint": "nowhere.pt"}, "checkpoint not found: nowhere.pt"),
         ((), {"image": "wall.png"}, "no face is found"),
         ((), {"checkpoint": "new.pt"}, "there is no trained rotator; jobs.train --config rotator trains it"),
         (("--mouth", "1"), {"checkpoint": "combiner.pt"}, "there is no trained morpher which --eyes and --mouth need"),

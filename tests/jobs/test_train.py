@@ -211,7 +211,7 @@ def test_bf16_trains(data: Path, config: Path, tmp_path: Path) -> None:
         (("--batch", "13"), "fewer than one batch of 13"),
         (("--batch", "0"), "--batch. Must be > 0"),
         (("--vgg", "nowhere.pth"), "nowhere.pth"),
-        (("--init", "nowhere.pt"), "there is no checkpoint nowhere.pt"),
+        (("--init", "nowhere.pt"), "checkpoint not found: nowhere.pt"),
         (("--data", "nowhere"), "holds no dataset"),
         (("--where", "blurr > 1"), "blurr"),
         (("--log-every", "0"), "--log-every. Must be > 0"),

@@ -173,7 +173,7 @@ def test_checkpoints_that_are_not_ours_to_go_on_with_are_told(tmp_path: Path) ->
     with pytest.raises(ConfigError, match="--init begins with its weights"):
         resume(path, OneNumber(), torch.device("cpu"))
     torch.save([1, 2], path)
-    with pytest.raises(ConfigError, match="it holds a list"):
+    with pytest.raises(ConfigError, match="it contains a list"):
         read(path)
     torch.save({"network": OneNumber()}, path)  # a pickled object, which could run code when it is loaded
     with pytest.raises(ConfigError, match="cannot be read as a checkpoint"):

@@ -1,4 +1,4 @@
-"""What is done to a batch of clips before a model sees it: time flip, flip, crop and resize, colours, in that order."""
+"""Augmentation of a batch of clips: time flip, horizontal flip, crop and resize, colour jitter, in that order."""
 
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -17,44 +17,44 @@ AnyClips = TypeVar("AnyClips", bound=Clips)
 
 @dataclass(frozen=True, kw_only=True)
 class Augment:
-    """What may happen to a clip. `Augment()` only turns uint8 into float pictures.
+    """Settings of augmentation. `Augment()` only converts uint8 images to float.
 
     Raises:
         ValueError: a probability outside [0, 1], a negative jitter, a hue above half a turn, a crop outside (0, 1], ...
     """
 
     flip: float = 0.0
-    """Probability that left and right are swapped, in pictures, landmarks, yaw and roll."""
+    """Probability of a horizontal flip of images, landmarks, yaw and roll."""
     time_flip: float = 0.0
-    """Probability that the frames come in reverse order."""
+    """Probability that the order of the frames is reversed."""
     brightness: float = 0.0
-    """x: the factor is drawn uniformly from max(0, 1 - x) to 1 + x, one for all frames of a clip."""
+    """x: one factor for all frames of a clip, drawn uniformly from [max(0, 1 - x), 1 + x]."""
     contrast: float = 0.0
     """As `brightness`."""
     saturation: float = 0.0
     """As `brightness`."""
     hue: float = 0.0
-    """x: the hue is turned by -x to x of a whole turn; at most 0.5."""
+    """x: the hue is rotated by -x to x of a full turn; at most 0.5."""
     crop: float = 1.0
-    """Least side of the random window, as a share of the picture's; its side and place are drawn uniformly. 1 crops nothing."""
+    """Minimum side of the random window relative to the image; its side and position are drawn uniformly. 1 does not crop."""
     size: int | None = None
-    """Side of the square pictures that come out, px; None: as they come in."""
+    """Side of the square output images, px; None keeps the size of the input."""
     dtype: torch.dtype = torch.float32
-    """Of the pictures that come out; all is computed in float32."""
+    """Dtype of the output images; everything is computed in float32."""
 
     def __post_init__(self) -> None:
-        _require("flip and time_flip are probabilities", 0 <= self.flip <= 1 and 0 <= self.time_flip <= 1)
-        _require("a jitter is not negative", min(self.brightness, self.contrast, self.saturation, self.hue) >= 0)
-        _require("a hue is turned by half a turn at most", self.hue <= 0.5)
-        _require("the least side of a crop is above 0 and at most 1", 0 < self.crop <= 1)
-        _require("a picture has at least one pixel", self.size is None or self.size >= 1)
-        _require("pictures are of a floating dtype", self.dtype.is_floating_point)
+        _require("flip and time_flip must be probabilities", 0 <= self.flip <= 1 and 0 <= self.time_flip <= 1)
+        _require("jitter must not be negative", min(self.brightness, self.contrast, self.saturation, self.hue) >= 0)
+        _require("hue must be at most 0.5", self.hue <= 0.5)
+        _require("crop must be above 0 and at most 1", 0 < self.crop <= 1)
+        _require("size must be at least 1", self.size is None or self.size >= 1)
+        _require("dtype must be a floating-point dtype", self.dtype.is_floating_point)
 
     def draw(self, count: int, generator: torch.Generator) -> Draws:
-        """The parameters of `count` clips, on the host. `generator`: a CPU generator, so that every device sees the same.
+        """Draw the parameters of `count` clips, on the host. `generator`: a CPU generator, the same for every device.
 
-        Each clip takes 13 numbers whatever the settings: its row does not depend on `count`, and changing one setting
-        leaves the rest as it was.
+        Each clip consumes 13 numbers whatever the settings: its row does not depend on `count`, and changing one setting
+        does not change the other draws.
         """
         uniform = torch.rand(count, 13, generator=generator, dtype=torch.float64)
         low, high = uniform.new_tensor(self._ranges()).unbind(1)
@@ -69,13 +69,15 @@ class Augment:
 
     @torch.no_grad()
     def __call__(self, clips: AnyClips, draws: Draws) -> AnyClips:
-        """uint8 `clips` with one row of `draws` each, augmented: a new object of the same type, other fields kept.
+        """Augment uint8 `clips` by one row of `draws` each. Returns a new object of the same type; other fields are kept.
 
         Raises:
-            ValueError: the frames are not uint8, or there is not one draw a clip
+            ValueError: the frames are not uint8, or the number of draws is not the number of clips
         """
         if clips.frames.dtype != torch.uint8 or len(draws) != len(clips):
-            raise ValueError(f"{len(draws)} draws for {len(clips)} clips of {clips.frames.dtype}, which should be uint8")
+            raise ValueError(
+                f"expected {len(clips)} draws and uint8 frames, got {len(draws)} draws and {clips.frames.dtype} frames"
+            )
         height, width = clips.frames.shape[2:4]
         size = (height, width) if self.size is None else (self.size, self.size)
         windows = _windows(draws.window, (height, width)) if self.crop < 1 or size != (height, width) else None
@@ -83,24 +85,24 @@ class Augment:
         landmarks = flipped.landmarks
         if landmarks is not None and windows is not None:
             landmarks = resize_landmarks(landmarks, windows, size)
-        return replace(flipped, frames=self._pictures(flipped.frames, draws, windows, size), landmarks=landmarks)
+        return replace(flipped, frames=self._images(flipped.frames, draws, windows, size), landmarks=landmarks)
 
     def _ranges(self) -> list[tuple[float, float]]:
-        """Least and greatest value of each column of `Draws.colour`."""
+        """Minimum and maximum of each column of `Draws.colour`."""
         factors = [(max(0.0, 1 - by), 1 + by) for by in (self.brightness, self.contrast, self.saturation)]
         return [*factors, (-self.hue, self.hue)]
 
-    def _pictures(self, frames: Tensor, draws: Draws, windows: Tensor | None, size: tuple[int, int]) -> Tensor:
-        """uint8 [B,n,H,W,3] to [B,n,3,*size]; on a processor clip by clip, which its cache holds: a third of the time."""
+    def _images(self, frames: Tensor, draws: Draws, windows: Tensor | None, size: tuple[int, int]) -> Tensor:
+        """uint8 [B,n,H,W,3] to [B,n,3,*size]; clip by clip on a CPU, which fits its cache and takes a third of the time."""
         count, n = frames.shape[:2]
         result = torch.empty(count, n, 3, *size, dtype=self.dtype, device=frames.device)
         step = 1 if frames.device.type == "cpu" else max(1, count)
         for start in range(0, count, step):
             part = slice(start, start + step)
-            pictures = to_float(frames[part])
+            images = to_float(frames[part])
             if windows is not None:
-                pictures = resize_frames(pictures, windows[part], size).clamp_(0, 1)
-            result[part] = jitter(pictures, draws.colour[part], draws.order[part])
+                images = resize_frames(images, windows[part], size).clamp_(0, 1)
+            result[part] = jitter(images, draws.colour[part], draws.order[part])
         return result
 
 
@@ -124,7 +126,7 @@ def _flip(clips: AnyClips, draws: Draws) -> AnyClips:
 
 
 def _windows(window: Tensor, size: tuple[int, int]) -> Tensor:
-    """float32 [B,4], x0 y0 x1 y1 in edge coordinates of pictures of `size` = (height, width), from `Draws.window`."""
+    """float32 [B,4], x0 y0 x1 y1 in edge coordinates of images of `size` = (height, width), from `Draws.window`."""
     extent = window.new_tensor([size[1], size[0]])
     side = window[:, :1] * extent
     start = window[:, 1:] * (extent - side)
@@ -137,8 +139,8 @@ def _require(rule: str, kept: bool) -> None:
 
 
 FOMM = Augment(flip=0.5, time_flip=0.5, brightness=0.1, contrast=0.1, saturation=0.1, hue=0.1)
-"""The published settings of the first order motion model for VoxCeleb and Tai-Chi. Its authors' code never mirrors a clip
-that it has reversed; here the two are independent."""
+"""Published settings of the first order motion model for VoxCeleb and Tai-Chi. The original repository never flips a clip
+that it has reversed in time; here the two are independent."""
 
 FOMM_FASHION = Augment(flip=0.5, time_flip=0.5, hue=0.1)
-"""Its settings for Fashion: of the colours, only the hue is changed."""
+"""Its settings for Fashion: colour jitter changes the hue only."""

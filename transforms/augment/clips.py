@@ -1,4 +1,4 @@
-"""What augmentation takes and returns: a batch of clips, a few frames of each."""
+"""Input and output of augmentation: a batch of clips, a few frames of each."""
 
 from dataclasses import dataclass
 
@@ -8,22 +8,22 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Clips:
-    """A batch of B clips with n frames each, in time order. All tensors lie on one device.
+    """A batch of B clips with n frames each, in time order. All tensors are on one device.
 
     Raises:
-        ValueError: a field has another shape than below
+        ValueError: the shape of a field is not the one given below
     """
 
     frames: Tensor
     """uint8 [B,n,H,W,3] RGB as read; float [B,n,3,H,W] in [0, 1] once augmented."""
     landmarks: Tensor | None
-    """float32 [B,n,68,2], x y in pixels of the frames, iBUG 300-W order; NaN rows without a face; None: not asked for."""
+    """float32 [B,n,68,2], x y in pixels of the frames, iBUG 300-W order; NaN rows without a face; None: not requested."""
     aus: Tensor | None
-    """float32 [B,n,17], intensities of action units, 0 to 5, NaN rows where not valid; None: not asked for."""
+    """float32 [B,n,17], intensities of action units, 0 to 5, NaN rows where not valid; None: not requested."""
     pose: Tensor
-    """float32 [B,n,3], yaw, pitch, roll in degrees: turned to the picture's right, looking up, tilted clockwise; or NaN."""
+    """float32 [B,n,3], yaw, pitch, roll in degrees: turned to the image's right, looking up, tilted clockwise; or NaN."""
     number: Tensor
-    """int64 [B,n], which of the clip's stored frames each is."""
+    """int64 [B,n], index of each frame among the clip's stored frames."""
 
     def __post_init__(self) -> None:
         channels = -1 if self.frames.dtype == torch.uint8 else 2

@@ -1,15 +1,15 @@
-"""Colour jitter: brightness, contrast, saturation and hue, in an order of its own for each clip, alike in all its frames.
+"""Colour jitter: brightness, contrast, saturation and hue in a random order per clip, the same for all its frames.
 
-The four have the meaning of torchvision's `adjust_*` on float pictures. With f the factor and grey = 0.299 R + 0.587 G +
+The four operations are those of torchvision's `adjust_*` on float images. With the factor f and grey = 0.299 R + 0.587 G +
 0.114 B (ITU-R BT.601),
 
     brightness   f * rgb
     contrast     f * rgb + (1 - f) * mean of the frame's grey
     saturation   f * rgb + (1 - f) * grey
-    hue          the hue of HSV is turned by f, in turns: 0.5 is the complement
+    hue          the hue of HSV is rotated by f, in turns: 0.5 is the complement
 
-each cut to [0, 1]. The first three are one formula with three coefficients, so clips that are at different operations
-go through it together. Hue is the dear one: it is computed once for each clip, when its turn comes.
+each clamped to [0, 1]. The first three are one formula with three coefficients, so clips at different operations are
+computed together. Hue is expensive: it is computed for each clip only at its place in the order.
 """
 
 from collections.abc import Sequence
@@ -18,22 +18,22 @@ import torch
 from torch import Tensor
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
-"""The operations, as `jitter` numbers them."""
+"""Indices of the operations in the arguments of `jitter`."""
 
 _LUMA = (0.299, 0.587, 0.114)
-_LEAST = 1e-30  # stands for the chroma of grey, which is 0 and is divided by
+_LEAST = 1e-30  # avoids a division by the chroma of grey, which is 0
 
 
 def jitter(frames: Tensor, factors: Tensor, order: Tensor) -> Tensor:
-    """Float [B,n,3,H,W] in [0, 1] with the colours of each clip changed; float32 inside, the dtype of `frames` outside.
+    """Change the colours of each clip: float [B,n,3,H,W] in [0, 1], of the dtype of `frames`; computed in float32.
 
-    `factors`: float [B,4], of brightness, contrast, saturation (1 changes nothing) and hue (0 changes nothing).
-    `order`: int64 [B,4], each row a permutation of the four, first what is done first.
+    `factors`: float [B,4], of brightness, contrast, saturation (1 is the identity) and hue (0 is the identity).
+    `order`: int64 [B,4], each row a permutation of the four operations, in the order they are applied.
 
-    `factors` and `order` are looked at on the host: a GPU waits for its queue if they lie there.
+    `factors` and `order` are read on the host: pass CPU tensors, or the GPU has to be synchronised.
 
     Raises:
-        ValueError: a row of `order` is no permutation
+        ValueError: a row of `order` is not a permutation
     """
     rows, amounts = order.tolist(), factors.tolist()
     if any(sorted(row) != [BRIGHTNESS, CONTRAST, SATURATION, HUE] for row in rows):
@@ -50,10 +50,10 @@ def jitter(frames: Tensor, factors: Tensor, order: Tensor) -> Tensor:
 
 
 def turn_hue(frames: Tensor, turns: Tensor) -> Tensor:
-    """float32 [B,n,3,H,W] in [0, 1], the hue of clip i turned by `turns[i]`, float32 [B].
+    """Rotate the hue of clip i by `turns[i]`, float32 [B]: float32 [B,n,3,H,W] in [0, 1].
 
-    In HSV with the hue h in sixths of a turn, a colour is low + chroma * pure(h), where low is the least of its channels and
-    chroma the distance to the greatest (A. R. Smith, "Color gamut transform pairs", SIGGRAPH 1978). Grey has no hue and stays.
+    In HSV with the hue h in sixths of a turn, a colour is low + chroma * pure(h), where low is its smallest channel and chroma
+    the distance to the largest (A. R. Smith, "Color gamut transform pairs", SIGGRAPH 1978). Grey has no hue and is unchanged.
     """
     red, green, blue = frames.unbind(2)
     low = torch.minimum(torch.minimum(red, green), blue).unsqueeze(2)
@@ -65,9 +65,9 @@ def turn_hue(frames: Tensor, turns: Tensor) -> Tensor:
 
 
 def _hue(pure: Tensor) -> Tensor:
-    """[B,n,H,W] in sixths of a turn, red 0, -1 to 5, of colours [B,n,3,H,W] whose least channel is 0 and greatest exactly 1.
+    """Hue [B,n,H,W] in sixths of a turn, red 0, -1 to 5, of colours [B,n,3,H,W] whose channels have minimum 0 and maximum 1.
 
-    By `floor` and `lerp`, as `where` takes a processor ten times as long. Where two channels are 1, both ways agree.
+    Uses `floor` and `lerp`, because `where` takes ten times as long on a CPU. Where two channels are 1, both agree.
     """
     red, green, blue = pure.unbind(2)
     return torch.lerp(torch.lerp(4 + red - green, 2 + blue - red, green.floor()), green - blue, red.floor())
@@ -84,7 +84,7 @@ def _turn_hue_of(frames: Tensor, clips: Sequence[int], turns: Sequence[float]) -
 
 
 def _blend_all(frames: Tensor, operations: Sequence[int], factors: Sequence[Sequence[float]]) -> Tensor:
-    """One of the first three operations on each clip: `keep` * rgb + `own` * grey + `mean` * (mean of grey)."""
+    """Apply one of the first three operations to each clip: `keep` * rgb + `own` * grey + `mean` * (mean of grey)."""
     rows = [_coefficients(operation, row[operation]) for operation, row in zip(operations, factors, strict=True)]
     if all(row == (1, 0, 0) for row in rows):
         return frames
@@ -93,7 +93,7 @@ def _blend_all(frames: Tensor, operations: Sequence[int], factors: Sequence[Sequ
         return (frames * keep).clamp_(0, 1)
     red, green, blue = (frames[:, :, channel, None] for channel in range(3))
     grey = _LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue
-    # in two steps: a processor would split one sum over a whole frame among its cores in ways that depend on the batch
+    # in two steps: a CPU splits a sum over a whole frame among its cores in a way that depends on the batch
     level = grey.mean(-1, keepdim=True).mean(-2, keepdim=True)
     return torch.addcmul(torch.addcmul(mean * level, own, grey), keep, frames).clamp_(0, 1)
 

@@ -1,11 +1,11 @@
-"""Landmark images: the 68 landmarks as antialiased coloured lines on white, what the talking-heads model looks at.
+"""Landmark images: the 68 landmarks as antialiased coloured lines on white, the input of the talking-heads model.
 
-A pixel is covered as far as a strip of the line's width covers the strip of one pixel around the pixel's centre, measured
-across the line: exact along straight horizontal and vertical lines. Ends and corners are round. Distance is to the nearest
-segment of a colour, so that a colour covers no pixel twice; later colours lie over earlier ones.
+The coverage of a pixel is the overlap of a strip as wide as the line with a strip one pixel wide around the pixel's centre,
+measured across the line: exact for horizontal and vertical lines. Ends and corners are round. The distance is the one to the
+nearest segment of a colour, so that a colour covers no pixel twice; later colours are drawn over earlier ones.
 
-Lines touch few pixels. So the picture is cut into tiles, and distances are computed where a segment comes near a tile: for
-a seventieth of all pairs of pixels and segments of a usual face.
+Lines touch few pixels. The image is therefore cut into tiles, and distances are computed only where a segment comes near a
+tile: for a typical face, one in seventy pairs of pixels and segments.
 """
 
 from itertools import pairwise
@@ -14,40 +14,40 @@ import torch
 from torch import Tensor
 
 SEED_WIDTH_PX = 200 / 72
-"""Width of the lines that the published talking-heads models were trained on: 2 points at 100 dots per inch, 2.78 px."""
+"""Line width in the training data of the published talking-heads models: 2 points at 100 dots per inch, 2.78 px."""
 
 COLOURS = (
     ((0, 128, 0), (range(0, 17),)),  # jaw
     ((255, 165, 0), (range(17, 22), range(22, 27))),  # brows
     ((0, 0, 255), (range(27, 31), range(31, 36))),  # nose: ridge, foot
     ((255, 0, 0), (range(36, 42), range(42, 48))),  # eyes, open below
-    ((128, 0, 128), (range(48, 60),)),  # lips, open; their inside is not drawn
+    ((128, 0, 128), (range(48, 60),)),  # outer lips, not closed; the inner ones are not drawn
 )
-"""RGB, 0 to 255, and the polylines of that colour as the landmarks they join, in the order they are drawn."""
+"""RGB, 0 to 255, and the polylines of that colour as landmark numbers, in drawing order."""
 
 _SEGMENTS = [(layer, *ends) for layer, (_, lines) in enumerate(COLOURS) for line in lines for ends in pairwise(line)]
 _LAYER, _START, _END = (list(column) for column in zip(*_SEGMENTS, strict=True))
 _TILE_PX = 16
-_CPU_PICTURES = 4  # at a time: what stays in a processor's cache
+_CPU_IMAGES = 4  # at a time: what fits in a CPU's cache
 
 
 @torch.no_grad()
 def landmark_images(
     points: Tensor, size: int | tuple[int, int], width_px: float = SEED_WIDTH_PX, dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    """[B,3,height,width] of `dtype` in [0, 1], RGB, from `points` [B,68,2], x y in pixels of that picture, any float dtype.
+    """Draw `points` [B,68,2], x y in pixels of the image, any float dtype: RGB [B,3,height,width] of `dtype` in [0, 1].
 
-    `size`: (height, width), or both in one. A segment with an end that is not finite is left out, so a frame without a face
-    is white. Computed in float32, without gradients. A GPU is waited for, as the host must know how many tiles are touched.
+    `size`: (height, width), or the side of a square. Segments with a non-finite end are skipped, so a frame without a face
+    is white. Computed in float32, without gradients. Synchronises a GPU, because the host needs the number of touched tiles.
 
     Raises:
-        ValueError: points of another shape, or a width that is not above 0
+        ValueError: `points` has another shape, or `width_px` is not above 0
     """
     if points.ndim != 3 or points.shape[1:] != (68, 2) or not width_px > 0:
         raise ValueError(f"points must be [B,68,2] and width_px above 0, not {list(points.shape)} and {width_px}")
     size = (size, size) if isinstance(size, int) else size
     result = torch.empty(len(points), 3, *size, dtype=dtype, device=points.device)
-    step = _CPU_PICTURES if points.device.type == "cpu" else max(1, len(points))
+    step = _CPU_IMAGES if points.device.type == "cpu" else max(1, len(points))
     for first in range(0, len(points), step):
         part = slice(first, first + step)
         result[part] = _drawn(points[part].float(), size, width_px)
@@ -60,14 +60,14 @@ def _drawn(points: Tensor, size: tuple[int, int], width_px: float) -> Tensor:
     image, tile, segment = _near(start, along, rows, columns, width_px).unbind(1)
     squared = _squared_distances(start[image, segment], along[image, segment], tile, columns)
     touched, coverage = _coverage(squared, image * (rows * columns) + tile, segment, width_px)
-    picture = points.new_ones(len(points) * rows * columns, 3, _TILE_PX**2)
-    picture[touched] = _painted(coverage)
-    tiles = picture.view(len(points), rows, columns, 3, _TILE_PX, _TILE_PX).permute(0, 3, 1, 4, 2, 5)
+    canvas = points.new_ones(len(points) * rows * columns, 3, _TILE_PX**2)
+    canvas[touched] = _painted(coverage)
+    tiles = canvas.view(len(points), rows, columns, 3, _TILE_PX, _TILE_PX).permute(0, 3, 1, 4, 2, 5)
     return tiles.reshape(len(points), 3, rows * _TILE_PX, columns * _TILE_PX)[..., : size[0], : size[1]]
 
 
 def _near(start: Tensor, along: Tensor, rows: int, columns: int, width_px: float) -> Tensor:
-    """int64 [P,3], picture, tile and segment where a line comes so near a tile's middle that it may touch the tile."""
+    """int64 [P,3]: image, tile and segment wherever a line is near enough to a tile's centre to touch the tile."""
     middle = _TILE_PX / 2 - 0.5
     centres = _cells(rows, columns, start.device) * _TILE_PX + middle
     reach = width_px / 2 + 0.5 + middle * 2**0.5
@@ -75,16 +75,16 @@ def _near(start: Tensor, along: Tensor, rows: int, columns: int, width_px: float
 
 
 def _squared_distances(start: Tensor, along: Tensor, tile: Tensor, columns: int) -> Tensor:
-    """[P,pixels]: of each pixel of a tile from a segment, for P pairs of them."""
+    """Squared distance of each pixel of a tile from a segment, for P pairs of tile and segment: [P,pixels]."""
     corner = torch.stack([tile % columns, tile // columns], dim=1) * _TILE_PX
     pixels = _cells(_TILE_PX, _TILE_PX, start.device)
     return _squared_distance((corner - start)[:, None] + pixels, along[:, None])
 
 
 def _coverage(squared: Tensor, tile: Tensor, segment: Tensor, width_px: float) -> tuple[Tensor, Tensor]:
-    """The tiles that are touched, int64 [A], and how far each colour covers their pixels, [A,colours,pixels].
+    """The touched tiles, int64 [A], and the coverage of their pixels by each colour, [A,colours,pixels] in [0, 1].
 
-    `squared` [P,pixels] are the squared distances of pairs of a `tile` and a `segment`, [P], ordered by tile.
+    `squared` [P,pixels] are the squared distances of pairs of `tile` and `segment`, [P], ordered by tile.
     """
     touched, number = torch.unique_consecutive(tile, return_inverse=True)
     nearest = squared.new_full((len(touched) * len(COLOURS), _TILE_PX**2), torch.inf)
@@ -95,7 +95,7 @@ def _coverage(squared: Tensor, tile: Tensor, segment: Tensor, width_px: float) -
 
 
 def _painted(coverage: Tensor) -> Tensor:
-    """White tiles with the colours laid over them one by one, [A,3,pixels]."""
+    """White tiles with the colours drawn over them in order, [A,3,pixels]."""
     canvas = coverage.new_ones(len(coverage), 3, coverage.shape[2])
     for layer, (rgb, _) in enumerate(COLOURS):
         canvas += coverage[:, layer, None] * (coverage.new_tensor(rgb).view(3, 1) / 255 - canvas)
@@ -103,7 +103,7 @@ def _painted(coverage: Tensor) -> Tensor:
 
 
 def _squared_distance(offset: Tensor, along: Tensor) -> Tensor:
-    """Of points at `offset` [...,2] from the start of segments that go `along` [...,2]; a segment may be a point."""
+    """Squared distance of points at `offset` [...,2] from the start of segments `along` [...,2], which may have length 0."""
     (x, y), (dx, dy) = offset.unbind(-1), along.unbind(-1)
     share = ((x * dx + y * dy) / (dx * dx + dy * dy).clamp(min=1e-12)).clamp_(0, 1)
     return (x - share * dx).square_() + (y - share * dy).square_()

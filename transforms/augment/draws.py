@@ -1,4 +1,4 @@
-"""The random parameters of augmentation, drawn on the host before anything is done."""
+"""The random parameters of augmentation, drawn on the host before any of it is applied."""
 
 from dataclasses import dataclass, fields, replace
 
@@ -8,18 +8,18 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Draws:
-    """What happens to each of B clips. `draws[a:b]` are the draws of `clips[a:b]`."""
+    """Augmentation parameters of B clips. `draws[a:b]` are the draws of `clips[a:b]`."""
 
     flip: Tensor
-    """bool [B]: left and right are swapped."""
+    """bool [B]: whether the clip is flipped horizontally."""
     time_flip: Tensor
-    """bool [B]: the frames come in reverse order."""
+    """bool [B]: whether the order of the frames is reversed."""
     colour: Tensor
-    """float32 [B,4]: factors of brightness, contrast, saturation, and turns of the hue, as `colour.jitter` takes them."""
+    """float32 [B,4]: factors of brightness, contrast, saturation, and turns of the hue, the arguments of `colour.jitter`."""
     order: Tensor
     """int64 [B,4]: the order of those four, each row a permutation."""
     window: Tensor
-    """float32 [B,3]: the window's side as a share of the picture's; its place across, 0 left to 1 right, and down."""
+    """float32 [B,3]: side of the window relative to the image; its position, x from 0 (left) to 1 (right), and y likewise."""
 
     def __len__(self) -> int:
         return len(self.flip)
@@ -28,5 +28,5 @@ class Draws:
         return replace(self, **{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
     def to(self, device: torch.device | str) -> "Draws":
-        """The same on another device. Augmentation looks at them on the host, so that a GPU need not wait: leave them there."""
+        """A copy on another device. Augmentation reads draws on the host: leave them there, or it synchronises the GPU."""
         return replace(self, **{field.name: getattr(self, field.name).to(device) for field in fields(self)})

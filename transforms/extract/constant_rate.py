@@ -1,4 +1,4 @@
-"""Which frames of a video are shown at a constant rate."""
+"""Resampling of a video's frames to a constant frame rate."""
 
 import math
 from fractions import Fraction
@@ -15,7 +15,7 @@ _LEAST_HZ = Fraction(1, 1001)
 _HEADER_IS_OFF = 0.01
 # Headers are rounded to two digits.
 _SNAP_HZ = 0.006
-# Times of a file are float64 seconds, and those that differ do so by at least a microsecond.
+# Times of a file are float64 seconds; different ones differ by at least a microsecond.
 _SAME_TIME_S = 1e-7
 
 
@@ -29,7 +29,7 @@ def shown_frames(pts_s: NDArray[np.float64], duration_s: float, rate: Fraction) 
         duration_s: from the first frame to the end of the last
 
     Returns:
-        int64 [M], places in `pts_s`, ascending; frames repeat or are left out where rates differ
+        int64 [M], indices into `pts_s`, ascending; frames are repeated or skipped where rates differ
 
     Raises:
         ClipRejected: too_many_packets
@@ -41,20 +41,20 @@ def shown_frames(pts_s: NDArray[np.float64], duration_s: float, rate: Fraction) 
     after = np.searchsorted(pts_s, times_s).clip(max=len(pts_s) - 1)
     before = np.maximum(after - 1, 0)
     later = pts_s[after] - times_s < times_s - pts_s[before] - _SAME_TIME_S
-    # Of frames with the same time, the first.
+    # The first of frames with the same time.
     places: NDArray[np.int64] = np.searchsorted(pts_s, pts_s[np.where(later, after, before)]).astype(np.int64)
     return places
 
 
 def rate_of(setting: str, line: Timeline) -> Fraction:
-    """Frames per second of a video: `source` for those of its source, else a number such as `25` or `30000/1001`."""
+    """Frames per second for a setting: `source` is the rate of the source video, else a number such as `25` or `30000/1001`."""
     return source_rate(line) if setting == "source" else Fraction(setting)
 
 
 def source_rate(line: Timeline) -> Fraction:
-    """Frames per second according to the header, or to the timestamps where the header is off; 25 if neither is known.
+    """Frames per second according to the header, or to the timestamps if the header is off; 25 if neither is known.
 
-    The nearest whole number n or n · 1000 / 1001 is taken where the rate is within rounding of it.
+    Rounded to the nearest whole number n or n · 1000 / 1001 if the difference is within the header's rounding.
     """
     header_hz, last_s = line.rate_hz, float(line.pts_s[-1])
     true_hz = (len(line.raw_s) - 1) / last_s if last_s else header_hz

@@ -1,15 +1,15 @@
-"""Crop recipes: how the stored square is placed in the source frame. The name of the recipe is stored with the data set.
+"""Crop recipes: how the stored square is placed in the source frame. The name of the recipe is recorded in the dataset.
 
     resize      the whole frame
-    bbox        the annotated box, grown to a square around its centre, shifted into the frame, padded only where it must be
-    fomm-bbox   the annotated box as it is, cut at the frame and squashed: what the authors of FOMM do
-    inner-bbox  the largest square centred in the annotated box: what the authors of CelebV-HQ do
+    bbox        the annotated box, enlarged to a square around its centre, shifted into the frame, padded only if necessary
+    fomm-bbox   the annotated box as it is, clipped at the frame and squashed, as in FOMM's original repository
+    inner-bbox  the largest square centred in the annotated box, as in CelebV-HQ's original repository
     track       the union of a face's boxes with a margin, square, shifted and padded as `bbox`
-    fomm-track  the same, dropped where it leaves the frame: what the authors of FOMM do
+    fomm-track  the same, dropped if it leaves the frame, as in FOMM's original repository
     face        a square in proportion to eyes and mouth, see `transforms.extract.portrait`, shifted and padded as `bbox`
 
-The window of a recipe is whole source pixels, x0 y0 x1 y1 with the end exclusive, and may leave the frame. Cutting and
-scaling are done while decoding, so that full-size pixels never leave ffmpeg. Where the pixels of a video are not square, a window
+The window of a recipe is in whole source pixels, x0 y0 x1 y1 with the end exclusive, and may leave the frame. Frames are cropped
+and scaled while decoding, so that full-size pixels never leave the decoder. If the pixels of a video are not square, a window
 is square as displayed, and its sides are different numbers of pixels.
 """
 
@@ -45,7 +45,7 @@ def square_window(box_px: NDArray[np.float64], size_px: tuple[int, int], pixel_a
         pixel_aspect: width over height of a source pixel
 
     Raises:
-        ClipRejected: bad_annotation, the box is empty, wholly outside the frame, or too large to be padded
+        ClipRejected: bad_annotation, the box is empty, entirely outside the frame, or too large to be padded
     """
     _require_inside(box_px, size_px)
     longer = longer_side_px(box_px, pixel_aspect)
@@ -60,12 +60,12 @@ def square_window(box_px: NDArray[np.float64], size_px: tuple[int, int], pixel_a
 
 
 def exact_window(box_px: NDArray[np.float64], size_px: tuple[int, int], pixel_aspect: Fraction = _SQUARE) -> Window:
-    """The recipe `fomm-bbox`: edges truncated to whole pixels as the authors do, and cut at the frame.
+    """The recipe `fomm-bbox`: edges truncated to whole pixels as in the original repository, and clipped at the frame.
 
-    The box is squashed to the square, so the aspect of a pixel makes no difference.
+    The box is squashed to the square, so the pixel aspect is irrelevant.
 
     Raises:
-        ClipRejected: bad_annotation, nothing of the box is left
+        ClipRejected: bad_annotation, no pixel of the box is within the frame
     """
     _require_inside(box_px, size_px)
     limit = (*size_px, *size_px)
@@ -76,10 +76,10 @@ def exact_window(box_px: NDArray[np.float64], size_px: tuple[int, int], pixel_as
 
 
 def inner_window(box_px: NDArray[np.float64], size_px: tuple[int, int], pixel_aspect: Fraction = _SQUARE) -> Window:
-    """The recipe `inner-bbox`: edges rounded to whole pixels and cut at the frame, then a square on the shorter side.
+    """The recipe `inner-bbox`: edges rounded to whole pixels and clipped at the frame, then a square on the shorter side.
 
     Raises:
-        ClipRejected: bad_annotation, the box is empty or outside the frame, or less than two pixels of it are left
+        ClipRejected: bad_annotation, the box is empty or outside the frame, or less than two pixels of it remain
     """
     _require_inside(box_px, size_px)
     limit = (*size_px, *size_px)
@@ -98,7 +98,7 @@ def tube_window(
     """The window of a tube.
 
     box_px: float64 [4], edges in source pixels: the union of its boxes; for `face` the square itself
-    margin: of `track` and `fomm-track`, on each side, as a share of the union's longer side; 0.1 is that of FOMM's authors
+    margin: of `track` and `fomm-track`, on each side, relative to the union's longer side; FOMM's original repository uses 0.1
 
     Raises:
         ClipRejected: tube_outside, the recipe is `fomm-track` and the window leaves the frame
@@ -110,7 +110,7 @@ def tube_window(
 
 
 def _window_inside(box_px: NDArray[np.float64], size_px: tuple[int, int]) -> Window:
-    """Edges truncated to whole pixels, as FOMM's authors do."""
+    """Edges truncated to whole pixels, as in FOMM's original repository."""
     x0, y0, x1, y1 = (int(edge) for edge in box_px)
     if min(x0, y0) < 0 or x1 > size_px[0] or y1 > size_px[1]:
         raise ClipRejected("tube_outside", f"{x0} {y0} {x1} {y1} in {size_px[0]}x{size_px[1]}")
@@ -118,7 +118,7 @@ def _window_inside(box_px: NDArray[np.float64], size_px: tuple[int, int]) -> Win
 
 
 def with_margin(box_px: NDArray[np.float64], margin: float, pixel_aspect: Fraction) -> NDArray[np.float64]:
-    """A square around the box as displayed, as wide as its longer side and `margin` of that on each side."""
+    """A square around the box as displayed, its longer side plus `margin` times that on each side."""
     side = longer_side_px(box_px, pixel_aspect) * (1 + 2 * margin)
     centre, sides = (box_px[:2] + box_px[2:]) / 2, np.array([side / float(pixel_aspect), side])
     return np.concatenate([centre - sides / 2, centre + sides / 2])
@@ -142,7 +142,7 @@ def _require_inside(box_px: NDArray[np.float64], size_px: tuple[int, int]) -> No
 
 
 def as_crop(parts: list[tuple[int, NDArray[np.int64], Frames]]) -> Crop:
-    """Frames of one or several spans, each (span number, frame numbers, frames), as one crop."""
+    """Concatenate frames of one or several spans, each (span number, frame numbers, frames), into one crop."""
     frames = [part for _, _, part in parts]
     return Crop(
         rgb=np.concatenate([part.rgb for part in frames]),
@@ -155,5 +155,5 @@ def as_crop(parts: list[tuple[int, NDArray[np.int64], Frames]]) -> Crop:
             source_to_crop=np.concatenate([part.source_to_frame for part in frames]),
         ),
         display=frames[0].display,
-        search=tuple(picture for part in frames for picture in part.search),
+        search=tuple(image for part in frames for image in part.search),
     )

@@ -1,4 +1,4 @@
-"""Frames of a video by their number, exactly and upright."""
+"""Frame-exact decoding of a video by frame numbers, upright."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -28,11 +28,11 @@ from motionshards.transforms.extract.wanted import (
 )
 
 _Taker = tuple[Wanted, Callable[[NDArray[np.uint8]], None]]
-"""A picture, and what takes those of all frames, uint8 [H,W,C]."""
+"""A kind of image, and the function that receives those of all frames, uint8 [H,W,C]."""
 
 _NOTHING = Besides()
 _SAME_TIME_S = 1e-3
-# Seeking costs some decoding before the first frame too, and short clips are most of the work.
+# A seek also decodes frames before the first one, and most clips are short.
 _SEEK_FROM_S, _SEEK_MARGIN_S = 10.0, 1.0
 
 
@@ -49,18 +49,18 @@ def decode(
 ) -> Frames:
     """Decode the frames `indices` (ascending, of `timeline`) scaled to [size,size].
 
-    fit: `pad` keeps the display aspect and centres the picture on black, `squash` fills the square
-    window: the part of the frame to take, in whole source pixels; black where it leaves the frame. It fills the square.
-    hdr: `tonemap` shows HDR frames as BT.709 would, `keep` takes their values as they are
-    besides: what else is made in the same pass
+    fit: `pad` keeps the display aspect and centres the image on black, `squash` fills the square
+    window: the part of the frame to crop, in whole source pixels; black outside the frame. It fills the square.
+    hdr: `tonemap` maps HDR frames to BT.709, `keep` leaves their values unchanged
+    besides: further outputs of the same pass
 
-    Frames far into a long file are reached by a seek to the keyframe before them. Where that gives anything but exactly the
-    frames that were asked for, at their times and without an error, the file is decoded from its start.
+    Seeks are verified: frames far into a long file are reached by a seek to the keyframe before them, and if the result is not
+    exactly the requested frames, at their times and without an error, the file is decoded from its start.
 
     Raises:
         ClipRejected: corrupt, frame_mismatch, size_changes, and as `ordered`
     """
-    start_s = seek_s(timeline, besides.asked(indices))
+    start_s = seek_s(timeline, besides.requested(indices))
     if start_s:
         try:
             return decode_from(start_s, media, timeline, indices, size, fit, timeout_s, window, hdr, besides)
@@ -71,12 +71,12 @@ def decode(
 
 
 def seek_s(timeline: Timeline, indices: NDArray[np.int64]) -> int:
-    """Where decoding begins, whole seconds as the container counts them; 0 for the start of the file."""
+    """Where decoding starts, in whole seconds of the container's time; 0 is the start of the file."""
     return seek_before(float(timeline.raw_s[indices[0]]))
 
 
 def seek_before(first_s: float) -> int:
-    """Where decoding begins that is wanted from `first_s` on; as `seek_s`."""
+    """Where decoding starts for frames from `first_s` on; as `seek_s`."""
     return int(first_s - _SEEK_MARGIN_S) if first_s > _SEEK_FROM_S else 0
 
 
@@ -92,33 +92,33 @@ def decode_from(
     hdr: str = "tonemap",
     besides: Besides = _NOTHING,
 ) -> Frames:
-    """`decode` from a second of the file onwards: by frame number from its start, by timestamp after a seek."""
+    """`decode` from second `start_s` of the file: selects by frame number from its start, by timestamp after a seek."""
     if window is not None and not timeline.one_size:
         raise ClipRejected("size_changes", "use --recipe resize")
     search, every, video = besides.search, besides.every, besides.video
     extra = None if search is None else search.wanted(timeline, window, size)
-    asked, sizes = besides.asked(indices), (size, *besides.resized.sizes_px)
+    requested, sizes = besides.requested(indices), (size, *besides.resized.sizes_px)
     shown = [indices, *(besides.resized.indices for _ in sizes[1:])]
     pixels = [np.empty((len(numbers), side, side, 3), np.uint8) for numbers, side in zip(shown, sizes, strict=True)]
     takers: list[_Taker] = [
-        (_only(stored_square(side, fit, window, timeline.size_px), asked, numbers), _filling(into))
+        (_only(stored_square(side, fit, window, timeline.size_px), requested, numbers), _filling(into))
         for side, numbers, into in zip(sizes, shown, pixels, strict=True)
     ]
     rgb, searched = pixels[0], list[NDArray[np.uint8]]()
     if extra is not None:
-        of_search = _only(extra, asked, indices)
+        of_search = _only(extra, requested, indices)
         takers.append((of_search, lambda image: searched.append(image[..., 0] if image.shape[2] == 1 else image)))
     if every is not None:
         every.sink.begin()
-        takers.append((_only(every.wanted(timeline, window), asked, every.indices), every.sink.take))
+        takers.append((_only(every.wanted(timeline, window), requested, every.indices), every.sink.take))
     whole = fit if window is None else None
-    orders = [video.order(asked, side, whole, timeline, number) for number, side in enumerate(sizes)] if video else []
-    frames, encoded = _taken(media, timeline, asked, start_s, takers, timeout_s, hdr, orders)
-    every_size = check_frames(frames, timeline, asked, start_s)
+    orders = [video.order(requested, side, whole, timeline, number) for number, side in enumerate(sizes)] if video else []
+    frames, encoded = _taken(media, timeline, requested, start_s, takers, timeout_s, hdr, orders)
+    every_size = check_frames(frames, timeline, requested, start_s)
     if video is not None and not all(one["frames"] for one in encoded):  # packets cannot be copied
         again = replace(besides, video=replace(video, copy=False))
         return decode_from(start_s, media, timeline, indices, size, fit, timeout_s, window, hdr, again)
-    places = np.searchsorted(asked, indices)
+    places = np.searchsorted(requested, indices)
     source_size = every_size[places]
     if window is None:
         pixel_aspects = frames.each_pixel_aspect
@@ -127,7 +127,7 @@ def decode_from(
         affine, content = resize_affine(source_size, content_size, corner), np.hstack([corner, corner + content_size])
     else:
         if (every_size != timeline.size_px).any():
-            raise ClipRejected("frame_mismatch", "frames of another size than in the header")
+            raise ClipRejected("frame_mismatch", "the frames' size differs from the header")
         affine, content = window_place(window, source_size, size)
     covers = content if extra is not None and window is None else np.full_like(content, [0, 0, size, size])
     search_pictures = zip(searched if extra is not None else rgb, covers.tolist(), strict=True) if search is not None else ()
@@ -145,9 +145,9 @@ def decode_from(
     )
 
 
-def _only(wanted: Wanted, asked: NDArray[np.int64], chosen: NDArray[np.int64]) -> Wanted:
-    """A picture of some of the frames that are asked for."""
-    return wanted if len(chosen) == len(asked) else replace(wanted, only=tuple(np.searchsorted(asked, chosen).tolist()))
+def _only(wanted: Wanted, requested: NDArray[np.int64], chosen: NDArray[np.int64]) -> Wanted:
+    """The image, restricted to the `chosen` ones of the requested frames."""
+    return wanted if len(chosen) == len(requested) else replace(wanted, only=tuple(np.searchsorted(requested, chosen).tolist()))
 
 
 def _taken(
@@ -160,7 +160,7 @@ def _taken(
     hdr: str,
     videos: Sequence[dict[str, object]],
 ) -> tuple[FrameFacts, list[dict[str, Any]]]:
-    """Hand each image, uint8 [H,W,C], to what takes it; gives the facts of all frames, and the videos of them."""
+    """Pass each image, uint8 [H,W,C], to its taker; returns the facts of all frames, and the encoded videos."""
     frames, encoded = FrameFacts(), list[dict[str, Any]]()
     with chosen(media, timeline, indices, start_s, [wanted for wanted, _ in takers], timeout_s, hdr, videos) as answers:
         frames.header = answers.expect("stream")
@@ -170,7 +170,7 @@ def _taken(
                 answers.fill(memoryview(content))
                 encoded.append({"mp4": bytes(content), "frames": message["count"], "crf": message["crf"]})
                 continue
-            for (_, take), shape in zip(takers, message["shapes"], strict=False):  # none at the end
+            for (_, take), shape in zip(takers, message["shapes"], strict=False):  # the last message has no shapes
                 if shape is not None:
                     image = np.empty(shape, np.uint8)
                     answers.fill(image.data.cast("B"))
@@ -180,11 +180,11 @@ def _taken(
 
 
 def _filling(rgb: NDArray[np.uint8]) -> Callable[[NDArray[np.uint8]], None]:
-    """What puts images one after the other into [T,H,W,3]. Surplus ones are found when frames are counted."""
-    rest = iter(rgb)
+    """A function that copies images one after the other into [T,H,W,3]. `check_frames` detects surplus ones."""
+    places = iter(rgb)
 
     def take(image: NDArray[np.uint8]) -> None:
-        np.copyto(next(rest), image)
+        np.copyto(next(places), image)
 
     return take
 
@@ -199,7 +199,7 @@ def chosen(
     hdr: str,
     videos: Sequence[dict[str, object]] = (),
 ) -> AbstractContextManager[Answers]:
-    """The order for pictures of frames of a timeline, by number from the start of the file, by time after a seek."""
+    """Order images of frames of a timeline: by number from the start of the file, by time after a seek."""
     if start_s:
         which = {"times_s": timeline.raw_s[indices].tolist(), "within_s": _within_s(timeline, start_s)}
     else:
@@ -219,13 +219,13 @@ def chosen(
 
 
 def _within_s(timeline: Timeline, start_s: int) -> float:
-    """By how much the times of frames may be off."""
+    """Tolerance for the times of frames."""
     gap_s = float(np.diff(timeline.raw_s).min(initial=_SAME_TIME_S * 2.5))
     return 0.4 * gap_s if start_s else _SAME_TIME_S
 
 
 def cut(rgb: NDArray[np.uint8], window: Window, size: int, timeout_s: float) -> NDArray[np.uint8]:
-    """The window of frames that are decoded already, uint8 [T,H,W,3], exactly as `decode` would have cut it: [T,size,size,3].
+    """Crop decoded frames, uint8 [T,H,W,3], to [T,size,size,3], with exactly the result of `decode` with that window.
 
     Raises:
         ClipRejected: decode_timeout, decoder_killed
@@ -248,17 +248,17 @@ def cut(rgb: NDArray[np.uint8], window: Window, size: int, timeout_s: float) -> 
 
 
 def check_frames(frames: FrameFacts, timeline: Timeline, indices: NDArray[np.int64], start_s: int) -> NDArray[np.int32]:
-    """Check that the decoder gave these frames, as the timeline describes them; gives their sizes, int32 [T,2].
+    """Check that the decoder returned these frames, as the timeline describes them; returns their sizes, int32 [T,2].
 
     Raises:
         ClipRejected: frame_mismatch
     """
     if len(frames) != len(indices):
-        raise ClipRejected("frame_mismatch", f"asked for {len(indices)} frames, got {len(frames)}")
+        raise ClipRejected("frame_mismatch", f"requested {len(indices)} frames, got {len(frames)}")
     if np.abs(frames.times_s - timeline.raw_s[indices]).max(initial=0) > _within_s(timeline, start_s):
-        raise ClipRejected("frame_mismatch", "the decoder's frames have other times than the packets")
+        raise ClipRejected("frame_mismatch", "times of decoded frames differ from those of the packets")
     if timeline.one_size and frames.pixel_aspects != [timeline.pixel_aspect]:
-        raise ClipRejected("frame_mismatch", "frames of another pixel aspect than in the header")
+        raise ClipRejected("frame_mismatch", "the frames' pixel aspect differs from the header")
     if frames.is_hdr != timeline.hdr:
-        raise ClipRejected("frame_mismatch", "frames of another transfer function than in the header")
+        raise ClipRejected("frame_mismatch", "the frames' transfer function differs from the header")
     return frames.sizes_px

@@ -1,4 +1,4 @@
-"""What a face detector finds in a picture, and the overlap of boxes."""
+"""Results of a face detector, and the overlap of boxes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,15 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 Pictures = Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
-"""Pictures of any sizes, or [T,H,W,3] of one."""
+"""Images of different sizes, or [T,H,W,3] of one size."""
 
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """The faces of one picture, best first.
+    """The faces of one image, highest score first.
 
-    boxes_px: float32 [M,4], x0 y0 x1 y1 in pixels of the picture that was searched
-    scores: float32 [M], the detector's own confidence
+    boxes_px: float32 [M,4], x0 y0 x1 y1 in pixels of the searched image
+    scores: float32 [M], the detector's confidence
     """
 
     boxes_px: NDArray[np.float32]

@@ -1,4 +1,4 @@
-"""Frames as JPEG files, and back."""
+"""Encodes frames as JPEG files and decodes them."""
 
 from collections.abc import Sequence
 
@@ -8,19 +8,19 @@ from numpy.typing import NDArray
 
 from motionshards.schemas.config import MOST_SIZE_PX
 
-MOST_DECODED_BYTES = 1 << 30  # of the frames of a sample that is decoded whole; views of a stream decode what they pick
-MOST_SCANS = 100  # of a progressive JPEG, which has some ten: each costs a pass over all blocks, and may have a few bytes
+MOST_DECODED_BYTES = 1 << 30  # for samples decoded completely; views of a stream decode only the frames they select
+MOST_SCANS = 100  # a progressive JPEG usually has about ten; each costs a pass over all blocks, even if it is a few bytes long
 
 _MARKER, _START_OF_SCAN = np.uint8(0xFF), np.uint8(0xDA)
 
 
 def encode_jpegs(rgb: NDArray[np.uint8], quality: int) -> tuple[bytes, ...]:
-    """Each frame of uint8 [T,H,W,3] as a baseline JPEG, chroma halved (4:2:0) as it is in practically every source video."""
+    """Encode each frame of uint8 [T,H,W,3] as a baseline JPEG with 4:2:0 chroma, as in practically every source video."""
     return tuple(simplejpeg.encode_jpeg(np.ascontiguousarray(frame), quality, "RGB", "420") for frame in rgb)
 
 
 def decode_frames(jpegs: Sequence[bytes]) -> NDArray[np.uint8]:
-    """Frames of one size as uint8 [N,H,W,3], RGB.
+    """Decode frames of one size to uint8 [N,H,W,3], RGB.
 
     Raises:
         ValueError: no frames, a damaged one, one of another size, or more than MOST_DECODED_BYTES together
@@ -40,18 +40,18 @@ def decode_into(jpeg: bytes, frame: NDArray[np.uint8]) -> None:
     """Decode a JPEG into `frame`, uint8 [H,W,3].
 
     Raises:
-        ValueError: it is damaged, of another size, or has more than MOST_SCANS scans
+        ValueError: the JPEG is damaged, has another size, or more than MOST_SCANS scans
     """
     codes = np.frombuffer(jpeg, np.uint8)  # bytes.count takes a tenth of the time of decoding
     if np.count_nonzero((codes[:-1] == _MARKER) & (codes[1:] == _START_OF_SCAN)) > MOST_SCANS:
         raise ValueError(f"a frame has more than {MOST_SCANS} scans")
-    decoded = simplejpeg.decode_jpeg(jpeg, "RGB", buffer=frame)  # refuses what is too large for the buffer before decoding
+    decoded = simplejpeg.decode_jpeg(jpeg, "RGB", buffer=frame)  # checks the size against the buffer before decoding
     if decoded.shape != frame.shape:
         raise ValueError(f"a frame is {decoded.shape[1]}x{decoded.shape[0]} px, not {frame.shape[1]}x{frame.shape[0]}")
 
 
 def square_side_px(jpeg: bytes) -> int:
-    """The side of a stored frame. Raises ValueError: it is no JPEG, not square, or larger than a build makes them."""
+    """The side of a stored frame, px. Raises ValueError: not a JPEG, not square, or larger than a build allows."""
     height, width = _size_px(jpeg)
     if height != width:
         raise ValueError(f"a frame is {width}x{height} px, not square")

@@ -1,7 +1,7 @@
-"""The ffmpeg that writes videos and copies sound, and how it may be run on files that nobody has vouched for.
+"""Runs the ffmpeg program, which writes videos and copies sound, safely on untrusted files.
 
-A playlist named .mp4 can make ffmpeg open other files or the network. So only plain containers (`format_whitelist`) and only
-local files (`protocol_whitelist`) are allowed; every process has limits of time, memory and the size of a frame, and no stdin.
+A playlist named .mp4 can make ffmpeg open other files or the network. Therefore only plain containers (`format_whitelist`) and
+local files (`protocol_whitelist`) are allowed; every process has limits for time, memory and frame size, and no stdin.
 Videos are decoded elsewhere, see `decoder`.
 """
 
@@ -28,14 +28,14 @@ _LINE_BYTES, _HEAD_BYTES, _TAIL_LINES = 1 << 12, 1 << 19, 100
 
 @dataclass(frozen=True, slots=True)
 class FfmpegResult:
-    """What one finished ffmpeg process left: its exit status, stdout and log lines (`[level] text`)."""
+    """Result of a finished ffmpeg process: its exit status, stdout and log lines (`[level] text`)."""
 
     returncode: int
     stdout: bytes
     log: str
 
     def errors(self) -> str:
-        """The distinct error lines of the log, without the addresses that differ from run to run."""
+        """The distinct error lines of the log, without memory addresses, which differ between runs."""
         lines = [
             re.sub(r"@ 0x[0-9a-f]+", "", line) for line in self.log.splitlines() if re.search(r"\[(error|fatal|panic)\]", line)
         ]
@@ -44,7 +44,7 @@ class FfmpegResult:
 
 @functools.cache
 def ffmpeg_path() -> str:
-    """The ffmpeg on PATH, else the static one of the imageio-ffmpeg wheel."""
+    """Path of the ffmpeg on PATH, else of the static one in the imageio-ffmpeg wheel."""
     found = shutil.which("ffmpeg")
     if found:
         return found
@@ -54,7 +54,7 @@ def ffmpeg_path() -> str:
 
 
 def safe_input_options() -> dict[str, str | int]:
-    """Options of an untrusted input, as keyword arguments of `ffmpeg.input`."""
+    """Options for an untrusted input, as keyword arguments of `ffmpeg.input`."""
     return {
         "protocol_whitelist": "file",
         "format_whitelist": CONTAINERS,
@@ -65,20 +65,20 @@ def safe_input_options() -> dict[str, str | int]:
 
 
 def command(arguments: Sequence[str]) -> list[str]:
-    """ffmpeg with arguments: it logs levels, stops at errors and waits for no key."""
+    """The ffmpeg command line with arguments: logs with levels, stops at errors and does not read the keyboard."""
     return [ffmpeg_path(), "-nostdin", "-hide_banner", "-nostats", "-v", "level+info", "-xerror", *arguments]
 
 
 class Running:
-    """An ffmpeg process of bounded memory. Use it as a context manager: leaving it kills it.
+    """An ffmpeg process with bounded memory. Use it as a context manager: leaving it kills the process.
 
-    Its log is read whenever one of its pipes is waited for, by the same thread: where memory has run out, starting a thread can
-    wait for ever.
+    The log is read while waiting for one of its pipes, by the same thread: when memory is exhausted, starting a thread can
+    block forever.
 
     Args:
-        timeout_s: for all the time that it is waited for
-        memory_bytes: limit of its data (RLIMIT_DATA)
-        feed: True gives it a pipe as stdin, and its output is discarded
+        timeout_s: total time to wait for the process
+        memory_bytes: limit of its data segment (RLIMIT_DATA)
+        feed: connect stdin to a pipe, and discard stdout
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Running:
             stderr=subprocess.PIPE,
             bufsize=0,
         )
-        # Set from outside: a function that runs in the child before exec is not safe beside threads.
+        # Set from outside: `preexec_fn` is not safe in a process with threads.
         resource.prlimit(self.process.pid, resource.RLIMIT_DATA, _lowered(resource.RLIMIT_DATA, memory_bytes))
         for pipe in filter(None, (self.process.stdin, self.process.stdout, self.process.stderr)):
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
@@ -116,12 +116,12 @@ class Running:
             pipe.close()
 
     def chunks(self) -> Iterator[bytes]:
-        """What it writes to stdout, until it closes it. Raises subprocess.TimeoutExpired."""
+        """The output on stdout, until it is closed. Raises subprocess.TimeoutExpired."""
         while chunk := os.read(self._readable(), _PIPE_BYTES):
             yield chunk
 
     def write(self, content: memoryview) -> None:
-        """Write bytes to stdin. Raises BrokenPipeError: it has ended; and as `chunks`."""
+        """Write bytes to stdin. Raises BrokenPipeError: the process has ended; and as `chunks`."""
         assert self.process.stdin is not None
         pipe = self.process.stdin.fileno()
         while content:
@@ -146,14 +146,14 @@ class Running:
         return pipe
 
     def _wait_for(self, pipe: int, event: int) -> None:
-        """Wait until a pipe is ready. The log is read meanwhile, or ffmpeg would wait for somebody who does."""
+        """Wait until a pipe is ready. Reads the log meanwhile, so that ffmpeg does not block on it."""
         assert self.process.stderr is not None
-        begun, log, waiting, ready = time.monotonic(), self.process.stderr.fileno(), select.poll(), False
+        start_s, log, waiting, ready = time.monotonic(), self.process.stderr.fileno(), select.poll(), False
         waiting.register(pipe, event)
         while not ready:
             if not self._log_ended:
                 waiting.register(log, select.POLLIN)
-            left_s = self._left_s - (time.monotonic() - begun)
+            left_s = self._left_s - (time.monotonic() - start_s)
             found = {number for number, _ in waiting.poll(max(0.0, left_s) * 1000)}
             if not found or left_s <= 0:
                 raise subprocess.TimeoutExpired("ffmpeg", self._timeout_s)
@@ -162,10 +162,10 @@ class Running:
                 if self._log_ended:
                     waiting.unregister(log)
             ready = pipe in found
-        self._left_s -= time.monotonic() - begun
+        self._left_s -= time.monotonic() - start_s
 
     def _read_log(self, pipe: int) -> bool:
-        """Read what there is of the log; False at its end."""
+        """Read the available part of the log; returns False at its end."""
         piece = os.read(pipe, _PIPE_BYTES)
         *lines, rest = (self._partial + piece).split(b"\n")
         for line in lines:
@@ -186,7 +186,7 @@ class Running:
 
 
 def _lowered(limit: int, value: int) -> tuple[int, int]:
-    """A soft and a hard limit of `value`, or of what this process has where that is less."""
+    """A soft and a hard limit of `value`, or of this process's hard limit if that is lower."""
     hard = resource.getrlimit(limit)[1]
     lowest = value if hard == resource.RLIM_INFINITY else min(value, hard)
     return lowest, lowest
@@ -199,10 +199,10 @@ def run_ffmpeg(
     memory_bytes: int = MEMORY_BYTES,
     put: Callable[[bytes], None] | None = None,
 ) -> FfmpegResult:
-    """Run one ffmpeg to its end. Arguments as of `Running`; `put` is called with each piece of its stdout, which is then empty.
+    """Run ffmpeg until it exits. Arguments as in `Running`; `put` receives each piece of stdout, which is then empty.
 
     Raises:
-        subprocess.TimeoutExpired: it ran longer than `timeout_s`; it has been killed.
+        subprocess.TimeoutExpired: the process ran longer than `timeout_s` and was killed
     """
     collected: list[bytes] = []
     with Running(arguments, timeout_s, memory_bytes=memory_bytes) as running:

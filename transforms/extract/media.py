@@ -1,4 +1,4 @@
-"""A file that is decoded."""
+"""Input files of the decoder."""
 
 import os
 import stat
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 class Media:
     """A video file, on disk or in memory.
 
-    path: where it is opened
-    name: what messages call it: no directories, since what is written must not depend on where the input lies
-    memory_bytes: what a decoder may take while it reads the file
-    decoder: that carries out all orders for it; None for one each
+    path: path to open
+    name: name in messages, without directories, because the output must not depend on the location of the input
+    memory_bytes: memory limit of a decoder for the file
+    decoder: the decoder for all orders; None starts a new one for each
     """
 
     path: str
@@ -42,7 +42,7 @@ class Media:
 
 @contextmanager
 def in_memory(name: str, pieces: Sequence[bytes | memoryview]) -> Iterator[Media]:
-    """A file in memory of these pieces, one after the other."""
+    """A file in memory with the concatenated pieces."""
     descriptor = os.memfd_create(name)
     try:
         with open(descriptor, "wb", closefd=False) as stream:
@@ -53,7 +53,7 @@ def in_memory(name: str, pieces: Sequence[bytes | memoryview]) -> Iterator[Media
 
 
 def check_file(path: str) -> None:
-    """Raise ClipRejected for what is not a readable, regular file with bytes in it."""
+    """Raise ClipRejected unless the path is a readable, regular, non-empty file."""
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):

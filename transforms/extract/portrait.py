@@ -1,4 +1,4 @@
-"""The square of a portrait: scale and centre from eyes and mouth, as FFHQ's authors place theirs, but upright and still."""
+"""The square of a portrait: scale and centre from eyes and mouth, as in FFHQ, but upright and constant over time."""
 
 from fractions import Fraction
 from typing import Any
@@ -13,17 +13,17 @@ _MOUTH_CORNERS = [48, 54]
 def portrait_square(points: NDArray[np.floating[Any]], pixel_aspect: Fraction, scale: float = 1.0) -> NDArray[np.float64]:
     """One square for a face in several frames, as displayed, edges x0 y0 x1 y1 in the pixels of `points`: float64 [4].
 
-    In each frame, with the eyes' centres a and b and the middle m of the mouth's corners,
+    In each frame, with the centres a and b of the eyes and the midpoint m of the corners of the mouth,
 
         side = 2 * max(2.0 * |b - a|, 1.8 * |m - (a + b) / 2|)
         centre = (a + b) / 2 + 0.1 * (m - (a + b) / 2)
 
-    Of both, the median over the frames is taken. Source: `recreate_aligned_images` in github.com/NVlabs/ffhq-dataset (Karras,
-    Laine and Aila, CVPR 2019), which turns the square with the face as well.
+    The result uses the median of both over the frames. Source: `recreate_aligned_images` in github.com/NVlabs/ffhq-dataset
+    (Karras, Laine and Aila, CVPR 2019), which also rotates the square with the face.
 
     points: [T,68,2], iBUG 300-W
     pixel_aspect: width over height of a pixel
-    scale: the side, as a multiple of FFHQ's
+    scale: factor for the side; 1 is the scale of FFHQ
     """
     shown = points * np.array([float(pixel_aspect), 1.0])
     left, right = (shown[:, eye].mean(axis=1) for eye in _EYES)
@@ -37,7 +37,7 @@ def portrait_square(points: NDArray[np.floating[Any]], pixel_aspect: Fraction, s
 
 
 def moved_to_hold(square: NDArray[np.float64], box: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The square moved as little as it takes to hold a box, both float64 [4]; centered on it where it is smaller."""
+    """Move the square by the smallest distance at which it contains a box, both float64 [4]; centred on it if it is too small."""
     least, most = box[2:] - square[2:], box[:2] - square[:2]
     way: NDArray[np.float64] = np.where(least <= most, np.clip(0, least, most), (least + most) / 2)
     return square + np.tile(way, 2)

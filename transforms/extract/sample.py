@@ -1,7 +1,7 @@
-"""Which frames of a clip are stored: a permutation of its frames that depends on seed and key alone.
+"""Selects the frames of a clip to store, by a permutation that depends on the seed and the key only.
 
-The first `count` entries of the permutation are taken, so a larger count contains every smaller one and frames can be
-added to a data set later without changing those it has.
+The first `count` frames of the permutation are stored, so a larger count contains every smaller one, and frames can be
+added to a dataset later without changing the existing ones.
 """
 
 import functools
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 
 def stable_hash(seed: int, text: str) -> int:
-    """A 64-bit hash of text that is the same on every machine and in every version."""
+    """A 64-bit hash of a string that is the same on every machine and in every version."""
     hasher = _salted(seed).copy()
     hasher.update(text.encode())
     return int.from_bytes(hasher.digest(), "little")
@@ -25,20 +25,20 @@ def _salted(seed: int) -> hashlib.blake2b:
 
 
 def sample_indices(n: int, count: int, seed: int, key: str) -> NDArray[np.int64]:
-    """min(n, count) of n frame numbers, int64, ascending: those of least rank."""
+    """Select min(n, count) of n frame numbers, those with the lowest ranks: int64, ascending."""
     return np.sort(np.argsort(ranks(np.arange(n), seed, key), kind="stable")[:count]).astype(np.int64)
 
 
 def ranks(numbers: NDArray[np.int64], seed: int, key: str) -> NDArray[np.uint64]:
-    """The rank of each frame number of a clip, uint64. It does not depend on how many frames there are."""
+    """The rank of each frame number of a clip, uint64, independent of the number of frames."""
     return splitmix64(np.uint64(stable_hash(seed, key)), numbers + 1)
 
 
 def splitmix64(start: NDArray[np.uint64] | np.uint64, steps: NDArray[np.integer[Any]] | int) -> NDArray[np.uint64]:
-    """What the generator SplitMix64 (Steele, Lea and Flood 2014) gives `steps` after `start`, uint64 of their common shape.
+    """The output of the generator SplitMix64 (Steele, Lea and Flood 2014) `steps` after `start`, uint64, broadcast.
 
-    Counted, so that any one is had without those before it. Unlike numpy's generators, whose streams may change between
-    versions, this is fixed for ever.
+    Counter-based: any output is computed without the ones before it. Unlike the streams of numpy's generators, it will never
+    change between versions.
     """
     with np.errstate(over="ignore"):
         z = start + np.asarray(steps).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)

@@ -1,8 +1,8 @@
-"""Search of consecutive frames for faces.
+"""Face detection in consecutive frames.
 
-A face moves by a fraction of its size from one frame to the next. Models that take one frame at a time therefore search the
-whole image only now and then, and otherwise the surroundings of the faces of the frame before, scaled so that the face is
-little larger than the smallest one that the model finds: the cost hardly depends on the size of the image or of the face.
+A face moves by a fraction of its size between frames. Models that work frame by frame therefore search the whole image only
+occasionally, and otherwise the surroundings of the faces in the previous frame, scaled so that the face is slightly larger than
+the smallest one that the model finds: the cost hardly depends on the size of the image or the face.
 
 Images are uint8 [H,W,3], or [H,W] for models that search grey.
 """
@@ -20,30 +20,30 @@ Picture = NDArray[np.uint8]
 Detect = Callable[[Sequence[Picture]], list[Detections]]
 """The faces of each of several images."""
 
-# On 1,400 frames of seven videos this finds every face that a search of the whole image finds.
-_AROUND = 0.6  # of the face's side, on each side of it
-_OVER_LEAST = 1.125  # side of the face in the scaled surroundings, over the least that is found
-_SAME = 0.5  # boxes that overlap so much are one face, found in the surroundings of two
+# On 1,400 frames of seven videos, these values find every face that a search of the whole image finds.
+_AROUND = 0.6  # margin on each side, relative to the side of the face
+_OVER_LEAST = 1.125  # side of the face in the scaled surroundings, relative to the smallest detectable one
+_SAME = 0.5  # boxes that overlap by at least this are one face, found in the surroundings of two
 _MOST_AT_ONCE = 16
 
 SEARCHED_FINELY = 3
-"""How many frames of a clip without a face are searched more finely, to tell small faces from none: each takes long."""
+"""How many frames of a clip without a face are searched enlarged, to distinguish small faces from none: it is slow."""
 MOST_ENLARGED_PX = 1920 * 1080
-"""Images of more pixels are not enlarged for it."""
+"""Images with more pixels are not enlarged."""
 
 
 def search_batches(images: Iterable[Picture], detect: Detect, batch_frames: int) -> Iterator[Detections]:
-    """The faces of each image, for models that want `batch_frames` images at once: each image is searched whole."""
+    """The faces of each image, searched as a whole in batches of `batch_frames` images."""
     waiting = iter(images)
     while batch := list(islice(waiting, min(batch_frames, _MOST_AT_ONCE))):
         yield from detect(batch)
 
 
 def search_around(images: Iterable[Picture], detect: Detect, least_px: float, interval: int) -> Iterator[Detections]:
-    """The faces of each image, searched around those of the image before.
+    """The faces of each image, searched around those of the previous image.
 
-    The whole image is searched where there were none, where one of them is lost, and in every `interval`-th image at least,
-    so that further faces are found.
+    The whole image is searched if there were none, if one of them is lost, and at least in every `interval`-th image, to find
+    new faces.
 
     least_px: the smallest face that `detect` finds
     """
@@ -88,7 +88,7 @@ def _in_window(image: Picture, window: NDArray[np.int64], scale: float, detect: 
 
 
 def _joined(parts: list[Detections]) -> Detections:
-    """Several detections of one image as one, best first, each face once."""
+    """Merge several detections of one image, highest score first, without duplicates."""
     boxes = np.concatenate([np.empty((0, 4), np.float32), *(part.boxes_px for part in parts)])
     scores = np.concatenate([np.empty(0, np.float32), *(part.scores for part in parts)])
     kept: list[int] = []

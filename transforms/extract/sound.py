@@ -1,4 +1,4 @@
-"""The sound of a video as 16-bit samples, in step with its frames; and FLAC, in which it is stored."""
+"""The sound of a video as 16-bit samples, synchronised with its frames; and FLAC, the format in which it is stored."""
 
 import hashlib
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ _SAMPLE_BYTES = 2
 
 @dataclass(frozen=True, slots=True)
 class Pcm:
-    """Sound.
+    """Uncompressed sound.
 
     samples: int16 [n, channels]
     hz: samples per second
@@ -41,16 +41,16 @@ class Pcm:
 def read_sound(
     media: Media, start_s: float, frames: int, rate: Fraction, hz: int | None, mono: bool, timeout_s: float
 ) -> Pcm | None:
-    """Decode the sound that is heard while `frames` frames are shown, from the first audio stream played by default.
+    """Decode the sound of `frames` consecutive frames, from the first audio stream played by default.
 
-    Samples lie where their timestamps say: sample j is heard `j / hz` seconds after `start_s`. Where the file has no sound at
-    that time, samples are 0. Sound far into a long file is reached by a seek; if that leads elsewhere or to errors, the file is
-    decoded from its start.
+    Samples are placed by their timestamps: sample j is heard `j / hz` seconds after `start_s`; samples are 0 where the file has
+    no sound. Sound far into a long file is reached by a seek; if that misses the position or causes errors, the file is decoded
+    from its start.
 
-    start_s: when the first frame is shown, as `Timeline.raw_s` counts
+    start_s: presentation time of the first frame, on the clock of `Timeline.raw_s`
     rate: frames per second
-    hz: of the samples; None for the rate of the source
-    mono: whether channels are mixed to one
+    hz: sample rate; None keeps that of the source
+    mono: whether to mix channels to one
 
     Returns None for a file without sound.
 
@@ -83,7 +83,7 @@ def _read_from(
 
 
 def _filled(answers: Answers, count: int, channels: int, media: Media) -> NDArray[np.int16]:
-    """The samples that are announced in pieces, int16 [count, channels]."""
+    """Receive `count` samples in pieces: int16 [count, channels]."""
     if count * channels * _SAMPLE_BYTES > media.memory_bytes:
         raise ClipRejected("too_much_memory", f"{count} samples of {channels} channels exceed {media.memory_bytes >> 20} MB")
     samples, at = np.empty((count, channels), np.int16), 0
@@ -94,20 +94,23 @@ def _filled(answers: Answers, count: int, channels: int, media: Media) -> NDArra
         answers.fill(samples[at:end].data.cast("B"))
         at = end
     if at < count:
-        raise ClipRejected("corrupt", f"{at} of {count} samples")
+        raise ClipRejected("corrupt", f"only {at} of {count} samples")
     return samples
 
 
 def flac_bytes(parts: Sequence[Pcm], timeout_s: float) -> bytes:
-    """Encode sounds of one rate and number of channels, one after the other, as one file of 16-bit FLAC.
+    """Concatenate sounds of the same rate and number of channels, and encode them as 16-bit FLAC.
 
-    The bytes depend on the samples only. The header states their number and their MD5.
+    The bytes depend on the samples only. The header contains their number and their MD5.
 
     Raises:
         ClipRejected: decode_timeout, decoder_killed, too_much_memory
     """
     hz, channels = parts[0].hz, parts[0].samples.shape[1]
-    require(all((one.hz, one.samples.shape[1]) == (hz, channels) for one in parts), "sounds of different kinds")
+    require(
+        all((one.hz, one.samples.shape[1]) == (hz, channels) for one in parts),
+        "sounds must have the same rate and number of channels",
+    )
     with (
         in_memory("sound", [np.ascontiguousarray(one.samples, "<i2").data for one in parts]) as media,
         ordered(media, timeout_s, do="flac", hz=hz, channels=channels) as answers,
@@ -132,16 +135,17 @@ def flac_samples(flac: bytes, timeout_s: float) -> Pcm:
     with in_memory("sound", [flac]) as media, ordered(media, timeout_s, do="samples", **kind) as answers:
         samples = _filled(answers, header.samples, header.channels, media)
     if hashlib.md5(samples.astype("<i2", copy=False).data, usedforsecurity=False).digest() != header.md5:
-        raise ClipRejected("corrupt", "the samples differ from their MD5")
+        raise ClipRejected("corrupt", "the samples do not match their MD5")
     return Pcm(samples, header.hz)
 
 
 @dataclass(frozen=True, slots=True)
 class FlacHeader:
-    """What the header (STREAMINFO) of FLAC states.
+    """The header (STREAMINFO) of a FLAC file.
 
-    samples: of each channel
-    md5: of the samples, interleaved and little-endian
+    hz: samples per second
+    samples: number of samples per channel
+    md5: digest of the samples, interleaved and little-endian
     """
 
     hz: int
@@ -152,7 +156,7 @@ class FlacHeader:
     @classmethod
     def of(cls, flac: bytes) -> "FlacHeader":
         """The header of a file. Raises ValueError for anything but 16-bit FLAC."""
-        require(len(flac) >= 42 and flac[:4] == b"fLaC" and flac[4] & 0x7F == 0, "no FLAC")
+        require(len(flac) >= 42 and flac[:4] == b"fLaC" and flac[4] & 0x7F == 0, "not a FLAC file")
         packed = int.from_bytes(flac[18:26], "big")
-        require((packed >> 36 & 31) + 1 == 8 * _SAMPLE_BYTES, "FLAC of another depth than 16 bits")
+        require((packed >> 36 & 31) + 1 == 8 * _SAMPLE_BYTES, "FLAC must have 16 bits per sample")
         return cls(packed >> 44, (packed >> 41 & 7) + 1, packed & (1 << 36) - 1, flac[26:42])

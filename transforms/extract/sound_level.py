@@ -1,4 +1,4 @@
-"""How loud sound is, and how much of it is silent or clipped.
+"""Level of sound, and the fractions of it that are silent or clipped.
 
 Sums are integers, so that the values are the same on every machine.
 """
@@ -34,7 +34,7 @@ def _windows(sound: Pcm) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Sum of squares and number of samples of each window; the last may be shorter."""
     length = max(1, sound.hz // _WINDOWS_PER_S)
     squares = []
-    for start in range(0, len(sound.samples), length * _WINDOWS_AT_ONCE):  # squares take four times the space
+    for start in range(0, len(sound.samples), length * _WINDOWS_AT_ONCE):  # in blocks: squares take four times the memory
         part = sound.samples[start : start + length * _WINDOWS_AT_ONCE].astype(np.int64)
         squares.append(np.add.reduceat((part * part).sum(axis=1), np.arange(0, len(part), length)))
     counts = np.diff(np.append(np.arange(0, len(sound.samples), length), len(sound.samples)))
@@ -42,7 +42,7 @@ def _windows(sound: Pcm) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def _clipped(samples: NDArray[np.int16]) -> int:
-    """Samples at full scale that have a neighbour of the same sign there."""
+    """Number of samples at full scale with a neighbour that is at full scale with the same sign."""
     at = np.flatnonzero((samples >= _CLIPPED) | (samples <= -_CLIPPED))
     positive = samples[at] > 0
     beside = (np.diff(at) == 1) & (positive[1:] == positive[:-1])

@@ -1,4 +1,4 @@
-"""How much of a sound is speech, by Silero VAD (MIT), whose package holds its weights."""
+"""Fraction of speech in sound, by Silero VAD (MIT), whose package contains its weights."""
 
 import functools
 import hashlib
@@ -20,7 +20,7 @@ _SPEECH, _DECIMALS = 0.5, 3  # processors differ in the seventh decimal
 
 
 def speech_share(sound: Pcm) -> float:
-    """Share of the windows of 32 ms in which speech is more likely than not; the last window is filled up with zeros.
+    """Fraction of windows of 32 ms with a speech probability of at least 0.5; the last window is padded with zeros.
 
     Channels are averaged, and other rates are resampled to 16 kHz.
 
@@ -39,7 +39,7 @@ def provenance() -> dict[str, str]:
     """
     specs = [importlib.util.find_spec(name.replace("-", "_")) for name in _PACKAGES]
     if None in specs or specs[0] is None or not specs[0].submodule_search_locations:
-        raise ConfigError("speech is found by Silero VAD, which is not installed: pip install 'motionshards[audio]'")
+        raise ConfigError("measuring speech requires Silero VAD, which is not installed: pip install 'motionshards[audio]'")
     with (Path(specs[0].submodule_search_locations[0]) / "data" / _WEIGHTS).open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return {name: importlib.metadata.version(name) for name in _PACKAGES} | {"speech_model": f"{_WEIGHTS} sha256:{digest}"}

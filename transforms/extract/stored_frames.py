@@ -1,4 +1,4 @@
-"""Stored videos, read and joined by decoders: exactly the same pixels on every machine."""
+"""Reads and joins stored videos with decoder processes: exactly the same pixels on every machine."""
 
 from collections.abc import Sequence
 
@@ -12,17 +12,17 @@ from motionshards.transforms.extract.media import in_memory
 
 
 def frames_of_mp4(mp4: bytes, which: NDArray[np.int64], timeout_s: float) -> NDArray[np.uint8]:
-    """Frames of a video by their numbers, in any order and with repeats: uint8 [n,H,W,3].
+    """Decode frames of a video by their numbers, in any order and with repeats: uint8 [n,H,W,3].
 
     Raises:
-        ClipRejected: frame_mismatch where it has fewer frames, and as `ordered`
+        ClipRejected: frame_mismatch if the video has fewer frames, and as `ordered`
     """
     numbers, places = np.unique(which, return_inverse=True)
-    picture = {"filters": [scaled("iw", "ih"), RGB], "only": None}
+    image = {"filters": [scaled("iw", "ih"), RGB], "only": None}
     found = list[NDArray[np.uint8]]()
     with (
         in_memory("video.mp4", [mp4]) as media,
-        ordered(media, timeout_s, do="frames", start_s=0, numbers=numbers.tolist(), pictures=[picture]) as answers,
+        ordered(media, timeout_s, do="frames", start_s=0, numbers=numbers.tolist(), pictures=[image]) as answers,
     ):
         answers.expect("stream")
         while message := answers.next():
@@ -30,15 +30,15 @@ def frames_of_mp4(mp4: bytes, which: NDArray[np.int64], timeout_s: float) -> NDA
                 found.append(np.empty(shape, np.uint8))
                 answers.fill(found[-1].data.cast("B"))
     if len(found) != len(numbers):
-        raise ClipRejected("frame_mismatch", f"asked for {len(numbers)} frames, got {len(found)}")
+        raise ClipRejected("frame_mismatch", f"requested {len(numbers)} frames, got {len(found)}")
     return np.stack(found)[places]
 
 
 def joined(parts: Sequence[bytes], timeout_s: float) -> bytes:
-    """One video of several that `decode` has encoded, one after the other.
+    """Concatenate videos that `decode` has encoded.
 
     Raises:
-        ValueError: they differ in size, rate or encoding, one is cut short, or packets of a source were copied
+        ValueError: they differ in size, rate or encoding, one is truncated, or packets of a source were copied
         ClipRejected: as `ordered`
     """
     with (

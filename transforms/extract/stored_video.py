@@ -1,7 +1,7 @@
-"""Frames and sound of the mp4 and FLAC members of samples, decoded in this process.
+"""Decodes frames and sound of the mp4 and FLAC members of samples in this process.
 
-The demuxer is forced, and probing a file does not decode any of it, so opening an mp4 takes 0.15 ms instead of 1 ms.
-A FrameReader is not safe for threads.
+The demuxer is forced, and probing does not decode, so opening an mp4 takes 0.15 ms instead of 1 ms. A FrameReader is not
+thread-safe.
 """
 
 import io
@@ -19,23 +19,24 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-# No decoder may probe a stream: none is called so. Edit lists could multiply frames, which are counted here, not timed.
+# No decoder is named "none", so probing cannot decode. Edit lists could multiply frames, which are counted here, not timed.
 OPTIONS = {"codec_whitelist": "none", "ignore_editlist": "1"}
-# Where the header of an mp4 declares how many samples it has, also in places that no demuxer takes for such.
+# The sample counts declared in the header of an mp4, also in places that demuxers ignore.
 _DECLARED = re.compile(rb"st(?:sz|z2)(?=.{8}(.{4}))", re.DOTALL)
-# PyAV raises the others for values that it cannot convert.
+# PyAV raises the latter two for values that it cannot convert.
 _OF_FFMPEG = (av.FFmpegError, ValueError, ArithmeticError)
 _ALIGNED_PX = 64
 _UNIT = np.float32(1 / 32768)
 
 
 class FrameReader:
-    """Decodes chosen frames of H.264 videos.
+    """Decodes selected frames of H.264 videos.
 
-    Each video has a decoder of its own, 0.05 ms: parameter sets inside a stream would outlive flushing and spoil the next video.
+    Each video gets a new decoder (0.05 ms), because parameter sets inside a stream survive flushing and would corrupt the next
+    video.
 
-    Timestamps play no part: from a key frame on, which begins a closed group, frames leave the decoder in the order of their
-    numbers, whether or not the stream stores them in another.
+    Timestamps are ignored: from a key frame on, which starts a closed GOP, the decoder outputs frames in the order of their
+    numbers, even if the stream stores them in another order.
     """
 
     def __init__(self) -> None:
@@ -45,16 +46,16 @@ class FrameReader:
         """Decode the frames `numbers`, int64 [n] in any order, of an mp4 into `out`, uint8 [n,H,W,3], RGB.
 
         Raises:
-            ValueError: it is no such mp4, damaged, of another size, or lacks a frame
+            ValueError: the mp4 is not a stored video, is damaged, has another size, or lacks a frame
         """
         with as_value_errors():
             self._into(content, numbers, out)
 
     def frames(self, content: bytes, side_px: int) -> Iterator[av.VideoFrame]:
-        """All frames of an mp4 of `side_px` x `side_px`, in the format that they are stored in.
+        """All frames of an mp4 of `side_px` x `side_px`, in their stored pixel format.
 
         Raises:
-            ValueError: it is no such mp4, damaged, or of another size
+            ValueError: the mp4 is not a stored video, is damaged, or has another size
         """
         with as_value_errors():
             header, packets = packets_of(content)
@@ -68,19 +69,19 @@ class FrameReader:
         places = defaultdict[int, list[int]](list)
         for place, number in enumerate(numbers.tolist()):
             places[number].append(place)
-        wanted = sorted(places)
-        if wanted and not 0 <= wanted[0] <= wanted[-1] < len(packets):
-            raise ValueError(f"the video has {len(packets)} frames, asked for are {wanted[0]} to {wanted[-1]}")
+        requested = sorted(places)
+        if requested and not 0 <= requested[0] <= requested[-1] < len(packets):
+            raise ValueError(f"the video has {len(packets)} frames, but frames {requested[0]} to {requested[-1]} were requested")
         height, width = out.shape[1:3]
         codec = _decoder(header, _aligned(width) * _aligned(height))
-        for number, frame in zip(wanted, _decoded(codec, content, packets, wanted), strict=True):
+        for number, frame in zip(requested, _decoded(codec, content, packets, requested), strict=True):
             _check_size(frame, width, height)
             rgb = self._rgb(frame)
             for place in places[number]:
                 out[place] = rgb
 
     def _rgb(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
-        """uint8 [H,W,3], in memory of FFmpeg's."""
+        """The frame in RGB, uint8 [H,W,3], a view of FFmpeg's memory."""
         plane = self._to_rgb.reformat(frame, format="rgb24", threads=1).planes[0]
         rows: NDArray[np.uint8] = np.frombuffer(memoryview(plane), np.uint8).reshape(frame.height, plane.line_size)
         return rows[:, : frame.width * 3].reshape(frame.height, frame.width, 3)
@@ -92,15 +93,15 @@ def _check_size(frame: av.VideoFrame, width: int, height: int) -> None:
 
 
 def read_stored_sound(content: bytes, start: int, out: NDArray[np.float32]) -> None:
-    """Decode samples [start, start + S) of a FLAC file of 16 bits into `out`, float32 [S], -1 to 1, mean of the channels.
+    """Decode samples [start, start + S) of a 16-bit FLAC file into `out`, float32 [S], -1 to 1, mean of the channels.
 
     Raises:
-        ValueError: it is no such file, damaged, or ends before
+        ValueError: the file is not 16-bit FLAC, is damaged, or too short
     """
     with as_value_errors(), av.open(io.BytesIO(content), "r", format="flac", options=OPTIONS) as container:
         (stream,) = container.streams.audio
         stream.codec_context.thread_count = 1
-        # Not by seeking, which fails near the end; passing over a packet takes a quarter of decoding it.
+        # No seek, which fails near the end; skipping a packet takes a quarter of the time of decoding it.
         timed = ((packet.pts, packet) for packet in container.demux(stream) if packet.pts is not None)
         packets = list(takewhile(lambda one: one[0] < start + len(out), timed))
         first = bisect_right(packets, start, key=itemgetter(0)) - 1
@@ -117,28 +118,28 @@ def read_stored_sound(content: bytes, start: int, out: NDArray[np.float32]) -> N
     raise ValueError(f"the sound ends {len(out) - at} samples too early")
 
 
-# Where a packet is in the file, its bytes, and whether decoding can begin at it. A tuple: a file has hundreds.
+# Position and size of a packet in bytes, and whether decoding can start at it. A tuple, because a file has hundreds.
 _Packet = tuple[int, int, bool]
 
 
 def packets_of(content: bytes) -> tuple[bytes, list[_Packet]]:
-    """Header of the decoder and packets of the video of an mp4, in the order of decoding. Raises ValueError, FFmpegError."""
+    """Decoder header and packets of the video of an mp4, in decoding order. Raises ValueError, FFmpegError."""
     with av.open(io.BytesIO(_header(content)), format="mov", options=OPTIONS) as container:
         codecs = [stream.codec_context for stream in container.streams]
         packets = [(one.pos, one.size, one.is_keyframe) for stream in container.streams for one in stream.index_entries]
         header = codecs[0].extradata if len(codecs) == 1 and codecs[0] is not None and codecs[0].name == "h264" else None
     if header is None or not packets or not packets[0][2]:
-        raise ValueError("the mp4 is not a single stream of H.264 that begins with a key frame")
+        raise ValueError("the mp4 is not a single H.264 stream that starts with a key frame")
     if sum(size for _, size, _ in packets) > len(content):
-        raise ValueError("the mp4 declares more bytes than it has")
+        raise ValueError("the mp4 declares more bytes than it contains")
     return header, packets
 
 
 def _header(content: bytes) -> bytes:
-    """What an mp4 has before its media data: for each sample that this declares, listed or not, a demuxer allocates memory."""
+    """The part of an mp4 before its media data. Checked, because demuxers allocate memory for each sample that it declares."""
     header = content[: content.find(b"mdat") + 4]
     if b"moov" not in header or b"cmov" in header:
-        raise ValueError("it is no mp4 whose header comes first and is not compressed")
+        raise ValueError("not an mp4 that starts with an uncompressed header")
     if any(int.from_bytes(found[1]) * 4 > len(header) for found in _DECLARED.finditer(header)):
         raise ValueError("the mp4 declares more frames than it lists")
     return header
@@ -147,17 +148,17 @@ def _header(content: bytes) -> bytes:
 def _decoder(header: bytes, max_pixels: int) -> av.VideoCodecContext:
     codec = av.VideoCodecContext.create("h264", "r")
     codec.extradata, codec.options = header, {"err_detect": "explode", "max_pixels": str(max_pixels)}
-    codec.thread_count = 1  # there are threads enough that read samples
+    codec.thread_count = 1  # samples are read by several threads already
     return codec
 
 
-def _decoded(codec: av.VideoCodecContext, content: bytes, packets: list[_Packet], wanted: list[int]) -> Iterator[av.VideoFrame]:
-    """The frames of these numbers, which ascend."""
+def _decoded(codec: av.VideoCodecContext, content: bytes, packets: list[_Packet], numbers: list[int]) -> Iterator[av.VideoFrame]:
+    """The frames with these ascending numbers."""
     keys = [number for number, (_, _, key) in enumerate(packets) if key]
     for first, end in pairwise([*keys, len(packets)]):
-        if here := wanted[bisect_left(wanted, first) : bisect_left(wanted, end)]:
+        if here := numbers[bisect_left(numbers, first) : bisect_left(numbers, end)]:
             codec.flush_buffers()
-            # The empty packet at the end lets out what reordering has held back.
+            # The empty packet at the end flushes frames delayed by reordering.
             sent = chain((_copied(content, packet) for packet in packets[first:end]), [None])
             frames = chain.from_iterable(map(codec.decode, sent))
             for number, before in zip(here, [first - 1, *here], strict=False):
@@ -168,7 +169,7 @@ def _decoded(codec: av.VideoCodecContext, content: bytes, packets: list[_Packet]
 
 
 def _copied(content: bytes, packet: _Packet) -> "av.Packet[Any]":
-    """A packet of its own memory: decoders read some bytes beyond the end."""
+    """A packet copied to padded memory, because decoders read some bytes beyond the end."""
     start, size, _ = packet
     copied = av.Packet(size)
     copied.update(content[start : start + size])
@@ -179,14 +180,14 @@ def _mono(frame: av.AudioFrame) -> NDArray[np.float32]:
     """The mean of the channels, float32 [samples]."""
     samples = frame.to_ndarray()
     if samples.dtype != np.int16:
-        raise ValueError(f"the sound is {frame.format.name}, not of 16 bits")
+        raise ValueError(f"the sound is {frame.format.name}, not 16-bit")
     channels = samples if frame.format.is_planar else samples.reshape(-1, frame.layout.nb_channels).T
     mean: NDArray[np.float32] = channels[0] if len(channels) == 1 else channels.mean(axis=0, dtype=np.float32)
     return mean * _UNIT
 
 
 def _aligned(side_px: int) -> int:
-    """The side of the buffers in which FFmpeg decodes, of which it counts the pixels."""
+    """The side of FFmpeg's decoding buffers, which `max_pixels` applies to."""
     return -(-side_px // _ALIGNED_PX) * _ALIGNED_PX
 
 

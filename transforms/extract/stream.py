@@ -1,6 +1,6 @@
-"""All frames of a stretch of a video, one after the other, as each of their readers wants them, from one decoding.
+"""Decodes all frames of an interval of a video once, and yields the images that several readers need of each.
 
-No more than one frame is held.
+At most one frame is held in memory.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,14 +27,14 @@ def pictures(
     hdr: str = "tonemap",
     seek: bool = True,
 ) -> Iterator[list[NDArray[np.uint8] | None]]:
-    """All that several readers want of frames [start, stop) of `timeline`, from one decoding: of each frame, what `wanted` lists.
+    """Decode frames [start, stop) of `timeline` once, and yield for each frame the images listed in `wanted`.
 
-    Each picture is uint8 [H,W,3], or [H,W,1] if grey; None for a frame of which it is not wanted. What was yielded counts only
-    when the iterator has ended: then the decoder has ended well, and the frames were the right ones.
+    Each image is uint8 [H,W,3], or [H,W,1] if grey; None if not wanted for this frame. Results are only valid once the iterator
+    is exhausted: errors of the decoder and wrong frames are detected at the end.
 
-    timeout_s: for all the time that the decoder is waited for
-    hdr: as of `decode`
-    seek: begin at the keyframe before `start`; False where that gave other frames
+    timeout_s: total time to wait for the decoder
+    hdr: as in `decode`
+    seek: start at the keyframe before `start`; False if that led to other frames
 
     Raises:
         ClipRejected: corrupt, frame_mismatch, and as `ordered`
@@ -44,16 +44,16 @@ def pictures(
     with chosen(media, timeline, indices, start_s, wanted, timeout_s, hdr) as answers:
         seen.header = answers.expect("stream")
         while message := answers.next():
-            # Frames without a picture come with the next that has one.
+            # Frames without an image are sent together with the next that has one.
             for _ in message["frames"][bool(message["shapes"]) :] if wanted else ():
                 yield [None for _ in wanted]
             if message["shapes"]:
                 found = [None if shape is None else np.empty(shape, np.uint8) for shape in message["shapes"]]
-                for picture in found:
-                    if picture is not None:
-                        answers.fill(picture.data.cast("B"))
+                for image in found:
+                    if image is not None:
+                        answers.fill(image.data.cast("B"))
                 yield found
             seen.add(message["frames"])
     sizes = check_frames(seen, timeline, indices, start_s)
     if timeline.one_size and (sizes != timeline.size_px).any():
-        raise ClipRejected("frame_mismatch", "frames of another size than in the header")
+        raise ClipRejected("frame_mismatch", "the frames' size differs from the header")

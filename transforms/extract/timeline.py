@@ -1,8 +1,7 @@
-"""Which frames a video has, and when: counted, since its header may lie.
+"""The frames of a video and their times, counted, because headers can be wrong.
 
-First from the packets (no decoding, cheap); and when the decoder then gives other frames than the packets promised, by
-decoding all. Frame numbers count decodable frames in the order of presentation; times are those of the container, exact at
-variable rates too.
+They are first listed from the packets, which is cheap; if the decoder then outputs other frames, the file is decoded completely.
+Frame numbers count decodable frames in presentation order; times are those of the container, exact for variable rates too.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,13 +24,13 @@ _HEADER_IS_OFF = 0.005
 class Timeline:
     """The decodable frames of a file.
 
-    raw_s: float64 [n], seconds as the container counts them, ascending
+    raw_s: float64 [n], seconds in the container's time, ascending
     size_px: width and height of the upright frame according to the header; checked when frames are decoded
-    rate_hz: frame rate according to the header, rounded to two digits; None if it has none
+    rate_hz: frame rate according to the header, rounded to two digits; None if unknown
     pixel_aspect: width over height of a pixel of the upright frame
     hdr: whether the frames are HDR according to the header; checked when frames are decoded
-    untagged: whether the header leaves out the matrix or primaries of the colours
-    one_size: False where frames are known to change their size, of which `size_px` is then the first
+    untagged: whether the header lacks the colour matrix or primaries
+    one_size: False if frames are known to change their size; `size_px` is then the first one
     """
 
     raw_s: NDArray[np.float64]
@@ -49,8 +48,8 @@ class Timeline:
 
     @property
     def nominal_s(self) -> NDArray[np.float64]:
-        """float64 [n], frame number over header rate, as tools count that know no timestamps; the true times where those
-        are not evenly spaced or the header is far off."""
+        """float64 [n], frame number over header rate, as used by tools that ignore timestamps; the true times if those are
+        not evenly spaced or the header is far off."""
         pts_s, steps = self.pts_s, max(1, len(self.raw_s) - 1)
         frame_s = float(pts_s[-1]) / steps if len(pts_s) else 0.0
         even = np.abs(pts_s - np.arange(len(pts_s)) * frame_s).max(initial=0) < frame_s / 2
@@ -60,12 +59,12 @@ class Timeline:
 
     @property
     def display_px(self) -> tuple[int, int]:
-        """Width and height of the frame scaled to square pixels; no side is shorter than it was."""
+        """Width and height of the frame scaled to square pixels; no side becomes shorter."""
         return square_pixels(self.size_px, self.pixel_aspect)
 
     @property
     def duration_s(self) -> float:
-        """Seconds from the first frame to the end of the last, which is taken to last as long as a frame does."""
+        """Seconds from the first frame to the end of the last, which is assumed to have the mean frame duration."""
         if len(self.raw_s) < 2:
             return 0.0
         return float((self.raw_s[-1] - self.raw_s[0]) * len(self.raw_s) / (len(self.raw_s) - 1))
@@ -75,13 +74,13 @@ ReadTimeline = Callable[[Media, float], Timeline]
 
 
 def square_pixels(size_px: tuple[int, int], pixel_aspect: Fraction) -> tuple[int, int]:
-    """A size in pixels of that aspect as one of square pixels; no side becomes shorter."""
+    """Convert a size in pixels of this aspect to square pixels; no side becomes shorter."""
     width, height = size_px
     return (round(width * pixel_aspect), height) if pixel_aspect >= 1 else (width, round(height / pixel_aspect))
 
 
 def timeline_from_packets(media: Media, timeout_s: float) -> Timeline:
-    """The frames that the container's packets promise, without decoding them.
+    """The frames according to the container's packets, without decoding them.
 
     Raises:
         ClipRejected: corrupt, frame_mismatch, too_many_packets, and as `ordered`
@@ -95,7 +94,7 @@ def timeline_from_packets(media: Media, timeout_s: float) -> Timeline:
         raise ClipRejected("corrupt", "no frames")
     (width, height), pixel_aspect = header["size"], aspect(*header["aspect"])
     if min(width, height) < 1:
-        raise ClipRejected("corrupt", "the stream has no size")
+        raise ClipRejected("corrupt", "the stream has no frame size")
     if turned:
         width, height, pixel_aspect = height, width, 1 / pixel_aspect
     transfer, primaries, matrix = header["colours"]
@@ -110,7 +109,7 @@ def timeline_from_packets(media: Media, timeout_s: float) -> Timeline:
 
 
 def timeline_by_decoding(media: Media, timeout_s: float) -> Timeline:
-    """The frames that the decoder really gives: slower, for files whose packets are not frames.
+    """The frames that the decoder outputs: slower, for files whose packets do not correspond to frames.
 
     Raises:
         ClipRejected: corrupt, frame_mismatch, too_many_packets, and as `ordered`

@@ -1,11 +1,11 @@
-"""Tubes: stretches of a video in which one face stays about where it was. Recipes that track faces make a clip of each.
+"""Tubes: intervals of a video in which one face stays in about the same place. Recipes that track faces make a clip of each.
 
-The rule of FOMM's authors (their crop_vox), for `fomm-track`: a tube ends when its first box and the face's box overlap by
-less than `FOMM_SAME_PLACE`, or when it is long enough; its box is the union of its boxes. For `track` and `face` a tube ends when
-the union becomes so much larger than the face that the crop would show the face small, or not whole. Beyond what the authors'
-rule says, a face is followed only to a box that overlaps its last one, short gaps are bridged, and a shot's end ends a tube.
+The rule of FOMM's original repository (crop_vox), for `fomm-track`: a tube ends when the face's box overlaps its first box by
+less than `FOMM_SAME_PLACE`, or at the maximum length; its box is the union of its boxes. For `track` and `face`, a tube ends when
+the union becomes so much larger than the face that the crop would show the face too small, or not completely. In addition to the
+original rule, a face is tracked only to a box that overlaps its last one, short gaps are bridged, and tubes end with the shot.
 
-Boxes are float64 [4], edges x0 y0 x1 y1 in source pixels. Frames are numbers within the file.
+Boxes are float64 [4], edges x0 y0 x1 y1 in source pixels. Frames are numbered within the file.
 """
 
 from dataclasses import dataclass, field
@@ -18,20 +18,20 @@ from motionshards.transforms.extract.detect import iou
 Box = NDArray[np.float64]
 
 FOMM_SAME_PLACE = 0.25
-# From one frame to the next a face moves by a fraction of its size; two people's boxes hardly overlap.
+# A face moves by a fraction of its size between frames; boxes of two people hardly overlap.
 SAME_FACE = 0.3
 LONGEST_GAP_S = 0.4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TubeRule:
-    """When a tube ends, and which are kept.
+    """When a tube ends, and which tubes are kept.
 
-    min_frames, max_frames: a tube has as many; shorter ones are dropped, longer ones are cut
-    min_px: the longer side of the union, before the margin, in source pixels
-    longest_gap: so many frames in a row may lack the face
-    same_place: the least overlap (IoU) with the first box
-    widest: the most that the union's width may be of the median face's, and its height likewise
+    min_frames, max_frames: length of a tube; shorter ones are dropped, longer ones are split
+    min_px: minimum of the longer side of the union, before the margin, in source pixels
+    longest_gap: maximum number of consecutive frames without the face
+    same_place: minimum overlap (IoU) with the first box
+    widest: maximum ratio of the union's width to the median face's, likewise for heights
     """
 
     min_frames: int = 64
@@ -44,11 +44,11 @@ class TubeRule:
 
 @dataclass(slots=True)
 class Tube:
-    """Frames [start, stop) and the boxes of those in which the face was seen.
+    """Frames [start, stop), and the boxes of those in which the face was detected.
 
-    seen: frame numbers, ascending; start is the first
-    boxes, scores: as many boxes, and the detector's confidence in them
-    limit: no frame from here on belongs to it
+    seen: frame numbers with a detection, ascending; the first is `start`
+    boxes, scores: box and detector score for each of them
+    limit: upper bound for `stop`
     """
 
     seen: list[int]
@@ -57,7 +57,7 @@ class Tube:
     scores: list[float] = field(default_factory=list)
 
     def see(self, frame: int, box: Box, score: float) -> None:
-        """Note the face in a frame behind all others."""
+        """Append a detection of the face, in a frame after all others."""
         self.seen.append(frame)
         self.boxes.append(box)
         self.scores.append(score)
@@ -74,25 +74,25 @@ class Tube:
 
     @property
     def union(self) -> Box:
-        """The box that holds the face in every frame."""
+        """The box that contains the face in every frame."""
         boxes = np.array(self.boxes)
         return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
 
     def boxes_at(self, frames: NDArray[np.int64]) -> NDArray[np.float64]:
-        """float64 [T,4], boxes of frames of the tube, interpolated where the face was not seen."""
+        """Boxes in frames of the tube, float64 [T,4], interpolated where the face was not detected."""
         known = np.array(self.boxes)
         return np.stack([np.interp(frames, self.seen, known[:, edge]) for edge in range(4)], axis=1)
 
     def scores_at(self, frames: NDArray[np.int64]) -> NDArray[np.float32]:
-        """float32 [T], NaN where the face was not seen."""
+        """Detector scores in frames of the tube, float32 [T], NaN where the face was not detected."""
         known = dict(zip(self.seen, self.scores, strict=True))
         return np.array([known.get(frame, np.nan) for frame in frames.tolist()], np.float32)
 
 
 class TubeBuilder:
-    """Follows one face through the frames of a video, one after the other.
+    """Tracks one face through consecutive frames of a video.
 
-    `open` is the tube that is being followed, None before a face is seen and after a tube ended.
+    `open` is the current tube; None before a face is detected and after a tube has ended.
     """
 
     def __init__(self, rule: TubeRule) -> None:
@@ -102,13 +102,13 @@ class TubeBuilder:
         self._searched = -1
 
     def step(self, frame: int, box: Box | None, score: float = np.nan, *, cut: bool = False) -> Tube | None:
-        """Take the next searched frame with its face, None where it was not seen; gives a tube that ended before it.
+        """Add the next searched frame with its face, None if not detected; returns the tube that ended before it, if any.
 
-        cut: the frame is of another shot than the one before
+        cut: whether a new shot starts between the previous frame and this one
         """
         finished = self.finish() if self._ends(frame, box, cut=cut) else None
         if finished is not None and box is not None and not cut and self._full(finished, frame):
-            finished.see(frame, box, score)  # the frames between, which were not searched, show it too
+            finished.see(frame, box, score)  # so that the frames in between, which were not searched, belong to it
         self._searched = frame
         if box is not None:
             if self.open is None:
@@ -118,7 +118,7 @@ class TubeBuilder:
         return finished
 
     def finish(self) -> Tube | None:
-        """End the tube that is open."""
+        """End the current tube and return it."""
         finished, self.open = self.open, None
         return finished
 
@@ -133,7 +133,7 @@ class TubeBuilder:
         return float(iou(tube.boxes[0][None], box[None])[0, 0]) < self._rule.same_place or self._too_wide(tube, box)
 
     def _full(self, tube: Tube, frame: int) -> bool:
-        """Whether a tube ends at its limit, and the face is seen again in the frame that is searched next."""
+        """Whether the tube ends at its limit, and the face was detected in the last and in the next searched frame."""
         return tube.stop < tube.limit <= frame and tube.seen[-1] == self._searched
 
     def _too_wide(self, tube: Tube, box: Box) -> bool:
@@ -150,10 +150,10 @@ def _union(a: Box, b: Box) -> Box:
 
 
 def choose_face(boxes: NDArray[np.float64], expected: Box | None, last: Box | None, *, gate: bool) -> int | None:
-    """Which of the boxes [M,4] of a frame is the face to follow: its number, or None.
+    """Index of the face to track among the boxes [M,4] of a frame, or None.
 
-    The one that overlaps most with where it is annotated (`expected`), or else with the last box; the largest where a new
-    tube may begin. With `gate`, only one that overlaps the last box enough to be the same face.
+    Selects the box that overlaps most with the annotation (`expected`), else with the last box; without either, the largest, to
+    start a new tube. With `gate`, it must overlap the last box by `SAME_FACE`.
     """
     if not len(boxes):
         return None
@@ -168,9 +168,9 @@ def choose_face(boxes: NDArray[np.float64], expected: Box | None, last: Box | No
 
 
 class MainFace:
-    """Follows one face at a time: the annotated one, else the largest.
+    """Tracks one face at a time: the annotated one, else the largest.
 
-    gate: whether a face is only followed to a box that overlaps its last one by `SAME_FACE`
+    gate: whether a face is only tracked to a box that overlaps its last one by `SAME_FACE`
     """
 
     def __init__(self, rule: TubeRule, *, gate: bool) -> None:
@@ -178,7 +178,7 @@ class MainFace:
         self._ended: list[Tube] = []
 
     def step(self, frame: int, boxes: NDArray[np.float64], scores: list[float], expected: Box | None, *, cut: bool) -> None:
-        """Take the next searched frame with all its faces [M,4]; `expected` is where the face is annotated."""
+        """Add the next searched frame with all its faces [M,4]; `expected` is the annotated box of the face."""
         opened = None if cut else self._builder.open
         chosen = choose_face(boxes, expected, opened.boxes[-1] if opened else None, gate=self._gate)
         face = (None, np.nan) if chosen is None else (boxes[chosen], scores[chosen])
@@ -190,7 +190,7 @@ class MainFace:
 
 
 class EveryFace:
-    """Follows all faces at the same time, each to the box that overlaps its last one most."""
+    """Tracks all faces at the same time, each to the box that overlaps its last one most."""
 
     def __init__(self, rule: TubeRule) -> None:
         self._rule = rule
@@ -198,7 +198,7 @@ class EveryFace:
         self._ended: list[Tube] = []
 
     def step(self, frame: int, boxes: NDArray[np.float64], scores: list[float], expected: Box | None, *, cut: bool) -> None:
-        """Take the next searched frame with all its faces [M,4]."""
+        """Add the next searched frame with all its faces [M,4]."""
         lasts = [tube.boxes[-1] for person in self._people if (tube := person.open) is not None]
         owned = {} if cut else _matches(lasts, boxes)
         for number, person in enumerate(self._people):
@@ -211,7 +211,7 @@ class EveryFace:
         self._people = [person for person in self._people if person.open is not None]
 
     def finish(self) -> list[Tube]:
-        """All tubes by their start; of those that start together, the one that `choose_face` would begin with first."""
+        """All tubes by start; among those with the same start, the one that `choose_face` would select comes first."""
         tubes = self._ended + [tube for person in self._people for tube in _some(person.finish())]
         return sorted(tubes, key=lambda tube: (tube.start, -(tube.boxes[0][2:] - tube.boxes[0][:2]).prod(), -tube.scores[0]))
 
@@ -221,7 +221,7 @@ def _some(tube: Tube | None) -> list[Tube]:
 
 
 def _matches(lasts: list[Box], boxes: NDArray[np.float64]) -> dict[int, int]:
-    """Which box is whose: box by person, by falling overlap, of those that overlap by `SAME_FACE`."""
+    """Assign boxes to people, greedily by overlap of at least `SAME_FACE`: person -> box."""
     owned: dict[int, int] = {}
     if lasts and len(boxes):
         overlap = iou(np.array(lasts), boxes)

@@ -1,5 +1,5 @@
-"""What is made of a decoded frame: the stored square, an image for a detector, every frame for another program; and where in
-the source they lie.
+"""Images to make of a decoded frame: the stored square, an image for a detector, all frames for another program; and their
+position in the source.
 
 Source pixels and image pixels: x right, y down, the centre of the top left pixel is (0, 0).
 """
@@ -16,16 +16,16 @@ from motionshards.transforms.extract.crop import Window
 from motionshards.transforms.extract.decoder.filters import GREY, RGB, Filter, scaled
 from motionshards.transforms.extract.timeline import Timeline
 
-# Of all pixel formats; and a grid whose multiples are whole samples of chroma.
+# Coarsest chroma subsampling of all pixel formats; and a grid that is aligned to chroma samples.
 _CHROMA_PX, _CUT_PX = 4, 16
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is made of a frame.
+    """An image to make of frames.
 
-    filters: of FFmpeg; they end with `rgb24` or `gray`
-    only: of which frames, by their places among those that are asked for; None for all
+    filters: chain of FFmpeg filters, which ends with `rgb24` or `gray`
+    only: indices of the frames among the requested ones; None for all
     """
 
     filters: tuple[Filter, ...]
@@ -33,20 +33,20 @@ class Wanted:
 
 
 class FrameSink(Protocol):
-    """Takes all frames of a stretch, one at a time."""
+    """Receives all frames of an interval, one at a time."""
 
     def begin(self) -> None:
-        """Forget all frames: decoding starts, maybe again."""
+        """Discard all frames: decoding starts, or starts over."""
 
     def take(self, image: NDArray[np.uint8]) -> None:
-        """Take the next frame, uint8 [H,W,3], RGB."""
+        """Receive the next frame, uint8 [H,W,3], RGB."""
 
 
 @dataclass(frozen=True, slots=True)
 class AllFrames:
-    """All frames of a stretch for another reader, from the decoding of those that are stored.
+    """All frames of an interval for another reader, from the same decoding pass as the stored frames.
 
-    indices: int64 [F], ascending; the stored frames are among them
+    indices: int64 [F], ascending; include the stored frames
     size_px: width and height of the images, which show the same part of the source in square pixels
     """
 
@@ -55,20 +55,20 @@ class AllFrames:
     sink: FrameSink
 
     def wanted(self, timeline: Timeline, window: Window | None) -> Wanted:
-        """The image of each frame."""
+        """The image to make of each frame."""
         part = () if window is None else window_at_source_scale(window, timeline.size_px, RGB)
         return Wanted((*part, scaled(*self.size_px), RGB))
 
 
 @dataclass(frozen=True, slots=True)
 class ToVideo:
-    """A video of the stored square at a constant rate, from the decoding of the frames that are stored.
+    """A video of the stored square at a constant rate, from the same decoding pass as the stored frames.
 
-    frames: int64 [M], numbers in the file, ascending, with repeats; frame i of the video shows the i-th
+    frames: int64 [M], frame numbers in the file, ascending, with repeats; frame i of the video shows the i-th
     rate: frames per second
-    crf: of x264, the lower the better
+    crf: x264's constant rate factor; lower is better
     psnr_db: raise crf in steps of 2 up to 32 while the first 48 frames keep this quality; None for no search
-    copy: copy the packets of the file where these are all its frames, as they are: H.264 in 4:2:0, upright, of this size
+    copy: copy the packets of the file if they can be stored unchanged: all its frames, H.264 in 4:2:0, upright, of this size
 
     Raises:
         ValueError: `frames` is empty or not ascending
@@ -81,20 +81,20 @@ class ToVideo:
     copy: bool = False
 
     def __post_init__(self) -> None:
-        require(len(self.frames) > 0 and bool((np.diff(self.frames) >= 0).all()), "the frames of a video are not ascending")
+        require(len(self.frames) > 0 and bool((np.diff(self.frames) >= 0).all()), "frame numbers of a video must be ascending")
 
     def order(
-        self, asked: NDArray[np.int64], size: int, whole: str | None, timeline: Timeline, picture: int
+        self, requested: NDArray[np.int64], size: int, whole: str | None, timeline: Timeline, picture: int
     ) -> dict[str, object]:
-        """The order for the decoder, as of `decoder.stored.encode`.
+        """The order for the decoder, see `decoder.stored.encode`.
 
-        asked: int64, ascending, the numbers of all frames that are decoded
-        whole: how the whole frame fills the square; None where it shows a window
-        picture: which of the pictures of a frame is the square
+        requested: int64, ascending, numbers of all decoded frames
+        whole: how the whole frame fills the square; None if it shows a window
+        picture: index of the square among the images of a frame
         """
-        require(size % 2 == 0, f"frames of {size} px cannot be H.264 in yuv420p, which needs an even size")
+        require(size % 2 == 0, f"frames of {size} px cannot be encoded as H.264 in yuv420p, which requires an even size")
         return {
-            "shown": np.searchsorted(asked, self.frames).tolist(),
+            "shown": np.searchsorted(requested, self.frames).tolist(),
             "size": size,
             "rate": [self.rate.numerator, self.rate.denominator],
             "whole": whole,
@@ -112,22 +112,22 @@ class ToVideo:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What is decoded besides the stored frames, for a detector of faces: the same part of the source in square pixels.
+    """Images for a face detector in addition to the stored frames: the same part of the source in square pixels.
 
-    grey: in grey, else in RGB and only where that is finer than the stored frame
-    scale: of the source, more than 0 and at most 1
+    grey: make them in grey; else in RGB, and only if that is finer than the stored frame
+    scale: scale relative to the source, above 0 and at most 1
     """
 
     grey: bool
     scale: float
 
     def wanted(self, timeline: Timeline, window: Window | None, size: int) -> Wanted | None:
-        """The picture of each frame; None where the stored frame of this size is searched."""
+        """The image to make of each frame; None if the stored frame of this size is searched."""
         color = GREY if self.grey else RGB
         x0, y0, x1, y1 = window or (0, 0, *timeline.size_px)
         if not self.grey and max(float((x1 - x0) * timeline.pixel_aspect), y1 - y0) * self.scale <= size:
             return None
-        # Square pixels with as many of them: an extreme pixel aspect is not to make large pictures.
+        # The conversion to square pixels keeps their number, so that an extreme pixel aspect does not make large images.
         width, height = (f"max(16,round({side}*{self.scale:.6f}*sqrt({by})))" for side, by in (("iw", "sar"), ("ih", "1/sar")))
         part = () if window is None else window_at_source_scale(window, timeline.size_px, color)
         return Wanted((*part, scaled(width, height), color))
@@ -135,10 +135,10 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Resized:
-    """The stored frame at further sizes, each scaled from the source as if it were the only one.
+    """The stored frame at additional sizes, each scaled from the source independently.
 
     sizes_px: height and width of each
-    indices: int64 [S], ascending, the frames whose pixels are wanted, all among the stored ones
+    indices: int64 [S], ascending, frames to return as pixels, all among the stored ones
     """
 
     sizes_px: tuple[int, ...] = ()
@@ -147,12 +147,12 @@ class Resized:
 
 @dataclass(frozen=True, slots=True)
 class Besides:
-    """What one pass of the decoder makes besides the stored frames.
+    """Outputs of a decoding pass in addition to the stored frames.
 
-    search: pictures for a detector; None if the stored frames are searched, or none
-    every: what takes all frames of the stretch; None if only the stored ones are wanted
+    search: images for a detector; None if the stored frames are searched, or none
+    every: all frames of the interval for another reader; None for no such reader
     video: a video of the stored square at a constant rate, at each size; None for no video
-    resized: the stored frames at further sizes
+    resized: the stored frames at additional sizes
     """
 
     search: Search | None = None
@@ -160,19 +160,19 @@ class Besides:
     video: ToVideo | None = None
     resized: Resized = Resized()
 
-    def asked(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-        """All frames that something is made of, the stored `indices` among them; int64, ascending."""
+    def requested(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """All frames to decode, including the stored `indices`; int64, ascending."""
         more = [indices, *(one.indices for one in (self.every,) if one), *(one.frames for one in (self.video,) if one)]
         return np.unique(np.concatenate(more)) if len(more) > 1 else indices
 
 
 def stored_square(size: int, fit: str, window: Window | None, frame_px: tuple[int, int]) -> Wanted:
-    """The stored square of a size: that of the window, or of the whole frame where there is none."""
+    """The stored square of a size: the window, or the whole frame if there is none."""
     return whole_square(size, fit) if window is None else window_square(size, window, frame_px)
 
 
 def whole_square(size: int, fit: str) -> Wanted:
-    """The whole frame in a square; `pad` keeps its aspect and centres it on black."""
+    """The whole frame scaled to a square; `pad` keeps its aspect and centres it on black."""
     width, height = ("if(gte(dar,1),{0},max(1,round({0}*dar)))", "if(gte(dar,1),max(1,round({0}/dar)),{0})")
     if fit != "pad":
         width = height = "{0}"
@@ -186,7 +186,7 @@ def window_square(size: int, window: Window, frame_px: tuple[int, int]) -> Wante
 
 
 def window_at_source_scale(window: Window, frame_px: tuple[int, int], color: Filter) -> tuple[Filter, ...]:
-    """The window at the source's scale. The color is converted first: cutting halved chroma at odd pixels would move colors."""
+    """The window at the source's scale. Colour is converted first: cropping subsampled chroma at odd pixels would shift it."""
     near = _around(window, frame_px)
     cut, (x0, y0, x1, y1), frame_px = near or ((), window, frame_px)
     left, top = max(0, -x0), max(0, -y0)
@@ -198,10 +198,10 @@ def window_at_source_scale(window: Window, frame_px: tuple[int, int], color: Fil
 
 
 def _around(window: Window, frame_px: tuple[int, int]) -> tuple[tuple[Filter, ...], Window, tuple[int, int]] | None:
-    """A cut around the window, then the window in what is left, and the size of that; None where nothing is gained.
+    """A crop around the window, the window within it, and the size of the crop; None if cropping first would not save work.
 
-    Converted alone it has the same bytes: it is wide enough for the filters of chroma and begins at a whole sample of it. Where
-    a side is not a multiple of subsampling, swscale spaces chroma unevenly, and the whole frame is converted.
+    Converting the crop alone results in the same bytes: it is wide enough for the chroma filters and starts at a whole chroma
+    sample. If a side is not a multiple of the subsampling, swscale spaces chroma unevenly, and the whole frame is converted.
     """
     if any(extent % _CHROMA_PX for extent in frame_px):
         return None
@@ -216,7 +216,7 @@ def _around(window: Window, frame_px: tuple[int, int]) -> tuple[tuple[Filter, ..
 
 
 def content_sizes(source_px: NDArray[np.int32], pixel: list[Fraction], size: int, fit: str) -> NDArray[np.int32]:
-    """Width and height of whole frames in a square of `size`, as `_whole` scales them, int32 [T,2]."""
+    """Width and height of whole frames in a square of `size`, as scaled by `whole_square`, int32 [T,2]."""
     if fit != "pad":
         return np.full_like(source_px, size)
     dar = source_px[:, 0] / source_px[:, 1] * np.array([float(one) for one in pixel])
@@ -226,7 +226,7 @@ def content_sizes(source_px: NDArray[np.int32], pixel: list[Fraction], size: int
 
 
 def window_place(window: Window, source_size: NDArray[np.int32], size: int) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
-    """Affine float64 [T,2,3] and content box int32 [T,4] of frames of `source_size` [T,2] cut by a window."""
+    """Affine float64 [T,2,3] and content box int32 [T,4] of frames of `source_size` [T,2] cropped to a window."""
     low, high = np.array(window[:2]), np.array(window[2:])
     scale = size / (high - low)
     affine = np.zeros((len(source_size), 2, 3))
@@ -240,7 +240,7 @@ def window_place(window: Window, source_size: NDArray[np.int32], size: int) -> t
 def resize_affine(
     source_size: NDArray[np.int32], content_size: NDArray[np.int32], corner: NDArray[np.int32]
 ) -> NDArray[np.float64]:
-    """float64 [T,2,3] that takes source pixels to pixels of the resized picture whose top left pixel is at `corner`."""
+    """Affine from source pixels to pixels of the resized image, whose top left pixel is at `corner`: float64 [T,2,3]."""
     scale = content_size / source_size
     affine = np.zeros((len(scale), 2, 3))
     affine[:, [0, 1], [0, 1]] = scale

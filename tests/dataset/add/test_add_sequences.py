@@ -146,11 +146,11 @@ def test_damage_of_all_frames_is_reported(videos: Path, tmp_path: Path, program:
     every, stored, meta = sample.aus_sequence, sample.aus, sample.meta
     assert every is not None and stored is not None and not list(check_sequence(every, stored, meta))
     damages: list[tuple[Any, dict[str, Any], str]] = [
-        (every[1:], {}, "meta.json does not fit"),
+        (every[1:], {}, "meta.json does not match"),
         (np.where(every > 1, 7, every).astype(np.float32), {}, "must be 0 to 5"),
-        (every[::-1].copy(), {}, "not those of aus.npy"),
+        (every[::-1].copy(), {}, "differ from aus.npy"),
         (every, {"au_sequence_row": [99] * len(stored)}, "row must be 0 to"),
-        (every, {"au_sequence_pts_s": [0.0]}, "does not fit"),
+        (every, {"au_sequence_pts_s": [0.0]}, "does not match"),
     ]
     for array, change, said in damages:
         faults = list(check_sequence(array, stored, {**meta, **change}))

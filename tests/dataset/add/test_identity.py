@@ -160,7 +160,7 @@ def test_verify_knows_what_no_descriptor_is(out: Path, monkeypatch: pytest.Monke
     assert build.main(change(out, "--add", "quality")) == 0
     faults = verify.verify(out).faults
     assert len(faults) == 3
-    assert sum("identity.npy: has the length 0, which no face descriptor has" in fault for fault in faults) == 2
+    assert sum("identity.npy: has the norm 0, which is impossible for a face descriptor" in fault for fault in faults) == 2
     assert sum("identity.npy: has values, but the index has no identity_spread" in fault for fault in faults) == 1
 
 

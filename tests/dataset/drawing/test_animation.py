@@ -1,4 +1,4 @@
-"""GIFs: which frames are shown for how long, above which waveform, and in which colours."""
+"""GIFs: selected frames, delays, the waveform and the shared palette."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -50,11 +50,11 @@ def test_delays_of_video_add_up_to_its_length(moving: Path, rate: Fraction, dela
     assert sum(found) == pytest.approx(45_000 / rate, abs=5)
 
 
-def test_a_video_that_would_not_fit_in_memory(moving: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_video_that_would_not_fit_in_memory_is_refused(moving: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = Dataset.open(moving)
     _, motion = read_clip(data, data.index().to_pylist()[1])
     monkeypatch.setattr(animation, "_MOST_PX", 20 * 64**2)
-    with pytest.raises(ConfigError, match="a GIF of 23 frames of 64 px is too large: ask for its --mp4"):
+    with pytest.raises(ConfigError, match="a GIF of 23 frames of 64 px is too large: use --mp4"):
         animation.of_video(motion, 16, drawn=False)  # type: ignore[arg-type]
 
 

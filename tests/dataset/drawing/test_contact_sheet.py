@@ -1,4 +1,4 @@
-"""Contact sheets: the source with the crop where it was cut, and the stored frames."""
+"""Contact sheets: the source frame with the outline of the crop, and the stored frames."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +23,7 @@ def test_corners_of_the_crop_are_the_inverse_of_the_affine() -> None:
     )
 
 
-def test_the_outline_stands_at_the_edge_of_the_crop() -> None:
+def test_the_outline_is_at_the_edge_of_the_crop() -> None:
     shown = np.full((100, 200, 3), 200, np.uint8)
     corners = np.array([[49.5, 19.5], [109.5, 19.5], [109.5, 79.5], [49.5, 79.5]])  # pixels 50 to 109, 20 to 79
     drawn = np.asarray(overlay.crop_in_source(shown, (400, 400), corners)).astype(int)
@@ -34,7 +34,7 @@ def test_the_outline_stands_at_the_edge_of_the_crop() -> None:
         assert has_colour(drawn[y - 1 : y + 2, x - 1 : x + 2], overlay.CROP)
 
 
-def test_a_crop_that_leaves_the_frame_is_seen_whole() -> None:
+def test_a_crop_that_leaves_the_frame_is_shown_completely() -> None:
     shown = np.full((100, 100, 3), 200, np.uint8)
     corners = np.array([[-20.5, 9.5], [59.5, 9.5], [59.5, 89.5], [-20.5, 89.5]])
     drawn = np.asarray(overlay.crop_in_source(shown, (240, 1000), corners)).astype(int)
@@ -75,7 +75,7 @@ def test_an_archive_may_be_named_in_place_of_its_directory(faces: Path, tmp_path
 
 
 @pytest.mark.parametrize("damage", ["gone", "empty", "another"])
-def test_a_sheet_without_its_source_says_so(faces: Path, tmp_path: Path, damage: str) -> None:
+def test_a_missing_source_is_noted_on_the_sheet(faces: Path, tmp_path: Path, damage: str) -> None:
     place = tmp_path / "videos"
     place.mkdir()
     if damage != "gone":
@@ -99,7 +99,7 @@ def test_a_block_for_each_clip_in_the_order_of_the_keys(
     np.testing.assert_array_equal(pixels(both), np.concatenate([pixels(one), pixels(other)]))
 
 
-def test_a_choice_is_that_of_its_seed_and_condition(
+def test_the_selection_depends_on_seed_and_condition(
     noise_clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def sheet(*more: object) -> bytes:
@@ -133,7 +133,7 @@ def test_a_sheet_of_stored_video_shows_measured_frames_or_stills_and_the_wavefor
     frames = [sheet[block + look.head :, left + number * step :][:64, :64] for number in range(5)]
     if not data.manifest.config.stills:
         assert [seen_in(frame) for frame in frames] == [(1, 0), (1, 10), (1, 20), (1, 30), (1, 40)]
-    top = block - look.gap - 64 // 4  # of the waveform, which the first clip has not
+    top = block - look.gap - 64 // 4  # the waveform, which the first clip lacks
     assert not has_colour(sheet[top : top + 16, left:], overlay.BOX)
     strip = sheet[block + top : block + top + 16, left : sheet.shape[1] - look.gap]
     marks = np.flatnonzero((np.abs(strip - np.array(overlay.BOX)).max(-1) < 5).all(axis=0)) / strip.shape[1]

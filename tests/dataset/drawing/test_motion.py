@@ -1,4 +1,4 @@
-"""Stored video as it is read to be looked at: frames, sound, what is drawn on a frame, and damaged clips."""
+"""Reading stored video for display: frames, sound, marks of a frame, and damaged clips."""
 
 import shutil
 from fractions import Fraction
@@ -32,7 +32,7 @@ def test_frames_and_sound_are_those_of_the_clip(moving: Path) -> None:
     assert motion_of(moving, 0).sound() is None
 
 
-def test_described_frames_are_spread_over_the_clip(moving: Path) -> None:
+def test_described_frames_are_evenly_spaced_over_the_clip(moving: Path) -> None:
     data = Dataset.open(moving)
     row = data.index().to_pylist()[2]
     every, _ = read_clip(data, row)
@@ -57,7 +57,7 @@ def test_marks_between_measured_frames_are_interpolated_within_a_span(moving: Pa
     assert motion.marks(13).pose_deg == pytest.approx((pose[2] + 0.6 * (pose[3] - pose[2])).tolist(), rel=1e-4)
 
 
-def test_a_frame_of_the_source_has_its_place_in_the_clip(moving: Path) -> None:
+def test_a_source_frame_is_mapped_to_its_time_in_the_clip(moving: Path) -> None:
     motion = motion_of(moving, 2)
     assert [motion.share_of(*place) for place in ((0, 0), (0, 20), (1, 30), (1, 3), (1, 99))] == [0, 0.4, 0.6, 0.5, 0.98]
 
@@ -79,7 +79,7 @@ def test_a_damaged_clip_is_named(moving: Path, tmp_path: Path, damage: str) -> N
         read_clip(data, row)
 
 
-def test_bytes_that_are_no_video_or_sound_are_named() -> None:
+def test_members_that_are_not_video_or_sound_are_named() -> None:
     nothing = np.zeros((1, 3))
     video, sound = Video(b"no video", 64, Fraction(25), np.zeros(1), 5), Sound(b"no sound", 16_000, 1, 640)
     motion = Motion("a.tar: key", video, sound, nothing, None, None, nothing.astype(np.float32))

@@ -1,4 +1,4 @@
-"""Frames of source videos, read again: they are those that were stored, wherever their video lies."""
+"""Frames of source videos, decoded again: identical to the stored ones, wherever the video is."""
 
 import re
 import zipfile
@@ -25,7 +25,7 @@ FAST = ["--landmarks", "none", "--quiet", "--workers", "1"]
 
 
 def build(source: str, videos: list[Path], out: Path, *more: str) -> Path:
-    """A data set of the videos that is built here."""
+    """A dataset built from the videos."""
     given = ["--source", source, "--input", *map(str, videos), "--output", str(out), *FAST, *more]
     with in_this_process():
         assert motionshards.dataset.build.main(given) == 0
@@ -44,7 +44,7 @@ def wanted(meta: dict[str, Any]) -> list[tuple[int, int]]:
 
 
 def span_of(path: Path, **more: Any) -> dict[str, Any]:
-    """A span as a row of the index has it, of a whole video that lies in its directory."""
+    """A span as in a row of the index, for a complete video in its directory."""
     names = ("box", "reference_px", "track_uri", "packed", "track_packed")
     return {"uri": path_to_uri(path.name), "start_s": 0.0, "end_s": float("inf"), **dict.fromkeys(names), **more}
 
@@ -77,7 +77,7 @@ def test_frames_are_those_that_were_stored(one_person: Path, demo_videos: Path) 
         assert max(worst) < 2  # JPEG
 
 
-def test_any_order_repetitions_and_none(one_person: Path, demo_videos: Path) -> None:
+def test_frames_can_be_requested_in_any_order_repeatedly_or_not_at_all(one_person: Path, demo_videos: Path) -> None:
     row, _ = next(clips(one_person))
     few = source_frames(demo_videos, row["spans"], [(0, 7), (0, 2), (0, 7)], 100)
     again = source_frames(demo_videos, row["spans"], [(0, 2), (0, 7)], 100)
@@ -105,7 +105,7 @@ def test_videos_in_an_archive(demo_videos: Path, tmp_path: Path) -> None:
 
 
 def test_the_stored_affine_finds_the_crop_in_a_real_frame(corpus: Path, tmp_path: Path) -> None:
-    """An annotated box: the crop is a part of the frame, and what the picture shows there is what was stored."""
+    """With an annotated box, the crop is a part of the frame, and the image shows there what was stored."""
     out = build("voxceleb1", [corpus / "voxceleb1"], tmp_path / "data", "--size", "128")
     for row, sample in clips(out):
         pictures = source_frames(corpus / "voxceleb1", row["spans"], wanted(sample.meta)[:2], 4096)
@@ -135,18 +135,22 @@ def test_videos_in_an_object_store(make_video: MakeVideo) -> None:
         source_frames(root, [span_of(Path("gone.mp4"))], [(0, 3)], 96)
 
 
-def test_where_the_videos_are(tmp_path: Path) -> None:
+def test_the_location_of_the_videos_is_resolved(tmp_path: Path) -> None:
     (tmp_path / "dev.zip").touch()
     assert Sources.found(None, str(tmp_path)) == Sources.found(str(tmp_path / "dev.zip"), "elsewhere") == Sources(tmp_path)
-    for recorded, why in (("", "names no input"), (str(tmp_path / "gone"), "is not there"), ("foo://x", "^foo://x: Protocol")):
+    for recorded, why in (
+        ("", "does not record an input"),
+        (str(tmp_path / "gone"), "does not exist"),
+        ("foo://x", "^foo://x: Protocol"),
+    ):
         missing = Sources.found(None, recorded)
         assert missing.root is None
         assert re.search(why, missing.missing)
-    with pytest.raises(ConfigError, match=r"--input .*gone is not there"):
+    with pytest.raises(ConfigError, match=r"--input .*gone does not exist"):
         Sources.found(str(tmp_path / "gone"), str(tmp_path))
 
 
-def test_a_wide_picture_is_scaled_by_its_longer_side_and_never_up(make_video: MakeVideo) -> None:
+def test_a_wide_image_is_scaled_by_its_longer_side_and_never_up(make_video: MakeVideo) -> None:
     path = make_video("wide.mp4")  # 96 x 64
     (small,) = source_frames(path.parent, [span_of(path)], [(0, 3)], 48)
     (whole,) = source_frames(path.parent, [span_of(path)], [(0, 3)], 1000)
@@ -156,14 +160,14 @@ def test_a_wide_picture_is_scaled_by_its_longer_side_and_never_up(make_video: Ma
     np.testing.assert_allclose(place @ [95.5, 63.5, 1], [47.5, 31.5])
 
 
-def test_pixels_that_are_not_square_are_shown_as_they_are_meant(make_video: MakeVideo) -> None:
+def test_pixels_that_are_not_square_are_displayed_at_their_aspect(make_video: MakeVideo) -> None:
     path = make_video("anamorphic.mp4", "-vf", "setsar=2")
     (picture,) = source_frames(path.parent, [span_of(path)], [(0, 0)], 96)
     assert picture.shape == (32, 96, 3)
     np.testing.assert_allclose(source_to_shown((96, 64), picture) @ [95.5, 63.5, 1], [95.5, 31.5])
 
 
-def test_hdr_is_shown_as_the_data_set_keeps_it(make_video: MakeVideo) -> None:
+def test_hdr_is_mapped_as_in_the_dataset(make_video: MakeVideo) -> None:
     tags = "setparams=colorspace=bt2020nc:color_primaries=bt2020:color_trc=smpte2084:range=tv"
     bars = "smptehdbars=size=96x64:rate=10:duration=1,format=yuv420p10le"
     path = make_video("pq.mkv", "-vf", tags, "-c:v", "ffv1", source=bars)
@@ -176,18 +180,18 @@ def test_hdr_is_shown_as_the_data_set_keeps_it(make_video: MakeVideo) -> None:
 
 
 @pytest.mark.parametrize("number", [-1, 50, 10**9])
-def test_a_frame_that_is_not_there(make_video: MakeVideo, number: int) -> None:
+def test_a_missing_frame_is_rejected(make_video: MakeVideo, number: int) -> None:
     path = make_video("short.mp4")
-    with pytest.raises(ClipRejected, match="there are 50 frames"):
+    with pytest.raises(ClipRejected, match="of 50"):
         source_frames(path.parent, [span_of(path)], [(0, number)], 48)
 
 
-def test_a_video_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_video_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ClipRejected, match="No such file"):
         source_frames(tmp_path, [span_of(tmp_path / "gone.mp4")], [(0, 0)], 48)
 
 
-def test_the_middle_is_that_of_the_span(make_video: MakeVideo) -> None:
+def test_the_middle_frame_is_that_of_the_span(make_video: MakeVideo) -> None:
     path = make_video("long.mp4")
     span = span_of(path, start_s=0.4, end_s=0.84)  # frames 10 to 20
     middle = middle_frame(path.parent, [span], 96)
@@ -198,7 +202,7 @@ def test_the_middle_is_that_of_the_span(make_video: MakeVideo) -> None:
     np.testing.assert_array_equal(beyond, source_frames(path.parent, [span], [(0, 25)], 96)[0])
 
 
-def test_of_broken_videos_what_can_be_had(make_video: MakeVideo, tmp_path: Path) -> None:
+def test_damaged_videos_fall_back_to_a_decodable_frame(make_video: MakeVideo, tmp_path: Path) -> None:
     whole = make_video("whole.mp4", "-movflags", "faststart")
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
@@ -215,7 +219,7 @@ def test_of_broken_videos_what_can_be_had(make_video: MakeVideo, tmp_path: Path)
     np.testing.assert_allclose(first.astype(int), source_frames(tmp_path, [span_of(whole)], [(0, 0)], 48)[0], atol=3)
 
 
-def test_sound_alone_gives_no_picture(tmp_path: Path) -> None:
+def test_a_file_with_sound_only_has_no_image(tmp_path: Path) -> None:
     path = tmp_path / "sound.mp4"
     ffmpeg("-f", "lavfi", "-i", "sine=d=1", path)
     assert middle_frame(tmp_path, [span_of(path)], 48) is None

@@ -1,4 +1,4 @@
-"""Clustering of generated points, against scipy's and against known people."""
+"""Clustering of generated points, compared with scipy's and with known people."""
 
 import numpy as np
 import pytest
@@ -14,8 +14,8 @@ def partition(label: NDArray[np.int64]) -> set[frozenset[int]]:
 
 
 @pytest.mark.parametrize("seed", range(15))
-def test_it_gives_the_groups_of_scipy(seed: int) -> None:
-    """Each point is a video of its own; some points are equal."""
+def test_groups_are_those_of_scipy(seed: int) -> None:
+    """Each point is from a separate video; some points are equal."""
     random = np.random.default_rng(seed)
     points = random.normal(0, random.choice([0.03, 0.05, 0.06]), (int(random.integers(2, 150)), 128)).astype(np.float32)
     points[random.integers(0, len(points), 3)] = points[0]
@@ -42,15 +42,15 @@ def test_people_are_found_in_any_order_and_numbered_by_their_clips(people: int) 
     assert all(np.argmax(found == number - 1) < np.argmax(found == number) for number in ties)
 
 
-def test_neighbours_of_neighbours_are_not_joined_in_a_chain() -> None:
-    """Single linkage would make one person of them."""
+def test_neighbours_of_neighbours_are_not_merged_in_a_chain() -> None:
+    """Single linkage would merge them into one person."""
     points = np.zeros((20, 128), np.float32)
     points[:, 0] = np.arange(20) * 0.3
     found = cluster(points, np.arange(20), 0.42)
     assert len(np.unique(found)) > 5 and all(np.ptp(points[found == number, 0]) < 0.95 for number in np.unique(found))
 
 
-def test_nothing_and_one() -> None:
+def test_no_point_and_a_single_point() -> None:
     assert cluster(np.empty((0, 128), np.float32), np.empty(0, np.int64), 0.4).tolist() == []
     assert cluster(np.ones((1, 128), np.float32), np.zeros(1, np.int64), 0.4).tolist() == [0]
     assert cluster(np.ones((3, 128), np.float32), np.zeros(3, np.int64), 0.4).tolist() == [0, 0, 0]

@@ -1,4 +1,4 @@
-"""`motionshards people` on generated face descriptors, with wrong labels, leaks and copies in known places."""
+"""`motionshards people` on generated face descriptors with known label errors, leaks and duplicates."""
 
 import json
 import shutil
@@ -69,7 +69,7 @@ def key(clip: int) -> str:
     return f"id{clip % 6:03d}/video{clip % 3}/clip{clip:05d}"
 
 
-def test_people_wrong_labels_leaks_and_copies_are_found(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_people_label_errors_leaks_and_duplicates_are_found(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = run(out, capsys)
     assert found["counts"] == [{"people": 5, "clips": CLIPS - 1, "clips_without_face": 1, "identities": 6}]
     assert [(row["identities"], row["clips"]) for row in found["people"]][:2] == [
@@ -91,7 +91,7 @@ def test_people_wrong_labels_leaks_and_copies_are_found(out: Path, capsys: pytes
     assert run(out, capsys) == found and (out / PEOPLE).read_bytes() == before, "the same again"
 
 
-def test_the_distance_to_the_label_leaves_the_clip_itself_out(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_distance_to_the_label_excludes_the_clip_itself(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(out, capsys)
     rows = {row["key"]: row for row in pq.read_table(out / PEOPLE).to_pylist()}
     others = np.mean([embedding(clip) for clip in range(1, CLIPS, 6) if clip != WRONG], axis=0)
@@ -99,8 +99,8 @@ def test_the_distance_to_the_label_leaves_the_clip_itself_out(out: Path, capsys:
     assert rows[key(WRONG)]["label_distance"] == pytest.approx(expected, rel=1e-4)
 
 
-def test_a_copy_is_as_long_and_alike_but_of_another_video(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of clips that all look alike, 0 and 1 are in different videos and as long; 2 is longer; 3 is in the video of 0."""
+def test_a_duplicate_has_the_same_length_and_face_in_another_video(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All clips look alike; 0 and 1 are in different videos and equally long, 2 is longer, and 3 is in the video of 0."""
     frames = {0: 5, 1: 5, 2: 9, 3: 5}
     alike = lambda clip: embedding(0)  # noqa: E731
     out = make_dataset(tmp_path / "data", 4, identity=lambda clip: 0, frames=frames.__getitem__, embedding=alike)
@@ -132,26 +132,26 @@ def test_a_table_of_another_index_is_refused_and_verify_warns(out: Path, capsys:
     replace(manifest, files={INDEX: "0" * 64}).write(out)
     with pytest.raises(DatasetError, match="outdated: the index has changed"):
         ClipStream(out, Pairs(2), **where)  # type: ignore[arg-type]
-    assert len(ClipStream(out, Pairs(2), global_batch_size=1, split=None)) == CLIPS, "only who asks for it needs it"
+    assert len(ClipStream(out, Pairs(2), global_batch_size=1, split=None)) == CLIPS, "only required if it is used"
     assert [text for text in verify.verify(out).warnings if PEOPLE in text]
     assert not [text for text in verify.verify(out).faults if PEOPLE in text]
 
 
-def test_what_stops_it_is_one_line(out: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_are_one_line(out: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def line(*words: str) -> str:
         assert main_module.main(list(words)) == 2
         told = capsys.readouterr()
         assert told.out == "" and told.err.count("\n") == 1
         return told.err
 
-    assert "has no face descriptors: motionshards build --output … --add identity" in line(str(data))
+    assert "has no face descriptors; add them: motionshards build --output … --add identity" in line(str(data))
     with only_writer(out):
         assert "is writing to" in line(str(out))
     assert "threshold" in line(str(out), "--threshold", "0")
     assert not (out / PEOPLE).exists()
 
 
-def test_clips_that_were_removed_meanwhile_are_not_written(out: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_clips_that_were_removed_concurrently_are_not_written(out: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     """The index changes after it was read."""
     find = main_module.find_people
 
@@ -165,15 +165,15 @@ def test_clips_that_were_removed_meanwhile_are_not_written(out: Path, monkeypatc
     assert not (out / PEOPLE).exists()
 
 
-def test_text_names_what_was_found(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_text_output_lists_the_findings(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main_module.main([str(out), "--top", "2"]) == 0
     text = capsys.readouterr().out
-    assert "The people with the most clips: 5" in text and "… and 3 more" in text
+    assert "People with the most clips: 5" in text and "… and 3 more" in text
     assert f"{key(WRONG)}  id001" in text and "Identities that seem to be one person: 1" in text
     assert text.endswith("people: 5, clips: 59, clips without face: 1, identities: 6\n")
 
 
-def test_a_dataset_in_an_object_store_is_read_and_gets_the_table(
+def test_a_dataset_in_an_object_store_is_read_and_receives_the_table(
     made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     local, store, url = Path(shutil.copytree(made, tmp_path / "data")), fsspec.filesystem("memory"), "memory://people/faces"
@@ -184,7 +184,7 @@ def test_a_dataset_in_an_object_store_is_read_and_gets_the_table(
     assert len(ClipStream(url, Pairs(2), **options)) == 11  # type: ignore[arg-type]
 
 
-def test_batches_hold_the_descriptors(made: Path) -> None:
+def test_batches_contain_the_descriptors(made: Path) -> None:
     stream = ClipStream(made, Pairs(2), global_batch_size=6, split=None)
     for batch in stream:
         assert batch.embedding is not None and batch.embedding.shape == (6, 128)
@@ -194,6 +194,6 @@ def test_batches_hold_the_descriptors(made: Path) -> None:
             np.testing.assert_array_equal(found, expected)
 
 
-def test_a_condition_on_an_unknown_column_is_refused_as_ever(made: Path) -> None:
+def test_a_condition_on_an_unknown_column_is_refused(made: Path) -> None:
     with pytest.raises(ConfigError, match="did you mean person"):
         ClipStream(made, Pairs(2), global_batch_size=1, where="persn == 1")

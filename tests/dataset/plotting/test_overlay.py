@@ -1,4 +1,4 @@
-"""What is drawn over a frame, beside geometry computed here."""
+"""Marks drawn on a frame, compared with geometry computed here."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def test_a_point_is_drawn_where_it_is() -> None:
         assert np.hypot(x - expected[0], y - expected[1]).max() < 4
 
 
-def test_lines_connect_the_points_of_a_part_and_nothing_else_is_touched() -> None:
+def test_lines_connect_the_points_of_a_part_and_nothing_else_is_drawn() -> None:
     points = np.full((68, 2), 200.0)
     points[:17] = np.stack([np.linspace(20, 180, 17), np.full(17, 40.0)], -1)
     drawn = np.asarray(overlay.marked(np.zeros((256, 256, 3), np.uint8), 256, Marks(points))).max(-1)
@@ -33,7 +33,7 @@ def test_lines_connect_the_points_of_a_part_and_nothing_else_is_touched() -> Non
     assert not rest.any()
 
 
-def test_a_box_and_what_is_missing() -> None:
+def test_a_box_is_drawn_and_missing_marks_are_skipped() -> None:
     grey = np.full((64, 64, 3), 40, np.uint8)
     bare = np.asarray(overlay.marked(grey, 128))
     drawn = np.asarray(overlay.marked(grey, 128, Marks(box_px=[10, 20, 40, 50])))
@@ -48,14 +48,14 @@ def test_a_box_and_what_is_missing() -> None:
 
 @pytest.mark.parametrize("angles", [(0, 0, 0), (40, 0, 0), (0, 25, 0), (0, 0, -30), (-35, 15, 20)])
 def test_the_axes_are_those_of_the_stored_angles(angles: tuple[float, float, float]) -> None:
-    """Turned as the axes say, the model's face has the pose that `quality.pose` measures."""
+    """Rotated according to the axes, the model face has the pose measured by `quality.pose`."""
     right, up, forward = overlay.head_axes(*angles)
     placed = FACE_68_MM @ np.stack([right, -up, -forward]) + [0, 0, 800.0]
     image = placed[:, :2] / placed[:, 2:] * FOCAL_PER_SIDE * 256 + 127.5
     np.testing.assert_allclose(head_pose(image[None], (256, 256))[0], angles, atol=0.5)
 
 
-def test_bars_are_as_high_as_the_action_units_are_strong() -> None:
+def test_bar_heights_are_proportional_to_intensities() -> None:
     values = np.linspace(0, 5, len(INTENSITIES))
     bars = np.asarray(overlay.au_bars(values, (340, 100))).astype(int)
     middles = (np.arange(17) * 20 + 10).tolist()

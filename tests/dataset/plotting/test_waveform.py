@@ -1,4 +1,4 @@
-"""Waveforms: their edges against plain numpy, and what is drawn of them."""
+"""Waveforms: the envelope against plain numpy, and the drawn image."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from motionshards.dataset.plotting.waveform import envelope, marked_at, waveform
 
 
 @pytest.mark.parametrize("channels", [1, 2])
-def test_edges_are_the_extremes_of_equal_parts_relative_to_the_peak(channels: int) -> None:
+def test_the_envelope_has_the_extremes_of_equal_parts_relative_to_the_peak(channels: int) -> None:
     samples = np.random.default_rng(0).integers(-9000, 9000, (10_007, channels)).astype(np.int16)
     edges = envelope(samples, 100)
     peak = np.abs(samples.astype(int)).max()
@@ -18,7 +18,7 @@ def test_edges_are_the_extremes_of_equal_parts_relative_to_the_peak(channels: in
     assert np.abs(edges).max() == 1
 
 
-def test_quiet_sound_stays_small_and_short_sound_is_repeated() -> None:
+def test_quiet_sound_is_not_amplified_and_short_sound_is_repeated() -> None:
     assert np.abs(envelope(np.full((500, 1), 16, np.int16), 10)).max() == pytest.approx(16 / 327.68)
     assert envelope(np.array([[100], [-32768]], np.int16), 4).tolist() == pytest.approx(
         np.array([[100 / 32768] * 2, [100 / 32768] * 2, [-1, -1], [-1, -1]])

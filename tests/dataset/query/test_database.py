@@ -1,4 +1,4 @@
-"""The database itself is closed, whatever statements it is given."""
+"""The database has no access to files, network and settings, whatever the statement."""
 
 from pathlib import Path
 
@@ -51,7 +51,7 @@ def test_files_can_be_read_and_not_written(tmp_path: Path) -> None:
     assert [path] == list(tmp_path.iterdir()) and path.read_bytes() == content
 
 
-def test_a_sort_beyond_the_memory_goes_to_a_directory_that_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sort_beyond_the_memory_spills_to_a_directory_that_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr("motionshards.dataset.query.database._SETTINGS", {"threads": 1, "memory_limit": "40MiB"})
     with database() as connection:

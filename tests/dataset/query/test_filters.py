@@ -1,4 +1,4 @@
-"""Named filters in conditions: what they select, what is skipped, and what is refused."""
+"""Named filters in conditions: selection, skipped conditions, and errors."""
 
 import ast
 import logging
@@ -48,7 +48,7 @@ def selects(text: str, row: dict[str, Any], schema: pa.Schema = INDEX) -> bool:
         ({"hyperiqa": None}, False),
     ],
 )
-def test_latentsync_selects_what_its_authors_keep(change: dict[str, Any], is_selected: bool) -> None:
+def test_latentsync_selects_the_clips_that_the_paper_keeps(change: dict[str, Any], is_selected: bool) -> None:
     row = {**SUITABLE, **change}
     assert selects("@latentsync", row, COMPLETE) == is_selected
     assert selects("not @latentsync", row, COMPLETE) == (not is_selected and None not in change.values())
@@ -78,11 +78,11 @@ def test_every_condition_of_a_filter_can_be_evaluated(name: str) -> None:
         ('@talkvid and identity != "a\\"@b"', True),
     ],
 )
-def test_filters_compose_with_other_conditions(text: str, is_selected: bool) -> None:
+def test_filters_combine_with_other_conditions(text: str, is_selected: bool) -> None:
     assert selects(text, {**SUITABLE, "identity": "id1"}) == is_selected
 
 
-def test_a_text_with_an_at_sign_is_compared_as_it_is() -> None:
+def test_a_string_with_an_at_sign_is_compared_unchanged() -> None:
     assert selects('identity == "@latentsync"', {"identity": "@latentsync"})
     assert selects("contains(identity, '@')", {"identity": "a@b"})
 
@@ -92,12 +92,12 @@ def test_skipped_conditions_are_logged_once_and_listed(caplog: pytest.LogCapture
         parse("@latentsync and not @latentsync or blur > 5")
         parse("@latentsync", COMPLETE)
     assert [record.message for record in caplog.records] == [
-        "where: skipped for lack of a column: @latentsync: sync_confidence >= 3; @latentsync: abs(sync_offset) <= 6; "
+        "where: skipped conditions on missing columns: @latentsync: sync_confidence >= 3; @latentsync: abs(sync_offset) <= 6; "
         "@latentsync: hyperiqa >= 40"
     ]
 
 
-def test_steps_are_the_conditions_that_and_joins() -> None:
+def test_steps_are_the_conditions_joined_by_and() -> None:
     found = steps("blur > 5 and (n_frames > 1 and @latentsync) and (blur <\n 9 or @talkvid)")
     assert [step.text for step in found if step.expression is not None] == [
         "blur > 5",
@@ -115,21 +115,21 @@ def test_steps_are_the_conditions_that_and_joins() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("@latensync", "where, column 1: there is no filter `@latensync`; did you mean @latentsync?"),
-        ("  blur > 5 and @nothing", "where, column 16: there is no filter `@nothing`; there are @latentsync, @talkvid"),
-        ("@talkvid and blurr > 5", "where, column 14: there is no column blurr; did you mean blur?"),
-        ("abs(@talkvid) > 5", "where, column 5: `@talkvid` is a condition where a number is needed"),
+        ("@latensync", "where, column 1: unknown filter `@latensync`; did you mean @latentsync?"),
+        ("  blur > 5 and @nothing", "where, column 16: unknown filter `@nothing`; available: @latentsync, @talkvid"),
+        ("@talkvid and blurr > 5", "where, column 14: unknown column blurr; did you mean blur?"),
+        ("abs(@talkvid) > 5", "where, column 5: `@talkvid` is a condition where a number is required"),
         ("blur @ fps", "where, column 1: Python's MatMult is not part of this language"),
         ("blur@fps", "where, column 1: Python's MatMult is not part of this language"),
         ("@ talkvid", "where, column 1: invalid syntax"),
     ],
 )
-def test_what_is_no_filter_is_refused_at_its_place(text: str, message: str) -> None:
+def test_unknown_filters_are_refused_with_their_position(text: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse(text)
     assert str(caught.value) == message
 
 
 def test_a_table_with_none_of_the_columns_is_refused() -> None:
-    with pytest.raises(ConfigError, match="`@talkvid` needs columns that this table does not have"):
+    with pytest.raises(ConfigError, match="`@talkvid` requires columns that this table does not have"):
         parse("@talkvid", REJECTIONS)

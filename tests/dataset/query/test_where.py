@@ -1,4 +1,4 @@
-"""The conditions of `where` against Python's own evaluation on generated conditions and rows."""
+"""Conditions of `where`, compared with Python's evaluation on generated conditions and rows."""
 
 import operator
 import random
@@ -34,7 +34,7 @@ Meaning = Callable[[Row], Any]
 
 
 def rows(count: int, seed: int) -> list[Row]:
-    """Rows of the index with few different values, so that equality happens, and with nulls."""
+    """Rows of the index with few distinct values, so that some are equal, and with nulls."""
     draw = random.Random(seed)
     found = []
     for number in range(count):
@@ -52,13 +52,13 @@ def table(content: list[Row]) -> pa.Table:
 
 
 def keys(content: list[Row], text: str) -> list[str]:
-    """Keys of the rows that match, in their order."""
+    """Keys of the matching rows, in order."""
     found: list[str] = table(content).filter(parse(text))["key"].to_pylist()
     return found
 
 
 class Texts:
-    """Random conditions, each with a function that tells by Python's own operators what it means for a row."""
+    """Random conditions, each with a function that evaluates it for a row by Python's operators."""
 
     def __init__(self, seed: int) -> None:
         self.draw = random.Random(seed)
@@ -118,7 +118,7 @@ class Texts:
 
 
 def value(row: Row, text: str) -> Any:
-    """What Python makes of the text; None where it has no answer."""
+    """Python's result for the text; None if unknown."""
     names = {name: float(np.float32(row[name])) if name in MEASURES and row[name] is not None else row[name] for name in row}
     if any(names[name] is None for name in (*NUMBERS, *TEXTS) if name in text):
         return None
@@ -129,7 +129,7 @@ def value(row: Row, text: str) -> Any:
 
 
 def link(row: Row, left: str, sign: str, right: str) -> bool | None:
-    """One comparison of numbers, in float32 where a measure takes part."""
+    """A comparison of numbers, in float32 if a measure is involved."""
     a, b = value(row, left), value(row, right)
     if a is None or b is None:
         return None
@@ -150,13 +150,13 @@ def some(truths: list[bool | None]) -> bool | None:
 
 
 @pytest.mark.parametrize("seed", range(300))
-def test_generated_conditions_mean_what_python_says(seed: int) -> None:
+def test_generated_conditions_are_evaluated_as_by_python(seed: int) -> None:
     text, meaning = Texts(seed).condition(3)
     content = rows(40, seed)
     assert keys(content, text) == [row["key"] for row in content if meaning(row) is True], text
 
 
-def test_whole_conditions_without_nulls_are_evaluated_as_python_does() -> None:
+def test_conditions_without_nulls_are_evaluated_as_by_python() -> None:
     whole = [row for row in rows(4000, 0) if None not in row.values()]
     texts = ("0 < n_frames <= source_frames != 2", "not n_frames < 2 and duration_s in (0, 5) or identity >= video > ''",
              "-n_frames + 2 * source_frames - 3 > 0 and not (startswith(video, 'id') or contains(video, 'Z'))")  # fmt: skip
@@ -167,7 +167,7 @@ def test_whole_conditions_without_nulls_are_evaluated_as_python_does() -> None:
         assert 0 < len(expected) < len(whole)
 
 
-def test_a_clip_that_lacks_a_measure_passes_no_filter_on_it(tmp_path: Path) -> None:
+def test_a_clip_without_a_measure_satisfies_no_condition_on_it(tmp_path: Path) -> None:
     content: list[Row] = [
         {"key": "left", "yaw_deg": -20.0},
         {"key": "right", "yaw_deg": 20.0},
@@ -205,7 +205,7 @@ def test_a_clip_that_lacks_a_measure_passes_no_filter_on_it(tmp_path: Path) -> N
         assert index.to_table(filter=parse(text))["key"].to_pylist() == expected, text
 
 
-def test_measures_are_compared_as_the_float32_they_are_stored_as() -> None:
+def test_measures_are_compared_as_float32() -> None:
     content = [
         {"key": "a", "au_valid": 0.9, "duration_s": 0.9},
         {"key": "b", "au_valid": 0.95, "duration_s": float(np.float32(0.9))},
@@ -217,7 +217,7 @@ def test_measures_are_compared_as_the_float32_they_are_stored_as() -> None:
     assert keys(content, "duration_s < 0.9") == ["b"]
 
 
-def test_whole_numbers_divide_as_numbers_do_and_never_by_zero() -> None:
+def test_integers_are_divided_as_floats_and_never_by_zero() -> None:
     content: list[Row] = [{"key": "a", "n_frames": 3, "source_frames": 2}, {"key": "b", "n_frames": 3, "source_frames": 0}]
     assert keys(content, "n_frames / source_frames == 1.5") == ["a"]
     assert keys(content, "not n_frames / source_frames == 7") == ["a"]
@@ -235,7 +235,7 @@ def test_a_list_may_be_long() -> None:
     assert keys(content, f"identity not in ({names})") == keys(content, "identity not in ('id1', 'id10')")
 
 
-def test_conditions_of_other_schemas() -> None:
+def test_conditions_on_other_schemas() -> None:
     schema = pa.schema([("kept", pa.bool_()), ("large", pa.uint64()), ("half", pa.float16())])
     content = pa.Table.from_pylist([{"kept": True, "large": 2**63, "half": None}, {"kept": None, "large": 1}], schema=schema)
     assert len(content.filter(parse("kept", schema))) == len(content.filter(parse("kept == True and large > 9", schema))) == 1
@@ -243,7 +243,7 @@ def test_conditions_of_other_schemas() -> None:
     assert len(content.filter(parse("half is None", schema))) == 2
 
 
-def test_conditions_as_large_as_is_allowed_are_evaluated() -> None:
+def test_conditions_at_the_size_limits_are_evaluated() -> None:
     content = rows(20, 2)
     assert keys(content, " or ".join(f"n_frames == {number % 7}" for number in range(480))) == keys(
         content, "n_frames is not None"

@@ -222,8 +222,10 @@ def test_verify_finds_what_came_back_and_what_does_not_add_up(out: Path, made: P
     assert remove.main([str(out), "--identity", "id90000"]) == 0
     shutil.copy(made / INDEX, out / INDEX)
     faults = verify.verify(out, fast=True).faults
-    assert any(fault.startswith(f"{INDEX}: id90000/") and "was removed on request, but stands here" in fault for fault in faults)
+    assert any(
+        fault.startswith(f"{INDEX}: id90000/") and "was removed on request, but is still listed" in fault for fault in faults
+    )
     shutil.copy(made / "plan/plan-000000.parquet", plan_path(out, 0))
     faults = verify.verify(out, fast=True).faults
-    assert "dataset.json: removals tell of 6 clips, but 0 are marked as removed in the plan" in faults
+    assert "dataset.json: removals record 6 clips, but 0 are marked as removed in the plan" in faults
     assert any(fault.startswith("plan/plan-000000.parquet: id90000/") for fault in faults)

@@ -1,4 +1,4 @@
-"""The report in a real browser: its controls, its colours, its width, and that it asks nobody for anything."""
+"""The report in a real browser: controls, themes, layout, and no network requests."""
 
 import shutil
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report of 24 kept clips, 6 of them for testing, and 3 and 2 rejected ones, with long and hostile names."""
+    """A report on 24 kept clips, 6 of them in the test split, and 3 and 2 rejected ones, with long and hostile names."""
     out = tmp_path_factory.mktemp("browser") / "data"
     make_dataset(out, KEPT, aus=True, split=lambda clip: "test" if clip % 4 == 0 else "train")
     rejected = [(f"long/{'x' * 150}/{number}", "no_face", "a.mp4") for number in range(3)]
@@ -42,7 +42,7 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def opened(browser: Any, page_file: Path) -> Iterator[Any]:
-    """The page, watched: no request but the file's, and nothing on the console."""
+    """The page, monitored: no request except for the file, and nothing on the console."""
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     asked: list[str] = []
     said: list[str] = []
@@ -59,13 +59,13 @@ def opened(browser: Any, page_file: Path) -> Iterator[Any]:
 
 
 def shown(page: Any) -> tuple[int, int]:
-    """How many kept and rejected clips can be seen."""
+    """Number of visible kept and rejected clips."""
     counts = tuple(page.locator(f"{kind} >> visible=true").count() for kind in (".sample", ".case"))
     assert page.inner_text("#shown") == f"{counts[0]} of {KEPT} kept and {counts[1]} of 5 rejected clips are shown"
     return counts
 
 
-def test_filters_show_what_they_say(opened: Any, page_file: Path) -> None:
+def test_filters_show_matching_clips(opened: Any, page_file: Path) -> None:
     assert shown(opened) == (KEPT, 5)
     opened.select_option("#split", "test")
     assert shown(opened) == (TEST, 0)
@@ -86,13 +86,13 @@ def test_filters_show_what_they_say(opened: Any, page_file: Path) -> None:
 def test_the_slider_hides_small_faces_by_keyboard(opened: Any) -> None:
     opened.focus("#face")
     opened.keyboard.press("End")
-    assert opened.inner_text("#face-shown") == "151 px"  # the largest face of the made clips has 150
+    assert opened.inner_text("#face-shown") == "151 px"  # the largest face of the generated clips has 150
     assert shown(opened) == (0, 5)
     opened.keyboard.press("ArrowLeft")
     assert shown(opened) == (KEPT, 5)
 
 
-def test_drawings_are_switched_on_and_off(opened: Any) -> None:
+def test_overlays_are_toggled(opened: Any) -> None:
     assert opened.locator(".overlay >> visible=true").count() == KEPT
     opened.uncheck("#drawn")
     assert opened.locator(".overlay >> visible=true").count() == 0
@@ -100,7 +100,7 @@ def test_drawings_are_switched_on_and_off(opened: Any) -> None:
     assert opened.locator(".overlay >> visible=true").count() == KEPT
 
 
-def test_a_link_to_a_reason_shows_it_though_it_was_filtered_out(opened: Any) -> None:
+def test_a_link_to_a_reason_shows_it_even_if_filtered_out(opened: Any) -> None:
     opened.select_option("#outcome", "kept")
     opened.click('a[href="#reason-corrupt"]')
     assert shown(opened) == (KEPT, 5)
@@ -108,7 +108,7 @@ def test_a_link_to_a_reason_shows_it_though_it_was_filtered_out(opened: Any) -> 
     playwright.expect(opened.locator("#reason-corrupt h4")).to_be_in_viewport()
 
 
-def test_all_pictures_are_loaded_and_named(opened: Any) -> None:
+def test_all_images_are_loaded_and_labelled(opened: Any) -> None:
     broken = "images => images.filter(image => !image.complete || !image.naturalWidth || !image.alt).length"
     assert opened.locator("img").count() == KEPT
     assert opened.eval_on_selector_all("img", broken) == 0
@@ -120,7 +120,7 @@ def test_all_pictures_are_loaded_and_named(opened: Any) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_colours_follow_the_system_and_the_button(opened: Any, scheme: str) -> None:
+def test_the_theme_follows_the_system_and_the_button(opened: Any, scheme: str) -> None:
     opened.emulate_media(color_scheme=scheme)
     before = contrast(opened)
     assert (before["ground"] > before["text"]) == (scheme == "light")
@@ -133,14 +133,14 @@ def test_colours_follow_the_system_and_the_button(opened: Any, scheme: str) -> N
         assert ratio(colours["ground"], colours["accent"]) > 4.5
 
 
-def test_paper_is_light(opened: Any) -> None:
+def test_printing_uses_the_light_theme(opened: Any) -> None:
     opened.emulate_media(color_scheme="dark", media="print")
     assert contrast(opened)["ground"] == 1
     assert opened.locator("#filters >> visible=true").count() == 0
 
 
 def contrast(page: Any) -> dict[str, float]:
-    """Relative luminance, as WCAG defines it, of the page's colours."""
+    """Relative luminance, as defined by WCAG, of the page's colours."""
     found = {}
     places = {
         "ground": ("body", "backgroundColor"),
@@ -162,14 +162,14 @@ def ratio(first: float, second: float) -> float:
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280])
-def test_the_body_never_scrolls_sideways(opened: Any, width: int) -> None:
+def test_the_body_never_scrolls_horizontally(opened: Any, width: int) -> None:
     opened.set_viewport_size({"width": width, "height": 800})
     assert opened.evaluate("document.documentElement.scrollWidth") <= width
     outside = "parts => parts.filter(part => part.getBoundingClientRect().right > innerWidth + 1).length"
     assert opened.eval_on_selector_all("section > div, figure, .chart-card, #filters, .tiles", outside) == 0
 
 
-def test_without_script_all_is_there_but_the_controls(browser: Any, page_file: Path) -> None:
+def test_without_script_only_the_controls_are_missing(browser: Any, page_file: Path) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(page_file.as_uri())

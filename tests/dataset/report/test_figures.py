@@ -1,4 +1,4 @@
-"""What the report measures, beside the same computed by plain numpy and Python."""
+"""Statistics of the report, compared with plain numpy and Python."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ CLIPS = 500
 
 @pytest.fixture(scope="module")
 def rows() -> list[dict[str, object]]:
-    """Clips with gaps of every kind: no face size, no list of frames, frames without pose, no duration, many faces."""
+    """Clips with all kinds of missing values: no face size, no list of frames, frames without pose, no duration, many faces."""
     random = np.random.default_rng(5)
     made = []
     for clip in range(CLIPS):
@@ -67,7 +67,7 @@ def test_columns_of_clips_are_those_of_the_table(index: Path, rows: list[dict[st
         np.testing.assert_array_equal(clips.measures[name], np.array([row[name] for row in rows], np.float32))
 
 
-def test_sums_over_frames_are_those_of_plain_numpy(index: Path, rows: list[dict[str, object]]) -> None:
+def test_sums_over_frames_match_plain_numpy(index: Path, rows: list[dict[str, object]]) -> None:
     clips = read_clips(index)
     seen = [face for row in rows for face in row["frame_faces"] or []]
     for faces in range(MOST_FACES):
@@ -88,7 +88,7 @@ def test_a_condition_selects_and_rows_keep_their_numbers(index: Path, rows: list
     assert clips.splits == ("train",)
 
 
-def test_splits_and_identities_add_up(index: Path, rows: list[dict[str, object]]) -> None:
+def test_totals_of_splits_and_identities_are_consistent(index: Path, rows: list[dict[str, object]]) -> None:
     found = figures(read_clips(index))
     for share in found.splits:
         mine = [row for row in rows if row["split"] == share.name]
@@ -107,7 +107,7 @@ def test_splits_and_identities_add_up(index: Path, rows: list[dict[str, object]]
     assert found.measures["source_fps"].absent == CLIPS - len(fps)
 
 
-def test_an_empty_index_has_figures(tmp_path: Path) -> None:
+def test_an_empty_index_has_statistics(tmp_path: Path) -> None:
     pq.write_table(INDEX_SCHEMA.empty_table(), tmp_path / INDEX)
     clips = read_clips(tmp_path / INDEX)
     found = figures(clips)
@@ -126,7 +126,7 @@ def test_an_unusable_index_is_a_dataset_error(tmp_path: Path, spoil: str) -> Non
         list(rows_at(tmp_path / INDEX, INDEX_SCHEMA, ["key"], np.array([0])))
 
 
-def test_a_column_that_an_earlier_version_did_not_have_is_null(tmp_path: Path) -> None:
+def test_a_column_missing_in_an_earlier_version_is_null(tmp_path: Path) -> None:
     pq.write_table(INDEX_SCHEMA.empty_table().drop_columns(["blur"]), tmp_path / INDEX)
     assert figures(read_clips(tmp_path / INDEX)).measures["blur"].quantiles is None
 
@@ -148,13 +148,13 @@ def test_a_distribution_counts_all_values_between_round_edges(scale: float) -> N
 
 
 @pytest.mark.parametrize("value", [0.0, 25.0, -1e9, 1e-12])
-def test_equal_values_have_one_bar(value: float) -> None:
+def test_equal_values_have_a_single_bar(value: float) -> None:
     spread = distribution(np.full(30, value))
     assert sorted(spread.counts) == [0, 0, 0, 0, 30]
     assert spread.edges[0] <= value <= spread.edges[-1]
 
 
-def test_whole_numbers_have_a_bin_each() -> None:
+def test_each_integer_has_a_bin() -> None:
     values = np.random.default_rng(2).poisson(3, 1001)
     spread = of_counts(np.bincount(values, minlength=50), absent=4)
     np.testing.assert_array_equal(spread.counts, np.bincount(values))
@@ -163,7 +163,7 @@ def test_whole_numbers_have_a_bin_each() -> None:
     assert of_counts(np.zeros(5, np.int64), 0).quantiles is None
 
 
-def test_the_choice_is_fixed_by_its_seed_and_gives_small_splits_and_all_people_a_part(index: Path) -> None:
+def test_the_selection_is_deterministic_and_includes_small_splits_and_all_people(index: Path) -> None:
     clips = read_clips(index)
     chosen = choose(clips, 24, 0)
     assert len(set(chosen.tolist())) == 24
@@ -176,7 +176,7 @@ def test_the_choice_is_fixed_by_its_seed_and_gives_small_splits_and_all_people_a
     assert choose(clips, 10_000, 0).tolist() == list(range(CLIPS))
 
 
-def test_rejections_are_counted_and_some_are_chosen(tmp_path: Path) -> None:
+def test_rejections_are_counted_and_sampled(tmp_path: Path) -> None:
     reasons = ["no_face"] * 30 + ["corrupt"] * 3 + ["no_face"] * 10 + [None]
     rows = [{"key": f"k{number}", "reason": reason} for number, reason in enumerate(reasons)]
     pq.write_table(pa.Table.from_pylist(rows, REJECTIONS_SCHEMA), tmp_path / REJECTIONS, row_group_size=7)
@@ -187,12 +187,12 @@ def test_rejections_are_counted_and_some_are_chosen(tmp_path: Path) -> None:
     assert read_rejections(tmp_path, 0) == found != read_rejections(tmp_path, 1)
 
 
-def test_markup_escapes_all_but_markup() -> None:
+def test_everything_except_markup_is_escaped() -> None:
     made = element("a", "<b>&", Markup("<i>"), title='"<', class_="x", data_n=1.5, hidden=True, id=None)
     assert made == '<a title="&quot;&lt;" class="x" data-n="1.5" hidden>&lt;b&gt;&amp;<i></a>'
 
 
-def test_numbers_as_people_read_them() -> None:
+def test_numbers_are_formatted_for_display() -> None:
     assert [number(value) for value in (0, -0.001, 1.5, 12.34, -99.99, 1234.5)] == ["0", "0", "1.5", "12.3", "−100", "1,234"]
     assert [percent(*pair) for pair in ((0, 0), (1, 3), (1, 10_000), (5, 5))] == ["0 %", "33.3 %", "< 0.1 %", "100 %"]
     assert [hours(value) for value in (2, 90, 7200 * 1000)] == ["2 s", "1.5 min", "2,000 h"]

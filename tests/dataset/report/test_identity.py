@@ -1,4 +1,4 @@
-"""Separation of people by generated face descriptors, and the part of the page that shows it."""
+"""Separation of identities by generated face descriptors, and its section of the page."""
 
 from pathlib import Path
 
@@ -11,8 +11,8 @@ import motionshards.dataset.people.__main__
 from motionshards.dataset.report.separation import separation
 
 
-def test_area_and_error_are_those_of_all_pairs() -> None:
-    """Against their definitions, over every pair of pairs."""
+def test_area_and_equal_error_rate_match_their_definitions() -> None:
+    """Computed by brute force over every pair of pairs."""
     random = np.random.default_rng(0)
     identity = random.integers(0, 6, 40).astype(np.int32)
     found = (np.eye(128)[identity] * 0.12 + random.normal(0, 0.02, (40, 128))).astype(np.float32)
@@ -32,7 +32,7 @@ def test_area_and_error_are_those_of_all_pairs() -> None:
     assert result.curve[0].tolist() == [0, 0] and result.curve[-1].tolist() == [1, 1]
 
 
-def test_people_who_are_told_apart_and_nobody_to_compare() -> None:
+def test_separable_people_and_no_pairs() -> None:
     eye = np.eye(128, dtype=np.float32)[[0, 0, 1, 1]]
     clear = separation(eye, np.array([0, 0, 1, 1], np.int32))
     assert (clear.area, clear.error) == (1.0, 0.0) and 0 <= clear.threshold < np.sqrt(2)
@@ -40,16 +40,16 @@ def test_people_who_are_told_apart_and_nobody_to_compare() -> None:
     assert separation(eye[:0], np.zeros(0, np.int32)).area is None
 
 
-def test_the_page_shows_it_where_there_are_descriptors(tmp_path: Path) -> None:
+def test_the_page_has_the_section_if_there_are_descriptors(tmp_path: Path) -> None:
     who = np.eye(128, dtype=np.float32)
     made = make_dataset(tmp_path / "data", 12, identity=lambda clip: clip % 3, embedding=lambda clip: who[clip % 3])
     out = reject(made, [])
     text = plain(report(out))
-    assert "All pairs of 12 clips chosen at random. Area under the curve 1.0000" in text
-    assert "Face descriptors are biometric data" in text and "Found by dataset.people" not in text
+    assert "All pairs of 12 random clips. Area under the ROC curve: 1.0000" in text
+    assert "Face descriptors are biometric data" in text and "Findings of dataset.people" not in text
     assert motionshards.dataset.people.__main__.main([str(out), "--quiet", "--json"]) == 0
     page = report(out)
-    assert "people in the clips with a face 3 clips that do not show the person of their identity 0" in plain(page)
+    assert "people in clips with a face 3 clips that do not show the person of their identity 0" in plain(page)
     assert page.count('class="roc"') == 1
     without = report(reject(make_dataset(tmp_path / "without", 12), []))
     assert 'id="identity"' not in without and 'class="roc"' not in without

@@ -1,4 +1,4 @@
-"""The report of datasets with stored video: what plays in it, its waveforms, and its figures of video and sound."""
+"""Reports on datasets with stored video: embedded videos, waveforms, and statistics of video and sound."""
 
 import base64
 import io
@@ -46,7 +46,7 @@ def test_clips_play_and_have_waveforms(out: Path) -> None:
     assert page.count("data:image/jpeg") == page.count('class="lines"') == CLIPS
     assert "cannot be read" not in page
     assert "media-src data:; " in page
-    assert "All can be played." in plain(page)
+    assert "All clips can be played." in plain(page)
 
 
 def test_the_frame_of_a_clip_without_stills_is_a_measured_one(out: Path) -> None:
@@ -60,23 +60,23 @@ def test_the_frame_of_a_clip_without_stills_is_a_measured_one(out: Path) -> None
 
 
 @pytest.mark.parametrize(("videos", "words"), [("2", "2 clips can be played."), ("0", "")])
-def test_as_many_play_as_are_asked_for(out: Path, videos: str, words: str) -> None:
+def test_the_requested_number_of_clips_can_be_played(out: Path, videos: str, words: str) -> None:
     page = report(out, "--videos", videos)
     assert len(videos_in(page)) == page.count("<video") == int(videos)
     assert page.count('class="wave"') == 4
     assert words in plain(page) and ("can be played" in page) == bool(words)
 
 
-def test_long_videos_are_cut(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_videos_are_truncated(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(samples, "_MOST_VIDEO_BYTES", 1500)
     page = report(out)
     for frames in videos_in(page):
         assert 5 < len(frames) < 40
     assert len(videos_in(page)) == CLIPS
-    assert "All can be played, 6 of them only the first seconds." in plain(page)
+    assert "All clips can be played, 6 of them only in part." in plain(page)
 
 
-def test_figures_of_video_and_sound_are_those_of_the_index(out: Path) -> None:
+def test_statistics_of_video_and_sound_match_the_index(out: Path) -> None:
     rows = Dataset.open(out).index().to_pylist()
     found = figures(read_clips(out / INDEX))
     seconds = [row["video_frames"] / row["fps"] for row in rows]
@@ -85,7 +85,7 @@ def test_figures_of_video_and_sound_are_those_of_the_index(out: Path) -> None:
     assert found.measures["audio_level_db"].present == 4
     assert found.measures["audio_speech"].present == 0
     page = plain(report(out))
-    assert "10.8 s of stored video, 270 frames in 6 clips. 66.7 % of these clips have sound, 7.6 s together." in page
+    assert "10.8 s of stored video, 270 frames in 6 clips. 66.7 % of these clips have sound, 7.6 s in total." in page
     assert "Sound level p5 −42.3 dB" in page and "Speech" not in page
     assert ("one in 5." in page) == ("· video at 25 fps per utterance" in page) == (out.name == "video")
     assert ("stored frames 270" in page) == (out.name == "video")

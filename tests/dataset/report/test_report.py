@@ -1,4 +1,4 @@
-"""`python -m dataset.report`: what it writes of data sets of every kind, and how it ends."""
+"""`python -m dataset.report`: pages of all kinds of datasets, and exit statuses."""
 
 import html
 import json
@@ -29,7 +29,7 @@ from motionshards.schemas.removal import Removal, digest
 from motionshards.schemas.tables import INDEX as INDEX_SCHEMA
 
 
-def test_a_built_data_set_is_shown_with_frames_of_what_was_rejected(
+def test_a_dataset_is_shown_with_frames_of_rejected_clips(
     tmp_path: Path, make_video: MakeVideo, capsys: pytest.CaptureFixture[str]
 ) -> None:
     videos, out = tmp_path / "videos", tmp_path / "data"
@@ -47,7 +47,7 @@ def test_a_built_data_set_is_shown_with_frames_of_what_was_rejected(
     assert re.fullmatch(rf"{out}/report\.html: [\d.]+ kB, [\d.]+ s\n", capsys.readouterr().out)
     for kind in ("sample", "overlay", "box", "lines", "axis forward"):
         assert page.count(f'class="{kind}"') == kept
-    assert page.count("data:image/jpeg") == kept + 1  # one video has no face, of the empty one there is no frame
+    assert page.count("data:image/jpeg") == kept + 1  # one video has no face, the empty one has no frame
     assert page.count("no frame<") == 1
     assert page.count('href="#reason-no_face"') == page.count('id="reason-no_face"') == 1
     assert "no face was found in any sampled frame (stage landmarks)" in plain(page)
@@ -62,7 +62,7 @@ def test_a_built_data_set_is_shown_with_frames_of_what_was_rejected(
     assert report(out, "--input", str(tmp_path / "moved")).count("data:image/jpeg") == kept + 1
 
 
-def test_hostile_names_are_text_and_nothing_is_loaded(tmp_path: Path) -> None:
+def test_hostile_names_are_escaped_and_nothing_is_loaded(tmp_path: Path) -> None:
     out = reject(make_dataset(tmp_path / HOSTILE.replace("/", "_"), 6), [(HOSTILE, HOSTILE, "gone.mp4")])
     rows = pq.read_table(out / INDEX)
     spoiled = rows.set_column(0, "key", pa.array([HOSTILE + str(number) for number in range(6)]))
@@ -84,7 +84,7 @@ def test_hostile_names_are_text_and_nothing_is_loaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("landmarks", [True, False])
-def test_action_units_and_landmarks_need_not_be_there(tmp_path: Path, landmarks: bool) -> None:
+def test_action_units_and_landmarks_are_optional(tmp_path: Path, landmarks: bool) -> None:
     page = report(reject(make_dataset(tmp_path / "data", 12, landmarks=landmarks), []))
     assert "Action unit" not in page
     assert page.count('class="sample"') == 12
@@ -93,7 +93,7 @@ def test_action_units_and_landmarks_need_not_be_there(tmp_path: Path, landmarks:
     assert "No clip was rejected." in page
 
 
-def test_null_columns_are_told_as_absent(tmp_path: Path) -> None:
+def test_null_columns_are_reported_as_missing(tmp_path: Path) -> None:
     out = reject(make_dataset(tmp_path / "data", 5, landmarks=False), [])
     rows = pq.read_table(out / INDEX)
     kept = {"key", "split", "shard", "members", "n_frames"}
@@ -102,20 +102,22 @@ def test_null_columns_are_told_as_absent(tmp_path: Path) -> None:
     page = plain(report(out))
     assert page.count("No clip has a value.") == 11
     assert "No frame has a head pose" in page
-    assert "nobody named" in page
+    assert "no identity" in page
 
 
-def test_everything_rejected_is_a_page_too(tmp_path: Path) -> None:
+def test_a_dataset_without_kept_clips_has_a_page(tmp_path: Path) -> None:
     out = make_dataset(tmp_path / "data", 2)
     pq.write_table(INDEX_SCHEMA.empty_table(), out / INDEX)
     replace(Manifest.read(out), shards=()).write(out)
     page = report(reject(out, [("a/b/c", "no_face", "a.mp4")] * 8, source=str(tmp_path / "gone")))
     assert "No clip was kept." in page
     assert page.count('class="case"') == 6
-    assert f"No pictures: {tmp_path / 'gone'} is not there" in plain(page)
+    assert f"No images: {tmp_path / 'gone'} does not exist" in plain(page)
 
 
-def test_who_was_removed_is_not_shown_and_what_killed_is_not_decoded_again(tmp_path: Path, make_video: MakeVideo) -> None:
+def test_removed_clips_are_not_shown_and_videos_that_killed_a_process_are_not_decoded(
+    tmp_path: Path, make_video: MakeVideo
+) -> None:
     make_video("v.mp4", "-pix_fmt", "yuv420p")
     rejected = [("removed/0123", "removed", "v.mp4"), ("a/b/c", "killed_worker", "v.mp4"), ("a/b/d", "no_face", "v.mp4")]
     out = reject(make_dataset(tmp_path / "data", 2), rejected, source=str(tmp_path))
@@ -127,7 +129,7 @@ def test_who_was_removed_is_not_shown_and_what_killed_is_not_decoded_again(tmp_p
     assert removal.digest in page
 
 
-def test_action_units_are_those_of_the_members(tmp_path: Path) -> None:
+def test_action_unit_statistics_match_the_members(tmp_path: Path) -> None:
     out = reject(make_dataset(tmp_path / "data", 30, aus=True), [])
     data = Dataset.open(out)
     expected = np.concatenate([sample.aus for sample in data.samples() if sample.aus is not None])
@@ -145,7 +147,7 @@ def test_action_units_are_those_of_the_members(tmp_path: Path) -> None:
     assert f"Mode: csv. {100 * frames.mean():.1f} % of all stored frames are valid." in plain(page)
 
 
-def test_a_clip_that_cannot_be_read_says_so(tmp_path: Path) -> None:
+def test_an_unreadable_clip_is_reported_on_its_card(tmp_path: Path) -> None:
     out = reject(make_dataset(tmp_path / "data", 20), [])
     names = sorted({(row["split"], row["shard"]) for row in pq.read_table(out / INDEX).to_pylist()})
     tar_path(out, *names[0]).unlink()
@@ -156,15 +158,15 @@ def test_a_clip_that_cannot_be_read_says_so(tmp_path: Path) -> None:
     assert page.count("is damaged: its crc32 is not that of the index") == 10
 
 
-def test_a_condition_narrows_figures_and_samples_alone(tmp_path: Path) -> None:
+def test_a_condition_applies_to_statistics_and_samples_only(tmp_path: Path) -> None:
     out = reject(make_dataset(tmp_path / "data", 30), [("a/b/c", "no_face", "a.mp4")])
     page = plain(report(out, "--where", "identity == 'id003'"))
     assert "Only clips where identity == 'id003' : 4 of 30 kept clips." in page
     assert "planned 31 100 % kept 30 96.8 %" in page
-    assert "4 of 4 clips, chosen at random" in page
+    assert "4 of 4 clips, sampled at random" in page
 
 
-def test_samples_and_seed_choose(tmp_path: Path) -> None:
+def test_count_and_seed_determine_the_samples(tmp_path: Path) -> None:
     out = reject(make_dataset(tmp_path / "data", 40, size=16), [])
     pages = [report(out, "--count", "7", "--seed", seed, "--quiet") for seed in "001"]
     assert [page.count('class="sample"') for page in pages] == [7, 7, 7]
@@ -172,7 +174,7 @@ def test_samples_and_seed_choose(tmp_path: Path) -> None:
     assert "No clip is shown." in report(out, "--count", "0")
 
 
-def test_the_page_goes_where_it_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_is_written_to_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = reject(make_dataset(tmp_path / "data", 3), [])
     target = tmp_path / "page.html"
     assert motionshards.dataset.report.__main__.main([str(out), "--output", str(target), "--quiet"]) == 0
@@ -184,7 +186,7 @@ def test_the_page_goes_where_it_is_told(tmp_path: Path, capsys: pytest.CaptureFi
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--where", "colour > 2"], "there is no column colour"),
+        (["--where", "colour > 2"], "unknown column colour"),
         (["--count", "-1"], '"-1" for --count. Must be >= 0'),
         (["--seed", "-1"], '"-1" for --seed. Must be >= 0'),
         (["--input", "/nowhere"], "--input /nowhere is not a directory"),
@@ -192,7 +194,7 @@ def test_the_page_goes_where_it_is_told(tmp_path: Path, capsys: pytest.CaptureFi
         (["--output", "/"], "is a directory"),
     ],
 )
-def test_unusable_arguments_are_one_line_and_2(
+def test_invalid_arguments_are_one_line_and_status_2(
     tmp_path: Path, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _ended(str(reject(make_dataset(tmp_path / "data", 2), [])), *options) == 2
@@ -202,7 +204,9 @@ def test_unusable_arguments_are_one_line_and_2(
 
 
 @pytest.mark.parametrize("state", ["absent", "unfinished", "no rejections", "bucket"])
-def test_what_is_no_finished_data_set_is_one_line_and_2(tmp_path: Path, state: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_or_unfinished_dataset_is_one_line_and_status_2(
+    tmp_path: Path, state: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "data"
     if state in ("unfinished", "no rejections"):
         make_dataset(out, 2)
@@ -214,7 +218,7 @@ def test_what_is_no_finished_data_set_is_one_line_and_2(tmp_path: Path, state: s
     assert not (out / "report.html").exists()
 
 
-def test_a_page_that_cannot_be_written_is_one_line_and_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_page_that_cannot_be_written_is_one_line_and_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = reject(make_dataset(tmp_path / "data", 2), [])
     assert _ended(str(out), "--output", "/proc/page.html") == 1
     assert capsys.readouterr().err.count("\n") == 1
@@ -224,7 +228,7 @@ def _ended(*arguments: str) -> int:
     return motionshards.dataset.report.__main__.main(list(arguments))
 
 
-def test_the_command_runs_by_its_name_without_beam_and_torch() -> None:
+def test_the_command_imports_neither_beam_nor_torch() -> None:
     program = (
         "import runpy, sys; sys.argv = ['dataset.report', '--help']\n"
         "try: runpy.run_module('dataset.report', run_name='__main__', alter_sys=True)\n"

@@ -25,7 +25,7 @@ def with_nan(points: Any) -> Any:
     return points
 
 
-OTHER = "meta.json: the index has other values of"
+OTHER = "meta.json: the index has different values of"
 
 # Damage inside members, with all hashes made right again: only decoding finds it.
 CONTENTS = [
@@ -33,11 +33,11 @@ CONTENTS = [
     (lambda files: files.update({"005.jpg": files["005.jpg"][:2000]}), "005.jpg: cannot be read"),
     (lambda files: files.update({"005.jpg": jpeg(SIZE // 2)}), f"005.jpg: is {SIZE}x{SIZE // 2} px"),
     (lambda files: files.update({"005.jpg": jpeg(SIZE, "GRAY")}), "005.jpg: is 128x128 px in Gray"),
-    (edit_array(LANDMARKS, with_nan), "landmarks.npy: frame 4 has a face, but points"),
+    (edit_array(LANDMARKS, with_nan), "landmarks.npy: frame 4 has a face, but non-finite points"),
     (edit_array(LANDMARKS, lambda points: points[:, :67]), "landmarks.npy: is not an npy file of float32 [N,68,2]"),
     (edit_array(LANDMARKS, lambda points: points.astype(np.float64)), "landmarks.npy: is not an npy file of float32"),
-    (edit_array(LANDMARK_SCORES, lambda scores: scores + 1), "landmark_scores.npy: holds values outside 0 to 1"),
-    (edit_array(LANDMARK_SCORES, lambda scores: scores * np.nan), "landmark_scores.npy: holds values outside 0 to 1"),
+    (edit_array(LANDMARK_SCORES, lambda scores: scores + 1), "landmark_scores.npy: has values outside 0 to 1"),
+    (edit_array(LANDMARK_SCORES, lambda scores: scores * np.nan), "landmark_scores.npy: has values outside 0 to 1"),
     (lambda files: files.update({LANDMARKS: b"no array"}), "landmarks.npy: is not an npy file"),
     (lambda files: files.update({META: b"{"}), "meta.json: Expecting property name"),
     (lambda files: files.update({META: b"[]"}), "meta.json: is not a JSON object"),
@@ -72,7 +72,7 @@ def test_members_that_are_no_sample_are_found_without_decoding(copy: Path, capsy
     rewrite(copy, lambda files: files.pop(LANDMARKS) and None)
     status, lines = run(copy, capsys, "--fast")
     assert status == 1
-    assert f"{first_row(copy)['key']}: its members are not those of a sample of 9 frames" in lines[0]
+    assert f"{first_row(copy)['key']}: its members are not the expected ones for a sample of 9 frames" in lines[0]
 
 
 def test_a_rewritten_but_unchanged_shard_passes(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,7 @@ def flip_in_jpeg(out: Path) -> str:
     content = bytearray(tar_of(out).read_bytes())
     content[row["members"][2]["offset"] + 900] ^= 0x10
     tar_of(out).write_bytes(content)
-    return f"{tar_of(out).relative_to(out)}: {row['key']}.002.jpg: crc32"
+    return f"{tar_of(out).relative_to(out)}: {row['key']}.002.jpg: is damaged: its crc32 differs"
 
 
 def flip_in_header(out: Path) -> str:
@@ -40,7 +40,7 @@ def truncate_tar(out: Path) -> str:
 
 def empty_tar(out: Path) -> str:
     tar_of(out).write_bytes(b"")
-    return f"{tar_of(out).relative_to(out)}: is no readable tar"
+    return f"{tar_of(out).relative_to(out)}: is not completely readable as a tar"
 
 
 def swap_tars(out: Path) -> str:
@@ -65,7 +65,7 @@ def delete_marker(out: Path) -> str:
 
 def corrupt_marker(out: Path) -> str:
     marker_of(out).write_bytes(marker_of(out).read_bytes()[:-20])
-    return f"{marker_of(out).relative_to(out)}: is no readable marker"
+    return f"{marker_of(out).relative_to(out)}: is not a readable marker"
 
 
 def swap_markers(out: Path) -> str:
@@ -84,7 +84,7 @@ def drop_index_row(out: Path) -> str:
 
 def repeat_index_row(out: Path) -> str:
     edit_table(out / INDEX, lambda rows: pa.concat_tables([rows, rows.slice(2, 1)]))
-    return f"{INDEX}: {pq.read_table(out / INDEX)['key'][2]}: stands here more than once"
+    return f"{INDEX}: {pq.read_table(out / INDEX)['key'][2]}: is listed more than once"
 
 
 def change_index_value(out: Path) -> str:
@@ -94,7 +94,7 @@ def change_index_value(out: Path) -> str:
         return pa.Table.from_pylist(offsets, rows.schema)
 
     edit_table(out / INDEX, change)
-    return f"{INDEX}: {pq.read_table(out / INDEX)['key'][1]}: members is not"
+    return f"{INDEX}: {pq.read_table(out / INDEX)['key'][1]}: members differs from"
 
 
 def strange_shard_in_index(out: Path) -> str:
@@ -182,12 +182,12 @@ def planned_later(out: Path) -> str:
 
 def corrupt_plan(out: Path) -> str:
     plan_path(out, 0).write_bytes(plan_path(out, 0).read_bytes()[:-9])
-    return "plan/plan-000000.parquet: is no readable plan"
+    return "plan/plan-000000.parquet: is not a readable plan"
 
 
 def no_plan(out: Path) -> str:
     shutil.rmtree(out / "plan")
-    return "plan: holds no plan"
+    return "plan: contains no plan"
 
 
 def stray(name: str) -> Callable[[Path], str]:
@@ -205,17 +205,17 @@ def stale_croissant(out: Path) -> str:
     told = json.loads((out / CROISSANT).read_bytes())
     told["distribution"] = [{**file, "sha256": "0" * 64} if file["@id"] == INDEX else file for file in told["distribution"]]
     (out / CROISSANT).write_text(json.dumps(told))
-    return "croissant.json: index.parquet: describes another file"
+    return "croissant.json: index.parquet: describes a different file"
 
 
 def corrupt_croissant(out: Path) -> str:
     (out / CROISSANT).write_bytes((out / CROISSANT).read_bytes()[:-20])
-    return "croissant.json: cannot be understood: "
+    return "croissant.json: cannot be parsed: "
 
 
 def croissant_of_something_else(out: Path) -> str:
     (out / CROISSANT).write_text('{"distribution": [1]}')
-    return "croissant.json: cannot be understood: "
+    return "croissant.json: cannot be parsed: "
 
 
 DAMAGES = [

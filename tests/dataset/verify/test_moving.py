@@ -109,51 +109,51 @@ BOTH = [
     (video([one[:32, :32] for one in PICTURES]), "mp4: cannot be read: frame 0 is 32x32 px of yuv420p"),
     (video(pix_fmt="yuv444p"), "mp4: cannot be read: frame 0 is 64x64 px of yuv444p"),
     (video(rate=Fraction(24)), "mp4: cannot be read: frame 1 is shown at 0.0416667 s"),
-    (video(codec="mpeg4", options={}), "mp4: cannot be read: its streams are mpeg4, must be one of h264"),
+    (video(codec="mpeg4", options={}), "mp4: cannot be read: its streams are mpeg4, must be a single h264 stream"),
     (video(streams=2), "mp4: cannot be read: its streams are h264, h264"),
     (video(options=x264("keyint=13:scenecut=0:bframes=0")), "mp4: cannot be read: it has 13 frames from one key"),
     (
         video(options=x264("keyint=12:scenecut=0:bframes=2:b-adapt=0:open-gop=1"), reordered=True),
         "mp4: cannot be read: frame 10 is listed as",
     ),
-    (keys(b"\r", b"\f"), "mp4: cannot be read: frame 11 is listed as a key frame, and is none"),
-    (keys(b"\1", b"\r"), "mp4: cannot be read: it does not begin with a key frame"),
+    (keys(b"\r", b"\f"), "mp4: cannot be read: frame 11 is listed as a key frame but is not one"),
+    (keys(b"\1", b"\r"), "mp4: cannot be read: it does not start with a key frame"),
     (edited(VIDEO, lambda mp4: mp4[:-200]), "mp4: cannot be read: "),
-    (edited(VIDEO, lambda mp4: mp4[mp4.index(b"mdat") - 4 :] + mp4), "mp4: its header does not come first"),
+    (edited(VIDEO, lambda mp4: mp4[mp4.index(b"mdat") - 4 :] + mp4), "mp4: its header is not at the start of the file"),
     (edit_array(VIDEO_FRAMES, lambda frames: frames[:-1]), "frames.npy: has 39 rows for 40 frames"),
-    (rows(lambda frames: frames.__setitem__((7, 1), 7.5)), "frames.npy: holds numbers that are no spans, frames or times"),
-    (rows(lambda frames: frames.__setitem__((7, 2), np.nan)), "frames.npy: holds numbers that are no"),
+    (rows(lambda frames: frames.__setitem__((7, 1), 7.5)), "frames.npy: has numbers that are not spans, frames or times"),
+    (rows(lambda frames: frames.__setitem__((7, 2), np.nan)), "frames.npy: has numbers that are not"),
     (rows(lambda frames: frames.__setitem__((39, 0), 1)), "frames.npy: its frames are not in the order of the spans"),
     (rows(lambda frames: frames.__setitem__(7, frames[5])), "frames.npy: its frames are not in the order of the spans"),
     (rows(lambda frames: frames.__setitem__((7, 1), 6)), "frames.npy: its frames are not in the order of the spans"),
     (rows(lambda frames: frames.__setitem__([8, 9], frames[7])), "frames.npy: frame "),
-    (described(lambda meta: meta["frame_index"].__setitem__(1, 6)), "frames.npy: meta.json describes other frames"),
-    (edit_array(POINTS, lose_point), "points.npy: row 3 has a face, but points that are not known"),
+    (described(lambda meta: meta["frame_index"].__setitem__(1, 6)), "frames.npy: meta.json describes different frames"),
+    (edit_array(POINTS, lose_point), "points.npy: row 3 has a face, but missing points"),
     (described(lambda meta: meta["boxes_px"].__setitem__(2, [None] * 4)), "points.npy: row 2 has points, but no face"),
     (edit_array(POINTS, lambda points: points[:, :67]), "points.npy: is not an npy file of uint16 [N,68,2]"),
     (edit_array(POINT_SCORES, lambda scores: scores[:-1]), "point_scores.npy: has 7 rows for 8 frames"),
     (edit_meta(lambda meta: meta.pop("flac")), "meta.json: flac is missing"),
-    (of_video(rate=[24, 1]), "meta.json: mp4: rate is [24, 1], the index says 25"),
+    (of_video(rate=[24, 1]), "meta.json: mp4: rate is [24, 1], the index has 25"),
     (of_video(frames=39), "meta.json: mp4: frames is 39, must be 40"),
     (of_video(crf=20), "meta.json: mp4: crf is 20, must be 18"),
     (of_video(point_units=32), "meta.json: mp4: point_units is 32, must be 64"),
-    (replaced(SOUND, b"no sound"), "flac: cannot be read: no FLAC"),
+    (replaced(SOUND, b"no sound"), "flac: cannot be read: not a FLAC file"),
     (replaced(SOUND, flac_of(SILENCE[:-1])), "flac: has samples 25599, must be 25600"),
     (replaced(SOUND, flac_of(SILENCE, 8000)), "flac: has hz 8000, must be 16000"),
     (edited(SOUND, lambda flac: flac[:20] + bytes([flac[20] | 2]) + flac[21:]), "flac: has channels 2, must be 1"),
-    (edited(SOUND, lambda flac: flac[:30] + bytes(4) + flac[34:]), "flac: cannot be read: the samples differ from their MD5"),
+    (edited(SOUND, lambda flac: flac[:30] + bytes(4) + flac[34:]), "flac: cannot be read: the samples do not match their MD5"),
     (edited(SOUND, lambda flac: flac[:-50]), "flac: cannot be read: "),
-    (replaced(SOUND, flac_of(SILENCE)), "flac: the index has other values of audio_level_db"),
+    (replaced(SOUND, flac_of(SILENCE)), "flac: the index has different values of audio_level_db"),
     (edit_meta(lambda meta: meta["flac"].update(samples=1)), "flac: has {'hz': 16000, 'channels': 1, 'samples': 25600}, meta"),
 ]
 VIDEO_ONLY = [
     (edit_meta(lambda meta: meta.pop("mp4")), "meta.json: mp4 is missing"),
     (edit_meta(lambda meta: meta["mp4"].update({**meta, "mp4": None})), "meta.json: mp4: pts_s must be missing"),
-    (edit_array(POINT_SCORES, lambda scores: scores // 2), "meta.json: the index has other values of least_landmark_score"),
+    (edit_array(POINT_SCORES, lambda scores: scores // 2), "meta.json: the index has different values of least_landmark_score"),
 ]
 WITH_STILLS = [
     (video([picture(0, frame + 1) for frame in range(FRAMES)]), "mp4: frame 0 differs from the still of the same source frame"),
-    (video(moved_by_one()), "mp4: stills look like the frames before those that show the same source frames"),
+    (video(moved_by_one()), "mp4: stills match the frames before those that show the same source frames"),
     (of_video(boxes_px=None), "meta.json: boxes_px is not a list of numbers [8, 4]"),
     (edit_meta(lambda meta: meta["mp4"].pop("boxes_px")), "meta.json: mp4: boxes_px or box_scores are missing"),
 ]
@@ -189,7 +189,7 @@ ROWS = [
     (
         "both",
         {"has_audio": False, "audio_hz": None, **dict.fromkeys(LEVELS)},
-        "its members are not those of a sample of 5 frames",
+        "its members are not the expected ones for a sample of 5 frames",
     ),
     ("video", {"fps": 24.0}, "fps is 24, must be 25"),
     ("video", {"video_crf": 20}, "video_crf is 20, must be 18"),
@@ -197,10 +197,10 @@ ROWS = [
     (
         "video",
         {"has_audio": None, "audio_hz": None, **dict.fromkeys(LEVELS)},
-        "has_audio is None, and the sound that is stored is 'mono'",
+        "has_audio is None, but the dataset's audio setting is 'mono'",
     ),
     ("video", {"audio_hz": 8000}, "audio_hz is 8000, must be 16000"),
-    ("video", {"audio_lost": "corrupt"}, "audio_lost is 'corrupt', must be null or, without sound, a reason"),
+    ("video", {"audio_lost": "corrupt"}, "audio_lost is 'corrupt', must be null or, for clips without sound, a reason"),
     ("video", {"audio_silence": None}, "audio_level_db, audio_silence, audio_clipping must not be null"),
 ]
 
@@ -221,7 +221,7 @@ def test_clips_may_lack_video_that_was_added_later(samples: dict[str, Sample]) -
     assert list(check_row(bare, config, added=True)) == []
     assert list(check_row(bare, config)) == [
         "video_frames must not be null",
-        "has_audio is None, and the sound that is stored is 'mono'",
+        "has_audio is None, but the dataset's audio setting is 'mono'",
     ]
 
 

@@ -50,8 +50,8 @@ def swap(files: Files) -> None:
 
 
 DAMAGE: list[tuple[str, Callable[[Files], Any], list[str]]] = [
-    ("both", swap, [f"32.00{number}.jpg: shows another picture than 00{number}.jpg" for number in (1, 4)]),
-    ("both", lambda files: files.update({"32.002.jpg": still(31, 99)}), ["32.002.jpg: shows another picture than 002.jpg"]),
+    ("both", swap, [f"32.00{number}.jpg: shows a different image than 00{number}.jpg" for number in (1, 4)]),
+    ("both", lambda files: files.update({"32.002.jpg": still(31, 99)}), ["32.002.jpg: shows a different image than 002.jpg"]),
     ("both", lambda files: files.update({"32.002.jpg": still(0, 16, 64)}), ["32.002.jpg: is 64x64 px in YCbCr"]),
     ("both", lambda files: files.update({"32.000.jpg": b"?"}), ["32.000.jpg: cannot be read"]),
     ("both", lambda files: files.update({"32.mp4": video(0, shift=1)}), ["32.mp4: frame "]),
@@ -89,4 +89,4 @@ def test_the_command_finds_a_swap(clean: dict[str, Path], tmp_path: Path, capsys
     out = Path(shutil.copytree(clean["both"], tmp_path / "data"))
     rewrite(out, swap)
     status, said = run(out, capsys, "--workers", "1")
-    assert status == 1 and any("32.001.jpg: shows another picture than 001.jpg" in line for line in said)
+    assert status == 1 and any("32.001.jpg: shows a different image than 001.jpg" in line for line in said)

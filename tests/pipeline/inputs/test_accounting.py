@@ -175,4 +175,4 @@ def test_the_ledger_names_what_was_left_out(make_video: MakeVideo, tmp_path: Pat
     card = (tmp_path / "in" / "out" / "README.md").read_text()
     assert "| `.jpg` | 2 |" in card and "split: val" in card
     assert report.main([str(tmp_path / "in" / "out"), "--samples", "1"]) == 0
-    assert "Files left out" in (tmp_path / "in" / "out" / "report.html").read_text()
+    assert "Skipped files" in (tmp_path / "in" / "out" / "report.html").read_text()

@@ -118,7 +118,7 @@ def test_a_file_without_a_base_starts_from_vox_256(tmp_path: Path) -> None:
         ("base: [1]", "base is [1], must be"),
         ("a: [", "is not YAML"),
         ("!!python/object/apply:os.getcwd []", "is not YAML"),
-        ("training: {hue: 0.7}", "training: a hue is turned by half a turn at most"),
+        ("training: {hue: 0.7}", "training: hue must be at most 0.5"),
         ("architecture: {detector: {scale: 0.3}}", "architecture.detector: scale is 1 over a whole number"),
         ("architecture: {size: 200}", "architecture: size is a multiple of 128, for scale and blocks of detector"),
         ("training: {losses: {generator_gan: 1, feature_matching: [1]}}", "feature_matching has a weight for each"),

@@ -1,4 +1,4 @@
-"""Whole augmentations: what happens to a clip is its own row of the draws, and all that belongs to a frame follows it."""
+"""Complete augmentation: clips depend on their own row of the draws only, and labels follow their frames."""
 
 from collections import Counter
 from dataclasses import dataclass, fields, replace
@@ -52,7 +52,7 @@ def same(a: Any, b: Any) -> bool:
 
 
 def draws(count: int = 1, **changed: Any) -> Draws:
-    """Draws that do nothing, but for those that are given as one row for all."""
+    """Neutral draws, except for the given ones, each a row that is used for all clips."""
     neutral: dict[str, Any] = {
         "flip": False, "time_flip": False, "colour": [1.0, 1, 1, 0], "order": [0, 1, 2, 3], "window": [1.0, 0, 0]
     }  # fmt: skip
@@ -65,7 +65,7 @@ def test_without_settings_uint8_becomes_float() -> None:
     assert same(rows(replace(found, frames=given.frames), slice(None)), rows(given, slice(None)))
 
 
-def test_the_same_seed_gives_the_same_bits_and_leaves_the_input_alone() -> None:
+def test_the_same_seed_gives_identical_bits_and_does_not_change_the_input() -> None:
     given = clips()
     one, two = (EVERYTHING(given, EVERYTHING.draw(COUNT, generator(3))) for _ in range(2))
     assert same(rows(one, slice(None)), rows(two, slice(None))) and same(rows(given, slice(None)), rows(clips(), slice(None)))
@@ -73,7 +73,7 @@ def test_the_same_seed_gives_the_same_bits_and_leaves_the_input_alone() -> None:
 
 
 @pytest.mark.parametrize("augment", [FOMM, EVERYTHING])
-def test_a_part_of_a_batch_with_its_part_of_the_draws_is_the_part_of_the_result(augment: Augment) -> None:
+def test_slices_of_batch_and_draws_give_the_slice_of_the_result(augment: Augment) -> None:
     given, drawn = clips(), augment.draw(COUNT, generator(5))
     whole = augment(given, drawn)
     for part in (slice(0, 4), slice(4, 9), slice(6, 7)):
@@ -81,13 +81,13 @@ def test_a_part_of_a_batch_with_its_part_of_the_draws_is_the_part_of_the_result(
         assert len(found) == part.stop - part.start and same(rows(found, slice(None)), rows(whole, part))
 
 
-def test_draws_of_fewer_are_the_first_of_many() -> None:
+def test_fewer_draws_are_a_prefix_of_more() -> None:
     many, few = EVERYTHING.draw(50, generator(1)), EVERYTHING.draw(7, generator(1))
     for field in fields(Draws):
         assert torch.equal(getattr(many[:7], field.name), getattr(few, field.name)), field.name
 
 
-def test_one_setting_does_not_move_the_others() -> None:
+def test_one_setting_does_not_change_draws_of_the_others() -> None:
     usual, other = FOMM.draw(200, generator()), replace(FOMM, time_flip=0.1, hue=0.4, crop=0.5).draw(200, generator())
     assert torch.equal(usual.flip, other.flip) and torch.equal(usual.order, other.order)
     assert torch.equal(usual.colour[:, :3], other.colour[:, :3]) and not torch.equal(usual.colour[:, 3], other.colour[:, 3])
@@ -114,13 +114,13 @@ def test_factors_of_strong_jitter_are_not_negative() -> None:
     assert drawn.min() >= 0 and drawn.min() < 0.05 and drawn.max() > 3.9
 
 
-def test_windows_are_shares_inside_the_picture() -> None:
+def test_windows_are_inside_the_image() -> None:
     window = Augment(crop=0.5).draw(5000, generator()).window
     assert window[:, 0].min() >= 0.5 and window[:, 0].min() < 0.51 and window[:, 0].max() > 0.99
     assert window[:, 1:].min() >= 0 and window[:, 1:].max() <= 1 and window[:, 1:].std() > 0.25
 
 
-def test_all_that_belongs_to_a_frame_goes_back_in_time_with_it() -> None:
+def test_time_flip_reverses_all_fields_of_frames() -> None:
     found, given = Augment()(clips(), draws(COUNT, time_flip=True)), clips()
     assert found.number.tolist() == [[4, 2, 0]] * COUNT
     backwards = {name: value.flip(1) for name, value in rows(given, slice(None)).items()}
@@ -128,7 +128,7 @@ def test_all_that_belongs_to_a_frame_goes_back_in_time_with_it() -> None:
     assert same(rows(found, slice(None)), backwards)
 
 
-def test_a_flip_swaps_landmarks_and_turns_yaw_and_roll_but_not_pitch_nor_action_units() -> None:
+def test_a_flip_swaps_landmarks_and_negates_yaw_and_roll_but_not_pitch_and_action_units() -> None:
     given, found = clips(), Augment()(clips(), draws(COUNT, flip=True))
     assert given.landmarks is not None and found.landmarks is not None and given.aus is not None and found.aus is not None
     torch.testing.assert_close(found.pose, given.pose * torch.tensor([-1.0, 1, -1]), equal_nan=True)
@@ -138,8 +138,8 @@ def test_a_flip_swaps_landmarks_and_turns_yaw_and_roll_but_not_pitch_nor_action_
 
 
 @pytest.mark.parametrize("flip", [False, True])
-def test_landmarks_follow_through_flip_crop_and_resize(flip: bool) -> None:
-    """A bright spot at landmark 36 of a black picture is found where that landmark, or its mirror image, is said to be."""
+def test_landmarks_follow_flip_crop_and_resize(flip: bool) -> None:
+    """A bright spot at landmark 36 of a black image is found at the position of that landmark, or of its mirror image."""
     place = torch.tensor([30.0, 17.0])
     y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
     spot = (255 * torch.exp(-((x - place[0]) ** 2 + (y - place[1]) ** 2) / 8)).byte()
@@ -155,25 +155,25 @@ def test_landmarks_follow_through_flip_crop_and_resize(flip: bool) -> None:
     torch.testing.assert_close(found.landmarks[0, 0, MIRROR_68[36]], centre, rtol=0, atol=0.05)
 
 
-def test_all_frames_of_a_clip_get_the_same_colours() -> None:
+def test_all_frames_of_a_clip_have_the_same_colour_jitter() -> None:
     still = replace(clips(), frames=clips().frames[:, :1].repeat(1, N, 1, 1, 1))
     found = EVERYTHING(still, EVERYTHING.draw(COUNT, generator(8))).frames
     assert (found == found[:, :1]).all() and found.min() >= 0 and found.max() <= 1
 
 
-def test_frames_without_a_face_stay_so() -> None:
+def test_frames_without_a_face_remain_nan() -> None:
     found = EVERYTHING(clips(), EVERYTHING.draw(COUNT, generator(9)))
     assert found.landmarks is not None and found.aus is not None
     for field in (found.landmarks, found.aus, found.pose):
         assert field[2, 1].isnan().all() and field.isnan().sum() == field[2, 1].numel()
 
 
-def test_the_type_and_what_else_it_holds_survive() -> None:
+def test_the_type_and_other_fields_are_kept() -> None:
     found = FOMM(replace(clips(), landmarks=None, aus=None), FOMM.draw(COUNT, generator()))
     assert isinstance(found, Named) and found.keys == tuple("abcdefghi") and found.landmarks is None and found.aus is None
 
 
-def test_bf16_and_autocast_change_the_result_only_by_its_rounding() -> None:
+def test_bf16_and_autocast_only_round_the_result() -> None:
     drawn = EVERYTHING.draw(COUNT, generator(2))
     exact = EVERYTHING(clips(), drawn)
     with torch.autocast("cpu", torch.bfloat16):
@@ -184,21 +184,21 @@ def test_bf16_and_autocast_change_the_result_only_by_its_rounding() -> None:
     assert half.landmarks is not None and half.landmarks.dtype == torch.float32
 
 
-def test_no_clips_give_none() -> None:
+def test_an_empty_batch_stays_empty() -> None:
     empty = Clips(**rows(clips(), slice(0)))
     assert EVERYTHING(empty, EVERYTHING.draw(0, generator())).frames.shape == (0, N, 3, 40, 40)
 
 
-def test_draws_move_and_count() -> None:
+def test_draws_have_a_device_and_a_length() -> None:
     drawn = FOMM.draw(4, generator()).to("cpu")
     assert len(drawn) == 4 and len(drawn[1:3]) == 2 and torch.equal(drawn[1:3].order, drawn.order[1:3])
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_mismatched_draws_and_dtypes_are_refused() -> None:
     given = clips()
-    with pytest.raises(ValueError, match="8 draws for 9 clips"):
+    with pytest.raises(ValueError, match="expected 9 draws"):
         FOMM(given, FOMM.draw(8, generator()))
-    with pytest.raises(ValueError, match="should be uint8"):
+    with pytest.raises(ValueError, match="uint8 frames, got"):
         FOMM(FOMM(given, FOMM.draw(COUNT, generator())), FOMM.draw(COUNT, generator()))
 
 
@@ -215,7 +215,7 @@ def test_what_does_not_fit_is_refused() -> None:
         {"dtype": torch.uint8},
     ],
 )
-def test_settings_that_mean_nothing_are_refused(settings: dict[str, Any]) -> None:
+def test_invalid_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
         Augment(**settings)
 
@@ -231,7 +231,7 @@ def test_clips_of_other_shapes_are_refused(field: str, shape: tuple[int, ...]) -
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
-def test_a_gpu_augments_alike() -> None:
+def test_a_gpu_gives_the_same_result() -> None:
     drawn = EVERYTHING.draw(COUNT, generator())
     here = EVERYTHING(clips(), drawn)
     there = EVERYTHING(Clips(**{name: value.cuda() for name, value in rows(clips(), slice(None)).items()}), drawn)

@@ -49,7 +49,7 @@ def expected(frames: Tensor, factors: Tensor, order: Tensor) -> Array:
     return result
 
 
-def test_every_order_is_the_operations_one_after_the_other() -> None:
+def test_every_order_applies_the_operations_in_sequence() -> None:
     frames, order = pictures(len(ORDERS)), torch.tensor(ORDERS)
     generator = torch.Generator().manual_seed(1)
     factors = torch.rand(len(ORDERS), 4, generator=generator) + torch.tensor([0.5, 0.5, 0.5, -0.5])
@@ -68,7 +68,7 @@ def test_each_operation_alone(operation: int, factor: float) -> None:
     np.testing.assert_allclose(jitter(frames, neutral, order).numpy(), expected(frames, neutral, order), atol=2e-6)
 
 
-def test_neutral_factors_change_nothing_at_all() -> None:
+def test_neutral_factors_are_the_identity() -> None:
     frames = pictures(4)
     assert torch.equal(jitter(frames, torch.tensor([[1.0, 1, 1, 0]]).repeat(4, 1), torch.tensor(ORDERS[::6])), frames)
 
@@ -89,7 +89,7 @@ def test_equal_frames_of_a_clip_stay_equal() -> None:
     assert (changed == changed[:, :1]).all()
 
 
-def test_a_turn_of_the_hue_and_back() -> None:
+def test_a_hue_rotation_can_be_inverted() -> None:
     frames, turns = pictures(3), torch.tensor([0.1, -0.37, 0.5])
     torch.testing.assert_close(turn_hue(turn_hue(frames, turns), -turns), frames, rtol=0, atol=1e-5)
     torch.testing.assert_close(turn_hue(frames, torch.ones(3)), frames, rtol=0, atol=1e-5)
@@ -104,8 +104,8 @@ def test_a_third_of_a_turn_makes_red_green() -> None:
     ("operation", "enhancer"),
     [(BRIGHTNESS, ImageEnhance.Brightness), (CONTRAST, ImageEnhance.Contrast), (SATURATION, ImageEnhance.Color)],
 )
-def test_pillow_means_the_same(operation: int, enhancer: type[ImageEnhance.Brightness]) -> None:
-    """To within the rounding of its greys to whole levels."""
+def test_results_match_pillow(operation: int, enhancer: type[ImageEnhance.Brightness]) -> None:
+    """To within its rounding of greys to integers."""
     levels = np.random.default_rng(3).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     factors = torch.tensor([[1.0, 1.0, 1.0, 0.0]])
     factors[0, operation] = 1.3
@@ -122,6 +122,6 @@ def test_bf16_is_computed_in_float32() -> None:
     assert torch.equal(found, jitter(frames.float(), factors, order).bfloat16())
 
 
-def test_an_order_that_is_none_is_refused() -> None:
+def test_an_order_that_is_not_a_permutation_is_refused() -> None:
     with pytest.raises(ValueError, match="permutation"):
         jitter(pictures(1), torch.ones(1, 4), torch.tensor([[0, 1, 2, 2]]))

@@ -1,4 +1,4 @@
-"""Landmark images against a reference that is drawn with 8 x 8 samples a pixel, and against matplotlib."""
+"""Landmark images against a reference with 8 x 8 samples per pixel, and against matplotlib if installed."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 
 SIDE = 112
 SAMPLES = 8
-# As the seed draws: first landmark, one past the last, RGB.
+# As in the original repository: first landmark, one past the last, RGB.
 LINES = [
     (0, 17, (0, 128, 0)),
     (17, 22, (255, 165, 0)),
@@ -39,7 +39,7 @@ def absent() -> Tensor:
 
 
 def supersampled(points: Array, width_px: float) -> Array:
-    """[3,SIDE,SIDE]: of 64 samples a pixel those count which lie within half the width of a line; lines over lines."""
+    """[3,SIDE,SIDE], coverage by 64 samples per pixel within half the line width; later lines over earlier ones."""
     place = (np.arange(SIDE * SAMPLES) + 0.5) / SAMPLES - 0.5
     picture = np.ones((3, SIDE, SIDE))
     for first, end, rgb in LINES:
@@ -58,7 +58,7 @@ def supersampled(points: Array, width_px: float) -> Array:
 def assert_alike(found: Array, reference: Array) -> None:
     """A third of a level of 255 on average, and less than a tenth of the range in 999 of 1000 values.
 
-    The rest are pixels between two lines of one colour that are closer than their width: each may cover another half.
+    The others are pixels between two lines of one colour that are closer than their width: each may cover another half.
     """
     difference = np.abs(found - reference)
     measured = (difference.mean() * 255, np.quantile(difference, 0.999), difference.max())
@@ -66,13 +66,13 @@ def assert_alike(found: Array, reference: Array) -> None:
 
 
 @pytest.mark.parametrize("width_px", [1.0, 2.0, SEED_WIDTH_PX, 5.0])
-def test_it_is_the_reference(width_px: float) -> None:
+def test_images_match_the_reference(width_px: float) -> None:
     points = faces()
     reference = np.stack([supersampled(face, width_px) for face in points.double().numpy()])
     assert_alike(landmark_images(points, SIDE, width_px).double().numpy(), reference)
 
 
-def test_matplotlib_draws_the_same_as_the_seed_called_it() -> None:
+def test_images_match_matplotlib_as_used_by_the_original_repository() -> None:
     points = faces(1, 256)
     figure = Figure(figsize=(2.56, 2.56), dpi=100)
     canvas, axes = FigureCanvasAgg(figure), figure.add_axes((0, 0, 1, 1))
@@ -87,7 +87,7 @@ def test_matplotlib_draws_the_same_as_the_seed_called_it() -> None:
 
 
 @pytest.mark.parametrize(("width_px", "rows"), [(2.0, [0, 0.5, 1, 0.5, 0]), (3.0, [0, 1, 1, 1, 0]), (0.5, [0, 0, 0.5, 0, 0])])
-def test_a_straight_line_covers_what_it_should(width_px: float, rows: list[float]) -> None:
+def test_the_coverage_of_a_straight_line_is_exact(width_px: float, rows: list[float]) -> None:
     points = absent()
     points[0, 17:22] = torch.stack([torch.linspace(5, 60, 5), torch.full((5,), 20.0)], dim=1)
     column = landmark_images(points, 64, width_px)[0, :, 18:23, 30]
@@ -107,14 +107,14 @@ def test_each_landmark_is_in_the_middle_of_its_colour() -> None:
     assert seen == 60
 
 
-def test_later_lines_lie_over_earlier_ones() -> None:
+def test_later_lines_are_drawn_over_earlier_ones() -> None:
     points = absent()
     points[0, 0:2] = torch.tensor([[10.0, 32], [50, 32]])
     points[0, 48:50] = torch.tensor([[30.0, 10], [30, 50]])
     torch.testing.assert_close(landmark_images(points, 64)[0, :, 32, 30], torch.tensor([128.0, 0, 128]) / 255)
 
 
-def test_landmarks_inside_the_lips_are_not_drawn_and_lines_stay_open() -> None:
+def test_inner_lips_are_not_drawn_and_lines_are_not_closed() -> None:
     points = absent()
     points[:, 60:] = faces(1)[:, 60:]
     assert (landmark_images(points, SIDE) == 1).all()
@@ -124,7 +124,7 @@ def test_landmarks_inside_the_lips_are_not_drawn_and_lines_stay_open() -> None:
 
 
 @pytest.mark.parametrize("missing", [torch.nan, torch.inf, -torch.inf])
-def test_frames_without_a_face_are_white_and_missing_points_leave_out_their_segments(missing: float) -> None:
+def test_frames_without_a_face_are_white_and_segments_of_missing_points_are_skipped(missing: float) -> None:
     points = torch.cat([faces(2), torch.full((1, 68, 2), missing)])
     points[1, 8] = missing
     pictures = landmark_images(points, SIDE)
@@ -137,14 +137,14 @@ def test_frames_without_a_face_are_white_and_missing_points_leave_out_their_segm
 
 
 @pytest.mark.parametrize("shift", [(16, 16), (5, 3), (31, 1)])
-def test_where_tiles_meet_cannot_be_seen(shift: tuple[int, int]) -> None:
+def test_tiles_have_no_visible_seams(shift: tuple[int, int]) -> None:
     points, picture = faces(1), landmark_images(faces(1), 2 * SIDE)
     moved = landmark_images(points + torch.tensor(shift), 2 * SIDE)
     expected = picture.roll((shift[1], shift[0]), dims=(2, 3))
     torch.testing.assert_close(moved, expected, rtol=0, atol=1e-4)
 
 
-def test_pictures_need_not_be_square_nor_hold_the_face() -> None:
+def test_images_need_not_be_square_or_contain_the_face() -> None:
     whole = landmark_images(faces(), SIDE)
     torch.testing.assert_close(landmark_images(faces(), (50, 77)), whole[:, :, :50, :77], rtol=0, atol=0)
     assert landmark_images(faces(), (50, 77)).is_contiguous()
@@ -152,12 +152,12 @@ def test_pictures_need_not_be_square_nor_hold_the_face() -> None:
     assert landmark_images(faces()[:0], SIDE).shape == (0, 3, SIDE, SIDE)
 
 
-def test_pictures_do_not_depend_on_the_rest_of_the_batch() -> None:
+def test_images_do_not_depend_on_the_rest_of_the_batch() -> None:
     together = landmark_images(faces(), SIDE)
     assert all(torch.equal(landmark_images(faces()[clip : clip + 1], SIDE)[0], together[clip]) for clip in range(3))
 
 
-def test_bf16_is_the_rounded_picture_and_points_are_taken_as_they_are() -> None:
+def test_bf16_rounds_the_image_and_points_are_not_rounded() -> None:
     points = faces()
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(landmark_images(points, SIDE), landmark_images(points, SIDE, dtype=torch.float32))
@@ -176,5 +176,5 @@ def test_other_shapes_and_widths_are_refused(shape: tuple[int, ...], width_px: f
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
-def test_a_gpu_draws_alike() -> None:
+def test_a_gpu_gives_the_same_images() -> None:
     torch.testing.assert_close(landmark_images(faces().cuda(), SIDE).cpu(), landmark_images(faces(), SIDE), rtol=0, atol=1e-4)

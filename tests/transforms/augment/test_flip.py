@@ -1,4 +1,4 @@
-"""Mirror images and time reversal: inverses, and what a mirror does to a face."""
+"""Horizontal flip and time reversal: inverses, and flipped faces."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ ALL = torch.ones(3, dtype=torch.bool)
 
 
 def faces() -> Tensor:
-    """float32 [3,2,68,2], pixels of a 128x128 picture: a lopsided mean face, another in each frame; one has no face."""
+    """float32 [3,2,68,2], pixels of a 128x128 image: an asymmetric mean face, different in each frame; one has no face."""
     noise = np.random.default_rng(0).normal(0, 2, (3, 2, 68, 2))
     points = torch.from_numpy(64 + 0.6 * FACE_68_MM[:, :2] + noise).float()
     points[1, 1] = torch.nan
@@ -28,16 +28,16 @@ def test_the_table_is_its_own_inverse() -> None:
     assert [MIRROR_68[other] for other in MIRROR_68] == list(range(68))
 
 
-def test_the_table_is_that_of_the_face_model() -> None:
+def test_the_table_matches_the_face_model() -> None:
     assert list(MIRROR_68) == MEASURED.tolist()
 
 
-def test_the_table_swaps_what_lies_opposite_on_a_mean_face() -> None:
+def test_the_table_swaps_opposite_landmarks_of_a_mean_face() -> None:
     across = np.linalg.norm(FACE_68_MM[:, None] * [-1, 1, 1] - FACE_68_MM[None], axis=2)
     assert across.argmin(axis=1).tolist() == list(MIRROR_68)
 
 
-def test_twice_is_as_before() -> None:
+def test_two_flips_are_the_identity() -> None:
     frames = torch.randint(0, 256, (3, 2, 8, 6, 3), dtype=torch.uint8)
     assert torch.equal(mirror_frames(mirror_frames(frames, SOME), SOME), frames)
     assert torch.equal(reverse_time(reverse_time(frames, SOME), SOME), frames)
@@ -54,7 +54,7 @@ def test_only_the_chosen_change(chosen: list[bool]) -> None:
         assert torch.equal(backwards, torch.from_numpy(frames[clip].numpy()[::-1].copy()) if flipped else frames[clip])
 
 
-def test_landmarks_go_where_the_pixels_go() -> None:
+def test_landmarks_follow_the_pixels() -> None:
     points = faces()[:1, :1].round().clamp(0, SIDE - 1)
     mirrored = mirror_landmarks(points, SIDE, ALL[:1]).long()
     for landmark, (x, y) in enumerate(points[0, 0].long()):
@@ -71,7 +71,7 @@ def test_a_drawing_of_mirrored_landmarks_is_the_mirrored_drawing() -> None:
     torch.testing.assert_close(landmark_images(mirrored, SIDE), landmark_images(points, SIDE).flip(-1), rtol=0, atol=1e-4)
 
 
-def test_pose_is_that_of_the_mirrored_landmarks() -> None:
+def test_pose_matches_the_mirrored_landmarks() -> None:
     points = faces()
     pose = torch.from_numpy(head_pose(points.flatten(0, 1).numpy(), (SIDE, SIDE))).view(3, 2, 3)
     mirrored = mirror_landmarks(points, SIDE, SOME)
@@ -80,7 +80,7 @@ def test_pose_is_that_of_the_mirrored_landmarks() -> None:
     torch.testing.assert_close(mirror_pose(pose, SOME), expected, rtol=0, atol=1e-3, equal_nan=True)
 
 
-def test_frames_without_a_face_stay_so() -> None:
+def test_frames_without_a_face_remain_nan() -> None:
     mirrored = mirror_landmarks(faces(), SIDE, ALL)
     assert mirrored[1, 1].isnan().all() and mirrored[1, 0].isfinite().all()
     assert mirror_pose(torch.full((3, 2, 3), torch.nan), ALL).isnan().all()

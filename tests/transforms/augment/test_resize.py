@@ -1,4 +1,4 @@
-"""Crop and resize against torch's and Pillow's antialiased filters; landmarks lie where the pixels go."""
+"""Crop and resize against torch's and Pillow's antialiased filters; landmarks follow the pixels."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def noise(height: int = 40, width: int = 56) -> Tensor:
 
 
 @pytest.mark.parametrize("size", [(40, 56), (20, 28), (13, 17), (80, 112), (97, 31), (1, 1)])
-def test_a_whole_picture_is_resized_as_torch_does(size: tuple[int, int]) -> None:
+def test_a_whole_image_is_resized_as_by_torch(size: tuple[int, int]) -> None:
     frames = noise()
     found = resize_frames(frames, torch.tensor([[0.0, 0, 56, 40]]).repeat(2, 1), size)
     expected = F.interpolate(frames.flatten(0, 1), size, mode="bilinear", antialias=True).view(2, 3, 3, *size)
@@ -23,7 +23,7 @@ def test_a_whole_picture_is_resized_as_torch_does(size: tuple[int, int]) -> None
 
 
 @pytest.mark.parametrize("size", [(16, 16), (64, 48)])
-def test_each_clip_has_its_own_window_as_pillow_cuts_it(size: tuple[int, int]) -> None:
+def test_each_clip_has_its_own_window_cropped_as_by_pillow(size: tuple[int, int]) -> None:
     frames, windows = noise(), torch.tensor([[3.25, 0, 40.5, 39.75], [10, 5, 20, 40]])
     found = resize_frames(frames, windows, size)
     for clip, frame, channel in np.ndindex(2, 3, 3):
@@ -33,13 +33,13 @@ def test_each_clip_has_its_own_window_as_pillow_cuts_it(size: tuple[int, int]) -
         np.testing.assert_allclose(found[clip, frame, channel].numpy(), np.asarray(expected), rtol=0, atol=1e-5)
 
 
-def test_the_whole_picture_at_its_size_is_itself() -> None:
+def test_the_whole_image_at_its_size_is_unchanged() -> None:
     assert torch.equal(resize_frames(noise(), torch.tensor([[0.0, 0, 56, 40]]).repeat(2, 1), (40, 56)), noise())
 
 
 @pytest.mark.parametrize("size", [(64, 64), (200, 150)])
 def test_landmarks_follow_the_pixels(size: tuple[int, int]) -> None:
-    """The centre of mass of a soft spot is where its landmark is said to be."""
+    """The centre of mass of a soft spot is at its landmark."""
     y, x = torch.meshgrid(torch.arange(128.0), torch.arange(128.0), indexing="ij")
     points = torch.tensor([[60.0, 50.5], [70.25, 77.0]]).view(1, 1, 2, 2)
     windows = torch.tensor([[12.5, 20.0, 120.0, 118.25]])
@@ -52,17 +52,17 @@ def test_landmarks_follow_the_pixels(size: tuple[int, int]) -> None:
         torch.testing.assert_close(centre, target, rtol=0, atol=0.02)
 
 
-def test_corners_of_the_window_become_corners_of_the_picture() -> None:
+def test_corners_of_the_window_become_corners_of_the_image() -> None:
     corners = torch.tensor([[9.5, 19.5], [49.5, 39.5]]).view(1, 1, 2, 2)  # edges of pixels 10 and 49, 20 and 39
     found = resize_landmarks(corners, torch.tensor([[10.0, 20, 50, 40]]), (30, 80))
     torch.testing.assert_close(found[0, 0], torch.tensor([[-0.5, -0.5], [79.5, 29.5]]))
 
 
-def test_a_missing_face_stays_missing() -> None:
+def test_a_missing_face_remains_nan() -> None:
     assert resize_landmarks(torch.full((1, 2, 68, 2), torch.nan), torch.tensor([[1.0, 2, 30, 40]]), (8, 8)).isnan().all()
 
 
-def test_autocast_and_bf16_do_not_reach_the_arithmetic() -> None:
+def test_autocast_and_bf16_do_not_change_the_arithmetic() -> None:
     frames, windows = noise().bfloat16(), torch.tensor([[3.0, 4, 30, 31]]).repeat(2, 1)
     with torch.autocast("cpu", torch.bfloat16):
         found = resize_frames(frames, windows, (24, 24))

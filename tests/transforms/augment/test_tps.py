@@ -1,4 +1,4 @@
-"""The random warp against its formula, finite differences, autograd and a bilinear sampler written out here."""
+"""The random warp against its formula, finite differences, autograd and a bilinear sampler implemented here."""
 
 import math
 
@@ -20,7 +20,7 @@ def warp(count: int = 2, seed: int = 0, sigma_affine: float = 0.1, sigma_tps: fl
 
 
 def scattered(count: int = 2, n: int = 50, seed: int = 1) -> Tensor:
-    """float64 [count,n,2] in [-1.2, 1.2]; the last 25 are the control points, where the kernel has its kink."""
+    """float64 [count,n,2] in [-1.2, 1.2]; the last 25 are the control points, where the kernel is not smooth."""
     points = torch.rand(count, n, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 2.4 - 1.2
     steps = [-1, -0.5, 0, 0.5, 1]
     points[:, -25:] = torch.tensor([[x, y] for y in steps for x in steps], dtype=torch.float64)
@@ -28,7 +28,7 @@ def scattered(count: int = 2, n: int = 50, seed: int = 1) -> Tensor:
 
 
 def by_the_formula(theta: Array, control: Array, z: Array) -> Array:
-    """T of one point, the sum written out over control points in row-major order, x fastest."""
+    """T of one point, with an explicit sum over control points in row-major order, x fastest."""
     total = 0.0
     for number, parameter in enumerate(control):
         centre = (-1 + 0.5 * (number % 5), -1 + 0.5 * (number // 5))
@@ -37,7 +37,7 @@ def by_the_formula(theta: Array, control: Array, z: Array) -> Array:
     return theta[:, :2] @ z + theta[:, 2] + total
 
 
-def test_coordinates_are_those_of_the_formula() -> None:
+def test_coordinates_match_the_formula() -> None:
     rng = np.random.default_rng(7)
     theta, control = rng.standard_normal((2, 2, 3)) * 0.05 + np.eye(2, 3), rng.standard_normal((2, 1, 25)) * 0.005
     found = Warp(theta=torch.from_numpy(theta), control=torch.from_numpy(control)).warp_coordinates(scattered()).numpy()
@@ -54,14 +54,14 @@ def test_the_grid_is_the_warp_of_all_pixels() -> None:
     torch.testing.assert_close(grid, expected, rtol=0, atol=1e-13)
 
 
-def test_the_jacobian_is_that_of_autograd_also_at_control_points() -> None:
+def test_the_jacobian_matches_autograd_also_at_control_points() -> None:
     points = scattered().requires_grad_()
     moved = warp().warp_coordinates(points)
     rows = [torch.autograd.grad(moved[..., axis].sum(), points, retain_graph=True)[0] for axis in range(2)]
     torch.testing.assert_close(warp().jacobian(points), torch.stack(rows, dim=-2), rtol=0, atol=1e-13)
 
 
-def test_the_jacobian_is_that_of_finite_differences() -> None:
+def test_the_jacobian_matches_finite_differences() -> None:
     points, step = scattered()[:, :25], 1e-6
     columns = []
     for axis in range(2):
@@ -70,7 +70,7 @@ def test_the_jacobian_is_that_of_finite_differences() -> None:
     torch.testing.assert_close(warp().jacobian(points), torch.stack(columns, dim=-1), rtol=0, atol=1e-8)
 
 
-def test_gradients_flow_through_the_jacobian_as_through_that_of_autograd() -> None:
+def test_gradients_through_the_jacobian_match_autograd() -> None:
     points = scattered().requires_grad_()
     weights = torch.rand(2, 50, 2, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     moved = warp().warp_coordinates(points)
@@ -81,7 +81,7 @@ def test_gradients_flow_through_the_jacobian_as_through_that_of_autograd() -> No
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-11)
 
 
-def test_the_identity_leaves_pictures_and_points_alone() -> None:
+def test_the_identity_does_not_change_images_and_points() -> None:
     identity = Warp(theta=torch.eye(2, 3).repeat(2, 1, 1), control=torch.zeros(2, 1, 25))
     frames = torch.rand(2, 3, 33, 20)
     torch.testing.assert_close(identity.warp_frames(frames), frames, rtol=0, atol=1e-5)
@@ -98,7 +98,7 @@ def test_without_control_points_the_affine_map_remains() -> None:
 
 
 def reflected(position: float, length: int, align_corners: bool) -> float:
-    """A position in pixels folded back into the picture: between its outermost centres, or between its edges and then cut."""
+    """A position in pixels reflected into the image: at its outermost centres, or at its edges and then clamped."""
     low, span = (0.0, length - 1.0) if align_corners else (-0.5, float(length))
     away = abs(position - low) % (2 * span)
     return min(max(low + min(away, 2 * span - away), 0.0), length - 1.0)
@@ -120,14 +120,14 @@ def sampled(picture: Array, x: float, y: float, align_corners: bool) -> float:
 def test_frames_are_sampled_bilinearly_and_reflected(align_corners: bool) -> None:
     frames, transform = torch.rand(2, 1, 14, 11, dtype=torch.float64), warp(sigma_affine=0.3)
     found, grid = transform.warp_frames(frames, align_corners=align_corners), transform.grid((14, 11))
-    assert (grid.abs() > 1.05).any()  # some of it lies outside
+    assert (grid.abs() > 1.05).any()  # a part of it is outside
     for clip, y, x in np.ndindex(2, 14, 11):
         expected = sampled(frames[clip, 0].numpy(), *grid[clip, y, x].tolist(), align_corners)
         assert found[clip, 0, y, x].item() == pytest.approx(expected, abs=1e-9)
 
 
-def test_large_batches_are_the_pictures_one_by_one() -> None:
-    """More than is sampled at a time on a processor."""
+def test_large_batches_give_the_same_as_single_images() -> None:
+    """More than is sampled at a time on a CPU."""
     frames, drawn = torch.rand(11, 3, 256, 256), Warp.draw(11, torch.Generator().manual_seed(0))
     found = drawn.warp_frames(frames)
     for clip in (0, 7, 8, 10):
@@ -136,7 +136,7 @@ def test_large_batches_are_the_pictures_one_by_one() -> None:
     assert drawn[:0].warp_frames(frames[:0]).shape == (0, 3, 256, 256)
 
 
-def test_coordinates_stay_float32_under_autocast_and_with_bf16_pictures() -> None:
+def test_coordinates_stay_float32_under_autocast_and_with_bf16_images() -> None:
     drawn, frames = Warp.draw(2, torch.Generator().manual_seed(4)), torch.rand(2, 3, 256, 256).bfloat16()
     points = scattered().float()
     exact = drawn.warp_frames(frames.float()), drawn.warp_coordinates(points), drawn.jacobian(points)
@@ -149,7 +149,7 @@ def test_coordinates_stay_float32_under_autocast_and_with_bf16_pictures() -> Non
     assert drawn.warp_coordinates(points.bfloat16()).dtype == torch.float32
 
 
-def test_inference_mode_does_not_spoil_what_is_kept_for_later() -> None:
+def test_a_basis_cached_in_inference_mode_can_be_used_with_gradients() -> None:
     drawn, frames = Warp.draw(1, torch.Generator()), torch.rand(1, 3, 19, 23)
     with torch.inference_mode():
         expected = drawn.warp_frames(frames)
@@ -160,14 +160,14 @@ def test_inference_mode_does_not_spoil_what_is_kept_for_later() -> None:
     torch.testing.assert_close(found.detach(), expected.clone())
 
 
-def test_the_same_seed_draws_the_same_bits_and_slices_are_rows() -> None:
+def test_the_same_seed_draws_identical_bits_and_slices_are_rows() -> None:
     one, two = (Warp.draw(9, torch.Generator().manual_seed(5)) for _ in range(2))
     assert torch.equal(one.theta, two.theta) and torch.equal(one.control, two.control)
     assert not torch.equal(one.theta, Warp.draw(9, torch.Generator().manual_seed(6)).theta)
     assert torch.equal(one[3:5].theta, one.theta[3:5]) and torch.equal(one[3:5].control, one.control[3:5]) and len(one[3:5]) == 2
 
 
-def test_draws_are_normal_around_the_identity_with_the_published_deviations() -> None:
+def test_draws_are_normal_around_the_identity_with_the_published_standard_deviations() -> None:
     drawn = Warp.draw(4000, torch.Generator().manual_seed(0))
     assert drawn.theta.dtype == drawn.control.dtype == torch.float32 and drawn.control.shape == (4000, 1, 25)
     torch.testing.assert_close(drawn.theta.mean(0), torch.eye(2, 3), rtol=0, atol=0.005)
@@ -185,6 +185,6 @@ def test_other_shapes_are_refused(theta: tuple[int, ...], control: tuple[int, ..
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
-def test_a_gpu_warps_alike() -> None:
+def test_a_gpu_gives_the_same_warp() -> None:
     drawn, frames = Warp.draw(4, torch.Generator().manual_seed(0)), torch.rand(4, 3, 256, 256)
     torch.testing.assert_close(drawn.to("cuda").warp_frames(frames.cuda()).cpu(), drawn.warp_frames(frames), rtol=0, atol=1e-3)

@@ -1,4 +1,4 @@
-"""Frames at a constant rate: the nearest in time, over as long as the source lasts."""
+"""Frames at a constant rate: the nearest in time, over the duration of the source."""
 
 from fractions import Fraction
 
@@ -59,7 +59,7 @@ def test_a_video_of_years_is_rejected() -> None:
 
 @pytest.mark.parametrize("seed", range(60))
 def test_no_other_frame_is_nearer_at_any_time(seed: int) -> None:
-    """Random, rounded times, so that many are equally near or the same."""
+    """Random, rounded times, so that many are equidistant or equal."""
     chance = np.random.default_rng(seed)
     pts = np.sort(chance.uniform(0, 3, chance.integers(1, 120))).round(2 if seed % 2 else 6)
     rate = Fraction(int(chance.integers(1, 120)), int(chance.integers(1, 4)))

@@ -1,4 +1,4 @@
-"""Crop recipes: truth tables of the windows, and painted markers that land where the affine says."""
+"""Crop recipes: truth tables of the windows, and painted markers that are mapped by the affine."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -39,7 +39,7 @@ def test_bbox_is_a_square_that_is_shifted_before_it_is_padded(box: tuple[float, 
 
 
 @pytest.mark.parametrize("seed", range(200))
-def test_bbox_leaves_the_frame_only_where_it_must(seed: int) -> None:
+def test_bbox_leaves_the_frame_only_if_necessary(seed: int) -> None:
     chance = np.random.default_rng(seed)
     corner = chance.uniform(-100, 500, 2)
     box = np.concatenate([corner, corner + chance.uniform(5, 500, 2)])
@@ -60,7 +60,7 @@ def test_bbox_leaves_the_frame_only_where_it_must(seed: int) -> None:
     ],
     ids=str,
 )
-def test_fomm_bbox_truncates_and_cuts(box: tuple[float, ...], expected: Window) -> None:
+def test_fomm_bbox_truncates_and_clips(box: tuple[float, ...], expected: Window) -> None:
     assert exact_window(np.array(box, float), FRAME) == expected
 
 
@@ -76,7 +76,7 @@ def test_empty_boxes_and_boxes_outside_are_refused(window: Callable[..., Window]
 
 @pytest.fixture
 def still(make_video: MakeVideo) -> tuple[Path, np.ndarray]:
-    """A lossless RGB video of one smooth picture with odd sides, and the picture."""
+    """A lossless RGB video of one smooth image with odd sides, and the image."""
     path = make_video(
         "still.mkv", "-c:v", "ffv1", "-pix_fmt", "gbrp", "-frames:v", "3", source="testsrc=size=161x97:rate=5:duration=1"
     )
@@ -86,7 +86,7 @@ def still(make_video: MakeVideo) -> tuple[Path, np.ndarray]:
 
 
 @pytest.mark.parametrize("window", [(0, 0, 64, 64), (33, 21, 97, 85), (97, 33, 161, 97)], ids=str)
-def test_pixels_are_those_of_the_source_where_nothing_is_scaled(still: tuple[Path, np.ndarray], window: Window) -> None:
+def test_pixels_without_scaling_are_those_of_the_source(still: tuple[Path, np.ndarray], window: Window) -> None:
     path, picture = still
     frames = decode(Media.at(path), timeline_from_packets(Media.at(path), 60), np.array([0]), 64, "pad", 60, window)
     x0, y0, x1, y1 = window
@@ -95,7 +95,7 @@ def test_pixels_are_those_of_the_source_where_nothing_is_scaled(still: tuple[Pat
     assert frames.content_px[0].tolist() == [0, 0, 64, 64]
 
 
-def test_what_leaves_the_frame_is_black_and_is_no_content(still: tuple[Path, np.ndarray]) -> None:
+def test_padding_is_black_and_not_content(still: tuple[Path, np.ndarray]) -> None:
     path, picture = still
     frames = decode(
         Media.at(path), timeline_from_packets(Media.at(path), 60), np.array([0]), 161, "pad", 60, (-40, -32, 121, 129)
@@ -108,8 +108,8 @@ def test_what_leaves_the_frame_is_black_and_is_no_content(still: tuple[Path, np.
 
 
 @pytest.mark.parametrize("window", [(20, 10, 120, 90), (0, 0, 161, 97), (50, 40, 80, 96)], ids=str)
-def test_pixels_are_the_authors_up_to_the_filter(still: tuple[Path, np.ndarray], window: Window) -> None:
-    """FOMM's authors cut with numpy and resize with skimage, anti-aliased; another filter may differ at edges alone."""
+def test_pixels_match_the_original_repository_up_to_the_filter(still: tuple[Path, np.ndarray], window: Window) -> None:
+    """FOMM's original repository crops with numpy and resizes with skimage, antialiased; only edges may differ."""
     path, picture = still
     ours = decode(Media.at(path), timeline_from_packets(Media.at(path), 60), np.array([0]), 64, "squash", 60, window).rgb[0]
     x0, y0, x1, y1 = window
@@ -117,7 +117,7 @@ def test_pixels_are_the_authors_up_to_the_filter(still: tuple[Path, np.ndarray],
     assert np.abs(ours - theirs).mean() < 6
 
 
-def test_a_marker_lands_where_the_affine_says(make_video: MakeVideo) -> None:
+def test_a_marker_is_at_its_mapped_position(make_video: MakeVideo) -> None:
     dot = "color=black:size=320x240:rate=5:duration=1,drawbox=x=150:y=100:w=8:h=8:color=white:t=fill"
     path = make_video("dot.mkv", "-c:v", "ffv1", "-pix_fmt", "gbrp", source=dot)
     line = timeline_from_packets(Media.at(path), 60)
@@ -129,7 +129,7 @@ def test_a_marker_lands_where_the_affine_says(make_video: MakeVideo) -> None:
         np.testing.assert_allclose([x, y], affine[:, :2] @ [153.5, 103.5] + affine[:, 2], atol=0.15)
 
 
-def test_a_turned_video_is_cut_upright(make_video: MakeVideo, tmp_path: Path) -> None:
+def test_a_rotated_video_is_cropped_upright(make_video: MakeVideo, tmp_path: Path) -> None:
     flat = make_video(
         "flat.mp4", "-c:v", "libx264", "-qp", "0", "-pix_fmt", "yuv444p", source="testsrc=size=160x96:rate=5:duration=1"
     )
@@ -143,8 +143,10 @@ def test_a_turned_video_is_cut_upright(make_video: MakeVideo, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("pixels", ["yuv420p", "yuvj420p", "yuv411p", "yuv444p", "yuv420p10le", "gray"])
-def test_a_cut_around_the_window_changes_no_byte(make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch, pixels: str) -> None:
-    """Windows inside, at the edges, and outside the frame; the cut is smaller than the frame in most."""
+def test_cropping_around_the_window_first_changes_no_byte(
+    make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch, pixels: str
+) -> None:
+    """Windows inside, at the edges, and outside the frame; in most cases the first crop is smaller than the frame."""
     source = f"testsrc2=size=320x240:rate=5:duration=0.2,noise=alls=20,format={pixels}"
     media = Media.at(make_video("a.mkv", "-c:v", "ffv1" if pixels != "yuvj420p" else "mjpeg", source=source))
     line = timeline_from_packets(media, 60)

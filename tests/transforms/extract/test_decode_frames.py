@@ -1,4 +1,4 @@
-"""Frames by number equal those of a plain decode of the whole file, at exact times, for every container and codec we know of."""
+"""Frames by number match a plain decode of the whole file, at exact times, for all supported containers and codecs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ LIMIT_S = 60.0
 
 
 def plain_decode(path: Path) -> NDArray[np.uint8]:
-    """Every frame as ffmpeg gives them when left alone, scaled with the same flags: uint8 [n, 32, 48, 3]."""
+    """All frames decoded by plain ffmpeg, scaled with the same flags: uint8 [n, 32, 48, 3]."""
     scale = f"scale=48:32:flags={FLAGS},format=rgb24"
     raw = ffmpeg("-i", f"file:{path}", "-map", "0:V:0", "-vf", scale, "-fps_mode", "passthrough", "-f", "rawvideo", "-")
     return np.frombuffer(raw, np.uint8).reshape(-1, 32, 48, 3)
@@ -42,7 +42,7 @@ def content(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def read(path: Path, frames: int, **more: Any) -> ReadClip | Rejected:
-    """As the pipeline reads a file: by packets, and where these are wrong by decoding."""
+    """Read a file like the pipeline: by packets, or by decoding if these are wrong."""
     spec = ClipSpec("i/v/c", "s", "train", "i", "v", (Span(path_to_uri(path.name), **more),), 1.0)
     return read_clip(spec, path.parent, None, BuildConfig(source="s", frames=frames, min_frames=1, size=SIZE))[0]
 
@@ -101,12 +101,12 @@ def video(request: pytest.FixtureRequest, make_video: MakeVideo, encoders: str) 
     return make_video(chosen.name, *chosen.options, source=chosen.source), chosen
 
 
-def test_frames_by_number_are_those_of_a_plain_decode_at_exact_times(video: tuple[Path, Video]) -> None:
+def test_frames_by_number_match_a_plain_decode_at_exact_times(video: tuple[Path, Video]) -> None:
     path, expected = video
     pictures, timeline = plain_decode(path), timeline_from_packets(Media.at(path), LIMIT_S)
     n = len(expected.times_s)
     assert len(pictures) == len(timeline.raw_s) == n
-    assert len({picture.tobytes() for picture in pictures}) == n, "the frames of this video do not tell them apart"
+    assert len({picture.tobytes() for picture in pictures}) == n, "the frames of this video are not distinguishable"
     np.testing.assert_allclose(timeline.pts_s, expected.times_s, rtol=0, atol=1e-9 if path.suffix == ".mp4" else 5.1e-4)
     np.testing.assert_array_equal(timeline_by_decoding(Media.at(path), LIMIT_S).raw_s, timeline.raw_s)
     rng = np.random.default_rng(0)
@@ -119,7 +119,7 @@ def test_frames_by_number_are_those_of_a_plain_decode_at_exact_times(video: tupl
         assert not frames.rgb[:, :8].any() and not frames.rgb[:, 40:].any()
 
 
-def test_duration_reaches_to_the_end_of_the_last_frame(make_video: MakeVideo) -> None:
+def test_duration_extends_to_the_end_of_the_last_frame(make_video: MakeVideo) -> None:
     for rate in (10, 25):
         path = make_video("a.mp4", *X264, source=f"testsrc2=size=32x32:rate={rate}:duration=2")
         assert timeline_from_packets(Media.at(path), LIMIT_S).duration_s == pytest.approx(2.0)
@@ -128,7 +128,7 @@ def test_duration_reaches_to_the_end_of_the_last_frame(make_video: MakeVideo) ->
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
-def test_times_count_from_the_first_frame_where_sound_starts_earlier(make_video: MakeVideo, tmp_path: Path, name: str) -> None:
+def test_times_start_at_the_first_frame_even_if_sound_starts_earlier(make_video: MakeVideo, tmp_path: Path, name: str) -> None:
     path = make_video("plain.mp4", "-c:v", "libx264", "-bf", "2")
     sound = ("-f", "lavfi", "-i", "sine=duration=2")
     ffmpeg(*sound, "-itsoffset", "0.5", "-i", path, "-map", "1:v", "-map", "0:a", "-c:v", "copy", "-c:a", "aac", tmp_path / name)
@@ -142,7 +142,7 @@ def test_times_count_from_the_first_frame_where_sound_starts_earlier(make_video:
 @pytest.mark.parametrize("start", ["0.1", "0.5", "1.23"])
 @pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv"])
 def test_a_trimmed_remux_has_the_frames_that_a_player_shows(make_video: MakeVideo, tmp_path: Path, start: str, name: str) -> None:
-    """In mp4 an edit list cuts away the packets between the key frame and the start."""
+    """In mp4, an edit list removes the packets between the key frame and the start."""
     whole = make_video("whole.mp4", "-c:v", "libx264", "-bf", "2", "-g", "20")
     ffmpeg("-ss", start, "-i", whole, "-c", "copy", tmp_path / name)
     pictures = plain_decode(tmp_path / name)
@@ -179,7 +179,7 @@ def test_a_container_with_more_packets_than_frames_is_counted_by_decoding(make_v
     np.testing.assert_array_equal(content(clip.crop.rgb), pictures)
 
 
-def test_a_frame_is_never_taken_for_its_neighbour_when_packets_lie(make_video: MakeVideo) -> None:
+def test_a_frame_is_never_confused_with_its_neighbour_if_packets_are_wrong(make_video: MakeVideo) -> None:
     path = make_video("a.avi", "-c:v", "mpeg4", "-g", "300", "-b:v", "2M", source="testsrc2=size=96x64:rate=25:duration=1")
     with_uncoded_frames(path, [3, 15])
     pictures, packets = plain_decode(path), timeline_from_packets(Media.at(path), LIMIT_S)
@@ -203,14 +203,14 @@ def test_packets_without_times_are_read_by_decoding(make_video: MakeVideo, name:
     assert clip.duration_s == pytest.approx(2.0)
 
 
-def test_packets_without_times_are_told(make_video: MakeVideo) -> None:
+def test_packets_without_times_are_reported(make_video: MakeVideo) -> None:
     path = make_video("a.h264", "-c:v", "libx264", "-bf", "2")
     with pytest.raises(ClipRejected) as lost:
         timeline_from_packets(Media.at(path), LIMIT_S)
     assert lost.value.reason == "frame_mismatch"
 
 
-def test_a_span_of_a_video_whose_packets_have_no_times_has_its_frames(make_video: MakeVideo) -> None:
+def test_a_span_of_a_video_without_packet_times_has_its_frames(make_video: MakeVideo) -> None:
     path = make_video("a.mpg", "-c:v", "mpeg2video", "-bf", "2")
     clip = kept(read(path, 999, start_s=0.5, end_s=1.5))
     np.testing.assert_allclose(clip.crop.placement.pts_s, np.arange(13, 38) / 25, atol=0.021)
@@ -218,7 +218,7 @@ def test_a_span_of_a_video_whose_packets_have_no_times_has_its_frames(make_video
 
 @pytest.mark.parametrize("timescale", ["90000", "1000000"])
 def test_times_of_seven_digits_are_read(make_video: MakeVideo, timescale: str) -> None:
-    """11 s at the common 90 kHz clock."""
+    """11 s at the usual 90 kHz clock."""
     long = "testsrc2=size=96x64:rate=2:duration=20"
     path = make_video("a.mp4", *X264, "-video_track_timescale", timescale, source=long)
     timeline = timeline_from_packets(Media.at(path), LIMIT_S)
@@ -230,7 +230,7 @@ def test_times_of_seven_digits_are_read(make_video: MakeVideo, timescale: str) -
     "count",
     [100, 101, 999],
 )
-def test_as_many_frames_as_the_config_allows_are_chosen(make_video: MakeVideo, count: int) -> None:
+def test_the_maximum_number_of_frames_can_be_selected(make_video: MakeVideo, count: int) -> None:
     path = make_video("a.mkv", "-c:v", "ffv1", source="testsrc2=size=16x16:rate=100:duration=10")
     timeline = timeline_from_packets(Media.at(path), LIMIT_S)
     indices = np.sort(np.random.default_rng(0).permutation(1000)[:count])
@@ -238,7 +238,7 @@ def test_as_many_frames_as_the_config_allows_are_chosen(make_video: MakeVideo, c
     np.testing.assert_array_equal(frames.pts_s, timeline.pts_s[indices])
 
 
-def test_a_video_that_changes_its_size_gives_right_frames_or_none(make_video: MakeVideo, tmp_path: Path) -> None:
+def test_a_video_that_changes_its_size_has_correct_frames_or_is_rejected(make_video: MakeVideo, tmp_path: Path) -> None:
     make_video("small.mkv", "-c:v", "mjpeg", source="testsrc2=size=96x64:rate=25:duration=1")
     make_video("large.mkv", "-c:v", "mjpeg", source="testsrc2=size=192x128:rate=25:duration=1,negate")
     (tmp_path / "list").write_text("ffconcat version 1.0\nfile small.mkv\nfile large.mkv\n")
@@ -262,7 +262,7 @@ def test_a_video_that_changes_its_size_gives_right_frames_or_none(make_video: Ma
     assert given
 
 
-def test_every_real_video_has_the_frames_its_packets_promise(corpus: Path) -> None:
+def test_frames_of_real_videos_match_their_packets(corpus: Path) -> None:
     videos = sorted(corpus.rglob("*.mp4"))
     assert len(videos) > 20
     for path in videos[:: len(videos) // 3]:

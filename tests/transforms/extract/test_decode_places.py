@@ -1,4 +1,4 @@
-"""Where a source pixel lies in a decoded frame: upright, at its display aspect, centred on black, where the affine says."""
+"""Position of source pixels in decoded frames: upright, at the display aspect, centred on black, according to the affine."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -41,7 +41,7 @@ def turn(path: Path, matrix: tuple[int, ...]) -> Path:
 
 
 def shown(rgb: NDArray[np.uint8], matrix: tuple[int, ...]) -> NDArray[np.uint8]:
-    """What a player shows of frames [T,H,W,3]: pixel by pixel, from the words of the standard."""
+    """Frames [T,H,W,3] as shown by a player: pixel by pixel, according to the standard."""
     a, b, c, d = matrix
     _, height, width, _ = rgb.shape
     y, x = np.mgrid[:height, :width]
@@ -62,7 +62,7 @@ def plain_decode(path: Path, width: int, height: int) -> NDArray[np.uint8]:
 
 
 @pytest.mark.parametrize("matrix", MATRICES.values(), ids=MATRICES)
-def test_a_turned_video_stands_upright(make_video: MakeVideo, matrix: tuple[int, ...]) -> None:
+def test_a_rotated_video_is_upright(make_video: MakeVideo, matrix: tuple[int, ...]) -> None:
     path = make_video("a.mp4", *LOSSLESS, source="testsrc2=size=96x64:rate=5:duration=1")
     stored = plain_decode(path, 96, 64)
     expected = shown(stored, matrix)
@@ -97,7 +97,7 @@ PLACES = {
 
 
 @pytest.mark.parametrize(("width", "height", "sar", "way", "size", "fit"), PLACES.values(), ids=PLACES)
-def test_a_painted_marker_is_where_the_affine_says(
+def test_a_painted_marker_is_at_its_mapped_position(
     make_video: MakeVideo, width: int, height: int, sar: str, way: str, size: int, fit: str
 ) -> None:
     left, top, side = width // 4, height // 2, 13
@@ -105,7 +105,7 @@ def test_a_painted_marker_is_where_the_affine_says(
     path = make_video("a.mp4", *LOSSLESS, source=f"color=gray:size={width}x{height}:rate=5:duration=0.4,{paint}")
     frames = decode_all(turn(path, MATRICES[way]), size, fit)
 
-    # The same marker as a player shows it, in upright source pixels.
+    # The same marker as shown by a player, in upright source pixels.
     marked = np.zeros((1, height, width, 3), np.uint8)
     marked[:, top : top + side, left : left + side] = 1
     upright = shown(marked, MATRICES[way])[0, :, :, 0]
@@ -113,7 +113,9 @@ def test_a_painted_marker_is_where_the_affine_says(
     source_width, source_height = upright.shape[::-1]
     assert frames.source_size_px.tolist() == [[source_width, source_height]] * 2
 
-    pixel = float(Fraction(sar) if way == "upright" else 1 / Fraction(sar))  # a quarter turn turns the pixels too
+    pixel = float(
+        Fraction(sar) if way == "upright" else 1 / Fraction(sar)
+    )  # a rotation by 90 degrees inverts the pixel aspect, too
     aspect = source_width * pixel / source_height
     expected = np.array([size, max(1, int(size / aspect + 0.5))] if aspect >= 1 else [max(1, int(size * aspect + 0.5)), size])
     if fit == "squash":
@@ -133,14 +135,14 @@ def test_a_painted_marker_is_where_the_affine_says(
 
 
 @pytest.mark.parametrize(("width", "height"), [(1024, 4), (4, 1024), (642, 2)])
-def test_an_extreme_aspect_keeps_a_pixel(make_video: MakeVideo, width: int, height: int) -> None:
+def test_an_extreme_aspect_keeps_at_least_one_pixel(make_video: MakeVideo, width: int, height: int) -> None:
     path = make_video("a.mkv", "-c:v", "ffv1", source=f"testsrc2=size={width}x{height}:rate=5:duration=0.4")
     x0, y0, x1, y1 = decode_all(path, 64).content_px[0]
     assert (x1 - x0, y1 - y0) == ((64, 1) if width > height else (1, 64))
     assert min(x0, y0) >= 0 and max(x1, y1) <= 64
 
 
-def test_odd_sizes_with_halved_chroma_are_whole(make_video: MakeVideo) -> None:
+def test_odd_sizes_with_subsampled_chroma_are_complete(make_video: MakeVideo) -> None:
     odd = "testsrc2=size=104x80:rate=5:duration=1,format=yuv444p,scale=101:77"
     path = make_video("a.avi", "-c:v", "mpeg4", "-pix_fmt", "yuv420p", source=odd)
     frames = decode_all(path, 128)
@@ -149,7 +151,7 @@ def test_odd_sizes_with_halved_chroma_are_whole(make_video: MakeVideo) -> None:
     assert frames.rgb[:, 15:113].std() > 30 and not frames.rgb[:, :15].any() and not frames.rgb[:, 113:].any()
 
 
-def test_the_corners_of_the_source_go_to_the_corners_of_the_picture() -> None:
+def test_the_corners_of_the_source_are_mapped_to_the_corners_of_the_image() -> None:
     rng = np.random.default_rng(0)
     source, content = rng.integers(1, 2000, (200, 2)).astype(np.int32), rng.integers(1, 512, (200, 2)).astype(np.int32)
     corner = rng.integers(0, 100, (200, 2)).astype(np.int32)

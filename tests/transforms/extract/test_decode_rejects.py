@@ -1,4 +1,4 @@
-"""Every kind of bad input has its reason code, and none raises anything else."""
+"""All kinds of bad input have a reason code, and none raises anything else."""
 
 import os
 import signal
@@ -35,7 +35,7 @@ GARBAGE = {
 
 
 def frames_in(path: Path) -> int:
-    """The number of frames that can really be had: by packets, and where these lie by decoding."""
+    """The number of decodable frames: by packets, or by decoding if these are wrong."""
     check_file(str(path))
     try:
         return frames_of(path, timeline_from_packets(Media.at(path), 60))
@@ -53,7 +53,7 @@ def frames_of(path: Path, timeline: Timeline) -> int:
 def reason(path: Path) -> str:
     with pytest.raises(ClipRejected) as lost:
         frames_in(path)
-    assert str(path.parent) not in lost.value.detail, "the detail depends on where the input lies"
+    assert str(path.parent) not in lost.value.detail, "the detail depends on the location of the input"
     return lost.value.reason
 
 
@@ -71,7 +71,7 @@ def test_a_truncated_video_is_corrupt(make_video: MakeVideo, part: float | str, 
         assert reason(path) == "corrupt"
 
 
-def test_a_header_that_ends_early_is_no_video_of_zero_frames(make_video: MakeVideo) -> None:
+def test_a_truncated_header_is_rejected_and_not_a_video_of_zero_frames(make_video: MakeVideo) -> None:
     path = make_video("a.mp4", "-c:v", "libx264", "-movflags", "+faststart")
     whole = path.read_bytes()
     told = []
@@ -84,7 +84,7 @@ def test_a_header_that_ends_early_is_no_video_of_zero_frames(make_video: MakeVid
     assert {outcome for _, outcome in told} <= {"corrupt", "not_a_video", "no_video_stream"}, told
 
 
-def test_flipped_bits_are_rejected_or_cost_no_frame(make_video: MakeVideo) -> None:
+def test_flipped_bits_are_rejected_or_lose_no_frame(make_video: MakeVideo) -> None:
     path = make_video("a.mp4", "-c:v", "libx264", "-bf", "2", "-g", "12", source="testsrc2=size=96x64:rate=25:duration=1")
     whole = path.read_bytes()
     start = whole.index(b"mdat") + 4
@@ -118,32 +118,32 @@ def test_flipped_bits_in_the_header_never_raise_anything_else(make_video: MakeVi
 
 
 @pytest.mark.parametrize("kind", GARBAGE)
-def test_what_is_no_video_is_rejected(tmp_path: Path, kind: str) -> None:
+def test_files_that_are_not_videos_are_rejected(tmp_path: Path, kind: str) -> None:
     for name in ("a.mp4", "a.webm", "a"):
         (tmp_path / name).write_bytes(GARBAGE[kind])
         assert reason(tmp_path / name) in {"not_a_video", "corrupt"}
 
 
-def test_text_is_no_damaged_video(tmp_path: Path) -> None:
+def test_text_is_not_a_damaged_video(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     for kind in ("html", "text", "json", "one byte"):
         path.write_bytes(GARBAGE[kind])
         assert reason(path) == "not_a_video", kind
 
 
-def test_sound_alone_has_no_video_stream(tmp_path: Path) -> None:
+def test_a_file_with_sound_only_has_no_video_stream(tmp_path: Path) -> None:
     ffmpeg(*SILENT, "-c:a", "aac", tmp_path / "a.mp4")
     ffmpeg(*SILENT, "-c:a", "libvorbis", tmp_path / "a.webm")
     assert reason(tmp_path / "a.mp4") == reason(tmp_path / "a.webm") == "no_video_stream"
 
 
-def test_the_picture_on_a_record_sleeve_is_no_video(tmp_path: Path) -> None:
+def test_cover_art_is_not_a_video(tmp_path: Path) -> None:
     ffmpeg(*SILENT, *COVER, "-c:a", "aac", "-disposition:v", "attached_pic", tmp_path / "a.m4a")
     assert reason(tmp_path / "a.m4a") == "no_video_stream"
 
 
 @pytest.mark.parametrize("name", ["a.mp3", "a.wav", "a.mp4"])
-def test_formats_that_hold_no_video_are_not_even_opened(tmp_path: Path, name: str) -> None:
+def test_formats_other_than_video_are_not_opened(tmp_path: Path, name: str) -> None:
     if name == "a.mp3":
         ffmpeg(*SILENT, *COVER, "-c:a", "libmp3lame", "-disposition:v", "attached_pic", tmp_path / name)
     else:
@@ -151,7 +151,7 @@ def test_formats_that_hold_no_video_are_not_even_opened(tmp_path: Path, name: st
     assert reason(tmp_path / name) in {"no_video_stream", "not_a_video"}
 
 
-def test_paths_that_are_no_files_have_their_reasons(tmp_path: Path) -> None:
+def test_paths_that_are_not_files_have_their_reasons(tmp_path: Path) -> None:
     folder, fifo, listening = tmp_path / "folder.mp4", tmp_path / "fifo.mp4", socket.socket(socket.AF_UNIX)
     folder.mkdir()
     os.mkfifo(fifo)
@@ -162,7 +162,7 @@ def test_paths_that_are_no_files_have_their_reasons(tmp_path: Path) -> None:
     listening.close()
 
 
-def test_links_that_lead_nowhere_are_unreadable(tmp_path: Path, make_video: MakeVideo) -> None:
+def test_broken_links_are_unreadable(tmp_path: Path, make_video: MakeVideo) -> None:
     (tmp_path / "dangling.mp4").symlink_to(tmp_path / "absent")
     (tmp_path / "a.mp4").symlink_to(tmp_path / "b.mp4")
     (tmp_path / "b.mp4").symlink_to(tmp_path / "a.mp4")
@@ -178,8 +178,8 @@ def test_a_file_without_bytes_is_empty(tmp_path: Path) -> None:
     assert reason(tmp_path / "a.mp4") == "empty_file"
 
 
-def test_a_file_that_may_not_be_read_is_unreadable(tmp_path: Path) -> None:
-    """As the user nobody where the tests run as root, whom no permission stops."""
+def test_a_file_without_read_permission_is_unreadable(tmp_path: Path) -> None:
+    """As the user nobody if the tests run as root, which ignores permissions."""
     path = tmp_path / "a.mp4"
     path.write_bytes(b"secret")
     path.chmod(0)
@@ -216,7 +216,7 @@ def test_a_frame_of_400_megapixels_is_not_decoded(make_video: MakeVideo) -> None
 
 @pytest.fixture
 def fifo(tmp_path: Path) -> Iterator[Path]:
-    """A file that never ends: whoever reads it waits."""
+    """A file that never ends: readers block."""
     path = tmp_path / "endless.ts"
     os.mkfifo(path)
     with open(os.open(path, os.O_RDWR), "rb", buffering=0):  # a writer that never closes it
@@ -224,7 +224,7 @@ def fifo(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("limit_s", [0.001, 0.3])
-def test_a_decoder_that_takes_too_long_is_ended(fifo: Path, limit_s: float) -> None:
+def test_a_decoder_that_takes_too_long_is_killed(fifo: Path, limit_s: float) -> None:
     begun = time.monotonic()
     for attempt in (
         lambda: timeline_from_packets(Media.at(fifo), limit_s),
@@ -239,7 +239,7 @@ def test_a_decoder_that_takes_too_long_is_ended(fifo: Path, limit_s: float) -> N
 
 
 def reason_after(signum: int, fifo: Path, video: bytes) -> str:
-    """The reason of a clip whose decoder gets a signal when it has read half of the video."""
+    """The reason of a clip whose decoder receives a signal after reading half of the video."""
     told: list[str] = []
 
     def attempt() -> None:
@@ -259,11 +259,11 @@ def reason_after(signum: int, fifo: Path, video: bytes) -> str:
     return told[0]
 
 
-def test_a_killed_decoder_may_pass_another_time(fifo: Path, make_video: MakeVideo) -> None:
+def test_a_killed_decoder_is_retryable(fifo: Path, make_video: MakeVideo) -> None:
     assert reason_after(signal.SIGKILL, fifo, make_video("a.ts", *X264).read_bytes()) == "decoder_killed"
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
-def test_a_decoder_told_to_stop_says_nothing_of_the_file(fifo: Path, make_video: MakeVideo, signum: int) -> None:
+def test_a_terminated_decoder_does_not_blame_the_file(fifo: Path, make_video: MakeVideo, signum: int) -> None:
     """Ctrl-C and batch systems signal the whole process group."""
     assert reason_after(signum, fifo, make_video("a.ts", *X264).read_bytes()) == "decoder_killed"

@@ -1,4 +1,4 @@
-"""A media file makes ffmpeg read itself and nothing else: no other file, no network. And no file name is an option."""
+"""Media files cannot make ffmpeg open other files or the network, and file names are never parsed as options."""
 
 import ctypes
 import os
@@ -56,7 +56,7 @@ INOTIFY_ACCESS_OR_OPEN = 0x21
 
 @contextmanager
 def nobody_opens(victim: Path) -> Iterator[Callable[[], bool]]:
-    """Gives a function that says whether the file has been opened since."""
+    """A function that reports whether the file has been opened since."""
     libc = ctypes.CDLL(None, use_errno=True)
     watch = libc.inotify_init1(os.O_NONBLOCK)
     assert watch >= 0 and libc.inotify_add_watch(watch, os.fsencode(victim), INOTIFY_ACCESS_OR_OPEN) >= 0
@@ -68,7 +68,7 @@ def nobody_opens(victim: Path) -> Iterator[Callable[[], bool]]:
 
 @pytest.fixture
 def port() -> Iterator[Callable[[], bool]]:
-    """A server on localhost; call it to hear whether somebody has knocked."""
+    """A server on localhost; call it to check for connections."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.setblocking(False)
 
@@ -116,7 +116,7 @@ def test_a_playlist_named_as_a_video_opens_neither_file_nor_network(
 
 
 @pytest.mark.parametrize("kind", ["hls, a file beside it", "hls, http", "ffconcat"])
-def test_the_traps_of_these_tests_catch_an_ffmpeg_that_is_not_held_back(
+def test_the_traps_of_these_tests_catch_an_unrestricted_ffmpeg(
     make_video: MakeVideo, tmp_path: Path, port: Callable[[], bool], kind: str
 ) -> None:
     victim = make_video("victim.ts", *X264, source="testsrc2=size=32x32:rate=25:duration=0.4")
@@ -160,7 +160,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
-def test_no_name_is_more_than_a_name(video: bytes, tmp_path: Path, name: str) -> None:
+def test_names_are_not_parsed(video: bytes, tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(video)
     check_file(str(path))
@@ -170,14 +170,14 @@ def test_no_name_is_more_than_a_name(video: bytes, tmp_path: Path, name: str) ->
     assert [entry.name for entry in tmp_path.iterdir()] == [name]
 
 
-def test_a_name_that_is_not_utf8_is_a_name_too(video: bytes, tmp_path: Path) -> None:
+def test_a_name_that_is_not_utf8_can_be_opened(video: bytes, tmp_path: Path) -> None:
     path = tmp_path / os.fsdecode(b"caf\xe9.mp4")
     path.write_bytes(video)
     timeline = timeline_from_packets(Media.at(path), 20)
     assert len(decode(Media.at(path), timeline, np.array([2, 9]), 32, "pad", 20)) == 2
 
 
-def test_names_relative_to_the_working_folder_are_names_too(
+def test_names_relative_to_the_working_directory_can_be_opened(
     video: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "-version").write_bytes(video)

@@ -1,4 +1,4 @@
-"""The pictures for a detector of faces: the part of the source that the stored frame shows, in square pixels, at a scale."""
+"""Images for a face detector: the part of the source that the stored frame shows, in square pixels, at a scale."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def luma(path: Path) -> NDArray[np.uint8]:
     return np.frombuffer(ffmpeg("-i", path, "-pix_fmt", "gray", "-f", "rawvideo", "-"), np.uint8).reshape(3, 96, 192)
 
 
-def test_none_is_made_where_none_is_asked_for(wide: Path) -> None:
+def test_no_image_is_made_unless_requested(wide: Path) -> None:
     assert decoded(wide, None).search == ()
 
 
@@ -48,11 +48,11 @@ def test_grey_at_the_scale_of_the_source_is_its_luma(wide: Path) -> None:
     found = decoded(wide, GREY).search
     assert len(found) == 3
     for picture, expected in zip(found, luma(wide), strict=True):
-        assert picture.pixels.shape == (96, 192) and picture.covers_px == (0, 8, 32, 24), "the stored picture without its padding"
+        assert picture.pixels.shape == (96, 192) and picture.covers_px == (0, 8, 32, 24), "the stored image without its padding"
         assert np.abs(picture.pixels.astype(int) - expected).mean() < 1
 
 
-def test_a_window_is_cut_also_where_it_leaves_the_frame(wide: Path) -> None:
+def test_a_window_that_leaves_the_frame_is_cropped(wide: Path) -> None:
     (picture, *_), expected = decoded(wide, GREY, (-10, 20, 50, 80)).search, luma(wide)[0]
     assert picture.pixels.shape == (60, 60) and picture.covers_px == (0, 0, 32, 32)
     assert np.abs(picture.pixels[:, 10:].astype(int) - expected[20:80, :50]).mean() < 1
@@ -60,13 +60,13 @@ def test_a_window_is_cut_also_where_it_leaves_the_frame(wide: Path) -> None:
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.25])
-def test_a_scale_makes_them_smaller(wide: Path, scale: float) -> None:
+def test_images_are_scaled_down(wide: Path, scale: float) -> None:
     for window, size in ((None, (192, 96)), ((0, 0, 80, 80), (80, 80))):
         (picture, *_) = decoded(wide, Search(grey=True, scale=scale), window).search
         assert picture.pixels.shape[::-1] == tuple(round(side * scale) for side in size)
 
 
-def test_rgb_is_only_made_where_it_is_finer_than_the_stored_frame(wide: Path) -> None:
+def test_rgb_is_only_made_if_finer_than_the_stored_frame(wide: Path) -> None:
     finer = decoded(wide, RGB).search[0]
     assert finer.pixels.shape == (48, 96, 3) and finer.covers_px == (0, 8, 32, 24)
     frames = decoded(wide, RGB, size=96)
@@ -75,13 +75,13 @@ def test_rgb_is_only_made_where_it_is_finer_than_the_stored_frame(wide: Path) ->
         np.testing.assert_array_equal(picture.pixels, frame)
 
 
-def test_pixels_become_square_and_not_more(tmp_path: Path) -> None:
+def test_pixels_become_square_without_increasing_their_number(tmp_path: Path) -> None:
     (picture, *_) = decoded(video(tmp_path / "anamorphic.mp4", "96x96", "-vf", "setsar=4"), GREY).search
     assert picture.pixels.shape == (48, 192) and picture.covers_px == (0, 12, 32, 20)
 
 
 @pytest.mark.parametrize("pixels", [np.zeros((60, 100), np.uint8), np.zeros((30, 50, 3), np.uint8)])
-def test_boxes_are_carried_by_the_edges_of_pixels(pixels: NDArray[np.uint8]) -> None:
+def test_boxes_are_mapped_by_pixel_edges(pixels: NDArray[np.uint8]) -> None:
     height, width = pixels.shape[:2]
     whole = np.array(
         [[-0.5, -0.5, width - 0.5, height - 0.5], [width / 2 - 0.5, -0.5, width - 0.5, height / 2 - 0.5]], np.float32

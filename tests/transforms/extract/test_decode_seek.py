@@ -1,4 +1,4 @@
-"""Frames far into a long file: a seek gives the very pixels that decoding from the start gives, or is not used."""
+"""Frames far into a long file: a seek gives exactly the pixels of decoding from the start, or is not used."""
 
 import time
 
@@ -39,7 +39,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_pixels_are_those_of_decoding_from_the_start(make_video: MakeVideo, kind: str) -> None:
+def test_pixels_match_decoding_from_the_start(make_video: MakeVideo, kind: str) -> None:
     name, *options = KINDS[kind]
     encoders = ffmpeg("-encoders").decode()
     codec = options[options.index("-c:v") + 1]

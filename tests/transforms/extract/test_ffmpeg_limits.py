@@ -1,4 +1,4 @@
-"""What a file can cost: memory, time and log are bounded, whatever it promises."""
+"""Resource limits: memory, time and log are bounded for any file."""
 
 import struct
 import sys
@@ -28,7 +28,7 @@ def full(name: bytes, *parts: bytes, flags: int = 0) -> bytes:
 
 
 def many_samples(path: Path, chunks: int, each: int, rate_hz: int, sample_bytes: int = 1) -> Path:
-    """A QuickTime file whose chunks of samples all are the same bytes."""
+    """A QuickTime file whose chunks of samples are all the same bytes."""
     count, unit = chunks * each, struct.pack(">9I", 65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
     ftyp, data = box(b"ftyp", b"qt  ", bytes(4), b"qt  "), box(b"mdat", bytes(each * sample_bytes))
     size = struct.pack(">HHII", 16, 16, 72 << 16, 72 << 16)
@@ -75,7 +75,7 @@ def test_as_many_packets_as_a_video_may_have_are_listed(tmp_path: Path) -> None:
     np.testing.assert_allclose(line.raw_s, np.arange(12_000) / 1000)
 
 
-def test_how_many_frames_are_too_many() -> None:
+def test_the_limits_of_the_number_of_frames() -> None:
     check_count(10_000, 0.0)
     check_count(2_000_000, 80_000.0)
     for frames, covered_s in ((10_001, 0.0), (70_001, 60.0), (2_000_001, 80_000.0)):
@@ -89,7 +89,7 @@ def test_frames_are_counted_while_they_are_decoded(tmp_path: Path) -> None:
         timeline_by_decoding(Media.at(path), 60)
 
 
-def test_memory_is_bounded_and_a_reason(tmp_path: Path) -> None:
+def test_exceeding_the_memory_limit_has_a_reason(tmp_path: Path) -> None:
     path = tmp_path / "large.mkv"
     source = ["-f", "lavfi", "-i", "color=red:size=3840x2160:rate=5:duration=0.4"]
     assert run_ffmpeg([*source, "-c:v", "libx264", "-preset", "ultrafast", str(path)], 60).returncode == 0
@@ -101,7 +101,7 @@ def test_memory_is_bounded_and_a_reason(tmp_path: Path) -> None:
     assert lost.value.reason == "too_much_memory" and "60 MB" in str(lost.value)
 
 
-def test_a_frame_of_more_pixels_than_are_allowed_is_no_timeline(tmp_path: Path) -> None:
+def test_a_frame_with_too_many_pixels_is_rejected(tmp_path: Path) -> None:
     source = ["-f", "lavfi", "-i", "color=red:size=32x32:rate=5:duration=1", str(tmp_path / "a.gif")]
     assert run_ffmpeg(source, 60).returncode == 0
     raw = bytearray((tmp_path / "a.gif").read_bytes())
@@ -111,7 +111,7 @@ def test_a_frame_of_more_pixels_than_are_allowed_is_no_timeline(tmp_path: Path) 
         timeline_by_decoding(Media.at(tmp_path / "a.gif"), 60)
 
 
-def test_a_log_without_end_is_kept_at_its_beginning_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_beginning_and_end_of_an_endless_log_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     program = "import sys\nfor n in range(400_000): print('[error]', n, file=sys.stderr)\nprint('x' * 10**7, file=sys.stderr)"
     monkeypatch.setattr("motionshards.transforms.extract.ffmpeg.command", lambda arguments: [sys.executable, *arguments])
     with Running(["-c", program], 60) as running:
@@ -123,7 +123,7 @@ def test_a_log_without_end_is_kept_at_its_beginning_and_end(monkeypatch: pytest.
 
 
 def test_no_thread_is_started_for_ffmpeg(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where memory has run out, Python's `Thread.start` can wait for ever, and the clip would be rejected as too slow."""
+    """When memory is exhausted, Python's `Thread.start` can block forever, and the clip would be rejected as too slow."""
 
     def refuse(self: threading.Thread) -> None:
         raise AssertionError("a thread was started")
@@ -132,7 +132,7 @@ def test_no_thread_is_started_for_ffmpeg(monkeypatch: pytest.MonkeyPatch) -> Non
     assert run_ffmpeg(["-version"], 60).returncode == 0
 
 
-def test_a_long_log_and_long_output_do_not_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_log_and_long_output_do_not_deadlock(monkeypatch: pytest.MonkeyPatch) -> None:
     program = (
         "import sys\nfor _ in range(50):\n    sys.stderr.write('x' * 99_999 + '\\n')\n    sys.stdout.buffer.write(bytes(10**6))"
     )
@@ -140,7 +140,7 @@ def test_a_long_log_and_long_output_do_not_wait_for_each_other(monkeypatch: pyte
     assert len(run_ffmpeg(["-c", program], 60).stdout) == 50 * 10**6
 
 
-def test_what_is_fed_and_a_long_log_do_not_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_input_and_a_long_log_do_not_deadlock(monkeypatch: pytest.MonkeyPatch) -> None:
     program = "import sys\nwhile sys.stdin.buffer.read(10**5): sys.stderr.write('x' * 10**5)"
     monkeypatch.setattr("motionshards.transforms.extract.ffmpeg.command", lambda arguments: [sys.executable, *arguments])
     with Running(["-c", program], 60, feed=True) as running:
@@ -149,7 +149,7 @@ def test_what_is_fed_and_a_long_log_do_not_wait_for_each_other(monkeypatch: pyte
         assert running.result().returncode == 0
 
 
-def test_a_window_too_large_to_be_padded_is_no_decoding(tmp_path: Path) -> None:
+def test_a_window_too_large_to_be_padded_is_rejected_without_decoding(tmp_path: Path) -> None:
     from motionshards.transforms.extract.crop import square_window
 
     with pytest.raises(ClipRejected, match="bad_annotation"):

@@ -1,4 +1,4 @@
-"""Damaged videos of every container: frames or a reason code, in bounded time and memory, and never anything else."""
+"""Damaged videos of all containers: frames or a reason code, in bounded time and memory."""
 
 import functools
 import time
@@ -42,7 +42,7 @@ def whole(kind: str, folder: Path) -> bytes:
 
 
 def mutated(content: bytes, rng: np.random.Generator) -> bytes:
-    """A few bytes flipped, overwritten by extremes, cut out, repeated or inserted; mostly in the header, where sizes are."""
+    """A few bytes flipped, overwritten by extremes, removed, repeated or inserted; mostly in the header, which has sizes."""
     raw = bytearray(content)
     for _ in range(int(rng.choice([1, 1, 1, 2, 5]))):
         end = len(raw) if rng.random() < 0.5 else min(len(raw), 1500)
@@ -64,7 +64,7 @@ def mutated(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def outcome(path: Path) -> str:
-    """What becomes of a file: a number of frames, or a reason."""
+    """The outcome of a file: a number of frames, or a reason."""
     lost: ClipRejected | None = None
     for timeline_of in (timeline_from_packets, timeline_by_decoding):
         try:
@@ -92,7 +92,7 @@ def frames_by(line: Timeline, path: Path) -> str:
 
 
 def check_sound(media: Media, start_s: float) -> None:
-    """All of a second, none, or a reason."""
+    """The samples of one second, none, or a reason."""
     lost, sound = "", None
     try:
         sound = read_sound(media, start_s, 10, Fraction(10), 16_000, True, LIMIT_S)

@@ -1,4 +1,4 @@
-"""Which frames are drawn: fixed for ever, nested in each other, even."""
+"""Sampled frame numbers: stable forever, nested, and uniform."""
 
 import itertools
 
@@ -36,13 +36,13 @@ def test_a_draw_of_all_is_all() -> None:
 
 
 def test_the_order_never_changes() -> None:
-    """Golden values: data sets that exist were drawn so."""
+    """Golden values, on which existing datasets depend."""
     assert sample_indices(100, 9, 0, "id00017/01dfn2spqyE/00001").tolist() == [11, 14, 24, 43, 68, 69, 84, 90, 98]
     assert sample_indices(1_000_000, 5, 2**63 - 1, "ünï/%2E/x").tolist() == [20315, 268870, 450204, 829768, 970242]
     assert stable_hash(0, "") == 13020603013274838756 and stable_hash(1, "é") == 14539680673809053299
 
 
-def test_splitmix_is_the_published_one() -> None:
+def test_splitmix_matches_the_publication() -> None:
     """In plain Python integers, from the paper: ranks of the outputs are the permutation."""
     mask, n = 2**64 - 1, 50
     for seed, key in ((0, KEYS[0]), (11, KEYS[1])):

@@ -1,4 +1,4 @@
-"""Search around known faces: the faces that a search of the whole image finds, at a fraction of the pixels."""
+"""Search around known faces: finds the same faces as a search of the whole image, at a fraction of the pixels."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ Image = NDArray[np.uint8]
 
 
 class Squares:
-    """Finds bright squares of at least LEAST_PX, and counts the pixels that it looks at."""
+    """Finds bright squares of at least LEAST_PX, and counts the searched pixels."""
 
     def __init__(self) -> None:
         self.pixels: list[int] = []
@@ -44,22 +44,22 @@ def drawn(*squares: tuple[int, int, int, int]) -> Image:
 
 
 def moving(count: int) -> list[Image]:
-    """A face that moves by an eighth of its size a frame, and from frame 7 on a second one."""
+    """A face that moves by an eighth of its size per frame, and a second one from frame 7 on."""
     return [drawn((20 + 5 * n, 30 + 2 * n, 40, 200), *([(400, 200, 80, 140)] if n >= 7 else [])) for n in range(count)]
 
 
-def test_faces_are_those_of_the_whole_image_and_new_ones_are_seen_in_time() -> None:
+def test_faces_match_a_search_of_the_whole_image_and_new_ones_are_found_within_the_interval() -> None:
     images, detect = moving(30), Squares()
     found = list(search_around(images, detect, LEAST_PX, 10))
     whole = Squares()(images)
-    assert [len(one) for one in found] == [1] * 10 + [2] * 20, "a second face is seen when the whole image is searched again"
+    assert [len(one) for one in found] == [1] * 10 + [2] * 20, "a second face is found when the whole image is searched again"
     for ours, theirs in zip(found, whole, strict=True):
         assert (iou(ours.boxes_px + [0, 0, 1, 1], theirs.boxes_px + [0, 0, 1, 1]).max(axis=1) > 0.8).all()
     assert sum(detect.pixels) < 0.25 * 30 * images[0].size
     assert sum(pixels == images[0].size for pixels in detect.pixels) == 3
 
 
-def test_a_lost_face_is_searched_everywhere_at_once() -> None:
+def test_a_lost_face_triggers_a_search_of_the_whole_image() -> None:
     images = [drawn((20, 30, 40, 200)), drawn((20, 30, 40, 200)), drawn((300, 200, 40, 200)), drawn(), drawn()]
     detect = Squares()
     found = list(search_around(images, detect, LEAST_PX, 10))
@@ -74,7 +74,7 @@ def test_a_face_in_the_surroundings_of_two_is_one_face() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 16, 37])
-def test_batches_are_searched_whole(count: int) -> None:
+def test_images_in_batches_are_searched_as_a_whole(count: int) -> None:
     detect, images = Squares(), [drawn((20 + n, 30, 40, 200)) for n in range(count)]
     found = list(search_batches(iter(images), detect, 64))
     assert [one.boxes_px[0, 0] for one in found] == [20 + n for n in range(count)]

@@ -21,7 +21,7 @@ Stored = Callable[..., Encoded]
 
 @pytest.fixture
 def stored(make_video: MakeVideo) -> Stored:
-    """stored(first, last, ...) -> those frames of a video, encoded."""
+    """stored(first, last, ...) -> these frames of a video, encoded."""
 
     def encode(first: int, last: int, size: int = 64, rate: Fraction = Fraction(25), crf: int = 18) -> Encoded:
         media = Media.at(make_video("a.mp4"))
@@ -33,7 +33,7 @@ def stored(make_video: MakeVideo) -> Stored:
     return encode
 
 
-def test_chosen_frames_are_those_of_a_plain_decode(stored: Stored, tmp_path: Path) -> None:
+def test_selected_frames_match_a_plain_decode(stored: Stored, tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(mp4 := stored(0, 30).mp4)
     exact = "scale=flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact,format=rgb24"
     plain = np.frombuffer(ffmpeg("-i", tmp_path / "a.mp4", "-vf", exact, "-f", "rawvideo", "-"), np.uint8).reshape(-1, 64, 64, 3)
@@ -60,7 +60,7 @@ def test_videos_that_differ_are_not_joined(stored: Stored) -> None:
             joined([first, first, other.mp4], 60)
 
 
-def test_what_is_no_such_video_is_rejected(stored: Stored) -> None:
+def test_other_files_are_rejected(stored: Stored) -> None:
     mp4 = stored(0, 20).mp4
     with pytest.raises(ClipRejected, match="frame_mismatch"):
         frames_of_mp4(mp4, np.array([3, 20]), 60)

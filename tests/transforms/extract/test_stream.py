@@ -1,4 +1,4 @@
-"""Frames of a stretch, one after the other: the same as those that are decoded by number, and nothing is left behind."""
+"""Frames of an interval as a stream: the same as decoded by number, and no process is left behind."""
 
 import time
 from pathlib import Path
@@ -32,7 +32,7 @@ def full(media: Media, line: Timeline, start: int, stop: int, *, seek: bool = Tr
 
 
 @pytest.mark.parametrize(("start", "stop"), [(0, 500), (0, 1), (37, 60), (490, 500), (499, 500), (300, 310)])
-def test_frames_are_those_that_decoding_by_number_gives(video: tuple[Media, Timeline], start: int, stop: int) -> None:
+def test_frames_match_decoding_by_number(video: tuple[Media, Timeline], start: int, stop: int) -> None:
     media, line = video
     frames = full(media, line, start, stop)
     assert len(frames) == stop - start
@@ -45,7 +45,7 @@ def test_frames_are_those_that_decoding_by_number_gives(video: tuple[Media, Time
 
 @pytest.mark.parametrize("window", [(10, 5, 53, 48), (-20, -10, 76, 86), (0, 0, 64, 64), (40, 30, 120, 110)])
 @pytest.mark.parametrize("size", [64, 43, 100])
-def test_frames_cut_later_are_those_that_are_cut_while_decoding(
+def test_frames_cropped_later_match_those_cropped_while_decoding(
     video: tuple[Media, Timeline], window: tuple[int, int, int, int], size: int
 ) -> None:
     media, line = video
@@ -54,7 +54,7 @@ def test_frames_cut_later_are_those_that_are_cut_while_decoding(
     np.testing.assert_array_equal(cut(frames[[0, 4, 9]], window, size, 60), expected)
 
 
-def test_a_rotated_video_comes_upright(make_video: MakeVideo, tmp_path: Path) -> None:
+def test_a_rotated_video_is_upright(make_video: MakeVideo, tmp_path: Path) -> None:
     plain = make_video("plain.mp4")
     ffmpeg("-display_rotation", "90", "-i", plain, "-c", "copy", tmp_path / "t.mp4")
     media = Media.at(tmp_path / "t.mp4")
@@ -64,7 +64,7 @@ def test_a_rotated_video_comes_upright(make_video: MakeVideo, tmp_path: Path) ->
     original = Media.at(plain)
     before = next(all_frames(original, timeline_from_packets(original, 60), 0, 1, (96, 64)))
     assert turned.shape == (96, 64, 3)
-    # ffmpeg turns before it converts to RGB, so halved chroma may round otherwise.
+    # ffmpeg rotates before converting to RGB, so subsampled chroma may be rounded differently.
     assert np.abs(turned.astype(int) - np.rot90(before).astype(int)).mean() < 4
 
 
@@ -77,7 +77,7 @@ def test_a_reader_that_stops_early_leaves_no_process(video: tuple[Media, Timelin
     assert not decoders(0)
 
 
-def test_a_slow_reader_is_no_slow_decoder(video: tuple[Media, Timeline]) -> None:
+def test_a_slow_reader_does_not_count_as_a_slow_decoder(video: tuple[Media, Timeline]) -> None:
     media, line = video
     count = 0
     for _ in all_frames(media, line, 0, 30, (32, 20), 1.0):
@@ -86,7 +86,7 @@ def test_a_slow_reader_is_no_slow_decoder(video: tuple[Media, Timeline]) -> None
     assert count == 30
 
 
-def test_a_decoder_that_hangs_is_ended(tmp_path: Path) -> None:
+def test_a_decoder_that_hangs_is_killed(tmp_path: Path) -> None:
     import os
 
     os.mkfifo(tmp_path / "endless.ts")
@@ -100,7 +100,7 @@ def test_a_decoder_that_hangs_is_ended(tmp_path: Path) -> None:
     assert not decoders(0)
 
 
-def test_what_is_damaged_or_not_as_promised_is_refused(video: tuple[Media, Timeline], tmp_path: Path) -> None:
+def test_damaged_or_mismatched_files_are_rejected(video: tuple[Media, Timeline], tmp_path: Path) -> None:
     media, line = video
     raw = bytearray(Path(media.path).read_bytes())
     start = raw.index(b"mdat") + 4
@@ -121,7 +121,7 @@ def test_what_is_damaged_or_not_as_promised_is_refused(video: tuple[Media, Timel
 
 
 def test_one_decoding_feeds_several_readers(video: tuple[Media, Timeline]) -> None:
-    """Exact frames of a few, small grey of every second one, tiny pictures of all: each only where it is asked for."""
+    """A few full frames, every second one small in grey, and tiny images of all: each only where requested."""
     media, line = video
     some, halves = (3, 17, 29), tuple(range(0, 30, 2))
     exact = Wanted((scaled(*SIZE), RGB), only=some)
@@ -139,4 +139,4 @@ def test_one_decoding_feeds_several_readers(video: tuple[Media, Timeline]) -> No
     assert all(one is not None and one.shape == (18, 27, 3) for _, _, one in found)
     without = list(pictures(media, line, 10, 40, (exact, grey), 60))
     asked = [[one is not None for one in each] for each in without]
-    assert asked == [[one is not None for one in each[:2]] for each in found], "also frames of which nothing is asked for"
+    assert asked == [[one is not None for one in each[:2]] for each in found], "also frames without any requested image"

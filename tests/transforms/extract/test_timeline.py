@@ -1,4 +1,4 @@
-"""Timelines of files whose packets, headers or titles mislead: exact times, every frame kept, and no text taken for ffmpeg's."""
+"""Timelines of files with misleading packets, headers or titles: exact times, all frames, and metadata is never parsed as log."""
 
 import subprocess
 from fractions import Fraction
@@ -41,15 +41,15 @@ def test_uneven_times_are_exact_from_packets_and_from_the_decoder(make_video: Ma
     np.testing.assert_array_equal(*(line.raw_s for line in both(path)))
 
 
-def test_a_cut_whose_decoding_times_go_backwards_is_kept(make_video: MakeVideo) -> None:
-    """As `-ss -c copy` leaves it where pictures before the first keyframe in time come after it in the file."""
+def test_a_cut_with_decreasing_decoding_times_is_accepted(make_video: MakeVideo) -> None:
+    """As written by `-ss -c copy` if frames before the first keyframe in time come after it in the file."""
     open_groups = ("-c:v", "libx265", "-x265-params", "log-level=error:keyint=50:open-gop=1")
     whole = make_video("whole.mkv", *open_groups, source="testsrc2=size=96x64:rate=25:duration=6")
     cut = whole.with_name("cut.mkv")
     ffmpeg("-ss", "4.5", "-i", whole, "-c", "copy", cut)
     copying = ["-v", "error", "-xerror", "-i", str(cut), "-map", "0:V:0", "-c", "copy", "-f", "framecrc", "-"]
     done = subprocess.run([ffmpeg_path(), *copying], capture_output=True, check=False)
-    assert b"Non-monoton" in done.stderr, "the file is not as it should be"
+    assert b"Non-monoton" in done.stderr, "the file is not as expected"
     clip = read(cut)
     assert isinstance(clip, ReadClip), clip
     assert clip.source_frames == len(clip.crop) == 50
@@ -58,7 +58,7 @@ def test_a_cut_whose_decoding_times_go_backwards_is_kept(make_video: MakeVideo) 
 
 @pytest.fixture
 def growing(make_video: MakeVideo, tmp_path: Path) -> Path:
-    """Ten frames of 96x64, then fifteen of 192x160, as when a call's bandwidth grows."""
+    """Ten frames of 96x64, then fifteen of 192x160, as in a video call with increasing bandwidth."""
     for name, size, seconds in (("small", "96x64", 0.4), ("large", "192x160", 0.6)):
         make_video(f"{name}.webm", "-c:v", "libvpx", source=f"testsrc2=size={size}:rate=25:duration={seconds}")
     (tmp_path / "list").write_text("ffconcat version 1.0\nfile small.webm\nfile large.webm\n")
@@ -66,7 +66,7 @@ def growing(make_video: MakeVideo, tmp_path: Path) -> Path:
     return tmp_path / "growing.webm"
 
 
-def test_a_size_that_changes_is_kept_and_recorded_for_each_frame(growing: Path) -> None:
+def test_a_changing_size_is_recorded_for_each_frame(growing: Path) -> None:
     clip = read(growing)
     assert isinstance(clip, ReadClip), clip
     assert clip.crop.placement.source_size_px.tolist() == [[96, 64]] * 10 + [[192, 160]] * 15
@@ -74,7 +74,7 @@ def test_a_size_that_changes_is_kept_and_recorded_for_each_frame(growing: Path) 
     assert clip.crop.placement.content_px[[0, -1]].tolist() == [[0, 8, 48, 40], [0, 4, 48, 44]]
 
 
-def test_a_size_that_changes_has_its_reason_where_one_window_is_needed(growing: Path) -> None:
+def test_a_changing_size_is_rejected_if_a_single_window_is_required(growing: Path) -> None:
     lost = read(growing, "bbox")
     assert isinstance(lost, Rejected) and lost.reason == "size_changes"
 
@@ -88,7 +88,7 @@ LIES = (
 
 
 @pytest.mark.parametrize("place", [("-metadata",), ("-metadata:s:v:0",)], ids=["file", "stream"])
-def test_no_text_in_a_file_is_taken_for_the_log(make_video: MakeVideo, place: tuple[str]) -> None:
+def test_text_in_a_file_is_never_parsed_as_log(make_video: MakeVideo, place: tuple[str]) -> None:
     texts = [word for name in ("title", "comment", "language") for word in (*place, f"{name}={LIES}")]
     path = make_video("a.mkv", *X264, *texts, source="testsrc2=size=96x64:rate=25:duration=0.4")
     for line in both(path):
@@ -108,7 +108,7 @@ def test_any_rotation_is_read(make_video: MakeVideo, degrees: int, size: tuple[i
     assert len(decode(Media.at(turned), packets, np.arange(10), 32, "pad", 60, (8, 8, 40, 40))) == 10
 
 
-def test_a_turned_pixel_has_the_inverse_aspect(make_video: MakeVideo) -> None:
+def test_a_rotated_pixel_has_the_inverse_aspect(make_video: MakeVideo) -> None:
     plain = make_video("plain.mp4", *X264, "-vf", "setsar=4/3", source="testsrc2=size=96x64:rate=25:duration=0.4")
     turned = plain.with_name("turned.mp4")
     ffmpeg("-display_rotation", "90", "-i", plain, "-c", "copy", turned)
@@ -117,7 +117,7 @@ def test_a_turned_pixel_has_the_inverse_aspect(make_video: MakeVideo) -> None:
             assert (line.pixel_aspect, line.display_px) == (expected, display)
 
 
-def test_square_pixels_never_cost_a_side() -> None:
+def test_square_pixels_never_shorten_a_side() -> None:
     assert square_pixels((96, 64), Fraction(1)) == (96, 64)
     assert square_pixels((90, 64), Fraction(16, 15)) == (96, 64)
     assert square_pixels((96, 64), Fraction(1, 2)) == (96, 128)

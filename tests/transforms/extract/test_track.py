@@ -1,4 +1,4 @@
-"""Overlap of boxes, and one face followed through a clip."""
+"""Overlap of boxes, and tracking of one face through a clip."""
 
 import itertools
 
@@ -14,7 +14,7 @@ LEFT, RIGHT = (20.0, 60.0, 120.0, 160.0), (140.0, 60.0, 240.0, 160.0)
 
 
 def seen(*faces: tuple[tuple[float, ...], float]) -> Detections:
-    """Detections of (box, score) pairs, best first as a detector gives them."""
+    """Detections of (box, score) pairs, highest score first as from a detector."""
     ordered = sorted(faces, key=lambda face: -face[1])
     boxes = np.array([box for box, _ in ordered], np.float32).reshape(-1, 4)
     return Detections(boxes, np.array([score for _, score in ordered], np.float32))
@@ -46,7 +46,7 @@ def test_overlap(a: tuple[float, ...], b: tuple[float, ...], expected: float) ->
     assert iou(np.array([a]), np.array([b]))[0, 0] == pytest.approx(expected)
 
 
-def test_overlap_is_symmetric_and_does_not_know_scale_or_place() -> None:
+def test_overlap_is_symmetric_and_invariant_to_scale_and_translation() -> None:
     rng = np.random.default_rng(0)
     corner, sides = rng.normal(0, 5, (40, 2)), rng.random((40, 2)) * 8
     boxes = np.concatenate([corner, corner + sides], axis=1)
@@ -67,7 +67,7 @@ def test_the_expected_box_is_the_middle_half() -> None:
     assert (centred_box(100)[:2] + centred_box(100)[2:]).tolist() == [99, 99]
 
 
-def test_the_identity_does_not_jump_to_a_face_that_scores_better() -> None:
+def test_the_track_does_not_jump_to_a_face_with_a_higher_score() -> None:
     near, other = (70.0, 70.0, 190.0, 190.0), (0.0, 0.0, 60.0, 60.0)
     frames = [seen((moved(near, 2 * n), 0.5), (other, 2.0 if n % 2 else 0.1)) for n in range(9)]
     found = track(frames, EXPECTED)
@@ -76,12 +76,12 @@ def test_the_identity_does_not_jump_to_a_face_that_scores_better() -> None:
     assert found.faces.tolist() == [2] * 9
 
 
-def test_between_two_equal_people_one_is_kept() -> None:
+def test_between_two_equal_people_the_track_stays_with_one() -> None:
     frames = [seen((LEFT, 1 + n % 2), (RIGHT, 2 - n % 2)) for n in range(10)]
     assert len({tuple(box) for box in track(frames, EXPECTED).boxes_px.tolist()}) == 1
 
 
-def test_a_frame_in_which_only_another_is_seen_does_not_pull_the_identity_over() -> None:
+def test_a_frame_with_only_another_person_does_not_divert_the_track() -> None:
     near, other = (70.0, 70.0, 190.0, 190.0), (0.0, 0.0, 60.0, 60.0)
     frames = [seen((near, 0.5), (other, 2.0)) for _ in range(9)]
     frames[4] = seen((other, 2.0))
@@ -90,8 +90,8 @@ def test_a_frame_in_which_only_another_is_seen_does_not_pull_the_identity_over()
 
 
 @pytest.mark.parametrize("missed", [(4,), (2, 4, 6)], ids=["once", "three times"])
-def test_a_frame_in_which_only_another_is_seen_has_no_face_of_the_clip(missed: tuple[int, ...]) -> None:
-    """A person in the middle whom the detector misses now and then, and a bystander in the corner whom it always sees."""
+def test_a_frame_with_only_another_person_has_no_face_of_the_clip(missed: tuple[int, ...]) -> None:
+    """A person in the middle whom the detector sometimes misses, and a bystander in the corner who is always detected."""
     near, other = (70.0, 70.0, 190.0, 190.0), (0.0, 0.0, 60.0, 60.0)
     frames = [seen((other, 2.0)) if n in missed else seen((near, 0.5), (other, 2.0)) for n in range(9)]
     found = track(frames, EXPECTED)
@@ -99,14 +99,14 @@ def test_a_frame_in_which_only_another_is_seen_has_no_face_of_the_clip(missed: t
     assert (~found.found).nonzero()[0].tolist() == list(missed)
 
 
-def test_a_face_that_wanders_off_the_centre_is_followed() -> None:
+def test_a_face_that_moves_off_the_centre_is_tracked() -> None:
     start = (64.0, 64.0, 192.0, 192.0)
     frames = [seen((moved(start, 12 * n), 1.0), (moved(start, -12 * n), 1.1)) for n in range(1, 9)]
     steps = np.diff(track(frames, EXPECTED).boxes_px[:, 0])
     assert set(steps.tolist()) in ({12.0}, {-12.0})
 
 
-def test_frames_without_a_face_are_bridged_and_stay_nan() -> None:
+def test_frames_without_a_face_are_bridged_and_remain_nan() -> None:
     empty = seen()
     frames = [
         empty,
@@ -132,14 +132,14 @@ def test_a_clip_without_faces_has_an_empty_track(count: int) -> None:
 
 
 def path_score(boxes: list[NDArray[np.float32]]) -> float:
-    """What the module promises to make large: overlap with the expected box, and from frame to frame."""
+    """The objective of the module: overlap with the expected box, and between frames."""
     place = sum(PULL * iou(box[None], EXPECTED[None])[0, 0] - TOLL for box in boxes)
     return float(place + sum(iou(a[None], b[None])[0, 0] for a, b in itertools.pairwise(boxes)))
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_no_other_path_scores_better(seed: int) -> None:
-    """Against all ways to take one face or none from each frame."""
+def test_no_other_path_has_a_higher_value(seed: int) -> None:
+    """Compared with all selections of one face or none per frame."""
     rng = np.random.default_rng(seed)
     frames = []
     for count in rng.integers(0, 4, rng.integers(1, 6)):
@@ -157,6 +157,6 @@ def test_no_other_path_scores_better(seed: int) -> None:
     assert path_score(list(found.boxes_px[found.found])) == pytest.approx(best)
 
 
-def test_a_lone_face_far_from_the_centre_is_taken() -> None:
+def test_a_single_face_far_from_the_centre_is_selected() -> None:
     found = track([seen(((0.0, 0.0, 30.0, 30.0), 1.0))], EXPECTED)
     assert found.boxes_px.tolist() == [[0, 0, 30, 30]]

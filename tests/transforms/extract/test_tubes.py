@@ -1,4 +1,4 @@
-"""Tubes: FOMM's authors' rule on generated boxes, one identity a tube, gaps, cuts, width, and the windows cut from them."""
+"""Tubes: the rule of FOMM's original repository on generated boxes, one identity per tube, gaps, cuts, width, and windows."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -25,7 +25,7 @@ def overlap(a: Boxes, b: Boxes) -> float:
 
 
 def authors_rule(boxes: Boxes, least_frames: int, most_frames: int, least_px: float) -> list[tuple[int, int, list[int]]]:
-    """The published rule, written down plainly: (first frame, frame after the last, crop left top right bottom)."""
+    """The published rule, implemented directly: (first frame, frame after the last, crop left top right bottom)."""
     tubes: list[list[int]] = []
     for frame, box in enumerate(boxes):
         if tubes and len(tubes[-1]) < most_frames and overlap(boxes[tubes[-1][0]], box) >= 0.25:
@@ -59,7 +59,7 @@ def tubes_of(boxes: list[Boxes | None], rule: TubeRule, cuts: frozenset[int] = f
 
 
 def walk(seed: int, length: int = 400) -> Boxes:
-    """A face that wanders, jumps now and then and changes its size; often near the border of the frame."""
+    """A face that moves, sometimes jumps and changes its size; often near the border of the frame."""
     rng = np.random.default_rng(seed)
     centre = rng.uniform([100, 100], [540, 380]) + np.cumsum(rng.normal(0, 6, (length, 2)), axis=0)
     centre += np.cumsum(rng.normal(0, 120, (length, 2)) * (rng.random((length, 1)) < 0.01), axis=0)
@@ -69,7 +69,7 @@ def walk(seed: int, length: int = 400) -> Boxes:
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_tubes_are_those_of_the_authors_rule(seed: int) -> None:
+def test_tubes_match_the_rule_of_the_original_repository(seed: int) -> None:
     boxes, least, most, least_px = walk(seed), 20, 90, 110.0
     rule = TubeRule(min_frames=least, max_frames=most, min_px=least_px, same_place=FOMM_SAME_PLACE)
     ours = []
@@ -80,12 +80,12 @@ def test_tubes_are_those_of_the_authors_rule(seed: int) -> None:
                 ours.append((tube.start, tube.stop, list(tube_window("fomm-track", tube.union, FRAME_PX))))
     expected = authors_rule(boxes, least, most, least_px)
     assert [(start, stop) for start, stop, _ in ours] == [(start, stop) for start, stop, _ in expected]
-    # The last bit of a float may fall to the other side of a whole pixel.
+    # The last bit of a float may change the rounding to a whole pixel.
     assert all(np.abs(np.subtract(a[2], b[2])).max() <= 1 for a, b in zip(ours, expected, strict=True))
 
 
-def test_the_generated_boxes_try_every_branch_of_the_rule() -> None:
-    """Or the parity above would be empty: tubes that are kept, dropped for each reason, cut at the limit, ended by a jump."""
+def test_the_generated_boxes_cover_every_branch_of_the_rule() -> None:
+    """Otherwise the comparison would be void: tubes are kept, dropped for each reason, split at the limit, ended by a jump."""
     kept = [authors_rule(walk(seed), 20, 90, 110.0) for seed in range(60)]
     everything = [authors_rule(walk(seed), 1, 10_000, 0.0) for seed in range(60)]
     assert sum(map(len, kept)) > 60
@@ -112,14 +112,14 @@ def test_short_gaps_are_bridged_and_long_ones_end_a_tube() -> None:
     assert spans(tubes_of(boxes, TubeRule(longest_gap=4))) == [(0, 26)]
 
 
-def test_a_cut_ends_a_tube_even_where_the_face_stays() -> None:
+def test_a_cut_ends_a_tube_even_if_the_face_stays() -> None:
     assert spans(tubes_of(still(30), TubeRule(), frozenset({12}))) == [(0, 12), (12, 30)]
     boxes = still(30)
     boxes[10:13] = [None] * 3
     assert spans(tubes_of(boxes, TubeRule(longest_gap=5), frozenset({12}))) == [(0, 10), (13, 30)]
 
 
-def test_a_tube_is_as_long_as_it_may_be_also_across_a_gap() -> None:
+def test_a_tube_reaches_its_maximum_length_across_a_gap() -> None:
     assert spans(tubes_of(still(25), TubeRule(max_frames=10))) == [(0, 10), (10, 20), (20, 25)]
     boxes = still(25)
     boxes[8:12] = [None] * 4
@@ -144,7 +144,7 @@ def test_boxes_of_a_gap_are_interpolated() -> None:
     assert tube.union.tolist() == [0, 0, 14, 18]
 
 
-def test_which_face_is_followed() -> None:
+def test_the_tracked_face_is_selected() -> None:
     left, right, large = ([0.0, 0, 50, 50], [100.0, 0, 150, 50], [300.0, 0, 400, 100])
     boxes = np.array([left, right, large])
     near_right = np.array([110.0, 5, 160, 55])
@@ -154,14 +154,14 @@ def test_which_face_is_followed() -> None:
     assert choose_face(boxes, np.array([5.0, 0, 200, 50]), np.array(left), gate=True) == 0
     assert choose_face(np.array([large]), None, np.array(left), gate=True) is None
     assert choose_face(np.empty((0, 4)), None, None, gate=True) is None
-    # A bystander whose box touches the last one: the authors' rule takes him, ours waits.
+    # A bystander whose box touches the last one: the original rule switches to him, ours waits.
     touching = np.array([[40.0, 0, 90, 50]])
     assert choose_face(touching, None, np.array(left), gate=False) == 0
     assert choose_face(touching, None, np.array(left), gate=True) is None
 
 
 def two_people(seed: int) -> Iterator[tuple[Boxes, list[int]]]:
-    """Two people who approach each other, pass close by, and are each missed now and then: boxes, and whose they are."""
+    """Two people who approach each other, pass closely, and are each sometimes missed: boxes, and the person of each."""
     rng = np.random.default_rng(seed)
     frames = 300
     for frame in range(frames):
@@ -174,7 +174,7 @@ def two_people(seed: int) -> Iterator[tuple[Boxes, list[int]]]:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_tube_never_changes_its_person(seed: int) -> None:
+def test_a_tube_never_switches_to_another_person(seed: int) -> None:
     builder, people, tubes, fomm_mixed = TubeBuilder(TubeRule(longest_gap=10)), dict[int, int](), list[Tube](), False
     for frame, (boxes, who) in enumerate(two_people(seed)):
         last = builder.open.boxes[-1] if builder.open else None
@@ -189,10 +189,10 @@ def test_a_tube_never_changes_its_person(seed: int) -> None:
     assert max(tube.stop - tube.start for tube in tubes) > 100
     for tube in tubes:
         assert len({people[frame] for frame in tube.seen}) == 1
-    assert fomm_mixed, "the sequence should be one on which following the best overlap alone would go wrong"
+    assert fomm_mixed, "tracking by the best overlap only should fail on this sequence"
 
 
-def test_people_who_are_followed_at_the_same_time_are_told_apart() -> None:
+def test_people_who_are_tracked_simultaneously_are_not_confused() -> None:
     """Each face of each frame is in one tube, and no tube has faces of both."""
     for seed in range(10):
         follower, people = EveryFace(TubeRule(longest_gap=10)), dict[tuple[int, float], int]()
@@ -206,7 +206,7 @@ def test_people_who_are_followed_at_the_same_time_are_told_apart() -> None:
         assert [tube.start for tube in tubes] == sorted(tube.start for tube in tubes)
 
 
-def test_of_faces_that_begin_together_the_largest_is_first_and_a_cut_ends_all() -> None:
+def test_among_faces_with_the_same_start_the_largest_is_first_and_a_cut_ends_all() -> None:
     follower, boxes = EveryFace(TubeRule()), np.array([[0.0, 0, 50, 50], [300.0, 0, 400, 100]])
     for frame in range(20):
         follower.step(frame, boxes, [0.5, 1.0], None, cut=frame == 12)
@@ -215,8 +215,8 @@ def test_of_faces_that_begin_together_the_largest_is_first_and_a_cut_ends_all() 
     np.testing.assert_array_equal(tubes[0].scores_at(np.array([3, 12])), np.array([1.0, np.nan], np.float32))
 
 
-def test_a_face_that_wanders_is_one_tube_until_the_crop_would_show_it_small() -> None:
-    """A face of 80 px that moves back and forth by 100 px is five tubes by the authors' rule."""
+def test_a_moving_face_is_one_tube_until_the_crop_would_show_it_too_small() -> None:
+    """A face of 80 px that moves back and forth by 100 px is five tubes by the original rule."""
     swing = 250 + 50 * np.sin(np.arange(200) / 8)
     boxes: list[Boxes | None] = [np.array([x, 100, x + 80, 180]) for x in swing]
     assert len(tubes_of(boxes, TubeRule(same_place=FOMM_SAME_PLACE))) >= 5

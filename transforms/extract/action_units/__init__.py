@@ -1,1 +1,1 @@
-"""Action units of stored frames: OpenFace run as a program, or csv files that it wrote elsewhere."""
+"""Action units of stored frames: from OpenFace run as a program, from its csv files, or from pyfaceau."""

@@ -1,4 +1,4 @@
-"""From rows of OpenFace to the action units of a clip: which row is the clip's face, and whether it is valid.
+"""From rows of OpenFace to the action units of a clip: selects the row of the clip's face and checks that it is valid.
 
 Boxes and points are in crop pixels, x right, y down, the centre of the top left pixel is (0, 0).
 """
@@ -14,15 +14,15 @@ from motionshards.schemas.action_units import INTENSITIES, LEAST_CONFIDENCE, PRE
 from motionshards.transforms.extract.action_units.rows import Row
 from motionshards.transforms.extract.action_units.source import StoredClip
 
-# Box of the landmarks over box of a detector: about 0.6 on the same face.
+# The box around the landmarks and a detector's box overlap by about 0.6 on the same face.
 LEAST_OVERLAP = 0.2
 
 
 def is_usable(row: Row) -> bool:
     """Whether OpenFace computed action units for this row.
 
-    `success` alone does not say so: it is 1 in the frame in which a face is first detected, whatever the validator finds, and a
-    frame whose confidence is too low for action units has zeros in all of them.
+    `success` alone is not enough: it is 1 in the frame in which a face is first detected, whatever the validator finds, and in
+    frames whose confidence is too low for action units all of them are zero.
     """
     values = (*row.intensity, *row.presence)
     return row.success and row.confidence >= LEAST_CONFIDENCE and not any(map(math.isnan, values)) and any(values)
@@ -31,34 +31,34 @@ def is_usable(row: Row) -> bool:
 def face_of(
     rows: Sequence[Row], box_px: NDArray[np.float32] | None, to_crop: NDArray[np.float64] | None, *, same_crop: bool
 ) -> Row | None:
-    """The usable row of one frame that is the clip's face; None where there is none.
+    """The usable row of the clip's face in one frame; None where there is none.
 
-    This is the row that overlaps most with `box_px`, float32 [4] and maybe NaN, where there are landmarks and a box; else the
+    Selects the row that overlaps most with `box_px`, float32 [4] and maybe NaN, where there are landmarks and a box; else the
     one with the highest confidence.
 
-    to_crop: float64 [2,3], from pixels of the program's image to crop pixels; None where the images were the stored frames
-    same_crop: whether the images showed what the stored frame shows, so that a face elsewhere is not the clip's. Otherwise the
-        images may have had any size, and where nothing overlaps, confidence decides.
+    to_crop: float64 [2,3], from pixels of the program's image to crop pixels; None if the images are the stored frames
+    same_crop: whether the images show the same area as the stored frame, so that a face elsewhere is not the clip's. Otherwise
+        the images may have any size, and where nothing overlaps, the highest confidence decides.
     """
     usable = [row for row in rows if is_usable(row)]
     if not usable:
         return None
-    surest = max(usable, key=lambda row: row.confidence)
+    most_confident = max(usable, key=lambda row: row.confidence)
     if box_px is None or np.isnan(box_px).any() or any(row.points_px is None for row in usable):
-        return surest
+        return most_confident
     overlaps = [_overlap(row, box_px, to_crop) for row in usable]
     if max(overlaps) >= LEAST_OVERLAP:
         return usable[int(np.argmax(overlaps))]
-    return None if same_crop else surest
+    return None if same_crop else most_confident
 
 
 def of_all_frames(
     clip: StoredClip, rows: Sequence[Sequence[Row]], to_crop: NDArray[np.float64], files: tuple[AuFile | None, ...] = ()
 ) -> ActionUnits:
-    """The record of a clip from the rows of all of its F frames.
+    """The action units of a clip from the rows of all of its F frames.
 
-    The boxes of faces are known in the stored frames only. Where the face that was tracked is not the clip's in a stored frame,
-    it is not in the frames around it either, up to half-way to the next stored frame.
+    Face boxes are known in the stored frames only. If OpenFace tracked another face in a stored frame, the frames around it
+    are invalid too, up to half-way to the next stored frame.
 
     to_crop: float64 [T,2,3], see `face_of`
     """
@@ -79,7 +79,7 @@ def of_all_frames(
 
 
 def _overlap(row: Row, box_px: NDArray[np.float32], to_crop: NDArray[np.float64] | None) -> float:
-    """Intersection over union of the box around the landmarks and `box_px`; 0 where it is undefined."""
+    """Intersection over union of the box around the landmarks and `box_px`; 0 if undefined."""
     points = row.points_px
     assert points is not None
     if to_crop is not None:
@@ -93,7 +93,7 @@ def _overlap(row: Row, box_px: NDArray[np.float32], to_crop: NDArray[np.float64]
 def as_action_units(
     chosen: Sequence[Row | None], seen: Sequence[Sequence[Row]], files: tuple[AuFile | None, ...] = ()
 ) -> ActionUnits:
-    """The record of a clip from the row of each frame.
+    """The action units of a clip from the chosen row of each frame.
 
     seen: all rows of each frame; where none is chosen, the highest confidence among them is recorded
     """

@@ -1,8 +1,8 @@
-"""Action units from csv files that OpenFace wrote elsewhere, joined to the stored frames by frame number.
+"""Action units from existing csv files of OpenFace, joined to the stored frames by frame number.
 
-FOLDER/<identity>/<video>/<clip>.csv, or FOLDER/<key with / as _>.csv; of a sample made of several files one for each,
-FOLDER/<identity>/<video>/<name of the file>.csv. A file has a row for every decodable frame of the source file, also where the
-clip is a part of it. `timestamp` is not read: it is the frame number over the mean rate, wrong where frame rates vary.
+Paths are FOLDER/<identity>/<video>/<clip>.csv or FOLDER/<key with / as _>.csv; for a sample made of several files, one csv for
+each, FOLDER/<identity>/<video>/<name of the file>.csv. A csv has a row for every decodable frame of the source file, even if the
+clip is a part of it. `timestamp` is ignored: it is the frame number over the mean rate, wrong for variable frame rates.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ from motionshards.transforms.extract.action_units.choose import as_action_units,
 from motionshards.transforms.extract.action_units.rows import CsvLines, Row, in_order, read_rows
 from motionshards.transforms.extract.action_units.source import StoredClip
 
-# OpenFace's decoder and ours may disagree about the last frame of a file.
+# OpenFace's decoder and PyAV may disagree about the last frame of a file.
 _SLACK = 1
 
 
@@ -44,19 +44,19 @@ class CsvFolder:
         return False
 
     def action_units(self, clips: Sequence[StoredClip], scratch: Path | None) -> list[ActionUnits | ClipRejected]:
-        """See AuSource. A clip without a file has no valid frame; one whose file cannot be understood is lost, `bad_aus_csv`."""
+        """See AuSource. A clip without a csv has no valid frame; one whose csv is damaged is rejected (`bad_aus_csv`)."""
         return [self._of_clip(clip) for clip in clips]
 
     def provenance(self) -> dict[str, str]:
-        """See AuSource. Nothing to compare: each sample tells name and hash of its files."""
+        """See AuSource. Empty, because each sample records name and hash of its csv files."""
         return {}
 
     def files_of(self, key: str, uris: Sequence[str]) -> list[Path | None]:
-        """The file of each span of a clip; None where there is none."""
+        """The csv of each span of a clip; None where there is none."""
         return [next((path for path in self._places(key, uri, alone=len(uris) == 1) if path.is_file()), None) for uri in uris]
 
     def first_place(self, key: str, uris: Sequence[str]) -> Path:
-        """Where the file of a clip is looked for first."""
+        """The first path at which the csv of a clip is looked for."""
         return next(self._places(key, uris[0], alone=len(uris) == 1))
 
     def _places(self, key: str, uri: str, *, alone: bool) -> Iterator[Path]:
@@ -76,9 +76,9 @@ class CsvFolder:
         seen: list[list[Row]] = [[] for _ in range(len(spans))]
         known: list[AuFile | None] = []
         for span, path in enumerate(files):
-            wanted = {int(indices[place]) + 1: seen[place] for place in np.flatnonzero(spans == span)}
+            rows_of = {int(indices[place]) + 1: seen[place] for place in np.flatnonzero(spans == span)}
             try:
-                known.append(None if path is None else self._join(path, clip.file_frames[span], wanted))
+                known.append(None if path is None else self._join(path, clip.file_frames[span], rows_of))
             except (OSError, ValueError) as error:
                 what = error.strerror if isinstance(error, OSError) else error
                 return ClipRejected("bad_aus_csv", f"{self._shown(path)}: {what}" if path else str(what))
@@ -87,20 +87,20 @@ class CsvFolder:
         chosen = [face_of(*each, same_crop=False) for each in zip(seen, clip.boxes, clip.source_to_crop, strict=True)]
         return as_action_units(chosen, seen, tuple(known))
 
-    def _join(self, path: Path, frames: int | None, wanted: Mapping[int, list[Row]]) -> AuFile:
-        """Put the rows of each wanted frame into its list. Raises OSError, ValueError: the file is not of this video, or damaged.
+    def _join(self, path: Path, frames: int | None, rows_of: Mapping[int, list[Row]]) -> AuFile:
+        """Append the rows of each requested frame to its list. Raises OSError, ValueError: another video's csv, or damaged.
 
-        frames: how many frames the video has; None if unknown
-        wanted: number of a frame, from 1 -> its list
+        frames: number of frames of the video; None if unknown
+        rows_of: frame number, from 1 -> list for its rows
         """
         lines, last = CsvLines(path), 0
         for row in in_order(read_rows(lines, ("frame",))):
             last = row.frame
             if frames is not None and last > frames + _SLACK:
                 raise ValueError(f"it has more than {frames + _SLACK} frames, the video has {frames}")
-            if row.frame in wanted:
-                wanted[row.frame].append(row)
-        least = max(wanted, default=0) if frames is None else frames
+            if row.frame in rows_of:
+                rows_of[row.frame].append(row)
+        least = max(rows_of, default=0) if frames is None else frames
         if last < least - _SLACK:
             raise ValueError(f"it has {last} frames, the video has {'at least ' if frames is None else ''}{least}")
         return AuFile(self._shown(path), lines.sha256)

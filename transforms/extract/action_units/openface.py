@@ -1,10 +1,10 @@
-"""OpenFace 2.x, the program FeatureExtraction, run on many clips in one call, so that its models are loaded once.
+"""OpenFace 2.x: runs its program FeatureExtraction on many clips in one call, so that models are loaded once.
 
-`openface` gives it all frames of each clip as one sequence. Eleven of the 17 intensities come from dynamic models, which subtract
-the person's own neutral face over the sequence, and intensities and presences are averaged over neighbouring frames.
+`openface` passes all frames of each clip as one sequence. Eleven of the 17 intensities come from dynamic models, which subtract
+the person's neutral face over the sequence, and intensities and presences are averaged over neighbouring frames.
 
-`openface-still` gives it the stored frames, each as a sequence of its own and with static models. Then the action units of a
-frame depend on its JPEG alone, but a part of those eleven is a constant of the person.
+`openface-still` passes each stored frame as a separate sequence, with static models. The action units of a frame then depend
+on its JPEG alone, but those eleven contain a person-specific offset.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ PROGRAM = "FeatureExtraction"
 FLAGS = ("-aus", "-2Dfp")
 START_S = 300.0
 
-# What decides the result lies beside the program: regressors and landmark detectors.
+# Regressors and landmark detectors, which are stored beside the program and decide the result.
 _MODELS = ("AU_predictors", "model")
 _MOST_FRAMES = 5_000
 _FRAME_S, _STILL_S = 0.5, 2.0
@@ -40,9 +40,9 @@ _FRAME_S, _STILL_S = 0.5, 2.0
 class OpenFace:
     """FeatureExtraction as a source of action units.
 
-    command: program and first arguments; `{dir}` stands for the directory that holds images and results
-    still: run it on each stored frame by itself, with static models
-    start_s: a call is ended when it takes longer than start_s and a time for each frame
+    command: program and first arguments; `{dir}` is replaced by the directory of images and results
+    still: run it on each stored frame separately, with static models
+    start_s: timeout of a call, in addition to a time for each frame
     """
 
     command: tuple[str, ...]
@@ -61,7 +61,7 @@ class OpenFace:
 
     @property
     def batch_frames(self) -> int:
-        """Frames of one call: those of many clips, but the length of a command line and the disk are limited."""
+        """Frames per call: those of many clips, limited by the length of a command line and the disk."""
         return _MOST_FRAMES
 
     def action_units(self, clips: Sequence[StoredClip], scratch: Path | None) -> list[ActionUnits | ClipRejected]:
@@ -74,7 +74,7 @@ class OpenFace:
         ]
 
     def provenance(self) -> dict[str, str]:
-        """See AuSource. OpenFace reports no version: hashes identify it, or the command where that runs a container or script."""
+        """See AuSource. OpenFace reports no version: hashes identify it, or the command if that is a container or script."""
         program = Path(self.command[0])
         own, models = program.name.startswith(PROGRAM), _models_beside(program)
         shown = [program.name, *self.command[1:]] if own else self.command
@@ -96,7 +96,7 @@ class OpenFace:
 
 
 def _stills(clip: StoredClip, work: Path, number: int) -> list[Input]:
-    """Each stored frame as a sequence of its own."""
+    """Write each stored frame as a separate sequence."""
     inputs = [Input(work / f"{number:04d}-{frame:03d}", f"{number:04d}-{frame:03d}", 1) for frame in range(len(clip))]
     for one, jpeg in zip(inputs, clip.jpegs, strict=True):
         one.directory.mkdir()
@@ -105,7 +105,7 @@ def _stills(clip: StoredClip, work: Path, number: int) -> list[Input]:
 
 
 def _image_to_crop(clip: StoredClip) -> NDArray[np.float64]:
-    """float64 [T,2,3], affines from pixels of the images to crop pixels."""
+    """Affine maps from pixels of the images to crop pixels, float64 [T,2,3]."""
     assert clip.images is not None and clip.shown_px is not None
     size_px = png_size(min(clip.images.iterdir()))
     corner_px, end_px = clip.shown_px[:, :2], clip.shown_px[:, 2:]
@@ -113,7 +113,7 @@ def _image_to_crop(clip: StoredClip) -> NDArray[np.float64]:
 
 
 def _rows_of(path: Path, frames: int) -> list[list[Row]]:
-    """The rows of each frame. Raises ValueError: the file is cut short or damaged."""
+    """The rows of each frame. Raises ValueError: the file is truncated or damaged."""
     return [list(rows) for _, rows in groupby(in_order(read_rows(CsvLines(path), ("frame",))), lambda row: row.frame)]
 
 
@@ -127,17 +127,17 @@ def _sha256(path: Path) -> str:
 
 
 def _sha256_of_all(paths: Sequence[Path]) -> str:
-    """Of the names and the content of several files."""
+    """Hash of the names and content of several files."""
     return hashlib.sha256("".join(f"{path.name} {_sha256(path)}\n" for path in paths).encode()).hexdigest()
 
 
-def where_models_lie(found: str) -> str:
-    """The program's real path if its models lie there: it looks for them beside the name it was called by."""
+def _beside_models(found: str) -> str:
+    """The program's resolved path if its models are beside it: it looks for them beside the path it was called by."""
     real = Path(found).resolve()
     return str(real) if _models_beside(real) else found
 
 
 def program_at(name: str) -> str | None:
-    """The path of a program named by a word on the PATH, a path, or the directory that holds FeatureExtraction."""
+    """The path of a program given by its name on the PATH, its path, or the directory of FeatureExtraction."""
     found = shutil.which(str(Path(name) / PROGRAM) if Path(name).is_dir() else name)
-    return None if found is None else where_models_lie(str(Path(found).absolute()))
+    return None if found is None else _beside_models(str(Path(found).absolute()))

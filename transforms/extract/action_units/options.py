@@ -1,4 +1,4 @@
-"""What `--aus` means here: none, OpenFace as a program, csv files, or pyfaceau."""
+"""Resolves `--aus`: none, OpenFace as a program, csv files, or pyfaceau."""
 
 import os
 import shlex
@@ -20,16 +20,16 @@ _HOW = (
 
 
 def resolve(choice: str, command: str | None = None, start_s: float = START_S) -> AuSource | None:
-    """The source that `--aus choice` means; None for `none`.
+    """The source selected by `--aus choice`; None for `none`.
 
-    command: of --openface; None is $OPENFACE_BIN, or else FeatureExtraction on the PATH
-    start_s: of --openface-timeout
+    command: value of --openface; None uses $OPENFACE_BIN, else FeatureExtraction on the PATH
+    start_s: value of --openface-timeout
 
     Raises:
-        ConfigError: it cannot be used here; the message says what to do
+        ConfigError: the source cannot be used on this machine; the message names the remedy
     """
     if command is not None and choice not in _OPENFACE:
-        raise ConfigError(f"--openface is for --aus {' and '.join(_OPENFACE)}, and --aus is {choice}")
+        raise ConfigError(f"--openface requires --aus {' or '.join(_OPENFACE)}, but --aus is {choice}")
     if choice == "none":
         return None
     if choice in _OPENFACE:
@@ -48,11 +48,11 @@ def _command(choice: str, command: str | None) -> tuple[str, ...]:
         raise ConfigError(f"--openface {command!r} cannot be split into words: {error}") from error
     program = program_at(words[0]) if words else None
     if program is None:
-        raise ConfigError(f"--aus {choice}: there is no program {words[0] if words else command!r}; {_HOW}")
+        raise ConfigError(f"--aus {choice}: program not found: {words[0] if words else command!r}; {_HOW}")
     return (program, *words[1:])
 
 
 def _folder(folder: Path) -> Path:
     if not folder.is_dir():
-        raise ConfigError(f"--aus csv:{folder}: that is no directory")
+        raise ConfigError(f"--aus csv:{folder}: not a directory")
     return folder.resolve()

@@ -1,6 +1,6 @@
-"""PNG files without compression: lossless, read by every program, and written in a tenth of a millisecond.
+"""PNG files without compression: lossless, readable by every program, and written in 0.1 ms.
 
-Compressing frames of 224 px at zlib's fastest level costs ten times as much, and four times as much to read.
+With zlib's fastest level, writing a frame of 224 px takes ten times as long, and reading it four times.
 """
 
 import struct
@@ -15,7 +15,7 @@ _RGB8 = bytes([8, 2, 0, 0, 0])
 
 
 def png(rgb: NDArray[np.uint8]) -> bytes:
-    """An image, uint8 [H,W,3], as a PNG file."""
+    """Encode an image, uint8 [H,W,3], as a PNG file."""
     height, width, _ = rgb.shape
     rows = np.zeros((height, 1 + 3 * width), np.uint8)  # each row begins with its filter: 0, none
     rows[:, 1:] = rgb.reshape(height, -1)

@@ -1,4 +1,4 @@
-"""Running a program that may hang or crash, and ending it with all that it started."""
+"""Runs a program that may hang or crash, and terminates it with all its descendants."""
 
 import os
 import signal
@@ -8,26 +8,26 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-# A container's client passes SIGTERM on to what runs inside, and cannot do so with SIGKILL.
+# A container's client forwards SIGTERM to the processes inside, which is impossible with SIGKILL.
 _GRACE_S = 5.0
 _TAIL_BYTES = 2_000
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a program ended: its status as subprocess has it, None where it took too long and was ended; and what it said last."""
+    """How a program ended: its exit status as in subprocess, None after a timeout; and the end of its output."""
 
     status: int | None
-    said: str
+    output: str
 
 
 def run_limited(command: Sequence[str], limit_s: float, log: Path, environment: Mapping[str, str]) -> Ended:
-    """Run a program to its end, at most `limit_s`; what it prints goes to the file `log`.
+    """Run a program for at most `limit_s`, with its output redirected to the file `log`.
 
-    It stays in our process group, so that it ends when a supervisor ends that.
+    It stays in our process group, so that a supervisor that ends the group ends it too.
 
     Raises:
-        OSError: it cannot be started
+        OSError: the program cannot be started
     """
     with log.open("wb") as stream:
         program = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, env=environment)
@@ -58,7 +58,7 @@ def _signal(pids: Sequence[int], number: signal.Signals) -> None:
 
 
 def _descendants(pid: int) -> list[int]:
-    """The processes that a process has started, and they in turn."""
+    """Children of a process, their children, and so on."""
     found: list[int] = []
     with suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
@@ -68,7 +68,7 @@ def _descendants(pid: int) -> list[int]:
 
 
 def _tail(log: Path) -> str:
-    """The last words of a log in one line, letters and no control characters."""
+    """The end of a log as one line without control characters."""
     with log.open("rb") as stream:
         stream.seek(max(0, log.stat().st_size - _TAIL_BYTES))
         text = stream.read().decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""Running a program on many clips in one call, so that it loads its models once; what it fails on costs one clip."""
+"""Runs a program on many clips in one call, so that models are loaded once; a clip it fails on is rejected alone."""
 
 import os
 import tempfile
@@ -13,9 +13,9 @@ from motionshards.transforms.extract.action_units.source import StoredClip
 
 DIR = "{dir}"
 
-# There is a worker for each core, and more threads could change the last digit.
+# Each core has a worker already, and the number of threads could change the last digit.
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-_MOST_LOST_IN_A_ROW = 8
+_MAX_FAILURES_IN_A_ROW = 8
 _DETAIL_LETTERS = 300
 
 Row = TypeVar("Row")
@@ -23,7 +23,7 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A directory with so many images, which are one sequence, and the name of its result, NAME.csv."""
+    """A directory with a sequence of `frames` images, and the name of its result, NAME.csv."""
 
     directory: Path
     name: str
@@ -35,11 +35,11 @@ class Program(Generic[Row]):
     """A program with the command line `-fdir DIR -of NAME … -out_dir DIR`.
 
     name: for messages
-    command: program and first arguments; `{dir}` stands for the directory that holds images and results
+    command: program and first arguments; `{dir}` is replaced by the directory of images and results
     flags: last arguments
-    start_s, frame_s: a call is ended when it takes longer than start_s and frame_s for each frame
-    inputs: the sequences of a clip, given a directory for temporary files and the number of the clip
-    read: what each frame of a sequence has, from its result and the number of its frames; raises ValueError if that is not whole
+    start_s, frame_s: timeout of a call, start_s + frame_s per frame
+    inputs: writes the sequences of a clip; takes a directory for temporary files and the number of the clip
+    read: returns one row per frame from a result and its number of frames; raises ValueError if the result is damaged
     """
 
     name: str
@@ -51,36 +51,36 @@ class Program(Generic[Row]):
     read: Callable[[Path, int], list[Row]]
 
     def run(self, clips: Sequence[StoredClip], scratch: Path | None) -> list[list[Row] | ClipRejected]:
-        """What each frame of each clip has. A clip is lost, `aus_failed`, if its second call, with it alone, ends without it.
+        """One row per frame of each clip, or `aus_failed` for a clip without results after a second call with it alone.
 
-        After a call that did not give all results, the first clip without them is tried alone, and if that works, the others
-        again together. If one clip after the other is lost, the rest is given up: the program is broken.
+        After a call with missing results, the first clip without them is retried alone; if that succeeds, the others are
+        retried together. After 8 failed clips in a row all remaining ones are rejected: the program is broken.
 
-        scratch: directory for temporary files, which holds the images of the clips, if any; None is the system's
+        scratch: directory for temporary files, which holds the images of the clips, if any; None uses the system's
 
         Raises:
-            BuildFailed: it cannot be started
+            BuildFailed: the program cannot be started
         """
         done: dict[int, list[Row] | ClipRejected] = {}
-        waiting, tried, alone, lost_in_a_row = list(range(len(clips))), set[int](), False, 0
-        while waiting and lost_in_a_row < _MOST_LOST_IN_A_ROW:
+        waiting, tried, alone, failures = list(range(len(clips))), set[int](), False, 0
+        while waiting and failures < _MAX_FAILURES_IN_A_ROW:
             batch = waiting[:1] if alone else waiting
             found, why = self._call([clips[number] for number in batch], scratch)
             whole = {number: rows for number, rows in zip(batch, found, strict=True) if rows is not None}
             done |= whole
             if not whole and len(batch) == 1 and batch[0] in tried:
                 done[batch[0]] = ClipRejected("aus_failed", why)
-                lost_in_a_row += 1
+                failures += 1
             elif whole:
-                lost_in_a_row = 0
+                failures = 0
             tried |= set(batch)
             alone = len(whole) < len(batch)
             waiting = [number for number in waiting if number not in done]
-        why = f"given up, as {self.name} had failed with {_MOST_LOST_IN_A_ROW} clips in a row"
+        why = f"not attempted: {self.name} had failed on {_MAX_FAILURES_IN_A_ROW} clips in a row"
         return [done.get(number, ClipRejected("aus_failed", why)) for number in range(len(clips))]
 
     def _call(self, clips: Sequence[StoredClip], scratch: Path | None) -> tuple[list[list[Row] | None], str]:
-        """One run: what each clip has, None for clips without all results, and why they have none."""
+        """One run: the rows of each clip, None where results are missing, and why they are missing."""
         with tempfile.TemporaryDirectory(prefix="aus-", dir=scratch, ignore_cleanup_errors=True) as name:
             work = Path(name)
             inputs = [self.inputs(clip, work, number) for number, clip in enumerate(clips)]
@@ -99,7 +99,7 @@ class Program(Generic[Row]):
 
     def _run(self, work: Path, inputs: Sequence[Input], limit_s: float) -> Ended:
         words = [word for one in inputs for word in ("-fdir", str(one.directory), "-of", one.name)]
-        # Images that were written before lie beside this call's directory.
+        # Images that the build has written are beside this call's directory.
         inside = all(one.directory.is_relative_to(work) for one in inputs)
         command = [part.replace(DIR, str(work if inside else work.parent)) for part in self.command]
         try:
@@ -111,7 +111,7 @@ class Program(Generic[Row]):
     def _result(self, work: Path, one: Input) -> list[Row]:
         path = work / "results" / f"{one.name}.csv"
         if not path.is_file():
-            raise ValueError("there is no result")
+            raise ValueError("no result was written")
         try:
             found = self.read(path, one.frames)
         except ValueError as error:
@@ -121,13 +121,13 @@ class Program(Generic[Row]):
         return found
 
     def _why(self, ended: Ended, limit_s: float, work: Path) -> str:
-        """How a call ended, the same for the same clip: without names that differ from run to run."""
-        end = f"status {ended.status}" if ended.status is not None else f"ended after {limit_s:.0f} s"
-        said = ended.said.replace(str(work), DIR).replace(str(work.parent), DIR)[-_DETAIL_LETTERS:]
-        return f"{self.name}: {end}" + (f": {said}" if said else "")
+        """How a call ended, without directory names that differ between runs, so that details are reproducible."""
+        end = f"status {ended.status}" if ended.status is not None else f"timed out after {limit_s:.0f} s"
+        output = ended.output.replace(str(work), DIR).replace(str(work.parent), DIR)[-_DETAIL_LETTERS:]
+        return f"{self.name}: {end}" + (f": {output}" if output else "")
 
 
 def all_images(clip: StoredClip, work: Path, number: int) -> list[Input]:
     """All frames of a clip as one sequence."""
-    assert clip.images is not None and clip.every is not None, "a source that reads images gets them"
+    assert clip.images is not None and clip.every is not None, "the build writes images for a source that reads them"
     return [Input(clip.images, f"{number:04d}", len(clip.every))]

@@ -1,7 +1,7 @@
-"""pyfaceau, an independent reimplementation of OpenFace 2.2 in Python, for those without the binary; an extra.
+"""pyfaceau, an independent reimplementation of OpenFace 2.2 in Python, for machines without the binary; an extra.
 
-It reports 17 intensities of the sequence and whether a face was measured; neither presences nor a confidence, so what it accepts
-is valid. It runs in a process of its own (`pyfaceau_program`), as a program does.
+It reports 17 intensities per frame and whether a face was measured, but neither presences nor a confidence: every measured
+frame is valid. It runs in a separate process (`pyfaceau_program`).
 """
 
 import csv
@@ -21,7 +21,7 @@ from motionshards.schemas.errors import ClipRejected, ConfigError
 from motionshards.transforms.extract.action_units.program import Program, all_images
 from motionshards.transforms.extract.action_units.source import IMAGES, StoredClip
 
-# Each has models of its own.
+# Each package downloads its own models.
 _PACKAGES = ("pyfaceau", "pyclnf", "pymtcnn")
 _DECIDING = (*_PACKAGES, "pyfhog", "onnxruntime", "opencv-python")
 _MODULE = f"{__name__}_program"
@@ -37,7 +37,7 @@ class PyFaceAU:
 
     @classmethod
     def checked(cls) -> "PyFaceAU":
-        """The source. Raises ConfigError: packages or weights are missing here."""
+        """The source. Raises ConfigError: packages or weights are missing on this machine."""
         if missing := [name for name in (*_PACKAGES, "pyfhog") if importlib.util.find_spec(name) is None]:
             how = "pip install 'motionshards[pyfaceau]'"
             raise ConfigError(f"--aus pyfaceau: {', '.join(missing)} is not installed ({how})")
@@ -58,7 +58,7 @@ class PyFaceAU:
 
     @property
     def batch_frames(self) -> int:
-        """Frames of one process."""
+        """Frames per process."""
         return _MOST_FRAMES
 
     def action_units(self, clips: Sequence[StoredClip], scratch: Path | None) -> list[ActionUnits | ClipRejected]:
@@ -68,19 +68,19 @@ class PyFaceAU:
         return [rows if isinstance(rows, ClipRejected) else _of_clip(clip, rows) for clip, rows in zip(clips, found, strict=True)]
 
     def provenance(self) -> dict[str, str]:
-        """See AuSource. Its models are always those of OpenFace 2.2.0, which it checks by their hashes."""
+        """See AuSource. The models are always those of OpenFace 2.2.0; pyfaceau checks their hashes."""
         versions = {f"pyfaceau_{name}": importlib.metadata.version(name) for name in _DECIDING if name != "pyfaceau"}
         return {"pyfaceau_version": importlib.metadata.version("pyfaceau"), **versions, "pyfaceau_input": IMAGES}
 
 
 def intensities_of(path: Path, frames: int) -> list[Values]:
-    """The intensities of each frame, float32 [17], NaN without a face. Raises ValueError: a column or value is not there."""
+    """The intensities of each frame, float32 [17], NaN without a face. Raises ValueError: a column or value is missing."""
     with path.open(newline="", encoding="utf-8") as stream:
         reader = csv.DictReader(stream)
         columns = reader.fieldnames or []
         if "success" not in columns:
             raise ValueError("the column success is missing")
-        # Without any face there are no columns of action units.
+        # If no frame has a face, the columns of action units are absent.
         return [_values(row) for row in reader]
 
 
@@ -89,7 +89,7 @@ def _values(row: dict[str, str]) -> Values:
         return np.full(len(INTENSITIES), np.nan, np.float32)
     values = np.array([float(row.get(f"{name}_r") or "nan") for name in INTENSITIES], np.float32)
     if not ((values >= 0) & (values <= MOST)).all():
-        raise ValueError(f"intensities of frame {row.get('frame')} are not 0 to {MOST:g}")
+        raise ValueError(f"intensities of frame {row.get('frame')} are not within 0 to {MOST:g}")
     return values
 
 
@@ -97,5 +97,5 @@ def _of_clip(clip: StoredClip, rows: list[Values]) -> ActionUnits:
     assert clip.every is not None, "a build knows all frames of a clip"
     every, row = np.stack(rows), clip.every.rows(clip.span, clip.index)
     sequence = AuSequence(every, clip.every.pts_s, row) if clip.keep_every else None
-    valid = np.isfinite(every[row, 0])  # all of a row are NaN, or none
+    valid = np.isfinite(every[row, 0])  # a row is NaN as a whole or not at all
     return ActionUnits(every[row], None, valid, np.full(len(row), np.nan, np.float32), sequence=sequence)

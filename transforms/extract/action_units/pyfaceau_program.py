@@ -1,8 +1,8 @@
-"""pyfaceau with the command line of OpenFace's FeatureExtraction, in a process of its own.
+"""pyfaceau behind the command line of OpenFace's FeatureExtraction.
 
     python -m motionshards.transforms.extract.action_units.pyfaceau_program -fdir DIR -of NAME … -out_dir DIR
 
-It reads videos, so the images of a directory become a lossless one.
+pyfaceau reads videos only, so the images of a directory are first written as a lossless one.
 """
 
 import argparse
@@ -19,7 +19,7 @@ _RATE_HZ = 25
 
 
 def main() -> int:
-    """Measure one directory after the other; what fails has no result."""
+    """Measure one directory after the other; a failure leaves the remaining ones without a result."""
     words = argparse.ArgumentParser(allow_abbrev=False)
     words.add_argument("-fdir", action="append", type=Path, required=True)
     words.add_argument("-of", action="append", required=True)
@@ -34,10 +34,10 @@ def main() -> int:
 
 
 def measure(processor: Any, directory: Path, target: Path) -> None:
-    """Write TARGET.csv of the images of a directory. It appears under its name when it is complete."""
+    """Write TARGET.csv for the images of a directory; it is renamed to its final name once complete."""
     video, part = target.with_suffix(".mkv"), target.with_suffix(".part")
     write_video(sorted(directory.glob("*.png")), video)
-    processor.clear_cache()  # of the clip before: its medians, corrections and landmarks
+    processor.clear_cache()  # medians, corrections and landmarks of the previous clip
     processor.process_video(str(video), str(part))
     video.unlink()
     part.rename(target.with_suffix(".csv"))

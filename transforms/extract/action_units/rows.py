@@ -1,7 +1,7 @@
-"""Reader of the csv of OpenFace's FeatureExtraction: one row per frame and face, columns by name, separated by `,` or `, `.
+"""Reads the csv of OpenFace's FeatureExtraction: one row per frame and face, columns by name, separated by `,` or `, `.
 
 OpenFace writes raw predictions while it runs and rewrites the file at the end, with intensities smoothed and clamped to 0 to 5.
-Values outside that range therefore mark the file of a run that was killed.
+Values outside that range therefore mean that the run was killed.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ _COLUMNS = ("confidence", "success", *(f"{name}_r" for name in INTENSITIES), *(f
 _POINTS = (*(f"x_{number}" for number in range(68)), *(f"y_{number}" for number in range(68)))
 _NAMED = 4
 _MOST_FACES = 64
-# A row with every column group that OpenFace knows has about 8 kB.
+# A row with all column groups of OpenFace has about 8 kB.
 _LONGEST_LINE_BYTES = 1 << 16
 # Half a unit of the last digit that OpenFace prints.
 _ROUNDING = 0.005
@@ -27,14 +27,14 @@ _ROUNDING = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One face in one frame, as OpenFace measured it; the values mean nothing unless `choose.is_usable`.
+    """One face in one frame, as measured by OpenFace; the values are meaningless unless `choose.is_usable`.
 
-    frame: number of the frame, from 1; 0 where the file has no such column
-    face: its face_id; 0 where the file has no such column
+    frame: number of the frame, from 1; 0 if the file has no such column
+    face: its face_id; 0 if the file has no such column
     success, confidence: whether the landmarks were tracked, and the confidence of the fit, 0 to 1 or NaN
     intensity: 17 numbers from 0 to 5 or NaN, in the order of INTENSITIES
     presence: 18 numbers, 0, 1 or NaN, in the order of PRESENCES
-    points_px: float64 [68,2] in pixels of the image; None where the file has no such columns
+    points_px: float64 [68,2] in pixels of the image; None if the file has no such columns
     """
 
     frame: int
@@ -47,11 +47,11 @@ class Row:
 
 
 class CsvLines:
-    """The lines of a file, read once and one at a time; `sha256` is that of the bytes read so far.
+    """The lines of a file, read lazily in a single pass; `sha256` is the hash of the bytes read so far.
 
     Raises (while iterating):
         OSError: the file cannot be read
-        ValueError: the last line is cut short, or a line is too long for a csv of OpenFace
+        ValueError: the last line is truncated, or a line is too long for a csv of OpenFace
     """
 
     def __init__(self, path: Path) -> None:
@@ -64,7 +64,7 @@ class CsvLines:
                 self._digest.update(line)
                 if not line.endswith(b"\n"):
                     too_long = len(line) == _LONGEST_LINE_BYTES
-                    raise ValueError(f"a line exceeds {len(line)} bytes" if too_long else "the last line is cut short")
+                    raise ValueError(f"a line exceeds {len(line)} bytes" if too_long else "the last line is truncated")
                 yield line.decode("utf-8", "replace")
 
     @property
@@ -74,12 +74,12 @@ class CsvLines:
 
 
 def read_rows(lines: Iterable[str], needed: Sequence[str] = ()) -> Iterator[Row]:
-    """The rows of a csv, one at a time.
+    """Parse the rows of a csv, one at a time.
 
-    needed: columns that must be present besides those of the action units
+    needed: columns that must be present in addition to those of the action units
 
     Raises:
-        ValueError: there is no header or no row, columns are missing, a line is damaged, or a value is out of its range
+        ValueError: the header or all rows are missing, columns are missing, a line is damaged, or a value is out of range
     """
     numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
     names = [name.strip() for name in next(numbered, (0, ""))[1].removeprefix("\ufeff").split(",")]
@@ -97,11 +97,11 @@ def read_rows(lines: Iterable[str], needed: Sequence[str] = ()) -> Iterator[Row]
         except ValueError as error:
             raise ValueError(f"line {number}: {error}") from error
     if not number:
-        raise ValueError("it has a header and no rows")
+        raise ValueError("it has a header but no rows")
 
 
 def in_order(rows: Iterable[Row]) -> Iterator[Row]:
-    """The same rows. Raises ValueError unless frames are numbered 1, 2, 3 …, each with one row per face."""
+    """Pass rows through. Raises ValueError unless frames are numbered 1, 2, 3 …, each with one row per face."""
     last, faces = 0, set[int]()
     for row in rows:
         if row.frame == last + 1:
@@ -137,7 +137,7 @@ def _row(cells: list[str], places: dict[str, int]) -> Row:
 
 def _intensity(value: float, name: str) -> float:
     inside = not (value < -_ROUNDING or value > MOST + _ROUNDING)
-    _require(inside, value, name, f"0 to {MOST:g}, as in files of runs that have finished")
+    _require(inside, value, name, f"0 to {MOST:g}, as in the csv of a completed run")
     return min(max(value, 0.0), MOST) if value == value else value
 
 

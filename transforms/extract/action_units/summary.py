@@ -1,4 +1,4 @@
-"""Summaries of action units over clips: histograms, and how much of a measure belongs to the person (identity leakage)."""
+"""Summaries of action units over clips: histograms, and how much of a measure depends on the person (identity leakage)."""
 
 from dataclasses import dataclass
 
@@ -15,8 +15,8 @@ _LEVELS = " ▁▂▃▄▅▆▇█"
 class Variance:
     """Components of a variance.
 
-    between: of people's own means
-    within: of a person's values around that mean
+    between: variance of the means of people
+    within: variance of a person's values around that mean
     """
 
     between: float
@@ -24,16 +24,16 @@ class Variance:
 
     @property
     def share(self) -> float:
-        """The share between people, 0 to 1 (the intraclass correlation); 0 where nothing varies."""
+        """The share between people, 0 to 1 (the intraclass correlation); 0 if nothing varies."""
         total = self.between + self.within
         return self.between / total if total else 0.0
 
 
 def variance_of(values: NDArray[np.floating], person: NDArray[np.integer]) -> Variance | None:
-    """The components of values [n], NaN where absent, of the people of these numbers [n].
+    """Variance components of values [n], NaN where absent, grouped by the person numbers [n].
 
-    One-way random effects by analysis of variance, so that few values per person do not look like differences between people.
-    None unless there are two people, one of them with two values.
+    One-way random effects by analysis of variance, so that few values per person are not mistaken for differences between
+    people. None unless there are two people, one of them with two values.
     """
     present = np.isfinite(values)
     values, (_, person) = values[present].astype(np.float64), np.unique(person[present], return_inverse=True)
@@ -49,12 +49,12 @@ def variance_of(values: NDArray[np.floating], person: NDArray[np.integer]) -> Va
 
 
 def histogram(intensities: NDArray[np.floating]) -> list[int]:
-    """How many of the values [n], NaN where absent, are in each of 10 bins from 0 to 5."""
+    """Number of the values [n], NaN where absent, in each of 10 bins from 0 to 5."""
     counts: list[int] = np.histogram(intensities[np.isfinite(intensities)], BINS, (0.0, MOST))[0].tolist()
     return counts
 
 
 def sparkline(counts: list[int]) -> str:
-    """A histogram as one character per bin, as high as its share of the largest; what is not empty is seen."""
+    """A histogram as one character per bin, relative to the largest; bins that are not empty are always visible."""
     most = max(counts, default=0) or 1
     return "".join(_LEVELS[-(-count * (len(_LEVELS) - 1) // most)] for count in counts)

@@ -1,1 +1,1 @@
-"""The decoder: FFmpeg's libraries in a process of its own for each clip, forked from a lean server that has loaded them."""
+"""The decoder: FFmpeg's libraries in a separate process for each clip, forked from a lean server that has loaded them."""

@@ -1,15 +1,14 @@
-"""What a forked decoder does: it carries out the orders for one video, one after the other, until one fails or none comes.
+"""The forked decoder: executes the orders for one video in sequence, until one fails or the client closes its socket.
 
-An order, a dict:
-    do: `packets`, `frames` or `sound` of a video; `cut`, `join`, `flac` or `samples` of what was decoded before; `check` of a
-        stored video
-    memory_bytes, cpu_s: limits; the second from now on
-and what the modules of these names take.
+An order is a dict:
+    do: `packets`, `frames` or `sound` of a video; `cut`, `join`, `flac` or `samples` of decoded data; `check` of a stored video
+    memory_bytes, cpu_s: limits; CPU time counts from the start of the order
+and the arguments documented in the modules of these names.
 
-Answers: of a video, the header of the stream, `{"stream": ...}`. Then, by what is to be done: `{"packets": [n, turned]}` with n
-int64 behind it; or `{"frames": [...], "shapes": [...]}` with pictures of the last of these frames behind, and for each video
-`{"mp4": n, "count": ..., "crf": ...}` with n bytes behind; or `{"cut": n}` with a picture behind it; or those of the modules of
-`stored` and `audio`. Last `{"done": true}`, or the reason why there is none.
+Answers: for a video, first the header of the stream, `{"stream": ...}`. Then, depending on `do`: `{"packets": [n, turned]}`
+followed by n int64; or `{"frames": [...], "shapes": [...]}` followed by images of the last of these frames, and for each video
+`{"mp4": n, "count": ..., "crf": ...}` followed by n bytes; or `{"cut": n}` followed by an image; or the answers documented in
+the modules of `stored` and `audio`. Finally `{"done": true}`, or the reason of the failure.
 """
 
 import math
@@ -36,7 +35,7 @@ from motionshards.transforms.extract.decoder.video import Video
 
 
 def serve(connection: int, video: int) -> int:
-    """Carry out orders; gives the exit status."""
+    """Execute orders; returns the exit status."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         with socket.socket(fileno=connection) as reply:
@@ -46,17 +45,17 @@ def serve(connection: int, video: int) -> int:
                 if "done" not in last:
                     return 0
     except (BrokenPipeError, ConnectionResetError, EOFError):
-        return 0  # nobody asks any more
+        return 0  # the client has closed its socket
     except BaseException:
         traceback.print_exc(file=sys.stderr)
         return 1
 
 
 def _answer(order: dict[str, Any], descriptor: int, reply: socket.socket) -> dict[str, Any]:
-    """Send what was ordered; gives the last message."""
+    """Send the answers to an order except the last message, which is returned."""
     try:
         _limit(order)
-        with suppress(OSError):  # a pipe, of which there is no other place
+        with suppress(OSError):  # a pipe cannot be rewound
             os.lseek(descriptor, 0, os.SEEK_SET)
         if order["do"] == "cut":
             send_cut(descriptor, order["size"], order["filters"], reply)

@@ -1,7 +1,7 @@
-"""Decoders: each is a process of its own, of bounded memory and time, that reads one file.
+"""Client of the decoders: each is a separate process with bounded memory and time that reads one file.
 
-Videos from the internet are hostile input. A decoder is handed an open descriptor and can open nothing by name; its memory is
-limited (RLIMIT_DATA), and it is killed when it is waited for too long or no longer wanted.
+Videos from the internet are untrusted input. A decoder receives an open descriptor and cannot open files by name; its memory is
+limited (RLIMIT_DATA), and it is killed after a timeout or when its client closes it.
 """
 
 import functools
@@ -29,19 +29,19 @@ from motionshards.transforms.extract.decoder.wire import STATUS, length_of
 from motionshards.transforms.extract.media import Media
 
 _PACKAGE_FOLDER = Path(motionshards.__file__).parents[1]
-# For a decoder whose server and whose client were both killed: nobody else ends it.
+# CPU limit for a decoder whose server and client were both killed: nothing else ends it.
 _CPU_SLACK_S = 10
 _ANSWER_S = 60.0
 
 
 class _Server:
-    """The process that decoders are forked from; it ends when this one does. Raises OSError."""
+    """The process that decoders are forked from; it exits with this one. Raises OSError."""
 
     def __init__(self) -> None:
-        self.control, theirs = socket.socketpair()
-        with theirs:
+        self.control, remote = socket.socketpair()
+        with remote:
             command = [sys.executable, "-m", "motionshards.transforms.extract.decoder.server"]
-            self._process = subprocess.Popen(command, stdin=theirs.fileno(), stdout=subprocess.DEVNULL, cwd=_PACKAGE_FOLDER)
+            self._process = subprocess.Popen(command, stdin=remote.fileno(), stdout=subprocess.DEVNULL, cwd=_PACKAGE_FOLDER)
 
     def close(self) -> None:
         self.control.close()
@@ -50,7 +50,7 @@ class _Server:
 
 
 class _Servers:
-    """The server of this process: started when it is first needed, and again when it was killed."""
+    """The server of this process: started on first use, and restarted if it was killed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -69,7 +69,7 @@ class _Servers:
                 self._running = None
 
     def _forget(self) -> None:
-        """In a forked process: the server is the parent's."""
+        """In a forked process: drop the server, which belongs to the parent."""
         self._lock = threading.Lock()
         if self._running is not None:
             self._running.control.close()
@@ -80,13 +80,13 @@ _servers = _Servers()
 
 
 def start_server() -> None:
-    """Start the process that decoders are forked from, as the first order would, so that it is ready by then. Raises OSError."""
+    """Start the server ahead of the first order, which would start it otherwise. Raises OSError."""
     _servers.get()
 
 
 @functools.cache
 def decoder_versions() -> dict[str, str]:
-    """Versions of PyAV (`av`) and of the FFmpeg in it (`ffmpeg`), which decide what decoded bytes are. Raises BuildFailed."""
+    """Versions of PyAV (`av`) and of the FFmpeg in it (`ffmpeg`), which decoded bytes depend on. Raises BuildFailed."""
     try:
         import av
     except ImportError as error:
@@ -96,7 +96,7 @@ def decoder_versions() -> dict[str, str]:
 
 @functools.cache
 def encoder_version() -> str:
-    """Build of the x264 in PyAV, such as `core 165`, which decides the bytes of videos. Raises BuildFailed."""
+    """Build of the x264 in PyAV, such as `core 165`, which the bytes of stored videos depend on. Raises BuildFailed."""
     import av
 
     try:
@@ -113,19 +113,19 @@ def encoder_version() -> str:
         raise BuildFailed(f"videos cannot be encoded: {error}") from error
     found = re.search(rb"x264 - (core .*?) - ", b"".join(map(bytes, packets)))
     if found is None:
-        raise BuildFailed("videos cannot be encoded: x264 does not give its version")
+        raise BuildFailed("videos cannot be encoded: x264 does not report its version")
     return found[1].decode()
 
 
 class Decoder:
-    """The process that reads a file. It is started by the first order, and again by the one after an order that failed."""
+    """The process that reads a file. It is started by the first order, and restarted by the order after a failed one."""
 
     def __init__(self, media: Media) -> None:
         self._media = media
         self._sockets: tuple[socket.socket, socket.socket] | None = None
 
     def connected(self) -> socket.socket:
-        """The socket that takes orders. Raises ClipRejected: unreadable, decoder_killed"""
+        """The socket for orders. Raises ClipRejected: unreadable, decoder_killed"""
         if self._sockets is None:
             self._sockets = self._start()
         return self._sockets[0]
@@ -137,7 +137,7 @@ class Decoder:
         self._sockets = None
 
     def ended(self) -> ClipRejected:
-        """How the process ended that has closed its socket; it is forgotten."""
+        """Clean up after a process that has closed its socket; returns how it ended."""
         assert self._sockets is not None
         self._sockets[1].settimeout(_ANSWER_S)
         try:
@@ -146,26 +146,26 @@ class Decoder:
             status = b""
         self.close()
         if len(status) < STATUS.size:
-            return ClipRejected("decoder_killed", "with the process that it was forked from")
+            return ClipRejected("decoder_killed", "together with the process that it was forked from")
         (code,) = STATUS.unpack(status)
         return ClipRejected("decoder_killed", f"signal {-code}" if code < 0 else f"exit status {code}")
 
     def _start(self) -> tuple[socket.socket, socket.socket]:
-        with ExitStack() as ours, ExitStack() as handed:
+        with ExitStack() as local, ExitStack() as sent:
             video = _opened(self._media.path)
-            handed.callback(os.close, video)
-            (orders, their_orders), (told, their_told) = socket.socketpair(), socket.socketpair()
-            for one in (orders, told):
-                ours.enter_context(one)
-            for one in (their_orders, their_told):
-                handed.enter_context(one)
-            _hand([their_orders.fileno(), their_told.fileno(), video])
-            ours.pop_all()
-        return orders, told
+            sent.callback(os.close, video)
+            (orders, remote_orders), (status, remote_status) = socket.socketpair(), socket.socketpair()
+            for one in (orders, status):
+                local.enter_context(one)
+            for one in (remote_orders, remote_status):
+                sent.enter_context(one)
+            _request_decoder([remote_orders.fileno(), remote_status.fileno(), video])
+            local.pop_all()
+        return orders, status
 
 
-def _hand(descriptors: list[int]) -> None:
-    """Ask the server for a decoder. Raises ClipRejected: decoder_killed"""
+def _request_decoder(descriptors: list[int]) -> None:
+    """Request a decoder from the server. Raises ClipRejected: decoder_killed"""
     for last in (False, True):
         try:
             server = _servers.get()
@@ -177,11 +177,11 @@ def _hand(descriptors: list[int]) -> None:
                 raise
         except OSError as error:
             if last:
-                raise ClipRejected("decoder_killed", f"it does not start: {error}") from error
+                raise ClipRejected("decoder_killed", f"the decoder cannot be started: {error}") from error
 
 
 def _opened(path: str) -> int:
-    """A descriptor of a file. What turns out to be a pipe is not waited for."""
+    """A descriptor of a file. Opening a pipe does not block."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
@@ -192,7 +192,7 @@ def _opened(path: str) -> int:
 
 @contextmanager
 def one_decoder(media: Media) -> Iterator[Media]:
-    """The file with a decoder that carries out all orders for it, instead of one for each."""
+    """The file with one decoder for all orders, instead of a new one for each."""
     decoder = Decoder(media)
     try:
         yield replace(media, decoder=decoder)
@@ -202,15 +202,15 @@ def one_decoder(media: Media) -> Iterator[Media]:
 
 @contextmanager
 def ordered(media: Media, timeout_s: float, **order: Any) -> Iterator["Answers"]:
-    """The answers to an order. Where they are left before the last one, or it failed, the decoder is ended.
+    """Send an order and yield its answers. The decoder is closed if the order fails or not all answers are read.
 
     Args:
-        timeout_s: for all the time that answers are waited for
-        order: as of `child`, without its limits
+        timeout_s: total time to wait for answers
+        order: as in `child`, without the limits
 
     Raises:
-        ClipRejected: decode_timeout, decoder_killed, too_much_memory, unreadable, not_a_video, no_video_stream, corrupt; by the
-            methods of the answers too
+        ClipRejected: decode_timeout, decoder_killed, too_much_memory, unreadable, not_a_video, no_video_stream, corrupt; also
+            by the methods of the answers
     """
     decoder = media.decoder or Decoder(media)
     answers = Answers(decoder, media.name, timeout_s)
@@ -224,7 +224,7 @@ def ordered(media: Media, timeout_s: float, **order: Any) -> Iterator["Answers"]
 
 
 class Answers:
-    """What a decoder answers to an order: messages, and the bytes that follow them. Methods raise as `ordered`."""
+    """Answers of a decoder to an order: messages, and the bytes that follow them. Methods raise as `ordered`."""
 
     def __init__(self, decoder: Decoder, name: str, timeout_s: float) -> None:
         self._decoder, self._name = decoder, name
@@ -235,17 +235,17 @@ class Answers:
     def send(self, order: dict[str, Any]) -> None:
         """Send the order."""
         content = json.dumps(order).encode()
-        rest = memoryview(len(content).to_bytes(4, "little") + content)
+        unsent = memoryview(len(content).to_bytes(4, "little") + content)
         self._socket.setblocking(False)
-        while rest:
+        while unsent:
             self._wait(select.POLLOUT)
             try:
-                rest = rest[self._socket.send(rest) :]
+                unsent = unsent[self._socket.send(unsent) :]
             except (BrokenPipeError, ConnectionResetError):
                 raise self._decoder.ended() from None
 
     def next(self) -> dict[str, Any] | None:
-        """The next message; None where the order has been carried out."""
+        """The next message; None once the order is complete."""
         head = bytearray(4)
         self.fill(memoryview(head))
         content = bytearray(length_of(head))
@@ -257,13 +257,13 @@ class Answers:
         return None if self.done else message
 
     def expect(self, key: str) -> Any:
-        """What the next message has under this key."""
+        """The value of `key` in the next message."""
         message = self.next()
-        assert message is not None, f"the decoder ended before it told {key}"
+        assert message is not None, f"the decoder ended before it sent {key!r}"
         return message[key]
 
     def finish(self) -> None:
-        """Take the last message, which no other comes before."""
+        """Read the final message, which must be the next one."""
         message = self.next()
         assert message is None, message
 
@@ -280,9 +280,9 @@ class Answers:
             buffer = buffer[count:]
 
     def _wait(self, event: int) -> None:
-        begun, waiting = time.monotonic(), select.poll()
+        start_s, waiting = time.monotonic(), select.poll()
         waiting.register(self._socket, event)
         ready = waiting.poll(max(0.0, self._left_s) * 1000)
-        self._left_s -= time.monotonic() - begun
+        self._left_s -= time.monotonic() - start_s
         if not ready or self._left_s <= 0:
             raise ClipRejected("decode_timeout", f"longer than {self._timeout_s:g} s")

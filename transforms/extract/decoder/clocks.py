@@ -1,15 +1,15 @@
-"""Clocks that start anew within a file, as in transport streams that were joined."""
+"""Clocks that restart within a file, as in concatenated transport streams."""
 
 from typing import Any
 
-# As FFmpeg's program: what is longer is a clock that starts anew.
+# As in the ffmpeg program: a longer gap is a restart of the clock.
 _LONGEST_GAP_S = 10
 
 
 class Clock:
-    """Notices where the decoding times of one stream start anew.
+    """Detects restarts of the decoding times of one stream.
 
-    moves: for each start, the first included, by how many ticks its times have to be moved so that packets follow each other
+    moves: for each start, including the first, the ticks to add to its times so that packets are contiguous
     """
 
     def __init__(self) -> None:
@@ -18,7 +18,7 @@ class Clock:
         self._next = 0
 
     def see(self, packet: Any) -> None:
-        """Take the next packet; its times stay as they are."""
+        """Register the next packet, without changing its times."""
         if packet.dts is None:
             return
         second = 1 / packet.time_base
@@ -31,7 +31,7 @@ class Clock:
 
 
 def move(packet: Any, ticks: int) -> None:
-    """Move the times of a packet."""
+    """Shift the times of a packet."""
     if ticks and packet.dts is not None:
         packet.dts += ticks
         if packet.pts is not None:

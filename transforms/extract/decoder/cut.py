@@ -1,4 +1,4 @@
-"""Windows of frames that have been decoded before."""
+"""Crops of frames that have been decoded before."""
 
 import mmap
 import socket
@@ -13,7 +13,7 @@ from motionshards.transforms.extract.decoder.graph import Chain, packed_rows
 
 
 def send_cut(descriptor: int, size_px: Sequence[int], filters: Sequence[Filter], reply: socket.socket) -> None:
-    """Send what filters make of each frame of a file of raw RGB."""
+    """Send each frame of a file of raw RGB, filtered."""
     width, height = size_px
     chain, length = Chain(filters), width * height * 3
     with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as raw:
@@ -24,7 +24,7 @@ def send_cut(descriptor: int, size_px: Sequence[int], filters: Sequence[Filter],
 
 
 def _frame(raw: memoryview, width: int, height: int) -> av.VideoFrame:
-    """A frame of raw RGB; its rows begin where FFmpeg wants them."""
+    """A frame of raw RGB, with rows aligned as FFmpeg requires."""
     frame, row = av.VideoFrame(width, height, "rgb24"), width * 3
     line, into = frame.planes[0].line_size, memoryview(frame.planes[0])
     for number in range(height):

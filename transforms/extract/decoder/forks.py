@@ -1,6 +1,6 @@
-"""A single-threaded process that is forked on request, and watches over its children.
+"""A single-threaded process that forks children on request and supervises them.
 
-Whoever asks holds a socket. When the child ends, its exit status is sent over it; when it is closed, the child is killed.
+Each client has a socket. When its child ends, the exit status is sent over it; when the client closes it, the child is killed.
 """
 
 import os
@@ -16,26 +16,26 @@ from motionshards.transforms.extract.decoder.wire import STATUS
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked for.
+    """A request for a child.
 
-    told: the other end of the socket of whoever asked
-    run: what the child does; gives its exit status
-    close: what this process does not need once the child is forked
+    client: the other end of the client's socket
+    run: executed in the child; returns its exit status
+    close: closes what this process no longer needs once the child is forked
     """
 
-    told: socket.socket
+    client: socket.socket
     run: Callable[[], int]
     close: Callable[[], None]
 
 
 class Over(Exception):
-    """Nobody asks any more."""
+    """No more requests will come."""
 
 
 def serve_forks(sources: Mapping[int, Callable[[], Request | None]]) -> None:
-    """Fork children until a source raises Over; then all of them are killed.
+    """Fork children until a source raises Over; then kill all of them.
 
-    sources: what to call when a descriptor can be read; None if nothing usable was asked for
+    sources: descriptor -> function to call when it is readable, which returns None for an unusable request
     """
     children = _Children()
     try:
@@ -43,7 +43,7 @@ def serve_forks(sources: Mapping[int, Callable[[], Request | None]]) -> None:
             waiting = select.poll()
             for descriptor in [*sources, *children.awaited()]:
                 waiting.register(descriptor, select.POLLIN)
-            # One at a time: what it closes may stand behind it, and its number may be another's by then.
+            # One event at a time: handling it may close descriptors of later events, and their numbers may be reused.
             descriptor, _ = waiting.poll()[0]
             if descriptor not in sources:
                 children.ended(descriptor)
@@ -54,45 +54,45 @@ def serve_forks(sources: Mapping[int, Callable[[], Request | None]]) -> None:
 
 
 class _Children:
-    """The children: their numbers and sockets by their process descriptors."""
+    """The running children: process descriptor -> process id and client socket."""
 
     def __init__(self) -> None:
         self._running: dict[int, tuple[int, socket.socket]] = {}
 
     def awaited(self) -> list[int]:
-        """The descriptors on which something can happen: processes that end, sockets that are closed."""
-        return [*self._running, *(told.fileno() for _, told in self._running.values() if told.fileno() >= 0)]
+        """The descriptors to poll: of processes, which may end, and of sockets, which may be closed."""
+        return [*self._running, *(client.fileno() for _, client in self._running.values() if client.fileno() >= 0)]
 
     def start(self, request: Request, inherited: Mapping[int, object]) -> None:
         """Fork a child, which closes what it inherits from this process."""
         try:
             child = os.fork()
-        except OSError:  # no memory for a process: whoever asked sees its socket closed
+        except OSError:  # no memory for a process: the client sees its socket closed
             request.close()
-            request.told.close()
+            request.client.close()
             return
         if not child:
-            for descriptor in [request.told.fileno(), *inherited, *self.awaited()]:
+            for descriptor in [request.client.fileno(), *inherited, *self.awaited()]:
                 os.close(descriptor)
             os._exit(request.run())
         request.close()
-        self._running[os.pidfd_open(child)] = child, request.told
+        self._running[os.pidfd_open(child)] = child, request.client
 
     def ended(self, descriptor: int) -> None:
-        """A child has ended, or whoever asked for it wants it no more."""
+        """Handle the end of a child, or kill the child of a client that has closed its socket."""
         if descriptor in self._running:
-            child, told = self._running.pop(descriptor)
+            child, client = self._running.pop(descriptor)
             os.close(descriptor)
             status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-            with told, suppress(OSError):
-                told.sendall(STATUS.pack(status))
+            with client, suppress(OSError):
+                client.sendall(STATUS.pack(status))
             return
-        for process, (_, told) in self._running.items():
-            if told.fileno() == descriptor:
+        for process, (_, client) in self._running.items():
+            if client.fileno() == descriptor:
                 signal.pidfd_send_signal(process, signal.SIGKILL)
-                told.close()
+                client.close()
 
     def kill(self) -> None:
-        """End all children."""
+        """Kill all children."""
         for process in self._running:
             signal.pidfd_send_signal(process, signal.SIGKILL)

@@ -1,12 +1,12 @@
-"""Chosen frames of a video, decoded in order, each as one picture or several.
+"""Selected frames of a video, decoded in order, each as one or several images.
 
-The order, besides `do` and limits:
-    start_s: where decoding begins, whole seconds; 0 is the start of the file
-    numbers: of the frames, ascending, or null for all. Or
-    times_s, within_s: their times from the start of the container, ascending, and by how much those may be off
-    pictures: what is made of a frame and sent, as `wanted.Wanted` has it
+The order, in addition to `do` and limits:
+    start_s: where decoding starts, whole seconds; 0 is the start of the file
+    numbers: frame numbers, ascending, or null for all frames. Or
+    times_s, within_s: times of the frames from the start of the container, ascending, and their tolerance
+    pictures: images to make of each frame and send, fields as in `wanted.Wanted`
     tone_map: whether to map HDR frames to SDR; untagged: whether their primaries are unknown
-    videos: of frames, each as `stored.encode` has it; may be absent
+    videos: videos to encode from the frames, fields as in `stored.encode`; may be absent
 """
 
 import bisect
@@ -30,36 +30,36 @@ _LEAST = -(2**63)
 
 
 def send_frames(video: Video, order: dict[str, Any], reply: socket.socket) -> None:
-    """Send facts and pictures of the chosen frames, and their videos last. Raises ClipRejected: corrupt, too_many_packets"""
+    """Send facts and images of the selected frames, then their videos. Raises ClipRejected: corrupt, too_many_packets"""
     if order["start_s"]:
         video.seek(order["start_s"])
-    pictures, facts = _Pictures(video, order), list[list[Any]]()
-    for place, (frame, pts) in enumerate(_chosen(video, order, pictures.encoders)):
+    images, facts = _Images(video, order), list[list[Any]]()
+    for place, (frame, pts) in enumerate(_chosen(video, order, images.encoders)):
         with video.rejecting():
-            shown, made = pictures.of(frame, place)
+            shown, made = images.of(frame, place)
         facts.append([pts, *shown])
         some = any(one is not None for one in made)
         if some or len(facts) >= _FACTS_AT_ONCE:
             _send(reply, facts, made if some else [])
             facts = []
     _send(reply, facts, [])
-    for encoder in pictures.encoders:
+    for encoder in images.encoders:
         with video.rejecting():
-            content, told = encoder.finished()
-        reply.sendall(wire.packed({"mp4": len(content), **told}))
+            content, properties = encoder.finished()
+        reply.sendall(wire.packed({"mp4": len(content), **properties}))
         reply.sendall(content)
 
 
-def _send(reply: socket.socket, facts: list[list[Any]], pictures: list[Any]) -> None:
-    reply.sendall(wire.packed({"frames": facts, "shapes": [None if one is None else shape_of(one) for one in pictures]}))
-    for one in filter(None, pictures):
+def _send(reply: socket.socket, facts: list[list[Any]], images: list[Any]) -> None:
+    reply.sendall(wire.packed({"frames": facts, "shapes": [None if one is None else shape_of(one) for one in images]}))
+    for one in filter(None, images):
         reply.sendall(packed_rows(one))
 
 
 def _chosen(video: Video, order: dict[str, Any], encoders: Sequence[Encoder | Copied]) -> Iterator[tuple[Any, int | None]]:
     numbers, times = order.get("numbers"), order.get("times_s")
-    wanted, first = len(times if times is not None else numbers or ()), 0
-    given, base, within_s = 0, video.base, order.get("within_s", 0.0)
+    requested, first = len(times if times is not None else numbers or ()), 0
+    found, base, within_s = 0, video.base, order.get("within_s", 0.0)
     for number, (frame, pts) in enumerate(_timed(video, encoders)):
         if number == 0:
             first = pts or 0
@@ -70,16 +70,16 @@ def _chosen(video: Video, order: dict[str, Any], encoders: Sequence[Encoder | Co
             place = bisect.bisect_left(times, seconds - within_s)
             if place == len(times) or times[place] > seconds + within_s:
                 continue
-        elif numbers is not None and number != numbers[given]:
+        elif numbers is not None and number != numbers[found]:
             continue
         yield frame, pts
-        given += 1
-        if wanted and given == wanted:
+        found += 1
+        if requested and found == requested:
             return
 
 
 def _timed(video: Video, encoders: Sequence[Encoder | Copied]) -> Iterator[tuple[Any, int | None]]:
-    """All frames with their times, guessed from decoding times and durations where the container leaves them out."""
+    """All frames with their times, estimated from decoding times and durations where the container has none."""
     clock, copied = _Clock(), [encoder for encoder in encoders if isinstance(encoder, Copied)]
     for packet in video.packets():
         for encoder in copied:
@@ -89,7 +89,7 @@ def _timed(video: Video, encoders: Sequence[Encoder | Copied]) -> Iterator[tuple
 
 
 class _Clock:
-    """When frames are shown: FFmpeg's `best_effort_timestamp`, and what its program does where even that is missing."""
+    """Presentation times: FFmpeg's `best_effort_timestamp`, and the ffmpeg program's fallback where even that is missing."""
 
     def __init__(self) -> None:
         self._last_pts = self._last_dts = _LEAST
@@ -118,8 +118,8 @@ class _Clock:
         return pts if pts is not None and (self._faulty_pts <= self._faulty_dts or dts is None) else dts
 
 
-class _Pictures:
-    """What is made of each frame."""
+class _Images:
+    """The images of each frame, and the encoders of the videos they go into."""
 
     def __init__(self, video: Video, order: dict[str, Any]) -> None:
         self._video, self._order = video, order
@@ -132,9 +132,9 @@ class _Pictures:
         self.encoders = [_encoder(video, made) for made in order.get("videos", ())]
 
     def of(self, frame: Any, place: int) -> tuple[list[Any], list[Any]]:
-        """Facts of an upright frame (size, aspect of its pixels, colours), and its pictures, None where not asked for.
+        """Facts of the frame made upright (size, pixel aspect, colours), and its images, None where not requested.
 
-        It is encoded where the video shows it.
+        Passes the frame to the encoders of the videos that show it.
         """
         base, aspect = self._video.base, self._aspect()
         turn = upright(frame)
@@ -151,19 +151,21 @@ class _Pictures:
         aspect = aspect or Fraction(1)
         shown = self._upright.of(frame, base, aspect)
         if self._order.get("tone_map"):
-            # Not before: it needs numpy, which would make every decoder's process larger.
+            # Imported late: it needs numpy, which would make every decoder process larger.
             from motionshards.transforms.extract.decoder.tone import peak_of, tone_mapped
 
             deep = self._deep.of(shown, base, aspect)
             shown = tone_mapped(deep, int(frame.color_trc), peak_of(frame))
-        made = [chain.of(shown, base, aspect) if asked else None for (chain, _), asked in zip(self._made, wanted, strict=True)]
+        made = [
+            chain.of(shown, base, aspect) if requested else None for (chain, _), requested in zip(self._made, wanted, strict=True)
+        ]
         for number, encoder in encoding:
             square = partial(self._square, made, number, shown, base, aspect)
             encoder.take(place, shown, base, aspect, square)
         return facts, made
 
     def _square(self, made: list[Any], number: int, shown: Any, base: Fraction, aspect: Fraction) -> Any:
-        """A picture of a frame, also where it is not sent."""
+        """The image `number` of a frame, made now if it is not among those sent."""
         return made[number] or self._made[number][0].of(shown, base, aspect)
 
     @staticmethod
@@ -174,7 +176,7 @@ class _Pictures:
         return [size, [aspect.numerator, aspect.denominator], colours]
 
     def _aspect(self) -> Fraction:
-        """That of the container, else that of the coded frames; 0 where nobody says."""
+        """The pixel aspect of the container, else that of the coded frames; 0 if unknown."""
         return self._video.stream.sample_aspect_ratio or self._video.codec.sample_aspect_ratio or Fraction(0)
 
 

@@ -1,4 +1,4 @@
-"""A chain of FFmpeg's filters, built anew whenever frames of another kind arrive."""
+"""A chain of FFmpeg's filters, rebuilt whenever the kind of the frames changes."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -10,7 +10,7 @@ from motionshards.transforms.extract.decoder.filters import Filter
 
 
 class Chain:
-    """Filters in a row, one frame in, one frame out."""
+    """A linear chain of filters: one frame in, one frame out."""
 
     def __init__(self, filters: Sequence[Filter]) -> None:
         self._filters = filters
@@ -19,7 +19,7 @@ class Chain:
         self._graph: Any = None
 
     def of(self, frame: Any, base: Fraction, aspect: Fraction) -> Any:
-        """The frame behind the filters. `aspect` is the width of a pixel over its height. Raises av.FFmpegError."""
+        """The filtered frame. `aspect` is the width of a pixel over its height. Raises av.FFmpegError."""
         if not self._filters:
             return frame
         kind = (frame.width, frame.height, frame.format.name, int(frame.colorspace), int(frame.color_range), aspect)
@@ -33,8 +33,8 @@ class Chain:
         width, height, name, space, range_, aspect = kind
         graph = av.filter.Graph()
         graph.threads = 1
-        told = f"video_size={width}x{height}:pix_fmt={name}:time_base={base}:pixel_aspect={aspect}"
-        nodes = [graph.add("buffer", f"{told}:colorspace={space}:range={range_}")]
+        frame = f"video_size={width}x{height}:pix_fmt={name}:time_base={base}:pixel_aspect={aspect}"
+        nodes = [graph.add("buffer", f"{frame}:colorspace={space}:range={range_}")]
         nodes += [graph.add(name, arguments) if arguments else graph.add(name) for name, arguments in self._filters]
         nodes.append(graph.add("buffersink"))
         graph.link_nodes(*nodes).configure()
@@ -45,12 +45,12 @@ _CHANNELS = {"rgb24": 3, "gray": 1}
 
 
 def shape_of(frame: Any) -> list[int]:
-    """Height, width and channels of an interleaved picture."""
+    """Height, width and channels of an interleaved image."""
     return [frame.height, frame.width, _CHANNELS[frame.format.name]]
 
 
 def packed_rows(frame: Any) -> bytes | memoryview:
-    """The rows of an interleaved picture, one behind the other."""
+    """The rows of an interleaved image without padding."""
     plane = frame.planes[0]
     row, view = frame.width * _CHANNELS[frame.format.name], memoryview(plane)
     if plane.line_size == row:

@@ -1,4 +1,4 @@
-"""The packets of a video, listed without decoding more than its first frame."""
+"""Lists the packets of a video; decodes only its first frame."""
 
 import socket
 from array import array
@@ -14,14 +14,14 @@ _AT_ONCE = 10_000
 
 
 def send_packets(video: Video, reply: socket.socket) -> None:
-    """Send the times of all packets that become frames, and whether frames are turned by a quarter.
+    """Send the times of all packets that become frames, and whether frames are rotated by 90 or 270 degrees.
 
     Raises ClipRejected: corrupt, frame_mismatch, too_many_packets
     """
     times, first = array("q"), _First(video)
     for packet in video.packets():
         first.look(packet)
-        # A packet that an edit list cuts away is flagged as discarded and never becomes a frame.
+        # A packet removed by an edit list is flagged as discarded and never becomes a frame.
         if packet.is_discard or (packet.pts is None and packet.dts is None and not packet.size):
             continue
         if packet.pts is None:
@@ -33,13 +33,13 @@ def send_packets(video: Video, reply: socket.socket) -> None:
 
 
 class _First:
-    """Decode up to the first frame: only frames record how they are rotated."""
+    """Decodes up to the first frame: the rotation is recorded in frames only."""
 
     def __init__(self, video: Video) -> None:
         self._video, self._found, self.turned = video, False, False
 
     def look(self, packet: Any) -> None:
-        """Decode the next packet where that is still needed. What cannot be decoded is for the decoding to tell."""
+        """Decode the next packet if there was no frame yet. Errors are ignored here; decoding the clip reports them."""
         if self._found:
             return
         try:

@@ -2,8 +2,8 @@
 
     python -m motionshards.transforms.extract.decoder.server  (stdin is a Unix socket)
 
-For each clip it is handed three descriptors: the socket over which the clip's decoder takes orders, that over which the server
-reports how the decoder ended, and the video. It forks a child for them, so that each clip starts from a clean heap.
+For each clip it receives three descriptors: the socket over which the clip's decoder receives orders, the one over which the
+server reports how the decoder ended, and the video. It forks a child for them, so that each clip starts with a clean heap.
 """
 
 import gc
@@ -17,33 +17,33 @@ from motionshards.transforms.extract.decoder.warm_up import warm_up
 
 
 def main() -> None:
-    """Fork decoders until stdin is closed; then all of them are ended."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; who started this one ends it
+    """Fork decoders until stdin is closed; then kill all of them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group, but our parent closes stdin
     control = socket.socket(fileno=os.dup(0))
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)  # children inherit it, and would keep the socket open
     os.close(nothing)
     warm_up()
     gc.collect()
-    gc.freeze()  # a collection in a child would touch, and so copy, all that it shares with the server
+    gc.freeze()  # a collection in a child would touch, and so copy, all memory shared with the server
     serve_forks({control.fileno(): lambda: _requested(control)})
 
 
 def _requested(control: socket.socket) -> Request | None:
-    asked, descriptors, _, _ = socket.recv_fds(control, 1, 3)
-    if not asked:
+    request, descriptors, _, _ = socket.recv_fds(control, 1, 3)
+    if not request:
         raise Over
     if len(descriptors) < 3:  # no free descriptors: the client sees its sockets closed
         for descriptor in descriptors:
             os.close(descriptor)
         return None
-    orders, told, video = descriptors
+    orders, client, video = descriptors
 
     def close() -> None:
         os.close(orders)
         os.close(video)
 
-    return Request(socket.socket(fileno=told), lambda: serve(orders, video), close)
+    return Request(socket.socket(fileno=client), lambda: serve(orders, video), close)
 
 
 if __name__ == "__main__":

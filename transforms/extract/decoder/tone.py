@@ -1,8 +1,8 @@
-"""HDR frames (HLG, PQ) shown as BT.709: mapped to SDR with the Möbius curve, which leaves what is darker than 30 % of SDR white
-as it is, and compresses highlights.
+"""Tone mapping of HDR frames (HLG, PQ) to BT.709 with the Möbius curve, which preserves values below 30 % of SDR white and
+compresses highlights.
 
-The steps are those of FFmpeg's `zscale` and `tonemap`, which not every build has. All is tables and single operations in float32,
-whose results are the same on every processor.
+The steps are those of FFmpeg's `zscale` and `tonemap`, which some builds lack. Only lookup tables and single operations in
+float32 are used, whose results are the same on every processor.
 """
 
 import functools
@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
-# Of SDR white in HDR video, ITU-R BT.2408; and of the display that HLG is graded for.
+# SDR white in HDR video (ITU-R BT.2408), and peak of the display that HLG is graded for.
 _WHITE_NITS, _HLG_NITS = 203.0, 1000.0
 _PQ = 16
 _LEVELS = 1 << 16
-_BAND_PX = 1 << 16  # as many as stay in a processor's cache
+_BAND_PX = 1 << 16  # as many as fit in a CPU's cache
 # Linear BT.2020 to BT.709, ITU-R BT.2087.
 _TO_709 = (
     (1.66049100, -0.58764114, -0.07284986),
@@ -29,12 +29,12 @@ _TO_709 = (
     (-0.01815076, -0.10057890, 1.11872966),
 )
 _KNEE = 0.3
-# What FFmpeg takes for the brightest highlight where a file says nothing, in units of 100 nits.
+# FFmpeg's default for the brightest highlight in a file without metadata, in units of 100 nits.
 _PEAK = 10.0
 
 
 def tone_mapped(frame: Any, transfer: int, peak: float) -> Any:
-    """An rgb48le frame of BT.2020 as rgb24 of BT.709. `peak` as of `peak_of`."""
+    """Map an rgb48le frame in BT.2020 to rgb24 in BT.709. `peak`: see `peak_of`."""
     height, width = frame.height, frame.width
     pixels = _words(frame).reshape(-1, 3)
     mapped = np.empty((len(pixels), 3), np.uint8)
@@ -44,7 +44,7 @@ def tone_mapped(frame: Any, transfer: int, peak: float) -> Any:
 
 
 def peak_of(frame: Any) -> float:
-    """The brightest highlight that the frame's metadata promise, in units of 100 nits."""
+    """The brightest highlight according to the frame's metadata, in units of 100 nits."""
     level = frame.side_data.get("CONTENT_LIGHT_LEVEL")
     if level is not None and (nits := int.from_bytes(bytes(level)[:4], sys.byteorder)):
         return max(1.0, nits / 100)
@@ -71,7 +71,7 @@ def _weighted(channels: list[Floats], weights: tuple[float, float, float]) -> Fl
 
 
 def _level(values: Floats) -> NDArray[np.uint16]:
-    """Values from 0 to 1 as places in a table."""
+    """Indices into a table for values from 0 to 1."""
     return (values.clip(0, 1) * np.float32(_LEVELS - 1) + np.float32(0.5)).astype(np.uint16)
 
 
@@ -86,26 +86,26 @@ def _mobius(values: Floats, peak: float) -> Floats:
 
 @functools.cache
 def _linear(transfer: int) -> Floats:
-    """Light over that of SDR white, by coded value."""
+    """Table of linear light relative to SDR white, by coded value."""
     of = _pq if transfer == _PQ else _hlg
     return np.array([of(level / (_LEVELS - 1)) for level in range(_LEVELS)], np.float32)
 
 
 def _pq(value: float) -> float:
-    """SMPTE ST 2084."""
+    """The EOTF of SMPTE ST 2084, relative to SDR white."""
     root = value ** (1 / 78.84375)
     return float((max(root - 0.8359375, 0) / (18.8515625 - 18.6875 * root)) ** (1 / 0.1593017578125)) * 10_000 / _WHITE_NITS
 
 
 def _hlg(value: float) -> float:
-    """ARIB STD-B67 with a system gamma of 1.2, for each channel alone, as `zscale` has it."""
+    """ARIB STD-B67 with a system gamma of 1.2, for each channel separately, as in `zscale`."""
     scene = value**2 / 3 if value <= 0.5 else (math.exp((value - 0.55991073) / 0.17883277) + 0.28466892) / 12
     return float(scene**1.2 * _HLG_NITS / _WHITE_NITS)
 
 
 @functools.cache
 def _gamma() -> NDArray[np.uint8]:
-    """Coded value of a BT.1886 display, by the square root of light, which leaves enough levels where it is dark."""
+    """Table of coded values of a BT.1886 display, indexed by the square root of light for enough levels in the dark."""
     return np.array([round((level / (_LEVELS - 1)) ** (2 / 2.4) * 255) for level in range(_LEVELS)], np.uint8)
 
 

@@ -1,4 +1,4 @@
-"""Rotate frames upright as their display matrix requires."""
+"""Rotates frames upright according to their display matrix."""
 
 import math
 import struct
@@ -10,7 +10,7 @@ _WITHIN_DEGREES = 1.0
 
 
 def upright(frame: Any) -> list[Filter]:
-    """The filters that turn a frame upright."""
+    """The filters that rotate a frame upright."""
     matrix, degrees = _matrix(frame)
     if degrees is None:
         return []
@@ -26,12 +26,12 @@ def upright(frame: Any) -> list[Filter]:
 
 
 def turned(frame: Any) -> bool:
-    """Whether width and height change places."""
+    """Whether the rotation swaps width and height."""
     return any(name == "transpose" for name, _ in upright(frame))
 
 
 def _matrix(frame: Any) -> tuple[tuple[int, ...], int | None]:
-    """The display matrix and its whole degrees, clockwise from 0 to 359; None where there is none that can be read."""
+    """The display matrix and its rotation in whole degrees, clockwise from 0 to 359; None if it is missing or invalid."""
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return (), None

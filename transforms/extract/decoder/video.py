@@ -1,4 +1,4 @@
-"""A video as FFmpeg's libraries read it, by a descriptor alone: no name is opened, no other protocol is allowed."""
+"""A video read by FFmpeg's libraries from a descriptor: no file is opened by name, no other protocol is allowed."""
 
 import logging
 import os
@@ -20,18 +20,18 @@ from motionshards.transforms.extract.decoder.limits import CONTAINERS, MAX_PIXEL
 
 _DECODER_OPTIONS = {"err_detect": "explode", "max_pixels": str(MAX_PIXELS), "threads": "1"}
 _OPTIONS = {**_DECODER_OPTIONS, "protocol_whitelist": "fd", "format_whitelist": CONTAINERS}
-# FFmpeg's steps back from a time when the container seeks by decoding times.
+# How far FFmpeg steps back from the requested time in containers that seek by decoding times.
 _REORDERED_US = 3 * 1_000_000 // 23
 _KEPT_LINES = 50
 _GEN_PTS: Any = Flags.gen_pts.value
 _TS_DISCONT: Any = FormatFlags.ts_discont.value
 _NEAR = 0.85
-# PyAV raises the others for values that it cannot convert.
+# PyAV raises the latter two for values that it cannot convert.
 _OF_FFMPEG = (av.FFmpegError, ValueError, ArithmeticError)
 
 
 class _Log(logging.Handler):
-    """The first lines that FFmpeg logs; a file can make it log without end."""
+    """Keeps the first lines that FFmpeg logs; a file can make it log without end."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class _Log(logging.Handler):
     def errors(self) -> str:
         return "; ".join(dict.fromkeys(line for level, line in self.lines if level >= logging.ERROR))[:500]
 
-    def says(self, *words: str) -> bool:
+    def contains(self, *words: str) -> bool:
         return any(word in line for _, line in self.lines for word in words)
 
 
@@ -66,12 +66,12 @@ class Video:
         with self.rejecting():
             options = {**_OPTIONS, "fd": str(descriptor)}
             self._container = av.open("fd:", format=container, options=options, metadata_errors="replace")
-        self._container.flags &= ~_GEN_PTS  # times that are made up are not those of the frames
+        self._container.flags &= ~_GEN_PTS  # generated times are not those of the frames
         self._clock = Clock() if self._container.format.flags & _TS_DISCONT else None
         self._opened = True
         streams = [one for one in self._container.streams.video if not one.disposition & Disposition.attached_pic]
         if not streams:
-            raise ClipRejected("no_video_stream", "no stream of moving pictures")
+            raise ClipRejected("no_video_stream", "no video stream other than cover art")
         self.stream = streams[0]
         self._read_only(self.stream)
         self.base = self.stream.time_base or Fraction(1, 1_000_000)
@@ -94,19 +94,19 @@ class Video:
 
     @property
     def start(self) -> int:
-        """The time at which the container begins, in ticks of the stream."""
-        if self._clock is not None:  # other streams of such containers may begin long before
+        """The start time of the container, in ticks of the stream."""
+        if self._clock is not None:  # other streams of such containers may start long before
             return self.stream.start_time or 0
         start_us = self._container.start_time
         return 0 if start_us is None else round(Fraction(start_us, 1_000_000) / self.base)
 
     def codecs(self) -> list[str]:
-        """The codec of each stream, or what the stream is where it has no decoder."""
+        """The codec of each stream, or the type of the stream if it has no decoder."""
         streams = self._container.streams
         return [one.type if one.codec_context is None else one.codec_context.name for one in streams]
 
     def seek(self, start_s: int) -> None:
-        """Go to a keyframe before a second, counted from the start."""
+        """Seek to a keyframe before `start_s`, counted from the start."""
         with self.rejecting():
             self._container.seek(start_s * 1_000_000 + int(self.start * self.base * 1_000_000) - _REORDERED_US)
 
@@ -119,7 +119,7 @@ class Video:
             yield packet
 
     def packets_of(self, *streams: Any) -> Iterator[Any]:
-        """The packets of streams with the file's own times, at last an empty one of each. Raises ClipRejected."""
+        """The packets of streams with the times of the file, finally an empty one for each. Raises ClipRejected."""
         self._read_only(*streams)
         with self.rejecting():
             for packet in self._container.demux(*streams):
@@ -128,7 +128,7 @@ class Video:
                 yield packet
 
     def decoded(self, packet: Any) -> list[Any]:
-        """The frames that come out when a packet goes in. Raises ClipRejected."""
+        """Decode a packet; returns the frames that are complete. Raises ClipRejected."""
         with self.rejecting():
             frames: list[Any] = packet.decode()
         if any(frame.is_corrupt for frame in frames):
@@ -137,7 +137,7 @@ class Video:
 
     @property
     def restarts(self) -> bool:
-        """Whether clocks of such containers can start anew."""
+        """Whether clocks of this container format can restart."""
         return self._clock is not None
 
     def sound(self) -> Any:
@@ -151,7 +151,7 @@ class Video:
         return found
 
     def again(self) -> "Video":
-        """The file opened from its start."""
+        """The file, opened again from its start."""
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         return Video(self._descriptor)
 
@@ -160,22 +160,22 @@ class Video:
             one.discard = Discard.default if one in streams else Discard.all
 
     def rejecting(self) -> "_Rejecting":
-        """Errors of FFmpeg as ClipRejected."""
+        """A context that raises errors of FFmpeg as ClipRejected."""
         return _Rejecting(self)
 
     def rejected(self, error: BaseException) -> ClipRejected:
-        """The rejection that an error of FFmpeg means."""
-        said = self._log.errors() or getattr(error, "strerror", None) or str(error) or type(error).__name__
-        seen = self._opened and not self._log.says("misdetection possible")
-        return ClipRejected("corrupt" if seen or self._log.says("moov atom not found") else "not_a_video", said)
+        """The rejection for an error of FFmpeg."""
+        detail = self._log.errors() or getattr(error, "strerror", None) or str(error) or type(error).__name__
+        recognised = self._opened and not self._log.contains("misdetection possible")
+        return ClipRejected("corrupt" if recognised or self._log.contains("moov atom not found") else "not_a_video", detail)
 
     @property
     def short_of_memory(self) -> bool:
         """Whether FFmpeg ran out of memory: it reports so, or peaked near the limit, since it often reports another error."""
-        if self._log.says("Cannot allocate memory", "Out of memory", "Failed to allocate", "get_buffer() failed"):
+        if self._log.contains("Cannot allocate memory", "Out of memory", "Failed to allocate", "get_buffer() failed"):
             return True
-        told = dict(re.findall(r"^(Vm\w+):\s+(\d+) kB", Path("/proc/self/status").read_text(), re.M))
-        peak_kb = int(told["VmPeak"]) - int(told["VmSize"]) + int(told["VmData"])
+        status = dict(re.findall(r"^(Vm\w+):\s+(\d+) kB", Path("/proc/self/status").read_text(), re.M))
+        peak_kb = int(status["VmPeak"]) - int(status["VmSize"]) + int(status["VmData"])
         return peak_kb << 10 > resource.getrlimit(resource.RLIMIT_DATA)[0] * _NEAR
 
 

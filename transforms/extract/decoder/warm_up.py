@@ -1,4 +1,4 @@
-"""What FFmpeg prepares when it is first used, prepared before decoders are forked: it saves each of them some 600 page faults."""
+"""Initialises FFmpeg before decoders are forked, which saves each of them about 600 page faults."""
 
 import io
 import os
@@ -23,7 +23,7 @@ _ORDER = {
 
 
 def warm_up() -> None:
-    """Write a video of three black frames into memory, list its packets, decode and encode it; nothing without an encoder."""
+    """Encode three black frames in memory, list the packets, decode and encode again; does nothing without an encoder."""
     if ENCODER not in av.codecs_available:
         return
     descriptor, ends = os.memfd_create("black"), socket.socketpair()

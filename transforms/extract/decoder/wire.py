@@ -1,4 +1,4 @@
-"""How a process and its decoder talk: messages of JSON, each behind its length, and raw bytes behind those that announce them."""
+"""Protocol between a process and its decoder: length-prefixed JSON messages, some followed by the raw bytes they announce."""
 
 import json
 import socket
@@ -7,22 +7,22 @@ from typing import Any
 
 _LENGTH = struct.Struct("<I")
 STATUS = struct.Struct("<i")
-"""How a decoder ended: its exit status, or minus the signal."""
+"""Exit status of a decoder, or the negative signal number."""
 
 
 def packed(message: object) -> bytes:
-    """A message as it is sent."""
+    """Serialize a message."""
     content = json.dumps(message).encode()
     return _LENGTH.pack(len(content)) + content
 
 
 def length_of(head: bytes | bytearray) -> int:
-    """The length of the message behind its first four bytes."""
+    """The length of a message in bytes, from the four bytes before it."""
     return int(_LENGTH.unpack(head)[0])
 
 
 def received(connection: socket.socket) -> Any:
-    """The next message, waited for. Raises EOFError."""
+    """Wait for the next message. Raises EOFError."""
     return json.loads(_exactly(connection, length_of(_exactly(connection, _LENGTH.size))))
 
 

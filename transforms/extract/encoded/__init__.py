@@ -1,1 +1,1 @@
-"""Images and videos in memory as exports write them: encoded, cut, or joined with sound."""
+"""Images and videos in memory for exports: encoded, cut, or muxed with sound."""

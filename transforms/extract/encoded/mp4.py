@@ -1,4 +1,4 @@
-"""Encoding frames as stored video is encoded, in this process."""
+"""Encodes frames with the settings of stored video, in this process."""
 
 from fractions import Fraction
 
@@ -20,9 +20,9 @@ class Mp4Encoder:
         self._encoder, self._base, self._size_px = Encoder(order), 1 / rate, size_px
 
     def add(self, frame: av.VideoFrame) -> None:
-        """Encode the next frame, of any size and format: scaled as builds scale."""
+        """Encode the next frame, of any size and format; it is scaled as in a build."""
         self._encoder.take(0, frame, self._base, Fraction(1), lambda: frame.reformat(self._size_px, self._size_px, "rgb24"))
 
     def finished(self) -> bytes:
-        """The mp4, after the last frame."""
+        """Finish the mp4 and return it."""
         return bytes(self._encoder.finished()[0])

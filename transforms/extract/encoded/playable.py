@@ -1,4 +1,4 @@
-"""The stored video and sound of a clip as one file that players open. Packets are copied: nothing is encoded again."""
+"""Muxes the stored video and sound of a clip into one file for players. Packets are copied without encoding."""
 
 import heapq
 import io
@@ -8,23 +8,23 @@ from typing import Any
 
 import av
 
-# Probing a file must not decode any of it; anybody may have written it.
+# Files are untrusted: probing must not decode them.
 _READ = {"codec_whitelist": "none"}
 _WRITE = {"movflags": "+faststart", "fflags": "+bitexact"}
 
 
 def playable(mp4: bytes, flac: bytes | None, most_bytes: int | None = None) -> tuple[bytes, int]:
-    """An mp4 of the stored video with its sound as FLAC, and how many frames it has.
+    """An mp4 of the stored video with its sound as FLAC, and its number of frames.
 
-    most_bytes: of the packets; where there are more, the file ends early
+    most_bytes: limit for the total size of packets; the file is truncated there
 
     Raises:
-        ValueError: a member is not what its name says
+        ValueError: a member is damaged or of another format
     """
     target, frames = io.BytesIO(), 0
 
     def again(*_: Any) -> io.BytesIO:
-        """To put the index in front, FFmpeg reads what it has written through another handle."""
+        """To move the index to the front, FFmpeg reads its output through another handle."""
         return io.BytesIO(target.getvalue())
 
     members = [("mov", mp4), *([("flac", flac)] if flac is not None else [])]
@@ -44,7 +44,7 @@ def playable(mp4: bytes, flac: bytes | None, most_bytes: int | None = None) -> t
 
 
 def _packets(source: Any, stream: Any) -> Iterator[Any]:
-    """The packets of a file's only stream, for another stream."""
+    """The packets of a file's only stream, reassigned to another stream."""
     for packet in source.demux(source.streams[0]):
         if packet.dts is not None:  # the last one is empty
             packet.stream = stream
@@ -56,10 +56,10 @@ def _seconds(packet: Any) -> float:
 
 
 def _within(packets: Iterator[Any], most_bytes: int | None) -> Iterator[Any]:
-    """The first packets, which together have so many bytes at most."""
-    taken = 0
+    """The first packets whose total size is at most `most_bytes`."""
+    total = 0
     for packet in packets:
-        taken += packet.size
-        if most_bytes is not None and taken > most_bytes:
+        total += packet.size
+        if most_bytes is not None and total > most_bytes:
             return
         yield packet

@@ -1,4 +1,4 @@
-"""Cutting stored videos at key frames by copying their packets. Nothing is decoded."""
+"""Cuts stored videos at key frames by copying their packets, without decoding."""
 
 import io
 from fractions import Fraction
@@ -13,13 +13,13 @@ from motionshards.transforms.extract.stored_video import OPTIONS, as_value_error
 
 
 def key_frames(mp4: bytes) -> NDArray[np.int64]:
-    """The numbers of the frames at which a stored video can be cut, ascending.
+    """The numbers of the frames at which a stored video can be cut, int64, ascending.
 
-    Groups of stored videos are closed: what follows a key frame in the file is shown after it, so the numbers of packets and of
-    frames agree at key frames, also where frames are reordered.
+    Stored videos have closed GOPs: frames after a key frame in the file are shown after it, so packet and frame numbers agree
+    at key frames even if frames are reordered.
 
     Raises:
-        ValueError: it is no mp4 with a single H.264 video
+        ValueError: not an mp4 with a single H.264 video
     """
     with as_value_errors():
         return np.flatnonzero([is_key for _, _, is_key in packets_of(mp4)[1]])
@@ -28,10 +28,10 @@ def key_frames(mp4: bytes) -> NDArray[np.int64]:
 def cut_mp4(mp4: bytes, start: int, stop: int) -> bytes:
     """Frames [start, stop) of a stored video as an mp4 that shows the first of them at 0 s.
 
-    start, stop: key frames; `stop` may also be the end
+    start, stop: numbers of key frames; `stop` may also be the number of frames
 
     Raises:
-        ValueError: one of them is not, or it is no mp4 with a single H.264 video
+        ValueError: `start` or `stop` is not a key frame, or not an mp4 with a single H.264 video
     """
     keys = key_frames(mp4)
     with as_value_errors(), av.open(io.BytesIO(mp4), "r", format="mov", options=OPTIONS) as container:

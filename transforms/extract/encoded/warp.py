@@ -1,4 +1,4 @@
-"""Affine maps of frames in yuv420p: half as many samples as in RGB, and no conversion."""
+"""Affine warps of frames in yuv420p, which has half as many samples as RGB and needs no conversion."""
 
 from typing import Any
 
@@ -6,20 +6,20 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-# Chroma lies on every second column and midway between two rows: its pixel (x, y) is at (2 x, 2 y + 1/2) of luma.
+# Chroma samples are on every second column and midway between two rows: pixel (x, y) is at (2 x, 2 y + 1/2) of luma.
 _TO_LUMA = np.array([[2, 0, 0], [0, 2, 0.5], [0, 0, 1]])
 _GREY = (125, 128, 128)  # 127 in RGB, in limited range
 
 
 def warped(frame: av.VideoFrame, affine: NDArray[np.float64], size_px: int) -> av.VideoFrame:
-    """A frame in yuv420p of limited range, of even width and height, moved by an affine map; grey where it ends.
+    """Warp a frame in yuv420p, limited range, of even width and height, by an affine map; grey outside the frame.
 
-    Samples are interpolated linearly, by OpenCV, in one thread.
+    Samples are interpolated linearly by OpenCV, in one thread.
 
     affine: [2,3], from pixels of the frame to pixels of the result; pixel centers are whole numbers
     size_px: height and width of the result, even
     """
-    import cv2  # only here: it needs libGL
+    import cv2  # imported late: it needs libGL
 
     cv2.setNumThreads(1)
     of_luma = np.vstack([affine, [0, 0, 1]])

@@ -1,1 +1,1 @@
-"""Face descriptors: 128 numbers of a face that are close for the same person and far apart for others."""
+"""Face descriptors: vectors of 128 numbers that are close for the same person and far apart for different people."""

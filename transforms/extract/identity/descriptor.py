@@ -1,7 +1,7 @@
-"""dlib's face descriptor, a ResNet with 29 convolutions, on the CPU and with no download.
+"""dlib's face descriptor, a ResNet with 29 convolutions, on the CPU and without a download.
 
 King, "Dlib-ml: A machine learning toolkit", JMLR 2009; the weights, trained on three million faces, are in the public domain
-(CC0). Descriptors are compared by Euclidean distance and have no unit length. dlib takes two images for one person below 0.6.
+(CC0). Descriptors are not normalised and are compared by Euclidean distance; dlib's threshold for the same person is 0.6.
 """
 
 import functools
@@ -16,7 +16,7 @@ from motionshards.transforms.extract.landmarks.dlib68 import data_file
 
 _DATA = "dlib_face_recognition_resnet_model_v1.dat"
 _CHIP_PX, _CHIP_PADDING = 150, 0.25  # as the network was trained
-_DIGITS = 4  # so that the order in which a processor adds floats rarely shows
+_DIGITS = 4  # rounding hides most differences in the order in which processors add floats
 
 
 def descriptors(rgb: NDArray[np.uint8], points_px: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -37,7 +37,7 @@ def descriptors(rgb: NDArray[np.uint8], points_px: NDArray[np.float32]) -> NDArr
 
 
 def provenance() -> dict[str, str]:
-    """The version of dlib and the hash of the network's file. Raises ConfigError: it is missing."""
+    """The version of dlib and the hash of the network's file. Raises ConfigError: the file is missing."""
     with data_file(_DATA).open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return {"identity_model": f"dlib {dlib.__version__} {_DATA} sha256:{digest}"}

@@ -1,1 +1,1 @@
-"""Face detectors with 68-point landmark models behind one seam, `models.FaceModel`."""
+"""Face detectors with 68-point landmark models behind one interface, `models.FaceModel`."""

@@ -1,4 +1,4 @@
-"""The embedded default: dlib's HOG face detector and its 68-point regression trees, on the CPU, with no download.
+"""The embedded default: dlib's HOG face detector and its 68-point regression trees, on the CPU, without a download.
 
 Detector: King, "Max-margin object detection", 2015. Landmarks: Kazemi and Sullivan, "One millisecond face alignment with
 an ensemble of regression trees", CVPR 2014; trained on iBUG 300-W, whose licence allows research use only.
@@ -21,35 +21,35 @@ from motionshards.transforms.extract.detect import Detections, Pictures
 from motionshards.transforms.extract.landmarks.options import ModelOptions
 
 _DATA = "shape_predictor_68_face_landmarks.dat"
-# Half as wide a face fills the detector's window of 80 px. Coarser, and landmarks suffer: boxes are whole steps of 8 px.
+# A face of half this width fills the detector's window of 80 px. At coarser scales landmarks suffer: boxes move in steps of 8 px.
 _COARSEST_PX = 160
-# Scales less than this apart find the same faces.
+# Scales closer than this factor find the same faces.
 _STEP = 1.25
 # A face that just fills the window at a coarse scale has a box up to 1.6 times too large, and a score below this.
 _SURE = 0.5
-# A picture of which no side is as long is searched enlarged as well: its faces may all be smaller than the window.
+# Smaller images are also searched enlarged: all their faces may be smaller than the window.
 _SMALL_PX = 192
 _LUMA = np.array([77, 150, 29], np.uint16)  # of 256: ITU-R BT.601
-# The second look's box lies to the left by this share of the box's width.
+# The box of the second run is shifted to the left by this fraction of its width.
 _SHIFT = 0.08
 _NOTHING = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32))
 
 
 def data_file(name: str = _DATA) -> Path:
-    """A model's file in the face_recognition_models wheel, which is not imported: its __init__ needs pkg_resources."""
+    """Path of a model in the face_recognition_models wheel, which is not imported because its __init__ needs pkg_resources."""
     spec = importlib.util.find_spec("face_recognition_models")
     if spec is None or not spec.submodule_search_locations:
         raise ConfigError(
-            "--landmarks dlib and face descriptors need the package of their models: pip install face_recognition_models"
+            "--landmarks dlib and face descriptors need the models of another package: pip install face_recognition_models"
         )
     return Path(spec.submodule_search_locations[0]) / "models" / name
 
 
 class Dlib68:
-    """dlib's detector and predictor; landmarks are whole pixels, as dlib gives them.
+    """dlib's detector and predictor; landmarks are whole pixels, as returned by dlib.
 
-    The predictor has no confidence of its own and puts a plausible face wherever it starts. So it runs a second time, with the
-    box moved: landmarks that follow the image stay (score 1), those that follow the box move as far as the box (score 0).
+    The predictor has no confidence and places a plausible face wherever it starts. It therefore runs a second time with the box
+    shifted: landmarks that fit the image stay (score 1), those that follow the box move as far as the box (score 0).
     """
 
     batch_frames = 1
@@ -61,13 +61,13 @@ class Dlib68:
         self._predictor = dlib.shape_predictor(str(data_file()))
 
     def detect(self, pictures: Pictures, *, enlarged: bool = False, own_scale: bool = False) -> list[Detections]:
-        """The faces of each picture, uint8 [H,W,3] or grey [H,W], best first. Raises nothing.
+        """The faces of each image, uint8 [H,W,3] or grey [H,W], highest score first.
 
-        A picture is searched from coarse to fine, at twice the scale each time, and no further than a face is found with a score
-        of 0.5: the finest scale takes most of the time, and most faces are large. So only faces of one scale are found together.
+        An image is searched from coarse to fine, doubling the scale, until a face has a score of at least 0.5: the finest scale
+        takes most of the time, and most faces are large. Only faces of one scale are therefore found together.
         """
         search = self._run if own_scale else functools.partial(self._detect_one, enlarged=enlarged)
-        return [search(_grey(picture)) for picture in pictures]
+        return [search(_grey(image)) for image in pictures]
 
     def _detect_one(self, grey: NDArray[np.uint8], enlarged: bool) -> Detections:
         small = max(grey.shape) < _SMALL_PX
@@ -80,7 +80,7 @@ class Dlib68:
         return self._run(grey, small + enlarged) if enlarged or (small and not len(best)) else best
 
     def _at(self, grey: NDArray[np.uint8], shorter_px: int) -> Detections:
-        """The faces of the picture scaled to a shorter side."""
+        """The faces of the image scaled to `shorter_px` on its shorter side."""
         height, width = grey.shape
         if shorter_px == min(grey.shape):
             return self._run(grey)
@@ -90,14 +90,14 @@ class Dlib68:
         return Detections((found.boxes_px + np.float32(0.5)) * scale - np.float32(0.5), found.scores)
 
     def _run(self, grey: NDArray[np.uint8], octaves: int = 0) -> Detections:
-        """The faces at a picture's own scale, or enlarged by so many octaves."""
+        """The faces at the scale of the image, or enlarged by this many octaves."""
         rectangles, scores, _ = self._detector.run(grey, octaves, 0.0)
         boxes = np.array([(r.left(), r.top(), r.right(), r.bottom()) for r in rectangles], np.float32).reshape(-1, 4)
         order = np.argsort(-np.array(scores), kind="stable")
         return Detections(boxes[order], np.array(scores, np.float32)[order])
 
     def landmarks(self, rgb: NDArray[np.uint8], boxes_px: NDArray[np.float32]) -> Landmarks:
-        """Points of the face at boxes_px [T,4] in each frame of uint8 [T,H,W,3]; NaN boxes give NaN points and score 0."""
+        """Landmarks of the face at boxes_px [T,4] in each frame of uint8 [T,H,W,3]; NaN and score 0 for NaN boxes."""
         points = np.full((len(rgb), 68, 2), np.nan, np.float32)
         scores = np.zeros((len(rgb), 68), np.float32)
         for number, (frame, box) in enumerate(zip(rgb, boxes_px, strict=True)):
@@ -110,7 +110,7 @@ class Dlib68:
         return Landmarks(points, scores)
 
     def _points(self, frame: NDArray[np.uint8], *box: int) -> NDArray[np.float64]:
-        """[68,2] of the face in a box of whole pixels."""
+        """Landmarks [68,2] of the face in a box of whole pixels."""
         parts = self._predictor(frame, dlib.rectangle(*box)).parts()
         return np.array([(part.x, part.y) for part in parts], np.float64)
 
@@ -122,13 +122,13 @@ class Dlib68:
         return {"dlib": dlib.__version__, "landmark_model": f"{_DATA} sha256:{digest}"}
 
 
-def _grey(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The luma of a picture, uint8 [H,W], contiguous."""
-    grey = picture if picture.ndim == 2 else ((picture @ _LUMA + np.uint16(128)) >> 8).astype(np.uint8)
+def _grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The luma of an image, uint8 [H,W], contiguous."""
+    grey = image if image.ndim == 2 else ((image @ _LUMA + np.uint16(128)) >> 8).astype(np.uint8)
     return np.ascontiguousarray(grey)
 
 
 def _searched_px(finest_px: int) -> list[int]:
-    """The shorter sides at which a picture of this shorter side is searched, from coarse to fine."""
+    """The scales at which an image with this shorter side is searched, as shorter sides from coarse to fine."""
     coarser = takewhile(lambda px: px * _STEP <= finest_px, (_COARSEST_PX * 2**octave for octave in count()))
     return [*coarser, finest_px]

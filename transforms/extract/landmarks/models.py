@@ -1,6 +1,6 @@
-"""The seam of face models, and which one a build uses.
+"""The interface of face models, and the choice of one for a build.
 
-A model is added by one line in `MODELS`. Models are loaded once a process, on first use, since a worker builds many shards.
+To add a model, add a line to `MODELS`. Models are loaded once per process, on first use, because a worker builds many shards.
 """
 
 import functools
@@ -29,9 +29,9 @@ _USUAL = ModelOptions()
 class FaceModel(Protocol):
     """Finds faces and their landmarks in the frames of any number of clips.
 
-    batch_frames: how many frames it wants at once; 1 for models that work frame by frame
-    least_face_px: smaller faces are not found at a picture's own scale
-    searches_grey: whether it searches grey pictures; then color is only converted
+    batch_frames: preferred number of frames per call; 1 for models that work frame by frame
+    least_face_px: smaller faces are not found at the scale of the image
+    searches_grey: whether it searches greyscale images; colour would only be converted
     """
 
     batch_frames: int
@@ -39,14 +39,14 @@ class FaceModel(Protocol):
     searches_grey: bool
 
     def detect(self, pictures: Pictures, *, enlarged: bool = False, own_scale: bool = False) -> list[Detections]:
-        """The faces of each picture, uint8 [H,W,3], or [H,W] where grey is searched; best first.
+        """The faces of each image, uint8 [H,W,3], or [H,W] for models that search grey; highest score first.
 
-        own_scale: search at the picture's own scale only, where large and small faces are found together
-        enlarged: search at twice the picture's scale, for faces of half the size
+        own_scale: search at the scale of the image only, which finds large and small faces together
+        enlarged: search at twice the scale of the image, for faces of half the size
         """
 
     def landmarks(self, rgb: NDArray[np.uint8], boxes_px: NDArray[np.float32]) -> Landmarks:
-        """Landmarks of the face at `boxes_px` float32 [T,4] in each frame; NaN boxes give NaN points."""
+        """Landmarks of the face at `boxes_px` float32 [T,4] in each frame of uint8 [T,H,W,3]; NaN for NaN boxes."""
 
     @classmethod
     def provenance(cls, options: ModelOptions) -> dict[str, str]:
@@ -55,7 +55,7 @@ class FaceModel(Protocol):
 
 @functools.cache
 def load(name: str, options: ModelOptions = _USUAL) -> FaceModel | None:
-    """The model called `name` in this process; None for `none`. Raises ConfigError where its files are missing."""
+    """The model `name`, loaded once per process; None for `none`. Raises ConfigError if its files are missing."""
     if name == "none":
         return None
     model: FaceModel = _model_class(name)(options)
@@ -63,7 +63,7 @@ def load(name: str, options: ModelOptions = _USUAL) -> FaceModel | None:
 
 
 def provenance(name: str, options: ModelOptions = _USUAL) -> dict[str, str]:
-    """Versions and hashes that decide the landmarks of the model called `name`. Raises ConfigError where files are missing."""
+    """Versions and hashes that decide the landmarks of the model `name`. Raises ConfigError if files are missing."""
     found: dict[str, str] = {} if name == "none" else _model_class(name).provenance(options)
     return found
 
@@ -74,27 +74,27 @@ def _model_class(name: str) -> Any:
 
 
 def resolve(choice: str) -> tuple[str, str]:
-    """The model that `--landmarks choice` means here, and why, for the user and the record.
+    """The model selected by `--landmarks choice` on this machine, and the reason for the log and the dataset.
 
     Raises:
-        ConfigError: the model cannot run here; the message says what to install
+        ConfigError: the model cannot run on this machine; the message names the packages to install
     """
     if choice == "auto":
         return _automatic()
     if choice in ON_TORCH:
         _require_face_alignment(choice)
-    return choice, "asked for"
+    return choice, "requested"
 
 
 def _automatic() -> tuple[str, str]:
     if not _cuda_device():
         return "dlib", "no CUDA device"
     _require_face_alignment("fan")
-    return "fan", "a CUDA device is there"
+    return "fan", "CUDA device available"
 
 
 def _cuda_device() -> bool:
-    """Whether torch sees a CUDA device; torch is only imported where a driver's device file makes it likely."""
+    """Whether torch sees a CUDA device; torch is only imported if the driver's device file exists."""
     if not Path("/dev/nvidiactl").exists():
         return False
     import torch
@@ -107,6 +107,6 @@ def _require_face_alignment(choice: str) -> None:
         importlib.import_module("face_alignment")
     except ImportError as error:
         raise ConfigError(
-            f"--landmarks {choice} needs face-alignment and OpenCV, which do not import here ({error}); "
+            f"--landmarks {choice} requires face-alignment and OpenCV, which cannot be imported ({error}): "
             "pip install face-alignment, and on Debian: apt install libgl1 libglib2.0-0"
         ) from error

@@ -1,4 +1,4 @@
-"""How a face model is to run; what of it decides the landmarks stands in the data set's config and provenance as well."""
+"""Options for running a face model; those that affect landmarks are recorded in the dataset's config and provenance, too."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +8,10 @@ from pathlib import Path
 class ModelOptions:
     """Options of face models; dlib has none.
 
-    detector: of face-alignment, for FAN
-    precision: of the networks' arithmetic; less than fp32 by autocast
-    weights: directory that is looked into first
-    device: as torch names it
+    detector: detector of face-alignment, for FAN
+    precision: arithmetic of the networks; below fp32 by autocast
+    weights: directory that is searched first
+    device: name of a torch device
     compile: compile FAN with torch.compile, which takes a minute and needs a C++ compiler
     """
 

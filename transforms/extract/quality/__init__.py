@@ -1,1 +1,1 @@
-"""Measures of each stored frame: sharpness and light from the pixels, head pose from the landmarks."""
+"""Quality measures of each stored frame: sharpness and brightness from the pixels, head pose from the landmarks."""

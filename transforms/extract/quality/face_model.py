@@ -1,32 +1,32 @@
-"""A generic rigid face: where the 68 iBUG / 300-W landmarks lie on an average head, in millimetres.
+"""A generic rigid face: the 68 iBUG / 300-W landmarks of an average head, in millimetres.
 
 Axes: those of the camera when the head faces it. x to the image's right (the person's left), y down, z away from
 the camera, origin at the tip of the nose (landmark 30). Exactly symmetric under x -> -x with `MIRROR_68`.
 
-How the figures were obtained (our own; no published model was copied):
+The coordinates were measured for this project; no published model was copied:
 
-* x and y: dlib 68-point landmarks of 316 frames, 19 clips and 9 people of a small VoxCeleb2-like corpus. Roll
-  removed, scaled by the eyes and nose, mirrored halves averaged; the median of the near-frontal frames of each person
-  (8 had any), then the median over people. The lips therefore stand slightly apart, as in speech.
-* scale: landmarks 36 and 45 (outer eye corners) 90 mm apart. Nasion to chin was then 122.6 mm, nasion to the foot of
+* x and y: dlib 68-point landmarks of 316 frames from 19 clips of 9 people in a small VoxCeleb2-like corpus. Roll was
+  removed, faces were scaled by eyes and nose, and mirrored halves averaged; then the median of the near-frontal frames of
+  each person (8 had any), then the median over people. The lips are therefore slightly apart, as in speech.
+* scale: landmarks 36 and 45 (outer eye corners) are 90 mm apart. Nasion to chin is then 122.6 mm, nasion to the base of
   the nose 53.9 mm and the mouth 52.4 mm wide: adult sizes (compare Farkas, "Anthropometry of the Head and Face", 1994).
-* z, relative: a turn of the head moves each landmark sideways in proportion to its depth, so the first principal
+* z, relative: a head rotation moves each landmark sideways in proportion to its depth, so the first principal
   component of the mirror-antisymmetric part of x is z up to scale (the factorisation of Tomasi & Kanade 1992, of rank
   1 here); the median of the pooled estimate and of three people who turn their heads. The jaw is smoothed by (1 2 1)/4.
-  The full factorisation of rank 3 was tried and failed: too little pitch.
+  The full factorisation of rank 3 was tried and failed: there is too little pitch.
 * z, scale: one number, which the footage hardly determines (mostly frontal: 25 to 45 mm from the eyes to the tip of
-  the nose fit most clips alike; the clip with the widest turns prefers 40). Set by hand to an adult's proportions:
-  the outer eye corners lay 38 mm behind the tip of the nose.
-* zero of pitch: all of the above describes the mean attitude of those speakers, who look down a little. It is turned
+  the nose fit most clips equally well; the clip with the widest rotations prefers 40). Set by hand to an adult's
+  proportions: the outer eye corners were 38 mm behind the tip of the nose.
+* zero of pitch: all of the above describes the mean attitude of those speakers, who look down a little. The model is rotated
   by 9.5 degrees about x, chin forward, so that pitch is 0 where PnP with the usual 68-point model (the mean shape of
-  OpenFace's point distribution model) has 0. Median of our pitch less that of PnP over 408 frames of the corpus: 9.7
-  degrees before the turn, 0.1 after it (`python -m benchmarks.faces`). Less that of mediapipe's face mesh: 9.3 before,
-  -0.1 after, 0.0 on 1600 frames of 50 other videos. Yaw now turns about the head's anatomical vertical, so roll is closer
+  OpenFace's point distribution model) has 0. Median of our pitch minus that of PnP over 408 frames of the corpus: 9.7
+  degrees before the rotation, 0.1 after it (`python -m benchmarks.faces`). Minus that of mediapipe's face mesh: 9.3 before,
+  -0.1 after, 0.0 on 1600 frames of 50 other videos. Yaw is now about the head's anatomical vertical axis, so roll is closer
   to mediapipe's as well: the median difference fell from 0.8 to 0.5 degrees.
 
-The jaw line is where a 2-D detector puts the visible contour, which slides over the head as it turns: trust it less than
-the rest (see `pose.py`). Depths are, by the spread of the estimates, good to some 3 mm around the eyes and nose and 5 to 15
-at the mouth and jaw.
+The jaw line is the visible contour of a 2D detector, which slides over the head as it rotates: it is less reliable than the
+other landmarks (see `pose.py`). By the spread of the estimates, depths are accurate to about 3 mm around the eyes and nose and
+to 5 to 15 mm at the mouth and jaw.
 """
 
 import numpy as np
@@ -61,14 +61,14 @@ MIRROR_68: NDArray[np.intp] = np.array(
     + [54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65],
     dtype=np.intp,
 )
-"""intp [68]: the landmark each one becomes in a mirrored image (its own inverse)."""
+"""intp [68]: index of each landmark in the mirrored image (its own inverse)."""
 
 
 def _both_halves() -> NDArray[np.float64]:
     points = np.full((68, 3), np.nan)
     for index, (x, y, z) in _HALF_MM.items():
         points[MIRROR_68[index]] = (-x, y, z)
-        points[index] = (x, y, z)  # after its mirror: landmarks of the midline are their own, and keep +0
+        points[index] = (x, y, z)  # after its mirror image: landmarks on the midline are their own, and keep +0
     assert np.isfinite(points).all()
     points.setflags(write=False)
     return points

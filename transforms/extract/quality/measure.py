@@ -1,6 +1,6 @@
-"""All quality measures of a clip's frames. Nothing is thrown away here: thresholds are chosen when reading.
+"""All quality measures of a clip's frames. Nothing is filtered here: thresholds are chosen when reading.
 
-The pixel measures are computed in integers and the pose is rounded, so that no processor's way to add floats shows in a shard.
+Pixel measures are computed in integers and the pose is rounded, so that shards do not depend on a processor's float sums.
 """
 
 import numpy as np
@@ -10,13 +10,13 @@ from motionshards.schemas.frames import Crop
 from motionshards.schemas.records import FaceTrack, Landmarks, Quality
 from motionshards.transforms.extract.quality.pose import fitted_pose
 
-_LUMA = np.array([77, 150, 29], np.uint16)  # of 256: ITU-R BT.601; 255 times all of them fits into 16 bits
+_LUMA = np.array([77, 150, 29], np.uint16)  # of 256: ITU-R BT.601; 255 times their sum fits into 16 bits
 _POSE_DIGITS, _RESIDUAL_DIGITS = 2, 4
 
 
 def measure(crop: Crop, track: FaceTrack | None, landmarks: Landmarks | None) -> Quality:
-    """Quality of each frame; what needs a face is NaN without one."""
-    pictures = [_grey(frame, content) for frame, content in zip(crop.rgb, crop.placement.content_px, strict=True)]
+    """Quality measures of each frame; those of the face are NaN without one."""
+    images = [_grey(frame, content) for frame, content in zip(crop.rgb, crop.placement.content_px, strict=True)]
     missing = np.full(len(crop), np.nan, np.float32)
     height, width = crop.rgb.shape[1:3]
     pose, residual = np.stack([missing] * 3, axis=1), missing
@@ -24,8 +24,8 @@ def measure(crop: Crop, track: FaceTrack | None, landmarks: Landmarks | None) ->
         pose, residual = fitted_pose(landmarks.points_px, (width, height))
     pose = pose.round(_POSE_DIGITS)
     return Quality(
-        blur=np.array([laplacian_variance(grey) for grey in pictures], np.float32),
-        brightness=np.array([grey.mean() for grey in pictures], np.float32),
+        blur=np.array([laplacian_variance(grey) for grey in images], np.float32),
+        brightness=np.array([grey.mean() for grey in images], np.float32),
         face_size_px=missing if track is None else face_size_px(track.boxes_px, crop.placement.source_to_crop),
         faces=missing if track is None else track.faces.astype(np.float32),
         yaw_deg=pose[:, 0],
@@ -36,7 +36,7 @@ def measure(crop: Crop, track: FaceTrack | None, landmarks: Landmarks | None) ->
 
 
 def _grey(frame: NDArray[np.uint8], content_px: NDArray[np.int32]) -> NDArray[np.int16]:
-    """The picture without its padding as luma, int16 [H,W], 0 to 255."""
+    """The luma of the frame without its padding, int16 [H,W], 0 to 255."""
     x0, y0, x1, y1 = content_px
     red, green, blue = (frame[y0:y1, x0:x1, channel] * factor for channel, factor in enumerate(_LUMA))
     grey: NDArray[np.int16] = ((red + green + blue + np.uint16(128)) >> 8).astype(np.int16)
@@ -46,18 +46,18 @@ def _grey(frame: NDArray[np.uint8], content_px: NDArray[np.int32]) -> NDArray[np
 def laplacian_variance(grey: NDArray[np.int16]) -> float:
     """Variance of the 4-neighbour Laplacian of int16 [H,W], 0 to 255, the focus measure of Pech-Pacheco et al., ICPR 2000.
 
-    0 for pictures of less than 3x3 pixels.
+    0 for images smaller than 3x3 pixels.
     """
     if min(grey.shape) < 3:
         return 0.0
     laplacian = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * grey[1:-1, 1:-1]
-    values = laplacian.ravel().astype(np.float64)  # whole numbers below 2^53, also their squares' sum: exact in any order
+    values = laplacian.ravel().astype(np.float64)  # integers, and sums of squares below 2^53: exact in any order
     count, total, squares = len(values), int(values.sum()), int(np.square(values).sum())
     return (squares * count - total**2) / count**2
 
 
 def face_size_px(boxes_px: NDArray[np.float32], source_to_crop: NDArray[np.float64]) -> NDArray[np.float32]:
-    """The longer side of each face box carried back to source pixels, float32 [T]; the crop affines are axis-aligned."""
+    """The longer side of each face box in source pixels, float32 [T]; the crop affines are axis-aligned."""
     scale = source_to_crop[:, [0, 1], [0, 1]]
     sides = (boxes_px[:, 2:] - boxes_px[:, :2]) / scale
     longer: NDArray[np.float32] = sides.max(axis=1).astype(np.float32)

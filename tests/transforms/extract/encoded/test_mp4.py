@@ -1,4 +1,4 @@
-"""Frames that are encoded again look as before, and can be cut as stored video can."""
+"""Re-encoded frames look the same, and can be cut like stored video."""
 
 from fractions import Fraction
 
@@ -24,8 +24,8 @@ def test_frames_survive_encoding() -> None:
 
 
 @pytest.mark.parametrize(("matrix", "most"), [(1, 2.5), (6, 2.0), (9, 6.0)])
-def test_frames_are_scaled_whatever_their_matrix(matrix: int, most: float) -> None:
-    """BT.709, BT.601, and BT.2020, for which there is no way but by RGB."""
+def test_frames_with_any_colour_matrix_are_scaled(matrix: int, most: float) -> None:
+    """BT.709, BT.601, and BT.2020, which is always converted through RGB."""
     pictures = np.stack([picture(5, frame) for frame in range(13)])
     encoder = Mp4Encoder(SIZE // 2, Fraction(25), 12)
     for rgb in pictures:

@@ -1,4 +1,4 @@
-"""The file that plays a stored video with its sound: the same pixels and samples, in step, and never more bytes than allowed."""
+"""Muxed video and sound: the same pixels and samples, synchronised, within the size limit."""
 
 import io
 from typing import Any
@@ -15,21 +15,21 @@ VIDEO = mp4_of([picture(7, frame) for frame in range(FRAMES)])
 
 
 def sound() -> np.ndarray:
-    """Noise, which does not compress, with a click at the start of every tenth frame."""
+    """Incompressible noise, with a click at the start of every tenth frame."""
     samples = np.random.default_rng(0).integers(-3000, 3000, FRAMES * HZ // 25).astype(np.int16)
     samples[:: CLICK_EVERY * HZ // 25] = 30_000
     return samples
 
 
 def played(content: bytes) -> tuple[list[tuple[float, np.ndarray]], list[Any]]:
-    """Frames with their times, and the frames of sound, as a player decodes them."""
+    """Frames with their times, and frames of sound, as decoded by a player."""
     with av.open(io.BytesIO(content)) as file:
         pictures = [(frame.time, frame.to_ndarray(format="rgb24")) for frame in file.decode(video=0)]
     with av.open(io.BytesIO(content)) as file:
         return pictures, list(file.decode(audio=0)) if file.streams.audio else []
 
 
-def test_pixels_and_samples_are_those_that_are_stored_and_in_step() -> None:
+def test_pixels_and_samples_are_unchanged_and_synchronised() -> None:
     content, frames = playable(VIDEO, flac_of(sound()))
     assert frames == FRAMES
     pictures, heard = played(content)
@@ -41,18 +41,18 @@ def test_pixels_and_samples_are_those_that_are_stored_and_in_step() -> None:
     np.testing.assert_array_equal(np.concatenate([frame.to_ndarray()[0] for frame in heard]), sound())
 
 
-def test_a_video_without_sound_plays_too() -> None:
+def test_a_video_without_sound_can_be_played() -> None:
     content, frames = playable(VIDEO, None)
     pictures, heard = played(content)
     assert (len(pictures), heard, frames) == (FRAMES, [], FRAMES)
 
 
-def test_a_file_that_would_be_large_ends_early_with_both() -> None:
+def test_a_large_file_is_truncated_with_its_sound() -> None:
     most = 30_000
     content, frames = playable(VIDEO, flac_of(sound()), most)
     pictures, heard = played(content)
     assert 5 < frames == len(pictures) < FRAMES
-    assert len(content) < most + 3000  # the index comes on top
+    assert len(content) < most + 3000  # plus the index
     assert heard[-1].time + heard[-1].samples / HZ == pytest.approx(frames / 25, abs=0.3)
     assert [seen_in(rgb)[1] for _, rgb in pictures] == list(range(frames))
 
@@ -60,6 +60,6 @@ def test_a_file_that_would_be_large_ends_early_with_both() -> None:
 @pytest.mark.parametrize(
     ("mp4", "flac"), [(b"", None), (b"x" * 5000, None), (VIDEO[:200], None), (VIDEO[:500], None), (VIDEO, b"fLaC" + bytes(60))]
 )
-def test_what_is_no_video_or_sound_is_a_value_error(mp4: bytes, flac: bytes | None) -> None:
+def test_members_that_are_not_video_or_sound_are_a_value_error(mp4: bytes, flac: bytes | None) -> None:
     with pytest.raises(ValueError, match="cannot be copied"):
         playable(mp4, flac)

@@ -1,4 +1,4 @@
-"""Stored videos are cut at key frames, and every frame keeps its pixels, its number and its time."""
+"""Stored videos are cut at key frames, and frames keep their pixels, order and rate."""
 
 import io
 from fractions import Fraction
@@ -23,7 +23,7 @@ def pixels(mp4: bytes, frames: int) -> np.ndarray:
 
 @pytest.mark.parametrize("rate", [Fraction(25), Fraction(30000, 1001)])
 @pytest.mark.parametrize("options", [X264, REORDERED], ids=["in order", "reordered"])
-def test_parts_have_the_frames_of_the_whole(rate: Fraction, options: dict[str, str]) -> None:
+def test_parts_have_the_frames_of_the_original(rate: Fraction, options: dict[str, str]) -> None:
     mp4 = mp4_of([picture(1, frame) for frame in range(FRAMES)], rate, options=options, reordered=options is REORDERED)
     assert key_frames(mp4).tolist() == [0, 12, 24, 36, 48]
     parts = [cut_mp4(mp4, start, stop) for start, stop in ((0, 24), (24, 48), (48, 50))]
@@ -40,7 +40,7 @@ def test_the_same_cut_has_the_same_bytes() -> None:
 
 
 @pytest.mark.parametrize(("start", "stop"), [(5, 24), (0, 23), (12, 12), (24, 12), (0, 31), (-12, 12)])
-def test_cuts_elsewhere_are_refused(start: int, stop: int) -> None:
+def test_cuts_at_other_frames_are_refused(start: int, stop: int) -> None:
     mp4 = mp4_of([picture(1, frame) for frame in range(30)])
     with pytest.raises(ValueError, match=f"a video of 30 frames cannot be cut from frame {start} to {stop}"):
         cut_mp4(mp4, start, stop)

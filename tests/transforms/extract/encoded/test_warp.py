@@ -1,4 +1,4 @@
-"""Frames that are warped plane by plane look as frames that are warped in RGB."""
+"""Frames warped plane by plane look like frames warped in RGB."""
 
 from fractions import Fraction
 
@@ -19,14 +19,14 @@ ENLARGED = [[2, 0, -20.5], [0, 2, -31.25]]
 
 
 def rgb_of(frame: av.VideoFrame) -> NDArray[np.float64]:
-    """Chroma interpolated where it lies, which quick conversions do not."""
+    """Chroma interpolated at its sample positions, unlike in fast conversions."""
     exact = Chain([("scale", f"in_range=tv:in_color_matrix=smpte170m:in_chroma_loc=left:flags={SCALER}"), RGB])
     return exact.of(frame, Fraction(1, 25), Fraction(1)).to_ndarray().astype(float)
 
 
 @pytest.fixture
 def frame() -> av.VideoFrame:
-    """A disc of one color on a smooth ground: its edge is seen where luma and chroma do not lie on each other."""
+    """A disc of one colour on a smooth background: its edge is visible if luma and chroma are misaligned."""
     y, x = np.mgrid[:SIZE, :SIZE]
     ground = np.stack([80 + x, 60 + y, 200 - x], axis=2)
     disc = ((x - 30) ** 2 + (y - 34) ** 2 < 15**2)[..., None]
@@ -46,7 +46,7 @@ def test_what_is_outside_is_grey(frame: av.VideoFrame) -> None:
 
 
 def error(frame: av.VideoFrame, affine: list[list[float]]) -> float:
-    """Mean difference of a warped frame from the same done in RGB."""
+    """Mean difference between a frame warped in YUV and in RGB."""
     matrix = np.array(affine, float)
     border = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": (127, 127, 127)}
     wanted = cv2.warpAffine(rgb_of(frame), matrix, (SIZE, SIZE), flags=cv2.INTER_LINEAR, **border)
@@ -61,8 +61,8 @@ def test_warped_frames_are_those_warped_in_rgb(frame: av.VideoFrame, affine: lis
     assert error(frame, affine) < 2.5
 
 
-def test_chroma_is_where_the_encoder_has_it(frame: av.VideoFrame, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At the left of its square and midway between rows; elsewhere colors would be beside what they color."""
+def test_chroma_is_at_the_encoders_sample_positions(frame: av.VideoFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the left of its square and midway between rows; elsewhere colours would be shifted."""
     found = error(frame, ENLARGED)
     for right, down in ((0, 0), (0.5, 0), (0.5, 0.5)):
         monkeypatch.setattr(warp, "_TO_LUMA", np.array([[2, 0, right], [0, 2, down], [0, 0, 1]]))

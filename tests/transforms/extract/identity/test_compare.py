@@ -1,4 +1,4 @@
-"""Spread and parting of generated descriptors, whose people are known."""
+"""Spread and separation of generated descriptors of known people."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from motionshards.transforms.extract.identity.compare import TWO_PEOPLE, part, s
 
 
 def faces(*people: int, noise: float, apart: float) -> NDArray[np.float32]:
-    """A descriptor a frame: people are `apart` from each other, frames of one about `noise`; float32 [n,128]."""
+    """A descriptor per frame: people are `apart` from each other, frames of one person about `noise`; float32 [n,128]."""
     random = np.random.default_rng(len(people))
     centre = np.eye(128)[list(people)] * apart / np.sqrt(2)
     return (centre + random.normal(0, noise / np.sqrt(256), centre.shape)).astype(np.float32)
@@ -30,7 +30,9 @@ def faces(*people: int, noise: float, apart: float) -> NDArray[np.float32]:
     ],
     ids=lambda value: "".join(map(str, value)) if isinstance(value, tuple) else str(value),
 )
-def test_a_tube_parts_where_its_frames_show_two_people(people: tuple[int, ...], noise: float, apart: float, parts: bool) -> None:
+def test_a_tube_is_rejected_if_its_frames_show_two_people(
+    people: tuple[int, ...], noise: float, apart: float, parts: bool
+) -> None:
     assert part(faces(*people, noise=noise, apart=apart)) is parts
 
 

@@ -1,4 +1,4 @@
-"""Descriptors of real faces: close for one person, far for others, and a function of the frame alone."""
+"""Descriptors of real faces: close for one person, far for others, and a function of the frame only."""
 
 from pathlib import Path
 
@@ -39,13 +39,13 @@ def found(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> NDArray[np.
     return together
 
 
-def test_one_person_is_near_and_another_far(found: NDArray[np.float32]) -> None:
+def test_descriptors_of_one_person_are_close_and_of_another_far(found: NDArray[np.float32]) -> None:
     assert found.shape == (4, 128) and found.dtype == np.float32
     assert np.linalg.norm(found[:3] - found[0], axis=1).max() < 0.5
     assert np.linalg.norm(found[:3] - found[3], axis=1).min() > 0.6
     assert not part(found[:3]) and part(found)
 
 
-def test_the_record_names_the_network_by_its_hash() -> None:
+def test_the_provenance_has_the_hash_of_the_network() -> None:
     (line,) = provenance().values()
     assert line.startswith("dlib ") and len(line.partition("sha256:")[2]) == 64

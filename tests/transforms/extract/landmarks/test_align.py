@@ -1,4 +1,4 @@
-"""Alignment to LatentSync's template: against the template itself, under similarities, and on a photograph."""
+"""Alignment to LatentSync's template: for the template itself, under similarities, and on a photograph."""
 
 import numpy as np
 import pytest
@@ -8,12 +8,12 @@ from skimage import data
 from motionshards.transforms.extract.landmarks import models
 from motionshards.transforms.extract.landmarks.align import brows_and_nose, latentsync_affine
 
-# As the original repository states it: brows and nose in a box, which is stretched to a square.
+# As in the original repository: brows and nose in a box, which is stretched to a square.
 TEMPLATE, BOX = np.array([[17, 20], [58, 20], [37.5, 40]]), np.array([75, 100])
 
 
 def similar(points: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.float64]:
-    """Points [3,2], turned, scaled and moved at random."""
+    """Points [3,2] under a random similarity."""
     angle, scale = random.uniform(-np.pi, np.pi), random.uniform(0.2, 4)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     return scale * points @ turn.T + random.uniform(-300, 300, 2)
@@ -24,7 +24,7 @@ def mapped(affine: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[
 
 
 @pytest.mark.parametrize("res", [256, 512])
-def test_a_face_like_the_template_comes_to_its_place_from_anywhere(res: int) -> None:
+def test_a_transformed_template_is_mapped_to_its_position(res: int) -> None:
     random = np.random.default_rng(1)
     three = np.stack([similar(TEMPLATE, random) for _ in range(20)])
     expected = (TEMPLATE * 2.8 * res / 256 + 0.5) / (BOX * 2.8 * res / 256) * res - 0.5
@@ -32,7 +32,7 @@ def test_a_face_like_the_template_comes_to_its_place_from_anywhere(res: int) -> 
         np.testing.assert_allclose(mapped(affine, points), expected, atol=1e-6)
 
 
-def test_any_face_is_aligned_alike_however_it_is_turned_scaled_and_moved() -> None:
+def test_alignment_is_invariant_to_similarities() -> None:
     random = np.random.default_rng(2)
     for _ in range(20):
         face = random.normal(0, 30, (3, 2))
@@ -47,7 +47,7 @@ def test_images_without_a_face_have_no_map() -> None:
     assert np.isfinite(latentsync_affine(three, 256)).all(axis=(1, 2)).tolist() == [True, False, False]
 
 
-def test_brows_and_nose_of_a_photograph_are_found_again_where_the_map_takes_them() -> None:
+def test_brows_and_nose_of_an_aligned_photograph_are_at_their_mapped_positions() -> None:
     cv2, model = pytest.importorskip("cv2"), models.load("dlib")
     assert model is not None
 

@@ -1,4 +1,4 @@
-"""dlib's faces and landmarks on a real photograph at every stored size, and which model `--landmarks` means."""
+"""dlib's faces and landmarks on a real photograph at every stored size, and the models selected by `--landmarks`."""
 
 import hashlib
 import importlib.util
@@ -40,7 +40,7 @@ def crop(size: int) -> Array:
 
 @pytest.fixture(scope="module")
 def portraits(model: models.FaceModel) -> dict[int, tuple[Array, Array]]:
-    """size -> the box [4] and the points [68,2] of the one face."""
+    """size -> box [4] and points [68,2] of the only face."""
     found = {}
     for size in SIZES:
         image = crop(size)[None]
@@ -53,7 +53,7 @@ def portraits(model: models.FaceModel) -> dict[int, tuple[Array, Array]]:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_one_face_where_it_is_and_its_points_on_it(portraits: dict[int, tuple[Array, Array]], size: int) -> None:
+def test_the_only_face_is_found_with_its_landmarks(portraits: dict[int, tuple[Array, Array]], size: int) -> None:
     box, points = portraits[size]
     scale = size / 256
     centre = (box[:2] + box[2:]) / 2 / scale + [96, 0]
@@ -67,7 +67,7 @@ def test_one_face_where_it_is_and_its_points_on_it(portraits: dict[int, tuple[Ar
 
 
 @pytest.mark.parametrize("size", [128, 512, 1024])
-def test_the_size_of_the_crop_hardly_moves_the_points(portraits: dict[int, tuple[Array, Array]], size: int) -> None:
+def test_the_size_of_the_crop_hardly_changes_the_points(portraits: dict[int, tuple[Array, Array]], size: int) -> None:
     scaled = (portraits[size][1] + 0.5) * (256 / size) - 0.5
     off = np.linalg.norm(scaled - portraits[256][1], axis=1)
     assert off.mean() < 3 and off.max() < 9, (off.mean(), off.max())
@@ -84,7 +84,7 @@ def test_a_face_moved_by_whole_pixels_moves_box_and_points_with_it(model: models
     np.testing.assert_array_equal(points[1], points[0] + [16, -8])
 
 
-def test_a_face_that_just_fills_the_window_at_a_coarse_scale_is_searched_more_finely(model: models.FaceModel) -> None:
+def test_a_face_that_just_fills_the_window_at_a_coarse_scale_is_searched_at_a_finer_one(model: models.FaceModel) -> None:
     image = np.full((400, 640, 3), 128, np.uint8)
     image[:390, :390] = transform.resize(data.astronaut(), (390, 390), preserve_range=True).round().astype(np.uint8)
     (found,), (fine,) = model.detect([image]), model.detect([image], own_scale=True)
@@ -104,7 +104,7 @@ def test_without_a_box_there_are_no_points(model: models.FaceModel) -> None:
     assert model.landmarks(np.zeros((0, 64, 64, 3), np.uint8), np.zeros((0, 4), np.float32)).points_px.shape == (0, 68, 2)
 
 
-def test_landmarks_that_rest_on_the_box_and_not_on_the_image_have_low_scores(model: models.FaceModel) -> None:
+def test_landmarks_that_follow_the_box_instead_of_the_image_have_low_scores(model: models.FaceModel) -> None:
     image = crop(256)
     box = model.detect(image[None])[0].boxes_px[0]
     flat, aside = np.full_like(image, 128), box + 0.5 * (box[2] - box[0])
@@ -112,7 +112,7 @@ def test_landmarks_that_rest_on_the_box_and_not_on_the_image_have_low_scores(mod
     assert max(doubtful) < 0.7 < 0.85 < sure
 
 
-def test_two_faces_are_two_best_first(model: models.FaceModel) -> None:
+def test_two_faces_are_sorted_by_score(model: models.FaceModel) -> None:
     close = transform.resize(data.astronaut()[58:178, 165:285], (256, 256), preserve_range=True).round().astype(np.uint8)
     pair = np.concatenate([close, close[:, ::-1]], axis=1)
     (found,) = model.detect(pair[None])
@@ -121,7 +121,7 @@ def test_two_faces_are_two_best_first(model: models.FaceModel) -> None:
 
 
 @pytest.mark.parametrize("size", [16, 100, 256, 1000])
-def test_pictures_without_a_face_have_none(model: models.FaceModel, size: int) -> None:
+def test_images_without_a_face_have_no_detections(model: models.FaceModel, size: int) -> None:
     rng = np.random.default_rng(size)
     frames = np.stack([np.zeros((size, size, 3), np.uint8), np.full((size, size, 3), 255, np.uint8)])
     ramp = np.broadcast_to(np.linspace(0, 255, size).astype(np.uint8)[None, :, None], (size, size, 3))
@@ -132,7 +132,7 @@ def test_pictures_without_a_face_have_none(model: models.FaceModel, size: int) -
     assert model.detect(np.zeros((0, size, size, 3), np.uint8)) == []
 
 
-def test_a_frame_does_not_depend_on_its_batch_and_the_pixels_stay_as_they_are(model: models.FaceModel) -> None:
+def test_a_frame_does_not_depend_on_its_batch_and_pixels_are_unchanged(model: models.FaceModel) -> None:
     frames = np.stack([crop(512), np.ascontiguousarray(crop(512)[:, ::-1]), np.zeros((512, 512, 3), np.uint8)])
     before = frames.copy()
     together = model.detect(frames)
@@ -141,12 +141,12 @@ def test_a_frame_does_not_depend_on_its_batch_and_the_pixels_stay_as_they_are(mo
     np.testing.assert_array_equal(frames, before)
 
 
-def test_a_model_is_loaded_once_a_process_and_none_is_none(model: models.FaceModel) -> None:
+def test_a_model_is_loaded_once_per_process_and_none_is_none(model: models.FaceModel) -> None:
     assert models.load("dlib") is model and isinstance(model, Dlib68)
     assert models.load("none") is None and models.provenance("none") == {}
 
 
-def test_provenance_tells_version_and_weights() -> None:
+def test_provenance_has_version_and_weights() -> None:
     told = models.provenance("dlib")
     digest = hashlib.sha256(data_file().read_bytes()).hexdigest()
     assert digest in told["landmark_model"] and set(told) == {"dlib", "landmark_model"}
@@ -154,8 +154,8 @@ def test_provenance_tells_version_and_weights() -> None:
 
 
 @pytest.mark.parametrize("choice", ["dlib", "none"])
-def test_a_named_model_is_that_model(choice: str) -> None:
-    assert models.resolve(choice) == (choice, "asked for")
+def test_a_requested_model_is_selected(choice: str) -> None:
+    assert models.resolve(choice) == (choice, "requested")
 
 
 @pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="there may be a CUDA device here")
@@ -164,7 +164,7 @@ def test_auto_is_dlib_without_cuda() -> None:
     assert name == "dlib" and "CUDA" in why
 
 
-def test_every_model_is_a_choice_and_every_choice_has_a_meaning() -> None:
+def test_every_model_is_a_choice_and_every_choice_can_be_resolved() -> None:
     assert set(models.MODELS) | {"auto", "none"} == set(models.CHOICES)
     for name in models.MODELS:
         assert importlib.util.find_spec(models.MODELS[name].partition(":")[0]) is not None
@@ -178,8 +178,8 @@ def test_every_model_is_a_choice_and_every_choice_has_a_meaning() -> None:
         ("face_recognition_models", "dlib", ["pip install face_recognition_models"]),
     ],
 )
-def test_a_missing_package_is_named_with_the_way_to_install_it(blocked: str, choice: str, advice: list[str]) -> None:
-    """In a process where this one import fails, as on a machine that lacks it."""
+def test_a_missing_package_is_named_with_its_installation_command(blocked: str, choice: str, advice: list[str]) -> None:
+    """In a process where this import fails, as on a machine without the package."""
     program = f"""
 import sys
 from importlib.abc import MetaPathFinder

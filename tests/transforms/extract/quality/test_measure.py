@@ -89,13 +89,13 @@ def test_a_face_keeps_35_db_and_loses_more_at_lower_quality(face: Rgb) -> None:
     assert size == sorted(size, reverse=True)
 
 
-def test_a_jpeg_is_baseline_rgb_with_halved_chroma(face: Rgb) -> None:
+def test_a_jpeg_is_baseline_with_420_chroma(face: Rgb) -> None:
     (jpeg,) = encode_jpegs(face[None], 95)
     height, width, colours, subsampling = simplejpeg.decode_jpeg_header(jpeg)
     assert (height, width, colours, subsampling) == (256, 256, "YCbCr", "420")
     with Image.open(io.BytesIO(jpeg)) as image:
         assert image.format == "JPEG" and not image.info.get("progressive")
-        assert psnr(np.asarray(image.convert("RGB")), face) > 35  # an independent decoder agrees on the order of colours
+        assert psnr(np.asarray(image.convert("RGB")), face) > 35  # an independent decoder has the same order of channels
 
 
 def test_equal_frames_are_equal_bytes_in_any_batch_and_layout(face: Rgb) -> None:
@@ -118,7 +118,7 @@ def float_blur_and_brightness(rgb: Rgb) -> tuple[float, float]:
     return float(ndimage.laplace(grey)[1:-1, 1:-1].var()), float(grey.mean())
 
 
-def test_blur_and_brightness_are_those_of_scipy(face: Rgb) -> None:
+def test_blur_and_brightness_match_scipy(face: Rgb) -> None:
     noise = np.random.default_rng(0).integers(0, 256, face.shape, np.uint8)
     checkers = np.indices(face.shape).sum(axis=0).astype(np.uint8) % 2 * 255
     frames = np.stack([face, noise, checkers, face // 4, np.full_like(face, 200)])
@@ -133,7 +133,7 @@ def test_blur_and_brightness_are_those_of_scipy(face: Rgb) -> None:
 @pytest.mark.parametrize(
     ("colour", "luma"), [((255, 0, 0), 76.2), ((0, 255, 0), 149.7), ((0, 0, 255), 29.1), ((255, 255, 255), 255)]
 )
-def test_brightness_weighs_colours_as_the_eye_does(colour: tuple[int, int, int], luma: float) -> None:
+def test_brightness_uses_luma_weights(colour: tuple[int, int, int], luma: float) -> None:
     frame = np.full((1, 10, 10, 3), colour, np.uint8)
     assert measure(placed(frame), None, None).brightness[0] == pytest.approx(luma, abs=1)
 
@@ -145,7 +145,7 @@ def test_blur_falls_with_every_blur(face: Rgb) -> None:
 
 
 @pytest.mark.parametrize("content", [(0, 40, 256, 216), (40, 0, 216, 256), (3, 5, 250, 201)])
-def test_padding_is_left_out(face: Rgb, content: tuple[int, int, int, int]) -> None:
+def test_padding_is_ignored(face: Rgb, content: tuple[int, int, int, int]) -> None:
     x0, y0, x1, y1 = content
     padded = np.zeros((2, *face.shape), np.uint8)
     padded[1] = 255
@@ -156,7 +156,7 @@ def test_padding_is_left_out(face: Rgb, content: tuple[int, int, int, int]) -> N
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 50), (50, 2), (1, 9)])
-def test_slivers_have_no_blur(shape: tuple[int, int]) -> None:
+def test_narrow_images_have_no_blur(shape: tuple[int, int]) -> None:
     assert laplacian_variance(np.random.default_rng(0).integers(0, 256, shape).astype(np.int32)) == 0.0
 
 
@@ -165,7 +165,7 @@ def test_the_largest_laplacian_does_not_overflow() -> None:
     assert laplacian_variance(grey) == pytest.approx((4 * 255) ** 2, rel=1e-4)
 
 
-def test_face_size_is_told_in_source_pixels() -> None:
+def test_face_size_is_in_source_pixels() -> None:
     boxes = np.array([[10, 20, 50, 80], [0, 0, 30, 10], [np.nan] * 4, [-5, -5, 5, 5]], np.float32)
     affine = np.zeros((4, 2, 3))
     affine[:, 0, 0], affine[:, 1, 1] = 0.5, 0.25
@@ -175,14 +175,14 @@ def test_face_size_is_told_in_source_pixels() -> None:
     assert found.faces.tolist() == [1, 2, 0, 1]
 
 
-def test_without_a_model_all_that_needs_a_face_is_nan(face: Rgb) -> None:
+def test_without_a_model_face_measures_are_nan(face: Rgb) -> None:
     quality = measure(placed(face[None].repeat(2, axis=0)), None, None)
     for name in ("face_size_px", "faces", "yaw_deg", "pitch_deg", "roll_deg"):
         assert getattr(quality, name).shape == (2,) and np.isnan(getattr(quality, name)).all()
     assert np.isfinite(quality.blur).all() and np.isfinite(quality.brightness).all()
 
 
-def test_pose_is_given_to_a_hundredth_of_a_degree_and_only_where_there_are_landmarks() -> None:
+def test_pose_is_rounded_to_a_hundredth_of_a_degree_and_requires_landmarks() -> None:
     rng = np.random.default_rng(0)
     points = rng.uniform(40, 200, (3, 68, 2)).astype(np.float32)
     points[1] = np.nan

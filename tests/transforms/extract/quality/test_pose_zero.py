@@ -1,4 +1,4 @@
-"""Zero and scale of the head pose beside OpenCV's PnP with the usual 68-point model."""
+"""Zero and scale of the head pose, compared with OpenCV's PnP with the usual 68-point model."""
 
 import itertools
 
@@ -15,8 +15,8 @@ SIZE = (256, 256)
 GRID = np.array(list(itertools.product((-20.0, 0.0, 20.0), (-15.0, -5.0, 0.0, 10.0, 20.0), (-10.0, 0.0, 10.0))))
 
 
-def test_zero_pitch_is_that_of_pnp_with_the_usual_model() -> None:
-    """On faces that are exactly our model, looking up and down."""
+def test_zero_pitch_matches_pnp_with_the_usual_model() -> None:
+    """For faces that match our model exactly, looking up and down."""
     yaw, pitch, roll = np.radians(GRID * [-1, -1, 1]).T
     points = np.broadcast_to(FACE_68_MM, (len(GRID), 68, 3))
     for angle, first, second in ((yaw, 2, 0), (pitch, 1, 2), (roll, 0, 1)):

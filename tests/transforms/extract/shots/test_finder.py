@@ -1,4 +1,4 @@
-"""Shot boundaries of generated and real joins: cuts, dissolves and fades are found, motion and light are none."""
+"""Shot boundaries of generated and real joins: cuts, dissolves and fades are found, motion and changes of light are ignored."""
 
 import hashlib
 import os
@@ -29,7 +29,7 @@ from motionshards.transforms.extract.wanted import Wanted
 
 
 def shots_in(frames: Clip) -> tuple[Shots, int]:
-    """The shots of thumbnails, and how many windows the network judged."""
+    """The shots of thumbnails, and the number of windows on which the network ran."""
     found = ShotFinder()
     for frame in frames:
         found.add(frame)
@@ -54,7 +54,7 @@ def check_all_found(shots: Shots, truth: list[Transition]) -> None:
 
 
 def test_cuts_dissolves_and_fades_of_photographs() -> None:
-    """On known data, the network leaves the seeds, the threads and the algorithms of the process as they were."""
+    """The network does not change seeds, threads and algorithms of the process."""
     frames, truth = shot_joins.reel(shot_joins.photographs(50)[:5], ["0", "1", FADE, "10"])
     state = (random.getstate(), np.random.get_state()[1].tolist(), torch.get_num_threads())  # type: ignore[index]
     shots, _ = shots_in(frames)
@@ -64,7 +64,7 @@ def test_cuts_dissolves_and_fades_of_photographs() -> None:
 
 
 @pytest.mark.parametrize("length", [1, 50, 75, 76])
-def test_one_shot_of_any_length_needs_no_network(length: int) -> None:
+def test_a_single_shot_of_any_length_does_not_run_the_network(length: int) -> None:
     shots, judged = shots_in(shot_joins.photographs(length)[0])
     assert judged == 0
     assert shots.starts.tolist() == [0]
@@ -105,7 +105,7 @@ def test_shots_lie_between_transitions(middle: str, whole: str, last: str, start
 
 
 def test_a_real_cut_and_a_real_dissolve_after_encoding(corpus: Path, tmp_path: Path) -> None:
-    """Three people; the third comes in a dissolve of a second, which ffmpeg makes of the full frames."""
+    """Three people; the third appears in a dissolve of one second, rendered by ffmpeg from full frames."""
     people = [
         corpus / f"voxceleb2/dev/mp4/{name}/00001.mp4"
         for name in ("id90003/liveD9aaaaa", "id90004/liveD10aaaa", "id90006/liveD14aaaa")
@@ -153,12 +153,12 @@ def test_no_false_cut_in_the_corpus_and_hardly_any_by_motion_and_light(corpus: P
                 false[effect] += len(shots.starts) > 1 or bool(shots.blended.any())
     assert false["as it is"] == false["flash"] == 0
     assert false["pan"] <= 0.1 * len(videos)
-    assert false["shake"] <= 0.2 * len(videos), "by an eighth of the frame, from each frame to the next"
+    assert false["shake"] <= 0.2 * len(videos), "by an eighth of the frame between frames"
     assert judged < 0.5 * frames
 
 
 @pytest.mark.slow
-def test_joins_of_the_corpus_with_and_without_the_gate(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_joins_of_the_corpus_with_and_without_the_cheap_measures(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clips = [thumbnails(sorted(person.rglob("*.mp4"))[0])[:75] for person in sorted(corpus.glob("voxceleb2/*/mp4/*"))]
     kinds = [*map(str, LENGTHS[:-1]), FADE]
     frames, truth = shot_joins.reel(clips, kinds[: len(clips) - 1])
@@ -188,8 +188,8 @@ print(torch.backends.cpu.get_cpu_capability(), hashlib.sha256(shots.starts.tobyt
 
 
 @pytest.mark.slow
-def test_processors_and_threads_give_the_same_shots() -> None:
-    """Plain, AVX2 and AVX-512 kernels of torch, and those that oneDNN takes on a processor without AVX2."""
+def test_shots_do_not_depend_on_processor_and_threads() -> None:
+    """Plain, AVX2 and AVX-512 kernels of torch, and those of oneDNN for a processor without AVX2."""
     found = {}
     for name, threads, variables in (
         ("as here", 2, {}),

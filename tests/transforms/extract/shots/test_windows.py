@@ -1,4 +1,4 @@
-"""The measures that decide where the network runs."""
+"""The measures that decide whether the network runs."""
 
 import itertools
 
@@ -13,7 +13,7 @@ PHOTOGRAPHS = shot_joins.photographs(125)
 
 @pytest.mark.parametrize("frames", [0, 1, 3, 10, 25, 50])
 @pytest.mark.parametrize("shade", ["colour", "grey", "dark"])
-def test_every_join_opens_the_gate(frames: int, shade: str) -> None:
+def test_every_join_triggers_the_network(frames: int, shade: str) -> None:
     for before, after in itertools.permutations(PHOTOGRAPHS[:5], 2):
         joined = shot_joins.dissolve(before[: 50 + frames // 2], after, frames)[:100]
         if shade != "colour":
@@ -21,11 +21,11 @@ def test_every_join_opens_the_gate(frames: int, shade: str) -> None:
         assert may_change((joined * 0.4).astype(np.uint8) if shade == "dark" else joined)
 
 
-def test_a_moving_camera_does_not_open_it() -> None:
+def test_a_moving_camera_does_not_trigger_the_network() -> None:
     assert [may_change(clip[:100]) for clip in PHOTOGRAPHS[:3]] == [False] * 3
 
 
-def test_a_cut_between_pictures_of_the_same_colours_is_a_jump() -> None:
+def test_a_cut_between_images_of_the_same_colours_is_a_jump() -> None:
     first = PHOTOGRAPHS[0][0]
     window = np.stack([first] * 60 + [np.ascontiguousarray(first[:, ::-1])] * 40)
     assert colour_change(window).max() == 0
@@ -47,7 +47,7 @@ def test_black_frames_are_quiet() -> None:
     assert not may_change(noise)
 
 
-def test_the_last_frame_before_a_hard_cut_is_sudden_and_a_mixed_frame_is_not() -> None:
+def test_the_last_frame_before_a_hard_cut_is_sudden_and_a_blended_frame_is_not() -> None:
     hard = shot_joins.dissolve(PHOTOGRAPHS[0][:50], PHOTOGRAPHS[1], 0)[:100]
     mixed = shot_joins.dissolve(PHOTOGRAPHS[0][:50], PHOTOGRAPHS[1], 1)[:100]
     assert sudden(hard).shape == (50,)

@@ -1,4 +1,4 @@
-"""Stored sound: FLAC that holds the very samples, and whose bytes depend on nothing else."""
+"""Stored sound: lossless FLAC whose bytes depend on the samples only."""
 
 import ctypes
 import hashlib
@@ -24,7 +24,7 @@ AVX2 = platform.machine() == "x86_64" and " avx2 " in Path("/proc/cpuinfo").read
 
 @pytest.mark.parametrize("channels", [1, 2, 6])
 @pytest.mark.parametrize("hz", [8_000, 16_000, 44_100, 192_000])
-def test_samples_come_back(channels: int, hz: int) -> None:
+def test_samples_are_decoded_unchanged(channels: int, hz: int) -> None:
     samples = np.resize(NOISE, (9_999, channels))
     flac = flac_bytes([Pcm(samples, hz)], 60)
     assert FlacHeader.of(flac) == FlacHeader(hz, channels, 9_999, hashlib.md5(samples.tobytes()).digest())
@@ -33,22 +33,22 @@ def test_samples_come_back(channels: int, hz: int) -> None:
     np.testing.assert_array_equal(back.samples, samples)
 
 
-def test_parts_follow_each_other() -> None:
+def test_parts_are_concatenated() -> None:
     parts = [Pcm(NOISE[:1], 16_000), Pcm(NOISE[1:7_000], 16_000), Pcm(NOISE[7_000:], 16_000)]
     assert flac_bytes(parts, 60) == flac_bytes([Pcm(NOISE, 16_000)], 60)
-    with pytest.raises(ValueError, match="different kinds"):
+    with pytest.raises(ValueError, match="same rate and number of channels"):
         flac_bytes([Pcm(NOISE, 16_000), Pcm(NOISE, 8_000)], 60)
 
 
-def test_no_place_is_wasted_and_nothing_names_the_version() -> None:
+def test_there_is_no_padding_and_no_version() -> None:
     flac = flac_bytes([Pcm(NOISE, 16_000)], 60)
     assert b"Lav" not in flac
     tone = (np.sin(np.arange(16_000) / 5) * 1000).astype(np.int16)[:, None]
     assert len(flac_bytes([Pcm(tone, 16_000)], 60)) < 0.5 * tone.nbytes
 
 
-def test_damage_is_seen() -> None:
-    """Whatever bit is flipped: the samples are right or rejected. Bits that nobody reads are few."""
+def test_damage_is_detected() -> None:
+    """Whatever bit is flipped, the samples are correct or rejected. Few bits are never read."""
     flac, found = flac_bytes([Pcm(NOISE[:2_000], 16_000)], 60), []
     for seed in range(60):
         chance = np.random.default_rng(seed)
@@ -77,7 +77,7 @@ def instructions() -> Iterator[None]:
 
 @pytest.mark.usefixtures("instructions")
 def test_samples_do_not_depend_on_the_processor(tmp_path: Path) -> None:
-    """Decoders and resampler opened with the instructions of other processors give other samples; the project's do not."""
+    """Decoders and resampler with other instruction sets give other samples; those of the project do not."""
     sound = ["-f", "lavfi", "-i", "anoisesrc=d=2:r=44100:a=0.3:seed=3", "-ac", "2", "-c:a", "aac"]
     ffmpeg("-f", "lavfi", "-i", "testsrc2=size=48x32:rate=25:duration=2", *sound, tmp_path / "a.mp4")
     libavutil = ctypes.CDLL(av._core.__file__)
@@ -89,7 +89,7 @@ def test_samples_do_not_depend_on_the_processor(tmp_path: Path) -> None:
         libavutil.av_force_cpu_flags(-1)
         with baseline_processor():
             assert _decoded(tmp_path / "a.mp4") == plain
-        assert _decoded(tmp_path / "a.mp4") == bare  # as before, once it is over
+        assert _decoded(tmp_path / "a.mp4") == bare  # restored afterwards
     read = read_sound(Media.at(tmp_path / "a.mp4"), 0.0, 50, Fraction(25), None, False, 60)
     with baseline_processor():
         samples = np.frombuffer(_decoded(tmp_path / "a.mp4"), np.int16).reshape(-1, 2)

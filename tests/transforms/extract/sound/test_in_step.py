@@ -1,4 +1,4 @@
-"""A flash and a click that happen together are together when both are decoded, whatever the container."""
+"""A simultaneous flash and click remain simultaneous when decoded, whatever the container."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +17,7 @@ LEAN = ("mp4 AAC, sound 0.7 s early", "mov PCM, sound 0.7 s late", "mkv FLAC, va
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in LEAN else pytest.mark.slow) for name in KINDS])
-def test_clicks_are_heard_with_their_flashes(name: str, tmp_path: Path) -> None:
+def test_clicks_coincide_with_their_flashes(name: str, tmp_path: Path) -> None:
     found = measured(name, tmp_path)
     assert abs(found.ffmpeg_ms) <= MOST_MS
     half_frame_s = 0.5 / FPS
@@ -35,7 +35,7 @@ def measured(name: str, folder: Path) -> Drift:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if not kind.joined and not kind.whole_frames])
-def test_stretches_far_into_a_file_are_in_step(name: str, tmp_path: Path) -> None:
+def test_stretches_far_into_a_file_are_synchronised(name: str, tmp_path: Path) -> None:
     kind, path = KINDS[name], tmp_path / "a"
     if not can_write(kind):
         pytest.skip("this ffmpeg lacks an encoder")

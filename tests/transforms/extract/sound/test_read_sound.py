@@ -1,4 +1,4 @@
-"""The sound of a stretch of a video: which samples, how many, of what kind, and what becomes of broken files."""
+"""The sound of an interval of a video: samples, number, format, and damaged files."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -20,7 +20,7 @@ RAMP = np.arange(1, 20 * HZ + 1) % 30_011  # no two samples within 1.8 s are equ
 
 
 def written(path: Path, *options: str, samples: np.ndarray = RAMP, at_s: float = 0.0) -> Media:
-    """A video of as many seconds as the samples at 16 kHz, with them as its sound from `at_s` on."""
+    """A video of the same duration as the samples at 16 kHz, with them as its sound from `at_s` on."""
     wav = path.with_suffix(".wav")
     scipy.io.wavfile.write(wav, HZ, samples.astype("<i2"))
     video = ["-f", "lavfi", "-i", f"testsrc2=size=48x32:rate=25:duration={max(1, len(samples) / HZ + at_s)}"]
@@ -37,14 +37,14 @@ def heard(media: Media, start_s: float, frames: int, rate: Fraction = FPS) -> np
 
 
 @pytest.mark.parametrize("suffix", ["mov", "nut"])
-def test_samples_are_those_of_the_time(suffix: str, tmp_path: Path) -> None:
+def test_samples_are_placed_by_time(suffix: str, tmp_path: Path) -> None:
     media = written(tmp_path / f"a.{suffix}")
     for start_s, frames in ((0.0, 25), (1.24, 7), (17.4, 30), (19.0, 25)):
         first = round(start_s * HZ)
         np.testing.assert_array_equal(heard(media, start_s, frames), RAMP[first : first + frames * 640])
 
 
-def test_there_are_zeros_where_there_is_no_sound(tmp_path: Path) -> None:
+def test_missing_sound_is_zero(tmp_path: Path) -> None:
     late = written(tmp_path / "a.mov", samples=RAMP[:HZ], at_s=0.7)
     expected = np.concatenate([np.zeros(11_200), RAMP[:HZ], np.zeros(4_800)])
     np.testing.assert_array_equal(heard(late, 0.0, 50), expected)
@@ -64,7 +64,7 @@ def test_gaps_become_zeros_and_overlaps_are_dropped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rate", [Fraction(25), Fraction(30_000, 1001), Fraction(24), Fraction(15_990, 533)])
-def test_as_many_samples_as_the_frames_last(rate: Fraction, tmp_path: Path) -> None:
+def test_the_number_of_samples_matches_the_duration_of_the_frames(rate: Fraction, tmp_path: Path) -> None:
     media = written(tmp_path / "a.mov", samples=RAMP[: 3 * HZ])
     for frames in (1, 7, 50):
         for hz in (16_000, 11_025, 48_000, None):
@@ -72,7 +72,7 @@ def test_as_many_samples_as_the_frames_last(rate: Fraction, tmp_path: Path) -> N
             assert sound is not None and len(sound.samples) == samples_at(frames, rate, hz or HZ)
 
 
-def test_of_several_tracks_the_default_one_and_none_of_a_silent_film(tmp_path: Path) -> None:
+def test_the_default_track_is_selected_and_a_silent_file_has_none(tmp_path: Path) -> None:
     two = ["-f", "lavfi", "-i", "sine=d=2", "-map", "2:a", "-disposition:a:0", "0", "-disposition:a:1", "default"]
     raw = ["-f", "lavfi", "-i", "testsrc2=size=48x32:rate=25:duration=2", "-f", "lavfi", "-i", "aevalsrc=0:d=2"]
     ffmpeg(*raw, *two[:4], "-map", "0:v", "-map", "1:a", *two[4:], "-c:a", "flac", tmp_path / "a.mkv")
@@ -99,7 +99,7 @@ def test_channels_of_all_formats(kind: tuple[str, str], layout: str, channels: i
     assert 1500 < level(heard(Media.at(path), 0.0, 50)) < 3000
 
 
-def test_channels_in_an_order_of_the_files_own_are_refused(tmp_path: Path) -> None:
+def test_custom_channel_layouts_are_refused(tmp_path: Path) -> None:
     made(tmp_path / "a.mov", "pcm_s16le", "pan=FR+FL+LFE|c0=c0|c1=c0")
     with pytest.raises(ClipRejected, match="FR\\+FL\\+LFE") as lost:
         heard(Media.at(tmp_path / "a.mov"), 0.0, 50)
@@ -116,7 +116,7 @@ def level(samples: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("options", [("a.mp4", "aac"), ("a.ts", "mp2")])
-def test_broken_sound_is_rejected_and_the_frames_are_not(options: tuple[str, str], tmp_path: Path) -> None:
+def test_damaged_sound_is_rejected_but_not_the_frames(options: tuple[str, str], tmp_path: Path) -> None:
     made(tmp_path / options[0], options[1], "volume=2", "-c:v", "libx264")
     path = tmp_path / f"broken.{options[0]}"
     ffmpeg("-i", tmp_path / options[0], "-map", "0", "-c", "copy", "-bsf:a", "noise=amount=20", path)
@@ -128,7 +128,7 @@ def test_broken_sound_is_rejected_and_the_frames_are_not(options: tuple[str, str
     assert lost.value.reason == "corrupt"
 
 
-def test_clocks_that_start_anew_at_different_places_are_refused(tmp_path: Path) -> None:
+def test_clocks_that_restart_at_different_positions_are_refused(tmp_path: Path) -> None:
     made(tmp_path / "a.ts", "mp2", "volume=1", "-mpegts_flags", "initial_discontinuity")
     ffmpeg("-i", tmp_path / "a.ts", "-an", "-c", "copy", "-mpegts_flags", "initial_discontinuity", tmp_path / "silent.ts")
     (tmp_path / "b.ts").write_bytes((tmp_path / "a.ts").read_bytes() + (tmp_path / "silent.ts").read_bytes())
@@ -148,14 +148,14 @@ def test_rate_and_channels_may_change_within_a_file(tmp_path: Path) -> None:
         assert abs(pitch_hz - 440) < 1 and 1500 < level(samples) < 3000
 
 
-def test_a_transport_stream_may_begin_in_the_middle_of_a_frame(tmp_path: Path) -> None:
+def test_a_transport_stream_may_start_in_the_middle_of_a_frame(tmp_path: Path) -> None:
     made(tmp_path / "a.mpg", "mp2", "volume=1", "-c:v", "mpeg2video")
     (tmp_path / "b.mpg").write_bytes((tmp_path / "a.mpg").read_bytes()[2048 * 9 :])
     assert level(heard(Media.at(tmp_path / "b.mpg"), 0.0, 25)) > 2000
 
 
 @pytest.mark.parametrize(("suffix", "codec"), [("mp4", "aac"), ("mov", "pcm_s16le"), ("nut", "libmp3lame")])
-def test_a_seek_gives_what_decoding_from_the_start_gives(suffix: str, codec: str, tmp_path: Path) -> None:
+def test_a_seek_gives_the_same_samples_as_decoding_from_the_start(suffix: str, codec: str, tmp_path: Path) -> None:
     path = tmp_path / f"a.{suffix}"
     noise = ["-f", "lavfi", "-i", "anoisesrc=d=20:r=44100:a=0.3:seed=1", "-c:a", codec]
     ffmpeg("-f", "lavfi", "-i", "testsrc2=size=48x32:rate=25:duration=20", *noise, "-g", "50", path)
@@ -168,7 +168,7 @@ def test_a_seek_gives_what_decoding_from_the_start_gives(suffix: str, codec: str
     assert lost.value.reason == "frame_mismatch"
 
 
-def test_the_decoder_holds_little_of_the_sound(tmp_path: Path) -> None:
+def test_the_decoder_keeps_little_of_the_sound_in_memory(tmp_path: Path) -> None:
     made(tmp_path / "a.mov", "pcm_s16le", "aloop=loop=-1:size=96000,atrim=end=600", "-ar", "8000", "-frames:v", "2")
     limit = 60 << 20
     media = Media(str(tmp_path / "a.mov"), "a.mov", memory_bytes=limit)

@@ -49,7 +49,7 @@ def test_clipping_is_runs_at_full_scale(samples: list[int], share: float) -> Non
     assert level_of(stereo).clipping == share / 2
 
 
-def test_measuring_long_sound_takes_no_more_memory_than_a_few_copies_of_it() -> None:
+def test_measuring_long_sound_uses_at_most_a_few_copies_in_memory() -> None:
     sound = Pcm(np.random.default_rng(0).integers(-20_000, 20_000, (4_000_000, 1)).astype(np.int16), 16_000)
     tracemalloc.start()
     try:

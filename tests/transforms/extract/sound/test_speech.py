@@ -1,4 +1,4 @@
-"""The share of speech: of voices it is large, of noise and tones it is none."""
+"""The fraction of speech: high for voices, zero for noise and tones."""
 
 import hashlib
 import shutil
@@ -22,7 +22,7 @@ VOWELS_HZ = ((700, 1200, 2600), (300, 2300, 3000), (400, 800, 2500), (500, 1800,
 
 
 def voice(seconds: int, hz: int) -> np.ndarray:
-    """Pulses of a low voice through the resonances of vowels, four syllables a second, int16 [n]."""
+    """Pulses of a low voice through the resonances of vowels, four syllables per second, int16 [n]."""
     time_s, sound = np.arange(seconds * hz) / hz, np.zeros(seconds * hz)
     pitch_hz = 90 * (1 + 0.15 * np.sin(2 * np.pi * 0.7 * time_s))
     pulses = np.diff(np.floor(np.cumsum(pitch_hz) / hz), prepend=0)
@@ -48,7 +48,7 @@ def test_voices_are_speech_and_other_sounds_are_not() -> None:
         assert share(other) == 0.0
 
 
-def test_half_a_sound_is_half_speech_at_any_rate_in_any_channel() -> None:
+def test_the_fraction_does_not_depend_on_rate_and_channels() -> None:
     for hz in (8_000, HZ, 44_100):
         mixed = np.concatenate([voice(4, hz), np.zeros(4 * hz, np.int16)])
         assert 0.38 < share(mixed, hz) < 0.52
@@ -75,8 +75,8 @@ def test_provenance_has_the_weights_and_versions(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.slow
-def test_threads_of_pytorch_stay_as_they_are() -> None:
-    """The package sets one thread when it is imported; a build or training has its own number."""
+def test_the_number_of_torch_threads_is_unchanged() -> None:
+    """The package sets it to 1 on import, but a build or a training sets its own number."""
     program = """
 import numpy as np, torch
 from motionshards.transforms.extract.sound import Pcm

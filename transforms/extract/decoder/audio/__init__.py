@@ -1,1 +1,1 @@
-"""Sound in a decoder: of a stretch of a video, and as FLAC. Imports modules of the decoder."""
+"""Audio in a decoder: the sound of an interval of a video, and FLAC. Imports modules of the decoder."""

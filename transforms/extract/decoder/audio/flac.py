@@ -1,8 +1,8 @@
-"""FLAC from 16-bit samples, and samples from FLAC.
+"""FLAC encoding of 16-bit samples, and decoding.
 
-Both orders have `hz` and `channels`, besides `do` and limits:
-    flac: of a file of raw samples; the answer is `{"flac": n}` with n bytes of FLAC behind it
-    samples: of a file of FLAC; the answers are `{"samples": n}`, each with n samples of every channel behind it
+Both orders have `hz` and `channels`, in addition to `do` and limits:
+    flac: encodes a file of raw samples; the answer is `{"flac": n}` followed by n bytes of FLAC
+    samples: decodes a FLAC file; the answers are `{"samples": n}`, each followed by n samples of every channel
 """
 
 import io
@@ -24,7 +24,7 @@ _ENCODER = {"flags": "+bitexact", "compression_level": "5"}
 
 def send_flac(descriptor: int, order: dict[str, Any], reply: socket.socket) -> None:
     """Encode the samples in a file."""
-    channels, content = order["channels"], io.BytesIO()  # the muxer goes back to complete the header
+    channels, content = order["channels"], io.BytesIO()  # seekable: the muxer completes the header at the end
     layout = av.AudioLayout({1: "mono", 2: "stereo"}.get(channels, f"{channels} channels"))
     with baseline_processor(), av.open(content, "w", format="flac", options=_MUXER) as target:
         stream: Any = target.add_stream("flac", rate=order["hz"], layout=layout, format="s16", options=_ENCODER)
@@ -57,7 +57,7 @@ def send_samples(descriptor: int, order: dict[str, Any], reply: socket.socket) -
             for packet in source.demux(stream):
                 for frame in packet.decode():
                     if (frame.sample_rate, frame.layout.nb_channels, frame.format.name) != kind:
-                        raise ClipRejected("corrupt", "the samples are others than the header says")
+                        raise ClipRejected("corrupt", "the format of the samples differs from the header")
                     content = memoryview(frame.planes[0])[: frame.samples * width]
                     reply.sendall(wire.packed({"samples": frame.samples}) + content)
     except (av.FFmpegError, ValueError, IndexError) as error:

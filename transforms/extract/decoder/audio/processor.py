@@ -1,7 +1,7 @@
 """Floating-point results that are the same on every x86 processor.
 
-FFmpeg's audio decoders, its resampler and its FLAC encoder choose SSE, AVX or FMA code by what the processor has, and their sums
-differ in the last bit. SSE2 is part of x86-64, so all have it. The scaler needs none of this: its exact flags are integers.
+FFmpeg's audio decoders, its resampler and its FLAC encoder choose SSE, AVX or FMA code at run time, and their sums differ in the
+last bit. SSE2 is part of x86-64. The scaler does not need this: its exact flags compute with integers.
 """
 
 import ctypes
@@ -10,16 +10,16 @@ from contextlib import contextmanager
 
 import av._core
 
-# Its symbols are those of the libavutil that PyAV was linked to, whatever that file is called.
+# Resolves symbols in the libavutil that PyAV is linked to, whatever the name of that file.
 _LIBAVUTIL = ctypes.CDLL(av._core.__file__)
 _BASELINE, _DETECTED = b"sse2", -1
 
 
 @contextmanager
 def baseline_processor() -> Iterator[None]:
-    """Codecs and filters that are opened meanwhile use the instructions that every x86-64 processor has, and start no threads.
+    """Restrict codecs and filters opened in this context to baseline x86-64 instructions and a single thread.
 
-    Processors of other architectures keep their own instructions.
+    Other architectures are not restricted.
     """
     flags = ctypes.c_uint(0)
     if _LIBAVUTIL.av_parse_cpu_caps(ctypes.byref(flags), _BASELINE) >= 0:

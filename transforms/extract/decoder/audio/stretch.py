@@ -1,13 +1,13 @@
-"""The sound of a stretch of a video, placed by its timestamps and resampled.
+"""The sound of an interval of a video (a stretch), placed by its timestamps and resampled.
 
-The order, besides `do` and limits:
-    start_s: where the stretch begins, seconds from the start of the container as the video counts them
+The order, in addition to `do` and limits:
+    start_s: start of the stretch, seconds from the start of the container in the video's time
     seconds: its length, [numerator, denominator]
-    seek_s: where decoding begins, whole seconds; 0 is the start of the file
-    hz, mono: of the samples that are sent; null and false keep those of the source
+    seek_s: where decoding starts, whole seconds; 0 is the start of the file
+    hz, mono: sample rate and channels of the answer; null and false keep those of the source
 
-The answer: `{"sound": [hz, channels]}`, or null for a file without sound; then `{"samples": n}`, each with n samples of 16 bits
-for each channel behind it, together as many as the stretch has.
+The answer: `{"sound": [hz, channels]}`, or null for a file without sound; then `{"samples": n}`, each followed by n samples of 16
+bits per channel, which together fill the stretch.
 """
 
 import math
@@ -26,7 +26,7 @@ from motionshards.transforms.extract.decoder.video import Video
 
 # Clocks of whole milliseconds, as in Matroska and FLV, jitter by half a tick; a true gap is at least one coded frame.
 _SAME_TIME_S, _SAME_TICKS = Fraction(1, 1000), Fraction(3, 2)
-# The resampler's filter reaches less far into the sound around the stretch.
+# Longer than the resampler's filter, which extends into the sound around the stretch.
 _MARGIN_S = Fraction(1, 50)
 _PREROLL_S = 30
 _RATES_HZ = range(1000, 655_351)  # the upper limit is FLAC's
@@ -52,31 +52,31 @@ def send_sound(video: Video, order: dict[str, Any], reply: socket.socket) -> Non
 
 
 def _decoded(video: Video, seek_s: int, start: Fraction) -> Iterator[tuple[Any, Fraction]]:
-    """Frames of the sound, each with the length of its ticks; from a seek, if its first frame is shortly before the start."""
+    """Decoded audio frames, each with its time base; after a seek, the first one must be shortly before the start."""
     if video.sound() is None:
         return
-    sought, begun, lost = bool(seek_s) and not video.restarts, False, None
+    sought, started, lost = bool(seek_s) and not video.restarts, False, None
     for packet in _packets(video, seek_s if sought else 0):
         try:
             frames = video.decoded(packet)
         except ClipRejected as error:
-            if begun or not video.restarts:
+            if started or not video.restarts:
                 raise
-            frames, lost = [], error  # such containers may be cut anywhere, and then begin with half a frame
+            frames, lost = [], error  # such containers may be cut anywhere, also within a frame
         for frame in frames:
             _check_channels(frame)
-            if sought and not begun:
+            if sought and not started:
                 _check_seek(frame, packet.time_base, start)
-            begun = True
+            started = True
             yield frame, packet.time_base
-    if lost is not None and not begun:
+    if lost is not None and not started:
         raise lost
-    if sought and not begun:
+    if sought and not started:
         raise ClipRejected("frame_mismatch", "no sound after the seek")
 
 
 def _packets(video: Video, seek_s: int) -> Iterator[Any]:
-    """Packets of the sound in step with the video; at last an empty one."""
+    """Audio packets with times in step with the video; the last one is empty."""
     moves, clock = [0], Clock()
     if video.restarts:
         moves, video = _moves(video), video.again()
@@ -90,21 +90,21 @@ def _packets(video: Video, seek_s: int) -> Iterator[Any]:
 
 
 def _check_seek(frame: Any, base: Fraction, start: Fraction) -> None:
-    """Raise ClipRejected (frame_mismatch) where the first frame after a seek is not shortly before the stretch."""
+    """Raise ClipRejected (frame_mismatch) unless the first frame after a seek is shortly before the stretch."""
     if frame.pts is None or not start - _PREROLL_S <= frame.pts * base <= start:
-        raise ClipRejected("frame_mismatch", "the seek led to other sound")
+        raise ClipRejected("frame_mismatch", "the seek did not reach the sound before the stretch")
 
 
 def _check_channels(frame: Any) -> None:
-    """Raise ClipRejected (corrupt) for channels in an order of the file's own."""
+    """Raise ClipRejected (corrupt) for a custom channel layout."""
     if " channels (" in frame.layout.name:  # as FFmpeg describes custom layouts
-        # PyAV frees such a layout twice: with the frame and with the object that describes it. So they stay until the end.
+        # PyAV frees such a layout twice: with the frame and with the object that describes it. Keeping the frame prevents that.
         _never_freed.append(frame)
         raise ClipRejected("corrupt", f"sound of {frame.layout.name}")
 
 
 def _moves(video: Video) -> list[int]:
-    """By how many ticks the sound has to be moved at each start of its clock: as far as the video is. Raises ClipRejected."""
+    """Ticks to move the sound by after each restart of its clock, the same time as for the video. Raises ClipRejected."""
     clocks = {stream.index: Clock() for stream in (video.stream, video.sound())}
     for packet in video.packets_of(video.stream, video.sound()):
         clocks[packet.stream_index].see(packet)
@@ -115,9 +115,9 @@ def _moves(video: Video) -> list[int]:
 
 
 class _Stretch:
-    """Puts frames where their timestamps say: gaps become zeros, and what overlaps is dropped.
+    """Places frames by their timestamps: gaps are filled with zeros, and overlapping samples are dropped.
 
-    Times are counted in samples of the first frame's rate from the start of the stretch.
+    Times are samples of the first frame's rate, from the start of the stretch.
     """
 
     def __init__(self, first: Any, base: Fraction, start: Fraction, order: dict[str, Any], reply: socket.socket) -> None:
@@ -128,12 +128,12 @@ class _Stretch:
         self._converters: dict[tuple[Any, ...], av.AudioResampler] = {}
         hz = order["hz"] or self._rate
         count = round(hz * Fraction(*order["seconds"]))
-        # Of both rates a whole number of samples.
+        # Margins are a whole number of samples at both rates.
         common = math.gcd(self._rate, hz)
         margins = math.ceil(_MARGIN_S * common)
         before = margins * self._rate // common
         self._at, self._stop = -before, math.ceil(Fraction(count * self._rate, hz)) + before
-        # Integers, as fractions would take as long as the decoding.
+        # Integers, because arithmetic on fractions would take as long as the decoding.
         per_tick, origin = base * self._rate, start * self._rate
         self._whole = math.lcm(per_tick.denominator, origin.denominator)
         self._per_tick, self._origin = int(per_tick * self._whole), int(origin * self._whole)
@@ -142,7 +142,7 @@ class _Stretch:
         self._out = _Out(hz, "mono" if order["mono"] else first.layout, margins * hz // common, count, reply)
 
     def add(self, frame: Any) -> bool:
-        """Take the next frame; False where the stretch has ended before it."""
+        """Add the next frame; returns False once the end of the stretch is reached."""
         begin: int = self._begin(frame)
         for one in self._alike(frame):
             end: int = begin + one.samples
@@ -156,19 +156,19 @@ class _Stretch:
         return begin < self._stop
 
     def finish(self) -> None:
-        """Send the rest."""
+        """Send the remaining samples, with silence up to the end of the stretch."""
         self._silence(self._stop)
         self._out.finish()
 
     def _begin(self, frame: Any) -> int:
         if frame.pts is None:
             return self._expected or 0
-        told = (frame.pts * self._per_tick - self._origin + self._whole // 2) // self._whole
-        near = self._expected is not None and abs(told - self._expected) <= self._same
-        return self._expected if near and self._expected is not None else told
+        timestamp = (frame.pts * self._per_tick - self._origin + self._whole // 2) // self._whole
+        near = self._expected is not None and abs(timestamp - self._expected) <= self._same
+        return self._expected if near and self._expected is not None else timestamp
 
     def _alike(self, frame: Any) -> list[Any]:
-        """The frame as one of the first frame's format, channels and rate; streams can change them."""
+        """The frame converted to the first frame's format, channels and rate; streams can change them."""
         kind = _kind(frame)
         if kind == self._kind:
             return [frame]
@@ -184,7 +184,7 @@ class _Stretch:
 
 
 class _Out:
-    """Resamples what it is given, and sends `count` samples of it after the first `skip`."""
+    """Resamples frames, and sends `count` samples after skipping the first `skip`."""
 
     def __init__(self, hz: int, layout: Any, skip: int, count: int, reply: socket.socket) -> None:
         self._resampler = av.AudioResampler("s16", layout, hz, options={"internal_sample_fmt": "fltp"})
@@ -194,7 +194,7 @@ class _Out:
         reply.sendall(wire.packed({"sound": [hz, channels]}))
 
     def put(self, frame: Any) -> None:
-        frame.pts = None  # they are in order by now
+        frame.pts = None  # frames are contiguous at this point
         self._take(self._resampler.resample(frame))
 
     def finish(self) -> None:

@@ -1,4 +1,4 @@
-"""The packets of a source as a stored video, where encoding would change nothing but their times."""
+"""Stores the packets of a source as a video without encoding, where only their times have to change."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -13,7 +13,7 @@ _HEADERS_OF_MP4 = b"\x01"
 
 
 class Copied:
-    """Collects all packets of a video, and shows its frames at a constant rate. Used as `encode.Encoder`."""
+    """Collects all packets of a video and gives them a constant frame rate. Same interface as `encode.Encoder`."""
 
     def __init__(self, video: Video, order: dict[str, Any]) -> None:
         self._video, self._rate, self._count = video, Fraction(*order["rate"]), len(order["shown"])
@@ -21,17 +21,17 @@ class Copied:
 
     @staticmethod
     def suits(video: Video) -> bool:
-        """Whether the header promises what can be stored as it is."""
+        """Whether a video can be stored as it is, according to its header."""
         codec = video.codec
         return (codec.name, codec.pix_fmt) == _KEPT and bytes(codec.extradata or b"")[:1] == _HEADERS_OF_MP4
 
     def add(self, packet: Any) -> None:
-        """Take a packet that is decoded."""
+        """Add a packet that is being decoded."""
         if packet.size:
             self._packets.append(packet)
 
     def shows(self, place: int) -> bool:
-        """All frames are shown."""
+        """True: all frames are shown."""
         return True
 
     def take(self, place: int, frame: Any, base: Fraction, aspect: Fraction, square: Callable[[], Any]) -> None:
@@ -40,13 +40,13 @@ class Copied:
         self._plain &= same_size and not frame.interlaced_frame and not upright(frame)
 
     def finished(self) -> tuple[memoryview, dict[str, Any]]:
-        """The MP4 and its number of frames: none where packets cannot be copied."""
+        """The MP4 and its number of frames; empty and 0 if packets cannot be copied."""
         nothing = memoryview(b""), {"count": 0, "crf": None}
         if not self._plain or len(self._packets) != self._count or not self._usable():
             return nothing
         by_time = sorted(range(self._count), key=lambda place: self._packets[place].pts)
         shown = {place: number for number, place in enumerate(by_time)}
-        # Readers begin at any key frame: no frame that follows it may be shown before it.
+        # Readers start at any key frame: no frame that follows it may be shown before it.
         if any(packet.is_keyframe and shown[place] != place for place, packet in enumerate(self._packets)):
             return nothing
         target = Mp4(self._rate, reordered=True)

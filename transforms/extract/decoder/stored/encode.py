@@ -1,12 +1,12 @@
-"""A video of chosen frames at a constant rate: H.264 in an MP4, the same bytes on every processor.
+"""Encodes selected frames as video at a constant rate: H.264 in an MP4, the same bytes on every processor.
 
 The order, one of those under `videos`:
-    shown: places of the frames to show among those that are asked for, ascending, with repeats
-    size, rate: pixels of a side, and frames per second as numerator and denominator
-    picture: which of the pictures of a frame is the square that is shown
-    whole: how the whole frame fills the square, `pad` or `squash`; null where the square shows a window
-    crf: of x264. psnr_db: raise it while the first frames keep this quality; null for no search
-    copy: copy the packets of the source if it suits, see `copied`
+    shown: indices of the frames to show among the requested ones, ascending, with repeats
+    size, rate: side in pixels, and frames per second as numerator and denominator
+    picture: index of the square to show among the images of a frame
+    whole: how the whole frame fills the square, `pad` or `squash`; null if the square shows a window
+    crf: x264's constant rate factor. psnr_db: raise it while the first frames keep this quality; null for no search
+    copy: copy the packets of the source if possible, see `copied`
 """
 
 import bisect
@@ -21,7 +21,7 @@ from motionshards.transforms.extract.decoder.limits import GROUP_FRAMES
 from motionshards.transforms.extract.decoder.stored.mp4 import Mp4
 from motionshards.transforms.extract.decoder.stored.yuv import BT601, LIMITED_RANGE, ToYuv
 
-# Measured, see docs/decisions.md. No B-frames: a packet is a frame, and none is delayed. `stitchable`: headers do not depend on
+# Measured, see docs/decisions.md. No B-frames: every packet is a frame, without delay. `stitchable`: headers do not depend on
 # crf, so spans can be joined.
 _X264 = (
     f"keyint={GROUP_FRAMES}:min-keyint={GROUP_FRAMES}:scenecut=0:bframes=0:open-gop=0:rc-lookahead=12:mbtree=1:subme=2:cabac=0:weightp=0"
@@ -42,14 +42,14 @@ class Encoder:
         self._to_yuv = ToYuv(order["size"])
 
     def shows(self, place: int) -> bool:
-        """Whether the video shows the frame at a place among those that are asked for."""
+        """Whether the video shows the frame with index `place` among the requested ones."""
         return place in self._times_shown
 
     def take(self, place: int, frame: Any, base: Fraction, aspect: Fraction, square: Callable[[], Any]) -> None:
-        """Encode an upright frame as often as it is shown; `square` makes its stored square in RGB."""
+        """Encode an upright frame as often as it is shown; `square` returns its stored square in RGB."""
         whole = self._fills(frame, aspect) and self._to_yuv.converts(frame)
         yuv = self._to_yuv.of(frame, base, aspect) if whole else self._to_yuv.of_rgb(square(), base)
-        yuv.pict_type = 0  # that of the source would decide on key frames
+        yuv.pict_type = 0  # the encoder would copy key frames from the source's type
         for _ in range(self._times_shown[place]):
             self._push(yuv)
 
@@ -59,7 +59,7 @@ class Encoder:
         return target.finished(), {"count": target.count, "crf": target.crf}
 
     def _fills(self, frame: Any, aspect: Fraction) -> bool:
-        """Whether the square is nothing but the scaled frame."""
+        """Whether the square is the scaled frame without padding."""
         whole = self._order["whole"]
         return bool(whole == "squash" or (whole == "pad" and frame.width * aspect == frame.height))
 
@@ -72,7 +72,7 @@ class Encoder:
             self._target = self._chosen()
 
     def _chosen(self) -> "_Target":
-        """A target of the largest crf, in steps, at which the held frames keep their quality; it has encoded them."""
+        """A target with the largest crf, in steps, at which the held frames keep the quality; it has encoded them."""
         levels = range(self._order["crf"], max(_WORST_CRF, self._order["crf"]) + 1, _CRF_STEP)
         enough = bisect.bisect_left(levels, True, key=lambda crf: self._squared_error(crf) > self._most_error())
         target = self._encoded(levels[max(0, enough - 1)])
@@ -95,7 +95,7 @@ class Encoder:
 
 
 class _Target:
-    """An encoder and the MP4 that its packets go into.
+    """An encoder and the MP4 that its packets are written to.
 
     judged: whether to sum the squared errors of all samples
     """
@@ -123,12 +123,12 @@ class _Target:
             self._written += 1
 
     def finished(self) -> memoryview:
-        """Encode what is delayed; gives the MP4."""
+        """Flush the encoder; returns the MP4."""
         self.encode(None)
         return self._mp4.finished()
 
 
 def _squared_error(packet: Any) -> int:
-    """Of the samples of all planes: x264 gives quality, type, number of planes, and the error of each."""
+    """Squared error of the samples of all planes: x264 reports quality, type, number of planes, and the error of each."""
     stats = bytes(packet.get_sidedata("quality_stats"))
     return sum(struct.unpack_from(f"<{stats[5]}Q", stats, 8))

@@ -1,6 +1,6 @@
-"""Videos of one kind, one after the other, as one.
+"""Concatenates videos of the same size, rate and encoding.
 
-Answers: `{"mp4": n}` with n bytes behind; or `{"differs": number}` for a video that cannot be joined to the first.
+Answers: `{"mp4": n}` followed by n bytes; or `{"differs": number}` for a video that cannot be joined to the first.
 """
 
 import io
@@ -16,7 +16,7 @@ from motionshards.transforms.extract.decoder.stored.mp4 import Mp4
 
 
 def send_joined(descriptor: int, lengths: Sequence[int], reply: socket.socket) -> None:
-    """Send one MP4 of those that are stored one behind the other in a file; they have these lengths."""
+    """Send one MP4 made of those concatenated in a file, with these lengths in bytes."""
     first, target, stream, count = None, None, None, 0
     for number, part in enumerate(_parts(descriptor, lengths)):
         source: Any = part.streams.video[0]

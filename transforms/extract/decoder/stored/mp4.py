@@ -1,4 +1,4 @@
-"""MP4 files in memory. Nothing is opened by name."""
+"""Writes MP4 files in memory; no file is opened by name."""
 
 import io
 from fractions import Fraction
@@ -10,7 +10,7 @@ import av
 class Mp4:
     """An MP4 with its index in front, no dates and no edit list; frame i is shown at i / `rate` seconds.
 
-    reordered: whether frames are decoded in another order than they are shown
+    reordered: whether the decoding order of frames differs from the presentation order
     """
 
     def __init__(self, rate: Fraction, *, reordered: bool = False) -> None:
@@ -19,7 +19,7 @@ class Mp4:
         flags = "+faststart+negative_cts_offsets" if reordered else "+faststart"
         options = {"movflags": flags, "fflags": "+bitexact", "use_editlist": "0", "write_btrt": "0"}
         options |= {"video_track_timescale": clock_hz, "movie_timescale": clock_hz}
-        # To put the index in front, FFmpeg reads what it has written through another handle.
+        # To move the index to the front, FFmpeg reads its output through another handle.
         self.container = av.open(
             self._content, "w", format="mp4", options=options, io_open=lambda *_: io.BytesIO(self._content.getvalue())
         )
@@ -31,6 +31,6 @@ class Mp4:
         self.container.mux_one(packet)
 
     def finished(self) -> memoryview:
-        """Write the index; gives the file."""
+        """Write the index; returns the file."""
         self.container.close()
         return self._content.getbuffer()

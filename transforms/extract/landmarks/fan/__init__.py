@@ -1,1 +1,1 @@
-"""The networks of the face-alignment library, fed with batches: detection, crops, heatmaps and their decoding on tensors."""
+"""The networks of the face-alignment library, in batches: detection, crops, heatmaps and their decoding on tensors."""

@@ -1,16 +1,16 @@
-"""The crops that FAN sees, for all faces at once, to the last bit those of face-alignment.
+"""The input crops of FAN, for all faces at once, bit-identical to those of face-alignment.
 
 The library cuts whole pixels around a face, black outside the image, and scales them with OpenCV's bilinear `resize` for
 bytes, which computes in fixed point. Here the same arithmetic runs on tensors of all faces.
 
-Coordinates of this file are edges: the top left pixel covers 0 to 1. B images, N faces.
+Coordinates in this module are edges: the top left pixel covers 0 to 1. B images, N faces.
 """
 
 import torch
 from torch import Tensor
 
 CROP_PX = 256
-# A face of `reference` px (width and height added) fills a square of 200 px: `SCALE_FACTOR` and `REFERENCE_SCALE` there.
+# A face with width + height = `reference` px fills a square of 200 px: the library's `REFERENCE_SCALE` and `SCALE_FACTOR`.
 _UNIT_PX, _REFERENCE = 200.0, 195.0
 _UP = 0.12
 
@@ -19,7 +19,7 @@ _ONE = 1 << _BITS
 
 
 def places(boxes: Tensor, reference: float = _REFERENCE) -> tuple[Tensor, Tensor]:
-    """Centre [N,2] and side [N] in pixels of the square around each box float [N,4]; float64."""
+    """Centre [N,2] and side [N] of the square around each box float [N,4], float64, px."""
     boxes = boxes.double()
     size = boxes[:, 2:] - boxes[:, :2]
     centre = boxes[:, 2:] - size / 2
@@ -46,7 +46,7 @@ def crops(images: Tensor, owner: Tensor, centre: Tensor, side: Tensor) -> Tensor
 
 
 def _corner(point: float, centre: Tensor, side: Tensor) -> Tensor:
-    """Whole pixels int64 [N,2] of a corner of the crop: the inverse of the library's matrix, in its precision, truncated."""
+    """A corner of the crop in whole pixels, int64 [N,2]: the library's matrix inverted in its precision, truncated."""
     matrix = torch.zeros((len(centre), 3, 3))
     matrix[:, 0, 0] = matrix[:, 1, 1] = CROP_PX / side
     matrix[:, :2, 2] = CROP_PX * (0.5 - centre / side[:, None])
@@ -56,10 +56,10 @@ def _corner(point: float, centre: Tensor, side: Tensor) -> Tensor:
 
 
 def _axis(low: Tensor, size: Tensor, extent: int, *, clamped: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """For each pixel of the crop along an axis, int64 [N,256]: the pixels before and behind it, -1 where those are black, and
-    the share of the latter in 1/2048.
+    """For each pixel of the crop along an axis, int64 [N,256]: the pixels before and after it, -1 if black, and the weight of
+    the latter in 1/2048.
 
-    clamped: OpenCV takes the border's row for one that would lie outside the square; of columns it forgets the share instead
+    clamped: beyond the square, OpenCV repeats the border for rows; for columns it sets the weight to 0 instead
     """
     step = (size.double() / CROP_PX)[:, None]
     place = ((torch.arange(CROP_PX, device=low.device) + 0.5) * step - 0.5).float()
@@ -75,7 +75,7 @@ def _axis(low: Tensor, size: Tensor, extent: int, *, clamped: bool) -> tuple[Ten
 
 
 def _blend(images: Tensor, owner: Tensor, row: Tensor, left: Tensor, right: Tensor, weight: Tensor) -> Tensor:
-    """Rows [N,256] of the images at columns [N,256], mixed along the row: int32 [N,3,256,256] in 1/2048."""
+    """Rows [N,256] of the images, interpolated between columns [N,256]: int32 [N,3,256,256] in 1/2048."""
     mixed = _at(images, owner, row, left) * (_ONE - weight)[:, None, None].int()
     return mixed + _at(images, owner, row, right) * weight[:, None, None].int()
 

@@ -1,4 +1,4 @@
-"""The detectors for FAN: S3FD on batches, and the others of face-alignment as the library runs them, image by image."""
+"""Detectors for FAN: S3FD in batches, and the other detectors of face-alignment, image by image."""
 
 import contextlib
 import importlib
@@ -21,17 +21,17 @@ _REFERENCE = 195.0
 class Detector(Protocol):
     """Finds faces.
 
-    reference: width and height of a box, added, for which FAN's crop is 200 px wide; it evens out how tight boxes are
+    reference: width + height of a box for which FAN's crop is 200 px wide; compensates for how tight its boxes are
     """
 
     reference: float
 
     def __call__(self, images: Tensor) -> list[Detections]:
-        """The faces of uint8 [B,3,H,W], best first, boxes as centres of pixels."""
+        """The faces of uint8 [B,3,H,W], highest score first; boxes in pixel centres."""
 
 
 def make(options: ModelOptions, device: torch.device) -> Detector:
-    """The detector that the options name. Raises ConfigError where its weights or packages are missing."""
+    """The detector selected by the options. Raises ConfigError if its weights or packages are missing."""
     return _Sfd(options, device) if options.detector == "sfd" else _Library(options.detector, device)
 
 
@@ -48,14 +48,14 @@ class _Sfd:
 
 
 class _Library:
-    """A detector of face-alignment. It sets flags of the whole process, which are put back."""
+    """A detector of face-alignment. The process-wide flags that it sets are restored."""
 
     def __init__(self, name: str, device: torch.device) -> None:
         try:
             with _process_as_it_was():
                 self._detector: Any = importlib.import_module(f"face_alignment.detection.{name}").FaceDetector(str(device))
         except (ImportError, OSError) as error:
-            raise ConfigError(f"--detector {name} cannot be used: {error}; --detector sfd is the usual one") from error
+            raise ConfigError(f"--detector {name} cannot be used: {error}. The default is --detector sfd.") from error
         self.reference = float(self._detector.reference_scale)
 
     def __call__(self, images: Tensor) -> list[Detections]:
@@ -65,7 +65,7 @@ class _Library:
 
 
 def _detections(boxes: Any) -> Detections:
-    """From rows x0 y0 x1 y1 score in edges."""
+    """Convert rows x0 y0 x1 y1 score, in pixel edges."""
     rows = np.array([row for row in boxes if len(row)], np.float32).reshape(-1, 5)
     rows = rows[np.argsort(-rows[:, 4], kind="stable")]
     return Detections(rows[:, :4] - np.float32(0.5), rows[:, 4])
@@ -73,7 +73,7 @@ def _detections(boxes: Any) -> Detections:
 
 @contextlib.contextmanager
 def _process_as_it_was() -> Iterator[None]:
-    """Gradients, random states, cudnn's flags and the default dtype are as before, whatever a library does meanwhile."""
+    """Restore gradient mode, random states, cuDNN flags and the default dtype on exit, whatever a library does in between."""
     cudnn = torch.backends.cudnn
     flags = (cudnn.enabled, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32)
     gradients, dtype = torch.is_grad_enabled(), torch.get_default_dtype()

@@ -1,6 +1,6 @@
-"""From FAN's heatmaps to points: for all faces at once, the arithmetic of face-alignment without its last truncation.
+"""Decodes FAN's heatmaps to points, for all faces at once, by the arithmetic of face-alignment without its final truncation.
 
-The library truncates points to whole pixels of the image; here they keep their fraction. N faces, 68 points.
+The library truncates points to whole pixels of the image; here they stay fractional. N faces, 68 points.
 """
 
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor
 
 CELLS = 64
 
-# Where point i of a mirrored face is point _MIRROR[i] of the face itself (iBUG 300-W).
+# Point i of a mirrored face is point _MIRROR[i] of the face (iBUG 300-W).
 _MIRROR = [
     *range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1), 45, 44, 43, 42, 47, 46,
     39, 38, 37, 36, 41, 40, *range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), 67, 66, 65,
@@ -16,20 +16,20 @@ _MIRROR = [
 
 
 def mirrored(heatmaps: Tensor) -> Tensor:
-    """Heatmaps [N,68,64,64] of mirrored crops as those of the crops themselves."""
+    """Map heatmaps [N,68,64,64] of mirrored crops to those of the original crops."""
     return heatmaps[:, _MIRROR].flip(3)
 
 
 def cells(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
-    """The cell of each point's maximum, int64 [N,68], row by row, and the value there."""
+    """The index of each point's maximum, int64 [N,68], row by row, and the value there."""
     value, cell = heatmaps.flatten(2).max(dim=2)
     return cell, value
 
 
 def points(heatmaps: Tensor, centre: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
-    """Points float64 [N,68,2] as edges of image pixels (the top left pixel covers 0 to 1), and values at the maxima [N,68].
+    """Points float64 [N,68,2] in edges of image pixels (the top left pixel covers 0 to 1), and values at the maxima [N,68].
 
-    A point stands in the middle of the cell of the maximum, moved a quarter of a cell to the higher neighbour on each axis.
+    A point is the centre of the maximum's cell, moved a quarter of a cell towards the higher neighbour on each axis.
 
     heatmaps: [N,68,64,64]
     centre, side: see `crops.places`

@@ -1,4 +1,4 @@
-"""FAN (Bulat and Tzimiropoulos 2017) with a detector of face-alignment, as a face model of the build."""
+"""FAN (Bulat and Tzimiropoulos 2017) with a detector of face-alignment, as a face model for builds."""
 
 import importlib.metadata
 from collections.abc import Callable
@@ -16,14 +16,14 @@ from motionshards.transforms.extract.landmarks.fan.crops import crops, places
 from motionshards.transforms.extract.landmarks.fan.heatmaps import mirrored, points
 from motionshards.transforms.extract.landmarks.options import ModelOptions
 
-# A processor is quickest with what fits its caches: one face and its mirror image.
+# A CPU is fastest with a batch that fits its caches: one face and its mirror image.
 _BATCH = {"cuda": 128, "cpu": 1}
 
 T = TypeVar("T")
 
 
 class Fan:
-    """Landmarks that follow the visible contour of the face (2DFAN-4), for the frames of any number of clips at once."""
+    """2D landmarks, which follow the visible contour of the face (2DFAN-4), for frames of any number of clips at once."""
 
     network = "fan"
     least_face_px = 32.0
@@ -39,10 +39,10 @@ class Fan:
         self.batch_frames = self._most = _BATCH[self._device.type]
 
     def detect(self, pictures: Pictures, *, enlarged: bool = False, own_scale: bool = False) -> list[Detections]:
-        """The faces of each picture, uint8 [H,W,3], best first, of all scales. Pictures of one size are searched in batches."""
+        """The faces of each image, uint8 [H,W,3], at all scales, highest score first. Images of one size are batched."""
         sizes: dict[tuple[int, ...], list[int]] = {}
-        for place, picture in enumerate(pictures):
-            sizes.setdefault(picture.shape, []).append(place)
+        for place, image in enumerate(pictures):
+            sizes.setdefault(image.shape, []).append(place)
         found: dict[int, Detections] = {}
         for places_of_size in sizes.values():
             found.update(zip(places_of_size, self._detect([pictures[place] for place in places_of_size], enlarged), strict=True))
@@ -57,9 +57,9 @@ class Fan:
         return [Detections((one.boxes_px - np.float32(0.5)) / np.float32(2), one.scores) for one in found] if enlarged else found
 
     def landmarks(self, rgb: NDArray[np.uint8], boxes_px: NDArray[np.float32]) -> Landmarks:
-        """Points of the face at boxes_px [T,4] in each frame of uint8 [T,H,W,3]; NaN boxes give NaN points and score 0.
+        """Landmarks of the face at boxes_px [T,4] in each frame of uint8 [T,H,W,3]; NaN and score 0 for NaN boxes.
 
-        Scores are the mean of the heatmaps' maxima of the crop and of its mirror image, cut to 0 to 1.
+        Scores are the mean of the heatmaps' maxima for the crop and its mirror image, clamped to [0, 1].
         """
         seen = np.flatnonzero(~np.isnan(boxes_px).any(axis=1))
         at, scores = np.full((len(rgb), 68, 2), np.nan, np.float32), np.zeros((len(rgb), 68), np.float32)
@@ -72,7 +72,7 @@ class Fan:
         return torch.from_numpy(np.ascontiguousarray(rgb)).to(self._device).permute(0, 3, 1, 2)
 
     def _points(self, rgb: NDArray[np.uint8], boxes_px: NDArray[np.float32]) -> tuple[Tensor, Tensor]:
-        """Points float64 [N,68,2] as centres of pixels, and scores [N,68]."""
+        """Points float64 [N,68,2] in pixel centres, and scores [N,68]."""
         centre, side = places(torch.from_numpy(boxes_px).double() + 0.5, self._detector.reference)
         owner = torch.arange(len(rgb), device=self._device)
         maps = self._heatmaps(crops(self._images(rgb), owner, centre, side))
@@ -82,7 +82,7 @@ class Fan:
     def _heatmaps(self, crop: Tensor) -> Tensor:
         """The sum of the heatmaps of crops uint8 [N,3,256,256] and of their mirror images: float32 [N,68,64,64]."""
         count = len(crop)
-        if self._compiled:  # for one size of batch
+        if self._compiled:  # for a fixed batch size
             crop = torch.cat([crop, crop.new_zeros((self._most - count, *crop.shape[1:]))])
         both = torch.cat([crop, crop.flip(3)]).float().div(255).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self._device.type, self._dtype, enabled=self._dtype is not None):
@@ -90,7 +90,7 @@ class Fan:
         return maps[:count] + mirrored(maps[len(crop) : len(crop) + count])
 
     def _in_batches(self, count: int, run: Callable[[slice], T]) -> list[T]:
-        """`run` on slices of at most so many as fit; where the GPU's memory does not suffice, on half as many from then on."""
+        """Call `run` on slices of the batch size, which is halved permanently when the GPU runs out of memory."""
         done: list[T] = []
         start = 0
         while start < count:
@@ -108,7 +108,7 @@ class Fan:
 
     @classmethod
     def provenance(cls, options: ModelOptions) -> dict[str, str]:
-        """Versions and hashes that decide the landmarks. Raises ConfigError where weights are missing."""
+        """Versions and hashes that decide the landmarks. Raises ConfigError if weights are missing."""
         names = [cls.network, *(["sfd"] if options.detector == "sfd" else [])]
         return {
             **{name: importlib.metadata.version(name) for name in ("face-alignment", "torch")},
@@ -117,6 +117,6 @@ class Fan:
 
 
 class Fan3d(Fan):
-    """Landmarks of the face in three dimensions (3DFAN-4), projected: the far contour stands where it is hidden."""
+    """Projected 3D landmarks (3DFAN-4): the far contour is at its hidden position."""
 
     network = "fan3d"

@@ -1,6 +1,6 @@
-"""S3FD (Zhang et al. 2017) on batches: boxes are decoded and sifted on tensors, for all images at once.
+"""S3FD (Zhang et al. 2017) in batches: box decoding and non-maximum suppression on tensors, for all images at once.
 
-The library decodes them one by one in Python, which takes half of its time. Boxes are edges: the top left pixel covers 0 to 1.
+The library decodes boxes one by one in Python, half of its run time. Boxes are edges: the top left pixel covers 0 to 1.
 """
 
 import numpy as np
@@ -12,21 +12,21 @@ from motionshards.transforms.extract.detect import Detections
 _MEAN_BGR = (104.0, 117.0, 123.0)
 _LEVELS = 6
 _FIRST_STRIDE = 4
-_PRIOR = 4  # a prior is a square of so many strides
+_PRIOR = 4  # side of the square prior, in strides
 _VARIANCE = (0.1, 0.2)
 THRESHOLD, _OVERLAP = 0.5, 0.3
 
 
 def prepared(images: Tensor) -> Tensor:
-    """uint8 RGB [B,3,H,W] as the network wants them: BGR less the mean, float32."""
+    """Convert uint8 RGB [B,3,H,W] to the network's input: BGR minus the mean, float32."""
     mean = torch.tensor(_MEAN_BGR, device=images.device).view(1, 3, 1, 1)
     return (images.flip(1).float() - mean).contiguous(memory_format=torch.channels_last)
 
 
 def candidates(outputs: list[Tensor], threshold: float = THRESHOLD) -> tuple[Tensor, Tensor, Tensor]:
-    """What the network takes for faces: image int64 [K], boxes [K,4], scores [K] over the threshold.
+    """Candidate faces, before suppression: image index int64 [K], boxes [K,4], scores [K] above the threshold.
 
-    outputs: for each of six levels the class scores [B,2,h,w] and the box offsets [B,4,h,w]
+    outputs: class scores [B,2,h,w] and box offsets [B,4,h,w] for each of six levels
     """
     found = [_of_level(outputs[2 * n], outputs[2 * n + 1], _FIRST_STRIDE << n, threshold) for n in range(_LEVELS)]
     image, boxes, scores = (torch.cat(column) for column in zip(*found, strict=True))
@@ -45,11 +45,11 @@ def _of_level(classes: Tensor, offsets: Tensor, stride: int, threshold: float) -
     return image, torch.cat([low, low + size], dim=1), score[image, row, column]
 
 
-def sifted(image: Tensor, boxes: Tensor, scores: Tensor, overlap: float = _OVERLAP) -> Tensor:
-    """Greedy non-maximum suppression of all images at once: the rows that are kept, by image and falling score.
+def batched_nms(image: Tensor, boxes: Tensor, scores: Tensor, overlap: float = _OVERLAP) -> Tensor:
+    """Greedy non-maximum suppression for all images at once. Returns the kept rows, by image and descending score.
 
-    A box goes when it overlaps a better one that is kept. Which are kept is found by iteration from "all": after as many steps as
-    the longest chain of boxes that each suppress the next, two or three as a rule, nothing changes any more.
+    A box is suppressed by a better box that overlaps it and is kept. The kept set is a fixed point, reached by iterating from
+    "all kept" in as many steps as the longest chain of boxes that each suppress the next, usually two or three.
     """
     order = torch.argsort(scores, descending=True, stable=True)
     order = order[torch.argsort(image[order], stable=True)]
@@ -65,7 +65,7 @@ def sifted(image: Tensor, boxes: Tensor, scores: Tensor, overlap: float = _OVERL
 
 
 def _iou(boxes: Tensor) -> Tensor:
-    """Overlap of each pair [K,K]; the library counts pixels, so sides are longer by one."""
+    """Intersection over union of each pair, [K,K]; sides are longer by 1, because the library counts pixels."""
     low = torch.maximum(boxes[:, None, :2], boxes[None, :, :2])
     high = torch.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
     shared = (high - low + 1).clamp(min=0).prod(dim=2)
@@ -74,10 +74,10 @@ def _iou(boxes: Tensor) -> Tensor:
 
 
 def detect(network: nn.Module, images: Tensor) -> list[Detections]:
-    """The faces of each image uint8 [B,3,H,W], best first; boxes as centres of pixels, as everywhere but in this room."""
+    """The faces of each image uint8 [B,3,H,W], highest score first; boxes in pixel centres, as outside this package."""
     image, boxes, scores = candidates(network(prepared(images)))
-    rows = sifted(image, boxes, scores)
+    rows = batched_nms(image, boxes, scores)
     owner = image[rows].cpu().numpy()
     found = (boxes[rows] - 0.5).float().cpu().numpy()
-    sure = scores[rows].float().cpu().numpy()
-    return [Detections(found[owner == n], sure[owner == n].astype(np.float32)) for n in range(len(images))]
+    kept = scores[rows].float().cpu().numpy()
+    return [Detections(found[owner == n], kept[owner == n].astype(np.float32)) for n in range(len(images))]

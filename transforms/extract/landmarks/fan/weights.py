@@ -1,7 +1,7 @@
-"""The weight files of face-alignment: where they lie, what they are, and networks that hold them.
+"""Weight files of face-alignment, and the networks that use them.
 
-They are looked for in a directory of the user's, then where torch hub keeps them, and else fetched by the library's own
-loader. Files are read with `weights_only`, so a file from the internet cannot run code.
+Files are looked up in a directory of the user, then in the cache of torch hub, and else downloaded to that cache. They are
+loaded with `weights_only`, so a file from the internet cannot execute code.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ _FROM = "https://www.adrianbulat.com/downloads/python-fan/"
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A network of the library. `make` builds it without weights."""
+    """A network of the library: its weight file, and a function that builds it with random weights."""
 
     file: str
     make: Callable[[], nn.Module]
@@ -46,10 +46,10 @@ NETWORKS = {
 
 
 def find(name: str, directory: Path | None) -> Path:
-    """The weight file of the network `name`; fetched where it is nowhere.
+    """The path of the weight file of the network `name`; downloaded if it is not found.
 
     Raises:
-        ConfigError: it is not there and cannot be fetched; the message names the file and the ways out
+        ConfigError: the file is missing and cannot be downloaded; the message names the file and the remedies
     """
     file = NETWORKS[name].file
     cache = Path(torch.hub.get_dir()) / "checkpoints"
@@ -58,35 +58,35 @@ def find(name: str, directory: Path | None) -> Path:
             return place / file
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        print(f"landmarks: fetching {_FROM}{file} to {cache}", file=sys.stderr, flush=True)
+        print(f"landmarks: downloading {_FROM}{file} to {cache}", file=sys.stderr, flush=True)
         torch.hub.download_url_to_file(_FROM + file, str(cache / file), progress=False)
     except OSError as error:
         raise ConfigError(
-            f"the weights {file} are neither in {cache}{f' nor in {directory}' if directory else ''} and cannot be fetched "
-            f"({error}); put the file into one of these, name its directory with --weights DIR, or use --landmarks dlib"
+            f"the weights {file} are not in {cache}{f' or {directory}' if directory else ''} and cannot be downloaded "
+            f"({error}). Copy the file there, name its directory with --weights DIR, or use --landmarks dlib."
         ) from error
     return cache / file
 
 
 def digest(path: Path) -> str:
-    """`name sha256:…` of a weight file, for the record."""
+    """`name sha256:…` of a weight file, for the provenance."""
     with path.open("rb") as stream:
         return f"{path.name} sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
 
 
 def load(name: str, directory: Path | None, device: torch.device) -> nn.Module:
-    """The network with its weights, in float32, channels last, for inference. The global random state is left as it was.
+    """The network with its weights, in float32, channels last, for inference. Does not change the global random state.
 
     Raises:
-        ConfigError: see `find`; or the file holds other weights
+        ConfigError: see `find`; or the file contains the weights of another network
     """
     path = find(name, directory)
-    with torch.random.fork_rng(devices=[]):  # modules draw their first weights, which are then overwritten
+    with torch.random.fork_rng(devices=[]):  # modules draw initial weights, which are then overwritten
         network = NETWORKS[name].make()
     try:
         network.load_state_dict(read(path))
     except RuntimeError as error:
-        raise ConfigError(f"{path} does not hold the weights of {name}: {one_line(error)}") from error
+        raise ConfigError(f"{path} does not contain the weights of {name}: {one_line(error)}") from error
     for parameter in network.parameters():
         parameter.requires_grad = False
     return network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]

@@ -1,4 +1,4 @@
-"""Packets of a source that are copied where nothing would change, and only there."""
+"""Packets of a source are copied if encoding would not change the images, and only then."""
 
 import io
 from fractions import Fraction
@@ -34,7 +34,9 @@ def stored(path: Path, *, copy: bool = True, rate: int = 25, window: Window | No
 
 
 @pytest.mark.parametrize(("name", "b_frames"), [("a.mp4", "0"), ("a.mp4", "3"), ("a.mkv", "1"), ("a.mov", "2")])
-def test_a_copy_has_the_packets_and_frames_of_its_source_in_time(make_video: MakeVideo, name: str, b_frames: str) -> None:
+def test_a_copy_has_the_packets_and_frames_of_its_source_at_constant_rate(
+    make_video: MakeVideo, name: str, b_frames: str
+) -> None:
     path = make_video(name, *X264, "-bf", b_frames, source=SOURCE)
     video = stored(path)
     assert video.crf is None and video.frames == 15
@@ -52,7 +54,7 @@ def test_a_copy_has_the_packets_and_frames_of_its_source_in_time(make_video: Mak
     assert b"edts" not in video.mp4 and len(frames_of_mp4(video.mp4, np.arange(15), 60)) == 15
 
 
-def test_other_programs_read_a_copy(make_video: MakeVideo, tmp_path: Path) -> None:
+def test_a_copy_can_be_read_by_other_programs(make_video: MakeVideo, tmp_path: Path) -> None:
     cv2 = pytest.importorskip("cv2")
     path = make_video("a.mkv", *X264, "-bf", "3", source=SOURCE)
     (copy := tmp_path / "copy.mp4").write_bytes(stored(path).mp4)
@@ -64,7 +66,7 @@ def test_other_programs_read_a_copy(make_video: MakeVideo, tmp_path: Path) -> No
     assert not captures[1].read()[0]
 
 
-def test_what_would_change_is_encoded(make_video: MakeVideo, tmp_path: Path) -> None:
+def test_sources_that_cannot_be_copied_are_encoded(make_video: MakeVideo, tmp_path: Path) -> None:
     plain = make_video("a.mp4", *X264, source=SOURCE)
     others = {
         "size": make_video("size.mp4", *X264, source=SOURCE.replace("64x64", "96x96")),
@@ -82,7 +84,7 @@ def test_what_would_change_is_encoded(make_video: MakeVideo, tmp_path: Path) -> 
         assert video.crf == 18 and video == stored(plain, copy=False, **more)
 
 
-def test_copies_whose_frames_are_reordered_are_not_joined(make_video: MakeVideo) -> None:
+def test_copies_with_reordered_frames_are_not_joined(make_video: MakeVideo) -> None:
     copy = stored(make_video("a.mp4", *X264, "-bf", "3", source=SOURCE)).mp4
     with pytest.raises(ValueError, match="video 0 cannot be joined"):
         joined([copy, copy], 60)

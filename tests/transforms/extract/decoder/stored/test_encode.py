@@ -1,4 +1,4 @@
-"""Videos at a constant rate, encoded while decoding: which frames they show and when, their form, and their bytes."""
+"""Videos at a constant rate, encoded while decoding: frames and times, format, and reproducible bytes."""
 
 import io
 import subprocess
@@ -41,7 +41,7 @@ def encoded(path: Path, rate: Fraction | int = 25, stills: tuple[int, ...] = (0,
 
 
 def read(mp4: bytes) -> tuple[list[Fraction], list[int]]:
-    """Time and number of each frame, as PyAV reads them."""
+    """Time and number of each frame, read by PyAV."""
     with av.open(io.BytesIO(mp4), format="mov") as video:
         found = [(frame.pts * frame.time_base, frame.to_ndarray()[:SIZE].mean()) for frame in video.decode(video=0)]
     return [time for time, _ in found], [round((luma - 16) / 3) for _, luma in found]
@@ -69,7 +69,7 @@ def test_every_step_shows_the_nearest_frame_at_exactly_its_time(make_video: Make
     assert numbers == shown.tolist()
 
 
-def test_a_frame_that_stays_is_repeated(make_video: MakeVideo) -> None:
+def test_a_long_frame_is_repeated(make_video: MakeVideo) -> None:
     slow = ",settb=1/1000,setpts='if(lt(N,5),N*40,N*40+500)'"
     path = make_video("a.mkv", "-fps_mode", "vfr", "-c:v", "ffv1", source=NUMBERED.format(rate=25, seconds=0.4) + slow)
     numbers = read(encoded(path, 20)[1].mp4)[1]
@@ -104,8 +104,8 @@ def test_stills_and_images_are_the_same_with_and_without_a_video(make_video: Mak
         assert plain.video is None and both.video is not None and both.video.frames == 4
 
 
-def test_the_form_of_the_file(make_video: MakeVideo) -> None:
-    """Key frames lie where they belong, whatever those of the source."""
+def test_the_format_of_the_file(make_video: MakeVideo) -> None:
+    """Key frames are at fixed intervals, whatever those of the source."""
     _, video = encoded(make_video("a.mp4", *X264, "-g", "7", "-bf", "2", source=MOVING))
     assert video.mp4.index(b"moov") < video.mp4.index(b"mdat") and b"edts" not in video.mp4 and b"avcC" in video.mp4
     with av.open(io.BytesIO(video.mp4), format="mov") as container:
@@ -120,7 +120,7 @@ def test_the_form_of_the_file(make_video: MakeVideo) -> None:
 
 
 def bars(pixels: str, matrix: str, range_: str, size: str) -> str:
-    """Four upright bars of one colour each, as video of this matrix and range."""
+    """Four vertical bars of one colour each, as video with this matrix and range."""
     value = "if(lt(X,W/4),{},if(lt(X,W/2),{},if(lt(X,W*3/4),{},{})))"
     red, green, blue = (value.format(*one) for one in ((200, 40, 30, 128), (40, 180, 60, 128), (40, 60, 210, 128)))
     drawn = f"nullsrc=size={size}:rate=25:duration=0.2,format=gbrp,geq=r='{red}':g='{green}':b='{blue}'"
@@ -130,7 +130,7 @@ def bars(pixels: str, matrix: str, range_: str, size: str) -> str:
 
 
 def levels(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """The colours of the bars of frames [n,H,W,3], far from where they meet: [n,4,3]."""
+    """The colours of the bars of frames [n,H,W,3], away from their edges: [n,4,3]."""
     width = rgb.shape[2] // 4
     return np.stack([rgb[:, 24:40, bar * width + 6 : (bar + 1) * width - 6].mean((1, 2)) for bar in range(4)], axis=1)
 
@@ -150,7 +150,7 @@ def levels(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
     ],
     ids=" ".join,
 )
-def test_colours_are_those_of_the_stills(make_video: MakeVideo, kind: tuple[str, str, str], how: str) -> None:
+def test_colours_match_the_stills(make_video: MakeVideo, kind: tuple[str, str, str], how: str) -> None:
     path = make_video("a.mkv", "-c:v", "ffv1", source=bars(*kind, "128x96" if how == "padded" else "128x128"))
     line, window = timeline_from_packets(Media.at(path), 60), (3, 3, 125, 125) if how == "window" else None
     frames = decode(
@@ -169,8 +169,8 @@ def test_colours_are_those_of_the_stills(make_video: MakeVideo, kind: tuple[str,
     np.testing.assert_allclose(levels(frames_of_mp4(frames.video.mp4, np.arange(5), 60)), expected, atol=3)
 
 
-def test_other_programs_read_it(make_video: MakeVideo, tmp_path: Path) -> None:
-    """The number of frames, the rate and the colours; they round colours less exactly than the stills."""
+def test_other_programs_can_read_it(make_video: MakeVideo, tmp_path: Path) -> None:
+    """The number of frames, the rate and the colours, which they round less exactly than the stills."""
     cv2 = pytest.importorskip("cv2")
     frames, video = encoded(make_video("a.mkv", "-c:v", "ffv1", source=bars("yuv420p", "bt709", "tv", "64x64")))
     (stored := tmp_path / "stored.mp4").write_bytes(video.mp4)
@@ -185,7 +185,7 @@ def test_other_programs_read_it(make_video: MakeVideo, tmp_path: Path) -> None:
         np.testing.assert_allclose(levels(found), np.repeat(levels(frames.rgb), 5, axis=0), atol=6)
 
 
-def test_a_video_far_into_a_file_is_that_of_decoding_from_its_start(make_video: MakeVideo) -> None:
+def test_a_video_after_a_seek_matches_decoding_from_the_start(make_video: MakeVideo) -> None:
     media = Media.at(make_video("a.mp4", *X264, source="testsrc2=size=64x64:rate=25:duration=20"))
     line, stills = timeline_from_packets(media, 60), np.array([300, 320])
     video = ToVideo(np.arange(290, 330), Fraction(25))
@@ -248,7 +248,7 @@ print(len(found))
 
 
 def test_bytes_are_the_same_on_older_processors(make_video: MakeVideo) -> None:
-    """By the ways to the pixels: scaled in YUV and converted from BT.709, and through RGB."""
+    """For all conversions: scaled in YUV and converted from BT.709, and through RGB."""
     tags = ",format=yuv420p,setparams=colorspace=bt709:range=tv"
     path = make_video("a.mkv", "-c:v", "ffv1", source=f"testsrc2=size=96x96:rate=25:duration=1.2,noise=alls=12{tags}")
     done = subprocess.run([sys.executable, "-c", BYTES, path], capture_output=True, text=True, check=True, cwd=ROOT)
@@ -265,5 +265,5 @@ def test_what_cannot_be_encoded_is_refused(make_video: MakeVideo) -> None:
             ToVideo(np.array(frames, np.int64), Fraction(25))
 
 
-def test_the_build_of_the_encoder_is_known() -> None:
+def test_the_build_of_the_encoder_is_reported() -> None:
     assert encoder_version().startswith("core 1")

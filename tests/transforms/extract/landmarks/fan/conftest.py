@@ -11,7 +11,7 @@ from motionshards.transforms.extract.landmarks.fan import weights
 
 @pytest.fixture(scope="session")
 def weight_files(once: Callable[..., Path]) -> Path:
-    """A directory with files of the published names; S3FD's classes are biased so that it sees a few faces, not thousands."""
+    """A directory with files of the published names; S3FD's classes are biased so that it detects a few faces, not thousands."""
     return once("fan-weights", _write)
 
 

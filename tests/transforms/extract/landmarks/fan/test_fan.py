@@ -1,4 +1,4 @@
-"""FAN and S3FD on batches, beside face-alignment itself with the same weights: fixed random ones, put where it looks."""
+"""FAN and S3FD in batches, compared with face-alignment with the same fixed random weights."""
 
 import os
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def model(weight_files: Path) -> Fan:
 
 @pytest.fixture(scope="module")
 def oracle(weight_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """face-alignment's own class, with those weights in torch hub's cache."""
+    """face-alignment's class, with those weights in torch hub's cache."""
     home = tmp_path_factory.mktemp("torch-home")
     (home / "hub").mkdir()
     (home / "hub" / "checkpoints").symlink_to(weight_files)
@@ -50,8 +50,8 @@ def frames() -> NDArray[np.uint8]:
     return rendered(0, 61, 256)[::30].copy()
 
 
-def test_crops_are_the_librarys_to_the_last_bit(frames: NDArray[np.uint8]) -> None:
-    """Small and large faces, enlarged and reduced, also where the crop leaves the image."""
+def test_crops_are_bit_identical_to_the_library(frames: NDArray[np.uint8]) -> None:
+    """Small and large faces, enlarged and reduced, also if the crop leaves the image."""
     from face_alignment.utils import crop
 
     rng = np.random.default_rng(0)
@@ -69,13 +69,13 @@ def test_crops_are_the_librarys_to_the_last_bit(frames: NDArray[np.uint8]) -> No
 
 
 @pytest.mark.slow
-def test_landmarks_are_the_librarys(model: Fan, oracle: Any, frames: NDArray[np.uint8]) -> None:
-    """Within the half pixel that the library's truncation takes, in every point; maxima in the very same cells."""
+def test_landmarks_match_the_library(model: Fan, oracle: Any, frames: NDArray[np.uint8]) -> None:
+    """Within the half pixel of the library's truncation for every point; maxima in exactly the same cells."""
     batch = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
     faces = [[np.append(box, 1.0)] for box in BOXES.astype(np.float64)]
     theirs = np.array(oracle.get_landmarks_from_batch(batch, detected_faces=faces))
     ours = model.landmarks(frames, BOXES - np.float32(0.5)).points_px
-    # Truncation is towards zero, so left of the image and above it the library is off by up to a pixel the other way.
+    # Truncation is towards zero, so left of and above the image the library is off by up to a pixel in the other direction.
     inside = (theirs > 0).all(axis=2)
     assert inside.mean() > 0.8
     assert np.abs(ours - theirs)[inside].max() <= 0.5 + 1e-3
@@ -98,7 +98,7 @@ def test_heatmaps_have_their_maxima_in_the_same_cells(model: Fan, oracle: Any, f
     np.testing.assert_allclose(in_cells, get_preds_fromhm(theirs.numpy())[0], atol=1e-9)
 
 
-def test_boxes_are_the_librarys(model: Fan, oracle: Any, frames: NDArray[np.uint8]) -> None:
+def test_boxes_match_the_library(model: Fan, oracle: Any, frames: NDArray[np.uint8]) -> None:
     small = np.ascontiguousarray(frames[:, ::2, ::2])
     theirs = oracle.face_detector.detect_from_batch(torch.from_numpy(small).permute(0, 3, 1, 2).float())
     ours = model.detect(small)
@@ -112,7 +112,7 @@ def test_boxes_are_the_librarys(model: Fan, oracle: Any, frames: NDArray[np.uint
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_sifting_all_images_at_once_is_the_librarys_for_each(seed: int) -> None:
+def test_nms_of_all_images_at_once_matches_the_library_for_each(seed: int) -> None:
     from face_alignment.detection.sfd.bbox import nms
 
     rng = np.random.default_rng(seed)
@@ -120,7 +120,7 @@ def test_sifting_all_images_at_once_is_the_librarys_for_each(seed: int) -> None:
     low = rng.uniform(0, 300, (count, 2))
     boxes, scores = np.hstack([low, low + rng.uniform(10, 150, (count, 2))]), rng.permutation(count + 1)[:count] / (count + 1)
     image = rng.integers(0, 4, count)
-    kept = sfd.sifted(torch.from_numpy(image), torch.from_numpy(boxes), torch.from_numpy(scores)).numpy()
+    kept = sfd.batched_nms(torch.from_numpy(image), torch.from_numpy(boxes), torch.from_numpy(scores)).numpy()
     assert (np.diff(image[kept]) >= 0).all()
     for number in range(4):
         rows = np.flatnonzero(image == number)
@@ -129,7 +129,7 @@ def test_sifting_all_images_at_once_is_the_librarys_for_each(seed: int) -> None:
 
 
 @pytest.mark.slow
-def test_frames_without_a_face_stay_empty_and_order_is_kept(model: Fan, frames: NDArray[np.uint8]) -> None:
+def test_frames_without_a_face_remain_empty_and_order_is_kept(model: Fan, frames: NDArray[np.uint8]) -> None:
     boxes = BOXES.copy()
     boxes[1] = np.nan
     all_of_them, some = model.landmarks(frames, BOXES), model.landmarks(frames, boxes)
@@ -143,7 +143,7 @@ def test_frames_without_a_face_stay_empty_and_order_is_kept(model: Fan, frames: 
 
 
 @pytest.mark.slow
-def test_out_of_memory_halves_the_batch_and_goes_on(
+def test_out_of_memory_halves_the_batch_and_continues(
     model: Fan, frames: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected, sizes, real = model.landmarks(frames, BOXES), [], Fan._points
@@ -173,7 +173,7 @@ def state() -> tuple[Any, ...]:
 
 
 @pytest.mark.slow
-def test_the_process_is_left_as_it_was(weight_files: Path, frames: NDArray[np.uint8]) -> None:
+def test_process_wide_state_is_unchanged(weight_files: Path, frames: NDArray[np.uint8]) -> None:
     before = state()
     fresh = Fan(ModelOptions(weights=weight_files))
     fresh.detect(frames[:1, ::2, ::2])
@@ -184,7 +184,7 @@ def test_the_process_is_left_as_it_was(weight_files: Path, frames: NDArray[np.ui
     assert weight.grad is not None
 
 
-def test_a_library_that_turns_the_process_over_is_put_back() -> None:
+def test_process_wide_state_changed_by_a_library_is_restored() -> None:
     before = state()
     with detectors._process_as_it_was():
         torch.set_grad_enabled(False)

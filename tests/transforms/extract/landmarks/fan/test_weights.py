@@ -1,4 +1,4 @@
-"""Weights of FAN and S3FD: where they are looked for, which files are refused, and builds with and without them."""
+"""Weights of FAN and S3FD: lookup, refused files, and builds with and without them."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ from motionshards.transforms.extract.landmarks.options import ModelOptions
 pytest.importorskip("face_alignment", reason="face-alignment, or OpenCV's system libraries, are not installed")
 
 
-def test_weights_are_looked_for_where_the_user_says_then_in_the_cache(
+def test_weights_are_looked_up_in_the_users_directory_then_in_the_cache(
     weight_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
@@ -47,16 +47,16 @@ def test_weights_are_looked_for_where_the_user_says_then_in_the_cache(
     assert weights.find("sfd", None) == tmp_path / "hub" / "checkpoints" / "s3fd-619a316812.pth"
 
 
-def test_other_files_under_the_names_are_refused(weight_files: Path, tmp_path: Path) -> None:
+def test_other_files_with_these_names_are_refused(weight_files: Path, tmp_path: Path) -> None:
     (tmp_path / "s3fd-619a316812.pth").write_bytes((weight_files / "2DFAN4-11f355bf06.pth.tar").read_bytes())
-    with pytest.raises(ConfigError, match="does not hold the weights of sfd"):
+    with pytest.raises(ConfigError, match="does not contain the weights of sfd"):
         weights.load("sfd", tmp_path, torch.device("cpu"))
     (tmp_path / "s3fd-619a316812.pth").write_bytes(b"<html>")
     with pytest.raises(ConfigError, match="cannot be read as a checkpoint"):
         weights.load("sfd", tmp_path, torch.device("cpu"))
 
 
-def test_provenance_tells_the_hashes(weight_files: Path) -> None:
+def test_provenance_has_the_hashes(weight_files: Path) -> None:
     told = models.provenance("fan", ModelOptions(weights=weight_files))
     assert told["landmark_model"] == "; ".join(weights.digest(weight_files / weights.NETWORKS[n].file) for n in ("fan", "sfd"))
     assert set(told) == {"face-alignment", "torch", "landmark_model"}
@@ -82,8 +82,8 @@ def test_a_build_with_fan(weight_files: Path, demo_videos: Path, tmp_path: Path)
     assert subprocess.run([sys.executable, "-m", "dataset.verify", str(out)], cwd=ROOT, check=False).returncode == 0
 
 
-def test_a_build_without_weights_and_network_ends_at_once_with_both_ways_out(demo_videos: Path, tmp_path: Path) -> None:
-    """A proxy that is not there stands for the missing network."""
+def test_a_build_without_weights_and_network_fails_at_once_with_both_remedies(demo_videos: Path, tmp_path: Path) -> None:
+    """An unreachable proxy simulates the missing network."""
     out = tmp_path / "out"
     command = [sys.executable, "-m", "dataset.build", "--source", "voxceleb2", "--input", str(demo_videos), "--output", str(out)]
     nowhere = {"TORCH_HOME": str(tmp_path / "home"), "https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
@@ -97,7 +97,7 @@ def test_a_build_without_weights_and_network_ends_at_once_with_both_ways_out(dem
     )
     assert done.returncode == 2
     fetching, error = done.stderr.splitlines()
-    assert fetching.startswith("landmarks: fetching https://")
-    assert error.startswith("error: the weights 2DFAN4-11f355bf06.pth.tar are neither in")
+    assert fetching.startswith("landmarks: downloading https://")
+    assert error.startswith("error: the weights 2DFAN4-11f355bf06.pth.tar are not in")
     assert "--weights DIR" in error
     assert not out.exists()
