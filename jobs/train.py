@@ -38,8 +38,8 @@ from motionshards.trainers.task import PRECISIONS, Means, Plan, Task
 from motionshards.transforms.weight_file import read
 
 _CONFIG = "config.json"
-# A run that was killed before its first checkpoint leaves these.
-RUN_FILES = (_CONFIG, METRICS, LAST, "step-*", "epoch-*", "pictures", "events.out.tfevents.*")
+# What a run leaves that was killed before its first checkpoint; pictures is what 0.1 called images.
+RUN_FILES = (_CONFIG, METRICS, LAST, "step-*", "epoch-*", "images", "pictures", "events.out.tfevents.*")
 _DATA = Group("Data", sort_key=1)
 _CONFIGS = "; ".join(f"{name}: {', '.join(model.configs)}" for name, model in MODELS.items())
 

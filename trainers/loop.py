@@ -122,9 +122,9 @@ class _Training:
                 self._log.scalars(self._step, values)
             self._meter.restart()
         if self._step % self._options.images_every == 0 and self._log is not None:
-            picture = self._task.pictures()
-            if picture is not None:
-                self._log.picture(self._step, picture)
+            images = self._task.images()
+            if images is not None:
+                self._log.images(self._step, images)
 
     def _learning_rates(self) -> dict[str, float]:
         """Those of the step just made, by network."""

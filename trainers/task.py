@@ -58,7 +58,7 @@ class Task(Protocol):
         number: of the step, from 0 on
         """
 
-    def pictures(self) -> Mapping[str, Tensor] | None:
+    def images(self) -> Mapping[str, Tensor] | None:
         """What the last step saw and made, float [B,3,H,W] in [0, 1] by label, a column each; None before the first step."""
 
     def end_epoch(self) -> None:

@@ -237,7 +237,7 @@ def test_unusable_pictures_and_videos(animate: Animate, inputs: Path, tmp_path: 
         ({"driving": tmp_path / "text.txt"}, (), "not_a_video"),
         ({"driving": tmp_path / "cut.mp4"}, (), "corrupt"),
         ({"output": inputs / "driving.mp4"}, (), "driving.mp4 is also an input"),
-        ({"output": tmp_path / "out.avi"}, (), "must be a file called *.mp4"),
+        ({"output": tmp_path / "out.avi"}, (), "must have the suffix .mp4"),
         ({}, ("--absolute", "--best-frame"), "apply to relative motion, not to --absolute"),
         ({}, ("--absolute", "--relative"), "Mutually exclusive arguments: {--relative, --absolute}"),
         ({}, ("--batch", "0"), "--batch. Must be > 0"),

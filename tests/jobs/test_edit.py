@@ -210,7 +210,7 @@ def test_unusable_files(edit: Edit, inputs: Path, tmp_path: Path) -> None:
             ({"current": tmp_path / f"{name}.csv"}, "no row has a face with confidence 0.75 or more")
             for name in ("lost", "unsure", "zeros")
         ),
-        ({"output": tmp_path / "out.gif"}, "must be a file called *.png"),
+        ({"output": tmp_path / "out.gif"}, "must have the suffix .png"),
         ({"output": inputs / "face.png"}, "face.png is also an input"),
     ):
         status, out, err = edit("--au", "AU12=1", **changes)

@@ -89,7 +89,7 @@ def test_what_a_run_leaves(data: Path, config: Path, tmp_path: Path, capsys: pyt
     assert all(line.keys() - {"step", "epoch"} == {*losses, *rates} for line in lines)
     # Decayed after the first epoch, that is after the third step.
     assert all([line[rate] for line in lines] == pytest.approx([2e-4] * 3 + [2e-5] * 6) for rate in rates)
-    assert [path.name for path in sorted((run / "pictures").iterdir())] == ["00000004.jpg", "00000008.jpg"]
+    assert [path.name for path in sorted((run / "images").iterdir())] == ["00000004.jpg", "00000008.jpg"]
     assert sorted(path.name for path in run.glob("*.pt")) == ["epoch-0002.pt", "last.pt"]
     content = state(run)
     assert {"generator", "kp_detector", "discriminator", "epoch"} < content.keys()

@@ -27,8 +27,8 @@ def test_scalars_are_grouped() -> None:
 
 @pytest.mark.parametrize(("size_px", "side_px"), [(256, 256), (16, LEAST_PX)])
 def test_images_are_a_grid_with_labels(tmp_path: Path, size_px: int, side_px: int) -> None:
-    Log(tmp_path, 0).picture(7, columns(size_px))
-    shown = simplejpeg.decode_jpeg((tmp_path / "pictures" / "00000007.jpg").read_bytes()).astype(float)
+    Log(tmp_path, 0).images(7, columns(size_px))
+    shown = simplejpeg.decode_jpeg((tmp_path / "images" / "00000007.jpg").read_bytes()).astype(float)
     pitch = side_px + GAP_PX
     assert shown.shape == (HEADER_PX + 2 * pitch, 3 * pitch - GAP_PX, 3)
     for column, colour in enumerate(COLOURS.values()):
@@ -45,7 +45,7 @@ def test_tensorboard_has_the_same(tmp_path: Path) -> None:
 
     log = Log(tmp_path, 0)
     log.scalars(3, VALUES)
-    log.picture(3, columns(16))
+    log.images(3, columns(16))
     found = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert sorted(found.Tags()["scalars"]) == sorted(TAGS) and found.Tags()["images"] == ["images/samples"]
     assert found.Scalars("lr/kp_detector")[0].value == pytest.approx(2e-4)

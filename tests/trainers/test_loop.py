@@ -59,7 +59,7 @@ class OneNumber:
                 return {"fine": loss.detach(), "grey": loss.detach() * float("inf")}
         return {"fine": loss.detach(), "grey": loss.detach()}
 
-    def pictures(self) -> dict[str, Tensor] | None:
+    def images(self) -> dict[str, Tensor] | None:
         return {"grey": torch.full((2, 3, 16, 16), self.steps / 100)} if self.steps else None
 
     def end_epoch(self) -> None:

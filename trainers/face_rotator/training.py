@@ -89,7 +89,7 @@ class FaceRotatorTask:
         losses = {name: torch.stack([part[name] for part in parts]).sum() for name in parts[0]}
         return {**losses, "unfit": 1 - pairs.fit.mean()}
 
-    def pictures(self) -> dict[str, Tensor] | None:
+    def images(self) -> dict[str, Tensor] | None:
         """See Task: source, target, and what the stage's networks made: of a rotator the painted and the moved image, of a
         combiner these two and the result, all without their alpha.
         """

@@ -19,7 +19,7 @@ def step_pictures(generator: nn.Module, part: Part, most: int) -> dict[str, Tens
     again = generator(fake, condition).over(fake)
     return {
         "source": as_picture(real),
-        "colour": as_picture(there.colour),
+        "color": as_picture(there.colour),
         "attention": there.attention.expand(-1, 3, -1, -1),
         "prediction": as_picture(fake),
         "restored": as_picture(again),

@@ -89,7 +89,7 @@ class GanimationTask:
         self._shown = parts[0]
         return losses | {"skipped": skipped}
 
-    def pictures(self) -> dict[str, Tensor] | None:
+    def images(self) -> dict[str, Tensor] | None:
         """See Task."""
         if self._shown is None:
             return None

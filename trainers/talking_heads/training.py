@@ -103,7 +103,7 @@ class TalkingHeadsTask:
         names = dict.fromkeys(name for each in losses for name in each)
         return {name: torch.stack([each[name].detach() for each in losses if name in each]).mean() for name in names}
 
-    def pictures(self) -> dict[str, Tensor] | None:
+    def images(self) -> dict[str, Tensor] | None:
         """See Task: one of the K frames of each video, the landmarks that were given, the result, the real frame."""
         if self._shown is None:
             return None

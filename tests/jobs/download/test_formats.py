@@ -98,7 +98,7 @@ def test_a_running_broadcast_is_not_fetched(live: dict[str, Any], tmp_path: Path
     info = {"id": "v", "title": "v", "extractor": "x", "extractor_key": "X", "formats": [one("18", 360)], **live}
     with (
         YoutubeDL(_options(Wanted("v", "https://x/v"), tmp_path, Manners(), lambda text: None)) as ydl,
-        pytest.raises(ExtractorError, match="a broadcast that has not ended"),
+        pytest.raises(ExtractorError, match="the broadcast has not ended"),
     ):
         ydl.process_ie_result(info, download=True)
 

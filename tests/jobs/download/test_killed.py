@@ -78,7 +78,7 @@ def test_the_command_tells_how_it_ended(server: VideoServer, tmp_path: Path, out
     refused = start(server, csv_of(tmp_path, "one", "two"), out, "--retries", "0", "--give-up", "1")
     told, said = refused.communicate()
     assert refused.returncode == 1
-    assert "stopped after 1 refusals" in said and "resumes from there" in said
+    assert "stopped after 1 consecutive refusals" in said and "resumes from there" in said
     assert (json.loads(told)["blocked"], json.loads(told)["pending"]) == (1, 1)
 
 

@@ -126,11 +126,11 @@ def test_a_page_of_several_videos_fails(server: VideoServer, video: bytes, fetch
     server.files = {"/a.mp4": video, "/b.mp4": video}
     server.script["/page.mp4"] = [Reply(headers={"Content-Type": "text/html"}, body=page)]
     got = fetch("page")
-    assert (got.rows["page"]["status"], got.rows["page"]["detail"]) == ("failed", "a page of several videos")
+    assert (got.rows["page"]["status"], got.rows["page"]["detail"]) == ("failed", "the page contains several videos")
     assert not files(out)
 
 
 def test_a_file_that_ends_early_for_good_fails(server: VideoServer, video: bytes, fetch: Fetch, out: Path) -> None:
     server.files["/short.mp4"] = video[: len(video) // 2]
-    assert "not a whole video" in fetch("short").rows["short"]["detail"]
+    assert "incomplete or damaged video" in fetch("short").rows["short"]["detail"]
     assert not files(out)

@@ -57,7 +57,7 @@ MESSAGES = {
     "No video formats found!": FAILED,
     "This video is DRM protected": FAILED,
     "Premieres in 3 hours": FAILED,
-    "a broadcast that has not ended": FAILED,
+    "the broadcast has not ended": FAILED,
 }
 STATUS_CODES = {
     400: FAILED,

@@ -203,9 +203,9 @@ def test_pictures_show_what_a_stage_made() -> None:
     made = {"morpher": ["morphed"], "rotator": ["painted", "moved"], "combiner": ["painted", "moved", "combined"]}
     for stage, columns in made.items():
         trained = task(stage)
-        assert trained.pictures() is None
+        assert trained.images() is None
         step(trained, given(FITTING[stage], FITTING[stage]))
-        shown = trained.pictures()
+        shown = trained.images()
         assert shown is not None and [*shown] == ["source", "target", *columns]
         for images in shown.values():
             assert images.shape == (2, 3, 8, 8) and images.min() >= 0 and images.max() <= 1

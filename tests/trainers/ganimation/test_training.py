@@ -176,7 +176,7 @@ def test_a_batch_of_one_trains() -> None:
     losses = train(trained, [batch(1, dtype=torch.float32)] * 5)
     assert losses[-1].keys() == CRITIC | GENERATOR | {"skipped"}
     assert changed(before, weights(trained)) == {"G", "D"}
-    shown = trained.pictures()
+    shown = trained.images()
     assert shown is not None and all(images.shape == (1, 3, SIZE, SIZE) for images in shown.values())
 
 
@@ -195,10 +195,10 @@ def test_desired_action_units_are_anothers_and_noise() -> None:
 
 def test_pictures_show_rows_with_action_units() -> None:
     trained = task(dtype=torch.float32)
-    assert trained.pictures() is None
+    assert trained.images() is None
     train(trained, [without_aus(batch(3, dtype=torch.float32), [0])])
-    shown = trained.pictures()
-    assert shown is not None and [*shown] == ["source", "colour", "attention", "prediction", "restored"]
+    shown = trained.images()
+    assert shown is not None and [*shown] == ["source", "color", "attention", "prediction", "restored"]
     for images in shown.values():
         assert images.shape == (2, 3, SIZE, SIZE) and images.min() >= 0 and images.max() <= 1
     torch.testing.assert_close(shown["source"], batch(3, dtype=torch.float32).frames[1:, 0])
