@@ -190,7 +190,7 @@ def test_checkpoints_of_the_authors_need_their_settings(animate: Animate, tmp_pa
     status, _, err = animate(checkpoint=theirs)
     assert (
         status == 2
-        and "does not tell its settings: --config is needed, the name of a published one" in err
+        and "does not contain its settings; pass --config with the name of a published one" in err
         and err.count("\n") == 1
     )
     narrow = "{blocks: 2, block_expansion: 4, max_features: 16}"
@@ -204,9 +204,9 @@ def test_a_checkpoint_of_other_settings_is_refused_with_the_keys_named(animate: 
     wrong = Config(architecture=architecture(keypoints=5)).to_json()
     status, _, err = animate(checkpoint=save(tmp_path / "a.pt", architecture(), {"model": "fomm", "config": wrong}))
     assert status == 2 and err.count("\n") == 1
-    assert "kp_detector is of another architecture: shapes: jacobian.bias is [16], not [20]" in err
+    assert "kp_detector has another architecture: shapes: jacobian.bias is [16], not [20]" in err
     status, _, err = animate("--config", "vox-256")
-    assert status == 2 and "kp_detector is of another architecture: missing: predictor.decoder.up_blocks.2" in err
+    assert status == 2 and "kp_detector has another architecture: missing: predictor.decoder.up_blocks.2" in err
 
 
 def test_unusable_checkpoints(animate: Animate, tmp_path: Path) -> None:
@@ -230,8 +230,8 @@ def test_unusable_pictures_and_videos(animate: Animate, inputs: Path, tmp_path: 
     (tmp_path / "cut.mp4").write_bytes((inputs / "driving.mp4").read_bytes()[:3000])
     Image.fromarray(_BLANK).save(tmp_path / "blank.png")
     for changes, flags, told in (
-        ({"image": tmp_path / "absent.png"}, (), "there is no picture"),
-        ({"image": tmp_path / "text.txt"}, (), "cannot be read as a picture"),
+        ({"image": tmp_path / "absent.png"}, (), "does not exist"),
+        ({"image": tmp_path / "text.txt"}, (), "cannot be read as an image"),
         ({"image": tmp_path / "blank.png"}, ("--best-frame",), "no face is found in the source"),
         ({"driving": tmp_path / "absent.mp4"}, (), "unreadable"),
         ({"driving": tmp_path / "text.txt"}, (), "not_a_video"),

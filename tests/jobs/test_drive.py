@@ -167,7 +167,7 @@ def test_what_cannot_be_done_is_told_in_a_line(drive: Drive, inputs: Path, tmp_p
         ((), {"driving": tmp_path / "none.mp4"}, "unreadable"),
         ((), {"checkpoint": tmp_path / "training.pt"}, "holds no person: jobs.finetune makes one"),
         ((), {"checkpoint": tmp_path / "text.pt"}, "cannot be read as a checkpoint"),
-        ((), {"checkpoint": tmp_path / "half.pt"}, "person is of another architecture: missing: "),
+        ((), {"checkpoint": tmp_path / "half.pt"}, "person has another architecture: missing: "),
         ((), {"output": tmp_path / "out.avi"}, "must have the suffix .mp4"),
         ((), {"output": inputs / "driving.mp4"}, "driving.mp4 is also an input"),
         (("--batch", "0"), {}, "--batch. Must be > 0"),

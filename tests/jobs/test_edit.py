@@ -198,12 +198,12 @@ def test_unusable_files(edit: Edit, inputs: Path, tmp_path: Path) -> None:
         (tmp_path / f"{name}.csv").write_text(as_csv([{**row(1, b"", 64, {}), **changes}], {}))
     torch.save(generator().state_dict(), tmp_path / "net_epoch_30_id_G.pth")
     for changes, told in (
-        ({"image": tmp_path / "absent.png"}, "there is no picture"),
-        ({"image": tmp_path / "text.txt"}, "cannot be read as a picture"),
+        ({"image": tmp_path / "absent.png"}, "does not exist"),
+        ({"image": tmp_path / "text.txt"}, "cannot be read as an image"),
         ({"image": tmp_path / "blank.png"}, f"no face is found in {tmp_path / 'blank.png'}; --crop none takes the whole image"),
         ({"checkpoint": tmp_path / "absent.pt"}, "there is no checkpoint"),
         ({"checkpoint": tmp_path / "text.txt"}, "cannot be read as a checkpoint"),
-        ({"checkpoint": tmp_path / "net_epoch_30_id_G.pth"}, "does not tell its settings: --config is needed"),
+        ({"checkpoint": tmp_path / "net_epoch_30_id_G.pth"}, "does not contain its settings; pass --config"),
         ({"current": tmp_path / "absent.csv"}, "No such file"),
         ({"current": tmp_path / "text.txt"}, "has no column AU01_r"),
         *(

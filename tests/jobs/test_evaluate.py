@@ -190,7 +190,7 @@ def test_runs_with_other_frames_are_not_compared(
         assert run(checkpoint, rich, tmp_path / str(k), *arguments, "--limit", 2) == 0
     assert motionshards.jobs.evaluate.main(["--compare", str(tmp_path / "2"), str(tmp_path / "3")]) == 2
     error = capsys.readouterr().err
-    assert "cannot be compared: they reconstruct other frames in 2 clips" in error and error.count("\n") == 1
+    assert "cannot be compared: they reconstruct different frames in 2 clips" in error and error.count("\n") == 1
 
 
 def test_action_units_of_another_origin_are_refused(
@@ -225,16 +225,16 @@ def test_what_cannot_be_measured_is_told_in_one_line(
         ((data, file), "cannot be written"),
         ((data, out, "--limit", 0), "--limit. Must be > 0"),
         ((data, out, "--batch", -1), "--batch. Must be > 0"),
-        ((data, out, "--config", "vox-256"), "is of another architecture"),
+        ((data, out, "--config", "vox-256"), "has another architecture"),
         ((data, out, "--model", "talking_heads"), "is a checkpoint of fomm"),
         ((data, out, "--k", 2), "--k is for talking_heads, and --model is fomm"),
         ((data, out, "--vgg", file), "--vgg is for --lpips"),
         ((data, out, "--arcface", file), "--arcface needs landmarks"),
         (
-            (data, out, "--lpips", file, "--vgg", tmp_path / "absent.pth is not there: LPIPS needs"),
-            "absent.pth is not there: LPIPS needs",
+            (data, out, "--lpips", file, "--vgg", tmp_path / "absent.pth does not exist: LPIPS needs"),
+            "absent.pth does not exist: LPIPS needs",
         ),
-        ((data, out, "--inception", file), "file is no TorchScript file: PytorchStreamReader failed"),
+        ((data, out, "--inception", file), "file is not a TorchScript file: PytorchStreamReader failed"),
         ((data, out, "--aus", "openface-still", "--openface", "absent"), "there is no program 'absent'"),
     ]
     for arguments, told in cases:

@@ -120,9 +120,9 @@ def test_what_cannot_be_exported_is_told_in_one_line(
         ((tmp_path / "absent.pt", out), "there is no checkpoint"),
         ((file, out), "cannot be read as a checkpoint"),
         ((other, out), "is a checkpoint of ganimation, not of fomm"),
-        ((bare, out), "does not tell its settings: --config is needed, the name"),
+        ((bare, out), "does not contain its settings; pass --config with the name"),
         ((older, out), "its settings are of another version"),
-        ((bare, out, "--config", "vox-256"), "kp_detector is of another architecture"),
+        ((bare, out, "--config", "vox-256"), "kp_detector has another architecture"),
         ((checkpoint, file), "cannot be written"),
         ((checkpoint, file / "below"), "cannot be written"),
     ]

@@ -176,7 +176,7 @@ def test_a_person_is_learned(inputs: Path) -> None:
 def test_checkpoints_of_the_authors_need_their_settings(run: Run, tmp_path: Path, inputs: Path) -> None:
     theirs = save_checkpoint(tmp_path / "theirs.tar", ours=False, videos=5)
     status, _, err = run("--images", inputs / "a.png", "--steps", 0, checkpoint=theirs)
-    assert status == 2 and "does not tell its settings: --config is needed" in err
+    assert status == 2 and "does not contain its settings; pass --config" in err
     (tmp_path / "small.yaml").write_text(f"architecture: {{size: {SIZE}, width: 4, halvings: 4, residuals: 1}}")
     assert run("--images", inputs / "a.png", "--steps", 1, checkpoint=theirs, config=tmp_path / "small.yaml")[0] == 0
     assert load_person(tmp_path / "person.pt").person.generator.compat is True, "with their arithmetic"
@@ -191,13 +191,13 @@ def test_what_cannot_be_done_is_told_in_a_line(run: Run, tmp_path: Path, inputs:
         ((*picture, "--steps", -1), {}, "--steps. Must be >= 0"),
         ((*picture, "--batch", 0), {}, "--batch. Must be > 0"),
         (("--images", inputs / "blank.png"), {}, "no face is found in any"),
-        (("--images", tmp_path / "text.png"), {}, "cannot be read as a picture"),
+        (("--images", tmp_path / "text.png"), {}, "cannot be read as an image"),
         (("--input", tmp_path / "none.mp4"), {}, "unreadable"),
         (picture, {"checkpoint": tmp_path / "none.pt"}, "there is no checkpoint"),
-        (picture, {"config": "vox-256"}, "is of another architecture"),
+        (picture, {"config": "vox-256"}, "has another architecture"),
         (picture, {"output": inputs / "a.png"}, "a.png is also an input"),
         (picture, {"output": tmp_path}, "is a directory"),
-        (picture, {"vgg": tmp_path / "none.pth"}, "none.pth is not there"),
+        (picture, {"vgg": tmp_path / "none.pth"}, "none.pth does not exist"),
     ):
         status, out, err = run(*flags, **changes)
         assert (status, out, err.count("\n"), told in err) == (2, "", 1, True), err

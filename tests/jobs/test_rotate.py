@@ -180,7 +180,7 @@ def test_angles_beyond_what_is_learned_are_refused_in_a_line(rotate: Rotate, ang
         (("--mouth", "wide"), {}, "must be from 0 to 1"),
         (("--sheet", "--pose", "yaw=5"), {}, "--sheet has its own yaws and pitches"),
         ((), {"output": "out.jpg"}, "must have the suffix .png"),
-        ((), {"image": "nowhere.png"}, "there is no picture nowhere.png"),
+        ((), {"image": "nowhere.png"}, "nowhere.png does not exist"),
         ((), {"checkpoint": "nowhere.pt"}, "there is no checkpoint nowhere.pt"),
         ((), {"image": "wall.png"}, "no face is found"),
         ((), {"checkpoint": "new.pt"}, "there is no trained rotator; jobs.train --config rotator trains it"),

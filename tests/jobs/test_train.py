@@ -249,7 +249,7 @@ def test_a_checkpoint_of_other_settings_is_refused_by_name(
     assert motionshards.jobs.train.main(order(data, config, tmp_path / "run", "--stop-after", 1)) == 0
     config.write_text(ADVERSARIAL.replace("keypoints: 3", "keypoints: 4"))
     assert motionshards.jobs.train.main(order(data, config, tmp_path / "run")) == 2
-    assert "architecture.keypoints was 3, is 4" in capsys.readouterr().err
+    assert "architecture.keypoints: 3 → 4" in capsys.readouterr().err
     assert motionshards.jobs.train.main(order(data, config, tmp_path / "new", "--init", tmp_path / "run" / "last.pt")) == 2
     assert "another architecture: shapes: " in capsys.readouterr().err
     (tmp_path / "run" / "last.pt").write_bytes(b"no checkpoint")

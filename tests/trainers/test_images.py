@@ -29,7 +29,7 @@ def test_floats_are_scaled_within_0_to_1_and_refused_outside(tmp_path: Path) -> 
     np.testing.assert_allclose(read_image(path)[..., 0], RAMP * 255, atol=0.6)
     for wrong in (RAMP * 255, RAMP - 0.1, np.where(RAMP > 0.5, np.nan, RAMP)):
         Image.fromarray(wrong.astype(np.float32)).save(path)
-        with pytest.raises(ConfigError, match=r"a\.tif holds floats .*\[0, 1\]"):
+        with pytest.raises(ConfigError, match=r"a\.tif has floats .*\[0, 1\]"):
             read_image(path)
 
 
@@ -42,7 +42,7 @@ def test_transparent_pixels_get_the_background(tmp_path: Path, mode: str) -> Non
     assert read_image(tmp_path / "a.png", "#102030")[0, 0].tolist() == [16, 32, 48]
     assert read_image(tmp_path / "a.png", "red")[2, 2].tolist() == [9] * 3
     assert read_rgba(tmp_path / "a.png")[0, 0, 3] == 0
-    with pytest.raises(ConfigError, match="no colour"):
+    with pytest.raises(ConfigError, match="not a color"):
         read_image(tmp_path / "a.png", "reddish")
 
 

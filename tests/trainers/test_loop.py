@@ -83,18 +83,18 @@ def run(data: Path, out: Path, task: OneNumber, place: Place | None = None, **op
 
 
 @pytest.mark.parametrize(("where", "step", "told"), [("loss", 7, "grey"), ("weight", 8, "weights of network")])
-def test_what_is_no_number_ends_the_run_and_spares_the_last_checkpoint(
+def test_nan_or_infinity_ends_the_run_and_keeps_the_last_checkpoint(
     data: Path, tmp_path: Path, where: str, step: int, told: str
 ) -> None:
-    with pytest.raises(TrainingFailed, match=f"{told}.*last.pt is that of step 5"):
+    with pytest.raises(TrainingFailed, match=f"{told}.*last.pt has step 5"):
         run(data, tmp_path, OneNumber(step, where), log_every=100)
     content = read(tmp_path / LAST)
     assert content["motionshards"]["step"] == 5
     assert torch.isfinite(content["network"]["bias"]).all()
 
 
-def test_before_anything_is_saved_that_is_told(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingFailed, match="up to 2: grey; nothing was saved yet"):
+def test_nan_before_the_first_checkpoint(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingFailed, match="by step 2; no checkpoint has been saved yet"):
         run(data, tmp_path, OneNumber(1))
     assert not (tmp_path / LAST).exists()
 
@@ -150,7 +150,7 @@ def test_lines_behind_the_checkpoint_go_when_a_run_goes_on(tmp_path: Path) -> No
 
 def test_a_run_does_not_go_on_with_other_names(data: Path, tmp_path: Path) -> None:
     run(data, tmp_path, OneNumber(), stop_after=1)
-    for names, told in ((("a", "c", "d"), "1 are gone: b; 1 are new: d"), (("b", "a", "c"), "their order differs")):
+    for names, told in ((("a", "c", "d"), "1 are missing: b; 1 are new: d"), (("b", "a", "c"), "their order differs")):
         with pytest.raises(ConfigError, match=f"trained on other videos: {told}. --init"):
             resume(tmp_path / LAST, OneNumber(names=names), torch.device("cpu"))
 
@@ -170,7 +170,7 @@ def test_a_loss_of_some_steps_is_averaged_over_those(data: Path, tmp_path: Path)
 def test_checkpoints_that_are_not_ours_to_go_on_with_are_told(tmp_path: Path) -> None:
     path = tmp_path / "other.pt"
     torch.save({"network": OneNumber().networks["network"].state_dict(), "epoch": 3}, path)
-    with pytest.raises(ConfigError, match="--init begins with its weights"):
+    with pytest.raises(ConfigError, match="--init to start from its weights"):
         resume(path, OneNumber(), torch.device("cpu"))
     torch.save([1, 2], path)
     with pytest.raises(ConfigError, match="it holds a list"):

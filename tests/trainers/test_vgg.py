@@ -133,7 +133,7 @@ def test_missing_weights_are_told_with_the_ways_out(tmp_path: Path, monkeypatch:
         with pytest.raises(ConfigError) as caught:
             vgg.load(choice)
         told = str(caught.value)
-        assert told.startswith(f"{place} is not there") and "\n" not in told
+        assert told.startswith(f"{place} does not exist") and "\n" not in told
         assert all(way in told for way in ("vgg19-dcbb9e9d.pth", "--vgg PATH", "--vgg none"))
 
 

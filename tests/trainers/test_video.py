@@ -186,9 +186,9 @@ def test_unusable_pictures_are_told(tmp_path: Path) -> None:
     Image.fromarray(noise).save(tmp_path / "whole.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:5000])
     for name in ("text.png", "cut.png"):
-        with pytest.raises(ConfigError, match=f"{name} cannot be read as a picture"):
+        with pytest.raises(ConfigError, match=f"{name} cannot be read as an image"):
             read_square(tmp_path / name, 32)
-    with pytest.raises(ConfigError, match="there is no picture"):
+    with pytest.raises(ConfigError, match="does not exist"):
         read_square(tmp_path / "absent.png", 32)
-    with pytest.raises(ConfigError, match="cannot be read as a picture"):
+    with pytest.raises(ConfigError, match="cannot be read as an image"):
         read_square(tmp_path, 32)

@@ -26,12 +26,15 @@ class Architecture:
     blocks: int = 6
 
     def __post_init__(self) -> None:
-        require("size, width, halvings and blocks are at least 1", min(self.size, self.width, self.halvings, self.blocks) >= 1)
+        require(
+            "size, width, halvings and blocks must be at least 1", min(self.size, self.width, self.halvings, self.blocks) >= 1
+        )
         require_buildable(px=self.size, channels=self.width, layers=self.blocks, halvings=self.halvings)
         # A norm needs more than one value a channel.
         least = 2 ** (self.halvings + 1)
         require(
-            f"size is a multiple of {2**self.halvings}, {least} or more", self.size % (least // 2) == 0 and self.size >= least
+            f"size must be a multiple of {2**self.halvings}, {least} or more",
+            self.size % (least // 2) == 0 and self.size >= least,
         )
 
     @property

@@ -41,11 +41,11 @@ class TrainingConfig(AugmentedTraining):
     still_flow: bool = True
 
     def __post_init__(self) -> None:
-        require(f"stage is {' or '.join(NAMES)}", self.stage in NAMES)
+        require(f"stage must be {' or '.join(NAMES)}", self.stage in NAMES)
         AugmentedTraining.__post_init__(self)
-        require("pixel_epochs is not negative", self.pixel_epochs >= 0)
-        require(f"most_deg is at most {MOST_DEG:g}", self.most_deg <= MOST_DEG)
-        require("alike is above 0", self.alike > 0)
+        require("pixel_epochs must not be negative", self.pixel_epochs >= 0)
+        require(f"most_deg must be at most {MOST_DEG:g}", self.most_deg <= MOST_DEG)
+        require("alike must be above 0", self.alike > 0)
         self.view()
 
     def view(self) -> PosePairs:

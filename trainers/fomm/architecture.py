@@ -27,8 +27,8 @@ class DetectorConfig:
 
     def __post_init__(self) -> None:
         _require_widths(self.block_expansion, self.max_features, self.blocks)
-        require("scale is 1 over a whole number", _is_unit_fraction(self.scale))
-        require("temperature is above 0", self.temperature > 0)
+        require("scale must be 1 over an integer", _is_unit_fraction(self.scale))
+        require("temperature must be above 0", self.temperature > 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,8 +46,8 @@ class DenseMotionConfig:
 
     def __post_init__(self) -> None:
         _require_widths(self.block_expansion, self.max_features, self.blocks)
-        require("scale is 1 over a whole number", _is_unit_fraction(self.scale))
-        require("variance is above 0", self.variance > 0)
+        require("scale must be 1 over an integer", _is_unit_fraction(self.scale))
+        require("variance must be above 0", self.variance > 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,7 +67,7 @@ class GeneratorConfig:
 
     def __post_init__(self) -> None:
         _require_widths(self.block_expansion, self.max_features, self.down_blocks)
-        require("bottleneck_blocks is not negative", self.bottleneck_blocks >= 0)
+        require("bottleneck_blocks must not be negative", self.bottleneck_blocks >= 0)
         require_buildable(layers=self.bottleneck_blocks)
 
 
@@ -91,7 +91,7 @@ class DiscriminatorConfig:
     def __post_init__(self) -> None:
         _require_widths(self.block_expansion, self.max_features, self.blocks)
         require_scales(self.scales)
-        require("variance is above 0", self.variance > 0)
+        require("variance must be above 0", self.variance > 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,20 +117,20 @@ class Architecture:
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
 
     def __post_init__(self) -> None:
-        require("channels and keypoints are at least 1", min(self.channels, self.keypoints) >= 1)
+        require("channels and keypoints must be at least 1", min(self.channels, self.keypoints) >= 1)
         require_buildable(px=self.size, channels=self.keypoints)
-        require(f"channels are at most {_MOST_CHANNELS}", self.channels <= _MOST_CHANNELS)
+        require(f"channels must be at most {_MOST_CHANNELS}", self.channels <= _MOST_CHANNELS)
         for name, network in (("detector", self.detector), ("dense_motion", self.dense_motion)):
             step = round(1 / network.scale) * 2**network.blocks
-            require(f"size is a multiple of {step}, for scale and blocks of {name}", self.size > 0 and self.size % step == 0)
+            require(f"size must be a multiple of {step}, for scale and blocks of {name}", self.size > 0 and self.size % step == 0)
         step = 2**self.generator.down_blocks
-        require(f"size is a multiple of {step}, for down_blocks of the generator", self.size % step == 0)
+        require(f"size must be a multiple of {step}, for down_blocks of the generator", self.size % step == 0)
 
 
 def require_scales(scales: tuple[float, ...]) -> None:
     """Raises ValueError unless these are scales of a pyramid of pictures, each once."""
     require(
-        "scales are 1 over whole numbers, each once", all(map(_is_unit_fraction, scales)) and len({*scales}) == len(scales) > 0
+        "scales must be distinct and 1 over integers", all(map(_is_unit_fraction, scales)) and len({*scales}) == len(scales) > 0
     )
     require_buildable(layers=len(scales))
 
@@ -140,5 +140,5 @@ def _is_unit_fraction(scale: float) -> bool:
 
 
 def _require_widths(expansion: int, most: int, blocks: int) -> None:
-    require("block_expansion, max_features and blocks are at least 1", min(expansion, most, blocks) >= 1)
+    require("block_expansion, max_features and blocks must be at least 1", min(expansion, most, blocks) >= 1)
     require_buildable(channels=max(expansion, most), halvings=blocks)

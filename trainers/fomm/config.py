@@ -36,8 +36,8 @@ class LossWeights:
 
     def __post_init__(self) -> None:
         require_scales(self.scales)
-        require("perceptual has a weight for each of 5 layers", len(self.perceptual) == 5)
-        require("weights are not negative", min(*self.perceptual, *self.feature_matching, *self._single()) >= 0)
+        require("perceptual must have a weight for each of 5 layers", len(self.perceptual) == 5)
+        require("weights must not be negative", min(*self.perceptual, *self.feature_matching, *self._single()) >= 0)
 
     def _single(self) -> tuple[float, ...]:
         adversarial = (self.generator_gan, self.discriminator_gan)
@@ -74,10 +74,10 @@ class TrainingConfig(AugmentedTraining):
 
     def __post_init__(self) -> None:
         AugmentedTraining.__post_init__(self)
-        require("decay is above 0", self.decay > 0)
-        require("milestones are epochs, each above the last", list(self.milestones) == sorted({*self.milestones}))
-        require("sigma_affine and sigma_tps are not negative", min(self.sigma_affine, self.sigma_tps) >= 0)
-        require("points_tps is at least 2, or 0 for the affine map alone", self.points_tps == 0 or self.points_tps >= 2)
+        require("decay must be above 0", self.decay > 0)
+        require("milestones must be increasing epochs", list(self.milestones) == sorted({*self.milestones}))
+        require("sigma_affine and sigma_tps must not be negative", min(self.sigma_affine, self.sigma_tps) >= 0)
+        require("points_tps must be at least 2, or 0 for the affine map alone", self.points_tps == 0 or self.points_tps >= 2)
 
     def augment(self) -> Augment:
         """See TrainingSettings."""
@@ -100,10 +100,10 @@ class Config(Stored):
         blocks = networks.discriminator.blocks
         adversarial = losses.generator_gan > 0
         require(
-            f"feature_matching has a weight for each of the discriminator's {blocks} blocks",
+            f"feature_matching must have a weight for each of the discriminator's {blocks} blocks",
             not adversarial or len(losses.feature_matching) == blocks,
         )
-        require("without jacobians equivariance_jacobian is 0", networks.jacobians or losses.equivariance_jacobian == 0)
+        require("equivariance_jacobian must be 0 without jacobians", networks.jacobians or losses.equivariance_jacobian == 0)
 
 
 _PLAIN = Architecture(discriminator=DiscriminatorConfig(spectral_norm=False))

@@ -23,11 +23,11 @@ class Architecture:
     residuals: int = 6
 
     def __post_init__(self) -> None:
-        require("width is at least 1 and residuals are not negative", self.width >= 1 and self.residuals >= 0)
-        require("size is at least 8", self.size >= 8)
+        require("width must be at least 1 and residuals must not be negative", self.width >= 1 and self.residuals >= 0)
+        require("size must be at least 8", self.size >= 8)
         require_buildable(px=self.size, channels=self.width, layers=self.residuals)
         step = max(4, 2**self.halvings)
-        require(f"size is a multiple of {step}, for the networks' halvings", self.size % step == 0)
+        require(f"size must be a multiple of {step}, for the networks' halvings", self.size % step == 0)
 
     @property
     def halvings(self) -> int:

@@ -34,7 +34,7 @@ class LossWeights:
 
     def __post_init__(self) -> None:
         weights = (self.adversarial, self.condition, self.penalty, self.cycle, self.attention, self.smoothness)
-        require("weights are not negative", min(weights) >= 0)
+        require("weights must not be negative", min(weights) >= 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,8 +57,8 @@ class TrainingConfig(AugmentedTraining):
 
     def __post_init__(self) -> None:
         AugmentedTraining.__post_init__(self)
-        require("generator_every is at least 1", self.generator_every >= 1)
-        require("decay_epochs and noise are not negative", min(self.decay_epochs, self.noise) >= 0)
+        require("generator_every must be at least 1", self.generator_every >= 1)
+        require("decay_epochs and noise must not be negative", min(self.decay_epochs, self.noise) >= 0)
 
     def learning_rate_factor(self, epoch: int) -> float:
         """By which the learning rate is multiplied in an epoch, from 0 on: 1, and in the last one 1 / decay_epochs."""

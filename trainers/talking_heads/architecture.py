@@ -28,14 +28,14 @@ class Architecture:
     compat: bool = False
 
     def __post_init__(self) -> None:
-        require("width is a multiple of 4", self.width >= 4 and self.width % 4 == 0)
-        require(f"halvings are at least {_LEAST_HALVINGS}", self.halvings >= _LEAST_HALVINGS)
-        require("residuals are not negative", self.residuals >= 0)
+        require("width must be a multiple of 4", self.width >= 4 and self.width % 4 == 0)
+        require(f"halvings must be at least {_LEAST_HALVINGS}", self.halvings >= _LEAST_HALVINGS)
+        require("residuals must not be negative", self.residuals >= 0)
         require_buildable(px=self.size, channels=self.width, layers=self.residuals, halvings=self.halvings)
         step = 2**self.halvings
         # Borders are mirrored and statistics taken at the smallest size, for which a single pixel is too few.
         require(
-            f"size is a multiple of {step}, for halvings, and at least {2 * step}",
+            f"size must be a multiple of {step}, for halvings, and at least {2 * step}",
             self.size >= 2 * step and self.size % step == 0,
         )
 

@@ -35,8 +35,8 @@ class LossWeights:
 
     def __post_init__(self) -> None:
         picture = (self.vgg19, self.vggface, self.pixel)
-        require("weights are not negative", min(*picture, self.adversarial, self.feature_matching, self.match) >= 0)
-        require("one of vgg19, vggface and pixel is above 0", max(picture) > 0)
+        require("weights must not be negative", min(*picture, self.adversarial, self.feature_matching, self.match) >= 0)
+        require("one of vgg19, vggface and pixel must be above 0", max(picture) > 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,8 +61,8 @@ class TrainingConfig(TrainingSettings):
 
     def __post_init__(self) -> None:
         TrainingSettings.__post_init__(self)
-        require("frames and discriminator_steps are at least 1", min(self.frames, self.discriminator_steps) >= 1)
-        require("discriminator_learning_rate is above 0", self.discriminator_learning_rate > 0)
+        require("frames and discriminator_steps must be at least 1", min(self.frames, self.discriminator_steps) >= 1)
+        require("discriminator_learning_rate must be above 0", self.discriminator_learning_rate > 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,4 +1,4 @@
-"""Sound: fetched beside the video and merged, left out on request, and fetched later for videos that have none."""
+"""Sound: fetched beside the video and merged, omitted on request, and fetched later for videos that have none."""
 
 import shutil
 import signal
@@ -106,8 +106,8 @@ def test_reports_of_0_1_are_read(dash: VideoServer, fetch: Fetch, out: Path) -> 
     assert fetch("one", retry=frozenset({"silent"})).rows["one"]["has_audio"] is True
 
 
-def test_sound_cannot_be_asked_for_and_left_out(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--retry silent fetches sound, which --no-audio leaves out"):
+def test_retry_silent_is_refused_with_no_audio(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--retry silent fetches sound, and --no-audio disables it"):
         DownloadOrder(source="taichi", metadata=tmp_path, out=tmp_path, manners=Manners(audio=False), retry=frozenset({"silent"}))
 
 

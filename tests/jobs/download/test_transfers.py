@@ -53,7 +53,7 @@ def test_a_run_that_is_refused_stops(server: VideoServer, video: bytes, fetch: F
     got = fetch(*names, retries=1, give_up=3)
     assert server.counts() == {"video0": 2, "video1": 2, "video2": 1}
     assert got.totals.counts == counts(available=1, blocked=2, pending=3)
-    assert "3 refusals" in got.totals.stopped and "429" in got.totals.stopped
+    assert "3 consecutive refusals" in got.totals.stopped and "429" in got.totals.stopped
     assert got.rows["video5"]["checked_at"] is None
 
 

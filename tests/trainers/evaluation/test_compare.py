@@ -57,10 +57,10 @@ def test_differences_are_of_the_second_less_the_first(write: Write) -> None:
         ({"split": "train"}, r"their splits differ \(test and train\)"),
         ({"size_px": 64}, r"their sizes differ \(32 and 64\)"),
         ({"landmarks": "fan"}, r"their landmark models differ \(dlib and fan\)"),
-        ({"provenance": {"landmark_model": "two"}}, "they were measured with another landmark_model"),
-        ({"per_clip": [{"key": "a", "frames": {"given": [0], "targets": [1]}}]}, "they reconstruct other frames in 1 clips"),
-        ({"per_clip": []}, "they reconstruct other frames in 1 clips"),
-        ({"version": 1}, r"B/evaluation\.json is not of this version"),
+        ({"provenance": {"landmark_model": "two"}}, "they were measured with a different landmark_model"),
+        ({"per_clip": [{"key": "a", "frames": {"given": [0], "targets": [1]}}]}, "they reconstruct different frames in 1 clips"),
+        ({"per_clip": []}, "they reconstruct different frames in 1 clips"),
+        ({"version": 1}, r"B/evaluation\.json is of another version"),
     ],
     ids=["data", "split", "size", "landmarks", "provenance", "frames", "clips", "version"],
 )
@@ -74,5 +74,5 @@ def test_a_directory_without_an_evaluation_is_refused(write: Write, tmp_path: Pa
     with pytest.raises(ConfigError, match=r"nowhere/evaluation\.json cannot be read: No such file"):
         compare(write("A"), tmp_path / "nowhere")
     (write("B") / "evaluation.json").write_text("{")
-    with pytest.raises(ConfigError, match="is no JSON"):
+    with pytest.raises(ConfigError, match="is not JSON"):
         compare(tmp_path / "A", tmp_path / "B")

@@ -174,7 +174,7 @@ def test_means_are_over_frames_that_could_be_measured() -> None:
     assert Score.of(np.array([1.0, np.nan, 3.0])) == Score(2.0, 2)
     assert Score.of(np.array([np.nan])) == Score(None, 0)
     assert Score.over([Score(1.0, 1), Score(None, 0), Score(4.0, 2)]) == Score(3.0, 3)
-    with pytest.raises(ValueError, match="nothing was reconstructed"):
+    with pytest.raises(ValueError, match="no scores of clips"):
         Scores.of([], {}, [])
 
 

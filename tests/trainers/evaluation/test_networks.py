@@ -87,7 +87,7 @@ def test_lpips_is_that_of_torchmetrics(tmp_path: Path, monkeypatch: pytest.Monke
     with torch.no_grad():
         expected = theirs._LPIPS(net="vgg", pnet_rand=True)(*pairs, normalize=True).flatten()
     np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4)
-    with pytest.raises(ConfigError, match="does not hold the linear layers of LPIPS"):
+    with pytest.raises(ConfigError, match="does not contain the linear layers of LPIPS"):
         LpipsMeasure(tmp_path / "vgg16.pth", str(tmp_path / "vgg16.pth"))
 
 

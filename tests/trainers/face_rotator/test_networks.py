@@ -153,5 +153,5 @@ def test_a_step_tells_a_trained_network_from_a_new_one() -> None:
 
 @pytest.mark.parametrize("wrong", [{"size": 20}, {"size": 8}, {"width": 0}, {"blocks": 0}, {"halvings": 0}])
 def test_senseless_shapes_are_refused(wrong: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match=r"size is a multiple of 8|at least 1"):
+    with pytest.raises(ValueError, match=r"size must be a multiple of 8|at least 1"):
         Architecture(**wrong)

@@ -190,8 +190,8 @@ def test_a_beginning_is_ours_or_a_published_file_of_one_network() -> None:
     ("content", "told"),
     [
         ({"generator": {}, "epoch": 3}, "given.pt has none of morpher, rotator, combiner; it has epoch, generator"),
-        ({"rotator": {}}, "rotator is of another architecture: missing: "),
-        ({"zhou_grid_change.weight": torch.zeros(2, 9, 7, 7)}, "rotator is of another architecture: missing: "),
+        ({"rotator": {}}, "rotator has another architecture: missing: "),
+        ({"zhou_grid_change.weight": torch.zeros(2, 9, 7, 7)}, "rotator has another architecture: missing: "),
     ],
 )
 def test_what_is_no_beginning_is_told(content: dict[str, Any], told: str) -> None:
@@ -245,9 +245,9 @@ def test_settings_of_the_stages() -> None:
     ("line", "told"),
     [
         ("training: {stage: painter}", "stage is morpher or rotator or combiner"),
-        ("training: {most_deg: 20}", "most_deg is at most 15"),
+        ("training: {most_deg: 20}", "most_deg must be at most 15"),
         ("training: {least_deg: 5}", "PosePairs with an empty range"),
-        ("training: {alike: 0}", "alike is above 0"),
+        ("training: {alike: 0}", "alike must be above 0"),
         ("training: {flip: 2}", "probabilities"),
         ("training: {epochs: 0}", "at least 1"),
         ("architecture: {size: 100}", "multiple of 8"),

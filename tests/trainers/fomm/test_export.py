@@ -262,4 +262,4 @@ def test_a_missing_package_is_named(tmp_path: Path, onnx_directory: Path) -> Non
     done = subprocess.run(
         [sys.executable, "-c", program, str(onnx_directory)], capture_output=True, text=True, check=True, cwd=ROOT
     )
-    assert done.stdout.strip() == "this needs onnxruntime (onnxruntime): pip install 'motionshards[export]'"
+    assert done.stdout.strip() == "onnxruntime cannot be imported (onnxruntime); pip install 'motionshards[export]'"

@@ -151,9 +151,9 @@ def test_the_learning_rate_falls_in_the_last_third() -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"size": 100}, "size is a multiple of 32"),
-        ({"size": 4}, "size is at least 8"),
-        ({"width": 0}, "width is at least 1"),
+        ({"size": 100}, "size must be a multiple of 32"),
+        ({"size": 4}, "size must be at least 8"),
+        ({"width": 0}, "width must be at least 1"),
     ],
 )
 def test_shapes_that_cannot_be(change: dict[str, int], told: str) -> None:
@@ -176,7 +176,7 @@ def test_trainings_that_cannot_be(change: dict[str, Any], told: str) -> None:
 
 
 def test_weights_are_not_negative() -> None:
-    with pytest.raises(ValueError, match="weights are not negative"):
+    with pytest.raises(ValueError, match="weights must not be negative"):
         LossWeights(cycle=-1)
 
 
@@ -189,5 +189,5 @@ def test_settings_from_a_file(tmp_path: Path) -> None:
     assert settings.load("ganimation-128", CONFIGS) is CONFIGS["ganimation-128"]
     assert Config.from_json(found.to_json()) == found
     path.write_text("architecture: {sice: 64}\n")
-    with pytest.raises(ConfigError, match=r"sice is not a setting; size is"):
+    with pytest.raises(ConfigError, match=r"sice is not a setting; did you mean size"):
         settings.load(str(path), CONFIGS)

@@ -106,11 +106,11 @@ def test_what_cannot_be_loaded_is_told(tmp_path: Path) -> None:
     wide = {"G": Generator(Architecture(size=16, width=3, residuals=1)).state_dict()}
     for content, told in (
         ({"generator": {}}, "has no G and no D, and is the state of neither; it has generator"),
-        (wide, "G is of another architecture: shapes: "),
+        (wide, "G has another architecture: shapes: "),
     ):
         with pytest.raises(ConfigError, match=told):
             begun(save(tmp_path / "a.pt", content))
-    with pytest.raises(ConfigError, match="does not tell its settings: --config is needed"):
+    with pytest.raises(ConfigError, match="does not contain its settings; pass --config"):
         restore(save(tmp_path / "theirs.pth", theirs["G"]))
     (tmp_path / "small.yaml").write_text("architecture: {size: 16, width: 2, residuals: 1}\n")
     with pytest.raises(ConfigError, match="has no G; it has D"):

@@ -257,11 +257,11 @@ def test_under_autocast_styles_statistics_and_scores_are_not_rounded() -> None:
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
-        ({"width": 6}, "width is a multiple of 4"),
-        ({"halvings": 3}, "halvings are at least 4"),
-        ({"size": 64}, "size is a multiple of 64, for halvings, and at least 128"),
-        ({"size": 200}, "size is a multiple of 64"),
-        ({"residuals": -1}, "residuals are not negative"),
+        ({"width": 6}, "width must be a multiple of 4"),
+        ({"halvings": 3}, "halvings must be at least 4"),
+        ({"size": 64}, "size must be a multiple of 64, for halvings, and at least 128"),
+        ({"size": 200}, "size must be a multiple of 64"),
+        ({"residuals": -1}, "residuals must not be negative"),
     ],
 )
 def test_shapes_that_cannot_be_are_told(wrong: dict[str, int], told: str) -> None:
@@ -280,9 +280,9 @@ def test_settings_that_cannot_be_are_told_in_a_line(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     for text, told in (
         ("training: {frames: 0}", "at least 1"),
-        ("training: {betas: [0.9]}", "betas are two numbers"),
-        ("training: {learning_rate: 0}", "learning_rate is above 0"),
-        ("training: {losses: {match: -1}}", "weights are not negative"),
+        ("training: {betas: [0.9]}", "betas must be two numbers"),
+        ("training: {learning_rate: 0}", "learning_rate must be above 0"),
+        ("training: {losses: {match: -1}}", "weights must not be negative"),
         ("training: {losses: {vgg19: 0, vggface: 0, pixel: 0}}", "one of vgg19, vggface and pixel"),
         ("training: {frame: 3}", "frames is"),
     ):

@@ -113,7 +113,7 @@ def test_with_a_vgg_network_the_published_match_weight_stays(
     data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, network: str
 ) -> None:
     files = {"vgg": "none", "vggface": "none", network: str(tmp_path / "absent.pth")}
-    with pytest.raises(ConfigError, match=r"absent\.pth is not there"):
+    with pytest.raises(ConfigError, match=r"absent\.pth does not exist"):
         task(data, {}, **files)
     assert not caplog.messages
 

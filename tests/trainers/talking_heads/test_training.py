@@ -292,8 +292,8 @@ def test_vectors_of_videos_that_both_know_come_along(tmp_path: Path, caplog: pyt
 def test_checkpoints_of_something_else_are_refused() -> None:
     for content, told in (
         ({}, "has no E_state_dict"),
-        ({**state(task().networks), "D_state_dict": {"W": torch.zeros(7, 3)}}, "D_state_dict is of another architecture"),
-        ({**state(task().networks), "D_state_dict": 3}, "D_state_dict is of another architecture: it is a int"),
+        ({**state(task().networks), "D_state_dict": {"W": torch.zeros(7, 3)}}, "D_state_dict has another architecture"),
+        ({**state(task().networks), "D_state_dict": 3}, "D_state_dict has another architecture: it is a int"),
     ):
         with pytest.raises(ConfigError, match=told):
             task().begin(content, Path("a.pt"))
