@@ -161,5 +161,5 @@ def _window(options: EditOptions, picture: Picture, size: int) -> Window:
     assert model is not None
     face = find_face(picture, model, size)
     if face is None:
-        raise ConfigError(f"no face is found in {options.image}; --crop none takes the whole image")
+        raise ConfigError(f"no face was found in {options.image}; --crop none uses the whole image")
     return face.window

@@ -171,7 +171,7 @@ def _subject(options: RotateOptions, size: int) -> Subject:
     assert model is not None
     points = find_landmarks(np.ascontiguousarray(picture[..., :3]), model)
     if points is None:
-        raise ConfigError(f"no face is found in {options.image}; --crop none takes the whole image")
+        raise ConfigError(f"no face was found in {options.image}; --crop none uses the whole image")
     window = face_window(points, (picture.shape[1], picture.shape[0]))
     return Subject(_scaled(picture, window, size), to_window(points, window, size))
 

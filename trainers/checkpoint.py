@@ -191,7 +191,7 @@ def _other_names(stored: Sequence[str], wanted: Sequence[str]) -> str:
         return ""
     gone, new = sorted({*stored} - {*wanted}), sorted({*wanted} - {*stored})
     parts = [("missing", gone), ("new", new)]
-    return "; ".join(f"{len(names):,} are {word}: {_some(names)}" for word, names in parts if names) or "their order differs"
+    return "; ".join(f"{len(names):,} {word}: {_some(names)}" for word, names in parts if names) or "their order differs"
 
 
 def _some(names: list[str]) -> str:

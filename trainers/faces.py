@@ -16,7 +16,7 @@ from motionshards.trainers.video import Picture, cut_window
 from motionshards.transforms.extract.crop import Window, square_window
 from motionshards.transforms.extract.landmarks.models import FaceModel
 
-# Bounding box of the 68 landmarks in the frames of VoxCeleb2, as medians over frames: its longer side, and the height of its center,
+# Bounding box of the 68 landmarks in frames of VoxCeleb2, as medians over frames: its longer side, and the height of its center,
 # as fractions of the frame's side.
 _EXTENT = 0.616
 _MIDDLE = 0.578

@@ -232,7 +232,7 @@ def test_unusable_pictures_and_videos(animate: Animate, inputs: Path, tmp_path: 
     for changes, flags, told in (
         ({"image": tmp_path / "absent.png"}, (), "does not exist"),
         ({"image": tmp_path / "text.txt"}, (), "cannot be read as an image"),
-        ({"image": tmp_path / "blank.png"}, ("--best-frame",), "no face is found in the source"),
+        ({"image": tmp_path / "blank.png"}, ("--best-frame",), "no face was found in the source"),
         ({"driving": tmp_path / "absent.mp4"}, (), "unreadable"),
         ({"driving": tmp_path / "text.txt"}, (), "not_a_video"),
         ({"driving": tmp_path / "cut.mp4"}, (), "corrupt"),
@@ -267,6 +267,6 @@ def test_as_a_command(inputs: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "jobs.animate", "--checkpoint", inputs / "last.pt", "--image", inputs / "face.png"]
     command += ["--driving", inputs / "driving.mp4", "--output", tmp_path / "out.mp4", "--best-frame"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    assert (done.returncode, done.stderr) == (0, "1 of 10 frames have no face and cannot be the best one\n")
+    assert (done.returncode, done.stderr) == (0, "skipped 1 of 10 frames without a face in the search for the best frame\n")
     assert "measured from frame 4" in done.stdout
     assert len(Driving.at(tmp_path / "out.mp4")) == 10

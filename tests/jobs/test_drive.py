@@ -163,9 +163,9 @@ def test_what_cannot_be_done_is_told_in_a_line(drive: Drive, inputs: Path, tmp_p
     (tmp_path / "text.pt").write_text("no weights")
     torch.save({**torch.load(inputs / "person.pt", weights_only=True), "person": {}}, tmp_path / "half.pt")
     for flags, changes, told in (
-        ((), {"driving": tmp_path / "blank.mp4"}, "no face is found in any"),
+        ((), {"driving": tmp_path / "blank.mp4"}, "no face was found in any"),
         ((), {"driving": tmp_path / "none.mp4"}, "unreadable"),
-        ((), {"checkpoint": tmp_path / "training.pt"}, "holds no person: jobs.finetune makes one"),
+        ((), {"checkpoint": tmp_path / "training.pt"}, "is not a person; create one from a checkpoint"),
         ((), {"checkpoint": tmp_path / "text.pt"}, "cannot be read as a checkpoint"),
         ((), {"checkpoint": tmp_path / "half.pt"}, "person has another architecture: missing: "),
         ((), {"output": tmp_path / "out.avi"}, "must have the suffix .mp4"),

@@ -200,7 +200,7 @@ def test_unusable_files(edit: Edit, inputs: Path, tmp_path: Path) -> None:
     for changes, told in (
         ({"image": tmp_path / "absent.png"}, "does not exist"),
         ({"image": tmp_path / "text.txt"}, "cannot be read as an image"),
-        ({"image": tmp_path / "blank.png"}, f"no face is found in {tmp_path / 'blank.png'}; --crop none takes the whole image"),
+        ({"image": tmp_path / "blank.png"}, f"no face was found in {tmp_path / 'blank.png'}; --crop none uses the whole image"),
         ({"checkpoint": tmp_path / "absent.pt"}, "there is no checkpoint"),
         ({"checkpoint": tmp_path / "text.txt"}, "cannot be read as a checkpoint"),
         ({"checkpoint": tmp_path / "net_epoch_30_id_G.pth"}, "does not contain its settings; pass --config"),

@@ -115,7 +115,7 @@ def test_portraits_of_pictures_and_of_a_video(inputs: Path) -> None:
 def test_the_whole_command(run: Run, tmp_path: Path, inputs: Path, caplog: pytest.LogCaptureFixture) -> None:
     status, out, _ = run("--input", inputs / "me.mp4", "--t", 5, "--steps", 3, "--json", "--quiet")
     told = json.loads(out)
-    assert (status, told["frames"], told["steps"]) == (0, 4, 3) and "1 of 5 pictures have no face" in caplog.text
+    assert (status, told["frames"], told["steps"]) == (0, 4, 3) and "skipped 1 of 5 images without a face" in caplog.text
     assert told["first"].keys() == told["last"].keys() == {"pixel", "adversarial", "feature_matching", "discriminator"}
     content = torch.load(tmp_path / "person.pt", weights_only=True)
     assert content.keys() == {"person", "landmarks", "motionshards"}
@@ -190,7 +190,7 @@ def test_what_cannot_be_done_is_told_in_a_line(run: Run, tmp_path: Path, inputs:
         ((*picture, "--input", inputs / "me.mp4"), {}, "Exactly 1 of {--input, --images} must be specified"),
         ((*picture, "--steps", -1), {}, "--steps. Must be >= 0"),
         ((*picture, "--batch", 0), {}, "--batch. Must be > 0"),
-        (("--images", inputs / "blank.png"), {}, "no face is found in any"),
+        (("--images", inputs / "blank.png"), {}, "no face was found in any"),
         (("--images", tmp_path / "text.png"), {}, "cannot be read as an image"),
         (("--input", tmp_path / "none.mp4"), {}, "unreadable"),
         (picture, {"checkpoint": tmp_path / "none.pt"}, "there is no checkpoint"),

@@ -1,4 +1,4 @@
-"""Images of any kind that users bring: scaled by their type, upright, opaque, or refused in one line."""
+"""Users' image files: scaled by their type, upright, opaque, or refused with a message of one line."""
 
 import io
 import os
@@ -17,7 +17,7 @@ RAMP = np.linspace(0, 1, 64).reshape(8, 8)
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_grey_of_16_bits_is_scaled_by_its_range(tmp_path: Path, suffix: str) -> None:
+def test_16_bit_gray_is_scaled_by_its_range(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a.{suffix}"
     Image.fromarray((RAMP * 65535).round().astype(np.uint16)).save(path)
     np.testing.assert_allclose(read_image(path)[..., 1], RAMP * 255, atol=0.6)
@@ -34,7 +34,7 @@ def test_floats_are_scaled_within_0_to_1_and_refused_outside(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "PA"])
-def test_transparent_pixels_get_the_background(tmp_path: Path, mode: str) -> None:
+def test_transparent_pixels_show_the_background(tmp_path: Path, mode: str) -> None:
     image = Image.new("RGBA", (4, 4), (9, 9, 9, 255))
     image.putpixel((0, 0), (0, 0, 0, 0))
     image.convert("LA" if mode == "PA" else mode).save(tmp_path / "a.png")
@@ -46,14 +46,14 @@ def test_transparent_pixels_get_the_background(tmp_path: Path, mode: str) -> Non
         read_image(tmp_path / "a.png", "reddish")
 
 
-def test_other_modes_come_out_as_rgb(tmp_path: Path) -> None:
+def test_other_modes_become_rgb(tmp_path: Path) -> None:
     Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp_path / "a.jpg", quality=95)
     np.testing.assert_allclose(read_image(tmp_path / "a.jpg")[4, 4], (255, 0, 0), atol=6)
     Image.new("1", (8, 8), 1).save(tmp_path / "a.png")
     assert read_image(tmp_path / "a.png").min() == 255
 
 
-def test_the_first_frame_of_an_animation_is_read_and_that_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_first_frame_of_an_animation_is_read_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     first, second = Image.new("RGB", (8, 8), "red"), Image.new("RGB", (8, 8), "blue")
     first.save(tmp_path / "a.gif", save_all=True, append_images=[second])
     assert read_image(tmp_path / "a.gif")[0, 0].tolist() == [255, 0, 0]

@@ -1,7 +1,7 @@
 """Evaluation of a model on clips of a dataset.
 
-Which clips, input frames and target frames are used depends only on the dataset and the kind of model, so that runs can be compared.
-A baseline that copies the first input frame is evaluated with the model. One clip is in memory at a time.
+The clips, input frames and target frames depend only on the dataset and the kind of model, so that runs can be compared. A
+baseline that copies the first input frame is evaluated with the model. One clip is in memory at a time.
 """
 
 from collections import Counter

@@ -44,7 +44,7 @@ def find_best_frame(source: Picture, frames: Iterable[Picture], model: FaceModel
     """
     wanted = face_shape(source, model)
     if wanted is None:
-        raise ConfigError("no face is found in the source, and the best frame is the one whose face is like it")
+        raise ConfigError("no face was found in the source, with which the faces of the driving video are compared")
     best: Best | None = None
     without = number = 0
     for number, frame in enumerate(frames):
@@ -56,9 +56,9 @@ def find_best_frame(source: Picture, frames: Iterable[Picture], model: FaceModel
         if best is None or distance < best.distance:
             best = Best(number, frame.copy(), distance, 0)
     if best is None:
-        raise ConfigError(f"no face is found in any of the {number + 1} frames of the driving video")
+        raise ConfigError(f"no face was found in any of the {number + 1} frames of the driving video")
     if without:
-        logger.warning("%d of %d frames have no face and cannot be the best one", without, number + 1)
+        logger.warning("skipped %d of %d frames without a face in the search for the best frame", without, number + 1)
     return Best(best.frame, best.picture, best.distance, without)
 
 

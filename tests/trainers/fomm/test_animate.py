@@ -235,7 +235,7 @@ def test_the_first_of_equal_frames_is_the_best() -> None:
 def test_without_a_face_there_is_no_best_frame() -> None:
     model = models.load("dlib")
     assert model is not None
-    with pytest.raises(ConfigError, match="no face is found in the source"):
+    with pytest.raises(ConfigError, match="no face was found in the source"):
         find_best_frame(BLANK, [face()], model)
     with pytest.raises(ConfigError, match="in any of the 2 frames"):
         find_best_frame(face(), [BLANK, BLANK], model)

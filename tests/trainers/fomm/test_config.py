@@ -121,7 +121,7 @@ def test_a_file_without_a_base_starts_from_vox_256(tmp_path: Path) -> None:
         ("training: {hue: 0.7}", "training: a hue is turned by half a turn at most"),
         ("architecture: {detector: {scale: 0.3}}", "architecture.detector: scale must be 1 over an integer"),
         ("architecture: {size: 200}", "architecture: size must be a multiple of 128, for scale and blocks of detector"),
-        ("training: {losses: {generator_gan: 1, feature_matching: [1]}}", "feature_matching has a weight for each"),
+        ("training: {losses: {generator_gan: 1, feature_matching: [1]}}", "feature_matching must have a weight for each"),
         ("architecture: {jacobians: false}", "equivariance_jacobian must be 0 without jacobians"),
     ],
 )
@@ -134,7 +134,7 @@ def test_mistakes_are_told_by_name_in_one_line(text: str, told: str, tmp_path: P
 
 
 def test_neither_a_name_nor_a_file(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="vox-512 is neither vox-256, vox-adv-256, taichi-256 or fashion-256 nor a YAML file"):
+    with pytest.raises(ConfigError, match="vox-512 is neither vox-256, vox-adv-256, taichi-256 or fashion-256 nor a readable"):
         settings.load("vox-512", CONFIGS)
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\xfa")
     with pytest.raises(ConfigError, match="nor a YAML file that can be read"):

@@ -98,7 +98,7 @@ def test_action_units_of_another_origin_are_refused(
     capsys.readouterr()
     assert train(stills, config, run, "--stop-after", 2) == 2
     said = capsys.readouterr().err
-    assert "trained on other action units: 1 are missing: csv; 1 are new: openface-still" in said and said.count("\n") == 1
+    assert "trained on other action units: 1 missing: csv; 1 new: openface-still" in said and said.count("\n") == 1
     assert train(stills, config, tmp_path / "other", "--init", run / "last.pt") == 2
     said = capsys.readouterr().err
     assert "action units of csv, and those of the dataset are of openface-still: they must not be mixed" in said

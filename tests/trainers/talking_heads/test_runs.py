@@ -93,7 +93,7 @@ def test_landmarks_are_needed(order: Order, tmp_path: Path, capsys: pytest.Captu
     bare = make_dataset(tmp_path / "bare", 12, landmarks=False)
     assert motionshards.jobs.train.main(order("run", data=bare)) == 2
     said = capsys.readouterr().err
-    assert "talking_heads learns from landmarks, and there are none: build with --landmarks dlib" in said
+    assert "talking_heads needs landmarks, and the dataset has none: build it with --landmarks dlib" in said
     assert said.count("\n") == 1
 
 

@@ -283,7 +283,7 @@ def test_vectors_of_videos_that_both_know_come_along(tmp_path: Path, caplog: pyt
     second = task(("id0/b", "id1/a", "id9/z"), seed=1)
     own = second.networks["D_state_dict"].state_dict()["W"].clone()
     second.begin(content, tmp_path)
-    assert caplog.messages == ["the checkpoint has no discriminator vectors of 1 of the 3 videos; these start at random"]
+    assert caplog.messages == ["the checkpoint has no discriminator vectors for 1 of the 3 videos; these start at random"]
     stored, found = (each.networks["D_state_dict"].state_dict()["W"] for each in (first, second))
     assert torch.equal(found[:, :2], stored[:, 1:]) and torch.equal(found[:, 2], own[:, 2])
     assert second.networks["G_state_dict"].compat is False
