@@ -155,7 +155,7 @@ def _restored(options: RotateOptions) -> Restored:
         if name not in restored.networks:
             why = " which --eyes and --mouth need" if name == "morpher" else ""
             files = ", ".join(map(str, options.checkpoint))
-            raise ConfigError(f"{files}: there is no trained {name}{why}; jobs.train --config {name} trains it")
+            raise ConfigError(f"{files}: no trained {name}{why}; train it with jobs.train --config {name}")
     return restored
 
 

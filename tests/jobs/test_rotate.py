@@ -166,7 +166,7 @@ def test_colours_at_half_transparent_edges_are_those_of_the_inside() -> None:
 def test_angles_beyond_what_is_learned_are_refused_in_a_line(rotate: Rotate, angle: str) -> None:
     status, _, told = rotate("--pose", angle)
     assert (status, told.count("\n")) == (2, 1)
-    assert "must lie within 15 degrees to either side" in told
+    assert "must be from -15 to 15 degrees" in told
 
 
 @pytest.mark.parametrize(
@@ -183,8 +183,8 @@ def test_angles_beyond_what_is_learned_are_refused_in_a_line(rotate: Rotate, ang
         ((), {"image": "nowhere.png"}, "nowhere.png does not exist"),
         ((), {"checkpoint": "nowhere.pt"}, "there is no checkpoint nowhere.pt"),
         ((), {"image": "wall.png"}, "no face is found"),
-        ((), {"checkpoint": "new.pt"}, "there is no trained rotator; jobs.train --config rotator trains it"),
-        (("--mouth", "1"), {"checkpoint": "combiner.pt"}, "there is no trained morpher which --eyes and --mouth need"),
+        ((), {"checkpoint": "new.pt"}, "no trained rotator; train it with jobs.train --config rotator"),
+        (("--mouth", "1"), {"checkpoint": "combiner.pt"}, "no trained morpher which --eyes and --mouth need"),
     ],
 )
 def test_what_cannot_be_done_is_told_in_a_line(

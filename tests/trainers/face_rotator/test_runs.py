@@ -91,7 +91,7 @@ def test_what_a_run_leaves(rotator: Path) -> None:
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
     assert all(line.keys() == {"step", "epoch", "pixel_painted", "pixel_moved", "unfit", "lr_rotator"} for line in lines)
     assert 0 < np.mean([line["unfit"] for line in lines]) < 1
-    assert [path.name for path in sorted((rotator / "pictures").iterdir())] == ["00000003.jpg", "00000006.jpg"]
+    assert [path.name for path in sorted((rotator / "images").iterdir())] == ["00000003.jpg", "00000006.jpg"]
     assert {"morpher", "rotator", "combiner", "optimizer_rotator"} <= state(rotator).keys()
     restored = restore([rotator / "last.pt"])
     assert [*restored.networks] == ["rotator"] and restored.architecture.size == 32 and not restored.matte
@@ -155,7 +155,7 @@ def test_data_without_landmarks_are_refused_in_a_line(tmp_path: Path, capsys: py
     config.write_text(TINY.format(stage="morpher").replace("frontal_deg: 10", "frontal_deg: 90"))
     command = order(without, "morpher", tmp_path / "runs" / "run", "--batch", 1)
     assert motionshards.jobs.train.main([str(config) if word.endswith("morpher.yaml") else word for word in command]) == 2
-    assert "needs landmarks, and there are none: dataset.build --add landmarks" in capsys.readouterr().err
+    assert "needs landmarks, and the dataset has none: add them with dataset.build --add landmarks" in capsys.readouterr().err
 
 
 SMALL = """

@@ -137,7 +137,7 @@ def test_neither_a_name_nor_a_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="vox-512 is neither vox-256, vox-adv-256, taichi-256 or fashion-256 nor a readable"):
         settings.load("vox-512", CONFIGS)
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\xfa")
-    with pytest.raises(ConfigError, match="nor a YAML file that can be read"):
+    with pytest.raises(ConfigError, match="nor a readable YAML file"):
         settings.load(str(tmp_path / "bytes.yaml"), CONFIGS)
 
 

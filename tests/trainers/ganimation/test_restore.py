@@ -105,7 +105,7 @@ def test_what_cannot_be_loaded_is_told(tmp_path: Path) -> None:
     theirs = states(networks(0))
     wide = {"G": Generator(Architecture(size=16, width=3, residuals=1)).state_dict()}
     for content, told in (
-        ({"generator": {}}, "has no G and no D, and is the state of neither; it has generator"),
+        ({"generator": {}}, "has neither G nor D and is not the state of one; it has generator"),
         (wide, "G has another architecture: shapes: "),
     ):
         with pytest.raises(ConfigError, match=told):

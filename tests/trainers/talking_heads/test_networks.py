@@ -284,7 +284,7 @@ def test_settings_that_cannot_be_are_told_in_a_line(tmp_path: Path) -> None:
         ("training: {learning_rate: 0}", "learning_rate must be above 0"),
         ("training: {losses: {match: -1}}", "weights must not be negative"),
         ("training: {losses: {vgg19: 0, vggface: 0, pixel: 0}}", "one of vgg19, vggface and pixel"),
-        ("training: {frame: 3}", "frames is"),
+        ("training: {frame: 3}", "did you mean frames"),
     ):
         path.write_text(text)
         with pytest.raises(ConfigError, match=told):

@@ -76,7 +76,7 @@ def test_a_run_that_is_stopped_and_goes_on_learns_what_an_undisturbed_one_does(o
     assert {"E_state_dict", "G_state_dict", "D_state_dict", "optimizerG", "optimizerD", "epoch"} < whole.keys()
     names = whole[OURS]["names"]["videos"]
     assert names == sorted(names) and names[0] == "id000/video0" and whole["D_state_dict"]["W"].shape == (32, len(names))
-    assert [path.name for path in (tmp_path / "whole" / "pictures").iterdir()] == ["00000005.jpg"]
+    assert [path.name for path in (tmp_path / "whole" / "images").iterdir()] == ["00000005.jpg"]
 
 
 def test_a_checkpoint_is_of_its_videos(order: Order, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,7 +85,7 @@ def test_a_checkpoint_is_of_its_videos(order: Order, tmp_path: Path, capsys: pyt
     capsys.readouterr()
     assert motionshards.jobs.train.main(order("run", data=other)) == 2
     said = capsys.readouterr().err
-    assert "was trained on other videos: " in said and "--init begins anew" in said and said.count("\n") == 1
+    assert "was trained on other videos: " in said and "Use --init to start a new run" in said and said.count("\n") == 1
     assert motionshards.jobs.train.main(order("new", "--init", tmp_path / "run" / "last.pt", "--stop-after", 1, data=other)) == 0
 
 
