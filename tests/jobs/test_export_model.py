@@ -157,7 +157,7 @@ def test_missing_packages_are_named(
     for form, extra in (("onnx", "export"), ("litert", "litert")):
         assert run(checkpoint, tmp_path / "out", "--format", form) == 2
         told = capsys.readouterr().err
-        assert told == f"error: --format {form} needs {packages[form][-1]}: pip install 'motionshards[{extra}]'\n"
+        assert told == f"error: --format {form} needs {packages[form][-1]}; pip install 'motionshards[{extra}]'\n"
 
 
 def test_only_litert_has_weights_of_lower_precision(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -182,7 +182,7 @@ def test_angles_beyond_what_is_learned_are_refused_in_a_line(rotate: Rotate, ang
         ((), {"output": "out.jpg"}, "must have the suffix .png"),
         ((), {"image": "nowhere.png"}, "nowhere.png does not exist"),
         ((), {"checkpoint": "nowhere.pt"}, "there is no checkpoint nowhere.pt"),
-        ((), {"image": "wall.png"}, "no face is found"),
+        ((), {"image": "wall.png"}, "no face was found"),
         ((), {"checkpoint": "new.pt"}, "no trained rotator; train it with jobs.train --config rotator"),
         (("--mouth", "1"), {"checkpoint": "combiner.pt"}, "no trained morpher which --eyes and --mouth need"),
     ],

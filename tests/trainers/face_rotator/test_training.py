@@ -244,14 +244,14 @@ def test_settings_of_the_stages() -> None:
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("training: {stage: painter}", "stage is morpher or rotator or combiner"),
+        ("training: {stage: painter}", "stage must be morpher or rotator or combiner"),
         ("training: {most_deg: 20}", "most_deg must be at most 15"),
         ("training: {least_deg: 5}", "PosePairs with an empty range"),
         ("training: {alike: 0}", "alike must be above 0"),
         ("training: {flip: 2}", "probabilities"),
         ("training: {epochs: 0}", "at least 1"),
         ("architecture: {size: 100}", "multiple of 8"),
-        ("architecture: {sise: 64}", "size is"),
+        ("architecture: {sise: 64}", "did you mean size"),
     ],
 )
 def test_senseless_settings_are_told_by_name(tmp_path: Path, line: str, told: str) -> None:

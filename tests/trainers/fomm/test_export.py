@@ -154,7 +154,7 @@ def test_the_backend_takes_tensors_and_arrays_and_tells_of_lines_once(
     points.value[:] = points.value[:1, :1]
     for _ in range(2):
         backend.process_kp_driving(*rows(points, points[:1], points[:1]), adapt_movement_scale=True)
-    assert [record.message for record in caplog.records] == ["keypoints lie on a line: their movement is not scaled"]
+    assert [record.message for record in caplog.records] == ["motion is not scaled, since keypoints are on a line"]
     with pytest.raises(ValueError, match=r"source is \[2, 3, 64, 64\], must be \[1, 3, 64, 64\]"):
         backend.generator(images, *rows(points[:1], points))
 
@@ -214,14 +214,14 @@ def changed(directory: Path, **fields: Any) -> None:
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
-        (lambda out: (out / EXPORT_JSON).unlink(), "is no export of jobs.export_model: .*No such file"),
-        (lambda out: (out / "generator.onnx").unlink(), "is no export of jobs.export_model: .*generator.onnx: No such file"),
+        (lambda out: (out / EXPORT_JSON).unlink(), "is not an export of jobs.export_model: .*No such file"),
+        (lambda out: (out / "generator.onnx").unlink(), "is not an export of jobs.export_model: .*generator.onnx: No such file"),
         (lambda out: (out / "kp_detector.onnx").write_bytes(b"no graph"), "kp_detector.onnx is not the file"),
-        (lambda out: (out / EXPORT_JSON).write_text("{"), "cannot be understood"),
-        (lambda out: (out / EXPORT_JSON).write_text("[]"), "cannot be understood"),
+        (lambda out: (out / EXPORT_JSON).write_text("{"), "is invalid"),
+        (lambda out: (out / EXPORT_JSON).write_text("[]"), "is invalid"),
         (lambda out: changed(out, format="torch"), "is of format 'torch'"),
         (lambda out: changed(out, version=2), "version 2"),
-        (lambda out: changed(out, graphs={}), "cannot be understood"),
+        (lambda out: changed(out, graphs={}), "is invalid"),
     ],
 )
 def test_what_is_not_a_whole_export_is_refused_in_one_line(

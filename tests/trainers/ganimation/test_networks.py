@@ -165,8 +165,8 @@ def test_shapes_that_cannot_be(change: dict[str, int], told: str) -> None:
     ("change", "told"),
     [
         ({"epochs": 0}, "at least 1"),
-        ({"betas": (0.5,)}, "betas are two"),
-        ({"noise": -0.1}, "not negative"),
+        ({"betas": (0.5,)}, "betas must be two"),
+        ({"noise": -0.1}, "not be negative"),
         ({"flip": 2.0}, "probabilities"),
     ],
 )
