@@ -1,8 +1,8 @@
 """Finds the driving frame whose face is most similar to that of the source, as the reference of relative motion.
 
 The published code animates forward and backward from this frame and joins the results. Each output frame depends only on
-its own keypoints and those of the reference frame, so processing the video in order is equivalent. The video is read twice instead
-of being kept in memory.
+its own keypoints and those of the reference frame, so processing the video in order is equivalent. The video is read twice, and
+not kept in memory.
 """
 
 import logging

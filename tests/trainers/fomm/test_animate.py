@@ -144,7 +144,7 @@ def test_where_jacobians_are_singular_nothing_is_turned_and_that_is_told(caplog:
         caplog.clear()
         found = animated(broken, source, frames, movement)
         told = [record.getMessage() for record in caplog.records]
-        assert told[0].startswith("3 keypoints of the source have singular jacobians")
+        assert told[0].startswith("3 keypoints of the source have singular Jacobians")
         assert told[-1].startswith("in 4 of 4 frames") and len(told) == 2 + movement.relative
         assert_like(found, [*animated(upright, source, frames, movement)])
 
@@ -175,7 +175,7 @@ def test_one_singular_jacobian_is_left_out_and_no_other(broken: int, relative: b
             moved.jacobian[:, 1] = still.jacobian[:, 1]
         expected.append(generator(tensor([source]), source_keypoints=still, driving_keypoints=moved).prediction[0])
     assert_like(found, [*(torch.stack(expected) * 255).round().byte().permute(0, 2, 3, 1).numpy()])
-    assert "in 1 of 4 frames what is around keypoints with singular jacobians is not turned" in caplog.text
+    assert "keypoints with singular Jacobians are not rotated in 1 of 4 frames" in caplog.text
     assert ("1 keypoints of the first frame" in caplog.text) == (relative and broken == 0)
 
 
@@ -189,7 +189,7 @@ def test_keypoints_on_a_line_do_not_scale_movement_and_that_is_told_once(caplog:
     networks, source, frames = trained(small(keypoints=2)), pictures(1, seed=9)[0], pictures(4)
     found = animated(networks, source, frames, Movement(adapt_scale=True))
     assert [record.getMessage() for record in caplog.records] == [
-        "keypoints of the source or of the first frame lie on a line: movement is not scaled"
+        "motion is not scaled, since keypoints of the source or of the first frame are on a line"
     ]
     assert_like(found, [*animated(networks, source, frames)])
 
