@@ -29,7 +29,7 @@ from cyclopts.validators import Number
 
 from motionshards.dataset.commandline import FAILED, OK, Reporting, choice, command, end, read_by, sayer, show
 from motionshards.jobs.download_list import SOURCES, build_command
-from motionshards.jobs.download_order import DownloadOrder, Manners, Totals
+from motionshards.jobs.download_order import DownloadOrder, FetchSettings, Totals
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.layout import SPLITS
 
@@ -67,7 +67,7 @@ class DownloadOptions(Reporting):
     retry: Annotated[tuple[str, ...], choice(("dead", "private", "silent")), Parameter(group=_SELECTION)] = ()
     """Also request videos that an earlier run found dead or private, or fetched without sound (silent); repeatable. Blocked and
     failed ones are always requested."""
-    max_height: Annotated[PositiveInt, Parameter(group=_CONTENT)] = Manners.max_height_px
+    max_height: Annotated[PositiveInt, Parameter(group=_CONTENT)] = FetchSettings.max_height_px
     """Fetch the best format whose shorter side has at most this number of pixels, else the smallest."""
     no_audio: Annotated[bool, Parameter(group=_CONTENT)] = False
     """Fetch the videos without sound, which takes less space."""
@@ -75,18 +75,20 @@ class DownloadOptions(Reporting):
     """URL of a mirror that contains {id}; by default YouTube, or the URLs of the list."""
     cookies: Annotated[Path | None, Parameter(group=_CONTENT)] = None
     """Cookies for yt-dlp in Netscape format (cookies.txt); yt-dlp also updates the file."""
-    pause_s: Annotated[float, Parameter(group=_SERVER, validator=Number(gte=0, lt=1e6))] = Manners.pause_s
+    pause_s: Annotated[float, Parameter(group=_SERVER, validator=Number(gte=0, lt=1e6))] = FetchSettings.pause_s
     """Mean pause between two videos, seconds."""
-    rate_limit: Annotated[int, read_by(_rate, "BYTES", group=_SERVER, show_default=_shown_rate)] = Manners.rate_limit_bytes_s
+    rate_limit: Annotated[int, read_by(_rate, "BYTES", group=_SERVER, show_default=_shown_rate)] = (
+        FetchSettings.rate_limit_bytes_s
+    )
     """Bytes per second, with K, M or G; 0 for no limit."""
-    retries: Annotated[NonNegativeInt, Parameter(group=_SERVER)] = Manners.retries
+    retries: Annotated[NonNegativeInt, Parameter(group=_SERVER)] = FetchSettings.retries
     """Further attempts after temporary errors."""
-    give_up: Annotated[PositiveInt, Parameter(group=_SERVER)] = Manners.give_up
+    give_up: Annotated[PositiveInt, Parameter(group=_SERVER)] = FetchSettings.give_up
     """Stop after this number of consecutive refusals or connection failures."""
 
     def order(self) -> DownloadOrder:
         """Convert the options to the argument of `download_run.download`. Raises ConfigError if they cannot be used."""
-        manners = Manners(
+        settings = FetchSettings(
             pause_s=self.pause_s,
             retries=self.retries,
             give_up=self.give_up,
@@ -99,7 +101,7 @@ class DownloadOptions(Reporting):
             source=self.source,
             metadata=self.metadata,
             out=self.output,
-            manners=manners,
+            settings=settings,
             splits=frozenset(self.split or SPLITS),
             limit=self.limit,
             retry=frozenset(self.retry),

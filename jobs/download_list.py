@@ -51,14 +51,14 @@ _SAFE_NAME = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]{0,99}")
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ListedVideo:
     """A listed video: name without suffix, and URL."""
 
     video: str
     url: str
 
 
-def list_videos(order: DownloadOrder, left_out: list[str]) -> list[Wanted]:
+def list_videos(order: DownloadOrder, left_out: list[str]) -> list[ListedVideo]:
     """List each video of the requested splits once, in the order of the corpus. Appends skipped lines to `left_out`.
 
     Raises:
@@ -67,18 +67,18 @@ def list_videos(order: DownloadOrder, left_out: list[str]) -> list[Wanted]:
     if not order.metadata.exists():
         raise ConfigError(f"--metadata {order.metadata} does not exist")
     named = _fashion(order, left_out) if order.source == "fashion" else _clips(order, left_out)
-    found = {video: Wanted(video, url) for video, url in dict(named).items() if not _is_unusable(video, order, left_out)}
+    found = {video: ListedVideo(video, url) for video, url in dict(named).items() if not _is_unusable(video, order, left_out)}
     if not found:
         why = f"; skipped {left_out[0]}" if left_out else ""
         raise ConfigError(f"--metadata {order.metadata} lists no videos (expected {SOURCES[order.source]}){why}")
     return list(found.values())
 
 
-def chosen(wanted: list[Wanted], limit: int | None) -> list[Wanted]:
+def chosen(listed: list[ListedVideo], limit: int | None) -> list[ListedVideo]:
     """Sample at most `limit` videos at random, in their order. A larger limit contains the sample of a smaller one."""
-    by_hash = sorted(wanted, key=lambda one: hashlib.sha256(one.video.encode()).digest())
+    by_hash = sorted(listed, key=lambda one: hashlib.sha256(one.video.encode()).digest())
     taken = set(by_hash[:limit])
-    return [one for one in wanted if one in taken]
+    return [one for one in listed if one in taken]
 
 
 def build_command(order: DownloadOrder) -> str:

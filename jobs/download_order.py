@@ -8,7 +8,7 @@ from motionshards.schemas.layout import SPLITS
 
 
 @dataclass(frozen=True, kw_only=True)
-class Manners:
+class FetchSettings:
     """Load on the server, and the format to fetch.
 
     pause_s: mean pause between two videos, seconds
@@ -47,7 +47,7 @@ class DownloadOrder:
     source: str
     metadata: Path
     out: Path
-    manners: Manners
+    settings: FetchSettings
     splits: frozenset[str] = frozenset(SPLITS)
     limit: int | None = None
     retry: frozenset[str] = frozenset()
@@ -55,10 +55,10 @@ class DownloadOrder:
 
     def __post_init__(self) -> None:
         """Raise ConfigError for values that cannot be used."""
-        template, cookies = self.url_template, self.manners.cookies
+        template, cookies = self.url_template, self.settings.cookies
         if template is not None and ("{id}" not in template or not template.startswith(("http://", "https://"))):
             raise ConfigError(f"--url-template is {template!r}, must be an http(s) URL that contains {{id}}")
-        if "silent" in self.retry and not self.manners.audio:
+        if "silent" in self.retry and not self.settings.audio:
             raise ConfigError("--retry silent fetches sound, and --no-audio disables it")
         if cookies is not None and not cookies.is_file():
             raise ConfigError(f"--cookies {cookies} is not a file")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from motionshards.jobs import download_cut
-from motionshards.jobs.download_list import Wanted, chosen, list_videos
+from motionshards.jobs.download_list import ListedVideo, chosen, list_videos
 from motionshards.jobs.download_order import DownloadOrder, Totals
 from motionshards.jobs.download_report import STATUSES, Row, found_row, now, pending_row, read_report, write_report
 from motionshards.jobs.download_ytdlp import VIDEOS, Answer, Say, check_cookies, discard_parts, fetch, has_audio
@@ -81,11 +81,11 @@ def download(order: DownloadOrder, say: Say, rng: random.Random, sleep: Sleep) -
     )
 
 
-def _prepare(order: DownloadOrder, say: Say) -> tuple[list[Wanted], _Run]:
+def _prepare(order: DownloadOrder, say: Say) -> tuple[list[ListedVideo], _Run]:
     """List the videos and load their status. Unusable metadata leave no directories behind."""
     left_out: list[str] = []
     try:
-        check_cookies(order.manners.cookies)
+        check_cookies(order.settings.cookies)
         listed = list_videos(order, left_out)
         _cut_what_is_there(order, listed, say)
         rows = _take_stock(order, listed)
@@ -99,45 +99,45 @@ def _prepare(order: DownloadOrder, say: Say) -> tuple[list[Wanted], _Run]:
     return listed, _Run(rows, left_out=len(left_out))
 
 
-def _request_all(todo: list[Wanted], order: DownloadOrder, run: _Run, say: Say, rng: random.Random, sleep: Sleep) -> None:
+def _request_all(todo: list[ListedVideo], order: DownloadOrder, run: _Run, say: Say, rng: random.Random, sleep: Sleep) -> None:
     """Request videos one after the other until all are done or the run is stopped."""
-    for number, wanted in enumerate(todo, 1):
+    for number, item in enumerate(todo, 1):
         if run.stopped:
             return
         if number > 1:
-            sleep(_jittered(order.manners.pause_s, rng))
-        answer, attempts = _request_with_retries(wanted, order, run, say, rng, sleep)
-        row = {**pending_row(wanted.video, wanted.url), "status": answer.verdict.status, "detail": answer.detail}
+            sleep(_jittered(order.settings.pause_s, rng))
+        answer, attempts = _request_with_retries(item, order, run, say, rng, sleep)
+        row = {**pending_row(item.video, item.url), "status": answer.verdict.status, "detail": answer.detail}
         row = _cut({**row, **(answer.file or {}), "attempts": attempts, "checked_at": now()}, order)
-        before = run.rows[wanted.video]
+        before = run.rows[item.video]
         if before["status"] != "available" or row["status"] == "available":  # else the silent video is kept
-            run.rows[wanted.video] = row
+            run.rows[item.video] = row
             _remove_replaced(before, row, order.out)
         run.asked += 1
         run.bytes += row["bytes"] or 0
         say(f"{number} of {len(todo)}: {_as_line(row)}")
         if answer.verdict.status in ("available", "dead", "private"):
-            discard_parts(wanted, order.out)
+            discard_parts(item, order.out)
         if time.monotonic() - run.saved_s > _SAVE_EVERY_S:
             write_report(order.out, run.rows)
             run.saved_s = time.monotonic()
 
 
 def _request_with_retries(
-    wanted: Wanted, order: DownloadOrder, run: _Run, say: Say, rng: random.Random, sleep: Sleep
+    item: ListedVideo, order: DownloadOrder, run: _Run, say: Say, rng: random.Random, sleep: Sleep
 ) -> tuple[Answer, int]:
     """Retry temporary errors until they are exhausted or the run is stopped. Returns (last answer, number of attempts)."""
-    manners, attempts = order.manners, 0
+    settings, attempts = order.settings, 0
     while True:
         attempts += 1
-        answer = fetch(wanted, order.out, manners, lambda text: _say_once(text, run, say))
-        was_last = not answer.verdict.passing or attempts > manners.retries
-        _count_miss(answer, was_last, manners.give_up, run)
+        answer = fetch(item, order.out, settings, lambda text: _say_once(text, run, say))
+        was_last = not answer.verdict.passing or attempts > settings.retries
+        _count_miss(answer, was_last, settings.give_up, run)
         if was_last or run.stopped:
             return answer, attempts
-        backoff_s = min(manners.backoff_s * 2.0 ** (attempts - 1), _LONGEST_WAIT_S)
+        backoff_s = min(settings.backoff_s * 2.0 ** (attempts - 1), _LONGEST_WAIT_S)
         wait_s = max(answer.wait_s, _jittered(backoff_s, rng))
-        say(f"{wanted.video}: {answer.detail}; retrying in {wait_s:.0f} s")
+        say(f"{item.video}: {answer.detail}; retrying in {wait_s:.0f} s")
         sleep(wait_s)
 
 
@@ -154,16 +154,16 @@ def _count_miss(answer: Answer, was_last: bool, give_up: int, run: _Run) -> None
         run.stopped = f"stopped because the server asks to wait {answer.wait_s:.0f} s ({answer.detail})"
 
 
-def _take_stock(order: DownloadOrder, listed: list[Wanted]) -> dict[str, Row]:
+def _take_stock(order: DownloadOrder, listed: list[ListedVideo]) -> dict[str, Row]:
     """Return the rows of earlier runs and of all listed videos, updated to the files on disk."""
     rows, there = read_report(order.out), _videos_there(order)
-    for wanted in listed:
-        row = rows.get(wanted.video) or pending_row(wanted.video, wanted.url)
-        path, size_bytes = there.get(wanted.video, ("", 0))
+    for item in listed:
+        row = rows.get(item.video) or pending_row(item.video, item.url)
+        path, size_bytes = there.get(item.video, ("", 0))
         if not size_bytes:
-            rows[wanted.video] = pending_row(wanted.video, wanted.url) if row["status"] == "available" else row
+            rows[item.video] = pending_row(item.video, item.url) if row["status"] == "available" else row
         elif (row["status"], row["path"], row["bytes"]) != ("available", path, size_bytes):
-            rows[wanted.video] = found_row(wanted.video, wanted.url, path, size_bytes)
+            rows[item.video] = found_row(item.video, item.url, path, size_bytes)
     return rows
 
 
@@ -185,7 +185,7 @@ def _cut(row: Row, order: DownloadOrder) -> Row:
     return {**row, "path": path, "bytes": size_bytes}
 
 
-def _cut_what_is_there(order: DownloadOrder, listed: list[Wanted], say: Say) -> None:
+def _cut_what_is_there(order: DownloadOrder, listed: list[ListedVideo], say: Say) -> None:
     """Cut whole videos that the user or a killed run left, if the source lists chunks."""
     if order.source != download_cut.SOURCE:
         return

@@ -17,8 +17,8 @@ from yt_dlp import YoutubeDL
 from yt_dlp.networking.exceptions import RequestError
 from yt_dlp.utils import ExtractorError, YoutubeDLError
 
-from motionshards.jobs.download_list import Wanted
-from motionshards.jobs.download_order import Manners
+from motionshards.jobs.download_list import ListedVideo
+from motionshards.jobs.download_order import FetchSettings
 from motionshards.jobs.download_verdict import AVAILABLE, FAILED, Verdict, causes, detail, judge, retry_after_s
 from motionshards.pipeline.inputs.files import VIDEO_SUFFIXES
 from motionshards.schemas.atomic import sync
@@ -54,7 +54,7 @@ class Answer:
     file: dict[str, Any] | None = None
 
 
-def fetch(wanted: Wanted, out: Path, manners: Manners, warn: Say) -> Answer:
+def fetch(item: ListedVideo, out: Path, settings: FetchSettings, warn: Say) -> Answer:
     """Make one attempt, resuming the partial file of an earlier one. Only complete videos are moved to videos/.
 
     warn: called with the warnings of yt-dlp, in which VIDEO replaces the name, so that equal warnings can be recognized
@@ -63,15 +63,15 @@ def fetch(wanted: Wanted, out: Path, manners: Manners, warn: Say) -> Answer:
         OSError: the disk is full or not writable
     """
     try:
-        with YoutubeDL(_options(wanted, out, manners, warn)) as yt_dlp:
-            info = yt_dlp.extract_info(wanted.url)
+        with YoutubeDL(_options(item, out, settings, warn)) as yt_dlp:
+            info = yt_dlp.extract_info(item.url)
     except Exception as error:
         _raise_if_the_disk_failed(error)
         return Answer(judge(error), _message(error), retry_after_s(error))
     files = [Path(one["filepath"]) for one in (info or {}).get("requested_downloads") or []]
     if len(files) != 1:
         return Answer(FAILED, f"expected one video, got {len(files)} files")
-    return _take(wanted, out, files[0], f"format {info.get('format_id')}")
+    return _take(item, out, files[0], f"format {info.get('format_id')}")
 
 
 def has_audio(video: Path) -> bool | None:
@@ -91,9 +91,9 @@ def _has_audio(media: Media, line: Timeline) -> bool:
         return False
 
 
-def discard_parts(wanted: Wanted, out: Path) -> None:
+def discard_parts(item: ListedVideo, out: Path) -> None:
     """Remove partial files of a video from the work directory."""
-    for path in _work(out).glob(f"{_stem(wanted)}.*"):
+    for path in _work(out).glob(f"{_stem(item)}.*"):
         path.unlink(missing_ok=True)
 
 
@@ -109,18 +109,18 @@ def _work(out: Path) -> Path:
     return out.resolve() / WORK_DIR / VIDEOS
 
 
-def _stem(wanted: Wanted) -> str:
+def _stem(item: ListedVideo) -> str:
     """Stem of partial files. It includes the URL, so that a download from one mirror is not resumed from another."""
-    return f"{wanted.video}.{hashlib.sha256(wanted.url.encode()).hexdigest()[:8]}"
+    return f"{item.video}.{hashlib.sha256(item.url.encode()).hexdigest()[:8]}"
 
 
-def _options(wanted: Wanted, out: Path, manners: Manners, warn: Say) -> dict[str, Any]:
+def _options(item: ListedVideo, out: Path, settings: FetchSettings, warn: Say) -> dict[str, Any]:
     """Options of yt-dlp. Names of partial files include the format, so that two formats are not mixed."""
     return {
-        "format": "bv*+ba/bv*[acodec!=?none]/bv*" if manners.audio else "bv*",
+        "format": "bv*+ba/bv*[acodec!=?none]/bv*" if settings.audio else "bv*",
         "format_sort": [
-            *(f"res:{manners.max_height_px}", "+hdr", "fps", "proto", "vcodec:h264", "vext"),
-            "aext:m4a" if manners.audio else "+hasaud",
+            *(f"res:{settings.max_height_px}", "+hdr", "fps", "proto", "vcodec:h264", "vext"),
+            "aext:m4a" if settings.audio else "+hasaud",
         ],
         # Matroska rounds times to milliseconds, so it is used only for codecs that MP4 does not support.
         "merge_output_format": "mp4/mkv",
@@ -129,19 +129,19 @@ def _options(wanted: Wanted, out: Path, manners: Manners, warn: Say) -> dict[str
         "noplaylist": True,
         "match_filter": _require_one_video,
         "paths": {"home": str(_work(out))},
-        "outtmpl": {"default": f"{_stem(wanted)}.%(format_id)s.%(ext)s"},
+        "outtmpl": {"default": f"{_stem(item)}.%(format_id)s.%(ext)s"},
         "continuedl": True,
         "skip_unavailable_fragments": False,
         "retries": 0,
         "extractor_retries": 0,
         "fragment_retries": 0,
         "socket_timeout": _SOCKET_TIMEOUT_S,
-        "ratelimit": manners.rate_limit_bytes_s or None,
-        "cookiefile": manners.cookies and str(manners.cookies),
+        "ratelimit": settings.rate_limit_bytes_s or None,
+        "cookiefile": settings.cookies and str(settings.cookies),
         "quiet": True,
         "noprogress": True,
         "color": "no_color",
-        "logger": _logger(lambda text: warn(text.replace(wanted.video, "VIDEO"))),
+        "logger": _logger(lambda text: warn(text.replace(item.video, "VIDEO"))),
     }
 
 
@@ -166,7 +166,7 @@ def _require_one_video(info: dict[str, Any], *, incomplete: bool) -> None:
         raise ExtractorError("the page contains several videos", expected=True)
 
 
-def _take(wanted: Wanted, out: Path, fetched: Path, note: str) -> Answer:
+def _take(item: ListedVideo, out: Path, fetched: Path, note: str) -> Answer:
     """Move a download to videos/ if its packets can be read to the end."""
     try:
         check_file(str(fetched))
@@ -178,7 +178,7 @@ def _take(wanted: Wanted, out: Path, fetched: Path, note: str) -> Answer:
         )
     # The build detects containers by content, but ignores files with an unknown suffix.
     suffix = fetched.suffix.lower() if fetched.suffix.lower() in VIDEO_SUFFIXES else ".mp4"
-    path = f"{VIDEOS}/{wanted.video}{suffix}"
+    path = f"{VIDEOS}/{item.video}{suffix}"
     sync(fetched)
     fetched.replace(out / path)
     sync(out / VIDEOS)

@@ -72,7 +72,7 @@ def test_the_source_of_the_page_builds(demo_videos: Path, tmp_path: Path, monkey
     assert Dataset.open(out).manifest.hygiene["malformed"]["count"] == 1
 
 
-def test_the_model_of_the_page_trains_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_model_of_the_page_trains_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = module("trainers.autoencoder", "add-a-model.md", monkeypatch)
     monkeypatch.setitem(MODELS, "autoencoder", Model(model.CONFIGS, model.AutoencoderPlan))
     data = make_dataset(tmp_path / "data", 12)

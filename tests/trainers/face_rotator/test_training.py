@@ -254,7 +254,7 @@ def test_settings_of_the_stages() -> None:
         ("architecture: {sise: 64}", "did you mean size"),
     ],
 )
-def test_senseless_settings_are_told_by_name(tmp_path: Path, line: str, told: str) -> None:
+def test_invalid_settings_are_reported_by_name(tmp_path: Path, line: str, told: str) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(line)
     with pytest.raises(ConfigError, match=told):

@@ -211,7 +211,7 @@ def test_the_best_frame_is_the_one_whose_face_has_the_sources_shape(caplog: pyte
     np.testing.assert_array_equal(found.picture, face(shift=9))
     shapes = [face_shape(picture, model) for picture in (face(), face(turn=1))]
     assert found.distance < 0.2 * float(np.square(shapes[0] - shapes[1]).sum(axis=1).mean())
-    assert "2 of 5 frames have no face" in caplog.text
+    assert "skipped 2 of 5 frames without a face" in caplog.text
 
 
 def test_shapes_of_faces_know_neither_place_nor_size() -> None:

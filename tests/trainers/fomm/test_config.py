@@ -125,7 +125,7 @@ def test_a_file_without_a_base_starts_from_vox_256(tmp_path: Path) -> None:
         ("architecture: {jacobians: false}", "equivariance_jacobian must be 0 without jacobians"),
     ],
 )
-def test_mistakes_are_told_by_name_in_one_line(text: str, told: str, tmp_path: Path) -> None:
+def test_mistakes_are_reported_by_name_in_one_line(text: str, told: str, tmp_path: Path) -> None:
     path = write(tmp_path, text)
     with pytest.raises(ConfigError) as caught:
         settings.load(path, CONFIGS)

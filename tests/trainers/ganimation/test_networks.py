@@ -170,7 +170,7 @@ def test_shapes_that_cannot_be(change: dict[str, int], told: str) -> None:
         ({"flip": 2.0}, "probabilities"),
     ],
 )
-def test_trainings_that_cannot_be(change: dict[str, Any], told: str) -> None:
+def test_invalid_trainings_are_refused(change: dict[str, Any], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         TrainingConfig(**change)
 

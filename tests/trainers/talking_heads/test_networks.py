@@ -276,7 +276,7 @@ def test_configs_come_back_from_what_a_checkpoint_holds() -> None:
         assert config.architecture.compat == (name == "vox-256-compat")
 
 
-def test_settings_that_cannot_be_are_told_in_a_line(tmp_path: Path) -> None:
+def test_invalid_settings_are_reported_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     for text, told in (
         ("training: {frames: 0}", "at least 1"),
