@@ -111,7 +111,7 @@ def test_the_whole_command(animate: Animate, inputs: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("flags", "movement"), [((), Movement()), (("--absolute", "--batch", "4"), Movement(relative=False))])
-def test_movement_from_the_first_frame_and_absolute(
+def test_relative_and_absolute_motion(
     animate: Animate, inputs: Path, tmp_path: Path, flags: tuple[str, ...], movement: Movement
 ) -> None:
     status, out, _ = animate(*flags)
@@ -139,7 +139,7 @@ def test_image_driving_frame_and_result_side_by_side(animate: Animate, tmp_path:
     assert np.abs(result - alone).mean() < 6 and np.abs(result - driving).mean() > 20
 
 
-def test_sampling_is_as_asked_for(animate: Animate, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_align_corners_option(animate: Animate, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside the networks of the checkpoint, whose settings say true, with one or the other value in each call of grid_sample."""
     assert animate("--align-corners", "false")[0] == 0
     found = np.array([frame.copy() for frame in Driving.at(tmp_path / "out.mp4").frames(SIZE)]).astype(float)
@@ -162,7 +162,7 @@ def test_exported_graphs_have_their_own_sampling(animate: Animate, tmp_path: Pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["onnx", "litert"])
-def test_exported_graphs_animate_as_the_networks_do(animate: Animate, inputs: Path, tmp_path: Path, backend: str) -> None:
+def test_exported_graphs_animate_like_the_networks(animate: Animate, inputs: Path, tmp_path: Path, backend: str) -> None:
     if backend == "litert":
         pytest.importorskip("litert_torch", reason="the extra litert is not installed")
     config, detector, generator = restore(inputs / "last.pt")
@@ -178,14 +178,14 @@ def test_other_rates_and_no_sound(animate: Animate, tmp_path: Path) -> None:
     assert (len(made), made.rate, made.audio) == (5, 15, ())
 
 
-def test_a_driving_video_of_one_frame_gives_one_and_says_so(animate: Animate, tmp_path: Path) -> None:
+def test_a_driving_video_of_one_frame_with_a_note(animate: Animate, tmp_path: Path) -> None:
     write(tmp_path / "one.mp4", FRAMES[:1], SIZE, Fraction(25))
     status, out, err = animate("--relative", "--adapt-scale", "--best-frame", driving=tmp_path / "one.mp4")
     assert status == 0 and "1 frames" in out and "has only one frame, so the output has one, too" in err
     assert len(Driving.at(tmp_path / "out.mp4")) == 1
 
 
-def test_checkpoints_of_the_authors_need_their_settings(animate: Animate, tmp_path: Path) -> None:
+def test_checkpoints_of_the_authors_require_config(animate: Animate, tmp_path: Path) -> None:
     theirs = save(tmp_path / "theirs.pth.tar", architecture(), None)
     status, _, err = animate(checkpoint=theirs)
     assert (
@@ -225,7 +225,7 @@ def test_unusable_checkpoints(animate: Animate, tmp_path: Path) -> None:
         assert (status, out, err.count("\n")) == (2, "", 1) and told in err
 
 
-def test_unusable_pictures_and_videos(animate: Animate, inputs: Path, tmp_path: Path) -> None:
+def test_unusable_images_and_videos(animate: Animate, inputs: Path, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("neither picture nor video\n" * 99)
     (tmp_path / "cut.mp4").write_bytes((inputs / "driving.mp4").read_bytes()[:3000])
     Image.fromarray(_BLANK).save(tmp_path / "blank.png")
@@ -257,7 +257,7 @@ def test_the_best_frame_is_found_for_a_small_face_in_a_large_source(animate: Ani
     assert status == 0 and "measured from frame 4" in out
 
 
-def test_an_output_that_cannot_be_made_is_a_fault(animate: Animate, tmp_path: Path) -> None:
+def test_an_output_that_cannot_be_written_is_an_error(animate: Animate, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a directory")
     status, _, err = animate(output=tmp_path / "file" / "out.mp4")
     assert status == 1 and err.startswith("error: ") and err.count("\n") == 1

@@ -68,7 +68,7 @@ def aus(**values: float) -> np.ndarray:
     return wanted
 
 
-def test_a_face_is_changed_where_it_is(edit: Edit, inputs: Path, tmp_path: Path) -> None:
+def test_only_the_face_is_edited(edit: Edit, inputs: Path, tmp_path: Path) -> None:
     status, out, err = edit("--au", "AU12=1.0", "--au", "au4=0.5", "--json")
     assert (status, err) == (0, "")
     told = json.loads(out)
@@ -88,7 +88,7 @@ def test_a_face_is_changed_where_it_is(edit: Edit, inputs: Path, tmp_path: Path)
     assert np.abs(read_image(tmp_path / "out.png").astype(int) - after).max() > 2, "action units make the difference"
 
 
-def test_a_picture_that_is_a_face_already(edit: Edit, inputs: Path, tmp_path: Path) -> None:
+def test_an_image_that_is_cropped_already(edit: Edit, inputs: Path, tmp_path: Path) -> None:
     status, out, _ = edit("--au", "AU12=1", "--crop", "none")
     before, after = read_image(inputs / "face.png"), read_image(tmp_path / "out.png")
     height, width = before.shape[:2]
@@ -124,7 +124,7 @@ def test_a_strip_has_seven_steps_from_0_to_1(edit: Edit, tmp_path: Path) -> None
     assert read_image(tmp_path / "out.png").shape[1] == 8 * 66 - 2
 
 
-def test_other_action_units_are_as_openface_found_them(edit: Edit, tmp_path: Path) -> None:
+def test_other_action_units_keep_the_intensities_of_openface(edit: Edit, tmp_path: Path) -> None:
     """Of two faces the surer one; a row without success does not count."""
     faces = [row(1, b"unsure", 64, {}), row(1, b"sure", 64, {}), row(1, b"lost", 64, {})]
     faces[0] |= {"confidence": 0.6, "AU45_r": 1.0}
@@ -138,7 +138,7 @@ def test_other_action_units_are_as_openface_found_them(edit: Edit, tmp_path: Pat
     assert found["AU01"] == pytest.approx(float(faces[1]["AU01_r"]) / 5, abs=1e-4)
 
 
-def test_csvs_of_single_pictures_do_not_tell_of_success(edit: Edit, tmp_path: Path) -> None:
+def test_csvs_of_single_images_have_no_success_column(edit: Edit, tmp_path: Path) -> None:
     """As FaceLandmarkImg writes them."""
     names = ["face", "confidence", *(f"{name}_r" for name in INTENSITIES)]
     lines = [names, ["0", "0.7", *["1.5"] * 17], ["1", "0.9", *["3.5"] * 17], ["2", "0.95", "nan", *["1"] * 16]]
@@ -149,7 +149,7 @@ def test_csvs_of_single_pictures_do_not_tell_of_success(edit: Edit, tmp_path: Pa
 
 
 @pytest.mark.parametrize("window", [(10, 5, 74, 69), (-20, -8, 60, 72), (40, 30, 140, 130), (0, 0, 100, 80)])
-def test_what_is_attended_to_stays_to_the_bit(window: tuple[int, int, int, int]) -> None:
+def test_kept_regions_are_bit_identical(window: tuple[int, int, int, int]) -> None:
     picture: Picture = np.random.default_rng(1).integers(0, 256, (80, 100, 3), np.uint8)
     colour = torch.full((1, 3, 32, 32), -0.5)
     np.testing.assert_array_equal(lay_over(picture, Painting(colour, torch.ones(1, 1, 32, 32)), window), picture)
@@ -219,7 +219,7 @@ def test_unusable_files(edit: Edit, inputs: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out.png").exists()
 
 
-def test_an_output_that_cannot_be_made_is_a_fault(edit: Edit, tmp_path: Path) -> None:
+def test_an_output_that_cannot_be_written_is_an_error(edit: Edit, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a directory")
     status, _, err = edit("--au", "AU12=1", "--crop", "none", output=tmp_path / "file" / "out.png")
     assert status == 1 and err.startswith("error: ") and err.count("\n") == 1

@@ -72,7 +72,7 @@ def by_the_networks(
     return found
 
 
-def test_figures_are_those_of_the_networks(
+def test_scores_equal_those_computed_by_the_networks(
     checkpoint: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(checkpoint, data, tmp_path / "new" / "out", "--batch", 2) == 0
@@ -94,7 +94,7 @@ def test_figures_are_those_of_the_networks(
     assert told.splitlines()[2].split()[:3] == ["L1", f"{mean:.4f}", f"{found['copy_scores']['l1']['mean']:.4f}"]
 
 
-def test_sampling_is_as_asked_for(checkpoint: Path, data: Path, tmp_path: Path) -> None:
+def test_align_corners_option(checkpoint: Path, data: Path, tmp_path: Path) -> None:
     assert run(checkpoint, data, tmp_path, "--landmarks", "none", "--align-corners", "false") == 0
     found = json.loads((tmp_path / "evaluation.json").read_text())
     assert found["align_corners"] is False
@@ -114,7 +114,7 @@ def test_a_smaller_stored_size_is_evaluated(checkpoint: Path, tmp_path: Path) ->
     )
 
 
-def test_the_image_has_a_labelled_row_for_each_of_eight_clips(checkpoint: Path, data: Path, tmp_path: Path) -> None:
+def test_the_image_has_a_labeled_row_for_each_of_eight_clips(checkpoint: Path, data: Path, tmp_path: Path) -> None:
     assert run(checkpoint, data, tmp_path, "--landmarks", "none") == 0
     sheet = simplejpeg.decode_jpeg((tmp_path / "evaluation.jpg").read_bytes())
     assert sheet.shape == (2 * HEADER_PX + 8 * (CAPTION_PX + SIDE_PX), 4 * SIDE_PX + 3 * GAP_PX, 3)
@@ -181,7 +181,7 @@ def test_fid_is_in_the_table_and_compared_between_runs(
         assert [line.split()[1] for line in capsys.readouterr().out.splitlines() if line.startswith("FID")] == [first]
 
 
-def test_runs_with_other_frames_are_not_compared(
+def test_runs_on_different_frames_are_not_compared(
     folder: Path, rich: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoint = tiny_checkpoint(folder, "talking_heads")
@@ -201,7 +201,7 @@ def test_action_units_of_another_origin_are_refused(
     assert "was trained on action units of openface, and those of the dataset are of csv" in capsys.readouterr().err
 
 
-def test_what_cannot_be_measured_is_told_in_one_line(
+def test_unusable_evaluations_are_refused_in_one_line(
     checkpoint: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, out = tmp_path / "file", tmp_path / "out"
@@ -266,7 +266,7 @@ def test_an_occupied_directory_is_refused_before_the_checkpoint_is_read(
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_a_dataset_is_left_as_it_was(checkpoint: Path, data: Path, tmp_path: Path) -> None:
+def test_the_dataset_is_not_changed(checkpoint: Path, data: Path, tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in data.rglob("*") if path.is_file()}
     assert run(checkpoint, data, tmp_path, "--landmarks", "none", "--limit", 1) == 0
     assert {path: path.read_bytes() for path in data.rglob("*") if path.is_file()} == before

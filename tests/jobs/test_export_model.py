@@ -70,7 +70,7 @@ def test_onnx_graphs_of_a_training_run(
     assert ExportedModel(out, "onnx").size == 32
 
 
-def test_sampling_is_as_asked_for(bare: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_align_corners_option(bare: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The networks that are exported, and the settings beside their graphs."""
     given = []
 
@@ -89,7 +89,7 @@ def test_sampling_is_as_asked_for(bare: Path, config: Path, tmp_path: Path, monk
 
 
 @pytest.mark.slow
-def test_graphs_that_differ_from_the_networks_are_for_nobody(
+def test_graphs_that_differ_from_the_networks_are_not_accepted(
     bare: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of the authors' weights, with a config by hand. What vouched for an older export must not vouch for this one."""
@@ -106,7 +106,7 @@ def test_graphs_that_differ_from_the_networks_are_for_nobody(
     assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {f"{name}.pt2" for name in GRAPHS}
 
 
-def test_what_cannot_be_exported_is_told_in_one_line(
+def test_unusable_exports_are_refused_in_one_line(
     checkpoint: Path, bare: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other, content = tmp_path / "other.pt", torch.load(checkpoint, weights_only=True)
@@ -142,7 +142,9 @@ def test_an_occupied_directory_is_refused_before_the_checkpoint_is_read(
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_two_exports_into_one_directory_do_not_meet(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_concurrent_exports_to_one_directory_are_refused(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with only_writer(tmp_path):
         assert run(checkpoint, tmp_path) == 2
     assert "is running on" in capsys.readouterr().err

@@ -96,7 +96,7 @@ def test_frames_are_spread_evenly_over_a_video(inputs: Path) -> None:
         assert all(np.array_equal(one, frames[number]) for one, number in zip(found, expected, strict=True))
 
 
-def test_portraits_of_pictures_and_of_a_video(inputs: Path) -> None:
+def test_portraits_of_images_and_of_a_video(inputs: Path) -> None:
     model = face_model("dlib")
     pictures = of_pictures([inputs / "a.png", inputs / "b.png"], model, SIZE, "face")
     assert pictures.pictures.shape == (2, SIZE, SIZE, 3) and pictures.landmarks_px.shape == (2, 68, 2)
@@ -148,7 +148,7 @@ def test_without_steps_the_person_is_the_embedding(run: Run, tmp_path: Path, inp
     torch.testing.assert_close(found, expected)
 
 
-def test_the_discriminator_s_vector_begins_with_the_embedding_and_moves_alone(inputs: Path) -> None:
+def test_the_discriminators_vector_starts_at_the_embedding_and_is_trained_alone(inputs: Path) -> None:
     trained = restore(inputs / "last.pt", None, CPU)
     stored = torch.load(inputs / "last.pt", weights_only=True)["D_state_dict"]
     goals = of_pictures([inputs / "a.png"], face_model("dlib"), SIZE, "face").goals(CPU)
@@ -173,7 +173,7 @@ def test_a_person_is_learned(inputs: Path) -> None:
     assert not person.training
 
 
-def test_checkpoints_of_the_authors_need_their_settings(run: Run, tmp_path: Path, inputs: Path) -> None:
+def test_checkpoints_of_the_authors_require_config(run: Run, tmp_path: Path, inputs: Path) -> None:
     theirs = save_checkpoint(tmp_path / "theirs.tar", ours=False, videos=5)
     status, _, err = run("--images", inputs / "a.png", "--steps", 0, checkpoint=theirs)
     assert status == 2 and "does not contain its settings; pass --config" in err
@@ -182,7 +182,7 @@ def test_checkpoints_of_the_authors_need_their_settings(run: Run, tmp_path: Path
     assert load_person(tmp_path / "person.pt").person.generator.compat is True, "with their arithmetic"
 
 
-def test_what_cannot_be_done_is_told_in_a_line(run: Run, tmp_path: Path, inputs: Path) -> None:
+def test_unusable_arguments_are_refused_in_one_line(run: Run, tmp_path: Path, inputs: Path) -> None:
     picture = ("--images", inputs / "a.png")
     (tmp_path / "text.png").write_text("no picture")
     for flags, changes, told in (

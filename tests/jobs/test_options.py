@@ -98,7 +98,7 @@ def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         (tmp_path / "file").mkdir()
 
 
-def test_a_misspelt_option_is_named_with_the_option_that_is_meant(capsys: pytest.CaptureFixture[str]) -> None:
+def test_misspelt_options_are_reported_with_the_similar_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("animate", "--best-fame") == 2
     assert "Unknown option: --best-fame. Did you mean --best-frame?" in capsys.readouterr().err
 

@@ -96,7 +96,7 @@ def written(tmp_path: Path) -> np.ndarray:
     return np.asarray(Image.open(tmp_path / "out.png"))
 
 
-def test_a_photograph_s_face_is_framed_and_turned(rotate: Rotate, tmp_path: Path) -> None:
+def test_the_face_of_a_photo_is_cropped_and_rotated(rotate: Rotate, tmp_path: Path) -> None:
     assert rotate("--pose", "yaw=10,pitch=-5")[:2] == (0, f"{tmp_path / 'out.png'}: 64 x 64 px\n")
     framed = written(tmp_path)
     assert framed.shape == (SIZE, SIZE, 3)
@@ -107,7 +107,7 @@ def test_a_photograph_s_face_is_framed_and_turned(rotate: Rotate, tmp_path: Path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.png"]
 
 
-def test_eyes_and_mouth_are_morphed_where_that_is_asked_for(rotate: Rotate, tmp_path: Path) -> None:
+def test_eyes_and_mouth_are_morphed_on_request(rotate: Rotate, tmp_path: Path) -> None:
     pictures = []
     for flags in ((), ("--eyes", "1,0"), ("--eyes", "0,1"), ("--eyes", "1,0", "--mouth", "0.9"), ("--mouth", "0")):
         assert rotate(*flags)[0] == 0
@@ -126,7 +126,7 @@ def test_a_sheet_is_a_grid_of_poses(rotate: Rotate, tmp_path: Path) -> None:
     assert np.array_equal(written(tmp_path), sheet[:SIZE, 3 * SIZE : 4 * SIZE]), "up at the top, right at the right"
 
 
-def test_transparency_stays(rotate: Rotate, inputs: Path, tmp_path: Path) -> None:
+def test_transparency_is_kept(rotate: Rotate, inputs: Path, tmp_path: Path) -> None:
     status, said, _ = rotate("--pose", "yaw=0", image=inputs / "cut.png")
     assert status == 0 and "with transparency" in said
     made = written(tmp_path)
@@ -134,14 +134,14 @@ def test_transparency_stays(rotate: Rotate, inputs: Path, tmp_path: Path) -> Non
     assert made[0, 0].tolist() == [0, 0, 0, 0] and made[SIZE // 2, SIZE // 2, 3] == 255
 
 
-def test_files_of_several_runs_are_put_together_and_the_untrained_are_left_out(rotate: Rotate, inputs: Path) -> None:
+def test_networks_of_several_files_are_combined_without_untrained_ones(rotate: Rotate, inputs: Path) -> None:
     assert rotate("--eyes", "1,1", checkpoint=inputs / "combiner.pt")[0] == 2
     files = ["--checkpoint", str(inputs / "last.pt"), str(inputs / "combiner.pt")]
     assert rotate("--eyes", "1,1", *files)[0] == 0, "the last file with a network counts"
 
 
 @pytest.mark.parametrize("matte", [False, True])
-def test_an_opaque_middle_comes_out_as_it_went_in_and_transparency_moves_with_it(matte: bool) -> None:
+def test_transparency_moves_with_the_image(matte: bool) -> None:
     picture = np.zeros((SIZE, SIZE, 4), np.uint8)
     picture[16:48, 24:40] = (200, 90, 30, 255)
     picture[:, :8] = (255, 255, 255, 0)  # what nobody sees
@@ -152,7 +152,7 @@ def test_an_opaque_middle_comes_out_as_it_went_in_and_transparency_moves_with_it
     assert np.abs(moved[:, :-8].astype(int) - still[:, 8:]).max() <= 2, "taken from 8 pixels to the right"
 
 
-def test_colours_at_half_transparent_edges_are_those_of_the_inside() -> None:
+def test_colors_at_transparent_edges_are_not_darkened() -> None:
     """Light is moved, not values of sRGB, and black from outside is not mixed in."""
     picture = np.zeros((SIZE, SIZE, 4), np.uint8)
     picture[:, 20:] = (200, 90, 30, 255)
@@ -163,7 +163,7 @@ def test_colours_at_half_transparent_edges_are_those_of_the_inside() -> None:
 
 
 @pytest.mark.parametrize("angle", ["yaw=15.1", "pitch=-16", "roll=nan"])
-def test_angles_beyond_what_is_learned_are_refused_in_a_line(rotate: Rotate, angle: str) -> None:
+def test_angles_out_of_range_are_refused_in_one_line(rotate: Rotate, angle: str) -> None:
     status, _, told = rotate("--pose", angle)
     assert (status, told.count("\n")) == (2, 1)
     assert "must be from -15 to 15 degrees" in told
@@ -187,7 +187,7 @@ def test_angles_beyond_what_is_learned_are_refused_in_a_line(rotate: Rotate, ang
         (("--mouth", "1"), {"checkpoint": "combiner.pt"}, "no trained morpher which --eyes and --mouth need"),
     ],
 )
-def test_what_cannot_be_done_is_told_in_a_line(
+def test_unusable_arguments_are_refused_in_one_line(
     rotate: Rotate, inputs: Path, tmp_path: Path, flags: tuple[str, ...], changes: dict[str, str], told: str
 ) -> None:
     there = {name: inputs / value if (inputs / value).exists() else value for name, value in changes.items()}
@@ -196,7 +196,7 @@ def test_what_cannot_be_done_is_told_in_a_line(
     assert not (tmp_path / "out.png").exists()
 
 
-def test_no_input_is_written_over(rotate: Rotate, inputs: Path) -> None:
+def test_inputs_are_not_overwritten(rotate: Rotate, inputs: Path) -> None:
     before = (inputs / "face.png").read_bytes()
     status, _, told = rotate(output=inputs / "face.png")
     assert status == 2 and "is also an input" in told

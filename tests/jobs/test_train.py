@@ -74,7 +74,7 @@ def state(run: Path, name: str = "last.pt") -> dict[str, Any]:
     return content
 
 
-def test_what_a_run_leaves(data: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_of_a_run(data: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
     assert motionshards.jobs.train.main(order(data, config, run, "--images-every", 4, "--keep-every", 2, "--json")) == 0
     printed = capsys.readouterr()
@@ -106,7 +106,7 @@ def test_what_a_run_leaves(data: Path, config: Path, tmp_path: Path, capsys: pyt
 @pytest.mark.parametrize(
     "cuts", [(4,), (3,), pytest.param((1, 2, 6, 8), marks=pytest.mark.slow)], ids=["in an epoch", "at its end", "often"]
 )
-def test_a_run_that_is_stopped_and_goes_on_learns_what_an_undisturbed_one_does(
+def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one(
     data: Path, config: Path, tmp_path: Path, cuts: tuple[int, ...]
 ) -> None:
     assert motionshards.jobs.train.main(order(data, config, tmp_path / "whole")) == 0
@@ -137,9 +137,7 @@ def wait_for_step(run: Path, step: int, program: "subprocess.Popen[str]") -> Non
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
-def test_a_run_that_is_killed_goes_on_from_its_checkpoint(
-    data: Path, config: Path, tmp_path: Path, number: signal.Signals
-) -> None:
+def test_a_killed_run_resumes_from_its_checkpoint(data: Path, config: Path, tmp_path: Path, number: signal.Signals) -> None:
     long = order(data, config, tmp_path / "killed", "--epochs", 40, "--save-every", 5)
     program = started(long)
     wait_for_step(tmp_path / "killed", 12, program)
@@ -156,7 +154,7 @@ def test_a_run_that_is_killed_goes_on_from_its_checkpoint(
     assert same(state(tmp_path / "killed"), state(tmp_path / "whole"))
 
 
-def test_two_processes_learn_what_one_does_in_two_parts(data: Path, config: Path, tmp_path: Path) -> None:
+def test_two_processes_equal_one_with_two_parts(data: Path, config: Path, tmp_path: Path) -> None:
     """Each rank has half of every batch, as a part has: so the means of gradients are the same but for rounding."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -173,7 +171,7 @@ def test_two_processes_learn_what_one_does_in_two_parts(data: Path, config: Path
     assert [line["step"] for line in metrics(tmp_path / "two")] == list(range(1, 10)), "the first rank alone writes"
 
 
-def test_weights_of_another_run_are_a_beginning(data: Path, config: Path, tmp_path: Path) -> None:
+def test_init_loads_weights_of_another_run(data: Path, config: Path, tmp_path: Path) -> None:
     assert motionshards.jobs.train.main(order(data, config, tmp_path / "first", "--stop-after", 2)) == 0
     theirs = {name: value for name, value in state(tmp_path / "first").items() if name != "motionshards"}
     torch.save(theirs, tmp_path / "authors.pth.tar", _use_new_zipfile_serialization=False)
@@ -218,7 +216,7 @@ def test_bf16_trains(data: Path, config: Path, tmp_path: Path) -> None:
         (("--model", "gan"), "--model is 'gan', must be face_rotator or fomm or ganimation or talking_heads"),
     ],
 )
-def test_what_cannot_be_done_is_told_in_a_line(
+def test_unusable_arguments_are_refused_in_one_line(
     data: Path, config: Path, tmp_path: Path, change: tuple[str, str], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     status = motionshards.jobs.train.main(order(data, config, tmp_path / "run", *change))
@@ -238,12 +236,12 @@ def test_an_occupied_directory_is_refused_before_the_data_is_read(
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA")
-def test_a_gpu_that_is_not_there_is_told(data: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_absent_gpus_are_refused(data: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert motionshards.jobs.train.main(order(data, config, tmp_path / "run", "--device", "cuda")) == 2
     assert "CUDA is not available" in capsys.readouterr().err
 
 
-def test_a_checkpoint_of_other_settings_is_refused_by_name(
+def test_a_run_is_not_resumed_with_other_settings(
     data: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert motionshards.jobs.train.main(order(data, config, tmp_path / "run", "--stop-after", 1)) == 0

@@ -40,7 +40,7 @@ PEOPLE = ("id90002", "id90006")
 
 
 @pytest.mark.slow
-def test_a_handful_of_real_clips_is_learned_by_heart(corpus: Path, tmp_path: Path) -> None:
+def test_real_clips_are_memorized(corpus: Path, tmp_path: Path) -> None:
     """600 steps: the prediction is less than half as far from the driving frame as the source frame is."""
     data, run, config = tmp_path / "data", tmp_path / "run", tmp_path / "small.yaml"
     build = ["--source", "voxceleb2", "--input", str(corpus / "voxceleb2"), "--output", str(data), "--size", "64", "--quiet"]

@@ -56,14 +56,14 @@ def test_losses_fall(video: Path, tmp_path: Path, model: str, config: str) -> No
     assert lines[-1]["pixel"] < 0.97 * lines[0]["pixel"]
 
 
-def test_stills_or_video_is_chosen_by_an_option(video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_option_selects_stills_or_video(video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "tiny.yaml").write_text(FOMM)
     words = ["--model", "fomm", "--config", str(tmp_path / "tiny.yaml"), "--data", str(video), "--output", str(tmp_path / "run")]
     assert motionshards.jobs.train.main([*words, "--vgg", "none", "--frames-of", "stills"]) == 2
     assert "frames is 'stills', and the dataset was built with --store video" in capsys.readouterr().err
 
 
-def test_frames_of_the_size_of_the_model_are_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_frames_of_the_models_size_are_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = make_moving_dataset(tmp_path / "data", 6, smaller=(32,))
     for size, status, told in (
         (32, 0, "60 samples of 32 px per epoch"),

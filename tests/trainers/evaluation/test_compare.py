@@ -40,7 +40,7 @@ def write(tmp_path: Path) -> Write:
     return written
 
 
-def test_differences_are_of_the_second_less_the_first(write: Write) -> None:
+def test_differences_are_second_minus_first(write: Write) -> None:
     aed = {"aed": {"mean": 0.25, "frames": 1}}
     found = compare(write("A"), write("B", l1=0.375, more=aed, provenance={"identity_model": "two"}))
     assert found.metrics == {"l1": Difference(0.5, 0.375, -0.125, 0.75), "aed": Difference(None, 0.25, None, 0.75)}
@@ -64,7 +64,7 @@ def test_differences_are_of_the_second_less_the_first(write: Write) -> None:
     ],
     ids=["data", "split", "size", "landmarks", "provenance", "frames", "clips", "version"],
 )
-def test_what_cannot_be_compared_is_refused_in_one_line(write: Write, changes: dict[str, Any], told: str) -> None:
+def test_incomparable_evaluations_are_refused_in_one_line(write: Write, changes: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=told) as raised:
         compare(write("A"), write("B", **changes))
     assert "\n" not in str(raised.value)

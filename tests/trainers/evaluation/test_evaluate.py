@@ -65,7 +65,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return Dataset.open(made)
 
 
-def test_a_model_without_fault_has_no_error_and_the_baseline_is_that_of_the_first_frame(data: Dataset) -> None:
+def test_a_perfect_model_and_the_baseline_of_the_first_frame(data: Dataset) -> None:
     found = evaluate(Knowing(), data, MEASURES)
     assert (found.clips, found.frames, found.skipped) == (5, 15, {"only one frame": 1})
     assert found.model["l1"] == Score(0, 15) and found.model["ssim"].mean == pytest.approx(1)
@@ -125,7 +125,7 @@ def _distance(real: list[np.ndarray], made: list[np.ndarray]) -> float:
     return frechet_distance(*((each.mean(axis=0), np.cov(each, rowvar=False)) for each in rows))
 
 
-def test_clips_without_the_frames_are_counted_with_the_reason(data: Dataset) -> None:
+def test_skipped_clips_are_counted_by_reason(data: Dataset) -> None:
     found = evaluate(Picky(), data, MEASURES)
     assert (found.clips, found.frames) == (2, 4)
     assert found.skipped == {"only one frame": 1, "fewer than 5 frames": 3}
@@ -134,13 +134,13 @@ def test_clips_without_the_frames_are_counted_with_the_reason(data: Dataset) -> 
     np.testing.assert_array_equal(found.examples[0].made, found.examples[0].real)
 
 
-def test_a_limit_takes_clips_from_all_over_the_split(data: Dataset) -> None:
+def test_a_limit_takes_evenly_spaced_clips(data: Dataset) -> None:
     every = [clip.key for clip in evaluate(Knowing(), data, MEASURES).per_clip]
     assert [clip.key for clip in evaluate(Knowing(), data, MEASURES, limit=2).per_clip] == [every[0], every[2]]
     assert [each.key for each in evaluate(Knowing(), data, MEASURES, examples=2).examples] == [every[0], every[3]]
 
 
-def test_what_cannot_be_evaluated_is_refused(data: Dataset, tmp_path: Path) -> None:
+def test_datasets_that_cannot_be_evaluated_are_refused(data: Dataset, tmp_path: Path) -> None:
     class Large(Knowing):
         size_px = 64
 

@@ -52,7 +52,7 @@ def test_features_are_those_of_the_network(network: Inception) -> None:
     np.testing.assert_allclose(network(flat(colors).pixels), colors @ MIX.numpy().T, rtol=1e-5)
 
 
-def test_equal_frames_have_no_distance_and_the_baseline_has_that_of_one_color(network: Inception) -> None:
+def test_fid_of_equal_frames_is_zero(network: Inception) -> None:
     colors, fid = RNG.integers(0, 256, (50, 3)), Fid(network)
     fid.add(together(colors[0], colors, colors), 50)
     model, copy = fid.scores()
@@ -115,7 +115,7 @@ def test_few_frames_are_reported_and_a_single_one_has_no_distance(network: Incep
     assert fid.scores()[0].frames == 8 and len(caplog.messages) == 1
 
 
-def test_features_of_another_number_than_the_published_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unusual_number_of_features_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     Inception(torchscript(Colors(torch.ones(2048, 3)), tmp_path / "as_published.pt"))
     assert not caplog.messages
     Inception(torchscript(Colors(torch.ones(7, 3)), tmp_path / "colors.pt"))
@@ -134,7 +134,7 @@ def test_features_of_another_number_than_the_published_are_reported(tmp_path: Pa
     ],
     ids=["absent", "garbage", "weights only", "no features", "feature maps", "another network"],
 )
-def test_another_file_is_refused_in_one_line(tmp_path: Path, content: object, told: str) -> None:
+def test_wrong_files_are_refused_in_one_line(tmp_path: Path, content: object, told: str) -> None:
     path = tmp_path / "net.pt"
     if isinstance(content, nn.Module):
         torchscript(content, path)

@@ -75,7 +75,7 @@ def test_a_shifted_face_has_the_distance_of_the_shift_and_stays_the_same_person(
     assert [equal[name][:2].tolist() for name in ("akd_px", "aed", "pose_deg")] == [[0, 0]] * 3
 
 
-def test_a_face_that_is_not_painted_is_missing_and_has_no_distance(faces: FaceModel, portrait: Pixels) -> None:
+def test_a_face_that_is_not_reconstructed_is_missing(faces: FaceModel, portrait: Pixels) -> None:
     measure = FaceMeasure(faces, identity=False)
     lost = measure.compare(measure.features(frames(portrait[[0, 2]])), measure.features(frames(np.zeros_like(portrait[:2]))))
     assert lost.keys() == {"missing", "akd_px", "pose_deg"}
@@ -95,7 +95,7 @@ def test_another_person_is_far_away(faces: FaceModel) -> None:
     assert found["pose_deg"] == pytest.approx([2 / 3])
 
 
-def test_landmarks_are_those_of_the_face_that_was_found(faces: FaceModel, portrait: Pixels) -> None:
+def test_landmarks_are_those_of_the_detected_face(faces: FaceModel, portrait: Pixels) -> None:
     points = face_points(faces, portrait)
     assert points.shape == (3, 68, 2) and np.isnan(points[2]).all()
     np.testing.assert_allclose((points[1] - points[0]).mean(axis=0), [-4, 0], atol=1)

@@ -63,7 +63,7 @@ def test_csim_is_the_cosine_of_the_embeddings(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["absent", "garbage", "another size"])
-def test_a_file_that_is_no_arcface_network_is_refused(tmp_path: Path, what: str) -> None:
+def test_wrong_arcface_files_are_refused(tmp_path: Path, what: str) -> None:
     path = tmp_path / "net.onnx"
     if what == "garbage":
         path.write_bytes(b"garbage")

@@ -26,7 +26,7 @@ def sample() -> Sample:
     return Sample("a", rng.integers(0, 256, (6, 32, 32, 3), np.uint8), points, None, meta)
 
 
-def test_the_most_frontal_frame_is_turned_to_those_within_reach() -> None:
+def test_the_most_frontal_frame_is_rotated_to_those_within_15_degrees() -> None:
     model, clip = FaceRotatorReconstructor(make_networks(SHAPE), 32), sample()
     assert model.choose(clip) == Choice((1,), (0, 3))
     turned = replace(clip, meta={**clip.meta, "pitch_deg": [4, 3.5, 4, 4, 4, 4]})
@@ -37,7 +37,7 @@ def test_the_most_frontal_frame_is_turned_to_those_within_reach() -> None:
     assert model.choose(replace(clip, landmarks=None)) == "no landmarks"
 
 
-def test_the_networks_get_the_expression_and_the_change_of_the_pose() -> None:
+def test_the_networks_receive_expression_and_change_of_pose() -> None:
     torch.manual_seed(0)
     networks, clip = make_networks(SHAPE, still=False), sample()
     with torch.inference_mode():

@@ -86,7 +86,7 @@ def rotator(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-def test_what_a_run_leaves(rotator: Path) -> None:
+def test_files_of_a_run(rotator: Path) -> None:
     lines = metrics(rotator)
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
     assert all(line.keys() == {"step", "epoch", "pixel_painted", "pixel_moved", "unfit", "lr_rotator"} for line in lines)
@@ -98,9 +98,7 @@ def test_what_a_run_leaves(rotator: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [2, pytest.param(3, marks=pytest.mark.slow)])
-def test_a_run_that_is_stopped_and_goes_on_learns_what_an_undisturbed_one_does(
-    data: Path, rotator: Path, tmp_path: Path, cut: int
-) -> None:
+def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one(data: Path, rotator: Path, tmp_path: Path, cut: int) -> None:
     assert motionshards.jobs.train.main(order(data, "rotator", tmp_path / "run", "--stop-after", cut)) == 0
     assert state(tmp_path / "run")["motionshards"]["step"] == cut
     assert motionshards.jobs.train.main(order(data, "rotator", tmp_path / "run")) == 0
@@ -108,7 +106,7 @@ def test_a_run_that_is_stopped_and_goes_on_learns_what_an_undisturbed_one_does(
     assert same(state(tmp_path / "run"), state(rotator))
 
 
-def test_a_combiner_builds_on_a_rotator_and_goes_on_without_being_told_of_it_again(
+def test_a_combiner_starts_from_a_rotator_and_resumes_without_init(
     data: Path, rotator: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert motionshards.jobs.train.main(order(data, "combiner", tmp_path / "run")) == 2
@@ -123,7 +121,7 @@ def test_a_combiner_builds_on_a_rotator_and_goes_on_without_being_told_of_it_aga
     assert all(is_trained(network) for network in restored.networks.values())
 
 
-def test_of_several_files_the_last_counts_for_each_network_and_published_ones_hold_one(rotator: Path, tmp_path: Path) -> None:
+def test_later_files_take_precedence_and_published_ones_have_one_network(rotator: Path, tmp_path: Path) -> None:
     theirs = {key: value + 1 for key, value in state(rotator)["rotator"].items()}
     torch.save(theirs, tmp_path / "rotator.pt", _use_new_zipfile_serialization=False)
     both = [rotator / "last.pt", tmp_path / "rotator.pt"]
@@ -134,7 +132,7 @@ def test_of_several_files_the_last_counts_for_each_network_and_published_ones_ho
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_does_in_two_parts(data: Path, tmp_path: Path) -> None:
+def test_two_processes_equal_one_with_two_parts(data: Path, tmp_path: Path) -> None:
     """Also where more pairs fit in one process than in the other."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -148,7 +146,7 @@ def test_two_processes_learn_what_one_does_in_two_parts(data: Path, tmp_path: Pa
         assert one == pytest.approx(two, rel=2e-3)
 
 
-def test_data_without_landmarks_are_refused_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_datasets_without_landmarks_are_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     without = make_dataset(tmp_path / "data", 4, landmarks=False)
     (tmp_path / "runs").mkdir()
     config = tmp_path / "runs" / "wide.yaml"
@@ -176,7 +174,7 @@ CLIP = "id99001/uOgnqlReo_Q/00001"
 
 
 @pytest.mark.slow
-def test_a_rendered_clip_is_learned_by_heart(demo_videos: Path, tmp_path: Path) -> None:
+def test_a_rendered_clip_is_memorized(demo_videos: Path, tmp_path: Path) -> None:
     """360 steps: by pose alone both ways come nearer to the target than the source is."""
     data, run, config = tmp_path / "data", tmp_path / "run", tmp_path / "small.yaml"
     build = ["--source", "voxceleb2", "--input", demo_videos, "--output", data, "--size", 64, "--frames", 24, "--quiet"]

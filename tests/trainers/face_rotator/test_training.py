@@ -73,7 +73,7 @@ def vgg(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize("stage", NAMES)
-def test_a_stage_trains_one_network_and_leaves_the_others_untouched_to_the_bit(stage: str) -> None:
+def test_a_stage_trains_one_network_and_keeps_the_others_bit_identical(stage: str) -> None:
     trained = task(stage)
     before = weights(trained)
     for number in (1, 2):
@@ -86,7 +86,7 @@ def test_a_stage_trains_one_network_and_leaves_the_others_untouched_to_the_bit(s
 
 
 @pytest.mark.parametrize("stage", ["morpher", "rotator"])
-def test_pairs_that_do_not_fit_change_nothing(stage: str) -> None:
+def test_pairs_that_do_not_match_have_no_effect(stage: str) -> None:
     """The same weights come out of four pairs of which two fit, whatever the others show, and of these two alone."""
     fitting, unfit = FITTING[stage], (ALIKE if stage == "morpher" else OTHER)
     four = given(fitting, unfit, fitting, unfit)
@@ -107,7 +107,7 @@ def test_pairs_that_do_not_fit_change_nothing(stage: str) -> None:
 
 
 @pytest.mark.parametrize("stage", ["morpher", "rotator"])
-def test_a_batch_without_a_pair_that_fits_is_a_step_without_a_change(stage: str) -> None:
+def test_a_batch_without_usable_pairs_changes_no_weights(stage: str) -> None:
     trained = task(stage)
     before = weights(trained)[stage]
     losses = step(trained, given(*[ALIKE if stage == "morpher" else OTHER] * 2))
@@ -147,7 +147,7 @@ def test_the_perceptual_loss_takes_over_after_half_an_epoch(vgg: str) -> None:
     assert sorted(step(without, given(ALIKE, ALIKE), 4)) == pixel, "what stands in where there is no VGG16"
 
 
-def test_the_morpher_needs_no_vgg_and_the_others_say_what_is_missing() -> None:
+def test_only_rotator_and_combiner_need_vgg() -> None:
     assert "pixel_morphed" in step(task("morpher", vgg="nowhere.pth"), given(OTHER, OTHER), 9)
     with pytest.raises(ConfigError, match="VGG16"):
         task("rotator", vgg="nowhere.pth")
@@ -163,7 +163,7 @@ def test_the_perceptual_distance_is_of_each_pair_alone_and_blind_to_alpha() -> N
     torch.testing.assert_close(distance(one[2:], other[2:]), found[2:])
 
 
-def test_a_combiner_wants_a_trained_rotator_to_begin_with() -> None:
+def test_a_combiner_requires_a_trained_rotator() -> None:
     pairs = given(ALIKE, ALIKE)
     with pytest.raises(ConfigError, match="--init"):
         step(task("combiner"), pairs, 0)
@@ -175,7 +175,7 @@ def test_a_combiner_wants_a_trained_rotator_to_begin_with() -> None:
     assert "pixel_combined" in step(task("combiner"), pairs, 1), "a run that goes on has its weights from its checkpoint"
 
 
-def test_a_beginning_is_ours_or_a_published_file_of_one_network() -> None:
+def test_init_loads_own_checkpoints_and_published_files() -> None:
     theirs = {name: network.state_dict() for name, network in make_networks(TINY, still=False).items()}
     for name in NAMES:
         began = task("rotator", theirs[name])  # type: ignore[arg-type]
@@ -194,12 +194,12 @@ def test_a_beginning_is_ours_or_a_published_file_of_one_network() -> None:
         ({"zhou_grid_change.weight": torch.zeros(2, 9, 7, 7)}, "rotator has another architecture: missing: "),
     ],
 )
-def test_what_is_no_beginning_is_told(content: dict[str, Any], told: str) -> None:
+def test_unusable_init_files_are_refused(content: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         task("rotator", content)
 
 
-def test_pictures_show_what_a_stage_made() -> None:
+def test_images_show_the_outputs_of_a_stage() -> None:
     made = {"morpher": ["morphed"], "rotator": ["painted", "moved"], "combiner": ["painted", "moved", "combined"]}
     for stage, columns in made.items():
         trained = task(stage)
@@ -212,7 +212,7 @@ def test_pictures_show_what_a_stage_made() -> None:
     torch.testing.assert_close(shown["target"], given(ALIKE, ALIKE).frames[:, 1], rtol=0, atol=1e-4)
 
 
-def test_ways_of_computing_learn_the_same() -> None:
+def test_precision_and_memory_format_train_alike() -> None:
     plain = step(task("rotator"), given(ALIKE, ALIKE))
     for way in ({"precision": "bf16"}, {"channels_last": True}):
         trained = task("rotator", **way)
@@ -261,7 +261,7 @@ def test_invalid_settings_are_reported_by_name(tmp_path: Path, line: str, told: 
         settings.load(str(path), CONFIGS)
 
 
-def test_a_file_says_what_differs_from_a_stage(tmp_path: Path) -> None:
+def test_a_file_overrides_settings_of_a_stage(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("base: combiner\narchitecture: {size: 64}\n")
     found = settings.load(str(path), CONFIGS)

@@ -78,13 +78,13 @@ def assert_like(found: np.ndarray, expected: list[Picture]) -> None:
 
 
 @pytest.mark.parametrize(("relative", "adapt"), [(True, False), (True, True), (False, False)])
-def test_frames_are_those_of_the_plain_loop(relative: bool, adapt: bool) -> None:
+def test_frames_equal_those_of_the_plain_loop(relative: bool, adapt: bool) -> None:
     networks, source, frames = trained(), pictures(1, seed=9)[0], pictures(5)
     found = animated(networks, source, frames, Movement(relative=relative, adapt_scale=adapt))
     assert_like(found, loop(networks, source, frames, frames[0], relative=relative, adapt=adapt))
 
 
-def test_the_ways_to_move_differ() -> None:
+def test_relative_and_absolute_motion_differ() -> None:
     networks, source, frames = trained(), pictures(1, seed=9)[0], pictures(5)
     made = [
         animated(networks, source, frames, movement)[-1].astype(int)
@@ -101,7 +101,7 @@ def test_batches_give_the_same_frames(batch: int) -> None:
 
 
 @pytest.mark.parametrize("best", [0, 2, 4])
-def test_a_best_frame_gives_what_going_forward_and_backward_from_it_and_joining_gives(best: int) -> None:
+def test_a_best_frame_equals_animating_forward_and_backward_from_it(best: int) -> None:
     networks, source, frames = trained(), pictures(1, seed=9)[0], pictures(5)
     forward = animated(networks, source, frames[best:])
     backward = animated(networks, source, frames[best::-1])
@@ -115,7 +115,7 @@ def test_zeroth_order_networks_animate() -> None:
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-def test_no_more_than_a_batch_of_frames_is_held(batch: int) -> None:
+def test_at_most_one_batch_of_frames_is_in_memory(batch: int) -> None:
     given = 0
 
     def driving() -> Iterator[Picture]:
@@ -130,11 +130,11 @@ def test_no_more_than_a_batch_of_frames_is_held(batch: int) -> None:
     assert made == given == 12
 
 
-def test_without_frames_there_is_nothing() -> None:
+def test_a_video_without_frames() -> None:
     assert len(animated(trained(), pictures(1)[0], [])) == 0
 
 
-def test_where_jacobians_are_singular_nothing_is_turned_and_that_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_keypoints_with_singular_jacobians_are_not_rotated(caplog: pytest.LogCaptureFixture) -> None:
     """So the pictures are those of a detector whose jacobians are the identity everywhere."""
     broken, upright, source, frames = trained(), trained(), pictures(1, seed=9)[0], pictures(4)
     for (detector, _), identity in ((broken, 0.0), (upright, 1.0)):
@@ -161,7 +161,7 @@ class Broken(FoldedNetworks):
 
 @pytest.mark.parametrize("relative", [True, False])
 @pytest.mark.parametrize("broken", [0, 2])
-def test_one_singular_jacobian_is_left_out_and_no_other(broken: int, relative: bool, caplog: pytest.LogCaptureFixture) -> None:
+def test_only_the_singular_jacobian_is_replaced(broken: int, relative: bool, caplog: pytest.LogCaptureFixture) -> None:
     networks, source, frames = trained(), pictures(1, seed=9)[0].copy(), [frame.copy() for frame in pictures(4)]
     source[0, 0] = 255
     for number, frame in enumerate(frames):
@@ -179,12 +179,12 @@ def test_one_singular_jacobian_is_left_out_and_no_other(broken: int, relative: b
     assert ("1 keypoints of the first frame" in caplog.text) == (relative and broken == 0)
 
 
-def test_regular_jacobians_are_told_nothing_of(caplog: pytest.LogCaptureFixture) -> None:
+def test_regular_jacobians_cause_no_warning(caplog: pytest.LogCaptureFixture) -> None:
     animated(trained(), pictures(1, seed=9)[0], pictures(3), Movement(adapt_scale=True))
     assert not caplog.records
 
 
-def test_keypoints_on_a_line_do_not_scale_movement_and_that_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_keypoints_on_a_line_disable_scaling_with_one_warning(caplog: pytest.LogCaptureFixture) -> None:
     """Two keypoints always lie on a line."""
     networks, source, frames = trained(small(keypoints=2)), pictures(1, seed=9)[0], pictures(4)
     found = animated(networks, source, frames, Movement(adapt_scale=True))
@@ -203,7 +203,7 @@ def face(shift: int = 0, turn: int = 0) -> Picture:
 BLANK = np.full((160, 160, 3), 90, np.uint8)
 
 
-def test_the_best_frame_is_the_one_whose_face_has_the_sources_shape(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_best_frame_has_the_most_similar_face(caplog: pytest.LogCaptureFixture) -> None:
     model = models.load("dlib")
     assert model is not None
     found = find_best_frame(face(), [BLANK, face(turn=1), face(shift=9), face(turn=1), BLANK], model)
@@ -214,7 +214,7 @@ def test_the_best_frame_is_the_one_whose_face_has_the_sources_shape(caplog: pyte
     assert "skipped 2 of 5 frames without a face" in caplog.text
 
 
-def test_shapes_of_faces_know_neither_place_nor_size() -> None:
+def test_face_shapes_are_independent_of_position_and_size() -> None:
     model = models.load("dlib")
     assert model is not None
     small_face = face_shape(face(), model)
@@ -241,7 +241,7 @@ def test_without_a_face_there_is_no_best_frame() -> None:
         find_best_frame(face(), [BLANK, BLANK], model)
 
 
-def test_source_pictures_may_be_read_only() -> None:
+def test_source_images_may_be_read_only() -> None:
     """As pictures from a pipe are."""
     source, frames = pictures(1, seed=9)[0].copy(), [frame.copy() for frame in pictures(2)]
     for picture in (source, *frames):

@@ -56,7 +56,7 @@ def test_the_defaults_are_vox_256() -> None:
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_a_checkpoint_s_json_is_the_same_settings(name: str) -> None:
+def test_settings_round_trip_through_json(name: str) -> None:
     assert Config.from_json(json.loads(json.dumps(CONFIGS[name].to_json()))) == CONFIGS[name]
 
 
@@ -69,7 +69,7 @@ def test_json_of_another_version_is_refused() -> None:
         Config.from_json({**CONFIGS["vox-256"].to_json(), "architecture": {"depth": 1}})
 
 
-def test_a_file_changes_what_it_names(tmp_path: Path) -> None:
+def test_a_file_overrides_the_settings_it_contains(tmp_path: Path) -> None:
     text = """
         base: vox-adv-256
         architecture: {size: 512, detector: {scale: 0.125}, dense_motion: {scale: 0.125}}
@@ -172,6 +172,6 @@ def test_neither_a_name_nor_a_file(tmp_path: Path) -> None:
         (TrainingConfig, {"flip": 1.5}),
     ],
 )
-def test_settings_that_cannot_work_are_refused(kind: type, fields: dict[str, object]) -> None:
+def test_invalid_settings_are_refused(kind: type, fields: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(fields))}|weights"):
         kind(**fields)

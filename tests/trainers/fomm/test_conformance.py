@@ -78,7 +78,7 @@ def test_keypoints(dtype: torch.dtype) -> None:
 
 @dtypes
 @pytest.mark.parametrize("align_corners", [False, True])
-def test_generated_pictures(align_corners: bool, dtype: torch.dtype) -> None:
+def test_generated_images(align_corners: bool, dtype: torch.dtype) -> None:
     made, x = networks(tiny(align_corners), dtype), pictures(dtype)
     keypoints = made.detector.eval()(x)
     found = made.generator.eval()(x[:1], source_keypoints=keypoints[:1], driving_keypoints=keypoints[1:2])

@@ -59,7 +59,7 @@ def onnx_directory(written: Written) -> Path:
     return written("onnx")[0]
 
 
-def test_what_was_written_was_run_beside_the_networks(exported: tuple[Path, str, dict[str, Check]]) -> None:
+def test_written_graphs_were_compared_with_the_networks(exported: tuple[Path, str, dict[str, Check]]) -> None:
     out, form, found = exported
     assert list(found) == list(GRAPHS)
     assert max(check.largest_difference for check in found.values()) <= (1e-7 if form == "torch" else 1e-5)
@@ -103,7 +103,7 @@ def test_any_number_of_rows(exported: tuple[Path, str, dict[str, Check]], count:
 
 @pytest.mark.parametrize("adapt_scale", [False, True])
 @pytest.mark.parametrize("relative_jacobian", [False, True])
-def test_driving_keypoints_are_normalised_as_without_a_graph(
+def test_driving_keypoints_are_normalized_as_without_a_graph(
     exported: tuple[Path, str, dict[str, Check]], relative_jacobian: bool, adapt_scale: bool
 ) -> None:
     run, first, source = runner(*exported[:2]), keypoints(1, 3), keypoints(1, 5)
@@ -117,7 +117,7 @@ def test_driving_keypoints_are_normalised_as_without_a_graph(
         assert np.asarray(flat).tolist() == [False]
 
 
-def test_a_hull_that_is_a_line_and_a_singular_jacobian(exported: tuple[Path, str, dict[str, Check]]) -> None:
+def test_a_degenerate_hull_and_a_singular_jacobian(exported: tuple[Path, str, dict[str, Check]]) -> None:
     run, first, source, driving = runner(*exported[:2]), keypoints(1, 3), keypoints(1, 5), keypoints(2, 9)
     assert first.jacobian is not None
     first.value[0] = torch.tensor([[-0.5, -0.25], [0.0, 0.0], [0.5, 0.25]])
@@ -129,7 +129,7 @@ def test_a_hull_that_is_a_line_and_a_singular_jacobian(exported: tuple[Path, str
         np.testing.assert_allclose(tensor, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_onnx_files_are_of_the_opset_and_say_what_is_free(onnx_directory: Path) -> None:
+def test_opset_and_dynamic_dimensions_of_onnx_files(onnx_directory: Path) -> None:
     for name, graph in graphs(*networks(CONFIG.architecture)).items():
         model = onnx.load(onnx_directory / f"{name}.onnx")
         onnx.checker.check_model(model, full_check=True)
@@ -143,9 +143,7 @@ def test_onnx_files_are_of_the_opset_and_say_what_is_free(onnx_directory: Path) 
         assert {each for each, shape in inputs.items() if shape and shape[0] == "batch"} == graph.batched
 
 
-def test_the_backend_takes_tensors_and_arrays_and_tells_of_lines_once(
-    onnx_directory: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_backend_accepts_tensors_and_arrays_and_warns_once(onnx_directory: Path, caplog: pytest.LogCaptureFixture) -> None:
     backend, points = ExportedModel(onnx_directory, "onnx", threads=1), keypoints(2, 0)
     assert (backend.size, backend.channels, backend.keypoints, backend.jacobians) == (64, 3, 3, True)
     images = image("backend", 2, 3, 64, 8)
@@ -159,7 +157,7 @@ def test_the_backend_takes_tensors_and_arrays_and_tells_of_lines_once(
         backend.generator(images, *rows(points[:1], points))
 
 
-def test_the_backend_stands_in_for_the_networks(onnx_directory: Path) -> None:
+def test_the_backend_replaces_the_networks(onnx_directory: Path) -> None:
     """All three steps of an animation, and the picture at their end."""
     stand_in, (detector, generator) = ExportedNetworks(onnx_directory, "onnx", threads=1), networks(CONFIG.architecture)
     images = image("stand in", 3, 3, 64, 8).float()
@@ -173,7 +171,7 @@ def test_the_backend_stands_in_for_the_networks(onnx_directory: Path) -> None:
     torch.testing.assert_close(stand_in.generator(images[:1], found[:1], moved)[:1], picture, rtol=0, atol=1e-5)
 
 
-def test_an_animation_is_the_same_by_either(onnx_directory: Path) -> None:
+def test_animations_of_backend_and_networks_are_equal(onnx_directory: Path) -> None:
     """Of whole numbers 0 to 255, of which rounding may move one to the next."""
     pictures = np.rint(255 * image("animation", 5, 3, 64, 8).permute(0, 2, 3, 1).numpy()).astype(np.uint8)
     for movement in (Movement(), Movement(adapt_scale=True), Movement(relative=False)):
@@ -224,7 +222,7 @@ def changed(directory: Path, **fields: Any) -> None:
         (lambda out: changed(out, graphs={}), "is invalid"),
     ],
 )
-def test_what_is_not_a_whole_export_is_refused_in_one_line(
+def test_incomplete_exports_are_refused_in_one_line(
     onnx_directory: Path, tmp_path: Path, spoil: Callable[[Path], object], told: str
 ) -> None:
     for path in onnx_directory.iterdir():
@@ -237,7 +235,7 @@ def test_what_is_not_a_whole_export_is_refused_in_one_line(
     assert "\n" not in str(raised.value)
 
 
-def test_a_file_that_is_no_graph_and_a_device_that_is_not_there(tmp_path: Path, onnx_directory: Path) -> None:
+def test_invalid_graph_files_and_absent_devices_are_refused(tmp_path: Path, onnx_directory: Path) -> None:
     (tmp_path / "a.onnx").write_bytes(b"no graph")
     with pytest.raises(ConfigError, match=r"a\.onnx cannot be loaded"):
         OnnxGraph(tmp_path / "a.onnx")

@@ -37,7 +37,7 @@ def test_points_of_a_coarse_grid_with_many_on_the_same_lines_and_places(step: fl
     np.testing.assert_allclose(hull_area(mixed).numpy(), qhull(points), rtol=1e-12)
 
 
-def test_known_figures() -> None:
+def test_known_polygons() -> None:
     square = torch.tensor([[-1.0, -1], [1, -1], [1, 1], [-1, 1]])
     inside = torch.tensor([[0.0, 0], [0.5, 0.5], [1, 0.25], [-1, -1]])  # within, on an edge, and a corner again
     assert hull_area(torch.cat([square, inside])[None]).tolist() == [4.0]
@@ -62,7 +62,7 @@ def test_points_on_a_line_have_no_area(points: list[list[float]]) -> None:
     assert hull_area(torch.tensor([points])).tolist() == [0.0]
 
 
-def test_points_a_hair_from_a_line_never_lose_an_edge() -> None:
+def test_points_close_to_a_line_never_lose_an_edge() -> None:
     """A lost edge would cost up to the triangle between it and the origin, here a quarter; float32 signs do lose some."""
     draw = rng("hull hair")
     along = np.sort(draw.uniform(-1, 1, (500, 8)))

@@ -92,12 +92,12 @@ def assert_same(found: Any, expected: Any, tolerance: float) -> None:
     np.testing.assert_allclose(np.asarray(found), np.asarray(expected), rtol=tolerance, atol=tolerance)
 
 
-def test_what_the_generator_paints(computed: Computed) -> None:
+def test_outputs_of_the_generator(computed: Computed) -> None:
     assert_like(computed.painting.colour, FIGURES["img"], computed.tolerance)
     assert_like(computed.painting.attention, FIGURES["mask"], computed.tolerance)
 
 
-def test_what_the_critic_says(computed: Computed) -> None:
+def test_outputs_of_the_critic(computed: Computed) -> None:
     assert_same(computed.score, FIGURES["prob"], computed.tolerance)
     assert_same(computed.aus, FIGURES["aux"], computed.tolerance)
 

@@ -66,7 +66,7 @@ def test_the_published_sizes_and_names() -> None:
 
 
 @pytest.mark.parametrize(("size", "halvings", "left"), [(8, 2, 2), (64, 5, 2), (96, 5, 3), (128, 6, 2), (256, 6, 4)])
-def test_the_critic_fits_the_size(size: int, halvings: int, left: int) -> None:
+def test_the_critic_depends_on_the_image_size(size: int, halvings: int, left: int) -> None:
     shape = Architecture(size=size, width=1)
     assert (shape.halvings, shape.last_px) == (halvings, left)
     score, aus = Critic(shape)(torch.zeros(1, 3, size, size))
@@ -75,7 +75,7 @@ def test_the_critic_fits_the_size(size: int, halvings: int, left: int) -> None:
 
 @pytest.mark.parametrize("rows", [1, 2])
 @pytest.mark.parametrize("size", [8, 64])
-def test_what_comes_out(rows: int, size: int) -> None:
+def test_shapes_and_ranges_of_outputs(rows: int, size: int) -> None:
     shape = Architecture(size=size, width=2, residuals=1)
     picture, condition = noise(rows, 3, size, size).float(), noise(rows, 17).float()
     made = Generator(shape)(picture, condition)
@@ -83,13 +83,13 @@ def test_what_comes_out(rows: int, size: int) -> None:
     assert made.colour.abs().max() <= 1 and made.attention.min() >= 0 and made.attention.max() <= 1
 
 
-def test_what_is_attended_to_is_painted() -> None:
+def test_attention_blends_image_and_color() -> None:
     picture, colour = noise(1, 3, 4, 4), noise(1, 3, 4, 4, seed=1)
     assert Painting(colour, torch.ones(1, 1, 4, 4)).over(picture).equal(picture)
     assert Painting(colour, torch.zeros(1, 1, 4, 4)).over(picture).equal(colour)
 
 
-def test_pictures_do_not_see_each_other() -> None:
+def test_images_of_a_batch_are_independent() -> None:
     """Neither norms nor losses: what masks of rows rest on."""
     generator, critic = networks()
     whole = part()
@@ -98,7 +98,7 @@ def test_pictures_do_not_see_each_other() -> None:
     torch.testing.assert_close(critic(whole.real)[1][1:2], critic(whole.real[1:2])[1])
 
 
-def test_what_is_painted_stays_float32_under_autocast() -> None:
+def test_paintings_are_float32_under_autocast() -> None:
     generator, critic = (network.float() for network in networks())
     with torch.autocast("cpu", torch.bfloat16):
         made = generator(part().real.float(), part().desired.float())
@@ -114,7 +114,7 @@ def all_losses(one: Part) -> dict[str, Tensor]:
     return critic_losses(weights, critic, one, fake) | penalty | generator_losses(weights, generator, critic, one)
 
 
-def test_rows_that_do_not_count_change_nothing() -> None:
+def test_unusable_rows_have_no_effect() -> None:
     whole, few = part(usable=(1, 0, 1)), part()
     kept = [0, 2]
     few = Part(few.real[kept], few.condition[kept], few.desired[kept], few.mix[kept], torch.ones(2), torch.tensor(2.0))
@@ -139,7 +139,7 @@ def test_a_critic_without_a_gradient_has_a_penalty_with_one() -> None:
     assert all(p.grad is None or p.grad.isfinite().all() for p in critic.parameters())
 
 
-def test_the_learning_rate_falls_in_the_last_third() -> None:
+def test_the_learning_rate_decays_in_the_last_third() -> None:
     factors = [TrainingConfig().learning_rate_factor(epoch) for epoch in range(30)]
     assert factors[:21] == [1.0] * 21
     assert factors[21:] == pytest.approx([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
@@ -156,7 +156,7 @@ def test_the_learning_rate_falls_in_the_last_third() -> None:
         ({"width": 0}, "width must be at least 1"),
     ],
 )
-def test_shapes_that_cannot_be(change: dict[str, int], told: str) -> None:
+def test_invalid_architectures(change: dict[str, int], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         Architecture(**change)
 

@@ -34,7 +34,7 @@ def build(source: Path, out: Path, *more: str) -> Path:
 
 
 @pytest.mark.slow
-def test_a_handful_of_real_clips_is_learned(corpus: Path, tmp_path: Path) -> None:
+def test_real_clips_are_learned(corpus: Path, tmp_path: Path) -> None:
     """300 steps: the error with which action units are read off real faces falls by half, and so does that of what is made."""
     videos = tree(corpus, tmp_path / "videos")
     measured = build(videos, tmp_path / "measured", "--size", "160", "--landmarks", "dlib")

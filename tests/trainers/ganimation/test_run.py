@@ -44,7 +44,7 @@ def state(run: Path) -> dict[str, Any]:
     return content
 
 
-def test_what_a_run_leaves_and_how_it_goes_on(data: Path, config: Path, tmp_path: Path) -> None:
+def test_files_and_resumption_of_a_run(data: Path, config: Path, tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert train(data, config, whole, "--images-every", 5) == 0
     lines = metrics(whole)
@@ -68,7 +68,7 @@ def test_what_a_run_leaves_and_how_it_goes_on(data: Path, config: Path, tmp_path
 
 
 @pytest.mark.slow
-def test_weights_of_the_published_code_are_a_beginning(data: Path, config: Path, tmp_path: Path) -> None:
+def test_init_loads_weights_of_the_published_code(data: Path, config: Path, tmp_path: Path) -> None:
     assert train(data, config, tmp_path / "first", "--stop-after", 2) == 0
     theirs = state(tmp_path / "first")
     for name in ("G", "D"):
@@ -81,7 +81,7 @@ def test_weights_of_the_published_code_are_a_beginning(data: Path, config: Path,
     assert 0 < (found["D"][key] - theirs["D"][key]).abs().max() <= 3e-4, "two steps away"
 
 
-def test_a_data_set_without_action_units_is_refused(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dataset_without_action_units_is_refused(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train(make_dataset(tmp_path / "data", 4), config, tmp_path / "run") == 2
     said = capsys.readouterr().err
     assert "needs action units" in said and "--add aus" in said and said.count("\n") == 1

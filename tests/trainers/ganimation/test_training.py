@@ -104,7 +104,7 @@ def test_the_generator_is_trained_in_every_fifth_step() -> None:
 
 
 @pytest.mark.parametrize(("steps", "turns"), [(7, [4, 11, 18]), (5, [4, 9, 14, 19]), (3, [2, 5, 8, 11, 14, 17, 20])])
-def test_the_generators_turn_is_counted_within_the_epoch(steps: int, turns: list[int]) -> None:
+def test_generator_steps_are_counted_within_the_epoch(steps: int, turns: list[int]) -> None:
     """As published. Where an epoch has fewer than five steps, its last trains the generator, which would never be trained."""
     trained = task(steps=steps)
     assert [number for number in range(21) if "g_fake" in trained.step(batch(1), chance(number), number)] == turns
@@ -148,7 +148,7 @@ def test_a_step_without_action_units_in_some_rows_is_one_without_these_rows() ->
     torch.testing.assert_close(weights(masked), weights(few), rtol=1e-6, atol=1e-8)
 
 
-def test_a_step_without_any_action_units_does_nothing() -> None:
+def test_a_step_without_action_units_changes_nothing() -> None:
     trained = task()
     train(trained, [batch(3)] * 5)
     before, states = weights(trained), copy.deepcopy([one.state_dict() for one in trained.optimizers.values()])
@@ -162,7 +162,7 @@ def test_a_step_without_any_action_units_does_nothing() -> None:
 
 
 @pytest.mark.parametrize("parts", [2, 5])
-def test_parts_of_a_batch_learn_what_the_batch_does(parts: int) -> None:
+def test_parts_of_a_batch_equal_the_whole_batch(parts: int) -> None:
     """Also where a part has no row with action units."""
     whole, split = task(), task(accumulate=parts)
     batches = [without_aus(batch(5, seed), [0, 3]) for seed in range(10)]
@@ -180,7 +180,7 @@ def test_a_batch_of_one_trains() -> None:
     assert shown is not None and all(images.shape == (1, 3, SIZE, SIZE) for images in shown.values())
 
 
-def test_desired_action_units_are_anothers_and_noise() -> None:
+def test_desired_action_units_are_those_of_another_clip_with_noise() -> None:
     trained = task()
     one = batch(8)
     train(trained, [one])
@@ -193,7 +193,7 @@ def test_desired_action_units_are_anothers_and_noise() -> None:
     torch.testing.assert_close(part.real, 2 * one.frames[:, 0] - 1)
 
 
-def test_pictures_show_rows_with_action_units() -> None:
+def test_images_show_rows_with_action_units() -> None:
     trained = task(dtype=torch.float32)
     assert trained.images() is None
     train(trained, [without_aus(batch(3, dtype=torch.float32), [0])])
@@ -204,7 +204,7 @@ def test_pictures_show_rows_with_action_units() -> None:
     torch.testing.assert_close(shown["source"], batch(3, dtype=torch.float32).frames[1:, 0])
 
 
-def test_bf16_and_channels_last_learn_nearly_the_same() -> None:
+def test_bf16_and_channels_last_train_alike() -> None:
     plain, rounded = task(dtype=torch.float32), task(dtype=torch.float32, precision="bf16", channels_last=True)
     batches = [batch(4, seed, torch.float32) for seed in range(5)]
     for one, other in zip(train(plain, batches), train(rounded, batches), strict=True):
@@ -213,7 +213,7 @@ def test_bf16_and_channels_last_learn_nearly_the_same() -> None:
 
 
 @pytest.mark.slow
-def test_compiled_learns_nearly_the_same() -> None:
+def test_compiled_networks_train_alike() -> None:
     plain, compiled = task(dtype=torch.float32), task(dtype=torch.float32, compiled=True)
     batches = [batch(4, seed, torch.float32) for seed in range(5)]
     for one, other in zip(train(plain, batches), train(compiled, batches), strict=True):
@@ -221,7 +221,7 @@ def test_compiled_learns_nearly_the_same() -> None:
     assert not [key for key in weights(compiled) if "_orig_mod" in key]
 
 
-def test_the_plan_asks_for_single_frames_with_action_units() -> None:
+def test_the_plan_requires_single_frames_with_action_units() -> None:
     plan = GanimationPlan(TINY)
     augment = plan.config.training.augment()
     assert plan.view == Singles() and (augment.flip, augment.time_flip) == (0.5, 0)
@@ -257,7 +257,7 @@ dist.destroy_process_group()
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_does_though_one_has_no_action_units(tmp_path: Path) -> None:
+def test_two_processes_equal_one_if_one_has_no_action_units(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])

@@ -61,7 +61,7 @@ def test_embeddings(found: Found) -> None:
     assert_like(found.embedding, FIGURES["e"], found.tolerance)
 
 
-def test_painted_pictures(found: Found) -> None:
+def test_generated_images(found: Found) -> None:
     assert_like(found.prediction, FIGURES["x_hat"], found.tolerance)
 
 
@@ -77,9 +77,7 @@ def test_hinge_and_match(found: Found) -> None:
 
 
 @pytest.mark.parametrize("compat", [False, True])
-def test_the_networks_that_compare_pictures_see_them_as_the_arithmetic_has_it(
-    compat: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_inputs_of_perceptual_networks_depend_on_compat(compat: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, vgg.Net] = {}
     monkeypatch.setattr(vgg, "load", lambda choice, net, taps: asked.__setitem__(net.name, net))
     picture_loss(Config(architecture=Architecture(compat=compat)), "vgg19.pth", "vggface.pth")

@@ -37,7 +37,7 @@ def test_given_frames_are_evenly_spaced_over_those_with_landmarks() -> None:
     assert model(1).choose(replace(sample(), landmarks=None)) == "no landmarks"
 
 
-def test_frames_are_painted_from_landmarks_in_the_style_of_the_given_ones() -> None:
+def test_frames_are_rendered_from_landmarks_in_the_style_of_the_given_ones() -> None:
     clip, reconstructor = sample(), model(2)
     torch.manual_seed(0)
     embedder, generator = Embedder(SHAPE).eval(), Generator(SHAPE).eval()

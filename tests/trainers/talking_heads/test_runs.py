@@ -62,7 +62,7 @@ def task(data: Path, weights: dict[str, float], **files: str) -> Task:
     return wanted.task(Means(world=World(), device=torch.device("cpu"), **files), stream)
 
 
-def test_a_run_that_is_stopped_and_goes_on_learns_what_an_undisturbed_one_does(order: Order, tmp_path: Path) -> None:
+def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one(order: Order, tmp_path: Path) -> None:
     assert motionshards.jobs.train.main(order("whole", "--images-every", 5)) == 0
     assert motionshards.jobs.train.main(order("parts", "--stop-after", 2)) == 0
     assert motionshards.jobs.train.main(order("parts")) == 0
@@ -79,7 +79,7 @@ def test_a_run_that_is_stopped_and_goes_on_learns_what_an_undisturbed_one_does(o
     assert [path.name for path in (tmp_path / "whole" / "images").iterdir()] == ["00000005.jpg"]
 
 
-def test_a_checkpoint_is_of_its_videos(order: Order, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_is_not_resumed_with_other_videos(order: Order, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert motionshards.jobs.train.main(order("run", "--stop-after", 1)) == 0
     other = make_dataset(tmp_path / "other", 12, identity=lambda clip: 100 + clip % 5)
     capsys.readouterr()
@@ -89,7 +89,7 @@ def test_a_checkpoint_is_of_its_videos(order: Order, tmp_path: Path, capsys: pyt
     assert motionshards.jobs.train.main(order("new", "--init", tmp_path / "run" / "last.pt", "--stop-after", 1, data=other)) == 0
 
 
-def test_landmarks_are_needed(order: Order, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_landmarks_are_required(order: Order, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bare = make_dataset(tmp_path / "bare", 12, landmarks=False)
     assert motionshards.jobs.train.main(order("run", data=bare)) == 2
     said = capsys.readouterr().err
@@ -109,7 +109,7 @@ def test_without_vgg_networks_the_published_match_weight_is_lowered(
 
 
 @pytest.mark.parametrize("network", ["vgg", "vggface"])
-def test_with_a_vgg_network_the_published_match_weight_stays(
+def test_with_a_vgg_network_the_published_match_weight_is_kept(
     data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, network: str
 ) -> None:
     files = {"vgg": "none", "vggface": "none", network: str(tmp_path / "absent.pth")}
@@ -138,7 +138,7 @@ def test_bf16_trains_alike(order: Order, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_does(order: Order, tmp_path: Path) -> None:
+def test_two_processes_equal_one(order: Order, tmp_path: Path) -> None:
     """No network has statistics of a batch, and spectral norms iterate as often: only rounding differs, which Adam amplifies."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

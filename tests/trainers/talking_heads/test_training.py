@@ -89,7 +89,7 @@ def gradients(monkeypatch: pytest.MonkeyPatch, trained: TalkingHeadsTask, given:
     return seen
 
 
-def test_a_step_of_the_painters_and_two_of_the_discriminator(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_generator_step_and_two_discriminator_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     trained = task()
     before = state(trained.networks)
     seen = gradients(monkeypatch, trained, batch())
@@ -105,7 +105,7 @@ def test_a_step_of_the_painters_and_two_of_the_discriminator(monkeypatch: pytest
 
 
 @pytest.mark.parametrize(("compat", "accumulate"), [(False, 1), (True, 2)])
-def test_what_the_discriminator_is_shown(monkeypatch: pytest.MonkeyPatch, compat: bool, accumulate: int) -> None:
+def test_inputs_of_the_discriminator(monkeypatch: pytest.MonkeyPatch, compat: bool, accumulate: int) -> None:
     """Both of its steps see what was painted before the generator's step. With compat the second sees what the updated generator
     paints from the same embeddings."""
     trained, shown = settled(task(compat=compat, accumulate=accumulate)), list[Tensor]()
@@ -139,7 +139,7 @@ def test_what_the_discriminator_is_shown(monkeypatch: pytest.MonkeyPatch, compat
         assert (updated - before).abs().max() > 1e-2 and not second.requires_grad
 
 
-def test_compat_leaves_feature_matching_out() -> None:
+def test_compat_has_no_feature_matching() -> None:
     """The published code has none, and the paper has."""
     paper, code = (CONFIGS[name].training.losses for name in ("vox-256", "vox-256-compat"))
     assert replace(code, feature_matching=paper.feature_matching) == paper
@@ -148,7 +148,7 @@ def test_compat_leaves_feature_matching_out() -> None:
     assert losses.keys() == {"pixel", "adversarial", "match", "discriminator", "without_face"}
 
 
-def test_the_score_moves_the_generator(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_score_trains_the_generator(monkeypatch: pytest.MonkeyPatch) -> None:
     """The published code adds what G and D want of the score, which is opposite, and nothing is left of it."""
     alone = task(pixel=0.0, feature_matching=0.0, match=0.0)
     seen = gradients(monkeypatch, alone, batch())
@@ -169,7 +169,7 @@ def test_the_match_moves_embedder_and_vectors_to_each_other(monkeypatch: pytest.
     assert (with_match[0][last] - without[0][last]).abs().max() > 0.01
 
 
-def test_parts_of_a_batch_learn_what_it_learns_whole() -> None:
+def test_parts_of_a_batch_equal_the_whole_batch() -> None:
     """But for the vectors of spectral norms, which iterate with every part."""
     videos = (*VIDEOS, "id2/a")
     whole, parted = settled(task(videos)), settled(task(videos, accumulate=2))
@@ -179,7 +179,7 @@ def test_parts_of_a_batch_learn_what_it_learns_whole() -> None:
     )
 
 
-def test_frames_without_a_face_teach_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_without_a_face_have_no_effect(monkeypatch: pytest.MonkeyPatch) -> None:
     given = batch()
     assert given.landmarks is not None
     given.landmarks[0, -1] = torch.nan  # what is painted
@@ -207,7 +207,7 @@ def test_landmark_images_look_the_same_in_every_size() -> None:
     assert torch.equal(draw(4 * points, 256), published)
 
 
-def test_videos_are_told_from_keys() -> None:
+def test_videos_of_keys() -> None:
     assert video_of("id00012/21Uxsk56VDQ/00001") == video_of("id00012/21Uxsk56VDQ/video") == "id00012/21Uxsk56VDQ"
 
 
@@ -233,7 +233,7 @@ def test_losses_by_hand() -> None:
     assert hinge_loss(Score(), painted, goals).item() == pytest.approx((1.5 + 0) / 2)
 
 
-def test_networks_that_compare_pictures_replace_pixels() -> None:
+def test_perceptual_networks_replace_the_pixel_loss() -> None:
     torch.manual_seed(0)
     network, goals = Vgg(VGG19, (1, 6)), episodes(batch(), dict.fromkeys(VIDEOS, 0)).goals
     painted = goals.frames.flip(0).requires_grad_()
@@ -248,7 +248,7 @@ def test_networks_that_compare_pictures_replace_pixels() -> None:
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_checkpoints_of_the_authors_are_a_beginning(tmp_path: Path, legacy: bool) -> None:
+def test_init_loads_checkpoints_of_the_authors(tmp_path: Path, legacy: bool) -> None:
     """The generator takes their arithmetic over, keeps it over checkpoints, and W only fits as many videos."""
     theirs = {name: network.state_dict() for name, network in task(seed=1).networks.items()}
     for name in theirs:
@@ -272,7 +272,7 @@ def test_checkpoints_of_the_authors_are_a_beginning(tmp_path: Path, legacy: bool
     assert torch.equal(more.networks["D_state_dict"].state_dict()["W"], own)
 
 
-def test_vectors_of_videos_that_both_know_come_along(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_vectors_of_common_videos_are_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Only videos that the checkpoint does not know are reported."""
     first = task()
     save(tmp_path / "last.pt", first, Place(0, 0, {}))
@@ -289,7 +289,7 @@ def test_vectors_of_videos_that_both_know_come_along(tmp_path: Path, caplog: pyt
     assert second.networks["G_state_dict"].compat is False
 
 
-def test_checkpoints_of_something_else_are_refused() -> None:
+def test_other_checkpoints_are_refused() -> None:
     for content, told in (
         ({}, "has no E_state_dict"),
         ({**state(task().networks), "D_state_dict": {"W": torch.zeros(7, 3)}}, "D_state_dict has another architecture"),

@@ -60,7 +60,7 @@ def test_a_detector_without_jacobians(tmp_path: Path) -> None:
 
 @needs_litert
 @pytest.mark.slow
-def test_an_animation_is_the_same_as_by_torch(tmp_path: Path) -> None:
+def test_animations_with_litert_and_torch_are_equal(tmp_path: Path) -> None:
     export(*networks(CONFIG.architecture), CONFIG, tmp_path, "litert")
     images = np.rint(255 * image("animation", 9, 3, 64, 8).permute(0, 2, 3, 1).numpy()).astype(np.uint8)
     for movement in (Movement(adapt_scale=True), Movement(relative=False)):
@@ -118,7 +118,7 @@ def test_an_export_with_damaged_int8_weights_is_refused(
     }
 
 
-def test_what_litert_cannot_run_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_unusable_litert_files_are_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "a.tflite").write_bytes(b"no graph")
     with pytest.raises(
         ConfigError, match=r"a\.tflite cannot be loaded|ai-edge-litert cannot be imported .*motionshards\[litert\]"
