@@ -94,10 +94,10 @@ def assert_shows(path: Path, frames: np.ndarray) -> None:
 
 def test_the_whole_command(animate: Animate, inputs: Path, tmp_path: Path) -> None:
     status, out, _ = animate("--relative", "--adapt-scale", "--best-frame", "--json")
-    told = json.loads(out)
-    seconds = told.pop("seconds")
+    report = json.loads(out)
+    seconds = report.pop("seconds")
     assert status == 0 and seconds > 0
-    assert told == {
+    assert report == {
         "output": str(tmp_path / "out.mp4"),
         "frames": 10,
         "rate_hz": pytest.approx(30000 / 1001),
@@ -214,7 +214,7 @@ def test_unusable_checkpoints(animate: Animate, tmp_path: Path) -> None:
     (tmp_path / "text.pt").write_text("no weights")
     later = save(tmp_path / "later.pt", architecture(), {"model": "fomm", "config": {"name": "x", "depth": 3}})
     torch.save({"generator": {}, "motionshards": {"model": "fomm", "config": Config().to_json()}}, tmp_path / "half.pt")
-    for path, told in {
+    for path, message in {
         other: "a checkpoint of ganimation, not of fomm",
         tmp_path / "text.pt": "cannot be read as a checkpoint",
         tmp_path / "absent.pt": "there is no checkpoint",
@@ -222,14 +222,14 @@ def test_unusable_checkpoints(animate: Animate, tmp_path: Path) -> None:
         later: "settings are of another version: depth is not a setting",
     }.items():
         status, out, err = animate(checkpoint=path)
-        assert (status, out, err.count("\n")) == (2, "", 1) and told in err
+        assert (status, out, err.count("\n")) == (2, "", 1) and message in err
 
 
 def test_unusable_images_and_videos(animate: Animate, inputs: Path, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("neither picture nor video\n" * 99)
     (tmp_path / "cut.mp4").write_bytes((inputs / "driving.mp4").read_bytes()[:3000])
     Image.fromarray(_BLANK).save(tmp_path / "blank.png")
-    for changes, flags, told in (
+    for changes, flags, message in (
         ({"image": tmp_path / "absent.png"}, (), "does not exist"),
         ({"image": tmp_path / "text.txt"}, (), "cannot be read as an image"),
         ({"image": tmp_path / "blank.png"}, ("--best-frame",), "no face was found in the source"),
@@ -245,7 +245,7 @@ def test_unusable_images_and_videos(animate: Animate, inputs: Path, tmp_path: Pa
     ):
         status, out, err = animate(*flags, **changes)
         assert (status, out, err.count("\n")) == (2, "", 1), err
-        assert told in err
+        assert message in err
     assert not [path for path in tmp_path.iterdir() if "out" in path.name]
 
 

@@ -106,9 +106,9 @@ def test_whole_frames_are_not_cropped(inputs: Path) -> None:
 @pytest.mark.parametrize("adapted", [False, True])
 def test_the_whole_command(drive: Drive, inputs: Path, tmp_path: Path, adapted: bool) -> None:
     status, out, _ = drive("--json", "--batch", "4", *(["--adapt"] if adapted else []))
-    told = json.loads(out)
-    assert status == 0 and told.pop("seconds") > 0
-    assert told == {
+    report = json.loads(out)
+    assert status == 0 and report.pop("seconds") > 0
+    assert report == {
         "output": str(tmp_path / "out.mp4"),
         "frames": 6,
         "rate_hz": pytest.approx(30000 / 1001),
@@ -162,7 +162,7 @@ def test_unusable_arguments_are_refused_in_one_line(drive: Drive, inputs: Path, 
     torch.save({"E_state_dict": {}, "motionshards": {"model": "talking_heads"}}, tmp_path / "training.pt")
     (tmp_path / "text.pt").write_text("no weights")
     torch.save({**torch.load(inputs / "person.pt", weights_only=True), "person": {}}, tmp_path / "half.pt")
-    for flags, changes, told in (
+    for flags, changes, message in (
         ((), {"driving": tmp_path / "blank.mp4"}, "no face was found in any"),
         ((), {"driving": tmp_path / "none.mp4"}, "unreadable"),
         ((), {"checkpoint": tmp_path / "training.pt"}, "is not a person; create one from a checkpoint"),
@@ -173,7 +173,7 @@ def test_unusable_arguments_are_refused_in_one_line(drive: Drive, inputs: Path, 
         (("--batch", "0"), {}, "--batch. Must be > 0"),
     ):
         status, out, err = drive(*flags, **changes)
-        assert (status, out, err.count("\n"), told in err) == (2, "", 1, True), err
+        assert (status, out, err.count("\n"), message in err) == (2, "", 1, True), err
     assert not (tmp_path / "out.mp4").exists()
 
 

@@ -71,18 +71,18 @@ def aus(**values: float) -> np.ndarray:
 def test_only_the_face_is_edited(edit: Edit, inputs: Path, tmp_path: Path) -> None:
     status, out, err = edit("--au", "AU12=1.0", "--au", "au4=0.5", "--json")
     assert (status, err) == (0, "")
-    told = json.loads(out)
+    report = json.loads(out)
     before, after = read_image(inputs / "face.png"), read_image(tmp_path / "out.png")
-    assert (told["height_px"], told["width_px"]) == before.shape[:2] == after.shape[:2]
-    assert {name: value for name, value in told["aus"].items() if value} == {"AU12": 1.0, "AU04": 0.5}
-    x0, y0, x1, y1 = told["window"]
+    assert (report["height_px"], report["width_px"]) == before.shape[:2] == after.shape[:2]
+    assert {name: value for name, value in report["aus"].items() if value} == {"AU12": 1.0, "AU04": 0.5}
+    x0, y0, x1, y1 = report["window"]
     assert 0 < x0 < x1 < before.shape[1] and 0 < y0 < y1 < before.shape[0] and x1 - x0 == y1 - y0
     outside = np.ones(before.shape[:2], bool)
     outside[y0:y1, x0:x1] = False
     np.testing.assert_array_equal(after[outside], before[outside])
     inner = slice(y0 + 30, y1 - 30), slice(x0 + 30, x1 - 30)
     assert np.abs(after[inner].astype(int) - before[inner]).mean() > 5
-    expected = Editor(generator(), 64).edit(before, tuple(told["window"]), aus(AU12=1, AU04=0.5))
+    expected = Editor(generator(), 64).edit(before, tuple(report["window"]), aus(AU12=1, AU04=0.5))
     np.testing.assert_array_equal(after, expected)
     assert edit("--au", "AU12=0", "--au", "au4=0.5")[0] == 0
     assert np.abs(read_image(tmp_path / "out.png").astype(int) - after).max() > 2, "action units make the difference"
@@ -101,8 +101,8 @@ def test_an_image_that_is_cropped_already(edit: Edit, inputs: Path, tmp_path: Pa
 
 def test_a_strip_shows_each_intensity_and_its_mask(edit: Edit, inputs: Path, tmp_path: Path) -> None:
     status, out, _ = edit("--strip", "AU12=0.2:0.8:3", "--au", "AU04=0.5", "--crop", "none", "--json")
-    told = json.loads(out)
-    assert status == 0 and "AU12" not in told["aus"] and told["aus"]["AU04"] == 0.5
+    report = json.loads(out)
+    assert status == 0 and "AU12" not in report["aus"] and report["aus"]["AU04"] == 0.5
     sheet = read_image(tmp_path / "out.png")
     top = sheet.shape[0] - 2 * 64 - 2
     assert sheet.shape[1] == 4 * 66 - 2 and top >= 12
@@ -164,7 +164,7 @@ def test_spellings_of_action_units(text: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "message"),
     [
         ((), "--au or --strip is required"),
         (("--au", "AU13=1"), "unknown action unit AU13; choose from AU01, AU02, AU04"),
@@ -183,9 +183,9 @@ def test_spellings_of_action_units(text: str, name: str) -> None:
         (("--au", "AU12=1", "--config", "nowhere.yaml"), "nowhere.yaml"),
     ],
 )
-def test_unusable_arguments(edit: Edit, tmp_path: Path, flags: tuple[str, ...], told: str) -> None:
+def test_unusable_arguments(edit: Edit, tmp_path: Path, flags: tuple[str, ...], message: str) -> None:
     status, out, err = edit(*flags)
-    assert (status, out, err.count("\n")) == (2, "", 1) and told in err, err
+    assert (status, out, err.count("\n")) == (2, "", 1) and message in err, err
     assert not [*tmp_path.iterdir()]
 
 
@@ -197,7 +197,7 @@ def test_unusable_files(edit: Edit, inputs: Path, tmp_path: Path) -> None:
     for name, changes in (("unsure", {"confidence": 0.72}), ("zeros", zeros)):
         (tmp_path / f"{name}.csv").write_text(as_csv([{**row(1, b"", 64, {}), **changes}], {}))
     torch.save(generator().state_dict(), tmp_path / "net_epoch_30_id_G.pth")
-    for changes, told in (
+    for changes, message in (
         ({"image": tmp_path / "absent.png"}, "does not exist"),
         ({"image": tmp_path / "text.txt"}, "cannot be read as an image"),
         ({"image": tmp_path / "blank.png"}, f"no face was found in {tmp_path / 'blank.png'}; --crop none uses the whole image"),
@@ -215,7 +215,7 @@ def test_unusable_files(edit: Edit, inputs: Path, tmp_path: Path) -> None:
     ):
         status, out, err = edit("--au", "AU12=1", **changes)
         assert (status, out, err.count("\n")) == (2, "", 1), err
-        assert told in err, err
+        assert message in err, err
     assert not (tmp_path / "out.png").exists()
 
 

@@ -89,9 +89,9 @@ def test_scores_equal_those_computed_by_the_networks(
     # Squares of random colors are nobody's face.
     assert all(found["model_scores"][name] == {"mean": None, "frames": 0} for name in ("missing", "akd_px", "aed"))
     assert found["provenance"]["landmark_model"].startswith("shape_predictor_68") and "identity_model" in found["provenance"]
-    told = capsys.readouterr().out
-    assert f"{total} frames of 9 clips of --split test; skipped 3 with only one frame" in told
-    assert told.splitlines()[2].split()[:3] == ["L1", f"{mean:.4f}", f"{found['copy_scores']['l1']['mean']:.4f}"]
+    message = capsys.readouterr().out
+    assert f"{total} frames of 9 clips of --split test; skipped 3 with only one frame" in message
+    assert message.splitlines()[2].split()[:3] == ["L1", f"{mean:.4f}", f"{found['copy_scores']['l1']['mean']:.4f}"]
 
 
 def test_align_corners_option(checkpoint: Path, data: Path, tmp_path: Path) -> None:
@@ -237,10 +237,10 @@ def test_unusable_evaluations_are_refused_in_one_line(
         ((data, out, "--inception", file), "file is not a TorchScript file: PytorchStreamReader failed"),
         ((data, out, "--aus", "openface-still", "--openface", "absent"), "there is no program 'absent'"),
     ]
-    for arguments, told in cases:
+    for arguments, message in cases:
         assert run(checkpoint, *arguments, "--landmarks", "none") == 2
         error = capsys.readouterr().err
-        assert told in error and error.count("\n") == 1 and error.startswith("error: "), error
+        assert message in error and error.count("\n") == 1 and error.startswith("error: "), error
     assert not [*out.iterdir()]
 
 

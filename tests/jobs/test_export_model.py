@@ -57,9 +57,9 @@ def test_onnx_graphs_of_a_training_run(
 ) -> None:
     out = tmp_path / "graphs"
     assert run(checkpoint, out, "--json") == 0
-    told = capsys.readouterr()
-    assert told.err == ""
-    graphs = json.loads(told.out)["graphs"]
+    output = capsys.readouterr()
+    assert output.err == ""
+    graphs = json.loads(output.out)["graphs"]
     assert {name: graph["path"] for name, graph in graphs.items()} == {name: str(out / f"{name}.onnx") for name in GRAPHS}
     assert all(graph["size_bytes"] == Path(graph["path"]).stat().st_size for graph in graphs.values())
     assert all(
@@ -96,11 +96,11 @@ def test_graphs_that_differ_from_the_networks_are_not_accepted(
     (tmp_path / EXPORT_JSON).write_text("{}")
     monkeypatch.setattr(motionshards.trainers.fomm.export, "LIMITS", {"fp32": -1.0})
     assert run(bare, tmp_path, "--format", "torch", "--config", config) == 1
-    told = capsys.readouterr()
+    output = capsys.readouterr()
     figures = ", ".join(f"{name} by 0 (limit -1)" for name in GRAPHS)
     start = "error: graphs in fp32 differ from the networks, relative to the contrast of their output: "
-    assert told.err == f"{start}{figures}; no export.json is written\n"
-    assert [line.partition("difference ")[2] for line in told.out.splitlines()] == [
+    assert output.err == f"{start}{figures}; no export.json is written\n"
+    assert [line.partition("difference ")[2] for line in output.out.splitlines()] == [
         "0.0e+00, 0.0e+00 of the contrast (limit -1)"
     ] * 3
     assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {f"{name}.pt2" for name in GRAPHS}
@@ -126,10 +126,10 @@ def test_unusable_exports_are_refused_in_one_line(
         ((checkpoint, file), "cannot be written"),
         ((checkpoint, file / "below"), "cannot be written"),
     ]
-    for arguments, told in cases:
+    for arguments, message in cases:
         assert run(*arguments) == 2
         error = capsys.readouterr().err
-        assert told in error and error.count("\n") == 1 and error.startswith("error: ")
+        assert message in error and error.count("\n") == 1 and error.startswith("error: ")
     assert not out.exists()
 
 
@@ -158,8 +158,8 @@ def test_missing_packages_are_named(
     monkeypatch.setattr(motionshards.trainers.fomm.export, "_PACKAGES", packages)
     for form, extra in (("onnx", "export"), ("litert", "litert")):
         assert run(checkpoint, tmp_path / "out", "--format", form) == 2
-        told = capsys.readouterr().err
-        assert told == f"error: --format {form} needs {packages[form][-1]}; pip install 'motionshards[{extra}]'\n"
+        message = capsys.readouterr().err
+        assert message == f"error: --format {form} needs {packages[form][-1]}; pip install 'motionshards[{extra}]'\n"
 
 
 def test_only_litert_has_weights_of_lower_precision(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

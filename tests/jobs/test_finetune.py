@@ -55,11 +55,11 @@ def save_checkpoint(path: Path, *, ours: bool = True, videos: int = 3) -> Path:
             judge(generator(pictures, embedder(pictures, pictures)), pictures, torch.tensor([0, 1]))
     content: dict[str, Any] = {"E_state_dict": embedder.state_dict(), "G_state_dict": generator.state_dict()}
     content["D_state_dict"] = judge.state_dict()
-    told = {"model": "talking_heads", "config": CONFIG.to_json(), "names": {"videos": [f"v{n}" for n in range(videos)]}}
+    own = {"model": "talking_heads", "config": CONFIG.to_json(), "names": {"videos": [f"v{n}" for n in range(videos)]}}
     if not ours:
         for state in content.values():
             vars(state).pop("_metadata")
-    torch.save({**content, "epoch": 1} | ({"motionshards": told} if ours else {}), path)
+    torch.save({**content, "epoch": 1} | ({"motionshards": own} if ours else {}), path)
     return path
 
 
@@ -114,9 +114,9 @@ def test_portraits_of_images_and_of_a_video(inputs: Path) -> None:
 
 def test_the_whole_command(run: Run, tmp_path: Path, inputs: Path, caplog: pytest.LogCaptureFixture) -> None:
     status, out, _ = run("--input", inputs / "me.mp4", "--t", 5, "--steps", 3, "--json", "--quiet")
-    told = json.loads(out)
-    assert (status, told["frames"], told["steps"]) == (0, 4, 3) and "skipped 1 of 5 images without a face" in caplog.text
-    assert told["first"].keys() == told["last"].keys() == {"pixel", "adversarial", "feature_matching", "discriminator"}
+    report = json.loads(out)
+    assert (status, report["frames"], report["steps"]) == (0, 4, 3) and "skipped 1 of 5 images without a face" in caplog.text
+    assert report["first"].keys() == report["last"].keys() == {"pixel", "adversarial", "feature_matching", "discriminator"}
     content = torch.load(tmp_path / "person.pt", weights_only=True)
     assert content.keys() == {"person", "landmarks", "motionshards"}
     assert content["landmarks"].shape == (4, 68, 2)
@@ -185,7 +185,7 @@ def test_checkpoints_of_the_authors_require_config(run: Run, tmp_path: Path, inp
 def test_unusable_arguments_are_refused_in_one_line(run: Run, tmp_path: Path, inputs: Path) -> None:
     picture = ("--images", inputs / "a.png")
     (tmp_path / "text.png").write_text("no picture")
-    for flags, changes, told in (
+    for flags, changes, message in (
         ((), {}, "Exactly 1 of {--input, --images} must be specified"),
         ((*picture, "--input", inputs / "me.mp4"), {}, "Exactly 1 of {--input, --images} must be specified"),
         ((*picture, "--steps", -1), {}, "--steps. Must be >= 0"),
@@ -200,5 +200,5 @@ def test_unusable_arguments_are_refused_in_one_line(run: Run, tmp_path: Path, in
         (picture, {"vgg": tmp_path / "none.pth"}, "none.pth does not exist"),
     ):
         status, out, err = run(*flags, **changes)
-        assert (status, out, err.count("\n"), told in err) == (2, "", 1, True), err
+        assert (status, out, err.count("\n"), message in err) == (2, "", 1, True), err
     assert not (tmp_path / "person.pt").exists()

@@ -86,8 +86,8 @@ def test_with_cuda_auto_is_the_gpu_and_absent_gpus_are_refused() -> None:
 def test_an_output_may_not_be_an_input_by_any_name(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"")
     (tmp_path / "link.png").symlink_to("a.png")
-    for output, told in (("link.png", "is also an input"), ("a.jpg", r"suffix \.png or \.webp"), (".", "is a directory")):
-        with pytest.raises(ConfigError, match=told):
+    for output, message in (("link.png", "is also an input"), ("a.jpg", r"suffix \.png or \.webp"), (".", "is a directory")):
+        with pytest.raises(ConfigError, match=message):
             check_output(tmp_path / output, (None, tmp_path / "absent.pt", tmp_path / "a.png"), (".png", ".webp"))
     check_output(tmp_path / "B.PNG", (None, tmp_path / "a.png"), (".png", ".webp"))
 

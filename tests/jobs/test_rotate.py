@@ -116,8 +116,8 @@ def test_eyes_and_mouth_are_morphed_on_request(rotate: Rotate, tmp_path: Path) -
 
 
 def test_a_sheet_is_a_grid_of_poses(rotate: Rotate, tmp_path: Path) -> None:
-    status, said, _ = rotate("--sheet", "--pose", "roll=5", "--json")
-    done = json.loads(said)
+    status, output, _ = rotate("--sheet", "--pose", "roll=5", "--json")
+    done = json.loads(output)
     assert status == 0 and done.pop("seconds") > 0
     assert done == {"output": str(tmp_path / "out.png"), "width_px": 5 * SIZE, "height_px": 5 * SIZE, "transparent": False}
     sheet = written(tmp_path)
@@ -127,8 +127,8 @@ def test_a_sheet_is_a_grid_of_poses(rotate: Rotate, tmp_path: Path) -> None:
 
 
 def test_transparency_is_kept(rotate: Rotate, inputs: Path, tmp_path: Path) -> None:
-    status, said, _ = rotate("--pose", "yaw=0", image=inputs / "cut.png")
-    assert status == 0 and "with transparency" in said
+    status, output, _ = rotate("--pose", "yaw=0", image=inputs / "cut.png")
+    assert status == 0 and "with transparency" in output
     made = written(tmp_path)
     assert made.shape == (SIZE, SIZE, 4)
     assert made[0, 0].tolist() == [0, 0, 0, 0] and made[SIZE // 2, SIZE // 2, 3] == 255
@@ -164,13 +164,13 @@ def test_colors_at_transparent_edges_are_not_darkened() -> None:
 
 @pytest.mark.parametrize("angle", ["yaw=15.1", "pitch=-16", "roll=nan"])
 def test_angles_out_of_range_are_refused_in_one_line(rotate: Rotate, angle: str) -> None:
-    status, _, told = rotate("--pose", angle)
-    assert (status, told.count("\n")) == (2, 1)
-    assert "must be from -15 to 15 degrees" in told
+    status, _, message = rotate("--pose", angle)
+    assert (status, message.count("\n")) == (2, 1)
+    assert "must be from -15 to 15 degrees" in message
 
 
 @pytest.mark.parametrize(
-    ("flags", "changes", "told"),
+    ("flags", "changes", "message"),
     [
         (("--pose", "jaw=3"), {}, "must be degrees, such as yaw=10,pitch=-5,roll=0"),
         (("--pose", "yaw=much"), {}, "must be degrees"),
@@ -188,16 +188,16 @@ def test_angles_out_of_range_are_refused_in_one_line(rotate: Rotate, angle: str)
     ],
 )
 def test_unusable_arguments_are_refused_in_one_line(
-    rotate: Rotate, inputs: Path, tmp_path: Path, flags: tuple[str, ...], changes: dict[str, str], told: str
+    rotate: Rotate, inputs: Path, tmp_path: Path, flags: tuple[str, ...], changes: dict[str, str], message: str
 ) -> None:
     there = {name: inputs / value if (inputs / value).exists() else value for name, value in changes.items()}
-    status, _, said = rotate(*flags, **there)
-    assert (status, told in said, said.count("\n")) == (2, True, 1), said
+    status, _, output = rotate(*flags, **there)
+    assert (status, message in output, output.count("\n")) == (2, True, 1), output
     assert not (tmp_path / "out.png").exists()
 
 
 def test_inputs_are_not_overwritten(rotate: Rotate, inputs: Path) -> None:
     before = (inputs / "face.png").read_bytes()
-    status, _, told = rotate(output=inputs / "face.png")
-    assert status == 2 and "is also an input" in told
+    status, _, message = rotate(output=inputs / "face.png")
+    assert status == 2 and "is also an input" in message
     assert (inputs / "face.png").read_bytes() == before

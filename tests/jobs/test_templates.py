@@ -23,8 +23,8 @@ def dataflow() -> list[str]:
     """The words that the script would run, told by a shell whose `docker` prints them."""
     words = ["IMAGE", "PROJECT", "REGION", "gs://bucket/temp", "--source", "voxceleb2"]
     program = 'docker() { printf "%s\\n" "$@"; }; exec() { "$@"; }; source jobs/dataflow/build.sh "$@"'
-    told = subprocess.run(["bash", "-c", program, "bash", *words], cwd=ROOT, capture_output=True, text=True, check=True)
-    return told.stdout.splitlines()
+    done = subprocess.run(["bash", "-c", program, "bash", *words], cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
 
 
 def flink() -> list[str]:

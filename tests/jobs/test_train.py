@@ -142,9 +142,9 @@ def test_a_killed_run_resumes_from_its_checkpoint(data: Path, config: Path, tmp_
     program = started(long)
     wait_for_step(tmp_path / "killed", 12, program)
     program.send_signal(number)
-    told = program.communicate(timeout=60)[1]
+    message = program.communicate(timeout=60)[1]
     if number == signal.SIGTERM:
-        assert program.returncode == 130 and "interrupted. The same command resumes from the last checkpoint" in told
+        assert program.returncode == 130 and "interrupted. The same command resumes from the last checkpoint" in message
     before = state(tmp_path / "killed")["motionshards"]["step"]
     assert before >= 10 and before < 120
     assert motionshards.jobs.train.main([*long, "--stop-after", str(before + 4)]) == 0
@@ -163,8 +163,8 @@ def test_two_processes_equal_one_with_two_parts(data: Path, config: Path, tmp_pa
     there = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
     ranks = [started(arguments, RANK=str(rank), LOCAL_RANK=str(rank), **there) for rank in range(2)]
     for rank in ranks:
-        said = rank.communicate(timeout=120)[1]
-        assert rank.returncode == 0, said
+        stderr = rank.communicate(timeout=120)[1]
+        assert rank.returncode == 0, stderr
     assert motionshards.jobs.train.main(order(data, config, tmp_path / "one", "--accumulate", 2)) == 0
     for one, two in zip(metrics(tmp_path / "one"), metrics(tmp_path / "two"), strict=True):
         assert one == pytest.approx(two, rel=2e-3)
@@ -202,7 +202,7 @@ def test_bf16_trains(data: Path, config: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (("--config", "vox-512"), "vox-512 is neither vox-256"),
         (("--config", "vox-256"), "frames of 32 px, and --config vox-256 needs 256"),
@@ -217,11 +217,11 @@ def test_bf16_trains(data: Path, config: Path, tmp_path: Path) -> None:
     ],
 )
 def test_unusable_arguments_are_refused_in_one_line(
-    data: Path, config: Path, tmp_path: Path, change: tuple[str, str], told: str, capsys: pytest.CaptureFixture[str]
+    data: Path, config: Path, tmp_path: Path, change: tuple[str, str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     status = motionshards.jobs.train.main(order(data, config, tmp_path / "run", *change))
-    said = capsys.readouterr().err
-    assert (status, told in said, said.count("\n")) == (2, True, 1), said
+    stderr = capsys.readouterr().err
+    assert (status, message in stderr, stderr.count("\n")) == (2, True, 1), stderr
 
 
 def test_an_occupied_directory_is_refused_before_the_data_is_read(

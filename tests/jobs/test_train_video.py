@@ -65,7 +65,7 @@ def test_the_option_selects_stills_or_video(video: Path, tmp_path: Path, capsys:
 
 def test_frames_of_the_models_size_are_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = make_moving_dataset(tmp_path / "data", 6, smaller=(32,))
-    for size, status, told in (
+    for size, status, message in (
         (32, 0, "60 samples of 32 px per epoch"),
         (48, 2, "data has frames of 64 and 32 px, and --config"),
     ):
@@ -82,4 +82,4 @@ def test_frames_of_the_models_size_are_read(tmp_path: Path, capsys: pytest.Captu
         ]
         words += ["--vgg", "none", "--device", "cpu", "--quiet", "--workers", "1", "--stop-after", "1"]
         assert motionshards.jobs.train.main(words) == status
-        assert told in capsys.readouterr().err
+        assert message in capsys.readouterr().err

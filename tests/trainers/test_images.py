@@ -66,9 +66,9 @@ def test_huge_images_pipes_and_programs_are_refused_before_they_are_decoded(tmp_
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "program.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
     for name in ("large.png", "bomb.png", "pipe.png", "program.eps"):
-        with pytest.raises(ConfigError, match=name) as told:
+        with pytest.raises(ConfigError, match=name) as raised:
             read_image(tmp_path / name)
-        assert str(told.value).isprintable()
+        assert str(raised.value).isprintable()
 
 
 @pytest.mark.parametrize("trials", [20, pytest.param(1000, marks=pytest.mark.slow)])
@@ -87,8 +87,8 @@ def test_mutated_files_are_read_or_refused_in_one_line(tmp_path: Path, trials: i
             try:
                 assert read_image(tmp_path / "a").size <= 3 * MOST_PX
             except ConfigError as error:
-                told = str(error)
-                assert told.isprintable()
+                message = str(error)
+                assert message.isprintable()
             slowest = max(slowest, time.process_time() - start)
     # 64 megapixels of floats and their conversion
     assert peak_kb() < 1_500_000 and slowest < 10

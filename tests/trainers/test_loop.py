@@ -82,11 +82,11 @@ def run(data: Path, out: Path, task: OneNumber, place: Place | None = None, **op
         return train(task, loader, Run(directory=out, **settings), place)
 
 
-@pytest.mark.parametrize(("where", "step", "told"), [("loss", 7, "grey"), ("weight", 8, "weights of network")])
+@pytest.mark.parametrize(("where", "step", "message"), [("loss", 7, "grey"), ("weight", 8, "weights of network")])
 def test_nan_or_infinity_ends_the_run_and_keeps_the_last_checkpoint(
-    data: Path, tmp_path: Path, where: str, step: int, told: str
+    data: Path, tmp_path: Path, where: str, step: int, message: str
 ) -> None:
-    with pytest.raises(TrainingFailed, match=f"{told}.*last.pt has step 5"):
+    with pytest.raises(TrainingFailed, match=f"{message}.*last.pt has step 5"):
         run(data, tmp_path, OneNumber(step, where), log_every=100)
     content = read(tmp_path / LAST)
     assert content["motionshards"]["step"] == 5

@@ -132,9 +132,9 @@ def test_the_message_for_missing_weights_has_the_remedies(tmp_path: Path, monkey
     for choice, place in ((None, tmp_path / "checkpoints" / "vgg19-dcbb9e9d.pth"), ("here.pth", "here.pth")):
         with pytest.raises(ConfigError) as caught:
             vgg.load(choice)
-        told = str(caught.value)
-        assert told.startswith(f"{place} does not exist") and "\n" not in told
-        assert all(way in told for way in ("vgg19-dcbb9e9d.pth", "--vgg PATH", "--vgg none"))
+        message = str(caught.value)
+        assert message.startswith(f"{place} does not exist") and "\n" not in message
+        assert all(way in message for way in ("vgg19-dcbb9e9d.pth", "--vgg PATH", "--vgg none"))
 
 
 def test_none_means_no_network() -> None:
@@ -163,6 +163,6 @@ def test_wrong_files_are_refused(content: str, tmp_path: Path, monkeypatch: pyte
         torch.save(held[content], path)
     with pytest.raises(ConfigError) as caught:
         vgg.load(str(path), taps=(1,))
-    told = str(caught.value)
-    assert told.startswith(str(path)) and "\n" not in told
+    message = str(caught.value)
+    assert message.startswith(str(path)) and "\n" not in message
     assert not (tmp_path / "was-run").exists()

@@ -97,10 +97,10 @@ def test_missing_networks_are_named(tmp_path: Path) -> None:
 
 
 def refused(path: Path) -> str:
-    with pytest.raises(ConfigError, match="cannot be read as a checkpoint") as told:
+    with pytest.raises(ConfigError, match="cannot be read as a checkpoint") as raised:
         read(path)
-    assert str(told.value).isprintable()
-    return str(told.value)
+    assert str(raised.value).isprintable()
+    return str(raised.value)
 
 
 def test_the_reason_is_one_printable_line(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_mutated_checkpoints_are_read_or_refused_in_one_line(
         try:
             load_networks({"n": 1, **read(path)}, {"g": nn.Identity()}, path)
         except ConfigError as error:
-            told = str(error)
-            assert told.isprintable()
+            message = str(error)
+            assert message.isprintable()
         slowest = max(slowest, time.process_time() - start)
     assert peak_kb() < 300_000 and slowest < 5

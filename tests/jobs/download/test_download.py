@@ -109,17 +109,17 @@ def test_hostile_names_are_skipped_and_reported(
     assert set(files(tmp_path)) == {"metadata.csv", "out/videos/good.mp4"}
     assert set(got.rows) == {"good"}
     leads_out = name.startswith("/") or ".." in name
-    said = f"video_id is {name!r}, which leads out" if leads_out else f"metadata.csv: video {name!r} is not a safe file name"
-    assert any(said in line for line in got.said)
-    assert got.totals.left_out == sum(said in line for line in got.said)
+    message = f"video_id is {name!r}, which leads out" if leads_out else f"metadata.csv: video {name!r} is not a safe file name"
+    assert any(message in line for line in got.said)
+    assert got.totals.left_out == sum(message in line for line in got.said)
 
 
 def test_malformed_lines_are_skipped_and_reported_by_number(server: VideoServer, video: bytes, fetch: Fetch) -> None:
     server.files["/good.mp4"] = video
     got = fetch("good", lines="bad,zero,20,1-1-9-9,25,96,64,train\n,0,20,1-1-9-9,25,96,64,train\nshort,0\n")
     assert set(server.counts()) == {"good"}
-    told = "\n".join(got.said)
-    assert "metadata.csv line 4: start is 'zero'" in told and "line 5: video_id is empty" in told and "line 6" in told
+    output = "\n".join(got.said)
+    assert "metadata.csv line 4: start is 'zero'" in output and "line 5: video_id is empty" in output and "line 6" in output
     assert got.totals.left_out == 3
 
 
@@ -202,7 +202,7 @@ def test_warnings_are_printed_once(server: VideoServer, fetch: Fetch, monkeypatc
 
     original = download_ytdlp.YoutubeDL.extract_info
     monkeypatch.setattr(download_ytdlp.YoutubeDL, "extract_info", warn)
-    said = fetch("aaaa", "bbbb", "cccc").said
-    assert [line for line in said if "yt-dlp" in line] == [
+    lines = fetch("aaaa", "bbbb", "cccc").said
+    assert [line for line in lines if "yt-dlp" in line] == [
         "yt-dlp: [youtube] VIDEO: No supported JavaScript runtime could be found"
     ]

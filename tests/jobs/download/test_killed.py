@@ -52,8 +52,8 @@ def test_a_killed_run_resumes(server: VideoServer, video: bytes, tmp_path: Path,
     server.script.clear()
     asked_for_one = server.counts()["one"]
     again = start(server, metadata, out)
-    told = json.loads(again.communicate()[0])
-    assert (again.returncode, told["available"], told["asked"]) == (0, 3, 2)
+    report = json.loads(again.communicate()[0])
+    assert (again.returncode, report["available"], report["asked"]) == (0, 3, 2)
     assert files(out) == {f"videos/{name}.mp4": video for name in ("one", "two", "three")}
     assert server.counts()["one"] == asked_for_one
     assert server.only_start() >= 50_000
@@ -74,10 +74,10 @@ def test_a_second_run_on_the_same_output_is_refused(server: VideoServer, video: 
 def test_the_command_reports_how_it_ended(server: VideoServer, tmp_path: Path, out: Path) -> None:
     server.script["/one.mp4"] = [Reply(429)]
     refused = start(server, csv_of(tmp_path, "one", "two"), out, "--retries", "0", "--give-up", "1")
-    told, said = refused.communicate()
+    stdout, stderr = refused.communicate()
     assert refused.returncode == 1
-    assert "stopped after 1 consecutive refusals" in said and "resumes from there" in said
-    assert (json.loads(told)["blocked"], json.loads(told)["pending"]) == (1, 1)
+    assert "stopped after 1 consecutive refusals" in stderr and "resumes from there" in stderr
+    assert (json.loads(stdout)["blocked"], json.loads(stdout)["pending"]) == (1, 1)
 
 
 def test_without_yt_dlp_the_error_names_the_package(tmp_path: Path) -> None:

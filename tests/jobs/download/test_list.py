@@ -170,7 +170,7 @@ def test_lines_without_a_video_url_are_reported(line: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("source", "metadata", "told"),
+    ("source", "metadata", "message"),
     [
         ("taichi", "absent.csv", "does not exist"),
         ("voxceleb2", "a.csv", "must be a directory with txt/"),
@@ -182,11 +182,11 @@ def test_lines_without_a_video_url_are_reported(line: str, tmp_path: Path) -> No
         ("taichi", "bytes.txt", "bytes.txt lacks the columns video_id"),
     ],
 )
-def test_unusable_metadata_are_refused_in_one_line(source: str, metadata: str, told: str, tmp_path: Path) -> None:
+def test_unusable_metadata_are_refused_in_one_line(source: str, metadata: str, message: str, tmp_path: Path) -> None:
     tree(tmp_path, "a.csv", text=CSV)
     tree(tmp_path, "columns.csv", text="video_id\nbbbbbbbbbbb\n")
     (tmp_path / "bytes.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         list_videos(order(source, tmp_path / metadata, tmp_path / "out"), [])
 
 

@@ -83,14 +83,14 @@ def ydl() -> YoutubeDL:
 
 
 def reported(error: Exception, prefix: str = "") -> DownloadError:
-    """What yt-dlp's caller gets when it meets an error."""
+    """Return the error that yt-dlp raises to its caller for an error."""
     try:
         try:
             raise error
         except Exception as caught:
             ydl().report_error(f"{prefix}{caught}")
-    except DownloadError as told:
-        return told
+    except DownloadError as raised:
+        return raised
     raise AssertionError("nothing was raised")
 
 
@@ -105,7 +105,7 @@ def http_error(status: int, headers: dict[str, str] | None = None) -> HTTPError:
 
 
 def extractor_error(cause: Exception) -> ExtractorError:
-    """As `_request_webpage` of an extractor raises it."""
+    """Wrap an error like `_request_webpage` of an extractor."""
     try:
         try:
             raise cause
@@ -195,8 +195,8 @@ def test_the_exc_info_of_yt_dlp_errors_is_used() -> None:
 
 
 def test_details_are_one_short_line() -> None:
-    told = reported(extractor_error(http_error(404)))
-    assert detail(told) == f"[generic] {ID}: Unable to download webpage: HTTP Error 404: Reason"
+    error = reported(extractor_error(http_error(404)))
+    assert detail(error) == f"[generic] {ID}: Unable to download webpage: HTTP Error 404: Reason"
     unexpected = detail(reported(ExtractorError("Unable to extract\n  thing " + "x" * 1000)))
     assert len(unexpected) == 300 and unexpected.startswith("Unable to extract thing xxx")
     assert detail(ExtractorError("Unable to extract thing")) == "Unable to extract thing"

@@ -51,7 +51,7 @@ def test_differences_are_second_minus_first(write: Write) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"dataset_sha256": 64 * "b"}, "their datasets differ"),
         ({"split": "train"}, r"their splits differ \(test and train\)"),
@@ -64,8 +64,8 @@ def test_differences_are_second_minus_first(write: Write) -> None:
     ],
     ids=["data", "split", "size", "landmarks", "provenance", "frames", "clips", "version"],
 )
-def test_incomparable_evaluations_are_refused_in_one_line(write: Write, changes: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigError, match=told) as raised:
+def test_incomparable_evaluations_are_refused_in_one_line(write: Write, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as raised:
         compare(write("A"), write("B", **changes))
     assert "\n" not in str(raised.value)
 

@@ -123,7 +123,7 @@ def test_an_unusual_number_of_features_is_reported(tmp_path: Path, caplog: pytes
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (None, "is not a TorchScript file: .*does not exist"),
         (b"garbage", "is not a TorchScript file: PytorchStreamReader failed reading zip archive: not a ZIP archive$"),
@@ -134,7 +134,7 @@ def test_an_unusual_number_of_features_is_reported(tmp_path: Path, caplog: pytes
     ],
     ids=["absent", "garbage", "weights only", "no features", "feature maps", "another network"],
 )
-def test_wrong_files_are_refused_in_one_line(tmp_path: Path, content: object, told: str) -> None:
+def test_wrong_files_are_refused_in_one_line(tmp_path: Path, content: object, message: str) -> None:
     path = tmp_path / "net.pt"
     if isinstance(content, nn.Module):
         torchscript(content, path)
@@ -142,6 +142,6 @@ def test_wrong_files_are_refused_in_one_line(tmp_path: Path, content: object, to
         path.write_bytes(content)
     elif content is not None:
         torch.save(content, path)
-    with pytest.raises(ConfigError, match=told) as raised:
+    with pytest.raises(ConfigError, match=message) as raised:
         Inception(path)
     assert "\n" not in str(raised.value) and str(raised.value).startswith(str(path))

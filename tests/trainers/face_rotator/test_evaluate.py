@@ -45,10 +45,10 @@ def test_the_networks_receive_expression_and_change_of_pose() -> None:
         source = to_pictures(as_images(clip.frames[[1]], "cpu"))
         # Pitch, yaw and roll of the target less those of the source, by 15 degrees.
         for place, (number, change) in enumerate({0: (1.0, 3.5, 0.0), 3: (3.5, 14.0, -2.0)}.items()):
-            told = torch.tensor([change]) / 15
+            pose = torch.tensor([change]) / 15
             morphed = networks["morpher"](source, expression(torch.from_numpy(clip.landmarks[[number]]))).picture
-            rotated = networks["rotator"](morphed, told)
-            wanted = to_frames(networks["combiner"](rotated.painted, rotated.moved, told).picture)
+            rotated = networks["rotator"](morphed, pose)
+            wanted = to_frames(networks["combiner"](rotated.painted, rotated.moved, pose).picture)
             torch.testing.assert_close(made[place : place + 1], wanted, rtol=0, atol=1e-3)
         del networks["morpher"]
         unmorphed = FaceRotatorReconstructor(networks, 32).begin(clip, (1,))([0, 3])

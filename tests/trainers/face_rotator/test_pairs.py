@@ -101,8 +101,8 @@ def test_pairs_of_rotator_and_morpher_by_expression() -> None:
     assert rotator.pose.tolist() == [[0, pytest.approx(0.4), 0]] * 6
     morpher = posed_pairs(made, CONFIGS["morpher"].training)
     assert morpher.fit.tolist() == [0, 0, 1, 1, 0, 0]
-    told = [(0, 0, 0), (0, 0, 0.04), (0, 0, 0.4), (0.5, 0, 0), (0, 0, 0), (0, 0, 0)]
-    assert [tuple(row) for row in morpher.pose.tolist()] == [pytest.approx(row, abs=1e-5) for row in told]
+    expected = [(0, 0, 0), (0, 0, 0.04), (0, 0, 0.4), (0.5, 0, 0), (0, 0, 0), (0, 0, 0)]
+    assert [tuple(row) for row in morpher.pose.tolist()] == [pytest.approx(row, abs=1e-5) for row in expected]
 
 
 def test_missing_poses_do_not_spread_nan() -> None:

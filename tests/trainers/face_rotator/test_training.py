@@ -187,15 +187,15 @@ def test_init_loads_own_checkpoints_and_published_files() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ({"generator": {}, "epoch": 3}, "given.pt has none of morpher, rotator, combiner; it has epoch, generator"),
         ({"rotator": {}}, "rotator has another architecture: missing: "),
         ({"zhou_grid_change.weight": torch.zeros(2, 9, 7, 7)}, "rotator has another architecture: missing: "),
     ],
 )
-def test_unusable_init_files_are_refused(content: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_unusable_init_files_are_refused(content: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         task("rotator", content)
 
 
@@ -242,7 +242,7 @@ def test_settings_of_the_stages() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("training: {stage: painter}", "stage must be morpher or rotator or combiner"),
         ("training: {most_deg: 20}", "most_deg must be at most 15"),
@@ -254,10 +254,10 @@ def test_settings_of_the_stages() -> None:
         ("architecture: {sise: 64}", "did you mean size"),
     ],
 )
-def test_invalid_settings_are_reported_by_name(tmp_path: Path, line: str, told: str) -> None:
+def test_invalid_settings_are_reported_by_name(tmp_path: Path, line: str, message: str) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(line)
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         settings.load(str(path), CONFIGS)
 
 

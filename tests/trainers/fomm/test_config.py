@@ -93,7 +93,7 @@ def test_a_file_without_a_base_starts_from_vox_256(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("training: {epoch: 3}", "training.epoch is not a setting; did you mean epochs"),
         ("trainig: {epochs: 3}", "trainig is not a setting; did you mean training"),
@@ -125,12 +125,12 @@ def test_a_file_without_a_base_starts_from_vox_256(tmp_path: Path) -> None:
         ("architecture: {jacobians: false}", "equivariance_jacobian must be 0 without jacobians"),
     ],
 )
-def test_mistakes_are_reported_by_name_in_one_line(text: str, told: str, tmp_path: Path) -> None:
+def test_mistakes_are_reported_by_name_in_one_line(text: str, message: str, tmp_path: Path) -> None:
     path = write(tmp_path, text)
     with pytest.raises(ConfigError) as caught:
         settings.load(path, CONFIGS)
-    message = str(caught.value)
-    assert message.startswith(path) and told in message and "\n" not in message
+    error = str(caught.value)
+    assert error.startswith(path) and message in error and "\n" not in error
 
 
 def test_neither_a_name_nor_a_file(tmp_path: Path) -> None:

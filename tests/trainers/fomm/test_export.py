@@ -210,7 +210,7 @@ def changed(directory: Path, **fields: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "message"),
     [
         (lambda out: (out / EXPORT_JSON).unlink(), "is not an export of jobs.export_model: .*No such file"),
         (lambda out: (out / "generator.onnx").unlink(), "is not an export of jobs.export_model: .*generator.onnx: No such file"),
@@ -223,14 +223,14 @@ def changed(directory: Path, **fields: Any) -> None:
     ],
 )
 def test_incomplete_exports_are_refused_in_one_line(
-    onnx_directory: Path, tmp_path: Path, spoil: Callable[[Path], object], told: str
+    onnx_directory: Path, tmp_path: Path, spoil: Callable[[Path], object], message: str
 ) -> None:
     for path in onnx_directory.iterdir():
         if path.is_file():
             (tmp_path / path.name).write_bytes(path.read_bytes())
     ExportedModel(tmp_path, "onnx")
     spoil(tmp_path)
-    with pytest.raises(ConfigError, match=told) as raised:
+    with pytest.raises(ConfigError, match=message) as raised:
         ExportedModel(tmp_path, "onnx")
     assert "\n" not in str(raised.value)
 

@@ -149,20 +149,20 @@ def test_the_learning_rate_decays_in_the_last_third() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"size": 100}, "size must be a multiple of 32"),
         ({"size": 4}, "size must be at least 8"),
         ({"width": 0}, "width must be at least 1"),
     ],
 )
-def test_invalid_architectures(change: dict[str, int], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_invalid_architectures(change: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         Architecture(**change)
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"epochs": 0}, "at least 1"),
         ({"betas": (0.5,)}, "betas must be two"),
@@ -170,8 +170,8 @@ def test_invalid_architectures(change: dict[str, int], told: str) -> None:
         ({"flip": 2.0}, "probabilities"),
     ],
 )
-def test_invalid_trainings_are_refused(change: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_invalid_trainings_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         TrainingConfig(**change)
 
 

@@ -104,11 +104,11 @@ def test_own_checkpoints_contain_their_settings(tmp_path: Path) -> None:
 def test_unusable_checkpoints_are_refused(tmp_path: Path) -> None:
     theirs = states(networks(0))
     wide = {"G": Generator(Architecture(size=16, width=3, residuals=1)).state_dict()}
-    for content, told in (
+    for content, message in (
         ({"generator": {}}, "has neither G nor D and is not the state of one; it has generator"),
         (wide, "G has another architecture: shapes: "),
     ):
-        with pytest.raises(ConfigError, match=told):
+        with pytest.raises(ConfigError, match=message):
             begun(save(tmp_path / "a.pt", content))
     with pytest.raises(ConfigError, match="does not contain its settings; pass --config"):
         restore(save(tmp_path / "theirs.pth", theirs["G"]))

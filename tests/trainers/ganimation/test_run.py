@@ -83,8 +83,8 @@ def test_init_loads_weights_of_the_published_code(data: Path, config: Path, tmp_
 
 def test_a_dataset_without_action_units_is_refused(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train(make_dataset(tmp_path / "data", 4), config, tmp_path / "run") == 2
-    said = capsys.readouterr().err
-    assert "needs action units" in said and "--add aus" in said and said.count("\n") == 1
+    stderr = capsys.readouterr().err
+    assert "needs action units" in stderr and "--add aus" in stderr and stderr.count("\n") == 1
 
 
 def test_action_units_of_another_origin_are_refused(
@@ -97,11 +97,11 @@ def test_action_units_of_another_origin_are_refused(
     assert state(run)["motionshards"]["names"] == {"action units": ["csv"]}
     capsys.readouterr()
     assert train(stills, config, run, "--stop-after", 2) == 2
-    said = capsys.readouterr().err
-    assert "trained on other action units: 1 missing: csv; 1 new: openface-still" in said and said.count("\n") == 1
+    stderr = capsys.readouterr().err
+    assert "trained on other action units: 1 missing: csv; 1 new: openface-still" in stderr and stderr.count("\n") == 1
     assert train(stills, config, tmp_path / "other", "--init", run / "last.pt") == 2
-    said = capsys.readouterr().err
-    assert "action units of csv, and those of the dataset are of openface-still: they must not be mixed" in said
+    stderr = capsys.readouterr().err
+    assert "action units of csv, and those of the dataset are of openface-still: they must not be mixed" in stderr
     content = state(run)
     content["motionshards"]["names"] = {}
     torch.save(content, run / "last.pt")

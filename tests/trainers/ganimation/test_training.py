@@ -130,12 +130,12 @@ def test_the_penalty_is_that_of_the_critic_after_its_first_step() -> None:
     part = trained._shown
     assert part is not None
     fake = trained.networks["G"](part.real, part.desired).over(part.real).detach()
-    told = {}
+    penalties = {}
     for name, state in (("before", before.state_dict()), ("between", states[0]), ("after", states[1])):
         before.load_state_dict(state)
-        told[name] = gradient_penalty(TINY.training.losses, before, part, fake).item()
-    assert losses["d_penalty"] == pytest.approx(told["between"], rel=1e-9)
-    assert told["before"] != pytest.approx(told["between"], rel=1e-3) != told["after"]
+        penalties[name] = gradient_penalty(TINY.training.losses, before, part, fake).item()
+    assert losses["d_penalty"] == pytest.approx(penalties["between"], rel=1e-9)
+    assert penalties["before"] != pytest.approx(penalties["between"], rel=1e-3) != penalties["after"]
 
 
 def test_a_step_without_action_units_in_some_rows_is_one_without_these_rows() -> None:

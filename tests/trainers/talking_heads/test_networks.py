@@ -177,11 +177,11 @@ def test_the_generator_block_by_block(compat: bool) -> None:
 def test_state_dicts_record_the_arithmetic(tmp_path: Path) -> None:
     """Weights of the published code, which tell nothing, are computed with as it does."""
     plain, compat = Generator(SMALL), Generator(replace(SMALL, compat=True))
-    for source, told in ((plain, False), (compat, True)):
+    for source, expected in ((plain, False), (compat, True)):
         torch.save({"G": source.state_dict()}, tmp_path / "a.pt")
         for target in (Generator(SMALL), Generator(replace(SMALL, compat=True))):
             target.load_state_dict(torch.load(tmp_path / "a.pt", weights_only=True)["G"])
-            assert target.compat is told
+            assert target.compat is expected
     plain.load_state_dict(dict(compat.state_dict()))
     assert plain.compat is True
 
@@ -255,7 +255,7 @@ def test_under_autocast_styles_statistics_and_scores_are_not_rounded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ({"width": 6}, "width must be a multiple of 4"),
         ({"halvings": 3}, "halvings must be at least 4"),
@@ -264,8 +264,8 @@ def test_under_autocast_styles_statistics_and_scores_are_not_rounded() -> None:
         ({"residuals": -1}, "residuals must not be negative"),
     ],
 )
-def test_invalid_architectures_are_refused(wrong: dict[str, int], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_invalid_architectures_are_refused(wrong: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         Architecture(**wrong)
 
 
@@ -278,7 +278,7 @@ def test_configs_round_trip_through_checkpoints() -> None:
 
 def test_invalid_settings_are_reported_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
-    for text, told in (
+    for text, message in (
         ("training: {frames: 0}", "at least 1"),
         ("training: {betas: [0.9]}", "betas must be two numbers"),
         ("training: {learning_rate: 0}", "learning_rate must be above 0"),
@@ -287,7 +287,7 @@ def test_invalid_settings_are_reported_in_one_line(tmp_path: Path) -> None:
         ("training: {frame: 3}", "did you mean frames"),
     ):
         path.write_text(text)
-        with pytest.raises(ConfigError, match=told):
+        with pytest.raises(ConfigError, match=message):
             plan("talking_heads", str(path))
     wanted = plan("talking_heads", "vox-256", epochs=2, batch=6)
     assert (

@@ -46,8 +46,8 @@ def test_real_clips_are_learned_and_a_new_person_drives(corpus: Path, tmp_path: 
     taught = ["--checkpoint", str(run / "last.pt"), "--input", str(videos[0]), "--output", str(person), "--steps", "60", "--json"]
     capsys.readouterr()
     assert motionshards.jobs.finetune.main([*taught, *NO_NETWORKS]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["frames"] == 8 and told["last"]["pixel"] < 0.8 * told["first"]["pixel"]
+    report = json.loads(capsys.readouterr().out)
+    assert report["frames"] == 8 and report["last"]["pixel"] < 0.8 * report["first"]["pixel"]
     driven = ["--checkpoint", str(person), "--driving", str(videos[-1]), "--output", str(output), "--adapt", "--quiet"]
     assert motionshards.jobs.drive.main(driven) == 0
     assert len(Driving.at(output)) == len(Driving.at(videos[-1]))

@@ -84,17 +84,17 @@ def test_a_run_is_not_resumed_with_other_videos(order: Order, tmp_path: Path, ca
     other = make_dataset(tmp_path / "other", 12, identity=lambda clip: 100 + clip % 5)
     capsys.readouterr()
     assert motionshards.jobs.train.main(order("run", data=other)) == 2
-    said = capsys.readouterr().err
-    assert "was trained on other videos: " in said and "Use --init to start a new run" in said and said.count("\n") == 1
+    stderr = capsys.readouterr().err
+    assert "was trained on other videos: " in stderr and "Use --init to start a new run" in stderr and stderr.count("\n") == 1
     assert motionshards.jobs.train.main(order("new", "--init", tmp_path / "run" / "last.pt", "--stop-after", 1, data=other)) == 0
 
 
 def test_landmarks_are_required(order: Order, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bare = make_dataset(tmp_path / "bare", 12, landmarks=False)
     assert motionshards.jobs.train.main(order("run", data=bare)) == 2
-    said = capsys.readouterr().err
-    assert "talking_heads needs landmarks, and the dataset has none: build it with --landmarks dlib" in said
-    assert said.count("\n") == 1
+    stderr = capsys.readouterr().err
+    assert "talking_heads needs landmarks, and the dataset has none: build it with --landmarks dlib" in stderr
+    assert stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(("weights", "expected"), [({}, 0.1), ({"vgg19": 0, "match": 80}, 0.1), ({"match": 3}, 3)])
@@ -155,8 +155,8 @@ def test_two_processes_equal_one(order: Order, tmp_path: Path) -> None:
         for rank in range(2)
     ]
     for rank in ranks:
-        said = rank.communicate(timeout=120)[1]
-        assert rank.returncode == 0, said
+        stderr = rank.communicate(timeout=120)[1]
+        assert rank.returncode == 0, stderr
     assert motionshards.jobs.train.main(order("one")) == 0
     for one, two in zip(metrics(tmp_path / "one")[:4], metrics(tmp_path / "two")[:4], strict=True):
         assert one == pytest.approx(two, rel=5e-3, abs=1e-3)

@@ -290,11 +290,11 @@ def test_vectors_of_common_videos_are_kept(tmp_path: Path, caplog: pytest.LogCap
 
 
 def test_other_checkpoints_are_refused() -> None:
-    for content, told in (
+    for content, message in (
         ({}, "has no E_state_dict"),
         ({**state(task().networks), "D_state_dict": {"W": torch.zeros(7, 3)}}, "D_state_dict has another architecture"),
         ({**state(task().networks), "D_state_dict": 3}, "D_state_dict has another architecture: it is a int"),
     ):
-        with pytest.raises(ConfigError, match=told):
+        with pytest.raises(ConfigError, match=message):
             task().begin(content, Path("a.pt"))
     assert OURS == "motionshards"

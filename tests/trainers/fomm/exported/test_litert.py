@@ -122,8 +122,8 @@ def test_unusable_litert_files_are_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "a.tflite").write_bytes(b"no graph")
     with pytest.raises(
         ConfigError, match=r"a\.tflite cannot be loaded|ai-edge-litert cannot be imported .*motionshards\[litert\]"
-    ) as told:
+    ) as message:
         LiteRTGraph(tmp_path / "a.tflite")
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(message.value)
     with pytest.raises(ConfigError, match="LiteRT cannot run on 'cuda' here: use cpu"):
         LiteRTGraph(tmp_path / "a.tflite", "cuda")
