@@ -1,4 +1,4 @@
-"""The command as it is called: real networks, a real detector of faces, real videos with sound, and input that is no good."""
+"""The animate command with small networks, a real face detector, videos with sound, and unusable input."""
 
 import json
 import subprocess
@@ -32,7 +32,7 @@ Animate = Callable[..., tuple[int, str, str]]
 
 
 def face(shift: int = 0, turn: bool = False) -> Picture:
-    """The face of a photograph, moved to the right or with its sides swapped."""
+    """The face of a photo, shifted to the right or mirrored."""
     cropped = np.roll(data.astronaut()[0:200, 130:330], shift, axis=1)[20:180, 20:180]
     return np.ascontiguousarray(cropped[:, ::-1] if turn else cropped)
 
@@ -84,7 +84,7 @@ def expected(inputs: Path, movement: Movement, first: int) -> np.ndarray:
 
 
 def assert_shows(path: Path, frames: np.ndarray) -> None:
-    """Each frame of the video is nearest to its own of `frames`, and near."""
+    """Check that each frame of the video is closest to the same one of `frames`, with a small error."""
     found = np.array([frame.copy() for frame in Driving.at(path).frames(SIZE)]).astype(float)
     assert found.shape == frames.shape
     off = np.square(found[:, None] - frames[None]).mean(axis=(2, 3, 4))
@@ -122,7 +122,7 @@ def test_relative_and_absolute_motion(
 
 @pytest.mark.parametrize("flags", [("--batch", "4"), ("--fps", "15")])
 def test_image_driving_frame_and_result_side_by_side(animate: Animate, tmp_path: Path, flags: tuple[str, ...]) -> None:
-    """The third column is what is written without the option."""
+    """The third column is the output without the option."""
     assert animate("--no-audio", *flags)[0] == 0
     alone = np.array([frame.copy() for frame in Driving.at(tmp_path / "out.mp4").frames(SIZE)]).astype(float)
     status, out, _ = animate("--side-by-side", *flags)
@@ -140,7 +140,7 @@ def test_image_driving_frame_and_result_side_by_side(animate: Animate, tmp_path:
 
 
 def test_align_corners_option(animate: Animate, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beside the networks of the checkpoint, whose settings say true, with one or the other value in each call of grid_sample."""
+    """Compare with the networks of the checkpoint, whose setting is true, with either value in each call of grid_sample."""
     assert animate("--align-corners", "false")[0] == 0
     found = np.array([frame.copy() for frame in Driving.at(tmp_path / "out.mp4").frames(SIZE)]).astype(float)
     original, off = torch.nn.functional.grid_sample, {}

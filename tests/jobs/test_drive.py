@@ -1,4 +1,4 @@
-"""Driving a person: which landmarks are painted, and the video that is written."""
+"""The drive command: rendered landmarks, and the output video."""
 
 import json
 import subprocess
@@ -40,7 +40,7 @@ Drive = Callable[..., tuple[int, str, str]]
 
 
 def face(shift: int = 0) -> Picture:
-    """A photograph's face, moved to the right."""
+    """The face of a photo, shifted to the right."""
     return np.ascontiguousarray(np.roll(data.astronaut()[0:200, 130:330], shift, axis=1)[20:180, 20:180])
 
 
@@ -49,7 +49,7 @@ FRAMES = [BLANK, face(), face(8), BLANK, BLANK, face(-8)]
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """person.pt, and driving.mp4 with sound; three of its six frames have no face, the first among them."""
+    """person.pt, and driving.mp4 with sound; three of its six frames, including the first, have no face."""
     home = tmp_path_factory.mktemp("drive")
     torch.manual_seed(3)
     generator = Generator(CONFIG.architecture)

@@ -1,4 +1,4 @@
-"""The editing command as it is called: a real face in a larger picture, all its arguments, and input that is no good."""
+"""The edit command with a real face in a larger image, all options, and unusable input."""
 
 import json
 from collections.abc import Callable
@@ -26,7 +26,7 @@ Edit = Callable[..., tuple[int, str, str]]
 
 
 def generator() -> Generator:
-    """Seeded, with weights large enough for the action units to be seen."""
+    """Seeded, with weights large enough for action units to have a visible effect."""
     torch.manual_seed(2)
     made = Generator(SHAPE).eval()
     with torch.no_grad():
@@ -37,7 +37,7 @@ def generator() -> Generator:
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """last.pt, and face.png: a photograph in the middle of noise."""
+    """last.pt, and face.png: a photo surrounded by noise."""
     home = tmp_path_factory.mktemp("edit")
     ours = {"model": "ganimation", "config": Config(architecture=SHAPE).to_json()}
     torch.save({"G": generator().state_dict(), "motionshards": ours}, home / "last.pt")
@@ -125,7 +125,7 @@ def test_a_strip_has_seven_steps_from_0_to_1(edit: Edit, tmp_path: Path) -> None
 
 
 def test_other_action_units_keep_the_intensities_of_openface(edit: Edit, tmp_path: Path) -> None:
-    """Of two faces the surer one; a row without success does not count."""
+    """The face of higher confidence is used; a row without success is ignored."""
     faces = [row(1, b"unsure", 64, {}), row(1, b"sure", 64, {}), row(1, b"lost", 64, {})]
     faces[0] |= {"confidence": 0.6, "AU45_r": 1.0}
     faces[1] |= {"confidence": 0.9, "AU45_r": 2.5, "AU12_r": 5.0}
@@ -139,7 +139,7 @@ def test_other_action_units_keep_the_intensities_of_openface(edit: Edit, tmp_pat
 
 
 def test_csvs_of_single_images_have_no_success_column(edit: Edit, tmp_path: Path) -> None:
-    """As FaceLandmarkImg writes them."""
+    """As written by FaceLandmarkImg."""
     names = ["face", "confidence", *(f"{name}_r" for name in INTENSITIES)]
     lines = [names, ["0", "0.7", *["1.5"] * 17], ["1", "0.9", *["3.5"] * 17], ["2", "0.95", "nan", *["1"] * 16]]
     (tmp_path / "face.csv").write_text("\n".join(", ".join(line) for line in lines))

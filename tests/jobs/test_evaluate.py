@@ -1,4 +1,4 @@
-"""The evaluating command: its figures are those of the networks on the clips that were asked for, and how it ends."""
+"""The evaluate command: scores equal those computed directly, and exit statuses."""
 
 import json
 from pathlib import Path
@@ -25,13 +25,13 @@ SIDE_PX = 192  # of images of 32 px in evaluation.jpg
 
 
 def frames(clip: int) -> int:
-    """Every fourth clip has one frame, which is no clip to reconstruct."""
+    """Every fourth clip has a single frame and cannot be reconstructed."""
     return 1 + clip % 4
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """24 clips, of which 12 in the split test, and of these 3 too short."""
+    """24 clips, 12 of them in the split test, 3 of which are too short."""
     out = tmp_path_factory.mktemp("evaluate")
     return make_dataset(out, 24, per_shard=5, frames=frames, split=lambda clip: "test" if clip % 8 < 4 else "train")
 
@@ -54,7 +54,7 @@ def run(checkpoint: Path, data: Path, output: Path, *more: object) -> int:
 def by_the_networks(
     checkpoint: Path, data: Path, align_corners: bool = True, size: int | None = None
 ) -> dict[str, tuple[int, float]]:
-    """Frames and error of each clip of the split test, a frame at a time."""
+    """Return frames and error of each clip of the split test, computed frame by frame."""
     _, detector, generator = restore(checkpoint, align_corners=align_corners)
     found = {}
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The exporting command: what it writes and tells, and how it ends."""
+"""The export-model command: files, output and exit statuses."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory, config: Path) -> Path:
-    """As training saves it, of a model whose weights were drawn."""
+    """A checkpoint of a run, with random weights."""
     torch.manual_seed(5)
     path = tmp_path_factory.mktemp("run") / "last.pt"
     means = Means(world=World(0, 1), device=torch.device("cpu"), vgg="none")
@@ -41,7 +41,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, config: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Path:
-    """As the authors' checkpoints are: weights, and no word on settings."""
+    """A checkpoint like the authors', with weights and without settings."""
     content = torch.load(checkpoint, weights_only=True)
     path = tmp_path_factory.mktemp("authors") / "weights.pth.tar"
     torch.save({name: content[name] for name in ("generator", "kp_detector", "discriminator", "epoch")}, path)
@@ -71,7 +71,7 @@ def test_onnx_graphs_of_a_training_run(
 
 
 def test_align_corners_option(bare: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The networks that are exported, and the settings beside their graphs."""
+    """The option determines the exported networks and the settings in export.json."""
     given = []
 
     def noted(
@@ -92,7 +92,7 @@ def test_align_corners_option(bare: Path, config: Path, tmp_path: Path, monkeypa
 def test_graphs_that_differ_from_the_networks_are_not_accepted(
     bare: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of the authors' weights, with a config by hand. What vouched for an older export must not vouch for this one."""
+    """The authors' weights with a config. The export.json of an older export must not remain."""
     (tmp_path / EXPORT_JSON).write_text("{}")
     monkeypatch.setattr(motionshards.trainers.fomm.export, "LIMITS", {"fp32": -1.0})
     assert run(bare, tmp_path, "--format", "torch", "--config", config) == 1

@@ -1,4 +1,4 @@
-"""Teaching a model a person: which frames are taken, what is trained on them, and what is written."""
+"""The finetune command: choice of frames, training, and output."""
 
 import json
 from collections.abc import Callable
@@ -40,12 +40,12 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 def face(shift: int = 0) -> Picture:
-    """A photograph's face, moved to the right."""
+    """The face of a photo, shifted to the right."""
     return np.ascontiguousarray(np.roll(data.astronaut()[0:200, 130:330], shift, axis=1)[20:180, 20:180])
 
 
 def save_checkpoint(path: Path, *, ours: bool = True, videos: int = 3) -> Path:
-    """A little trained, so that spectral norms are what they should be."""
+    """Trained for a few steps, so that spectral norms have converged."""
     torch.manual_seed(3)
     shape = CONFIG.architecture
     embedder, generator, judge = Embedder(shape), Generator(shape), Discriminator(shape, videos)
@@ -65,7 +65,7 @@ def save_checkpoint(path: Path, *, ours: bool = True, videos: int = 3) -> Path:
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """last.pt, three pictures of which one has no face, and a video of five frames of which the third has none."""
+    """last.pt, three images, one without a face, and a video of five frames, the third without a face."""
     home = tmp_path_factory.mktemp("finetune")
     save_checkpoint(home / "last.pt")
     for name, picture in (("a.png", face()), ("b.png", face(9)), ("blank.png", BLANK)):

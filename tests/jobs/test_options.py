@@ -1,4 +1,4 @@
-"""What the jobs' command lines have in common: old spellings, devices, and outputs that would overwrite an input."""
+"""Options that the jobs share: old spellings, devices, and outputs that would overwrite an input."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The command as it is called: photographs with and without a face, drawings with transparency, and input that is no good."""
+"""The rotate command with photos with and without a face, drawings with transparency, and unusable input."""
 
 import json
 from collections.abc import Callable
@@ -24,7 +24,7 @@ Rotate = Callable[..., tuple[int, str, str]]
 
 
 def networks() -> dict[str, torch.nn.Module]:
-    """Seeded; the rotator keeps the source and moves it 8 pixels to the left for a yaw of 15 degrees; the combiner takes that."""
+    """Seeded; the rotator shifts the source by 8 pixels to the left for a yaw of 15 degrees, and the combiner returns that."""
     torch.manual_seed(3)
     made = make_networks(SHAPE)
     for network in made.values():
@@ -33,7 +33,7 @@ def networks() -> dict[str, torch.nn.Module]:
 
 
 class Shift(torch.nn.Module):
-    """A rotator whose flow follows the yaw, and which keeps what it is told of."""
+    """A rotator whose flow is proportional to the yaw, and which records its poses."""
 
     def __init__(self, rotator: Any) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class Shift(torch.nn.Module):
 
 
 class TakeMoved(torch.nn.Module):
-    """A combiner that gives the moved picture."""
+    """A combiner that returns the warped image."""
 
     def forward(self, painted: torch.Tensor, moved: torch.Tensor, pose: torch.Tensor) -> Any:
         return make_networks(SHAPE)["combiner"](painted, moved, pose)._replace(picture=moved)
@@ -153,7 +153,7 @@ def test_transparency_moves_with_the_image(matte: bool) -> None:
 
 
 def test_colors_at_transparent_edges_are_not_darkened() -> None:
-    """Light is moved, not values of sRGB, and black from outside is not mixed in."""
+    """Linear light is warped instead of sRGB, and black from outside is not mixed in."""
     picture = np.zeros((SIZE, SIZE, 4), np.uint8)
     picture[:, 20:] = (200, 90, 30, 255)
     moved = puppet(picture, matte=False).posed(Pose(yaw=15 / 16))  # by half a pixel

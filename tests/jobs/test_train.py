@@ -1,4 +1,4 @@
-"""The training command: what it leaves, how it goes on, and that nothing of this changes what is learned."""
+"""The train command: files of a run, and resumption, processes and precision, which do not change the result."""
 
 import json
 import os
@@ -39,7 +39,7 @@ training:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """12 clips: three steps an epoch, nine in all."""
+    """12 clips: three steps per epoch, nine in total."""
     return make_dataset(tmp_path_factory.mktemp("train"), 12)
 
 
@@ -155,7 +155,7 @@ def test_a_killed_run_resumes_from_its_checkpoint(data: Path, config: Path, tmp_
 
 
 def test_two_processes_equal_one_with_two_parts(data: Path, config: Path, tmp_path: Path) -> None:
-    """Each rank has half of every batch, as a part has: so the means of gradients are the same but for rounding."""
+    """Each rank has half of every batch, like a part, so averaged gradients are equal up to rounding."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])

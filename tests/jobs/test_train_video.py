@@ -1,4 +1,4 @@
-"""Models learn from a dataset that has video only."""
+"""Models train on a dataset with video only."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ training: {epochs: 2, repeats: 5, global_batch_size: 6, frames: 2, learning_rate
 
 
 def moving_square(clip: int, frame: int) -> np.ndarray:
-    """A square that goes round."""
+    """A square that moves in a circle."""
     rgb = np.full((moving.SIZE, moving.SIZE, 3), (40 + 9 * clip, 60, 90), np.uint8)
     x, y = (np.array([np.cos(frame / 7), np.sin(frame / 7)]) * 16 + 24).astype(int)
     rgb[y : y + 16, x : x + 16] = (220, 200, 30 * clip % 200)

@@ -1,4 +1,4 @@
-"""Checkpoints that claim far more than they hold: one ConfigError, before memory is taken."""
+"""Checkpoints that claim to be far larger than they are raise ConfigError before memory is allocated."""
 
 import io
 import pickle
@@ -75,7 +75,7 @@ def test_gigantic_persons_are_refused(tmp_path: Path) -> None:
 
 
 def test_weights_that_are_views_of_one_value_are_refused(tmp_path: Path) -> None:
-    """Their shapes are right, and the file has a few kilobytes."""
+    """Shapes are right, but the file has only a few kilobytes."""
     config = ganimation.CONFIGS[next(iter(ganimation.CONFIGS))]
     stored = merged(settings.to_json(config), {"architecture": {"width": 2048}})
     architecture = settings.from_json(type(config), stored).architecture
@@ -99,7 +99,7 @@ TERABYTE = b"\x8a\x06" + (2**38).to_bytes(6, "little")
 
 
 def claiming(place: int, zipped: bool) -> bytes:
-    """A file with a tensor of 1000 numbers, of which the storage (0) or the view of it (1) claims a terabyte."""
+    """A file with a tensor of 1000 values, whose storage (0) or view (1) claims a terabyte."""
     stored = io.BytesIO()
     torch.save({"a": torch.arange(1000.0)}, stored, _use_new_zipfile_serialization=zipped)
     if not zipped:

@@ -1,4 +1,4 @@
-"""The log of a run: tags, and grids as files and in TensorBoard."""
+"""The log of a run: tags, and image grids as files and in TensorBoard."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ COLOURS = {"source": (1.0, 0.0, 0.0), "driving": (0.0, 1.0, 0.0), "prediction": 
 
 
 def columns(size_px: int) -> dict[str, torch.Tensor]:
-    """Two rows, of which the second is half as bright."""
+    """Two rows, the second half as bright as the first."""
     rows = torch.tensor([1.0, 0.5])[:, None, None, None]
     return {label: torch.tensor(colour)[:, None, None].expand(2, 3, size_px, size_px) * rows for label, colour in COLOURS.items()}
 

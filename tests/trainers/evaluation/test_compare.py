@@ -1,4 +1,4 @@
-"""Comparison of two evaluations, and what is not compared."""
+"""Comparison of two evaluations, and refusal of incomparable ones."""
 
 import json
 from collections.abc import Callable

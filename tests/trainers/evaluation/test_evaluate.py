@@ -1,4 +1,4 @@
-"""Evaluation of models whose faults are known, on a dataset on disk."""
+"""Evaluation of models with known errors, on a dataset on disk."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -24,7 +24,7 @@ MEASURES = [PixelMeasure()]
 
 
 class Knowing:
-    """A model that has the targets before it, and paints them with a fault; the first frame is given."""
+    """A model that returns the targets with an error; the first frame is given."""
 
     name, size_px = "knowing", 32
 
@@ -51,7 +51,7 @@ class Copying(Knowing):
 
 
 class Picky(Knowing):
-    """Takes clips with five frames or more, and the second as given."""
+    """Requires clips of at least five frames; the second one is given."""
 
     def choose(self, sample: Sample) -> Choice | str:
         return Choice((1,), (0, 3)) if len(sample.frames) > 4 else "fewer than 5 frames"

@@ -1,4 +1,4 @@
-"""FID by a TorchScript network whose features are known, and the distance of normal distributions by its formula."""
+"""FID with a TorchScript network of known features, and the distance of normal distributions."""
 
 from pathlib import Path
 
@@ -24,13 +24,13 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Inception:
 
 
 def flat(colors: np.ndarray, side: int = 8) -> Frames:
-    """Images of one color each, of colors [N,3]."""
+    """Return images of one color each, of colors [N,3]."""
     pixels = np.broadcast_to(colors.astype(np.uint8)[:, None, None], (len(colors), side, side, 3))
     return Frames(pixels / np.float32(255), pixels)
 
 
 def corners(mean: tuple[int, ...], apart: tuple[int, ...]) -> np.ndarray:
-    """Colors [8,3] that are independent: variance of each channel is 8 / 7 apart²."""
+    """Return uncorrelated colors [8,3]: the variance of each channel is 8 / 7 apart²."""
     signs = np.stack(np.meshgrid(*[[-1, 1]] * 3), axis=-1).reshape(-1, 3)
     return np.array(mean) + signs * apart
 
@@ -40,14 +40,14 @@ def together(given: np.ndarray, real: np.ndarray, made: np.ndarray) -> Frames:
 
 
 def by_definition(one: np.ndarray, other: np.ndarray) -> float:
-    """Of rows [N,C], with the root of the product of the covariances."""
+    """Return the distance of rows [N,C], with the root of the product of the covariances."""
     means, covariances = zip(*((rows.mean(axis=0), np.cov(rows, rowvar=False)) for rows in (one, other)), strict=True)
     root = sqrtm(covariances[0] @ covariances[1]).real
     return float(((means[0] - means[1]) ** 2).sum() + np.trace(covariances[0] + covariances[1] - 2 * root))
 
 
 def test_features_are_those_of_the_network(network: Inception) -> None:
-    """40 images go through it in parts."""
+    """40 images are processed in parts."""
     colors = RNG.integers(0, 256, (40, 3))
     np.testing.assert_allclose(network(flat(colors).pixels), colors @ MIX.numpy().T, rtol=1e-5)
 

@@ -1,4 +1,4 @@
-"""Metrics by networks and programs that users have: CSIM, LPIPS and action units."""
+"""Metrics that need users' networks and programs: CSIM, LPIPS and action units."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -74,7 +74,7 @@ def test_wrong_arcface_files_are_refused(tmp_path: Path, what: str) -> None:
 
 
 def test_lpips_is_that_of_torchmetrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With its file of linear layers, and VGG16 with random weights, since torchvision's are not here."""
+    """With its linear layers, and random weights of VGG16 instead of torchvision's."""
     theirs = pytest.importorskip("torchmetrics.functional.image.lpips")
     torch.manual_seed(0)
     network = vgg.Vgg(vgg.VGG16, (29,))

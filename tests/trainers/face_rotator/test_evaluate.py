@@ -1,4 +1,4 @@
-"""Which frame of a clip is turned, to which others, and how."""
+"""The choice of source and targets in evaluations of the face rotator, and their reconstruction."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ YAW_DEG = [2.5, -1.0, 14.5, 13.0, None, 0.0]
 
 
 def sample() -> Sample:
-    """Six frames: number 1 is the most frontal with landmarks, number 2 is too far from it, 4 has no pose and 5 no landmarks."""
+    """Six frames: 1 is the most frontal one with landmarks, 2 is too far from it, 4 has no pose and 5 no landmarks."""
     rng = np.random.default_rng(0)
     points = rng.uniform(0, 32, (6, 68, 2)).astype(np.float32)
     points[5] = np.nan

@@ -1,4 +1,4 @@
-"""The face rotator's networks: published keys and sizes, and their arithmetic written out."""
+"""The networks of the face rotator: published keys and sizes, and independent computations of their outputs."""
 
 from collections.abc import Mapping
 
@@ -24,7 +24,7 @@ def networks(shape: Architecture = TINY, *, still: bool = False) -> dict[str, nn
 
 @pytest.fixture(scope="module")
 def published() -> Mapping[str, nn.Module]:
-    """Networks without memory, for their names and shapes."""
+    """Networks on the meta device, for names and shapes."""
     with torch.device("meta"):
         return make_networks(Architecture())
 

@@ -1,4 +1,4 @@
-"""What the face rotator learns from: colours, poses, expressions, and which pairs of frames fit."""
+"""Training data of the face rotator: colors, poses, expressions, and the choice of pairs."""
 
 import math
 
@@ -50,7 +50,7 @@ def test_a_rotation_is_pitch_yaw_and_roll_by_fifteen_degrees() -> None:
 
 
 def test_differences_of_angles_are_nearly_the_rotation_between_two_poses() -> None:
-    """What `rotation` claims, over the corners of what pairs may be."""
+    """Check the error bound in `rotation` for the extreme poses of pairs."""
 
     def matrix(yaw: float, pitch: float, roll: float) -> np.ndarray:
         """Rz(roll) Rx(-pitch) Ry(-yaw), as poses are defined."""

@@ -1,4 +1,4 @@
-"""Runs of the face rotator's stages by the training command: what they leave, how they go on and build on each other."""
+"""Runs of the stages of the face rotator with the train command: files, resumption and initialization from each other."""
 
 import os
 import socket
@@ -44,7 +44,7 @@ training: {{epochs: 2, global_batch_size: 4, frontal_deg: 10, least_deg: 0, most
 
 
 def talking(number: int) -> Clip:
-    """A clip of a person who looks about a little, and whose mouth opens every third frame."""
+    """A clip of a person who moves the head slightly and opens the mouth in every third frame."""
     clip, random = make_clip(number, FRAMES, f"id{number % 4:03d}", "train", True, False, SIZE), np.random.default_rng(number)
     yaw, pitch, roll = random.uniform(-6, 6, (3, FRAMES)).astype(np.float32)
     points = torch.stack([face(mouth=0.4 * (frame % 3 == 0)) for frame in range(FRAMES)]).numpy()
@@ -57,7 +57,7 @@ def talking(number: int) -> Clip:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """12 clips: three steps an epoch, six in all."""
+    """12 clips: three steps per epoch, six in total."""
     out = tmp_path_factory.mktemp("talking")
     entry, marker = write_shard(out, [talking(number) for number in range(CLIPS)], "train", "made-train-000000")
     pq.write_table(marker.select(INDEX_SCHEMA.names), out / INDEX)
@@ -80,7 +80,7 @@ def state(run: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def rotator(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole run."""
+    """A complete run."""
     run = tmp_path_factory.mktemp("rotator") / "run"
     assert motionshards.jobs.train.main(order(data, "rotator", run, "--images-every", 3)) == 0
     return run
@@ -133,7 +133,7 @@ def test_later_files_take_precedence_and_published_ones_have_one_network(rotator
 
 @pytest.mark.slow
 def test_two_processes_equal_one_with_two_parts(data: Path, tmp_path: Path) -> None:
-    """Also where more pairs fit in one process than in the other."""
+    """Also if the numbers of usable pairs differ between processes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -175,7 +175,7 @@ CLIP = "id99001/uOgnqlReo_Q/00001"
 
 @pytest.mark.slow
 def test_a_rendered_clip_is_memorized(demo_videos: Path, tmp_path: Path) -> None:
-    """360 steps: by pose alone both ways come nearer to the target than the source is."""
+    """After 360 steps both outputs are closer to the target than the source is, given the pose only."""
     data, run, config = tmp_path / "data", tmp_path / "run", tmp_path / "small.yaml"
     build = ["--source", "voxceleb2", "--input", demo_videos, "--output", data, "--size", 64, "--frames", 24, "--quiet"]
     assert motionshards.dataset.build.main([str(word) for word in [*build, "--split", "test", "--landmarks", "dlib"]]) == 0
@@ -192,7 +192,7 @@ def test_a_rendered_clip_is_memorized(demo_videos: Path, tmp_path: Path) -> None
 
 @torch.no_grad()
 def judged(data: Path, run: Path) -> Iterator[tuple[float, ...]]:
-    """How far from the targets of the clip's pairs the source is, the painted picture, and the moved one."""
+    """Return the distances of source, painted and moved image from the targets of the clip's pairs."""
     network = restore([run / "last.pt"]).networks["rotator"]
     (sample,) = (sample for sample in Dataset.open(data).samples() if sample.key == CLIP)
     angles = [sample.meta[name] for name in ("yaw_deg", "pitch_deg", "roll_deg")]

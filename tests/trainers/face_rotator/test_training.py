@@ -1,4 +1,4 @@
-"""The face rotator's steps: what is learned from which pairs, by which network, and by which loss."""
+"""Training steps of the face rotator: usable pairs, trained networks, and losses."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from motionshards.trainers.vgg import VGG16, Vgg
 
 TINY = Architecture(size=8, width=4, halvings=1, blocks=1)
 STEPS = 5
-"""Of an epoch."""
+"""Steps per epoch."""
 
 
 def config(stage: str, **training: Any) -> Config:
@@ -87,7 +87,7 @@ def test_a_stage_trains_one_network_and_keeps_the_others_bit_identical(stage: st
 
 @pytest.mark.parametrize("stage", ["morpher", "rotator"])
 def test_pairs_that_do_not_match_have_no_effect(stage: str) -> None:
-    """The same weights come out of four pairs of which two fit, whatever the others show, and of these two alone."""
+    """Four pairs, two of them usable, lead to the same weights as the two usable ones alone."""
     fitting, unfit = FITTING[stage], (ALIKE if stage == "morpher" else OTHER)
     four = given(fitting, unfit, fitting, unfit)
     others = replace(four, frames=four.frames.clone())

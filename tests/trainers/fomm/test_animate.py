@@ -1,4 +1,4 @@
-"""Animation with real, small, random networks: the paper's loop over all frames at once is what the stream must give."""
+"""Animation with small random networks: the stream must equal the paper's loop over all frames."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -26,7 +26,7 @@ Trained = tuple[KPDetector, OcclusionAwareGenerator]
 
 
 def trained(architecture: Architecture | None = None) -> Trained:
-    """Random networks; jacobians are near the identity, as those of a trained detector, and far from singular."""
+    """Random networks with Jacobians close to the identity, like those of a trained detector."""
     architecture = architecture or small()
     detector, generator = KPDetector(architecture), OcclusionAwareGenerator(architecture)
     for network in (detector, generator):
@@ -38,7 +38,7 @@ def trained(architecture: Architecture | None = None) -> Trained:
 
 
 def pictures(count: int, seed: int = 0, size: int = 64) -> list[Picture]:
-    """Soft random pictures, each a little different from the last."""
+    """Smooth random images that change gradually."""
     chance = torch.Generator().manual_seed(seed)
     cells = torch.rand(1, 3, 8, 8, generator=chance) + 0.2 * torch.randn(count, 3, 8, 8, generator=chance).cumsum(dim=0)
     smooth = torch.nn.functional.interpolate(cells, size=(size, size), mode="bicubic").clamp(0, 1)
@@ -52,7 +52,7 @@ def tensor(frames: list[Picture]) -> Tensor:
 def loop(
     networks: Trained, source: Picture, frames: list[Picture], first: Picture, *, relative: bool, adapt: bool
 ) -> list[Picture]:
-    """As the paper has it, without anything folded or kept."""
+    """The loop of the paper, without folding and caching."""
     detector, generator = networks
     still, start, made = detector(tensor([source])), detector(tensor([first])), []
     for frame in frames:
@@ -70,7 +70,7 @@ def animated(
 
 
 def assert_like(found: np.ndarray, expected: list[Picture]) -> None:
-    """The same, but that a few values may be rounded to the other side."""
+    """Assert equality, except for rounding of a few values."""
     assert found.shape == np.shape(expected) and found.dtype == np.uint8
     assert np.ptp(found, axis=0).max() > 10 or len(found) == 1, "the frames differ from each other"
     assert np.abs(found.astype(int) - np.array(expected)).max() <= 1
@@ -135,7 +135,7 @@ def test_a_video_without_frames() -> None:
 
 
 def test_keypoints_with_singular_jacobians_are_not_rotated(caplog: pytest.LogCaptureFixture) -> None:
-    """So the pictures are those of a detector whose jacobians are the identity everywhere."""
+    """The result is that of a detector whose Jacobians are the identity."""
     broken, upright, source, frames = trained(), trained(), pictures(1, seed=9)[0], pictures(4)
     for (detector, _), identity in ((broken, 0.0), (upright, 1.0)):
         detector.jacobian.weight.zero_()
@@ -150,7 +150,7 @@ def test_keypoints_with_singular_jacobians_are_not_rotated(caplog: pytest.LogCap
 
 
 class Broken(FoldedNetworks):
-    """Finds a jacobian that is singular in frames whose first pixel is black."""
+    """Has a singular Jacobian in frames whose first pixel is black."""
 
     def kp_detector(self, frames: Tensor) -> Keypoints:
         found = super().kp_detector(frames)
@@ -185,7 +185,7 @@ def test_regular_jacobians_cause_no_warning(caplog: pytest.LogCaptureFixture) ->
 
 
 def test_keypoints_on_a_line_disable_scaling_with_one_warning(caplog: pytest.LogCaptureFixture) -> None:
-    """Two keypoints always lie on a line."""
+    """Two keypoints are always on a line."""
     networks, source, frames = trained(small(keypoints=2)), pictures(1, seed=9)[0], pictures(4)
     found = animated(networks, source, frames, Movement(adapt_scale=True))
     assert [record.getMessage() for record in caplog.records] == [
@@ -195,7 +195,7 @@ def test_keypoints_on_a_line_disable_scaling_with_one_warning(caplog: pytest.Log
 
 
 def face(shift: int = 0, turn: int = 0) -> Picture:
-    """The face of a photograph, 160 px, moved to the right or with its sides swapped."""
+    """The face of a photo, 160 px, shifted to the right or mirrored."""
     cropped = np.roll(data.astronaut()[0:200, 130:330], shift, axis=1)[20:180, 20:180]
     return np.ascontiguousarray(cropped[:, ::-1] if turn else cropped)
 
@@ -242,7 +242,7 @@ def test_without_a_face_there_is_no_best_frame() -> None:
 
 
 def test_source_images_may_be_read_only() -> None:
-    """As pictures from a pipe are."""
+    """Images from a pipe are read-only."""
     source, frames = pictures(1, seed=9)[0].copy(), [frame.copy() for frame in pictures(2)]
     for picture in (source, *frames):
         picture.setflags(write=False)

@@ -1,4 +1,4 @@
-"""The published settings, YAML files, and what is said of mistakes in them."""
+"""The published settings, YAML files, and messages for mistakes in them."""
 
 import json
 from pathlib import Path

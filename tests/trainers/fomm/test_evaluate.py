@@ -1,4 +1,4 @@
-"""Reconstruction by the real networks, a frame at a time and in batches."""
+"""Reconstruction with small networks, frame by frame and in batches."""
 
 import pytest
 import torch

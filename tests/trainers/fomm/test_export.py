@@ -1,4 +1,4 @@
-"""What is exported computes what the networks compute, for any number of rows, and is taken only while it is whole."""
+"""Exported graphs agree with the networks for any number of rows, and incomplete exports are refused."""
 
 import ast
 import functools
@@ -37,7 +37,7 @@ Written = Callable[[str], tuple[Path, str, dict[str, Check]]]
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
-    """written(form) -> directory, form, and what the check found; exported once."""
+    """written(form) -> directory, form, and the checks; exported once."""
 
     @functools.cache
     def once(form: str) -> tuple[Path, str, dict[str, Check]]:
@@ -73,7 +73,7 @@ def test_written_graphs_were_compared_with_the_networks(exported: tuple[Path, st
 
 @functools.cache
 def runner(out: Path, form: str) -> Callable[..., Any]:
-    """run(name, *inputs), as someone runs the files who has none of this code."""
+    """run(name, *inputs): run a file without the code of this project."""
     if form in RUNTIMES:
         made: dict[str, Any] = {name: RUNTIMES[form](out / f"{name}{FORMATS[form]}", "cpu", 1) for name in GRAPHS}
     else:
@@ -83,7 +83,7 @@ def runner(out: Path, form: str) -> Callable[..., Any]:
 
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_any_number_of_rows(exported: tuple[Path, str, dict[str, Check]], count: int) -> None:
-    """Against the networks themselves, not against the graphs' modules: these are what might be wrong."""
+    """Compare with the networks rather than the modules of the graphs, which might be wrong."""
     run, (detector, generator) = runner(*exported[:2]), networks(CONFIG.architecture)
     images, source = image("export", count + 1, 3, 64, 8).float(), keypoints(1, 0)
     with torch.no_grad():
@@ -158,7 +158,7 @@ def test_the_backend_accepts_tensors_and_arrays_and_warns_once(onnx_directory: P
 
 
 def test_the_backend_replaces_the_networks(onnx_directory: Path) -> None:
-    """All three steps of an animation, and the picture at their end."""
+    """All three steps of an animation, and the resulting image."""
     stand_in, (detector, generator) = ExportedNetworks(onnx_directory, "onnx", threads=1), networks(CONFIG.architecture)
     images = image("stand in", 3, 3, 64, 8).float()
     with torch.no_grad():
@@ -172,7 +172,7 @@ def test_the_backend_replaces_the_networks(onnx_directory: Path) -> None:
 
 
 def test_animations_of_backend_and_networks_are_equal(onnx_directory: Path) -> None:
-    """Of whole numbers 0 to 255, of which rounding may move one to the next."""
+    """Integers from 0 to 255 may differ by 1 after rounding."""
     pictures = np.rint(255 * image("animation", 5, 3, 64, 8).permute(0, 2, 3, 1).numpy()).astype(np.uint8)
     for movement in (Movement(), Movement(adapt_scale=True), Movement(relative=False)):
         both = [
@@ -244,7 +244,7 @@ def test_invalid_graph_files_and_absent_devices_are_refused(tmp_path: Path, onnx
 
 
 def test_a_missing_package_is_named(tmp_path: Path, onnx_directory: Path) -> None:
-    """In a process in which it cannot be imported."""
+    """In a process that cannot import it."""
     program = (
         "import sys, importlib.abc\n"
         "class Absent(importlib.abc.MetaPathFinder):\n"

@@ -1,4 +1,4 @@
-"""Folded networks compute what the trained ones do; in float64, where rounding leaves nothing to hide behind."""
+"""Folded networks compute the same as the trained ones, in float64 to exclude rounding."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ SHAPES = {
 
 
 def networks(architecture: Architecture) -> tuple[KPDetector, OcclusionAwareGenerator]:
-    """Random weights, and statistics of norms that are not those of a new network."""
+    """Random weights and norm statistics."""
     made = KPDetector(architecture), OcclusionAwareGenerator(architecture)
     for network in made:
         fill(network, "fold").double().eval()
@@ -32,7 +32,7 @@ def networks(architecture: Architecture) -> tuple[KPDetector, OcclusionAwareGene
 
 
 def plain(detector: KPDetector, generator: OcclusionAwareGenerator, source: Tensor, driving: Tensor) -> Tensor:
-    """Picture by picture, as the networks are trained."""
+    """Animate image by image with the networks as trained."""
     found = [detector(frame[None]) for frame in driving]
     return torch.cat([generator(source, source_keypoints=detector(source), driving_keypoints=each).prediction for each in found])
 
@@ -109,7 +109,7 @@ def test_each_block(block: nn.Module) -> None:
 
 
 def test_a_block_does_not_change_its_input() -> None:
-    """Some of its steps overwrite what they are given, which must be their own."""
+    """Some operations are in place, and must not overwrite the input."""
     x = noise(2, 5, 8, 8) - 0.5
     for block in (SameBlock(5, 6), UpBlock(5, 6), DownBlock(5, 6), ResBlock(5)):
         given = x.clone()
@@ -144,7 +144,7 @@ def test_float32_is_kept_with_small_errors() -> None:
 
 
 def test_relative_motion_is_that_of_the_paper() -> None:
-    """First frame again: the source stays where it is."""
+    """The first frame does not move the source."""
     ours, frames = FoldedNetworks(*networks(small())), noise(2, 3, 64, 64)
     source, first = ours.kp_detector(frames[:1]), ours.kp_detector(frames[1:])
     moved: Keypoints = ours.process_kp_driving(first, first, source, adapt_scale=True)

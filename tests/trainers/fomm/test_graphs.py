@@ -1,4 +1,4 @@
-"""The graphs that are exported, before they are written: the networks' arithmetic, row by row, in every setting."""
+"""The graphs before export: agreement with the networks for each row and setting."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -57,7 +57,7 @@ def test_a_graph_that_differs_is_detected(spoil: Callable[[Tensor], Tensor], lea
 
 @pytest.mark.parametrize("name", GRAPHS)
 def test_rows_of_a_batch_are_independent(name: str) -> None:
-    """Networks in training would: their export computes nobody's pictures."""
+    """In training mode they would depend on each other."""
     detector, generator = networks(CONFIG.architecture)
     graph: Graph = graphs(detector.train(), generator.train())[name]
     inputs = {
@@ -72,7 +72,7 @@ def test_rows_of_a_batch_are_independent(name: str) -> None:
 
 
 def test_graphs_depend_on_the_settings() -> None:
-    """The detector's single map of jacobians, and sampling as the published code does: neither is lost on the way."""
+    """The single map of Jacobians and align_corners are part of the graphs."""
     architecture = small(align_corners=False, detector=replace(small().detector, single_jacobian_map=True))
     made, images = graphs(*networks(architecture)), torch.rand(3, 3, 64, 64, generator=chance())
     usual = graphs(*networks(CONFIG.architecture))

@@ -1,4 +1,4 @@
-"""What the losses compute beyond their figures: which networks they touch, and what a weight of 0 leaves out."""
+"""The networks that losses run and train, and losses with weight 0."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The first order motion model's networks: published keys and sizes, and their arithmetic written out in other ways."""
+"""The networks of the first order motion model: published keys and sizes, and independent computations of their outputs."""
 
 import itertools
 import math
@@ -25,7 +25,7 @@ def keypoints(count: int = 2, k: int = 3, seed: int = 0) -> Keypoints:
 
 
 def on_meta(kind: type[nn.Module], architecture: Architecture) -> nn.Module:
-    """A network without memory, for its names and shapes."""
+    """A network on the meta device, for names and shapes."""
     with torch.device("meta"):
         return kind(architecture)
 
@@ -113,7 +113,7 @@ def test_training_starts_with_the_identity_for_jacobians() -> None:
 
 
 def test_keypoints_are_means_over_normalized_heatmaps() -> None:
-    """Written out with loops over the pixels of its own maps."""
+    """Computed with loops over the pixels of the maps."""
     detector = KPDetector(small()).double().eval()
     with torch.no_grad():
         detector.jacobian.weight.copy_(0.01 * noise(*detector.jacobian.weight.shape) - 0.005)

@@ -1,4 +1,4 @@
-"""Relative movement of keypoints: its invariants, and what happens where a hull has no area."""
+"""Relative motion of keypoints: invariants, and degenerate hulls."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""GANimation at its published width against figures that the published code computed."""
+"""GANimation at full width compared with values computed by the published code."""
 
 from typing import Any, NamedTuple
 
@@ -28,7 +28,7 @@ GENERATOR_TERMS = {
 
 
 class Computed(NamedTuple):
-    """What the two networks gave in their order: before training, in the critic's two steps, and in the generator's."""
+    """Outputs and losses in order: before training, in both critic steps, and in the generator step."""
 
     tolerance: float
     painting: Painting

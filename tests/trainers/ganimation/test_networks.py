@@ -1,4 +1,4 @@
-"""The networks' names, sizes and behaviour, and the settings that they are made from."""
+"""Names, sizes and behavior of the networks, and settings."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +33,7 @@ def part(rows: int = 3, usable: tuple[int, ...] = (1, 1, 1), size: int = 16) -> 
 
 
 def networks(size: int = 16, width: int = 4) -> tuple[Generator, Critic]:
-    """float64, with weights large enough for all terms to matter."""
+    """float64, with weights large enough for all terms to be significant."""
     torch.manual_seed(0)
     shape = Architecture(size=size, width=width, residuals=1)
     generator, critic = Generator(shape).double(), Critic(shape).double()
@@ -44,7 +44,7 @@ def networks(size: int = 16, width: int = 4) -> tuple[Generator, Critic]:
 
 
 def on_meta(kind: type[nn.Module], shape: Architecture) -> nn.Module:
-    """A network without memory, for its names and shapes."""
+    """A network on the meta device, for names and shapes."""
     with torch.device("meta"):
         return kind(shape)
 
@@ -90,7 +90,7 @@ def test_attention_blends_image_and_color() -> None:
 
 
 def test_images_of_a_batch_are_independent() -> None:
-    """Neither norms nor losses: what masks of rows rest on."""
+    """Neither norms nor losses depend on other rows, as masking of rows requires."""
     generator, critic = networks()
     whole = part()
     alone = generator(whole.real[1:2], whole.desired[1:2])
@@ -128,7 +128,7 @@ def test_losses_of_parts_add_up_to_those_of_the_batch() -> None:
 
 
 def test_a_critic_without_a_gradient_has_a_penalty_with_one() -> None:
-    """Its length is 0, where a root has no derivative; the penalty's weight is then its value."""
+    """The norm is 0, where the square root has no derivative; the penalty is then its weight."""
     critic = networks()[1]
     with torch.no_grad():
         for parameter in critic.main.parameters():

@@ -1,4 +1,4 @@
-"""Checkpoints of ours and of the published code, also old ones and those of one network alone."""
+"""Own checkpoints and those of the published code, including old ones and single networks."""
 
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ def states(made: dict[str, nn.Module]) -> dict[str, dict[str, Tensor]]:
 
 
 def begun(path: Path) -> dict[str, dict[str, Tensor]]:
-    """The states of other networks after they began with a file."""
+    """Return the states of networks after loading a file."""
     made = networks(1)
     begin(read(path), path, made)
     return states(made)
@@ -39,7 +39,7 @@ def save(path: Path, content: dict[str, Any]) -> Path:
 
 
 def aged(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """As torch 0.3 and 0.4 wrote them: with statistics of instance norms."""
+    """As written by torch 0.3 and 0.4, with statistics of instance norms."""
     old = dict(state)
     for key in state:
         if key.startswith("main.") and state[key].ndim == 1 and key.endswith("bias"):

@@ -1,4 +1,4 @@
-"""GANimation through the training command: what a run leaves, how it goes on, and with what it may begin."""
+"""GANimation with the train command: files of a run, resumption and initialization."""
 
 import shutil
 from dataclasses import replace
@@ -23,7 +23,7 @@ training: {epochs: 4, decay_epochs: 2, global_batch_size: 4, generator_every: 2}
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """12 clips with action units in two frames of three: three steps an epoch, twelve in all."""
+    """12 clips with action units in two of three frames: three steps per epoch, twelve in total."""
     return make_dataset(tmp_path_factory.mktemp("gan"), 12, aus=True)
 
 

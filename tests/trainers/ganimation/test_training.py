@@ -1,4 +1,4 @@
-"""Steps of training: what each trains, what it leaves out, and that neither parts nor processes change what is learned."""
+"""Training steps: trained networks, unusable rows, and independence of parts and processes."""
 
 import copy
 import os
@@ -37,7 +37,7 @@ TINY = Config(architecture=Architecture(size=SIZE, width=4, residuals=1), traini
 
 
 def batch(rows: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Batch:
-    """The first rows of one and the same larger batch."""
+    """The first rows of a fixed larger batch."""
     random = torch.Generator().manual_seed(seed)
     frames, aus, target = (torch.rand(8, *shape, generator=random) for shape in ((1, 3, SIZE, SIZE), (1, 17), (17,)))
     return Batch(
@@ -55,7 +55,7 @@ def batch(rows: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Batch
 
 
 def without_aus(whole: Batch, rows: list[int]) -> Batch:
-    """Of each second of the rows the target is missing, of the others its own action units."""
+    """Every second row has no target, the others no action units of their own."""
     assert whole.aus is not None and whole.target_aus is not None
     aus, target = whole.aus.clone(), whole.target_aus.clone()
     aus[rows[::2]], target[rows[1::2]] = torch.nan, torch.nan
@@ -83,7 +83,7 @@ def weights(trained: GanimationTask) -> dict[str, Tensor]:
 
 
 def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
-    """Which networks changed."""
+    """Return which networks changed."""
     return {key.partition(".")[0] for key in before if not before[key].equal(after[key])}
 
 
@@ -105,7 +105,7 @@ def test_the_generator_is_trained_in_every_fifth_step() -> None:
 
 @pytest.mark.parametrize(("steps", "turns"), [(7, [4, 11, 18]), (5, [4, 9, 14, 19]), (3, [2, 5, 8, 11, 14, 17, 20])])
 def test_generator_steps_are_counted_within_the_epoch(steps: int, turns: list[int]) -> None:
-    """As published. Where an epoch has fewer than five steps, its last trains the generator, which would never be trained."""
+    """As published; in epochs of fewer than five steps the last one trains the generator."""
     trained = task(steps=steps)
     assert [number for number in range(21) if "g_fake" in trained.step(batch(1), chance(number), number)] == turns
 
@@ -163,7 +163,7 @@ def test_a_step_without_action_units_changes_nothing() -> None:
 
 @pytest.mark.parametrize("parts", [2, 5])
 def test_parts_of_a_batch_equal_the_whole_batch(parts: int) -> None:
-    """Also where a part has no row with action units."""
+    """Also if a part has no row with action units."""
     whole, split = task(), task(accumulate=parts)
     batches = [without_aus(batch(5, seed), [0, 3]) for seed in range(10)]
     for one, other in zip(train(whole, batches), train(split, batches), strict=True):

@@ -1,4 +1,4 @@
-"""Few-shot talking heads against figures that the published re-implementation computed, at full size, with its arithmetic."""
+"""Talking heads compared with values computed by the published code, at full size with `compat`."""
 
 from typing import NamedTuple
 
@@ -35,7 +35,7 @@ class Found(NamedTuple):
 
 @pytest.fixture(scope="module", params=[pytest.param(torch.float64, marks=pytest.mark.slow), torch.float32], ids=str)
 def found(request: pytest.FixtureRequest) -> Found:
-    """What the networks make of two frames and landmark images; computed once, for it takes long."""
+    """Outputs for two frames and landmark images; computed once, as it is slow."""
     dtype = request.param
     x, y = (image(name, 2, 3, 256, 32).to(dtype) for name in ("th-x", "th-y"))
     architecture = Architecture(compat=True)

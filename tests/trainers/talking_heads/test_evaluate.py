@@ -1,4 +1,4 @@
-"""Which frames of a clip are embedded and painted, and that the networks get them."""
+"""The choice of source and target frames in evaluations of talking heads, and their reconstruction."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ def model(k: int) -> TalkingHeadsReconstructor:
 
 
 def sample() -> Sample:
-    """Seven frames, of which number 2 has no landmarks."""
+    """Seven frames; number 2 has no landmarks."""
     rng = np.random.default_rng(0)
     points = rng.uniform(0, 32, (7, 68, 2)).astype(np.float32)
     points[2] = np.nan

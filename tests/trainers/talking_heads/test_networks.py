@@ -1,4 +1,4 @@
-"""The networks of talking heads: published keys and sizes, and their arithmetic written out in other ways."""
+"""The networks of talking heads: published keys and sizes, and independent computations of their outputs."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -29,7 +29,7 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 
 
 def made(kind: type[nn.Module], *arguments: object, seed: int = 0) -> nn.Module:
-    """A float64 network in evaluation mode. Weights are large enough for each to matter."""
+    """A float64 network in evaluation mode, with weights large enough for each to be significant."""
     torch.manual_seed(seed)
     network = kind(*arguments).double().eval()
     with torch.no_grad():
@@ -147,7 +147,7 @@ def test_attention_over_all_positions_with_unscaled_scores() -> None:
 
 
 def by_hand(generator: Generator, landmarks: Tensor, style: Tensor, *, compat: bool) -> Tensor:
-    """The generator of SMALL with its 4, 8, 16 and 32 channels, block by block."""
+    """Compute the generator of SMALL with its 4, 8, 16 and 32 channels block by block."""
     widths = [32, 32, 32, 32] * 2 + [32, 32, 16, 16] + [16, 16, 8, 8] + [8, 8, 4, 4] + [4, 4, 3, 3]
     parts = torch.split(style, widths, dim=1)
     x = generator.in2_e(generator.conv2(generator.in1_e(generator.conv1(landmarks))))
@@ -175,7 +175,7 @@ def test_the_generator_block_by_block(compat: bool) -> None:
 
 
 def test_state_dicts_record_the_arithmetic(tmp_path: Path) -> None:
-    """Weights of the published code, which tell nothing, are computed with as it does."""
+    """Weights without a record are those of the published code."""
     plain, compat = Generator(SMALL), Generator(replace(SMALL, compat=True))
     for source, expected in ((plain, False), (compat, True)):
         torch.save({"G": source.state_dict()}, tmp_path / "a.pt")

@@ -1,4 +1,4 @@
-"""A small talking-heads model of a few real clips: it must learn who they show, and a new person by fine-tuning."""
+"""A small talking-heads model must learn the people in a few real clips, and a new person by fine-tuning."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ NO_NETWORKS = ["--vgg", "none", "--vggface", "none", "--device", "cpu", "--quiet
 
 @pytest.mark.slow
 def test_real_clips_are_learned_and_a_new_person_drives(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """150 steps, which halve the difference of pixels and leave embeddings that differ; then 60 of fine-tuning."""
+    """150 steps halve the pixel loss and lead to distinct embeddings; then 60 steps of fine-tuning."""
     data, run, config = tmp_path / "data", tmp_path / "run", tmp_path / "small.yaml"
     build = ["--source", "voxceleb2", "--input", str(corpus / "voxceleb2"), "--output", str(data), "--size", "64", "--quiet"]
     assert motionshards.dataset.build.main([*build, "--limit", "5"]) == 0

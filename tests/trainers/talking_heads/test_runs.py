@@ -32,7 +32,7 @@ training: {epochs: 2, global_batch_size: 4, frames: 2, learning_rate: 0.001}
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """12 clips of 7 people: three steps an epoch, six in all."""
+    """12 clips of 7 people: three steps per epoch, six in total."""
     return make_dataset(tmp_path_factory.mktemp("heads"), 12)
 
 
@@ -101,7 +101,7 @@ def test_landmarks_are_required(order: Order, tmp_path: Path, capsys: pytest.Cap
 def test_without_vgg_networks_the_published_match_weight_is_lowered(
     data: Path, caplog: pytest.LogCaptureFixture, weights: dict[str, float], expected: float
 ) -> None:
-    """The log says so, and the task's config has the weight that is used."""
+    """A warning is logged, and the task's config has the weight that is used."""
     made = task(data, weights, vgg="none", vggface="none")
     assert made.config["training"]["losses"] == to_json(LossWeights(**{**weights, "match": expected}))
     assert len(caplog.messages) == (expected == 0.1)
@@ -139,7 +139,7 @@ def test_bf16_trains_alike(order: Order, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_equal_one(order: Order, tmp_path: Path) -> None:
-    """No network has statistics of a batch, and spectral norms iterate as often: only rounding differs, which Adam amplifies."""
+    """No network uses batch statistics, and spectral norms iterate equally often: only rounding differs, amplified by Adam."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])

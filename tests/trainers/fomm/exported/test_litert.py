@@ -1,4 +1,4 @@
-"""LiteRT's graphs compute what the networks compute, for any number of rows, in every precision; skipped without the extra."""
+"""LiteRT graphs agree with the networks for any number of rows and each precision; skipped without the extra."""
 
 from collections.abc import Mapping
 from importlib import util
@@ -29,7 +29,7 @@ needs_litert = pytest.mark.skipif(util.find_spec("litert_torch") is None, reason
 
 @needs_litert
 def test_keypoint_processing_for_one_seven_and_other_numbers_of_frames(tmp_path: Path) -> None:
-    """Hulls included; 9 rows are run as 7, 1 and 1, and `flat` stays one value for all."""
+    """Includes hulls; 9 rows are processed as 7, 1 and 1, and `flat` is a single value."""
     graph = graphs(*networks(CONFIG.architecture))["process_kp_driving"]
     fixed, switches = rows(keypoints(1, 3), keypoints(1, 5)), (torch.tensor(True), torch.tensor(True))
     samples = {count: (*rows(keypoints(count, 9)), *fixed, *switches) for count in (*BATCHES, 9)}
@@ -76,7 +76,7 @@ def test_animations_with_litert_and_torch_are_equal(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("precision", "most_mb"), [("fp32", 260), ("fp16", 130), ("int8", 100)])
 def test_vox_256_in_every_precision(tmp_path: Path, precision: str, most_mb: float) -> None:
-    """At full size: signatures share their weights, and only here weights are too large for the quantizer."""
+    """At full size signatures share weights, and some weights are too large for the quantizer."""
     config = Config()
     checks = export(*networks(config.architecture), config, tmp_path, "litert", precision)
     assert all(check.accepted for check in checks.values())
@@ -84,7 +84,7 @@ def test_vox_256_in_every_precision(tmp_path: Path, precision: str, most_mb: flo
 
 
 def reverse_weights(path: Path) -> None:
-    """Reverse the largest weights of 8 bits in a file."""
+    """Reverse the largest 8-bit weights in a file."""
     from ai_edge_litert.tools import flatbuffer_utils
 
     model = flatbuffer_utils.read_model(str(path))
