@@ -118,7 +118,7 @@ class RotateOptions(Reporting, OnDevice):
     mouth: Annotated[float | None, read_by(_share, "M")] = None
     """From 0 (closed) to 1 (open)."""
     crop: Literal["face", "none"] | None = None
-    """face crops the face as datasets do (the default for images without transparency); none takes the whole image."""
+    """face crops the face as datasets do (the default for images without transparency); none uses the whole image."""
     sheet: bool = False
     """Write a grid of yaws and pitches instead of one pose."""
     output: Path
