@@ -1,1 +1,1 @@
-"""Runnable jobs around the data set: training, export, cluster templates."""
+"""Commands around datasets: download, training, inference, evaluation, export; and templates for clusters."""

@@ -6,7 +6,7 @@
 DIR/videos/<video>.<suffix>   whole videos; a partial one is in DIR/.work, and is resumed
 DIR/download.parquet          the status of each listed video, see `jobs.download_report`
 
-Exit status: 0 done, 1 no video is available or the run stopped, 2 unusable arguments, 130 interrupted. What was fetched stays,
+Exit status: 0 done, 1 no video is available or the run stopped, 2 unusable arguments, 130 interrupted. Fetched videos are kept,
 and the same command resumes from there.
 """
 
@@ -29,11 +29,11 @@ from cyclopts.validators import Number
 
 from motionshards.dataset.commandline import FAILED, OK, Reporting, choice, command, end, read_by, sayer, show
 from motionshards.jobs.download_list import SOURCES, build_command
-from motionshards.jobs.download_order import DownloadOrder, Manners, Totals
+from motionshards.jobs.download_order import DownloadOrder, FetchSettings, Totals
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.layout import SPLITS
 
-_RESUMES = "What was fetched stays; the same command resumes from there"
+_RESUMES = "Fetched videos are kept; the same command resumes from there"
 _SELECTION, _CONTENT, _SERVER = Group("Selection", sort_key=1), Group("Content", sort_key=2), Group("Server load", sort_key=3)
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
 
@@ -63,30 +63,32 @@ class DownloadOptions(Reporting):
     split: Annotated[tuple[str, ...], choice(SPLITS), Parameter(group=_SELECTION)] = ()
     """Only videos of this split; repeatable."""
     limit: Annotated[PositiveInt | None, Parameter(group=_SELECTION)] = None
-    """At most this number of videos, a random choice; a larger limit contains the choice of a smaller one."""
+    """Fetch at most this number of videos, a random sample; a larger limit contains the sample of a smaller one."""
     retry: Annotated[tuple[str, ...], choice(("dead", "private", "silent")), Parameter(group=_SELECTION)] = ()
     """Also request videos that an earlier run found dead or private, or fetched without sound (silent); repeatable. Blocked and
     failed ones are always requested."""
-    max_height: Annotated[PositiveInt, Parameter(group=_CONTENT)] = Manners.max_height_px
-    """Fetch the best format of up to this number of pixels (the shorter side); else the smallest."""
+    max_height: Annotated[PositiveInt, Parameter(group=_CONTENT)] = FetchSettings.max_height_px
+    """Fetch the best format whose shorter side has at most this number of pixels, else the smallest."""
     no_audio: Annotated[bool, Parameter(group=_CONTENT)] = False
-    """Fetch the videos without their sound, which is less."""
+    """Fetch the videos without sound, which takes less space."""
     url_template: Annotated[str | None, Parameter(group=_CONTENT)] = None
-    """URL of a mirror, with {id} in it; by default YouTube, or the URLs of the list."""
+    """URL of a mirror that contains {id}; by default YouTube, or the URLs of the list."""
     cookies: Annotated[Path | None, Parameter(group=_CONTENT)] = None
-    """A cookies.txt for yt-dlp, which also updates it."""
-    pause_s: Annotated[float, Parameter(group=_SERVER, validator=Number(gte=0, lt=1e6))] = Manners.pause_s
+    """Cookies for yt-dlp in Netscape format (cookies.txt); yt-dlp also updates the file."""
+    pause_s: Annotated[float, Parameter(group=_SERVER, validator=Number(gte=0, lt=1e6))] = FetchSettings.pause_s
     """Mean pause between two videos, seconds."""
-    rate_limit: Annotated[int, read_by(_rate, "BYTES", group=_SERVER, show_default=_shown_rate)] = Manners.rate_limit_bytes_s
+    rate_limit: Annotated[int, read_by(_rate, "BYTES", group=_SERVER, show_default=_shown_rate)] = (
+        FetchSettings.rate_limit_bytes_s
+    )
     """Bytes per second, with K, M or G; 0 for no limit."""
-    retries: Annotated[NonNegativeInt, Parameter(group=_SERVER)] = Manners.retries
+    retries: Annotated[NonNegativeInt, Parameter(group=_SERVER)] = FetchSettings.retries
     """Further attempts after temporary errors."""
-    give_up: Annotated[PositiveInt, Parameter(group=_SERVER)] = Manners.give_up
+    give_up: Annotated[PositiveInt, Parameter(group=_SERVER)] = FetchSettings.give_up
     """Stop after this number of consecutive refusals or connection failures."""
 
     def order(self) -> DownloadOrder:
-        """The options as `download_run.download` takes them. Raises ConfigError: they cannot be used."""
-        manners = Manners(
+        """Convert the options to the argument of `download_run.download`. Raises ConfigError if they cannot be used."""
+        settings = FetchSettings(
             pause_s=self.pause_s,
             retries=self.retries,
             give_up=self.give_up,
@@ -99,7 +101,7 @@ class DownloadOptions(Reporting):
             source=self.source,
             metadata=self.metadata,
             out=self.output,
-            manners=manners,
+            settings=settings,
             splits=frozenset(self.split or SPLITS),
             limit=self.limit,
             retry=frozenset(self.retry),
@@ -127,11 +129,11 @@ def main(options: DownloadOptions) -> int:
 def as_line(totals: Totals, order: DownloadOrder) -> str:
     """Format the totals, and the command to run next."""
     parts = " + ".join(f"{count} {status}" for status, count in totals.counts.items() if count or status == "available")
-    asked = (
-        f"asked for {totals.asked} in {totals.seconds:.0f} s, {totals.bytes / 1e6:.1f} MB" if totals.asked else "nothing asked"
+    requested = (
+        f"requested {totals.asked} in {totals.seconds:.0f} s, {totals.bytes / 1e6:.1f} MB" if totals.asked else "none requested"
     )
     build = f"; build with: {build_command(order)}" if totals.counts["available"] else ""
-    return f"{sum(totals.counts.values())} listed = {parts}; {asked}{build}"
+    return f"{sum(totals.counts.values())} listed = {parts}; {requested}{build}"
 
 
 def as_json(totals: Totals, order: DownloadOrder) -> str:

@@ -1,6 +1,6 @@
-"""Videos cut into chunks of one minute, as TalkingHead-1KH's lists refer to them.
+"""Cuts videos into the one-minute chunks that TalkingHead-1KH's lists refer to.
 
-The cut is that of the authors: packets are copied, so a chunk begins at the first key frame after each full minute.
+Cuts are those of the authors: packets are copied, so a chunk begins at the first keyframe after each full minute.
 """
 
 import errno
@@ -23,13 +23,13 @@ _CHUNK_S, _TIMEOUT_S = 60, 3600
 
 
 def cut(video: Path, out: Path) -> tuple[str, int]:
-    """Replace `out/videos/<id>.mp4` by the folder `out/videos/<id>` of its chunks: (its path below `out`, bytes).
+    """Replace `out/videos/<id>.mp4` by the directory `out/videos/<id>` of its chunks, also if that exists.
 
-    A folder of earlier chunks is replaced. After a kill the whole video is still there, or all chunks are.
+    After a kill either the whole video or all chunks exist. Returns (path of the directory relative to `out`, bytes).
 
     Raises:
-        ValueError: ffmpeg cannot cut it
-        OSError: the disk is full or cannot be written
+        ValueError: ffmpeg cannot cut the video
+        OSError: the disk is full or not writable
     """
     place, work, old = video.with_suffix(""), out / WORK_DIR / "chunks", out / WORK_DIR / "replaced"
     for left in (work, old):
@@ -51,13 +51,13 @@ def cut(video: Path, out: Path) -> tuple[str, int]:
 
 
 def whole_videos(out: Path, listed: Iterable[str]) -> list[Path]:
-    """The videos in `out/videos` that are not cut yet, of those that are listed."""
+    """List the listed videos in `out/videos` that are not cut yet."""
     there = videos_by_id(DirectoryTree(out))
     return [out / there[video].path for video in listed if video in there]
 
 
 def cut_videos(out: Path) -> dict[str, tuple[str, int]]:
-    """video -> (path of the folder of its chunks below `out`, their bytes)."""
+    """Return (path of the directory of chunks relative to `out`, their bytes) by video."""
     found: dict[str, tuple[str, int]] = {}
     for name, entry in chunks_by_name(DirectoryTree(out)).items():
         video, folder = name.rpartition("_")[0], entry.path.rpartition("/")[0]
@@ -66,7 +66,7 @@ def cut_videos(out: Path) -> dict[str, tuple[str, int]]:
 
 
 def _segment(video: Path, work: Path) -> None:
-    """Write the chunks of a video into a directory."""
+    """Write the chunks of a video into the directory `work`."""
     pattern = f"{work.resolve()}/{video.stem}".replace("%", "%%") + f"_%04d{video.suffix}"
     source = ["-protocol_whitelist", "file", "-format_whitelist", CONTAINERS, "-i", f"file:{video.resolve()}"]
     options = ["-c", "copy", "-map", "0", "-segment_time", str(_CHUNK_S), "-f", "segment"]

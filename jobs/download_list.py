@@ -1,9 +1,9 @@
-"""Which videos a corpus lists, where they are, and how the build is called on them.
+"""The videos that a corpus lists, their URLs, and the command that builds a dataset from them.
 
-Clips come from the very listing that the build uses, over the metadata and the output as if they were one directory, so what
-is fetched is what `dataset.build` looks for. Lines that it cannot use are left out here as well, and told by file and line.
+Clips are listed by the code of the build, with metadata and output overlaid as one directory, so the videos that are fetched are
+those that `dataset.build` looks for. Lines that the build cannot use are skipped and reported by file and line.
 
-A video becomes a file of its name, so names are checked: nothing in a csv can make a file outside the output.
+Names of videos become file names, so they are checked: no csv can create a file outside the output.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from motionshards.pipeline.sources.listing import Listing
 from motionshards.schemas.errors import ConfigError
 from motionshards.schemas.layout import SPLITS
 
-# What --metadata may be.
+# Accepted values of --metadata.
 SOURCES = {
     "voxceleb1": "a csv, or a directory with txt/<identity>/<video>/<clip>.txt or vox-metadata.csv",
     "voxceleb2": "a directory with txt/<identity>/<video>/<clip>.txt or {dev,test}/txt/<identity>/<video>/<clip>.txt",
@@ -35,7 +35,7 @@ SOURCES = {
     "celebvhq": "a directory with celebvhq_info.json",
     "talkinghead1kh": "a directory with data_list/train_video_tubes.txt or data_list/val_video_tubes.txt",
 }
-# Of a metadata directory, what the build looks for beside the videos.
+# Files and directories of the metadata that the build expects beside the videos.
 _BESIDE = {
     "voxceleb1": ("txt", "vox-metadata.csv"),
     "voxceleb2": ("txt", "dev", "test", "vox2_meta.csv"),
@@ -51,38 +51,38 @@ _SAFE_NAME = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]{0,99}")
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """A listed video: its name, without suffix, and its URL."""
+class ListedVideo:
+    """A listed video: name without suffix, and URL."""
 
     video: str
     url: str
 
 
-def list_videos(order: DownloadOrder, left_out: list[str]) -> list[Wanted]:
-    """Each listed video of the wanted splits once, in the order of the corpus. Lines left out are added to `left_out`.
+def list_videos(order: DownloadOrder, left_out: list[str]) -> list[ListedVideo]:
+    """List each video of the requested splits once, in the order of the corpus. Appends skipped lines to `left_out`.
 
     Raises:
-        ConfigError: the metadata cannot be read, are not of this source, or list nothing
+        ConfigError: the metadata cannot be read, are of another source, or list no videos
     """
     if not order.metadata.exists():
         raise ConfigError(f"--metadata {order.metadata} does not exist")
     named = _fashion(order, left_out) if order.source == "fashion" else _clips(order, left_out)
-    found = {video: Wanted(video, url) for video, url in dict(named).items() if not _noted(video, order, left_out)}
+    found = {video: ListedVideo(video, url) for video, url in dict(named).items() if not _is_unusable(video, order, left_out)}
     if not found:
-        why = f"; left out: {left_out[0]}" if left_out else ""
+        why = f"; skipped {left_out[0]}" if left_out else ""
         raise ConfigError(f"--metadata {order.metadata} lists no videos (expected {SOURCES[order.source]}){why}")
     return list(found.values())
 
 
-def chosen(wanted: list[Wanted], limit: int | None) -> list[Wanted]:
-    """At most `limit` of them, a random choice that contains that of a smaller limit, in the order given."""
-    by_hash = sorted(wanted, key=lambda one: hashlib.sha256(one.video.encode()).digest())
+def chosen(listed: list[ListedVideo], limit: int | None) -> list[ListedVideo]:
+    """Sample at most `limit` videos at random, in their order. A larger limit contains the sample of a smaller one."""
+    by_hash = sorted(listed, key=lambda one: hashlib.sha256(one.video.encode()).digest())
     taken = set(by_hash[:limit])
-    return [one for one in wanted if one in taken]
+    return [one for one in listed if one in taken]
 
 
 def build_command(order: DownloadOrder) -> str:
-    """How to build from the output; what the build looks for beside the videos is linked there first, where it is missing."""
+    """Return the shell command that builds from the output, after linking metadata there that are missing beside the videos."""
     links = [(path, order.out / name) for path, name in _beside(order)]
     steps = [f"ln -s {shlex.quote(str(path.resolve()))} {shlex.quote(str(link))}" for path, link in links if not link.exists()]
     command = f"python -m dataset.build --source {order.source} --input {shlex.quote(str(order.out))}"
@@ -92,14 +92,14 @@ def build_command(order: DownloadOrder) -> str:
 
 
 def _beside(order: DownloadOrder) -> list[tuple[Path, str]]:
-    """Metadata and their names in the output."""
+    """Return the paths of metadata with their names in the output."""
     if order.source == "fashion":
         return [(path, f"fashion_{split}.txt") for split, path in _url_lists(order)]
     return [(order.metadata / name, name) for name in _BESIDE.get(order.source, ()) if (order.metadata / name).exists()]
 
 
 def _clips(order: DownloadOrder, left_out: list[str]) -> Iterator[tuple[str, str]]:
-    """(video, URL) of each clip of a csv or an annotation tree."""
+    """Yield (video, URL) of each clip of a csv or an annotation tree."""
     is_file, source = order.metadata.is_file(), CORPORA[order.source]
     if (is_file and not source.reads_csv) or (order.source == "folder" and not is_file):
         raise ConfigError(f"--metadata {order.metadata} must be {SOURCES[order.source]}")
@@ -116,18 +116,20 @@ def _clips(order: DownloadOrder, left_out: list[str]) -> Iterator[tuple[str, str
 
 
 def _fashion(order: DownloadOrder, left_out: list[str]) -> Iterator[tuple[str, str]]:
-    """(video, URL) of each line of the lists."""
+    """Yield (video, URL) of each line of the lists."""
     for split, path in _url_lists(order):
         for number, line in enumerate(_lines(path) if split in order.splits else [], 1):
             name = video_of_url(line)
             if name and line.startswith(("http://", "https://")):
                 yield name, order.url_template.replace("{id}", quote(name, safe="")) if order.url_template else line
             elif line:
-                left_out.append(f"{path.name} line {number}: URL is {line[:80]!r}, must be http(s) and end with a video's name")
+                left_out.append(
+                    f"{path.name} line {number}: {line[:80]!r} is not an http(s) URL that ends with the name of a video"
+                )
 
 
 def _url_lists(order: DownloadOrder) -> list[tuple[str, Path]]:
-    """(split, list) of the lists that are there; one that is named is training data unless its name says otherwise."""
+    """Return (split, path) of existing lists; a list given as a file is of the split in its name, else train."""
     if order.metadata.is_file():
         split = next((split for split in SPLITS if order.metadata.stem.endswith(split)), "train")
         return [(split, order.metadata)]
@@ -139,11 +141,11 @@ def _lines(path: Path) -> list[str]:
     return [line.strip() for line in lines_of(read_small_file(path) or b"")]
 
 
-def _noted(video: str, order: DownloadOrder, left_out: list[str]) -> bool:
-    """Whether a video cannot be asked for; the reason is then noted."""
+def _is_unusable(video: str, order: DownloadOrder, left_out: list[str]) -> bool:
+    """Whether the name of a video cannot be requested; appends the reason to `left_out`."""
     is_youtube = order.source not in ("fashion", "hdtf") and order.url_template is None
     if (_YOUTUBE_ID if is_youtube else _SAFE_NAME).fullmatch(video):
         return False
-    kind = "an id of YouTube" if is_youtube else "a safe file name"
+    kind = "a YouTube id" if is_youtube else "a safe file name"
     left_out.append(f"{order.metadata.name}: video {video[:80]!r} is not {kind}")
     return True

@@ -1,4 +1,4 @@
-"""What is asked of a download, and how it ended."""
+"""Settings and result of a download."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,17 +8,17 @@ from motionshards.schemas.layout import SPLITS
 
 
 @dataclass(frozen=True, kw_only=True)
-class Manners:
-    """How the server is treated and what is taken from it.
+class FetchSettings:
+    """Load on the server, and the format to fetch.
 
-    pause_s: mean seconds between two videos
-    retries: further tries of a video after what may pass
-    backoff_s: mean seconds before the first of them; they double
-    give_up: the run stops after so many refusals, or videos that could not be reached, in a row
-    rate_limit_bytes_s: bytes a second; 0 for no limit
-    max_height_px: the shorter side of the best format that is taken
-    audio: whether sound is taken, too
-    cookies: a file in Netscape's format; yt-dlp updates it
+    pause_s: mean pause between two videos, seconds
+    retries: further attempts per video after temporary errors
+    backoff_s: mean pause before the first retry, seconds; doubled with each
+    give_up: number of consecutive refusals or connection failures after which the run stops
+    rate_limit_bytes_s: bytes per second; 0 for no limit
+    max_height_px: largest shorter side of the format, pixels
+    audio: whether to fetch sound, too
+    cookies: file in Netscape format, which yt-dlp also updates
     """
 
     pause_s: float = 2.0
@@ -33,46 +33,46 @@ class Manners:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DownloadOrder:
-    """What the user asks for.
+    """A requested download.
 
     source, metadata: the corpus, and the file or directory that lists its videos
-    out: gets videos/ and download.parquet
-    splits: which of train and test
-    limit: at most so many videos; None for all
+    out: directory for videos/ and download.parquet
+    splits: names of the splits to fetch
+    limit: maximum number of videos; None for all
     retry: statuses of earlier runs whose videos are requested again, besides blocked and failed; `silent` are available videos
         without sound
-    url_template: a URL with {id} in it, for mirrors; None for YouTube, or the URLs of the list
+    url_template: URL of a mirror that contains {id}; None for YouTube, or the URLs of the list
     """
 
     source: str
     metadata: Path
     out: Path
-    manners: Manners
+    settings: FetchSettings
     splits: frozenset[str] = frozenset(SPLITS)
     limit: int | None = None
     retry: frozenset[str] = frozenset()
     url_template: str | None = None
 
     def __post_init__(self) -> None:
-        """Raise ConfigError for what cannot work."""
-        template, cookies = self.url_template, self.manners.cookies
+        """Raise ConfigError for values that cannot be used."""
+        template, cookies = self.url_template, self.settings.cookies
         if template is not None and ("{id}" not in template or not template.startswith(("http://", "https://"))):
-            raise ConfigError(f"--url-template is {template!r}, must be an http(s) URL with {{id}} in it")
-        if "silent" in self.retry and not self.manners.audio:
-            raise ConfigError("--retry silent fetches sound, which --no-audio leaves out")
+            raise ConfigError(f"--url-template is {template!r}, must be an http(s) URL that contains {{id}}")
+        if "silent" in self.retry and not self.settings.audio:
+            raise ConfigError("--retry silent fetches sound, and --no-audio disables it")
         if cookies is not None and not cookies.is_file():
             raise ConfigError(f"--cookies {cookies} is not a file")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Totals:
-    """How a run ended.
+    """Result of a run.
 
-    counts: status -> listed videos, all statuses
-    asked: videos asked for in this run
-    bytes: of the videos that this run added
-    stopped: why the run ended before all were asked for; empty where it did not
-    left_out: lines of the metadata that name no video
+    counts: number of listed videos of each status
+    asked: number of videos requested in this run
+    bytes: total size of the videos that this run added
+    stopped: why the run ended before all videos were requested; empty if it did not
+    left_out: number of metadata lines without a usable video
     """
 
     counts: dict[str, int]

@@ -1,4 +1,4 @@
-"""A download from start to end: list, see what is there, ask for the rest one by one, keep the report."""
+"""A download run: list the videos, compare with the disk, request what is missing one by one, and update the report."""
 
 import os
 import random
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from motionshards.jobs import download_cut
-from motionshards.jobs.download_list import Wanted, chosen, list_videos
+from motionshards.jobs.download_list import ListedVideo, chosen, list_videos
 from motionshards.jobs.download_order import DownloadOrder, Totals
 from motionshards.jobs.download_report import STATUSES, Row, found_row, now, pending_row, read_report, write_report
 from motionshards.jobs.download_ytdlp import VIDEOS, Answer, Say, check_cookies, discard_parts, fetch, has_audio
@@ -30,12 +30,12 @@ Sleep = Callable[[float], None]
 class _Run:
     """A run in progress.
 
-    rows: video -> row, of this run and of earlier ones; this is what the report holds
+    rows: rows of the report by video, of this run and earlier ones
     left_out, asked, bytes: see Totals
-    misses: refusals and videos that could not be reached since the last answer of another kind
-    stopped: why it is to end now
-    warned: warnings that were told
-    saved_s: when the report was written, by the monotonic clock
+    misses: number of consecutive refusals and connection failures
+    stopped: why the run must end; empty while it continues
+    warned: warnings that were printed
+    saved_s: monotonic time at which the report was last written
     """
 
     rows: dict[str, Row]
@@ -49,14 +49,14 @@ class _Run:
 
 
 def download(order: DownloadOrder, say: Say, rng: random.Random, sleep: Sleep) -> Totals:
-    """Ask for each listed video that is not there, and keep the report of them.
+    """Request each listed video that is not available, and update the report.
 
-    rng: spreads the pauses, so that machines do not ask in step
-    sleep: waits so many seconds
+    rng: jitters the pauses, so that several machines do not send requests at the same time
+    sleep: waits for a number of seconds
 
     Raises:
         ConfigError: order or output cannot be used
-        OSError: the disk is full or cannot be written; the report is kept as far as it can be
+        OSError: the disk is full or not writable; the report is written if possible
     """
     start = time.monotonic()
     _make_directories(order.out)
@@ -64,9 +64,9 @@ def download(order: DownloadOrder, say: Say, rng: random.Random, sleep: Sleep) -
         listed, run = _prepare(order, say)
         if "silent" in order.retry:
             _look_for_sound((run.rows[one.video] for one in chosen(listed, order.limit)), order.out)
-        todo = [one for one in chosen(listed, order.limit) if _is_wanted(run.rows[one.video], order)]
+        todo = [one for one in chosen(listed, order.limit) if _is_due(run.rows[one.video], order)]
         try:
-            _ask_for_all(todo, order, run, say, rng, sleep)
+            _request_all(todo, order, run, say, rng, sleep)
         finally:
             write_report(order.out, run.rows)
             _remove_if_empty(order.out)
@@ -81,11 +81,11 @@ def download(order: DownloadOrder, say: Say, rng: random.Random, sleep: Sleep) -
     )
 
 
-def _prepare(order: DownloadOrder, say: Say) -> tuple[list[Wanted], _Run]:
-    """The listed videos, and a run that knows what became of them so far. Unusable metadata leave nothing behind."""
+def _prepare(order: DownloadOrder, say: Say) -> tuple[list[ListedVideo], _Run]:
+    """List the videos and load their status. Unusable metadata leave no directories behind."""
     left_out: list[str] = []
     try:
-        check_cookies(order.manners.cookies)
+        check_cookies(order.settings.cookies)
         listed = list_videos(order, left_out)
         _cut_what_is_there(order, listed, say)
         rows = _take_stock(order, listed)
@@ -93,89 +93,89 @@ def _prepare(order: DownloadOrder, say: Say) -> tuple[list[Wanted], _Run]:
         _remove_if_empty(order.out)
         raise
     for line in left_out[:_LEFT_OUT_SHOWN]:
-        say(f"left out: {line}")
+        say(f"skipped {line}")
     if len(left_out) > _LEFT_OUT_SHOWN:
-        say(f"left out: {len(left_out) - _LEFT_OUT_SHOWN} more lines")
+        say(f"skipped {len(left_out) - _LEFT_OUT_SHOWN} more lines")
     return listed, _Run(rows, left_out=len(left_out))
 
 
-def _ask_for_all(todo: list[Wanted], order: DownloadOrder, run: _Run, say: Say, rng: random.Random, sleep: Sleep) -> None:
-    """One video after the other, until all are asked for or the run is stopped."""
-    for number, wanted in enumerate(todo, 1):
+def _request_all(todo: list[ListedVideo], order: DownloadOrder, run: _Run, say: Say, rng: random.Random, sleep: Sleep) -> None:
+    """Request videos one after the other until all are done or the run is stopped."""
+    for number, item in enumerate(todo, 1):
         if run.stopped:
             return
         if number > 1:
-            sleep(_jittered(order.manners.pause_s, rng))
-        answer, attempts = _ask_patiently(wanted, order, run, say, rng, sleep)
-        row = {**pending_row(wanted.video, wanted.url), "status": answer.verdict.status, "detail": answer.detail}
+            sleep(_jittered(order.settings.pause_s, rng))
+        answer, attempts = _request_with_retries(item, order, run, say, rng, sleep)
+        row = {**pending_row(item.video, item.url), "status": answer.verdict.status, "detail": answer.detail}
         row = _cut({**row, **(answer.file or {}), "attempts": attempts, "checked_at": now()}, order)
-        before = run.rows[wanted.video]
-        if before["status"] != "available" or row["status"] == "available":  # else the silent video stays
-            run.rows[wanted.video] = row
+        before = run.rows[item.video]
+        if before["status"] != "available" or row["status"] == "available":  # else the silent video is kept
+            run.rows[item.video] = row
             _remove_replaced(before, row, order.out)
         run.asked += 1
         run.bytes += row["bytes"] or 0
         say(f"{number} of {len(todo)}: {_as_line(row)}")
         if answer.verdict.status in ("available", "dead", "private"):
-            discard_parts(wanted, order.out)
+            discard_parts(item, order.out)
         if time.monotonic() - run.saved_s > _SAVE_EVERY_S:
             write_report(order.out, run.rows)
             run.saved_s = time.monotonic()
 
 
-def _ask_patiently(
-    wanted: Wanted, order: DownloadOrder, run: _Run, say: Say, rng: random.Random, sleep: Sleep
+def _request_with_retries(
+    item: ListedVideo, order: DownloadOrder, run: _Run, say: Say, rng: random.Random, sleep: Sleep
 ) -> tuple[Answer, int]:
-    """Try until the answer will not change, or the run is stopped: (last answer, tries)."""
-    manners, attempts = order.manners, 0
+    """Retry temporary errors until they are exhausted or the run is stopped. Returns (last answer, number of attempts)."""
+    settings, attempts = order.settings, 0
     while True:
         attempts += 1
-        answer = fetch(wanted, order.out, manners, lambda text: _say_once(text, run, say))
-        was_last = not answer.verdict.passing or attempts > manners.retries
-        _heed(answer, was_last, manners.give_up, run)
+        answer = fetch(item, order.out, settings, lambda text: _say_once(text, run, say))
+        was_last = not answer.verdict.passing or attempts > settings.retries
+        _count_miss(answer, was_last, settings.give_up, run)
         if was_last or run.stopped:
             return answer, attempts
-        backoff_s = min(manners.backoff_s * 2.0 ** (attempts - 1), _LONGEST_WAIT_S)
+        backoff_s = min(settings.backoff_s * 2.0 ** (attempts - 1), _LONGEST_WAIT_S)
         wait_s = max(answer.wait_s, _jittered(backoff_s, rng))
-        say(f"{wanted.video}: {answer.detail}; again in {wait_s:.0f} s")
+        say(f"{item.video}: {answer.detail}; retrying in {wait_s:.0f} s")
         sleep(wait_s)
 
 
-def _heed(answer: Answer, was_last: bool, give_up: int, run: _Run) -> None:
-    """Count misses, and stop the run where going on would be to hammer at a closed door."""
+def _count_miss(answer: Answer, was_last: bool, give_up: int, run: _Run) -> None:
+    """Count consecutive misses, and stop the run if the server refuses requests or asks for a long pause."""
     verdict = answer.verdict
     if verdict.refused or (verdict.passing and was_last):
         run.misses += 1
     elif not verdict.passing:
         run.misses = 0
     if run.misses >= give_up:
-        run.stopped = f"stopped after {run.misses} refusals or unreachable videos in a row, the last: {answer.detail}"
+        run.stopped = f"stopped after {run.misses} consecutive refusals or connection failures, the last: {answer.detail}"
     elif verdict.passing and answer.wait_s > _LONGEST_WAIT_S:
-        run.stopped = f"stopped, the server asks to wait {answer.wait_s:.0f} s ({answer.detail})"
+        run.stopped = f"stopped because the server asks to wait {answer.wait_s:.0f} s ({answer.detail})"
 
 
-def _take_stock(order: DownloadOrder, listed: list[Wanted]) -> dict[str, Row]:
-    """The rows of earlier runs, brought in line with what lies on disk now, and one for each listed video."""
+def _take_stock(order: DownloadOrder, listed: list[ListedVideo]) -> dict[str, Row]:
+    """Return the rows of earlier runs and of all listed videos, updated to the files on disk."""
     rows, there = read_report(order.out), _videos_there(order)
-    for wanted in listed:
-        row = rows.get(wanted.video) or pending_row(wanted.video, wanted.url)
-        path, size_bytes = there.get(wanted.video, ("", 0))
+    for item in listed:
+        row = rows.get(item.video) or pending_row(item.video, item.url)
+        path, size_bytes = there.get(item.video, ("", 0))
         if not size_bytes:
-            rows[wanted.video] = pending_row(wanted.video, wanted.url) if row["status"] == "available" else row
+            rows[item.video] = pending_row(item.video, item.url) if row["status"] == "available" else row
         elif (row["status"], row["path"], row["bytes"]) != ("available", path, size_bytes):
-            rows[wanted.video] = found_row(wanted.video, wanted.url, path, size_bytes)
+            rows[item.video] = found_row(item.video, item.url, path, size_bytes)
     return rows
 
 
 def _videos_there(order: DownloadOrder) -> dict[str, tuple[str, int]]:
-    """video -> (path below the output, bytes)."""
+    """Return (path relative to the output, bytes) by video."""
     if order.source == download_cut.SOURCE:
         return download_cut.cut_videos(order.out)
     return {video: (entry.path, entry.bytes) for video, entry in videos_by_id(DirectoryTree(order.out)).items()}
 
 
 def _cut(row: Row, order: DownloadOrder) -> Row:
-    """The row of a video that was fetched, after cutting it where the source refers to chunks."""
+    """Cut a fetched video if the source lists chunks, and return its updated row."""
     if order.source != download_cut.SOURCE or row["status"] != "available":
         return row
     try:
@@ -185,8 +185,8 @@ def _cut(row: Row, order: DownloadOrder) -> Row:
     return {**row, "path": path, "bytes": size_bytes}
 
 
-def _cut_what_is_there(order: DownloadOrder, listed: list[Wanted], say: Say) -> None:
-    """Cut whole videos that the user or a killed run left, where the source refers to chunks."""
+def _cut_what_is_there(order: DownloadOrder, listed: list[ListedVideo], say: Say) -> None:
+    """Cut whole videos that the user or a killed run left, if the source lists chunks."""
     if order.source != download_cut.SOURCE:
         return
     for video in download_cut.whole_videos(order.out, (one.video for one in listed)):
@@ -197,14 +197,14 @@ def _cut_what_is_there(order: DownloadOrder, listed: list[Wanted], say: Say) -> 
             say(f"{video.name}: {error}")
 
 
-def _is_wanted(row: Row, order: DownloadOrder) -> bool:
+def _is_due(row: Row, order: DownloadOrder) -> bool:
     if row["status"] != "available":
         return row["status"] in {"pending", "failed", "blocked"} | order.retry
     return "silent" in order.retry and row["has_audio"] is False
 
 
 def _look_for_sound(rows: Iterable[Row], out: Path) -> None:
-    """Complete the rows of available videos of which it is not known whether they have sound."""
+    """Set `has_audio` in the rows of available videos where it is unknown."""
     for row in rows:
         if row["status"] == "available" and row["has_audio"] is None:
             path = out / row["path"]
@@ -212,19 +212,19 @@ def _look_for_sound(rows: Iterable[Row], out: Path) -> None:
 
 
 def _remove_replaced(before: Row, row: Row, out: Path) -> None:
-    """Remove the silent video for which one with another suffix was fetched; folders of chunks are replaced by the cut."""
+    """Remove a silent video that one with another suffix replaces; `download_cut.cut` replaces folders of chunks itself."""
     if before["path"] not in (None, row["path"]) and (out / before["path"]).is_file():
         (out / before["path"]).unlink()
 
 
 def _make_directories(out: Path) -> None:
-    """The output, with videos/ in it. Videos at its top would be hidden from the build by that directory, so they are refused."""
+    """Create the output with videos/ in it. Videos at its top are refused, since the build ignores them if videos/ exists."""
     if os.path.expandvars(out.resolve()) != str(out.resolve()):
-        raise ConfigError(f"--output {out} has the name of a variable in it, which yt-dlp would replace")
+        raise ConfigError(f"--output {out} contains the name of an environment variable, which yt-dlp would expand")
     try:
         out.mkdir(parents=True, exist_ok=True)
         if not (out / VIDEOS).is_dir() and (at_top := videos_by_id(DirectoryTree(out))):
-            raise ConfigError(f"{out} holds videos ({next(iter(at_top))}); move them into {out / VIDEOS}")
+            raise ConfigError(f"{out} contains videos ({next(iter(at_top))}); move them into {out / VIDEOS}")
         (out / VIDEOS).mkdir(exist_ok=True)
         (out / WORK_DIR).mkdir(exist_ok=True)
     except OSError as error:
@@ -232,7 +232,7 @@ def _make_directories(out: Path) -> None:
 
 
 def _remove_if_empty(out: Path) -> None:
-    """Leave no empty directories, nor what a killed run was writing of its report."""
+    """Remove empty directories and temporary files of a killed run."""
     for path in (out / WORK_DIR).glob("*.tmp"):
         path.unlink(missing_ok=True)
     for path in (out / WORK_DIR / VIDEOS, out / WORK_DIR, out / VIDEOS):

@@ -1,6 +1,7 @@
-"""What an error of yt-dlp means for a video: one table from the types and messages of errors to a status.
+"""Maps errors of yt-dlp to the status of a video, by their types and messages.
 
-yt-dlp tells most of it in prose only. Messages name the video as well, so every pattern has what no id has, a space or a `<`.
+Most errors differ in their message only. Messages contain the video's id, so each pattern has a character that no id has: a space
+or `<`.
 """
 
 import re
@@ -14,11 +15,11 @@ _DETAIL_CHARACTERS = 300
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What becomes of a video.
+    """Outcome of a request.
 
     status: see `jobs.download_report.STATUSES`
-    passing: it may be otherwise in a moment, so another try is worth it
-    refused: the server does not want to be asked by us, whatever the video
+    passing: the error may be temporary, so a retry is worthwhile
+    refused: the server refuses this client, whatever the video
     """
 
     status: str
@@ -31,7 +32,7 @@ FAILED = Verdict("failed")
 _PASSING = Verdict("failed", passing=True)
 _REFUSED = Verdict("blocked", refused=True)
 
-# The first row whose pattern is found decides. The text begins with the types of the error and of its causes: `<A B> message`.
+# The first match decides. The text begins with the types of the error and its causes: `<A B> message`.
 _TABLE = (
     (r"not a bot\b|(session|account) has been rate.limited| try again later|captcha challenge", _REFUSED),
     (r"HTTP Error 429", Verdict("blocked", passing=True, refused=True)),
@@ -43,7 +44,7 @@ _TABLE = (
         Verdict("blocked"),
     ),
     (r"Music Premium members|HTTP Error 40[12]|HTTP Error 451|sign in to (confirm|view)", Verdict("blocked")),
-    # An address for the data that YouTube has just given is often refused once and good the next time.
+    # YouTube often refuses a data URL once that it has just issued, and accepts the next one.
     (r"unable to download video data: HTTP Error 403", Verdict("blocked", passing=True)),
     (r"HTTP Error 403", Verdict("blocked")),
     (r"HTTP Error (404|410)", Verdict("dead")),
@@ -61,33 +62,33 @@ _TABLE = (
 
 
 def judge(error: BaseException) -> Verdict:
-    """The verdict on a video whose download ended with an error."""
+    """Return the verdict on a video whose download raised an error."""
     types = " ".join(type(one).__name__ for one in causes(error))
     text = f"<{types}> {error}"
     return next((verdict for pattern, verdict in _TABLE if re.search(pattern, text, re.IGNORECASE)), FAILED)
 
 
 def detail(error: BaseException) -> str:
-    """The error for people, on one line."""
+    """Format an error as one line for users."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)) or type(error).__name__
     text = re.split(r"; please report this issue|; You might want to use|\(caused by ", text)[0]
     return " ".join(text.removeprefix("ERROR:").split())[:_DETAIL_CHARACTERS]
 
 
 def retry_after_s(error: BaseException, now: datetime | None = None) -> float:
-    """Seconds that the server asks to wait; 0 where it does not, or where yt-dlp does not pass its answer on."""
+    """Return the seconds of the Retry-After header; 0 if there is none or yt-dlp does not pass it on."""
     for one in causes(error):
         headers = getattr(getattr(one, "response", None), "headers", {})
-        said = headers.get("Retry-After")
-        if said and said.strip().isdigit():
-            return float(said)
-        if said:
-            return max(0.0, _seconds_until(said, now or datetime.now(UTC)))
+        value = headers.get("Retry-After")
+        if value and value.strip().isdigit():
+            return float(value)
+        if value:
+            return max(0.0, _seconds_until(value, now or datetime.now(UTC)))
     return 0.0
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """An error and all that led to it: by Python's links, by `cause` of yt-dlp's errors and by the `exc_info` they carry."""
+    """Yield an error and its causes: by Python's chaining, and by `cause` and `exc_info` of yt-dlp's errors."""
     seen: set[int] = set()
     left: list[object] = [error]
     while left:
@@ -106,5 +107,5 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 def _seconds_until(date: str, now: datetime) -> float:
     try:
         return (parsedate_to_datetime(date) - now).total_seconds()
-    except (TypeError, ValueError):  # no date, or one without a zone
+    except (TypeError, ValueError):  # not a date, or one without a time zone
         return 0.0

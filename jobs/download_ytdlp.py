@@ -1,6 +1,6 @@
-"""One try to fetch one video: yt-dlp downloads it into the work folder, a decoder looks at it, a rename makes it appear.
+"""One attempt to fetch a video: download with yt-dlp into the work directory, check with a decoder, move to its final path.
 
-This is the only module that imports yt-dlp. Its own retries are switched off, since they do not tell a refusal from a fault.
+This is the only module that imports yt-dlp. Its own retries are disabled, since they do not distinguish refusals from errors.
 """
 
 import errno
@@ -17,8 +17,8 @@ from yt_dlp import YoutubeDL
 from yt_dlp.networking.exceptions import RequestError
 from yt_dlp.utils import ExtractorError, YoutubeDLError
 
-from motionshards.jobs.download_list import Wanted
-from motionshards.jobs.download_order import Manners
+from motionshards.jobs.download_list import ListedVideo
+from motionshards.jobs.download_order import FetchSettings
 from motionshards.jobs.download_verdict import AVAILABLE, FAILED, Verdict, causes, detail, judge, retry_after_s
 from motionshards.pipeline.inputs.files import VIDEO_SUFFIXES
 from motionshards.schemas.atomic import sync
@@ -32,7 +32,7 @@ from motionshards.transforms.extract.timeline import Timeline, timeline_from_pac
 VIDEOS = "videos"
 _SOCKET_TIMEOUT_S = 30
 _LOOK_TIMEOUT_S = 600
-# The disk's faults, not the video's: they stop the run.
+# Errors of the disk rather than the video, which stop the run.
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 _EXPECTED_WARNING = re.compile(r"generic information extractor|could be a direct video link")
 
@@ -41,11 +41,11 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How a try ended.
+    """Result of an attempt.
 
-    detail: the error, or the format that was taken
-    wait_s: what the server asks to wait before the next try; 0 where it does not say
-    file: the columns of the report that tell about the file; empty where there is none
+    detail: the error, or the format that was fetched
+    wait_s: seconds that the server asks to wait before a retry; 0 if unspecified
+    file: columns of the report that describe the file; None if there is none
     """
 
     verdict: Verdict
@@ -54,28 +54,28 @@ class Answer:
     file: dict[str, Any] | None = None
 
 
-def fetch(wanted: Wanted, out: Path, manners: Manners, warn: Say) -> Answer:
-    """Try once. A part that an earlier try left is continued; what is then in videos/ is a whole video.
+def fetch(item: ListedVideo, out: Path, settings: FetchSettings, warn: Say) -> Answer:
+    """Make one attempt, resuming the partial file of an earlier one. Only complete videos are moved to videos/.
 
-    warn: gets the warnings of yt-dlp, with VIDEO for the name, so that those of many videos are the same
+    warn: called with the warnings of yt-dlp, in which VIDEO replaces the name, so that equal warnings can be recognized
 
     Raises:
-        OSError: the disk is full or cannot be written
+        OSError: the disk is full or not writable
     """
     try:
-        with YoutubeDL(_options(wanted, out, manners, warn)) as yt_dlp:
-            info = yt_dlp.extract_info(wanted.url)
+        with YoutubeDL(_options(item, out, settings, warn)) as yt_dlp:
+            info = yt_dlp.extract_info(item.url)
     except Exception as error:
         _raise_if_the_disk_failed(error)
-        return Answer(judge(error), _told(error), retry_after_s(error))
+        return Answer(judge(error), _message(error), retry_after_s(error))
     files = [Path(one["filepath"]) for one in (info or {}).get("requested_downloads") or []]
     if len(files) != 1:
-        return Answer(FAILED, f"gave {len(files)} files, must be one video")
-    return _take(wanted, out, files[0], f"format {info.get('format_id')}")
+        return Answer(FAILED, f"expected one video, got {len(files)} files")
+    return _take(item, out, files[0], f"format {info.get('format_id')}")
 
 
 def has_audio(video: Path) -> bool | None:
-    """Whether a video has sound that can be decoded; None where the video cannot be read."""
+    """Return whether a video has decodable sound; None if the video cannot be read."""
     media = Media.at(video)
     try:
         return _has_audio(media, timeline_from_packets(media, _LOOK_TIMEOUT_S))
@@ -91,14 +91,14 @@ def _has_audio(media: Media, line: Timeline) -> bool:
         return False
 
 
-def discard_parts(wanted: Wanted, out: Path) -> None:
-    """Remove what is left in the work folder of a video."""
-    for path in _work(out).glob(f"{_stem(wanted)}.*"):
+def discard_parts(item: ListedVideo, out: Path) -> None:
+    """Remove partial files of a video from the work directory."""
+    for path in _work(out).glob(f"{_stem(item)}.*"):
         path.unlink(missing_ok=True)
 
 
 def check_cookies(cookies: Path | None) -> None:
-    """Raise ConfigError for a file that yt-dlp cannot read cookies from."""
+    """Raise ConfigError if yt-dlp cannot read the cookies."""
     try:
         _ = YoutubeDL({"cookiefile": cookies and str(cookies), "quiet": True, "logger": _logger(lambda text: None)}).cookiejar
     except (YoutubeDLError, OSError) as error:
@@ -109,44 +109,44 @@ def _work(out: Path) -> Path:
     return out.resolve() / WORK_DIR / VIDEOS
 
 
-def _stem(wanted: Wanted) -> str:
-    """Of a part's name. The URL is in it, so that a part from one mirror is not continued from another."""
-    return f"{wanted.video}.{hashlib.sha256(wanted.url.encode()).hexdigest()[:8]}"
+def _stem(item: ListedVideo) -> str:
+    """Stem of partial files. It includes the URL, so that a download from one mirror is not resumed from another."""
+    return f"{item.video}.{hashlib.sha256(item.url.encode()).hexdigest()[:8]}"
 
 
-def _options(wanted: Wanted, out: Path, manners: Manners, warn: Say) -> dict[str, Any]:
-    """What yt-dlp is told. The format is part of a part's name, too: parts of two formats make no video."""
+def _options(item: ListedVideo, out: Path, settings: FetchSettings, warn: Say) -> dict[str, Any]:
+    """Options of yt-dlp. Names of partial files include the format, so that two formats are not mixed."""
     return {
-        "format": "bv*+ba/bv*[acodec!=?none]/bv*" if manners.audio else "bv*",
+        "format": "bv*+ba/bv*[acodec!=?none]/bv*" if settings.audio else "bv*",
         "format_sort": [
-            *(f"res:{manners.max_height_px}", "+hdr", "fps", "proto", "vcodec:h264", "vext"),
-            "aext:m4a" if manners.audio else "+hasaud",
+            *(f"res:{settings.max_height_px}", "+hdr", "fps", "proto", "vcodec:h264", "vext"),
+            "aext:m4a" if settings.audio else "+hasaud",
         ],
-        # Matroska, which rounds times to milliseconds, only where MP4 cannot hold the codecs.
+        # Matroska rounds times to milliseconds, so it is used only for codecs that MP4 does not support.
         "merge_output_format": "mp4/mkv",
         "ffmpeg_location": ffmpeg_path(),
         "fixup": "never",
         "noplaylist": True,
-        "match_filter": _refuse_what_is_no_video,
+        "match_filter": _require_one_video,
         "paths": {"home": str(_work(out))},
-        "outtmpl": {"default": f"{_stem(wanted)}.%(format_id)s.%(ext)s"},
+        "outtmpl": {"default": f"{_stem(item)}.%(format_id)s.%(ext)s"},
         "continuedl": True,
         "skip_unavailable_fragments": False,
         "retries": 0,
         "extractor_retries": 0,
         "fragment_retries": 0,
         "socket_timeout": _SOCKET_TIMEOUT_S,
-        "ratelimit": manners.rate_limit_bytes_s or None,
-        "cookiefile": manners.cookies and str(manners.cookies),
+        "ratelimit": settings.rate_limit_bytes_s or None,
+        "cookiefile": settings.cookies and str(settings.cookies),
         "quiet": True,
         "noprogress": True,
         "color": "no_color",
-        "logger": _logger(lambda text: warn(text.replace(wanted.video, "VIDEO"))),
+        "logger": _logger(lambda text: warn(text.replace(item.video, "VIDEO"))),
     }
 
 
 def _logger(warn: Say) -> SimpleNamespace:
-    """What yt-dlp writes to; its errors come as exceptions."""
+    """Logger for yt-dlp that forwards warnings; errors are raised as exceptions."""
 
     def silent(text: str) -> None:
         pass
@@ -158,42 +158,44 @@ def _logger(warn: Say) -> SimpleNamespace:
     return SimpleNamespace(debug=silent, info=silent, warning=warning, error=silent)
 
 
-def _refuse_what_is_no_video(info: dict[str, Any], *, incomplete: bool) -> None:
-    """Raise for what would fetch for ever, or several files of one name."""
+def _require_one_video(info: dict[str, Any], *, incomplete: bool) -> None:
+    """Raise ExtractorError for broadcasts, which may never end, and playlists, whose files would have the same name."""
     if info.get("is_live") or info.get("live_status") in ("is_live", "is_upcoming"):
-        raise ExtractorError("a broadcast that has not ended", expected=True)
+        raise ExtractorError("the broadcast has not ended", expected=True)
     if info.get("playlist_index") is not None:
-        raise ExtractorError("a page of several videos", expected=True)
+        raise ExtractorError("the page contains several videos", expected=True)
 
 
-def _take(wanted: Wanted, out: Path, fetched: Path, told: str) -> Answer:
-    """Move a download to its place if it can be decoded to its end."""
+def _take(item: ListedVideo, out: Path, fetched: Path, note: str) -> Answer:
+    """Move a download to videos/ if its packets can be read to the end."""
     try:
         check_file(str(fetched))
         timeline = timeline_from_packets(Media.at(fetched), _LOOK_TIMEOUT_S)
     except ClipRejected as error:
         fetched.unlink()
-        return Answer(FAILED, " ".join(f"not a whole video: {error.reason}, {error.detail}".replace(fetched.name, "it").split()))
-    # The build tells containers by their content; a suffix that it does not know would only hide the file from it.
+        return Answer(
+            FAILED, " ".join(f"incomplete or damaged video: {error.reason}, {error.detail}".replace(fetched.name, "it").split())
+        )
+    # The build detects containers by content, but ignores files with an unknown suffix.
     suffix = fetched.suffix.lower() if fetched.suffix.lower() in VIDEO_SUFFIXES else ".mp4"
-    path = f"{VIDEOS}/{wanted.video}{suffix}"
+    path = f"{VIDEOS}/{item.video}{suffix}"
     sync(fetched)
     fetched.replace(out / path)
     sync(out / VIDEOS)
     width, height = timeline.size_px
     columns = {"path": path, "bytes": (out / path).stat().st_size, "width": width, "height": height, "fps": timeline.rate_hz}
     sound = _has_audio(Media.at(out / path), timeline)
-    return Answer(AVAILABLE, told, file={**columns, "duration_s": timeline.duration_s, "has_audio": sound})
+    return Answer(AVAILABLE, note, file={**columns, "duration_s": timeline.duration_s, "has_audio": sound})
 
 
-def _told(error: Exception) -> str:
-    """The error for people; what yt-dlp did not expect is a fault of it, and named so."""
+def _message(error: Exception) -> str:
+    """Format an error for users; unexpected exceptions are reported as failures of yt-dlp."""
     return detail(error) if isinstance(error, YoutubeDLError) else f"yt-dlp failed: {type(error).__name__}: {detail(error)}"
 
 
 def _raise_if_the_disk_failed(error: Exception) -> None:
     chain = list(causes(error))
-    if not any(isinstance(one, RequestError) for one in chain):  # a firewall gives EPERM too
+    if not any(isinstance(one, RequestError) for one in chain):  # firewalls cause EPERM, too
         for one in chain:
             if isinstance(one, OSError) and one.errno in _DISK:
                 raise one

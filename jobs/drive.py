@@ -4,7 +4,7 @@
 
 Only landmarks are taken from the video. They also carry the facial proportions of the driver: --adapt moves and scales them to
 the person's face. The video may be of any length; its frame rate and sound are kept. Exit status: 0 written, 1 failed,
-2 unusable arguments or input, 130 interrupted. The output is written whole or not at all.
+2 unusable arguments or input, 130 interrupted. The output is written atomically.
 """
 
 if __name__ == "__main__":

@@ -58,9 +58,9 @@ class Done:
     seconds: float
 
     def __str__(self) -> str:
-        asked = ", ".join(f"{name} {value:.2f}" for name, value in self.aus.items() if value) or "all 0"
+        requested = ", ".join(f"{name} {value:.2f}" for name, value in self.aus.items() if value) or "all 0"
         place = ", ".join(map(str, self.window))
-        return f"{self.output}: {self.width_px} x {self.height_px} px, face in ({place}); {asked}; {self.seconds:.3g} s"
+        return f"{self.output}: {self.width_px} x {self.height_px} px, face in ({place}); {requested}; {self.seconds:.3g} s"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,32 +111,32 @@ def main(options: EditOptions) -> None:
 def _edit(options: EditOptions) -> Done:
     device = choose_device(options.device)
     strip = None if options.strip is None else _strip(options.strip)
-    wanted = _wanted(options, strip)
+    target = _target(options, strip)
     config, generator = restore(options.checkpoint, options.config)
     picture, start, size = read_image(options.image, options.background), time.monotonic(), config.architecture.size
     window = _window(options, picture, size)
     editor = Editor(generator, size, device)
-    made = editor.edit(picture, window, wanted) if strip is None else editor.strip(picture, window, strip, wanted)
+    made = editor.edit(picture, window, target) if strip is None else editor.strip(picture, window, strip, target)
     write_picture(options.output, made)
-    asked = {name: round(float(value), 4) for name, value in zip(INTENSITIES, wanted, strict=True)}
+    requested = {name: round(float(value), 4) for name, value in zip(INTENSITIES, target, strict=True)}
     if strip is not None:
-        del asked[strip.au]
-    return Done(str(options.output), made.shape[1], made.shape[0], window, asked, round(time.monotonic() - start, 3))
+        del requested[strip.au]
+    return Done(str(options.output), made.shape[1], made.shape[0], window, requested, round(time.monotonic() - start, 3))
 
 
-def _wanted(options: EditOptions, strip: Strip | None) -> Intensities:
+def _target(options: EditOptions, strip: Strip | None) -> Intensities:
     """Combine the current intensities, or 0, with the requested ones."""
-    wanted = np.zeros(len(INTENSITIES), np.float32) if options.current is None else read_current(options.current)
+    target = np.zeros(len(INTENSITIES), np.float32) if options.current is None else read_current(options.current)
     named = [] if strip is None else [strip.au]
     for text in options.au:
         name, is_given, value = text.partition("=")
         if not is_given:
             raise ConfigError(f"--au {text} must be of the form AU12=1.0")
         named.append(au_name(name))
-        wanted = with_value(wanted, named[-1], intensity(value))
+        target = with_value(target, named[-1], intensity(value))
     if twice := sorted({name for name in named if named.count(name) > 1}):
         raise ConfigError(f"{', '.join(twice)} is given twice")
-    return wanted
+    return target
 
 
 def _strip(text: str) -> Strip:
@@ -161,5 +161,5 @@ def _window(options: EditOptions, picture: Picture, size: int) -> Window:
     assert model is not None
     face = find_face(picture, model, size)
     if face is None:
-        raise ConfigError(f"no face is found in {options.image}; --crop none takes the whole image")
+        raise ConfigError(f"no face was found in {options.image}; --crop none uses the whole image")
     return face.window

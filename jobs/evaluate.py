@@ -53,7 +53,7 @@ from motionshards.transforms.extract.identity import descriptor
 from motionshards.transforms.extract.landmarks import models
 from motionshards.transforms.extract.landmarks.options import ModelOptions
 
-PICTURE = "evaluation.jpg"
+IMAGE = "evaluation.jpg"
 _QUALITY = 95
 _RECORDED = ("model", "config", "split", "limit", "k", "frontal_deg", "landmarks")  # options, in evaluation.json
 _METRICS = Group("Metrics", sort_key=2)
@@ -159,7 +159,7 @@ def _variant(words: Sequence[str]) -> Command[CompareOptions] | None:
 @command("evaluate", after=lambda options: "Nothing was written", variant=_variant)
 def main(options: EvaluateOptions) -> None:
     """Evaluate how well a trained model reconstructs clips; `--compare A B` compares two evaluations."""
-    refuse_strangers(options.output, "evaluation", (TABLE, PICTURE))
+    refuse_strangers(options.output, "evaluation", (TABLE, IMAGE))
     options.print_result(_evaluate(options))
 
 
@@ -248,4 +248,4 @@ def _write(options: EvaluateOptions, data: Dataset, scores: Scores, about: dict[
     image = simplejpeg.encode_jpeg(sheet(scores.examples, title), _QUALITY, "RGB", "444")
     with writing(options.output):
         write_whole(options.output, options.output / TABLE, json.dumps(stored, indent=1).encode() + b"\n")
-        write_whole(options.output, options.output / PICTURE, image)
+        write_whole(options.output, options.output / IMAGE, image)

@@ -97,6 +97,6 @@ def main(options: ExportOptions) -> int:
     wrong = {name: check for name, check in found.items() if not check.accepted}
     if wrong:
         figures = (f"{name} by {each.relative_difference:.2g} (limit {each.relative_limit:g})" for name, each in wrong.items())
-        told = f"differ from the networks, relative to the contrast of their output: {', '.join(figures)}"
-        return end(FAILED, f"error: graphs in {options.precision} {told}; no export.json is written")
+        difference = f"differ from the networks, relative to the contrast of their output: {', '.join(figures)}"
+        return end(FAILED, f"error: graphs in {options.precision} {difference}; no export.json is written")
     return OK

@@ -5,7 +5,7 @@
 
 jobs.drive animates the person. With --steps 0 the networks stay unchanged, and the person is the mean embedding of the frames.
 The same input and --seed give the same person. Exit status: 0 written, 1 failed, 2 unusable arguments or input, 130 interrupted.
-The output is written whole or not at all.
+The output is written atomically.
 """
 
 if __name__ == "__main__":

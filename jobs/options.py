@@ -1,4 +1,4 @@
-"""Options that several jobs share, and checks of what they write."""
+"""Options that several jobs share, and checks of their outputs."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -38,7 +38,7 @@ class OfMotionModel:
     which is true for the published ones. Weights trained with the original code under PyTorch 1.3 or later need false."""
 
     def aligned(self) -> bool | None:
-        """What --align-corners asks for; None where it is absent."""
+        """Return --align-corners as a bool; None if it is absent."""
         return None if self.align_corners is None else self.align_corners == "true"
 
 
@@ -47,9 +47,9 @@ class PerceptualLosses:
     """Options of a job that trains with perceptual losses."""
 
     vgg: Annotated[str | None, Parameter(group=TRAINING, metavar="FILE|none")] = None
-    """File of VGG19 weights (face_rotator: VGG16), or `none` to drop that loss; by default from torch hub's cache."""
+    """File of VGG19 weights (face_rotator: VGG16), or `none` to disable that loss; by default from torch hub's cache."""
     vggface: Annotated[str | None, Parameter(group=TRAINING, metavar="FILE|none")] = None
-    """File of VGGFace weights (talking_heads), or `none` to drop that loss; by default from torch hub's cache."""
+    """File of VGGFace weights (talking_heads), or `none` to disable that loss; by default from torch hub's cache."""
 
 
 def named_in(configs: Iterable[str]) -> Parameter:
@@ -61,7 +61,7 @@ def named_in(configs: Iterable[str]) -> Parameter:
 
 @contextmanager
 def writing(directory: Path) -> Iterator[None]:
-    """Raise ConfigError where the block cannot write to an output directory."""
+    """Raise ConfigError if the block cannot write to an output directory."""
     try:
         yield
     except OSError as error:
@@ -73,6 +73,6 @@ def check_output(output: Path, inputs: Iterable[Path | None], suffixes: Iterable
     if output.is_dir():
         raise ConfigError(f"--output {output} is a directory, must be a file")
     if suffixes and output.suffix.lower() not in suffixes:
-        raise ConfigError(f"--output {output} must be a file called {', '.join(f'*{suffix}' for suffix in suffixes)}")
+        raise ConfigError(f"--output {output} must have the suffix {' or '.join(suffixes)}")
     if output.exists() and any(path is not None and path.exists() and output.samefile(path) for path in inputs):
         raise ConfigError(f"--output {output} is also an input")

@@ -118,7 +118,7 @@ class RotateOptions(Reporting, OnDevice):
     mouth: Annotated[float | None, read_by(_share, "M")] = None
     """From 0 (closed) to 1 (open)."""
     crop: Literal["face", "none"] | None = None
-    """face crops the face as datasets do (the default for images without transparency); none takes the whole image."""
+    """face crops the face as datasets do (the default for images without transparency); none uses the whole image."""
     sheet: bool = False
     """Write a grid of yaws and pitches instead of one pose."""
     output: Path
@@ -155,7 +155,7 @@ def _restored(options: RotateOptions) -> Restored:
         if name not in restored.networks:
             why = " which --eyes and --mouth need" if name == "morpher" else ""
             files = ", ".join(map(str, options.checkpoint))
-            raise ConfigError(f"{files}: there is no trained {name}{why}; jobs.train --config {name} trains it")
+            raise ConfigError(f"{files}: no trained {name}{why}; train it with jobs.train --config {name}")
     return restored
 
 
@@ -171,7 +171,7 @@ def _subject(options: RotateOptions, size: int) -> Subject:
     assert model is not None
     points = find_landmarks(np.ascontiguousarray(picture[..., :3]), model)
     if points is None:
-        raise ConfigError(f"no face is found in {options.image}; --crop none takes the whole image")
+        raise ConfigError(f"no face was found in {options.image}; --crop none uses the whole image")
     window = face_window(points, (picture.shape[1], picture.shape[0]))
     return Subject(_scaled(picture, window, size), to_window(points, window, size))
 

@@ -38,8 +38,8 @@ from motionshards.trainers.task import PRECISIONS, Means, Plan, Task
 from motionshards.transforms.weight_file import read
 
 _CONFIG = "config.json"
-# A run that was killed before its first checkpoint leaves these.
-RUN_FILES = (_CONFIG, METRICS, LAST, "step-*", "epoch-*", "pictures", "events.out.tfevents.*")
+# What a run leaves that was killed before its first checkpoint; pictures is what 0.1 called images.
+RUN_FILES = (_CONFIG, METRICS, LAST, "step-*", "epoch-*", "images", "pictures", "tensorboard")
 _DATA = Group("Data", sort_key=1)
 _CONFIGS = "; ".join(f"{name}: {', '.join(model.configs)}" for name, model in MODELS.items())
 
@@ -132,34 +132,34 @@ def _train(options: TrainOptions) -> Done | None:
     if not (options.output / LAST).is_file():
         refuse_strangers(options.output, "training run", RUN_FILES)
     torch.manual_seed(options.seed)  # of the first weights; all else is drawn from generators
-    wanted = plan(options.model, options.config, options.epochs, options.batch)
+    model_plan = plan(options.model, options.config, options.epochs, options.batch)
     world, device = start(options.device)
-    stream = _stream(options, wanted, world)
-    task = wanted.task(_means(options, world, device), stream)
+    stream = _stream(options, model_plan, world)
+    task = model_plan.task(_means(options, world, device), stream)
     options.output.mkdir(parents=True, exist_ok=True)
     if world.rank:
-        _run(options, wanted, stream, task, device)
+        _run(options, model_plan, stream, task, device)
         return None
     with only_writer(options.output):
         (options.output / _CONFIG).write_text(json.dumps(task.config, indent=1) + "\n")
-        place = _run(options, wanted, stream, task, device)
+        place = _run(options, model_plan, stream, task, device)
     seconds = round(time.monotonic() - start_s, 3)
     return Done(str(options.output / LAST), place.step, place.epoch, last_scalars(options.output), seconds)
 
 
-def _stream(options: TrainOptions, wanted: Plan[Any], world: World) -> ClipStream:
-    size_px, sizes = wanted.config.architecture.size, stored_sizes(options.data)
+def _stream(options: TrainOptions, model_plan: Plan[Any], world: World) -> ClipStream:
+    size_px, sizes = model_plan.config.architecture.size, stored_sizes(options.data)
     if size_px not in sizes:
         stored = " and ".join(map(str, sizes))
         raise ConfigError(f"{options.data} has frames of {stored} px, and --config {options.config} needs {size_px}")
     return ClipStream(
         options.data,
-        wanted.view,
-        global_batch_size=wanted.config.training.global_batch_size,
+        model_plan.view,
+        global_batch_size=model_plan.config.training.global_batch_size,
         split=options.split,
         where=options.where,
         seed=options.seed,
-        repeats=wanted.config.training.repeats,
+        repeats=model_plan.config.training.repeats,
         world=world,
         cache=options.cache,
         frames=options.frames_of,
@@ -180,14 +180,14 @@ def _means(options: TrainOptions, world: World, device: torch.device) -> Means:
     )
 
 
-def _run(options: TrainOptions, wanted: Plan[Any], stream: ClipStream, task: Task, device: torch.device) -> Place:
-    with make_loader(stream, device=device, processes=options.workers, augment=wanted.config.training.augment()) as loader:
+def _run(options: TrainOptions, model_plan: Plan[Any], stream: ClipStream, task: Task, device: torch.device) -> Place:
+    with make_loader(stream, device=device, processes=options.workers, augment=model_plan.config.training.augment()) as loader:
         place = _place(options, task, device, loader.state_dict())
         loader.load_state_dict(place.loader)
         if stream.world.rank == 0:
             what = f"{stream.slots:,} samples of {stream.size_px} px per epoch"
             print(f"{what}, {len(loader):,} steps; at step {place.step:,}", file=sys.stderr)
-        return train(task, loader, _how(options, wanted), place)
+        return train(task, loader, _how(options, model_plan), place)
 
 
 def _place(options: TrainOptions, task: Task, device: torch.device, beginning: dict[str, object]) -> Place:
@@ -200,10 +200,10 @@ def _place(options: TrainOptions, task: Task, device: torch.device, beginning: d
     return Place(0, 0, beginning)
 
 
-def _how(options: TrainOptions, wanted: Plan[Any]) -> Run:
+def _how(options: TrainOptions, model_plan: Plan[Any]) -> Run:
     return Run(
         directory=options.output,
-        epochs=wanted.config.training.epochs,
+        epochs=model_plan.config.training.epochs,
         seed=options.seed,
         log_every=options.log_every,
         save_every=options.save_every,

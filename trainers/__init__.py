@@ -1,1 +1,1 @@
-"""The reference models: their networks and losses, and what trains them on the shards."""
+"""The reference models: networks, losses, training on shards, inference, evaluation and export."""

@@ -1,4 +1,4 @@
-"""Checkpoints: the published keys, so that the authors' code loads them, and one more with what resuming needs.
+"""Checkpoints with the published keys, so that the authors' code can load them, and the key `motionshards` for resuming.
 
     {"generator": …, "kp_detector": …, "optimizer_generator": …, "epoch": 12, "motionshards": {"step": …, "loader": …}}
 
@@ -26,7 +26,7 @@ LAST = "last.pt"
 _VERSION = 1
 _SHOWN = 4
 
-# Half precision becomes float32, and a network may hold a little that is not stored.
+# Half precision is converted to float32, and networks may have small buffers that are not stored.
 _MOST_WIDENING = 4
 _SLACK_BYTES = 1 << 20
 
@@ -36,7 +36,12 @@ M = TypeVar("M", bound=torch.nn.Module)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """How far training is. epoch: of the pass that goes on; step: optimiser steps so far; loader: `Loader.state_dict`."""
+    """Progress of a training.
+
+    epoch: number of the current epoch, from 0
+    step: number of training steps so far
+    loader: `Loader.state_dict()`
+    """
 
     epoch: int
     step: int
@@ -44,7 +49,7 @@ class Place:
 
 
 def save(path: Path, task: Task, place: Place) -> None:
-    """Write a checkpoint in one step: a crash leaves the one before. Raises OSError."""
+    """Write a checkpoint atomically: a crash leaves the previous one. Raises OSError."""
     content: dict[str, Any] = {name: network.state_dict() for name, network in task.networks.items()}
     content |= {name: optimizer.state_dict() for name, optimizer in task.optimizers.items()}
     content["epoch"] = place.epoch
@@ -63,18 +68,19 @@ def save(path: Path, task: Task, place: Place) -> None:
 
 
 def load_networks(content: Mapping[str, Any], networks: Mapping[str, torch.nn.Module], path: Path) -> None:
-    """Fill networks from a checkpoint. Raises ConfigError: it lacks one, or is of another architecture; keys are named."""
+    """Load the weights of networks. Raises ConfigError: one is missing or has another architecture; the keys are named."""
     for name, state in _states(content, networks, path).items():
         try:
             networks[name].load_state_dict(state)
-        except RuntimeError as error:  # tensors that cannot be copied, as sparse ones
+        except RuntimeError as error:  # tensors that cannot be copied, such as sparse ones
             raise ConfigError(f"{path}: {name} cannot be loaded: {one_line(error)}") from error
 
 
 def restored(content: Mapping[str, Any], make: Callable[[], Mapping[str, M]], path: Path) -> dict[str, M]:
-    """The networks that `make` builds, filled from a checkpoint whose settings may be a stranger's.
+    """Build networks by `make` and load their weights from a checkpoint whose settings need not be trusted.
 
-    They are built without memory first (on torch's meta device) and compared with the file, which has to hold their weights.
+    They are first built without memory on torch's meta device and compared with the file, so that no checkpoint can cause the
+    allocation of more than its own weights.
 
     Raises:
         ConfigError: as `load_networks`
@@ -84,14 +90,14 @@ def restored(content: Mapping[str, Any], make: Callable[[], Mapping[str, M]], pa
     states = _states(content, outlines, path)
     needed = sum(value.nbytes for one in outlines.values() for value in one.state_dict().values())
     if needed > _MOST_WIDENING * stored_bytes(states) + _SLACK_BYTES:  # views of few bytes can have any shape
-        raise ConfigError(f"{path}: its weights are views of {stored_bytes(states):,} bytes, and {needed:,} are needed")
+        raise ConfigError(f"{path}: weights are views of {stored_bytes(states):,} bytes, but the networks need {needed:,}")
     networks = dict(make())
     load_networks(content, networks, path)
     return networks
 
 
 class _WithoutNormals(TorchFunctionMode):
-    """Leaves out the drawing of normal numbers, for which torch's meta device imports its compiler: three seconds."""
+    """Skips normal initialization, for which torch's meta device imports its compiler: three seconds."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -99,27 +105,27 @@ class _WithoutNormals(TorchFunctionMode):
 
 
 def _states(content: Mapping[str, Any], networks: Mapping[str, torch.nn.Module], path: Path) -> dict[str, Any]:
-    """The states of networks by name, of the right keys and shapes. Raises ConfigError."""
+    """Return the states of networks by name, with the right keys and shapes. Raises ConfigError."""
     content, states = networks_of(content, networks), {}
     for name, network in networks.items():
         if name not in content:
             raise ConfigError(f"{path} has no {name}; it has {_some(sorted(content))}")
         wanted = network.state_dict()
         states[name] = plain_state(content[name], wanted)
-        if told := _difference(wanted, states[name]):
-            raise ConfigError(f"{path}: {name} is of another architecture: {told}")
+        if difference := _difference(wanted, states[name]):
+            raise ConfigError(f"{path}: {name} has another architecture: {difference}")
     return states
 
 
 def stored_config(content: Mapping[str, Any], path: Path, model: str, kind: type[T]) -> T:
-    """The settings of `model` that a checkpoint of ours holds, as a dataclass.
+    """Return the settings of `model` stored in a checkpoint of this project, as the dataclass `kind`.
 
     Raises:
-        ConfigError: it is the authors', which holds none, or of another model or version
+        ConfigError: the checkpoint is the authors', which has no settings, or of another model or version
     """
     ours = content.get(OURS)
     if not isinstance(ours, dict):
-        raise ConfigError(f"{path} does not tell its settings: --config is needed, the name of a published one or a YAML file")
+        raise ConfigError(f"{path} does not contain its settings; pass --config with the name of a published one or a YAML file")
     if ours.get("model") != model:
         raise ConfigError(f"{path} is a checkpoint of {ours.get('model')}, not of {model}")
     try:
@@ -129,24 +135,24 @@ def stored_config(content: Mapping[str, Any], path: Path, model: str, kind: type
 
 
 def resume(path: Path, task: Task, device: torch.device) -> Place:
-    """Put a task where its checkpoint was written, and say where that was.
+    """Restore a task from its checkpoint and return the place that the checkpoint was written at.
 
     Raises:
-        ConfigError: it is not a checkpoint of this model and config; what differs is named
+        ConfigError: the checkpoint is of another model or config; the message names the differences
     """
     content = read(path, device)
     ours = content.get(OURS)
     if not isinstance(ours, dict) or ours.get("version") != _VERSION:
-        raise ConfigError(f"{path} holds weights and no training to go on with: --init begins with its weights")
+        raise ConfigError(f"{path} contains weights but no training state to resume; use --init to start from its weights")
     if ours.get("model") != task.name:
         raise ConfigError(f"{path} is a checkpoint of {ours.get('model')}, not of {task.name}")
     if other := _other_settings(ours.get("config"), task.config):
-        raise ConfigError(f"{path} was trained with other settings: {'; '.join(other)}")
+        raise ConfigError(f"{path} was trained with different settings ({'; '.join(other)})")
     for kind, names in task.names.items():
         if isinstance(ours.get("names"), dict) and kind not in ours["names"]:
             continue  # written by a version that did not record them
-        if told := _other_names(names_in(ours, kind), names):
-            raise ConfigError(f"{path} was trained on other {kind}: {told}. --init begins anew with its weights")
+        if difference := _other_names(names_in(ours, kind), names):
+            raise ConfigError(f"{path} was trained on other {kind}: {difference}. Use --init to start a new run from its weights")
     load_networks(content, task.networks, path)
     try:
         for name, optimizer in task.optimizers.items():
@@ -160,7 +166,7 @@ def resume(path: Path, task: Task, device: torch.device) -> Place:
 
 
 def _difference(wanted: Mapping[str, torch.Tensor], found: Any) -> str:
-    """Keys that are missing, left over, or of another shape; in words, empty where there are none."""
+    """Describe missing keys, unknown keys and different shapes; empty if there are none."""
     if not isinstance(found, Mapping):
         return f"it is a {type(found).__name__}"
     missing, more = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
@@ -174,18 +180,18 @@ def _difference(wanted: Mapping[str, torch.Tensor], found: Any) -> str:
 
 
 def names_in(ours: Mapping[str, Any], kind: str) -> list[str]:
-    """The names that a checkpoint of ours lists; none if it is damaged or lists no such names."""
+    """Return the names in a checkpoint of this project; none if it is damaged or has no such names."""
     listed = ours["names"].get(kind) if isinstance(ours.get("names"), dict) else None
     return [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
 
 
 def _other_names(stored: Sequence[str], wanted: Sequence[str]) -> str:
-    """How two lists of names differ, in words; empty where they do not."""
+    """Describe how two lists of names differ; empty if they are equal."""
     if list(stored) == list(wanted):
         return ""
     gone, new = sorted({*stored} - {*wanted}), sorted({*wanted} - {*stored})
-    parts = [("gone", gone), ("new", new)]
-    return "; ".join(f"{len(names):,} are {word}: {_some(names)}" for word, names in parts if names) or "their order differs"
+    parts = [("missing", gone), ("new", new)]
+    return "; ".join(f"{len(names):,} {word}: {_some(names)}" for word, names in parts if names) or "their order differs"
 
 
 def _some(names: list[str]) -> str:
@@ -194,11 +200,11 @@ def _some(names: list[str]) -> str:
 
 
 def _other_settings(stored: Any, wanted: Any, name: str = "") -> list[str]:
-    """What differs between two nested dicts of plain values."""
+    """Describe the differences between two nested dicts of plain values."""
     if isinstance(stored, dict) and isinstance(wanted, dict):
         keys = sorted(stored.keys() | wanted.keys())
         return [
-            told for key in keys for told in _other_settings(stored.get(key), wanted.get(key), f"{name}.{key}" if name else key)
+            line for key in keys for line in _other_settings(stored.get(key), wanted.get(key), f"{name}.{key}" if name else key)
         ]
     as_list = [list(value) if isinstance(value, tuple) else value for value in (stored, wanted)]
-    return [] if as_list[0] == as_list[1] else [f"{name} was {reprlib.repr(stored)}, is {wanted!r}"]
+    return [] if as_list[0] == as_list[1] else [f"{name}: {reprlib.repr(stored)} → {wanted!r}"]

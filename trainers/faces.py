@@ -1,6 +1,6 @@
-"""Faces in pictures that users bring: found, framed as in VoxCeleb, and laid back into the picture they came from.
+"""Faces in users' images: detection, cropping as in VoxCeleb, and pasting back.
 
-Windows are whole pixels of the picture, x0 y0 x1 y1 with the end exclusive, as in `transforms.extract.crop`.
+Windows are integer pixels of the image, x0 y0 x1 y1 with exclusive ends, as in `transforms.extract.crop`.
 """
 
 from collections.abc import Iterable
@@ -16,21 +16,21 @@ from motionshards.trainers.video import Picture, cut_window
 from motionshards.transforms.extract.crop import Window, square_window
 from motionshards.transforms.extract.landmarks.models import FaceModel
 
-# Where the 68 landmarks lie in the frames of VoxCeleb2, medians over frames of its videos: the longer side of their extent, and
-# the height of its middle, both as shares of the frame's side.
+# Bounding box of the 68 landmarks in frames of VoxCeleb2, as medians over frames: its longer side, and the height of its center,
+# as fractions of the frame's side.
 _EXTENT = 0.616
 _MIDDLE = 0.578
-MOST_SEARCHED_PX = 4_000_000  # of a picture that is searched for small faces: some 0.3 s a million with dlib
-_FEATHER = 0.08  # of a face's window, over which it fades into the picture
+MOST_SEARCHED_PX = 4_000_000  # largest image searched for small faces; dlib takes about 0.3 s per million
+_FEATHER = 0.08  # fraction of the window over which a face is blended with the image
 
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """A face cut out of a picture.
+    """A cropped face.
 
     picture: uint8 [size,size,3]
     landmarks_px: float32 [68,2], x y in pixels of `picture`
-    window: in the picture it was cut from
+    window: window of the crop in the original image
     """
 
     picture: Picture
@@ -39,9 +39,9 @@ class Face:
 
 
 def find_boxes(picture: Picture, model: FaceModel) -> NDArray[np.float32]:
-    """Boxes of the faces in uint8 [H,W,3], best first, float32 [n,4].
+    """Detect faces in an image uint8 [H,W,3]: boxes float32 [n,4] in descending order of confidence.
 
-    The picture is searched at its own size, or halved until it has at most MOST_SEARCHED_PX.
+    Images with more than MOST_SEARCHED_PX are halved until they are smaller.
     """
     step = 1
     while picture.shape[0] * picture.shape[1] > MOST_SEARCHED_PX * step**2:
@@ -52,7 +52,7 @@ def find_boxes(picture: Picture, model: FaceModel) -> NDArray[np.float32]:
 
 
 def find_landmarks(picture: Picture, model: FaceModel) -> NDArray[np.float32] | None:
-    """The landmarks of the best face of uint8 [H,W,3], float32 [68,2] in its pixels; None where no face is found."""
+    """Return the landmarks of the most confident face in uint8 [H,W,3], float32 [68,2]; None if no face is found."""
     boxes_px = find_boxes(picture, model)
     if not len(boxes_px):
         return None
@@ -61,10 +61,10 @@ def find_landmarks(picture: Picture, model: FaceModel) -> NDArray[np.float32] | 
 
 
 def face_window(landmarks_px: NDArray[np.float32], size_px: tuple[int, int]) -> Window:
-    """The square in which a face lies as faces do in VoxCeleb2, shifted into the picture where it can be.
+    """Return the square window that frames a face as in VoxCeleb2, shifted into the image if it fits.
 
-    landmarks_px: [68,2], or [N,68,2] for a window about the faces of N pictures
-    size_px: width and height of the picture
+    landmarks_px: [68,2], or [N,68,2] for one window around the faces of N images
+    size_px: width and height of the image
     """
     points = landmarks_px.reshape(-1, 2).astype(np.float64)
     low, high = points.min(axis=0), points.max(axis=0)
@@ -74,7 +74,7 @@ def face_window(landmarks_px: NDArray[np.float32], size_px: tuple[int, int]) -> 
 
 
 def find_face(picture: Picture, model: FaceModel, size_px: int) -> Face | None:
-    """The best face of a picture, cut out and scaled to `size_px`; None where no face is found."""
+    """Crop the most confident face of an image, scaled to `size_px`; None if no face is found."""
     points = find_landmarks(picture, model)
     if points is None:
         return None
@@ -83,7 +83,7 @@ def find_face(picture: Picture, model: FaceModel, size_px: int) -> Face | None:
 
 
 def shared_window(pictures: Iterable[Picture], model: FaceModel) -> Window:
-    """One window for the face of a video, about its faces in some of its frames. Raises ConfigError: none has a face."""
+    """Return one window for the face of a video, from some of its frames. Raises ConfigError: none has a face."""
     found, size = [], (0, 0)
     for picture in pictures:
         size = (picture.shape[1], picture.shape[0])
@@ -91,21 +91,21 @@ def shared_window(pictures: Iterable[Picture], model: FaceModel) -> Window:
         if points is not None:
             found.append(points)
     if not found:
-        raise ConfigError("no face is found in any of the frames that were looked at")
+        raise ConfigError("no face was found in any of the sampled frames")
     return face_window(np.stack(found), size)
 
 
 def to_window(points_px: NDArray[np.float32], window: Window, size_px: int) -> NDArray[np.float32]:
-    """Points [...,2] of a picture in pixels of a window that was scaled to `size_px`; pixel centres lie at whole numbers."""
+    """Map points [...,2] of an image to a window scaled to `size_px`; pixel centers are at integers."""
     low, high = np.array(window[:2]), np.array(window[2:])
     scaled: NDArray[np.float32] = ((points_px + 0.5 - low) * (size_px / (high - low)) - 0.5).astype(np.float32)
     return scaled
 
 
 def lay_back(picture: Picture, face: Picture, window: Window) -> Picture:
-    """The picture, uint8 [H,W,3], with a changed face [size,size,3] in its window, faded in over the window's rim.
+    """Paste a changed face [size,size,3] into its window of an image uint8 [H,W,3], blended along the window's border.
 
-    What of the window lies outside the picture is left out. At the picture's own edges nothing is faded.
+    Parts of the window outside the image are ignored. Borders on the edge of the image are not blended.
     """
     x0, y0, x1, y1 = window
     scaled = np.asarray(Image.fromarray(face).resize((x1 - x0, y1 - y0), Image.Resampling.BICUBIC)).astype(np.float32)
@@ -120,7 +120,7 @@ def lay_back(picture: Picture, face: Picture, window: Window) -> Picture:
 
 
 def _ramp(start: int, end: int, extent: int) -> NDArray[np.float32]:
-    """float32 [end-start]: 1, but rising from 0 at an end that lies inside the picture."""
+    """Weights float32 [end-start]: 1, with a ramp from 0 at each end inside the image."""
     places, reach = np.arange(end - start) + 0.5, max(1.0, _FEATHER * (end - start))
     rise = np.ones(end - start)
     if start > 0:

@@ -1,4 +1,4 @@
-"""Inputs of graphs: as arrays, and of the right shape."""
+"""Conversion and shape checks of the inputs of exported graphs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +17,6 @@ def as_array(value: Any, dtype: type) -> Array:
 
 
 def check_shape(name: str, wanted: Sequence[int | str], found: tuple[int, ...]) -> None:
-    """Raise ValueError for another shape than the graph's, in which a text stands for any number from 1."""
+    """Raise ValueError if a shape is not that of the graph, in which a string is any size of at least 1."""
     if len(wanted) != len(found) or any(b < 1 if isinstance(a, str) else a != b for a, b in zip(wanted, found, strict=True)):
         raise ValueError(f"{name} is {list(found)}, must be {list(wanted)}")

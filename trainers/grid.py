@@ -1,4 +1,4 @@
-"""Grids of images with labels, for people: of training steps and of evaluations."""
+"""Labeled image grids of training steps and evaluations."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,15 +9,15 @@ from PIL import Image, ImageDraw, ImageFont
 Pixels = NDArray[np.uint8]
 """[..., H,W,3], RGB."""
 LEAST_PX = 192
-"""Smaller images are enlarged by a whole number to at least this side, so that labels fit."""
+"""Smaller images are enlarged by an integer factor to at least this side, so that labels fit."""
 HEADER_PX, CAPTION_PX, GAP_PX = 24, 18, 4
 
 
 def grid(columns: Mapping[str, Sequence[Pixels] | Pixels], title: str = "", captions: Sequence[str] = ()) -> Pixels:
-    """uint8 [H,W,3]: a column of square images below each label, all of one size.
+    """Draw a column of square images, all of one size, below each label: uint8 [H,W,3].
 
-    title: a line above the labels
-    captions: a line above each row
+    title: line above the labels
+    captions: line above each row
     """
     images = [*columns.values()]
     scale = -(-LEAST_PX // len(images[0][0]))

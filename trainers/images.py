@@ -1,6 +1,6 @@
-"""Images that users bring, read by one function for all commands: upright, 8 bits a channel, transparency on one colour.
+"""Reads image files for all commands: upright, 8 bits per channel, transparency composited on a color.
 
-MOST_PX: larger images are refused before they are decoded
+MOST_PX: images with more pixels are refused before they are decoded
 """
 
 import logging
@@ -19,58 +19,58 @@ logger = logging.getLogger("motionshards")
 
 MOST_PX = 64_000_000
 BACKGROUND = "white"
-# Not all that Pillow knows: PostScript, for one, is a program that it would run.
+# A subset of Pillow's formats: to read PostScript, for example, it would execute a program.
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF", "JPEG2000")
 _PHOTOMETRIC, _BITS, _SAMPLE_FORMAT = 262, 258, 339  # tags of TIFF
 _WHITE_IS_ZERO, _SIGNED = 0, 2
 
 
 def read_image(path: Path, background: str = BACKGROUND) -> Picture:
-    """An image upright and without transparency, uint8 [H,W,3].
+    """Read an image upright and without transparency: uint8 [H,W,3].
 
-    Integers of more than 8 bits are scaled by the range of their type. Of an animation the first frame is read.
+    Integers of more than 8 bits are scaled by the range of their type. The first frame of animations is read.
 
-    background: colour behind transparent pixels, a name or #rrggbb
+    background: color behind transparent pixels, a name or #rrggbb
 
     Raises:
-        ConfigError: it cannot be read, is larger than MOST_PX, or holds floats outside [0, 1]; or there is no such colour
+        ConfigError: the file cannot be read, is larger than MOST_PX, or has floats outside [0, 1]; or there is no such color
     """
     rgba = Image.fromarray(read_rgba(path))
     try:
         below = Image.new("RGBA", rgba.size, ImageColor.getrgb(background)[:3])
     except ValueError as error:
-        raise ConfigError(f"--background {background!r} is no colour: a name, or #rrggbb") from error
+        raise ConfigError(f"--background {background!r} is not a color; use a name or #rrggbb") from error
     below.alpha_composite(rgba)
     return np.asarray(below)[..., :3].copy()
 
 
 def read_square(path: Path, size_px: int, background: str = BACKGROUND) -> Picture:
-    """The same, scaled to a square without regard to its aspect, uint8 [size,size,3]. Raises ConfigError."""
+    """Read an image as `read_image`, scaled to a square without keeping the aspect ratio: uint8 [size,size,3]."""
     rgb = read_image(path, background)
     return cut_window(rgb, (0, 0, rgb.shape[1], rgb.shape[0]), size_px)
 
 
 def read_rgba(path: Path) -> Picture:
-    """The same with its transparency, uint8 [H,W,4]. Raises ConfigError."""
+    """Read an image as `read_image`, with its transparency: uint8 [H,W,4]."""
     try:
         with open_regular(path) as stream, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of damaged metadata, and of sizes that are refused below
+            warnings.simplefilter("ignore")  # about damaged metadata, and about sizes that are refused below
             with Image.open(stream, formats=_FORMATS) as opened:
                 return _rgba(opened, path)
     except FileNotFoundError as error:
-        raise ConfigError(f"there is no picture {path}") from error
+        raise ConfigError(f"{path} does not exist") from error
     except ConfigError:
         raise
-    except Exception as error:  # Pillow's plugins raise whatever comes of a damaged file
-        what = "no image of a known format" if isinstance(error, UnidentifiedImageError) else one_line(error)
-        raise ConfigError(f"{path} cannot be read as a picture: {what}") from error
+    except Exception as error:  # Pillow's plugins raise any exception for damaged files
+        what = "it is not an image of a supported format" if isinstance(error, UnidentifiedImageError) else one_line(error)
+        raise ConfigError(f"{path} cannot be read as an image: {what}") from error
 
 
 def _rgba(opened: Image.Image, path: Path) -> Picture:
     if opened.width * opened.height > MOST_PX:
         raise ConfigError(f"{path} has {opened.width}x{opened.height} px, more than {MOST_PX:,}")
-    if getattr(opened, "is_animated", False) and opened.format != "MPO":  # a photograph with a preview
-        logger.warning("%s is an animation; its first frame is read", path)
+    if getattr(opened, "is_animated", False) and opened.format != "MPO":  # photos with a preview
+        logger.warning("%s is an animation; only its first frame is used", path)
     upright = ImageOps.exif_transpose(opened)
     if upright.mode.startswith(("I", "F")):
         grey = _to_8_bit(np.asarray(upright), opened, path)
@@ -79,18 +79,18 @@ def _rgba(opened: Image.Image, path: Path) -> Picture:
 
 
 def _to_8_bit(values: NDArray[np.generic], opened: Image.Image, path: Path) -> NDArray[np.uint8]:
-    """Grey values of more than 8 bits, scaled by the range of their type."""
+    """Scale gray values of more than 8 bits by the range of their type."""
     tags = getattr(opened, "tag_v2", {})
     if values.dtype.kind == "f":
         low, high, most = float(values.min()), float(values.max()), 1.0
         if not 0 <= low <= high <= 1:
-            raise ConfigError(f"{path} holds floats from {low:g} to {high:g}; they must be within [0, 1]")
+            raise ConfigError(f"{path} has floats from {low:g} to {high:g}; they must be in [0, 1]")
     else:
         bits, signed = int(tags.get(_BITS, (16,))[0]), tags.get(_SAMPLE_FORMAT, (1,))[0] == _SIGNED
         if bits == 32 and not signed:
             values = values.astype(np.int32).view(np.uint32)  # Pillow has no unsigned type of 32 bits
         low, most = float(values.min()), 2.0 ** (bits - signed) - 1
         if low < 0:
-            raise ConfigError(f"{path} holds negative values, down to {low:g}")
+            raise ConfigError(f"{path} has negative values, down to {low:g}")
     scaled = np.rint(values.astype(np.float64) * (255 / most)).clip(0, 255).astype(np.uint8)
     return 255 - scaled if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else scaled

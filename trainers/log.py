@@ -1,4 +1,4 @@
-"""The log of a training run: metrics.jsonl, grids of images, and TensorBoard's files where tensorboard is installed."""
+"""The log of a training run: metrics.jsonl, image grids, and TensorBoard files if tensorboard is installed."""
 
 import json
 import math
@@ -13,9 +13,9 @@ from motionshards.trainers.grid import Pixels, grid
 
 METRICS = "metrics.jsonl"
 RATE = "lr_"
-"""What the names of learning rates begin with; the rest is the name of the optimizer."""
+"""Prefix of the names of learning rates, before the name of the optimizer."""
 NOT_LOSSES = frozenset({"skipped", "unfit", "without_face"})
-"""What steps report beside losses: how much of the data could not be used."""
+"""Entries of a step's losses that count samples which could not be used."""
 _TIMES = frozenset({"epoch", "images_per_s", "waiting"})
 _QUALITY = 95
 
@@ -29,21 +29,21 @@ class _Board(Protocol):
 
 
 class Log:
-    """Scalars and images of one run. Lines after `step` are from a run that was killed before it saved, and are deleted.
+    """Scalars and images of one run. Deletes lines after `step`, which a killed run wrote after its last checkpoint.
 
-    board: whether TensorBoard's files are written too
+    board: whether TensorBoard files are written, too
     """
 
     def __init__(self, run: Path, step: int) -> None:
         self._metrics = run / METRICS
-        self._pictures = run / "pictures"
+        self._images = run / "images"
         kept = [line for line in _lines(self._metrics) if json.loads(line)["step"] <= step]
         self._metrics.write_text("".join(f"{line}\n" for line in kept))
         self._board = _board(run, step)
         self.board = self._board is not None
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        """One line of metrics. JSON has no infinity, so what is not finite is null."""
+        """Append a line of metrics. NaN and infinity are written as null, since JSON has neither."""
         shown = {name: value if math.isfinite(value) else None for name, value in values.items()}
         with self._metrics.open("a") as stream:
             stream.write(json.dumps({"step": step, **shown}) + "\n")
@@ -51,25 +51,25 @@ class Log:
             for name, value in values.items():
                 self._board.add_scalar(tag(name), value, step)
 
-    def picture(self, step: int, columns: Mapping[str, Tensor]) -> None:
-        """A grid with a labelled column for each entry, float [B,3,H,W] in [0, 1], as a JPEG in RUN/pictures."""
-        self._pictures.mkdir(exist_ok=True)
+    def images(self, step: int, columns: Mapping[str, Tensor]) -> None:
+        """Write a grid with a labeled column for each entry, float [B,3,H,W] in [0, 1], as a JPEG in RUN/images."""
+        self._images.mkdir(exist_ok=True)
         drawn = grid({label: _pixels(images) for label, images in columns.items()})
-        (self._pictures / f"{step:08d}.jpg").write_bytes(simplejpeg.encode_jpeg(drawn, _QUALITY, "RGB", "444"))
+        (self._images / f"{step:08d}.jpg").write_bytes(simplejpeg.encode_jpeg(drawn, _QUALITY, "RGB", "444"))
         if self._board is not None:
             self._board.add_image("images/samples", drawn, step, dataformats="HWC")
             self._board.flush()
 
 
 def tag(name: str) -> str:
-    """Tag of a scalar in TensorBoard, which groups scalars by what is before the slash."""
+    """Return the TensorBoard tag of a scalar; TensorBoard groups scalars by the part before the slash."""
     if name.startswith(RATE):
         return f"lr/{name.removeprefix(RATE)}"
     return f"{'time' if name in _TIMES else 'data' if name in NOT_LOSSES else 'loss'}/{name}"
 
 
 def last_scalars(run: Path) -> dict[str, float]:
-    """Read the last line of a run's metrics; empty where there is none."""
+    """Read the last line of a run's metrics; empty if there is none."""
     lines = _lines(run / METRICS)
     return json.loads(lines[-1]) if lines else {}
 
@@ -79,7 +79,7 @@ def _pixels(images: Tensor) -> Pixels:
 
 
 def _lines(path: Path) -> list[str]:
-    """Whole lines; the last one of a killed run may be incomplete."""
+    """Return the complete lines; the last line of a killed run may be incomplete."""
     text = path.read_text() if path.exists() else ""
     return text.splitlines()[: text.count("\n")]
 

@@ -1,7 +1,7 @@
-"""The training loop of all models: batches from the loader, steps, logs, checkpoints; stopped and killed runs go on exactly.
+"""The training loop of all models: steps, logging, checkpoints, and exact resumption of stopped and killed runs.
 
-What is drawn at random in step s is drawn from a generator seeded with (seed, s), so it does not matter what was drawn before:
-a run that was killed and resumed computes what an undisturbed one does.
+Randomness in step s comes from a generator seeded with (seed, s) and is independent of earlier steps, so a run that was killed
+and resumed computes the same as an uninterrupted one.
 """
 
 import math
@@ -28,21 +28,21 @@ from motionshards.trainers.log import RATE, Log, tag
 from motionshards.trainers.parallel import any_process, mean_over_processes
 from motionshards.trainers.task import Task
 
-# Ranks must stop at the same step, and asking each other costs a wait for the GPU.
+# Ranks must stop at the same step, and the collective that agrees on it waits for the GPU.
 _ASK_EVERY = 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """How a training is run; nothing here changes what is computed.
+    """Settings of a run.
 
-    directory: for checkpoints, metrics and pictures
-    epochs: to train in all
-    seed: of all that is drawn
-    log_every, save_every, images_every: steps
-    keep_every: epochs after which a checkpoint is kept for good
-    stop_after: step behind which to stop, None for the end
-    quiet: no progress bar
+    directory: for checkpoints, metrics and images
+    epochs: total number of epochs
+    seed: random seed
+    log_every, save_every, images_every: intervals in steps
+    keep_every: interval in epochs of checkpoints that are not overwritten
+    stop_after: step after which to stop; None for the end of training
+    quiet: show no progress bar
     """
 
     directory: Path
@@ -57,11 +57,11 @@ class Run:
 
 
 def train(task: Task, loader: Loader, run: Run, place: Place) -> Place:
-    """Train from a place on to the end; gives where it ended.
+    """Train from `place` to the end, and return the place that was reached.
 
     Raises:
-        TrainingFailed: a loss or a weight is no number; the last checkpoint stays as it was
-        KeyboardInterrupt: SIGINT or SIGTERM came; a checkpoint was written
+        TrainingFailed: a loss or a weight became NaN or infinite; the last checkpoint is unchanged
+        KeyboardInterrupt: after SIGINT or SIGTERM; a checkpoint was written
     """
     return _Training(task, loader, run, place).run()
 
@@ -74,7 +74,7 @@ class _Training:
         self._log = Log(run.directory, place.step) if self._first else None
         self._meter = _Meter()
         self._device = next(next(iter(task.networks.values())).parameters()).device
-        if self._is_epoch_over():  # as checkpoints of 0.1 have it that were written after the last step of an epoch
+        if self._is_epoch_over():  # checkpoints of 0.1 that were written after the last step of an epoch
             self._end_epoch()
 
     def run(self) -> Place:
@@ -97,11 +97,11 @@ class _Training:
         return self._place()
 
     def _is_epoch_over(self) -> bool:
-        """After the last batch of an epoch the loader is at the next one."""
+        """Return whether the last batch of the epoch was trained on: the loader is then at the next epoch."""
         return self._step > 0 and self._loader.epoch > self._epoch
 
     def _end_epoch(self) -> None:
-        """Schedulers step in the process that trained the last batch: torch warns if no optimizer has stepped before them."""
+        """Step the schedulers, after an optimizer step in the same process, without which torch warns."""
         self._task.end_epoch()
         self._epoch += 1
 
@@ -112,7 +112,7 @@ class _Training:
         self._meter.add(losses, len(batch) * self._loader.stream.world.size)
 
     def _note(self, bar: Any) -> None:
-        """Log and draw where it is time to. Only then does the device have to be waited for."""
+        """Log metrics and images at their intervals. Only then does it synchronize with the device."""
         if self._step % self._options.log_every == 0:
             values = {"epoch": float(self._epoch), **self._checked(), **self._learning_rates()}
             loss = sum(value for name, value in values.items() if tag(name).startswith("loss/"))
@@ -122,27 +122,29 @@ class _Training:
                 self._log.scalars(self._step, values)
             self._meter.restart()
         if self._step % self._options.images_every == 0 and self._log is not None:
-            picture = self._task.pictures()
-            if picture is not None:
-                self._log.picture(self._step, picture)
+            images = self._task.images()
+            if images is not None:
+                self._log.images(self._step, images)
 
     def _learning_rates(self) -> dict[str, float]:
-        """Those of the step just made, by network."""
+        """Return the learning rates of the last step by name of the optimizer."""
         optimizers = self._task.optimizers.items()
         return {f"{RATE}{re.sub('^optimizer_?', '', name)}": float(each.param_groups[0]["lr"]) for name, each in optimizers}
 
     def _checked(self) -> dict[str, float]:
-        """The means since the last time. Raises TrainingFailed: one is no number."""
+        """Return the means since the last restart. Raises TrainingFailed: one is NaN or infinite."""
         values = self._meter.means()
         if wrong := [name for name, value in values.items() if not math.isfinite(value)]:
-            raise TrainingFailed(f"not finite within the steps up to {self._step}: {', '.join(wrong)}; {self._kept()}")
+            raise TrainingFailed(
+                f"loss {', '.join(map(repr, wrong))} became NaN or infinite by step {self._step}; {self._kept()}"
+            )
         return values
 
     def _save(self, *, keep: bool) -> None:
-        """Write a checkpoint, unless a loss or a weight is no number. All ranks check, the first writes."""
+        """Write a checkpoint, unless a loss or weight is NaN or infinite. All ranks check, the first writes."""
         self._checked()
         if broken := [name for name, network in self._task.networks.items() if not _is_finite(network)]:
-            raise TrainingFailed(f"weights of {', '.join(broken)} are not finite at step {self._step}; {self._kept()}")
+            raise TrainingFailed(f"weights of {', '.join(broken)} are NaN or infinite at step {self._step}; {self._kept()}")
         if self._first:
             save(self._options.directory / LAST, self._task, self._place())
             if keep:
@@ -150,7 +152,7 @@ class _Training:
         self._saved = self._step
 
     def _kept(self) -> str:
-        return f"{LAST} is that of step {self._saved}" if self._saved else "nothing was saved yet"
+        return f"{LAST} has step {self._saved}" if self._saved else "no checkpoint has been saved yet"
 
     def _place(self) -> Place:
         return Place(self._epoch, self._step, self._loader.state_dict())
@@ -169,7 +171,7 @@ class _Training:
 
 
 class _Meter:
-    """Losses, and how time was spent, since the last restart. Losses stay on the device until they are asked for."""
+    """Accumulates losses and timings since the last restart. Losses stay on the device until `means` is called."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
@@ -181,7 +183,7 @@ class _Meter:
         self._began = time.perf_counter()
 
     def waiting(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """The batches, with the time noted for which each was waited."""
+        """Yield the batches, and add up the time spent waiting for them."""
         iterator = iter(batches)
         while True:
             began = time.perf_counter()
@@ -198,8 +200,8 @@ class _Meter:
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def means(self) -> dict[str, float]:
-        """Mean losses over processes and the steps that had them; images a second over all; the share of time that was spent
-        waiting for data.
+        """Return mean losses over processes and the steps that had them, `images_per_s` over all processes, and `waiting`, the
+        share of time spent waiting for data.
         """
         names = list(self._sums)
         if not names:
@@ -214,7 +216,7 @@ class _Meter:
 
 
 class _Stop:
-    """Whether SIGINT or SIGTERM came: the step at hand is finished first. A second SIGINT stops at once."""
+    """Records SIGINT and SIGTERM, so that the current step is finished first. A second SIGINT stops at once."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -236,6 +238,6 @@ class _Stop:
 
 
 def _is_finite(network: torch.nn.Module) -> bool:
-    """Whether all weights and statistics are numbers; one look at the device for all."""
+    """Return whether all weights and statistics are finite, with one synchronization."""
     floating = [tensor for tensor in network.state_dict().values() if tensor.is_floating_point()]
     return bool(torch.stack([tensor.isfinite().all() for tensor in floating]).all())

@@ -19,10 +19,10 @@ from motionshards.trainers.task import Plan
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What can be trained.
+    """A model that can be trained.
 
-    configs: the named ones
-    plan: made of a config
+    configs: its named configs
+    plan: creates the plan of a config
     """
 
     configs: Mapping[str, Any]
@@ -38,10 +38,10 @@ MODELS = {
 
 
 def plan(model: str, config: str, epochs: int | None = None, batch: int | None = None) -> Plan[Any]:
-    """The plan of a model's settings; `epochs` and `batch` replace those of the config.
+    """Return the plan of a model and config; `epochs` and `batch` override those of the config.
 
     Raises:
-        ConfigError: there is no such model or config, or a value that it cannot have
+        ConfigError: there is no such model or config, or a setting has an invalid value
     """
     if model not in MODELS:
         raise ConfigError(f"--model is {model!r}, must be {' or '.join(MODELS)}")

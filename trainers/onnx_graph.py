@@ -1,4 +1,4 @@
-"""A graph in onnxruntime."""
+"""Runs an ONNX graph with onnxruntime."""
 
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,13 @@ _PROVIDERS = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider",
 
 
 class OnnxGraph:
-    """One graph as a function of its inputs in their order; gives its outputs in theirs.
+    """A graph as a function from its inputs to its outputs, both in the order of the file.
 
     device: `cpu`, `cuda` or `cuda:N`
-    threads: of one operation; 0 takes all cores
+    threads: threads per operation; 0 for all cores
 
     Raises:
-        ConfigError: onnxruntime is absent or has no such device, or the file cannot be loaded
+        ConfigError: onnxruntime is not installed or has no such device, or the file cannot be loaded
     """
 
     def __init__(self, path: Path, device: str = "cpu", threads: int = 0) -> None:
@@ -33,14 +33,14 @@ class OnnxGraph:
         how = [{"device_id": number} if number and name == wanted[0] else {} for name in wanted]
         try:
             self._session = runtime.InferenceSession(path, options, providers=wanted, provider_options=how)
-        except Exception as error:  # its errors are classes of its C++ module that share no base of their own
+        except Exception as error:  # the errors of its C++ module have no common base class
             raise ConfigError(f"{path} cannot be loaded: {str(error).splitlines()[0]}") from error
         self._inputs = [(each.name, _DTYPES[each.type]) for each in self._session.get_inputs()]
 
     def __call__(self, *inputs: Any) -> tuple[Array, ...]:
-        """Raises ValueError: another number of inputs, or another shape than the graph's."""
+        """Run the graph. Raises ValueError: the number or a shape of the inputs is wrong."""
         fed = {name: as_array(value, dtype) for (name, dtype), value in zip(self._inputs, inputs, strict=True)}
-        for each in self._session.get_inputs():  # onnxruntime checks too, but also prints to stderr
+        for each in self._session.get_inputs():  # onnxruntime also checks this, but prints to stderr
             check_shape(each.name, each.shape, fed[each.name].shape)
         return tuple(self._session.run(None, fed))
 
@@ -49,5 +49,5 @@ def _runtime() -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise ConfigError(f"this needs onnxruntime ({error}): pip install 'motionshards[export]'") from error
+        raise ConfigError(f"onnxruntime cannot be imported ({error}); pip install 'motionshards[export]'") from error
     return onnxruntime

@@ -1,8 +1,8 @@
-"""Several processes, one a GPU, that train one model: started by torchrun, gradients averaged after each backward pass.
+"""Data-parallel training with one process per GPU, started by torchrun; gradients are averaged after each backward pass.
 
-Gradients are averaged here and not by DistributedDataParallel: the models run a network several times before one backward
-pass, and step two optimisers on graphs that share networks, which its hooks forbid or slow down. What it would win, sending
-while the backward pass still runs, is some milliseconds a step.
+DistributedDataParallel is not used: the models run a network several times per backward pass, and step two optimizers on graphs
+that share networks, which its hooks forbid or slow down. Its overlap of communication and computation would save a few
+milliseconds per step.
 """
 
 import os
@@ -23,10 +23,10 @@ _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 
 def choose_device(name: str) -> torch.device:
-    """Find the device that a user names: `cpu`, `cuda`, `cuda:N`, or `auto`, which is CUDA where available.
+    """Return the device of `cpu`, `cuda`, `cuda:N`, or `auto`, which is CUDA if available.
 
     Raises:
-        ConfigError: it is none of these, or this machine has no such device
+        ConfigError: the name is none of these, or this machine has no such device
     """
     if not _DEVICE.fullmatch(name):
         raise ConfigError(f"device is {name!r}, must be auto, cpu, cuda or cuda:N")
@@ -34,12 +34,12 @@ def choose_device(name: str) -> torch.device:
 
 
 def start(device: str) -> tuple[World, torch.device]:
-    """Join the process group that torchrun describes, if any; returns the rank of this process and its device.
+    """Join the process group of torchrun, if any. Returns the world and the device of this process.
 
-    device: as `choose_device` takes it; `cuda` is the GPU of the local rank
+    device: see `choose_device`; `cuda` is the GPU of the local rank
 
     Raises:
-        ConfigError: there is no such device
+        ConfigError: this machine has no such device
     """
     world, chosen = World.detect(), choose_device(device)
     if chosen.type == "cuda":
@@ -51,7 +51,7 @@ def start(device: str) -> tuple[World, torch.device]:
 
 
 def same_everywhere(networks: Iterable[nn.Module]) -> None:
-    """Let all processes begin with the weights and statistics of the first."""
+    """Broadcast the weights and statistics of rank 0 to all processes."""
     if dist.is_initialized():
         for network in networks:
             for tensor in network.state_dict().values():
@@ -59,7 +59,7 @@ def same_everywhere(networks: Iterable[nn.Module]) -> None:
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Replace the gradients of every process by their mean. All processes must have gradients for the same parameters."""
+    """Average gradients over processes, which must have gradients for the same parameters."""
     if not dist.is_initialized():
         return
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -73,7 +73,7 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 
 def update(networks: Iterable[nn.Module], optimizer: Optimizer) -> None:
-    """Step an optimiser on the gradients' means over all processes, and clear them."""
+    """Average gradients over processes, step the optimizer, and clear the gradients."""
     for network in networks:
         average_gradients(network.parameters())
     optimizer.step()
@@ -81,7 +81,7 @@ def update(networks: Iterable[nn.Module], optimizer: Optimizer) -> None:
 
 
 def mean_over_processes(values: Tensor) -> Tensor:
-    """The mean of a tensor over all processes."""
+    """Return the mean of a tensor over all processes, in place."""
     if dist.is_initialized():
         dist.all_reduce(values)
         values /= dist.get_world_size()
@@ -89,12 +89,12 @@ def mean_over_processes(values: Tensor) -> Tensor:
 
 
 def any_process(flag: bool, device: torch.device) -> bool:
-    """Whether the flag is set in any process. All must ask."""
+    """Return whether the flag is set in any process. A collective: all processes must call it."""
     if not dist.is_initialized():
         return flag
-    told = torch.tensor(float(flag), device=device)
-    dist.all_reduce(told)
-    return bool(told.item())
+    count = torch.tensor(float(flag), device=device)
+    dist.all_reduce(count)
+    return bool(count.item())
 
 
 def _buckets(gradients: list[Tensor]) -> Iterator[list[Tensor]]:

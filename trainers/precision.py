@@ -1,4 +1,4 @@
-"""Where numbers must not be rounded as autocast rounds them: float32 is the least there, and float64 stays what it is."""
+"""Exemptions from autocast, for computations that need at least float32; float64 is kept."""
 
 from collections.abc import Callable
 
@@ -7,9 +7,9 @@ from torch import Tensor
 
 
 def unrounded(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """function(x) in float32 or finer, also under autocast.
+    """Return function(x), computed in float32 or finer, also under autocast.
 
-    Autocast is only switched off where it is on: a graph for export then holds no trace of it.
+    Autocast is disabled only if it is enabled, so that exported graphs contain no trace of it.
     """
     if not torch.is_autocast_enabled(x.device.type):
         return function(x)
@@ -18,5 +18,5 @@ def unrounded(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """`x`, as float32 where it is coarser."""
+    """Convert coarser types to float32; float32 and float64 are returned unchanged."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

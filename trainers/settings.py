@@ -1,7 +1,7 @@
-"""Nested dataclasses of settings, from YAML files and to and from what a checkpoint holds.
+"""Nested dataclasses of settings, loaded from YAML files and stored in checkpoints.
 
-A file holds the fields that differ from a base: one of the named settings, or else the first of them. Names and types are
-checked before anything is built, so that a slip of the pen is told by its full name instead of being left out.
+A file contains the fields that differ from its base, which is one of the named configs. Names and types are checked before
+anything is built, so a misspelt setting is reported by its full name instead of being ignored.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ import yaml
 from motionshards.schemas.errors import ConfigError
 from motionshards.transforms.augment.augment import Augment
 
-# Settings also come out of strangers' checkpoints, and networks are built of them. Published ones stay far below.
+# Checkpoints are untrusted, and networks are built from their settings. Published values are far below these limits.
 MOST_PX = 4096
 MOST_CHANNELS = 16_384
 MOST_LAYERS = 64
@@ -30,27 +30,27 @@ S = TypeVar("S", bound="Stored")
 
 
 class Stored:
-    """Settings that lie in checkpoints; for dataclasses, all fields of which have defaults."""
+    """Settings that can be stored in checkpoints: a base of dataclasses whose fields all have defaults."""
 
     __slots__ = ()
 
     def to_json(self) -> dict[str, Any]:
-        """A dict of numbers, strings, lists and dicts that `from_json` turns back into equal settings."""
+        """Convert to a dict of numbers, strings, lists and dicts, the inverse of `from_json`."""
         return to_json(self)
 
     @classmethod
     def from_json(cls: type[S], stored: dict[str, Any]) -> S:
-        """Inverse of `to_json`. Raises ValueError on fields of another version."""
+        """Convert back from `to_json`. Raises ValueError: the fields are those of another version."""
         return from_json(cls, stored)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingSettings:
-    """Settings that the training of every model has.
+    """Training settings of all models.
 
-    repeats: passes over the clips per epoch, each with other frames
-    global_batch_size: samples per step, of all processes together
-    learning_rate, betas: of Adam
+    repeats: draws of each clip per epoch, each with different frames
+    global_batch_size: samples per step over all processes
+    learning_rate, betas: parameters of Adam
     """
 
     epochs: int = 1
@@ -61,19 +61,19 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         counts = (self.epochs, self.repeats, self.global_batch_size)
-        require("epochs, repeats and global_batch_size are at least 1", min(counts) >= 1)
-        require("learning_rate is above 0", self.learning_rate > 0)
-        require("betas are two numbers from 0 to below 1", len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas))
+        require("epochs, repeats and global_batch_size must be at least 1", min(counts) >= 1)
+        require("learning_rate must be above 0", self.learning_rate > 0)
+        require("betas must be two numbers in [0, 1)", len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas))
         self.augment()
 
     def augment(self) -> Augment:
-        """How images are augmented; raises ConfigError for probabilities and factors that cannot be."""
+        """Return the augmentation of images. Raises ConfigError: a probability or factor is out of range."""
         return Augment()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AugmentedTraining(TrainingSettings):
-    """The same with augmentation, see `Augment`."""
+    """Training settings with augmentation, see `Augment`."""
 
     flip: float = 0.5
     brightness: float = 0.0
@@ -87,29 +87,29 @@ class AugmentedTraining(TrainingSettings):
 
 
 def require(rule: str, kept: bool) -> None:
-    """Raise ValueError with the rule, unless it is kept."""
+    """Raise ValueError with the rule if it is violated."""
     if not kept:
         raise ValueError(rule)
 
 
 def require_buildable(*, px: int = 0, channels: int = 0, layers: int = 0, halvings: int = 0) -> None:
-    """Raise ValueError for numbers of which no network should be built."""
+    """Raise ValueError for sizes that no network should be built with."""
     for name, value, most in (
         ("side of images", px, MOST_PX),
         ("number of channels", channels, MOST_CHANNELS),
         ("number of layers", layers, MOST_LAYERS),
         ("number of halvings", halvings, MOST_HALVINGS),
     ):
-        require(f"the {name} is at most {most}", value <= most)
+        require(f"the {name} must be at most {most}", value <= most)
 
 
 def load(choice: str, bases: Mapping[str, T]) -> T:
-    """The settings of that name, or those in the YAML file of that path.
+    """Return the settings with the name `choice`, or load those of the YAML file `choice`.
 
-    A file's `base` names one of `bases`, of which the first is taken without it. A file without `name` is called as it is.
+    `base` in a file names one of `bases`; by default the first. `name` defaults to the stem of the file name.
 
     Raises:
-        ConfigError: in one line, that there is neither, or what is wrong in the file; an unknown setting is named
+        ConfigError: there is neither, or the file has an error; unknown settings are named
     """
     return bases[choice] if choice in bases else _from_path(choice, bases)
 
@@ -118,7 +118,7 @@ def _from_path(path: str, bases: Mapping[str, T]) -> T:
     try:
         stored = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is neither {_or(bases)} nor a YAML file that can be read: {error}") from error
+        raise ConfigError(f"{path} is neither {_or(bases)} nor a readable YAML file: {error}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     try:
@@ -136,7 +136,7 @@ def _from_file(path: Path, stored: Any, bases: Mapping[str, T]) -> T:
 
 
 def to_json(config: Any) -> dict[str, Any]:
-    """The fields of a dataclass as dicts, lists, numbers and strings, which JSON and `torch.load(weights_only=True)` take."""
+    """Convert a dataclass to dicts, lists, numbers and strings, as in JSON and `torch.load(weights_only=True)`."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):
@@ -148,7 +148,7 @@ def to_json(config: Any) -> dict[str, Any]:
 
 
 def from_json(kind: type[T], stored: dict[str, Any]) -> T:
-    """Inverse of `to_json`: all fields must be there. Raises ValueError on fields of another version."""
+    """Convert back from `to_json`. All fields are required. Raises ValueError: they are those of another version."""
     config = changed(kind(), stored)
     missing = _names(to_json(config)) - _names(stored)
     if missing:
@@ -157,7 +157,7 @@ def from_json(kind: type[T], stored: dict[str, Any]) -> T:
 
 
 def changed(config: T, fields: Any, prefix: str = "") -> T:
-    """`config`, a dataclass, with other values of some fields, also nested ones. Raises ValueError, naming the field."""
+    """Return the dataclass `config` with other values of some fields, also nested ones. Raises ValueError naming the field."""
     kinds = typing.get_type_hints(type(config))
     values = {}
     for name, value in _mapping(fields, prefix[:-1]).items():
@@ -173,7 +173,7 @@ def changed(config: T, fields: Any, prefix: str = "") -> T:
 
 
 def _typed(kind: Any, value: Any, name: str) -> Any:
-    """`value` as the field `name` of type bool, int, float, str or a tuple of one of them holds it."""
+    """Convert `value` to the type of the field `name`: bool, int, float, str or a tuple of one of these."""
     if typing.get_origin(kind) is tuple:
         if not isinstance(value, list | tuple):
             raise ValueError(f"{name} is {reprlib.repr(value)}, must be a list")
@@ -186,7 +186,7 @@ def _typed(kind: Any, value: Any, name: str) -> Any:
 
 
 def _number(value: Any, name: str) -> float:
-    """A finite number. Also of text, since YAML takes 2e-4 for text and only 2.0e-4 for a number."""
+    """Parse a finite number, also from a string: YAML reads 2.0e-4 as a number, but 2e-4 as a string."""
     try:
         number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
@@ -196,24 +196,24 @@ def _number(value: Any, name: str) -> float:
     return number
 
 
-_KINDS = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text"}
+_KINDS = {bool: "true or false", int: "an integer", float: "a finite number", str: "text"}
 
 
 def _mapping(value: Any, name: str) -> dict[Any, Any]:
     if not isinstance(value, dict):
-        raise ValueError(f"{name or 'the whole'} is {reprlib.repr(value)}, must be settings with their values")
+        raise ValueError(f"{name or 'the file'} is {reprlib.repr(value)}, must be a mapping of settings to values")
     return value
 
 
 def _names(stored: dict[str, Any], prefix: str = "") -> set[str]:
-    """Full names of all fields, also of nested ones."""
+    """Return the full names of all fields, also of nested ones."""
     nested = [_names(value, f"{prefix}{name}.") for name, value in stored.items() if isinstance(value, dict)]
     return {prefix + name for name in stored}.union(*nested)
 
 
 def _nearest(name: str, known: list[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
-    return f"; {near[0]} is" if near else f"; there are {', '.join(known)}"
+    return f"; did you mean {near[0]}?" if near else f"; settings are {', '.join(known)}"
 
 
 def _or(names: Mapping[str, Any]) -> str:

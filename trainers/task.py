@@ -1,4 +1,4 @@
-"""What the training loop asks of a model, and what a model's settings ask of the data."""
+"""The interfaces between the training loop and models: a plan, which states the requirements on data, and a task."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -23,11 +23,11 @@ PRECISIONS = ("fp32", "bf16")
 class Task(Protocol):
     """A model in training.
 
-    name: of the model, as `--model` has it
-    config: plain values that go into the checkpoint, and must be the same to go on from it
-    networks, optimizers, schedulers: by the names under which checkpoints hold them
-    names: lists of what rows of weights belong to, as the videos of a discriminator that knows each; they travel with
-        checkpoints, and must be the same to go on
+    name: name of the model, as in `--model`
+    config: plain values that are stored in checkpoints; a run resumes only with equal ones
+    networks, optimizers, schedulers: by their keys in checkpoints
+    names: lists of what rows of weights belong to, such as the videos of a discriminator with a vector for each; stored in
+        checkpoints, and a run resumes only with equal ones
     """
 
     @property
@@ -49,31 +49,31 @@ class Task(Protocol):
     def names(self) -> Mapping[str, Sequence[str]]: ...
 
     def begin(self, content: Mapping[str, Any], path: Path) -> None:
-        """Begin with the weights of a checkpoint at `path`, ours or the authors'. Raises ConfigError: they do not fit."""
+        """Load the weights of a checkpoint read from `path`, our own or the authors'. Raises ConfigError: they do not fit."""
 
     def step(self, batch: Batch, chance: torch.Generator, number: int) -> dict[str, Tensor]:
-        """Train on a batch; gives the losses, detached scalars: a step may leave some out.
+        """Train on a batch. Returns the losses by name, detached scalars; a step may omit some.
 
-        chance: all that is drawn at random is drawn from it
-        number: of the step, from 0 on
+        chance: generator for everything random in this step, seeded with (seed, step)
+        number: number of the step, from 0
         """
 
-    def pictures(self) -> Mapping[str, Tensor] | None:
-        """What the last step saw and made, float [B,3,H,W] in [0, 1] by label, a column each; None before the first step."""
+    def images(self) -> Mapping[str, Tensor] | None:
+        """Inputs and outputs of the last step, float [B,3,H,W] in [0, 1] by column label; None before the first step."""
 
     def end_epoch(self) -> None:
-        """Let the schedulers step."""
+        """Step the learning rate schedulers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Means:
-    """How a task computes; none of it changes what is learned, but for rounding.
+    """Settings of the computation. Except for the perceptual losses and batch statistics they change only rounding.
 
     precision: `fp32`, or `bf16` by autocast
-    compiled: networks go through torch.compile
-    channels_last: memory format of networks and pictures
-    accumulate: parts of a batch that go through the networks one after the other; batch statistics are those of a part
-    vgg, vggface: weights of the networks that compare pictures, see `trainers.vgg.load`
+    compiled: whether networks are compiled with torch.compile
+    channels_last: whether networks and images use this memory format
+    accumulate: number of parts in which a batch is processed; batch statistics are those of a part
+    vgg, vggface: weights of the perceptual losses, see `trainers.vgg.load`
     """
 
     world: World
@@ -86,16 +86,16 @@ class Means:
     vggface: str | None = None
 
     def autocast(self) -> torch.autocast:
-        """The context of forward passes."""
+        """Return the autocast context of forward passes."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
     def parts(self, count: int) -> list[slice]:
-        """The rows of a batch of `count`, in the parts that go through the networks one after the other."""
+        """Split the rows of a batch of `count` samples into at most `accumulate` slices."""
         each = -(-count // self.accumulate)
         return [slice(start, start + each) for start in range(0, count, each)]
 
     def prepared(self, network: nn.Module) -> nn.Module:
-        """A network on the device, with statistics over all processes where CUDA can, in its memory format."""
+        """Move a network to the device and memory format; on several GPUs, batch statistics become those of all processes."""
         if self.world.size > 1 and self.device.type == "cuda":
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
         network = network.to(self.device)
@@ -108,7 +108,7 @@ class _Architecture(Protocol):
 
 
 class Configured(Protocol):
-    """What the configs of all models have; the size of the architecture is the side of its images in pixels."""
+    """Fields that the configs of all models have; `architecture.size` is the side of the images in pixels."""
 
     @property
     def training(self) -> TrainingSettings: ...
@@ -122,15 +122,15 @@ C = TypeVar("C", bound=Configured)
 
 @dataclass(frozen=True, slots=True)
 class Plan(ABC, Generic[C]):
-    """Settings of a model before there are networks: what it requires of the data."""
+    """A configured model before its networks are built, with its requirements on the data."""
 
     config: C
 
     @property
     @abstractmethod
     def view(self) -> View:
-        """What a sample is."""
+        """The view that defines a sample."""
 
     @abstractmethod
     def task(self, means: Means, stream: ClipStream) -> Task:
-        """The networks, ready to be trained on the clips of `stream`. Raises ConfigError: weights that it needs are absent."""
+        """Build the task that trains on the clips of `stream`. Raises ConfigError: required weights or data are missing."""

@@ -1,8 +1,8 @@
-"""VGG networks (Simonyan and Zisserman 2015), whose inner layers compare pictures: the perceptual loss of Johnson et al. 2016.
+"""VGG networks (Simonyan and Zisserman 2015) for perceptual losses (Johnson et al. 2016).
 
-Keys are those of torchvision's models, so that their weight files fit. Layers are counted as in `features` there: each
+Keys are those of torchvision's models, so that their weight files load. Layers are numbered as in `features` there: each
 convolution is followed by a ReLU and each stage by a pooling. In VGG19 0, 2, 5, 7, 10, ... are convolutions and 4, 9, 18, 27,
-36 poolings. Files of VGGFace (Parkhi et al. 2015) name convolutions by stage, conv1_1, conv1_2, conv2_1, ...; both are read.
+36 poolings. Files of VGGFace (Parkhi et al. 2015) name convolutions by stage, conv1_1, conv1_2, conv2_1, ...; both load.
 """
 
 from collections.abc import Sequence
@@ -26,14 +26,14 @@ _WIDTHS = (64, 128, 256, 512, 512)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Net:
-    """One of the networks.
+    """A VGG network.
 
-    convolutions: of each of five stages
-    file: of its weights, in torch hub's cache
-    option: by which another file is named
-    whose: file it is
-    cost: of doing without it
-    mean, std: of its training pictures, RGB in [0, 1]
+    convolutions: number in each of the five stages
+    file: name of the weight file in torch hub's cache
+    option: command-line option for another file
+    whose: origin of the file, for messages
+    cost: quality lost without the network, for messages
+    mean, std: normalization of its input, RGB in [0, 1]
     """
 
     name: str
@@ -55,19 +55,19 @@ VGGFACE = Net(
     option="--vggface",
     whose="the PyTorch conversion's",
     cost="likeness",
-    # It was trained on values from 0 to 255, of which only the mean was taken away.
+    # Trained on values in [0, 255] minus the mean.
     mean=(129.1863 / 255, 104.7624 / 255, 93.5940 / 255),
     std=(1 / 255, 1 / 255, 1 / 255),
 )
 
 
 class Vgg(nn.Module):
-    """The layers of a network up to the last that is asked for: frozen, but gradients pass through to the pictures.
+    """A network up to the last tapped layer. Weights are frozen; gradients flow to the images.
 
-    taps: numbers of the layers whose results are given, ascending
+    taps: ascending numbers of the layers whose outputs are returned
 
     Raises:
-        ValueError: a tap is no layer, or they do not ascend
+        ValueError: a tap is not a layer number, or taps are not ascending
     """
 
     mean: Tensor
@@ -85,7 +85,7 @@ class Vgg(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Results of the tapped layers for RGB pictures [B,3,H,W] in [0, 1]."""
+        """Return the outputs of the tapped layers for RGB images [B,3,H,W] in [0, 1]."""
         x, found = (images - self.mean) / self.std, []
         for number, layer in enumerate(self.features):
             x = layer(x)
@@ -94,16 +94,16 @@ class Vgg(nn.Module):
         return found
 
     def train(self, mode: bool = True) -> "Vgg":
-        """Stays as it is: a loss that holds it may be switched to training."""
+        """Keep evaluation mode, also when a loss that contains the network is set to training mode."""
         del mode
         return super().train(False)
 
 
 def load(choice: str | None, net: Net = VGG19, taps: Sequence[int] = RELU_N_1) -> Vgg | None:
-    """A network with the weights that `--vgg choice` means: a file, None for torch hub's cache, `none` for no network at all.
+    """Load a network with the weights of `--vgg choice`: a file, or None for torch hub's cache. `none` returns None.
 
     Raises:
-        ConfigError: there is no such file, or it holds something else; the message says what to do
+        ConfigError: the file does not exist or has other contents; the message includes the remedy
     """
     if choice == NONE:
         return None
@@ -113,36 +113,34 @@ def load(choice: str | None, net: Net = VGG19, taps: Sequence[int] = RELU_N_1) -
 
 
 def default_file(net: Net) -> Path:
-    """Where torch hub's cache has the weights of a network."""
+    """Return the path of the weights in torch hub's cache."""
     return Path(torch.hub.get_dir()) / "checkpoints" / net.file
 
 
 def find(choice: str | None, net: Net = VGG19) -> Path:
-    """The weight file at `choice`, or for None in torch hub's cache. Raises ConfigError."""
+    """Return the weight file `choice`, or for None that in torch hub's cache. Raises ConfigError: it does not exist."""
     path = default_file(net) if choice is None else Path(choice)
     if not path.is_file():
         raise ConfigError(
-            f"{path} is not there: a loss needs {net.whose} weights of {net.name}, {net.file}. Put them there, name another "
-            f"place with {net.option} PATH, or train without that loss with {net.option} {NONE}, which costs {net.cost}"
+            f"{path} does not exist: a loss needs {net.whose} weights of {net.name} ({net.file}). Download them to this path, "
+            f"pass another with {net.option} PATH, or disable the loss with {net.option} {NONE}, at the cost of {net.cost}"
         )
     return path
 
 
 def _weights(path: Path, net: Net, wanted: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The entries of `wanted` from the file, which holds more."""
+    """Read the entries of `wanted` from the file, which has more. Raises ConfigError: one is missing."""
     stored = plain_state(read(path))
     if "conv1_1.weight" in stored:
         stored = {**stored, **_renumbered(stored, net)}
     for name, tensor in wanted.items():
         if name not in stored or getattr(stored[name], "shape", None) != tensor.shape:
-            raise ConfigError(
-                f"{path} does not hold {net.whose} {net.name}: {name} {[*tensor.shape]} is not in it ({net.file} is meant)"
-            )
+            raise ConfigError(f"{path} is not {net.whose} {net.name}: {name} {[*tensor.shape]} is missing (expected {net.file})")
     return {name: stored[name] for name in wanted}
 
 
 def _renumbered(stored: dict[str, Any], net: Net) -> dict[str, Any]:
-    """What conv1_1, conv1_2, conv2_1, ... have, by the numbers of the layers."""
+    """Rename conv1_1, conv1_2, conv2_1, ... to the numbers of the layers."""
     found, number = {}, 0
     for stage, count in enumerate(net.convolutions, 1):
         for place in range(1, count + 1):
@@ -155,7 +153,7 @@ def _renumbered(stored: dict[str, Any], net: Net) -> dict[str, Any]:
 
 
 def _layers(net: Net, taps: Sequence[int]) -> list[nn.Module]:
-    """All of `features`. A ReLU overwrites the convolution's result, unless that is asked for."""
+    """Build all layers of `features`. ReLUs work in place, unless the convolution before is tapped."""
     layers: list[nn.Module] = []
     inside = 3
     for count, width in zip(net.convolutions, _WIDTHS, strict=True):

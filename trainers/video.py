@@ -1,7 +1,7 @@
-"""Driving videos and source pictures as the networks see them, and the video that is made. No video is held in memory.
+"""Reads driving videos and writes output videos as streams, and crops and writes images.
 
-Pictures and frames fill a square without regard to their aspect, as in the published code, and go through one scaler: a frame
-that was saved as a PNG comes out as it does from its video.
+Images and frames are scaled to a square without keeping the aspect ratio, as in the published code, by the same scaler: a frame
+saved as a PNG becomes the same input as from its video.
 """
 
 import functools
@@ -40,14 +40,14 @@ Picture = NDArray[np.uint8]
 
 _PATIENCE_S = 3600.0  # for ffmpeg to read a whole video
 _OUTPUT = "file:OUTPUT"
-# Of x264, whose look-ahead holds many frames, and more with each thread.
+# For the look-ahead of x264, which buffers many frames, more with each thread.
 _ENCODER_BYTES_PER_PX = 1 << 10
 _IN_MP4 = {"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"}
 
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """A sound track of a video: its number among them, and its codec by ffmpeg's name."""
+    """A sound track of a video: its number among the sound tracks, and ffmpeg's name of its codec."""
 
     number: int
     codec: str
@@ -55,11 +55,11 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class Driving:
-    """A video whose movement is taken.
+    """A driving video.
 
-    timeline: its frames, counted by decoding them: a damaged file is found before anything is animated
-    tracks: its sound tracks that can be copied or decoded
-    first_s: when its first frame is to be shown, by the clock on which sound and frames are read together
+    timeline: times of its frames, found by decoding, so that damage is detected before anything is animated
+    tracks: sound tracks that can be copied or decoded
+    first_s: presentation time of the first frame, seconds, on the clock that frames and sound share
     """
 
     path: Path
@@ -69,19 +69,19 @@ class Driving:
 
     @classmethod
     def at(cls, path: Path) -> "Driving":
-        """The video at `path`. Raises ConfigError: there is none, or it cannot be decoded."""
-        with _told(path):
+        """Open the video at `path`. Raises ConfigError: it does not exist or cannot be decoded."""
+        with _as_config_error(path):
             check_file(os.fspath(path))
             timeline = timeline_by_decoding(Media.at(path), _PATIENCE_S)
             together, alone = (packets(path, _PATIENCE_S, sound=sound) for sound in (True, False))
-        # Where streams start apart, ffmpeg may count from the first one that it reads.
+        # If streams start at different times, ffmpeg may count from the first one that it reads.
         start_s, alone_s = together.first_s(), alone.first_s()
         shift_s = 0.0 if start_s is None or alone_s is None else start_s - alone_s
         return cls(path, timeline, _usable(path, together), float(timeline.raw_s[0]) + shift_s)
 
     @property
     def audio(self) -> tuple[str, ...]:
-        """Codecs of its sound tracks."""
+        """Codecs of the sound tracks."""
         return tuple(track.codec for track in self.tracks)
 
     def __len__(self) -> int:
@@ -89,13 +89,13 @@ class Driving:
 
     @property
     def rate(self) -> Fraction:
-        """Frames per second, as of `source_rate`."""
+        """Frames per second, see `source_rate`."""
         return source_rate(self.timeline)
 
     def shown(self, rate: Fraction) -> NDArray[np.int64]:
-        """int64 [frames], how many frames of a video of `rate` show each frame; 1 unless times are uneven or rates differ.
+        """Return how often each frame is shown in a video of `rate`, int64 [frames]: 1 unless times are uneven or rates differ.
 
-        A frame appears half a frame of the faster video before its time at most, so uneven times keep up with the sound.
+        A frame is shown at most half a frame period of the faster video early, so uneven times stay in sync with the sound.
         """
         half = 0.5 * min(1.0, float(rate / self.rate))
         starts = np.ceil(self.timeline.pts_s * float(rate) - half)
@@ -103,25 +103,25 @@ class Driving:
         return np.diff(starts, append=end).astype(np.int64)
 
     def frames(self, size_px: int) -> Iterator[Picture]:
-        """All frames in order, uint8 [size,size,3]. Raises ConfigError where the file has changed or ffmpeg fails."""
-        # By way of whole frames, as images that were saved from the video go.
+        """Yield all frames in order, uint8 [size,size,3]. Raises ConfigError: the file has changed or ffmpeg fails."""
+        # Scaled to whole frames first, like images that were saved from the video.
         yield from self._scaled(self.timeline.display_px, (size_px, size_px))
 
     def whole_frames(self) -> Iterator[Picture]:
-        """All frames in order as they are displayed, in square pixels, uint8 [H,W,3]. Raises ConfigError as `frames`."""
+        """Yield all frames in order as displayed, with square pixels, uint8 [H,W,3]. Raises ConfigError as `frames`."""
         yield from self._scaled(self.timeline.display_px)
 
     def _scaled(self, *sizes_px: tuple[int, int]) -> Iterator[Picture]:
-        """All frames in order, scaled to one size after the other."""
+        """Yield all frames in order, scaled to the sizes one after the other."""
         wanted = Wanted(tuple(one for size_px in sizes_px for one in (scaled(*size_px), RGB)))
-        with _told(self.path):
+        with _as_config_error(self.path):
             for (frame,) in pictures(Media.at(self.path), self.timeline, 0, len(self), (wanted,), _PATIENCE_S):
-                assert frame is not None, "asked for of all frames"
+                assert frame is not None, "requested for all frames"
                 yield frame
 
 
 def write_picture(path: Path, picture: Picture) -> None:
-    """Write uint8 [H,W,3 or 4] as the suffix says, PNG, JPEG, ..., whole or not at all. Raises OSError."""
+    """Write an image uint8 [H,W,3 or 4] atomically in the format of the suffix. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
@@ -132,7 +132,7 @@ def write_picture(path: Path, picture: Picture) -> None:
 
 
 def cut_window(rgb: Picture, window: Window, size_px: int) -> Picture:
-    """A window of a picture, as a build would cut it out of a frame, uint8 [size,size,3]."""
+    """Crop and scale a window of an image as a build does: uint8 [size,size,3]."""
     cropped: Picture = cut(rgb[None], window, size_px, _PATIENCE_S)[0]
     return cropped
 
@@ -147,7 +147,7 @@ def write(
 
     Raises:
         ConfigError: ffmpeg cannot write it
-        OSError: the directory cannot be made
+        OSError: the directory cannot be created
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with beside(path) as temporary:
@@ -155,7 +155,7 @@ def write(
 
 
 def _encode(arguments: list[str], frames: Iterable[Picture], path: Path, area_px: int) -> int:
-    """Feed an ffmpeg, frame by frame."""
+    """Send the frames to ffmpeg, and return their number."""
     count = 0
     memory_bytes = MEMORY_BYTES + _ENCODER_BYTES_PER_PX * area_px
     with Running(arguments, _PATIENCE_S, memory_bytes=memory_bytes, feed=True) as running:
@@ -164,28 +164,28 @@ def _encode(arguments: list[str], frames: Iterable[Picture], path: Path, area_px
                 running.write(np.ascontiguousarray(frame).data.cast("B"))
                 count += 1
         except BrokenPipeError:
-            count = 0  # it ended early, and its log says why
+            count = 0  # ffmpeg exited early; its log has the reason
         result = running.result()
     if result.returncode or not count:
-        raise ConfigError(f"{path} cannot be written: {result.errors() or f'ffmpeg ended with {result.returncode}'}")
+        raise ConfigError(f"{path} cannot be written: {result.errors() or f'ffmpeg exited with status {result.returncode}'}")
     return count
 
 
 def _arguments(target: Path, size_px: tuple[int, int], rate: Fraction, sound: Driving | None) -> list[str]:
     raw = ffmpeg.input("pipe:0", format="rawvideo", pix_fmt="rgb24", video_size=size_px, framerate=str(rate))
-    # Told as well as done: players guess the matrix of small videos, and not all in the same way.
+    # Also written to the header: players guess the matrix of small videos in different ways.
     video = raw["v"].filter("scale", out_color_matrix="bt709", out_range="tv", flags=SCALER).filter("format", "yuv420p")
     streams = [video.filter("setparams", colorspace="bt709", color_primaries="bt709", color_trc="bt709", range="tv")]
     options = {"c:v": "libx264", "crf": 18, "movflags": "+faststart", "format": "mp4"}
     if sound is None or not sound.tracks:
         return _with_target(ffmpeg.output(*streams, _OUTPUT, **options).overwrite_output().get_args(), target)
-    # The first frame is at 0 here, wherever it was in the driving video, and sound moves with it.
+    # The first frame is at time 0 in the output, so the sound is shifted by its time in the driving video.
     heard = ffmpeg.input(INPUT, itsoffset=f"{-sound.first_s:.6f}", **safe_input_options())
     for place, track in enumerate(sound.tracks):
         streams.append(heard[f"a:{track.number}"])
         options[f"c:a:{place}"] = "copy" if track.codec in _IN_MP4 else "aac"
     made = ffmpeg.output(*streams, _OUTPUT, **options)
-    # The frames are read too, and go nowhere: so that times are counted from the same start as when `first_s` was measured.
+    # Frames are also read and discarded, so that times have the same origin as when `first_s` was measured.
     clock = heard["V:0"].output("pipe:1", format="null", c="copy")
     return _with_target(arguments_for(sound.path, ffmpeg.merge_outputs(made, clock).overwrite_output()), target)
 
@@ -195,25 +195,25 @@ def _with_target(arguments: list[str], target: Path) -> list[str]:
 
 
 def _usable(path: Path, listed: PacketList) -> tuple[Track, ...]:
-    """The sound tracks that MP4 takes or that can be decoded; the others are named in a line each."""
+    """Return the sound tracks that MP4 supports or that can be decoded, and log a warning for each other one."""
     found = [Track(stream - 1, codec) for stream, codec in sorted(listed.codecs.items()) if stream]
     usable = tuple(track for track in found if track.codec in _IN_MP4 or track.codec in _decodable())
     for track in found:
         if track not in usable:
-            logger.warning("%s: sound track %d (%s) cannot be decoded, and is left out", path, track.number + 1, track.codec)
+            logger.warning("%s: skipped sound track %d (%s), which cannot be decoded", path, track.number + 1, track.codec)
     return usable
 
 
 @functools.cache
 def _decodable() -> frozenset[str]:
-    """The codecs that this ffmpeg decodes."""
+    """Return the codecs that this ffmpeg decodes."""
     listed = run_ffmpeg(["-codecs"], _PATIENCE_S).stdout.decode()
     return frozenset(line.split()[1] for line in listed.splitlines() if re.match(r" D.A", line))
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """A rejection of the file at `path` as a ConfigError."""
+def _as_config_error(path: Path) -> Iterator[None]:
+    """Convert a rejection of the file at `path` to ConfigError."""
     try:
         yield
     except ClipRejected as lost:

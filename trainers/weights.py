@@ -1,4 +1,4 @@
-"""States of networks as other code saves them, brought to the names that the networks here use."""
+"""Converts state dicts of other code to the key names of the networks here."""
 
 import re
 from collections import OrderedDict
@@ -10,7 +10,7 @@ _COUNTER = "num_batches_tracked"
 
 
 def networks_of(content: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
-    """`content` with its networks by name, also where Lightning keeps them: one flat `state_dict` of `NAME.KEY`."""
+    """Return `content` with its networks by name, also from Lightning's flat `state_dict` with keys `NAME.KEY`."""
     inner = content.get("state_dict")
     if any(name in content for name in names) or not isinstance(inner, Mapping):
         return dict(content)
@@ -21,10 +21,9 @@ def networks_of(content: Mapping[str, Any], names: Mapping[str, Any]) -> dict[st
 
 
 def plain_state(state: Any, wanted: Mapping[str, Any] | None = None) -> Any:
-    """A network's state without the prefixes of DataParallel (`module.`) and torch.compile (`_orig_mod.`).
+    """Remove the prefixes of DataParallel (`module.`) and torch.compile (`_orig_mod.`) from a state dict.
 
-    wanted: the state of the network that is to be filled; counters of batch norms that were not saved, as by torch before 0.4.1,
-        are taken from it
+    wanted: state dict of the network to load into; it provides the counters of batch norms, which torch before 0.4.1 did not save
     """
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]
@@ -40,9 +39,9 @@ def plain_state(state: Any, wanted: Mapping[str, Any] | None = None) -> Any:
 
 
 def _renamed(state: Mapping[Any, Any], prefix: str | re.Pattern[str], only: bool = False) -> OrderedDict[str, Any]:
-    """A state without a prefix of its names and of those of its modules in `_metadata`, by which networks tell their version.
+    """Remove a prefix from the keys of a state dict and from the modules in its `_metadata`, where networks record versions.
 
-    only: leave out what does not have the prefix
+    only: drop keys without the prefix
     """
     found: OrderedDict[str, Any] = OrderedDict(
         (re.sub(prefix, "", str(name)), value) for name, value in state.items() if not only or re.match(prefix, str(name))

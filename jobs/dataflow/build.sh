@@ -1,13 +1,13 @@
 #!/bin/bash
-# A build on Google Cloud Dataflow, with input and output in its object store.
+# Build on Google Cloud Dataflow, with input and output in Google Cloud Storage.
 #
 #     jobs/dataflow/build.sh IMAGE PROJECT REGION gs://BUCKET/temp \
 #         --source voxceleb2 --input gs://BUCKET/VoxCeleb2 --output gs://BUCKET/voxceleb2-shards --landmarks dlib
 #
-# IMAGE is that of jobs/image/Dockerfile, in a registry that Dataflow may read; the driver runs in it here, as workers do there.
-# A GPU a worker, for --landmarks fan: add --machine_type n1-standard-8
+# IMAGE is built from jobs/image/Dockerfile, in a registry that Dataflow can read; the local driver and the workers run in it.
+# For a GPU per worker (--landmarks fan) add --machine_type n1-standard-8
 # --dataflow_service_options 'worker_accelerator=type:nvidia-tesla-t4;count:1;install-nvidia-driver'
-# Not run by its authors: see docs/cluster.md, "What of this was run".
+# Untested, see docs/cluster.md, "What of this was run".
 set -euo pipefail
 
 image=$1 project=$2 region=$3 temporary=$4

@@ -72,7 +72,7 @@ def test_the_source_of_the_page_builds(demo_videos: Path, tmp_path: Path, monkey
     assert Dataset.open(out).manifest.hygiene["malformed"]["count"] == 1
 
 
-def test_the_model_of_the_page_trains_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_model_of_the_page_trains_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = module("trainers.autoencoder", "add-a-model.md", monkeypatch)
     monkeypatch.setitem(MODELS, "autoencoder", Model(model.CONFIGS, model.AutoencoderPlan))
     data = make_dataset(tmp_path / "data", 12)
@@ -96,7 +96,7 @@ def test_the_model_of_the_page_trains_and_goes_on(tmp_path: Path, monkeypatch: p
     assert motionshards.jobs.train.main(order) == 0
     losses = [json.loads(line)["l1"] for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert len(losses) == 6 and losses[-1] < losses[0]
-    assert list((run / "pictures").iterdir())
+    assert list((run / "images").iterdir())
     assert "autoencoder" in torch.load(run / "last.pt", weights_only=True)
 
 

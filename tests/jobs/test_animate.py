@@ -1,4 +1,4 @@
-"""The command as it is called: real networks, a real detector of faces, real videos with sound, and input that is no good."""
+"""The animate command with small networks, a real face detector, videos with sound, and unusable input."""
 
 import json
 import subprocess
@@ -32,7 +32,7 @@ Animate = Callable[..., tuple[int, str, str]]
 
 
 def face(shift: int = 0, turn: bool = False) -> Picture:
-    """The face of a photograph, moved to the right or with its sides swapped."""
+    """The face of a photo, shifted to the right or mirrored."""
     cropped = np.roll(data.astronaut()[0:200, 130:330], shift, axis=1)[20:180, 20:180]
     return np.ascontiguousarray(cropped[:, ::-1] if turn else cropped)
 
@@ -84,7 +84,7 @@ def expected(inputs: Path, movement: Movement, first: int) -> np.ndarray:
 
 
 def assert_shows(path: Path, frames: np.ndarray) -> None:
-    """Each frame of the video is nearest to its own of `frames`, and near."""
+    """Check that each frame of the video is closest to the same one of `frames`, with a small error."""
     found = np.array([frame.copy() for frame in Driving.at(path).frames(SIZE)]).astype(float)
     assert found.shape == frames.shape
     off = np.square(found[:, None] - frames[None]).mean(axis=(2, 3, 4))
@@ -94,10 +94,10 @@ def assert_shows(path: Path, frames: np.ndarray) -> None:
 
 def test_the_whole_command(animate: Animate, inputs: Path, tmp_path: Path) -> None:
     status, out, _ = animate("--relative", "--adapt-scale", "--best-frame", "--json")
-    told = json.loads(out)
-    seconds = told.pop("seconds")
+    report = json.loads(out)
+    seconds = report.pop("seconds")
     assert status == 0 and seconds > 0
-    assert told == {
+    assert report == {
         "output": str(tmp_path / "out.mp4"),
         "frames": 10,
         "rate_hz": pytest.approx(30000 / 1001),
@@ -111,7 +111,7 @@ def test_the_whole_command(animate: Animate, inputs: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("flags", "movement"), [((), Movement()), (("--absolute", "--batch", "4"), Movement(relative=False))])
-def test_movement_from_the_first_frame_and_absolute(
+def test_relative_and_absolute_motion(
     animate: Animate, inputs: Path, tmp_path: Path, flags: tuple[str, ...], movement: Movement
 ) -> None:
     status, out, _ = animate(*flags)
@@ -122,7 +122,7 @@ def test_movement_from_the_first_frame_and_absolute(
 
 @pytest.mark.parametrize("flags", [("--batch", "4"), ("--fps", "15")])
 def test_image_driving_frame_and_result_side_by_side(animate: Animate, tmp_path: Path, flags: tuple[str, ...]) -> None:
-    """The third column is what is written without the option."""
+    """The third column is the output without the option."""
     assert animate("--no-audio", *flags)[0] == 0
     alone = np.array([frame.copy() for frame in Driving.at(tmp_path / "out.mp4").frames(SIZE)]).astype(float)
     status, out, _ = animate("--side-by-side", *flags)
@@ -139,8 +139,8 @@ def test_image_driving_frame_and_result_side_by_side(animate: Animate, tmp_path:
     assert np.abs(result - alone).mean() < 6 and np.abs(result - driving).mean() > 20
 
 
-def test_sampling_is_as_asked_for(animate: Animate, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beside the networks of the checkpoint, whose settings say true, with one or the other value in each call of grid_sample."""
+def test_align_corners_option(animate: Animate, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare with the networks of the checkpoint, whose setting is true, with either value in each call of grid_sample."""
     assert animate("--align-corners", "false")[0] == 0
     found = np.array([frame.copy() for frame in Driving.at(tmp_path / "out.mp4").frames(SIZE)]).astype(float)
     original, off = torch.nn.functional.grid_sample, {}
@@ -162,7 +162,7 @@ def test_exported_graphs_have_their_own_sampling(animate: Animate, tmp_path: Pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["onnx", "litert"])
-def test_exported_graphs_animate_as_the_networks_do(animate: Animate, inputs: Path, tmp_path: Path, backend: str) -> None:
+def test_exported_graphs_animate_like_the_networks(animate: Animate, inputs: Path, tmp_path: Path, backend: str) -> None:
     if backend == "litert":
         pytest.importorskip("litert_torch", reason="the extra litert is not installed")
     config, detector, generator = restore(inputs / "last.pt")
@@ -178,19 +178,19 @@ def test_other_rates_and_no_sound(animate: Animate, tmp_path: Path) -> None:
     assert (len(made), made.rate, made.audio) == (5, 15, ())
 
 
-def test_a_driving_video_of_one_frame_gives_one_and_says_so(animate: Animate, tmp_path: Path) -> None:
+def test_a_driving_video_of_one_frame_with_a_note(animate: Animate, tmp_path: Path) -> None:
     write(tmp_path / "one.mp4", FRAMES[:1], SIZE, Fraction(25))
     status, out, err = animate("--relative", "--adapt-scale", "--best-frame", driving=tmp_path / "one.mp4")
     assert status == 0 and "1 frames" in out and "has only one frame, so the output has one, too" in err
     assert len(Driving.at(tmp_path / "out.mp4")) == 1
 
 
-def test_checkpoints_of_the_authors_need_their_settings(animate: Animate, tmp_path: Path) -> None:
+def test_checkpoints_of_the_authors_require_config(animate: Animate, tmp_path: Path) -> None:
     theirs = save(tmp_path / "theirs.pth.tar", architecture(), None)
     status, _, err = animate(checkpoint=theirs)
     assert (
         status == 2
-        and "does not tell its settings: --config is needed, the name of a published one" in err
+        and "does not contain its settings; pass --config with the name of a published one" in err
         and err.count("\n") == 1
     )
     narrow = "{blocks: 2, block_expansion: 4, max_features: 16}"
@@ -204,9 +204,9 @@ def test_a_checkpoint_of_other_settings_is_refused_with_the_keys_named(animate: 
     wrong = Config(architecture=architecture(keypoints=5)).to_json()
     status, _, err = animate(checkpoint=save(tmp_path / "a.pt", architecture(), {"model": "fomm", "config": wrong}))
     assert status == 2 and err.count("\n") == 1
-    assert "kp_detector is of another architecture: shapes: jacobian.bias is [16], not [20]" in err
+    assert "kp_detector has another architecture: shapes: jacobian.bias is [16], not [20]" in err
     status, _, err = animate("--config", "vox-256")
-    assert status == 2 and "kp_detector is of another architecture: missing: predictor.decoder.up_blocks.2" in err
+    assert status == 2 and "kp_detector has another architecture: missing: predictor.decoder.up_blocks.2" in err
 
 
 def test_unusable_checkpoints(animate: Animate, tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_unusable_checkpoints(animate: Animate, tmp_path: Path) -> None:
     (tmp_path / "text.pt").write_text("no weights")
     later = save(tmp_path / "later.pt", architecture(), {"model": "fomm", "config": {"name": "x", "depth": 3}})
     torch.save({"generator": {}, "motionshards": {"model": "fomm", "config": Config().to_json()}}, tmp_path / "half.pt")
-    for path, told in {
+    for path, message in {
         other: "a checkpoint of ganimation, not of fomm",
         tmp_path / "text.pt": "cannot be read as a checkpoint",
         tmp_path / "absent.pt": "checkpoint not found",
@@ -222,22 +222,22 @@ def test_unusable_checkpoints(animate: Animate, tmp_path: Path) -> None:
         later: "settings are of another version: depth is not a setting",
     }.items():
         status, out, err = animate(checkpoint=path)
-        assert (status, out, err.count("\n")) == (2, "", 1) and told in err
+        assert (status, out, err.count("\n")) == (2, "", 1) and message in err
 
 
-def test_unusable_pictures_and_videos(animate: Animate, inputs: Path, tmp_path: Path) -> None:
+def test_unusable_images_and_videos(animate: Animate, inputs: Path, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("neither picture nor video\n" * 99)
     (tmp_path / "cut.mp4").write_bytes((inputs / "driving.mp4").read_bytes()[:3000])
     Image.fromarray(_BLANK).save(tmp_path / "blank.png")
-    for changes, flags, told in (
-        ({"image": tmp_path / "absent.png"}, (), "there is no picture"),
-        ({"image": tmp_path / "text.txt"}, (), "cannot be read as a picture"),
-        ({"image": tmp_path / "blank.png"}, ("--best-frame",), "no face is found in the source"),
+    for changes, flags, message in (
+        ({"image": tmp_path / "absent.png"}, (), "does not exist"),
+        ({"image": tmp_path / "text.txt"}, (), "cannot be read as an image"),
+        ({"image": tmp_path / "blank.png"}, ("--best-frame",), "no face was found in the source"),
         ({"driving": tmp_path / "absent.mp4"}, (), "unreadable"),
         ({"driving": tmp_path / "text.txt"}, (), "not_a_video"),
         ({"driving": tmp_path / "cut.mp4"}, (), "corrupt"),
         ({"output": inputs / "driving.mp4"}, (), "driving.mp4 is also an input"),
-        ({"output": tmp_path / "out.avi"}, (), "must be a file called *.mp4"),
+        ({"output": tmp_path / "out.avi"}, (), "must have the suffix .mp4"),
         ({}, ("--absolute", "--best-frame"), "apply to relative motion, not to --absolute"),
         ({}, ("--absolute", "--relative"), "Mutually exclusive arguments: {--relative, --absolute}"),
         ({}, ("--batch", "0"), "--batch. Must be > 0"),
@@ -245,7 +245,7 @@ def test_unusable_pictures_and_videos(animate: Animate, inputs: Path, tmp_path: 
     ):
         status, out, err = animate(*flags, **changes)
         assert (status, out, err.count("\n")) == (2, "", 1), err
-        assert told in err
+        assert message in err
     assert not [path for path in tmp_path.iterdir() if "out" in path.name]
 
 
@@ -257,7 +257,7 @@ def test_the_best_frame_is_found_for_a_small_face_in_a_large_source(animate: Ani
     assert status == 0 and "measured from frame 4" in out
 
 
-def test_an_output_that_cannot_be_made_is_a_fault(animate: Animate, tmp_path: Path) -> None:
+def test_an_output_that_cannot_be_written_is_an_error(animate: Animate, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a directory")
     status, _, err = animate(output=tmp_path / "file" / "out.mp4")
     assert status == 1 and err.startswith("error: ") and err.count("\n") == 1
@@ -267,6 +267,6 @@ def test_as_a_command(inputs: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "jobs.animate", "--checkpoint", inputs / "last.pt", "--image", inputs / "face.png"]
     command += ["--driving", inputs / "driving.mp4", "--output", tmp_path / "out.mp4", "--best-frame"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    assert (done.returncode, done.stderr) == (0, "1 of 10 frames have no face and cannot be the best one\n")
+    assert (done.returncode, done.stderr) == (0, "skipped 1 of 10 frames without a face in the search for the best frame\n")
     assert "measured from frame 4" in done.stdout
     assert len(Driving.at(tmp_path / "out.mp4")) == 10

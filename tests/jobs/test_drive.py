@@ -1,4 +1,4 @@
-"""Driving a person: which landmarks are painted, and the video that is written."""
+"""The drive command: rendered landmarks, and the output video."""
 
 import json
 import subprocess
@@ -40,7 +40,7 @@ Drive = Callable[..., tuple[int, str, str]]
 
 
 def face(shift: int = 0) -> Picture:
-    """A photograph's face, moved to the right."""
+    """The face of a photo, shifted to the right."""
     return np.ascontiguousarray(np.roll(data.astronaut()[0:200, 130:330], shift, axis=1)[20:180, 20:180])
 
 
@@ -49,7 +49,7 @@ FRAMES = [BLANK, face(), face(8), BLANK, BLANK, face(-8)]
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """person.pt, and driving.mp4 with sound; three of its six frames have no face, the first among them."""
+    """person.pt, and driving.mp4 with sound; three of its six frames, including the first, have no face."""
     home = tmp_path_factory.mktemp("drive")
     torch.manual_seed(3)
     generator = Generator(CONFIG.architecture)
@@ -95,7 +95,7 @@ def test_frames_without_a_face_keep_the_landmarks_before_them(inputs: Path) -> N
     assert found[5][:, 0].mean() < found[1][:, 0].mean() < found[2][:, 0].mean()
 
 
-def test_whole_frames_are_taken_as_they_are(inputs: Path) -> None:
+def test_whole_frames_are_not_cropped(inputs: Path) -> None:
     video, model = Driving.at(inputs / "driving.mp4"), face_model("dlib")
     points = find_landmarks(list(video.whole_frames())[1], model)
     assert points is not None
@@ -106,9 +106,9 @@ def test_whole_frames_are_taken_as_they_are(inputs: Path) -> None:
 @pytest.mark.parametrize("adapted", [False, True])
 def test_the_whole_command(drive: Drive, inputs: Path, tmp_path: Path, adapted: bool) -> None:
     status, out, _ = drive("--json", "--batch", "4", *(["--adapt"] if adapted else []))
-    told = json.loads(out)
-    assert status == 0 and told.pop("seconds") > 0
-    assert told == {
+    report = json.loads(out)
+    assert status == 0 and report.pop("seconds") > 0
+    assert report == {
         "output": str(tmp_path / "out.mp4"),
         "frames": 6,
         "rate_hz": pytest.approx(30000 / 1001),
@@ -126,7 +126,7 @@ def test_the_whole_command(drive: Drive, inputs: Path, tmp_path: Path, adapted: 
     assert_shows(tmp_path / "out.mp4", list(paint(known.person, points, SIZE, 1)))
 
 
-def test_adapted_landmarks_have_the_person_s_place_and_size() -> None:
+def test_adapted_landmarks_have_the_position_and_size_of_the_person() -> None:
     random = np.random.default_rng(0)
     driving = (random.random((5, 68, 2)) * [40, 60] + [3, 9]).astype(np.float32)
     person = (random.random((3, 68, 2)) * 25 + [30, 20]).astype(np.float32)
@@ -144,36 +144,36 @@ def test_a_face_that_is_a_point_gives_finite_landmarks() -> None:
     assert np.isfinite(Adaptation.between(point, np.random.default_rng(0).random((2, 68, 2)).astype(np.float32))(point)).all()
 
 
-def test_people_come_back_from_their_files(inputs: Path) -> None:
+def test_persons_round_trip_through_files(inputs: Path) -> None:
     known = load_person(inputs / "person.pt")
     assert known.config == CONFIG and known.landmarks_px.shape == (3, 68, 2)
     with pytest.raises(ValueError, match="of one person"):
         known.person.generator.style(torch.zeros(1, 32))
 
 
-def test_no_sound_where_none_is_wanted(drive: Drive, tmp_path: Path) -> None:
+def test_no_audio(drive: Drive, tmp_path: Path) -> None:
     status, out, _ = drive("--no-audio", "--quiet")
     assert status == 0 and "6 frames of 64 px at 29.97 Hz, without sound, 3 frames without a face; " in out
     assert Driving.at(tmp_path / "out.mp4").audio == ()
 
 
-def test_what_cannot_be_done_is_told_in_a_line(drive: Drive, inputs: Path, tmp_path: Path) -> None:
+def test_unusable_arguments_are_refused_in_one_line(drive: Drive, inputs: Path, tmp_path: Path) -> None:
     write(tmp_path / "blank.mp4", [BLANK] * 2, 160, Fraction(25))
     torch.save({"E_state_dict": {}, "motionshards": {"model": "talking_heads"}}, tmp_path / "training.pt")
     (tmp_path / "text.pt").write_text("no weights")
     torch.save({**torch.load(inputs / "person.pt", weights_only=True), "person": {}}, tmp_path / "half.pt")
-    for flags, changes, told in (
-        ((), {"driving": tmp_path / "blank.mp4"}, "no face is found in any"),
+    for flags, changes, message in (
+        ((), {"driving": tmp_path / "blank.mp4"}, "no face was found in any"),
         ((), {"driving": tmp_path / "none.mp4"}, "unreadable"),
-        ((), {"checkpoint": tmp_path / "training.pt"}, "holds no person: jobs.finetune makes one"),
+        ((), {"checkpoint": tmp_path / "training.pt"}, "is not a person; create one from a checkpoint"),
         ((), {"checkpoint": tmp_path / "text.pt"}, "cannot be read as a checkpoint"),
-        ((), {"checkpoint": tmp_path / "half.pt"}, "person is of another architecture: missing: "),
-        ((), {"output": tmp_path / "out.avi"}, "must be a file called *.mp4"),
+        ((), {"checkpoint": tmp_path / "half.pt"}, "person has another architecture: missing: "),
+        ((), {"output": tmp_path / "out.avi"}, "must have the suffix .mp4"),
         ((), {"output": inputs / "driving.mp4"}, "driving.mp4 is also an input"),
         (("--batch", "0"), {}, "--batch. Must be > 0"),
     ):
         status, out, err = drive(*flags, **changes)
-        assert (status, out, err.count("\n"), told in err) == (2, "", 1, True), err
+        assert (status, out, err.count("\n"), message in err) == (2, "", 1, True), err
     assert not (tmp_path / "out.mp4").exists()
 
 

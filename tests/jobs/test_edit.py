@@ -1,4 +1,4 @@
-"""The editing command as it is called: a real face in a larger picture, all its arguments, and input that is no good."""
+"""The edit command with a real face in a larger image, all options, and unusable input."""
 
 import json
 from collections.abc import Callable
@@ -26,7 +26,7 @@ Edit = Callable[..., tuple[int, str, str]]
 
 
 def generator() -> Generator:
-    """Seeded, with weights large enough for the action units to be seen."""
+    """Seeded, with weights large enough for action units to have a visible effect."""
     torch.manual_seed(2)
     made = Generator(SHAPE).eval()
     with torch.no_grad():
@@ -37,7 +37,7 @@ def generator() -> Generator:
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """last.pt, and face.png: a photograph in the middle of noise."""
+    """last.pt, and face.png: a photo surrounded by noise."""
     home = tmp_path_factory.mktemp("edit")
     ours = {"model": "ganimation", "config": Config(architecture=SHAPE).to_json()}
     torch.save({"G": generator().state_dict(), "motionshards": ours}, home / "last.pt")
@@ -68,27 +68,27 @@ def aus(**values: float) -> np.ndarray:
     return wanted
 
 
-def test_a_face_is_changed_where_it_is(edit: Edit, inputs: Path, tmp_path: Path) -> None:
+def test_only_the_face_is_edited(edit: Edit, inputs: Path, tmp_path: Path) -> None:
     status, out, err = edit("--au", "AU12=1.0", "--au", "au4=0.5", "--json")
     assert (status, err) == (0, "")
-    told = json.loads(out)
+    report = json.loads(out)
     before, after = read_image(inputs / "face.png"), read_image(tmp_path / "out.png")
-    assert (told["height_px"], told["width_px"]) == before.shape[:2] == after.shape[:2]
-    assert {name: value for name, value in told["aus"].items() if value} == {"AU12": 1.0, "AU04": 0.5}
-    x0, y0, x1, y1 = told["window"]
+    assert (report["height_px"], report["width_px"]) == before.shape[:2] == after.shape[:2]
+    assert {name: value for name, value in report["aus"].items() if value} == {"AU12": 1.0, "AU04": 0.5}
+    x0, y0, x1, y1 = report["window"]
     assert 0 < x0 < x1 < before.shape[1] and 0 < y0 < y1 < before.shape[0] and x1 - x0 == y1 - y0
     outside = np.ones(before.shape[:2], bool)
     outside[y0:y1, x0:x1] = False
     np.testing.assert_array_equal(after[outside], before[outside])
     inner = slice(y0 + 30, y1 - 30), slice(x0 + 30, x1 - 30)
     assert np.abs(after[inner].astype(int) - before[inner]).mean() > 5
-    expected = Editor(generator(), 64).edit(before, tuple(told["window"]), aus(AU12=1, AU04=0.5))
+    expected = Editor(generator(), 64).edit(before, tuple(report["window"]), aus(AU12=1, AU04=0.5))
     np.testing.assert_array_equal(after, expected)
     assert edit("--au", "AU12=0", "--au", "au4=0.5")[0] == 0
     assert np.abs(read_image(tmp_path / "out.png").astype(int) - after).max() > 2, "action units make the difference"
 
 
-def test_a_picture_that_is_a_face_already(edit: Edit, inputs: Path, tmp_path: Path) -> None:
+def test_an_image_that_is_cropped_already(edit: Edit, inputs: Path, tmp_path: Path) -> None:
     status, out, _ = edit("--au", "AU12=1", "--crop", "none")
     before, after = read_image(inputs / "face.png"), read_image(tmp_path / "out.png")
     height, width = before.shape[:2]
@@ -101,8 +101,8 @@ def test_a_picture_that_is_a_face_already(edit: Edit, inputs: Path, tmp_path: Pa
 
 def test_a_strip_shows_each_intensity_and_its_mask(edit: Edit, inputs: Path, tmp_path: Path) -> None:
     status, out, _ = edit("--strip", "AU12=0.2:0.8:3", "--au", "AU04=0.5", "--crop", "none", "--json")
-    told = json.loads(out)
-    assert status == 0 and "AU12" not in told["aus"] and told["aus"]["AU04"] == 0.5
+    report = json.loads(out)
+    assert status == 0 and "AU12" not in report["aus"] and report["aus"]["AU04"] == 0.5
     sheet = read_image(tmp_path / "out.png")
     top = sheet.shape[0] - 2 * 64 - 2
     assert sheet.shape[1] == 4 * 66 - 2 and top >= 12
@@ -124,8 +124,8 @@ def test_a_strip_has_seven_steps_from_0_to_1(edit: Edit, tmp_path: Path) -> None
     assert read_image(tmp_path / "out.png").shape[1] == 8 * 66 - 2
 
 
-def test_other_action_units_are_as_openface_found_them(edit: Edit, tmp_path: Path) -> None:
-    """Of two faces the surer one; a row without success does not count."""
+def test_other_action_units_keep_the_intensities_of_openface(edit: Edit, tmp_path: Path) -> None:
+    """The face of higher confidence is used; a row without success is ignored."""
     faces = [row(1, b"unsure", 64, {}), row(1, b"sure", 64, {}), row(1, b"lost", 64, {})]
     faces[0] |= {"confidence": 0.6, "AU45_r": 1.0}
     faces[1] |= {"confidence": 0.9, "AU45_r": 2.5, "AU12_r": 5.0}
@@ -138,8 +138,8 @@ def test_other_action_units_are_as_openface_found_them(edit: Edit, tmp_path: Pat
     assert found["AU01"] == pytest.approx(float(faces[1]["AU01_r"]) / 5, abs=1e-4)
 
 
-def test_csvs_of_single_pictures_do_not_tell_of_success(edit: Edit, tmp_path: Path) -> None:
-    """As FaceLandmarkImg writes them."""
+def test_csvs_of_single_images_have_no_success_column(edit: Edit, tmp_path: Path) -> None:
+    """As written by FaceLandmarkImg."""
     names = ["face", "confidence", *(f"{name}_r" for name in INTENSITIES)]
     lines = [names, ["0", "0.7", *["1.5"] * 17], ["1", "0.9", *["3.5"] * 17], ["2", "0.95", "nan", *["1"] * 16]]
     (tmp_path / "face.csv").write_text("\n".join(", ".join(line) for line in lines))
@@ -149,7 +149,7 @@ def test_csvs_of_single_pictures_do_not_tell_of_success(edit: Edit, tmp_path: Pa
 
 
 @pytest.mark.parametrize("window", [(10, 5, 74, 69), (-20, -8, 60, 72), (40, 30, 140, 130), (0, 0, 100, 80)])
-def test_what_is_attended_to_stays_to_the_bit(window: tuple[int, int, int, int]) -> None:
+def test_kept_regions_are_bit_identical(window: tuple[int, int, int, int]) -> None:
     picture: Picture = np.random.default_rng(1).integers(0, 256, (80, 100, 3), np.uint8)
     colour = torch.full((1, 3, 32, 32), -0.5)
     np.testing.assert_array_equal(lay_over(picture, Painting(colour, torch.ones(1, 1, 32, 32)), window), picture)
@@ -164,28 +164,28 @@ def test_spellings_of_action_units(text: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "message"),
     [
         ((), "--au or --strip is required"),
-        (("--au", "AU13=1"), "there is no action unit AU13; there are AU01, AU02, AU04"),
+        (("--au", "AU13=1"), "unknown action unit AU13; choose from AU01, AU02, AU04"),
         (("--au", "AU12"), "--au AU12 must be of the form AU12=1.0"),
-        (("--au", "AU12=5"), "'5' is no intensity: a number from 0 to 1, which is OpenFace's 0 to 5 divided by 5"),
-        (("--au", "AU12=-0.1"), "'-0.1' is no intensity"),
-        (("--au", "AU12=nan"), "'nan' is no intensity"),
-        (("--au", "AU12=much"), "'much' is no intensity"),
+        (("--au", "AU12=5"), "'5' must be an intensity from 0 to 1, which is OpenFace's 0 to 5 divided by 5"),
+        (("--au", "AU12=-0.1"), "'-0.1' must be an intensity"),
+        (("--au", "AU12=nan"), "'nan' must be an intensity"),
+        (("--au", "AU12=much"), "'much' must be an intensity"),
         (("--au", "AU12=1", "--au", "AU12=0"), "AU12 is given twice"),
         (("--strip", "AU12", "--au", "AU12=0"), "AU12 is given twice"),
         (("--strip", "AU12=0:1"), "must be of the form AU12=0:1:7"),
         (("--strip", "AU12=0:1:1"), "2 to 50 steps"),
-        (("--strip", "AU12=0:2:3"), "'2' is no intensity"),
-        (("--strip", "smile"), "there is no action unit smile"),
+        (("--strip", "AU12=0:2:3"), "'2' must be an intensity"),
+        (("--strip", "smile"), "unknown action unit smile"),
         (("--au", "AU12=1", "--crop", "body"), '"body" for --crop'),
         (("--au", "AU12=1", "--config", "nowhere.yaml"), "nowhere.yaml"),
     ],
 )
-def test_unusable_arguments(edit: Edit, tmp_path: Path, flags: tuple[str, ...], told: str) -> None:
+def test_unusable_arguments(edit: Edit, tmp_path: Path, flags: tuple[str, ...], message: str) -> None:
     status, out, err = edit(*flags)
-    assert (status, out, err.count("\n")) == (2, "", 1) and told in err, err
+    assert (status, out, err.count("\n")) == (2, "", 1) and message in err, err
     assert not [*tmp_path.iterdir()]
 
 
@@ -197,29 +197,29 @@ def test_unusable_files(edit: Edit, inputs: Path, tmp_path: Path) -> None:
     for name, changes in (("unsure", {"confidence": 0.72}), ("zeros", zeros)):
         (tmp_path / f"{name}.csv").write_text(as_csv([{**row(1, b"", 64, {}), **changes}], {}))
     torch.save(generator().state_dict(), tmp_path / "net_epoch_30_id_G.pth")
-    for changes, told in (
-        ({"image": tmp_path / "absent.png"}, "there is no picture"),
-        ({"image": tmp_path / "text.txt"}, "cannot be read as a picture"),
-        ({"image": tmp_path / "blank.png"}, f"no face is found in {tmp_path / 'blank.png'}; --crop none takes the whole image"),
+    for changes, message in (
+        ({"image": tmp_path / "absent.png"}, "does not exist"),
+        ({"image": tmp_path / "text.txt"}, "cannot be read as an image"),
+        ({"image": tmp_path / "blank.png"}, f"no face was found in {tmp_path / 'blank.png'}; --crop none uses the whole image"),
         ({"checkpoint": tmp_path / "absent.pt"}, "checkpoint not found"),
         ({"checkpoint": tmp_path / "text.txt"}, "cannot be read as a checkpoint"),
-        ({"checkpoint": tmp_path / "net_epoch_30_id_G.pth"}, "does not tell its settings: --config is needed"),
+        ({"checkpoint": tmp_path / "net_epoch_30_id_G.pth"}, "does not contain its settings; pass --config"),
         ({"current": tmp_path / "absent.csv"}, "No such file"),
         ({"current": tmp_path / "text.txt"}, "has no column AU01_r"),
         *(
             ({"current": tmp_path / f"{name}.csv"}, "no row has a face with confidence 0.75 or more")
             for name in ("lost", "unsure", "zeros")
         ),
-        ({"output": tmp_path / "out.gif"}, "must be a file called *.png"),
+        ({"output": tmp_path / "out.gif"}, "must have the suffix .png"),
         ({"output": inputs / "face.png"}, "face.png is also an input"),
     ):
         status, out, err = edit("--au", "AU12=1", **changes)
         assert (status, out, err.count("\n")) == (2, "", 1), err
-        assert told in err, err
+        assert message in err, err
     assert not (tmp_path / "out.png").exists()
 
 
-def test_an_output_that_cannot_be_made_is_a_fault(edit: Edit, tmp_path: Path) -> None:
+def test_an_output_that_cannot_be_written_is_an_error(edit: Edit, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a directory")
     status, _, err = edit("--au", "AU12=1", "--crop", "none", output=tmp_path / "file" / "out.png")
     assert status == 1 and err.startswith("error: ") and err.count("\n") == 1

@@ -1,4 +1,4 @@
-"""The evaluating command: its figures are those of the networks on the clips that were asked for, and how it ends."""
+"""The evaluate command: scores equal those computed directly, and exit statuses."""
 
 import json
 from pathlib import Path
@@ -25,13 +25,13 @@ SIDE_PX = 192  # of images of 32 px in evaluation.jpg
 
 
 def frames(clip: int) -> int:
-    """Every fourth clip has one frame, which is no clip to reconstruct."""
+    """Every fourth clip has a single frame and cannot be reconstructed."""
     return 1 + clip % 4
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """24 clips, of which 12 in the split test, and of these 3 too short."""
+    """24 clips, 12 of them in the split test, 3 of which are too short."""
     out = tmp_path_factory.mktemp("evaluate")
     return make_dataset(out, 24, per_shard=5, frames=frames, split=lambda clip: "test" if clip % 8 < 4 else "train")
 
@@ -54,7 +54,7 @@ def run(checkpoint: Path, data: Path, output: Path, *more: object) -> int:
 def by_the_networks(
     checkpoint: Path, data: Path, align_corners: bool = True, size: int | None = None
 ) -> dict[str, tuple[int, float]]:
-    """Frames and error of each clip of the split test, a frame at a time."""
+    """Return frames and error of each clip of the split test, computed frame by frame."""
     _, detector, generator = restore(checkpoint, align_corners=align_corners)
     found = {}
     with torch.no_grad():
@@ -72,7 +72,7 @@ def by_the_networks(
     return found
 
 
-def test_figures_are_those_of_the_networks(
+def test_scores_equal_those_computed_by_the_networks(
     checkpoint: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(checkpoint, data, tmp_path / "new" / "out", "--batch", 2) == 0
@@ -89,12 +89,12 @@ def test_figures_are_those_of_the_networks(
     # Squares of random colors are nobody's face.
     assert all(found["model_scores"][name] == {"mean": None, "frames": 0} for name in ("missing", "akd_px", "aed"))
     assert found["provenance"]["landmark_model"].startswith("shape_predictor_68") and "identity_model" in found["provenance"]
-    told = capsys.readouterr().out
-    assert f"{total} frames of 9 clips of --split test; skipped 3 with only one frame" in told
-    assert told.splitlines()[2].split()[:3] == ["L1", f"{mean:.4f}", f"{found['copy_scores']['l1']['mean']:.4f}"]
+    message = capsys.readouterr().out
+    assert f"{total} frames of 9 clips of --split test; skipped 3 with only one frame" in message
+    assert message.splitlines()[2].split()[:3] == ["L1", f"{mean:.4f}", f"{found['copy_scores']['l1']['mean']:.4f}"]
 
 
-def test_sampling_is_as_asked_for(checkpoint: Path, data: Path, tmp_path: Path) -> None:
+def test_align_corners_option(checkpoint: Path, data: Path, tmp_path: Path) -> None:
     assert run(checkpoint, data, tmp_path, "--landmarks", "none", "--align-corners", "false") == 0
     found = json.loads((tmp_path / "evaluation.json").read_text())
     assert found["align_corners"] is False
@@ -114,7 +114,7 @@ def test_a_smaller_stored_size_is_evaluated(checkpoint: Path, tmp_path: Path) ->
     )
 
 
-def test_the_image_has_a_labelled_row_for_each_of_eight_clips(checkpoint: Path, data: Path, tmp_path: Path) -> None:
+def test_the_image_has_a_labeled_row_for_each_of_eight_clips(checkpoint: Path, data: Path, tmp_path: Path) -> None:
     assert run(checkpoint, data, tmp_path, "--landmarks", "none") == 0
     sheet = simplejpeg.decode_jpeg((tmp_path / "evaluation.jpg").read_bytes())
     assert sheet.shape == (2 * HEADER_PX + 8 * (CAPTION_PX + SIDE_PX), 4 * SIDE_PX + 3 * GAP_PX, 3)
@@ -181,7 +181,7 @@ def test_fid_is_in_the_table_and_compared_between_runs(
         assert [line.split()[1] for line in capsys.readouterr().out.splitlines() if line.startswith("FID")] == [first]
 
 
-def test_runs_with_other_frames_are_not_compared(
+def test_runs_on_different_frames_are_not_compared(
     folder: Path, rich: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoint = tiny_checkpoint(folder, "talking_heads")
@@ -190,7 +190,7 @@ def test_runs_with_other_frames_are_not_compared(
         assert run(checkpoint, rich, tmp_path / str(k), *arguments, "--limit", 2) == 0
     assert motionshards.jobs.evaluate.main(["--compare", str(tmp_path / "2"), str(tmp_path / "3")]) == 2
     error = capsys.readouterr().err
-    assert "cannot be compared: they reconstruct other frames in 2 clips" in error and error.count("\n") == 1
+    assert "cannot be compared: they reconstruct different frames in 2 clips" in error and error.count("\n") == 1
 
 
 def test_action_units_of_another_origin_are_refused(
@@ -201,7 +201,7 @@ def test_action_units_of_another_origin_are_refused(
     assert "was trained on action units of openface, and those of the dataset are of csv" in capsys.readouterr().err
 
 
-def test_what_cannot_be_measured_is_told_in_one_line(
+def test_unusable_evaluations_are_refused_in_one_line(
     checkpoint: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, out = tmp_path / "file", tmp_path / "out"
@@ -225,22 +225,22 @@ def test_what_cannot_be_measured_is_told_in_one_line(
         ((data, file), "cannot be written"),
         ((data, out, "--limit", 0), "--limit. Must be > 0"),
         ((data, out, "--batch", -1), "--batch. Must be > 0"),
-        ((data, out, "--config", "vox-256"), "is of another architecture"),
+        ((data, out, "--config", "vox-256"), "has another architecture"),
         ((data, out, "--model", "talking_heads"), "is a checkpoint of fomm"),
         ((data, out, "--k", 2), "--k is for talking_heads, and --model is fomm"),
         ((data, out, "--vgg", file), "--vgg is for --lpips"),
         ((data, out, "--arcface", file), "--arcface needs landmarks"),
         (
-            (data, out, "--lpips", file, "--vgg", tmp_path / "absent.pth is not there: LPIPS needs"),
-            "absent.pth is not there: LPIPS needs",
+            (data, out, "--lpips", file, "--vgg", tmp_path / "absent.pth does not exist: LPIPS needs"),
+            "absent.pth does not exist: LPIPS needs",
         ),
-        ((data, out, "--inception", file), "file is no TorchScript file: PytorchStreamReader failed"),
+        ((data, out, "--inception", file), "file is not a TorchScript file: PytorchStreamReader failed"),
         ((data, out, "--aus", "openface-still", "--openface", "absent"), "program not found: 'absent'"),
     ]
-    for arguments, told in cases:
+    for arguments, message in cases:
         assert run(checkpoint, *arguments, "--landmarks", "none") == 2
         error = capsys.readouterr().err
-        assert told in error and error.count("\n") == 1 and error.startswith("error: "), error
+        assert message in error and error.count("\n") == 1 and error.startswith("error: "), error
     assert not [*out.iterdir()]
 
 
@@ -266,7 +266,7 @@ def test_an_occupied_directory_is_refused_before_the_checkpoint_is_read(
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_a_dataset_is_left_as_it_was(checkpoint: Path, data: Path, tmp_path: Path) -> None:
+def test_the_dataset_is_not_changed(checkpoint: Path, data: Path, tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in data.rglob("*") if path.is_file()}
     assert run(checkpoint, data, tmp_path, "--landmarks", "none", "--limit", 1) == 0
     assert {path: path.read_bytes() for path in data.rglob("*") if path.is_file()} == before

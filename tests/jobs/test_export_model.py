@@ -1,4 +1,4 @@
-"""The exporting command: what it writes and tells, and how it ends."""
+"""The export-model command: files, output and exit statuses."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory, config: Path) -> Path:
-    """As training saves it, of a model whose weights were drawn."""
+    """A checkpoint of a run, with random weights."""
     torch.manual_seed(5)
     path = tmp_path_factory.mktemp("run") / "last.pt"
     means = Means(world=World(0, 1), device=torch.device("cpu"), vgg="none")
@@ -41,7 +41,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, config: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Path:
-    """As the authors' checkpoints are: weights, and no word on settings."""
+    """A checkpoint like the authors', with weights and without settings."""
     content = torch.load(checkpoint, weights_only=True)
     path = tmp_path_factory.mktemp("authors") / "weights.pth.tar"
     torch.save({name: content[name] for name in ("generator", "kp_detector", "discriminator", "epoch")}, path)
@@ -57,9 +57,9 @@ def test_onnx_graphs_of_a_training_run(
 ) -> None:
     out = tmp_path / "graphs"
     assert run(checkpoint, out, "--json") == 0
-    told = capsys.readouterr()
-    assert told.err == ""
-    graphs = json.loads(told.out)["graphs"]
+    output = capsys.readouterr()
+    assert output.err == ""
+    graphs = json.loads(output.out)["graphs"]
     assert {name: graph["path"] for name, graph in graphs.items()} == {name: str(out / f"{name}.onnx") for name in GRAPHS}
     assert all(graph["size_bytes"] == Path(graph["path"]).stat().st_size for graph in graphs.values())
     assert all(
@@ -70,8 +70,8 @@ def test_onnx_graphs_of_a_training_run(
     assert ExportedModel(out, "onnx").size == 32
 
 
-def test_sampling_is_as_asked_for(bare: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The networks that are exported, and the settings beside their graphs."""
+def test_align_corners_option(bare: Path, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The option determines the exported networks and the settings in export.json."""
     given = []
 
     def noted(
@@ -89,24 +89,24 @@ def test_sampling_is_as_asked_for(bare: Path, config: Path, tmp_path: Path, monk
 
 
 @pytest.mark.slow
-def test_graphs_that_differ_from_the_networks_are_for_nobody(
+def test_graphs_that_differ_from_the_networks_are_not_accepted(
     bare: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of the authors' weights, with a config by hand. What vouched for an older export must not vouch for this one."""
+    """The authors' weights with a config. The export.json of an older export must not remain."""
     (tmp_path / EXPORT_JSON).write_text("{}")
     monkeypatch.setattr(motionshards.trainers.fomm.export, "LIMITS", {"fp32": -1.0})
     assert run(bare, tmp_path, "--format", "torch", "--config", config) == 1
-    told = capsys.readouterr()
+    output = capsys.readouterr()
     figures = ", ".join(f"{name} by 0 (limit -1)" for name in GRAPHS)
     start = "error: graphs in fp32 differ from the networks, relative to the contrast of their output: "
-    assert told.err == f"{start}{figures}; no export.json is written\n"
-    assert [line.partition("difference ")[2] for line in told.out.splitlines()] == [
+    assert output.err == f"{start}{figures}; no export.json is written\n"
+    assert [line.partition("difference ")[2] for line in output.out.splitlines()] == [
         "0.0e+00, 0.0e+00 of the contrast (limit -1)"
     ] * 3
     assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {f"{name}.pt2" for name in GRAPHS}
 
 
-def test_what_cannot_be_exported_is_told_in_one_line(
+def test_unusable_exports_are_refused_in_one_line(
     checkpoint: Path, bare: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other, content = tmp_path / "other.pt", torch.load(checkpoint, weights_only=True)
@@ -120,16 +120,16 @@ def test_what_cannot_be_exported_is_told_in_one_line(
         ((tmp_path / "absent.pt", out), "checkpoint not found"),
         ((file, out), "cannot be read as a checkpoint"),
         ((other, out), "is a checkpoint of ganimation, not of fomm"),
-        ((bare, out), "does not tell its settings: --config is needed, the name"),
+        ((bare, out), "does not contain its settings; pass --config with the name"),
         ((older, out), "its settings are of another version"),
-        ((bare, out, "--config", "vox-256"), "kp_detector is of another architecture"),
+        ((bare, out, "--config", "vox-256"), "kp_detector has another architecture"),
         ((checkpoint, file), "cannot be written"),
         ((checkpoint, file / "below"), "cannot be written"),
     ]
-    for arguments, told in cases:
+    for arguments, message in cases:
         assert run(*arguments) == 2
         error = capsys.readouterr().err
-        assert told in error and error.count("\n") == 1 and error.startswith("error: ")
+        assert message in error and error.count("\n") == 1 and error.startswith("error: ")
     assert not out.exists()
 
 
@@ -142,7 +142,9 @@ def test_an_occupied_directory_is_refused_before_the_checkpoint_is_read(
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_two_exports_into_one_directory_do_not_meet(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_concurrent_exports_to_one_directory_are_refused(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with only_writer(tmp_path):
         assert run(checkpoint, tmp_path) == 2
     assert "is writing to" in capsys.readouterr().err
@@ -156,8 +158,8 @@ def test_missing_packages_are_named(
     monkeypatch.setattr(motionshards.trainers.fomm.export, "_PACKAGES", packages)
     for form, extra in (("onnx", "export"), ("litert", "litert")):
         assert run(checkpoint, tmp_path / "out", "--format", form) == 2
-        told = capsys.readouterr().err
-        assert told == f"error: --format {form} needs {packages[form][-1]}: pip install 'motionshards[{extra}]'\n"
+        message = capsys.readouterr().err
+        assert message == f"error: --format {form} needs {packages[form][-1]}; pip install 'motionshards[{extra}]'\n"
 
 
 def test_only_litert_has_weights_of_lower_precision(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

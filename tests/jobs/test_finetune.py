@@ -1,4 +1,4 @@
-"""Teaching a model a person: which frames are taken, what is trained on them, and what is written."""
+"""The finetune command: choice of frames, training, and output."""
 
 import json
 from collections.abc import Callable
@@ -40,12 +40,12 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 def face(shift: int = 0) -> Picture:
-    """A photograph's face, moved to the right."""
+    """The face of a photo, shifted to the right."""
     return np.ascontiguousarray(np.roll(data.astronaut()[0:200, 130:330], shift, axis=1)[20:180, 20:180])
 
 
 def save_checkpoint(path: Path, *, ours: bool = True, videos: int = 3) -> Path:
-    """A little trained, so that spectral norms are what they should be."""
+    """Trained for a few steps, so that spectral norms have converged."""
     torch.manual_seed(3)
     shape = CONFIG.architecture
     embedder, generator, judge = Embedder(shape), Generator(shape), Discriminator(shape, videos)
@@ -55,17 +55,17 @@ def save_checkpoint(path: Path, *, ours: bool = True, videos: int = 3) -> Path:
             judge(generator(pictures, embedder(pictures, pictures)), pictures, torch.tensor([0, 1]))
     content: dict[str, Any] = {"E_state_dict": embedder.state_dict(), "G_state_dict": generator.state_dict()}
     content["D_state_dict"] = judge.state_dict()
-    told = {"model": "talking_heads", "config": CONFIG.to_json(), "names": {"videos": [f"v{n}" for n in range(videos)]}}
+    own = {"model": "talking_heads", "config": CONFIG.to_json(), "names": {"videos": [f"v{n}" for n in range(videos)]}}
     if not ours:
         for state in content.values():
             vars(state).pop("_metadata")
-    torch.save({**content, "epoch": 1} | ({"motionshards": told} if ours else {}), path)
+    torch.save({**content, "epoch": 1} | ({"motionshards": own} if ours else {}), path)
     return path
 
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """last.pt, three pictures of which one has no face, and a video of five frames of which the third has none."""
+    """last.pt, three images, one without a face, and a video of five frames, the third without a face."""
     home = tmp_path_factory.mktemp("finetune")
     save_checkpoint(home / "last.pt")
     for name, picture in (("a.png", face()), ("b.png", face(9)), ("blank.png", BLANK)):
@@ -96,7 +96,7 @@ def test_frames_are_spread_evenly_over_a_video(inputs: Path) -> None:
         assert all(np.array_equal(one, frames[number]) for one, number in zip(found, expected, strict=True))
 
 
-def test_portraits_of_pictures_and_of_a_video(inputs: Path) -> None:
+def test_portraits_of_images_and_of_a_video(inputs: Path) -> None:
     model = face_model("dlib")
     pictures = of_pictures([inputs / "a.png", inputs / "b.png"], model, SIZE, "face")
     assert pictures.pictures.shape == (2, SIZE, SIZE, 3) and pictures.landmarks_px.shape == (2, 68, 2)
@@ -114,9 +114,9 @@ def test_portraits_of_pictures_and_of_a_video(inputs: Path) -> None:
 
 def test_the_whole_command(run: Run, tmp_path: Path, inputs: Path, caplog: pytest.LogCaptureFixture) -> None:
     status, out, _ = run("--input", inputs / "me.mp4", "--t", 5, "--steps", 3, "--json", "--quiet")
-    told = json.loads(out)
-    assert (status, told["frames"], told["steps"]) == (0, 4, 3) and "1 of 5 pictures have no face" in caplog.text
-    assert told["first"].keys() == told["last"].keys() == {"pixel", "adversarial", "feature_matching", "discriminator"}
+    report = json.loads(out)
+    assert (status, report["frames"], report["steps"]) == (0, 4, 3) and "skipped 1 of 5 images without a face" in caplog.text
+    assert report["first"].keys() == report["last"].keys() == {"pixel", "adversarial", "feature_matching", "discriminator"}
     content = torch.load(tmp_path / "person.pt", weights_only=True)
     assert content.keys() == {"person", "landmarks", "motionshards"}
     assert content["landmarks"].shape == (4, 68, 2)
@@ -148,7 +148,7 @@ def test_without_steps_the_person_is_the_embedding(run: Run, tmp_path: Path, inp
     torch.testing.assert_close(found, expected)
 
 
-def test_the_discriminator_s_vector_begins_with_the_embedding_and_moves_alone(inputs: Path) -> None:
+def test_the_discriminators_vector_starts_at_the_embedding_and_is_trained_alone(inputs: Path) -> None:
     trained = restore(inputs / "last.pt", None, CPU)
     stored = torch.load(inputs / "last.pt", weights_only=True)["D_state_dict"]
     goals = of_pictures([inputs / "a.png"], face_model("dlib"), SIZE, "face").goals(CPU)
@@ -173,32 +173,32 @@ def test_a_person_is_learned(inputs: Path) -> None:
     assert not person.training
 
 
-def test_checkpoints_of_the_authors_need_their_settings(run: Run, tmp_path: Path, inputs: Path) -> None:
+def test_checkpoints_of_the_authors_require_config(run: Run, tmp_path: Path, inputs: Path) -> None:
     theirs = save_checkpoint(tmp_path / "theirs.tar", ours=False, videos=5)
     status, _, err = run("--images", inputs / "a.png", "--steps", 0, checkpoint=theirs)
-    assert status == 2 and "does not tell its settings: --config is needed" in err
+    assert status == 2 and "does not contain its settings; pass --config" in err
     (tmp_path / "small.yaml").write_text(f"architecture: {{size: {SIZE}, width: 4, halvings: 4, residuals: 1}}")
     assert run("--images", inputs / "a.png", "--steps", 1, checkpoint=theirs, config=tmp_path / "small.yaml")[0] == 0
     assert load_person(tmp_path / "person.pt").person.generator.compat is True, "with their arithmetic"
 
 
-def test_what_cannot_be_done_is_told_in_a_line(run: Run, tmp_path: Path, inputs: Path) -> None:
+def test_unusable_arguments_are_refused_in_one_line(run: Run, tmp_path: Path, inputs: Path) -> None:
     picture = ("--images", inputs / "a.png")
     (tmp_path / "text.png").write_text("no picture")
-    for flags, changes, told in (
+    for flags, changes, message in (
         ((), {}, "Exactly 1 of {--input, --images} must be specified"),
         ((*picture, "--input", inputs / "me.mp4"), {}, "Exactly 1 of {--input, --images} must be specified"),
         ((*picture, "--steps", -1), {}, "--steps. Must be >= 0"),
         ((*picture, "--batch", 0), {}, "--batch. Must be > 0"),
-        (("--images", inputs / "blank.png"), {}, "no face is found in any"),
-        (("--images", tmp_path / "text.png"), {}, "cannot be read as a picture"),
+        (("--images", inputs / "blank.png"), {}, "no face was found in any"),
+        (("--images", tmp_path / "text.png"), {}, "cannot be read as an image"),
         (("--input", tmp_path / "none.mp4"), {}, "unreadable"),
         (picture, {"checkpoint": tmp_path / "none.pt"}, "checkpoint not found"),
-        (picture, {"config": "vox-256"}, "is of another architecture"),
+        (picture, {"config": "vox-256"}, "has another architecture"),
         (picture, {"output": inputs / "a.png"}, "a.png is also an input"),
         (picture, {"output": tmp_path}, "is a directory"),
-        (picture, {"vgg": tmp_path / "none.pth"}, "none.pth is not there"),
+        (picture, {"vgg": tmp_path / "none.pth"}, "none.pth does not exist"),
     ):
         status, out, err = run(*flags, **changes)
-        assert (status, out, err.count("\n"), told in err) == (2, "", 1, True), err
+        assert (status, out, err.count("\n"), message in err) == (2, "", 1, True), err
     assert not (tmp_path / "person.pt").exists()

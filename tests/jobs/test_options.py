@@ -1,4 +1,4 @@
-"""What the jobs' command lines have in common: old spellings, devices, and outputs that would overwrite an input."""
+"""Options that the jobs share: old spellings, devices, and outputs that would overwrite an input."""
 
 from pathlib import Path
 
@@ -86,8 +86,8 @@ def test_with_cuda_auto_is_the_gpu_and_absent_gpus_are_refused() -> None:
 def test_an_output_may_not_be_an_input_by_any_name(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"")
     (tmp_path / "link.png").symlink_to("a.png")
-    for output, told in (("link.png", "is also an input"), ("a.jpg", r"called \*\.png, \*\.webp"), (".", "is a directory")):
-        with pytest.raises(ConfigError, match=told):
+    for output, message in (("link.png", "is also an input"), ("a.jpg", r"suffix \.png or \.webp"), (".", "is a directory")):
+        with pytest.raises(ConfigError, match=message):
             check_output(tmp_path / output, (None, tmp_path / "absent.pt", tmp_path / "a.png"), (".png", ".webp"))
     check_output(tmp_path / "B.PNG", (None, tmp_path / "a.png"), (".png", ".webp"))
 
@@ -98,7 +98,7 @@ def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         (tmp_path / "file").mkdir()
 
 
-def test_a_misspelt_option_is_named_with_the_option_that_is_meant(capsys: pytest.CaptureFixture[str]) -> None:
+def test_misspelt_options_are_reported_with_the_similar_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("animate", "--best-fame") == 2
     assert "Unknown option: --best-fame. Did you mean --best-frame?" in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""The command as it is called: photographs with and without a face, drawings with transparency, and input that is no good."""
+"""The rotate command with photos with and without a face, drawings with transparency, and unusable input."""
 
 import json
 from collections.abc import Callable
@@ -24,7 +24,7 @@ Rotate = Callable[..., tuple[int, str, str]]
 
 
 def networks() -> dict[str, torch.nn.Module]:
-    """Seeded; the rotator keeps the source and moves it 8 pixels to the left for a yaw of 15 degrees; the combiner takes that."""
+    """Seeded; the rotator shifts the source by 8 pixels to the left for a yaw of 15 degrees, and the combiner returns that."""
     torch.manual_seed(3)
     made = make_networks(SHAPE)
     for network in made.values():
@@ -33,7 +33,7 @@ def networks() -> dict[str, torch.nn.Module]:
 
 
 class Shift(torch.nn.Module):
-    """A rotator whose flow follows the yaw, and which keeps what it is told of."""
+    """A rotator whose flow is proportional to the yaw, and which records its poses."""
 
     def __init__(self, rotator: Any) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class Shift(torch.nn.Module):
 
 
 class TakeMoved(torch.nn.Module):
-    """A combiner that gives the moved picture."""
+    """A combiner that returns the warped image."""
 
     def forward(self, painted: torch.Tensor, moved: torch.Tensor, pose: torch.Tensor) -> Any:
         return make_networks(SHAPE)["combiner"](painted, moved, pose)._replace(picture=moved)
@@ -96,7 +96,7 @@ def written(tmp_path: Path) -> np.ndarray:
     return np.asarray(Image.open(tmp_path / "out.png"))
 
 
-def test_a_photograph_s_face_is_framed_and_turned(rotate: Rotate, tmp_path: Path) -> None:
+def test_the_face_of_a_photo_is_cropped_and_rotated(rotate: Rotate, tmp_path: Path) -> None:
     assert rotate("--pose", "yaw=10,pitch=-5")[:2] == (0, f"{tmp_path / 'out.png'}: 64 x 64 px\n")
     framed = written(tmp_path)
     assert framed.shape == (SIZE, SIZE, 3)
@@ -107,7 +107,7 @@ def test_a_photograph_s_face_is_framed_and_turned(rotate: Rotate, tmp_path: Path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.png"]
 
 
-def test_eyes_and_mouth_are_morphed_where_that_is_asked_for(rotate: Rotate, tmp_path: Path) -> None:
+def test_eyes_and_mouth_are_morphed_on_request(rotate: Rotate, tmp_path: Path) -> None:
     pictures = []
     for flags in ((), ("--eyes", "1,0"), ("--eyes", "0,1"), ("--eyes", "1,0", "--mouth", "0.9"), ("--mouth", "0")):
         assert rotate(*flags)[0] == 0
@@ -116,8 +116,8 @@ def test_eyes_and_mouth_are_morphed_where_that_is_asked_for(rotate: Rotate, tmp_
 
 
 def test_a_sheet_is_a_grid_of_poses(rotate: Rotate, tmp_path: Path) -> None:
-    status, said, _ = rotate("--sheet", "--pose", "roll=5", "--json")
-    done = json.loads(said)
+    status, output, _ = rotate("--sheet", "--pose", "roll=5", "--json")
+    done = json.loads(output)
     assert status == 0 and done.pop("seconds") > 0
     assert done == {"output": str(tmp_path / "out.png"), "width_px": 5 * SIZE, "height_px": 5 * SIZE, "transparent": False}
     sheet = written(tmp_path)
@@ -126,22 +126,22 @@ def test_a_sheet_is_a_grid_of_poses(rotate: Rotate, tmp_path: Path) -> None:
     assert np.array_equal(written(tmp_path), sheet[:SIZE, 3 * SIZE : 4 * SIZE]), "up at the top, right at the right"
 
 
-def test_transparency_stays(rotate: Rotate, inputs: Path, tmp_path: Path) -> None:
-    status, said, _ = rotate("--pose", "yaw=0", image=inputs / "cut.png")
-    assert status == 0 and "with transparency" in said
+def test_transparency_is_kept(rotate: Rotate, inputs: Path, tmp_path: Path) -> None:
+    status, output, _ = rotate("--pose", "yaw=0", image=inputs / "cut.png")
+    assert status == 0 and "with transparency" in output
     made = written(tmp_path)
     assert made.shape == (SIZE, SIZE, 4)
     assert made[0, 0].tolist() == [0, 0, 0, 0] and made[SIZE // 2, SIZE // 2, 3] == 255
 
 
-def test_files_of_several_runs_are_put_together_and_the_untrained_are_left_out(rotate: Rotate, inputs: Path) -> None:
+def test_networks_of_several_files_are_combined_without_untrained_ones(rotate: Rotate, inputs: Path) -> None:
     assert rotate("--eyes", "1,1", checkpoint=inputs / "combiner.pt")[0] == 2
     files = ["--checkpoint", str(inputs / "last.pt"), str(inputs / "combiner.pt")]
     assert rotate("--eyes", "1,1", *files)[0] == 0, "the last file with a network counts"
 
 
 @pytest.mark.parametrize("matte", [False, True])
-def test_an_opaque_middle_comes_out_as_it_went_in_and_transparency_moves_with_it(matte: bool) -> None:
+def test_transparency_moves_with_the_image(matte: bool) -> None:
     picture = np.zeros((SIZE, SIZE, 4), np.uint8)
     picture[16:48, 24:40] = (200, 90, 30, 255)
     picture[:, :8] = (255, 255, 255, 0)  # what nobody sees
@@ -152,8 +152,8 @@ def test_an_opaque_middle_comes_out_as_it_went_in_and_transparency_moves_with_it
     assert np.abs(moved[:, :-8].astype(int) - still[:, 8:]).max() <= 2, "taken from 8 pixels to the right"
 
 
-def test_colours_at_half_transparent_edges_are_those_of_the_inside() -> None:
-    """Light is moved, not values of sRGB, and black from outside is not mixed in."""
+def test_colors_at_transparent_edges_are_not_darkened() -> None:
+    """Linear light is warped instead of sRGB, and black from outside is not mixed in."""
     picture = np.zeros((SIZE, SIZE, 4), np.uint8)
     picture[:, 20:] = (200, 90, 30, 255)
     moved = puppet(picture, matte=False).posed(Pose(yaw=15 / 16))  # by half a pixel
@@ -163,14 +163,14 @@ def test_colours_at_half_transparent_edges_are_those_of_the_inside() -> None:
 
 
 @pytest.mark.parametrize("angle", ["yaw=15.1", "pitch=-16", "roll=nan"])
-def test_angles_beyond_what_is_learned_are_refused_in_a_line(rotate: Rotate, angle: str) -> None:
-    status, _, told = rotate("--pose", angle)
-    assert (status, told.count("\n")) == (2, 1)
-    assert "must lie within 15 degrees to either side" in told
+def test_angles_out_of_range_are_refused_in_one_line(rotate: Rotate, angle: str) -> None:
+    status, _, message = rotate("--pose", angle)
+    assert (status, message.count("\n")) == (2, 1)
+    assert "must be from -15 to 15 degrees" in message
 
 
 @pytest.mark.parametrize(
-    ("flags", "changes", "told"),
+    ("flags", "changes", "message"),
     [
         (("--pose", "jaw=3"), {}, "must be degrees, such as yaw=10,pitch=-5,roll=0"),
         (("--pose", "yaw=much"), {}, "must be degrees"),
@@ -179,25 +179,25 @@ def test_angles_beyond_what_is_learned_are_refused_in_a_line(rotate: Rotate, ang
         (("--eyes", "1,2"), {}, "must be from 0 to 1"),
         (("--mouth", "wide"), {}, "must be from 0 to 1"),
         (("--sheet", "--pose", "yaw=5"), {}, "--sheet has its own yaws and pitches"),
-        ((), {"output": "out.jpg"}, "must be a file called *.png"),
-        ((), {"image": "nowhere.png"}, "there is no picture nowhere.png"),
+        ((), {"output": "out.jpg"}, "must have the suffix .png"),
+        ((), {"image": "nowhere.png"}, "nowhere.png does not exist"),
         ((), {"checkpoint": "nowhere.pt"}, "checkpoint not found: nowhere.pt"),
-        ((), {"image": "wall.png"}, "no face is found"),
-        ((), {"checkpoint": "new.pt"}, "there is no trained rotator; jobs.train --config rotator trains it"),
-        (("--mouth", "1"), {"checkpoint": "combiner.pt"}, "there is no trained morpher which --eyes and --mouth need"),
+        ((), {"image": "wall.png"}, "no face was found"),
+        ((), {"checkpoint": "new.pt"}, "no trained rotator; train it with jobs.train --config rotator"),
+        (("--mouth", "1"), {"checkpoint": "combiner.pt"}, "no trained morpher which --eyes and --mouth need"),
     ],
 )
-def test_what_cannot_be_done_is_told_in_a_line(
-    rotate: Rotate, inputs: Path, tmp_path: Path, flags: tuple[str, ...], changes: dict[str, str], told: str
+def test_unusable_arguments_are_refused_in_one_line(
+    rotate: Rotate, inputs: Path, tmp_path: Path, flags: tuple[str, ...], changes: dict[str, str], message: str
 ) -> None:
     there = {name: inputs / value if (inputs / value).exists() else value for name, value in changes.items()}
-    status, _, said = rotate(*flags, **there)
-    assert (status, told in said, said.count("\n")) == (2, True, 1), said
+    status, _, output = rotate(*flags, **there)
+    assert (status, message in output, output.count("\n")) == (2, True, 1), output
     assert not (tmp_path / "out.png").exists()
 
 
-def test_no_input_is_written_over(rotate: Rotate, inputs: Path) -> None:
+def test_inputs_are_not_overwritten(rotate: Rotate, inputs: Path) -> None:
     before = (inputs / "face.png").read_bytes()
-    status, _, told = rotate(output=inputs / "face.png")
-    assert status == 2 and "is also an input" in told
+    status, _, message = rotate(output=inputs / "face.png")
+    assert status == 2 and "is also an input" in message
     assert (inputs / "face.png").read_bytes() == before

@@ -41,8 +41,8 @@ class Builds:
     def end_of(self, job: str) -> tuple[str, str]:
         """State and exit status of a job, once it has left the nodes."""
         self.slurm.wait_for_state(job, ("COMPLETED", "FAILED", "CANCELLED", "NODE_FAIL", "TIMEOUT"), PATIENCE_S)
-        told = self.slurm.job(job)
-        return told["JobState"], told["ExitCode"].partition(":")[0]
+        state = self.slurm.job(job)
+        return state["JobState"], state["ExitCode"].partition(":")[0]
 
     def log(self, job: str) -> str:
         """The job's log."""
@@ -107,10 +107,10 @@ def test_a_job_writes_the_bytes_of_a_local_build_and_logs_what_matters(builds: B
     job = builds.submit_and_wait()
     assert "TresPerTask=cpu:2" in builds.slurm.run("scontrol", "show", "step", f"{job}.0")
     builds.assert_right(job, undisturbed)
-    where, *said = builds.log(job).splitlines()
+    where, *lines = builds.log(job).splitlines()
     dask = builds.place / f"dask-{job}.0.log"
     assert where == f"log of Dask's scheduler and workers: {dask}"
-    assert len(said) < 5 and "16 planned = 16 kept + 0 rejected" in said[-1]
+    assert len(lines) < 5 and "16 planned = 16 kept + 0 rejected" in lines[-1]
     assert all(f"{task}: " in dask.read_text() for task in (0, 1)) and "distributed.scheduler" in dask.read_text()
 
 

@@ -1,4 +1,4 @@
-"""Templates for clusters that are not here: what of them can be checked without one."""
+"""Checks of the cluster templates that need no cluster."""
 
 import re
 import subprocess
@@ -20,11 +20,11 @@ def compose() -> dict[str, Any]:
 
 
 def dataflow() -> list[str]:
-    """The words that the script would run, told by a shell whose `docker` prints them."""
+    """Return the arguments of `docker` in the script, printed by a shell function of that name."""
     words = ["IMAGE", "PROJECT", "REGION", "gs://bucket/temp", "--source", "voxceleb2"]
     program = 'docker() { printf "%s\\n" "$@"; }; exec() { "$@"; }; source jobs/dataflow/build.sh "$@"'
-    told = subprocess.run(["bash", "-c", program, "bash", *words], cwd=ROOT, capture_output=True, text=True, check=True)
-    return told.stdout.splitlines()
+    done = subprocess.run(["bash", "-c", program, "bash", *words], cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
 
 
 def flink() -> list[str]:

@@ -1,4 +1,4 @@
-"""The training command: what it leaves, how it goes on, and that nothing of this changes what is learned."""
+"""The train command: files of a run, and resumption, processes and precision, which do not change the result."""
 
 import json
 import os
@@ -39,7 +39,7 @@ training:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """12 clips: three steps an epoch, nine in all."""
+    """12 clips: three steps per epoch, nine in total."""
     return make_dataset(tmp_path_factory.mktemp("train"), 12)
 
 
@@ -74,7 +74,7 @@ def state(run: Path, name: str = "last.pt") -> dict[str, Any]:
     return content
 
 
-def test_what_a_run_leaves(data: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_of_a_run(data: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
     assert motionshards.jobs.train.main(order(data, config, run, "--images-every", 4, "--keep-every", 2, "--json")) == 0
     printed = capsys.readouterr()
@@ -89,7 +89,7 @@ def test_what_a_run_leaves(data: Path, config: Path, tmp_path: Path, capsys: pyt
     assert all(line.keys() - {"step", "epoch"} == {*losses, *rates} for line in lines)
     # Decayed after the first epoch, that is after the third step.
     assert all([line[rate] for line in lines] == pytest.approx([2e-4] * 3 + [2e-5] * 6) for rate in rates)
-    assert [path.name for path in sorted((run / "pictures").iterdir())] == ["00000004.jpg", "00000008.jpg"]
+    assert [path.name for path in sorted((run / "images").iterdir())] == ["00000004.jpg", "00000008.jpg"]
     assert sorted(path.name for path in run.glob("*.pt")) == ["epoch-0002.pt", "last.pt"]
     content = state(run)
     assert {"generator", "kp_detector", "discriminator", "epoch"} < content.keys()
@@ -106,7 +106,7 @@ def test_what_a_run_leaves(data: Path, config: Path, tmp_path: Path, capsys: pyt
 @pytest.mark.parametrize(
     "cuts", [(4,), (3,), pytest.param((1, 2, 6, 8), marks=pytest.mark.slow)], ids=["in an epoch", "at its end", "often"]
 )
-def test_a_run_that_is_stopped_and_goes_on_learns_what_an_undisturbed_one_does(
+def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one(
     data: Path, config: Path, tmp_path: Path, cuts: tuple[int, ...]
 ) -> None:
     assert motionshards.jobs.train.main(order(data, config, tmp_path / "whole")) == 0
@@ -137,16 +137,14 @@ def wait_for_step(run: Path, step: int, program: "subprocess.Popen[str]") -> Non
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
-def test_a_run_that_is_killed_goes_on_from_its_checkpoint(
-    data: Path, config: Path, tmp_path: Path, number: signal.Signals
-) -> None:
+def test_a_killed_run_resumes_from_its_checkpoint(data: Path, config: Path, tmp_path: Path, number: signal.Signals) -> None:
     long = order(data, config, tmp_path / "killed", "--epochs", 40, "--save-every", 5)
     program = started(long)
     wait_for_step(tmp_path / "killed", 12, program)
     program.send_signal(number)
-    told = program.communicate(timeout=60)[1]
+    message = program.communicate(timeout=60)[1]
     if number == signal.SIGTERM:
-        assert program.returncode == 130 and "interrupted. The same command resumes from the last checkpoint" in told
+        assert program.returncode == 130 and "interrupted. The same command resumes from the last checkpoint" in message
     before = state(tmp_path / "killed")["motionshards"]["step"]
     assert before >= 10 and before < 120
     assert motionshards.jobs.train.main([*long, "--stop-after", str(before + 4)]) == 0
@@ -156,8 +154,8 @@ def test_a_run_that_is_killed_goes_on_from_its_checkpoint(
     assert same(state(tmp_path / "killed"), state(tmp_path / "whole"))
 
 
-def test_two_processes_learn_what_one_does_in_two_parts(data: Path, config: Path, tmp_path: Path) -> None:
-    """Each rank has half of every batch, as a part has: so the means of gradients are the same but for rounding."""
+def test_two_processes_equal_one_with_two_parts(data: Path, config: Path, tmp_path: Path) -> None:
+    """Each rank has half of every batch, like a part, so averaged gradients are equal up to rounding."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -165,15 +163,15 @@ def test_two_processes_learn_what_one_does_in_two_parts(data: Path, config: Path
     there = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
     ranks = [started(arguments, RANK=str(rank), LOCAL_RANK=str(rank), **there) for rank in range(2)]
     for rank in ranks:
-        said = rank.communicate(timeout=120)[1]
-        assert rank.returncode == 0, said
+        stderr = rank.communicate(timeout=120)[1]
+        assert rank.returncode == 0, stderr
     assert motionshards.jobs.train.main(order(data, config, tmp_path / "one", "--accumulate", 2)) == 0
     for one, two in zip(metrics(tmp_path / "one"), metrics(tmp_path / "two"), strict=True):
         assert one == pytest.approx(two, rel=2e-3)
     assert [line["step"] for line in metrics(tmp_path / "two")] == list(range(1, 10)), "the first rank alone writes"
 
 
-def test_weights_of_another_run_are_a_beginning(data: Path, config: Path, tmp_path: Path) -> None:
+def test_init_loads_weights_of_another_run(data: Path, config: Path, tmp_path: Path) -> None:
     assert motionshards.jobs.train.main(order(data, config, tmp_path / "first", "--stop-after", 2)) == 0
     theirs = {name: value for name, value in state(tmp_path / "first").items() if name != "motionshards"}
     torch.save(theirs, tmp_path / "authors.pth.tar", _use_new_zipfile_serialization=False)
@@ -204,7 +202,7 @@ def test_bf16_trains(data: Path, config: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (("--config", "vox-512"), "vox-512 is neither vox-256"),
         (("--config", "vox-256"), "frames of 32 px, and --config vox-256 needs 256"),
@@ -218,12 +216,12 @@ def test_bf16_trains(data: Path, config: Path, tmp_path: Path) -> None:
         (("--model", "gan"), "--model is 'gan', must be face_rotator or fomm or ganimation or talking_heads"),
     ],
 )
-def test_what_cannot_be_done_is_told_in_a_line(
-    data: Path, config: Path, tmp_path: Path, change: tuple[str, str], told: str, capsys: pytest.CaptureFixture[str]
+def test_unusable_arguments_are_refused_in_one_line(
+    data: Path, config: Path, tmp_path: Path, change: tuple[str, str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     status = motionshards.jobs.train.main(order(data, config, tmp_path / "run", *change))
-    said = capsys.readouterr().err
-    assert (status, told in said, said.count("\n")) == (2, True, 1), said
+    stderr = capsys.readouterr().err
+    assert (status, message in stderr, stderr.count("\n")) == (2, True, 1), stderr
 
 
 def test_an_occupied_directory_is_refused_before_the_data_is_read(
@@ -238,18 +236,18 @@ def test_an_occupied_directory_is_refused_before_the_data_is_read(
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA")
-def test_a_gpu_that_is_not_there_is_told(data: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_absent_gpus_are_refused(data: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert motionshards.jobs.train.main(order(data, config, tmp_path / "run", "--device", "cuda")) == 2
     assert "CUDA is not available" in capsys.readouterr().err
 
 
-def test_a_checkpoint_of_other_settings_is_refused_by_name(
+def test_a_run_is_not_resumed_with_other_settings(
     data: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert motionshards.jobs.train.main(order(data, config, tmp_path / "run", "--stop-after", 1)) == 0
     config.write_text(ADVERSARIAL.replace("keypoints: 3", "keypoints: 4"))
     assert motionshards.jobs.train.main(order(data, config, tmp_path / "run")) == 2
-    assert "architecture.keypoints was 3, is 4" in capsys.readouterr().err
+    assert "architecture.keypoints: 3 → 4" in capsys.readouterr().err
     assert motionshards.jobs.train.main(order(data, config, tmp_path / "new", "--init", tmp_path / "run" / "last.pt")) == 2
     assert "another architecture: shapes: " in capsys.readouterr().err
     (tmp_path / "run" / "last.pt").write_bytes(b"no checkpoint")

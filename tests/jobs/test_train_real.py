@@ -1,4 +1,4 @@
-"""A small model of the motion of three real clips: it must learn to move them."""
+"""A small model must learn the motion of three real clips."""
 
 from pathlib import Path
 
@@ -40,8 +40,8 @@ PEOPLE = ("id90002", "id90006")
 
 
 @pytest.mark.slow
-def test_a_handful_of_real_clips_is_learned_by_heart(corpus: Path, tmp_path: Path) -> None:
-    """600 steps: the prediction is less than half as far from the driving frame as the source frame is."""
+def test_real_clips_are_memorized(corpus: Path, tmp_path: Path) -> None:
+    """After 600 steps the error of predictions is less than half that of the source frame."""
     data, run, config = tmp_path / "data", tmp_path / "run", tmp_path / "small.yaml"
     build = ["--source", "voxceleb2", "--input", str(corpus / "voxceleb2"), "--output", str(data), "--size", "64", "--quiet"]
     assert motionshards.dataset.build.main([*build, "--landmarks", "none", "--limit", "5"]) == 0
@@ -54,7 +54,7 @@ def test_a_handful_of_real_clips_is_learned_by_heart(corpus: Path, tmp_path: Pat
 
 @torch.no_grad()
 def reconstruction(data: Path, path: Path) -> tuple[float, float]:
-    """Mean absolute difference to the later frames of the prediction from the first, and of the first itself."""
+    """Return the mean absolute differences from later frames, of predictions and of the first frame."""
     content = read(path)
     settings = Config.from_json(content["motionshards"]["config"]).architecture
     generator, detector = OcclusionAwareGenerator(settings).eval(), KPDetector(settings).eval()

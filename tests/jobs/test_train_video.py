@@ -1,4 +1,4 @@
-"""Models learn from a dataset that has video only."""
+"""Models train on a dataset with video only."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ training: {epochs: 2, repeats: 5, global_batch_size: 6, frames: 2, learning_rate
 
 
 def moving_square(clip: int, frame: int) -> np.ndarray:
-    """A square that goes round."""
+    """A square that moves in a circle."""
     rgb = np.full((moving.SIZE, moving.SIZE, 3), (40 + 9 * clip, 60, 90), np.uint8)
     x, y = (np.array([np.cos(frame / 7), np.sin(frame / 7)]) * 16 + 24).astype(int)
     rgb[y : y + 16, x : x + 16] = (220, 200, 30 * clip % 200)
@@ -56,16 +56,16 @@ def test_losses_fall(video: Path, tmp_path: Path, model: str, config: str) -> No
     assert lines[-1]["pixel"] < 0.97 * lines[0]["pixel"]
 
 
-def test_stills_or_video_is_chosen_by_an_option(video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_option_selects_stills_or_video(video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "tiny.yaml").write_text(FOMM)
     words = ["--model", "fomm", "--config", str(tmp_path / "tiny.yaml"), "--data", str(video), "--output", str(tmp_path / "run")]
     assert motionshards.jobs.train.main([*words, "--vgg", "none", "--frames-of", "stills"]) == 2
     assert "frames is 'stills', and the dataset was built with --store video" in capsys.readouterr().err
 
 
-def test_frames_of_the_size_of_the_model_are_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_frames_of_the_models_size_are_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = make_moving_dataset(tmp_path / "data", 6, smaller=(32,))
-    for size, status, told in (
+    for size, status, message in (
         (32, 0, "60 samples of 32 px per epoch"),
         (48, 2, "data has frames of 64 and 32 px, and --config"),
     ):
@@ -82,4 +82,4 @@ def test_frames_of_the_size_of_the_model_are_read(tmp_path: Path, capsys: pytest
         ]
         words += ["--vgg", "none", "--device", "cpu", "--quiet", "--workers", "1", "--stop-after", "1"]
         assert motionshards.jobs.train.main(words) == status
-        assert told in capsys.readouterr().err
+        assert message in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Faces in users' pictures: where they are, that they come out as a data set's do, and that they go back where they were."""
+"""Faces in users' images: detection, cropping as in datasets, and pasting back."""
 
 from pathlib import Path
 
@@ -33,27 +33,27 @@ def face(centre: tuple[float, float], extent: float) -> np.ndarray:
     return (np.array(centre) + extent * points).astype(np.float32)
 
 
-def test_a_face_lies_in_its_window_as_faces_do_in_voxceleb() -> None:
+def test_a_window_frames_a_face_as_in_voxceleb() -> None:
     x0, y0, x1, y1 = face_window(face((400, 300), 100), (800, 600))
     assert x1 - x0 == y1 - y0 == round(100 / 0.616)
     assert (x0 + x1) / 2 == pytest.approx(400, abs=1)
     assert (300 - y0) / (y1 - y0) == pytest.approx(0.578, abs=0.01)
 
 
-def test_a_window_stays_in_the_picture_where_it_can() -> None:
+def test_a_window_is_shifted_into_the_image_if_it_fits() -> None:
     assert face_window(face((30, 40), 100), (800, 600))[:2] == (0, 0)
     x0, y0, x1, _ = face_window(face((60, 60), 110), (120, 300))
     assert abs(x0 + x1 - 120) <= 1 and x0 < 0 and y0 == 0, "wider than the picture: centred on it"
 
 
-def test_a_window_of_several_pictures_holds_all_their_faces() -> None:
+def test_a_window_of_several_images_contains_all_faces() -> None:
     faces = np.stack([face((300, 300), 80), face((360, 320), 90)])
     x0, y0, x1, y1 = face_window(faces, (800, 600))
     assert ((faces > (x0, y0)) & (faces < (x1, y1))).all()
 
 
 def test_points_follow_the_pixels() -> None:
-    """A bright pixel is found at the place its point goes to."""
+    """A bright pixel and its landmark move to the same place."""
     picture = np.zeros((200, 300, 3), np.uint8)
     picture[98:103, 148:153] = 255
     window = (100, 50, 200, 150)
@@ -90,19 +90,19 @@ def test_a_real_face_of_290_px_in_a_large_image_is_found(corpus: Path, model: Fa
     assert (found.min(axis=0) > (190, 290)).all() and (found.max(axis=0) < (500, 600)).all()
 
 
-def test_a_picture_without_a_face_has_none(model: FaceModel) -> None:
+def test_an_image_without_a_face(model: FaceModel) -> None:
     assert find_face(np.full((160, 160, 3), 90, np.uint8), model, 64) is None
-    with pytest.raises(ConfigError, match="no face is found"):
+    with pytest.raises(ConfigError, match="no face was found"):
         shared_window([np.full((160, 160, 3), 90, np.uint8)], model)
 
 
-def test_a_window_of_a_video_passes_over_frames_without_a_face(frames: list[Picture], model: FaceModel) -> None:
+def test_a_window_of_a_video_ignores_frames_without_a_face(frames: list[Picture], model: FaceModel) -> None:
     blank = np.full_like(frames[0], 90)
     assert shared_window([blank, *frames], model) == shared_window(frames, model)
 
 
 @pytest.mark.parametrize("window", [(20, 10, 84, 74), (-10, -10, 54, 54), (60, 40, 124, 104), (-4, -4, 124, 124)])
-def test_an_unchanged_face_leaves_the_picture_as_it_was(window: tuple[int, int, int, int]) -> None:
+def test_pasting_an_unchanged_face_does_not_change_the_image(window: tuple[int, int, int, int]) -> None:
     y, x = np.mgrid[:100, :120]
     picture = np.stack([x * 2, y * 2, x + y], axis=-1).astype(np.uint8)
     side = window[2] - window[0]
@@ -110,7 +110,7 @@ def test_an_unchanged_face_leaves_the_picture_as_it_was(window: tuple[int, int, 
     assert np.abs(again.astype(int) - picture).max() <= 2
 
 
-def test_a_changed_face_fades_in_from_its_rim(frames: list[Picture]) -> None:
+def test_a_changed_face_is_blended_at_its_border(frames: list[Picture]) -> None:
     picture, white = np.zeros((100, 100, 3), np.uint8), np.full((32, 32, 3), 255, np.uint8)
     made = lay_back(picture, white, (30, 40, 80, 90))
     assert made[65, 55].min() == 255 and not made[:40].any() and not made[:, 80:].any()

@@ -1,4 +1,4 @@
-"""Checkpoints that claim far more than they hold: one ConfigError, before memory is taken."""
+"""Checkpoints that claim to be far larger than they are raise ConfigError before memory is allocated."""
 
 import io
 import pickle
@@ -56,7 +56,7 @@ def merged(settings_: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]
 
 
 @pytest.mark.parametrize(("model", "number"), [(model, number) for model in LARGE for number in range(len(LARGE[model]))])
-def test_an_architecture_of_gigantic_numbers_is_refused(tmp_path: Path, model: str, number: int) -> None:
+def test_gigantic_architectures_are_refused(tmp_path: Path, model: str, number: int) -> None:
     configs, names, restore = MODELS[model]
     stored = settings.to_json(next(iter(configs.values())))
     stored = merged(stored, {"architecture": LARGE[model][number]})
@@ -66,7 +66,7 @@ def test_an_architecture_of_gigantic_numbers_is_refused(tmp_path: Path, model: s
         restore(tmp_path / "a.pt")
 
 
-def test_a_person_of_gigantic_numbers_is_refused(tmp_path: Path) -> None:
+def test_gigantic_persons_are_refused(tmp_path: Path) -> None:
     stored = merged(settings.to_json(next(iter(heads.CONFIGS.values()))), {"architecture": {"width": 16_384}})
     ours = {"version": 1, "model": "talking_heads", "config": stored}
     torch.save({"person": {"style": torch.zeros(1)}, "landmarks": torch.zeros(1, 68, 2), OURS: ours}, tmp_path / "a.pt")
@@ -74,8 +74,8 @@ def test_a_person_of_gigantic_numbers_is_refused(tmp_path: Path) -> None:
         load_person(tmp_path / "a.pt")
 
 
-def test_weights_that_are_views_of_one_number_are_refused(tmp_path: Path) -> None:
-    """Their shapes are right, and the file has a few kilobytes."""
+def test_weights_that_are_views_of_one_value_are_refused(tmp_path: Path) -> None:
+    """Shapes are right, but the file has only a few kilobytes."""
     config = ganimation.CONFIGS[next(iter(ganimation.CONFIGS))]
     stored = merged(settings.to_json(config), {"architecture": {"width": 2048}})
     architecture = settings.from_json(type(config), stored).architecture
@@ -99,7 +99,7 @@ TERABYTE = b"\x8a\x06" + (2**38).to_bytes(6, "little")
 
 
 def claiming(place: int, zipped: bool) -> bytes:
-    """A file with a tensor of 1000 numbers, of which the storage (0) or the view of it (1) claims a terabyte."""
+    """A file with a tensor of 1000 values, whose storage (0) or view (1) claims a terabyte."""
     stored = io.BytesIO()
     torch.save({"a": torch.arange(1000.0)}, stored, _use_new_zipfile_serialization=zipped)
     if not zipped:

@@ -1,4 +1,4 @@
-"""The log of a run: tags, and grids as files and in TensorBoard."""
+"""The log of a run: tags, and image grids as files and in TensorBoard."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ COLOURS = {"source": (1.0, 0.0, 0.0), "driving": (0.0, 1.0, 0.0), "prediction": 
 
 
 def columns(size_px: int) -> dict[str, torch.Tensor]:
-    """Two rows, of which the second is half as bright."""
+    """Two rows, the second half as bright as the first."""
     rows = torch.tensor([1.0, 0.5])[:, None, None, None]
     return {label: torch.tensor(colour)[:, None, None].expand(2, 3, size_px, size_px) * rows for label, colour in COLOURS.items()}
 
@@ -27,8 +27,8 @@ def test_scalars_are_grouped() -> None:
 
 @pytest.mark.parametrize(("size_px", "side_px"), [(256, 256), (16, LEAST_PX)])
 def test_images_are_a_grid_with_labels(tmp_path: Path, size_px: int, side_px: int) -> None:
-    Log(tmp_path, 0).picture(7, columns(size_px))
-    shown = simplejpeg.decode_jpeg((tmp_path / "pictures" / "00000007.jpg").read_bytes()).astype(float)
+    Log(tmp_path, 0).images(7, columns(size_px))
+    shown = simplejpeg.decode_jpeg((tmp_path / "images" / "00000007.jpg").read_bytes()).astype(float)
     pitch = side_px + GAP_PX
     assert shown.shape == (HEADER_PX + 2 * pitch, 3 * pitch - GAP_PX, 3)
     for column, colour in enumerate(COLOURS.values()):
@@ -45,7 +45,7 @@ def test_tensorboard_has_the_same(tmp_path: Path) -> None:
 
     log = Log(tmp_path, 0)
     log.scalars(3, VALUES)
-    log.picture(3, columns(16))
+    log.images(3, columns(16))
     found = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert sorted(found.Tags()["scalars"]) == sorted(TAGS) and found.Tags()["images"] == ["images/samples"]
     assert found.Scalars("lr/kp_detector")[0].value == pytest.approx(2e-4)

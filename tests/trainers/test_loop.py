@@ -1,4 +1,4 @@
-"""The loop with a model of one number, so that what must not happen can be made to happen at a step of choice."""
+"""The training loop with a model of one parameter that can fail at a chosen step."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from motionshards.transforms.weight_file import read
 
 
 class OneNumber:
-    """Learns the mean grey level; from step `bad` on its loss, or else its weight, is no number."""
+    """Learns the mean gray level; from step `bad` on its loss or weight is NaN or infinite."""
 
     name = "one"
 
@@ -59,7 +59,7 @@ class OneNumber:
                 return {"fine": loss.detach(), "grey": loss.detach() * float("inf")}
         return {"fine": loss.detach(), "grey": loss.detach()}
 
-    def pictures(self) -> dict[str, Tensor] | None:
+    def images(self) -> dict[str, Tensor] | None:
         return {"grey": torch.full((2, 3, 16, 16), self.steps / 100)} if self.steps else None
 
     def end_epoch(self) -> None:
@@ -82,25 +82,25 @@ def run(data: Path, out: Path, task: OneNumber, place: Place | None = None, **op
         return train(task, loader, Run(directory=out, **settings), place)
 
 
-@pytest.mark.parametrize(("where", "step", "told"), [("loss", 7, "grey"), ("weight", 8, "weights of network")])
-def test_what_is_no_number_ends_the_run_and_spares_the_last_checkpoint(
-    data: Path, tmp_path: Path, where: str, step: int, told: str
+@pytest.mark.parametrize(("where", "step", "message"), [("loss", 7, "grey"), ("weight", 8, "weights of network")])
+def test_nan_or_infinity_ends_the_run_and_keeps_the_last_checkpoint(
+    data: Path, tmp_path: Path, where: str, step: int, message: str
 ) -> None:
-    with pytest.raises(TrainingFailed, match=f"{told}.*last.pt is that of step 5"):
+    with pytest.raises(TrainingFailed, match=f"{message}.*last.pt has step 5"):
         run(data, tmp_path, OneNumber(step, where), log_every=100)
     content = read(tmp_path / LAST)
     assert content["motionshards"]["step"] == 5
     assert torch.isfinite(content["network"]["bias"]).all()
 
 
-def test_before_anything_is_saved_that_is_told(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingFailed, match="up to 2: grey; nothing was saved yet"):
+def test_nan_before_the_first_checkpoint(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingFailed, match="by step 2; no checkpoint has been saved yet"):
         run(data, tmp_path, OneNumber(1))
     assert not (tmp_path / LAST).exists()
 
 
 @pytest.mark.parametrize(("cut", "epoch"), [(7, 1), (10, 2)])
-def test_what_is_drawn_depends_on_the_step_alone(data: Path, tmp_path: Path, cut: int, epoch: int) -> None:
+def test_randomness_depends_on_the_step_only(data: Path, tmp_path: Path, cut: int, epoch: int) -> None:
     """Step 10 is the last of an epoch, after which schedulers have stepped and the loader is at the next epoch."""
     whole, first, second = OneNumber(), OneNumber(), OneNumber()
     end = run(data, tmp_path / "whole", whole)
@@ -117,8 +117,8 @@ def test_what_is_drawn_depends_on_the_step_alone(data: Path, tmp_path: Path, cut
 
 
 @pytest.mark.filterwarnings("ignore:Detected call of")  # true of this process, in which no optimizer steps
-def test_the_end_of_an_epoch_that_a_checkpoint_of_0_1_has_not_noted(data: Path, tmp_path: Path) -> None:
-    """It has the epoch of the last step, after which schedulers stepped only when the run went on."""
+def test_checkpoints_of_0_1_at_the_end_of_an_epoch(data: Path, tmp_path: Path) -> None:
+    """They have the epoch of the last step; schedulers stepped only when the run was resumed."""
     place = run(data, tmp_path, OneNumber(), stop_after=5)
     resumed = OneNumber()
     end = run(data, tmp_path, resumed, Place(0, 5, place.loader), epochs=1)
@@ -137,7 +137,7 @@ def test_the_bar_shows_the_sum_of_mean_losses(data: Path, tmp_path: Path, capsys
     assert all(f"loss={loss}," in shown for loss in (4, 9, 14)) and "100%" in shown and "inf" not in shown
 
 
-def test_lines_behind_the_checkpoint_go_when_a_run_goes_on(tmp_path: Path) -> None:
+def test_lines_after_the_checkpoint_are_deleted_when_a_run_resumes(tmp_path: Path) -> None:
     log = Log(tmp_path, 0)
     for step in (2, 4, 6):
         log.scalars(step, {"a": step / 3, "b": float("nan")})
@@ -148,10 +148,10 @@ def test_lines_behind_the_checkpoint_go_when_a_run_goes_on(tmp_path: Path) -> No
     assert lines == [{"step": 2, "a": 2 / 3, "b": None}, {"step": 4, "a": 4 / 3, "b": None}, {"step": 6, "a": 1.0}]
 
 
-def test_a_run_does_not_go_on_with_other_names(data: Path, tmp_path: Path) -> None:
+def test_a_run_does_not_resume_with_other_names(data: Path, tmp_path: Path) -> None:
     run(data, tmp_path, OneNumber(), stop_after=1)
-    for names, told in ((("a", "c", "d"), "1 are gone: b; 1 are new: d"), (("b", "a", "c"), "their order differs")):
-        with pytest.raises(ConfigError, match=f"trained on other videos: {told}. --init"):
+    for names, message in ((("a", "c", "d"), "1 missing: b; 1 new: d"), (("b", "a", "c"), "their order differs")):
+        with pytest.raises(ConfigError, match=f"trained on other videos: {message}. Use --init"):
             resume(tmp_path / LAST, OneNumber(names=names), torch.device("cpu"))
 
 
@@ -167,10 +167,10 @@ def test_a_loss_of_some_steps_is_averaged_over_those(data: Path, tmp_path: Path)
     assert [(line["always"], line["seldom"]) for line in lines] == [(2.0, 2.0), (7.0, 8.0), (12.0, 12.5)]
 
 
-def test_checkpoints_that_are_not_ours_to_go_on_with_are_told(tmp_path: Path) -> None:
+def test_checkpoints_without_training_state_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.pt"
     torch.save({"network": OneNumber().networks["network"].state_dict(), "epoch": 3}, path)
-    with pytest.raises(ConfigError, match="--init begins with its weights"):
+    with pytest.raises(ConfigError, match="--init to start from its weights"):
         resume(path, OneNumber(), torch.device("cpu"))
     torch.save([1, 2], path)
     with pytest.raises(ConfigError, match="it contains a list"):

@@ -1,4 +1,4 @@
-"""Checkpoints of each model as DataParallel, torch.compile, old torch and other loops save them restore to the same weights."""
+"""Checkpoints saved by DataParallel, torch.compile, old torch and other training loops restore to the same weights."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""VGG networks: their layers under torchvision's names, their taps, and what is said where the weights are missing or others."""
+"""VGG networks: layers with torchvision's names, taps, and messages for missing or wrong weight files."""
 
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def test_networks_of_sixteen_layers(net: Net) -> None:
 
 
 def test_files_that_name_convolutions_by_stage_are_read(tmp_path: Path) -> None:
-    """As those of VGGFace do, whose pictures were not scaled."""
+    """Files of VGGFace, whose images are not scaled."""
     wanted = fill(Vgg(VGGFACE, (11,)), "vgg16").state_dict()
     names = ("conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1")
     theirs = [f"{name}.{part}" for name in names for part in ("weight", "bias")]
@@ -61,7 +61,7 @@ def test_files_that_name_convolutions_by_stage_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("net", "parts"), [(VGG16, ("VGG16", "vgg16-397923af.pth", "--vgg PATH")), (VGGFACE, ("VGGFace", "--vggface none"))]
 )
-def test_what_is_missing_is_named(net: Net, parts: tuple[str, ...]) -> None:
+def test_missing_parts_are_named(net: Net, parts: tuple[str, ...]) -> None:
     with pytest.raises(ConfigError) as caught:
         vgg.load("here.pth", net, (1,))
     assert all(part in str(caught.value) for part in parts)
@@ -105,7 +105,7 @@ def test_it_is_frozen_and_stays_in_evaluation_while_gradients_pass() -> None:
 
 
 @pytest.mark.parametrize("taps", [(), (6, 1), (1, 1), (-1,), (37,)])
-def test_taps_that_are_no_layers_are_refused(taps: tuple[int, ...]) -> None:
+def test_invalid_taps_are_refused(taps: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="taps are"):
         Vgg(VGG19, taps)
 
@@ -127,14 +127,14 @@ def test_weights_are_found_where_torch_hub_keeps_them(tmp_path: Path, monkeypatc
     assert isinstance(vgg.load(None, taps=(1,)), Vgg)
 
 
-def test_missing_weights_are_told_with_the_ways_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_message_for_missing_weights_has_the_remedies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     for choice, place in ((None, tmp_path / "checkpoints" / "vgg19-dcbb9e9d.pth"), ("here.pth", "here.pth")):
         with pytest.raises(ConfigError) as caught:
             vgg.load(choice)
-        told = str(caught.value)
-        assert told.startswith(f"{place} is not there") and "\n" not in told
-        assert all(way in told for way in ("vgg19-dcbb9e9d.pth", "--vgg PATH", "--vgg none"))
+        message = str(caught.value)
+        assert message.startswith(f"{place} does not exist") and "\n" not in message
+        assert all(way in message for way in ("vgg19-dcbb9e9d.pth", "--vgg PATH", "--vgg none"))
 
 
 def test_none_means_no_network() -> None:
@@ -147,7 +147,7 @@ class Evil:
 
 
 @pytest.mark.parametrize("content", ["text", "list", "too few", "another shape", "not tensors", "code"])
-def test_another_file_is_told(content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_files_are_refused(content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "weights.pth"
     held = {
@@ -163,6 +163,6 @@ def test_another_file_is_told(content: str, tmp_path: Path, monkeypatch: pytest.
         torch.save(held[content], path)
     with pytest.raises(ConfigError) as caught:
         vgg.load(str(path), taps=(1,))
-    told = str(caught.value)
-    assert told.startswith(str(path)) and "\n" not in told
+    message = str(caught.value)
+    assert message.startswith(str(path)) and "\n" not in message
     assert not (tmp_path / "was-run").exists()

@@ -1,4 +1,4 @@
-"""Driving videos and what is written: every frame once and in order, rates, and sound that stays where it was."""
+"""Driving videos and written videos: each frame once and in order, frame rates, and sound in sync."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -26,7 +26,7 @@ def packets(path: Path) -> list[tuple[int, ...]]:
 
 
 def greys(count: int, size: int = 32) -> list[Picture]:
-    """Frames that tell their number by how bright they are."""
+    """Frames whose brightness encodes their number."""
     return [np.full((size, size, 3), 4 * number + 8, np.uint8) for number in range(count)]
 
 
@@ -59,14 +59,14 @@ def test_frames_are_written_once_and_in_order(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["out.mp4"]
 
 
-def test_colours_come_back(tmp_path: Path) -> None:
+def test_colors_are_preserved(tmp_path: Path) -> None:
     colours = [(200, 40, 40), (40, 180, 60), (30, 60, 210), (128, 128, 128)]
     write(tmp_path / "out.mp4", [np.full((32, 32, 3), colour, np.uint8) for colour in colours], 32, Fraction(25))
     found = [frame.mean(axis=(0, 1)) for frame in Driving.at(tmp_path / "out.mp4").frames(32)]
     np.testing.assert_allclose(found, colours, atol=4)
 
 
-def test_frames_of_uneven_times_keep_up_with_the_sound(make_video: MakeVideo) -> None:
+def test_frames_with_uneven_times_stay_in_sync(make_video: MakeVideo) -> None:
     """Ten frames, the fifth of which stays for half a second."""
     slow = "settb=1/1000,setpts='if(lt(N,5),N*40,N*40+500)'"
     made = make_video(
@@ -81,7 +81,7 @@ def test_frames_of_uneven_times_keep_up_with_the_sound(make_video: MakeVideo) ->
 
 
 @pytest.mark.parametrize(("rate", "frames"), [(5, 10), (50, 100), (24, 48)])
-def test_another_rate_lasts_as_long(make_video: MakeVideo, rate: int, frames: int) -> None:
+def test_another_rate_keeps_the_duration(make_video: MakeVideo, rate: int, frames: int) -> None:
     shown = Driving.at(make_video("a.mp4", source=MOVING)).shown(Fraction(rate))
     assert shown.sum() == frames and shown[0] >= 1
     assert (shown <= 1).all() if rate <= 25 else (shown == 2).all()
@@ -98,7 +98,7 @@ def test_sound_is_copied_packet_by_packet(make_video: MakeVideo, tmp_path: Path,
     assert Driving.at(tmp_path / "still.mp4").audio == ()
 
 
-def test_sound_that_mp4_does_not_take_becomes_aac(make_video: MakeVideo, tmp_path: Path) -> None:
+def test_sound_that_mp4_does_not_support_becomes_aac(make_video: MakeVideo, tmp_path: Path) -> None:
     driving = Driving.at(make_video("a.mkv", *TONE, "-c:a", "pcm_s16le", source=MOVING))
     assert driving.audio == ("pcm_s16le",)
     write(tmp_path / "out.mp4", driving.frames(32), 32, driving.rate, driving)
@@ -106,8 +106,8 @@ def test_sound_that_mp4_does_not_take_becomes_aac(make_video: MakeVideo, tmp_pat
 
 
 @pytest.mark.parametrize("late_s", [0.4, -0.4])
-def test_sound_stays_where_it_was_beside_the_pictures(make_video: MakeVideo, tmp_path: Path, late_s: float) -> None:
-    """Pictures begin before or after the sound; the first picture is at 0 in the result, and the sound moves with it."""
+def test_sound_stays_in_sync(make_video: MakeVideo, tmp_path: Path, late_s: float) -> None:
+    """Frames begin before or after the sound; in the output the first frame is at 0, and the sound is shifted with it."""
     plain = make_video("plain.mp4", *TONE, "-c:a", "aac", source=MOVING)
     shifted = tmp_path / "shifted.mkv"
     ffmpeg("-itsoffset", str(late_s), "-i", plain, "-i", plain, "-map", "0:v", "-map", "1:a", "-c", "copy", shifted)
@@ -115,7 +115,7 @@ def test_sound_stays_where_it_was_beside_the_pictures(make_video: MakeVideo, tmp
     write(tmp_path / "out.mp4", driving.frames(32), 32, driving.rate, driving)
 
     def lag_s(path: Path) -> float:
-        """From the first picture to the first sound."""
+        """Time from the first frame to the first sound."""
         return packets(path)[0][0] / 1e6 - float(Driving.at(path).timeline.raw_s[0])
 
     assert lag_s(shifted) == pytest.approx(-late_s, abs=0.08), "the test's video is as it should be"
@@ -129,7 +129,7 @@ def test_a_video_of_one_frame(make_video: MakeVideo, tmp_path: Path) -> None:
     assert len(Driving.at(tmp_path / "out.mp4")) == 1
 
 
-def test_what_fails_leaves_what_was_there(tmp_path: Path) -> None:
+def test_errors_keep_the_existing_file(tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
     target.write_bytes(b"before")
 
@@ -145,7 +145,7 @@ def test_what_fails_leaves_what_was_there(tmp_path: Path) -> None:
     assert target.read_bytes() == b"before" and [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
 
-def test_unusable_videos_are_told_in_one_line(make_video: MakeVideo, tmp_path: Path) -> None:
+def test_unusable_videos_are_refused_in_one_line(make_video: MakeVideo, tmp_path: Path) -> None:
     whole = make_video("a.mp4", source=MOVING).read_bytes()
     for name, content in {"cut.mp4": whole[: len(whole) // 2], "text.mp4": b"no video at all\n" * 50, "empty.mp4": b""}.items():
         (tmp_path / name).write_bytes(content)
@@ -156,7 +156,7 @@ def test_unusable_videos_are_told_in_one_line(make_video: MakeVideo, tmp_path: P
         Driving.at(tmp_path / "absent.mp4")
 
 
-def test_a_saved_frame_is_that_of_the_video(corpus: Path, tmp_path: Path) -> None:
+def test_a_saved_frame_equals_that_of_the_video(corpus: Path, tmp_path: Path) -> None:
     path = next(iter(sorted((corpus / "voxceleb2").rglob("*.mp4"))))
     driving = Driving.at(path)
     first = next(driving.frames(driving.timeline.size_px[0]))
@@ -164,7 +164,7 @@ def test_a_saved_frame_is_that_of_the_video(corpus: Path, tmp_path: Path) -> Non
     np.testing.assert_array_equal(read_square(tmp_path / "first.png", 64), next(driving.frames(64)))
 
 
-def test_pictures_are_upright_and_opaque(tmp_path: Path) -> None:
+def test_images_are_upright_and_opaque(tmp_path: Path) -> None:
     halves = np.zeros((40, 60, 4), np.uint8)
     halves[:20] = (250, 10, 20, 0)
     halves[20:] = (10, 20, 250, 255)
@@ -180,15 +180,15 @@ def test_pictures_are_upright_and_opaque(tmp_path: Path) -> None:
     np.testing.assert_allclose(read_square(tmp_path / "b.jpg", 32)[:, -4].mean(axis=0), (250, 10, 20), atol=8)
 
 
-def test_unusable_pictures_are_told(tmp_path: Path) -> None:
+def test_unusable_images_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no picture")
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     Image.fromarray(noise).save(tmp_path / "whole.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:5000])
     for name in ("text.png", "cut.png"):
-        with pytest.raises(ConfigError, match=f"{name} cannot be read as a picture"):
+        with pytest.raises(ConfigError, match=f"{name} cannot be read as an image"):
             read_square(tmp_path / name, 32)
-    with pytest.raises(ConfigError, match="there is no picture"):
+    with pytest.raises(ConfigError, match="does not exist"):
         read_square(tmp_path / "absent.png", 32)
-    with pytest.raises(ConfigError, match="cannot be read as a picture"):
+    with pytest.raises(ConfigError, match="cannot be read as an image"):
         read_square(tmp_path, 32)

@@ -1,4 +1,4 @@
-"""Checkpoints of other code and of nobody: what is usual loads, what is damaged is one line, in bounded memory."""
+"""Checkpoints of other code load; damaged and hostile files are refused in one line, within bounded memory."""
 
 import io
 import time
@@ -22,7 +22,7 @@ def network() -> nn.Sequential:
 
 
 class Unknown:
-    """Something that no checkpoint may hold."""
+    """An object that checkpoints must not contain."""
 
 
 def prefixed(state: dict[str, Any], prefix: str) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def prefixed(state: dict[str, Any], prefix: str) -> dict[str, Any]:
     ],
 )
 @pytest.mark.parametrize("zipped", [True, False])
-def test_states_as_other_code_saves_them_load(tmp_path: Path, wrap: Any, zipped: bool) -> None:
+def test_states_of_other_code_load(tmp_path: Path, wrap: Any, zipped: bool) -> None:
     path, saved, loaded = tmp_path / "a.pt", network(), network()
     torch.save(wrap(saved.state_dict()), path, _use_new_zipfile_serialization=zipped)
     content = read(path)
@@ -71,7 +71,7 @@ class Versioned(nn.Linear):
 
 @pytest.mark.parametrize("wrapped", [False, True])
 @pytest.mark.parametrize("lightning", [False, True])
-def test_networks_are_told_the_versions_that_a_state_holds(tmp_path: Path, wrapped: bool, lightning: bool) -> None:
+def test_networks_receive_the_versions_in_a_state(tmp_path: Path, wrapped: bool, lightning: bool) -> None:
     saved, loaded, path = (
         nn.Sequential(Versioned(2, 2), nn.BatchNorm1d(2)),
         nn.Sequential(Versioned(2, 2), nn.BatchNorm1d(2)),
@@ -85,7 +85,7 @@ def test_networks_are_told_the_versions_that_a_state_holds(tmp_path: Path, wrapp
     assert loaded[0].loaded == 7
 
 
-def test_what_is_missing_is_named(tmp_path: Path) -> None:
+def test_missing_networks_are_named(tmp_path: Path) -> None:
     state = network().state_dict()
     del state["1.running_mean"]
     with pytest.raises(ConfigError, match=r"missing: 1\.running_mean"):
@@ -97,13 +97,13 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
 
 
 def refused(path: Path) -> str:
-    with pytest.raises(ConfigError, match="cannot be read as a checkpoint") as told:
+    with pytest.raises(ConfigError, match="cannot be read as a checkpoint") as raised:
         read(path)
-    assert str(told.value).isprintable()
-    return str(told.value)
+    assert str(raised.value).isprintable()
+    return str(raised.value)
 
 
-def test_the_whole_reason_is_told_in_one_clean_line(tmp_path: Path) -> None:
+def test_the_reason_is_one_printable_line(tmp_path: Path) -> None:
     torch.save({"g": Unknown(), "o": np.array([{}], object)}, tmp_path / "a.pt")
     assert "Unknown was not an allowed global" in refused(tmp_path / "a.pt")
 
@@ -114,7 +114,7 @@ def test_no_reason_advises_to_load_files_without_protection(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("content", [b"", b"(" * 300_000, b"\x80\x02" + b"(" * 300_000 + b".", b"\x80\x02].", b"PK\x03\x04" * 9])
-def test_what_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_files_that_are_not_checkpoints_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.pt").write_bytes(content)
     with pytest.raises(ConfigError, match=r"a\.pt"):
         read(tmp_path / "a.pt")
@@ -144,7 +144,7 @@ def test_mutated_checkpoints_are_read_or_refused_in_one_line(
         try:
             load_networks({"n": 1, **read(path)}, {"g": nn.Identity()}, path)
         except ConfigError as error:
-            told = str(error)
-            assert told.isprintable()
+            message = str(error)
+            assert message.isprintable()
         slowest = max(slowest, time.process_time() - start)
     assert peak_kb() < 300_000 and slowest < 5

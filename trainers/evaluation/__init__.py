@@ -1,4 +1,4 @@
-"""Scores of reconstructed clips, the same for all models: what is measured, over which frames, and beside which baseline.
+"""Evaluation of reconstructed clips, the same for all models: metrics, choice of frames, and baseline.
 
-Imports no model. What a model reconstructs of a clip is in the `evaluate` module of its own folder.
+Imports no model. How a model reconstructs a clip is in the `evaluate` module of its package.
 """

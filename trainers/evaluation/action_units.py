@@ -1,4 +1,4 @@
-"""The error of action units, by OpenFace in the mode for still images, in real and reconstructed frames alike."""
+"""The error of action units, measured with OpenFace's mode for stills in real and reconstructed frames alike."""
 
 import logging
 from dataclasses import dataclass
@@ -19,15 +19,15 @@ _QUALITY = 98
 
 @dataclass(frozen=True)
 class ActionUnitMeasure:
-    """See Measure: the mean absolute error of 17 intensities from 0 to 5, of frames in which both have valid ones.
+    """Mean absolute error of 17 intensities from 0 to 5, for frames with valid ones in both images. See Measure.
 
-    source: one that reads stored frames
+    source: a source of action units that reads stored frames
     """
 
     source: AuSource
 
     def features(self, frames: Frames) -> Features:
-        """See Measure. All frames go to the program in one call, since it loads its models in each."""
+        """See Measure. OpenFace loads its models in each call, so all frames are measured in one."""
         count = len(frames.pixels)
         jpegs = tuple(_jpeg(frame) for frame in frames.pixels)
         affine = np.tile(np.eye(2, 3), (count, 1, 1))

@@ -1,7 +1,7 @@
-"""Embeddings of faces by an ArcFace network in an ONNX file that the user has, for CSIM.
+"""Face embeddings by an ArcFace network in an ONNX file of the user, for CSIM.
 
-Deng et al., "ArcFace: Additive angular margin loss for deep face recognition", CVPR 2019. The network is to take aligned faces
-as InsightFace's files do: RGB float32 [1,3,112,112] in [-1, 1].
+Deng et al., "ArcFace: Additive angular margin loss for deep face recognition", CVPR 2019. The network must take aligned faces
+like InsightFace's files: RGB float32 [1,3,112,112] in [-1, 1].
 """
 
 from pathlib import Path
@@ -16,16 +16,16 @@ from motionshards.trainers.evaluation.scores import Pixels
 from motionshards.trainers.onnx_graph import OnnxGraph
 
 _SIDE_PX = 112
-# Where InsightFace's alignment puts the person's right and left eye, the tip of the nose and the corners of the mouth.
+# InsightFace's alignment: the person's right and left eye, the tip of the nose and the corners of the mouth.
 TEMPLATE_PX = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]])
 _POINTS = (range(36, 42), range(42, 48), (30,), (48,), (54,))
 
 
 class ArcFace:
-    """See Aligned.
+    """An ArcFace network. See Aligned.
 
     Raises:
-        ConfigError: onnxruntime is absent, or the file is no such network
+        ConfigError: onnxruntime is not installed, or the file is not such a network
     """
 
     def __init__(self, path: Path, device: str = "cpu") -> None:
@@ -33,25 +33,25 @@ class ArcFace:
         self._embedding(np.zeros((_SIDE_PX, _SIDE_PX, 3), np.float32))
 
     def embeddings(self, rgb: Pixels, points_px: NDArray[np.float32]) -> NDArray[np.float32]:
-        """See Aligned; one face at a time, as some files have a fixed batch."""
+        """See Aligned. Faces are processed one by one, as some files have a fixed batch size."""
         return np.stack([self._embedding(aligned(*face)) for face in zip(rgb, points_px, strict=True)])
 
     def provenance(self) -> dict[str, str]:
-        """The digest of the file."""
+        """Return the digest of the file."""
         return {"arcface_sha256": sha256_of(self._path)}
 
     def _embedding(self, face: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Vector [C] of a face [112,112,3] in [0, 255]."""
+        """Return the embedding [C] of a face [112,112,3] in [0, 255]."""
         try:
             (found,) = self._graph((face / 127.5 - 1).transpose(2, 0, 1)[None])
         except ValueError as error:
-            raise ConfigError(f"{self._path} is no ArcFace network: {error}") from error
+            raise ConfigError(f"{self._path} is not an ArcFace network: {error}") from error
         embedding: NDArray[np.float32] = found.reshape(-1)
         return embedding
 
 
 def aligned(rgb: Pixels, points_px: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A face uint8 [H,W,3] with 68 landmarks moved to the template by a similarity, float32 [112,112,3] in [0, 255]."""
+    """Align a face uint8 [H,W,3] by its 68 landmarks to the template: float32 [112,112,3] in [0, 255]."""
     five = np.stack([points_px[[*numbers]].mean(axis=0) for numbers in _POINTS])
     to_template = estimate_transform("similarity", five, TEMPLATE_PX)
     face: NDArray[np.float32] = warp(

@@ -11,7 +11,7 @@ from motionshards.trainers.evaluation.scores import METRICS, shown, text_table
 
 TABLE = "evaluation.json"
 VERSION = 2
-"""Of evaluation.json; version 1 had neither a baseline nor the frames."""
+"""Version of evaluation.json. Version 1 had neither a baseline nor the frames."""
 _SAME = {
     "dataset_sha256": "datasets",
     "split": "splits",
@@ -20,12 +20,12 @@ _SAME = {
 }
 
 
-_MOST_SHOWN = 40  # characters, which leaves digests out
+_MOST_SHOWN = 40  # characters, so that digests are not shown
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A metric of two evaluations, and of the baseline that they share; None where it was not measured.
+    """A metric of two evaluations and of their common baseline; None if it was not measured.
 
     difference: second - first
     """
@@ -58,7 +58,7 @@ def compare(first: Path, second: Path) -> Comparison:
     """Compare the evaluations in two directories.
 
     Raises:
-        ConfigError: one cannot be read, or they are of other data or frames, or measured by other models
+        ConfigError: one cannot be read, or they differ in data, frames or the models that measured them
     """
     one, other = _read(first), _read(second)
     for name, what in _SAME.items():
@@ -66,11 +66,11 @@ def compare(first: Path, second: Path) -> Comparison:
             raise ConfigError(f"{first} and {second} cannot be compared: their {what} differ{_values(one[name], other[name])}")
     for name in one["provenance"].keys() & other["provenance"].keys():
         if one["provenance"][name] != other["provenance"][name]:
-            raise ConfigError(f"{first} and {second} cannot be compared: they were measured with another {name}")
+            raise ConfigError(f"{first} and {second} cannot be compared: they were measured with a different {name}")
     frames = [{clip["key"]: clip["frames"] for clip in each["per_clip"]} for each in (one, other)]
     if frames[0] != frames[1]:
         differing = sum(frames[0].get(key) != frames[1].get(key) for key in {*frames[0], *frames[1]})
-        raise ConfigError(f"{first} and {second} cannot be compared: they reconstruct other frames in {differing} clips")
+        raise ConfigError(f"{first} and {second} cannot be compared: they reconstruct different frames in {differing} clips")
     names = [name for name in METRICS if name in one["model_scores"] or name in other["model_scores"]]
     return Comparison((str(first), str(second)), one["clips"], one["frames"], {name: _metric(one, other, name) for name in names})
 
@@ -93,7 +93,7 @@ def _read(directory: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise ConfigError(f"{path} is no JSON: {error}") from error
+        raise ConfigError(f"{path} is not JSON: {error}") from error
     if not isinstance(content, dict) or content.get("version") != VERSION:
-        raise ConfigError(f"{path} is not of this version of motionshards evaluate: evaluate again")
+        raise ConfigError(f"{path} is of another version of motionshards evaluate; run the evaluation again")
     return content

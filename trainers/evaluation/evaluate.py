@@ -1,7 +1,7 @@
 """Evaluation of a model on clips of a dataset.
 
-The clips, the frames that a model sees of them and those that it reconstructs depend on the dataset and the kind of model only,
-so that runs can be compared. Copying the first given frame is evaluated beside the model. One clip is held at a time.
+The clips, input frames and target frames depend only on the dataset and the kind of model, so that runs can be compared. A
+baseline that copies the first input frame is evaluated with the model. One clip is in memory at a time.
 """
 
 from collections import Counter
@@ -27,9 +27,9 @@ Progress = Callable[[Rows], Iterable[dict[str, Any]]]
 
 _COLUMNS = ["key", "split", "shard", "members", "n_frames"]
 _TOO_SHORT = "only one frame"
-# Why clips are skipped, the setting of a dataset that has the cause, and what adds what is missing.
+# Reason for skipping clips, the dataset setting that can cause it, and the options that add the missing data.
 _REMEDIES = ((NO_LANDMARKS, "landmarks", "--add landmarks"), (NO_ACTION_UNITS, "aus", "--add aus --aus openface --input VIDEOS"))
-_MEASURED_AT_ONCE = 32  # frames, which bounds memory where a clip has thousands
+_MEASURED_AT_ONCE = 32  # frames; bounds memory for clips of thousands of frames
 
 
 def evaluate(
@@ -44,17 +44,17 @@ def evaluate(
     examples: int = 8,
     progress: Progress = iter,
 ) -> Scores:
-    """The scores of a model on the clips of a split.
+    """Evaluate a model on the clips of a split.
 
     inception: also compute FID of all frames, by this network
     limit: evaluate only this number of clips, evenly spaced in the index
-    batch: frames that go through the networks together
-    examples: number of clips, evenly spaced, of which a frame is kept to be shown
-    progress: iterates over the clips' rows
+    batch: number of frames that are computed together
+    examples: number of clips, evenly spaced, from which an example frame is kept
+    progress: wraps the iteration over the clips' rows
 
     Raises:
-        ConfigError: the split has no clips that the model can reconstruct, or their size is not the model's
-        DatasetError: a clip is damaged; without it the scores would be those of another dataset
+        ConfigError: the split has no clips that the model can reconstruct, or their size is not that of the model
+        DatasetError: a clip is damaged; it is not skipped, as scores would not be comparable with those of the intact dataset
     """
     if model.size_px not in (sizes := data.manifest.config.sizes):
         has, wanted = " and ".join(map(str, sizes)), model.size_px
@@ -80,20 +80,20 @@ def evaluate(
 
 
 def reasons(skipped: dict[str, int]) -> str:
-    """Why clips were skipped, in words."""
+    """Format the reasons for which clips were skipped."""
     return ", ".join(f"{count} with {reason}" for reason, count in skipped.items())
 
 
 def _remedy(skipped: Mapping[str, int], data: Dataset) -> str:
-    """The command that adds what clips were skipped for, if the dataset was built without it; else the empty string."""
+    """Return the command that adds the missing data, if the dataset was built without it; else an empty string."""
     for reason, setting, added in _REMEDIES:
         if reason in skipped and getattr(data.manifest.config, setting) == "none":
-            return f". The dataset was built without; add them: motionshards build --output {data.out} {added}"
+            return f". The dataset was built without them; add them with: motionshards build --output {data.out} {added}"
     return ""
 
 
 def _rows(data: Dataset, split: str, limit: int | None) -> tuple[Rows, int]:
-    """The rows of the index to evaluate, and the number of the split's clips that have a single frame."""
+    """Return the rows of the index to evaluate, and the number of clips of the split with only one frame."""
     rows = data.index(_COLUMNS, where=pc.field("split") == split)
     if not len(rows):
         splits = ", ".join(sorted(data.index(["split"])["split"].unique().to_pylist()))
@@ -104,7 +104,7 @@ def _rows(data: Dataset, split: str, limit: int | None) -> tuple[Rows, int]:
 
 
 class _Lazy(Sequence[dict[str, Any]]):
-    """Rows of a table, converted one at a time: each lists the members of its sample."""
+    """Rows of a table, converted one at a time, since each lists all members of its sample."""
 
     def __init__(self, table: pa.Table) -> None:
         self._table = table
@@ -121,7 +121,7 @@ class _Lazy(Sequence[dict[str, Any]]):
 def _clip(
     model: Reconstructor, sample: Sample, choice: Choice, measures: Sequence[Measure], fid: Fid | None, batch: int
 ) -> tuple[ClipScores, Example]:
-    """The scores of a clip, and its middle target as an example."""
+    """Evaluate a clip. Returns its scores, and its middle target as an example."""
     given, middle = sample.frames[choice.given[0]], choice.targets[len(choice.targets) // 2]
     of_model: list[dict[str, Floats]] = []
     of_copy: list[dict[str, Floats]] = []
@@ -148,7 +148,7 @@ def _clip(
 def _reconstructed(
     model: Reconstructor, sample: Sample, choice: Choice, batch: int
 ) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
-    """Some targets and their reconstructions, float32 [n,H,W,3] in [0, 1], until there are no more."""
+    """Yield groups of targets with their reconstructions, float32 [n,H,W,3] in [0, 1]."""
     with torch.inference_mode():
         paint = model.begin(sample, choice.given)
     for start in range(0, len(choice.targets), _MEASURED_AT_ONCE):
@@ -159,14 +159,14 @@ def _reconstructed(
 
 
 def _compared(measures: Sequence[Measure], frames: Frames, count: int) -> tuple[dict[str, Floats], dict[str, Floats]]:
-    """The metrics of `count` reconstructions, and those of the copied frame, of [copied, real frames, reconstructions]."""
+    """Return the metrics of `count` reconstructions and of the baseline; `frames` are [copied frame, real, reconstructions]."""
     of_model: dict[str, Floats] = {}
     of_copy: dict[str, Floats] = {}
     for measure in measures:
         found = measure.features(frames)
         real = {name: values[1 : 1 + count] for name, values in found.items()}
         of_model |= measure.compare(real, {name: values[1 + count :] for name, values in found.items()})
-        # A view: nothing is copied.
+        # A view, without copies.
         copied = {name: np.broadcast_to(values[0], real[name].shape) for name, values in found.items()}
         of_copy |= measure.compare(real, copied)
     return of_model, of_copy
@@ -177,10 +177,10 @@ def _means(parts: Sequence[dict[str, Floats]]) -> dict[str, Score]:
 
 
 def _values(made: Tensor) -> NDArray[np.float32]:
-    """[B,3,H,W] as [B,H,W,3] on the CPU, clamped to [0, 1]."""
+    """Convert [B,3,H,W] to [B,H,W,3] on the CPU, clamped to [0, 1]."""
     return np.ascontiguousarray(made.clamp(0, 1).permute(0, 2, 3, 1).float().cpu().numpy())
 
 
 def _pixels(values: NDArray[np.float32]) -> Pixels:
-    """Values in [0, 1] rounded to the nearest level."""
+    """Round values in [0, 1] to the nearest of 256 levels."""
     return np.rint(values * 255).astype(np.uint8)

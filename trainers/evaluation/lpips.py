@@ -1,6 +1,6 @@
 """LPIPS with VGG16 (Zhang et al., "The unreasonable effectiveness of deep features as a perceptual metric", CVPR 2018).
 
-The weights are files that the user has: torchvision's VGG16, and the linear layers of version 0.1 (`vgg.pth` of the authors).
+The weights are files of the user: torchvision's VGG16, and the linear layers of version 0.1 (`vgg.pth` of the authors).
 """
 
 from pathlib import Path
@@ -21,26 +21,26 @@ _LEAST = 1e-10
 
 
 class LpipsMeasure:
-    """See Measure.
+    """LPIPS of pairs of frames. See Measure.
 
     linear: file of the linear layers
-    weights: file of VGG16; None is that in torch hub's cache
+    weights: file of VGG16; None for that in torch hub's cache
 
     Raises:
-        ConfigError: a file is absent or holds something else
+        ConfigError: a file does not exist or has other contents
     """
 
     def __init__(self, linear: Path, weights: str | None, device: torch.device | str = "cpu") -> None:
         path = vgg.default_file(vgg.VGG16) if weights is None else Path(weights)
         if not path.is_file():
-            raise ConfigError(f"{path} is not there: LPIPS needs torchvision's weights of VGG16, {vgg.VGG16.file}; see --vgg")
+            raise ConfigError(f"{path} does not exist: LPIPS needs torchvision's weights of VGG16 ({vgg.VGG16.file}), see --vgg")
         network = vgg.load(str(path), vgg.VGG16, _TAPS)
         assert network is not None
         self._network, self._files = network.to(device), {"linear": linear, "vgg16": path}
         self._linear, self._device = _layers(linear, device), device
 
     def features(self, frames: Frames) -> Features:
-        """See Measure. Features of the network would take 30 MB a frame, so they are computed for each pair."""
+        """See Measure. VGG features, 30 MB per frame, are computed in `compare` instead of being kept here."""
         return {"values": frames.values}
 
     @torch.inference_mode()
@@ -50,11 +50,11 @@ class LpipsMeasure:
         return {"lpips": np.array([self._distance(as_batch(np.stack(pair), self._device)) for pair in pairs])}
 
     def provenance(self) -> dict[str, str]:
-        """The digests of the files."""
+        """Return the digests of the files."""
         return {f"lpips_{name}_sha256": sha256_of(path) for name, path in self._files.items()}
 
     def _distance(self, pair: Tensor) -> float:
-        """Of two images [2,3,H,W]: squared differences of features of unit length, weighted, averaged over pixels, summed."""
+        """LPIPS of two images [2,3,H,W]: weighted squared differences of normalized features, averaged over pixels and summed."""
         units = [maps / (torch.linalg.vector_norm(maps, dim=1, keepdim=True) + _LEAST) for maps in self._network(pair)]
         squared = [(unit[0] - unit[1]) ** 2 for unit in units]
         weighted = [(weight * square).sum(dim=0).mean() for weight, square in zip(self._linear, squared, strict=True)]
@@ -62,10 +62,10 @@ class LpipsMeasure:
 
 
 def _layers(path: Path, device: torch.device | str) -> list[Tensor]:
-    """The weights of the linear layers, [C,1,1] each."""
+    """Read the weights of the linear layers, [C,1,1] each."""
     content = read(path)
     found = [content.get(f"lin{number}.model.1.weight") for number in range(len(_TAPS))]
     wanted = [(1, width, 1, 1) for width in (64, 128, 256, 512, 512)]
     if [getattr(weight, "shape", None) for weight in found] != wanted:
-        raise ConfigError(f"{path} does not hold the linear layers of LPIPS with VGG16 (vgg.pth of version 0.1 is meant)")
+        raise ConfigError(f"{path} does not contain the linear layers of LPIPS with VGG16 (expected vgg.pth of version 0.1)")
     return [weight[0].to(device) for weight in found if weight is not None]

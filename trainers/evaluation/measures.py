@@ -1,4 +1,4 @@
-"""What is measured of frames, by arrays with a row for each frame."""
+"""Metrics of frames, as arrays with a row per frame."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,36 +16,36 @@ from motionshards.transforms.extract.quality.pose import head_pose
 
 Floats = NDArray[np.floating[Any]]
 Features = Mapping[str, Floats]
-"""What was found in N frames, arrays [N,...]."""
+"""Features of N frames by name, arrays [N,...]."""
 
-# Of values in [0, 1]: that of rounding to 8 bits. Equal frames have PSNR 58.9 dB, and means over frames stay finite.
+# Error of rounding to 8 bits, for values in [0, 1]: identical frames have PSNR 58.9 dB, and means over frames stay finite.
 LEAST_SQUARED_ERROR = 1 / 255**2 / 12
 _SIGMA_PX = 1.5
 
 
 @dataclass(frozen=True, eq=False)
 class Frames:
-    """N frames: values float32 [N,H,W,3] in [0, 1], and the same as pixels uint8."""
+    """N frames: `values` float32 [N,H,W,3] in [0, 1], and `pixels`, the same as uint8."""
 
     values: NDArray[np.float32]
     pixels: Pixels
 
 
 class Measure(Protocol):
-    """Some metrics of pairs of frames."""
+    """Computes metrics of pairs of frames, in two steps."""
 
     def features(self, frames: Frames) -> Features:
-        """What is found in each frame by itself."""
+        """Compute the features of each frame."""
 
     def compare(self, real: Features, made: Features) -> dict[str, Floats]:
-        """Metrics [N] of N real frames and what was made of them, NaN where a frame cannot be measured."""
+        """Compute metrics [N] from the features of N real frames and their reconstructions; NaN if a frame cannot be measured."""
 
 
 class PixelMeasure:
-    """L1, PSNR and SSIM of all pixels and channels.
+    """L1, PSNR and SSIM over all pixels and channels.
 
     SSIM is that of Wang et al. 2004 ("Image quality assessment: from error visibility to structural similarity"): Gaussian
-    window with a deviation of 1.5 px, mean of the three channels.
+    window with a standard deviation of 1.5 px, averaged over the three channels.
     """
 
     def features(self, frames: Frames) -> Features:
@@ -71,22 +71,22 @@ def _ssim(real: NDArray[np.float32], made: NDArray[np.float32]) -> float:
 
 
 class Aligned(Protocol):
-    """A network that identifies people."""
+    """A face recognition network."""
 
     def embeddings(self, rgb: Pixels, points_px: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Vectors [n,C] of faces uint8 [n,H,W,3] with landmarks float32 [n,68,2], all finite."""
+        """Return embeddings [n,C] of faces uint8 [n,H,W,3] with landmarks float32 [n,68,2], all finite."""
 
 
 @dataclass(frozen=True)
 class FaceMeasure:
-    """Metrics of the best face of each frame, searched in real and made frames alike.
+    """Metrics of the most confident face, which is detected in real and reconstructed frames alike.
 
-    `missing` is 1 where a real frame has a face and the made one has none. All others are of frames that have both: the mean
-    distance of the landmarks (AKD), the mean absolute error of yaw, pitch and roll as they are computed from landmarks, and
-    the Euclidean distance of dlib's face descriptors (AED).
+    `missing` is 1 if the real frame has a face and the reconstruction has none. The other metrics need both faces: the mean
+    distance of the landmarks (AKD), the mean absolute error of yaw, pitch and roll computed from landmarks, and the Euclidean
+    distance of dlib's face descriptors (AED).
 
-    identity: compute face descriptors, 60 to 100 ms each
-    arcface: for the cosine of embeddings (CSIM)
+    identity: whether to compute face descriptors, which take 60 to 100 ms each
+    arcface: network for the cosine of embeddings (CSIM)
     """
 
     model: FaceModel
@@ -124,19 +124,19 @@ class FaceMeasure:
 
 
 def _found(points: Floats) -> NDArray[np.bool_]:
-    """Which of the landmarks [N,68,2] are those of a face, [N]."""
+    """Return which of N frames have landmarks [N,68,2] of a face, bool [N]."""
     return np.asarray(np.isfinite(points).all(axis=(1, 2)))
 
 
 def _spread(rows: NDArray[np.float32], seen: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Rows [n,C] of the frames that are `seen` [N] as [N,C], NaN for the others."""
+    """Scatter rows [n,C] of the frames that are `seen` [N] to [N,C], with NaN for the others."""
     spread = np.full((len(seen), rows.shape[1]), np.nan, np.float32)
     spread[seen] = rows
     return spread
 
 
 def _cosine(one: Floats, other: Floats, both: NDArray[np.bool_]) -> Floats:
-    """[N], NaN where not `both`; the widths of arrays without any face differ."""
+    """Cosine [N] of rows, NaN where not `both`. Arrays without any face differ in width."""
     found = np.full(len(both), np.nan)
     if both.any():
         one, other = one[both].astype(np.float64), other[both].astype(np.float64)
@@ -145,7 +145,7 @@ def _cosine(one: Floats, other: Floats, both: NDArray[np.bool_]) -> Floats:
 
 
 def face_points(model: FaceModel, frames: Pixels) -> NDArray[np.float32]:
-    """Landmarks of the best face of each frame uint8 [T,H,W,3]: [T,68,2] in its pixels, NaN where no face was found."""
+    """Return the landmarks of the most confident face in frames uint8 [T,H,W,3]: [T,68,2] in pixels, NaN without a face."""
     boxes = np.full((len(frames), 4), np.nan, np.float32)
     for box, found in zip(boxes, model.detect(frames), strict=True):
         if len(found):

@@ -1,4 +1,4 @@
-"""The interface of models that are evaluated: which frames of a clip they see, and which they reconstruct."""
+"""The interface of models in an evaluation: their input and target frames, and the reconstruction."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ Painter = Callable[[Sequence[int]], Tensor]
 class Choice:
     """Frames of a clip, by number.
 
-    given: those whose pixels the model sees; the baseline copies the first
-    targets: those that it reconstructs, in ascending order
+    given: input frames of the model; the baseline copies the first
+    targets: frames to reconstruct, in ascending order
     """
 
     given: tuple[int, ...]
@@ -33,8 +33,8 @@ class Choice:
 class Reconstructor(Protocol):
     """A model that reconstructs frames of a clip from others.
 
-    name: of the model, as `--model` has it
-    size_px: side of its images
+    name: name of the model, as in `--model`
+    size_px: side of its images, pixels
     """
 
     @property
@@ -44,17 +44,17 @@ class Reconstructor(Protocol):
     def size_px(self) -> int: ...
 
     def choose(self, sample: Sample) -> Choice | str:
-        """The frames of a clip, or why there are none. Depends on the clip only, so that all runs have the same."""
+        """Choose the frames of a clip, or return why it is skipped. Depends on the clip only, so that runs are comparable."""
 
     def begin(self, sample: Sample, given: Sequence[int]) -> Painter:
-        """See the given frames of a clip."""
+        """Process the given frames of a clip, and return the function that reconstructs others."""
 
 
 def as_images(frames: NDArray[np.uint8], device: torch.device | str) -> Tensor:
-    """uint8 [N,H,W,3] as float32 [N,3,H,W] in [0, 1] on the device."""
+    """Convert uint8 [N,H,W,3] to float32 [N,3,H,W] in [0, 1] on the device."""
     return as_batch(frames, device).float() / 255
 
 
 def as_batch(frames: NDArray[np.generic], device: torch.device | str) -> Tensor:
-    """[N,H,W,3] of any type as [N,3,H,W] on the device."""
+    """Convert [N,H,W,3] of any type to [N,3,H,W] on the device."""
     return torch.from_numpy(np.ascontiguousarray(frames)).to(device).permute(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""What the scores of an evaluation are: means over frames, of the model and of the baseline."""
+"""Scores of an evaluation: means over frames, of the model and of the baseline."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,10 +14,10 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """How a metric is shown.
+    """How a metric is printed.
 
-    better: which values are, `lower` or `higher`
-    note: what it is
+    better: which values are better, `lower` or `higher`
+    note: short description
     """
 
     label: str
@@ -31,7 +31,7 @@ METRICS = {
     "psnr_db": Metric("PSNR (dB)", "higher", 2, "mean over frames"),
     "ssim": Metric("SSIM", "higher", 4, "Wang et al. 2004, 11 px Gaussian window"),
     "lpips": Metric("LPIPS", "lower", 4, "VGG16, version 0.1"),
-    "missing": Metric("missing faces", "lower", 4, "share of the faces of real frames that are lost"),
+    "missing": Metric("missing faces", "lower", 4, "share of the faces of real frames that are not found"),
     "akd_px": Metric("AKD (px)", "lower", 3, "mean distance of 68 landmarks"),
     "pose_deg": Metric("pose (deg)", "lower", 3, "mean absolute error of yaw, pitch and roll"),
     "aed": Metric("AED", "lower", 4, "distance of dlib's face descriptors"),
@@ -40,25 +40,25 @@ METRICS = {
     "au_error": Metric("AU error", "lower", 4, "mean absolute error of 17 intensities from 0 to 5"),
     "fid": Metric("FID", "lower", 2, "of all frames together"),
 }
-"""All metrics by their names in evaluation.json, in the order of tables."""
+"""All metrics by their names in evaluation.json, in the order in which they are printed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """The mean of a metric over `frames` frames, or FID of them together; None where no frame could be measured."""
+    """The mean of a metric over `frames` frames, or their FID; None if no frame could be measured."""
 
     mean: float | None
     frames: int
 
     @classmethod
     def of(cls, values: NDArray[np.float64]) -> "Score":
-        """Over the values [N] of frames, NaN where a frame could not be measured."""
+        """Average the values [N] of frames, NaN where a frame could not be measured."""
         measured = values[np.isfinite(values)]
         return cls(float(measured.mean()) if len(measured) else None, len(measured))
 
     @classmethod
     def over(cls, scores: Iterable["Score"]) -> "Score":
-        """Over all frames of several clips, so that long clips count for more, as published."""
+        """Average over all frames of several clips, so that long clips count for more, as published."""
         measured = [(score.mean, score.frames) for score in scores if score.mean is not None]
         frames = sum(count for _, count in measured)
         return cls(sum(mean * count for mean, count in measured) / frames if frames else None, frames)
@@ -66,9 +66,9 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class ClipScores:
-    """What one clip gave, by metric.
+    """Scores of one clip by metric.
 
-    copy: of the baseline, which is the first given frame in place of every target
+    copy: scores of the baseline, which predicts the first input frame for every target
     """
 
     key: str
@@ -92,11 +92,11 @@ class Example:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scores:
-    """What an evaluation gave.
+    """Result of an evaluation.
 
-    frames: that were reconstructed
-    skipped: clips that were not evaluated, by reason
-    model, copy: scores over all frames by metric, see ClipScores; FID is of all frames only
+    frames: number of reconstructed frames
+    skipped: number of clips that were not evaluated, by reason
+    model, copy: scores over all frames by metric, see ClipScores; also FID, which single clips do not have
     """
 
     clips: int
@@ -115,9 +115,9 @@ class Scores:
         examples: Sequence[Example],
         fid: tuple[Score, Score] | None = None,
     ) -> "Scores":
-        """Average the scores of clips; `fid` is that of the model and of the baseline. Raises ValueError: there are no clips."""
+        """Average the scores of clips; `fid` is (model, baseline). Raises ValueError: there are no clips."""
         if not clips:
-            raise ValueError("nothing was reconstructed")
+            raise ValueError("there are no scores of clips to average")
         names = [name for name in METRICS if name in clips[0].model]
         of_model, of_copy = ({}, {}) if fid is None else ({"fid": each} for each in fid)
         return cls(
@@ -131,7 +131,7 @@ class Scores:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, without the examples."""
+        """Convert to plain values, without the examples."""
         totals: dict[str, Any] = {"clips": self.clips, "frames": self.frames, "skipped": dict(self.skipped)}
         for name, scores in (("model_scores", self.model), ("copy_scores", self.copy)):
             totals[name] = {metric: asdict(score) for metric, score in scores.items()}
@@ -139,12 +139,12 @@ class Scores:
 
 
 def shown(value: float | None, metric: str, sign: str = "") -> str:
-    """A value of a metric with its digits; `+` as `sign` also shows a positive one's."""
+    """Format a value of a metric; `sign="+"` also prints the sign of positive values."""
     return "-" if value is None else f"{value:{sign}.{METRICS[metric].digits}f}"
 
 
 def text_table(rows: Sequence[Sequence[str]], numbers: int) -> str:
-    """Lines of rows whose columns are aligned: the first on the left, `numbers` more on the right, then text."""
+    """Format rows as aligned lines: the first column left-aligned, then `numbers` right-aligned columns, then text."""
     widths = [max(len(row[column]) for row in rows) for column in range(1 + numbers)]
     lines = []
     for row in rows:

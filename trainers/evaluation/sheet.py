@@ -1,4 +1,4 @@
-"""One image of an evaluation: for some clips source, real frame, reconstruction and difference, with labels."""
+"""The labeled image grid of an evaluation: source, real frame, reconstruction and difference of some clips."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from motionshards.trainers.grid import grid
 
 
 def sheet(examples: Sequence[Example], title: str) -> Pixels:
-    """uint8 [H,W,3]: a row for each example below its caption. The difference is absolute, black where there is none."""
+    """Draw a row for each example below its caption: uint8 [H,W,3]. Differences are absolute; black means none."""
     columns = {
         "source": [each.given for each in examples],
         "real frame": [each.real for each in examples],

@@ -1,22 +1,22 @@
-"""The shape of the three networks, checked on construction. The defaults are the published ones."""
+"""The architecture of the three networks, validated on construction. Defaults are the published values."""
 
 from dataclasses import dataclass
 
 from motionshards.trainers.settings import require, require_buildable
 
 CHANNELS = 4
-"""Of pictures: red, green, blue, alpha."""
+"""Channels of images: red, green, blue, alpha."""
 POSE = 3
-"""Numbers that tell each network what to do."""
+"""Numbers in the pose of each network."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Architecture:
-    """What the three networks share.
+    """Architecture settings that the three networks share.
 
-    size: of the pictures, px
-    width: channels of the features at full size; each halving doubles them
-    halvings: of the picture, before the residual blocks, and doublings after
+    size: side of the images, px
+    width: channels of the features at full size; doubled by each halving
+    halvings: downsampling blocks before the residual blocks, and upsampling blocks after them
     blocks: residual blocks at the smallest size
     """
 
@@ -26,12 +26,15 @@ class Architecture:
     blocks: int = 6
 
     def __post_init__(self) -> None:
-        require("size, width, halvings and blocks are at least 1", min(self.size, self.width, self.halvings, self.blocks) >= 1)
+        require(
+            "size, width, halvings and blocks must be at least 1", min(self.size, self.width, self.halvings, self.blocks) >= 1
+        )
         require_buildable(px=self.size, channels=self.width, layers=self.blocks, halvings=self.halvings)
-        # A norm needs more than one value a channel.
+        # Norms need more than one value per channel.
         least = 2 ** (self.halvings + 1)
         require(
-            f"size is a multiple of {2**self.halvings}, {least} or more", self.size % (least // 2) == 0 and self.size >= least
+            f"size must be a multiple of {2**self.halvings}, {least} or more",
+            self.size % (least // 2) == 0 and self.size >= least,
         )
 
     @property

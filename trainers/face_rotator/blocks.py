@@ -1,7 +1,7 @@
-"""What the networks are built of (after the generator of Johnson et al. 2016, with instance norms).
+"""Building blocks of the networks (after the generator of Johnson et al. 2016, with instance norms).
 
-No convolution has a bias, all are drawn as He et al. 2015 propose, and norms are affine. Names of attributes and their order
-are those of the published files.
+Convolutions have no bias and the initialization of He et al. 2015; norms are affine. Names and order of attributes are those of
+the published files.
 """
 
 import torch
@@ -13,22 +13,22 @@ _KERNEL = 7
 
 
 def flat_block(inside: int, outside: int) -> nn.Sequential:
-    """Convolution of 7 x 7, instance norm, ReLU: the picture keeps its size."""
+    """Build a 7 x 7 convolution, instance norm and ReLU, which keep the image size."""
     return _block(nn.Conv2d(inside, outside, _KERNEL, padding=_KERNEL // 2, bias=False))
 
 
 def down_block(inside: int, outside: int) -> nn.Sequential:
-    """The same with a convolution that halves the picture."""
+    """Build a strided convolution, instance norm and ReLU, which halve the image."""
     return _block(nn.Conv2d(inside, outside, 4, stride=2, padding=1, bias=False))
 
 
 def up_block(inside: int, outside: int) -> nn.Sequential:
-    """The same with a transposed convolution that doubles the picture."""
+    """Build a transposed convolution, instance norm and ReLU, which double the image."""
     return _block(nn.ConvTranspose2d(inside, outside, 4, stride=2, padding=1, bias=False))
 
 
 class Head(nn.Sequential):
-    """A convolution of 7 x 7 and what bounds its results, which are float32 or finer also under autocast."""
+    """A 7 x 7 convolution and an activation that bounds its output, which is float32 or finer also under autocast."""
 
     def __init__(self, inside: int, outside: int, bound: nn.Module) -> None:
         super().__init__(head_convolution(inside, outside), bound)
@@ -40,7 +40,7 @@ class Head(nn.Sequential):
 
 
 class ResBlock(nn.Module):
-    """x plus twice convolution and norm of it, with a ReLU between and none behind."""
+    """A residual block: convolution, norm, ReLU, convolution, norm, without a final ReLU."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -55,14 +55,14 @@ class ResBlock(nn.Module):
 
 
 def head_convolution(inside: int, outside: int) -> nn.Conv2d:
-    """A convolution of 7 x 7 that reads results from features."""
+    """Build a 7 x 7 output convolution."""
     convolution = nn.Conv2d(inside, outside, _KERNEL, padding=_KERNEL // 2, bias=False)
     nn.init.kaiming_normal_(convolution.weight)
     return convolution
 
 
 def with_pose(pictures: Tensor, pose: Tensor) -> Tensor:
-    """[B,C+3,H,W]: pictures [B,C,H,W], and the numbers of poses [B,3] as planes of one value."""
+    """Append poses [B,3] to images [B,C,H,W] as constant channels: [B,C+3,H,W]."""
     planes = pose.to(pictures.dtype)[:, :, None, None].expand(-1, -1, *pictures.shape[2:])
     return torch.cat([pictures, planes], dim=1)
 

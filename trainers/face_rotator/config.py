@@ -1,7 +1,7 @@
-"""Everything that decides a training of one of the face rotator's networks, as it lies in a YAML file and in a checkpoint.
+"""All settings of a training of one of the face rotator's networks, as in YAML files and checkpoints.
 
-`CONFIGS` holds the three stages with the published settings. `trainers.settings.load` takes one of their names or a YAML file
-with the fields of `Config`, which says in `base` where to start:
+`CONFIGS` has the three stages with the published settings. `trainers.settings.load` accepts one of their names, or a YAML file
+with fields of `Config` and the name of its `base`:
 
     base: rotator
     training: {global_batch_size: 32, frontal_deg: 10}
@@ -18,16 +18,17 @@ from motionshards.trainers.settings import AugmentedTraining, Stored, require
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingConfig(AugmentedTraining):
-    """How a network is trained. Pairs of frames are of one clip.
+    """Settings of the optimization and of the choice of pairs, which are two frames of one clip.
 
-    stage: which network: morpher, rotator or combiner. The others are kept as they are
-    global_batch_size: pairs of frames
-    pixel_epochs: epochs, also parts of one, that compare pixels before the perceptual loss takes over; the morpher's always do
-    frontal_deg: of the source's yaw, pitch and roll none is larger
-    least_deg, most_deg: the largest of the three angles between source and target lies between them
-    alike: eyes and mouths that differ by less count as the same, see `trainers.face_rotator.pose.expression`. Rotator and
-        combiner learn from pairs that have them all the same, the morpher from those that have not
-    still_flow: the rotator's flow begins at leaving everything in its place, instead of being drawn at random as published
+    stage: network to train: morpher, rotator or combiner. The others are not changed
+    global_batch_size: pairs of frames per step
+    pixel_epochs: epochs with a pixel loss before the perceptual loss takes over, may be fractional; the morpher always has a
+        pixel loss
+    frontal_deg: largest yaw, pitch and roll of the source, degrees
+    least_deg, most_deg: range of the largest of the three angles between source and target, degrees
+    alike: eyes and mouths that differ by less count as equal, see `trainers.face_rotator.pose.expression`. Rotator and combiner
+        learn from pairs with all three equal, the morpher from the others
+    still_flow: initialize the rotator's flow as the identity, instead of randomly as published
     """
 
     stage: str = "morpher"
@@ -41,23 +42,23 @@ class TrainingConfig(AugmentedTraining):
     still_flow: bool = True
 
     def __post_init__(self) -> None:
-        require(f"stage is {' or '.join(NAMES)}", self.stage in NAMES)
+        require(f"stage must be {' or '.join(NAMES)}", self.stage in NAMES)
         AugmentedTraining.__post_init__(self)
-        require("pixel_epochs is not negative", self.pixel_epochs >= 0)
-        require(f"most_deg is at most {MOST_DEG:g}", self.most_deg <= MOST_DEG)
-        require("alike is above 0", self.alike > 0)
+        require("pixel_epochs must not be negative", self.pixel_epochs >= 0)
+        require(f"most_deg must be at most {MOST_DEG:g}", self.most_deg <= MOST_DEG)
+        require("alike must be above 0", self.alike > 0)
         self.view()
 
     def view(self) -> PosePairs:
-        """The pairs of frames that are read."""
+        """Return the view that selects pairs of frames."""
         return PosePairs(frontal_deg=self.frontal_deg, least_deg=self.least_deg, most_deg=self.most_deg)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config(Stored):
-    """A training of one of the networks. `to_json` and `from_json` take it into a checkpoint and back.
+    """All settings of a training of one of the networks.
 
-    name: for people
+    name: name for display
     """
 
     name: str = "morpher"
@@ -66,10 +67,10 @@ class Config(Stored):
 
 
 def _rotation(stage: str, epochs: int) -> Config:
-    """Sources within a fifth of 15 degrees of frontal, as published."""
+    """Build the config of a stage with sources within a fifth of 15 degrees of frontal, as published."""
     training = TrainingConfig(stage=stage, epochs=epochs, global_batch_size=8, frontal_deg=3.0, least_deg=1.0, most_deg=MOST_DEG)
     return Config(name=stage, training=training)
 
 
 CONFIGS = {config.name: config for config in (Config(), _rotation("rotator", 6), _rotation("combiner", 3))}
-"""The stages in order, with the published settings where there are any; docs/face-rotator.md has what is ours."""
+"""The stages in order, with the published settings; docs/face-rotator.md lists the differences."""

@@ -1,4 +1,4 @@
-"""Reconstruction of a clip from its most frontal frame: eyes and mouth are morphed, then the head is turned, as in the others."""
+"""Reconstruction of a clip from its most frontal frame: eyes and mouth are morphed, then the head is turned, as in the target."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,14 +18,14 @@ from motionshards.trainers.face_rotator.restore import restore
 
 _NEEDED = ("rotator", "combiner")
 FRONTAL_DEG = CONFIGS["rotator"].training.frontal_deg
-"""That of training as published."""
+"""The published limit in training."""
 
 
 class FaceRotatorReconstructor:
-    """See Reconstructor: all frames with a pose within 15 degrees of the source's. Sets the networks to evaluation mode.
+    """Reconstructs all frames within 15 degrees of the source. Sets the networks to evaluation mode. See Reconstructor.
 
-    networks: rotator, combiner, and morpher if the face is to be morphed
-    frontal_deg: of a source none of yaw, pitch and roll is larger
+    networks: rotator and combiner, and the morpher if eyes and mouth are to be morphed
+    frontal_deg: largest yaw, pitch and roll of the source, degrees
     """
 
     name = "face_rotator"
@@ -42,11 +42,11 @@ class FaceRotatorReconstructor:
 
     @classmethod
     def restored(cls, checkpoint: Path, frontal_deg: float, device: torch.device) -> "FaceRotatorReconstructor":
-        """That of a checkpoint. Raises ConfigError: it cannot be used, or has no trained rotator or combiner."""
+        """Load a checkpoint. Raises ConfigError: it cannot be used, or has no trained rotator or combiner."""
         found = restore([checkpoint])
         for name in _NEEDED:
             if name not in found.networks:
-                raise ConfigError(f"{checkpoint}: there is no trained {name}; jobs.train --config {name} trains it")
+                raise ConfigError(f"{checkpoint} has no trained {name}; train it with jobs.train --config {name}")
         return cls(found.networks, found.architecture.size, frontal_deg, device)
 
     def choose(self, sample: Sample) -> Choice | str:
@@ -84,5 +84,5 @@ class FaceRotatorReconstructor:
 
 
 def _pose_deg(sample: Sample) -> NDArray[np.float64]:
-    """Yaw, pitch and roll of each frame [N,3]; NaN where there is none."""
+    """Return yaw, pitch and roll of each frame [N,3]; NaN without a pose."""
     return np.array([sample.meta[name] for name in ("yaw_deg", "pitch_deg", "roll_deg")], np.float64).T

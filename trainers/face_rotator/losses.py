@@ -1,4 +1,4 @@
-"""How far a picture that was made is from the target, for each pair alone."""
+"""Distances of generated images from their targets, for each pair."""
 
 import torch
 from torch import Tensor, nn
@@ -11,14 +11,14 @@ TAPS = (3, 8, 15)
 
 
 def pixel_distance(made: Tensor, target: Tensor) -> Tensor:
-    """[B], mean absolute difference of linear light, of pictures [B,4,H,W]. No data set has mattes: alpha is not compared."""
+    """Mean absolute difference [B] of linear light of images [B,4,H,W]. Alpha is not compared, since datasets have none."""
     return _distance(made[:, :3], target[:, :3])
 
 
 class PerceptualDistance(nn.Module):
-    """[B], mean absolute differences of layers of VGG16, summed over `TAPS`, of pictures [B,4,H,W].
+    """Mean absolute differences [B] of layers of VGG16, summed over `TAPS`, for images [B,4,H,W].
 
-    VGG16 was trained on sRGB, which is what it is shown.
+    Images are converted to sRGB, on which VGG16 was trained.
     """
 
     def __init__(self, vgg: Vgg) -> None:
@@ -33,6 +33,6 @@ class PerceptualDistance(nn.Module):
 
 
 def _distance(one: Tensor, other: Tensor) -> Tensor:
-    """[B], mean absolute difference, added up in float32 or finer."""
+    """Mean absolute difference [B], summed in float32 or finer."""
     difference = (one - other).abs()
     return difference.flatten(1).mean(dim=1, dtype=torch.promote_types(difference.dtype, torch.float32))

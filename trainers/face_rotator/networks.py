@@ -1,6 +1,6 @@
 """Morpher, rotator and combiner.
 
-Shape suffixes: B pictures, F features. What masks keep of a picture is `mask * picture + (1 - mask) * colour`.
+Shape suffixes: B images, F features. Masks blend an image with a color: `mask * picture + (1 - mask) * colour`.
 """
 
 from itertools import pairwise
@@ -22,11 +22,11 @@ from motionshards.trainers.face_rotator.blocks import (
 )
 
 NAMES = ("morpher", "rotator", "combiner")
-"""In the order in which they are trained, and in which a picture goes through them."""
+"""The networks, in the order of training and of inference."""
 
 
 class Morphed(NamedTuple):
-    """What the morpher made, all [B,4,H,W]: the picture, what of the source it kept, and what it painted."""
+    """Output of the morpher, all [B,4,H,W]: the image, the mask of the source, and the generated color."""
 
     picture: Tensor
     mask: Tensor
@@ -34,13 +34,13 @@ class Morphed(NamedTuple):
 
 
 class Rotated(NamedTuple):
-    """What the rotator made.
+    """Output of the rotator.
 
-    painted: [B,4,H,W], the source with `colour` painted where `mask` is 0
-    moved: [B,4,H,W], the source's pixels where the flow takes them from
+    painted: [B,4,H,W], the source with `colour` where `mask` is 0
+    moved: [B,4,H,W], the source warped by the flow
     colour, mask: [B,4,H,W]
-    change: [B,H,W,2], what the network adds to the flow that leaves everything in its place
-    flow: [B,H,W,2], where each pixel comes from, x and y, -1 and 1 at the centres of the outermost pixels
+    change: [B,H,W,2], predicted difference of the flow from the identity
+    flow: [B,H,W,2], source coordinates x and y of each pixel; -1 and 1 are the centers of the outermost pixels
     """
 
     painted: Tensor
@@ -52,10 +52,10 @@ class Rotated(NamedTuple):
 
 
 class Combined(NamedTuple):
-    """What the combiner made, all [B,4,H,W].
+    """Output of the combiner, all [B,4,H,W].
 
-    picture: the result, the blend with `colour` painted where `retouch` is 0
-    blend: of the painted and the moved picture, of which `mask` is the painted one's share
+    picture: the result: `blend`, with `colour` where `retouch` is 0
+    blend: the two images of the rotator blended; `mask` is the weight of the painted one
     """
 
     picture: Tensor
@@ -66,7 +66,7 @@ class Combined(NamedTuple):
 
 
 class Body(nn.Module):
-    """Halvings, residual blocks and doublings: [B,7,H,W] to features [B,F,H,W]."""
+    """Downsampling, residual and upsampling blocks: [B,7,H,W] to features [B,F,H,W]."""
 
     def __init__(self, shape: Architecture) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class Body(nn.Module):
 
 
 class SkippingBody(nn.Module):
-    """The same as a U-Net (Ronneberger et al. 2015): before each doubling but the first, features of that size are appended.
+    """The same as a U-Net (Ronneberger et al. 2015), with skip connections to all upsampling blocks but the first.
 
     [B,11,H,W] to [B,F,H,W].
     """
@@ -94,7 +94,7 @@ class SkippingBody(nn.Module):
         self.downward_modules = nn.ModuleList([flat_block(2 * CHANNELS + POSE, widths[0])])
         self.downward_modules.extend(down_block(*pair) for pair in pairwise(widths))
         self.bottleneck_modules = nn.ModuleList(ResBlock(widths[-1]) for _ in range(shape.blocks))
-        # Module i takes what lies at the size of widths[i] to that of widths[i - 1]; the last keeps its size.
+        # Module i maps from the size of widths[i] to that of widths[i - 1]; module 0 keeps the size.
         self.upsampling_modules = nn.ModuleList([flat_block(2 * widths[0], widths[0])])
         self.upsampling_modules.extend(up_block(2 * inside, outside) for outside, inside in pairwise(widths[:-1]))
         self.upsampling_modules.append(up_block(widths[-1], widths[-2]))
@@ -113,7 +113,7 @@ class SkippingBody(nn.Module):
 
 
 class Morpher(nn.Module):
-    """Gives eyes and mouth of a picture another opening."""
+    """Opens and closes eyes and mouth."""
 
     def __init__(self, shape: Architecture) -> None:
         super().__init__()
@@ -122,14 +122,14 @@ class Morpher(nn.Module):
         self.alpha_mask = Head(shape.width, CHANNELS, nn.Sigmoid())
 
     def forward(self, source: Tensor, pose: Tensor) -> Morphed:
-        """Of pictures [B,4,H,W] and [B,3], left eye, right eye and mouth."""
+        """Morph images [B,4,H,W] to left eye, right eye and mouth [B,3]."""
         features = self.main_body(with_pose(source, pose))
         colour, mask = self.color_change(features), self.alpha_mask(features)
         return Morphed(_kept(mask, source, colour), mask, colour)
 
 
 class Rotator(nn.Module):
-    """Turns the head of a picture in two ways."""
+    """Turns the head in two ways."""
 
     def __init__(self, shape: Architecture) -> None:
         super().__init__()
@@ -139,7 +139,7 @@ class Rotator(nn.Module):
         self.zhou_grid_change = head_convolution(shape.width, 2)
 
     def forward(self, source: Tensor, pose: Tensor) -> Rotated:
-        """Of pictures [B,4,H,W] and [B,3], pitch, yaw and roll."""
+        """Rotate the heads in images [B,4,H,W] by pitch, yaw and roll [B,3]."""
         features = self.main_body(with_pose(source, pose))
         colour, mask = self.pumarola_color_change(features), self.pumarola_alpha_mask(features)
         change = self.zhou_grid_change(features).to(colour.dtype).permute(0, 2, 3, 1)
@@ -148,7 +148,7 @@ class Rotator(nn.Module):
 
 
 class Combiner(nn.Module):
-    """Blends the two pictures of a rotator, and retouches the blend."""
+    """Blends the two images of a rotator, and retouches the result."""
 
     def __init__(self, shape: Architecture) -> None:
         super().__init__()
@@ -158,7 +158,7 @@ class Combiner(nn.Module):
         self.retouch_color_change = Head(shape.width, CHANNELS, nn.Tanh())
 
     def forward(self, painted: Tensor, moved: Tensor, pose: Tensor) -> Combined:
-        """Of pictures [B,4,H,W] and the pose that they show, [B,3]."""
+        """Combine images [B,4,H,W] of the pose [B,3]."""
         features = self.main_body(with_pose(torch.cat([painted, moved], dim=1), pose))
         mask, retouch = self.combine_alpha_mask(features), self.retouch_alpha_mask(features)
         colour = self.retouch_color_change(features)
@@ -167,7 +167,7 @@ class Combiner(nn.Module):
 
 
 def make_networks(shape: Architecture, *, still: bool = True) -> dict[str, nn.Module]:
-    """New networks by name. still: the flow begins at leaving everything in its place, see docs/face-rotator.md."""
+    """Build the networks by name. still: initialize the flow as the identity, see docs/face-rotator.md."""
     rotator = Rotator(shape)
     if still:
         nn.init.zeros_(rotator.zhou_grid_change.weight)
@@ -175,19 +175,19 @@ def make_networks(shape: Architecture, *, still: bool = True) -> dict[str, nn.Mo
 
 
 def is_trained(network: nn.Module) -> bool:
-    """Whether a network was ever trained: new norms have biases of exactly 0, and the first step moves them."""
+    """Return whether a network was trained: biases of new norms are exactly 0, and the first step changes them."""
     return any(bool(tensor.any()) for name, tensor in network.named_parameters() if name.endswith(".bias"))
 
 
 def still_flow(pictures: Tensor) -> Tensor:
-    """[1,H,W,2], the flow that leaves everything in its place, for pictures [B,C,H,W]."""
+    """Return the identity flow [1,H,W,2] for images [B,C,H,W]."""
     height, width = pictures.shape[2:]
     y, x = (torch.linspace(-1, 1, side, dtype=pictures.dtype, device=pictures.device) for side in (height, width))
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)[None]
 
 
 def warp(pictures: Tensor, flow: Tensor) -> Tensor:
-    """Pictures [B,C,H,W] sampled bilinearly where `flow` [B,H,W,2] points to; beyond their edges the edge goes on."""
+    """Sample images [B,C,H,W] bilinearly at `flow` [B,H,W,2], with border padding."""
     return F.grid_sample(pictures, flow, padding_mode="border", align_corners=True)
 
 

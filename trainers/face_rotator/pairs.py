@@ -1,4 +1,4 @@
-"""Pairs of frames as the networks learn from them."""
+"""Converts batches of frames to training pairs."""
 
 from dataclasses import dataclass, fields, replace
 
@@ -13,11 +13,11 @@ from motionshards.trainers.face_rotator.pose import expression, rotation
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PosedPairs:
-    """B pairs; `pairs[a:b]` are some of them.
+    """B pairs. Can be sliced by rows.
 
     source, target: [B,4,H,W] in [-1, 1]
-    pose: [B,3], what a network is told that makes the target of the source
-    fit: [B], 1 for those that are learned from and 0 for the others
+    pose: [B,3], network input that describes the change from source to target
+    fit: [B], weights of the losses: 1 for usable pairs, else 0
     """
 
     source: Tensor
@@ -30,10 +30,10 @@ class PosedPairs:
 
 
 def posed_pairs(batch: Batch, settings: TrainingConfig) -> PosedPairs:
-    """The pairs of a batch of frames with landmarks.
+    """Convert a batch of frames with landmarks.
 
-    None is left out, since all processes are to have as many: those that do not fit get weight 0. Where landmarks or poses are
-    missing, the pair does not fit.
+    Pairs that do not match the settings, or lack landmarks or poses, get weight 0 instead of being dropped, so that all processes
+    have the same number of pairs.
     """
     assert batch.landmarks is not None
     faces = expression(batch.landmarks)

@@ -1,24 +1,24 @@
-"""What the networks are told to do, from head poses and landmarks.
+"""Computes the networks' pose inputs from head poses and landmarks.
 
 The published pose is [head_x, head_y, neck_z, left eye, right eye, mouth]. Here
 
-* head_x: pitch, > 0 looks up; head_y: yaw, > 0 turns to the picture's right; neck_z: roll, > 0 tilts clockwise. They are angles
-  of the target less those of the source, and 1 is 15 degrees.
+* head_x: pitch, > 0 looks up; head_y: yaw, > 0 turns to the right of the image; neck_z: roll, > 0 tilts clockwise. They are the
+  angles of the target minus those of the source, and 1 is 15 degrees.
 * the eyes are the person's own left and right, 0 open, 1 closed; the mouth is 0 closed, 1 open. They are those of the target.
 
-Which way head_x, head_y and neck_z turned in the renders of the published weights was not to be read from what was published.
+The signs of head_x, head_y and neck_z in the renders that the published weights were trained on are not documented.
 """
 
 import torch
 from torch import Tensor
 
 MOST_DEG = 15.0
-"""What 1 means, and the furthest that heads are turned."""
+"""The angle of the value 1, and the largest rotation, degrees."""
 DEFAULT_EXPRESSION = (0.0, 0.0, 1.0)
-"""Of the drawings that the published networks take: eyes and mouth open."""
+"""Default pose of the drawings that the published networks expect: eyes and mouth open."""
 
-# Ratios, see `expression`. By dlib's landmarks of 430 frames of VoxCeleb2 at 256 px, the median of eyes is 0.28, one in ten has
-# less than 0.16, and one mouth in twenty more than 0.52.
+# Ratios, see `expression`. For dlib's landmarks of 430 frames of VoxCeleb2 at 256 px, the median of eyes is 0.28 and their 10th
+# percentile 0.16, and the 95th percentile of mouths is 0.52.
 _CLOSED_EYE, _OPEN_EYE = 0.15, 0.25
 _OPEN_MOUTH = 0.5
 _RIGHT_EYE, _LEFT_EYE = 36, 42  # the first of six landmarks: corner, two above, corner, two below
@@ -26,18 +26,20 @@ _MOUTH_LEFT, _MOUTH_RIGHT, _UPPER_LIP, _LOWER_LIP = 60, 64, 62, 66  # of the inn
 
 
 def rotation(pose_deg: Tensor) -> Tensor:
-    """[B,3], pitch, yaw and roll from sources to targets, 1 for 15 degrees, of poses [B,2,3], yaw, pitch, roll in degrees.
+    """Return pitch, yaw and roll [B,3] from sources to targets, in units of 15 degrees.
 
-    Differences of angles: for a source within 3 degrees of frontal that is the rotation between the two but for 1.5 degrees at
-    most, which is less than landmarks tell.
+    These are differences of angles. For a source within 3 degrees of frontal they differ from the rotation between the two by at
+    most 1.5 degrees, which is less than the accuracy of landmarks.
+
+    pose_deg: [B,2,3], yaw, pitch and roll of source and target, degrees
     """
     return (pose_deg[:, 1] - pose_deg[:, 0])[:, [1, 0, 2]] / MOST_DEG
 
 
 def expression(landmarks_px: Tensor) -> Tensor:
-    """[...,3], left eye, right eye and mouth, each in [0, 1], of landmarks [...,68,2]; NaN where those are.
+    """Return left eye, right eye and mouth [...,3], each in [0, 1], of landmarks [...,68,2]; NaN if those are NaN.
 
-    Of an eye its aspect ratio (Soukupova and Cech 2016), of the mouth the height of its opening by its width.
+    Computed from the aspect ratio of eyes (Soukupova and Cech 2016), and the ratio of height and width of the mouth's opening.
     """
     eyes = [_eye_ratio(landmarks_px, first) for first in (_LEFT_EYE, _RIGHT_EYE)]
     closed = [((_OPEN_EYE - eye) / (_OPEN_EYE - _CLOSED_EYE)).clamp(0, 1) for eye in eyes]

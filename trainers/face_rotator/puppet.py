@@ -1,8 +1,8 @@
-"""Pictures of people that are posed by trained networks.
+"""Poses the head in an image with trained networks.
 
-A picture with transparency is treated in one of two ways. The published networks were trained on such pictures: they see and give
-alpha as a channel, and colours as they are where nothing shines through. Networks that were trained on videos know opaque
-pictures only: they see the picture on black, and its alpha is moved by the rotator's flow.
+Transparency is handled in two ways. The published networks were trained on images with an alpha channel: they receive and return
+alpha, with straight colors. Networks trained on videos know opaque images only: they receive the image on black, and its alpha is
+warped by the rotator's flow.
 """
 
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ from motionshards.trainers.face_rotator.pose import MOST_DEG
 from motionshards.trainers.face_rotator.restore import Restored
 from motionshards.trainers.video import Picture
 
-_LEAST_ALPHA = 0.5 / 255  # less is stored as 0
+_LEAST_ALPHA = 0.5 / 255  # smaller values are stored as 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pose:
-    """How a head is turned from where it is, degrees: yaw to the picture's right, pitch up, roll clockwise.
+    """A rotation relative to the pose in the image, degrees: yaw to the right of the image, pitch up, roll clockwise.
 
     Raises:
-        ValueError: an angle that no network was trained for
+        ValueError: an angle exceeds MOST_DEG, for which networks are trained
     """
 
     yaw: float = 0.0
@@ -35,14 +35,14 @@ class Pose:
     def __post_init__(self) -> None:
         for name in ("yaw", "pitch", "roll"):
             if not abs(getattr(self, name)) <= MOST_DEG:
-                raise ValueError(f"{name} is {getattr(self, name):g}, must lie within {MOST_DEG:g} degrees to either side")
+                raise ValueError(f"{name} is {getattr(self, name):g}, must be from -{MOST_DEG:g} to {MOST_DEG:g} degrees")
 
 
 class Puppet:
-    """A picture in front of the networks, which is morphed once and then turned as often as is asked.
+    """An image that is morphed once and can then be rotated repeatedly.
 
     picture: uint8 [size,size,3], or [size,size,4] with straight alpha
-    expression: left eye, right eye, mouth, see `trainers.face_rotator.pose`; None leaves the face as it is
+    expression: left eye, right eye, mouth, see `trainers.face_rotator.pose`; None for no morphing
     """
 
     @torch.inference_mode()
@@ -60,10 +60,10 @@ class Puppet:
 
     @torch.inference_mode()
     def posed(self, pose: Pose) -> Picture:
-        """The picture in a pose, uint8, in the shape of the one that was given."""
-        told = torch.tensor([[pose.pitch, pose.yaw, pose.roll]], device=self._seen.device) / MOST_DEG
-        rotated = self._rotator(self._seen, told)
-        combined = self._combiner(rotated.painted, rotated.moved, told).picture
+        """Rotate the head: uint8, in the shape of the input image."""
+        change = torch.tensor([[pose.pitch, pose.yaw, pose.roll]], device=self._seen.device) / MOST_DEG
+        rotated = self._rotator(self._seen, change)
+        combined = self._combiner(rotated.painted, rotated.moved, change).picture
         if not self._transparent:
             return _stored(to_srgb(light(combined)))
         if self._matte:
@@ -73,13 +73,13 @@ class Puppet:
         return _stored(torch.cat([to_srgb(colours), alpha], dim=1))
 
     def _as_seen(self, linear: Tensor) -> Tensor:
-        """[1,4,H,W] of linear light [1,3,H,W]; what is behind full transparency is black in either way."""
+        """Convert linear light [1,3,H,W] to the networks' input [1,4,H,W]; fully transparent pixels are black in both ways."""
         if self._matte:
             return with_alpha(linear * (self._alpha > 0), self._alpha)
         return with_alpha(linear * self._alpha, torch.ones_like(self._alpha))
 
 
 def _stored(values: Tensor) -> Picture:
-    """uint8 [H,W,C] of [1,C,H,W] in [0, 1]."""
+    """Convert [1,C,H,W] in [0, 1] to uint8 [H,W,C]."""
     picture: Picture = np.ascontiguousarray((values[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy())
     return picture

@@ -1,4 +1,4 @@
-"""Networks out of checkpoints of ours, which hold all three, and out of published files, which hold the weights of one each."""
+"""Loads networks from checkpoints of this project, which contain all three, and from published files with one each."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ _SHOWN = 3
 class Restored:
     """Trained networks by name, in evaluation mode on the CPU.
 
-    matte: they were trained on pictures with transparency, as the published ones were; data sets here have none
+    matte: whether they were trained on images with transparency, like the published ones; datasets here have none
     """
 
     architecture: Architecture
@@ -36,10 +36,10 @@ class Restored:
 
 
 def fill(content: Mapping[str, Any], networks: Mapping[str, nn.Module], path: Path) -> list[str]:
-    """Fill those of the networks that a checkpoint holds; gives their names.
+    """Load the networks that a checkpoint contains, and return their names.
 
     Raises:
-        ConfigError: it holds none of them, or one of another architecture
+        ConfigError: it contains none of them, or one of another architecture
     """
     named = _named(content, networks, path)
     load_networks(named, {name: networks[name] for name in named}, path)
@@ -47,7 +47,7 @@ def fill(content: Mapping[str, Any], networks: Mapping[str, nn.Module], path: Pa
 
 
 def _named(content: Mapping[str, Any], networks: Collection[str], path: Path) -> dict[str, Any]:
-    """The states in a checkpoint of those networks that it holds. Raises ConfigError: of none."""
+    """Return the states of networks in a checkpoint by name. Raises ConfigError: it contains none."""
     content = networks_of(content, dict.fromkeys(networks))
     named = {name: content[name] for name in networks if name in content}
     if not named:
@@ -61,10 +61,10 @@ def _named(content: Mapping[str, Any], networks: Collection[str], path: Path) ->
 
 
 def restore(paths: Sequence[Path]) -> Restored:
-    """The trained ones of the networks in some files; of those that are in several, the last.
+    """Load the trained networks from some files; later files take precedence.
 
     Raises:
-        ConfigError: a file cannot be read, or is of another model; or they are of several architectures
+        ConfigError: a file cannot be read or is of another model, or architectures differ
     """
     contents = {path: read(path) for path in paths}
     ours = [stored_config(content, path, "face_rotator", Config) for path, content in contents.items() if OURS in content]

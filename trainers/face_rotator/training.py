@@ -1,4 +1,4 @@
-"""Training of one of the face rotator's networks: what it wants of the data, and one step."""
+"""Training of one of the face rotator's networks: requirements on the data, and one step."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ _SHOWN = 4
 
 @dataclass(frozen=True, slots=True)
 class FaceRotatorPlan(Plan[Config]):
-    """What the training reads."""
+    """The plan of a training of one of the networks."""
 
     @property
     def view(self) -> PosePairs:
@@ -38,16 +38,18 @@ class FaceRotatorPlan(Plan[Config]):
         return self.config.training.view()
 
     def task(self, means: Means, stream: ClipStream) -> "FaceRotatorTask":
-        """See Plan. Raises ConfigError also where the data set has no landmarks."""
+        """See Plan. Raises ConfigError also if the dataset has no landmarks."""
         if not stream.catalog.arrays["landmarks"][:, 1].any():
-            raise ConfigError("the face rotator needs landmarks, and there are none: dataset.build --add landmarks")
+            raise ConfigError(
+                "face_rotator needs landmarks, and the dataset has none: add them with dataset.build --add landmarks"
+            )
         return FaceRotatorTask(self.config, means, len(stream))
 
 
 class FaceRotatorTask:
-    """See `trainers.task.Task`. One network is trained, the others stay as they are.
+    """See `trainers.task.Task`. Trains one network and keeps the others unchanged.
 
-    steps: of an epoch
+    steps: steps per epoch
     """
 
     name = "face_rotator"
@@ -67,31 +69,31 @@ class FaceRotatorTask:
         adam = Adam(self.networks[self._stage].parameters(), self._settings.learning_rate, (first, second))
         self.optimizers: dict[str, Optimizer] = {f"optimizer_{self._stage}": adam}
         self._called = {name: torch.compile(network) if means.compiled else network for name, network in self.networks.items()}
-        # The morpher is never judged by VGG16, whose weights are then not asked for.
+        # The morpher has no perceptual loss, so it needs no VGG16 weights.
         judge = None if self._stage == "morpher" else vgg.load(means.vgg, vgg.VGG16, TAPS)
         self._perceptual = None if judge is None else PerceptualDistance(judge).to(means.device)
         self._pixel_steps = math.ceil(self._settings.pixel_epochs * steps)
         self._shown: dict[str, Tensor] | None = None
 
     def begin(self, content: Mapping[str, Any], path: Path) -> None:
-        """See Task: those of the three networks that the checkpoint holds."""
+        """See Task. Loads those of the three networks that the checkpoint contains."""
         fill(content, self.networks, path)
 
     def step(self, batch: Batch, chance: torch.Generator, number: int) -> dict[str, Tensor]:
-        """See Task. Raises ConfigError: a combiner is to be trained on an untrained rotator."""
+        """See Task. Raises ConfigError: a combiner requires a trained rotator."""
         del chance
         self._check(number)
         pairs = posed_pairs(batch.to(self._means.device), self._settings)
-        # Of all processes: the mean of their gradients is then that of all pairs that fit, however these are spread.
+        # Mean over processes, so that averaged gradients weight all usable pairs equally, however they are distributed.
         fit = mean_over_processes(pairs.fit.sum()).clamp(min=1 / self._means.world.size)
         parts = [self._train_on(pairs[rows], fit, number) for rows in self._means.parts(len(batch))]
         update((self.networks[self._stage],), self.optimizers[f"optimizer_{self._stage}"])
         losses = {name: torch.stack([part[name] for part in parts]).sum() for name in parts[0]}
         return {**losses, "unfit": 1 - pairs.fit.mean()}
 
-    def pictures(self) -> dict[str, Tensor] | None:
-        """See Task: source, target, and what the stage's networks made: of a rotator the painted and the moved image, of a
-        combiner these two and the result, all without their alpha.
+    def images(self) -> dict[str, Tensor] | None:
+        """See Task: source, target, and the outputs of the stage: the painted and the moved image of a rotator, these two and
+        the result of a combiner, all without alpha.
         """
         if self._shown is None:
             return None
@@ -99,17 +101,17 @@ class FaceRotatorTask:
             return {label: to_frames(images[:_SHOWN].float()) for label, images in self._shown.items()}
 
     def end_epoch(self) -> None:
-        """See Task: the learning rate stays."""
+        """See Task. The learning rate is constant."""
 
     def _check(self, number: int) -> None:
         if number == 0 and self._stage == "combiner" and not is_trained(self.networks["rotator"]):
             raise ConfigError(
-                "a combiner learns to blend what a trained rotator makes, and this rotator was never trained: give --init "
-                "RUN/last.pt of a run of --config rotator"
+                "the combiner needs a trained rotator, and this one was never trained: pass --init RUN/last.pt of a run of "
+                "--config rotator"
             )
 
     def _train_on(self, pairs: PosedPairs, fit: Tensor, number: int) -> dict[str, Tensor]:
-        """Add to the gradients; gives the losses. fit: pairs that count, the mean over processes."""
+        """Accumulate gradients and return the losses. fit: number of usable pairs, averaged over processes."""
         pairs = self._laid_out(pairs)
         judge = self._perceptual if number >= self._pixel_steps else None
         word, distance = ("pixel", pixel_distance) if judge is None else ("perceptual", judge)
@@ -124,13 +126,13 @@ class FaceRotatorTask:
         return {name: loss.detach() for name, loss in losses.items()}
 
     def _laid_out(self, pairs: PosedPairs) -> PosedPairs:
-        """Pictures in the networks' memory format."""
+        """Convert images to the networks' memory format."""
         form = torch.channels_last if self._means.channels_last else torch.contiguous_format
         source, target = (picture.contiguous(memory_format=form) for picture in (pairs.source, pairs.target))
         return PosedPairs(source=source, target=target, pose=pairs.pose, fit=pairs.fit)
 
     def _made(self, pairs: PosedPairs) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Images that are only shown, and those that are compared with the target, by name."""
+        """Return images that are only displayed, and those that are compared with the target, by name."""
         if self._stage == "morpher":
             return {}, {"morphed": self._called["morpher"](pairs.source, pairs.pose).picture}
         if self._stage == "rotator":

@@ -1,12 +1,12 @@
 """The first order motion model (Siarohin et al., "First order motion model for image animation", NeurIPS 2019).
 
-A detector finds K keypoints, and at each the linear part of the map from an unseen reference picture to this one. From
-two pictures' keypoints follows how the source's surroundings of each keypoint moved; a network joins these motions to one
-flow, by which another warps the source's features and paints what was hidden.
+A detector predicts K keypoints, each with the Jacobian of the map from an unobserved reference image to this one. The keypoints
+of two images determine the motion around each keypoint. A network combines these motions to a dense flow, by which the generator
+warps the source's features before it fills in what was occluded.
 
-Coordinates are (x, y) in [-1, 1]; pixel i of n lies at 2 i / (n - 1) - 1. Pictures are RGB in [0, 1]. Names of modules and
-the order in which they are registered are those of the published checkpoints, whose optimizer states are numbered.
+Coordinates are (x, y) in [-1, 1]; pixel i of n is at 2 i / (n - 1) - 1. Images are RGB in [0, 1]. Names and order of modules are
+those of the published checkpoints, whose optimizer states are numbered.
 
-Under autocast only convolutions of features are rounded: heatmaps, coordinates, flows, jacobians and the final sigmoids are
-float32, since a coordinate rounded to bf16 is off by up to a quarter of a pixel of 256.
+Autocast applies to the convolutions of features only: heatmaps, coordinates, flows, Jacobians and final sigmoids are float32,
+since a coordinate in bf16 would be off by up to a quarter of a pixel of 256.
 """

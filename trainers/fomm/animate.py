@@ -1,4 +1,4 @@
-"""One picture moved as a video moves (section 3.4 of the paper), in a stream: of the video one batch of frames is held."""
+"""Animates an image with a driving video (section 3.4 of the paper), as a stream with one batch of frames in memory."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -17,28 +17,28 @@ from motionshards.trainers.video import Picture
 
 logger = logging.getLogger("motionshards")
 
-_LEAST = 1e-6  # of determinants: below, nothing is divided by them
+_LEAST = 1e-6  # smallest magnitude of a determinant that is used as a divisor
 
 
 class Networks(Protocol):
-    """The three steps of an animation: they may run as PyTorch's modules or as exported graphs. All take and give float32."""
+    """The three steps of an animation, as PyTorch modules or exported graphs. Inputs and outputs are float32."""
 
     def kp_detector(self, frames: Tensor) -> Keypoints:
-        """Keypoints of pictures [B,C,H,W] in [0, 1]."""
+        """Detect the keypoints of images [B,C,H,W] in [0, 1]."""
 
     def process_kp_driving(self, driving: Keypoints, first: Keypoints, source: Keypoints, *, adapt_scale: bool) -> Keypoints:
-        """Relative movement of B driving pictures, see `normalize_keypoints`; `first` and `source` are of one picture."""
+        """Compute relative motion of B driving images, see `normalize_keypoints`; `first` and `source` are of one image."""
 
     def generator(self, source: Tensor, source_keypoints: Keypoints, driving_keypoints: Keypoints) -> Tensor:
-        """[B,C,H,W] in [0, 1], the source [1,C,H,W] at B keypoints. What it keeps of a source is good for the same tensor."""
+        """Animate the source [1,C,H,W] to B keypoints: [B,C,H,W] in [0, 1]. May cache results for the same source tensor."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Movement:
     """How the driving video moves the source.
 
-    relative: by how its keypoints and jacobians change from a first frame on, else by where they are
-    adapt_scale: relative movement is scaled by the sizes of the two faces, as the hulls of keypoints tell them
+    relative: apply the changes of keypoints and Jacobians from a first frame on, instead of their absolute values
+    adapt_scale: scale relative motion by the sizes of the two faces, measured by the hulls of keypoints
     """
 
     relative: bool = True
@@ -46,10 +46,10 @@ class Movement:
 
 
 class Animator:
-    """Moves one source picture, uint8 [H,W,3], by any number of videos.
+    """Animates one source image, uint8 [H,W,3], with any number of videos.
 
-    What cannot be computed is left out, and the log tells so: scaling where keypoints lie on a line, and turning of what is
-    around a keypoint where a jacobian is singular, which is then moved and not turned.
+    With a warning, motion is not scaled if keypoints are on a line, and a keypoint with a singular Jacobian is moved but not
+    rotated.
     """
 
     def __init__(self, networks: Networks, source: Picture, movement: Movement, device: torch.device | str = "cpu") -> None:
@@ -58,13 +58,13 @@ class Animator:
         found = networks.kp_detector(self._source)
         self._turned = _regular(found)
         self._source_keypoints = _steadied(found, self._turned, torch.eye(2, device=found.value.device))
-        _tell_singular(self._turned, "the source")
+        _warn_of_singular(self._turned, "the source")
 
     def animate(self, frames: Iterable[Picture], *, first: Picture | None = None, batch: int = 1) -> Iterator[Picture]:
-        """The source in the pose of each frame, uint8 [H,W,3] both, in order.
+        """Yield the source in the pose of each frame in order, both uint8 [H,W,3].
 
-        first: the frame that relative movement is counted from; None: the first of `frames`
-        batch: frames that go through the networks together; no more are held
+        first: reference frame of relative motion; None for the first of `frames`
+        batch: number of frames that are computed together, and held in memory
         """
         frames = iter(frames)
         if first is None and (first := next(frames, None)) is not None:
@@ -79,21 +79,21 @@ class Animator:
             moved = self._moved(found, start, adapt_scale)
             yield from _pictures(self._networks.generator(self._source, self._source_keypoints, moved))
         if singular:
-            logger.warning("in %d of %d frames what is around keypoints with singular jacobians is not turned", singular, count)
+            logger.warning("keypoints with singular Jacobians are not rotated in %d of %d frames", singular, count)
 
     def _start(self, first: Picture) -> tuple[Keypoints, bool]:
-        """Keypoints of the frame that is counted from, and whether movement is scaled."""
+        """Return the keypoints of the reference frame, and whether motion is scaled."""
         found = self._networks.kp_detector(self._tensor([first]))
         if not self._movement.relative:
             return found, False
-        _tell_singular(_regular(found), "the first frame")
+        _warn_of_singular(_regular(found), "the first frame")
         flat = min(hull_areas(keypoints.value)[0] for keypoints in (self._source_keypoints, found)) < LEAST_AREA
         if self._movement.adapt_scale and flat:
-            logger.warning("keypoints of the source or of the first frame lie on a line: movement is not scaled")
+            logger.warning("motion is not scaled, since keypoints of the source or of the first frame are on a line")
         return found, self._movement.adapt_scale and not flat
 
     def _moved(self, driving: Keypoints, first: Keypoints, adapt_scale: bool) -> Keypoints:
-        """Where the source's keypoints go."""
+        """Return the target keypoints of the source."""
         source, turned = self._source_keypoints, self._turned & _regular(driving)
         if self._movement.relative:
             turned = turned & _regular(first)
@@ -101,13 +101,13 @@ class Animator:
         return driving if source.jacobian is None else _steadied(driving, turned, source.jacobian)
 
     def _tensor(self, pictures: list[Picture]) -> Tensor:
-        """float32 [B,C,H,W] in [0, 1] on the device."""
+        """Convert to float32 [B,C,H,W] in [0, 1] on the device."""
         stacked = torch.from_numpy(np.stack(pictures)).to(self._device)
         return stacked.permute(0, 3, 1, 2).float() / 255
 
 
 def _regular(keypoints: Keypoints) -> Tensor:
-    """[B,K], which jacobians can be inverted; all where there are none."""
+    """Return which Jacobians can be inverted, bool [B,K]; all True without Jacobians."""
     if keypoints.jacobian is None:
         return torch.ones(keypoints.value.shape[:2], dtype=torch.bool, device=keypoints.value.device)
     a, b, c, d = keypoints.jacobian.flatten(2).unbind(-1)
@@ -115,17 +115,17 @@ def _regular(keypoints: Keypoints) -> Tensor:
 
 
 def _steadied(keypoints: Keypoints, regular: Tensor, other: Tensor) -> Keypoints:
-    """Keypoints with another jacobian where theirs is not regular [B,K]."""
+    """Replace the Jacobians of keypoints that are not regular [B,K]."""
     if keypoints.jacobian is None:
         return keypoints
     return replace(keypoints, jacobian=torch.where(regular[..., None, None], keypoints.jacobian, other))
 
 
-def _tell_singular(regular: Tensor, where: str) -> None:
+def _warn_of_singular(regular: Tensor, where: str) -> None:
     if count := int((~regular).sum()):
-        logger.warning("%d keypoints of %s have singular jacobians: what is around them is not turned", count, where)
+        logger.warning("%d keypoints of %s have singular Jacobians and are not rotated", count, where)
 
 
 def _pictures(predictions: Tensor) -> list[Picture]:
-    """uint8 [H,W,3] of each prediction, rounded to the nearest."""
+    """Round each prediction to uint8 [H,W,3]."""
     return [*(predictions.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()]

@@ -1,4 +1,4 @@
-"""The shapes of the four networks, checked on construction. The defaults are those of vox-256."""
+"""The architecture of the four networks, validated on construction. Defaults are those of vox-256."""
 
 from dataclasses import dataclass, field
 
@@ -9,13 +9,13 @@ _MOST_CHANNELS = 64
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DetectorConfig:
-    """The network that finds keypoints: an hourglass and two convolutions.
+    """The keypoint detector: an hourglass and two convolutions.
 
-    block_expansion, max_features: block i of the encoder gives min(max_features, block_expansion * 2 ** (i + 1)) channels
-    blocks: of encoder and decoder, each of which halves or doubles the picture
-    scale: the picture is reduced by this first; 1 / scale is whole
-    temperature: logits are divided by it before the softmax
-    single_jacobian_map: all keypoints read their jacobians from one map, as published for MGif
+    block_expansion, max_features: block i of the encoder has min(max_features, block_expansion * 2 ** (i + 1)) output channels
+    blocks: downsampling blocks of the encoder and upsampling blocks of the decoder
+    scale: factor by which images are downsampled first; 1 / scale is an integer
+    temperature: divisor of the logits in the softmax
+    single_jacobian_map: all keypoints share one map of Jacobians, as published for MGif
     """
 
     block_expansion: int = 32
@@ -27,15 +27,15 @@ class DetectorConfig:
 
     def __post_init__(self) -> None:
         _require_widths(self.block_expansion, self.max_features, self.blocks)
-        require("scale is 1 over a whole number", _is_unit_fraction(self.scale))
-        require("temperature is above 0", self.temperature > 0)
+        require("scale must be 1 over an integer", _is_unit_fraction(self.scale))
+        require("temperature must be above 0", self.temperature > 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DenseMotionConfig:
-    """The network that joins the keypoints' motions to one flow; fields as in `DetectorConfig`.
+    """The network that combines the motions of keypoints to a dense flow; other fields as in `DetectorConfig`.
 
-    variance: of the Gaussians that mark keypoints
+    variance: variance of the Gaussians at keypoints
     """
 
     block_expansion: int = 64
@@ -46,17 +46,17 @@ class DenseMotionConfig:
 
     def __post_init__(self) -> None:
         _require_widths(self.block_expansion, self.max_features, self.blocks)
-        require("scale is 1 over a whole number", _is_unit_fraction(self.scale))
-        require("variance is above 0", self.variance > 0)
+        require("scale must be 1 over an integer", _is_unit_fraction(self.scale))
+        require("variance must be above 0", self.variance > 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GeneratorConfig:
-    """The network that paints the picture from warped features.
+    """The generator, which predicts the image from warped features.
 
-    down_blocks: halvings before features are warped, and doublings after
+    down_blocks: downsampling blocks before features are warped, and upsampling blocks after
     bottleneck_blocks: residual blocks in between
-    occlusion: whether a map of what must be painted anew is estimated
+    occlusion: whether an occlusion map is predicted
     """
 
     block_expansion: int = 64
@@ -67,17 +67,17 @@ class GeneratorConfig:
 
     def __post_init__(self) -> None:
         _require_widths(self.block_expansion, self.max_features, self.down_blocks)
-        require("bottleneck_blocks is not negative", self.bottleneck_blocks >= 0)
+        require("bottleneck_blocks must not be negative", self.bottleneck_blocks >= 0)
         require_buildable(layers=self.bottleneck_blocks)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DiscriminatorConfig:
-    """The network that tells real from generated pictures.
+    """The discriminator.
 
-    scales: of the pictures it looks at, a network each
-    spectral_norm: of all its convolutions
-    keypoints: it also sees where the driving picture's keypoints are, as Gaussians of this `variance`
+    scales: image scales, with a separate network for each
+    spectral_norm: whether all convolutions have spectral norm
+    keypoints: whether the keypoints of the driving image are part of the input, as Gaussians of this `variance`
     """
 
     block_expansion: int = 32
@@ -91,19 +91,20 @@ class DiscriminatorConfig:
     def __post_init__(self) -> None:
         _require_widths(self.block_expansion, self.max_features, self.blocks)
         require_scales(self.scales)
-        require("variance is above 0", self.variance > 0)
+        require("variance must be above 0", self.variance > 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Architecture:
     """The four networks.
 
-    size: side of the square pictures, px
+    size: side of the square images, px
+    channels: channels of the images
     keypoints: K
-    jacobians: whether keypoints have jacobians (first order) or move their surroundings without turning them (zeroth order)
-    align_corners: of all sampling. True as the released weights were trained, and for new trainings; False as the
-        published code computes under PyTorch 1.3 and later, where -1 and 1 are taken for the pictures' edges while the
-        coordinates remain those of pixel centres
+    jacobians: whether keypoints have Jacobians (first order) or only translations (zeroth order)
+    align_corners: `align_corners` of all sampling. True in the training of the released weights, and for new trainings; False in
+        the published code under PyTorch 1.3 and later, where -1 and 1 are the edges of the image while coordinates are still
+        those of pixel centers
     """
 
     size: int = 256
@@ -117,20 +118,20 @@ class Architecture:
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
 
     def __post_init__(self) -> None:
-        require("channels and keypoints are at least 1", min(self.channels, self.keypoints) >= 1)
+        require("channels and keypoints must be at least 1", min(self.channels, self.keypoints) >= 1)
         require_buildable(px=self.size, channels=self.keypoints)
-        require(f"channels are at most {_MOST_CHANNELS}", self.channels <= _MOST_CHANNELS)
+        require(f"channels must be at most {_MOST_CHANNELS}", self.channels <= _MOST_CHANNELS)
         for name, network in (("detector", self.detector), ("dense_motion", self.dense_motion)):
             step = round(1 / network.scale) * 2**network.blocks
-            require(f"size is a multiple of {step}, for scale and blocks of {name}", self.size > 0 and self.size % step == 0)
+            require(f"size must be a multiple of {step}, for scale and blocks of {name}", self.size > 0 and self.size % step == 0)
         step = 2**self.generator.down_blocks
-        require(f"size is a multiple of {step}, for down_blocks of the generator", self.size % step == 0)
+        require(f"size must be a multiple of {step}, for down_blocks of the generator", self.size % step == 0)
 
 
 def require_scales(scales: tuple[float, ...]) -> None:
-    """Raises ValueError unless these are scales of a pyramid of pictures, each once."""
+    """Raise ValueError unless these are distinct scales of an image pyramid."""
     require(
-        "scales are 1 over whole numbers, each once", all(map(_is_unit_fraction, scales)) and len({*scales}) == len(scales) > 0
+        "scales must be distinct and 1 over integers", all(map(_is_unit_fraction, scales)) and len({*scales}) == len(scales) > 0
     )
     require_buildable(layers=len(scales))
 
@@ -140,5 +141,5 @@ def _is_unit_fraction(scale: float) -> bool:
 
 
 def _require_widths(expansion: int, most: int, blocks: int) -> None:
-    require("block_expansion, max_features and blocks are at least 1", min(expansion, most, blocks) >= 1)
+    require("block_expansion, max_features and blocks must be at least 1", min(expansion, most, blocks) >= 1)
     require_buildable(channels=max(expansion, most), halvings=blocks)

@@ -1,8 +1,8 @@
-"""The frame of a driving video in which the face looks most as in the source: a good one to count movement from.
+"""Finds the driving frame whose face is most similar to that of the source, as the reference of relative motion.
 
-The published code then animates forward and backward from that frame and joins the two. A frame is made from its own keypoints
-and those of the frame that is counted from, and from no other, so going through the video in order gives the same. What is
-found here is a number: the video is read twice, and nothing of it is kept.
+The published code animates forward and backward from this frame and joins the results. Each output frame depends only on
+its own keypoints and those of the reference frame, so processing the video in order is equivalent. The video is read twice, and
+not kept in memory.
 """
 
 import logging
@@ -24,10 +24,10 @@ logger = logging.getLogger("motionshards")
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """The frame that was found.
+    """The reference frame.
 
-    distance: mean squared distance of its landmarks from the source's, both of faces of hull area 1
-    without_face: how many frames have no face and were passed over
+    distance: mean squared distance of its landmarks from those of the source, both scaled to hull area 1
+    without_face: number of frames that were skipped because they have no face
     """
 
     frame: int
@@ -37,14 +37,14 @@ class Best:
 
 
 def find_best_frame(source: Picture, frames: Iterable[Picture], model: FaceModel) -> Best:
-    """The first of the frames whose face is nearest to that of `source`. Frames without a face are passed over and counted.
+    """Return the first of the frames whose face is most similar to that of `source`. Frames without a face are skipped.
 
     Raises:
-        ConfigError: there is no face in `source`, or in none of the frames
+        ConfigError: there is no face in `source`, or in any of the frames
     """
     wanted = face_shape(source, model)
     if wanted is None:
-        raise ConfigError("no face is found in the source, and the best frame is the one whose face is like it")
+        raise ConfigError("no face was found in the source, with which the faces of the driving video are compared")
     best: Best | None = None
     without = number = 0
     for number, frame in enumerate(frames):
@@ -56,16 +56,16 @@ def find_best_frame(source: Picture, frames: Iterable[Picture], model: FaceModel
         if best is None or distance < best.distance:
             best = Best(number, frame.copy(), distance, 0)
     if best is None:
-        raise ConfigError(f"no face is found in any of the {number + 1} frames of the driving video")
+        raise ConfigError(f"no face was found in any of the {number + 1} frames of the driving video")
     if without:
-        logger.warning("%d of %d frames have no face and cannot be the best one", without, number + 1)
+        logger.warning("skipped %d of %d frames without a face in the search for the best frame", without, number + 1)
     return Best(best.frame, best.picture, best.distance, without)
 
 
 def face_shape(picture: Picture, model: FaceModel) -> NDArray[np.float64] | None:
-    """[68,2], landmarks of the best face of uint8 [H,W,3] about their mean, of a face of hull area 1; None: there is none.
+    """Return the landmarks [68,2] of the most confident face in uint8 [H,W,3], centered and scaled to hull area 1, or None.
 
-    They are those of the picture squeezed into a square, which is how the networks see it.
+    They are landmarks of the image scaled to a square, as in the input of the networks.
     """
     found = find_landmarks(picture, model)
     if found is None:

@@ -1,4 +1,4 @@
-"""What the networks are built of.
+"""Building blocks of the networks.
 
 Names of attributes and their order are those of the published checkpoints.
 """
@@ -25,21 +25,21 @@ class SameBlock(nn.Module):
 
 
 class DownBlock(SameBlock):
-    """A `SameBlock` whose result is halved by averaging."""
+    """A `SameBlock` followed by average pooling by 2."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.avg_pool2d(super().forward(x), 2)
 
 
 class UpBlock(SameBlock):
-    """A `SameBlock` of the picture with every pixel doubled."""
+    """A `SameBlock` after nearest-neighbor upsampling by 2."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(F.interpolate(x, scale_factor=2))
 
 
 class ResBlock(nn.Module):
-    """x plus twice batch norm, ReLU and convolution of it: the norms come first (He et al. 2016, "Identity mappings")."""
+    """A pre-activation residual block: twice batch norm, ReLU and convolution (He et al. 2016, "Identity mappings")."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class ResBlock(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Blocks that halve the picture and widen it up to `most` channels; gives the input and what each block made of it."""
+    """Downsampling blocks with up to `most` channels. Returns the input and the output of each block."""
 
     def __init__(self, inside: int, expansion: int, most: int, blocks: int) -> None:
         super().__init__()
@@ -70,9 +70,9 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Blocks that double the picture, after each of which the encoder's level of that size is appended.
+    """Upsampling blocks, each followed by a skip connection from the encoder.
 
-    width: channels of the result
+    width: channels of the output
     """
 
     def __init__(self, inside: int, expansion: int, most: int, blocks: int) -> None:
@@ -105,10 +105,10 @@ class Hourglass(nn.Module):
 
 
 class AntiAliasDown(nn.Module):
-    """Pictures [B,C,H,W] reduced by `scale`, 1 over a whole number: blurred by a Gaussian, then every so manieth pixel.
+    """Downsamples images [B,C,H,W] by `scale`, 1 over an integer: a Gaussian blur, then every (1 / scale)-th pixel.
 
-    The first pixel is kept, and black is what surrounds the picture. The kernel is computed in float32, as the published
-    one is; it is a buffer, since checkpoints hold it.
+    Images are padded with zeros. The kernel is computed in float32, like the published one, and is a buffer, since checkpoints
+    contain it.
     """
 
     weight: Tensor
@@ -132,25 +132,25 @@ class AntiAliasDown(nn.Module):
 
 
 def reduction(channels: int, scale: float) -> nn.Module:
-    """What reduces pictures by `scale`; for 1 it does nothing and has no kernel."""
+    """Build the module that downsamples images by `scale`; for 1 it is the identity without a kernel."""
     return nn.Identity() if scale == 1 else AntiAliasDown(channels, scale)
 
 
 def coordinate_grid(size: tuple[int, int], like: Tensor) -> Tensor:
-    """[height,width,2], (x, y) of the pixels of a picture of `size` = (height, width), in dtype and on the device of `like`."""
+    """Return (x, y) of the pixels of an image of `size` = (height, width): [height,width,2], with dtype and device of `like`."""
     y, x = (torch.linspace(-1, 1, length, dtype=like.dtype, device=like.device) for length in size)
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
 
 
 def gaussian(points: Tensor, size: tuple[int, int], variance: float) -> Tensor:
-    """[B,K,height,width], exp(-d^2 / (2 variance)) of the distance d of each pixel from `points` [B,K,2]."""
+    """Return exp(-d^2 / (2 variance)) of the distances d of pixels from `points` [B,K,2]: [B,K,height,width]."""
     offsets = coordinate_grid(size, points) - points[:, :, None, None]
-    squared = (offsets * offsets).sum(-1)  # LiteRT's converter takes no square()
+    squared = (offsets * offsets).sum(-1)  # LiteRT's converter does not support square()
     return torch.exp(-squared / (2 * variance))
 
 
 def warp(frames: Tensor, flow: Tensor, *, align_corners: bool) -> Tensor:
-    """`frames` [B,C,H,W] sampled bilinearly where `flow` [B,h,w,2] points to, in the dtype of `frames`; black beyond their edges.
+    """Sample `frames` [B,C,H,W] bilinearly at `flow` [B,h,w,2] with zero padding, in the dtype of `frames`.
 
     Computed in float32 or finer, so that coordinates are not rounded with the features.
     """
@@ -160,7 +160,7 @@ def warp(frames: Tensor, flow: Tensor, *, align_corners: bool) -> Tensor:
 
 
 def resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Maps [B,C,h,w] at `size` = (height, width), bilinear, aligned at the edges of pixels as published."""
+    """Resize maps [B,C,h,w] bilinearly to `size` = (height, width), with `align_corners=False` as published."""
     if maps.shape[2:] == size:
         return maps
     return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)

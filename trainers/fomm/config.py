@@ -1,7 +1,7 @@
-"""Everything that decides a training of the first order motion model, as it lies in a YAML file and in a checkpoint.
+"""All settings of a training of the first order motion model, as in YAML files and checkpoints.
 
-The defaults are those of vox-256. `CONFIGS` holds the settings that were published; `trainers.settings.load` takes one of their
-names or a YAML file with the fields of `Config`, which says in `base` where to start:
+Defaults are those of vox-256. `CONFIGS` has the published settings. `trainers.settings.load` accepts one of their names, or a
+YAML file with fields of `Config` and the name of its `base`:
 
     base: vox-adv-256
     architecture: {size: 512, detector: {scale: 0.125}, dense_motion: {scale: 0.125}}
@@ -17,12 +17,12 @@ from motionshards.transforms.augment.augment import Augment
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LossWeights:
-    """What each loss counts; those with weight 0 are not computed.
+    """Weights of the losses; those with weight 0 are not computed.
 
-    scales: of the pictures that are compared with the perceptual loss
-    perceptual: of the five layers of VGG19
-    pixel: of the mean absolute difference of pixels over the same scales, which stands in where there is no VGG19
-    feature_matching: of the discriminator's blocks, where generator_gan is not 0
+    scales: image scales of the perceptual loss
+    perceptual: weights of the five layers of VGG19
+    pixel: mean absolute difference of pixels over the same scales, which is used if VGG19 is not
+    feature_matching: weights of the discriminator's blocks, used if generator_gan is not 0
     """
 
     scales: tuple[float, ...] = (1.0, 0.5, 0.25, 0.125)
@@ -36,8 +36,8 @@ class LossWeights:
 
     def __post_init__(self) -> None:
         require_scales(self.scales)
-        require("perceptual has a weight for each of 5 layers", len(self.perceptual) == 5)
-        require("weights are not negative", min(*self.perceptual, *self.feature_matching, *self._single()) >= 0)
+        require("perceptual must have a weight for each of 5 layers", len(self.perceptual) == 5)
+        require("weights must not be negative", min(*self.perceptual, *self.feature_matching, *self._single()) >= 0)
 
     def _single(self) -> tuple[float, ...]:
         adversarial = (self.generator_gan, self.discriminator_gan)
@@ -46,13 +46,13 @@ class LossWeights:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingConfig(AugmentedTraining):
-    """How the networks are trained.
+    """Settings of the optimization.
 
-    global_batch_size: pairs of frames
+    global_batch_size: pairs of frames per step
     milestones: epochs after which the learning rate is multiplied by `decay`
-    one_pair_per_identity: a repetition takes one clip of each identity, not all of them
+    one_pair_per_identity: draw one clip per identity in each repetition, instead of all clips
     time_flip: see `Augment`
-    sigma_affine, sigma_tps, points_tps: of the random transform, see `Warp.draw`
+    sigma_affine, sigma_tps, points_tps: parameters of the random transform, see `Warp.draw`
     """
 
     epochs: int = 100
@@ -74,10 +74,10 @@ class TrainingConfig(AugmentedTraining):
 
     def __post_init__(self) -> None:
         AugmentedTraining.__post_init__(self)
-        require("decay is above 0", self.decay > 0)
-        require("milestones are epochs, each above the last", list(self.milestones) == sorted({*self.milestones}))
-        require("sigma_affine and sigma_tps are not negative", min(self.sigma_affine, self.sigma_tps) >= 0)
-        require("points_tps is at least 2, or 0 for the affine map alone", self.points_tps == 0 or self.points_tps >= 2)
+        require("decay must be above 0", self.decay > 0)
+        require("milestones must be increasing epochs", list(self.milestones) == sorted({*self.milestones}))
+        require("sigma_affine and sigma_tps must not be negative", min(self.sigma_affine, self.sigma_tps) >= 0)
+        require("points_tps must be at least 2, or 0 for the affine map alone", self.points_tps == 0 or self.points_tps >= 2)
 
     def augment(self) -> Augment:
         """See TrainingSettings."""
@@ -86,9 +86,9 @@ class TrainingConfig(AugmentedTraining):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config(Stored):
-    """A training of the first order motion model. `to_json` and `from_json` take it into a checkpoint and back.
+    """All settings of a training of the first order motion model.
 
-    name: for people
+    name: name for display
     """
 
     name: str = "vox-256"
@@ -100,10 +100,10 @@ class Config(Stored):
         blocks = networks.discriminator.blocks
         adversarial = losses.generator_gan > 0
         require(
-            f"feature_matching has a weight for each of the discriminator's {blocks} blocks",
+            f"feature_matching must have a weight for each of the discriminator's {blocks} blocks",
             not adversarial or len(losses.feature_matching) == blocks,
         )
-        require("without jacobians equivariance_jacobian is 0", networks.jacobians or losses.equivariance_jacobian == 0)
+        require("equivariance_jacobian must be 0 without jacobians", networks.jacobians or losses.equivariance_jacobian == 0)
 
 
 _PLAIN = Architecture(discriminator=DiscriminatorConfig(spectral_norm=False))
@@ -134,4 +134,4 @@ CONFIGS = {
         ),
     )
 }
-"""The published settings, but for `align_corners`, which is as the released weights were trained."""
+"""The published settings, with `align_corners` as in the training of the released weights."""

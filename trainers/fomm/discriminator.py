@@ -1,6 +1,6 @@
-"""The networks that tell real from generated pictures, one for each scale (as in Wang et al. 2018, "pix2pixHD").
+"""The multi-scale discriminator (as in Wang et al. 2018, "pix2pixHD").
 
-Shape suffixes: B pictures, C channels, K keypoints, h and w the size of the last features.
+Shape suffixes: B images, C channels, K keypoints, h and w the size of the last features.
 """
 
 from collections.abc import Mapping
@@ -19,16 +19,16 @@ from motionshards.trainers.fomm.keypoints import Keypoints
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Verdict:
-    """What a discriminator makes of pictures at one scale."""
+    """Output of a discriminator at one scale."""
 
     features: list[Tensor]
-    """Of each block."""
+    """Output of each block."""
     score: Tensor
-    """[B,1,h,w], near 1 for real, near 0 for generated pictures."""
+    """[B,1,h,w], trained towards 1 for real and 0 for generated images."""
 
 
 class Block(nn.Module):
-    """Convolution without padding, instance norm, leaky ReLU, and halving."""
+    """Convolution without padding, instance norm, leaky ReLU and average pooling."""
 
     def __init__(self, inside: int, outside: int, *, normed: bool, halved: bool, spectral: bool) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Block(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Looks at pictures of one scale, and at Gaussians at the driving picture's keypoints if so configured."""
+    """Scores images at one scale, optionally with Gaussians at the driving image's keypoints as further channels."""
 
     def __init__(self, config: Architecture) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class Discriminator(nn.Module):
         self.conv = _convolution(widths[-1], 1, 1, network.spectral_norm)
 
     def forward(self, images: Tensor, keypoints: Keypoints) -> Verdict:
-        """Of pictures [B,C,height,width] and their keypoints."""
+        """Score images [B,C,height,width] with their keypoints."""
         if self.variance is not None:
             heat = gaussian(keypoints.value, (images.shape[2], images.shape[3]), self.variance)
             images = torch.cat([images, heat.to(images.dtype)], dim=1)
@@ -69,7 +69,7 @@ class Discriminator(nn.Module):
 
 
 class MultiScaleDiscriminator(nn.Module):
-    """A `Discriminator` for each scale, under the names of the published checkpoints: `discs.1`, `discs.0-5`."""
+    """A `Discriminator` for each scale, with the names of the published checkpoints: `discs.1`, `discs.0-5`."""
 
     def __init__(self, config: Architecture) -> None:
         super().__init__()
@@ -77,16 +77,16 @@ class MultiScaleDiscriminator(nn.Module):
         self.discs = nn.ModuleDict({scale_name(scale): Discriminator(config) for scale in self.scales})
 
     def forward(self, pyramid: Mapping[float, Tensor], keypoints: Keypoints) -> list[Verdict]:
-        """Of pictures [B,C,height * scale,width * scale] by scale, one for each of `scales`."""
+        """Score images [B,C,height * scale,width * scale], given by scale."""
         return [self.discs[scale_name(scale)](pyramid[scale], keypoints) for scale in self.scales]
 
 
 def scale_name(scale: float) -> str:
-    """1 and 1.0 are one scale; a point cannot stand in a module's name."""
+    """Return the module name of a scale, the same for 1 and 1.0; module names must not contain dots."""
     return f"{scale:g}".replace(".", "-")
 
 
 def _convolution(inside: int, outside: int, kernel: int, spectral: bool) -> nn.Module:
     convolution = nn.Conv2d(inside, outside, kernel)
-    # Not the newer parametrization: its keys are others than those of the checkpoints.
+    # Not the newer parametrization, whose keys differ from those of the published checkpoints.
     return spectral_norm(convolution) if spectral else convolution

@@ -1,6 +1,6 @@
-"""Reconstruction of a clip from its first frame (section 4 of the paper), with keypoints of the other frames as they are.
+"""Reconstruction of a clip from its first frame (section 4 of the paper), with absolute keypoints of the other frames.
 
-The clip is what a dataset stores of it, some frames spread over the video, where the authors take every frame.
+Frames are those stored in the dataset, a sample of the video, whereas the authors use every frame.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from motionshards.trainers.fomm.restore import restore
 
 
 class FommReconstructor:
-    """See Reconstructor: every later frame, from the first."""
+    """Reconstructs every later frame from the first. See Reconstructor."""
 
     name = "fomm"
 
@@ -29,7 +29,7 @@ class FommReconstructor:
     def restored(
         cls, checkpoint: Path, config: str | None, device: torch.device, align_corners: bool | None = None
     ) -> "FommReconstructor":
-        """That of a checkpoint. Raises ConfigError: it cannot be used."""
+        """Load a checkpoint. Raises ConfigError: it cannot be used."""
         settings, detector, generator = restore(checkpoint, config, align_corners=align_corners)
         shape = settings.architecture
         if shape.channels != 3:

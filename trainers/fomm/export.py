@@ -1,4 +1,4 @@
-"""Writes the graphs of `trainers.fomm.graphs` as ONNX, for LiteRT or as torch.export's .pt2 files, and runs what was written."""
+"""Exports the graphs of `trainers.fomm.graphs` as ONNX, LiteRT or torch.export files, and compares them with the networks."""
 
 import itertools
 import json
@@ -41,15 +41,15 @@ Run = Callable[..., tuple[Any, ...]]
 
 
 LIMITS = {"fp32": 1e-3, "fp16": 0.02, "int8": 0.15}
-"""By precision of the weights: the relative difference up to which a graph is accepted."""
-_LEAST_CONTRAST = 1 / 255  # where an output is constant, differences below a level of 8 bits do not matter
+"""Largest relative difference of an accepted graph, by precision of the weights."""
+_LEAST_CONTRAST = 1 / 255  # for constant outputs, whose differences below one level of 8 bits do not matter
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Difference between the outputs of two graphs. Infinite where a shape differs or a value is NaN.
+    """Difference between the outputs of two graphs. Infinite if shapes differ or a value is NaN.
 
-    largest_difference, mean_difference: absolute; outputs beyond [-1, 1] are divided by their greatest magnitude
+    largest_difference, mean_difference: absolute differences; outputs beyond [-1, 1] are divided by their greatest magnitude
     relative_difference: root mean square, divided by the standard deviation of the first graph's output: 1 for an output that is
         the mean everywhere, 1.4 for one that is independent of the input
     """
@@ -63,7 +63,7 @@ class Difference:
 class Check(Difference):
     """Difference between a written graph and the networks, see `differences`.
 
-    relative_limit: up to which the graph is accepted
+    relative_limit: largest relative difference of an accepted graph
     ms_per_frame: time per frame in the largest of BATCHES, on this machine
     """
 
@@ -72,17 +72,17 @@ class Check(Difference):
 
     @property
     def accepted(self) -> bool:
-        """Whether the graph computes what the networks compute."""
+        """Whether the graph agrees with the networks."""
         return self.relative_difference <= self.relative_limit
 
 
 def export(
     detector: KPDetector, generator: OcclusionAwareGenerator, config: Config, out: Path, form: str, precision: str = "fp32"
 ) -> dict[str, Check]:
-    """Write the graphs of networks on the CPU into the directory `out`, and run them beside the networks.
+    """Write the graphs of networks on the CPU into the directory `out`, and compare them with the networks.
 
     form: one of FORMATS
-    precision: of the weights, one of LIMITS; other than `fp32` only for `litert`
+    precision: precision of the weights, one of LIMITS; other than `fp32` only for `litert`
 
     Returns the check of each graph. export.json, without which no backend loads the graphs, is written only if all are accepted.
 
@@ -110,7 +110,7 @@ def export(
 def differences(eager: Mapping[str, Run], written: Mapping[str, Run], architecture: Architecture) -> dict[str, Difference]:
     """Compare `written` graphs with those in eager PyTorch, for noise and for smooth images, BATCHES of them.
 
-    Returns for each graph the greatest of each figure over all inputs and outputs.
+    Returns for each graph the maximum of each figure over all inputs and outputs.
     """
     found: dict[str, list[Difference]] = {name: [] for name in GRAPHS}
     for count in BATCHES:
@@ -121,7 +121,7 @@ def differences(eager: Mapping[str, Run], written: Mapping[str, Run], architectu
 
 
 def _frame_ms(eager: Mapping[str, Run], written: Mapping[str, Run], architecture: Architecture) -> dict[str, float]:
-    """Time of one call of each graph, per frame, after a first one that is not timed."""
+    """Time one call of each graph, per frame, after a warm-up call."""
     spent, count = {}, max(BATCHES)
     for name, inputs in dict(_cases(eager, architecture, count)).items():
         written[name](*inputs)
@@ -142,7 +142,7 @@ def _difference(wanted: Tensor, found: Tensor) -> Difference:
 
 
 def _cases(eager: Mapping[str, Run], architecture: Architecture, count: int) -> Iterator[tuple[str, tuple[Tensor, ...]]]:
-    """Inputs of all graphs for `count` rows: keypoints that were found and others from all over the picture, all switches."""
+    """Yield inputs of all graphs for `count` rows: detected and random keypoints, and all combinations of switches."""
     chance = torch.Generator().manual_seed(count)
     for smooth in (False, True):
         pictures = _pictures(architecture, count + 1, smooth, chance)
@@ -155,7 +155,7 @@ def _cases(eager: Mapping[str, Run], architecture: Architecture, count: int) -> 
 
 
 def _pictures(architecture: Architecture, count: int, smooth: bool, chance: torch.Generator) -> Tensor:
-    """[count,C,size,size] in [0, 1]: noise, or soft blobs of colour with which each picture differs a little from the last."""
+    """Generate images [count,C,size,size] in [0, 1]: noise, or smooth blobs of color that change gradually."""
     channels, size = architecture.channels, architecture.size
     if not smooth:
         return torch.rand(count, channels, size, size, generator=chance)
@@ -185,10 +185,10 @@ def _write_all(
 def _write(graph: Graph, inputs: tuple[Tensor, ...], path: Path, form: str) -> None:
     rows = torch.export.Dim("batch", min=1)
     shapes = tuple({0: rows} if name in graph.batched else None for name in graph.inputs)
-    # Strict, since else len() of a tensor is a number and not B.
+    # Strict, since otherwise len() of a tensor is a constant instead of B.
     program = torch.export.export(graph.module, inputs, dynamic_shapes=shapes, strict=True)
     if form == "torch":
-        with path.open("wb") as stream:  # of a path it asks that it end in .pt2
+        with path.open("wb") as stream:  # a path would have to end in .pt2
             torch.export.save(program, stream)
         return
     with _quiet():
@@ -198,7 +198,7 @@ def _write(graph: Graph, inputs: tuple[Tensor, ...], path: Path, form: str) -> N
             opset_version=OPSET,
             input_names=graph.inputs,
             output_names=graph.outputs,
-            dynamic_shapes=shapes,  # for the name: the program has them
+            dynamic_shapes=shapes,  # for the name of the dimension; the program has the shapes
             verbose=False,
         )
     assert made is not None
@@ -207,7 +207,7 @@ def _write(graph: Graph, inputs: tuple[Tensor, ...], path: Path, form: str) -> N
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporter's words on packages that it could use, and on its own use of PyTorch."""
+    """Silence the exporter's messages on optional packages, and warnings on its own use of PyTorch."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -234,7 +234,7 @@ def _reader(path: Path, form: str) -> Run:
 
 
 def _described(made: Mapping[str, Graph], files: Mapping[str, Path], config: Config, form: str) -> dict[str, Any]:
-    """The content of export.json."""
+    """Return the contents of export.json."""
     return {
         "version": VERSION,
         "model": "fomm",
@@ -258,4 +258,4 @@ def _described(made: Mapping[str, Graph], files: Mapping[str, Path], config: Con
 def _require_packages(form: str) -> None:
     missing = [name for name in _PACKAGES[form] if util.find_spec(name.replace("-", "_")) is None]
     if missing:
-        raise ConfigError(f"--format {form} needs {', '.join(missing)}: pip install 'motionshards[{_EXTRAS[form]}]'")
+        raise ConfigError(f"--format {form} needs {', '.join(missing)}; pip install 'motionshards[{_EXTRAS[form]}]'")

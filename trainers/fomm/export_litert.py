@@ -1,4 +1,4 @@
-"""Writes a graph for LiteRT, by litert-torch; `exported.litert` runs it."""
+"""Writes a graph for LiteRT with litert-torch; `exported.litert` runs it."""
 
 import contextlib
 import io
@@ -20,9 +20,9 @@ _LARGE_BYTES = 32 << 20  # ai-edge-quantizer 0.10 raises an error for larger fp3
 def write_litert(module: nn.Module, inputs: Mapping[int, tuple[Tensor, ...]], path: Path, precision: str) -> None:
     """Write a file with a signature for each number of rows in `inputs`.
 
-    precision: of the weights. `fp32`, or `fp16`, in which they are stored and from which they are expanded to fp32, or `int8`, a
-        scale per channel; then inputs of convolutions are rounded to 8 bits, too, by their range at run time (weights of more
-        than 32 MiB are stored in fp16)
+    precision: precision of the weights: `fp32`; `fp16`, from which they are expanded to fp32 at run time; or `int8`, with a scale
+        per channel, where inputs of convolutions are also quantized to 8 bits by their range at run time (weights of more than
+        32 MiB are stored in fp16)
     """
     with _quiet():
         import litert_torch

@@ -1,14 +1,14 @@
-"""Trained networks rewritten so that they compute the same, but for rounding, in less time.
+"""Faster networks for inference, which compute the same as the trained ones up to rounding.
 
-- A batch norm behind a convolution is a scale and a shift of each channel, which go into the convolution's weights. The first
-  norm of a residual block stays: a ReLU stands between it and the next convolution, and none before it.
-- Doubling every pixel before a 3x3 convolution makes it multiply each pixel by several weights, which can be summed
-  beforehand: what is left is four 2x2 convolutions, one for each phase of the result, together a transposed 4x4 convolution
-  of stride 2, with 4/9 of the multiplications.
-- A 7x7 convolution to 3 channels or to 1 leaves most of a vector register empty. Its kernel's rows fill more of it: a 1x7
-  convolution to 7 times the channels, whose results are shifted and summed.
-- On a CPU, the convolutions of `trainers.fomm.cpu_convolutions` take the place of `nn.Conv2d`.
-- What is computed of the source alone is computed once.
+- Batch norms after convolutions are folded into the convolutions' weights. The first norm of a residual block is kept, since it
+  precedes a ReLU and follows no convolution.
+- A 3x3 convolution after nearest-neighbor upsampling multiplies each pixel by several weights, which can be summed in advance.
+  This leaves four 2x2 convolutions, one for each phase of the output, together a transposed 4x4 convolution of stride 2, with 4/9
+  of the multiplications.
+- A 7x7 convolution to 3 channels or 1 leaves most of a vector register empty. The rows of its kernel are therefore computed as a
+  1x7 convolution to 7 times the channels, whose outputs are shifted and summed.
+- On a CPU, the convolutions of `trainers.fomm.cpu_convolutions` replace `nn.Conv2d`.
+- Features of the source are computed once.
 """
 
 import copy
@@ -27,19 +27,19 @@ from motionshards.trainers.fomm.normalize import normalize_keypoints
 
 N = TypeVar("N", bound=nn.Module)
 
-# Channels in times channels out above which doubling stays apart: these are the inner blocks of an hourglass, whose pictures have
-# few pixels, so that fetching the weights takes the time, and there would be 16 of them in place of 9.
+# Product of input and output channels above which upsampling is not fused. These are inner blocks of an hourglass with few
+# pixels, where loading the weights dominates, and fused kernels would have 16 weights instead of 9.
 _MANY = 1 << 17
-# Channels from which on Winograd's convolution is faster: products grow with their square, and transforms with their number.
+# Channels from which Winograd's convolution is faster: products grow with their square, transforms linearly.
 _WIDE = 192
-# [4,3]: which rows of a 3x3 kernel fall on the same pixel of the picture before it was doubled, for each row of the 4x4 kernel.
+# [4,3]: the rows of a 3x3 kernel that apply to the same pixel before upsampling, for each row of the 4x4 kernel.
 _DOUBLED = ((0, 0, 1), (0, 1, 1), (1, 1, 0), (1, 0, 0))
 
 
 class FoldedNetworks:
-    """Detector and generator for animation, see `trainers.fomm.animate.Networks`. Features of the last source are kept.
+    """Detector and generator for animation, see `trainers.fomm.animate.Networks`. Caches the features of the last source.
 
-    The networks that are given stay as they are.
+    The given networks are not changed.
     """
 
     def __init__(self, detector: KPDetector, generator: OcclusionAwareGenerator, device: torch.device | str = "cpu") -> None:
@@ -73,9 +73,9 @@ class FoldedNetworks:
 
 
 def folded(network: N, device: torch.device | str = "cpu") -> N:
-    """A copy of a detector or generator for inference on `device`, in its dtype, with convolutions in channels_last."""
+    """Return a copy of a detector or generator for inference on `device`, with its dtype and convolutions in channels_last."""
     dtype = next(network.parameters()).dtype
-    made = copy.deepcopy(network).eval().requires_grad_(False).double()  # so that sums of weights are rounded once
+    made = copy.deepcopy(network).eval().requires_grad_(False).double()  # sums of weights are rounded only once
     _replace(made, _replacement)
     if isinstance(made, OcclusionAwareGenerator):
         made.register_module("final", RowsConv2d(made.final))
@@ -90,7 +90,7 @@ def folded(network: N, device: torch.device | str = "cpu") -> N:
 
 
 class RowsConv2d(nn.Module):
-    """A convolution to few channels, [B,C,H,W] to [B,out,H,W], computed as its kernel's rows, see the module's docstring."""
+    """A convolution to few channels, [B,C,H,W] to [B,out,H,W], computed by rows of its kernel, see the module's docstring."""
 
     def __init__(self, convolution: nn.Conv2d) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class RowsConv2d(nn.Module):
 
 
 class FoldedResBlock(nn.Module):
-    """A `ResBlock` whose second norm is in its first convolution."""
+    """A `ResBlock` whose second norm is folded into its first convolution."""
 
     def __init__(self, block: ResBlock) -> None:
         super().__init__()
@@ -154,7 +154,7 @@ def _replacement(module: nn.Module) -> nn.Module:
 
 
 def doubling(convolution: nn.Conv2d) -> nn.ConvTranspose2d:
-    """What doubles every pixel of [B,C,H,W] and then applies a 3x3 convolution of padding 1, in one: [B,out,2H,2W]."""
+    """Fuse nearest-neighbor upsampling of [B,C,H,W] and a 3x3 convolution of padding 1: [B,out,2H,2W]."""
     assert convolution.kernel_size == (3, 3) and convolution.padding == (1, 1) and convolution.bias is not None
     summed = torch.tensor(_DOUBLED, dtype=convolution.weight.dtype, device=convolution.weight.device)
     made = nn.ConvTranspose2d(convolution.in_channels, convolution.out_channels, 4, stride=2, padding=1)
@@ -168,7 +168,7 @@ def _channels_last(frames: Tensor) -> Tensor:
 
 
 def _repeated(keypoints: Keypoints, count: int) -> Keypoints:
-    """Keypoints of one picture for `count` of them."""
+    """Expand the keypoints of one image to `count` images."""
     jacobian = keypoints.jacobian
     return Keypoints(
         value=keypoints.value.expand(count, -1, -1),

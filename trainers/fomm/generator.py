@@ -1,6 +1,6 @@
-"""The network that paints the source's person in the driving picture's pose (section 3.2 of the paper).
+"""The generator, which renders the source in the pose of the driving image (section 3.2 of the paper).
 
-Shape suffixes: B pictures, C channels, F features, h and w the size of the features.
+Shape suffixes: B images, C channels, F features, h and w the size of the features.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _KERNEL = 7
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Generated:
-    """What the generator made."""
+    """Output of the generator."""
 
     prediction: Tensor
     """[B,C,height,width] in [0, 1], float32 or float64."""
@@ -27,12 +27,12 @@ class Generated:
     align_corners: bool
 
     def deformed(self, source: Tensor) -> Tensor:
-        """The source's own pixels [B,C,height,width] moved by the flow: a picture for people, no part of the prediction."""
+        """Return the source [B,C,height,width] warped by the flow, for display; it is not part of the prediction."""
         return deform(source, self.motion.flow, align_corners=self.align_corners)
 
 
 class OcclusionAwareGenerator(nn.Module):
-    """Warps features of the source by the flow, blanks what was hidden, and paints the picture from them."""
+    """Warps features of the source by the flow, masks occluded ones, and decodes the image."""
 
     def __init__(self, config: Architecture) -> None:
         super().__init__()
@@ -49,20 +49,20 @@ class OcclusionAwareGenerator(nn.Module):
         self.final = nn.Conv2d(widths[0], config.channels, _KERNEL, padding=_KERNEL // 2)
 
     def forward(self, source: Tensor, *, source_keypoints: Keypoints, driving_keypoints: Keypoints) -> Generated:
-        """Of sources [B,C,height,width] in [0, 1]."""
+        """Animate sources [B,C,height,width] in [0, 1]."""
         motion = self.dense_motion_network(source, source_keypoints=source_keypoints, driving_keypoints=driving_keypoints)
         prediction = self.decode(self.encode(source), motion)
         return Generated(prediction=prediction, motion=motion, align_corners=self.align_corners)
 
     def encode(self, source: Tensor) -> Tensor:
-        """Features [B,F,h,w] of sources [B,C,height,width]: one for a whole video that is animated from one picture."""
+        """Compute features [B,F,h,w] of sources [B,C,height,width], once for all frames animated from one image."""
         features: Tensor = self.first(source)
         for block in self.down_blocks:
             features = block(features)
         return features
 
     def decode(self, features: Tensor, motion: Motion) -> Tensor:
-        """The picture [B,C,height,width] painted from features [B,F,h,w] that are moved by `motion`."""
+        """Decode the image [B,C,height,width] from features [B,F,h,w] after warping them by `motion`."""
         moved = deform(features, motion.flow, align_corners=self.align_corners)
         if motion.occlusion is not None:
             moved = moved * resized(motion.occlusion, (moved.shape[2], moved.shape[3])).to(moved.dtype)
@@ -73,6 +73,6 @@ class OcclusionAwareGenerator(nn.Module):
 
 
 def deform(frames: Tensor, flow: Tensor, *, align_corners: bool) -> Tensor:
-    """`frames` [B,C,height,width] moved by `flow` [B,H,W,2], which is resized to theirs."""
+    """Warp `frames` [B,C,height,width] by `flow` [B,H,W,2], which is resized to their size."""
     planes = resized(flow.permute(0, 3, 1, 2), (frames.shape[2], frames.shape[3]))
     return warp(frames, planes.permute(0, 2, 3, 1), align_corners=align_corners)

@@ -1,13 +1,13 @@
-"""The model as three functions of tensors alone, as they are exported.
+"""The model as three functions of tensors, for export.
 
     kp_detector         (images [B,C,H,W]) -> kp [B,K,2], J [B,K,2,2]
     process_kp_driving  (kp_d [B,K,2], J_d [B,K,2,2], kp_d0 [1,K,2], J_d0, kp_s [1,K,2], J_s, use_relative_jacobian,
                         adapt_movement_scale) -> kp [B,K,2], J [B,K,2,2], flat [1]
     generator           (source [1,C,H,W], kp_s [1,K,2], J_s, kp_d [B,K,2], J_d) -> prediction [B,C,H,W]
 
-All is float32, but for the two switches and `flat`, which are bool; the switches have no dimension. B is any number. `flat` tells
-that a hull is a line and so movement was not scaled, though asked for. A model without jacobians gives unit matrices, with which
-all that follows is the same as without.
+Everything is float32, except the two switches, which are bool scalars, and `flat`, which is bool. B is arbitrary. `flat` is true
+if scaling was requested but not applied, since a hull is degenerate. A model without Jacobians returns unit matrices, with which
+the other graphs compute the same as without.
 """
 
 from collections.abc import Mapping
@@ -24,9 +24,9 @@ from motionshards.trainers.fomm.keypoints import Keypoints, KPDetector, inverse_
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Graph:
-    """A module, in eager PyTorch, and the names of its inputs and outputs.
+    """A PyTorch module with the names of its inputs and outputs.
 
-    batched: inputs that have B rows
+    batched: names of the inputs with B rows
     """
 
     module: nn.Module
@@ -40,7 +40,7 @@ class Graph:
 
 
 class DetectorGraph(nn.Module):
-    """Keypoints of pictures."""
+    """Detects the keypoints of images."""
 
     unit: Tensor
 
@@ -57,7 +57,7 @@ class DetectorGraph(nn.Module):
 
 
 class DrivingGraph(nn.Module):
-    """What `normalize_keypoints` computes for relative movement, with its choices as inputs."""
+    """Computes `normalize_keypoints` for relative motion, with its options as inputs."""
 
     def forward(
         self,
@@ -80,7 +80,7 @@ class DrivingGraph(nn.Module):
 
 
 class GeneratorGraph(nn.Module):
-    """Pictures of one source, whose features are computed once for all of a batch."""
+    """Animates one source, whose features are computed once per batch."""
 
     def __init__(self, generator: OcclusionAwareGenerator) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class GeneratorGraph(nn.Module):
 
 
 def graphs(detector: KPDetector, generator: OcclusionAwareGenerator) -> Mapping[str, Graph]:
-    """The graphs of networks by name, in evaluation mode: in training, batch norm would look at the batch."""
+    """Return the graphs of networks by name, in evaluation mode, without batch statistics."""
     driving, first, source = ("kp_d", "J_d"), ("kp_d0", "J_d0"), ("kp_s", "J_s")
     made = (
         Graph(module=DetectorGraph(detector).eval(), inputs=("images",), outputs=("kp", "J"), batched=frozenset({"images"})),

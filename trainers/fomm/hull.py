@@ -1,33 +1,33 @@
-"""The area of a convex hull as float32 sums and products of tensors alone, so that it can be part of an exported graph.
+"""The area of a convex hull, computed with float32 sums and products of tensors only, so that it can be exported in a graph.
 
-Which edges count is decided on a grid of 2 ** -21, in integers that float32 holds exactly (see `_turn`). Whether a point lies to
-the left of an edge, on it or to the right is therefore never a matter of rounding, and the edges that count always close.
-float64 would need no split, but LiteRT rounds no float64.
+Edges of the hull are found on a grid of 2 ** -21, with integers that float32 represents exactly (see `_turn`). Whether a point is
+to the left of an edge, on it or to the right is therefore independent of rounding, and the edges always form a closed polygon.
+float64 would need no split, but LiteRT does not support rounding of float64.
 """
 
 import torch
 from torch import Tensor
 
 LEAST_AREA = 1e-6
-"""A smaller hull is taken for a line, by which nothing is scaled; the whole image has 4."""
+"""Smaller hulls are treated as degenerate, and motion is not scaled; the area of the whole image is 4."""
 
 _CELLS = 2.0**21
 _SPLIT = 2.0**12
 
 
 def hull_area(points: Tensor) -> Tensor:
-    """Areas of the convex hulls of points [B,K,2] in [-1, 1]: float32 [B], at most 3e-6 too small; 0 where they lie on a line.
+    """Areas of the convex hulls of points [B,K,2] in [-1, 1]: float32 [B], at most 3e-6 too small; 0 for points on a line.
 
-    Of all pairs (i, j) those are edges, counterclockwise, for which no point lies to the right and none of those on the line lies
-    beyond i or j; of points in the same place the first stands for all. The shoelace formula adds the edges up, from the first
-    point on, so that the terms are as small as the hull. That takes K ** 3 products, with no loop and no branch.
+    A pair (i, j) is a counterclockwise edge if no point is to its right and no point on its line is beyond i or j; of coinciding
+    points only the first is used. The shoelace formula sums the edges relative to the first point, so that terms are as small as
+    the hull. This takes K ** 3 products, without loops or branches.
     """
     exact = points.float()
     whole = torch.round(exact * _CELLS)
     offset = whole[:, None] - whole[:, :, None]  # [B,i,j,2], from i to j
     edge, to_point = offset[:, :, :, None], offset[:, :, None]
     turn = _turn(edge, to_point)  # [B,i,j,k]
-    # Of points on the line both products have the same sign, so the sign of their sum is exact.
+    # For points on the line both products have the same sign, so the sign of their sum is exact.
     beyond = (turn == 0) & ((_dot(edge, to_point) < 0) | (_dot(edge, offset[:, None]) > 0))
     first = _first_of_equals(offset)
     counted = ~((turn < 0) | beyond).any(dim=-1) & first[:, :, None] & first[:, None]
@@ -49,13 +49,13 @@ def _turn(first: Tensor, second: Tensor) -> Tensor:
 
 
 def _split(whole: Tensor) -> tuple[Tensor, Tensor]:
-    """High and low, for which high * 2 ** 12 + low are the integers."""
+    """Split integers into high and low parts: high * 2 ** 12 + low."""
     high = torch.round(whole / _SPLIT)
     return high, whole - high * _SPLIT
 
 
 def _first_of_equals(offset: Tensor) -> Tensor:
-    """bool [B,K], which points have none before them in the same place."""
+    """Return which points do not coincide with an earlier one, bool [B,K]."""
     same = (offset == 0).all(dim=-1)
     count = offset.shape[1]
     before = torch.ones(count, count, dtype=torch.bool, device=offset.device).tril(-1)

@@ -1,6 +1,6 @@
-"""Keypoints with jacobians, and the network that finds them (section 3.1 of the paper).
+"""Keypoints with Jacobians, and their detector (section 3.1 of the paper).
 
-Shape suffixes: B pictures, K keypoints, M maps of jacobians (K, or 1 for all), N pixels of the heatmaps.
+Shape suffixes: B images, K keypoints, M maps of Jacobians (K, or 1 for all), N pixels of the heatmaps.
 """
 
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ from motionshards.trainers.fomm.blocks import Hourglass, coordinate_grid, reduct
 from motionshards.trainers.precision import at_least_float32, unrounded
 
 _KERNEL = 7
-_LEAST = 1e-6  # that a determinant is taken for
+_LEAST = 1e-6  # smallest magnitude of a determinant
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Keypoints:
-    """K keypoints of each of B pictures, float32 or float64."""
+    """K keypoints of each of B images, float32 or float64. Can be sliced by rows."""
 
     value: Tensor
     """[B,K,2], (x, y)."""
     jacobian: Tensor | None
-    """[B,K,2,2], row by row: of the map from the unseen reference picture to this one; None: not estimated."""
+    """[B,K,2,2], row-major, of the map from the unobserved reference image to this one; None if not estimated."""
 
     def __len__(self) -> int:
         return len(self.value)
@@ -32,12 +32,12 @@ class Keypoints:
         return Keypoints(value=self.value[rows], jacobian=None if self.jacobian is None else self.jacobian[rows])
 
     def detach(self) -> "Keypoints":
-        """The same without gradients."""
+        """Return the keypoints without gradients."""
         return Keypoints(value=self.value.detach(), jacobian=None if self.jacobian is None else self.jacobian.detach())
 
 
 class KPDetector(nn.Module):
-    """Finds keypoints as the centres of mass of heatmaps, and their jacobians as means of maps under the same heatmaps."""
+    """Predicts keypoints as centers of mass of heatmaps, and their Jacobians as means of maps weighted by the same heatmaps."""
 
     def __init__(self, config: Architecture) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class KPDetector(nn.Module):
         self.down = reduction(config.channels, detector.scale)
 
     def _jacobians(self, maps: int) -> nn.Conv2d:
-        """Starts with the identity everywhere."""
+        """Build the convolution of Jacobians, initialized to the identity."""
         made = nn.Conv2d(self.predictor.width, 4 * maps, _KERNEL)
         nn.init.zeros_(made.weight)
         assert made.bias is not None
@@ -60,7 +60,7 @@ class KPDetector(nn.Module):
         return made
 
     def forward(self, images: Tensor) -> Keypoints:
-        """Of pictures [B,C,H,W] in [0, 1]. The last convolutions run in float32: their rounding would move keypoints."""
+        """Detect keypoints of images [B,C,H,W] in [0, 1]. The last convolutions use float32, as rounding would move keypoints."""
         features = self.predictor(self.down(images))
         logits_bkhw = at_least_float32(unrounded(self.kp, features))
         heat_bkn = (logits_bkhw.flatten(2) / self.temperature).softmax(dim=-1)
@@ -74,10 +74,10 @@ class KPDetector(nn.Module):
 
 
 def inverse_2x2(matrices: Tensor) -> Tensor:
-    """Inverses of [...,2,2] in closed form, which compiles, exports and never raises.
+    """Invert matrices [...,2,2] in closed form, which compiles, exports and never raises.
 
-    A determinant nearer to 0 than 1e-6 is taken for 1e-6 of its sign. So a singular matrix gets a large inverse that is
-    finite, as are its gradients: one broken keypoint spoils a picture, not a training.
+    Determinants are clamped to a magnitude of at least 1e-6. A singular matrix therefore has a large but finite inverse with
+    finite gradients, and a single bad keypoint affects an image, but not the training.
     """
     a, b, c, d = matrices.flatten(-2).unbind(-1)
     determinant = a * d - b * c
@@ -87,5 +87,5 @@ def inverse_2x2(matrices: Tensor) -> Tensor:
 
 
 def product_2x2(first: Tensor, second: Tensor) -> Tensor:
-    """Products of [...,2,2], written out: autocast and TF32 round matrix products, but not these."""
+    """Multiply matrices [...,2,2] elementwise, since autocast and TF32 would round matrix products."""
     return (first[..., :, :, None] * second[..., None, :, :]).sum(dim=-2)

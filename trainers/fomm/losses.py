@@ -1,7 +1,7 @@
-"""What generator, detector and discriminator are trained on (section 3.3 of the paper, and the published code).
+"""Losses of generator, detector and discriminator (section 3.3 of the paper, and the published code).
 
-Both losses are called with the networks, which are in training mode and may be wrapped, and with what is random. They give
-named losses that carry their weights; what is trained on is the sum. Shape suffixes: B pairs, C channels, K keypoints.
+Both modules are called with the networks, which are in training mode and may be wrapped, and with the random transform. They
+return named, weighted losses whose sum is minimized. Shape suffixes: B pairs, C channels, K keypoints.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from motionshards.transforms.augment.tps import Warp
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GeneratorResult:
-    """One step's losses, and what pictures of it and the discriminator's loss are made from."""
+    """Losses of a step, and the outputs that image grids and the discriminator's loss need."""
 
     losses: dict[str, Tensor]
     """Scalars: `perceptual` or `pixel`, `gen_gan`, `feature_matching`, `equivariance_value`, `equivariance_jacobian`; those
@@ -31,16 +31,16 @@ class GeneratorResult:
     source_keypoints: Keypoints
     driving_keypoints: Keypoints
     transformed_keypoints: Keypoints | None
-    """Of `transformed`; None: both equivariance losses have weight 0."""
+    """Keypoints of `transformed`; None if both equivariance losses have weight 0."""
     transformed: Tensor | None
-    """[B,C,H,W], the driving picture under the random transform."""
+    """[B,C,H,W], the driving image under the random transform."""
 
 
 class GeneratorLoss(nn.Module):
-    """What generator and detector are trained on together.
+    """The joint losses of generator and detector.
 
-    vgg: with the five taps `vgg.RELU_N_1` of VGG19. None drops the perceptual loss; the mean absolute difference of pixels over
-        the same scales stands in, since there would be nothing else to learn the picture from. Results are then blurred.
+    vgg: VGG19 with the five taps `vgg.RELU_N_1`. None replaces the perceptual loss by the mean absolute difference of pixels over
+        the same scales, since nothing else compares images with their targets; results are then blurred.
     """
 
     def __init__(self, config: Config, vgg: Vgg | None) -> None:
@@ -59,10 +59,10 @@ class GeneratorLoss(nn.Module):
         driving: Tensor,
         transform: Warp,
     ) -> GeneratorResult:
-        """Of pictures [B,C,H,W] in [0, 1] and a transform for each.
+        """Compute the losses of images [B,C,H,W] in [0, 1] with a transform for each.
 
-        The detector runs three times, for in one batch the pictures would be normalised by other statistics. The backward
-        pass also reaches the discriminator, which is not to be trained here: clear its gradients before its own step.
+        The detector runs three times, since batch statistics would differ in a single batch. The backward pass also reaches the
+        discriminator, which is not trained here: clear its gradients before its own step.
         """
         source_keypoints, driving_keypoints = detector(source), detector(driving)
         generated = generator(source, source_keypoints=source_keypoints, driving_keypoints=driving_keypoints)
@@ -84,7 +84,7 @@ class GeneratorLoss(nn.Module):
         )
 
     def _reconstruction(self, prediction: Tensor, driving: Tensor) -> dict[str, Tensor]:
-        """Distances of the prediction from the driving picture, summed over scales, and over layers of VGG19."""
+        """Distances of the prediction from the driving image, summed over scales and layers of VGG19."""
         pairs = list(zip(self.pyramid(prediction).values(), self.pyramid(driving).values(), strict=True))
         if self.vgg is not None and any(self.weights.perceptual):
             return {"perceptual": _sum([self._perceptual(self.vgg, *pair) for pair in pairs])}
@@ -100,9 +100,9 @@ class GeneratorLoss(nn.Module):
     def _adversarial(
         self, discriminator: nn.Module, prediction: Tensor, driving: Tensor, keypoints: Keypoints
     ) -> dict[str, Tensor]:
-        """Least squares (Mao et al. 2017), and distances of what the discriminator's blocks make of both pictures."""
+        """Least squares loss (Mao et al. 2017), and distances of the features of the discriminator's blocks."""
         fake: list[Verdict] = discriminator(self.judged(prediction), keypoints)
-        # Nothing that is trained here lies behind the real picture's features.
+        # The features of the real image do not depend on the networks trained here.
         with torch.no_grad():
             real: list[Verdict] = discriminator(self.judged(driving), keypoints)
         fooled = _sum([_squared_error(verdict.score, 1.0) for verdict in fake])
@@ -111,7 +111,7 @@ class GeneratorLoss(nn.Module):
         return {"gen_gan": self.weights.generator_gan * fooled} | ({"feature_matching": _sum(matched)} if any(weights) else {})
 
     def _equivariance(self, driving: Keypoints, transformed: Keypoints, transform: Warp) -> dict[str, Tensor]:
-        """How far the keypoints of the transformed picture, taken back, are from those of the driving picture."""
+        """Distances of the keypoints of the transformed image, mapped back, from those of the driving image."""
         losses = {}
         if self.weights.equivariance_value > 0:
             back = transform.warp_coordinates(transformed.value)
@@ -125,7 +125,7 @@ class GeneratorLoss(nn.Module):
 
 
 class DiscriminatorLoss(nn.Module):
-    """What the discriminator is trained on: least squares, 1 for real and 0 for generated pictures."""
+    """The loss of the discriminator: least squares, with targets 1 for real and 0 for generated images."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -133,18 +133,18 @@ class DiscriminatorLoss(nn.Module):
         self.judged = Pyramid(config.architecture.discriminator.scales, config.architecture.channels)
 
     def forward(self, discriminator: nn.Module, prediction: Tensor, driving: Tensor, keypoints: Keypoints) -> dict[str, Tensor]:
-        """`disc_gan`, of pictures [B,C,H,W]: what was generated, before the generator's step, and the driving picture.
+        """Return `disc_gan` of images [B,C,H,W]: the prediction before the generator's step, and the driving image.
 
-        keypoints: of the driving picture
+        keypoints: keypoints of the driving image
         """
         fake: list[Verdict] = discriminator(self.judged(prediction.detach()), keypoints.detach())
         real: list[Verdict] = discriminator(self.judged(driving), keypoints.detach())
-        told = [_squared_error(one.score, 1.0) + _squared_error(other.score, 0.0) for one, other in zip(real, fake, strict=True)]
-        return {"disc_gan": self.weight * _sum(told)}
+        terms = [_squared_error(one.score, 1.0) + _squared_error(other.score, 0.0) for one, other in zip(real, fake, strict=True)]
+        return {"disc_gan": self.weight * _sum(terms)}
 
 
 class Pyramid(nn.Module):
-    """Pictures [B,C,H,W] at several scales, by scale."""
+    """Downsamples images [B,C,H,W] to several scales. Returns them by scale."""
 
     def __init__(self, scales: Sequence[float], channels: int) -> None:
         super().__init__()
@@ -160,7 +160,7 @@ def _weighted_distances(weights: Sequence[float], ones: Sequence[Tensor], others
 
 
 def _distance(one: Tensor, other: Tensor) -> Tensor:
-    """Mean absolute difference, added up in float32 or finer."""
+    """Mean absolute difference, summed in float32 or finer."""
     difference = (one - other).abs()
     return difference.mean(dtype=torch.promote_types(difference.dtype, torch.float32))
 

@@ -1,6 +1,6 @@
-"""From the motions near keypoints to one flow for the whole picture (section 3.1 of the paper).
+"""The dense motion network, which combines the motions of keypoints to a dense flow (section 3.1 of the paper).
 
-Shape suffixes: B pictures, K keypoints, S = K + 1 motions (that of the background, which stands still, first),
+Shape suffixes: B images, K keypoints, S = K + 1 motions (first the identity, for the background),
 C channels, H and W height and width of the flow.
 """
 
@@ -19,20 +19,20 @@ _KERNEL = 7
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Motion:
-    """Where each pixel of the driving picture is found in the source, at the scale of the dense motion network."""
+    """The dense motion from the driving image to the source, at the scale of the dense motion network."""
 
     flow: Tensor
-    """[B,H,W,2], (x, y) in the source."""
+    """[B,H,W,2], coordinates (x, y) in the source of each pixel of the driving image."""
     mask: Tensor
-    """[B,S,H,W], the share of each motion in the flow; shares add up to 1."""
+    """[B,S,H,W], weights of the motions in the flow; they sum to 1."""
     occlusion: Tensor | None
-    """[B,1,H,W], 0 (to be painted anew) to 1 (seen in the source); None: not estimated."""
+    """[B,1,H,W], 0 (occluded in the source) to 1 (visible); None if not estimated."""
     sparse_deformed: Tensor
-    """[B,S,C,H,W], the reduced source moved by each motion."""
+    """[B,S,C,H,W], the downsampled source warped by each motion."""
 
 
 class DenseMotion(nn.Module):
-    """Predicts the flow from the source, moved as each keypoint says, and from where the keypoints are."""
+    """Predicts the flow from the source warped by the motion of each keypoint, and from heatmaps of the keypoints."""
 
     def __init__(self, config: Architecture) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class DenseMotion(nn.Module):
         self.down = reduction(config.channels, motion.scale)
 
     def forward(self, source: Tensor, *, source_keypoints: Keypoints, driving_keypoints: Keypoints) -> Motion:
-        """Of sources [B,C,height,width] in [0, 1]."""
+        """Predict the motion of sources [B,C,height,width] in [0, 1]."""
         reduced = self.down(source)
         size = (reduced.shape[2], reduced.shape[3])
         motions_bshw2 = sparse_motions(source_keypoints, driving_keypoints, size)
@@ -64,15 +64,15 @@ class DenseMotion(nn.Module):
         )
 
     def _deformed(self, reduced: Tensor, motions: Tensor) -> Tensor:
-        """[B,S,C,H,W]. All motions of a picture are one tall flow, so that the picture is not copied for each."""
+        """Warp images by their motions: [B,S,C,H,W]. The motions are stacked to one tall flow, so that images are not copied."""
         sampled = warp(reduced, motions.flatten(1, 2), align_corners=self.align_corners)
         return sampled.view(*reduced.shape[:2], *motions.shape[1:4]).transpose(1, 2)
 
 
 def sparse_motions(source: Keypoints, driving: Keypoints, size: tuple[int, int]) -> Tensor:
-    """[B,S,H,W,2], for pixel z of the driving picture and keypoint k: J_s J_d^-1 (z - d_k) + s_k (section 3.1).
+    """Return J_s J_d^-1 (z - d_k) + s_k for pixels z of the driving image and keypoints k: [B,S,H,W,2] (section 3.1).
 
-    The first motion is z itself. Without jacobians z - d_k is only shifted.
+    The first motion is z. Without Jacobians the others are z - d_k + s_k.
     """
     grid = coordinate_grid(size, driving.value)
     moved = grid - driving.value[:, :, None, None]
@@ -84,6 +84,6 @@ def sparse_motions(source: Keypoints, driving: Keypoints, size: tuple[int, int])
 
 
 def heat_difference(source: Keypoints, driving: Keypoints, size: tuple[int, int], variance: float) -> Tensor:
-    """[B,S,H,W], Gaussians at the driving keypoints less those at the source's (section 3.1); zeros come first."""
+    """Return Gaussians at driving keypoints minus those at source keypoints, after zeros: [B,S,H,W] (section 3.1)."""
     heat = gaussian(driving.value, size, variance) - gaussian(source.value, size, variance)
     return torch.cat([torch.zeros_like(heat[:, :1]), heat], dim=1)

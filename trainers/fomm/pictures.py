@@ -1,4 +1,4 @@
-"""Images of a training step, for people."""
+"""The image grid of a training step."""
 
 import colorsys
 
@@ -14,8 +14,8 @@ _RADIUS = 0.012
 
 
 def step_pictures(source: Tensor, driving: Tensor, result: GeneratorResult) -> dict[str, Tensor]:
-    """Images [B,3,H,W] by label: `moved source` are its pixels moved by the flow; `occlusion` is black where hidden parts have
-    to be invented.
+    """Return images [B,3,H,W] by label. `moved source` is the source warped by the flow; `occlusion` is black where hidden parts
+    have to be generated.
     """
     count, size = len(source), source.shape[-2:]
     with torch.no_grad():
@@ -32,7 +32,7 @@ def step_pictures(source: Tensor, driving: Tensor, result: GeneratorResult) -> d
 
 
 def with_keypoints(frames: Tensor, keypoints: Keypoints) -> Tensor:
-    """Pictures [B,3,H,W] with a disc at each keypoint, each keypoint in a colour of its own."""
+    """Draw a disc at each keypoint on images [B,3,H,W], with a different color per keypoint."""
     height, width = frames.shape[-2:]
     y, x = (torch.linspace(-1, 1, length, device=frames.device) for length in (height, width))
     points = keypoints.value.detach().float()

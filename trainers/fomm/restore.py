@@ -1,4 +1,4 @@
-"""Trained networks out of a checkpoint, of ours or the authors', for whatever comes after training."""
+"""Loads trained networks from checkpoints, our own or the authors', for inference."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +14,13 @@ from motionshards.transforms.weight_file import read
 def restore(
     path: Path, choice: str | None = None, *, align_corners: bool | None = None
 ) -> tuple[Config, KPDetector, OcclusionAwareGenerator]:
-    """The config, and detector and generator in evaluation mode on the CPU.
+    """Load the config of a checkpoint, and detector and generator in evaluation mode on the CPU.
 
-    choice: name or YAML file of a config. A checkpoint of ours holds its own, which is taken by default; the authors' hold none.
-    align_corners: replaces that of the config, see `Architecture`
+    choice: name or YAML file of a config, which the authors' checkpoints require; None for the config stored in the checkpoint
+    align_corners: overrides that of the config, see `Architecture`
 
     Raises:
-        ConfigError: the checkpoint cannot be read, is of another model or architecture, or has no config and none is given
+        ConfigError: the checkpoint cannot be read, is of another model or architecture, or has no config and `choice` is None
     """
     content = read(path)
     config = settings.load(choice, CONFIGS) if choice is not None else stored_config(content, path, "fomm", Config)

@@ -1,4 +1,4 @@
-"""Training of the first order motion model: what it wants of the data, and one step."""
+"""Training of the first order motion model: requirements on the data, and one step."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ _SHOWN = 4
 
 @dataclass(frozen=True, slots=True)
 class FommPlan(Plan[Config]):
-    """What the training reads."""
+    """The plan of a training of the first order motion model."""
 
     @property
     def view(self) -> Pairs:
@@ -44,7 +44,7 @@ class FommPlan(Plan[Config]):
 
 
 class FommTask:
-    """See `trainers.task.Task`. Generator and detector are trained together, then the discriminator on what was generated."""
+    """See `trainers.task.Task`. Trains generator and detector together, then the discriminator on the generated images."""
 
     name = "fomm"
     names: Mapping[str, Sequence[str]] = {}
@@ -91,7 +91,7 @@ class FommTask:
         names = dict.fromkeys(name for each in losses for name in each)
         return {name: torch.stack([each[name].detach() for each in losses if name in each]).mean() for name in names}
 
-    def pictures(self) -> dict[str, Tensor] | None:
+    def images(self) -> dict[str, Tensor] | None:
         """See Task."""
         if self._shown is None:
             return None
@@ -108,7 +108,7 @@ class FommTask:
         return Adam(network.parameters(), self._settings.learning_rate, (first, second))
 
     def _parts(self, batch: Batch, chance: torch.Generator) -> list[tuple[Tensor, Tensor, Warp]]:
-        """Source, driving picture and transform of each part of the batch; all ranks draw for the step, and take their part."""
+        """Return source, driving image and transform of each part of the batch. All ranks draw for the global batch."""
         settings, world = self._settings, self._means.world
         count = len(batch) * world.size
         drawn = Warp.draw(count, chance, settings.sigma_affine, settings.sigma_tps, settings.points_tps)

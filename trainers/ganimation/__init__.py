@@ -1,9 +1,9 @@
 """GANimation (Pumarola et al., "GANimation: anatomically-aware facial animation from a single image", ECCV 2018).
 
-A generator sees a face and the action units it is to show, and gives a colour and an attention mask: where the mask is 1 the
-face stays as it is, where it is 0 it is painted anew. No pair of pictures of one person is needed: a critic tells real from made
-pictures and reads off their action units, and what was changed must change back.
+From a face and target action units, a generator predicts a color image and an attention mask: where the mask is 1 the face is
+kept, where it is 0 it is replaced by the color. No pairs of images of a person are needed: a critic distinguishes real from
+generated images and predicts their action units, and a cycle loss requires that changes can be undone.
 
-Pictures are RGB in [-1, 1] inside. A condition is 17 intensities of OpenFace divided by 5, in the order of
-`schemas.action_units.INTENSITIES`. Names of modules are those of the published checkpoints, their spelling included.
+Images are RGB in [-1, 1]. A condition is 17 intensities of OpenFace divided by 5, in the order of
+`schemas.action_units.INTENSITIES`. Module names are those of the published checkpoints, including their spelling.
 """

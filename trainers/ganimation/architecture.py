@@ -1,4 +1,4 @@
-"""The shapes of the two networks, checked on construction. The defaults are the published ones."""
+"""The architecture of the two networks, validated on construction. Defaults are the published values."""
 
 from dataclasses import dataclass
 
@@ -13,9 +13,9 @@ _MOST_HALVINGS = 6
 class Architecture:
     """Generator and critic.
 
-    size: side of the square pictures, px
-    width: channels of both networks' first layers; each halving doubles them
-    residuals: blocks in the middle of the generator
+    size: side of the square images, px
+    width: channels of the first layers of both networks; doubled by each halving
+    residuals: residual blocks of the generator
     """
 
     size: int = 128
@@ -23,18 +23,18 @@ class Architecture:
     residuals: int = 6
 
     def __post_init__(self) -> None:
-        require("width is at least 1 and residuals are not negative", self.width >= 1 and self.residuals >= 0)
-        require("size is at least 8", self.size >= 8)
+        require("width must be at least 1 and residuals must not be negative", self.width >= 1 and self.residuals >= 0)
+        require("size must be at least 8", self.size >= 8)
         require_buildable(px=self.size, channels=self.width, layers=self.residuals)
         step = max(4, 2**self.halvings)
-        require(f"size is a multiple of {step}, for the networks' halvings", self.size % step == 0)
+        require(f"size must be a multiple of {step}, for the networks' halvings", self.size % step == 0)
 
     @property
     def halvings(self) -> int:
-        """How often the critic halves a picture: six times as published, or until a side of 2 or 3 px is left."""
+        """Number of halvings in the critic: six as published, or fewer if 2 or 3 px are left before."""
         return min(_MOST_HALVINGS, self.size.bit_length() - 2)
 
     @property
     def last_px(self) -> int:
-        """Side of the critic's last features; 2 px as published, and over all of them it reads the action units."""
+        """Side of the critic's last features, and of the kernel that predicts action units; 2 px as published."""
         return self.size >> self.halvings

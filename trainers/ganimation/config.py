@@ -1,7 +1,7 @@
-"""Everything that decides a training of GANimation, as it lies in a YAML file and in a checkpoint.
+"""All settings of a training of GANimation, as in YAML files and checkpoints.
 
-The defaults are the published ones. `trainers.settings.load` takes the name of one of `CONFIGS` or a YAML file
-with the fields of `Config`:
+Defaults are the published values. `trainers.settings.load` accepts the name of one of `CONFIGS`, or a YAML file with fields of
+`Config`:
 
     base: ganimation-128
     architecture: {size: 256}
@@ -16,13 +16,14 @@ from motionshards.trainers.settings import AugmentedTraining, Stored, require
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LossWeights:
-    """What each loss counts, see `trainers.ganimation.losses`.
+    """Weights of the losses, see `trainers.ganimation.losses`.
 
-    adversarial: of the critic's score, in both steps
-    condition: of the squared error of action units, which is also divided by the batch
-    penalty: of the critic's gradients
-    cycle: of the difference between a picture and what comes back when its change is undone
-    attention: of the masks' means, smoothness: of the sum of their differences between neighbours, over the batch
+    adversarial: the critic's score, in both steps
+    condition: squared error of action units, which is also divided by the batch size
+    penalty: gradient penalty of the critic
+    cycle: difference of an image and its restoration from the edited image
+    attention: mean of the masks
+    smoothness: total variation of the masks, summed over the batch
     """
 
     adversarial: float = 1.0
@@ -34,18 +35,18 @@ class LossWeights:
 
     def __post_init__(self) -> None:
         weights = (self.adversarial, self.condition, self.penalty, self.cycle, self.attention, self.smoothness)
-        require("weights are not negative", min(weights) >= 0)
+        require("weights must not be negative", min(weights) >= 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingConfig(AugmentedTraining):
-    """How the networks are trained.
+    """Settings of the optimization.
 
-    global_batch_size: images. The weights of `condition` and `smoothness` belong to 25:
-        the one loss is divided by the batch twice, the other is a sum over it
-    decay_epochs: the last ones, in which the learning rate falls in equal steps; all, where there are fewer
-    generator_every: steps of the critic for each of the generator, counted anew in every epoch
-    noise: desired intensities, on the scale of conditions, are another picture's and a uniform number from -noise to noise
+    global_batch_size: images per step. The weights of `condition` and `smoothness` belong to 25, since the former is divided by
+        the batch size twice, and the latter is a sum over the batch
+    decay_epochs: number of final epochs with linear decay of the learning rate; all epochs if there are fewer
+    generator_every: critic steps per generator step, counted from the start of each epoch
+    noise: amplitude of the uniform noise added to target conditions
     """
 
     epochs: int = 30
@@ -57,19 +58,19 @@ class TrainingConfig(AugmentedTraining):
 
     def __post_init__(self) -> None:
         AugmentedTraining.__post_init__(self)
-        require("generator_every is at least 1", self.generator_every >= 1)
-        require("decay_epochs and noise are not negative", min(self.decay_epochs, self.noise) >= 0)
+        require("generator_every must be at least 1", self.generator_every >= 1)
+        require("decay_epochs and noise must not be negative", min(self.decay_epochs, self.noise) >= 0)
 
     def learning_rate_factor(self, epoch: int) -> float:
-        """By which the learning rate is multiplied in an epoch, from 0 on: 1, and in the last one 1 / decay_epochs."""
+        """Return the factor of the learning rate in an epoch, counted from 0: at first 1, in the last one 1 / decay_epochs."""
         return min(1.0, (self.epochs - epoch) / max(1, min(self.decay_epochs, self.epochs)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config(Stored):
-    """A training of GANimation. `to_json` and `from_json` take it into a checkpoint and back.
+    """All settings of a training of GANimation.
 
-    name: for people
+    name: name for display
     """
 
     name: str = "ganimation-128"
@@ -78,4 +79,4 @@ class Config(Stored):
 
 
 CONFIGS = {config.name: config for config in (Config(),)}
-"""The published settings; they were published for 128 px alone."""
+"""The published settings, for 128 px only."""

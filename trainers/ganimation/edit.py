@@ -1,6 +1,6 @@
-"""Faces of users' pictures with other action units, and strips that show how a face follows one of them.
+"""Edits the action units of a face in an image, and draws strips of faces for several intensities of one action unit.
 
-Intensities are from 0 to 1 here, as the networks have them: OpenFace's 0 to 5 divided by 5.
+Intensities are in [0, 1] here, as in the networks: OpenFace's 0 to 5 divided by 5.
 """
 
 import csv
@@ -32,52 +32,54 @@ _GAP_PX = 2
 
 @dataclass(frozen=True, slots=True)
 class Strip:
-    """An action unit and the intensities that it is shown at."""
+    """An action unit and the intensities to show."""
 
     au: str
     values: tuple[float, ...]
 
 
 class Editor:
-    """Paints a face of a picture: the one in `window`, as the generator was trained to see faces."""
+    """Edits the face in a window of an image. Windows must frame faces as in the training data."""
 
     def __init__(self, generator: Generator, size_px: int, device: torch.device | str = "cpu") -> None:
         self._generator, self._size, self._device = generator.to(device), size_px, device
 
     def face(self, picture: Picture, window: Window) -> Picture:
-        """uint8 [size,size,3], what the generator sees."""
+        """Return the input of the generator, uint8 [size,size,3]."""
         return cut_window(picture, window, self._size)
 
     @torch.no_grad()
     def paint(self, face: Picture, wanted: Sequence[Intensities]) -> list[Painting]:
-        """A painting [1,...] on the CPU for each of the wanted intensities."""
+        """Return a painting [1,...] on the CPU for each of the requested intensities."""
         picture = _signed(face).to(self._device)
         made = [self._generator(picture, torch.from_numpy(one)[None].to(self._device)) for one in wanted]
         return [Painting(one.colour.cpu(), one.attention.cpu()) for one in made]
 
     def edit(self, picture: Picture, window: Window, wanted: Intensities) -> Picture:
-        """The picture, uint8 [H,W,3], with its face changed; its size stays, and so do all pixels outside of the window."""
+        """Return the image uint8 [H,W,3] with an edited face; pixels outside the window do not change."""
         (painting,) = self.paint(self.face(picture, window), [wanted])
         return lay_over(picture, painting, window)
 
     def strip(self, picture: Picture, window: Window, strip: Strip, wanted: Intensities) -> Picture:
-        """uint8 [rows,columns,3]: the face, then for each value the face made with it and below that its attention mask.
+        """Draw the face, and for each value the edited face above its attention mask: uint8 [H,W,3].
 
-        wanted: of the other action units. Where a mask is white, the face was kept; where it is black, it was painted.
+        Masks are white where the face was kept and black where it was replaced.
+
+        wanted: intensities of the other action units
         """
         face = self.face(picture, window)
         columns = [with_value(wanted, strip.au, value) for value in strip.values]
         shown = [(_unsigned(one.over(_signed(face))), _grey(one.attention)) for one in self.paint(face, columns)]
         labels = [f"{strip.au} = {value:.2f}" for value in strip.values]
         return _table(
-            [("picture", face, np.full_like(face, 255)), *((label, *pair) for label, pair in zip(labels, shown, strict=True))]
+            [("image", face, np.full_like(face, 255)), *((label, *pair) for label, pair in zip(labels, shown, strict=True))]
         )
 
 
 def lay_over(picture: Picture, painting: Painting, window: Window) -> Picture:
-    """A painting [1,...] upon the window of a picture, uint8 [H,W,3], at the picture's own resolution.
+    """Apply a painting [1,...] to the window of an image uint8 [H,W,3] at the resolution of the image.
 
-    Colour and attention are scaled, and not the made face: so what is kept stays as sharp as it was.
+    Color and attention are scaled instead of the edited face, so regions that are kept stay sharp.
     """
     x0, y0, x1, y1 = window
     rows, columns = slice(max(0, y0), min(len(picture), y1)), slice(max(0, x0), min(picture.shape[1], x1))
@@ -90,36 +92,36 @@ def lay_over(picture: Picture, painting: Painting, window: Window) -> Picture:
 
 
 def au_name(text: str) -> str:
-    """The name of an action unit as INTENSITIES has it, of `AU4`, `au04` and the like. Raises ConfigError: there is none."""
+    """Normalize the name of an action unit, such as `AU4` or `au04`, to that in INTENSITIES. Raises ConfigError: unknown."""
     digits = text.upper().removeprefix("AU")
     name = f"AU{digits.zfill(2)}"
     if name not in INTENSITIES:
-        raise ConfigError(f"there is no action unit {text}; there are {', '.join(INTENSITIES)}")
+        raise ConfigError(f"unknown action unit {text}; choose from {', '.join(INTENSITIES)}")
     return name
 
 
 def intensity(text: str) -> float:
-    """A number from 0 to 1. Raises ConfigError."""
+    """Parse a number from 0 to 1. Raises ConfigError."""
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not 0 <= value <= 1:
-        raise ConfigError(f"{text!r} is no intensity: a number from 0 to 1, which is OpenFace's 0 to 5 divided by 5")
+        raise ConfigError(f"{text!r} must be an intensity from 0 to 1, which is OpenFace's 0 to 5 divided by 5")
     return value
 
 
 def with_value(intensities: Intensities, au: str, value: float) -> Intensities:
-    """The same with another intensity of one action unit, by its name."""
+    """Return a copy with another intensity of one action unit."""
     changed = intensities.copy()
     changed[INTENSITIES.index(au)] = value
     return changed
 
 
 def read_current(path: Path) -> Intensities:
-    """The intensities that OpenFace found in a picture, from the csv that it wrote; of several faces, the surest.
+    """Read the intensities of an image from OpenFace's csv file; of several faces, those of the highest confidence.
 
-    FaceLandmarkImg writes no column `success`, as it has rows of found faces alone; FeatureExtraction writes one.
+    The files of FaceLandmarkImg have rows for found faces only, and no column `success`; those of FeatureExtraction have one.
 
     Raises:
         ConfigError: the file cannot be read, lacks columns, or has no row for which OpenFace computed action units
@@ -131,7 +133,7 @@ def read_current(path: Path) -> Intensities:
         raise ConfigError(f"--current {path}: {getattr(error, 'strerror', None) or error}") from error
     columns = [f"{name}_r" for name in INTENSITIES]
     if missing := [name for name in columns if not rows or name not in rows[0]]:
-        raise ConfigError(f"--current {path} has no column {missing[0]}, as csv files of OpenFace have")
+        raise ConfigError(f"--current {path} is not a csv file of OpenFace: it has no column {missing[0]}")
     presences = [f"{name}_c" for name in PRESENCES]
     faces = [
         (_cell(row, "confidence", 1), [_cell(row, name) for name in columns])
@@ -147,7 +149,7 @@ def read_current(path: Path) -> Intensities:
 
 
 def _cell(row: Mapping[str, str | None], name: str, absent: float = math.nan) -> float:
-    """The number in a column; NaN where it is none."""
+    """Return the number in a column; NaN if it is not a number."""
     try:
         return float(row[name] or "nan") if name in row else absent
     except ValueError:
@@ -155,12 +157,12 @@ def _cell(row: Mapping[str, str | None], name: str, absent: float = math.nan) ->
 
 
 def _signed(picture: Picture) -> Tensor:
-    """uint8 [H,W,3] as float32 [1,3,H,W] in [-1, 1]."""
+    """Convert uint8 [H,W,3] to float32 [1,3,H,W] in [-1, 1]."""
     return torch.tensor(picture).permute(2, 0, 1)[None].float() / 127.5 - 1
 
 
 def _unsigned(signed: Tensor) -> Picture:
-    """Inverse of `_signed`, of any numbers."""
+    """Convert back from `_signed`, with clamping."""
     levels = ((signed[0] + 1) * 127.5).round().clamp(0, 255)
     return levels.permute(1, 2, 0).to(torch.uint8).numpy()
 
@@ -174,7 +176,7 @@ def _scaled(maps: Tensor, size: tuple[int, ...]) -> Tensor:
 
 
 def _table(columns: Sequence[tuple[str, Picture, Picture]]) -> Picture:
-    """Columns of two pictures of one size below their label, on white."""
+    """Draw columns of two images of one size below their label, on white."""
     side = len(columns[0][1])
     label = max(_LEAST_LABEL_PX, side // 9)
     font = ImageFont.load_default(label * 0.7)

@@ -1,6 +1,6 @@
 """Reconstruction of a clip from one frame, which is edited to show the action units of the others.
 
-GANimation changes expressions only, so that what differs in pose and background between two frames of a clip remains.
+GANimation changes expressions only, so differences in pose and background between frames remain.
 """
 
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ from motionshards.dataset.index import Sample
 from motionshards.schemas.action_units import MOST
 from motionshards.trainers.evaluation.reconstruction import NO_ACTION_UNITS, Choice, Painter, as_images
 from motionshards.trainers.ganimation.networks import Generator
-from motionshards.trainers.ganimation.pictures import as_picture
+from motionshards.trainers.ganimation.pictures import as_image
 from motionshards.trainers.ganimation.restore import restore
 
 
 class GanimationReconstructor:
-    """See Reconstructor: all frames with valid action units, from the first of them. Sets the network to evaluation mode."""
+    """Reconstructs all frames with valid action units from the first one. Sets the network to evaluation mode."""
 
     name = "ganimation"
 
@@ -28,12 +28,12 @@ class GanimationReconstructor:
 
     @classmethod
     def restored(cls, checkpoint: Path, config: str | None, device: torch.device, aus: str) -> "GanimationReconstructor":
-        """That of a checkpoint.
+        """Load a checkpoint.
 
-        aus: origin of the dataset's action units, as `--aus` has it
+        aus: origin of the dataset's action units, as in `--aus`
 
         Raises:
-            ConfigError: it cannot be used, or was trained on action units of another origin
+            ConfigError: the checkpoint cannot be used, or was trained on action units of another origin
         """
         settings, generator = restore(checkpoint, config, aus)
         return cls(generator, settings.architecture.size, device)
@@ -53,6 +53,6 @@ class GanimationReconstructor:
             assert sample.aus is not None
             pictures = source.expand(len(targets), -1, -1, -1)
             wanted = torch.from_numpy(sample.aus[[*targets]]).to(self._device) / MOST
-            return as_picture(self._generator(pictures, wanted).over(pictures))
+            return as_image(self._generator(pictures, wanted).over(pictures))
 
         return paint

@@ -1,10 +1,10 @@
-"""What critic and generator are trained on (section 4.2 of the paper, and the published code).
+"""Losses of critic and generator (section 4.2 of the paper, and the published code).
 
-Each function gives named losses of a part of a step's batch, which carry their weights; what is trained on is their sum over
-all parts. Rows without action units count for nothing, and what is divided by the size of the batch is divided by the number
-of the rows that count in the whole of it: so neither such rows, nor parts, nor processes change what is learned.
+Each function returns named, weighted losses of a part of a batch, whose sum over all parts is minimized. Rows without action
+units contribute nothing, and divisors are the number of usable rows in the global batch instead of its size. Gradients are
+therefore independent of such rows, and of the division into parts and processes.
 
-Shape suffixes: B pictures of the part, H and W their size.
+Shape suffixes: B images of the part, H and W their size.
 """
 
 from collections.abc import Callable
@@ -19,13 +19,13 @@ from motionshards.trainers.ganimation.networks import Painting
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Some rows of a step's batch.
+    """Some rows of a batch.
 
     real: [B,3,H,W] in [-1, 1]
-    condition, desired: [B,17], action units that the pictures show, and those that they are to show
-    mix: [B] in [0, 1), where between the real and the made picture the critic's gradient is looked at
-    usable: [B], 1 for rows that count, 0 for others, whose conditions may be any numbers
-    count: scalar, how many rows of the whole batch count, over all parts and processes; not 0
+    condition, desired: [B,17], action units of the images, and target action units
+    mix: [B] in [0, 1), weights of the interpolation between real and generated images for the gradient penalty
+    usable: [B], 1 for usable rows, else 0; the conditions of others are arbitrary
+    count: scalar, number of usable rows in the global batch, over all parts and processes; not 0
     """
 
     real: Tensor
@@ -36,23 +36,23 @@ class Part:
     count: Tensor
 
     def rows(self, rows: slice) -> "Part":
-        """Some of its rows, as another part of the same batch."""
+        """Return some of the rows as a part of the same batch."""
         names = ("real", "condition", "desired", "mix", "usable")
         return replace(self, **{name: getattr(self, name)[rows] for name in names})
 
     def total(self, values: Tensor) -> Tensor:
-        """The sum of what rows [B] have, over those that count."""
+        """Sum values [B] over the usable rows."""
         return (self.usable * values).sum()
 
     def mean(self, values: Tensor) -> Tensor:
-        """This part's share of the mean of values [B,...] over the whole batch."""
+        """Return the contribution of this part to the mean of values [B,...] over the global batch."""
         return self.total(values.flatten(1).mean(dim=1)) / self.count
 
 
 def critic_losses(weights: LossWeights, critic: nn.Module, part: Part, fake: Tensor) -> dict[str, Tensor]:
-    """`d_real`, `d_fake` and `d_condition`: scores of real pictures up, of made ones down, and real action units read off.
+    """Return `d_real`, `d_fake` and `d_condition`: scores of real and generated images, and action units of real ones.
 
-    fake: [B,3,H,W], what the generator made of the real pictures for the desired action units, without its graph
+    fake: [B,3,H,W], detached output of the generator for the desired action units
     """
     score, found = critic(part.real)
     fake_score, _ = critic(fake)
@@ -64,9 +64,9 @@ def critic_losses(weights: LossWeights, critic: nn.Module, part: Part, fake: Ten
 
 
 def gradient_penalty(weights: LossWeights, critic: nn.Module, part: Part, fake: Tensor) -> Tensor:
-    """How far the critic's gradients between real and made pictures are from length 1 (Gulrajani et al. 2017).
+    """Penalize critic gradients of norms other than 1 between real and generated images (Gulrajani et al. 2017).
 
-    A row's gradient is that of the sum of its scores, and its length that over all its pixels.
+    The gradient of a row is that of the sum of its scores; the norm is over all pixels.
     """
     mix = part.mix[:, None, None, None]
     between = (mix * part.real + (1 - mix) * fake).requires_grad_()
@@ -79,11 +79,11 @@ def gradient_penalty(weights: LossWeights, critic: nn.Module, part: Part, fake: 
 def generator_losses(
     weights: LossWeights, generator: Callable[[Tensor, Tensor], Painting], critic: nn.Module, part: Part
 ) -> dict[str, Tensor]:
-    """What the generator is trained on.
+    """Return the losses of the generator.
 
-    `g_fake` and `g_condition`: the critic is to take the made picture for a real one with the desired action units. `g_cycle`:
-    made to show its first action units again, it is to be the real one. `g_attention`, `g_smoothness`: of the masks of both
-    ways, which are to leave much to the colours and to be smooth; each the first way and, with `_back`, the way back.
+    g_fake, g_condition: the critic's score of the edited image, and its error of the desired action units
+    g_cycle: difference of the real image and its restoration from the edited image with its own action units
+    g_attention, g_smoothness: mean and total variation of the masks of the edit, with `_back` of the restoration
     """
     there = generator(part.real, part.desired)
     fake = there.over(part.real)
@@ -101,11 +101,11 @@ def generator_losses(
 
 
 def _condition_error(part: Part, found: Tensor, wanted: Tensor) -> Tensor:
-    """Mean squared error over rows and action units, divided by the number of rows once more as in the published code."""
+    """Mean squared error over rows and action units, divided by the number of rows again as in the published code."""
     return part.mean((found - wanted).square()) / part.count
 
 
 def _variation(attention: Tensor) -> Tensor:
-    """[B], the sum of absolute differences between neighbours of masks [B,1,H,W], over rows and over columns."""
+    """Total variation [B] of masks [B,1,H,W]: the sum of absolute differences of vertical and horizontal neighbors."""
     down, right = attention.diff(dim=2), attention.diff(dim=3)
     return down.abs().flatten(1).sum(dim=1) + right.abs().flatten(1).sum(dim=1)

@@ -1,8 +1,8 @@
-"""The generator, which paints, and the critic, which judges (section 4.1 of the paper, and the published code).
+"""The generator and the critic (section 4.1 of the paper, and the published code).
 
-Both normalise pictures by themselves, if at all, so what they make of a picture does not depend on the rest of its batch.
+Neither uses batch statistics, so the output for an image is independent of the rest of the batch.
 
-Shape suffixes: B pictures, H and W their size, h and w that of the critic's last features.
+Shape suffixes: B images, H and W their size, h and w that of the critic's last features.
 """
 
 from dataclasses import dataclass
@@ -17,22 +17,22 @@ from motionshards.trainers.precision import at_least_float32
 
 @dataclass(frozen=True, eq=False)
 class Painting:
-    """What the generator makes of pictures, float32 or finer: it stays so under autocast, whose grey levels would show.
+    """Output of the generator, float32 or finer also under autocast, whose rounding would be visible.
 
     colour: [B,3,H,W] in [-1, 1]
-    attention: [B,1,H,W] in [0, 1], 1 where the picture is kept
+    attention: [B,1,H,W] in [0, 1], 1 where the image is kept
     """
 
     colour: Tensor
     attention: Tensor
 
     def over(self, picture: Tensor) -> Tensor:
-        """The picture [B,3,H,W] with what is painted (equation 1 of the paper)."""
+        """Blend with an image [B,3,H,W] (equation 1 of the paper)."""
         return self.attention * picture + (1 - self.attention) * self.colour
 
 
 class ResidualBlock(nn.Module):
-    """What two convolutions add to features."""
+    """A residual block with two convolutions."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class ResidualBlock(nn.Module):
 
 
 class Generator(nn.Module):
-    """From a picture and the action units it is to show to a `Painting`."""
+    """Maps images and target action units to a `Painting`."""
 
     def __init__(self, config: Architecture) -> None:
         super().__init__()
@@ -59,13 +59,13 @@ class Generator(nn.Module):
             *_double(4 * width),
             *_double(2 * width),
         )
-        # Sequences of one module: the activations behind them are computed in float32, and the keys are the published ones.
+        # Sequences of one module, for the published keys; the activations after them are computed in float32.
         self.img_reg = nn.Sequential(nn.Conv2d(width, 3, 7, padding=3, bias=False))
         self.attetion_reg = nn.Sequential(nn.Conv2d(width, 1, 7, padding=3, bias=False))
         self.apply(_begin)
 
     def forward(self, picture: Tensor, condition: Tensor) -> Painting:
-        """Of pictures [B,3,H,W] in [-1, 1] and conditions [B,17]."""
+        """Edit images [B,3,H,W] in [-1, 1] by conditions [B,17]."""
         spread = condition[:, :, None, None].expand(-1, -1, *picture.shape[2:])
         features = self.main(torch.cat([picture, spread.to(picture.dtype)], dim=1))
         colour, attention = at_least_float32(self.img_reg(features)), at_least_float32(self.attetion_reg(features))
@@ -73,7 +73,7 @@ class Generator(nn.Module):
 
 
 class Critic(nn.Module):
-    """How real parts of pictures look, and which action units they show; the published code's discriminator."""
+    """Scores patches of images and predicts action units; the discriminator of the published code."""
 
     def __init__(self, config: Architecture) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class Critic(nn.Module):
         self.apply(_begin)
 
     def forward(self, picture: Tensor) -> tuple[Tensor, Tensor]:
-        """Of pictures [B,3,H,W]: the score of each part [B,h,w], higher for real ones, and conditions [B,17]."""
+        """Return the scores of patches of images [B,3,H,W], [B,h,w] and higher for real ones, and conditions [B,17]."""
         features = self.main(picture)
         return at_least_float32(self.conv1(features)).squeeze(1), at_least_float32(self.conv2(features)).flatten(1)
 
@@ -108,7 +108,7 @@ def _normed(convolution: nn.Module, channels: int) -> tuple[nn.Module, nn.Module
 
 
 def _begin(module: nn.Module) -> None:
-    """First weights as published: convolutions N(0, 0.02), no bias; norms change nothing."""
+    """Initialize as published: weights of convolutions from N(0, 0.02), biases 0, norms as the identity."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(module.weight, 0, 0.02)
         if module.bias is not None:

@@ -1,4 +1,4 @@
-"""Images of a training step, for people."""
+"""The image grid of a training step."""
 
 import torch
 from torch import Tensor, nn
@@ -7,10 +7,10 @@ from motionshards.trainers.ganimation.losses import Part
 
 
 @torch.no_grad()
-def step_pictures(generator: nn.Module, part: Part, most: int) -> dict[str, Tensor]:
-    """Images [B,3,H,W] in [0, 1] by label, of the first `most` samples that count.
+def step_images(generator: nn.Module, part: Part, most: int) -> dict[str, Tensor]:
+    """Return images [B,3,H,W] in [0, 1] by label, of the first `most` usable samples.
 
-    `attention` is white where the source is kept; `restored` is the source again, made of the prediction.
+    `attention` is white where the source is kept; `restored` is the source restored from the prediction.
     """
     rows = part.usable.nonzero()[:most, 0]
     real, condition, desired = part.real[rows], part.condition[rows], part.desired[rows]
@@ -18,14 +18,14 @@ def step_pictures(generator: nn.Module, part: Part, most: int) -> dict[str, Tens
     fake = there.over(real)
     again = generator(fake, condition).over(fake)
     return {
-        "source": as_picture(real),
-        "colour": as_picture(there.colour),
+        "source": as_image(real),
+        "color": as_image(there.colour),
         "attention": there.attention.expand(-1, 3, -1, -1),
-        "prediction": as_picture(fake),
-        "restored": as_picture(again),
+        "prediction": as_image(fake),
+        "restored": as_image(again),
     }
 
 
-def as_picture(signed: Tensor) -> Tensor:
-    """[-1, 1] as [0, 1]."""
+def as_image(signed: Tensor) -> Tensor:
+    """Convert from [-1, 1] to [0, 1]."""
     return (signed + 1) / 2

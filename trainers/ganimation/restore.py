@@ -1,7 +1,7 @@
-"""Networks out of checkpoints: ours, and those of the published code, which writes a file for each network.
+"""Loads networks from checkpoints of this project and of the published code, which writes one file per network.
 
-Its files are called as `net_epoch_30_id_G.pth`; such a file holds a state alone. Older ones hold running statistics of
-instance norms, which were never used, and those of several GPUs a prefix before each key.
+Published files have names such as `net_epoch_30_id_G.pth` and contain a state dict only. Older ones also contain running
+statistics of instance norms, which were never used, and those of several GPUs have a prefix before each key.
 """
 
 import re
@@ -20,17 +20,17 @@ from motionshards.trainers.weights import networks_of, plain_state
 from motionshards.transforms.weight_file import read
 
 GENERATOR, CRITIC = "G", "D"
-# What a checkpoint lists the origin of its action units under.
+# Key of the origin of action units in checkpoints, see Task.names.
 ACTION_UNITS = "action units"
 _UNUSED = ("running_mean", "running_var", "num_batches_tracked")
 _MARKS = {"img_reg.0.weight": GENERATOR, "conv2.weight": CRITIC}
 
 
 def states(content: Mapping[str, Any], path: Path) -> dict[str, dict[str, Any]]:
-    """The states of the networks that a checkpoint's `content` holds, by name, without what is not used.
+    """Return the states of the networks in a checkpoint by name, without unused entries.
 
     Raises:
-        ConfigError: it holds neither `G` nor `D`, nor is it the state of one of them
+        ConfigError: it contains neither `G` nor `D`, and is not the state of one of them
     """
     content = networks_of(content, dict.fromkeys((GENERATOR, CRITIC)))
     found = {name: content[name] for name in (GENERATOR, CRITIC) if isinstance(content.get(name), Mapping)}
@@ -38,17 +38,19 @@ def states(content: Mapping[str, Any], path: Path) -> dict[str, dict[str, Any]]:
         bare = _cleaned(content)
         found = {name: bare for mark, name in _MARKS.items() if mark in bare}
     if not found:
-        raise ConfigError(f"{path} has no G and no D, and is the state of neither; it has {', '.join(sorted(map(str, content)))}")
+        raise ConfigError(
+            f"{path} has neither G nor D and is not the state of one; it has {', '.join(sorted(map(str, content)))}"
+        )
     return {name: _cleaned(state) for name, state in found.items()}
 
 
 def begin(content: Mapping[str, Any], path: Path, networks: Mapping[str, nn.Module]) -> None:
-    """Fill the networks of which there are weights: in `content`, or in the other file that the published code wrote with it.
+    """Load the networks with weights in `content`, or in the other file that the published code wrote with it.
 
-    The other, if there is none, keeps its own.
+    Networks without weights are not changed.
 
     Raises:
-        ConfigError: a state is of another architecture, or there is none
+        ConfigError: a state has another architecture, or there are no weights
     """
     found = states(content, path)
     for name in networks:
@@ -59,23 +61,23 @@ def begin(content: Mapping[str, Any], path: Path, networks: Mapping[str, nn.Modu
 
 
 def refuse_other_action_units(content: Mapping[str, Any], path: Path, aus: Sequence[str]) -> None:
-    """Raise ConfigError if a checkpoint of ours was trained on action units of another origin; the authors' record none."""
+    """Raise ConfigError if a checkpoint was trained on action units of another origin; the authors' do not record it."""
     ours = content.get(OURS)
     trained = names_in(ours, ACTION_UNITS) if isinstance(ours, dict) else []
     if trained and trained != list(aus):
-        told = f"action units of {', '.join(trained)}, and those of the dataset are of {', '.join(aus)}"
-        raise ConfigError(f"{path} was trained on {told}: they must not be mixed, see docs/ganimation.md")
+        origins = f"action units of {', '.join(trained)}, and those of the dataset are of {', '.join(aus)}"
+        raise ConfigError(f"{path} was trained on {origins}: they must not be mixed, see docs/ganimation.md")
 
 
 def restore(path: Path, choice: str | None = None, aus: str | None = None) -> tuple[Config, Generator]:
-    """The config, and the generator in evaluation mode on the CPU.
+    """Load the config of a checkpoint, and its generator in evaluation mode on the CPU.
 
-    choice: name or YAML file of a config. A checkpoint of ours holds its own, which is taken by default; the authors' hold none.
-    aus: origin of the action units that the generator will get, as `--aus` has it; None does not compare
+    choice: name or YAML file of a config, which the authors' checkpoints require; None for the config stored in the checkpoint
+    aus: origin of the action units that the generator will receive, as in `--aus`; None skips the comparison
 
     Raises:
-        ConfigError: the checkpoint cannot be read, is of another model or architecture, has no config and none is given, or was
-            trained on action units of another origin
+        ConfigError: the checkpoint cannot be read, is of another model or architecture, has no config and `choice` is None, or
+            was trained on action units of another origin
     """
     content = read(path)
     if aus is not None:
@@ -90,6 +92,6 @@ def _cleaned(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _beside(path: Path, name: str) -> Path | None:
-    """The file of the network `name` that was written with the one at `path`; None where there is none."""
+    """Return the file of the network `name` that was written with `path`; None if there is none."""
     other = path.with_name(re.sub(r"_id_[GD](?=\.)", f"_id_{name}", path.name))
     return other if other != path and other.is_file() else None

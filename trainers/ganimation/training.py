@@ -1,4 +1,4 @@
-"""Training of GANimation: what it wants of the data, and one step."""
+"""Training of GANimation: requirements on the data, and one step."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from motionshards.trainers.ganimation.architecture import AUS
 from motionshards.trainers.ganimation.config import Config
 from motionshards.trainers.ganimation.losses import Part, critic_losses, generator_losses, gradient_penalty
 from motionshards.trainers.ganimation.networks import Critic, Generator
-from motionshards.trainers.ganimation.pictures import step_pictures
+from motionshards.trainers.ganimation.pictures import step_images
 from motionshards.trainers.ganimation.restore import ACTION_UNITS, CRITIC, GENERATOR, begin, refuse_other_action_units
 from motionshards.trainers.parallel import mean_over_processes, same_everywhere, update
 from motionshards.trainers.task import Means, Plan
@@ -28,7 +28,7 @@ _SHOWN = 4
 
 @dataclass(frozen=True, slots=True)
 class GanimationPlan(Plan[Config]):
-    """What the training reads."""
+    """The plan of a training of GANimation."""
 
     @property
     def view(self) -> Singles:
@@ -41,13 +41,13 @@ class GanimationPlan(Plan[Config]):
 
 
 class GanimationTask:
-    """See `trainers.task.Task`. The critic is trained in every step, twice, and the generator in every fifth of an epoch.
+    """See `trainers.task.Task`. The critic is trained twice in every step, the generator in every fifth of an epoch.
 
     Intensities of different programs and modes are on different scales: eleven of those of stills contain a constant of the
-    person. So weights are trained on action units of one origin only.
+    person. Weights are therefore trained on action units of one origin only.
 
-    aus: where those of the data come from, as `--aus` has it
-    steps: per epoch
+    aus: origin of the dataset's action units, as in `--aus`
+    steps: steps per epoch
     """
 
     name = "ganimation"
@@ -65,7 +65,7 @@ class GanimationTask:
         }
         generator = self.networks[GENERATOR]
         self._generator = torch.compile(generator) if means.compiled else generator
-        # Never compiled: its penalty needs gradients of gradients, which torch.compile does not give.
+        # Never compiled: its penalty needs double backward, which torch.compile does not support.
         self._critic = self.networks[CRITIC]
         self._shown: Part | None = None
 
@@ -75,11 +75,11 @@ class GanimationTask:
         begin(content, path, self.networks)
 
     def step(self, batch: Batch, chance: torch.Generator, number: int) -> dict[str, Tensor]:
-        """See Task. `skipped` is how many pictures of the step had no action units, or no other's to aim for."""
+        """See Task. `skipped` is the number of images without action units or target action units."""
         whole = self._part(batch, chance)
         skipped = len(batch) * self._means.world.size - whole.count
-        # All processes agree on the count, for which a GPU is waited for. With gradients of 0 Adam would still move, by what it
-        # remembers.
+        # All processes agree on the count, which synchronizes with the GPU. With zero gradients the momentum of Adam would still
+        # change the weights.
         if not whole.count:
             return {"skipped": skipped}
         parts = [whole.rows(rows) for rows in self._means.parts(len(batch))]
@@ -89,12 +89,12 @@ class GanimationTask:
         self._shown = parts[0]
         return losses | {"skipped": skipped}
 
-    def pictures(self) -> dict[str, Tensor] | None:
+    def images(self) -> dict[str, Tensor] | None:
         """See Task."""
         if self._shown is None:
             return None
         with self._means.autocast():
-            return step_pictures(self.networks[GENERATOR], self._shown, _SHOWN)
+            return step_images(self.networks[GENERATOR], self._shown, _SHOWN)
 
     def end_epoch(self) -> None:
         """See Task."""
@@ -102,7 +102,7 @@ class GanimationTask:
             scheduler.step()
 
     def _trains_generator(self, number: int) -> bool:
-        """Count steps within the epoch, as published. An epoch of fewer than `generator_every` steps trains it in its last."""
+        """Count steps within the epoch, as published. Epochs of fewer than `generator_every` steps train it in their last."""
         return (number % self._steps + 1) % min(self._settings.generator_every, self._steps) == 0
 
     def _adam(self, network: nn.Module) -> Adam:
@@ -110,7 +110,7 @@ class GanimationTask:
         return Adam(network.parameters(), self._settings.learning_rate, (first, second))
 
     def _part(self, batch: Batch, chance: torch.Generator) -> Part:
-        """This process's rows; all draw for the whole step, and take their part. What a row draws depends on no other."""
+        """Return the rows of this process. All processes draw for the global batch, so draws are independent of their number."""
         assert batch.aus is not None and batch.target_aus is not None
         world, device = self._means.world, self._means.device
         count = len(batch) * world.size
@@ -128,7 +128,7 @@ class GanimationTask:
         )
 
     def _train_critic(self, parts: list[Part]) -> dict[str, Tensor]:
-        """Two steps of one optimiser: on the losses, and on the penalty of what the first left, as published."""
+        """Take two optimizer steps: on the losses, and then on the gradient penalty with the updated weights, as published."""
         weights, fakes = self._settings.losses, [self._fake(part) for part in parts]
 
         def judged(place: int) -> dict[str, Tensor]:
@@ -136,7 +136,7 @@ class GanimationTask:
                 return critic_losses(weights, self._critic, parts[place], fakes[place])
 
         def smooth(place: int) -> dict[str, Tensor]:
-            # Without autocast: rounded to bf16, gradients of gradients are off by more than the penalty looks at.
+            # Without autocast: in bf16 the rounding error of double backward is larger than the penalty.
             return {"d_penalty": gradient_penalty(weights, self._critic, parts[place], fakes[place])}
 
         return self._train(CRITIC, judged, len(parts)) | self._train(CRITIC, smooth, len(parts))
@@ -158,12 +158,12 @@ class GanimationTask:
         return fake
 
     def _train(self, name: str, losses_of: Callable[[int], dict[str, Tensor]], parts: int) -> dict[str, Tensor]:
-        """Step a network on the sum of its losses over parts and processes; gives the losses, of which the processes' mean is
-        that sum.
+        """Step a network on the sum of its losses over parts and processes. Returns losses whose mean over processes is that
+        sum.
         """
         found = []
         for place in range(parts):
-            # Times the number of processes, over which gradients and what is logged are averaged.
+            # Times the number of processes, since gradients and logged losses are averaged over them.
             losses = {kind: self._means.world.size * loss for kind, loss in losses_of(place).items()}
             torch.autograd.backward(_sum(losses.values()))
             found.append({kind: loss.detach() for kind, loss in losses.items()})

@@ -1,4 +1,4 @@
-"""The shapes of the three networks, checked on construction. The defaults are the published ones."""
+"""The architecture of the three networks, validated on construction. Defaults are the published values."""
 
 from dataclasses import dataclass
 
@@ -12,13 +12,13 @@ _LEAST_HALVINGS = 4
 class Architecture:
     """Embedder, generator and discriminator.
 
-    size: side of the square pictures, px
-    width: channels after the first halving; they double with each, up to 8 times as many, which is also the embedding's length
-    halvings: of the picture, in each network
-    residuals: blocks of the generator between its halvings and its doublings, at the smallest size
-    compat: train and compute as the published re-implementation does: a sigmoid on the discriminator's score, residual blocks of
-        the generator that use their first mean and deviation twice, images normalized for VGGFace as for ImageNet, and images
-        painted anew by the updated generator for all steps of the discriminator but the first. By default as in the paper
+    size: side of the square images, px
+    width: channels after the first halving; doubled by each further one, up to a factor of 8, which is the length of embeddings
+    halvings: number of halvings of the image in each network
+    residuals: residual blocks of the generator at the smallest size
+    compat: train and compute as the published code: a sigmoid on the discriminator's score, residual blocks of the generator that
+        use their first mean and deviation twice, ImageNet's normalization for VGGFace, and images rendered again by the updated
+        generator for all discriminator steps but the first. The default follows the paper
     """
 
     size: int = 256
@@ -28,14 +28,14 @@ class Architecture:
     compat: bool = False
 
     def __post_init__(self) -> None:
-        require("width is a multiple of 4", self.width >= 4 and self.width % 4 == 0)
-        require(f"halvings are at least {_LEAST_HALVINGS}", self.halvings >= _LEAST_HALVINGS)
-        require("residuals are not negative", self.residuals >= 0)
+        require("width must be a multiple of 4", self.width >= 4 and self.width % 4 == 0)
+        require(f"halvings must be at least {_LEAST_HALVINGS}", self.halvings >= _LEAST_HALVINGS)
+        require("residuals must not be negative", self.residuals >= 0)
         require_buildable(px=self.size, channels=self.width, layers=self.residuals, halvings=self.halvings)
         step = 2**self.halvings
-        # Borders are mirrored and statistics taken at the smallest size, for which a single pixel is too few.
+        # Reflection padding and statistics at the smallest size need more than one pixel.
         require(
-            f"size is a multiple of {step}, for halvings, and at least {2 * step}",
+            f"size must be a multiple of {step}, for halvings, and at least {2 * step}",
             self.size >= 2 * step and self.size % step == 0,
         )
 

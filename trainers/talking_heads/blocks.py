@@ -1,6 +1,6 @@
-"""What the three networks are built of. Names of attributes are those of the published checkpoints.
+"""Building blocks of the three networks. Attribute names are those of the published checkpoints.
 
-Shape suffixes: B pictures, C channels, H and W their size.
+Shape suffixes: B images, C channels, H and W their size.
 """
 
 from itertools import pairwise
@@ -14,20 +14,20 @@ from motionshards.trainers.precision import at_least_float32
 from motionshards.trainers.talking_heads.architecture import Architecture
 
 DEVIATION = 0.02
-"""Of the normal distribution that weights are drawn from at first, with mean 1 for the scales of norms, else 0."""
+"""Standard deviation of the normal initialization of weights, with mean 1 for the scales of norms, else 0."""
 
 _EPSILON = 1e-5
 _ATTENTION_AFTER = 3
 
 
 class Conv(nn.Module):
-    """A convolution with mirrored borders and spectral norm (Miyato et al. 2018): [B,inside,H,W] to [B,outside,H,W]."""
+    """A convolution with reflection padding and spectral norm (Miyato et al. 2018): [B,inside,H,W] to [B,outside,H,W]."""
 
     def __init__(self, inside: int, outside: int, kernel: int) -> None:
         super().__init__()
         convolution = _drawn(inside, outside, kernel)
         self.border = kernel // 2
-        # Not the newer parametrization: its keys are others than those of the checkpoints.
+        # Not the newer parametrization, whose keys differ from those of the published checkpoints.
         self.conv2d = spectral_norm(convolution)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ class Conv(nn.Module):
 
 
 class ResDown(nn.Module):
-    """A residual block that halves the picture: [B,inside,H,W] to [B,outside,H/2,W/2]. The result is not rectified."""
+    """A downsampling residual block: [B,inside,H,W] to [B,outside,H/2,W/2], without a final ReLU."""
 
     def __init__(self, inside: int, outside: int) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class ResDown(nn.Module):
 
 
 class ResUp(nn.Module):
-    """A residual block that doubles the picture, in a style: [B,inside,H,W] to [B,outside,2H,2W]."""
+    """An upsampling residual block with AdaIN: [B,inside,H,W] to [B,outside,2H,2W]."""
 
     def __init__(self, inside: int, outside: int) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class ResUp(nn.Module):
         self.conv_l = Conv(inside, outside, 1)
 
     def forward(self, x: Tensor, mean1: Tensor, std1: Tensor, mean2: Tensor, std2: Tensor) -> Tensor:
-        """The means and deviations: [B,inside] of what goes in, [B,outside] of what goes through."""
+        """mean1 and std1 are [B,inside], for the input; mean2 and std2 are [B,outside], for the inner features."""
         inner = self.conv_r1(_doubled(F.relu(styled(x, mean1, std1))))
         inner = self.conv_r2(F.relu(styled(inner, mean2, std2)))
         result: Tensor = inner + self.conv_l(_doubled(x))
@@ -68,7 +68,7 @@ class ResUp(nn.Module):
 
 
 class StyledResidual(nn.Module):
-    """A residual block [B,C,H,W] whose features get their means and deviations from outside."""
+    """A residual block [B,C,H,W] with AdaIN."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class NormedResidual(nn.Module):
 
 
 class Attention(nn.Module):
-    """Every place of [B,C,H,W] looks at all others (Zhang et al. 2019, "Self-attention GANs"); scores are not scaled."""
+    """Self-attention over the positions of [B,C,H,W] (Zhang et al. 2019, "Self-attention GANs"), with unscaled scores."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -106,14 +106,14 @@ class Attention(nn.Module):
         self.gamma = nn.Parameter(DEVIATION * torch.randn(1))
 
     def forward(self, x: Tensor) -> Tensor:
-        # One head of H * W places; a fused kernel, where there is one, never holds all scores.
+        # One head over H * W positions; fused kernels never store all scores.
         query, key, value = (conv(x).flatten(2).mT[:, None] for conv in (self.query_conv, self.key_conv, self.value_conv))
         seen = F.scaled_dot_product_attention(query, key, value, scale=1.0)
         return self.gamma * seen[:, 0].mT.reshape(x.shape) + x
 
 
 class Downward(nn.Module):
-    """What embedder and discriminator share: halvings, with attention after the third."""
+    """The common base of embedder and discriminator: downsampling blocks, with attention after the third."""
 
     def __init__(self, inside: int, architecture: Architecture) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ class Downward(nn.Module):
                 self.att = Attention(pair[1])
 
     def levels(self, x: Tensor) -> list[Tensor]:
-        """The results of all blocks in order, of attention too, none of them rectified."""
+        """Return the outputs of all blocks including attention, in order and without ReLU."""
         found = []
         for block in self.children():
             if isinstance(block, ResDown | Attention):
@@ -133,9 +133,9 @@ class Downward(nn.Module):
 
 
 def styled(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """`x` [B,C,H,W] with these means and deviations [B,C] of its channels: AdaIN (Huang and Belongie 2017).
+    """Set the means and standard deviations [B,C] of the channels of `x` [B,C,H,W]: AdaIN (Huang and Belongie 2017).
 
-    The deviation is divided by is the unbiased one over H and W plus 1e-5. Computed in float32 or finer.
+    The divisor is the unbiased standard deviation over H and W plus 1e-5. Computed in float32 or finer.
     """
     exact = at_least_float32(x)
     sigma, mu = torch.std_mean(exact, dim=(2, 3), keepdim=True)
@@ -143,19 +143,19 @@ def styled(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 
 
 def instance_norm(width: int) -> nn.InstanceNorm2d:
-    """With scale and shift of each channel."""
+    """Build an affine instance norm."""
     norm = nn.InstanceNorm2d(width, affine=True)
     nn.init.normal_(norm.weight, 1.0, DEVIATION)
     return norm
 
 
 def brightest(x: Tensor) -> Tensor:
-    """The greatest value over H and W, rectified: [B,C,H,W] to [B,C], float32 or finer."""
+    """Take the maximum over H and W, with a ReLU: [B,C,H,W] to [B,C], float32 or finer."""
     return at_least_float32(F.relu(x.amax(dim=(2, 3))))
 
 
 def _drawn(inside: int, outside: int, kernel: int) -> nn.Conv2d:
-    """A convolution with weights drawn from N(0, `DEVIATION`); biases are PyTorch's default, as in the published code."""
+    """Build a convolution with weights from N(0, `DEVIATION`); biases have PyTorch's default, as in the published code."""
     convolution = nn.Conv2d(inside, outside, kernel)
     nn.init.normal_(convolution.weight, std=DEVIATION)
     return convolution

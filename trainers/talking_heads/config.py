@@ -1,7 +1,7 @@
-"""Everything that decides a training of talking heads, as it lies in a YAML file and in a checkpoint.
+"""All settings of a training of talking heads, as in YAML files and checkpoints.
 
-`CONFIGS` holds the published settings. `trainers.settings.load` takes one of their names or a YAML file with the fields of
-`Config`, which says in `base` where to start:
+`CONFIGS` has the published settings. `trainers.settings.load` accepts one of their names, or a YAML file with fields of `Config`
+and the name of its `base`:
 
     base: vox-256
     training: {global_batch_size: 12, frames: 4}
@@ -18,12 +18,12 @@ MATCH_WITHOUT_VGG = 0.1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LossWeights:
-    """What each loss counts; those with weight 0 are not computed.
+    """Weights of the losses; those with weight 0 are not computed.
 
-    vgg19, vggface: of the distances of five layers of each network
-    pixel: of the mean absolute difference of pixels, which stands in where there is neither network
-    adversarial, feature_matching: of the discriminator's score, and of the distances of all its blocks
-    match: of the mean absolute difference of an embedding and the discriminator's vector of its video; see also `without_vgg`
+    vgg19, vggface: distances of five layers of each network
+    pixel: mean absolute difference of pixels, which is used if neither network is
+    adversarial, feature_matching: the discriminator's score, and distances of the features of all its blocks
+    match: mean absolute difference of an embedding and the discriminator's vector of its video; see also `without_vgg`
     """
 
     vgg19: float = 1e-2
@@ -35,19 +35,19 @@ class LossWeights:
 
     def __post_init__(self) -> None:
         picture = (self.vgg19, self.vggface, self.pixel)
-        require("weights are not negative", min(*picture, self.adversarial, self.feature_matching, self.match) >= 0)
-        require("one of vgg19, vggface and pixel is above 0", max(picture) > 0)
+        require("weights must not be negative", min(*picture, self.adversarial, self.feature_matching, self.match) >= 0)
+        require("one of vgg19, vggface and pixel must be above 0", max(picture) > 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingConfig(TrainingSettings):
-    """How the networks are trained.
+    """Settings of the optimization.
 
-    global_batch_size: videos
-    frames: K, of a video, that the embedder sees; one more is painted
-    learning_rate: of embedder and generator
-    discriminator_learning_rate: of the discriminator
-    discriminator_steps: for each step of the generator
+    global_batch_size: videos per step
+    frames: K, the frames per video that the embedder receives; one more is the target
+    learning_rate: learning rate of embedder and generator
+    discriminator_learning_rate: learning rate of the discriminator
+    discriminator_steps: discriminator steps per generator step
     """
 
     epochs: int = 75
@@ -61,15 +61,15 @@ class TrainingConfig(TrainingSettings):
 
     def __post_init__(self) -> None:
         TrainingSettings.__post_init__(self)
-        require("frames and discriminator_steps are at least 1", min(self.frames, self.discriminator_steps) >= 1)
-        require("discriminator_learning_rate is above 0", self.discriminator_learning_rate > 0)
+        require("frames and discriminator_steps must be at least 1", min(self.frames, self.discriminator_steps) >= 1)
+        require("discriminator_learning_rate must be above 0", self.discriminator_learning_rate > 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config(Stored):
-    """A training of talking heads. `to_json` and `from_json` take it into a checkpoint and back.
+    """All settings of a training of talking heads.
 
-    name: for people
+    name: name for display
     """
 
     name: str = "vox-256"
@@ -78,9 +78,9 @@ class Config(Stored):
 
 
 def without_vgg(config: Config) -> Config:
-    """The settings for training without a VGG network: the published match weight becomes `MATCH_WITHOUT_VGG`, others stay.
+    """Return the settings for training without VGG networks: `MATCH_WITHOUT_VGG` replaces the published match weight only.
 
-    The discriminator's vectors are distributed around 0, and embeddings are not negative. At the published weight the gradient
+    The discriminator's vectors are distributed around 0, and embeddings are nonnegative. At the published weight the gradient
     of the match loss at an embedding is about 20 times that of pixels, score and features together, so embeddings move to 0,
     where the embedder's last ReLU has no gradient.
     """
@@ -98,5 +98,5 @@ _COMPAT = Config(
 )
 
 CONFIGS = {config.name: config for config in (Config(), _COMPAT)}
-"""The published settings, as in the paper and as in its re-implementation, which has no feature matching. The epochs are the
-paper's, 75; the re-implementation has 1000, at a constant learning rate."""
+"""The published settings, as in the paper and as in the published code, which has no feature matching. Both have the 75 epochs of
+the paper; the published code has 1000, at a constant learning rate."""

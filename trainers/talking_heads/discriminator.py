@@ -1,4 +1,4 @@
-"""The projection discriminator: whether a frame is real, fits the landmarks, and is of the video (section 3.1 of the paper)."""
+"""The projection discriminator: rates whether a frame is real and matches landmarks and video (section 3.1 of the paper)."""
 
 from dataclasses import dataclass
 
@@ -13,16 +13,16 @@ _FRAME_AND_LANDMARKS = 6
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Verdict:
-    """What the discriminator makes of B pictures."""
+    """Output of the discriminator for B images."""
 
     score: Tensor
-    """[B], float32 or finer: above for real, below for generated pictures."""
+    """[B], float32 or finer, higher for real images."""
     features: list[Tensor]
-    """Of each block, not rectified."""
+    """Output of each block, without ReLU."""
 
 
 class Discriminator(Downward):
-    """Knows `videos` videos by a vector each, the columns of `W`."""
+    """Has a vector for each of `videos` videos, the columns of `W`."""
 
     def __init__(self, architecture: Architecture, videos: int) -> None:
         super().__init__(_FRAME_AND_LANDMARKS, architecture)
@@ -34,12 +34,12 @@ class Discriminator(Downward):
         self.compat = architecture.compat
 
     def forward(self, images: Tensor, landmarks: Tensor, video: Tensor) -> Verdict:
-        """Of pictures with landmark images, both [B,3,H,W], and the numbers of their videos, int64 [B]."""
+        """Rate images with landmark images, both [B,3,H,W], and the numbers of their videos, int64 [B]."""
         features = self.levels(torch.cat([images, landmarks], dim=1))
         features.append(self.res_block(features[-1]))
         score = (brightest(features[-1]) * (self.of_videos(video) + self.w_0.T)).sum(dim=1) + self.b
         return Verdict(score=score.sigmoid() if self.compat else score, features=features)
 
     def of_videos(self, video: Tensor) -> Tensor:
-        """The vectors of videos, [B,embedding], by their numbers."""
+        """Return the vectors [B,embedding] of videos by their numbers."""
         return self.W.T[video]

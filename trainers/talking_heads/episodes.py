@@ -1,4 +1,4 @@
-"""What a training step works on: K frames of each video, one more that is painted, and their landmark images."""
+"""The input of a training step: K frames of each video, a target frame, and their landmark images."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ _SEED_SIZE = 256
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Goals:
-    """Pictures that are to be painted. `goals[a:b]` are some of them."""
+    """B target images. Can be sliced by rows."""
 
     frames: Tensor
     """float32 [B,3,H,W] in [0, 1]."""
     landmarks: Tensor
-    """Their landmark images, as `frames`."""
+    """Landmark images of the frames, same shape and range."""
     video: Tensor
-    """int64 [B], numbers of their videos, as the discriminator knows them."""
+    """int64 [B], numbers of the videos in the discriminator."""
     counts: Tensor
-    """float32 [B], 1 where losses count; 0 where there is no face, so that a white picture would have to become one."""
+    """float32 [B], weights of the losses: 0 without a face, whose landmark image would be white, else 1."""
 
     def __getitem__(self, rows: slice | Tensor) -> "Goals":
         return Goals(frames=self.frames[rows], landmarks=self.landmarks[rows], video=self.video[rows], counts=self.counts[rows])
@@ -31,14 +31,14 @@ class Goals:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Episodes:
-    """A few-shot problem for each of B videos. `episodes[a:b]` are some of them."""
+    """Few-shot problems of B videos. Can be sliced by rows."""
 
     frames: Tensor
-    """float32 [B,K,3,H,W] in [0, 1], what the embedder sees."""
+    """float32 [B,K,3,H,W] in [0, 1], input of the embedder."""
     landmarks: Tensor
-    """Their landmark images, as `frames`."""
+    """Landmark images of the frames, same shape and range."""
     faces: Tensor
-    """bool [B,K]: all landmarks are known."""
+    """bool [B,K], whether a frame has landmarks."""
     goals: Goals
 
     def __getitem__(self, rows: slice) -> "Episodes":
@@ -46,9 +46,9 @@ class Episodes:
 
 
 def episodes(batch: Batch, numbers: Mapping[str, int]) -> Episodes:
-    """The problems of a batch of K + 1 frames, the last of which are painted; on its device.
+    """Convert a batch of K + 1 frames, whose last frames are the targets, on its device.
 
-    numbers: of the videos, by name
+    numbers: number of each video by name
     """
     assert batch.landmarks is not None
     known = batch.landmarks.isfinite().flatten(2).all(dim=2)
@@ -64,10 +64,10 @@ def episodes(batch: Batch, numbers: Mapping[str, int]) -> Episodes:
 
 
 def draw(points_px: Tensor, size_px: int) -> Tensor:
-    """Landmark images [B,3,size,size] of points [B,68,2]; lines are as wide for the picture as the published ones."""
+    """Draw landmark images [B,3,size,size] of points [B,68,2]; the line width scales with the size as published."""
     return landmark_images(points_px, size_px, SEED_WIDTH_PX * size_px / _SEED_SIZE)
 
 
 def video_of(key: str) -> str:
-    """The video of a clip by its key, identity/video/clip: its utterances share it, and with `--unit video` it is one clip."""
+    """Return identity/video of a clip's key identity/video/clip; utterances of a video share it."""
     return key.rpartition("/")[0]

@@ -1,6 +1,6 @@
-"""Reconstruction of a clip from K of its frames: the others are painted from their landmarks (section 4 of the paper).
+"""Reconstruction of a clip from K of its frames: the others are rendered from their landmarks (section 4 of the paper).
 
-Nothing is fine-tuned to the person.
+The networks are not fine-tuned to the person.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from motionshards.trainers.talking_heads.generator import Generator
 
 
 class TalkingHeadsReconstructor:
-    """See Reconstructor: all other frames with landmarks, from `k` that are evenly spaced.
+    """Reconstructs all other frames with landmarks from `k` evenly spaced ones. See Reconstructor.
 
     Sets the networks to evaluation mode.
     """
@@ -34,7 +34,7 @@ class TalkingHeadsReconstructor:
 
     @classmethod
     def restored(cls, checkpoint: Path, config: str | None, device: torch.device, k: int | None) -> "TalkingHeadsReconstructor":
-        """That of a checkpoint; `k` is by default that of its training. Raises ConfigError: it cannot be used."""
+        """Load a checkpoint. `k` defaults to that of its training. Raises ConfigError: the checkpoint cannot be used."""
         trained = restore(checkpoint, config, device)
         settings = trained.config
         return cls(trained.embedder, trained.generator, settings.architecture.size, k or settings.training.frames, device)
@@ -61,6 +61,6 @@ class TalkingHeadsReconstructor:
         return paint
 
     def _drawn(self, sample: Sample, numbers: Sequence[int]) -> Tensor:
-        """Landmark images [B,3,H,W] of some frames."""
+        """Draw the landmark images [B,3,H,W] of some frames."""
         assert sample.landmarks is not None
         return draw(torch.from_numpy(sample.landmarks[[*numbers]]).to(self._device), self.size_px)

@@ -1,7 +1,7 @@
-"""Fine-tuning to a person of whom there are T frames (section 3.3 of the paper).
+"""Fine-tuning to a person with T frames (section 3.3 of the paper).
 
-The generator's style and the discriminator's vector begin with the embedding of these frames, and become parameters. What is
-trained on is the training's loss without the match of embeddings, which are gone.
+The generator's style and the discriminator's vector are initialized with the embedding of these frames and become parameters. The
+losses are those of training without the match loss.
 """
 
 from collections.abc import Iterator, Mapping
@@ -28,9 +28,9 @@ from motionshards.transforms.weight_file import read
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trained:
-    """The networks of a training's checkpoint, on a device.
+    """The networks of a training checkpoint, on a device.
 
-    discriminator: of one video, whose vector is still that of another
+    discriminator: a discriminator of one video, whose vector is not set yet
     """
 
     config: Config
@@ -40,12 +40,12 @@ class Trained:
 
 
 def restore(path: Path, choice: str | None, device: torch.device) -> Trained:
-    """The networks of a checkpoint, of ours or the authors'.
+    """Load the networks of a checkpoint, our own or the authors'.
 
-    choice: name or YAML file of a config. A checkpoint of ours holds its own, which is taken by default; the authors' hold none.
+    choice: name or YAML file of a config, which the authors' checkpoints require; None for the config stored in the checkpoint
 
     Raises:
-        ConfigError: the checkpoint cannot be read, is of another model or architecture, or has no config and none is given
+        ConfigError: the checkpoint cannot be read, is of another model or architecture, or has no config and `choice` is None
     """
     content = read(path)
     config = settings.load(choice, CONFIGS) if choice is not None else stored_config(content, path, "talking_heads", Config)
@@ -64,9 +64,9 @@ def restore(path: Path, choice: str | None, device: torch.device) -> Trained:
 
 @torch.no_grad()
 def acquaint(trained: Trained, goals: Goals) -> Person:
-    """The person of some frames as the networks know it without fine-tuning; the discriminator's vector becomes theirs.
+    """Create the person of some frames without fine-tuning, and set the discriminator's vector to their mean embedding.
 
-    The generator goes over to the person.
+    The person takes ownership of the generator.
     """
     trained.embedder.eval()
     embedding = trained.embedder(goals.frames, goals.landmarks).mean(dim=0, keepdim=True)
@@ -85,11 +85,11 @@ def finetune(
     batch: int,
     seed: int,
 ) -> Iterator[dict[str, float]]:
-    """Train both on a person's frames, step by step; gives the losses of each. All frames are seen before one is seen again."""
+    """Train both on a person's frames, and yield the losses of each step. Frames are drawn without replacement per epoch."""
     chance = torch.Generator().manual_seed(seed)
     first, second = training.betas
     painter = Adam(person.parameters(), training.learning_rate, (first, second))
-    # W + w_0 is one vector of the paper, and one of the two is enough to move it.
+    # The paper has one vector, W + w_0, so only one of the two is trained.
     judged = [parameter for name, parameter in discriminator.named_parameters() if name != "w_0"]
     judge = Adam(judged, training.discriminator_learning_rate, (first, second))
     rows = _rows(len(goals.frames), batch, chance)
@@ -125,7 +125,7 @@ def _judge(discriminator: Discriminator, painted: Tensor, part: Goals, optimizer
 
 
 def _rows(count: int, batch: int, chance: torch.Generator) -> Iterator[Tensor]:
-    """Numbers of frames, int64 [at most batch], for one step after the other."""
+    """Yield the numbers of the frames of each step, int64 [at most batch]."""
     while True:
         shuffled = torch.randperm(count, generator=chance)
         yield from torch.split(shuffled, batch)

@@ -1,8 +1,8 @@
-"""The generator: landmark images painted as a person (section 3.1 of the paper).
+"""The generator: renders landmark images as a person (section 3.1 of the paper).
 
-A style is the vector of all means and deviations that features are given, [B,styles]: of the residual blocks, then of the
-doublings from the smallest size on. Each block takes mean1 and std1, as many as channels go in, then mean2 and std2, as many as
-come out.
+A style [B,styles] is the concatenation of all means and standard deviations that AdaIN sets: of the residual blocks, then of the
+upsampling blocks from the smallest size on. Each block uses mean1 and std1, one per input channel, and mean2 and std2, one per
+output channel.
 """
 
 import logging
@@ -26,10 +26,10 @@ _PAPER, _COMPAT = "paper", "compat"
 
 
 class Generator(nn.Module):
-    """Paints landmark images [B,3,H,W] in styles.
+    """Renders landmark images [B,3,H,W] in styles.
 
-    compat: residual blocks take their first mean and deviation twice. Which they were trained with is told by a state dict's
-        metadata, under `talking_heads`; weights that do not tell are the published re-implementation's, so this is set
+    compat: whether residual blocks use their first mean and deviation twice. State dicts record it in their metadata under
+        `talking_heads`; those without are of the published code, so loading them sets it
     """
 
     def __init__(self, architecture: Architecture) -> None:
@@ -49,8 +49,8 @@ class Generator(nn.Module):
         for number in range(1, architecture.residuals + 1):
             self.add_module(f"res{number}", StyledResidual(length))
         self.att1, self.att2 = Attention(outward[_ATTENTION_AT]), Attention(outward[_ATTENTION_AT - 1])
-        self.register_state_dict_post_hook(_tell_arithmetic)  # type: ignore[no-untyped-call]
-        self.register_load_state_dict_pre_hook(_take_arithmetic)  # type: ignore[no-untyped-call]
+        self.register_state_dict_post_hook(_record_arithmetic)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_restore_arithmetic)  # type: ignore[no-untyped-call]
 
     @property
     def styles(self) -> int:
@@ -58,18 +58,18 @@ class Generator(nn.Module):
         return sum(2 * inside + 2 * outside for inside, outside in self._pairs.values())
 
     def forward(self, landmarks: Tensor, embedding: Tensor) -> Tensor:
-        """Pictures [B,3,H,W] in [0, 1] of landmark images as persons, [B,embedding]."""
+        """Render landmark images as the persons of embeddings [B,embedding]: images [B,3,H,W] in [0, 1]."""
         return self.paint(landmarks, self.style(embedding))
 
     def style(self, embedding: Tensor) -> Tensor:
-        """The styles [B,styles] of persons, float32 or finer."""
+        """Return the styles [B,styles] of embeddings, float32 or finer. Raises ValueError: it is a person's generator."""
         if self.projection is None:
-            raise ValueError("this generator is of one person, whose style it has")
+            raise ValueError("this generator has the fixed style of one person")
         projection = self.projection
         return unrounded(lambda exact: F.linear(exact, projection), embedding)
 
     def paint(self, landmarks: Tensor, style: Tensor) -> Tensor:
-        """Pictures of landmark images in styles [B,styles]."""
+        """Render landmark images in styles [B,styles]: images [B,3,H,W] in [0, 1]."""
         styles = self._parted(style)
         x = landmarks
         for number in self._downward:
@@ -88,7 +88,7 @@ class Generator(nn.Module):
         return block
 
     def _parted(self, style: Tensor) -> dict[str, Sequence[Tensor]]:
-        """Means and deviations of each styled block by its name, [B,channels] each."""
+        """Split a style into the means and deviations [B,channels] of each block, by name."""
         sizes = [size for inside, outside in self._pairs.values() for size in (inside, inside, outside, outside)]
         parts = torch.split(style, sizes, dim=1)
         found: dict[str, Sequence[Tensor]] = {}
@@ -98,19 +98,19 @@ class Generator(nn.Module):
         return found
 
 
-def _tell_arithmetic(module: nn.Module, state: dict[str, Any], prefix: str, metadata: dict[str, Any]) -> None:
-    """Note in a state dict's metadata with which arithmetic its weights were trained."""
+def _record_arithmetic(module: nn.Module, state: dict[str, Any], prefix: str, metadata: dict[str, Any]) -> None:
+    """Record `compat` in the metadata of a state dict."""
     del state, prefix
     assert isinstance(module, Generator)
     metadata[_ARITHMETIC] = _COMPAT if module.compat else _PAPER
 
 
-def _take_arithmetic(module: nn.Module, state: dict[str, Any], prefix: str, metadata: dict[str, Any], *_: object) -> None:
-    """Compute as the weights that are loaded were trained."""
+def _restore_arithmetic(module: nn.Module, state: dict[str, Any], prefix: str, metadata: dict[str, Any], *_: object) -> None:
+    """Set `compat` as in the training of the loaded weights."""
     del state, prefix
     assert isinstance(module, Generator)
     compat = metadata.get(_ARITHMETIC, _COMPAT) == _COMPAT
     if compat != module.compat:
-        whose = "the published re-implementation's" if compat else "the paper's"
-        logger.info("these weights were trained with %s arithmetic of residual blocks, which is taken", whose)
+        whose = "the published code" if compat else "the paper"
+        logger.info("using the arithmetic of residual blocks of %s, with which these weights were trained", whose)
     module.compat = compat

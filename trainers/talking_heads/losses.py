@@ -1,7 +1,7 @@
-"""What the networks are trained on (section 3.2 of the paper).
+"""The losses (section 3.2 of the paper).
 
-Losses carry their weights; what is trained on is the sum. Rows that do not count give 0 and are divided by all the same, so that
-parts of a batch, and processes, weigh alike. All is added up in float32 or finer.
+Losses are weighted, and their sum is minimized. Rows that do not count contribute 0 but are included in the divisor, so that
+parts of a batch and processes have equal weights. Sums are float32 or finer.
 """
 
 import torch
@@ -18,10 +18,10 @@ VGGFACE_TAPS = (1, 6, 11, 18, 25)
 
 
 class PictureLoss(nn.Module):
-    """How far painted pictures are from what they should be, and what the discriminator makes of them.
+    """Content, adversarial and feature matching losses of generated images.
 
-    vgg19, vggface: with the taps above. None drops a loss; without both the mean absolute difference of pixels stands in,
-        since there would be nothing else to learn the picture from. Results are then blurred.
+    vgg19, vggface: networks with the taps above, or None to disable a loss. Without both, the mean absolute difference of pixels
+        is used, since nothing else compares images with their targets; results are then blurred.
     """
 
     def __init__(self, weights: LossWeights, vgg19: Vgg | None, vggface: Vgg | None) -> None:
@@ -29,9 +29,9 @@ class PictureLoss(nn.Module):
         self.weights, self.vgg19, self.vggface = weights, vgg19, vggface
 
     def forward(self, discriminator: nn.Module, painted: Tensor, goals: Goals) -> dict[str, Tensor]:
-        """`vgg19`, `vggface` or `pixel`, `adversarial` and `feature_matching`, of pictures [B,3,H,W]; scalars.
+        """Return the scalar losses `vgg19`, `vggface` or `pixel`, `adversarial` and `feature_matching` of images [B,3,H,W].
 
-        The discriminator is not to learn from this: its parameters should want no gradients.
+        Disable gradients of the discriminator's parameters before: these losses train the generator only.
         """
         return self._content(painted, goals) | self._judged(discriminator, painted, goals)
 
@@ -60,9 +60,9 @@ class PictureLoss(nn.Module):
 
 
 def hinge_loss(discriminator: nn.Module, painted: Tensor, goals: Goals) -> Tensor:
-    """What the discriminator is trained on: real frames above 1, painted ones below -1; nothing is learned beyond.
+    """Return the hinge loss of the discriminator: real frames should score above 1, generated ones below -1.
 
-    painted: detached here
+    painted: generated images; detached here
     """
     fake: Verdict = discriminator(painted.detach(), goals.landmarks, goals.video)
     real: Verdict = discriminator(goals.frames, goals.landmarks, goals.video)
@@ -70,12 +70,12 @@ def hinge_loss(discriminator: nn.Module, painted: Tensor, goals: Goals) -> Tenso
 
 
 def match_loss(weight: float, vectors: Tensor, embeddings: Tensor, goals: Goals) -> Tensor:
-    """That embeddings [B,C] be the discriminator's vectors of their videos, [B,C]."""
+    """Return the weighted distance of embeddings [B,C] and the discriminator's vectors of their videos [B,C]."""
     return weight * _distances([vectors], [embeddings], goals)
 
 
 def _distances(ones: list[Tensor], others: list[Tensor], goals: Goals) -> Tensor:
-    """Mean absolute differences of tensors [B,...], summed."""
+    """Sum the mean absolute differences of pairs of tensors [B,...]."""
     return torch.stack([_mean(_row_means(one, other), goals) for one, other in zip(ones, others, strict=True)]).sum()
 
 

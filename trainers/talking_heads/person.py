@@ -1,4 +1,6 @@
-"""One person's generator: the style is a parameter of its own, and no embedder is needed (section 3.3 of the paper).
+"""The generator of one person: its style is a parameter, and no embedder is needed (section 3.3 of the paper).
+
+The file of a person:
 
 {"person": state of a Person, "landmarks": float32 [T,68,2], "motionshards": {"config": …, …}}
 """
@@ -23,7 +25,7 @@ _VERSION = 1
 
 
 class Person(nn.Module):
-    """Paints landmark images as one person. `generator` is taken over, and loses its projection.
+    """Renders landmark images as one person. Takes ownership of `generator` and removes its projection.
 
     style: [1,styles]
     """
@@ -35,16 +37,16 @@ class Person(nn.Module):
         self.style = nn.Parameter(style.detach().clone())
 
     def forward(self, landmarks: Tensor) -> Tensor:
-        """Pictures of landmark images, both [B,3,H,W] in [0, 1]."""
+        """Render landmark images as the person, both [B,3,H,W] in [0, 1]."""
         return self.generator.paint(landmarks, self.style.expand(len(landmarks), -1))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Acquainted:
-    """A person as a file holds it.
+    """The contents of a person's file.
 
-    person: in evaluation mode, on the CPU
-    landmarks_px: float32 [T,68,2], of the frames that were learned from
+    person: generator in evaluation mode, on the CPU
+    landmarks_px: float32 [T,68,2], landmarks of the training frames
     """
 
     config: Config
@@ -53,9 +55,9 @@ class Acquainted:
 
 
 def save_person(path: Path, acquainted: Acquainted, how: dict[str, Any]) -> None:
-    """Write a person in one step. Raises OSError.
+    """Write a person atomically. Raises OSError.
 
-    how: plain values that tell how it was made
+    how: plain values that describe the fine-tuning
     """
     content = {
         _PERSON: acquainted.person.state_dict(),
@@ -73,10 +75,10 @@ def save_person(path: Path, acquainted: Acquainted, how: dict[str, Any]) -> None
 
 
 def load_person(path: Path) -> Acquainted:
-    """A person out of a file. Raises ConfigError: it is none, or cannot be read."""
+    """Load a person. Raises ConfigError: the file is not a person or cannot be read."""
     content = read(path)
     if _PERSON not in content or _LANDMARKS not in content:
-        raise ConfigError(f"{path} holds no person: jobs.finetune makes one of a training's checkpoint")
+        raise ConfigError(f"{path} is not a person; create one from a checkpoint with jobs.finetune")
     config = stored_config(content, path, "talking_heads", Config)
 
     def make() -> dict[str, Person]:

@@ -1,4 +1,4 @@
-"""Frames of a person with their landmarks, from pictures or a video that users bring."""
+"""Frames of a person with landmarks, from users' images and videos."""
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -34,14 +34,14 @@ class Portraits:
     """T frames of one person.
 
     pictures: uint8 [T,size,size,3]
-    landmarks_px: float32 [T,68,2], in pixels of them
+    landmarks_px: float32 [T,68,2], in pixels of `pictures`
     """
 
     pictures: NDArray[np.uint8]
     landmarks_px: NDArray[np.float32]
 
     def goals(self, device: torch.device) -> Goals:
-        """The frames and their landmark images, as what is to be painted, all of the first video."""
+        """Return the frames and their landmark images as targets, all of video 0."""
         frames = torch.from_numpy(self.pictures).to(device).permute(0, 3, 1, 2).float() / 255
         landmarks = draw(torch.from_numpy(self.landmarks_px).to(device), frames.shape[-1])
         count = len(frames)
@@ -50,14 +50,14 @@ class Portraits:
 
 
 def face_model(choice: str) -> FaceModel:
-    """The model of `LANDMARKS` that is meant. Raises ConfigError: it cannot run here."""
+    """Load a model of `LANDMARKS`. Raises ConfigError: it cannot run here."""
     model = models.load(models.resolve(choice)[0])
     assert model is not None
     return model
 
 
 def of_pictures(paths: Sequence[Path], model: FaceModel, size_px: int, crop: str, background: str = BACKGROUND) -> Portraits:
-    """Each picture's face in a window of its own, or the whole picture. Raises ConfigError: none has a face."""
+    """Crop the face of each image, or scale the whole image with crop "none". Raises ConfigError: none has a face."""
     found = []
     for path in paths:
         picture = read_image(path, background)
@@ -68,10 +68,10 @@ def of_pictures(paths: Sequence[Path], model: FaceModel, size_px: int, crop: str
 
 
 def of_video(video: Driving, count: int, model: FaceModel, size_px: int, crop: str) -> Portraits:
-    """`count` frames, evenly spread over a video, in one window that holds the face in all of them, or whole.
+    """Crop `count` evenly spaced frames of a video with one window around the face in all of them, or scale whole frames.
 
     Raises:
-        ConfigError: no face is found in any of them
+        ConfigError: no face is found in any of these frames
     """
     looked = list(spread(video, count))
     points = [find_landmarks(frame, model) for frame in looked]
@@ -81,13 +81,13 @@ def of_video(video: Driving, count: int, model: FaceModel, size_px: int, crop: s
 
 
 class Poses:
-    """The faces of a driving video, by their landmarks alone, in a window that holds them all or in whole frames.
+    """The landmarks of a driving video, in one window around the faces of evenly spaced frames, or in whole frames.
 
-    probes_px: float32 [N,68,2], of some frames, evenly spread, in pixels of the window scaled to `size_px`
-    without_face: frames so far in which none was found
+    probes_px: float32 [N,68,2], landmarks of these frames in pixels of the window scaled to `size_px`
+    without_face: number of frames so far without a face
 
     Raises:
-        ConfigError: none of those frames has a face
+        ConfigError: none of the evenly spaced frames has a face
     """
 
     def __init__(self, video: Driving, model: FaceModel, size_px: int, crop: str) -> None:
@@ -99,9 +99,9 @@ class Poses:
         self.without_face = 0
 
     def landmarks(self, wanted: Iterable[bool]) -> Iterator[Points]:
-        """Those of each frame that is wanted, in pixels of the scaled window; the last ones stand in where a face is not found.
+        """Yield the landmarks of the requested frames in pixels of the scaled window; frames without a face repeat the last ones.
 
-        Frames before the first face have those of the first. Raises ConfigError: no frame has a face.
+        Frames before the first face get its landmarks. Raises ConfigError: no frame has a face.
         """
         last: Points | None = None
         waiting = 0
@@ -113,30 +113,30 @@ class Poses:
                 yield from [last] * waiting
                 waiting = 0
         if waiting:
-            raise ConfigError(f"{self._video.path}: no face is found in any frame")
+            raise ConfigError(f"{self._video.path}: no face was found in any frame")
 
     def _inside(self, points_px: Points) -> Points:
         return to_window(points_px, self._window, self._size_px)
 
 
 def spread(video: Driving, count: int) -> Iterator[Picture]:
-    """`count` whole frames evenly spread over a video, or all where it has fewer."""
+    """Yield `count` evenly spaced whole frames of a video, or all if it has fewer."""
     wanted = {*np.linspace(0, len(video) - 1, min(count, len(video))).round().astype(int).tolist()}
     return compress(video.whole_frames(), (number in wanted for number in range(len(video))))
 
 
 def _shared(points: list[Points], picture: Picture, crop: str) -> Window:
-    """One window for the faces of a video's frames, all as large as `picture`. Raises ConfigError: there is no face."""
+    """Return one window for the faces of a video's frames, all of the size of `picture`. Raises ConfigError: no faces."""
     if not points:
-        raise ConfigError("no face is found in any of the frames that were looked at")
+        raise ConfigError("no face was found in any of the sampled frames")
     return _whole(picture) if crop == "none" else face_window(np.stack(points), _extent(picture))
 
 
 def _portraits(found: list[tuple[Picture, Points, Window]], looked: int, size_px: int) -> Portraits:
     if not found:
-        raise ConfigError("no face is found in any of the pictures")
+        raise ConfigError("no face was found in any of the images")
     if len(found) < looked:
-        logger.warning("%d of %d pictures have no face and are left out", looked - len(found), looked)
+        logger.warning("skipped %d of %d images without a face", looked - len(found), looked)
     pictures = np.stack([cut_window(picture, window, size_px) for picture, _, window in found])
     return Portraits(
         pictures=pictures, landmarks_px=np.stack([to_window(points, window, size_px) for _, points, window in found])

@@ -1,4 +1,4 @@
-"""Training of talking heads: what it wants of the data, and one step."""
+"""Training of talking heads: requirements on the data, and one step."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ _SHOWN = 4
 
 @dataclass(frozen=True, slots=True)
 class TalkingHeadsPlan(Plan[Config]):
-    """What the training reads."""
+    """The plan of a training of talking heads."""
 
     @property
     def view(self) -> KPlusOne:
@@ -41,13 +41,13 @@ class TalkingHeadsPlan(Plan[Config]):
         return KPlusOne(self.config.training.frames, landmarks=True)
 
     def task(self, means: Means, stream: ClipStream) -> "TalkingHeadsTask":
-        """See Plan. Raises ConfigError also where clips have no landmarks."""
+        """See Plan. Raises ConfigError also if no clip has landmarks."""
         return TalkingHeadsTask(_effective(self.config, means), means, videos_of(stream))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Painted:
-    """What the generator's step made of some episodes."""
+    """Losses and outputs of the generator step on some episodes."""
 
     losses: dict[str, Tensor]
     pictures: Tensor
@@ -57,7 +57,7 @@ class Painted:
 
 
 class TalkingHeadsTask:
-    """See `trainers.task.Task`. Embedder and generator are trained together, then the discriminator on what was painted."""
+    """See `trainers.task.Task`. Trains embedder and generator together, then the discriminator on the generated images."""
 
     name = "talking_heads"
     schedulers: Mapping[str, LRScheduler] = {}
@@ -82,13 +82,13 @@ class TalkingHeadsTask:
         self._shown: tuple[Episodes, Tensor] | None = None
 
     def begin(self, content: Mapping[str, Any], path: Path) -> None:
-        """See Task. The discriminator's vectors are kept for the videos that it knew, of the authors' if there are as many."""
+        """See Task. Vectors of videos in both are kept; those of the authors' checkpoints if their number is equal."""
         own, name = self._discriminator.state_dict()["W"], "D_state_dict"
         judge = fitted(content.get(name), own, self.names[VIDEOS], known_videos(content))
         load_networks({**content, name: judge} if name in content else content, self.networks, path)
 
     def step(self, batch: Batch, chance: torch.Generator, number: int) -> dict[str, Tensor]:
-        """See Task: nothing is drawn at random. `without_face` is the share of episodes that nothing is learned from."""
+        """See Task. Uses no randomness. `without_face` is the share of episodes that do not count."""
         del chance, number
         whole = episodes(batch.to(self._means.device), self._numbers)
         parts = [whole[rows] for rows in self._means.parts(len(batch))]
@@ -103,8 +103,8 @@ class TalkingHeadsTask:
         names = dict.fromkeys(name for each in losses for name in each)
         return {name: torch.stack([each[name].detach() for each in losses if name in each]).mean() for name in names}
 
-    def pictures(self) -> dict[str, Tensor] | None:
-        """See Task: one of the K frames of each video, the landmarks that were given, the result, the real frame."""
+    def images(self) -> dict[str, Tensor] | None:
+        """See Task: one of the K frames of each video, landmarks, prediction, real frame."""
         if self._shown is None:
             return None
         seen, painted = self._shown
@@ -117,7 +117,7 @@ class TalkingHeadsTask:
         return {label: images[:_SHOWN] for label, images in columns.items()}
 
     def end_epoch(self) -> None:
-        """See Task: learning rates stay."""
+        """See Task. Learning rates are constant."""
 
     def _adam(self, networks: Sequence[nn.Module], rate: float) -> Adam:
         first, second = self._settings.betas
@@ -138,7 +138,7 @@ class TalkingHeadsTask:
         return results
 
     def _paint(self, part: Episodes) -> Painted:
-        """The generator's losses on some episodes."""
+        """Compute the generator's losses on some episodes."""
         each = self._embedder(part.frames.flatten(0, 1), part.landmarks.flatten(0, 1))
         embeddings = averaged(each.view(*part.faces.shape, -1), part.faces)
         pictures = self._generator(part.goals.landmarks, embeddings)
@@ -147,7 +147,7 @@ class TalkingHeadsTask:
 
     @torch.no_grad()
     def _repaint(self, parts: list[Episodes], painted: list[Painted]) -> list[Painted]:
-        """Paint the same episodes with the updated generator, from the embeddings that were computed before its step."""
+        """Render the same episodes with the updated generator, from the embeddings computed before its step."""
         with self._means.autocast():
             images = [self._generator(part.goals.landmarks, each.embeddings) for part, each in zip(parts, painted, strict=True)]
         return [replace(each, pictures=image) for each, image in zip(painted, images, strict=True)]
@@ -160,9 +160,9 @@ class TalkingHeadsTask:
         return {"match": match_loss(weight, self._discriminator.of_videos(part.goals.video), embeddings, part.goals)}
 
     def _train_discriminator(self, parts: list[Episodes], painted: list[Painted], *, matching: bool) -> list[dict[str, Tensor]]:
-        """A step of the discriminator.
+        """Take a discriminator step.
 
-        matching: its vectors come nearer to the embeddings, too: the match loss is one of both. As published, once a step
+        matching: also minimize the match loss, which moves its vectors to the embeddings; as published, in the first step only
         """
         losses = []
         for part, result in zip(parts, painted, strict=True):
@@ -176,7 +176,7 @@ class TalkingHeadsTask:
 
 
 def _effective(config: Config, means: Means) -> Config:
-    """`config`, or what `without_vgg` makes of it if no VGG network is used."""
+    """Return `config`, or `without_vgg(config)` if no VGG network is used."""
     losses = config.training.losses
     used = (losses.vgg19 > 0 and means.vgg != vgg.NONE) or (losses.vggface > 0 and means.vggface != vgg.NONE)
     effective = config if used else without_vgg(config)
@@ -190,7 +190,7 @@ def _effective(config: Config, means: Means) -> Config:
 
 
 def picture_loss(config: Config, vgg19: str | None, vggface: str | None) -> PictureLoss:
-    """The loss of painted pictures, with the weights that `--vgg` and `--vggface` mean. Raises ConfigError as `vgg.load`."""
+    """Build the loss of generated images, with the weights of `--vgg` and `--vggface`. Raises ConfigError as `vgg.load`."""
     weights, of_faces = config.training.losses, vgg.VGGFACE
     if config.architecture.compat:
         of_faces = replace(of_faces, mean=vgg.VGG19.mean, std=vgg.VGG19.std)

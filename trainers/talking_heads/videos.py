@@ -1,4 +1,4 @@
-"""The videos that a discriminator knows, each by a column of its `W`, and how columns come over from another checkpoint."""
+"""The videos of the columns of a discriminator's `W`, and the transfer of columns from another checkpoint."""
 
 import copy
 import logging
@@ -19,32 +19,32 @@ VIDEOS = "videos"
 
 
 def videos_of(stream: ClipStream) -> list[str]:
-    """The videos of a stream's clips, sorted. Raises ConfigError: no clip has landmarks."""
+    """Return the sorted videos of a stream's clips. Raises ConfigError: no clip has landmarks."""
     without = int((stream.catalog.arrays["landmarks"][:, 1] == 0).sum())
     if without == len(stream.catalog):
         raise ConfigError(
-            "talking_heads learns from landmarks, and there are none: build with --landmarks dlib or fan, "
+            "talking_heads needs landmarks, and the dataset has none: build it with --landmarks dlib or fan, "
             "or add them with dataset.build --add landmarks"
         )
     if without:
-        logger.warning("%d of %d clips have no landmarks, and nothing is learned from them", without, len(stream.catalog))
+        logger.warning("%d of %d clips have no landmarks and do not contribute to the training", without, len(stream.catalog))
     return sorted({video_of(key) for key in stream.catalog.keys.to_pylist()})
 
 
 def known_videos(content: Mapping[str, Any]) -> Sequence[str] | None:
-    """The videos of a checkpoint's columns; None: it is the authors', and does not tell."""
+    """Return the videos of a checkpoint's columns; None for the authors' checkpoints, which do not name them."""
     ours = content.get(OURS)
     return ours["names"][VIDEOS] if isinstance(ours, dict) else None
 
 
 def fitted(stored: Any, own: Tensor, names: Sequence[str], known: Sequence[str] | None) -> Any:
-    """A discriminator's stored state with columns for other videos: those that both know, else those of `own`.
+    """Replace the columns of a stored discriminator state: those of `stored` for videos in both, else those of `own`.
 
-    own: [C,N], fresh columns
-    names, known: of the videos of `own` and of `stored`. Where `known` is None, all columns are taken if there are as many
+    own: [C,N], columns at initialization
+    names, known: names of the videos of `own` and of `stored`. If `known` is None, all columns are kept if their number is equal
     """
     if not isinstance(stored, Mapping) or getattr(stored.get("W"), "shape", (0,))[0] != len(own):
-        return stored  # another architecture, which is told elsewhere
+        return stored  # another architecture, which load_networks reports
     columns: Tensor = stored["W"]
     if known is None and columns.shape == own.shape:
         return stored
@@ -52,7 +52,7 @@ def fitted(stored: Any, own: Tensor, names: Sequence[str], known: Sequence[str] 
     kept = [(mine, places[name]) for mine, name in enumerate(names) if name in places]
     if new := len(names) - len(kept):
         logger.warning(
-            "the checkpoint has no discriminator vectors of %d of the %d videos; these start at random", new, len(names)
+            "the checkpoint has no discriminator vectors for %d of the %d videos; these start at random", new, len(names)
         )
     result = copy.copy(stored)
     mine, theirs = torch.tensor(kept, dtype=torch.int64, device=own.device).reshape(-1, 2).unbind(1)

@@ -1,4 +1,4 @@
-"""A server of videos, and downloads from it in this process."""
+"""A local video server, and downloads from it in this process."""
 
 import random
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import pytest
 from downloads import Fetch, Fetched
 from video_server import VideoServer, csv_of, noise, serving
 
-from motionshards.jobs.download_order import DownloadOrder, Manners
+from motionshards.jobs.download_order import DownloadOrder, FetchSettings
 from motionshards.jobs.download_report import read_report
 
 
@@ -36,9 +36,9 @@ def fetch(tmp_path: Path, out: Path, server: VideoServer) -> Fetch:
     from motionshards.jobs.download_run import download  # needs yt-dlp
 
     def run(*videos: str, lines: str = "", **options: Any) -> Fetched:
-        manners = {name: options.pop(name) for name in list(options) if name in Manners.__dataclass_fields__}
+        settings = {name: options.pop(name) for name in list(options) if name in FetchSettings.__dataclass_fields__}
         options = {"source": "taichi", "metadata": csv_of(tmp_path, *videos, lines=lines), "out": out, **options}
-        order = DownloadOrder(manners=Manners(**manners), url_template=server.template, **options)
+        order = DownloadOrder(settings=FetchSettings(**settings), url_template=server.template, **options)
         said: list[str] = []
         slept: list[float] = []
         totals = download(order, said.append, random.Random(7), slept.append)

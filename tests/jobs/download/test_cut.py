@@ -90,7 +90,7 @@ def test_chunks_are_those_of_the_authors_command(painted: bytes, tmp_path: Path)
     ]
 
 
-def test_whole_videos_that_are_there_are_cut_without_a_request(
+def test_whole_videos_on_disk_are_cut_without_a_request(
     server: VideoServer, painted: bytes, fetch: Fetch, lists: Path, out: Path
 ) -> None:
     """As after a kill before the cut, with what an earlier cut left."""
@@ -103,7 +103,7 @@ def test_whole_videos_that_are_there_are_cut_without_a_request(
     assert frames_of(out / "videos/one/one_0000.mp4") == 630
 
 
-def test_what_cannot_be_cut_is_failed_and_said(server: VideoServer, fetch: Fetch, lists: Path, out: Path) -> None:
+def test_videos_that_cannot_be_cut_are_reported_as_failed(server: VideoServer, fetch: Fetch, lists: Path, out: Path) -> None:
     (out / "videos").mkdir(parents=True)
     (out / "videos/one.mp4").write_bytes(b"no video")
     server.script["/one.mp4"] = [Reply(404)]

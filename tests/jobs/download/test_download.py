@@ -1,4 +1,4 @@
-"""The real yt-dlp against a server that misbehaves: what is fetched, what is asked how often, and what the report says."""
+"""yt-dlp against a misbehaving local server: fetched files, numbers of requests, and the report."""
 
 import errno
 import time
@@ -46,7 +46,7 @@ def test_listed_videos_are_fetched_once_and_reported(server: VideoServer, video:
     assert (got.totals.counts, got.totals.asked, got.totals.bytes) == (counts(available=2), 2, 2 * len(video))
 
 
-def test_a_rerun_asks_nothing_and_fetches_what_was_removed(server: VideoServer, video: bytes, fetch: Fetch, out: Path) -> None:
+def test_a_rerun_fetches_only_deleted_videos(server: VideoServer, video: bytes, fetch: Fetch, out: Path) -> None:
     server.files = {"/one.mp4": video, "/two.mp4": video}
     first = fetch("one", "two")
     server.asked.clear()
@@ -60,7 +60,7 @@ def test_a_rerun_asks_nothing_and_fetches_what_was_removed(server: VideoServer, 
     assert third.rows["one"] == first.rows["one"]
 
 
-def test_what_lies_there_is_taken_over_unless_it_is_empty(server: VideoServer, fetch: Fetch, out: Path) -> None:
+def test_existing_files_are_used_unless_empty(server: VideoServer, fetch: Fetch, out: Path) -> None:
     (out / "videos").mkdir(parents=True)
     (out / "videos" / "mine.webm").write_bytes(b"mine")
     (out / "videos" / "empty.mp4").write_bytes(b"")
@@ -71,7 +71,7 @@ def test_what_lies_there_is_taken_over_unless_it_is_empty(server: VideoServer, f
     assert rows["empty"]["status"] == "dead"
 
 
-def test_rows_of_earlier_runs_stay(server: VideoServer, video: bytes, fetch: Fetch) -> None:
+def test_rows_of_earlier_runs_are_kept(server: VideoServer, video: bytes, fetch: Fetch) -> None:
     server.files = {"/one.mp4": video, "/two.mp4": video}
     first, second = fetch("one"), fetch("two")
     assert second.rows["one"] == first.rows["one"]
@@ -79,7 +79,7 @@ def test_rows_of_earlier_runs_stay(server: VideoServer, video: bytes, fetch: Fet
 
 
 @pytest.mark.parametrize("status", [404, 410])
-def test_a_dead_video_is_asked_for_once_and_again_on_demand(server: VideoServer, video: bytes, fetch: Fetch, status: int) -> None:
+def test_a_dead_video_is_requested_again_only_with_retry(server: VideoServer, video: bytes, fetch: Fetch, status: int) -> None:
     server.files["/gone.mp4"] = video
     server.script["/gone.mp4"] = [Reply(status)]
     row = fetch("gone").rows["gone"]
@@ -100,7 +100,7 @@ def test_a_suffix_that_the_build_does_not_know_becomes_mp4(server: VideoServer, 
 
 
 @pytest.mark.parametrize("name", ["../../evil", "/tmp/evil", "..", ".", ".hidden", "a/b", "a\\b", "a b", "a\x01b", "a%b", "é"])
-def test_a_hostile_name_is_left_out_and_told(
+def test_hostile_names_are_skipped_and_reported(
     server: VideoServer, video: bytes, fetch: Fetch, out: Path, tmp_path: Path, name: str
 ) -> None:
     server.files["/good.mp4"] = video
@@ -109,17 +109,17 @@ def test_a_hostile_name_is_left_out_and_told(
     assert set(files(tmp_path)) == {"metadata.csv", "out/videos/good.mp4"}
     assert set(got.rows) == {"good"}
     leads_out = name.startswith("/") or ".." in name
-    said = f"video_id is {name!r}, which leads out" if leads_out else f"metadata.csv: video {name!r} is not a safe file name"
-    assert any(said in line for line in got.said)
-    assert got.totals.left_out == sum(said in line for line in got.said)
+    message = f"video_id is {name!r}, which leads out" if leads_out else f"metadata.csv: video {name!r} is not a safe file name"
+    assert any(message in line for line in got.said)
+    assert got.totals.left_out == sum(message in line for line in got.said)
 
 
-def test_lines_that_cannot_be_read_are_told_by_number_and_left_out(server: VideoServer, video: bytes, fetch: Fetch) -> None:
+def test_malformed_lines_are_skipped_and_reported_by_number(server: VideoServer, video: bytes, fetch: Fetch) -> None:
     server.files["/good.mp4"] = video
     got = fetch("good", lines="bad,zero,20,1-1-9-9,25,96,64,train\n,0,20,1-1-9-9,25,96,64,train\nshort,0\n")
     assert set(server.counts()) == {"good"}
-    told = "\n".join(got.said)
-    assert "metadata.csv line 4: start is 'zero'" in told and "line 5: video_id is empty" in told and "line 6" in told
+    output = "\n".join(got.said)
+    assert "metadata.csv line 4: start is 'zero'" in output and "line 5: video_id is empty" in output and "line 6" in output
     assert got.totals.left_out == 3
 
 
@@ -136,7 +136,7 @@ def test_split_and_limit_choose(server: VideoServer, fetch: Fetch) -> None:
     assert sum(server.counts().values()) == 5
 
 
-def test_pauses_lie_between_videos_and_are_spread(fetch: Fetch) -> None:
+def test_jittered_pauses_between_videos(fetch: Fetch) -> None:
     slept = fetch("a", "b", "c", "d", pause_s=10.0).slept
     assert len(slept) == len(set(slept)) == 3
     assert all(5 <= one <= 15 for one in slept)
@@ -156,7 +156,7 @@ def test_an_output_with_odd_characters_works(server: VideoServer, video: bytes, 
     assert files(odd) == {"videos/one.mp4": video}
 
 
-def test_unusable_outputs_are_refused_and_left_as_they_are(fetch: Fetch, out: Path, tmp_path: Path) -> None:
+def test_unusable_outputs_are_refused_and_not_changed(fetch: Fetch, out: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="lists no videos"):
         fetch()
     assert not out.exists()
@@ -195,14 +195,14 @@ def test_a_full_disk_stops_the_run_and_keeps_the_report(
     }
 
 
-def test_warnings_are_told_once(server: VideoServer, fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_warnings_are_printed_once(server: VideoServer, fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
     def warn(ydl: Any, url: str) -> None:
         ydl.report_warning(f"[youtube] {url[-8:-4]}: No supported JavaScript runtime could be found")
         return original(ydl, url)
 
     original = download_ytdlp.YoutubeDL.extract_info
     monkeypatch.setattr(download_ytdlp.YoutubeDL, "extract_info", warn)
-    said = fetch("aaaa", "bbbb", "cccc").said
-    assert [line for line in said if "yt-dlp" in line] == [
+    lines = fetch("aaaa", "bbbb", "cccc").said
+    assert [line for line in lines if "yt-dlp" in line] == [
         "yt-dlp: [youtube] VIDEO: No supported JavaScript runtime could be found"
     ]

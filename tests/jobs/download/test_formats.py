@@ -1,4 +1,4 @@
-"""Which of a video's formats is taken: yt-dlp chooses among made-up ones, as for a video of YouTube."""
+"""The choice of the format: yt-dlp selects among invented formats, as for a YouTube video."""
 
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,8 @@ pytest.importorskip("yt_dlp", reason="yt-dlp is not installed")
 from yt_dlp import YoutubeDL
 from yt_dlp.utils import ExtractorError
 
-from motionshards.jobs.download_list import Wanted
-from motionshards.jobs.download_order import Manners
+from motionshards.jobs.download_list import ListedVideo
+from motionshards.jobs.download_order import FetchSettings
 from motionshards.jobs.download_ytdlp import _options, check_cookies
 from motionshards.schemas.errors import ConfigError
 
@@ -38,8 +38,8 @@ YOUTUBE = [
 ]
 
 
-def choose(formats: list[dict[str, Any]], **manners: Any) -> str:
-    options = _options(Wanted("v", "https://x/v"), Path("out"), Manners(**manners), lambda text: None)
+def choose(formats: list[dict[str, Any]], **settings: Any) -> str:
+    options = _options(ListedVideo("v", "https://x/v"), Path("out"), FetchSettings(**settings), lambda text: None)
     with YoutubeDL(options) as ydl:
         info = ydl.process_ie_result(
             {"id": "v", "title": "v", "extractor": "x", "extractor_key": "X", "formats": [dict(f) for f in formats]},
@@ -49,7 +49,7 @@ def choose(formats: list[dict[str, Any]], **manners: Any) -> str:
 
 
 @pytest.mark.parametrize(
-    ("formats", "manners", "taken"),
+    ("formats", "settings", "taken"),
     [
         pytest.param(YOUTUBE, {}, "137", id="mp4 with h264, up to 1080"),
         pytest.param(YOUTUBE, {"max_height_px": 720}, "136", id="up to 720"),
@@ -65,15 +65,15 @@ def choose(formats: list[dict[str, Any]], **manners: Any) -> str:
         pytest.param([one("hdr", 720, dynamic_range="HDR10"), one("sdr", 720)], {}, "sdr", id="rather eight bits"),
     ],
 )
-def test_the_format_without_sound(formats: list[dict[str, Any]], manners: dict[str, Any], taken: str) -> None:
-    assert choose(formats, audio=False, **manners) == taken
+def test_the_format_without_sound(formats: list[dict[str, Any]], settings: dict[str, Any], taken: str) -> None:
+    assert choose(formats, audio=False, **settings) == taken
 
 
 OPUS = {**AUDIO, "format_id": "251", "ext": "webm", "acodec": "opus", "abr": 160}
 
 
 @pytest.mark.parametrize(
-    ("formats", "manners", "taken"),
+    ("formats", "settings", "taken"),
     [
         pytest.param(YOUTUBE, {}, "137+140", id="the same video, with sound"),
         pytest.param([OPUS, *YOUTUBE], {}, "137+140", id="sound that MP4 holds"),
@@ -83,12 +83,12 @@ OPUS = {**AUDIO, "format_id": "251", "ext": "webm", "acodec": "opus", "abr": 160
         pytest.param([one("136", 720)], {}, "136", id="without sound where there is none"),
     ],
 )
-def test_the_format_with_sound(formats: list[dict[str, Any]], manners: dict[str, Any], taken: str) -> None:
-    assert choose(formats, **manners) == taken
+def test_the_format_with_sound(formats: list[dict[str, Any]], settings: dict[str, Any], taken: str) -> None:
+    assert choose(formats, **settings) == taken
 
 
 @pytest.mark.parametrize("audio", [True, False])
-def test_sound_alone_is_no_video(audio: bool) -> None:
+def test_formats_without_video_are_refused(audio: bool) -> None:
     with pytest.raises(ExtractorError, match="format is not available"):
         choose([AUDIO], audio=audio)
 
@@ -97,13 +97,13 @@ def test_sound_alone_is_no_video(audio: bool) -> None:
 def test_a_running_broadcast_is_not_fetched(live: dict[str, Any], tmp_path: Path) -> None:
     info = {"id": "v", "title": "v", "extractor": "x", "extractor_key": "X", "formats": [one("18", 360)], **live}
     with (
-        YoutubeDL(_options(Wanted("v", "https://x/v"), tmp_path, Manners(), lambda text: None)) as ydl,
-        pytest.raises(ExtractorError, match="a broadcast that has not ended"),
+        YoutubeDL(_options(ListedVideo("v", "https://x/v"), tmp_path, FetchSettings(), lambda text: None)) as ydl,
+        pytest.raises(ExtractorError, match="the broadcast has not ended"),
     ):
         ydl.process_ie_result(info, download=True)
 
 
-def test_cookies_that_are_none_are_one_line(tmp_path: Path) -> None:
+def test_invalid_cookies_are_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "bad.txt").write_text("hello")
     (tmp_path / "good.txt").write_text("# Netscape HTTP Cookie File\nx.org\tFALSE\t/\tFALSE\t0\tname\tvalue\n")
     check_cookies(None)

@@ -1,4 +1,4 @@
-"""The command as a user starts it: ended in the middle, started twice, refused, and without yt-dlp."""
+"""The command in a process: killed, started twice, refused by the server, and without yt-dlp."""
 
 import json
 import os
@@ -32,9 +32,7 @@ def wait_for_part(out: Path, video: str, least: int) -> None:
 
 
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 130)])
-def test_a_run_that_is_ended_goes_on_where_it_was(
-    server: VideoServer, video: bytes, tmp_path: Path, out: Path, sent: int, status: int
-) -> None:
+def test_a_killed_run_resumes(server: VideoServer, video: bytes, tmp_path: Path, out: Path, sent: int, status: int) -> None:
     server.files = {f"/{name}.mp4": video for name in ("one", "two", "three")}
     server.script["/two.mp4"] = [Reply(), Reply(bytes_per_s=200_000)]
     metadata = csv_of(tmp_path, "one", "two", "three")
@@ -54,8 +52,8 @@ def test_a_run_that_is_ended_goes_on_where_it_was(
     server.script.clear()
     asked_for_one = server.counts()["one"]
     again = start(server, metadata, out)
-    told = json.loads(again.communicate()[0])
-    assert (again.returncode, told["available"], told["asked"]) == (0, 3, 2)
+    report = json.loads(again.communicate()[0])
+    assert (again.returncode, report["available"], report["asked"]) == (0, 3, 2)
     assert files(out) == {f"videos/{name}.mp4": video for name in ("one", "two", "three")}
     assert server.counts()["one"] == asked_for_one
     assert server.only_start() >= 50_000
@@ -73,16 +71,16 @@ def test_a_second_run_on_the_same_output_is_refused(server: VideoServer, video: 
     assert first.wait(timeout=20) == 0
 
 
-def test_the_command_tells_how_it_ended(server: VideoServer, tmp_path: Path, out: Path) -> None:
+def test_the_command_reports_how_it_ended(server: VideoServer, tmp_path: Path, out: Path) -> None:
     server.script["/one.mp4"] = [Reply(429)]
     refused = start(server, csv_of(tmp_path, "one", "two"), out, "--retries", "0", "--give-up", "1")
-    told, said = refused.communicate()
+    stdout, stderr = refused.communicate()
     assert refused.returncode == 1
-    assert "stopped after 1 refusals" in said and "resumes from there" in said
-    assert (json.loads(told)["blocked"], json.loads(told)["pending"]) == (1, 1)
+    assert "stopped after 1 consecutive refusals" in stderr and "resumes from there" in stderr
+    assert (json.loads(stdout)["blocked"], json.loads(stdout)["pending"]) == (1, 1)
 
 
-def test_without_yt_dlp_one_line_tells_what_to_install(tmp_path: Path) -> None:
+def test_without_yt_dlp_the_error_names_the_package(tmp_path: Path) -> None:
     program = (
         "import sys; sys.modules['yt_dlp'] = None; from motionshards.jobs.download import main; sys.exit(main(sys.argv[1:]))"
     )

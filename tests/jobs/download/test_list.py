@@ -1,4 +1,4 @@
-"""What is listed for each source, and that the build finds the videos where the download puts them."""
+"""The listed videos of each source; the build finds videos where the download stores them."""
 
 import subprocess
 from pathlib import Path
@@ -8,7 +8,7 @@ from published_lists import celebvhq_clip, write_celebvhq, write_hdtf, write_tal
 
 from motionshards.jobs.download import _rate
 from motionshards.jobs.download_list import build_command, list_videos
-from motionshards.jobs.download_order import DownloadOrder, Manners
+from motionshards.jobs.download_order import DownloadOrder, FetchSettings
 from motionshards.pipeline.inputs.tree import DirectoryTree
 from motionshards.pipeline.sources import SOURCES
 from motionshards.pipeline.sources.listing import Listing
@@ -29,7 +29,7 @@ def tree(root: Path, *paths: str, text: str = "") -> Path:
 
 def order(source: str, metadata: Path, out: Path, **options: object) -> DownloadOrder:
     (out / "videos").mkdir(parents=True, exist_ok=True)
-    return DownloadOrder(source=source, metadata=metadata, out=out, manners=Manners(), **options)  # type: ignore[arg-type]
+    return DownloadOrder(source=source, metadata=metadata, out=out, settings=FetchSettings(), **options)  # type: ignore[arg-type]
 
 
 def corpus(source: str, at: Path) -> tuple[Path, set[str], set[str]]:
@@ -149,20 +149,20 @@ def test_urls_are_youtubes_the_lists_or_a_mirrors(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["short", "twelve_chars", "..\\..\\..\\..", "a/b/c/d/e/f", "aaaaaaaaaa\n", "watch?v=abc", "&list=abcde"]
 )
-def test_only_ids_of_youtube_go_to_youtube(name: str, tmp_path: Path) -> None:
+def test_only_youtube_ids_are_requested_from_youtube(name: str, tmp_path: Path) -> None:
     """yt-dlp would cut a longer id and fetch another video."""
     rows = "".join(f'"{video}",0,9,1-1-9-9,25,96,64,train,id1\n' for video in (name, "bbbbbbbbbbb"))
     csv = tree(tmp_path, "a.csv", text=HEADER + rows) / "a.csv"
     left_out: list[str] = []
     assert [one.video for one in list_videos(order("taichi", csv, tmp_path / "out"), left_out)] == ["bbbbbbbbbbb"]
     refused = [f"a.csv line 2: video_id is {name!r}, which leads out of the input"]
-    assert left_out == (refused if ".." in name else [f"a.csv: video {name!r} is not an id of YouTube"])
+    assert left_out == (refused if ".." in name else [f"a.csv: video {name!r} is not a YouTube id"])
 
 
 @pytest.mark.parametrize(
     "line", ["ftp://x/a.mp4", "file:///etc/a.mp4", "https://x/a.html", "https://x/.mp4", "ytsearch:a.mp4", "https://x/../.h.mp4"]
 )
-def test_lines_that_are_no_urls_of_videos_are_told(line: str, tmp_path: Path) -> None:
+def test_lines_without_a_video_url_are_reported(line: str, tmp_path: Path) -> None:
     lists = tree(tmp_path, "fashion_train.txt", text=f"https://x/good.mp4\n{line}\n")
     left_out: list[str] = []
     assert [one.video for one in list_videos(order("fashion", lists, tmp_path / "out"), left_out)] == ["good"]
@@ -170,7 +170,7 @@ def test_lines_that_are_no_urls_of_videos_are_told(line: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("source", "metadata", "told"),
+    ("source", "metadata", "message"),
     [
         ("taichi", "absent.csv", "does not exist"),
         ("voxceleb2", "a.csv", "must be a directory with txt/"),
@@ -178,15 +178,15 @@ def test_lines_that_are_no_urls_of_videos_are_told(line: str, tmp_path: Path) ->
         ("celebvhq", "a.csv", "must be a directory with celebvhq_info.json"),
         ("taichi", ".", "lists no videos .expected a csv, or a directory with taichi-metadata.csv"),
         ("taichi", "columns.csv", "lacks the columns start"),
-        ("fashion", "bytes.txt", "lists no videos .*bytes.txt line 1: URL is"),
+        ("fashion", "bytes.txt", "lists no videos .*bytes.txt line 1: .* is not an http"),
         ("taichi", "bytes.txt", "bytes.txt lacks the columns video_id"),
     ],
 )
-def test_metadata_that_cannot_be_used_are_one_line(source: str, metadata: str, told: str, tmp_path: Path) -> None:
+def test_unusable_metadata_are_refused_in_one_line(source: str, metadata: str, message: str, tmp_path: Path) -> None:
     tree(tmp_path, "a.csv", text=CSV)
     tree(tmp_path, "columns.csv", text="video_id\nbbbbbbbbbbb\n")
     (tmp_path / "bytes.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         list_videos(order(source, tmp_path / metadata, tmp_path / "out"), [])
 
 
@@ -196,5 +196,5 @@ def test_a_template_must_be_a_url_with_an_id(template: str, tmp_path: Path) -> N
         order("taichi", tmp_path, tmp_path / "out", url_template=template)
 
 
-def test_rates_are_read() -> None:
+def test_rates_are_parsed() -> None:
     assert [_rate(text) for text in ("0", "500", "4M", "1.5k", "1G")] == [0, 500, 4 * 1024**2, 1536, 1024**3]

@@ -1,4 +1,4 @@
-"""Sound: fetched beside the video and merged, left out on request, and fetched later for videos that have none."""
+"""Sound: fetched and merged, omitted on request, and fetched later for silent videos."""
 
 import shutil
 import signal
@@ -18,7 +18,7 @@ from videos import ffmpeg
 
 pytest.importorskip("yt_dlp", reason="yt-dlp is not installed")
 
-from motionshards.jobs.download_order import DownloadOrder, Manners
+from motionshards.jobs.download_order import DownloadOrder, FetchSettings
 from motionshards.jobs.download_report import REPORT, read_report
 from motionshards.schemas.errors import ConfigError
 from motionshards.transforms.extract.ffmpeg import ffmpeg_path
@@ -66,7 +66,7 @@ def click_s(video: Path) -> float:
     return float(np.abs(pcm.samples.astype(np.int64)).argmax()) / pcm.hz
 
 
-def test_picture_and_sound_become_one_file_in_step(dash: VideoServer, fetch: Fetch, out: Path) -> None:
+def test_video_and_sound_are_merged_in_sync(dash: VideoServer, fetch: Fetch, out: Path) -> None:
     row = fetch("one").rows["one"]
     assert (row["status"], row["detail"], row["path"], row["has_audio"]) == ("available", "format v+a", "videos/one.mp4", True)
     assert list(files(out)) == ["videos/one.mp4"] and not (out / ".work").exists()
@@ -76,13 +76,13 @@ def test_picture_and_sound_become_one_file_in_step(dash: VideoServer, fetch: Fet
     assert not dash.asked
 
 
-def test_without_sound_the_file_is_the_picture(dash: VideoServer, streams: Streams, fetch: Fetch, out: Path) -> None:
+def test_without_sound_the_file_is_the_video_stream(dash: VideoServer, streams: Streams, fetch: Fetch, out: Path) -> None:
     assert fetch("one", audio=False).rows["one"]["has_audio"] is False
     assert files(out) == {"videos/one.mp4": streams.picture}
     assert "/sound.m4a" not in {path for path, _ in dash.asked}
 
 
-def test_silent_videos_are_fetched_again_on_demand(dash: VideoServer, streams: Streams, fetch: Fetch, out: Path) -> None:
+def test_silent_videos_are_fetched_again_with_retry(dash: VideoServer, streams: Streams, fetch: Fetch, out: Path) -> None:
     (out / "videos").mkdir(parents=True)
     (out / "videos/one.mkv").write_bytes(streams.picture)
     assert fetch("one").rows["one"]["has_audio"] is None and not dash.asked
@@ -91,7 +91,7 @@ def test_silent_videos_are_fetched_again_on_demand(dash: VideoServer, streams: S
     assert list(files(out)) == ["videos/one.mp4"]
 
 
-def test_a_silent_video_stays_where_no_other_is_to_be_had(dash: VideoServer, streams: Streams, fetch: Fetch, out: Path) -> None:
+def test_a_silent_video_is_kept_if_no_other_is_available(dash: VideoServer, streams: Streams, fetch: Fetch, out: Path) -> None:
     fetch("one", audio=False)
     dash.script = {"/one.mp4": [Reply(404)]}
     got = fetch("one", retry=frozenset({"silent"}))
@@ -106,12 +106,14 @@ def test_reports_of_0_1_are_read(dash: VideoServer, fetch: Fetch, out: Path) -> 
     assert fetch("one", retry=frozenset({"silent"})).rows["one"]["has_audio"] is True
 
 
-def test_sound_cannot_be_asked_for_and_left_out(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--retry silent fetches sound, which --no-audio leaves out"):
-        DownloadOrder(source="taichi", metadata=tmp_path, out=tmp_path, manners=Manners(audio=False), retry=frozenset({"silent"}))
+def test_retry_silent_is_refused_with_no_audio(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--retry silent fetches sound, and --no-audio disables it"):
+        DownloadOrder(
+            source="taichi", metadata=tmp_path, out=tmp_path, settings=FetchSettings(audio=False), retry=frozenset({"silent"})
+        )
 
 
-def test_a_run_that_is_killed_while_it_merges_goes_on(dash: VideoServer, tmp_path: Path, out: Path) -> None:
+def test_a_run_that_is_killed_while_merging_resumes(dash: VideoServer, tmp_path: Path, out: Path) -> None:
     """An ffmpeg that writes half of the result and then kills the run; the next run fetches nothing again."""
     program = tmp_path / "bin" / "ffmpeg"
     program.parent.mkdir()

@@ -1,4 +1,4 @@
-"""Downloads from a server that fails, refuses, breaks off or sends something else: what is tried again, kept and reported."""
+"""Downloads from a server that fails, refuses, disconnects or sends other content: retries, partial files and reports."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from video_server import Reply, VideoServer, files
 pytest.importorskip("yt_dlp", reason="yt-dlp is not installed")
 
 
-def test_what_passes_is_tried_again_after_growing_waits(server: VideoServer, video: bytes, fetch: Fetch, out: Path) -> None:
+def test_temporary_errors_are_retried_with_backoff(server: VideoServer, video: bytes, fetch: Fetch, out: Path) -> None:
     server.files["/busy.mp4"] = video
     server.script["/busy.mp4"] = [Reply(503), Reply(503), Reply()]
     got = fetch("busy", backoff_s=5.0)
@@ -19,14 +19,14 @@ def test_what_passes_is_tried_again_after_growing_waits(server: VideoServer, vid
     assert got.slept != [5.0, 10.0], "waits are spread"
 
 
-def test_the_data_are_tried_again_as_well(server: VideoServer, video: bytes, fetch: Fetch) -> None:
+def test_requests_for_data_are_retried(server: VideoServer, video: bytes, fetch: Fetch) -> None:
     server.files["/busy.mp4"] = video
     server.script["/busy.mp4"] = [Reply(), Reply(503), Reply()]
     row = fetch("busy").rows["busy"]
     assert (row["status"], row["attempts"]) == ("available", 2)
 
 
-def test_retries_come_to_an_end_and_the_next_run_asks_again(server: VideoServer, video: bytes, fetch: Fetch, out: Path) -> None:
+def test_retries_are_limited_and_the_next_run_retries(server: VideoServer, video: bytes, fetch: Fetch, out: Path) -> None:
     server.script["/busy.mp4"] = [Reply(503)]
     got = fetch("busy", retries=2)
     assert (got.rows["busy"]["status"], got.rows["busy"]["attempts"]) == ("failed", 3)
@@ -38,7 +38,7 @@ def test_retries_come_to_an_end_and_the_next_run_asks_again(server: VideoServer,
     assert fetch("busy", retries=2).rows["busy"]["status"] == "available"
 
 
-def test_retry_after_is_heeded(server: VideoServer, video: bytes, fetch: Fetch) -> None:
+def test_retry_after_is_respected(server: VideoServer, video: bytes, fetch: Fetch) -> None:
     server.files["/calm.mp4"] = video
     server.script["/calm.mp4"] = [Reply(429, {"Retry-After": "137"}), Reply(), Reply(429, {"Retry-After": "138"}), Reply()]
     got = fetch("calm", backoff_s=1.0)
@@ -46,24 +46,24 @@ def test_retry_after_is_heeded(server: VideoServer, video: bytes, fetch: Fetch) 
     assert got.slept == [137, 138]
 
 
-def test_a_run_that_is_refused_stops(server: VideoServer, video: bytes, fetch: Fetch) -> None:
+def test_consecutive_refusals_stop_the_run(server: VideoServer, video: bytes, fetch: Fetch) -> None:
     names = [f"video{n}" for n in range(6)]
     server.files["/video0.mp4"] = video
     server.script = {f"/{name}.mp4": [Reply(429)] for name in names[1:]}
     got = fetch(*names, retries=1, give_up=3)
     assert server.counts() == {"video0": 2, "video1": 2, "video2": 1}
     assert got.totals.counts == counts(available=1, blocked=2, pending=3)
-    assert "3 refusals" in got.totals.stopped and "429" in got.totals.stopped
+    assert "3 consecutive refusals" in got.totals.stopped and "429" in got.totals.stopped
     assert got.rows["video5"]["checked_at"] is None
 
 
-def test_refusals_with_other_answers_between_stop_nothing(server: VideoServer, fetch: Fetch) -> None:
+def test_nonconsecutive_refusals_do_not_stop_the_run(server: VideoServer, fetch: Fetch) -> None:
     server.script = {f"/busy{n}.mp4": [Reply(429)] for n in range(4)}
     got = fetch("busy0", "gone0", "busy1", "gone1", "busy2", "gone2", "busy3", retries=0, give_up=2)
     assert (got.totals.stopped, got.totals.counts) == ("", counts(blocked=4, dead=3))
 
 
-def test_a_server_that_cannot_be_reached_stops_the_run(fetch: Fetch, server: VideoServer) -> None:
+def test_an_unreachable_server_stops_the_run(fetch: Fetch, server: VideoServer) -> None:
     server.script = {f"/video{n}.mp4": [Reply(503)] for n in range(5)}
     got = fetch(*(f"video{n}" for n in range(5)), retries=1, give_up=2)
     assert got.totals.counts == counts(failed=2, pending=3)
@@ -77,7 +77,7 @@ def test_a_server_that_asks_for_hours_stops_the_run_at_once(server: VideoServer,
     assert (got.slept, server.counts()) == ([], {"calm": 1})
 
 
-def test_a_connection_that_breaks_is_continued_where_it_broke(server: VideoServer, video: bytes, fetch: Fetch, out: Path) -> None:
+def test_interrupted_transfers_are_resumed(server: VideoServer, video: bytes, fetch: Fetch, out: Path) -> None:
     server.files["/cut.mp4"] = video
     server.script["/cut.mp4"] = [Reply(), Reply(cut=100_000), Reply()]
     got = fetch("cut")
@@ -86,9 +86,7 @@ def test_a_connection_that_breaks_is_continued_where_it_broke(server: VideoServe
     assert got.rows["cut"]["attempts"] == 2
 
 
-def test_a_part_is_kept_for_the_next_run_but_not_for_another_mirror(
-    server: VideoServer, video: bytes, fetch: Fetch, out: Path
-) -> None:
+def test_partial_files_are_resumed_from_the_same_mirror_only(server: VideoServer, video: bytes, fetch: Fetch, out: Path) -> None:
     server.files["/cut.mp4"] = video
     server.script["/cut.mp4"] = [Reply(), Reply(cut=100_000)]
     assert fetch("cut", retries=0).rows["cut"]["status"] == "failed"
@@ -104,7 +102,7 @@ def test_a_part_is_kept_for_the_next_run_but_not_for_another_mirror(
     assert files(out) == {"videos/cut.mp4": video}
 
 
-def test_the_part_of_a_video_that_died_is_removed(server: VideoServer, video: bytes, fetch: Fetch, out: Path) -> None:
+def test_partial_files_of_dead_videos_are_removed(server: VideoServer, video: bytes, fetch: Fetch, out: Path) -> None:
     server.files["/cut.mp4"] = video
     server.script["/cut.mp4"] = [Reply(), Reply(cut=100_000), Reply(410)]
     assert fetch("cut").rows["cut"]["status"] == "dead"
@@ -126,11 +124,11 @@ def test_a_page_of_several_videos_fails(server: VideoServer, video: bytes, fetch
     server.files = {"/a.mp4": video, "/b.mp4": video}
     server.script["/page.mp4"] = [Reply(headers={"Content-Type": "text/html"}, body=page)]
     got = fetch("page")
-    assert (got.rows["page"]["status"], got.rows["page"]["detail"]) == ("failed", "a page of several videos")
+    assert (got.rows["page"]["status"], got.rows["page"]["detail"]) == ("failed", "the page contains several videos")
     assert not files(out)
 
 
-def test_a_file_that_ends_early_for_good_fails(server: VideoServer, video: bytes, fetch: Fetch, out: Path) -> None:
+def test_a_truncated_file_fails(server: VideoServer, video: bytes, fetch: Fetch, out: Path) -> None:
     server.files["/short.mp4"] = video[: len(video) // 2]
-    assert "not a whole video" in fetch("short").rows["short"]["detail"]
+    assert "incomplete or damaged video" in fetch("short").rows["short"]["detail"]
     assert not files(out)

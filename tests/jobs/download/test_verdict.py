@@ -1,4 +1,4 @@
-"""yt-dlp's own messages, raised as yt-dlp raises them, and what becomes of the videos."""
+"""The status of videos after errors with yt-dlp's own messages, raised as yt-dlp raises them."""
 
 import functools
 import sys
@@ -57,7 +57,7 @@ MESSAGES = {
     "No video formats found!": FAILED,
     "This video is DRM protected": FAILED,
     "Premieres in 3 hours": FAILED,
-    "a broadcast that has not ended": FAILED,
+    "the broadcast has not ended": FAILED,
 }
 STATUS_CODES = {
     400: FAILED,
@@ -83,14 +83,14 @@ def ydl() -> YoutubeDL:
 
 
 def reported(error: Exception, prefix: str = "") -> DownloadError:
-    """What yt-dlp's caller gets when it meets an error."""
+    """Return the error that yt-dlp raises to its caller for an error."""
     try:
         try:
             raise error
         except Exception as caught:
             ydl().report_error(f"{prefix}{caught}")
-    except DownloadError as told:
-        return told
+    except DownloadError as raised:
+        return raised
     raise AssertionError("nothing was raised")
 
 
@@ -105,7 +105,7 @@ def http_error(status: int, headers: dict[str, str] | None = None) -> HTTPError:
 
 
 def extractor_error(cause: Exception) -> ExtractorError:
-    """As `_request_webpage` of an extractor raises it."""
+    """Wrap an error like `_request_webpage` of an extractor."""
     try:
         try:
             raise cause
@@ -162,7 +162,7 @@ def test_errors_whose_type_yt_dlp_loses(message: str) -> None:
     assert judge(DownloadError(f"ERROR: \r{message}", (None, None, None))) == PASSING
 
 
-def test_no_id_is_taken_for_a_message() -> None:
+def test_ids_match_no_pattern() -> None:
     assert judge(reported(ExtractorError("Something new", expected=True, video_id=ID, ie="youtube"))) == FAILED
     assert judge(reported(UnsupportedError(f"http://localhost/{ID}.mp4"))) == FAILED
 
@@ -187,7 +187,7 @@ def test_retry_after_is_found(header: dict[str, str], seconds: float) -> None:
     assert retry_after_s(reported(http_error(429, {"Retry-After": "Thu, 01 Jan 2026 00:01:30 GMT"})), datetime.now(UTC)) == 0
 
 
-def test_the_error_that_yt_dlp_carries_along_counts() -> None:
+def test_the_exc_info_of_yt_dlp_errors_is_used() -> None:
     error = DownloadError("ERROR: told otherwise", (HTTPError, http_error(429, {"Retry-After": "9"}), None))
     assert [type(one) for one in causes(error)] == [DownloadError, HTTPError]
     assert retry_after_s(error) == 9
@@ -195,14 +195,14 @@ def test_the_error_that_yt_dlp_carries_along_counts() -> None:
 
 
 def test_details_are_one_short_line() -> None:
-    told = reported(extractor_error(http_error(404)))
-    assert detail(told) == f"[generic] {ID}: Unable to download webpage: HTTP Error 404: Reason"
+    error = reported(extractor_error(http_error(404)))
+    assert detail(error) == f"[generic] {ID}: Unable to download webpage: HTTP Error 404: Reason"
     unexpected = detail(reported(ExtractorError("Unable to extract\n  thing " + "x" * 1000)))
     assert len(unexpected) == 300 and unexpected.startswith("Unable to extract thing xxx")
     assert detail(ExtractorError("Unable to extract thing")) == "Unable to extract thing"
 
 
-def test_causes_end_where_they_go_round() -> None:
+def test_circular_causes_terminate() -> None:
     first: Any = ValueError("a")
     second = ValueError("b")
     first.__cause__, second.__cause__ = second, first

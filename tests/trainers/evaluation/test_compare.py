@@ -1,4 +1,4 @@
-"""Comparison of two evaluations, and what is not compared."""
+"""Comparison of two evaluations, and refusal of incomparable ones."""
 
 import json
 from collections.abc import Callable
@@ -40,7 +40,7 @@ def write(tmp_path: Path) -> Write:
     return written
 
 
-def test_differences_are_of_the_second_less_the_first(write: Write) -> None:
+def test_differences_are_second_minus_first(write: Write) -> None:
     aed = {"aed": {"mean": 0.25, "frames": 1}}
     found = compare(write("A"), write("B", l1=0.375, more=aed, provenance={"identity_model": "two"}))
     assert found.metrics == {"l1": Difference(0.5, 0.375, -0.125, 0.75), "aed": Difference(None, 0.25, None, 0.75)}
@@ -51,21 +51,21 @@ def test_differences_are_of_the_second_less_the_first(write: Write) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"dataset_sha256": 64 * "b"}, "their datasets differ"),
         ({"split": "train"}, r"their splits differ \(test and train\)"),
         ({"size_px": 64}, r"their sizes differ \(32 and 64\)"),
         ({"landmarks": "fan"}, r"their landmark models differ \(dlib and fan\)"),
-        ({"provenance": {"landmark_model": "two"}}, "they were measured with another landmark_model"),
-        ({"per_clip": [{"key": "a", "frames": {"given": [0], "targets": [1]}}]}, "they reconstruct other frames in 1 clips"),
-        ({"per_clip": []}, "they reconstruct other frames in 1 clips"),
-        ({"version": 1}, r"B/evaluation\.json is not of this version"),
+        ({"provenance": {"landmark_model": "two"}}, "they were measured with a different landmark_model"),
+        ({"per_clip": [{"key": "a", "frames": {"given": [0], "targets": [1]}}]}, "they reconstruct different frames in 1 clips"),
+        ({"per_clip": []}, "they reconstruct different frames in 1 clips"),
+        ({"version": 1}, r"B/evaluation\.json is of another version"),
     ],
     ids=["data", "split", "size", "landmarks", "provenance", "frames", "clips", "version"],
 )
-def test_what_cannot_be_compared_is_refused_in_one_line(write: Write, changes: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigError, match=told) as raised:
+def test_incomparable_evaluations_are_refused_in_one_line(write: Write, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as raised:
         compare(write("A"), write("B", **changes))
     assert "\n" not in str(raised.value)
 
@@ -74,5 +74,5 @@ def test_a_directory_without_an_evaluation_is_refused(write: Write, tmp_path: Pa
     with pytest.raises(ConfigError, match=r"nowhere/evaluation\.json cannot be read: No such file"):
         compare(write("A"), tmp_path / "nowhere")
     (write("B") / "evaluation.json").write_text("{")
-    with pytest.raises(ConfigError, match="is no JSON"):
+    with pytest.raises(ConfigError, match="is not JSON"):
         compare(tmp_path / "A", tmp_path / "B")

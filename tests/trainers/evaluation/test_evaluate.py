@@ -1,4 +1,4 @@
-"""Evaluation of models whose faults are known, on a dataset on disk."""
+"""Evaluation of models with known errors, on a dataset on disk."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -24,7 +24,7 @@ MEASURES = [PixelMeasure()]
 
 
 class Knowing:
-    """A model that has the targets before it, and paints them with a fault; the first frame is given."""
+    """A model that returns the targets with an error; the first frame is given."""
 
     name, size_px = "knowing", 32
 
@@ -51,7 +51,7 @@ class Copying(Knowing):
 
 
 class Picky(Knowing):
-    """Takes clips with five frames or more, and the second as given."""
+    """Requires clips of at least five frames; the second one is given."""
 
     def choose(self, sample: Sample) -> Choice | str:
         return Choice((1,), (0, 3)) if len(sample.frames) > 4 else "fewer than 5 frames"
@@ -65,7 +65,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return Dataset.open(made)
 
 
-def test_a_model_without_fault_has_no_error_and_the_baseline_is_that_of_the_first_frame(data: Dataset) -> None:
+def test_a_perfect_model_and_the_baseline_of_the_first_frame(data: Dataset) -> None:
     found = evaluate(Knowing(), data, MEASURES)
     assert (found.clips, found.frames, found.skipped) == (5, 15, {"only one frame": 1})
     assert found.model["l1"] == Score(0, 15) and found.model["ssim"].mean == pytest.approx(1)
@@ -125,7 +125,7 @@ def _distance(real: list[np.ndarray], made: list[np.ndarray]) -> float:
     return frechet_distance(*((each.mean(axis=0), np.cov(each, rowvar=False)) for each in rows))
 
 
-def test_clips_without_the_frames_are_counted_with_the_reason(data: Dataset) -> None:
+def test_skipped_clips_are_counted_by_reason(data: Dataset) -> None:
     found = evaluate(Picky(), data, MEASURES)
     assert (found.clips, found.frames) == (2, 4)
     assert found.skipped == {"only one frame": 1, "fewer than 5 frames": 3}
@@ -134,13 +134,13 @@ def test_clips_without_the_frames_are_counted_with_the_reason(data: Dataset) -> 
     np.testing.assert_array_equal(found.examples[0].made, found.examples[0].real)
 
 
-def test_a_limit_takes_clips_from_all_over_the_split(data: Dataset) -> None:
+def test_a_limit_takes_evenly_spaced_clips(data: Dataset) -> None:
     every = [clip.key for clip in evaluate(Knowing(), data, MEASURES).per_clip]
     assert [clip.key for clip in evaluate(Knowing(), data, MEASURES, limit=2).per_clip] == [every[0], every[2]]
     assert [each.key for each in evaluate(Knowing(), data, MEASURES, examples=2).examples] == [every[0], every[3]]
 
 
-def test_what_cannot_be_evaluated_is_refused(data: Dataset, tmp_path: Path) -> None:
+def test_datasets_that_cannot_be_evaluated_are_refused(data: Dataset, tmp_path: Path) -> None:
     class Large(Knowing):
         size_px = 64
 
@@ -174,7 +174,7 @@ def test_means_are_over_frames_that_could_be_measured() -> None:
     assert Score.of(np.array([1.0, np.nan, 3.0])) == Score(2.0, 2)
     assert Score.of(np.array([np.nan])) == Score(None, 0)
     assert Score.over([Score(1.0, 1), Score(None, 0), Score(4.0, 2)]) == Score(3.0, 3)
-    with pytest.raises(ValueError, match="nothing was reconstructed"):
+    with pytest.raises(ValueError, match="no scores of clips"):
         Scores.of([], {}, [])
 
 

@@ -1,4 +1,4 @@
-"""FID by a TorchScript network whose features are known, and the distance of normal distributions by its formula."""
+"""FID with a TorchScript network of known features, and the distance of normal distributions."""
 
 from pathlib import Path
 
@@ -24,13 +24,13 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Inception:
 
 
 def flat(colors: np.ndarray, side: int = 8) -> Frames:
-    """Images of one color each, of colors [N,3]."""
+    """Return images of one color each, of colors [N,3]."""
     pixels = np.broadcast_to(colors.astype(np.uint8)[:, None, None], (len(colors), side, side, 3))
     return Frames(pixels / np.float32(255), pixels)
 
 
 def corners(mean: tuple[int, ...], apart: tuple[int, ...]) -> np.ndarray:
-    """Colors [8,3] that are independent: variance of each channel is 8 / 7 apart²."""
+    """Return uncorrelated colors [8,3]: the variance of each channel is 8 / 7 apart²."""
     signs = np.stack(np.meshgrid(*[[-1, 1]] * 3), axis=-1).reshape(-1, 3)
     return np.array(mean) + signs * apart
 
@@ -40,19 +40,19 @@ def together(given: np.ndarray, real: np.ndarray, made: np.ndarray) -> Frames:
 
 
 def by_definition(one: np.ndarray, other: np.ndarray) -> float:
-    """Of rows [N,C], with the root of the product of the covariances."""
+    """Return the distance of rows [N,C], with the root of the product of the covariances."""
     means, covariances = zip(*((rows.mean(axis=0), np.cov(rows, rowvar=False)) for rows in (one, other)), strict=True)
     root = sqrtm(covariances[0] @ covariances[1]).real
     return float(((means[0] - means[1]) ** 2).sum() + np.trace(covariances[0] + covariances[1] - 2 * root))
 
 
 def test_features_are_those_of_the_network(network: Inception) -> None:
-    """40 images go through it in parts."""
+    """40 images are processed in parts."""
     colors = RNG.integers(0, 256, (40, 3))
     np.testing.assert_allclose(network(flat(colors).pixels), colors @ MIX.numpy().T, rtol=1e-5)
 
 
-def test_equal_frames_have_no_distance_and_the_baseline_has_that_of_one_color(network: Inception) -> None:
+def test_fid_of_equal_frames_is_zero(network: Inception) -> None:
     colors, fid = RNG.integers(0, 256, (50, 3)), Fid(network)
     fid.add(together(colors[0], colors, colors), 50)
     model, copy = fid.scores()
@@ -110,31 +110,31 @@ def test_few_frames_are_reported_and_a_single_one_has_no_distance(network: Incep
     assert [(score.mean, score.frames) for score in fid.scores()] == [(None, 0)] * 2 and not caplog.messages
     fid.add(together(colors[0], colors[1:], colors[1:]), 3)
     fid.scores()
-    assert [message.partition(":")[0] for message in caplog.messages] == ["FID is of 4 frames with 4 features"]
+    assert len(caplog.messages) == 1 and caplog.text.count("FID of 4 frames with 4 features is biased") == 1
     fid.add(together(colors[0], colors, colors), 4)
     assert fid.scores()[0].frames == 8 and len(caplog.messages) == 1
 
 
-def test_features_of_another_number_than_the_published_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unusual_number_of_features_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     Inception(torchscript(Colors(torch.ones(2048, 3)), tmp_path / "as_published.pt"))
     assert not caplog.messages
     Inception(torchscript(Colors(torch.ones(7, 3)), tmp_path / "colors.pt"))
-    assert "colors.pt has 7 features, and published FIDs are of 2048" in caplog.text
+    assert "colors.pt has 7 features; published FIDs use 2048" in caplog.text
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
-        (None, "is no TorchScript file: .*does not exist"),
-        (b"garbage", "is no TorchScript file: PytorchStreamReader failed reading zip archive: not a ZIP archive$"),
-        (nn.Linear(1, 1).state_dict(), r"is no TorchScript file: .*constants\.pkl: file not found$"),
-        (Classes(), r"is no Inception network \(see docs/evaluation\.md\): .*(expected at most|return_features)"),
-        (Maps(), r"is no Inception network .*: it does not return features \[N,C\] of N images"),
-        (nn.Conv2d(4, 1, 1), r"is no Inception network"),
+        (None, "is not a TorchScript file: .*does not exist"),
+        (b"garbage", "is not a TorchScript file: PytorchStreamReader failed reading zip archive: not a ZIP archive$"),
+        (nn.Linear(1, 1).state_dict(), r"is not a TorchScript file: .*constants\.pkl: file not found$"),
+        (Classes(), r"is not an Inception network \(see docs/evaluation\.md\): .*(expected at most|return_features)"),
+        (Maps(), r"is not an Inception network .*: it does not return features \[N,C\] of N images"),
+        (nn.Conv2d(4, 1, 1), r"is not an Inception network"),
     ],
     ids=["absent", "garbage", "weights only", "no features", "feature maps", "another network"],
 )
-def test_another_file_is_refused_in_one_line(tmp_path: Path, content: object, told: str) -> None:
+def test_wrong_files_are_refused_in_one_line(tmp_path: Path, content: object, message: str) -> None:
     path = tmp_path / "net.pt"
     if isinstance(content, nn.Module):
         torchscript(content, path)
@@ -142,6 +142,6 @@ def test_another_file_is_refused_in_one_line(tmp_path: Path, content: object, to
         path.write_bytes(content)
     elif content is not None:
         torch.save(content, path)
-    with pytest.raises(ConfigError, match=told) as raised:
+    with pytest.raises(ConfigError, match=message) as raised:
         Inception(path)
     assert "\n" not in str(raised.value) and str(raised.value).startswith(str(path))

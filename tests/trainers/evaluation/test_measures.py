@@ -1,4 +1,4 @@
-"""Metrics of images whose differences are known."""
+"""Metrics of images with known differences."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def faces() -> FaceModel:
 
 @pytest.fixture(scope="module")
 def portrait() -> Pixels:
-    """Two frames of a face that moves a little, then one without a face."""
+    """Two frames of a moving face, and one without a face."""
     whole = data.astronaut()
     moving = [whole[:256, 96 + shift : 352 + shift] for shift in (0, 4)]
     return np.stack([*moving, np.full((256, 256, 3), 128, np.uint8)])
@@ -49,7 +49,7 @@ def test_equal_frames_have_a_finite_psnr() -> None:
 
 
 def test_ssim_is_that_of_the_definition_in_the_middle_of_a_window() -> None:
-    """An 11 x 11 image has one whole window; skimage leaves out the border that has none."""
+    """An 11 x 11 image has one complete window; skimage ignores the border."""
     rng = np.random.default_rng(0)
     real, made = rng.random((2, 1, 11, 11, 3)).astype(np.float32)
     line = np.exp(-((np.arange(11) - 5) ** 2) / (2 * 1.5**2))
@@ -75,7 +75,7 @@ def test_a_shifted_face_has_the_distance_of_the_shift_and_stays_the_same_person(
     assert [equal[name][:2].tolist() for name in ("akd_px", "aed", "pose_deg")] == [[0, 0]] * 3
 
 
-def test_a_face_that_is_not_painted_is_missing_and_has_no_distance(faces: FaceModel, portrait: Pixels) -> None:
+def test_a_face_that_is_not_reconstructed_is_missing(faces: FaceModel, portrait: Pixels) -> None:
     measure = FaceMeasure(faces, identity=False)
     lost = measure.compare(measure.features(frames(portrait[[0, 2]])), measure.features(frames(np.zeros_like(portrait[:2]))))
     assert lost.keys() == {"missing", "akd_px", "pose_deg"}
@@ -83,7 +83,7 @@ def test_a_face_that_is_not_painted_is_missing_and_has_no_distance(faces: FaceMo
 
 
 def test_another_person_is_far_away(faces: FaceModel) -> None:
-    """The distance is that of the descriptors; angles go round."""
+    """The distance is that of the descriptors; angles wrap around."""
     measure = FaceMeasure(faces)
 
     def features(level: float, yaw_deg: float) -> Features:
@@ -95,7 +95,7 @@ def test_another_person_is_far_away(faces: FaceModel) -> None:
     assert found["pose_deg"] == pytest.approx([2 / 3])
 
 
-def test_landmarks_are_those_of_the_face_that_was_found(faces: FaceModel, portrait: Pixels) -> None:
+def test_landmarks_are_those_of_the_detected_face(faces: FaceModel, portrait: Pixels) -> None:
     points = face_points(faces, portrait)
     assert points.shape == (3, 68, 2) and np.isnan(points[2]).all()
     np.testing.assert_allclose((points[1] - points[0]).mean(axis=0), [-4, 0], atol=1)

@@ -1,4 +1,4 @@
-"""Metrics by networks and programs that users have: CSIM, LPIPS and action units."""
+"""Metrics that need users' networks and programs: CSIM, LPIPS and action units."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -63,7 +63,7 @@ def test_csim_is_the_cosine_of_the_embeddings(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["absent", "garbage", "another size"])
-def test_a_file_that_is_no_arcface_network_is_refused(tmp_path: Path, what: str) -> None:
+def test_wrong_arcface_files_are_refused(tmp_path: Path, what: str) -> None:
     path = tmp_path / "net.onnx"
     if what == "garbage":
         path.write_bytes(b"garbage")
@@ -74,7 +74,7 @@ def test_a_file_that_is_no_arcface_network_is_refused(tmp_path: Path, what: str)
 
 
 def test_lpips_is_that_of_torchmetrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With its file of linear layers, and VGG16 with random weights, since torchvision's are not here."""
+    """With its linear layers, and random weights of VGG16 instead of torchvision's."""
     theirs = pytest.importorskip("torchmetrics.functional.image.lpips")
     torch.manual_seed(0)
     network = vgg.Vgg(vgg.VGG16, (29,))
@@ -87,7 +87,7 @@ def test_lpips_is_that_of_torchmetrics(tmp_path: Path, monkeypatch: pytest.Monke
     with torch.no_grad():
         expected = theirs._LPIPS(net="vgg", pnet_rand=True)(*pairs, normalize=True).flatten()
     np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4)
-    with pytest.raises(ConfigError, match="does not hold the linear layers of LPIPS"):
+    with pytest.raises(ConfigError, match="does not contain the linear layers of LPIPS"):
         LpipsMeasure(tmp_path / "vgg16.pth", str(tmp_path / "vgg16.pth"))
 
 

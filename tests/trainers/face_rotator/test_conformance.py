@@ -1,4 +1,4 @@
-"""The face rotator against figures that the published networks computed, at their full size."""
+"""The face rotator compared with values computed by the published networks at full size."""
 
 from collections.abc import Mapping
 
@@ -13,7 +13,7 @@ from motionshards.trainers.face_rotator.networks import make_networks
 FIGURES = figures("face_rotator")
 TOLERANCES = {torch.float64: 1e-8, torch.float32: 1e-4}
 COUNTS = {"morph": 3, "rotate": 6, "combine": 5}
-"""How many results each network gives."""
+"""Number of outputs of each network."""
 Results = Mapping[str, tuple[Tensor, ...]]
 
 
@@ -23,7 +23,7 @@ DTYPES = (torch.float32, pytest.param(torch.float64, marks=pytest.mark.slow))
 
 @pytest.fixture(scope="module", params=DTYPES, ids=str)
 def results(request: pytest.FixtureRequest) -> tuple[torch.dtype, Results]:
-    """What the networks make of the figures' picture and pose, one after the other."""
+    """Apply the networks to the stored image and pose, one after the other."""
     dtype = request.param
     with torch.device("meta"):
         made = make_networks(Architecture())

@@ -1,4 +1,4 @@
-"""Which frame of a clip is turned, to which others, and how."""
+"""The choice of source and targets in evaluations of the face rotator, and their reconstruction."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ YAW_DEG = [2.5, -1.0, 14.5, 13.0, None, 0.0]
 
 
 def sample() -> Sample:
-    """Six frames: number 1 is the most frontal with landmarks, number 2 is too far from it, 4 has no pose and 5 no landmarks."""
+    """Six frames: 1 is the most frontal one with landmarks, 2 is too far from it, 4 has no pose and 5 no landmarks."""
     rng = np.random.default_rng(0)
     points = rng.uniform(0, 32, (6, 68, 2)).astype(np.float32)
     points[5] = np.nan
@@ -26,7 +26,7 @@ def sample() -> Sample:
     return Sample("a", rng.integers(0, 256, (6, 32, 32, 3), np.uint8), points, None, meta)
 
 
-def test_the_most_frontal_frame_is_turned_to_those_within_reach() -> None:
+def test_the_most_frontal_frame_is_rotated_to_those_within_15_degrees() -> None:
     model, clip = FaceRotatorReconstructor(make_networks(SHAPE), 32), sample()
     assert model.choose(clip) == Choice((1,), (0, 3))
     turned = replace(clip, meta={**clip.meta, "pitch_deg": [4, 3.5, 4, 4, 4, 4]})
@@ -37,7 +37,7 @@ def test_the_most_frontal_frame_is_turned_to_those_within_reach() -> None:
     assert model.choose(replace(clip, landmarks=None)) == "no landmarks"
 
 
-def test_the_networks_get_the_expression_and_the_change_of_the_pose() -> None:
+def test_the_networks_receive_expression_and_change_of_pose() -> None:
     torch.manual_seed(0)
     networks, clip = make_networks(SHAPE, still=False), sample()
     with torch.inference_mode():
@@ -45,10 +45,10 @@ def test_the_networks_get_the_expression_and_the_change_of_the_pose() -> None:
         source = to_pictures(as_images(clip.frames[[1]], "cpu"))
         # Pitch, yaw and roll of the target less those of the source, by 15 degrees.
         for place, (number, change) in enumerate({0: (1.0, 3.5, 0.0), 3: (3.5, 14.0, -2.0)}.items()):
-            told = torch.tensor([change]) / 15
+            pose = torch.tensor([change]) / 15
             morphed = networks["morpher"](source, expression(torch.from_numpy(clip.landmarks[[number]]))).picture
-            rotated = networks["rotator"](morphed, told)
-            wanted = to_frames(networks["combiner"](rotated.painted, rotated.moved, told).picture)
+            rotated = networks["rotator"](morphed, pose)
+            wanted = to_frames(networks["combiner"](rotated.painted, rotated.moved, pose).picture)
             torch.testing.assert_close(made[place : place + 1], wanted, rtol=0, atol=1e-3)
         del networks["morpher"]
         unmorphed = FaceRotatorReconstructor(networks, 32).begin(clip, (1,))([0, 3])

@@ -1,4 +1,4 @@
-"""The face rotator's networks: published keys and sizes, and their arithmetic written out."""
+"""The networks of the face rotator: published keys and sizes, and independent computations of their outputs."""
 
 from collections.abc import Mapping
 
@@ -24,7 +24,7 @@ def networks(shape: Architecture = TINY, *, still: bool = False) -> dict[str, nn
 
 @pytest.fixture(scope="module")
 def published() -> Mapping[str, nn.Module]:
-    """Networks without memory, for their names and shapes."""
+    """Networks on the meta device, for names and shapes."""
     with torch.device("meta"):
         return make_networks(Architecture())
 
@@ -87,7 +87,7 @@ def test_published_keys_and_shapes_of_the_combiner(published: Mapping[str, nn.Mo
 
 
 @pytest.mark.parametrize("shape", [TINY, Architecture(size=8, width=2, halvings=1, blocks=2)])
-def test_results_have_the_size_of_the_picture(shape: Architecture) -> None:
+def test_outputs_have_the_size_of_the_image(shape: Architecture) -> None:
     made, source, pose = networks(shape), noise(2, 4, shape.size, shape.size), noise(2, 3)
     rotated = made["rotator"](source, pose)
     assert made["morpher"](source, pose).picture.shape == source.shape
@@ -95,7 +95,7 @@ def test_results_have_the_size_of_the_picture(shape: Architecture) -> None:
     assert rotated.flow.shape == (2, shape.size, shape.size, 2)
 
 
-def test_a_flow_without_change_leaves_every_pixel_in_its_place() -> None:
+def test_the_identity_flow_moves_no_pixel() -> None:
     source = noise(2, 4, 16, 16) * 2 - 1
     rotated = networks(still=True)["rotator"](source, noise(2, 3))
     assert not rotated.change.any()
@@ -104,7 +104,7 @@ def test_a_flow_without_change_leaves_every_pixel_in_its_place() -> None:
     assert (networks(still=False)["rotator"](source, noise(2, 3)).change.abs() > 0.01).any(), "as published"
 
 
-def test_a_flow_tells_where_pixels_come_from_and_edges_go_on() -> None:
+def test_a_flow_has_source_coordinates_with_border_padding() -> None:
     pictures = noise(1, 4, 5, 7)
     right = still_flow(pictures) + torch.tensor([2 / 6, 0], dtype=torch.float64)
     below = still_flow(pictures) + torch.tensor([0, 2 / 4], dtype=torch.float64)
@@ -113,7 +113,7 @@ def test_a_flow_tells_where_pixels_come_from_and_edges_go_on() -> None:
     torch.testing.assert_close(warp(pictures, below)[..., :-1, :], pictures[..., 1:, :])
 
 
-def test_masks_say_what_is_kept() -> None:
+def test_masks_are_weights_of_the_source() -> None:
     made, source, pose = networks(), noise(2, 4, 16, 16) * 2 - 1, noise(2, 3)
     morphed = made["morpher"](source, pose)
     torch.testing.assert_close(morphed.picture, morphed.mask * source + (1 - morphed.mask) * morphed.colour)
@@ -128,20 +128,20 @@ def test_masks_say_what_is_kept() -> None:
         assert result.abs().max() <= 1
 
 
-def test_a_pose_is_seen_everywhere() -> None:
+def test_a_pose_reaches_every_pixel() -> None:
     seen = with_pose(noise(2, 4, 3, 5), torch.tensor([[1.0, 2, 3], [4, 5, 6]]))
     assert seen.shape == (2, 7, 3, 5) and seen.dtype == torch.float64
     assert (seen[1, 4:] == torch.tensor([4.0, 5, 6]).view(3, 1, 1)).all()
 
 
-def test_what_is_bounded_is_not_rounded_under_autocast() -> None:
+def test_bounded_outputs_are_float32_under_autocast() -> None:
     rotator = make_networks(TINY, still=False)["rotator"]
     with torch.autocast("cpu", torch.bfloat16):
         rotated = rotator(noise(1, 4, 16, 16).float(), torch.zeros(1, 3))
     assert {tensor.dtype for tensor in rotated} == {torch.float32}
 
 
-def test_a_step_tells_a_trained_network_from_a_new_one() -> None:
+def test_is_trained_after_one_step() -> None:
     for name, network in make_networks(TINY).items():
         assert not is_trained(network), name
         picture, pose = torch.rand(1, 4, 16, 16), torch.rand(1, 3)
@@ -152,6 +152,6 @@ def test_a_step_tells_a_trained_network_from_a_new_one() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"size": 20}, {"size": 8}, {"width": 0}, {"blocks": 0}, {"halvings": 0}])
-def test_senseless_shapes_are_refused(wrong: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match=r"size is a multiple of 8|at least 1"):
+def test_invalid_architectures_are_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=r"size must be a multiple of 8|at least 1"):
         Architecture(**wrong)

@@ -1,4 +1,4 @@
-"""What the face rotator learns from: colours, poses, expressions, and which pairs of frames fit."""
+"""Training data of the face rotator: colors, poses, expressions, and the choice of pairs."""
 
 import math
 
@@ -25,13 +25,13 @@ def test_linear_light_and_srgb_are_inverses() -> None:
     assert to_linear(torch.tensor(188 / 255)).item() == pytest.approx(0.5, abs=0.003)
 
 
-def test_colours_have_finite_gradients_also_in_black() -> None:
+def test_gradients_of_colors_are_finite_for_black() -> None:
     pictures = torch.tensor([-1.0, -0.999, 0, 1]).view(1, 1, 1, 4).repeat(1, 4, 1, 1).requires_grad_()
     to_frames(pictures).sum().backward()
     assert pictures.grad is not None and pictures.grad.isfinite().all()
 
 
-def test_pictures_are_of_light_and_opaque_and_alpha_is_not_curved() -> None:
+def test_images_are_linear_and_opaque_and_alpha_is_linear() -> None:
     frames = torch.rand(2, 3, 4, 4)
     pictures = to_pictures(frames)
     assert (pictures[:, 3] == 1).all()
@@ -50,7 +50,7 @@ def test_a_rotation_is_pitch_yaw_and_roll_by_fifteen_degrees() -> None:
 
 
 def test_differences_of_angles_are_nearly_the_rotation_between_two_poses() -> None:
-    """What `rotation` claims, over the corners of what pairs may be."""
+    """Check the error bound in `rotation` for the extreme poses of pairs."""
 
     def matrix(yaw: float, pitch: float, roll: float) -> np.ndarray:
         """Rz(roll) Rx(-pitch) Ry(-yaw), as poses are defined."""
@@ -79,7 +79,7 @@ def test_differences_of_angles_are_nearly_the_rotation_between_two_poses() -> No
         (face(mouth=0.9), (0, 0, 1)),
     ],
 )
-def test_eyes_close_and_mouths_open(points: Tensor, expected: tuple[float, float, float]) -> None:
+def test_expressions_of_eyes_and_mouth(points: Tensor, expected: tuple[float, float, float]) -> None:
     assert expression(points).tolist() == pytest.approx(expected, abs=1e-5)
     assert expression(points * 3 + 7).tolist() == pytest.approx(expected, abs=1e-5), "at any size and place"
     mirrored = mirror_landmarks(points[None, None], 64, torch.tensor([True]))[0, 0]
@@ -87,11 +87,11 @@ def test_eyes_close_and_mouths_open(points: Tensor, expected: tuple[float, float
     assert expression(mirrored).tolist() == pytest.approx((right, left, mouth), abs=1e-5)
 
 
-def test_no_landmarks_no_expression() -> None:
+def test_expressions_without_landmarks_are_nan() -> None:
     assert expression(torch.full((2, 68, 2), NAN)).isnan().all()
 
 
-def test_the_rotator_takes_pairs_whose_faces_are_alike_and_the_morpher_the_others() -> None:
+def test_pairs_of_rotator_and_morpher_by_expression() -> None:
     nothing = torch.full((68, 2), NAN)
     sources = [face(), face(), face(), face(), nothing, face(mouth=0.5)]
     targets = [face(), face(mouth=0.02), face(mouth=0.2), face(left=0.2), face(), nothing]
@@ -101,11 +101,11 @@ def test_the_rotator_takes_pairs_whose_faces_are_alike_and_the_morpher_the_other
     assert rotator.pose.tolist() == [[0, pytest.approx(0.4), 0]] * 6
     morpher = posed_pairs(made, CONFIGS["morpher"].training)
     assert morpher.fit.tolist() == [0, 0, 1, 1, 0, 0]
-    told = [(0, 0, 0), (0, 0, 0.04), (0, 0, 0.4), (0.5, 0, 0), (0, 0, 0), (0, 0, 0)]
-    assert [tuple(row) for row in morpher.pose.tolist()] == [pytest.approx(row, abs=1e-5) for row in told]
+    expected = [(0, 0, 0), (0, 0, 0.04), (0, 0, 0.4), (0.5, 0, 0), (0, 0, 0), (0, 0, 0)]
+    assert [tuple(row) for row in morpher.pose.tolist()] == [pytest.approx(row, abs=1e-5) for row in expected]
 
 
-def test_a_missing_pose_is_never_a_number_that_spreads() -> None:
+def test_missing_poses_do_not_spread_nan() -> None:
     made = batch([face(), face()], [face(), face()])
     made.pose[1] = NAN
     pairs = posed_pairs(made, CONFIGS["rotator"].training)

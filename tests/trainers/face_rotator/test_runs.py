@@ -1,4 +1,4 @@
-"""Runs of the face rotator's stages by the training command: what they leave, how they go on and build on each other."""
+"""Runs of the stages of the face rotator with the train command: files, resumption and initialization from each other."""
 
 import os
 import socket
@@ -44,7 +44,7 @@ training: {{epochs: 2, global_batch_size: 4, frontal_deg: 10, least_deg: 0, most
 
 
 def talking(number: int) -> Clip:
-    """A clip of a person who looks about a little, and whose mouth opens every third frame."""
+    """A clip of a person who moves the head slightly and opens the mouth in every third frame."""
     clip, random = make_clip(number, FRAMES, f"id{number % 4:03d}", "train", True, False, SIZE), np.random.default_rng(number)
     yaw, pitch, roll = random.uniform(-6, 6, (3, FRAMES)).astype(np.float32)
     points = torch.stack([face(mouth=0.4 * (frame % 3 == 0)) for frame in range(FRAMES)]).numpy()
@@ -57,7 +57,7 @@ def talking(number: int) -> Clip:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """12 clips: three steps an epoch, six in all."""
+    """12 clips: three steps per epoch, six in total."""
     out = tmp_path_factory.mktemp("talking")
     entry, marker = write_shard(out, [talking(number) for number in range(CLIPS)], "train", "made-train-000000")
     pq.write_table(marker.select(INDEX_SCHEMA.names), out / INDEX)
@@ -80,27 +80,25 @@ def state(run: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def rotator(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole run."""
+    """A complete run."""
     run = tmp_path_factory.mktemp("rotator") / "run"
     assert motionshards.jobs.train.main(order(data, "rotator", run, "--images-every", 3)) == 0
     return run
 
 
-def test_what_a_run_leaves(rotator: Path) -> None:
+def test_files_of_a_run(rotator: Path) -> None:
     lines = metrics(rotator)
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
     assert all(line.keys() == {"step", "epoch", "pixel_painted", "pixel_moved", "unfit", "lr_rotator"} for line in lines)
     assert 0 < np.mean([line["unfit"] for line in lines]) < 1
-    assert [path.name for path in sorted((rotator / "pictures").iterdir())] == ["00000003.jpg", "00000006.jpg"]
+    assert [path.name for path in sorted((rotator / "images").iterdir())] == ["00000003.jpg", "00000006.jpg"]
     assert {"morpher", "rotator", "combiner", "optimizer_rotator"} <= state(rotator).keys()
     restored = restore([rotator / "last.pt"])
     assert [*restored.networks] == ["rotator"] and restored.architecture.size == 32 and not restored.matte
 
 
 @pytest.mark.parametrize("cut", [2, pytest.param(3, marks=pytest.mark.slow)])
-def test_a_run_that_is_stopped_and_goes_on_learns_what_an_undisturbed_one_does(
-    data: Path, rotator: Path, tmp_path: Path, cut: int
-) -> None:
+def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one(data: Path, rotator: Path, tmp_path: Path, cut: int) -> None:
     assert motionshards.jobs.train.main(order(data, "rotator", tmp_path / "run", "--stop-after", cut)) == 0
     assert state(tmp_path / "run")["motionshards"]["step"] == cut
     assert motionshards.jobs.train.main(order(data, "rotator", tmp_path / "run")) == 0
@@ -108,7 +106,7 @@ def test_a_run_that_is_stopped_and_goes_on_learns_what_an_undisturbed_one_does(
     assert same(state(tmp_path / "run"), state(rotator))
 
 
-def test_a_combiner_builds_on_a_rotator_and_goes_on_without_being_told_of_it_again(
+def test_a_combiner_starts_from_a_rotator_and_resumes_without_init(
     data: Path, rotator: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert motionshards.jobs.train.main(order(data, "combiner", tmp_path / "run")) == 2
@@ -123,7 +121,7 @@ def test_a_combiner_builds_on_a_rotator_and_goes_on_without_being_told_of_it_aga
     assert all(is_trained(network) for network in restored.networks.values())
 
 
-def test_of_several_files_the_last_counts_for_each_network_and_published_ones_hold_one(rotator: Path, tmp_path: Path) -> None:
+def test_later_files_take_precedence_and_published_ones_have_one_network(rotator: Path, tmp_path: Path) -> None:
     theirs = {key: value + 1 for key, value in state(rotator)["rotator"].items()}
     torch.save(theirs, tmp_path / "rotator.pt", _use_new_zipfile_serialization=False)
     both = [rotator / "last.pt", tmp_path / "rotator.pt"]
@@ -134,8 +132,8 @@ def test_of_several_files_the_last_counts_for_each_network_and_published_ones_ho
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_does_in_two_parts(data: Path, tmp_path: Path) -> None:
-    """Also where more pairs fit in one process than in the other."""
+def test_two_processes_equal_one_with_two_parts(data: Path, tmp_path: Path) -> None:
+    """Also if the numbers of usable pairs differ between processes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -148,14 +146,14 @@ def test_two_processes_learn_what_one_does_in_two_parts(data: Path, tmp_path: Pa
         assert one == pytest.approx(two, rel=2e-3)
 
 
-def test_data_without_landmarks_are_refused_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_datasets_without_landmarks_are_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     without = make_dataset(tmp_path / "data", 4, landmarks=False)
     (tmp_path / "runs").mkdir()
     config = tmp_path / "runs" / "wide.yaml"
     config.write_text(TINY.format(stage="morpher").replace("frontal_deg: 10", "frontal_deg: 90"))
     command = order(without, "morpher", tmp_path / "runs" / "run", "--batch", 1)
     assert motionshards.jobs.train.main([str(config) if word.endswith("morpher.yaml") else word for word in command]) == 2
-    assert "needs landmarks, and there are none: dataset.build --add landmarks" in capsys.readouterr().err
+    assert "needs landmarks, and the dataset has none: add them with dataset.build --add landmarks" in capsys.readouterr().err
 
 
 SMALL = """
@@ -176,8 +174,8 @@ CLIP = "id99001/uOgnqlReo_Q/00001"
 
 
 @pytest.mark.slow
-def test_a_rendered_clip_is_learned_by_heart(demo_videos: Path, tmp_path: Path) -> None:
-    """360 steps: by pose alone both ways come nearer to the target than the source is."""
+def test_a_rendered_clip_is_memorized(demo_videos: Path, tmp_path: Path) -> None:
+    """After 360 steps both outputs are closer to the target than the source is, given the pose only."""
     data, run, config = tmp_path / "data", tmp_path / "run", tmp_path / "small.yaml"
     build = ["--source", "voxceleb2", "--input", demo_videos, "--output", data, "--size", 64, "--frames", 24, "--quiet"]
     assert motionshards.dataset.build.main([str(word) for word in [*build, "--split", "test", "--landmarks", "dlib"]]) == 0
@@ -194,7 +192,7 @@ def test_a_rendered_clip_is_learned_by_heart(demo_videos: Path, tmp_path: Path) 
 
 @torch.no_grad()
 def judged(data: Path, run: Path) -> Iterator[tuple[float, ...]]:
-    """How far from the targets of the clip's pairs the source is, the painted picture, and the moved one."""
+    """Return the distances of source, painted and moved image from the targets of the clip's pairs."""
     network = restore([run / "last.pt"]).networks["rotator"]
     (sample,) = (sample for sample in Dataset.open(data).samples() if sample.key == CLIP)
     angles = [sample.meta[name] for name in ("yaw_deg", "pitch_deg", "roll_deg")]

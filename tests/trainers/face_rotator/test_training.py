@@ -1,4 +1,4 @@
-"""The face rotator's steps: what is learned from which pairs, by which network, and by which loss."""
+"""Training steps of the face rotator: usable pairs, trained networks, and losses."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from motionshards.trainers.vgg import VGG16, Vgg
 
 TINY = Architecture(size=8, width=4, halvings=1, blocks=1)
 STEPS = 5
-"""Of an epoch."""
+"""Steps per epoch."""
 
 
 def config(stage: str, **training: Any) -> Config:
@@ -73,7 +73,7 @@ def vgg(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize("stage", NAMES)
-def test_a_stage_trains_one_network_and_leaves_the_others_untouched_to_the_bit(stage: str) -> None:
+def test_a_stage_trains_one_network_and_keeps_the_others_bit_identical(stage: str) -> None:
     trained = task(stage)
     before = weights(trained)
     for number in (1, 2):
@@ -86,8 +86,8 @@ def test_a_stage_trains_one_network_and_leaves_the_others_untouched_to_the_bit(s
 
 
 @pytest.mark.parametrize("stage", ["morpher", "rotator"])
-def test_pairs_that_do_not_fit_change_nothing(stage: str) -> None:
-    """The same weights come out of four pairs of which two fit, whatever the others show, and of these two alone."""
+def test_pairs_that_do_not_match_have_no_effect(stage: str) -> None:
+    """Four pairs, two of them usable, lead to the same weights as the two usable ones alone."""
     fitting, unfit = FITTING[stage], (ALIKE if stage == "morpher" else OTHER)
     four = given(fitting, unfit, fitting, unfit)
     others = replace(four, frames=four.frames.clone())
@@ -107,7 +107,7 @@ def test_pairs_that_do_not_fit_change_nothing(stage: str) -> None:
 
 
 @pytest.mark.parametrize("stage", ["morpher", "rotator"])
-def test_a_batch_without_a_pair_that_fits_is_a_step_without_a_change(stage: str) -> None:
+def test_a_batch_without_usable_pairs_changes_no_weights(stage: str) -> None:
     trained = task(stage)
     before = weights(trained)[stage]
     losses = step(trained, given(*[ALIKE if stage == "morpher" else OTHER] * 2))
@@ -147,7 +147,7 @@ def test_the_perceptual_loss_takes_over_after_half_an_epoch(vgg: str) -> None:
     assert sorted(step(without, given(ALIKE, ALIKE), 4)) == pixel, "what stands in where there is no VGG16"
 
 
-def test_the_morpher_needs_no_vgg_and_the_others_say_what_is_missing() -> None:
+def test_only_rotator_and_combiner_need_vgg() -> None:
     assert "pixel_morphed" in step(task("morpher", vgg="nowhere.pth"), given(OTHER, OTHER), 9)
     with pytest.raises(ConfigError, match="VGG16"):
         task("rotator", vgg="nowhere.pth")
@@ -163,7 +163,7 @@ def test_the_perceptual_distance_is_of_each_pair_alone_and_blind_to_alpha() -> N
     torch.testing.assert_close(distance(one[2:], other[2:]), found[2:])
 
 
-def test_a_combiner_wants_a_trained_rotator_to_begin_with() -> None:
+def test_a_combiner_requires_a_trained_rotator() -> None:
     pairs = given(ALIKE, ALIKE)
     with pytest.raises(ConfigError, match="--init"):
         step(task("combiner"), pairs, 0)
@@ -175,7 +175,7 @@ def test_a_combiner_wants_a_trained_rotator_to_begin_with() -> None:
     assert "pixel_combined" in step(task("combiner"), pairs, 1), "a run that goes on has its weights from its checkpoint"
 
 
-def test_a_beginning_is_ours_or_a_published_file_of_one_network() -> None:
+def test_init_loads_own_checkpoints_and_published_files() -> None:
     theirs = {name: network.state_dict() for name, network in make_networks(TINY, still=False).items()}
     for name in NAMES:
         began = task("rotator", theirs[name])  # type: ignore[arg-type]
@@ -187,32 +187,32 @@ def test_a_beginning_is_ours_or_a_published_file_of_one_network() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ({"generator": {}, "epoch": 3}, "given.pt has none of morpher, rotator, combiner; it has epoch, generator"),
-        ({"rotator": {}}, "rotator is of another architecture: missing: "),
-        ({"zhou_grid_change.weight": torch.zeros(2, 9, 7, 7)}, "rotator is of another architecture: missing: "),
+        ({"rotator": {}}, "rotator has another architecture: missing: "),
+        ({"zhou_grid_change.weight": torch.zeros(2, 9, 7, 7)}, "rotator has another architecture: missing: "),
     ],
 )
-def test_what_is_no_beginning_is_told(content: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_unusable_init_files_are_refused(content: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         task("rotator", content)
 
 
-def test_pictures_show_what_a_stage_made() -> None:
+def test_images_show_the_outputs_of_a_stage() -> None:
     made = {"morpher": ["morphed"], "rotator": ["painted", "moved"], "combiner": ["painted", "moved", "combined"]}
     for stage, columns in made.items():
         trained = task(stage)
-        assert trained.pictures() is None
+        assert trained.images() is None
         step(trained, given(FITTING[stage], FITTING[stage]))
-        shown = trained.pictures()
+        shown = trained.images()
         assert shown is not None and [*shown] == ["source", "target", *columns]
         for images in shown.values():
             assert images.shape == (2, 3, 8, 8) and images.min() >= 0 and images.max() <= 1
     torch.testing.assert_close(shown["target"], given(ALIKE, ALIKE).frames[:, 1], rtol=0, atol=1e-4)
 
 
-def test_ways_of_computing_learn_the_same() -> None:
+def test_precision_and_memory_format_train_alike() -> None:
     plain = step(task("rotator"), given(ALIKE, ALIKE))
     for way in ({"precision": "bf16"}, {"channels_last": True}):
         trained = task("rotator", **way)
@@ -242,26 +242,26 @@ def test_settings_of_the_stages() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
-        ("training: {stage: painter}", "stage is morpher or rotator or combiner"),
-        ("training: {most_deg: 20}", "most_deg is at most 15"),
+        ("training: {stage: painter}", "stage must be morpher or rotator or combiner"),
+        ("training: {most_deg: 20}", "most_deg must be at most 15"),
         ("training: {least_deg: 5}", "PosePairs with an empty range"),
-        ("training: {alike: 0}", "alike is above 0"),
+        ("training: {alike: 0}", "alike must be above 0"),
         ("training: {flip: 2}", "probabilities"),
         ("training: {epochs: 0}", "at least 1"),
         ("architecture: {size: 100}", "multiple of 8"),
-        ("architecture: {sise: 64}", "size is"),
+        ("architecture: {sise: 64}", "did you mean size"),
     ],
 )
-def test_senseless_settings_are_told_by_name(tmp_path: Path, line: str, told: str) -> None:
+def test_invalid_settings_are_reported_by_name(tmp_path: Path, line: str, message: str) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(line)
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         settings.load(str(path), CONFIGS)
 
 
-def test_a_file_says_what_differs_from_a_stage(tmp_path: Path) -> None:
+def test_a_file_overrides_settings_of_a_stage(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("base: combiner\narchitecture: {size: 64}\n")
     found = settings.load(str(path), CONFIGS)

@@ -1,4 +1,4 @@
-"""Animation with real, small, random networks: the paper's loop over all frames at once is what the stream must give."""
+"""Animation with small random networks: the stream must equal the paper's loop over all frames."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -26,7 +26,7 @@ Trained = tuple[KPDetector, OcclusionAwareGenerator]
 
 
 def trained(architecture: Architecture | None = None) -> Trained:
-    """Random networks; jacobians are near the identity, as those of a trained detector, and far from singular."""
+    """Random networks with Jacobians close to the identity, like those of a trained detector."""
     architecture = architecture or small()
     detector, generator = KPDetector(architecture), OcclusionAwareGenerator(architecture)
     for network in (detector, generator):
@@ -38,7 +38,7 @@ def trained(architecture: Architecture | None = None) -> Trained:
 
 
 def pictures(count: int, seed: int = 0, size: int = 64) -> list[Picture]:
-    """Soft random pictures, each a little different from the last."""
+    """Smooth random images that change gradually."""
     chance = torch.Generator().manual_seed(seed)
     cells = torch.rand(1, 3, 8, 8, generator=chance) + 0.2 * torch.randn(count, 3, 8, 8, generator=chance).cumsum(dim=0)
     smooth = torch.nn.functional.interpolate(cells, size=(size, size), mode="bicubic").clamp(0, 1)
@@ -52,7 +52,7 @@ def tensor(frames: list[Picture]) -> Tensor:
 def loop(
     networks: Trained, source: Picture, frames: list[Picture], first: Picture, *, relative: bool, adapt: bool
 ) -> list[Picture]:
-    """As the paper has it, without anything folded or kept."""
+    """The loop of the paper, without folding and caching."""
     detector, generator = networks
     still, start, made = detector(tensor([source])), detector(tensor([first])), []
     for frame in frames:
@@ -70,7 +70,7 @@ def animated(
 
 
 def assert_like(found: np.ndarray, expected: list[Picture]) -> None:
-    """The same, but that a few values may be rounded to the other side."""
+    """Assert equality, except for rounding of a few values."""
     assert found.shape == np.shape(expected) and found.dtype == np.uint8
     assert np.ptp(found, axis=0).max() > 10 or len(found) == 1, "the frames differ from each other"
     assert np.abs(found.astype(int) - np.array(expected)).max() <= 1
@@ -78,13 +78,13 @@ def assert_like(found: np.ndarray, expected: list[Picture]) -> None:
 
 
 @pytest.mark.parametrize(("relative", "adapt"), [(True, False), (True, True), (False, False)])
-def test_frames_are_those_of_the_plain_loop(relative: bool, adapt: bool) -> None:
+def test_frames_equal_those_of_the_plain_loop(relative: bool, adapt: bool) -> None:
     networks, source, frames = trained(), pictures(1, seed=9)[0], pictures(5)
     found = animated(networks, source, frames, Movement(relative=relative, adapt_scale=adapt))
     assert_like(found, loop(networks, source, frames, frames[0], relative=relative, adapt=adapt))
 
 
-def test_the_ways_to_move_differ() -> None:
+def test_relative_and_absolute_motion_differ() -> None:
     networks, source, frames = trained(), pictures(1, seed=9)[0], pictures(5)
     made = [
         animated(networks, source, frames, movement)[-1].astype(int)
@@ -101,7 +101,7 @@ def test_batches_give_the_same_frames(batch: int) -> None:
 
 
 @pytest.mark.parametrize("best", [0, 2, 4])
-def test_a_best_frame_gives_what_going_forward_and_backward_from_it_and_joining_gives(best: int) -> None:
+def test_a_best_frame_equals_animating_forward_and_backward_from_it(best: int) -> None:
     networks, source, frames = trained(), pictures(1, seed=9)[0], pictures(5)
     forward = animated(networks, source, frames[best:])
     backward = animated(networks, source, frames[best::-1])
@@ -115,7 +115,7 @@ def test_zeroth_order_networks_animate() -> None:
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-def test_no_more_than_a_batch_of_frames_is_held(batch: int) -> None:
+def test_at_most_one_batch_of_frames_is_in_memory(batch: int) -> None:
     given = 0
 
     def driving() -> Iterator[Picture]:
@@ -130,12 +130,12 @@ def test_no_more_than_a_batch_of_frames_is_held(batch: int) -> None:
     assert made == given == 12
 
 
-def test_without_frames_there_is_nothing() -> None:
+def test_a_video_without_frames() -> None:
     assert len(animated(trained(), pictures(1)[0], [])) == 0
 
 
-def test_where_jacobians_are_singular_nothing_is_turned_and_that_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    """So the pictures are those of a detector whose jacobians are the identity everywhere."""
+def test_keypoints_with_singular_jacobians_are_not_rotated(caplog: pytest.LogCaptureFixture) -> None:
+    """The result is that of a detector whose Jacobians are the identity."""
     broken, upright, source, frames = trained(), trained(), pictures(1, seed=9)[0], pictures(4)
     for (detector, _), identity in ((broken, 0.0), (upright, 1.0)):
         detector.jacobian.weight.zero_()
@@ -143,14 +143,14 @@ def test_where_jacobians_are_singular_nothing_is_turned_and_that_is_told(caplog:
     for movement in (Movement(), Movement(relative=False)):
         caplog.clear()
         found = animated(broken, source, frames, movement)
-        told = [record.getMessage() for record in caplog.records]
-        assert told[0].startswith("3 keypoints of the source have singular jacobians")
-        assert told[-1].startswith("in 4 of 4 frames") and len(told) == 2 + movement.relative
+        messages = [record.getMessage() for record in caplog.records]
+        assert messages[0].startswith("3 keypoints of the source have singular Jacobians")
+        assert messages[-1].endswith("not rotated in 4 of 4 frames") and len(messages) == 2 + movement.relative
         assert_like(found, [*animated(upright, source, frames, movement)])
 
 
 class Broken(FoldedNetworks):
-    """Finds a jacobian that is singular in frames whose first pixel is black."""
+    """Has a singular Jacobian in frames whose first pixel is black."""
 
     def kp_detector(self, frames: Tensor) -> Keypoints:
         found = super().kp_detector(frames)
@@ -161,7 +161,7 @@ class Broken(FoldedNetworks):
 
 @pytest.mark.parametrize("relative", [True, False])
 @pytest.mark.parametrize("broken", [0, 2])
-def test_one_singular_jacobian_is_left_out_and_no_other(broken: int, relative: bool, caplog: pytest.LogCaptureFixture) -> None:
+def test_only_the_singular_jacobian_is_replaced(broken: int, relative: bool, caplog: pytest.LogCaptureFixture) -> None:
     networks, source, frames = trained(), pictures(1, seed=9)[0].copy(), [frame.copy() for frame in pictures(4)]
     source[0, 0] = 255
     for number, frame in enumerate(frames):
@@ -175,27 +175,27 @@ def test_one_singular_jacobian_is_left_out_and_no_other(broken: int, relative: b
             moved.jacobian[:, 1] = still.jacobian[:, 1]
         expected.append(generator(tensor([source]), source_keypoints=still, driving_keypoints=moved).prediction[0])
     assert_like(found, [*(torch.stack(expected) * 255).round().byte().permute(0, 2, 3, 1).numpy()])
-    assert "in 1 of 4 frames what is around keypoints with singular jacobians is not turned" in caplog.text
+    assert "keypoints with singular Jacobians are not rotated in 1 of 4 frames" in caplog.text
     assert ("1 keypoints of the first frame" in caplog.text) == (relative and broken == 0)
 
 
-def test_regular_jacobians_are_told_nothing_of(caplog: pytest.LogCaptureFixture) -> None:
+def test_regular_jacobians_cause_no_warning(caplog: pytest.LogCaptureFixture) -> None:
     animated(trained(), pictures(1, seed=9)[0], pictures(3), Movement(adapt_scale=True))
     assert not caplog.records
 
 
-def test_keypoints_on_a_line_do_not_scale_movement_and_that_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    """Two keypoints always lie on a line."""
+def test_keypoints_on_a_line_disable_scaling_with_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """Two keypoints are always on a line."""
     networks, source, frames = trained(small(keypoints=2)), pictures(1, seed=9)[0], pictures(4)
     found = animated(networks, source, frames, Movement(adapt_scale=True))
     assert [record.getMessage() for record in caplog.records] == [
-        "keypoints of the source or of the first frame lie on a line: movement is not scaled"
+        "motion is not scaled, since keypoints of the source or of the first frame are on a line"
     ]
     assert_like(found, [*animated(networks, source, frames)])
 
 
 def face(shift: int = 0, turn: int = 0) -> Picture:
-    """The face of a photograph, 160 px, moved to the right or with its sides swapped."""
+    """The face of a photo, 160 px, shifted to the right or mirrored."""
     cropped = np.roll(data.astronaut()[0:200, 130:330], shift, axis=1)[20:180, 20:180]
     return np.ascontiguousarray(cropped[:, ::-1] if turn else cropped)
 
@@ -203,7 +203,7 @@ def face(shift: int = 0, turn: int = 0) -> Picture:
 BLANK = np.full((160, 160, 3), 90, np.uint8)
 
 
-def test_the_best_frame_is_the_one_whose_face_has_the_sources_shape(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_best_frame_has_the_most_similar_face(caplog: pytest.LogCaptureFixture) -> None:
     model = models.load("dlib")
     assert model is not None
     found = find_best_frame(face(), [BLANK, face(turn=1), face(shift=9), face(turn=1), BLANK], model)
@@ -211,10 +211,10 @@ def test_the_best_frame_is_the_one_whose_face_has_the_sources_shape(caplog: pyte
     np.testing.assert_array_equal(found.picture, face(shift=9))
     shapes = [face_shape(picture, model) for picture in (face(), face(turn=1))]
     assert found.distance < 0.2 * float(np.square(shapes[0] - shapes[1]).sum(axis=1).mean())
-    assert "2 of 5 frames have no face" in caplog.text
+    assert "skipped 2 of 5 frames without a face" in caplog.text
 
 
-def test_shapes_of_faces_know_neither_place_nor_size() -> None:
+def test_face_shapes_are_independent_of_position_and_size() -> None:
     model = models.load("dlib")
     assert model is not None
     small_face = face_shape(face(), model)
@@ -235,14 +235,14 @@ def test_the_first_of_equal_frames_is_the_best() -> None:
 def test_without_a_face_there_is_no_best_frame() -> None:
     model = models.load("dlib")
     assert model is not None
-    with pytest.raises(ConfigError, match="no face is found in the source"):
+    with pytest.raises(ConfigError, match="no face was found in the source"):
         find_best_frame(BLANK, [face()], model)
     with pytest.raises(ConfigError, match="in any of the 2 frames"):
         find_best_frame(face(), [BLANK, BLANK], model)
 
 
-def test_source_pictures_may_be_read_only() -> None:
-    """As pictures from a pipe are."""
+def test_source_images_may_be_read_only() -> None:
+    """Images from a pipe are read-only."""
     source, frames = pictures(1, seed=9)[0].copy(), [frame.copy() for frame in pictures(2)]
     for picture in (source, *frames):
         picture.setflags(write=False)

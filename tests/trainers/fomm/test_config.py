@@ -1,4 +1,4 @@
-"""The published settings, YAML files, and what is said of mistakes in them."""
+"""The published settings, YAML files, and messages for mistakes in them."""
 
 import json
 from pathlib import Path
@@ -56,7 +56,7 @@ def test_the_defaults_are_vox_256() -> None:
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_a_checkpoint_s_json_is_the_same_settings(name: str) -> None:
+def test_settings_round_trip_through_json(name: str) -> None:
     assert Config.from_json(json.loads(json.dumps(CONFIGS[name].to_json()))) == CONFIGS[name]
 
 
@@ -69,7 +69,7 @@ def test_json_of_another_version_is_refused() -> None:
         Config.from_json({**CONFIGS["vox-256"].to_json(), "architecture": {"depth": 1}})
 
 
-def test_a_file_changes_what_it_names(tmp_path: Path) -> None:
+def test_a_file_overrides_the_settings_it_contains(tmp_path: Path) -> None:
     text = """
         base: vox-adv-256
         architecture: {size: 512, detector: {scale: 0.125}, dense_motion: {scale: 0.125}}
@@ -93,51 +93,51 @@ def test_a_file_without_a_base_starts_from_vox_256(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
-        ("training: {epoch: 3}", "training.epoch is not a setting; epochs is"),
-        ("trainig: {epochs: 3}", "trainig is not a setting; training is"),
-        ("xyz: 3", "xyz is not a setting; there are name, architecture, training"),
+        ("training: {epoch: 3}", "training.epoch is not a setting; did you mean epochs"),
+        ("trainig: {epochs: 3}", "trainig is not a setting; did you mean training"),
+        ("xyz: 3", "xyz is not a setting; settings are name, architecture, training"),
         ("1: 3", "1 is not a setting"),
-        ("training: {epochs: many}", "training.epochs is 'many', must be a whole number"),
-        ("training: {epochs: 3.5}", "training.epochs is 3.5, must be a whole number"),
-        ("training: {epochs: true}", "training.epochs is True, must be a whole number"),
+        ("training: {epochs: many}", "training.epochs is 'many', must be an integer"),
+        ("training: {epochs: 3.5}", "training.epochs is 3.5, must be an integer"),
+        ("training: {epochs: true}", "training.epochs is True, must be an integer"),
         ("training: {hue: true}", "training.hue is True, must be a finite number"),
         ("training: {hue: .nan}", "training.hue is nan, must be a finite number"),
         ("training: {hue: much}", "training.hue is 'much', must be a finite number"),
         ("training: {hue: [1]}", "training.hue is [1], must be a finite number"),
         ("training: {one_pair_per_identity: 1}", "training.one_pair_per_identity is 1, must be true or false"),
         ("training: {milestones: 60}", "training.milestones is 60, must be a list"),
-        ("training: {milestones: [60, x]}", "training.milestones[1] is 'x', must be a whole number"),
-        ("training: 3", "training is 3, must be settings with their values"),
-        ("training:", "training is None, must be settings with their values"),
+        ("training: {milestones: [60, x]}", "training.milestones[1] is 'x', must be an integer"),
+        ("training: 3", "training is 3, must be a mapping of settings to values"),
+        ("training:", "training is None, must be a mapping of settings to values"),
         ("name: 3", "name is 3, must be text"),
-        ("3", "the file is 3, must be settings"),
-        ("", "the file is None, must be settings"),
+        ("3", "the file is 3, must be a mapping"),
+        ("", "the file is None, must be a mapping"),
         ("base: vox", "base is 'vox', must be vox-256, vox-adv-256, taichi-256 or fashion-256"),
         ("base: [1]", "base is [1], must be"),
         ("a: [", "is not YAML"),
         ("!!python/object/apply:os.getcwd []", "is not YAML"),
         ("training: {hue: 0.7}", "training: hue must be at most 0.5"),
-        ("architecture: {detector: {scale: 0.3}}", "architecture.detector: scale is 1 over a whole number"),
-        ("architecture: {size: 200}", "architecture: size is a multiple of 128, for scale and blocks of detector"),
-        ("training: {losses: {generator_gan: 1, feature_matching: [1]}}", "feature_matching has a weight for each"),
-        ("architecture: {jacobians: false}", "without jacobians equivariance_jacobian is 0"),
+        ("architecture: {detector: {scale: 0.3}}", "architecture.detector: scale must be 1 over an integer"),
+        ("architecture: {size: 200}", "architecture: size must be a multiple of 128, for scale and blocks of detector"),
+        ("training: {losses: {generator_gan: 1, feature_matching: [1]}}", "feature_matching must have a weight for each"),
+        ("architecture: {jacobians: false}", "equivariance_jacobian must be 0 without jacobians"),
     ],
 )
-def test_mistakes_are_told_by_name_in_one_line(text: str, told: str, tmp_path: Path) -> None:
+def test_mistakes_are_reported_by_name_in_one_line(text: str, message: str, tmp_path: Path) -> None:
     path = write(tmp_path, text)
     with pytest.raises(ConfigError) as caught:
         settings.load(path, CONFIGS)
-    message = str(caught.value)
-    assert message.startswith(path) and told in message and "\n" not in message
+    error = str(caught.value)
+    assert error.startswith(path) and message in error and "\n" not in error
 
 
 def test_neither_a_name_nor_a_file(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="vox-512 is neither vox-256, vox-adv-256, taichi-256 or fashion-256 nor a YAML file"):
+    with pytest.raises(ConfigError, match="vox-512 is neither vox-256, vox-adv-256, taichi-256 or fashion-256 nor a readable"):
         settings.load("vox-512", CONFIGS)
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\xfa")
-    with pytest.raises(ConfigError, match="nor a YAML file that can be read"):
+    with pytest.raises(ConfigError, match="nor a readable YAML file"):
         settings.load(str(tmp_path / "bytes.yaml"), CONFIGS)
 
 
@@ -172,6 +172,6 @@ def test_neither_a_name_nor_a_file(tmp_path: Path) -> None:
         (TrainingConfig, {"flip": 1.5}),
     ],
 )
-def test_settings_that_cannot_work_are_refused(kind: type, fields: dict[str, object]) -> None:
+def test_invalid_settings_are_refused(kind: type, fields: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(fields))}|weights"):
         kind(**fields)

@@ -1,4 +1,4 @@
-"""The first order motion model against figures that the published code computed, in a tiny configuration."""
+"""The first order motion model compared with values computed by the published code, in a tiny configuration."""
 
 from dataclasses import replace
 from typing import NamedTuple
@@ -24,7 +24,7 @@ TOLERANCES = {torch.float64: 1e-8, torch.float32: 1e-4}
 
 
 def tiny(align_corners: bool) -> Config:
-    """vox-adv-256, narrow and for pictures of 64 pixels."""
+    """vox-adv-256 with few channels, for images of 64 pixels."""
     published = CONFIGS["vox-adv-256"]
     networks = published.architecture
     narrow = {"block_expansion": 8, "max_features": 32}
@@ -48,7 +48,7 @@ class Networks(NamedTuple):
 
 
 def networks(config: Config, dtype: torch.dtype) -> Networks:
-    """Filled, with keypoints near the middle and jacobians near the identity."""
+    """Networks with the stored weights, keypoints near the center and Jacobians near the identity."""
     detector, generator = KPDetector(config.architecture), OcclusionAwareGenerator(config.architecture)
     made = Networks(detector, generator, MultiScaleDiscriminator(config.architecture))
     for network, name in zip(made, ("kp_detector", "generator", "discriminator"), strict=True):
@@ -78,7 +78,7 @@ def test_keypoints(dtype: torch.dtype) -> None:
 
 @dtypes
 @pytest.mark.parametrize("align_corners", [False, True])
-def test_generated_pictures(align_corners: bool, dtype: torch.dtype) -> None:
+def test_generated_images(align_corners: bool, dtype: torch.dtype) -> None:
     made, x = networks(tiny(align_corners), dtype), pictures(dtype)
     keypoints = made.detector.eval()(x)
     found = made.generator.eval()(x[:1], source_keypoints=keypoints[:1], driving_keypoints=keypoints[1:2])
@@ -120,7 +120,7 @@ def transform(dtype: torch.dtype) -> Warp:
 
 
 def generator_pass(config: Config, made: Networks, dtype: torch.dtype) -> GeneratorResult:
-    """Losses of the generator's step, with its gradients."""
+    """Compute the losses of the generator step, with gradients."""
     loss = GeneratorLoss(config, fill(Vgg(VGG19, RELU_N_1), "vgg19")).to(dtype)
     for network in made:
         network.train()

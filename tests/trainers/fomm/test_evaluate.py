@@ -1,4 +1,4 @@
-"""Reconstruction by the real networks, a frame at a time and in batches."""
+"""Reconstruction with small networks, frame by frame and in batches."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from motionshards.trainers.fomm.keypoints import KPDetector
 
 
 @pytest.mark.parametrize("batch", [1, 4])
-def test_frames_are_painted_from_the_first_by_their_own_keypoints(batch: int) -> None:
+def test_frames_are_reconstructed_from_the_first_by_their_keypoints(batch: int) -> None:
     detector, generator = KPDetector(small()), OcclusionAwareGenerator(small())
     fill(detector, "detector").eval(), fill(generator, "generator").eval()
     pixels = (image("evaluate", 5, 3, 64, 8) * 255).byte().permute(0, 2, 3, 1).numpy()

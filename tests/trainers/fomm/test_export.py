@@ -1,4 +1,4 @@
-"""What is exported computes what the networks compute, for any number of rows, and is taken only while it is whole."""
+"""Exported graphs agree with the networks for any number of rows, and incomplete exports are refused."""
 
 import ast
 import functools
@@ -37,7 +37,7 @@ Written = Callable[[str], tuple[Path, str, dict[str, Check]]]
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
-    """written(form) -> directory, form, and what the check found; exported once."""
+    """written(form) -> directory, form, and the checks; exported once."""
 
     @functools.cache
     def once(form: str) -> tuple[Path, str, dict[str, Check]]:
@@ -59,7 +59,7 @@ def onnx_directory(written: Written) -> Path:
     return written("onnx")[0]
 
 
-def test_what_was_written_was_run_beside_the_networks(exported: tuple[Path, str, dict[str, Check]]) -> None:
+def test_written_graphs_were_compared_with_the_networks(exported: tuple[Path, str, dict[str, Check]]) -> None:
     out, form, found = exported
     assert list(found) == list(GRAPHS)
     assert max(check.largest_difference for check in found.values()) <= (1e-7 if form == "torch" else 1e-5)
@@ -73,7 +73,7 @@ def test_what_was_written_was_run_beside_the_networks(exported: tuple[Path, str,
 
 @functools.cache
 def runner(out: Path, form: str) -> Callable[..., Any]:
-    """run(name, *inputs), as someone runs the files who has none of this code."""
+    """run(name, *inputs): run a file without the code of this project."""
     if form in RUNTIMES:
         made: dict[str, Any] = {name: RUNTIMES[form](out / f"{name}{FORMATS[form]}", "cpu", 1) for name in GRAPHS}
     else:
@@ -83,7 +83,7 @@ def runner(out: Path, form: str) -> Callable[..., Any]:
 
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_any_number_of_rows(exported: tuple[Path, str, dict[str, Check]], count: int) -> None:
-    """Against the networks themselves, not against the graphs' modules: these are what might be wrong."""
+    """Compare with the networks rather than the modules of the graphs, which might be wrong."""
     run, (detector, generator) = runner(*exported[:2]), networks(CONFIG.architecture)
     images, source = image("export", count + 1, 3, 64, 8).float(), keypoints(1, 0)
     with torch.no_grad():
@@ -103,7 +103,7 @@ def test_any_number_of_rows(exported: tuple[Path, str, dict[str, Check]], count:
 
 @pytest.mark.parametrize("adapt_scale", [False, True])
 @pytest.mark.parametrize("relative_jacobian", [False, True])
-def test_driving_keypoints_are_normalised_as_without_a_graph(
+def test_driving_keypoints_are_normalized_as_without_a_graph(
     exported: tuple[Path, str, dict[str, Check]], relative_jacobian: bool, adapt_scale: bool
 ) -> None:
     run, first, source = runner(*exported[:2]), keypoints(1, 3), keypoints(1, 5)
@@ -117,7 +117,7 @@ def test_driving_keypoints_are_normalised_as_without_a_graph(
         assert np.asarray(flat).tolist() == [False]
 
 
-def test_a_hull_that_is_a_line_and_a_singular_jacobian(exported: tuple[Path, str, dict[str, Check]]) -> None:
+def test_a_degenerate_hull_and_a_singular_jacobian(exported: tuple[Path, str, dict[str, Check]]) -> None:
     run, first, source, driving = runner(*exported[:2]), keypoints(1, 3), keypoints(1, 5), keypoints(2, 9)
     assert first.jacobian is not None
     first.value[0] = torch.tensor([[-0.5, -0.25], [0.0, 0.0], [0.5, 0.25]])
@@ -129,7 +129,7 @@ def test_a_hull_that_is_a_line_and_a_singular_jacobian(exported: tuple[Path, str
         np.testing.assert_allclose(tensor, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_onnx_files_are_of_the_opset_and_say_what_is_free(onnx_directory: Path) -> None:
+def test_opset_and_dynamic_dimensions_of_onnx_files(onnx_directory: Path) -> None:
     for name, graph in graphs(*networks(CONFIG.architecture)).items():
         model = onnx.load(onnx_directory / f"{name}.onnx")
         onnx.checker.check_model(model, full_check=True)
@@ -143,9 +143,7 @@ def test_onnx_files_are_of_the_opset_and_say_what_is_free(onnx_directory: Path) 
         assert {each for each, shape in inputs.items() if shape and shape[0] == "batch"} == graph.batched
 
 
-def test_the_backend_takes_tensors_and_arrays_and_tells_of_lines_once(
-    onnx_directory: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_backend_accepts_tensors_and_arrays_and_warns_once(onnx_directory: Path, caplog: pytest.LogCaptureFixture) -> None:
     backend, points = ExportedModel(onnx_directory, "onnx", threads=1), keypoints(2, 0)
     assert (backend.size, backend.channels, backend.keypoints, backend.jacobians) == (64, 3, 3, True)
     images = image("backend", 2, 3, 64, 8)
@@ -154,13 +152,13 @@ def test_the_backend_takes_tensors_and_arrays_and_tells_of_lines_once(
     points.value[:] = points.value[:1, :1]
     for _ in range(2):
         backend.process_kp_driving(*rows(points, points[:1], points[:1]), adapt_movement_scale=True)
-    assert [record.message for record in caplog.records] == ["keypoints lie on a line: their movement is not scaled"]
+    assert [record.message for record in caplog.records] == ["motion is not scaled, since keypoints are on a line"]
     with pytest.raises(ValueError, match=r"source is \[2, 3, 64, 64\], must be \[1, 3, 64, 64\]"):
         backend.generator(images, *rows(points[:1], points))
 
 
-def test_the_backend_stands_in_for_the_networks(onnx_directory: Path) -> None:
-    """All three steps of an animation, and the picture at their end."""
+def test_the_backend_replaces_the_networks(onnx_directory: Path) -> None:
+    """All three steps of an animation, and the resulting image."""
     stand_in, (detector, generator) = ExportedNetworks(onnx_directory, "onnx", threads=1), networks(CONFIG.architecture)
     images = image("stand in", 3, 3, 64, 8).float()
     with torch.no_grad():
@@ -173,8 +171,8 @@ def test_the_backend_stands_in_for_the_networks(onnx_directory: Path) -> None:
     torch.testing.assert_close(stand_in.generator(images[:1], found[:1], moved)[:1], picture, rtol=0, atol=1e-5)
 
 
-def test_an_animation_is_the_same_by_either(onnx_directory: Path) -> None:
-    """Of whole numbers 0 to 255, of which rounding may move one to the next."""
+def test_animations_of_backend_and_networks_are_equal(onnx_directory: Path) -> None:
+    """Integers from 0 to 255 may differ by 1 after rounding."""
     pictures = np.rint(255 * image("animation", 5, 3, 64, 8).permute(0, 2, 3, 1).numpy()).astype(np.uint8)
     for movement in (Movement(), Movement(adapt_scale=True), Movement(relative=False)):
         both = [
@@ -212,32 +210,32 @@ def changed(directory: Path, **fields: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "message"),
     [
-        (lambda out: (out / EXPORT_JSON).unlink(), "is no export of jobs.export_model: .*No such file"),
-        (lambda out: (out / "generator.onnx").unlink(), "is no export of jobs.export_model: .*generator.onnx: No such file"),
+        (lambda out: (out / EXPORT_JSON).unlink(), "is not an export of jobs.export_model: .*No such file"),
+        (lambda out: (out / "generator.onnx").unlink(), "is not an export of jobs.export_model: .*generator.onnx: No such file"),
         (lambda out: (out / "kp_detector.onnx").write_bytes(b"no graph"), "kp_detector.onnx is not the file"),
-        (lambda out: (out / EXPORT_JSON).write_text("{"), "cannot be understood"),
-        (lambda out: (out / EXPORT_JSON).write_text("[]"), "cannot be understood"),
+        (lambda out: (out / EXPORT_JSON).write_text("{"), "is invalid"),
+        (lambda out: (out / EXPORT_JSON).write_text("[]"), "is invalid"),
         (lambda out: changed(out, format="torch"), "is of format 'torch'"),
         (lambda out: changed(out, version=2), "version 2"),
-        (lambda out: changed(out, graphs={}), "cannot be understood"),
+        (lambda out: changed(out, graphs={}), "is invalid"),
     ],
 )
-def test_what_is_not_a_whole_export_is_refused_in_one_line(
-    onnx_directory: Path, tmp_path: Path, spoil: Callable[[Path], object], told: str
+def test_incomplete_exports_are_refused_in_one_line(
+    onnx_directory: Path, tmp_path: Path, spoil: Callable[[Path], object], message: str
 ) -> None:
     for path in onnx_directory.iterdir():
         if path.is_file():
             (tmp_path / path.name).write_bytes(path.read_bytes())
     ExportedModel(tmp_path, "onnx")
     spoil(tmp_path)
-    with pytest.raises(ConfigError, match=told) as raised:
+    with pytest.raises(ConfigError, match=message) as raised:
         ExportedModel(tmp_path, "onnx")
     assert "\n" not in str(raised.value)
 
 
-def test_a_file_that_is_no_graph_and_a_device_that_is_not_there(tmp_path: Path, onnx_directory: Path) -> None:
+def test_invalid_graph_files_and_absent_devices_are_refused(tmp_path: Path, onnx_directory: Path) -> None:
     (tmp_path / "a.onnx").write_bytes(b"no graph")
     with pytest.raises(ConfigError, match=r"a\.onnx cannot be loaded"):
         OnnxGraph(tmp_path / "a.onnx")
@@ -246,7 +244,7 @@ def test_a_file_that_is_no_graph_and_a_device_that_is_not_there(tmp_path: Path, 
 
 
 def test_a_missing_package_is_named(tmp_path: Path, onnx_directory: Path) -> None:
-    """In a process in which it cannot be imported."""
+    """In a process that cannot import it."""
     program = (
         "import sys, importlib.abc\n"
         "class Absent(importlib.abc.MetaPathFinder):\n"
@@ -262,4 +260,4 @@ def test_a_missing_package_is_named(tmp_path: Path, onnx_directory: Path) -> Non
     done = subprocess.run(
         [sys.executable, "-c", program, str(onnx_directory)], capture_output=True, text=True, check=True, cwd=ROOT
     )
-    assert done.stdout.strip() == "this needs onnxruntime (onnxruntime): pip install 'motionshards[export]'"
+    assert done.stdout.strip() == "onnxruntime cannot be imported (onnxruntime); pip install 'motionshards[export]'"

@@ -1,4 +1,4 @@
-"""Which exports are accepted: an error counts relative to the contrast of the output, in every precision."""
+"""Limits of accepted exports: errors relative to the contrast of the output, for each precision."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ def convolutions(graph: Graph) -> list[nn.Conv2d]:
 
 
 def changed(eager: Mapping[str, Graph], change: Callable[[Tensor], Tensor], middle: bool) -> dict[str, Difference]:
-    """Compare with graphs whose convolutions, or only the middle one of each graph, have other weights."""
+    """Compare with graphs in which the weights of all convolutions, or of the middle one of each graph, are changed."""
     spoilt = copy.deepcopy(dict(eager))
     with torch.no_grad():
         for graph in spoilt.values():
@@ -34,7 +34,7 @@ def changed(eager: Mapping[str, Graph], change: Callable[[Tensor], Tensor], midd
 
 
 def rounded(weight: Tensor) -> Tensor:
-    """To 8 bits with a scale per channel, as int8 has it."""
+    """Round to 8 bits with a scale per channel, as in int8."""
     step = weight.abs().amax(dim=(1, 2, 3), keepdim=True) / 127
     return (weight / step).round() * step
 

@@ -1,4 +1,4 @@
-"""Folded networks compute what the trained ones do; in float64, where rounding leaves nothing to hide behind."""
+"""Folded networks compute the same as the trained ones, in float64 to exclude rounding."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ SHAPES = {
 
 
 def networks(architecture: Architecture) -> tuple[KPDetector, OcclusionAwareGenerator]:
-    """Random weights, and statistics of norms that are not those of a new network."""
+    """Random weights and norm statistics."""
     made = KPDetector(architecture), OcclusionAwareGenerator(architecture)
     for network in made:
         fill(network, "fold").double().eval()
@@ -34,7 +34,7 @@ def networks(architecture: Architecture) -> tuple[KPDetector, OcclusionAwareGene
 
 
 def plain(detector: KPDetector, generator: OcclusionAwareGenerator, source: Tensor, driving: Tensor) -> Tensor:
-    """Picture by picture, as the networks are trained."""
+    """Animate image by image with the networks as trained."""
     found = [detector(frame[None]) for frame in driving]
     return torch.cat([generator(source, source_keypoints=detector(source), driving_keypoints=each).prediction for each in found])
 
@@ -60,7 +60,7 @@ def test_folded_networks_compute_the_same(shape: str) -> None:
         assert_same(ours.generator(source, source_keypoints, found), plain(detector, generator, source, driving))
 
 
-def test_another_source_has_features_of_its_own() -> None:
+def test_each_source_has_its_own_features() -> None:
     detector, generator = networks(small())
     ours, driving = FoldedNetworks(detector, generator), noise(1, 3, 64, 64)
     first, second = noise(1, 3, 64, 64, seed=1), noise(1, 3, 64, 64, seed=2)
@@ -80,7 +80,7 @@ def test_features_of_a_source_are_computed_once() -> None:
     assert len(seen) == 1
 
 
-def test_the_given_networks_stay_as_they_are() -> None:
+def test_the_given_networks_are_not_changed() -> None:
     detector, generator = networks(small())
     before = {name: tensor.clone() for name, tensor in generator.state_dict().items()}
     generator.train()
@@ -90,7 +90,7 @@ def test_the_given_networks_stay_as_they_are() -> None:
     assert all(parameter.requires_grad for parameter in generator.parameters())
 
 
-def test_only_the_first_norm_of_residual_blocks_is_left() -> None:
+def test_only_the_first_norm_of_residual_blocks_is_kept() -> None:
     detector, generator = networks(small())
     assert not [module for module in folded(detector).modules() if isinstance(module, nn.BatchNorm2d)]
     blocks = [module for module in folded(generator).modules() if isinstance(module, FoldedResBlock)]
@@ -129,7 +129,7 @@ def test_each_block(block: nn.Module) -> None:
 
 
 def test_a_block_does_not_change_its_input() -> None:
-    """Some of its steps overwrite what they are given, which must be their own."""
+    """Some operations are in place, and must not overwrite the input."""
     x = noise(2, 5, 8, 8) - 0.5
     for block in (SameBlock(5, 6), UpBlock(5, 6), DownBlock(5, 6), ResBlock(5)):
         given = x.clone()
@@ -139,7 +139,7 @@ def test_a_block_does_not_change_its_input() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 5), (8, 8)])
-def test_doubling_pixels_before_a_convolution_is_one_convolution(size: tuple[int, int]) -> None:
+def test_upsampling_and_convolution_are_fused(size: tuple[int, int]) -> None:
     convolution, x = nn.Conv2d(4, 3, 3, padding=1).double(), noise(2, 4, *size)
     with torch.no_grad():
         assert_same(doubling(convolution)(x), convolution(F.interpolate(x, scale_factor=2)))
@@ -152,7 +152,7 @@ def test_a_convolution_by_rows(outside: int, kernel: int, bias: bool) -> None:
         assert_same(RowsConv2d(convolution)(x), convolution(x))
 
 
-def test_float32_stays_float32_and_near() -> None:
+def test_float32_is_kept_with_small_errors() -> None:
     detector, generator = (network.float() for network in networks(small()))
     source, driving = noise(1, 3, 64, 64, seed=1).float(), noise(2, 3, 64, 64, seed=2).float()
     ours = FoldedNetworks(detector, generator)
@@ -163,8 +163,8 @@ def test_float32_stays_float32_and_near() -> None:
     torch.testing.assert_close(made, expected, rtol=0, atol=3e-4)
 
 
-def test_relative_movement_is_that_of_the_paper() -> None:
-    """First frame again: the source stays where it is."""
+def test_relative_motion_is_that_of_the_paper() -> None:
+    """The first frame does not move the source."""
     ours, frames = FoldedNetworks(*networks(small())), noise(2, 3, 64, 64)
     source, first = ours.kp_detector(frames[:1]), ours.kp_detector(frames[1:])
     moved: Keypoints = ours.process_kp_driving(first, first, source, adapt_scale=True)

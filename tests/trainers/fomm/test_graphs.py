@@ -1,4 +1,4 @@
-"""The graphs that are exported, before they are written: the networks' arithmetic, row by row, in every setting."""
+"""The graphs before export: agreement with the networks for each row and setting."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -45,7 +45,7 @@ def test_a_model_without_jacobians_has_unit_matrices_that_change_nothing() -> No
     ],
     ids=["shifted", "no number", "rows lost", "rows mixed up"],
 )
-def test_a_graph_that_computes_something_else_is_noticed(spoil: Callable[[Tensor], Tensor], least: float, most: float) -> None:
+def test_a_graph_that_differs_is_detected(spoil: Callable[[Tensor], Tensor], least: float, most: float) -> None:
     eager = graphs(*networks(CONFIG.architecture))
     written = {**eager, "generator": lambda *inputs: (spoil(eager["generator"](*inputs)[0]),)}
     with torch.no_grad():
@@ -56,8 +56,8 @@ def test_a_graph_that_computes_something_else_is_noticed(spoil: Callable[[Tensor
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_rows_of_a_batch_do_not_look_at_each_other(name: str) -> None:
-    """Networks in training would: their export computes nobody's pictures."""
+def test_rows_of_a_batch_are_independent(name: str) -> None:
+    """In training mode they would depend on each other."""
     detector, generator = networks(CONFIG.architecture)
     graph: Graph = graphs(detector.train(), generator.train())[name]
     inputs = {
@@ -71,8 +71,8 @@ def test_rows_of_a_batch_do_not_look_at_each_other(name: str) -> None:
             torch.testing.assert_close(together[:1], single, rtol=1e-5, atol=1e-6)
 
 
-def test_other_settings_make_other_graphs() -> None:
-    """The detector's single map of jacobians, and sampling as the published code does: neither is lost on the way."""
+def test_graphs_depend_on_the_settings() -> None:
+    """The single map of Jacobians and align_corners are part of the graphs."""
     architecture = small(align_corners=False, detector=replace(small().detector, single_jacobian_map=True))
     made, images = graphs(*networks(architecture)), torch.rand(3, 3, 64, 64, generator=chance())
     usual = graphs(*networks(CONFIG.architecture))

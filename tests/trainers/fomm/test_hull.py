@@ -1,4 +1,4 @@
-"""The hull that can be exported has the area that Qhull finds, also where points coincide or lie on lines."""
+"""The exportable hull area equals that of Qhull, also if points coincide or are on a line."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def qhull(points: Tensor) -> list[float]:
 
 
 def drawn(tag: str, *shape: int) -> Tensor:
-    """float32, as keypoints are."""
+    """float32, like keypoints."""
     return torch.from_numpy(rng(tag).uniform(-1, 1, shape)).float()
 
 
@@ -29,7 +29,7 @@ def test_random_points_have_the_area_that_qhull_finds(count: int) -> None:
 
 @pytest.mark.parametrize("step", [0.5, 0.25, 2.0**-7, 2.0**-20])
 def test_points_of_a_coarse_grid_with_many_on_the_same_lines_and_places(step: float) -> None:
-    """With 30 points on 5 x 5 places nearly all edges have points on them, and most points have twins."""
+    """With 30 points on a 5 x 5 grid nearly all edges contain points, and most points coincide with another."""
     draw = rng(f"hull grid/{step}")
     corners = torch.tensor([[-2.0, -2.0], [2.0, -1.0], [0.0, 2.0]]).expand(200, -1, -1)
     points = torch.cat([torch.from_numpy(draw.integers(-2, 3, (200, 30, 2))).float(), corners], dim=1) * step / 2
@@ -37,7 +37,7 @@ def test_points_of_a_coarse_grid_with_many_on_the_same_lines_and_places(step: fl
     np.testing.assert_allclose(hull_area(mixed).numpy(), qhull(points), rtol=1e-12)
 
 
-def test_known_figures() -> None:
+def test_known_polygons() -> None:
     square = torch.tensor([[-1.0, -1], [1, -1], [1, 1], [-1, 1]])
     inside = torch.tensor([[0.0, 0], [0.5, 0.5], [1, 0.25], [-1, -1]])  # within, on an edge, and a corner again
     assert hull_area(torch.cat([square, inside])[None]).tolist() == [4.0]
@@ -62,8 +62,8 @@ def test_points_on_a_line_have_no_area(points: list[list[float]]) -> None:
     assert hull_area(torch.tensor([points])).tolist() == [0.0]
 
 
-def test_points_a_hair_from_a_line_never_lose_an_edge() -> None:
-    """A lost edge would cost up to the triangle between it and the origin, here a quarter; float32 signs do lose some."""
+def test_points_close_to_a_line_never_lose_an_edge() -> None:
+    """A lost edge would change the area by up to a quarter; signs computed in float32 do lose some."""
     draw = rng("hull hair")
     along = np.sort(draw.uniform(-1, 1, (500, 8)))
     hair = draw.uniform(-1, 1, (500, 8)) * 10.0 ** draw.uniform(-9, -5, (500, 1))
@@ -84,7 +84,7 @@ def test_order_and_direction_do_not_matter() -> None:
 
 
 def test_the_same_hulls_are_too_flat_as_when_no_graph_is_exported() -> None:
-    """`normalize_keypoints` leaves the movement unscaled for hulls under its own limit, which is to be this one."""
+    """`normalize_keypoints` must have the same limit for degenerate hulls."""
     source = Keypoints(value=torch.tensor([[[0.0, 0], [1, 0], [0, 1]]]), jacobian=None)
     for area in (0.9 * LEAST_AREA, 1.1 * LEAST_AREA):
         first = Keypoints(value=torch.tensor([[[0.0, 0], [1, 0], [0, 2 * area]]]), jacobian=None)

@@ -1,4 +1,4 @@
-"""What the losses compute beyond their figures: which networks they touch, and what a weight of 0 leaves out."""
+"""The networks that losses run and train, and losses with weight 0."""
 
 from dataclasses import replace
 
@@ -50,7 +50,7 @@ class Unwanted(nn.Module):
         raise AssertionError("the discriminator is not asked")
 
 
-def test_without_an_adversarial_loss_the_discriminator_is_not_asked() -> None:
+def test_without_an_adversarial_loss_the_discriminator_is_not_run() -> None:
     config = small()
     detector, generator, _ = networks(config)
     losses = run(config, (detector, generator, Unwanted())).losses
@@ -67,7 +67,7 @@ def test_without_vgg_pixels_are_compared_at_all_scales() -> None:
     torch.testing.assert_close(result.losses["pixel"], expected)
 
 
-def test_what_weighs_nothing_is_not_computed() -> None:
+def test_losses_with_weight_0_are_not_computed() -> None:
     config = small(equivariance_value=0.0, equivariance_jacobian=0.0)
     made = networks(config)
     result = run(config, made)
@@ -77,7 +77,7 @@ def test_what_weighs_nothing_is_not_computed() -> None:
     assert {int(counter) for counter in counters} == {2}
 
 
-def test_the_detector_sees_three_batches_and_the_discriminator_two() -> None:
+def test_the_detector_runs_three_times_and_the_discriminator_twice() -> None:
     config = small(generator_gan=1.0)
     made = networks(config)
     asked: list[bool] = []

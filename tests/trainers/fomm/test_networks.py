@@ -1,4 +1,4 @@
-"""The first order motion model's networks: published keys and sizes, and their arithmetic written out in other ways."""
+"""The networks of the first order motion model: published keys and sizes, and independent computations of their outputs."""
 
 import itertools
 import math
@@ -25,7 +25,7 @@ def keypoints(count: int = 2, k: int = 3, seed: int = 0) -> Keypoints:
 
 
 def on_meta(kind: type[nn.Module], architecture: Architecture) -> nn.Module:
-    """A network without memory, for its names and shapes."""
+    """A network on the meta device, for names and shapes."""
     with torch.device("meta"):
         return kind(architecture)
 
@@ -75,7 +75,7 @@ def test_published_keys_and_shapes_of_the_generator() -> None:
     assert shapes["final.weight"] == [3, 64, 7, 7]
 
 
-def test_parameters_come_in_the_published_order_which_optimizer_states_are_numbered_by() -> None:
+def test_parameters_have_the_published_order_of_optimizer_states() -> None:
     names = [name for name, _ in on_meta(OcclusionAwareGenerator, Architecture()).named_parameters()]
     tops = [key for key, _ in itertools.groupby(name.split(".")[0] for name in names)]
     assert tops == ["dense_motion_network", "first", "down_blocks", "up_blocks", "bottleneck", "final"]
@@ -97,7 +97,7 @@ def test_a_single_map_of_jacobians_serves_all_keypoints() -> None:
     assert detector(torch.rand(2, 3, 64, 64)).jacobian.shape == (2, 3, 2, 2)
 
 
-def test_without_jacobians_surroundings_are_only_shifted() -> None:
+def test_without_jacobians_motions_are_translations() -> None:
     detector = KPDetector(small(jacobians=False))
     assert not [name for name in detector.state_dict() if name.startswith("jacobian")]
     found = detector(torch.rand(2, 3, 64, 64))
@@ -112,8 +112,8 @@ def test_training_starts_with_the_identity_for_jacobians() -> None:
     torch.testing.assert_close(found.jacobian, torch.eye(2).expand(2, 3, 2, 2), rtol=0, atol=1e-5)
 
 
-def test_the_detector_normalises_heat_before_it_takes_the_mean() -> None:
-    """Written out with loops over the pixels of its own maps."""
+def test_keypoints_are_means_over_normalized_heatmaps() -> None:
+    """Computed with loops over the pixels of the maps."""
     detector = KPDetector(small()).double().eval()
     with torch.no_grad():
         detector.jacobian.weight.copy_(0.01 * noise(*detector.jacobian.weight.shape) - 0.005)
@@ -146,7 +146,7 @@ def test_gaussians_fall_with_the_distance() -> None:
 
 
 @pytest.mark.parametrize(("scale", "side"), [(0.5, 5), (0.25, 13), (0.125, 29)])
-def test_reducing_blurs_and_keeps_every_so_manieth_pixel(scale: float, side: int) -> None:
+def test_downsampling_blurs_and_keeps_every_nth_pixel(scale: float, side: int) -> None:
     down, images = AntiAliasDown(3, scale).double(), noise(2, 3, 48, 40)
     sigma, centre = (1 / scale - 1) / 2, (side - 1) // 2
     kernel = torch.tensor(
@@ -189,14 +189,14 @@ def test_motions_are_affine_around_each_keypoint_and_the_background_stands_still
         torch.testing.assert_close(found[b, 0, row, column], z, rtol=0, atol=1e-15)
 
 
-def test_heat_is_that_of_the_driving_keypoints_less_that_of_the_source_s() -> None:
+def test_heat_is_driving_minus_source() -> None:
     source, driving = keypoints(seed=0), keypoints(seed=7)
     heat = heat_difference(source, driving, (8, 8), 0.01)
     assert heat.shape == (2, 4, 8, 8) and not heat[:, 0].any()
     torch.testing.assert_close(heat[:, 1:], gaussian(driving.value, (8, 8), 0.01) - gaussian(source.value, (8, 8), 0.01))
 
 
-def test_the_same_keypoints_leave_the_source_where_it_is() -> None:
+def test_equal_keypoints_do_not_move_the_source() -> None:
     generator, source, points = OcclusionAwareGenerator(small()).double().eval(), noise(2, 3, 64, 64), keypoints()
     found = generator(source, source_keypoints=points, driving_keypoints=points)
     torch.testing.assert_close(found.motion.flow, coordinate_grid((16, 16), source).expand(2, -1, -1, -1), rtol=0, atol=1e-12)
@@ -206,7 +206,7 @@ def test_the_same_keypoints_leave_the_source_where_it_is() -> None:
     torch.testing.assert_close(found.motion.mask.sum(dim=1), torch.ones(2, 16, 16).double())
 
 
-def test_warping_shows_black_from_beyond_the_edges() -> None:
+def test_warping_pads_with_black() -> None:
     frames = 1 + noise(1, 3, 5, 5)
     flow = coordinate_grid((5, 5), frames)[None] + torch.tensor([0.5, 0]).double()
     moved = warp(frames, flow, align_corners=True)
@@ -220,21 +220,21 @@ def test_maps_of_another_size_are_resized_by_the_edges_of_pixels() -> None:
     assert resized(maps, (1, 2)) is maps
 
 
-def test_features_of_a_source_serve_many_driving_pictures() -> None:
+def test_features_of_a_source_are_reused_for_driving_images() -> None:
     generator, source = OcclusionAwareGenerator(small()).double().eval(), noise(1, 3, 64, 64)
     arguments = {"source_keypoints": keypoints(1, seed=0), "driving_keypoints": keypoints(1, seed=7)}
     motion = generator.dense_motion_network(source, **arguments)
     torch.testing.assert_close(generator.decode(generator.encode(source), motion), generator(source, **arguments).prediction)
 
 
-def test_without_an_occlusion_map_nothing_is_blanked() -> None:
+def test_without_an_occlusion_map_nothing_is_masked() -> None:
     generator = OcclusionAwareGenerator(small(generator=replace(small().generator, occlusion=False))).double().eval()
     found = generator(noise(1, 3, 64, 64), source_keypoints=keypoints(1), driving_keypoints=keypoints(1, seed=7))
     assert found.motion.occlusion is None and found.prediction.shape == (1, 3, 64, 64)
     assert not [name for name in generator.state_dict() if "occlusion" in name]
 
 
-def test_a_broken_keypoint_spoils_no_number() -> None:
+def test_a_singular_keypoint_causes_no_nan() -> None:
     generator, source, driving = OcclusionAwareGenerator(small()).double().eval(), keypoints(1), keypoints(1, seed=7)
     assert driving.jacobian is not None
     driving.jacobian[:, 1] = 0
@@ -242,7 +242,7 @@ def test_a_broken_keypoint_spoils_no_number() -> None:
     assert found.prediction.isfinite().all() and found.motion.flow.isfinite().all()
 
 
-def test_a_discriminator_for_each_scale_under_the_published_names() -> None:
+def test_a_discriminator_per_scale_with_published_names() -> None:
     architecture = small(discriminator=DiscriminatorConfig(block_expansion=8, max_features=32, blocks=2, scales=(1.0, 0.5)))
     judge = MultiScaleDiscriminator(architecture).double()
     assert {name.split(".")[1] for name in judge.state_dict()} == {"1", "0-5"}
@@ -254,7 +254,7 @@ def test_a_discriminator_for_each_scale_under_the_published_names() -> None:
     assert [verdict.score.shape for verdict in verdicts] == [(2, 1, 27, 27), (2, 1, 11, 11)]
 
 
-def test_a_discriminator_that_sees_keypoints_depends_on_them() -> None:
+def test_a_discriminator_with_keypoints_depends_on_them() -> None:
     seeing = small(discriminator=replace(small().discriminator, keypoints=True))
     for architecture, sees in ((small(), False), (seeing, True)):
         judge, images = MultiScaleDiscriminator(architecture).double().eval(), noise(2, 3, 64, 64)

@@ -1,4 +1,4 @@
-"""Relative movement of keypoints: its invariants, and what happens where a hull has no area."""
+"""Relative motion of keypoints: invariants, and degenerate hulls."""
 
 from dataclasses import replace
 
@@ -16,14 +16,14 @@ def keypoints(value: torch.Tensor, turn: float = 0.0) -> Keypoints:
     return Keypoints(value=value, jacobian=turned.expand(*value.shape, 2).contiguous())
 
 
-def test_the_first_driving_picture_leaves_the_source_as_it_is() -> None:
+def test_the_first_driving_image_does_not_move_the_source() -> None:
     source, first = keypoints(SQUARE + 0.3, 0.5), keypoints(2 * SQUARE, 0.1)
     found = normalize_keypoints(source, first, first, adapt_scale=True)
     torch.testing.assert_close(found.value, source.value)
     torch.testing.assert_close(found.jacobian, source.jacobian)
 
 
-def test_movement_is_scaled_by_the_sides_of_the_hulls() -> None:
+def test_motion_is_scaled_by_the_sizes_of_the_hulls() -> None:
     source, first = keypoints(SQUARE), keypoints(2 * SQUARE)
     driving = keypoints((2 * SQUARE + torch.tensor([0.1, -0.3])).expand(3, -1, -1))
     moved = normalize_keypoints(source, driving, first, adapt_scale=True).value - source.value
@@ -32,13 +32,13 @@ def test_movement_is_scaled_by_the_sides_of_the_hulls() -> None:
     torch.testing.assert_close(plain, torch.tensor([0.1, -0.3]).double().expand(3, 5, 2))
 
 
-def test_each_driving_picture_may_have_its_own_source() -> None:
+def test_each_driving_image_may_have_its_own_source() -> None:
     sources, first = keypoints(torch.cat([SQUARE, 3 * SQUARE])), keypoints(SQUARE)
     found = normalize_keypoints(sources, keypoints(SQUARE.expand(2, -1, -1) + 0.1), first, adapt_scale=True)
     torch.testing.assert_close(found.value - sources.value, torch.tensor([[[0.1]], [[0.3]]]).double().expand(2, 5, 2))
 
 
-def test_jacobians_and_positions_may_be_taken_as_they_are() -> None:
+def test_absolute_jacobians_and_positions() -> None:
     source, driving, first = keypoints(SQUARE, 0.5), keypoints(SQUARE + 0.1, 0.3), keypoints(SQUARE, 0.1)
     assert normalize_keypoints(source, driving, first, relative_movement=False) is driving
     assert normalize_keypoints(source, driving, first, relative_jacobian=False).jacobian is driving.jacobian
@@ -55,16 +55,16 @@ def test_areas_of_hulls() -> None:
 
 
 @pytest.mark.parametrize("flat", ["source", "first"])
-def test_keypoints_on_a_line_scale_nothing_and_that_is_told(flat: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_keypoints_on_a_line_disable_scaling_with_a_warning(flat: str, caplog: pytest.LogCaptureFixture) -> None:
     line = SQUARE * torch.tensor([1.0, 0.0])
     source, first = keypoints(line if flat == "source" else SQUARE), keypoints(line if flat == "first" else SQUARE)
     with caplog.at_level("WARNING"):
         found = normalize_keypoints(source, replace(first, value=first.value + 0.1), first, adapt_scale=True)
     torch.testing.assert_close(found.value, source.value + 0.1)
-    assert "lie on a line in 1 of 1 pairs" in caplog.text
+    assert "not scaled in 1 of 1 pairs" in caplog.text
 
 
-def test_a_singular_first_jacobian_gives_finite_numbers() -> None:
+def test_a_singular_first_jacobian_leads_to_finite_values() -> None:
     first = replace(keypoints(SQUARE), jacobian=torch.zeros(1, 5, 2, 2, dtype=torch.float64))
     found = normalize_keypoints(keypoints(SQUARE), keypoints(SQUARE), first)
     assert found.jacobian is not None and found.jacobian.isfinite().all()

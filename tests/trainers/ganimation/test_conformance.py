@@ -1,4 +1,4 @@
-"""GANimation at its published width against figures that the published code computed."""
+"""GANimation at full width compared with values computed by the published code."""
 
 from typing import Any, NamedTuple
 
@@ -28,7 +28,7 @@ GENERATOR_TERMS = {
 
 
 class Computed(NamedTuple):
-    """What the two networks gave in their order: before training, in the critic's two steps, and in the generator's."""
+    """Outputs and losses in order: before training, in both critic steps, and in the generator step."""
 
     tolerance: float
     painting: Painting
@@ -92,12 +92,12 @@ def assert_same(found: Any, expected: Any, tolerance: float) -> None:
     np.testing.assert_allclose(np.asarray(found), np.asarray(expected), rtol=tolerance, atol=tolerance)
 
 
-def test_what_the_generator_paints(computed: Computed) -> None:
+def test_outputs_of_the_generator(computed: Computed) -> None:
     assert_like(computed.painting.colour, FIGURES["img"], computed.tolerance)
     assert_like(computed.painting.attention, FIGURES["mask"], computed.tolerance)
 
 
-def test_what_the_critic_says(computed: Computed) -> None:
+def test_outputs_of_the_critic(computed: Computed) -> None:
     assert_same(computed.score, FIGURES["prob"], computed.tolerance)
     assert_same(computed.aus, FIGURES["aux"], computed.tolerance)
 

@@ -1,4 +1,4 @@
-"""Which frames of a clip are edited, and to which action units."""
+"""The choice of source and targets in evaluations of GANimation, and their reconstruction."""
 
 from dataclasses import replace
 

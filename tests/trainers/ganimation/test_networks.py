@@ -1,4 +1,4 @@
-"""The networks' names, sizes and behaviour, and the settings that they are made from."""
+"""Names, sizes and behavior of the networks, and settings."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +33,7 @@ def part(rows: int = 3, usable: tuple[int, ...] = (1, 1, 1), size: int = 16) -> 
 
 
 def networks(size: int = 16, width: int = 4) -> tuple[Generator, Critic]:
-    """float64, with weights large enough for all terms to matter."""
+    """float64, with weights large enough for all terms to be significant."""
     torch.manual_seed(0)
     shape = Architecture(size=size, width=width, residuals=1)
     generator, critic = Generator(shape).double(), Critic(shape).double()
@@ -44,7 +44,7 @@ def networks(size: int = 16, width: int = 4) -> tuple[Generator, Critic]:
 
 
 def on_meta(kind: type[nn.Module], shape: Architecture) -> nn.Module:
-    """A network without memory, for its names and shapes."""
+    """A network on the meta device, for names and shapes."""
     with torch.device("meta"):
         return kind(shape)
 
@@ -66,7 +66,7 @@ def test_the_published_sizes_and_names() -> None:
 
 
 @pytest.mark.parametrize(("size", "halvings", "left"), [(8, 2, 2), (64, 5, 2), (96, 5, 3), (128, 6, 2), (256, 6, 4)])
-def test_the_critic_fits_the_size(size: int, halvings: int, left: int) -> None:
+def test_the_critic_depends_on_the_image_size(size: int, halvings: int, left: int) -> None:
     shape = Architecture(size=size, width=1)
     assert (shape.halvings, shape.last_px) == (halvings, left)
     score, aus = Critic(shape)(torch.zeros(1, 3, size, size))
@@ -75,7 +75,7 @@ def test_the_critic_fits_the_size(size: int, halvings: int, left: int) -> None:
 
 @pytest.mark.parametrize("rows", [1, 2])
 @pytest.mark.parametrize("size", [8, 64])
-def test_what_comes_out(rows: int, size: int) -> None:
+def test_shapes_and_ranges_of_outputs(rows: int, size: int) -> None:
     shape = Architecture(size=size, width=2, residuals=1)
     picture, condition = noise(rows, 3, size, size).float(), noise(rows, 17).float()
     made = Generator(shape)(picture, condition)
@@ -83,14 +83,14 @@ def test_what_comes_out(rows: int, size: int) -> None:
     assert made.colour.abs().max() <= 1 and made.attention.min() >= 0 and made.attention.max() <= 1
 
 
-def test_what_is_attended_to_is_painted() -> None:
+def test_attention_blends_image_and_color() -> None:
     picture, colour = noise(1, 3, 4, 4), noise(1, 3, 4, 4, seed=1)
     assert Painting(colour, torch.ones(1, 1, 4, 4)).over(picture).equal(picture)
     assert Painting(colour, torch.zeros(1, 1, 4, 4)).over(picture).equal(colour)
 
 
-def test_pictures_do_not_see_each_other() -> None:
-    """Neither norms nor losses: what masks of rows rest on."""
+def test_images_of_a_batch_are_independent() -> None:
+    """Neither norms nor losses depend on other rows, as masking of rows requires."""
     generator, critic = networks()
     whole = part()
     alone = generator(whole.real[1:2], whole.desired[1:2])
@@ -98,7 +98,7 @@ def test_pictures_do_not_see_each_other() -> None:
     torch.testing.assert_close(critic(whole.real)[1][1:2], critic(whole.real[1:2])[1])
 
 
-def test_what_is_painted_stays_float32_under_autocast() -> None:
+def test_paintings_are_float32_under_autocast() -> None:
     generator, critic = (network.float() for network in networks())
     with torch.autocast("cpu", torch.bfloat16):
         made = generator(part().real.float(), part().desired.float())
@@ -114,7 +114,7 @@ def all_losses(one: Part) -> dict[str, Tensor]:
     return critic_losses(weights, critic, one, fake) | penalty | generator_losses(weights, generator, critic, one)
 
 
-def test_rows_that_do_not_count_change_nothing() -> None:
+def test_unusable_rows_have_no_effect() -> None:
     whole, few = part(usable=(1, 0, 1)), part()
     kept = [0, 2]
     few = Part(few.real[kept], few.condition[kept], few.desired[kept], few.mix[kept], torch.ones(2), torch.tensor(2.0))
@@ -128,7 +128,7 @@ def test_losses_of_parts_add_up_to_those_of_the_batch() -> None:
 
 
 def test_a_critic_without_a_gradient_has_a_penalty_with_one() -> None:
-    """Its length is 0, where a root has no derivative; the penalty's weight is then its value."""
+    """The norm is 0, where the square root has no derivative; the penalty is then its weight."""
     critic = networks()[1]
     with torch.no_grad():
         for parameter in critic.main.parameters():
@@ -139,7 +139,7 @@ def test_a_critic_without_a_gradient_has_a_penalty_with_one() -> None:
     assert all(p.grad is None or p.grad.isfinite().all() for p in critic.parameters())
 
 
-def test_the_learning_rate_falls_in_the_last_third() -> None:
+def test_the_learning_rate_decays_in_the_last_third() -> None:
     factors = [TrainingConfig().learning_rate_factor(epoch) for epoch in range(30)]
     assert factors[:21] == [1.0] * 21
     assert factors[21:] == pytest.approx([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
@@ -149,34 +149,34 @@ def test_the_learning_rate_falls_in_the_last_third() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
-        ({"size": 100}, "size is a multiple of 32"),
-        ({"size": 4}, "size is at least 8"),
-        ({"width": 0}, "width is at least 1"),
+        ({"size": 100}, "size must be a multiple of 32"),
+        ({"size": 4}, "size must be at least 8"),
+        ({"width": 0}, "width must be at least 1"),
     ],
 )
-def test_shapes_that_cannot_be(change: dict[str, int], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_invalid_architectures(change: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         Architecture(**change)
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"epochs": 0}, "at least 1"),
-        ({"betas": (0.5,)}, "betas are two"),
-        ({"noise": -0.1}, "not negative"),
+        ({"betas": (0.5,)}, "betas must be two"),
+        ({"noise": -0.1}, "not be negative"),
         ({"flip": 2.0}, "probabilities"),
     ],
 )
-def test_trainings_that_cannot_be(change: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_invalid_trainings_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         TrainingConfig(**change)
 
 
 def test_weights_are_not_negative() -> None:
-    with pytest.raises(ValueError, match="weights are not negative"):
+    with pytest.raises(ValueError, match="weights must not be negative"):
         LossWeights(cycle=-1)
 
 
@@ -189,5 +189,5 @@ def test_settings_from_a_file(tmp_path: Path) -> None:
     assert settings.load("ganimation-128", CONFIGS) is CONFIGS["ganimation-128"]
     assert Config.from_json(found.to_json()) == found
     path.write_text("architecture: {sice: 64}\n")
-    with pytest.raises(ConfigError, match=r"sice is not a setting; size is"):
+    with pytest.raises(ConfigError, match=r"sice is not a setting; did you mean size"):
         settings.load(str(path), CONFIGS)

@@ -1,4 +1,4 @@
-"""A small GANimation of four real clips, whose action units are measured on their landmarks: it must learn to read them."""
+"""A small GANimation must learn the action units of four real clips, which are computed from landmarks."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ training: {epochs: 1, repeats: 600, global_batch_size: 8, learning_rate: 0.0005,
 
 
 def tree(corpus: Path, out: Path) -> Path:
-    """VoxCeleb2's layout with CLIPS alone."""
+    """The layout of VoxCeleb2 with CLIPS only."""
     for clip in CLIPS:
         (found,) = (corpus / "voxceleb2").rglob(f"{clip}.mp4")
         place = out / "dev" / "mp4" / f"{clip}.mp4"
@@ -34,8 +34,8 @@ def build(source: Path, out: Path, *more: str) -> Path:
 
 
 @pytest.mark.slow
-def test_a_handful_of_real_clips_is_learned(corpus: Path, tmp_path: Path) -> None:
-    """300 steps: the error with which action units are read off real faces falls by half, and so does that of what is made."""
+def test_real_clips_are_learned(corpus: Path, tmp_path: Path) -> None:
+    """300 steps halve the error of predicted action units of real faces, and that of generated ones."""
     videos = tree(corpus, tmp_path / "videos")
     measured = build(videos, tmp_path / "measured", "--size", "160", "--landmarks", "dlib")
     write_csvs(measured, tmp_path / "csv")

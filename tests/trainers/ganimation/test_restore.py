@@ -1,4 +1,4 @@
-"""Checkpoints of ours and of the published code, also old ones and those of one network alone."""
+"""Own checkpoints and those of the published code, including old ones and single networks."""
 
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ def states(made: dict[str, nn.Module]) -> dict[str, dict[str, Tensor]]:
 
 
 def begun(path: Path) -> dict[str, dict[str, Tensor]]:
-    """The states of other networks after they began with a file."""
+    """Return the states of networks after loading a file."""
     made = networks(1)
     begin(read(path), path, made)
     return states(made)
@@ -39,7 +39,7 @@ def save(path: Path, content: dict[str, Any]) -> Path:
 
 
 def aged(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """As torch 0.3 and 0.4 wrote them: with statistics of instance norms."""
+    """As written by torch 0.3 and 0.4, with statistics of instance norms."""
     old = dict(state)
     for key in state:
         if key.startswith("main.") and state[key].ndim == 1 and key.endswith("bias"):
@@ -62,7 +62,7 @@ def test_both_networks_of_one_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("given", ["G", "D"])
-def test_one_of_the_published_codes_two_files_brings_the_other(tmp_path: Path, given: str) -> None:
+def test_the_second_published_file_is_loaded_with_the_first(tmp_path: Path, given: str) -> None:
     theirs = states(networks(0))
     files = {name: save(tmp_path / f"net_epoch_30_id_{name}.pth", state) for name, state in theirs.items()}
     save(tmp_path / "net_epoch_20_id_D.pth", states(networks(2))["D"])
@@ -72,7 +72,7 @@ def test_one_of_the_published_codes_two_files_brings_the_other(tmp_path: Path, g
 
 
 @pytest.mark.parametrize("given", ["G", "D"])
-def test_a_state_alone_leaves_the_other_network_as_it_began(tmp_path: Path, given: str) -> None:
+def test_a_single_state_keeps_the_initialization_of_the_other_network(tmp_path: Path, given: str) -> None:
     theirs, own = states(networks(0)), states(networks(1))
     found = begun(save(tmp_path / "weights.pth", theirs[given]))
     assert_same(found[given], theirs[given])
@@ -93,7 +93,7 @@ def test_old_files_with_statistics_and_files_of_several_gpus(tmp_path: Path, wra
     assert_same(dict(generator.state_dict()), theirs)
 
 
-def test_our_checkpoint_tells_its_settings(tmp_path: Path) -> None:
+def test_own_checkpoints_contain_their_settings(tmp_path: Path) -> None:
     theirs = states(networks(0))
     ours = {"model": "ganimation", "config": Config(architecture=SHAPE).to_json()}
     config, generator = restore(save(tmp_path / "last.pt", {**theirs, "motionshards": ours}))
@@ -101,16 +101,16 @@ def test_our_checkpoint_tells_its_settings(tmp_path: Path) -> None:
     assert_same(dict(generator.state_dict()), theirs["G"])
 
 
-def test_what_cannot_be_loaded_is_told(tmp_path: Path) -> None:
+def test_unusable_checkpoints_are_refused(tmp_path: Path) -> None:
     theirs = states(networks(0))
     wide = {"G": Generator(Architecture(size=16, width=3, residuals=1)).state_dict()}
-    for content, told in (
-        ({"generator": {}}, "has no G and no D, and is the state of neither; it has generator"),
-        (wide, "G is of another architecture: shapes: "),
+    for content, message in (
+        ({"generator": {}}, "has neither G nor D and is not the state of one; it has generator"),
+        (wide, "G has another architecture: shapes: "),
     ):
-        with pytest.raises(ConfigError, match=told):
+        with pytest.raises(ConfigError, match=message):
             begun(save(tmp_path / "a.pt", content))
-    with pytest.raises(ConfigError, match="does not tell its settings: --config is needed"):
+    with pytest.raises(ConfigError, match="does not contain its settings; pass --config"):
         restore(save(tmp_path / "theirs.pth", theirs["G"]))
     (tmp_path / "small.yaml").write_text("architecture: {size: 16, width: 2, residuals: 1}\n")
     with pytest.raises(ConfigError, match="has no G; it has D"):

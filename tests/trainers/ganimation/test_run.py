@@ -1,4 +1,4 @@
-"""GANimation through the training command: what a run leaves, how it goes on, and with what it may begin."""
+"""GANimation with the train command: files of a run, resumption and initialization."""
 
 import shutil
 from dataclasses import replace
@@ -23,7 +23,7 @@ training: {epochs: 4, decay_epochs: 2, global_batch_size: 4, generator_every: 2}
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """12 clips with action units in two frames of three: three steps an epoch, twelve in all."""
+    """12 clips with action units in two of three frames: three steps per epoch, twelve in total."""
     return make_dataset(tmp_path_factory.mktemp("gan"), 12, aus=True)
 
 
@@ -44,7 +44,7 @@ def state(run: Path) -> dict[str, Any]:
     return content
 
 
-def test_what_a_run_leaves_and_how_it_goes_on(data: Path, config: Path, tmp_path: Path) -> None:
+def test_files_and_resumption_of_a_run(data: Path, config: Path, tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert train(data, config, whole, "--images-every", 5) == 0
     lines = metrics(whole)
@@ -52,7 +52,7 @@ def test_what_a_run_leaves_and_how_it_goes_on(data: Path, config: Path, tmp_path
     assert ["g_cycle" in line for line in lines] == [False, True, False] * 4, "counted within the epoch"
     assert all(line["skipped"] == 0 for line in lines), "frames without action units are not chosen"
     assert lines[0]["lr_G"] == lines[0]["lr_D"] == 1e-4 > lines[-1]["lr_G"] == lines[-1]["lr_D"] > 0
-    assert [path.name for path in sorted((whole / "pictures").iterdir())] == ["00000005.jpg", "00000010.jpg"]
+    assert [path.name for path in sorted((whole / "images").iterdir())] == ["00000005.jpg", "00000010.jpg"]
     content = state(whole)
     assert {"G", "D", "optimizer_G", "optimizer_D", "epoch", "motionshards"} == content.keys()
     shape = Config.from_json(content["motionshards"]["config"]).architecture
@@ -68,7 +68,7 @@ def test_what_a_run_leaves_and_how_it_goes_on(data: Path, config: Path, tmp_path
 
 
 @pytest.mark.slow
-def test_weights_of_the_published_code_are_a_beginning(data: Path, config: Path, tmp_path: Path) -> None:
+def test_init_loads_weights_of_the_published_code(data: Path, config: Path, tmp_path: Path) -> None:
     assert train(data, config, tmp_path / "first", "--stop-after", 2) == 0
     theirs = state(tmp_path / "first")
     for name in ("G", "D"):
@@ -81,10 +81,10 @@ def test_weights_of_the_published_code_are_a_beginning(data: Path, config: Path,
     assert 0 < (found["D"][key] - theirs["D"][key]).abs().max() <= 3e-4, "two steps away"
 
 
-def test_a_data_set_without_action_units_is_refused(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dataset_without_action_units_is_refused(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train(make_dataset(tmp_path / "data", 4), config, tmp_path / "run") == 2
-    said = capsys.readouterr().err
-    assert "needs action units" in said and "--add aus" in said and said.count("\n") == 1
+    stderr = capsys.readouterr().err
+    assert "needs action units" in stderr and "--add aus" in stderr and stderr.count("\n") == 1
 
 
 def test_action_units_of_another_origin_are_refused(
@@ -97,11 +97,11 @@ def test_action_units_of_another_origin_are_refused(
     assert state(run)["motionshards"]["names"] == {"action units": ["csv"]}
     capsys.readouterr()
     assert train(stills, config, run, "--stop-after", 2) == 2
-    said = capsys.readouterr().err
-    assert "trained on other action units: 1 are gone: csv; 1 are new: openface-still" in said and said.count("\n") == 1
+    stderr = capsys.readouterr().err
+    assert "trained on other action units: 1 missing: csv; 1 new: openface-still" in stderr and stderr.count("\n") == 1
     assert train(stills, config, tmp_path / "other", "--init", run / "last.pt") == 2
-    said = capsys.readouterr().err
-    assert "action units of csv, and those of the dataset are of openface-still: they must not be mixed" in said
+    stderr = capsys.readouterr().err
+    assert "action units of csv, and those of the dataset are of openface-still: they must not be mixed" in stderr
     content = state(run)
     content["motionshards"]["names"] = {}
     torch.save(content, run / "last.pt")

@@ -1,4 +1,4 @@
-"""Steps of training: what each trains, what it leaves out, and that neither parts nor processes change what is learned."""
+"""Training steps: trained networks, unusable rows, and independence of parts and processes."""
 
 import copy
 import os
@@ -37,7 +37,7 @@ TINY = Config(architecture=Architecture(size=SIZE, width=4, residuals=1), traini
 
 
 def batch(rows: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Batch:
-    """The first rows of one and the same larger batch."""
+    """The first rows of a fixed larger batch."""
     random = torch.Generator().manual_seed(seed)
     frames, aus, target = (torch.rand(8, *shape, generator=random) for shape in ((1, 3, SIZE, SIZE), (1, 17), (17,)))
     return Batch(
@@ -55,7 +55,7 @@ def batch(rows: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Batch
 
 
 def without_aus(whole: Batch, rows: list[int]) -> Batch:
-    """Of each second of the rows the target is missing, of the others its own action units."""
+    """Every second row has no target, the others no action units of their own."""
     assert whole.aus is not None and whole.target_aus is not None
     aus, target = whole.aus.clone(), whole.target_aus.clone()
     aus[rows[::2]], target[rows[1::2]] = torch.nan, torch.nan
@@ -83,7 +83,7 @@ def weights(trained: GanimationTask) -> dict[str, Tensor]:
 
 
 def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
-    """Which networks changed."""
+    """Return which networks changed."""
     return {key.partition(".")[0] for key in before if not before[key].equal(after[key])}
 
 
@@ -104,8 +104,8 @@ def test_the_generator_is_trained_in_every_fifth_step() -> None:
 
 
 @pytest.mark.parametrize(("steps", "turns"), [(7, [4, 11, 18]), (5, [4, 9, 14, 19]), (3, [2, 5, 8, 11, 14, 17, 20])])
-def test_the_generators_turn_is_counted_within_the_epoch(steps: int, turns: list[int]) -> None:
-    """As published. Where an epoch has fewer than five steps, its last trains the generator, which would never be trained."""
+def test_generator_steps_are_counted_within_the_epoch(steps: int, turns: list[int]) -> None:
+    """As published; in epochs of fewer than five steps the last one trains the generator."""
     trained = task(steps=steps)
     assert [number for number in range(21) if "g_fake" in trained.step(batch(1), chance(number), number)] == turns
 
@@ -130,12 +130,12 @@ def test_the_penalty_is_that_of_the_critic_after_its_first_step() -> None:
     part = trained._shown
     assert part is not None
     fake = trained.networks["G"](part.real, part.desired).over(part.real).detach()
-    told = {}
+    penalties = {}
     for name, state in (("before", before.state_dict()), ("between", states[0]), ("after", states[1])):
         before.load_state_dict(state)
-        told[name] = gradient_penalty(TINY.training.losses, before, part, fake).item()
-    assert losses["d_penalty"] == pytest.approx(told["between"], rel=1e-9)
-    assert told["before"] != pytest.approx(told["between"], rel=1e-3) != told["after"]
+        penalties[name] = gradient_penalty(TINY.training.losses, before, part, fake).item()
+    assert losses["d_penalty"] == pytest.approx(penalties["between"], rel=1e-9)
+    assert penalties["before"] != pytest.approx(penalties["between"], rel=1e-3) != penalties["after"]
 
 
 def test_a_step_without_action_units_in_some_rows_is_one_without_these_rows() -> None:
@@ -148,7 +148,7 @@ def test_a_step_without_action_units_in_some_rows_is_one_without_these_rows() ->
     torch.testing.assert_close(weights(masked), weights(few), rtol=1e-6, atol=1e-8)
 
 
-def test_a_step_without_any_action_units_does_nothing() -> None:
+def test_a_step_without_action_units_changes_nothing() -> None:
     trained = task()
     train(trained, [batch(3)] * 5)
     before, states = weights(trained), copy.deepcopy([one.state_dict() for one in trained.optimizers.values()])
@@ -162,8 +162,8 @@ def test_a_step_without_any_action_units_does_nothing() -> None:
 
 
 @pytest.mark.parametrize("parts", [2, 5])
-def test_parts_of_a_batch_learn_what_the_batch_does(parts: int) -> None:
-    """Also where a part has no row with action units."""
+def test_parts_of_a_batch_equal_the_whole_batch(parts: int) -> None:
+    """Also if a part has no row with action units."""
     whole, split = task(), task(accumulate=parts)
     batches = [without_aus(batch(5, seed), [0, 3]) for seed in range(10)]
     for one, other in zip(train(whole, batches), train(split, batches), strict=True):
@@ -176,11 +176,11 @@ def test_a_batch_of_one_trains() -> None:
     losses = train(trained, [batch(1, dtype=torch.float32)] * 5)
     assert losses[-1].keys() == CRITIC | GENERATOR | {"skipped"}
     assert changed(before, weights(trained)) == {"G", "D"}
-    shown = trained.pictures()
+    shown = trained.images()
     assert shown is not None and all(images.shape == (1, 3, SIZE, SIZE) for images in shown.values())
 
 
-def test_desired_action_units_are_anothers_and_noise() -> None:
+def test_desired_action_units_are_those_of_another_clip_with_noise() -> None:
     trained = task()
     one = batch(8)
     train(trained, [one])
@@ -193,18 +193,18 @@ def test_desired_action_units_are_anothers_and_noise() -> None:
     torch.testing.assert_close(part.real, 2 * one.frames[:, 0] - 1)
 
 
-def test_pictures_show_rows_with_action_units() -> None:
+def test_images_show_rows_with_action_units() -> None:
     trained = task(dtype=torch.float32)
-    assert trained.pictures() is None
+    assert trained.images() is None
     train(trained, [without_aus(batch(3, dtype=torch.float32), [0])])
-    shown = trained.pictures()
-    assert shown is not None and [*shown] == ["source", "colour", "attention", "prediction", "restored"]
+    shown = trained.images()
+    assert shown is not None and [*shown] == ["source", "color", "attention", "prediction", "restored"]
     for images in shown.values():
         assert images.shape == (2, 3, SIZE, SIZE) and images.min() >= 0 and images.max() <= 1
     torch.testing.assert_close(shown["source"], batch(3, dtype=torch.float32).frames[1:, 0])
 
 
-def test_bf16_and_channels_last_learn_nearly_the_same() -> None:
+def test_bf16_and_channels_last_train_alike() -> None:
     plain, rounded = task(dtype=torch.float32), task(dtype=torch.float32, precision="bf16", channels_last=True)
     batches = [batch(4, seed, torch.float32) for seed in range(5)]
     for one, other in zip(train(plain, batches), train(rounded, batches), strict=True):
@@ -213,7 +213,7 @@ def test_bf16_and_channels_last_learn_nearly_the_same() -> None:
 
 
 @pytest.mark.slow
-def test_compiled_learns_nearly_the_same() -> None:
+def test_compiled_networks_train_alike() -> None:
     plain, compiled = task(dtype=torch.float32), task(dtype=torch.float32, compiled=True)
     batches = [batch(4, seed, torch.float32) for seed in range(5)]
     for one, other in zip(train(plain, batches), train(compiled, batches), strict=True):
@@ -221,7 +221,7 @@ def test_compiled_learns_nearly_the_same() -> None:
     assert not [key for key in weights(compiled) if "_orig_mod" in key]
 
 
-def test_the_plan_asks_for_single_frames_with_action_units() -> None:
+def test_the_plan_requires_single_frames_with_action_units() -> None:
     plan = GanimationPlan(TINY)
     augment = plan.config.training.augment()
     assert plan.view == Singles() and (augment.flip, augment.time_flip) == (0.5, 0)
@@ -257,7 +257,7 @@ dist.destroy_process_group()
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_does_though_one_has_no_action_units(tmp_path: Path) -> None:
+def test_two_processes_equal_one_if_one_has_no_action_units(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])

@@ -1,4 +1,4 @@
-"""Few-shot talking heads against figures that the published re-implementation computed, at full size, with its arithmetic."""
+"""Talking heads compared with values computed by the published code, at full size with `compat`."""
 
 from typing import NamedTuple
 
@@ -35,7 +35,7 @@ class Found(NamedTuple):
 
 @pytest.fixture(scope="module", params=[pytest.param(torch.float64, marks=pytest.mark.slow), torch.float32], ids=str)
 def found(request: pytest.FixtureRequest) -> Found:
-    """What the networks make of two frames and landmark images; computed once, for it takes long."""
+    """Outputs for two frames and landmark images; computed once, as it is slow."""
     dtype = request.param
     x, y = (image(name, 2, 3, 256, 32).to(dtype) for name in ("th-x", "th-y"))
     architecture = Architecture(compat=True)
@@ -61,7 +61,7 @@ def test_embeddings(found: Found) -> None:
     assert_like(found.embedding, FIGURES["e"], found.tolerance)
 
 
-def test_painted_pictures(found: Found) -> None:
+def test_generated_images(found: Found) -> None:
     assert_like(found.prediction, FIGURES["x_hat"], found.tolerance)
 
 
@@ -77,9 +77,7 @@ def test_hinge_and_match(found: Found) -> None:
 
 
 @pytest.mark.parametrize("compat", [False, True])
-def test_the_networks_that_compare_pictures_see_them_as_the_arithmetic_has_it(
-    compat: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_inputs_of_perceptual_networks_depend_on_compat(compat: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, vgg.Net] = {}
     monkeypatch.setattr(vgg, "load", lambda choice, net, taps: asked.__setitem__(net.name, net))
     picture_loss(Config(architecture=Architecture(compat=compat)), "vgg19.pth", "vggface.pth")

@@ -1,4 +1,4 @@
-"""Which frames of a clip are embedded and painted, and that the networks get them."""
+"""The choice of source and target frames in evaluations of talking heads, and their reconstruction."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ def model(k: int) -> TalkingHeadsReconstructor:
 
 
 def sample() -> Sample:
-    """Seven frames, of which number 2 has no landmarks."""
+    """Seven frames; number 2 has no landmarks."""
     rng = np.random.default_rng(0)
     points = rng.uniform(0, 32, (7, 68, 2)).astype(np.float32)
     points[2] = np.nan
@@ -37,7 +37,7 @@ def test_given_frames_are_evenly_spaced_over_those_with_landmarks() -> None:
     assert model(1).choose(replace(sample(), landmarks=None)) == "no landmarks"
 
 
-def test_frames_are_painted_from_landmarks_in_the_style_of_the_given_ones() -> None:
+def test_frames_are_rendered_from_landmarks_in_the_style_of_the_given_ones() -> None:
     clip, reconstructor = sample(), model(2)
     torch.manual_seed(0)
     embedder, generator = Embedder(SHAPE).eval(), Generator(SHAPE).eval()

@@ -1,4 +1,4 @@
-"""The networks of talking heads: published keys and sizes, and their arithmetic written out in other ways."""
+"""The networks of talking heads: published keys and sizes, and independent computations of their outputs."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -29,7 +29,7 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 
 
 def made(kind: type[nn.Module], *arguments: object, seed: int = 0) -> nn.Module:
-    """A float64 network in evaluation mode. Weights are large enough for each to matter."""
+    """A float64 network in evaluation mode, with weights large enough for each to be significant."""
     torch.manual_seed(seed)
     network = kind(*arguments).double().eval()
     with torch.no_grad():
@@ -92,7 +92,7 @@ def test_published_keys_and_shapes() -> None:
     assert [found["D"][name] for name in ("W", "w_0", "b", "res_block.in2.weight")] == [[512, 7], [512, 1], [1], [512]]
 
 
-def test_a_convolution_mirrors_borders_and_divides_by_the_greatest_singular_value() -> None:
+def test_a_convolution_has_reflection_padding_and_spectral_norm() -> None:
     conv, x = made(Conv, 3, 4, 3), noise(1, 3, 6, 5)
     conv.train()
     for _ in range(200):
@@ -105,14 +105,14 @@ def test_a_convolution_mirrors_borders_and_divides_by_the_greatest_singular_valu
     torch.testing.assert_close(conv(x), expected, rtol=1e-9, atol=1e-9)
 
 
-def test_features_get_the_means_and_deviations_they_are_told() -> None:
+def test_styled_features_have_the_given_means_and_deviations() -> None:
     mean, std = noise(2, 3, seed=1), noise(2, 3, seed=2)
     found = styled(noise(2, 3, 5, 4), mean, std)
     torch.testing.assert_close(found.mean(dim=(2, 3)), mean)
     torch.testing.assert_close(found.std(dim=(2, 3)), std, rtol=1e-4, atol=0)
 
 
-def test_features_that_are_the_same_everywhere_spoil_no_gradient() -> None:
+def test_constant_features_have_finite_gradients() -> None:
     """A frame without a face has a white landmark image."""
     white = torch.full((1, 1, 4, 4), 0.3, requires_grad=True)
     found = styled(white, torch.ones(1, 1), torch.ones(1, 1))
@@ -121,14 +121,14 @@ def test_features_that_are_the_same_everywhere_spoil_no_gradient() -> None:
     assert white.grad is not None and white.grad.isfinite().all()
 
 
-def test_a_halving_block() -> None:
+def test_a_downsampling_block() -> None:
     block, x = made(ResDown, 3, 4), noise(2, 3, 8, 8) - 0.5
     inner = block.conv_r2(block.conv_r1(x.relu()).relu())
     expected = F.avg_pool2d(inner + block.conv_l(x), 2)
     torch.testing.assert_close(block(x), expected)
 
 
-def test_a_doubling_block() -> None:
+def test_an_upsampling_block() -> None:
     block, x = made(ResUp, 3, 4), noise(2, 3, 4, 4) - 0.5
     styles = [noise(2, width, seed=seed) for seed, width in enumerate((3, 3, 4, 4))]
     double = x.repeat_interleave(2, 2).repeat_interleave(2, 3)
@@ -137,7 +137,7 @@ def test_a_doubling_block() -> None:
     torch.testing.assert_close(block(x, *styles), expected)
 
 
-def test_every_place_attends_to_all_by_unscaled_scores() -> None:
+def test_attention_over_all_positions_with_unscaled_scores() -> None:
     attention, x = made(Attention, 16), noise(2, 16, 3, 5)
     query, key, value = (conv(x).flatten(2) for conv in (attention.query_conv, attention.key_conv, attention.value_conv))
     weights = torch.softmax(query.mT @ key, dim=-1)
@@ -147,7 +147,7 @@ def test_every_place_attends_to_all_by_unscaled_scores() -> None:
 
 
 def by_hand(generator: Generator, landmarks: Tensor, style: Tensor, *, compat: bool) -> Tensor:
-    """The generator of SMALL with its 4, 8, 16 and 32 channels, block by block."""
+    """Compute the generator of SMALL with its 4, 8, 16 and 32 channels block by block."""
     widths = [32, 32, 32, 32] * 2 + [32, 32, 16, 16] + [16, 16, 8, 8] + [8, 8, 4, 4] + [4, 4, 3, 3]
     parts = torch.split(style, widths, dim=1)
     x = generator.in2_e(generator.conv2(generator.in1_e(generator.conv1(landmarks))))
@@ -174,14 +174,14 @@ def test_the_generator_block_by_block(compat: bool) -> None:
     assert (expected - other).abs().max() > 1e-3, "the two arithmetics differ"
 
 
-def test_weights_bring_their_arithmetic_along(tmp_path: Path) -> None:
-    """Weights of the published code, which tell nothing, are computed with as it does."""
+def test_state_dicts_record_the_arithmetic(tmp_path: Path) -> None:
+    """Weights without a record are those of the published code."""
     plain, compat = Generator(SMALL), Generator(replace(SMALL, compat=True))
-    for source, told in ((plain, False), (compat, True)):
+    for source, expected in ((plain, False), (compat, True)):
         torch.save({"G": source.state_dict()}, tmp_path / "a.pt")
         for target in (Generator(SMALL), Generator(replace(SMALL, compat=True))):
             target.load_state_dict(torch.load(tmp_path / "a.pt", weights_only=True)["G"])
-            assert target.compat is told
+            assert target.compat is expected
     plain.load_state_dict(dict(compat.state_dict()))
     assert plain.compat is True
 
@@ -192,7 +192,7 @@ def test_an_embedding_is_the_rectified_maximum_of_the_last_features() -> None:
     torch.testing.assert_close(embedder(frames, landmarks), embedder.conv4(x).amax(dim=(2, 3)).relu())
 
 
-def test_the_mean_of_embeddings_leaves_out_frames_without_a_face() -> None:
+def test_the_mean_embedding_excludes_frames_without_a_face() -> None:
     each = noise(3, 4, 5)
     faces = torch.tensor([[True] * 4, [True, False, True, False], [False] * 4])
     found = averaged(each, faces)
@@ -200,7 +200,7 @@ def test_the_mean_of_embeddings_leaves_out_frames_without_a_face() -> None:
 
 
 @pytest.mark.parametrize("compat", [False, True])
-def test_a_score_is_of_a_picture_and_a_video(compat: bool) -> None:
+def test_a_score_depends_on_image_and_video(compat: bool) -> None:
     judge = made(Discriminator, replace(SMALL, compat=compat), 5)
     images, landmarks = noise(2, 3, 32, 32), noise(2, 3, 32, 32, seed=1)
     found = judge(images, landmarks, torch.tensor([3, 1]))
@@ -218,7 +218,7 @@ def test_a_score_is_of_a_picture_and_a_video(compat: bool) -> None:
         torch.testing.assert_close(one, other)
 
 
-def test_first_weights_are_drawn_as_published() -> None:
+def test_initialization_is_as_published() -> None:
     torch.manual_seed(0)
     generator, judge = Generator(Architecture(size=64, width=16, halvings=4)), Discriminator(SMALL, 2000)
     drawn = [generator.res1.conv1.conv2d.weight_orig, generator.projection, judge.W]
@@ -255,39 +255,39 @@ def test_under_autocast_styles_statistics_and_scores_are_not_rounded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
-        ({"width": 6}, "width is a multiple of 4"),
-        ({"halvings": 3}, "halvings are at least 4"),
-        ({"size": 64}, "size is a multiple of 64, for halvings, and at least 128"),
-        ({"size": 200}, "size is a multiple of 64"),
-        ({"residuals": -1}, "residuals are not negative"),
+        ({"width": 6}, "width must be a multiple of 4"),
+        ({"halvings": 3}, "halvings must be at least 4"),
+        ({"size": 64}, "size must be a multiple of 64, for halvings, and at least 128"),
+        ({"size": 200}, "size must be a multiple of 64"),
+        ({"residuals": -1}, "residuals must not be negative"),
     ],
 )
-def test_shapes_that_cannot_be_are_told(wrong: dict[str, int], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_invalid_architectures_are_refused(wrong: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         Architecture(**wrong)
 
 
-def test_configs_come_back_from_what_a_checkpoint_holds() -> None:
+def test_configs_round_trip_through_checkpoints() -> None:
     assert [*CONFIGS] == ["vox-256", "vox-256-compat"]
     for name, config in CONFIGS.items():
         assert Config.from_json(config.to_json()) == config == settings.load(name, CONFIGS)
         assert config.architecture.compat == (name == "vox-256-compat")
 
 
-def test_settings_that_cannot_be_are_told_in_a_line(tmp_path: Path) -> None:
+def test_invalid_settings_are_reported_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
-    for text, told in (
+    for text, message in (
         ("training: {frames: 0}", "at least 1"),
-        ("training: {betas: [0.9]}", "betas are two numbers"),
-        ("training: {learning_rate: 0}", "learning_rate is above 0"),
-        ("training: {losses: {match: -1}}", "weights are not negative"),
+        ("training: {betas: [0.9]}", "betas must be two numbers"),
+        ("training: {learning_rate: 0}", "learning_rate must be above 0"),
+        ("training: {losses: {match: -1}}", "weights must not be negative"),
         ("training: {losses: {vgg19: 0, vggface: 0, pixel: 0}}", "one of vgg19, vggface and pixel"),
-        ("training: {frame: 3}", "frames is"),
+        ("training: {frame: 3}", "did you mean frames"),
     ):
         path.write_text(text)
-        with pytest.raises(ConfigError, match=told):
+        with pytest.raises(ConfigError, match=message):
             plan("talking_heads", str(path))
     wanted = plan("talking_heads", "vox-256", epochs=2, batch=6)
     assert (

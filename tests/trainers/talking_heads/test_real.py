@@ -1,4 +1,4 @@
-"""A small talking-heads model of a few real clips: it must learn who they show, and a new person by fine-tuning."""
+"""A small talking-heads model must learn the people in a few real clips, and a new person by fine-tuning."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ NO_NETWORKS = ["--vgg", "none", "--vggface", "none", "--device", "cpu", "--quiet
 
 @pytest.mark.slow
 def test_real_clips_are_learned_and_a_new_person_drives(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """150 steps, which halve the difference of pixels and leave embeddings that differ; then 60 of fine-tuning."""
+    """150 steps halve the pixel loss and lead to distinct embeddings; then 60 steps of fine-tuning."""
     data, run, config = tmp_path / "data", tmp_path / "run", tmp_path / "small.yaml"
     build = ["--source", "voxceleb2", "--input", str(corpus / "voxceleb2"), "--output", str(data), "--size", "64", "--quiet"]
     assert motionshards.dataset.build.main([*build, "--limit", "5"]) == 0
@@ -46,8 +46,8 @@ def test_real_clips_are_learned_and_a_new_person_drives(corpus: Path, tmp_path: 
     taught = ["--checkpoint", str(run / "last.pt"), "--input", str(videos[0]), "--output", str(person), "--steps", "60", "--json"]
     capsys.readouterr()
     assert motionshards.jobs.finetune.main([*taught, *NO_NETWORKS]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["frames"] == 8 and told["last"]["pixel"] < 0.8 * told["first"]["pixel"]
+    report = json.loads(capsys.readouterr().out)
+    assert report["frames"] == 8 and report["last"]["pixel"] < 0.8 * report["first"]["pixel"]
     driven = ["--checkpoint", str(person), "--driving", str(videos[-1]), "--output", str(output), "--adapt", "--quiet"]
     assert motionshards.jobs.drive.main(driven) == 0
     assert len(Driving.at(output)) == len(Driving.at(videos[-1]))

@@ -32,7 +32,7 @@ training: {epochs: 2, global_batch_size: 4, frames: 2, learning_rate: 0.001}
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """12 clips of 7 people: three steps an epoch, six in all."""
+    """12 clips of 7 people: three steps per epoch, six in total."""
     return make_dataset(tmp_path_factory.mktemp("heads"), 12)
 
 
@@ -62,7 +62,7 @@ def task(data: Path, weights: dict[str, float], **files: str) -> Task:
     return wanted.task(Means(world=World(), device=torch.device("cpu"), **files), stream)
 
 
-def test_a_run_that_is_stopped_and_goes_on_learns_what_an_undisturbed_one_does(order: Order, tmp_path: Path) -> None:
+def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one(order: Order, tmp_path: Path) -> None:
     assert motionshards.jobs.train.main(order("whole", "--images-every", 5)) == 0
     assert motionshards.jobs.train.main(order("parts", "--stop-after", 2)) == 0
     assert motionshards.jobs.train.main(order("parts")) == 0
@@ -76,32 +76,32 @@ def test_a_run_that_is_stopped_and_goes_on_learns_what_an_undisturbed_one_does(o
     assert {"E_state_dict", "G_state_dict", "D_state_dict", "optimizerG", "optimizerD", "epoch"} < whole.keys()
     names = whole[OURS]["names"]["videos"]
     assert names == sorted(names) and names[0] == "id000/video0" and whole["D_state_dict"]["W"].shape == (32, len(names))
-    assert [path.name for path in (tmp_path / "whole" / "pictures").iterdir()] == ["00000005.jpg"]
+    assert [path.name for path in (tmp_path / "whole" / "images").iterdir()] == ["00000005.jpg"]
 
 
-def test_a_checkpoint_is_of_its_videos(order: Order, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_is_not_resumed_with_other_videos(order: Order, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert motionshards.jobs.train.main(order("run", "--stop-after", 1)) == 0
     other = make_dataset(tmp_path / "other", 12, identity=lambda clip: 100 + clip % 5)
     capsys.readouterr()
     assert motionshards.jobs.train.main(order("run", data=other)) == 2
-    said = capsys.readouterr().err
-    assert "was trained on other videos: " in said and "--init begins anew" in said and said.count("\n") == 1
+    stderr = capsys.readouterr().err
+    assert "was trained on other videos: " in stderr and "Use --init to start a new run" in stderr and stderr.count("\n") == 1
     assert motionshards.jobs.train.main(order("new", "--init", tmp_path / "run" / "last.pt", "--stop-after", 1, data=other)) == 0
 
 
-def test_landmarks_are_needed(order: Order, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_landmarks_are_required(order: Order, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bare = make_dataset(tmp_path / "bare", 12, landmarks=False)
     assert motionshards.jobs.train.main(order("run", data=bare)) == 2
-    said = capsys.readouterr().err
-    assert "talking_heads learns from landmarks, and there are none: build with --landmarks dlib" in said
-    assert said.count("\n") == 1
+    stderr = capsys.readouterr().err
+    assert "talking_heads needs landmarks, and the dataset has none: build it with --landmarks dlib" in stderr
+    assert stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(("weights", "expected"), [({}, 0.1), ({"vgg19": 0, "match": 80}, 0.1), ({"match": 3}, 3)])
 def test_without_vgg_networks_the_published_match_weight_is_lowered(
     data: Path, caplog: pytest.LogCaptureFixture, weights: dict[str, float], expected: float
 ) -> None:
-    """The log says so, and the task's config has the weight that is used."""
+    """A warning is logged, and the task's config has the weight that is used."""
     made = task(data, weights, vgg="none", vggface="none")
     assert made.config["training"]["losses"] == to_json(LossWeights(**{**weights, "match": expected}))
     assert len(caplog.messages) == (expected == 0.1)
@@ -109,11 +109,11 @@ def test_without_vgg_networks_the_published_match_weight_is_lowered(
 
 
 @pytest.mark.parametrize("network", ["vgg", "vggface"])
-def test_with_a_vgg_network_the_published_match_weight_stays(
+def test_with_a_vgg_network_the_published_match_weight_is_kept(
     data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, network: str
 ) -> None:
     files = {"vgg": "none", "vggface": "none", network: str(tmp_path / "absent.pth")}
-    with pytest.raises(ConfigError, match=r"absent\.pth is not there"):
+    with pytest.raises(ConfigError, match=r"absent\.pth does not exist"):
         task(data, {}, **files)
     assert not caplog.messages
 
@@ -138,8 +138,8 @@ def test_bf16_trains_alike(order: Order, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_does(order: Order, tmp_path: Path) -> None:
-    """No network has statistics of a batch, and spectral norms iterate as often: only rounding differs, which Adam amplifies."""
+def test_two_processes_equal_one(order: Order, tmp_path: Path) -> None:
+    """No network uses batch statistics, and spectral norms iterate equally often: only rounding differs, amplified by Adam."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -155,8 +155,8 @@ def test_two_processes_learn_what_one_does(order: Order, tmp_path: Path) -> None
         for rank in range(2)
     ]
     for rank in ranks:
-        said = rank.communicate(timeout=120)[1]
-        assert rank.returncode == 0, said
+        stderr = rank.communicate(timeout=120)[1]
+        assert rank.returncode == 0, stderr
     assert motionshards.jobs.train.main(order("one")) == 0
     for one, two in zip(metrics(tmp_path / "one")[:4], metrics(tmp_path / "two")[:4], strict=True):
         assert one == pytest.approx(two, rel=5e-3, abs=1e-3)

@@ -1,4 +1,4 @@
-"""Training of talking heads: what each step moves, what frames without a face do, and checkpoints to begin with."""
+"""Training of talking heads: trained parameters, frames without a face, and initialization."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -44,7 +44,7 @@ def task(
 
 
 def settled(trained: TalkingHeadsTask) -> TalkingHeadsTask:
-    """With spectral norms that have converged, so that it does not matter how often they iterate from here."""
+    """With converged spectral norms, so that the number of further iterations does not matter."""
     for network in trained.networks.values():
         for module in network.modules():
             for hook in module._forward_pre_hooks.values():
@@ -55,7 +55,7 @@ def settled(trained: TalkingHeadsTask) -> TalkingHeadsTask:
 
 
 def batch(videos: tuple[str, ...] = VIDEOS, seed: int = 0) -> Batch:
-    """Two frames and one that is painted of each video, all different."""
+    """Two frames and a target of each video, all different."""
     chance, count = torch.Generator().manual_seed(seed), len(videos)
     return Batch(
         frames=torch.rand(count, 3, 3, 32, 32, generator=chance),
@@ -76,7 +76,7 @@ def state(networks: Mapping[str, nn.Module]) -> dict[str, dict[str, Tensor]]:
 
 
 def gradients(monkeypatch: pytest.MonkeyPatch, trained: TalkingHeadsTask, given: Batch) -> list[dict[str, Tensor]]:
-    """What each of the step's updates gets, in order: of E and G together, and twice of D."""
+    """Record the gradients of the updates in order: of E and G together, and twice of D."""
     seen: list[dict[str, Tensor]] = []
 
     def noted(networks: tuple[nn.Module, ...], optimizer: torch.optim.Optimizer) -> None:
@@ -89,7 +89,7 @@ def gradients(monkeypatch: pytest.MonkeyPatch, trained: TalkingHeadsTask, given:
     return seen
 
 
-def test_a_step_of_the_painters_and_two_of_the_discriminator(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_generator_step_and_two_discriminator_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     trained = task()
     before = state(trained.networks)
     seen = gradients(monkeypatch, trained, batch())
@@ -105,7 +105,7 @@ def test_a_step_of_the_painters_and_two_of_the_discriminator(monkeypatch: pytest
 
 
 @pytest.mark.parametrize(("compat", "accumulate"), [(False, 1), (True, 2)])
-def test_what_the_discriminator_is_shown(monkeypatch: pytest.MonkeyPatch, compat: bool, accumulate: int) -> None:
+def test_inputs_of_the_discriminator(monkeypatch: pytest.MonkeyPatch, compat: bool, accumulate: int) -> None:
     """Both of its steps see what was painted before the generator's step. With compat the second sees what the updated generator
     paints from the same embeddings."""
     trained, shown = settled(task(compat=compat, accumulate=accumulate)), list[Tensor]()
@@ -139,8 +139,8 @@ def test_what_the_discriminator_is_shown(monkeypatch: pytest.MonkeyPatch, compat
         assert (updated - before).abs().max() > 1e-2 and not second.requires_grad
 
 
-def test_compat_leaves_feature_matching_out() -> None:
-    """The published code has none, and the paper has."""
+def test_compat_has_no_feature_matching() -> None:
+    """The paper has it, the published code does not."""
     paper, code = (CONFIGS[name].training.losses for name in ("vox-256", "vox-256-compat"))
     assert replace(code, feature_matching=paper.feature_matching) == paper
     assert (paper.feature_matching, code.feature_matching) == (10, 0)
@@ -148,8 +148,8 @@ def test_compat_leaves_feature_matching_out() -> None:
     assert losses.keys() == {"pixel", "adversarial", "match", "discriminator", "without_face"}
 
 
-def test_the_score_moves_the_generator(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The published code adds what G and D want of the score, which is opposite, and nothing is left of it."""
+def test_the_score_trains_the_generator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the published code the gradients of the score for G and D cancel."""
     alone = task(pixel=0.0, feature_matching=0.0, match=0.0)
     seen = gradients(monkeypatch, alone, batch())
     assert (
@@ -159,7 +159,7 @@ def test_the_score_moves_the_generator(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_match_moves_embedder_and_vectors_to_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the first of the discriminator's steps only, and only the vectors of the videos that are seen."""
+    """In the first discriminator step only, and only vectors of the videos in the batch."""
     with_match, without = (gradients(monkeypatch, task(match=match), batch(VIDEOS[:2])) for match in (80.0, 0.0))
     difference = with_match[1]["Discriminator.W"] - without[1]["Discriminator.W"]
     # |W - e| is 80 times a mean over 32 entries and 2 videos, and E and G are elsewhere by the first step of Adam already.
@@ -169,8 +169,8 @@ def test_the_match_moves_embedder_and_vectors_to_each_other(monkeypatch: pytest.
     assert (with_match[0][last] - without[0][last]).abs().max() > 0.01
 
 
-def test_parts_of_a_batch_learn_what_it_learns_whole() -> None:
-    """But for the vectors of spectral norms, which iterate with every part."""
+def test_parts_of_a_batch_equal_the_whole_batch() -> None:
+    """Except for the vectors of spectral norms, which iterate with every part."""
     videos = (*VIDEOS, "id2/a")
     whole, parted = settled(task(videos)), settled(task(videos, accumulate=2))
     one, other = (each.step(batch(videos), torch.Generator(), 0) for each in (whole, parted))
@@ -179,7 +179,7 @@ def test_parts_of_a_batch_learn_what_it_learns_whole() -> None:
     )
 
 
-def test_frames_without_a_face_teach_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_without_a_face_have_no_effect(monkeypatch: pytest.MonkeyPatch) -> None:
     given = batch()
     assert given.landmarks is not None
     given.landmarks[0, -1] = torch.nan  # what is painted
@@ -197,7 +197,7 @@ def test_frames_without_a_face_teach_nothing(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_landmark_images_look_the_same_in_every_size() -> None:
-    """So much of them is covered by lines."""
+    """The fraction covered by lines is the same."""
     points = 64 * torch.rand(1, 68, 2, generator=torch.Generator().manual_seed(1))
     ink = [(1 - draw(2**level * (points + 0.5) - 0.5, 64 * 2**level)).mean(dim=(2, 3)) for level in range(3)]
     assert ink[2].min() > 0.01
@@ -207,12 +207,12 @@ def test_landmark_images_look_the_same_in_every_size() -> None:
     assert torch.equal(draw(4 * points, 256), published)
 
 
-def test_videos_are_told_from_keys() -> None:
+def test_videos_of_keys() -> None:
     assert video_of("id00012/21Uxsk56VDQ/00001") == video_of("id00012/21Uxsk56VDQ/video") == "id00012/21Uxsk56VDQ"
 
 
 class Score(nn.Module):
-    """A discriminator whose score is the mean of a picture, times 4."""
+    """A discriminator whose score is 4 times the mean of an image."""
 
     def forward(self, images: Tensor, landmarks: Tensor, video: Tensor) -> Verdict:
         return Verdict(score=4 * images.flatten(1).mean(1), features=[images, 2 * images])
@@ -233,7 +233,7 @@ def test_losses_by_hand() -> None:
     assert hinge_loss(Score(), painted, goals).item() == pytest.approx((1.5 + 0) / 2)
 
 
-def test_networks_that_compare_pictures_replace_pixels() -> None:
+def test_perceptual_networks_replace_the_pixel_loss() -> None:
     torch.manual_seed(0)
     network, goals = Vgg(VGG19, (1, 6)), episodes(batch(), dict.fromkeys(VIDEOS, 0)).goals
     painted = goals.frames.flip(0).requires_grad_()
@@ -248,8 +248,8 @@ def test_networks_that_compare_pictures_replace_pixels() -> None:
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_checkpoints_of_the_authors_are_a_beginning(tmp_path: Path, legacy: bool) -> None:
-    """The generator takes their arithmetic over, keeps it over checkpoints, and W only fits as many videos."""
+def test_init_loads_checkpoints_of_the_authors(tmp_path: Path, legacy: bool) -> None:
+    """The generator adopts their arithmetic and keeps it in checkpoints; W fits the same number of videos only."""
     theirs = {name: network.state_dict() for name, network in task(seed=1).networks.items()}
     for name in theirs:
         vars(theirs[name]).pop("_metadata")
@@ -272,8 +272,8 @@ def test_checkpoints_of_the_authors_are_a_beginning(tmp_path: Path, legacy: bool
     assert torch.equal(more.networks["D_state_dict"].state_dict()["W"], own)
 
 
-def test_vectors_of_videos_that_both_know_come_along(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Only videos that the checkpoint does not know are reported."""
+def test_vectors_of_common_videos_are_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Only videos that are not in the checkpoint are reported."""
     first = task()
     save(tmp_path / "last.pt", first, Place(0, 0, {}))
     content = torch.load(tmp_path / "last.pt", weights_only=True)
@@ -283,18 +283,18 @@ def test_vectors_of_videos_that_both_know_come_along(tmp_path: Path, caplog: pyt
     second = task(("id0/b", "id1/a", "id9/z"), seed=1)
     own = second.networks["D_state_dict"].state_dict()["W"].clone()
     second.begin(content, tmp_path)
-    assert caplog.messages == ["the checkpoint has no discriminator vectors of 1 of the 3 videos; these start at random"]
+    assert caplog.messages == ["the checkpoint has no discriminator vectors for 1 of the 3 videos; these start at random"]
     stored, found = (each.networks["D_state_dict"].state_dict()["W"] for each in (first, second))
     assert torch.equal(found[:, :2], stored[:, 1:]) and torch.equal(found[:, 2], own[:, 2])
     assert second.networks["G_state_dict"].compat is False
 
 
-def test_checkpoints_of_something_else_are_refused() -> None:
-    for content, told in (
+def test_other_checkpoints_are_refused() -> None:
+    for content, message in (
         ({}, "has no E_state_dict"),
-        ({**state(task().networks), "D_state_dict": {"W": torch.zeros(7, 3)}}, "D_state_dict is of another architecture"),
-        ({**state(task().networks), "D_state_dict": 3}, "D_state_dict is of another architecture: it is a int"),
+        ({**state(task().networks), "D_state_dict": {"W": torch.zeros(7, 3)}}, "D_state_dict has another architecture"),
+        ({**state(task().networks), "D_state_dict": 3}, "D_state_dict has another architecture: it is a int"),
     ):
-        with pytest.raises(ConfigError, match=told):
+        with pytest.raises(ConfigError, match=message):
             task().begin(content, Path("a.pt"))
     assert OURS == "motionshards"

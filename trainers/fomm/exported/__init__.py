@@ -1,4 +1,4 @@
-"""Exported graphs in place of the networks: export.json, the runtimes of ONNX and LiteRT, and what animations call.
+"""Inference with exported graphs: export.json, the runtimes of ONNX and LiteRT, and the networks of an animation.
 
 Only `networks` imports torch.
 """

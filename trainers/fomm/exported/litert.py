@@ -1,7 +1,7 @@
 """A graph in LiteRT (TensorFlow Lite), which runs on phones.
 
-LiteRT's converter fixes every shape. So a file has one signature for each number of rows in BATCHES, with shared weights, and
-other numbers of rows are run in parts.
+LiteRT's converter supports static shapes only. A file therefore has one signature for each number of rows in BATCHES, with shared
+weights, and other numbers of rows are processed in parts.
 """
 
 from collections.abc import Iterator
@@ -22,13 +22,13 @@ def signature(rows: int) -> str:
 
 
 class LiteRTGraph:
-    """One graph as a function of its inputs in their order, for any number of rows; returns its outputs in theirs.
+    """A graph as a function from its inputs to its outputs, both in the order of the file, for any number of rows.
 
     device: `cpu`
-    threads: of one operation; 0 uses LiteRT's default
+    threads: threads per operation; 0 for LiteRT's default
 
     Raises:
-        ConfigError: ai-edge-litert is absent, the device is another, or the file cannot be loaded
+        ConfigError: ai-edge-litert is not installed, the device is not `cpu`, or the file cannot be loaded
     """
 
     def __init__(self, path: Path, device: str = "cpu", threads: int = 0) -> None:
@@ -37,7 +37,7 @@ class LiteRTGraph:
         try:
             from ai_edge_litert.interpreter import Interpreter, SignatureRunner
         except ImportError as error:
-            raise ConfigError(f"this needs ai-edge-litert ({error}): pip install 'motionshards[litert]'") from error
+            raise ConfigError(f"ai-edge-litert cannot be imported ({error}); pip install 'motionshards[litert]'") from error
         try:
             self._interpreter = Interpreter(model_path=str(path), num_threads=threads or None)
             self._runners = {rows: self._interpreter.get_signature_runner(signature(rows)) for rows in BATCHES}
@@ -51,7 +51,7 @@ class LiteRTGraph:
         self._free, self._free_outputs = _free(*inputs), _free(*outputs)
 
     def __call__(self, *inputs: Any) -> tuple[Array, ...]:
-        """Raises ValueError: another number of inputs, or another shape than the graph's."""
+        """Run the graph. Raises ValueError: the number or a shape of the inputs is wrong."""
         pairs = zip(inputs, self._inputs, strict=True)
         arrays = [as_array(value, detail["dtype"]) for value, detail in pairs]
         (rows,) = self._checked(arrays)
@@ -64,7 +64,7 @@ class LiteRTGraph:
         return tuple(np.concatenate(parts) if free else parts[0] for parts, free in zip(outputs, self._free_outputs, strict=True))
 
     def _checked(self, arrays: list[Array]) -> set[int]:
-        """Return the number of rows, once the shapes are those of the graph."""
+        """Check the shapes, and return the number of rows."""
         found = set()
         for name, detail, free, array in zip(self._names, self._inputs, self._free, arrays, strict=True):
             shape = detail["shape"].tolist()
@@ -76,17 +76,17 @@ class LiteRTGraph:
 
 
 def _parts(rows: int) -> Iterator[int]:
-    """Numbers of rows in BATCHES that add up to `rows`, the largest first."""
+    """Yield numbers in BATCHES that sum to `rows`, the largest first."""
     for size in sorted(BATCHES, reverse=True):
         yield from [size] * (rows // size)
         rows %= size
 
 
 def _by_number(named: dict[str, Any]) -> dict[str, Any]:
-    """In the order of args_0, args_1, … or output_0, …, which the interpreter sorts as text."""
+    """Sort args_0, args_1, … or output_0, … by number; the interpreter sorts them as text."""
     return dict(sorted(named.items(), key=lambda item: int(item[0].rpartition("_")[2])))
 
 
 def _free(few: dict[str, Any], many: dict[str, Any]) -> list[bool]:
-    """Tell which tensors have a row per frame: those whose shapes differ between the signatures."""
+    """Return which tensors have a row per frame: those whose shapes differ between the signatures."""
     return [few[name]["shape"].tolist() != many[name]["shape"].tolist() for name in few]

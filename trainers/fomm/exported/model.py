@@ -1,4 +1,4 @@
-"""An exported model: images and keypoints as arrays, without torch and the code of the networks.
+"""An exported model, for images and keypoints as arrays, without torch and the code of the networks.
 
 Images are RGB in [0, 1], float32 [B,C,H,W]. Keypoints are (x, y) in [-1, 1], float32 [B,K,2], with jacobians float32 [B,K,2,2].
 Inputs may be arrays, or tensors on any device; outputs are arrays.
@@ -22,19 +22,19 @@ EXPORT_JSON = "export.json"
 GRAPHS = ("kp_detector", "process_kp_driving", "generator")
 VERSION = 1
 RUNTIMES: Mapping[str, Callable[[Path, str, int], OnnxGraph | LiteRTGraph]] = {"litert": LiteRTGraph, "onnx": OnnxGraph}
-"""By format. What loads a graph: of a file, on a device, with a number of threads."""
+"""Constructor of a graph by format, from a file, a device and a number of threads."""
 
 
 class ExportedModel:
-    """The graphs of a directory that jobs.export_model wrote.
+    """The graphs in a directory of jobs.export_model.
 
     form: `litert` or `onnx`
 
-    size, channels, keypoints: of the model: side of its pictures in px, their channels, and K
-    jacobians: whether the model estimates them; else they are unit matrices, which move nothing
+    size, channels, keypoints: side of the images in px, their channels, and K
+    jacobians: whether the model estimates Jacobians; otherwise they are unit matrices
 
     Raises:
-        ConfigError: the directory holds no whole export of this format, or its runtime cannot run it
+        ConfigError: the directory has no complete export of this format, or its runtime cannot run it
     """
 
     def __init__(self, directory: Path, form: str, device: str = "cpu", threads: int = 0) -> None:
@@ -46,10 +46,10 @@ class ExportedModel:
         self.jacobians: bool = architecture["jacobians"]
         files = {name: directory / described["graphs"][name]["file"] for name in GRAPHS}
         self._detector, self._process, self._generator = (RUNTIMES[form](files[name], device, threads) for name in GRAPHS)
-        self._told = False
+        self._warned = False
 
     def kp_detector(self, images: Any) -> tuple[Array, Array]:
-        """Keypoints [B,K,2] and jacobians [B,K,2,2] of pictures [B,C,size,size]."""
+        """Return keypoints [B,K,2] and Jacobians [B,K,2,2] of images [B,C,size,size]."""
         kp, jacobian = self._detector(images)
         return kp, jacobian
 
@@ -64,33 +64,32 @@ class ExportedModel:
         use_relative_jacobian: bool = True,
         adapt_movement_scale: bool = False,
     ) -> tuple[Array, Array]:
-        """Keypoints [B,K,2] and jacobians that a source is given in place of those of B driving pictures.
+        """Return the target keypoints [B,K,2] and Jacobians [B,K,2,2] of a source for B driving images.
 
-        (d - d_0) s + x and J_d J_d0^-1 J_x, as `normalize.normalize_keypoints` has it.
+        They are (d - d_0) s + x and J_d J_d0^-1 J_x, see `normalize.normalize_keypoints`.
 
-        kp_d0, kp_s: [1,K,2], of the first driving picture and of the source; their jacobians are [1,K,2,2]
-        use_relative_jacobian: else the driving jacobians are kept
-        adapt_movement_scale: s is the root of the ratio of the hulls' areas, and else 1; also where a hull is a line, which
-            is told in the log once
+        kp_d0, kp_s: [1,K,2], keypoints of the first driving image and of the source, with Jacobians [1,K,2,2]
+        use_relative_jacobian: if false, the driving Jacobians are returned unchanged
+        adapt_movement_scale: if false, s is 1. It is also 1, with a warning on the first call, if keypoints are on a line
         """
         flags = (use_relative_jacobian, adapt_movement_scale)
         kp, jacobian, flat = self._process(kp_d, jacobian_d, kp_d0, jacobian_d0, kp_s, jacobian_s, *flags)
-        if adapt_movement_scale and flat.any() and not self._told:
-            self._told = True
-            logger.warning("keypoints lie on a line: their movement is not scaled")
+        if adapt_movement_scale and flat.any() and not self._warned:
+            self._warned = True
+            logger.warning("motion is not scaled, since keypoints are on a line")
         return kp, jacobian
 
     def generator(self, source: Any, kp_s: Any, jacobian_s: Any, kp_d: Any, jacobian_d: Any) -> Array:
-        """Pictures [B,C,size,size] of one source [1,C,size,size] with one row of keypoints, in the poses of B rows."""
+        """Animate one source [1,C,size,size] with one row of keypoints to the poses of B rows: [B,C,size,size]."""
         (prediction,) = self._generator(source, kp_s, jacobian_s, kp_d, jacobian_d)
         return prediction
 
 
 def read_export(directory: Path, form: str) -> dict[str, Any]:
-    """What export.json says, once the files are known to be those that it describes.
+    """Read export.json, and check that the files are those that it describes.
 
     Raises:
-        ConfigError: it is absent or of another format, or a file is absent or another
+        ConfigError: it is missing or of another format, or a file is missing or has changed
     """
     path = directory / EXPORT_JSON
     try:
@@ -104,13 +103,13 @@ def read_export(directory: Path, form: str) -> dict[str, Any]:
             if sha256(file) != digest:
                 raise ConfigError(f"{file} is not the file that {EXPORT_JSON} describes: run jobs.export_model again")
     except OSError as error:
-        raise ConfigError(f"{directory} is no export of jobs.export_model: {error.filename}: {error.strerror}") from error
+        raise ConfigError(f"{directory} is not an export of jobs.export_model: {error.filename}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{path} cannot be understood: {error!r}") from error
+        raise ConfigError(f"{path} is invalid: {error!r}") from error
     return described
 
 
 def sha256(path: Path) -> str:
-    """Of a file, in hexadecimal. Raises OSError."""
+    """Return the hexadecimal digest of a file. Raises OSError."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

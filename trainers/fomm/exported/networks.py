@@ -1,4 +1,4 @@
-"""An exported model in place of PyTorch's networks, see `trainers.fomm.animate.Networks`: tensors in and out."""
+"""An exported model with the interface of `trainers.fomm.animate.Networks`, which uses tensors."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from motionshards.trainers.graph_arrays import Array
 
 
 class ExportedNetworks:
-    """The graphs in `directory`, of format `litert` or `onnx`. Raises as `ExportedModel` does."""
+    """The graphs in `directory`, of format `litert` or `onnx`. Raises as `ExportedModel`."""
 
     def __init__(self, directory: Path, form: str, device: str = "cpu", threads: int = 0) -> None:
         self.model = ExportedModel(directory, form, device, threads)
@@ -31,7 +31,7 @@ class ExportedNetworks:
         return torch.from_numpy(self.model.generator(source, *arrays))
 
     def _keypoints(self, value: Array, jacobian: Array) -> Keypoints:
-        """A model without jacobians has none here either, as its unit matrices are only for the graphs."""
+        """Convert outputs. The unit matrices of a model without Jacobians are only for the graphs, and are dropped."""
         return Keypoints(value=torch.from_numpy(value), jacobian=torch.from_numpy(jacobian) if self.model.jacobians else None)
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""LiteRT's graphs compute what the networks compute, for any number of rows, in every precision; skipped without the extra."""
+"""LiteRT graphs agree with the networks for any number of rows and each precision; skipped without the extra."""
 
 from collections.abc import Mapping
 from importlib import util
@@ -29,7 +29,7 @@ needs_litert = pytest.mark.skipif(util.find_spec("litert_torch") is None, reason
 
 @needs_litert
 def test_keypoint_processing_for_one_seven_and_other_numbers_of_frames(tmp_path: Path) -> None:
-    """Hulls included; 9 rows are run as 7, 1 and 1, and `flat` stays one value for all."""
+    """Includes hulls; 9 rows are processed as 7, 1 and 1, and `flat` is a single value."""
     graph = graphs(*networks(CONFIG.architecture))["process_kp_driving"]
     fixed, switches = rows(keypoints(1, 3), keypoints(1, 5)), (torch.tensor(True), torch.tensor(True))
     samples = {count: (*rows(keypoints(count, 9)), *fixed, *switches) for count in (*BATCHES, 9)}
@@ -60,7 +60,7 @@ def test_a_detector_without_jacobians(tmp_path: Path) -> None:
 
 @needs_litert
 @pytest.mark.slow
-def test_an_animation_is_the_same_as_by_torch(tmp_path: Path) -> None:
+def test_animations_with_litert_and_torch_are_equal(tmp_path: Path) -> None:
     export(*networks(CONFIG.architecture), CONFIG, tmp_path, "litert")
     images = np.rint(255 * image("animation", 9, 3, 64, 8).permute(0, 2, 3, 1).numpy()).astype(np.uint8)
     for movement in (Movement(adapt_scale=True), Movement(relative=False)):
@@ -76,7 +76,7 @@ def test_an_animation_is_the_same_as_by_torch(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("precision", "most_mb"), [("fp32", 260), ("fp16", 130), ("int8", 100)])
 def test_vox_256_in_every_precision(tmp_path: Path, precision: str, most_mb: float) -> None:
-    """At full size: signatures share their weights, and only here weights are too large for the quantizer."""
+    """At full size signatures share weights, and some weights are too large for the quantizer."""
     config = Config()
     checks = export(*networks(config.architecture), config, tmp_path, "litert", precision)
     assert all(check.accepted for check in checks.values())
@@ -84,7 +84,7 @@ def test_vox_256_in_every_precision(tmp_path: Path, precision: str, most_mb: flo
 
 
 def reverse_weights(path: Path) -> None:
-    """Reverse the largest weights of 8 bits in a file."""
+    """Reverse the largest 8-bit weights in a file."""
     from ai_edge_litert.tools import flatbuffer_utils
 
     model = flatbuffer_utils.read_model(str(path))
@@ -118,12 +118,12 @@ def test_an_export_with_damaged_int8_weights_is_refused(
     }
 
 
-def test_what_litert_cannot_run_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_unusable_litert_files_are_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "a.tflite").write_bytes(b"no graph")
     with pytest.raises(
-        ConfigError, match=r"a\.tflite cannot be loaded|this needs ai-edge-litert .*motionshards\[litert\]"
-    ) as told:
+        ConfigError, match=r"a\.tflite cannot be loaded|ai-edge-litert cannot be imported .*motionshards\[litert\]"
+    ) as message:
         LiteRTGraph(tmp_path / "a.tflite")
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(message.value)
     with pytest.raises(ConfigError, match="LiteRT cannot run on 'cuda' here: use cpu"):
         LiteRTGraph(tmp_path / "a.tflite", "cuda")
