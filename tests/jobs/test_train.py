@@ -235,6 +235,17 @@ def test_an_occupied_directory_is_refused_before_the_data_is_read(
     assert [path.name for path in run.iterdir()] == ["thesis.tex"]
 
 
+def test_a_run_killed_before_its_first_checkpoint_starts_again(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    for name in ("config.json", "metrics.jsonl", "tensorboard/events.out.tfevents.0", "images/000001.png"):
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).touch()
+    assert motionshards.jobs.train.main(order(tmp_path / "absent", config, run)) == 2
+    assert f"{tmp_path / 'absent'} holds no dataset" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA")
 def test_absent_gpus_are_refused(data: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert motionshards.jobs.train.main(order(data, config, tmp_path / "run", "--device", "cuda")) == 2
