@@ -7,7 +7,7 @@
 # IMAGE is that of jobs/image/Dockerfile, in a registry that Dataflow may read; the driver runs in it here, as workers do there.
 # A GPU a worker, for --landmarks fan: add --machine_type n1-standard-8
 # --dataflow_service_options 'worker_accelerator=type:nvidia-tesla-t4;count:1;install-nvidia-driver'
-# Not run by its authors: see docs/cluster.md, "What of this was run".
+# Not run by its authors: see docs/cluster.md, "What has been tested".
 set -euo pipefail
 
 image=$1 project=$2 region=$3 temporary=$4
