@@ -45,7 +45,7 @@ def rank_wrong_landmarks(report: Report, corpus: Corpus, sheet: Sheet) -> dict[s
     report.table(f"Wrong landmarks beyond the {_AT:g}th percentile of the corpus's frames", heads, rows)
     report.note(
         f"Landmarks are wrong if their mean distance from the true points exceeds {_WRONG:g} of the eye distance; a moved nose "
-        f"ridge is always wrong. Either column finds {100 * pooled:.1f} % of all wrong ones (goal {100 * _GOAL:g} %), and at least "
+        f"ridge is always wrong. Either column finds {100 * pooled:.1f} % of all wrong ones (goal {100 * _GOAL:g} %), at least "
         f"{100 * least:.1f} % in each row with {_FEWEST} or more wrong frames."
     )
     return {"wrong_found": float(pooled), "wrong_found_least": float(least), "wrong_goal_met": bool(pooled >= _GOAL)}
