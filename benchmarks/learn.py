@@ -219,7 +219,7 @@ def _times(value: float | None, other: float | None) -> float | None:
 
 
 def _figures(learned: Mapping[str, Learned]) -> dict[str, Any]:
-    """Ratios of all metrics, or the share of missing faces, and whether each model beats its untrained networks."""
+    """Ratios of the metrics, the share of missing faces, and whether each model beats its untrained networks."""
     figures: dict[str, Any] = {}
     for model, each in learned.items():
         for metric in _MEASURED[:-1]:

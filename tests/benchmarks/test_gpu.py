@@ -33,8 +33,8 @@ def test_rows_that_fail_or_hang_are_reported_and_the_others_run(
     assert found["failed"] == ["bad", "hangs"] and found["bad"] == found["hangs"] == {} and found["good"]["copies"] > 0
     report = results.read_text()
     assert "**Failed:** status 2: error: Unknown option: --no-such-option" in report
-    assert "**Failed:** cut off after 1 s" in report
-    assert report.index("## Bad") < report.index("## Hangs") < report.index("## Good") < report.index("### The warp of 2")
+    assert "**Failed:** timed out after 1 s" in report
+    assert report.index("## Bad") < report.index("## Hangs") < report.index("## Good") < report.index("### The random warp of 2")
     assert [line.split(" | ")[-1].strip(" |") for line in report.splitlines() if line.startswith("| good")] == ["no", "yes"]
 
 
@@ -43,7 +43,7 @@ def test_rows_that_do_not_fit_into_the_time_are_left_out(
 ) -> None:
     monkeypatch.setattr(gpu, "prepare", lambda work, device: [Row("late", "Late", "augment", WORDS, inf, 1)])
     assert gpu.main(["--device", "cpu", "--minutes", "0.01"]) == 1
-    assert "**Failed:** left out" in capsys.readouterr().out
+    assert "**Failed:** skipped" in capsys.readouterr().out
 
 
 def test_tables_of_a_row_that_was_cut_off_are_kept(tmp_path: Path) -> None:
