@@ -119,8 +119,8 @@ def _report_growth(report: Report, source: Path, work: Path, options: ScaleOptio
     names = "runner, clips, units, s, ms per clip, CPU ms per clip, others, driver MiB, Beam MiB, worker MiB"
     report.table("(a) Whole builds of short clips, 64 px, no landmarks", names.split(", "), rows)
     report.note(
-        "Times per clip exclude those of the same command with `--limit 1`. CPU time is that of all processes, `others` the share "
-        "of the cores used by others. Dask's scheduler runs in the driver, Beam's local runner in a separate process."
+        "Times per clip exclude those of the same command with `--limit 1`. CPU time is that of all processes, `others` the "
+        "share of the cores used by others. Dask's scheduler runs in the driver, Beam's local runner in a separate process."
     )
     return figures
 

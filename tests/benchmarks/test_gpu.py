@@ -69,7 +69,7 @@ def test_commands_of_a_gpu_are_understood(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_an_unknown_row_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert gpu.main(["--only", "fom"]) == 2
-    assert "--only fom: there is no such row, only tests, landmarks" in capsys.readouterr().err
+    assert "--only fom: no such row, choose from tests, landmarks" in capsys.readouterr().err
 
 
 @pytest.mark.slow
