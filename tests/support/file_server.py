@@ -1,4 +1,4 @@
-"""A web server of files on this machine that follows a script of failures, as real ones have them."""
+"""A local web server of files that follows a script of failures like those of real servers."""
 
 import re
 import socket
@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 @dataclass(frozen=True)
 class Step:
-    """How one request is answered: as it should be, but for what is named here.
+    """Deviations of one response from a correct one.
 
     status: instead of 200 or 206, with an empty body
     body: instead of the file
@@ -39,7 +39,7 @@ class Step:
 
 @dataclass
 class Asked:
-    """One request that came."""
+    """One received request."""
 
     target: str
     range: str | None
@@ -49,7 +49,7 @@ class Asked:
 
 @dataclass
 class FileServer:
-    """files: path -> content. script: what the next requests get, in turn; behind its end all is well, or as `always` says."""
+    """files: path -> content. script: replies to the next requests in order; afterwards correct replies, or `always`."""
 
     url: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class FileServer:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def next(self, asked: Asked) -> Step:
-        """Note a request and choose its answer."""
+        """Record a request and choose its reply."""
         with self.lock:
             self.asked.append(asked)
             return self.script.pop(0) if self.script else self.always
@@ -139,14 +139,14 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that break a connection are part of the play."""
+        """Ignore clients that break a connection, as tests expect them."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
 
 @contextmanager
 def serving() -> Iterator[FileServer]:
-    """A server without files; give it some."""
+    """A server without files, to which tests add some."""
     served = FileServer()
     http = _Server(("127.0.0.1", 0), _handler(served))
     served.url = f"http://127.0.0.1:{http.server_port}"

@@ -65,7 +65,7 @@ class Repository:
 
 @dataclass
 class Hub:
-    """The server and what it was asked.
+    """The server and the requests that it received.
 
     environment: with which the library, in other processes, finds it and may write
     added: the files that each commit added

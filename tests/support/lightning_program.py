@@ -45,7 +45,7 @@ class Recorder(pl.LightningModule):
 
 
 class Stop(pl.Callback):
-    """Writes a checkpoint in the midst of an epoch and stops."""
+    """Writes a checkpoint in the middle of an epoch and stops."""
 
     def __init__(self, result: str) -> None:
         self._result = result

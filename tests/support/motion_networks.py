@@ -1,4 +1,4 @@
-"""Narrow networks of FOMM for pictures in which dlib finds faces, and checkpoints of them."""
+"""Narrow networks of FOMM for images in which dlib finds faces, and their checkpoints."""
 
 import functools
 from dataclasses import replace
@@ -15,7 +15,7 @@ SIZE = 160
 
 
 def architecture(**changes: Any) -> Architecture:
-    """Narrow networks for pictures of 160 px, in which dlib finds faces."""
+    """Narrow networks for images of 160 px, in which dlib finds faces."""
     narrow = {"block_expansion": 4, "max_features": 16}
     usual = Architecture()
     made = Architecture(
@@ -30,7 +30,7 @@ def architecture(**changes: Any) -> Architecture:
 
 @functools.cache
 def networks(shape: Architecture) -> dict[str, torch.nn.Module]:
-    """Seeded; statistics of norms are those of a picture, so that features neither vanish nor blow up."""
+    """Seeded; the norms have the statistics of an image, so that features neither vanish nor explode."""
     torch.manual_seed(3)
     detector, generator = KPDetector(shape), OcclusionAwareGenerator(shape)
     with torch.no_grad():

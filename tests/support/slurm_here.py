@@ -78,7 +78,7 @@ class Slurm:
         self._network.end()
 
     def boot(self, node: str) -> None:
-        """Start a node; returns when it can take jobs."""
+        """Start a node; returns when it accepts jobs."""
         self._nodes[node] = self._daemon(node, "slurmd", "-D", "-N", node)
         shown = ("scontrol", "--oneliner", "show", "node", node)
         wait_for(lambda: "State=IDLE " in self.run(*shown, check=False), _READY_S, every_s=0.2)
@@ -89,7 +89,7 @@ class Slurm:
         self._nodes[node].wait()
 
     def processes(self, node: str) -> list[psutil.Process]:
-        """All that runs on a node; orphans are slurmd's, which is the first process there."""
+        """All processes of a node; orphans are children of slurmd, the first process there."""
         return psutil.Process(self._nodes[node].pid).children(recursive=True)
 
     def run(self, *command: str, cwd: Path | None = None, check: bool = True) -> str:
@@ -128,7 +128,7 @@ class Slurm:
 
 
 def why_no_slurm() -> str:
-    """Why no cluster can be started here; empty where it can."""
+    """Why no cluster can be started here; empty if it can."""
     if missing := [name for name in _PROGRAMS if shutil.which(name) is None]:
         return f"Debian's slurm-wlm and munge are not installed ({missing[0]} is missing)"
     return why_none()
