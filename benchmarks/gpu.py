@@ -128,11 +128,11 @@ def _child(row: Row, place: Path) -> None:
 def _section(row: Row, place: Path) -> tuple[str, dict[str, Any]]:
     """The report of a row, even if it timed out, and the figures of its last line."""
     if row.module == "pytest":
-        told = _SUMMARY.findall((place / "stdout").read_text())
-        return "\n".join(f"- {line}" for line in told), {"summary": told[-1] if told else ""}
+        lines = _SUMMARY.findall((place / "stdout").read_text())
+        return "\n".join(f"- {line}" for line in lines), {"summary": lines[-1] if lines else ""}
     if not (place / "results.md").exists():
         return "", {}
-    head_and_body = (place / "results.md").read_text().split("\n\n", 2)  # the title, the machine, and all else
+    head_and_body = (place / "results.md").read_text().split("\n\n", 2)  # the title, the machine, and the content
     tables, _, rest = "".join(head_and_body[2:]).partition("```json\n")
     line, whole, _ = rest.partition("\n```")
     return tables.replace("## ", "### ").strip(), json.loads(line) if whole else {}

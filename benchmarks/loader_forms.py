@@ -77,8 +77,8 @@ def png(order: Order) -> None:
     for number, sample in _samples(order):
         folder = Path(order.form) / f"{number:06d}"
         folder.mkdir()
-        for frame, picture in enumerate(sample.frames):
-            skimage.io.imsave(folder / f"{frame:07d}.png", picture, check_contrast=False)
+        for frame, image in enumerate(sample.frames):
+            skimage.io.imsave(folder / f"{frame:07d}.png", image, check_contrast=False)
 
 
 def mp4(order: Order) -> None:

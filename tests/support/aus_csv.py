@@ -23,6 +23,6 @@ def write_csv(path: Path, frames: int, rate_hz: float = 25.0) -> Path:
 def csvs_of(tree: Path, folder: Path) -> Path:
     """Write a CSV file for each `identity/video/clip.mp4` of a tree; returns the folder."""
     for video in tree.rglob("*.mp4"):
-        if video.stat().st_size > 1_000:  # not one of those that are no video
+        if video.stat().st_size > 1_000:  # skip files that are not videos
             write_csv(folder / video.relative_to(video.parents[2]).with_suffix(".csv"), frames_of(video))
     return folder

@@ -1,4 +1,4 @@
-"""Stores that speak gs and abfs on this machine: gcp-storage-emulator, and Azurite where it is installed.
+"""Local emulators of gs and abfs: gcp-storage-emulator, and Azurite where it is installed.
 
 `make azurite` installs it with npm; $AZURITE names its program unless it is on PATH.
 """
@@ -34,7 +34,7 @@ class CloudStore:
 
     def through(self, proxy: str) -> dict[str, str]:
         """Environment variables with which gcsfs or adlfs find a proxy in front of the store."""
-        if self.scheme == "gs":  # and no account of whoever runs the tests
+        if self.scheme == "gs":  # and not the user's account
             return {"STORAGE_EMULATOR_HOST": proxy, "NO_GCE_CHECK": "true", "CLOUDSDK_CONFIG": "/dev/null"}
         place = f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint={proxy}/{ACCOUNT};"
         return {"AZURE_STORAGE_CONNECTION_STRING": place}

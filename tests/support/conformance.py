@@ -1,6 +1,6 @@
 """Weights and images that are pure functions of their names, and values that the published networks computed from them.
 
-Numbers come from PCG64 seeded with the CRC-32 of a text. So no weight file is needed, and a wrong key, shape or order shows.
+Numbers come from PCG64 seeded with the CRC-32 of a text. This needs no weight files, and detects wrong keys, shapes and orders.
 """
 
 import json
@@ -14,7 +14,7 @@ from checkout import STORED
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-_DRAWN = ("num_batches_tracked", "down.weight", "weight_v")  # not filled: counters, fixed kernels, what follows from the rest
+_DRAWN = ("num_batches_tracked", "down.weight", "weight_v")  # not filled: counters, fixed kernels, derived values
 
 
 def figures(name: str) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def rng(tag: str) -> np.random.Generator:
 
 
 def image(tag: str, count: int, channels: int, size: int, cells: int) -> Tensor:
-    """float64 [count,channels,size,size] in [0, 1): squares of random colours."""
+    """float64 [count,channels,size,size] in [0, 1): squares of random colors."""
     colours = rng(f"img/{tag}").random((count, channels, cells, cells))
     return torch.from_numpy(np.kron(colours, np.ones((size // cells, size // cells))))
 

@@ -13,7 +13,7 @@ from motionshards.schemas.records import Clip
 BAD = (3, 8)
 DEADLY = b"deadly"
 
-# Python imports this module at its start: it makes decoding of some files end the process, as a bug of the decoder would.
+# Python imports this module on startup: it makes decoding of some files kill the process, like a bug in the decoder.
 SITE = """
     import signal
     from motionshards.transforms.extract import stored_video

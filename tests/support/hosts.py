@@ -1,7 +1,7 @@
 """Hosts for tests: network namespaces of this machine on one switch, each with its own name and process numbers.
 
-Nothing of this machine's own network is touched, since the switch is a namespace too. All hosts see this machine's files,
-which stand for the directories that a cluster shares.
+This machine's own network is not changed, since the switch is a namespace, too. All hosts see this machine's files, which
+represent the shared directories of a cluster.
 """
 
 import os
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
-# Names the host, then becomes the command: $0 is the name.
+# Sets the host name ($0), then executes the command.
 _AS_HOST = 'hostname "$0" && exec "$@"'
 
 
@@ -18,7 +18,7 @@ class Network:
     """Hosts that reach only each other. Their addresses are 10.77.0.1, 10.77.0.2, ... in the order of their names.
 
     Raises, on entering:
-        OSError, subprocess.CalledProcessError: namespaces cannot be made here: it takes Linux, root and iproute2
+        OSError, subprocess.CalledProcessError: namespaces cannot be created here; requires Linux, root and iproute2
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -85,7 +85,7 @@ class Network:
             _ip("-n", switch, "link", "set", port, "master", "bridge", "up")
             _ip("-n", space, "addr", "add", f"{self.address(host)}/24", "dev", "eth0")
             _ip("-n", space, "link", "set", "eth0", "up")
-            _ip("-n", space, "route", "add", "8.8.8.8", "dev", "eth0")  # Dask looks for its own address by this route
+            _ip("-n", space, "route", "add", "8.8.8.8", "dev", "eth0")  # Dask finds its own address by this route
             _ip("-n", space, "link", "set", "lo", "up")
 
     def _remove(self) -> None:

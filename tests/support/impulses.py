@@ -29,10 +29,10 @@ TIMEOUT_S = 60.0
 class Kind:
     """A container and its codecs.
 
-    sound_at_s: when the sound begins, from the start of the video
-    vfr: whether frames are left out at random
-    joined: whether two such files are one behind the other
-    whole_frames: whether the container counts in frames, so that it cannot hold the delay of its sound's encoder
+    sound_at_s: start of the sound relative to the video
+    vfr: whether frames are dropped at random
+    joined: whether two such files are concatenated
+    whole_frames: whether timestamps are whole frames, so that the container cannot store the delay of its sound's encoder
     """
 
     suffix: str
@@ -82,9 +82,9 @@ KINDS = {
 class Drift:
     """The largest error of decoded flashes and clicks of a file.
 
-    sound_ms: clicks from the flashes they belong to
-    ffmpeg_ms: the same distance from that of the ffmpeg program, which places sound by its timestamps
-    flash_s: flashes from the first frame, beside when they were made
+    sound_ms: distance of clicks from their flashes
+    ffmpeg_ms: difference of that distance from that of the ffmpeg program, which places sound by its timestamps
+    flash_s: difference of flash times from the true ones
     """
 
     sound_ms: float

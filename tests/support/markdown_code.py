@@ -17,9 +17,9 @@ class Code:
     """A piece of code on a page.
 
     page: path below the repository
-    line: where it begins, from 1
+    line: number of its first line, from 1
     kind: `fenced`, `indented` or `inline`
-    info: what stands behind the opening fence
+    info: text after the opening fence
     """
 
     page: str

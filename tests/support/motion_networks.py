@@ -35,7 +35,7 @@ def networks(shape: Architecture) -> dict[str, torch.nn.Module]:
     detector, generator = KPDetector(shape), OcclusionAwareGenerator(shape)
     with torch.no_grad():
         generator.final.weight.mul_(8)
-        detector.kp.weight.mul_(30)  # else keypoints hardly move
+        detector.kp.weight.mul_(30)  # otherwise keypoints hardly move
         for _ in range(20):
             found = detector(torch.rand(2, 3, 20, 20).repeat_interleave(SIZE // 20, 2).repeat_interleave(SIZE // 20, 3))
             generator(torch.rand(2, 3, SIZE, SIZE), source_keypoints=found, driving_keypoints=found)

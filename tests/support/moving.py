@@ -114,7 +114,7 @@ def make_moving_dataset(
     """A finished dataset with stored video (`store` video or both).
 
     Clip c has frames(c) frames of video, sound where sound(c) is not 0, and with `both` `stills` stills. A shard is in the split
-    of its first clip. `smaller` are the smaller sizes at which pictures are stored too, in pixels: divisors of SIZE.
+    of its first clip. `smaller`: additional smaller sizes of the stored images in pixels, divisors of SIZE.
     """
     config = BuildConfig(
         source="demo",

@@ -2,12 +2,12 @@
 
 python openface_program.py ORDERS.json -fdir DIR -of NAME … -out_dir DIR -aus -2Dfp [-au_static]
 
-What it copies of the real one: each -fdir is a sequence of images in name order, with a result for each and the next -of as its
+Like the real program: each -fdir is a sequence of images in name order, with a result for each and the next -of as its
 name; raw rows are written while it runs, and the file is rewritten at the end; a missing or empty directory ends it with status
 0, missing models with 1, a corrupt image kills it (SIGFPE). Eleven action units come from dynamic models unless -au_static is
-given. Intensities are averaged over 3 neighbours, presences over 7. The widest face counts, always as face 0.
+given. Intensities are averaged over 3 neighbours, presences over 7. The widest face is reported, always as face 0.
 
-ORDERS.json, read at each call, says what is to happen: {"log", "size", "separator", "reverse", "without", "lost_every",
+ORDERS.json, read at each call, controls its behavior: {"log", "size", "separator", "reverse", "without", "lost_every",
 "bystander", "crash_on", "noise", "fail", "busy_s"}.
 """
 
@@ -53,8 +53,8 @@ def confidence(image: bytes, every: int) -> float:
 def row(number: int, image: bytes, size: int, orders: dict[str, Any], *, first: bool = True) -> dict[str, Any]:
     """The columns of the widest face: in the middle of the image, or with `bystander` in its corner.
 
-    A row without a face is all zeros. A face that the validator refuses has zeros in all action units; its success is 1 all the
-    same where it is the first detection.
+    A row without a face is all zeros. A face that the validator rejects has zeros in all action units; its success is still 1 if
+    it is the first detection.
     """
     every = orders.get("lost_every", 0)
     sure, has_units = confidence(image, every), not is_lost(image, every)

@@ -37,7 +37,7 @@ def words(out: Path) -> bytes:
     for path in sorted(path for path in out.rglob("*") if path.is_file()):
         text.append(path.read_bytes())
         if path.suffix == ".parquet":
-            with suppress(pa.ArrowException, OSError):  # a damaged one
+            with suppress(pa.ArrowException, OSError):  # damaged file
                 text.append(str(pq.ParquetFile(path).read().to_pylist()).encode())
     return b"\n".join(text)
 

@@ -53,7 +53,7 @@ def s3_here() -> Iterator[Store]:
     client = importlib.import_module("boto3").client(
         "s3", endpoint_url=url, aws_access_key_id="a", aws_secret_access_key="b", region_name="us-east-1"
     )
-    with urlopen(f"{url}/moto-api/reset", b""):  # all servers of a process share what they hold
+    with urlopen(f"{url}/moto-api/reset", b""):  # all servers of a process share their contents
         pass
     client.create_bucket(Bucket="data")
     try:

@@ -18,7 +18,7 @@ from motionshards.schemas.errors import ConfigError
 
 OURS = ("benchmarks", "motionshards", "dataset", "jobs", "pipeline", "trainers", "transforms", "schemas")
 ELLIPSIS = "…"
-_WORDS_IN_BRACKETS = re.compile(r"(?<= )\[[^]-][^]]*\]")  # `[more options]`: a description of what may be there
+_WORDS_IN_BRACKETS = re.compile(r"(?<= )\[[^]-][^]]*\]")  # `[more options]`: a description of possible arguments
 _MODULE = re.compile(r"[a-z_]+(\.[a-z_0-9]+)*")
 _PLACEHOLDER = re.compile(r"[A-Z_]+")
 

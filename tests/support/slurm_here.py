@@ -1,6 +1,6 @@
 """A Slurm cluster for tests: a controller and two nodes, each in a network namespace of this machine with its own processes.
 
-Key, sockets, state, spool and logs lie in a directory of the test. Services of this machine and its network are not touched.
+Key, sockets, state, spool and logs are in a directory of the test. This machine's services and network are not changed.
 """
 
 import os
@@ -23,8 +23,8 @@ NODES = ("n1", "n2")
 _PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scancel", "scontrol")
 _READY_S = 60
 
-# Two CPUs a node, whatever this machine has. A node that does not answer is down soon, and is used again once it answers.
-# Only jobs that ask for it are requeued.
+# Two CPUs per node, whatever this machine has. A node that does not respond is soon set down, and is used again once it responds.
+# Only jobs that request it are requeued.
 _CONF = """\
 ClusterName=here
 SlurmctldHost={head}({head_address})
@@ -65,7 +65,7 @@ class Slurm:
     def __enter__(self) -> Self:
         (self._place / "state").mkdir(parents=True)
         (self._place / "slurm.conf").write_text(self._conf())
-        # No plugin here uses cgroups, but slurmd detects their version by a mount that network namespaces lack.
+        # No plugin uses cgroups, but slurmd detects their version by a mount that network namespaces lack.
         (self._place / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
         self._start_munge()
         self._daemon(HEAD, "slurmctld", "-D")
@@ -117,7 +117,7 @@ class Slurm:
         key.write_bytes(secrets.token_bytes(128))
         key.chmod(0o400)
         files = [f"--{name}-file={self._place}/munge.{name}" for name in ("log", "pid", "seed")]
-        # --force: no other user has to reach the socket. --origin: names are not looked up.
+        # --force: no other user needs the socket. --origin: no name resolution.
         how = ["--foreground", "--force", f"--origin={self._network.address(HEAD)}"]
         self._daemon(HEAD, "munged", *how, f"--key-file={key}", f"--socket={socket}", *files)
         wait_for(socket.exists, _READY_S)

@@ -15,8 +15,8 @@ class Failures:
     """Failures that the proxy applies to the next requests.
 
     busy: number of requests to put a tar that are answered with 503 SlowDown
-    cut: number of requests to put a tar whose connection is closed when half of the body has come
-    lost: number of requests to create an object that are carried out, and whose connection is then closed without an answer
+    cut: number of requests to put a tar whose connection is closed after half of the body
+    lost: number of requests to create an object that are executed, after which the connection is closed without a response
     """
 
     busy: int = 0

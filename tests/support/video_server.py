@@ -21,8 +21,8 @@ HEADER = "video_id,start,end,bbox,fps,width,height,partition\n"
 class Reply:
     """The reply to one request.
 
-    cut: the connection ends after so many bytes of the body
-    bytes_per_s: how fast the body comes; 0 for at once
+    cut: number of bytes of the body after which the connection is closed
+    bytes_per_s: rate of the body; 0 for unlimited
     """
 
     status: int = 200
@@ -92,7 +92,7 @@ def _handler(server: VideoServer) -> type[BaseHTTPRequestHandler]:
                 for at in range(0, len(body), step):
                     self.wfile.write(body[at : at + step])
                     time.sleep(0.05 if bytes_per_s else 0)
-            except OSError:  # yt-dlp looks at the headers and goes
+            except OSError:  # yt-dlp closes the connection after the headers
                 pass
 
         def log_message(self, *_: object) -> None:
